@@ -1,0 +1,103 @@
+//! The lab as `lab.toml` describes it: names, addresses, ports, quorum, timings, writer defaults.
+//!
+//! `lab.toml` is the one place that states them. This module is pure: text in, [`Lab`] or the list
+//! of all problems out. It leaves to others: reading the file, and every runtime state.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+/// A whole lab: the data nodes, their Sentinels, and how fast they are to react.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lab {
+    /// The name of the lab, unique among the labs of a machine; a label of metrics and reports.
+    pub name: String,
+    /// The name under which the Sentinels monitor the primary.
+    pub primary_name: String,
+    /// Sentinels that must agree before the primary counts as objectively down.
+    pub quorum: usize,
+    /// The data node that is primary when the lab starts for the very first time.
+    pub seed_primary: String,
+    /// The Redis data nodes: one primary and its replicas; two or more.
+    pub data_nodes: Vec<Node>,
+    /// The Sentinels: three or more, an odd number.
+    pub sentinels: Vec<Node>,
+    /// Time limits of nodes and Sentinels.
+    pub timing: Timing,
+    /// Defaults of `halab write`.
+    pub writer: WriterDefaults,
+}
+
+/// What runs on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NodeKind {
+    /// A Redis server that holds data, as primary or as replica.
+    Data,
+    /// A Redis Sentinel.
+    Sentinel,
+}
+
+/// One node of the lab: a server with an address of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Node {
+    /// Its one name everywhere: folder, log, metric label, report.
+    pub name: String,
+    /// What runs on it.
+    pub kind: NodeKind,
+    /// Its own address; it listens there and its outgoing connections come from there.
+    pub address: Ipv4Addr,
+    /// The port that its server listens on.
+    pub port: u16,
+}
+
+impl Node {
+    /// The address and port that its server listens on.
+    pub fn socket(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.address, self.port)
+    }
+}
+
+/// Time limits; the profile decides which ones hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timing {
+    /// Silence after which a Sentinel calls an instance subjectively down (`down-after-milliseconds`).
+    pub down_after: Duration,
+    /// Sentinel's `failover-timeout`: limit of a failover's steps; a failed one is retried after twice it.
+    pub failover_timeout: Duration,
+    /// Silence after which a node's parent kills its own server as hung; well below `down_after`.
+    pub hang_timeout: Duration,
+}
+
+/// What `halab write` does when its flags are silent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriterDefaults {
+    /// Records to write.
+    pub count: u64,
+    /// Connections to the primary, each with one batch in flight.
+    pub connections: usize,
+    /// Records sent in one pipeline before one `WAIT`.
+    pub batch: usize,
+    /// How long one `WAIT` waits for the replicas before the batch is looked at otherwise.
+    pub wait_timeout: Duration,
+}
+
+impl Lab {
+    /// All nodes, data nodes first, each group in the order of `lab.toml`.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.data_nodes.iter().chain(&self.sentinels)
+    }
+
+    /// The node of that name.
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes().find(|n| n.name == name)
+    }
+
+    /// The data node that listens on `socket`.
+    pub fn data_node_at(&self, socket: SocketAddrV4) -> Option<&Node> {
+        self.data_nodes.iter().find(|n| n.socket() == socket)
+    }
+
+    /// Sentinels that make a majority of all Sentinels of the lab.
+    pub fn majority(&self) -> usize {
+        self.sentinels.len() / 2 + 1
+    }
+}

@@ -1,0 +1,19 @@
+//! redis-ha-lab: a reproducible lab of highly available Redis.
+//!
+//! The claim it proves: *the lab survives the loss of any one node without losing an acknowledged
+//! write.* The program is `halab`; this library holds everything behind it.
+//!
+//! # Map of the modules
+//!
+//! Pure, without I/O, clock, tokio, redis or clap:
+//! - [`config`]: `lab.toml` to a [`config::Lab`], with every problem and its remedy
+//! - [`record`]: the records that are written: run, sequence number, key, value
+//! - [`ledger`]: the format of the writer's ledger (its file handling is the one I/O part there)
+//! - [`checker`]: history to verdict
+//! - [`exit`]: exit codes
+
+pub mod checker;
+pub mod config;
+pub mod exit;
+pub mod ledger;
+pub mod record;

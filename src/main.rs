@@ -1,0 +1,3 @@
+//! The `halab` program.
+
+fn main() {}
