@@ -18,23 +18,16 @@ setup() {
 
 apt_updated=
 
-# as_root WHY COMMAND...
+may_install() { [ "$(id -u)" -eq 0 ] || have sudo; }
+
 as_root() {
-    local why=$1
-    shift
-    if [ "$(id -u)" -eq 0 ]; then
-        "$@"
-    elif have sudo; then
-        sudo "$@"
-    else
-        die "$why is missing, and installing it needs root or sudo" "as root: $*"
-    fi
+    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
 }
 
 apt_update() {
-    [ -z "$apt_updated" ] || return 0
+    [ -z "$apt_updated" ] && may_install || return 0
     apt_updated=yes
-    as_root "$1" apt-get update -qq </dev/null >&2 || say "apt-get update failed; going on with the lists there are"
+    as_root apt-get update -qq </dev/null >&2 || say "apt-get update failed; going on with the lists there are"
 }
 
 # apt_install WHY PACKAGE...
@@ -43,10 +36,11 @@ apt_install() {
     shift
     have apt-get || die "$why is missing, and this machine has no apt-get" \
         "install it by hand (on Debian: $*), then run this again"
+    may_install || die "$why is missing, and installing it needs root or sudo" "as root: apt-get install $*"
     say "installing $why: apt-get install $*"
-    apt_update "$why"
+    apt_update
     # Never in exchange for something the machine has.
-    as_root "$why" env DEBIAN_FRONTEND=noninteractive \
+    as_root env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y -qq --no-install-recommends --no-remove "$@" </dev/null >&2 ||
         die "apt-get could not install $*" "its messages are above; when it is installed, run this again"
     hash -r
@@ -89,8 +83,8 @@ setup_rust() {
     if ! have rustup; then
         # Debian's cargo is too old up to trixie; its rustup (trixie and later) installs the current one, but
         # not beside a cargo from Debian.
-        ! have apt-get || have cargo || apt_update "Rust"
-        if ! have cargo && have apt-cache && apt-cache show rustup >/dev/null 2>&1; then
+        ! have apt-get || have cargo || apt_update
+        if ! have cargo && have apt-cache && [ -n "$(apt-cache madison rustup 2>/dev/null)" ]; then
             apt_install "rustup, Rust's installer" rustup
         else
             have curl || apt_install "curl, to fetch Rust's installer" curl ca-certificates
