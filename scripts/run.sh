@@ -48,6 +48,16 @@ refuse_left_over() {
     fi
 }
 
+# Another lab on the same addresses would look like this one, healthy, and get this one's writes.
+refuse_taken_addresses() {
+    local node
+    for node in $(lab_nodes); do
+        ! halab health "$node" >/dev/null 2>&1 ||
+            die "another lab runs on this one's addresses: something answers as $node" \
+                "stop it there, or run this one beside it: HALAB_SUBNET=127.1.1 ./lab up (any 127.x.y)"
+    done
+}
+
 choose_runner() {
     if [ -n "${LAB_RUNNER-}" ]; then
         printf '%s\n' "$LAB_RUNNER"
@@ -77,6 +87,7 @@ pc() {
 lab_start() {
     local runner
     refuse_left_over
+    refuse_taken_addresses
     runner=$(choose_runner)
     mkdir -p "$LAB_LOG" "$LAB_RUN" "$HALAB_STATE"
     # pc.sock of a lab that was killed would keep the new one from listening.
@@ -105,9 +116,15 @@ wait_until_healthy() {
     local began=$SECONDS
     until halab status --wait 1s >/dev/null 2>&1; do
         lab_is_up || fail_with_logs "the lab has ended"
+        ! a_node_has_ended || fail_with_logs "a node has ended"
         [ $((SECONDS - began)) -lt $SETTLE_SECONDS ] || fail_with_logs "the lab is not healthy after $SETTLE_SECONDS s"
     done
     say "healthy"
+}
+
+# Nothing starts it again, so there is no point in waiting. (`halab up` ends with the node.)
+a_node_has_ended() {
+    [ "$(runner)" = process-compose ] && pc list --output wide 2>/dev/null | grep -qE ' (Completed|Error|Skipped) '
 }
 
 # fail_with_logs PROBLEM: the end of the log of each node that does not serve, and of the runner's own.
