@@ -11,9 +11,17 @@
 //! - [`ledger`]: the format of the writer's ledger (its file handling is the one I/O part there)
 //! - [`checker`]: history to verdict
 //! - [`exit`]: exit codes
+//! - [`protocol`]: when a record is acknowledged, who is primary, what an error means
+//!
+//! With I/O, each on top of the ones before it:
+//! - [`client`]: one connection to one node
+//! - [`sentinel`]: asking all Sentinels, hearing their events
 
 pub mod checker;
+pub mod client;
 pub mod config;
 pub mod exit;
 pub mod ledger;
+pub mod protocol;
 pub mod record;
+pub mod sentinel;
