@@ -22,6 +22,7 @@ pub mod client;
 pub mod config;
 pub mod exit;
 pub mod ledger;
+pub mod node;
 pub mod protocol;
 pub mod record;
 pub mod sentinel;

@@ -18,6 +18,10 @@ pub struct SentinelView {
     pub failover_in_progress: bool,
     /// Time since the primary last answered its PING acceptably.
     pub primary_silent_for: Duration,
+    /// The role that the primary last said it has is that of a primary.
+    pub primary_says_primary: bool,
+    /// Age of what the primary last said of itself (`INFO`).
+    pub primary_info_age: Option<Duration>,
     /// The other Sentinels that it knows.
     pub other_sentinels: u64,
     /// The replicas that it knows.
@@ -50,6 +54,12 @@ impl ReplicaView {
 }
 
 impl SentinelView {
+    /// How recently the primary has proved, to this Sentinel, to be alive in that role.
+    pub fn primary_proved_within(&self) -> Option<Duration> {
+        let info = self.primary_info_age.filter(|_| self.primary_says_primary)?;
+        Some(info.max(self.primary_silent_for))
+    }
+
     /// What it says of the data node at `address`, when it is not the primary.
     pub fn replica(&self, address: SocketAddrV4) -> Option<&ReplicaView> {
         self.replicas.iter().find(|r| r.address == address)
@@ -134,6 +144,8 @@ pub(crate) mod tests {
             primary_o_down: false,
             failover_in_progress: false,
             primary_silent_for: Duration::from_millis(40),
+            primary_says_primary: true,
+            primary_info_age: Some(Duration::from_millis(400)),
             other_sentinels: 2,
             replicas: Vec::new(),
         }

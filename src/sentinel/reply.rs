@@ -31,6 +31,8 @@ pub(super) fn view(values: &[Value]) -> RedisResult<SentinelView> {
         primary_o_down: flag(&primary, "o_down"),
         failover_in_progress: flag(&primary, "failover_in_progress"),
         primary_silent_for: Duration::from_millis(number(&primary, "last-ok-ping-reply")?),
+        primary_says_primary: primary.get("role-reported").is_some_and(|r| r == "master"),
+        primary_info_age: info_age(number(&primary, "info-refresh")?),
         other_sentinels: number(&primary, "num-other-sentinels")?,
         replicas: replicas.iter().map(replica).collect::<RedisResult<_>>()?,
     })
@@ -103,6 +105,8 @@ mod tests {
             ("flags", "master,s_down"),
             ("last-ok-ping-reply", "812"),
             ("config-epoch", "3"),
+            ("role-reported", "master"),
+            ("info-refresh", "700"),
             ("num-other-sentinels", "2"),
         ])
     }
@@ -123,6 +127,7 @@ mod tests {
             (view.config_epoch, view.primary_silent_for.as_millis()),
             (3, 812)
         );
+        assert_eq!(view.primary_proved_within(), Some(Duration::from_millis(812)));
         let replica = &view.replicas[0];
         assert!(replica.disconnected && !replica.down && !replica.link_up);
         assert_eq!(replica.info_age, None);
