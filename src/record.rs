@@ -103,7 +103,11 @@ impl Timestamp {
 
     /// The point `micros` microseconds after the epoch; `None` past [`Timestamp::MAX`].
     pub const fn from_micros(micros: u64) -> Option<Timestamp> {
-        if micros <= Timestamp::MAX.0 { Some(Timestamp(micros)) } else { None }
+        if micros <= Timestamp::MAX.0 {
+            Some(Timestamp(micros))
+        } else {
+            None
+        }
     }
 
     /// Microseconds since the epoch.
@@ -229,11 +233,19 @@ impl Batch {
     pub fn new(run: RunId, created: Timestamp) -> Batch {
         let mut key_prefix = [b':'; RUN_PREFIX_LEN];
         key_prefix[..KEY_PREFIX.len()].copy_from_slice(KEY_PREFIX.as_bytes());
-        for (i, digit) in key_prefix[KEY_PREFIX.len()..RUN_PREFIX_LEN - 1].iter_mut().enumerate() {
+        for (i, digit) in key_prefix[KEY_PREFIX.len()..RUN_PREFIX_LEN - 1]
+            .iter_mut()
+            .enumerate()
+        {
             let nibble = (run.0 >> (60 - 4 * i)) & 0xf;
             *digit = b"0123456789abcdef"[nibble as usize];
         }
-        Batch { run, created, key_prefix, stamp: created.stamp() }
+        Batch {
+            run,
+            created,
+            key_prefix,
+            stamp: created.stamp(),
+        }
     }
 
     /// When they were created.
@@ -292,7 +304,10 @@ pub fn parse_key(key: &[u8]) -> Option<(RunId, u64)> {
     if leading_zero || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    Some((parse_run(run)?, std::str::from_utf8(digits).ok()?.parse().ok()?))
+    Some((
+        parse_run(run)?,
+        std::str::from_utf8(digits).ok()?.parse().ok()?,
+    ))
 }
 
 fn parse_run(hex: &[u8]) -> Option<RunId> {
@@ -300,7 +315,9 @@ fn parse_run(hex: &[u8]) -> Option<RunId> {
     if hex.len() != 16 || !hex.iter().all(lower) {
         return None;
     }
-    u64::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok().map(RunId)
+    u64::from_str_radix(std::str::from_utf8(hex).ok()?, 16)
+        .ok()
+        .map(RunId)
 }
 
 fn decimal_len(number: u64) -> usize {
@@ -361,14 +378,29 @@ mod tests {
     #[test]
     fn a_run_has_exactly_one_text() {
         assert_eq!("00c0ffee00c0ffee".parse(), Ok(RUN));
-        for text in ["", "c0ffee", "00C0FFEE00C0FFEE", "+0c0ffee00c0ffee", "00c0ffee00c0ffee0"] {
-            assert_eq!(text.parse::<RunId>(), Err(Error::NotARun(text.to_owned())), "{text}");
+        for text in [
+            "",
+            "c0ffee",
+            "00C0FFEE00C0FFEE",
+            "+0c0ffee00c0ffee",
+            "00c0ffee00c0ffee0",
+        ] {
+            assert_eq!(
+                text.parse::<RunId>(),
+                Err(Error::NotARun(text.to_owned())),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn foreign_keys_are_not_ours() {
-        for key in ["", "halab:", "halab:00c0ffee00c0ffee", "halab:00c0ffee00c0ffee:"] {
+        for key in [
+            "",
+            "halab:",
+            "halab:00c0ffee00c0ffee",
+            "halab:00c0ffee00c0ffee:",
+        ] {
             assert_eq!(parse_key(key.as_bytes()), None, "{key}");
         }
         for seq in ["01", "-1", "+1", "1 ", "18446744073709551616", "x"] {
@@ -379,7 +411,10 @@ mod tests {
 
     #[test]
     fn the_first_and_the_last_time_are_written_in_27_bytes() {
-        assert_eq!(Timestamp::default().to_string(), "1970-01-01T00:00:00.000000Z");
+        assert_eq!(
+            Timestamp::default().to_string(),
+            "1970-01-01T00:00:00.000000Z"
+        );
         assert_eq!(Timestamp::MAX.to_string(), "9999-12-31T23:59:59.999999Z");
         assert_eq!(Timestamp::from_micros(Timestamp::MAX.micros() + 1), None);
     }
