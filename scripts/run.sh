@@ -1,0 +1,189 @@
+# shellcheck shell=bash
+# Starts, watches and stops the lab in the background. Sourced by ./lab.
+#
+# The runner is process-compose, or `halab up` where that isn't there. Either way it is one process, noted
+# in $LAB_RUN/runner as "PID START-TIME NAME". A PID alone is not trusted: it may be another's by now.
+
+SETTLE_SECONDS=60 # a first start takes about 3 s, one after a crash some failover-timeouts
+STOP_SECONDS=120  # each data node may take the 30 s of a handover
+
+# Of process $1, in ticks since boot; nothing if it is gone or only a zombie that nobody has reaped.
+start_time() {
+    # The name, which may contain blanks, ends at the last parenthesis; the state follows.
+    sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | awk '$1 != "Z" { print $20 }'
+}
+
+runner_field() { cut -d' ' -f"$1" "$LAB_RUN/runner" 2>/dev/null; }
+runner() { runner_field 3; }
+
+lab_is_up() {
+    local pid
+    pid=$(runner_field 1) && [ -n "$pid" ] && [ "$(start_time "$pid")" = "$(runner_field 2)" ]
+}
+
+# Processes of this lab, whoever started them: `left_over nodes` and `left_over servers`, one PID a line. A
+# node shows by its environment; a server overwrites that with its title, but its folder is in the state folder.
+left_over() {
+    local proc name
+    for proc in /proc/[0-9]*; do
+        read -r name <"$proc/comm" || continue
+        case $1/$name in
+        nodes/halab)
+            grep -qzxF "HALAB_STATE=$HALAB_STATE" "$proc/environ" && grep -qzxE 'node|up' "$proc/cmdline"
+            ;;
+        servers/redis-server | servers/valkey-server)
+            [[ $(readlink "$proc/cwd") == "$HALAB_STATE"/* ]]
+            ;;
+        *) false ;;
+        esac && printf '%s\n' "${proc#/proc/}"
+    done 2>/dev/null
+    return 0
+}
+
+any_left_over() { [ -n "$(left_over "$1")" ]; }
+
+refuse_left_over() {
+    if any_left_over nodes || any_left_over servers; then
+        die "nodes of this lab still run, though nobody runs the lab" "stop them first: ./lab down"
+    fi
+}
+
+choose_runner() {
+    if [ -n "${LAB_RUNNER-}" ]; then
+        printf '%s\n' "$LAB_RUNNER"
+    elif ! find_process_compose >/dev/null; then
+        printf 'halab\n'
+    elif ! same_nodes; then
+        # A lab.toml of one's own may have other nodes, which only `halab up` knows about.
+        printf 'halab\n'
+    else
+        printf 'process-compose\n'
+    fi
+}
+
+# True if process-compose.yaml has exactly the nodes of lab.toml.
+same_nodes() {
+    local listed
+    listed=$(sed -n '/^processes:/,$s/^  \([a-z0-9-]*\):.*/\1/p' "$LAB_ROOT/process-compose.yaml" | sort)
+    [ "$listed" = "$(lab_nodes | sort)" ]
+}
+
+# process-compose with this lab's socket. Its path is relative, since a socket's may have 107 bytes only.
+pc() {
+    (cd "$LAB_RUN" && PROC_COMP_CONFIG=$LAB_RUN process-compose \
+        --use-uds --unix-socket pc.sock --log-file "$LAB_RUN/pc-client.log" "$@")
+}
+
+lab_start() {
+    local runner
+    refuse_left_over
+    runner=$(choose_runner)
+    mkdir -p "$LAB_LOG" "$LAB_RUN" "$HALAB_STATE"
+    # pc.sock of a lab that was killed would keep the new one from listening.
+    rm -f "$LAB_RUN/pc.sock"
+    say "starting the lab with $runner; everything it keeps is in $LAB_DIR"
+    # A session of its own: Ctrl-C and the end of this terminal are not for the lab.
+    case $runner in
+    process-compose)
+        (
+            cd "$LAB_RUN" || exit
+            export PROC_COMP_CONFIG=$LAB_RUN
+            # Standard output repeats the nodes' logs, which have files of their own.
+            exec setsid process-compose --config "$LAB_ROOT/process-compose.yaml" --tui=false --disable-dotenv \
+                --use-uds --unix-socket pc.sock --log-file "$LAB_RUN/pc.log"
+        ) </dev/null >/dev/null 2>"$LAB_RUN/runner.log" &
+        ;;
+    halab)
+        setsid halab up </dev/null >"$LAB_LOG/lab.log" 2>&1 &
+        ;;
+    *) die "LAB_RUNNER is '$runner'" "it is process-compose or halab" ;;
+    esac
+    printf '%s %s %s\n' $! "$(start_time $!)" "$runner" >"$LAB_RUN/runner"
+}
+
+wait_until_healthy() {
+    local began=$SECONDS
+    until halab status --wait 1s >/dev/null 2>&1; do
+        lab_is_up || fail_with_logs "the lab has ended"
+        [ $((SECONDS - began)) -lt $SETTLE_SECONDS ] || fail_with_logs "the lab is not healthy after $SETTLE_SECONDS s"
+    done
+    say "healthy"
+}
+
+# fail_with_logs PROBLEM: the end of the log of each node that does not serve, and of the runner's own.
+fail_with_logs() {
+    local node file
+    for node in $(lab_nodes) lab; do
+        [ "$node" != lab ] && halab health "$node" >/dev/null 2>&1 && continue
+        file=$LAB_LOG/$node.log
+        [ ! -s "$file" ] || { printf '\n--- %s\n' "$file" && tail -n 15 "$file"; } >&2
+    done
+    [ ! -s "$LAB_RUN/runner.log" ] || tail -n 5 "$LAB_RUN/runner.log" >&2
+    halab status >&2 || true
+    die "$1" "what the failing nodes said is above; all logs: $LAB_LOG; to begin anew: ./lab down && ./lab clean"
+}
+
+lab_stop() {
+    if lab_is_up; then
+        say "stopping the lab"
+        # process-compose answers when all nodes have ended; `halab up` ends with its nodes.
+        if [ "$(runner)" != process-compose ] || ! pc down >/dev/null 2>&1; then
+            kill -TERM "$(runner_field 1)" 2>/dev/null || true
+        fi
+        wait_until_gone lab_is_up
+    elif ! any_left_over nodes && ! any_left_over servers; then
+        say "the lab is not running"
+        return
+    fi
+    # What a runner left behind that was killed: the nodes, then servers whose node was killed too.
+    local kind
+    for kind in nodes servers; do
+        left_over $kind | xargs -r kill -TERM 2>/dev/null || true
+        wait_until_gone any_left_over $kind
+    done
+    rm -f "$LAB_RUN/runner"
+    say "all nodes have ended; their data is in $HALAB_STATE"
+}
+
+# wait_until_gone TEST...: until the test fails.
+wait_until_gone() {
+    local began=$SECONDS
+    while "$@"; do
+        [ $((SECONDS - began)) -lt $STOP_SECONDS ] ||
+            die "not ended after $STOP_SECONDS s" "see $LAB_LOG; to end them the hard way: kill -KILL" \
+                "$({ runner_field 1; left_over nodes; left_over servers; } | sort -un | tr '\n' ' ')"
+        sleep 0.1
+    done
+}
+
+lab_logs() {
+    local files=("$LAB_LOG"/*.log)
+    [ -e "${files[0]}" ] || die "there are no logs yet" "start the lab: ./lab up"
+    if [ -n "${1-}" ] && [ -e "$LAB_LOG/$1.log" ]; then
+        files=("$LAB_LOG/$1.log")
+    elif [ -n "${1-}" ] && [ -e "$LAB_LOG/lab.log" ]; then
+        # `halab up` writes one log for all nodes, each line with its node's name.
+        tail -n 1000 -f "$LAB_LOG/lab.log" | grep --line-buffered -F "$1"
+        return
+    elif [ -n "${1-}" ]; then
+        die "there is no log of '$1'" "the nodes: $(lab_nodes | tr '\n' ' ')"
+    fi
+    exec tail -n 20 -f "${files[@]}"
+}
+
+need_process_compose() {
+    lab_is_up || die "the lab is not running" "start it: ./lab up"
+    [ "$(runner)" = process-compose ] || die "the lab is run by 'halab up', which has no $1" \
+        "with process-compose on PATH, or Go 1.26 to build it: ./lab down && ./lab up"
+}
+
+lab_tui() {
+    need_process_compose "terminal interface"
+    pc attach
+}
+
+node_control() {
+    [ -n "${2-}" ] || die "$1: which node?" "the nodes: $(lab_nodes | tr '\n' ' ')"
+    need_process_compose "control over single nodes"
+    pc process "$1" "$2"
+}

@@ -1,0 +1,151 @@
+# shellcheck shell=bash
+# Installs and builds what the lab needs, by the machine's own package manager. Each part looks first and
+# does nothing when all is there; asks nothing; starts no system service. Sourced by ./lab.
+
+RUST_MIN=1.89            # rust-version in Cargo.toml
+REDIS_MIN=7.0            # the first with the Sentinel commands that halab relies on
+PROCESS_COMPOSE_MIN=1.94 # the first that process-compose.yaml was checked against
+
+setup() {
+    mkdir -p "$LAB_TOOLS"
+    setup_redis
+    setup_rust
+    setup_process_compose
+    have nix && say "Nix is here: 'nix run' will do the same (not there yet)"
+    setup_halab
+    need_halab
+}
+
+apt_updated=
+
+# as_root WHY COMMAND...
+as_root() {
+    local why=$1
+    shift
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif have sudo; then
+        sudo "$@"
+    else
+        die "$why is missing, and installing it needs root or sudo" "as root: $*"
+    fi
+}
+
+apt_update() {
+    [ -z "$apt_updated" ] || return 0
+    apt_updated=yes
+    as_root "$1" apt-get update -qq </dev/null >&2 || say "apt-get update failed; going on with the lists there are"
+}
+
+# apt_install WHY PACKAGE...
+apt_install() {
+    local why=$1
+    shift
+    have apt-get || die "$why is missing, and this machine has no apt-get" \
+        "install it by hand (on Debian: $*), then run this again"
+    say "installing $why: apt-get install $*"
+    apt_update "$why"
+    # Never in exchange for something the machine has.
+    as_root "$why" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends --no-remove "$@" </dev/null >&2 ||
+        die "apt-get could not install $*" "its messages are above; when it is installed, run this again"
+    hash -r
+}
+
+# --- Redis --------------------------------------------------------------------------------------------
+
+server_version() { "$1" --version 2>/dev/null | sed -n 's/.*v=\([0-9][0-9.]*\).*/\1/p'; }
+
+# Whatever the server is and wherever it comes from, the lab finds it as `redis-server` in its tool folder, which
+# is first on PATH.
+setup_redis() {
+    local server version
+    for server in $(type -aP redis-server) $(type -aP valkey-server); do
+        version=$(server_version "$server")
+        if [ -n "$version" ] && at_least "$REDIS_MIN" "$version"; then
+            [ "$server" = "$LAB_TOOLS/redis-server" ] || ln -sf "$server" "$LAB_TOOLS/redis-server"
+            return
+        fi
+    done
+    # Debian's package `redis-server` would start a service. The same program is in `redis-tools`, as
+    # redis-check-rdb: it acts by the name it is called by.
+    have redis-check-rdb || apt_install "a Redis server" redis-tools
+    ln -sf "$(type -P redis-check-rdb)" "$LAB_TOOLS/redis-server"
+    version=$(server_version "$LAB_TOOLS/redis-server")
+    at_least "$REDIS_MIN" "${version:-0}" ||
+        die "the Redis server here is version ${version:-unknown}, the lab needs $REDIS_MIN or later" \
+            "install a newer redis-server or valkey-server and put it on PATH, then run this again"
+}
+
+# --- Rust ---------------------------------------------------------------------------------------------
+
+rust_is_new_enough() {
+    have cargo && at_least "$RUST_MIN" "$(cargo --version 2>/dev/null | sed -n 's/^cargo \([0-9.]*\).*/\1/p')"
+}
+
+setup_rust() {
+    have cc || apt_install "a C compiler, for linking" gcc libc6-dev
+    rust_is_new_enough && return
+    if ! have rustup; then
+        # Debian's cargo is too old up to trixie; its rustup (trixie and later) installs the current one, but
+        # not beside a cargo from Debian.
+        ! have apt-get || have cargo || apt_update "Rust"
+        if ! have cargo && have apt-cache && apt-cache show rustup >/dev/null 2>&1; then
+            apt_install "rustup, Rust's installer" rustup
+        else
+            have curl || apt_install "curl, to fetch Rust's installer" curl ca-certificates
+            say "installing Rust into ~/.cargo and ~/.rustup with its own installer, rustup"
+            curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
+                sh -s -- -y -q --no-modify-path --profile minimal --default-toolchain none ||
+                die "Rust's installer failed" "install Rust $RUST_MIN or later by hand, then run this again"
+            hash -r
+        fi
+    fi
+    say "installing the stable Rust toolchain with rustup"
+    rustup toolchain install stable --profile minimal --no-self-update ||
+        die "rustup could not install the stable toolchain" "install Rust $RUST_MIN or later, then run this again"
+    # Only for this run: which toolchain is the user's default is not the lab's business.
+    export RUSTUP_TOOLCHAIN=stable
+    rust_is_new_enough || die "cargo is still older than $RUST_MIN" \
+        "a cargo that is not rustup's comes first on PATH ($(type -P cargo)); update or remove it"
+}
+
+setup_halab() {
+    [ -x "$CARGO_TARGET_DIR/release/halab" ] || say "building halab (a few minutes the first time)"
+    # Run in the project's folder: its Cargo configuration counts, not that of the current one.
+    (cd "$LAB_ROOT" && cargo build --release --locked --quiet) ||
+        die "halab could not be built" "cargo's messages are above"
+}
+
+# --- process-compose ----------------------------------------------------------------------------------
+
+# Prints its path: the one from set-up if it was built from the versions pinned now, else the system's.
+find_process_compose() {
+    local path version
+    path=$(type -P process-compose) || return 1
+    if [ "$path" = "$LAB_TOOLS/process-compose" ]; then
+        cmp -s "$LAB_ROOT/tools/go.sum" "$path.sum" || return 1
+    else
+        version=$("$path" version --short 2>/dev/null | tr -d v)
+        at_least "$PROCESS_COMPOSE_MIN" "$version" || return 1
+    fi
+    printf '%s\n' "$path"
+}
+
+# Without it the lab runs all the same, by `halab up`: so nothing here is fatal.
+setup_process_compose() {
+    find_process_compose >/dev/null && return
+    # Asked in tools/, Go answers with the version that go.mod there wants, or fails if it can't be had.
+    if ! have go || ! (cd "$LAB_ROOT/tools" && go version) >/dev/null 2>&1; then
+        say "process-compose is not here, nor a Go that builds it (1.26 or later): the lab will run by 'halab up'"
+        return
+    fi
+    say "building process-compose (about a minute) into $LAB_TOOLS"
+    if (cd "$LAB_ROOT/tools" && GOBIN=$LAB_TOOLS go install -mod=readonly tool) >"$LAB_TOOLS/build.log" 2>&1; then
+        cp "$LAB_ROOT/tools/go.sum" "$LAB_TOOLS/process-compose.sum"
+    else
+        tail -n 5 "$LAB_TOOLS/build.log" >&2
+        say "process-compose could not be built: the lab will run by 'halab up'"
+    fi
+    hash -r
+}

@@ -1,0 +1,98 @@
+# shellcheck shell=bash
+# `./lab test`: everything that has to hold before a change lands, fast to slow. A failed step does not keep the
+# next ones from running. Sourced by ./lab.
+
+failed=()
+
+# step NAME COMMAND...
+step() {
+    local name=$1 began=$SECONDS
+    shift
+    printf '\n==> %s\n' "$name"
+    # A subshell with its own -e: in a condition, bash would ignore -e inside the function.
+    set +e
+    (
+        set -e
+        cd "$LAB_ROOT"
+        "$@"
+    )
+    local status=$?
+    set -e
+    if [ $status -eq 0 ]; then
+        printf '==> %s: ok, %d s\n' "$name" $((SECONDS - began))
+    else
+        printf '==> %s: FAILED, %d s\n' "$name" $((SECONDS - began))
+        failed+=("$name")
+    fi
+}
+
+test_all() {
+    local began=$SECONDS
+    # The tests are about this project's lab.toml, whatever the lab at hand uses.
+    unset HALAB_PROFILE HALAB_SUBNET HALAB_STATE LAB_RUNNER
+    export HALAB_CONFIG=$LAB_ROOT/lab.toml
+
+    setup_test_tools
+    step "format" cargo fmt --all --check
+    step "shell scripts" shellcheck -x lab scripts/*.sh .ci/run
+    step "process-compose.yaml has lab.toml's nodes" same_nodes
+    step "clippy" cargo clippy --all-targets --locked --quiet -- -D warnings
+    step "unit, live and CLI tests" env -u HALAB_CONFIG cargo test --locked
+    step "a whole lab, run by halab up" whole_lab halab
+    if find_process_compose >/dev/null; then
+        step "a whole lab, run by process-compose" whole_lab process-compose
+    else
+        printf '\n==> a whole lab, run by process-compose: left out, it is not here\n'
+    fi
+    step "README's commands" readme_commands
+
+    printf '\n%d s in all\n' $((SECONDS - began))
+    [ ${#failed[@]} -eq 0 ] || die "failed: $(printf '%s; ' "${failed[@]}")"
+    say "all steps passed"
+}
+
+setup_test_tools() {
+    have shellcheck || apt_install "shellcheck" shellcheck
+    if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then
+        have rustup || die "cargo has no rustfmt or clippy" "install them as you installed cargo"
+        say "installing rustfmt and clippy with rustup"
+        rustup component add rustfmt clippy || die "rustup could not install rustfmt and clippy"
+    fi
+}
+
+# A lab of its own, in a scratch folder and in a /24 of its own, so that it runs beside any other.
+own_lab() {
+    scratch=$(mktemp -d)
+    export LAB_DIR=$scratch
+    export HALAB_SUBNET=127.$((RANDOM % 200 + 20)).$((RANDOM % 256))
+    # Also after a failure: nothing may stay behind.
+    trap './lab down; rm -rf "$scratch"' EXIT
+    say "in $scratch, addresses $HALAB_SUBNET.0/24"
+}
+
+# whole_lab RUNNER
+whole_lab() {
+    own_lab
+    export LAB_RUNNER=$1
+    ./lab up
+    ./lab up # again: says that it is up, and writes again
+    ./lab status
+    ./lab down
+    ./lab down # again: says that it isn't running
+    ./lab up --no-write # with its data
+    local ledger
+    for ledger in "$LAB_DIR"/ledger/*; do
+        ./lab verify --ledger "$ledger"
+    done
+    if ./lab clean; then die "./lab clean did not refuse while the lab runs"; fi
+    ./lab down
+    ./lab clean
+    [ ! -e "$LAB_DIR" ]
+}
+
+readme_commands() {
+    local commands
+    commands=$(scripts/readme-commands.sh)
+    own_lab
+    PS4='$ ' bash -euxo pipefail -c "$commands"
+}
