@@ -26,3 +26,4 @@ pub mod node;
 pub mod protocol;
 pub mod record;
 pub mod sentinel;
+pub mod writer;
