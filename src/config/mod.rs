@@ -2,6 +2,24 @@
 //!
 //! `lab.toml` is the one place that states them. This module is pure: text in, [`Lab`] or the list
 //! of all problems out. It leaves to others: reading the file, and every runtime state.
+//!
+//! The way of a text: `parse` has it read by `draft` (one value after the other, through `reader`,
+//! by the descriptions in [`keys`]), judged by `rules` (what several values must be together), and
+//! built. Whatever is wrong is a [`Problem`].
+
+mod draft;
+pub mod keys;
+mod nearest;
+mod parse;
+mod problem;
+mod reader;
+mod rules;
+#[cfg(test)]
+mod tests;
+mod text;
+mod values;
+
+pub use problem::{Fault, Hint, Position, Problem, Problems};
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
