@@ -15,6 +15,7 @@ mod nearest;
 mod parse;
 mod problem;
 mod reader;
+mod relocate;
 mod rules;
 #[cfg(test)]
 mod tests;
