@@ -15,6 +15,7 @@ mod nearest;
 mod parse;
 mod problem;
 mod reader;
+mod reference;
 mod relocate;
 mod rules;
 #[cfg(test)]
@@ -24,6 +25,7 @@ mod values;
 
 pub use load::{LoadError, load};
 pub use problem::{Fault, Hint, Position, Problem, Problems};
+pub use reference::key_reference;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;

@@ -1,11 +1,12 @@
-//! The configuration as a whole: the shipped file, every kind of problem.
+//! The configuration as a whole: the shipped file, every kind of problem, and the documentation.
 
+use std::path::Path;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::keys::{Default, SECTIONS, Shape};
-use super::{Lab, Problems};
+use super::{Lab, Problems, key_reference};
 
 mod reports;
 mod single_problems;
@@ -185,6 +186,24 @@ fn every_described_key_is_read() {
             });
             assert!(reported, "{header} {} in:\n{problems}", key.name);
         }
+    }
+}
+
+#[test]
+fn configuration_document_lists_every_key() {
+    const MARKER: &str =
+        "<!-- From here on generated: UPDATE_DOCS=1 cargo test --lib config -->\n\n";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let document = std::fs::read_to_string(&path).unwrap();
+    let (by_hand, _) = document.split_once(MARKER).unwrap();
+    let wanted = format!("{by_hand}{MARKER}{}\n", key_reference().trim_end());
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, wanted).unwrap();
+    } else {
+        assert_eq!(
+            document, wanted,
+            "UPDATE_DOCS=1 cargo test --lib config rewrites it"
+        );
     }
 }
 
