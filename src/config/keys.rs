@@ -128,8 +128,8 @@ impl Kind {
 /// The length limit of a name: that of a DNS label, since names become host names too.
 pub const NAME_MAX: usize = 63;
 
-/// No time limit is longer than an hour: a longer one is a wrong unit, and Sentinel holds its
-/// limits in a C `int`, where far larger ones turn negative.
+/// No time limit is longer than an hour: a longer one is a wrong unit, and Sentinel reads its
+/// limits by `atoi`, which far larger ones overflow.
 const HOUR_MS: i64 = 3_600_000;
 
 /// Sentinel acts in ticks of up to 100 ms (`sentinelTimer`); a limit below one tick has passed
