@@ -6,7 +6,8 @@
 //! # Map of the modules
 //!
 //! Pure, without I/O, clock, tokio, redis or clap:
-//! - [`config`]: `lab.toml` to a [`config::Lab`], with every problem and its remedy
+//! - [`config`]: `lab.toml` to a [`config::Lab`], with every problem and its remedy (`config::load`
+//!   is the one I/O part there)
 //! - [`record`]: the records that are written: run, sequence number, key, value
 //! - [`ledger`]: the format of the writer's ledger (its file handling is the one I/O part there)
 //! - [`checker`]: history to verdict
