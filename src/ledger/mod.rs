@@ -27,6 +27,8 @@ pub mod codec;
 mod error;
 mod file;
 mod nibbles;
+#[cfg(test)]
+mod properties;
 mod reader;
 #[cfg(test)]
 mod tests;
