@@ -104,11 +104,6 @@ impl History {
         self.faults.push(fault);
     }
 
-    /// Says how the ledger ended.
-    pub fn set_end(&mut self, end: End) {
-        self.end = end;
-    }
-
     /// What the ledger says about its run.
     pub fn header(&self) -> &Header {
         &self.header

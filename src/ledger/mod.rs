@@ -26,6 +26,7 @@ mod append;
 pub mod codec;
 mod error;
 mod file;
+mod header;
 mod nibbles;
 #[cfg(test)]
 mod properties;

@@ -27,6 +27,38 @@ pub(super) fn read(path: &Path) -> Result<(Vec<Entry>, End), Error> {
     Ok((entries, reader.end().unwrap()))
 }
 
+/// The example in `docs/ledger.md`, so that the document and the program cannot part.
+#[test]
+fn the_format_is_the_documented_one() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("run.ledger");
+    let mut ledger = LedgerWriter::create(&path, header()).unwrap();
+    ledger.invoked(100, after_start(300)).unwrap();
+    ledger.invoked(100, after_start(700)).unwrap();
+    ledger
+        .settled(SeqRange::new(0, 100), Outcome::Replicated, 950)
+        .unwrap();
+    ledger
+        .settled(SeqRange::new(100, 200), Outcome::Replicated, 1200)
+        .unwrap();
+    ledger.event(2000, Event::Resumed).unwrap();
+    ledger.close(3000).unwrap();
+
+    let documented = include_str!("../../docs/ledger.md");
+    let example = documented
+        .split("<!-- example -->")
+        .nth(1)
+        .expect("the example");
+    let bytes: Vec<u8> = example
+        .lines()
+        .filter_map(|line| line.strip_prefix("    ")?.split('|').next())
+        .flat_map(str::split_whitespace)
+        .map(|hex| u8::from_str_radix(hex, 16).expect("a byte in hex"))
+        .collect();
+    let found = std::fs::read(&path).unwrap();
+    assert_eq!(found, bytes, "found {found:02x?}");
+}
+
 #[test]
 fn an_existing_ledger_is_never_overwritten() {
     let dir = TempDir::new().unwrap();
