@@ -253,12 +253,20 @@ impl Batch {
         self.created
     }
 
-    /// The same run at another time; free if the time is the same.
+    /// The same run at another time; free if the time is the same, cheap within a second.
     pub fn at(&mut self, created: Timestamp) -> &mut Batch {
-        if self.created != created {
-            self.created = created;
+        const SECOND: u64 = 1_000_000;
+        if created.0 / SECOND != self.created.0 / SECOND {
             self.stamp = created.stamp();
+        } else if created != self.created {
+            // Batches of one record would otherwise spend their time on calendars.
+            let mut rest = created.0 % SECOND;
+            for digit in self.stamp[STAMP_LEN - 7..STAMP_LEN - 1].iter_mut().rev() {
+                *digit = b'0' + (rest % 10) as u8;
+                rest /= 10;
+            }
         }
+        self.created = created;
         self
     }
 

@@ -90,6 +90,17 @@ proptest! {
     }
 
     #[test]
+    fn another_time_gives_the_same_as_a_new_batch(
+        first in 0..=Timestamp::MAX.micros(), later in prop_oneof![0..3_000_000_u64, any::<u64>()]
+    ) {
+        let later = first.saturating_add(later).min(Timestamp::MAX.micros());
+        let [first, later] = [first, later].map(|us| Timestamp::from_micros(us).unwrap());
+        let mut batch = Batch::new(RUN, first);
+        batch.at(later);
+        prop_assert_eq!(batch, Batch::new(RUN, later));
+    }
+
+    #[test]
     fn run_round_trips(run: u64) {
         prop_assert_eq!(RunId::new(run).to_string().parse(), Ok(RunId::new(run)));
     }
