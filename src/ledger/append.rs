@@ -73,6 +73,11 @@ impl<M: Medium> Appender<M> {
         &self.medium
     }
 
+    #[cfg(test)]
+    pub(super) fn medium_mut(&mut self) -> &mut M {
+        &mut self.medium
+    }
+
     pub(super) fn next_seq(&self) -> u64 {
         self.codec.next_seq()
     }

@@ -5,18 +5,10 @@
 //! detectable as a flipped bit. Numbers are LEB128 varints, as differences to the entry before where
 //! that pays; so a frame can only be read after all frames before it.
 
+pub use super::header::{MAGIC, MAX_NAME, VERSION, decode_header, encode_header};
 use super::wire::{Cursor, put, put_signed};
 use super::{Entry, Event, Header, Invoked, Outcome, Settled};
 use crate::record::{RunId, SeqRange, Timestamp};
-
-/// The first bytes of every ledger.
-pub const MAGIC: [u8; 8] = *b"HALABLDG";
-
-/// The version of the format that this program writes, and the only one it reads.
-pub const VERSION: u16 = 1;
-
-/// The longest name (lab, policy) that a header holds, in bytes.
-pub const MAX_NAME: usize = 255;
 
 /// The longest payload of an entry, in bytes.
 pub const MAX_PAYLOAD: usize = 16 * 1024;
@@ -24,12 +16,7 @@ pub const MAX_PAYLOAD: usize = 16 * 1024;
 /// The longest frame: kind and length, payload, checksum.
 pub const MAX_FRAME: usize = 1 + 3 + MAX_PAYLOAD + CRC_LEN;
 
-/// The longest header.
-pub const MAX_HEADER: usize = HEADER_FIXED + 2 * MAX_NAME + CRC_LEN;
-
-/// Magic, version, run, start, and the lengths of the two names.
-const HEADER_FIXED: usize = 8 + 2 + 8 + 8 + 1 + 1;
-const CRC_LEN: usize = 4;
+pub(super) const CRC_LEN: usize = 4;
 
 /// The length in the first byte of a frame that says: the length follows.
 const LONG: u8 = 31;
@@ -61,70 +48,6 @@ pub enum Error {
     /// An entry longer than [`MAX_PAYLOAD`], or a name longer than [`MAX_NAME`].
     #[error("too long: an entry holds {MAX_PAYLOAD} bytes, a name {MAX_NAME}")]
     TooLong,
-}
-
-/// Appends the header.
-pub fn encode_header(header: &Header, out: &mut Vec<u8>) -> Result<(), Error> {
-    let begin = out.len();
-    out.extend_from_slice(&MAGIC);
-    out.extend_from_slice(&VERSION.to_le_bytes());
-    out.extend_from_slice(&header.run.bits().to_le_bytes());
-    out.extend_from_slice(&header.start.micros().to_le_bytes());
-    for name in [&header.lab, &header.policy] {
-        out.push(u8::try_from(name.len()).map_err(|_| Error::TooLong)?);
-        out.extend_from_slice(name.as_bytes());
-    }
-    let crc = crc32fast::hash(&out[begin..]);
-    out.extend_from_slice(&crc.to_le_bytes());
-    Ok(())
-}
-
-/// The header that `bytes` begin with, and its length; `None` if they end inside it.
-pub fn decode_header(bytes: &[u8]) -> Result<Option<(Header, usize)>, Error> {
-    let known = bytes.len().min(MAGIC.len());
-    if bytes[..known] != MAGIC[..known] {
-        return Err(Error::NotALedger);
-    }
-    let mut rest = Cursor::new(&bytes[known..]);
-    let Some(version) = rest.array() else {
-        return Ok(None);
-    };
-    let version = u16::from_le_bytes(version);
-    if version != VERSION {
-        return Err(Error::Version(version));
-    }
-    let parts = (|| {
-        let run = RunId::new(u64::from_le_bytes(rest.array()?));
-        let start = u64::from_le_bytes(rest.array()?);
-        let [lab_len] = rest.array()?;
-        let lab = rest.take(lab_len.into())?;
-        let [policy_len] = rest.array()?;
-        let policy = rest.take(policy_len.into())?;
-        let len = bytes.len() - rest.len();
-        Some((
-            run,
-            start,
-            lab,
-            policy,
-            len,
-            u32::from_le_bytes(rest.array()?),
-        ))
-    })();
-    let Some((run, start, lab, policy, len, crc)) = parts else {
-        return Ok(None);
-    };
-    if crc != crc32fast::hash(&bytes[..len]) {
-        return Err(Error::Checksum);
-    }
-    let text = |name: &[u8]| String::from_utf8(name.to_vec()).map_err(|_| Error::Payload);
-    let start = Timestamp::from_micros(start).ok_or(Error::Payload)?;
-    let header = Header {
-        run,
-        start,
-        lab: text(lab)?,
-        policy: text(policy)?,
-    };
-    Ok(Some((header, len + CRC_LEN)))
 }
 
 /// What the next entry is written, and read, relative to. A copy of it is a point to return to.

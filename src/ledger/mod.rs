@@ -26,7 +26,10 @@ mod append;
 pub mod codec;
 mod error;
 mod file;
+mod header;
 mod nibbles;
+#[cfg(test)]
+mod properties;
 mod reader;
 #[cfg(test)]
 mod tests;

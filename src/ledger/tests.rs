@@ -1,15 +1,13 @@
 //! What the ledger promises, through its public API and real files.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
 use crate::record::SeqRange;
 
-fn header() -> Header {
+pub(super) fn header() -> Header {
     Header {
         run: RunId::new(0xfeed),
         start: Timestamp::from_micros(1_772_366_400_000_000).unwrap(),
@@ -18,95 +16,47 @@ fn header() -> Header {
     }
 }
 
-fn after_start(us: u64) -> Timestamp {
+pub(super) fn after_start(us: u64) -> Timestamp {
     Timestamp::from_micros(header().start.micros() + us).unwrap()
 }
 
-fn read(path: &Path) -> Result<(Vec<Entry>, End), Error> {
+pub(super) fn read(path: &Path) -> Result<(Vec<Entry>, End), Error> {
     let mut reader = LedgerReader::open(path)?;
     assert_eq!(reader.header(), &header());
     let entries = reader.by_ref().collect::<Result<Vec<Entry>, Error>>()?;
     Ok((entries, reader.end().unwrap()))
 }
 
-/// What the entries say about each record: its batch, and its outcome.
-fn outcomes(entries: &[Entry]) -> BTreeMap<u64, (Timestamp, Option<Outcome>)> {
-    let mut records = BTreeMap::new();
-    for entry in entries {
-        match entry {
-            Entry::Invoked(batch) => {
-                records.extend(batch.seqs.iter().map(|seq| (seq, (batch.created, None))));
-            }
-            Entry::Settled(settled) => {
-                for seq in settled.seqs.iter().flat_map(|seqs| seqs.iter()) {
-                    let record = records.get_mut(&seq).expect("invoked before settled");
-                    record.1 = record.1.max(Some(settled.outcome));
-                }
-            }
-            Entry::Event { .. } | Entry::Closed { .. } => {}
-        }
-    }
-    records
-}
+/// The example in `docs/ledger.md`, so that the document and the program cannot part.
+#[test]
+fn the_format_is_the_documented_one() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("run.ledger");
+    let mut ledger = LedgerWriter::create(&path, header()).unwrap();
+    ledger.invoked(100, after_start(300)).unwrap();
+    ledger.invoked(100, after_start(700)).unwrap();
+    ledger
+        .settled(SeqRange::new(0, 100), Outcome::Replicated, 950)
+        .unwrap();
+    ledger
+        .settled(SeqRange::new(100, 200), Outcome::Replicated, 1200)
+        .unwrap();
+    ledger.event(2000, Event::Resumed).unwrap();
+    ledger.close(3000).unwrap();
 
-/// A call of the writer.
-#[derive(Debug, Clone)]
-enum Call {
-    Invoke {
-        count: u64,
-        created_us: u64,
-    },
-    Settle {
-        back: u64,
-        count: u64,
-        outcome: Outcome,
-    },
-    Event(String),
-    Flush,
-}
-
-fn call() -> impl Strategy<Value = Call> {
-    prop_oneof![
-        4 => (1..300_u64, 0..10_000_000_u64)
-            .prop_map(|(count, created_us)| Call::Invoke { count, created_us }),
-        4 => (0..600_u64, 1..200_u64, 0..4_usize).prop_map(|(back, count, outcome)| {
-            Call::Settle { back, count, outcome: Outcome::ALL[outcome] }
-        }),
-        1 => ".{0,60}".prop_map(Call::Event),
-        1 => Just(Call::Flush),
-    ]
-}
-
-/// Makes the calls; gives what was settled.
-fn make(calls: &[Call], ledger: &mut LedgerWriter) -> BTreeMap<u64, Outcome> {
-    let mut settled: BTreeMap<u64, Outcome> = BTreeMap::new();
-    for (call, at_us) in calls.iter().zip((0..).step_by(3_000)) {
-        match call {
-            Call::Invoke { count, created_us } => {
-                ledger.invoked(*count, after_start(*created_us)).unwrap();
-            }
-            Call::Settle {
-                back,
-                count,
-                outcome,
-            } => {
-                let start = ledger.next_seq().saturating_sub(*back);
-                let seqs = SeqRange::new(start, (start + count).min(ledger.next_seq()));
-                ledger.settled(seqs, *outcome, at_us).unwrap();
-                for seq in seqs.iter() {
-                    let best = settled.entry(seq).or_insert(*outcome);
-                    *best = (*best).max(*outcome);
-                }
-            }
-            Call::Event(text) => {
-                ledger
-                    .event(at_us, Event::Note { text: text.clone() })
-                    .unwrap();
-            }
-            Call::Flush => ledger.flush().unwrap(),
-        }
-    }
-    settled
+    let documented = include_str!("../../docs/ledger.md");
+    let example = documented
+        .split("<!-- example -->")
+        .nth(1)
+        .expect("the example");
+    let bytes: Vec<u8> = example
+        .lines()
+        .filter_map(|line| line.strip_prefix("    ")?.split('|').next())
+        .flat_map(str::split_whitespace)
+        .map(|hex| u8::from_str_radix(hex, 16).expect("a byte in hex"))
+        .collect();
+    let found = std::fs::read(&path).unwrap();
+    assert_eq!(found, bytes, "found {found:02x?}");
 }
 
 #[test]
