@@ -17,8 +17,13 @@
 //! With I/O, each on top of the ones before it:
 //! - [`client`]: one connection to one node
 //! - [`sentinel`]: asking all Sentinels, hearing their events
+//! - [`node`]: `halab node`, one node that starts safely ([`node::machine`] is pure)
+//! - [`writer`], [`verifier`], [`status`]: what the commands of these names do
+//! - [`runner`]: a whole lab as child processes; [`signals`]: requests to end
+//! - [`cli`]: the command line
 
 pub mod checker;
+pub mod cli;
 pub mod client;
 pub mod config;
 pub mod exit;
@@ -26,5 +31,9 @@ pub mod ledger;
 pub mod node;
 pub mod protocol;
 pub mod record;
+pub mod runner;
 pub mod sentinel;
+pub mod signals;
+pub mod status;
+pub mod verifier;
 pub mod writer;

@@ -177,6 +177,22 @@ impl Conn {
             .map_err(|source| ClientError::Redis { to, source })
     }
 
+    /// As [`Conn::query`], while others use the connection too: commands are sent in the order of the
+    /// calls, and nobody waits for another's answer before sending.
+    ///
+    /// # Errors
+    /// As [`Conn::query`].
+    pub async fn shared_query<T: FromRedisValue>(
+        &self,
+        cmd: &redis::Cmd,
+    ) -> Result<T, ClientError> {
+        let mut inner = self.inner.clone();
+        let to = self.to;
+        cmd.query_async(&mut inner)
+            .await
+            .map_err(|source| ClientError::Redis { to, source })
+    }
+
     /// Sends several commands in one go and reads all their answers as they are: an error reply is
     /// a value among them, not an error of the whole.
     ///

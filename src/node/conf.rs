@@ -12,7 +12,9 @@ pub struct Conf {
 impl Conf {
     /// Takes the text of a file.
     pub fn parse(text: &str) -> Self {
-        Conf { lines: text.lines().map(str::to_owned).collect() }
+        Conf {
+            lines: text.lines().map(str::to_owned).collect(),
+        }
     }
 
     /// The text of the file.
@@ -24,15 +26,25 @@ impl Conf {
 
     /// The arguments of the first directive that starts with the words `key`.
     pub fn get(&self, key: &[&str]) -> Option<Vec<String>> {
-        self.lines.iter().find_map(|line| arguments_after(line, key))
+        self.lines
+            .iter()
+            .find_map(|line| arguments_after(line, key))
     }
 
     /// Sets the directive that starts with the words `key`: the first such line is replaced, further
     /// ones go, and without one it is added at the end.
     pub fn set(&mut self, key: &[&str], arguments: &[&str]) {
         let quoted = arguments.iter().map(|a| quote(a));
-        let line = key.iter().map(|k| (*k).to_owned()).chain(quoted).collect::<Vec<_>>().join(" ");
-        let at = self.lines.iter().position(|l| arguments_after(l, key).is_some());
+        let line = key
+            .iter()
+            .map(|k| (*k).to_owned())
+            .chain(quoted)
+            .collect::<Vec<_>>()
+            .join(" ");
+        let at = self
+            .lines
+            .iter()
+            .position(|l| arguments_after(l, key).is_some());
         self.remove(key);
         match at {
             Some(at) => self.lines.insert(at, line),
@@ -42,7 +54,8 @@ impl Conf {
 
     /// Removes every directive that starts with the words `key`.
     pub fn remove(&mut self, key: &[&str]) {
-        self.lines.retain(|line| arguments_after(line, key).is_none());
+        self.lines
+            .retain(|line| arguments_after(line, key).is_none());
     }
 }
 
@@ -103,6 +116,9 @@ mod tests {
         let mut conf = Conf::parse("replicaof-x 1\nbind-source-addr 127.0.0.1\n");
         conf.set(&["bind"], &["127.0.0.2"]);
         conf.remove(&["replicaof"]);
-        assert_eq!(conf.text(), "replicaof-x 1\nbind-source-addr 127.0.0.1\nbind 127.0.0.2\n");
+        assert_eq!(
+            conf.text(),
+            "replicaof-x 1\nbind-source-addr 127.0.0.1\nbind 127.0.0.2\n"
+        );
     }
 }

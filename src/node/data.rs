@@ -67,7 +67,9 @@ impl DataNode {
         let connector = Connector::new(limit).from_source(node.address);
         let panel = Arc::new(Panel::new(&lab, connector));
         let observers = Observers::start(&lab, &node, &panel, connector);
-        let seed = lab.node(&lab.seed_primary).map_or(node.socket(), Node::socket);
+        let seed = lab
+            .node(&lab.seed_primary)
+            .map_or(node.socket(), Node::socket);
         let machine = Machine::new(Identity {
             me: node.socket(),
             seed,
@@ -96,7 +98,10 @@ impl DataNode {
     }
 
     /// Runs until a signal comes or the server ends too often. Returns the server's status.
-    pub(super) async fn run(mut self, shutdown: &mut Shutdown) -> Result<Option<ExitStatus>, NodeError> {
+    pub(super) async fn run(
+        mut self,
+        shutdown: &mut Shutdown,
+    ) -> Result<Option<ExitStatus>, NodeError> {
         match self.serve(shutdown).await? {
             End::GaveUp => Err(NodeError::CrashLoop(self.node.name.clone())),
             End::Stopped => {
@@ -113,7 +118,14 @@ impl DataNode {
             }
             let server = self.look().await;
             let calm = matches!(server, Seen::Primary { .. })
-                || matches!(server, Seen::Replica { link_down_for: None, promotable: true, .. });
+                || matches!(
+                    server,
+                    Seen::Replica {
+                        link_down_for: None,
+                        promotable: true,
+                        ..
+                    }
+                );
             self.observers.set_pace(if calm { CALM } else { URGENT });
             let seen = Observation {
                 now: self.started.elapsed(),
@@ -144,7 +156,9 @@ impl DataNode {
 
     /// Looks at the own server.
     async fn look(&mut self) -> Seen {
-        let Some(server) = &mut self.server else { return Seen::Gone };
+        let Some(server) = &mut self.server else {
+            return Seen::Gone;
+        };
         if let Some(status) = server.try_wait() {
             warn!(node = %self.node.name, %status, "the server has ended");
             self.forget_server();
@@ -158,7 +172,8 @@ impl DataNode {
             Err(error) => {
                 debug!(node = %self.node.name, %error, "no answer of the own server");
                 self.conn = None;
-                self.last_answer.map_or(Seen::Starting, |at| Seen::Silent(at.elapsed()))
+                self.last_answer
+                    .map_or(Seen::Starting, |at| Seen::Silent(at.elapsed()))
             }
         }
     }
@@ -189,7 +204,9 @@ impl DataNode {
         }
         if info.is_primary {
             self.link_down_since = None;
-            return Seen::Primary { replicas: info.online.len() };
+            return Seen::Primary {
+                replicas: info.online.len(),
+            };
         }
         let of = info.primary.unwrap_or_else(|| parked_at(&self.node));
         if of == parked_at(&self.node) {
@@ -199,9 +216,17 @@ impl DataNode {
             self.link_down_since = None;
             None
         } else {
-            Some(self.link_down_since.get_or_insert_with(Instant::now).elapsed())
+            Some(
+                self.link_down_since
+                    .get_or_insert_with(Instant::now)
+                    .elapsed(),
+            )
         };
-        Seen::Replica { of, link_down_for, promotable: info.priority > 0 }
+        Seen::Replica {
+            of,
+            link_down_for,
+            promotable: info.priority > 0,
+        }
     }
 
     async fn act(&mut self, action: Action) -> Result<(), NodeError> {
@@ -219,7 +244,8 @@ impl DataNode {
             }
             Action::Promote(why) => {
                 info!(node = %name, role = "primary", why, "role decided");
-                self.send(redis::cmd("REPLICAOF").arg("NO").arg("ONE")).await;
+                self.send(redis::cmd("REPLICAOF").arg("NO").arg("ONE"))
+                    .await;
             }
             Action::Follow(primary, why) => {
                 info!(node = %name, role = "replica", of = %primary, why, "role decided");
@@ -241,7 +267,8 @@ impl DataNode {
             }
             Action::Fence => {
                 warn!(node = %name, "writes paused: no majority of the Sentinels, no replica");
-                self.send(redis::cmd("CLIENT").arg("PAUSE").arg(FENCE_MS).arg("WRITE")).await;
+                self.send(redis::cmd("CLIENT").arg("PAUSE").arg(FENCE_MS).arg("WRITE"))
+                    .await;
             }
             Action::Unfence => {
                 info!(node = %name, "writes go on");
@@ -268,12 +295,23 @@ impl DataNode {
     async fn follow(&mut self, primary: SocketAddrV4) {
         let mut pipe = redis::pipe();
         pipe.cmd("MULTI");
-        pipe.cmd("REPLICAOF").arg(primary.ip().to_string()).arg(primary.port());
-        pipe.cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").arg("SKIPME").arg("yes");
+        pipe.cmd("REPLICAOF")
+            .arg(primary.ip().to_string())
+            .arg(primary.port());
+        pipe.cmd("CLIENT")
+            .arg("KILL")
+            .arg("TYPE")
+            .arg("normal")
+            .arg("SKIPME")
+            .arg("yes");
         pipe.cmd("CLIENT").arg("UNPAUSE");
         pipe.cmd("EXEC");
         let sent = match self.own().await {
-            Ok(conn) => conn.pipeline(&pipe).await.map(drop).map_err(|e| e.to_string()),
+            Ok(conn) => conn
+                .pipeline(&pipe)
+                .await
+                .map(drop)
+                .map_err(|e| e.to_string()),
             Err(error) => Err(error.to_string()),
         };
         if let Err(error) = sent {
@@ -287,7 +325,9 @@ impl DataNode {
         let begun = Instant::now();
         let caught_up = async {
             let own = self.own().await?.replication().await?;
-            let Some(primary) = own.primary else { return Ok(None) };
+            let Some(primary) = own.primary else {
+                return Ok(None);
+            };
             let there = self.connector.open(primary).await?.replication().await?;
             if !there.is_primary || there.replication_id != own.replication_id {
                 return Ok(None);
@@ -307,12 +347,15 @@ impl DataNode {
                 self.set("replica-priority", &PROMOTABLE.to_string()).await;
             }
             Ok(_) => debug!(node = %self.node.name, "not caught up yet"),
-            Err(error) => debug!(node = %self.node.name, %error, "cannot compare with the primary yet"),
+            Err(error) => {
+                debug!(node = %self.node.name, %error, "cannot compare with the primary yet")
+            }
         }
     }
 
     async fn set(&mut self, parameter: &str, value: &str) {
-        self.send(redis::cmd("CONFIG").arg("SET").arg(parameter).arg(value)).await;
+        self.send(redis::cmd("CONFIG").arg("SET").arg(parameter).arg(value))
+            .await;
     }
 
     /// Sends a command to the own server. One that fails is logged, and not repeated here: the machine

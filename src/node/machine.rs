@@ -228,7 +228,11 @@ impl Machine {
             }
             Server::Parked => self.when_parked(seen, &mut actions),
             Server::Primary { replicas } => self.when_primary(seen, replicas, &mut actions),
-            Server::Replica { of, link_down_for, promotable } => {
+            Server::Replica {
+                of,
+                link_down_for,
+                promotable,
+            } => {
                 self.when_replica(seen, of, link_down_for, promotable, &mut actions);
             }
         }
@@ -256,7 +260,11 @@ impl Machine {
         let just_ended = self.started_once && since == seen.now;
         if just_ended {
             self.exits.push_back(seen.now);
-            while self.exits.front().is_some_and(|t| seen.now.saturating_sub(*t) > CRASH_WINDOW) {
+            while self
+                .exits
+                .front()
+                .is_some_and(|t| seen.now.saturating_sub(*t) > CRASH_WINDOW)
+            {
                 self.exits.pop_front();
             }
             if self.exits.len() > CRASH_LIMIT {
@@ -294,16 +302,22 @@ impl Machine {
             return;
         };
         if vote.primary != self.id.me {
-            let ready = seen.peers.iter().any(|p| {
-                p.address == vote.primary && matches!(p.state, PeerState::Primary { .. })
-            });
+            let ready = seen
+                .peers
+                .iter()
+                .any(|p| p.address == vote.primary && matches!(p.state, PeerState::Primary { .. }));
             if ready || parked_for >= FOLLOW_ANYWAY {
-                actions.push(Action::Follow(vote.primary, "a majority of the Sentinels names it"));
+                actions.push(Action::Follow(
+                    vote.primary,
+                    "a majority of the Sentinels names it",
+                ));
             }
             return;
         }
         if !vote.knows_replicas {
-            actions.push(Action::Promote("the Sentinels name this node, and no other was ever seen"));
+            actions.push(Action::Promote(
+                "the Sentinels name this node, and no other was ever seen",
+            ));
             return;
         }
         // The Sentinels still name this node, but it was down: others may hold more.
@@ -314,8 +328,16 @@ impl Machine {
             actions.push(Action::Follow(peer.address, "it has just been promoted"));
             return;
         }
-        if seen.peers.iter().any(|p| p.state == PeerState::Replica { promotable: true }) {
-            self.call_failover(seen, "this node was down while another can take over", actions);
+        if seen
+            .peers
+            .iter()
+            .any(|p| p.state == PeerState::Replica { promotable: true })
+        {
+            self.call_failover(
+                seen,
+                "this node was down while another can take over",
+                actions,
+            );
             return;
         }
         let need = self.id.down_after + Duration::from_secs(2);
@@ -327,7 +349,9 @@ impl Machine {
         if !seen.peers.iter().all(out) {
             self.wait_for("another data node, to learn whether it holds more", actions);
         } else if self.id.has_data || self.ever_served {
-            actions.push(Action::Promote("no other node can hold more, and the own data is here"));
+            actions.push(Action::Promote(
+                "no other node can hold more, and the own data is here",
+            ));
         } else {
             self.wait_for(
                 "a data node that has the data: this one is named primary and has none; start the \
@@ -343,17 +367,27 @@ impl Machine {
         parked_for: Duration,
         actions: &mut Vec<Action>,
     ) {
-        let somebody_has_data =
-            seen.peers.iter().any(|p| p.state == PeerState::Primary { has_data: true });
+        let somebody_has_data = seen
+            .peers
+            .iter()
+            .any(|p| p.state == PeerState::Primary { has_data: true });
         let first = !self.id.has_state && self.exits.is_empty() && !somebody_has_data;
         if first && parked_for >= FIRST_START_PATIENCE {
             if self.id.me == self.id.seed {
-                actions.push(Action::Promote("first start, no Sentinel answers: the seed role"));
+                actions.push(Action::Promote(
+                    "first start, no Sentinel answers: the seed role",
+                ));
             } else {
-                actions.push(Action::Follow(self.id.seed, "first start, no Sentinel answers"));
+                actions.push(Action::Follow(
+                    self.id.seed,
+                    "first start, no Sentinel answers",
+                ));
             }
         } else {
-            self.wait_for("a majority of the Sentinels, to learn who is primary: start them", actions);
+            self.wait_for(
+                "a majority of the Sentinels, to learn who is primary: start them",
+                actions,
+            );
         }
     }
 
@@ -362,7 +396,9 @@ impl Machine {
         if !self.was_primary {
             self.was_primary = true;
             // Once it is a replica again it is not to be promoted before it has caught up.
-            actions.push(Action::Lower("a primary that is demoted later starts as not promotable"));
+            actions.push(Action::Lower(
+                "a primary that is demoted later starts as not promotable",
+            ));
         }
         if let Some(vote) = seen.vote
             && vote.primary != self.id.me
@@ -412,12 +448,15 @@ impl Machine {
             None => {}
             Some(down_for) => {
                 let alive = seen.vote.is_some_and(|v| {
-                    v.primary == of && v.primary_alive_within.is_some_and(|within| within < down_for)
+                    v.primary == of
+                        && v.primary_alive_within
+                            .is_some_and(|within| within < down_for)
                 });
                 // Reached directly, a primary that is up proves itself: only the link is down.
-                let reached = seen.peers.iter().any(|p| {
-                    p.address == of && matches!(p.state, PeerState::Primary { .. })
-                });
+                let reached = seen
+                    .peers
+                    .iter()
+                    .any(|p| p.address == of && matches!(p.state, PeerState::Primary { .. }));
                 if promotable && alive && (reached || !self.peer_is_replica(seen, of)) {
                     actions.push(Action::Lower("the link is down and the primary is alive"));
                 }
@@ -428,7 +467,10 @@ impl Machine {
                         p.address == vote.primary && matches!(p.state, PeerState::Primary { .. })
                     })
                 {
-                    actions.push(Action::Follow(vote.primary, "the Sentinels name it, the old is gone"));
+                    actions.push(Action::Follow(
+                        vote.primary,
+                        "the Sentinels name it, the old is gone",
+                    ));
                 }
             }
         }
@@ -448,7 +490,9 @@ impl Machine {
     }
 
     fn call_failover(&mut self, seen: &Observation, why: &'static str, actions: &mut Vec<Action>) {
-        let due = self.last_call.is_none_or(|t| seen.now.saturating_sub(t) >= FAILOVER_RETRY);
+        let due = self
+            .last_call
+            .is_none_or(|t| seen.now.saturating_sub(t) >= FAILOVER_RETRY);
         if due {
             self.last_call = Some(seen.now);
             actions.push(Action::CallFailover(why));

@@ -47,6 +47,20 @@ pub enum NodeError {
     CrashLoop(String),
 }
 
+impl NodeError {
+    /// That `lab` has no node of that name.
+    pub fn unknown(lab: &Lab, name: &str) -> Self {
+        NodeError::Unknown {
+            asked: name.to_owned(),
+            known: lab
+                .nodes()
+                .map(|n| n.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", "),
+        }
+    }
+}
+
 /// A request to stop, given once and seen by all.
 #[derive(Debug, Clone)]
 pub struct Shutdown(CancellationToken);
@@ -78,17 +92,18 @@ pub async fn run(
     redis_server: Option<PathBuf>,
     mut shutdown: Shutdown,
 ) -> Result<Option<ExitStatus>, NodeError> {
-    let node = lab.node(name).ok_or_else(|| NodeError::Unknown {
-        asked: name.to_owned(),
-        known: lab.nodes().map(|n| n.name.as_str()).collect::<Vec<_>>().join(", "),
-    })?;
+    let node = lab
+        .node(name)
+        .ok_or_else(|| NodeError::unknown(lab, name))?;
     let binary = ServerBinary::find(redis_server.as_deref())?;
     state::StateDir::refuse_in_use(state_root, node)?;
     server::check_address(node)?;
     let state = state::StateDir::open(state_root, node)?;
     match node.kind {
         NodeKind::Data => {
-            data::DataNode::new(lab.clone(), node.clone(), state, binary)?.run(&mut shutdown).await
+            data::DataNode::new(lab.clone(), node.clone(), state, binary)?
+                .run(&mut shutdown)
+                .await
         }
         NodeKind::Sentinel => sentinel::run(lab, node, &state, &binary, &mut shutdown).await,
     }

@@ -46,25 +46,41 @@ impl Observers {
         let mut tasks = JoinSet::new();
         let (pace, _) = watch::channel(URGENT);
         let (vote_to, vote) = watch::channel(None);
-        tasks.spawn(observe_sentinels(panel.clone(), me.socket(), vote_to, pace.subscribe()));
+        tasks.spawn(observe_sentinels(
+            panel.clone(),
+            me.socket(),
+            vote_to,
+            pace.subscribe(),
+        ));
         let mut peers = Vec::new();
         for node in lab.data_nodes.iter().filter(|n| n.name != me.name) {
-            let (to, seen) = watch::channel(Sighting { at: Instant::now(), state: None });
+            let (to, seen) = watch::channel(Sighting {
+                at: Instant::now(),
+                state: None,
+            });
             tasks.spawn(observe_peer(node.socket(), connector, to, pace.subscribe()));
             peers.push((node.socket(), seen));
         }
-        Observers { vote, peers, pace, _tasks: tasks }
+        Observers {
+            vote,
+            peers,
+            pace,
+            _tasks: tasks,
+        }
     }
 
     /// Looks more often, or less.
     pub(super) fn set_pace(&self, pace: Duration) {
-        self.pace.send_if_modified(|now| std::mem::replace(now, pace) != pace);
+        self.pace
+            .send_if_modified(|now| std::mem::replace(now, pace) != pace);
     }
 
     /// What a majority of the Sentinels says, if they have been heard recently.
     pub(super) fn vote(&self) -> Option<Vote> {
         let latest = *self.vote.borrow();
-        latest.filter(|(at, _)| at.elapsed() < VOTE_LIFETIME).map(|(_, vote)| vote)
+        latest
+            .filter(|(at, _)| at.elapsed() < VOTE_LIFETIME)
+            .map(|(_, vote)| vote)
     }
 
     /// The other data nodes.
@@ -74,7 +90,10 @@ impl Observers {
             .map(|(address, seen)| {
                 let Sighting { at, state } = *seen.borrow();
                 let state = state.unwrap_or(PeerState::Unreachable(at.elapsed()));
-                Peer { address: *address, state }
+                Peer {
+                    address: *address,
+                    state,
+                }
             })
             .collect()
     }
@@ -107,10 +126,14 @@ async fn observe_sentinels(
 fn read_vote(answers: &Answers, majority: usize, me: SocketAddrV4) -> Option<Vote> {
     let elected = answers.elect().ok()?;
     let views = answers.views();
-    let agreeing: Vec<&SentinelView> =
-        views.iter().filter(|v| v.primary == elected.address).collect();
-    let mut proofs: Vec<Duration> =
-        agreeing.iter().filter_map(|v| v.primary_proved_within()).collect();
+    let agreeing: Vec<&SentinelView> = views
+        .iter()
+        .filter(|v| v.primary == elected.address)
+        .collect();
+    let mut proofs: Vec<Duration> = agreeing
+        .iter()
+        .filter_map(|v| v.primary_proved_within())
+        .collect();
     proofs.sort_unstable();
     let mine = || agreeing.iter().map(|v| v.replica(me));
     Some(Vote {
@@ -135,7 +158,10 @@ async fn observe_peer(
         match look(&mut conn, address, connector).await {
             Some(info) => {
                 let state = Some(peer_state(&info));
-                to.send_replace(Sighting { at: Instant::now(), state });
+                to.send_replace(Sighting {
+                    at: Instant::now(),
+                    state,
+                });
             }
             None => {
                 conn = None;
@@ -159,8 +185,12 @@ async fn look(
 
 fn peer_state(info: &ReplicationInfo) -> PeerState {
     if info.is_primary {
-        PeerState::Primary { has_data: info.offset > 0 }
+        PeerState::Primary {
+            has_data: info.offset > 0,
+        }
     } else {
-        PeerState::Replica { promotable: info.priority > 0 }
+        PeerState::Replica {
+            promotable: info.priority > 0,
+        }
     }
 }

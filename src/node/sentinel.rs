@@ -62,7 +62,9 @@ async fn quicken(node: &Node) -> Result<(), ClientError> {
     let connector = Connector::new(Duration::from_millis(500)).from_source(node.address);
     let begun = Instant::now();
     let mut cmd = redis::cmd("SENTINEL");
-    cmd.arg("DEBUG").arg("INFO-PERIOD").arg(ms(SENTINEL_INFO_PERIOD));
+    cmd.arg("DEBUG")
+        .arg("INFO-PERIOD")
+        .arg(ms(SENTINEL_INFO_PERIOD));
     cmd.arg("PUBLISH-PERIOD").arg(ms(PUBLISH_PERIOD));
     loop {
         let sent = match connector.open(node.socket()).await {

@@ -75,9 +75,12 @@ impl ServerBinary {
             Some(path) if path.components().count() > 1 => path.to_owned(),
             Some(name) => on_path(name)
                 .ok_or_else(|| ServerError::Missing(format!("no {} on PATH", name.display())))?,
-            None => NAMES.iter().find_map(|n| on_path(Path::new(n))).ok_or_else(|| {
-                ServerError::Missing(format!("neither {} nor {} on PATH", NAMES[0], NAMES[1]))
-            })?,
+            None => NAMES
+                .iter()
+                .find_map(|n| on_path(Path::new(n)))
+                .ok_or_else(|| {
+                    ServerError::Missing(format!("neither {} nor {} on PATH", NAMES[0], NAMES[1]))
+                })?,
         };
         let output = std::process::Command::new(&path)
             .arg("--version")
@@ -86,20 +89,27 @@ impl ServerBinary {
         let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         match parse_version(&said) {
             Some((major, version)) if major >= OLDEST_MAJOR => Ok(ServerBinary { path, version }),
-            _ => Err(ServerError::TooOld { path, found: format!("\"{said}\"") }),
+            _ => Err(ServerError::TooOld {
+                path,
+                found: format!("\"{said}\""),
+            }),
         }
     }
 }
 
 /// `Redis server v=7.0.15 sha=...` or `Valkey server v=8.0.1 ...`.
 fn parse_version(said: &str) -> Option<(u32, String)> {
-    let version = said.split_whitespace().find_map(|word| word.strip_prefix("v="))?;
+    let version = said
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix("v="))?;
     Some((version.split('.').next()?.parse().ok()?, version.to_owned()))
 }
 
 fn on_path(name: &Path) -> Option<PathBuf> {
     let dirs = env::var_os("PATH")?;
-    env::split_paths(&dirs).map(|dir| dir.join(name)).find(|p| fs::metadata(p).is_ok_and(|m| m.is_file()))
+    env::split_paths(&dirs)
+        .map(|dir| dir.join(name))
+        .find(|p| fs::metadata(p).is_ok_and(|m| m.is_file()))
 }
 
 /// Makes sure that the node's address is of this machine and free, by listening on it for a moment.
@@ -122,7 +132,12 @@ pub fn check_address(node: &Node) -> Result<(), ServerError> {
                 io::ErrorKind::PermissionDenied => "take a port of 1024 or higher in lab.toml",
                 _ => "change the address in lab.toml",
             };
-            Err(ServerError::Address { node: node.name.clone(), address, source, remedy })
+            Err(ServerError::Address {
+                node: node.name.clone(),
+                address,
+                source,
+                remedy,
+            })
         }
     }
 }
@@ -144,10 +159,17 @@ impl Server {
     /// # Errors
     /// When the process can't be started.
     pub fn start(binary: &ServerBinary, conf: &Path, kind: NodeKind) -> Result<Self, ServerError> {
-        let failed = |source| ServerError::Start { path: binary.path.clone(), source };
+        let failed = |source| ServerError::Start {
+            path: binary.path.clone(),
+            source,
+        };
         let this = env::current_exe().map_err(failed)?;
         let mut command = Command::new(this);
-        command.arg("exec-server").arg(std::process::id().to_string()).arg(&binary.path).arg(conf);
+        command
+            .arg("exec-child")
+            .arg(std::process::id().to_string())
+            .arg(&binary.path)
+            .arg(conf);
         if kind == NodeKind::Sentinel {
             command.arg("--sentinel");
         }
@@ -157,7 +179,10 @@ impl Server {
             .kill_on_drop(true)
             .spawn()
             .map_err(failed)?;
-        let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let pid = child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(Pid::from_raw);
         Ok(Server { child, pid })
     }
 
@@ -191,7 +216,7 @@ impl Server {
 
 /// Becomes the server: asks to be killed when the parent dies, then replaces this process.
 ///
-/// Runs in the child (`halab exec-server`), because a process can ask for that only for itself.
+/// Runs in the child (`halab exec-child`), because a process can ask for that only for itself.
 /// Returns only when it failed.
 pub fn become_server(parent: u32, program: &Path, arguments: &[std::ffi::OsString]) -> io::Error {
     #[cfg(target_os = "linux")]
@@ -216,7 +241,10 @@ mod tests {
     fn versions_of_redis_and_valkey_are_read() {
         let redis = "Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64 build=1";
         assert_eq!(parse_version(redis), Some((7, "7.0.15".into())));
-        assert_eq!(parse_version("Valkey server v=8.0.1 sha=0"), Some((8, "8.0.1".into())));
+        assert_eq!(
+            parse_version("Valkey server v=8.0.1 sha=0"),
+            Some((8, "8.0.1".into()))
+        );
         assert_eq!(parse_version("redis-cli 7.0.15"), None);
     }
 

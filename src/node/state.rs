@@ -90,11 +90,19 @@ impl StateDir {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(StateError::InUse(folder)),
             Err(TryLockError::Error(source)) => {
-                return Err(StateError::Io { what: "cannot lock", path, source });
+                return Err(StateError::Io {
+                    what: "cannot lock",
+                    path,
+                    source,
+                });
             }
         }
         let folder = fs::canonicalize(&folder).map_err(io_error("cannot find", &folder))?;
-        let state = StateDir { first_start: !conf_path(&folder, node).exists(), folder, _lock: lock };
+        let state = StateDir {
+            first_start: !conf_path(&folder, node).exists(),
+            folder,
+            _lock: lock,
+        };
         state.refuse_other_address(node)?;
         Ok(state)
     }
@@ -119,8 +127,12 @@ impl StateDir {
 
     /// Whether the data node's own append-only file is there.
     pub fn has_data(&self) -> bool {
-        let Ok(entries) = fs::read_dir(self.data().join("appendonlydir")) else { return false };
-        entries.flatten().any(|e| e.path().extension().is_some_and(|x| x == "manifest"))
+        let Ok(entries) = fs::read_dir(self.data().join("appendonlydir")) else {
+            return false;
+        };
+        entries
+            .flatten()
+            .any(|e| e.path().extension().is_some_and(|x| x == "manifest"))
     }
 
     /// The server's working folder.
@@ -144,7 +156,12 @@ impl StateDir {
         if was == now {
             return Ok(());
         }
-        Err(StateError::OtherAddress { file, was, now, folder: self.folder.clone() })
+        Err(StateError::OtherAddress {
+            file,
+            was,
+            now,
+            folder: self.folder.clone(),
+        })
     }
 
     /// Writes what `lab.toml` says into the node's config file, from the template at the first start.
@@ -197,8 +214,14 @@ impl StateDir {
         conf.set(&["sentinel", "announce-port"], &[port]);
         conf.set(&["sentinel", "monitor", name], &[&ip, &at, &quorum]);
         let ms = |d: std::time::Duration| d.as_millis().to_string();
-        conf.set(&["sentinel", "down-after-milliseconds", name], &[&ms(lab.timing.down_after)]);
-        conf.set(&["sentinel", "failover-timeout", name], &[&ms(lab.timing.failover_timeout)]);
+        conf.set(
+            &["sentinel", "down-after-milliseconds", name],
+            &[&ms(lab.timing.down_after)],
+        );
+        conf.set(
+            &["sentinel", "failover-timeout", name],
+            &[&ms(lab.timing.failover_timeout)],
+        );
         conf.set(&["sentinel", "parallel-syncs", name], &["1"]);
     }
 }
@@ -216,7 +239,9 @@ fn conf_path(folder: &Path, node: &Node) -> PathBuf {
 }
 
 fn read_conf(file: &Path) -> Result<Conf, StateError> {
-    Ok(Conf::parse(&fs::read_to_string(file).map_err(io_error("cannot read", file))?))
+    Ok(Conf::parse(
+        &fs::read_to_string(file).map_err(io_error("cannot read", file))?,
+    ))
 }
 
 /// Replaces a file in one step, so that a kill at any moment leaves the old one or the new one.

@@ -56,7 +56,9 @@ impl ReplicaView {
 impl SentinelView {
     /// How recently the primary has proved, to this Sentinel, to be alive in that role.
     pub fn primary_proved_within(&self) -> Option<Duration> {
-        let info = self.primary_info_age.filter(|_| self.primary_says_primary)?;
+        let info = self
+            .primary_info_age
+            .filter(|_| self.primary_says_primary)?;
         Some(info.max(self.primary_silent_for))
     }
 

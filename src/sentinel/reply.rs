@@ -127,7 +127,10 @@ mod tests {
             (view.config_epoch, view.primary_silent_for.as_millis()),
             (3, 812)
         );
-        assert_eq!(view.primary_proved_within(), Some(Duration::from_millis(812)));
+        assert_eq!(
+            view.primary_proved_within(),
+            Some(Duration::from_millis(812))
+        );
         let replica = &view.replicas[0];
         assert!(replica.disconnected && !replica.down && !replica.link_up);
         assert_eq!(replica.info_age, None);

@@ -46,7 +46,10 @@ pub(super) struct Target {
 impl Target {
     /// As the Sentinels elected it, if they have.
     pub(super) fn elected(&self) -> Option<Elected> {
-        self.epoch.map(|epoch| Elected { address: self.address, epoch })
+        self.epoch.map(|epoch| Elected {
+            address: self.address,
+            epoch,
+        })
     }
 }
 
@@ -82,7 +85,11 @@ impl Discovery {
             round: 0,
         };
         tasks.spawn(seeker.run(look.clone(), events));
-        Discovery { target, look, trouble }
+        Discovery {
+            target,
+            look,
+            trouble,
+        }
     }
 
     /// The target, when it was found in a later round than `after`; waits for it.
@@ -113,7 +120,10 @@ impl Discovery {
 
     /// What the last round lacked, in words.
     pub(super) fn trouble(&self) -> String {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -177,7 +187,9 @@ impl Seeker {
     }
 
     fn name(&self, address: SocketAddrV4) -> String {
-        self.lab.data_node_at(address).map_or_else(|| address.to_string(), |n| n.name.clone())
+        self.lab
+            .data_node_at(address)
+            .map_or_else(|| address.to_string(), |n| n.name.clone())
     }
 
     /// One round.
@@ -185,7 +197,10 @@ impl Seeker {
         let round = self.round;
         let connector = self.connector;
         let roles = join_all(self.probes.iter_mut().map(|(address, conn)| async move {
-            let role = timeout(ROLE_LIMIT, ask_role(conn, *address, connector)).await.ok().flatten();
+            let role = timeout(ROLE_LIMIT, ask_role(conn, *address, connector))
+                .await
+                .ok()
+                .flatten();
             if role.is_none() {
                 *conn = None;
             }
@@ -199,14 +214,18 @@ impl Seeker {
             .map(|(address, _)| *address)
             .collect();
         match elected {
-            Ok(named) if primaries.contains(&named.address) => {
-                Ok(Target { address: named.address, epoch: Some(named.epoch), round })
-            }
+            Ok(named) if primaries.contains(&named.address) => Ok(Target {
+                address: named.address,
+                epoch: Some(named.epoch),
+                round,
+            }),
             Ok(named) => match primaries.as_slice() {
                 // Announced or not, it was promoted: the named one is not primary any more.
-                [promoted] if self.lab.data_node_at(*promoted).is_some() => {
-                    Ok(Target { address: *promoted, epoch: None, round })
-                }
+                [promoted] if self.lab.data_node_at(*promoted).is_some() => Ok(Target {
+                    address: *promoted,
+                    epoch: None,
+                    round,
+                }),
                 _ => Err(format!(
                     "the Sentinels name {}, which does not say that it is primary",
                     self.name(named.address)

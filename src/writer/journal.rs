@@ -44,7 +44,8 @@ impl Counts {
 
     /// Neither acknowledged nor failed for certain.
     pub fn unknown(&self) -> u64 {
-        self.invoked.saturating_sub(self.acknowledged() + self.failed)
+        self.invoked
+            .saturating_sub(self.acknowledged() + self.failed)
     }
 }
 
@@ -73,13 +74,10 @@ struct Inner {
 
 impl Journal {
     /// Makes or resumes the ledger. Returns also what the resumed run left unknown.
-    pub(super) fn open(
-        lab: &Lab,
-        options: &Options,
-    ) -> Result<(Self, Vec<Invoked>), WriteFailure> {
+    pub(super) fn open(lab: &Lab, options: &Options) -> Result<(Self, Vec<Invoked>), WriteFailure> {
         let mut counts = Counts::default();
         let (mut ledger, mut left, mut run, mut next_seq, mut offset_us) =
-            (None, Vec::new(), RunId::from_bits(rand::random()), 0, 0);
+            (None, Vec::new(), RunId::new(rand::random()), 0, 0);
         if let Some(path) = &options.ledger {
             if options.resume && path.exists() {
                 let (mut writer, resumed) = LedgerWriter::resume(path)?;
@@ -151,7 +149,10 @@ impl Journal {
         let mut inner = self.lock();
         let seqs = match &mut inner.ledger {
             Some(ledger) => ledger.invoked(count, created)?,
-            None => SeqRange { start: inner.next_seq, end: inner.next_seq + count },
+            None => SeqRange {
+                start: inner.next_seq,
+                end: inner.next_seq + count,
+            },
         };
         inner.next_seq = seqs.end;
         inner.counts.invoked += count;
@@ -180,7 +181,9 @@ impl Journal {
         }
         if outcome.is_acknowledged() {
             let us = u64::try_from((now - sent).as_micros()).unwrap_or(LONGEST_US);
-            inner.latency.saturating_record_n(us.clamp(1, LONGEST_US), count);
+            inner
+                .latency
+                .saturating_record_n(us.clamp(1, LONGEST_US), count);
             inner.first_ack.get_or_insert(now);
             if let Some(last) = inner.last_ack.replace(now) {
                 inner.longest_gap = inner.longest_gap.max(now.saturating_duration_since(last));
@@ -200,7 +203,12 @@ impl Journal {
         inner.counts.primary_changes += 1;
         if let Some(ledger) = &mut inner.ledger {
             // Told for the reader's sake; a ledger that can't be written shows at the next batch.
-            let _ = ledger.event(at_us, Event::PrimaryChanged { node: node.to_owned() });
+            let _ = ledger.event(
+                at_us,
+                Event::PrimaryChanged {
+                    node: node.to_owned(),
+                },
+            );
         }
     }
 
@@ -212,7 +220,11 @@ impl Journal {
     }
 
     /// Closes the ledger and sums up.
-    pub(super) fn finish(&self, options: &Options, elapsed: Duration) -> Result<Summary, ledger::Error> {
+    pub(super) fn finish(
+        &self,
+        options: &Options,
+        elapsed: Duration,
+    ) -> Result<Summary, ledger::Error> {
         let at_us = self.at_us(Instant::now());
         let mut inner = self.lock();
         if let Some(ledger) = inner.ledger.take() {

@@ -82,7 +82,11 @@ impl Lane {
         let wait = options.wait_timeout.max(SHORTEST_WAIT);
         let records = Batch::new(journal.run(), crate::record::Timestamp::default());
         Lane {
-            nodes: lab.data_nodes.iter().map(crate::config::Node::socket).collect(),
+            nodes: lab
+                .data_nodes
+                .iter()
+                .map(crate::config::Node::socket)
+                .collect(),
             policy: options.policy,
             wait,
             connector: Connector::new(ANSWER_LIMIT).with_answer_limit(wait + WAIT_SLACK),
@@ -185,7 +189,11 @@ impl Lane {
             return Err(WriteError::ConnectionLost);
         };
         match self.connector.open(target.address).await {
-            Ok(conn) => Ok(Link { target, conn, online: self.nodes.len() - 1 }),
+            Ok(conn) => Ok(Link {
+                target,
+                conn,
+                online: self.nodes.len() - 1,
+            }),
             Err(error) => {
                 debug!(%error, "cannot connect to the primary");
                 self.bad_round = target.round;
@@ -228,7 +236,8 @@ impl Lane {
         let Some((_, confirmed)) = rest.last().and_then(as_primary) else {
             return Attempt::Failed(WriteError::Unblocked);
         };
-        self.await_confirmation(link, offset, confirmed, since).await
+        self.await_confirmation(link, offset, confirmed, since)
+            .await
     }
 
     fn push_sets(&mut self, batch: &Invoked, pipe: &mut redis::Pipeline) {
@@ -257,9 +266,16 @@ impl Lane {
         since: Instant,
     ) -> Attempt {
         loop {
-            let others: Vec<SocketAddrV4> =
-                self.nodes.iter().copied().filter(|n| *n != link.target.address).collect();
-            link.online = confirmed.iter().filter(|c| others.contains(&c.address)).count();
+            let others: Vec<SocketAddrV4> = self
+                .nodes
+                .iter()
+                .copied()
+                .filter(|n| *n != link.target.address)
+                .collect();
+            link.online = confirmed
+                .iter()
+                .filter(|c| others.contains(&c.address))
+                .count();
             let missing = uncovered(&others, offset, &confirmed);
             if missing.is_empty() {
                 return Attempt::Acknowledged(Outcome::Replicated);

@@ -108,7 +108,13 @@ pub async fn run(
     let work = Arc::new(Work::new(options, journal.clone(), left, stop.clone()));
     let panel = Arc::new(Panel::new(lab, connector));
     let mut background = JoinSet::new();
-    let discovery = Discovery::start(lab, panel.clone(), connector, journal.clone(), &mut background);
+    let discovery = Discovery::start(
+        lab,
+        panel.clone(),
+        connector,
+        journal.clone(),
+        &mut background,
+    );
     let witness = Witness::start(panel, &mut background);
 
     let begun = Instant::now();

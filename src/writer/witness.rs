@@ -41,7 +41,12 @@ impl Witness {
         since: Instant,
     ) -> Result<(), NoWitness> {
         let (answer, reply) = oneshot::channel();
-        let question = Question { primary, uncovered, since, answer };
+        let question = Question {
+            primary,
+            uncovered,
+            since,
+            answer,
+        };
         if self.0.send(question).await.is_err() {
             return Err(NoWitness::TooFewAnswers);
         }
@@ -60,8 +65,13 @@ async fn answer(panel: Arc<Panel>, mut questions: mpsc::Receiver<Question>) {
         let views = panel.ask().await.views();
         for question in round {
             let age = asked.saturating_duration_since(question.since);
-            let verdict =
-                witness(question.primary, &question.uncovered, &views, panel.majority(), age);
+            let verdict = witness(
+                question.primary,
+                &question.uncovered,
+                &views,
+                panel.majority(),
+                age,
+            );
             // A lane that has gone away has no use for it.
             let _ = question.answer.send(verdict);
         }

@@ -50,16 +50,25 @@ impl Work {
             None => options.batch as u64,
         };
         let begun = Instant::now();
-        let split = left.into_iter().flat_map(|invoked| split(invoked, batch)).collect();
+        let split = left
+            .into_iter()
+            .flat_map(|invoked| split(invoked, batch))
+            .collect();
         Work {
-            count: options.count.map(|count| count.saturating_sub(journal.known())),
+            count: options
+                .count
+                .map(|count| count.saturating_sub(journal.known())),
             journal,
             batch,
             deadline: options.duration.map(|d| begun + d),
             rate: options.rate,
             begun,
             stop,
-            state: Mutex::new(State { left: split, handed_out: 0, done: false }),
+            state: Mutex::new(State {
+                left: split,
+                handed_out: 0,
+                done: false,
+            }),
         }
     }
 
@@ -108,7 +117,8 @@ impl Work {
     }
 
     fn due(&self, handed_out: u64) -> Option<Instant> {
-        self.rate.map(|rate| self.begun + Duration::from_secs_f64(handed_out as f64 / rate))
+        self.rate
+            .map(|rate| self.begun + Duration::from_secs_f64(handed_out as f64 / rate))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -119,8 +129,13 @@ impl Work {
 
 fn split(invoked: Invoked, batch: u64) -> impl Iterator<Item = Invoked> {
     let end = invoked.seqs.end;
-    (invoked.seqs.start..end).step_by(batch.max(1) as usize).map(move |start| Invoked {
-        seqs: crate::record::SeqRange { start, end: end.min(start + batch) },
-        created: invoked.created,
-    })
+    (invoked.seqs.start..end)
+        .step_by(batch.max(1) as usize)
+        .map(move |start| Invoked {
+            seqs: crate::record::SeqRange {
+                start,
+                end: end.min(start + batch),
+            },
+            created: invoked.created,
+        })
 }
