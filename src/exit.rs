@@ -17,8 +17,13 @@ pub enum Exit {
 
 impl Exit {
     /// All exit codes, in order.
-    pub const ALL: [Exit; 5] =
-        [Exit::Holds, Exit::Violated, Exit::Usage, Exit::Inconclusive, Exit::Failed];
+    pub const ALL: [Exit; 5] = [
+        Exit::Holds,
+        Exit::Violated,
+        Exit::Usage,
+        Exit::Inconclusive,
+        Exit::Failed,
+    ];
 
     /// The number that the process exits with.
     pub fn code(self) -> u8 {
@@ -35,7 +40,9 @@ impl Exit {
     pub fn meaning(self) -> &'static str {
         match self {
             Exit::Holds => "holds: done, healthy, every acknowledged record found",
-            Exit::Violated => "violated: an acknowledged record is missing, or the lab is not healthy",
+            Exit::Violated => {
+                "violated: an acknowledged record is missing, or the lab is not healthy"
+            }
             Exit::Usage => "usage: the command line or lab.toml is wrong; nothing was touched",
             Exit::Inconclusive => "inconclusive: nothing was written, or it could not be read back",
             Exit::Failed => "failed: the lab or the tool failed",

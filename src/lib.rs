@@ -6,14 +6,34 @@
 //! # Map of the modules
 //!
 //! Pure, without I/O, clock, tokio, redis or clap:
-//! - [`config`]: `lab.toml` to a [`config::Lab`], with every problem and its remedy
+//! - [`config`]: `lab.toml` to a [`config::Lab`], with every problem and its remedy (`config::load`
+//!   is the one I/O part there)
 //! - [`record`]: the records that are written: run, sequence number, key, value
 //! - [`ledger`]: the format of the writer's ledger (its file handling is the one I/O part there)
 //! - [`checker`]: history to verdict
 //! - [`exit`]: exit codes
+//! - [`protocol`]: when a record is acknowledged, who is primary, what an error means
+//!
+//! With I/O, each on top of the ones before it:
+//! - [`client`]: one connection to one node
+//! - [`sentinel`]: asking all Sentinels, hearing their events
+//! - [`node`]: `halab node`, one node that starts safely ([`node::machine`] is pure)
+//! - [`writer`], [`verifier`], [`status`]: what the commands of these names do
+//! - [`runner`]: a whole lab as child processes; [`signals`]: requests to end
+//! - [`cli`]: the command line
 
 pub mod checker;
+pub mod cli;
+pub mod client;
 pub mod config;
 pub mod exit;
 pub mod ledger;
+pub mod node;
+pub mod protocol;
 pub mod record;
+pub mod runner;
+pub mod sentinel;
+pub mod signals;
+pub mod status;
+pub mod verifier;
+pub mod writer;

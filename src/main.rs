@@ -1,3 +1,10 @@
-//! The `halab` program.
+//! The `halab` program; everything is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    // Wrong usage exits with 2, and --help and --version with 0, inside of `parse`.
+    ExitCode::from(redis_ha_lab::cli::Cli::parse().run().code())
+}

@@ -1,7 +1,31 @@
 //! The lab as `lab.toml` describes it: names, addresses, ports, quorum, timings, writer defaults.
 //!
-//! `lab.toml` is the one place that states them. This module is pure: text in, [`Lab`] or the list
-//! of all problems out. It leaves to others: reading the file, and every runtime state.
+//! `lab.toml` is the one place that states them. This module is pure, text in, [`Lab`] or the list
+//! of all problems out, but for [`load()`], which reads the file. It leaves to others every runtime
+//! state.
+//!
+//! The way of a text: `parse` has it read by `draft` (one value after the other, through `reader`,
+//! by the descriptions in [`keys`]), judged by `rules` (what several values must be together), and
+//! built. Whatever is wrong is a [`Problem`].
+
+mod draft;
+pub mod keys;
+mod load;
+mod nearest;
+mod parse;
+mod problem;
+mod reader;
+mod reference;
+mod relocate;
+mod rules;
+#[cfg(test)]
+mod tests;
+mod text;
+mod values;
+
+pub use load::{LoadError, load};
+pub use problem::{Fault, Hint, Position, Problem, Problems};
+pub use reference::key_reference;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;

@@ -1,0 +1,37 @@
+//! `halab health`.
+
+use clap::Args;
+
+use crate::exit::Exit;
+use crate::status;
+
+use super::{Global, Outcome, Threads, node::unknown_node, with_signals};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  halab health redis-a && echo serves\n\n\
+    A data node serves as primary, or as a replica whose link is up; a Sentinel when it knows the primary.\n\
+    Exit code 0: it serves; 1: it does not.")]
+pub(super) struct HealthArgs {
+    /// The node's name in lab.toml
+    name: String,
+}
+
+pub(super) fn run(global: &Global, args: &HealthArgs) -> Outcome {
+    let lab = global.lab()?;
+    let node = lab
+        .node(&args.name)
+        .ok_or_else(|| unknown_node(&lab, &args.name))?;
+    let health = with_signals(Threads::One, |_| async {
+        Ok(status::node_serves(&lab, node).await)
+    })?;
+    match health {
+        Ok(role) => {
+            println!("{} serves as {role}", node.name);
+            Ok(Exit::Holds)
+        }
+        Err(why) => {
+            println!("{} does not serve: {why}", node.name);
+            Ok(Exit::Violated)
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! `halab status`.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::exit::Exit;
+use crate::status;
+
+use super::{Global, Outcome, Threads, parse_span, print_json, with_signals};
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  halab status\n  halab status --wait 30s   wait until healthy, 30 s at most\n  \
+    halab status --json\n\nExit code 0: healthy, any one node may be lost; 1: not."
+)]
+pub(super) struct StatusArgs {
+    /// Wait until the lab is healthy, for that long at most
+    #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+    wait: Option<Duration>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(global: &Global, args: &StatusArgs) -> Outcome {
+    let lab = global.lab()?;
+    let limit = args.wait.unwrap_or(Duration::ZERO);
+    let status = with_signals(Threads::One, |token| async move {
+        Ok(status::wait_healthy(&lab, limit, &token).await)
+    })?;
+    if args.json {
+        print_json(&status)?;
+    } else {
+        println!("{}", status::render(&status));
+    }
+    Ok(if status.healthy {
+        Exit::Holds
+    } else {
+        Exit::Violated
+    })
+}

@@ -1,0 +1,77 @@
+//! `halab up`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use tokio::time::interval;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Lab;
+use crate::exit::Exit;
+use crate::runner::{Launch, Runner};
+use crate::status;
+
+use super::{Global, Outcome, Threads, with_signals};
+
+/// How long the lab may take to be healthy before that is said.
+const HEALTHY_LIMIT: Duration = Duration::from_secs(60);
+/// How often the children are looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  halab up\n  halab --profile fast --subnet 127.0.7 up   beside another lab\n\n\
+    Runs until Ctrl-C or SIGTERM; then all nodes are stopped in order. Logs: one file a node."
+)]
+pub(super) struct UpArgs {
+    /// Folder for the nodes' logs [default: log in the state folder]
+    #[arg(long, value_name = "DIR")]
+    logs: Option<PathBuf>,
+}
+
+pub(super) fn run(global: &Global, args: &UpArgs) -> Outcome {
+    let lab = global.lab()?;
+    let state = global.state_root()?;
+    let launch = Launch {
+        program: std::env::current_exe().context("cannot find the own program")?,
+        arguments: global.as_arguments(&state),
+        logs: args.logs.clone().unwrap_or_else(|| state.join("log")),
+    };
+    // One thread: the children die with the thread that started them.
+    with_signals(Threads::One, |token| async move {
+        let runner = Runner::start(&lab, launch)?;
+        serve(&lab, runner, token).await
+    })
+}
+
+async fn serve(lab: &Lab, mut runner: Runner, stop: CancellationToken) -> Outcome {
+    let mut look = interval(LOOK_AGAIN);
+    let healthy = status::wait_healthy(lab, HEALTHY_LIMIT, &stop);
+    let mut healthy = std::pin::pin!(healthy);
+    let mut told = false;
+    let mut failed = false;
+    loop {
+        tokio::select! {
+            status = &mut healthy, if !told => {
+                told = true;
+                if !stop.is_cancelled() {
+                    println!("{}", status::render(&status));
+                }
+            }
+            () = stop.cancelled() => break,
+            _ = look.tick() => {
+                for (name, status) in runner.ended() {
+                    // The others go on: that is what the lab is for.
+                    failed = true;
+                    tracing::error!(node = %name, %status, log = %runner.log_of(&name).display(),
+                        "a node has ended");
+                }
+            }
+        }
+    }
+    tracing::info!("stopping all nodes");
+    runner.stop();
+    Ok(if failed { Exit::Failed } else { Exit::Holds })
+}

@@ -1,0 +1,65 @@
+//! `halab verify`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::exit::Exit;
+use crate::verifier::{self, Options, VerifyError};
+
+use super::progress::records_bar;
+use super::{Failure, Global, Outcome, Threads, print_json, with_signals};
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  halab verify --ledger w.ledger\n  halab verify --ledger w.ledger --scan --json\n\n\
+    Exit code 0: every acknowledged record is there; 1: one is missing or wrong; 3: it can't be said."
+)]
+pub(super) struct VerifyArgs {
+    /// The ledger that halab write has kept
+    #[arg(long, value_name = "FILE")]
+    ledger: PathBuf,
+    /// Look also for records of the run that the ledger does not know; reads all keys of the server
+    #[arg(long)]
+    scan: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(global: &Global, args: &VerifyArgs) -> Outcome {
+    let lab = global.lab()?;
+    let options = Options {
+        ledger: args.ledger.clone(),
+        scan: args.scan,
+    };
+    if !options.ledger.exists() {
+        return Err(Failure::usage(anyhow::anyhow!(
+            "no ledger {}: halab write --ledger makes one",
+            options.ledger.display()
+        )));
+    }
+    let bar = records_bar(None, "read");
+    let shown = bar.clone();
+    let result = with_signals(Threads::Many, |token| async move {
+        let progress = |read| shown.set_position(read);
+        Ok(verifier::run(&lab, &options, &token, progress).await)
+    })?;
+    bar.finish_and_clear();
+    match result {
+        Ok(verification) => {
+            if args.json {
+                print_json(&verification)?;
+            } else {
+                println!("{verification}");
+            }
+            Ok(Exit::from(verification.verdict))
+        }
+        // The records may all be there: nobody could be asked.
+        Err(error @ (VerifyError::NoPrimary(_) | VerifyError::Stopped)) => Err(Failure {
+            exit: Exit::Inconclusive,
+            error: error.into(),
+        }),
+        Err(error) => Err(error.into()),
+    }
+}

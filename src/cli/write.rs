@@ -1,0 +1,146 @@
+//! `halab write`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use indicatif::ProgressBar;
+
+use crate::config::Lab;
+use crate::exit::Exit;
+use crate::ledger;
+use crate::protocol::ack::Policy;
+use crate::writer::{self, Counts, Options, WriteFailure};
+
+use super::progress::records_bar;
+use super::{Failure, Global, Outcome, Threads, parse_span, print_json, with_signals};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    halab write                                        1000 records, as the defaults of lab.toml say\n  \
+    halab write --count 200000 --ledger w.ledger       keep what was acknowledged, for halab verify\n  \
+    halab write --duration 30s --rate 500 --json\n  \
+    halab write --ledger w.ledger --resume             go on after a kill -9 of the writer\n\n\
+    Ctrl-C and SIGTERM end it in order, with the summary. Exit code 0: every record was acknowledged;\n\
+    3: some are unknown; 4: it failed.")]
+pub(super) struct WriteArgs {
+    /// Records to write [default: count of lab.toml, or no limit with --duration]
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// Write for that long, as 30s or 5m
+    #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+    duration: Option<Duration>,
+    /// At most so many records a second [default: no limit]
+    #[arg(long, value_name = "PER_SECOND", value_parser = parse_rate)]
+    rate: Option<f64>,
+    /// Connections to the primary, each with one batch in flight [default: of lab.toml]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    connections: Option<u16>,
+    /// Records sent in one go before they are confirmed together [default: of lab.toml]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    batch: Option<u32>,
+    /// What counts as acknowledged
+    #[arg(long, value_enum, default_value_t = PolicyName::Available)]
+    policy: PolicyName,
+    /// Keep what was sent and acknowledged in this file
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
+    /// Go on with the run of an existing ledger: first send what it left unknown
+    #[arg(long, requires = "ledger")]
+    resume: bool,
+    /// Give up after that long without any acknowledged record
+    #[arg(long, value_name = "SPAN", value_parser = parse_span, default_value = "60s")]
+    patience: Duration,
+    /// Print the summary as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum PolicyName {
+    /// Every other data node has it; writes wait while one is lost
+    Replicated,
+    /// Every node that could be promoted has it; one lost node leaves the lab writable
+    Available,
+    /// The server's +OK is enough; loses data
+    None,
+}
+
+impl From<PolicyName> for Policy {
+    fn from(name: PolicyName) -> Policy {
+        match name {
+            PolicyName::Replicated => Policy::Replicated,
+            PolicyName::Available => Policy::Available,
+            PolicyName::None => Policy::None,
+        }
+    }
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
+        _ => Err("a number over 0 is expected".into()),
+    }
+}
+
+impl WriteArgs {
+    fn options(&self, lab: &Lab) -> Options {
+        let defaults = &lab.writer;
+        let count = match (self.count, self.duration) {
+            (None, None) => Some(defaults.count),
+            (count, _) => count,
+        };
+        Options {
+            count,
+            duration: self.duration,
+            rate: self.rate,
+            connections: self.connections.map_or(defaults.connections, usize::from),
+            batch: self.batch.map_or(defaults.batch, |n| n as usize),
+            wait_timeout: defaults.wait_timeout,
+            policy: self.policy.into(),
+            ledger: self.ledger.clone(),
+            resume: self.resume,
+            patience: self.patience,
+        }
+    }
+}
+
+pub(super) fn run(global: &Global, args: &WriteArgs) -> Outcome {
+    let lab = global.lab()?;
+    let options = args.options(&lab);
+    let bar = records_bar(options.count, "acknowledged");
+    let shown = bar.clone();
+    let (summary, failure) = with_signals(Threads::Many, |token| async move {
+        let show = move |counts: Counts| show(&shown, counts);
+        writer::run(&lab, &options, token, show)
+            .await
+            .map_err(|error| match error {
+                WriteFailure::Ledger(ledger::Error::Exists { .. }) => Failure::usage(error),
+                _ => Failure::from(error),
+            })
+    })?;
+    bar.finish_and_clear();
+    if args.json {
+        print_json(&summary)?;
+    } else {
+        println!("{summary}");
+    }
+    match failure {
+        Some(failure) => Err(failure.into()),
+        None => Ok(match summary.exit() {
+            // An empty order is carried out when nothing was written.
+            Exit::Inconclusive if summary.invoked == 0 && args.count == Some(0) => Exit::Holds,
+            exit => exit,
+        }),
+    }
+}
+
+fn show(bar: &ProgressBar, counts: Counts) {
+    bar.set_position(counts.acknowledged());
+    if counts.sent_again + counts.primary_changes > 0 {
+        bar.set_message(format!(
+            "sent again {}, primary changes {}",
+            counts.sent_again, counts.primary_changes
+        ));
+    }
+}

@@ -1,0 +1,288 @@
+//! What `ROLE` and `INFO` say of a data node, as types.
+//!
+//! `ROLE` lists only replicas whose link is online, each with the offset that it has acknowledged;
+//! it is what the acknowledgement protocol builds on. See <https://redis.io/docs/latest/commands/role/>
+//! and <https://redis.io/docs/latest/commands/info/>.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use redis::{ErrorKind, RedisError, Value};
+
+use crate::protocol::ack::Confirmed;
+
+/// The answer to `ROLE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Role {
+    /// A primary: takes writes.
+    Primary {
+        /// Its replication offset in bytes.
+        offset: u64,
+        /// Its replicas whose link is online.
+        replicas: Vec<Confirmed>,
+    },
+    /// A replica.
+    Replica {
+        /// Its primary.
+        of: SocketAddrV4,
+        /// Whether its link is up and the first sync is done (`connected`).
+        connected: bool,
+        /// Its replication offset in bytes.
+        offset: u64,
+    },
+    /// A Sentinel.
+    Sentinel,
+}
+
+impl Role {
+    /// Reads the answer to `ROLE`.
+    ///
+    /// # Errors
+    /// When it is not of the documented shape.
+    pub fn from_value(value: &Value) -> Result<Role, RedisError> {
+        Self::read(value).ok_or_else(|| {
+            RedisError::from((ErrorKind::UnexpectedReturnType, "not an answer to ROLE"))
+        })
+    }
+
+    fn read(value: &Value) -> Option<Role> {
+        let Value::Array(items) = value else {
+            return None;
+        };
+        match text(items.first()?)?.as_str() {
+            "master" => {
+                let Value::Array(list) = items.get(2)? else {
+                    return None;
+                };
+                let replicas = list.iter().map(read_replica).collect::<Option<Vec<_>>>()?;
+                Some(Role::Primary {
+                    offset: number(items.get(1)?)?,
+                    replicas,
+                })
+            }
+            "slave" => Some(Role::Replica {
+                of: socket(&text(items.get(1)?)?, number(items.get(2)?)?)?,
+                connected: text(items.get(3)?)? == "connected",
+                // -1 until the first sync is done.
+                offset: number(items.get(4)?).unwrap_or(0),
+            }),
+            "sentinel" => Some(Role::Sentinel),
+            _ => None,
+        }
+    }
+}
+
+fn read_replica(value: &Value) -> Option<Confirmed> {
+    let Value::Array(items) = value else {
+        return None;
+    };
+    let address = socket(&text(items.first()?)?, number(items.get(1)?)?)?;
+    Some(Confirmed {
+        address,
+        offset: number(items.get(2)?)?,
+    })
+}
+
+fn socket(ip: &str, port: u64) -> Option<SocketAddrV4> {
+    Some(SocketAddrV4::new(
+        ip.parse::<Ipv4Addr>().ok()?,
+        u16::try_from(port).ok()?,
+    ))
+}
+
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
+        Value::SimpleString(text) => Some(text.clone()),
+        Value::Int(n) => Some(n.to_string()),
+        _ => None,
+    }
+}
+
+fn number(value: &Value) -> Option<u64> {
+    match value {
+        Value::Int(n) => u64::try_from(*n).ok(),
+        other => text(other)?.parse().ok(),
+    }
+}
+
+/// What `INFO` says of a data node, as far as the lab needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicationInfo {
+    /// Whether it takes writes.
+    pub is_primary: bool,
+    /// As a replica: its primary.
+    pub primary: Option<SocketAddrV4>,
+    /// As a replica: its link to the primary is up and the first sync is done.
+    pub link_up: bool,
+    /// As a replica: it receives a full copy.
+    pub syncing: bool,
+    /// Its replication offset in bytes: as a primary what it has sent, as a replica what it has
+    /// processed.
+    pub offset: u64,
+    /// The history that the offset counts in (`master_replid`).
+    pub replication_id: String,
+    /// As a replica: its `replica-priority`; 0 is never promoted.
+    pub priority: u64,
+    /// As a primary: the replicas whose link is online.
+    pub online: Vec<Confirmed>,
+    /// It still loads its data from disk.
+    pub loading: bool,
+    /// The identity of the server process (`run_id`), new at each start.
+    pub run_id: String,
+    /// The server's version as it says it.
+    pub version: String,
+}
+
+impl ReplicationInfo {
+    /// Reads the text of `INFO`; what is not there keeps the value that promises least.
+    pub fn parse(text: &str) -> Self {
+        let mut info = ReplicationInfo {
+            is_primary: false,
+            primary: None,
+            link_up: false,
+            syncing: false,
+            offset: 0,
+            replication_id: String::new(),
+            priority: 0,
+            online: Vec::new(),
+            loading: false,
+            run_id: String::new(),
+            version: String::new(),
+        };
+        let (mut host, mut port, mut as_primary, mut as_replica) = (None, None, 0, 0);
+        for (key, value) in text
+            .lines()
+            .filter_map(|line| line.trim_end().split_once(':'))
+        {
+            match key {
+                "role" => info.is_primary = value == "master",
+                "master_host" => host = value.parse::<Ipv4Addr>().ok(),
+                "master_port" => port = value.parse::<u16>().ok(),
+                "master_link_status" => info.link_up = value == "up",
+                "master_sync_in_progress" => info.syncing = value != "0",
+                "master_repl_offset" => as_primary = value.parse().unwrap_or(0),
+                "slave_repl_offset" => as_replica = value.parse().unwrap_or(0),
+                "master_replid" => info.replication_id = value.to_owned(),
+                "slave_priority" => info.priority = value.parse().unwrap_or(0),
+                "loading" => info.loading = value != "0",
+                "run_id" => info.run_id = value.to_owned(),
+                "redis_version" if info.version.is_empty() => info.version = value.to_owned(),
+                "valkey_version" => info.version = format!("{value} (Valkey)"),
+                _ if is_replica_line(key) => info.online.extend(online_replica(value)),
+                _ => {}
+            }
+        }
+        info.offset = if info.is_primary {
+            as_primary
+        } else {
+            as_replica
+        };
+        info.primary = host.zip(port).map(|(ip, port)| SocketAddrV4::new(ip, port));
+        info
+    }
+}
+
+/// `slave0`, `slave1` ...; not `slave_priority` and the like.
+fn is_replica_line(key: &str) -> bool {
+    key.strip_prefix("slave")
+        .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// `ip=127.0.0.12,port=6379,state=online,offset=14,lag=0`, where the state is online.
+fn online_replica(value: &str) -> Option<Confirmed> {
+    let field = |name: &str| {
+        value
+            .split(',')
+            .find_map(|f| f.strip_prefix(name)?.strip_prefix('='))
+    };
+    if field("state") != Some("online") {
+        return None;
+    }
+    let address = SocketAddrV4::new(field("ip")?.parse().ok()?, field("port")?.parse().ok()?);
+    Some(Confirmed {
+        address,
+        offset: field("offset")?.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_primary_lists_only_online_replicas() {
+        let info = ReplicationInfo::parse(
+            "# Server\r\nredis_version:7.0.15\r\nrun_id:abc\r\n# Replication\r\nrole:master\r\n\
+             slave0:ip=127.0.0.12,port=6379,state=online,offset=1400,lag=0\r\n\
+             slave1:ip=127.0.0.13,port=6379,state=wait_bgsave,offset=0,lag=0\r\n\
+             master_replid:77\r\nmaster_repl_offset:1414\r\n",
+        );
+        assert!(info.is_primary);
+        assert_eq!(info.offset, 1414);
+        let replica = Confirmed {
+            address: "127.0.0.12:6379".parse().unwrap(),
+            offset: 1400,
+        };
+        assert_eq!(info.online, [replica]);
+    }
+
+    #[test]
+    fn a_replica_tells_its_primary_link_and_priority() {
+        let info = ReplicationInfo::parse(
+            "role:slave\r\nmaster_host:127.0.0.11\r\nmaster_port:6379\r\nmaster_link_status:down\r\n\
+             master_sync_in_progress:1\r\nslave_repl_offset:7\r\nslave_priority:100\r\n\
+             master_repl_offset:9\r\n",
+        );
+        assert_eq!(info.primary, Some("127.0.0.11:6379".parse().unwrap()));
+        assert!(!info.is_primary && !info.link_up && info.syncing);
+        assert_eq!((info.offset, info.priority), (7, 100));
+    }
+
+    #[test]
+    fn role_is_read_as_documented_and_nothing_else() {
+        let bulk = |s: &str| Value::BulkString(s.as_bytes().to_vec());
+        let primary = Value::Array(vec![
+            bulk("master"),
+            Value::Int(3129659),
+            Value::Array(vec![Value::Array(vec![
+                bulk("127.0.0.12"),
+                bulk("6379"),
+                bulk("3129242"),
+            ])]),
+        ]);
+        let replica = Confirmed {
+            address: "127.0.0.12:6379".parse().unwrap(),
+            offset: 3129242,
+        };
+        assert_eq!(
+            Role::from_value(&primary).unwrap(),
+            Role::Primary {
+                offset: 3129659,
+                replicas: vec![replica]
+            }
+        );
+        let replica = Value::Array(vec![
+            bulk("slave"),
+            bulk("127.0.0.11"),
+            Value::Int(6379),
+            bulk("connecting"),
+            Value::Int(-1),
+        ]);
+        assert_eq!(
+            Role::from_value(&replica).unwrap(),
+            Role::Replica {
+                of: "127.0.0.11:6379".parse().unwrap(),
+                connected: false,
+                offset: 0
+            }
+        );
+        for wrong in [
+            Value::Nil,
+            Value::Okay,
+            Value::Array(vec![]),
+            Value::Array(vec![bulk("x")]),
+        ] {
+            assert!(Role::from_value(&wrong).is_err());
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Connections to one node: opened from a chosen source address, every step with a time limit.
+//!
+//! The connections of the crate `redis` that reconnect do so to a fixed address, which is wrong
+//! behind Sentinel, and none can choose its source address, which a node needs so that cutting the
+//! node off cuts its parent process off with it. So a connection here is one TCP stream, driven by
+//! one task that ends with it; who may be primary is decided above, in [`crate::sentinel`].
+
+mod error;
+mod info;
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::time::Duration;
+
+use redis::aio::{MultiplexedConnection, PubSub};
+use redis::{AsyncConnectionConfig, FromRedisValue, RedisConnectionInfo, RedisError};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+pub use error::classify;
+pub use info::{ReplicationInfo, Role};
+
+/// Why a node could not be reached or did not answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ClientError {
+    /// The TCP connection could not be made.
+    #[error("cannot connect to {to}: {why}")]
+    Connect {
+        /// The node's address.
+        to: SocketAddrV4,
+        /// What the system said.
+        why: String,
+    },
+    /// The node accepted the connection and then said nothing in time.
+    #[error("{to} did not answer within {limit:?}")]
+    Silent {
+        /// The node's address.
+        to: SocketAddrV4,
+        /// The limit that passed.
+        limit: Duration,
+    },
+    /// The node answered with an error, or the connection broke.
+    #[error("{to}: {source}")]
+    Redis {
+        /// The node's address.
+        to: SocketAddrV4,
+        /// The error as the crate `redis` gives it.
+        source: RedisError,
+    },
+}
+
+/// How nodes are reached: the source address and the time limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connector {
+    source: Option<Ipv4Addr>,
+    connect_limit: Duration,
+    answer_limit: Duration,
+}
+
+impl Connector {
+    /// A connector whose connects and answers must each come within `limit`.
+    pub fn new(limit: Duration) -> Self {
+        Connector {
+            source: None,
+            connect_limit: limit,
+            answer_limit: limit,
+        }
+    }
+
+    /// The same, with connections that come from `source`.
+    pub fn from_source(mut self, source: Ipv4Addr) -> Self {
+        self.source = Some(source);
+        self
+    }
+
+    /// The same, with another limit for answers (a `WAIT` must be able to run out first).
+    pub fn with_answer_limit(mut self, limit: Duration) -> Self {
+        self.answer_limit = limit;
+        self
+    }
+
+    async fn stream(&self, to: SocketAddrV4) -> Result<TcpStream, ClientError> {
+        let failed = |why: String| ClientError::Connect { to, why };
+        let socket = TcpSocket::new_v4().map_err(|e| failed(e.to_string()))?;
+        if let Some(source) = self.source {
+            socket
+                .bind(SocketAddr::new(source.into(), 0))
+                .map_err(|e| failed(format!("source address {source}: {e}")))?;
+        }
+        let stream = timeout(self.connect_limit, socket.connect(SocketAddr::V4(to)))
+            .await
+            .map_err(|_| failed(format!("no answer within {:?}", self.connect_limit)))?
+            .map_err(|e| failed(e.to_string()))?;
+        stream
+            .set_nodelay(true)
+            .map_err(|e| failed(e.to_string()))?;
+        Ok(stream)
+    }
+
+    /// Opens a connection to the server at `to`.
+    ///
+    /// # Errors
+    /// When it can't be reached, or says nothing within the limit.
+    pub async fn open(&self, to: SocketAddrV4) -> Result<Conn, ClientError> {
+        let stream = self.stream(to).await?;
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(self.answer_limit));
+        let info = connection_info();
+        let setup = MultiplexedConnection::new_with_config(&info, stream, config);
+        let (inner, driver) = timeout(self.answer_limit, setup)
+            .await
+            .map_err(|_| ClientError::Silent {
+                to,
+                limit: self.answer_limit,
+            })?
+            .map_err(|source| ClientError::Redis { to, source })?;
+        // Not tracked further: it lives exactly as long as the connection, which aborts it on drop.
+        let driver = tokio::spawn(driver).abort_handle();
+        Ok(Conn {
+            inner,
+            to,
+            _driver: AbortOnDrop(driver),
+        })
+    }
+
+    /// Opens a connection for subscriptions.
+    ///
+    /// # Errors
+    /// As [`Connector::open`].
+    pub async fn open_pubsub(&self, to: SocketAddrV4) -> Result<PubSub, ClientError> {
+        let stream = self.stream(to).await?;
+        timeout(self.answer_limit, PubSub::new(&connection_info(), stream))
+            .await
+            .map_err(|_| ClientError::Silent {
+                to,
+                limit: self.answer_limit,
+            })?
+            .map_err(|source| ClientError::Redis { to, source })
+    }
+}
+
+/// What a connection says of itself at its start: nothing, which saves a round trip.
+fn connection_info() -> RedisConnectionInfo {
+    RedisConnectionInfo::default().set_skip_set_lib_name()
+}
+
+#[derive(Debug)]
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// One open connection to one node.
+#[derive(Debug)]
+pub struct Conn {
+    inner: MultiplexedConnection,
+    to: SocketAddrV4,
+    _driver: AbortOnDrop,
+}
+
+impl Conn {
+    /// The node at the other end.
+    pub fn peer(&self) -> SocketAddrV4 {
+        self.to
+    }
+
+    /// Sends one command and reads its answer.
+    ///
+    /// # Errors
+    /// An error reply, a broken connection, or no answer within the connector's limit.
+    pub async fn query<T: FromRedisValue>(&mut self, cmd: &redis::Cmd) -> Result<T, ClientError> {
+        let to = self.to;
+        cmd.query_async(&mut self.inner)
+            .await
+            .map_err(|source| ClientError::Redis { to, source })
+    }
+
+    /// As [`Conn::query`], while others use the connection too: commands are sent in the order of the
+    /// calls, and nobody waits for another's answer before sending.
+    ///
+    /// # Errors
+    /// As [`Conn::query`].
+    pub async fn shared_query<T: FromRedisValue>(
+        &self,
+        cmd: &redis::Cmd,
+    ) -> Result<T, ClientError> {
+        let mut inner = self.inner.clone();
+        let to = self.to;
+        cmd.query_async(&mut inner)
+            .await
+            .map_err(|source| ClientError::Redis { to, source })
+    }
+
+    /// Sends several commands in one go and reads all their answers as they are: an error reply is
+    /// a value among them, not an error of the whole.
+    ///
+    /// # Errors
+    /// A broken connection, or no answer within the connector's limit.
+    pub async fn pipeline(
+        &mut self,
+        pipe: &redis::Pipeline,
+    ) -> Result<Vec<redis::Value>, RedisError> {
+        self.inner.send_packed_commands(pipe, 0, pipe.len()).await
+    }
+
+    /// `ROLE`.
+    ///
+    /// # Errors
+    /// As [`Conn::query`].
+    pub async fn role(&mut self) -> Result<Role, ClientError> {
+        let value: redis::Value = self.query(&redis::cmd("ROLE")).await?;
+        Role::from_value(&value).map_err(|source| ClientError::Redis {
+            to: self.to,
+            source,
+        })
+    }
+
+    /// `INFO replication` and what else of `INFO` says how a data node is doing.
+    ///
+    /// # Errors
+    /// As [`Conn::query`].
+    pub async fn replication(&mut self) -> Result<ReplicationInfo, ClientError> {
+        let sections = ["server", "replication", "persistence"];
+        let text: String = self.query(redis::cmd("INFO").arg(&sections)).await?;
+        Ok(ReplicationInfo::parse(&text))
+    }
+}

@@ -1,0 +1,359 @@
+//! Every key of `lab.toml`: its type, range, default and meaning.
+//!
+//! The reader takes names, ranges and defaults from here, and `docs/configuration.md` its tables,
+//! so that a key is described once. Rules that join several keys are in `rules`.
+
+/// One table of `lab.toml`.
+#[derive(Debug)]
+pub struct Section {
+    /// The key of the table at the top of the file.
+    pub name: &'static str,
+    /// How often the table stands in the file, and under which header.
+    pub shape: Shape,
+    /// Its keys, in the order in which the documentation lists them.
+    pub keys: &'static [Key],
+    /// What the table describes; Markdown.
+    pub meaning: &'static str,
+}
+
+/// How a section is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// `[name]`, once.
+    Table,
+    /// `[[name]]`, once for each element.
+    List,
+    /// `[name.ANY]`, once for each name that the file gives.
+    Named,
+}
+
+/// One key of a section.
+#[derive(Debug)]
+pub struct Key {
+    /// The key as written in the file; the unit is part of it.
+    pub name: &'static str,
+    /// The values it takes.
+    pub kind: Kind,
+    /// What holds when the key is absent.
+    pub default: Default,
+    /// A value that is right, as written in the file.
+    pub example: &'static str,
+    /// What it decides; Markdown.
+    pub meaning: &'static str,
+}
+
+/// The values that a key takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A name: lower-case letters, digits and inner `-`, at most 63.
+    Name,
+    /// An IPv4 address that one host can have.
+    Address,
+    /// An integer between both limits, inclusive.
+    Integer {
+        /// The smallest value.
+        min: i64,
+        /// The largest value.
+        max: i64,
+    },
+    /// A whole number of milliseconds between both limits, inclusive.
+    Millis {
+        /// The shortest time.
+        min: i64,
+        /// The longest time.
+        max: i64,
+    },
+}
+
+/// What holds when a key is absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Default {
+    /// Nothing: the key must be there.
+    Required,
+    /// This value.
+    Value(i64),
+    /// The value of the same key in `[timing]`.
+    Inherited,
+}
+
+impl Section {
+    /// The key of that name as this section takes it, with its own default and example.
+    pub(super) fn refine(&self, key: &'static Key) -> &'static Key {
+        self.keys.iter().find(|k| k.name == key.name).unwrap_or(key)
+    }
+
+    /// The header under which the section is written, for example `[[sentinel]]`.
+    pub fn header(&self) -> String {
+        match self.shape {
+            Shape::Table => format!("[{}]", self.name),
+            Shape::List => format!("[[{}]]", self.name),
+            Shape::Named => format!("[{}.NAME]", self.name),
+        }
+    }
+}
+
+impl Key {
+    /// The key with a value that is right, as written in the file.
+    pub(super) fn assignment(&self) -> String {
+        format!("{} = {}", self.name, self.example)
+    }
+}
+
+impl Kind {
+    /// The smallest and the largest number that the key takes.
+    pub(super) fn limits(self) -> (i64, i64) {
+        match self {
+            Kind::Integer { min, max } | Kind::Millis { min, max } => (min, max),
+            Kind::Name | Kind::Address => (i64::MIN, i64::MAX),
+        }
+    }
+
+    /// The unit of the number, with a space before it; nothing when it has none.
+    pub(super) fn unit(self) -> &'static str {
+        match self {
+            Kind::Millis { .. } => " ms",
+            Kind::Integer { .. } | Kind::Name | Kind::Address => "",
+        }
+    }
+
+    /// The numbers that the key takes, in words.
+    pub(super) fn range(self) -> String {
+        match (self.limits(), self.unit()) {
+            ((min, i64::MAX), unit) => format!("{min}{unit} or more"),
+            ((min, max), unit) => format!("{min} to {max}{unit}"),
+        }
+    }
+}
+
+/// The length limit of a name: that of a DNS label, since names become host names too.
+pub const NAME_MAX: usize = 63;
+
+/// No time limit is longer than an hour: a longer one is a wrong unit, and Sentinel reads its
+/// limits by `atoi`, which far larger ones overflow.
+const HOUR_MS: i64 = 3_600_000;
+
+/// Sentinel acts in ticks of up to 100 ms (`sentinelTimer`); a limit below one tick has passed
+/// before the first look, so that every node would count as down and every failover as failed.
+const TICK_MS: i64 = 100;
+
+pub(super) const NODE_NAME: Key = Key {
+    name: "name",
+    kind: Kind::Name,
+    default: Default::Required,
+    example: "\"redis-a\"",
+    meaning: "The node's one name everywhere: state folder, unit, log, metric label, report. \
+              Unique among all nodes, data nodes and Sentinels together.",
+};
+const SENTINEL_NAME: Key = Key {
+    example: "\"sentinel-1\"",
+    ..NODE_NAME
+};
+
+pub(super) const NODE_ADDRESS: Key = Key {
+    name: "address",
+    kind: Kind::Address,
+    default: Default::Required,
+    example: "\"127.0.0.11\"",
+    meaning: "The node's own IPv4 address: its server listens there and its outgoing connections \
+              come from there. No other node has it, even at another port, and either all nodes \
+              are in 127.0.0.0/8 or none is.",
+};
+const SENTINEL_ADDRESS: Key = Key {
+    example: "\"127.0.0.21\"",
+    ..NODE_ADDRESS
+};
+
+pub(super) const PORT: Key = Key {
+    name: "port",
+    kind: Kind::Integer {
+        min: 1,
+        max: 65_535,
+    },
+    default: Default::Value(6379),
+    example: "6379",
+    meaning: "The TCP port that its server listens on.",
+};
+const SENTINEL_PORT: Key = Key {
+    default: Default::Value(26_379),
+    example: "26379",
+    ..PORT
+};
+
+pub(super) const DOWN_AFTER: Key = Key {
+    name: "down_after_ms",
+    kind: Kind::Millis {
+        min: TICK_MS,
+        max: HOUR_MS,
+    },
+    default: Default::Value(5000),
+    example: "5000",
+    meaning: "Silence after which a Sentinel calls a node subjectively down \
+              (`down-after-milliseconds`).",
+};
+pub(super) const FAILOVER_TIMEOUT: Key = Key {
+    name: "failover_timeout_ms",
+    kind: Kind::Millis {
+        min: TICK_MS,
+        max: HOUR_MS,
+    },
+    default: Default::Value(5000),
+    example: "5000",
+    meaning: "Limit of a failover's steps (`failover-timeout`); a failed failover is tried again \
+              after twice this.",
+};
+pub(super) const HANG_TIMEOUT: Key = Key {
+    name: "hang_timeout_ms",
+    kind: Kind::Millis {
+        min: 1,
+        max: HOUR_MS,
+    },
+    default: Default::Value(1000),
+    example: "1000",
+    meaning: "Silence after which a node kills its own server as hung. Below `down_after_ms`, so \
+              that a hung server becomes a certain death before the Sentinels have to guess; well \
+              above the longest pause of a healthy server.",
+};
+
+pub(super) const LAB_NAME: Key = Key {
+    name: "name",
+    kind: Kind::Name,
+    default: Default::Required,
+    example: "\"redis-ha-lab\"",
+    meaning: "The name of the lab, unique among the labs of a machine; a label of metrics \
+              and reports.",
+};
+pub(super) const PRIMARY_NAME: Key = Key {
+    name: "primary_name",
+    kind: Kind::Name,
+    default: Default::Required,
+    example: "\"halab\"",
+    meaning: "The name under which the Sentinels monitor the primary. Give every lab its \
+              own: Sentinels that meet under one name join each other's lab.",
+};
+pub(super) const SEED_PRIMARY: Key = Key {
+    name: "seed_primary",
+    kind: Kind::Name,
+    default: Default::Required,
+    example: "\"redis-a\"",
+    meaning: "The data node that is primary when the lab starts for the very first time. \
+              After that the Sentinels decide.",
+};
+pub(super) const QUORUM: Key = Key {
+    name: "quorum",
+    kind: Kind::Integer {
+        min: 1,
+        max: i64::MAX,
+    },
+    default: Default::Required,
+    example: "2",
+    meaning: "Sentinels that must agree before the primary counts as objectively down: at \
+              least a majority of them, at most all.",
+};
+
+/// `[lab]`.
+pub(super) const LAB: Section = Section {
+    name: "lab",
+    shape: Shape::Table,
+    keys: &[LAB_NAME, PRIMARY_NAME, SEED_PRIMARY, QUORUM],
+    meaning: "The lab as a whole.",
+};
+
+/// `[[data_node]]`.
+pub(super) const DATA_NODE: Section = Section {
+    name: "data_node",
+    shape: Shape::List,
+    keys: &[NODE_NAME, NODE_ADDRESS, PORT],
+    meaning: "One Redis server, primary or replica; two or more.",
+};
+
+/// `[[sentinel]]`.
+pub(super) const SENTINEL: Section = Section {
+    name: "sentinel",
+    shape: Shape::List,
+    keys: &[SENTINEL_NAME, SENTINEL_ADDRESS, SENTINEL_PORT],
+    meaning: "One Sentinel; three or more, an odd number: a fourth one would raise the majority \
+              without letting the lab lose one more.",
+};
+
+/// `[timing]`.
+pub(super) const TIMING: Section = Section {
+    name: "timing",
+    shape: Shape::Table,
+    keys: &[DOWN_AFTER, FAILOVER_TIMEOUT, HANG_TIMEOUT],
+    meaning: "Time limits of nodes and Sentinels. The table may be left out.",
+};
+
+/// `[profiles.NAME]`.
+pub(super) const PROFILES: Section = Section {
+    name: "profiles",
+    shape: Shape::Named,
+    keys: &[
+        Key {
+            default: Default::Inherited,
+            example: "1000",
+            ..DOWN_AFTER
+        },
+        Key {
+            default: Default::Inherited,
+            example: "3000",
+            ..FAILOVER_TIMEOUT
+        },
+        Key {
+            default: Default::Inherited,
+            example: "400",
+            ..HANG_TIMEOUT
+        },
+    ],
+    meaning: "Time limits that replace those of `[timing]` when the profile is asked for. Every \
+              profile is checked, whether asked for or not. Its name follows the rules of names.",
+};
+
+pub(super) const COUNT: Key = Key {
+    name: "count",
+    kind: Kind::Integer {
+        min: 1,
+        max: i64::MAX,
+    },
+    default: Default::Value(1000),
+    example: "1000",
+    meaning: "Records that one run of `halab write` writes.",
+};
+pub(super) const CONNECTIONS: Key = Key {
+    name: "connections",
+    kind: Kind::Integer { min: 1, max: 1000 },
+    default: Default::Value(4),
+    example: "4",
+    meaning: "Connections to the primary, each with one batch in flight.",
+};
+pub(super) const BATCH: Key = Key {
+    name: "batch",
+    kind: Kind::Integer {
+        min: 1,
+        max: 100_000,
+    },
+    default: Default::Value(100),
+    example: "100",
+    meaning: "Records sent in one pipeline before one `WAIT`.",
+};
+pub(super) const WAIT_TIMEOUT: Key = Key {
+    name: "wait_timeout_ms",
+    kind: Kind::Millis {
+        min: 1,
+        max: HOUR_MS,
+    },
+    default: Default::Value(200),
+    example: "200",
+    meaning: "How long one `WAIT` waits for the replicas before the batch is looked at \
+              otherwise. Never 0: Redis would wait for ever.",
+};
+
+/// `[writer]`.
+pub(super) const WRITER: Section = Section {
+    name: "writer",
+    shape: Shape::Table,
+    keys: &[COUNT, CONNECTIONS, BATCH, WAIT_TIMEOUT],
+    meaning: "What `halab write` does when its flags are silent. The table may be left out.",
+};
+
+/// All sections, in the order in which `lab.toml` states them.
+pub const SECTIONS: [&Section; 6] = [&LAB, &DATA_NODE, &SENTINEL, &TIMING, &PROFILES, &WRITER];

@@ -1,0 +1,133 @@
+//! Reading `lab.toml` from its file: the I/O around [`Lab::parse`].
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{Lab, Problems};
+
+/// Why no lab could be had from a file; each names the file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// There is no such file.
+    #[error(
+        "{} does not exist; run this in the folder of the lab, or give the path of its lab.toml",
+        path.display()
+    )]
+    Absent {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is there but cannot be read.
+    #[error("{} cannot be read; give the path of a lab.toml that you may read", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file is not UTF-8, as TOML must be.
+    #[error("{}, line {line} is not UTF-8; save the file as UTF-8", path.display())]
+    NotUtf8 {
+        /// The file.
+        path: PathBuf,
+        /// The first line that is not UTF-8, counted from 1.
+        line: usize,
+    },
+    /// The file is read, and what it says is wrong.
+    #[error("{} has {}:\n{problems}", path.display(), count(problems.len()))]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Everything that is wrong with it.
+        problems: Problems,
+    },
+}
+
+impl LoadError {
+    /// What is wrong with the content of the file, when it could be read.
+    pub fn problems(&self) -> Option<&Problems> {
+        match self {
+            LoadError::Invalid { problems, .. } => Some(problems),
+            LoadError::Absent { .. } | LoadError::Unreadable { .. } | LoadError::NotUtf8 { .. } => {
+                None
+            }
+        }
+    }
+}
+
+/// Reads a `lab.toml` and checks all of it; `profile` replaces its time limits.
+pub fn load(path: &Path, profile: Option<&str>) -> Result<Lab, LoadError> {
+    let file = || path.to_path_buf();
+    let bytes = std::fs::read(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => LoadError::Absent { path: file() },
+        _ => LoadError::Unreadable {
+            path: file(),
+            source,
+        },
+    })?;
+    let text = str::from_utf8(&bytes).map_err(|e| {
+        let newlines = bytes
+            .iter()
+            .take(e.valid_up_to())
+            .filter(|b| **b == b'\n')
+            .count();
+        LoadError::NotUtf8 {
+            path: file(),
+            line: newlines + 1,
+        }
+    })?;
+    Lab::parse(text, profile).map_err(|problems| LoadError::Invalid {
+        path: file(),
+        problems,
+    })
+}
+
+fn count(problems: usize) -> String {
+    match problems {
+        1 => "1 problem".into(),
+        n => format!("{n} problems"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error_of(name: &str, content: Option<&[u8]>) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        if let Some(content) = content {
+            std::fs::write(&path, content).unwrap();
+        }
+        let error = load(&path, None).unwrap_err().to_string();
+        error.replace(folder.path().to_str().unwrap(), "DIR")
+    }
+
+    #[test]
+    fn an_absent_file_is_named_with_its_remedy() {
+        insta::assert_snapshot!(error_of("lab.toml", None), @"DIR/lab.toml does not exist; run this in the folder of the lab, or give the path of its lab.toml");
+    }
+
+    #[test]
+    fn a_file_that_is_not_utf8_names_the_line() {
+        let error = error_of("lab.toml", Some(b"# one\n# two \xff\n"));
+        insta::assert_snapshot!(error, @"DIR/lab.toml, line 2 is not UTF-8; save the file as UTF-8");
+    }
+
+    #[test]
+    fn problems_stand_below_the_name_of_the_file() {
+        insta::assert_snapshot!(error_of("lab.toml", Some(b"x = \n")), @"
+        DIR/lab.toml has 1 problem:
+        line 1, column 5: not TOML: string values must be quoted, expected literal string; correct it to TOML 1.0
+        ");
+    }
+
+    #[test]
+    fn a_folder_is_unreadable_and_says_why() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = load(folder.path(), None).unwrap_err();
+        assert!(matches!(error, LoadError::Unreadable { .. }), "{error:?}");
+        assert!(std::error::Error::source(&error).is_some());
+    }
+}

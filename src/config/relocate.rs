@@ -1,0 +1,97 @@
+//! A lab moved into another network, so that tests and drills run beside it and beside each other.
+
+use std::net::Ipv4Addr;
+
+use super::{Lab, Node};
+
+impl Lab {
+    /// The same lab with every node in the /24 network `subnet`, such as `[127, 9, 3]`.
+    ///
+    /// A node keeps the last octet of its address. When an earlier node of [`Lab::nodes`] has it
+    /// already (their networks differed), or it is 0 or 255, the node takes the lowest octet that
+    /// no other node has or keeps. So addresses stay different from each other, for every lab that
+    /// [`Lab::parse`] gives; a lab made otherwise, of more than 254 nodes, does not fit.
+    pub fn relocated(&self, subnet: [u8; 3]) -> Lab {
+        let [a, b, c] = subnet;
+        let wanted: Vec<u8> = self.nodes().map(last_octet).collect();
+        let mut taken: Vec<u8> = Vec::with_capacity(wanted.len());
+        for &octet in &wanted {
+            let free = |o: &u8| !taken.contains(o) && !wanted.contains(o);
+            let keeps = (1..=254).contains(&octet) && !taken.contains(&octet);
+            let octet = if keeps {
+                octet
+            } else {
+                (1..=254).find(free).unwrap_or(octet)
+            };
+            taken.push(octet);
+        }
+        let mut lab = self.clone();
+        let nodes = lab.data_nodes.iter_mut().chain(&mut lab.sentinels);
+        for (node, octet) in nodes.zip(taken) {
+            node.address = Ipv4Addr::new(a, b, c, octet);
+        }
+        lab
+    }
+}
+
+fn last_octet(node: &Node) -> u8 {
+    let [.., last] = node.address.octets();
+    last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lab(addresses: [&str; 5]) -> Lab {
+        let shipped = include_str!("../../lab.toml");
+        let mut lab = Lab::parse(shipped, None).unwrap();
+        let nodes = lab.data_nodes.iter_mut().chain(&mut lab.sentinels);
+        for (node, address) in nodes.zip(addresses) {
+            node.address = address.parse().unwrap();
+        }
+        lab
+    }
+
+    fn addresses(lab: &Lab) -> Vec<String> {
+        lab.nodes().map(|n| n.address.to_string()).collect()
+    }
+
+    #[test]
+    fn a_relocated_lab_differs_in_nothing_but_the_network() {
+        let original = lab([
+            "127.0.0.11",
+            "127.0.0.12",
+            "127.0.0.21",
+            "127.0.0.22",
+            "127.0.0.23",
+        ]);
+        let moved = original.relocated([127, 9, 3]);
+        assert_eq!(
+            addresses(&moved),
+            [
+                "127.9.3.11",
+                "127.9.3.12",
+                "127.9.3.21",
+                "127.9.3.22",
+                "127.9.3.23"
+            ]
+        );
+        assert_eq!(moved.relocated([127, 0, 0]), original);
+    }
+
+    #[test]
+    fn nodes_with_the_same_last_octet_stay_apart() {
+        let original = lab(["10.0.1.5", "10.0.2.5", "10.0.3.5", "10.0.1.1", "10.0.1.255"]);
+        assert_eq!(
+            addresses(&original.relocated([127, 9, 3])),
+            [
+                "127.9.3.5",
+                "127.9.3.2",
+                "127.9.3.3",
+                "127.9.3.1",
+                "127.9.3.4"
+            ]
+        );
+    }
+}

@@ -1,0 +1,263 @@
+//! The configuration as a whole: the shipped file, every kind of problem, and the documentation.
+
+use std::path::Path;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::keys::{Default, SECTIONS, Shape};
+use super::{Lab, Problems, key_reference};
+
+mod reports;
+mod single_problems;
+
+/// The `lab.toml` at the root of the repository.
+const SHIPPED: &str = include_str!("../../lab.toml");
+
+fn problems(text: &str, profile: Option<&str>) -> Problems {
+    Lab::parse(text, profile).unwrap_err()
+}
+
+/// The shipped lab with each `(old, new)` applied once, which must all be found.
+fn edited(edits: &[(&str, &str)]) -> String {
+    edits.iter().fold(SHIPPED.to_owned(), |text, (old, new)| {
+        assert!(text.contains(old), "{old:?} is not in lab.toml");
+        text.replacen(old, new, 1)
+    })
+}
+
+/// The text of the `nth` table under a header, up to the next empty line.
+fn table(header: &str, nth: usize) -> &'static str {
+    let (start, _) = SHIPPED.match_indices(header).nth(nth).unwrap();
+    let rest = &SHIPPED[start..];
+    &rest[..rest.find("\n\n").unwrap()]
+}
+
+#[test]
+fn shipped_lab_is_the_documented_one() {
+    let lab = Lab::parse(SHIPPED, None).unwrap();
+    insta::assert_debug_snapshot!(lab, @r#"
+    Lab {
+        name: "redis-ha-lab",
+        primary_name: "halab",
+        quorum: 2,
+        seed_primary: "redis-a",
+        data_nodes: [
+            Node {
+                name: "redis-a",
+                kind: Data,
+                address: 127.0.0.11,
+                port: 6379,
+            },
+            Node {
+                name: "redis-b",
+                kind: Data,
+                address: 127.0.0.12,
+                port: 6379,
+            },
+        ],
+        sentinels: [
+            Node {
+                name: "sentinel-1",
+                kind: Sentinel,
+                address: 127.0.0.21,
+                port: 26379,
+            },
+            Node {
+                name: "sentinel-2",
+                kind: Sentinel,
+                address: 127.0.0.22,
+                port: 26379,
+            },
+            Node {
+                name: "sentinel-3",
+                kind: Sentinel,
+                address: 127.0.0.23,
+                port: 26379,
+            },
+        ],
+        timing: Timing {
+            down_after: 5s,
+            failover_timeout: 5s,
+            hang_timeout: 1s,
+        },
+        writer: WriterDefaults {
+            count: 1000,
+            connections: 4,
+            batch: 100,
+            wait_timeout: 200ms,
+        },
+    }
+    "#);
+}
+
+#[test]
+fn profile_fast_replaces_the_time_limits_and_nothing_else() {
+    let lab = Lab::parse(SHIPPED, None).unwrap();
+    let fast = Lab::parse(SHIPPED, Some("fast")).unwrap();
+    assert_eq!(fast.timing.down_after, Duration::from_millis(1000));
+    assert_eq!(fast.timing.failover_timeout, Duration::from_millis(3000));
+    assert_eq!(fast.timing.hang_timeout, Duration::from_millis(400));
+    assert_eq!(
+        Lab {
+            timing: lab.timing.clone(),
+            ..fast
+        },
+        lab
+    );
+}
+
+#[test]
+fn what_a_profile_leaves_out_stays_as_in_timing() {
+    let text = format!("{SHIPPED}\n[profiles.slow]\ndown_after_ms = 30000\n");
+    let slow = Lab::parse(&text, Some("slow")).unwrap().timing;
+    assert_eq!(slow.down_after, Duration::from_secs(30));
+    assert_eq!(slow.failover_timeout, Duration::from_secs(5));
+    assert_eq!(slow.hang_timeout, Duration::from_secs(1));
+}
+
+#[test]
+fn profiles_are_listed_also_from_a_broken_file() {
+    assert_eq!(Lab::profiles(SHIPPED), ["fast"]);
+    assert_eq!(
+        Lab::profiles("x = \n[profiles.b]\n[profiles.a]\n"),
+        ["a", "b"]
+    );
+    assert_eq!(Lab::profiles("profiles = 3"), [""; 0]);
+}
+
+/// Nix reads the file without the defaults of this parser, so the file must need none.
+#[test]
+fn shipped_lab_states_every_key_with_its_default_or_none() {
+    let document: toml::Table = SHIPPED.parse().unwrap();
+    for section in SECTIONS {
+        let value = &document[section.name];
+        let tables: Vec<&toml::Value> = match section.shape {
+            Shape::Table => vec![value],
+            Shape::List => value.as_array().unwrap().iter().collect(),
+            Shape::Named => value.as_table().unwrap().values().collect(),
+        };
+        for (table, key) in tables
+            .iter()
+            .flat_map(|t| section.keys.iter().map(move |k| (t, k)))
+        {
+            let stated = table
+                .get(key.name)
+                .unwrap_or_else(|| panic!("{} {}", section.name, key.name));
+            if let Default::Value(default) = key.default {
+                assert_eq!(
+                    stated.as_integer(),
+                    Some(default),
+                    "{} {}",
+                    section.name,
+                    key.name
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn defaults_fill_what_may_be_left_out() {
+    let mut document: toml::Table = SHIPPED.parse().unwrap();
+    for section in ["timing", "profiles", "writer"] {
+        document.remove(section);
+    }
+    for section in ["data_node", "sentinel"] {
+        for node in document[section].as_array_mut().unwrap() {
+            node.as_table_mut().unwrap().remove("port");
+        }
+    }
+    let text = toml::to_string(&document).unwrap();
+    assert_eq!(Lab::parse(&text, None), Lab::parse(SHIPPED, None));
+}
+
+/// A key that is described but not read would be ignored in silence.
+#[test]
+fn every_described_key_is_read() {
+    for section in SECTIONS {
+        for key in section.keys {
+            let header = section.header();
+            let text = format!("{header}\n{} = true\n", key.name);
+            let problems = Lab::parse(&text, None).unwrap_err();
+            let reported = problems.iter().any(|p| {
+                p.key.ends_with(&format!(".{}", key.name))
+                    && p.fault.to_string().contains("boolean")
+            });
+            assert!(reported, "{header} {} in:\n{problems}", key.name);
+        }
+    }
+}
+
+#[test]
+fn configuration_document_lists_every_key() {
+    const MARKER: &str =
+        "<!-- From here on generated: UPDATE_DOCS=1 cargo test --lib config -->\n\n";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let document = std::fs::read_to_string(&path).unwrap();
+    let (by_hand, _) = document.split_once(MARKER).unwrap();
+    let wanted = format!("{by_hand}{MARKER}{}\n", key_reference().trim_end());
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, wanted).unwrap();
+    } else {
+        assert_eq!(
+            document, wanted,
+            "UPDATE_DOCS=1 cargo test --lib config rewrites it"
+        );
+    }
+}
+
+/// Texts that get past the syntax: lines of a lab in any order, some of them slightly wrong.
+fn nearly_a_lab() -> impl Strategy<Value = String> {
+    let mut lines: Vec<String> = SHIPPED.lines().map(str::to_owned).collect();
+    for value in [
+        "0",
+        "-1",
+        "99999999999999999999",
+        "\"\"",
+        "\"a\\nb\"",
+        "[]",
+        "{}",
+        "1.5",
+        "0xff",
+    ] {
+        lines.extend(
+            ["quorum", "address", "name", "lab", "timing", "\"a\\nb\""]
+                .map(|k| format!("{k} = {value}")),
+        );
+    }
+    lines.extend(["[profiles.\"x\\ny\"]", "[[lab]]", "[sentinel]"].map(str::to_owned));
+    proptest::collection::vec(proptest::sample::select(lines), 0..60).prop_map(|l| l.join("\n"))
+}
+
+fn parses_or_explains(text: &str, profile: Option<&str>) -> Result<(), TestCaseError> {
+    if let Err(problems) = Lab::parse(text, profile) {
+        prop_assert!(problems.len() > 0);
+        prop_assert_eq!(problems.to_string().lines().count(), problems.len());
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn any_text_parses_or_is_explained_one_problem_a_line(text in any::<String>()) {
+        parses_or_explains(&text, None)?;
+    }
+
+    #[test]
+    fn any_toml_parses_or_is_explained_one_problem_a_line(
+        text in nearly_a_lab(),
+        profile in proptest::option::of(any::<String>()),
+    ) {
+        parses_or_explains(&text, profile.as_deref())?;
+    }
+
+    #[test]
+    fn a_damaged_lab_parses_or_is_explained(at in 0..SHIPPED.len(), with in any::<char>()) {
+        let damaged: String = SHIPPED
+            .char_indices()
+            .map(|(i, c)| if i == at { with } else { c })
+            .collect();
+        parses_or_explains(&damaged, Some("fast"))?;
+    }
+}

@@ -1,0 +1,308 @@
+//! Every kind of problem alone, as the text that a user reads.
+
+use super::{edited, problems, table};
+
+fn report(edits: &[(&str, &str)]) -> String {
+    problems(&edited(edits), None).to_string()
+}
+
+/// One bad input a line: what is edited in the shipped lab, and the whole report that follows.
+#[test]
+fn every_single_problem_has_its_place_key_and_remedy() {
+    let cases: &[(&str, &[(&str, &str)])] = &[
+        ("unknown key, misspelt", &[("quorum = 2 ", "quorom = 2 ")]),
+        (
+            "unknown key, without its unit",
+            &[("down_after_ms = 5000 ", "down_after = 5000 ")],
+        ),
+        (
+            "unknown key of another table",
+            &[("[writer]", "[writer]\nquorum = 2")],
+        ),
+        (
+            "unknown key of several tables",
+            &[("[writer]", "[writer]\naddress = 2")],
+        ),
+        ("unknown key", &[("[writer]", "[writer]\npassword = 2")]),
+        (
+            "unknown key that needs quotes",
+            &[("[writer]", "[writer]\n\"a b\" = 2")],
+        ),
+        (
+            "unknown key at the top",
+            &[("[lab]", "down_after_ms = 1\n[lab]")],
+        ),
+        (
+            "key in the wrong table",
+            &[("quorum = 2 ", ""), ("[timing]", "[timing]\nquorum = 2")],
+        ),
+        ("table of keys, misspelt", &[("[lab]", "[labs]")]),
+        (
+            "unknown table, misspelt",
+            &[("[writer]", "[writers]\nx = 1\n[writer]")],
+        ),
+        (
+            "unknown table",
+            &[("[writer]", "[grafana]\nx = 1\n[writer]")],
+        ),
+        (
+            "unknown key in a profile",
+            &[("down_after_ms = 1000\n", "wait_timeout_ms = 9\n")],
+        ),
+        ("missing key", &[("quorum = 2 ", "")]),
+        (
+            "missing key of a node",
+            &[("address = \"127.0.0.22\"\n", "")],
+        ),
+        ("wrong type", &[("quorum = 2 ", "quorum = \"2\" ")]),
+        (
+            "wrong type of a name",
+            &[("name = \"redis-b\"", "name = 7")],
+        ),
+        (
+            "wrong type of a time",
+            &[("hang_timeout_ms = 1000", "hang_timeout_ms = 1.5")],
+        ),
+        (
+            "profile that is no table",
+            &[("[writer]", "[profiles]\nx = 1\n[writer]")],
+        ),
+        (
+            "name with a capital",
+            &[("\"sentinel-2\"", "\"Sentinel-2\"")],
+        ),
+        ("name with a path", &[("\"sentinel-2\"", "\"../x\"")]),
+        ("name with a newline", &[("\"sentinel-2\"", "\"a\\nb\"")]),
+        ("empty name", &[("\"halab\"", "\"\"")]),
+        (
+            "name of a profile",
+            &[("[writer]", "[profiles.\"A\\nb\"]\n[writer]")],
+        ),
+        (
+            "duplicate name of both kinds",
+            &[("\"sentinel-2\"", "\"redis-b\"")],
+        ),
+        ("duplicate address", &[("\"127.0.0.12\"", "\"127.0.0.11\"")]),
+        (
+            "duplicate address, other port",
+            &[("\"127.0.0.23\"", "\"127.0.0.11\"")],
+        ),
+        ("host name", &[("\"127.0.0.12\"", "\"localhost\"")]),
+        ("IPv6", &[("\"127.0.0.12\"", "\"::1\"")]),
+        (
+            "address with port",
+            &[("\"127.0.0.12\"", "\"127.0.0.12:6379\"")],
+        ),
+        ("unspecified", &[("\"127.0.0.12\"", "\"0.0.0.0\"")]),
+        ("broadcast", &[("\"127.0.0.12\"", "\"255.255.255.255\"")]),
+        (
+            "loopback broadcast",
+            &[("\"127.0.0.12\"", "\"127.255.255.255\"")],
+        ),
+        ("loopback network", &[("\"127.0.0.12\"", "\"127.0.0.0\"")]),
+        ("no network", &[("\"127.0.0.12\"", "\"0.1.2.3\"")]),
+        ("multicast", &[("\"127.0.0.12\"", "\"224.0.0.1\"")]),
+        ("reserved", &[("\"127.0.0.12\"", "\"240.0.0.1\"")]),
+        (
+            "loopback and elsewhere",
+            &[("\"127.0.0.12\"", "\"10.0.0.12\"")],
+        ),
+        ("port 0", &[("port = 6379", "port = 0")]),
+        ("port too large", &[("port = 6379", "port = 65536")]),
+        ("one data node", &[(table("[[data_node]]", 1), "")]),
+        ("two Sentinels", &[(table("[[sentinel]]", 2), "")]),
+        (
+            "even Sentinels",
+            &[(
+                "[timing]",
+                "[[sentinel]]\nname=\"s\"\naddress=\"127.0.0.9\"\n[timing]",
+            )],
+        ),
+        ("quorum 0", &[("quorum = 2 ", "quorum = 0 ")]),
+        ("quorum negative", &[("quorum = 2 ", "quorum = -2 ")]),
+        ("quorum below a majority", &[("quorum = 2 ", "quorum = 1 ")]),
+        (
+            "quorum over the Sentinels",
+            &[("quorum = 2 ", "quorum = 4 ")],
+        ),
+        (
+            "seed primary missing",
+            &[("seed_primary = \"redis-a\" ", "")],
+        ),
+        (
+            "seed primary misspelt",
+            &[("= \"redis-a\" #", "= \"redis-aa\" #")],
+        ),
+        (
+            "seed primary is a Sentinel",
+            &[("= \"redis-a\" #", "= \"sentinel-1\" #")],
+        ),
+        (
+            "down-after 0",
+            &[("down_after_ms = 5000", "down_after_ms = 0")],
+        ),
+        (
+            "hang timeout 0",
+            &[("hang_timeout_ms = 1000", "hang_timeout_ms = 0")],
+        ),
+        (
+            "time too large for any integer",
+            &[(
+                "wait_timeout_ms = 200",
+                "wait_timeout_ms = 99999999999999999999",
+            )],
+        ),
+        (
+            "hang timeout not below down-after",
+            &[("hang_timeout_ms = 1000", "hang_timeout_ms = 5000")],
+        ),
+        (
+            "down-after below the default hang timeout",
+            &[
+                ("hang_timeout_ms = 1000 ", ""),
+                ("down_after_ms = 5000", "down_after_ms = 500"),
+            ],
+        ),
+        (
+            "hang timeout of a profile",
+            &[("hang_timeout_ms = 400", "hang_timeout_ms = 1000")],
+        ),
+        (
+            "inherited hang timeout of a profile",
+            &[("hang_timeout_ms = 400\n", "")],
+        ),
+        (
+            "profile with a zero",
+            &[("down_after_ms = 1000", "down_after_ms = 0")],
+        ),
+        ("writer without records", &[("count = 1000", "count = 0")]),
+        (
+            "writer without connections",
+            &[("connections = 4", "connections = 0")],
+        ),
+    ];
+    let reports: Vec<String> = cases
+        .iter()
+        .map(|(what, edits)| format!("# {what}\n{}", report(edits)))
+        .collect();
+    insta::assert_snapshot!(reports.join("\n"), @r#"
+    # unknown key, misspelt
+    line 9: lab.quorom: unknown key; did you mean `quorum`?
+    # unknown key, without its unit
+    line 39: timing.down_after: unknown key; did you mean `down_after_ms`?
+    # unknown key of another table
+    line 50: writer.quorum: unknown key; move it to `[lab]`
+    # unknown key of several tables
+    line 50: writer.address: unknown key; remove it, or use one of: count, connections, batch, wait_timeout_ms
+    # unknown key
+    line 50: writer.password: unknown key; remove it, or use one of: count, connections, batch, wait_timeout_ms
+    # unknown key that needs quotes
+    line 50: writer."a b": unknown key; remove it, or use one of: count, connections, batch, wait_timeout_ms
+    # unknown key at the top
+    line 5: down_after_ms: unknown key; move it to `[timing]`
+    # key in the wrong table
+    line 39: timing.quorum: unknown key; move it to `[lab]`
+    # table of keys, misspelt
+    line 5: labs: unknown key; did you mean `lab`?
+    # unknown table, misspelt
+    line 49: writers: unknown key; did you mean `writer`?
+    # unknown table
+    line 49: grafana: unknown key; remove it, or use one of: lab, data_node, sentinel, timing, profiles, writer
+    # unknown key in a profile
+    line 45: profiles.fast.wait_timeout_ms: unknown key; move it to `[writer]`
+    # missing key
+    line 5: lab.quorum: missing; add it, for example `quorum = 2`
+    # missing key of a node
+    line 28: sentinel[1].address: missing; add it, for example `address = "127.0.0.21"`
+    # wrong type
+    line 9: lab.quorum: expected an integer, found a string; write it like `quorum = 2`
+    # wrong type of a name
+    line 18: data_node[1].name: expected a string, found an integer; write it like `name = "redis-a"`
+    # wrong type of a time
+    line 41: timing.hang_timeout_ms: expected an integer, found a float; write it like `hang_timeout_ms = 1000`
+    # profile that is no table
+    line 50: profiles.x: expected a table, found an integer; write it like `[profiles.NAME]`
+    # name with a capital
+    line 29: sentinel[1].name: "Sentinel-2" is not a name that works everywhere; use 1 to 63 lower-case letters, digits and '-', with no '-' at either end
+    # name with a path
+    line 29: sentinel[1].name: "../x" is not a name that works everywhere; use 1 to 63 lower-case letters, digits and '-', with no '-' at either end
+    # name with a newline
+    line 29: sentinel[1].name: "a\nb" is not a name that works everywhere; use 1 to 63 lower-case letters, digits and '-', with no '-' at either end
+    # empty name
+    line 7: lab.primary_name: "" is not a name that works everywhere; use 1 to 63 lower-case letters, digits and '-', with no '-' at either end
+    # name of a profile
+    line 49: profiles."A\nb": "A\nb" is not a name that works everywhere; use 1 to 63 lower-case letters, digits and '-', with no '-' at either end
+    # duplicate name of both kinds
+    line 29: sentinel[1].name: "redis-b" is already the name of data_node[1]; give every node a name of its own
+    # duplicate address
+    line 19: data_node[1].address: 127.0.0.11 is already the address of data_node[0]; give every node an address of its own, for example out of 127.0.0.0/8
+    # duplicate address, other port
+    line 35: sentinel[2].address: 127.0.0.11 is already the address of data_node[0]; give every node an address of its own, for example out of 127.0.0.0/8
+    # host name
+    line 19: data_node[1].address: "localhost" is not an IPv4 address; write four numbers from 0 to 255, for example "127.0.0.11"
+    # IPv6
+    line 19: data_node[1].address: "::1" is not an IPv4 address; write four numbers from 0 to 255, for example "127.0.0.11"
+    # address with port
+    line 19: data_node[1].address: "127.0.0.12:6379" is not an IPv4 address; write four numbers from 0 to 255, for example "127.0.0.11"
+    # unspecified
+    line 19: data_node[1].address: 0.0.0.0 is every address of the machine, not the address of one node; give every node an address of its own, for example out of 127.0.0.0/8
+    # broadcast
+    line 19: data_node[1].address: 255.255.255.255 is a broadcast address, not the address of one node; give every node an address of its own, for example out of 127.0.0.0/8
+    # loopback broadcast
+    line 19: data_node[1].address: 127.255.255.255 is a broadcast address, not the address of one node; give every node an address of its own, for example out of 127.0.0.0/8
+    # loopback network
+    line 19: data_node[1].address: 127.0.0.0 is the loopback network, not the address of one node; give every node an address of its own, for example out of 127.0.0.0/8
+    # no network
+    line 19: data_node[1].address: 0.1.2.3 is in the network 0.0.0.0/8, which has no hosts, not the address of one node; give every node an address of its own, for example out of 127.0.0.0/8
+    # multicast
+    line 19: data_node[1].address: 224.0.0.1 is a multicast address, not the address of one node; give every node an address of its own, for example out of 127.0.0.0/8
+    # reserved
+    line 19: data_node[1].address: 240.0.0.1 is a reserved address, not the address of one node; give every node an address of its own, for example out of 127.0.0.0/8
+    # loopback and elsewhere
+    line 19: data_node[1].address: 10.0.0.12 and 127.0.0.11 of data_node[0] cannot reach each other; put all nodes into 127.0.0.0/8, or none of them
+    # port 0
+    line 15: data_node[0].port: 0 is out of range; use 1 to 65535
+    # port too large
+    line 15: data_node[0].port: 65536 is out of range; use 1 to 65535
+    # one data node
+    data_node: 1 of at least 2; add a `[[data_node]]`: with a single copy, losing that node loses every record
+    # two Sentinels
+    sentinel: 2 of at least 3; add a `[[sentinel]]`: a majority must be left when one is lost
+    # even Sentinels
+    sentinel: 4 Sentinels survive no more losses than 3; make it an odd number: add a `[[sentinel]]` or remove one
+    # quorum 0
+    line 9: lab.quorum: 0 is out of range; use 1 or more
+    # quorum negative
+    line 9: lab.quorum: -2 is out of range; use 1 or more
+    # quorum below a majority
+    line 9: lab.quorum: a quorum of 1 lets a minority of 3 Sentinels fail over a healthy primary; use 2, the majority (at most 3)
+    # quorum over the Sentinels
+    line 9: lab.quorum: a quorum of 4 is over the number of Sentinels, 3; use 2, the majority (at most 3)
+    # seed primary missing
+    line 5: lab.seed_primary: missing; add it, for example `seed_primary = "redis-a"`
+    # seed primary misspelt
+    line 8: lab.seed_primary: "redis-aa" is not a data node; did you mean "redis-a"?
+    # seed primary is a Sentinel
+    line 8: lab.seed_primary: "sentinel-1" is not a data node; name one of: "redis-a", "redis-b"
+    # down-after 0
+    line 39: timing.down_after_ms: 0 ms is out of range; use 100 to 3600000 ms
+    # hang timeout 0
+    line 41: timing.hang_timeout_ms: 0 ms is out of range; use 1 to 3600000 ms
+    # time too large for any integer
+    line 53: writer.wait_timeout_ms: 99999999999999999999 ms is out of range; use 1 to 3600000 ms
+    # hang timeout not below down-after
+    line 41: timing.hang_timeout_ms: a hang timeout of 5000 ms is not below down_after_ms, 5000 ms; set hang_timeout_ms well below 5000, for example 1000, or raise down_after_ms
+    # down-after below the default hang timeout
+    line 39: timing.down_after_ms: a hang timeout of 1000 ms is not below down_after_ms, 500 ms; set hang_timeout_ms well below 500, for example 100, or raise down_after_ms
+    # hang timeout of a profile
+    line 47: profiles.fast.hang_timeout_ms: a hang timeout of 1000 ms is not below down_after_ms, 1000 ms; set hang_timeout_ms well below 1000, for example 200, or raise down_after_ms
+    # inherited hang timeout of a profile
+    line 45: profiles.fast.down_after_ms: a hang timeout of 1000 ms is not below down_after_ms, 1000 ms; set hang_timeout_ms well below 1000, for example 200, or raise down_after_ms
+    # profile with a zero
+    line 45: profiles.fast.down_after_ms: 0 ms is out of range; use 100 to 3600000 ms
+    # writer without records
+    line 50: writer.count: 0 is out of range; use 1 or more
+    # writer without connections
+    line 51: writer.connections: 0 is out of range; use 1 to 1000
+    "#);
+}

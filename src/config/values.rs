@@ -1,0 +1,60 @@
+//! Single values: which ones are good, and what they are called in messages.
+
+use std::net::Ipv4Addr;
+
+use toml::de::DeValue;
+
+use super::keys::NAME_MAX;
+
+/// `path.key`; a key that is no bare TOML key is quoted and escaped.
+pub(super) fn join(path: &str, key: &str) -> String {
+    let bare = !key.is_empty()
+        && key
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    let key = if bare {
+        key.to_owned()
+    } else {
+        format!("{key:?}")
+    };
+    if path.is_empty() {
+        key
+    } else {
+        format!("{path}.{key}")
+    }
+}
+
+/// Whether a name works as folder, cgroup, unit, host name and metric label alike.
+pub(super) fn is_good_name(name: &str) -> bool {
+    (1..=NAME_MAX).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        // A leading '-' reads as a flag, and a host name has none at either end.
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+}
+
+/// What an address is that no single node can have; nothing for one that a node can have.
+pub(super) fn unusable(address: Ipv4Addr) -> Option<&'static str> {
+    match address.octets() {
+        [0, 0, 0, 0] => Some("every address of the machine"),
+        [0, ..] => Some("in the network 0.0.0.0/8, which has no hosts"),
+        [127, 0, 0, 0] => Some("the loopback network"),
+        [127, 255, 255, 255] | [255, 255, 255, 255] => Some("a broadcast address"),
+        [224..=239, ..] => Some("a multicast address"),
+        [240..=255, ..] => Some("a reserved address"),
+        _ => None,
+    }
+}
+
+/// A TOML type with its article.
+pub(super) fn type_of(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "an integer",
+        DeValue::Float(_) => "a float",
+        DeValue::Boolean(_) => "a boolean",
+        DeValue::Datetime(_) => "a date or time",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}

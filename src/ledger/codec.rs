@@ -1,0 +1,346 @@
+//! The format of the ledger: bytes to entries and back. Pure; `docs/ledger.md` states it.
+//!
+//! A header, then entries. Each entry is a frame: kind and length, payload, CRC-32. The checksum
+//! also covers the run and the offset of the frame, so that an entry moved, copied or left out is as
+//! detectable as a flipped bit. Numbers are LEB128 varints, as differences to the entry before where
+//! that pays; so a frame can only be read after all frames before it.
+
+pub use super::header::{MAGIC, MAX_NAME, VERSION, decode_header, encode_header};
+use super::wire::{Cursor, put, put_signed};
+use super::{Entry, Event, Header, Invoked, Outcome, Settled};
+use crate::record::{RunId, SeqRange, Timestamp};
+
+/// The longest payload of an entry, in bytes.
+pub const MAX_PAYLOAD: usize = 16 * 1024;
+
+/// The longest frame: kind and length, payload, checksum.
+pub const MAX_FRAME: usize = 1 + 3 + MAX_PAYLOAD + CRC_LEN;
+
+pub(super) const CRC_LEN: usize = 4;
+
+/// The length in the first byte of a frame that says: the length follows.
+const LONG: u8 = 31;
+
+/// What bytes, or an entry to be written, can have wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The first bytes are not [`MAGIC`].
+    #[error("it is not a ledger; name the file that `halab write` wrote")]
+    NotALedger,
+    /// Another version of the format.
+    #[error("its format is version {0}, this program reads {VERSION}; use the program it is from")]
+    Version(u16),
+    /// A checksum does not fit.
+    #[error("the checksum does not fit")]
+    Checksum,
+    /// The frame is impossible.
+    #[error("no entry can begin like this")]
+    Frame,
+    /// The checksum fits, the payload does not: a fault of the program that wrote it.
+    #[error("the entry contradicts itself or those before it")]
+    Payload,
+    /// A frame that runs past the end, with more entries after its beginning.
+    #[error("the entry is cut off, with entries after it")]
+    CutOff,
+    /// A batch or a range without records, or more than 2^64 of them.
+    #[error("a batch needs at least one record")]
+    Empty,
+    /// An entry longer than [`MAX_PAYLOAD`], or a name longer than [`MAX_NAME`].
+    #[error("too long: an entry holds {MAX_PAYLOAD} bytes, a name {MAX_NAME}")]
+    TooLong,
+}
+
+/// What the next entry is written, and read, relative to. A copy of it is a point to return to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Codec {
+    run: RunId,
+    offset: u64,
+    next_seq: u64,
+    count: u64,
+    created: Timestamp,
+    at_us: u64,
+    settled_end: u64,
+}
+
+impl Codec {
+    /// Ready for the first entry after the header, which is `header_len` bytes long.
+    pub fn new(header: &Header, header_len: usize) -> Codec {
+        Codec {
+            run: header.run,
+            offset: header_len as u64,
+            next_seq: 0,
+            count: 1,
+            created: header.start,
+            at_us: 0,
+            settled_end: 0,
+        }
+    }
+
+    /// Where in the file the next entry begins.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The sequence number that the next batch begins with.
+    pub fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
+    /// The latest time that an entry named, in microseconds since the start of the run.
+    pub fn at_us(&self) -> u64 {
+        self.at_us
+    }
+
+    /// Appends the entry. On an error nothing was appended and the codec is as before.
+    ///
+    /// A batch must begin at [`Codec::next_seq`], and records must be invoked before they are
+    /// settled; otherwise [`Error::Payload`].
+    pub fn encode(&mut self, entry: &Entry, out: &mut Vec<u8>) -> Result<(), Error> {
+        let before = (*self, out.len());
+        let result = self.encode_frame(entry, out);
+        if result.is_err() {
+            *self = before.0;
+            out.truncate(before.1);
+        }
+        result
+    }
+
+    fn encode_frame(&mut self, entry: &Entry, out: &mut Vec<u8>) -> Result<(), Error> {
+        let begin = out.len();
+        out.push(0);
+        let kind = self.encode_payload(entry, out)?;
+        let len = out.len() - begin - 1;
+        if len > MAX_PAYLOAD {
+            return Err(Error::TooLong);
+        }
+        if len < usize::from(LONG) {
+            out[begin] = kind | ((len as u8) << 3);
+        } else {
+            out[begin] = kind | (LONG << 3);
+            let mut long = Vec::with_capacity(3);
+            put(len as u64, &mut long);
+            out.splice(begin + 1..begin + 1, long);
+        }
+        let crc = checksum(self.run, self.offset, &out[begin..]);
+        out.extend_from_slice(&crc.to_le_bytes());
+        self.offset += (out.len() - begin) as u64;
+        Ok(())
+    }
+
+    fn encode_payload(&mut self, entry: &Entry, out: &mut Vec<u8>) -> Result<u8, Error> {
+        match entry {
+            Entry::Invoked(Invoked { seqs, created }) => {
+                if seqs.is_empty() {
+                    return Err(Error::Empty);
+                }
+                if seqs.start != self.next_seq {
+                    return Err(Error::Payload);
+                }
+                put_signed(created.micros(), self.created.micros(), out);
+                if seqs.len() != self.count {
+                    put(seqs.len(), out);
+                }
+                self.batch(*seqs, *created);
+                Ok(KIND_INVOKED)
+            }
+            Entry::Settled(settled) => {
+                if settled.seqs.is_empty() {
+                    return Err(Error::Empty);
+                }
+                let took = settled.last_at_us.checked_sub(settled.first_at_us);
+                put_signed(settled.first_at_us, self.at_us, out);
+                put(took.ok_or(Error::Payload)?, out);
+                for seqs in &settled.seqs {
+                    if seqs.is_empty() {
+                        return Err(Error::Empty);
+                    }
+                    if seqs.end > self.next_seq {
+                        return Err(Error::Payload);
+                    }
+                    put_signed(seqs.start, self.settled_end, out);
+                    put(seqs.len() - 1, out);
+                    self.settled_end = seqs.end;
+                }
+                self.at_us = settled.last_at_us;
+                Ok(kind_of(settled.outcome))
+            }
+            Entry::Event { at_us, event } => {
+                put_signed(*at_us, self.at_us, out);
+                // Writing into memory; only a map with keys that are no text could fail.
+                serde_json::to_writer(&mut *out, event).map_err(|_| Error::Payload)?;
+                self.at_us = *at_us;
+                Ok(KIND_EVENT)
+            }
+            Entry::Closed { at_us } => {
+                put_signed(*at_us, self.at_us, out);
+                self.at_us = *at_us;
+                Ok(KIND_CLOSED)
+            }
+        }
+    }
+
+    /// The entry that `bytes` begin with; `None` if they end inside its frame.
+    ///
+    /// [`Codec::offset`] then tells where the next begins. On an error the codec is as before.
+    pub fn decode(&mut self, bytes: &[u8]) -> Result<Option<Entry>, Error> {
+        let Some(frame) = Frame::read(bytes)? else {
+            return Ok(None);
+        };
+        if !frame.is_whole(self.run, self.offset) {
+            return Err(Error::Checksum);
+        }
+        let mut after = *self;
+        let mut payload = Cursor::new(frame.payload);
+        let entry = after
+            .decode_payload(frame.kind, &mut payload)
+            .ok_or(Error::Payload)?;
+        if !payload.is_empty() {
+            return Err(Error::Payload);
+        }
+        after.offset += frame.len as u64;
+        *self = after;
+        Ok(Some(entry))
+    }
+
+    fn decode_payload(&mut self, kind: u8, payload: &mut Cursor<'_>) -> Option<Entry> {
+        match kind {
+            KIND_INVOKED => {
+                let created = Timestamp::from_micros(payload.signed(self.created.micros())?)?;
+                let same = payload.is_empty();
+                let count = if same { self.count } else { payload.varint()? };
+                let seqs = SeqRange::new(self.next_seq, self.next_seq.checked_add(count)?);
+                if seqs.is_empty() {
+                    return None;
+                }
+                self.batch(seqs, created);
+                Some(Entry::Invoked(Invoked { seqs, created }))
+            }
+            KIND_EVENT => {
+                let at_us = payload.signed(self.at_us)?;
+                let event: Event = serde_json::from_slice(payload.rest()).ok()?;
+                self.at_us = at_us;
+                Some(Entry::Event { at_us, event })
+            }
+            KIND_CLOSED => {
+                self.at_us = payload.signed(self.at_us)?;
+                Some(Entry::Closed { at_us: self.at_us })
+            }
+            _ => {
+                let outcome = Outcome::ALL.into_iter().find(|o| kind_of(*o) == kind)?;
+                let first_at_us = payload.signed(self.at_us)?;
+                let last_at_us = first_at_us.checked_add(payload.varint()?)?;
+                let mut seqs = Vec::new();
+                while seqs.is_empty() || !payload.is_empty() {
+                    let start = payload.signed(self.settled_end)?;
+                    let end = start.checked_add(payload.varint()?)?.checked_add(1)?;
+                    if end > self.next_seq {
+                        return None;
+                    }
+                    self.settled_end = end;
+                    seqs.push(SeqRange::new(start, end));
+                }
+                self.at_us = last_at_us;
+                Some(Entry::Settled(Settled {
+                    outcome,
+                    first_at_us,
+                    last_at_us,
+                    seqs,
+                }))
+            }
+        }
+    }
+
+    fn batch(&mut self, seqs: SeqRange, created: Timestamp) {
+        self.next_seq = seqs.end;
+        self.count = seqs.len();
+        self.created = created;
+    }
+
+    /// Whether a whole entry begins anywhere in `tail` after its first byte; `tail` is what the file
+    /// holds from [`Codec::offset`] on. So a torn tail is told from damage in the middle.
+    pub fn entry_follows(&self, tail: &[u8]) -> bool {
+        (1..tail.len()).any(|skip| match Frame::read(&tail[skip..]) {
+            Ok(Some(frame)) => frame.is_whole(self.run, self.offset + skip as u64),
+            Ok(None) | Err(_) => false,
+        })
+    }
+}
+
+const KIND_INVOKED: u8 = 1;
+const KIND_EVENT: u8 = 6;
+const KIND_CLOSED: u8 = 7;
+
+/// No kind is 0, so that a run of zero bytes, which some file systems leave after a crash of the
+/// machine, is no entry.
+const fn kind_of(outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::Failed => 2,
+        Outcome::Sent => 3,
+        Outcome::Witnessed => 4,
+        Outcome::Replicated => 5,
+    }
+}
+
+/// An entry as it lies in the file.
+struct Frame<'a> {
+    kind: u8,
+    payload: &'a [u8],
+    covered: &'a [u8],
+    crc: u32,
+    len: usize,
+}
+
+impl<'a> Frame<'a> {
+    fn read(bytes: &'a [u8]) -> Result<Option<Frame<'a>>, Error> {
+        let mut rest = Cursor::new(bytes);
+        let Some([first]) = rest.array() else {
+            return Ok(None);
+        };
+        let (kind, mut payload_len) = (first & 7, usize::from(first >> 3));
+        if kind == 0 {
+            return Err(Error::Frame);
+        }
+        if first >> 3 == LONG {
+            // Three bytes hold the longest length, so with as many at hand it is not cut off.
+            let at_hand = rest.len();
+            let Some(long) = rest.varint() else {
+                return if at_hand < 3 {
+                    Ok(None)
+                } else {
+                    Err(Error::Frame)
+                };
+            };
+            payload_len = usize::try_from(long).unwrap_or(usize::MAX);
+            if !(usize::from(LONG)..=MAX_PAYLOAD).contains(&payload_len) {
+                return Err(Error::Frame);
+            }
+        }
+        let Some(payload) = rest.take(payload_len) else {
+            return Ok(None);
+        };
+        let covered = &bytes[..bytes.len() - rest.len()];
+        let Some(crc) = rest.array() else {
+            return Ok(None);
+        };
+        let len = covered.len() + CRC_LEN;
+        Ok(Some(Frame {
+            kind,
+            payload,
+            covered,
+            crc: u32::from_le_bytes(crc),
+            len,
+        }))
+    }
+
+    fn is_whole(&self, run: RunId, offset: u64) -> bool {
+        self.crc == checksum(run, offset, self.covered)
+    }
+}
+
+fn checksum(run: RunId, offset: u64, covered: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&run.bits().to_le_bytes());
+    hasher.update(&offset.to_le_bytes());
+    hasher.update(covered);
+    hasher.finalize()
+}

@@ -1,0 +1,389 @@
+//! A data node: observes, asks the state machine what to do, and does it.
+
+use std::net::SocketAddrV4;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tokio::time::{Instant, sleep};
+use tracing::{debug, error, info, warn};
+
+use crate::client::{ClientError, Conn, Connector, ReplicationInfo};
+use crate::config::{Lab, Node, NodeKind};
+use crate::sentinel::Panel;
+
+use super::machine::{Action, Identity, Machine, Observation, Server as Seen};
+use super::observe::{CALM, Observers, URGENT};
+use super::server::{Server, ServerBinary};
+use super::state::{StateDir, parked_at};
+use super::{NodeError, Shutdown};
+
+/// The `replica-priority` of a replica that is in sync; Redis' default.
+const PROMOTABLE: u64 = 100;
+/// Most time between reading the primary's offset and becoming promotable: shorter than any `WAIT` of
+/// the writer, so that a write that comes in between is still being waited for.
+const RAISE_LIMIT: Duration = Duration::from_millis(50);
+/// How long writes are paused at a time while this primary may be isolated; repeated before it ends.
+const FENCE_MS: u64 = 1000;
+/// How long the server may take to end after SIGTERM before it is killed.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// Everything that a data node works with.
+#[derive(Debug)]
+pub(super) struct DataNode {
+    lab: Lab,
+    node: Node,
+    state: StateDir,
+    conf: PathBuf,
+    binary: ServerBinary,
+    pub(super) panel: Arc<Panel>,
+    pub(super) connector: Connector,
+    observers: Observers,
+    machine: Machine,
+    started: Instant,
+    server: Option<Server>,
+    pub(super) conn: Option<Conn>,
+    last_answer: Option<Instant>,
+    link_down_since: Option<Instant>,
+}
+
+/// Why the loop ended.
+enum End {
+    Stopped,
+    GaveUp,
+}
+
+impl DataNode {
+    pub(super) fn new(
+        lab: Lab,
+        node: Node,
+        state: StateDir,
+        binary: ServerBinary,
+    ) -> Result<Self, NodeError> {
+        // Answers are waited for shorter than the hang limit, so that one lost answer is not a hang.
+        let limit = (lab.timing.hang_timeout / 3).clamp(CALM, Duration::from_millis(500));
+        let connector = Connector::new(limit).from_source(node.address);
+        let panel = Arc::new(Panel::new(&lab, connector));
+        let observers = Observers::start(&lab, &node, &panel, connector);
+        let seed = lab
+            .node(&lab.seed_primary)
+            .map_or(node.socket(), Node::socket);
+        let machine = Machine::new(Identity {
+            me: node.socket(),
+            seed,
+            has_state: !state.first_start(),
+            has_data: state.has_data(),
+            hang_timeout: lab.timing.hang_timeout,
+            down_after: lab.timing.down_after,
+        });
+        let conf = state.apply(&lab, &node)?;
+        Ok(DataNode {
+            lab,
+            node,
+            state,
+            conf,
+            binary,
+            panel,
+            connector,
+            observers,
+            machine,
+            started: Instant::now(),
+            server: None,
+            conn: None,
+            last_answer: None,
+            link_down_since: None,
+        })
+    }
+
+    /// Runs until a signal comes or the server ends too often. Returns the server's status.
+    pub(super) async fn run(
+        mut self,
+        shutdown: &mut Shutdown,
+    ) -> Result<Option<ExitStatus>, NodeError> {
+        match self.serve(shutdown).await? {
+            End::GaveUp => Err(NodeError::CrashLoop(self.node.name.clone())),
+            End::Stopped => {
+                info!(node = %self.node.name, "stopping");
+                Ok(self.stop_server().await)
+            }
+        }
+    }
+
+    async fn serve(&mut self, shutdown: &mut Shutdown) -> Result<End, NodeError> {
+        loop {
+            if shutdown.requested() {
+                return Ok(End::Stopped);
+            }
+            let server = self.look().await;
+            let calm = matches!(server, Seen::Primary { .. })
+                || matches!(
+                    server,
+                    Seen::Replica {
+                        link_down_for: None,
+                        promotable: true,
+                        ..
+                    }
+                );
+            self.observers.set_pace(if calm { CALM } else { URGENT });
+            let seen = Observation {
+                now: self.started.elapsed(),
+                server,
+                vote: self.observers.vote(),
+                peers: self.observers.peers(),
+            };
+            for action in self.machine.step(&seen) {
+                debug!(node = %self.node.name, ?action, ?seen, "decided");
+                if action == Action::GiveUp {
+                    return Ok(End::GaveUp);
+                }
+                self.act(action).await?;
+            }
+            let ended = async {
+                match &mut self.server {
+                    Some(server) => drop(server.wait().await),
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = sleep(if calm { CALM } else { URGENT }) => {}
+                () = ended => {}
+                () = shutdown.wait() => return Ok(End::Stopped),
+            }
+        }
+    }
+
+    /// Looks at the own server.
+    async fn look(&mut self) -> Seen {
+        let Some(server) = &mut self.server else {
+            return Seen::Gone;
+        };
+        if let Some(status) = server.try_wait() {
+            warn!(node = %self.node.name, %status, "the server has ended");
+            self.forget_server();
+            return Seen::Gone;
+        }
+        match self.ask_server().await {
+            Ok(info) => {
+                self.last_answer = Some(Instant::now());
+                self.read(&info)
+            }
+            Err(error) => {
+                debug!(node = %self.node.name, %error, "no answer of the own server");
+                self.conn = None;
+                self.last_answer
+                    .map_or(Seen::Starting, |at| Seen::Silent(at.elapsed()))
+            }
+        }
+    }
+
+    fn forget_server(&mut self) {
+        self.server = None;
+        self.conn = None;
+        self.last_answer = None;
+        self.link_down_since = None;
+    }
+
+    async fn ask_server(&mut self) -> Result<ReplicationInfo, ClientError> {
+        self.own().await?.replication().await
+    }
+
+    /// The connection to the own server.
+    pub(super) async fn own(&mut self) -> Result<&mut Conn, ClientError> {
+        let conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => self.connector.open(self.node.socket()).await?,
+        };
+        Ok(self.conn.insert(conn))
+    }
+
+    fn read(&mut self, info: &ReplicationInfo) -> Seen {
+        if info.loading {
+            return Seen::Loading;
+        }
+        if info.is_primary {
+            self.link_down_since = None;
+            return Seen::Primary {
+                replicas: info.online.len(),
+            };
+        }
+        let of = info.primary.unwrap_or_else(|| parked_at(&self.node));
+        if of == parked_at(&self.node) {
+            return Seen::Parked;
+        }
+        let link_down_for = if info.link_up && !info.syncing {
+            self.link_down_since = None;
+            None
+        } else {
+            Some(
+                self.link_down_since
+                    .get_or_insert_with(Instant::now)
+                    .elapsed(),
+            )
+        };
+        Seen::Replica {
+            of,
+            link_down_for,
+            promotable: info.priority > 0,
+        }
+    }
+
+    async fn act(&mut self, action: Action) -> Result<(), NodeError> {
+        let name = self.node.name.clone();
+        match action {
+            Action::Start => return self.start_server(),
+            Action::GiveUp => {}
+            Action::Kill => {
+                error!(node = %name, "the server hangs; killing it");
+                if let Some(server) = &mut self.server {
+                    server.signal(Signal::KILL);
+                    // Certain death is what follows from here on.
+                    drop(server.wait().await);
+                }
+            }
+            Action::Promote(why) => {
+                info!(node = %name, role = "primary", why, "role decided");
+                self.send(redis::cmd("REPLICAOF").arg("NO").arg("ONE"))
+                    .await;
+            }
+            Action::Follow(primary, why) => {
+                info!(node = %name, role = "replica", of = %primary, why, "role decided");
+                self.follow(primary).await;
+            }
+            Action::CallFailover(why) => match self.panel.call_failover().await {
+                Ok(by) => info!(node = %name, %by, why, "failover called"),
+                Err(error) => warn!(node = %name, %error, why, "no Sentinel takes the failover"),
+            },
+            Action::Raise => self.raise().await,
+            Action::Lower(why) => {
+                info!(node = %name, why, "not promotable");
+                self.set("replica-priority", "0").await;
+            }
+            Action::SyncAlways(always) => {
+                let value = if always { "always" } else { "everysec" };
+                info!(node = %name, appendfsync = value, "only copy: {always}");
+                self.set("appendfsync", value).await;
+            }
+            Action::Fence => {
+                warn!(node = %name, "writes paused: no majority of the Sentinels, no replica");
+                self.send(redis::cmd("CLIENT").arg("PAUSE").arg(FENCE_MS).arg("WRITE"))
+                    .await;
+            }
+            Action::Unfence => {
+                info!(node = %name, "writes go on");
+                self.send(redis::cmd("CLIENT").arg("UNPAUSE")).await;
+            }
+            Action::Waiting(what) => info!(node = %name, "waiting for {what}"),
+        }
+        Ok(())
+    }
+
+    fn start_server(&mut self) -> Result<(), NodeError> {
+        self.forget_server();
+        // Parked again, whatever the server has written into its file meanwhile.
+        self.conf = self.state.apply(&self.lab, &self.node)?;
+        let server = Server::start(&self.binary, &self.conf, NodeKind::Data)?;
+        info!(node = %self.node.name, pid = server.pid(), address = %self.node.socket(),
+            version = %self.binary.version, "server started");
+        self.server = Some(server);
+        Ok(())
+    }
+
+    /// Becomes a replica of `primary`, and sends all clients away in the same step: none may go on
+    /// believing that it talks to a primary.
+    async fn follow(&mut self, primary: SocketAddrV4) {
+        let mut pipe = redis::pipe();
+        pipe.cmd("MULTI");
+        pipe.cmd("REPLICAOF")
+            .arg(primary.ip().to_string())
+            .arg(primary.port());
+        pipe.cmd("CLIENT")
+            .arg("KILL")
+            .arg("TYPE")
+            .arg("normal")
+            .arg("SKIPME")
+            .arg("yes");
+        pipe.cmd("CLIENT").arg("UNPAUSE");
+        pipe.cmd("EXEC");
+        let sent = match self.own().await {
+            Ok(conn) => conn
+                .pipeline(&pipe)
+                .await
+                .map(drop)
+                .map_err(|e| e.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = sent {
+            // Not lost: the next observation leads to the same decision.
+            warn!(node = %self.node.name, %error, "cannot become a replica yet");
+        }
+    }
+
+    /// Becomes promotable, if this replica has all that its primary had a moment ago.
+    async fn raise(&mut self) {
+        let begun = Instant::now();
+        let caught_up = async {
+            let own = self.own().await?.replication().await?;
+            let Some(primary) = own.primary else {
+                return Ok(None);
+            };
+            let there = self.connector.open(primary).await?.replication().await?;
+            if !there.is_primary || there.replication_id != own.replication_id {
+                return Ok(None);
+            }
+            while begun.elapsed() < RAISE_LIMIT {
+                let own = self.own().await?.replication().await?;
+                if own.link_up && !own.syncing && own.offset >= there.offset {
+                    return Ok(Some(own.offset));
+                }
+                sleep(Duration::from_millis(1)).await;
+            }
+            Ok::<_, ClientError>(None)
+        };
+        match caught_up.await {
+            Ok(Some(offset)) if begun.elapsed() < RAISE_LIMIT => {
+                info!(node = %self.node.name, offset, "in sync, promotable");
+                self.set("replica-priority", &PROMOTABLE.to_string()).await;
+            }
+            Ok(_) => debug!(node = %self.node.name, "not caught up yet"),
+            Err(error) => {
+                debug!(node = %self.node.name, %error, "cannot compare with the primary yet")
+            }
+        }
+    }
+
+    async fn set(&mut self, parameter: &str, value: &str) {
+        self.send(redis::cmd("CONFIG").arg("SET").arg(parameter).arg(value))
+            .await;
+    }
+
+    /// Sends a command to the own server. One that fails is logged, and not repeated here: the machine
+    /// sees the effect, or its absence, at the next observation.
+    async fn send(&mut self, cmd: &redis::Cmd) {
+        let sent = match self.own().await {
+            Ok(conn) => conn.query::<redis::Value>(cmd).await.map(drop),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = sent {
+            warn!(node = %self.node.name, %error, "the own server did not take a command");
+        }
+    }
+
+    async fn stop_server(&mut self) -> Option<ExitStatus> {
+        stop(self.server.take()?).await
+    }
+}
+
+/// Ends a server in order: SIGTERM, and SIGKILL when it does not end in time.
+pub(super) async fn stop(mut server: Server) -> Option<ExitStatus> {
+    server.signal(Signal::TERM);
+    match tokio::time::timeout(STOP_LIMIT, server.wait()).await {
+        Ok(status) => status.ok(),
+        Err(_) => {
+            warn!("the server did not end within {STOP_LIMIT:?}; killing it");
+            server.signal(Signal::KILL);
+            server.wait().await.ok()
+        }
+    }
+}

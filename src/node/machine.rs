@@ -1,0 +1,508 @@
+//! What a data node does next: a pure state machine.
+//!
+//! [`Machine::step`] takes what was just observed of the own server, the Sentinels and the other data
+//! nodes, and returns what to do. It has no clock and no I/O; `docs/protocol.md` has the reasons.
+//!
+//! Invariants:
+//! - A server is always started *parked*: as a replica of an address where nothing listens, with
+//!   `replica-priority 0`. It can be written to, or promoted, only by a later decision.
+//! - A node becomes primary by its own decision only when the Sentinels name it and no other data node
+//!   can hold more: on the first start of the lab, or when all others are unreachable or not promotable.
+//! - A replica is promotable only after it has caught up with a primary.
+
+use std::collections::VecDeque;
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+/// Period with which Sentinels ask data nodes for INFO in this lab (`SENTINEL DEBUG INFO-PERIOD`).
+pub const SENTINEL_INFO_PERIOD: Duration = Duration::from_millis(1000);
+/// Pause between two calls for a failover; one takes about 0.3 s until the promotion.
+const FAILOVER_RETRY: Duration = Duration::from_millis(1000);
+/// How long a parked node waits for the named primary to be writable before it follows it anyway.
+const FOLLOW_ANYWAY: Duration = Duration::from_secs(2);
+/// How long the very first start waits for a Sentinel to answer before the seed role holds.
+const FIRST_START_PATIENCE: Duration = Duration::from_secs(3);
+/// Exits of the server within [`CRASH_WINDOW`] that are one too many.
+const CRASH_LIMIT: usize = 5;
+const CRASH_WINDOW: Duration = Duration::from_secs(60);
+
+/// What does not change while a node runs.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Where this node listens.
+    pub me: SocketAddrV4,
+    /// Where the lab's seed primary listens.
+    pub seed: SocketAddrV4,
+    /// The node had state before this start.
+    pub has_state: bool,
+    /// The node had an append-only file before this start.
+    pub has_data: bool,
+    /// Silence of the server after which it is killed.
+    pub hang_timeout: Duration,
+    /// Silence after which a Sentinel calls an instance down.
+    pub down_after: Duration,
+}
+
+/// The own server, as just observed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Server {
+    /// There is no process.
+    Gone,
+    /// The process runs and has not answered since it was started.
+    Starting,
+    /// It has not answered for that long, though it had.
+    Silent(Duration),
+    /// It loads its data.
+    Loading,
+    /// A replica of the address where nothing listens: its role is undecided.
+    Parked,
+    /// It takes writes.
+    Primary {
+        /// Replicas whose link is online.
+        replicas: usize,
+    },
+    /// A replica.
+    Replica {
+        /// Of whom.
+        of: SocketAddrV4,
+        /// For how long its link has been down; `None`: it is up and in sync.
+        link_down_for: Option<Duration>,
+        /// It can be promoted.
+        promotable: bool,
+    },
+}
+
+/// What a majority of the Sentinels agrees on, and what they say of this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vote {
+    /// Who is primary.
+    pub primary: SocketAddrV4,
+    /// Since which epoch.
+    pub epoch: u64,
+    /// At least one Sentinel knows a replica: the lab is not on its first start.
+    pub knows_replicas: bool,
+    /// A majority has had answers from the primary, in that role, since that long ago or less.
+    pub primary_alive_within: Option<Duration>,
+    /// The youngest INFO that any Sentinel holds of this node as a replica.
+    pub my_info_age: Option<Duration>,
+    /// Every Sentinel that answered has a connection to this node.
+    pub sees_me: bool,
+}
+
+/// Another data node, asked directly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// Where it listens.
+    pub address: SocketAddrV4,
+    /// How it is.
+    pub state: PeerState,
+}
+
+/// How another data node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerState {
+    /// It has not answered for that long.
+    Unreachable(Duration),
+    /// It takes writes.
+    Primary {
+        /// It holds data.
+        has_data: bool,
+    },
+    /// It is a replica, or parked.
+    Replica {
+        /// It can be promoted.
+        promotable: bool,
+    },
+}
+
+/// One moment's observations.
+#[derive(Debug, Clone)]
+pub struct Observation {
+    /// Time since the node's process started.
+    pub now: Duration,
+    /// The own server.
+    pub server: Server,
+    /// The Sentinels' word; `None`: no majority.
+    pub vote: Option<Vote>,
+    /// The other data nodes.
+    pub peers: Vec<Peer>,
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Start the server, parked.
+    Start,
+    /// Kill the server: it hangs.
+    Kill,
+    /// Become primary (`REPLICAOF NO ONE`), and why.
+    Promote(&'static str),
+    /// Become a replica of that node, and why.
+    Follow(SocketAddrV4, &'static str),
+    /// Ask a Sentinel for a failover now, and why.
+    CallFailover(&'static str),
+    /// Become promotable once caught up with the primary.
+    Raise,
+    /// Cease to be promotable, and why.
+    Lower(&'static str),
+    /// Write to disk before each answer (`true`) or once a second.
+    SyncAlways(bool),
+    /// Pause writes: this primary may be isolated.
+    Fence,
+    /// Let writes go on.
+    Unfence,
+    /// Say once that the node waits, for what, and what helps.
+    Waiting(&'static str),
+    /// End the node: its server ends again and again.
+    GiveUp,
+}
+
+/// The state of a data node's parent between two observations.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    id: Identity,
+    /// The server was primary when it was last seen.
+    was_primary: bool,
+    /// When the server was seen to be gone, and not started again yet.
+    gone_since: Option<Duration>,
+    /// When the server was first seen parked since its last start.
+    parked_since: Option<Duration>,
+    /// Peers last seen as replicas; see [`Machine::remember_replicas`].
+    known_replicas: Vec<SocketAddrV4>,
+    /// The server has had a role in this process, so its data is its own.
+    ever_served: bool,
+    started_once: bool,
+    exits: VecDeque<Duration>,
+    last_call: Option<Duration>,
+    /// The highest epoch at which a majority named this node primary.
+    my_epoch: Option<u64>,
+    voteless_since: Option<Duration>,
+    fenced: bool,
+    sync_always: Option<bool>,
+    said: Option<&'static str>,
+}
+
+impl Machine {
+    /// A node at the start of its process.
+    pub fn new(id: Identity) -> Self {
+        Machine {
+            id,
+            was_primary: false,
+            gone_since: None,
+            parked_since: None,
+            known_replicas: Vec::new(),
+            ever_served: false,
+            started_once: false,
+            exits: VecDeque::new(),
+            last_call: None,
+            my_epoch: None,
+            voteless_since: None,
+            fenced: false,
+            sync_always: None,
+            said: None,
+        }
+    }
+
+    /// What to do now.
+    pub fn step(&mut self, seen: &Observation) -> Vec<Action> {
+        match seen.vote {
+            Some(_) => self.voteless_since = None,
+            None => {
+                self.voteless_since.get_or_insert(seen.now);
+            }
+        }
+        if let Some(vote) = seen.vote
+            && vote.primary == self.id.me
+        {
+            self.my_epoch = Some(vote.epoch);
+        }
+        self.remember_replicas(seen);
+        let mut actions = Vec::new();
+        match seen.server {
+            Server::Gone => self.when_gone(seen, &mut actions),
+            Server::Starting | Server::Loading => {}
+            Server::Silent(silence) => {
+                if silence >= self.id.hang_timeout {
+                    actions.push(Action::Kill);
+                }
+            }
+            Server::Parked => self.when_parked(seen, &mut actions),
+            Server::Primary { replicas } => self.when_primary(seen, replicas, &mut actions),
+            Server::Replica {
+                of,
+                link_down_for,
+                promotable,
+            } => {
+                self.when_replica(seen, of, link_down_for, promotable, &mut actions);
+            }
+        }
+        actions
+    }
+
+    /// Keeps the list of peers last seen as replicas. One that is primary while this node is parked, and
+    /// was a replica before, has been promoted; one that was not is a stale primary that came back.
+    fn remember_replicas(&mut self, seen: &Observation) {
+        let serving = matches!(seen.server, Server::Primary { .. } | Server::Replica { .. });
+        for peer in &seen.peers {
+            let known = self.known_replicas.contains(&peer.address);
+            match peer.state {
+                PeerState::Replica { .. } if !known => self.known_replicas.push(peer.address),
+                PeerState::Primary { .. } if serving => {
+                    self.known_replicas.retain(|a| *a != peer.address);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn when_gone(&mut self, seen: &Observation, actions: &mut Vec<Action>) {
+        let since = *self.gone_since.get_or_insert(seen.now);
+        let just_ended = self.started_once && since == seen.now;
+        if just_ended {
+            self.exits.push_back(seen.now);
+            while self
+                .exits
+                .front()
+                .is_some_and(|t| seen.now.saturating_sub(*t) > CRASH_WINDOW)
+            {
+                self.exits.pop_front();
+            }
+            if self.exits.len() > CRASH_LIMIT {
+                actions.push(Action::GiveUp);
+                return;
+            }
+            if self.was_primary {
+                // Certain death needs no down-after.
+                self.call_failover(seen, "the server has ended", actions);
+            }
+        }
+        let unknown = seen.vote.is_none_or(|vote| vote.primary == self.id.me);
+        // A Sentinel that reconnects to a replica asks for INFO at once only when its last one is older
+        // than the period. So wait until it is: then each learns the priority of 0 first of all.
+        let forgotten = seen
+            .vote
+            .and_then(|vote| vote.my_info_age)
+            .is_none_or(|age| age > SENTINEL_INFO_PERIOD);
+        if self.was_primary || unknown || forgotten {
+            self.started_once = true;
+            self.gone_since = None;
+            self.parked_since = None;
+            self.fenced = false;
+            self.sync_always = None;
+            actions.push(Action::Start);
+        }
+    }
+
+    fn when_parked(&mut self, seen: &Observation, actions: &mut Vec<Action>) {
+        let since = *self.parked_since.get_or_insert(seen.now);
+        let parked_for = seen.now.saturating_sub(since);
+        self.was_primary = false;
+        let Some(vote) = seen.vote else {
+            self.when_parked_without_vote(seen, parked_for, actions);
+            return;
+        };
+        if vote.primary != self.id.me {
+            let ready = seen
+                .peers
+                .iter()
+                .any(|p| p.address == vote.primary && matches!(p.state, PeerState::Primary { .. }));
+            if ready || parked_for >= FOLLOW_ANYWAY {
+                actions.push(Action::Follow(
+                    vote.primary,
+                    "a majority of the Sentinels names it",
+                ));
+            }
+            return;
+        }
+        if !vote.knows_replicas {
+            actions.push(Action::Promote(
+                "the Sentinels name this node, and no other was ever seen",
+            ));
+            return;
+        }
+        // The Sentinels still name this node, but it was down: others may hold more.
+        let promoted = |p: &&Peer| {
+            matches!(p.state, PeerState::Primary { .. }) && self.known_replicas.contains(&p.address)
+        };
+        if let Some(peer) = seen.peers.iter().find(promoted) {
+            actions.push(Action::Follow(peer.address, "it has just been promoted"));
+            return;
+        }
+        if seen
+            .peers
+            .iter()
+            .any(|p| p.state == PeerState::Replica { promotable: true })
+        {
+            self.call_failover(
+                seen,
+                "this node was down while another can take over",
+                actions,
+            );
+            return;
+        }
+        let need = self.id.down_after + Duration::from_secs(2);
+        let out = |p: &Peer| match p.state {
+            PeerState::Unreachable(silence) => silence.min(parked_for) >= need,
+            PeerState::Replica { promotable } => !promotable,
+            PeerState::Primary { .. } => false,
+        };
+        if !seen.peers.iter().all(out) {
+            self.wait_for("another data node, to learn whether it holds more", actions);
+        } else if self.id.has_data || self.ever_served {
+            actions.push(Action::Promote(
+                "no other node can hold more, and the own data is here",
+            ));
+        } else {
+            self.wait_for(
+                "a data node that has the data: this one is named primary and has none; start the \
+                 others, or remove the state of all nodes to begin anew",
+                actions,
+            );
+        }
+    }
+
+    fn when_parked_without_vote(
+        &mut self,
+        seen: &Observation,
+        parked_for: Duration,
+        actions: &mut Vec<Action>,
+    ) {
+        let somebody_has_data = seen
+            .peers
+            .iter()
+            .any(|p| p.state == PeerState::Primary { has_data: true });
+        let first = !self.id.has_state && self.exits.is_empty() && !somebody_has_data;
+        if first && parked_for >= FIRST_START_PATIENCE {
+            if self.id.me == self.id.seed {
+                actions.push(Action::Promote(
+                    "first start, no Sentinel answers: the seed role",
+                ));
+            } else {
+                actions.push(Action::Follow(
+                    self.id.seed,
+                    "first start, no Sentinel answers",
+                ));
+            }
+        } else {
+            self.wait_for(
+                "a majority of the Sentinels, to learn who is primary: start them",
+                actions,
+            );
+        }
+    }
+
+    fn when_primary(&mut self, seen: &Observation, replicas: usize, actions: &mut Vec<Action>) {
+        self.served();
+        if !self.was_primary {
+            self.was_primary = true;
+            // Once it is a replica again it is not to be promoted before it has caught up.
+            actions.push(Action::Lower(
+                "a primary that is demoted later starts as not promotable",
+            ));
+        }
+        if let Some(vote) = seen.vote
+            && vote.primary != self.id.me
+            // Right after a promotion the Sentinels still name the old primary, at the older epoch.
+            && self.my_epoch.is_some_and(|mine| vote.epoch > mine)
+        {
+            actions.push(Action::Follow(vote.primary, "a newer epoch names it"));
+            return;
+        }
+        let always = replicas == 0;
+        if self.sync_always != Some(always) {
+            self.sync_always = Some(always);
+            actions.push(Action::SyncAlways(always));
+        }
+        let isolated = replicas == 0
+            && self
+                .voteless_since
+                .is_some_and(|since| seen.now.saturating_sub(since) >= self.id.down_after / 2);
+        if isolated {
+            // Again at each step: a pause ends by itself.
+            self.fenced = true;
+            actions.push(Action::Fence);
+        } else if self.fenced {
+            self.fenced = false;
+            actions.push(Action::Unfence);
+        }
+    }
+
+    fn when_replica(
+        &mut self,
+        seen: &Observation,
+        of: SocketAddrV4,
+        link_down_for: Option<Duration>,
+        promotable: bool,
+        actions: &mut Vec<Action>,
+    ) {
+        self.served();
+        self.was_primary = false;
+        self.sync_always = None;
+        match link_down_for {
+            None if !promotable => {
+                let named = seen.vote.is_some_and(|v| v.primary == of && v.sees_me);
+                if named {
+                    actions.push(Action::Raise);
+                }
+            }
+            None => {}
+            Some(down_for) => {
+                let alive = seen.vote.is_some_and(|v| {
+                    v.primary == of
+                        && v.primary_alive_within
+                            .is_some_and(|within| within < down_for)
+                });
+                // Reached directly, a primary that is up proves itself: only the link is down.
+                let reached = seen
+                    .peers
+                    .iter()
+                    .any(|p| p.address == of && matches!(p.state, PeerState::Primary { .. }));
+                if promotable && alive && (reached || !self.peer_is_replica(seen, of)) {
+                    actions.push(Action::Lower("the link is down and the primary is alive"));
+                }
+                if let Some(vote) = seen.vote
+                    && vote.primary != of
+                    && vote.primary != self.id.me
+                    && seen.peers.iter().any(|p| {
+                        p.address == vote.primary && matches!(p.state, PeerState::Primary { .. })
+                    })
+                {
+                    actions.push(Action::Follow(
+                        vote.primary,
+                        "the Sentinels name it, the old is gone",
+                    ));
+                }
+            }
+        }
+    }
+
+    fn peer_is_replica(&self, seen: &Observation, address: SocketAddrV4) -> bool {
+        seen.peers
+            .iter()
+            .any(|p| p.address == address && matches!(p.state, PeerState::Replica { .. }))
+    }
+
+    /// The server has a role again.
+    fn served(&mut self) {
+        self.parked_since = None;
+        self.said = None;
+        self.ever_served = true;
+    }
+
+    fn call_failover(&mut self, seen: &Observation, why: &'static str, actions: &mut Vec<Action>) {
+        let due = self
+            .last_call
+            .is_none_or(|t| seen.now.saturating_sub(t) >= FAILOVER_RETRY);
+        if due {
+            self.last_call = Some(seen.now);
+            actions.push(Action::CallFailover(why));
+        }
+    }
+
+    fn wait_for(&mut self, what: &'static str, actions: &mut Vec<Action>) {
+        if self.said != Some(what) {
+            self.said = Some(what);
+            actions.push(Action::Waiting(what));
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! `halab node`: one node of the lab, its server run as a child.
+//!
+//! - [`machine`]: what a data node does next (pure)
+//! - `conf`: config files, directive by directive (pure)
+//! - `state`: the state folder: lock, first seeding
+//! - `server`: the server process
+//! - `observe`: the Sentinels and the other data nodes, kept in view
+//! - `data`, `sentinel`: the two kinds of node
+
+mod conf;
+mod data;
+pub mod machine;
+mod observe;
+mod sentinel;
+mod server;
+mod state;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Lab, NodeKind};
+
+pub use server::{ServerBinary, ServerError, become_server};
+pub use state::StateError;
+
+/// Why a node can't run.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// No node of that name.
+    #[error("no node \"{asked}\" in lab.toml; there are: {known}")]
+    Unknown {
+        /// The name asked for.
+        asked: String,
+        /// The names that exist.
+        known: String,
+    },
+    /// The server binary, its address or its process.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The state folder.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The server ends again and again.
+    #[error("the server of {0} ended more than 5 times in 60 s; see its log above for the reason")]
+    CrashLoop(String),
+}
+
+impl NodeError {
+    /// That `lab` has no node of that name.
+    pub fn unknown(lab: &Lab, name: &str) -> Self {
+        NodeError::Unknown {
+            asked: name.to_owned(),
+            known: lab
+                .nodes()
+                .map(|n| n.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", "),
+        }
+    }
+}
+
+/// A request to stop, given once and seen by all.
+#[derive(Debug, Clone)]
+pub struct Shutdown(CancellationToken);
+
+impl Shutdown {
+    /// A request that comes when `token` is cancelled.
+    pub fn new(token: CancellationToken) -> Self {
+        Shutdown(token)
+    }
+
+    fn requested(&self) -> bool {
+        self.0.is_cancelled()
+    }
+
+    async fn wait(&self) {
+        self.0.cancelled().await;
+    }
+}
+
+/// Runs the node `name` of `lab` with its state under `state_root` until `shutdown` or the end of its
+/// server. Returns the server's last status, if it is known.
+///
+/// # Errors
+/// When the node can't be started; then nothing was touched. Or when its server ends again and again.
+pub async fn run(
+    lab: &Lab,
+    name: &str,
+    state_root: &Path,
+    redis_server: Option<PathBuf>,
+    mut shutdown: Shutdown,
+) -> Result<Option<ExitStatus>, NodeError> {
+    let node = lab
+        .node(name)
+        .ok_or_else(|| NodeError::unknown(lab, name))?;
+    let binary = ServerBinary::find(redis_server.as_deref())?;
+    state::StateDir::refuse_in_use(state_root, node)?;
+    server::check_address(node)?;
+    let state = state::StateDir::open(state_root, node)?;
+    match node.kind {
+        NodeKind::Data => {
+            data::DataNode::new(lab.clone(), node.clone(), state, binary)?
+                .run(&mut shutdown)
+                .await
+        }
+        NodeKind::Sentinel => sentinel::run(lab, node, &state, &binary, &mut shutdown).await,
+    }
+}

@@ -1,0 +1,196 @@
+//! What a data node observes of the Sentinels and of the other data nodes, kept fresh in the background.
+//!
+//! Each observer runs on its own, so that a node that is silent holds up nothing else.
+
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use crate::client::{Conn, Connector, ReplicationInfo};
+use crate::config::{Lab, Node};
+use crate::protocol::vote::SentinelView;
+use crate::sentinel::{Answers, Panel};
+
+use super::machine::{Peer, PeerState, Vote};
+
+/// Pause between two looks while nothing happens.
+pub(super) const CALM: Duration = Duration::from_millis(100);
+/// Pause between two looks while a role is undecided or a failover is under way.
+pub(super) const URGENT: Duration = Duration::from_millis(20);
+/// A vote older than this is none: the Sentinels may have answered last before a cut.
+const VOTE_LIFETIME: Duration = Duration::from_millis(800);
+
+/// The latest observations.
+#[derive(Debug)]
+pub(super) struct Observers {
+    vote: watch::Receiver<Option<(Instant, Vote)>>,
+    peers: Vec<(SocketAddrV4, watch::Receiver<Sighting>)>,
+    pace: watch::Sender<Duration>,
+    _tasks: JoinSet<()>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Sighting {
+    /// The last answer, or the start when there was none.
+    at: Instant,
+    state: Option<PeerState>,
+}
+
+impl Observers {
+    /// Starts to observe as the data node `me`.
+    pub(super) fn start(lab: &Lab, me: &Node, panel: &Arc<Panel>, connector: Connector) -> Self {
+        let mut tasks = JoinSet::new();
+        let (pace, _) = watch::channel(URGENT);
+        let (vote_to, vote) = watch::channel(None);
+        tasks.spawn(observe_sentinels(
+            panel.clone(),
+            me.socket(),
+            vote_to,
+            pace.subscribe(),
+        ));
+        let mut peers = Vec::new();
+        for node in lab.data_nodes.iter().filter(|n| n.name != me.name) {
+            let (to, seen) = watch::channel(Sighting {
+                at: Instant::now(),
+                state: None,
+            });
+            tasks.spawn(observe_peer(node.socket(), connector, to, pace.subscribe()));
+            peers.push((node.socket(), seen));
+        }
+        Observers {
+            vote,
+            peers,
+            pace,
+            _tasks: tasks,
+        }
+    }
+
+    /// Looks more often, or less.
+    pub(super) fn set_pace(&self, pace: Duration) {
+        self.pace
+            .send_if_modified(|now| std::mem::replace(now, pace) != pace);
+    }
+
+    /// What a majority of the Sentinels says, if they have been heard recently.
+    pub(super) fn vote(&self) -> Option<Vote> {
+        let latest = *self.vote.borrow();
+        latest
+            .filter(|(at, _)| at.elapsed() < VOTE_LIFETIME)
+            .map(|(_, vote)| vote)
+    }
+
+    /// The other data nodes.
+    pub(super) fn peers(&self) -> Vec<Peer> {
+        self.peers
+            .iter()
+            .map(|(address, seen)| {
+                let Sighting { at, state } = *seen.borrow();
+                let state = state.unwrap_or(PeerState::Unreachable(at.elapsed()));
+                Peer {
+                    address: *address,
+                    state,
+                }
+            })
+            .collect()
+    }
+}
+
+async fn pause(pace: &mut watch::Receiver<Duration>) {
+    let time = *pace.borrow_and_update();
+    tokio::select! {
+        () = sleep(time) => {}
+        // A change of pace takes effect at once; a closed channel means that the node ends.
+        _ = pace.changed() => {}
+    }
+}
+
+async fn observe_sentinels(
+    panel: Arc<Panel>,
+    me: SocketAddrV4,
+    to: watch::Sender<Option<(Instant, Vote)>>,
+    mut pace: watch::Receiver<Duration>,
+) {
+    loop {
+        let asked = Instant::now();
+        let vote = read_vote(&panel.ask().await, panel.majority(), me);
+        to.send_replace(vote.map(|vote| (asked, vote)));
+        pause(&mut pace).await;
+    }
+}
+
+/// What the answers mean for the data node `me`; `None` without a majority.
+fn read_vote(answers: &Answers, majority: usize, me: SocketAddrV4) -> Option<Vote> {
+    let elected = answers.elect().ok()?;
+    let views = answers.views();
+    let agreeing: Vec<&SentinelView> = views
+        .iter()
+        .filter(|v| v.primary == elected.address)
+        .collect();
+    let mut proofs: Vec<Duration> = agreeing
+        .iter()
+        .filter_map(|v| v.primary_proved_within())
+        .collect();
+    proofs.sort_unstable();
+    let mine = || agreeing.iter().map(|v| v.replica(me));
+    Some(Vote {
+        primary: elected.address,
+        epoch: elected.epoch,
+        knows_replicas: views.iter().any(|v| !v.replicas.is_empty()),
+        // The slowest of the fastest majority.
+        primary_alive_within: proofs.get(majority - 1).copied(),
+        my_info_age: mine().flatten().filter_map(|r| r.info_age).min(),
+        sees_me: mine().all(|r| r.is_some_and(|r| !r.disconnected && r.info_age.is_some())),
+    })
+}
+
+async fn observe_peer(
+    address: SocketAddrV4,
+    connector: Connector,
+    to: watch::Sender<Sighting>,
+    mut pace: watch::Receiver<Duration>,
+) {
+    let mut conn: Option<Conn> = None;
+    loop {
+        match look(&mut conn, address, connector).await {
+            Some(info) => {
+                let state = Some(peer_state(&info));
+                to.send_replace(Sighting {
+                    at: Instant::now(),
+                    state,
+                });
+            }
+            None => {
+                conn = None;
+                to.send_modify(|seen| seen.state = None);
+            }
+        }
+        pause(&mut pace).await;
+    }
+}
+
+async fn look(
+    conn: &mut Option<Conn>,
+    address: SocketAddrV4,
+    connector: Connector,
+) -> Option<ReplicationInfo> {
+    if conn.is_none() {
+        *conn = Some(connector.open(address).await.ok()?);
+    }
+    conn.as_mut()?.replication().await.ok()
+}
+
+fn peer_state(info: &ReplicationInfo) -> PeerState {
+    if info.is_primary {
+        PeerState::Primary {
+            has_data: info.offset > 0,
+        }
+    } else {
+        PeerState::Replica {
+            promotable: info.priority > 0,
+        }
+    }
+}

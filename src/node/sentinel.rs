@@ -1,0 +1,83 @@
+//! A Sentinel node: starts its server, quickens its periods, and ends with it.
+
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tracing::{info, warn};
+
+use crate::client::{ClientError, Connector};
+use crate::config::{Lab, Node, NodeKind};
+
+use super::data::stop;
+use super::machine::SENTINEL_INFO_PERIOD;
+use super::server::{Server, ServerBinary};
+use super::state::StateDir;
+use super::{NodeError, Shutdown};
+
+/// Period with which Sentinels tell each other, through the data nodes, who is primary. Also the pace at
+/// which a returning old primary is demoted: four periods.
+const PUBLISH_PERIOD: Duration = Duration::from_millis(250);
+/// How long a Sentinel may take to answer after its start.
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// Runs until a signal comes or the server ends. Returns its status.
+pub(super) async fn run(
+    lab: &Lab,
+    node: &Node,
+    state: &StateDir,
+    binary: &ServerBinary,
+    shutdown: &mut Shutdown,
+) -> Result<Option<ExitStatus>, NodeError> {
+    let conf = state.apply(lab, node)?;
+    let mut server = Server::start(binary, &conf, NodeKind::Sentinel)?;
+    info!(node = %node.name, pid = server.pid(), address = %node.socket(),
+        version = %binary.version, role = "sentinel", monitors = %lab.primary_name,
+        why = if state.first_start() { "first start, seeded from lab.toml" } else { "own state" },
+        "server started");
+    tokio::select! {
+        quickened = quicken(node) => {
+            if let Err(error) = quickened {
+                warn!(node = %node.name, %error, "periods not shortened: failovers are slower");
+            }
+        }
+        status = server.wait() => return Ok(status.ok()),
+        () = shutdown.wait() => return Ok(stop(server).await),
+    }
+    tokio::select! {
+        status = server.wait() => {
+            warn!(node = %node.name, "the server has ended");
+            Ok(status.ok())
+        }
+        () = shutdown.wait() => {
+            info!(node = %node.name, "stopping");
+            Ok(stop(server).await)
+        }
+    }
+}
+
+/// Shortens the INFO and publish periods; they last until the server ends. The PING and ASK periods
+/// stay: shortened, they make elections fail.
+async fn quicken(node: &Node) -> Result<(), ClientError> {
+    let connector = Connector::new(Duration::from_millis(500)).from_source(node.address);
+    let begun = Instant::now();
+    let mut cmd = redis::cmd("SENTINEL");
+    cmd.arg("DEBUG")
+        .arg("INFO-PERIOD")
+        .arg(ms(SENTINEL_INFO_PERIOD));
+    cmd.arg("PUBLISH-PERIOD").arg(ms(PUBLISH_PERIOD));
+    loop {
+        let sent = match connector.open(node.socket()).await {
+            Ok(mut conn) => conn.query::<redis::Value>(&cmd).await.map(drop),
+            Err(error) => Err(error),
+        };
+        match sent {
+            Err(_) if begun.elapsed() < START_LIMIT => sleep(Duration::from_millis(20)).await,
+            other => return other,
+        }
+    }
+}
+
+fn ms(period: Duration) -> String {
+    period.as_millis().to_string()
+}

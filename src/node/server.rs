@@ -1,0 +1,257 @@
+//! The server process of a node: which binary, which version, how it is started and ended.
+
+use std::net::{SocketAddrV4, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::{env, fs, io};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+
+use crate::config::{Node, NodeKind};
+
+/// The oldest Redis that has all that the lab needs (`bind-source-addr`, `SENTINEL DEBUG`).
+pub const OLDEST_MAJOR: u32 = 7;
+
+/// The names under which the server is looked for on PATH, in this order.
+const NAMES: [&str; 2] = ["redis-server", "valkey-server"];
+
+/// Why the server can't be started.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// No binary.
+    #[error(
+        "no Redis server found ({0}): install one (Debian: apt-get install redis-server), or name it by \
+         --redis-server or HALAB_REDIS_SERVER"
+    )]
+    Missing(String),
+    /// Too old, or no Redis at all.
+    #[error("{path} is {found}, and at least Redis {OLDEST_MAJOR}.0 or Valkey is needed")]
+    TooOld {
+        /// The binary.
+        path: PathBuf,
+        /// What it said of itself.
+        found: String,
+    },
+    /// The node's address is taken, or is not of this machine.
+    #[error("cannot listen on {address} for {node}: {source}; {remedy}")]
+    Address {
+        /// The node's name.
+        node: String,
+        /// Its address.
+        address: SocketAddrV4,
+        /// What the system said.
+        source: io::Error,
+        /// What helps.
+        remedy: &'static str,
+    },
+    /// The process can't be started.
+    #[error("cannot start {path}: {source}")]
+    Start {
+        /// The binary.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A server binary whose version is good enough.
+#[derive(Debug, Clone)]
+pub struct ServerBinary {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it says of its version, as `7.0.15`.
+    pub version: String,
+}
+
+impl ServerBinary {
+    /// Finds the binary: the one asked for, else the first on PATH. Checks its version.
+    ///
+    /// # Errors
+    /// When there is none or it is too old.
+    pub fn find(asked: Option<&Path>) -> Result<Self, ServerError> {
+        let path = match asked {
+            Some(path) if path.components().count() > 1 => path.to_owned(),
+            Some(name) => on_path(name)
+                .ok_or_else(|| ServerError::Missing(format!("no {} on PATH", name.display())))?,
+            None => NAMES
+                .iter()
+                .find_map(|n| on_path(Path::new(n)))
+                .ok_or_else(|| {
+                    ServerError::Missing(format!("neither {} nor {} on PATH", NAMES[0], NAMES[1]))
+                })?,
+        };
+        let output = std::process::Command::new(&path)
+            .arg("--version")
+            .output()
+            .map_err(|e| ServerError::Missing(format!("{}: {e}", path.display())))?;
+        let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        match parse_version(&said) {
+            Some((major, version)) if major >= OLDEST_MAJOR => Ok(ServerBinary { path, version }),
+            _ => Err(ServerError::TooOld {
+                path,
+                found: format!("\"{said}\""),
+            }),
+        }
+    }
+}
+
+/// `Redis server v=7.0.15 sha=...` or `Valkey server v=8.0.1 ...`.
+fn parse_version(said: &str) -> Option<(u32, String)> {
+    let version = said
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix("v="))?;
+    Some((version.split('.').next()?.parse().ok()?, version.to_owned()))
+}
+
+fn on_path(name: &Path) -> Option<PathBuf> {
+    let dirs = env::var_os("PATH")?;
+    env::split_paths(&dirs)
+        .map(|dir| dir.join(name))
+        .find(|p| fs::metadata(p).is_ok_and(|m| m.is_file()))
+}
+
+/// Makes sure that the node's address is of this machine and free, by listening on it for a moment.
+///
+/// # Errors
+/// When it is not.
+pub fn check_address(node: &Node) -> Result<(), ServerError> {
+    let address = node.socket();
+    match TcpListener::bind(address) {
+        Ok(_) => Ok(()),
+        Err(source) => {
+            let remedy = match source.kind() {
+                io::ErrorKind::AddrInUse => {
+                    "another server is there: stop it, or change the address in lab.toml"
+                }
+                io::ErrorKind::AddrNotAvailable => {
+                    "this machine does not have the address: add it (macOS: ifconfig lo0 alias), or \
+                     change it in lab.toml"
+                }
+                io::ErrorKind::PermissionDenied => "take a port of 1024 or higher in lab.toml",
+                _ => "change the address in lab.toml",
+            };
+            Err(ServerError::Address {
+                node: node.name.clone(),
+                address,
+                source,
+                remedy,
+            })
+        }
+    }
+}
+
+/// A running server, child of this process.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    pid: Option<Pid>,
+}
+
+impl Server {
+    /// Starts the server with the config file `conf`.
+    ///
+    /// It runs in a process group of its own, so that Ctrl-C on the terminal reaches only its parent,
+    /// which then ends it in order; and it dies with its parent, whatever kills that: no data node
+    /// runs unattended.
+    ///
+    /// # Errors
+    /// When the process can't be started.
+    pub fn start(binary: &ServerBinary, conf: &Path, kind: NodeKind) -> Result<Self, ServerError> {
+        let failed = |source| ServerError::Start {
+            path: binary.path.clone(),
+            source,
+        };
+        let this = env::current_exe().map_err(failed)?;
+        let mut command = Command::new(this);
+        command
+            .arg("exec-child")
+            .arg(std::process::id().to_string())
+            .arg(&binary.path)
+            .arg(conf);
+        if kind == NodeKind::Sentinel {
+            command.arg("--sentinel");
+        }
+        let child = command
+            .stdin(Stdio::null())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(failed)?;
+        let pid = child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(Pid::from_raw);
+        Ok(Server { child, pid })
+    }
+
+    /// The process id; `None` once it has ended.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Waits until it ends.
+    ///
+    /// # Errors
+    /// When the system can't tell.
+    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.child.wait().await
+    }
+
+    /// Its status, if it has ended.
+    pub fn try_wait(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Sends a signal; one to a server that has ended is lost.
+    pub fn signal(&self, signal: Signal) {
+        // `id` is none once the child has been waited for, so the number can't be another's yet.
+        if let (Some(pid), Some(_)) = (self.pid, self.child.id()) {
+            // The only failure left is that it ended between the two lines.
+            let _ = kill_process(pid, signal);
+        }
+    }
+}
+
+/// Becomes the server: asks to be killed when the parent dies, then replaces this process.
+///
+/// Runs in the child (`halab exec-child`), because a process can ask for that only for itself.
+/// Returns only when it failed.
+pub fn become_server(parent: u32, program: &Path, arguments: &[std::ffi::OsString]) -> io::Error {
+    #[cfg(target_os = "linux")]
+    {
+        if let Err(error) = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)) {
+            return error.into();
+        }
+        // The parent may have died before the request: then nobody would ever send the signal.
+        let now = rustix::process::getppid().map(|p| p.as_raw_nonzero().get());
+        if now != i32::try_from(parent).ok() {
+            return io::Error::other("the parent process has ended");
+        }
+    }
+    std::process::Command::new(program).args(arguments).exec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_redis_and_valkey_are_read() {
+        let redis = "Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64 build=1";
+        assert_eq!(parse_version(redis), Some((7, "7.0.15".into())));
+        assert_eq!(
+            parse_version("Valkey server v=8.0.1 sha=0"),
+            Some((8, "8.0.1".into()))
+        );
+        assert_eq!(parse_version("redis-cli 7.0.15"), None);
+    }
+
+    #[test]
+    fn a_binary_that_is_not_there_is_named_with_its_remedy() {
+        let error = ServerBinary::find(Some(Path::new("/nowhere/redis-server"))).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("/nowhere/redis-server") && text.contains("HALAB_REDIS_SERVER"));
+    }
+}

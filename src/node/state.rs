@@ -1,0 +1,257 @@
+//! The state folder of one node: locked while in use, seeded once, never overwritten.
+//!
+//! ```text
+//! STATE/NAME/lock           held by the node's process
+//! STATE/NAME/redis.conf     or sentinel.conf; the server rewrites it
+//! STATE/NAME/data/          the server's working folder: append-only files
+//! ```
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::config::{Lab, Node, NodeKind};
+
+use super::conf::Conf;
+
+const REDIS_TEMPLATE: &str = include_str!("../../redis/redis.conf");
+const SENTINEL_TEMPLATE: &str = include_str!("../../sentinel/sentinel.conf");
+
+/// The port of the address where a data node is parked as a replica: nothing listens there (port 1,
+/// `tcpmux`), so the node is never writable before its role is decided.
+const PARKED_PORT: u16 = 1;
+
+/// Why the state folder can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// Another process holds it.
+    #[error(
+        "the state folder {0} is in use by another halab node: stop that one, or give --state another folder"
+    )]
+    InUse(PathBuf),
+    /// It was made for another address.
+    #[error(
+        "{file} was made for {was}, and lab.toml says {now}: put the address back, or remove {folder} \
+         and let the node start anew"
+    )]
+    OtherAddress {
+        /// The config file.
+        file: PathBuf,
+        /// The address it holds.
+        was: String,
+        /// The address `lab.toml` gives.
+        now: String,
+        /// The node's folder.
+        folder: PathBuf,
+    },
+    /// It can't be read or written.
+    #[error("{what} {path}: {source}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
+    let path = path.to_owned();
+    move |source| StateError::Io { what, path, source }
+}
+
+/// A node's state folder, locked.
+#[derive(Debug)]
+pub struct StateDir {
+    folder: PathBuf,
+    /// Dropped, and so unlocked, with the process at the latest, `kill -9` included.
+    _lock: File,
+    first_start: bool,
+}
+
+impl StateDir {
+    /// Locks the folder of `node` under `root`, and makes it when it is not there.
+    ///
+    /// # Errors
+    /// When another process holds it, it was made for another address, or it can't be written.
+    pub fn open(root: &Path, node: &Node) -> Result<Self, StateError> {
+        let folder = root.join(&node.name);
+        let data = folder.join("data");
+        fs::create_dir_all(&data).map_err(io_error("cannot make", &data))?;
+        let path = folder.join("lock");
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(io_error("cannot open", &path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StateError::InUse(folder)),
+            Err(TryLockError::Error(source)) => {
+                return Err(StateError::Io {
+                    what: "cannot lock",
+                    path,
+                    source,
+                });
+            }
+        }
+        let folder = fs::canonicalize(&folder).map_err(io_error("cannot find", &folder))?;
+        let state = StateDir {
+            first_start: !conf_path(&folder, node).exists(),
+            folder,
+            _lock: lock,
+        };
+        state.refuse_other_address(node)?;
+        Ok(state)
+    }
+
+    /// Refuses when another process holds the folder; makes nothing.
+    ///
+    /// # Errors
+    /// When it does.
+    pub fn refuse_in_use(root: &Path, node: &Node) -> Result<(), StateError> {
+        let folder = root.join(&node.name);
+        match File::open(folder.join("lock")).map(|file| file.try_lock()) {
+            Ok(Err(TryLockError::WouldBlock)) => Err(StateError::InUse(folder)),
+            // Not there, or free; anything else shows when the folder is opened.
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the node has never been started here.
+    pub fn first_start(&self) -> bool {
+        self.first_start
+    }
+
+    /// Whether the data node's own append-only file is there.
+    pub fn has_data(&self) -> bool {
+        let Ok(entries) = fs::read_dir(self.data().join("appendonlydir")) else {
+            return false;
+        };
+        entries
+            .flatten()
+            .any(|e| e.path().extension().is_some_and(|x| x == "manifest"))
+    }
+
+    /// The server's working folder.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    fn refuse_other_address(&self, node: &Node) -> Result<(), StateError> {
+        if self.first_start {
+            return Ok(());
+        }
+        let file = conf_path(&self.folder, node);
+        let conf = read_conf(&file)?;
+        let value = |key: &str| conf.get(&[key]).and_then(|a| a.first().cloned());
+        let was = format!(
+            "{}:{}",
+            value("bind").unwrap_or_default().trim_matches('"'),
+            value("port").unwrap_or_default()
+        );
+        let now = node.socket().to_string();
+        if was == now {
+            return Ok(());
+        }
+        Err(StateError::OtherAddress {
+            file,
+            was,
+            now,
+            folder: self.folder.clone(),
+        })
+    }
+
+    /// Writes what `lab.toml` says into the node's config file, from the template at the first start.
+    /// Returns the file's path.
+    ///
+    /// # Errors
+    /// When it can't be read or written.
+    pub fn apply(&self, lab: &Lab, node: &Node) -> Result<PathBuf, StateError> {
+        let file = conf_path(&self.folder, node);
+        let mut conf = if self.first_start {
+            Conf::parse(match node.kind {
+                NodeKind::Data => REDIS_TEMPLATE,
+                NodeKind::Sentinel => SENTINEL_TEMPLATE,
+            })
+        } else {
+            read_conf(&file)?
+        };
+        let address = node.address.to_string();
+        let port = node.port.to_string();
+        conf.set(&["bind"], &[&address]);
+        conf.set(&["port"], &[&port]);
+        conf.set(&["dir"], &[&self.data().to_string_lossy()]);
+        match node.kind {
+            NodeKind::Data => {
+                conf.set(&["bind-source-addr"], &[&address]);
+                conf.set(&["replica-announce-ip"], &[&address]);
+                conf.set(&["replica-announce-port"], &[&port]);
+                conf.set(&["replicaof"], &[&address, &PARKED_PORT.to_string()]);
+                conf.set(&["replica-priority"], &["0"]);
+            }
+            NodeKind::Sentinel => self.apply_sentinel(lab, &address, &port, &mut conf),
+        }
+        replace(&file, &conf.text())?;
+        Ok(file)
+    }
+
+    /// `sentinel monitor` names the seed primary once; later the file knows better than `lab.toml`.
+    fn apply_sentinel(&self, lab: &Lab, address: &str, port: &str, conf: &mut Conf) {
+        let name = lab.primary_name.as_str();
+        let quorum = lab.quorum.to_string();
+        let monitored = conf.get(&["sentinel", "monitor", name]);
+        let (ip, at) = match monitored.as_deref() {
+            Some([ip, at, ..]) => (ip.clone(), at.clone()),
+            _ => match lab.node(&lab.seed_primary) {
+                Some(seed) => (seed.address.to_string(), seed.port.to_string()),
+                None => return,
+            },
+        };
+        conf.set(&["sentinel", "announce-ip"], &[address]);
+        conf.set(&["sentinel", "announce-port"], &[port]);
+        conf.set(&["sentinel", "monitor", name], &[&ip, &at, &quorum]);
+        let ms = |d: std::time::Duration| d.as_millis().to_string();
+        conf.set(
+            &["sentinel", "down-after-milliseconds", name],
+            &[&ms(lab.timing.down_after)],
+        );
+        conf.set(
+            &["sentinel", "failover-timeout", name],
+            &[&ms(lab.timing.failover_timeout)],
+        );
+        conf.set(&["sentinel", "parallel-syncs", name], &["1"]);
+    }
+}
+
+/// The address where `node` is parked while its role is undecided.
+pub fn parked_at(node: &Node) -> std::net::SocketAddrV4 {
+    std::net::SocketAddrV4::new(node.address, PARKED_PORT)
+}
+
+fn conf_path(folder: &Path, node: &Node) -> PathBuf {
+    folder.join(match node.kind {
+        NodeKind::Data => "redis.conf",
+        NodeKind::Sentinel => "sentinel.conf",
+    })
+}
+
+fn read_conf(file: &Path) -> Result<Conf, StateError> {
+    Ok(Conf::parse(
+        &fs::read_to_string(file).map_err(io_error("cannot read", file))?,
+    ))
+}
+
+/// Replaces a file in one step, so that a kill at any moment leaves the old one or the new one.
+fn replace(file: &Path, text: &str) -> Result<(), StateError> {
+    let new = file.with_extension("conf.new");
+    let write = || -> io::Result<()> {
+        let mut out = File::create(&new)?;
+        out.write_all(text.as_bytes())?;
+        out.sync_all()?;
+        fs::rename(&new, file)
+    };
+    write().map_err(io_error("cannot write", file))
+}

@@ -1,0 +1,226 @@
+//! When a batch of records is acknowledged.
+//!
+//! After the `SET`s of a batch the writer sends, on the same connection, `ROLE`, `WAIT`, `ROLE`. The
+//! first `ROLE` gives an offset that lies at or behind the batch, the last one who has acknowledged
+//! how much. Nodes are counted by identity, never by the number that `WAIT` returns: a replica that
+//! reconnected is counted twice there, and a stranger's replica once.
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use super::vote::{Elected, SentinelView};
+
+/// Which acknowledgements count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// Only `replicated` counts: writes wait while a data node is lost.
+    Replicated,
+    /// `replicated` or `witnessed`: one lost node leaves the lab writable.
+    Available,
+    /// The server's `+OK` counts, as for most clients. Loses data; the negative control.
+    None,
+}
+
+/// How a batch was acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acknowledgement {
+    /// Every other data node has confirmed it.
+    Replicated,
+    /// Every other data node has confirmed it or, as a majority of Sentinels says, cannot be promoted.
+    Witnessed,
+    /// The primary said `+OK`, and nobody else was asked (policy `none`).
+    Unconfirmed,
+}
+
+/// The data nodes that have not confirmed everything up to `offset`.
+///
+/// `confirmed` are the replicas as the last `ROLE` listed them.
+pub fn uncovered(
+    others: &[SocketAddrV4],
+    offset: u64,
+    confirmed: &[Confirmed],
+) -> Vec<SocketAddrV4> {
+    others
+        .iter()
+        .copied()
+        .filter(|node| {
+            !confirmed
+                .iter()
+                .any(|c| c.address == *node && c.offset >= offset)
+        })
+        .collect()
+}
+
+/// How far one replica has confirmed the stream of its primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Confirmed {
+    /// Where the replica listens.
+    pub address: SocketAddrV4,
+    /// The offset, in bytes, that it has acknowledged.
+    pub offset: u64,
+}
+
+/// Why the Sentinels do not bear witness for a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoWitness {
+    /// Fewer than a majority answered.
+    TooFewAnswers,
+    /// One that answered names another primary or another epoch: the batch went to a stale primary.
+    OtherPrimary,
+    /// One that answered could promote a node that has not confirmed the batch.
+    Promotable(SocketAddrV4),
+    /// A failover is under way.
+    FailoverInProgress,
+}
+
+/// Whether the Sentinels bear witness that no node of `uncovered` can be promoted.
+///
+/// `views` are answers to questions that were asked after the writes had been answered; `age` is the
+/// time since then. A majority must have answered, and *nobody* who answered may disagree: the Sentinel
+/// that leads a failover decides by its own view alone, so one dissenting view is one too many.
+///
+/// # Errors
+/// Why they do not.
+pub fn witness(
+    primary: Elected,
+    uncovered: &[SocketAddrV4],
+    views: &[SentinelView],
+    majority: usize,
+    age: Duration,
+) -> Result<(), NoWitness> {
+    if views.len() < majority {
+        return Err(NoWitness::TooFewAnswers);
+    }
+    for view in views {
+        if view.primary != primary.address || view.config_epoch != primary.epoch {
+            return Err(NoWitness::OtherPrimary);
+        }
+        if view.failover_in_progress || view.primary_o_down {
+            return Err(NoWitness::FailoverInProgress);
+        }
+        for node in uncovered {
+            if !cannot_be_promoted(view, *node, age) {
+                return Err(NoWitness::Promotable(*node));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Down or disconnected counts as the Sentinel sees it now. A priority of 0 counts only when the node
+/// said so after the writes: an older 0 may have been raised since.
+fn cannot_be_promoted(view: &SentinelView, node: SocketAddrV4, age: Duration) -> bool {
+    match view.replica(node) {
+        // Not known as a replica, so not a candidate; it becomes one only with an INFO of its own, and
+        // it raises its priority only after it has caught up with this primary.
+        None => true,
+        Some(replica) => {
+            replica.down
+                || replica.disconnected
+                || replica.info_age.is_none()
+                || (replica.priority == 0 && replica.info_age.is_some_and(|info| info < age))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::vote::ReplicaView;
+    use super::super::vote::tests::view;
+    use super::*;
+
+    const A: &str = "127.0.0.11:6379";
+    const B: &str = "127.0.0.12:6379";
+    const C: &str = "127.0.0.13:6379";
+
+    fn at(text: &str) -> SocketAddrV4 {
+        text.parse().unwrap()
+    }
+
+    fn replica(priority: u64, down: bool, disconnected: bool, info_ms: u64) -> ReplicaView {
+        ReplicaView {
+            address: at(B),
+            priority,
+            down,
+            disconnected,
+            link_up: !down,
+            info_age: Some(Duration::from_millis(info_ms)),
+        }
+    }
+
+    fn views(replicas: &[ReplicaView]) -> Vec<SentinelView> {
+        replicas
+            .iter()
+            .map(|r| SentinelView {
+                replicas: vec![r.clone()],
+                ..view(A, 7)
+            })
+            .collect()
+    }
+
+    fn ask(views: &[SentinelView]) -> Result<(), NoWitness> {
+        let primary = Elected {
+            address: at(A),
+            epoch: 7,
+        };
+        witness(primary, &[at(B)], views, 2, Duration::from_millis(100))
+    }
+
+    #[test]
+    fn a_dead_replica_is_witnessed_by_a_majority() {
+        let dead = replica(100, true, true, 6000);
+        assert_eq!(ask(&views(&[dead.clone(), dead.clone()])), Ok(()));
+        assert_eq!(ask(&views(&[dead])), Err(NoWitness::TooFewAnswers));
+    }
+
+    #[test]
+    fn one_sentinel_with_another_view_is_enough_to_refuse() {
+        let dead = replica(100, true, false, 6000);
+        let alive = replica(100, false, false, 300);
+        assert_eq!(
+            ask(&views(&[dead.clone(), dead, alive])),
+            Err(NoWitness::Promotable(at(B)))
+        );
+    }
+
+    #[test]
+    fn a_priority_of_zero_counts_only_when_it_was_said_after_the_write() {
+        let fresh = replica(0, false, false, 50);
+        let stale = replica(0, false, false, 150);
+        assert_eq!(ask(&views(&[fresh.clone(), fresh.clone()])), Ok(()));
+        assert_eq!(
+            ask(&views(&[fresh, stale])),
+            Err(NoWitness::Promotable(at(B)))
+        );
+    }
+
+    #[test]
+    fn another_primary_or_epoch_acknowledges_nothing() {
+        let dead = replica(0, true, true, 0);
+        let mut answers = views(&[dead.clone(), dead.clone(), dead]);
+        answers[2].config_epoch = 8;
+        assert_eq!(ask(&answers), Err(NoWitness::OtherPrimary));
+        answers[2].config_epoch = 7;
+        answers[2].primary = at(B);
+        assert_eq!(ask(&answers), Err(NoWitness::OtherPrimary));
+    }
+
+    #[test]
+    fn a_failover_under_way_acknowledges_nothing() {
+        let dead = replica(0, true, true, 0);
+        let mut answers = views(&[dead.clone(), dead]);
+        answers[0].failover_in_progress = true;
+        assert_eq!(ask(&answers), Err(NoWitness::FailoverInProgress));
+    }
+
+    #[test]
+    fn nodes_are_covered_by_identity_and_offset() {
+        let others = [at(B), at(C)];
+        let confirmed = |address, offset| Confirmed { address, offset };
+        let twice = [confirmed(at(B), 90), confirmed(at(B), 120)];
+        assert_eq!(uncovered(&others, 100, &twice), [at(C)]);
+        let both = [confirmed(at(B), 100), confirmed(at(C), 99)];
+        assert_eq!(uncovered(&others, 100, &both), [at(C)]);
+        assert!(uncovered(&others, 99, &both).is_empty());
+    }
+}

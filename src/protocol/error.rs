@@ -1,0 +1,159 @@
+//! Errors of a write, and whether it failed for certain.
+
+/// What an error says about the write it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// The server refused it before executing it: it did not happen.
+    FailedForCertain,
+    /// It may have happened, or may still happen.
+    Unknown,
+}
+
+/// Every kind of error that a write can end with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WriteError {
+    /// `READONLY`: the node is a replica (now).
+    ReadOnly,
+    /// `LOADING`: the server loads its data.
+    Loading,
+    /// `MASTERDOWN`: a replica whose link is down and that may not serve stale data.
+    PrimaryLinkDown,
+    /// `NOREPLICAS`: fewer replicas than `min-replicas-to-write`.
+    NoReplicas,
+    /// `MISCONF`: the server can't persist and refuses writes.
+    CannotPersist,
+    /// `OOM`: `maxmemory` is reached.
+    OutOfMemory,
+    /// `NOAUTH`, `WRONGPASS`, `NOPERM`: who we are may not write.
+    NotPermitted,
+    /// `BUSY`: a script or function runs too long.
+    Busy,
+    /// `UNBLOCKED`: a blocking command (`WAIT`) was ended by a change of role.
+    Unblocked,
+    /// Another error reply, by its code.
+    Other(String),
+    /// The connection was refused: nothing was sent.
+    Refused,
+    /// No answer in time.
+    Timeout,
+    /// The connection broke.
+    ConnectionLost,
+    /// What came back is not what Redis says.
+    NotRedis,
+}
+
+impl WriteError {
+    /// The kind of an error reply, from its first word.
+    pub fn from_code(code: &str) -> Self {
+        match code {
+            "READONLY" => WriteError::ReadOnly,
+            "LOADING" => WriteError::Loading,
+            "MASTERDOWN" => WriteError::PrimaryLinkDown,
+            "NOREPLICAS" => WriteError::NoReplicas,
+            "MISCONF" => WriteError::CannotPersist,
+            "OOM" => WriteError::OutOfMemory,
+            "NOAUTH" | "WRONGPASS" | "NOPERM" => WriteError::NotPermitted,
+            "BUSY" => WriteError::Busy,
+            "UNBLOCKED" => WriteError::Unblocked,
+            other => WriteError::Other(other.to_owned()),
+        }
+    }
+
+    /// Whether the write failed for certain. The first group are refusals that Redis makes before it
+    /// executes a command (`processCommand`); the second can hit after, or says nothing about it.
+    pub fn fate(&self) -> Fate {
+        match self {
+            WriteError::ReadOnly
+            | WriteError::Loading
+            | WriteError::PrimaryLinkDown
+            | WriteError::NoReplicas
+            | WriteError::CannotPersist
+            | WriteError::OutOfMemory
+            | WriteError::NotPermitted
+            | WriteError::Busy
+            | WriteError::Refused => Fate::FailedForCertain,
+            WriteError::Unblocked
+            | WriteError::Other(_)
+            | WriteError::Timeout
+            | WriteError::ConnectionLost
+            | WriteError::NotRedis => Fate::Unknown,
+        }
+    }
+
+    /// Whether the primary is to be looked for again before the next try.
+    pub fn wants_rediscovery(&self) -> bool {
+        match self {
+            WriteError::ReadOnly
+            | WriteError::Loading
+            | WriteError::PrimaryLinkDown
+            | WriteError::Unblocked
+            | WriteError::Refused
+            | WriteError::Timeout
+            | WriteError::ConnectionLost
+            | WriteError::NotRedis => true,
+            WriteError::NoReplicas
+            | WriteError::CannotPersist
+            | WriteError::OutOfMemory
+            | WriteError::NotPermitted
+            | WriteError::Busy
+            | WriteError::Other(_) => false,
+        }
+    }
+}
+
+impl std::fmt::Display for WriteError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            WriteError::ReadOnly => write!(f, "the node is a replica (READONLY)"),
+            WriteError::Loading => write!(f, "the node loads its data (LOADING)"),
+            WriteError::PrimaryLinkDown => write!(f, "a replica without its primary (MASTERDOWN)"),
+            WriteError::NoReplicas => write!(f, "too few replicas (NOREPLICAS)"),
+            WriteError::CannotPersist => {
+                write!(
+                    f,
+                    "the node can't write to its disk (MISCONF): free space, see its log"
+                )
+            }
+            WriteError::OutOfMemory => {
+                write!(
+                    f,
+                    "the node's maxmemory is reached (OOM): raise it or delete keys"
+                )
+            }
+            WriteError::NotPermitted => {
+                write!(
+                    f,
+                    "not permitted (NOAUTH, WRONGPASS or NOPERM): check the credentials"
+                )
+            }
+            WriteError::Busy => write!(f, "the node runs a long script (BUSY)"),
+            WriteError::Unblocked => write!(f, "the node changed its role (UNBLOCKED)"),
+            WriteError::Other(code) => write!(f, "error reply {code}"),
+            WriteError::Refused => write!(f, "connection refused"),
+            WriteError::Timeout => write!(f, "no answer in time"),
+            WriteError::ConnectionLost => write!(f, "connection lost"),
+            WriteError::NotRedis => write!(f, "not an answer of a Redis server"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_answer_never_counts_as_failed_for_certain() {
+        for error in [
+            WriteError::Timeout,
+            WriteError::ConnectionLost,
+            WriteError::NotRedis,
+        ] {
+            assert_eq!(error.fate(), Fate::Unknown);
+        }
+        assert_eq!(WriteError::from_code("EXECABORT").fate(), Fate::Unknown);
+        assert_eq!(
+            WriteError::from_code("READONLY").fate(),
+            Fate::FailedForCertain
+        );
+    }
+}

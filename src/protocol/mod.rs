@@ -1,0 +1,13 @@
+//! The acknowledgement protocol: when a record counts as written, and who is primary. Pure.
+//!
+//! > A record is acknowledged when every node that could be promoted has it.
+//!
+//! [`vote`] turns the answers of the Sentinels into one view that a majority shares; [`ack`] says
+//! whether a batch is acknowledged and how; [`WriteError`] says of each error whether a write failed
+//! for certain or may have happened. The reasoning, race by race, is in `docs/protocol.md`.
+
+pub mod ack;
+mod error;
+pub mod vote;
+
+pub use error::{Fate, WriteError};

@@ -1,0 +1,234 @@
+//! Runs a whole lab as child processes: `halab up`, and the labs of tests and drills.
+//!
+//! Each node is `halab node NAME`, as in every other lane, with its output in a log file. The children
+//! die with this process, whatever ends it, and their servers with them.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::config::{Lab, NodeKind};
+
+/// How long a node may take to end after SIGTERM before it is killed.
+const STOP_LIMIT: Duration = Duration::from_secs(15);
+/// Pause between two looks at a child that is to end.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// Why a node process could not be started.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {what} {path}: {source}")]
+pub struct RunnerError {
+    what: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+fn error_at(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RunnerError {
+    let path = path.to_owned();
+    move |source| RunnerError { what, path, source }
+}
+
+/// How node processes are started.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// The `halab` program.
+    pub program: PathBuf,
+    /// Flags before `node NAME`: which lab, which state folder.
+    pub arguments: Vec<String>,
+    /// Folder for one log file a node, appended to.
+    pub logs: PathBuf,
+}
+
+/// The running nodes of a lab.
+#[derive(Debug)]
+pub struct Runner {
+    launch: Launch,
+    nodes: Vec<NodeProcess>,
+}
+
+#[derive(Debug)]
+struct NodeProcess {
+    name: String,
+    kind: NodeKind,
+    child: Option<Child>,
+}
+
+impl Runner {
+    /// Starts all nodes of `lab`, the Sentinels first: data nodes ask them for their role.
+    ///
+    /// # Errors
+    /// When a process or its log can't be made; those that run are ended again.
+    pub fn start(lab: &Lab, launch: Launch) -> Result<Self, RunnerError> {
+        fs::create_dir_all(&launch.logs).map_err(error_at("make", &launch.logs))?;
+        let nodes = lab
+            .sentinels
+            .iter()
+            .chain(&lab.data_nodes)
+            .map(|node| NodeProcess {
+                name: node.name.clone(),
+                kind: node.kind,
+                child: None,
+            })
+            .collect();
+        let mut runner = Runner { launch, nodes };
+        let names: Vec<String> = runner.nodes.iter().map(|n| n.name.clone()).collect();
+        for name in names {
+            runner.start_node(&name)?;
+        }
+        Ok(runner)
+    }
+
+    /// Starts one node, again or for the first time; nothing happens when it runs.
+    ///
+    /// # Errors
+    /// When the process or its log can't be made.
+    pub fn start_node(&mut self, name: &str) -> Result<(), RunnerError> {
+        let log = self.log_of(name);
+        let Some(node) = self.nodes.iter_mut().find(|n| n.name == name) else {
+            return Ok(());
+        };
+        if node.running() {
+            return Ok(());
+        }
+        let out = File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .map_err(error_at("open the log", &log))?;
+        let err = out.try_clone().map_err(error_at("open the log", &log))?;
+        let child = Command::new(&self.launch.program)
+            .arg("exec-child")
+            .arg(std::process::id().to_string())
+            .arg(&self.launch.program)
+            .args(&self.launch.arguments)
+            .args(["node", name])
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(err)
+            // Ctrl-C on the terminal is for this process, which ends its children in order.
+            .process_group(0)
+            .spawn()
+            .map_err(error_at("start", &self.launch.program))?;
+        node.child = Some(child);
+        Ok(())
+    }
+
+    /// Where the node's output goes.
+    pub fn log_of(&self, name: &str) -> PathBuf {
+        self.launch.logs.join(format!("{name}.log"))
+    }
+
+    /// The nodes whose process has ended by itself, with their status.
+    pub fn ended(&mut self) -> Vec<(String, ExitStatus)> {
+        self.nodes
+            .iter_mut()
+            .filter_map(|node| {
+                let status = node.child.as_mut()?.try_wait().ok()??;
+                node.child = None;
+                Some((node.name.clone(), status))
+            })
+            .collect()
+    }
+
+    /// The process id of a node that runs.
+    pub fn pid_of(&self, name: &str) -> Option<u32> {
+        self.nodes
+            .iter()
+            .find(|n| n.name == name)?
+            .child
+            .as_ref()
+            .map(Child::id)
+    }
+
+    /// Sends a signal to the process of a node (not to its server).
+    pub fn signal_node(&mut self, name: &str, signal: Signal) {
+        if let Some(node) = self.nodes.iter_mut().find(|n| n.name == name) {
+            node.signal(signal);
+        }
+    }
+
+    /// Kills a node, server included, and waits until its process is gone.
+    pub fn kill_node(&mut self, name: &str) {
+        if let Some(node) = self.nodes.iter_mut().find(|n| n.name == name) {
+            node.signal(Signal::KILL);
+            node.reap();
+        }
+    }
+
+    /// Stops one node in order: SIGTERM, and SIGKILL when it does not end in time.
+    pub fn stop_node(&mut self, name: &str) {
+        if let Some(node) = self.nodes.iter_mut().find(|n| n.name == name) {
+            node.signal(Signal::TERM);
+            node.end_by(Instant::now() + STOP_LIMIT);
+        }
+    }
+
+    /// Stops all nodes in order. The Sentinels go first: no failover is wanted any more.
+    pub fn stop(&mut self) {
+        for kind in [NodeKind::Sentinel, NodeKind::Data] {
+            let deadline = Instant::now() + STOP_LIMIT;
+            let mut group: Vec<_> = self.nodes.iter_mut().filter(|n| n.kind == kind).collect();
+            for node in &mut group {
+                node.signal(Signal::TERM);
+            }
+            for node in group {
+                node.end_by(deadline);
+            }
+        }
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        // Whoever wanted an orderly end has called `stop`; a panic or an early return wants none left.
+        for node in &mut self.nodes {
+            node.signal(Signal::KILL);
+            node.reap();
+        }
+    }
+}
+
+impl NodeProcess {
+    fn running(&mut self) -> bool {
+        self.child
+            .as_mut()
+            .is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        // Only while it is not waited for: then the number can't have become another's.
+        if self.running()
+            && let Some(pid) = self
+                .child
+                .as_ref()
+                .and_then(|c| i32::try_from(c.id()).ok())
+                .and_then(Pid::from_raw)
+        {
+            // The only failure left is that it ended between the two lines.
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    fn reap(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // Killed before: it ends at once.
+            let _ = child.wait();
+        }
+    }
+
+    fn end_by(&mut self, deadline: Instant) {
+        while self.running() {
+            if Instant::now() >= deadline {
+                self.signal(Signal::KILL);
+                break;
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        self.reap();
+    }
+}

@@ -1,0 +1,209 @@
+//! Asking all Sentinels at once, and hearing their events.
+//!
+//! A [`Panel`] keeps one warm connection to each Sentinel of the lab. Nothing here trusts a single
+//! Sentinel: answers go to [`crate::protocol::vote`], events are hints to ask again.
+
+mod events;
+mod reply;
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep_until};
+
+use crate::client::{ClientError, Conn, Connector};
+use crate::config::{Lab, Node};
+use crate::protocol::vote::{Elected, NoPrimary, SentinelView, elect};
+
+pub use events::{Event, follow_events};
+
+/// How long a majority that has answered waits for those who have not. A Sentinel that is gone
+/// refuses at once; only a hung one lets this run out.
+const STRAGGLER_GRACE: Duration = Duration::from_millis(50);
+
+/// All Sentinels of a lab, with a warm connection to each.
+#[derive(Debug)]
+pub struct Panel {
+    seats: Vec<Seat>,
+    primary_name: String,
+    majority: usize,
+    connector: Connector,
+}
+
+#[derive(Debug)]
+struct Seat {
+    node: Node,
+    conn: Mutex<Option<Conn>>,
+}
+
+/// The answer of one Sentinel, or why there is none.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The Sentinel's name.
+    pub sentinel: String,
+    /// What it said.
+    pub view: Result<SentinelView, String>,
+}
+
+/// The answers of all Sentinels to one round of questions.
+#[derive(Debug, Clone)]
+pub struct Answers {
+    /// One answer a Sentinel, those that did not answer in time included.
+    pub all: Vec<Answer>,
+    majority: usize,
+}
+
+impl Answers {
+    /// The views of those who answered.
+    pub fn views(&self) -> Vec<SentinelView> {
+        self.all
+            .iter()
+            .filter_map(|a| a.view.as_ref().ok().cloned())
+            .collect()
+    }
+
+    /// The primary that a majority shares.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn elect(&self) -> Result<Elected, NoPrimary> {
+        elect(&self.views(), self.all.len(), self.majority)
+    }
+}
+
+impl Panel {
+    /// The Sentinels of `lab`, reached by `connector`; connects at the first question.
+    pub fn new(lab: &Lab, connector: Connector) -> Self {
+        let seats = lab
+            .sentinels
+            .iter()
+            .map(|node| Seat {
+                node: node.clone(),
+                conn: Mutex::new(None),
+            })
+            .collect();
+        Panel {
+            seats,
+            primary_name: lab.primary_name.clone(),
+            majority: lab.majority(),
+            connector,
+        }
+    }
+
+    /// Sentinels that make a majority.
+    pub fn majority(&self) -> usize {
+        self.majority
+    }
+
+    /// Asks all Sentinels at once for their view. Returns when all have answered or failed, or a
+    /// moment after a majority has answered.
+    pub async fn ask(&self) -> Answers {
+        let mut pending: FuturesUnordered<_> = self
+            .seats
+            .iter()
+            .enumerate()
+            .map(|(i, seat)| async move { (i, self.ask_one(seat).await) })
+            .collect();
+        let mut all: Vec<Answer> = self
+            .seats
+            .iter()
+            .map(|s| Answer {
+                sentinel: s.node.name.clone(),
+                view: Err("no answer yet".into()),
+            })
+            .collect();
+        let mut good = 0;
+        let mut deadline: Option<Instant> = None;
+        loop {
+            let next = match deadline {
+                None => pending.next().await,
+                Some(at) => tokio::select! {
+                    biased;
+                    next = pending.next() => next,
+                    () = sleep_until(at) => None,
+                },
+            };
+            let Some((i, view)) = next else { break };
+            good += usize::from(view.is_ok());
+            if let Some(answer) = all.get_mut(i) {
+                answer.view = view.map_err(|e| e.to_string());
+            }
+            if good >= self.majority && deadline.is_none() {
+                deadline = Some(Instant::now() + STRAGGLER_GRACE);
+            }
+        }
+        Answers {
+            all,
+            majority: self.majority,
+        }
+    }
+
+    async fn ask_one(&self, seat: &Seat) -> Result<SentinelView, ClientError> {
+        let mut slot = seat.conn.lock().await;
+        // Taken out while in use: a question that is cancelled half way drops its connection too.
+        let mut conn = match slot.take() {
+            Some(conn) => conn,
+            None => self.connector.open(seat.node.socket()).await?,
+        };
+        let to = conn.peer();
+        let mut pipe = redis::pipe();
+        pipe.cmd("SENTINEL").arg("MASTER").arg(&self.primary_name);
+        pipe.cmd("SENTINEL").arg("REPLICAS").arg(&self.primary_name);
+        let answer = conn.pipeline(&pipe).await;
+        let view = answer
+            .and_then(|values| reply::view(&values))
+            .map_err(|source| ClientError::Redis { to, source })?;
+        *slot = Some(conn);
+        Ok(view)
+    }
+
+    /// Sends one command to the Sentinel named `sentinel`.
+    ///
+    /// # Errors
+    /// When it can't be reached, or answers with an error.
+    pub async fn command<T: redis::FromRedisValue>(
+        &self,
+        node: &Node,
+        cmd: &redis::Cmd,
+    ) -> Result<T, ClientError> {
+        self.connector.open(node.socket()).await?.query(cmd).await
+    }
+
+    /// `SENTINEL CKQUORUM` of every Sentinel: whether it reaches the quorum and a majority.
+    pub async fn check_quorum(&self) -> Vec<(String, Result<String, String>)> {
+        let cmd = redis::cmd("SENTINEL")
+            .arg("CKQUORUM")
+            .arg(&self.primary_name)
+            .clone();
+        join_all(self.seats.iter().map(|seat| async {
+            let answer = self.command::<String>(&seat.node, &cmd).await;
+            (seat.node.name.clone(), answer.map_err(|e| e.to_string()))
+        }))
+        .await
+    }
+
+    /// Asks for a failover without waiting for down-after (`SENTINEL FAILOVER`): one Sentinel after
+    /// the other until one takes it, because two at once would start two. Returns who took it.
+    ///
+    /// # Errors
+    /// What the last one said, when none took it.
+    pub async fn call_failover(&self) -> Result<String, String> {
+        let cmd = redis::cmd("SENTINEL")
+            .arg("FAILOVER")
+            .arg(&self.primary_name)
+            .clone();
+        let mut last = "no Sentinel is configured".to_owned();
+        for seat in &self.seats {
+            match self.command::<String>(&seat.node, &cmd).await {
+                Ok(_) => return Ok(seat.node.name.clone()),
+                Err(ClientError::Redis { source, .. }) if source.code() == Some("INPROG") => {
+                    return Ok(format!("{} (already under way)", seat.node.name));
+                }
+                Err(error) => last = format!("{}: {error}", seat.node.name),
+            }
+        }
+        Err(last)
+    }
+}

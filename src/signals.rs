@@ -1,0 +1,47 @@
+//! Signals that ask the program to end.
+
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Exit code after a second signal: as a shell shows a process ended by SIGINT.
+const INTERRUPTED: i32 = 130;
+
+/// The signals that end the program in order: SIGINT, SIGTERM, SIGHUP.
+#[derive(Debug)]
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// Listens for them from now on, instead of dying of them.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn register() -> io::Result<Self> {
+        Ok(Signals {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
+
+    /// Cancels `token` at the first signal; ends the process at the second, for whoever is in a hurry.
+    pub async fn cancel_then_exit(mut self, token: CancellationToken) {
+        self.next().await;
+        token.cancel();
+        self.next().await;
+        std::process::exit(INTERRUPTED);
+    }
+}

@@ -1,0 +1,382 @@
+//! `halab status`: how every node of the lab is, and whether the lab as a whole is healthy.
+//!
+//! [`gather`] asks; [`Status::problems`] judges, and is pure.
+
+mod table;
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde::Serialize;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::client::{Connector, ReplicationInfo};
+use crate::config::{Lab, Node};
+use crate::protocol::vote::{Elected, SentinelView};
+use crate::sentinel::Panel;
+
+pub use table::render;
+
+/// Limit for a connect or an answer of a node.
+const ANSWER_LIMIT: Duration = Duration::from_millis(500);
+/// Pause between two looks while waiting for a healthy lab.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// All that was found out about a lab in one look.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// The lab's name.
+    pub lab: String,
+    /// The primary that a majority of the Sentinels names.
+    pub primary: Option<Named>,
+    /// The data nodes, in the order of `lab.toml`.
+    pub data_nodes: Vec<DataNodeStatus>,
+    /// The Sentinels, in the order of `lab.toml`.
+    pub sentinels: Vec<SentinelStatus>,
+    /// Nothing is wrong.
+    pub healthy: bool,
+    /// What is wrong, each in a sentence.
+    pub problems: Vec<String>,
+}
+
+/// A primary and since which epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Named {
+    /// The node's name, or its address when it is not of this lab.
+    pub node: String,
+    /// The epoch of the configuration that made it primary.
+    pub epoch: u64,
+}
+
+/// How a data node is.
+#[derive(Debug, Clone, Serialize)]
+pub struct DataNodeStatus {
+    /// Its name.
+    pub name: String,
+    /// Where it listens.
+    pub address: SocketAddrV4,
+    /// What it says of itself, or why it says nothing.
+    #[serde(flatten)]
+    pub state: Reached<DataNodeState>,
+}
+
+/// An answer, or why there is none.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reached<T> {
+    /// It answered.
+    Up(T),
+    /// It did not, for this reason.
+    Unreachable(String),
+}
+
+impl<T> Reached<T> {
+    /// The answer, if there is one.
+    pub fn up(&self) -> Option<&T> {
+        match self {
+            Reached::Up(state) => Some(state),
+            Reached::Unreachable(_) => None,
+        }
+    }
+}
+
+/// What a data node says of itself.
+#[derive(Debug, Clone, Serialize)]
+pub struct DataNodeState {
+    /// `primary`, `replica` or `loading`.
+    pub role: &'static str,
+    /// As a replica: of which node.
+    pub replica_of: Option<String>,
+    /// As a replica: whether its link is up and the first sync is done.
+    pub link_up: Option<bool>,
+    /// As a replica: whether it may be promoted.
+    pub promotable: Option<bool>,
+    /// Its replication offset in bytes.
+    pub offset: u64,
+    /// As a replica: bytes that the primary has sent and it has not processed yet.
+    pub lag_bytes: Option<u64>,
+    /// As a primary: replicas whose link is online.
+    pub replicas: Option<usize>,
+    /// The server's version.
+    pub version: String,
+}
+
+/// How a Sentinel is and what it sees.
+#[derive(Debug, Clone, Serialize)]
+pub struct SentinelStatus {
+    /// Its name.
+    pub name: String,
+    /// Where it listens.
+    pub address: SocketAddrV4,
+    /// What it says, or why it says nothing.
+    #[serde(flatten)]
+    pub state: Reached<SentinelState>,
+}
+
+/// What a Sentinel sees.
+#[derive(Debug, Clone, Serialize)]
+pub struct SentinelState {
+    /// Whom it calls primary.
+    pub primary: Named,
+    /// It calls the primary down, by itself.
+    pub primary_down: bool,
+    /// A failover is under way.
+    pub failover_in_progress: bool,
+    /// The other Sentinels that it knows.
+    pub other_sentinels: u64,
+    /// The replicas that it could promote.
+    pub promotable: Vec<String>,
+    /// `CKQUORUM`: it reaches the quorum and a majority.
+    pub quorum_ok: bool,
+    /// What `CKQUORUM` said.
+    pub quorum: String,
+}
+
+/// Looks at every node of the lab once.
+pub async fn gather(lab: &Lab) -> Status {
+    let connector = Connector::new(ANSWER_LIMIT);
+    let panel = Panel::new(lab, connector);
+    let infos = join_all(lab.data_nodes.iter().map(|node| read_info(node, connector)));
+    let (answers, quorum, infos) = tokio::join!(panel.ask(), panel.check_quorum(), infos);
+    let elected = answers.elect().ok();
+    let offset = primary_offset(lab, elected, &infos);
+    let data_nodes = lab
+        .data_nodes
+        .iter()
+        .zip(&infos)
+        .map(|(node, info)| DataNodeStatus {
+            name: node.name.clone(),
+            address: node.socket(),
+            state: match info {
+                Ok(info) => Reached::Up(data_node_state(lab, info, offset)),
+                Err(why) => Reached::Unreachable(why.clone()),
+            },
+        })
+        .collect();
+    let sentinels = lab
+        .sentinels
+        .iter()
+        .zip(answers.all.into_iter().zip(quorum))
+        .map(|(node, (answer, (_, quorum)))| SentinelStatus {
+            name: node.name.clone(),
+            address: node.socket(),
+            state: match answer.view {
+                Ok(view) => Reached::Up(sentinel_state(lab, &view, quorum)),
+                Err(why) => Reached::Unreachable(why),
+            },
+        })
+        .collect();
+    let mut status = Status {
+        lab: lab.name.clone(),
+        primary: elected.map(|e| named(lab, e.address, e.epoch)),
+        data_nodes,
+        sentinels,
+        healthy: false,
+        problems: Vec::new(),
+    };
+    status.problems = status.find_problems();
+    status.healthy = status.problems.is_empty();
+    status
+}
+
+/// Looks until the lab is healthy, the time is over or `stop` is cancelled. Returns the last look.
+pub async fn wait_healthy(lab: &Lab, limit: Duration, stop: &CancellationToken) -> Status {
+    let deadline = Instant::now() + limit;
+    loop {
+        let status = gather(lab).await;
+        if status.healthy || Instant::now() >= deadline || stop.is_cancelled() {
+            return status;
+        }
+        tokio::select! {
+            () = sleep(LOOK_AGAIN) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+}
+
+/// Whether one node serves: a data node as primary, or as a replica whose link is up; a Sentinel when it
+/// knows the primary.
+///
+/// # Errors
+/// Why it does not.
+pub async fn node_serves(lab: &Lab, node: &Node) -> Result<&'static str, String> {
+    let connector = Connector::new(ANSWER_LIMIT);
+    if lab.sentinels.contains(node) {
+        let mut conn = connector
+            .open(node.socket())
+            .await
+            .map_err(|e| e.to_string())?;
+        let cmd = redis::cmd("SENTINEL")
+            .arg("GET-MASTER-ADDR-BY-NAME")
+            .arg(&lab.primary_name)
+            .clone();
+        return match conn.query::<Option<(String, String)>>(&cmd).await {
+            Ok(Some(_)) => Ok("sentinel"),
+            Ok(None) => Err(format!("does not know {}", lab.primary_name)),
+            Err(error) => Err(error.to_string()),
+        };
+    }
+    let info = read_info(node, connector).await?;
+    match (info.loading, info.is_primary, info.link_up) {
+        (true, ..) => Err("loads its data".into()),
+        (_, true, _) => Ok("primary"),
+        (_, _, true) => Ok("replica"),
+        _ => Err("a replica whose link to the primary is down".into()),
+    }
+}
+
+async fn read_info(node: &Node, connector: Connector) -> Result<ReplicationInfo, String> {
+    let mut conn = connector
+        .open(node.socket())
+        .await
+        .map_err(|e| e.to_string())?;
+    conn.replication().await.map_err(|e| e.to_string())
+}
+
+fn primary_offset(
+    lab: &Lab,
+    elected: Option<Elected>,
+    infos: &[Result<ReplicationInfo, String>],
+) -> Option<u64> {
+    let at = lab
+        .data_nodes
+        .iter()
+        .position(|n| Some(n.socket()) == elected.map(|e| e.address))?;
+    infos.get(at)?.as_ref().ok().map(|info| info.offset)
+}
+
+fn name_of(lab: &Lab, address: SocketAddrV4) -> String {
+    lab.data_node_at(address)
+        .map_or_else(|| address.to_string(), |n| n.name.clone())
+}
+
+fn named(lab: &Lab, address: SocketAddrV4, epoch: u64) -> Named {
+    Named {
+        node: name_of(lab, address),
+        epoch,
+    }
+}
+
+fn data_node_state(lab: &Lab, info: &ReplicationInfo, primary: Option<u64>) -> DataNodeState {
+    let replica = !info.is_primary;
+    DataNodeState {
+        role: match (info.loading, info.is_primary) {
+            (true, _) => "loading",
+            (_, true) => "primary",
+            _ => "replica",
+        },
+        replica_of: info.primary.filter(|_| replica).map(|p| name_of(lab, p)),
+        link_up: replica.then_some(info.link_up && !info.syncing),
+        promotable: replica.then_some(info.priority > 0),
+        offset: info.offset,
+        // The two offsets were not read at the same moment.
+        lag_bytes: primary
+            .filter(|_| replica)
+            .map(|p| p.saturating_sub(info.offset)),
+        replicas: info.is_primary.then_some(info.online.len()),
+        version: info.version.clone(),
+    }
+}
+
+fn sentinel_state(lab: &Lab, view: &SentinelView, quorum: Result<String, String>) -> SentinelState {
+    SentinelState {
+        primary: named(lab, view.primary, view.config_epoch),
+        primary_down: view.primary_s_down,
+        failover_in_progress: view.failover_in_progress,
+        other_sentinels: view.other_sentinels,
+        promotable: view
+            .replicas
+            .iter()
+            .filter(|r| r.promotable())
+            .map(|r| name_of(lab, r.address))
+            .collect(),
+        quorum_ok: quorum.is_ok(),
+        quorum: quorum.unwrap_or_else(|e| e),
+    }
+}
+
+impl Status {
+    /// What is wrong, each in a sentence; empty when the lab can lose any one node.
+    fn find_problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        match &self.primary {
+            None => problems.push("no majority of the Sentinels agrees on a primary".to_owned()),
+            Some(named) => {
+                for node in &self.data_nodes {
+                    problems.extend(data_node_problem(node, &named.node));
+                }
+                if !self.data_nodes.iter().any(|n| n.name == named.node) {
+                    problems.push(format!(
+                        "{} is named primary and is not of this lab",
+                        named.node
+                    ));
+                }
+            }
+        }
+        for node in &self.sentinels {
+            problems.extend(self.sentinel_problem(node));
+        }
+        problems
+    }
+
+    fn sentinel_problem(&self, node: &SentinelStatus) -> Option<String> {
+        let name = &node.name;
+        let state = match &node.state {
+            Reached::Unreachable(why) => return Some(format!("{name} is not reachable: {why}")),
+            Reached::Up(state) => state,
+        };
+        let others = self.sentinels.len() - 1;
+        let replicas: Vec<&str> = self
+            .data_nodes
+            .iter()
+            .map(|n| n.name.as_str())
+            .filter(|n| *n != state.primary.node)
+            .collect();
+        let unseen: Vec<&str> = replicas
+            .into_iter()
+            .filter(|r| !state.promotable.iter().any(|p| p == r))
+            .collect();
+        if self.primary.as_ref().is_some_and(|p| *p != state.primary) {
+            Some(format!("{name} calls {} primary", state.primary.node))
+        } else if state.primary_down {
+            Some(format!("{name} calls the primary down"))
+        } else if state.failover_in_progress {
+            Some(format!("{name} says that a failover is under way"))
+        } else if state.other_sentinels != others as u64 {
+            Some(format!(
+                "{name} knows {} other Sentinels, not {others}",
+                state.other_sentinels
+            ))
+        } else if !unseen.is_empty() {
+            Some(format!("{name} could not promote {}", unseen.join(", ")))
+        } else if !state.quorum_ok {
+            Some(format!("{name}: {}", state.quorum))
+        } else {
+            None
+        }
+    }
+}
+
+fn data_node_problem(node: &DataNodeStatus, primary: &str) -> Option<String> {
+    let name = &node.name;
+    let state = match &node.state {
+        Reached::Unreachable(why) => return Some(format!("{name} is not reachable: {why}")),
+        Reached::Up(state) => state,
+    };
+    if state.role == "loading" {
+        return Some(format!("{name} loads its data"));
+    }
+    if name == primary {
+        return (state.role != "primary")
+            .then(|| format!("{name} is named primary and says that it is a replica"));
+    }
+    match (&state.replica_of, state.link_up) {
+        (None, _) => Some(format!("{name} says that it is primary too")),
+        (Some(of), _) if of != primary => Some(format!("{name} is a replica of {of}")),
+        (_, Some(false)) => Some(format!("{name} is not in sync: its link is down")),
+        _ if state.promotable == Some(false) => Some(format!("{name} is not promotable yet")),
+        _ => None,
+    }
+}

@@ -1,0 +1,106 @@
+//! A [`Status`] as tables for people.
+
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{Cell, Table};
+
+use super::{DataNodeState, Reached, SentinelState, Status};
+
+/// The tables, the primary and the verdict.
+pub fn render(status: &Status) -> String {
+    let mut data = table(&[
+        "data node",
+        "address",
+        "role",
+        "link",
+        "offset",
+        "lag",
+        "version",
+    ]);
+    for node in &status.data_nodes {
+        let mut row = vec![node.name.clone(), node.address.to_string()];
+        match &node.state {
+            Reached::Up(state) => row.extend(data_cells(state)),
+            Reached::Unreachable(_) => row.push("unreachable".into()),
+        }
+        data.add_row(row.iter().map(Cell::new));
+    }
+    let mut sentinels = table(&[
+        "Sentinel",
+        "address",
+        "primary",
+        "epoch",
+        "others",
+        "promotable",
+        "quorum",
+    ]);
+    for node in &status.sentinels {
+        let mut row = vec![node.name.clone(), node.address.to_string()];
+        match &node.state {
+            Reached::Up(state) => row.extend(sentinel_cells(state)),
+            Reached::Unreachable(_) => row.push("unreachable".into()),
+        }
+        sentinels.add_row(row.iter().map(Cell::new));
+    }
+    let primary = match &status.primary {
+        Some(named) => format!("primary {} at epoch {}", named.node, named.epoch),
+        None => "no primary".to_owned(),
+    };
+    let verdict = if status.healthy {
+        "healthy: any one node may be lost".to_owned()
+    } else {
+        let list: Vec<String> = status.problems.iter().map(|p| format!("  - {p}")).collect();
+        format!("NOT healthy:\n{}", list.join("\n"))
+    };
+    format!("{data}\n{sentinels}\n{}: {primary}, {verdict}", status.lab)
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(header);
+    table
+}
+
+fn data_cells(state: &DataNodeState) -> [String; 5] {
+    let role = match (&state.replica_of, state.replicas) {
+        (Some(of), _) => format!("{} of {of}", state.role),
+        (None, Some(n)) => format!("{}, {n} in sync", state.role),
+        _ => state.role.to_owned(),
+    };
+    let link = match (state.link_up, state.promotable) {
+        (Some(true), Some(true)) => "up",
+        (Some(true), _) => "up, not promotable",
+        (Some(false), _) => "down",
+        (None, _) => "",
+    };
+    let lag = state
+        .lag_bytes
+        .map_or_else(String::new, |bytes| format!("{bytes} B"));
+    [
+        role,
+        link.into(),
+        state.offset.to_string(),
+        lag,
+        state.version.clone(),
+    ]
+}
+
+fn sentinel_cells(state: &SentinelState) -> [String; 5] {
+    let mut primary = state.primary.node.clone();
+    if state.primary_down {
+        primary.push_str(" (down)");
+    }
+    if state.failover_in_progress {
+        primary.push_str(" (failover)");
+    }
+    [
+        primary,
+        state.primary.epoch.to_string(),
+        state.other_sentinels.to_string(),
+        state.promotable.join(", "),
+        if state.quorum_ok {
+            "ok".into()
+        } else {
+            "NOT ok".into()
+        },
+    ]
+}

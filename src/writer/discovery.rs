@@ -1,0 +1,265 @@
+//! Who is primary now, kept fresh for all lanes.
+//!
+//! A round asks all Sentinels and every data node at once. The node that a majority of the Sentinels
+//! names, and that says itself that it is primary, is the target. When the named one is gone or is a
+//! replica, another data node that says it is primary is taken *without an epoch*: it has been promoted
+//! and the Sentinels have not announced it yet. There only what every other data node confirms counts
+//! as acknowledged, which is safe whoever the Sentinels settle on.
+//!
+//! A round is run when a lane reports trouble, when a Sentinel publishes an event that hints at a change,
+//! and once in a while.
+
+use std::net::SocketAddrV4;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{debug, info};
+
+use crate::client::{Conn, Connector, Role};
+use crate::config::Lab;
+use crate::protocol::vote::Elected;
+use crate::sentinel::{Event, Panel, follow_events};
+
+use super::journal::Journal;
+
+/// Pause between two rounds while all is well.
+const CALM: Duration = Duration::from_secs(1);
+/// Pause between two rounds while there is no target, or it has no epoch.
+const URGENT: Duration = Duration::from_millis(10);
+/// How long a data node may take to say its role; one that hangs must not hold up the others.
+const ROLE_LIMIT: Duration = Duration::from_millis(100);
+
+/// The node to write to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) address: SocketAddrV4,
+    /// The epoch that made it primary; `None`: the Sentinels have not announced it yet.
+    pub(super) epoch: Option<u64>,
+    /// Number of the round that found it.
+    pub(super) round: u64,
+}
+
+impl Target {
+    /// As the Sentinels elected it, if they have.
+    pub(super) fn elected(&self) -> Option<Elected> {
+        self.epoch.map(|epoch| Elected {
+            address: self.address,
+            epoch,
+        })
+    }
+}
+
+/// A handle on the discovery, for each lane.
+#[derive(Debug, Clone)]
+pub(super) struct Discovery {
+    target: watch::Receiver<Option<Target>>,
+    look: Arc<Notify>,
+    trouble: Arc<Mutex<String>>,
+}
+
+impl Discovery {
+    pub(super) fn start(
+        lab: &Lab,
+        panel: Arc<Panel>,
+        connector: Connector,
+        journal: Arc<Journal>,
+        tasks: &mut JoinSet<()>,
+    ) -> Self {
+        let (to, target) = watch::channel(None);
+        let (events_to, events) = mpsc::unbounded_channel();
+        follow_events(lab, connector, &events_to, tasks);
+        let look = Arc::new(Notify::new());
+        let trouble = Arc::new(Mutex::new("the lab was not asked yet".to_owned()));
+        let seeker = Seeker {
+            lab: lab.clone(),
+            panel,
+            connector,
+            probes: lab.data_nodes.iter().map(|n| (n.socket(), None)).collect(),
+            to,
+            journal,
+            trouble: trouble.clone(),
+            round: 0,
+        };
+        tasks.spawn(seeker.run(look.clone(), events));
+        Discovery {
+            target,
+            look,
+            trouble,
+        }
+    }
+
+    /// The target, when it was found in a later round than `after`; waits for it.
+    pub(super) async fn target_after(&mut self, after: u64) -> Option<Target> {
+        let fresh = |t: &Option<Target>| t.is_some_and(|t| t.round > after);
+        self.target.wait_for(fresh).await.ok().and_then(|t| *t)
+    }
+
+    /// Ends when `current` is no longer the node to write to.
+    pub(super) async fn superseded(&mut self, current: Target) {
+        let other = |t: &Option<Target>| {
+            t.is_some_and(|t| t.address != current.address || t.epoch > current.epoch)
+        };
+        if self.target.wait_for(other).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// The target, as known now.
+    pub(super) fn now(&self) -> Option<Target> {
+        *self.target.borrow()
+    }
+
+    /// Asks for a round now: something is wrong with the target.
+    pub(super) fn report(&self) {
+        self.look.notify_one();
+    }
+
+    /// What the last round lacked, in words.
+    pub(super) fn trouble(&self) -> String {
+        self.trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+struct Seeker {
+    lab: Lab,
+    panel: Arc<Panel>,
+    connector: Connector,
+    /// One warm connection to each data node.
+    probes: Vec<(SocketAddrV4, Option<Conn>)>,
+    to: watch::Sender<Option<Target>>,
+    journal: Arc<Journal>,
+    trouble: Arc<Mutex<String>>,
+    round: u64,
+}
+
+impl Seeker {
+    async fn run(mut self, look: Arc<Notify>, mut events: mpsc::UnboundedReceiver<Event>) {
+        loop {
+            self.round += 1;
+            let found = self.seek().await;
+            let settled = found.as_ref().is_ok_and(|t| t.epoch.is_some());
+            self.publish(found);
+            let pause = sleep(if settled { CALM } else { URGENT });
+            tokio::pin!(pause);
+            loop {
+                tokio::select! {
+                    () = &mut pause => break,
+                    () = look.notified() => break,
+                    event = events.recv() => match event {
+                        Some(event) if hints_at_a_change(&event) => {
+                            debug!(sentinel = %event.sentinel, event = %event.name, text = %event.text,
+                                "a hint");
+                            break;
+                        }
+                        Some(_) => {}
+                        None => return,
+                    },
+                }
+            }
+        }
+    }
+
+    fn publish(&self, found: Result<Target, String>) {
+        match found {
+            Ok(target) => {
+                let before = *self.to.borrow();
+                if before.is_none_or(|b| b.address != target.address) {
+                    let name = self.name(target.address);
+                    info!(primary = %name, epoch = target.epoch, "primary found");
+                    if before.is_some() {
+                        self.journal.primary_changed(&name);
+                    }
+                }
+                self.to.send_replace(Some(target));
+            }
+            Err(trouble) => {
+                debug!(%trouble, "no primary");
+                *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+            }
+        }
+    }
+
+    fn name(&self, address: SocketAddrV4) -> String {
+        self.lab
+            .data_node_at(address)
+            .map_or_else(|| address.to_string(), |n| n.name.clone())
+    }
+
+    /// One round.
+    async fn seek(&mut self) -> Result<Target, String> {
+        let round = self.round;
+        let connector = self.connector;
+        let roles = join_all(self.probes.iter_mut().map(|(address, conn)| async move {
+            let role = timeout(ROLE_LIMIT, ask_role(conn, *address, connector))
+                .await
+                .ok()
+                .flatten();
+            if role.is_none() {
+                *conn = None;
+            }
+            (*address, role)
+        }));
+        let (answers, roles) = tokio::join!(self.panel.ask(), roles);
+        let elected = answers.elect().map_err(|e| e.to_string());
+        let primaries: Vec<SocketAddrV4> = roles
+            .iter()
+            .filter(|(_, role)| matches!(role, Some(Role::Primary { .. })))
+            .map(|(address, _)| *address)
+            .collect();
+        match elected {
+            Ok(named) if primaries.contains(&named.address) => Ok(Target {
+                address: named.address,
+                epoch: Some(named.epoch),
+                round,
+            }),
+            Ok(named) => match primaries.as_slice() {
+                // Announced or not, it was promoted: the named one is not primary any more.
+                [promoted] if self.lab.data_node_at(*promoted).is_some() => Ok(Target {
+                    address: *promoted,
+                    epoch: None,
+                    round,
+                }),
+                _ => Err(format!(
+                    "the Sentinels name {}, which does not say that it is primary",
+                    self.name(named.address)
+                )),
+            },
+            Err(why) => Err(why),
+        }
+    }
+}
+
+async fn ask_role(
+    conn: &mut Option<Conn>,
+    address: SocketAddrV4,
+    connector: Connector,
+) -> Option<Role> {
+    if conn.is_none() {
+        *conn = Some(connector.open(address).await.ok()?);
+    }
+    let begun = Instant::now();
+    match conn.as_mut()?.role().await {
+        Ok(role) => Some(role),
+        // A warm connection that has been cut meanwhile is worth one more try.
+        Err(_) if begun.elapsed() < ROLE_LIMIT / 2 => {
+            *conn = Some(connector.open(address).await.ok()?);
+            conn.as_mut()?.role().await.ok()
+        }
+        Err(_) => None,
+    }
+}
+
+/// Events after which the primary may be another one; everything else would only cost rounds.
+fn hints_at_a_change(event: &Event) -> bool {
+    matches!(
+        event.name.as_str(),
+        "+switch-master" | "+promoted-slave" | "+failover-end" | "+config-update-from" | "+odown"
+    )
+}

@@ -1,0 +1,280 @@
+//! The ledger of the run, and the running counts.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use hdrhistogram::Histogram;
+use tokio::time::Instant;
+
+use crate::config::Lab;
+use crate::ledger::{self, Event, Header, Invoked, LedgerWriter, Outcome};
+use crate::protocol::ack::Policy;
+use crate::record::{RunId, SeqRange, Timestamp};
+
+use super::summary::{Latency, Summary};
+use super::{Options, WriteFailure};
+
+/// Latencies are kept in microseconds with three digits, from 1 µs to one hour.
+const LONGEST_US: u64 = 3_600_000_000;
+
+/// The counts so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Records that may have been sent, of a resumed run too.
+    pub invoked: u64,
+    /// Records that every other data node confirmed.
+    pub replicated: u64,
+    /// Records for which the Sentinels bore witness.
+    pub witnessed: u64,
+    /// Records that only the primary's `+OK` speaks for (policy `none`).
+    pub sent: u64,
+    /// Records that failed for certain and were given up.
+    pub failed: u64,
+    /// Records that were sent again at least once.
+    pub sent_again: u64,
+    /// How often another primary was taken.
+    pub primary_changes: u64,
+}
+
+impl Counts {
+    /// Acknowledged, in whatever way.
+    pub fn acknowledged(&self) -> u64 {
+        self.replicated + self.witnessed + self.sent
+    }
+
+    /// Neither acknowledged nor failed for certain.
+    pub fn unknown(&self) -> u64 {
+        self.invoked
+            .saturating_sub(self.acknowledged() + self.failed)
+    }
+}
+
+/// The ledger and the counts, shared by the lanes.
+#[derive(Debug)]
+pub(super) struct Journal {
+    run: RunId,
+    /// Records that the run had before this process.
+    known: u64,
+    begun: Instant,
+    /// Time of the run before this process, in microseconds.
+    offset_us: u64,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    ledger: Option<LedgerWriter>,
+    next_seq: u64,
+    counts: Counts,
+    latency: Histogram<u64>,
+    first_ack: Option<Instant>,
+    last_ack: Option<Instant>,
+    longest_gap: Duration,
+}
+
+impl Journal {
+    /// Makes or resumes the ledger. Returns also what the resumed run left unknown.
+    pub(super) fn open(lab: &Lab, options: &Options) -> Result<(Self, Vec<Invoked>), WriteFailure> {
+        let mut counts = Counts::default();
+        let (mut ledger, mut left, mut run, mut next_seq, mut offset_us) =
+            (None, Vec::new(), RunId::new(rand::random()), 0, 0);
+        if let Some(path) = &options.ledger {
+            if options.resume && path.exists() {
+                let (mut writer, resumed) = LedgerWriter::resume(path)?;
+                run = writer.header().run;
+                next_seq = resumed.next_seq;
+                offset_us = resumed.last_at_us;
+                counts.invoked = resumed.next_seq;
+                counts.failed = resumed.failed;
+                // Their kinds are in the ledger; the summary speaks of this process.
+                counts.replicated = resumed.acknowledged;
+                left = resumed.unknown;
+                writer.event(offset_us, Event::Resumed)?;
+                ledger = Some(writer);
+            } else {
+                let header = Header {
+                    run,
+                    start: Timestamp::from(SystemTime::now()),
+                    lab: lab.name.clone(),
+                    policy: options.policy.as_str().to_owned(),
+                };
+                ledger = Some(LedgerWriter::create(path, header)?);
+            }
+        }
+        let latency = Histogram::new_with_bounds(1, LONGEST_US, 3)
+            .map_err(|e| WriteFailure::Task(format!("latency histogram: {e}")))?;
+        let journal = Journal {
+            run,
+            known: next_seq,
+            begun: Instant::now(),
+            offset_us,
+            inner: Mutex::new(Inner {
+                ledger,
+                next_seq,
+                counts,
+                latency,
+                first_ack: None,
+                last_ack: None,
+                longest_gap: Duration::ZERO,
+            }),
+        };
+        Ok((journal, left))
+    }
+
+    pub(super) fn run(&self) -> RunId {
+        self.run
+    }
+
+    pub(super) fn known(&self) -> u64 {
+        self.known
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        self.lock().counts
+    }
+
+    /// Records that are on their way.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.lock().counts.unknown()
+    }
+
+    /// Time since the last acknowledgement, or since the start.
+    pub(super) fn quiet_for(&self) -> Duration {
+        self.lock().last_ack.unwrap_or(self.begun).elapsed()
+    }
+
+    /// Notes a new batch; only then may it be sent.
+    pub(super) fn invoked(&self, count: u64) -> Result<Invoked, ledger::Error> {
+        let created = Timestamp::from(SystemTime::now());
+        let mut inner = self.lock();
+        let seqs = match &mut inner.ledger {
+            Some(ledger) => ledger.invoked(count, created)?,
+            None => SeqRange {
+                start: inner.next_seq,
+                end: inner.next_seq + count,
+            },
+        };
+        inner.next_seq = seqs.end;
+        inner.counts.invoked += count;
+        Ok(Invoked { seqs, created })
+    }
+
+    /// Notes that a batch is acknowledged, or failed for certain. `sent` is when it was first sent.
+    pub(super) fn settled(
+        &self,
+        seqs: SeqRange,
+        outcome: Outcome,
+        sent: Instant,
+    ) -> Result<(), ledger::Error> {
+        let now = Instant::now();
+        let at_us = self.at_us(now);
+        let mut inner = self.lock();
+        if let Some(ledger) = &mut inner.ledger {
+            ledger.settled(seqs, outcome, at_us)?;
+        }
+        let count = seqs.end - seqs.start;
+        match outcome {
+            Outcome::Failed => inner.counts.failed += count,
+            Outcome::Sent => inner.counts.sent += count,
+            Outcome::Witnessed => inner.counts.witnessed += count,
+            Outcome::Replicated => inner.counts.replicated += count,
+        }
+        if outcome.is_acknowledged() {
+            let us = u64::try_from((now - sent).as_micros()).unwrap_or(LONGEST_US);
+            inner
+                .latency
+                .saturating_record_n(us.clamp(1, LONGEST_US), count);
+            inner.first_ack.get_or_insert(now);
+            if let Some(last) = inner.last_ack.replace(now) {
+                inner.longest_gap = inner.longest_gap.max(now.saturating_duration_since(last));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn sent_again(&self, count: u64) {
+        self.lock().counts.sent_again += count;
+    }
+
+    /// Notes that another node is taken for the primary.
+    pub(super) fn primary_changed(&self, node: &str) {
+        let at_us = self.at_us(Instant::now());
+        let mut inner = self.lock();
+        inner.counts.primary_changes += 1;
+        if let Some(ledger) = &mut inner.ledger {
+            // Told for the reader's sake; a ledger that can't be written shows at the next batch.
+            let _ = ledger.event(
+                at_us,
+                Event::PrimaryChanged {
+                    node: node.to_owned(),
+                },
+            );
+        }
+    }
+
+    pub(super) fn flush(&self) -> Result<(), ledger::Error> {
+        match &mut self.lock().ledger {
+            Some(ledger) => ledger.flush(),
+            None => Ok(()),
+        }
+    }
+
+    /// Closes the ledger and sums up.
+    pub(super) fn finish(
+        &self,
+        options: &Options,
+        elapsed: Duration,
+    ) -> Result<Summary, ledger::Error> {
+        let at_us = self.at_us(Instant::now());
+        let mut inner = self.lock();
+        if let Some(ledger) = inner.ledger.take() {
+            ledger.close(at_us)?;
+        }
+        let counts = inner.counts;
+        let ms = |us: u64| us as f64 / 1000.0;
+        let latency = (!inner.latency.is_empty()).then(|| Latency {
+            p50_ms: ms(inner.latency.value_at_quantile(0.50)),
+            p99_ms: ms(inner.latency.value_at_quantile(0.99)),
+            max_ms: ms(inner.latency.max()),
+        });
+        Ok(Summary {
+            run: self.run,
+            policy: options.policy.as_str(),
+            invoked: counts.invoked,
+            acknowledged: counts.acknowledged(),
+            replicated: counts.replicated,
+            witnessed: counts.witnessed,
+            unconfirmed: counts.sent,
+            failed: counts.failed,
+            unknown: counts.unknown(),
+            sent_again: counts.sent_again,
+            primary_changes: counts.primary_changes,
+            elapsed_ms: elapsed.as_secs_f64() * 1000.0,
+            records_per_second: inner.latency.len() as f64 / elapsed.as_secs_f64().max(1e-9),
+            latency,
+            longest_gap_ms: inner.longest_gap.as_secs_f64() * 1000.0,
+            ledger: options.ledger.clone(),
+        })
+    }
+
+    fn at_us(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.begun).as_micros();
+        self.offset_us + u64::try_from(since).unwrap_or(u64::MAX / 2)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic in between can at most miss a count; the ledger restores itself at its next call.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Policy {
+    /// Its name on the command line and in the ledger.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Policy::Replicated => "replicated",
+            Policy::Available => "available",
+            Policy::None => "none",
+        }
+    }
+}

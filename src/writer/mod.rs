@@ -1,0 +1,178 @@
+//! `halab write`: writes records through the Sentinels, and counts only what is acknowledged.
+//!
+//! - `discovery`: who is primary now, kept fresh
+//! - `lane`: one connection with one batch in flight
+//! - `witness`: questions of all lanes to the Sentinels, asked together
+//! - `work`: which batch comes next: count, duration, rate, what is left from before
+//! - `journal`: the ledger, and the running counts
+//! - `summary`: what is said at the end
+//!
+//! Back-pressure is the shape of it: a lane takes its next batch when its last one is acknowledged, so
+//! there are never more than `connections` batches in memory. Nothing is acknowledged before
+//! [`crate::protocol::ack`] says so.
+
+mod discovery;
+mod journal;
+mod lane;
+mod summary;
+mod witness;
+mod work;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, interval, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::client::Connector;
+use crate::config::Lab;
+use crate::ledger;
+use crate::protocol::ack::Policy;
+use crate::sentinel::Panel;
+
+pub use journal::Counts;
+pub use summary::Summary;
+
+use discovery::Discovery;
+use journal::Journal;
+use lane::Lane;
+use witness::Witness;
+use work::Work;
+
+/// Shortest `WAIT`: twice the time in which a replica becomes promotable, which the witness rule needs
+/// (`docs/protocol.md`).
+pub const SHORTEST_WAIT: Duration = Duration::from_millis(100);
+/// How long batches in flight may take to be acknowledged after a request to stop.
+const STOP_LIMIT: Duration = Duration::from_secs(3);
+/// How often acknowledgements are handed to the system: the most that a `kill -9` of the writer can turn
+/// from acknowledged into unknown.
+const FLUSH_PERIOD: Duration = Duration::from_millis(20);
+/// Limit for a connect or an answer of a node that is not asked to wait.
+const ANSWER_LIMIT: Duration = Duration::from_millis(500);
+
+/// What to write, and how.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Stop after so many records; `None`: no limit.
+    pub count: Option<u64>,
+    /// Stop after that time; `None`: no limit.
+    pub duration: Option<Duration>,
+    /// At most so many records a second; `None`: as many as are acknowledged.
+    pub rate: Option<f64>,
+    /// Connections, each with one batch in flight.
+    pub connections: usize,
+    /// Records a batch.
+    pub batch: usize,
+    /// Limit of one `WAIT`; at least [`SHORTEST_WAIT`].
+    pub wait_timeout: Duration,
+    /// Which acknowledgements count.
+    pub policy: Policy,
+    /// Where the ledger goes; `None`: no ledger.
+    pub ledger: Option<PathBuf>,
+    /// Go on with the run whose ledger that is.
+    pub resume: bool,
+    /// Give up after so long without any acknowledged record.
+    pub patience: Duration,
+}
+
+/// Why the run ended before its work was done.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteFailure {
+    /// The ledger can't be written: nothing may be sent.
+    #[error(transparent)]
+    Ledger(#[from] ledger::Error),
+    /// Nothing was acknowledged for too long.
+    #[error("no record was acknowledged for {0:?}: {1}")]
+    Patience(Duration, String),
+    /// A part of the program ended early.
+    #[error("a part of the writer failed: {0}")]
+    Task(String),
+}
+
+/// Runs the writer until its work is done, `stop` is cancelled, or it fails. The summary is there in
+/// every case once the run has begun.
+///
+/// # Errors
+/// Before the run has begun: the ledger can't be made or read.
+pub async fn run(
+    lab: &Lab,
+    options: &Options,
+    stop: CancellationToken,
+    progress: impl Fn(Counts) + Send + Sync + 'static,
+) -> Result<(Summary, Option<WriteFailure>), WriteFailure> {
+    let connector = Connector::new(ANSWER_LIMIT);
+    let (journal, left) = Journal::open(lab, options)?;
+    let journal = Arc::new(journal);
+    let work = Arc::new(Work::new(options, journal.clone(), left, stop.clone()));
+    let panel = Arc::new(Panel::new(lab, connector));
+    let mut background = JoinSet::new();
+    let discovery = Discovery::start(
+        lab,
+        panel.clone(),
+        connector,
+        journal.clone(),
+        &mut background,
+    );
+    let witness = Witness::start(panel, &mut background);
+
+    let begun = Instant::now();
+    let end_lanes = CancellationToken::new();
+    let mut lanes = JoinSet::new();
+    for _ in 0..options.connections {
+        let lane = Lane::new(
+            lab,
+            options,
+            discovery.clone(),
+            witness.clone(),
+            journal.clone(),
+            end_lanes.clone(),
+        );
+        lanes.spawn(lane.run(work.clone()));
+    }
+    let mut failure = None;
+    let mut flush = interval(FLUSH_PERIOD);
+    let mut end_at: Option<Instant> = None;
+    loop {
+        tokio::select! {
+            ended = lanes.join_next() => match ended {
+                None => break,
+                Some(Ok(Ok(()))) => {}
+                Some(Ok(Err(error))) => {
+                    failure.get_or_insert(WriteFailure::Ledger(error));
+                    stop.cancel();
+                }
+                Some(Err(error)) => {
+                    failure.get_or_insert(WriteFailure::Task(error.to_string()));
+                    stop.cancel();
+                }
+            },
+            _ = flush.tick() => {
+                if let Err(error) = journal.flush() {
+                    failure.get_or_insert(WriteFailure::Ledger(error));
+                    stop.cancel();
+                }
+                progress(journal.counts());
+                let quiet = journal.quiet_for();
+                if quiet >= options.patience && work.waiting() && end_at.is_none() {
+                    failure.get_or_insert(WriteFailure::Patience(quiet, discovery.trouble()));
+                    stop.cancel();
+                    end_lanes.cancel();
+                }
+            }
+            () = stop.cancelled(), if end_at.is_none() => end_at = Some(Instant::now() + STOP_LIMIT),
+            () = sleep(end_at.map_or(STOP_LIMIT, |at| at.saturating_duration_since(Instant::now()))),
+                if end_at.is_some() && !end_lanes.is_cancelled() => end_lanes.cancel(),
+        }
+    }
+    // Background tasks hold nothing that must be ended in order.
+    background.shutdown().await;
+    progress(journal.counts());
+    let elapsed = begun.elapsed();
+    let summary = journal.finish(options, elapsed);
+    match summary {
+        Ok(summary) => Ok((summary, failure)),
+        Err(error) => Err(failure.unwrap_or(WriteFailure::Ledger(error))),
+    }
+}

@@ -1,0 +1,108 @@
+//! What a run of the writer says at its end.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::exit::Exit;
+use crate::record::RunId;
+
+/// The sums of a run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Summary {
+    /// The run.
+    pub run: RunId,
+    /// The acknowledgement policy.
+    pub policy: &'static str,
+    /// Records that may have been sent.
+    pub invoked: u64,
+    /// Records acknowledged, in whatever way.
+    pub acknowledged: u64,
+    /// Of these: confirmed by every other data node.
+    pub replicated: u64,
+    /// Of these: witnessed by the Sentinels.
+    pub witnessed: u64,
+    /// Of these: only the primary's `+OK` (policy `none`).
+    pub unconfirmed: u64,
+    /// Records that failed for certain and were given up.
+    pub failed: u64,
+    /// Records that may or may not be there.
+    pub unknown: u64,
+    /// Records that were sent more than once.
+    pub sent_again: u64,
+    /// How often another primary was taken.
+    pub primary_changes: u64,
+    /// Duration of the run in milliseconds.
+    pub elapsed_ms: f64,
+    /// Records acknowledged a second.
+    pub records_per_second: f64,
+    /// From the first sending to the acknowledgement; none when nothing was acknowledged.
+    pub latency: Option<Latency>,
+    /// Longest time between two acknowledgements in milliseconds.
+    pub longest_gap_ms: f64,
+    /// Where the ledger is.
+    pub ledger: Option<PathBuf>,
+}
+
+/// Latencies in milliseconds.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Latency {
+    /// Median.
+    pub p50_ms: f64,
+    /// 99th percentile.
+    pub p99_ms: f64,
+    /// Longest.
+    pub max_ms: f64,
+}
+
+impl Summary {
+    /// How the run ended: everything acknowledged, or not everything known.
+    pub fn exit(&self) -> Exit {
+        if self.acknowledged > 0 && self.acknowledged == self.invoked {
+            Exit::Holds
+        } else {
+            Exit::Inconclusive
+        }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} of {} records acknowledged in {:.2} s ({:.0}/s), policy {}",
+            self.acknowledged,
+            self.invoked,
+            self.elapsed_ms / 1000.0,
+            self.records_per_second,
+            self.policy
+        )?;
+        writeln!(
+            f,
+            "  replicated {}  witnessed {}  unconfirmed {}",
+            self.replicated, self.witnessed, self.unconfirmed
+        )?;
+        writeln!(
+            f,
+            "  sent again {}  unknown {}  failed {}  primary changes {}",
+            self.sent_again, self.unknown, self.failed, self.primary_changes
+        )?;
+        if let Some(latency) = self.latency {
+            writeln!(
+                f,
+                "  latency p50 {:.2} ms  p99 {:.2} ms  max {:.2} ms",
+                latency.p50_ms, latency.p99_ms, latency.max_ms
+            )?;
+        }
+        write!(
+            f,
+            "  longest gap between two acknowledged writes {:.1} ms  run {}",
+            self.longest_gap_ms, self.run
+        )?;
+        if let Some(ledger) = &self.ledger {
+            write!(f, "\n  ledger {}", ledger.display())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,141 @@
+//! Which batch comes next.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::ledger::{self, Invoked};
+
+use super::Options;
+use super::journal::Journal;
+
+/// Batches a second at least, when a rate is asked for: so that a low rate is not one big batch now and
+/// then.
+const BATCHES_PER_SECOND: f64 = 20.0;
+
+/// Hands out batches to the lanes.
+#[derive(Debug)]
+pub(super) struct Work {
+    journal: Arc<Journal>,
+    batch: u64,
+    count: Option<u64>,
+    deadline: Option<Instant>,
+    rate: Option<f64>,
+    begun: Instant,
+    stop: CancellationToken,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Left unknown by the run that is resumed; sent first.
+    left: VecDeque<Invoked>,
+    /// Records handed out anew in this run.
+    handed_out: u64,
+    done: bool,
+}
+
+impl Work {
+    pub(super) fn new(
+        options: &Options,
+        journal: Arc<Journal>,
+        left: Vec<Invoked>,
+        stop: CancellationToken,
+    ) -> Self {
+        let batch = match options.rate {
+            Some(rate) => (rate / BATCHES_PER_SECOND).clamp(1.0, options.batch as f64) as u64,
+            None => options.batch as u64,
+        };
+        let begun = Instant::now();
+        let split = left
+            .into_iter()
+            .flat_map(|invoked| split(invoked, batch))
+            .collect();
+        Work {
+            count: options
+                .count
+                .map(|count| count.saturating_sub(journal.known())),
+            journal,
+            batch,
+            deadline: options.duration.map(|d| begun + d),
+            rate: options.rate,
+            begun,
+            stop,
+            state: Mutex::new(State {
+                left: split,
+                handed_out: 0,
+                done: false,
+            }),
+        }
+    }
+
+    /// The next batch, noted in the ledger, once it is due; `None` when there is no more.
+    ///
+    /// # Errors
+    /// The ledger can't be written: then the batch must not be sent.
+    pub(super) async fn next(&self) -> Result<Option<Invoked>, ledger::Error> {
+        loop {
+            if self.stop.is_cancelled() || self.deadline.is_some_and(|at| Instant::now() >= at) {
+                self.lock().done = true;
+                return Ok(None);
+            }
+            let due = {
+                let mut state = self.lock();
+                if let Some(left) = state.left.pop_front() {
+                    return Ok(Some(left));
+                }
+                let room = self.count.map_or(self.batch, |count| {
+                    count.saturating_sub(state.handed_out).min(self.batch)
+                });
+                if room == 0 {
+                    state.done = true;
+                    return Ok(None);
+                }
+                let due = self.due(state.handed_out);
+                if due.is_none_or(|at| at <= Instant::now()) {
+                    // Under the lock, so that the ledger and the count can't part.
+                    let invoked = self.journal.invoked(room)?;
+                    state.handed_out += room;
+                    return Ok(Some(invoked));
+                }
+                due
+            };
+            let Some(due) = due else { continue };
+            tokio::select! {
+                () = sleep_until(due) => {}
+                () = self.stop.cancelled() => {}
+            }
+        }
+    }
+
+    /// Whether records are still to be acknowledged or handed out.
+    pub(super) fn waiting(&self) -> bool {
+        !self.lock().done || self.journal.in_flight() > 0
+    }
+
+    fn due(&self, handed_out: u64) -> Option<Instant> {
+        self.rate
+            .map(|rate| self.begun + Duration::from_secs_f64(handed_out as f64 / rate))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change is complete before anything can panic, so a poisoned lock holds good data.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn split(invoked: Invoked, batch: u64) -> impl Iterator<Item = Invoked> {
+    let end = invoked.seqs.end;
+    (invoked.seqs.start..end)
+        .step_by(batch.max(1) as usize)
+        .map(move |start| Invoked {
+            seqs: crate::record::SeqRange {
+                start,
+                end: end.min(start + batch),
+            },
+            created: invoked.created,
+        })
+}
