@@ -1,0 +1,312 @@
+//! The lab as a model for stateright, its properties, and paths that people can read.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use stateright::{Checker, Model, Path, Property};
+
+use super::faults::{self, Fault, Healing};
+use super::parent;
+use super::replication;
+use super::rules::{Bounds, Rules};
+use super::sentinel;
+use super::state::*;
+use super::writer;
+
+/// One thing that happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    Fault(Fault),
+    Healing(Healing),
+    Sentinel(usize, sentinel::Step),
+    Link(usize, replication::Step),
+    Parent(usize, parent::Step),
+    Writer(writer::Step),
+}
+
+/// How often each of the things happened that keep the model from being empty.
+#[derive(Debug, Default)]
+pub struct Tally {
+    pub failovers: AtomicUsize,
+    pub witnessed_after_failover: AtomicUsize,
+    pub replicated_after_failover: AtomicUsize,
+    pub recoveries: AtomicUsize,
+}
+
+impl Tally {
+    fn count(&self, before: &State, step: Step, after: &State) {
+        let newest = |state: &State| state.sentinels.iter().map(|s| s.epoch).max();
+        let more = |counter: &AtomicUsize, yes: bool| {
+            counter.fetch_add(usize::from(yes), Ordering::Relaxed);
+        };
+        more(&self.failovers, newest(after) > newest(before));
+        let recovered = before.lost != Lost::Nothing && after.lost == Lost::Nothing;
+        more(&self.recoveries, recovered);
+        if after.writer.acknowledged != before.writer.acknowledged && newest(after) > Some(1) {
+            let witnessed = matches!(step, Step::Writer(writer::Step::Ask(_)));
+            more(&self.witnessed_after_failover, witnessed);
+            more(&self.replicated_after_failover, !witnessed);
+        }
+    }
+}
+
+/// The modelled lab.
+#[derive(Debug, Clone)]
+pub struct LabModel {
+    pub rules: Rules,
+    pub bounds: Bounds,
+    steps: Vec<Step>,
+    tally: Arc<Tally>,
+}
+
+pub const SAFE: &str = "the primary has every acknowledged write";
+
+impl LabModel {
+    pub fn new(rules: Rules, bounds: Bounds) -> Self {
+        let mut steps: Vec<Step> = Vec::new();
+        steps.extend(writer::all().into_iter().map(Step::Writer));
+        for d in 0..bounds.nodes {
+            steps.extend(replication::ALL.map(|x| Step::Link(d, x)));
+            steps.extend(parent::all().into_iter().map(|x| Step::Parent(d, x)));
+            steps.push(Step::Healing(Healing::Start(d)));
+            for killed in [false, true] {
+                steps.push(Step::Healing(Healing::Resume { node: d, killed }));
+            }
+        }
+        for s in 0..SENTINELS {
+            let all = sentinel::all(bounds.nodes);
+            steps.extend(all.into_iter().map(|x| Step::Sentinel(s, x)));
+            steps.push(Step::Healing(Healing::Watch(s)));
+        }
+        steps.push(Step::Healing(Healing::Join));
+        steps.extend(faults::all(&bounds).into_iter().map(Step::Fault));
+        LabModel {
+            rules,
+            bounds,
+            steps,
+            tally: Arc::default(),
+        }
+    }
+
+    fn apply(&self, state: &State, step: Step) -> Option<State> {
+        let (bounds, rules) = (&self.bounds, &self.rules);
+        let mut next = match step {
+            Step::Fault(fault) => faults::strike(bounds, state, fault),
+            Step::Healing(healing) => faults::heal(state, healing),
+            Step::Sentinel(s, x) => sentinel::step(bounds.nodes, bounds.max_epoch, state, s, x),
+            Step::Link(d, x) => replication::step(state, d, x),
+            Step::Parent(d, x) => parent::step(bounds, rules, state, d, x),
+            Step::Writer(x) => writer::step(bounds, rules, state, x),
+        }?;
+        parent::remember(bounds.nodes, &mut next);
+        faults::settle(bounds.nodes, &mut next);
+        writer::forget_unknown(&mut next);
+        if !rules.promotability {
+            for node in &mut next.data {
+                node.promotable = true;
+            }
+        }
+        // Which Sentinel is which makes no difference.
+        next.sentinels.sort_by_key(Sentinel::key);
+        Some(next)
+    }
+}
+
+impl Model for LabModel {
+    type State = State;
+    type Action = Step;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![State::healthy(self.bounds.nodes)]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Step>) {
+        // Those that can't be taken have no next state.
+        let _ = state;
+        actions.extend_from_slice(&self.steps);
+    }
+
+    fn next_state(&self, state: &State, step: Step) -> Option<State> {
+        let next = self.apply(state, step).filter(|next| next != state)?;
+        self.tally.count(state, step, &next);
+        Some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always(SAFE, |_, state: &State| safe(state)),
+        ]
+    }
+}
+
+/// The node that the newest configuration names has every acknowledged write, as soon as it is primary.
+fn safe(state: &State) -> bool {
+    let newest = state.sentinels.iter().map(|s| s.epoch).max();
+    state
+        .sentinels
+        .iter()
+        .filter(|s| Some(s.epoch) == newest)
+        .map(|s| &state.data[s.primary])
+        .filter(|node| {
+            node.role == Role::Primary && matches!(node.process, Process::Up | Process::Paused)
+        })
+        .all(|node| node.log & state.writer.acknowledged == state.writer.acknowledged)
+}
+
+/// A path as lines: what happened, and what changed.
+pub fn describe(nodes: usize, path: Path<State, Step>) -> String {
+    let mut text = String::new();
+    let mut before: Option<(State, Option<Step>)> = None;
+    for (state, step) in path.into_vec() {
+        if let Some((last, Some(done))) = before {
+            let _ = writeln!(text, "- {}", sentence(&last, done));
+            let _ = writeln!(text, "    {}", summary(nodes, &state));
+        } else {
+            let _ = writeln!(text, "    {}", summary(nodes, &state));
+        }
+        before = Some((state, step));
+    }
+    text
+}
+
+fn letter(d: usize) -> char {
+    ['A', 'B', 'C'].get(d).copied().unwrap_or('?')
+}
+
+fn sentence(state: &State, step: Step) -> String {
+    let name = |s: usize| format!("Sentinel {}", state.sentinels[s].name);
+    match step {
+        Step::Fault(Fault::Crash {
+            node,
+            kind,
+            tail_lost,
+        }) => format!(
+            "{}: crash ({kind:?}){}",
+            letter(node),
+            if tail_lost {
+                ", its newest write was not on disk"
+            } else {
+                ""
+            }
+        ),
+        Step::Fault(Fault::Pause(node)) => format!("{}: paused", letter(node)),
+        Step::Fault(Fault::Cut {
+            node,
+            sentinels,
+            from_data,
+            from_writer,
+        }) => format!(
+            "{}: cut off from {sentinels} Sentinels, data nodes: {from_data}, writer: {from_writer}",
+            letter(node)
+        ),
+        Step::Fault(Fault::Watch(s, watch)) => format!("{}: {watch:?}", name(s)),
+        Step::Healing(Healing::Watch(s)) => format!("{}: back", name(s)),
+        Step::Healing(healing) => format!("{healing:?}"),
+        Step::Sentinel(s, x) => {
+            let what = match x {
+                sentinel::Step::Notice(d) => format!("sees {} down", letter(d)),
+                sentinel::Step::Reconnect(d) => format!("reconnects to {}", letter(d)),
+                sentinel::Step::Info(d) => format!("has an INFO of {}", letter(d)),
+                sentinel::Step::Elected(v) => format!("is elected with the vote of {}", name(v)),
+                sentinel::Step::Select(d) => format!("selects {}", letter(d)),
+                sentinel::Step::Promote => "promotes the selected one".to_owned(),
+                sentinel::Step::Announce => "announces the new primary".to_owned(),
+                sentinel::Step::Abort => "gives its failover up".to_owned(),
+                sentinel::Step::Adopt(from) => format!("adopts what {} announced", name(from)),
+                sentinel::Step::Convert(d) => format!("turns {} into a replica", letter(d)),
+            };
+            format!("{} {what}", name(s))
+        }
+        Step::Link(d, x) => format!("{}: link: {x:?}", letter(d)),
+        Step::Parent(d, parent::Step::Act { patient, via }) => format!(
+            "{}: its parent acts{}{}",
+            letter(d),
+            if patient { ", after long patience" } else { "" },
+            via.map_or(String::new(), |s| format!(", failover taken by {}", name(s)))
+        ),
+        Step::Parent(d, x) => format!("{}: its parent: {x:?}", letter(d)),
+        Step::Writer(writer::Step::Ask(s)) => format!("writer: {} bears witness", name(s)),
+        Step::Writer(x) => format!("writer: {x:?}"),
+    }
+}
+
+fn summary(nodes: usize, state: &State) -> String {
+    let mut text = String::new();
+    for (d, node) in state.data.iter().enumerate().take(nodes) {
+        let role = match (node.process, node.role) {
+            (Process::Up, Role::Parked) => "parked".to_owned(),
+            (Process::Up, Role::Primary) => "primary".to_owned(),
+            (Process::Up, Role::Replica { of, link }) => format!("replica of {} {link:?}", letter(of)),
+            (Process::Paused, _) => "paused".to_owned(),
+            (Process::ServerGone { .. }, _) => "server gone".to_owned(),
+            (Process::NodeGone, _) => "gone".to_owned(),
+        };
+        let _ = write!(
+            text,
+            "{}: {role} log={:b} {}{}| ",
+            letter(d),
+            node.log,
+            if node.promotable { "promotable " } else { "" },
+            if node.raising.is_some() { "raising " } else { "" },
+        );
+    }
+    let mut sentinels = state.sentinels;
+    sentinels.sort_by_key(|s| s.name);
+    for s in sentinels {
+        let _ = write!(text, "S{} names {}@{}", s.name, letter(s.primary), s.epoch);
+        for d in (0..nodes).filter(|d| *d != s.primary) {
+            let sight = s.sights[d];
+            let _ = write!(
+                text,
+                " {}:{}{}",
+                letter(d),
+                if sight.up { "up" } else { "down" },
+                match (sight.info, sight.promotable) {
+                    (Info::Never, _) => "?",
+                    (_, true) => ",100",
+                    (_, false) => ",0",
+                }
+            );
+        }
+        if s.failover.is_some() {
+            text.push_str(" (failover)");
+        }
+        text.push_str(" | ");
+    }
+    let _ = write!(
+        text,
+        "pending {:?} acknowledged {:b} lost {:?}",
+        state.writer.pending.map(|p| p.write),
+        state.writer.acknowledged,
+        state.lost
+    );
+    text
+}
+
+/// What an exploration found.
+#[derive(Debug)]
+pub struct Found {
+    pub states: usize,
+    pub depth: usize,
+    /// The shortest way to a loss, in words.
+    pub loss: Option<String>,
+    pub tally: Arc<Tally>,
+}
+
+/// Explores all states within the bounds, breadth first, or until a loss is found.
+pub fn explore(rules: Rules, bounds: Bounds) -> Found {
+    let model = LabModel::new(rules, bounds);
+    let tally = model.tally.clone();
+    let checker = model.checker().threads(2)
+        .timeout(std::time::Duration::from_secs(std::env::var("LIMIT").map_or(1000, |v| v.parse().unwrap())))
+        .spawn_bfs().join();
+    Found {
+        states: checker.unique_state_count(),
+        depth: checker.max_depth(),
+        loss: checker
+            .discovery(SAFE)
+            .map(|path| describe(bounds.nodes, path)),
+        tally,
+    }
+}

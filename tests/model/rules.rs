@@ -1,0 +1,55 @@
+//! The rules under test, and those that are taken out to see that each is needed.
+
+/// What makes a write acknowledged while a node is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WitnessRule {
+    /// `redis_ha_lab::protocol::ack::witness`, a majority.
+    Majority,
+    /// The same, of one Sentinel.
+    OneSentinel,
+    /// The same, but a cached priority of 0 counts however old it is.
+    AnyAge,
+    /// The server's `+OK`.
+    PlainOk,
+}
+
+/// Which rules hold.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    pub witness: WitnessRule,
+    /// Every Sentinel that can be asked is heard before a write counts as witnessed; otherwise any
+    /// majority is enough, whatever the third would say.
+    pub dissent_vetoes: bool,
+    /// A priority of 0 counts only when it was said after any raise that was under way when the write
+    /// was executed; otherwise this holds only for writes that were followed by a `WAIT`.
+    pub fresh_after_raise: bool,
+    /// A server starts with priority 0, and is raised only after it has caught up.
+    pub promotability: bool,
+    /// A restarted server starts parked; otherwise as what the Sentinels call it.
+    pub guard: bool,
+    /// A parent calls for a failover, and restarts its server at once, only while a majority of the
+    /// Sentinels names its node; otherwise whenever its server was primary.
+    pub named_only: bool,
+}
+
+impl Rules {
+    /// All rules.
+    pub const ALL: Rules = Rules {
+        witness: WitnessRule::Majority,
+        dissent_vetoes: false,
+        fresh_after_raise: true,
+        promotability: true,
+        guard: true,
+        named_only: true,
+    };
+}
+
+/// The bounds of one exploration.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    pub nodes: usize,
+    pub writes: u8,
+    pub faults: u8,
+    pub max_epoch: u8,
+    pub kinds: &'static [super::faults::Kind],
+}

@@ -1,0 +1,248 @@
+//! What Sentinels do. The names in brackets are functions of Redis' sentinel.c.
+
+use super::state::*;
+
+/// A step of one Sentinel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// It no longer reaches the node; or it calls a primary down that says it is a replica.
+    Notice(usize),
+    /// It reaches the node again; asks for INFO at once when its last one is older than the period.
+    Reconnect(usize),
+    /// It has an INFO of the node.
+    Info(usize),
+    /// It is elected to fail over, with the vote of another.
+    Elected(usize),
+    /// It selects a replica by its own view alone (`sentinelSelectSlave`).
+    Select(usize),
+    /// The selected node becomes primary.
+    Promote,
+    /// It sees that, and announces the new primary.
+    Announce,
+    /// The failover takes too long.
+    Abort,
+    /// It hears of a newer configuration (`sentinelProcessHelloMessage`).
+    Adopt(usize),
+    /// It turns a primary that it does not know as such into a replica (`+convert-to-slave`).
+    Convert(usize),
+}
+
+/// All steps.
+pub fn all(nodes: usize) -> Vec<Step> {
+    let mut all = vec![Step::Promote, Step::Announce, Step::Abort];
+    for d in 0..nodes {
+        all.extend([
+            Step::Notice(d),
+            Step::Reconnect(d),
+            Step::Info(d),
+            Step::Select(d),
+            Step::Convert(d),
+        ]);
+    }
+    for s in 0..SENTINELS {
+        all.extend([Step::Elected(s), Step::Adopt(s)]);
+    }
+    all
+}
+
+/// A restarted Sentinel has forgotten what it saw.
+pub fn forget(sentinel: &mut Sentinel) {
+    sentinel.sights = [Sight::NEW; NODES];
+    sentinel.failover = None;
+    sentinel.answered = false;
+}
+
+/// Whether the Sentinel could promote the node, as it sees things (`sentinelSelectSlave`).
+pub fn selectable(sentinel: &Sentinel, d: usize) -> bool {
+    let sight = sentinel.sights[d];
+    d != sentinel.primary && sight.up && sight.promotable && sight.info != Info::Never
+}
+
+/// `SENTINEL FAILOVER`: no vote is needed, and none is asked for. Whom it deposes is for the Sentinel
+/// to say: the command names no node.
+pub fn force(nodes: usize, max_epoch: u8, state: &mut State, s: usize) -> bool {
+    let sentinel = &mut state.sentinels[s];
+    let epoch = sentinel.epoch + 1;
+    if sentinel.watch != Watch::Up
+        || sentinel.failover.is_some()
+        || epoch > max_epoch
+        || !(0..nodes).any(|d| selectable(sentinel, d))
+    {
+        return false;
+    }
+    sentinel.failover = Some(Failover {
+        epoch,
+        chosen: None,
+        promoted: false,
+    });
+    true
+}
+
+/// The lab after a step of Sentinel `s`, if it can take it.
+pub fn step(nodes: usize, max_epoch: u8, state: &State, s: usize, step: Step) -> Option<State> {
+    let sentinel = &state.sentinels[s];
+    if !matches!(sentinel.watch, Watch::Up | Watch::Alone) {
+        return None;
+    }
+    let mut next = *state;
+    let mine = &mut next.sentinels[s];
+    match step {
+        Step::Notice(d) => {
+            let gone = !state.answers_sentinel(s, d) || disowns_its_role(state, s, d);
+            if !sentinel.sights[d].up || !gone {
+                return None;
+            }
+            mine.sights[d].up = false;
+            mine.sights[d].fresh = false;
+        }
+        Step::Reconnect(d) => {
+            if sentinel.sights[d].up
+                || !state.answers_sentinel(s, d)
+                || disowns_its_role(state, s, d)
+            {
+                return None;
+            }
+            mine.sights[d].up = true;
+            if sentinel.sights[d].info != Info::Recent {
+                hear(state, mine, d);
+            }
+        }
+        Step::Info(d) => {
+            if d == sentinel.primary || !sentinel.sights[d].up || !state.answers_sentinel(s, d) {
+                return None;
+            }
+            hear(state, mine, d);
+        }
+        Step::Elected(v) => {
+            let other = &state.sentinels[v];
+            let down = |x: &Sentinel| !x.sights[sentinel.primary].up;
+            let epoch = newest_epoch(state) + 1;
+            if v == s
+                || sentinel.watch != Watch::Up
+                || other.watch != Watch::Up
+                || other.primary != sentinel.primary
+                || !down(sentinel)
+                || !down(other)
+                || sentinel.failover.is_some()
+                || epoch > max_epoch
+                // It would abort at once.
+                || !(0..nodes).any(|d| selectable(sentinel, d))
+            {
+                return None;
+            }
+            mine.failover = Some(Failover {
+                epoch,
+                chosen: None,
+                promoted: false,
+            });
+        }
+        Step::Select(d) => {
+            let failover = mine.failover.as_mut()?;
+            if failover.chosen.is_some() || !selectable(sentinel, d) {
+                return None;
+            }
+            failover.chosen = Some(d);
+        }
+        Step::Promote => {
+            let failover = mine.failover.as_mut()?;
+            let d = failover.chosen?;
+            if failover.promoted || !state.answers_sentinel(s, d) {
+                return None;
+            }
+            failover.promoted = true;
+            let node = &mut next.data[d];
+            node.role = Role::Primary;
+            node.raising = None;
+        }
+        Step::Announce => {
+            let failover = sentinel.failover?;
+            let d = failover.chosen?;
+            if !failover.promoted
+                || !state.answers_sentinel(s, d)
+                || state.data[d].role != Role::Primary
+            {
+                return None;
+            }
+            switch(mine, d, failover.epoch);
+        }
+        Step::Abort => {
+            let failover = sentinel.failover?;
+            let stuck = match failover.chosen {
+                Some(d) => !state.answers_sentinel(s, d) || state.data[d].role != Role::Primary,
+                None => !(0..nodes).any(|d| selectable(sentinel, d)),
+            };
+            if !stuck {
+                return None;
+            }
+            mine.failover = None;
+        }
+        Step::Adopt(from) => {
+            let other = &state.sentinels[from];
+            if sentinel.watch != Watch::Up
+                || other.watch != Watch::Up
+                || other.epoch <= sentinel.epoch
+            {
+                return None;
+            }
+            switch(mine, other.primary, other.epoch);
+        }
+        Step::Convert(d) => {
+            let p = sentinel.primary;
+            let newer_is_known = state
+                .sentinels
+                .iter()
+                .any(|x| x.watch == Watch::Up && x.epoch > sentinel.epoch);
+            // It waits for four periods of the hello messages first, so it has heard of a newer one.
+            if d == p
+                || newer_is_known
+                || state.data[d].role != Role::Primary
+                || sentinel.failover.is_some_and(|f| f.chosen == Some(d))
+                || !sentinel.sights[d].up
+                || !sentinel.sights[p].up
+                || !state.answers_sentinel(s, d)
+                || !state.answers_sentinel(s, p)
+                || state.data[p].role != Role::Primary
+            {
+                return None;
+            }
+            next.data[d].role = Role::Replica {
+                of: p,
+                link: Link::Down,
+            };
+        }
+    }
+    (next != *state).then_some(next)
+}
+
+/// A voted epoch is new to all who vote; a forced one need not be.
+fn newest_epoch(state: &State) -> u8 {
+    let known = |s: &Sentinel| s.epoch.max(s.failover.map_or(0, |f| f.epoch));
+    state.sentinels.iter().map(known).max().unwrap_or(0)
+}
+
+/// A primary that says it is a replica, as a parked one does, is down to a Sentinel after a while.
+fn disowns_its_role(state: &State, s: usize, d: usize) -> bool {
+    state.sentinels[s].primary == d && state.data[d].role != Role::Primary
+}
+
+/// An INFO. The priority is read only from a node that says it is a replica
+/// (`sentinelRefreshInstanceInfo`).
+fn hear(state: &State, sentinel: &mut Sentinel, d: usize) {
+    let sight = &mut sentinel.sights[d];
+    if d == sentinel.primary {
+        return;
+    }
+    if state.data[d].role != Role::Primary {
+        sight.promotable = state.data[d].promotable;
+    }
+    sight.info = Info::Recent;
+    // It matters only of a priority of 0.
+    sight.fresh = !sight.promotable && state.writer.pending.is_some_and(|p| p.stamped);
+}
+
+/// `+switch-master`: all entries of replicas begin anew (`sentinelResetMasterAndChangeAddress`).
+fn switch(sentinel: &mut Sentinel, primary: usize, epoch: u8) {
+    forget(sentinel);
+    sentinel.primary = primary;
+    sentinel.epoch = epoch;
+}

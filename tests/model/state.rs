@@ -1,0 +1,318 @@
+//! The state of the modelled lab: small, comparable, without a clock.
+//!
+//! A log is a set of writes. Each attempt to write is a new number, and numbers rise, so a set is an
+//! ordered log, and a prefix of it is its lowest members.
+
+use std::hash::{Hash, Hasher};
+
+/// Most data nodes.
+pub const NODES: usize = 3;
+/// Sentinels. Quorum and majority are both 2.
+pub const SENTINELS: usize = 3;
+/// Sentinels that make a majority.
+pub const MAJORITY: usize = 2;
+
+/// A set of writes, one bit each.
+pub type Log = u8;
+
+/// The replication link of a replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Link {
+    Down,
+    /// A full copy is under way; the data is incomplete.
+    Syncing,
+    Up,
+}
+
+/// What the server is at this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// A replica of nobody; or the server is not running.
+    Parked,
+    Replica {
+        of: usize,
+        link: Link,
+    },
+    Primary,
+}
+
+/// A data node's processes: the server and its parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Process {
+    Up,
+    /// Server and parent are stopped, and keep everything.
+    Paused,
+    /// The server has ended, its parent runs. `just`: the parent has not seen it yet.
+    ServerGone {
+        just: bool,
+    },
+    NodeGone,
+}
+
+/// What a parent remembers; see `redis_ha_lab::node::machine::Machine`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Memory {
+    pub was_primary: bool,
+    /// The server has been started in this process, and has had a role.
+    pub served: bool,
+    /// The highest epoch at which a majority named this node; 0: none.
+    pub my_epoch: u8,
+    /// Peers last seen as replicas, one bit each.
+    pub known: u8,
+}
+
+/// A data node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Data {
+    pub process: Process,
+    pub role: Role,
+    pub log: Log,
+    /// Its `replica-priority` is not 0.
+    pub promotable: bool,
+    /// A raise is under way: what the primary had when its offset was read.
+    pub raising: Option<Log>,
+    pub memory: Memory,
+}
+
+/// When a Sentinel last had an INFO of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Info {
+    Never,
+    /// Longer ago than the period: asked for at once on reconnecting.
+    Old,
+    Recent,
+}
+
+/// What one Sentinel knows of one data node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Sight {
+    /// Neither down nor disconnected.
+    pub up: bool,
+    /// The cached priority is not 0; 100 is what a new entry begins with.
+    pub promotable: bool,
+    pub info: Info,
+    /// The INFO is newer than the pending write.
+    pub fresh: bool,
+}
+
+impl Sight {
+    /// A new entry, as after `+switch-master` or a restart of the Sentinel.
+    pub const NEW: Sight = Sight {
+        up: false,
+        promotable: true,
+        info: Info::Never,
+        fresh: false,
+    };
+}
+
+/// A failover that a Sentinel leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Failover {
+    pub epoch: u8,
+    pub chosen: Option<usize>,
+    /// `REPLICAOF NO ONE` was executed.
+    pub promoted: bool,
+}
+
+/// A Sentinel's process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Watch {
+    Up,
+    /// Stopped, or cut off from everything: it keeps its view.
+    Paused,
+    /// Cut off from all nodes, and still answering the writer.
+    Alone,
+    Gone,
+}
+
+/// A Sentinel.
+#[derive(Debug, Clone, Copy)]
+pub struct Sentinel {
+    /// For reports only; equal states may differ in it.
+    pub name: u8,
+    pub watch: Watch,
+    pub primary: usize,
+    pub epoch: u8,
+    pub sights: [Sight; NODES],
+    pub failover: Option<Failover>,
+    /// It has borne witness for the pending write.
+    pub answered: bool,
+    /// It is on the far side of the cut.
+    pub cut: bool,
+}
+
+type SentinelKey = (
+    Watch,
+    usize,
+    u8,
+    [Sight; NODES],
+    Option<Failover>,
+    bool,
+    bool,
+);
+
+impl Sentinel {
+    /// Everything but the name.
+    pub fn key(&self) -> SentinelKey {
+        (
+            self.watch,
+            self.primary,
+            self.epoch,
+            self.sights,
+            self.failover,
+            self.answered,
+            self.cut,
+        )
+    }
+}
+
+impl PartialEq for Sentinel {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Sentinel {}
+
+impl Hash for Sentinel {
+    fn hash<H: Hasher>(&self, to: &mut H) {
+        self.key().hash(to);
+    }
+}
+
+/// A data node cut off from some others; the Sentinels among them are marked themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Cut {
+    pub node: usize,
+    pub from_data: bool,
+    pub from_writer: bool,
+}
+
+/// The write whose fate is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Pending {
+    pub write: u8,
+    /// The moment after which an INFO counts as fresh has passed.
+    pub stamped: bool,
+}
+
+/// The writer: one write at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Writer {
+    /// Where it writes, and the epoch at which a majority named that node.
+    pub target: Option<(usize, Option<u8>)>,
+    /// The last `ROLE` listed a replica, so that a `WAIT` is sent.
+    pub online: bool,
+    pub pending: Option<Pending>,
+    pub next: u8,
+    pub acknowledged: Log,
+}
+
+/// The node that is lost now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Lost {
+    Nothing,
+    Data(usize),
+    Sentinel,
+}
+
+/// The whole lab.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct State {
+    pub data: [Data; NODES],
+    pub sentinels: [Sentinel; SENTINELS],
+    pub writer: Writer,
+    pub cut: Option<Cut>,
+    pub lost: Lost,
+    pub faults: u8,
+}
+
+impl State {
+    /// A healthy lab: the first node is primary, all others are in sync.
+    pub fn healthy(nodes: usize) -> State {
+        let replica = Data {
+            process: Process::Up,
+            role: Role::Replica {
+                of: 0,
+                link: Link::Up,
+            },
+            log: 0,
+            promotable: true,
+            raising: None,
+            memory: Memory {
+                was_primary: false,
+                served: true,
+                my_epoch: 0,
+                known: 0,
+            },
+        };
+        let mut data = [replica; NODES];
+        data[0].role = Role::Primary;
+        data[0].promotable = false;
+        data[0].memory.was_primary = true;
+        data[0].memory.my_epoch = 1;
+        data[0].memory.known = (1_u8 << nodes) - 2;
+        let known = Sight {
+            up: true,
+            promotable: true,
+            info: Info::Recent,
+            fresh: false,
+        };
+        let sentinel = |name| Sentinel {
+            name,
+            watch: Watch::Up,
+            primary: 0,
+            epoch: 1,
+            sights: [known; NODES],
+            failover: None,
+            answered: false,
+            cut: false,
+        };
+        State {
+            data,
+            sentinels: [sentinel(1), sentinel(2), sentinel(3)],
+            writer: Writer {
+                target: Some((0, Some(1))),
+                online: true,
+                pending: None,
+                next: 0,
+                acknowledged: 0,
+            },
+            cut: None,
+            lost: Lost::Nothing,
+            faults: 0,
+        }
+    }
+
+    /// Data nodes `a` and `b` can talk, as far as the network goes.
+    pub fn data_reach(&self, a: usize, b: usize) -> bool {
+        !self
+            .cut
+            .is_some_and(|c| c.from_data && (c.node == a || c.node == b))
+    }
+
+    /// The Sentinel and the data node can talk, as far as the network goes, and the Sentinel runs.
+    pub fn sentinel_reaches(&self, s: usize, d: usize) -> bool {
+        let sentinel = &self.sentinels[s];
+        sentinel.watch == Watch::Up && !(sentinel.cut && self.cut.is_some_and(|c| c.node == d))
+    }
+
+    /// The node's server answers the Sentinel.
+    pub fn answers_sentinel(&self, s: usize, d: usize) -> bool {
+        self.sentinel_reaches(s, d) && self.data[d].process == Process::Up
+    }
+
+    /// The node's server answers the writer.
+    pub fn answers_writer(&self, d: usize) -> bool {
+        self.data[d].process == Process::Up
+            && !self.cut.is_some_and(|c| c.from_writer && c.node == d)
+    }
+
+    /// Whether `d` can copy from `p` now.
+    pub fn can_replicate(&self, d: usize, p: usize) -> bool {
+        self.data[d].process == Process::Up
+            && self.data[p].process == Process::Up
+            && self.data[p].role == Role::Primary
+            && self.data_reach(d, p)
+    }
+}

@@ -1,0 +1,287 @@
+//! What the writer does: one write at a time, with the crate's own rules.
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use redis_ha_lab::protocol::ack::{Confirmed, uncovered, witness};
+use redis_ha_lab::protocol::vote::{Elected, ReplicaView, SentinelView, elect};
+
+use super::rules::{Bounds, Rules, WitnessRule};
+use super::state::*;
+
+/// Age of the pending write when the Sentinels are asked.
+const AGE: Duration = Duration::from_millis(400);
+/// Age of an INFO that is newer than the write.
+const FRESH: Duration = Duration::from_millis(10);
+/// Age of an INFO that is older than the write, and younger than the period of INFO.
+pub const RECENT: Duration = Duration::from_millis(600);
+/// Age of an INFO that is older than the period.
+pub const OLD: Duration = Duration::from_millis(1500);
+
+/// A step of the writer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// It finds another node to write to, and leaves the old one.
+    Discover,
+    /// The node to write to executes a write.
+    Send,
+    /// The pipeline of that write (`SET`, `ROLE`, perhaps `WAIT`, `ROLE`) is answered.
+    Answered,
+    /// Another `ROLE`.
+    Role,
+    /// A Sentinel is asked to bear witness, and does.
+    Ask(usize),
+    /// The node to write to does not answer, or says that it is no primary: the fate is unknown.
+    GiveUp,
+}
+
+/// All steps.
+pub fn all() -> Vec<Step> {
+    let mut all = vec![
+        Step::Discover,
+        Step::Send,
+        Step::Answered,
+        Step::Role,
+        Step::GiveUp,
+    ];
+    all.extend((0..SENTINELS).map(Step::Ask));
+    all
+}
+
+/// Where data node `d` listens.
+pub fn address(d: usize) -> SocketAddrV4 {
+    let host = u8::try_from(d).map_or(u8::MAX, |d| 11 + d);
+    SocketAddrV4::new([127, 0, 0, host].into(), 6379)
+}
+
+/// The node that listens at `address`.
+pub fn node_at(address: SocketAddrV4) -> usize {
+    usize::from(address.ip().octets()[3].saturating_sub(11))
+}
+
+/// What Sentinel `s` answers.
+pub fn view(nodes: usize, state: &State, s: usize) -> SentinelView {
+    let sentinel = &state.sentinels[s];
+    let replica = |d: usize| {
+        let sight = sentinel.sights[d];
+        ReplicaView {
+            address: address(d),
+            priority: if sight.promotable { 100 } else { 0 },
+            down: false,
+            disconnected: !sight.up,
+            link_up: sight.up,
+            info_age: match sight.info {
+                Info::Never => None,
+                _ if sight.fresh => Some(FRESH),
+                Info::Recent => Some(RECENT),
+                Info::Old => Some(OLD),
+            },
+        }
+    };
+    SentinelView {
+        primary: address(sentinel.primary),
+        config_epoch: u64::from(sentinel.epoch),
+        primary_s_down: !sentinel.sights[sentinel.primary].up,
+        // Known late, and never needed: what it would add is dissent.
+        primary_o_down: false,
+        failover_in_progress: sentinel.failover.is_some(),
+        primary_silent_for: Duration::ZERO,
+        primary_says_primary: true,
+        primary_info_age: Some(FRESH),
+        other_sentinels: 2,
+        replicas: (0..nodes)
+            .filter(|d| *d != sentinel.primary)
+            .map(replica)
+            .collect(),
+    }
+}
+
+/// The lab after a step of the writer, if it can take it.
+pub fn step(bounds: &Bounds, rules: &Rules, state: &State, step: Step) -> Option<State> {
+    let mut next = *state;
+    match step {
+        Step::Discover => {
+            let found = discover(bounds.nodes, state)?;
+            let superseded = state
+                .writer
+                .target
+                .is_none_or(|(d, epoch)| found.0 != d || found.1 > epoch);
+            if !superseded {
+                return None;
+            }
+            next.writer.target = Some(found);
+            next.writer.online = true;
+            drop_pending(&mut next);
+        }
+        Step::Send => {
+            let (d, _) = state.writer.target?;
+            if state.writer.pending.is_some()
+                || state.writer.next >= bounds.writes
+                || !takes_writes(state, d)
+            {
+                return None;
+            }
+            next.data[d].log |= 1 << state.writer.next;
+            next.writer.pending = Some(Pending {
+                write: state.writer.next,
+                stamped: false,
+            });
+            next.writer.next += 1;
+        }
+        Step::Answered => {
+            let (d, _) = state.writer.target?;
+            let pending = state.writer.pending?;
+            if pending.stamped || !takes_writes(state, d) {
+                return None;
+            }
+            // A WAIT lasts longer than a raise, so those that began before the write have ended. Without
+            // a WAIT the answer may come earlier.
+            let raise_begun_before = state
+                .data
+                .iter()
+                .any(|x| x.raising.is_some_and(|had| had & (1 << pending.write) == 0));
+            if raise_begun_before && (state.writer.online || rules.fresh_after_raise) {
+                return None;
+            }
+            next.writer.pending = Some(Pending {
+                stamped: true,
+                ..pending
+            });
+            look(bounds, rules, &mut next, d, pending.write);
+        }
+        Step::Role => {
+            let (d, _) = state.writer.target?;
+            let pending = state.writer.pending?;
+            if !pending.stamped || !takes_writes(state, d) {
+                return None;
+            }
+            look(bounds, rules, &mut next, d, pending.write);
+        }
+        Step::Ask(s) => ask(bounds, rules, state, &mut next, s)?,
+        Step::GiveUp => {
+            let (d, _) = state.writer.target?;
+            if state.writer.pending.is_none() || takes_writes(state, d) {
+                return None;
+            }
+            drop_pending(&mut next);
+        }
+    }
+    (next != *state).then_some(next)
+}
+
+fn takes_writes(state: &State, d: usize) -> bool {
+    state.answers_writer(d) && state.data[d].role == Role::Primary
+}
+
+fn answers(sentinel: &Sentinel) -> bool {
+    matches!(sentinel.watch, Watch::Up | Watch::Alone)
+}
+
+/// One round of discovery.
+fn discover(nodes: usize, state: &State) -> Option<(usize, Option<u8>)> {
+    let views: Vec<SentinelView> = (0..SENTINELS)
+        .filter(|s| answers(&state.sentinels[*s]))
+        .map(|s| view(nodes, state, s))
+        .collect();
+    let named = elect(&views, SENTINELS, MAJORITY).ok()?;
+    let primaries: Vec<usize> = (0..nodes).filter(|d| takes_writes(state, *d)).collect();
+    if primaries.contains(&node_at(named.address)) {
+        return Some((
+            node_at(named.address),
+            Some(u8::try_from(named.epoch).unwrap_or(u8::MAX)),
+        ));
+    }
+    match primaries.as_slice() {
+        [promoted] => Some((*promoted, None)),
+        _ => None,
+    }
+}
+
+/// The data nodes that have not confirmed `write` to `d`.
+fn missing(nodes: usize, state: &State, d: usize, write: u8) -> Vec<SocketAddrV4> {
+    let others: Vec<SocketAddrV4> = (0..nodes).filter(|x| *x != d).map(address).collect();
+    let offset = |log: Log| u64::from(Log::BITS - log.leading_zeros());
+    let confirmed: Vec<Confirmed> = (0..nodes)
+        .filter(|x| online(state, *x, d))
+        .map(|x| Confirmed {
+            address: address(x),
+            offset: offset(state.data[x].log),
+        })
+        .collect();
+    uncovered(&others, u64::from(write) + 1, &confirmed)
+}
+
+fn online(state: &State, replica: usize, of: usize) -> bool {
+    let up = Role::Replica { of, link: Link::Up };
+    state.data[replica].role == up
+}
+
+/// The answer to `ROLE` is read.
+fn look(bounds: &Bounds, rules: &Rules, next: &mut State, d: usize, write: u8) {
+    next.writer.online = (0..bounds.nodes).any(|x| online(next, x, d));
+    if missing(bounds.nodes, next, d, write).is_empty() {
+        acknowledge(next, write);
+    } else if rules.witness == WitnessRule::PlainOk {
+        acknowledge(next, write);
+    }
+}
+
+fn ask(bounds: &Bounds, rules: &Rules, state: &State, next: &mut State, s: usize) -> Option<()> {
+    let (d, epoch) = state.writer.target?;
+    let pending = state.writer.pending?;
+    let sentinel = &state.sentinels[s];
+    if !pending.stamped || sentinel.answered || !answers(sentinel) {
+        return None;
+    }
+    let primary = Elected {
+        address: address(d),
+        epoch: u64::from(epoch?),
+    };
+    let mut said = view(bounds.nodes, state, s);
+    if rules.witness == WitnessRule::AnyAge {
+        for replica in &mut said.replicas {
+            replica.info_age = replica.info_age.map(|_| FRESH);
+        }
+    }
+    let unconfirmed = missing(bounds.nodes, state, d, pending.write);
+    witness(primary, &unconfirmed, &[said], 1, AGE).ok()?;
+    next.sentinels[s].answered = true;
+    let needed = match rules.witness {
+        WitnessRule::OneSentinel => 1,
+        _ => MAJORITY,
+    };
+    let heard = next.sentinels.iter().filter(|x| x.answered).count();
+    let silent = next.sentinels.iter().any(|x| answers(x) && !x.answered);
+    if heard >= needed && !(rules.dissent_vetoes && silent) {
+        acknowledge(next, pending.write);
+    }
+    Some(())
+}
+
+fn acknowledge(next: &mut State, write: u8) {
+    next.writer.acknowledged |= 1 << write;
+    drop_pending(next);
+}
+
+/// Nothing is pending any more, so nothing is newer than it.
+fn drop_pending(next: &mut State) {
+    next.writer.pending = None;
+    for sentinel in &mut next.sentinels {
+        sentinel.answered = false;
+        for sight in &mut sentinel.sights {
+            sight.fresh = false;
+        }
+    }
+}
+
+/// A write whose fate stays unknown promises nothing: it is forgotten everywhere.
+pub fn forget_unknown(state: &mut State) {
+    let mut kept = state.writer.acknowledged;
+    if let Some(pending) = state.writer.pending {
+        kept |= 1 << pending.write;
+    }
+    for node in &mut state.data {
+        node.log &= kept;
+        node.raising = node.raising.map(|had| had & kept);
+    }
+}
