@@ -97,5 +97,6 @@ readme_commands() {
     local commands
     commands=$(scripts/readme-commands.sh)
     own_lab
-    PS4='$ ' bash -euxo pipefail -c "$commands"
+    bash -euo pipefail -c "PS4='\$ '; set -x
+$commands"
 }
