@@ -169,6 +169,7 @@ impl Server {
             .arg("exec-child")
             .arg(std::process::id().to_string())
             .arg(&binary.path)
+            .arg("--")
             .arg(conf);
         if kind == NodeKind::Sentinel {
             command.arg("--sentinel");
