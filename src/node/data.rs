@@ -100,7 +100,7 @@ impl DataNode {
     /// Runs until a signal comes or the server ends too often. Returns the server's status.
     pub(super) async fn run(
         mut self,
-        shutdown: &mut Shutdown,
+        shutdown: &Shutdown,
     ) -> Result<Option<ExitStatus>, NodeError> {
         match self.serve(shutdown).await? {
             End::GaveUp => Err(NodeError::CrashLoop(self.node.name.clone())),
@@ -111,7 +111,7 @@ impl DataNode {
         }
     }
 
-    async fn serve(&mut self, shutdown: &mut Shutdown) -> Result<End, NodeError> {
+    async fn serve(&mut self, shutdown: &Shutdown) -> Result<End, NodeError> {
         loop {
             if shutdown.requested() {
                 return Ok(End::Stopped);

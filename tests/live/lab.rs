@@ -99,15 +99,33 @@ impl TestLab {
         self.folder.path().join(name)
     }
 
+    /// `halab` for this lab, with other values for some of its flags.
+    pub fn command_with(&self, changes: &[(&str, &Path)]) -> Command {
+        let mut command = self.command_without_flags();
+        for pair in self.arguments.chunks(2) {
+            let [flag, value] = pair else {
+                panic!("flags come in pairs")
+            };
+            let changed = changes.iter().find(|(name, _)| name == flag);
+            command
+                .arg(flag)
+                .arg(changed.map_or(value.as_ref(), |(_, to)| to.as_os_str()));
+        }
+        command
+    }
+
     /// `halab` for this lab.
     pub fn command(&self) -> Command {
+        self.command_with(&[])
+    }
+
+    fn command_without_flags(&self) -> Command {
         let mut command = Command::new(HALAB);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("HALAB_") {
                 command.env_remove(name);
             }
         }
-        command.args(&self.arguments);
         command
     }
 
@@ -215,6 +233,8 @@ impl TestLab {
 impl Drop for TestLab {
     fn drop(&mut self) {
         if std::thread::panicking() {
+            self.folder.disable_cleanup(true);
+            eprintln!("--- kept for study: {}", self.folder.path().display());
             let status = self.halab(&["status"]);
             eprintln!(
                 "--- the lab at the end:\n{}",
@@ -222,7 +242,12 @@ impl Drop for TestLab {
             );
             for node in self.lab.nodes() {
                 let log = self.log(&node.name);
-                let tail: Vec<&str> = log.lines().rev().filter(|l| !l.contains("SYNC")).take(40).collect();
+                let tail: Vec<&str> = log
+                    .lines()
+                    .rev()
+                    .filter(|l| !l.contains("SYNC"))
+                    .take(40)
+                    .collect();
                 eprintln!("--- end of the log of {}:", node.name);
                 for line in tail.iter().rev() {
                     eprintln!("{line}");

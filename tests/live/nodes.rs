@@ -24,9 +24,7 @@ fn an_address_that_is_taken_is_refused_and_nothing_is_made() {
     let _other = TcpListener::bind(address).unwrap();
     let elsewhere = lab.path("elsewhere");
     let output = lab
-        .command()
-        .arg("--state")
-        .arg(&elsewhere)
+        .command_with(&[("--state", &elsewhere)])
         .args(["node", "sentinel-3"])
         .output()
         .unwrap();
@@ -38,7 +36,8 @@ fn an_address_that_is_taken_is_refused_and_nothing_is_made() {
 
 #[test]
 fn a_server_that_is_missing_or_too_old_is_refused_and_nothing_is_made() {
-    let lab = TestLab::start();
+    let mut lab = TestLab::start();
+    lab.runner.stop_node("sentinel-3");
     let elsewhere = lab.path("elsewhere");
     let old = lab.path("redis-server-6");
     std::fs::write(
@@ -52,12 +51,8 @@ fn a_server_that_is_missing_or_too_old_is_refused_and_nothing_is_made() {
     let missing = lab.path("no-such-server");
     for (server, reason) in [(missing, "no-such-server"), (old, "at least Redis 7.0")] {
         let output = lab
-            .command()
-            .arg("--state")
-            .arg(&elsewhere)
-            .arg("--redis-server")
-            .arg(server)
-            .args(["node", "redis-a"])
+            .command_with(&[("--state", &elsewhere), ("--redis-server", &server)])
+            .args(["node", "sentinel-3"])
             .output()
             .unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
