@@ -10,6 +10,8 @@ mod lab;
 
 #[path = "live/failover.rs"]
 mod failover;
+#[path = "live/handover.rs"]
+mod handover;
 #[path = "live/nodes.rs"]
 mod nodes;
 #[path = "live/writing.rs"]
