@@ -54,7 +54,7 @@ refuse_taken_addresses() {
     for node in $(lab_nodes); do
         ! halab health "$node" >/dev/null 2>&1 ||
             die "another lab runs on this one's addresses: something answers as $node" \
-                "stop it there, or run this one beside it: HALAB_SUBNET=127.1.1 ./lab up (any 127.x.y)"
+                "stop it there, or give this one a network of its own: HALAB_SUBNET=127.1.1 ./lab up (any 127.x.y)"
     done
 }
 
@@ -84,6 +84,20 @@ pc() {
         --use-uds --unix-socket pc.sock --log-file "$LAB_RUN/pc-client.log" "$@")
 }
 
+# What a running lab was started with holds for every later command too, unless that says otherwise.
+note_settings() {
+    local name
+    for name in HALAB_SUBNET HALAB_PROFILE; do
+        # shellcheck disable=SC2016  # expanded when it is read
+        [ -z "${!name-}" ] || printf 'export %s="${%s:-%s}"\n' "$name" "$name" "${!name}"
+    done >"$LAB_RUN/settings"
+}
+
+recall_settings() {
+    # shellcheck source=/dev/null
+    if lab_is_up && [ -e "$LAB_RUN/settings" ]; then . "$LAB_RUN/settings"; fi
+}
+
 lab_start() {
     local runner
     refuse_left_over
@@ -105,10 +119,11 @@ lab_start() {
         ) </dev/null >/dev/null 2>"$LAB_RUN/runner.log" &
         ;;
     halab)
-        setsid halab up </dev/null >"$LAB_LOG/lab.log" 2>&1 &
+        setsid halab up --logs "$LAB_LOG" </dev/null >"$LAB_RUN/runner.log" 2>&1 &
         ;;
     *) die "LAB_RUNNER is '$runner'" "it is process-compose or halab" ;;
     esac
+    note_settings
     printf '%s %s %s\n' $! "$(start_time $!)" "$runner" >"$LAB_RUN/runner"
 }
 
@@ -122,16 +137,19 @@ wait_until_healthy() {
     say "healthy"
 }
 
-# Nothing starts it again, so there is no point in waiting. (`halab up` ends with the node.)
+# Nothing starts it again, so there is no point in waiting.
 a_node_has_ended() {
-    [ "$(runner)" = process-compose ] && pc list --output wide 2>/dev/null | grep -qE ' (Completed|Error|Skipped) '
+    case $(runner) in
+    process-compose) pc list --output wide 2>/dev/null | grep -qE ' (Completed|Error|Skipped) ' ;;
+    *) grep -q 'a node has ended' "$LAB_RUN/runner.log" ;;
+    esac
 }
 
 # fail_with_logs PROBLEM: the end of the log of each node that does not serve, and of the runner's own.
 fail_with_logs() {
     local node file
-    for node in $(lab_nodes) lab; do
-        [ "$node" != lab ] && halab health "$node" >/dev/null 2>&1 && continue
+    for node in $(lab_nodes); do
+        ! halab health "$node" >/dev/null 2>&1 || continue
         file=$LAB_LOG/$node.log
         [ ! -s "$file" ] || { printf '\n--- %s\n' "$file" && tail -n 15 "$file"; } >&2
     done
@@ -175,16 +193,9 @@ wait_until_gone() {
 
 lab_logs() {
     local files=("$LAB_LOG"/*.log)
-    [ -e "${files[0]}" ] || die "there are no logs yet" "start the lab: ./lab up"
-    if [ -n "${1-}" ] && [ -e "$LAB_LOG/$1.log" ]; then
-        files=("$LAB_LOG/$1.log")
-    elif [ -n "${1-}" ] && [ -e "$LAB_LOG/lab.log" ]; then
-        # `halab up` writes one log for all nodes, each line with its node's name.
-        tail -n 1000 -f "$LAB_LOG/lab.log" | grep --line-buffered -F "$1"
-        return
-    elif [ -n "${1-}" ]; then
-        die "there is no log of '$1'" "the nodes: $(lab_nodes | tr '\n' ' ')"
-    fi
+    [ $# -eq 0 ] || files=("$LAB_LOG/$1.log")
+    [ -e "${files[0]}" ] || die "there is no log of ${1-any node}" \
+        "start the lab: ./lab up; its nodes: $(lab_nodes | tr '\n' ' ')"
     exec tail -n 20 -f "${files[@]}"
 }
 

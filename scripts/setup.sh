@@ -107,7 +107,7 @@ setup_rust() {
 setup_halab() {
     [ -x "$CARGO_TARGET_DIR/release/halab" ] || say "building halab (a few minutes the first time)"
     # Run in the project's folder: its Cargo configuration counts, not that of the current one.
-    (cd "$LAB_ROOT" && cargo build --release --locked --quiet) ||
+    (cd "$LAB_ROOT" && cargo build --release --locked) ||
         die "halab could not be built" "cargo's messages are above"
 }
 
