@@ -134,9 +134,7 @@ impl Model for LabModel {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        vec![
-            Property::always(SAFE, |_, state: &State| safe(state)),
-        ]
+        vec![Property::always(SAFE, |_, state: &State| safe(state))]
     }
 }
 
@@ -223,7 +221,10 @@ fn sentence(state: &State, step: Step) -> String {
             "{}: its parent acts{}{}",
             letter(d),
             if patient { ", after long patience" } else { "" },
-            via.map_or(String::new(), |s| format!(", failover taken by {}", name(s)))
+            via.map_or(String::new(), |s| format!(
+                ", failover taken by {}",
+                name(s)
+            ))
         ),
         Step::Parent(d, x) => format!("{}: its parent: {x:?}", letter(d)),
         Step::Writer(writer::Step::Ask(s)) => format!("writer: {} bears witness", name(s)),
@@ -237,7 +238,9 @@ fn summary(nodes: usize, state: &State) -> String {
         let role = match (node.process, node.role) {
             (Process::Up, Role::Parked) => "parked".to_owned(),
             (Process::Up, Role::Primary) => "primary".to_owned(),
-            (Process::Up, Role::Replica { of, link }) => format!("replica of {} {link:?}", letter(of)),
+            (Process::Up, Role::Replica { of, link }) => {
+                format!("replica of {} {link:?}", letter(of))
+            }
             (Process::Paused, _) => "paused".to_owned(),
             (Process::ServerGone { .. }, _) => "server gone".to_owned(),
             (Process::NodeGone, _) => "gone".to_owned(),
@@ -248,7 +251,11 @@ fn summary(nodes: usize, state: &State) -> String {
             letter(d),
             node.log,
             if node.promotable { "promotable " } else { "" },
-            if node.raising.is_some() { "raising " } else { "" },
+            if node.raising.is_some() {
+                "raising "
+            } else {
+                ""
+            },
         );
     }
     let mut sentinels = state.sentinels;
@@ -298,9 +305,14 @@ pub struct Found {
 pub fn explore(rules: Rules, bounds: Bounds) -> Found {
     let model = LabModel::new(rules, bounds);
     let tally = model.tally.clone();
-    let checker = model.checker().threads(2)
-        .timeout(std::time::Duration::from_secs(std::env::var("LIMIT").map_or(1000, |v| v.parse().unwrap())))
-        .spawn_bfs().join();
+    let checker = model
+        .checker()
+        .threads(2)
+        .timeout(std::time::Duration::from_secs(
+            std::env::var("LIMIT").map_or(1000, |v| v.parse().unwrap()),
+        ))
+        .spawn_bfs()
+        .join();
     Found {
         states: checker.unique_state_count(),
         depth: checker.max_depth(),

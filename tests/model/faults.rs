@@ -210,8 +210,8 @@ pub fn heal(state: &State, healing: Healing) -> Option<State> {
     Some(next)
 }
 
-/// A data node is recovered when it is in sync and promotable again, or is the named primary; a
-/// Sentinel when it is back.
+/// A data node is recovered when all Sentinels agree on the primary and every other data node is in sync
+/// with it and promotable; a Sentinel when it is back.
 pub fn settle(nodes: usize, state: &mut State) {
     let recovered = match state.lost {
         Lost::Nothing => return,
@@ -224,10 +224,13 @@ pub fn settle(nodes: usize, state: &mut State) {
 }
 
 fn whole(nodes: usize, state: &State) -> bool {
-    let named = |d: usize| state.sentinels.iter().filter(|s| s.primary == d).count() >= MAJORITY;
-    let Some(primary) = (0..nodes).find(|d| named(*d)) else {
-        return false;
+    let primary = state.sentinels[0].primary;
+    let agreed = |s: &Sentinel| {
+        s.watch == Watch::Up && s.primary == primary && s.epoch == state.sentinels[0].epoch
     };
+    if !state.sentinels.iter().all(agreed) {
+        return false;
+    }
     let in_sync = Role::Replica {
         of: primary,
         link: Link::Up,

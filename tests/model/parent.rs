@@ -117,15 +117,16 @@ fn act(
             Action::CallFailover(_) if rules.guard && (named || !rules.named_only) => {
                 called = true;
                 if let Some(s) = via {
-                    let heard = next.sentinel_reaches(s, d)
+                    let names_it = next.sentinels[s].primary == d;
+                    let heard = (names_it || !rules.named_only)
+                        && next.sentinel_reaches(s, d)
                         && sentinel::force(bounds.nodes, bounds.max_epoch, next, s);
                     if !heard {
                         return None;
                     }
                 }
             }
-            Action::Start
-                if rules.named_only && was_primary && !named && !forgotten(next, d) => {}
+            Action::Start if rules.named_only && was_primary && !named && !forgotten(next, d) => {}
             Action::Start => start(rules, next, d, named),
             Action::Promote(_) => {
                 next.data[d].role = Role::Primary;
@@ -180,6 +181,13 @@ fn observe(nodes: usize, state: &State, d: usize, patient: bool) -> Option<Obser
     let server = match (node.process, node.role) {
         (Process::ServerGone { .. }, _) => Server::Gone,
         (Process::Paused | Process::NodeGone, _) => return None,
+        (
+            Process::Up,
+            Role::Replica {
+                link: Link::Loading(_),
+                ..
+            },
+        ) => Server::Loading,
         (Process::Up, Role::Parked) => Server::Parked,
         (Process::Up, Role::Primary) => Server::Primary { replicas: 1 },
         (Process::Up, Role::Replica { of, link }) => Server::Replica {
@@ -287,15 +295,15 @@ fn recall(nodes: usize, node: &Data, d: usize, seen: &Observation, patient: bool
         show(1, served, None, Vec::new());
     }
     if memory.was_primary {
-        show(2, Server::Primary { replicas: 1 }, None, Vec::new());
+        let mine = (memory.named_at > 0).then(|| names(address(d), memory.named_at));
+        show(2, Server::Primary { replicas: 1 }, mine, Vec::new());
     }
     let known = (0..nodes).filter(|p| memory.known & (1 << p) != 0);
     let replicas = known.map(|p| Peer {
         address: address(p),
         state: PeerState::Replica { promotable: false },
     });
-    let mine = (memory.my_epoch > 0).then(|| names(address(d), memory.my_epoch));
-    show(3, Server::Starting, mine, replicas.collect());
+    show(3, Server::Starting, None, replicas.collect());
     match seen.server {
         Server::Gone if node.process == (Process::ServerGone { just: false }) => {
             // It has seen the end, and waits.
@@ -334,7 +342,10 @@ pub fn remember(nodes: usize, state: &mut State) {
         let mut epochs: Vec<u8> = named.collect();
         epochs.sort_unstable();
         if let Some(epoch) = epochs.windows(MAJORITY).find(|w| w[0] == w[1]) {
-            memory.my_epoch = epoch[0];
+            memory.named_at = epoch[0];
+        }
+        if node.role != Role::Primary {
+            memory.named_at = 0;
         }
         state.data[d].memory = memory;
     }

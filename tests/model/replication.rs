@@ -5,10 +5,14 @@ use super::state::*;
 /// A step of a replica's link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// A full copy begins: the own data is discarded.
+    /// The stream goes on where it ended: nothing is missing in between.
+    GoOn,
+    /// A full copy begins.
     Copy,
-    /// The copy is complete.
-    Copied,
+    /// The copy is there: the old data is discarded, and the new loaded.
+    Load,
+    /// The copy is loaded.
+    Loaded,
     /// One more write comes through.
     Stream,
     /// The link is lost, as its primary is.
@@ -16,37 +20,46 @@ pub enum Step {
 }
 
 /// All steps.
-pub const ALL: [Step; 4] = [Step::Copy, Step::Copied, Step::Stream, Step::Break];
+pub const ALL: [Step; 6] = [
+    Step::GoOn,
+    Step::Copy,
+    Step::Load,
+    Step::Loaded,
+    Step::Stream,
+    Step::Break,
+];
 
 /// The lab after a step of the link of `d`, if it can take it.
 pub fn step(state: &State, d: usize, step: Step) -> Option<State> {
     let Role::Replica { of, link } = state.data[d].role else {
         return None;
     };
+    if state.data[d].process != Process::Up {
+        return None;
+    }
     let alive = state.can_replicate(d, of);
     let theirs = state.data[of].log;
     let mut next = *state;
     let mine = &mut next.data[d];
+    let missing = theirs & !mine.log;
+    let prefix =
+        mine.log & !theirs == 0 && (missing == 0 || mine.log >> missing.trailing_zeros() == 0);
     let link = match (step, link) {
-        (Step::Copy, Link::Down) if alive => {
+        (Step::GoOn, Link::Down) if alive && prefix => Link::Up,
+        (Step::Copy, Link::Down) if alive => Link::Receiving,
+        (Step::Load, Link::Receiving) if alive => {
             mine.log = 0;
-            Link::Syncing
+            Link::Loading(theirs)
         }
-        (Step::Copied, Link::Syncing) if alive => {
-            mine.log = theirs;
-            Link::Up
+        (Step::Loaded, Link::Loading(copy)) => {
+            mine.log = copy;
+            if alive { Link::Up } else { Link::Down }
         }
-        (Step::Stream, Link::Up) if alive => {
-            let missing = theirs & !mine.log;
-            if missing == 0 {
-                return None;
-            }
+        (Step::Stream, Link::Up) if alive && missing != 0 => {
             mine.log |= 1 << missing.trailing_zeros();
             Link::Up
         }
-        (Step::Break, Link::Syncing | Link::Up)
-            if !alive && state.data[d].process == Process::Up =>
-        {
+        (Step::Break, Link::Receiving | Link::Up) if !alive => {
             mine.raising = None;
             Link::Down
         }

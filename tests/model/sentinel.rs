@@ -48,6 +48,8 @@ pub fn all(nodes: usize) -> Vec<Step> {
 /// A restarted Sentinel has forgotten what it saw.
 pub fn forget(sentinel: &mut Sentinel) {
     sentinel.sights = [Sight::NEW; NODES];
+    // A new entry of a primary is not down before it has been silent for down-after.
+    sentinel.sights[sentinel.primary].up = true;
     sentinel.failover = None;
     sentinel.answered = false;
 }
@@ -146,7 +148,7 @@ pub fn step(nodes: usize, max_epoch: u8, state: &State, s: usize, step: Step) ->
         Step::Promote => {
             let failover = mine.failover.as_mut()?;
             let d = failover.chosen?;
-            if failover.promoted || !state.answers_sentinel(s, d) {
+            if failover.promoted || !state.answers_sentinel(s, d) || loading(state, d) {
                 return None;
             }
             failover.promoted = true;
@@ -202,6 +204,7 @@ pub fn step(nodes: usize, max_epoch: u8, state: &State, s: usize, step: Step) ->
                 || !state.answers_sentinel(s, d)
                 || !state.answers_sentinel(s, p)
                 || state.data[p].role != Role::Primary
+                || loading(state, d)
             {
                 return None;
             }
@@ -212,6 +215,16 @@ pub fn step(nodes: usize, max_epoch: u8, state: &State, s: usize, step: Step) ->
         }
     }
     (next != *state).then_some(next)
+}
+
+fn loading(state: &State, d: usize) -> bool {
+    matches!(
+        state.data[d].role,
+        Role::Replica {
+            link: Link::Loading(_),
+            ..
+        }
+    )
 }
 
 /// A voted epoch is new to all who vote; a forced one need not be.
@@ -242,7 +255,7 @@ fn hear(state: &State, sentinel: &mut Sentinel, d: usize) {
 
 /// `+switch-master`: all entries of replicas begin anew (`sentinelResetMasterAndChangeAddress`).
 fn switch(sentinel: &mut Sentinel, primary: usize, epoch: u8) {
-    forget(sentinel);
     sentinel.primary = primary;
     sentinel.epoch = epoch;
+    forget(sentinel);
 }

@@ -19,8 +19,11 @@ pub type Log = u8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Link {
     Down,
-    /// A full copy is under way; the data is incomplete.
-    Syncing,
+    /// A full copy is being received; the old data is still there.
+    Receiving,
+    /// The copy, of what the primary had then, is being loaded; the data is incomplete, and the server
+    /// refuses a change of its role (`-LOADING`).
+    Loading(Log),
     Up,
 }
 
@@ -55,8 +58,8 @@ pub struct Memory {
     pub was_primary: bool,
     /// The server has been started in this process, and has had a role.
     pub served: bool,
-    /// The highest epoch at which a majority named this node; 0: none.
-    pub my_epoch: u8,
+    /// The epoch at which a majority named it, since it is primary without a break; 0: none.
+    pub named_at: u8,
     /// Peers last seen as replicas, one bit each.
     pub known: u8,
 }
@@ -242,7 +245,7 @@ impl State {
             memory: Memory {
                 was_primary: false,
                 served: true,
-                my_epoch: 0,
+                named_at: 0,
                 known: 0,
             },
         };
@@ -250,7 +253,7 @@ impl State {
         data[0].role = Role::Primary;
         data[0].promotable = false;
         data[0].memory.was_primary = true;
-        data[0].memory.my_epoch = 1;
+        data[0].memory.named_at = 1;
         data[0].memory.known = (1_u8 << nodes) - 2;
         let known = Sight {
             up: true,

@@ -14,7 +14,7 @@ const AGE: Duration = Duration::from_millis(400);
 /// Age of an INFO that is newer than the write.
 const FRESH: Duration = Duration::from_millis(10);
 /// Age of an INFO that is older than the write, and younger than the period of INFO.
-pub const RECENT: Duration = Duration::from_millis(600);
+pub const RECENT: Duration = Duration::from_millis(450);
 /// Age of an INFO that is older than the period.
 pub const OLD: Duration = Duration::from_millis(1500);
 
@@ -282,6 +282,13 @@ pub fn forget_unknown(state: &mut State) {
     }
     for node in &mut state.data {
         node.log &= kept;
+        if let Role::Replica {
+            link: Link::Loading(copy),
+            ..
+        } = &mut node.role
+        {
+            *copy &= kept;
+        }
         node.raising = node.raising.map(|had| had & kept);
     }
 }
