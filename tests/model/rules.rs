@@ -23,6 +23,8 @@ pub struct Rules {
     /// A priority of 0 counts only when it was said after any raise that was under way when the write
     /// was executed; otherwise this holds only for writes that were followed by a `WAIT`.
     pub fresh_after_raise: bool,
+    /// A cached priority of a node that now says it is a primary is no evidence.
+    pub role_read: bool,
     /// A server starts with priority 0, and is raised only after it has caught up.
     pub promotability: bool,
     /// A restarted server starts parked; otherwise as what the Sentinels call it.
@@ -36,8 +38,9 @@ impl Rules {
     /// All rules.
     pub const ALL: Rules = Rules {
         witness: WitnessRule::Majority,
-        dissent_vetoes: false,
+        dissent_vetoes: true,
         fresh_after_raise: true,
+        role_read: true,
         promotability: true,
         guard: true,
         named_only: true,

@@ -248,6 +248,7 @@ fn hear(state: &State, sentinel: &mut Sentinel, d: usize) {
     if state.data[d].role != Role::Primary {
         sight.promotable = state.data[d].promotable;
     }
+    sight.says_primary = state.data[d].role == Role::Primary;
     sight.info = Info::Recent;
     // It matters only of a priority of 0.
     sight.fresh = !sight.promotable && state.writer.pending.is_some_and(|p| p.stamped);

@@ -94,6 +94,8 @@ pub struct Sight {
     /// The cached priority is not 0; 100 is what a new entry begins with.
     pub promotable: bool,
     pub info: Info,
+    /// By that INFO it is a primary, which says nothing of its priority.
+    pub says_primary: bool,
     /// The INFO is newer than the pending write.
     pub fresh: bool,
 }
@@ -104,6 +106,7 @@ impl Sight {
         up: false,
         promotable: true,
         info: Info::Never,
+        says_primary: false,
         fresh: false,
     };
 }
@@ -259,6 +262,7 @@ impl State {
             up: true,
             promotable: true,
             info: Info::Recent,
+            says_primary: false,
             fresh: false,
         };
         let sentinel = |name| Sentinel {

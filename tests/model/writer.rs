@@ -244,6 +244,13 @@ fn ask(bounds: &Bounds, rules: &Rules, state: &State, next: &mut State, s: usize
         }
     }
     let unconfirmed = missing(bounds.nodes, state, d, pending.write);
+    let in_doubt = |x: &SocketAddrV4| {
+        let sight = sentinel.sights[node_at(*x)];
+        sight.up && sight.says_primary
+    };
+    if rules.role_read && unconfirmed.iter().any(in_doubt) {
+        return None;
+    }
     witness(primary, &unconfirmed, &[said], 1, AGE).ok()?;
     next.sentinels[s].answered = true;
     let needed = match rules.witness {
