@@ -67,7 +67,10 @@ fn scratch() {
         rules.named_only = false;
     }
     if has("veto") {
-        rules.dissent_vetoes = true;
+        rules.dissent_vetoes = false;
+    }
+    if has("role") {
+        rules.role_read = false;
     }
     if has("one") {
         rules.witness = rules::WitnessRule::OneSentinel;

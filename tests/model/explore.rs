@@ -70,9 +70,7 @@ impl LabModel {
             steps.extend(replication::ALL.map(|x| Step::Link(d, x)));
             steps.extend(parent::all().into_iter().map(|x| Step::Parent(d, x)));
             steps.push(Step::Healing(Healing::Start(d)));
-            for killed in [false, true] {
-                steps.push(Step::Healing(Healing::Resume { node: d, killed }));
-            }
+            steps.push(Step::Healing(Healing::Resume(d)));
         }
         for s in 0..SENTINELS {
             let all = sentinel::all(bounds.nodes);

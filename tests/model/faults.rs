@@ -43,11 +43,7 @@ pub enum Fault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Healing {
     Start(usize),
-    /// `killed`: the parent, resumed first, finds its server silent for too long and kills it.
-    Resume {
-        node: usize,
-        killed: bool,
-    },
+    Resume(usize),
     Join,
     Watch(usize),
 }
@@ -156,7 +152,7 @@ pub fn strike(bounds: &Bounds, state: &State, fault: Fault) -> Option<State> {
 }
 
 /// The server ends; its connections end with it, its data stays.
-fn end_server(state: &mut State, node: usize) {
+pub fn end_server(state: &mut State, node: usize) {
     state.data[node].process = Process::ServerGone { just: true };
     state.data[node].role = Role::Parked;
     state.data[node].promotable = false;
@@ -181,14 +177,12 @@ pub fn heal(state: &State, healing: Healing) -> Option<State> {
             }
             next.data[node].process = Process::ServerGone { just: false };
         }
-        Healing::Resume { node, killed } => {
+        Healing::Resume(node) => {
             if state.data[node].process != Process::Paused {
                 return None;
             }
             next.data[node].process = Process::Up;
-            if killed {
-                end_server(&mut next, node);
-            }
+            next.data[node].memory.overslept = true;
         }
         Healing::Join => {
             state.cut?;

@@ -11,6 +11,7 @@ use redis_ha_lab::node::machine::{
 };
 use redis_ha_lab::protocol::vote::{SentinelView, elect};
 
+use super::faults;
 use super::rules::{Bounds, Rules};
 use super::sentinel;
 use super::state::*;
@@ -28,13 +29,15 @@ pub enum Step {
     /// It looks and acts. `patient`: it has waited for as long as it is willing to. `via`: the Sentinel
     /// that takes its call for a failover, if it makes one; `None`: the call is lost.
     Act { patient: bool, via: Option<usize> },
+    /// Resumed before its server, it finds it silent for too long, and kills it.
+    Kill,
     /// A raise that is under way ends: caught up with the offset that was read.
     Raised,
 }
 
 /// All steps.
 pub fn all() -> Vec<Step> {
-    let mut all = vec![Step::Raised];
+    let mut all = vec![Step::Kill, Step::Raised];
     for patient in [false, true] {
         all.push(Step::Act { patient, via: None });
         all.extend((0..SENTINELS).map(|s| Step::Act {
@@ -74,6 +77,13 @@ pub fn step(bounds: &Bounds, rules: &Rules, state: &State, d: usize, step: Step)
             }
             act(bounds, rules, &mut next, d, patient, via)?;
         }
+        Step::Kill => {
+            if !state.data[d].memory.overslept || state.data[d].process != Process::Up {
+                return None;
+            }
+            faults::end_server(&mut next, d);
+            next.data[d].memory.overslept = false;
+        }
         Step::Raised => {
             let had = state.data[d].raising?;
             let in_sync = matches!(state.data[d].role, Role::Replica { link: Link::Up, .. });
@@ -107,6 +117,7 @@ fn act(
     let seen = observe(bounds.nodes, next, d, patient)?;
     let mut machine = recall(bounds.nodes, &next.data[d], d, &seen, patient);
     let named = seen.vote.is_some_and(|v| v.primary == address(d));
+    next.data[d].memory.overslept = false;
     if let Process::ServerGone { just } = &mut next.data[d].process {
         *just = false;
     }

@@ -60,6 +60,8 @@ pub struct Memory {
     pub served: bool,
     /// The epoch at which a majority named it, since it is primary without a break; 0: none.
     pub named_at: u8,
+    /// It was stopped, and may take its server for hung now.
+    pub overslept: bool,
     /// Peers last seen as replicas, one bit each.
     pub known: u8,
 }
@@ -249,6 +251,7 @@ impl State {
                 was_primary: false,
                 served: true,
                 named_at: 0,
+                overslept: false,
                 known: 0,
             },
         };
