@@ -44,7 +44,7 @@ impl Tally {
         let recovered = before.lost != Lost::Nothing && after.lost == Lost::Nothing;
         more(&self.recoveries, recovered);
         if after.writer.acknowledged != before.writer.acknowledged && newest(after) > Some(1) {
-            let witnessed = matches!(step, Step::Writer(writer::Step::Ask(_)));
+            let witnessed = matches!(step, Step::Writer(writer::Step::Ask));
             more(&self.witnessed_after_failover, witnessed);
             more(&self.replicated_after_failover, !witnessed);
         }
@@ -87,6 +87,15 @@ impl LabModel {
         }
     }
 
+    /// All is well, and no more faults are to come: nothing can be promoted any more.
+    fn at_rest(&self, state: &State) -> bool {
+        state.faults == self.bounds.faults
+            && state.lost == Lost::Nothing
+            && state.sentinels.iter().all(|s| {
+                s.failover.is_none() && s.sights.iter().take(self.bounds.nodes).all(|x| x.up)
+            })
+    }
+
     fn apply(&self, state: &State, step: Step) -> Option<State> {
         let (bounds, rules) = (&self.bounds, &self.rules);
         let mut next = match step {
@@ -126,6 +135,9 @@ impl Model for LabModel {
     }
 
     fn next_state(&self, state: &State, step: Step) -> Option<State> {
+        if self.at_rest(state) {
+            return None;
+        }
         let next = self.apply(state, step).filter(|next| next != state)?;
         self.tally.count(state, step, &next);
         Some(next)
@@ -225,7 +237,7 @@ fn sentence(state: &State, step: Step) -> String {
             ))
         ),
         Step::Parent(d, x) => format!("{}: its parent: {x:?}", letter(d)),
-        Step::Writer(writer::Step::Ask(s)) => format!("writer: {} bears witness", name(s)),
+        Step::Writer(writer::Step::Ask) => "writer: the Sentinels bear witness".to_owned(),
         Step::Writer(x) => format!("writer: {x:?}"),
     }
 }

@@ -51,7 +51,6 @@ pub fn forget(sentinel: &mut Sentinel) {
     // A new entry of a primary is not down before it has been silent for down-after.
     sentinel.sights[sentinel.primary].up = true;
     sentinel.failover = None;
-    sentinel.answered = false;
 }
 
 /// Whether the Sentinel could promote the node, as it sees things (`sentinelSelectSlave`).

@@ -143,21 +143,11 @@ pub struct Sentinel {
     pub epoch: u8,
     pub sights: [Sight; NODES],
     pub failover: Option<Failover>,
-    /// It has borne witness for the pending write.
-    pub answered: bool,
     /// It is on the far side of the cut.
     pub cut: bool,
 }
 
-type SentinelKey = (
-    Watch,
-    usize,
-    u8,
-    [Sight; NODES],
-    Option<Failover>,
-    bool,
-    bool,
-);
+type SentinelKey = (Watch, usize, u8, [Sight; NODES], Option<Failover>, bool);
 
 impl Sentinel {
     /// Everything but the name.
@@ -168,7 +158,6 @@ impl Sentinel {
             self.epoch,
             self.sights,
             self.failover,
-            self.answered,
             self.cut,
         )
     }
@@ -275,7 +264,6 @@ impl State {
             epoch: 1,
             sights: [known; NODES],
             failover: None,
-            answered: false,
             cut: false,
         };
         State {

@@ -29,23 +29,22 @@ pub enum Step {
     Answered,
     /// Another `ROLE`.
     Role,
-    /// A Sentinel is asked to bear witness, and does.
-    Ask(usize),
+    /// The Sentinels are asked to bear witness, and do.
+    Ask,
     /// The node to write to does not answer, or says that it is no primary: the fate is unknown.
     GiveUp,
 }
 
 /// All steps.
 pub fn all() -> Vec<Step> {
-    let mut all = vec![
+    vec![
         Step::Discover,
         Step::Send,
         Step::Answered,
         Step::Role,
+        Step::Ask,
         Step::GiveUp,
-    ];
-    all.extend((0..SENTINELS).map(Step::Ask));
-    all
+    ]
 }
 
 /// Where data node `d` listens.
@@ -157,7 +156,7 @@ pub fn step(bounds: &Bounds, rules: &Rules, state: &State, step: Step) -> Option
             }
             look(bounds, rules, &mut next, d, pending.write);
         }
-        Step::Ask(s) => ask(bounds, rules, state, &mut next, s)?,
+        Step::Ask => ask(bounds, rules, state, &mut next)?,
         Step::GiveUp => {
             let (d, _) = state.writer.target?;
             if state.writer.pending.is_none() || takes_writes(state, d) {
@@ -226,43 +225,53 @@ fn look(bounds: &Bounds, rules: &Rules, next: &mut State, d: usize, write: u8) {
     }
 }
 
-fn ask(bounds: &Bounds, rules: &Rules, state: &State, next: &mut State, s: usize) -> Option<()> {
+/// One round of questions.
+fn ask(bounds: &Bounds, rules: &Rules, state: &State, next: &mut State) -> Option<()> {
     let (d, epoch) = state.writer.target?;
     let pending = state.writer.pending?;
-    let sentinel = &state.sentinels[s];
-    if !pending.stamped || sentinel.answered || !answers(sentinel) {
+    if !pending.stamped {
         return None;
     }
     let primary = Elected {
         address: address(d),
         epoch: u64::from(epoch?),
     };
+    let unconfirmed = missing(bounds.nodes, state, d, pending.write);
+    let heard: Vec<usize> = (0..SENTINELS)
+        .filter(|s| answers(&state.sentinels[*s]))
+        .collect();
+    let willing = |s: &&usize| {
+        let views = [said(bounds, rules, state, **s)];
+        let in_doubt = |x: &SocketAddrV4| {
+            let sight = state.sentinels[**s].sights[node_at(*x)];
+            sight.up && sight.says_primary
+        };
+        witness(primary, &unconfirmed, &views, 1, AGE).is_ok()
+            && !(rules.role_read && unconfirmed.iter().any(in_doubt))
+    };
+    let bear_witness = heard.iter().filter(willing).count();
+    let needed = match rules.witness {
+        WitnessRule::OneSentinel => 1,
+        // One that dissents is never among those that happen to be heard.
+        _ if !rules.dissent_vetoes => MAJORITY,
+        _ => MAJORITY.max(heard.len()),
+    };
+    if bear_witness < needed {
+        return None;
+    }
+    acknowledge(next, pending.write);
+    Some(())
+}
+
+/// What Sentinel `s` says, as the rule under test takes it.
+fn said(bounds: &Bounds, rules: &Rules, state: &State, s: usize) -> SentinelView {
     let mut said = view(bounds.nodes, state, s);
     if rules.witness == WitnessRule::AnyAge {
         for replica in &mut said.replicas {
             replica.info_age = replica.info_age.map(|_| FRESH);
         }
     }
-    let unconfirmed = missing(bounds.nodes, state, d, pending.write);
-    let in_doubt = |x: &SocketAddrV4| {
-        let sight = sentinel.sights[node_at(*x)];
-        sight.up && sight.says_primary
-    };
-    if rules.role_read && unconfirmed.iter().any(in_doubt) {
-        return None;
-    }
-    witness(primary, &unconfirmed, &[said], 1, AGE).ok()?;
-    next.sentinels[s].answered = true;
-    let needed = match rules.witness {
-        WitnessRule::OneSentinel => 1,
-        _ => MAJORITY,
-    };
-    let heard = next.sentinels.iter().filter(|x| x.answered).count();
-    let silent = next.sentinels.iter().any(|x| answers(x) && !x.answered);
-    if heard >= needed && !(rules.dissent_vetoes && silent) {
-        acknowledge(next, pending.write);
-    }
-    Some(())
+    said
 }
 
 fn acknowledge(next: &mut State, write: u8) {
@@ -274,7 +283,6 @@ fn acknowledge(next: &mut State, write: u8) {
 fn drop_pending(next: &mut State) {
     next.writer.pending = None;
     for sentinel in &mut next.sentinels {
-        sentinel.answered = false;
         for sight in &mut sentinel.sights {
             sight.fresh = false;
         }
