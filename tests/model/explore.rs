@@ -109,6 +109,8 @@ impl LabModel {
         parent::remember(bounds.nodes, &mut next);
         faults::settle(bounds.nodes, &mut next);
         writer::forget_unknown(&mut next);
+        // What makes no difference under these rules.
+        next.writer.online |= rules.fresh_after_raise;
         if !rules.promotability {
             for node in &mut next.data {
                 node.promotable = true;

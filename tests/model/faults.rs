@@ -155,6 +155,7 @@ pub fn strike(bounds: &Bounds, state: &State, fault: Fault) -> Option<State> {
 pub fn end_server(state: &mut State, node: usize) {
     state.data[node].process = Process::ServerGone { just: true };
     state.data[node].role = Role::Parked;
+    state.data[node].placed = false;
     state.data[node].promotable = false;
     state.data[node].raising = None;
     for other in &mut state.data {

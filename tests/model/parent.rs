@@ -141,6 +141,7 @@ fn act(
             Action::Start => start(rules, next, d, named),
             Action::Promote(_) => {
                 next.data[d].role = Role::Primary;
+                next.data[d].placed = true;
             }
             Action::Follow(of, _) => {
                 let of = node_at(of);
@@ -178,6 +179,7 @@ fn start(rules: &Rules, next: &mut State, d: usize, named: bool) {
     node.process = Process::Up;
     node.promotable = !rules.promotability;
     node.raising = None;
+    node.placed = false;
     node.memory.was_primary = false;
     node.role = if named && !rules.guard {
         Role::Primary

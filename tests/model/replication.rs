@@ -7,9 +7,7 @@ use super::state::*;
 pub enum Step {
     /// The stream goes on where it ended: nothing is missing in between.
     GoOn,
-    /// A full copy begins.
-    Copy,
-    /// The copy is there: the old data is discarded, and the new loaded.
+    /// A full copy is there: the old data is discarded, and the new loaded.
     Load,
     /// The copy is loaded.
     Loaded,
@@ -20,9 +18,8 @@ pub enum Step {
 }
 
 /// All steps.
-pub const ALL: [Step; 6] = [
+pub const ALL: [Step; 5] = [
     Step::GoOn,
-    Step::Copy,
     Step::Load,
     Step::Loaded,
     Step::Stream,
@@ -45,9 +42,8 @@ pub fn step(state: &State, d: usize, step: Step) -> Option<State> {
     let prefix =
         mine.log & !theirs == 0 && (missing == 0 || mine.log >> missing.trailing_zeros() == 0);
     let link = match (step, link) {
-        (Step::GoOn, Link::Down) if alive && prefix => Link::Up,
-        (Step::Copy, Link::Down) if alive => Link::Receiving,
-        (Step::Load, Link::Receiving) if alive => {
+        (Step::GoOn, Link::Down) if alive && mine.placed && prefix => Link::Up,
+        (Step::Load, Link::Down) if alive && !(mine.placed && prefix) => {
             mine.log = 0;
             Link::Loading(theirs)
         }
@@ -59,12 +55,13 @@ pub fn step(state: &State, d: usize, step: Step) -> Option<State> {
             mine.log |= 1 << missing.trailing_zeros();
             Link::Up
         }
-        (Step::Break, Link::Receiving | Link::Up) if !alive => {
+        (Step::Break, Link::Up) if !alive => {
             mine.raising = None;
             Link::Down
         }
         _ => return None,
     };
+    mine.placed |= link == Link::Up;
     mine.role = Role::Replica { of, link };
     Some(next)
 }

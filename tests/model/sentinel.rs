@@ -153,6 +153,7 @@ pub fn step(nodes: usize, max_epoch: u8, state: &State, s: usize, step: Step) ->
             failover.promoted = true;
             let node = &mut next.data[d];
             node.role = Role::Primary;
+            node.placed = true;
             node.raising = None;
         }
         Step::Announce => {
@@ -247,9 +248,9 @@ fn hear(state: &State, sentinel: &mut Sentinel, d: usize) {
     if state.data[d].role != Role::Primary {
         sight.promotable = state.data[d].promotable;
     }
-    sight.says_primary = state.data[d].role == Role::Primary;
+    // These two matter only of a priority of 0.
+    sight.says_primary = !sight.promotable && state.data[d].role == Role::Primary;
     sight.info = Info::Recent;
-    // It matters only of a priority of 0.
     sight.fresh = !sight.promotable && state.writer.pending.is_some_and(|p| p.stamped);
 }
 

@@ -18,10 +18,9 @@ pub type Log = u8;
 /// The replication link of a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Link {
+    /// Down; or a full copy is being received, and the old data is still there.
     Down,
-    /// A full copy is being received; the old data is still there.
-    Receiving,
-    /// The copy, of what the primary had then, is being loaded; the data is incomplete, and the server
+    /// A full copy, of what the primary had then, is being loaded; the data is incomplete, and the server
     /// refuses a change of its role (`-LOADING`).
     Loading(Log),
     Up,
@@ -72,6 +71,8 @@ pub struct Data {
     pub process: Process,
     pub role: Role,
     pub log: Log,
+    /// It knows where in its primary's stream it is; a restarted server does not.
+    pub placed: bool,
     /// Its `replica-priority` is not 0.
     pub promotable: bool,
     /// A raise is under way: what the primary had when its offset was read.
@@ -234,6 +235,7 @@ impl State {
                 link: Link::Up,
             },
             log: 0,
+            placed: true,
             promotable: true,
             raising: None,
             memory: Memory {
