@@ -183,7 +183,8 @@ pub fn heal(state: &State, healing: Healing) -> Option<State> {
                 return None;
             }
             next.data[node].process = Process::Up;
-            next.data[node].memory.overslept = true;
+            // A replica that is killed then is one that has crashed, and that is a fault of its own.
+            next.data[node].memory.overslept = state.data[node].role == Role::Primary;
         }
         Healing::Join => {
             state.cut?;
@@ -205,27 +206,39 @@ pub fn heal(state: &State, healing: Healing) -> Option<State> {
     Some(next)
 }
 
-/// A data node is recovered when all Sentinels agree on the primary and every other data node is in sync
-/// with it and promotable; a Sentinel when it is back.
+/// A data node is recovered when all Sentinels agree on the primary and are connected to every data node,
+/// and every other data node is promotable, its link is up, and it has what there was when they were. A
+/// Sentinel is recovered when it is back, and they agree.
 pub fn settle(nodes: usize, state: &mut State) {
-    let recovered = match state.lost {
-        Lost::Nothing => return,
-        Lost::Sentinel => state.sentinels.iter().all(|s| s.watch == Watch::Up),
-        Lost::Data(_) => state.cut.is_none() && whole(nodes, state),
-    };
-    if recovered {
+    if state.lost == Lost::Nothing {
+        return;
+    }
+    if !found(nodes, state) {
+        state.found = None;
+        return;
+    }
+    let all = state.data.iter().fold(0, |all, node| all | node.log);
+    let before = *state.found.get_or_insert(all);
+    if whole(nodes, state, before) {
         state.lost = Lost::Nothing;
+        state.found = None;
     }
 }
 
-fn whole(nodes: usize, state: &State) -> bool {
+/// Every Sentinel is there, agrees with the others, and has found every data node.
+fn found(nodes: usize, state: &State) -> bool {
+    let first = &state.sentinels[0];
+    state.cut.is_none()
+        && state.sentinels.iter().all(|s| {
+            s.watch == Watch::Up
+                && s.primary == first.primary
+                && s.epoch == first.epoch
+                && s.sights.iter().take(nodes).all(|sight| sight.up)
+        })
+}
+
+fn whole(nodes: usize, state: &State, before: Log) -> bool {
     let primary = state.sentinels[0].primary;
-    let agreed = |s: &Sentinel| {
-        s.watch == Watch::Up && s.primary == primary && s.epoch == state.sentinels[0].epoch
-    };
-    if !state.sentinels.iter().all(agreed) {
-        return false;
-    }
     let in_sync = Role::Replica {
         of: primary,
         link: Link::Up,
@@ -233,10 +246,11 @@ fn whole(nodes: usize, state: &State) -> bool {
     (0..nodes).all(|d| {
         let data = &state.data[d];
         data.process == Process::Up
+            && !data.memory.overslept
             && if d == primary {
                 data.role == Role::Primary
             } else {
-                data.role == in_sync && data.promotable
+                data.role == in_sync && data.promotable && data.log & before == before
             }
     })
 }

@@ -223,6 +223,9 @@ pub struct State {
     pub cut: Option<Cut>,
     pub lost: Lost,
     pub faults: u8,
+    /// What all data nodes together held when, after the last fault, every Sentinel had found every node
+    /// again.
+    pub found: Option<Log>,
 }
 
 impl State {
@@ -281,6 +284,7 @@ impl State {
             cut: None,
             lost: Lost::Nothing,
             faults: 0,
+            found: None,
         }
     }
 

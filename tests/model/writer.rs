@@ -295,6 +295,7 @@ pub fn forget_unknown(state: &mut State) {
     if let Some(pending) = state.writer.pending {
         kept |= 1 << pending.write;
     }
+    state.found = state.found.map(|all| all & kept);
     for node in &mut state.data {
         node.log &= kept;
         if let Role::Replica {
