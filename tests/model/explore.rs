@@ -317,14 +317,8 @@ pub struct Found {
 pub fn explore(rules: Rules, bounds: Bounds) -> Found {
     let model = LabModel::new(rules, bounds);
     let tally = model.tally.clone();
-    let checker = model
-        .checker()
-        .threads(2)
-        .timeout(std::time::Duration::from_secs(
-            std::env::var("LIMIT").map_or(1000, |v| v.parse().unwrap()),
-        ))
-        .spawn_bfs()
-        .join();
+    // One thread: the shortest trace, and the same one each time.
+    let checker = model.checker().threads(1).spawn_bfs().join();
     Found {
         states: checker.unique_state_count(),
         depth: checker.max_depth(),

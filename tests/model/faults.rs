@@ -98,7 +98,9 @@ pub fn all(bounds: &Bounds) -> Vec<Fault> {
 
 /// The lab after a fault, if it may happen now: one node at a time.
 pub fn strike(bounds: &Bounds, state: &State, fault: Fault) -> Option<State> {
-    if state.lost != Lost::Nothing || state.faults >= bounds.faults {
+    if state.faults >= bounds.faults
+        || !(state.lost == Lost::Nothing || overlaps(bounds, state, fault))
+    {
         return None;
     }
     let mut next = *state;
@@ -149,6 +151,19 @@ pub fn strike(bounds: &Bounds, state: &State, fault: Fault) -> Option<State> {
         }
     }
     Some(next)
+}
+
+/// The only copy ends, and nothing of it is lost; the Sentinels know that they can promote nobody.
+fn overlaps(bounds: &Bounds, state: &State, fault: Fault) -> bool {
+    let only_copy = |node: usize| {
+        state.data[node].role == Role::Primary
+            && state.data[node].process == Process::Up
+            && state.sentinels.iter().all(|s| {
+                s.primary == node && !(0..bounds.nodes).any(|d| sentinel::selectable(s, d))
+            })
+    };
+    bounds.overlap
+        && matches!(fault, Fault::Crash { node, kind: Kind::Server, tail_lost: false } if only_copy(node))
 }
 
 /// The server ends; its connections end with it, its data stays.
@@ -206,8 +221,8 @@ pub fn heal(state: &State, healing: Healing) -> Option<State> {
     Some(next)
 }
 
-/// A data node is recovered when all Sentinels agree on the primary and are connected to every data node,
-/// and every other data node is promotable, its link is up, and it has what there was when they were. A
+/// A data node is recovered when all Sentinels agree on the primary, lead no failover and are connected to
+/// every data node, and every other data node is promotable, its link is up, and it has what there was when they were. A
 /// Sentinel is recovered when it is back, and they agree.
 pub fn settle(nodes: usize, state: &mut State) {
     if state.lost == Lost::Nothing {
@@ -225,7 +240,7 @@ pub fn settle(nodes: usize, state: &mut State) {
     }
 }
 
-/// Every Sentinel is there, agrees with the others, and has found every data node.
+/// Every Sentinel is there, agrees with the others, leads no failover, and has found every data node.
 fn found(nodes: usize, state: &State) -> bool {
     let first = &state.sentinels[0];
     state.cut.is_none()
@@ -233,6 +248,7 @@ fn found(nodes: usize, state: &State) -> bool {
             s.watch == Watch::Up
                 && s.primary == first.primary
                 && s.epoch == first.epoch
+                && s.failover.is_none()
                 && s.sights.iter().take(nodes).all(|sight| sight.up)
         })
 }

@@ -64,11 +64,14 @@ pub fn step(bounds: &Bounds, rules: &Rules, state: &State, d: usize, step: Step)
             }
             if patient {
                 match node.process {
-                    // Nobody has had an answer of it for longer than the period of INFO.
+                    // Nobody has had an answer of it for longer than the period of INFO, and all have
+                    // seen their connections end.
                     Process::ServerGone { just: false } => {
                         for sentinel in &mut next.sentinels {
-                            let info = &mut sentinel.sights[d].info;
-                            *info = (*info).min(Info::Old);
+                            let sight = &mut sentinel.sights[d];
+                            sight.info = sight.info.min(Info::Old);
+                            sight.up = false;
+                            sight.fresh = false;
                         }
                     }
                     Process::Up if node.role == Role::Parked && quiet(bounds.nodes, state) => {}

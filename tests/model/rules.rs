@@ -54,5 +54,8 @@ pub struct Bounds {
     pub writes: u8,
     pub faults: u8,
     pub max_epoch: u8,
+    /// The server of the primary may end while the other node is not recovered, once the Sentinels know
+    /// of that. The primary is the only copy then, and writes to disk before it answers.
+    pub overlap: bool,
     pub kinds: &'static [super::faults::Kind],
 }
