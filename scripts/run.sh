@@ -54,7 +54,7 @@ refuse_taken_addresses() {
     for node in $(lab_nodes); do
         ! halab health "$node" >/dev/null 2>&1 ||
             die "another lab runs on this one's addresses: something answers as $node" \
-                "stop it there, or run this one beside it: HALAB_SUBNET=127.1.1 ./lab up (any 127.x.y)"
+                "stop it there, or give this one a network of its own: HALAB_SUBNET=127.1.1 ./lab up (any 127.x.y)"
     done
 }
 
@@ -84,6 +84,20 @@ pc() {
         --use-uds --unix-socket pc.sock --log-file "$LAB_RUN/pc-client.log" "$@")
 }
 
+# What a running lab was started with holds for every later command too, unless that says otherwise.
+note_settings() {
+    local name
+    for name in HALAB_SUBNET HALAB_PROFILE; do
+        # shellcheck disable=SC2016  # expanded when it is read
+        [ -z "${!name-}" ] || printf 'export %s="${%s:-%s}"\n' "$name" "$name" "${!name}"
+    done >"$LAB_RUN/settings"
+}
+
+recall_settings() {
+    # shellcheck source=/dev/null
+    if lab_is_up && [ -e "$LAB_RUN/settings" ]; then . "$LAB_RUN/settings"; fi
+}
+
 lab_start() {
     local runner
     refuse_left_over
@@ -109,6 +123,7 @@ lab_start() {
         ;;
     *) die "LAB_RUNNER is '$runner'" "it is process-compose or halab" ;;
     esac
+    note_settings
     printf '%s %s %s\n' $! "$(start_time $!)" "$runner" >"$LAB_RUN/runner"
 }
 

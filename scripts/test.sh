@@ -47,7 +47,10 @@ test_all() {
     step "README's commands" readme_commands
 
     printf '\n%d s in all\n' $((SECONDS - began))
-    [ ${#failed[@]} -eq 0 ] || die "failed: $(printf '%s; ' "${failed[@]}")"
+    if [ ${#failed[@]} -gt 0 ]; then
+        printf 'failed: %s\n' "${failed[@]}" >&2
+        exit 1
+    fi
     say "all steps passed"
 }
 
@@ -94,5 +97,6 @@ readme_commands() {
     local commands
     commands=$(scripts/readme-commands.sh)
     own_lab
-    PS4='$ ' bash -euxo pipefail -c "$commands"
+    bash -euo pipefail -c "PS4='\$ '; set -x
+$commands"
 }

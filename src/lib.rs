@@ -17,6 +17,7 @@
 //! With I/O, each on top of the ones before it:
 //! - [`client`]: one connection to one node
 //! - [`sentinel`]: asking all Sentinels, hearing their events
+//! - [`handover`]: a planned change of the primary
 //! - [`node`]: `halab node`, one node that starts safely ([`node::machine`] is pure)
 //! - [`writer`], [`verifier`], [`status`]: what the commands of these names do
 //! - [`runner`]: a whole lab as child processes; [`signals`]: requests to end
@@ -27,6 +28,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod exit;
+pub mod handover;
 pub mod ledger;
 pub mod node;
 pub mod protocol;

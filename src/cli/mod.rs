@@ -4,6 +4,7 @@
 //! library has an error type for each module.
 
 mod check_config;
+mod handover;
 mod health;
 mod manual;
 mod node;
@@ -102,6 +103,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Show nodes, roles, lag, and whether the Sentinels agree
     Status(status::StatusArgs),
+    /// Make another data node primary, without a failed write
+    Handover(handover::HandoverArgs),
     /// Tell by the exit code whether one node serves (for probes)
     Health(health::HealthArgs),
     /// Check lab.toml: every problem with its key and its remedy
@@ -153,6 +156,7 @@ impl Cli {
             Command::Write(args) => write::run(&self.global, &args),
             Command::Verify(args) => verify::run(&self.global, &args),
             Command::Status(args) => status::run(&self.global, &args),
+            Command::Handover(args) => handover::run(&self.global, &args),
             Command::Health(args) => health::run(&self.global, &args),
             Command::CheckConfig(args) => check_config::run(&self.global, &args),
             Command::Completions(args) => manual::completions(&args),

@@ -29,7 +29,8 @@ pub(super) struct NodeArgs {
 pub(super) struct ExecChildArgs {
     parent: u32,
     program: PathBuf,
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    /// After `--`, so that none of them is taken for a flag of this program.
+    #[arg(last = true)]
     arguments: Vec<OsString>,
 }
 

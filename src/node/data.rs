@@ -12,6 +12,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::client::{ClientError, Conn, Connector, ReplicationInfo};
 use crate::config::{Lab, Node, NodeKind};
+use crate::handover::{demote, hand_over};
 use crate::sentinel::Panel;
 
 use super::machine::{Action, Identity, Machine, Observation, Server as Seen};
@@ -100,18 +101,19 @@ impl DataNode {
     /// Runs until a signal comes or the server ends too often. Returns the server's status.
     pub(super) async fn run(
         mut self,
-        shutdown: &mut Shutdown,
+        shutdown: &Shutdown,
     ) -> Result<Option<ExitStatus>, NodeError> {
         match self.serve(shutdown).await? {
             End::GaveUp => Err(NodeError::CrashLoop(self.node.name.clone())),
             End::Stopped => {
                 info!(node = %self.node.name, "stopping");
+                self.hand_over_first().await;
                 Ok(self.stop_server().await)
             }
         }
     }
 
-    async fn serve(&mut self, shutdown: &mut Shutdown) -> Result<End, NodeError> {
+    async fn serve(&mut self, shutdown: &Shutdown) -> Result<End, NodeError> {
         loop {
             if shutdown.requested() {
                 return Ok(End::Stopped);
@@ -290,33 +292,32 @@ impl DataNode {
         Ok(())
     }
 
-    /// Becomes a replica of `primary`, and sends all clients away in the same step: none may go on
-    /// believing that it talks to a primary.
     async fn follow(&mut self, primary: SocketAddrV4) {
-        let mut pipe = redis::pipe();
-        pipe.cmd("MULTI");
-        pipe.cmd("REPLICAOF")
-            .arg(primary.ip().to_string())
-            .arg(primary.port());
-        pipe.cmd("CLIENT")
-            .arg("KILL")
-            .arg("TYPE")
-            .arg("normal")
-            .arg("SKIPME")
-            .arg("yes");
-        pipe.cmd("CLIENT").arg("UNPAUSE");
-        pipe.cmd("EXEC");
         let sent = match self.own().await {
-            Ok(conn) => conn
-                .pipeline(&pipe)
-                .await
-                .map(drop)
-                .map_err(|e| e.to_string()),
-            Err(error) => Err(error.to_string()),
+            Ok(conn) => demote(conn, primary).await,
+            Err(error) => Err(error),
         };
         if let Err(error) = sent {
             // Not lost: the next observation leads to the same decision.
             warn!(node = %self.node.name, %error, "cannot become a replica yet");
+        }
+    }
+
+    /// Before a primary stops: another node takes over, if one is ready.
+    async fn hand_over_first(&mut self) {
+        let primary = matches!(self.look().await, Seen::Primary { .. });
+        if !primary
+            || self
+                .observers
+                .vote()
+                .is_none_or(|v| v.primary != self.node.socket())
+        {
+            return;
+        }
+        match hand_over(&self.lab, self.connector).await {
+            Ok(done) => info!(node = %self.node.name, to = %done.to, paused_ms = done.paused_ms,
+                agreed = done.agreed, "handed over"),
+            Err(error) => warn!(node = %self.node.name, %error, "stopping without a handover"),
         }
     }
 

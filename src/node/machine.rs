@@ -15,7 +15,7 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 /// Period with which Sentinels ask data nodes for INFO in this lab (`SENTINEL DEBUG INFO-PERIOD`).
-pub const SENTINEL_INFO_PERIOD: Duration = Duration::from_millis(1000);
+pub const SENTINEL_INFO_PERIOD: Duration = Duration::from_millis(500);
 /// Pause between two calls for a failover; one takes about 0.3 s until the promotion.
 const FAILOVER_RETRY: Duration = Duration::from_millis(1000);
 /// How long a parked node waits for the named primary to be writable before it follows it anyway.
@@ -174,8 +174,8 @@ pub struct Machine {
     started_once: bool,
     exits: VecDeque<Duration>,
     last_call: Option<Duration>,
-    /// The highest epoch at which a majority named this node primary.
-    my_epoch: Option<u64>,
+    /// The epoch at which a majority named this node primary, since it is primary without a break.
+    named_at: Option<u64>,
     voteless_since: Option<Duration>,
     fenced: bool,
     sync_always: Option<bool>,
@@ -195,7 +195,7 @@ impl Machine {
             started_once: false,
             exits: VecDeque::new(),
             last_call: None,
-            my_epoch: None,
+            named_at: None,
             voteless_since: None,
             fenced: false,
             sync_always: None,
@@ -210,11 +210,6 @@ impl Machine {
             None => {
                 self.voteless_since.get_or_insert(seen.now);
             }
-        }
-        if let Some(vote) = seen.vote
-            && vote.primary == self.id.me
-        {
-            self.my_epoch = Some(vote.epoch);
         }
         self.remember_replicas(seen);
         let mut actions = Vec::new();
@@ -395,18 +390,21 @@ impl Machine {
         self.served();
         if !self.was_primary {
             self.was_primary = true;
+            self.named_at = None;
             // Once it is a replica again it is not to be promoted before it has caught up.
             actions.push(Action::Lower(
                 "a primary that is demoted later starts as not promotable",
             ));
         }
-        if let Some(vote) = seen.vote
-            && vote.primary != self.id.me
-            // Right after a promotion the Sentinels still name the old primary, at the older epoch.
-            && self.my_epoch.is_some_and(|mine| vote.epoch > mine)
-        {
-            actions.push(Action::Follow(vote.primary, "a newer epoch names it"));
-            return;
+        if let Some(vote) = seen.vote {
+            if vote.primary == self.id.me {
+                self.named_at = Some(vote.epoch);
+            } else if self.named_at.is_some_and(|at| vote.epoch > at) {
+                actions.push(Action::Follow(vote.primary, "a newer epoch names it"));
+                return;
+            }
+            // Not named yet: just promoted, and the Sentinels have not announced it. Named at an older
+            // epoch by others: the same.
         }
         let always = replicas == 0;
         if self.sync_always != Some(always) {

@@ -90,21 +90,21 @@ pub async fn run(
     name: &str,
     state_root: &Path,
     redis_server: Option<PathBuf>,
-    mut shutdown: Shutdown,
+    shutdown: Shutdown,
 ) -> Result<Option<ExitStatus>, NodeError> {
     let node = lab
         .node(name)
         .ok_or_else(|| NodeError::unknown(lab, name))?;
     let binary = ServerBinary::find(redis_server.as_deref())?;
     state::StateDir::refuse_in_use(state_root, node)?;
-    server::check_address(node)?;
+    server::check_address(node).await?;
     let state = state::StateDir::open(state_root, node)?;
     match node.kind {
         NodeKind::Data => {
             data::DataNode::new(lab.clone(), node.clone(), state, binary)?
-                .run(&mut shutdown)
+                .run(&shutdown)
                 .await
         }
-        NodeKind::Sentinel => sentinel::run(lab, node, &state, &binary, &mut shutdown).await,
+        NodeKind::Sentinel => sentinel::run(lab, node, &state, &binary, &shutdown).await,
     }
 }

@@ -27,7 +27,7 @@ pub(super) async fn run(
     node: &Node,
     state: &StateDir,
     binary: &ServerBinary,
-    shutdown: &mut Shutdown,
+    shutdown: &Shutdown,
 ) -> Result<Option<ExitStatus>, NodeError> {
     let conf = state.apply(lab, node)?;
     let mut server = Server::start(binary, &conf, NodeKind::Sentinel)?;

@@ -4,15 +4,20 @@ use std::net::{SocketAddrV4, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 use std::{env, fs, io};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep};
 
 use crate::config::{Node, NodeKind};
 
 /// The oldest Redis that has all that the lab needs (`bind-source-addr`, `SENTINEL DEBUG`).
 pub const OLDEST_MAJOR: u32 = 7;
+
+/// How long a killed server may take to leave its address.
+const LEAVING: Duration = Duration::from_secs(2);
 
 /// The names under which the server is looked for on PATH, in this order.
 const NAMES: [&str; 2] = ["redis-server", "valkey-server"];
@@ -22,7 +27,7 @@ const NAMES: [&str; 2] = ["redis-server", "valkey-server"];
 pub enum ServerError {
     /// No binary.
     #[error(
-        "no Redis server found ({0}): install one (Debian: apt-get install redis-server), or name it by \
+        "no Redis server found ({0}): install one (./lab setup does), or name it by \
          --redis-server or HALAB_REDIS_SERVER"
     )]
     Missing(String),
@@ -112,33 +117,45 @@ fn on_path(name: &Path) -> Option<PathBuf> {
         .find(|p| fs::metadata(p).is_ok_and(|m| m.is_file()))
 }
 
-/// Makes sure that the node's address is of this machine and free, by listening on it for a moment.
+/// Makes sure that the node's address is of this machine and free, by listening on it for a moment. The
+/// server of a node that was killed a moment ago may still be on its way out, so a taken address is
+/// looked at again for a while.
 ///
 /// # Errors
 /// When it is not.
-pub fn check_address(node: &Node) -> Result<(), ServerError> {
+pub async fn check_address(node: &Node) -> Result<(), ServerError> {
     let address = node.socket();
-    match TcpListener::bind(address) {
-        Ok(_) => Ok(()),
-        Err(source) => {
-            let remedy = match source.kind() {
-                io::ErrorKind::AddrInUse => {
-                    "another server is there: stop it, or change the address in lab.toml"
-                }
-                io::ErrorKind::AddrNotAvailable => {
-                    "this machine does not have the address: add it (macOS: ifconfig lo0 alias), or \
-                     change it in lab.toml"
-                }
-                io::ErrorKind::PermissionDenied => "take a port of 1024 or higher in lab.toml",
-                _ => "change the address in lab.toml",
-            };
-            Err(ServerError::Address {
-                node: node.name.clone(),
-                address,
-                source,
-                remedy,
-            })
+    let deadline = Instant::now() + LEAVING;
+    loop {
+        match TcpListener::bind(address) {
+            Ok(_) => return Ok(()),
+            Err(source)
+                if source.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline =>
+            {
+                sleep(Duration::from_millis(20)).await;
+            }
+            Err(source) => return Err(address_error(node, source)),
         }
+    }
+}
+
+fn address_error(node: &Node, source: io::Error) -> ServerError {
+    let remedy = match source.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another server is there: stop it, or change the address in lab.toml"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine does not have the address: add it (macOS: ifconfig lo0 alias), or change it \
+             in lab.toml"
+        }
+        io::ErrorKind::PermissionDenied => "take a port of 1024 or higher in lab.toml",
+        _ => "change the address in lab.toml",
+    };
+    ServerError::Address {
+        node: node.name.clone(),
+        address: node.socket(),
+        source,
+        remedy,
     }
 }
 
@@ -169,6 +186,7 @@ impl Server {
             .arg("exec-child")
             .arg(std::process::id().to_string())
             .arg(&binary.path)
+            .arg("--")
             .arg(conf);
         if kind == NodeKind::Sentinel {
             command.arg("--sentinel");

@@ -32,7 +32,7 @@ pub(super) fn view(values: &[Value]) -> RedisResult<SentinelView> {
         failover_in_progress: flag(&primary, "failover_in_progress"),
         primary_silent_for: Duration::from_millis(number(&primary, "last-ok-ping-reply")?),
         primary_says_primary: primary.get("role-reported").is_some_and(|r| r == "master"),
-        primary_info_age: info_age(number(&primary, "info-refresh")?),
+        primary_info_age: info_age(&primary)?,
         other_sentinels: number(&primary, "num-other-sentinels")?,
         replicas: replicas.iter().map(replica).collect::<RedisResult<_>>()?,
     })
@@ -45,15 +45,16 @@ fn replica(fields: &Fields) -> RedisResult<ReplicaView> {
         down: flag(fields, "s_down") || flag(fields, "o_down"),
         disconnected: flag(fields, "disconnected"),
         link_up: fields.get("master-link-status").is_some_and(|s| s == "ok"),
-        info_age: info_age(number(fields, "info-refresh")?),
+        info_age: info_age(fields)?,
     })
 }
 
-/// Sentinel subtracts the moment of the last INFO from now, and that moment is 0 before the first one:
-/// an age of decades says "never".
-fn info_age(millis: u64) -> Option<Duration> {
-    const TEN_YEARS_MS: u64 = 10 * 365 * 24 * 3600 * 1000;
-    (millis < TEN_YEARS_MS).then(|| Duration::from_millis(millis))
+/// Age of the last INFO; `None` when there was none. Before the first one a Sentinel knows no `runid`, and
+/// gives an age of 0 or, in some versions, of decades: neither may be taken for an answer.
+fn info_age(fields: &Fields) -> RedisResult<Option<Duration>> {
+    let never = fields.get("runid").is_none_or(String::is_empty);
+    let age = Duration::from_millis(number(fields, "info-refresh")?);
+    Ok((!never).then_some(age))
 }
 
 fn flag(fields: &Fields, name: &str) -> bool {
@@ -105,6 +106,7 @@ mod tests {
             ("flags", "master,s_down"),
             ("last-ok-ping-reply", "812"),
             ("config-epoch", "3"),
+            ("runid", "5c2f"),
             ("role-reported", "master"),
             ("info-refresh", "700"),
             ("num-other-sentinels", "2"),
@@ -118,7 +120,8 @@ mod tests {
             ("port", "6379"),
             ("flags", "slave,disconnected"),
             ("slave-priority", "0"),
-            ("info-refresh", "1764000000000"),
+            ("runid", ""),
+            ("info-refresh", "0"),
             ("master-link-status", "err"),
         ])]);
         let view = view(&[primary(), replicas]).unwrap();

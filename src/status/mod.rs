@@ -301,19 +301,16 @@ impl Status {
     /// What is wrong, each in a sentence; empty when the lab can lose any one node.
     fn find_problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        match &self.primary {
+        let primary = self.primary.as_ref().map(|named| named.node.as_str());
+        match primary {
             None => problems.push("no majority of the Sentinels agrees on a primary".to_owned()),
-            Some(named) => {
-                for node in &self.data_nodes {
-                    problems.extend(data_node_problem(node, &named.node));
-                }
-                if !self.data_nodes.iter().any(|n| n.name == named.node) {
-                    problems.push(format!(
-                        "{} is named primary and is not of this lab",
-                        named.node
-                    ));
-                }
+            Some(name) if !self.data_nodes.iter().any(|n| n.name == name) => {
+                problems.push(format!("{name} is named primary and is not of this lab"));
             }
+            Some(_) => {}
+        }
+        for node in &self.data_nodes {
+            problems.extend(data_node_problem(node, primary));
         }
         for node in &self.sentinels {
             problems.extend(self.sentinel_problem(node));
@@ -359,7 +356,7 @@ impl Status {
     }
 }
 
-fn data_node_problem(node: &DataNodeStatus, primary: &str) -> Option<String> {
+fn data_node_problem(node: &DataNodeStatus, primary: Option<&str>) -> Option<String> {
     let name = &node.name;
     let state = match &node.state {
         Reached::Unreachable(why) => return Some(format!("{name} is not reachable: {why}")),
@@ -368,6 +365,7 @@ fn data_node_problem(node: &DataNodeStatus, primary: &str) -> Option<String> {
     if state.role == "loading" {
         return Some(format!("{name} loads its data"));
     }
+    let primary = primary?;
     if name == primary {
         return (state.role != "primary")
             .then(|| format!("{name} is named primary and says that it is a replica"));

@@ -3,6 +3,8 @@
 //! Each node is `halab node NAME`, as in every other lane, with its output in a log file. The children
 //! die with this process, whatever ends it, and their servers with them.
 
+mod subnet;
+
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -13,6 +15,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::config::{Lab, NodeKind};
+
+pub use subnet::{ClaimError, ClaimedSubnet};
 
 /// How long a node may take to end after SIGTERM before it is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
@@ -105,6 +109,7 @@ impl Runner {
             .arg("exec-child")
             .arg(std::process::id().to_string())
             .arg(&self.launch.program)
+            .arg("--")
             .args(&self.launch.arguments)
             .args(["node", name])
             .stdin(Stdio::null())

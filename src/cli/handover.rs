@@ -1,0 +1,53 @@
+//! `halab handover`.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::client::Connector;
+use crate::exit::Exit;
+use crate::handover::{HandoverError, hand_over};
+
+use super::{Failure, Global, Outcome, Threads, print_json, with_signals};
+
+/// Limit for a connect or an answer of a node.
+const ANSWER_LIMIT: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  halab handover && halab status\n\n\
+    Another data node becomes primary without a failed write; the Sentinels choose which. SIGTERM to the\n\
+    primary's halab node does the same before it stops. Exit code 0: handed over; 1: no other node is ready.")]
+pub(super) struct HandoverArgs {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(global: &Global, args: &HandoverArgs) -> Outcome {
+    let lab = global.lab()?;
+    let result = with_signals(Threads::One, |_| async {
+        Ok(hand_over(&lab, Connector::new(ANSWER_LIMIT)).await)
+    })?;
+    match result {
+        Ok(handover) => {
+            if args.json {
+                print_json(&handover)?;
+            } else {
+                println!(
+                    "{} handed over to {}: writes were paused for {:.0} ms, all done after {:.0} ms",
+                    handover.from, handover.to, handover.paused_ms, handover.total_ms
+                );
+            }
+            Ok(if handover.agreed {
+                Exit::Holds
+            } else {
+                Exit::Failed
+            })
+        }
+        Err(error @ HandoverError::NobodyReady) => Err(Failure {
+            exit: Exit::Violated,
+            error: error.into(),
+        }),
+        Err(error) => Err(error.into()),
+    }
+}

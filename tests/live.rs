@@ -1,0 +1,18 @@
+//! Live tests: real servers, real Sentinels, each lab on a loopback network of its own.
+//!
+//! A lab ends with its test, whatever happens; a test that fails shows how the lab was.
+
+// In tests, a failed step is to end the test with its message.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "live/lab.rs"]
+mod lab;
+
+#[path = "live/failover.rs"]
+mod failover;
+#[path = "live/handover.rs"]
+mod handover;
+#[path = "live/nodes.rs"]
+mod nodes;
+#[path = "live/writing.rs"]
+mod writing;

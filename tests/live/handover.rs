@@ -1,0 +1,64 @@
+//! Planned changes of the primary: no failed write, nothing lost.
+
+use super::lab::{Shape, TestLab, invoked};
+
+#[test]
+fn a_handover_under_load_loses_nothing_and_fails_no_write() {
+    let mut lab = TestLab::start();
+    let writer = lab.start_writer(&["--duration", "10m"]);
+    let ledger = writer.ledger.clone();
+    writer.wait_invoked(20_000);
+    for to in ["redis-b", "redis-a"] {
+        let output = lab.halab(&["handover", "--json"]);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{text}");
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["to"], to);
+        lab.wait_healthy();
+        assert_eq!(lab.primary().as_deref(), Some(to));
+        writer.wait_invoked(invoked(&ledger) + 20_000);
+    }
+    writer.signal(rustix::process::Signal::TERM);
+    writer.assert_all_acknowledged();
+    lab.assert_nothing_lost(&ledger);
+}
+
+#[test]
+fn a_rolling_restart_of_every_node_under_load_loses_nothing() {
+    // The original's down-after: a node that is stopped in order must not cost it.
+    let mut lab = TestLab::start_as(Shape {
+        profile: None,
+        ..Shape::default()
+    });
+    let writer = lab.start_writer(&["--duration", "10m", "--rate", "20000"]);
+    let ledger = writer.ledger.clone();
+    let names: Vec<String> = lab.lab.nodes().map(|n| n.name.clone()).collect();
+    for name in names {
+        writer.wait_invoked(invoked(&ledger) + 10_000);
+        lab.runner.stop_node(&name);
+        writer.wait_invoked(invoked(&ledger) + 10_000);
+        lab.runner.start_node(&name).unwrap();
+        lab.wait_healthy();
+    }
+    writer.signal(rustix::process::Signal::TERM);
+    writer.assert_all_acknowledged();
+    assert!(
+        lab.log("redis-a").contains("handed over"),
+        "redis-a stopped as primary"
+    );
+    lab.assert_nothing_lost(&ledger);
+}
+
+#[test]
+fn without_another_node_in_sync_there_is_no_handover_and_it_says_why() {
+    let mut lab = TestLab::start();
+    lab.runner.kill_node("redis-b");
+    super::lab::wait_until("the primary to miss its replica", || {
+        lab.status()["data_nodes"][0]["up"]["replicas"] == 0
+    });
+    let output = lab.halab(&["handover"]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("no other data node is in sync"), "{text}");
+    assert_eq!(lab.primary().as_deref(), Some("redis-a"));
+}

@@ -1,0 +1,108 @@
+//! `halab node`: what it refuses, and what it leaves behind.
+
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+use super::lab::{TestLab, wait_until};
+
+#[test]
+fn a_state_folder_in_use_is_refused_and_left_alone() {
+    let lab = TestLab::start();
+    let output = lab.halab(&["node", "redis-a"]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4));
+    assert!(text.contains("is in use by another halab node"), "{text}");
+}
+
+#[test]
+fn an_address_that_is_taken_is_refused_and_nothing_is_made() {
+    let mut lab = TestLab::start();
+    lab.runner.stop_node("sentinel-3");
+    let address = lab.lab.node("sentinel-3").unwrap().socket();
+    let _other = TcpListener::bind(address).unwrap();
+    let elsewhere = lab.path("elsewhere");
+    let output = lab
+        .command_with(&[("--state", &elsewhere)])
+        .args(["node", "sentinel-3"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4));
+    assert!(text.contains("another server is there"), "{text}");
+    assert!(!elsewhere.exists());
+}
+
+#[test]
+fn a_server_that_is_missing_or_too_old_is_refused_and_nothing_is_made() {
+    let mut lab = TestLab::start();
+    lab.runner.stop_node("sentinel-3");
+    let elsewhere = lab.path("elsewhere");
+    let old = lab.path("redis-server-6");
+    std::fs::write(
+        &old,
+        "#!/bin/sh\necho 'Redis server v=6.2.7 sha=0:0 bits=64'\n",
+    )
+    .unwrap();
+    let mut permissions = std::fs::metadata(&old).unwrap().permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o755);
+    std::fs::set_permissions(&old, permissions).unwrap();
+    let missing = lab.path("no-such-server");
+    for (server, reason) in [(missing, "no-such-server"), (old, "at least Redis 7.0")] {
+        let output = lab
+            .command_with(&[("--state", &elsewhere), ("--redis-server", &server)])
+            .args(["node", "sentinel-3"])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(4));
+        assert!(text.contains(reason), "{text}");
+        assert!(!elsewhere.exists());
+    }
+}
+
+#[test]
+fn a_killed_parent_leaves_no_server_behind() {
+    let mut lab = TestLab::start();
+    let server = lab.server_pid("redis-b").unwrap();
+    lab.runner.kill_node("redis-b");
+    let pid = Pid::from_raw(server).unwrap();
+    wait_until("the server to end with its parent", || {
+        test_kill_process(pid).is_err()
+    });
+    // And the next start finds its state and joins again.
+    lab.runner.start_node("redis-b").unwrap();
+    lab.wait_healthy();
+    assert_eq!(lab.primary().as_deref(), Some("redis-a"));
+}
+
+#[test]
+fn a_node_ends_with_the_status_of_its_server() {
+    let mut lab = TestLab::start();
+    lab.runner.stop_node("sentinel-3");
+    let mut node = lab
+        .command()
+        .args(["node", "sentinel-3"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut server = None;
+    wait_until("the Sentinel's server", || {
+        server = super::lab::children_of(node.id()).into_iter().next();
+        server.is_some() && serves(&lab, "sentinel-3")
+    });
+    kill_process(Pid::from_raw(server.unwrap()).unwrap(), Signal::KILL).unwrap();
+    assert_eq!(node.wait().unwrap().code(), Some(128 + 9));
+}
+
+fn serves(lab: &TestLab, node: &str) -> bool {
+    let mut health: Command = lab.command();
+    health
+        .args(["health", node])
+        .stdout(Stdio::null())
+        .status()
+        .unwrap()
+        .success()
+}

@@ -1,0 +1,93 @@
+//! Writing and verifying while nothing goes wrong, and when the writer itself does.
+
+use rustix::process::Signal;
+
+use super::lab::{Shape, TestLab};
+
+#[test]
+fn a_thousand_records_are_acknowledged_and_found_on_every_node() {
+    let lab = TestLab::start();
+    let writer = lab.start_writer(&[]);
+    let ledger = writer.ledger.clone();
+    let summary = writer.assert_all_acknowledged();
+    assert_eq!(summary["acknowledged"], 1000);
+    assert_eq!(summary["replicated"], 1000);
+    let report = lab.assert_nothing_lost(&ledger);
+    assert_eq!(report["primary"]["counts"]["acknowledged"], 1000);
+    assert_eq!(report["replicas"][0]["report"]["verdict"], "holds");
+}
+
+#[test]
+fn a_lab_of_three_data_nodes_and_five_sentinels_confirms_on_all() {
+    let lab = TestLab::start_as(Shape {
+        data_nodes: 3,
+        sentinels: 5,
+        ..Shape::default()
+    });
+    let writer = lab.start_writer(&["--count", "5000"]);
+    let ledger = writer.ledger.clone();
+    let summary = writer.assert_all_acknowledged();
+    assert_eq!(summary["replicated"], 5000);
+    let report = lab.assert_nothing_lost(&ledger);
+    assert_eq!(report["replicas"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn ctrl_c_ends_the_writer_with_its_summary_and_nothing_unknown() {
+    let lab = TestLab::start();
+    let writer = lab.start_writer(&["--duration", "10m", "--rate", "2000"]);
+    writer.wait_invoked(1000);
+    let ledger = writer.ledger.clone();
+    writer.signal(Signal::INT);
+    let summary = writer.assert_all_acknowledged();
+    assert!(summary["acknowledged"].as_u64().unwrap() > 0);
+    lab.assert_nothing_lost(&ledger);
+}
+
+#[test]
+fn a_killed_writer_resumes_its_run_from_the_ledger() {
+    let lab = TestLab::start();
+    let writer = lab.start_writer(&["--count", "2000000"]);
+    writer.wait_invoked(20_000);
+    let ledger = writer.ledger.clone();
+    writer.signal(Signal::KILL);
+    assert_eq!(writer.finish().0, None);
+    lab.assert_nothing_lost(&ledger);
+    // What was left unknown is sent again first, then the count is filled up.
+    let before = lab.halab(&[
+        "verify",
+        "--json",
+        "--ledger",
+        &ledger.display().to_string(),
+    ]);
+    let before: serde_json::Value = serde_json::from_slice(&before.stdout).unwrap();
+    let known = before["primary"]["counts"]["invoked"].as_u64().unwrap();
+    let count = (known + 1000).to_string();
+    let summary = lab
+        .start_writer(&["--resume", "--count", &count])
+        .assert_all_acknowledged();
+    assert_eq!(summary["invoked"], known + 1000);
+    let report = lab.assert_nothing_lost(&ledger);
+    assert_eq!(report["primary"]["counts"]["unknown"], 0);
+}
+
+#[test]
+fn a_ledger_is_never_overwritten() {
+    let lab = TestLab::start();
+    lab.start_writer(&[]).assert_all_acknowledged();
+    let (code, _, log) = lab.start_writer(&[]).finish();
+    assert_eq!(code, Some(2), "{log}");
+    assert!(log.contains("writer.ledger"), "{log}");
+}
+
+#[test]
+fn without_a_majority_of_sentinels_the_writer_gives_up_and_says_why() {
+    let mut lab = TestLab::start();
+    for name in ["sentinel-1", "sentinel-2"] {
+        lab.runner.kill_node(name);
+    }
+    let (code, summary, log) = lab.start_writer(&["--patience", "1s"]).finish();
+    assert_eq!(code, Some(4), "{log}");
+    assert!(log.contains("1 of 3 Sentinels answered"), "{log}");
+    assert_eq!(summary["acknowledged"], 0);
+}
