@@ -17,7 +17,7 @@ use futures_util::future::join_all;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::client::{Conn, Connector, Role};
 use crate::config::Lab;
@@ -180,8 +180,11 @@ impl Seeker {
                 self.to.send_replace(Some(target));
             }
             Err(trouble) => {
-                debug!(%trouble, "no primary");
-                *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+                let mut last = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+                if *last != trouble {
+                    warn!(%trouble, "waiting for a primary");
+                    *last = trouble;
+                }
             }
         }
     }

@@ -84,8 +84,13 @@ pub enum WriteFailure {
     #[error(transparent)]
     Ledger(#[from] ledger::Error),
     /// Nothing was acknowledged for too long.
-    #[error("no record was acknowledged for {0:?}: {1}")]
-    Patience(Duration, String),
+    #[error("no record was acknowledged for {seconds} s: {trouble}")]
+    Patience {
+        /// For how long.
+        seconds: u64,
+        /// What is missing.
+        trouble: String,
+    },
     /// A part of the program ended early.
     #[error("a part of the writer failed: {0}")]
     Task(String),
@@ -156,7 +161,10 @@ pub async fn run(
                 progress(journal.counts());
                 let quiet = journal.quiet_for();
                 if quiet >= options.patience && work.waiting() && end_at.is_none() {
-                    failure.get_or_insert(WriteFailure::Patience(quiet, discovery.trouble()));
+                    failure.get_or_insert(WriteFailure::Patience {
+                        seconds: quiet.as_secs(),
+                        trouble: discovery.trouble(),
+                    });
                     stop.cancel();
                     end_lanes.cancel();
                 }
