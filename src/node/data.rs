@@ -235,6 +235,11 @@ impl DataNode {
         let name = self.node.name.clone();
         match action {
             Action::Start => return self.start_server(),
+            Action::StartAfresh => {
+                info!(node = %name, "another node was promoted: the own data is set aside");
+                self.state.set_aside()?;
+                return self.start_server();
+            }
             Action::GiveUp => {}
             Action::Kill => {
                 error!(node = %name, "the server hangs; killing it");
@@ -344,6 +349,10 @@ impl DataNode {
         };
         match caught_up.await {
             Ok(Some(offset)) if begun.elapsed() < RAISE_LIMIT => {
+                if let Err(error) = self.state.discard_aside() {
+                    warn!(node = %self.node.name, %error, "not promotable while old data can't be removed");
+                    return;
+                }
                 info!(node = %self.node.name, offset, "in sync, promotable");
                 self.set("replica-priority", &PROMOTABLE.to_string()).await;
             }

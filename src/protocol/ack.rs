@@ -107,6 +107,38 @@ pub fn witness(
     Ok(())
 }
 
+/// Whether it is certain that `old`, primary in the eyes of the Sentinels, will not be primary again before
+/// it has copied everything from `new`, which was promoted over it and is not announced yet.
+///
+/// `old_follows` is whose replica `old` says it is, asked after the writes had been answered. A node
+/// submits to a promoted one only if it saw that one as its replica before, and from then on never takes
+/// the role by its own decision. The Sentinels can't promote it either: to them it is the primary, not a
+/// replica. Each that answers, a majority at least, has to name one of the two, `old` at the known epoch.
+///
+/// # Errors
+/// Why it is not.
+pub fn witness_promoted(
+    old: Elected,
+    new: SocketAddrV4,
+    old_follows: Option<SocketAddrV4>,
+    views: &[SentinelView],
+    majority: usize,
+) -> Result<(), NoWitness> {
+    if views.len() < majority {
+        return Err(NoWitness::TooFewAnswers);
+    }
+    let one_of_them = |v: &SentinelView| {
+        v.primary == new || (v.primary == old.address && v.config_epoch == old.epoch)
+    };
+    if !views.iter().all(one_of_them) {
+        return Err(NoWitness::OtherPrimary);
+    }
+    if old_follows != Some(new) {
+        return Err(NoWitness::Promotable(old.address));
+    }
+    Ok(())
+}
+
 /// Down or disconnected counts as the Sentinel sees it now. A priority of 0 counts only when the node
 /// said so after the writes: an older 0 may have been raised since.
 fn cannot_be_promoted(view: &SentinelView, node: SocketAddrV4, age: Duration) -> bool {
@@ -211,6 +243,28 @@ mod tests {
         let mut answers = views(&[dead.clone(), dead]);
         answers[0].failover_in_progress = true;
         assert_eq!(ask(&answers), Err(NoWitness::FailoverInProgress));
+    }
+
+    #[test]
+    fn an_unannounced_primary_is_witnessed_by_the_old_one_that_follows_it() {
+        let old = Elected {
+            address: at(A),
+            epoch: 7,
+        };
+        let answers = [view(A, 7), view(A, 7), view(B, 8)];
+        let ask = |follows, views| witness_promoted(old, at(B), follows, views, 2);
+        assert_eq!(ask(Some(at(B)), &answers), Ok(()));
+        assert_eq!(ask(None, &answers), Err(NoWitness::Promotable(at(A))));
+        assert_eq!(
+            ask(Some(at(C)), &answers),
+            Err(NoWitness::Promotable(at(A)))
+        );
+        assert_eq!(
+            ask(Some(at(B)), &answers[..1]),
+            Err(NoWitness::TooFewAnswers)
+        );
+        let later = [view(A, 7), view(A, 9)];
+        assert_eq!(ask(Some(at(B)), &later), Err(NoWitness::OtherPrimary));
     }
 
     #[test]

@@ -49,6 +49,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(3);
 /// How often acknowledgements are handed to the system: the most that a `kill -9` of the writer can turn
 /// from acknowledged into unknown.
 const FLUSH_PERIOD: Duration = Duration::from_millis(20);
+/// How long a data node may take to say its role; one that hangs must not hold up the others.
+const ROLE_LIMIT: Duration = Duration::from_millis(100);
 /// Limit for a connect or an answer of a node that is not asked to wait.
 const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 
@@ -120,7 +122,11 @@ pub async fn run(
         journal.clone(),
         &mut background,
     );
-    let witness = Witness::start(panel, &mut background);
+    let witness = Witness::start(
+        panel,
+        connector.with_answer_limit(ROLE_LIMIT),
+        &mut background,
+    );
 
     let begun = Instant::now();
     let end_lanes = CancellationToken::new();

@@ -7,18 +7,30 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::protocol::ack::{NoWitness, witness};
+use crate::client::{Connector, Role};
+use crate::protocol::ack::{NoWitness, witness, witness_promoted};
 use crate::protocol::vote::Elected;
 use crate::sentinel::Panel;
 
 /// One lane's question.
 #[derive(Debug)]
 struct Question {
-    primary: Elected,
-    uncovered: Vec<SocketAddrV4>,
-    /// When the writes were known to be done and not confirmed.
-    since: Instant,
+    about: About,
     answer: oneshot::Sender<Result<(), NoWitness>>,
+}
+
+/// What is asked about writes that have been answered.
+#[derive(Debug)]
+pub(super) enum About {
+    /// Whether no node of `uncovered` can be promoted over `primary`.
+    Elected {
+        primary: Elected,
+        uncovered: Vec<SocketAddrV4>,
+        /// When the writes were known to be done and not confirmed.
+        since: Instant,
+    },
+    /// Whether `old` has submitted to `new`, which was promoted over it.
+    Promoted { old: Elected, new: SocketAddrV4 },
 }
 
 /// Asks the Sentinels to bear witness; all lanes that wait share one round of questions.
@@ -26,35 +38,24 @@ struct Question {
 pub(super) struct Witness(mpsc::Sender<Question>);
 
 impl Witness {
-    pub(super) fn start(panel: Arc<Panel>, tasks: &mut JoinSet<()>) -> Self {
+    pub(super) fn start(panel: Arc<Panel>, connector: Connector, tasks: &mut JoinSet<()>) -> Self {
         // Lanes wait for their answer, so there are never more questions than lanes.
         let (to, questions) = mpsc::channel(64);
-        tasks.spawn(answer(panel, questions));
+        tasks.spawn(answer(panel, connector, questions));
         Witness(to)
     }
 
-    /// Whether no node of `uncovered` can be promoted over `primary`, as the Sentinels see it now.
-    pub(super) async fn ask(
-        &self,
-        primary: Elected,
-        uncovered: Vec<SocketAddrV4>,
-        since: Instant,
-    ) -> Result<(), NoWitness> {
+    /// Asks, and waits for the answer as things are now.
+    pub(super) async fn ask(&self, about: About) -> Result<(), NoWitness> {
         let (answer, reply) = oneshot::channel();
-        let question = Question {
-            primary,
-            uncovered,
-            since,
-            answer,
-        };
-        if self.0.send(question).await.is_err() {
+        if self.0.send(Question { about, answer }).await.is_err() {
             return Err(NoWitness::TooFewAnswers);
         }
         reply.await.unwrap_or(Err(NoWitness::TooFewAnswers))
     }
 }
 
-async fn answer(panel: Arc<Panel>, mut questions: mpsc::Receiver<Question>) {
+async fn answer(panel: Arc<Panel>, connector: Connector, mut questions: mpsc::Receiver<Question>) {
     while let Some(first) = questions.recv().await {
         let mut round = vec![first];
         while let Ok(more) = questions.try_recv() {
@@ -62,18 +63,39 @@ async fn answer(panel: Arc<Panel>, mut questions: mpsc::Receiver<Question>) {
         }
         // After every question of the round was put, so after all their writes.
         let asked = Instant::now();
-        let views = panel.ask().await.views();
+        let old = round.iter().find_map(|q| match &q.about {
+            About::Promoted { old, .. } => Some(old.address),
+            About::Elected { .. } => None,
+        });
+        let (answers, follows) = tokio::join!(panel.ask(), whom_it_follows(old, connector));
+        let views = answers.views();
         for question in round {
-            let age = asked.saturating_duration_since(question.since);
-            let verdict = witness(
-                question.primary,
-                &question.uncovered,
-                &views,
-                panel.majority(),
-                age,
-            );
+            let verdict = match &question.about {
+                About::Elected {
+                    primary,
+                    uncovered,
+                    since,
+                } => {
+                    let age = asked.saturating_duration_since(*since);
+                    witness(*primary, uncovered, &views, panel.majority(), age)
+                }
+                About::Promoted { old: node, new } => {
+                    // Only the node that was asked can have answered.
+                    let follows = follows.filter(|_| old == Some(node.address));
+                    witness_promoted(*node, *new, follows, &views, panel.majority())
+                }
+            };
             // A lane that has gone away has no use for it.
             let _ = question.answer.send(verdict);
         }
+    }
+}
+
+/// Whose replica the node says it is.
+async fn whom_it_follows(node: Option<SocketAddrV4>, connector: Connector) -> Option<SocketAddrV4> {
+    let mut conn = connector.open(node?).await.ok()?;
+    match conn.role().await {
+        Ok(Role::Replica { of, .. }) => Some(of),
+        _ => None,
     }
 }
