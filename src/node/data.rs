@@ -25,7 +25,7 @@ use super::{NodeError, Shutdown};
 const PROMOTABLE: u64 = 100;
 /// Most time between reading the primary's offset and becoming promotable: shorter than any `WAIT` of
 /// the writer, so that a write that comes in between is still being waited for.
-const RAISE_LIMIT: Duration = Duration::from_millis(50);
+const RAISE_LIMIT: Duration = Duration::from_millis(25);
 /// How long writes are paused at a time while this primary may be isolated; repeated before it ends.
 const FENCE_MS: u64 = 1000;
 /// How long the server may take to end after SIGTERM before it is killed.

@@ -27,6 +27,8 @@ const FAILOVER_RETRY: Duration = Duration::from_millis(500);
 /// How long the parent of a primary that has died waits for the promotion before it starts the server
 /// with its data again.
 const PROMOTION_PATIENCE: Duration = Duration::from_secs(2);
+/// Silence of a replica that a promotion explains.
+const OUT_OF_SIGHT: Duration = Duration::from_millis(500);
 /// How long a parked node waits for the named primary to be writable before it follows it anyway.
 const FOLLOW_ANYWAY: Duration = Duration::from_secs(2);
 /// How long the very first start waits for a Sentinel to answer before the seed role holds.
@@ -154,7 +156,15 @@ impl Machine {
             }
         }
         if self.was_primary {
-            let promotable = |p: &Peer| p.state == PeerState::Replica { promotable: true };
+            // A promotion closes all connections, so a replica may be out of sight for a moment.
+            let may_come = |p: &Peer| match p.state {
+                PeerState::Replica { promotable } => promotable,
+                PeerState::Unreachable(silence) => {
+                    silence < OUT_OF_SIGHT && self.known_replicas.contains(&p.address)
+                }
+                PeerState::Primary { .. } => false,
+            };
+            let expected = seen.peers.iter().any(may_come);
             if self.promoted_peer(seen).is_some() {
                 self.deposed = true;
                 self.starting();
@@ -162,7 +172,7 @@ impl Machine {
                 return;
             }
             let waited = seen.now.saturating_sub(since);
-            if waited < PROMOTION_PATIENCE && seen.peers.iter().any(promotable) {
+            if waited < PROMOTION_PATIENCE && expected {
                 self.call_failover(seen, "the server has ended", actions);
                 return;
             }

@@ -16,7 +16,7 @@ use tracing::{debug, trace, warn};
 use crate::client::{ClientError, Conn, Connector, Role, classify};
 use crate::config::Lab;
 use crate::ledger::{self, Invoked, Outcome};
-use crate::protocol::ack::{Confirmed, NoWitness, Policy, uncovered};
+use crate::protocol::ack::{Confirmed, Degraded, NoWitness, Policy, uncovered};
 use crate::protocol::vote::Elected;
 use crate::protocol::{Fate, WriteError};
 use crate::record::Batch;
@@ -350,8 +350,7 @@ impl Lane {
                     epoch,
                 };
                 About::Elected {
-                    primary,
-                    uncovered,
+                    case: Degraded { primary, uncovered },
                     since,
                 }
             }

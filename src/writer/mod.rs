@@ -43,7 +43,7 @@ use work::Work;
 
 /// Shortest `WAIT`: twice the time in which a replica becomes promotable, which the witness rule needs
 /// (`docs/protocol.md`).
-pub const SHORTEST_WAIT: Duration = Duration::from_millis(100);
+pub const SHORTEST_WAIT: Duration = Duration::from_millis(50);
 /// How long batches in flight may take to be acknowledged after a request to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(3);
 /// How often acknowledgements are handed to the system: the most that a `kill -9` of the writer can turn

@@ -3,12 +3,13 @@
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::client::{Connector, Role};
-use crate::protocol::ack::{NoWitness, witness, witness_promoted};
+use crate::client::{Connector, ReplicationInfo};
+use crate::protocol::ack::{Degraded, NoWitness, Testimony, witness, witness_promoted};
 use crate::protocol::vote::Elected;
 use crate::sentinel::Panel;
 
@@ -22,15 +23,24 @@ struct Question {
 /// What is asked about writes that have been answered.
 #[derive(Debug)]
 pub(super) enum About {
-    /// Whether no node of `uncovered` can be promoted over `primary`.
+    /// Whether no node that has not confirmed them can be promoted.
     Elected {
-        primary: Elected,
-        uncovered: Vec<SocketAddrV4>,
-        /// When the writes were known to be done and not confirmed.
+        case: Degraded,
+        /// When they were known to be done and not confirmed.
         since: Instant,
     },
     /// Whether `old` has submitted to `new`, which was promoted over it.
     Promoted { old: Elected, new: SocketAddrV4 },
+}
+
+impl About {
+    /// The data nodes whose own word matters.
+    fn nodes(&self) -> &[SocketAddrV4] {
+        match self {
+            About::Elected { case, .. } => &case.uncovered,
+            About::Promoted { old, .. } => std::slice::from_ref(&old.address),
+        }
+    }
 }
 
 /// Asks the Sentinels to bear witness; all lanes that wait share one round of questions.
@@ -63,26 +73,42 @@ async fn answer(panel: Arc<Panel>, connector: Connector, mut questions: mpsc::Re
         }
         // After every question of the round was put, so after all their writes.
         let asked = Instant::now();
-        let old = round.iter().find_map(|q| match &q.about {
-            About::Promoted { old, .. } => Some(old.address),
-            About::Elected { .. } => None,
-        });
-        let (answers, follows) = tokio::join!(panel.ask(), whom_it_follows(old, connector));
+        let mut nodes: Vec<SocketAddrV4> = round
+            .iter()
+            .flat_map(|q| q.about.nodes())
+            .copied()
+            .collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        let words = join_all(nodes.iter().map(|node| own_word(*node, connector)));
+        let (answers, words) = tokio::join!(panel.ask(), words);
         let views = answers.views();
+        let not_promotable: Vec<SocketAddrV4> = words
+            .iter()
+            .flatten()
+            .filter(|(_, info)| !info.is_primary && info.priority == 0)
+            .map(|(node, _)| *node)
+            .collect();
         for question in round {
             let verdict = match &question.about {
-                About::Elected {
-                    primary,
-                    uncovered,
-                    since,
-                } => {
-                    let age = asked.saturating_duration_since(*since);
-                    witness(*primary, uncovered, &views, panel.majority(), age)
+                About::Elected { case, since } => {
+                    let heard = Testimony {
+                        views: &views,
+                        majority: panel.majority(),
+                        own_word: &not_promotable,
+                        age: asked.saturating_duration_since(*since),
+                    };
+                    witness(case, heard)
                 }
-                About::Promoted { old: node, new } => {
-                    // Only the node that was asked can have answered.
-                    let follows = follows.filter(|_| old == Some(node.address));
-                    witness_promoted(*node, *new, follows, &views, panel.majority())
+                About::Promoted { old, new } => {
+                    let word = words
+                        .iter()
+                        .flatten()
+                        .find(|(node, _)| *node == old.address);
+                    let follows = word
+                        .filter(|(_, i)| !i.is_primary)
+                        .and_then(|(_, i)| i.primary);
+                    witness_promoted(*old, *new, follows, &views, panel.majority())
                 }
             };
             // A lane that has gone away has no use for it.
@@ -91,11 +117,11 @@ async fn answer(panel: Arc<Panel>, connector: Connector, mut questions: mpsc::Re
     }
 }
 
-/// Whose replica the node says it is.
-async fn whom_it_follows(node: Option<SocketAddrV4>, connector: Connector) -> Option<SocketAddrV4> {
-    let mut conn = connector.open(node?).await.ok()?;
-    match conn.role().await {
-        Ok(Role::Replica { of, .. }) => Some(of),
-        _ => None,
-    }
+/// What a data node says of itself; a dead one says nothing.
+async fn own_word(
+    node: SocketAddrV4,
+    connector: Connector,
+) -> Option<(SocketAddrV4, ReplicationInfo)> {
+    let mut conn = connector.open(node).await.ok()?;
+    Some((node, conn.replication().await.ok()?))
 }

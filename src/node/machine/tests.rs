@@ -336,6 +336,19 @@ fn a_dead_primary_calls_for_the_failover_at_once_and_waits_for_the_promotion() {
 }
 
 #[test]
+fn a_promoted_node_that_is_out_of_sight_for_a_moment_is_waited_for() {
+    let mut node = Node::primary();
+    node.sees(10, Server::Gone, Some(vote(A, 1)), peer(IN_SYNC));
+    let moment = peer(PeerState::Unreachable(ms(40)));
+    assert_eq!(node.sees(150, Server::Gone, Some(vote(A, 1)), moment), []);
+    let gone = peer(PeerState::Unreachable(ms(600)));
+    assert_eq!(
+        node.sees(150, Server::Gone, Some(vote(A, 1)), gone),
+        [Action::Start]
+    );
+}
+
+#[test]
 fn a_dead_primary_whose_replica_can_not_take_over_starts_with_its_data_at_once() {
     let mut node = Node::primary();
     let actions = node.sees(10, Server::Gone, Some(vote(A, 1)), peer(BEHIND));
