@@ -210,6 +210,20 @@ lab_tui() {
     pc attach
 }
 
+# Its parent, `halab node`, sees that and decides when the server comes back, and as what.
+node_kill() {
+    [ -n "${1-}" ] || die "kill: which node?" "the nodes: $(lab_nodes | tr '\n' ' ')"
+    local server
+    for server in $(left_over servers); do
+        [[ $(readlink "/proc/$server/cwd") != "$HALAB_STATE/$1"/* ]] || {
+            kill -KILL "$server"
+            say "killed the server of $1, process $server"
+            return
+        }
+    done
+    die "no server of '$1' runs" "the nodes: $(lab_nodes | tr '\n' ' ')"
+}
+
 node_control() {
     [ -n "${2-}" ] || die "$1: which node?" "the nodes: $(lab_nodes | tr '\n' ' ')"
     need_process_compose "control over single nodes"

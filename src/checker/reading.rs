@@ -164,7 +164,7 @@ impl<'h> Reading<'h> {
             match outcome {
                 Some(Outcome::Replicated) => counts.replicated += 1,
                 Some(Outcome::Witnessed) => counts.witnessed += 1,
-                Some(Outcome::Sent) => counts.sent += 1,
+                Some(Outcome::Sent) => counts.unconfirmed += 1,
                 Some(Outcome::Failed) => counts.failed += 1,
                 None => counts.unsettled += 1,
             }
@@ -180,7 +180,7 @@ impl<'h> Reading<'h> {
                 (Some(false), Seen::Absent | Seen::Nothing) => {}
             }
         }
-        counts.acknowledged = counts.replicated + counts.witnessed + counts.sent;
+        counts.acknowledged = counts.replicated + counts.witnessed + counts.unconfirmed;
         self.strays.iter().for_each(|seq| unexpected.push(*seq));
         unexpected.count += self.more_strays;
         if let Some(loss) = &mut self.loss {

@@ -129,14 +129,14 @@ impl fmt::Display for Reason {
 pub struct Counts {
     /// All that the ledger knows: acknowledged, failed and unsettled together.
     pub invoked: u64,
-    /// Replicated, witnessed and sent together.
+    /// Replicated, witnessed and unconfirmed together.
     pub acknowledged: u64,
     /// Acknowledged with every promotable node having them.
     pub replicated: u64,
     /// Acknowledged with Sentinels witnessing that no other node is promotable.
     pub witnessed: u64,
     /// Acknowledged by `+OK` alone.
-    pub sent: u64,
+    pub unconfirmed: u64,
     /// Failed for certain.
     pub failed: u64,
     /// Invoked, with an outcome that the writer never learnt.
@@ -250,14 +250,14 @@ impl fmt::Display for Report {
             acknowledged,
             replicated,
             witnessed,
-            sent,
+            unconfirmed,
             ..
         } = counts;
         write!(f, "\n  invoked       {invoked}")?;
         write!(f, "\n  acknowledged  {acknowledged}")?;
         write!(
             f,
-            ": {replicated} replicated, {witnessed} witnessed, {sent} sent"
+            ": {replicated} replicated, {witnessed} witnessed, {unconfirmed} unconfirmed"
         )?;
         let Counts {
             failed,

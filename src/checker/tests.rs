@@ -200,7 +200,7 @@ fn the_report_as_json() {
             "reasons": [{ "reason": "lost", "records": 1 }],
             "ledger": { "end": "open" },
             "counts": {
-                "invoked": 3, "acknowledged": 2, "replicated": 1, "witnessed": 0, "sent": 1,
+                "invoked": 3, "acknowledged": 2, "replicated": 1, "witnessed": 0, "unconfirmed": 1,
                 "failed": 0, "unsettled": 1, "ok": 1, "recovered": 0, "unknown": 1,
             },
             "lost": { "count": 1, "ranges": [{ "start": 1, "end": 2 }], "ranges_left_out": 0 },

@@ -5,7 +5,8 @@ use clap::Args;
 use crate::config::{LoadError, load};
 use crate::exit::Exit;
 
-use super::{Failure, Global, Outcome, print_json};
+use super::output::{print_json, print_text};
+use super::{Failure, Global, Outcome};
 
 #[derive(Debug, Args)]
 #[command(
@@ -42,9 +43,9 @@ pub(super) fn run(global: &Global, args: &CheckConfigArgs) -> Outcome {
 
 fn report_good(name: &str, args: &CheckConfigArgs) -> Outcome {
     if args.json {
-        println!("[]");
+        print_text("[]")?;
     } else {
-        println!("{name} is good");
+        print_text(format_args!("{name} is good"))?;
     }
     Ok(Exit::Holds)
 }

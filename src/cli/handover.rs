@@ -8,7 +8,8 @@ use crate::client::Connector;
 use crate::exit::Exit;
 use crate::handover::{HandoverError, hand_over};
 
-use super::{Failure, Global, Outcome, Threads, print_json, with_signals};
+use super::output::{print_json, print_text};
+use super::{Failure, Global, Outcome, Threads, with_signals};
 
 /// Limit for a connect or an answer of a node.
 const ANSWER_LIMIT: Duration = Duration::from_millis(500);
@@ -33,10 +34,10 @@ pub(super) fn run(global: &Global, args: &HandoverArgs) -> Outcome {
             if args.json {
                 print_json(&handover)?;
             } else {
-                println!(
+                print_text(format_args!(
                     "{} handed over to {}: writes were paused for {:.0} ms, all done after {:.0} ms",
                     handover.from, handover.to, handover.paused_ms, handover.total_ms
-                );
+                ))?;
             }
             Ok(if handover.agreed {
                 Exit::Holds

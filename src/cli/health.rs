@@ -5,7 +5,9 @@ use clap::Args;
 use crate::exit::Exit;
 use crate::status;
 
-use super::{Global, Outcome, Threads, node::unknown_node, with_signals};
+use super::node::unknown_node;
+use super::output::print_text;
+use super::{Global, Outcome, Threads, with_signals};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  halab health redis-a && echo serves\n\n\
@@ -26,11 +28,11 @@ pub(super) fn run(global: &Global, args: &HealthArgs) -> Outcome {
     })?;
     match health {
         Ok(role) => {
-            println!("{} serves as {role}", node.name);
+            print_text(format_args!("{} serves as {role}", node.name))?;
             Ok(Exit::Holds)
         }
         Err(why) => {
-            println!("{} does not serve: {why}", node.name);
+            print_text(format_args!("{} does not serve: {why}", node.name))?;
             Ok(Exit::Violated)
         }
     }

@@ -8,6 +8,7 @@ mod handover;
 mod health;
 mod manual;
 mod node;
+mod output;
 mod progress;
 mod status;
 mod up;
@@ -166,11 +167,22 @@ impl Cli {
         match outcome {
             Ok(exit) => exit,
             Err(Failure { exit, error }) => {
-                eprintln!("halab: {error:#}");
+                eprintln!("halab: {}", with_causes(&error));
                 exit
             }
         }
     }
+}
+
+/// An error and its causes, without those that its text tells already.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 impl Global {
@@ -297,12 +309,6 @@ enum Threads {
     One,
     /// As many as there are cores.
     Many,
-}
-
-/// Prints a value as one JSON document.
-fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
-    println!("{}", serde_json::to_string_pretty(value)?);
-    Ok(())
 }
 
 /// A time span on the command line: `250ms`, `5s`, `2m`, `1h`.

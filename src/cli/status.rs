@@ -7,7 +7,8 @@ use clap::Args;
 use crate::exit::Exit;
 use crate::status;
 
-use super::{Global, Outcome, Threads, parse_span, print_json, with_signals};
+use super::output::{print_json, print_text};
+use super::{Global, Outcome, Threads, parse_span, with_signals};
 
 #[derive(Debug, Args)]
 #[command(
@@ -32,7 +33,7 @@ pub(super) fn run(global: &Global, args: &StatusArgs) -> Outcome {
     if args.json {
         print_json(&status)?;
     } else {
-        println!("{}", status::render(&status));
+        print_text(status::render(&status))?;
     }
     Ok(if status.healthy {
         Exit::Holds

@@ -10,10 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Lab;
 use crate::exit::Exit;
+use crate::node::ServerBinary;
 use crate::runner::{Launch, Runner};
 use crate::status;
 
-use super::{Global, Outcome, Threads, with_signals};
+use super::output::print_text;
+use super::{Failure, Global, Outcome, Threads, with_signals};
 
 /// How long the lab may take to be healthy before that is said.
 const HEALTHY_LIMIT: Duration = Duration::from_secs(60);
@@ -34,6 +36,8 @@ pub(super) struct UpArgs {
 pub(super) fn run(global: &Global, args: &UpArgs) -> Outcome {
     let lab = global.lab()?;
     let state = global.state_root()?;
+    // Before anything is started: all five would say the same.
+    ServerBinary::find(global.redis_server.as_deref()).map_err(Failure::from)?;
     let launch = Launch {
         program: std::env::current_exe().context("cannot find the own program")?,
         arguments: global.as_arguments(&state),
@@ -57,7 +61,7 @@ async fn serve(lab: &Lab, mut runner: Runner, stop: CancellationToken) -> Outcom
             status = &mut healthy, if !told => {
                 told = true;
                 if !stop.is_cancelled() {
-                    println!("{}", status::render(&status));
+                    print_text(status::render(&status))?;
                 }
             }
             () = stop.cancelled() => break,
@@ -67,6 +71,9 @@ async fn serve(lab: &Lab, mut runner: Runner, stop: CancellationToken) -> Outcom
                     failed = true;
                     tracing::error!(node = %name, %status, log = %runner.log_of(&name).display(),
                         "a node has ended");
+                }
+                if !runner.any_running() {
+                    return Err(anyhow::anyhow!("all nodes have ended: see their logs").into());
                 }
             }
         }

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::exit::Exit;
+use crate::ledger;
 use crate::verifier::{self, Options, VerifyError};
 
+use super::output::{print_json, print_text};
 use super::progress::records_bar;
-use super::{Failure, Global, Outcome, Threads, print_json, with_signals};
+use super::{Failure, Global, Outcome, Threads, with_signals};
 
 #[derive(Debug, Args)]
 #[command(
@@ -51,10 +53,15 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Outcome {
             if args.json {
                 print_json(&verification)?;
             } else {
-                println!("{verification}");
+                print_text(&verification)?;
             }
             Ok(Exit::from(verification.verdict))
         }
+        Err(VerifyError::Ledger(error)) if error.is_wrong_file() => Err(Failure::usage(error)),
+        Err(VerifyError::Ledger(error @ ledger::Error::Damaged { .. })) => Err(Failure {
+            exit: Exit::Inconclusive,
+            error: error.into(),
+        }),
         // The records may all be there: nobody could be asked.
         Err(error @ (VerifyError::NoPrimary(_) | VerifyError::Stopped)) => Err(Failure {
             exit: Exit::Inconclusive,

@@ -8,12 +8,12 @@ use indicatif::ProgressBar;
 
 use crate::config::Lab;
 use crate::exit::Exit;
-use crate::ledger;
 use crate::protocol::ack::Policy;
 use crate::writer::{self, Counts, Options, WriteFailure};
 
+use super::output::{print_json, print_text};
 use super::progress::records_bar;
-use super::{Failure, Global, Outcome, Threads, parse_span, print_json, with_signals};
+use super::{Failure, Global, Outcome, Threads, parse_span, with_signals};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -108,6 +108,16 @@ impl WriteArgs {
 pub(super) fn run(global: &Global, args: &WriteArgs) -> Outcome {
     let lab = global.lab()?;
     let options = args.options(&lab);
+    if let Some(ledger) = args
+        .ledger
+        .as_ref()
+        .filter(|path| args.resume && !path.exists())
+    {
+        return Err(Failure::usage(anyhow::anyhow!(
+            "no ledger {} to resume: leave --resume out to start a new run",
+            ledger.display()
+        )));
+    }
     let bar = records_bar(options.count, "acknowledged");
     let shown = bar.clone();
     let (summary, failure) = with_signals(Threads::Many, |token| async move {
@@ -115,7 +125,7 @@ pub(super) fn run(global: &Global, args: &WriteArgs) -> Outcome {
         writer::run(&lab, &options, token, show)
             .await
             .map_err(|error| match error {
-                WriteFailure::Ledger(ledger::Error::Exists { .. }) => Failure::usage(error),
+                WriteFailure::Ledger(inner) if inner.is_wrong_file() => Failure::usage(inner),
                 _ => Failure::from(error),
             })
     })?;
@@ -123,7 +133,7 @@ pub(super) fn run(global: &Global, args: &WriteArgs) -> Outcome {
     if args.json {
         print_json(&summary)?;
     } else {
-        println!("{summary}");
+        print_text(&summary)?;
     }
     match failure {
         Some(failure) => Err(failure.into()),

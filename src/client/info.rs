@@ -127,8 +127,8 @@ pub struct ReplicationInfo {
     pub online: Vec<Confirmed>,
     /// It still loads its data from disk.
     pub loading: bool,
-    /// The identity of the server process (`run_id`), new at each start.
-    pub run_id: String,
+    /// Process id of the server, on its machine.
+    pub pid: u32,
     /// The server's version as it says it.
     pub version: String,
 }
@@ -146,7 +146,7 @@ impl ReplicationInfo {
             priority: 0,
             online: Vec::new(),
             loading: false,
-            run_id: String::new(),
+            pid: 0,
             version: String::new(),
         };
         let (mut host, mut port, mut as_primary, mut as_replica) = (None, None, 0, 0);
@@ -165,7 +165,7 @@ impl ReplicationInfo {
                 "master_replid" => info.replication_id = value.to_owned(),
                 "slave_priority" => info.priority = value.parse().unwrap_or(0),
                 "loading" => info.loading = value != "0",
-                "run_id" => info.run_id = value.to_owned(),
+                "process_id" => info.pid = value.parse().unwrap_or(0),
                 "redis_version" if info.version.is_empty() => info.version = value.to_owned(),
                 "valkey_version" => info.version = format!("{value} (Valkey)"),
                 _ if is_replica_line(key) => info.online.extend(online_replica(value)),

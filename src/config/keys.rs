@@ -338,13 +338,13 @@ pub(super) const BATCH: Key = Key {
 pub(super) const WAIT_TIMEOUT: Key = Key {
     name: "wait_timeout_ms",
     kind: Kind::Millis {
-        min: 1,
+        min: 50,
         max: HOUR_MS,
     },
-    default: Default::Value(200),
-    example: "200",
+    default: Default::Value(50),
+    example: "50",
     meaning: "How long one `WAIT` waits for the replicas before the batch is looked at \
-              otherwise. Never 0: Redis would wait for ever.",
+              otherwise. At least twice the 25 ms in which a replica becomes promotable.",
 };
 
 /// `[writer]`.

@@ -85,7 +85,7 @@ fn shipped_lab_is_the_documented_one() {
             count: 1000,
             connections: 4,
             batch: 100,
-            wait_timeout: 200ms,
+            wait_timeout: 50ms,
         },
     }
     "#);

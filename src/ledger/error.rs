@@ -101,3 +101,13 @@ pub enum Error {
         next_seq: u64,
     },
 }
+
+impl Error {
+    /// Whether the file that was named is not one to work on: it is no ledger, or one of another run.
+    pub fn is_wrong_file(&self) -> bool {
+        matches!(
+            self,
+            Error::Exists { .. } | Error::HeaderTorn { .. } | Error::Header { .. }
+        )
+    }
+}

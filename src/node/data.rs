@@ -25,7 +25,7 @@ use super::{NodeError, Shutdown};
 const PROMOTABLE: u64 = 100;
 /// Most time between reading the primary's offset and becoming promotable: shorter than any `WAIT` of
 /// the writer, so that a write that comes in between is still being waited for.
-const RAISE_LIMIT: Duration = Duration::from_millis(50);
+const RAISE_LIMIT: Duration = Duration::from_millis(25);
 /// How long writes are paused at a time while this primary may be isolated; repeated before it ends.
 const FENCE_MS: u64 = 1000;
 /// How long the server may take to end after SIGTERM before it is killed.
@@ -235,6 +235,11 @@ impl DataNode {
         let name = self.node.name.clone();
         match action {
             Action::Start => return self.start_server(),
+            Action::StartAfresh => {
+                info!(node = %name, "another node was promoted: the own data is set aside");
+                self.state.set_aside()?;
+                return self.start_server();
+            }
             Action::GiveUp => {}
             Action::Kill => {
                 error!(node = %name, "the server hangs; killing it");
@@ -344,6 +349,10 @@ impl DataNode {
         };
         match caught_up.await {
             Ok(Some(offset)) if begun.elapsed() < RAISE_LIMIT => {
+                if let Err(error) = self.state.discard_aside() {
+                    warn!(node = %self.node.name, %error, "not promotable while old data can't be removed");
+                    return;
+                }
                 info!(node = %self.node.name, offset, "in sync, promotable");
                 self.set("replica-priority", &PROMOTABLE.to_string()).await;
             }

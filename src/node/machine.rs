@@ -10,14 +10,25 @@
 //!   can hold more: on the first start of the lab, or when all others are unreachable or not promotable.
 //! - A replica is promotable only after it has caught up with a primary.
 
+mod observation;
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
+pub use observation::{Action, Identity, Observation, Peer, PeerState, Server, Vote};
+
 /// Period with which Sentinels ask data nodes for INFO in this lab (`SENTINEL DEBUG INFO-PERIOD`).
-pub const SENTINEL_INFO_PERIOD: Duration = Duration::from_millis(500);
-/// Pause between two calls for a failover; one takes about 0.3 s until the promotion.
-const FAILOVER_RETRY: Duration = Duration::from_millis(1000);
+pub const SENTINEL_INFO_PERIOD: Duration = Duration::from_millis(250);
+/// Pause between two calls for a failover; one takes about 0.2 s until the promotion.
+const FAILOVER_RETRY: Duration = Duration::from_millis(500);
+/// How long the parent of a primary that has died waits for the promotion before it starts the server
+/// with its data again.
+const PROMOTION_PATIENCE: Duration = Duration::from_secs(2);
+/// Silence of a replica that a promotion explains.
+const OUT_OF_SIGHT: Duration = Duration::from_millis(500);
 /// How long a parked node waits for the named primary to be writable before it follows it anyway.
 const FOLLOW_ANYWAY: Duration = Duration::from_secs(2);
 /// How long the very first start waits for a Sentinel to answer before the seed role holds.
@@ -25,137 +36,6 @@ const FIRST_START_PATIENCE: Duration = Duration::from_secs(3);
 /// Exits of the server within [`CRASH_WINDOW`] that are one too many.
 const CRASH_LIMIT: usize = 5;
 const CRASH_WINDOW: Duration = Duration::from_secs(60);
-
-/// What does not change while a node runs.
-#[derive(Debug, Clone)]
-pub struct Identity {
-    /// Where this node listens.
-    pub me: SocketAddrV4,
-    /// Where the lab's seed primary listens.
-    pub seed: SocketAddrV4,
-    /// The node had state before this start.
-    pub has_state: bool,
-    /// The node had an append-only file before this start.
-    pub has_data: bool,
-    /// Silence of the server after which it is killed.
-    pub hang_timeout: Duration,
-    /// Silence after which a Sentinel calls an instance down.
-    pub down_after: Duration,
-}
-
-/// The own server, as just observed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Server {
-    /// There is no process.
-    Gone,
-    /// The process runs and has not answered since it was started.
-    Starting,
-    /// It has not answered for that long, though it had.
-    Silent(Duration),
-    /// It loads its data.
-    Loading,
-    /// A replica of the address where nothing listens: its role is undecided.
-    Parked,
-    /// It takes writes.
-    Primary {
-        /// Replicas whose link is online.
-        replicas: usize,
-    },
-    /// A replica.
-    Replica {
-        /// Of whom.
-        of: SocketAddrV4,
-        /// For how long its link has been down; `None`: it is up and in sync.
-        link_down_for: Option<Duration>,
-        /// It can be promoted.
-        promotable: bool,
-    },
-}
-
-/// What a majority of the Sentinels agrees on, and what they say of this node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Vote {
-    /// Who is primary.
-    pub primary: SocketAddrV4,
-    /// Since which epoch.
-    pub epoch: u64,
-    /// At least one Sentinel knows a replica: the lab is not on its first start.
-    pub knows_replicas: bool,
-    /// A majority has had answers from the primary, in that role, since that long ago or less.
-    pub primary_alive_within: Option<Duration>,
-    /// The youngest INFO that any Sentinel holds of this node as a replica.
-    pub my_info_age: Option<Duration>,
-    /// Every Sentinel that answered has a connection to this node.
-    pub sees_me: bool,
-}
-
-/// Another data node, asked directly.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Peer {
-    /// Where it listens.
-    pub address: SocketAddrV4,
-    /// How it is.
-    pub state: PeerState,
-}
-
-/// How another data node is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PeerState {
-    /// It has not answered for that long.
-    Unreachable(Duration),
-    /// It takes writes.
-    Primary {
-        /// It holds data.
-        has_data: bool,
-    },
-    /// It is a replica, or parked.
-    Replica {
-        /// It can be promoted.
-        promotable: bool,
-    },
-}
-
-/// One moment's observations.
-#[derive(Debug, Clone)]
-pub struct Observation {
-    /// Time since the node's process started.
-    pub now: Duration,
-    /// The own server.
-    pub server: Server,
-    /// The Sentinels' word; `None`: no majority.
-    pub vote: Option<Vote>,
-    /// The other data nodes.
-    pub peers: Vec<Peer>,
-}
-
-/// What to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Start the server, parked.
-    Start,
-    /// Kill the server: it hangs.
-    Kill,
-    /// Become primary (`REPLICAOF NO ONE`), and why.
-    Promote(&'static str),
-    /// Become a replica of that node, and why.
-    Follow(SocketAddrV4, &'static str),
-    /// Ask a Sentinel for a failover now, and why.
-    CallFailover(&'static str),
-    /// Become promotable once caught up with the primary.
-    Raise,
-    /// Cease to be promotable, and why.
-    Lower(&'static str),
-    /// Write to disk before each answer (`true`) or once a second.
-    SyncAlways(bool),
-    /// Pause writes: this primary may be isolated.
-    Fence,
-    /// Let writes go on.
-    Unfence,
-    /// Say once that the node waits, for what, and what helps.
-    Waiting(&'static str),
-    /// End the node: its server ends again and again.
-    GiveUp,
-}
 
 /// The state of a data node's parent between two observations.
 #[derive(Debug, Clone)]
@@ -171,6 +51,9 @@ pub struct Machine {
     known_replicas: Vec<SocketAddrV4>,
     /// The server has had a role in this process, so its data is its own.
     ever_served: bool,
+    /// Another node has been promoted over this one, which has not been in sync with it yet. So this one
+    /// holds less, and never takes the role by its own decision.
+    deposed: bool,
     started_once: bool,
     exits: VecDeque<Duration>,
     last_call: Option<Duration>,
@@ -192,6 +75,7 @@ impl Machine {
             parked_since: None,
             known_replicas: Vec::new(),
             ever_served: false,
+            deposed: false,
             started_once: false,
             exits: VecDeque::new(),
             last_call: None,
@@ -271,6 +155,28 @@ impl Machine {
                 self.call_failover(seen, "the server has ended", actions);
             }
         }
+        if self.was_primary {
+            // A promotion closes all connections, so a replica may be out of sight for a moment.
+            let may_come = |p: &Peer| match p.state {
+                PeerState::Replica { promotable } => promotable,
+                PeerState::Unreachable(silence) => {
+                    silence < OUT_OF_SIGHT && self.known_replicas.contains(&p.address)
+                }
+                PeerState::Primary { .. } => false,
+            };
+            let expected = seen.peers.iter().any(may_come);
+            if self.promoted_peer(seen).is_some() {
+                self.deposed = true;
+                self.starting();
+                actions.push(Action::StartAfresh);
+                return;
+            }
+            let waited = seen.now.saturating_sub(since);
+            if waited < PROMOTION_PATIENCE && expected {
+                self.call_failover(seen, "the server has ended", actions);
+                return;
+            }
+        }
         let unknown = seen.vote.is_none_or(|vote| vote.primary == self.id.me);
         // A Sentinel that reconnects to a replica asks for INFO at once only when its last one is older
         // than the period. So wait until it is: then each learns the priority of 0 first of all.
@@ -279,13 +185,26 @@ impl Machine {
             .and_then(|vote| vote.my_info_age)
             .is_none_or(|age| age > SENTINEL_INFO_PERIOD);
         if self.was_primary || unknown || forgotten {
-            self.started_once = true;
-            self.gone_since = None;
-            self.parked_since = None;
-            self.fenced = false;
-            self.sync_always = None;
+            self.starting();
             actions.push(Action::Start);
         }
+    }
+
+    fn starting(&mut self) {
+        self.started_once = true;
+        self.gone_since = None;
+        self.parked_since = None;
+        self.fenced = false;
+        self.sync_always = None;
+    }
+
+    /// A peer that is primary and was a replica before: it has been promoted.
+    fn promoted_peer(&self, seen: &Observation) -> Option<SocketAddrV4> {
+        seen.peers
+            .iter()
+            .filter(|p| matches!(p.state, PeerState::Primary { .. }))
+            .map(|p| p.address)
+            .find(|address| self.known_replicas.contains(address))
     }
 
     fn when_parked(&mut self, seen: &Observation, actions: &mut Vec<Action>) {
@@ -316,11 +235,9 @@ impl Machine {
             return;
         }
         // The Sentinels still name this node, but it was down: others may hold more.
-        let promoted = |p: &&Peer| {
-            matches!(p.state, PeerState::Primary { .. }) && self.known_replicas.contains(&p.address)
-        };
-        if let Some(peer) = seen.peers.iter().find(promoted) {
-            actions.push(Action::Follow(peer.address, "it has just been promoted"));
+        if let Some(peer) = self.promoted_peer(seen) {
+            self.deposed = true;
+            actions.push(Action::Follow(peer, "it has just been promoted"));
             return;
         }
         if seen
@@ -341,7 +258,12 @@ impl Machine {
             PeerState::Replica { promotable } => !promotable,
             PeerState::Primary { .. } => false,
         };
-        if !seen.peers.iter().all(out) {
+        if self.deposed {
+            self.wait_for(
+                "the node that was promoted over this one: it holds more; start it again",
+                actions,
+            );
+        } else if !seen.peers.iter().all(out) {
             self.wait_for("another data node, to learn whether it holds more", actions);
         } else if self.id.has_data || self.ever_served {
             actions.push(Action::Promote(
@@ -390,6 +312,7 @@ impl Machine {
         self.served();
         if !self.was_primary {
             self.was_primary = true;
+            self.deposed = false;
             self.named_at = None;
             // Once it is a replica again it is not to be promoted before it has caught up.
             actions.push(Action::Lower(
@@ -436,6 +359,9 @@ impl Machine {
         self.served();
         self.was_primary = false;
         self.sync_always = None;
+        // Named primary and a replica all the same: another node was promoted, not announced yet.
+        self.deposed = link_down_for.is_some()
+            && (self.deposed || seen.vote.is_some_and(|v| v.primary == self.id.me));
         match link_down_for {
             None if !promotable => {
                 let named = seen.vote.is_some_and(|v| v.primary == of && v.sees_me);

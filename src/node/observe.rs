@@ -177,10 +177,16 @@ async fn look(
     address: SocketAddrV4,
     connector: Connector,
 ) -> Option<ReplicationInfo> {
-    if conn.is_none() {
-        *conn = Some(connector.open(address).await.ok()?);
+    if let Some(warm) = conn
+        && let Ok(info) = warm.replication().await
+    {
+        return Some(info);
     }
-    conn.as_mut()?.replication().await.ok()
+    // A promotion closes all connections: one that was good before is worth a new one at once.
+    conn.insert(connector.open(address).await.ok()?)
+        .replication()
+        .await
+        .ok()
 }
 
 fn peer_state(info: &ReplicationInfo) -> PeerState {

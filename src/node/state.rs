@@ -104,6 +104,7 @@ impl StateDir {
             _lock: lock,
         };
         state.refuse_other_address(node)?;
+        state.restore_aside()?;
         Ok(state)
     }
 
@@ -127,12 +128,61 @@ impl StateDir {
 
     /// Whether the data node's own append-only file is there.
     pub fn has_data(&self) -> bool {
-        let Ok(entries) = fs::read_dir(self.data().join("appendonlydir")) else {
+        let Ok(entries) = fs::read_dir(self.files()) else {
             return false;
         };
         entries
             .flatten()
             .any(|e| e.path().extension().is_some_and(|x| x == "manifest"))
+    }
+
+    /// Sets the append-only files aside before a start without them. They come back with
+    /// [`StateDir::open`], unless [`StateDir::discard_aside`] says that they are not needed any more.
+    ///
+    /// # Errors
+    /// When they can't be moved; then they are where they were.
+    pub fn set_aside(&self) -> Result<(), StateError> {
+        let (files, aside) = (self.files(), self.aside());
+        if aside.exists() {
+            // What is there now is a copy that never got complete.
+            remove_folder(&files)
+        } else if files.exists() {
+            fs::rename(&files, &aside).map_err(io_error("cannot move", &files))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Removes what was set aside: the copy that replaces it is complete.
+    ///
+    /// # Errors
+    /// When it can't be removed.
+    pub fn discard_aside(&self) -> Result<(), StateError> {
+        // In one step first, so that half of it is never taken for all of it.
+        let (aside, trash) = (self.aside(), self.folder.join("data/trash"));
+        if aside.exists() {
+            remove_folder(&trash)?;
+            fs::rename(&aside, &trash).map_err(io_error("cannot move", &aside))?;
+        }
+        remove_folder(&trash)
+    }
+
+    /// Puts back what was set aside, when the copy that was to replace it never got complete.
+    fn restore_aside(&self) -> Result<(), StateError> {
+        let (files, aside) = (self.files(), self.aside());
+        if aside.exists() {
+            remove_folder(&files)?;
+            fs::rename(&aside, &files).map_err(io_error("cannot move", &aside))?;
+        }
+        Ok(())
+    }
+
+    fn files(&self) -> PathBuf {
+        self.data().join("appendonlydir")
+    }
+
+    fn aside(&self) -> PathBuf {
+        self.data().join("appendonlydir.aside")
     }
 
     /// The server's working folder.
@@ -242,6 +292,15 @@ fn read_conf(file: &Path) -> Result<Conf, StateError> {
     Ok(Conf::parse(
         &fs::read_to_string(file).map_err(io_error("cannot read", file))?,
     ))
+}
+
+fn remove_folder(path: &Path) -> Result<(), StateError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(io_error("cannot remove", path)(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Replaces a file in one step, so that a kill at any moment leaves the old one or the new one.

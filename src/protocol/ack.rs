@@ -73,33 +73,48 @@ pub enum NoWitness {
     FailoverInProgress,
 }
 
-/// Whether the Sentinels bear witness that no node of `uncovered` can be promoted.
+/// What is asked of the witnesses: writes to an elected primary that not every node has confirmed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Degraded {
+    /// Where the writes went.
+    pub primary: Elected,
+    /// The data nodes that have not confirmed them.
+    pub uncovered: Vec<SocketAddrV4>,
+}
+
+/// Answers to questions that were all asked after the writes had been answered.
+#[derive(Debug, Clone, Copy)]
+pub struct Testimony<'a> {
+    /// The Sentinels that answered.
+    pub views: &'a [SentinelView],
+    /// Sentinels that make a majority.
+    pub majority: usize,
+    /// The nodes that said themselves that their `replica-priority` is 0.
+    pub own_word: &'a [SocketAddrV4],
+    /// Time from the answer to the writes to the question.
+    pub age: Duration,
+}
+
+/// Whether the Sentinels bear witness that no uncovered node can be promoted.
 ///
-/// `views` are answers to questions that were asked after the writes had been answered; `age` is the
-/// time since then. A majority must have answered, and *nobody* who answered may disagree: the Sentinel
-/// that leads a failover decides by its own view alone, so one dissenting view is one too many.
+/// A majority must have answered, and *nobody* who answered may disagree: the Sentinel that leads a
+/// failover decides by its own view alone, so one dissenting view is one too many.
 ///
 /// # Errors
 /// Why they do not.
-pub fn witness(
-    primary: Elected,
-    uncovered: &[SocketAddrV4],
-    views: &[SentinelView],
-    majority: usize,
-    age: Duration,
-) -> Result<(), NoWitness> {
-    if views.len() < majority {
+pub fn witness(case: &Degraded, heard: Testimony<'_>) -> Result<(), NoWitness> {
+    if heard.views.len() < heard.majority {
         return Err(NoWitness::TooFewAnswers);
     }
-    for view in views {
-        if view.primary != primary.address || view.config_epoch != primary.epoch {
+    for view in heard.views {
+        if view.primary != case.primary.address || view.config_epoch != case.primary.epoch {
             return Err(NoWitness::OtherPrimary);
         }
         if view.failover_in_progress || view.primary_o_down {
             return Err(NoWitness::FailoverInProgress);
         }
-        for node in uncovered {
-            if !cannot_be_promoted(view, *node, age) {
+        for node in &case.uncovered {
+            if !cannot_be_promoted(view, *node, heard) {
                 return Err(NoWitness::Promotable(*node));
             }
         }
@@ -107,18 +122,53 @@ pub fn witness(
     Ok(())
 }
 
-/// Down or disconnected counts as the Sentinel sees it now. A priority of 0 counts only when the node
-/// said so after the writes: an older 0 may have been raised since.
-fn cannot_be_promoted(view: &SentinelView, node: SocketAddrV4, age: Duration) -> bool {
+/// Whether it is certain that `old`, primary in the eyes of the Sentinels, will not be primary again before
+/// it has copied everything from `new`, which was promoted over it and is not announced yet.
+///
+/// `old_follows` is whose replica `old` says it is, asked after the writes had been answered. A node
+/// submits to a promoted one only if it saw that one as its replica before, and from then on never takes
+/// the role by its own decision. The Sentinels can't promote it either: to them it is the primary, not a
+/// replica. Each that answers, a majority at least, has to name one of the two.
+///
+/// # Errors
+/// Why it is not.
+pub fn witness_promoted(
+    old: Elected,
+    new: SocketAddrV4,
+    old_follows: Option<SocketAddrV4>,
+    views: &[SentinelView],
+    majority: usize,
+) -> Result<(), NoWitness> {
+    if views.len() < majority {
+        return Err(NoWitness::TooFewAnswers);
+    }
+    let one_of_them = |v: &SentinelView| {
+        // The one that leads the failover gives the new epoch to the old primary for a moment.
+        v.primary == new || (v.primary == old.address && v.config_epoch >= old.epoch)
+    };
+    if !views.iter().all(one_of_them) {
+        return Err(NoWitness::OtherPrimary);
+    }
+    if old_follows != Some(new) {
+        return Err(NoWitness::Promotable(old.address));
+    }
+    Ok(())
+}
+
+/// Down or disconnected counts as the Sentinel sees it now. A priority of 0 that it remembers counts only
+/// when the node has said so after the writes, to it or to us: an older 0 may have been raised since.
+fn cannot_be_promoted(view: &SentinelView, node: SocketAddrV4, heard: Testimony<'_>) -> bool {
     match view.replica(node) {
         // Not known as a replica, so not a candidate; it becomes one only with an INFO of its own, and
         // it raises its priority only after it has caught up with this primary.
         None => true,
         Some(replica) => {
+            let fresh = replica.info_age.is_some_and(|info| info < heard.age)
+                || heard.own_word.contains(&node);
             replica.down
                 || replica.disconnected
                 || replica.info_age.is_none()
-                || (replica.priority == 0 && replica.info_age.is_some_and(|info| info < age))
+                || (replica.priority == 0 && fresh)
         }
     }
 }
@@ -158,12 +208,44 @@ mod tests {
             .collect()
     }
 
-    fn ask(views: &[SentinelView]) -> Result<(), NoWitness> {
+    fn ask_beside(views: &[SentinelView], own_word: &[SocketAddrV4]) -> Result<(), NoWitness> {
         let primary = Elected {
             address: at(A),
             epoch: 7,
         };
-        witness(primary, &[at(B)], views, 2, Duration::from_millis(100))
+        let case = Degraded {
+            primary,
+            uncovered: vec![at(B)],
+        };
+        let age = Duration::from_millis(100);
+        witness(
+            &case,
+            Testimony {
+                views,
+                majority: 2,
+                own_word,
+                age,
+            },
+        )
+    }
+
+    fn ask(views: &[SentinelView]) -> Result<(), NoWitness> {
+        ask_beside(views, &[])
+    }
+
+    #[test]
+    fn a_remembered_priority_of_zero_counts_when_the_node_itself_confirms_it() {
+        let stale = replica(0, false, false, 900);
+        let answers = views(&[stale.clone(), stale]);
+        assert_eq!(ask(&answers), Err(NoWitness::Promotable(at(B))));
+        assert_eq!(ask_beside(&answers, &[at(B)]), Ok(()));
+        // The node's word alone is not enough: a Sentinel acts on what it remembers.
+        let remembered = replica(100, false, false, 900);
+        let answers = views(&[remembered.clone(), remembered]);
+        assert_eq!(
+            ask_beside(&answers, &[at(B)]),
+            Err(NoWitness::Promotable(at(B)))
+        );
     }
 
     #[test]
@@ -211,6 +293,28 @@ mod tests {
         let mut answers = views(&[dead.clone(), dead]);
         answers[0].failover_in_progress = true;
         assert_eq!(ask(&answers), Err(NoWitness::FailoverInProgress));
+    }
+
+    #[test]
+    fn an_unannounced_primary_is_witnessed_by_the_old_one_that_follows_it() {
+        let old = Elected {
+            address: at(A),
+            epoch: 7,
+        };
+        let answers = [view(A, 7), view(A, 7), view(B, 8)];
+        let ask = |follows, views| witness_promoted(old, at(B), follows, views, 2);
+        assert_eq!(ask(Some(at(B)), &answers), Ok(()));
+        assert_eq!(ask(None, &answers), Err(NoWitness::Promotable(at(A))));
+        assert_eq!(
+            ask(Some(at(C)), &answers),
+            Err(NoWitness::Promotable(at(A)))
+        );
+        assert_eq!(
+            ask(Some(at(B)), &answers[..1]),
+            Err(NoWitness::TooFewAnswers)
+        );
+        let third = [view(A, 7), view(C, 9)];
+        assert_eq!(ask(Some(at(B)), &third), Err(NoWitness::OtherPrimary));
     }
 
     #[test]

@@ -81,7 +81,7 @@ pub struct Elected {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoPrimary {
     /// Fewer Sentinels than a majority answered.
-    #[error("{answered} of {asked} Sentinels answered, {needed} are needed: start the others")]
+    #[error("{answered} of {asked} Sentinels answered, {needed} are needed: is the lab up?")]
     TooFewAnswers {
         /// Sentinels that answered.
         answered: usize,

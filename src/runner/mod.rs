@@ -140,6 +140,11 @@ impl Runner {
             .collect()
     }
 
+    /// Whether any node's process still runs.
+    pub fn any_running(&mut self) -> bool {
+        self.nodes.iter_mut().any(NodeProcess::running)
+    }
+
     /// The process id of a node that runs.
     pub fn pid_of(&self, name: &str) -> Option<u32> {
         self.nodes

@@ -85,6 +85,8 @@ impl<T> Reached<T> {
 /// What a data node says of itself.
 #[derive(Debug, Clone, Serialize)]
 pub struct DataNodeState {
+    /// Process id of the server, on its machine.
+    pub pid: u32,
     /// `primary`, `replica` or `loading`.
     pub role: &'static str,
     /// As a replica: of which node.
@@ -262,6 +264,7 @@ fn named(lab: &Lab, address: SocketAddrV4, epoch: u64) -> Named {
 fn data_node_state(lab: &Lab, info: &ReplicationInfo, primary: Option<u64>) -> DataNodeState {
     let replica = !info.is_primary;
     DataNodeState {
+        pid: info.pid,
         role: match (info.loading, info.is_primary) {
             (true, _) => "loading",
             (_, true) => "primary",

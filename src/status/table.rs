@@ -1,15 +1,21 @@
 //! A [`Status`] as tables for people.
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{Cell, Table};
+use comfy_table::{Cell, LineStyle, Table, TableStyle};
 
 use super::{DataNodeState, Reached, SentinelState, Status};
+
+/// A line above, below, and under the header.
+const LINES: TableStyle = TableStyle::new()
+    .top_border(LineStyle::none().fill('─').junction('─'))
+    .header_separator(LineStyle::none().fill('─').junction('─'))
+    .bottom_border(LineStyle::none().fill('─').junction('─'));
 
 /// The tables, the primary and the verdict.
 pub fn render(status: &Status) -> String {
     let mut data = table(&[
         "data node",
         "address",
+        "pid",
         "role",
         "link",
         "offset",
@@ -20,7 +26,7 @@ pub fn render(status: &Status) -> String {
         let mut row = vec![node.name.clone(), node.address.to_string()];
         match &node.state {
             Reached::Up(state) => row.extend(data_cells(state)),
-            Reached::Unreachable(_) => row.push("unreachable".into()),
+            Reached::Unreachable(_) => row.extend([String::new(), "unreachable".into()]),
         }
         data.add_row(row.iter().map(Cell::new));
     }
@@ -46,7 +52,7 @@ pub fn render(status: &Status) -> String {
         None => "no primary".to_owned(),
     };
     let verdict = if status.healthy {
-        "healthy: any one node may be lost".to_owned()
+        "healthy: the loss of any one node loses no acknowledged write".to_owned()
     } else {
         let list: Vec<String> = status.problems.iter().map(|p| format!("  - {p}")).collect();
         format!("NOT healthy:\n{}", list.join("\n"))
@@ -56,11 +62,11 @@ pub fn render(status: &Status) -> String {
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(header);
+    table.load_style(LINES).set_header(header);
     table
 }
 
-fn data_cells(state: &DataNodeState) -> [String; 5] {
+fn data_cells(state: &DataNodeState) -> [String; 6] {
     let role = match (&state.replica_of, state.replicas) {
         (Some(of), _) => format!("{} of {of}", state.role),
         (None, Some(n)) => format!("{}, {n} in sync", state.role),
@@ -76,6 +82,7 @@ fn data_cells(state: &DataNodeState) -> [String; 5] {
         .lag_bytes
         .map_or_else(String::new, |bytes| format!("{bytes} B"));
     [
+        state.pid.to_string(),
         role,
         link.into(),
         state.offset.to_string(),

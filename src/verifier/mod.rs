@@ -342,7 +342,7 @@ impl Iterator for Chunks {
 
 impl fmt::Display for Verification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.primary)?;
+        write!(f, "primary: {}", self.primary)?;
         for replica in &self.replicas {
             let counted = if replica.promotable {
                 ""

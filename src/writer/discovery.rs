@@ -2,9 +2,9 @@
 //!
 //! A round asks all Sentinels and every data node at once. The node that a majority of the Sentinels
 //! names, and that says itself that it is primary, is the target. When the named one is gone or is a
-//! replica, another data node that says it is primary is taken *without an epoch*: it has been promoted
-//! and the Sentinels have not announced it yet. There only what every other data node confirms counts
-//! as acknowledged, which is safe whoever the Sentinels settle on.
+//! replica, another data node that says it is primary is taken as *promoted*: the Sentinels have not
+//! announced it yet. There a record counts as acknowledged when every other data node confirms it, which is
+//! safe whoever the Sentinels settle on, or when the old primary itself has submitted to the new one.
 //!
 //! A round is run when a lane reports trouble, when a Sentinel publishes an event that hints at a change,
 //! and once in a while.
@@ -17,39 +17,49 @@ use futures_util::future::join_all;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::client::{Conn, Connector, Role};
 use crate::config::Lab;
 use crate::protocol::vote::Elected;
 use crate::sentinel::{Event, Panel, follow_events};
 
+use super::ROLE_LIMIT;
 use super::journal::Journal;
 
 /// Pause between two rounds while all is well.
 const CALM: Duration = Duration::from_secs(1);
-/// Pause between two rounds while there is no target, or it has no epoch.
+/// Pause between two rounds while there is no target, or it is not announced.
 const URGENT: Duration = Duration::from_millis(10);
-/// How long a data node may take to say its role; one that hangs must not hold up the others.
-const ROLE_LIMIT: Duration = Duration::from_millis(100);
 
 /// The node to write to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) address: SocketAddrV4,
-    /// The epoch that made it primary; `None`: the Sentinels have not announced it yet.
-    pub(super) epoch: Option<u64>,
+    /// Why it is taken for the primary.
+    pub(super) standing: Standing,
     /// Number of the round that found it.
     pub(super) round: u64,
 }
 
+/// Why a node is taken for the primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// A majority of the Sentinels names it, at that epoch.
+    Elected(u64),
+    /// It has been promoted, and the Sentinels have not announced it yet: they name this one still.
+    Promoted { over: Elected },
+}
+
 impl Target {
-    /// As the Sentinels elected it, if they have.
-    pub(super) fn elected(&self) -> Option<Elected> {
-        self.epoch.map(|epoch| Elected {
-            address: self.address,
-            epoch,
-        })
+    /// Whether `now` is another primary than this one, so that connections to this one are of no use.
+    fn is_superseded_by(&self, now: &Target) -> bool {
+        match (self.standing, now.standing) {
+            _ if self.address != now.address => true,
+            (Standing::Elected(mine), Standing::Elected(newer)) => newer > mine,
+            // Announced meanwhile, or not yet.
+            _ => false,
+        }
     }
 }
 
@@ -100,9 +110,7 @@ impl Discovery {
 
     /// Ends when `current` is no longer the node to write to.
     pub(super) async fn superseded(&mut self, current: Target) {
-        let other = |t: &Option<Target>| {
-            t.is_some_and(|t| t.address != current.address || t.epoch > current.epoch)
-        };
+        let other = |t: &Option<Target>| t.is_some_and(|now| current.is_superseded_by(&now));
         if self.target.wait_for(other).await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -144,7 +152,9 @@ impl Seeker {
         loop {
             self.round += 1;
             let found = self.seek().await;
-            let settled = found.as_ref().is_ok_and(|t| t.epoch.is_some());
+            let settled = found
+                .as_ref()
+                .is_ok_and(|t| matches!(t.standing, Standing::Elected(_)));
             self.publish(found);
             let pause = sleep(if settled { CALM } else { URGENT });
             tokio::pin!(pause);
@@ -172,7 +182,7 @@ impl Seeker {
                 let before = *self.to.borrow();
                 if before.is_none_or(|b| b.address != target.address) {
                     let name = self.name(target.address);
-                    info!(primary = %name, epoch = target.epoch, "primary found");
+                    info!(primary = %name, standing = ?target.standing, "primary found");
                     if before.is_some() {
                         self.journal.primary_changed(&name);
                     }
@@ -180,8 +190,11 @@ impl Seeker {
                 self.to.send_replace(Some(target));
             }
             Err(trouble) => {
-                debug!(%trouble, "no primary");
-                *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+                let mut last = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+                if *last != trouble {
+                    warn!(%trouble, "waiting for a primary");
+                    *last = trouble;
+                }
             }
         }
     }
@@ -216,14 +229,14 @@ impl Seeker {
         match elected {
             Ok(named) if primaries.contains(&named.address) => Ok(Target {
                 address: named.address,
-                epoch: Some(named.epoch),
+                standing: Standing::Elected(named.epoch),
                 round,
             }),
             Ok(named) => match primaries.as_slice() {
                 // Announced or not, it was promoted: the named one is not primary any more.
                 [promoted] if self.lab.data_node_at(*promoted).is_some() => Ok(Target {
                     address: *promoted,
-                    epoch: None,
+                    standing: Standing::Promoted { over: named },
                     round,
                 }),
                 _ => Err(format!(

@@ -79,7 +79,7 @@ impl Journal {
         let (mut ledger, mut left, mut run, mut next_seq, mut offset_us) =
             (None, Vec::new(), RunId::new(rand::random()), 0, 0);
         if let Some(path) = &options.ledger {
-            if options.resume && path.exists() {
+            if options.resume {
                 let (mut writer, resumed) = LedgerWriter::resume(path)?;
                 run = writer.header().run;
                 next_seq = resumed.next_seq;

@@ -11,18 +11,19 @@ use std::time::Duration;
 use redis::Value;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, trace, warn};
 
-use crate::client::{Conn, Connector, Role, classify};
+use crate::client::{ClientError, Conn, Connector, Role, classify};
 use crate::config::Lab;
 use crate::ledger::{self, Invoked, Outcome};
-use crate::protocol::ack::{Confirmed, NoWitness, Policy, uncovered};
+use crate::protocol::ack::{Confirmed, Degraded, NoWitness, Policy, uncovered};
+use crate::protocol::vote::Elected;
 use crate::protocol::{Fate, WriteError};
 use crate::record::Batch;
 
-use super::discovery::{Discovery, Target};
+use super::discovery::{Discovery, Standing, Target};
 use super::journal::Journal;
-use super::witness::Witness;
+use super::witness::{About, Witness};
 use super::work::Work;
 use super::{ANSWER_LIMIT, Options, SHORTEST_WAIT};
 
@@ -188,12 +189,8 @@ impl Lane {
         let Some(target) = self.discovery.target_after(self.bad_round).await else {
             return Err(WriteError::ConnectionLost);
         };
-        match self.connector.open(target.address).await {
-            Ok(conn) => Ok(Link {
-                target,
-                conn,
-                online: self.nodes.len() - 1,
-            }),
+        match self.open(target).await {
+            Ok(link) => Ok(link),
             Err(error) => {
                 debug!(%error, "cannot connect to the primary");
                 self.bad_round = target.round;
@@ -202,6 +199,35 @@ impl Lane {
                 Err(WriteError::Refused)
             }
         }
+    }
+
+    /// Connects, and looks who would confirm: a `WAIT` for nobody would only take time.
+    async fn open(&self, target: Target) -> Result<Link, ClientError> {
+        let mut conn = self.connector.open(target.address).await?;
+        let online = match conn.role().await? {
+            Role::Primary { replicas, .. } => self.count_others(target, &replicas),
+            // The first write finds out.
+            Role::Replica { .. } | Role::Sentinel => 0,
+        };
+        Ok(Link {
+            target,
+            conn,
+            online,
+        })
+    }
+
+    fn others(&self, target: Target) -> impl Iterator<Item = SocketAddrV4> {
+        self.nodes
+            .iter()
+            .copied()
+            .filter(move |n| *n != target.address)
+    }
+
+    /// How many other data nodes of the lab are among the online replicas.
+    fn count_others(&self, target: Target, online: &[Confirmed]) -> usize {
+        self.others(target)
+            .filter(|n| online.iter().any(|c| c.address == *n))
+            .count()
     }
 
     async fn send(&mut self, link: &mut Link, batch: &Invoked) -> Attempt {
@@ -266,30 +292,28 @@ impl Lane {
         since: Instant,
     ) -> Attempt {
         loop {
-            let others: Vec<SocketAddrV4> = self
-                .nodes
-                .iter()
-                .copied()
-                .filter(|n| *n != link.target.address)
-                .collect();
-            link.online = confirmed
-                .iter()
-                .filter(|c| others.contains(&c.address))
-                .count();
+            let others: Vec<SocketAddrV4> = self.others(link.target).collect();
+            link.online = self.count_others(link.target, &confirmed);
             let missing = uncovered(&others, offset, &confirmed);
             if missing.is_empty() {
                 return Attempt::Acknowledged(Outcome::Replicated);
             }
-            if self.policy == Policy::Available
-                && let Some(primary) = link.target.elected()
-            {
-                match self.witness.ask(primary, missing, since).await {
+            if self.policy == Policy::Available {
+                // Announced meanwhile, perhaps; the connection is to the same node.
+                if let Some(now) = self
+                    .discovery
+                    .now()
+                    .filter(|t| t.address == link.target.address)
+                {
+                    link.target = now;
+                }
+                match self.ask_witness(link.target, missing, since).await {
                     Ok(()) => return Attempt::Acknowledged(Outcome::Witnessed),
                     Err(NoWitness::OtherPrimary) => {
                         self.discovery.report();
                         return Attempt::Failed(WriteError::Unblocked);
                     }
-                    Err(why) => debug!(?why, "no witness"),
+                    Err(why) => trace!(?why, "no witness"),
                 }
             }
             let mut pipe = redis::pipe();
@@ -311,6 +335,33 @@ impl Lane {
                 None => return Attempt::Failed(WriteError::Unblocked),
             }
         }
+    }
+
+    async fn ask_witness(
+        &self,
+        target: Target,
+        uncovered: Vec<SocketAddrV4>,
+        since: Instant,
+    ) -> Result<(), NoWitness> {
+        let about = match target.standing {
+            Standing::Elected(epoch) => {
+                let primary = Elected {
+                    address: target.address,
+                    epoch,
+                };
+                About::Elected {
+                    case: Degraded { primary, uncovered },
+                    since,
+                }
+            }
+            Standing::Promoted { over } if uncovered == [over.address] => About::Promoted {
+                old: over,
+                new: target.address,
+            },
+            // A node that is neither could be promoted as well as this one was.
+            Standing::Promoted { over } => return Err(NoWitness::Promotable(over.address)),
+        };
+        self.witness.ask(about).await
     }
 }
 

@@ -43,12 +43,14 @@ use work::Work;
 
 /// Shortest `WAIT`: twice the time in which a replica becomes promotable, which the witness rule needs
 /// (`docs/protocol.md`).
-pub const SHORTEST_WAIT: Duration = Duration::from_millis(100);
+pub const SHORTEST_WAIT: Duration = Duration::from_millis(50);
 /// How long batches in flight may take to be acknowledged after a request to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(3);
 /// How often acknowledgements are handed to the system: the most that a `kill -9` of the writer can turn
 /// from acknowledged into unknown.
 const FLUSH_PERIOD: Duration = Duration::from_millis(20);
+/// How long a data node may take to say its role; one that hangs must not hold up the others.
+const ROLE_LIMIT: Duration = Duration::from_millis(100);
 /// Limit for a connect or an answer of a node that is not asked to wait.
 const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 
@@ -84,8 +86,13 @@ pub enum WriteFailure {
     #[error(transparent)]
     Ledger(#[from] ledger::Error),
     /// Nothing was acknowledged for too long.
-    #[error("no record was acknowledged for {0:?}: {1}")]
-    Patience(Duration, String),
+    #[error("no record was acknowledged for {seconds} s: {trouble}")]
+    Patience {
+        /// For how long.
+        seconds: u64,
+        /// What is missing.
+        trouble: String,
+    },
     /// A part of the program ended early.
     #[error("a part of the writer failed: {0}")]
     Task(String),
@@ -115,7 +122,11 @@ pub async fn run(
         journal.clone(),
         &mut background,
     );
-    let witness = Witness::start(panel, &mut background);
+    let witness = Witness::start(
+        panel,
+        connector.with_answer_limit(ROLE_LIMIT),
+        &mut background,
+    );
 
     let begun = Instant::now();
     let end_lanes = CancellationToken::new();
@@ -156,7 +167,10 @@ pub async fn run(
                 progress(journal.counts());
                 let quiet = journal.quiet_for();
                 if quiet >= options.patience && work.waiting() && end_at.is_none() {
-                    failure.get_or_insert(WriteFailure::Patience(quiet, discovery.trouble()));
+                    failure.get_or_insert(WriteFailure::Patience {
+                        seconds: quiet.as_secs(),
+                        trouble: discovery.trouble(),
+                    });
                     stop.cancel();
                     end_lanes.cancel();
                 }

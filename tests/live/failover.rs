@@ -89,7 +89,7 @@ fn a_primary_restarted_inside_down_after_loses_nothing_with_or_without_its_data(
     for keep_data in [true, false] {
         lab.wait_healthy();
         let primary = lab.primary().unwrap();
-        let writer = lab.start_writer(&["--count", "200000", "--resume"]);
+        let writer = lab.start_writer(&["--count", "200000"]);
         let ledger = writer.ledger.clone();
         writer.wait_invoked(20_000);
         lab.runner.kill_node(&primary);

@@ -148,7 +148,7 @@ fn every_single_problem_has_its_place_key_and_remedy() {
         (
             "time too large for any integer",
             &[(
-                "wait_timeout_ms = 200",
+                "wait_timeout_ms = 50",
                 "wait_timeout_ms = 99999999999999999999",
             )],
         ),
@@ -289,7 +289,7 @@ fn every_single_problem_has_its_place_key_and_remedy() {
     # hang timeout 0
     line 41: timing.hang_timeout_ms: 0 ms is out of range; use 1 to 3600000 ms
     # time too large for any integer
-    line 53: writer.wait_timeout_ms: 99999999999999999999 ms is out of range; use 1 to 3600000 ms
+    line 53: writer.wait_timeout_ms: 99999999999999999999 ms is out of range; use 50 to 3600000 ms
     # hang timeout not below down-after
     line 41: timing.hang_timeout_ms: a hang timeout of 5000 ms is not below down_after_ms, 5000 ms; set hang_timeout_ms well below 5000, for example 1000, or raise down_after_ms
     # down-after below the default hang timeout

@@ -1,0 +1,19 @@
+//! What commands print on standard output.
+
+use std::fmt::Display;
+use std::io::{self, ErrorKind, Write};
+
+use super::Failure;
+
+/// Prints a value and a line break. A reader that has gone away (`halab status | head`) is no error.
+pub(super) fn print_text(value: impl Display) -> Result<(), Failure> {
+    match writeln!(io::stdout().lock(), "{value}") {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// Prints a value as one JSON document.
+pub(super) fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    print_text(serde_json::to_string_pretty(value)?)
+}

@@ -1,0 +1,138 @@
+//! What the state machine is told, and what it answers.
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+/// What does not change while a node runs.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Where this node listens.
+    pub me: SocketAddrV4,
+    /// Where the lab's seed primary listens.
+    pub seed: SocketAddrV4,
+    /// The node had state before this start.
+    pub has_state: bool,
+    /// The node had an append-only file before this start.
+    pub has_data: bool,
+    /// Silence of the server after which it is killed.
+    pub hang_timeout: Duration,
+    /// Silence after which a Sentinel calls an instance down.
+    pub down_after: Duration,
+}
+
+/// The own server, as just observed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Server {
+    /// There is no process.
+    Gone,
+    /// The process runs and has not answered since it was started.
+    Starting,
+    /// It has not answered for that long, though it had.
+    Silent(Duration),
+    /// It loads its data.
+    Loading,
+    /// A replica of the address where nothing listens: its role is undecided.
+    Parked,
+    /// It takes writes.
+    Primary {
+        /// Replicas whose link is online.
+        replicas: usize,
+    },
+    /// A replica.
+    Replica {
+        /// Of whom.
+        of: SocketAddrV4,
+        /// For how long its link has been down; `None`: it is up and in sync.
+        link_down_for: Option<Duration>,
+        /// It can be promoted.
+        promotable: bool,
+    },
+}
+
+/// What a majority of the Sentinels agrees on, and what they say of this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vote {
+    /// Who is primary.
+    pub primary: SocketAddrV4,
+    /// Since which epoch.
+    pub epoch: u64,
+    /// At least one Sentinel knows a replica: the lab is not on its first start.
+    pub knows_replicas: bool,
+    /// A majority has had answers from the primary, in that role, since that long ago or less.
+    pub primary_alive_within: Option<Duration>,
+    /// The youngest INFO that any Sentinel holds of this node as a replica.
+    pub my_info_age: Option<Duration>,
+    /// Every Sentinel that answered has a connection to this node.
+    pub sees_me: bool,
+}
+
+/// Another data node, asked directly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// Where it listens.
+    pub address: SocketAddrV4,
+    /// How it is.
+    pub state: PeerState,
+}
+
+/// How another data node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerState {
+    /// It has not answered for that long.
+    Unreachable(Duration),
+    /// It takes writes.
+    Primary {
+        /// It holds data.
+        has_data: bool,
+    },
+    /// It is a replica, or parked.
+    Replica {
+        /// It can be promoted.
+        promotable: bool,
+    },
+}
+
+/// One moment's observations.
+#[derive(Debug, Clone)]
+pub struct Observation {
+    /// Time since the node's process started.
+    pub now: Duration,
+    /// The own server.
+    pub server: Server,
+    /// The Sentinels' word; `None`: no majority.
+    pub vote: Option<Vote>,
+    /// The other data nodes.
+    pub peers: Vec<Peer>,
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Start the server, parked.
+    Start,
+    /// Start the server, parked and without its data, which is set aside: another node has been promoted,
+    /// and all that this one keeps will be copied from there. Loading it first would only take time.
+    StartAfresh,
+    /// Kill the server: it hangs.
+    Kill,
+    /// Become primary (`REPLICAOF NO ONE`), and why.
+    Promote(&'static str),
+    /// Become a replica of that node, and why.
+    Follow(SocketAddrV4, &'static str),
+    /// Ask a Sentinel for a failover now, and why.
+    CallFailover(&'static str),
+    /// Become promotable once caught up with the primary.
+    Raise,
+    /// Cease to be promotable, and why.
+    Lower(&'static str),
+    /// Write to disk before each answer (`true`) or once a second.
+    SyncAlways(bool),
+    /// Pause writes: this primary may be isolated.
+    Fence,
+    /// Let writes go on.
+    Unfence,
+    /// Say once that the node waits, for what, and what helps.
+    Waiting(&'static str),
+    /// End the node: its server ends again and again.
+    GiveUp,
+}

@@ -1,0 +1,674 @@
+use super::*;
+
+const A: &str = "127.0.0.11:6379";
+const B: &str = "127.0.0.12:6379";
+
+fn at(text: &str) -> SocketAddrV4 {
+    text.parse().unwrap()
+}
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn identity() -> Identity {
+    Identity {
+        me: at(A),
+        seed: at(A),
+        has_state: true,
+        has_data: true,
+        hang_timeout: ms(1000),
+        down_after: ms(5000),
+    }
+}
+
+fn vote(primary: &str, epoch: u64) -> Vote {
+    Vote {
+        primary: at(primary),
+        epoch,
+        knows_replicas: true,
+        primary_alive_within: None,
+        my_info_age: None,
+        sees_me: true,
+    }
+}
+
+fn peer(state: PeerState) -> Vec<Peer> {
+    vec![Peer {
+        address: at(B),
+        state,
+    }]
+}
+
+const IN_SYNC: PeerState = PeerState::Replica { promotable: true };
+const BEHIND: PeerState = PeerState::Replica { promotable: false };
+const WRITABLE: PeerState = PeerState::Primary { has_data: true };
+
+/// A node under test: the machine, and the time.
+struct Node {
+    machine: Machine,
+    now: Duration,
+}
+
+impl Node {
+    fn new(id: Identity) -> Self {
+        Node {
+            machine: Machine::new(id),
+            now: Duration::ZERO,
+        }
+    }
+
+    /// One step after `later`.
+    fn sees(
+        &mut self,
+        later: u64,
+        server: Server,
+        vote: Option<Vote>,
+        peers: Vec<Peer>,
+    ) -> Vec<Action> {
+        self.now += ms(later);
+        self.machine.step(&Observation {
+            now: self.now,
+            server,
+            vote,
+            peers,
+        })
+    }
+
+    /// A primary in service, with its replica in sync.
+    fn primary() -> Self {
+        let mut node = Node::new(identity());
+        node.sees(0, Server::Gone, None, peer(IN_SYNC));
+        node.sees(
+            100,
+            Server::Primary { replicas: 1 },
+            Some(vote(A, 1)),
+            peer(IN_SYNC),
+        );
+        node
+    }
+
+    /// A replica of B in service.
+    fn replica() -> Self {
+        let mut node = Node::new(identity());
+        node.sees(0, Server::Gone, None, peer(WRITABLE));
+        node.sees(100, in_sync(true), Some(vote(B, 1)), peer(WRITABLE));
+        node
+    }
+}
+
+fn in_sync(promotable: bool) -> Server {
+    Server::Replica {
+        of: at(B),
+        link_down_for: None,
+        promotable,
+    }
+}
+
+fn cut(down_for: u64, promotable: bool) -> Server {
+    Server::Replica {
+        of: at(B),
+        link_down_for: Some(ms(down_for)),
+        promotable,
+    }
+}
+
+fn follows(actions: &[Action]) -> Option<SocketAddrV4> {
+    actions.iter().find_map(|a| match a {
+        Action::Follow(to, _) => Some(*to),
+        _ => None,
+    })
+}
+
+fn promotes(actions: &[Action]) -> bool {
+    actions.iter().any(|a| matches!(a, Action::Promote(_)))
+}
+
+fn calls(actions: &[Action]) -> bool {
+    actions.iter().any(|a| matches!(a, Action::CallFailover(_)))
+}
+
+fn lowers(actions: &[Action]) -> bool {
+    actions.iter().any(|a| matches!(a, Action::Lower(_)))
+}
+
+// --- boot
+
+#[test]
+fn a_server_is_started_parked_and_decides_nothing_while_it_loads() {
+    let mut node = Node::new(identity());
+    assert_eq!(node.sees(0, Server::Gone, None, vec![]), [Action::Start]);
+    assert_eq!(
+        node.sees(20, Server::Starting, Some(vote(A, 0)), vec![]),
+        []
+    );
+    assert_eq!(node.sees(20, Server::Loading, Some(vote(A, 0)), vec![]), []);
+}
+
+#[test]
+fn on_the_first_start_of_the_lab_the_named_node_is_primary() {
+    let mut node = Node::new(Identity {
+        has_state: false,
+        has_data: false,
+        ..identity()
+    });
+    let fresh = Vote {
+        knows_replicas: false,
+        ..vote(A, 0)
+    };
+    let silent = peer(PeerState::Unreachable(ms(10)));
+    assert!(promotes(&node.sees(
+        50,
+        Server::Parked,
+        Some(fresh),
+        silent
+    )));
+}
+
+#[test]
+fn a_node_follows_the_named_primary_as_soon_as_that_takes_writes() {
+    let mut node = Node::new(identity());
+    let waiting = node.sees(20, Server::Parked, Some(vote(B, 1)), peer(BEHIND));
+    assert_eq!(follows(&waiting), None);
+    let ready = node.sees(20, Server::Parked, Some(vote(B, 1)), peer(WRITABLE));
+    assert_eq!(follows(&ready), Some(at(B)));
+}
+
+#[test]
+fn a_node_follows_a_named_primary_that_is_not_there_after_a_while() {
+    let mut node = Node::new(identity());
+    let gone = || peer(PeerState::Unreachable(ms(10_000)));
+    assert_eq!(
+        follows(&node.sees(20, Server::Parked, Some(vote(B, 1)), gone())),
+        None
+    );
+    let later = node.sees(2000, Server::Parked, Some(vote(B, 1)), gone());
+    assert_eq!(follows(&later), Some(at(B)));
+}
+
+#[test]
+fn without_sentinels_only_a_first_start_takes_the_seed_role_and_only_in_an_empty_lab() {
+    let new = Identity {
+        has_state: false,
+        has_data: false,
+        ..identity()
+    };
+    let silent = || peer(PeerState::Unreachable(ms(10)));
+    let mut seed = Node::new(new.clone());
+    assert!(!promotes(&seed.sees(20, Server::Parked, None, silent())));
+    assert!(promotes(&seed.sees(3000, Server::Parked, None, silent())));
+
+    let mut other = Node::new(Identity {
+        seed: at(B),
+        ..new.clone()
+    });
+    other.sees(20, Server::Parked, None, silent());
+    assert_eq!(
+        follows(&other.sees(3000, Server::Parked, None, silent())),
+        Some(at(B))
+    );
+
+    let mut late = Node::new(new);
+    late.sees(20, Server::Parked, None, peer(WRITABLE));
+    assert!(!promotes(&late.sees(
+        9000,
+        Server::Parked,
+        None,
+        peer(WRITABLE)
+    )));
+
+    let mut known = Node::new(identity());
+    known.sees(20, Server::Parked, None, silent());
+    assert!(!promotes(&known.sees(
+        60_000,
+        Server::Parked,
+        None,
+        silent()
+    )));
+}
+
+#[test]
+fn waiting_is_said_once() {
+    let mut node = Node::new(identity());
+    let first = node.sees(20, Server::Parked, None, vec![]);
+    assert!(matches!(first.as_slice(), [Action::Waiting(_)]));
+    assert_eq!(node.sees(20, Server::Parked, None, vec![]), []);
+}
+
+// --- the guard of a primary that comes back fast
+
+#[test]
+fn a_returning_primary_calls_for_a_failover_when_another_can_take_over() {
+    let mut node = Node::new(identity());
+    let actions = node.sees(20, Server::Parked, Some(vote(A, 3)), peer(IN_SYNC));
+    assert!(calls(&actions) && !promotes(&actions));
+    // Not twice at once: each call could start a failover of its own.
+    assert!(!calls(&node.sees(
+        20,
+        Server::Parked,
+        Some(vote(A, 3)),
+        peer(IN_SYNC)
+    )));
+    assert!(calls(&node.sees(
+        500,
+        Server::Parked,
+        Some(vote(A, 3)),
+        peer(IN_SYNC)
+    )));
+    let promoted = node.sees(20, Server::Parked, Some(vote(A, 3)), peer(WRITABLE));
+    assert_eq!(follows(&promoted), Some(at(B)));
+}
+
+#[test]
+fn a_returning_primary_takes_the_role_when_nobody_else_can_hold_more() {
+    let mut node = Node::new(identity());
+    assert!(promotes(&node.sees(
+        20,
+        Server::Parked,
+        Some(vote(A, 3)),
+        peer(BEHIND)
+    )));
+}
+
+#[test]
+fn a_returning_primary_waits_for_an_unreachable_peer_as_long_as_a_failover_needs() {
+    let mut node = Node::new(identity());
+    let gone = |n| peer(PeerState::Unreachable(ms(n)));
+    assert!(!promotes(&node.sees(
+        20,
+        Server::Parked,
+        Some(vote(A, 3)),
+        gone(60_000)
+    )));
+    assert!(!promotes(&node.sees(
+        6000,
+        Server::Parked,
+        Some(vote(A, 3)),
+        gone(66_000)
+    )));
+    assert!(promotes(&node.sees(
+        1000,
+        Server::Parked,
+        Some(vote(A, 3)),
+        gone(67_000)
+    )));
+}
+
+#[test]
+fn a_returning_primary_without_data_never_takes_the_role_by_itself() {
+    let mut node = Node::new(Identity {
+        has_data: false,
+        ..identity()
+    });
+    for state in [BEHIND, PeerState::Unreachable(ms(60_000))] {
+        for _ in 0..20 {
+            let actions = node.sees(1000, Server::Parked, Some(vote(A, 3)), peer(state));
+            assert!(!promotes(&actions), "{state:?}");
+        }
+    }
+}
+
+#[test]
+fn a_stale_primary_that_was_never_seen_as_a_replica_is_not_followed() {
+    let mut node = Node::new(identity());
+    for _ in 0..10 {
+        let actions = node.sees(1000, Server::Parked, Some(vote(A, 3)), peer(WRITABLE));
+        assert_eq!(follows(&actions), None);
+        assert!(!promotes(&actions));
+    }
+}
+
+// --- a certain death
+
+#[test]
+fn a_dead_primary_calls_for_the_failover_at_once_and_waits_for_the_promotion() {
+    let mut node = Node::primary();
+    let actions = node.sees(10, Server::Gone, Some(vote(A, 1)), peer(IN_SYNC));
+    assert!(calls(&actions) && !actions.contains(&Action::Start));
+    assert_eq!(
+        node.sees(20, Server::Gone, Some(vote(A, 1)), peer(IN_SYNC)),
+        []
+    );
+    let actions = node.sees(20, Server::Gone, Some(vote(A, 1)), peer(WRITABLE));
+    assert_eq!(actions, [Action::StartAfresh]);
+    let actions = node.sees(20, Server::Parked, Some(vote(A, 1)), peer(WRITABLE));
+    assert_eq!(follows(&actions), Some(at(B)));
+}
+
+#[test]
+fn a_promoted_node_that_is_out_of_sight_for_a_moment_is_waited_for() {
+    let mut node = Node::primary();
+    node.sees(10, Server::Gone, Some(vote(A, 1)), peer(IN_SYNC));
+    let moment = peer(PeerState::Unreachable(ms(40)));
+    assert_eq!(node.sees(150, Server::Gone, Some(vote(A, 1)), moment), []);
+    let gone = peer(PeerState::Unreachable(ms(600)));
+    assert_eq!(
+        node.sees(150, Server::Gone, Some(vote(A, 1)), gone),
+        [Action::Start]
+    );
+}
+
+#[test]
+fn a_dead_primary_whose_replica_can_not_take_over_starts_with_its_data_at_once() {
+    let mut node = Node::primary();
+    let actions = node.sees(10, Server::Gone, Some(vote(A, 1)), peer(BEHIND));
+    assert!(actions.contains(&Action::Start));
+}
+
+#[test]
+fn a_dead_primary_starts_with_its_data_when_the_promotion_does_not_come() {
+    let mut node = Node::primary();
+    node.sees(10, Server::Gone, Some(vote(A, 1)), peer(IN_SYNC));
+    let actions = node.sees(2000, Server::Gone, Some(vote(A, 1)), peer(IN_SYNC));
+    assert_eq!(actions, [Action::Start]);
+}
+
+#[test]
+fn a_deposed_node_never_takes_the_role_by_itself_before_it_is_in_sync() {
+    let mut node = Node::primary();
+    node.sees(10, Server::Gone, Some(vote(A, 1)), peer(IN_SYNC));
+    node.sees(20, Server::Gone, Some(vote(A, 1)), peer(WRITABLE));
+    for _ in 0..20 {
+        let lost = peer(PeerState::Unreachable(ms(60_000)));
+        assert!(!promotes(&node.sees(
+            1000,
+            Server::Parked,
+            Some(vote(A, 1)),
+            lost
+        )));
+    }
+    // The same while it copies, and when its own server ends meanwhile.
+    node.sees(20, cut(10, false), Some(vote(A, 1)), peer(WRITABLE));
+    node.sees(
+        20,
+        Server::Gone,
+        Some(vote(A, 1)),
+        peer(PeerState::Unreachable(ms(10))),
+    );
+    let lost = || peer(PeerState::Unreachable(ms(60_000)));
+    for _ in 0..20 {
+        assert!(!promotes(&node.sees(
+            1000,
+            Server::Parked,
+            Some(vote(A, 1)),
+            lost()
+        )));
+    }
+    // In sync, it holds all again.
+    node.sees(20, in_sync(false), Some(vote(A, 1)), peer(WRITABLE));
+    node.sees(20, Server::Parked, Some(vote(A, 1)), lost());
+    assert!(promotes(&node.sees(
+        7000,
+        Server::Parked,
+        Some(vote(A, 1)),
+        lost()
+    )));
+}
+
+#[test]
+fn a_dead_replica_starts_only_when_the_sentinels_have_forgotten_its_priority() {
+    let mut node = Node::replica();
+    let known = |age| Vote {
+        my_info_age: Some(ms(age)),
+        ..vote(B, 1)
+    };
+    assert_eq!(
+        node.sees(10, Server::Gone, Some(known(100)), peer(WRITABLE)),
+        []
+    );
+    assert_eq!(
+        node.sees(100, Server::Gone, Some(known(200)), peer(WRITABLE)),
+        []
+    );
+    let later = node.sees(100, Server::Gone, Some(known(300)), peer(WRITABLE));
+    assert_eq!(later, [Action::Start]);
+}
+
+#[test]
+fn a_server_that_ends_again_and_again_ends_the_node() {
+    let mut node = Node::new(identity());
+    node.sees(0, Server::Gone, None, vec![]);
+    for exits in 1..=6 {
+        node.sees(1000, Server::Starting, None, vec![]);
+        let actions = node.sees(1000, Server::Gone, None, vec![]);
+        assert_eq!(
+            actions.contains(&Action::GiveUp),
+            exits == 6,
+            "exit {exits}"
+        );
+    }
+}
+
+#[test]
+fn ends_that_lie_far_apart_do_not_end_the_node() {
+    let mut node = Node::new(identity());
+    node.sees(0, Server::Gone, None, vec![]);
+    for _ in 0..20 {
+        node.sees(15_000, Server::Starting, None, vec![]);
+        let actions = node.sees(15_000, Server::Gone, None, vec![]);
+        assert_eq!(actions, [Action::Start]);
+    }
+}
+
+#[test]
+fn a_silent_server_is_killed_after_the_hang_timeout_and_not_before() {
+    let mut node = Node::primary();
+    assert_eq!(
+        node.sees(10, Server::Silent(ms(999)), Some(vote(A, 1)), vec![]),
+        []
+    );
+    let actions = node.sees(10, Server::Silent(ms(1000)), Some(vote(A, 1)), vec![]);
+    assert_eq!(actions, [Action::Kill]);
+}
+
+// --- a primary in service
+
+#[test]
+fn a_node_that_becomes_primary_is_not_promotable_after_its_demotion() {
+    let mut node = Node::replica();
+    let actions = node.sees(
+        10,
+        Server::Primary { replicas: 1 },
+        Some(vote(B, 1)),
+        vec![],
+    );
+    assert!(lowers(&actions));
+}
+
+#[test]
+fn a_promoted_node_that_is_not_announced_yet_stays_primary() {
+    let mut node = Node::replica();
+    for _ in 0..10 {
+        let actions = node.sees(
+            100,
+            Server::Primary { replicas: 0 },
+            Some(vote(B, 1)),
+            vec![],
+        );
+        assert_eq!(follows(&actions), None);
+    }
+}
+
+#[test]
+fn a_second_promotion_is_not_undone_by_the_epoch_of_the_first() {
+    let mut node = Node::primary();
+    node.sees(10, in_sync(false), Some(vote(B, 2)), peer(WRITABLE));
+    // Promoted again; the Sentinels still name B, at an epoch above that of the first time.
+    let actions = node.sees(
+        10,
+        Server::Primary { replicas: 0 },
+        Some(vote(B, 2)),
+        peer(BEHIND),
+    );
+    assert_eq!(follows(&actions), None);
+}
+
+#[test]
+fn a_stale_primary_submits_as_soon_as_a_newer_epoch_names_another() {
+    let mut node = Node::primary();
+    let older = node.sees(
+        10,
+        Server::Primary { replicas: 0 },
+        Some(vote(B, 1)),
+        peer(WRITABLE),
+    );
+    assert_eq!(follows(&older), None);
+    let newer = node.sees(
+        10,
+        Server::Primary { replicas: 0 },
+        Some(vote(B, 2)),
+        peer(WRITABLE),
+    );
+    assert_eq!(follows(&newer), Some(at(B)));
+}
+
+#[test]
+fn the_only_copy_is_synced_to_disk_before_each_answer() {
+    let mut node = Node::primary();
+    let alone = node.sees(
+        10,
+        Server::Primary { replicas: 0 },
+        Some(vote(A, 1)),
+        vec![],
+    );
+    assert!(alone.contains(&Action::SyncAlways(true)));
+    assert_eq!(
+        node.sees(
+            10,
+            Server::Primary { replicas: 0 },
+            Some(vote(A, 1)),
+            vec![]
+        ),
+        []
+    );
+    let again = node.sees(
+        10,
+        Server::Primary { replicas: 1 },
+        Some(vote(A, 1)),
+        vec![],
+    );
+    assert_eq!(again, [Action::SyncAlways(false)]);
+}
+
+#[test]
+fn an_isolated_primary_fences_itself_before_down_after_and_opens_again() {
+    let mut node = Node::primary();
+    let alone = Server::Primary { replicas: 0 };
+    node.sees(10, alone, None, vec![]);
+    assert!(
+        !node
+            .sees(2000, alone, None, vec![])
+            .contains(&Action::Fence)
+    );
+    assert!(node.sees(600, alone, None, vec![]).contains(&Action::Fence));
+    assert!(node.sees(100, alone, None, vec![]).contains(&Action::Fence));
+    let back = node.sees(100, alone, Some(vote(A, 1)), vec![]);
+    assert_eq!(back, [Action::Unfence]);
+}
+
+#[test]
+fn a_primary_whose_replica_confirms_is_not_isolated() {
+    let mut node = Node::primary();
+    for _ in 0..100 {
+        let actions = node.sees(100, Server::Primary { replicas: 1 }, None, vec![]);
+        assert!(!actions.contains(&Action::Fence));
+    }
+}
+
+// --- a replica in service
+
+#[test]
+fn a_replica_in_sync_becomes_promotable_when_every_sentinel_sees_it() {
+    let mut node = Node::replica();
+    let unseen = Vote {
+        sees_me: false,
+        ..vote(B, 1)
+    };
+    assert_eq!(
+        node.sees(10, in_sync(false), Some(unseen), peer(WRITABLE)),
+        []
+    );
+    assert_eq!(node.sees(10, in_sync(false), None, peer(WRITABLE)), []);
+    assert_eq!(
+        node.sees(10, in_sync(false), Some(vote(B, 1)), peer(WRITABLE)),
+        [Action::Raise]
+    );
+    assert_eq!(
+        node.sees(10, in_sync(true), Some(vote(B, 1)), peer(WRITABLE)),
+        []
+    );
+}
+
+#[test]
+fn a_replica_stays_promotable_while_its_primary_may_be_dead() {
+    let mut node = Node::replica();
+    let last_seen = |age| Vote {
+        primary_alive_within: Some(ms(age)),
+        ..vote(B, 1)
+    };
+    let gone = || peer(PeerState::Unreachable(ms(50)));
+    assert!(!lowers(&node.sees(
+        10,
+        cut(100, true),
+        Some(vote(B, 1)),
+        gone()
+    )));
+    assert!(!lowers(&node.sees(
+        10,
+        cut(100, true),
+        Some(last_seen(100)),
+        gone()
+    )));
+    assert!(!lowers(&node.sees(10, cut(900, true), None, gone())));
+}
+
+#[test]
+fn a_replica_whose_link_alone_is_cut_is_not_promotable() {
+    let mut node = Node::replica();
+    let alive = Vote {
+        primary_alive_within: Some(ms(300)),
+        ..vote(B, 1)
+    };
+    let gone = peer(PeerState::Unreachable(ms(500)));
+    assert!(lowers(&node.sees(10, cut(500, true), Some(alive), gone)));
+    assert!(lowers(&node.sees(
+        10,
+        cut(500, true),
+        Some(alive),
+        peer(WRITABLE)
+    )));
+}
+
+#[test]
+fn a_restarted_parked_primary_is_no_proof_of_life() {
+    let mut node = Node::replica();
+    let alive = Vote {
+        primary_alive_within: Some(ms(300)),
+        ..vote(B, 1)
+    };
+    // It answers the Sentinels' PING, and says itself that it is no primary.
+    assert!(!lowers(&node.sees(
+        10,
+        cut(500, true),
+        Some(alive),
+        peer(BEHIND)
+    )));
+}
+
+#[test]
+fn a_replica_left_behind_follows_the_primary_that_the_sentinels_name() {
+    let mut node = Node::new(identity());
+    let c = "127.0.0.13:6379";
+    let peers = vec![
+        Peer {
+            address: at(B),
+            state: PeerState::Unreachable(ms(5000)),
+        },
+        Peer {
+            address: at(c),
+            state: WRITABLE,
+        },
+    ];
+    let actions = node.sees(10, cut(5000, true), Some(vote(c, 2)), peers);
+    assert_eq!(follows(&actions), Some(at(c)));
+}

@@ -1,0 +1,311 @@
+//! The command line as its user sees it: every help text, and how wrong usage and a lab that is not
+//! there are answered. No server is started here.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "all of this file is a test; clippy exempts only the functions marked as one"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use clap::CommandFactory;
+use predicates::prelude::*;
+use redis_ha_lab::cli::Cli;
+use redis_ha_lab::exit::Exit;
+use tempfile::TempDir;
+
+/// A network in which nothing listens.
+const NOBODY: &str = "127.254.254";
+
+/// `halab` in an empty folder, with nothing of the caller's environment.
+struct Halab {
+    folder: TempDir,
+}
+
+impl Halab {
+    fn new() -> Self {
+        Halab {
+            folder: TempDir::new().unwrap(),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> assert_cmd::Command {
+        let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_halab"));
+        command
+            .env_clear()
+            // Without a terminal, clap takes its width from here.
+            .env("COLUMNS", "100")
+            .env("HOME", self.folder.path())
+            .current_dir(self.folder.path())
+            .args(arguments);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Output and exit code in one text.
+    fn transcript(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let code = output.status.code().unwrap();
+        let said = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+        format!("{}exit code {code}\n", said.concat())
+    }
+
+    fn is_untouched(&self) -> bool {
+        fs::read_dir(self.folder.path()).unwrap().next().is_none()
+    }
+}
+
+fn subcommands() -> Vec<clap::Command> {
+    let mut command = Cli::command();
+    command.build();
+    command
+        .get_subcommands()
+        .filter(|c| !c.is_hide_set() && c.get_name() != "help")
+        .cloned()
+        .collect()
+}
+
+fn help(arguments: &[&str]) -> String {
+    let halab = Halab::new();
+    let output = halab.run(arguments);
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn help_of_halab() {
+    insta::assert_snapshot!("help", help(&["--help"]));
+}
+
+#[test]
+fn help_of_every_command() {
+    for command in subcommands() {
+        let name = command.get_name();
+        insta::assert_snapshot!(format!("help-{name}"), help(&[name, "--help"]));
+    }
+}
+
+#[test]
+fn help_shows_every_exit_code() {
+    let help = help(&["--help"]);
+    for exit in Exit::ALL {
+        let line = format!("  {}  {}\n", exit.code(), exit.meaning());
+        assert!(help.contains(line.trim_end()), "{line}");
+    }
+}
+
+#[test]
+fn the_version_is_the_crate_s() {
+    let expected = concat!("halab ", env!("CARGO_PKG_VERSION"), "\n");
+    assert_eq!(help(&["--version"]), expected);
+}
+
+#[test]
+fn wrong_usage_is_answered_with_a_remedy_and_touches_nothing() {
+    let halab = Halab::new();
+    let mut said = String::new();
+    for arguments in [
+        &["--nope"][..],
+        &["writ"],
+        &["write", "--duration", "5"],
+        &["write", "--rate", "0"],
+        &["write", "--resume"],
+        &["--subnet", "300.1.1", "status"],
+        &["node", "redis-z"],
+        &["health", "redis-z"],
+        &["--config", "none.toml", "status"],
+        &["--profile", "slow", "check-config"],
+        &["verify", "--ledger", "none.ledger"],
+        &["completions", "tcsh"],
+    ] {
+        let transcript = halab.transcript(arguments);
+        assert!(transcript.ends_with("exit code 2\n"), "{transcript}");
+        said += &format!("$ halab {}\n{transcript}\n", arguments.join(" "));
+    }
+    assert!(halab.is_untouched());
+    insta::assert_snapshot!(said);
+}
+
+#[test]
+fn a_ledger_that_exists_is_never_overwritten() {
+    let halab = Halab::new();
+    fs::write(halab.path("w.ledger"), "of another run").unwrap();
+    insta::assert_snapshot!(halab.transcript(&["write", "--ledger", "w.ledger"]), @"
+    halab: the ledger w.ledger exists already; continue its run with `halab write --resume`, or name another file
+    exit code 2
+    ");
+    assert_eq!(
+        fs::read_to_string(halab.path("w.ledger")).unwrap(),
+        "of another run"
+    );
+}
+
+const WRONG: &str = r#"
+[lab]
+name = "My Lab"
+primary_name = "halab"
+seed_primary = "redis-c"
+quorum = 1
+quorom = 2
+
+[[data_node]]
+name = "redis-a"
+address = "127.0.0.11"
+
+[[data_node]]
+name = "redis-b"
+address = "127.0.0.11"
+
+[[sentinel]]
+name = "sentinel-1"
+address = "127.0.0.21"
+
+[[sentinel]]
+name = "sentinel-2"
+address = "0.0.0.0"
+"#;
+
+#[test]
+fn a_wrong_lab_toml_is_answered_with_all_its_problems() {
+    let halab = Halab::new();
+    fs::write(halab.path("lab.toml"), WRONG).unwrap();
+    insta::assert_snapshot!(halab.transcript(&["check-config"]));
+    assert_eq!(
+        halab.transcript(&["check-config"]),
+        halab.transcript(&["status"]),
+        "every command reports it alike"
+    );
+}
+
+#[test]
+fn a_wrong_lab_toml_as_json() {
+    let halab = Halab::new();
+    fs::write(halab.path("lab.toml"), WRONG).unwrap();
+    insta::assert_snapshot!(halab.transcript(&["check-config", "--json"]));
+}
+
+#[test]
+fn a_good_lab_toml_is_called_good() {
+    let halab = Halab::new();
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("lab.toml");
+    fs::copy(ours, halab.path("lab.toml")).unwrap();
+    let good = "lab.toml is good\nexit code 0\n";
+    assert_eq!(halab.transcript(&["check-config"]), good);
+    assert_eq!(
+        halab.transcript(&["check-config", "--json"]),
+        "[]\nexit code 0\n"
+    );
+}
+
+#[test]
+fn a_missing_server_is_answered_with_where_to_get_one_and_touches_nothing() {
+    let halab = Halab::new();
+    let said = halab.transcript(&["node", "redis-a"])
+        + &halab.transcript(&["node", "redis-a", "--redis-server", "/none/redis-server"]);
+    assert!(halab.is_untouched());
+    insta::assert_snapshot!(said);
+}
+
+#[test]
+fn a_lab_that_does_not_run_is_not_healthy() {
+    let halab = Halab::new();
+    insta::assert_snapshot!(halab.transcript(&["--subnet", NOBODY, "status"]));
+    let output = halab.run(&["--subnet", NOBODY, "status", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(status["healthy"], false);
+    halab
+        .command(&["--subnet", NOBODY, "health", "redis-a"])
+        .assert()
+        .code(1)
+        .stdout(predicate::str::starts_with("redis-a does not serve: "));
+}
+
+#[test]
+fn writing_to_a_lab_that_does_not_run_ends_after_the_patience() {
+    let halab = Halab::new();
+    halab
+        .command(&["--subnet", NOBODY, "write", "--patience", "100ms"])
+        .assert()
+        .code(4)
+        .stdout(predicate::str::starts_with("0 of "))
+        .stderr(predicate::str::contains("0 of 3 Sentinels answered"));
+}
+
+#[test]
+fn completions_know_every_command() {
+    let halab = Halab::new();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let output = halab.run(&["completions", shell]);
+        assert!(output.status.success());
+        let script = String::from_utf8(output.stdout).unwrap();
+        for command in subcommands() {
+            assert!(script.contains(command.get_name()), "{shell}");
+        }
+    }
+}
+
+#[test]
+fn the_manual_has_a_page_for_every_command() {
+    let halab = Halab::new();
+    halab.command(&["man", "pages"]).assert().success();
+    let page = |name: &str| fs::read_to_string(halab.path("pages").join(name)).unwrap();
+    assert!(page("halab.1").contains(".SH NAME"));
+    for command in subcommands() {
+        let page = page(&format!("halab-{}.1", command.get_name()));
+        assert!(page.contains(".SH SYNOPSIS"), "{}", command.get_name());
+    }
+}
+
+/// The lines of README's table between two marks.
+fn readme_table(mark: &str) -> Vec<String> {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = fs::read_to_string(readme).unwrap();
+    let table = readme.split(&format!("<!-- {mark} -->")).nth(1);
+    let rows = table.expect("the table's marks").lines();
+    rows.filter(|line| line.starts_with('|'))
+        .skip(2)
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn readme_lists_every_command() {
+    let expected: Vec<_> = subcommands()
+        .iter()
+        .map(|c| format!("| `halab {}` | {} |", c.get_name(), c.get_about().unwrap()))
+        .collect();
+    assert_eq!(readme_table("commands"), expected);
+}
+
+#[test]
+fn readme_lists_every_exit_code() {
+    let expected = Exit::ALL.map(|exit| format!("| {} | {} |", exit.code(), exit.meaning()));
+    assert_eq!(readme_table("exit codes"), expected);
+}
+
+#[test]
+fn the_picture_shows_the_nodes_of_lab_toml() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let picture = fs::read_to_string(root.join("docs/topology.svg")).unwrap();
+    let lab = redis_ha_lab::config::load(&root.join("lab.toml"), None).unwrap();
+    for node in lab.nodes() {
+        assert!(picture.contains(&node.name), "{}", node.name);
+        assert!(
+            picture.contains(&node.address.to_string()),
+            "{}",
+            node.address
+        );
+    }
+    assert!(picture.contains(&format!("quorum {}", lab.quorum)));
+}

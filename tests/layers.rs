@@ -1,0 +1,357 @@
+//! The layers as `docs/architecture.md` states them, against the code.
+//!
+//! The code is read as text: `crate::NAME` outside of comments and outside of what only tests
+//! compile. That is cruder than a parser; what it could miss (a grouped `crate::{`, a way out of the
+//! module by `super::`) is refused instead.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "all of this file is a test; clippy exempts only the functions marked as one"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What a pure file does not mention: runtimes, clients, the command line, the system, clocks.
+const IMPURE: [&str; 22] = [
+    "async ",
+    "clap::",
+    "env::",
+    "File",
+    "fs::",
+    "indicatif::",
+    "Instant::now",
+    "Local::now",
+    "println!",
+    "process::",
+    "rand::",
+    "redis::",
+    "rustix::",
+    "stdin()",
+    "stdout()",
+    "stderr()",
+    "SystemTime::now",
+    "thread::",
+    "tokio",
+    "tracing",
+    "Udp",
+    "Utc::now",
+];
+/// Sockets, but not socket addresses, which are values.
+const SOCKETS: [&str; 3] = ["TcpListener", "TcpStream", "ToSocketAddrs"];
+
+/// One row of the table: what a module uses, and which of its files are pure.
+struct Row {
+    uses: BTreeSet<String>,
+    pure: Pure,
+}
+
+enum Pure {
+    All,
+    No,
+    Only(Vec<String>),
+    AllBut(Vec<String>),
+}
+
+impl Pure {
+    fn parse(cell: &str) -> Pure {
+        let files = |list: &str| list.split(", ").map(unquoted).collect();
+        match cell.split_once(' ') {
+            None if cell == "yes" => Pure::All,
+            None if cell == "no" => Pure::No,
+            Some(("only", list)) => Pure::Only(files(list)),
+            _ => match cell.strip_prefix("yes, but for ") {
+                Some(list) => Pure::AllBut(files(list)),
+                None => panic!("\"{cell}\" in the column \"pure\""),
+            },
+        }
+    }
+
+    fn files(&self) -> &[String] {
+        match self {
+            Pure::All | Pure::No => &[],
+            Pure::Only(files) | Pure::AllBut(files) => files,
+        }
+    }
+
+    fn covers(&self, file: &str) -> bool {
+        let named = self.files().iter().any(|f| f == file);
+        match self {
+            Pure::All => true,
+            Pure::No => false,
+            Pure::Only(_) => named,
+            Pure::AllBut(_) => !named,
+        }
+    }
+}
+
+/// One file of a module, without comments and without what only tests compile.
+struct Source {
+    path: PathBuf,
+    name: String,
+    code: String,
+}
+
+fn unquoted(text: &str) -> String {
+    text.trim().trim_matches('`').to_owned()
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn document() -> String {
+    fs::read_to_string(root().join("docs/architecture.md")).expect("docs/architecture.md")
+}
+
+/// What stands between the two marks `<!-- name -->`.
+fn part(document: &str, name: &str) -> String {
+    let mark = format!("<!-- {name} -->");
+    let mut parts = document.split(&mark);
+    let part = parts.nth(1).unwrap_or_default().to_owned();
+    assert_eq!(parts.count(), 1, "{mark} does not stand there twice");
+    part
+}
+
+/// Of each module, how far down it is in the diagram: 0 is the top.
+fn depths(document: &str) -> BTreeMap<String, usize> {
+    let mut depths = BTreeMap::new();
+    let diagram = part(document, "layers");
+    let layers = diagram.lines().filter_map(|line| line.split('|').nth(1));
+    for (depth, modules) in layers.enumerate() {
+        for module in modules.split_whitespace() {
+            let before = depths.insert(module.to_owned(), depth);
+            assert!(before.is_none(), "{module} is in the diagram twice");
+        }
+    }
+    depths
+}
+
+/// The rows of the table: `module | uses | pure | what it does`.
+fn rows(document: &str) -> BTreeMap<String, Row> {
+    let mut rows = BTreeMap::new();
+    for line in part(document, "modules").lines() {
+        let cells: Vec<_> = line.split('|').map(str::trim).collect();
+        let [_, module, uses, pure, _, _] = cells[..] else {
+            continue;
+        };
+        if !module.starts_with('`') {
+            continue;
+        }
+        let row = Row {
+            uses: uses
+                .split(", ")
+                .filter(|u| !u.is_empty())
+                .map(unquoted)
+                .collect(),
+            pure: Pure::parse(pure),
+        };
+        rows.insert(unquoted(module), row);
+    }
+    rows
+}
+
+/// The top-level modules, as `lib.rs` lists them.
+fn modules() -> BTreeSet<String> {
+    let lib = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    lib.lines()
+        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// All sources of a module that take part in the program.
+fn sources(module: &str) -> Vec<Source> {
+    let src = root().join("src");
+    let mut sources = vec![];
+    let mut left = vec![src.join(format!("{module}.rs")), src.join(module)];
+    let mut only_tests = BTreeSet::new();
+    while let Some(path) = left.pop() {
+        if path.is_dir() {
+            left.extend(fs::read_dir(&path).unwrap().map(|e| e.unwrap().path()));
+        } else if path.extension().is_some_and(|e| e == "rs") && path.exists() {
+            let text = fs::read_to_string(&path).unwrap();
+            let (code, tests) = without_tests(&text);
+            let folder = if path.ends_with("mod.rs") {
+                path.parent().unwrap().to_owned()
+            } else {
+                path.with_extension("")
+            };
+            only_tests.extend(tests.iter().map(|name| folder.join(name)));
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            sources.push(Source { path, name, code });
+        }
+    }
+    sources.retain(|source| {
+        let module = source.path.with_extension("");
+        !only_tests.iter().any(|test| module.starts_with(test))
+    });
+    assert!(!sources.is_empty(), "module {module} has sources");
+    sources
+}
+
+/// The text without comments and test modules, and the names of the test modules in files of their own.
+///
+/// The code is formatted by rustfmt, so an item ends at the first line that closes it at its own depth.
+fn without_tests(text: &str) -> (String, Vec<String>) {
+    let mut code = String::new();
+    let mut files = vec![];
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let depth = line.len() - line.trim_start().len();
+        let trimmed = line.trim_start();
+        if trimmed.starts_with("//") {
+            continue;
+        }
+        if trimmed != "#[cfg(test)]" {
+            code.push_str(line.split(" // ").next().unwrap());
+            code.push('\n');
+            continue;
+        }
+        let item = lines
+            .find(|line| !line.trim_start().starts_with("#["))
+            .expect("an item after #[cfg(test)]")
+            .trim_start();
+        let name = item.trim_end_matches(';').rsplit(' ').next().unwrap();
+        if item.ends_with(';') {
+            files.push(name.to_owned());
+        } else {
+            let close = format!("{}}}", " ".repeat(depth));
+            lines.find(|line| *line == close).expect("its end");
+        }
+    }
+    (code, files)
+}
+
+/// The modules that a source uses by `crate::NAME`.
+fn used(source: &Source) -> BTreeSet<String> {
+    let path = source.path.display();
+    assert!(
+        !source.code.contains("crate::{"),
+        "{path}: one line for each `use crate::NAME`"
+    );
+    let name = |rest: &str| -> String {
+        rest.chars()
+            .take_while(|c| c.is_alphanumeric() || *c == '_')
+            .collect()
+    };
+    source.code.split("crate::").skip(1).map(name).collect()
+}
+
+#[test]
+fn the_diagram_and_the_table_have_every_module_once() {
+    let document = document();
+    let in_table: BTreeSet<_> = rows(&document).into_keys().collect();
+    let in_diagram: BTreeSet<_> = depths(&document).into_keys().collect();
+    assert_eq!(in_table, modules(), "the table against src/lib.rs");
+    assert_eq!(in_diagram, modules(), "the diagram against src/lib.rs");
+}
+
+#[test]
+fn the_table_states_what_each_module_uses() {
+    for (module, row) in rows(&document()) {
+        let mut used: BTreeSet<_> = sources(&module).iter().flat_map(used).collect();
+        used.remove(&module);
+        assert_eq!(row.uses, used, "what {module} uses: the table, the code");
+    }
+}
+
+#[test]
+fn modules_use_only_layers_below() {
+    let document = document();
+    let depths = depths(&document);
+    for (module, row) in rows(&document) {
+        for used in row.uses {
+            assert!(
+                depths[&used] > depths[&module],
+                "{module} uses {used}, which is not below it"
+            );
+        }
+    }
+}
+
+#[test]
+fn pure_files_are_pure() {
+    let document = document();
+    let rows = rows(&document);
+    let pure = |module: &String| matches!(rows[module].pure, Pure::All | Pure::AllBut(_));
+    for (module, row) in &rows {
+        let sources = sources(module);
+        for file in row.pure.files() {
+            assert!(
+                sources.iter().any(|s| s.name == *file),
+                "{module} has no {file}"
+            );
+        }
+        for source in sources.iter().filter(|s| row.pure.covers(&s.name)) {
+            let path = source.path.display();
+            for word in IMPURE.iter().chain(&SOCKETS) {
+                assert!(!has_word(&source.code, word), "{path} is pure: {word}");
+            }
+            for other in used(source) {
+                assert!(pure(&other), "{path} is pure and uses {other}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_file_leaves_its_module_but_by_crate() {
+    for module in modules() {
+        for source in sources(&module) {
+            let below = source.path.strip_prefix(root().join("src")).unwrap();
+            let levels = below.components().count() - usize::from(source.name == "mod.rs");
+            let way_out = "super::".repeat(levels);
+            assert!(
+                !source.code.contains(&way_out),
+                "{}: say `crate::`",
+                below.display()
+            );
+        }
+    }
+}
+
+/// `word` stands in `code`, and not as the end of a longer name.
+fn has_word(code: &str, word: &str) -> bool {
+    code.match_indices(word).any(|(at, _)| {
+        !code[..at]
+            .chars()
+            .next_back()
+            .is_some_and(|c| c.is_alphanumeric() || c == '_')
+    })
+}
+
+// The rules above hold nothing if the reader of the code sees nothing.
+
+#[test]
+fn tests_and_comments_are_left_out_and_the_rest_is_not() {
+    let text = "use crate::a;\n// crate::b\n#[cfg(test)]\nmod tests {\n    use crate::c;\n}\n\
+                #[cfg(test)]\nmod more;\nfn f() {\n    #[cfg(test)]\n    fn g() {\n        \
+                crate::d::h();\n    }\n    crate::e::h(); // crate::g\n}\n";
+    let (code, files) = without_tests(text);
+    let source = Source {
+        path: PathBuf::new(),
+        name: String::new(),
+        code,
+    };
+    assert_eq!(
+        used(&source),
+        BTreeSet::from(["a".to_owned(), "e".to_owned()])
+    );
+    assert_eq!(files, ["more"]);
+}
+
+#[test]
+fn impure_words_are_found_where_they_are_used() {
+    for (module, word) in [
+        ("ledger", "File"),
+        ("client", "tokio"),
+        ("writer", "rand::"),
+    ] {
+        let found = sources(module).iter().any(|s| has_word(&s.code, word));
+        assert!(found, "{word} in {module}");
+    }
+    assert!(!has_word("operand::x", "rand::"));
+}
