@@ -23,6 +23,9 @@ const NOW: Duration = Duration::from_secs(1000);
 /// Longer than anything that a parent waits for.
 const LONG: Duration = Duration::from_secs(100);
 
+/// Shorter than anything that a parent waits for.
+const SHORT: Duration = Duration::from_millis(1);
+
 /// A step of a parent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -120,36 +123,42 @@ fn act(
     let seen = observe(bounds.nodes, next, d, patient)?;
     let mut machine = recall(bounds.nodes, &next.data[d], d, &seen, patient);
     let named = seen.vote.is_some_and(|v| v.primary == address(d));
+    let actions = machine.step(&seen);
     next.data[d].memory.overslept = false;
     if let Process::ServerGone { just } = &mut next.data[d].process {
         *just = false;
     }
+    if !rules.guard && seen.server == Server::Gone && named {
+        start(rules, next, d);
+        next.data[d].role = Role::Primary;
+        return via.is_none().then_some(());
+    }
     let mut called = false;
-    for action in machine.step(&seen) {
+    for action in actions {
         let was_primary = next.data[d].memory.was_primary;
         match action {
-            Action::CallFailover(_) if rules.guard && (named || !rules.named_only) => {
+            Action::CallFailover(_) if named || !rules.named_only => {
                 called = true;
                 if let Some(s) = via {
-                    let names_it = next.sentinels[s].primary == d;
-                    let heard = (names_it || !rules.named_only)
-                        && next.sentinel_reaches(s, d)
-                        && sentinel::force(bounds.nodes, bounds.max_epoch, next, s);
-                    if !heard {
-                        return None;
-                    }
+                    take_call(bounds, rules, next, d, s)?;
                 }
             }
             Action::Start if rules.named_only && was_primary && !named && !forgotten(next, d) => {}
-            Action::Start => start(rules, next, d, named),
+            Action::Start => start(rules, next, d),
+            Action::StartAfresh => {
+                start(rules, next, d);
+                next.data[d].log = 0;
+                next.data[d].memory.deposed = true;
+            }
             Action::Promote(_) => {
                 next.data[d].role = Role::Primary;
                 next.data[d].placed = true;
             }
             Action::Follow(of, _) => {
-                let of = node_at(of);
+                // Followed though the Sentinels still name this node: deposed.
+                next.data[d].memory.deposed |= named;
                 next.data[d].role = Role::Replica {
-                    of,
+                    of: node_at(of),
                     link: Link::Down,
                 };
                 next.data[d].raising = None;
@@ -169,6 +178,14 @@ fn act(
     (via.is_none() || called).then_some(())
 }
 
+/// Sentinel `s` takes the call of the parent of `d` for a failover, if it can.
+fn take_call(bounds: &Bounds, rules: &Rules, next: &mut State, d: usize, s: usize) -> Option<()> {
+    let asked = next.sentinel_reaches(s, d)
+        && (next.sentinels[s].primary == d || !rules.named_only)
+        && sentinel::force(bounds.nodes, bounds.max_epoch, next, s);
+    asked.then_some(())
+}
+
 /// No Sentinel has had an INFO of the node within the period.
 fn forgotten(state: &State, d: usize) -> bool {
     state
@@ -177,18 +194,14 @@ fn forgotten(state: &State, d: usize) -> bool {
         .all(|s| s.sights[d].info != Info::Recent || s.primary == d)
 }
 
-fn start(rules: &Rules, next: &mut State, d: usize, named: bool) {
+fn start(rules: &Rules, next: &mut State, d: usize) {
     let node = &mut next.data[d];
     node.process = Process::Up;
     node.promotable = !rules.promotability;
     node.raising = None;
     node.placed = false;
     node.memory.was_primary = false;
-    node.role = if named && !rules.guard {
-        Role::Primary
-    } else {
-        Role::Parked
-    };
+    node.role = Role::Parked;
 }
 
 /// What the parent of `d` sees; `None`: there is no parent, or it is stopped.
@@ -284,10 +297,10 @@ fn recall(nodes: usize, node: &Data, d: usize, seen: &Observation, patient: bool
         down_after: DOWN_AFTER,
     });
     let memory = node.memory;
-    let mut show = |seconds: u64, server: Server, vote: Option<Vote>, peers: Vec<Peer>| {
+    let mut show = |now: Duration, server: Server, vote: Option<Vote>, peers: Vec<Peer>| {
         // What it would have done then is done.
         drop(machine.step(&Observation {
-            now: Duration::from_secs(seconds),
+            now,
             server,
             vote,
             peers,
@@ -302,31 +315,59 @@ fn recall(nodes: usize, node: &Data, d: usize, seen: &Observation, patient: bool
         sees_me: false,
     };
     if memory.served {
-        show(0, Server::Gone, None, Vec::new());
+        show(Duration::from_secs(0), Server::Gone, None, Vec::new());
         let served = Server::Replica {
             of: address(d),
             link_down_for: None,
             promotable: true,
         };
-        show(1, served, None, Vec::new());
+        show(Duration::from_secs(1), served, None, Vec::new());
+    }
+    if memory.deposed {
+        let submitted = Server::Replica {
+            of: address(NODES),
+            link_down_for: Some(LONG),
+            promotable: false,
+        };
+        show(
+            Duration::from_secs(2),
+            submitted,
+            Some(names(address(d), 0)),
+            Vec::new(),
+        );
     }
     if memory.was_primary {
         let mine = (memory.named_at > 0).then(|| names(address(d), memory.named_at));
-        show(2, Server::Primary { replicas: 1 }, mine, Vec::new());
+        show(
+            Duration::from_secs(2),
+            Server::Primary { replicas: 1 },
+            mine,
+            Vec::new(),
+        );
     }
     let known = (0..nodes).filter(|p| memory.known & (1 << p) != 0);
     let replicas = known.map(|p| Peer {
         address: address(p),
         state: PeerState::Replica { promotable: false },
     });
-    show(3, Server::Starting, None, replicas.collect());
+    show(
+        Duration::from_secs(3),
+        Server::Starting,
+        None,
+        replicas.collect(),
+    );
     match seen.server {
         Server::Gone if node.process == (Process::ServerGone { just: false }) => {
-            // It has seen the end, and waits.
+            // It has seen the end, and waits: for a promotion, or until it is forgotten.
             let others = Some(names(address(NODES), 0));
-            show(900, Server::Gone, others, Vec::new());
+            let hope = Peer {
+                address: address(NODES),
+                state: PeerState::Replica { promotable: true },
+            };
+            let since = if patient { NOW - LONG } else { NOW - SHORT };
+            show(since, Server::Gone, others, vec![hope]);
         }
-        Server::Parked if patient => show(900, Server::Parked, None, Vec::new()),
+        Server::Parked if patient => show(NOW - LONG, Server::Parked, None, Vec::new()),
         _ => {}
     }
     machine
@@ -341,6 +382,7 @@ pub fn remember(nodes: usize, state: &mut State) {
         }
         let serving = node.role != Role::Parked;
         let mut memory = node.memory;
+        let named = named_by_majority(state, d);
         memory.was_primary = node.role == Role::Primary;
         memory.served |= serving;
         for p in (0..nodes).filter(|p| *p != d && state.data_reach(d, *p)) {
@@ -352,19 +394,34 @@ pub fn remember(nodes: usize, state: &mut State) {
                 _ => memory.known |= 1 << p,
             }
         }
-        let named = (0..SENTINELS)
-            .filter(|s| state.sentinel_reaches(*s, d) && state.sentinels[*s].primary == d)
-            .map(|s| state.sentinels[s].epoch);
-        let mut epochs: Vec<u8> = named.collect();
-        epochs.sort_unstable();
-        if let Some(epoch) = epochs.windows(MAJORITY).find(|w| w[0] == w[1]) {
-            memory.named_at = epoch[0];
+        if let Some(epoch) = named {
+            memory.named_at = epoch;
         }
         if node.role != Role::Primary {
             memory.named_at = 0;
         }
+        memory.deposed = match node.role {
+            Role::Primary => false,
+            Role::Replica { link: Link::Up, .. } => false,
+            Role::Replica { .. } => memory.deposed || named.is_some(),
+            Role::Parked => memory.deposed,
+        };
         state.data[d].memory = memory;
     }
+}
+
+/// The epoch at which a majority of the Sentinels that `d` reaches names it.
+fn named_by_majority(state: &State, d: usize) -> Option<u8> {
+    let names = |s: &usize| state.sentinel_reaches(*s, d) && state.sentinels[*s].primary == d;
+    let mut epochs: Vec<u8> = (0..SENTINELS)
+        .filter(names)
+        .map(|s| state.sentinels[s].epoch)
+        .collect();
+    epochs.sort_unstable();
+    epochs
+        .windows(MAJORITY)
+        .find(|w| w[0] == w[1])
+        .map(|w| w[0])
 }
 
 const _: () = assert!(RECENT.as_millis() < SENTINEL_INFO_PERIOD.as_millis());

@@ -57,6 +57,8 @@ pub struct Memory {
     pub was_primary: bool,
     /// The server has been started in this process, and has had a role.
     pub served: bool,
+    /// Another node has been promoted over it, and it has not been in sync with that one yet.
+    pub deposed: bool,
     /// The epoch at which a majority named it, since it is primary without a break; 0: none.
     pub named_at: u8,
     /// It was stopped, and may take its server for hung now.
@@ -194,11 +196,20 @@ pub struct Pending {
     pub stamped: bool,
 }
 
+/// Why a node is taken for the primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// A majority of the Sentinels names it, at that epoch.
+    Elected(u8),
+    /// It has been promoted, and the Sentinels still name that one, at that epoch.
+    Promoted { over: usize, epoch: u8 },
+}
+
 /// The writer: one write at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Writer {
-    /// Where it writes, and the epoch at which a majority named that node.
-    pub target: Option<(usize, Option<u8>)>,
+    /// Where it writes, and why there.
+    pub target: Option<(usize, Standing)>,
     /// The last `ROLE` listed a replica, so that a `WAIT` is sent.
     pub online: bool,
     pub pending: Option<Pending>,
@@ -246,6 +257,7 @@ impl State {
                 served: true,
                 named_at: 0,
                 overslept: false,
+                deposed: false,
                 known: 0,
             },
         };
@@ -275,7 +287,7 @@ impl State {
             data,
             sentinels: [sentinel(1), sentinel(2), sentinel(3)],
             writer: Writer {
-                target: Some((0, Some(1))),
+                target: Some((0, Standing::Elected(1))),
                 online: true,
                 pending: None,
                 next: 0,

@@ -3,18 +3,20 @@
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use redis_ha_lab::protocol::ack::{Confirmed, uncovered, witness};
+use redis_ha_lab::protocol::ack::{
+    Confirmed, Degraded, Testimony, uncovered, witness, witness_promoted,
+};
 use redis_ha_lab::protocol::vote::{Elected, ReplicaView, SentinelView, elect};
 
 use super::rules::{Bounds, Rules, WitnessRule};
 use super::state::*;
 
 /// Age of the pending write when the Sentinels are asked.
-const AGE: Duration = Duration::from_millis(400);
+const AGE: Duration = Duration::from_millis(100);
 /// Age of an INFO that is newer than the write.
 const FRESH: Duration = Duration::from_millis(10);
 /// Age of an INFO that is older than the write, and younger than the period of INFO.
-pub const RECENT: Duration = Duration::from_millis(450);
+pub const RECENT: Duration = Duration::from_millis(200);
 /// Age of an INFO that is older than the period.
 pub const OLD: Duration = Duration::from_millis(1500);
 
@@ -101,16 +103,19 @@ pub fn step(bounds: &Bounds, rules: &Rules, state: &State, step: Step) -> Option
     match step {
         Step::Discover => {
             let found = discover(bounds.nodes, state)?;
-            let superseded = state
-                .writer
-                .target
-                .is_none_or(|(d, epoch)| found.0 != d || found.1 > epoch);
-            if !superseded {
-                return None;
-            }
+            let superseded = match state.writer.target {
+                None => true,
+                Some((d, _)) if d != found.0 => true,
+                Some((_, Standing::Elected(mine))) => {
+                    matches!(found.1, Standing::Elected(newer) if newer > mine)
+                }
+                Some(_) => false,
+            };
             next.writer.target = Some(found);
-            next.writer.online = true;
-            drop_pending(&mut next);
+            if superseded {
+                next.writer.online = true;
+                drop_pending(&mut next);
+            }
         }
         Step::Send => {
             let (d, _) = state.writer.target?;
@@ -177,21 +182,23 @@ fn answers(sentinel: &Sentinel) -> bool {
 }
 
 /// One round of discovery.
-fn discover(nodes: usize, state: &State) -> Option<(usize, Option<u8>)> {
+fn discover(nodes: usize, state: &State) -> Option<(usize, Standing)> {
     let views: Vec<SentinelView> = (0..SENTINELS)
         .filter(|s| answers(&state.sentinels[*s]))
         .map(|s| view(nodes, state, s))
         .collect();
-    let named = elect(&views, SENTINELS, MAJORITY).ok()?;
+    let elected = elect(&views, SENTINELS, MAJORITY).ok()?;
+    let named = node_at(elected.address);
+    let epoch = u8::try_from(elected.epoch).unwrap_or(u8::MAX);
     let primaries: Vec<usize> = (0..nodes).filter(|d| takes_writes(state, *d)).collect();
-    if primaries.contains(&node_at(named.address)) {
-        return Some((
-            node_at(named.address),
-            Some(u8::try_from(named.epoch).unwrap_or(u8::MAX)),
-        ));
+    if primaries.contains(&named) {
+        return Some((named, Standing::Elected(epoch)));
     }
     match primaries.as_slice() {
-        [promoted] => Some((*promoted, None)),
+        [promoted] => {
+            let over = named;
+            Some((*promoted, Standing::Promoted { over, epoch }))
+        }
         _ => None,
     }
 }
@@ -218,38 +225,62 @@ fn online(state: &State, replica: usize, of: usize) -> bool {
 /// The answer to `ROLE` is read.
 fn look(bounds: &Bounds, rules: &Rules, next: &mut State, d: usize, write: u8) {
     next.writer.online = (0..bounds.nodes).any(|x| online(next, x, d));
-    if missing(bounds.nodes, next, d, write).is_empty() {
-        acknowledge(next, write);
-    } else if rules.witness == WitnessRule::PlainOk {
+    let confirmed = missing(bounds.nodes, next, d, write).is_empty();
+    if confirmed || rules.witness == WitnessRule::PlainOk {
         acknowledge(next, write);
     }
 }
 
 /// One round of questions.
 fn ask(bounds: &Bounds, rules: &Rules, state: &State, next: &mut State) -> Option<()> {
-    let (d, epoch) = state.writer.target?;
+    let (d, standing) = state.writer.target?;
     let pending = state.writer.pending?;
     if !pending.stamped {
         return None;
     }
-    let primary = Elected {
-        address: address(d),
-        epoch: u64::from(epoch?),
+    let uncovered = missing(bounds.nodes, state, d, pending.write);
+    let elected = |node: usize, epoch: u8| Elected {
+        address: address(node),
+        epoch: u64::from(epoch),
     };
-    let unconfirmed = missing(bounds.nodes, state, d, pending.write);
+    let willing = |s: usize| {
+        let views = [said(bounds, rules, state, s)];
+        match standing {
+            Standing::Elected(epoch) => {
+                let own_word = not_promotable(state, &uncovered);
+                let case = Degraded {
+                    primary: elected(d, epoch),
+                    uncovered: uncovered.clone(),
+                };
+                let heard = Testimony {
+                    views: &views,
+                    majority: 1,
+                    own_word: &own_word,
+                    age: AGE,
+                };
+                let sights = &state.sentinels[s].sights;
+                let in_doubt = |x: &SocketAddrV4| {
+                    let sight = sights[node_at(*x)];
+                    sight.up && sight.says_primary
+                };
+                witness(&case, heard).is_ok()
+                    && !(rules.role_read && uncovered.iter().any(in_doubt))
+            }
+            Standing::Promoted { over, epoch } => {
+                let follows = match state.data[over].role {
+                    Role::Replica { of, .. } if state.answers_writer(over) => Some(address(of)),
+                    _ => None,
+                };
+                uncovered == [address(over)]
+                    && witness_promoted(elected(over, epoch), address(d), follows, &views, 1)
+                        .is_ok()
+            }
+        }
+    };
     let heard: Vec<usize> = (0..SENTINELS)
         .filter(|s| answers(&state.sentinels[*s]))
         .collect();
-    let willing = |s: &&usize| {
-        let views = [said(bounds, rules, state, **s)];
-        let in_doubt = |x: &SocketAddrV4| {
-            let sight = state.sentinels[**s].sights[node_at(*x)];
-            sight.up && sight.says_primary
-        };
-        witness(primary, &unconfirmed, &views, 1, AGE).is_ok()
-            && !(rules.role_read && unconfirmed.iter().any(in_doubt))
-    };
-    let bear_witness = heard.iter().filter(willing).count();
+    let bear_witness = heard.iter().filter(|s| willing(**s)).count();
     let needed = match rules.witness {
         WitnessRule::OneSentinel => 1,
         // One that dissents is never among those that happen to be heard.
@@ -261,6 +292,16 @@ fn ask(bounds: &Bounds, rules: &Rules, state: &State, next: &mut State) -> Optio
     }
     acknowledge(next, pending.write);
     Some(())
+}
+
+/// The nodes among `uncovered` that say themselves that they are replicas with priority 0.
+fn not_promotable(state: &State, uncovered: &[SocketAddrV4]) -> Vec<SocketAddrV4> {
+    let says_so = |x: &&SocketAddrV4| {
+        let d = node_at(**x);
+        let node = &state.data[d];
+        state.answers_writer(d) && node.role != Role::Primary && !node.promotable
+    };
+    uncovered.iter().filter(says_so).copied().collect()
 }
 
 /// What Sentinel `s` says, as the rule under test takes it.
