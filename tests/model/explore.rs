@@ -106,6 +106,7 @@ impl LabModel {
             Step::Parent(d, x) => parent::step(bounds, rules, state, d, x),
             Step::Writer(x) => writer::step(bounds, rules, state, x),
         }?;
+        writer::disconnect(state, &mut next);
         parent::remember(bounds.nodes, &mut next);
         faults::settle(bounds.nodes, &mut next);
         writer::forget_unknown(&mut next);

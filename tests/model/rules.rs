@@ -25,6 +25,9 @@ pub struct Rules {
     pub fresh_after_raise: bool,
     /// A cached priority of a node that now says it is a primary is no evidence.
     pub role_read: bool,
+    /// An old primary that follows the new one counts only while it says that its priority is 0, and not
+    /// against a Sentinel that already knows it as a replica; otherwise its following is enough.
+    pub submission_checked: bool,
     /// A server starts with priority 0, and is raised only after it has caught up.
     pub promotability: bool,
     /// A restarted server starts parked; otherwise as what the Sentinels call it.
@@ -41,6 +44,7 @@ impl Rules {
         dissent_vetoes: true,
         fresh_after_raise: true,
         role_read: true,
+        submission_checked: true,
         promotability: true,
         guard: true,
         named_only: true,

@@ -243,38 +243,39 @@ fn ask(bounds: &Bounds, rules: &Rules, state: &State, next: &mut State) -> Optio
         address: address(node),
         epoch: u64::from(epoch),
     };
-    let willing = |s: usize| {
+    let own_word = not_promotable(state, &uncovered);
+    let by_sentinel = |primary: Elected, s: usize| {
         let views = [said(bounds, rules, state, s)];
-        match standing {
-            Standing::Elected(epoch) => {
-                let own_word = not_promotable(state, &uncovered);
-                let case = Degraded {
-                    primary: elected(d, epoch),
-                    uncovered: uncovered.clone(),
-                };
-                let heard = Testimony {
-                    views: &views,
-                    majority: 1,
-                    own_word: &own_word,
-                    age: AGE,
-                };
-                let sights = &state.sentinels[s].sights;
-                let in_doubt = |x: &SocketAddrV4| {
-                    let sight = sights[node_at(*x)];
-                    sight.up && sight.says_primary
-                };
-                witness(&case, heard).is_ok()
-                    && !(rules.role_read && uncovered.iter().any(in_doubt))
-            }
-            Standing::Promoted { over, epoch } => {
-                let follows = match state.data[over].role {
-                    Role::Replica { of, .. } if state.answers_writer(over) => Some(address(of)),
-                    _ => None,
-                };
-                uncovered == [address(over)]
-                    && witness_promoted(elected(over, epoch), address(d), follows, &views, 1)
-                        .is_ok()
-            }
+        let case = Degraded {
+            primary,
+            uncovered: uncovered.clone(),
+        };
+        let heard = Testimony {
+            views: &views,
+            majority: 1,
+            own_word: &own_word,
+            age: AGE,
+        };
+        let in_doubt = |x: &SocketAddrV4| {
+            let sight = state.sentinels[s].sights[node_at(*x)];
+            sight.up && sight.says_primary
+        };
+        witness(&case, heard).is_ok() && !(rules.role_read && uncovered.iter().any(in_doubt))
+    };
+    let willing = |s: usize| match standing {
+        Standing::Elected(epoch) => by_sentinel(elected(d, epoch), s),
+        Standing::Promoted { over, epoch } => {
+            let views = [said(bounds, rules, state, s)];
+            let knows_the_new_one = state.sentinels[s].primary == d;
+            let follows = match state.data[over].role {
+                _ if rules.submission_checked && !own_word.contains(&address(over)) => None,
+                Role::Replica { of, .. } if state.answers_writer(over) => Some(address(of)),
+                _ => None,
+            };
+            uncovered == [address(over)]
+                && witness_promoted(elected(over, epoch), address(d), follows, &views, 1).is_ok()
+                && (!(rules.submission_checked && knows_the_new_one)
+                    || by_sentinel(elected(d, state.sentinels[s].epoch), s))
         }
     };
     let heard: Vec<usize> = (0..SENTINELS)
@@ -327,6 +328,18 @@ fn drop_pending(next: &mut State) {
         for sight in &mut sentinel.sights {
             sight.fresh = false;
         }
+    }
+}
+
+/// A change of role closes all connections: the writer notices, and no answer counts any more. The end of a
+/// server may go unnoticed while the Sentinels are being asked.
+pub fn disconnect(before: &State, after: &mut State) {
+    if let Some((d, _)) = after.writer.target
+        && before.data[d].role == Role::Primary
+        && after.data[d].role != Role::Primary
+        && after.data[d].process == Process::Up
+    {
+        drop_pending(after);
     }
 }
 
