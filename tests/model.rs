@@ -130,7 +130,7 @@ fn the_only_copy_may_crash_while_the_other_node_is_not_recovered() {
 }
 
 #[test]
-#[ignore = "takes minutes: wider bounds than the others"]
+#[ignore = "minutes and some GB: wider bounds than the others"]
 fn nothing_is_lost_within_wider_bounds() {
     for kinds in [
         &[Kind::Pause, Kind::Server] as &[Kind],
@@ -143,6 +143,16 @@ fn nothing_is_lost_within_wider_bounds() {
         faults: 1,
         max_epoch: 3,
         kinds: &[Kind::Pause],
+        ..TWO
+    });
+}
+
+#[test]
+#[ignore = "minutes and some GB: the third data node multiplies the states"]
+fn nothing_is_lost_with_three_data_nodes() {
+    holds(Bounds {
+        nodes: 3,
+        faults: 1,
         ..TWO
     });
 }
@@ -222,6 +232,22 @@ fn the_priority_of_one_that_says_it_is_primary_is_no_evidence() {
         ..Rules::ALL
     };
     loses(rules, TWO, &["promotes", "bear witness", "announces"]);
+}
+
+#[test]
+fn an_old_primary_that_follows_may_have_become_promotable() {
+    let rules = Rules {
+        submission_checked: false,
+        ..Rules::ALL
+    };
+    loses(
+        rules,
+        Bounds {
+            max_epoch: 3,
+            ..TWO
+        },
+        &["Raised", "bear witness"],
+    );
 }
 
 #[test]

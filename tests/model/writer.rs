@@ -332,13 +332,16 @@ fn drop_pending(next: &mut State) {
 }
 
 /// A change of role closes all connections: the writer notices, and no answer counts any more. The end of a
-/// server may go unnoticed while the Sentinels are being asked.
+/// server may go unnoticed while the Sentinels are being asked, but not until it is started again.
 pub fn disconnect(before: &State, after: &mut State) {
-    if let Some((d, _)) = after.writer.target
-        && before.data[d].role == Role::Primary
-        && after.data[d].role != Role::Primary
-        && after.data[d].process == Process::Up
-    {
+    let Some((d, _)) = after.writer.target else {
+        return;
+    };
+    let (was, is) = (&before.data[d], &after.data[d]);
+    let up = is.process == Process::Up;
+    let demoted = was.role == Role::Primary && is.role != Role::Primary;
+    let restarted = matches!(was.process, Process::ServerGone { .. });
+    if up && (demoted || restarted) {
         drop_pending(after);
     }
 }
