@@ -135,6 +135,10 @@ const HOUR_MS: i64 = 3_600_000;
 /// Sentinel acts in ticks of up to 100 ms (`sentinelTimer`); a limit below one tick has passed
 /// before the first look, so that every node would count as down and every failover as failed.
 const TICK_MS: i64 = 100;
+/// After a switch a Sentinel may wait out its pause between two attempts to connect, 1 s
+/// (`SENTINEL_PING_PERIOD`), and a tick, while it counts the silence of the new primary already: with a
+/// shorter down-after it calls a healthy primary down, and fails over again.
+const RECONNECT_MS: i64 = 1200;
 
 pub(super) const NODE_NAME: Key = Key {
     name: "name",
@@ -182,13 +186,14 @@ const SENTINEL_PORT: Key = Key {
 pub(super) const DOWN_AFTER: Key = Key {
     name: "down_after_ms",
     kind: Kind::Millis {
-        min: TICK_MS,
+        min: RECONNECT_MS,
         max: HOUR_MS,
     },
     default: Default::Value(5000),
     example: "5000",
     meaning: "Silence after which a Sentinel calls a node subjectively down \
-              (`down-after-milliseconds`).",
+              (`down-after-milliseconds`). A Sentinel may take 1.1 s to connect to a new \
+              primary, so less than 1200 would call healthy ones down.",
 };
 pub(super) const FAILOVER_TIMEOUT: Key = Key {
     name: "failover_timeout_ms",

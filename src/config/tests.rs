@@ -95,9 +95,9 @@ fn shipped_lab_is_the_documented_one() {
 fn profile_fast_replaces_the_time_limits_and_nothing_else() {
     let lab = Lab::parse(SHIPPED, None).unwrap();
     let fast = Lab::parse(SHIPPED, Some("fast")).unwrap();
-    assert_eq!(fast.timing.down_after, Duration::from_millis(1000));
+    assert_eq!(fast.timing.down_after, Duration::from_millis(1500));
     assert_eq!(fast.timing.failover_timeout, Duration::from_millis(3000));
-    assert_eq!(fast.timing.hang_timeout, Duration::from_millis(400));
+    assert_eq!(fast.timing.hang_timeout, Duration::from_millis(500));
     assert_eq!(
         Lab {
             timing: lab.timing.clone(),

@@ -233,10 +233,11 @@ impl StateDir {
         let port = node.port.to_string();
         conf.set(&["bind"], &[&address]);
         conf.set(&["port"], &[&port]);
+        // So that a firewall rule can cut this node off, whoever opens the connection.
+        conf.set(&["bind-source-addr"], &[&address]);
         conf.set(&["dir"], &[&self.data().to_string_lossy()]);
         match node.kind {
             NodeKind::Data => {
-                conf.set(&["bind-source-addr"], &[&address]);
                 conf.set(&["replica-announce-ip"], &[&address]);
                 conf.set(&["replica-announce-port"], &[&port]);
                 conf.set(&["replicaof"], &[&address, &PARKED_PORT.to_string()]);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use redis_ha_lab::checker::History;
 use redis_ha_lab::config::Lab;
 use redis_ha_lab::ledger::LedgerReader;
+use redis_ha_lab::node::ServerBinary;
 use redis_ha_lab::runner::{ClaimedSubnet, Launch, Runner};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -54,6 +55,8 @@ impl TestLab {
 
     /// Starts a lab of that shape and waits until it is healthy.
     pub fn start_as(shape: Shape) -> Self {
+        // Said here, or every node says it into its own log.
+        ServerBinary::find(Some(&redis_server())).expect("a Redis server to test with");
         let subnet = ClaimedSubnet::claim().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("lab.toml");

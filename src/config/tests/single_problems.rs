@@ -47,7 +47,7 @@ fn every_single_problem_has_its_place_key_and_remedy() {
         ),
         (
             "unknown key in a profile",
-            &[("down_after_ms = 1000\n", "wait_timeout_ms = 9\n")],
+            &[("down_after_ms = 1500\n", "wait_timeout_ms = 9\n")],
         ),
         ("missing key", &[("quorum = 2 ", "")]),
         (
@@ -157,23 +157,23 @@ fn every_single_problem_has_its_place_key_and_remedy() {
             &[("hang_timeout_ms = 1000", "hang_timeout_ms = 5000")],
         ),
         (
-            "down-after below the default hang timeout",
-            &[
-                ("hang_timeout_ms = 1000 ", ""),
-                ("down_after_ms = 5000", "down_after_ms = 500"),
-            ],
+            "down-after shorter than a Sentinel's reconnection",
+            &[("down_after_ms = 5000", "down_after_ms = 1100")],
         ),
         (
             "hang timeout of a profile",
-            &[("hang_timeout_ms = 400", "hang_timeout_ms = 1000")],
+            &[("hang_timeout_ms = 500", "hang_timeout_ms = 1500")],
         ),
         (
             "inherited hang timeout of a profile",
-            &[("hang_timeout_ms = 400\n", "")],
+            &[
+                ("hang_timeout_ms = 500\n", ""),
+                ("hang_timeout_ms = 1000", "hang_timeout_ms = 2000"),
+            ],
         ),
         (
             "profile with a zero",
-            &[("down_after_ms = 1000", "down_after_ms = 0")],
+            &[("down_after_ms = 1500", "down_after_ms = 0")],
         ),
         ("writer without records", &[("count = 1000", "count = 0")]),
         (
@@ -285,21 +285,21 @@ fn every_single_problem_has_its_place_key_and_remedy() {
     # seed primary is a Sentinel
     line 8: lab.seed_primary: "sentinel-1" is not a data node; name one of: "redis-a", "redis-b"
     # down-after 0
-    line 39: timing.down_after_ms: 0 ms is out of range; use 100 to 3600000 ms
+    line 39: timing.down_after_ms: 0 ms is out of range; use 1200 to 3600000 ms
     # hang timeout 0
     line 41: timing.hang_timeout_ms: 0 ms is out of range; use 1 to 3600000 ms
     # time too large for any integer
     line 53: writer.wait_timeout_ms: 99999999999999999999 ms is out of range; use 50 to 3600000 ms
     # hang timeout not below down-after
     line 41: timing.hang_timeout_ms: a hang timeout of 5000 ms is not below down_after_ms, 5000 ms; set hang_timeout_ms well below 5000, for example 1000, or raise down_after_ms
-    # down-after below the default hang timeout
-    line 39: timing.down_after_ms: a hang timeout of 1000 ms is not below down_after_ms, 500 ms; set hang_timeout_ms well below 500, for example 100, or raise down_after_ms
+    # down-after shorter than a Sentinel's reconnection
+    line 39: timing.down_after_ms: 1100 ms is out of range; use 1200 to 3600000 ms
     # hang timeout of a profile
-    line 47: profiles.fast.hang_timeout_ms: a hang timeout of 1000 ms is not below down_after_ms, 1000 ms; set hang_timeout_ms well below 1000, for example 200, or raise down_after_ms
+    line 47: profiles.fast.hang_timeout_ms: a hang timeout of 1500 ms is not below down_after_ms, 1500 ms; set hang_timeout_ms well below 1500, for example 300, or raise down_after_ms
     # inherited hang timeout of a profile
-    line 45: profiles.fast.down_after_ms: a hang timeout of 1000 ms is not below down_after_ms, 1000 ms; set hang_timeout_ms well below 1000, for example 200, or raise down_after_ms
+    line 45: profiles.fast.down_after_ms: a hang timeout of 2000 ms is not below down_after_ms, 1500 ms; set hang_timeout_ms well below 1500, for example 300, or raise down_after_ms
     # profile with a zero
-    line 45: profiles.fast.down_after_ms: 0 ms is out of range; use 100 to 3600000 ms
+    line 45: profiles.fast.down_after_ms: 0 ms is out of range; use 1200 to 3600000 ms
     # writer without records
     line 50: writer.count: 0 is out of range; use 1 or more
     # writer without connections
