@@ -97,7 +97,7 @@ pub async fn hand_over(lab: &Lab, connector: Connector) -> Result<Handover, Hand
     let mut tasks = JoinSet::new();
     let mut events = subscribe(lab, connector, &mut tasks).await;
     let by = panel
-        .call_failover()
+        .call_failover(from.socket())
         .await
         .map_err(HandoverError::Refused)?;
     info!(from = %from.name, %by, "handover: failover called");

@@ -13,6 +13,7 @@ use tracing::{debug, error, info, warn};
 use crate::client::{ClientError, Conn, Connector, ReplicationInfo};
 use crate::config::{Lab, Node, NodeKind};
 use crate::handover::{demote, hand_over};
+use crate::protocol::ack::RAISE_LIMIT;
 use crate::sentinel::Panel;
 
 use super::machine::{Action, Identity, Machine, Observation, Server as Seen};
@@ -23,9 +24,6 @@ use super::{NodeError, Shutdown};
 
 /// The `replica-priority` of a replica that is in sync; Redis' default.
 const PROMOTABLE: u64 = 100;
-/// Most time between reading the primary's offset and becoming promotable: shorter than any `WAIT` of
-/// the writer, so that a write that comes in between is still being waited for.
-const RAISE_LIMIT: Duration = Duration::from_millis(25);
 /// How long writes are paused at a time while this primary may be isolated; repeated before it ends.
 const FENCE_MS: u64 = 1000;
 /// How long the server may take to end after SIGTERM before it is killed.
@@ -258,7 +256,7 @@ impl DataNode {
                 info!(node = %name, role = "replica", of = %primary, why, "role decided");
                 self.follow(primary).await;
             }
-            Action::CallFailover(why) => match self.panel.call_failover().await {
+            Action::CallFailover(why) => match self.panel.call_failover(self.node.socket()).await {
                 Ok(by) => info!(node = %name, %by, why, "failover called"),
                 Err(error) => warn!(node = %name, %error, why, "no Sentinel takes the failover"),
             },

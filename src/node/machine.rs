@@ -184,7 +184,7 @@ impl Machine {
             .vote
             .and_then(|vote| vote.my_info_age)
             .is_none_or(|age| age > SENTINEL_INFO_PERIOD);
-        if self.was_primary || unknown || forgotten {
+        if unknown || forgotten {
             self.starting();
             actions.push(Action::Start);
         }

@@ -10,6 +10,11 @@ use std::time::Duration;
 
 use super::vote::{Elected, SentinelView};
 
+/// Most time that a replica takes from reading its primary's offset to becoming promotable. A write that
+/// comes in between is not covered by that offset, so what the replica said of its priority counts only
+/// when it is later than the write by more than this.
+pub const RAISE_LIMIT: Duration = Duration::from_millis(25);
+
 /// Which acknowledgements count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
@@ -125,10 +130,10 @@ pub fn witness(case: &Degraded, heard: Testimony<'_>) -> Result<(), NoWitness> {
 /// Whether it is certain that `old`, primary in the eyes of the Sentinels, will not be primary again before
 /// it has copied everything from `new`, which was promoted over it and is not announced yet.
 ///
-/// `old_follows` is whose replica `old` says it is, asked after the writes had been answered. A node
-/// submits to a promoted one only if it saw that one as its replica before, and from then on never takes
-/// the role by its own decision. The Sentinels can't promote it either: to them it is the primary, not a
-/// replica. Each that answers, a majority at least, has to name one of the two.
+/// `old_follows` is whose replica `old` says it is while its own priority is 0, asked after the writes had
+/// been answered. A node submits to a promoted one only if it saw that one as its replica before, and from
+/// then on never takes the role by its own decision. The Sentinels that name it can't promote it: to them
+/// it is the primary. To those that name the new one already it is a replica like any other.
 ///
 /// # Errors
 /// Why it is not.
@@ -136,18 +141,21 @@ pub fn witness_promoted(
     old: Elected,
     new: SocketAddrV4,
     old_follows: Option<SocketAddrV4>,
-    views: &[SentinelView],
-    majority: usize,
+    heard: Testimony<'_>,
 ) -> Result<(), NoWitness> {
-    if views.len() < majority {
+    if heard.views.len() < heard.majority {
         return Err(NoWitness::TooFewAnswers);
     }
-    let one_of_them = |v: &SentinelView| {
+    for view in heard.views {
         // The one that leads the failover gives the new epoch to the old primary for a moment.
-        v.primary == new || (v.primary == old.address && v.config_epoch >= old.epoch)
-    };
-    if !views.iter().all(one_of_them) {
-        return Err(NoWitness::OtherPrimary);
+        let names_old = view.primary == old.address && view.config_epoch >= old.epoch;
+        if view.primary == new {
+            if !cannot_be_promoted(view, old.address, heard) {
+                return Err(NoWitness::Promotable(old.address));
+            }
+        } else if !names_old {
+            return Err(NoWitness::OtherPrimary);
+        }
     }
     if old_follows != Some(new) {
         return Err(NoWitness::Promotable(old.address));
@@ -163,12 +171,14 @@ fn cannot_be_promoted(view: &SentinelView, node: SocketAddrV4, heard: Testimony<
         // it raises its priority only after it has caught up with this primary.
         None => true,
         Some(replica) => {
-            let fresh = replica.info_age.is_some_and(|info| info < heard.age)
-                || heard.own_word.contains(&node);
+            let fresh = replica
+                .info_age
+                .is_some_and(|info| info + RAISE_LIMIT < heard.age)
+                || (heard.age > RAISE_LIMIT && heard.own_word.contains(&node));
             replica.down
                 || replica.disconnected
                 || replica.info_age.is_none()
-                || (replica.priority == 0 && fresh)
+                || (replica.priority == 0 && replica.says_replica && fresh)
         }
     }
 }
@@ -193,6 +203,7 @@ mod tests {
             priority,
             down,
             disconnected,
+            says_replica: true,
             link_up: !down,
             info_age: Some(Duration::from_millis(info_ms)),
         }
@@ -301,8 +312,17 @@ mod tests {
             address: at(A),
             epoch: 7,
         };
+        let ask = |follows, views: &[SentinelView]| {
+            let age = Duration::from_millis(100);
+            let heard = Testimony {
+                views,
+                majority: 2,
+                own_word: &[],
+                age,
+            };
+            witness_promoted(old, at(B), follows, heard)
+        };
         let answers = [view(A, 7), view(A, 7), view(B, 8)];
-        let ask = |follows, views| witness_promoted(old, at(B), follows, views, 2);
         assert_eq!(ask(Some(at(B)), &answers), Ok(()));
         assert_eq!(ask(None, &answers), Err(NoWitness::Promotable(at(A))));
         assert_eq!(
@@ -315,6 +335,36 @@ mod tests {
         );
         let third = [view(A, 7), view(C, 9)];
         assert_eq!(ask(Some(at(B)), &third), Err(NoWitness::OtherPrimary));
+        // Announced to one, and the old primary has caught up and is promotable there.
+        let raised = ReplicaView {
+            address: at(A),
+            ..replica(100, false, false, 10)
+        };
+        let announced = SentinelView {
+            replicas: vec![raised],
+            ..view(B, 8)
+        };
+        assert_eq!(
+            ask(Some(at(B)), &[view(A, 7), announced]),
+            Err(NoWitness::Promotable(at(A)))
+        );
+    }
+
+    #[test]
+    fn a_priority_said_within_a_raise_or_by_a_primary_is_no_evidence() {
+        let during_a_raise = replica(0, false, false, 80);
+        assert_eq!(
+            ask(&views(&[during_a_raise.clone(), during_a_raise])),
+            Err(NoWitness::Promotable(at(B)))
+        );
+        let as_primary = ReplicaView {
+            says_replica: false,
+            ..replica(0, false, false, 10)
+        };
+        assert_eq!(
+            ask(&views(&[as_primary.clone(), as_primary])),
+            Err(NoWitness::Promotable(at(B)))
+        );
     }
 
     #[test]

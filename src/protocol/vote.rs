@@ -35,6 +35,8 @@ pub struct ReplicaView {
     pub address: SocketAddrV4,
     /// Its `replica-priority` as last seen; 0 is never promoted.
     pub priority: u64,
+    /// It last said that it is a replica. A node that says it is primary gives no new priority.
+    pub says_replica: bool,
     /// It counts as subjectively (or objectively) down.
     pub down: bool,
     /// The Sentinel has no connection to it at this moment.

@@ -6,6 +6,7 @@
 mod events;
 mod reply;
 
+use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -100,6 +101,16 @@ impl Panel {
     /// Asks all Sentinels at once for their view. Returns when all have answered or failed, or a
     /// moment after a majority has answered.
     pub async fn ask(&self) -> Answers {
+        self.ask_with_grace(STRAGGLER_GRACE).await
+    }
+
+    /// The same, and waits for each until it has answered or counts as lost: it has refused, or said
+    /// nothing within the connector's limits. For questions that every Sentinel has a veto on.
+    pub async fn ask_each(&self) -> Answers {
+        self.ask_with_grace(Duration::MAX).await
+    }
+
+    async fn ask_with_grace(&self, grace: Duration) -> Answers {
         let mut pending: FuturesUnordered<_> = self
             .seats
             .iter()
@@ -131,7 +142,7 @@ impl Panel {
                 answer.view = view.map_err(|e| e.to_string());
             }
             if good >= self.majority && deadline.is_none() {
-                deadline = Some(Instant::now() + STRAGGLER_GRACE);
+                deadline = Instant::now().checked_add(grace);
             }
         }
         Answers {
@@ -184,18 +195,30 @@ impl Panel {
         .await
     }
 
-    /// Asks for a failover without waiting for down-after (`SENTINEL FAILOVER`): one Sentinel after
-    /// the other until one takes it, because two at once would start two. Returns who took it.
+    /// Asks for a failover from `from` without waiting for down-after (`SENTINEL FAILOVER`): one Sentinel
+    /// after the other until one takes it, because two at once would start two. One that names another
+    /// primary is left out: the command names no node, and would depose that one. Returns who took it.
     ///
     /// # Errors
     /// What the last one said, when none took it.
-    pub async fn call_failover(&self) -> Result<String, String> {
+    pub async fn call_failover(&self, from: SocketAddrV4) -> Result<String, String> {
         let cmd = redis::cmd("SENTINEL")
             .arg("FAILOVER")
             .arg(&self.primary_name)
             .clone();
         let mut last = "no Sentinel is configured".to_owned();
         for seat in &self.seats {
+            match self.ask_one(seat).await {
+                Ok(view) if view.primary == from => {}
+                Ok(view) => {
+                    last = format!("{} names {} already", seat.node.name, view.primary);
+                    continue;
+                }
+                Err(error) => {
+                    last = format!("{}: {error}", seat.node.name);
+                    continue;
+                }
+            }
             match self.command::<String>(&seat.node, &cmd).await {
                 Ok(_) => return Ok(seat.node.name.clone()),
                 Err(ClientError::Redis { source, .. }) if source.code() == Some("INPROG") => {

@@ -42,6 +42,7 @@ fn replica(fields: &Fields) -> RedisResult<ReplicaView> {
     Ok(ReplicaView {
         address: socket(fields)?,
         priority: number(fields, "slave-priority")?,
+        says_replica: fields.get("role-reported").is_some_and(|r| r == "slave"),
         down: flag(fields, "s_down") || flag(fields, "o_down"),
         disconnected: flag(fields, "disconnected"),
         link_up: fields.get("master-link-status").is_some_and(|s| s == "ok"),

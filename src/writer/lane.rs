@@ -349,10 +349,7 @@ impl Lane {
                     address: target.address,
                     epoch,
                 };
-                About::Elected {
-                    case: Degraded { primary, uncovered },
-                    since,
-                }
+                About::Elected(Degraded { primary, uncovered })
             }
             Standing::Promoted { over } if uncovered == [over.address] => About::Promoted {
                 old: over,
@@ -361,7 +358,7 @@ impl Lane {
             // A node that is neither could be promoted as well as this one was.
             Standing::Promoted { over } => return Err(NoWitness::Promotable(over.address)),
         };
-        self.witness.ask(about).await
+        self.witness.ask(about, since).await
     }
 }
 

@@ -17,6 +17,8 @@ use crate::sentinel::Panel;
 #[derive(Debug)]
 struct Question {
     about: About,
+    /// When the writes were known to be done and not confirmed.
+    since: Instant,
     answer: oneshot::Sender<Result<(), NoWitness>>,
 }
 
@@ -24,11 +26,7 @@ struct Question {
 #[derive(Debug)]
 pub(super) enum About {
     /// Whether no node that has not confirmed them can be promoted.
-    Elected {
-        case: Degraded,
-        /// When they were known to be done and not confirmed.
-        since: Instant,
-    },
+    Elected(Degraded),
     /// Whether `old` has submitted to `new`, which was promoted over it.
     Promoted { old: Elected, new: SocketAddrV4 },
 }
@@ -37,7 +35,7 @@ impl About {
     /// The data nodes whose own word matters.
     fn nodes(&self) -> &[SocketAddrV4] {
         match self {
-            About::Elected { case, .. } => &case.uncovered,
+            About::Elected(case) => &case.uncovered,
             About::Promoted { old, .. } => std::slice::from_ref(&old.address),
         }
     }
@@ -55,10 +53,19 @@ impl Witness {
         Witness(to)
     }
 
-    /// Asks, and waits for the answer as things are now.
-    pub(super) async fn ask(&self, about: About) -> Result<(), NoWitness> {
+    /// Asks about writes that were known to be done at `since`, and waits for the answer.
+    pub(super) async fn ask(&self, about: About, since: Instant) -> Result<(), NoWitness> {
         let (answer, reply) = oneshot::channel();
-        if self.0.send(Question { about, answer }).await.is_err() {
+        if self
+            .0
+            .send(Question {
+                about,
+                since,
+                answer,
+            })
+            .await
+            .is_err()
+        {
             return Err(NoWitness::TooFewAnswers);
         }
         reply.await.unwrap_or(Err(NoWitness::TooFewAnswers))
@@ -81,7 +88,7 @@ async fn answer(panel: Arc<Panel>, connector: Connector, mut questions: mpsc::Re
         nodes.sort_unstable();
         nodes.dedup();
         let words = join_all(nodes.iter().map(|node| own_word(*node, connector)));
-        let (answers, words) = tokio::join!(panel.ask(), words);
+        let (answers, words) = tokio::join!(panel.ask_each(), words);
         let views = answers.views();
         let not_promotable: Vec<SocketAddrV4> = words
             .iter()
@@ -90,25 +97,22 @@ async fn answer(panel: Arc<Panel>, connector: Connector, mut questions: mpsc::Re
             .map(|(node, _)| *node)
             .collect();
         for question in round {
+            let heard = Testimony {
+                views: &views,
+                majority: panel.majority(),
+                own_word: &not_promotable,
+                age: asked.saturating_duration_since(question.since),
+            };
             let verdict = match &question.about {
-                About::Elected { case, since } => {
-                    let heard = Testimony {
-                        views: &views,
-                        majority: panel.majority(),
-                        own_word: &not_promotable,
-                        age: asked.saturating_duration_since(*since),
-                    };
-                    witness(case, heard)
-                }
+                About::Elected(case) => witness(case, heard),
                 About::Promoted { old, new } => {
                     let word = words
                         .iter()
                         .flatten()
                         .find(|(node, _)| *node == old.address);
-                    let follows = word
-                        .filter(|(_, i)| !i.is_primary)
-                        .and_then(|(_, i)| i.primary);
-                    witness_promoted(*old, *new, follows, &views, panel.majority())
+                    let submitted = word.filter(|(_, i)| !i.is_primary && i.priority == 0);
+                    let follows = submitted.and_then(|(_, info)| info.primary);
+                    witness_promoted(*old, *new, follows, heard)
                 }
             };
             // A lane that has gone away has no use for it.
