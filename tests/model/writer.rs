@@ -70,6 +70,7 @@ pub fn view(nodes: usize, state: &State, s: usize) -> SentinelView {
             priority: if sight.promotable { 100 } else { 0 },
             down: false,
             disconnected: !sight.up,
+            says_replica: !sight.says_primary,
             link_up: sight.up,
             info_age: match sight.info {
                 Info::Never => None,
@@ -256,26 +257,31 @@ fn ask(bounds: &Bounds, rules: &Rules, state: &State, next: &mut State) -> Optio
             own_word: &own_word,
             age: AGE,
         };
-        let in_doubt = |x: &SocketAddrV4| {
-            let sight = state.sentinels[s].sights[node_at(*x)];
-            sight.up && sight.says_primary
-        };
-        witness(&case, heard).is_ok() && !(rules.role_read && uncovered.iter().any(in_doubt))
+        witness(&case, heard).is_ok()
     };
     let willing = |s: usize| match standing {
         Standing::Elected(epoch) => by_sentinel(elected(d, epoch), s),
         Standing::Promoted { over, epoch } => {
-            let views = [said(bounds, rules, state, s)];
-            let knows_the_new_one = state.sentinels[s].primary == d;
+            let mut view = said(bounds, rules, state, s);
+            if !rules.submission_checked && view.primary == address(d) {
+                // As if the old primary's word were enough for a Sentinel that names the new one too.
+                view.primary = address(over);
+                view.config_epoch = u64::from(epoch);
+            }
             let follows = match state.data[over].role {
                 _ if rules.submission_checked && !own_word.contains(&address(over)) => None,
                 Role::Replica { of, .. } if state.answers_writer(over) => Some(address(of)),
                 _ => None,
             };
+            let views = [view];
+            let heard = Testimony {
+                views: &views,
+                majority: 1,
+                own_word: &own_word,
+                age: AGE,
+            };
             uncovered == [address(over)]
-                && witness_promoted(elected(over, epoch), address(d), follows, &views, 1).is_ok()
-                && (!(rules.submission_checked && knows_the_new_one)
-                    || by_sentinel(elected(d, state.sentinels[s].epoch), s))
+                && witness_promoted(elected(over, epoch), address(d), follows, heard).is_ok()
         }
     };
     let heard: Vec<usize> = (0..SENTINELS)
@@ -311,6 +317,11 @@ fn said(bounds: &Bounds, rules: &Rules, state: &State, s: usize) -> SentinelView
     if rules.witness == WitnessRule::AnyAge {
         for replica in &mut said.replicas {
             replica.info_age = replica.info_age.map(|_| FRESH);
+        }
+    }
+    if !rules.role_read {
+        for replica in &mut said.replicas {
+            replica.says_replica = true;
         }
     }
     said
