@@ -349,7 +349,7 @@ pub(super) const WAIT_TIMEOUT: Key = Key {
     default: Default::Value(50),
     example: "50",
     meaning: "How long one `WAIT` waits for the replicas before the batch is looked at \
-              otherwise. At least twice the 25 ms in which a replica becomes promotable.",
+              otherwise: a healthy replica should confirm well within it.",
 };
 
 /// `[writer]`.

@@ -326,39 +326,49 @@ impl DataNode {
 
     /// Becomes promotable, if this replica has all that its primary had a moment ago.
     async fn raise(&mut self) {
+        // The copy is complete, and removing files takes longer than what follows may.
+        if let Err(error) = self.state.discard_aside() {
+            warn!(node = %self.node.name, %error, "not promotable while old data can't be removed");
+            return;
+        }
         let begun = Instant::now();
-        let caught_up = async {
-            let own = self.own().await?.replication().await?;
-            let Some(primary) = own.primary else {
-                return Ok(None);
-            };
-            let there = self.connector.open(primary).await?.replication().await?;
-            if !there.is_primary || there.replication_id != own.replication_id {
-                return Ok(None);
-            }
-            while begun.elapsed() < RAISE_LIMIT {
-                let own = self.own().await?.replication().await?;
-                if own.link_up && !own.syncing && own.offset >= there.offset {
-                    return Ok(Some(own.offset));
-                }
-                sleep(Duration::from_millis(1)).await;
-            }
-            Ok::<_, ClientError>(None)
-        };
-        match caught_up.await {
-            Ok(Some(offset)) if begun.elapsed() < RAISE_LIMIT => {
-                if let Err(error) = self.state.discard_aside() {
-                    warn!(node = %self.node.name, %error, "not promotable while old data can't be removed");
-                    return;
-                }
-                info!(node = %self.node.name, offset, "in sync, promotable");
+        match self.caught_up_by(begun + RAISE_LIMIT).await {
+            Ok(Some(offset)) => {
                 self.set("replica-priority", &PROMOTABLE.to_string()).await;
+                if begun.elapsed() < RAISE_LIMIT {
+                    info!(node = %self.node.name, offset, "in sync, promotable");
+                } else {
+                    // It may have been a moment later than the writers count on: not this time.
+                    debug!(node = %self.node.name, "raised too late, taken back");
+                    self.set("replica-priority", "0").await;
+                }
             }
-            Ok(_) => debug!(node = %self.node.name, "not caught up yet"),
+            Ok(None) => debug!(node = %self.node.name, "not caught up yet"),
             Err(error) => {
-                debug!(node = %self.node.name, %error, "cannot compare with the primary yet")
+                debug!(node = %self.node.name, %error, "cannot compare with the primary yet");
             }
         }
+    }
+
+    /// The own offset, once it has reached what the primary had when it was asked; `None` when that is not
+    /// so before `deadline`.
+    async fn caught_up_by(&mut self, deadline: Instant) -> Result<Option<u64>, ClientError> {
+        let own = self.own().await?.replication().await?;
+        let Some(primary) = own.primary else {
+            return Ok(None);
+        };
+        let there = self.connector.open(primary).await?.replication().await?;
+        if !there.is_primary || there.replication_id != own.replication_id {
+            return Ok(None);
+        }
+        while Instant::now() < deadline {
+            let own = self.own().await?.replication().await?;
+            if own.link_up && !own.syncing && own.offset >= there.offset {
+                return Ok((Instant::now() < deadline).then_some(own.offset));
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+        Ok(None)
     }
 
     async fn set(&mut self, parameter: &str, value: &str) {

@@ -308,7 +308,7 @@ impl Lane {
                     link.target = now;
                 }
                 match self.ask_witness(link.target, missing, since).await {
-                    Ok(()) => return Attempt::Acknowledged(Outcome::Witnessed),
+                    Ok(()) => return witnessed_by_a_primary(link).await,
                     Err(NoWitness::OtherPrimary) => {
                         self.discovery.report();
                         return Attempt::Failed(WriteError::Unblocked);
@@ -359,6 +359,16 @@ impl Lane {
             Standing::Promoted { over } => return Err(NoWitness::Promotable(over.address)),
         };
         self.witness.ask(about, since).await
+    }
+}
+
+/// The testimony was about the primary at the other end of this connection: it has to be one still.
+async fn witnessed_by_a_primary(link: &mut Link) -> Attempt {
+    match link.conn.role().await {
+        Ok(Role::Primary { .. }) => Attempt::Acknowledged(Outcome::Witnessed),
+        Ok(_) => Attempt::Failed(WriteError::Unblocked),
+        Err(ClientError::Redis { source, .. }) => Attempt::Failed(classify(&source)),
+        Err(_) => Attempt::Failed(WriteError::ConnectionLost),
     }
 }
 

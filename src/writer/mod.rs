@@ -41,8 +41,8 @@ use lane::Lane;
 use witness::Witness;
 use work::Work;
 
-/// Shortest `WAIT`: twice the time in which a replica becomes promotable, which the witness rule needs
-/// (`docs/protocol.md`).
+/// Shortest `WAIT`: a healthy replica confirms within it also on a busy machine, so that the Sentinels are
+/// asked only when something is wrong. As in `lab.toml`.
 pub const SHORTEST_WAIT: Duration = Duration::from_millis(50);
 /// How long batches in flight may take to be acknowledged after a request to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(3);
