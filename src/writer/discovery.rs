@@ -9,6 +9,7 @@
 //! A round is run when a lane reports trouble, when a Sentinel publishes an event that hints at a change,
 //! and once in a while.
 
+use std::fmt;
 use std::net::SocketAddrV4;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -49,6 +50,15 @@ pub(super) enum Standing {
     Elected(u64),
     /// It has been promoted, and the Sentinels have not announced it yet: they name this one still.
     Promoted { over: Elected },
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Standing::Elected(epoch) => write!(f, "named by the Sentinels at epoch {epoch}"),
+            Standing::Promoted { .. } => write!(f, "promoted, not announced yet"),
+        }
+    }
 }
 
 impl Target {
@@ -182,7 +192,7 @@ impl Seeker {
                 let before = *self.to.borrow();
                 if before.is_none_or(|b| b.address != target.address) {
                     let name = self.name(target.address);
-                    info!(primary = %name, standing = ?target.standing, "primary found");
+                    info!(primary = %name, standing = %target.standing, "primary found");
                     if before.is_some() {
                         self.journal.primary_changed(&name);
                     }

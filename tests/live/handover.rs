@@ -62,3 +62,27 @@ fn without_another_node_in_sync_there_is_no_handover_and_it_says_why() {
     assert!(text.contains("no other data node is in sync"), "{text}");
     assert_eq!(lab.primary().as_deref(), Some("redis-a"));
 }
+
+#[test]
+fn a_failover_called_by_hand_loses_nothing_acknowledged() {
+    let mut lab = TestLab::start();
+    let writer = lab.start_writer(&["--duration", "10m"]);
+    let ledger = writer.ledger.clone();
+    writer.wait_invoked(20_000);
+    // As an operator would, without a pause of writes: clients that trust +OK lose here.
+    let sentinel = lab.lab.node("sentinel-1").unwrap().socket();
+    let client = redis::Client::open(format!("redis://{sentinel}/")).unwrap();
+    let mut conn = client.get_connection().unwrap();
+    let name = &lab.lab.primary_name;
+    let _: String = redis::cmd("SENTINEL")
+        .arg("FAILOVER")
+        .arg(name)
+        .query(&mut conn)
+        .unwrap();
+    assert_eq!(lab.wait_failover_from("redis-a"), "redis-b");
+    lab.wait_healthy();
+    writer.wait_invoked(invoked(&ledger) + 20_000);
+    writer.signal(rustix::process::Signal::TERM);
+    writer.assert_all_acknowledged();
+    lab.assert_nothing_lost(&ledger);
+}
