@@ -266,8 +266,12 @@ impl DataNode {
                 self.set("replica-priority", "0").await;
             }
             Action::SyncAlways(always) => {
-                let value = if always { "always" } else { "everysec" };
-                info!(node = %name, appendfsync = value, "only copy: {always}");
+                let (value, why) = if always {
+                    ("always", "no replica is online: this is the only copy")
+                } else {
+                    ("everysec", "a replica is online")
+                };
+                info!(node = %name, appendfsync = value, why, "how often it is written to disk");
                 self.set("appendfsync", value).await;
             }
             Action::Fence => {
