@@ -26,15 +26,15 @@ pub enum Policy {
     None,
 }
 
-/// How a batch was acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Acknowledgement {
-    /// Every other data node has confirmed it.
-    Replicated,
-    /// Every other data node has confirmed it or, as a majority of Sentinels says, cannot be promoted.
-    Witnessed,
-    /// The primary said `+OK`, and nobody else was asked (policy `none`).
-    Unconfirmed,
+impl Policy {
+    /// Its name on the command line and in the ledger.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Policy::Replicated => "replicated",
+            Policy::Available => "available",
+            Policy::None => "none",
+        }
+    }
 }
 
 /// The data nodes that have not confirmed everything up to `offset`.

@@ -8,7 +8,6 @@ use tokio::time::Instant;
 
 use crate::config::Lab;
 use crate::ledger::{self, Event, Header, Invoked, LedgerWriter, Outcome};
-use crate::protocol::ack::Policy;
 use crate::record::{RunId, SeqRange, Timestamp};
 
 use super::summary::{Latency, Summary};
@@ -22,6 +21,8 @@ const LONGEST_US: u64 = 3_600_000_000;
 pub struct Counts {
     /// Records that may have been sent, of a resumed run too.
     pub invoked: u64,
+    /// Records that the run had acknowledged before it was resumed; the ledger knows how.
+    pub before: u64,
     /// Records that every other data node confirmed.
     pub replicated: u64,
     /// Records for which the Sentinels bore witness.
@@ -39,7 +40,7 @@ pub struct Counts {
 impl Counts {
     /// Acknowledged, in whatever way.
     pub fn acknowledged(&self) -> u64 {
-        self.replicated + self.witnessed + self.sent
+        self.before + self.replicated + self.witnessed + self.sent
     }
 
     /// Neither acknowledged nor failed for certain.
@@ -86,8 +87,7 @@ impl Journal {
                 offset_us = resumed.last_at_us;
                 counts.invoked = resumed.next_seq;
                 counts.failed = resumed.failed;
-                // Their kinds are in the ledger; the summary speaks of this process.
-                counts.replicated = resumed.acknowledged;
+                counts.before = resumed.acknowledged;
                 left = resumed.unknown;
                 writer.event(offset_us, Event::Resumed)?;
                 ledger = Some(writer);
@@ -242,6 +242,7 @@ impl Journal {
             policy: options.policy.as_str(),
             invoked: counts.invoked,
             acknowledged: counts.acknowledged(),
+            acknowledged_before: counts.before,
             replicated: counts.replicated,
             witnessed: counts.witnessed,
             unconfirmed: counts.sent,
@@ -265,16 +266,5 @@ impl Journal {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // A panic in between can at most miss a count; the ledger restores itself at its next call.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Policy {
-    /// Its name on the command line and in the ledger.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Policy::Replicated => "replicated",
-            Policy::Available => "available",
-            Policy::None => "none",
-        }
     }
 }

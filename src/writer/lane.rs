@@ -24,7 +24,7 @@ use crate::record::Batch;
 use super::discovery::{Discovery, Standing, Target};
 use super::journal::Journal;
 use super::witness::{About, Witness};
-use super::work::Work;
+use super::work::{Job, Work};
 use super::{ANSWER_LIMIT, Options, SHORTEST_WAIT};
 
 /// How much longer than a `WAIT` its answer may take before the connection counts as lost.
@@ -65,8 +65,8 @@ struct Link {
 #[derive(Debug)]
 enum Attempt {
     Acknowledged(Outcome),
-    /// To be sent again.
-    Failed(WriteError),
+    /// To be sent again; with what became of the batch as a whole.
+    Failed(WriteError, Fate),
     /// Another node is primary, or became it while the answer was awaited.
     Superseded,
 }
@@ -106,8 +106,8 @@ impl Lane {
     /// # Errors
     /// The ledger can't be written.
     pub(super) async fn run(mut self, work: Arc<Work>) -> Result<(), ledger::Error> {
-        while let Some(batch) = work.next().await? {
-            self.write(batch).await?;
+        while let Some(job) = work.next().await? {
+            self.write(job).await?;
             if self.end.is_cancelled() {
                 break;
             }
@@ -116,63 +116,68 @@ impl Lane {
     }
 
     /// Writes one batch until it is acknowledged or the run is ended.
-    async fn write(&mut self, batch: Invoked) -> Result<(), ledger::Error> {
+    async fn write(&mut self, mut job: Job) -> Result<(), ledger::Error> {
         let first_sent = Instant::now();
-        let count = batch.seqs.end - batch.seqs.start;
-        let (mut attempts, mut maybe_written) = (0_u32, false);
+        let seqs = job.batch.seqs;
+        let mut attempts = 0_u32;
         loop {
             let end = self.end.clone();
             let attempt = tokio::select! {
                 biased;
-                attempt = self.attempt(&batch, &mut attempts) => attempt,
+                attempt = self.attempt(&mut job, &mut attempts) => attempt,
                 () = end.cancelled() => {
-                    // Its fate stays unknown, unless nothing of it was ever taken.
-                    if !maybe_written && attempts == 0 {
-                        self.journal.settled(batch.seqs, Outcome::Failed, first_sent)?;
+                    // Unknown is what has no end in the ledger.
+                    if !job.in_doubt {
+                        self.journal.settled(seqs, Outcome::Failed, first_sent)?;
                     }
                     return Ok(());
                 }
             };
             match attempt {
                 Attempt::Acknowledged(outcome) => {
-                    return self.journal.settled(batch.seqs, outcome, first_sent);
+                    return self.journal.settled(seqs, outcome, first_sent);
                 }
-                Attempt::Failed(error) => {
-                    debug!(%error, records = %batch.seqs, "to be sent again");
-                    maybe_written |= error.fate() == Fate::Unknown;
+                Attempt::Failed(error, _) => {
+                    debug!(%error, records = %seqs, "to be sent again");
                     if !error.wants_rediscovery() {
                         warn!(%error, "the primary refuses the write; trying again");
                         sleep(REFUSED_PAUSE).await;
                     }
                 }
-                Attempt::Superseded => maybe_written = true,
+                Attempt::Superseded => {}
             }
             if attempts == 1 {
-                self.journal.sent_again(count);
+                self.journal.sent_again(seqs.len());
             }
         }
     }
 
     /// Sends the batch to the primary once and waits until it is acknowledged or can't be any more.
-    async fn attempt(&mut self, batch: &Invoked, attempts: &mut u32) -> Attempt {
+    async fn attempt(&mut self, job: &mut Job, attempts: &mut u32) -> Attempt {
         let mut link = match self.link.take() {
             Some(link) => link,
             None => match self.connect().await {
                 Ok(link) => link,
-                Err(error) => return Attempt::Failed(error),
+                // Nothing was sent.
+                Err(error) => return Attempt::Failed(error, Fate::FailedForCertain),
             },
         };
         *attempts += 1;
+        // Before it is sent: whatever ends this, it may have been written, unless the server says no.
+        let doubted = std::mem::replace(&mut job.in_doubt, true);
         let mut discovery = self.discovery.clone();
         let target = link.target;
         let attempt = tokio::select! {
             biased;
-            attempt = self.send(&mut link, batch) => attempt,
+            attempt = self.send(&mut link, &job.batch) => attempt,
             () = discovery.superseded(target) => Attempt::Superseded,
         };
         match &attempt {
             Attempt::Acknowledged(_) => self.link = Some(link),
-            Attempt::Failed(error) => {
+            Attempt::Failed(error, fate) => {
+                if *fate == Fate::FailedForCertain {
+                    job.in_doubt = doubted;
+                }
                 if error.wants_rediscovery() {
                     self.bad_round = self.discovery.now().map_or(target.round, |t| t.round);
                     self.discovery.report();
@@ -243,24 +248,24 @@ impl Lane {
         }
         let values = match link.conn.pipeline(&pipe).await {
             Ok(values) => values,
-            Err(error) => return Attempt::Failed(classify(&error)),
+            Err(error) => return unknown(classify(&error)),
         };
         let (written, rest) = values.split_at(sets.min(values.len()));
         if let Some(error) = first_error(written) {
-            return Attempt::Failed(error);
+            return Attempt::Failed(error, fate_of(written));
         }
         if self.policy == Policy::None {
             return Attempt::Acknowledged(Outcome::Sent);
         }
         let since = Instant::now();
         let Some((offset, _)) = rest.first().and_then(as_primary) else {
-            return Attempt::Failed(WriteError::Unblocked);
+            return unknown(WriteError::Unblocked);
         };
         if let Some(error) = first_error(rest) {
-            return Attempt::Failed(error);
+            return unknown(error);
         }
         let Some((_, confirmed)) = rest.last().and_then(as_primary) else {
-            return Attempt::Failed(WriteError::Unblocked);
+            return unknown(WriteError::Unblocked);
         };
         self.await_confirmation(link, offset, confirmed, since)
             .await
@@ -311,7 +316,7 @@ impl Lane {
                     Ok(()) => return witnessed_by_a_primary(link).await,
                     Err(NoWitness::OtherPrimary) => {
                         self.discovery.report();
-                        return Attempt::Failed(WriteError::Unblocked);
+                        return unknown(WriteError::Unblocked);
                     }
                     Err(why) => trace!(?why, "no witness"),
                 }
@@ -325,14 +330,14 @@ impl Lane {
             pipe.cmd("ROLE");
             let values = match link.conn.pipeline(&pipe).await {
                 Ok(values) => values,
-                Err(error) => return Attempt::Failed(classify(&error)),
+                Err(error) => return unknown(classify(&error)),
             };
             if let Some(error) = first_error(&values) {
-                return Attempt::Failed(error);
+                return unknown(error);
             }
             match values.last().and_then(as_primary) {
                 Some((_, now)) => confirmed = now,
-                None => return Attempt::Failed(WriteError::Unblocked),
+                None => return unknown(WriteError::Unblocked),
             }
         }
     }
@@ -366,9 +371,29 @@ impl Lane {
 async fn witnessed_by_a_primary(link: &mut Link) -> Attempt {
     match link.conn.role().await {
         Ok(Role::Primary { .. }) => Attempt::Acknowledged(Outcome::Witnessed),
-        Ok(_) => Attempt::Failed(WriteError::Unblocked),
-        Err(ClientError::Redis { source, .. }) => Attempt::Failed(classify(&source)),
-        Err(_) => Attempt::Failed(WriteError::ConnectionLost),
+        Ok(_) => unknown(WriteError::Unblocked),
+        Err(ClientError::Redis { source, .. }) => unknown(classify(&source)),
+        Err(_) => unknown(WriteError::ConnectionLost),
+    }
+}
+
+/// An attempt that failed after its writes were sent, or had been answered.
+fn unknown(error: WriteError) -> Attempt {
+    Attempt::Failed(error, Fate::Unknown)
+}
+
+/// What became of a batch with an error among its answers: refused as a whole, or perhaps written in part.
+fn fate_of(answers: &[Value]) -> Fate {
+    let refused = |answer: &Value| match answer {
+        Value::ServerError(error) => {
+            WriteError::from_code(error.code()).fate() == Fate::FailedForCertain
+        }
+        _ => false,
+    };
+    if answers.iter().all(refused) {
+        Fate::FailedForCertain
+    } else {
+        Fate::Unknown
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Summary {
     pub invoked: u64,
     /// Records acknowledged, in whatever way.
     pub acknowledged: u64,
+    /// Of these: before the run was resumed.
+    pub acknowledged_before: u64,
     /// Of these: confirmed by every other data node.
     pub replicated: u64,
     /// Of these: witnessed by the Sentinels.
@@ -78,6 +80,13 @@ impl fmt::Display for Summary {
             self.records_per_second,
             self.policy
         )?;
+        if self.acknowledged_before > 0 {
+            writeln!(
+                f,
+                "  before the run was resumed {}",
+                self.acknowledged_before
+            )?;
+        }
         writeln!(
             f,
             "  replicated {}  witnessed {}  unconfirmed {}",

@@ -16,6 +16,14 @@ use super::journal::Journal;
 /// then.
 const BATCHES_PER_SECOND: f64 = 20.0;
 
+/// A batch to write.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Job {
+    pub(super) batch: Invoked,
+    /// It may have been written already, by the process whose run is resumed.
+    pub(super) in_doubt: bool,
+}
+
 /// Hands out batches to the lanes.
 #[derive(Debug)]
 pub(super) struct Work {
@@ -76,7 +84,7 @@ impl Work {
     ///
     /// # Errors
     /// The ledger can't be written: then the batch must not be sent.
-    pub(super) async fn next(&self) -> Result<Option<Invoked>, ledger::Error> {
+    pub(super) async fn next(&self) -> Result<Option<Job>, ledger::Error> {
         loop {
             if self.stop.is_cancelled() || self.deadline.is_some_and(|at| Instant::now() >= at) {
                 self.lock().done = true;
@@ -84,8 +92,11 @@ impl Work {
             }
             let due = {
                 let mut state = self.lock();
-                if let Some(left) = state.left.pop_front() {
-                    return Ok(Some(left));
+                if let Some(batch) = state.left.pop_front() {
+                    return Ok(Some(Job {
+                        batch,
+                        in_doubt: true,
+                    }));
                 }
                 let room = self.count.map_or(self.batch, |count| {
                     count.saturating_sub(state.handed_out).min(self.batch)
@@ -97,9 +108,12 @@ impl Work {
                 let due = self.due(state.handed_out);
                 if due.is_none_or(|at| at <= Instant::now()) {
                     // Under the lock, so that the ledger and the count can't part.
-                    let invoked = self.journal.invoked(room)?;
+                    let batch = self.journal.invoked(room)?;
                     state.handed_out += room;
-                    return Ok(Some(invoked));
+                    return Ok(Some(Job {
+                        batch,
+                        in_doubt: false,
+                    }));
                 }
                 due
             };

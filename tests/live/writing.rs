@@ -72,6 +72,29 @@ fn a_killed_writer_resumes_its_run_from_the_ledger() {
 }
 
 #[test]
+fn what_a_killed_writer_left_unknown_stays_so_when_its_resumption_ends_early() {
+    let mut lab = TestLab::start();
+    let writer = lab.start_writer(&["--count", "2000000"]);
+    writer.wait_invoked(20_000);
+    let ledger = writer.ledger.clone();
+    writer.signal(Signal::KILL);
+    writer.finish();
+    for name in ["sentinel-1", "sentinel-2"] {
+        lab.runner.kill_node(name);
+    }
+    // It can't connect to anyone, so it sends nothing itself; the killed one had.
+    let (code, summary, log) = lab.start_writer(&["--resume", "--patience", "1s"]).finish();
+    assert_eq!(code, Some(4), "{log}");
+    assert!(summary["unknown"].as_u64().unwrap() > 0, "{summary:#}");
+    assert_eq!(summary["failed"], 0, "{summary:#}");
+    for name in ["sentinel-1", "sentinel-2"] {
+        lab.runner.start_node(name).unwrap();
+    }
+    lab.wait_healthy();
+    lab.assert_nothing_lost(&ledger);
+}
+
+#[test]
 fn a_ledger_is_never_overwritten() {
     let lab = TestLab::start();
     lab.start_writer(&[]).assert_all_acknowledged();
