@@ -11,7 +11,7 @@ setup() {
     setup_redis
     setup_rust
     setup_process_compose
-    have nix && say "Nix is here: 'nix run' will do the same (not there yet)"
+    have nix && say "Nix is here: 'nix run' does the same, and installs nothing"
     setup_halab
     need_halab
 }

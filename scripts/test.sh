@@ -34,7 +34,7 @@ test_all() {
 
     setup_test_tools
     step "format" cargo fmt --all --check
-    step "shell scripts" shellcheck -x lab scripts/*.sh .ci/run
+    step "shell scripts" shellcheck -x lab scripts/*.sh nix/packages/*/*.sh .ci/run
     step "process-compose.yaml has lab.toml's nodes" same_nodes
     step "clippy" cargo clippy --all-targets --locked --quiet -- -D warnings
     step "unit, live and CLI tests" env -u HALAB_CONFIG cargo test --locked

@@ -1,0 +1,40 @@
+{
+  description = "A lab of highly available Redis that proves: the loss of any one node loses no acknowledged write";
+
+  inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
+
+  # Wiring only: what an output is made of stands in nix/, one file an output.
+  outputs =
+    { self, nixpkgs }:
+    let
+      inherit (nixpkgs) lib;
+      project = import ./nix/project.nix { inherit lib; };
+
+      # Everything runs on Linux; on macOS what needs neither cgroups nor systemd.
+      systems = [
+        "x86_64-linux"
+        "aarch64-linux"
+        "aarch64-darwin"
+      ];
+      perSystem = lib.genAttrs systems (
+        system:
+        import ./nix/per-system.nix {
+          inherit lib project self;
+          pkgs = nixpkgs.legacyPackages.${system};
+          onLinux = lib.hasSuffix "-linux" system;
+        }
+      );
+      output = name: lib.mapAttrs (_: outputs: outputs.${name}) perSystem;
+    in
+    {
+      packages = output "packages";
+      apps = output "apps";
+      checks = output "checks";
+      devShells = output "devShells";
+      formatter = output "formatter";
+
+      overlays.default = final: _: {
+        halab = final.callPackage ./nix/packages/halab.nix { inherit project; };
+      };
+    };
+}

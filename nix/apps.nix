@@ -1,0 +1,28 @@
+# `nix run` and `nix run .#NAME`: the lab, and its commands in the lab's environment.
+{
+  lib,
+  writeShellApplication,
+  halab,
+  lab,
+}:
+let
+  app = package: description: {
+    type = "app";
+    program = lib.getExe package;
+    meta = { inherit description; };
+  };
+  command =
+    name:
+    app (writeShellApplication {
+      name = "lab-${name}";
+      runtimeInputs = [ lab ];
+      text = ''exec redis-ha-lab ${name} "$@"'';
+    });
+in
+{
+  default = app lab "The whole lab, in process-compose's terminal interface";
+  halab = app halab "The program itself";
+  write = command "write" "Write records through whoever is primary";
+  verify = command "verify" "Read every acknowledged record back";
+  status = command "status" "Who is primary, and do the Sentinels agree";
+}

@@ -1,0 +1,35 @@
+# The lab of `nix run`, headless: it comes up, is written to while its primary's server is killed, and every
+# acknowledged record is found again.
+{
+  runCommand,
+  lab,
+  procps,
+}:
+runCommand "process-lab"
+  {
+    nativeBuildInputs = [
+      lab
+      procps
+    ];
+  }
+  ''
+    export LAB_DIR=$TMPDIR/lab
+    redis-ha-lab up --headless >process-compose.log 2>&1 &
+    trap 'redis-ha-lab down || true; wait' EXIT
+    if ! redis-ha-lab status --wait 60s; then
+      tail -n 20 process-compose.log $LAB_DIR/log/*.log
+      exit 1
+    fi
+
+    redis-ha-lab write --duration 10s --rate 2000 --ledger kill.ledger &
+    writer=$!
+    # Killed in the middle: some records are acknowledged, and some are still to come.
+    until [ "$(stat -c %s kill.ledger 2>/dev/null || echo 0)" -gt 1000 ]; do sleep 0.1; done
+    pkill -KILL -f 'redis-server 127.0.0.11:6379'
+    wait $writer
+
+    redis-ha-lab verify --ledger kill.ledger
+    redis-ha-lab status --wait 60s | tee status
+    grep -q 'primary redis-b at epoch 1, healthy' status
+    touch $out
+  ''

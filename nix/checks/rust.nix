@@ -1,0 +1,33 @@
+# The program as ./lab test judges it: format, clippy, and all tests, those with real servers too (the build
+# sandbox has a loopback network of its own).
+{
+  halab,
+  clippy,
+  rustfmt,
+  redis,
+  procps,
+  project,
+}:
+halab.overrideAttrs (previous: {
+  pname = "halab-tests";
+  src = project.sources.tests;
+  nativeBuildInputs = previous.nativeBuildInputs ++ [
+    clippy
+    rustfmt
+    redis
+    procps
+  ];
+  buildPhase = ''
+    runHook preBuild
+    cargo fmt --check
+    cargo clippy --all-targets --offline -- -D warnings
+    runHook postBuild
+  '';
+  checkPhase = ''
+    runHook preCheck
+    cargo test --offline
+    runHook postCheck
+  '';
+  installPhase = "touch $out";
+  postInstall = "";
+})

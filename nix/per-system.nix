@@ -1,0 +1,40 @@
+# The outputs of one system. Packages, images and checks are found by their files' names.
+{
+  lib,
+  project,
+  self,
+  pkgs,
+  onLinux,
+}:
+let
+  found = folder: project.discover folder;
+
+  # What a file in nix/ may ask for by name: packages of nixpkgs, of this flake, and `project`.
+  scope = lib.makeScope pkgs.newScope (
+    ours:
+    { inherit project self; } // lib.mapAttrs (_: file: ours.callPackage file { }) (found ./packages)
+  );
+  built = folder: lib.mapAttrs (_: file: scope.callPackage file { }) (found folder);
+
+  packages = lib.getAttrs (lib.attrNames (found ./packages)) scope // {
+    default = scope.halab;
+  };
+  devShells.default = scope.callPackage ./devshell.nix { };
+in
+{
+  inherit packages devShells;
+  # Not by callPackage, which would add attributes of its own to the set of apps.
+  apps = import ./apps.nix {
+    inherit lib;
+    inherit (pkgs) writeShellApplication;
+    inherit (scope) halab lab;
+  };
+  formatter = scope.format;
+
+  checks = lib.optionalAttrs onLinux (
+    # Every package and every shell is built.
+    lib.mapAttrs' (name: lib.nameValuePair "package-${name}") (removeAttrs packages [ "default" ])
+    // lib.mapAttrs' (name: lib.nameValuePair "shell-${name}") devShells
+    // built ./checks
+  );
+}

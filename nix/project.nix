@@ -1,0 +1,72 @@
+# What is the same for every system: version, sources, the lab's description. No package set is in reach here.
+{ lib }:
+let
+  root = ../.;
+  inherit (lib) fileset;
+  sourceOf =
+    files:
+    fileset.toSource {
+      inherit root;
+      fileset = fileset.unions files;
+    };
+
+  # Compiled into the program, or read by its unit tests.
+  program = [
+    ../Cargo.toml
+    ../Cargo.lock
+    ../clippy.toml
+    ../rustfmt.toml
+    ../src
+    ../lab.toml
+    ../redis
+    ../sentinel
+  ];
+in
+rec {
+  manifest = (lib.importTOML ../Cargo.toml).package;
+  inherit (manifest) version;
+
+  # The lab as it is shipped; NixOS hosts give settings of their own.
+  settings = lib.importTOML ../lab.toml;
+  topology = import ./lib/topology.nix settings;
+
+  discover = import ./lib/discover.nix;
+
+  # Each holds only what its build reads, so that editing another file builds nothing anew.
+  sources = {
+    # The documents that unit tests compare the code with.
+    program = sourceOf (
+      program
+      ++ [
+        ../docs/configuration.md
+        ../docs/ledger.md
+      ]
+    );
+    # What all tests of the program read.
+    tests = sourceOf (
+      program
+      ++ [
+        ../tests
+        ../docs
+        ../README.md
+        ../process-compose.yaml
+      ]
+    );
+    # What the process lane runs.
+    lab = sourceOf [
+      ../process-compose.yaml
+      ../lab.toml
+    ];
+    documents = sourceOf [
+      ../docs
+      ../README.md
+      ../CHANGELOG.md
+      ../CONTRIBUTING.md
+    ];
+    # What the style checks read.
+    everything = fileset.toSource {
+      inherit root;
+      fileset = root;
+    };
+  };
+}
