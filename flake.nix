@@ -33,6 +33,24 @@
       devShells = output "devShells";
       formatter = output "formatter";
 
+      nixosModules.default =
+        { pkgs, ... }:
+        {
+          imports = [ ./nix/modules ];
+          services.redis-ha-lab.package =
+            lib.mkDefault
+              self.packages.${pkgs.stdenv.hostPlatform.system}.halab;
+        };
+
+      # One machine with every part of the lab: `nix run .#vm`.
+      nixosConfigurations.lab = lib.nixosSystem {
+        modules = [
+          self.nixosModules.default
+          ./nix/machine.nix
+        ];
+        specialArgs = { inherit project; };
+      };
+
       overlays.default = final: _: {
         halab = final.callPackage ./nix/packages/halab.nix { inherit project; };
       };

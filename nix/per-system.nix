@@ -36,5 +36,20 @@ in
     lib.mapAttrs' (name: lib.nameValuePair "package-${name}") (removeAttrs packages [ "default" ])
     // lib.mapAttrs' (name: lib.nameValuePair "shell-${name}") devShells
     // built ./checks
+    # Labs of virtual machines.
+    // lib.mapAttrs' (
+      name: test:
+      lib.nameValuePair "vm-${name}" (
+        pkgs.testers.runNixOSTest {
+          imports = [
+            test
+            (import ./tests/driver/machines.nix {
+              inherit project;
+              module = self.nixosModules.default;
+            })
+          ];
+        }
+      )
+    ) (found ./tests)
   );
 }

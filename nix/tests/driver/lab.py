@@ -1,0 +1,140 @@
+"""What the VM tests ask of a lab, from the machine of its writer.
+
+Stands before each test script, in one file with it. What judges is pure (`Status`, `grown`), and has a unit
+test beside it; what acts takes a `Host`, of which the test driver's machines are ones.
+"""
+
+import json
+import time
+import typing
+from dataclasses import dataclass
+
+# A machine boots in half a minute with KVM, and in some minutes without.
+BOOT_SECONDS = 900
+# Down-after, an election and a second one, on a machine that has to share its processor.
+FAILOVER_SECONDS = 180
+# The ledger grows by about 10 bytes a batch, and no more batches are in flight than the writer has connections
+# (4). So this much is not in flight any more: it was acknowledged.
+LEDGER_PROGRESS_BYTES = 500
+LEDGER = "/var/lib/redis-ha-lab/writer/writer.ledger"
+
+
+class Host(typing.Protocol):
+    """The part of the test driver's machine that is used here."""
+
+    def succeed(self, *commands: str) -> str: ...
+
+    def execute(self, command: str) -> tuple[int, str]: ...
+
+
+@dataclass(frozen=True)
+class Status:
+    """What `halab status --json` says."""
+
+    primary: str | None
+    epoch: int
+    healthy: bool
+    roles: dict[str, str]
+    problems: tuple[str, ...]
+
+    @staticmethod
+    def parse(text: str) -> "Status":
+        said: dict[str, typing.Any] = json.loads(text)
+        named = said["primary"]
+        return Status(
+            primary=named["node"] if named else None,
+            epoch=named["epoch"] if named else -1,
+            healthy=said["healthy"],
+            roles={
+                node["name"]: node["up"]["role"] if "up" in node else "unreachable"
+                for node in said["data_nodes"]
+            },
+            problems=tuple(said["problems"]),
+        )
+
+    def others(self) -> list[str]:
+        """The data nodes that are not primary."""
+        return [name for name in self.roles if name != self.primary]
+
+    def failed_over_from(self, before: "Status") -> bool:
+        """Whether another node is primary, named by a majority and by itself."""
+        return (
+            self.primary is not None
+            and self.primary != before.primary
+            and self.epoch > before.epoch
+            and self.roles[self.primary] == "primary"
+        )
+
+
+def grown(before: int, now: int) -> bool:
+    """Whether a ledger of that many bytes has had records acknowledged since."""
+    return now - before >= LEDGER_PROGRESS_BYTES
+
+
+class Lab:
+    """A lab, seen from the machine of its writer."""
+
+    def __init__(self, writer: Host) -> None:
+        self.writer = writer
+
+    def status(self) -> Status:
+        # Its exit code says whether the lab is healthy; the text is there either way.
+        return Status.parse(self.writer.execute("halab status --json")[1])
+
+    def wait_until(self, what: str, holds: typing.Callable[[Status], bool], seconds: int) -> Status:
+        deadline = time.monotonic() + seconds
+        while True:
+            status = self.status()
+            if holds(status):
+                return status
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not so after {seconds} s: {what}; last seen: {status}")
+            time.sleep(0.5)
+
+    def wait_healthy(self) -> Status:
+        return self.wait_until("the lab is healthy", lambda s: s.healthy, BOOT_SECONDS)
+
+    def wait_failover(self, before: Status) -> Status:
+        return self.wait_until(
+            f"another node than {before.primary} is primary",
+            lambda s: s.failed_over_from(before),
+            FAILOVER_SECONDS,
+        )
+
+    def ledger_bytes(self) -> int:
+        code, size = self.writer.execute(f"stat -c %s {LEDGER}")
+        return int(size) if code == 0 else 0
+
+    def wait_writes(self) -> None:
+        """Until records are acknowledged that were sent after this was called."""
+        before = self.ledger_bytes()
+        deadline = time.monotonic() + FAILOVER_SECONDS
+        while not grown(before, self.ledger_bytes()):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"nothing was acknowledged in {FAILOVER_SECONDS} s: {self.status()}")
+            time.sleep(0.5)
+
+    def stop_writing(self) -> str:
+        """Ends the writer in order; returns its summary."""
+        self.writer.succeed("systemctl stop redis-ha-lab-writer.service")
+        return self.writer.succeed("journalctl -b -u redis-ha-lab-writer.service -o cat | tail -n 8")
+
+    def verify(self) -> str:
+        """Every acknowledged record, from the primary and from the replica; fails if one is missing."""
+        return self.writer.succeed(f"halab verify --ledger {LEDGER}")
+
+    def verify_finds_a_loss(self) -> None:
+        """The negative control: one record is taken away, and has to be missed."""
+        self.writer.succeed(
+            "\n".join(
+                [
+                    "address=$(halab status --json |",
+                    "  jq -r '.primary.node as $p | .data_nodes[] | select(.name == $p) | .address')",
+                    "redis() { redis-cli -e -h ${address%:*} -p ${address#*:} \"$@\"; }",
+                    "key=$(redis RANDOMKEY)",
+                    'redis DEL "$key" | grep -qx 1',
+                    f"code=0; halab verify --ledger {LEDGER} >&2 || code=$?",
+                    "[ $code -eq 1 ]",
+                ]
+            )
+        )

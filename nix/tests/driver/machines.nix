@@ -1,0 +1,58 @@
+# A lab of machines: each node of the shipped lab.toml on a machine of its own that is called as the node, and one
+# for the writer. Imported by the tests; what a test is called, and its script, are its own.
+{ project, module }:
+{ config, lib, ... }:
+let
+  # The driver gives each machine an address in the network of all; the lab takes these.
+  addressed = map (
+    node: node // { address = config.nodes.${node.name}.networking.primaryIPAddress; }
+  );
+  settings = project.settings // {
+    data_node = addressed project.settings.data_node;
+    sentinel = addressed project.settings.sentinel;
+    # Without KVM seven machines share what one has otherwise: nothing healthy may be taken for down.
+    timing = {
+      down_after_ms = 10000;
+      failover_timeout_ms = 10000;
+      hang_timeout_ms = 5000;
+    };
+  };
+  host = role: {
+    services.redis-ha-lab.${role} = {
+      enable = true;
+      openFirewall = true;
+      firewallInterfaces = [ "eth1" ];
+    };
+  };
+in
+{
+  # Longer than any step may take with all of them failing one after the other; a hang ends here.
+  globalTimeout = 3600;
+
+  defaults = {
+    imports = [ module ];
+    services.redis-ha-lab = { inherit settings; };
+    virtualisation = {
+      cores = 1;
+      memorySize = 512;
+    };
+  };
+
+  nodes =
+    lib.genAttrs project.topology.dataNodeNames (_: host "dataNode")
+    // lib.genAttrs project.topology.sentinelNames (_: host "sentinel")
+    // {
+      writer =
+        { pkgs, ... }:
+        {
+          services.redis-ha-lab.writer = {
+            enable = true;
+            rate = 1000;
+          };
+          environment.systemPackages = [
+            pkgs.jq
+            pkgs.redis
+          ];
+        };
+    };
+}

@@ -1,0 +1,28 @@
+"""What the test driver puts into a script's reach, as far as the scripts here use it; for a check of their types
+without Nix (scripts/nix-checks.sh), which adds the machines. In the build, the driver's own types are used."""
+
+import contextlib
+import typing
+
+
+class Machine(typing.Protocol):
+    name: str
+
+    def start(self) -> None: ...
+
+    def crash(self) -> None: ...
+
+    def block(self) -> None: ...
+
+    def unblock(self) -> None: ...
+
+    def wait_for_unit(self, unit: str) -> None: ...
+
+    def succeed(self, *commands: str) -> str: ...
+
+    def execute(self, command: str) -> tuple[int, str]: ...
+
+
+start_all: typing.Callable[[], None]
+subtest: typing.Callable[[str], contextlib.AbstractContextManager[None]]
+machines: list[Machine]

@@ -1,0 +1,85 @@
+"""Unit tests of lab.py: what the VM tests conclude from what they are told."""
+
+import json
+import unittest
+from typing import Any
+
+from lab import LEDGER_PROGRESS_BYTES, Lab, Status, grown
+
+
+def said(primary: str | None, epoch: int = 0, **roles: str) -> str:
+    """As `halab status --json` says it, with what is not read left out."""
+    nodes: list[dict[str, Any]] = [
+        {"name": name, "unreachable": "timed out"} if role == "unreachable" else {"name": name, "up": {"role": role}}
+        for name, role in roles.items()
+    ]
+    return json.dumps(
+        {
+            "primary": {"node": primary, "epoch": epoch} if primary else None,
+            "healthy": "unreachable" not in roles.values(),
+            "data_nodes": nodes,
+            "problems": [],
+        }
+    )
+
+
+class FakeHost:
+    """Answers in order what it is given."""
+
+    def __init__(self, *answers: str) -> None:
+        self.answers = list(answers)
+
+    def succeed(self, *commands: str) -> str:
+        return self.answers.pop(0)
+
+    def execute(self, command: str) -> tuple[int, str]:
+        return 1, self.answers.pop(0)
+
+
+class StatusTest(unittest.TestCase):
+    before = Status.parse(said("a", 3, a="primary", b="replica"))
+
+    def test_reads_roles_and_who_is_primary(self) -> None:
+        self.assertEqual(self.before.primary, "a")
+        self.assertEqual(self.before.others(), ["b"])
+        self.assertTrue(self.before.healthy)
+
+    def test_a_promoted_replica_is_a_failover(self) -> None:
+        now = Status.parse(said("b", 4, a="unreachable", b="primary"))
+        self.assertTrue(now.failed_over_from(self.before))
+        self.assertFalse(now.healthy)
+
+    def test_no_named_primary_is_none(self) -> None:
+        now = Status.parse(said(None, a="unreachable", b="replica"))
+        self.assertFalse(now.failed_over_from(self.before))
+
+    def test_a_named_node_that_is_not_promoted_yet_is_none(self) -> None:
+        now = Status.parse(said("b", 4, a="unreachable", b="replica"))
+        self.assertFalse(now.failed_over_from(self.before))
+
+    def test_the_same_epoch_is_none(self) -> None:
+        now = Status.parse(said("b", 3, a="replica", b="primary"))
+        self.assertFalse(now.failed_over_from(self.before))
+
+
+class LabTest(unittest.TestCase):
+    def test_waits_until_another_node_is_primary(self) -> None:
+        host = FakeHost(
+            said(None, a="unreachable", b="replica"),
+            said("b", 1, a="unreachable", b="primary"),
+        )
+        before = Status.parse(said("a", 0, a="primary", b="replica"))
+        self.assertEqual(Lab(host).wait_failover(before).primary, "b")
+
+    def test_a_wait_that_ends_says_what_was_seen(self) -> None:
+        host = FakeHost(said("a", 0, a="primary", b="replica"))
+        with self.assertRaisesRegex(AssertionError, "not so after -1 s: never; last seen: .*primary='a'"):
+            Lab(host).wait_until("never", lambda _: False, -1)
+
+    def test_what_may_be_in_flight_is_no_progress(self) -> None:
+        self.assertFalse(grown(100, 100 + LEDGER_PROGRESS_BYTES - 1))
+        self.assertTrue(grown(100, 100 + LEDGER_PROGRESS_BYTES))
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,5 @@
+# Nodes are lost one after the other while the writer writes; see test.py.
+{
+  name = "failover";
+  testScript = builtins.readFile ../driver/lab.py + builtins.readFile ./test.py;
+}
