@@ -2,6 +2,9 @@
 # `./lab test`: everything that has to hold before a change lands, fast to slow. A failed step does not keep the
 # next ones from running. Sourced by ./lab.
 
+# shellcheck source=scripts/nix-checks.sh
+. "$LAB_ROOT/scripts/nix-checks.sh"
+
 failed=()
 
 # step NAME COMMAND...
@@ -36,6 +39,9 @@ test_all() {
     step "format" cargo fmt --all --check
     step "shell scripts" shellcheck -x lab scripts/*.sh nix/packages/*/*.sh .ci/run
     step "process-compose.yaml has lab.toml's nodes" same_nodes
+    step "Nix: files parse, are formatted, have nothing unused" nix_files_are_right
+    step "Nix: logic and lock file" nix_logic_is_right
+    step "Nix: scripts of the VM tests" vm_scripts_are_right
     step "clippy" cargo clippy --all-targets --locked --quiet -- -D warnings
     step "unit, live and CLI tests" env -u HALAB_CONFIG cargo test --locked
     step "a whole lab, run by halab up" whole_lab halab
@@ -55,6 +61,7 @@ test_all() {
 }
 
 setup_test_tools() {
+    setup_nix_checks
     have shellcheck || apt_install "shellcheck" shellcheck
     if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then
         have rustup || die "cargo has no rustfmt or clippy" "install them as you installed cargo"

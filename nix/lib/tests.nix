@@ -1,0 +1,94 @@
+# The logic of the flake that needs no nixpkgs, held to what it must give; and the lock file to flake.nix. Run by
+# scripts/nix-checks.sh: nix-instantiate --eval --strict --json nix/lib/tests.nix, which prints the claims
+# that fail.
+let
+  topologyOf = text: import ./topology.nix (builtins.fromTOML text);
+  shipped = topologyOf (builtins.readFile ../../lab.toml);
+  discover = import ./discover.nix;
+
+  flake = import ../../flake.nix;
+  lock = builtins.fromJSON (builtins.readFile ../../flake.lock);
+  locked = name: lock.nodes.${lock.nodes.root.inputs.${name}};
+  # github:OWNER/REPO/REF, the one form that inputs have here.
+  parts = url: builtins.match "github:([^/]+)/([^/]+)/([^/]+)" url;
+  named = name: parts flake.inputs.${name}.url;
+  originally =
+    name:
+    let
+      original = (locked name).original;
+    in
+    [
+      original.owner
+      original.repo
+      original.ref
+    ];
+  inputs = builtins.attrNames flake.inputs;
+  lines = text: builtins.length (builtins.filter builtins.isString (builtins.split "\n" text)) - 1;
+
+  claims = {
+    "the nodes of the shipped lab.toml are read in its order" =
+      shipped.dataNodeNames == [
+        "redis-a"
+        "redis-b"
+      ]
+      &&
+        shipped.sentinelNames == [
+          "sentinel-1"
+          "sentinel-2"
+          "sentinel-3"
+        ];
+    "a node is found by its name, with its kind" =
+      shipped.byName.sentinel-2.kind == "sentinel"
+      && shipped.byName.redis-b.kind == "data"
+      && shipped.byName.redis-b.address == "127.0.0.12";
+    "a port that is left out is the usual one" =
+      let
+        lab = topologyOf ''
+          [[data_node]]
+          name = "a"
+          address = "192.0.2.1"
+          [[data_node]]
+          name = "b"
+          address = "192.0.2.2"
+          port = 7000
+          [[sentinel]]
+          name = "s"
+          address = "192.0.2.3"
+        '';
+      in
+      map (n: n.port) lab.nodes == [
+        6379
+        7000
+        26379
+      ];
+    "a lab without nodes has none" = (topologyOf "").nodes == [ ];
+
+    "files and folders with a default.nix are discovered, and nothing else" =
+      (discover ./.).topology == ./topology.nix
+      && !((discover ../.) ? lib)
+      && (discover ../packages).lab == ../packages/lab
+      && !((discover ../packages) ? "halab.nix");
+    "every VM test has a script" = builtins.all (
+      name: builtins.pathExists (../tests + "/${name}/test.py")
+    ) (builtins.attrNames (discover ../tests));
+
+    "flake.lock locks exactly the inputs of flake.nix" =
+      builtins.attrNames lock.nodes.root.inputs == inputs
+      && builtins.attrNames lock.nodes == builtins.sort builtins.lessThan (inputs ++ [ "root" ]);
+    "each input is locked to what flake.nix names" = builtins.all (
+      name: named name != null && originally name == named name
+    ) inputs;
+    "each input is locked by revision and hash" = builtins.all (
+      name:
+      let
+        pin = (locked name).locked;
+      in
+      builtins.match "[0-9a-f]{40}" pin.rev != null
+      && builtins.match "sha256-[A-Za-z0-9+/]{43}=" pin.narHash != null
+      && pin.owner == (locked name).original.owner
+      && pin.repo == (locked name).original.repo
+    ) inputs;
+    "flake.nix is wiring: fewer than 100 lines" = lines (builtins.readFile ../../flake.nix) < 100;
+  };
+in
+builtins.filter (claim: !claims.${claim}) (builtins.attrNames claims)

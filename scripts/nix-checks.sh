@@ -1,0 +1,71 @@
+# shellcheck shell=bash
+# What can be said of the flake on a machine without Nix's packages: its files parse, are formatted and have
+# nothing unused; what of its logic needs no nixpkgs gives what it must; the lock file fits; the scripts of the
+# tests on virtual machines have the right types. Sourced by scripts/test.sh. The rest is for `nix flake check`.
+
+NIXFMT=0.5.3  # of the crate nixfmt_rs, which formats as nixpkgs' nixfmt does
+DEADNIX=1.3.1
+
+setup_nix_checks() {
+    # Only the program: it starts no daemon and makes no /nix.
+    have nix-instantiate || apt_install "Nix, to read the flake" nix-bin
+    have mypy || apt_install "mypy, for the scripts of the VM tests" mypy
+    have pyflakes3 || have pyflakes || apt_install "pyflakes, for the same" pyflakes3
+    cargo_tool nixfmt nixfmt_rs $NIXFMT
+    cargo_tool deadnix deadnix $DEADNIX
+}
+
+# cargo_tool PROGRAM CRATE VERSION: into the tool folder, if it is nowhere.
+cargo_tool() {
+    have "$1" && return
+    say "building $1, to judge the Nix files"
+    # Unoptimized: built in 10 to 20 s, and it reads a few files.
+    env -u CARGO_TARGET_DIR cargo install --quiet --debug --locked --version "$3" --root "$LAB_TOOLS/$1.cargo" "$2" ||
+        die "$1 could not be built" "cargo's messages are above"
+    ln -sf "$LAB_TOOLS/$1.cargo/bin/$1" "$LAB_TOOLS/$1"
+}
+
+nix_files() { find flake.nix nix -name '*.nix'; }
+
+# No store: nothing is built or fetched here.
+nix_eval() { nix-instantiate --store dummy:// "$@"; }
+
+nix_files_are_right() {
+    local file
+    while read -r file; do
+        nix_eval --parse "$file" >/dev/null
+    done < <(nix_files)
+    nix_files | xargs nixfmt --check
+    nix_files | xargs deadnix --fail
+}
+
+nix_logic_is_right() {
+    local failed
+    failed=$(nix_eval --eval --strict --json nix/lib/tests.nix)
+    [ "$failed" = "[]" ] || die "claims about the flake that do not hold: $failed" "they stand in nix/lib/tests.nix"
+}
+
+# Each script as the test driver sees it: what the driver gives, the machines, lab.py, the script.
+vm_scripts_are_right() {
+    local scratch test pyflakes=pyflakes3 machines
+    have pyflakes3 || pyflakes=pyflakes
+    scratch=$(mktemp -d)
+    # shellcheck disable=SC2064  # the folder of now
+    trap "rm -rf '$scratch'" EXIT
+    mapfile -t machines < <({ lab_nodes && echo writer; } | tr - _)
+    for test in nix/tests/*/test.py; do
+        echo "$test"
+        {
+            cat nix/tests/driver/prelude.py
+            printf '%s: Machine\n' "${machines[@]}"
+            cat nix/tests/driver/lab.py "$test"
+        } >"$scratch/typed.py"
+        mypy --strict --cache-dir="$scratch/cache" "$scratch/typed.py"
+        cat nix/tests/driver/lab.py "$test" >"$scratch/script.py"
+        PYFLAKES_BUILTINS=$(printf '%s,' start_all subtest "${machines[@]}")machines $pyflakes "$scratch/script.py"
+    done
+    cd nix/tests/driver || exit
+    mypy --strict --cache-dir="$scratch/cache" lab.py test_lab.py
+    $pyflakes lab.py test_lab.py
+    python3 -B -m unittest test_lab
+}
