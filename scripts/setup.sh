@@ -10,7 +10,8 @@ setup() {
     mkdir -p "$LAB_TOOLS"
     setup_redis
     setup_rust
-    setup_process_compose
+    setup_go_tools
+    setup_monitoring
     have nix && say "Nix is here: 'nix run' does the same, and installs nothing"
     setup_halab
     need_halab
@@ -126,20 +127,34 @@ find_process_compose() {
     printf '%s\n' "$path"
 }
 
-# Without it the lab runs all the same, by `halab up`: so nothing here is fatal.
-setup_process_compose() {
-    find_process_compose >/dev/null && return
+# Likewise. One that is on PATH from elsewhere is taken as it is.
+find_redis_exporter() {
+    local path
+    path=$(type -P redis_exporter) || return 1
+    [ "$path" != "$LAB_TOOLS/redis_exporter" ] || cmp -s "$LAB_ROOT/tools/go.sum" "$path.sum" || return 1
+    printf '%s\n' "$path"
+}
+
+# Without them the lab runs all the same, by `halab up`: so nothing here is fatal.
+setup_go_tools() {
+    local modules=() module
+    find_process_compose >/dev/null || modules+=(github.com/f1bonacc1/process-compose)
+    find_redis_exporter >/dev/null || modules+=(github.com/oliver006/redis_exporter)
+    [ ${#modules[@]} -gt 0 ] || return 0
     # Asked in tools/, Go answers with the version that go.mod there wants, or fails if it can't be had.
     if ! have go || ! (cd "$LAB_ROOT/tools" && go version) >/dev/null 2>&1; then
-        say "process-compose is not here, nor a Go that builds it (1.26 or later): the lab will run by 'halab up'"
+        find_process_compose >/dev/null ||
+            say "process-compose is not here, nor a Go that builds it (1.26 or later): the lab will run by 'halab up'"
         return
     fi
-    say "building process-compose (about a minute) into $LAB_TOOLS"
-    if (cd "$LAB_ROOT/tools" && GOBIN=$LAB_TOOLS go install -mod=readonly tool) >"$LAB_TOOLS/build.log" 2>&1; then
-        cp "$LAB_ROOT/tools/go.sum" "$LAB_TOOLS/process-compose.sum"
+    say "building ${modules[*]##*/} (about a minute) into $LAB_TOOLS"
+    if (cd "$LAB_ROOT/tools" && GOBIN=$LAB_TOOLS go install -mod=readonly "${modules[@]}") >"$LAB_TOOLS/build.log" 2>&1; then
+        for module in "${modules[@]##*/}"; do
+            cp "$LAB_ROOT/tools/go.sum" "$LAB_TOOLS/$module.sum"
+        done
     else
         tail -n 5 "$LAB_TOOLS/build.log" >&2
-        say "process-compose could not be built: the lab will run by 'halab up'"
+        say "${modules[*]##*/} could not be built; the lab runs all the same"
     fi
     hash -r
 }

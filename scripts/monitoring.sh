@@ -1,0 +1,101 @@
+# shellcheck shell=bash
+# Installs what watches the lab: Prometheus, redis_exporter, cAdvisor, Grafana. Sourced by ./lab.
+#
+# The lab runs without any of them, so nothing here is fatal: what can't be had is said in one line, noted in
+# $LAB_TOOLS/NAME.absent, and asked for again by `./lab setup` only. No system service is started or enabled.
+
+# Debian had cAdvisor up to bullseye: a static program that runs on later releases, with cgroup v1 and v2. The
+# hash is that of Debian's package list.
+CADVISOR_DEB=pool/main/c/cadvisor/cadvisor_0.38.7%2bds1-2%2bb7_amd64.deb
+CADVISOR_SHA256=42d4fa456d31caa972bd2686f993c43ccbc4c784009b6104b538e69af8615e14
+
+setup_monitoring() {
+    setup_prometheus
+    setup_redis_exporter
+    setup_cadvisor
+}
+
+# absent NAME WHY
+absent() {
+    say "no $1: $2; the lab runs without it"
+    printf '%s\n' "$2" >"$LAB_TOOLS/$1.absent"
+}
+
+# wanted NAME: true if it is not there, and is not known to be out of reach.
+wanted() { ! have "$1" && [ ! -e "$LAB_TOOLS/$1.absent" ]; }
+
+# Prometheus is installed, not unpacked: its web pages are looked for in /usr/share.
+setup_prometheus() {
+    wanted prometheus || return 0
+    if ! have apt-get || ! may_install; then
+        absent prometheus "installing it needs apt-get and root"
+        return
+    fi
+    apt_update
+    local packages=(prometheus)
+    # Its own package since Debian 13.
+    [ -z "$(apt-cache madison promtool 2>/dev/null)" ] || packages+=(promtool)
+    # In a subshell: apt_install ends the shell when it fails.
+    (without_services apt_install "Prometheus" "${packages[@]}") ||
+        absent prometheus "its package could not be installed"
+    hash -r
+    # It would start with the machine, and listen on every address.
+    ! have prometheus || ! have update-rc.d || as_root update-rc.d prometheus disable >/dev/null 2>&1 || true
+}
+
+# without_services COMMAND...: Debian's way to install a daemon without starting it.
+without_services() {
+    local policy=/usr/sbin/policy-rc.d
+    if [ ! -e $policy ]; then
+        # shellcheck disable=SC2064  # the path of now
+        trap "as_root rm -f $policy" EXIT
+        printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null
+        as_root chmod 755 $policy
+    fi
+    "$@"
+}
+
+# Built by setup_go_tools where there is a Go for it. Debian's is older, and has fewer of the Sentinels' metrics.
+setup_redis_exporter() {
+    wanted redis_exporter || return 0
+    local package=prometheus-redis-exporter scratch
+    if ! have apt-get || ! have dpkg-deb; then
+        absent redis_exporter "it needs Go 1.26 to be built, or Debian's package"
+        return
+    fi
+    apt_update
+    say "unpacking Debian's $package into $LAB_TOOLS: there is no Go 1.26 to build a newer one"
+    scratch=$(mktemp -d)
+    # Only unpacked: installed, it would start a service.
+    if (cd "$scratch" && apt-get download -qq $package && dpkg-deb -x ./*.deb .) >/dev/null 2>&1; then
+        install -m 755 "$scratch/usr/bin/$package" "$LAB_TOOLS/redis_exporter"
+    else
+        absent redis_exporter "it needs Go 1.26 to be built, or Debian's package $package"
+    fi
+    rm -rf "$scratch"
+}
+
+setup_cadvisor() {
+    wanted cadvisor || return 0
+    local helper=/usr/lib/apt/apt-helper scratch mirror
+    if [ ! -x $helper ] || [ "$(dpkg --print-architecture 2>/dev/null)" != amd64 ]; then
+        absent cadvisor "this set-up knows it for Debian and Ubuntu on amd64; put one on PATH"
+        return
+    fi
+    # The mirror that the machine uses, by the way of a package that is always there.
+    mirror=$(apt-get download --print-uris base-files 2>/dev/null | sed -n "s|^'\(.*\)/pool/.*|\1|p")
+    scratch=$(mktemp -d)
+    chmod 755 "$scratch" # apt downloads as a user of its own
+    for mirror in "$mirror" http://deb.debian.org/debian; do
+        [ -n "$mirror" ] || continue
+        if $helper download-file "$mirror/$CADVISOR_DEB" "$scratch/cadvisor.deb" "SHA256:$CADVISOR_SHA256" \
+            >/dev/null 2>&1 && dpkg-deb -x "$scratch/cadvisor.deb" "$scratch"; then
+            say "unpacking cAdvisor 0.38.7 into $LAB_TOOLS"
+            install -m 755 "$scratch/usr/bin/cadvisor" "$LAB_TOOLS/cadvisor"
+            break
+        fi
+    done
+    rm -rf "$scratch"
+    hash -r
+    have cadvisor || absent cadvisor "Debian's package of it can't be reached"
+}
