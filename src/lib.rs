@@ -17,6 +17,7 @@
 //! With I/O, each on top of the ones before it:
 //! - [`client`]: one connection to one node
 //! - [`sentinel`]: asking all Sentinels, hearing their events
+//! - [`metrics`]: a registry of metrics, served over HTTP
 //! - [`handover`]: a planned change of the primary
 //! - [`node`]: `halab node`, one node that starts safely ([`node::machine`] is pure)
 //! - [`writer`], [`verifier`], [`status`]: what the commands of these names do
@@ -30,6 +31,7 @@ pub mod config;
 pub mod exit;
 pub mod handover;
 pub mod ledger;
+pub mod metrics;
 pub mod node;
 pub mod protocol;
 pub mod record;

@@ -12,6 +12,8 @@ mod lab;
 mod failover;
 #[path = "live/handover.rs"]
 mod handover;
+#[path = "live/metrics.rs"]
+mod metrics;
 #[path = "live/nodes.rs"]
 mod nodes;
 #[path = "live/writing.rs"]

@@ -1,12 +1,13 @@
 //! `halab write`.
 
+use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 
-use crate::config::Lab;
+use crate::config::{Lab, Monitoring};
 use crate::exit::Exit;
 use crate::protocol::ack::Policy;
 use crate::writer::{self, Counts, Options, WriteFailure};
@@ -51,6 +52,9 @@ pub(super) struct WriteArgs {
     /// Give up after that long without any acknowledged record
     #[arg(long, value_name = "SPAN", value_parser = parse_span, default_value = "60s")]
     patience: Duration,
+    /// Serve metrics there during the run, or "off" [default: of lab.toml]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = parse_metrics)]
+    metrics: Option<MetricsAt>,
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
@@ -73,6 +77,22 @@ impl From<PolicyName> for Policy {
             PolicyName::Available => Policy::Available,
             PolicyName::None => Policy::None,
         }
+    }
+}
+
+/// Where metrics are served.
+#[derive(Debug, Clone, Copy)]
+enum MetricsAt {
+    Off,
+    At(SocketAddrV4),
+}
+
+fn parse_metrics(text: &str) -> Result<MetricsAt, String> {
+    match text {
+        "off" => Ok(MetricsAt::Off),
+        _ => text.parse().map(MetricsAt::At).map_err(|_| {
+            "an IPv4 address and a port are expected, as 127.0.0.41:9401, or off".into()
+        }),
     }
 }
 
@@ -101,6 +121,11 @@ impl WriteArgs {
             ledger: self.ledger.clone(),
             resume: self.resume,
             patience: self.patience,
+            metrics: match self.metrics {
+                Some(MetricsAt::Off) => None,
+                Some(MetricsAt::At(address)) => Some(address),
+                None => lab.monitoring.as_ref().map(Monitoring::writer_socket),
+            },
         }
     }
 }

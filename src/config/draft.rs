@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::keys;
 use super::problem::Problem;
 use super::reader::{Read, Reader, Table};
-use super::{Lab, Node, NodeKind, Timing, WriterDefaults};
+use super::{Lab, Monitoring, Node, NodeKind, Timing, WriterDefaults};
 
 /// All values of the file, each good or a problem that is already reported.
 pub(super) struct Draft {
@@ -19,6 +19,7 @@ pub(super) struct Draft {
     pub timing: TimingDraft,
     pub profiles: Vec<(String, TimingDraft)>,
     pub writer: WriterDraft,
+    pub monitoring: Option<MonitoringDraft>,
 }
 
 /// One node as the file states it.
@@ -28,7 +29,7 @@ pub(super) struct NodeDraft {
     kind: NodeKind,
     pub name: Read<String>,
     pub address: Read<Ipv4Addr>,
-    port: Read<u16>,
+    pub port: Read<u16>,
 }
 
 /// The time limits of `[timing]`, or of a profile with what it inherits.
@@ -47,6 +48,20 @@ pub(super) struct WriterDraft {
     wait_timeout: Read<Duration>,
 }
 
+/// The monitoring as the file states it.
+pub(super) struct MonitoringDraft {
+    /// The path of its table.
+    pub path: String,
+    pub address: Read<Ipv4Addr>,
+    pub prometheus_port: Read<u16>,
+    pub grafana_port: Read<u16>,
+    pub redis_exporter_port: Read<u16>,
+    pub cadvisor_port: Read<u16>,
+    pub node_port: Read<u16>,
+    pub writer_address: Read<Ipv4Addr>,
+    writer_port: Read<u16>,
+}
+
 impl Draft {
     /// Reads all sections; what is wrong with single values is reported to the reader.
     pub fn read(reader: &mut Reader<'_>) -> Draft {
@@ -63,6 +78,10 @@ impl Draft {
             .map(|(name, table)| (name, timing.overridden(reader, &table)))
             .collect();
         let writer = reader.table(&keys::WRITER);
+        let monitoring = reader.table(&keys::MONITORING);
+        let monitoring = monitoring
+            .is_stated()
+            .then(|| MonitoringDraft::read(reader, monitoring));
         Draft {
             name: lab.name(reader, &keys::LAB_NAME),
             primary_name: lab.name(reader, &keys::PRIMARY_NAME),
@@ -78,6 +97,7 @@ impl Draft {
                 batch: writer.integer(reader, &keys::BATCH),
                 wait_timeout: writer.millis(reader, &keys::WAIT_TIMEOUT),
             },
+            monitoring,
         }
     }
 
@@ -118,6 +138,40 @@ impl Draft {
                 batch: value(&self.writer.batch)?,
                 wait_timeout: value(&self.writer.wait_timeout)?,
             },
+            monitoring: self
+                .monitoring
+                .as_ref()
+                .map(MonitoringDraft::build)
+                .transpose()?,
+        })
+    }
+}
+
+impl MonitoringDraft {
+    fn read<'t>(reader: &mut Reader<'t>, table: Table<'t>) -> MonitoringDraft {
+        MonitoringDraft {
+            address: table.address(reader, &keys::MONITORING_ADDRESS),
+            prometheus_port: table.integer(reader, &keys::PROMETHEUS_PORT),
+            grafana_port: table.integer(reader, &keys::GRAFANA_PORT),
+            redis_exporter_port: table.integer(reader, &keys::REDIS_EXPORTER_PORT),
+            cadvisor_port: table.integer(reader, &keys::CADVISOR_PORT),
+            node_port: table.integer(reader, &keys::NODE_METRICS_PORT),
+            writer_address: table.address(reader, &keys::WRITER_ADDRESS),
+            writer_port: table.integer(reader, &keys::WRITER_METRICS_PORT),
+            path: table.path,
+        }
+    }
+
+    fn build(&self) -> Result<Monitoring, Problem> {
+        Ok(Monitoring {
+            address: value(&self.address)?,
+            prometheus_port: value(&self.prometheus_port)?,
+            grafana_port: value(&self.grafana_port)?,
+            redis_exporter_port: value(&self.redis_exporter_port)?,
+            cadvisor_port: value(&self.cadvisor_port)?,
+            node_port: value(&self.node_port)?,
+            writer_address: value(&self.writer_address)?,
+            writer_port: value(&self.writer_port)?,
         })
     }
 }

@@ -360,5 +360,90 @@ pub(super) const WRITER: Section = Section {
     meaning: "What `halab write` does when its flags are silent. The table may be left out.",
 };
 
+pub(super) const MONITORING_ADDRESS: Key = Key {
+    name: "address",
+    kind: Kind::Address,
+    default: Default::Required,
+    example: "\"127.0.0.31\"",
+    meaning: "The address on which Prometheus, Grafana, redis_exporter and cAdvisor listen: one of its \
+              own, as on a separate host.",
+};
+pub(super) const PROMETHEUS_PORT: Key = Key {
+    name: "prometheus_port",
+    default: Default::Value(9090),
+    example: "9090",
+    meaning: "The port of Prometheus.",
+    ..PORT
+};
+pub(super) const GRAFANA_PORT: Key = Key {
+    name: "grafana_port",
+    default: Default::Value(3000),
+    example: "3000",
+    meaning: "The port of Grafana.",
+    ..PORT
+};
+pub(super) const REDIS_EXPORTER_PORT: Key = Key {
+    name: "redis_exporter_port",
+    default: Default::Value(9121),
+    example: "9121",
+    meaning: "The port of redis_exporter.",
+    ..PORT
+};
+pub(super) const CADVISOR_PORT: Key = Key {
+    name: "cadvisor_port",
+    default: Default::Value(8080),
+    example: "8080",
+    meaning: "The port of cAdvisor.",
+    ..PORT
+};
+pub(super) const NODE_METRICS_PORT: Key = Key {
+    name: "node_port",
+    default: Default::Value(9400),
+    example: "9400",
+    meaning: "The port on which each node serves its own metrics, at its own address. No node's \
+              server listens on it.",
+    ..PORT
+};
+pub(super) const WRITER_ADDRESS: Key = Key {
+    name: "writer_address",
+    kind: Kind::Address,
+    default: Default::Required,
+    example: "\"127.0.0.41\"",
+    meaning: "The address on which `halab write` serves its metrics while it runs: one of its own.",
+};
+pub(super) const WRITER_METRICS_PORT: Key = Key {
+    name: "writer_port",
+    default: Default::Value(9401),
+    example: "9401",
+    meaning: "The port on which `halab write` serves its metrics.",
+    ..PORT
+};
+
+/// `[monitoring]`.
+pub(super) const MONITORING: Section = Section {
+    name: "monitoring",
+    shape: Shape::Table,
+    keys: &[
+        MONITORING_ADDRESS,
+        PROMETHEUS_PORT,
+        GRAFANA_PORT,
+        REDIS_EXPORTER_PORT,
+        CADVISOR_PORT,
+        NODE_METRICS_PORT,
+        WRITER_ADDRESS,
+        WRITER_METRICS_PORT,
+    ],
+    meaning: "Where metrics are served, and where those listen who gather and show them. The table \
+              may be left out: then nothing serves metrics.",
+};
+
 /// All sections, in the order in which `lab.toml` states them.
-pub const SECTIONS: [&Section; 6] = [&LAB, &DATA_NODE, &SENTINEL, &TIMING, &PROFILES, &WRITER];
+pub const SECTIONS: [&Section; 7] = [
+    &LAB,
+    &DATA_NODE,
+    &SENTINEL,
+    &TIMING,
+    &PROFILES,
+    &WRITER,
+    &MONITORING,
+];

@@ -49,6 +49,8 @@ pub struct Lab {
     pub timing: Timing,
     /// Defaults of `halab write`.
     pub writer: WriterDefaults,
+    /// Where metrics are served, and who gathers them; `None`: nowhere.
+    pub monitoring: Option<Monitoring>,
 }
 
 /// What runs on a node.
@@ -102,6 +104,39 @@ pub struct WriterDefaults {
     pub batch: usize,
     /// How long one `WAIT` waits for the replicas before the batch is looked at otherwise.
     pub wait_timeout: Duration,
+}
+
+/// Where metrics are served, and where those who gather and show them listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Monitoring {
+    /// The address of Prometheus, Grafana, redis_exporter and cAdvisor.
+    pub address: Ipv4Addr,
+    /// Port of Prometheus.
+    pub prometheus_port: u16,
+    /// Port of Grafana.
+    pub grafana_port: u16,
+    /// Port of redis_exporter.
+    pub redis_exporter_port: u16,
+    /// Port of cAdvisor.
+    pub cadvisor_port: u16,
+    /// Port of each node's own metrics, at the node's address.
+    pub node_port: u16,
+    /// The address of the writer's metrics.
+    pub writer_address: Ipv4Addr,
+    /// Port of the writer's metrics.
+    pub writer_port: u16,
+}
+
+impl Monitoring {
+    /// Where the metrics of `halab write` are.
+    pub fn writer_socket(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.writer_address, self.writer_port)
+    }
+
+    /// Where the metrics of a node are.
+    pub fn node_socket(&self, node: &Node) -> SocketAddrV4 {
+        SocketAddrV4::new(node.address, self.node_port)
+    }
 }
 
 impl Lab {

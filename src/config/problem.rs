@@ -200,6 +200,14 @@ pub enum Fault {
         /// The path of the earlier node.
         earlier: String,
     },
+    /// A port that an earlier listener on the same address has.
+    #[error("{port} is already the port of {earlier}")]
+    DuplicatePort {
+        /// The port.
+        port: u16,
+        /// The key of the earlier port.
+        earlier: String,
+    },
     /// Some nodes are on the loopback network and some are not.
     #[error("{address} and {other} of {earlier} cannot reach each other")]
     MixedLoopback {
@@ -330,6 +338,7 @@ impl Fault {
             Fault::UnusableAddress { .. } | Fault::DuplicateAddress { .. } => {
                 "give every node an address of its own, for example out of 127.0.0.0/8".into()
             }
+            Fault::DuplicatePort { .. } => "give each listener a port of its own".into(),
             Fault::MixedLoopback { .. } => "put all nodes into 127.0.0.0/8, or none of them".into(),
             Fault::TooFew { header, why, .. } => format!("add a `{header}`: {why}"),
             Fault::TooManyNodes { most, .. } => format!("keep to {most} nodes"),

@@ -220,6 +220,11 @@ impl<'t> Reader<'t> {
 }
 
 impl<'t> Table<'t> {
+    /// Whether the file has the table; one that is no table is there too.
+    pub fn is_stated(&self) -> bool {
+        !matches!(self.entries, Ok(None))
+    }
+
     /// A name that works as folder, unit, host name and label.
     pub fn name(&self, reader: &mut Reader<'t>, key: &'static Key) -> Read<String> {
         self.parsed(reader, key, |text| {

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Lab, Node};
+use super::Lab;
 
 impl Lab {
     /// The same lab with every node in the /24 network `subnet`, such as `[127, 9, 3]`.
@@ -10,10 +10,17 @@ impl Lab {
     /// A node keeps the last octet of its address. When an earlier node of [`Lab::nodes`] has it
     /// already (their networks differed), or it is 0 or 255, the node takes the lowest octet that
     /// no other node has or keeps. So addresses stay different from each other, for every lab that
-    /// [`Lab::parse`] gives; a lab made otherwise, of more than 254 nodes, does not fit.
+    /// [`Lab::parse`] gives; a lab made otherwise, of more than 254 addresses, does not fit. The
+    /// addresses of the monitoring move with the nodes, after them.
     pub fn relocated(&self, subnet: [u8; 3]) -> Lab {
         let [a, b, c] = subnet;
-        let wanted: Vec<u8> = self.nodes().map(last_octet).collect();
+        let monitoring = self.monitoring.iter();
+        let wanted: Vec<u8> = self
+            .nodes()
+            .map(|n| n.address)
+            .chain(monitoring.flat_map(|m| [m.address, m.writer_address]))
+            .map(last_octet)
+            .collect();
         let mut taken: Vec<u8> = Vec::with_capacity(wanted.len());
         for &octet in &wanted {
             let free = |o: &u8| !taken.contains(o) && !wanted.contains(o);
@@ -27,15 +34,19 @@ impl Lab {
         }
         let mut lab = self.clone();
         let nodes = lab.data_nodes.iter_mut().chain(&mut lab.sentinels);
-        for (node, octet) in nodes.zip(taken) {
-            node.address = Ipv4Addr::new(a, b, c, octet);
+        let monitoring = lab.monitoring.iter_mut();
+        let addresses = nodes
+            .map(|n| &mut n.address)
+            .chain(monitoring.flat_map(|m| [&mut m.address, &mut m.writer_address]));
+        for (address, octet) in addresses.zip(taken) {
+            *address = Ipv4Addr::new(a, b, c, octet);
         }
         lab
     }
 }
 
-fn last_octet(node: &Node) -> u8 {
-    let [.., last] = node.address.octets();
+fn last_octet(address: Ipv4Addr) -> u8 {
+    let [.., last] = address.octets();
     last
 }
 
@@ -78,6 +89,22 @@ mod tests {
             ]
         );
         assert_eq!(moved.relocated([127, 0, 0]), original);
+    }
+
+    #[test]
+    fn the_monitoring_moves_with_the_nodes_and_onto_none_of_them() {
+        let mut original = lab([
+            "127.0.0.11",
+            "127.0.0.12",
+            "127.0.0.21",
+            "127.0.0.22",
+            "127.0.0.23",
+        ]);
+        let monitoring = original.monitoring.as_mut().unwrap();
+        monitoring.writer_address = "127.5.5.11".parse().unwrap();
+        let moved = original.relocated([127, 9, 3]).monitoring.unwrap();
+        assert_eq!(moved.address.to_string(), "127.9.3.31");
+        assert_eq!(moved.writer_address.to_string(), "127.9.3.1");
     }
 
     #[test]

@@ -10,14 +10,15 @@ use super::keys::{self, Section};
 use super::problem::{Fault, Problem};
 use super::reader::Read;
 
-/// The nodes that a relocation can place into one /24 network.
-pub(super) const NODES_MAX: usize = 254;
+/// The nodes that a relocation can place into one /24 network, beside the two addresses of the monitoring.
+pub(super) const NODES_MAX: usize = 252;
 
 /// Every rule that the draft breaks.
 pub(super) fn broken(draft: &Draft) -> Vec<Problem> {
     let mut problems = Vec::new();
     names(draft, &mut problems);
     addresses(draft, &mut problems);
+    ports(draft, &mut problems);
     counts(draft, &mut problems);
     problems.extend(quorum(draft));
     problems.extend(seed_primary(draft));
@@ -54,24 +55,29 @@ fn names(draft: &Draft, problems: &mut Vec<Problem>) {
 /// Addresses alone must differ, whatever the ports: a node binds its outgoing connections to its
 /// address, so a firewall rule or a network fault on a shared one would hit two nodes.
 fn addresses(draft: &Draft, problems: &mut Vec<Problem>) {
-    let mut first: HashMap<Ipv4Addr, &NodeDraft> = HashMap::new();
-    let mut network: Option<(Ipv4Addr, &NodeDraft)> = None;
-    for (node, at) in draft
-        .nodes()
-        .filter_map(|n| Some((n, n.address.as_ref().ok()?)))
+    let monitoring = draft
+        .monitoring
+        .iter()
+        .flat_map(|m| [(&m.path, &m.address), (&m.path, &m.writer_address)]);
+    let nodes = draft.nodes().map(|n| (&n.path, &n.address));
+    let mut first: HashMap<Ipv4Addr, &String> = HashMap::new();
+    let mut network: Option<(Ipv4Addr, &String)> = None;
+    for (path, at) in nodes
+        .chain(monitoring)
+        .filter_map(|(path, at)| Some((path, at.as_ref().ok()?)))
     {
         let address = at.value;
         if let Some(earlier) = first.get(&address) {
-            let earlier = earlier.path.clone();
+            let earlier = (*earlier).clone();
             problems.push(at.problem(Fault::DuplicateAddress { address, earlier }));
             continue;
         }
-        first.insert(address, node);
+        first.insert(address, path);
         // A packet from a loopback address never leaves the machine, so that a node bound to one
         // cannot talk to a node elsewhere.
-        let (other, earlier) = *network.get_or_insert((address, node));
+        let (other, earlier) = *network.get_or_insert((address, path));
         if address.is_loopback() != other.is_loopback() {
-            let earlier = earlier.path.clone();
+            let earlier = earlier.clone();
             problems.push(at.problem(Fault::MixedLoopback {
                 address,
                 other,
@@ -79,6 +85,39 @@ fn addresses(draft: &Draft, problems: &mut Vec<Problem>) {
             }));
         }
     }
+}
+
+/// Listeners on one address have ports of their own: the four of the monitoring, and on each node the
+/// server and the metrics.
+fn ports(draft: &Draft, problems: &mut Vec<Problem>) {
+    let Some(monitoring) = &draft.monitoring else {
+        return;
+    };
+    let mut judge = |earlier: &Read<u16>, later: &Read<u16>| {
+        if let (Ok(earlier), Ok(later)) = (earlier, later)
+            && earlier.value == later.value
+        {
+            problems.push(later.problem(Fault::DuplicatePort {
+                port: later.value,
+                earlier: earlier.key.clone(),
+            }));
+            return true;
+        }
+        false
+    };
+    let services = [
+        &monitoring.prometheus_port,
+        &monitoring.grafana_port,
+        &monitoring.redis_exporter_port,
+        &monitoring.cadvisor_port,
+    ];
+    for (i, later) in services.iter().enumerate() {
+        // One report is enough, however many have it.
+        let _ = services[..i].iter().any(|earlier| judge(earlier, later));
+    }
+    let _ = draft
+        .nodes()
+        .any(|node| judge(&node.port, &monitoring.node_port));
 }
 
 fn counts(draft: &Draft, problems: &mut Vec<Problem>) {

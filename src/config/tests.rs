@@ -87,6 +87,18 @@ fn shipped_lab_is_the_documented_one() {
             batch: 100,
             wait_timeout: 50ms,
         },
+        monitoring: Some(
+            Monitoring {
+                address: 127.0.0.31,
+                prometheus_port: 9090,
+                grafana_port: 3000,
+                redis_exporter_port: 9121,
+                cadvisor_port: 8080,
+                node_port: 9400,
+                writer_address: 127.0.0.41,
+                writer_port: 9401,
+            },
+        ),
     }
     "#);
 }
@@ -170,6 +182,14 @@ fn defaults_fill_what_may_be_left_out() {
     }
     let text = toml::to_string(&document).unwrap();
     assert_eq!(Lab::parse(&text, None), Lab::parse(SHIPPED, None));
+}
+
+#[test]
+fn a_lab_without_the_table_serves_no_metrics() {
+    let mut document: toml::Table = SHIPPED.parse().unwrap();
+    document.remove("monitoring");
+    let text = toml::to_string(&document).unwrap();
+    assert_eq!(Lab::parse(&text, None).unwrap().monitoring, None);
 }
 
 /// A key that is described but not read would be ignored in silence.

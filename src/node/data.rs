@@ -17,6 +17,7 @@ use crate::protocol::ack::RAISE_LIMIT;
 use crate::sentinel::Panel;
 
 use super::machine::{Action, Identity, Machine, Observation, Server as Seen};
+use super::metrics::DataMetrics;
 use super::observe::{CALM, Observers, URGENT};
 use super::server::{Server, ServerBinary};
 use super::state::{StateDir, parked_at};
@@ -41,6 +42,7 @@ pub(super) struct DataNode {
     pub(super) connector: Connector,
     observers: Observers,
     machine: Machine,
+    metrics: DataMetrics,
     started: Instant,
     server: Option<Server>,
     pub(super) conn: Option<Conn>,
@@ -60,6 +62,7 @@ impl DataNode {
         node: Node,
         state: StateDir,
         binary: ServerBinary,
+        metrics: DataMetrics,
     ) -> Result<Self, NodeError> {
         // Answers are waited for shorter than the hang limit, so that one lost answer is not a hang.
         let limit = (lab.timing.hang_timeout / 3).clamp(CALM, Duration::from_millis(500));
@@ -88,6 +91,7 @@ impl DataNode {
             connector,
             observers,
             machine,
+            metrics,
             started: Instant::now(),
             server: None,
             conn: None,
@@ -133,7 +137,9 @@ impl DataNode {
                 vote: self.observers.vote(),
                 peers: self.observers.peers(),
             };
+            self.metrics.observed(&seen);
             for action in self.machine.step(&seen) {
+                self.metrics.decided(&action);
                 debug!(node = %self.node.name, ?action, ?seen, "decided");
                 if action == Action::GiveUp {
                     return Ok(End::GaveUp);
@@ -161,6 +167,7 @@ impl DataNode {
         };
         if let Some(status) = server.try_wait() {
             warn!(node = %self.node.name, %status, "the server has ended");
+            self.metrics.exited();
             self.forget_server();
             return Seen::Gone;
         }
@@ -256,10 +263,16 @@ impl DataNode {
                 info!(node = %name, role = "replica", of = %primary, why, "role decided");
                 self.follow(primary).await;
             }
-            Action::CallFailover(why) => match self.panel.call_failover(self.node.socket()).await {
-                Ok(by) => info!(node = %name, %by, why, "failover called"),
-                Err(error) => warn!(node = %name, %error, why, "no Sentinel takes the failover"),
-            },
+            Action::CallFailover(why) => {
+                let called = self.panel.call_failover(self.node.socket()).await;
+                self.metrics.called_failover(called.is_ok());
+                match called {
+                    Ok(by) => info!(node = %name, %by, why, "failover called"),
+                    Err(error) => {
+                        warn!(node = %name, %error, why, "no Sentinel takes the failover")
+                    }
+                }
+            }
             Action::Raise => self.raise().await,
             Action::Lower(why) => {
                 info!(node = %name, why, "not promotable");
@@ -296,6 +309,7 @@ impl DataNode {
         info!(node = %self.node.name, pid = server.pid(), address = %self.node.socket(),
             version = %self.binary.version, "server started");
         self.server = Some(server);
+        self.metrics.started();
         Ok(())
     }
 
@@ -321,7 +335,9 @@ impl DataNode {
         {
             return;
         }
-        match hand_over(&self.lab, self.connector).await {
+        let handed_over = hand_over(&self.lab, self.connector).await;
+        self.metrics.handed_over(handed_over.as_ref().ok());
+        match handed_over {
             Ok(done) => info!(node = %self.node.name, to = %done.to, paused_ms = done.paused_ms,
                 agreed = done.agreed, "handed over"),
             Err(error) => warn!(node = %self.node.name, %error, "stopping without a handover"),

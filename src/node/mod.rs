@@ -5,11 +5,13 @@
 //! - `state`: the state folder: lock, first seeding
 //! - `server`: the server process
 //! - `observe`: the Sentinels and the other data nodes, kept in view
+//! - `metrics`: what a node tells about itself
 //! - `data`, `sentinel`: the two kinds of node
 
 mod conf;
 mod data;
 pub mod machine;
+mod metrics;
 mod observe;
 mod sentinel;
 mod server;
@@ -101,10 +103,24 @@ pub async fn run(
     let state = state::StateDir::open(state_root, node)?;
     match node.kind {
         NodeKind::Data => {
-            data::DataNode::new(lab.clone(), node.clone(), state, binary)?
+            let (metrics, registry) = metrics::DataMetrics::new(lab, node, &binary.version);
+            let _served = metrics::serve(lab, node, registry).await;
+            data::DataNode::new(lab.clone(), node.clone(), state, binary, metrics)?
                 .run(&shutdown)
                 .await
         }
-        NodeKind::Sentinel => sentinel::run(lab, node, &state, &binary, &shutdown).await,
+        NodeKind::Sentinel => {
+            let (metrics, registry) = metrics::NodeMetrics::of_sentinel(node, &binary.version);
+            let _served = metrics::serve(lab, node, registry).await;
+            sentinel::run(lab, node, &state, &binary, &metrics, &shutdown).await
+        }
     }
+}
+
+/// The metrics of a data node that has not started, for the document that lists them.
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "only tests call it")]
+pub(crate) fn example_registry() -> prometheus_client::registry::Registry {
+    let lab = Lab::parse(include_str!("../../lab.toml"), None).unwrap();
+    metrics::DataMetrics::new(&lab, &lab.data_nodes[0], "7.0.15").1
 }

@@ -11,6 +11,7 @@ use crate::config::{Lab, Node, NodeKind};
 
 use super::data::stop;
 use super::machine::SENTINEL_INFO_PERIOD;
+use super::metrics::NodeMetrics;
 use super::server::{Server, ServerBinary};
 use super::state::StateDir;
 use super::{NodeError, Shutdown};
@@ -27,10 +28,12 @@ pub(super) async fn run(
     node: &Node,
     state: &StateDir,
     binary: &ServerBinary,
+    metrics: &NodeMetrics,
     shutdown: &Shutdown,
 ) -> Result<Option<ExitStatus>, NodeError> {
     let conf = state.apply(lab, node)?;
     let mut server = Server::start(binary, &conf, NodeKind::Sentinel)?;
+    metrics.started();
     info!(node = %node.name, pid = server.pid(), address = %node.socket(),
         version = %binary.version, role = "sentinel", monitors = %lab.primary_name,
         why = if state.first_start() { "first start, seeded from lab.toml" } else { "own state" },

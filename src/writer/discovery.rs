@@ -162,6 +162,8 @@ impl Seeker {
         loop {
             self.round += 1;
             let found = self.seek().await;
+            let primary = found.as_ref().ok().map(|t| self.name(t.address));
+            self.journal.live().looked(primary);
             let settled = found
                 .as_ref()
                 .is_ok_and(|t| matches!(t.standing, Standing::Elected(_)));

@@ -10,6 +10,7 @@ use crate::config::Lab;
 use crate::ledger::{self, Event, Header, Invoked, LedgerWriter, Outcome};
 use crate::record::{RunId, SeqRange, Timestamp};
 
+use super::metrics::Live;
 use super::summary::{Latency, Summary};
 use super::{Options, WriteFailure};
 
@@ -50,6 +51,15 @@ impl Counts {
     }
 }
 
+/// What a moment's metrics are made of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Vitals {
+    pub(super) counts: Counts,
+    /// Time since the last acknowledgement, or since the start.
+    pub(super) quiet_for: Duration,
+    pub(super) longest_gap: Duration,
+}
+
 /// The ledger and the counts, shared by the lanes.
 #[derive(Debug)]
 pub(super) struct Journal {
@@ -59,6 +69,7 @@ pub(super) struct Journal {
     begun: Instant,
     /// Time of the run before this process, in microseconds.
     offset_us: u64,
+    live: Live,
     inner: Mutex<Inner>,
 }
 
@@ -108,6 +119,7 @@ impl Journal {
             known: next_seq,
             begun: Instant::now(),
             offset_us,
+            live: Live::new(),
             inner: Mutex::new(Inner {
                 ledger,
                 next_seq,
@@ -131,6 +143,20 @@ impl Journal {
 
     pub(super) fn counts(&self) -> Counts {
         self.lock().counts
+    }
+
+    pub(super) fn vitals(&self) -> Vitals {
+        let inner = self.lock();
+        Vitals {
+            counts: inner.counts,
+            quiet_for: inner.last_ack.unwrap_or(self.begun).elapsed(),
+            longest_gap: inner.longest_gap,
+        }
+    }
+
+    /// What is noted for the metrics alone.
+    pub(super) fn live(&self) -> &Live {
+        &self.live
     }
 
     /// Records that are on their way.
@@ -180,6 +206,7 @@ impl Journal {
             Outcome::Replicated => inner.counts.replicated += count,
         }
         if outcome.is_acknowledged() {
+            self.live.acknowledged(now - sent);
             let us = u64::try_from((now - sent).as_micros()).unwrap_or(LONGEST_US);
             inner
                 .latency

@@ -5,6 +5,7 @@
 //! - `witness`: questions of all lanes to the Sentinels, asked together
 //! - `work`: which batch comes next: count, duration, rate, what is left from before
 //! - `journal`: the ledger, and the running counts
+//! - `metrics`: the same for Prometheus
 //! - `summary`: what is said at the end
 //!
 //! Back-pressure is the shape of it: a lane takes its next batch when its last one is acknowledged, so
@@ -14,10 +15,12 @@
 mod discovery;
 mod journal;
 mod lane;
+mod metrics;
 mod summary;
 mod witness;
 mod work;
 
+use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,6 +80,8 @@ pub struct Options {
     pub resume: bool,
     /// Give up after so long without any acknowledged record.
     pub patience: Duration,
+    /// Where metrics are served during the run; `None`: nowhere.
+    pub metrics: Option<SocketAddrV4>,
 }
 
 /// Why the run ended before its work was done.
@@ -112,6 +117,7 @@ pub async fn run(
     let connector = Connector::new(ANSWER_LIMIT);
     let (journal, left) = Journal::open(lab, options)?;
     let journal = Arc::new(journal);
+    let _metrics = metrics::serve(lab, options, &journal).await;
     let work = Arc::new(Work::new(options, journal.clone(), left, stop.clone()));
     let panel = Arc::new(Panel::new(lab, connector));
     let mut background = JoinSet::new();
@@ -189,4 +195,26 @@ pub async fn run(
         Ok(summary) => Ok((summary, failure)),
         Err(error) => Err(failure.unwrap_or(WriteFailure::Ledger(error))),
     }
+}
+
+/// The metrics of a run that has not begun, for the document that lists them.
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "only tests call it")]
+pub(crate) fn example_registry() -> prometheus_client::registry::Registry {
+    let lab = Lab::parse(include_str!("../../lab.toml"), None).unwrap();
+    let options = Options {
+        count: None,
+        duration: None,
+        rate: None,
+        connections: 1,
+        batch: 1,
+        wait_timeout: SHORTEST_WAIT,
+        policy: Policy::Available,
+        ledger: None,
+        resume: false,
+        patience: STOP_LIMIT,
+        metrics: None,
+    };
+    let (journal, _) = Journal::open(&lab, &options).unwrap();
+    metrics::registry(&lab, &options, Arc::new(journal))
 }

@@ -112,7 +112,7 @@ fn too_many_nodes_for_a_network_are_refused() {
             )
         })
         .collect();
-    insta::assert_snapshot!(problems(&format!("{SHIPPED}\n{nodes}"), None), @r"data_node: 258 nodes are more than the 254 that fit into one /24 network; keep to 254 nodes");
+    insta::assert_snapshot!(problems(&format!("{SHIPPED}\n{nodes}"), None), @r"data_node: 258 nodes are more than the 252 that fit into one /24 network; keep to 252 nodes");
 }
 
 #[test]

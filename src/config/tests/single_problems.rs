@@ -180,6 +180,18 @@ fn every_single_problem_has_its_place_key_and_remedy() {
             "writer without connections",
             &[("connections = 4", "connections = 0")],
         ),
+        (
+            "two services on one port",
+            &[("grafana_port = 3000", "grafana_port = 9090")],
+        ),
+        (
+            "metrics on the port of a server",
+            &[("node_port = 9400 ", "node_port = 6379 ")],
+        ),
+        (
+            "monitoring on the address of a node",
+            &[("\"127.0.0.31\"", "\"127.0.0.21\"")],
+        ),
     ];
     let reports: Vec<String> = cases
         .iter()
@@ -207,7 +219,7 @@ fn every_single_problem_has_its_place_key_and_remedy() {
     # unknown table, misspelt
     line 49: writers: unknown key; did you mean `writer`?
     # unknown table
-    line 49: grafana: unknown key; remove it, or use one of: lab, data_node, sentinel, timing, profiles, writer
+    line 49: grafana: unknown key; remove it, or use one of: lab, data_node, sentinel, timing, profiles, writer, monitoring
     # unknown key in a profile
     line 45: profiles.fast.wait_timeout_ms: unknown key; move it to `[writer]`
     # missing key
@@ -304,5 +316,11 @@ fn every_single_problem_has_its_place_key_and_remedy() {
     line 50: writer.count: 0 is out of range; use 1 or more
     # writer without connections
     line 51: writer.connections: 0 is out of range; use 1 to 1000
+    # two services on one port
+    line 59: monitoring.grafana_port: 9090 is already the port of monitoring.prometheus_port; give each listener a port of its own
+    # metrics on the port of a server
+    line 62: monitoring.node_port: 6379 is already the port of data_node[0].port; give each listener a port of its own
+    # monitoring on the address of a node
+    line 57: monitoring.address: 127.0.0.21 is already the address of sentinel[0]; give every node an address of its own, for example out of 127.0.0.0/8
     "#);
 }
