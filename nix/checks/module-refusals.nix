@@ -1,0 +1,98 @@
+# Settings of the NixOS module that must not build, each with the part of the message that says what helps. Judged
+# while it is evaluated; the build only notes it.
+{
+  lib,
+  runCommand,
+  project,
+  self,
+  stdenv,
+}:
+let
+  failures =
+    module:
+    let
+      host = lib.nixosSystem {
+        modules = [
+          self.nixosModules.default
+          module
+          {
+            nixpkgs.hostPlatform = stdenv.hostPlatform.system;
+            networking.hostName = "redis-a";
+            services.redis-ha-lab.settings = lib.mkDefault project.settings;
+            fileSystems."/".device = "none";
+            boot.loader.grub.enable = false;
+            system.stateVersion = "26.05";
+          }
+        ];
+      };
+    in
+    map (a: a.message) (lib.filter (a: !a.assertion) host.config.assertions);
+
+  allData = {
+    enable = true;
+    names = project.topology.dataNodeNames;
+  };
+  allSentinels = {
+    enable = true;
+    names = project.topology.sentinelNames;
+  };
+
+  cases = {
+    "a whole lab on one host builds" = {
+      module.services.redis-ha-lab = {
+        dataNode = allData;
+        sentinel = allSentinels;
+      };
+      says = null;
+    };
+    "a host that imports the module and runs nothing builds" = {
+      module = { };
+      says = null;
+    };
+    "a name that settings don't have" = {
+      module.services.redis-ha-lab = {
+        dataNode = allData // {
+          names = [ "redis-c" ];
+        };
+        sentinel = allSentinels;
+      };
+      says = "Name one of these, or add \"redis-c\" to settings";
+    };
+    "a Sentinel as a data node" = {
+      module.services.redis-ha-lab = {
+        dataNode = allData // {
+          names = [ "sentinel-1" ];
+        };
+        sentinel = allSentinels;
+      };
+      says = "which is none of this kind in settings: redis-a, redis-b";
+    };
+    "loopback addresses on several hosts" = {
+      module.services.redis-ha-lab.dataNode.enable = true;
+      says = "Give each node the address of its host";
+    };
+    "a name twice" = {
+      module.services.redis-ha-lab = {
+        dataNode = allData // {
+          names = project.topology.dataNodeNames ++ [ "redis-a" ];
+        };
+        sentinel = allSentinels;
+      };
+      says = "a name stands twice";
+    };
+  };
+
+  wrong = lib.filterAttrs (
+    _: case:
+    let
+      messages = failures case.module;
+    in
+    if case.says == null then messages != [ ] else !lib.any (lib.hasInfix case.says) messages
+  ) cases;
+in
+assert lib.assertMsg (
+  wrong == { }
+) "module-refusals: not as it should be: ${lib.concatStringsSep "; " (lib.attrNames wrong)}";
+runCommand "module-refusals" { } ''
+  printf '%s\n' ${lib.escapeShellArgs (lib.attrNames cases)} >$out
+''
