@@ -62,6 +62,8 @@ rec {
       ../README.md
       ../CHANGELOG.md
       ../CONTRIBUTING.md
+      ../LICENSE-MIT
+      ../LICENSE-APACHE
     ];
     # What the style checks read.
     everything = fileset.toSource {

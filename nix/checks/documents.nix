@@ -1,0 +1,14 @@
+# docs/nixos-options.md is what the module's options say, and no link between the documents is dead.
+{
+  lib,
+  runCommand,
+  lychee,
+  docs,
+}:
+assert lib.assertMsg (builtins.readFile ../../docs/nixos-options.md == docs.optionsMarkdown)
+  "docs/nixos-options.md is not what nix/modules says: nix eval --raw .#docs.optionsMarkdown >docs/nixos-options.md";
+runCommand "documents" { nativeBuildInputs = [ lychee ]; } ''
+  cd ${docs}/share/doc/redis-ha-lab
+  lychee --offline --no-progress README.md CHANGELOG.md CONTRIBUTING.md docs
+  touch $out
+''
