@@ -4,6 +4,9 @@
   writeShellApplication,
   halab,
   lab,
+  onLinux,
+  packages,
+  self,
 }:
 let
   app = package: description: {
@@ -25,4 +28,8 @@ in
   write = command "write" "Write records through whoever is primary";
   verify = command "verify" "Read every acknowledged record back";
   status = command "status" "Who is primary, and do the Sentinels agree";
+}
+// lib.optionalAttrs onLinux {
+  load-images = app packages.load-images "Load every image into docker or podman";
+  vm = app self.nixosConfigurations.lab.config.system.build.vm "One virtual machine with every part of the lab";
 }

@@ -16,9 +16,17 @@ let
   );
   built = folder: lib.mapAttrs (_: file: scope.callPackage file { }) (found folder);
 
-  packages = lib.getAttrs (lib.attrNames (found ./packages)) scope // {
-    default = scope.halab;
-  };
+  images = built ./images;
+  packages =
+    lib.getAttrs (lib.attrNames (found ./packages)) scope
+    // {
+      default = scope.halab;
+    }
+    # Images are of Linux programs.
+    // lib.optionalAttrs onLinux (
+      lib.mapAttrs' (name: lib.nameValuePair "image-${name}") images
+      // import ./images/lib/all.nix { inherit (pkgs) lib linkFarm writeShellApplication; } images
+    );
   devShells.default = scope.callPackage ./devshell.nix { };
 in
 {
@@ -28,6 +36,7 @@ in
     inherit lib;
     inherit (pkgs) writeShellApplication;
     inherit (scope) halab lab;
+    inherit onLinux packages self;
   };
   formatter = scope.format;
 
@@ -41,13 +50,8 @@ in
       name: test:
       lib.nameValuePair "vm-${name}" (
         pkgs.testers.runNixOSTest {
-          imports = [
-            test
-            (import ./tests/driver/machines.nix {
-              inherit project;
-              module = self.nixosModules.default;
-            })
-          ];
+          imports = [ test ];
+          _module.args = { inherit packages project self; };
         }
       )
     ) (found ./tests)

@@ -3,9 +3,13 @@
 options:
 let
   text = value: value.text or value;
-  code = value: if lib.hasInfix "\n" value then "\n\n  ```nix\n  ${indented value}\n  ```" else " `${value}`";
+  code =
+    value:
+    if lib.hasInfix "\n" value then "\n\n  ```nix\n  ${indented value}\n  ```" else " `${value}`";
   indented = value: lib.concatStringsSep "\n  " (lib.splitString "\n" (lib.trim value));
-  shown = value: if value._type or null == "literalMD" then " ${value.text}" else code (lib.trim (text value));
+  shown =
+    value:
+    if value._type or null == "literalMD" then " ${value.text}" else code (lib.trim (text value));
 
   section =
     option:

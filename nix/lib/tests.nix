@@ -61,6 +61,21 @@ let
         7000
         26379
       ];
+    "where nothing is said of monitoring, nothing serves metrics" = (topologyOf "").monitoring == null;
+    "the ports of the monitoring have defaults" =
+      let
+        inherit
+          (topologyOf ''
+            [monitoring]
+            address = "192.0.2.9"
+            node_port = 9999
+          '')
+          monitoring
+          ;
+      in
+      monitoring.address == "192.0.2.9"
+      && monitoring.node_port == 9999
+      && monitoring.grafana_port == 3000;
     "a lab without nodes has none" = (topologyOf "").nodes == [ ];
 
     "files and folders with a default.nix are discovered, and nothing else" =

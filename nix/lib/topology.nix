@@ -11,8 +11,24 @@ let
   sentinels = map (node "sentinel" 26379) (settings.sentinel or [ ]);
   nodes = dataNodes ++ sentinels;
   names = map (n: n.name);
+  watched = settings ? monitoring;
+  monitoring = settings.monitoring or { };
 in
 {
+  # Where metrics are served and gathered; null: nowhere.
+  monitoring =
+    if !watched then
+      null
+    else
+      {
+        prometheus_port = 9090;
+        grafana_port = 3000;
+        redis_exporter_port = 9121;
+        cadvisor_port = 8080;
+        node_port = 9400;
+        writer_port = 9401;
+      }
+      // monitoring;
   inherit dataNodes sentinels nodes;
   dataNodeNames = names dataNodes;
   sentinelNames = names sentinels;

@@ -15,6 +15,7 @@ use super::{Global, Outcome, Threads, with_signals};
     Exit code 0: it serves; 1: it does not.")]
 pub(super) struct HealthArgs {
     /// The node's name in lab.toml
+    #[arg(env = "HALAB_NODE")]
     name: String,
 }
 

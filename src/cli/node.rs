@@ -22,6 +22,7 @@ use super::{Failure, Global, Outcome, Threads, with_signals};
 )]
 pub(super) struct NodeArgs {
     /// The node's name in lab.toml
+    #[arg(env = "HALAB_NODE")]
     name: String,
 }
 

@@ -25,7 +25,7 @@ rec {
     openFirewall = mkOption {
       type = types.bool;
       default = false;
-      description = "Open the nodes' ports in the firewall, on `firewallInterfaces`.";
+      description = "Open the ports of the nodes and of their metrics in the firewall, on `firewallInterfaces`.";
     };
 
     firewallInterfaces = mkOption {
@@ -44,7 +44,10 @@ rec {
     role:
     let
       ports = {
-        allowedTCPPorts = lib.unique (map (name: topology.byName.${name}.port) (known role));
+        allowedTCPPorts = lib.unique (
+          map (name: topology.byName.${name}.port) (known role)
+          ++ lib.optional (topology.monitoring != null) topology.monitoring.node_port
+        );
       };
     in
     lib.mkIf role.openFirewall (

@@ -1,13 +1,18 @@
 # A lab of machines: each node of the shipped lab.toml on a machine of its own that is called as the node, and one
 # for the writer. Imported by the tests; what a test is called, and its script, are its own.
-{ project, module }:
-{ config, lib, ... }:
+{
+  config,
+  lib,
+  project,
+  self,
+  ...
+}:
 let
   # The driver gives each machine an address in the network of all; the lab takes these.
   addressed = map (
     node: node // { address = config.nodes.${node.name}.networking.primaryIPAddress; }
   );
-  settings = project.settings // {
+  settings = removeAttrs project.settings [ "monitoring" ] // {
     data_node = addressed project.settings.data_node;
     sentinel = addressed project.settings.sentinel;
     # Without KVM seven machines share what one has otherwise: nothing healthy may be taken for down.
@@ -30,7 +35,7 @@ in
   globalTimeout = 3600;
 
   defaults = {
-    imports = [ module ];
+    imports = [ self.nixosModules.default ];
     services.redis-ha-lab = { inherit settings; };
     virtualisation = {
       cores = 1;
