@@ -20,6 +20,8 @@ let
     ../lab.toml
     ../redis
     ../sentinel
+    ../prometheus
+    ../grafana
   ];
 in
 rec {
@@ -40,6 +42,7 @@ rec {
       ++ [
         ../docs/configuration.md
         ../docs/ledger.md
+        ../docs/metrics.md
       ]
     );
     # What all tests of the program read.

@@ -5,6 +5,7 @@
 # in $LAB_RUN/runner as "PID START-TIME NAME". A PID alone is not trusted: it may be another's by now.
 
 SETTLE_SECONDS=60 # a first start takes about 3 s, one after a crash some failover-timeouts
+LAB_MONITORS="cadvisor grafana prometheus redis-exporter"
 STOP_SECONDS=120  # each data node may take the 30 s of a handover
 
 # Of process $1, in ticks since boot; nothing if it is gone or only a zombie that nobody has reaped.
@@ -21,7 +22,7 @@ lab_is_up() {
     pid=$(runner_field 1) && [ -n "$pid" ] && [ "$(start_time "$pid")" = "$(runner_field 2)" ]
 }
 
-# Processes of this lab, whoever started them: `left_over nodes` and `left_over servers`, one PID a line. A
+# Processes of this lab, whoever started them: `left_over nodes`, `servers` or `monitors`, one PID a line. A
 # node shows by its environment; a server overwrites that with its title, but its folder is in the state folder.
 left_over() {
     local proc name
@@ -33,6 +34,10 @@ left_over() {
             ;;
         servers/redis-server | servers/valkey-server)
             [[ $(readlink "$proc/cwd") == "$HALAB_STATE"/* ]]
+            ;;
+        monitors/*)
+            # Set by `halab monitor`, which becomes the program it starts.
+            [[ $(readlink "$proc/cwd") == "$HALAB_STATE"/monitoring/* ]] && grep -qz '^HALAB_MONITOR=' "$proc/environ"
             ;;
         *) false ;;
         esac && printf '%s\n' "${proc#/proc/}"
@@ -71,11 +76,11 @@ choose_runner() {
     fi
 }
 
-# True if process-compose.yaml has exactly the nodes of lab.toml.
+# True if process-compose.yaml has exactly the nodes of lab.toml, and the monitoring.
 same_nodes() {
     local listed
     listed=$(sed -n '/^processes:/,$s/^  \([a-z0-9-]*\):.*/\1/p' "$LAB_ROOT/process-compose.yaml" | sort)
-    [ "$listed" = "$(lab_nodes | sort)" ]
+    [ "$listed" = "$( (lab_nodes && tr ' ' '\n' <<<"$LAB_MONITORS") | sort)" ]
 }
 
 # process-compose with this lab's socket. Its path is relative, since a socket's may have 107 bytes only.
@@ -107,6 +112,8 @@ lab_start() {
     # pc.sock of a lab that was killed would keep the new one from listening.
     rm -f "$LAB_RUN/pc.sock"
     say "starting the lab with $runner; everything it keeps is in $LAB_DIR"
+    # So that what each node uses can be told apart.
+    export HALAB_CGROUP=true
     # A session of its own: Ctrl-C and the end of this terminal are not for the lab.
     case $runner in
     process-compose)
@@ -140,7 +147,7 @@ wait_until_healthy() {
 # Nothing starts it again, so there is no point in waiting.
 a_node_has_ended() {
     case $(runner) in
-    process-compose) pc list --output wide 2>/dev/null | grep -qE ' (Completed|Error|Skipped) ' ;;
+    process-compose) pc list --output wide 2>/dev/null | grep -vE ' monitoring ' | grep -qE ' (Completed|Error|Skipped) ' ;;
     *) grep -q 'a node has ended' "$LAB_RUN/runner.log" ;;
     esac
 }
@@ -166,17 +173,19 @@ lab_stop() {
             kill -TERM "$(runner_field 1)" 2>/dev/null || true
         fi
         wait_until_gone lab_is_up
-    elif ! any_left_over nodes && ! any_left_over servers; then
+    elif ! any_left_over monitors && ! any_left_over nodes && ! any_left_over servers; then
         say "the lab is not running"
         return
     fi
     # What a runner left behind that was killed: the nodes, then servers whose node was killed too.
     local kind
-    for kind in nodes servers; do
+    for kind in monitors nodes servers; do
         left_over $kind | xargs -r kill -TERM 2>/dev/null || true
         wait_until_gone any_left_over $kind
     done
     rm -f "$LAB_RUN/runner"
+    # Cgroups of nodes that have ended; one in use is not removed.
+    rmdir /sys/fs/cgroup/{,*/}halab/* /sys/fs/cgroup/{,*/}halab 2>/dev/null || true
     say "all nodes have ended; their data is in $HALAB_STATE"
 }
 
@@ -186,7 +195,7 @@ wait_until_gone() {
     while "$@"; do
         [ $((SECONDS - began)) -lt $STOP_SECONDS ] ||
             die "not ended after $STOP_SECONDS s" "see $LAB_LOG; to end them the hard way: kill -KILL" \
-                "$({ runner_field 1; left_over nodes; left_over servers; } | sort -un | tr '\n' ' ')"
+                "$({ runner_field 1; left_over monitors; left_over nodes; left_over servers; } | sort -un | tr '\n' ' ')"
         sleep 0.1
     done
 }

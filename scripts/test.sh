@@ -42,6 +42,7 @@ test_all() {
     step "Nix: files parse, are formatted, have nothing unused" nix_files_are_right
     step "Nix: logic and lock file" nix_logic_is_right
     step "Nix: scripts of the VM tests" vm_scripts_are_right
+    step "Prometheus: configuration, rules, their tests" prometheus_files_are_right
     step "clippy" cargo clippy --all-targets --locked --quiet -- -D warnings
     step "unit, live and CLI tests" env -u HALAB_CONFIG cargo test --locked
     step "a whole lab, run by halab up" whole_lab halab
@@ -68,6 +69,14 @@ setup_test_tools() {
         say "installing rustfmt and clippy with rustup"
         rustup component add rustfmt clippy || die "rustup could not install rustfmt and clippy"
     fi
+}
+
+prometheus_files_are_right() {
+    have promtool || die "promtool is not here" "install Debian's package prometheus (or promtool)"
+    # Rule files are named relative to the configuration.
+    promtool check config prometheus/prometheus.yml
+    promtool check rules prometheus/rules/*.yml
+    promtool test rules prometheus/tests/*.yml
 }
 
 # A lab of its own, in a scratch folder and in a /24 of its own, so that it runs beside any other.

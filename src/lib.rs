@@ -21,6 +21,7 @@
 //! - [`handover`]: a planned change of the primary
 //! - [`node`]: `halab node`, one node that starts safely ([`node::machine`] is pure)
 //! - [`writer`], [`verifier`], [`status`]: what the commands of these names do
+//! - [`monitoring`]: Prometheus, Grafana and exporters, started for the lab at hand
 //! - [`runner`]: a whole lab as child processes; [`signals`]: requests to end
 //! - [`cli`]: the command line
 
@@ -32,6 +33,7 @@ pub mod exit;
 pub mod handover;
 pub mod ledger;
 pub mod metrics;
+pub mod monitoring;
 pub mod node;
 pub mod protocol;
 pub mod record;

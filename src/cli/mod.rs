@@ -7,6 +7,7 @@ mod check_config;
 mod handover;
 mod health;
 mod manual;
+mod monitor;
 mod node;
 mod output;
 mod progress;
@@ -108,6 +109,8 @@ enum Command {
     Handover(handover::HandoverArgs),
     /// Tell by the exit code whether one node serves (for probes)
     Health(health::HealthArgs),
+    /// Run or list what watches the lab: Prometheus, Grafana, redis_exporter, cAdvisor
+    Monitor(monitor::MonitorArgs),
     /// Check lab.toml: every problem with its key and its remedy
     CheckConfig(check_config::CheckConfigArgs),
     /// Print completions for a shell
@@ -159,6 +162,7 @@ impl Cli {
             Command::Status(args) => status::run(&self.global, &args),
             Command::Handover(args) => handover::run(&self.global, &args),
             Command::Health(args) => health::run(&self.global, &args),
+            Command::Monitor(args) => monitor::run(&self.global, &args),
             Command::CheckConfig(args) => check_config::run(&self.global, &args),
             Command::Completions(args) => manual::completions(&args),
             Command::Man(args) => manual::man(&args),

@@ -24,6 +24,9 @@ pub(super) struct NodeArgs {
     /// The node's name in lab.toml
     #[arg(env = "HALAB_NODE")]
     name: String,
+    /// Run in a cgroup of its own, /halab/NAME@ADDRESS, where that is permitted
+    #[arg(long, env = "HALAB_CGROUP")]
+    cgroup: bool,
 }
 
 #[derive(Debug, Args)]
@@ -40,12 +43,19 @@ pub(super) fn run(global: &Global, args: &NodeArgs) -> Outcome {
     let state = global.state_root()?;
     let server = global.redis_server.clone();
     let ended = with_signals(Threads::One, |token| async move {
-        node::run(&lab, &args.name, &state, server, Shutdown::new(token))
-            .await
-            .map_err(|error| match error {
-                NodeError::Unknown { .. } => Failure::usage(error),
-                _ => Failure::from(error),
-            })
+        node::run(
+            &lab,
+            &args.name,
+            &state,
+            server,
+            args.cgroup,
+            Shutdown::new(token),
+        )
+        .await
+        .map_err(|error| match error {
+            NodeError::Unknown { .. } => Failure::usage(error),
+            _ => Failure::from(error),
+        })
     })?;
     match ended {
         Some(status) if !status.success() => std::process::exit(shell_code(status)),

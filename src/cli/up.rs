@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Lab;
 use crate::exit::Exit;
+use crate::monitoring::{self, Service};
 use crate::node::ServerBinary;
 use crate::runner::{Launch, Runner};
 use crate::status;
@@ -31,6 +32,9 @@ pub(super) struct UpArgs {
     /// Folder for the nodes' logs [default: log in the state folder]
     #[arg(long, value_name = "DIR")]
     logs: Option<PathBuf>,
+    /// Run the nodes alone, without Prometheus and the others of the monitoring
+    #[arg(long)]
+    no_monitoring: bool,
 }
 
 pub(super) fn run(global: &Global, args: &UpArgs) -> Outcome {
@@ -43,9 +47,18 @@ pub(super) fn run(global: &Global, args: &UpArgs) -> Outcome {
         arguments: global.as_arguments(&state),
         logs: args.logs.clone().unwrap_or_else(|| state.join("log")),
     };
+    let no_monitoring = args.no_monitoring;
     // One thread: the children die with the thread that started them.
     with_signals(Threads::One, |token| async move {
-        let runner = Runner::start(&lab, launch)?;
+        let mut runner = Runner::start(&lab, launch)?;
+        if lab.monitoring.is_some() && !no_monitoring {
+            let here = Service::ALL
+                .into_iter()
+                .filter(|s| monitoring::find(*s).is_some());
+            for service in here {
+                runner.start_monitor(service.name())?;
+            }
+        }
         serve(&lab, runner, token).await
     })
 }
@@ -71,6 +84,10 @@ async fn serve(lab: &Lab, mut runner: Runner, stop: CancellationToken) -> Outcom
                     failed = true;
                     tracing::error!(node = %name, %status, log = %runner.log_of(&name).display(),
                         "a node has ended");
+                }
+                for (name, status) in runner.ended_monitors() {
+                    tracing::warn!(service = %name, %status, log = %runner.log_of(&name).display(),
+                        "a part of the monitoring has ended; the lab runs without it");
                 }
                 if !runner.any_running() {
                     return Err(anyhow::anyhow!("all nodes have ended: see their logs").into());

@@ -3,11 +3,13 @@
 //! - [`machine`]: what a data node does next (pure)
 //! - `conf`: config files, directive by directive (pure)
 //! - `state`: the state folder: lock, first seeding
+//! - `cgroup`: a cgroup of its own
 //! - `server`: the server process
 //! - `observe`: the Sentinels and the other data nodes, kept in view
 //! - `metrics`: what a node tells about itself
 //! - `data`, `sentinel`: the two kinds of node
 
+mod cgroup;
 mod conf;
 mod data;
 pub mod machine;
@@ -21,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
 use crate::config::{Lab, NodeKind};
 
@@ -83,7 +86,7 @@ impl Shutdown {
 }
 
 /// Runs the node `name` of `lab` with its state under `state_root` until `shutdown` or the end of its
-/// server. Returns the server's last status, if it is known.
+/// server, in a cgroup of its own if `own_cgroup` says so and that is permitted. Returns the server's last status, if it is known.
 ///
 /// # Errors
 /// When the node can't be started; then nothing was touched. Or when its server ends again and again.
@@ -92,6 +95,7 @@ pub async fn run(
     name: &str,
     state_root: &Path,
     redis_server: Option<PathBuf>,
+    own_cgroup: bool,
     shutdown: Shutdown,
 ) -> Result<Option<ExitStatus>, NodeError> {
     let node = lab
@@ -101,6 +105,13 @@ pub async fn run(
     state::StateDir::refuse_in_use(state_root, node)?;
     server::check_address(node).await?;
     let state = state::StateDir::open(state_root, node)?;
+    if own_cgroup {
+        // Before the server is started, which inherits it.
+        match cgroup::join(node) {
+            Ok(path) => info!(node = %node.name, %path, "in a cgroup of its own"),
+            Err(error) => info!(node = %node.name, %error, "no cgroup of its own"),
+        }
+    }
     match node.kind {
         NodeKind::Data => {
             let (metrics, registry) = metrics::DataMetrics::new(lab, node, &binary.version);

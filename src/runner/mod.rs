@@ -53,12 +53,15 @@ pub struct Launch {
 pub struct Runner {
     launch: Launch,
     nodes: Vec<NodeProcess>,
+    /// What watches the lab; nothing depends on it.
+    monitors: Vec<NodeProcess>,
 }
 
 #[derive(Debug)]
 struct NodeProcess {
     name: String,
-    kind: NodeKind,
+    /// Nothing for what is no node.
+    kind: Option<NodeKind>,
     child: Option<Child>,
 }
 
@@ -75,11 +78,15 @@ impl Runner {
             .chain(&lab.data_nodes)
             .map(|node| NodeProcess {
                 name: node.name.clone(),
-                kind: node.kind,
+                kind: Some(node.kind),
                 child: None,
             })
             .collect();
-        let mut runner = Runner { launch, nodes };
+        let mut runner = Runner {
+            launch,
+            nodes,
+            monitors: Vec::new(),
+        };
         let names: Vec<String> = runner.nodes.iter().map(|n| n.name.clone()).collect();
         for name in names {
             runner.start_node(&name)?;
@@ -92,35 +99,53 @@ impl Runner {
     /// # Errors
     /// When the process or its log can't be made.
     pub fn start_node(&mut self, name: &str) -> Result<(), RunnerError> {
-        let log = self.log_of(name);
-        let Some(node) = self.nodes.iter_mut().find(|n| n.name == name) else {
+        let Some(place) = self.nodes.iter().position(|n| n.name == name) else {
             return Ok(());
         };
-        if node.running() {
+        if self.nodes[place].running() {
             return Ok(());
         }
+        self.nodes[place].child = Some(self.spawn(name, &["node", name])?);
+        Ok(())
+    }
+
+    /// Starts a part of the monitoring, as `halab monitor NAME`.
+    ///
+    /// # Errors
+    /// When the process or its log can't be made.
+    pub fn start_monitor(&mut self, name: &str) -> Result<(), RunnerError> {
+        let child = self.spawn(name, &["monitor", name])?;
+        self.monitors.push(NodeProcess {
+            name: name.to_owned(),
+            kind: None,
+            child: Some(child),
+        });
+        Ok(())
+    }
+
+    /// Starts `halab` with that command, as a child that dies with this process.
+    fn spawn(&self, name: &str, command: &[&str]) -> Result<Child, RunnerError> {
+        let log = self.log_of(name);
         let out = File::options()
             .create(true)
             .append(true)
             .open(&log)
             .map_err(error_at("open the log", &log))?;
         let err = out.try_clone().map_err(error_at("open the log", &log))?;
-        let child = Command::new(&self.launch.program)
+        Command::new(&self.launch.program)
             .arg("exec-child")
             .arg(std::process::id().to_string())
             .arg(&self.launch.program)
             .arg("--")
             .args(&self.launch.arguments)
-            .args(["node", name])
+            .args(command)
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(err)
             // Ctrl-C on the terminal is for this process, which ends its children in order.
             .process_group(0)
             .spawn()
-            .map_err(error_at("start", &self.launch.program))?;
-        node.child = Some(child);
-        Ok(())
+            .map_err(error_at("start", &self.launch.program))
     }
 
     /// Where the node's output goes.
@@ -130,14 +155,12 @@ impl Runner {
 
     /// The nodes whose process has ended by itself, with their status.
     pub fn ended(&mut self) -> Vec<(String, ExitStatus)> {
-        self.nodes
-            .iter_mut()
-            .filter_map(|node| {
-                let status = node.child.as_mut()?.try_wait().ok()??;
-                node.child = None;
-                Some((node.name.clone(), status))
-            })
-            .collect()
+        ended(&mut self.nodes)
+    }
+
+    /// The parts of the monitoring whose process has ended by itself, with their status.
+    pub fn ended_monitors(&mut self) -> Vec<(String, ExitStatus)> {
+        ended(&mut self.monitors)
     }
 
     /// Whether any node's process still runs.
@@ -180,9 +203,10 @@ impl Runner {
 
     /// Stops all nodes in order. The Sentinels go first: no failover is wanted any more.
     pub fn stop(&mut self) {
-        for kind in [NodeKind::Sentinel, NodeKind::Data] {
+        for kind in [Some(NodeKind::Sentinel), Some(NodeKind::Data), None] {
             let deadline = Instant::now() + STOP_LIMIT;
-            let mut group: Vec<_> = self.nodes.iter_mut().filter(|n| n.kind == kind).collect();
+            let all = self.nodes.iter_mut().chain(&mut self.monitors);
+            let mut group: Vec<_> = all.filter(|n| n.kind == kind).collect();
             for node in &mut group {
                 node.signal(Signal::TERM);
             }
@@ -193,10 +217,21 @@ impl Runner {
     }
 }
 
+fn ended(processes: &mut [NodeProcess]) -> Vec<(String, ExitStatus)> {
+    processes
+        .iter_mut()
+        .filter_map(|process| {
+            let status = process.child.as_mut()?.try_wait().ok()??;
+            process.child = None;
+            Some((process.name.clone(), status))
+        })
+        .collect()
+}
+
 impl Drop for Runner {
     fn drop(&mut self) {
         // Whoever wanted an orderly end has called `stop`; a panic or an early return wants none left.
-        for node in &mut self.nodes {
+        for node in self.nodes.iter_mut().chain(&mut self.monitors) {
             node.signal(Signal::KILL);
             node.reap();
         }

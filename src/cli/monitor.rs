@@ -1,0 +1,131 @@
+//! `halab monitor`.
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Lab, Monitoring};
+use crate::exit::Exit;
+use crate::monitoring::{self, MonitoringError, Service};
+
+use super::output::print_text;
+use super::{Failure, Global, Outcome, Threads, parse_span, with_signals};
+
+/// How long a service may take to answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
+/// Pause between two looks at services that do not answer yet.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  halab monitor                 what there is, where, and whether it answers\n  \
+    halab monitor prometheus      run Prometheus for this lab, until Ctrl-C\n  \
+    halab monitor --wait 10s      wait until all that is on this machine answers\n\n\
+    A service that is not on this machine is no failure: the lab runs without it."
+)]
+pub(super) struct MonitorArgs {
+    /// Run this one: prometheus, grafana, redis-exporter or cadvisor
+    #[arg(value_parser = parse_service)]
+    service: Option<Service>,
+    /// Without a service: wait until all that are on this machine answer, for that long at most
+    #[arg(long, value_name = "SPAN", value_parser = parse_span, conflicts_with = "service")]
+    wait: Option<Duration>,
+}
+
+fn parse_service(text: &str) -> Result<Service, String> {
+    Service::named(text).ok_or_else(|| {
+        let names = Service::ALL.map(Service::name).join(", ");
+        format!("the services are {names}")
+    })
+}
+
+pub(super) fn run(global: &Global, args: &MonitorArgs) -> Outcome {
+    let lab = global.lab()?;
+    let Some(monitoring) = &lab.monitoring else {
+        return Err(Failure::usage(MonitoringError::NotConfigured));
+    };
+    match args.service {
+        Some(service) => become_service(global, &lab, service),
+        None => list(monitoring, args.wait.unwrap_or_default()),
+    }
+}
+
+fn become_service(global: &Global, lab: &Lab, service: Service) -> Outcome {
+    let Some(program) = monitoring::find(service) else {
+        tracing::info!(
+            service = service.name(),
+            "not on this machine; the lab runs without it"
+        );
+        return Ok(Exit::Holds);
+    };
+    let state = global.state_root()?;
+    Err(monitoring::become_service(lab, service, &program, &state).into())
+}
+
+/// Lists all services. Exit code 0: all that are on this machine answer.
+fn list(monitoring: &Monitoring, limit: Duration) -> Outcome {
+    let all_up = with_signals(Threads::One, |token| async move {
+        let deadline = Instant::now() + limit;
+        let mut table = String::new();
+        let mut all_up = true;
+        for service in Service::ALL {
+            let socket = service.socket(monitoring);
+            let how = if monitoring::find(service).is_none() {
+                "not on this machine"
+            } else if answers_by(service, socket, deadline, &token).await {
+                "up"
+            } else {
+                all_up = false;
+                "does not answer"
+            };
+            table.push_str(&format!(
+                "  {:<16} {:<28} {how}\n",
+                service.name(),
+                format!("http://{socket}")
+            ));
+        }
+        print_text(table.trim_end())?;
+        Ok(all_up)
+    })?;
+    Ok(if all_up { Exit::Holds } else { Exit::Violated })
+}
+
+async fn answers_by(
+    service: Service,
+    socket: SocketAddrV4,
+    deadline: Instant,
+    stop: &CancellationToken,
+) -> bool {
+    loop {
+        if matches!(
+            timeout(ANSWER_LIMIT, answers(service, socket)).await,
+            Ok(Ok(true))
+        ) {
+            return true;
+        }
+        if Instant::now() >= deadline || stop.is_cancelled() {
+            return false;
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+}
+
+async fn answers(service: Service, socket: SocketAddrV4) -> std::io::Result<bool> {
+    let path = match service {
+        Service::Prometheus => "/-/ready",
+        Service::Grafana => "/api/health",
+        Service::RedisExporter => "/health",
+        Service::Cadvisor => "/healthz",
+    };
+    let mut stream = TcpStream::connect(socket).await?;
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {socket}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).await?;
+    Ok(status.ends_with(b" 200"))
+}

@@ -1,0 +1,119 @@
+//! Who watches the lab: Prometheus, redis_exporter, cAdvisor, Grafana, each started for the lab at hand.
+//!
+//! - `scraping`: `prometheus.yml` from the lab (pure)
+//! - `plan`: the files, flags and environment of each program (pure)
+//!
+//! Rules, dashboards and provisioning are those of `prometheus/` and `grafana/`, built in, so that `halab monitor`
+//! needs nothing but the programs. A program that is not on the machine is no failure: the lab is one without it.
+
+mod plan;
+mod scraping;
+
+use std::fs;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::config::Lab;
+
+pub use plan::{Plan, Service};
+pub use scraping::prometheus_yml;
+
+/// Why a program of the monitoring could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum MonitoringError {
+    /// `lab.toml` has no table `[monitoring]`.
+    #[error("lab.toml has no table [monitoring]; docs/configuration.md lists its keys")]
+    NotConfigured,
+    /// A file or folder of its own.
+    #[error("cannot write {}: {source}", path.display())]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The program is there and can't be run.
+    #[error("cannot run {}: {source}", program.display())]
+    Program {
+        /// Which one.
+        program: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// The path of a service's program, if the machine has it.
+pub fn find(service: Service) -> Option<PathBuf> {
+    let folders: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH")?).collect();
+    service
+        .programs()
+        .iter()
+        .flat_map(|name| folders.iter().map(move |folder| folder.join(name)))
+        .find(|path| is_program(path))
+}
+
+fn is_program(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+}
+
+/// Becomes the service, with its files under `state_root`. Returns only when it can't.
+///
+/// # Errors
+/// Always.
+pub fn become_service(
+    lab: &Lab,
+    service: Service,
+    program: &Path,
+    state_root: &Path,
+) -> MonitoringError {
+    let folder = state_root.join("monitoring").join(service.name());
+    // Links lead to where its own files are: Grafana's pages lie beside its program.
+    let program = fs::canonicalize(program).unwrap_or_else(|_| program.to_owned());
+    let here: Vec<Service> = Service::ALL
+        .into_iter()
+        .filter(|s| find(*s).is_some())
+        .collect();
+    let Some(plan) = Plan::new(lab, service, &folder, &here) else {
+        return MonitoringError::NotConfigured;
+    };
+    if let Err(error) = write_files(&folder, &plan) {
+        return error;
+    }
+    let homes = [program.parent().and_then(Path::parent), program.parent()];
+    let homes = homes.into_iter().flatten();
+    let home = homes
+        .flat_map(|home| [home.to_owned(), home.join("share/grafana")])
+        .chain([PathBuf::from("/usr/share/grafana")])
+        .find(|home| home.join("conf/defaults.ini").exists());
+    let mut command = Command::new(&program);
+    command
+        .args(&plan.arguments)
+        .envs(plan.environment)
+        // So that `./lab down` knows it for one of this lab's, whoever started it.
+        .env("HALAB_MONITOR", service.name())
+        .current_dir(&folder);
+    if let (Service::Grafana, Some(home)) = (service, home) {
+        command.arg("--homepath").arg(home);
+    }
+    let source = command.exec();
+    MonitoringError::Program { program, source }
+}
+
+fn write_files(folder: &Path, plan: &Plan) -> Result<(), MonitoringError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| MonitoringError::File { path, source }
+    };
+    fs::create_dir_all(folder).map_err(failed(folder))?;
+    for (name, content) in &plan.files {
+        let path = folder.join(name);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(failed(parent))?;
+        }
+        fs::write(&path, content).map_err(failed(&path))?;
+    }
+    Ok(())
+}

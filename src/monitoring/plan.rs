@@ -1,0 +1,248 @@
+//! What each program of the monitoring is started with.
+
+use std::net::SocketAddrV4;
+use std::path::Path;
+
+use crate::config::{Lab, Monitoring};
+
+use super::scraping::prometheus_yml;
+
+/// How long, and how much, Prometheus keeps.
+const RETENTION: [&str; 2] = [
+    "--storage.tsdb.retention.time=2d",
+    "--storage.tsdb.retention.size=512MB",
+];
+/// The cgroup of all nodes: `halab node --cgroup` makes one for itself in it.
+const CGROUP: &str = "/halab";
+
+const RULES: [(&str, &str); 2] = [
+    (
+        "rules/alerts.yml",
+        include_str!("../../prometheus/rules/alerts.yml"),
+    ),
+    (
+        "rules/recording.yml",
+        include_str!("../../prometheus/rules/recording.yml"),
+    ),
+];
+const GRAFANA: [(&str, &str); 5] = [
+    (
+        "provisioning/datasources/datasource.yml",
+        include_str!("../../grafana/provisioning/datasources/datasource.yml"),
+    ),
+    (
+        "provisioning/dashboards/dashboards.yml",
+        include_str!("../../grafana/provisioning/dashboards/dashboards.yml"),
+    ),
+    (
+        "dashboards/ha-overview.json",
+        include_str!("../../grafana/dashboards/ha-overview.json"),
+    ),
+    (
+        "dashboards/redis-nodes.json",
+        include_str!("../../grafana/dashboards/redis-nodes.json"),
+    ),
+    (
+        "dashboards/containers.json",
+        include_str!("../../grafana/dashboards/containers.json"),
+    ),
+];
+
+/// A program of the monitoring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// Gathers all metrics, judges the alerts.
+    Prometheus,
+    /// Shows them.
+    Grafana,
+    /// Asks Redis and the Sentinels on behalf of Prometheus.
+    RedisExporter,
+    /// Tells what each node's cgroup uses.
+    Cadvisor,
+}
+
+impl Service {
+    /// All of them, in the order in which they are listed.
+    pub const ALL: [Service; 4] = [
+        Service::Prometheus,
+        Service::Grafana,
+        Service::RedisExporter,
+        Service::Cadvisor,
+    ];
+
+    /// Its name in commands, logs and folders.
+    pub fn name(self) -> &'static str {
+        match self {
+            Service::Prometheus => "prometheus",
+            Service::Grafana => "grafana",
+            Service::RedisExporter => "redis-exporter",
+            Service::Cadvisor => "cadvisor",
+        }
+    }
+
+    /// The service of that name.
+    pub fn named(name: &str) -> Option<Service> {
+        Service::ALL.into_iter().find(|s| s.name() == name)
+    }
+
+    /// What its program may be called.
+    pub fn programs(self) -> &'static [&'static str] {
+        match self {
+            Service::Prometheus => &["prometheus"],
+            Service::Grafana => &["grafana"],
+            Service::RedisExporter => &["redis_exporter", "prometheus-redis-exporter"],
+            Service::Cadvisor => &["cadvisor"],
+        }
+    }
+
+    /// Where it listens.
+    pub fn socket(self, monitoring: &Monitoring) -> SocketAddrV4 {
+        let port = match self {
+            Service::Prometheus => monitoring.prometheus_port,
+            Service::Grafana => monitoring.grafana_port,
+            Service::RedisExporter => monitoring.redis_exporter_port,
+            Service::Cadvisor => monitoring.cadvisor_port,
+        };
+        SocketAddrV4::new(monitoring.address, port)
+    }
+}
+
+/// How a service is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// Variables added to its environment.
+    pub environment: Vec<(&'static str, String)>,
+    /// Files written before, relative to its folder, each with its content.
+    pub files: Vec<(String, String)>,
+}
+
+impl Plan {
+    /// The plan for a service whose files are in `folder`, on a machine that has the services `here`;
+    /// nothing for a lab without monitoring.
+    pub fn new(lab: &Lab, service: Service, folder: &Path, here: &[Service]) -> Option<Plan> {
+        let monitoring = lab.monitoring.as_ref()?;
+        let socket = service.socket(monitoring);
+        let path = |name: &str| folder.join(name).display().to_string();
+        let owned = |files: &[(&str, &str)]| {
+            let own = |(name, text): &(&str, &str)| ((*name).to_owned(), (*text).to_owned());
+            files.iter().map(own).collect::<Vec<_>>()
+        };
+        let mut plan = Plan {
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            files: Vec::new(),
+        };
+        match service {
+            Service::Prometheus => {
+                plan.files = owned(&RULES);
+                let config = prometheus_yml(lab, here)?;
+                plan.files.push(("prometheus.yml".to_owned(), config));
+                plan.arguments = vec![
+                    format!("--config.file={}", path("prometheus.yml")),
+                    format!("--storage.tsdb.path={}", path("data")),
+                    format!("--web.listen-address={socket}"),
+                    "--log.level=warn".to_owned(),
+                ];
+                plan.arguments.extend(RETENTION.map(str::to_owned));
+            }
+            Service::RedisExporter => {
+                // No target of its own: each scrape names one. A node that hangs may not hold up a scrape.
+                plan.arguments = vec![
+                    "-redis.addr=".to_owned(),
+                    format!("-web.listen-address={socket}"),
+                    "-connection-timeout=800ms".to_owned(),
+                ];
+            }
+            Service::Cadvisor => {
+                plan.arguments = vec![
+                    format!("-listen_ip={}", socket.ip()),
+                    format!("-port={}", socket.port()),
+                    "-logtostderr".to_owned(),
+                    // Only the nodes' cgroups, besides Docker's containers and the machine.
+                    "-docker_only".to_owned(),
+                    format!("-raw_cgroup_prefix_whitelist={CGROUP}"),
+                    "-housekeeping_interval=1s".to_owned(),
+                    "-disable_metrics=percpu,disk,diskIO".to_owned(),
+                ];
+            }
+            Service::Grafana => {
+                plan.files = owned(&GRAFANA);
+                plan.arguments = vec!["server".to_owned()];
+                let prometheus = Service::Prometheus.socket(monitoring);
+                let home = path("dashboards/ha-overview.json");
+                plan.environment = vec![
+                    ("HALAB_PROMETHEUS_URL", format!("http://{prometheus}")),
+                    ("HALAB_DASHBOARDS", path("dashboards")),
+                    ("GF_SERVER_HTTP_ADDR", socket.ip().to_string()),
+                    ("GF_SERVER_HTTP_PORT", socket.port().to_string()),
+                    ("GF_PATHS_DATA", path("data")),
+                    ("GF_PATHS_LOGS", path("logs")),
+                    ("GF_PATHS_PLUGINS", path("plugins")),
+                    ("GF_PATHS_PROVISIONING", path("provisioning")),
+                    ("GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH", home),
+                ];
+                plan.environment
+                    .extend(GRAFANA_SETTINGS.map(|(name, value)| (name, value.to_owned())));
+            }
+        }
+        Some(plan)
+    }
+}
+
+/// Everyone who reaches it may look; nobody may change anything, so there is no password to protect. And
+/// it calls no one.
+const GRAFANA_SETTINGS: [(&str, &str); 10] = [
+    ("GF_AUTH_ANONYMOUS_ENABLED", "true"),
+    ("GF_AUTH_ANONYMOUS_ORG_ROLE", "Viewer"),
+    ("GF_AUTH_BASIC_ENABLED", "false"),
+    ("GF_AUTH_DISABLE_LOGIN_FORM", "true"),
+    ("GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION", "true"),
+    ("GF_ANALYTICS_REPORTING_ENABLED", "false"),
+    ("GF_ANALYTICS_CHECK_FOR_UPDATES", "false"),
+    ("GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES", "false"),
+    ("GF_NEWS_NEWS_FEED_ENABLED", "false"),
+    ("GF_LOG_LEVEL", "warn"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_file_and_dashboard_is_built_in() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        for (folder, built_in) in [("prometheus", &RULES[..]), ("grafana", &GRAFANA[..])] {
+            let mut left = vec![root.join(folder)];
+            let mut found = Vec::new();
+            while let Some(path) = left.pop() {
+                if path.is_dir() {
+                    left.extend(std::fs::read_dir(path).unwrap().map(|e| e.unwrap().path()));
+                } else {
+                    let name = path.strip_prefix(root.join(folder)).unwrap();
+                    found.push(name.display().to_string());
+                }
+            }
+            // The tests of the rules, and the shipped form of what is generated, are not for a running lab.
+            found.retain(|name| !name.starts_with("tests/") && name != "prometheus.yml");
+            found.sort();
+            let mut names: Vec<&str> = built_in.iter().map(|(name, _)| *name).collect();
+            names.sort_unstable();
+            assert_eq!(found, names);
+        }
+    }
+
+    #[test]
+    fn every_service_listens_where_the_lab_says() {
+        let lab = Lab::parse(include_str!("../../lab.toml"), None)
+            .unwrap()
+            .relocated([127, 9, 3]);
+        for service in Service::ALL {
+            let plan = Plan::new(&lab, service, Path::new("/s"), &Service::ALL).unwrap();
+            let text = format!("{:?}{:?}", plan.arguments, plan.environment);
+            assert!(text.contains("127.9.3.31"), "{text}");
+            assert!(!text.contains("127.0.0."), "{text}");
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! `prometheus.yml`: whom Prometheus asks, and what it calls the answers.
+//!
+//! Every series carries `lab`, `node` and `kind`, with the names of `lab.toml`. What names a node by its address
+//! gets its name beside it: `replica` and `primary`.
+
+use std::fmt::Write;
+use std::net::SocketAddrV4;
+
+use crate::config::{Lab, Node, NodeKind};
+
+use super::plan::Service;
+
+/// The head: what holds for all. A second is short for Prometheus, and long for a failover.
+const HEAD: &str = "\
+# Made from lab.toml, by `halab monitor prometheus` for the lab at hand, and by
+# UPDATE_DOCS=1 cargo test --lib monitoring for the shipped one, which is this file.
+global:
+  scrape_interval: 1s
+  scrape_timeout: 900ms
+  evaluation_interval: 1s
+
+rule_files:
+  - rules/*.yml
+
+scrape_configs:
+";
+
+/// What Redis tells that nothing here shows: half of its series.
+const REDIS_DROPPED: &str = "redis_(db_.*|config_.*|defrag_.*|tracking_.*|expire.*|io_thread.*|\
+                             number_of_.*|cluster_.*|commands_latencies_.*|client_recent_.*|lazyfree.*)";
+/// What cAdvisor tells that is shown.
+const CONTAINER_KEPT: &str = "container_(cpu_(usage|user|system)_seconds_total|cpu_cfs_throttled_seconds_total|\
+                              memory_(rss|cache|usage_bytes|working_set_bytes|failcnt)|processes|threads|\
+                              file_descriptors|sockets|spec_memory_limit_bytes|start_time_seconds)";
+
+/// The configuration for a lab, on a machine that has the services `here`; nothing for a lab without
+/// monitoring.
+pub fn prometheus_yml(lab: &Lab, here: &[Service]) -> Option<String> {
+    let monitoring = lab.monitoring.as_ref()?;
+    let mut out = HEAD.to_owned();
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "  - job_name: halab-node\n    static_configs:");
+    for node in lab.nodes() {
+        let at = monitoring.node_socket(node);
+        target(&mut out, lab, &at.to_string(), &node.name, kind(node));
+    }
+    // Down whenever nobody writes: no alert is about that.
+    let _ = writeln!(out, "  - job_name: halab-writer\n    static_configs:");
+    let at = monitoring.writer_socket();
+    target(&mut out, lab, &at.to_string(), "writer", "writer");
+    if here.contains(&Service::RedisExporter) {
+        redis(&mut out, lab, Service::RedisExporter.socket(monitoring));
+    }
+    if here.contains(&Service::Cadvisor) {
+        cadvisor(&mut out, lab, Service::Cadvisor.socket(monitoring));
+    }
+    let _ = writeln!(out, "  - job_name: prometheus\n    static_configs:");
+    let at = Service::Prometheus.socket(monitoring);
+    target(&mut out, lab, &at.to_string(), "prometheus", "monitoring");
+    Some(out)
+}
+
+fn kind(node: &Node) -> &'static str {
+    match node.kind {
+        NodeKind::Data => "data",
+        NodeKind::Sentinel => "sentinel",
+    }
+}
+
+fn target(out: &mut String, lab: &Lab, at: &str, node: &str, kind: &str) {
+    let _ = writeln!(
+        out,
+        "      - targets: [\"{at}\"]\n        labels: {{ lab: {}, node: {node}, kind: {kind} }}",
+        lab.name
+    );
+}
+
+/// One exporter asks every node; a scrape names the one to ask.
+fn redis(out: &mut String, lab: &Lab, exporter: SocketAddrV4) {
+    let _ = writeln!(
+        out,
+        "  - job_name: redis\n    metrics_path: /scrape\n    static_configs:"
+    );
+    for node in lab.nodes() {
+        let at = format!("redis://{}", node.socket());
+        target(out, lab, &at, &node.name, kind(node));
+    }
+    let _ = write!(
+        out,
+        "    relabel_configs:
+      - source_labels: [__address__]
+        target_label: __param_target
+      - source_labels: [__address__]
+        regex: redis://(.*)
+        target_label: instance
+      - target_label: __address__
+        replacement: \"{exporter}\"
+    metric_relabel_configs:
+      - source_labels: [__name__]
+        regex: {REDIS_DROPPED}
+        action: drop
+"
+    );
+    for node in &lab.data_nodes {
+        let address = escaped(&node.address.to_string());
+        let name = &node.name;
+        for (source, regex, label) in [
+            ("slave_ip", address.clone(), "replica"),
+            (
+                "master_address",
+                format!("{address}:{}", node.port),
+                "primary",
+            ),
+        ] {
+            let _ = writeln!(
+                out,
+                "      - source_labels: [{source}]\n        regex: {regex}\n        target_label: {label}\n        \
+                 replacement: {name}"
+            );
+        }
+    }
+}
+
+/// The cgroup of a node names it and its address, so that labs on one machine are told apart.
+fn cadvisor(out: &mut String, lab: &Lab, at: SocketAddrV4) {
+    let _ = writeln!(
+        out,
+        "  - job_name: cadvisor\n    honor_timestamps: false\n    static_configs:"
+    );
+    target(out, lab, &at.to_string(), "cadvisor", "monitoring");
+    let _ = write!(
+        out,
+        "    metric_relabel_configs:
+      - source_labels: [__name__]
+        regex: {CONTAINER_KEPT}
+        action: keep
+      - source_labels: [id]
+        regex: .*/halab/({})
+        action: keep
+",
+        lab.nodes()
+            .map(|node| format!("{}@{}", node.name, escaped(&node.address.to_string())))
+            .collect::<Vec<_>>()
+            .join("|")
+    );
+    for node in lab.nodes() {
+        let address = escaped(&node.address.to_string());
+        for (label, value) in [("node", node.name.as_str()), ("kind", kind(node))] {
+            let _ = writeln!(
+                out,
+                "      - source_labels: [id]\n        regex: .*/halab/{}@{address}\n        target_label: {label}\n        \
+                 replacement: {value}",
+                node.name
+            );
+        }
+    }
+    let _ = writeln!(
+        out,
+        "      - regex: id|name|image\n        action: labeldrop"
+    );
+}
+
+/// As a regular expression that matches the text itself: names and addresses have no other sign than the dot.
+fn escaped(text: &str) -> String {
+    text.replace('.', "\\.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shipped() -> Lab {
+        Lab::parse(include_str!("../../lab.toml"), None).unwrap()
+    }
+
+    #[test]
+    fn the_shipped_file_is_that_of_the_shipped_lab() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/prometheus/prometheus.yml");
+        let wanted = prometheus_yml(&shipped(), &Service::ALL).unwrap();
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, wanted).unwrap();
+        } else {
+            let there = std::fs::read_to_string(path).unwrap();
+            assert_eq!(
+                there, wanted,
+                "UPDATE_DOCS=1 cargo test --lib monitoring rewrites it"
+            );
+        }
+    }
+
+    #[test]
+    fn a_lab_elsewhere_names_none_of_the_shipped_addresses() {
+        let text = prometheus_yml(&shipped().relocated([127, 9, 3]), &Service::ALL).unwrap();
+        assert!(text.contains("127.9.3.11:9400"));
+        assert!(text.contains("redis-a@127\\.9\\.3\\.11"));
+        assert!(!text.contains("127.0.0."), "{text}");
+        assert!(!text.contains("127\\.0\\.0\\."), "{text}");
+    }
+
+    #[test]
+    fn what_is_not_on_the_machine_is_no_target() {
+        let text = prometheus_yml(&shipped(), &[Service::Prometheus]).unwrap();
+        assert!(!text.contains("cadvisor"), "{text}");
+        assert!(!text.contains("redis://"), "{text}");
+    }
+
+    #[test]
+    fn a_lab_without_monitoring_has_no_configuration() {
+        let mut lab = shipped();
+        lab.monitoring = None;
+        assert_eq!(prometheus_yml(&lab, &Service::ALL), None);
+    }
+}
