@@ -23,12 +23,14 @@
 //! - [`writer`], [`verifier`], [`status`]: what the commands of these names do
 //! - [`monitoring`]: Prometheus, Grafana and exporters, started for the lab at hand
 //! - [`runner`]: a whole lab as child processes; [`signals`]: requests to end
+//! - [`drill`]: a fault under load, healed and judged (`fault`, `report` and more there are pure)
 //! - [`cli`]: the command line
 
 pub mod checker;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod drill;
 pub mod exit;
 pub mod handover;
 pub mod ledger;

@@ -95,7 +95,7 @@ impl History {
             }
             Event::PrimaryChanged { .. } => self.primary_changes.push(at_us),
             Event::Resumed => self.end = End::Open,
-            Event::Note { .. } => {}
+            Event::SentAgain | Event::Note { .. } => {}
         }
     }
 

@@ -4,6 +4,7 @@
 //! library has an error type for each module.
 
 mod check_config;
+mod drill;
 mod handover;
 mod health;
 mod manual;
@@ -107,6 +108,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Make another data node primary, without a failed write
     Handover(handover::HandoverArgs),
+    /// Break the lab in one way under load, heal it, and prove what was kept
+    Drill(drill::DrillArgs),
     /// Tell by the exit code whether one node serves (for probes)
     Health(health::HealthArgs),
     /// Run or list what watches the lab: Prometheus, Grafana, redis_exporter, cAdvisor
@@ -161,6 +164,7 @@ impl Cli {
             Command::Verify(args) => verify::run(&self.global, &args),
             Command::Status(args) => status::run(&self.global, &args),
             Command::Handover(args) => handover::run(&self.global, &args),
+            Command::Drill(args) => drill::run(&self.global, &args),
             Command::Health(args) => health::run(&self.global, &args),
             Command::Monitor(args) => monitor::run(&self.global, &args),
             Command::CheckConfig(args) => check_config::run(&self.global, &args),

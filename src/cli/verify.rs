@@ -34,6 +34,7 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Outcome {
     let options = Options {
         ledger: args.ledger.clone(),
         scan: args.scan,
+        faults: Vec::new(),
     };
     if !options.ledger.exists() {
         return Err(Failure::usage(anyhow::anyhow!(

@@ -60,8 +60,8 @@ pub(super) struct WriteArgs {
     json: bool,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum PolicyName {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum PolicyName {
     /// Every other data node has it; writes wait while one is lost
     Replicated,
     /// Every node that could be promoted has it; one lost node leaves the lab writable
@@ -96,7 +96,7 @@ fn parse_metrics(text: &str) -> Result<MetricsAt, String> {
     }
 }
 
-fn parse_rate(text: &str) -> Result<f64, String> {
+pub(super) fn parse_rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
         _ => Err("a number over 0 is expected".into()),

@@ -151,6 +151,8 @@ pub enum Event {
         /// The new primary.
         node: String,
     },
+    /// From here on batches had to be sent again: their first sending failed, or its end is unknown.
+    SentAgain,
     /// The writer goes on after it was stopped or killed.
     Resumed,
     /// Anything else worth keeping.

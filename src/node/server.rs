@@ -68,6 +68,8 @@ pub struct ServerBinary {
     pub path: PathBuf,
     /// What it says of its version, as `7.0.15`.
     pub version: String,
+    /// `Redis` or `Valkey`.
+    pub product: String,
 }
 
 impl ServerBinary {
@@ -93,12 +95,23 @@ impl ServerBinary {
             .map_err(|e| ServerError::Missing(format!("{}: {e}", path.display())))?;
         let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         match parse_version(&said) {
-            Some((major, version)) if major >= OLDEST_MAJOR => Ok(ServerBinary { path, version }),
+            Some((major, version)) if major >= OLDEST_MAJOR => Ok(ServerBinary {
+                path,
+                version,
+                product: said.split(' ').next().unwrap_or_default().to_owned(),
+            }),
             _ => Err(ServerError::TooOld {
                 path,
                 found: format!("\"{said}\""),
             }),
         }
+    }
+}
+
+impl ServerBinary {
+    /// Product and version, as `Redis 7.0.15`.
+    pub fn title(&self) -> String {
+        format!("{} {}", self.product, self.version)
     }
 }
 

@@ -48,10 +48,30 @@ pub struct Launch {
     pub logs: PathBuf,
 }
 
+/// How plain servers are started, without `halab node` around them: the comparison in drills.
+#[derive(Debug, Clone)]
+pub struct PlainLaunch {
+    /// The `halab` program, through which a server dies with its parent.
+    pub program: PathBuf,
+    /// The server.
+    pub server: PathBuf,
+    /// Folder with one config file a node, `NAME.conf`.
+    pub confs: PathBuf,
+    /// Folder for one log file a node, appended to.
+    pub logs: PathBuf,
+}
+
+/// How the processes of a lab are started.
+#[derive(Debug)]
+enum Way {
+    Nodes(Launch),
+    Plain(PlainLaunch),
+}
+
 /// The running nodes of a lab.
 #[derive(Debug)]
 pub struct Runner {
-    launch: Launch,
+    way: Way,
     nodes: Vec<NodeProcess>,
     /// What watches the lab; nothing depends on it.
     monitors: Vec<NodeProcess>,
@@ -65,13 +85,64 @@ struct NodeProcess {
     child: Option<Child>,
 }
 
+impl Way {
+    fn program(&self) -> &Path {
+        match self {
+            Way::Nodes(launch) => &launch.program,
+            Way::Plain(launch) => &launch.program,
+        }
+    }
+
+    fn logs(&self) -> &Path {
+        match self {
+            Way::Nodes(launch) => &launch.logs,
+            Way::Plain(launch) => &launch.logs,
+        }
+    }
+
+    /// The command of one node, or of a part of the monitoring.
+    fn command(&self, name: &str, kind: Option<NodeKind>) -> Command {
+        let mut command = Command::new(self.program());
+        command
+            .arg("exec-child")
+            .arg(std::process::id().to_string());
+        match self {
+            Way::Nodes(launch) => {
+                command.arg(&launch.program).arg("--");
+                let word = if kind.is_some() { "node" } else { "monitor" };
+                command.args(&launch.arguments).args([word, name]);
+            }
+            Way::Plain(launch) => {
+                command.arg(&launch.server).arg("--");
+                command.arg(launch.confs.join(format!("{name}.conf")));
+                if kind == Some(NodeKind::Sentinel) {
+                    command.arg("--sentinel");
+                }
+            }
+        }
+        command
+    }
+}
+
 impl Runner {
     /// Starts all nodes of `lab`, the Sentinels first: data nodes ask them for their role.
     ///
     /// # Errors
     /// When a process or its log can't be made; those that run are ended again.
     pub fn start(lab: &Lab, launch: Launch) -> Result<Self, RunnerError> {
-        fs::create_dir_all(&launch.logs).map_err(error_at("make", &launch.logs))?;
+        Self::start_all(lab, Way::Nodes(launch))
+    }
+
+    /// The same with plain servers.
+    ///
+    /// # Errors
+    /// As [`Runner::start`].
+    pub fn start_plain(lab: &Lab, launch: PlainLaunch) -> Result<Self, RunnerError> {
+        Self::start_all(lab, Way::Plain(launch))
+    }
+
+    fn start_all(lab: &Lab, way: Way) -> Result<Self, RunnerError> {
+        fs::create_dir_all(way.logs()).map_err(error_at("make", way.logs()))?;
         let nodes = lab
             .sentinels
             .iter()
@@ -83,7 +154,7 @@ impl Runner {
             })
             .collect();
         let mut runner = Runner {
-            launch,
+            way,
             nodes,
             monitors: Vec::new(),
         };
@@ -105,7 +176,8 @@ impl Runner {
         if self.nodes[place].running() {
             return Ok(());
         }
-        self.nodes[place].child = Some(self.spawn(name, &["node", name])?);
+        let kind = self.nodes[place].kind;
+        self.nodes[place].child = Some(self.spawn(name, kind)?);
         Ok(())
     }
 
@@ -114,7 +186,7 @@ impl Runner {
     /// # Errors
     /// When the process or its log can't be made.
     pub fn start_monitor(&mut self, name: &str) -> Result<(), RunnerError> {
-        let child = self.spawn(name, &["monitor", name])?;
+        let child = self.spawn(name, None)?;
         self.monitors.push(NodeProcess {
             name: name.to_owned(),
             kind: None,
@@ -123,8 +195,8 @@ impl Runner {
         Ok(())
     }
 
-    /// Starts `halab` with that command, as a child that dies with this process.
-    fn spawn(&self, name: &str, command: &[&str]) -> Result<Child, RunnerError> {
+    /// Starts a node, or what watches the lab, as a child that dies with this process.
+    fn spawn(&self, name: &str, kind: Option<NodeKind>) -> Result<Child, RunnerError> {
         let log = self.log_of(name);
         let out = File::options()
             .create(true)
@@ -132,25 +204,20 @@ impl Runner {
             .open(&log)
             .map_err(error_at("open the log", &log))?;
         let err = out.try_clone().map_err(error_at("open the log", &log))?;
-        Command::new(&self.launch.program)
-            .arg("exec-child")
-            .arg(std::process::id().to_string())
-            .arg(&self.launch.program)
-            .arg("--")
-            .args(&self.launch.arguments)
-            .args(command)
+        self.way
+            .command(name, kind)
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(err)
             // Ctrl-C on the terminal is for this process, which ends its children in order.
             .process_group(0)
             .spawn()
-            .map_err(error_at("start", &self.launch.program))
+            .map_err(error_at("start", self.way.program()))
     }
 
     /// Where the node's output goes.
     pub fn log_of(&self, name: &str) -> PathBuf {
-        self.launch.logs.join(format!("{name}.log"))
+        self.way.logs().join(format!("{name}.log"))
     }
 
     /// The nodes whose process has ended by itself, with their status.

@@ -13,7 +13,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::checker::{History, Reading, Report, Verdict};
+use crate::checker::{Fault, History, Reading, Report, Verdict};
 use crate::client::{ClientError, Conn, Connector};
 use crate::config::{Lab, Node};
 use crate::ledger::{self, Entry, LedgerReader};
@@ -58,6 +58,8 @@ pub struct Options {
     pub ledger: PathBuf,
     /// Look also for records of this run that the ledger does not know, by a scan of all keys.
     pub scan: bool,
+    /// Faults that the ledger does not name, for losses to be placed in.
+    pub faults: Vec<Fault>,
 }
 
 /// What the checker says of each node.
@@ -98,7 +100,10 @@ pub async fn run(
     progress: impl Fn(u64),
 ) -> Result<Verification, VerifyError> {
     let mut reader = LedgerReader::open(&options.ledger)?;
-    let history = History::read(&mut reader)?;
+    let mut history = History::read(&mut reader)?;
+    for fault in &options.faults {
+        history.push_fault(fault.clone());
+    }
     let connector = Connector::new(ANSWER_LIMIT);
     let elected = Panel::new(lab, connector).ask().await.elect()?;
     let node = lab

@@ -16,6 +16,8 @@ use super::{Options, WriteFailure};
 
 /// Latencies are kept in microseconds with three digits, from 1 µs to one hour.
 const LONGEST_US: u64 = 3_600_000_000;
+/// Batches sent again within that time of each other are the same trouble, told to the ledger once.
+const TROUBLE_PAUSE: Duration = Duration::from_millis(500);
 
 /// The counts so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -81,6 +83,7 @@ struct Inner {
     latency: Histogram<u64>,
     first_ack: Option<Instant>,
     last_ack: Option<Instant>,
+    last_again: Option<Instant>,
     longest_gap: Duration,
 }
 
@@ -127,6 +130,7 @@ impl Journal {
                 latency,
                 first_ack: None,
                 last_ack: None,
+                last_again: None,
                 longest_gap: Duration::ZERO,
             }),
         };
@@ -219,8 +223,20 @@ impl Journal {
         Ok(())
     }
 
+    /// Notes that a batch has to be sent again; the ledger is told when trouble begins.
     pub(super) fn sent_again(&self, count: u64) {
-        self.lock().counts.sent_again += count;
+        let now = Instant::now();
+        let at_us = self.at_us(now);
+        let mut inner = self.lock();
+        inner.counts.sent_again += count;
+        let before = inner.last_again.replace(now);
+        if before.is_some_and(|before| now - before < TROUBLE_PAUSE) {
+            return;
+        }
+        if let Some(ledger) = &mut inner.ledger {
+            // As with a change of the primary.
+            let _ = ledger.event(at_us, Event::SentAgain);
+        }
     }
 
     /// Notes that another node is taken for the primary.

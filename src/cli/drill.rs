@@ -1,0 +1,306 @@
+//! `halab drill`.
+
+use std::fs;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget};
+
+use crate::drill::fault::{Fault, Needs};
+use crate::drill::report::{NodesKind, Report};
+use crate::drill::{self, Choice, Plan, Progress, markdown, network};
+use crate::exit::Exit;
+use crate::node::ServerBinary;
+use crate::protocol::ack::Policy;
+
+use super::output::print_text;
+use super::write::{PolicyName, parse_rate};
+use super::{Failure, Global, Outcome, Threads, with_signals};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    halab drill --list                                 the faults, and what must hold\n  \
+    halab drill kill-primary                           one fault, in a lab of its own\n  \
+    halab --profile fast drill all --json all.json     every fault once\n  \
+    halab drill kill-primary --runs 10 --server ./redis-server-7 --server ./redis-server-8\n  \
+    halab drill hang-primary-node --policy none        the negative control: loses records\n  \
+    halab drill kill-primary --nodes ours --nodes stock --policy none\n\n\
+    Exit code 0: nothing acknowledged is lost, and what must hold held; 1: not so; 3: it can't be said\n\
+    (a fault that this machine does not permit, a stop by Ctrl-C); 4: the lab or the tool failed.")]
+pub(super) struct DrillArgs {
+    /// The faults, or all
+    #[arg(value_name = "FAULT", required_unless_present = "list")]
+    faults: Vec<String>,
+    /// Show the faults and what must hold, and do nothing
+    #[arg(long)]
+    list: bool,
+    /// Runs of each fault
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    runs: u16,
+    #[command(flatten)]
+    common: CommonArgs,
+    /// Who runs the servers; more than once: each
+    #[arg(long, value_name = "WHO", value_enum, default_values_t = [NodesName::Ours])]
+    nodes: Vec<NodesName>,
+    /// Work on the lab that runs; only faults that are signals or questions
+    #[arg(long, conflicts_with_all = ["nodes", "server"])]
+    attach: bool,
+    /// Write the report as Markdown into this file
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Leave samples, and all timelines but the first of each fault, out of the report
+    #[arg(long)]
+    short: bool,
+}
+
+/// What drills and soak runs both know.
+#[derive(Debug, Args)]
+pub(super) struct CommonArgs {
+    /// What counts as acknowledged; more than once: each
+    #[arg(long, value_enum, default_values_t = [PolicyName::Available])]
+    pub(super) policy: Vec<PolicyName>,
+    /// A server to run; more than once: each [default: as --redis-server]
+    #[arg(long, value_name = "FILE")]
+    pub(super) server: Vec<PathBuf>,
+    /// Where the moments and the choices are drawn from [default: drawn]
+    #[arg(long, value_name = "N")]
+    pub(super) seed: Option<u64>,
+    /// At most so many records a second [default: as fast as they are acknowledged]
+    #[arg(long, value_name = "PER_SECOND", value_parser = parse_rate)]
+    pub(super) rate: Option<f64>,
+    /// Connections of the writer [default: of lab.toml]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(super) connections: Option<u16>,
+    /// Records a batch [default: of lab.toml]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(super) batch: Option<u32>,
+    /// Write the report as JSON into this file
+    #[arg(long, value_name = "FILE")]
+    pub(super) json: Option<PathBuf>,
+    /// Keep the folder of every run, not only of those in which something did not hold
+    #[arg(long)]
+    pub(super) keep: bool,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum NodesName {
+    /// Nodes run by `halab node`
+    Ours,
+    /// Plain servers and Sentinels with Redis' defaults, for comparison
+    Stock,
+}
+
+impl From<NodesName> for NodesKind {
+    fn from(name: NodesName) -> NodesKind {
+        match name {
+            NodesName::Ours => NodesKind::Ours,
+            NodesName::Stock => NodesKind::Stock,
+        }
+    }
+}
+
+pub(super) fn run(global: &Global, args: &DrillArgs) -> Outcome {
+    if args.list {
+        return list();
+    }
+    let faults = faults(&args.faults).map_err(Failure::usage)?;
+    let choices = args.common.choices(global, &args.nodes)?;
+    let plan = args.common.plan(global, faults, choices)?;
+    let plan = Plan {
+        runs: usize::from(args.runs),
+        attach: args.attach,
+        ..plan
+    };
+    own_network(&plan)?;
+    let teller = Teller::new();
+    let report = with_signals(Threads::Many, |token| async move {
+        Ok(drill::run(&plan, &token, &teller.listener()).await)
+    })?;
+    let report = if args.short {
+        report.shortened()
+    } else {
+        report
+    };
+    write_out(
+        &report,
+        args.common.json.as_deref(),
+        args.markdown.as_deref(),
+    )?;
+    print_text(format_args!(
+        "\n{}\n{}",
+        markdown::text(&report),
+        markdown::sums(&report)
+    ))?;
+    Ok(report.verdict.into())
+}
+
+fn list() -> Outcome {
+    for fault in Fault::ALL {
+        let spec = fault.spec();
+        let needs = match spec.needs {
+            Needs::Signals => "",
+            Needs::OwnNodes => " (not with --attach)",
+            Needs::OwnNetwork => " (in a network namespace, not with --attach)",
+        };
+        print_text(format_args!(
+            "{}{needs}\n  does: {}\n  must: {}",
+            spec.name, spec.does, spec.must
+        ))?;
+    }
+    Ok(Exit::Holds)
+}
+
+/// The faults of these names; `all` is all of them.
+pub(super) fn faults(names: &[String]) -> anyhow::Result<Vec<Fault>> {
+    let mut faults = Vec::new();
+    for name in names {
+        if name == "all" {
+            faults.extend(Fault::ALL);
+        } else {
+            faults.push(name.parse::<Fault>()?);
+        }
+    }
+    Ok(faults)
+}
+
+/// Starts this program anew in a network of its own when links are to be cut, and that is possible. Where it is
+/// not, those faults are inconclusive, and say why.
+pub(super) fn own_network(plan: &Plan) -> Result<(), Failure> {
+    let cuts = |fault: &Fault| fault.spec().needs == Needs::OwnNetwork;
+    if plan.attach
+        || network::is_own()
+        || !plan.faults.iter().any(cuts)
+        || network::probe().is_err()
+    {
+        return Ok(());
+    }
+    Err(network::reexec(std::env::args_os().skip(1)).into())
+}
+
+impl CommonArgs {
+    /// Every combination that was asked for.
+    fn choices(&self, global: &Global, nodes: &[NodesName]) -> Result<Vec<Choice>, Failure> {
+        let servers = if self.server.is_empty() {
+            vec![ServerBinary::find(global.redis_server.as_deref())?]
+        } else {
+            self.server
+                .iter()
+                .map(|path| ServerBinary::find(Some(path)))
+                .collect::<Result<_, _>>()?
+        };
+        let mut choices = Vec::new();
+        for server in &servers {
+            for nodes in nodes {
+                for policy in &self.policy {
+                    choices.push(Choice {
+                        nodes: (*nodes).into(),
+                        server: server.clone(),
+                        policy: Policy::from(*policy),
+                    });
+                }
+            }
+        }
+        Ok(choices)
+    }
+
+    /// The plan that these and the global flags make.
+    fn plan(
+        &self,
+        global: &Global,
+        faults: Vec<Fault>,
+        choices: Vec<Choice>,
+    ) -> Result<Plan, Failure> {
+        let lab = global.lab()?;
+        let mut arguments = Vec::new();
+        if let Some(config) = global.config_file() {
+            let config = fs::canonicalize(&config).unwrap_or(config);
+            arguments.extend(["--config".to_owned(), config.display().to_string()]);
+        }
+        if let Some(profile) = &global.profile {
+            arguments.extend(["--profile".to_owned(), profile.clone()]);
+        }
+        Ok(Plan {
+            profile: global.profile.clone(),
+            program: std::env::current_exe().context("cannot find the own program")?,
+            arguments,
+            folder: global.state_root()?.join("drills"),
+            faults,
+            choices,
+            runs: 1,
+            // Short enough to be typed again, and exact in any JSON reader.
+            seed: self
+                .seed
+                .unwrap_or_else(|| u64::from(rand::random::<u32>())),
+            connections: self.connections.map_or(lab.writer.connections, usize::from),
+            batch: self.batch.map_or(lab.writer.batch, |n| n as usize),
+            rate: self.rate,
+            attach: false,
+            keep: self.keep,
+            lab,
+        })
+    }
+}
+
+pub(super) fn write_out(
+    report: &Report,
+    json: Option<&Path>,
+    md: Option<&Path>,
+) -> Result<(), Failure> {
+    let write = |path: &Path, text: String| {
+        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    };
+    if let Some(path) = json {
+        write(path, serde_json::to_string(report)? + "\n")?;
+    }
+    if let Some(path) = md {
+        write(path, markdown::markdown(report))?;
+    }
+    Ok(())
+}
+
+/// Tells on standard error how far it is: a line that lives on a terminal, a line a run otherwise.
+struct Teller {
+    bar: ProgressBar,
+}
+
+impl Teller {
+    fn new() -> Self {
+        let bar = ProgressBar::new_spinner();
+        if std::io::stderr().is_terminal() {
+            bar.enable_steady_tick(Duration::from_millis(100));
+        } else {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        Teller { bar }
+    }
+
+    fn listener(&self) -> drill::Listener {
+        let bar = self.bar.clone();
+        Arc::new(move |progress| match progress {
+            Progress::Phase { fault, run, phase } => {
+                bar.set_message(format!("{fault}, run {run}: {phase}"));
+            }
+            Progress::Ended {
+                fault,
+                setting,
+                run,
+                result,
+            } => {
+                let line = format!(
+                    "{}: {fault}, run {run}, {} nodes, {}, policy {}, seed {}\n{}",
+                    result.verdict,
+                    setting.nodes,
+                    setting.server,
+                    setting.policy,
+                    result.seed,
+                    markdown::brief(result)
+                );
+                bar.suspend(|| eprintln!("{line}"));
+            }
+        })
+    }
+}

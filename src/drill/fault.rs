@@ -1,0 +1,360 @@
+//! The faults: what each does, what must hold in it, what it needs. Pure.
+//!
+//! How a fault is carried out and healed is in `inject`; whether what must hold did hold, in `judge`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// One kind of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fault {
+    /// SIGKILL to the primary's server.
+    KillPrimary,
+    /// SIGKILL to the primary's server and its parent.
+    KillPrimaryNode,
+    /// SIGSTOP to the primary's server.
+    HangPrimary,
+    /// SIGSTOP to the primary's server and its parent, until another node is primary.
+    HangPrimaryNode,
+    /// SIGTERM to the primary's node.
+    StopPrimary,
+    /// A planned handover.
+    Handover,
+    /// Every node stopped and started, one after the other.
+    RollingRestart,
+    /// `SENTINEL FAILOVER`, as an operator would call it.
+    SentinelFailover,
+    /// The primary is cut off from every other node and from the writer.
+    IsolatePrimary,
+    /// The primary and the writer together are cut off from every other node.
+    IsolatePrimaryWithWriter,
+    /// The two data nodes are cut off from each other.
+    CutReplicationLink,
+    /// SIGKILL to the replica's server and its parent.
+    KillReplica,
+    /// SIGSTOP to the replica's server and its parent.
+    HangReplica,
+    /// One Sentinel is killed, then the primary's node.
+    KillSentinelThenPrimary,
+    /// Two Sentinels are killed, then the primary's node.
+    KillTwoSentinelsThenPrimary,
+    /// The primary's node is killed and started again at once.
+    RestartPrimaryInDownAfter,
+    /// The same, and its state folder is removed in between.
+    RestartPrimaryWithoutData,
+    /// The new primary is killed once the old one is back in sync.
+    KillBothInTurn,
+    /// After a failover, every node is stopped, then all are started.
+    RestartAllAfterFailover,
+    /// Little bandwidth between the primary and the other nodes.
+    SlowLink,
+    /// Packets vanish between all nodes.
+    LossyLink,
+}
+
+/// What a fault can be carried out with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Signals to processes, and questions to servers: works on any running lab.
+    Signals,
+    /// Nodes that the drill has started, so that it can start them again.
+    OwnNodes,
+    /// A network of the drill's own, to cut links in.
+    OwnNetwork,
+}
+
+/// Whether the lab has to fail over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failover {
+    /// Another node has to become primary, so many times.
+    Must(u32),
+    /// The primary has to stay.
+    MustNot,
+    /// Either is right.
+    May,
+}
+
+/// What becomes of writes while the fault lasts, under the policy `available`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writes {
+    /// Acknowledged again before the fault is healed.
+    GoOn,
+    /// None is acknowledged until it is healed.
+    Wait,
+    /// They go on, and the pause is shorter than `down_after`.
+    ShortPause,
+}
+
+/// A fault, described.
+#[derive(Debug, Clone, Copy)]
+pub struct Spec {
+    /// Its name on the command line and in reports.
+    pub name: &'static str,
+    /// What it does.
+    pub does: &'static str,
+    /// What must hold, beside no loss.
+    pub must: &'static str,
+    /// What it is carried out with.
+    pub needs: Needs,
+    /// Whether the lab has to fail over.
+    pub failover: Failover,
+    /// What becomes of writes while it lasts.
+    pub writes: Writes,
+}
+
+impl Fault {
+    /// All faults, in the order in which `all` runs them.
+    pub const ALL: [Fault; 21] = [
+        Fault::KillPrimary,
+        Fault::KillPrimaryNode,
+        Fault::HangPrimary,
+        Fault::HangPrimaryNode,
+        Fault::StopPrimary,
+        Fault::Handover,
+        Fault::RollingRestart,
+        Fault::SentinelFailover,
+        Fault::IsolatePrimary,
+        Fault::IsolatePrimaryWithWriter,
+        Fault::CutReplicationLink,
+        Fault::KillReplica,
+        Fault::HangReplica,
+        Fault::KillSentinelThenPrimary,
+        Fault::KillTwoSentinelsThenPrimary,
+        Fault::RestartPrimaryInDownAfter,
+        Fault::RestartPrimaryWithoutData,
+        Fault::KillBothInTurn,
+        Fault::RestartAllAfterFailover,
+        Fault::SlowLink,
+        Fault::LossyLink,
+    ];
+
+    /// Its name on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        self.spec().name
+    }
+
+    /// Its description.
+    pub fn spec(self) -> Spec {
+        use Failover::{May, Must, MustNot};
+        use Needs::{OwnNetwork, OwnNodes, Signals};
+        use Writes::{GoOn, ShortPause, Wait};
+        let spec = |name, does, must, needs, failover, writes| Spec {
+            name,
+            does,
+            must,
+            needs,
+            failover,
+            writes,
+        };
+        match self {
+            Fault::KillPrimary => spec(
+                "kill-primary",
+                "SIGKILL to the primary's server",
+                "its parent calls for the failover at once; it comes back as a replica",
+                Signals,
+                Must(1),
+                GoOn,
+            ),
+            Fault::KillPrimaryNode => spec(
+                "kill-primary-node",
+                "SIGKILL to the primary's server and its parent; started again after the failover",
+                "fails over after down-after; it comes back as a replica",
+                OwnNodes,
+                Must(1),
+                GoOn,
+            ),
+            Fault::HangPrimary => spec(
+                "hang-primary",
+                "SIGSTOP to the primary's server",
+                "its parent kills it after hang-timeout, then as kill-primary",
+                Signals,
+                Must(1),
+                GoOn,
+            ),
+            Fault::HangPrimaryNode => spec(
+                "hang-primary-node",
+                "SIGSTOP to the primary's server and its parent; SIGCONT after the failover",
+                "fails over; nothing that the old primary takes counts; it becomes a replica",
+                Signals,
+                Must(1),
+                GoOn,
+            ),
+            Fault::StopPrimary => spec(
+                "stop-primary",
+                "SIGTERM to the primary's node; started again after the failover",
+                "hands over before it ends: a pause shorter than down-after, no failed write",
+                OwnNodes,
+                Must(1),
+                ShortPause,
+            ),
+            Fault::Handover => spec(
+                "handover",
+                "a planned handover, as by halab handover",
+                "a pause shorter than down-after, no failed write",
+                Signals,
+                Must(1),
+                ShortPause,
+            ),
+            Fault::RollingRestart => spec(
+                "rolling-restart",
+                "every node stopped and started again, one after the other, each once the lab has recovered",
+                "pauses shorter than down-after, no failed write",
+                OwnNodes,
+                Must(1),
+                ShortPause,
+            ),
+            Fault::SentinelFailover => spec(
+                "sentinel-failover",
+                "SENTINEL FAILOVER on a healthy lab, without a pause of writes",
+                "the other node becomes primary; nothing that the old one took in between counts",
+                Signals,
+                Must(1),
+                GoOn,
+            ),
+            Fault::IsolatePrimary => spec(
+                "isolate-primary",
+                "the primary's packets to and from every other node and the writer are dropped, until after the failover",
+                "fails over; the old primary becomes a replica when it is heard again",
+                OwnNetwork,
+                Must(1),
+                GoOn,
+            ),
+            Fault::IsolatePrimaryWithWriter => spec(
+                "isolate-primary-with-writer",
+                "the primary and the writer can reach each other and no other node, until after the failover",
+                "fails over; nothing is acknowledged on the isolated side",
+                OwnNetwork,
+                Must(1),
+                Wait,
+            ),
+            Fault::CutReplicationLink => spec(
+                "cut-replication-link",
+                "packets between the two data nodes are dropped, and nothing else",
+                "no failover; writes go on",
+                OwnNetwork,
+                MustNot,
+                GoOn,
+            ),
+            Fault::KillReplica => spec(
+                "kill-replica",
+                "SIGKILL to the replica's server and its parent",
+                "no failover; writes go on",
+                OwnNodes,
+                MustNot,
+                GoOn,
+            ),
+            Fault::HangReplica => spec(
+                "hang-replica",
+                "SIGSTOP to the replica's server and its parent",
+                "no failover; writes go on",
+                Signals,
+                MustNot,
+                GoOn,
+            ),
+            Fault::KillSentinelThenPrimary => spec(
+                "kill-sentinel-then-primary",
+                "one Sentinel killed, then the primary's node",
+                "fails over all the same",
+                OwnNodes,
+                Must(1),
+                GoOn,
+            ),
+            Fault::KillTwoSentinelsThenPrimary => spec(
+                "kill-two-sentinels-then-primary",
+                "two Sentinels killed, then the primary's node; all started again",
+                "no failover while two are gone: the writer waits; afterwards writes go on",
+                OwnNodes,
+                May,
+                Wait,
+            ),
+            Fault::RestartPrimaryInDownAfter => spec(
+                "restart-primary-in-down-after",
+                "the primary's node killed, and started again at once with its data",
+                "no replica takes over an older state of the data",
+                OwnNodes,
+                May,
+                GoOn,
+            ),
+            Fault::RestartPrimaryWithoutData => spec(
+                "restart-primary-without-data",
+                "the primary's node killed, its data removed, and started again at once",
+                "the empty node does not become primary again",
+                OwnNodes,
+                Must(1),
+                GoOn,
+            ),
+            Fault::KillBothInTurn => spec(
+                "kill-both-in-turn",
+                "the primary's server killed; once the lab has recovered, the new primary's",
+                "fails over twice",
+                Signals,
+                Must(2),
+                GoOn,
+            ),
+            Fault::RestartAllAfterFailover => spec(
+                "restart-all-after-failover",
+                "the primary's node killed; after failover and recovery every node stopped, then all started",
+                "the promoted node is still primary",
+                OwnNodes,
+                Must(1),
+                GoOn,
+            ),
+            Fault::SlowLink => spec(
+                "slow-link",
+                "2 MB/s, with up to 150 ms of delay, between the primary and every other node",
+                "no failover; writes go on",
+                OwnNetwork,
+                MustNot,
+                GoOn,
+            ),
+            Fault::LossyLink => spec(
+                "lossy-link",
+                "2 % of the packets between the nodes are dropped",
+                "no failover; writes go on",
+                OwnNetwork,
+                MustNot,
+                GoOn,
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Not the name of a fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no fault \"{0}\"; `halab drill --list` shows them")]
+pub struct UnknownFault(pub String);
+
+impl FromStr for Fault {
+    type Err = UnknownFault;
+
+    fn from_str(text: &str) -> Result<Self, UnknownFault> {
+        Fault::ALL
+            .into_iter()
+            .find(|fault| fault.name() == text)
+            .ok_or_else(|| UnknownFault(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_leads_back_to_its_fault_and_is_the_one_in_reports() {
+        for fault in Fault::ALL {
+            assert_eq!(fault.name().parse(), Ok(fault));
+            let json = serde_json::to_string(&fault).unwrap();
+            assert_eq!(json, format!("\"{}\"", fault.name()));
+        }
+        assert!("kill".parse::<Fault>().is_err());
+    }
+}

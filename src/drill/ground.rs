@@ -1,0 +1,397 @@
+//! The lab that a drill works on: its processes and its links, and the way back from all that was done to them.
+//!
+//! Whatever is stopped, killed or cut is noted before it is done, so that [`Ground::heal`] undoes it; what would
+//! outlive this process (a stopped process of a lab that it did not start) is undone also when it panics.
+
+use std::fs;
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::{Instant, sleep};
+
+use crate::client::{ClientError, Connector};
+use crate::config::{Lab, Node};
+use crate::runner::{ClaimError, ClaimedSubnet, Launch, PlainLaunch, Runner, RunnerError};
+
+use super::network::{Firewall, NetworkError};
+use super::report::NodesKind;
+use super::stock;
+
+/// The address that the writer's connections come from: the one that the system takes for the loopback when
+/// a program asks for none.
+pub const WRITER: Ipv4Addr = Ipv4Addr::LOCALHOST;
+/// How long a node may take to end after SIGTERM: a handover takes up to 15 s.
+const STOP_LIMIT: Duration = Duration::from_secs(25);
+/// Pause between two looks at a node that is to end.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// Why something could not be done to the lab.
+#[derive(Debug, thiserror::Error)]
+pub enum GroundError {
+    /// No loopback network for it.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    /// A node could not be started.
+    #[error(transparent)]
+    Runner(#[from] RunnerError),
+    /// A node did not say which process it is.
+    #[error("cannot tell the process of {node}: {why}")]
+    Process {
+        /// The node.
+        node: String,
+        /// Why.
+        why: String,
+    },
+    /// A link could not be cut or healed.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// A file could not be written or removed.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The lab was started by somebody else.
+    #[error("the drill did not start this lab, so it cannot start its nodes again")]
+    NotOwn,
+}
+
+/// How the lab is started.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// The lab, not yet moved into a network of its own.
+    pub lab: Lab,
+    /// The `halab` program.
+    pub program: PathBuf,
+    /// Flags that describe the lab to `halab node`: config, profile.
+    pub arguments: Vec<String>,
+    /// The server.
+    pub server: PathBuf,
+    /// Who runs the servers.
+    pub nodes: NodesKind,
+    /// Folder for state and logs, made here.
+    pub folder: PathBuf,
+}
+
+/// A running lab.
+#[derive(Debug)]
+pub struct Ground {
+    /// The lab, with the addresses that it has.
+    pub lab: Lab,
+    nodes: NodesKind,
+    runner: Option<Runner>,
+    folder: PathBuf,
+    connector: Connector,
+    firewall: Option<Firewall>,
+    /// Processes that were stopped.
+    stopped: Vec<Pid>,
+    /// Nodes that do not run and have to.
+    down: Vec<String>,
+    _subnet: Option<ClaimedSubnet>,
+}
+
+fn file_error(path: &Path) -> impl FnOnce(io::Error) -> GroundError {
+    let path = path.to_owned();
+    move |source| GroundError::File { path, source }
+}
+
+impl Ground {
+    /// Starts a lab of its own. To be called on the main thread: the nodes die with the thread that starts them.
+    ///
+    /// # Errors
+    /// When a node can't be started.
+    pub fn start(start: Start) -> Result<Self, GroundError> {
+        let subnet = ClaimedSubnet::claim()?;
+        let lab = start.lab.relocated(subnet.octets());
+        let state = start.folder.join("state");
+        let logs = start.folder.join("log");
+        fs::create_dir_all(&state).map_err(file_error(&state))?;
+        let runner = match start.nodes {
+            NodesKind::Ours => {
+                let mut arguments = start.arguments;
+                for (flag, value) in [
+                    ("--state", state.display().to_string()),
+                    ("--subnet", subnet.to_string()),
+                    ("--redis-server", start.server.display().to_string()),
+                ] {
+                    arguments.extend([flag.to_owned(), value]);
+                }
+                let launch = Launch {
+                    program: start.program,
+                    arguments,
+                    logs,
+                };
+                Runner::start(&lab, launch)?
+            }
+            NodesKind::Stock => {
+                for node in lab.nodes() {
+                    let dir = state.join(&node.name);
+                    fs::create_dir_all(&dir).map_err(file_error(&dir))?;
+                    let conf = state.join(format!("{}.conf", node.name));
+                    fs::write(&conf, stock::conf(&lab, node, &dir)).map_err(file_error(&conf))?;
+                }
+                let launch = PlainLaunch {
+                    program: start.program,
+                    server: start.server,
+                    confs: state.clone(),
+                    logs,
+                };
+                Runner::start_plain(&lab, launch)?
+            }
+        };
+        let firewall = if super::network::is_own() {
+            Some(Firewall::new()?)
+        } else {
+            None
+        };
+        Ok(Ground {
+            lab,
+            nodes: start.nodes,
+            runner: Some(runner),
+            folder: start.folder,
+            connector: Connector::new(Duration::from_secs(1)),
+            firewall,
+            stopped: Vec::new(),
+            down: Vec::new(),
+            _subnet: Some(subnet),
+        })
+    }
+
+    /// A lab that runs already. `folder` is for what the drill keeps.
+    ///
+    /// # Errors
+    /// When the folder can't be made.
+    pub fn attach(lab: Lab, folder: PathBuf) -> Result<Self, GroundError> {
+        fs::create_dir_all(&folder).map_err(file_error(&folder))?;
+        Ok(Ground {
+            lab,
+            nodes: NodesKind::Ours,
+            runner: None,
+            folder,
+            connector: Connector::new(Duration::from_secs(1)),
+            firewall: None,
+            stopped: Vec::new(),
+            down: Vec::new(),
+            _subnet: None,
+        })
+    }
+
+    /// Who runs the servers.
+    pub fn nodes(&self) -> NodesKind {
+        self.nodes
+    }
+
+    /// The folder of this run.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn node(&self, name: &str) -> Result<&Node, GroundError> {
+        self.lab.node(name).ok_or_else(|| GroundError::Process {
+            node: name.to_owned(),
+            why: "there is no such node".into(),
+        })
+    }
+
+    fn runner(&mut self) -> Result<&mut Runner, GroundError> {
+        self.runner.as_mut().ok_or(GroundError::NotOwn)
+    }
+
+    /// The process of the node's server, as the server itself says.
+    async fn server_of(&self, name: &str) -> Result<Pid, GroundError> {
+        let failed = |why: String| GroundError::Process {
+            node: name.to_owned(),
+            why,
+        };
+        let socket = self.node(name)?.socket();
+        let ask = async {
+            let mut conn = self.connector.open(socket).await?;
+            conn.replication().await
+        };
+        let info = ask.await.map_err(|e: ClientError| failed(e.to_string()))?;
+        i32::try_from(info.pid)
+            .ok()
+            .and_then(Pid::from_raw)
+            .ok_or_else(|| failed("it does not say".into()))
+    }
+
+    /// The parent of the server, where `halab node` is one.
+    fn parent_of(&self, name: &str, server: Pid) -> Result<Option<Pid>, GroundError> {
+        if self.nodes == NodesKind::Stock {
+            return Ok(None);
+        }
+        let path = PathBuf::from(format!("/proc/{}/stat", server.as_raw_nonzero()));
+        let stat = fs::read_to_string(&path).map_err(file_error(&path))?;
+        // The name in parentheses may hold anything; the parent is the second field after it.
+        let parent = stat
+            .rsplit_once(')')
+            .and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok())
+            .and_then(Pid::from_raw);
+        match parent {
+            Some(parent) => Ok(Some(parent)),
+            None => Err(GroundError::Process {
+                node: name.to_owned(),
+                why: format!("{} has no parent", path.display()),
+            }),
+        }
+    }
+
+    /// Kills the server of a node, not its parent.
+    ///
+    /// # Errors
+    /// When its process can't be told.
+    pub async fn kill_server(&mut self, name: &str) -> Result<(), GroundError> {
+        let server = self.server_of(name).await?;
+        if self.nodes == NodesKind::Stock {
+            // Nobody else would start it again.
+            self.down.push(name.to_owned());
+        }
+        signal(server, Signal::KILL);
+        Ok(())
+    }
+
+    /// Stops the server of a node, and its parent before it, which would take it for a hung one.
+    ///
+    /// # Errors
+    /// When its process can't be told.
+    pub async fn hang(&mut self, name: &str, with_parent: bool) -> Result<(), GroundError> {
+        let server = self.server_of(name).await?;
+        let parent = self.parent_of(name, server)?.filter(|_| with_parent);
+        for pid in parent.into_iter().chain([server]) {
+            self.stopped.push(pid);
+            signal(pid, Signal::STOP);
+        }
+        Ok(())
+    }
+
+    /// Kills a node, server and parent.
+    ///
+    /// # Errors
+    /// When the drill has not started it.
+    pub fn kill_node(&mut self, name: &str) -> Result<(), GroundError> {
+        self.runner()?.kill_node(name);
+        self.down.push(name.to_owned());
+        Ok(())
+    }
+
+    /// Stops nodes in order, all at once, and waits until they have ended.
+    ///
+    /// # Errors
+    /// When the drill has not started them.
+    pub async fn stop_nodes(&mut self, names: &[String]) -> Result<(), GroundError> {
+        for name in names {
+            self.down.push(name.clone());
+            self.runner()?.signal_node(name, Signal::TERM);
+        }
+        let deadline = Instant::now() + STOP_LIMIT;
+        loop {
+            let runner = self.runner()?;
+            runner.ended();
+            let left: Vec<_> = names
+                .iter()
+                .filter(|name| runner.pid_of(name).is_some())
+                .collect();
+            if left.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                for name in left {
+                    runner.kill_node(name);
+                }
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Starts a node again.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start_node(&mut self, name: &str) -> Result<(), GroundError> {
+        let runner = self.runner()?;
+        // Whose process has ended without a word counts as running until it is looked at.
+        runner.ended();
+        runner.start_node(name)?;
+        self.down.retain(|down| down != name);
+        Ok(())
+    }
+
+    /// Removes everything that a node has on disk.
+    ///
+    /// # Errors
+    /// When it can't be removed.
+    pub fn remove_data(&self, name: &str) -> Result<(), GroundError> {
+        let path = self.folder.join("state").join(name);
+        fs::remove_dir_all(&path).map_err(file_error(&path))?;
+        if self.nodes == NodesKind::Stock {
+            // Its config lies beside it and names the folder.
+            fs::create_dir_all(&path).map_err(file_error(&path))?;
+        }
+        Ok(())
+    }
+
+    /// The rules of the own network.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn firewall(&mut self) -> Result<&mut Firewall, GroundError> {
+        Ok(self.firewall.as_mut().ok_or(NetworkError::NotOwn)?)
+    }
+
+    /// Undoes everything: links, stopped processes, nodes that are down. Goes on after an error, and
+    /// returns the first.
+    ///
+    /// # Errors
+    /// What could not be undone.
+    pub fn heal(&mut self) -> Result<(), GroundError> {
+        let mut first = Ok(());
+        if let Some(firewall) = &mut self.firewall {
+            first = first.and(firewall.heal().map_err(GroundError::from));
+        }
+        self.resume();
+        let down = self.down.clone();
+        let sentinels = down.iter().filter(|name| self.is_sentinel(name)).cloned();
+        // Data nodes ask the Sentinels for their role.
+        let order: Vec<String> = sentinels
+            .chain(down.iter().filter(|name| !self.is_sentinel(name)).cloned())
+            .collect();
+        for name in order {
+            first = first.and(self.start_node(&name));
+        }
+        first
+    }
+
+    fn is_sentinel(&self, name: &str) -> bool {
+        self.lab.sentinels.iter().any(|node| node.name == name)
+    }
+
+    /// Lets stopped processes go on, servers first: their parents see them alive when they look.
+    fn resume(&mut self) {
+        for pid in self.stopped.drain(..).rev() {
+            signal(pid, Signal::CONT);
+        }
+    }
+
+    /// Ends the nodes in order.
+    pub fn stop(mut self) {
+        if let Some(runner) = &mut self.runner {
+            runner.stop();
+        }
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        self.resume();
+    }
+}
+
+/// Sends a signal; one to a process that has ended is lost.
+fn signal(pid: Pid, signal: Signal) {
+    let _ = kill_process(pid, signal);
+}

@@ -1,0 +1,94 @@
+//! The writer of a drill, in the background: `halab write` with a ledger, in this process.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Lab;
+use crate::protocol::ack::Policy;
+use crate::writer::{self, Counts, Options, Summary, WriteFailure};
+
+/// The writer gives up after that long without an acknowledgement: longer than any fault lasts.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// How much is written, and how.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// What counts as acknowledged.
+    pub policy: Policy,
+    /// Connections of the writer.
+    pub connections: usize,
+    /// Records a batch.
+    pub batch: usize,
+    /// Limit of records a second.
+    pub rate: Option<f64>,
+}
+
+/// A writer at work.
+#[derive(Debug)]
+pub struct Load {
+    /// When it started.
+    pub started: Instant,
+    counts: Arc<Mutex<Counts>>,
+    stop: CancellationToken,
+    task: JoinSet<Result<(Summary, Option<WriteFailure>), WriteFailure>>,
+}
+
+impl Load {
+    /// Starts it; it writes until it is told to end.
+    pub fn start(lab: &Lab, order: &Order, ledger: &Path) -> Self {
+        let counts = Arc::new(Mutex::new(Counts::default()));
+        let stop = CancellationToken::new();
+        let options = Options {
+            count: None,
+            duration: None,
+            rate: order.rate,
+            connections: order.connections,
+            batch: order.batch,
+            wait_timeout: lab.writer.wait_timeout,
+            policy: order.policy,
+            ledger: Some(ledger.to_owned()),
+            resume: false,
+            patience: PATIENCE,
+            metrics: None,
+        };
+        let (lab, shown, token) = (lab.clone(), counts.clone(), stop.clone());
+        let mut task = JoinSet::new();
+        let started = Instant::now();
+        task.spawn(async move {
+            let progress = move |now: Counts| {
+                *shown.lock().unwrap_or_else(PoisonError::into_inner) = now;
+            };
+            writer::run(&lab, &options, token, progress).await
+        });
+        Load {
+            started,
+            counts,
+            stop,
+            task,
+        }
+    }
+
+    /// The counts, some milliseconds old.
+    pub fn counts(&self) -> Counts {
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends it in order, and returns its sums.
+    ///
+    /// # Errors
+    /// When it failed.
+    pub async fn finish(mut self) -> Result<Summary, WriteFailure> {
+        self.stop.cancel();
+        match self.task.join_next().await {
+            Some(Ok(Ok((summary, None)))) => Ok(summary),
+            Some(Ok(Ok((_, Some(failure))) | Err(failure))) => Err(failure),
+            Some(Err(error)) => Err(WriteFailure::Task(error.to_string())),
+            None => Err(WriteFailure::Task("it was never started".into())),
+        }
+    }
+}

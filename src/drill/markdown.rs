@@ -1,0 +1,205 @@
+//! A report for people: as text for the terminal, and as Markdown. Pure.
+
+use std::fmt::Write;
+
+use comfy_table::{LineStyle, Table, TableStyle};
+
+use super::report::{Drill, Moment, Outage, Report, Run};
+use super::stats::Spread;
+
+/// The columns of the table.
+const COLUMNS: [&str; 11] = [
+    "fault",
+    "nodes",
+    "server",
+    "policy",
+    "runs",
+    "RTO min / median / max, ms",
+    "detect + elect + promote + reconnect, ms",
+    "switch to ack, ms",
+    "acknowledged",
+    "lost",
+    "verdict",
+];
+
+/// A line under the header.
+const LINES: TableStyle =
+    TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
+
+/// One row a drill.
+fn rows(report: &Report) -> Vec<[String; COLUMNS.len()]> {
+    report.drills.iter().map(row).collect()
+}
+
+fn row(drill: &Drill) -> [String; COLUMNS.len()] {
+    let Drill {
+        setting, summary, ..
+    } = drill;
+    let median = |spread: Option<Spread>| spread.map_or("-".to_owned(), |s| whole(s.median));
+    let parts = [
+        summary.detect_ms,
+        summary.elect_ms,
+        summary.promote_ms,
+        summary.reconnect_ms,
+    ];
+    let parts = if parts.iter().all(Option::is_none) {
+        "-".to_owned()
+    } else {
+        parts.map(median).join(" + ")
+    };
+    [
+        drill.fault.to_string(),
+        setting.nodes.to_string(),
+        setting.server.clone(),
+        setting.policy.clone(),
+        summary.runs.to_string(),
+        summary.rto_ms.map_or("-".to_owned(), |s| {
+            format!("{} / {} / {}", whole(s.min), whole(s.median), whole(s.max))
+        }),
+        parts,
+        median(summary.switch_to_ack_ms),
+        summary.acknowledged.to_string(),
+        summary.lost.to_string(),
+        drill.verdict.to_string(),
+    ]
+}
+
+fn whole(ms: f64) -> String {
+    // Without the sign of a rounded zero.
+    format!("{:.0}", ms.round() + 0.0)
+}
+
+/// The table of all drills, in Markdown.
+pub fn table(report: &Report) -> String {
+    let mut text = format!(
+        "| {} |\n|{}\n",
+        COLUMNS.join(" | "),
+        "---|".repeat(COLUMNS.len())
+    );
+    for row in rows(report) {
+        let _ = writeln!(text, "| {} |", row.join(" | "));
+    }
+    text
+}
+
+/// The table of all drills, for a terminal.
+pub fn text(report: &Report) -> String {
+    let mut table = Table::new();
+    table.load_style(LINES);
+    table.set_header(COLUMNS);
+    for row in rows(report) {
+        table.add_row(row);
+    }
+    table.trim_fmt()
+}
+
+/// The whole report in Markdown: the table, and each drill with the timeline of its first run.
+pub fn markdown(report: &Report) -> String {
+    let mut text = format!(
+        "# Drills: {}\n\n{}, {}, on {} with {} processors.\n{}\n\n{}",
+        report.verdict,
+        report.tool,
+        report.started,
+        report.host.system,
+        report.host.processors,
+        sums(report),
+        table(report)
+    );
+    for drill in &report.drills {
+        let _ = write!(
+            text,
+            "\n## {}: {}\n\n{}, {}, policy {}, down-after {} ms.\n",
+            drill.fault,
+            drill.verdict,
+            drill.setting.nodes,
+            drill.setting.server,
+            drill.setting.policy,
+            drill.setting.down_after_ms
+        );
+        for (i, run) in drill.runs.iter().enumerate() {
+            for reason in &run.reasons {
+                let _ = write!(text, "\n- run {}: {reason}", i + 1);
+            }
+            if let Some(kept) = &run.kept {
+                let _ = write!(text, "\n- run {}: kept in `{kept}`", i + 1);
+            }
+        }
+        if let Some(run) = drill.runs.iter().find(|run| !run.timeline.is_empty()) {
+            let _ = write!(text, "\n```text\n{}```\n", timeline(run));
+        }
+    }
+    text
+}
+
+/// What one run says, in a few lines, without a line break at the end.
+pub fn brief(run: &Run) -> String {
+    let mut text = String::new();
+    for outage in &run.outages {
+        let _ = writeln!(text, "  {}", outage_line(outage));
+    }
+    if let Some(records) = &run.records {
+        let _ = writeln!(
+            text,
+            "  {} acknowledged ({} replicated, {} witnessed, {} unconfirmed), lost {}, unknown {}, sent again {}",
+            records.acknowledged,
+            records.replicated,
+            records.witnessed,
+            records.unconfirmed,
+            records.lost,
+            records.unknown,
+            records.sent_again
+        );
+    }
+    for reason in &run.reasons {
+        let _ = writeln!(text, "  because: {reason}");
+    }
+    if let Some(kept) = &run.kept {
+        let _ = writeln!(text, "  kept: {kept}");
+    }
+    text.trim_end().to_owned()
+}
+
+fn outage_line(outage: &Outage) -> String {
+    let ms = |part: Option<f64>| part.map_or("-".to_owned(), |ms| format!("{ms:.0}"));
+    let mut line = format!("{}: RTO {} ms", outage.fault, ms(outage.rto_ms));
+    if outage.detect_ms.is_some() {
+        let _ = write!(
+            line,
+            " (detect {}, elect {}, promote {}, reconnect {})",
+            ms(outage.detect_ms),
+            ms(outage.elect_ms),
+            ms(outage.promote_ms),
+            ms(outage.reconnect_ms)
+        );
+    }
+    line
+}
+
+/// The timeline of a run, one line a moment.
+pub fn timeline(run: &Run) -> String {
+    run.timeline.iter().map(moment_line).collect()
+}
+
+fn moment_line(moment: &Moment) -> String {
+    let mut line = format!("{:>10.1} ms  {}", moment.at_ms, moment.what);
+    for (before, part) in [
+        (" ", &moment.node),
+        (": ", &moment.detail),
+        (" by ", &moment.by),
+    ] {
+        if let Some(part) = part {
+            let _ = write!(line, "{before}{part}");
+        }
+    }
+    line.push('\n');
+    line
+}
+
+/// What all drills sum up to, in a sentence.
+pub fn sums(report: &Report) -> String {
+    let totals = report.totals;
+    format!(
+        "{}: {} runs, {} faults, {} acknowledged writes, {} of them lost",
+        report.verdict, totals.runs, totals.faults, totals.acknowledged, totals.lost
+    )
+}

@@ -1,0 +1,250 @@
+//! `halab drill`: load, one fault, heal, verify, and what was seen, as a report.
+//!
+//! - [`fault`]: the faults: what each does, what must hold (pure)
+//! - [`report`], [`stats`], [`markdown`]: what is said at the end (pure)
+//! - `timeline`, `acks`, `judge`: from what was seen to times, gaps and a verdict (pure)
+//! - `stock`: config files of plain servers (pure)
+//! - `ground`: the lab that a drill works on, and the way back from all that was done to it
+//! - `network`: a network namespace in which links can be cut
+//! - `observe`: events and roles, on one clock; `settle`: when a lab has recovered
+//! - `load`: the writer in the background
+//! - `inject`: how each fault is carried out; `run`: one run; `progress`: its phases, told while they pass
+
+mod acks;
+pub mod fault;
+mod ground;
+mod inject;
+mod judge;
+mod load;
+pub mod markdown;
+pub mod network;
+mod observe;
+mod progress;
+pub mod report;
+mod run;
+mod settle;
+pub mod stats;
+mod stock;
+mod timeline;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Lab;
+use crate::node::ServerBinary;
+use crate::protocol::ack::Policy;
+use crate::record::Timestamp;
+
+use fault::{Fault, Needs};
+use ground::{Ground, Start};
+use load::Order;
+use report::{Drill, Host, Kind, NodesKind, Report, Run, Setting};
+use run::RunPlan;
+
+/// What to drill.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The lab, with the time limits of its profile.
+    pub lab: Lab,
+    /// The profile's name.
+    pub profile: Option<String>,
+    /// The `halab` program, for the nodes.
+    pub program: PathBuf,
+    /// Flags that describe the lab to `halab node`: config, profile.
+    pub arguments: Vec<String>,
+    /// Folder for the folders of the runs.
+    pub folder: PathBuf,
+    /// The faults, in the order in which they are run.
+    pub faults: Vec<Fault>,
+    /// Each fault is run in each of them.
+    pub choices: Vec<Choice>,
+    /// Runs of each.
+    pub runs: usize,
+    /// Where choices come from; each run has its own, drawn from this.
+    pub seed: u64,
+    /// Connections of the writer.
+    pub connections: usize,
+    /// Records a batch.
+    pub batch: usize,
+    /// Limit of records a second.
+    pub rate: Option<f64>,
+    /// Work on the lab that runs, instead of one of its own.
+    pub attach: bool,
+    /// Keep every run's folder.
+    pub keep: bool,
+}
+
+/// One way to set up a lab and its writer.
+#[derive(Debug, Clone)]
+pub struct Choice {
+    /// Who runs the servers.
+    pub nodes: NodesKind,
+    /// The server.
+    pub server: ServerBinary,
+    /// What counts as acknowledged.
+    pub policy: Policy,
+}
+
+/// What is told while drills run.
+#[derive(Debug, Clone, Copy)]
+pub enum Progress<'a> {
+    /// A phase begins.
+    Phase {
+        /// The fault.
+        fault: Fault,
+        /// Number of the run, from 1.
+        run: usize,
+        /// The phase.
+        phase: &'a str,
+    },
+    /// A run has ended.
+    Ended {
+        /// The fault.
+        fault: Fault,
+        /// How it was set.
+        setting: &'a Setting,
+        /// Number of the run, from 1.
+        run: usize,
+        /// The run.
+        result: &'a Run,
+    },
+}
+
+/// Who is told.
+pub type Listener = Arc<dyn Fn(Progress<'_>) + Send + Sync>;
+
+/// Runs all drills, one after the other, and reports. A request to stop ends the run at hand in order, and leaves
+/// out the rest.
+pub async fn run(plan: &Plan, stop: &CancellationToken, listener: &Listener) -> Report {
+    let started = Timestamp::from(SystemTime::now()).to_string();
+    let mut drills = Vec::new();
+    for fault in &plan.faults {
+        for choice in &plan.choices {
+            let setting = plan.setting(choice);
+            let mut runs = Vec::new();
+            for number in 1..=plan.runs {
+                if stop.is_cancelled() {
+                    break;
+                }
+                let seed = plan
+                    .seed
+                    .wrapping_add(drills.len() as u64 * 1000 + number as u64);
+                let result = plan
+                    .run_one(*fault, choice, number, seed, stop, listener)
+                    .await;
+                listener(Progress::Ended {
+                    fault: *fault,
+                    setting: &setting,
+                    run: number,
+                    result: &result,
+                });
+                runs.push(result);
+            }
+            if !runs.is_empty() {
+                drills.push(Drill::new(Kind::Fault(*fault), setting, runs));
+            }
+        }
+    }
+    Report::new(started, host(), drills)
+}
+
+impl Plan {
+    fn setting(&self, choice: &Choice) -> Setting {
+        let ms = |d: std::time::Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+        Setting {
+            nodes: choice.nodes,
+            server: choice.server.title(),
+            profile: self.profile.clone(),
+            down_after_ms: ms(self.lab.timing.down_after),
+            hang_timeout_ms: ms(self.lab.timing.hang_timeout),
+            policy: choice.policy.as_str().to_owned(),
+            connections: self.connections,
+            batch: self.batch,
+            rate: self.rate,
+        }
+    }
+
+    async fn run_one(
+        &self,
+        fault: Fault,
+        choice: &Choice,
+        number: usize,
+        seed: u64,
+        stop: &CancellationToken,
+        listener: &Listener,
+    ) -> Run {
+        if let Some(why) = self.cannot(fault) {
+            return run::refused(seed, why);
+        }
+        let plan = RunPlan {
+            fault,
+            order: Order {
+                policy: choice.policy,
+                connections: self.connections,
+                batch: self.batch,
+                rate: self.rate,
+            },
+            seed,
+            keep: self.keep,
+        };
+        let started = Timestamp::from(SystemTime::now()).to_string();
+        let stamp: String = started
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .collect();
+        let folder = self.folder.join(format!("{stamp}-{fault}"));
+        let mut make = || {
+            if self.attach {
+                return Ground::attach(self.lab.clone(), folder.clone());
+            }
+            Ground::start(Start {
+                lab: self.lab.clone(),
+                program: self.program.clone(),
+                arguments: self.arguments.clone(),
+                server: choice.server.path.clone(),
+                nodes: choice.nodes,
+                folder: folder.clone(),
+            })
+        };
+        let told = listener.clone();
+        let tell = Arc::new(move |phase: &str| {
+            told(Progress::Phase {
+                fault,
+                run: number,
+                phase,
+            });
+        });
+        run::run(&plan, &mut make, stop, tell).await
+    }
+
+    /// Why this fault can't be carried out here, if so.
+    fn cannot(&self, fault: Fault) -> Option<String> {
+        match fault.spec().needs {
+            Needs::Signals => None,
+            Needs::OwnNodes if self.attach => {
+                Some("it starts nodes again, which only works in a lab of the drill's own".into())
+            }
+            Needs::OwnNetwork if self.attach => {
+                Some("it cuts links, which only works in a lab of the drill's own".into())
+            }
+            Needs::OwnNetwork if !network::is_own() => Some(match network::probe() {
+                Err(error) => format!("no network of its own to cut links in: {error}"),
+                Ok(()) => "the drill was not started in a network of its own".into(),
+            }),
+            Needs::OwnNodes | Needs::OwnNetwork => None,
+        }
+    }
+}
+
+fn host() -> Host {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    Host {
+        system: format!("{} {}", std::env::consts::OS, release.trim())
+            .trim()
+            .to_owned(),
+        processors: std::thread::available_parallelism().map_or(1, usize::from),
+    }
+}

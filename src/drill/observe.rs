@@ -1,0 +1,225 @@
+//! What happens in the lab while a drill runs: the Sentinels' events, the data nodes' roles, on one clock.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use crate::client::{Conn, Connector, Role};
+use crate::config::{Lab, Node};
+use crate::sentinel::{Panel, follow_events};
+
+use super::timeline::{RoleSeen, Seen, Seens, What};
+
+/// Pause between two questions to a data node: the resolution of what the report says about roles.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// A data node that gives no answer for so long is called silent.
+const SILENT_AFTER: Duration = Duration::from_millis(250);
+/// Limit for a connect or an answer of a Sentinel.
+const ANSWER_LIMIT: Duration = Duration::from_millis(500);
+/// Last octet of the address that the observer asks from: of no node, so that no fault cuts it off.
+const OBSERVER: u8 = 250;
+
+/// Watches a lab until it is dropped.
+#[derive(Debug)]
+pub struct Observer {
+    begun: Instant,
+    inner: Arc<Mutex<Inner>>,
+    /// Asks the Sentinels from an address that no fault cuts off.
+    pub panel: Panel,
+    /// The connector of that address.
+    pub connector: Connector,
+    lab: Lab,
+    _tasks: JoinSet<()>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    seens: Vec<Seen>,
+    roles: Vec<(String, RoleSeen)>,
+}
+
+impl Observer {
+    /// Begins to watch. Times count from `begun`.
+    pub fn start(lab: &Lab, begun: Instant) -> Self {
+        let mut connector = Connector::new(ANSWER_LIMIT);
+        if let Some(address) = observer_address(lab) {
+            connector = connector.from_source(address);
+        }
+        let inner = Arc::new(Mutex::new(Inner::default()));
+        let mut tasks = JoinSet::new();
+        let (to, events) = mpsc::unbounded_channel();
+        follow_events(lab, connector, &to, &mut tasks);
+        tasks.spawn(keep_events(events, inner.clone(), begun));
+        for node in &lab.data_nodes {
+            let watch = RoleWatch {
+                lab: lab.clone(),
+                node: node.clone(),
+                connector: connector.with_answer_limit(SILENT_AFTER),
+                inner: inner.clone(),
+                begun,
+            };
+            tasks.spawn(watch.run());
+        }
+        Observer {
+            begun,
+            inner,
+            panel: Panel::new(lab, connector),
+            connector,
+            lab: lab.clone(),
+            _tasks: tasks,
+        }
+    }
+
+    /// Now, in microseconds of the run.
+    pub fn now(&self) -> u64 {
+        micros(self.begun.elapsed())
+    }
+
+    /// When the run began.
+    pub fn begun(&self) -> Instant {
+        self.begun
+    }
+
+    /// Notes something that the drill did.
+    pub fn note(&self, what: What) {
+        let at = self.now();
+        self.lock().seens.push(Seen { at, what });
+    }
+
+    /// What was seen so far, in the order of time.
+    pub fn seens(&self) -> Seens {
+        let mut seens = self.lock().seens.clone();
+        seens.sort_by_key(|seen| seen.at);
+        Seens(seens)
+    }
+
+    /// The data nodes that say now that they are primary.
+    pub fn primaries(&self) -> Vec<String> {
+        self.lock()
+            .roles
+            .iter()
+            .filter(|(_, role)| *role == RoleSeen::Primary)
+            .map(|(node, _)| node.clone())
+            .collect()
+    }
+
+    /// The node that a majority of the Sentinels names now.
+    pub async fn named(&self) -> Option<String> {
+        let elected = self.panel.ask().await.elect().ok()?;
+        self.lab
+            .data_node_at(elected.address)
+            .map(|node| node.name.clone())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An address of the lab's network that no node has; only the loopback has all of a network.
+fn observer_address(lab: &Lab) -> Option<Ipv4Addr> {
+    let [a, b, c, _] = lab.data_nodes.first()?.address.octets();
+    let address = Ipv4Addr::new(a, b, c, OBSERVER);
+    let free = lab.nodes().all(|node| node.address != address);
+    (address.is_loopback() && free).then_some(address)
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+async fn keep_events(
+    mut events: mpsc::UnboundedReceiver<crate::sentinel::Event>,
+    inner: Arc<Mutex<Inner>>,
+    begun: Instant,
+) {
+    while let Some(event) = events.recv().await {
+        let seen = Seen {
+            at: micros(event.at.saturating_duration_since(begun)),
+            what: What::Event {
+                sentinel: event.sentinel,
+                name: event.name,
+                text: event.text,
+            },
+        };
+        let mut inner = inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.seens.push(seen);
+    }
+}
+
+struct RoleWatch {
+    lab: Lab,
+    node: Node,
+    connector: Connector,
+    inner: Arc<Mutex<Inner>>,
+    begun: Instant,
+}
+
+impl RoleWatch {
+    async fn run(self) {
+        let mut conn: Option<Conn> = None;
+        loop {
+            let role = self.ask(&mut conn).await;
+            self.keep(role);
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// The role, or silence. A connection that breaks is made anew at once: a change of role breaks it too.
+    async fn ask(&self, slot: &mut Option<Conn>) -> RoleSeen {
+        if let Some(conn) = slot.take() {
+            let begun = Instant::now();
+            match self.ask_on(conn, slot).await {
+                RoleSeen::Silent if begun.elapsed() < SILENT_AFTER / 2 => {}
+                role => return role,
+            }
+        }
+        match self.connector.open(self.node.socket()).await {
+            Ok(conn) => self.ask_on(conn, slot).await,
+            Err(_) => RoleSeen::Silent,
+        }
+    }
+
+    async fn ask_on(&self, mut conn: Conn, slot: &mut Option<Conn>) -> RoleSeen {
+        let role = match conn.role().await {
+            Ok(Role::Primary { .. }) => RoleSeen::Primary,
+            Ok(Role::Replica { of, connected, .. }) => RoleSeen::Replica {
+                of: self.name(of),
+                in_sync: connected,
+            },
+            // The connection goes: what was asked on it may still be answered.
+            Ok(Role::Sentinel) | Err(_) => return RoleSeen::Silent,
+        };
+        *slot = Some(conn);
+        role
+    }
+
+    fn name(&self, address: SocketAddrV4) -> String {
+        match self.lab.data_node_at(address) {
+            Some(node) => node.name.clone(),
+            // Parked: of its own address, where nothing listens.
+            None if *address.ip() == self.node.address => "nobody".to_owned(),
+            None => address.to_string(),
+        }
+    }
+
+    fn keep(&self, role: RoleSeen) {
+        let at = micros(self.begun.elapsed());
+        let name = &self.node.name;
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        match inner.roles.iter_mut().find(|(node, _)| node == name) {
+            Some((_, before)) if *before == role => return,
+            Some((_, before)) => *before = role.clone(),
+            None => inner.roles.push((name.clone(), role.clone())),
+        }
+        let what = What::Role {
+            node: name.clone(),
+            role,
+        };
+        inner.seens.push(Seen { at, what });
+    }
+}
