@@ -8,6 +8,8 @@
 #[path = "live/lab.rs"]
 mod lab;
 
+#[path = "live/drills.rs"]
+mod drills;
 #[path = "live/failover.rs"]
 mod failover;
 #[path = "live/handover.rs"]

@@ -19,6 +19,8 @@ pub enum Fault {
     HangPrimary,
     /// SIGSTOP to the primary's server and its parent, until another node is primary.
     HangPrimaryNode,
+    /// The same, until a Sentinel begins the failover.
+    WakePrimaryInFailover,
     /// SIGTERM to the primary's node.
     StopPrimary,
     /// A planned handover.
@@ -107,11 +109,12 @@ pub struct Spec {
 
 impl Fault {
     /// All faults, in the order in which `all` runs them.
-    pub const ALL: [Fault; 21] = [
+    pub const ALL: [Fault; 22] = [
         Fault::KillPrimary,
         Fault::KillPrimaryNode,
         Fault::HangPrimary,
         Fault::HangPrimaryNode,
+        Fault::WakePrimaryInFailover,
         Fault::StopPrimary,
         Fault::Handover,
         Fault::RollingRestart,
@@ -180,6 +183,14 @@ impl Fault {
                 "fails over; nothing that the old primary takes counts; it becomes a replica",
                 Signals,
                 Must(1),
+                GoOn,
+            ),
+            Fault::WakePrimaryInFailover => spec(
+                "wake-primary-in-failover",
+                "SIGSTOP to the primary's server and its parent; SIGCONT when a Sentinel begins the failover",
+                "what the old primary takes after it woke does not count",
+                Signals,
+                May,
                 GoOn,
             ),
             Fault::StopPrimary => spec(

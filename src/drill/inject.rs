@@ -27,6 +27,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// How long a lab may take to recover. The longest known part is 30 s of TILT after a Sentinel was stalled.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(120);
+/// What a failover may take beyond the time limits of the lab: a busy machine.
+const FAILOVER_SLACK: Duration = Duration::from_secs(15);
 /// How long writes may take to go on without a failover: `repl-timeout` (10 s by `redis.conf`, 60 s by default)
 /// is when a primary notices that its replica gets nothing.
 const GO_ON_LIMIT: Duration = Duration::from_secs(75);
@@ -100,9 +102,16 @@ impl Scene<'_> {
                 self.ground.hang(p, with_parent).await?;
                 self.failover_from(p).await
             }
+            Fault::WakePrimaryInFailover => {
+                self.strike(format!("SIGSTOP to the node {p}"));
+                self.ground.hang(p, true).await?;
+                self.wake_in_failover().await
+            }
             Fault::StopPrimary => {
                 self.strike(format!("SIGTERM to the node {p}"));
-                self.ground.stop_nodes(&[primary.clone()]).await?;
+                self.ground
+                    .stop_nodes(std::slice::from_ref(&primary))
+                    .await?;
                 self.failover_from(p).await
             }
             Fault::Handover => self.hand_over(p).await,
@@ -289,6 +298,21 @@ impl Scene<'_> {
         self.failover_from(from).await
     }
 
+    /// Wakes what hangs the moment a Sentinel begins a failover.
+    async fn wake_in_failover(&mut self) -> Result<(), Trouble> {
+        self.steps.begin("observe");
+        let limit = 2 * self.ground.lab.timing.down_after + FAILOVER_SLACK;
+        let deadline = Instant::now() + limit;
+        let before = self.observer.now();
+        self.until(deadline, "a Sentinel to begin a failover", || {
+            self.observer.saw("+try-failover", before)
+        })
+        .await?;
+        self.ground.heal()?;
+        self.did("SIGCONT".into());
+        self.writes_go_on(GO_ON_LIMIT).await
+    }
+
     async fn call_failover(&mut self, from: &str) -> Result<(), Trouble> {
         let socket = self.ground.lab.node(from).map(crate::config::Node::socket);
         let Some(socket) = socket else {
@@ -370,7 +394,7 @@ impl Scene<'_> {
         self.steps.begin("observe");
         let timing = &self.ground.lab.timing;
         // A failover that fails is tried again after twice its timeout.
-        let limit = 2 * timing.down_after + 3 * timing.failover_timeout + Duration::from_secs(15);
+        let limit = 2 * timing.down_after + 3 * timing.failover_timeout + FAILOVER_SLACK;
         let deadline = Instant::now() + limit;
         let other = |names: Vec<String>| names.iter().any(|name| name != old);
         self.until(deadline, "another node to become primary", || {

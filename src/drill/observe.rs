@@ -97,6 +97,13 @@ impl Observer {
         Seens(seens)
     }
 
+    /// Whether a Sentinel has published that event since a time.
+    pub fn saw(&self, event: &str, since: u64) -> bool {
+        self.lock().seens.iter().rev().any(|seen| {
+            seen.at >= since && matches!(&seen.what, What::Event { name, .. } if name == event)
+        })
+    }
+
     /// The data nodes that say now that they are primary.
     pub fn primaries(&self) -> Vec<String> {
         self.lock()

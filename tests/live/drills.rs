@@ -1,0 +1,157 @@
+//! Drills as a user runs them. What must hold is judged by the drill itself; here it is shown that it can say so,
+//! and that it says when it does not.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use redis_ha_lab::drill::network;
+use redis_ha_lab::drill::report::{DrillVerdict, Report};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::lab::{HALAB, redis_server, wait_until};
+
+fn command(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(HALAB);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("HALAB_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .current_dir(folder)
+        .args(["--profile", "fast", "--state"])
+        .arg(folder.join("state"))
+        .arg("--redis-server")
+        .arg(redis_server())
+        // Several of them run at once, on a few cores.
+        .args(["drill", "--seed", "7", "--rate", "20000", "--json"])
+        .arg(folder.join("report.json"))
+        .args(arguments);
+    command
+}
+
+/// Runs a drill; its exit code and report.
+fn drill(arguments: &[&str]) -> (Option<i32>, Report, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let output: Output = command(folder.path(), arguments).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let json = std::fs::read_to_string(folder.path().join("report.json"));
+    let json = json.unwrap_or_else(|e| panic!("{e}\n{said}"));
+    (
+        output.status.code(),
+        serde_json::from_str(&json).unwrap(),
+        said,
+    )
+}
+
+#[test]
+fn a_drill_that_holds_says_so_with_its_timeline_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = command(folder.path(), &["kill-primary", "--runs", "2"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let json = std::fs::read_to_string(folder.path().join("report.json")).unwrap();
+    let report: Report = serde_json::from_str(&json).unwrap();
+    assert_eq!(report.totals.lost, 0);
+    assert!(report.totals.acknowledged > 0);
+    let drill = &report.drills[0];
+    assert_eq!((drill.runs.len(), drill.summary.rto_ms.unwrap().n), (2, 2));
+    for run in &drill.runs {
+        let at = |what: &str| {
+            let moment = run.timeline.iter().find(|m| m.what == what);
+            moment
+                .unwrap_or_else(|| panic!("no {what}: {run:#?}"))
+                .at_ms
+        };
+        assert_eq!(at("fault"), 0.0);
+        assert!(at("+try-failover") <= at("+elected-leader"), "{run:#?}");
+        assert!(
+            at("says primary") < at("first write acknowledged"),
+            "{run:#?}"
+        );
+        assert!(
+            run.invariants.iter().all(|i| i.held == Some(true)),
+            "{run:#?}"
+        );
+        assert_eq!(run.kept, None);
+    }
+    let left: Vec<_> = std::fs::read_dir(folder.path().join("state/drills"))
+        .unwrap()
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_client_that_trusts_ok_loses_records_when_it_is_isolated_with_the_primary() {
+    let arguments = [
+        "isolate-primary-with-writer",
+        "--policy",
+        "none",
+        "--policy",
+        "available",
+    ];
+    let (code, report, said) = drill(&arguments);
+    if let Err(why) = network::probe() {
+        // This machine gives nobody a network of his own: the drill has to say that, and nothing else.
+        assert_eq!(code, Some(3), "{said}");
+        assert!(said.contains(&why.to_string()), "{said}");
+        return;
+    }
+    assert_eq!(code, Some(1), "{said}");
+    let [none, available] = &report.drills[..] else {
+        panic!("{said}");
+    };
+    assert_eq!(none.verdict, DrillVerdict::Violated);
+    assert!(none.summary.lost > 0, "{said}");
+    assert!(Path::new(none.runs[0].kept.as_ref().unwrap()).is_absolute());
+    assert_eq!(available.verdict, DrillVerdict::Holds, "{said}");
+    assert_eq!(available.summary.lost, 0);
+}
+
+#[test]
+fn a_client_that_trusts_ok_loses_records_when_a_hung_primary_wakes_during_the_failover() {
+    let arguments = [
+        "wake-primary-in-failover",
+        "--policy",
+        "none",
+        "--policy",
+        "available",
+    ];
+    let (code, report, said) = drill(&arguments);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(report.drills[0].summary.lost > 0, "{said}");
+    assert_eq!(report.drills[1].verdict, DrillVerdict::Holds, "{said}");
+}
+
+#[test]
+fn plain_servers_lose_everything_when_the_primary_is_back_inside_down_after() {
+    let (code, report, said) = drill(&["restart-primary-in-down-after", "--nodes", "stock"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(report.drills[0].summary.lost > 0, "{said}");
+}
+
+#[test]
+fn a_drill_that_is_interrupted_heals_and_ends_its_lab() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = command(folder.path(), &["hang-replica"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    let ledger = || {
+        let mut runs = std::fs::read_dir(folder.path().join("state/drills")).ok()?;
+        let run = runs.next()?.ok()?;
+        run.path().join("writer.ledger").exists().then_some(())
+    };
+    wait_until("the writer of the drill", || ledger().is_some());
+    kill_process(pid, Signal::INT).unwrap();
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(3));
+    let left = super::lab::children_of(child.id());
+    assert!(left.is_empty(), "{left:?}");
+    let json = std::fs::read_to_string(folder.path().join("report.json")).unwrap();
+    assert!(json.contains("stopped by a signal"), "{json}");
+}
