@@ -19,7 +19,12 @@
       perSystem = lib.genAttrs systems (
         system:
         import ./nix/per-system.nix {
-          inherit lib project self;
+          inherit
+            lib
+            nixpkgs
+            project
+            self
+            ;
           pkgs = nixpkgs.legacyPackages.${system};
           onLinux = lib.hasSuffix "-linux" system;
         }
@@ -49,6 +54,11 @@
           ./nix/machine.nix
         ];
         specialArgs = { inherit project; };
+      };
+
+      templates.default = {
+        path = ./nix/templates/hosts;
+        description = "Three NixOS hosts with a highly available Redis, its writer and its monitoring";
       };
 
       overlays.default = final: _: {

@@ -4,6 +4,7 @@
   callPackage,
   pkgs,
   mkShell,
+  stdenv,
   rustPlatform,
   halab,
   cargo,
@@ -11,6 +12,14 @@
   rustfmt,
   redis,
   process-compose,
+  prometheus,
+  prometheus-redis-exporter,
+  grafana,
+  cadvisor,
+  mypy,
+  python3,
+  python3Packages,
+  nix,
   shellcheck,
   jq,
 }:
@@ -22,9 +31,18 @@ mkShell {
     rustfmt
     redis
     process-compose
+    prometheus
+    prometheus.cli # promtool
+    prometheus-redis-exporter
+    grafana
+    mypy
+    (python3.withPackages (packages: [ packages.pyyaml ]))
+    python3Packages.pyflakes
+    nix
     shellcheck
     jq
   ]
+  ++ lib.optional stdenv.hostPlatform.isLinux cadvisor
   ++ (callPackage ./style-tools.nix { }).packages
   ++ lib.optional (pkgs ? rust-analyzer) pkgs.rust-analyzer;
 

@@ -19,6 +19,8 @@
       names = project.topology.sentinelNames;
     };
     writer.enable = true;
+    monitoring.enable = true;
+    cadvisor.enable = true;
   };
 
   networking.hostName = "lab";

@@ -1,6 +1,7 @@
 # The outputs of one system. Packages, images and checks are found by their files' names.
 {
   lib,
+  nixpkgs,
   project,
   self,
   pkgs,
@@ -12,7 +13,10 @@ let
   # What a file in nix/ may ask for by name: packages of nixpkgs, of this flake, and `project`.
   scope = lib.makeScope pkgs.newScope (
     ours:
-    { inherit project self; } // lib.mapAttrs (_: file: ours.callPackage file { }) (found ./packages)
+    {
+      inherit nixpkgs project self;
+    }
+    // lib.mapAttrs (_: file: ours.callPackage file { }) (found ./packages)
   );
   built = folder: lib.mapAttrs (_: file: scope.callPackage file { }) (found folder);
 

@@ -39,10 +39,11 @@ rec {
     # The documents that unit tests compare the code with.
     program = sourceOf (
       program
-      ++ [
-        ../docs/configuration.md
-        ../docs/ledger.md
-        ../docs/metrics.md
+      ++ map (name: ../docs + "/${name}.md") [
+        "configuration"
+        "ledger"
+        "metrics"
+        "protocol"
       ]
     );
     # What all tests of the program read.

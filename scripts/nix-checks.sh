@@ -11,6 +11,7 @@ setup_nix_checks() {
     have nix-instantiate || apt_install "Nix, to read the flake" nix-bin
     have mypy || apt_install "mypy, for the scripts of the VM tests" mypy
     have pyflakes3 || have pyflakes || apt_install "pyflakes, for the same" pyflakes3
+    python3 -c 'import yaml' 2>/dev/null || apt_install "PyYAML, to compare prometheus.yml" python3-yaml
     cargo_tool nixfmt nixfmt_rs $NIXFMT
     cargo_tool deadnix deadnix $DEADNIX
 }
@@ -45,6 +46,16 @@ nix_logic_is_right() {
     [ "$failed" = "[]" ] || die "claims about the flake that do not hold: $failed" "they stand in nix/lib/tests.nix"
 }
 
+# Both make it from lab.toml: halab for itself, the flake for a Prometheus that NixOS runs.
+scraping_is_that_of_halab() {
+    nix_eval --eval --strict --json nix/lib/scraping-shipped.nix | python3 -c '
+import json, sys, yaml
+flake = json.load(sys.stdin)
+halab = yaml.safe_load(open("prometheus/prometheus.yml"))["scrape_configs"]
+different = [job["job_name"] for job in halab if job not in flake] + [job["job_name"] for job in flake if job not in halab]
+sys.exit(f"nix/lib/scraping.nix and prometheus/prometheus.yml differ in: {different}" if different else 0)'
+}
+
 # Each script as the test driver sees it: what the driver gives, the machines, lab.py, the script.
 vm_scripts_are_right() {
     local scratch test pyflakes=pyflakes3 machines
@@ -53,7 +64,7 @@ vm_scripts_are_right() {
     # shellcheck disable=SC2064  # the folder of now
     trap "rm -rf '$scratch'" EXIT
     # Those of nix/tests/driver/machines.nix, and of the tests that have others.
-    mapfile -t machines < <({ lab_nodes && printf '%s\n' writer engine; } | tr - _)
+    mapfile -t machines < <({ lab_nodes && printf '%s\n' writer monitoring engine; } | tr - _)
     for test in nix/tests/*/test.py; do
         echo "$test"
         {

@@ -41,6 +41,7 @@ test_all() {
     step "process-compose.yaml has lab.toml's nodes" same_nodes
     step "Nix: files parse, are formatted, have nothing unused" nix_files_are_right
     step "Nix: logic and lock file" nix_logic_is_right
+    step "Nix: what Prometheus asks is what halab makes of lab.toml" scraping_is_that_of_halab
     step "Nix: scripts of the VM tests" vm_scripts_are_right
     step "Prometheus: configuration, rules, their tests" prometheus_files_are_right
     step "clippy" cargo clippy --all-targets --locked --quiet -- -D warnings

@@ -1,23 +1,8 @@
 # One redis_exporter for all nodes: Prometheus names the node in /scrape?target=.
-{
-  lib,
-  callPackage,
-  curlMinimal,
-  prometheus-redis-exporter,
-}:
-callPackage ./lib/image.nix { } {
+{ callPackage, prometheus-redis-exporter }:
+callPackage ./lib/monitor.nix { } {
   name = "redis-exporter";
-  description = "redis_exporter, for the metrics of the lab's Redis servers and Sentinels";
-  entrypoint = [
-    (lib.getExe prometheus-redis-exporter)
-    # No node of its own.
-    "-redis.addr="
-    "-web.listen-address=:9121"
-  ];
-  ports = [ 9121 ];
-  healthcheck = [
-    (lib.getExe curlMinimal)
-    "-fsS"
-    "http://127.0.0.1:9121/health"
-  ];
+  description = "redis_exporter for the lab: asks Redis and the Sentinels on behalf of Prometheus";
+  package = prometheus-redis-exporter;
+  port = 9121;
 }

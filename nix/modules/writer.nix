@@ -10,6 +10,8 @@ let
   cfg = config.services.redis-ha-lab;
   role = cfg.writer;
   state = "redis-ha-lab/writer";
+  topology = import ../lib/topology.nix cfg.settings;
+  ports = import ./lib/ports.nix { inherit lib; };
   flags = [
     "--policy"
     role.policy
@@ -33,7 +35,7 @@ let
   );
 in
 {
-  options.services.redis-ha-lab.writer = {
+  options.services.redis-ha-lab.writer = ports.options "the writer's metrics" // {
     enable = mkEnableOption "the writer of the lab on this host";
 
     count = mkOption {
@@ -71,6 +73,9 @@ in
   };
 
   config = lib.mkIf role.enable {
+    networking.firewall = ports.firewall role (
+      lib.optional (topology.monitoring != null) topology.monitoring.writer_port
+    );
     systemd.services.redis-ha-lab-writer = {
       description = "Writer of the lab ${cfg.settings.lab.name}";
       documentation = [ "man:halab-write(1)" ];

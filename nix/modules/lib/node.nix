@@ -4,57 +4,37 @@ let
   inherit (lib) mkEnableOption mkOption types;
   cfg = config.services.redis-ha-lab;
   topology = import ../../lib/topology.nix cfg.settings;
+  ports = import ./ports.nix { inherit lib; };
 in
 rec {
   inherit topology;
 
-  options = what: example: {
-    enable = mkEnableOption "${what} of the lab on this host";
+  options =
+    what: example:
+    {
+      enable = mkEnableOption "${what} of the lab on this host";
 
-    names = mkOption {
-      type = types.nonEmptyListOf types.str;
-      default = [ config.networking.hostName ];
-      defaultText = lib.literalExpression "[ config.networking.hostName ]";
-      example = [ example ];
-      description = ''
-        Which nodes of `settings` run here. One a host, or the loss of this host is the loss of several nodes; by
-        default the one that is called as the host is.
-      '';
-    };
+      names = mkOption {
+        type = types.nonEmptyListOf types.str;
+        default = [ config.networking.hostName ];
+        defaultText = lib.literalExpression "[ config.networking.hostName ]";
+        example = [ example ];
+        description = ''
+          Which nodes of `settings` run here. One a host, or the loss of this host is the loss of several nodes; by
+          default the one that is called as the host is.
+        '';
+      };
+    }
+    // ports.options "the nodes and of their metrics";
 
-    openFirewall = mkOption {
-      type = types.bool;
-      default = false;
-      description = "Open the ports of the nodes and of their metrics in the firewall, on `firewallInterfaces`.";
-    };
-
-    firewallInterfaces = mkOption {
-      type = types.listOf types.str;
-      default = [ ];
-      example = [ "wg0" ];
-      description = ''
-        The interfaces that `openFirewall` opens the ports on; none: all of them. Name the one that the nodes and the
-        writers share: who reaches a node may do anything with it.
-      '';
-    };
-  };
-
-  # The ports of this host's nodes, as options of networking.firewall.
+  # Their servers' ports, and that of their metrics.
   firewall =
     role:
-    let
-      ports = {
-        allowedTCPPorts = lib.unique (
-          map (name: topology.byName.${name}.port) (known role)
-          ++ lib.optional (topology.monitoring != null) topology.monitoring.node_port
-        );
-      };
-    in
-    lib.mkIf role.openFirewall (
-      if role.firewallInterfaces == [ ] then
-        ports
-      else
-        { interfaces = lib.genAttrs role.firewallInterfaces (_: ports); }
+    ports.firewall role (
+      lib.unique (
+        map (name: topology.byName.${name}.port) (known role)
+        ++ lib.optional (topology.monitoring != null) topology.monitoring.node_port
+      )
     );
 
   # Names that settings don't have are for the assertion below to report.

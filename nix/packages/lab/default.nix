@@ -1,7 +1,12 @@
 # `nix run`: the processes lane, by the very process-compose.yaml that ./lab runs.
 {
   lib,
+  stdenv,
   writeShellApplication,
+  cadvisor,
+  grafana,
+  prometheus,
+  prometheus-redis-exporter,
   coreutils,
   gawk,
   gnugrep,
@@ -21,7 +26,13 @@ writeShellApplication {
     halab
     process-compose
     redis
-  ];
+    # `halab monitor` runs what it finds on PATH.
+    grafana
+    prometheus
+    prometheus-redis-exporter
+  ]
+  # It reads the kernel's cgroups.
+  ++ lib.optional stdenv.hostPlatform.isLinux cadvisor;
   runtimeEnv = {
     # What ./lab has beside itself; the writer is the part that only the terminal interface shows.
     LAB_COMPOSE = "${project.sources.lab}/process-compose.yaml";

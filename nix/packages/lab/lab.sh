@@ -73,6 +73,8 @@ up() {
             die "another lab runs on this one's addresses: something answers as $node" \
                 "stop it there, or give this one a network of its own: HALAB_SUBNET=127.1.1 (any 127.x.y)"
     done < <(awk -F'"' '/^\[/ { node = /^\[\[/ } node && /^name *=/ { print $2 }' "$HALAB_CONFIG")
+    # So that what each node uses can be told apart, where that is permitted.
+    export HALAB_CGROUP=true
     cd "$LAB_RUN" || exit
     export PROC_COMP_CONFIG=$LAB_RUN
     exec process-compose --config "$LAB_COMPOSE" --config "$LAB_COMPOSE_WRITER" --tui="$tui" --disable-dotenv \

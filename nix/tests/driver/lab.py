@@ -5,6 +5,7 @@ test beside it; what acts takes a `Host`, of which the test driver's machines ar
 """
 
 import json
+import shlex
 import time
 import typing
 from dataclasses import dataclass
@@ -71,6 +72,28 @@ def grown(before: int, now: int) -> bool:
     return now - before >= LEDGER_PROGRESS_BYTES
 
 
+def samples(text: str) -> dict[str, float]:
+    """What Prometheus answers to an instant query: the value of each series, by the label `node`, else `lab`."""
+    said: dict[str, typing.Any] = json.loads(text)
+    if said["status"] != "success":
+        raise AssertionError(text)
+    return {
+        series["metric"].get("node", series["metric"].get("lab", "")): float(series["value"][1])
+        for series in said["data"]["result"]
+    }
+
+
+def frames(text: str) -> int:
+    """How many values Grafana's data source has answered with."""
+    said: dict[str, typing.Any] = json.loads(text)
+    return sum(
+        len(column)
+        for result in said["results"].values()
+        for frame in result.get("frames", [])
+        for column in frame["data"]["values"]
+    )
+
+
 class Lab:
     """A lab, seen from the machine of its writer."""
 
@@ -113,6 +136,50 @@ class Lab:
             if time.monotonic() > deadline:
                 raise AssertionError(f"nothing was acknowledged in {FAILOVER_SECONDS} s: {self.status()}")
             time.sleep(0.5)
+
+    def query(self, expression: str) -> dict[str, float]:
+        """Asks the lab's Prometheus."""
+        return samples(
+            self.writer.succeed(
+                f"curl -fsS http://monitoring:9090/api/v1/query --data-urlencode {shlex.quote(f'query={expression}')}"
+            )
+        )
+
+    def wait_query(self, what: str, expression: str, holds: typing.Callable[[dict[str, float]], bool]) -> None:
+        deadline = time.monotonic() + FAILOVER_SECONDS
+        while not holds(seen := self.query(expression)):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not so after {FAILOVER_SECONDS} s: {what}; {expression}: {seen}")
+            time.sleep(0.5)
+
+    def dashboards(self) -> list[str]:
+        """The uids of the dashboards that Grafana serves to anyone, each fetched."""
+        found = json.loads(self.writer.succeed("curl -fsS 'http://monitoring:3000/api/search?type=dash-db'"))
+        uids = [dashboard["uid"] for dashboard in found]
+        for uid in uids:
+            self.writer.succeed(f"curl -fsS -o /dev/null http://monitoring:3000/api/dashboards/uid/{uid}")
+        return uids
+
+    def ask_grafana(self, expression: str) -> int:
+        """How many values Grafana's own data source answers with."""
+        query = {
+            "from": "now-1m",
+            "to": "now",
+            "queries": [
+                {
+                    "refId": "A",
+                    "datasource": {"uid": "halab-prometheus", "type": "prometheus"},
+                    "expr": expression,
+                    "instant": True,
+                }
+            ],
+        }
+        return frames(
+            self.writer.succeed(
+                "curl -fsS http://monitoring:3000/api/ds/query -H 'Content-Type: application/json'"
+                f" --data {shlex.quote(json.dumps(query))}"
+            )
+        )
 
     def stop_writing(self) -> str:
         """Ends the writer in order; returns its summary."""

@@ -1,5 +1,5 @@
-# A lab of machines: each node of the shipped lab.toml on a machine of its own that is called as the node, and one
-# for the writer. Imported by the tests; what a test is called, and its script, are its own.
+# A lab of machines: each node of the shipped lab.toml on a machine of its own that is called as the node, one for
+# the writer, one for the monitoring. Imported by the tests; what a test is called, and its script, are its own.
 {
   config,
   lib,
@@ -9,10 +9,13 @@
 }:
 let
   # The driver gives each machine an address in the network of all; the lab takes these.
-  addressed = map (
-    node: node // { address = config.nodes.${node.name}.networking.primaryIPAddress; }
-  );
-  settings = removeAttrs project.settings [ "monitoring" ] // {
+  addressed = map (node: node // { address = addressOf node.name; });
+  addressOf = name: config.nodes.${name}.networking.primaryIPAddress;
+  settings = project.settings // {
+    monitoring = project.settings.monitoring // {
+      address = addressOf "monitoring";
+      writer_address = addressOf "writer";
+    };
     data_node = addressed project.settings.data_node;
     sentinel = addressed project.settings.sentinel;
     # Without KVM seven machines share what one has otherwise: nothing healthy may be taken for down.
@@ -22,13 +25,24 @@ let
       hang_timeout_ms = 5000;
     };
   };
-  host = role: {
-    services.redis-ha-lab.${role} = {
-      enable = true;
-      openFirewall = true;
-      firewallInterfaces = [ "eth1" ];
-    };
+  opened = {
+    enable = true;
+    openFirewall = true;
+    # The network of all; eth0 is the driver's.
+    firewallInterfaces = [ "eth1" ];
   };
+  # A node's own host, and what its unit uses told by a cAdvisor there.
+  host =
+    role:
+    { config, ... }:
+    {
+      services.redis-ha-lab = {
+        ${role} = opened;
+        cadvisor = opened // {
+          listenAddress = config.networking.primaryIPAddress;
+        };
+      };
+    };
 in
 {
   # Longer than any step may take with all of them failing one after the other; a hang ends here.
@@ -50,8 +64,7 @@ in
       writer =
         { pkgs, ... }:
         {
-          services.redis-ha-lab.writer = {
-            enable = true;
+          services.redis-ha-lab.writer = opened // {
             rate = 1000;
           };
           environment.systemPackages = [
@@ -59,5 +72,13 @@ in
             pkgs.redis
           ];
         };
+      monitoring = {
+        services.redis-ha-lab.monitoring = opened // {
+          cadvisors = map (
+            node: "${addressOf node.name}:${toString project.topology.monitoring.cadvisor_port}"
+          ) project.topology.nodes;
+        };
+        virtualisation.memorySize = lib.mkForce 1536;
+      };
     };
 }

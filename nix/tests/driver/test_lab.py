@@ -4,7 +4,7 @@ import json
 import unittest
 from typing import Any
 
-from lab import LEDGER_PROGRESS_BYTES, Lab, Status, grown
+from lab import LEDGER_PROGRESS_BYTES, Lab, Status, frames, grown, samples
 
 
 def said(primary: str | None, epoch: int = 0, **roles: str) -> str:
@@ -79,6 +79,22 @@ class LabTest(unittest.TestCase):
     def test_what_may_be_in_flight_is_no_progress(self) -> None:
         self.assertFalse(grown(100, 100 + LEDGER_PROGRESS_BYTES - 1))
         self.assertTrue(grown(100, 100 + LEDGER_PROGRESS_BYTES))
+
+
+class MonitoringTest(unittest.TestCase):
+    def test_samples_go_by_their_node(self) -> None:
+        vector = [{"metric": {"node": "a", "lab": "l"}, "value": [1.5, "1"]}, {"metric": {"lab": "l"}, "value": [1.5, "0.5"]}]
+        text = json.dumps({"status": "success", "data": {"resultType": "vector", "result": vector}})
+        self.assertEqual(samples(text), {"a": 1.0, "l": 0.5})
+
+    def test_an_error_of_prometheus_is_one(self) -> None:
+        with self.assertRaisesRegex(AssertionError, "parse error"):
+            samples('{"status": "error", "error": "parse error"}')
+
+    def test_values_of_grafana_are_counted_and_none_is_none(self) -> None:
+        text = json.dumps({"results": {"A": {"frames": [{"data": {"values": [[1, 2], [3, 4]]}}]}}})
+        self.assertEqual(frames(text), 4)
+        self.assertEqual(frames('{"results": {"A": {"status": 200, "frames": []}}}'), 0)
 
 
 if __name__ == "__main__":

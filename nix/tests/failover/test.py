@@ -13,6 +13,12 @@ with subtest("the writer's records are acknowledged"):
     writer.wait_for_unit("redis-ha-lab-writer.service")
     lab.wait_writes()
 
+with subtest("Prometheus reaches every node, the writer and the exporters, and promtool's rules are loaded"):
+    monitoring.wait_for_unit("prometheus.service")
+    monitoring.wait_for_unit("grafana.service")
+    lab.wait_query("nothing is down", 'count(up) - sum(up)', lambda seen: list(seen.values()) == [0.0])
+    lab.wait_query("each node's unit is seen by its cAdvisor", "container_memory_rss > 0", lambda seen: seen.keys() == hosts.keys() - {"writer", "monitoring"})
+
 with subtest("the primary's machine crashes: the replica takes over, and writing goes on"):
     before = lab.status()
     assert before.primary is not None
@@ -20,6 +26,12 @@ with subtest("the primary's machine crashes: the replica takes over, and writing
     crashed.crash()
     after = lab.wait_failover(before)
     lab.wait_writes()
+
+with subtest("Prometheus saw it: the epoch has risen, the crashed machine is down, records are acknowledged"):
+    epoch = after.epoch
+    lab.wait_query("the epoch", "lab:epoch:max", lambda seen: list(seen.values()) == [epoch])
+    lab.wait_query("who is down", 'up{job="halab-node"} == 0', lambda seen: seen.keys() == {crashed.name})
+    lab.wait_query("writing", "lab:acknowledged:rate5s", lambda seen: sum(seen.values()) > 0)
 
 with subtest("the crashed machine comes back as a replica, and the lab may lose a node again"):
     crashed.start()
@@ -55,6 +67,12 @@ with subtest("with everything back, the lab is whole again"):
     crashed.start()
     lab.wait_healthy()
     lab.wait_writes()
+
+with subtest("Grafana serves its dashboards to anyone, and their data source answers"):
+    assert len(lab.dashboards()) >= 3, lab.dashboards()
+    assert lab.ask_grafana("up") > 0
+    # Nobody may change anything.
+    writer.fail("curl -fsS -X DELETE http://monitoring:3000/api/dashboards/uid/" + lab.dashboards()[0])
 
 with subtest("no acknowledged record is lost, on the primary or on the replica"):
     print(lab.stop_writing())

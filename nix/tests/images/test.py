@@ -36,6 +36,21 @@ with subtest("the nodes come up as containers, and are healthy"):
     for name in NODES:
         engine.wait_until_succeeds(f"docker inspect -f '{{{{.State.Health.Status}}}}' {name} | grep -qx healthy")
 
+with subtest("the monitoring comes up beside it, each service in a container, and asks every node"):
+    run("prometheus", "prometheus", 31)
+    for service in ["redis-exporter", "grafana"]:
+        # All of them listen at the one address of [monitoring].
+        engine.succeed(
+            f"docker run --detach --name {service} --network container:prometheus --env HALAB_SUBNET={NETWORK}"
+            f" --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges {image(service)}"
+        )
+    for service in ["prometheus", "redis-exporter", "grafana"]:
+        engine.wait_until_succeeds(f"docker inspect -f '{{{{.State.Health.Status}}}}' {service} | grep -qx healthy")
+    engine.wait_until_succeeds(
+        f"curl -fsS http://{NETWORK}.31:9090/api/v1/query --data-urlencode 'query=count(up{{job=~\"halab-node|redis\"}} == 1)'"
+        " | grep -q '\"10\"'"
+    )
+
 with subtest("the writer writes while the primary's container is killed, and nothing is lost"):
     run("writer", "writer", 41, "write", "--ledger", "/ledger/w.ledger", "--duration", "60s", "--rate", "1000")
     engine.wait_until_succeeds("docker logs writer 2>&1 | grep -q 'primary found primary=redis-a'")

@@ -1,0 +1,25 @@
+# The hosts of the template are ones: each evaluates to a system, with this flake and its nixpkgs.
+{
+  lib,
+  runCommand,
+  nixpkgs,
+  self,
+}:
+let
+  hosts =
+    ((import ../templates/hosts/flake.nix).outputs {
+      inherit nixpkgs;
+      redis-ha-lab = self;
+    }).nixosConfigurations;
+in
+# The path of the derivation, not what it builds: a system takes minutes, and brings nothing new here.
+runCommand "template" { } ''
+  printf '%s\n' ${
+    lib.escapeShellArgs (
+      lib.mapAttrsToList (
+        name: host:
+        "${name} ${builtins.unsafeDiscardStringContext host.config.system.build.toplevel.drvPath}"
+      ) hosts
+    )
+  } >$out
+''

@@ -1,0 +1,133 @@
+# Prometheus' scrape_configs for a lab: what `halab monitor prometheus` makes of lab.toml, for a Prometheus that
+# NixOS runs. scripts/nix-checks.sh holds it to prometheus/prometheus.yml. Pure, and without nixpkgs.
+{
+  settings,
+  # Where cAdvisors listen: "ADDRESS:PORT".
+  cadvisors,
+  # What cAdvisor calls the cgroup that holds those of the nodes, and within it a node's; regular expressions.
+  cgroupParent,
+  cgroupName,
+}:
+let
+  topology = import ./topology.nix settings;
+  inherit (topology) monitoring nodes dataNodes;
+  at = address: port: "${address}:${toString port}";
+  target = node: kind: address: {
+    targets = [ address ];
+    labels = {
+      lab = settings.lab.name;
+      inherit node kind;
+    };
+  };
+  # A name or an address as a regular expression that matches itself.
+  escaped = builtins.replaceStrings [ "." ] [ "\\." ];
+  cgroupOf = node: "${cgroupParent}/${cgroupName node}";
+
+  # What Redis tells that nothing here shows: half of its series.
+  redisDropped = "redis_(db_.*|config_.*|defrag_.*|tracking_.*|expire.*|io_thread.*|number_of_.*|cluster_.*|commands_latencies_.*|client_recent_.*|lazyfree.*)";
+  # What cAdvisor tells that is shown.
+  containerKept = "container_(cpu_(usage|user|system)_seconds_total|cpu_cfs_throttled_seconds_total|memory_(rss|cache|usage_bytes|working_set_bytes|failcnt)|processes|threads|file_descriptors|sockets|spec_memory_limit_bytes|start_time_seconds)";
+in
+[
+  {
+    job_name = "halab-node";
+    static_configs = map (
+      node: target node.name node.kind (at node.address monitoring.node_port)
+    ) nodes;
+  }
+  {
+    # Down whenever nobody writes: no alert is about that.
+    job_name = "halab-writer";
+    static_configs = [
+      (target "writer" "writer" (at monitoring.writer_address monitoring.writer_port))
+    ];
+  }
+  {
+    # One exporter asks every node; a scrape names the one to ask.
+    job_name = "redis";
+    metrics_path = "/scrape";
+    static_configs = map (
+      node: target node.name node.kind "redis://${at node.address node.port}"
+    ) nodes;
+    relabel_configs = [
+      {
+        source_labels = [ "__address__" ];
+        target_label = "__param_target";
+      }
+      {
+        source_labels = [ "__address__" ];
+        regex = "redis://(.*)";
+        target_label = "instance";
+      }
+      {
+        target_label = "__address__";
+        replacement = at monitoring.address monitoring.redis_exporter_port;
+      }
+    ];
+    metric_relabel_configs = [
+      {
+        source_labels = [ "__name__" ];
+        regex = redisDropped;
+        action = "drop";
+      }
+    ]
+    # What names a node by its address gets its name beside it.
+    ++ builtins.concatMap (node: [
+      {
+        source_labels = [ "slave_ip" ];
+        regex = escaped node.address;
+        target_label = "replica";
+        replacement = node.name;
+      }
+      {
+        source_labels = [ "master_address" ];
+        regex = at (escaped node.address) node.port;
+        target_label = "primary";
+        replacement = node.name;
+      }
+    ]) dataNodes;
+  }
+  {
+    job_name = "cadvisor";
+    honor_timestamps = false;
+    static_configs = map (target "cadvisor" "monitoring") cadvisors;
+    metric_relabel_configs = [
+      {
+        source_labels = [ "__name__" ];
+        regex = containerKept;
+        action = "keep";
+      }
+      {
+        source_labels = [ "id" ];
+        regex = "${cgroupParent}/(${builtins.concatStringsSep "|" (map cgroupName nodes)})";
+        action = "keep";
+      }
+    ]
+    ++ builtins.concatMap (node: [
+      {
+        source_labels = [ "id" ];
+        regex = cgroupOf node;
+        target_label = "node";
+        replacement = node.name;
+      }
+      {
+        source_labels = [ "id" ];
+        regex = cgroupOf node;
+        target_label = "kind";
+        replacement = node.kind;
+      }
+    ]) nodes
+    ++ [
+      {
+        regex = "id|name|image";
+        action = "labeldrop";
+      }
+    ];
+  }
+  {
+    job_name = "prometheus";
+    static_configs = [
+      (target "prometheus" "monitoring" (at monitoring.address monitoring.prometheus_port))
+    ];
+  }
+]
