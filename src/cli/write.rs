@@ -34,9 +34,12 @@ pub(super) struct WriteArgs {
     /// At most so many records a second [default: no limit]
     #[arg(long, value_name = "PER_SECOND", value_parser = parse_rate)]
     rate: Option<f64>,
-    /// Connections to the primary, each with one batch in flight [default: of lab.toml]
+    /// Connections to the primary that write [default: of lab.toml]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     connections: Option<u16>,
+    /// Batches on each connection that may wait to be acknowledged [default: of lab.toml]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    in_flight: Option<u16>,
     /// Records sent in one go before they are confirmed together [default: of lab.toml]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     batch: Option<u32>,
@@ -115,6 +118,7 @@ impl WriteArgs {
             duration: self.duration,
             rate: self.rate,
             connections: self.connections.map_or(defaults.connections, usize::from),
+            in_flight: self.in_flight.map_or(defaults.in_flight, usize::from),
             batch: self.batch.map_or(defaults.batch, |n| n as usize),
             wait_timeout: defaults.wait_timeout,
             policy: self.policy.into(),
@@ -145,7 +149,7 @@ pub(super) fn run(global: &Global, args: &WriteArgs) -> Outcome {
     }
     let bar = records_bar(options.count, "acknowledged");
     let shown = bar.clone();
-    let (summary, failure) = with_signals(Threads::Many, |token| async move {
+    let (summary, failure) = with_signals(Threads::One, |token| async move {
         let show = move |counts: Counts| show(&shown, counts);
         writer::run(&lab, &options, token, show)
             .await

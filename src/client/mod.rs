@@ -7,6 +7,8 @@
 
 mod error;
 mod info;
+mod reply;
+mod wire;
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
@@ -19,6 +21,7 @@ use tokio::time::timeout;
 
 pub use error::classify;
 pub use info::{ReplicationInfo, Role};
+pub use wire::Wire;
 
 /// Why a node could not be reached or did not answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -120,6 +123,14 @@ impl Connector {
             to,
             _driver: AbortOnDrop(driver),
         })
+    }
+
+    /// Opens a connection that its owner drives.
+    ///
+    /// # Errors
+    /// When it can't be reached.
+    pub async fn open_wire(&self, to: SocketAddrV4) -> Result<Wire, ClientError> {
+        Ok(Wire::new(self.stream(to).await?, to, self.answer_limit))
     }
 
     /// Opens a connection for subscriptions.

@@ -44,6 +44,7 @@ pub(super) struct TimingDraft {
 pub(super) struct WriterDraft {
     count: Read<u64>,
     connections: Read<usize>,
+    in_flight: Read<usize>,
     batch: Read<usize>,
     wait_timeout: Read<Duration>,
 }
@@ -94,6 +95,7 @@ impl Draft {
             writer: WriterDraft {
                 count: writer.integer(reader, &keys::COUNT),
                 connections: writer.integer(reader, &keys::CONNECTIONS),
+                in_flight: writer.integer(reader, &keys::IN_FLIGHT),
                 batch: writer.integer(reader, &keys::BATCH),
                 wait_timeout: writer.millis(reader, &keys::WAIT_TIMEOUT),
             },
@@ -135,6 +137,7 @@ impl Draft {
             writer: WriterDefaults {
                 count: value(&self.writer.count)?,
                 connections: value(&self.writer.connections)?,
+                in_flight: value(&self.writer.in_flight)?,
                 batch: value(&self.writer.batch)?,
                 wait_timeout: value(&self.writer.wait_timeout)?,
             },

@@ -328,7 +328,14 @@ pub(super) const CONNECTIONS: Key = Key {
     kind: Kind::Integer { min: 1, max: 1000 },
     default: Default::Value(4),
     example: "4",
-    meaning: "Connections to the primary, each with one batch in flight.",
+    meaning: "Connections to the primary that write.",
+};
+pub(super) const IN_FLIGHT: Key = Key {
+    name: "in_flight",
+    kind: Kind::Integer { min: 1, max: 1000 },
+    default: Default::Value(16),
+    example: "16",
+    meaning: "Batches on each connection that may wait to be acknowledged.",
 };
 pub(super) const BATCH: Key = Key {
     name: "batch",
@@ -338,7 +345,7 @@ pub(super) const BATCH: Key = Key {
     },
     default: Default::Value(100),
     example: "100",
-    meaning: "Records sent in one pipeline before one `WAIT`.",
+    meaning: "Records that are sent, and acknowledged, together.",
 };
 pub(super) const WAIT_TIMEOUT: Key = Key {
     name: "wait_timeout_ms",
@@ -356,7 +363,7 @@ pub(super) const WAIT_TIMEOUT: Key = Key {
 pub(super) const WRITER: Section = Section {
     name: "writer",
     shape: Shape::Table,
-    keys: &[COUNT, CONNECTIONS, BATCH, WAIT_TIMEOUT],
+    keys: &[COUNT, CONNECTIONS, IN_FLIGHT, BATCH, WAIT_TIMEOUT],
     meaning: "What `halab write` does when its flags are silent. The table may be left out.",
 };
 

@@ -98,9 +98,11 @@ pub struct Timing {
 pub struct WriterDefaults {
     /// Records to write.
     pub count: u64,
-    /// Connections to the primary, each with one batch in flight.
+    /// Connections to the primary that write.
     pub connections: usize,
-    /// Records sent in one pipeline before one `WAIT`.
+    /// Batches on each connection that may wait to be acknowledged.
+    pub in_flight: usize,
+    /// Records that are sent, and acknowledged, together.
     pub batch: usize,
     /// How long one `WAIT` waits for the replicas before the batch is looked at otherwise.
     pub wait_timeout: Duration,

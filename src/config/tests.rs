@@ -84,6 +84,7 @@ fn shipped_lab_is_the_documented_one() {
         writer: WriterDefaults {
             count: 1000,
             connections: 4,
+            in_flight: 16,
             batch: 100,
             wait_timeout: 50ms,
         },

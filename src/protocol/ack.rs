@@ -1,9 +1,10 @@
 //! When a batch of records is acknowledged.
 //!
-//! After the `SET`s of a batch the writer sends, on the same connection, `ROLE`, `WAIT`, `ROLE`. The
-//! first `ROLE` gives an offset that lies at or behind the batch, the last one who has acknowledged
-//! how much. Nodes are counted by identity, never by the number that `WAIT` returns: a replica that
-//! reconnected is counted twice there, and a stranger's replica once.
+//! After the `SET`s of a batch the writer sends, on the same connection, `ROLE`: its offset lies at or
+//! behind the batch. On another connection, opened earlier and for all batches, it sends `ROLE`, `WAIT`,
+//! `ROLE`, one such round after the other: the last `ROLE` says who has acknowledged how much. Nodes are
+//! counted by identity, never by the number that `WAIT` returns: a replica that reconnected is counted
+//! twice there, and a stranger's replica once.
 
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -54,6 +55,65 @@ pub fn uncovered(
                 .any(|c| c.address == *node && c.offset >= offset)
         })
         .collect()
+}
+
+/// The offset up to which every one of the `others` has confirmed the stream of their primary; `None`
+/// when one is not among its online replicas.
+pub fn replicated_up_to(others: &[SocketAddrV4], confirmed: &[Confirmed]) -> Option<u64> {
+    let of = |node: &SocketAddrV4| {
+        let its = confirmed.iter().filter(|c| c.address == *node);
+        its.map(|c| c.offset).max()
+    };
+    others.iter().map(of).min().flatten()
+}
+
+/// A batch whose writes the primary has answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answered {
+    /// The first round of questions that was asked after its connection was made.
+    pub first_round: u64,
+    /// All its writes lie at or before this offset.
+    pub offset: u64,
+    /// How many batches had been answered before it.
+    pub number: u64,
+}
+
+/// Up to where writes to one primary are acknowledged, as the rounds of questions on one connection to it
+/// have found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// The last round that was answered; the first is 1.
+    pub round: u64,
+    /// Every other data node has confirmed everything up to this offset.
+    pub replicated: Option<u64>,
+    /// So many batches had been answered when the question was put to which the Sentinels bore witness.
+    pub witnessed: u64,
+}
+
+/// The forms of an acknowledgement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Every other data node has confirmed the writes.
+    Replicated,
+    /// Those who have not can't be promoted.
+    Witnessed,
+}
+
+impl Coverage {
+    /// The form in which `batch` is acknowledged, if it is.
+    ///
+    /// Offsets say nothing across histories. That the two connections, of the questions and of the batch,
+    /// lead to one server in one role follows from an answer to a question put *after* the batch's
+    /// connection was made: a demotion or the end of the server would have closed the older connection.
+    pub fn form(&self, batch: &Answered) -> Option<Form> {
+        if self.round < batch.first_round {
+            return None;
+        }
+        if self.replicated.is_some_and(|upto| batch.offset <= upto) {
+            return Some(Form::Replicated);
+        }
+        (batch.number < self.witnessed).then_some(Form::Witnessed)
+    }
 }
 
 /// How far one replica has confirmed the stream of its primary.
@@ -373,8 +433,46 @@ mod tests {
         let confirmed = |address, offset| Confirmed { address, offset };
         let twice = [confirmed(at(B), 90), confirmed(at(B), 120)];
         assert_eq!(uncovered(&others, 100, &twice), [at(C)]);
+        assert_eq!(replicated_up_to(&others, &twice), None);
         let both = [confirmed(at(B), 100), confirmed(at(C), 99)];
         assert_eq!(uncovered(&others, 100, &both), [at(C)]);
         assert!(uncovered(&others, 99, &both).is_empty());
+        assert_eq!(replicated_up_to(&others, &both), Some(99));
+        let stranger = "127.0.0.99:6379";
+        let both = [confirmed(at(B), 100), confirmed(at(stranger), 100)];
+        assert_eq!(replicated_up_to(&others, &both), None);
+    }
+
+    #[test]
+    fn a_batch_is_acknowledged_by_offset_or_by_the_question_put_after_it() {
+        let batch = Answered {
+            first_round: 3,
+            offset: 100,
+            number: 7,
+        };
+        let found = |round, replicated, witnessed| Coverage {
+            round,
+            replicated,
+            witnessed,
+        };
+        assert_eq!(found(3, Some(100), 0).form(&batch), Some(Form::Replicated));
+        assert_eq!(found(3, Some(99), 7).form(&batch), None);
+        assert_eq!(found(3, None, 8).form(&batch), Some(Form::Witnessed));
+    }
+
+    #[test]
+    fn answers_from_before_the_batchs_connection_acknowledge_nothing() {
+        // The server at this address was another one then, perhaps, with a longer history.
+        let batch = Answered {
+            first_round: 4,
+            offset: 100,
+            number: 0,
+        };
+        let old = Coverage {
+            round: 3,
+            replicated: Some(5000),
+            witnessed: 9,
+        };
+        assert_eq!(old.form(&batch), None);
     }
 }

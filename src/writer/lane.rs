@@ -1,103 +1,133 @@
-//! One connection to the primary, with one batch in flight.
+//! One connection to the primary, with some batches in flight.
 //!
 //! A batch is sent, and sent again, until it is acknowledged; see [`crate::protocol::ack`] for what
-//! that means. The lane leaves its connection as soon as discovery names another primary: a primary that
-//! hangs would never break it.
+//! that means. The lane sends `SET`s and a `ROLE`, and goes on with the next batch; that the batch is
+//! acknowledged it learns from its session. It leaves its connection when the session ends: a
+//! primary that hangs would never break it.
 
-use std::net::SocketAddrV4;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use redis::Value;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, trace, warn};
+use tracing::{debug, warn};
 
-use crate::client::{ClientError, Conn, Connector, Role, classify};
-use crate::config::Lab;
-use crate::ledger::{self, Invoked, Outcome};
-use crate::protocol::ack::{Confirmed, Degraded, NoWitness, Policy, uncovered};
-use crate::protocol::vote::Elected;
+use crate::client::{Connector, Wire};
+use crate::ledger::{self, Outcome};
+use crate::protocol::ack::{Answered, Coverage, Form, Policy, replicated_up_to};
 use crate::protocol::{Fate, WriteError};
-use crate::record::Batch;
+use crate::record::{Batch, Timestamp};
 
-use super::discovery::{Discovery, Standing, Target};
 use super::journal::Journal;
-use super::witness::{About, Witness};
+use super::keeper::{Sessions, primary};
+use super::session::Session;
 use super::work::{Job, Work};
-use super::{ANSWER_LIMIT, Options, SHORTEST_WAIT};
+use super::{ANSWER_LIMIT, Options, REFUSED_PAUSE};
 
-/// How much longer than a `WAIT` its answer may take before the connection counts as lost.
-const WAIT_SLACK: Duration = Duration::from_secs(2);
-/// Pause before asking the Sentinels again while nobody else is online.
-const WITNESS_PAUSE: Duration = Duration::from_millis(10);
-/// Pause after an error that another primary would not cure.
-const REFUSED_PAUSE: Duration = Duration::from_millis(100);
+/// Batches sent and not answered: one that the primary executes, and the next one, so that it does not wait
+/// for it. More would lie in its buffers.
+const UNANSWERED: usize = 2;
 
 /// One of the writer's connections.
 #[derive(Debug)]
 pub(super) struct Lane {
-    /// All data nodes; whoever is not the target is to confirm.
-    nodes: Vec<SocketAddrV4>,
     policy: Policy,
-    wait: Duration,
-    connector: Connector,
-    discovery: Discovery,
-    witness: Witness,
+    in_flight: usize,
+    wait_ms: Vec<u8>,
+    /// How long a batch may stay without its answers before the connection counts as lost.
+    limit: Duration,
+    sessions: Sessions,
     journal: Arc<Journal>,
+    work: Arc<Work>,
     end: CancellationToken,
     records: Batch,
-    link: Option<Link>,
-    /// Round of the last target that was no good.
-    bad_round: u64,
+    /// To be sent before anything new.
+    queue: VecDeque<Parcel>,
+    /// There is no more work than what is in the queue and in flight.
+    last_taken: bool,
+}
+
+/// A batch on its way, over all attempts to write it.
+#[derive(Debug)]
+struct Parcel {
+    job: Job,
+    first_sent: Option<Instant>,
+    attempts: u32,
+}
+
+/// A batch that was sent on the connection in use.
+#[derive(Debug)]
+struct Flight {
+    parcel: Parcel,
+    /// Whether it may have been written before this attempt.
+    doubted: bool,
+    sent: Instant,
+    /// Answers read so far, of those expected.
+    answers: u64,
+    expected: u64,
+    refused: Option<Refused>,
+    /// All its writes are on the primary.
+    answered: Option<Answered>,
+    /// Every other data node confirmed it to a question on this very connection.
+    replicated: bool,
+    /// Counted among those that the keeper has to ask for.
+    with_keeper: bool,
+}
+
+/// Error replies to the writes of a batch.
+#[derive(Debug)]
+struct Refused {
+    first: WriteError,
+    /// Writes that were refused for certain.
+    count: u64,
 }
 
 /// The connection in use.
-#[derive(Debug)]
-struct Link {
-    target: Target,
-    conn: Conn,
-    /// Other data nodes that were online when last seen; so many are waited for.
-    online: usize,
+struct Link<'a> {
+    session: &'a Session,
+    wire: Wire,
+    /// The first round of questions put after the connection was made.
+    first_round: u64,
+    flights: VecDeque<Flight>,
+    /// So many of the flights, the first ones, have all their answers.
+    answered: usize,
+    /// Nothing is sent before that time: the primary refused a write, and another would not cure it.
+    hold: Option<Instant>,
 }
 
-/// What became of one attempt to write a batch.
+/// Why a connection is left.
 #[derive(Debug)]
-enum Attempt {
-    Acknowledged(Outcome),
-    /// To be sent again; with what became of the batch as a whole.
-    Failed(WriteError, Fate),
-    /// Another node is primary, or became it while the answer was awaited.
-    Superseded,
+enum Left {
+    /// All work is done, or the run is ended.
+    Done,
+    /// The session is over.
+    SessionEnded,
+    Failed(WriteError),
 }
 
 impl Lane {
     pub(super) fn new(
-        lab: &Lab,
         options: &Options,
-        discovery: Discovery,
-        witness: Witness,
+        sessions: Sessions,
         journal: Arc<Journal>,
+        work: Arc<Work>,
         end: CancellationToken,
     ) -> Self {
-        let wait = options.wait_timeout.max(SHORTEST_WAIT);
-        let records = Batch::new(journal.run(), crate::record::Timestamp::default());
         Lane {
-            nodes: lab
-                .data_nodes
-                .iter()
-                .map(crate::config::Node::socket)
-                .collect(),
             policy: options.policy,
-            wait,
-            connector: Connector::new(ANSWER_LIMIT).with_answer_limit(wait + WAIT_SLACK),
-            discovery,
-            witness,
+            in_flight: options.in_flight,
+            wait_ms: options.wait_ms().into_bytes(),
+            limit: options.wait_limit(),
+            sessions,
+            records: Batch::new(journal.run(), Timestamp::default()),
             journal,
+            work,
             end,
-            records,
-            link: None,
-            bad_round: 0,
+            queue: VecDeque::new(),
+            last_taken: false,
         }
     }
 
@@ -105,310 +135,342 @@ impl Lane {
     ///
     /// # Errors
     /// The ledger can't be written.
-    pub(super) async fn run(mut self, work: Arc<Work>) -> Result<(), ledger::Error> {
-        while let Some(job) = work.next().await? {
-            self.write(job).await?;
-            if self.end.is_cancelled() {
-                break;
+    pub(super) async fn run(mut self) -> Result<(), ledger::Error> {
+        let end = self.end.clone();
+        while let Some(session) = tokio::select! {
+            biased;
+            () = end.cancelled() => None,
+            session = self.session() => session,
+        } {
+            let left = self.serve(&session).await?;
+            match left {
+                Left::Done => break,
+                Left::SessionEnded => {}
+                Left::Failed(error) => {
+                    debug!(%error, "a connection to the primary is lost");
+                    session.end();
+                }
+            }
+        }
+        for parcel in self.queue {
+            // Unknown is what has no end in the ledger.
+            if !parcel.job.in_doubt {
+                let sent = parcel.first_sent.unwrap_or_else(Instant::now);
+                self.journal
+                    .settled(parcel.job.batch.seqs, Outcome::Failed, sent)?;
             }
         }
         Ok(())
     }
 
-    /// Writes one batch until it is acknowledged or the run is ended.
-    async fn write(&mut self, mut job: Job) -> Result<(), ledger::Error> {
-        let first_sent = Instant::now();
-        let seqs = job.batch.seqs;
-        let mut attempts = 0_u32;
-        loop {
-            let end = self.end.clone();
-            let attempt = tokio::select! {
-                biased;
-                attempt = self.attempt(&mut job, &mut attempts) => attempt,
-                () = end.cancelled() => {
-                    // Unknown is what has no end in the ledger.
-                    if !job.in_doubt {
-                        self.journal.settled(seqs, Outcome::Failed, first_sent)?;
-                    }
-                    return Ok(());
-                }
-            };
-            match attempt {
-                Attempt::Acknowledged(outcome) => {
-                    return self.journal.settled(seqs, outcome, first_sent);
-                }
-                Attempt::Failed(error, _) => {
-                    debug!(%error, records = %seqs, "to be sent again");
-                    if !error.wants_rediscovery() {
-                        warn!(%error, "the primary refuses the write; trying again");
-                        sleep(REFUSED_PAUSE).await;
-                    }
-                }
-                Attempt::Superseded => {}
-            }
-            if attempts == 1 {
-                self.journal.sent_again(seqs.len());
-            }
-        }
+    /// The next session that is not over.
+    async fn session(&mut self) -> Option<Arc<Session>> {
+        let open = |s: &Option<Arc<Session>>| s.as_ref().is_some_and(|s| !s.is_over());
+        self.sessions.wait_for(open).await.ok()?.clone()
     }
 
-    /// Sends the batch to the primary once and waits until it is acknowledged or can't be any more.
-    async fn attempt(&mut self, job: &mut Job, attempts: &mut u32) -> Attempt {
-        let mut link = match self.link.take() {
-            Some(link) => link,
-            None => match self.connect().await {
-                Ok(link) => link,
-                // Nothing was sent.
-                Err(error) => return Attempt::Failed(error, Fate::FailedForCertain),
-            },
-        };
-        *attempts += 1;
-        // Before it is sent: whatever ends this, it may have been written, unless the server says no.
-        let doubted = std::mem::replace(&mut job.in_doubt, true);
-        let mut discovery = self.discovery.clone();
-        let target = link.target;
-        let attempt = tokio::select! {
-            biased;
-            attempt = self.send(&mut link, &job.batch) => attempt,
-            () = discovery.superseded(target) => Attempt::Superseded,
-        };
-        match &attempt {
-            Attempt::Acknowledged(_) => self.link = Some(link),
-            Attempt::Failed(error, fate) => {
-                if *fate == Fate::FailedForCertain {
-                    job.in_doubt = doubted;
-                }
-                if error.wants_rediscovery() {
-                    self.bad_round = self.discovery.now().map_or(target.round, |t| t.round);
-                    self.discovery.report();
-                } else {
-                    self.link = Some(link);
-                }
-            }
-            Attempt::Superseded => {}
-        }
-        attempt
-    }
-
-    async fn connect(&mut self) -> Result<Link, WriteError> {
-        let Some(target) = self.discovery.target_after(self.bad_round).await else {
-            return Err(WriteError::ConnectionLost);
-        };
-        match self.open(target).await {
-            Ok(link) => Ok(link),
+    /// Writes over one connection, until there is a reason to leave it. What was in flight then is in the
+    /// queue again.
+    async fn serve(&mut self, session: &Session) -> Result<Left, ledger::Error> {
+        let wire = match Connector::new(ANSWER_LIMIT)
+            .open_wire(session.primary)
+            .await
+        {
+            Ok(wire) => wire,
             Err(error) => {
                 debug!(%error, "cannot connect to the primary");
-                self.bad_round = target.round;
-                self.discovery.report();
-                // Nothing was sent on it.
-                Err(WriteError::Refused)
+                return Ok(Left::Failed(WriteError::Refused));
+            }
+        };
+        let mut link = Link {
+            session,
+            wire,
+            first_round: session.next_round(),
+            flights: VecDeque::with_capacity(self.in_flight),
+            answered: 0,
+            hold: None,
+        };
+        let left = self.drive(&mut link).await;
+        for flight in link.flights.into_iter().rev() {
+            self.queue.push_front(flight.end(session));
+        }
+        left
+    }
+
+    async fn drive(&mut self, link: &mut Link<'_>) -> Result<Left, ledger::Error> {
+        let mut coverage = link.session.coverage();
+        let mut clock = interval(ANSWER_LIMIT);
+        let (end, work) = (self.end.clone(), self.work.clone());
+        loop {
+            self.fill(link)?;
+            if link.flights.is_empty() && self.queue.is_empty() && self.last_taken {
+                return Ok(Left::Done);
+            }
+            if link.wire.has_commands() {
+                tokio::select! {
+                    biased;
+                    () = end.cancelled() => return Ok(Left::Done),
+                    () = link.session.ended() => return Ok(Left::SessionEnded),
+                    sent = link.wire.send() => if let Err(error) = sent {
+                        return Ok(Left::Failed(error));
+                    },
+                }
+            }
+            let room = self.has_room(link);
+            let hold = link.hold;
+            tokio::select! {
+                biased;
+                () = end.cancelled() => return Ok(Left::Done),
+                () = link.session.ended() => return Ok(Left::SessionEnded),
+                received = link.wire.receive() => {
+                    let read = received.and_then(|()| self.read_answers(link));
+                    if let Err(error) = read {
+                        return Ok(Left::Failed(error));
+                    }
+                    let now = *coverage.borrow_and_update();
+                    self.settle(link, now)?;
+                }
+                changed = coverage.changed() => {
+                    if changed.is_err() {
+                        return Ok(Left::SessionEnded);
+                    }
+                    let now = *coverage.borrow_and_update();
+                    self.settle(link, now)?;
+                }
+                job = work.next(), if room && self.queue.is_empty() && !self.last_taken => {
+                    self.take(job?);
+                }
+                () = sleep_until(hold.unwrap_or_else(Instant::now)), if hold.is_some() => link.hold = None,
+                _ = clock.tick() => {
+                    let oldest = link.flights.get(link.answered);
+                    if oldest.is_some_and(|f| f.sent.elapsed() > self.limit) {
+                        return Ok(Left::Failed(WriteError::Timeout));
+                    }
+                }
             }
         }
     }
 
-    /// Connects, and looks who would confirm: a `WAIT` for nobody would only take time.
-    async fn open(&self, target: Target) -> Result<Link, ClientError> {
-        let mut conn = self.connector.open(target.address).await?;
-        let online = match conn.role().await? {
-            Role::Primary { replicas, .. } => self.count_others(target, &replicas),
-            // The first write finds out.
-            Role::Replica { .. } | Role::Sentinel => 0,
-        };
-        Ok(Link {
-            target,
-            conn,
-            online,
-        })
+    /// Whether another batch may be sent.
+    fn has_room(&self, link: &Link<'_>) -> bool {
+        let unanswered = link.flights.len() - link.answered;
+        link.hold.is_none() && link.flights.len() < self.in_flight && unanswered < UNANSWERED
     }
 
-    fn others(&self, target: Target) -> impl Iterator<Item = SocketAddrV4> {
-        self.nodes
-            .iter()
-            .copied()
-            .filter(move |n| *n != target.address)
+    fn take(&mut self, job: Option<Job>) {
+        match job {
+            Some(job) => self.queue.push_back(Parcel {
+                job,
+                first_sent: None,
+                attempts: 0,
+            }),
+            None => self.last_taken = true,
+        }
     }
 
-    /// How many other data nodes of the lab are among the online replicas.
-    fn count_others(&self, target: Target, online: &[Confirmed]) -> usize {
-        self.others(target)
-            .filter(|n| online.iter().any(|c| c.address == *n))
-            .count()
-    }
-
-    async fn send(&mut self, link: &mut Link, batch: &Invoked) -> Attempt {
-        let sets = usize::try_from(batch.seqs.end - batch.seqs.start).unwrap_or(usize::MAX);
-        let mut pipe = redis::Pipeline::with_capacity(sets + 3);
-        self.push_sets(batch, &mut pipe);
-        if self.policy != Policy::None {
-            pipe.cmd("ROLE");
-            if link.online > 0 {
-                self.push_wait(link.online, &mut pipe);
-                pipe.cmd("ROLE");
+    /// Puts as many batches into the connection as may be in flight and are due.
+    fn fill(&mut self, link: &mut Link<'_>) -> Result<(), ledger::Error> {
+        while self.has_room(link) {
+            if self.queue.is_empty() && !self.last_taken {
+                match self.work.clone().next().now_or_never() {
+                    Some(job) => self.take(job?),
+                    None => return Ok(()),
+                }
             }
+            let Some(parcel) = self.queue.pop_front() else {
+                return Ok(());
+            };
+            self.put(link, parcel);
         }
-        let values = match link.conn.pipeline(&pipe).await {
-            Ok(values) => values,
-            Err(error) => return unknown(classify(&error)),
-        };
-        let (written, rest) = values.split_at(sets.min(values.len()));
-        if let Some(error) = first_error(written) {
-            return Attempt::Failed(error, fate_of(written));
-        }
-        if self.policy == Policy::None {
-            return Attempt::Acknowledged(Outcome::Sent);
-        }
-        let since = Instant::now();
-        let Some((offset, _)) = rest.first().and_then(as_primary) else {
-            return unknown(WriteError::Unblocked);
-        };
-        if let Some(error) = first_error(rest) {
-            return unknown(error);
-        }
-        let Some((_, confirmed)) = rest.last().and_then(as_primary) else {
-            return unknown(WriteError::Unblocked);
-        };
-        self.await_confirmation(link, offset, confirmed, since)
-            .await
+        Ok(())
     }
 
-    fn push_sets(&mut self, batch: &Invoked, pipe: &mut redis::Pipeline) {
+    fn put(&mut self, link: &mut Link<'_>, mut parcel: Parcel) {
+        let sent = Instant::now();
+        parcel.first_sent.get_or_insert(sent);
+        parcel.attempts += 1;
+        let batch = parcel.job.batch;
+        if parcel.attempts == 2 {
+            self.journal.sent_again(batch.seqs.len());
+        }
         self.records.at(batch.created);
         let mut key = Vec::with_capacity(64);
         for seq in batch.seqs.iter() {
             key.clear();
             self.records.push_key(seq, &mut key);
-            let value = self.records.value(seq);
-            pipe.cmd("SET").arg(key.as_slice()).arg(value.as_slice());
+            link.wire.push(&[b"SET", &key, &self.records.value(seq)]);
         }
-    }
-
-    fn push_wait(&self, replicas: usize, pipe: &mut redis::Pipeline) {
-        let ms = u64::try_from(self.wait.as_millis()).unwrap_or(u64::MAX);
-        pipe.cmd("WAIT").arg(replicas).arg(ms);
-    }
-
-    /// Waits until every other data node has confirmed `offset` or, by the policy, the Sentinels bear
-    /// witness that those who have not can't be promoted. `since`: when the writes were done.
-    async fn await_confirmation(
-        &mut self,
-        link: &mut Link,
-        offset: u64,
-        mut confirmed: Vec<Confirmed>,
-        since: Instant,
-    ) -> Attempt {
-        loop {
-            let others: Vec<SocketAddrV4> = self.others(link.target).collect();
-            link.online = self.count_others(link.target, &confirmed);
-            let missing = uncovered(&others, offset, &confirmed);
-            if missing.is_empty() {
-                return Attempt::Acknowledged(Outcome::Replicated);
-            }
-            if self.policy == Policy::Available {
-                // Announced meanwhile, perhaps; the connection is to the same node.
-                if let Some(now) = self
-                    .discovery
-                    .now()
-                    .filter(|t| t.address == link.target.address)
-                {
-                    link.target = now;
-                }
-                match self.ask_witness(link.target, missing, since).await {
-                    Ok(()) => return witnessed_by_a_primary(link).await,
-                    Err(NoWitness::OtherPrimary) => {
-                        self.discovery.report();
-                        return unknown(WriteError::Unblocked);
-                    }
-                    Err(why) => trace!(?why, "no witness"),
-                }
-            }
-            let mut pipe = redis::pipe();
-            if link.online > 0 {
-                self.push_wait(link.online, &mut pipe);
-            } else {
-                sleep(WITNESS_PAUSE).await;
-            }
-            pipe.cmd("ROLE");
-            let values = match link.conn.pipeline(&pipe).await {
-                Ok(values) => values,
-                Err(error) => return unknown(classify(&error)),
-            };
-            if let Some(error) = first_error(&values) {
-                return unknown(error);
-            }
-            match values.last().and_then(as_primary) {
-                Some((_, now)) => confirmed = now,
-                None => return unknown(WriteError::Unblocked),
-            }
-        }
-    }
-
-    async fn ask_witness(
-        &self,
-        target: Target,
-        uncovered: Vec<SocketAddrV4>,
-        since: Instant,
-    ) -> Result<(), NoWitness> {
-        let about = match target.standing {
-            Standing::Elected(epoch) => {
-                let primary = Elected {
-                    address: target.address,
-                    epoch,
-                };
-                About::Elected(Degraded { primary, uncovered })
-            }
-            Standing::Promoted { over } if uncovered == [over.address] => About::Promoted {
-                old: over,
-                new: target.address,
-            },
-            // A node that is neither could be promoted as well as this one was.
-            Standing::Promoted { over } => return Err(NoWitness::Promotable(over.address)),
+        // One batch at a time: then a WAIT on its own connection holds up nobody and spares a round trip.
+        let online = match self.in_flight {
+            1 => link.session.online(),
+            _ => 0,
         };
-        self.witness.ask(about, since).await
-    }
-}
-
-/// The testimony was about the primary at the other end of this connection: it has to be one still.
-async fn witnessed_by_a_primary(link: &mut Link) -> Attempt {
-    match link.conn.role().await {
-        Ok(Role::Primary { .. }) => Attempt::Acknowledged(Outcome::Witnessed),
-        Ok(_) => unknown(WriteError::Unblocked),
-        Err(ClientError::Redis { source, .. }) => unknown(classify(&source)),
-        Err(_) => unknown(WriteError::ConnectionLost),
-    }
-}
-
-/// An attempt that failed after its writes were sent, or had been answered.
-fn unknown(error: WriteError) -> Attempt {
-    Attempt::Failed(error, Fate::Unknown)
-}
-
-/// What became of a batch with an error among its answers: refused as a whole, or perhaps written in part.
-fn fate_of(answers: &[Value]) -> Fate {
-    let refused = |answer: &Value| match answer {
-        Value::ServerError(error) => {
-            WriteError::from_code(error.code()).fate() == Fate::FailedForCertain
+        let questions = match (self.policy, online) {
+            (Policy::None, _) => 0,
+            (_, 0) => 1,
+            _ => 3,
+        };
+        if questions > 0 {
+            link.wire.push(&[b"ROLE"]);
         }
-        _ => false,
-    };
-    if answers.iter().all(refused) {
-        Fate::FailedForCertain
-    } else {
-        Fate::Unknown
+        if questions > 1 {
+            let online = online.to_string();
+            link.wire.push(&[b"WAIT", online.as_bytes(), &self.wait_ms]);
+            link.wire.push(&[b"ROLE"]);
+        }
+        // From here on it may be written, unless the server says no.
+        let doubted = std::mem::replace(&mut parcel.job.in_doubt, true);
+        let mut flight = Flight {
+            parcel,
+            doubted,
+            sent,
+            answers: 0,
+            expected: batch.seqs.len() + questions,
+            refused: None,
+            answered: None,
+            replicated: false,
+            with_keeper: false,
+        };
+        if questions == 1 {
+            flight.hand_over(link.session);
+        }
+        link.flights.push_back(flight);
+    }
+
+    /// Gives the answers that have come in to the batches they are for.
+    fn read_answers(&mut self, link: &mut Link<'_>) -> Result<(), WriteError> {
+        while let Some(answer) = link.wire.answer()? {
+            let Some(flight) = link.flights.get_mut(link.answered) else {
+                return Err(WriteError::NotRedis);
+            };
+            flight.read(answer, link.session, link.first_round)?;
+            if flight.answers < flight.expected {
+                continue;
+            }
+            match flight.refused.take() {
+                None => link.answered += 1,
+                Some(refused) => self.refused(link, refused)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The primary said no to writes of the batch whose answers were read last.
+    fn refused(&mut self, link: &mut Link<'_>, refused: Refused) -> Result<(), WriteError> {
+        if let Some(flight) = link.flights.get_mut(link.answered)
+            && refused.count == flight.parcel.job.batch.seqs.len()
+        {
+            flight.parcel.job.in_doubt = flight.doubted;
+        }
+        if refused.first.wants_rediscovery() {
+            return Err(refused.first);
+        }
+        if let Some(flight) = link.flights.remove(link.answered) {
+            warn!(error = %refused.first, records = %flight.parcel.job.batch.seqs,
+                "the primary refuses the write; trying again");
+            self.queue.push_back(flight.end(link.session));
+            link.hold = Some(Instant::now() + REFUSED_PAUSE);
+        }
+        Ok(())
+    }
+
+    /// Notes the batches that are acknowledged, in their order.
+    fn settle(&mut self, link: &mut Link<'_>, coverage: Coverage) -> Result<(), ledger::Error> {
+        while link.answered > 0
+            && let Some(flight) = link.flights.front()
+        {
+            let Some(outcome) = flight.outcome(self.policy, coverage) else {
+                return Ok(());
+            };
+            let sent = flight.parcel.first_sent.unwrap_or(flight.sent);
+            self.journal
+                .settled(flight.parcel.job.batch.seqs, outcome, sent)?;
+            link.answered -= 1;
+            if let Some(flight) = link.flights.pop_front() {
+                flight.end(link.session);
+            }
+        }
+        Ok(())
     }
 }
 
-/// The first error reply among the answers, as its kind.
-fn first_error(values: &[Value]) -> Option<WriteError> {
-    values.iter().find_map(|value| match value {
-        Value::ServerError(error) => Some(WriteError::from_code(error.code())),
-        _ => None,
-    })
-}
+impl Flight {
+    /// Reads the next of its answers: to its writes, then to `ROLE`, `WAIT` and `ROLE` as far as they were sent.
+    fn read(
+        &mut self,
+        answer: Value,
+        session: &Session,
+        first_round: u64,
+    ) -> Result<(), WriteError> {
+        let writes = self.parcel.job.batch.seqs.len();
+        self.answers += 1;
+        if self.answers <= writes {
+            return match answer {
+                Value::Okay => Ok(()),
+                Value::ServerError(error) => {
+                    self.refuse(WriteError::from_code(error.code()));
+                    Ok(())
+                }
+                _ => Err(WriteError::NotRedis),
+            };
+        }
+        match (self.answers - writes, answer) {
+            (2, Value::ServerError(error)) => Err(WriteError::from_code(error.code())),
+            (2, _) => Ok(()),
+            (_, role) => {
+                let (offset, confirmed) = primary(Some(&role))?;
+                match &self.answered {
+                    None if self.refused.is_none() => {
+                        self.answered = Some(session.answered(first_round, offset));
+                    }
+                    Some(batch) => {
+                        let upto = replicated_up_to(session.others(), &confirmed);
+                        self.replicated = upto >= Some(batch.offset);
+                        if !self.replicated {
+                            self.hand_over(session);
+                        }
+                    }
+                    None => {}
+                }
+                Ok(())
+            }
+        }
+    }
 
-/// The offset and the online replicas of a primary; `None` when the answer is not a primary's.
-fn as_primary(value: &Value) -> Option<(u64, Vec<Confirmed>)> {
-    match Role::from_value(value) {
-        Ok(Role::Primary { offset, replicas }) => Some((offset, replicas)),
-        _ => None,
+    /// Leaves it to the keeper to find out what is confirmed.
+    fn hand_over(&mut self, session: &Session) {
+        self.with_keeper = true;
+        session.sent();
+    }
+
+    /// The form in which it is acknowledged, if it is.
+    fn outcome(&self, policy: Policy, coverage: Coverage) -> Option<Outcome> {
+        if policy == Policy::None {
+            return Some(Outcome::Sent);
+        }
+        if self.replicated {
+            return Some(Outcome::Replicated);
+        }
+        coverage.form(&self.answered?).map(|form| match form {
+            Form::Replicated => Outcome::Replicated,
+            Form::Witnessed => Outcome::Witnessed,
+        })
+    }
+
+    fn refuse(&mut self, error: WriteError) {
+        let certain = u64::from(error.fate() == Fate::FailedForCertain);
+        let refused = self.refused.get_or_insert(Refused {
+            first: error,
+            count: 0,
+        });
+        refused.count += certain;
+    }
+
+    /// It is acknowledged, or given up on this connection.
+    fn end(self, session: &Session) -> Parcel {
+        if self.with_keeper {
+            session.done();
+        }
+        self.parcel
     }
 }

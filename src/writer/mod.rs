@@ -1,21 +1,25 @@
 //! `halab write`: writes records through the Sentinels, and counts only what is acknowledged.
 //!
 //! - `discovery`: who is primary now, kept fresh
-//! - `lane`: one connection with one batch in flight
-//! - `witness`: questions of all lanes to the Sentinels, asked together
+//! - `keeper`: the connection on which the primary is asked what is confirmed, for all lanes
+//! - `lane`: one connection that writes, with some batches in flight
+//! - `session`: what keeper and lanes share while one node is written to
+//! - `witness`: questions to the Sentinels
 //! - `work`: which batch comes next: count, duration, rate, what is left from before
 //! - `journal`: the ledger, and the running counts
 //! - `metrics`: the same for Prometheus
 //! - `summary`: what is said at the end
 //!
-//! Back-pressure is the shape of it: a lane takes its next batch when its last one is acknowledged, so
-//! there are never more than `connections` batches in memory. Nothing is acknowledged before
+//! Back-pressure is the shape of it: a lane takes a batch when fewer than `in_flight` of its own wait to be
+//! acknowledged, so there are never more than `connections * in_flight` in memory. Nothing is acknowledged before
 //! [`crate::protocol::ack`] says so.
 
 mod discovery;
 mod journal;
+mod keeper;
 mod lane;
 mod metrics;
+mod session;
 mod summary;
 mod witness;
 mod work;
@@ -40,6 +44,7 @@ pub use summary::Summary;
 
 use discovery::Discovery;
 use journal::Journal;
+use keeper::Keeper;
 use lane::Lane;
 use witness::Witness;
 use work::Work;
@@ -57,6 +62,11 @@ const ROLE_LIMIT: Duration = Duration::from_millis(100);
 /// Limit for a connect or an answer of a node that is not asked to wait.
 const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 
+/// Pause after a refusal that another primary would not cure.
+const REFUSED_PAUSE: Duration = Duration::from_millis(100);
+/// How much longer than a `WAIT` its answer may take before the connection counts as lost.
+const WAIT_SLACK: Duration = Duration::from_secs(2);
+
 /// What to write, and how.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -66,8 +76,10 @@ pub struct Options {
     pub duration: Option<Duration>,
     /// At most so many records a second; `None`: as many as are acknowledged.
     pub rate: Option<f64>,
-    /// Connections, each with one batch in flight.
+    /// Connections that write.
     pub connections: usize,
+    /// Batches on each connection that may wait to be acknowledged.
+    pub in_flight: usize,
     /// Records a batch.
     pub batch: usize,
     /// Limit of one `WAIT`; at least [`SHORTEST_WAIT`].
@@ -82,6 +94,18 @@ pub struct Options {
     pub patience: Duration,
     /// Where metrics are served during the run; `None`: nowhere.
     pub metrics: Option<SocketAddrV4>,
+}
+
+impl Options {
+    /// The limit of one `WAIT` as `WAIT` takes it.
+    fn wait_ms(&self) -> String {
+        self.wait_timeout.max(SHORTEST_WAIT).as_millis().to_string()
+    }
+
+    /// How long the answer to a `WAIT` may take.
+    fn wait_limit(&self) -> Duration {
+        self.wait_timeout.max(SHORTEST_WAIT) + WAIT_SLACK
+    }
 }
 
 /// Why the run ended before its work was done.
@@ -128,25 +152,21 @@ pub async fn run(
         journal.clone(),
         &mut background,
     );
-    let witness = Witness::start(
-        panel,
-        connector.with_answer_limit(ROLE_LIMIT),
-        &mut background,
-    );
+    let witness = Witness::new(panel, connector.with_answer_limit(ROLE_LIMIT));
+    let sessions = Keeper::start(lab, options, discovery.clone(), witness, &mut background);
 
     let begun = Instant::now();
     let end_lanes = CancellationToken::new();
     let mut lanes = JoinSet::new();
     for _ in 0..options.connections {
         let lane = Lane::new(
-            lab,
             options,
-            discovery.clone(),
-            witness.clone(),
+            sessions.clone(),
             journal.clone(),
+            work.clone(),
             end_lanes.clone(),
         );
-        lanes.spawn(lane.run(work.clone()));
+        lanes.spawn(lane.run());
     }
     let mut failure = None;
     let mut flush = interval(FLUSH_PERIOD);

@@ -205,11 +205,11 @@ fn every_single_problem_has_its_place_key_and_remedy() {
     # unknown key of another table
     line 50: writer.quorum: unknown key; move it to `[lab]`
     # unknown key of several tables
-    line 50: writer.address: unknown key; remove it, or use one of: count, connections, batch, wait_timeout_ms
+    line 50: writer.address: unknown key; remove it, or use one of: count, connections, in_flight, batch, wait_timeout_ms
     # unknown key
-    line 50: writer.password: unknown key; remove it, or use one of: count, connections, batch, wait_timeout_ms
+    line 50: writer.password: unknown key; remove it, or use one of: count, connections, in_flight, batch, wait_timeout_ms
     # unknown key that needs quotes
-    line 50: writer."a b": unknown key; remove it, or use one of: count, connections, batch, wait_timeout_ms
+    line 50: writer."a b": unknown key; remove it, or use one of: count, connections, in_flight, batch, wait_timeout_ms
     # unknown key at the top
     line 5: down_after_ms: unknown key; move it to `[timing]`
     # key in the wrong table
@@ -301,7 +301,7 @@ fn every_single_problem_has_its_place_key_and_remedy() {
     # hang timeout 0
     line 41: timing.hang_timeout_ms: 0 ms is out of range; use 1 to 3600000 ms
     # time too large for any integer
-    line 53: writer.wait_timeout_ms: 99999999999999999999 ms is out of range; use 50 to 3600000 ms
+    line 54: writer.wait_timeout_ms: 99999999999999999999 ms is out of range; use 50 to 3600000 ms
     # hang timeout not below down-after
     line 41: timing.hang_timeout_ms: a hang timeout of 5000 ms is not below down_after_ms, 5000 ms; set hang_timeout_ms well below 5000, for example 1000, or raise down_after_ms
     # down-after shorter than a Sentinel's reconnection

@@ -1,0 +1,313 @@
+//! The connection on which the primary is asked what has been confirmed, for all lanes.
+//!
+//! The keeper opens it as soon as discovery has a target, and only then may lanes connect: so every write of
+//! the session is younger than this connection, which a change of role or the end of the server would
+//! close. Round after round asks `ROLE`, `WAIT`, `ROLE`, one for all batches that are on their way; while not
+//! every other data node confirms, the Sentinels are asked too. The rules are in [`crate::protocol::ack`].
+
+use std::net::SocketAddrV4;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::Value;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tracing::{debug, trace, warn};
+
+use crate::client::{Connector, Role, Wire};
+use crate::config::Lab;
+use crate::protocol::WriteError;
+use crate::protocol::ack::{
+    Confirmed, Coverage, Degraded, NoWitness, Policy, replicated_up_to, uncovered,
+};
+use crate::protocol::vote::Elected;
+
+use super::discovery::{Discovery, Standing, Target};
+use super::session::Session;
+use super::witness::{About, Witness};
+use super::{ANSWER_LIMIT, Options, REFUSED_PAUSE};
+
+/// Pause before asking again what was not acknowledged.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// The session in use, for each lane.
+pub(super) type Sessions = watch::Receiver<Option<Arc<Session>>>;
+
+/// Keeps one session after the other.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    /// All data nodes; whoever is not the target is to confirm.
+    nodes: Vec<SocketAddrV4>,
+    policy: Policy,
+    wait_ms: String,
+    connector: Connector,
+    discovery: Discovery,
+    witness: Witness,
+    sessions: watch::Sender<Option<Arc<Session>>>,
+}
+
+/// The keeper's side of one session.
+struct Link {
+    target: Target,
+    wire: Wire,
+    session: Arc<Session>,
+    coverage: Coverage,
+    /// So many batches had been answered at the last question that was settled, in whatever form.
+    covered: u64,
+    open: Option<Question>,
+}
+
+/// Batches that not every other data node has confirmed.
+#[derive(Debug, Clone, Copy)]
+struct Question {
+    /// All of them lie at or before this offset.
+    offset: u64,
+    /// How many have been answered in this session, these included.
+    answered: u64,
+    /// When they were known to be written and not confirmed.
+    since: Instant,
+}
+
+/// Why a session is left.
+#[derive(Debug)]
+enum Left {
+    /// Another node is primary, or this one anew.
+    Superseded,
+    /// A lane has lost its connection, or was refused.
+    ByALane,
+    Failed(WriteError),
+}
+
+impl Keeper {
+    pub(super) fn start(
+        lab: &Lab,
+        options: &Options,
+        discovery: Discovery,
+        witness: Witness,
+        tasks: &mut JoinSet<()>,
+    ) -> Sessions {
+        let (sessions, for_lanes) = watch::channel(None);
+        let keeper = Keeper {
+            nodes: lab.data_nodes.iter().map(|n| n.socket()).collect(),
+            policy: options.policy,
+            wait_ms: options.wait_ms(),
+            connector: Connector::new(ANSWER_LIMIT).with_answer_limit(options.wait_limit()),
+            discovery,
+            witness,
+            sessions,
+        };
+        tasks.spawn(keeper.run());
+        for_lanes
+    }
+
+    async fn run(mut self) {
+        // Round of the last target that was no good.
+        let mut bad_round = 0;
+        while let Some(target) = self.discovery.target_after(bad_round).await {
+            let left = match self.open(target).await {
+                Ok(mut link) => {
+                    self.sessions.send_replace(Some(link.session.clone()));
+                    let left = self.keep(&mut link).await;
+                    link.session.end();
+                    self.sessions.send_replace(None);
+                    left
+                }
+                Err(error) => Left::Failed(error),
+            };
+            debug!(primary = %target.address, ?left, "left");
+            bad_round = match left {
+                Left::Superseded => target.round,
+                Left::ByALane | Left::Failed(_) => {
+                    self.discovery.report();
+                    self.discovery.now().map_or(target.round, |t| t.round)
+                }
+            };
+            if let Left::Failed(error) = left
+                && !error.wants_rediscovery()
+            {
+                warn!(%error, "the primary refuses to say what is confirmed; trying again");
+                sleep(REFUSED_PAUSE).await;
+            }
+        }
+    }
+
+    /// Connects, and looks who would confirm: a `WAIT` for nobody would only take time.
+    async fn open(&self, target: Target) -> Result<Link, WriteError> {
+        let mut wire = match self.connector.open_wire(target.address).await {
+            Ok(wire) => wire,
+            Err(error) => {
+                debug!(%error, "cannot connect to the primary");
+                return Err(WriteError::Refused);
+            }
+        };
+        wire.push(&[b"ROLE"]);
+        let (_, confirmed) = primary(wire.exchange(1).await?.first())?;
+        let is_other = |node: &SocketAddrV4| *node != target.address;
+        let others = self.nodes.iter().copied().filter(is_other).collect();
+        let session = Session::new(target.address, others);
+        session.set_online(&confirmed);
+        Ok(Link {
+            target,
+            wire,
+            session: Arc::new(session),
+            coverage: Coverage::default(),
+            covered: 0,
+            open: None,
+        })
+    }
+
+    /// Confirms what the lanes send, until there is a reason to leave.
+    async fn keep(&mut self, link: &mut Link) -> Left {
+        let session = link.session.clone();
+        let mut discovery = self.discovery.clone();
+        let target = link.target;
+        tokio::select! {
+            biased;
+            () = discovery.superseded(target) => Left::Superseded,
+            () = session.ended() => Left::ByALane,
+            Err(error) = self.confirm(link) => Left::Failed(error),
+        }
+    }
+
+    async fn confirm(&self, link: &mut Link) -> Result<(), WriteError> {
+        let session = link.session.clone();
+        loop {
+            let needed = async {
+                match self.policy {
+                    Policy::None => std::future::pending().await,
+                    // Nobody else has the writes; until they are answered there is nothing to ask.
+                    Policy::Available if session.online() == 0 => {
+                        session.more_answered(link.covered).await;
+                    }
+                    Policy::Available | Policy::Replicated => session.pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = needed => {}
+                // Nothing was asked, so all that can come is the end of the connection.
+                ended = link.wire.receive() => return Err(ended.err().unwrap_or(WriteError::NotRedis)),
+            }
+            if self.round(link).await?.is_break() {
+                sleep(PAUSE).await;
+            }
+        }
+    }
+
+    /// One round of questions. `Break` when there is no point in asking again at once.
+    async fn round(&self, link: &mut Link) -> Result<ControlFlow<()>, WriteError> {
+        let (round, answered) = link.session.begin_round();
+        link.wire.push(&[b"ROLE"]);
+        let online = link.session.online();
+        let mut questions = 1;
+        if online > 0 {
+            // A WAIT looks at the offset at its connection's last command: the ROLE before it makes that
+            // the newest.
+            let online = online.to_string();
+            let wait: [&[u8]; 3] = [b"WAIT", online.as_bytes(), self.wait_ms.as_bytes()];
+            link.wire.push(&wait);
+            link.wire.push(&[b"ROLE"]);
+            questions = 3;
+        }
+        let answers = link.wire.exchange(questions).await?;
+        if let Some(Value::ServerError(error)) = answers.get(1) {
+            return Err(WriteError::from_code(error.code()));
+        }
+        let (offset, _) = primary(answers.first())?;
+        let (_, confirmed) = primary(answers.last())?;
+
+        link.session.set_online(&confirmed);
+        link.coverage.round = round;
+        let replicated = replicated_up_to(link.session.others(), &confirmed);
+        link.coverage.replicated = link.coverage.replicated.max(replicated);
+        link.session.publish(link.coverage);
+
+        // A question stays until it is answered: evidence has to be later than the writes by some time.
+        let question = *link.open.get_or_insert_with(|| Question {
+            offset,
+            answered,
+            since: Instant::now(),
+        });
+        let missing = uncovered(link.session.others(), question.offset, &confirmed);
+        let verdict = if missing.is_empty() {
+            Ok(())
+        } else if question.answered == link.covered {
+            link.open = None;
+            return Ok(ControlFlow::Continue(()));
+        } else if self.policy == Policy::Available {
+            let verdict = self.ask_witness(link, question, missing).await;
+            if verdict.is_ok() {
+                // The testimony was about the primary at the other end: it has to be one still.
+                link.wire.push(&[b"ROLE"]);
+                primary(link.wire.exchange(1).await?.first())?;
+                link.coverage.witnessed = question.answered;
+                link.session.publish(link.coverage);
+            }
+            verdict
+        } else {
+            Err(NoWitness::TooFewAnswers)
+        };
+        match verdict {
+            Ok(()) => {
+                link.covered = question.answered;
+                link.open = None;
+                Ok(ControlFlow::Continue(()))
+            }
+            Err(NoWitness::OtherPrimary) => Err(WriteError::Unblocked),
+            Err(why) => {
+                trace!(?why, "not acknowledged");
+                Ok(ControlFlow::Break(()))
+            }
+        }
+    }
+
+    async fn ask_witness(
+        &self,
+        link: &mut Link,
+        question: Question,
+        missing: Vec<SocketAddrV4>,
+    ) -> Result<(), NoWitness> {
+        // Announced meanwhile, perhaps; the connection is to the same node.
+        if let Some(now) = self.discovery.now()
+            && now.address == link.target.address
+        {
+            link.target = now;
+        }
+        let about = about(link.target, missing)?;
+        self.witness.ask(&about, question.since).await
+    }
+}
+
+/// What the witnesses are asked about writes to `target`.
+fn about(target: Target, uncovered: Vec<SocketAddrV4>) -> Result<About, NoWitness> {
+    match target.standing {
+        Standing::Elected(epoch) => {
+            let primary = Elected {
+                address: target.address,
+                epoch,
+            };
+            Ok(About::Elected(Degraded { primary, uncovered }))
+        }
+        Standing::Promoted { over } if uncovered == [over.address] => Ok(About::Promoted {
+            old: over,
+            new: target.address,
+        }),
+        // A node that is neither could be promoted as well as this one was.
+        Standing::Promoted { over } => Err(NoWitness::Promotable(over.address)),
+    }
+}
+
+/// The offset and the online replicas in an answer to `ROLE`; an error when it is not a primary's.
+pub(super) fn primary(answer: Option<&Value>) -> Result<(u64, Vec<Confirmed>), WriteError> {
+    match answer {
+        Some(Value::ServerError(error)) => Err(WriteError::from_code(error.code())),
+        Some(value) => match Role::from_value(value) {
+            Ok(Role::Primary { offset, replicas }) => Ok((offset, replicas)),
+            Ok(_) => Err(WriteError::Unblocked),
+            Err(_) => Err(WriteError::NotRedis),
+        },
+        None => Err(WriteError::NotRedis),
+    }
+}

@@ -1,0 +1,136 @@
+//! What the keeper and the lanes share while one node is written to.
+//!
+//! One session, one fate: when any of its connections breaks, all lanes leave it, and what they had not seen
+//! acknowledged is sent again in the next.
+
+use std::net::SocketAddrV4;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::protocol::ack::{Answered, Confirmed, Coverage};
+
+/// The connections to one primary, from finding it to leaving it.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// The node that is written to.
+    pub(super) primary: SocketAddrV4,
+    /// The other data nodes, who are to confirm.
+    others: Vec<SocketAddrV4>,
+    /// How many of them were online when last seen; so many are waited for.
+    online: AtomicUsize,
+    coverage: watch::Sender<Coverage>,
+    /// Rounds of questions that have been begun.
+    begun: AtomicU64,
+    /// Batches that the keeper is to ask for.
+    pending: AtomicU64,
+    /// Batches whose writes were answered.
+    answered: AtomicU64,
+    work: Notify,
+    over: CancellationToken,
+}
+
+impl Session {
+    pub(super) fn new(primary: SocketAddrV4, others: Vec<SocketAddrV4>) -> Self {
+        Session {
+            primary,
+            others,
+            online: AtomicUsize::new(0),
+            coverage: watch::Sender::new(Coverage::default()),
+            begun: AtomicU64::new(0),
+            pending: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
+            work: Notify::new(),
+            over: CancellationToken::new(),
+        }
+    }
+
+    pub(super) fn others(&self) -> &[SocketAddrV4] {
+        &self.others
+    }
+
+    pub(super) fn online(&self) -> usize {
+        self.online.load(Ordering::SeqCst)
+    }
+
+    // For the lanes.
+
+    /// The first round of questions that is asked later than now.
+    pub(super) fn next_round(&self) -> u64 {
+        self.begun.load(Ordering::SeqCst) + 1
+    }
+
+    /// The keeper is to ask for one more batch.
+    pub(super) fn sent(&self) {
+        self.pending.fetch_add(1, Ordering::SeqCst);
+        self.work.notify_one();
+    }
+
+    /// The writes of a batch have been answered, at or before `offset`.
+    pub(super) fn answered(&self, first_round: u64, offset: u64) -> Answered {
+        let number = self.answered.fetch_add(1, Ordering::SeqCst);
+        self.work.notify_one();
+        Answered {
+            first_round,
+            offset,
+            number,
+        }
+    }
+
+    /// One that the keeper was to ask for is acknowledged, or given up.
+    pub(super) fn done(&self) {
+        self.pending.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    pub(super) fn coverage(&self) -> watch::Receiver<Coverage> {
+        self.coverage.subscribe()
+    }
+
+    /// Ends the session for all.
+    pub(super) fn end(&self) {
+        self.over.cancel();
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.over.is_cancelled()
+    }
+
+    pub(super) async fn ended(&self) {
+        self.over.cancelled().await;
+    }
+
+    // For the keeper.
+
+    /// Waits until there is a batch to ask for.
+    pub(super) async fn pending(&self) {
+        while self.pending.load(Ordering::SeqCst) == 0 {
+            self.work.notified().await;
+        }
+    }
+
+    /// Waits until more than `number` batches have been answered.
+    pub(super) async fn more_answered(&self, number: u64) {
+        while self.answered.load(Ordering::SeqCst) <= number {
+            self.work.notified().await;
+        }
+    }
+
+    /// Notes who is online, of the replicas that the primary lists.
+    pub(super) fn set_online(&self, listed: &[Confirmed]) {
+        let is_online = |n: &&SocketAddrV4| listed.iter().any(|c| c.address == **n);
+        let online = self.others.iter().filter(is_online).count();
+        self.online.store(online, Ordering::SeqCst);
+    }
+
+    /// Begins a round: its number, and how many batches have been answered.
+    pub(super) fn begin_round(&self) -> (u64, u64) {
+        let answered = self.answered.load(Ordering::SeqCst);
+        (self.begun.fetch_add(1, Ordering::SeqCst) + 1, answered)
+    }
+
+    /// Tells the lanes what a round has found.
+    pub(super) fn publish(&self, coverage: Coverage) {
+        self.coverage.send_replace(coverage);
+    }
+}
