@@ -227,6 +227,7 @@ pub(crate) fn example_registry() -> prometheus_client::registry::Registry {
         duration: None,
         rate: None,
         connections: 1,
+        in_flight: 1,
         batch: 1,
         wait_timeout: SHORTEST_WAIT,
         policy: Policy::Available,

@@ -317,10 +317,10 @@ fn every_single_problem_has_its_place_key_and_remedy() {
     # writer without connections
     line 51: writer.connections: 0 is out of range; use 1 to 1000
     # two services on one port
-    line 59: monitoring.grafana_port: 9090 is already the port of monitoring.prometheus_port; give each listener a port of its own
+    line 60: monitoring.grafana_port: 9090 is already the port of monitoring.prometheus_port; give each listener a port of its own
     # metrics on the port of a server
-    line 62: monitoring.node_port: 6379 is already the port of data_node[0].port; give each listener a port of its own
+    line 63: monitoring.node_port: 6379 is already the port of data_node[0].port; give each listener a port of its own
     # monitoring on the address of a node
-    line 57: monitoring.address: 127.0.0.21 is already the address of sentinel[0]; give every node an address of its own, for example out of 127.0.0.0/8
+    line 58: monitoring.address: 127.0.0.21 is already the address of sentinel[0]; give every node an address of its own, for example out of 127.0.0.0/8
     "#);
 }
