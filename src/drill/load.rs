@@ -48,6 +48,7 @@ impl Load {
             duration: None,
             rate: order.rate,
             connections: order.connections,
+            in_flight: lab.writer.in_flight,
             batch: order.batch,
             wait_timeout: lab.writer.wait_timeout,
             policy: order.policy,

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 BOOT_SECONDS = 900
 # Down-after, an election and a second one, on a machine that has to share its processor.
 FAILOVER_SECONDS = 180
-# The ledger grows by about 10 bytes a batch, and no more batches are in flight than the writer has connections
-# (4). So this much is not in flight any more: it was acknowledged.
-LEDGER_PROGRESS_BYTES = 500
+# The ledger grows by about 10 bytes a batch, and no more batches are in flight than connections times in_flight
+# of lab.toml (64). So this much is not in flight any more: it was acknowledged.
+LEDGER_PROGRESS_BYTES = 2000
 LEDGER = "/var/lib/redis-ha-lab/writer/writer.ledger"
 
 
