@@ -67,10 +67,9 @@ fn a_drill_that_holds_says_so_with_its_timeline_and_leaves_nothing_behind() {
         };
         assert_eq!(at("fault"), 0.0);
         assert!(at("+try-failover") <= at("+elected-leader"), "{run:#?}");
-        assert!(
-            at("says primary") < at("first write acknowledged"),
-            "{run:#?}"
-        );
+        // Seen by asking, so late by up to a question: its order to the acknowledgement is open.
+        assert!(at("says primary") > 0.0, "{run:#?}");
+        assert!(at("first write acknowledged") > 0.0, "{run:#?}");
         assert!(
             run.invariants.iter().all(|i| i.held == Some(true)),
             "{run:#?}"
