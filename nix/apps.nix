@@ -27,6 +27,7 @@ in
   halab = app halab "The program itself";
   write = command "write" "Write records through whoever is primary";
   verify = command "verify" "Read every acknowledged record back";
+  drill = command "drill" "Break a lab of its own in one way under load, and prove what was kept";
   status = command "status" "Who is primary, and do the Sentinels agree";
 }
 // lib.optionalAttrs onLinux {

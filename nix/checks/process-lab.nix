@@ -1,5 +1,5 @@
 # The lab of `nix run`, headless: it comes up, is written to while its primary's server is killed, and every
-# acknowledged record is found again.
+# acknowledged record is found again. Then a drill.
 {
   runCommand,
   lab,
@@ -31,5 +31,8 @@ runCommand "process-lab"
     redis-ha-lab verify --ledger kill.ledger
     redis-ha-lab status --wait 60s | tee status
     grep -q 'primary redis-b at epoch 1, healthy' status
+
+    # A drill, in a lab of its own beside it.
+    redis-ha-lab --profile fast drill kill-primary
     touch $out
   ''

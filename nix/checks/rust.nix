@@ -6,6 +6,9 @@
   rustfmt,
   redis,
   procps,
+  iproute2,
+  nftables,
+  util-linux,
   project,
 }:
 halab.overrideAttrs (previous: {
@@ -16,6 +19,10 @@ halab.overrideAttrs (previous: {
     rustfmt
     redis
     procps
+    # Drills cut nodes off in a network of their own.
+    iproute2
+    nftables
+    util-linux
   ];
   buildPhase = ''
     runHook preBuild

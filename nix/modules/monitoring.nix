@@ -95,7 +95,42 @@ in
           "-disable_metrics=percpu,disk,diskIO"
         ];
       };
-      systemd.services.cadvisor = online;
+      # NixOS runs it as root, with all that root may. It reads: cgroups, the processes in them, the kernel's log.
+      systemd.services.cadvisor = online // {
+        serviceConfig = {
+          CapabilityBoundingSet = [
+            "CAP_DAC_READ_SEARCH"
+            "CAP_SYS_PTRACE"
+            "CAP_SYSLOG"
+          ];
+          LockPersonality = true;
+          MemoryDenyWriteExecute = true;
+          NoNewPrivileges = true;
+          PrivateTmp = true;
+          ProtectClock = true;
+          ProtectControlGroups = true;
+          ProtectHome = true;
+          ProtectHostname = true;
+          ProtectKernelModules = true;
+          ProtectKernelTunables = true;
+          ProtectSystem = "strict";
+          RestrictAddressFamilies = [
+            "AF_INET"
+            "AF_INET6"
+            "AF_NETLINK"
+            "AF_UNIX"
+          ];
+          RestrictNamespaces = true;
+          RestrictRealtime = true;
+          RestrictSUIDSGID = true;
+          SystemCallArchitectures = "native";
+          SystemCallFilter = [
+            "@system-service"
+            "~@mount @swap @reboot @raw-io @cpu-emulation @obsolete"
+          ];
+          UMask = "0077";
+        };
+      };
     })
 
     (lib.mkIf role.enable {

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Lab, Monitoring};
 use crate::exit::Exit;
-use crate::monitoring::{self, MonitoringError, Service};
+use crate::monitoring::{self, MonitoringError, Service, Start};
 
 use super::output::print_text;
 use super::{Failure, Global, Outcome, Threads, parse_span, with_signals};
@@ -32,6 +32,9 @@ pub(super) struct MonitorArgs {
     /// Run this one: prometheus, grafana, redis-exporter or cadvisor
     #[arg(value_parser = parse_service)]
     service: Option<Service>,
+    /// Have Prometheus ask all of them, also those that are not on this machine (in a container each)
+    #[arg(long, env = "HALAB_MONITOR_ALL")]
+    all: bool,
     /// Without a service: wait until all that are on this machine answer, for that long at most
     #[arg(long, value_name = "SPAN", value_parser = parse_span, conflicts_with = "service")]
     wait: Option<Duration>,
@@ -50,12 +53,12 @@ pub(super) fn run(global: &Global, args: &MonitorArgs) -> Outcome {
         return Err(Failure::usage(MonitoringError::NotConfigured));
     };
     match args.service {
-        Some(service) => become_service(global, &lab, service),
+        Some(service) => become_service(global, &lab, service, args.all),
         None => list(monitoring, args.wait.unwrap_or_default()),
     }
 }
 
-fn become_service(global: &Global, lab: &Lab, service: Service) -> Outcome {
+fn become_service(global: &Global, lab: &Lab, service: Service, all: bool) -> Outcome {
     let Some(program) = monitoring::find(service) else {
         tracing::info!(
             service = service.name(),
@@ -63,8 +66,17 @@ fn become_service(global: &Global, lab: &Lab, service: Service) -> Outcome {
         );
         return Ok(Exit::Holds);
     };
-    let state = global.state_root()?;
-    Err(monitoring::become_service(lab, service, &program, &state).into())
+    let here = Service::ALL
+        .into_iter()
+        .filter(|s| all || monitoring::find(*s).is_some())
+        .collect();
+    let start = Start {
+        service,
+        program,
+        state_root: global.state_root()?,
+        here,
+    };
+    Err(monitoring::become_service(lab, &start).into())
 }
 
 /// Lists all services. Exit code 0: all that are on this machine answer.

@@ -59,24 +59,29 @@ fn is_program(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
 }
 
-/// Becomes the service, with its files under `state_root`. Returns only when it can't.
+/// What becomes a service.
+#[derive(Debug)]
+pub struct Start {
+    /// Which one.
+    pub service: Service,
+    /// Its program.
+    pub program: PathBuf,
+    /// The folder below which its files are.
+    pub state_root: PathBuf,
+    /// The services that there are, for Prometheus to ask.
+    pub here: Vec<Service>,
+}
+
+/// Becomes the service. Returns only when it can't.
 ///
 /// # Errors
 /// Always.
-pub fn become_service(
-    lab: &Lab,
-    service: Service,
-    program: &Path,
-    state_root: &Path,
-) -> MonitoringError {
-    let folder = state_root.join("monitoring").join(service.name());
+pub fn become_service(lab: &Lab, start: &Start) -> MonitoringError {
+    let service = start.service;
+    let folder = start.state_root.join("monitoring").join(service.name());
     // Links lead to where its own files are: Grafana's pages lie beside its program.
-    let program = fs::canonicalize(program).unwrap_or_else(|_| program.to_owned());
-    let here: Vec<Service> = Service::ALL
-        .into_iter()
-        .filter(|s| find(*s).is_some())
-        .collect();
-    let Some(plan) = Plan::new(lab, service, &folder, &here) else {
+    let program = fs::canonicalize(&start.program).unwrap_or_else(|_| start.program.clone());
+    let Some(plan) = Plan::new(lab, service, &folder, &start.here) else {
         return MonitoringError::NotConfigured;
     };
     if let Err(error) = write_files(&folder, &plan) {

@@ -7,6 +7,9 @@
   grafana,
   prometheus,
   prometheus-redis-exporter,
+  iproute2,
+  nftables,
+  util-linux,
   coreutils,
   gawk,
   gnugrep,
@@ -31,8 +34,14 @@ writeShellApplication {
     prometheus
     prometheus-redis-exporter
   ]
-  # It reads the kernel's cgroups.
-  ++ lib.optional stdenv.hostPlatform.isLinux cadvisor;
+  ++ lib.optionals stdenv.hostPlatform.isLinux [
+    # It reads the kernel's cgroups.
+    cadvisor
+    # Drills cut nodes off in a network of their own.
+    iproute2
+    nftables
+    util-linux
+  ];
   runtimeEnv = {
     # What ./lab has beside itself; the writer is the part that only the terminal interface shows.
     LAB_COMPOSE = "${project.sources.lab}/process-compose.yaml";

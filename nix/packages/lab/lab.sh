@@ -11,7 +11,7 @@ redis-ha-lab [COMMAND]
   pc ARGS...       process-compose, talking to the running lab: pc process list
   help             this text
 
-Any other command goes to halab, in this lab's environment: write, verify, status, handover ...
+Any other command goes to halab, in this lab's environment: write, verify, status, handover, drill ...
 
 Everything it keeps is in $LAB_DIR: data, logs, ledgers.
 Environment: LAB_DIR, HALAB_CONFIG, HALAB_PROFILE, HALAB_STATE, HALAB_SUBNET, HALAB_REDIS_SERVER.
@@ -88,5 +88,6 @@ up) up "$@" ;;
 down) pc down ;;
 pc) pc "$@" ;;
 help | -h | --help) usage ;;
+# A flag of halab may come first.
 *) exec halab "$command" "$@" ;;
 esac
