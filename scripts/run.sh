@@ -184,10 +184,12 @@ lab_stop() {
         wait_until_gone any_left_over $kind
     done
     rm -f "$LAB_RUN/runner"
-    # Cgroups of nodes that have ended; one in use is not removed.
-    rmdir /sys/fs/cgroup/{,*/}halab/* /sys/fs/cgroup/{,*/}halab 2>/dev/null || true
+    remove_empty_cgroups
     say "all nodes have ended; their data is in $HALAB_STATE"
 }
+
+# Of nodes that have ended; one in use is not removed.
+remove_empty_cgroups() { rmdir /sys/fs/cgroup/{,*/}halab/* /sys/fs/cgroup/{,*/}halab 2>/dev/null || true; }
 
 # wait_until_gone TEST...: until the test fails.
 wait_until_gone() {

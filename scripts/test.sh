@@ -43,6 +43,7 @@ test_all() {
     step "Nix: logic and lock file" nix_logic_is_right
     step "Nix: what Prometheus asks is what halab makes of lab.toml" scraping_is_that_of_halab
     step "Nix: scripts of the VM tests" vm_scripts_are_right
+    step "dashboards are what scripts/dashboards.py makes" scripts/dashboards.py --check
     step "Prometheus: configuration, rules, their tests" prometheus_files_are_right
     step "clippy" cargo clippy --all-targets --locked --quiet -- -D warnings
     step "unit, live and CLI tests" env -u HALAB_CONFIG cargo test --locked
@@ -52,6 +53,7 @@ test_all() {
     else
         printf '\n==> a whole lab, run by process-compose: left out, it is not here\n'
     fi
+    step "every query, rule and alert against a running lab" monitoring_is_real
     step "README's commands" readme_commands
 
     printf '\n%d s in all\n' $((SECONDS - began))
@@ -63,6 +65,7 @@ test_all() {
 }
 
 setup_test_tools() {
+    have python3 || apt_install "Python, for the dashboards" python3
     setup_nix_checks
     have shellcheck || apt_install "shellcheck" shellcheck
     if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then
@@ -78,6 +81,12 @@ prometheus_files_are_right() {
     promtool check config prometheus/prometheus.yml
     promtool check rules prometheus/rules/*.yml
     promtool test rules prometheus/tests/*.yml
+}
+
+# In a lab of the test itself, with a cgroup for each node; those are removed with the lab.
+monitoring_is_real() {
+    trap 'remove_empty_cgroups' EXIT
+    env -u HALAB_CONFIG HALAB_CGROUP=true cargo test --locked --test monitoring -- --ignored --nocapture
 }
 
 # A lab of its own, in a scratch folder and in a /24 of its own, so that it runs beside any other.

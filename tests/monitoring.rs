@@ -6,6 +6,12 @@
     reason = "all of this file is a test; clippy exempts only the functions marked as one"
 )]
 
+#[path = "live/lab.rs"]
+#[allow(dead_code, reason = "shared with the live tests, which use the rest")]
+mod lab;
+#[path = "monitoring/reality.rs"]
+mod reality;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;

@@ -26,7 +26,7 @@ scrape_configs:
 ";
 
 /// What Redis tells that nothing here shows: half of its series.
-const REDIS_DROPPED: &str = "redis_(db_.*|config_.*|defrag_.*|tracking_.*|expire.*|io_thread.*|\
+const REDIS_DROPPED: &str = "redis_(db_(keys_|avg_).*|config_.*|defrag_.*|tracking_.*|expire.*|io_thread.*|\
                              number_of_.*|cluster_.*|commands_latencies_.*|client_recent_.*|lazyfree.*)";
 /// What cAdvisor tells that is shown.
 const CONTAINER_KEPT: &str = "container_(cpu_(usage|user|system)_seconds_total|cpu_cfs_throttled_seconds_total|\
@@ -98,6 +98,9 @@ fn redis(out: &mut String, lab: &Lab, exporter: SocketAddrV4) {
     metric_relabel_configs:
       - source_labels: [__name__]
         regex: {REDIS_DROPPED}
+        action: drop
+      - source_labels: [db]
+        regex: db[1-9][0-9]*
         action: drop
 "
     );

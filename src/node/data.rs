@@ -109,6 +109,7 @@ impl DataNode {
             End::GaveUp => Err(NodeError::CrashLoop(self.node.name.clone())),
             End::Stopped => {
                 info!(node = %self.node.name, "stopping");
+                self.metrics.stopping();
                 self.hand_over_first().await;
                 Ok(self.stop_server().await)
             }

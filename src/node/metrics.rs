@@ -43,8 +43,8 @@ struct Named {
 }
 
 /// What the server of a data node is, as its parent sees it.
-const ROLES: [&str; 7] = [
-    "primary", "replica", "parked", "loading", "starting", "silent", "gone",
+const ROLES: [&str; 8] = [
+    "primary", "replica", "parked", "loading", "starting", "silent", "gone", "stopping",
 ];
 const DECISIONS: [&str; 14] = [
     "start",
@@ -278,10 +278,7 @@ impl DataMetrics {
                 ..
             } => ("replica", promotable, 0, link_down_for),
         };
-        for other in ROLES {
-            let gauge = self.role.get_or_create(&Role { role: other });
-            gauge.set(i64::from(other == role));
-        }
+        self.set_role(role);
         self.promotable.set(i64::from(promotable));
         self.replicas_online
             .set(i64::try_from(replicas).unwrap_or(i64::MAX));
@@ -300,6 +297,19 @@ impl DataMetrics {
         if role != "primary" {
             self.fenced.set(0);
             self.sync_always.set(0);
+        }
+    }
+
+    /// The node hands over, if it is the primary, and ends. It observes nothing from here on.
+    pub(super) fn stopping(&self) {
+        self.set_role("stopping");
+        self.promotable.set(0);
+    }
+
+    fn set_role(&self, role: &str) {
+        for other in ROLES {
+            let gauge = self.role.get_or_create(&Role { role: other });
+            gauge.set(i64::from(other == role));
         }
     }
 

@@ -1,0 +1,366 @@
+//! Dashboards, rules and variables against the Prometheus of a running lab, in which a whole node and then a server
+//! are lost: what is asked there has an answer, and the alerts that should fire do, and no others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::net::{SocketAddrV4, TcpStream};
+use std::time::{Duration, SystemTime};
+
+use redis_ha_lab::monitoring::{self, Service};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::lab::{Shape, TestLab, wait_until};
+use super::text;
+
+const DASHBOARDS: [&str; 3] = ["ha-overview", "redis-nodes", "containers"];
+/// Queries that rightly return nothing, by panel, and why.
+const EMPTY: [(&str, &str); 1] = [("Of the limit", "no memory limit is set in this lab")];
+/// Alerts that three failovers, one of them by the loss of a whole node, cause. No other may fire.
+const FIRING: [&str; 7] = [
+    "FailoverFlapping",
+    "NoPrimary",
+    "ReplicaMissing",
+    "ReplicationLinkDown",
+    "TargetDown",
+    "UnknownWrites",
+    "WriterStalled",
+];
+
+/// Prometheus' HTTP API.
+struct Prometheus(SocketAddrV4);
+
+impl Prometheus {
+    /// The `data` of an answer; an error if it is none.
+    fn get(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Value, String> {
+        let mut stream = TcpStream::connect(self.0).map_err(|e| e.to_string())?;
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        let query: Vec<String> = parameters
+            .iter()
+            .map(|(name, value)| format!("{name}={}", encoded(value)))
+            .collect();
+        // HTTP/1.0: the answer ends with the connection.
+        let request = format!("GET /api/v1/{path}?{} HTTP/1.0\r\n\r\n", query.join("&"));
+        stream
+            .write_all(request.as_bytes())
+            .map_err(|e| e.to_string())?;
+        let mut answer = String::new();
+        stream
+            .read_to_string(&mut answer)
+            .map_err(|e| e.to_string())?;
+        let (_, body) = answer.split_once("\r\n\r\n").ok_or("no answer")?;
+        let mut body: Value = serde_json::from_str(body).map_err(|e| e.to_string())?;
+        match body["status"].as_str() {
+            Some("success") => Ok(body["data"].take()),
+            _ => Err(body["error"].to_string()),
+        }
+    }
+
+    /// The series of a query over a span of time, each with its labels.
+    fn range(&self, query: &str, span: &(String, String)) -> Vec<BTreeMap<String, String>> {
+        let (start, end) = span;
+        let parameters = [
+            ("query", query),
+            ("start", start),
+            ("end", end),
+            ("step", "1"),
+        ];
+        let data = self
+            .get("query_range", &parameters)
+            .unwrap_or_else(|e| panic!("{query}: {e}"));
+        let series = data["result"].as_array().unwrap().iter();
+        series
+            .map(|one| {
+                let points = one["values"].as_array().unwrap();
+                assert!(!points.is_empty(), "{query}");
+                serde_json::from_value(one["metric"].clone()).unwrap()
+            })
+            .collect()
+    }
+
+    /// Whether a query has an answer now.
+    fn has(&self, query: &str) -> bool {
+        let data = self.get("query", &[("query", query)]).unwrap_or_default();
+        data["result"].as_array().is_some_and(|r| !r.is_empty())
+    }
+
+    fn firing(&self) -> BTreeSet<String> {
+        let data = self.get("alerts", &[]).unwrap_or_default();
+        let alerts = data["alerts"].as_array().into_iter().flatten();
+        let firing = alerts.filter(|alert| alert["state"] == "firing");
+        firing
+            .filter_map(|alert| alert["labels"]["alertname"].as_str().map(str::to_owned))
+            .collect()
+    }
+
+    fn targets_down(&self) -> Vec<String> {
+        let Ok(data) = self.get("targets", &[]) else {
+            return vec!["Prometheus".to_owned()];
+        };
+        let targets = data["activeTargets"].as_array().into_iter().flatten();
+        if targets.clone().count() == 0 {
+            return vec!["none known yet".to_owned()];
+        }
+        targets
+            .filter(|target| target["health"] != "up")
+            .map(|target| target["labels"].to_string())
+            .collect()
+    }
+}
+
+fn encoded(text: &str) -> String {
+    let keep = |b: &u8| b.is_ascii_alphanumeric() || b"-_.~".contains(b);
+    text.bytes()
+        .map(|b| match keep(&b) {
+            true => char::from(b).to_string(),
+            false => format!("%{b:02X}"),
+        })
+        .collect()
+}
+
+/// The time, or somewhat later: the steps of a range need not hit its end.
+fn time(later: Duration) -> String {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    format!("{:.3}", (since.unwrap() + later).as_secs_f64())
+}
+
+/// As Grafana does it, for a lab that is scraped once a second.
+fn filled_in(query: &str, lab: &str) -> String {
+    let filled = query
+        .replace("$__rate_interval", "4s")
+        .replace("$lab", lab)
+        .replace("$node", ".+");
+    assert!(!filled.contains('$'), "a variable is left: {filled}");
+    filled
+}
+
+/// One query, where it stands, and the labels that its legend shows.
+struct Query {
+    place: String,
+    panel: String,
+    expr: String,
+    labels: Vec<String>,
+}
+
+fn queries_of(name: &str, dashboard: &Value) -> Vec<Query> {
+    let mut queries = Vec::new();
+    let mut add = |panel: &Value, expr: &Value, legends: &[&Value]| {
+        let panel = panel.as_str().unwrap().to_owned();
+        queries.push(Query {
+            place: format!("{name}, {panel}"),
+            panel,
+            expr: expr.as_str().unwrap().to_owned(),
+            labels: legends
+                .iter()
+                .flat_map(|l| labels_in(l.as_str().unwrap()))
+                .collect(),
+        });
+    };
+    for panel in dashboard["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            add(&panel["title"], &target["expr"], &[&target["legendFormat"]]);
+        }
+    }
+    for annotation in dashboard["annotations"]["list"].as_array().unwrap() {
+        add(
+            &annotation["name"],
+            &annotation["expr"],
+            &[&annotation["titleFormat"]],
+        );
+    }
+    queries
+}
+
+fn labels_in(legend: &str) -> Vec<String> {
+    let parts = legend.split("{{").skip(1);
+    parts
+        .filter_map(|part| Some(part.split_once("}}")?.0.trim().to_owned()))
+        .collect()
+}
+
+/// The names of metrics that a text mentions, by the families that there are.
+fn metrics_in(text: &str) -> BTreeSet<String> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    text.split(|c: char| !is_name(c))
+        // The program, not a metric.
+        .filter(|word| *word != "redis_exporter")
+        .filter(|word| {
+            ["halab_", "redis_", "container_", "lab:", "replica:"]
+                .iter()
+                .any(|family| word.starts_with(family) && word.len() > family.len())
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+#[ignore = "needs Prometheus and the exporters; ./lab test runs it"]
+fn every_query_has_an_answer_and_the_right_alerts_fire_when_the_primary_is_lost() {
+    let mut lab = TestLab::start_as(Shape {
+        profile: None,
+        ..Shape::default()
+    });
+    for service in [Service::Prometheus, Service::RedisExporter] {
+        assert!(
+            monitoring::find(service).is_some(),
+            "{service:?} is on PATH"
+        );
+    }
+    let here = Service::ALL
+        .into_iter()
+        .filter(|s| monitoring::find(*s).is_some());
+    for service in here {
+        lab.runner.start_monitor(service.name()).unwrap();
+    }
+    let with_containers = monitoring::find(Service::Cadvisor).is_some()
+        && lab.log("redis-a").contains("in a cgroup of its own");
+    if !with_containers {
+        println!("left out: container_ metrics; there is no cAdvisor, or no cgroup may be made");
+    }
+    let listens = Service::Prometheus.socket(lab.lab.monitoring.as_ref().unwrap());
+    let prometheus = Prometheus(listens);
+
+    let writer = lab.start_writer(&["--duration", "120s", "--rate", "2000"]);
+    wait_until("all targets up", || prometheus.targets_down().is_empty());
+    wait_until("rules evaluated", || {
+        prometheus.has("lab:primaries:sum == 1")
+    });
+    let begun = time(Duration::ZERO);
+    wait_until("no alert", || prometheus.firing().is_empty());
+
+    // The whole node: nobody calls the failover for it, so the Sentinels need down-after.
+    let old = lab.primary().unwrap();
+    lab.runner.kill_node(&old);
+    wait_until("the alert that there is no primary", || {
+        prometheus.firing().contains("NoPrimary")
+    });
+    let new = lab.wait_failover_from(&old);
+    wait_until("that alert cleared", || {
+        !prometheus.firing().contains("NoPrimary")
+    });
+    wait_until("the alerts that the node is lost", || {
+        let firing = prometheus.firing();
+        firing.contains("TargetDown") && firing.contains("ReplicaMissing")
+    });
+    lab.runner.start_node(&old).unwrap();
+    lab.wait_healthy();
+    // The server alone: its node calls the failover.
+    lab.signal_server(&new, Signal::KILL);
+    lab.wait_failover_from(&new);
+    lab.wait_healthy();
+    lab.runner.stop_node(&old);
+    lab.runner.start_node(&old).unwrap();
+    lab.wait_healthy();
+    // These two are about the last minutes.
+    let lasting = ["FailoverFlapping", "UnknownWrites"];
+    wait_until("alerts cleared", || {
+        let firing = prometheus.firing();
+        firing.iter().all(|name| lasting.contains(&name.as_str())) && firing.contains(lasting[0])
+    });
+    let span = (begun, time(Duration::from_secs(1)));
+    drop(writer);
+
+    let wanted: BTreeSet<String> = FIRING.map(str::to_owned).into();
+    let fired = prometheus.range("ALERTS{alertstate=\"firing\"}", &span);
+    let fired: BTreeSet<String> = fired.iter().map(|a| a["alertname"].clone()).collect();
+    assert_eq!(fired, wanted, "alerts that fired");
+
+    let known = prometheus
+        .get("label/__name__/values", &[])
+        .unwrap()
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|name| name.as_str().unwrap().to_owned())
+        .collect::<BTreeSet<_>>();
+    let exists = |name: &String| {
+        known.contains(name) || (name.starts_with("container_") && !with_containers)
+    };
+
+    let mut problems = Vec::new();
+    let mut asked = 0;
+    for name in DASHBOARDS {
+        let dashboard: Value =
+            serde_json::from_str(&text(&format!("grafana/dashboards/{name}.json"))).unwrap();
+        for query in queries_of(name, &dashboard) {
+            asked += 1;
+            let missing = metrics_in(&query.expr).into_iter().filter(|m| !exists(m));
+            problems.extend(missing.map(|m| format!("{}: there is no {m}", query.place)));
+            let series = prometheus.range(&filled_in(&query.expr, &lab.lab.name), &span);
+            let may_be_empty = EMPTY.iter().any(|(panel, _)| *panel == query.panel)
+                || (query.expr.contains("container_") && !with_containers);
+            if series.is_empty() != may_be_empty {
+                problems.push(format!(
+                    "{}: {} series: {}",
+                    query.place,
+                    series.len(),
+                    query.expr
+                ));
+            }
+            for label in &query.labels {
+                if series.iter().any(|s| !s.contains_key(label)) {
+                    problems.push(format!("{}: a series without {label}", query.place));
+                }
+            }
+        }
+        for variable in dashboard["templating"]["list"].as_array().unwrap() {
+            if variable["type"] != "query" {
+                continue;
+            }
+            let query = filled_in(variable["query"]["query"].as_str().unwrap(), &lab.lab.name);
+            let inner = query
+                .strip_prefix("label_values(")
+                .unwrap()
+                .strip_suffix(')')
+                .unwrap();
+            let (selector, label) = inner.rsplit_once(", ").unwrap();
+            let values = prometheus
+                .get(&format!("label/{label}/values"), &[("match[]", selector)])
+                .unwrap();
+            let wanted: Vec<&str> = match label {
+                "lab" => vec![&lab.lab.name],
+                _ => lab.lab.nodes().map(|n| n.name.as_str()).collect(),
+            };
+            if values != serde_json::json!(wanted) {
+                problems.push(format!("{name}, variable {label}: {values}"));
+            }
+        }
+    }
+    assert!(asked > 80, "only {asked} queries found");
+
+    let rules = prometheus.get("rules", &[]).unwrap();
+    let mut judged = 0;
+    for rule in rules["groups"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|g| g["rules"].as_array().unwrap())
+    {
+        judged += 1;
+        let (name, expr) = (
+            rule["name"].as_str().unwrap(),
+            rule["query"].as_str().unwrap(),
+        );
+        if rule["health"] != "ok" {
+            problems.push(format!("rule {name}: {}", rule["lastError"]));
+        }
+        let missing = metrics_in(expr).into_iter().filter(|m| !exists(m));
+        problems.extend(missing.map(|m| format!("rule {name}: there is no {m}")));
+        if rule["type"] == "recording" && prometheus.range(expr, &span).is_empty() {
+            problems.push(format!("rule {name}: nothing recorded"));
+        }
+    }
+    assert_eq!(judged, 20, "rules loaded");
+
+    for document in ["docs/metrics.md", "docs/runbook.md"] {
+        let named = text(document);
+        // In the list of metrics an info or a counter stands with its suffix, as Prometheus has it.
+        let missing = metrics_in(&named)
+            .into_iter()
+            .filter(|m| !exists(m) && !known.contains(&format!("{m}_bucket")));
+        problems.extend(missing.map(|m| format!("{document}: there is no {m}")));
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
