@@ -1,10 +1,21 @@
-# The machine of `nix run .#vm`: every part of the lab on one host, for a look around. Real hosts run one part each.
+# The machine of `nix run .#vm`: every part of the lab on one host, for a look around; Grafana is at
+# http://127.0.0.1:3000 of the host that it runs on. Real hosts run one part each.
 {
+  config,
   lib,
   modulesPath,
   project,
   ...
 }:
+let
+  inherit (project.topology) monitoring;
+  shown = {
+    grafana = monitoring.grafana_port;
+    prometheus = monitoring.prometheus_port;
+  };
+  # What QEMU's own network calls this machine.
+  guest = "10.0.2.15";
+in
 {
   imports = [ "${modulesPath}/virtualisation/qemu-vm.nix" ];
 
@@ -23,7 +34,42 @@
     cadvisor.enable = true;
   };
 
-  networking.hostName = "lab";
+  networking = {
+    hostName = "lab";
+    firewall.allowedTCPPorts = lib.attrValues shown;
+  };
+
+  # Grafana and Prometheus at the host's 127.0.0.1: QEMU reaches the machine's own address only, and they listen at
+  # the one that lab.toml gives them.
+  virtualisation.forwardPorts = map (port: {
+    from = "host";
+    host = {
+      address = "127.0.0.1";
+      inherit port;
+    };
+    guest = {
+      address = guest;
+      inherit port;
+    };
+  }) (lib.attrValues shown);
+  systemd.sockets = lib.mapAttrs' (
+    name: port:
+    lib.nameValuePair "shown-${name}" {
+      wantedBy = [ "sockets.target" ];
+      listenStreams = [ "${guest}:${toString port}" ];
+      # The address comes by DHCP, later.
+      socketConfig.FreeBind = true;
+    }
+  ) shown;
+  systemd.services = lib.mapAttrs' (
+    name: port:
+    lib.nameValuePair "shown-${name}" {
+      serviceConfig = {
+        ExecStart = "${config.systemd.package}/lib/systemd/systemd-socket-proxyd ${monitoring.address}:${toString port}";
+        DynamicUser = true;
+      };
+    }
+  ) shown;
   # No password, and no way in but the machine's own console.
   users.users.root.initialHashedPassword = "";
   services.getty.autologinUser = "root";
