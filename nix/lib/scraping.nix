@@ -24,7 +24,7 @@ let
   cgroupOf = node: "${cgroupParent}/${cgroupName node}";
 
   # What Redis tells that nothing here shows: half of its series.
-  redisDropped = "redis_(db_.*|config_.*|defrag_.*|tracking_.*|expire.*|io_thread.*|number_of_.*|cluster_.*|commands_latencies_.*|client_recent_.*|lazyfree.*)";
+  redisDropped = "redis_(db_(keys_|avg_).*|config_.*|defrag_.*|tracking_.*|expire.*|io_thread.*|number_of_.*|cluster_.*|commands_latencies_.*|client_recent_.*|lazyfree.*)";
   # What cAdvisor tells that is shown.
   containerKept = "container_(cpu_(usage|user|system)_seconds_total|cpu_cfs_throttled_seconds_total|memory_(rss|cache|usage_bytes|working_set_bytes|failcnt)|processes|threads|file_descriptors|sockets|spec_memory_limit_bytes|start_time_seconds)";
 in
@@ -68,6 +68,11 @@ in
       {
         source_labels = [ "__name__" ];
         regex = redisDropped;
+        action = "drop";
+      }
+      {
+        source_labels = [ "db" ];
+        regex = "db[1-9][0-9]*";
         action = "drop";
       }
     ]
