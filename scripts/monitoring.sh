@@ -9,10 +9,18 @@
 CADVISOR_DEB=pool/main/c/cadvisor/cadvisor_0.38.7%2bds1-2%2bb7_amd64.deb
 CADVISOR_SHA256=42d4fa456d31caa972bd2686f993c43ccbc4c784009b6104b538e69af8615e14
 
+# Grafana is in no package registry. Its own archive, with the hashes that Gentoo's package states.
+GRAFANA_VERSION=12.4.0
+GRAFANA_URL=https://dl.grafana.com/oss/release
+GRAFANA_SHA512_amd64=0d0f573b22d8839943c6a346f429dd1db43d676e62460e53f041335500f671371f9cebd015b2197ecc87e4d8b1381fadc7a0d4ee49a7e5259f6b83ce6b46a33f
+GRAFANA_SHA512_arm64=3888c531bbce11ddd5293219f72a880d7bcf9b0eedc0e1ea8502782fc3971723e83ed2317be4bc9771a9aa807e22255e0778dc97993bdc9a75840bb0219ab263
+
 setup_monitoring() {
     setup_prometheus
     setup_redis_exporter
     setup_cadvisor
+    # 200 MB; LAB_GRAFANA=no does without.
+    [ "${LAB_GRAFANA-}" = no ] || setup_grafana
 }
 
 # absent NAME WHY
@@ -98,4 +106,39 @@ setup_cadvisor() {
     rm -rf "$scratch"
     hash -r
     have cadvisor || absent cadvisor "Debian's package of it can't be reached"
+}
+
+setup_grafana() {
+    wanted grafana || return 0
+    local arch sha512 part=$LAB_TOOLS/grafana.part
+    case $(uname -m) in
+    x86_64) arch=amd64 sha512=$GRAFANA_SHA512_amd64 ;;
+    aarch64) arch=arm64 sha512=$GRAFANA_SHA512_arm64 ;;
+    *)
+        absent grafana "its archive is known for x86_64 and aarch64 here; put one on PATH"
+        return
+        ;;
+    esac
+    if ! have curl; then
+        absent grafana "fetching its archive needs curl"
+        return
+    fi
+    rm -rf "$part"
+    mkdir -p "$part"
+    # Whole and right, or not at all: it is unpacked beside its place, and moved there at the end.
+    if ! curl -fsSL --connect-timeout 5 --max-time 900 -o "$part/archive" \
+        "$GRAFANA_URL/grafana-$GRAFANA_VERSION.linux-$arch.tar.gz" 2>/dev/null; then
+        absent grafana "its archive can't be fetched from $GRAFANA_URL; put one on PATH, or use 'nix run', which brings it"
+    elif ! printf '%s  %s\n' "$sha512" "$part/archive" | sha512sum --check --status; then
+        absent grafana "the archive at $GRAFANA_URL is not the one that is pinned here"
+    elif ! (mkdir "$part/grafana" && tar -xzf "$part/archive" -C "$part/grafana" --strip-components=1); then
+        absent grafana "its archive could not be unpacked"
+    else
+        rm -rf "$LAB_TOOLS/grafana-$GRAFANA_VERSION"
+        mv "$part/grafana" "$LAB_TOOLS/grafana-$GRAFANA_VERSION"
+        ln -sf "grafana-$GRAFANA_VERSION/bin/grafana" "$LAB_TOOLS/grafana"
+        say "unpacked Grafana $GRAFANA_VERSION into $LAB_TOOLS"
+    fi
+    rm -rf "$part"
+    hash -r
 }

@@ -65,6 +65,7 @@ test_all() {
 }
 
 setup_test_tools() {
+    have curl || apt_install "curl, to test how Grafana is fetched" curl
     have python3 || apt_install "Python, for the dashboards" python3
     setup_nix_checks
     have shellcheck || apt_install "shellcheck" shellcheck

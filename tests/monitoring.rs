@@ -6,6 +6,8 @@
     reason = "all of this file is a test; clippy exempts only the functions marked as one"
 )]
 
+#[path = "monitoring/fetching.rs"]
+mod fetching;
 #[path = "live/lab.rs"]
 #[allow(dead_code, reason = "shared with the live tests, which use the rest")]
 mod lab;
