@@ -24,6 +24,10 @@ pub use observation::{Action, Identity, Observation, Peer, PeerState, Server, Vo
 pub const SENTINEL_INFO_PERIOD: Duration = Duration::from_millis(250);
 /// Pause between two calls for a failover; one takes about 0.2 s until the promotion.
 const FAILOVER_RETRY: Duration = Duration::from_millis(500);
+/// How much later than the loss of its link a sign of life of the primary has to be before a replica takes it for
+/// one. A Sentinel counts an answer when it reads it: one that was held up, by a busy machine, may read after the
+/// primary's end what came in before.
+const READ_LATE: Duration = Duration::from_secs(1);
 /// How long the parent of a primary that has died waits for the promotion before it starts the server
 /// with its data again.
 const PROMOTION_PATIENCE: Duration = Duration::from_secs(2);
@@ -374,7 +378,7 @@ impl Machine {
                 let alive = seen.vote.is_some_and(|v| {
                     v.primary == of
                         && v.primary_alive_within
-                            .is_some_and(|within| within < down_for)
+                            .is_some_and(|within| within + READ_LATE < down_for)
                 });
                 // Reached directly, a primary that is up proves itself: only the link is down.
                 let reached = seen

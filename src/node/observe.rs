@@ -75,12 +75,16 @@ impl Observers {
             .send_if_modified(|now| std::mem::replace(now, pace) != pace);
     }
 
-    /// What a majority of the Sentinels says, if they have been heard recently.
+    /// What a majority of the Sentinels says, if they have been heard recently. The age of their INFO of this
+    /// node stays as they said it: there, too young is the safe side.
     pub(super) fn vote(&self) -> Option<Vote> {
         let latest = *self.vote.borrow();
-        latest
-            .filter(|(at, _)| at.elapsed() < VOTE_LIFETIME)
-            .map(|(_, vote)| vote)
+        let (asked, vote) = latest.filter(|(asked, _)| asked.elapsed() < VOTE_LIFETIME)?;
+        Some(Vote {
+            // Seen from now: the answer is as old as the question at most.
+            primary_alive_within: vote.primary_alive_within.map(|age| age + asked.elapsed()),
+            ..vote
+        })
     }
 
     /// The other data nodes.
