@@ -8,7 +8,7 @@
   onLinux,
 }:
 let
-  found = folder: project.discover folder;
+  found = project.discover;
 
   # What a file in nix/ may ask for by name: packages of nixpkgs, of this flake, and `project`.
   scope = lib.makeScope pkgs.newScope (

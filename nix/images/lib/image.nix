@@ -67,10 +67,9 @@ in
       "org.opencontainers.image.licenses" = project.manifest.license;
     };
   };
-
-  meta = { inherit description; };
 })
 // {
+  meta = { inherit description; };
   # For the checks, and for those who write compose files.
   inherit healthcheck;
   reference = "redis-ha-lab-${name}:${project.version}";

@@ -45,7 +45,7 @@ writeShellApplication {
   runtimeEnv = {
     # What ./lab has beside itself; the writer is the part that only the terminal interface shows.
     LAB_COMPOSE = "${project.sources.lab}/process-compose.yaml";
-    LAB_COMPOSE_WRITER = ./writer.yaml;
+    LAB_COMPOSE_WRITER = "${./writer.yaml}";
     LAB_TOML = "${project.sources.lab}/lab.toml";
     LAB_REDIS_SERVER = lib.getExe' redis "redis-server";
   };
