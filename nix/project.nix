@@ -54,6 +54,8 @@ rec {
         ../docs
         ../README.md
         ../process-compose.yaml
+        ../lab
+        ../scripts
       ]
     );
     # What the process lane runs.

@@ -6,6 +6,7 @@
   rustfmt,
   redis,
   procps,
+  curl,
   iproute2,
   nftables,
   util-linux,
@@ -19,6 +20,7 @@ halab.overrideAttrs (previous: {
     rustfmt
     redis
     procps
+    curl
     # Drills cut nodes off in a network of their own.
     iproute2
     nftables
