@@ -46,7 +46,7 @@ need_addresses() {
     local address missing=
     while read -r address; do
         ifconfig lo0 | grep -qF "inet $address " || missing+=" sudo ifconfig lo0 alias $address up;"
-    done < <(sed -n 's/^address *= *"\(.*\)".*/\1/p' "$HALAB_CONFIG")
+    done < <(sed -n 's/^\(writer_\)\{0,1\}address *= *"\([^"]*\)".*/\2/p' "$HALAB_CONFIG")
     [ -z "$missing" ] || die "this machine's loopback interface lacks addresses of the lab's nodes" \
         "to add them until the next start:$missing"
 }
