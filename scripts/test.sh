@@ -54,6 +54,11 @@ test_all() {
         printf '\n==> a whole lab, run by process-compose: left out, it is not here\n'
     fi
     step "every query, rule and alert against a running lab" monitoring_is_real
+    if have chromium; then
+        step "the page of a drill in a browser" cargo test --locked --test page -- --ignored
+    else
+        printf '\n==> the page of a drill in a browser: left out, there is no chromium\n'
+    fi
     step "README's commands" readme_commands
 
     printf '\n%d s in all\n' $((SECONDS - began))
@@ -65,6 +70,9 @@ test_all() {
 }
 
 setup_test_tools() {
+    # Ubuntu's package of that name is none.
+    have chromium || ! grep -qx 'ID=debian' /etc/os-release ||
+        (apt_install "a browser, to look at pages" chromium fonts-dejavu-core) || true
     have curl || apt_install "curl, to test how Grafana is fetched" curl
     have python3 || apt_install "Python, for the dashboards" python3
     setup_nix_checks

@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget};
 
 use crate::drill::fault::{Fault, Needs};
 use crate::drill::report::{NodesKind, Report};
-use crate::drill::{self, Choice, Plan, Progress, markdown, network};
+use crate::drill::{self, Choice, Plan, Progress, html, markdown, network};
 use crate::exit::Exit;
 use crate::node::ServerBinary;
 use crate::protocol::ack::Policy;
@@ -26,6 +26,7 @@ use super::{Failure, Global, Outcome, Threads, with_signals};
     halab drill --list                                 the faults, and what must hold\n  \
     halab drill kill-primary                           one fault, in a lab of its own\n  \
     halab --profile fast drill all --json all.json     every fault once\n  \
+    halab drill kill-primary-node --html kill.html     a page with the timeline and the rate of writes\n  \
     halab drill kill-primary --runs 10 --server ./redis-server-7 --server ./redis-server-8\n  \
     halab drill hang-primary-node --policy none        the negative control: loses records\n  \
     halab drill kill-primary --nodes ours --nodes stock --policy none\n\n\
@@ -52,6 +53,9 @@ pub(super) struct DrillArgs {
     /// Write the report as Markdown into this file
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
+    /// Write the report as one page of HTML into this file: timeline, rate, latency, RTO, verdicts
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Leave samples, and all timelines but the first of each fault, out of the report
     #[arg(long)]
     short: bool,
@@ -120,6 +124,11 @@ pub(super) fn run(global: &Global, args: &DrillArgs) -> Outcome {
     let report = with_signals(Threads::Many, |token| async move {
         Ok(drill::run(&plan, &token, &teller.listener()).await)
     })?;
+    // From the whole report: its pictures are made of the samples.
+    if let Some(path) = &args.html {
+        fs::write(path, html::page(&report))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
     let report = if args.short {
         report.shortened()
     } else {

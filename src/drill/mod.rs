@@ -1,7 +1,7 @@
 //! `halab drill`: load, one fault, heal, verify, and what was seen, as a report.
 //!
 //! - [`fault`]: the faults: what each does, what must hold (pure)
-//! - [`report`], [`stats`], [`markdown`]: what is said at the end (pure)
+//! - [`report`], [`stats`], [`markdown`], [`html`]: what is said at the end (pure)
 //! - `timeline`, `acks`, `judge`: from what was seen to times, gaps and a verdict (pure)
 //! - `stock`: config files of plain servers (pure)
 //! - `ground`: the lab that a drill works on, and the way back from all that was done to it
@@ -13,6 +13,7 @@
 mod acks;
 pub mod fault;
 mod ground;
+pub mod html;
 mod inject;
 mod judge;
 mod load;

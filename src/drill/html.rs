@@ -1,0 +1,231 @@
+//! A report as one page of HTML, that tells the story of each drill at a glance. Pure.
+//!
+//! It needs nothing from outside, no script, and no network: style and pictures are in it. Whatever comes from
+//! a report is escaped.
+
+mod chart;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::{Display, Write};
+
+use super::report::{Drill, Report, Run, Summary};
+use super::stats::Spread;
+
+const STYLE: &str = include_str!("html/style.css");
+
+/// The page.
+pub fn page(report: &Report) -> String {
+    let mut out = String::with_capacity(64 * 1024);
+    // Writing to a String cannot fail.
+    let _ = write!(
+        out,
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>Drills: {verdict}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
+         <h1>Drills <span class=\"badge {verdict}\">{verdict}</span></h1>\n\
+         <p class=\"soft\">{tool}, {started}, {system}, {processors} processors</p>\n",
+        verdict = report.verdict,
+        tool = escaped(&report.tool),
+        started = escaped(&report.started),
+        system = escaped(&report.host.system),
+        processors = report.host.processors,
+    );
+    let totals = report.totals;
+    facts(
+        &mut out,
+        &[
+            ("acknowledged records", totals.acknowledged.to_string()),
+            ("of these lost", totals.lost.to_string()),
+            ("faults", totals.faults.to_string()),
+            ("runs", totals.runs.to_string()),
+        ],
+    );
+    overview(&mut out, report);
+    for (number, drill) in report.drills.iter().enumerate() {
+        self::drill(&mut out, number, drill);
+    }
+    out.push_str("</body>\n</html>\n");
+    out
+}
+
+fn facts(out: &mut String, facts: &[(&str, String)]) {
+    out.push_str("<ul class=\"facts\">");
+    for (what, value) in facts {
+        let _ = write!(out, "<li><b>{}</b>{what}</li>", escaped(value));
+    }
+    out.push_str("</ul>\n");
+}
+
+/// All drills in one table: the time without an acknowledged write, what it was spent on, and the verdict.
+fn overview(out: &mut String, report: &Report) {
+    out.push_str(
+        "<h2>Time without an acknowledged write</h2>\n<p class=\"soft key\">Medians over the runs, in milliseconds:\
+         <i class=\"detect\"></i>until a failover begins<i class=\"elect\"></i>until a Sentinel is elected\
+         <i class=\"promote\"></i>until another node is primary<i class=\"reconnect\"></i>until a write is acknowledged</p>\n\
+         <div class=\"scroll\"><table>\n<tr><th>fault</th><th>setting</th><th class=\"n\">runs</th>\
+         <th class=\"n\">min</th><th class=\"n\">median</th><th class=\"n\">max</th><th>spent on</th>\
+         <th class=\"n\">acknowledged</th><th class=\"n\">lost</th><th>verdict</th></tr>\n",
+    );
+    let medians = report.drills.iter().flat_map(|d| split(&d.summary));
+    let longest = report
+        .drills
+        .iter()
+        .map(|d| split(&d.summary).iter().map(|(_, ms)| ms).sum::<f64>())
+        .fold(0.0, f64::max);
+    let any_split = medians.into_iter().any(|(_, ms)| ms > 0.0);
+    for (number, drill) in report.drills.iter().enumerate() {
+        let summary = &drill.summary;
+        let rto =
+            |of: fn(&Spread) -> f64| summary.rto_ms.as_ref().map_or_else(dash, |s| whole(of(s)));
+        let _ = write!(
+            out,
+            "<tr><td><a href=\"#drill-{number}\">{}</a></td><td>{}, {}, {}</td><td class=\"n\">{}</td>\
+             <td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td>",
+            escaped(drill.fault),
+            drill.setting.nodes,
+            escaped(&drill.setting.server),
+            escaped(&drill.setting.policy),
+            summary.runs,
+            rto(|s| s.min),
+            rto(|s| s.median),
+            rto(|s| s.max),
+        );
+        if any_split {
+            bar(out, summary, longest);
+        }
+        let _ = writeln!(
+            out,
+            "</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td></tr>",
+            summary.acknowledged,
+            summary.lost,
+            badge(drill.verdict)
+        );
+    }
+    out.push_str("</table></div>\n");
+}
+
+/// What the time without a write was spent on, in order; nothing for a part that did not happen.
+fn split(summary: &Summary) -> [(&'static str, f64); 4] {
+    let median = |spread: &Option<Spread>| spread.as_ref().map_or(0.0, |s| s.median.max(0.0));
+    [
+        ("detect", median(&summary.detect_ms)),
+        ("elect", median(&summary.elect_ms)),
+        ("promote", median(&summary.promote_ms)),
+        ("reconnect", median(&summary.reconnect_ms)),
+    ]
+}
+
+fn bar(out: &mut String, summary: &Summary, longest: f64) {
+    let parts = split(summary);
+    if longest <= 0.0 || parts.iter().all(|(_, ms)| *ms <= 0.0) {
+        out.push_str(&dash());
+        return;
+    }
+    out.push_str("<span class=\"split\">");
+    for (name, ms) in parts {
+        let _ = write!(
+            out,
+            "<i class=\"{name}\" style=\"width:{:.2}%\" title=\"{name} {} ms\"></i>",
+            ms / longest * 100.0,
+            whole(ms)
+        );
+    }
+    let numbers = parts.map(|(_, ms)| whole(ms)).join(" + ");
+    let _ = write!(out, "</span><span class=\"soft\">{numbers}</span>");
+}
+
+fn drill(out: &mut String, number: usize, drill: &Drill) {
+    let setting = &drill.setting;
+    let _ = writeln!(
+        out,
+        "<h2 id=\"drill-{number}\">{} {}</h2>\n<p class=\"soft\">nodes {}, {}, policy {}, down-after {} ms, \
+         {} connections, batches of {}</p>",
+        escaped(drill.fault),
+        badge(drill.verdict),
+        setting.nodes,
+        escaped(&setting.server),
+        escaped(&setting.policy),
+        setting.down_after_ms,
+        setting.connections,
+        setting.batch,
+    );
+    if let Some(run) = drill.runs.iter().find(|run| run.samples.is_some()) {
+        let _ = writeln!(out, "<div class=\"scroll\">{}</div>", chart::chart(run));
+    }
+    for (i, run) in drill.runs.iter().enumerate() {
+        self::run(out, i + 1, run);
+    }
+}
+
+fn run(out: &mut String, number: usize, run: &Run) {
+    let longest = run
+        .outages
+        .iter()
+        .filter_map(|o| o.rto_ms)
+        .fold(None, |a: Option<f64>, b| Some(a.map_or(b, |a| a.max(b))));
+    let records = run.records.clone().unwrap_or_default();
+    let _ = writeln!(
+        out,
+        "<details{}><summary>Run {number}: {}, {} ms without a write, {} acknowledged, {} lost</summary>",
+        if run.reasons.is_empty() { "" } else { " open" },
+        run.verdict,
+        longest.map_or_else(dash, whole),
+        records.acknowledged,
+        records.lost
+    );
+    if !run.reasons.is_empty() {
+        out.push_str("<ul>");
+        for reason in &run.reasons {
+            let _ = write!(out, "<li>{}</li>", escaped(reason));
+        }
+        out.push_str("</ul>\n");
+    }
+    out.push_str(
+        "<div class=\"scroll\"><table>\n<tr><th>must hold</th><th></th><th>seen</th></tr>\n",
+    );
+    for invariant in &run.invariants {
+        let (class, word) = match invariant.held {
+            Some(true) => ("holds", "held"),
+            Some(false) => ("violated", "did not hold"),
+            None => ("inconclusive", "can't be told"),
+        };
+        let _ = writeln!(
+            out,
+            "<tr><td>{}</td><td class=\"{class}\">{word}</td><td>{}</td></tr>",
+            escaped(&invariant.name),
+            escaped(&invariant.detail)
+        );
+    }
+    out.push_str("</table></div></details>\n");
+}
+
+fn badge(verdict: impl Display) -> String {
+    format!("<span class=\"badge {verdict}\">{verdict}</span>")
+}
+
+fn dash() -> String {
+    "-".to_owned()
+}
+
+fn whole(ms: f64) -> String {
+    // Without the sign of a rounded zero.
+    format!("{:.0}", ms.round() + 0.0)
+}
+
+/// Text that HTML takes for text.
+fn escaped(text: impl Display) -> String {
+    let text = text.to_string();
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+    }
+    out
+}

@@ -1,0 +1,268 @@
+//! One run as a picture: acknowledged writes and latency above, what happened below, on one axis of time.
+
+use std::fmt::Write;
+
+use super::super::report::{Moment, Run, Samples};
+
+use super::escaped;
+
+const WIDTH: f64 = 960.0;
+const LEFT: f64 = 64.0;
+const RIGHT: f64 = 12.0;
+/// Where the bars stand, and the line of the latency below them.
+const RATE_TOP: f64 = 22.0;
+const RATE_HEIGHT: f64 = 130.0;
+const LATENCY_TOP: f64 = RATE_TOP + RATE_HEIGHT + 24.0;
+const LATENCY_HEIGHT: f64 = 70.0;
+const EVENTS_TOP: f64 = LATENCY_TOP + LATENCY_HEIGHT + 34.0;
+const EVENT_HEIGHT: f64 = 16.0;
+/// Time shown before the first fault and after the last event.
+const MARGIN_MS: f64 = 1500.0;
+/// More moments than that are a list, not a picture.
+const MOMENTS_MAX: usize = 60;
+
+/// The time that is shown, and where it is.
+struct Axis {
+    from: f64,
+    to: f64,
+}
+
+impl Axis {
+    /// From a little before the first fault to a little after the last thing that happened.
+    fn of(run: &Run, samples: &Samples) -> Axis {
+        let end = samples.first_ms + samples.interval_ms * samples.acknowledged.len() as f64;
+        let first_fault = run.outages.iter().map(|o| o.at_ms).fold(0.0, f64::min);
+        let moments = run.timeline.iter().map(|m| m.at_ms);
+        let gaps = run
+            .outages
+            .iter()
+            .filter_map(|o| Some(o.from_at_ms? + o.rto_ms?));
+        let last = moments.chain(gaps).fold(0.0, f64::max);
+        let from = samples.first_ms.max(first_fault - MARGIN_MS);
+        Axis {
+            from,
+            to: end.min(last + MARGIN_MS).max(from + samples.interval_ms),
+        }
+    }
+
+    fn x(&self, ms: f64) -> f64 {
+        let share = (ms - self.from) / (self.to - self.from);
+        LEFT + share.clamp(0.0, 1.0) * (WIDTH - LEFT - RIGHT)
+    }
+
+    fn shows(&self, ms: f64) -> bool {
+        (self.from..=self.to).contains(&ms)
+    }
+
+    /// Marks at round times, about ten of them.
+    fn ticks(&self) -> impl Iterator<Item = f64> + '_ {
+        let rough = (self.to - self.from) / 10.0;
+        let magnitude = 10_f64.powf(rough.max(1.0).log10().floor());
+        let step = [1.0, 2.0, 5.0, 10.0]
+            .map(|n| n * magnitude)
+            .into_iter()
+            .find(|step| *step >= rough)
+            .unwrap_or(10.0 * magnitude);
+        let first = (self.from / step).ceil() as i64;
+        (first..)
+            .map(move |n| n as f64 * step)
+            .take_while(|ms| *ms <= self.to)
+    }
+}
+
+/// The picture of a run that has samples; empty for another.
+pub(super) fn chart(run: &Run) -> String {
+    let Some(samples) = &run.samples else {
+        return String::new();
+    };
+    let axis = Axis::of(run, samples);
+    let moments: Vec<&Moment> = run
+        .timeline
+        .iter()
+        .filter(|m| axis.shows(m.at_ms))
+        .take(MOMENTS_MAX)
+        .collect();
+    let bottom = EVENTS_TOP + EVENT_HEIGHT * moments.len() as f64;
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    let _ = write!(
+        out,
+        "<svg viewBox=\"0 0 {WIDTH} {:.0}\" role=\"img\" aria-label=\"Acknowledged writes, latency and events over time\">",
+        bottom + 10.0
+    );
+    for outage in &run.outages {
+        if let (Some(from), Some(rto)) = (outage.from_at_ms, outage.rto_ms) {
+            let (left, right) = (axis.x(from), axis.x(from + rto));
+            let _ = write!(
+                out,
+                "<rect class=\"gap\" x=\"{left:.1}\" y=\"{RATE_TOP}\" width=\"{:.1}\" height=\"{:.1}\"><title>{rto} ms \
+                 without an acknowledged write</title></rect>",
+                (right - left).max(1.0),
+                bottom - RATE_TOP
+            );
+        }
+    }
+    grid(&mut out, &axis, bottom);
+    rate(&mut out, &axis, samples);
+    latency(&mut out, &axis, samples);
+    for outage in run.outages.iter().filter(|o| axis.shows(o.at_ms)) {
+        let x = axis.x(outage.at_ms);
+        let _ = write!(
+            out,
+            "<line class=\"fault\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{RATE_TOP}\" y2=\"{bottom:.1}\"/>\
+             <text class=\"fault\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+            x + 4.0,
+            RATE_TOP - 8.0,
+            escaped(&outage.fault)
+        );
+    }
+    for (i, moment) in moments.into_iter().enumerate() {
+        event(
+            &mut out,
+            &axis,
+            moment,
+            EVENTS_TOP + EVENT_HEIGHT * i as f64,
+        );
+    }
+    out.push_str("</svg>");
+    out
+}
+
+fn grid(out: &mut String, axis: &Axis, bottom: f64) {
+    for ms in axis.ticks() {
+        let x = axis.x(ms);
+        let _ = write!(
+            out,
+            "<line class=\"grid\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{RATE_TOP}\" y2=\"{bottom:.1}\"/>\
+             <text class=\"soft\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{} s</text>",
+            EVENTS_TOP - 14.0,
+            ms / 1000.0
+        );
+    }
+}
+
+fn rate(out: &mut String, axis: &Axis, samples: &Samples) {
+    let most = samples
+        .acknowledged
+        .iter()
+        .copied()
+        .max()
+        .unwrap_or(0)
+        .max(1);
+    let per_second = most as f64 * 1000.0 / samples.interval_ms.max(1.0);
+    label(out, RATE_TOP, "writes/s", &thousands(per_second));
+    for (at, count) in placed(samples, &samples.acknowledged) {
+        if *count == 0 || !axis.shows(at) {
+            continue;
+        }
+        let height = *count as f64 / most as f64 * RATE_HEIGHT;
+        let (left, right) = (axis.x(at), axis.x(at + samples.interval_ms));
+        let _ = write!(
+            out,
+            "<rect class=\"bar\" x=\"{left:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{height:.1}\"/>",
+            RATE_TOP + RATE_HEIGHT - height,
+            (right - left - 0.5).max(0.5)
+        );
+    }
+}
+
+/// The longest latency of each interval, on a scale of powers of ten.
+fn latency(out: &mut String, axis: &Axis, samples: &Samples) {
+    let values = samples.latency_max_ms.iter().flatten();
+    let most = values.copied().fold(10.0, f64::max);
+    label(out, LATENCY_TOP, "latency", &format!("{most:.0} ms"));
+    let height = |ms: f64| (ms.max(0.1) * 10.0).log10() / (most * 10.0).log10() * LATENCY_HEIGHT;
+    let mut path = String::new();
+    let mut pen = 'M';
+    for (at, value) in placed(samples, &samples.latency_max_ms) {
+        let middle = at + samples.interval_ms / 2.0;
+        match value {
+            Some(ms) if axis.shows(middle) => {
+                let y = LATENCY_TOP + LATENCY_HEIGHT - height(*ms);
+                let _ = write!(path, "{pen}{:.1} {y:.1}", axis.x(middle));
+                pen = 'L';
+            }
+            // Nothing was acknowledged there: the line has a gap.
+            _ => pen = 'M',
+        }
+    }
+    let _ = write!(out, "<path class=\"latency\" d=\"{path}\"/>");
+}
+
+fn placed<'s, T>(samples: &'s Samples, values: &'s [T]) -> impl Iterator<Item = (f64, &'s T)> {
+    let at = |i| samples.first_ms + samples.interval_ms * i as f64;
+    values
+        .iter()
+        .enumerate()
+        .map(move |(i, value)| (at(i), value))
+}
+
+fn label(out: &mut String, top: f64, what: &str, most: &str) {
+    let x = LEFT - 6.0;
+    let _ = write!(
+        out,
+        "<text x=\"{x}\" y=\"{:.1}\" text-anchor=\"end\">{most}</text>\
+         <text class=\"soft\" x=\"{x}\" y=\"{:.1}\" text-anchor=\"end\">{what}</text>",
+        top + 9.0,
+        top + 22.0
+    );
+}
+
+fn event(out: &mut String, axis: &Axis, moment: &Moment, y: f64) {
+    let x = axis.x(moment.at_ms);
+    let who: Vec<&str> = [&moment.node, &moment.detail]
+        .into_iter()
+        .flatten()
+        .map(String::as_str)
+        .collect();
+    let by = moment
+        .by
+        .as_ref()
+        .map_or(String::new(), |by| format!(" (by {by})"));
+    let text = format!(
+        "{:.0} ms  {} {}{by}",
+        moment.at_ms,
+        moment.what,
+        who.join(", ")
+    );
+    // To the side where there is room.
+    let (anchor, at) = if x < WIDTH * 0.55 {
+        ("start", x + 8.0)
+    } else {
+        ("end", x - 8.0)
+    };
+    let _ = write!(
+        out,
+        "<line class=\"thread\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
+         <circle class=\"{}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"/>\
+         <text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text>",
+        WIDTH - RIGHT,
+        class_of(moment),
+        y + 4.0,
+        escaped(text)
+    );
+}
+
+/// The colour of what happened: by Sentinel, to a node, by the drill, to the writer.
+fn class_of(moment: &Moment) -> &'static str {
+    if moment.what.starts_with(['+', '-']) {
+        "sentinel"
+    } else if moment.what.contains("fault") || moment.what.contains("error") {
+        "fault"
+    } else if moment.what.contains("acknowledged") {
+        "good"
+    } else {
+        "node"
+    }
+}
+
+/// 12345.6 as 12.3k.
+fn thousands(number: f64) -> String {
+    if number >= 10_000.0 {
+        format!("{:.0}k", number / 1000.0)
+    } else if number >= 1000.0 {
+        format!("{:.1}k", number / 1000.0)
+    } else {
+        format!("{number:.0}")
+    }
+}

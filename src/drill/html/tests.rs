@@ -1,0 +1,83 @@
+//! The page of a real run: one whole node killed, report as `halab drill --json` wrote it.
+
+use super::super::report::DrillVerdict;
+use super::*;
+
+fn sample() -> Report {
+    serde_json::from_str(include_str!("sample.json")).unwrap()
+}
+
+#[test]
+fn the_page_tells_the_story_of_the_run() {
+    let report = sample();
+    let text = page(&report);
+    for part in [
+        "<title>Drills: holds</title>",
+        "kill-primary-node",
+        "SIGKILL to the node redis-a",
+        "+switch-master",
+        "first write acknowledged",
+        "6349.4 ms without an acknowledged write",
+        "class=\"latency\"",
+    ] {
+        assert!(text.contains(part), "{part}");
+    }
+    let run = &report.drills[0].runs[0];
+    let shown = text.matches("<circle").count();
+    assert_eq!(shown, run.timeline.len(), "every moment of the timeline");
+    assert!(text.matches("class=\"bar\"").count() > 5, "bars");
+    assert_eq!(text.matches("held</td>").count(), run.invariants.len());
+}
+
+#[test]
+fn the_page_asks_for_nothing_from_outside() {
+    let text = page(&sample());
+    for part in [
+        "http:", "https:", "src=", "<script", "<link", "url(", "@import",
+    ] {
+        assert!(!text.contains(part), "{part}");
+    }
+}
+
+#[test]
+fn text_from_a_report_stays_text() {
+    let mut report = sample();
+    let evil = "<script>alert(1)</script>&\"'";
+    let drill = &mut report.drills[0];
+    drill.setting.server = evil.to_owned();
+    let run = &mut drill.runs[0];
+    run.reasons = vec![evil.to_owned()];
+    run.outages[0].fault = evil.to_owned();
+    run.timeline[1].detail = Some(evil.to_owned());
+    run.invariants[0].detail = evil.to_owned();
+    report.tool = evil.to_owned();
+    let text = page(&report);
+    assert!(!text.contains("<script"));
+    assert!(
+        text.matches("&lt;script&gt;alert(1)&lt;/script&gt;&amp;&quot;&#39;")
+            .count()
+            >= 6
+    );
+}
+
+#[test]
+fn a_report_with_gaps_is_a_page_too() {
+    let mut report = sample();
+    let drill = &mut report.drills[0];
+    drill.verdict = DrillVerdict::Violated;
+    let run = &mut drill.runs[0];
+    run.timeline.clear();
+    run.outages.clear();
+    run.records = None;
+    if let Some(samples) = &mut run.samples {
+        samples.acknowledged = vec![0; 3];
+        samples.latency_max_ms = vec![None; 3];
+    }
+    let text = page(&report);
+    assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
+    assert!(text.contains("badge violated"));
+    report.drills[0].runs[0].samples = None;
+    assert!(!page(&report).contains("<svg"));
+    report.drills.clear();
+    assert!(page(&report).ends_with("</html>\n"));
+}
