@@ -16,7 +16,7 @@ use super::{Global, Outcome, Threads, parse_span, with_signals};
     halab status --json\n\nExit code 0: healthy, any one node may be lost; 1: not."
 )]
 pub(super) struct StatusArgs {
-    /// Wait until the lab is healthy, for that long at most
+    /// Wait until the lab is healthy and every replica has caught up, for that long at most
     #[arg(long, value_name = "SPAN", value_parser = parse_span)]
     wait: Option<Duration>,
     /// Print JSON

@@ -2,6 +2,7 @@
 //!
 //! [`gather`] asks; [`Status::problems`] judges, and is pure.
 
+mod recovery;
 mod table;
 
 use std::net::SocketAddrV4;
@@ -183,11 +184,19 @@ pub async fn gather(lab: &Lab) -> Status {
     status
 }
 
-/// Looks until the lab is healthy, the time is over or `stop` is cancelled. Returns the last look.
+/// Looks until the lab is recovered, the time is over or `stop` is cancelled. Returns the last look; without a
+/// limit that is the only one, which says whether the lab is healthy.
+///
+/// *Recovered* as in `docs/protocol.md`: healthy, and since then every replica has processed what its primary
+/// had at that time. One that was cut off for a short time looks healthy before it has.
 pub async fn wait_healthy(lab: &Lab, limit: Duration, stop: &CancellationToken) -> Status {
     let deadline = Instant::now() + limit;
+    let mut mark = None;
     loop {
-        let status = gather(lab).await;
+        let mut status = gather(lab).await;
+        if !limit.is_zero() {
+            mark = status.recover(mark);
+        }
         if status.healthy || Instant::now() >= deadline || stop.is_cancelled() {
             return status;
         }
