@@ -112,7 +112,8 @@ pub(super) fn run(global: &Global, args: &DrillArgs) -> Outcome {
         return list();
     }
     let faults = faults(&args.faults).map_err(Failure::usage)?;
-    let choices = args.common.choices(global, &args.nodes)?;
+    let nodes: Vec<NodesKind> = args.nodes.iter().map(|name| (*name).into()).collect();
+    let choices = args.common.choices(global, &nodes)?;
     let plan = args.common.plan(global, faults, choices)?;
     let plan = Plan {
         runs: usize::from(args.runs),
@@ -192,7 +193,11 @@ pub(super) fn own_network(plan: &Plan) -> Result<(), Failure> {
 
 impl CommonArgs {
     /// Every combination that was asked for.
-    fn choices(&self, global: &Global, nodes: &[NodesName]) -> Result<Vec<Choice>, Failure> {
+    pub(super) fn choices(
+        &self,
+        global: &Global,
+        nodes: &[NodesKind],
+    ) -> Result<Vec<Choice>, Failure> {
         let servers = if self.server.is_empty() {
             vec![ServerBinary::find(global.redis_server.as_deref())?]
         } else {
@@ -206,7 +211,7 @@ impl CommonArgs {
             for nodes in nodes {
                 for policy in &self.policy {
                     choices.push(Choice {
-                        nodes: (*nodes).into(),
+                        nodes: *nodes,
                         server: server.clone(),
                         policy: Policy::from(*policy),
                     });
@@ -217,7 +222,7 @@ impl CommonArgs {
     }
 
     /// The plan that these and the global flags make.
-    fn plan(
+    pub(super) fn plan(
         &self,
         global: &Global,
         faults: Vec<Fault>,

@@ -12,6 +12,7 @@ mod monitor;
 mod node;
 mod output;
 mod progress;
+mod soak;
 mod status;
 mod up;
 mod verify;
@@ -110,6 +111,8 @@ enum Command {
     Handover(handover::HandoverArgs),
     /// Break the lab in one way under load, heal it, and prove what was kept
     Drill(drill::DrillArgs),
+    /// Break the lab in random ways for a long time, under load
+    Soak(soak::SoakArgs),
     /// Tell by the exit code whether one node serves (for probes)
     Health(health::HealthArgs),
     /// Run or list what watches the lab: Prometheus, Grafana, redis_exporter, cAdvisor
@@ -165,6 +168,7 @@ impl Cli {
             Command::Status(args) => status::run(&self.global, &args),
             Command::Handover(args) => handover::run(&self.global, &args),
             Command::Drill(args) => drill::run(&self.global, &args),
+            Command::Soak(args) => soak::run(&self.global, &args),
             Command::Health(args) => health::run(&self.global, &args),
             Command::Monitor(args) => monitor::run(&self.global, &args),
             Command::CheckConfig(args) => check_config::run(&self.global, &args),

@@ -125,6 +125,9 @@ pub struct ReplicationInfo {
     pub priority: u64,
     /// As a primary: the replicas whose link is online.
     pub online: Vec<Confirmed>,
+    /// As a primary: how many of them have confirmed something a moment ago (`lag` below 2 seconds; a replica does
+    /// it every second). A link on which packets vanish stays online until `repl-timeout`.
+    pub heard: usize,
     /// It still loads its data from disk.
     pub loading: bool,
     /// Process id of the server, on its machine.
@@ -145,6 +148,7 @@ impl ReplicationInfo {
             replication_id: String::new(),
             priority: 0,
             online: Vec::new(),
+            heard: 0,
             loading: false,
             pid: 0,
             version: String::new(),
@@ -168,7 +172,13 @@ impl ReplicationInfo {
                 "process_id" => info.pid = value.parse().unwrap_or(0),
                 "redis_version" if info.version.is_empty() => info.version = value.to_owned(),
                 "valkey_version" => info.version = format!("{value} (Valkey)"),
-                _ if is_replica_line(key) => info.online.extend(online_replica(value)),
+                _ if is_replica_line(key) => {
+                    let replica = online_replica(value);
+                    let heard = field(value, "lag").and_then(|lag| lag.parse().ok());
+                    info.heard +=
+                        usize::from(replica.is_some() && heard.is_some_and(|s: u64| s < 2));
+                    info.online.extend(replica);
+                }
                 _ => {}
             }
         }
@@ -190,19 +200,21 @@ fn is_replica_line(key: &str) -> bool {
 
 /// `ip=127.0.0.12,port=6379,state=online,offset=14,lag=0`, where the state is online.
 fn online_replica(value: &str) -> Option<Confirmed> {
-    let field = |name: &str| {
-        value
-            .split(',')
-            .find_map(|f| f.strip_prefix(name)?.strip_prefix('='))
-    };
-    if field("state") != Some("online") {
+    if field(value, "state") != Some("online") {
         return None;
     }
-    let address = SocketAddrV4::new(field("ip")?.parse().ok()?, field("port")?.parse().ok()?);
+    let ip = field(value, "ip")?.parse().ok()?;
+    let port = field(value, "port")?.parse().ok()?;
     Some(Confirmed {
-        address,
-        offset: field("offset")?.parse().ok()?,
+        address: SocketAddrV4::new(ip, port),
+        offset: field(value, "offset")?.parse().ok()?,
     })
+}
+
+/// The value of one `name=value` of a line of replicas.
+fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    line.split(',')
+        .find_map(|f| f.strip_prefix(name)?.strip_prefix('='))
 }
 
 #[cfg(test)]
@@ -224,6 +236,11 @@ mod tests {
             offset: 1400,
         };
         assert_eq!(info.online, [replica]);
+        assert_eq!(info.heard, 1);
+        let silent = ReplicationInfo::parse(
+            "role:master\r\nslave0:ip=127.0.0.12,port=6379,state=online,offset=1400,lag=2\r\n",
+        );
+        assert_eq!((silent.online.len(), silent.heard), (1, 0));
     }
 
     #[test]

@@ -186,6 +186,14 @@ impl Ground {
         self.nodes
     }
 
+    /// The name of the node with that address; the address when there is none.
+    pub fn name_of(&self, ip: &str) -> String {
+        let mut nodes = self.lab.nodes();
+        nodes
+            .find(|node| node.address.to_string() == ip)
+            .map_or_else(|| ip.to_owned(), |node| node.name.clone())
+    }
+
     /// The folder of this run.
     pub fn folder(&self) -> &Path {
         &self.folder

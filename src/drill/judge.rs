@@ -63,7 +63,7 @@ fn invariant(name: &str, held: impl Into<Option<bool>>, detail: impl Into<String
 impl Facts<'_> {
     /// Everything that must hold, and whether it did.
     pub fn invariants(&self) -> Vec<Invariant> {
-        let mut all = vec![self.nothing_lost()];
+        let mut all = vec![nothing_lost(self.records, self.checked)];
         all.extend(self.failover());
         all.extend(self.quiet());
         all.extend(self.going_on());
@@ -99,31 +99,6 @@ impl Facts<'_> {
             detail,
         ));
         all
-    }
-
-    fn nothing_lost(&self) -> Invariant {
-        let name = "no acknowledged write is lost";
-        match (self.records, self.checked) {
-            (Some(records), Some(checked)) => {
-                let mut detail = format!("{} of {}", records.lost, records.acknowledged);
-                for (count, what) in [
-                    (records.corrupted, "corrupted"),
-                    (records.unexpected, "unexpected"),
-                    (records.unread, "not read back"),
-                ] {
-                    if count > 0 {
-                        detail += &format!(", {count} {what}");
-                    }
-                }
-                let held = match checked {
-                    Verdict::Holds => Some(true),
-                    Verdict::Violated => Some(false),
-                    Verdict::Inconclusive => None,
-                };
-                invariant(name, held, detail)
-            }
-            _ => invariant(name, None, "the records were not read back"),
-        }
     }
 
     /// Times that another node said that it is primary, from the first fault on.
@@ -215,6 +190,32 @@ impl Facts<'_> {
             longest < self.down_after_ms,
             format!("{longest:.1} ms"),
         ))
+    }
+}
+
+/// That every acknowledged record was found.
+pub fn nothing_lost(records: Option<&Records>, checked: Option<Verdict>) -> Invariant {
+    let name = "no acknowledged write is lost";
+    match (records, checked) {
+        (Some(records), Some(checked)) => {
+            let mut detail = format!("{} of {}", records.lost, records.acknowledged);
+            for (count, what) in [
+                (records.corrupted, "corrupted"),
+                (records.unexpected, "unexpected"),
+                (records.unread, "not read back"),
+            ] {
+                if count > 0 {
+                    detail += &format!(", {count} {what}");
+                }
+            }
+            let held = match checked {
+                Verdict::Holds => Some(true),
+                Verdict::Violated => Some(false),
+                Verdict::Inconclusive => None,
+            };
+            invariant(name, held, detail)
+        }
+        _ => invariant(name, None, "the records were not read back"),
     }
 }
 

@@ -28,6 +28,13 @@ pub struct Order {
     pub rate: Option<f64>,
 }
 
+impl Order {
+    /// Records that are in flight at a time.
+    pub fn round(&self) -> u64 {
+        self.connections as u64 * self.batch as u64
+    }
+}
+
 /// A writer at work.
 #[derive(Debug)]
 pub struct Load {

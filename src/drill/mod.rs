@@ -9,6 +9,7 @@
 //! - `observe`: events and roles, on one clock; `settle`: when a lab has recovered
 //! - `load`: the writer in the background
 //! - `inject`: how each fault is carried out; `run`: one run; `progress`: its phases, told while they pass
+//! - [`soak`]: many faults in one lab
 
 mod acks;
 pub mod fault;
@@ -24,6 +25,7 @@ mod progress;
 pub mod report;
 mod run;
 mod settle;
+pub mod soak;
 pub mod stats;
 mod stock;
 mod timeline;
@@ -42,7 +44,7 @@ use crate::record::Timestamp;
 use fault::{Fault, Needs};
 use ground::{Ground, Start};
 use load::Order;
-use report::{Drill, Host, Kind, NodesKind, Report, Run, Setting};
+use report::{Drill, DrillVerdict, Host, Kind, NodesKind, Report, Run, Setting};
 use run::RunPlan;
 
 /// What to drill.
@@ -120,7 +122,7 @@ pub type Listener = Arc<dyn Fn(Progress<'_>) + Send + Sync>;
 /// Runs all drills, one after the other, and reports. A request to stop ends the run at hand in order, and leaves
 /// out the rest.
 pub async fn run(plan: &Plan, stop: &CancellationToken, listener: &Listener) -> Report {
-    let started = Timestamp::from(SystemTime::now()).to_string();
+    let started = started_now();
     let mut drills = Vec::new();
     for fault in &plan.faults {
         for choice in &plan.choices {
@@ -178,38 +180,16 @@ impl Plan {
         listener: &Listener,
     ) -> Run {
         if let Some(why) = self.cannot(fault) {
-            return run::refused(seed, why);
+            return run::nothing(seed, DrillVerdict::Inconclusive, why);
         }
         let plan = RunPlan {
             fault,
-            order: Order {
-                policy: choice.policy,
-                connections: self.connections,
-                batch: self.batch,
-                rate: self.rate,
-            },
+            order: self.order(choice),
             seed,
             keep: self.keep,
         };
-        let started = Timestamp::from(SystemTime::now()).to_string();
-        let stamp: String = started
-            .chars()
-            .filter(char::is_ascii_alphanumeric)
-            .collect();
-        let folder = self.folder.join(format!("{stamp}-{fault}"));
-        let mut make = || {
-            if self.attach {
-                return Ground::attach(self.lab.clone(), folder.clone());
-            }
-            Ground::start(Start {
-                lab: self.lab.clone(),
-                program: self.program.clone(),
-                arguments: self.arguments.clone(),
-                server: choice.server.path.clone(),
-                nodes: choice.nodes,
-                folder: folder.clone(),
-            })
-        };
+        let folder = self.folder.join(folder_name(fault.name()));
+        let mut make = || self.make(choice, folder.clone());
         let told = listener.clone();
         let tell = Arc::new(move |phase: &str| {
             told(Progress::Phase {
@@ -219,6 +199,30 @@ impl Plan {
             });
         });
         run::run(&plan, &mut make, stop, tell).await
+    }
+
+    fn order(&self, choice: &Choice) -> Order {
+        Order {
+            policy: choice.policy,
+            connections: self.connections,
+            batch: self.batch,
+            rate: self.rate,
+        }
+    }
+
+    /// The lab to work on.
+    fn make(&self, choice: &Choice, folder: PathBuf) -> Result<Ground, ground::GroundError> {
+        if self.attach {
+            return Ground::attach(self.lab.clone(), folder);
+        }
+        Ground::start(Start {
+            lab: self.lab.clone(),
+            program: self.program.clone(),
+            arguments: self.arguments.clone(),
+            server: choice.server.path.clone(),
+            nodes: choice.nodes,
+            folder,
+        })
     }
 
     /// Why this fault can't be carried out here, if so.
@@ -238,6 +242,20 @@ impl Plan {
             Needs::OwnNodes | Needs::OwnNetwork => None,
         }
     }
+}
+
+/// The time of day, RFC 3339.
+fn started_now() -> String {
+    Timestamp::from(SystemTime::now()).to_string()
+}
+
+/// A name for the folder of a run that no other has.
+fn folder_name(what: &str) -> String {
+    let stamp: String = started_now()
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .collect();
+    format!("{stamp}-{what}")
 }
 
 fn host() -> Host {

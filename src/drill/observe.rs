@@ -79,9 +79,9 @@ impl Observer {
         micros(self.begun.elapsed())
     }
 
-    /// When the run began.
-    pub fn begun(&self) -> Instant {
-        self.begun
+    /// A moment, in microseconds of the run.
+    pub fn since_begin(&self, at: Instant) -> u64 {
+        micros(at.saturating_duration_since(self.begun))
     }
 
     /// Notes something that the drill did.

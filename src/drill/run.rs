@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::checker;
 use crate::ledger::LedgerReader;
 use crate::protocol::ack::Policy;
 use crate::verifier::{self, Verification};
@@ -33,11 +34,11 @@ const LOAD_LIMIT: Duration = Duration::from_secs(30);
 /// The fault comes up to that long after the writer is at work.
 const JITTER: Duration = Duration::from_millis(300);
 /// Rounds of all connections after which the writer counts as at work.
-const ROUNDS: u64 = 5;
+pub(super) const ROUNDS: u64 = 5;
 /// How long a write may take to be acknowledged after the lab has recovered.
 const LAST_LIMIT: Duration = Duration::from_secs(15);
 /// Length of the samples' intervals.
-const SAMPLE_US: u64 = 100_000;
+pub(super) const SAMPLE_US: u64 = 100_000;
 /// Pause between two looks at the counts.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
@@ -129,10 +130,10 @@ fn ended(
     }
 }
 
-/// A run that the kernel refuses.
-pub fn refused(seed: u64, why: String) -> Run {
+/// A run that did not begin.
+pub fn nothing(seed: u64, verdict: DrillVerdict, why: String) -> Run {
     let steps = Steps::new(std::sync::Arc::new(|_| {}));
-    ended(seed, steps, DrillVerdict::Inconclusive, why, None)
+    ended(seed, steps, verdict, why, None)
 }
 
 async fn loaded(
@@ -146,8 +147,8 @@ async fn loaded(
     steps.begin("load");
     let path = ground.folder().join("writer.ledger");
     let load = Load::start(&ground.lab, &plan.order, &path);
-    let offset = micros(load.started.saturating_duration_since(observer.begun()));
-    let round = plan.order.connections as u64 * plan.order.batch as u64;
+    let offset = observer.since_begin(load.started);
+    let round = plan.order.round();
     let mut rng = StdRng::seed_from_u64(plan.seed);
     let replicated_only = plan.order.policy == Policy::Replicated;
     let writes = writes_under(plan.fault, replicated_only);
@@ -184,7 +185,7 @@ async fn loaded(
     let end = observer.now();
 
     steps.begin("verify");
-    let verification = verify(ground, &path, stop).await;
+    let verification = verify(ground, &path, Vec::new(), &CancellationToken::new()).await;
     let seens = observer.seens();
     let acks = read_acks(&path);
     let sent_again = writer.as_ref().map_or(0, |summary| summary.sent_again);
@@ -224,12 +225,7 @@ async fn loaded(
         verdict = if lost { DrillVerdict::Violated } else { worse };
         reasons.insert(0, why);
     }
-    let names = |ip: &str| {
-        let mut nodes = ground.lab.nodes();
-        nodes
-            .find(|node| node.address.to_string() == ip)
-            .map_or_else(|| ip.to_owned(), |node| node.name.clone())
-    };
+    let names = |ip: &str| ground.name_of(ip);
     let zero = seens.faults().last().map_or(offset, |(at, _)| *at);
     Run {
         verdict,
@@ -246,7 +242,7 @@ async fn loaded(
 }
 
 /// What kept the run from saying anything, apart from what the lab missed.
-fn failure(
+pub(super) fn failure(
     outcome: &Result<(), Trouble>,
     writer: &Result<Summary, crate::writer::WriteFailure>,
     verification: &Result<Verification, verifier::VerifyError>,
@@ -272,7 +268,11 @@ fn failure(
 }
 
 /// Waits until the writer is at work.
-async fn at_work(load: &Load, records: u64, stop: &CancellationToken) -> Result<(), Trouble> {
+pub(super) async fn at_work(
+    load: &Load,
+    records: u64,
+    stop: &CancellationToken,
+) -> Result<(), Trouble> {
     let deadline = Instant::now() + LOAD_LIMIT;
     while load.counts().acknowledged() < records {
         if Instant::now() >= deadline {
@@ -286,13 +286,15 @@ async fn at_work(load: &Load, records: u64, stop: &CancellationToken) -> Result<
     Ok(())
 }
 
-struct Settled {
-    primary: Result<String, String>,
-    acknowledged: bool,
+pub(super) struct Settled {
+    /// Who is primary, or what is missing.
+    pub(super) primary: Result<String, String>,
+    /// A write was acknowledged after the recovery.
+    pub(super) acknowledged: bool,
 }
 
 /// Waits until the lab has recovered, and then for a write that every node has confirmed.
-async fn settle(
+pub(super) async fn settle(
     ground: &Ground,
     observer: &Observer,
     load: &Load,
@@ -323,22 +325,23 @@ async fn settle(
     }
 }
 
-/// Reads everything back. Not ended by a request to stop: it is what the run was for.
-async fn verify(
+/// Reads everything back; `faults` are what losses are placed in.
+pub(super) async fn verify(
     ground: &Ground,
     ledger: &Path,
+    faults: Vec<checker::Fault>,
     stop: &CancellationToken,
 ) -> Result<Verification, verifier::VerifyError> {
     let options = verifier::Options {
         ledger: ledger.to_owned(),
         scan: true,
-        faults: Vec::new(),
+        faults,
     };
     verifier::run(&ground.lab, &options, stop, |_| {}).await
 }
 
 /// What the ledger says about time; nothing if it can't be read, which the verification tells.
-fn read_acks(path: &Path) -> Acks {
+pub(super) fn read_acks(path: &Path) -> Acks {
     let Ok(reader) = LedgerReader::open(path) else {
         return Acks::default();
     };
@@ -349,7 +352,7 @@ fn read_acks(path: &Path) -> Acks {
     acks.sorted()
 }
 
-fn keep_events(folder: &Path, observer: &Observer) {
+pub(super) fn keep_events(folder: &Path, observer: &Observer) {
     let begun = &observer.seens().0;
     let text: String = begun
         .iter()
@@ -362,12 +365,8 @@ fn keep_events(folder: &Path, observer: &Observer) {
     }
 }
 
-fn remove(folder: &Path) {
+pub(super) fn remove(folder: &Path) {
     if let Err(error) = fs::remove_dir_all(folder) {
         warn!(%error, folder = %folder.display(), "cannot remove what the drill left");
     }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -84,6 +84,12 @@ fn shown(name: &str, text: &str) -> bool {
 }
 
 impl Seens {
+    /// What was seen between two times.
+    pub fn between(&self, from: u64, to: u64) -> Seens {
+        let inside = |seen: &&Seen| seen.at >= from && seen.at < to;
+        Seens(self.0.iter().filter(inside).cloned().collect())
+    }
+
     /// The injected faults, in order: when, and which.
     pub fn faults(&self) -> Vec<(u64, &str)> {
         let fault = |seen: &'_ Seen| matches!(seen.what, What::Fault(_));

@@ -27,6 +27,9 @@ use super::{NodeError, Shutdown};
 const PROMOTABLE: u64 = 100;
 /// How long writes are paused at a time while this primary may be isolated; repeated before it ends.
 const FENCE_MS: u64 = 1000;
+/// Questions without an answer before the server's silence counts: one is lost when this process was stopped
+/// between asking and hearing. Each may take a third of the hang limit.
+const HANG_QUESTIONS: u32 = 3;
 /// How long the server may take to end after SIGTERM before it is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
@@ -47,6 +50,8 @@ pub(super) struct DataNode {
     server: Option<Server>,
     pub(super) conn: Option<Conn>,
     last_answer: Option<Instant>,
+    /// Questions since then.
+    unanswered: u32,
     link_down_since: Option<Instant>,
 }
 
@@ -96,6 +101,7 @@ impl DataNode {
             server: None,
             conn: None,
             last_answer: None,
+            unanswered: 0,
             link_down_since: None,
         })
     }
@@ -175,13 +181,19 @@ impl DataNode {
         match self.ask_server().await {
             Ok(info) => {
                 self.last_answer = Some(Instant::now());
+                self.unanswered = 0;
                 self.read(&info)
             }
             Err(error) => {
                 debug!(node = %self.node.name, %error, "no answer of the own server");
                 self.conn = None;
-                self.last_answer
-                    .map_or(Seen::Starting, |at| Seen::Silent(at.elapsed()))
+                self.unanswered += 1;
+                match self.last_answer {
+                    None => Seen::Starting,
+                    // It may be this process that was not running.
+                    Some(_) if self.unanswered < HANG_QUESTIONS => Seen::Silent(Duration::ZERO),
+                    Some(at) => Seen::Silent(at.elapsed()),
+                }
             }
         }
     }
@@ -190,6 +202,7 @@ impl DataNode {
         self.server = None;
         self.conn = None;
         self.last_answer = None;
+        self.unanswered = 0;
         self.link_down_since = None;
     }
 
@@ -213,7 +226,7 @@ impl DataNode {
         if info.is_primary {
             self.link_down_since = None;
             return Seen::Primary {
-                replicas: info.online.len(),
+                replicas: info.heard,
             };
         }
         let of = info.primary.unwrap_or_else(|| parked_at(&self.node));

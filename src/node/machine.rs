@@ -40,6 +40,8 @@ const FIRST_START_PATIENCE: Duration = Duration::from_secs(3);
 /// Exits of the server within [`CRASH_WINDOW`] that are one too many.
 const CRASH_LIMIT: usize = 5;
 const CRASH_WINDOW: Duration = Duration::from_secs(60);
+/// After so many hang limits a server is killed also when no other data node answers.
+const COMMON_PAUSE_FACTOR: u32 = 10;
 
 /// The state of a data node's parent between two observations.
 #[derive(Debug, Clone)]
@@ -105,7 +107,7 @@ impl Machine {
             Server::Gone => self.when_gone(seen, &mut actions),
             Server::Starting | Server::Loading => {}
             Server::Silent(silence) => {
-                if silence >= self.id.hang_timeout {
+                if self.hangs_alone(seen, silence) {
                     actions.push(Action::Kill);
                 }
             }
@@ -120,6 +122,16 @@ impl Machine {
             }
         }
         actions
+    }
+
+    /// Whether the server hangs, and killing it helps. When no other data node answers either, what they have
+    /// in common hangs (the machine, its disk): killing them all would make two losses of a pause. That is
+    /// believed for a while only, since all of them may hang for good.
+    fn hangs_alone(&self, seen: &Observation, silence: Duration) -> bool {
+        let answers = |peer: &Peer| !matches!(peer.state, PeerState::Unreachable(_));
+        silence >= self.id.hang_timeout
+            && (seen.peers.iter().any(answers)
+                || silence >= self.id.hang_timeout * COMMON_PAUSE_FACTOR)
     }
 
     /// Keeps the list of peers last seen as replicas. One that is primary while this node is parked, and

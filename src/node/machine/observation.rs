@@ -27,7 +27,7 @@ pub enum Server {
     Gone,
     /// The process runs and has not answered since it was started.
     Starting,
-    /// It has not answered for that long, though it had.
+    /// It has not answered for that long, though it had, and though it was asked again and again.
     Silent(Duration),
     /// It loads its data.
     Loading,
@@ -35,7 +35,7 @@ pub enum Server {
     Parked,
     /// It takes writes.
     Primary {
-        /// Replicas whose link is online.
+        /// Replicas whose link is online, and that were heard a moment ago.
         replicas: usize,
     },
     /// A replica.

@@ -453,12 +453,26 @@ fn ends_that_lie_far_apart_do_not_end_the_node() {
 #[test]
 fn a_silent_server_is_killed_after_the_hang_timeout_and_not_before() {
     let mut node = Node::primary();
-    assert_eq!(
-        node.sees(10, Server::Silent(ms(999)), Some(vote(A, 1)), vec![]),
-        []
-    );
-    let actions = node.sees(10, Server::Silent(ms(1000)), Some(vote(A, 1)), vec![]);
-    assert_eq!(actions, [Action::Kill]);
+    let mut silent = |for_ms| {
+        let server = Server::Silent(ms(for_ms));
+        node.sees(10, server, Some(vote(A, 1)), peer(IN_SYNC))
+    };
+    assert_eq!(silent(999), []);
+    assert_eq!(silent(1000), [Action::Kill]);
+}
+
+#[test]
+fn servers_that_are_silent_together_are_not_killed_together() {
+    let mut node = Node::primary();
+    let mut silent = |for_ms| {
+        let server = Server::Silent(ms(for_ms));
+        let peers = peer(PeerState::Unreachable(ms(for_ms)));
+        node.sees(10, server, Some(vote(A, 1)), peers)
+    };
+    assert_eq!(silent(1000), []);
+    assert_eq!(silent(9999), []);
+    // All of them for good: somebody has to begin.
+    assert_eq!(silent(10_000), [Action::Kill]);
 }
 
 // --- a primary in service

@@ -1,0 +1,91 @@
+//! `halab soak`.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::drill::fault::Fault;
+use crate::drill::report::NodesKind;
+use crate::drill::soak::{Listener, SoakPlan, Tally, soak};
+use crate::drill::{Plan, markdown};
+
+use super::drill::{CommonArgs, faults, own_network, write_out};
+use super::output::print_text;
+use super::{Failure, Global, Outcome, Threads, parse_span, with_signals};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    halab --profile fast soak --for 30m --json soak.json\n  \
+    halab soak --for 2h --policy available --policy replicated --server ./redis-server-8\n  \
+    halab soak --for 10m kill-primary hang-primary      only these faults\n\n\
+    Faults come in random order, each once the lab has recovered from the last. Each policy and server gets an\n\
+    equal share of the time. Ends early when something does not hold, and keeps everything of it.\n\
+    Ctrl-C ends it in order, with the verdict over what was done.")]
+pub(super) struct SoakArgs {
+    /// The faults to draw from [default: all]
+    #[arg(value_name = "FAULT")]
+    faults: Vec<String>,
+    /// For so long
+    #[arg(long = "for", value_name = "SPAN", value_parser = parse_span)]
+    duration: Duration,
+    /// Read everything back and empty the lab after so many records
+    #[arg(long, value_name = "N", default_value_t = 4_000_000)]
+    chapter: u64,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+pub(super) fn run(global: &Global, args: &SoakArgs) -> Outcome {
+    let faults = match args.faults.as_slice() {
+        [] => Fault::ALL.to_vec(),
+        names => faults(names).map_err(Failure::usage)?,
+    };
+    let choices = args.common.choices(global, &[NodesKind::Ours])?;
+    let plan: Plan = args.common.plan(global, faults, choices)?;
+    own_network(&plan)?;
+    let plan = SoakPlan {
+        plan,
+        duration: args.duration,
+        chapter: args.chapter,
+    };
+    eprintln!("seed {}", plan.plan.seed);
+    let report = with_signals(Threads::Many, |token| async move {
+        let listener: Listener = Arc::new(tell);
+        Ok(soak(&plan, &token, &listener).await)
+    })?;
+    write_out(&report, args.common.json.as_deref(), None)?;
+    for run in report.drills.iter().flat_map(|drill| &drill.runs) {
+        for reason in &run.reasons {
+            print_text(format_args!("because: {reason}"))?;
+        }
+        if let Some(kept) = &run.kept {
+            print_text(format_args!("kept: {kept}"))?;
+        }
+    }
+    print_text(format_args!(
+        "\n{}\n{}",
+        markdown::text(&report),
+        markdown::sums(&report)
+    ))?;
+    Ok(report.verdict.into())
+}
+
+fn tell(tally: Tally<'_>) {
+    let seconds = tally.elapsed.as_secs();
+    let what = tally.fault.map_or_else(
+        || "chapter verified".to_owned(),
+        |fault| format!("fault {}: {fault}", tally.faults),
+    );
+    let trouble = tally.trouble.map_or(String::new(), |t| format!("; {t}"));
+    // Told for whoever watches; a closed standard error is no reason to end.
+    let _ = writeln!(
+        std::io::stderr(),
+        "{:>2}:{:02} {what:<46} {} acknowledged, {} of them read back{trouble}",
+        seconds / 60,
+        seconds % 60,
+        tally.acknowledged,
+        tally.verified,
+    );
+}
