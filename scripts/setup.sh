@@ -12,6 +12,7 @@ setup() {
     setup_rust
     setup_go_tools
     setup_monitoring
+    setup_drills
     have nix && say "Nix is here: 'nix run' does the same, and installs nothing"
     setup_halab
     need_halab
@@ -70,6 +71,20 @@ setup_redis() {
     at_least "$REDIS_MIN" "${version:-0}" ||
         die "the Redis server here is version ${version:-unknown}, the lab needs $REDIS_MIN or later" \
             "install a newer redis-server or valkey-server and put it on PATH, then run this again"
+}
+
+# --- Drills -------------------------------------------------------------------------------------------
+
+# What cuts and slows links in a network namespace. Without it those drills are inconclusive, so nothing here is fatal.
+setup_drills() {
+    have nft && have tc && have unshare && return
+    if ! have apt-get || ! may_install; then
+        say "nft, tc or unshare is not here: drills that cut links will be inconclusive"
+        return
+    fi
+    (apt_install "nft and tc, for drills that cut links" nftables iproute2 util-linux) ||
+        say "drills that cut links will be inconclusive"
+    hash -r
 }
 
 # --- Rust ---------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ use super::load::{Load, Order};
 use super::observe::Observer;
 use super::progress::{Steps, Tell};
 use super::report::{DrillVerdict, Run};
-use super::timeline::What;
+use super::timeline::{Seens, What};
 
 /// How long the writer may take to be at work on a healthy lab.
 const LOAD_LIMIT: Duration = Duration::from_secs(30);
@@ -185,8 +185,10 @@ async fn loaded(
     let end = observer.now();
 
     steps.begin("verify");
-    let verification = verify(ground, &path, Vec::new(), &CancellationToken::new()).await;
     let seens = observer.seens();
+    let spans = fault_spans(plan.fault, &seens, offset, healed_at);
+    // Not ended by a request to stop: it is what the run was for.
+    let verification = verify(ground, &path, spans, &CancellationToken::new()).await;
     let acks = read_acks(&path);
     let sent_again = writer.as_ref().map_or(0, |summary| summary.sent_again);
     let records = verification
@@ -239,6 +241,19 @@ async fn loaded(
         phases: steps.finish(),
         kept: None,
     }
+}
+
+/// The fault as the checker knows it, for losses to be placed in.
+fn fault_spans(fault: Fault, seens: &Seens, offset: u64, healed_at: u64) -> Vec<checker::Fault> {
+    let first = seens.faults().first().map(|(at, _)| *at);
+    let span = first.map(|at| checker::Fault {
+        name: fault.name().to_owned(),
+        start_us: at.saturating_sub(offset),
+        end_us: Some(healed_at.saturating_sub(offset)),
+        // Judged by the drill, which knows how often.
+        expects_failover: false,
+    });
+    span.into_iter().collect()
 }
 
 /// What kept the run from saying anything, apart from what the lab missed.

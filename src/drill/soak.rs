@@ -203,12 +203,14 @@ impl Session<'_> {
         // Whatever the last one left, also after an error.
         let healed = ground.heal();
         steps.begin("settle");
-        let settled = settle(ground, observer, &load, round, order.policy, self.stop).await;
+        // Not ended by a request to stop: the verdict needs it, and it has limits of its own.
+        let patient = CancellationToken::new();
+        let settled = settle(ground, observer, &load, round, order.policy, &patient).await;
         let writer = load.finish().await;
         let end = observer.now();
         steps.begin("verify");
         let faults = pasts.iter().map(|past| past.for_checker(offset)).collect();
-        let verification = verify(ground, &ledger, faults, &CancellationToken::new()).await;
+        let verification = verify(ground, &ledger, faults, &patient).await;
         let records = verification
             .as_ref()
             .ok()

@@ -40,7 +40,7 @@ const FIRST_START_PATIENCE: Duration = Duration::from_secs(3);
 /// Exits of the server within [`CRASH_WINDOW`] that are one too many.
 const CRASH_LIMIT: usize = 5;
 const CRASH_WINDOW: Duration = Duration::from_secs(60);
-/// After so many hang limits a server is killed also when no other data node answers.
+/// After so many hang limits a server is killed also when no other data node can serve instead.
 const COMMON_PAUSE_FACTOR: u32 = 10;
 
 /// The state of a data node's parent between two observations.
@@ -124,13 +124,17 @@ impl Machine {
         actions
     }
 
-    /// Whether the server hangs, and killing it helps. When no other data node answers either, what they have
-    /// in common hangs (the machine, its disk): killing them all would make two losses of a pause. That is
-    /// believed for a while only, since all of them may hang for good.
+    /// Whether the server hangs, and killing it helps: there is one that can serve instead. When no other data node
+    /// answers, what they have in common hangs (the machine, its disk), and killing them all would make two
+    /// losses of a pause. That is believed for a while only: it may hang for good.
     fn hangs_alone(&self, seen: &Observation, silence: Duration) -> bool {
-        let answers = |peer: &Peer| !matches!(peer.state, PeerState::Unreachable(_));
+        let serves = |peer: &Peer| match peer.state {
+            PeerState::Unreachable(_) => false,
+            PeerState::Primary { .. } => true,
+            PeerState::Replica { promotable } => promotable,
+        };
         silence >= self.id.hang_timeout
-            && (seen.peers.iter().any(answers)
+            && (seen.peers.iter().any(serves)
                 || silence >= self.id.hang_timeout * COMMON_PAUSE_FACTOR)
     }
 

@@ -8,7 +8,7 @@ use redis_ha_lab::drill::network;
 use redis_ha_lab::drill::report::{DrillVerdict, Report};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::lab::{HALAB, redis_server, wait_until};
+use super::lab::{HALAB, TestLab, redis_server, wait_until};
 
 fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(HALAB);
@@ -129,6 +129,38 @@ fn plain_servers_lose_everything_when_the_primary_is_back_inside_down_after() {
     let (code, report, said) = drill(&["restart-primary-in-down-after", "--nodes", "stock"]);
     assert_eq!(code, Some(1), "{said}");
     assert!(report.drills[0].summary.lost > 0, "{said}");
+}
+
+#[test]
+fn a_drill_works_on_a_lab_that_runs_and_leaves_it_running() {
+    let lab = TestLab::start();
+    let report = lab.path("report.json");
+    let output = lab
+        .command()
+        .args([
+            "drill",
+            "hang-primary-node",
+            "kill-replica",
+            "--attach",
+            "--rate",
+            "20000",
+        ])
+        .arg("--json")
+        .arg(&report)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    // The second needs nodes of its own.
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    let json = std::fs::read_to_string(report).unwrap();
+    let report: Report = serde_json::from_str(&json).unwrap();
+    assert_eq!(report.drills[0].verdict, DrillVerdict::Holds, "{said}");
+    assert_eq!(
+        report.drills[1].verdict,
+        DrillVerdict::Inconclusive,
+        "{said}"
+    );
+    assert_eq!(lab.primary().as_deref(), Some("redis-b"));
 }
 
 #[test]
