@@ -130,10 +130,11 @@ fn tables(folder: &str) -> String {
     for (name, report) in reports(folder) {
         let setting = &report.drills[0].setting;
         text += &format!(
-            "\n### {name}\n\nDown-after {} ms, hang-timeout {} ms, {} connections, batches of {}{}; on {} with {} processors, {}.\n{}.\n\n{}",
+            "\n### {name}\n\nDown-after {} ms, hang-timeout {} ms, {} connections with up to {} batches of {} each{}; on {} with {} processors, {}.\n{}.\n\n{}",
             setting.down_after_ms,
             setting.hang_timeout_ms,
             setting.connections,
+            setting.in_flight,
             setting.batch,
             setting
                 .rate

@@ -22,6 +22,8 @@ pub struct Order {
     pub policy: Policy,
     /// Connections of the writer.
     pub connections: usize,
+    /// Batches on each that may wait to be acknowledged.
+    pub in_flight: usize,
     /// Records a batch.
     pub batch: usize,
     /// Limit of records a second.
@@ -31,7 +33,7 @@ pub struct Order {
 impl Order {
     /// Records that are in flight at a time.
     pub fn round(&self) -> u64 {
-        self.connections as u64 * self.batch as u64
+        self.connections as u64 * self.in_flight as u64 * self.batch as u64
     }
 }
 
@@ -55,7 +57,7 @@ impl Load {
             duration: None,
             rate: order.rate,
             connections: order.connections,
-            in_flight: lab.writer.in_flight,
+            in_flight: order.in_flight,
             batch: order.batch,
             wait_timeout: lab.writer.wait_timeout,
             policy: order.policy,

@@ -165,6 +165,7 @@ impl Plan {
             hang_timeout_ms: ms(self.lab.timing.hang_timeout),
             policy: choice.policy.as_str().to_owned(),
             connections: self.connections,
+            in_flight: self.lab.writer.in_flight,
             batch: self.batch,
             rate: self.rate,
         }
@@ -205,6 +206,7 @@ impl Plan {
         Order {
             policy: choice.policy,
             connections: self.connections,
+            in_flight: self.lab.writer.in_flight,
             batch: self.batch,
             rate: self.rate,
         }

@@ -129,6 +129,8 @@ pub struct Setting {
     pub policy: String,
     /// Connections of the writer.
     pub connections: usize,
+    /// Batches on each that may wait to be acknowledged.
+    pub in_flight: usize,
     /// Records a batch.
     pub batch: usize,
     /// Limit of records a second; none: as fast as they are acknowledged.
