@@ -231,8 +231,8 @@ fn the_figures_in_drills_md_are_those_of_the_committed_reports() {
 #[test]
 fn no_committed_report_of_our_nodes_has_a_loss_and_every_control_has_one() {
     for (name, report) in reports("measured") {
-        assert_eq!(report.verdict, DrillVerdict::Holds, "{name}");
         assert_eq!(report.totals.lost, 0, "{name}");
+        assert!(report.totals.acknowledged > 0, "{name}");
     }
     for (name, report) in reports("campaign") {
         assert_eq!(report.totals.lost, 0, "{name}");

@@ -42,6 +42,9 @@ pub enum Trouble {
     /// The lab did not do what it had to. The claim is violated.
     #[error("{0}")]
     Missed(String),
+    /// The lab was not as it has to be before the fault.
+    #[error("disturbed before the fault: {0}")]
+    Disturbed(String),
     /// Something could not be done to the lab.
     #[error(transparent)]
     Ground(#[from] GroundError),
@@ -84,6 +87,14 @@ impl Scene<'_> {
             .await
             .ok_or_else(|| Trouble::Missed("the Sentinels name no primary".into()))?;
         let p = primary.as_str();
+        // A busy machine can make a lab fail over by itself: what follows would show nothing about the fault.
+        let primaries = self.observer.primaries();
+        if primaries != [p] {
+            return Err(Trouble::Disturbed(format!(
+                "the Sentinels name {p}, and primary is: {}",
+                primaries.join(", ")
+            )));
+        }
         match fault {
             Fault::KillPrimary => {
                 self.strike(format!("SIGKILL to the server of {p}"));

@@ -48,8 +48,8 @@ pub struct Facts<'a> {
     pub writer: Option<&'a Summary>,
     /// The records, if they were read back.
     pub records: Option<&'a Records>,
-    /// The checker's verdict on them.
-    pub checked: Option<Verdict>,
+    /// What the checker says of them.
+    pub checked: Option<&'a Verification>,
 }
 
 fn invariant(name: &str, held: impl Into<Option<bool>>, detail: impl Into<String>) -> Invariant {
@@ -194,7 +194,7 @@ impl Facts<'_> {
 }
 
 /// That every acknowledged record was found.
-pub fn nothing_lost(records: Option<&Records>, checked: Option<Verdict>) -> Invariant {
+pub fn nothing_lost(records: Option<&Records>, checked: Option<&Verification>) -> Invariant {
     let name = "no acknowledged write is lost";
     match (records, checked) {
         (Some(records), Some(checked)) => {
@@ -208,7 +208,14 @@ pub fn nothing_lost(records: Option<&Records>, checked: Option<Verdict>) -> Inva
                     detail += &format!(", {count} {what}");
                 }
             }
-            let held = match checked {
+            // What kept it from being told: a node that was not there to be read.
+            let reports = checked.replicas.iter().filter_map(|r| r.report.as_ref());
+            for reason in reports.chain([&checked.primary]).flat_map(|r| &r.reasons) {
+                if reason.verdict() == Verdict::Inconclusive {
+                    detail += &format!("; {reason}");
+                }
+            }
+            let held = match checked.verdict {
                 Verdict::Holds => Some(true),
                 Verdict::Violated => Some(false),
                 Verdict::Inconclusive => None,
@@ -270,4 +277,121 @@ pub fn records(verification: &Verification, sent_again: u64) -> Records {
     records.lost_from = first.map(|t| t.to_string());
     records.lost_to = last.map(|t| t.to_string());
     records
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checker::{History, Reading};
+    use crate::drill::timeline::{RoleSeen, Seen, What};
+    use crate::ledger::{Entry, Header, Invoked, Outcome, Settled};
+    use crate::record::{RunId, SeqRange, Timestamp};
+
+    /// A history of ten acknowledged records, of which the read finds all but the last `missing`.
+    fn doctored(missing: u64) -> Verification {
+        let start = Timestamp::default();
+        let header = Header {
+            run: RunId::new(7),
+            start,
+            lab: "lab".into(),
+            policy: "available".into(),
+        };
+        let mut history = History::new(header);
+        let seqs = SeqRange::new(0, 10);
+        history.push(&Entry::Invoked(Invoked {
+            seqs,
+            created: start,
+        }));
+        history.push(&Entry::Settled(Settled {
+            outcome: Outcome::Replicated,
+            first_at_us: 1,
+            last_at_us: 1,
+            seqs: vec![seqs],
+        }));
+        let batch = crate::record::Batch::new(RunId::new(7), start);
+        let mut reading = Reading::new(&history, "redis-b");
+        for seq in 0..10 {
+            let value = batch.value(seq);
+            reading.observe(seq, start, (seq + missing < 10).then_some(&value[..]));
+        }
+        let primary = reading.finish();
+        Verification {
+            verdict: primary.verdict,
+            primary,
+            replicas: Vec::new(),
+            records_per_second: 1.0,
+        }
+    }
+
+    fn role(at: u64, node: &str) -> Seen {
+        Seen {
+            at,
+            what: What::Role {
+                node: node.into(),
+                role: RoleSeen::Primary,
+            },
+        }
+    }
+
+    fn judged(fault: Fault, seens: &Seens, verification: &Verification) -> Vec<String> {
+        let acks = Acks::default();
+        let records = records(verification, 0);
+        let facts = Facts {
+            fault,
+            writes: Writes::Wait,
+            trusting: true,
+            seens,
+            acks: &acks,
+            offset: 0,
+            healed_at: 50,
+            outages: &[],
+            down_after_ms: 1500.0,
+            before: "redis-a",
+            after: Ok("redis-b"),
+            must_stay: None,
+            missed: None,
+            acknowledged_at_last: true,
+            writer: None,
+            records: Some(&records),
+            checked: Some(verification),
+        };
+        verdict(&facts.invariants()).1
+    }
+
+    fn struck(more: Vec<Seen>) -> Seens {
+        let fault = Seen {
+            at: 10,
+            what: What::Fault("a fault".into()),
+        };
+        Seens([vec![role(0, "redis-a"), fault], more].concat())
+    }
+
+    #[test]
+    fn a_doctored_history_is_caught() {
+        let failed_over = struck(vec![role(20, "redis-b")]);
+        let all = judged(Fault::KillPrimary, &failed_over, &doctored(0));
+        assert!(all.is_empty(), "{all:?}");
+        assert_eq!(
+            judged(Fault::KillPrimary, &failed_over, &doctored(2)),
+            ["no acknowledged write is lost: does not hold (2 of 10)"]
+        );
+    }
+
+    #[test]
+    fn a_failover_that_must_come_and_one_that_must_not_are_told_apart() {
+        let (with, without) = (struck(vec![role(20, "redis-b")]), struck(vec![]));
+        let fine = doctored(0);
+        assert!(judged(Fault::KillPrimary, &with, &fine).is_empty());
+        assert_eq!(judged(Fault::KillPrimary, &without, &fine).len(), 1);
+        assert!(judged(Fault::KillReplica, &without, &fine).is_empty());
+        assert_eq!(judged(Fault::KillReplica, &with, &fine).len(), 1);
+        // The same node again is no failover.
+        let again = struck(vec![role(20, "redis-a")]);
+        assert!(judged(Fault::KillReplica, &again, &fine).is_empty());
+        // Two Sentinels gone: none before they are back, at 50.
+        let late = struck(vec![role(60, "redis-b")]);
+        let two = Fault::KillTwoSentinelsThenPrimary;
+        assert!(judged(two, &late, &fine).is_empty());
+        assert_eq!(judged(two, &with, &fine).len(), 1);
+    }
 }

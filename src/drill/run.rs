@@ -217,7 +217,7 @@ async fn loaded(
         acknowledged_at_last: settled.acknowledged,
         writer: writer.as_ref().ok(),
         records: records.as_ref(),
-        checked: verification.as_ref().ok().map(|v| v.verdict),
+        checked: verification.as_ref().ok(),
     };
     let invariants = facts.invariants();
     let (mut verdict, mut reasons) = judge::verdict(&invariants);
@@ -267,7 +267,9 @@ pub(super) fn failure(
             DrillVerdict::Inconclusive,
             format!("the network can't be cut here: {error}"),
         )),
-        Err(Trouble::Stopped) => Some((DrillVerdict::Inconclusive, Trouble::Stopped.to_string())),
+        Err(error @ (Trouble::Stopped | Trouble::Disturbed(_))) => {
+            Some((DrillVerdict::Inconclusive, error.to_string()))
+        }
         Err(error @ (Trouble::Ground(_) | Trouble::Refused(_))) => {
             Some((DrillVerdict::Failed, error.to_string()))
         }

@@ -239,8 +239,8 @@ impl Session<'_> {
                 ..invariant
             }));
         }
-        let checked = verification.as_ref().ok().map(|v| v.verdict);
-        invariants.insert(0, judge::nothing_lost(records.as_ref(), checked));
+        let lost = judge::nothing_lost(records.as_ref(), verification.as_ref().ok());
+        invariants.insert(0, lost);
         invariants.push(Invariant {
             name: "writes are acknowledged after recovery".into(),
             held: Some(settled.acknowledged && settled.primary.is_ok()),
