@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use redis_ha_lab::drill::fault::{Fault, Needs};
 use redis_ha_lab::drill::markdown;
@@ -24,6 +25,9 @@ fn read(name: &str) -> String {
 
 /// Holds what stands between two marks in a document to `wanted`; with UPDATE_DOCS it is written there.
 fn hold(document: &str, mark: &str, wanted: &str) {
+    // Tests run at the same time, and may write into the same document.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let mark = format!("<!-- {mark} -->\n");
     let text = read(document);
     let parts: Vec<&str> = text.split(&mark).collect();
@@ -160,11 +164,11 @@ struct Row {
     lost: u64,
 }
 
-/// What the campaign's runs come to, by server and policy.
+/// What all runs with our nodes come to, by server and policy.
 fn campaign() -> String {
     let mut rows: BTreeMap<(String, String), Row> = BTreeMap::new();
     let mut kinds: BTreeSet<String> = BTreeSet::new();
-    for (_, report) in reports("campaign") {
+    for (_, report) in [reports("measured"), reports("campaign")].concat() {
         for drill in &report.drills {
             let key = (drill.setting.server.clone(), drill.setting.policy.clone());
             let row = rows.entry(key).or_default();
