@@ -1,0 +1,206 @@
+#!/usr/bin/env python3
+"""What acknowledged writes cost: `halab write` beside redis-benchmark and redis-py, on the same servers, in one run.
+
+Starts a lab of its own on a /24 of 127/8, measures in rounds that take every subject in turn, and prints medians
+and their ratio to redis-benchmark's plain SET. Absolute rates are those of this machine at this time; compare ratios.
+"""
+
+import argparse
+import json
+import os
+import random
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+VALUE_BYTES = 44  # of a record: a time and a number
+ROUND_RECORDS = 1_000_000
+SINGLE_RECORDS = 20_000
+CONNECTIONS, DEPTH = 4, 100
+
+# A client as most write one: it trusts +OK; with WAIT it trusts the number that comes back.
+REDIS_PY = """
+import sys, time, redis
+from redis.sentinel import Sentinel
+host, name, count, wait = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] == "wait"
+primary = Sentinel([(host, 26379)], socket_timeout=2).master_for(name, socket_timeout=2)
+value = "x" * 44
+times = []
+begun = time.perf_counter()
+for i in range(count):
+    at = time.perf_counter()
+    if wait:
+        pipe = primary.pipeline(transaction=False)
+        pipe.set(f"py:{i}", value).execute_command("WAIT", 1, 1000)
+        assert pipe.execute()[1] >= 1
+    else:
+        primary.set(f"py:{i}", value)
+    times.append(time.perf_counter() - at)
+print(count / (time.perf_counter() - begun), sorted(times)[count // 2] * 1000)
+"""
+
+
+class Lab:
+    """A lab that runs as long as the `with` block."""
+
+    def __enter__(self) -> "Lab":
+        self.scratch = Path(tempfile.mkdtemp(prefix="halab-bench-"))
+        self.subnet = f"127.{random.randrange(127, 250)}.{random.randrange(1, 250)}"
+        self.env = dict(os.environ, HALAB_STATE=str(self.scratch / "state"), HALAB_SUBNET=self.subnet)
+        self.up = subprocess.Popen(
+            ["halab", "up"], env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            self.halab("status", "--wait", "60s")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.up.terminate()
+        self.up.wait()
+        shutil.rmtree(self.scratch)
+
+    def halab(self, *words: str) -> str:
+        run = subprocess.run(["halab", *words], env=self.env, text=True, capture_output=True, check=False)
+        if run.returncode != 0:
+            raise SystemExit(f"bench: halab {' '.join(words)}: {run.stderr.strip()}")
+        return run.stdout
+
+    def primary(self) -> str:
+        status = json.loads(self.halab("status", "--json"))
+        named = status["primary"]["node"]
+        return next(n["address"] for n in status["data_nodes"] if n["name"] == named).split(":")[0]
+
+    def redis(self, *words: str) -> str:
+        return subprocess.run(
+            ["redis-cli", "-e", "-h", self.primary(), *words], text=True, capture_output=True, check=True
+        ).stdout
+
+    def empty(self) -> None:
+        """Starts from nothing; at once, a million keys would hold up the server for its hang-timeout."""
+        self.redis("FLUSHALL", "ASYNC")
+        while "lazyfree_pending_objects:0" not in self.redis("INFO", "memory"):
+            time.sleep(0.1)
+        self.halab("status", "--wait", "60s")
+
+
+def timed(command: list[str], env: dict[str, str]) -> tuple[str, float, float]:
+    """What a command prints, the processor seconds that it took, and its peak memory in MiB."""
+    with tempfile.TemporaryFile("w+") as out:
+        child = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.DEVNULL)
+        # Not ru_maxrss: that begins with what this process had when it made the child.
+        peak, ended = 0, 0
+        while not ended:
+            peak = max(peak, peak_kib(child.pid))
+            time.sleep(0.02)
+            ended, status, used = os.wait4(child.pid, os.WNOHANG)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode != 0:
+            raise SystemExit(f"bench: {' '.join(command[:4])} ... ended with {child.returncode}")
+        out.seek(0)
+        return out.read(), used.ru_utime + used.ru_stime, peak / 1024
+
+
+def peak_kib(pid: int) -> int:
+    """The most memory that a running process had resident; 0 once it has ended."""
+    found = re.search(r"VmHWM:\s*(\d+)", Path(f"/proc/{pid}/status").read_text())
+    return int(found.group(1)) if found else 0
+
+
+def redis_benchmark(lab: Lab, test: str, connections: int, depth: int, count: int) -> tuple[float, float, float, float]:
+    command = ["redis-benchmark", "-h", lab.primary(), "-c", str(connections), "-P", str(depth), "-n", str(count)]
+    command += ["-d", str(VALUE_BYTES), "-r", "1000000000", "-t", test, "--csv"]
+    out, cpu, memory = timed(command, lab.env)
+    fields = [f.strip('"') for f in out.strip().splitlines()[-1].split(",")]
+    return float(fields[1]), float(fields[4]), cpu / count * 1e6, memory
+
+
+def halab_write(lab: Lab, policy: str, connections: int, depth: int, count: int) -> tuple[float, float, float, float]:
+    command = ["halab", "write", "--policy", policy, "--connections", str(connections), "--batch", str(depth)]
+    command += ["--count", str(count), "--json"]
+    if connections == 1:
+        command += ["--in-flight", "1"]
+    out, cpu, memory = timed(command, lab.env)
+    said = json.loads(out)
+    return said["records_per_second"], said["latency"]["p50_ms"], cpu / count * 1e6, memory
+
+
+def redis_py(lab: Lab, python: str, how: str, count: int) -> tuple[float, float, float, float]:
+    command = [python, "-c", REDIS_PY, f"{lab.subnet}.21", "halab", str(count), how]
+    out, cpu, memory = timed(command, lab.env)
+    rate, p50 = (float(x) for x in out.split())
+    return rate, p50, cpu / count * 1e6, memory
+
+
+def python_with_redis() -> str | None:
+    """A Python that has redis-py, made in the project's tool folder; None where it can't be had."""
+    venv = Path(os.environ.get("LAB_TOOLS", ".lab/tools")) / "bench-venv"
+    python = venv / "bin" / "python"
+    if not python.exists():
+        made = subprocess.run([sys.executable, "-m", "venv", str(venv)], capture_output=True, check=False)
+        if made.returncode != 0:
+            return None
+    install = [str(python), "-m", "pip", "install", "--quiet", "redis==8.0.0", "hiredis"]
+    return str(python) if subprocess.run(install, capture_output=True, check=False).returncode == 0 else None
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(prog="./lab bench", description=__doc__)
+    options.add_argument("--rounds", type=int, default=3, help="how often each is measured (default: 3)")
+    options.add_argument("--json", metavar="FILE", help="write all measurements into this file")
+    asked = options.parse_args()
+    python = python_with_redis()
+    if python is None:
+        print("bench: redis-py can't be installed here (python3-venv, PyPI): left out", file=sys.stderr)
+
+    pipelined = {"redis-benchmark SET": lambda lab: redis_benchmark(lab, "set", CONNECTIONS, DEPTH, ROUND_RECORDS)}
+    single = {"redis-benchmark SET": lambda lab: redis_benchmark(lab, "set", 1, 1, SINGLE_RECORDS)}
+    for policy in ("none", "available", "replicated"):
+        name = f"halab write --policy {policy}"
+        pipelined[name] = lambda lab, p=policy: halab_write(lab, p, CONNECTIONS, DEPTH, ROUND_RECORDS)
+        single[name] = lambda lab, p=policy: halab_write(lab, p, 1, 1, SINGLE_RECORDS)
+    if python is not None:
+        single["redis-py, SET"] = lambda lab: redis_py(lab, python, "set", SINGLE_RECORDS)
+        single["redis-py, SET and WAIT"] = lambda lab: redis_py(lab, python, "wait", SINGLE_RECORDS)
+
+    measured: dict[str, dict[str, list[tuple[float, float, float, float]]]] = {}
+    with Lab() as lab:
+        server = re.search(r"redis_version:(\S+)", lab.redis("INFO", "server"))
+        for turn in range(asked.rounds):
+            for title, subjects in (("pipelined", pipelined), ("single", single)):
+                for name, subject in subjects.items():
+                    print(f"bench: round {turn + 1}, {title}, {name}", file=sys.stderr)
+                    lab.empty()
+                    measured.setdefault(title, {}).setdefault(name, []).append(subject(lab))
+
+    version = server.group(1) if server else "?"
+    heads = {
+        "pipelined": f"{CONNECTIONS} connections, depth {DEPTH}",
+        "single": "one at a time",
+    }
+    for title, head in heads.items():
+        print(f"\n{head}; Redis {version}, {os.cpu_count()} cores, medians of {asked.rounds}\n")
+        print("| | records/s | of redis-benchmark | p50 ms | times redis-benchmark's | CPU µs/record | peak MiB |")
+        print("|---|---|---|---|---|---|---|")
+        rows = {name: [statistics.median(c) for c in zip(*runs)] for name, runs in measured[title].items()}
+        base = rows["redis-benchmark SET"]
+        for name, (rate, p50, cpu, memory) in rows.items():
+            print(
+                f"| {name} | {rate:,.0f} | {rate / base[0]:.2f} | {p50:.3f} | {p50 / base[1]:.2f} "
+                f"| {cpu:.2f} | {memory:.0f} |"
+            )
+    if asked.json:
+        report = {"redis": version, "cores": os.cpu_count(), "rounds": asked.rounds, "measured": measured}
+        report["columns"] = ["records_per_second", "p50_ms", "client_cpu_us_per_record", "peak_mib"]
+        Path(asked.json).write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
