@@ -56,7 +56,7 @@ pub(super) struct DrillArgs {
     /// Write the report as one page of HTML into this file: timeline, rate, latency, RTO, verdicts
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Leave samples, and all timelines but the first of each fault, out of the report
+    /// Leave samples, folders, and all timelines but the first of each fault, out of the report
     #[arg(long)]
     short: bool,
 }

@@ -426,11 +426,13 @@ impl Report {
         }
     }
 
-    /// The same, without what makes it long: samples, and the timelines of all runs but the first of a drill.
+    /// The same, without what makes it long: samples, and the timelines of all runs but the first of a drill. And without
+    /// folders, which are of one machine: a short report is one to pass on.
     pub fn shortened(mut self) -> Self {
         for drill in &mut self.drills {
             for (i, run) in drill.runs.iter_mut().enumerate() {
                 run.samples = None;
+                run.kept = None;
                 if i > 0 {
                     run.timeline.clear();
                 }
