@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import typing
 from pathlib import Path
 
 VALUE_BYTES = 44  # of a record: a time and a number
@@ -43,6 +44,10 @@ for i in range(count):
     times.append(time.perf_counter() - at)
 print(count / (time.perf_counter() - begun), sorted(times)[count // 2] * 1000)
 """
+
+
+# Rate a second, median latency in ms, processor time of the client in µs a record, its peak memory in MiB.
+Measured = tuple[float, float, float, float]
 
 
 class Lab:
@@ -114,15 +119,15 @@ def peak_kib(pid: int) -> int:
     return int(found.group(1)) if found else 0
 
 
-def redis_benchmark(lab: Lab, test: str, connections: int, depth: int, count: int) -> tuple[float, float, float, float]:
+def redis_benchmark(lab: Lab, connections: int, depth: int, count: int) -> Measured:
     command = ["redis-benchmark", "-h", lab.primary(), "-c", str(connections), "-P", str(depth), "-n", str(count)]
-    command += ["-d", str(VALUE_BYTES), "-r", "1000000000", "-t", test, "--csv"]
+    command += ["-d", str(VALUE_BYTES), "-r", "1000000000", "-t", "set", "--csv"]
     out, cpu, memory = timed(command, lab.env)
     fields = [f.strip('"') for f in out.strip().splitlines()[-1].split(",")]
     return float(fields[1]), float(fields[4]), cpu / count * 1e6, memory
 
 
-def halab_write(lab: Lab, policy: str, connections: int, depth: int, count: int) -> tuple[float, float, float, float]:
+def halab_write(lab: Lab, policy: str, connections: int, depth: int, count: int) -> Measured:
     command = ["halab", "write", "--policy", policy, "--connections", str(connections), "--batch", str(depth)]
     command += ["--count", str(count), "--json"]
     if connections == 1:
@@ -132,7 +137,7 @@ def halab_write(lab: Lab, policy: str, connections: int, depth: int, count: int)
     return said["records_per_second"], said["latency"]["p50_ms"], cpu / count * 1e6, memory
 
 
-def redis_py(lab: Lab, python: str, how: str, count: int) -> tuple[float, float, float, float]:
+def redis_py(lab: Lab, python: str, how: str, count: int) -> Measured:
     command = [python, "-c", REDIS_PY, f"{lab.subnet}.21", "halab", str(count), how]
     out, cpu, memory = timed(command, lab.env)
     rate, p50 = (float(x) for x in out.split())
@@ -151,17 +156,36 @@ def python_with_redis() -> str | None:
     return str(python) if subprocess.run(install, capture_output=True, check=False).returncode == 0 else None
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(prog="./lab bench", description=__doc__)
-    options.add_argument("--rounds", type=int, default=3, help="how often each is measured (default: 3)")
-    options.add_argument("--json", metavar="FILE", help="write all measurements into this file")
-    asked = options.parse_args()
+def tables(report: dict[str, typing.Any]) -> str:
+    """What was measured, as Markdown."""
+    heads = {"pipelined": f"{CONNECTIONS} connections, depth {DEPTH}", "single": "one at a time"}
+    lines = []
+    for title, head in heads.items():
+        where = f"Redis {report['redis']}, {report['cores']} cores, medians of {report['rounds']} rounds"
+        lines += [f"**{head}** ({where})", ""]
+        lines += ["| | records/s | of redis-benchmark | p50, ms | times redis-benchmark's | client CPU, µs a record | client, MiB |"]
+        lines += ["|---|---|---|---|---|---|---|"]
+        rows = {name: [statistics.median(c) for c in zip(*runs)] for name, runs in report["measured"][title].items()}
+        base = rows["redis-benchmark SET"]
+        for name, (rate, p50, cpu, memory) in rows.items():
+            ratios = f"{rate / base[0]:.2f} | {p50:.3f} | {p50 / base[1]:.2f}"
+            lines += [f"| {name} | {rate:,.0f} | {ratios} | {cpu:.2f} | {memory:.0f} |"]
+        lines += [""]
+    return "\n".join(lines)
+
+
+def document(path: Path, text: str) -> str:
+    """The document with `text` as its measured part."""
+    before, _, after = path.read_text().split("<!-- measured -->\n")
+    return f"{before}<!-- measured -->\n\n{text}\n<!-- measured -->\n{after}"
+
+
+def measure(rounds: int) -> dict[str, typing.Any]:
     python = python_with_redis()
     if python is None:
         print("bench: redis-py can't be installed here (python3-venv, PyPI): left out", file=sys.stderr)
-
-    pipelined = {"redis-benchmark SET": lambda lab: redis_benchmark(lab, "set", CONNECTIONS, DEPTH, ROUND_RECORDS)}
-    single = {"redis-benchmark SET": lambda lab: redis_benchmark(lab, "set", 1, 1, SINGLE_RECORDS)}
+    pipelined = {"redis-benchmark SET": lambda lab: redis_benchmark(lab, CONNECTIONS, DEPTH, ROUND_RECORDS)}
+    single = {"redis-benchmark SET": lambda lab: redis_benchmark(lab, 1, 1, SINGLE_RECORDS)}
     for policy in ("none", "available", "replicated"):
         name = f"halab write --policy {policy}"
         pipelined[name] = lambda lab, p=policy: halab_write(lab, p, CONNECTIONS, DEPTH, ROUND_RECORDS)
@@ -169,37 +193,45 @@ def main() -> None:
     if python is not None:
         single["redis-py, SET"] = lambda lab: redis_py(lab, python, "set", SINGLE_RECORDS)
         single["redis-py, SET and WAIT"] = lambda lab: redis_py(lab, python, "wait", SINGLE_RECORDS)
-
-    measured: dict[str, dict[str, list[tuple[float, float, float, float]]]] = {}
+    measured: dict[str, dict[str, list[Measured]]] = {}
     with Lab() as lab:
         server = re.search(r"redis_version:(\S+)", lab.redis("INFO", "server"))
-        for turn in range(asked.rounds):
+        for turn in range(rounds):
             for title, subjects in (("pipelined", pipelined), ("single", single)):
                 for name, subject in subjects.items():
                     print(f"bench: round {turn + 1}, {title}, {name}", file=sys.stderr)
                     lab.empty()
                     measured.setdefault(title, {}).setdefault(name, []).append(subject(lab))
-
-    version = server.group(1) if server else "?"
-    heads = {
-        "pipelined": f"{CONNECTIONS} connections, depth {DEPTH}",
-        "single": "one at a time",
+    return {
+        "redis": server.group(1) if server else "unknown",
+        "cores": os.cpu_count(),
+        "rounds": rounds,
+        "columns": ["records_per_second", "p50_ms", "client_cpu_us_per_record", "peak_mib"],
+        "measured": measured,
     }
-    for title, head in heads.items():
-        print(f"\n{head}; Redis {version}, {os.cpu_count()} cores, medians of {asked.rounds}\n")
-        print("| | records/s | of redis-benchmark | p50 ms | times redis-benchmark's | CPU µs/record | peak MiB |")
-        print("|---|---|---|---|---|---|---|")
-        rows = {name: [statistics.median(c) for c in zip(*runs)] for name, runs in measured[title].items()}
-        base = rows["redis-benchmark SET"]
-        for name, (rate, p50, cpu, memory) in rows.items():
-            print(
-                f"| {name} | {rate:,.0f} | {rate / base[0]:.2f} | {p50:.3f} | {p50 / base[1]:.2f} "
-                f"| {cpu:.2f} | {memory:.0f} |"
-            )
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(prog="./lab bench", description=__doc__)
+    options.add_argument("--rounds", type=int, default=3, help="how often each is measured (default: 3)")
+    options.add_argument("--json", metavar="FILE", help="write all measurements into this file")
+    options.add_argument("--document", action="store_true", help="put them into docs/performance.md as well")
+    options.add_argument("--check", action="store_true", help="measure nothing; hold docs/performance.md to its report")
+    asked = options.parse_args()
+    docs = Path(__file__).resolve().parent.parent / "docs"
+    performance, committed = docs / "performance.md", docs / "reports" / "bench.json"
+    if asked.check:
+        if document(performance, tables(json.loads(committed.read_text()))) != performance.read_text():
+            raise SystemExit("bench: docs/performance.md is not what docs/reports/bench.json says")
+        return
+    report = measure(asked.rounds)
+    print(tables(report))
+    written = json.dumps(report, indent=1) + "\n"
     if asked.json:
-        report = {"redis": version, "cores": os.cpu_count(), "rounds": asked.rounds, "measured": measured}
-        report["columns"] = ["records_per_second", "p50_ms", "client_cpu_us_per_record", "peak_mib"]
-        Path(asked.json).write_text(json.dumps(report, indent=1) + "\n")
+        Path(asked.json).write_text(written)
+    if asked.document:
+        committed.write_text(written)
+        performance.write_text(document(performance, tables(json.loads(written))))
 
 
 if __name__ == "__main__":
