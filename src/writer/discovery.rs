@@ -11,10 +11,11 @@
 
 use std::fmt;
 use std::net::SocketAddrV4;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -126,6 +127,16 @@ impl Discovery {
         }
     }
 
+    /// Ends when `current` is known to be the node to write to for another reason.
+    pub(super) async fn announced(&mut self, current: Target) {
+        let other = |t: &Option<Target>| {
+            t.is_some_and(|now| now.address == current.address && now.standing != current.standing)
+        };
+        if self.target.wait_for(other).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// The target, as known now.
     pub(super) fn now(&self) -> Option<Target> {
         *self.target.borrow()
@@ -161,7 +172,15 @@ impl Seeker {
     async fn run(mut self, look: Arc<Notify>, mut events: mpsc::UnboundedReceiver<Event>) {
         loop {
             self.round += 1;
-            let found = self.seek().await;
+            let found = tokio::select! {
+                biased;
+                found = self.seek() => found,
+                // A round under way may have asked before the change; a node that is lost would prolong it.
+                hint = next_hint(&mut events) => match hint {
+                    Some(()) => continue,
+                    None => return,
+                },
+            };
             let primary = found.as_ref().ok().map(|t| self.name(t.address));
             self.journal.live().looked(primary);
             let settled = found
@@ -169,21 +188,12 @@ impl Seeker {
                 .is_ok_and(|t| matches!(t.standing, Standing::Elected(_)));
             self.publish(found);
             let pause = sleep(if settled { CALM } else { URGENT });
-            tokio::pin!(pause);
-            loop {
-                tokio::select! {
-                    () = &mut pause => break,
-                    () = look.notified() => break,
-                    event = events.recv() => match event {
-                        Some(event) if hints_at_a_change(&event) => {
-                            debug!(sentinel = %event.sentinel, event = %event.name, text = %event.text,
-                                "a hint");
-                            break;
-                        }
-                        Some(_) => {}
-                        None => return,
-                    },
-                }
+            tokio::select! {
+                () = pause => {}
+                () = look.notified() => {}
+                hint = next_hint(&mut events) => if hint.is_none() {
+                    return;
+                },
             }
         }
     }
@@ -217,34 +227,52 @@ impl Seeker {
             .map_or_else(|| address.to_string(), |n| n.name.clone())
     }
 
-    /// One round.
+    /// One round. It ends as soon as the node that a majority names has said that it is primary; a node
+    /// that is lost is waited for only without that.
     async fn seek(&mut self) -> Result<Target, String> {
         let round = self.round;
         let connector = self.connector;
-        let roles = join_all(self.probes.iter_mut().map(|(address, conn)| async move {
-            let role = timeout(ROLE_LIMIT, ask_role(conn, *address, connector))
-                .await
-                .ok()
-                .flatten();
-            if role.is_none() {
-                *conn = None;
-            }
-            (*address, role)
-        }));
-        let (answers, roles) = tokio::join!(self.panel.ask(), roles);
-        let elected = answers.elect().map_err(|e| e.to_string());
-        let primaries: Vec<SocketAddrV4> = roles
-            .iter()
-            .filter(|(_, role)| matches!(role, Some(Role::Primary { .. })))
-            .map(|(address, _)| *address)
+        let mut probes: FuturesUnordered<_> = self
+            .probes
+            .iter_mut()
+            .map(|(address, conn)| async move {
+                let role = timeout(ROLE_LIMIT, ask_role(conn, *address, connector))
+                    .await
+                    .ok()
+                    .flatten();
+                if role.is_none() {
+                    *conn = None;
+                }
+                (*address, role)
+            })
             .collect();
+        let mut asked = pin!(self.panel.ask());
+        let mut primaries = Vec::new();
+        let mut elected = None;
+        loop {
+            if let Some(Ok(named)) = &elected {
+                let named: &Elected = named;
+                if primaries.contains(&named.address) {
+                    return Ok(Target {
+                        address: named.address,
+                        standing: Standing::Elected(named.epoch),
+                        round,
+                    });
+                }
+            }
+            tokio::select! {
+                answers = &mut asked, if elected.is_none() => elected = Some(answers.elect()),
+                Some((address, role)) = probes.next() => {
+                    if matches!(role, Some(Role::Primary { .. })) {
+                        primaries.push(address);
+                    }
+                }
+                else => break,
+            }
+        }
+        drop(probes);
         match elected {
-            Ok(named) if primaries.contains(&named.address) => Ok(Target {
-                address: named.address,
-                standing: Standing::Elected(named.epoch),
-                round,
-            }),
-            Ok(named) => match primaries.as_slice() {
+            Some(Ok(named)) => match primaries.as_slice() {
                 // Announced or not, it was promoted: the named one is not primary any more.
                 [promoted] if self.lab.data_node_at(*promoted).is_some() => Ok(Target {
                     address: *promoted,
@@ -256,7 +284,8 @@ impl Seeker {
                     self.name(named.address)
                 )),
             },
-            Err(why) => Err(why),
+            Some(Err(why)) => Err(why.to_string()),
+            None => Err("no Sentinel was asked".to_owned()),
         }
     }
 }
@@ -278,6 +307,17 @@ async fn ask_role(
             conn.as_mut()?.role().await.ok()
         }
         Err(_) => None,
+    }
+}
+
+/// Waits for an event that hints at a change; `None` when there will be none.
+async fn next_hint(events: &mut mpsc::UnboundedReceiver<Event>) -> Option<()> {
+    loop {
+        let event = events.recv().await?;
+        if hints_at_a_change(&event) {
+            debug!(sentinel = %event.sentinel, event = %event.name, text = %event.text, "a hint");
+            return Some(());
+        }
     }
 }
 

@@ -269,14 +269,22 @@ impl Keeper {
         question: Question,
         missing: Vec<SocketAddrV4>,
     ) -> Result<(), NoWitness> {
-        // Announced meanwhile, perhaps; the connection is to the same node.
-        if let Some(now) = self.discovery.now()
-            && now.address == link.target.address
-        {
-            link.target = now;
+        let mut discovery = self.discovery.clone();
+        loop {
+            // Announced meanwhile, perhaps; the connection is to the same node.
+            if let Some(now) = discovery.now()
+                && now.address == link.target.address
+            {
+                link.target = now;
+            }
+            let about = about(link.target, missing.clone())?;
+            tokio::select! {
+                biased;
+                // Then what is asked is another thing, and may have its answer at once.
+                () = discovery.announced(link.target) => {}
+                verdict = self.witness.ask(&about, question.since) => return verdict,
+            }
         }
-        let about = about(link.target, missing)?;
-        self.witness.ask(&about, question.since).await
     }
 }
 

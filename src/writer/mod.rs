@@ -152,7 +152,7 @@ pub async fn run(
         journal.clone(),
         &mut background,
     );
-    let witness = Witness::new(panel, connector.with_answer_limit(ROLE_LIMIT));
+    let witness = Witness::new(panel, Connector::new(ROLE_LIMIT));
     let sessions = Keeper::start(lab, options, discovery.clone(), witness, &mut background);
 
     let begun = Instant::now();
