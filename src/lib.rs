@@ -24,6 +24,7 @@
 //! - [`monitoring`]: Prometheus, Grafana and exporters, started for the lab at hand
 //! - [`runner`]: a whole lab as child processes; [`signals`]: requests to end
 //! - [`drill`]: a fault under load, healed and judged (`fault`, `report` and more there are pure)
+//! - [`watch`]: the lab on one screen
 //! - [`cli`]: the command line
 
 pub mod checker;
@@ -44,4 +45,5 @@ pub mod sentinel;
 pub mod signals;
 pub mod status;
 pub mod verifier;
+pub mod watch;
 pub mod writer;

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Args;
 
 use crate::exit::Exit;
 use crate::status;
+use crate::watch;
 
 use super::output::{print_json, print_text};
 use super::{Global, Outcome, Threads, parse_span, with_signals};
@@ -13,12 +15,15 @@ use super::{Global, Outcome, Threads, parse_span, with_signals};
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  halab status\n  halab status --wait 30s   wait until healthy, 30 s at most\n  \
-    halab status --json\n\nExit code 0: healthy, any one node may be lost; 1: not."
+    halab status --json\n  halab status --watch      a screen that follows\n\nExit code 0: healthy, any one node may be lost; 1: not."
 )]
 pub(super) struct StatusArgs {
     /// Wait until the lab is healthy and every replica has caught up, for that long at most
     #[arg(long, value_name = "SPAN", value_parser = parse_span)]
     wait: Option<Duration>,
+    /// Show it all on one screen, as it is now, until q or Ctrl-C
+    #[arg(long, conflicts_with_all = ["wait", "json"])]
+    watch: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -26,6 +31,14 @@ pub(super) struct StatusArgs {
 
 pub(super) fn run(global: &Global, args: &StatusArgs) -> Outcome {
     let lab = global.lab()?;
+    if args.watch {
+        let healthy = with_signals(Threads::One, |token| async move {
+            Ok(watch::run(&lab, &token)
+                .await
+                .context("cannot draw on this terminal")?)
+        })?;
+        return Ok(if healthy { Exit::Holds } else { Exit::Violated });
+    }
     let limit = args.wait.unwrap_or(Duration::ZERO);
     let status = with_signals(Threads::One, |token| async move {
         Ok(status::wait_healthy(&lab, limit, &token).await)
