@@ -136,14 +136,26 @@ impl Lane {
     /// # Errors
     /// The ledger can't be written.
     pub(super) async fn run(mut self) -> Result<(), ledger::Error> {
-        let end = self.end.clone();
-        while let Some(session) = tokio::select! {
-            biased;
-            () = end.cancelled() => None,
-            session = self.session() => session,
-        } {
-            let left = self.serve(&session).await?;
-            match left {
+        let (end, work) = (self.end.clone(), self.work.clone());
+        loop {
+            // Before there is anybody to write to, so that a stall shows as records that wait.
+            if self.queue.is_empty() && !self.last_taken {
+                tokio::select! {
+                    biased;
+                    () = end.cancelled() => break,
+                    job = work.next() => self.take(job?),
+                }
+            }
+            if self.queue.is_empty() {
+                break;
+            }
+            let session = tokio::select! {
+                biased;
+                () = end.cancelled() => break,
+                session = self.session() => session,
+            };
+            let Some(session) = session else { break };
+            match self.serve(&session).await? {
                 Left::Done => break,
                 Left::SessionEnded => {}
                 Left::Failed(error) => {
