@@ -44,6 +44,7 @@ test_all() {
     step "Nix: what Prometheus asks is what halab makes of lab.toml" scraping_is_that_of_halab
     step "Nix: scripts of the VM tests" vm_scripts_are_right
     step "dashboards are what scripts/dashboards.py makes" scripts/dashboards.py --check
+    step "docs/performance.md is its report" scripts/bench.py --check
     step "Prometheus: configuration, rules, their tests" prometheus_files_are_right
     step "clippy" cargo clippy --all-targets --locked --quiet -- -D warnings
     step "unit, live and CLI tests" env -u HALAB_CONFIG cargo test --locked
