@@ -130,7 +130,7 @@ impl Connector {
     /// # Errors
     /// When it can't be reached.
     pub async fn open_wire(&self, to: SocketAddrV4) -> Result<Wire, ClientError> {
-        Ok(Wire::new(self.stream(to).await?, to, self.answer_limit))
+        Ok(Wire::new(self.stream(to).await?, self.answer_limit))
     }
 
     /// Opens a connection for subscriptions.

@@ -3,7 +3,6 @@
 //! Commands are encoded into one buffer and answers are taken from one, without an allocation or a
 //! message to another task for each: with servers on the same cores, what the writer spends they lack.
 
-use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -24,7 +23,6 @@ const READ_ROOM: usize = 16 * 1024;
 #[derive(Debug)]
 pub struct Wire {
     stream: TcpStream,
-    to: SocketAddrV4,
     limit: Duration,
     command: redis::Cmd,
     out: Vec<u8>,
@@ -32,20 +30,14 @@ pub struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(stream: TcpStream, to: SocketAddrV4, limit: Duration) -> Self {
+    pub(super) fn new(stream: TcpStream, limit: Duration) -> Self {
         Wire {
             stream,
-            to,
             limit,
             command: redis::Cmd::new(),
             out: Vec::new(),
             input: BytesMut::new(),
         }
-    }
-
-    /// The node at the other end.
-    pub fn peer(&self) -> SocketAddrV4 {
-        self.to
     }
 
     /// Puts a command behind those that are to be sent.
