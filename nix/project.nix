@@ -56,6 +56,8 @@ rec {
         ../process-compose.yaml
         ../lab
         ../scripts
+        ../deny.toml
+        ../.github
       ]
     );
     # What the process lane runs.

@@ -152,7 +152,8 @@ def python_with_redis() -> str | None:
         made = subprocess.run([sys.executable, "-m", "venv", str(venv)], capture_output=True, check=False)
         if made.returncode != 0:
             return None
-    install = [str(python), "-m", "pip", "install", "--quiet", "redis==8.0.0", "hiredis"]
+    pinned = Path(__file__).resolve().parent.parent / "tools" / "bench-requirements.txt"
+    install = [str(python), "-m", "pip", "install", "--quiet", "--require-hashes", "-r", str(pinned)]
     return str(python) if subprocess.run(install, capture_output=True, check=False).returncode == 0 else None
 
 

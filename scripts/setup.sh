@@ -3,6 +3,7 @@
 # does nothing when all is there; asks nothing; starts no system service. Sourced by ./lab.
 
 RUST_MIN=1.89            # rust-version in Cargo.toml
+RUST_VERSION=1.95.0      # what is installed where there is none, or an older one
 REDIS_MIN=7.0            # the first with the Sentinel commands that halab relies on
 PROCESS_COMPOSE_MIN=1.94 # the first that process-compose.yaml was checked against
 
@@ -93,6 +94,34 @@ rust_is_new_enough() {
     have cargo && at_least "$RUST_MIN" "$(cargo --version 2>/dev/null | sed -n 's/^cargo \([0-9.]*\).*/\1/p')"
 }
 
+# Rust's installer, by version and hash; it checks what it fetches against the hashes of that release.
+RUSTUP_VERSION=1.28.2
+RUSTUP_URL=https://static.rust-lang.org/rustup/archive/$RUSTUP_VERSION
+# shellcheck disable=SC2034  # both by name, of the machine at hand
+RUSTUP_SHA256_x86_64=20a06e644b0d9bd2fbdbfd52d42540bdde820ea7df86e92e533c073da0cdd43c
+# shellcheck disable=SC2034
+RUSTUP_SHA256_aarch64=e3853c5a252fca15252d07cb23a1bdd9377a8c6f3efa01531109281ae47f841c
+
+install_rustup() {
+    local machine by_hand expected installer
+    machine=$(uname -m)
+    by_hand="install Rust $RUST_MIN or later by hand, then run this again"
+    expected=RUSTUP_SHA256_$machine
+    [ -n "${!expected-}" ] || die "no installer of Rust is pinned for $machine" "$by_hand"
+    have curl || apt_install "curl, to fetch Rust's installer" curl ca-certificates
+    say "installing Rust into ~/.cargo and ~/.rustup with its own installer, rustup $RUSTUP_VERSION"
+    installer=$LAB_TOOLS/rustup-init
+    curl --proto '=https' --tlsv1.2 -sSf -o "$installer" "$RUSTUP_URL/$machine-unknown-linux-gnu/rustup-init" ||
+        die "Rust's installer could not be fetched" "$by_hand"
+    printf '%s  %s\n' "${!expected}" "$installer" | sha256sum --check --quiet ||
+        die "Rust's installer is not the one that is pinned" "$by_hand"
+    chmod +x "$installer"
+    "$installer" -y -q --no-modify-path --profile minimal --default-toolchain none ||
+        die "Rust's installer failed" "$by_hand"
+    rm -f "$installer"
+    hash -r
+}
+
 setup_rust() {
     have cc || apt_install "a C compiler, for linking" gcc libc6-dev
     rust_is_new_enough && return
@@ -103,19 +132,14 @@ setup_rust() {
         if ! have cargo && have apt-cache && [ -n "$(apt-cache madison rustup 2>/dev/null)" ]; then
             apt_install "rustup, Rust's installer" rustup
         else
-            have curl || apt_install "curl, to fetch Rust's installer" curl ca-certificates
-            say "installing Rust into ~/.cargo and ~/.rustup with its own installer, rustup"
-            curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
-                sh -s -- -y -q --no-modify-path --profile minimal --default-toolchain none ||
-                die "Rust's installer failed" "install Rust $RUST_MIN or later by hand, then run this again"
-            hash -r
+            install_rustup
         fi
     fi
-    say "installing the stable Rust toolchain with rustup"
-    rustup toolchain install stable --profile minimal --no-self-update ||
-        die "rustup could not install the stable toolchain" "install Rust $RUST_MIN or later, then run this again"
+    say "installing Rust $RUST_VERSION with rustup"
+    rustup toolchain install "$RUST_VERSION" --profile minimal --no-self-update ||
+        die "rustup could not install Rust $RUST_VERSION" "install Rust $RUST_MIN or later, then run this again"
     # Only for this run: which toolchain is the user's default is not the lab's business.
-    export RUSTUP_TOOLCHAIN=stable
+    export RUSTUP_TOOLCHAIN=$RUST_VERSION
     rust_is_new_enough || die "cargo is still older than $RUST_MIN" \
         "a cargo that is not rustup's comes first on PATH ($(type -P cargo)); update or remove it"
 }
