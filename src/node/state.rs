@@ -6,8 +6,9 @@
 //! STATE/NAME/data/          the server's working folder: append-only files
 //! ```
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::{Lab, Node, NodeKind};
@@ -78,7 +79,12 @@ impl StateDir {
     pub fn open(root: &Path, node: &Node) -> Result<Self, StateError> {
         let folder = root.join(&node.name);
         let data = folder.join("data");
-        fs::create_dir_all(&data).map_err(io_error("cannot make", &data))?;
+        // The records are nobody else's; folders that are there already stay as somebody made them.
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&data)
+            .map_err(io_error("cannot make", &data))?;
         let path = folder.join("lock");
         let lock = OpenOptions::new()
             .create(true)
@@ -314,4 +320,22 @@ fn replace(file: &Path, text: &str) -> Result<(), StateError> {
         fs::rename(&new, file)
     };
     write().map_err(io_error("cannot write", file))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_state_of_a_node_is_for_its_owner_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let lab = Lab::parse(include_str!("../../lab.toml"), None).unwrap();
+        let node = &lab.data_nodes[0];
+        let _state = StateDir::open(root.path(), node).unwrap();
+        let folder = root.path().join(&node.name);
+        let mode = fs::metadata(&folder).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+    }
 }
