@@ -105,6 +105,10 @@ fn number(value: &Value) -> Option<u64> {
     }
 }
 
+/// Silence of the primary, in seconds, after which a replica's link counts as down: three of the pings that a
+/// primary sends down each link (`repl-ping-replica-period 1`). Redis itself says so after `repl-timeout`.
+const LINK_SILENCE: i64 = 3;
+
 /// What `INFO` says of a data node, as far as the lab needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplicationInfo {
@@ -112,7 +116,7 @@ pub struct ReplicationInfo {
     pub is_primary: bool,
     /// As a replica: its primary.
     pub primary: Option<SocketAddrV4>,
-    /// As a replica: its link to the primary is up and the first sync is done.
+    /// As a replica: its link to the primary is up, the first sync is done, and something came over it a moment ago.
     pub link_up: bool,
     /// As a replica: it receives a full copy.
     pub syncing: bool,
@@ -154,6 +158,7 @@ impl ReplicationInfo {
             version: String::new(),
         };
         let (mut host, mut port, mut as_primary, mut as_replica) = (None, None, 0, 0);
+        let mut silent = 0;
         for (key, value) in text
             .lines()
             .filter_map(|line| line.trim_end().split_once(':'))
@@ -163,6 +168,7 @@ impl ReplicationInfo {
                 "master_host" => host = value.parse::<Ipv4Addr>().ok(),
                 "master_port" => port = value.parse::<u16>().ok(),
                 "master_link_status" => info.link_up = value == "up",
+                "master_last_io_seconds_ago" => silent = value.parse().unwrap_or(0),
                 "master_sync_in_progress" => info.syncing = value != "0",
                 "master_repl_offset" => as_primary = value.parse().unwrap_or(0),
                 "slave_repl_offset" => as_replica = value.parse().unwrap_or(0),
@@ -187,6 +193,7 @@ impl ReplicationInfo {
         } else {
             as_replica
         };
+        info.link_up &= silent < LINK_SILENCE;
         info.primary = host.zip(port).map(|(ip, port)| SocketAddrV4::new(ip, port));
         info
     }
@@ -253,6 +260,18 @@ mod tests {
         assert_eq!(info.primary, Some("127.0.0.11:6379".parse().unwrap()));
         assert!(!info.is_primary && !info.link_up && info.syncing);
         assert_eq!((info.offset, info.priority), (7, 100));
+    }
+
+    #[test]
+    fn a_link_on_which_nothing_comes_is_down() {
+        let link = |seconds: &str| {
+            ReplicationInfo::parse(&format!(
+                "role:slave\r\nmaster_link_status:up\r\nmaster_last_io_seconds_ago:{seconds}\r\n"
+            ))
+            .link_up
+        };
+        assert!(link("0") && link("2"));
+        assert!(!link("3") && !link("9"));
     }
 
     #[test]

@@ -19,6 +19,9 @@ use super::{NodeError, Shutdown};
 /// Period with which Sentinels tell each other, through the data nodes, who is primary. Also the pace at
 /// which a returning old primary is demoted: four periods.
 const PUBLISH_PERIOD: Duration = Duration::from_millis(250);
+/// Period with which a Sentinel pings. Down-after counts from the first ping that is not answered, so silence is seen
+/// after up to this time more; a second is Sentinel's own.
+const PING_PERIOD: Duration = Duration::from_millis(500);
 /// How long a Sentinel may take to answer after its start.
 const START_LIMIT: Duration = Duration::from_secs(10);
 
@@ -59,8 +62,8 @@ pub(super) async fn run(
     }
 }
 
-/// Shortens the INFO and publish periods; they last until the server ends. The PING and ASK periods
-/// stay: shortened, they make elections fail.
+/// Shortens the INFO, publish and PING periods; they last until the server ends. The ASK period stays: Sentinels that
+/// ask at the same moment split the vote.
 async fn quicken(node: &Node) -> Result<(), ClientError> {
     let connector = Connector::new(Duration::from_millis(500)).from_source(node.address);
     let begun = Instant::now();
@@ -69,6 +72,7 @@ async fn quicken(node: &Node) -> Result<(), ClientError> {
         .arg("INFO-PERIOD")
         .arg(ms(SENTINEL_INFO_PERIOD));
     cmd.arg("PUBLISH-PERIOD").arg(ms(PUBLISH_PERIOD));
+    cmd.arg("PING-PERIOD").arg(ms(PING_PERIOD));
     loop {
         let sent = match connector.open(node.socket()).await {
             Ok(mut conn) => conn.query::<redis::Value>(&cmd).await.map(drop),
