@@ -40,6 +40,7 @@ pub mod monitoring;
 pub mod node;
 pub mod protocol;
 pub mod record;
+pub mod recovery;
 pub mod runner;
 pub mod sentinel;
 pub mod signals;

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::handover::hand_over;
+use crate::recovery::Recovery;
 
 use super::fault::{Fault, Writes};
 use super::ground::{Ground, GroundError, WRITER};
@@ -18,7 +19,6 @@ use super::load::Load;
 use super::observe::Observer;
 use super::progress::Steps;
 use super::report::NodesKind;
-use super::settle::Recovery;
 use super::timeline::What;
 
 /// Pause between two looks at what the observer has seen.

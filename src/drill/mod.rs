@@ -24,7 +24,6 @@ mod observe;
 mod progress;
 pub mod report;
 mod run;
-mod settle;
 pub mod soak;
 pub mod stats;
 mod stock;

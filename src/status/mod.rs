@@ -2,7 +2,6 @@
 //!
 //! [`gather`] asks; [`Status::problems`] judges, and is pure.
 
-mod recovery;
 mod table;
 
 use std::net::SocketAddrV4;
@@ -16,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::client::{Connector, ReplicationInfo};
 use crate::config::{Lab, Node};
 use crate::protocol::vote::{Elected, SentinelView};
+use crate::recovery::Recovery;
 use crate::sentinel::Panel;
 
 pub use table::render;
@@ -191,11 +191,17 @@ pub async fn gather(lab: &Lab) -> Status {
 /// had at that time. One that was cut off for a short time looks healthy before it has.
 pub async fn wait_healthy(lab: &Lab, limit: Duration, stop: &CancellationToken) -> Status {
     let deadline = Instant::now() + limit;
-    let mut mark = None;
+    let connector = Connector::new(ANSWER_LIMIT);
+    let panel = Panel::new(lab, connector);
+    let mut recovery = Recovery::default();
     loop {
         let mut status = gather(lab).await;
-        if !limit.is_zero() {
-            mark = status.recover(mark);
+        if !limit.is_zero()
+            && let Err(missing) = recovery.look(lab, &panel, connector).await
+            && status.healthy
+        {
+            status.healthy = false;
+            status.problems.push(missing);
         }
         if status.healthy || Instant::now() >= deadline || stop.is_cancelled() {
             return status;

@@ -1,5 +1,6 @@
 //! When a lab counts as recovered: the next loss is a first one again. The conditions are those of
-//! `docs/protocol.md`, *One loss*.
+//! `docs/protocol.md`, *One loss*. One look can't tell: a node that was cut off for a moment looks healthy before it
+//! has what was written meanwhile.
 
 use std::net::SocketAddrV4;
 
@@ -152,7 +153,7 @@ mod tests {
     use crate::protocol::vote::ReplicaView;
 
     fn lab() -> Lab {
-        Lab::parse(include_str!("../../lab.toml"), None).unwrap()
+        Lab::parse(include_str!("../lab.toml"), None).unwrap()
     }
 
     fn view(lab: &Lab) -> SentinelView {
