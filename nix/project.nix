@@ -31,6 +31,8 @@ rec {
   # The lab as it is shipped; NixOS hosts give settings of their own.
   settings = lib.importTOML ../lab.toml;
   topology = import ./lib/topology.nix settings;
+  # What the images hold.
+  images = lib.importTOML ../containers/images.toml;
 
   discover = import ./lib/discover.nix;
 

@@ -56,6 +56,30 @@ different = [job["job_name"] for job in halab if job not in flake] + [job["job_n
 sys.exit(f"nix/lib/scraping.nix and prometheus/prometheus.yml differ in: {different}" if different else 0)'
 }
 
+# Both make them of containers/images.toml; where a program lies is for each to know.
+images_are_those_of_the_flake() {
+    nix_eval --eval --strict --json nix/lib/images-shipped.nix | python3 -c '
+import json, os, sys
+def comparable(config):
+    config = {key: value for key, value in config.items() if key not in ("meta", "reference")}
+    config["Entrypoint"][0] = os.path.basename(config["Entrypoint"][0])
+    config["Healthcheck"]["Test"][1] = os.path.basename(config["Healthcheck"]["Test"][1])
+    placed = ("PATH", "HALAB_REDIS_SERVER")
+    config["Env"] = sorted(e.split("=")[0] if e.split("=")[0] in placed else e for e in config["Env"])
+    return config
+flake, ours = json.load(sys.stdin), json.load(open(sys.argv[1]))
+if flake.keys() != ours.keys():
+    sys.exit(f"images of the flake: {sorted(flake)}; of scripts/images.py: {sorted(ours)}")
+different = [
+    f"{name} {key}: {a.get(key)} in the flake, {b.get(key)} in scripts/images.py"
+    for name in flake
+    for a, b in [(comparable(flake[name]), comparable(ours[name]))]
+    for key in sorted(a.keys() | b.keys())
+    if a.get(key) != b.get(key)
+]
+sys.exit("\n".join(different) or 0)' <(scripts/images.py --configs)
+}
+
 # Each script as the test driver sees it: what the driver gives, the machines, lab.py, the script.
 vm_scripts_are_right() {
     local scratch test pyflakes=pyflakes3 machines

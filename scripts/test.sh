@@ -39,9 +39,11 @@ test_all() {
     step "format" cargo fmt --all --check
     step "shell scripts" shellcheck -x lab scripts/*.sh nix/packages/*/*.sh .ci/run
     step "process-compose.yaml has lab.toml's nodes" same_nodes
+    step "compose.yaml has lab.toml's nodes, and no more rights than it needs" scripts/compose.py --check
     step "Nix: files parse, are formatted, have nothing unused" nix_files_are_right
     step "Nix: logic and lock file" nix_logic_is_right
     step "Nix: what Prometheus asks is what halab makes of lab.toml" scraping_is_that_of_halab
+    step "Nix: its images are configured as those of ./lab images" images_are_those_of_the_flake
     step "Nix: scripts of the VM tests" vm_scripts_are_right
     step "dashboards are what scripts/dashboards.py makes" scripts/dashboards.py --check
     step "docs/performance.md is its report" scripts/bench.py --check

@@ -1,76 +1,77 @@
-# An OCI image of one program: no shell, no user that is root, the same bytes from the same sources. It is a script
-# that writes the image as an archive to standard output, so that no image has to be kept in the store.
+# An OCI image of one program, as containers/images.toml describes it: no shell, no user that is root, the same bytes from
+# the same sources. It is a script that writes the image as an archive to standard output, so that no image has to be kept
+# in the store. scripts/images.py makes the same without Nix; scripts/nix-checks.sh holds one to the other.
 {
   lib,
   dockerTools,
   writeTextDir,
+  halab,
   project,
 }:
 {
   # The image's name, after redis-ha-lab-.
   name,
-  description,
-  # The program and its first arguments.
-  entrypoint,
-  cmd ? [ ],
+  # Where the store has what the description only names.
   env ? { },
   # Files beside the closure of the program.
   contents ? [ ],
-  # Folders that the user may write to; volumes, so that what is there outlives a container.
-  state ? [ ],
-  ports ? [ ],
-  # The command that tells by its exit code whether the container serves.
-  healthcheck,
 }:
 let
-  user = "65532";
+  inherit (project.images) common;
+  described = project.images.image.${name};
+  inherit (common) user;
+  # Owner of the folders of state.
+  uid = builtins.head (builtins.split ":" user);
+  state = described.state or [ ];
   second = 1000000000;
+  # Every command is one of `halab`.
+  command = words: [ (lib.getExe halab) ] ++ builtins.tail words;
 in
 (dockerTools.streamLayeredImage {
   name = "redis-ha-lab-${name}";
   tag = project.version;
 
   contents = contents ++ [
-    (writeTextDir "etc/passwd" "halab:x:${user}:${user}:halab:/:/sbin/nologin\n")
-    (writeTextDir "etc/group" "halab:x:${user}:\n")
+    (writeTextDir "etc/passwd" "halab:x:${user}:halab:/:/sbin/nologin\n")
+    (writeTextDir "etc/group" "halab:x:${uid}:\n")
   ];
   fakeRootCommands = ''
     mkdir -m 1777 tmp
     for folder in ${lib.escapeShellArgs state}; do
       mkdir -p ".$folder"
-      chown -R ${user}:${user} ".$folder"
+      chown -R ${user} ".$folder"
       chmod 700 ".$folder"
     done
   '';
 
   config = {
-    Entrypoint = entrypoint;
-    Cmd = cmd;
-    Env = lib.mapAttrsToList (key: value: "${key}=${value}") env;
-    User = "${user}:${user}";
+    Entrypoint = command described.entrypoint;
+    Cmd = described.cmd or [ ];
+    Env = lib.mapAttrsToList (key: value: "${key}=${value}") (
+      { HALAB_CONFIG = common.config; } // described.env or { } // env
+    );
+    User = user;
     WorkingDir = "/";
-    ExposedPorts = lib.genAttrs (map (port: "${toString port}/tcp") ports) (_: { });
+    ExposedPorts = lib.genAttrs (map (port: "${toString port}/tcp") (described.ports or [ ])) (_: { });
     Volumes = lib.genAttrs state (_: { });
     # Of a data node it is the request to hand over, which has to come to the program itself.
-    StopSignal = "SIGTERM";
+    StopSignal = common.stop_signal;
     Healthcheck = {
-      Test = [ "CMD" ] ++ healthcheck;
-      Interval = 2 * second;
-      Timeout = 3 * second;
-      StartPeriod = 20 * second;
-      Retries = 3;
+      Test = [ "CMD" ] ++ command described.healthcheck;
+      Interval = common.health.interval_s * second;
+      Timeout = common.health.timeout_s * second;
+      StartPeriod = common.health.start_period_s * second;
+      Retries = common.health.retries;
     };
     Labels = {
       "org.opencontainers.image.title" = "redis-ha-lab-${name}";
-      "org.opencontainers.image.description" = description;
+      "org.opencontainers.image.description" = described.description;
       "org.opencontainers.image.version" = project.version;
       "org.opencontainers.image.licenses" = project.manifest.license;
     };
   };
 })
 // {
-  meta = { inherit description; };
-  # For the checks, and for those who write compose files.
-  inherit healthcheck;
+  meta = { inherit (described) description; };
   reference = "redis-ha-lab-${name}:${project.version}";
 }

@@ -1,4 +1,4 @@
-# What the images of nodes and of the writer have in common: the program, the server, lab.toml.
+# What the images have in common: lab.toml; and that of a node, with the server.
 {
   lib,
   callPackage,
@@ -17,35 +17,14 @@ rec {
 
   config = runCommand "lab-toml" { nativeBuildInputs = [ halab ]; } ''
     halab check-config --config ${project.sources.lab}/lab.toml
-    install -D -m 644 ${project.sources.lab}/lab.toml $out/etc/redis-ha-lab/lab.toml
+    install -D -m 644 ${project.sources.lab}/lab.toml $out${project.images.common.config}
   '';
 
-  # HALAB_NODE says which node of lab.toml it is; HALAB_SUBNET moves all addresses into the containers' network;
-  # another lab.toml is mounted over this one.
-  env.HALAB_CONFIG = "/etc/redis-ha-lab/lab.toml";
-
   node =
-    {
-      name,
-      description,
-      port,
-    }:
+    name:
     image {
-      inherit name description;
-      entrypoint = [
-        (lib.getExe halab)
-        "node"
-      ];
-      env = env // {
-        HALAB_STATE = "/state";
-        HALAB_REDIS_SERVER = "${server}/bin/redis-server";
-      };
+      inherit name;
+      env.HALAB_REDIS_SERVER = "${server}/bin/redis-server";
       contents = [ config ];
-      state = [ "/state" ];
-      ports = [ port ];
-      healthcheck = [
-        (lib.getExe halab)
-        "health"
-      ];
     };
 }
