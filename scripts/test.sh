@@ -46,6 +46,7 @@ test_all() {
     step "Nix: its images are configured as those of ./lab images" images_are_those_of_the_flake
     step "Nix: scripts of the VM tests" vm_scripts_are_right
     step "dashboards are what scripts/dashboards.py makes" scripts/dashboards.py --check
+    step "dashboards have no field that Grafana does not know" dashboards_have_known_fields
     step "docs/performance.md is its report" scripts/bench.py --check
     step "Prometheus: configuration, rules, their tests" prometheus_files_are_right
     step "clippy" cargo clippy --all-targets --locked --quiet -- -D warnings
@@ -86,6 +87,19 @@ setup_test_tools() {
         say "installing rustfmt and clippy with rustup"
         rustup component add rustfmt clippy || die "rustup could not install rustfmt and clippy"
     fi
+}
+
+# By Grafana's own types, from PyPI.
+dashboards_have_known_fields() {
+    local venv=$LAB_TOOLS/dashboards-venv pinned=tools/dashboards-requirements.txt
+    if ! cmp -s "$pinned" "$venv/installed"; then
+        python3 -c 'import ensurepip' 2>/dev/null || apt_install "Python's venv, for Grafana's types" python3-venv
+        rm -rf "$venv"
+        python3 -m venv "$venv"
+        "$venv/bin/python" -m pip install --quiet --require-hashes -r "$pinned"
+        cp "$pinned" "$venv/installed"
+    fi
+    "$venv/bin/python" scripts/dashboards-schema.py grafana/dashboards/*.json
 }
 
 prometheus_files_are_right() {
