@@ -2,7 +2,7 @@
 //!
 //! The keeper opens it as soon as discovery has a target, and only then may lanes connect: so every write of
 //! the session is younger than this connection, which a change of role or the end of the server would
-//! close. Round after round asks `ROLE`, `WAIT`, `ROLE`, one for all batches that are on their way; while not
+//! close. Round after round asks `ROLE`, `PUBLISH`, `WAIT`, `ROLE`, one for all batches that are on their way; while not
 //! every other data node confirms, the Sentinels are asked too. The rules are in [`crate::protocol::ack`].
 
 use std::net::SocketAddrV4;
@@ -29,6 +29,9 @@ use super::session::Session;
 use super::witness::{About, Witness};
 use super::{ANSWER_LIMIT, Options, REFUSED_PAUSE};
 
+/// Channel of the messages that nobody reads: they give a connection that writes nothing a place in the stream of
+/// replication, which `WAIT` waits for.
+pub const ROUND_CHANNEL: &str = "halab:round";
 /// Pause before asking again what was not acknowledged.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -203,17 +206,20 @@ impl Keeper {
         let online = link.session.online();
         let mut questions = 1;
         if online > 0 {
-            // A WAIT looks at the offset at its connection's last command: the ROLE before it makes that
-            // the newest.
+            // A WAIT is for what its own connection wrote last (before Redis 7.2: for all before its last command).
+            // A message goes to the replicas as a write does, and neither to the keys nor to the disk.
+            link.wire.push(&[b"PUBLISH", ROUND_CHANNEL.as_bytes(), b""]);
             let online = online.to_string();
             let wait: [&[u8]; 3] = [b"WAIT", online.as_bytes(), self.wait_ms.as_bytes()];
             link.wire.push(&wait);
             link.wire.push(&[b"ROLE"]);
-            questions = 3;
+            questions = 4;
         }
         let answers = link.wire.exchange(questions).await?;
-        if let Some(Value::ServerError(error)) = answers.get(1) {
-            return Err(WriteError::from_code(error.code()));
+        for answer in &answers {
+            if let Value::ServerError(error) = answer {
+                return Err(WriteError::from_code(error.code()));
+            }
         }
         let (offset, _) = primary(answers.first())?;
         let (_, confirmed) = primary(answers.last())?;
