@@ -18,5 +18,7 @@ mod handover;
 mod metrics;
 #[path = "live/nodes.rs"]
 mod nodes;
+#[path = "live/screen.rs"]
+mod screen;
 #[path = "live/writing.rs"]
 mod writing;
