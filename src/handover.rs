@@ -17,7 +17,7 @@ use tracing::{debug, info};
 use crate::client::{ClientError, Conn, Connector, Role};
 use crate::config::{Lab, Node};
 use crate::protocol::vote::NoPrimary;
-use crate::sentinel::{Event, Panel, follow_events};
+use crate::sentinel::{Event, Panel, WAITING, follow_events};
 
 /// The event that comes one tick before the promotion.
 const PAUSE_AT: &str = "+failover-state-send-slaveof-noone";
@@ -138,8 +138,8 @@ async fn subscribe(
     lab: &Lab,
     connector: Connector,
     tasks: &mut JoinSet<()>,
-) -> mpsc::UnboundedReceiver<Event> {
-    let (to, mut events) = mpsc::unbounded_channel();
+) -> mpsc::Receiver<Event> {
+    let (to, mut events) = mpsc::channel(WAITING);
     follow_events(lab, connector, &to, tasks);
     let deadline = Instant::now() + Duration::from_millis(500);
     let mut standing = 0;
@@ -154,7 +154,7 @@ async fn subscribe(
     events
 }
 
-async fn wait_for_event(events: &mut mpsc::UnboundedReceiver<Event>, deadline: Instant) {
+async fn wait_for_event(events: &mut mpsc::Receiver<Event>, deadline: Instant) {
     while let Ok(Some(event)) = timeout_at(deadline, events.recv()).await {
         debug!(event = %event.name, text = %event.text, "handover");
         if event.name == PAUSE_AT {

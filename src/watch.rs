@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::Connector;
 use crate::config::Lab;
-use crate::sentinel::{Event, follow_events};
+use crate::sentinel::{Event, WAITING, follow_events};
 use crate::status::{Reached, Status, gather};
 
 /// Between two looks at all nodes.
@@ -102,7 +102,7 @@ async fn show(
     let begun = Instant::now();
     let mut view = View::default();
     let mut tasks = JoinSet::new();
-    let (to, mut events) = mpsc::unbounded_channel();
+    let (to, mut events) = mpsc::channel(WAITING);
     follow_events(lab, Connector::new(CONNECT_LIMIT), &to, &mut tasks);
     let mut look = interval(PERIOD);
     look.set_missed_tick_behavior(MissedTickBehavior::Skip);

@@ -7,6 +7,8 @@
 
 #[path = "live/lab.rs"]
 mod lab;
+#[path = "live/liar.rs"]
+mod liar;
 
 #[path = "live/drills.rs"]
 mod drills;
@@ -14,6 +16,8 @@ mod drills;
 mod failover;
 #[path = "live/handover.rs"]
 mod handover;
+#[path = "live/hostile.rs"]
+mod hostile;
 #[path = "live/metrics.rs"]
 mod metrics;
 #[path = "live/nodes.rs"]

@@ -141,6 +141,12 @@ pub struct ReplicationInfo {
 }
 
 impl ReplicationInfo {
+    /// Reads the answer to `INFO`; `None` when it is not one of a data node.
+    pub fn of(text: &str) -> Option<Self> {
+        let says_role = text.lines().any(|line| line.starts_with("role:"));
+        says_role.then(|| Self::parse(text))
+    }
+
     /// Reads the text of `INFO`; what is not there keeps the value that promises least.
     pub fn parse(text: &str) -> Self {
         let mut info = ReplicationInfo {
@@ -176,8 +182,8 @@ impl ReplicationInfo {
                 "slave_priority" => info.priority = value.parse().unwrap_or(0),
                 "loading" => info.loading = value != "0",
                 "process_id" => info.pid = value.parse().unwrap_or(0),
-                "redis_version" if info.version.is_empty() => info.version = value.to_owned(),
-                "valkey_version" => info.version = format!("{value} (Valkey)"),
+                "redis_version" if info.version.is_empty() => info.version = shown(value),
+                "valkey_version" => info.version = format!("{} (Valkey)", shown(value)),
                 _ if is_replica_line(key) => {
                     let replica = online_replica(value);
                     let heard = field(value, "lag").and_then(|lag| lag.parse().ok());
@@ -197,6 +203,15 @@ impl ReplicationInfo {
         info.primary = host.zip(port).map(|(ip, port)| SocketAddrV4::new(ip, port));
         info
     }
+}
+
+/// A version, fit for a terminal and a table, whoever says it.
+fn shown(version: &str) -> String {
+    version
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(20)
+        .collect()
 }
 
 /// `slave0`, `slave1` ...; not `slave_priority` and the like.
@@ -248,6 +263,20 @@ mod tests {
             "role:master\r\nslave0:ip=127.0.0.12,port=6379,state=online,offset=1400,lag=2\r\n",
         );
         assert_eq!((silent.online.len(), silent.heard), (1, 0));
+    }
+
+    #[test]
+    fn what_says_no_role_is_no_answer_and_a_version_is_short_and_plain() {
+        assert_eq!(ReplicationInfo::of("OK"), None);
+        assert_eq!(
+            ReplicationInfo::of("# Server\r\nredis_version:7.0.15\r\n"),
+            None
+        );
+        let version = format!("redis_version:\x1b[2J{}\r\nrole:master\r\n", "7".repeat(99));
+        assert_eq!(
+            ReplicationInfo::of(&version).unwrap().version,
+            "[2J77777777777777777"
+        );
     }
 
     #[test]

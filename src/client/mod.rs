@@ -6,21 +6,28 @@
 //! one task that ends with it; who may be primary is decided above, in [`crate::sentinel`].
 
 mod error;
+mod guard;
 mod info;
 mod reply;
+mod subscription;
 mod wire;
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
-use redis::aio::{MultiplexedConnection, PubSub};
-use redis::{AsyncConnectionConfig, FromRedisValue, RedisConnectionInfo, RedisError};
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, ErrorKind, FromRedisValue, RedisConnectionInfo, RedisError};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use crate::protocol::WriteError;
+
+use guard::Guarded;
+
 pub use error::classify;
 pub use info::{ReplicationInfo, Role};
+pub use subscription::{Message, Subscription};
 pub use wire::Wire;
 
 /// Why a node could not be reached or did not answer.
@@ -43,7 +50,7 @@ pub enum ClientError {
         limit: Duration,
     },
     /// The node answered with an error, or the connection broke.
-    #[error("{to}: {source}")]
+    #[error("{to}: {}", printable(source))]
     Redis {
         /// The node's address.
         to: SocketAddrV4,
@@ -108,7 +115,7 @@ impl Connector {
         let stream = self.stream(to).await?;
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(self.answer_limit));
         let info = connection_info();
-        let setup = MultiplexedConnection::new_with_config(&info, stream, config);
+        let setup = MultiplexedConnection::new_with_config(&info, Guarded::new(stream), config);
         let (inner, driver) = timeout(self.answer_limit, setup)
             .await
             .map_err(|_| ClientError::Silent {
@@ -133,25 +140,33 @@ impl Connector {
         Ok(Wire::new(self.stream(to).await?, self.answer_limit))
     }
 
-    /// Opens a connection for subscriptions.
+    /// Subscribes to what is published on the channels of `pattern`.
     ///
     /// # Errors
-    /// As [`Connector::open`].
-    pub async fn open_pubsub(&self, to: SocketAddrV4) -> Result<PubSub, ClientError> {
-        let stream = self.stream(to).await?;
-        timeout(self.answer_limit, PubSub::new(&connection_info(), stream))
-            .await
-            .map_err(|_| ClientError::Silent {
-                to,
-                limit: self.answer_limit,
-            })?
-            .map_err(|source| ClientError::Redis { to, source })
+    /// When the server can't be reached, or does not take it within the limit.
+    pub async fn subscribe(
+        &self,
+        to: SocketAddrV4,
+        pattern: &str,
+    ) -> Result<Subscription, WriteError> {
+        let wire = self.open_wire(to).await.map_err(|_| WriteError::Refused)?;
+        Subscription::start(wire, pattern).await
     }
 }
 
 /// What a connection says of itself at its start: nothing, which saves a round trip.
 fn connection_info() -> RedisConnectionInfo {
     RedisConnectionInfo::default().set_skip_set_lib_name()
+}
+
+/// What a peer says, fit for a terminal and a log: one line, of a length that can be read.
+fn printable(error: &RedisError) -> String {
+    const LONGEST: usize = 200;
+    let text = error.to_string();
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(LONGEST)
+        .collect()
 }
 
 #[derive(Debug)]
@@ -235,6 +250,9 @@ impl Conn {
     pub async fn replication(&mut self) -> Result<ReplicationInfo, ClientError> {
         let sections = ["server", "replication", "persistence"];
         let text: String = self.query(redis::cmd("INFO").arg(&sections)).await?;
-        Ok(ReplicationInfo::parse(&text))
+        ReplicationInfo::of(&text).ok_or_else(|| ClientError::Redis {
+            to: self.to,
+            source: (ErrorKind::UnexpectedReturnType, "not an answer to INFO").into(),
+        })
     }
 }

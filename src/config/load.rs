@@ -1,9 +1,13 @@
 //! Reading `lab.toml` from its file: the I/O around [`Lab::parse`].
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::{Lab, Problems};
+
+/// Most bytes of a `lab.toml`; one of a hundred nodes has a tenth.
+const LONGEST: usize = 64 * 1024;
 
 /// Why no lab could be had from a file; each names the file.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +29,12 @@ pub enum LoadError {
         path: PathBuf,
         /// What the system says.
         source: io::Error,
+    },
+    /// The file is longer than any description of a lab.
+    #[error("{} is longer than {LONGEST} bytes, so it is no lab.toml; give the path of one", path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
     },
     /// The file is not UTF-8, as TOML must be.
     #[error("{}, line {line} is not UTF-8; save the file as UTF-8", path.display())]
@@ -49,9 +59,10 @@ impl LoadError {
     pub fn problems(&self) -> Option<&Problems> {
         match self {
             LoadError::Invalid { problems, .. } => Some(problems),
-            LoadError::Absent { .. } | LoadError::Unreadable { .. } | LoadError::NotUtf8 { .. } => {
-                None
-            }
+            LoadError::Absent { .. }
+            | LoadError::Unreadable { .. }
+            | LoadError::TooLong { .. }
+            | LoadError::NotUtf8 { .. } => None,
         }
     }
 }
@@ -59,13 +70,16 @@ impl LoadError {
 /// Reads a `lab.toml` and checks all of it; `profile` replaces its time limits.
 pub fn load(path: &Path, profile: Option<&str>) -> Result<Lab, LoadError> {
     let file = || path.to_path_buf();
-    let bytes = std::fs::read(path).map_err(|source| match source.kind() {
+    let bytes = read(path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => LoadError::Absent { path: file() },
         _ => LoadError::Unreadable {
             path: file(),
             source,
         },
     })?;
+    if bytes.len() > LONGEST {
+        return Err(LoadError::TooLong { path: file() });
+    }
     let text = str::from_utf8(&bytes).map_err(|e| {
         let newlines = bytes
             .iter()
@@ -81,6 +95,14 @@ pub fn load(path: &Path, profile: Option<&str>) -> Result<Lab, LoadError> {
         path: file(),
         problems,
     })
+}
+
+/// The file, and no more of it than shows that it is too long: it may be a device that never ends.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let most = LONGEST as u64 + 1;
+    File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn count(problems: usize) -> String {
@@ -113,6 +135,12 @@ mod tests {
     fn a_file_that_is_not_utf8_names_the_line() {
         let error = error_of("lab.toml", Some(b"# one\n# two \xff\n"));
         insta::assert_snapshot!(error, @"DIR/lab.toml, line 2 is not UTF-8; save the file as UTF-8");
+    }
+
+    #[test]
+    fn a_file_without_an_end_is_refused_and_not_read_to_it() {
+        let error = load(Path::new("/dev/zero"), None).unwrap_err().to_string();
+        insta::assert_snapshot!(error, @"/dev/zero is longer than 65536 bytes, so it is no lab.toml; give the path of one");
     }
 
     #[test]

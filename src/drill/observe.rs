@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::client::{Conn, Connector, Role};
 use crate::config::{Lab, Node};
-use crate::sentinel::{Panel, follow_events};
+use crate::sentinel::{Panel, WAITING, follow_events};
 
 use super::timeline::{RoleSeen, Seen, Seens, What};
 
@@ -51,7 +51,7 @@ impl Observer {
         }
         let inner = Arc::new(Mutex::new(Inner::default()));
         let mut tasks = JoinSet::new();
-        let (to, events) = mpsc::unbounded_channel();
+        let (to, events) = mpsc::channel(WAITING);
         follow_events(lab, connector, &to, &mut tasks);
         tasks.spawn(keep_events(events, inner.clone(), begun));
         for node in &lab.data_nodes {
@@ -140,7 +140,7 @@ fn micros(duration: Duration) -> u64 {
 }
 
 async fn keep_events(
-    mut events: mpsc::UnboundedReceiver<crate::sentinel::Event>,
+    mut events: mpsc::Receiver<crate::sentinel::Event>,
     inner: Arc<Mutex<Inner>>,
     begun: Instant,
 ) {

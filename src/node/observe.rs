@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
+use tracing::warn;
 
 use crate::client::{Conn, Connector, ReplicationInfo};
 use crate::config::{Lab, Node};
@@ -48,6 +49,7 @@ impl Observers {
         let (vote_to, vote) = watch::channel(None);
         tasks.spawn(observe_sentinels(
             panel.clone(),
+            lab.data_nodes.iter().map(Node::socket).collect(),
             me.socket(),
             vote_to,
             pace.subscribe(),
@@ -114,13 +116,24 @@ async fn pause(pace: &mut watch::Receiver<Duration>) {
 
 async fn observe_sentinels(
     panel: Arc<Panel>,
+    data_nodes: Vec<SocketAddrV4>,
     me: SocketAddrV4,
     to: watch::Sender<Option<(Instant, Vote)>>,
     mut pace: watch::Receiver<Duration>,
 ) {
+    let mut stranger = None;
     loop {
         let asked = Instant::now();
         let vote = read_vote(&panel.ask().await, panel.majority(), me);
+        // Whoever it is, it would be given the records, and this node told to drop its own for what is there.
+        let named = vote.map(|v| v.primary).filter(|p| !data_nodes.contains(p));
+        if named != stranger
+            && let Some(primary) = named
+        {
+            warn!(%primary, "the Sentinels name a primary that is no data node of this lab: not followed");
+        }
+        stranger = named;
+        let vote = vote.filter(|_| named.is_none());
         to.send_replace(vote.map(|vote| (asked, vote)));
         pause(&mut pace).await;
     }

@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -28,12 +27,15 @@ pub struct Event {
     pub text: String,
 }
 
-/// Subscribes to all events of every Sentinel of `lab` and forwards them to `to`; a lost
+/// Events that wait for their reader; what is published beyond that waits in the Sentinel.
+pub const WAITING: usize = 1024;
+
+/// Subscribes to all events of every Sentinel of `lab` and forwards them to `to`, a channel of [`WAITING`]; a lost
 /// subscription is made again. The tasks belong to `tasks` and end with it, or when nobody listens.
 pub fn follow_events(
     lab: &Lab,
     connector: Connector,
-    to: &mpsc::UnboundedSender<Event>,
+    to: &mpsc::Sender<Event>,
     tasks: &mut JoinSet<()>,
 ) {
     for node in &lab.sentinels {
@@ -41,11 +43,9 @@ pub fn follow_events(
     }
 }
 
-async fn follow_one(node: Node, connector: Connector, to: mpsc::UnboundedSender<Event>) {
+async fn follow_one(node: Node, connector: Connector, to: mpsc::Sender<Event>) {
     while !to.is_closed() {
-        if let Ok(mut pubsub) = connector.open_pubsub(node.socket()).await
-            && pubsub.psubscribe("*").await.is_ok()
-        {
+        if let Ok(mut events) = connector.subscribe(node.socket(), "*").await {
             let event = |name: String, text: String| Event {
                 sentinel: node.name.clone(),
                 at: Instant::now(),
@@ -53,14 +53,13 @@ async fn follow_one(node: Node, connector: Connector, to: mpsc::UnboundedSender<
                 text,
             };
             // Told too, so that a listener knows from when on it can't have missed one.
-            if to.send(event("+subscribed".into(), String::new())).is_err() {
+            let subscribed = event("+subscribed".into(), String::new());
+            if to.send(subscribed).await.is_err() {
                 return;
             }
-            let mut messages = pubsub.into_on_message();
-            while let Some(message) = messages.next().await {
-                let name = message.get_channel_name().to_owned();
-                let text = message.get_payload::<String>().unwrap_or_default();
-                if to.send(event(name, text)).is_err() {
+            while let Ok(message) = events.next().await {
+                let event = event(message.channel, message.payload);
+                if to.send(event).await.is_err() {
                     return;
                 }
             }

@@ -18,7 +18,7 @@ use crate::client::{ClientError, Conn, Connector};
 use crate::config::{Lab, Node};
 use crate::protocol::vote::{Elected, NoPrimary, SentinelView, elect};
 
-pub use events::{Event, follow_events};
+pub use events::{Event, WAITING, follow_events};
 
 /// How long a majority that has answered waits for those who have not. A Sentinel that is gone
 /// refuses at once; only a hung one lets this run out.

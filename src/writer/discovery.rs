@@ -24,7 +24,7 @@ use tracing::{debug, info, warn};
 use crate::client::{Conn, Connector, Role};
 use crate::config::Lab;
 use crate::protocol::vote::Elected;
-use crate::sentinel::{Event, Panel, follow_events};
+use crate::sentinel::{Event, Panel, WAITING, follow_events};
 
 use super::ROLE_LIMIT;
 use super::journal::Journal;
@@ -91,7 +91,7 @@ impl Discovery {
         tasks: &mut JoinSet<()>,
     ) -> Self {
         let (to, target) = watch::channel(None);
-        let (events_to, events) = mpsc::unbounded_channel();
+        let (events_to, events) = mpsc::channel(WAITING);
         follow_events(lab, connector, &events_to, tasks);
         let look = Arc::new(Notify::new());
         let trouble = Arc::new(Mutex::new("the lab was not asked yet".to_owned()));
@@ -169,7 +169,7 @@ struct Seeker {
 }
 
 impl Seeker {
-    async fn run(mut self, look: Arc<Notify>, mut events: mpsc::UnboundedReceiver<Event>) {
+    async fn run(mut self, look: Arc<Notify>, mut events: mpsc::Receiver<Event>) {
         loop {
             self.round += 1;
             let found = tokio::select! {
@@ -272,6 +272,11 @@ impl Seeker {
         }
         drop(probes);
         match elected {
+            // Not even what every data node confirms: whoever that is, it may be promoted, and it has nothing.
+            Some(Ok(named)) if self.lab.data_node_at(named.address).is_none() => Err(format!(
+                "the Sentinels name {}, which is no data node of this lab: see who answers at their addresses",
+                named.address
+            )),
             Some(Ok(named)) => match primaries.as_slice() {
                 // Announced or not, it was promoted: the named one is not primary any more.
                 [promoted] if self.lab.data_node_at(*promoted).is_some() => Ok(Target {
@@ -311,7 +316,7 @@ async fn ask_role(
 }
 
 /// Waits for an event that hints at a change; `None` when there will be none.
-async fn next_hint(events: &mut mpsc::UnboundedReceiver<Event>) -> Option<()> {
+async fn next_hint(events: &mut mpsc::Receiver<Event>) -> Option<()> {
     loop {
         let event = events.recv().await?;
         if hints_at_a_change(&event) {

@@ -280,6 +280,14 @@ impl Writer {
         kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
     }
 
+    /// Its process, while it runs.
+    pub fn running(&self) -> Option<u32> {
+        self.child
+            .as_ref()
+            .map(Child::id)
+            .filter(|pid| is_running(*pid))
+    }
+
     /// Waits for its end; its exit code, summary and log.
     pub fn finish(mut self) -> (Option<i32>, Value, String) {
         let output = self.child.take().unwrap().wait_with_output().unwrap();
@@ -308,6 +316,13 @@ impl Drop for Writer {
             let _ = child.wait();
         }
     }
+}
+
+/// Whether a child that nobody has waited for yet is at work.
+pub fn is_running(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start());
+    state.is_some_and(|s| !s.starts_with('Z'))
 }
 
 /// Records that the ledger knows so far.
