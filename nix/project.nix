@@ -59,6 +59,7 @@ rec {
         ../lab
         ../scripts
         ../deny.toml
+        ../fuzz
         ../.github
       ]
     );

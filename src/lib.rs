@@ -25,7 +25,7 @@
 //! - [`runner`]: a whole lab as child processes; [`signals`]: requests to end
 //! - [`drill`]: a fault under load, healed and judged (`fault`, `report` and more there are pure)
 //! - [`watch`]: the lab on one screen
-//! - [`cli`]: the command line
+//! - [`cli`]: the command line; [`fuzz`]: what bytes from outside may not do, for tests
 
 pub mod checker;
 pub mod cli;
@@ -33,6 +33,7 @@ pub mod client;
 pub mod config;
 pub mod drill;
 pub mod exit;
+pub mod fuzz;
 pub mod handover;
 pub mod ledger;
 pub mod metrics;

@@ -62,8 +62,10 @@ fn deny() -> Deny {
 }
 
 fn locked() -> Vec<Locked> {
-    let text = fs::read_to_string(root().join("Cargo.lock")).unwrap();
-    toml::from_str::<Lock>(&text).unwrap().package
+    let read = |path| fs::read_to_string(root().join(path)).unwrap();
+    let parse = |path| toml::from_str::<Lock>(&read(path)).unwrap().package;
+    let locks = ["Cargo.lock", "fuzz/Cargo.lock"];
+    locks.into_iter().flat_map(parse).collect()
 }
 
 /// Every crate that is compiled on this machine, tests included: `name`, `version`, licence.

@@ -95,6 +95,8 @@ pub struct Framing {
     body: usize,
     /// The beginning of the line.
     head: Vec<u8>,
+    /// The last byte of what has come in of the line.
+    last: Option<u8>,
 }
 
 impl Framing {
@@ -118,7 +120,14 @@ impl Framing {
                 if !matches!(self.head.first(), Some(b'+' | b'-' | b':' | b'$' | b'*')) {
                     return Err(Refused::NotResp);
                 }
+                if let Some(at) = end {
+                    let before = at.checked_sub(1).and_then(|i| bytes.get(i));
+                    if *before.or(self.last.as_ref()).unwrap_or(&0) != b'\r' {
+                        return Err(Refused::NotResp);
+                    }
+                }
                 ended = end.is_some() && self.line()?;
+                self.last = bytes.get(taken - 1).copied();
                 taken
             };
             self.size += taken;
@@ -228,6 +237,7 @@ mod tests {
             (b"$x\r\n", Refused::NotResp),
             (b"$-2\r\n", Refused::NotResp),
             (b"$5\n", Refused::NotResp),
+            (b"+OK\nX\r\n", Refused::NotResp),
             (b"$1000000000\r\n", Refused::TooLong),
             (b"$18446744073709551615\r\n", Refused::TooLong),
             (b"*1000000000\r\n", Refused::TooLong),

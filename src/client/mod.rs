@@ -6,9 +6,9 @@
 //! one task that ends with it; who may be primary is decided above, in [`crate::sentinel`].
 
 mod error;
-mod guard;
+pub(crate) mod guard;
 mod info;
-mod reply;
+pub(crate) mod reply;
 mod subscription;
 mod wire;
 

@@ -76,16 +76,17 @@ impl<'a> Reader<'a> {
     /// The next line, without its CR LF.
     fn line(&mut self) -> Result<Option<&'a [u8]>, NotResp> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let Some(end) = rest.iter().position(|b| *b == b'\r') else {
+        // Neither of the two may be in a line.
+        let Some(end) = rest.iter().position(|b| matches!(b, b'\r' | b'\n')) else {
             return Ok(None);
         };
-        match rest.get(end + 1) {
-            Some(b'\n') => {
+        match rest.get(end..end + 2) {
+            Some(b"\r\n") => {
                 self.at += end + 2;
                 Ok(Some(&rest[..end]))
             }
-            Some(_) => Err(NotResp),
-            None => Ok(None),
+            None if rest[end] == b'\r' => Ok(None),
+            _ => Err(NotResp),
         }
     }
 
@@ -105,9 +106,9 @@ impl<'a> Reader<'a> {
 
 /// A length or a number of parts; -1 stands for *null*.
 fn count(text: &[u8]) -> Result<Option<usize>, NotResp> {
-    match utf8(text)?.parse::<i64>().map_err(|_| NotResp)? {
-        -1 => Ok(None),
-        n => match usize::try_from(n) {
+    match utf8(text)? {
+        "-1" => Ok(None),
+        number => match number.parse() {
             Ok(n) if n <= LONGEST => Ok(Some(n)),
             _ => Err(NotResp),
         },
@@ -156,6 +157,8 @@ mod tests {
             b"HTTP/1.1 400 Bad Request\r\n".as_slice(),
             b"\r\n",
             b"+OK\rX",
+            b"+OK\nX\r\n",
+            b"$-01\r\n",
             b"$x\r\n",
             b"$-2\r\n",
             b"$2\r\nabc\r\n",

@@ -16,6 +16,10 @@ pub const MAX_PAYLOAD: usize = 16 * 1024;
 /// The longest frame: kind and length, payload, checksum.
 pub const MAX_FRAME: usize = 1 + 3 + MAX_PAYLOAD + CRC_LEN;
 
+/// Most records of one batch, ten times what `lab.toml` permits: so a short file can't stand for a history that
+/// no memory holds.
+pub const MAX_BATCH: u64 = 1 << 20;
+
 pub(super) const CRC_LEN: usize = 4;
 
 /// The length in the first byte of a frame that says: the length follows.
@@ -45,8 +49,10 @@ pub enum Error {
     /// A batch or a range without records, or more than 2^64 of them.
     #[error("a batch needs at least one record")]
     Empty,
-    /// An entry longer than [`MAX_PAYLOAD`], or a name longer than [`MAX_NAME`].
-    #[error("too long: an entry holds {MAX_PAYLOAD} bytes, a name {MAX_NAME}")]
+    /// An entry longer than [`MAX_PAYLOAD`], a batch of more than [`MAX_BATCH`] records, or a name longer than [`MAX_NAME`].
+    #[error(
+        "too long: an entry holds {MAX_PAYLOAD} bytes, a batch {MAX_BATCH} records, a name {MAX_NAME}"
+    )]
     TooLong,
 }
 
@@ -133,6 +139,9 @@ impl Codec {
                 if seqs.is_empty() {
                     return Err(Error::Empty);
                 }
+                if seqs.len() > MAX_BATCH {
+                    return Err(Error::TooLong);
+                }
                 if seqs.start != self.next_seq {
                     return Err(Error::Payload);
                 }
@@ -209,7 +218,7 @@ impl Codec {
                 let same = payload.is_empty();
                 let count = if same { self.count } else { payload.varint()? };
                 let seqs = SeqRange::new(self.next_seq, self.next_seq.checked_add(count)?);
-                if seqs.is_empty() {
+                if seqs.is_empty() || seqs.len() > MAX_BATCH {
                     return None;
                 }
                 self.batch(seqs, created);

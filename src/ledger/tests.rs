@@ -325,3 +325,27 @@ mod sized {
         }
     }
 }
+
+#[test]
+fn a_batch_that_no_memory_holds_is_refused_written_and_read() {
+    let start = Timestamp::default();
+    let header = Header {
+        run: RunId::new(7),
+        start,
+        lab: "lab".into(),
+        policy: "available".into(),
+    };
+    let batch = |count| {
+        Entry::Invoked(Invoked {
+            seqs: SeqRange::new(0, count),
+            created: start,
+        })
+    };
+    let most = super::codec::MAX_BATCH;
+    let mut out = Vec::new();
+    let mut codec = super::codec::Codec::new(&header, 0);
+    assert!(codec.encode(&batch(most), &mut out).is_ok());
+    let mut codec = super::codec::Codec::new(&header, 0);
+    let refused = codec.encode(&batch(most + 1), &mut out);
+    assert_eq!(refused, Err(super::codec::Error::TooLong));
+}

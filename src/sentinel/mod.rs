@@ -4,7 +4,7 @@
 //! Sentinel: answers go to [`crate::protocol::vote`], events are hints to ask again.
 
 mod events;
-mod reply;
+pub(crate) mod reply;
 
 use std::net::SocketAddrV4;
 use std::time::Duration;

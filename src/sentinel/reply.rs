@@ -16,7 +16,7 @@ type Fields = HashMap<String, String>;
 ///
 /// # Errors
 /// An error reply, or an answer that is not of the documented shape.
-pub(super) fn view(values: &[Value]) -> RedisResult<SentinelView> {
+pub(crate) fn view(values: &[Value]) -> RedisResult<SentinelView> {
     let [primary, replicas] = values else {
         return Err(malformed("two answers expected"));
     };
