@@ -31,7 +31,9 @@ in
   name = "redis-ha-lab-${name}";
   tag = project.version;
 
+  # Beside the closure, where orders from outside look for it: /bin/halab.
   contents = contents ++ [
+    halab
     (writeTextDir "etc/passwd" "halab:x:${user}:halab:/:/sbin/nologin\n")
     (writeTextDir "etc/group" "halab:x:${uid}:\n")
   ];
