@@ -70,6 +70,7 @@ def problems(compose, lab, images, version):
         hold(name, "address", address(service), moved(node["address"]))
         hold(name, "ports", service.get("ports"), [f"{node['address']}:{node['port']}:{node['port']}"])
         hold(name, "HALAB_NODE", service.get("environment", {}).get("HALAB_NODE"), name)
+        hold(name, "label", service.get("labels"), {"redis-ha-lab.node": f"{name}@{moved(node['address'])}"})
         hold(name, "profiles", service.get("profiles"), PROFILES)
         hold(name, "volumes", service.get("volumes", [])[:1], [f"{name}:/state"])
         image = images["image"]["redis" if name in data else "sentinel"]

@@ -13,7 +13,7 @@ export LAB_PROJECT
 engine_answers() { docker info >/dev/null 2>&1; }
 
 setup_docker() {
-    have docker || have dockerd || install_docker
+    have docker || install_docker
     compose version >/dev/null 2>&1 && return
     local package=docker-compose
     apt_update

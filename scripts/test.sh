@@ -4,6 +4,8 @@
 
 # shellcheck source=scripts/nix-checks.sh
 . "$LAB_ROOT/scripts/nix-checks.sh"
+# shellcheck source=scripts/containers-test.sh
+. "$LAB_ROOT/scripts/containers-test.sh"
 
 failed=()
 
@@ -47,6 +49,7 @@ test_all() {
     step "Nix: scripts of the VM tests" vm_scripts_are_right
     step "dashboards are what scripts/dashboards.py makes" scripts/dashboards.py --check
     step "dashboards have no field that Grafana does not know" dashboards_have_known_fields
+    step "deploy/kubernetes is what lab.toml says, and known to Kubernetes' API" kubernetes_is_right
     step "docs/performance.md is its report" scripts/bench.py --check
     step "Prometheus: configuration, rules, their tests" prometheus_files_are_right
     step "clippy" cargo clippy --all-targets --locked --quiet -- -D warnings
@@ -91,15 +94,29 @@ setup_test_tools() {
 
 # By Grafana's own types, from PyPI.
 dashboards_have_known_fields() {
-    local venv=$LAB_TOOLS/dashboards-venv pinned=tools/dashboards-requirements.txt
+    pinned_python dashboards
+    "$LAB_TOOLS/dashboards-venv/bin/python" scripts/dashboards-schema.py grafana/dashboards/*.json
+}
+
+# By the schemas of Kubernetes' API, from PyPI.
+kubernetes_is_right() {
+    # The packages name more than is asked of them here; YAML is read by the machine's own.
+    pinned_python kubernetes --no-deps
+    local venv=$LAB_TOOLS/kubernetes-venv
+    "$venv/bin/python" scripts/kubernetes.py --check --schemas "$venv/lib"
+}
+
+# pinned_python NAME [OPTION...]: a venv with exactly the packages of tools/NAME-requirements.txt.
+pinned_python() {
+    local venv=$LAB_TOOLS/$1-venv pinned=tools/$1-requirements.txt
+    shift
     if ! cmp -s "$pinned" "$venv/installed"; then
-        python3 -c 'import ensurepip' 2>/dev/null || apt_install "Python's venv, for Grafana's types" python3-venv
+        python3 -c 'import ensurepip' 2>/dev/null || apt_install "Python's venv, for what checks need" python3-venv
         rm -rf "$venv"
-        python3 -m venv "$venv"
-        "$venv/bin/python" -m pip install --quiet --require-hashes -r "$pinned"
+        python3 -m venv --system-site-packages "$venv"
+        "$venv/bin/python" -m pip install --quiet --require-hashes -r "$pinned" "$@"
         cp "$pinned" "$venv/installed"
     fi
-    "$venv/bin/python" scripts/dashboards-schema.py grafana/dashboards/*.json
 }
 
 prometheus_files_are_right() {

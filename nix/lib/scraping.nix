@@ -21,7 +21,12 @@ let
   };
   # A name or an address as a regular expression that matches itself.
   escaped = builtins.replaceStrings [ "." ] [ "\\." ];
-  cgroupOf = node: "${cgroupParent}/${cgroupName node}";
+  # A cgroup ends with the node's name, or a container's label is it.
+  nodeLabels = [
+    "id"
+    "container_label_redis_ha_lab_node"
+  ];
+  cgroupOf = node: "(${cgroupParent}/|.*;)${cgroupName node};?";
 
   # What Redis tells that nothing here shows: half of its series.
   redisDropped = "redis_(db_(keys_|avg_).*|config_.*|defrag_.*|tracking_.*|expire.*|io_thread.*|number_of_.*|cluster_.*|commands_latencies_.*|client_recent_.*|lazyfree.*)";
@@ -103,20 +108,20 @@ in
         action = "keep";
       }
       {
-        source_labels = [ "id" ];
-        regex = "${cgroupParent}/(${builtins.concatStringsSep "|" (map cgroupName nodes)})";
+        source_labels = nodeLabels;
+        regex = "(${cgroupParent}/|.*;)(${builtins.concatStringsSep "|" (map cgroupName nodes)});?";
         action = "keep";
       }
     ]
     ++ builtins.concatMap (node: [
       {
-        source_labels = [ "id" ];
+        source_labels = nodeLabels;
         regex = cgroupOf node;
         target_label = "node";
         replacement = node.name;
       }
       {
-        source_labels = [ "id" ];
+        source_labels = nodeLabels;
         regex = cgroupOf node;
         target_label = "kind";
         replacement = node.kind;
@@ -124,7 +129,7 @@ in
     ]) nodes
     ++ [
       {
-        regex = "id|name|image";
+        regex = "id|name|image|container_label_.*";
         action = "labeldrop";
       }
     ];

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget};
 
 use crate::drill::fault::{Fault, Needs};
 use crate::drill::report::{NodesKind, Report};
-use crate::drill::{self, Choice, Plan, Progress, html, markdown, network};
+use crate::drill::{self, Choice, EngineAt, Plan, Progress, html, markdown, network};
 use crate::exit::Exit;
 use crate::node::ServerBinary;
 use crate::protocol::ack::Policy;
@@ -50,6 +50,27 @@ pub(super) struct DrillArgs {
     /// Work on the lab that runs; only faults that are signals or questions
     #[arg(long, conflicts_with_all = ["nodes", "server"])]
     attach: bool,
+    /// How the nodes of that lab run
+    #[arg(long, value_name = "LANE", value_enum, default_value_t = Lane::Processes)]
+    lane: Lane,
+    /// With --lane containers: the Compose project
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "LAB_PROJECT",
+        hide_env_values = true,
+        default_value = "redis-ha-lab"
+    )]
+    project: String,
+    /// With --lane containers: the socket of the engine
+    #[arg(
+        long,
+        value_name = "SOCKET",
+        env = "DOCKER_HOST",
+        hide_env_values = true,
+        default_value = "unix:///var/run/docker.sock"
+    )]
+    engine: String,
     /// Write the report as Markdown into this file
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
@@ -90,6 +111,14 @@ pub(super) struct CommonArgs {
     pub(super) keep: bool,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Lane {
+    /// Processes of this machine
+    Processes,
+    /// Containers of a Docker engine of this machine
+    Containers,
+}
+
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum NodesName {
     /// Nodes run by `halab node`
@@ -112,12 +141,17 @@ pub(super) fn run(global: &Global, args: &DrillArgs) -> Outcome {
         return list();
     }
     let faults = faults(&args.faults).map_err(Failure::usage)?;
-    let nodes: Vec<NodesKind> = args.nodes.iter().map(|name| (*name).into()).collect();
+    let containers = args.containers().map_err(Failure::usage)?;
+    let nodes: Vec<NodesKind> = match containers {
+        Some(_) => vec![NodesKind::Containers],
+        None => args.nodes.iter().map(|name| (*name).into()).collect(),
+    };
     let choices = args.common.choices(global, &nodes)?;
     let plan = args.common.plan(global, faults, choices)?;
     let plan = Plan {
         runs: usize::from(args.runs),
         attach: args.attach,
+        containers,
         ..plan
     };
     own_network(&plan)?;
@@ -148,6 +182,25 @@ pub(super) fn run(global: &Global, args: &DrillArgs) -> Outcome {
     Ok(report.verdict.into())
 }
 
+impl DrillArgs {
+    /// Where the containers are, if the nodes are such.
+    fn containers(&self) -> anyhow::Result<Option<EngineAt>> {
+        if self.lane == Lane::Processes {
+            return Ok(None);
+        }
+        if !self.attach {
+            bail!("containers are not the drill's own: --lane containers needs --attach");
+        }
+        let socket = self.engine.strip_prefix("unix://").with_context(|| {
+            format!("the engine has to be at a socket of this machine, as unix:///var/run/docker.sock, not {}", self.engine)
+        })?;
+        Ok(Some(EngineAt {
+            socket: socket.into(),
+            project: self.project.clone(),
+        }))
+    }
+}
+
 fn list() -> Outcome {
     for fault in Fault::ALL {
         let spec = fault.spec();
@@ -155,6 +208,13 @@ fn list() -> Outcome {
             Needs::Signals => "",
             Needs::OwnNodes => " (not with --attach)",
             Needs::OwnNetwork => " (in a network namespace, not with --attach)",
+        };
+        let needs = match (spec.needs, fault.not_in_containers()) {
+            (Needs::OwnNodes, None) => " (not with --attach, but for containers)",
+            (Needs::OwnNetwork, None) => {
+                " (in a network namespace, not with --attach, but for containers)"
+            }
+            _ => needs,
         };
         print_text(format_args!(
             "{}{needs}\n  does: {}\n  must: {}",
@@ -253,6 +313,7 @@ impl CommonArgs {
             batch: self.batch.map_or(lab.writer.batch, |n| n as usize),
             rate: self.rate,
             attach: false,
+            containers: None,
             keep: self.keep,
             lab,
         })

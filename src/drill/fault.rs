@@ -139,6 +139,23 @@ impl Fault {
         self.spec().name
     }
 
+    /// Why it can't be carried out where the nodes are containers, if so. An engine starts them again, and takes
+    /// one out of a network; it can't cut a part of its links, nor reach what it keeps.
+    pub fn not_in_containers(self) -> Option<&'static str> {
+        match self {
+            Fault::IsolatePrimaryWithWriter
+            | Fault::CutReplicationLink
+            | Fault::SlowLink
+            | Fault::LossyLink => {
+                Some("an engine connects a container with all others or with none")
+            }
+            Fault::RestartPrimaryWithoutData => {
+                Some("an engine does not empty a volume that is in use")
+            }
+            _ => None,
+        }
+    }
+
     /// Its description.
     pub fn spec(self) -> Spec {
         use Failover::{May, Must, MustNot};

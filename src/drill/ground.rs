@@ -16,6 +16,8 @@ use crate::client::{ClientError, Connector};
 use crate::config::{Lab, Node};
 use crate::runner::{ClaimError, ClaimedSubnet, Launch, PlainLaunch, Runner, RunnerError};
 
+use super::containers::Containers;
+use super::engine::EngineError;
 use super::network::{Firewall, NetworkError};
 use super::report::NodesKind;
 use super::stock;
@@ -48,6 +50,9 @@ pub enum GroundError {
     /// A link could not be cut or healed.
     #[error(transparent)]
     Network(#[from] NetworkError),
+    /// A container could not be had, or nothing be done to it.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// A file could not be written or removed.
     #[error("{path}: {source}")]
     File {
@@ -85,6 +90,7 @@ pub struct Ground {
     pub lab: Lab,
     nodes: NodesKind,
     runner: Option<Runner>,
+    containers: Option<Containers>,
     folder: PathBuf,
     connector: Connector,
     firewall: Option<Firewall>,
@@ -112,7 +118,7 @@ impl Ground {
         let logs = start.folder.join("log");
         fs::create_dir_all(&state).map_err(file_error(&state))?;
         let runner = match start.nodes {
-            NodesKind::Ours => {
+            NodesKind::Ours | NodesKind::Containers => {
                 let mut arguments = start.arguments;
                 for (flag, value) in [
                     ("--state", state.display().to_string()),
@@ -153,6 +159,7 @@ impl Ground {
             lab,
             nodes: start.nodes,
             runner: Some(runner),
+            containers: None,
             folder: start.folder,
             connector: Connector::new(Duration::from_secs(1)),
             firewall,
@@ -162,16 +169,24 @@ impl Ground {
         })
     }
 
-    /// A lab that runs already. `folder` is for what the drill keeps.
+    /// A lab that runs already, as processes or as containers. `folder` is for what the drill keeps.
     ///
     /// # Errors
     /// When the folder can't be made.
-    pub fn attach(lab: Lab, folder: PathBuf) -> Result<Self, GroundError> {
+    pub fn attach(
+        lab: Lab,
+        folder: PathBuf,
+        containers: Option<Containers>,
+    ) -> Result<Self, GroundError> {
         fs::create_dir_all(&folder).map_err(file_error(&folder))?;
         Ok(Ground {
             lab,
-            nodes: NodesKind::Ours,
+            nodes: match containers {
+                Some(_) => NodesKind::Containers,
+                None => NodesKind::Ours,
+            },
             runner: None,
+            containers,
             folder,
             connector: Connector::new(Duration::from_secs(1)),
             firewall: None,
@@ -212,6 +227,10 @@ impl Ground {
 
     /// The process of the node's server, as the server itself says.
     async fn server_of(&self, name: &str) -> Result<Pid, GroundError> {
+        if let Some(containers) = &self.containers {
+            // It knows only its number in its container.
+            return Ok(containers.server_of(name)?);
+        }
         let failed = |why: String| GroundError::Process {
             node: name.to_owned(),
             why,
@@ -268,6 +287,9 @@ impl Ground {
     /// # Errors
     /// When its process can't be told.
     pub async fn hang(&mut self, name: &str, with_parent: bool) -> Result<(), GroundError> {
+        if let (Some(containers), true) = (&mut self.containers, with_parent) {
+            return Ok(containers.pause(name)?);
+        }
         let server = self.server_of(name).await?;
         let parent = self.parent_of(name, server)?.filter(|_| with_parent);
         for pid in parent.into_iter().chain([server]) {
@@ -282,7 +304,10 @@ impl Ground {
     /// # Errors
     /// When the drill has not started it.
     pub fn kill_node(&mut self, name: &str) -> Result<(), GroundError> {
-        self.runner()?.kill_node(name);
+        match &self.containers {
+            Some(containers) => containers.kill(name)?,
+            None => self.runner()?.kill_node(name),
+        }
         self.down.push(name.to_owned());
         Ok(())
     }
@@ -294,26 +319,57 @@ impl Ground {
     pub async fn stop_nodes(&mut self, names: &[String]) -> Result<(), GroundError> {
         for name in names {
             self.down.push(name.clone());
-            self.runner()?.signal_node(name, Signal::TERM);
+            match &self.containers {
+                Some(containers) => containers.terminate(name)?,
+                None => self.runner()?.signal_node(name, Signal::TERM),
+            }
         }
         let deadline = Instant::now() + STOP_LIMIT;
         loop {
-            let runner = self.runner()?;
-            runner.ended();
-            let left: Vec<_> = names
-                .iter()
-                .filter(|name| runner.pid_of(name).is_some())
-                .collect();
+            let mut left = Vec::new();
+            for name in names {
+                if self.node_runs(name)? {
+                    left.push(name);
+                }
+            }
             if left.is_empty() {
                 return Ok(());
             }
             if Instant::now() >= deadline {
                 for name in left {
-                    runner.kill_node(name);
+                    match &self.containers {
+                        Some(containers) => containers.kill(name)?,
+                        None => self.runner()?.kill_node(name),
+                    }
                 }
             }
             sleep(LOOK_AGAIN).await;
         }
+    }
+
+    fn node_runs(&mut self, name: &str) -> Result<bool, GroundError> {
+        if let Some(containers) = &self.containers {
+            return Ok(containers.runs(name)?);
+        }
+        let runner = self.runner()?;
+        runner.ended();
+        Ok(runner.pid_of(name).is_some())
+    }
+
+    /// Cuts these links of a node, by the firewall; a container can only be cut off from everyone.
+    ///
+    /// # Errors
+    /// When that is not possible here.
+    pub fn isolate(
+        &mut self,
+        name: &str,
+        pairs: &[(Ipv4Addr, Ipv4Addr)],
+    ) -> Result<(), GroundError> {
+        match &mut self.containers {
+            Some(containers) => containers.disconnect(name)?,
+            None => self.firewall()?.cut(pairs)?,
+        }
+        Ok(())
     }
 
     /// Starts a node again.
@@ -321,10 +377,14 @@ impl Ground {
     /// # Errors
     /// When it can't be started.
     pub fn start_node(&mut self, name: &str) -> Result<(), GroundError> {
-        let runner = self.runner()?;
-        // Whose process has ended without a word counts as running until it is looked at.
-        runner.ended();
-        runner.start_node(name)?;
+        if let Some(containers) = &self.containers {
+            containers.start(name)?;
+        } else {
+            let runner = self.runner()?;
+            // Whose process has ended without a word counts as running until it is looked at.
+            runner.ended();
+            runner.start_node(name)?;
+        }
         self.down.retain(|down| down != name);
         Ok(())
     }
@@ -360,6 +420,9 @@ impl Ground {
         let mut first = Ok(());
         if let Some(firewall) = &mut self.firewall {
             first = first.and(firewall.heal().map_err(GroundError::from));
+        }
+        if let Some(containers) = &mut self.containers {
+            first = first.and(containers.heal().map_err(GroundError::from));
         }
         self.resume();
         let down = self.down.clone();

@@ -135,7 +135,7 @@ impl Scene<'_> {
                 let mut pairs = self.links_of(&[p]);
                 pairs.push((self.address(p), WRITER));
                 self.strike(format!("{p} cut off from every node and the writer"));
-                self.cut(&pairs)?;
+                self.ground.isolate(p, &pairs)?;
                 self.failover_from(p).await
             }
             Fault::IsolatePrimaryWithWriter => {

@@ -5,6 +5,7 @@
 //! - `timeline`, `acks`, `judge`: from what was seen to times, gaps and a verdict (pure)
 //! - `stock`: config files of plain servers (pure)
 //! - `ground`: the lab that a drill works on, and the way back from all that was done to it
+//! - `engine`: a container engine's API; `containers`: a lab whose nodes are containers
 //! - `network`: a network namespace in which links can be cut
 //! - `observe`: events and roles, on one clock; `settle`: when a lab has recovered
 //! - `load`: the writer in the background
@@ -12,6 +13,8 @@
 //! - [`soak`]: many faults in one lab
 
 mod acks;
+mod containers;
+mod engine;
 pub mod fault;
 mod ground;
 pub mod html;
@@ -40,6 +43,8 @@ use crate::node::ServerBinary;
 use crate::protocol::ack::Policy;
 use crate::record::Timestamp;
 
+use containers::Containers;
+pub use containers::EngineAt;
 use fault::{Fault, Needs};
 use ground::{Ground, Start};
 use load::Order;
@@ -75,6 +80,8 @@ pub struct Plan {
     pub rate: Option<f64>,
     /// Work on the lab that runs, instead of one of its own.
     pub attach: bool,
+    /// That lab is one of containers, in this engine.
+    pub containers: Option<EngineAt>,
     /// Keep every run's folder.
     pub keep: bool,
 }
@@ -213,8 +220,12 @@ impl Plan {
 
     /// The lab to work on.
     fn make(&self, choice: &Choice, folder: PathBuf) -> Result<Ground, ground::GroundError> {
+        if let Some(at) = &self.containers {
+            let containers = Containers::of(&self.lab, at)?;
+            return Ground::attach(self.lab.clone(), folder, Some(containers));
+        }
         if self.attach {
-            return Ground::attach(self.lab.clone(), folder);
+            return Ground::attach(self.lab.clone(), folder, None);
         }
         Ground::start(Start {
             lab: self.lab.clone(),
@@ -228,6 +239,9 @@ impl Plan {
 
     /// Why this fault can't be carried out here, if so.
     fn cannot(&self, fault: Fault) -> Option<String> {
+        if self.containers.is_some() {
+            return fault.not_in_containers().map(str::to_owned);
+        }
         match fault.spec().needs {
             Needs::Signals => None,
             Needs::OwnNodes if self.attach => {

@@ -145,6 +145,8 @@ pub enum NodesKind {
     Ours,
     /// Nobody: plain servers with Redis' defaults, started again by the drill where the fault says so.
     Stock,
+    /// `halab node`, each in a container.
+    Containers,
 }
 
 impl std::fmt::Display for NodesKind {
@@ -152,6 +154,7 @@ impl std::fmt::Display for NodesKind {
         f.pad(match self {
             NodesKind::Ours => "ours",
             NodesKind::Stock => "stock",
+            NodesKind::Containers => "containers",
         })
     }
 }

@@ -14,6 +14,8 @@ const RETENTION: [&str; 2] = [
 ];
 /// The cgroup of all nodes: `halab node --cgroup` makes one for itself in it.
 const CGROUP: &str = "/halab";
+/// The label of a node's container in `compose.yaml`.
+const NODE_LABEL: &str = "redis-ha-lab.node";
 
 const RULES: [(&str, &str); 2] = [
     (
@@ -163,6 +165,9 @@ impl Plan {
                     // Only the nodes' cgroups, besides Docker's containers and the machine.
                     "-docker_only".to_owned(),
                     format!("-raw_cgroup_prefix_whitelist={CGROUP}"),
+                    // Of a container's labels only the one that says which node it is.
+                    "-store_container_labels=false".to_owned(),
+                    format!("-whitelisted_container_labels={NODE_LABEL}"),
                     "-housekeeping_interval=1s".to_owned(),
                     "-disable_metrics=percpu,disk,diskIO".to_owned(),
                 ];

@@ -124,7 +124,11 @@ fn redis(out: &mut String, lab: &Lab, exporter: SocketAddrV4) {
     }
 }
 
-/// The cgroup of a node names it and its address, so that labs on one machine are told apart.
+/// The label that a node's container carries in `compose.yaml`, as cAdvisor calls it.
+const NODE_LABEL: &str = "container_label_redis_ha_lab_node";
+
+/// The cgroup of a node, or the label of its container, names it and its address, so that labs on one machine are
+/// told apart.
 fn cadvisor(out: &mut String, lab: &Lab, at: SocketAddrV4) {
     let _ = writeln!(
         out,
@@ -137,8 +141,8 @@ fn cadvisor(out: &mut String, lab: &Lab, at: SocketAddrV4) {
       - source_labels: [__name__]
         regex: {CONTAINER_KEPT}
         action: keep
-      - source_labels: [id]
-        regex: .*/halab/({})
+      - source_labels: [id, {NODE_LABEL}]
+        regex: (.*/halab/|.*;)({});?
         action: keep
 ",
         lab.nodes()
@@ -151,7 +155,7 @@ fn cadvisor(out: &mut String, lab: &Lab, at: SocketAddrV4) {
         for (label, value) in [("node", node.name.as_str()), ("kind", kind(node))] {
             let _ = writeln!(
                 out,
-                "      - source_labels: [id]\n        regex: .*/halab/{}@{address}\n        target_label: {label}\n        \
+                "      - source_labels: [id, {NODE_LABEL}]\n        regex: (.*/halab/|.*;){}@{address};?\n        target_label: {label}\n        \
                  replacement: {value}",
                 node.name
             );
@@ -159,7 +163,7 @@ fn cadvisor(out: &mut String, lab: &Lab, at: SocketAddrV4) {
     }
     let _ = writeln!(
         out,
-        "      - regex: id|name|image\n        action: labeldrop"
+        "      - regex: id|name|image|container_label_.*\n        action: labeldrop"
     );
 }
 

@@ -1,0 +1,147 @@
+# shellcheck shell=bash
+# The test of the containers lane: a whole lab on a Docker engine of its own, in namespaces of its own, so that nothing of
+# the machine is touched and nothing outlives the test. Sourced by scripts/test.sh and, inside, by ./lab containers-test.
+
+# Network, mounts and processes: the kernel ends and removes all of it with the first process in there.
+CONTAINER_NAMESPACES=(--net --mount --pid --fork --kill-child --mount-proc)
+
+# Why it can't be run here, if so.
+containers_cannot() {
+    if [ "$(id -u)" -ne 0 ]; then
+        echo "an engine of its own needs root"
+    elif ! have unshare || ! unshare "${CONTAINER_NAMESPACES[@]}" mount -t tmpfs tmpfs /mnt 2>/dev/null; then
+        echo "this machine gives root no namespaces of its own (a container without privileges)"
+    elif ! (setup_docker && { have dockerd || install_docker; }) >/dev/null; then
+        echo "there is no Docker to be had, or no Compose"
+    else
+        unshare "${CONTAINER_NAMESPACES[@]}" "$LAB_ROOT/lab" containers-test probe
+    fi
+}
+
+containers_lane() {
+    unshare "${CONTAINER_NAMESPACES[@]}" "$LAB_ROOT/lab" containers-test run
+}
+
+# containers_test probe|run: in those namespaces.
+containers_test() {
+    unset DOCKER_HOST LAB_PROJECT LAB_NETWORK LAB_LOOPBACK LAB_UI HALAB_STATE HALAB_SUBNET HALAB_SECRETS
+    export LAB_ENGINE=own HALAB_PROFILE=fast LAB_GRAFANA=no
+    scratch=$(mktemp -d)
+    export LAB_DIR=$scratch/lab
+    ip link set lo up
+    # What the engine shares with others of the machine is hidden from them.
+    mkdir -p /run/containerd
+    mount -t tmpfs tmpfs /run/containerd
+    if [ "$1" = probe ]; then
+        trap 'own_engine_down >/dev/null 2>&1; rm -rf "$scratch"' EXIT
+        export LAB_RUN=$LAB_DIR/run
+        # With the least image there can be: that a container is started is what is to be known.
+        (own_engine_up && "$LAB_ROOT/scripts/images.py" writer &&
+            docker run --rm --read-only --cap-drop ALL "$(docker image ls --format '{{.Repository}}:{{.Tag}}' redis-ha-lab-writer)" \
+                --version) >"$scratch/said" 2>&1 || echo "no container can be started here: $(tail -n 1 "$scratch/said")"
+        return
+    fi
+    trap end_containers EXIT
+    whole_container_lab
+}
+
+end_containers() {
+    ./lab down >/dev/null 2>&1 || ./lab down || true
+    rm -rf "$scratch"
+}
+
+whole_container_lab() {
+    ./lab up --containers
+    export DOCKER_HOST=unix://$LAB_DIR/run/docker.sock
+    containers_have_no_rights
+    within 30 "cAdvisor shows each node once" one_series_a_node
+
+    say "kill of the primary's container under load"
+    local primary writer
+    primary=$(the_primary)
+    ./lab write --duration 10s --rate 5000 --ledger "$scratch/kill.ledger" >"$scratch/write.log" 2>&1 &
+    writer=$!
+    within 10 "the writer writes" grep -q 'primary found' "$scratch/write.log"
+    ./lab kill "$primary"
+    within 15 "the alert about it fires" alert_fires ReplicaMissing
+    wait $writer || { cat "$scratch/write.log" && return 1; }
+    cat "$scratch/write.log"
+    [ "$(the_primary)" != "$primary" ]
+    ./lab start "$primary"
+    ./lab status --wait 30s >/dev/null
+    ./lab verify --ledger "$scratch/kill.ledger"
+
+    # Out of the network, frozen: each healed and judged by the drill.
+    ./lab drill isolate-primary hang-primary-node --attach --lane containers --rate 5000
+    # The negative control: what an engine can't do is not said to hold.
+    local said=0
+    ./lab drill slow-link --attach --lane containers || said=$?
+    [ $said -eq 3 ]
+
+    ./lab down
+    nothing_is_left
+    ./lab clean
+    [ ! -e "$LAB_DIR" ]
+}
+
+# within SECONDS WHAT TEST...
+within() {
+    local limit=$((SECONDS + $1)) what=$2
+    shift 2
+    until "$@"; do
+        [ $SECONDS -lt $limit ] || die "not in time: $what"
+        sleep 0.2
+    done
+    say "$what"
+}
+
+the_primary() { ./lab status --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["primary"]["node"])'; }
+
+# As the engine sees them, not as compose.yaml says.
+containers_have_no_rights() {
+    docker ps --all --quiet | xargs docker inspect | python3 -c '
+import json, sys
+containers = json.load(sys.stdin)
+wrong = []
+for container in containers:
+    name, host = container["Config"]["Labels"]["com.docker.compose.service"], container["HostConfig"]
+    right = {
+        "runs, or has done its work": container["State"]["Running"] or container["State"]["ExitCode"] == 0,
+        "user": container["Config"]["User"] == ("0:0" if name == "cadvisor" else "65532:65532"),
+        "no capability": host["CapDrop"] == ["ALL"] and not host["CapAdd"] and not host["Privileged"],
+        "no new privileges": "no-new-privileges:true" in host["SecurityOpt"],
+        "read-only root": host["ReadonlyRootfs"],
+        "limits": host["Memory"] > 0 and host["NanoCpus"] > 0 and host["PidsLimit"] > 0,
+        "on loopbacks alone": all(
+            at["HostIp"].startswith("127.") for ports in (host["PortBindings"] or {}).values() for at in ports
+        ),
+    }
+    wrong += [f"{name}: {what}" for what, held in right.items() if not held]
+print("lab:", len(containers), "containers, each without rights that it does not need")
+sys.exit("not so: " + ", ".join(wrong) if wrong or len(containers) < 8 else 0)'
+}
+
+# ask_prometheus QUERY: the result as JSON.
+ask_prometheus() { curl -fsS "http://127.0.0.1:9090/api/v1/query" --data-urlencode "query=$1" 2>/dev/null; }
+
+one_series_a_node() {
+    ask_prometheus container_memory_working_set_bytes | python3 -c '
+import json, sys
+nodes = sorted(series["metric"].get("node", "?") for series in json.load(sys.stdin)["data"]["result"])
+sys.exit(nodes != sorted(sys.argv[1].split()))' "$(lab_nodes)" 2>/dev/null
+}
+
+alert_fires() { ask_prometheus "ALERTS{alertname=\"$1\", alertstate=\"firing\"}" | grep -q '"alertname"'; }
+
+nothing_is_left() {
+    local left
+    left=$(
+        # In here is nothing but this test.
+        grep -lE '^(dockerd|containerd.*|docker-proxy|halab|redis-server)$' /proc/[0-9]*/comm 2>/dev/null
+        ip -oneline link | grep -v ': lo:'
+        grep -F "$scratch" /proc/mounts
+        find /run -maxdepth 1 -name 'halab-*'
+    ) || true
+    [ -z "$left" ] || die "left behind: $left"
+    say "nothing is left behind"
+}
