@@ -26,12 +26,11 @@ containers_lane() {
 containers_test() {
     unset DOCKER_HOST LAB_PROJECT LAB_NETWORK LAB_LOOPBACK LAB_UI HALAB_STATE HALAB_SUBNET HALAB_SECRETS
     export LAB_ENGINE=own HALAB_PROFILE=fast LAB_GRAFANA=no
-    scratch=$(mktemp -d)
-    export LAB_DIR=$scratch/lab
     ip link set lo up
-    # What the engine shares with others of the machine is hidden from them.
-    mkdir -p /run/containerd
-    mount -t tmpfs tmpfs /run/containerd
+    # Everything that is written is in memory, and of this test alone: it is gone with the namespace.
+    mount -t tmpfs tmpfs /run
+    scratch=$(mktemp -d -p /run)
+    export LAB_DIR=$scratch/lab
     if [ "$1" = probe ]; then
         trap 'own_engine_down >/dev/null 2>&1; rm -rf "$scratch"' EXIT
         export LAB_RUN=$LAB_DIR/run

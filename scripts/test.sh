@@ -67,6 +67,13 @@ test_all() {
         printf '\n==> the page of a drill in a browser: left out, there is no chromium\n'
     fi
     step "every drill once" every_drill
+    local cannot
+    cannot=$(containers_cannot) || cannot="the attempt failed${cannot:+: $cannot}"
+    if [ -z "$cannot" ]; then
+        step "the lab as containers" containers_lane
+    else
+        printf '\n==> the lab as containers: left out: %s\n' "$cannot"
+    fi
     step "README's commands" readme_commands
 
     printf '\n%d s in all\n' $((SECONDS - began))
