@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROFILES = ["core", "monitoring", "full"]
 # The one service that is root, since it reads the engine's own files.
 ROOT_SERVICES = {"cadvisor"}
-NO_NODES = {"prometheus", "redis-exporter", "cadvisor", "grafana", "writer"}
+NO_NODES = {"secrets", "prometheus", "redis-exporter", "cadvisor", "grafana", "writer"}
 
 
 def expanded(value):
@@ -47,7 +47,7 @@ def problems(compose, lab, images, version):
     hold("services", "the list", sorted(services), sorted(set(nodes) | NO_NODES))
     address = lambda service: service.get("networks", {}).get("lab", {}).get("ipv4_address")
     for name, service in services.items():
-        image = "redis" if name in data else "sentinel" if name in sentinels else name
+        image = "redis" if name in data else "sentinel" if name in sentinels else "writer" if name == "secrets" else name
         hold(name, "image", service.get("image"), f"redis-ha-lab-{image}:{version}")
         hold(name, "image's description", image in images["image"], True)
         hold(name, "cap_drop", service.get("cap_drop"), ["ALL"])
@@ -75,6 +75,10 @@ def problems(compose, lab, images, version):
         hold(name, "volumes", service.get("volumes", [])[:1], [f"{name}:/state"])
         image = images["image"]["redis" if name in data else "sentinel"]
         hold(name, "port of its image", image["ports"], [node["port"]])
+    for name, service in services.items():
+        mounted = [volume for volume in service.get("volumes", []) if volume.startswith("secrets:")]
+        path = images["image"].get("writer" if name == "secrets" else name, images["image"]["redis"])["env"].get("HALAB_SECRETS")
+        hold(name, "the passwords", mounted, [f"secrets:{path}" + (":ro" if name != "secrets" else "")] if path else [])
     hold("writer", "address", address(services["writer"]), moved(monitoring["writer_address"]))
     hold("prometheus", "address", address(services["prometheus"]), moved(monitoring["address"]))
     shown = [monitoring[f"{name}_port"] for name in ("prometheus", "grafana", "cadvisor")]

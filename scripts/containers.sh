@@ -123,7 +123,7 @@ note_containers() {
     # shellcheck disable=SC2154  # set by engine_up
     {
         printf 'engine=%s\n' "$engine"
-        for name in HALAB_SUBNET HALAB_PROFILE DOCKER_HOST LAB_PROJECT LAB_NETWORK LAB_LOOPBACK LAB_UI \
+        for name in HALAB_SUBNET HALAB_SECRETS HALAB_PROFILE DOCKER_HOST LAB_PROJECT LAB_NETWORK LAB_LOOPBACK LAB_UI \
             LAB_ENGINE_SOCKET LAB_ENGINE_ROOT LAB_LEDGER; do
             [ -z "${!name-}" ] || printf 'export %s=%q\n' "$name" "${!name}"
         done
@@ -150,11 +150,27 @@ containers_up() {
     engine_up
     "$LAB_ROOT/scripts/images.py"
     export LAB_NETWORK=${LAB_NETWORK:-198.51.100}
-    export HALAB_SUBNET=$LAB_NETWORK
+    export HALAB_SUBNET=$LAB_NETWORK HALAB_SECRETS=$LAB_RUN/secrets
     note_containers
     compose --profile monitoring up --detach || up_failed
+    copy_secrets
     ! grafana_image || compose --profile full up --detach grafana || up_failed
     containers_healthy
+}
+
+# The containers have them in a volume, whose files are for their user alone; commands on this machine need them too.
+copy_secrets() {
+    rm -rf "$HALAB_SECRETS"
+    docker cp --quiet "$(compose ps --all --quiet secrets):/run/secrets" "$HALAB_SECRETS" >/dev/null ||
+        die "the passwords could not be copied out of their volume" "the message is above"
+}
+
+# containers_secrets ARGS...: `./lab secrets` on the passwords that all containers share.
+containers_secrets() {
+    compose run --rm --no-TTY secrets secrets "$@" --shared
+    copy_secrets
+    # It has read its own at its start.
+    compose restart redis-exporter >/dev/null 2>&1
 }
 
 up_failed() {

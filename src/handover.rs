@@ -74,8 +74,8 @@ pub struct Handover {
 ///
 /// # Errors
 /// When nothing was handed over; then writes go on where they were.
-pub async fn hand_over(lab: &Lab, connector: Connector) -> Result<Handover, HandoverError> {
-    let panel = Panel::new(lab, connector);
+pub async fn hand_over(lab: &Lab, connector: &Connector) -> Result<Handover, HandoverError> {
+    let panel = Panel::new(lab, connector.clone());
     let answers = panel.ask().await;
     let elected = answers.elect()?;
     let from = lab
@@ -136,7 +136,7 @@ pub async fn hand_over(lab: &Lab, connector: Connector) -> Result<Handover, Hand
 /// that is missed.
 async fn subscribe(
     lab: &Lab,
-    connector: Connector,
+    connector: &Connector,
     tasks: &mut JoinSet<()>,
 ) -> mpsc::Receiver<Event> {
     let (to, mut events) = mpsc::channel(WAITING);
@@ -168,7 +168,7 @@ async fn wait_for_event(events: &mut mpsc::Receiver<Event>, deadline: Instant) {
 async fn promoted_node<'a>(
     lab: &'a Lab,
     from: &Node,
-    connector: Connector,
+    connector: &Connector,
     deadline: Instant,
 ) -> Option<&'a Node> {
     let mut conns: Vec<(&Node, Option<Conn>)> = lab

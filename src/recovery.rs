@@ -36,7 +36,7 @@ impl Recovery {
         &mut self,
         lab: &Lab,
         panel: &Panel,
-        connector: Connector,
+        connector: &Connector,
     ) -> Result<String, String> {
         let answers = panel.ask_each().await;
         let views = answers

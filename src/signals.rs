@@ -1,5 +1,6 @@
 //! Signals that ask the program to end.
 
+use rustix::process::{Resource, Rlimit, setrlimit};
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -44,4 +45,16 @@ impl Signals {
         self.next().await;
         std::process::exit(INTERRUPTED);
     }
+}
+
+/// No process of this program, nor a server that it becomes, leaves what it has in memory on a disk.
+pub fn leave_no_core() {
+    // One byte rather than none: a kernel that hands cores to a program (`core_pattern` with a pipe) does so in spite
+    // of a limit of 0, but takes 1 for the mark of a process that must not (core(5), fs/coredump.c).
+    let limit = Rlimit {
+        current: Some(1),
+        maximum: Some(1),
+    };
+    // Less than this was allowed before: then there is no core either.
+    let _ = setrlimit(Resource::Core, limit);
 }

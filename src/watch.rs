@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use crate::access::User;
 use crate::client::Connector;
 use crate::config::Lab;
 use crate::sentinel::{Event, WAITING, follow_events};
@@ -103,7 +104,8 @@ async fn show(
     let mut view = View::default();
     let mut tasks = JoinSet::new();
     let (to, mut events) = mpsc::channel(WAITING);
-    follow_events(lab, Connector::new(CONNECT_LIMIT), &to, &mut tasks);
+    let connector = Connector::new(lab, User::Verifier, CONNECT_LIMIT);
+    follow_events(lab, &connector, &to, &mut tasks);
     let mut look = interval(PERIOD);
     look.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut keys = interval(KEYS_PERIOD);

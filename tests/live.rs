@@ -24,5 +24,7 @@ mod metrics;
 mod nodes;
 #[path = "live/screen.rs"]
 mod screen;
+#[path = "live/security.rs"]
+mod security;
 #[path = "live/writing.rs"]
 mod writing;

@@ -37,6 +37,17 @@ let
     names = project.topology.sentinelNames;
   };
 
+  # On other addresses than those of the own machine.
+  far =
+    let
+      away = map (node: node // { address = "192.0.2" + lib.removePrefix "127.0.0" node.address; });
+    in
+    project.settings
+    // {
+      data_node = away project.settings.data_node;
+      sentinel = away project.settings.sentinel;
+    };
+
   cases = {
     "a whole lab on one host builds" = {
       module.services.redis-ha-lab = {
@@ -70,6 +81,21 @@ let
     "loopback addresses on several hosts" = {
       module.services.redis-ha-lab.dataNode.enable = true;
       says = "Give each node the address of its host";
+    };
+    "several hosts without passwords that all have" = {
+      module.services.redis-ha-lab = {
+        settings = far;
+        dataNode.enable = true;
+      };
+      says = "name it there: services.redis-ha-lab.secretsFolder";
+    };
+    "several hosts with them builds" = {
+      module.services.redis-ha-lab = {
+        settings = far;
+        dataNode.enable = true;
+        secretsFolder = "/etc/secrets/redis-ha-lab";
+      };
+      says = null;
     };
     "a name twice" = {
       module.services.redis-ha-lab = {

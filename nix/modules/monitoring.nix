@@ -18,6 +18,8 @@ let
     else
       topology.monitoring;
   ports = import ./lib/ports.nix { inherit lib; };
+  credentials = import ./lib/credentials.nix { inherit config lib; };
+  exporterPasswords = "/run/redis-ha-lab-exporter/passwords.json";
 
   stateOfKey = "redis-ha-lab/grafana";
   keyFile =
@@ -169,6 +171,12 @@ in
             # No target of its own: each scrape names one. A node that hangs may not hold up a scrape.
             "-redis.addr="
             "-connection-timeout=800ms"
+            # CONFIG GET shows passwords, so its user may not; nothing here shows what else it says.
+            "-config-command=-"
+          ]
+          ++ lib.optionals credentials.acl [
+            "-redis.user=exporter"
+            "-redis.password-file=${exporterPasswords}"
           ];
         };
       };
@@ -211,7 +219,32 @@ in
 
       systemd.services = {
         prometheus = online;
-        prometheus-redis-exporter = online;
+        prometheus-redis-exporter = lib.mkMerge [
+          online
+          (lib.mkIf credentials.acl {
+            inherit (credentials) requires;
+            after = credentials.requires;
+            # It wants the password once for each node that it may be asked for.
+            preStart = ''
+              umask 077
+              password=$(cat "$CREDENTIALS_DIRECTORY/exporter")
+              {
+                printf '{"": ""'
+                for node in ${
+                  lib.escapeShellArgs (map (node: "${node.address}:${toString node.port}") topology.nodes)
+                }; do
+                  printf ', "redis://exporter@%s": "%s"' "$node" "$password"
+                done
+                printf '}'
+              } >${exporterPasswords}
+            '';
+            serviceConfig = {
+              LoadCredential = credentials.load [ "exporter" ];
+              RuntimeDirectory = "redis-ha-lab-exporter";
+              RuntimeDirectoryMode = "0700";
+            };
+          })
+        ];
         grafana = lib.mkMerge [
           online
           {

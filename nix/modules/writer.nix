@@ -12,6 +12,7 @@ let
   state = "redis-ha-lab/writer";
   topology = import ../lib/topology.nix cfg.settings;
   ports = import ./lib/ports.nix { inherit lib; };
+  credentials = import ./lib/credentials.nix { inherit config lib; };
   flags = [
     "--policy"
     role.policy
@@ -81,8 +82,12 @@ in
       documentation = [ "man:halab-write(1)" ];
       wantedBy = [ "multi-user.target" ];
       wants = [ "network-online.target" ];
-      after = [ "network-online.target" ];
-      environment.HALAB_CONFIG = cfg.configFile;
+      after = [ "network-online.target" ] ++ credentials.requires;
+      inherit (credentials) requires;
+      environment = {
+        HALAB_CONFIG = cfg.configFile;
+      }
+      // credentials.environment;
       serviceConfig = {
         ExecStart = lib.getExe (
           pkgs.writeShellApplication {
@@ -98,6 +103,7 @@ in
         );
         StateDirectory = state;
         StateDirectoryMode = "0700";
+        LoadCredential = credentials.load [ "writer" ];
         # It gives up after a minute without an acknowledged record; what was unknown then is sent again.
         Restart = "on-failure";
         RestartSec = "1s";

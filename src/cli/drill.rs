@@ -294,6 +294,9 @@ impl CommonArgs {
             let config = fs::canonicalize(&config).unwrap_or(config);
             arguments.extend(["--config".to_owned(), config.display().to_string()]);
         }
+        if let Some(secrets) = &global.secrets {
+            arguments.extend(["--secrets".to_owned(), secrets.display().to_string()]);
+        }
         if let Some(profile) = &global.profile {
             arguments.extend(["--profile".to_owned(), profile.clone()]);
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::access::User;
 use crate::client::Connector;
 use crate::exit::Exit;
 use crate::handover::{HandoverError, hand_over};
@@ -27,7 +28,8 @@ pub(super) struct HandoverArgs {
 pub(super) fn run(global: &Global, args: &HandoverArgs) -> Outcome {
     let lab = global.lab()?;
     let result = with_signals(Threads::One, |_| async {
-        Ok(hand_over(&lab, Connector::new(ANSWER_LIMIT)).await)
+        let connector = Connector::new(&lab, User::Operator, ANSWER_LIMIT);
+        Ok(hand_over(&lab, &connector).await)
     })?;
     match result {
         Ok(handover) => {

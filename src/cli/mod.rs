@@ -12,6 +12,8 @@ mod monitor;
 mod node;
 mod output;
 mod progress;
+mod redis_cli;
+mod secrets;
 mod soak;
 mod status;
 mod up;
@@ -27,7 +29,7 @@ use clap::{Args, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Lab, LoadError, load};
+use crate::config::{Lab, LoadError, SecretsFolder, load};
 use crate::exit::Exit;
 
 /// The built-in lab, for a folder without a `lab.toml`.
@@ -75,6 +77,9 @@ struct Global {
     /// Folder that holds a folder of state for each node [default: the user's state folder]
     #[arg(long, global = true, env = "HALAB_STATE", value_name = "DIR")]
     state: Option<PathBuf>,
+    /// Folder with a password for each user [default: secrets in the state folder, made at the first start]
+    #[arg(long, global = true, env = "HALAB_SECRETS", value_name = "DIR")]
+    secrets: Option<PathBuf>,
     /// Move every node to this /24, as 127.0.7: its last octet stays
     #[arg(long, global = true, env = "HALAB_SUBNET", value_name = "A.B.C", value_parser = parse_subnet)]
     subnet: Option<[u8; 3]>,
@@ -117,6 +122,10 @@ enum Command {
     Health(health::HealthArgs),
     /// Run or list what watches the lab: Prometheus, Grafana, redis_exporter, cAdvisor
     Monitor(monitor::MonitorArgs),
+    /// Talk to one node by redis-cli, let in without a password to type
+    Cli(redis_cli::CliArgs),
+    /// Make passwords, or give every user a new one
+    Secrets(secrets::SecretsArgs),
     /// Check lab.toml: every problem with its key and its remedy
     CheckConfig(check_config::CheckConfigArgs),
     /// Print completions for a shell
@@ -159,6 +168,7 @@ type Outcome = Result<Exit, Failure>;
 impl Cli {
     /// Runs the command. What went wrong is said on standard error.
     pub fn run(self) -> Exit {
+        crate::signals::leave_no_core();
         self.global.init_logging();
         let outcome = match self.command {
             Command::Node(args) => node::run(&self.global, &args),
@@ -171,6 +181,8 @@ impl Cli {
             Command::Soak(args) => soak::run(&self.global, &args),
             Command::Health(args) => health::run(&self.global, &args),
             Command::Monitor(args) => monitor::run(&self.global, &args),
+            Command::Cli(args) => redis_cli::run(&self.global, &args),
+            Command::Secrets(args) => secrets::run(&self.global, &args),
             Command::CheckConfig(args) => check_config::run(&self.global, &args),
             Command::Completions(args) => manual::completions(&args),
             Command::Man(args) => manual::man(&args),
@@ -225,10 +237,18 @@ impl Global {
             })?,
             None => Lab::parse(BUILT_IN, self.profile.as_deref()).map_err(Failure::usage)?,
         };
-        Ok(match self.subnet {
+        let mut lab = match self.subnet {
             Some(subnet) => lab.relocated(subnet),
             None => lab,
-        })
+        };
+        let given = self.secrets.as_deref();
+        // Without any folder for state nothing is let in, and that is said where it matters.
+        let state = self.state_root().ok();
+        lab.security.secrets = match (given, state) {
+            (None, None) => None,
+            (given, state) => Some(SecretsFolder::under(given, &state.unwrap_or_default())),
+        };
+        Ok(lab)
     }
 
     /// The file that describes the lab; `None`: the built-in one.
@@ -253,6 +273,10 @@ impl Global {
         flag(
             "--subnet",
             self.subnet.map(|[a, b, c]| format!("{a}.{b}.{c}")),
+        );
+        flag(
+            "--secrets",
+            self.secrets.as_ref().map(|p| p.display().to_string()),
         );
         flag(
             "--redis-server",

@@ -69,7 +69,7 @@ pub(super) fn unknown_node(lab: &Lab, name: &str) -> Failure {
 }
 
 /// The status as a shell shows it.
-fn shell_code(status: ExitStatus) -> i32 {
+pub(super) fn shell_code(status: ExitStatus) -> i32 {
     status
         .code()
         .or_else(|| status.signal().map(|n| 128 + n))

@@ -9,7 +9,9 @@ mod error;
 pub(crate) mod guard;
 mod info;
 pub(crate) mod reply;
+mod stream;
 mod subscription;
+mod tunnel;
 mod wire;
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -17,17 +19,21 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ErrorKind, FromRedisValue, RedisConnectionInfo, RedisError};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpSocket;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use crate::access::{Login, User};
+use crate::config::Lab;
 use crate::protocol::WriteError;
 
 use guard::Guarded;
+use stream::Stream;
 
 pub use error::classify;
 pub use info::{ReplicationInfo, Role};
 pub use subscription::{Message, Subscription};
+pub use tunnel::Tunnel;
 pub use wire::Wire;
 
 /// Why a node could not be reached or did not answer.
@@ -59,18 +65,20 @@ pub enum ClientError {
     },
 }
 
-/// How nodes are reached: the source address and the time limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How nodes are reached: as whom, the source address and the time limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connector {
+    login: Option<Login>,
     source: Option<Ipv4Addr>,
     connect_limit: Duration,
     answer_limit: Duration,
 }
 
 impl Connector {
-    /// A connector whose connects and answers must each come within `limit`.
-    pub fn new(limit: Duration) -> Self {
+    /// A connector to the nodes of `lab`, as `user`, whose connects and answers must each come within `limit`.
+    pub fn new(lab: &Lab, user: User, limit: Duration) -> Self {
         Connector {
+            login: Login::of(lab, user),
             source: None,
             connect_limit: limit,
             answer_limit: limit,
@@ -84,12 +92,13 @@ impl Connector {
     }
 
     /// The same, with another limit for answers (a `WAIT` must be able to run out first).
+    #[must_use]
     pub fn with_answer_limit(mut self, limit: Duration) -> Self {
         self.answer_limit = limit;
         self
     }
 
-    async fn stream(&self, to: SocketAddrV4) -> Result<TcpStream, ClientError> {
+    async fn stream(&self, to: SocketAddrV4) -> Result<Stream, ClientError> {
         let failed = |why: String| ClientError::Connect { to, why };
         let socket = TcpSocket::new_v4().map_err(|e| failed(e.to_string()))?;
         if let Some(source) = self.source {
@@ -104,7 +113,9 @@ impl Connector {
         stream
             .set_nodelay(true)
             .map_err(|e| failed(e.to_string()))?;
-        Ok(stream)
+        Stream::greet(stream, self.login.as_ref())
+            .await
+            .map_err(|e| failed(e.to_string()))
     }
 
     /// Opens a connection to the server at `to`.

@@ -8,12 +8,13 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use redis::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tracing::debug;
 
 use crate::protocol::WriteError;
 
 use super::reply;
+use super::stream::Stream;
 
 const OK: &[u8] = b"+OK\r\n";
 /// Room made for each read: the answers to some thousand writes.
@@ -22,7 +23,7 @@ const READ_ROOM: usize = 16 * 1024;
 /// One connection; opened by [`super::Connector::open_wire`].
 #[derive(Debug)]
 pub struct Wire {
-    stream: TcpStream,
+    stream: Stream,
     limit: Duration,
     command: redis::Cmd,
     out: Vec<u8>,
@@ -30,7 +31,7 @@ pub struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(stream: TcpStream, limit: Duration) -> Self {
+    pub(super) fn new(stream: Stream, limit: Duration) -> Self {
         Wire {
             stream,
             limit,
@@ -71,6 +72,10 @@ impl Wire {
     pub async fn receive(&mut self) -> Result<(), WriteError> {
         self.input.reserve(READ_ROOM);
         match self.stream.read_buf(&mut self.input).await {
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                debug!(%error, "not let in");
+                Err(WriteError::NotPermitted)
+            }
             Ok(0) | Err(_) => Err(WriteError::ConnectionLost),
             Ok(_) => Ok(()),
         }

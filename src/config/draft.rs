@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::keys;
 use super::problem::Problem;
 use super::reader::{Read, Reader, Table};
-use super::{Lab, Monitoring, Node, NodeKind, Timing, WriterDefaults};
+use super::{Lab, Monitoring, Node, NodeKind, Security, Timing, WriterDefaults};
 
 /// All values of the file, each good or a problem that is already reported.
 pub(super) struct Draft {
@@ -20,6 +20,7 @@ pub(super) struct Draft {
     pub profiles: Vec<(String, TimingDraft)>,
     pub writer: WriterDraft,
     pub monitoring: Option<MonitoringDraft>,
+    acl: Read<bool>,
 }
 
 /// One node as the file states it.
@@ -100,6 +101,7 @@ impl Draft {
                 wait_timeout: writer.millis(reader, &keys::WAIT_TIMEOUT),
             },
             monitoring,
+            acl: reader.table(&keys::SECURITY).flag(reader, &keys::ACL),
         }
     }
 
@@ -146,6 +148,10 @@ impl Draft {
                 .as_ref()
                 .map(MonitoringDraft::build)
                 .transpose()?,
+            security: Security {
+                acl: value(&self.acl)?,
+                secrets: None,
+            },
         })
     }
 }

@@ -63,6 +63,8 @@ pub enum Kind {
         /// The longest time.
         max: i64,
     },
+    /// `true` or `false`.
+    Flag,
 }
 
 /// What holds when a key is absent.
@@ -72,6 +74,8 @@ pub enum Default {
     Required,
     /// This value.
     Value(i64),
+    /// This one, of a flag.
+    Flag(bool),
     /// The value of the same key in `[timing]`.
     Inherited,
 }
@@ -104,7 +108,7 @@ impl Kind {
     pub(super) fn limits(self) -> (i64, i64) {
         match self {
             Kind::Integer { min, max } | Kind::Millis { min, max } => (min, max),
-            Kind::Name | Kind::Address => (i64::MIN, i64::MAX),
+            Kind::Name | Kind::Address | Kind::Flag => (i64::MIN, i64::MAX),
         }
     }
 
@@ -112,7 +116,7 @@ impl Kind {
     pub(super) fn unit(self) -> &'static str {
         match self {
             Kind::Millis { .. } => " ms",
-            Kind::Integer { .. } | Kind::Name | Kind::Address => "",
+            Kind::Integer { .. } | Kind::Name | Kind::Address | Kind::Flag => "",
         }
     }
 
@@ -444,8 +448,26 @@ pub(super) const MONITORING: Section = Section {
               may be left out: then nothing serves metrics.",
 };
 
+pub(super) const ACL: Key = Key {
+    name: "acl",
+    kind: Kind::Flag,
+    default: Default::Flag(true),
+    example: "true",
+    meaning: "Each part of the lab is a user of its own on every server, with the least rights and a \
+              password; no one else is let in ([security.md](security.md)). `false`: whoever reaches an \
+              address may do anything there.",
+};
+
+/// `[security]`.
+pub(super) const SECURITY: Section = Section {
+    name: "security",
+    shape: Shape::Table,
+    keys: &[ACL],
+    meaning: "Who is let in. The table may be left out.",
+};
+
 /// All sections, in the order in which `lab.toml` states them.
-pub const SECTIONS: [&Section; 7] = [
+pub const SECTIONS: [&Section; 8] = [
     &LAB,
     &DATA_NODE,
     &SENTINEL,
@@ -453,4 +475,5 @@ pub const SECTIONS: [&Section; 7] = [
     &PROFILES,
     &WRITER,
     &MONITORING,
+    &SECURITY,
 ];

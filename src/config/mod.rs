@@ -28,6 +28,7 @@ pub use problem::{Fault, Hint, Position, Problem, Problems};
 pub use reference::key_reference;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A whole lab: the data nodes, their Sentinels, and how fast they are to react.
@@ -51,6 +52,8 @@ pub struct Lab {
     pub writer: WriterDefaults,
     /// Where metrics are served, and who gathers them; `None`: nowhere.
     pub monitoring: Option<Monitoring>,
+    /// Who is let in.
+    pub security: Security,
 }
 
 /// What runs on a node.
@@ -127,6 +130,61 @@ pub struct Monitoring {
     pub writer_address: Ipv4Addr,
     /// Port of the writer's metrics.
     pub writer_port: u16,
+}
+
+/// Who is let in, and where the passwords are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Security {
+    /// Each part is a user of its own, with a password; no one else is let in.
+    pub acl: bool,
+    /// The folder of the passwords, which `lab.toml` does not state: whoever reads it adds this. `None`: there are none.
+    pub secrets: Option<SecretsFolder>,
+}
+
+impl Security {
+    /// Whoever reaches an address may do anything there.
+    pub fn off() -> Self {
+        Security {
+            acl: false,
+            secrets: None,
+        }
+    }
+
+    /// The same for a lab with its state elsewhere: passwords of its own, unless they are given.
+    #[must_use]
+    pub fn for_state(mut self, state_root: &Path) -> Self {
+        if !matches!(self.secrets, Some(SecretsFolder::Given(_))) {
+            self.secrets = Some(SecretsFolder::under(None, state_root));
+        }
+        self
+    }
+}
+
+/// The folder with a file for each user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretsFolder {
+    /// In the lab's own state: what is missing is made there.
+    Own(PathBuf),
+    /// Given: what is missing is an error, since the other nodes would not know what was made here.
+    Given(PathBuf),
+}
+
+impl SecretsFolder {
+    /// The folder of the lab whose state is under `state_root`; a given one stays.
+    #[must_use]
+    pub fn under(given: Option<&Path>, state_root: &Path) -> Self {
+        match given {
+            Some(folder) => SecretsFolder::Given(folder.to_owned()),
+            None => SecretsFolder::Own(state_root.join("secrets")),
+        }
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        match self {
+            SecretsFolder::Own(path) | SecretsFolder::Given(path) => path,
+        }
+    }
 }
 
 impl Monitoring {

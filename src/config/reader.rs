@@ -306,6 +306,24 @@ impl<'t> Table<'t> {
         }
     }
 
+    /// `true` or `false`.
+    pub fn flag(&self, reader: &mut Reader<'t>, key: &'static Key) -> Read<bool> {
+        let Some(found) = self.value(reader, key)? else {
+            let Default::Flag(default) = key.default else {
+                return Err(self.missing(reader, key));
+            };
+            return Ok(Located {
+                value: default,
+                key: self.key(key),
+                position: None,
+            });
+        };
+        match found.value.get_ref().as_bool() {
+            Some(flag) => Ok(found.map(|_| flag)),
+            None => Err(self.not_a(reader, key, found.value, "true or false")),
+        }
+    }
+
     /// A string, turned into something by `parse`.
     fn parsed<T>(
         &self,

@@ -35,13 +35,14 @@ fn kind(kind: Kind) -> String {
         Kind::Integer { min, max } | Kind::Millis { min, max } => {
             format!("integer, {min} to {max}")
         }
+        Kind::Flag => "`true` or `false`".into(),
     }
 }
 
 fn unit(kind: Kind) -> &'static str {
     match kind {
         Kind::Millis { .. } => "ms",
-        Kind::Name | Kind::Address | Kind::Integer { .. } => "",
+        Kind::Name | Kind::Address | Kind::Integer { .. } | Kind::Flag => "",
     }
 }
 
@@ -49,6 +50,7 @@ fn default(key: &Key) -> String {
     match key.default {
         Default::Required => "required".into(),
         Default::Value(value) => format!("`{value}`"),
+        Default::Flag(value) => format!("`{value}`"),
         Default::Inherited => "as in `[timing]`".into(),
     }
 }

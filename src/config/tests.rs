@@ -100,6 +100,10 @@ fn shipped_lab_is_the_documented_one() {
                 writer_port: 9401,
             },
         ),
+        security: Security {
+            acl: true,
+            secrets: None,
+        },
     }
     "#);
 }
@@ -199,11 +203,10 @@ fn every_described_key_is_read() {
     for section in SECTIONS {
         for key in section.keys {
             let header = section.header();
-            let text = format!("{header}\n{} = true\n", key.name);
+            let text = format!("{header}\n{} = 1.5\n", key.name);
             let problems = Lab::parse(&text, None).unwrap_err();
             let reported = problems.iter().any(|p| {
-                p.key.ends_with(&format!(".{}", key.name))
-                    && p.fault.to_string().contains("boolean")
+                p.key.ends_with(&format!(".{}", key.name)) && p.fault.to_string().contains("float")
             });
             assert!(reported, "{header} {} in:\n{problems}", key.name);
         }

@@ -12,8 +12,9 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
+use crate::access::User;
 use crate::client::{ClientError, Connector};
-use crate::config::{Lab, Node};
+use crate::config::{Lab, Node, Security};
 use crate::runner::{ClaimError, ClaimedSubnet, Launch, PlainLaunch, Runner, RunnerError};
 
 use super::containers::Containers;
@@ -27,6 +28,8 @@ use super::stock;
 pub const WRITER: Ipv4Addr = Ipv4Addr::LOCALHOST;
 /// How long a node may take to end after SIGTERM: a handover takes up to 15 s.
 const STOP_LIMIT: Duration = Duration::from_secs(25);
+/// Limit of a question to a node.
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 /// Pause between two looks at a node that is to end.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
@@ -113,8 +116,13 @@ impl Ground {
     /// When a node can't be started.
     pub fn start(start: Start) -> Result<Self, GroundError> {
         let subnet = ClaimedSubnet::claim()?;
-        let lab = start.lab.relocated(subnet.octets());
+        let mut lab = start.lab.relocated(subnet.octets());
         let state = start.folder.join("state");
+        lab.security = match start.nodes {
+            NodesKind::Ours | NodesKind::Containers => lab.security.for_state(&state),
+            // As they come: anyone may do anything.
+            NodesKind::Stock => Security::off(),
+        };
         let logs = start.folder.join("log");
         fs::create_dir_all(&state).map_err(file_error(&state))?;
         let runner = match start.nodes {
@@ -156,12 +164,12 @@ impl Ground {
             None
         };
         Ok(Ground {
+            connector: Connector::new(&lab, User::Operator, ANSWER_LIMIT),
             lab,
             nodes: start.nodes,
             runner: Some(runner),
             containers: None,
             folder: start.folder,
-            connector: Connector::new(Duration::from_secs(1)),
             firewall,
             stopped: Vec::new(),
             down: Vec::new(),
@@ -180,6 +188,7 @@ impl Ground {
     ) -> Result<Self, GroundError> {
         fs::create_dir_all(&folder).map_err(file_error(&folder))?;
         Ok(Ground {
+            connector: Connector::new(&lab, User::Operator, ANSWER_LIMIT),
             lab,
             nodes: match containers {
                 Some(_) => NodesKind::Containers,
@@ -188,7 +197,6 @@ impl Ground {
             runner: None,
             containers,
             folder,
-            connector: Connector::new(Duration::from_secs(1)),
             firewall: None,
             stopped: Vec::new(),
             down: Vec::new(),

@@ -302,7 +302,7 @@ impl Scene<'_> {
             return self.call_failover(from).await;
         }
         self.strike(format!("handover from {from}"));
-        let done = hand_over(&self.ground.lab, self.observer.connector)
+        let done = hand_over(&self.ground.lab, &self.observer.connector)
             .await
             .map_err(|error| Trouble::Refused(error.to_string()))?;
         self.did(format!("writes were paused for {:.1} ms", done.paused_ms));
@@ -509,7 +509,7 @@ pub async fn recovered(
     let mut recovery = Recovery::default();
     loop {
         let missing = match recovery
-            .look(&ground.lab, &observer.panel, observer.connector)
+            .look(&ground.lab, &observer.panel, &observer.connector)
             .await
         {
             Ok(primary) => return Ok(primary),

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use crate::access::User;
 use crate::client::{Conn, Connector, Role};
 use crate::config::{Lab, Node};
 use crate::sentinel::{Panel, WAITING, follow_events};
@@ -45,20 +46,20 @@ struct Inner {
 impl Observer {
     /// Begins to watch. Times count from `begun`.
     pub fn start(lab: &Lab, begun: Instant) -> Self {
-        let mut connector = Connector::new(ANSWER_LIMIT);
+        let mut connector = Connector::new(lab, User::Operator, ANSWER_LIMIT);
         if let Some(address) = observer_address(lab) {
             connector = connector.from_source(address);
         }
         let inner = Arc::new(Mutex::new(Inner::default()));
         let mut tasks = JoinSet::new();
         let (to, events) = mpsc::channel(WAITING);
-        follow_events(lab, connector, &to, &mut tasks);
+        follow_events(lab, &connector, &to, &mut tasks);
         tasks.spawn(keep_events(events, inner.clone(), begun));
         for node in &lab.data_nodes {
             let watch = RoleWatch {
                 lab: lab.clone(),
                 node: node.clone(),
-                connector: connector.with_answer_limit(SILENT_AFTER),
+                connector: connector.clone().with_answer_limit(SILENT_AFTER),
                 inner: inner.clone(),
                 begun,
             };
@@ -67,7 +68,7 @@ impl Observer {
         Observer {
             begun,
             inner,
-            panel: Panel::new(lab, connector),
+            panel: Panel::new(lab, connector.clone()),
             connector,
             lab: lab.clone(),
             _tasks: tasks,

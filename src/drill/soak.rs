@@ -411,7 +411,7 @@ static NOTHING: Seens = Seens(Vec::new());
 async fn empty(ground: &Ground, observer: &Observer) -> Result<(), String> {
     let primary = observer.named().await.ok_or("nobody is primary")?;
     let node = ground.lab.node(&primary).ok_or("nobody is primary")?;
-    let connector = observer.connector.with_answer_limit(EMPTY_LIMIT);
+    let connector = observer.connector.clone().with_answer_limit(EMPTY_LIMIT);
     let mut conn = connector
         .open(node.socket())
         .await

@@ -11,14 +11,28 @@ mod scraping;
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
+use secrecy::ExposeSecret;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tracing::{info, warn};
+use zeroize::Zeroizing;
+
+use crate::access::{Login, SecretsError, User};
 use crate::config::Lab;
 
 pub use plan::{Plan, Service};
 pub use scraping::prometheus_yml;
+
+/// The exporter's file in its folder.
+const PASSWORDS: &str = "passwords.json";
+/// How long it may take to read that again.
+const RELOAD_LIMIT: Duration = Duration::from_secs(2);
 
 /// Why a program of the monitoring could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +48,9 @@ pub enum MonitoringError {
         /// What the system says.
         source: io::Error,
     },
+    /// The exporter's password.
+    #[error(transparent)]
+    Secrets(#[from] SecretsError),
     /// The program is there and can't be run.
     #[error("cannot run {}: {source}", program.display())]
     Program {
@@ -87,6 +104,11 @@ pub fn become_service(lab: &Lab, start: &Start) -> MonitoringError {
     if let Err(error) = write_files(&folder, &plan) {
         return error;
     }
+    if service == Service::RedisExporter
+        && let Err(error) = write_passwords(lab, &folder)
+    {
+        return error;
+    }
     let homes = [program.parent().and_then(Path::parent), program.parent()];
     let homes = homes.into_iter().flatten();
     let home = homes
@@ -105,6 +127,72 @@ pub fn become_service(lab: &Lab, start: &Start) -> MonitoringError {
     }
     let source = command.exec();
     MonitoringError::Program { program, source }
+}
+
+/// The file by which redis_exporter knows its password: one line a node, since it is asked for any of them.
+fn write_passwords(lab: &Lab, folder: &Path) -> Result<(), MonitoringError> {
+    let Some(login) = Login::of(lab, User::Exporter) else {
+        return Ok(());
+    };
+    let password = login.password()?;
+    let mut text = Zeroizing::new(String::with_capacity(256 * lab.nodes().count()));
+    for node in lab.nodes() {
+        let before = if text.is_empty() { "{" } else { "," };
+        text.push_str(before);
+        text.push_str(&format!(
+            "\n\"redis://{}@{}\": \"",
+            User::Exporter.name(),
+            node.socket()
+        ));
+        text.push_str(password.expose_secret());
+        text.push('"');
+    }
+    text.push_str("\n}\n");
+    let path = folder.join(PASSWORDS);
+    let new = folder.join("passwords.new");
+    let write = || -> io::Result<()> {
+        let mut file = fs::OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&new)?;
+        io::Write::write_all(&mut file, text.as_bytes())?;
+        fs::rename(&new, &path)
+    };
+    write().map_err(|source| MonitoringError::File {
+        path: path.clone(),
+        source,
+    })
+}
+
+/// Has a redis_exporter that runs take the password that its user has now. One that does not run takes it at its start.
+pub async fn exporter_changed(lab: &Lab, state_root: &Path) {
+    let folder = state_root
+        .join("monitoring")
+        .join(Service::RedisExporter.name());
+    let Some(monitoring) = lab.monitoring.as_ref().filter(|_| folder.exists()) else {
+        return;
+    };
+    if let Err(error) = write_passwords(lab, &folder) {
+        warn!(%error, "redis_exporter keeps its old password, which ends now");
+        return;
+    }
+    let socket = Service::RedisExporter.socket(monitoring);
+    let reload = async {
+        let mut stream = TcpStream::connect(socket).await?;
+        let request =
+            format!("POST /-/reload HTTP/1.0\r\nHost: {socket}\r\nContent-Length: 0\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await?;
+        io::Result::Ok(status.ends_with(b" 200"))
+    };
+    match tokio::time::timeout(RELOAD_LIMIT, reload).await {
+        Ok(Ok(true)) => info!("redis_exporter uses its new password"),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+        _ => warn!("redis_exporter has not taken its new password: start it again"),
+    }
 }
 
 fn write_files(folder: &Path, plan: &Plan) -> Result<(), MonitoringError> {

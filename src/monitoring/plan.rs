@@ -3,6 +3,7 @@
 use std::net::SocketAddrV4;
 use std::path::Path;
 
+use crate::access::User;
 use crate::config::{Lab, Monitoring};
 
 use super::scraping::prometheus_yml;
@@ -155,7 +156,16 @@ impl Plan {
                     "-redis.addr=".to_owned(),
                     format!("-web.listen-address={socket}"),
                     "-connection-timeout=800ms".to_owned(),
+                    // CONFIG GET shows passwords, so its user may not; nothing here shows what else it says.
+                    "-config-command=-".to_owned(),
                 ];
+                if lab.security.acl {
+                    plan.arguments
+                        .push(format!("-redis.user={}", User::Exporter.name()));
+                    let passwords = path(super::PASSWORDS);
+                    plan.arguments
+                        .push(format!("-redis.password-file={passwords}"));
+                }
             }
             Service::Cadvisor => {
                 plan.arguments = vec![

@@ -10,6 +10,7 @@ use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, error, info, warn};
 
+use crate::access::User;
 use crate::client::{ClientError, Conn, Connector, ReplicationInfo};
 use crate::config::{Lab, Node, NodeKind};
 use crate::handover::{demote, hand_over};
@@ -71,9 +72,9 @@ impl DataNode {
     ) -> Result<Self, NodeError> {
         // Answers are waited for shorter than the hang limit, so that one lost answer is not a hang.
         let limit = (lab.timing.hang_timeout / 3).clamp(CALM, Duration::from_millis(500));
-        let connector = Connector::new(limit).from_source(node.address);
-        let panel = Arc::new(Panel::new(&lab, connector));
-        let observers = Observers::start(&lab, &node, &panel, connector);
+        let connector = Connector::new(&lab, User::Node, limit).from_source(node.address);
+        let panel = Arc::new(Panel::new(&lab, connector.clone()));
+        let observers = Observers::start(&lab, &node, &panel, &connector);
         let seed = lab
             .node(&lab.seed_primary)
             .map_or(node.socket(), Node::socket);
@@ -349,7 +350,7 @@ impl DataNode {
         {
             return;
         }
-        let handed_over = hand_over(&self.lab, self.connector).await;
+        let handed_over = hand_over(&self.lab, &self.connector).await;
         self.metrics.handed_over(handed_over.as_ref().ok());
         match handed_over {
             Ok(done) => info!(node = %self.node.name, to = %done.to, paused_ms = done.paused_ms,

@@ -25,6 +25,7 @@ use std::process::ExitStatus;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use crate::access::SecretsError;
 use crate::config::{Lab, NodeKind};
 
 pub use server::{ServerBinary, ServerError, become_server};
@@ -47,6 +48,9 @@ pub enum NodeError {
     /// The state folder.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The passwords.
+    #[error(transparent)]
+    Secrets(#[from] SecretsError),
     /// The server ends again and again.
     #[error("the server of {0} ended more than 5 times in 60 s; see its log above for the reason")]
     CrashLoop(String),

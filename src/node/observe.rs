@@ -43,7 +43,7 @@ struct Sighting {
 
 impl Observers {
     /// Starts to observe as the data node `me`.
-    pub(super) fn start(lab: &Lab, me: &Node, panel: &Arc<Panel>, connector: Connector) -> Self {
+    pub(super) fn start(lab: &Lab, me: &Node, panel: &Arc<Panel>, connector: &Connector) -> Self {
         let mut tasks = JoinSet::new();
         let (pace, _) = watch::channel(URGENT);
         let (vote_to, vote) = watch::channel(None);
@@ -60,7 +60,12 @@ impl Observers {
                 at: Instant::now(),
                 state: None,
             });
-            tasks.spawn(observe_peer(node.socket(), connector, to, pace.subscribe()));
+            tasks.spawn(observe_peer(
+                node.socket(),
+                connector.clone(),
+                to,
+                pace.subscribe(),
+            ));
             peers.push((node.socket(), seen));
         }
         Observers {
@@ -172,7 +177,7 @@ async fn observe_peer(
 ) {
     let mut conn: Option<Conn> = None;
     loop {
-        match look(&mut conn, address, connector).await {
+        match look(&mut conn, address, &connector).await {
             Some(info) => {
                 let state = Some(peer_state(&info));
                 to.send_replace(Sighting {
@@ -192,7 +197,7 @@ async fn observe_peer(
 async fn look(
     conn: &mut Option<Conn>,
     address: SocketAddrV4,
-    connector: Connector,
+    connector: &Connector,
 ) -> Option<ReplicationInfo> {
     if let Some(warm) = conn
         && let Ok(info) = warm.replication().await

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
+use crate::access::User;
 use crate::client::{ClientError, Connector};
 use crate::config::{Lab, Node, NodeKind};
 
@@ -42,7 +43,7 @@ pub(super) async fn run(
         why = if state.first_start() { "first start, seeded from lab.toml" } else { "own state" },
         "server started");
     tokio::select! {
-        quickened = quicken(node) => {
+        quickened = quicken(lab, node) => {
             if let Err(error) = quickened {
                 warn!(node = %node.name, %error, "periods not shortened: failovers are slower");
             }
@@ -64,8 +65,9 @@ pub(super) async fn run(
 
 /// Shortens the INFO, publish and PING periods; they last until the server ends. The ASK period stays: Sentinels that
 /// ask at the same moment split the vote.
-async fn quicken(node: &Node) -> Result<(), ClientError> {
-    let connector = Connector::new(Duration::from_millis(500)).from_source(node.address);
+async fn quicken(lab: &Lab, node: &Node) -> Result<(), ClientError> {
+    let connector =
+        Connector::new(lab, User::Node, Duration::from_millis(500)).from_source(node.address);
     let begun = Instant::now();
     let mut cmd = redis::cmd("SENTINEL");
     cmd.arg("DEBUG")

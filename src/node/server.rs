@@ -250,6 +250,8 @@ impl Server {
 /// Runs in the child (`halab exec-child`), because a process can ask for that only for itself.
 /// Returns only when it failed.
 pub fn become_server(parent: u32, program: &Path, arguments: &[std::ffi::OsString]) -> io::Error {
+    // A server rewrites its file, which has passwords in it, with the mode that this leaves.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     #[cfg(target_os = "linux")]
     {
         if let Err(error) = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)) {

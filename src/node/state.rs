@@ -3,14 +3,18 @@
 //! ```text
 //! STATE/NAME/lock           held by the node's process
 //! STATE/NAME/redis.conf     or sentinel.conf; the server rewrites it
+//! STATE/NAME/users.acl     who may do what on the server, with the hashes of their passwords
 //! STATE/NAME/data/          the server's working folder: append-only files
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use secrecy::ExposeSecret;
+
+use crate::access::{Secrets, SecretsError, User, acl_file};
 use crate::config::{Lab, Node, NodeKind};
 
 use super::conf::Conf;
@@ -45,6 +49,9 @@ pub enum StateError {
         /// The node's folder.
         folder: PathBuf,
     },
+    /// The passwords.
+    #[error(transparent)]
+    Secrets(#[from] SecretsError),
     /// It can't be read or written.
     #[error("{what} {path}: {source}")]
     Io {
@@ -242,6 +249,8 @@ impl StateDir {
         // So that a firewall rule can cut this node off, whoever opens the connection.
         conf.set(&["bind-source-addr"], &[&address]);
         conf.set(&["dir"], &[&self.data().to_string_lossy()]);
+        let secrets = Secrets::of_lab(lab)?;
+        self.apply_users(node, secrets.as_ref(), &mut conf)?;
         match node.kind {
             NodeKind::Data => {
                 conf.set(&["replica-announce-ip"], &[&address]);
@@ -249,10 +258,38 @@ impl StateDir {
                 conf.set(&["replicaof"], &[&address, &PARKED_PORT.to_string()]);
                 conf.set(&["replica-priority"], &["0"]);
             }
-            NodeKind::Sentinel => self.apply_sentinel(lab, &address, &port, &mut conf),
+            NodeKind::Sentinel => {
+                self.apply_sentinel(lab, &address, &port, &mut conf);
+                apply_passwords(lab, secrets.as_ref(), &mut conf)?;
+            }
         }
         replace(&file, &conf.text())?;
         Ok(file)
+    }
+
+    /// Who may do what there, and as whom a data node follows its primary.
+    fn apply_users(
+        &self,
+        node: &Node,
+        secrets: Option<&Secrets>,
+        conf: &mut Conf,
+    ) -> Result<(), StateError> {
+        let file = self.folder.join("users.acl");
+        let Some(secrets) = secrets else {
+            for key in ["aclfile", "masteruser", "masterauth"] {
+                conf.remove(&[key]);
+            }
+            return remove_file(&file);
+        };
+        let users = acl_file(node.kind, |user| secrets.accepted(user))?;
+        replace(&file, &users)?;
+        conf.set(&["aclfile"], &[&file.to_string_lossy()]);
+        if node.kind == NodeKind::Data {
+            let password = secrets.password(User::Replication)?;
+            conf.set(&["masteruser"], &[User::Replication.name()]);
+            conf.set(&["masterauth"], &[password.expose_secret()]);
+        }
+        Ok(())
     }
 
     /// `sentinel monitor` names the seed primary once; later the file knows better than `lab.toml`.
@@ -283,6 +320,40 @@ impl StateDir {
     }
 }
 
+/// As whom a Sentinel talks to data nodes (`auth-user`), and to the other Sentinels (`sentinel-user`).
+fn apply_passwords(
+    lab: &Lab,
+    secrets: Option<&Secrets>,
+    conf: &mut Conf,
+) -> Result<(), StateError> {
+    let name = lab.primary_name.as_str();
+    let users: [&[&str]; 2] = [
+        &["sentinel", "auth-user", name],
+        &["sentinel", "sentinel-user"],
+    ];
+    let passwords: [&[&str]; 2] = [
+        &["sentinel", "auth-pass", name],
+        &["sentinel", "sentinel-pass"],
+    ];
+    match secrets {
+        Some(secrets) => {
+            let password = secrets.password(User::Sentinel)?;
+            for key in users {
+                conf.set(key, &[User::Sentinel.name()]);
+            }
+            for key in passwords {
+                conf.set(key, &[password.expose_secret()]);
+            }
+        }
+        None => {
+            for key in users.into_iter().chain(passwords) {
+                conf.remove(key);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The address where `node` is parked while its role is undecided.
 pub fn parked_at(node: &Node) -> std::net::SocketAddrV4 {
     std::net::SocketAddrV4::new(node.address, PARKED_PORT)
@@ -310,11 +381,26 @@ fn remove_folder(path: &Path) -> Result<(), StateError> {
     }
 }
 
+fn remove_file(path: &Path) -> Result<(), StateError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(io_error("cannot remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Replaces a file in one step, so that a kill at any moment leaves the old one or the new one.
 fn replace(file: &Path, text: &str) -> Result<(), StateError> {
-    let new = file.with_extension("conf.new");
+    let new = file.with_extension("new");
     let write = || -> io::Result<()> {
-        let mut out = File::create(&new)?;
+        // Passwords may be in it.
+        let mut out = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&new)?;
         out.write_all(text.as_bytes())?;
         out.sync_all()?;
         fs::rename(&new, file)

@@ -34,12 +34,12 @@ pub const WAITING: usize = 1024;
 /// subscription is made again. The tasks belong to `tasks` and end with it, or when nobody listens.
 pub fn follow_events(
     lab: &Lab,
-    connector: Connector,
+    connector: &Connector,
     to: &mpsc::Sender<Event>,
     tasks: &mut JoinSet<()>,
 ) {
     for node in &lab.sentinels {
-        tasks.spawn(follow_one(node.clone(), connector, to.clone()));
+        tasks.spawn(follow_one(node.clone(), connector.clone(), to.clone()));
     }
 }
 

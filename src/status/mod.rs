@@ -12,6 +12,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::access::User;
 use crate::client::{Connector, ReplicationInfo};
 use crate::config::{Lab, Node};
 use crate::protocol::vote::{Elected, SentinelView};
@@ -139,9 +140,10 @@ pub struct SentinelState {
 
 /// Looks at every node of the lab once.
 pub async fn gather(lab: &Lab) -> Status {
-    let connector = Connector::new(ANSWER_LIMIT);
-    let panel = Panel::new(lab, connector);
-    let infos = join_all(lab.data_nodes.iter().map(|node| read_info(node, connector)));
+    let connector = Connector::new(lab, User::Verifier, ANSWER_LIMIT);
+    let panel = Panel::new(lab, connector.clone());
+    let nodes = lab.data_nodes.iter();
+    let infos = join_all(nodes.map(|node| read_info(node, &connector)));
     let (answers, quorum, infos) = tokio::join!(panel.ask(), panel.check_quorum(), infos);
     let elected = answers.elect().ok();
     let offset = primary_offset(lab, elected, &infos);
@@ -191,13 +193,13 @@ pub async fn gather(lab: &Lab) -> Status {
 /// had at that time. One that was cut off for a short time looks healthy before it has.
 pub async fn wait_healthy(lab: &Lab, limit: Duration, stop: &CancellationToken) -> Status {
     let deadline = Instant::now() + limit;
-    let connector = Connector::new(ANSWER_LIMIT);
-    let panel = Panel::new(lab, connector);
+    let connector = Connector::new(lab, User::Verifier, ANSWER_LIMIT);
+    let panel = Panel::new(lab, connector.clone());
     let mut recovery = Recovery::default();
     loop {
         let mut status = gather(lab).await;
         if !limit.is_zero()
-            && let Err(missing) = recovery.look(lab, &panel, connector).await
+            && let Err(missing) = recovery.look(lab, &panel, &connector).await
             && status.healthy
         {
             status.healthy = false;
@@ -219,7 +221,7 @@ pub async fn wait_healthy(lab: &Lab, limit: Duration, stop: &CancellationToken) 
 /// # Errors
 /// Why it does not.
 pub async fn node_serves(lab: &Lab, node: &Node) -> Result<&'static str, String> {
-    let connector = Connector::new(ANSWER_LIMIT);
+    let connector = Connector::new(lab, User::Verifier, ANSWER_LIMIT);
     if lab.sentinels.contains(node) {
         let mut conn = connector
             .open(node.socket())
@@ -235,7 +237,7 @@ pub async fn node_serves(lab: &Lab, node: &Node) -> Result<&'static str, String>
             Err(error) => Err(error.to_string()),
         };
     }
-    let info = read_info(node, connector).await?;
+    let info = read_info(node, &connector).await?;
     match (info.loading, info.is_primary, info.link_up) {
         (true, ..) => Err("loads its data".into()),
         (_, true, _) => Ok("primary"),
@@ -244,7 +246,7 @@ pub async fn node_serves(lab: &Lab, node: &Node) -> Result<&'static str, String>
     }
 }
 
-async fn read_info(node: &Node, connector: Connector) -> Result<ReplicationInfo, String> {
+async fn read_info(node: &Node, connector: &Connector) -> Result<ReplicationInfo, String> {
     let mut conn = connector
         .open(node.socket())
         .await

@@ -13,6 +13,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::access::User;
 use crate::checker::{Fault, History, Reading, Report, Verdict};
 use crate::client::{ClientError, Conn, Connector};
 use crate::config::{Lab, Node};
@@ -104,13 +105,13 @@ pub async fn run(
     for fault in &options.faults {
         history.push_fault(fault.clone());
     }
-    let connector = Connector::new(ANSWER_LIMIT);
-    let elected = Panel::new(lab, connector).ask().await.elect()?;
+    let connector = Connector::new(lab, User::Verifier, ANSWER_LIMIT);
+    let elected = Panel::new(lab, connector.clone()).ask().await.elect()?;
     let node = lab
         .data_node_at(elected.address)
         .ok_or(VerifyError::Stranger(elected.address))?;
     // Before the read: a replica has to show at least this.
-    let offset = offset_of(node, connector).await;
+    let offset = offset_of(node, &connector).await;
     let job = Job {
         history: &history,
         options,
@@ -137,7 +138,7 @@ pub async fn run(
     })
 }
 
-async fn offset_of(node: &Node, connector: Connector) -> u64 {
+async fn offset_of(node: &Node, connector: &Connector) -> u64 {
     match connector.open(node.socket()).await {
         // Unknown: the read below says why.
         Err(_) => 0,

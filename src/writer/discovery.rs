@@ -92,7 +92,7 @@ impl Discovery {
     ) -> Self {
         let (to, target) = watch::channel(None);
         let (events_to, events) = mpsc::channel(WAITING);
-        follow_events(lab, connector, &events_to, tasks);
+        follow_events(lab, &connector, &events_to, tasks);
         let look = Arc::new(Notify::new());
         let trouble = Arc::new(Mutex::new("the lab was not asked yet".to_owned()));
         let seeker = Seeker {
@@ -231,7 +231,7 @@ impl Seeker {
     /// that is lost is waited for only without that.
     async fn seek(&mut self) -> Result<Target, String> {
         let round = self.round;
-        let connector = self.connector;
+        let connector = &self.connector;
         let mut probes: FuturesUnordered<_> = self
             .probes
             .iter_mut()
@@ -298,7 +298,7 @@ impl Seeker {
 async fn ask_role(
     conn: &mut Option<Conn>,
     address: SocketAddrV4,
-    connector: Connector,
+    connector: &Connector,
 ) -> Option<Role> {
     if conn.is_none() {
         *conn = Some(connector.open(address).await.ok()?);

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, trace, warn};
 
+use crate::access::User;
 use crate::client::{Connector, Role, Wire};
 use crate::config::Lab;
 use crate::protocol::WriteError;
@@ -96,7 +97,8 @@ impl Keeper {
             nodes: lab.data_nodes.iter().map(|n| n.socket()).collect(),
             policy: options.policy,
             wait_ms: options.wait_ms(),
-            connector: Connector::new(ANSWER_LIMIT).with_answer_limit(options.wait_limit()),
+            connector: Connector::new(lab, User::Writer, ANSWER_LIMIT)
+                .with_answer_limit(options.wait_limit()),
             discovery,
             witness,
             sessions,

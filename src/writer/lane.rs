@@ -34,6 +34,7 @@ const UNANSWERED: usize = 2;
 /// One of the writer's connections.
 #[derive(Debug)]
 pub(super) struct Lane {
+    connector: Connector,
     policy: Policy,
     in_flight: usize,
     wait_ms: Vec<u8>,
@@ -110,6 +111,7 @@ enum Left {
 
 impl Lane {
     pub(super) fn new(
+        connector: Connector,
         options: &Options,
         sessions: Sessions,
         journal: Arc<Journal>,
@@ -117,6 +119,7 @@ impl Lane {
         end: CancellationToken,
     ) -> Self {
         Lane {
+            connector,
             policy: options.policy,
             in_flight: options.in_flight,
             wait_ms: options.wait_ms().into_bytes(),
@@ -184,10 +187,7 @@ impl Lane {
     /// Writes over one connection, until there is a reason to leave it. What was in flight then is in the
     /// queue again.
     async fn serve(&mut self, session: &Session) -> Result<Left, ledger::Error> {
-        let wire = match Connector::new(ANSWER_LIMIT)
-            .open_wire(session.primary)
-            .await
-        {
+        let wire = match self.connector.open_wire(session.primary).await {
             Ok(wire) => wire,
             Err(error) => {
                 debug!(%error, "cannot connect to the primary");

@@ -33,6 +33,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::access::User;
 use crate::client::Connector;
 use crate::config::Lab;
 use crate::ledger;
@@ -138,21 +139,21 @@ pub async fn run(
     stop: CancellationToken,
     progress: impl Fn(Counts) + Send + Sync + 'static,
 ) -> Result<(Summary, Option<WriteFailure>), WriteFailure> {
-    let connector = Connector::new(ANSWER_LIMIT);
+    let connector = Connector::new(lab, User::Writer, ANSWER_LIMIT);
     let (journal, left) = Journal::open(lab, options)?;
     let journal = Arc::new(journal);
     let _metrics = metrics::serve(lab, options, &journal).await;
     let work = Arc::new(Work::new(options, journal.clone(), left, stop.clone()));
-    let panel = Arc::new(Panel::new(lab, connector));
+    let panel = Arc::new(Panel::new(lab, connector.clone()));
     let mut background = JoinSet::new();
     let discovery = Discovery::start(
         lab,
         panel.clone(),
-        connector,
+        connector.clone(),
         journal.clone(),
         &mut background,
     );
-    let witness = Witness::new(panel, Connector::new(ROLE_LIMIT));
+    let witness = Witness::new(panel, Connector::new(lab, User::Writer, ROLE_LIMIT));
     let sessions = Keeper::start(lab, options, discovery.clone(), witness, &mut background);
 
     let begun = Instant::now();
@@ -160,6 +161,7 @@ pub async fn run(
     let mut lanes = JoinSet::new();
     for _ in 0..options.connections {
         let lane = Lane::new(
+            connector.clone(),
             options,
             sessions.clone(),
             journal.clone(),

@@ -49,7 +49,7 @@ impl Witness {
         let asked = Instant::now();
         let age = asked.saturating_duration_since(since);
         let words = about.nodes().iter();
-        let words = join_all(words.map(|node| own_word(*node, self.connector)));
+        let words = join_all(words.map(|node| own_word(*node, &self.connector)));
         let mut words = pin!(maybe_done(words));
         let answers = match select(pin!(self.panel.ask_each()), words.as_mut()).await {
             Either::Left((answers, _)) => answers,
@@ -98,7 +98,7 @@ impl Witness {
 /// What a data node says of itself; a dead one says nothing.
 async fn own_word(
     node: SocketAddrV4,
-    connector: Connector,
+    connector: &Connector,
 ) -> Option<(SocketAddrV4, ReplicationInfo)> {
     let mut conn = connector.open(node).await.ok()?;
     Some((node, conn.replication().await.ok()?))

@@ -70,15 +70,9 @@ fn a_failover_called_by_hand_loses_nothing_acknowledged() {
     let ledger = writer.ledger.clone();
     writer.wait_invoked(20_000);
     // As an operator would, without a pause of writes: clients that trust +OK lose here.
-    let sentinel = lab.lab.node("sentinel-1").unwrap().socket();
-    let client = redis::Client::open(format!("redis://{sentinel}/")).unwrap();
-    let mut conn = client.get_connection().unwrap();
     let name = &lab.lab.primary_name;
-    let _: String = redis::cmd("SENTINEL")
-        .arg("FAILOVER")
-        .arg(name)
-        .query(&mut conn)
-        .unwrap();
+    let called = lab.halab(&["cli", "sentinel-1", "-e", "sentinel", "failover", name]);
+    assert!(called.status.success(), "{called:?}");
     assert_eq!(lab.wait_failover_from("redis-a"), "redis-b");
     lab.wait_healthy();
     writer.wait_invoked(invoked(&ledger) + 20_000);

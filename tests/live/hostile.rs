@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use redis_ha_lab::access::Secrets;
 use redis_ha_lab::runner::ClaimedSubnet;
 
 use super::lab::{HALAB, TestLab, is_running, wait_until};
@@ -275,6 +276,8 @@ fn sentinels_that_talk_nonsense_are_given_up_in_time_and_in_little_memory() {
     let lab = redis_ha_lab::config::load(Path::new("lab.toml"), None)
         .unwrap()
         .relocated(subnet.octets());
+    let secrets = tempfile::tempdir().unwrap();
+    Secrets::at(secrets.path()).make_missing().unwrap();
     for (what, answers) in nonsense() {
         let answers: Arc<super::liar::Answers> = answers.into();
         let liars: Vec<Liar> = lab
@@ -296,6 +299,8 @@ fn sentinels_that_talk_nonsense_are_given_up_in_time_and_in_little_memory() {
         ]);
         let child = command
             .arg(subnet.to_string())
+            .arg("--secrets")
+            .arg(secrets.path())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

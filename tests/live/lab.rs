@@ -139,7 +139,12 @@ impl TestLab {
 
     /// Starts a writer with a ledger; its summary comes as JSON.
     pub fn start_writer(&self, arguments: &[&str]) -> Writer {
-        let ledger = self.path("writer.ledger");
+        self.start_writer_into("writer.ledger", arguments)
+    }
+
+    /// The same with a ledger of that name.
+    pub fn start_writer_into(&self, ledger: &str, arguments: &[&str]) -> Writer {
+        let ledger = self.path(ledger);
         let child = self
             .command()
             .args(["write", "--json", "--ledger"])
@@ -272,6 +277,11 @@ impl Writer {
         wait_until("the writer to be at work", || {
             invoked(&self.ledger) >= records
         });
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
     }
 
     /// Sends it a signal.

@@ -5,6 +5,7 @@ let
   cfg = config.services.redis-ha-lab;
   topology = import ../../lib/topology.nix cfg.settings;
   ports = import ./ports.nix { inherit lib; };
+  credentials = import ./credentials.nix { inherit config lib; };
 in
 rec {
   inherit topology;
@@ -65,17 +66,20 @@ rec {
       documentation = [ "man:halab-node(1)" ];
       wantedBy = [ "multi-user.target" ];
       wants = [ "network-online.target" ];
-      after = [ "network-online.target" ] ++ after;
+      after = [ "network-online.target" ] ++ credentials.requires ++ after;
+      inherit (credentials) requires;
       environment = {
         HALAB_CONFIG = cfg.configFile;
         HALAB_STATE = "/var/lib/redis-ha-lab";
         HALAB_REDIS_SERVER = lib.getExe' cfg.redisPackage "redis-server";
       }
-      // lib.optionalAttrs (cfg.profile != null) { HALAB_PROFILE = cfg.profile; };
+      // lib.optionalAttrs (cfg.profile != null) { HALAB_PROFILE = cfg.profile; }
+      // credentials.environment;
       serviceConfig = {
         ExecStart = "${lib.getExe cfg.package} node ${name}";
         StateDirectory = "redis-ha-lab/${name}";
         StateDirectoryMode = "0700";
+        LoadCredential = credentials.load credentials.users;
         # The signal to stop goes to `halab node` alone, which ends its server after what has to come before.
         KillMode = "mixed";
         # A server that the kernel has killed for its memory: what follows is its parent's decision.

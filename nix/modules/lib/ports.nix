@@ -17,7 +17,7 @@ in
       example = [ "wg0" ];
       description = ''
         The interfaces that `openFirewall` opens the ports on; none: all of them. Name the one that the hosts of the lab
-        share: who reaches a node may do anything with it.
+        share: what goes over it is not encrypted.
       '';
     };
   };

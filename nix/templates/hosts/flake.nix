@@ -63,6 +63,8 @@
               }) addresses;
               services.redis-ha-lab = roles // {
                 inherit settings;
+                # Made once by `halab secrets make DIR`, and brought to every host, not by way of the Nix store.
+                secretsFolder = "/etc/secrets/redis-ha-lab";
               };
 
               # Replace these by the host's own.

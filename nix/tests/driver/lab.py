@@ -195,9 +195,8 @@ class Lab:
         self.writer.succeed(
             "\n".join(
                 [
-                    "address=$(halab status --json |",
-                    "  jq -r '.primary.node as $p | .data_nodes[] | select(.name == $p) | .address')",
-                    "redis() { redis-cli -e -h ${address%:*} -p ${address#*:} \"$@\"; }",
+                    "primary=$(halab status --json | jq -r .primary.node)",
+                    'redis() { halab cli "$primary" -e "$@"; }',
                     "key=$(redis RANDOMKEY)",
                     'redis DEL "$key" | grep -qx 1',
                     f"code=0; halab verify --ledger {LEDGER} >&2 || code=$?",

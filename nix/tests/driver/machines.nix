@@ -50,7 +50,24 @@ in
 
   defaults = {
     imports = [ self.nixosModules.default ];
-    services.redis-ha-lab = { inherit settings; };
+    services.redis-ha-lab = {
+      inherit settings;
+      secretsFolder = "/etc/redis-ha-lab/secrets";
+    };
+    # Of a test, and so for everyone to read; on real hosts they never are in the Nix store.
+    environment.etc = lib.listToAttrs (
+      map
+        (user: lib.nameValuePair "redis-ha-lab/secrets/${user}" { text = "of-a-test-${user}-of-a-test"; })
+        [
+          "writer"
+          "verifier"
+          "replication"
+          "sentinel"
+          "exporter"
+          "node"
+          "operator"
+        ]
+    );
     virtualisation = {
       cores = 1;
       memorySize = 512;

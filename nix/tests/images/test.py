@@ -1,5 +1,6 @@
 # The lab as containers: lab.toml's nodes, moved into the network of Docker by HALAB_SUBNET.
 NETWORK = "198.51.100"
+SECRETS = "--volume /secrets:/run/secrets:ro"
 NODES = {"redis-a": 11, "redis-b": 12, "sentinel-1": 21, "sentinel-2": 22, "sentinel-3": 23}
 
 start_all()
@@ -14,7 +15,7 @@ def run(name: str, role: str, address: int, *arguments: str) -> None:
     engine.succeed(
         f"docker run --detach --name {name} --network lab --ip {NETWORK}.{address}"
         f" --env HALAB_NODE={name} --env HALAB_SUBNET={NETWORK}"
-        " --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges"
+        f" --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges {SECRETS}"
         f" {image(role)} {' '.join(arguments)}"
     )
 
@@ -29,6 +30,10 @@ with subtest("no image runs as root, has a shell, or is without a healthcheck"):
         assert "CMD" in engine.succeed(f"docker inspect -f '{{{{.Config.Healthcheck.Test}}}}' {loaded}"), loaded
         engine.fail(f"docker run --rm --entrypoint /bin/sh {loaded} -c true")
 
+with subtest("the passwords are made once, for all containers"):
+    engine.succeed("install -d -m 700 -o 65532 -g 65532 /secrets")
+    engine.succeed(f"docker run --rm --volume /secrets:/run/secrets {image('writer')} secrets make")
+
 with subtest("the nodes come up as containers, and are healthy"):
     engine.succeed(f"docker network create --subnet {NETWORK}.0/24 lab")
     for name, address in NODES.items():
@@ -42,7 +47,7 @@ with subtest("the monitoring comes up beside it, each service in a container, an
         # All of them listen at the one address of [monitoring].
         engine.succeed(
             f"docker run --detach --name {service} --network container:prometheus --env HALAB_SUBNET={NETWORK}"
-            f" --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges {image(service)}"
+            f" --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges {SECRETS} {image(service)}"
         )
     for service in ["prometheus", "redis-exporter", "grafana"]:
         engine.wait_until_succeeds(f"docker inspect -f '{{{{.State.Health.Status}}}}' {service} | grep -qx healthy")
@@ -60,7 +65,7 @@ with subtest("the writer writes while the primary's container is killed, and not
     assert engine.succeed("docker wait writer").strip() == "0", engine.succeed("docker logs writer 2>&1")
     print(
         engine.succeed(
-            f"docker run --rm --network lab --env HALAB_SUBNET={NETWORK} --volumes-from writer"
+            f"docker run --rm --network lab --env HALAB_SUBNET={NETWORK} --volumes-from writer {SECRETS}"
             f" {image('writer')} verify --ledger /ledger/w.ledger"
         )
     )

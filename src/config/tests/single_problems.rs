@@ -219,7 +219,7 @@ fn every_single_problem_has_its_place_key_and_remedy() {
     # unknown table, misspelt
     line 49: writers: unknown key; did you mean `writer`?
     # unknown table
-    line 49: grafana: unknown key; remove it, or use one of: lab, data_node, sentinel, timing, profiles, writer, monitoring
+    line 49: grafana: unknown key; remove it, or use one of: lab, data_node, sentinel, timing, profiles, writer, monitoring, security
     # unknown key in a profile
     line 45: profiles.fast.wait_timeout_ms: unknown key; move it to `[writer]`
     # missing key

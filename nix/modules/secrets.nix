@@ -1,0 +1,62 @@
+# services.redis-ha-lab.secretsFolder: the passwords of the users of the lab's servers, as systemd credentials.
+{
+  config,
+  lib,
+  ...
+}:
+let
+  inherit (lib) mkOption types;
+  cfg = config.services.redis-ha-lab;
+  topology = import ../lib/topology.nix cfg.settings;
+  credentials = import ./lib/credentials.nix { inherit config lib; };
+  made = "redis-ha-lab/secrets";
+  runHere =
+    lib.optionals cfg.dataNode.enable cfg.dataNode.names
+    ++ lib.optionals cfg.sentinel.enable cfg.sentinel.names;
+  used = cfg.dataNode.enable || cfg.sentinel.enable || cfg.writer.enable || cfg.monitoring.enable;
+  allHere = lib.all (node: lib.elem node.name runHere) topology.nodes;
+in
+{
+  options.services.redis-ha-lab.secretsFolder = mkOption {
+    type = types.nullOr (types.strMatching "/.*[^/]");
+    default = null;
+    example = "/run/keys/redis-ha-lab";
+    description = ''
+      Folder on this host with the password of each user of the lab's servers, a file each: writer, verifier, replication,
+      sentinel, exporter, node, operator. The same on every host that runs a node; a host that only writes needs writer, one
+      that only monitors needs exporter. `halab secrets make DIR` makes them. They are read by systemd (LoadCredential),
+      so root alone needs to read them; never put them into the Nix store. `null`: made at the first start, in
+      /var/lib/${made}, which does for a lab whose nodes all run on this host.
+    '';
+  };
+
+  config = lib.mkIf (used && credentials.acl) {
+    assertions = [
+      {
+        assertion = cfg.secretsFolder != null || allHere;
+        message = ''
+          services.redis-ha-lab: the lab's nodes run on several hosts, which need the same passwords. Make them once by
+          `halab secrets make DIR`, bring DIR to every host, and name it there: services.redis-ha-lab.secretsFolder.
+        '';
+      }
+    ];
+
+    environment.variables.HALAB_SECRETS = credentials.folder;
+
+    systemd.services.redis-ha-lab-secrets = lib.mkIf (cfg.secretsFolder == null) {
+      description = "Makes the passwords of the lab ${cfg.settings.lab.name} at the first start";
+      serviceConfig = {
+        Type = "oneshot";
+        RemainAfterExit = true;
+        StateDirectory = made;
+        StateDirectoryMode = "0700";
+        ExecStart = "${lib.getExe cfg.package} --config ${cfg.configFile} secrets make ${credentials.folder}";
+      }
+      // removeAttrs (import ./lib/hardening.nix) [ "DynamicUser" ]
+      // {
+        RestrictAddressFamilies = "none";
+        PrivateNetwork = true;
+      };
+    };
+  };
+}

@@ -1,0 +1,76 @@
+//! `halab secrets`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::access::{Secrets, SecretsError};
+use crate::config::SecretsFolder;
+use crate::exit::Exit;
+use crate::monitoring;
+use crate::rotation::rotate;
+
+use super::output::print_text;
+use super::{Failure, Global, Outcome, Threads, with_signals};
+
+#[derive(Debug, Args)]
+pub(super) struct SecretsArgs {
+    #[command(subcommand)]
+    command: SecretsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum SecretsCommand {
+    /// Make a password for each user that has none, in the lab's folder or in another one
+    #[command(after_help = "Example:\n  halab secrets make ./for-all-hosts\n\n\
+        A lab on one machine makes its own at its first start; this is for those who give them to several.")]
+    Make {
+        /// The folder [default: that of the lab]
+        #[arg(value_name = "DIR")]
+        folder: Option<PathBuf>,
+    },
+    /// Give every user a new password, while the lab runs
+    #[command(after_help = "Example:\n  halab secrets rotate && halab status\n\n\
+        No write fails: old and new passwords are both accepted until everyone uses the new ones. Cut short, it is\n\
+        completed by running it again. Passwords that were given are changed where they come from, unless it is said that
+        all nodes and clients read this very folder.")]
+    Rotate {
+        /// The folder that was given is the one that every node and client reads
+        #[arg(long)]
+        shared: bool,
+    },
+}
+
+pub(super) fn run(global: &Global, args: &SecretsArgs) -> Outcome {
+    let mut lab = global.lab()?;
+    match &args.command {
+        SecretsCommand::Make { folder } => {
+            let own = lab.security.secrets.as_ref().map(|s| s.path().to_owned());
+            let folder = folder.clone().or(own);
+            let secrets = Secrets::at(&folder.ok_or_else(|| Failure::usage(SecretsError::Off))?);
+            let made = secrets.make_missing()?;
+            print_text(format_args!(
+                "{} passwords made in {}",
+                made.len(),
+                secrets.folder().display()
+            ))?;
+        }
+        SecretsCommand::Rotate { shared } => {
+            if let (true, Some(folder)) = (shared, &mut lab.security.secrets) {
+                *folder = SecretsFolder::Own(folder.path().to_owned());
+            }
+            let state = global.state_root()?;
+            with_signals(Threads::One, |_| async {
+                let exporter = async || monitoring::exporter_changed(&lab, &state).await;
+                rotate(&lab, exporter).await.map_err(|error| match error {
+                    crate::rotation::RotationError::Secrets(
+                        error @ (SecretsError::NotOwn(_) | SecretsError::Off),
+                    ) => Failure::usage(error),
+                    error => Failure::from(error),
+                })
+            })?;
+            print_text("every user has a new password, on every node")?;
+        }
+    }
+    Ok(Exit::Holds)
+}
