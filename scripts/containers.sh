@@ -161,16 +161,16 @@ containers_up() {
 # The containers have them in a volume, whose files are for their user alone; commands on this machine need them too.
 copy_secrets() {
     rm -rf "$HALAB_SECRETS"
-    docker cp --quiet "$(compose ps --all --quiet secrets):/run/secrets" "$HALAB_SECRETS" >/dev/null ||
+    docker cp "$(compose --profile core ps --all --quiet secrets):/run/secrets" "$HALAB_SECRETS" >/dev/null ||
         die "the passwords could not be copied out of their volume" "the message is above"
 }
 
 # containers_secrets ARGS...: `./lab secrets` on the passwords that all containers share.
 containers_secrets() {
-    compose run --rm --no-TTY secrets secrets "$@" --shared
+    compose --profile core run --rm -T secrets secrets "$@" --shared
     copy_secrets
     # It has read its own at its start.
-    compose restart redis-exporter >/dev/null 2>&1
+    compose --profile monitoring restart redis-exporter >/dev/null 2>&1
 }
 
 up_failed() {
