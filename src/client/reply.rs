@@ -9,6 +9,8 @@ use redis::Value;
 /// Most bytes of one reply, and most parts. The longest that is read here, `ROLE` of a primary, has about 60
 /// bytes a replica.
 const LONGEST: usize = 1 << 16;
+/// Most digits of a length, so that zeros before it don't make it a line of any length.
+const DIGITS: usize = 20;
 /// Most arrays in each other; `ROLE` has two.
 const DEEPEST: usize = 4;
 
@@ -109,7 +111,7 @@ fn count(text: &[u8]) -> Result<Option<usize>, NotResp> {
     match utf8(text)? {
         "-1" => Ok(None),
         number => match number.parse() {
-            Ok(n) if n <= LONGEST => Ok(Some(n)),
+            Ok(n) if n <= LONGEST && number.len() <= DIGITS => Ok(Some(n)),
             _ => Err(NotResp),
         },
     }
@@ -159,6 +161,7 @@ mod tests {
             b"+OK\rX",
             b"+OK\nX\r\n",
             b"$-01\r\n",
+            b"$0000000000000000000000\r\n\r\n",
             b"$x\r\n",
             b"$-2\r\n",
             b"$2\r\nabc\r\n",

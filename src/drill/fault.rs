@@ -55,6 +55,14 @@ pub enum Fault {
     SlowLink,
     /// Packets vanish between all nodes.
     LossyLink,
+    /// The primary's `maxmemory` is below what it uses.
+    MaxmemoryReached,
+    /// Thousands of connections to the primary that say nothing.
+    IdleConnections,
+    /// The primary's node is killed, the end of its append-only file is torn, and it is started again at once.
+    TornAppendOnlyFile,
+    /// The same, with bytes in the middle overwritten.
+    DamagedAppendOnlyFile,
 }
 
 /// What a fault can be carried out with.
@@ -109,7 +117,7 @@ pub struct Spec {
 
 impl Fault {
     /// All faults, in the order in which `all` runs them.
-    pub const ALL: [Fault; 22] = [
+    pub const ALL: [Fault; 26] = [
         Fault::KillPrimary,
         Fault::KillPrimaryNode,
         Fault::HangPrimary,
@@ -132,6 +140,10 @@ impl Fault {
         Fault::RestartAllAfterFailover,
         Fault::SlowLink,
         Fault::LossyLink,
+        Fault::MaxmemoryReached,
+        Fault::IdleConnections,
+        Fault::TornAppendOnlyFile,
+        Fault::DamagedAppendOnlyFile,
     ];
 
     /// Its name on the command line and in reports.
@@ -336,6 +348,38 @@ impl Fault {
                 "no failover; writes go on",
                 OwnNetwork,
                 MustNot,
+                GoOn,
+            ),
+            Fault::MaxmemoryReached => spec(
+                "maxmemory-reached",
+                "the primary's maxmemory is set below what it uses, until it is healed",
+                "no failover; the writer says so, waits, and sends the refused writes again",
+                OwnNodes,
+                MustNot,
+                Wait,
+            ),
+            Fault::IdleConnections => spec(
+                "idle-connections",
+                "5000 connections to the primary that say nothing",
+                "no failover; writes go on",
+                OwnNodes,
+                MustNot,
+                GoOn,
+            ),
+            Fault::TornAppendOnlyFile => spec(
+                "torn-append-only-file",
+                "the primary's node killed, the last bytes of its append-only file cut off, and started again at once",
+                "the tail is repaired, and the node does not become primary again with less than the other has",
+                OwnNodes,
+                May,
+                GoOn,
+            ),
+            Fault::DamagedAppendOnlyFile => spec(
+                "damaged-append-only-file",
+                "the primary's node killed, bytes in the middle of its append-only file overwritten, and started again at once",
+                "the other node takes over; the damaged data is set aside, not truncated, and copied anew from there",
+                OwnNodes,
+                Must(1),
                 GoOn,
             ),
             Fault::LossyLink => spec(

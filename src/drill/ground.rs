@@ -64,6 +64,9 @@ pub enum GroundError {
         /// What the system said.
         source: io::Error,
     },
+    /// The machine does not permit it.
+    #[error("not possible on this machine: {0}")]
+    Unavailable(String),
     /// The lab was started by somebody else.
     #[error("the drill did not start this lab, so it cannot start its nodes again")]
     NotOwn,

@@ -1,6 +1,8 @@
 //! How each fault is carried out, and watched while it lasts. What heals it was noted by
 //! [`super::ground::Ground`] when it was done.
 
+mod host;
+
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -201,6 +203,10 @@ impl Scene<'_> {
                     .map_err(GroundError::from)?;
                 self.no_failover_from(p).await
             }
+            Fault::MaxmemoryReached
+            | Fault::IdleConnections
+            | Fault::TornAppendOnlyFile
+            | Fault::DamagedAppendOnlyFile => self.host(fault, p).await,
             Fault::LossyLink => {
                 let names: Vec<String> = self.ground.lab.nodes().map(|n| n.name.clone()).collect();
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();

@@ -267,6 +267,9 @@ pub(super) fn failure(
             DrillVerdict::Inconclusive,
             format!("the network can't be cut here: {error}"),
         )),
+        Err(Trouble::Ground(error @ GroundError::Unavailable(_))) => {
+            Some((DrillVerdict::Inconclusive, error.to_string()))
+        }
         Err(error @ (Trouble::Stopped | Trouble::Disturbed(_))) => {
             Some((DrillVerdict::Inconclusive, error.to_string()))
         }

@@ -61,6 +61,10 @@ pub struct Machine {
     /// holds less, and never takes the role by its own decision.
     deposed: bool,
     started_once: bool,
+    /// The server has said something since it was started last.
+    answered: bool,
+    /// It ended before it said anything: what it has on disk can't be read, most likely.
+    unreadable: bool,
     exits: VecDeque<Duration>,
     last_call: Option<Duration>,
     /// The epoch at which a majority named this node primary, since it is primary without a break.
@@ -83,6 +87,8 @@ impl Machine {
             ever_served: false,
             deposed: false,
             started_once: false,
+            answered: false,
+            unreadable: false,
             exits: VecDeque::new(),
             last_call: None,
             named_at: None,
@@ -102,6 +108,13 @@ impl Machine {
             }
         }
         self.remember_replicas(seen);
+        if matches!(
+            seen.server,
+            Server::Parked | Server::Primary { .. } | Server::Replica { .. }
+        ) {
+            self.answered = true;
+            self.unreadable = false;
+        }
         let mut actions = Vec::new();
         match seen.server {
             Server::Gone => self.when_gone(seen, &mut actions),
@@ -170,6 +183,7 @@ impl Machine {
                 actions.push(Action::GiveUp);
                 return;
             }
+            self.unreadable |= !self.answered;
             if self.was_primary {
                 // Certain death needs no down-after.
                 self.call_failover(seen, "the server has ended", actions);
@@ -197,6 +211,9 @@ impl Machine {
                 return;
             }
         }
+        if self.unreadable && self.replaced_by_another(seen, actions) {
+            return;
+        }
         let unknown = seen.vote.is_none_or(|vote| vote.primary == self.id.me);
         // A Sentinel that reconnects to a replica asks for INFO at once only when its last one is older
         // than the period. So wait until it is: then each learns the priority of 0 first of all.
@@ -210,7 +227,31 @@ impl Machine {
         }
     }
 
+    /// The server ends before it is ready, again and again. Where another node has the data, that one is primary, or
+    /// is to become it, and what is here is set aside for a copy from there. Whether that is so; else the server's own
+    /// refusal stands, and the operator decides.
+    fn replaced_by_another(&mut self, seen: &Observation, actions: &mut Vec<Action>) -> bool {
+        let named = seen.vote.map(|vote| vote.primary);
+        let serves = |p: &Peer| {
+            matches!(p.state, PeerState::Primary { .. })
+                && (named == Some(p.address) || self.known_replicas.contains(&p.address))
+        };
+        if seen.peers.iter().any(serves) {
+            self.deposed = true;
+            self.starting();
+            actions.push(Action::StartAfresh);
+            return true;
+        }
+        let can = |p: &Peer| p.state == PeerState::Replica { promotable: true };
+        if named == Some(self.id.me) && seen.peers.iter().any(can) {
+            self.call_failover(seen, "the own data can't be loaded", actions);
+            return true;
+        }
+        false
+    }
+
     fn starting(&mut self) {
+        self.answered = false;
         self.started_once = true;
         self.gone_since = None;
         self.parked_since = None;

@@ -694,3 +694,37 @@ fn a_replica_left_behind_follows_the_primary_that_the_sentinels_name() {
     let actions = node.sees(10, cut(5000, true), Some(vote(c, 2)), peers);
     assert_eq!(follows(&actions), Some(at(c)));
 }
+
+#[test]
+fn data_that_can_not_be_loaded_is_replaced_by_another_nodes_and_never_taken_for_all() {
+    let mut node = Node::new(identity());
+    assert_eq!(
+        node.sees(0, Server::Gone, Some(vote(A, 1)), peer(IN_SYNC)),
+        [Action::Start]
+    );
+    node.sees(100, Server::Starting, Some(vote(A, 1)), peer(IN_SYNC));
+    // It ended before it said anything: the other one is to take over first.
+    let called = node.sees(100, Server::Gone, Some(vote(A, 1)), peer(IN_SYNC));
+    assert!(
+        matches!(called.as_slice(), [Action::CallFailover(_)]),
+        "{called:?}"
+    );
+    assert_eq!(
+        node.sees(300, Server::Gone, Some(vote(A, 1)), peer(WRITABLE)),
+        [Action::StartAfresh]
+    );
+}
+
+#[test]
+fn data_that_can_not_be_loaded_stays_where_no_other_node_has_it() {
+    let mut node = Node::new(identity());
+    let gone = || PeerState::Unreachable(ms(60_000));
+    node.sees(0, Server::Gone, Some(vote(A, 1)), peer(gone()));
+    let mut actions = Vec::new();
+    for _ in 0..CRASH_LIMIT + 1 {
+        node.sees(100, Server::Starting, Some(vote(A, 1)), peer(gone()));
+        actions = node.sees(100, Server::Gone, Some(vote(A, 1)), peer(gone()));
+        assert!(!actions.contains(&Action::StartAfresh), "{actions:?}");
+    }
+    assert_eq!(actions, [Action::GiveUp]);
+}

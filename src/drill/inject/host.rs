@@ -1,0 +1,179 @@
+//! Faults of the host: what a server needs of its machine and does not get, and what its disk gives back.
+//!
+//! Each is undone here, also after an error: it is done to a lab of the drill's own, which ends with the drill.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::drill::fault::Fault;
+use crate::drill::ground::GroundError;
+
+use super::{GO_ON_LIMIT, Scene, Trouble};
+
+/// Connections that say nothing.
+const IDLE: usize = 5000;
+/// File descriptors that the drill needs beside them.
+const SPARE: u64 = 500;
+/// How long one of them may take to be accepted.
+const ACCEPT_LIMIT: Duration = Duration::from_secs(2);
+/// Cut off the end of an append-only file: within the last command, whatever it is.
+const TORN: u64 = 7;
+/// Overwritten in its middle: longer than any value, so that the commands around it can't be told apart.
+const DAMAGED: [u8; 64] = [0xff; 64];
+/// An append-only file has to hold so much before it is damaged in its middle.
+const ENOUGH: u64 = 4096;
+
+impl Scene<'_> {
+    /// Carries out one of them on the primary `p`.
+    pub(super) async fn host(&mut self, fault: Fault, p: &str) -> Result<(), Trouble> {
+        match fault {
+            Fault::MaxmemoryReached => {
+                self.strike(format!("maxmemory of {p} set below what it uses"));
+                self.set(p, "maxmemory", "1").await?;
+                let watched = self.no_failover_from(p).await;
+                self.set(p, "maxmemory", "0").await?;
+                watched
+            }
+            Fault::IdleConnections => {
+                room_for_connections().map_err(unavailable)?;
+                self.strike(format!("{IDLE} connections to {p} that say nothing"));
+                let held = self.connect_idle(p).await?;
+                let watched = self.no_failover_from(p).await;
+                drop(held);
+                watched
+            }
+            Fault::TornAppendOnlyFile => self.restart_with(p, "torn", tear).await,
+            Fault::DamagedAppendOnlyFile => {
+                self.restart_with(p, "damaged in its middle", damage).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn set(&self, node: &str, parameter: &str, value: &str) -> Result<(), Trouble> {
+        let refused = |why: String| GroundError::Process {
+            node: node.to_owned(),
+            why,
+        };
+        let lab = &self.ground.lab;
+        let socket = lab.node(node).map(crate::config::Node::socket);
+        let socket = socket.ok_or_else(|| refused("there is no such node".into()))?;
+        let set = async {
+            let mut conn = self.observer.connector.open(socket).await?;
+            let mut cmd = redis::cmd("CONFIG");
+            conn.query::<redis::Value>(cmd.arg("SET").arg(parameter).arg(value))
+                .await
+        };
+        set.await.map_err(|e| refused(e.to_string()))?;
+        Ok(())
+    }
+
+    async fn connect_idle(&self, node: &str) -> Result<Vec<TcpStream>, Trouble> {
+        let lab = &self.ground.lab;
+        let socket = lab.node(node).map(crate::config::Node::socket);
+        let mut held = Vec::with_capacity(IDLE);
+        for _ in 0..IDLE {
+            let Some(socket) = socket else { break };
+            match timeout(ACCEPT_LIMIT, TcpStream::connect(socket)).await {
+                Ok(stream) => held.push(stream.map_err(unavailable)?),
+                Err(_) => {
+                    let text = format!("{node} accepts no more than {} connections", held.len());
+                    return Err(Trouble::Missed(text));
+                }
+            }
+        }
+        Ok(held)
+    }
+
+    /// Kills the node, does that to its append-only file, and starts it again at once.
+    async fn restart_with(
+        &mut self,
+        primary: &str,
+        how: &str,
+        harm: fn(&Path) -> io::Result<()>,
+    ) -> Result<(), Trouble> {
+        self.strike(format!("SIGKILL to the node {primary}"));
+        self.ground.kill_node(primary)?;
+        let folder = self.ground.folder().join("state").join(primary);
+        let harmed = newest_increment(&folder).and_then(|file| harm(&file));
+        harmed.map_err(unavailable)?;
+        self.did(format!("its append-only file is {how}; started again"));
+        self.ground.start_node(primary)?;
+        self.steps.begin("observe");
+        self.writes_go_on(GO_ON_LIMIT).await
+    }
+}
+
+/// Where the machine does not permit it, the drill shows nothing.
+fn unavailable(error: io::Error) -> Trouble {
+    GroundError::Unavailable(error.to_string()).into()
+}
+
+/// Raises the own limit as far as needed.
+fn room_for_connections() -> io::Result<()> {
+    let now = getrlimit(Resource::Nofile);
+    let wanted = IDLE as u64 + SPARE;
+    if now.current.is_none_or(|current| current >= wanted) {
+        return Ok(());
+    }
+    if now.maximum.is_some_and(|most| most < wanted) {
+        let text = format!("{wanted} open files are needed; raise the limit: ulimit -Hn {wanted}");
+        return Err(io::Error::other(text));
+    }
+    let limit = Rlimit {
+        current: Some(wanted),
+        maximum: now.maximum,
+    };
+    setrlimit(Resource::Nofile, limit).map_err(Into::into)
+}
+
+/// The append-only file that is written to, anywhere below the node's folder.
+fn newest_increment(folder: &Path) -> io::Result<PathBuf> {
+    let mut folders = vec![folder.to_owned()];
+    let mut found: Option<(u64, PathBuf)> = None;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            let name = path.to_string_lossy().into_owned();
+            if path.is_dir() {
+                folders.push(path);
+            } else if let Some(number) = name
+                .strip_suffix(".incr.aof")
+                .and_then(|rest| rest.rsplit('.').next()?.parse().ok())
+                && found.as_ref().is_none_or(|(newest, _)| number > *newest)
+            {
+                found = Some((number, path));
+            }
+        }
+    }
+    found
+        .map(|(_, path)| path)
+        .ok_or_else(|| io::Error::other("it has no append-only file"))
+}
+
+fn long_enough(file: &File) -> io::Result<u64> {
+    match file.metadata()?.len() {
+        length if length >= ENOUGH => Ok(length),
+        length => Err(io::Error::other(format!(
+            "its append-only file has {length} bytes"
+        ))),
+    }
+}
+
+fn tear(path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    file.set_len(long_enough(&file)? - TORN)
+}
+
+fn damage(path: &Path) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).open(path)?;
+    let length = long_enough(&file)?;
+    file.seek(SeekFrom::Start(length / 2))?;
+    file.write_all(&DAMAGED)
+}
