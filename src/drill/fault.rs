@@ -164,6 +164,12 @@ impl Fault {
             Fault::RestartPrimaryWithoutData => {
                 Some("an engine does not empty a volume that is in use")
             }
+            Fault::MaxmemoryReached
+            | Fault::IdleConnections
+            | Fault::TornAppendOnlyFile
+            | Fault::DamagedAppendOnlyFile => {
+                Some("it changes a server or its files in a way that an engine has no word for")
+            }
             _ => None,
         }
     }
