@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
-use crate::access::{Login, SecretsError, User};
+use crate::access::{Login, Secrets, SecretsError, User};
 use crate::config::Lab;
 
 pub use plan::{Plan, Service};
@@ -104,10 +104,12 @@ pub fn become_service(lab: &Lab, start: &Start) -> MonitoringError {
     if let Err(error) = write_files(&folder, &plan) {
         return error;
     }
-    if service == Service::RedisExporter
-        && let Err(error) = write_passwords(lab, &folder)
-    {
-        return error;
+    if service == Service::RedisExporter {
+        // All of a lab starts at once: this may be the first to want the passwords.
+        let known = Secrets::of_lab(lab).map_err(MonitoringError::from);
+        if let Err(error) = known.and_then(|_| write_passwords(lab, &folder)) {
+            return error;
+        }
     }
     let homes = [program.parent().and_then(Path::parent), program.parent()];
     let homes = homes.into_iter().flatten();

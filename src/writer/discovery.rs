@@ -18,7 +18,7 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use crate::client::{Conn, Connector, Role};
@@ -33,6 +33,9 @@ use super::journal::Journal;
 const CALM: Duration = Duration::from_secs(1);
 /// Pause between two rounds while there is no target, or it is not announced.
 const URGENT: Duration = Duration::from_millis(10);
+/// Pause between two hints that are heeded: several rounds fit in, so a Sentinel that publishes without an end keeps none
+/// from its end.
+const HINT_PAUSE: Duration = Duration::from_millis(5);
 
 /// The node to write to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,14 +172,18 @@ struct Seeker {
 }
 
 impl Seeker {
-    async fn run(mut self, look: Arc<Notify>, mut events: mpsc::Receiver<Event>) {
+    async fn run(mut self, look: Arc<Notify>, events: mpsc::Receiver<Event>) {
+        let mut hints = Hints {
+            events,
+            from: Instant::now(),
+        };
         loop {
             self.round += 1;
             let found = tokio::select! {
                 biased;
                 found = self.seek() => found,
                 // A round under way may have asked before the change; a node that is lost would prolong it.
-                hint = next_hint(&mut events) => match hint {
+                hint = hints.next() => match hint {
                     Some(()) => continue,
                     None => return,
                 },
@@ -191,7 +198,7 @@ impl Seeker {
             tokio::select! {
                 () = pause => {}
                 () = look.notified() => {}
-                hint = next_hint(&mut events) => if hint.is_none() {
+                hint = hints.next() => if hint.is_none() {
                     return;
                 },
             }
@@ -315,13 +322,25 @@ async fn ask_role(
     }
 }
 
-/// Waits for an event that hints at a change; `None` when there will be none.
-async fn next_hint(events: &mut mpsc::Receiver<Event>) -> Option<()> {
-    loop {
-        let event = events.recv().await?;
-        if hints_at_a_change(&event) {
-            debug!(sentinel = %event.sentinel, event = %event.name, text = %event.text, "a hint");
-            return Some(());
+/// The events that hint at a change.
+struct Hints {
+    events: mpsc::Receiver<Event>,
+    /// Until then what comes in waits.
+    from: Instant,
+}
+
+impl Hints {
+    /// Waits for a hint; `None` when there will be none. What is there beside it is answered by the same round.
+    async fn next(&mut self) -> Option<()> {
+        sleep_until(self.from).await;
+        loop {
+            let event = self.events.recv().await?;
+            if hints_at_a_change(&event) {
+                debug!(sentinel = %event.sentinel, event = %event.name, text = %event.text, "a hint");
+                while self.events.try_recv().is_ok() {}
+                self.from = Instant::now() + HINT_PAUSE;
+                return Some(());
+            }
         }
     }
 }

@@ -47,8 +47,12 @@ impl Liar {
         let answers: Arc<Answers> = answers.into();
         let (ears, end) = (heard.clone(), over.clone());
         let listening = thread::spawn(move || {
-            let mut talks = Vec::new();
+            let mut talks: Vec<thread::JoinHandle<()>> = Vec::new();
             while !end.load(Ordering::SeqCst) {
+                // A thread that nobody joins keeps its stack, and the system gives a process only so many.
+                for talk in talks.extract_if(.., |talk| talk.is_finished()) {
+                    talk.join().unwrap();
+                }
                 match listener.accept() {
                     Ok((stream, _)) => {
                         let (answers, ears, end) = (answers.clone(), ears.clone(), end.clone());
