@@ -1,4 +1,5 @@
-# `nix develop`: everything that ./lab and its tests call, so that ./lab installs nothing.
+# `nix develop`: everything that ./lab and its tests call, so that ./lab installs nothing. Not a Docker engine, nor a
+# browser: what needs those is left out of the tests where they are not.
 {
   lib,
   callPackage,
@@ -16,6 +17,12 @@
   prometheus-redis-exporter,
   grafana,
   cadvisor,
+  iproute2,
+  nftables,
+  util-linux,
+  procps,
+  curl,
+  git,
   mypy,
   python3,
   python3Packages,
@@ -35,6 +42,9 @@ mkShell {
     prometheus.cli # promtool
     prometheus-redis-exporter
     grafana
+    procps
+    curl
+    git
     mypy
     (python3.withPackages (packages: [ packages.pyyaml ]))
     python3Packages.pyflakes
@@ -42,7 +52,13 @@ mkShell {
     shellcheck
     jq
   ]
-  ++ lib.optional stdenv.hostPlatform.isLinux cadvisor
+  ++ lib.optionals stdenv.hostPlatform.isLinux [
+    cadvisor
+    # Drills cut nodes off in a network of their own.
+    iproute2
+    nftables
+    util-linux
+  ]
   ++ (callPackage ./style-tools.nix { }).packages
   ++ lib.optional (pkgs ? rust-analyzer) pkgs.rust-analyzer;
 

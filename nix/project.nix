@@ -10,19 +10,7 @@ let
       fileset = fileset.unions files;
     };
 
-  # Compiled into the program, or read by its unit tests.
-  program = [
-    ../Cargo.toml
-    ../Cargo.lock
-    ../clippy.toml
-    ../rustfmt.toml
-    ../src
-    ../lab.toml
-    ../redis
-    ../sentinel
-    ../prometheus
-    ../grafana
-  ];
+  program = map (name: root + "/${name}") (import ./lib/program-files.nix);
 in
 rec {
   manifest = (lib.importTOML ../Cargo.toml).package;
@@ -38,16 +26,7 @@ rec {
 
   # Each holds only what its build reads, so that editing another file builds nothing anew.
   sources = {
-    # The documents that unit tests compare the code with.
-    program = sourceOf (
-      program
-      ++ map (name: ../docs + "/${name}.md") [
-        "configuration"
-        "ledger"
-        "metrics"
-        "protocol"
-      ]
-    );
+    program = sourceOf program;
     # What all tests of the program read.
     tests = sourceOf (
       program
@@ -73,6 +52,7 @@ rec {
       ../README.md
       ../CHANGELOG.md
       ../CONTRIBUTING.md
+      ../SECURITY.md
       ../LICENSE-MIT
       ../LICENSE-APACHE
     ];

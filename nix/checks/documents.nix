@@ -4,11 +4,12 @@
   runCommand,
   lychee,
   docs,
+  project,
 }:
 assert lib.assertMsg (builtins.readFile ../../docs/nixos-options.md == docs.optionsMarkdown)
   "docs/nixos-options.md is not what nix/modules says: nix eval --raw .#docs.optionsMarkdown >docs/nixos-options.md";
 runCommand "documents" { nativeBuildInputs = [ lychee ]; } ''
-  cd ${docs}/share/doc/redis-ha-lab
-  lychee --offline --no-progress README.md CHANGELOG.md CONTRIBUTING.md docs
+  cd ${project.sources.everything}
+  lychee --offline --no-progress README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs
   touch $out
 ''

@@ -3,6 +3,7 @@
 {
   lib,
   runCommand,
+  nixpkgs,
   project,
   self,
   stdenv,
@@ -11,7 +12,7 @@ let
   failures =
     module:
     let
-      host = lib.nixosSystem {
+      host = nixpkgs.lib.nixosSystem {
         modules = [
           self.nixosModules.default
           module

@@ -24,7 +24,10 @@ runCommand "process-lab"
     redis-ha-lab write --duration 10s --rate 2000 --ledger kill.ledger &
     writer=$!
     # Killed in the middle: some records are acknowledged, and some are still to come.
-    until [ "$(stat -c %s kill.ledger 2>/dev/null || echo 0)" -gt 1000 ]; do sleep 0.1; done
+    until [ "$(stat -c %s kill.ledger 2>/dev/null || echo 0)" -gt 1000 ]; do
+      kill -0 $writer
+      sleep 0.1
+    done
     pkill -KILL -f 'redis-server 127.0.0.11:6379'
     wait $writer
 

@@ -15,7 +15,7 @@ let
   originally =
     name:
     let
-      original = (locked name).original;
+      inherit (locked name) original;
     in
     [
       original.owner
@@ -25,7 +25,91 @@ let
   inputs = builtins.attrNames flake.inputs;
   lines = text: builtins.length (builtins.filter builtins.isString (builtins.split "\n" text)) - 1;
 
+  # What the flake gives on Linux, by name; the values are never looked at.
+  names = folder: builtins.attrNames (discover folder);
+  outputs = {
+    apps = builtins.attrNames (
+      import ../apps.nix {
+        lib.optionalAttrs = wanted: set: if wanted then set else { };
+        onLinux = true;
+        writeShellApplication = null;
+        halab = null;
+        lab = null;
+        packages = null;
+        self = null;
+      }
+    );
+    packages = names ../packages ++ [
+      "images"
+      "load-images"
+    ];
+    images = names ../images;
+    checks = names ../checks ++ map (name: "vm-${name}") (names ../tests);
+  };
+  # Every Rust file of a folder, all in one text.
+  rustOf =
+    folder:
+    let
+      entries = builtins.readDir folder;
+      textOf =
+        entry:
+        if entries.${entry} == "directory" then
+          rustOf (folder + "/${entry}")
+        else if builtins.match ".*\\.rs" entry != null then
+          builtins.readFile (folder + "/${entry}")
+        else
+          "";
+    in
+    builtins.concatStringsSep "\n" (map textOf (builtins.attrNames entries));
+  program = rustOf ../../src;
+  # What it has compiled in from outside of src/, and the documents that its unit tests read.
+  outside =
+    matches "include_str!\\(\"[./]*/([^\"]*)\"" program
+    ++ map (name: "docs/${name}.md") (matches "docs/([a-z-]+)\\.md\"\\)" program);
+  isAmong =
+    files: path:
+    builtins.elem path files || builtins.elem (builtins.head (builtins.split "/" path)) files;
+
+  documented = builtins.readFile ../../docs/nix.md;
+  # What stands in a text where `pattern` has its one group.
+  matches =
+    pattern: text: map builtins.head (builtins.filter builtins.isList (builtins.split pattern text));
+  has = text: part: builtins.length (builtins.split part text) > 1;
+  # The names in the second column, in the row whose first one begins so.
+  rowOf =
+    first: matches "`([a-z-]+)`" (builtins.head (matches "\\| `${first}[^|]*\\|([^|]*)\\|" documented));
+  subset = some: all: builtins.all (name: builtins.elem name all) some;
+  appsRun = matches "nix run \\.#([a-z-]+)";
+
   claims = {
+    "the program's sources hold what it reads outside of src/" =
+      builtins.length outside > 10 && builtins.all (isAmong (import ./program-files.nix)) outside;
+    "docs/nix.md has the command of every app" = subset outputs.apps (
+      [ "default" ] ++ appsRun documented
+    );
+    "docs/nix.md runs no app that there is not" = subset (appsRun documented) (
+      outputs.apps ++ [ "checks" ]
+    );
+    "README.md runs no app that there is not" =
+      appsRun (builtins.readFile ../../README.md) != [ ]
+      && subset (appsRun (builtins.readFile ../../README.md)) outputs.apps;
+    "docs/nix.md names every package, image and check" =
+      builtins.all (name: has documented "(`|nix build \\.#)${name}`") outputs.packages
+      && builtins.all (name: has documented "`redis-ha-lab-${name}`") outputs.images
+      && subset outputs.images (rowOf "nix build \\.#image-NAME`")
+      && subset outputs.checks (rowOf "nix build \\.#checks");
+    "docs/nix.md names no image and no check that there is not" =
+      subset (rowOf "nix build \\.#image-NAME`") outputs.images
+      && subset (rowOf "nix build \\.#checks") (outputs.checks ++ [ "shell-default" ]);
+    "docs/nix.md names every kind of output" = builtins.all (kind: has documented "`${kind}[.`]") (
+      builtins.attrNames (
+        flake.outputs {
+          self = null;
+          nixpkgs = null;
+        }
+      )
+    );
+
     "the nodes of the shipped lab.toml are read in its order" =
       shipped.dataNodeNames == [
         "redis-a"
