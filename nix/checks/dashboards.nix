@@ -1,4 +1,4 @@
-# The dashboards are what their source makes.
+# The dashboards are what their source makes, and keep the rules of Grafana's linter.
 {
   lib,
   runCommand,
@@ -10,11 +10,13 @@ let
     fileset = lib.fileset.unions [
       ../../grafana
       ../../scripts/dashboards.py
+      ../../scripts/dashboards-rules.py
     ];
   };
 in
 runCommand "dashboards" { nativeBuildInputs = [ python3 ]; } ''
   cd ${source}
   python3 scripts/dashboards.py --check
+  python3 scripts/dashboards-rules.py grafana/dashboards/*.json
   touch $out
 ''

@@ -20,6 +20,7 @@ runCommand "style"
     cd project
     HOME=$TMPDIR format --check
     deadnix --fail .
+    statix check .
     shellcheck -x lab scripts/*.sh nix/packages/*/*.sh .ci/run
     touch $out
   ''
