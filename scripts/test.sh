@@ -50,7 +50,7 @@ test_all() {
     step "dashboards are what scripts/dashboards.py makes" scripts/dashboards.py --check
     step "dashboards have no field that Grafana does not know" dashboards_have_known_fields
     step "deploy/kubernetes is what lab.toml says, and known to Kubernetes' API" kubernetes_is_right
-    step "docs/performance.md is its report" scripts/bench.py --check
+    step "docs/performance.md is its report" scripts/bench/bench.py --check
     step "Prometheus: configuration, rules, their tests" prometheus_files_are_right
     step "clippy" cargo clippy --all-targets --locked --quiet -- -D warnings
     step "unit, live and CLI tests" env -u HALAB_CONFIG cargo test --locked

@@ -10,19 +10,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use redis::Value;
 use tokio::time::{Instant, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::client::{Connector, Wire};
 use crate::ledger::{self, Outcome};
-use crate::protocol::ack::{Answered, Coverage, Form, Policy, replicated_up_to};
-use crate::protocol::{Fate, WriteError};
+use crate::protocol::WriteError;
+use crate::protocol::ack::{Coverage, Policy};
 use crate::record::{Batch, Timestamp};
 
+use super::flight::{Flight, Parcel, Refused};
 use super::journal::Journal;
-use super::keeper::{Sessions, primary};
+use super::keeper::Sessions;
 use super::session::Session;
 use super::work::{Job, Work};
 use super::{ANSWER_LIMIT, Options, REFUSED_PAUSE};
@@ -49,41 +49,6 @@ pub(super) struct Lane {
     queue: VecDeque<Parcel>,
     /// There is no more work than what is in the queue and in flight.
     last_taken: bool,
-}
-
-/// A batch on its way, over all attempts to write it.
-#[derive(Debug)]
-struct Parcel {
-    job: Job,
-    first_sent: Option<Instant>,
-    attempts: u32,
-}
-
-/// A batch that was sent on the connection in use.
-#[derive(Debug)]
-struct Flight {
-    parcel: Parcel,
-    /// Whether it may have been written before this attempt.
-    doubted: bool,
-    sent: Instant,
-    /// Answers read so far, of those expected.
-    answers: u64,
-    expected: u64,
-    refused: Option<Refused>,
-    /// All its writes are on the primary.
-    answered: Option<Answered>,
-    /// Every other data node confirmed it to a question on this very connection.
-    replicated: bool,
-    /// Counted among those that the keeper has to ask for.
-    with_keeper: bool,
-}
-
-/// Error replies to the writes of a batch.
-#[derive(Debug)]
-struct Refused {
-    first: WriteError,
-    /// Writes that were refused for certain.
-    count: u64,
 }
 
 /// The connection in use.
@@ -271,11 +236,7 @@ impl Lane {
 
     fn take(&mut self, job: Option<Job>) {
         match job {
-            Some(job) => self.queue.push_back(Parcel {
-                job,
-                first_sent: None,
-                attempts: 0,
-            }),
+            Some(job) => self.queue.push_back(Parcel::new(job)),
             None => self.last_taken = true,
         }
     }
@@ -297,12 +258,9 @@ impl Lane {
         Ok(())
     }
 
-    fn put(&mut self, link: &mut Link<'_>, mut parcel: Parcel) {
-        let sent = Instant::now();
-        parcel.first_sent.get_or_insert(sent);
-        parcel.attempts += 1;
+    fn put(&mut self, link: &mut Link<'_>, parcel: Parcel) {
         let batch = parcel.job.batch;
-        if parcel.attempts == 2 {
+        if parcel.attempts == 1 {
             self.journal.sent_again(batch.seqs.len());
         }
         self.records.at(batch.created);
@@ -330,22 +288,7 @@ impl Lane {
             link.wire.push(&[b"WAIT", online.as_bytes(), &self.wait_ms]);
             link.wire.push(&[b"ROLE"]);
         }
-        // From here on it may be written, unless the server says no.
-        let doubted = std::mem::replace(&mut parcel.job.in_doubt, true);
-        let mut flight = Flight {
-            parcel,
-            doubted,
-            sent,
-            answers: 0,
-            expected: batch.seqs.len() + questions,
-            refused: None,
-            answered: None,
-            replicated: false,
-            with_keeper: false,
-        };
-        if questions == 1 {
-            flight.hand_over(link.session);
-        }
+        let flight = Flight::depart(parcel, questions, link.session);
         link.flights.push_back(flight);
     }
 
@@ -356,7 +299,7 @@ impl Lane {
                 return Err(WriteError::NotRedis);
             };
             flight.read(answer, link.session, link.first_round)?;
-            if flight.answers < flight.expected {
+            if !flight.is_answered() {
                 continue;
             }
             match flight.refused.take() {
@@ -403,86 +346,5 @@ impl Lane {
             }
         }
         Ok(())
-    }
-}
-
-impl Flight {
-    /// Reads the next of its answers: to its writes, then to `ROLE`, `WAIT` and `ROLE` as far as they were sent.
-    fn read(
-        &mut self,
-        answer: Value,
-        session: &Session,
-        first_round: u64,
-    ) -> Result<(), WriteError> {
-        let writes = self.parcel.job.batch.seqs.len();
-        self.answers += 1;
-        if self.answers <= writes {
-            return match answer {
-                Value::Okay => Ok(()),
-                Value::ServerError(error) => {
-                    self.refuse(WriteError::from_code(error.code()));
-                    Ok(())
-                }
-                _ => Err(WriteError::NotRedis),
-            };
-        }
-        match (self.answers - writes, answer) {
-            (2, Value::ServerError(error)) => Err(WriteError::from_code(error.code())),
-            (2, _) => Ok(()),
-            (_, role) => {
-                let (offset, confirmed) = primary(Some(&role))?;
-                match &self.answered {
-                    None if self.refused.is_none() => {
-                        self.answered = Some(session.answered(first_round, offset));
-                    }
-                    Some(batch) => {
-                        let upto = replicated_up_to(session.others(), &confirmed);
-                        self.replicated = upto >= Some(batch.offset);
-                        if !self.replicated {
-                            self.hand_over(session);
-                        }
-                    }
-                    None => {}
-                }
-                Ok(())
-            }
-        }
-    }
-
-    /// Leaves it to the keeper to find out what is confirmed.
-    fn hand_over(&mut self, session: &Session) {
-        self.with_keeper = true;
-        session.sent();
-    }
-
-    /// The form in which it is acknowledged, if it is.
-    fn outcome(&self, policy: Policy, coverage: Coverage) -> Option<Outcome> {
-        if policy == Policy::None {
-            return Some(Outcome::Sent);
-        }
-        if self.replicated {
-            return Some(Outcome::Replicated);
-        }
-        coverage.form(&self.answered?).map(|form| match form {
-            Form::Replicated => Outcome::Replicated,
-            Form::Witnessed => Outcome::Witnessed,
-        })
-    }
-
-    fn refuse(&mut self, error: WriteError) {
-        let certain = u64::from(error.fate() == Fate::FailedForCertain);
-        let refused = self.refused.get_or_insert(Refused {
-            first: error,
-            count: 0,
-        });
-        refused.count += certain;
-    }
-
-    /// It is acknowledged, or given up on this connection.
-    fn end(self, session: &Session) -> Parcel {
-        if self.with_keeper {
-            session.done();
-        }
-        self.parcel
     }
 }

@@ -3,6 +3,7 @@
 //! - `discovery`: who is primary now, kept fresh
 //! - `keeper`: the connection on which the primary is asked what is confirmed, for all lanes
 //! - `lane`: one connection that writes, with some batches in flight
+//! - `flight`: one batch on its way, and when it is acknowledged
 //! - `session`: what keeper and lanes share while one node is written to
 //! - `witness`: questions to the Sentinels
 //! - `work`: which batch comes next: count, duration, rate, what is left from before
@@ -15,6 +16,7 @@
 //! [`crate::protocol::ack`] says so.
 
 mod discovery;
+mod flight;
 mod journal;
 mod keeper;
 mod lane;

@@ -11,6 +11,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -28,31 +29,12 @@ CONNECTIONS, DEPTH = 4, 100
 # is nobody's, there is a user whom any password lets in.
 BENCH_USER = ["bench", "on", "nopass", "~key:*", "~py:*", "&*", "+@all"]
 
-# A client as most write one: it trusts +OK; with WAIT it trusts the number that comes back.
-REDIS_PY = """
-import sys, time, redis
-from redis.sentinel import Sentinel
-user = {"username": "bench", "password": "any"}
-host, name, count, wait = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] == "wait"
-primary = Sentinel([(host, 26379)], sentinel_kwargs={**user, "socket_timeout": 2}).master_for(name, socket_timeout=2, **user)
-value = "x" * 44
-times = []
-begun = time.perf_counter()
-for i in range(count):
-    at = time.perf_counter()
-    if wait:
-        pipe = primary.pipeline(transaction=False)
-        pipe.set(f"py:{i}", value).execute_command("WAIT", 1, 1000)
-        assert pipe.execute()[1] >= 1
-    else:
-        primary.set(f"py:{i}", value)
-    times.append(time.perf_counter() - at)
-print(count / (time.perf_counter() - begun), sorted(times)[count // 2] * 1000)
-"""
-
-
 # Rate a second, median latency in ms, processor time of the client in µs a record, its peak memory in MiB.
 Measured = tuple[float, float, float, float]
+# The longest time without a successful write, and how long after `+switch-master` it ended; in ms.
+Pause = tuple[float, float]
+HERE = Path(__file__).resolve().parent
+PRIMARY_NAME = "halab"  # in lab.toml
 
 
 class Lab:
@@ -66,10 +48,7 @@ class Lab:
             ["halab", "up"], env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
-            self.halab("status", "--wait", "60s")
-            status = json.loads(self.halab("status", "--json"))
-            for node in status["data_nodes"] + status["sentinels"]:
-                self.halab("cli", node["name"], "-e", "acl", "setuser", *BENCH_USER)
+            self.wait_healthy()
         except BaseException:
             self.__exit__()
             raise
@@ -86,23 +65,30 @@ class Lab:
             raise SystemExit(f"bench: halab {' '.join(words)}: {run.stderr.strip()}")
         return run.stdout
 
-    def primary_name(self) -> str:
-        return str(json.loads(self.halab("status", "--json"))["primary"]["node"])
+    def wait_healthy(self) -> None:
+        self.halab("status", "--wait", "60s")
+        status = json.loads(self.halab("status", "--json"))
+        # A server that was started anew knows the users of its file only.
+        for node in status["data_nodes"] + status["sentinels"]:
+            self.halab("cli", node["name"], "-e", "acl", "setuser", *BENCH_USER)
 
-    def primary(self) -> str:
+    def primary_node(self) -> dict[str, typing.Any]:
         status = json.loads(self.halab("status", "--json"))
         named = status["primary"]["node"]
-        return next(n["address"] for n in status["data_nodes"] if n["name"] == named).split(":")[0]
+        return next(n for n in status["data_nodes"] if n["name"] == named)
+
+    def primary(self) -> str:
+        return str(self.primary_node()["address"]).split(":")[0]
 
     def redis(self, *words: str) -> str:
-        return self.halab("cli", self.primary_name(), "-e", *words)
+        return self.halab("cli", self.primary_node()["name"], "-e", *words)
 
     def empty(self) -> None:
         """Starts from nothing; at once, a million keys would hold up the server for its hang-timeout."""
         self.redis("FLUSHALL", "ASYNC")
         while "lazyfree_pending_objects:0" not in self.redis("INFO", "memory"):
             time.sleep(0.1)
-        self.halab("status", "--wait", "60s")
+        self.wait_healthy()
 
 
 def timed(command: list[str], env: dict[str, str]) -> tuple[str, float, float]:
@@ -148,10 +134,48 @@ def halab_write(lab: Lab, policy: str, connections: int, depth: int, count: int)
 
 
 def redis_py(lab: Lab, python: str, how: str, count: int) -> Measured:
-    command = [python, "-c", REDIS_PY, f"{lab.subnet}.21", "halab", str(count), how]
+    command = [python, str(HERE / "redis_py.py"), f"{lab.subnet}.21", PRIMARY_NAME, str(count), how]
     out, cpu, memory = timed(command, lab.env)
     rate, p50 = (float(x) for x in out.split())
     return rate, p50, cpu / count * 1e6, memory
+
+
+def redis_py_pause(lab: Lab, python: str, how: str, fault: signal.Signals) -> Pause:
+    hosts = ",".join(f"{lab.subnet}.{n}" for n in (21, 22, 23))
+    command = [python, str(HERE / "redis_py_failover.py"), hosts, PRIMARY_NAME, how]
+    with subprocess.Popen(command, env=lab.env, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout is not None
+        if client.stdout.readline() == "at work\n":
+            os.kill(lab.primary_node()["up"]["pid"], fault)
+        said = client.stdout.readline()
+    if client.returncode != 0:
+        raise SystemExit(f"bench: redis-py ended with {client.returncode} in a failover")
+    lab.wait_healthy()
+    pause, after_switch = json.loads(said)
+    return pause, after_switch
+
+
+def halab_write_pauses(drill: str, runs: int) -> list[Pause]:
+    """A drill in a lab of its own, with one record at a time."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        command = ["halab", "drill", drill, "--connections", "1", "--batch", "1", "--runs", str(runs)]
+        subprocess.run([*command, "--json", str(report)], check=True, capture_output=True)
+        measured = json.loads(report.read_text())["drills"][0]["runs"]
+    return [(run["outages"][0]["rto_ms"], run["outages"][0]["switch_to_ack_ms"]) for run in measured]
+
+
+def failovers(rounds: int, python: str | None) -> dict[str, dict[str, list[Pause]]]:
+    measured: dict[str, dict[str, list[Pause]]] = {}
+    for drill, fault in (("kill-primary", signal.SIGKILL), ("hang-primary", signal.SIGSTOP)):
+        print(f"bench: {drill}", file=sys.stderr)
+        pauses = measured.setdefault(drill, {})
+        pauses["halab write"] = halab_write_pauses(drill, rounds)
+        for how, name in (("set", "redis-py, SET"), ("wait", "redis-py, SET and WAIT")):
+            if python is not None:
+                with Lab() as lab:
+                    pauses[name] = [redis_py_pause(lab, python, how, fault) for _ in range(rounds)]
+    return measured
 
 
 def python_with_redis() -> str | None:
@@ -162,7 +186,7 @@ def python_with_redis() -> str | None:
         made = subprocess.run([sys.executable, "-m", "venv", str(venv)], capture_output=True, check=False)
         if made.returncode != 0:
             return None
-    pinned = Path(__file__).resolve().parent.parent / "tools" / "bench-requirements.txt"
+    pinned = HERE.parent.parent / "tools" / "bench-requirements.txt"
     install = [str(python), "-m", "pip", "install", "--quiet", "--require-hashes", "-r", str(pinned)]
     return str(python) if subprocess.run(install, capture_output=True, check=False).returncode == 0 else None
 
@@ -182,6 +206,13 @@ def tables(report: dict[str, typing.Any]) -> str:
             ratios = f"{rate / base[0]:.2f} | {p50:.3f} | {p50 / base[1]:.2f}"
             lines += [f"| {name} | {rate:,.0f} | {ratios} | {cpu:.2f} | {memory:.0f} |"]
         lines += [""]
+    lines += [f"**through a failover**, one at a time (medians of {report['rounds']})", ""]
+    lines += ["| | | without a successful write, ms | its end after `+switch-master`, ms |", "|---|---|---|---|"]
+    for drill, clients in report["failover"].items():
+        for name, runs in clients.items():
+            pause, after = (statistics.median(column) for column in zip(*runs))
+            lines += [f"| {drill} | {name} | {pause:,.0f} | {after:,.0f} |"]
+    lines += [""]
     return "\n".join(lines)
 
 
@@ -219,6 +250,8 @@ def measure(rounds: int) -> dict[str, typing.Any]:
         "rounds": rounds,
         "columns": ["records_per_second", "p50_ms", "client_cpu_us_per_record", "peak_mib"],
         "measured": measured,
+        "failover_columns": ["pause_ms", "end_after_switch_ms"],
+        "failover": failovers(rounds, python),
     }
 
 
@@ -229,7 +262,7 @@ def main() -> None:
     options.add_argument("--document", action="store_true", help="put them into docs/performance.md as well")
     options.add_argument("--check", action="store_true", help="measure nothing; hold docs/performance.md to its report")
     asked = options.parse_args()
-    docs = Path(__file__).resolve().parent.parent / "docs"
+    docs = HERE.parent.parent / "docs"
     performance, committed = docs / "performance.md", docs / "reports" / "bench.json"
     if asked.check:
         if document(performance, tables(json.loads(committed.read_text()))) != performance.read_text():
