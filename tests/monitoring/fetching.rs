@@ -1,6 +1,8 @@
 //! How scripts/monitoring.sh fetches Grafana, against a server of the test: what is right is taken, what is wrong, cut
 //! short or refused is not, and leaves nothing behind.
 
+use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -66,6 +68,13 @@ fn serve(answer: Answer, body: Vec<u8>) -> SocketAddr {
     address
 }
 
+/// The tool folder first, as in `./lab`, and nothing else that has a Grafana: set-up leaves it at that one.
+fn path_without_grafana(tools: &TempDir) -> OsString {
+    let path = env::var_os("PATH").unwrap();
+    let others = env::split_paths(&path).filter(|folder| !folder.join("grafana").exists());
+    env::join_paths(std::iter::once(tools.path().to_owned()).chain(others)).unwrap()
+}
+
 /// Runs the set-up of Grafana with that address and hash. Returns what it says.
 fn fetch(tools: &TempDir, address: SocketAddr, sha512: &str) -> String {
     let script = format!(
@@ -76,7 +85,7 @@ fn fetch(tools: &TempDir, address: SocketAddr, sha512: &str) -> String {
         .args(["-euo", "pipefail", "-c", &script])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("LAB_TOOLS", tools.path())
-        .env("PATH", format!("{}:/usr/bin:/bin", tools.path().display()))
+        .env("PATH", path_without_grafana(tools))
         .env_remove("http_proxy")
         .output()
         .unwrap();

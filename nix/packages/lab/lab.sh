@@ -45,6 +45,7 @@ need_addresses() {
     [ "$(uname -s)" = Darwin ] || return 0
     local address missing=
     while read -r address; do
+        [ -z "${HALAB_SUBNET-}" ] || address=$HALAB_SUBNET.${address##*.}
         ifconfig lo0 | grep -qF "inet $address " || missing+=" sudo ifconfig lo0 alias $address up;"
     done < <(sed -n 's/^\(writer_\)\{0,1\}address *= *"\([^"]*\)".*/\2/p' "$HALAB_CONFIG")
     [ -z "$missing" ] || die "this machine's loopback interface lacks addresses of the lab's nodes" \
