@@ -2,8 +2,10 @@
 //! are lost: what is asked there has an answer, and the alerts that should fire do, and no others.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddrV4, TcpStream};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use redis_ha_lab::monitoring::{self, Service};
@@ -16,8 +18,10 @@ use super::text;
 const DASHBOARDS: [&str; 3] = ["ha-overview", "redis-nodes", "containers"];
 /// Queries that rightly return nothing, by panel, and why.
 const EMPTY: [(&str, &str); 1] = [("Of the limit", "no memory limit is set in this lab")];
-/// Alerts that three failovers, one of them by the loss of a whole node, cause. No other may fire.
-const FIRING: [&str; 7] = [
+/// Alerts that three failovers, one of them by the loss of a whole node, cause, and somebody who may not do what they
+/// try. No other may fire.
+const FIRING: [&str; 8] = [
+    "AccessRefused",
     "FailoverFlapping",
     "NoPrimary",
     "ReplicaMissing",
@@ -184,8 +188,8 @@ fn labels_in(legend: &str) -> Vec<String> {
 fn metrics_in(text: &str) -> BTreeSet<String> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
     text.split(|c: char| !is_name(c))
-        // The program, not a metric.
-        .filter(|word| *word != "redis_exporter")
+        // The program, its port in lab.toml, the library: not metrics.
+        .filter(|word| !["redis_exporter", "redis_exporter_port", "redis_ha_lab"].contains(word))
         .filter(|word| {
             ["halab_", "redis_", "container_", "lab:", "replica:"]
                 .iter()
@@ -193,6 +197,23 @@ fn metrics_in(text: &str) -> BTreeSet<String> {
         })
         .map(str::to_owned)
         .collect()
+}
+
+/// The documents, and the scripts that ask Prometheus.
+fn naming_metrics() -> Vec<String> {
+    let mut found = vec![
+        "README.md".to_owned(),
+        "scripts/containers-test.sh".to_owned(),
+        "nix/tests/failover/test.py".to_owned(),
+    ];
+    let documents = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")).unwrap();
+    let documents = documents.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    found.extend(
+        documents
+            .filter(|name| name.ends_with(".md"))
+            .map(|name| format!("docs/{name}")),
+    );
+    found
 }
 
 #[test]
@@ -258,6 +279,17 @@ fn every_query_has_an_answer_and_the_right_alerts_fire_when_the_primary_is_lost(
     wait_until("alerts cleared", || {
         let firing = prometheus.firing();
         firing.iter().all(|name| lasting.contains(&name.as_str())) && firing.contains(lasting[0])
+    });
+    // Failovers and starts, and nobody was refused; until somebody is.
+    let so_far = (begun.clone(), time(Duration::ZERO));
+    let refusals = prometheus.range("ALERTS{alertname=\"AccessRefused\"}", &so_far);
+    assert!(refusals.is_empty(), "{refusals:?}");
+    let node = lab.primary().unwrap();
+    lab.halab(&["cli", "--user", "exporter", &node, "GET", "halab:x"]);
+    wait_until("the alert that somebody was refused", || {
+        // Two looks at it: the panel shows a rate.
+        prometheus.firing().contains("AccessRefused")
+            && prometheus.has("rate(redis_errors_total{err=\"NOPERM\"}[4s])")
     });
     let span = (begun, time(Duration::from_secs(1)));
     drop(writer);
@@ -352,10 +384,10 @@ fn every_query_has_an_answer_and_the_right_alerts_fire_when_the_primary_is_lost(
             problems.push(format!("rule {name}: nothing recorded"));
         }
     }
-    assert_eq!(judged, 20, "rules loaded");
+    assert_eq!(judged, 21, "rules loaded");
 
-    for document in ["docs/metrics.md", "docs/runbook.md"] {
-        let named = text(document);
+    for document in naming_metrics() {
+        let named = text(&document);
         // In the list of metrics an info or a counter stands with its suffix, as Prometheus has it.
         let missing = metrics_in(&named)
             .into_iter()
