@@ -48,8 +48,10 @@ test_all() {
     step "Nix: its images are configured as those of ./lab images" images_are_those_of_the_flake
     step "Nix: scripts of the VM tests" vm_scripts_are_right
     step "dashboards are what scripts/dashboards.py makes" scripts/dashboards.py --check
+    step "dashboards keep the rules of Grafana's linter" scripts/dashboards-rules.py grafana/dashboards/*.json
     step "dashboards have no field that Grafana does not know" dashboards_have_known_fields
     step "deploy/kubernetes is what lab.toml says, and known to Kubernetes' API" kubernetes_is_right
+    step "documents: every link leads somewhere" scripts/links.py
     step "docs/performance.md is its report" scripts/bench/bench.py --check
     step "Prometheus: configuration, rules, their tests" prometheus_files_are_right
     step "clippy" cargo clippy --all-targets --locked --quiet -- -D warnings
