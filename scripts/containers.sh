@@ -173,6 +173,12 @@ containers_secrets() {
     compose --profile monitoring restart redis-exporter >/dev/null 2>&1
 }
 
+# containers_certificates ARGS...: `./lab certificates` on those that all containers share.
+containers_certificates() {
+    compose --profile core run --rm -T secrets certificates "$@" --shared
+    copy_secrets
+}
+
 up_failed() {
     die "the containers could not be brought up" "Compose's messages are above; to end what there is: ./lab down"
 }

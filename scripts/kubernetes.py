@@ -323,7 +323,7 @@ def monitoring():
                 **times,
                 "relabelings": [
                     fixed("job", "redis"),
-                    fixed("instance", at.removeprefix("redis://")),
+                    fixed("instance", at.split("://")[1]),
                     *(fixed(label, value) for label, value in target["labels"].items()),
                 ],
                 "metricRelabelings": [camel(rule) for rule in elsewhere(redis["metric_relabel_configs"])],
@@ -397,6 +397,11 @@ def main():
     kustomization = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
     if sorted(kustomization["resources"]) != sorted(FILES):
         found.append(f"kustomization.yaml has {kustomization['resources']}, the files are {sorted(FILES)}")
+    if LAB.get("security", {}).get("tls"):
+        needed = ["ca", "client", *(f"node-{n['name']}" for n in LAB["data_node"] + LAB["sentinel"])]
+        given = [file for secret in kustomization["secretGenerator"] for file in secret["files"]]
+        missing = [f"secrets/{name}.pem" for name in needed if f"secrets/{name}.pem" not in given]
+        found += [f"kustomization.yaml: security.tls needs {file} among the files of the secret" for file in missing]
     if args.schemas:
         # As they are written, not as they were made.
         objects = [thing for name in FILES for thing in yaml.safe_load_all((FOLDER / name).read_text())]

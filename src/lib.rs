@@ -12,7 +12,8 @@
 //! - [`ledger`]: the format of the writer's ledger (its file handling is the one I/O part there)
 //! - [`checker`]: history to verdict
 //! - [`exit`]: exit codes
-//! - [`access`]: who may do what on the servers (`access::secrets`, the passwords' files, is the one I/O part there)
+//! - [`access`]: who may do what on the servers (the files of passwords and certificates, `access::secrets` and
+//!   `access::certificates`, are the I/O part there)
 //! - [`protocol`]: when a record is acknowledged, who is primary, what an error means
 //!
 //! With I/O, each on top of the ones before it:
@@ -24,7 +25,7 @@
 //! - [`writer`], [`verifier`], [`status`]: what the commands of these names do
 //! - [`monitoring`]: Prometheus, Grafana and exporters, started for the lab at hand
 //! - [`runner`]: a whole lab as child processes; [`signals`]: requests to end
-//! - [`rotation`]: new passwords while the lab runs
+//! - [`rotation`], [`renewal`]: new passwords, new certificates while the lab runs
 //! - [`drill`]: a fault under load, healed and judged (`fault`, `report` and more there are pure)
 //! - [`watch`]: the lab on one screen
 //! - [`cli`]: the command line; [`fuzz`]: what bytes from outside may not do, for tests
@@ -45,6 +46,7 @@ pub mod node;
 pub mod protocol;
 pub mod record;
 pub mod recovery;
+pub mod renewal;
 pub mod rotation;
 pub mod runner;
 pub mod sentinel;

@@ -26,5 +26,7 @@ mod nodes;
 mod screen;
 #[path = "live/security.rs"]
 mod security;
+#[path = "live/tls.rs"]
+mod tls;
 #[path = "live/writing.rs"]
 mod writing;

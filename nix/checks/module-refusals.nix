@@ -98,6 +98,18 @@ let
       };
       says = null;
     };
+    "TLS" = {
+      module.services.redis-ha-lab = {
+        settings = project.settings // {
+          security = project.settings.security // {
+            tls = true;
+          };
+        };
+        dataNode = allData;
+        sentinel = allSentinels;
+      };
+      says = "settings.security.tls is not there for NixOS yet";
+    };
     "a name twice" = {
       module.services.redis-ha-lab = {
         dataNode = allData // {

@@ -152,7 +152,16 @@ in
       // lib.optionalAttrs (cfg.profile != null) { HALAB_PROFILE = cfg.profile; };
     };
 
-    assertions = lib.optionals (cfg.dataNode.enable || cfg.sentinel.enable) [
+    assertions = [
+      {
+        assertion = !(used && cfg.settings.security.tls or false);
+        message = ''
+          services.redis-ha-lab: settings.security.tls is not there for NixOS yet: the units would get no certificates. Leave
+          it false, and keep the nodes on a network of their own.
+        '';
+      }
+    ]
+    ++ lib.optionals (cfg.dataNode.enable || cfg.sentinel.enable) [
       {
         assertion = loopback == [ ] || elsewhere == [ ];
         message = ''

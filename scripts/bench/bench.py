@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """What acknowledged writes cost: `halab write` beside redis-benchmark and redis-py, on the same servers, in one run.
 
-Starts a lab of its own on a /24 of 127/8, measures in rounds that take every subject in turn, and prints medians
+Starts a lab of its own on a /24 of 127/8, and a second one with TLS, measures in rounds that take every subject in turn,
+and prints medians
 and their ratio to redis-benchmark's plain SET. Absolute rates are those of this machine at this time; compare ratios.
 """
 
@@ -24,6 +25,7 @@ VALUE_BYTES = 44  # of a record: a time and a number
 ROUND_RECORDS = 1_000_000
 SINGLE_RECORDS = 20_000
 CONNECTIONS, DEPTH = 4, 100
+TLS = ", TLS"  # what is measured in the lab with TLS ends so
 
 # redis-benchmark takes a password as an argument only, which everyone on the machine can read. So in this lab, which
 # is nobody's, there is a user whom any password lets in.
@@ -40,10 +42,21 @@ PRIMARY_NAME = "halab"  # in lab.toml
 class Lab:
     """A lab that runs as long as the `with` block."""
 
+    def __init__(self, tls: bool = False) -> None:
+        self.tls = tls
+
     def __enter__(self) -> "Lab":
         self.scratch = Path(tempfile.mkdtemp(prefix="halab-bench-"))
         self.subnet = f"127.{random.randrange(127, 250)}.{random.randrange(1, 250)}"
         self.env = dict(os.environ, HALAB_STATE=str(self.scratch / "state"), HALAB_SUBNET=self.subnet)
+        if self.tls:
+            shipped = Path(os.environ.get("HALAB_CONFIG", HERE.parent.parent / "lab.toml")).read_text()
+            secured, found = re.subn(r"(?m)^tls = false", "tls = true", shipped)
+            if found != 1:
+                raise SystemExit("bench: lab.toml does not say tls = false")
+            config = self.scratch / "lab.toml"
+            config.write_text(secured)
+            self.env["HALAB_CONFIG"] = str(config)
         self.up = subprocess.Popen(
             ["halab", "up"], env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -117,6 +130,8 @@ def peak_kib(pid: int) -> int:
 def redis_benchmark(lab: Lab, connections: int, depth: int, count: int) -> Measured:
     command = ["redis-benchmark", "-h", lab.primary(), "-c", str(connections), "-P", str(depth), "-n", str(count)]
     command += ["--user", BENCH_USER[0], "-a", "any"]
+    if lab.tls:
+        command += ["--tls", "--cacert", str(lab.scratch / "state" / "secrets" / "ca.pem")]
     command += ["-d", str(VALUE_BYTES), "-r", "1000000000", "-t", "set", "--csv"]
     out, cpu, memory = timed(command, lab.env)
     fields = [f.strip('"') for f in out.strip().splitlines()[-1].split(",")]
@@ -232,18 +247,22 @@ def measure(rounds: int) -> dict[str, typing.Any]:
         name = f"halab write --policy {policy}"
         pipelined[name] = lambda lab, p=policy: halab_write(lab, p, CONNECTIONS, DEPTH, ROUND_RECORDS)
         single[name] = lambda lab, p=policy: halab_write(lab, p, 1, 1, SINGLE_RECORDS)
+    for subjects, depths in ((pipelined, (CONNECTIONS, DEPTH, ROUND_RECORDS)), (single, (1, 1, SINGLE_RECORDS))):
+        subjects["redis-benchmark SET" + TLS] = lambda lab, d=depths: redis_benchmark(lab, *d)
+        subjects["halab write --policy available" + TLS] = lambda lab, d=depths: halab_write(lab, "available", *d)
     if python is not None:
         single["redis-py, SET"] = lambda lab: redis_py(lab, python, "set", SINGLE_RECORDS)
         single["redis-py, SET and WAIT"] = lambda lab: redis_py(lab, python, "wait", SINGLE_RECORDS)
     measured: dict[str, dict[str, list[Measured]]] = {}
-    with Lab() as lab:
+    with Lab() as lab, Lab(tls=True) as secured:
         server = re.search(r"redis_version:(\S+)", lab.redis("INFO", "server"))
         for turn in range(rounds):
             for title, subjects in (("pipelined", pipelined), ("single", single)):
                 for name, subject in subjects.items():
                     print(f"bench: round {turn + 1}, {title}, {name}", file=sys.stderr)
-                    lab.empty()
-                    measured.setdefault(title, {}).setdefault(name, []).append(subject(lab))
+                    where = secured if name.endswith(TLS) else lab
+                    where.empty()
+                    measured.setdefault(title, {}).setdefault(name, []).append(subject(where))
     return {
         "redis": server.group(1) if server else "unknown",
         "cores": os.cpu_count(),

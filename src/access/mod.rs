@@ -7,14 +7,19 @@
 //! - `table`: users and their rights (pure)
 //! - `acl`: the ACL file of a server, and the tables (pure)
 //! - `secrets`: the folder with a password for each user
+//! - `certificates`: the same folder, with a certificate for each node
+//! - `x509`: what is to be known of a certificate (pure)
 //!
 //! Never in an argument, an environment or a log: a password goes from its file into the connection, and what held it
 //! is zeroed.
 
 mod acl;
+mod certificates;
 mod secrets;
 mod table;
+mod x509;
 
 pub use acl::{acl_file, allow, only, rights_reference};
+pub use certificates::{CertificateError, Certificates, Identity};
 pub use secrets::{Login, Secrets, SecretsError};
 pub use table::User;

@@ -3,6 +3,7 @@
 //! One file a command. Only here and in `main.rs` are errors of any kind put together (anyhow); the
 //! library has an error type for each module.
 
+mod certificates;
 mod check_config;
 mod drill;
 mod handover;
@@ -77,7 +78,7 @@ struct Global {
     /// Folder that holds a folder of state for each node [default: the user's state folder]
     #[arg(long, global = true, env = "HALAB_STATE", value_name = "DIR")]
     state: Option<PathBuf>,
-    /// Folder with a password for each user [default: secrets in the state folder, made at the first start]
+    /// Folder of passwords and certificates [default: secrets in the state folder, made at the first start]
     #[arg(long, global = true, env = "HALAB_SECRETS", value_name = "DIR")]
     secrets: Option<PathBuf>,
     /// Move every node to this /24, as 127.0.7: its last octet stays
@@ -126,6 +127,8 @@ enum Command {
     Cli(redis_cli::CliArgs),
     /// Make passwords, or give every user a new one
     Secrets(secrets::SecretsArgs),
+    /// Renew the certificates of a lab with TLS
+    Certificates(certificates::CertificatesArgs),
     /// Check lab.toml: every problem with its key and its remedy
     CheckConfig(check_config::CheckConfigArgs),
     /// Print completions for a shell
@@ -183,6 +186,7 @@ impl Cli {
             Command::Monitor(args) => monitor::run(&self.global, &args),
             Command::Cli(args) => redis_cli::run(&self.global, &args),
             Command::Secrets(args) => secrets::run(&self.global, &args),
+            Command::Certificates(args) => certificates::run(&self.global, &args),
             Command::CheckConfig(args) => check_config::run(&self.global, &args),
             Command::Completions(args) => manual::completions(&args),
             Command::Man(args) => manual::man(&args),

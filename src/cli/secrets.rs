@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::access::{Secrets, SecretsError};
+use crate::access::{Certificates, Secrets, SecretsError};
 use crate::config::SecretsFolder;
 use crate::exit::Exit;
 use crate::monitoring;
@@ -21,7 +21,7 @@ pub(super) struct SecretsArgs {
 
 #[derive(Debug, Subcommand)]
 enum SecretsCommand {
-    /// Make a password for each user that has none, in the lab's folder or in another one
+    /// Make a password for each user, and with TLS a certificate for each node, where there is none yet
     #[command(after_help = "Example:\n  halab secrets make ./for-all-hosts\n\n\
         A lab on one machine makes its own at its first start; this is for those who give them to several.")]
     Make {
@@ -54,6 +54,13 @@ pub(super) fn run(global: &Global, args: &SecretsArgs) -> Outcome {
                 made.len(),
                 secrets.folder().display()
             ))?;
+            if lab.security.tls {
+                let made = Certificates::at(secrets.folder()).make_missing(&lab)?;
+                print_text(format_args!(
+                    "{made} certificates made in {}",
+                    secrets.folder().display()
+                ))?;
+            }
         }
         SecretsCommand::Rotate { shared } => {
             if let (true, Some(folder)) = (shared, &mut lab.security.secrets) {

@@ -11,6 +11,7 @@ mod info;
 pub(crate) mod reply;
 mod stream;
 mod subscription;
+mod tls;
 mod tunnel;
 mod wire;
 
@@ -29,10 +30,12 @@ use crate::protocol::WriteError;
 
 use guard::Guarded;
 use stream::Stream;
+use tls::{Tls, Transport};
 
 pub use error::classify;
 pub use info::{ReplicationInfo, Role};
 pub use subscription::{Message, Subscription};
+pub use tls::{TlsError, judge_own};
 pub use tunnel::Tunnel;
 pub use wire::Wire;
 
@@ -69,6 +72,7 @@ pub enum ClientError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connector {
     login: Option<Login>,
+    tls: Option<Tls>,
     source: Option<Ipv4Addr>,
     connect_limit: Duration,
     answer_limit: Duration,
@@ -79,6 +83,7 @@ impl Connector {
     pub fn new(lab: &Lab, user: User, limit: Duration) -> Self {
         Connector {
             login: Login::of(lab, user),
+            tls: Tls::of(lab),
             source: None,
             connect_limit: limit,
             answer_limit: limit,
@@ -113,9 +118,38 @@ impl Connector {
         stream
             .set_nodelay(true)
             .map_err(|e| failed(e.to_string()))?;
-        Stream::greet(stream, self.login.as_ref())
+        let transport = match &self.tls {
+            None => Transport::Plain(stream),
+            Some(tls) => timeout(self.connect_limit, tls.begin(stream, *to.ip()))
+                .await
+                .map_err(|_| {
+                    failed(format!(
+                        "no TLS within {:?}: was it started without security.tls?",
+                        self.connect_limit
+                    ))
+                })?
+                .map_err(|e| failed(e.to_string()))?,
+        };
+        // With certificates on both sides, what the server thinks of ours is part of its answer; a round trip more, so
+        // that the reason of a refusal is told.
+        let waits = self.tls.as_ref().is_some_and(Tls::is_mutual);
+        let greet = Stream::greet(transport, self.login.as_ref(), waits);
+        timeout(self.answer_limit, greet)
             .await
+            .map_err(|_| ClientError::Silent {
+                to,
+                limit: self.answer_limit,
+            })?
             .map_err(|e| failed(e.to_string()))
+    }
+
+    /// The certificate that the server at `to` shows, in DER; nothing where it shows none.
+    ///
+    /// # Errors
+    /// When it can't be reached, or shows one that is not to be trusted.
+    pub async fn certificate(&self, to: SocketAddrV4) -> Result<Option<Vec<u8>>, ClientError> {
+        let stream = self.stream(to).await?;
+        Ok(stream.transport().certificate().map(|c| c.to_vec()))
     }
 
     /// Opens a connection to the server at `to`.

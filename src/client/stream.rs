@@ -4,6 +4,7 @@
 //! no round trip: after a failover that is time without an acknowledged write. Its answer is taken out of what comes
 //! back; a refusal is an error of the connection, by its reason.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,18 +12,22 @@ use std::task::{Context, Poll};
 use bytes::{Buf, BytesMut};
 use secrecy::ExposeSecret;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
 use zeroize::Zeroizing;
 
 use crate::access::Login;
 
+use super::tls::Transport;
+
 /// Longest answer to `AUTH` that is read.
 const LONGEST: usize = 512;
 
-/// A TCP connection on which we have said who we are.
+/// The first byte of an alert of TLS.
+const ALERT: u8 = 0x15;
+
+/// A connection on which we have said who we are.
 #[derive(Debug)]
 pub(super) struct Stream {
-    tcp: TcpStream,
+    transport: Transport,
     /// The answer to `AUTH` is still to come.
     awaited: Option<Login>,
     /// What came in and was not handed on yet.
@@ -30,8 +35,13 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// Says who we are, if there is anything to say.
-    pub(super) async fn greet(mut tcp: TcpStream, login: Option<&Login>) -> io::Result<Self> {
+    /// Says who we are, if there is anything to say. `waits`: until that is answered.
+    pub(super) async fn greet(
+        mut transport: Transport,
+        login: Option<&Login>,
+        waits: bool,
+    ) -> io::Result<Self> {
+        let mut said = Ok(());
         if let Some(login) = login {
             let password = login.password().map_err(io::Error::other)?;
             let (name, password) = (login.user().name(), password.expose_secret());
@@ -43,13 +53,27 @@ impl Stream {
                 auth.extend_from_slice(b"\r\n");
             }
             // An empty socket takes so little at once.
-            tcp.write_all(&auth).await?;
+            said = async {
+                transport.write_all(&auth).await?;
+                transport.flush().await
+            }
+            .await;
         }
-        Ok(Stream {
-            tcp,
+        let mut stream = Stream {
+            transport,
             awaited: login.cloned(),
             ahead: BytesMut::new(),
-        })
+        };
+        if waits {
+            // Before what it may say of our own word: why it did not listen.
+            poll_fn(|cx| stream.poll_answer(cx)).await?;
+        }
+        said.map(|()| stream)
+    }
+
+    /// What the connection runs on.
+    pub(super) fn transport(&self) -> &Transport {
+        &self.transport
     }
 
     /// Takes the answer to `AUTH` out of what has come in.
@@ -72,14 +96,31 @@ impl Stream {
             }
             let mut room = [0; LONGEST];
             let mut buffer = ReadBuf::new(&mut room);
-            match Pin::new(&mut self.tcp).poll_read(cx, &mut buffer) {
-                Poll::Ready(Ok(())) if buffer.filled().is_empty() => break,
+            match Pin::new(&mut self.transport).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if buffer.filled().is_empty() => match hung_up(self) {
+                    Some(error) => return Poll::Ready(Err(error)),
+                    None => break,
+                },
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    return Poll::Ready(Err(hung_up(self).unwrap_or(error)));
+                }
                 Poll::Ready(Ok(())) => self.ahead.extend_from_slice(buffer.filled()),
                 other => return other,
             }
         }
         Poll::Ready(Ok(()))
     }
+}
+
+/// A server with TLS takes our first word for a broken handshake: it hangs up, with an alert at most. One that dies does
+/// too, so this is no more than a connection that broke.
+fn hung_up(stream: &Stream) -> Option<io::Error> {
+    let alert = stream.ahead.is_empty() || stream.ahead.starts_with(&[ALERT]);
+    (alert && matches!(stream.transport, Transport::Plain(_))).then(|| {
+        let why =
+            "it hung up at our first word: does it speak TLS, and is security.tls to be set here?";
+        io::Error::new(io::ErrorKind::ConnectionReset, why)
+    })
 }
 
 /// What a refusal of `AUTH` is as an error; nothing when the line is none.
@@ -119,7 +160,7 @@ impl AsyncRead for Stream {
             this.ahead.advance(some);
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut this.tcp).poll_read(cx, buf)
+        Pin::new(&mut this.transport).poll_read(cx, buf)
     }
 }
 
@@ -129,14 +170,19 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(cx, buf)
+        match Pin::new(&mut self.transport).poll_write(cx, buf) {
+            Poll::Ready(Err(error)) if self.awaited.is_some() => {
+                Poll::Ready(Err(hung_up(&self).unwrap_or(error)))
+            }
+            other => other,
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
+        Pin::new(&mut self.transport).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
+        Pin::new(&mut self.transport).poll_shutdown(cx)
     }
 }

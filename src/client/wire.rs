@@ -60,7 +60,12 @@ impl Wire {
     /// # Errors
     /// A broken connection.
     pub async fn send(&mut self) -> Result<(), WriteError> {
-        let sent = self.stream.write_all(&self.out).await;
+        let sent = async {
+            self.stream.write_all(&self.out).await?;
+            // With TLS, the rest of it may still be with us.
+            self.stream.flush().await
+        };
+        let sent = sent.await;
         self.out.clear();
         sent.map_err(|_| WriteError::ConnectionLost)
     }

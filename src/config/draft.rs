@@ -21,6 +21,8 @@ pub(super) struct Draft {
     pub writer: WriterDraft,
     pub monitoring: Option<MonitoringDraft>,
     acl: Read<bool>,
+    pub tls: Read<bool>,
+    pub mutual_tls: Read<bool>,
 }
 
 /// One node as the file states it.
@@ -84,6 +86,7 @@ impl Draft {
         let monitoring = monitoring
             .is_stated()
             .then(|| MonitoringDraft::read(reader, monitoring));
+        let security = reader.table(&keys::SECURITY);
         Draft {
             name: lab.name(reader, &keys::LAB_NAME),
             primary_name: lab.name(reader, &keys::PRIMARY_NAME),
@@ -101,7 +104,9 @@ impl Draft {
                 wait_timeout: writer.millis(reader, &keys::WAIT_TIMEOUT),
             },
             monitoring,
-            acl: reader.table(&keys::SECURITY).flag(reader, &keys::ACL),
+            acl: security.flag(reader, &keys::ACL),
+            tls: security.flag(reader, &keys::TLS),
+            mutual_tls: security.flag(reader, &keys::MUTUAL_TLS),
         }
     }
 
@@ -150,6 +155,8 @@ impl Draft {
                 .transpose()?,
             security: Security {
                 acl: value(&self.acl)?,
+                tls: value(&self.tls)?,
+                mutual_tls: value(&self.mutual_tls)?,
                 secrets: None,
             },
         })

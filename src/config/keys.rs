@@ -458,12 +458,28 @@ pub(super) const ACL: Key = Key {
               address may do anything there.",
 };
 
+pub(super) const TLS: Key = Key {
+    name: "tls",
+    kind: Kind::Flag,
+    default: Default::Flag(false),
+    example: "true",
+    meaning: "Replication, Sentinels, writer, exporter and every other part talk by TLS, and no server \
+              listens for anything else ([security.md](security.md)).",
+};
+pub(super) const MUTUAL_TLS: Key = Key {
+    name: "mutual_tls",
+    kind: Kind::Flag,
+    default: Default::Flag(false),
+    example: "true",
+    meaning: "Who connects has to show a certificate of the lab's CA as well. Only with `tls`.",
+};
+
 /// `[security]`.
 pub(super) const SECURITY: Section = Section {
     name: "security",
     shape: Shape::Table,
-    keys: &[ACL],
-    meaning: "Who is let in. The table may be left out.",
+    keys: &[ACL, TLS, MUTUAL_TLS],
+    meaning: "Who is let in, and whether others can listen. The table may be left out.",
 };
 
 /// All sections, in the order in which `lab.toml` states them.

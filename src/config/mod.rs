@@ -132,12 +132,16 @@ pub struct Monitoring {
     pub writer_port: u16,
 }
 
-/// Who is let in, and where the passwords are.
+/// Who is let in, whether others can listen, and where passwords and certificates are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Security {
     /// Each part is a user of its own, with a password; no one else is let in.
     pub acl: bool,
-    /// The folder of the passwords, which `lab.toml` does not state: whoever reads it adds this. `None`: there are none.
+    /// Everyone talks by TLS; the plain ports are closed.
+    pub tls: bool,
+    /// Who connects shows a certificate too.
+    pub mutual_tls: bool,
+    /// The folder of passwords and certificates, which `lab.toml` does not state: whoever reads it adds this. `None`: there are none.
     pub secrets: Option<SecretsFolder>,
 }
 
@@ -146,6 +150,8 @@ impl Security {
     pub fn off() -> Self {
         Security {
             acl: false,
+            tls: false,
+            mutual_tls: false,
             secrets: None,
         }
     }
@@ -160,7 +166,7 @@ impl Security {
     }
 }
 
-/// The folder with a file for each user.
+/// The folder with a file for each user, and with certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretsFolder {
     /// In the lab's own state: what is missing is made there.

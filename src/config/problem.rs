@@ -278,6 +278,9 @@ pub enum Fault {
         /// The down-after time in milliseconds.
         down_ms: u128,
     },
+    /// Certificates of clients, and nobody to show them to.
+    #[error("without TLS nobody shows a certificate")]
+    MutualWithoutTls,
     /// The profile asked for is not in the file.
     #[error("no such profile")]
     UnknownProfile {
@@ -359,6 +362,7 @@ impl Fault {
                 "set hang_timeout_ms well below {down_ms}, for example {}, or raise down_after_ms",
                 (down_ms / 5).max(1)
             ),
+            Fault::MutualWithoutTls => "set tls = true as well, or remove this".into(),
             Fault::UnknownProfile { profiles } if profiles.is_empty() => {
                 "ask for none: the file has no profiles".into()
             }

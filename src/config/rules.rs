@@ -22,6 +22,7 @@ pub(super) fn broken(draft: &Draft) -> Vec<Problem> {
     counts(draft, &mut problems);
     problems.extend(quorum(draft));
     problems.extend(seed_primary(draft));
+    problems.extend(mutual_tls(draft));
     problems.extend(hang_timeout(&draft.timing, None));
     for (_, profile) in &draft.profiles {
         let stated = profile.hang_timeout != draft.timing.hang_timeout
@@ -212,6 +213,11 @@ fn seed_primary(draft: &Draft) -> Option<Problem> {
         name: seed.value.clone(),
         data_nodes: good,
     }))
+}
+
+fn mutual_tls(draft: &Draft) -> Option<Problem> {
+    let (tls, mutual) = (draft.tls.as_ref().ok()?, draft.mutual_tls.as_ref().ok()?);
+    (mutual.value && !tls.value).then(|| mutual.problem(Fault::MutualWithoutTls))
 }
 
 /// The hang timeout is below down-after: otherwise the Sentinels fail over first, and the hung

@@ -102,6 +102,8 @@ fn shipped_lab_is_the_documented_one() {
         ),
         security: Security {
             acl: true,
+            tls: false,
+            mutual_tls: false,
             secrets: None,
         },
     }

@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
-use crate::access::{Login, Secrets, SecretsError, User};
+use crate::access::{CertificateError, Certificates, Login, Secrets, SecretsError, User};
 use crate::config::Lab;
 
 pub use plan::{Plan, Service};
@@ -51,6 +51,9 @@ pub enum MonitoringError {
     /// The exporter's password.
     #[error(transparent)]
     Secrets(#[from] SecretsError),
+    /// The certificates by which it knows the nodes.
+    #[error(transparent)]
+    Certificates(#[from] CertificateError),
     /// The program is there and can't be run.
     #[error("cannot run {}: {source}", program.display())]
     Program {
@@ -105,9 +108,13 @@ pub fn become_service(lab: &Lab, start: &Start) -> MonitoringError {
         return error;
     }
     if service == Service::RedisExporter {
-        // All of a lab starts at once: this may be the first to want the passwords.
-        let known = Secrets::of_lab(lab).map_err(MonitoringError::from);
-        if let Err(error) = known.and_then(|_| write_passwords(lab, &folder)) {
+        // All of a lab starts at once: this may be the first to want passwords and certificates.
+        let ready = || {
+            Secrets::of_lab(lab)?;
+            Certificates::of_lab(lab)?;
+            write_passwords(lab, &folder)
+        };
+        if let Err(error) = ready() {
             return error;
         }
     }
@@ -142,7 +149,8 @@ fn write_passwords(lab: &Lab, folder: &Path) -> Result<(), MonitoringError> {
         let before = if text.is_empty() { "{" } else { "," };
         text.push_str(before);
         text.push_str(&format!(
-            "\n\"redis://{}@{}\": \"",
+            "\n\"{}://{}@{}\": \"",
+            scraping::scheme(lab),
             User::Exporter.name(),
             node.socket()
         ));

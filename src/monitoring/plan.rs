@@ -3,7 +3,7 @@
 use std::net::SocketAddrV4;
 use std::path::Path;
 
-use crate::access::User;
+use crate::access::{Certificates, User};
 use crate::config::{Lab, Monitoring};
 
 use super::scraping::prometheus_yml;
@@ -165,6 +165,17 @@ impl Plan {
                     let passwords = path(super::PASSWORDS);
                     plan.arguments
                         .push(format!("-redis.password-file={passwords}"));
+                }
+                if let Some(certificates) = Certificates::of(lab) {
+                    let (ca, own) = (certificates.ca(), certificates.client());
+                    let mut flag = |name: &str, file: &Path| {
+                        plan.arguments.push(format!("-{name}={}", file.display()));
+                    };
+                    flag("tls-ca-cert-file", &ca);
+                    if lab.security.mutual_tls {
+                        flag("tls-client-cert-file", &own);
+                        flag("tls-client-key-file", &own);
+                    }
                 }
             }
             Service::Cadvisor => {

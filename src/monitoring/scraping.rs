@@ -75,14 +75,20 @@ fn target(out: &mut String, lab: &Lab, at: &str, node: &str, kind: &str) {
     );
 }
 
+/// How redis_exporter is told to ask: by TLS or in the clear.
+pub(super) fn scheme(lab: &Lab) -> &'static str {
+    if lab.security.tls { "rediss" } else { "redis" }
+}
+
 /// One exporter asks every node; a scrape names the one to ask.
 fn redis(out: &mut String, lab: &Lab, exporter: SocketAddrV4) {
     let _ = writeln!(
         out,
         "  - job_name: redis\n    metrics_path: /scrape\n    static_configs:"
     );
+    let scheme = scheme(lab);
     for node in lab.nodes() {
-        let at = format!("redis://{}", node.socket());
+        let at = format!("{scheme}://{}", node.socket());
         target(out, lab, &at, &node.name, kind(node));
     }
     let _ = write!(
@@ -91,7 +97,7 @@ fn redis(out: &mut String, lab: &Lab, exporter: SocketAddrV4) {
       - source_labels: [__address__]
         target_label: __param_target
       - source_labels: [__address__]
-        regex: redis://(.*)
+        regex: {scheme}://(.*)
         target_label: instance
       - target_label: __address__
         replacement: \"{exporter}\"
@@ -202,6 +208,16 @@ mod tests {
         assert!(text.contains("redis-a@127\\.9\\.3\\.11"));
         assert!(!text.contains("127.0.0."), "{text}");
         assert!(!text.contains("127\\.0\\.0\\."), "{text}");
+    }
+
+    #[test]
+    fn with_tls_the_exporter_is_told_so_and_instances_keep_their_names() {
+        let mut lab = shipped();
+        lab.security.tls = true;
+        let text = prometheus_yml(&lab, &Service::ALL).unwrap();
+        assert_eq!(text.matches("rediss://127.0.0.").count(), 5, "{text}");
+        assert!(text.contains("regex: rediss://(.*)"), "{text}");
+        assert_eq!(text.matches("redis://").count(), 0, "{text}");
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::handover::{demote, hand_over};
 use crate::protocol::ack::RAISE_LIMIT;
 use crate::sentinel::Panel;
 
+use super::certificate::Certificate;
 use super::machine::{Action, Identity, Machine, Observation, Server as Seen};
 use super::metrics::DataMetrics;
 use super::observe::{CALM, Observers, URGENT};
@@ -34,6 +35,15 @@ const HANG_QUESTIONS: u32 = 3;
 /// How long the server may take to end after SIGTERM before it is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
+/// What is the node's own, whatever the lab.
+#[derive(Debug)]
+pub(super) struct Own {
+    pub(super) state: StateDir,
+    pub(super) binary: ServerBinary,
+    pub(super) metrics: DataMetrics,
+    pub(super) certificate: Option<Certificate>,
+}
+
 /// Everything that a data node works with.
 #[derive(Debug)]
 pub(super) struct DataNode {
@@ -46,7 +56,8 @@ pub(super) struct DataNode {
     pub(super) connector: Connector,
     observers: Observers,
     machine: Machine,
-    metrics: DataMetrics,
+    pub(super) metrics: DataMetrics,
+    pub(super) certificate: Option<Certificate>,
     started: Instant,
     server: Option<Server>,
     pub(super) conn: Option<Conn>,
@@ -63,13 +74,14 @@ enum End {
 }
 
 impl DataNode {
-    pub(super) fn new(
-        lab: Lab,
-        node: Node,
-        state: StateDir,
-        binary: ServerBinary,
-        metrics: DataMetrics,
-    ) -> Result<Self, NodeError> {
+    pub(super) fn new(lab: Lab, node: Node, own: Own) -> Result<Self, NodeError> {
+        let Own {
+            state,
+            binary,
+            metrics,
+            certificate,
+        } = own;
+        metrics.certificate_ends(certificate.as_ref().map_or(0, Certificate::end));
         // Answers are waited for shorter than the hang limit, so that one lost answer is not a hang.
         let limit = (lab.timing.hang_timeout / 3).clamp(CALM, Duration::from_millis(500));
         let connector = Connector::new(&lab, User::Node, limit).from_source(node.address);
@@ -98,6 +110,7 @@ impl DataNode {
             observers,
             machine,
             metrics,
+            certificate,
             started: Instant::now(),
             server: None,
             conn: None,
@@ -129,6 +142,9 @@ impl DataNode {
                 return Ok(End::Stopped);
             }
             let server = self.look().await;
+            if matches!(server, Seen::Primary { .. } | Seen::Replica { .. }) {
+                self.renew_certificate().await;
+            }
             let calm = matches!(server, Seen::Primary { .. })
                 || matches!(
                     server,
@@ -320,6 +336,10 @@ impl DataNode {
         self.forget_server();
         // Parked again, whatever the server has written into its file meanwhile.
         self.conf = self.state.apply(&self.lab, &self.node)?;
+        if let Some(certificate) = &mut self.certificate {
+            certificate.read_at_start();
+            self.metrics.certificate_ends(certificate.end());
+        }
         let server = Server::start(&self.binary, &self.conf, NodeKind::Data)?;
         info!(node = %self.node.name, pid = server.pid(), address = %self.node.socket(),
             version = %self.binary.version, "server started");

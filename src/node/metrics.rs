@@ -70,6 +70,7 @@ pub(super) struct NodeMetrics {
     server_up: Gauge,
     server_starts: Counter,
     server_exits: Counter,
+    certificate_end: Gauge,
 }
 
 /// The metrics of a data node.
@@ -127,6 +128,12 @@ impl NodeMetrics {
             "Ends of the server that its node did not order, and kills of a server that hung",
             self.server_exits.clone(),
         );
+        registry.register_with_unit(
+            "certificate_expiry_timestamp",
+            "When the certificate that the server shows ends, in Unix time; 0 without TLS",
+            Unit::Seconds,
+            self.certificate_end.clone(),
+        );
     }
 
     /// The metrics of a Sentinel's node, with their registry.
@@ -140,6 +147,10 @@ impl NodeMetrics {
     pub(super) fn started(&self) {
         self.server_up.set(1);
         self.server_starts.inc();
+    }
+
+    pub(super) fn certificate_ends(&self, at: i64) {
+        self.certificate_end.set(at);
     }
 
     pub(super) fn exited(&self) {
@@ -354,6 +365,10 @@ impl DataMetrics {
 
     pub(super) fn started(&self) {
         self.node.started();
+    }
+
+    pub(super) fn certificate_ends(&self, at: i64) {
+        self.node.certificate_ends(at);
     }
 
     pub(super) fn exited(&self) {

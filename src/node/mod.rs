@@ -5,10 +5,12 @@
 //! - `state`: the state folder: lock, first seeding
 //! - `cgroup`: a cgroup of its own
 //! - `server`: the server process
+//! - `certificate`: what the server shows, with TLS
 //! - `observe`: the Sentinels and the other data nodes, kept in view
 //! - `metrics`: what a node tells about itself
 //! - `data`, `sentinel`: the two kinds of node
 
+mod certificate;
 mod cgroup;
 mod conf;
 mod data;
@@ -25,8 +27,11 @@ use std::process::ExitStatus;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::access::SecretsError;
+use crate::access::{CertificateError, SecretsError};
+use crate::client::TlsError;
 use crate::config::{Lab, NodeKind};
+
+use certificate::Certificate;
 
 pub use server::{ServerBinary, ServerError, become_server};
 pub use state::StateError;
@@ -51,6 +56,12 @@ pub enum NodeError {
     /// The passwords.
     #[error(transparent)]
     Secrets(#[from] SecretsError),
+    /// The certificates can't be had.
+    #[error(transparent)]
+    Certificates(#[from] CertificateError),
+    /// The node's own is of no use.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The server ends again and again.
     #[error("the server of {0} ended more than 5 times in 60 s; see its log above for the reason")]
     CrashLoop(String),
@@ -108,6 +119,7 @@ pub async fn run(
     let binary = ServerBinary::find(redis_server.as_deref())?;
     state::StateDir::refuse_in_use(state_root, node)?;
     server::check_address(node).await?;
+    let certificate = Certificate::of(lab, node)?;
     let state = state::StateDir::open(state_root, node)?;
     if own_cgroup {
         // Before the server is started, which inherits it.
@@ -120,14 +132,26 @@ pub async fn run(
         NodeKind::Data => {
             let (metrics, registry) = metrics::DataMetrics::new(lab, node, &binary.version);
             let _served = metrics::serve(lab, node, registry).await;
-            data::DataNode::new(lab.clone(), node.clone(), state, binary, metrics)?
+            let own = data::Own {
+                state,
+                binary,
+                metrics,
+                certificate,
+            };
+            data::DataNode::new(lab.clone(), node.clone(), own)?
                 .run(&shutdown)
                 .await
         }
         NodeKind::Sentinel => {
             let (metrics, registry) = metrics::NodeMetrics::of_sentinel(node, &binary.version);
             let _served = metrics::serve(lab, node, registry).await;
-            sentinel::run(lab, node, &state, &binary, &metrics, &shutdown).await
+            let own = sentinel::Own {
+                state,
+                binary,
+                metrics,
+                certificate,
+            };
+            sentinel::run(lab, node, own, &shutdown).await
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::access::User;
 use crate::client::{ClientError, Connector};
 use crate::config::{Lab, Node, NodeKind};
 
+use super::certificate::Certificate;
 use super::data::stop;
 use super::machine::SENTINEL_INFO_PERIOD;
 use super::metrics::NodeMetrics;
@@ -26,39 +27,88 @@ const PING_PERIOD: Duration = Duration::from_millis(500);
 /// How long a Sentinel may take to answer after its start.
 const START_LIMIT: Duration = Duration::from_secs(10);
 
+/// What is the node's own, whatever the lab.
+#[derive(Debug)]
+pub(super) struct Own {
+    pub(super) state: StateDir,
+    pub(super) binary: ServerBinary,
+    pub(super) metrics: NodeMetrics,
+    pub(super) certificate: Option<Certificate>,
+}
+
+/// How the life of a server ended.
+enum End {
+    /// The node's ends with it.
+    Over(Option<ExitStatus>),
+    /// It has to read its certificate anew, which it does only at its start.
+    Again,
+}
+
 /// Runs until a signal comes or the server ends. Returns its status.
 pub(super) async fn run(
     lab: &Lab,
     node: &Node,
-    state: &StateDir,
-    binary: &ServerBinary,
-    metrics: &NodeMetrics,
+    mut own: Own,
     shutdown: &Shutdown,
 ) -> Result<Option<ExitStatus>, NodeError> {
-    let conf = state.apply(lab, node)?;
-    let mut server = Server::start(binary, &conf, NodeKind::Sentinel)?;
-    metrics.started();
-    info!(node = %node.name, pid = server.pid(), address = %node.socket(),
-        version = %binary.version, role = "sentinel", monitors = %lab.primary_name,
-        why = if state.first_start() { "first start, seeded from lab.toml" } else { "own state" },
-        "server started");
+    let conf = own.state.apply(lab, node)?;
+    let mut why = if own.state.first_start() {
+        "first start, seeded from lab.toml"
+    } else {
+        "own state"
+    };
+    loop {
+        if let Some(certificate) = &mut own.certificate {
+            certificate.read_at_start();
+            own.metrics.certificate_ends(certificate.end());
+        }
+        let server = Server::start(&own.binary, &conf, NodeKind::Sentinel)?;
+        own.metrics.started();
+        info!(node = %node.name, pid = server.pid(), address = %node.socket(),
+            version = %own.binary.version, role = "sentinel", monitors = %lab.primary_name,
+            why, "server started");
+        match live(lab, node, server, &mut own.certificate, shutdown).await {
+            End::Over(status) => return Ok(status),
+            End::Again => why = "new certificate",
+        }
+    }
+}
+
+async fn live(
+    lab: &Lab,
+    node: &Node,
+    mut server: Server,
+    certificate: &mut Option<Certificate>,
+    shutdown: &Shutdown,
+) -> End {
     tokio::select! {
         quickened = quicken(lab, node) => {
             if let Err(error) = quickened {
                 warn!(node = %node.name, %error, "periods not shortened: failovers are slower");
             }
         }
-        status = server.wait() => return Ok(status.ok()),
-        () = shutdown.wait() => return Ok(stop(server).await),
+        status = server.wait() => return End::Over(status.ok()),
+        () = shutdown.wait() => return End::Over(stop(server).await),
     }
+    let turn = async {
+        match certificate {
+            Some(certificate) => certificate.turn(lab).await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         status = server.wait() => {
             warn!(node = %node.name, "the server has ended");
-            Ok(status.ok())
+            End::Over(status.ok())
         }
         () = shutdown.wait() => {
             info!(node = %node.name, "stopping");
-            Ok(stop(server).await)
+            End::Over(stop(server).await)
+        }
+        () = turn => {
+            // Ended in order, it has its state in its file.
+            stop(server).await;
+            End::Again
         }
     }
 }

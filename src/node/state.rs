@@ -14,9 +14,10 @@ use std::path::{Path, PathBuf};
 
 use secrecy::ExposeSecret;
 
-use crate::access::{Secrets, SecretsError, User, acl_file};
+use crate::access::{Certificates, Secrets, SecretsError, User, acl_file};
 use crate::config::{Lab, Node, NodeKind};
 
+use super::certificate::absolute;
 use super::conf::Conf;
 
 const REDIS_TEMPLATE: &str = include_str!("../../redis/redis.conf");
@@ -210,10 +211,12 @@ impl StateDir {
         let file = conf_path(&self.folder, node);
         let conf = read_conf(&file)?;
         let value = |key: &str| conf.get(&[key]).and_then(|a| a.first().cloned());
+        // With TLS, the plain port is 0.
+        let port = value("port").filter(|port| port != "0");
         let was = format!(
             "{}:{}",
             value("bind").unwrap_or_default().trim_matches('"'),
-            value("port").unwrap_or_default()
+            port.or_else(|| value("tls-port")).unwrap_or_default()
         );
         let now = node.socket().to_string();
         if was == now {
@@ -245,10 +248,10 @@ impl StateDir {
         let address = node.address.to_string();
         let port = node.port.to_string();
         conf.set(&["bind"], &[&address]);
-        conf.set(&["port"], &[&port]);
         // So that a firewall rule can cut this node off, whoever opens the connection.
         conf.set(&["bind-source-addr"], &[&address]);
         conf.set(&["dir"], &[&self.data().to_string_lossy()]);
+        apply_tls(lab, node, &mut conf)?;
         let secrets = Secrets::of_lab(lab)?;
         self.apply_users(node, secrets.as_ref(), &mut conf)?;
         match node.kind {
@@ -318,6 +321,43 @@ impl StateDir {
         );
         conf.set(&["sentinel", "parallel-syncs", name], &["1"]);
     }
+}
+
+/// The port and what it speaks. A server shows its certificate also to those that it connects to itself.
+fn apply_tls(lab: &Lab, node: &Node, conf: &mut Conf) -> Result<(), StateError> {
+    const KEYS: [&str; 6] = [
+        "tls-port",
+        "tls-cert-file",
+        "tls-key-file",
+        "tls-ca-cert-file",
+        "tls-auth-clients",
+        // Sentinels go by it too, towards data nodes and among themselves.
+        "tls-replication",
+    ];
+    let port = node.port.to_string();
+    let Some(certificates) = Certificates::of(lab) else {
+        for key in KEYS {
+            conf.remove(&[key]);
+        }
+        conf.set(&["port"], &[&port]);
+        return Ok(());
+    };
+    // The server has a working folder of its own.
+    let absolute = |path: PathBuf| {
+        let path = absolute(&path).map_err(io_error("cannot find", &path))?;
+        Ok::<_, StateError>(path.to_string_lossy().into_owned())
+    };
+    let ca = absolute(certificates.ca())?;
+    let own = absolute(certificates.node(&node.name))?;
+    let clients = if lab.security.mutual_tls { "yes" } else { "no" };
+    for (key, value) in KEYS
+        .iter()
+        .zip([port.as_str(), &own, &own, &ca, clients, "yes"])
+    {
+        conf.set(&[*key], &[value]);
+    }
+    conf.set(&["port"], &["0"]);
+    Ok(())
 }
 
 /// As whom a Sentinel talks to data nodes (`auth-user`), and to the other Sentinels (`sentinel-user`).

@@ -26,6 +26,8 @@ pub struct Shape {
     pub data_nodes: usize,
     pub sentinels: usize,
     pub profile: Option<&'static str>,
+    pub tls: bool,
+    pub mutual_tls: bool,
 }
 
 impl Default for Shape {
@@ -34,6 +36,8 @@ impl Default for Shape {
             data_nodes: 2,
             sentinels: 3,
             profile: Some("fast"),
+            tls: false,
+            mutual_tls: false,
         }
     }
 }
@@ -405,6 +409,12 @@ fn lab_toml(shape: Shape) -> String {
         "quorum = 2",
         &format!("quorum = {}", shape.sentinels / 2 + 1),
     );
+    let text = text
+        .replace("\ntls = false", &format!("\ntls = {}", shape.tls))
+        .replace(
+            "mutual_tls = false",
+            &format!("mutual_tls = {}", shape.mutual_tls),
+        );
     let data = (0..shape.data_nodes).map(|i| {
         let letter = char::from(b'a' + u8::try_from(i).unwrap());
         format!(

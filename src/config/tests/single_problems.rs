@@ -192,6 +192,10 @@ fn every_single_problem_has_its_place_key_and_remedy() {
             "monitoring on the address of a node",
             &[("\"127.0.0.31\"", "\"127.0.0.21\"")],
         ),
+        (
+            "certificates of clients without TLS",
+            &[("mutual_tls = false", "mutual_tls = true")],
+        ),
     ];
     let reports: Vec<String> = cases
         .iter()
@@ -322,5 +326,7 @@ fn every_single_problem_has_its_place_key_and_remedy() {
     line 63: monitoring.node_port: 6379 is already the port of data_node[0].port; give each listener a port of its own
     # monitoring on the address of a node
     line 58: monitoring.address: 127.0.0.21 is already the address of sentinel[0]; give every node an address of its own, for example out of 127.0.0.0/8
+    # certificates of clients without TLS
+    line 70: security.mutual_tls: without TLS nobody shows a certificate; set tls = true as well, or remove this
     "#);
 }
