@@ -186,8 +186,8 @@ fn explained(error: io::Error) -> io::Error {
         Some(wrong) => format!("it {}", clause(wrong)),
         None => return error,
     };
-    // So that it counts as not let in, and not as a connection that broke.
-    io::Error::new(io::ErrorKind::PermissionDenied, text)
+    // Of the same kind: what was sent before may have been done, so this is no refusal of it.
+    io::Error::new(error.kind(), text)
 }
 
 /// What is wrong with a certificate or with who shows it, as a clause, and what helps.
@@ -322,5 +322,34 @@ impl AsyncWrite for Transport {
             Transport::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Transport::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A record whose answer was tampered with may be written: only a refusal makes it fail for certain.
+    #[test]
+    fn an_error_of_tls_is_a_broken_connection_and_no_refusal() {
+        for wrong in [
+            Error::DecryptError,
+            Error::AlertReceived(AlertDescription::CertificateRequired),
+            Error::InvalidCertificate(Wrong::UnknownIssuer),
+        ] {
+            let error = explained(io::Error::new(io::ErrorKind::InvalidData, wrong));
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+        }
+    }
+
+    #[test]
+    fn names_are_told_as_they_are_written_and_not_without_end() {
+        let names = |all: &[&str]| {
+            let all: Vec<String> = all.iter().map(|n| (*n).to_owned()).collect();
+            named(&all)
+        };
+        assert_eq!(names(&["IpAddress(10.0.0.1)"]), "10.0.0.1");
+        assert_eq!(names(&[]), "no address at all");
+        assert_eq!(names(&["a\nb"; 9]).matches("a b").count(), 4);
     }
 }

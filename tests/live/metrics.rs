@@ -27,7 +27,7 @@ fn value(text: &str, series: &str) -> Option<f64> {
 }
 
 impl TestLab {
-    fn of_node(&self, node: &str, series: &str) -> Option<f64> {
+    pub fn of_node(&self, node: &str, series: &str) -> Option<f64> {
         let monitoring = self.lab.monitoring.as_ref().unwrap();
         let text = scrape(monitoring.node_socket(self.lab.node(node).unwrap()))?;
         value(&text, series)

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair,
@@ -347,8 +347,15 @@ fn certificates_are_renewed_under_load_without_a_failed_write() {
         String::from_utf8_lossy(&renewed.stderr)
     );
     let after = shown();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     for ((node, old), new) in lab.lab.nodes().zip(&before).zip(&after) {
         assert_ne!(old, new, "{}", node.name);
+        let end = lab.of_node(
+            &node.name,
+            "halab_node_certificate_expiry_timestamp_seconds",
+        );
+        let days = (end.unwrap() - now.as_secs_f64()) / 86_400.0;
+        assert!((363.0..=365.0).contains(&days), "{}: {days}", node.name);
         assert_eq!(new, &*certificates.shown_by(node).unwrap(), "{}", node.name);
     }
     // Everyone makes new connections: to the new primary, of the new replica, of the Sentinels.
