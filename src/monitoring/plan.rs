@@ -237,6 +237,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn with_tls_the_exporter_knows_the_ca_and_shows_a_certificate_where_one_is_wanted() {
+        let mut lab = Lab::parse(include_str!("../../lab.toml"), None).unwrap();
+        lab.security = lab.security.for_state(Path::new("/state"));
+        let tls = |lab: &Lab| -> Vec<String> {
+            let plan = Plan::new(lab, Service::RedisExporter, Path::new("/x"), &[]).unwrap();
+            let flags = plan.arguments.into_iter();
+            flags.filter(|flag| flag.starts_with("-tls")).collect()
+        };
+        assert_eq!(tls(&lab), [] as [&str; 0]);
+        lab.security.tls = true;
+        let ca = "-tls-ca-cert-file=/state/secrets/ca.pem";
+        assert_eq!(tls(&lab), [ca]);
+        lab.security.mutual_tls = true;
+        let own =
+            ["cert", "key"].map(|of| format!("-tls-client-{of}-file=/state/secrets/client.pem"));
+        assert_eq!(tls(&lab), [ca, &own[0], &own[1]]);
+    }
+
+    #[test]
     fn every_rule_file_and_dashboard_is_built_in() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         for (folder, built_in) in [("prometheus", &RULES[..]), ("grafana", &GRAFANA[..])] {

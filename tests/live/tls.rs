@@ -335,11 +335,25 @@ fn certificates_are_renewed_under_load_without_a_failed_write() {
         .unwrap();
     let shown = || -> Vec<Vec<u8>> {
         let show = |node: &Node| runtime.block_on(connector.certificate(node.socket()));
-        lab.lab.nodes().map(|n| show(n).unwrap().unwrap()).collect()
+        inside.nodes().map(|n| show(n).unwrap().unwrap()).collect()
     };
     let before = shown();
     let writer = lab.start_writer(&["--duration", "10m", "--rate", "5000"]);
     writer.wait_invoked(5000);
+    // One that does not answer is named, and nothing is changed.
+    lab.runner.stop_node("sentinel-3");
+    let refused = lab.halab(&["certificates", "renew"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(4), "{said}");
+    assert!(
+        said.contains("sentinel-3") && said.contains("no certificate was renewed"),
+        "{said}"
+    );
+    for (node, old) in lab.lab.nodes().zip(&before) {
+        assert_eq!(old, &*certificates.shown_by(node).unwrap(), "{}", node.name);
+    }
+    lab.runner.start_node("sentinel-3").unwrap();
+    lab.wait_healthy();
     let renewed = lab.halab(&["certificates", "renew"]);
     assert!(
         renewed.status.success(),
