@@ -286,6 +286,8 @@ impl StateDir {
         };
         let users = acl_file(node.kind, |user| secrets.accepted(user))?;
         replace(&file, &users)?;
+        // A server without that file writes its users into this one, and then takes no other.
+        conf.remove(&["user"]);
         conf.set(&["aclfile"], &[&file.to_string_lossy()]);
         if node.kind == NodeKind::Data {
             let password = secrets.password(User::Replication)?;
@@ -453,6 +455,29 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn users_that_a_server_wrote_while_it_let_everyone_in_are_gone_when_it_has_some() {
+        let root = tempfile::tempdir().unwrap();
+        let mut lab = Lab::parse(include_str!("../../lab.toml"), None).unwrap();
+        lab.security = lab.security.for_state(root.path());
+        let node = lab.sentinels[0].clone();
+        let started = |acl: bool, lab: &mut Lab| {
+            lab.security.acl = acl;
+            let state = StateDir::open(root.path(), &node).unwrap();
+            state.apply(lab, &node).unwrap()
+        };
+        let file = started(false, &mut lab);
+        let mut text = fs::read_to_string(&file).unwrap();
+        text.push_str("user default on nopass ~* &* +@all\n");
+        fs::write(&file, text).unwrap();
+        started(true, &mut lab);
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(
+            !text.contains("\nuser ") && text.contains("\naclfile "),
+            "{text}"
+        );
+    }
 
     #[test]
     fn the_state_of_a_node_is_for_its_owner_alone() {
