@@ -167,6 +167,7 @@ mod tests {
             primary_says_primary: true,
             primary_info_age: Some(Duration::ZERO),
             other_sentinels: 2,
+            known_replicas: 1,
             replicas: vec![ReplicaView {
                 address: lab.data_nodes[1].socket(),
                 priority: 100,

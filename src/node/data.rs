@@ -1,4 +1,6 @@
-//! A data node: observes, asks the state machine what to do, and does it.
+//! A data node: observes, asks the state machine what to do, and does it; how it ends is in `leave`.
+
+mod leave;
 
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
@@ -13,7 +15,7 @@ use tracing::{debug, error, info, warn};
 use crate::access::User;
 use crate::client::{ClientError, Conn, Connector, ReplicationInfo};
 use crate::config::{Lab, Node, NodeKind};
-use crate::handover::{demote, hand_over};
+use crate::handover::demote;
 use crate::protocol::ack::RAISE_LIMIT;
 use crate::sentinel::Panel;
 
@@ -130,8 +132,7 @@ impl DataNode {
             End::Stopped => {
                 info!(node = %self.node.name, "stopping");
                 self.metrics.stopping();
-                self.hand_over_first().await;
-                Ok(self.stop_server().await)
+                Ok(self.leave().await)
             }
         }
     }
@@ -359,26 +360,6 @@ impl DataNode {
         }
     }
 
-    /// Before a primary stops: another node takes over, if one is ready.
-    async fn hand_over_first(&mut self) {
-        let primary = matches!(self.look().await, Seen::Primary { .. });
-        if !primary
-            || self
-                .observers
-                .vote()
-                .is_none_or(|v| v.primary != self.node.socket())
-        {
-            return;
-        }
-        let handed_over = hand_over(&self.lab, &self.connector).await;
-        self.metrics.handed_over(handed_over.as_ref().ok());
-        match handed_over {
-            Ok(done) => info!(node = %self.node.name, to = %done.to, paused_ms = done.paused_ms,
-                agreed = done.agreed, "handed over"),
-            Err(error) => warn!(node = %self.node.name, %error, "stopping without a handover"),
-        }
-    }
-
     /// Becomes promotable, if this replica has all that its primary had a moment ago.
     async fn raise(&mut self) {
         // The copy is complete, and removing files takes longer than what follows may.
@@ -441,10 +422,6 @@ impl DataNode {
         if let Err(error) = sent {
             warn!(node = %self.node.name, %error, "the own server did not take a command");
         }
-    }
-
-    async fn stop_server(&mut self) -> Option<ExitStatus> {
-        stop(self.server.take()?).await
     }
 }
 

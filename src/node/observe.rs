@@ -161,7 +161,7 @@ fn read_vote(answers: &Answers, majority: usize, me: SocketAddrV4) -> Option<Vot
     Some(Vote {
         primary: elected.address,
         epoch: elected.epoch,
-        knows_replicas: views.iter().any(|v| !v.replicas.is_empty()),
+        knows_replicas: views.iter().any(|v| v.known_replicas > 0),
         // The slowest of the fastest majority.
         primary_alive_within: proofs.get(majority - 1).copied(),
         my_info_age: mine().flatten().filter_map(|r| r.info_age).min(),

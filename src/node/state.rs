@@ -260,6 +260,8 @@ impl StateDir {
                 conf.set(&["replica-announce-port"], &[&port]);
                 conf.set(&["replicaof"], &[&address, &PARKED_PORT.to_string()]);
                 conf.set(&["replica-priority"], &["0"]);
+                // A node that leaves says no, and a Sentinel may have had that written down.
+                conf.set(&["replica-announced"], &["yes"]);
             }
             NodeKind::Sentinel => {
                 self.apply_sentinel(lab, &address, &port, &mut conf);

@@ -24,7 +24,9 @@ pub struct SentinelView {
     pub primary_info_age: Option<Duration>,
     /// The other Sentinels that it knows.
     pub other_sentinels: u64,
-    /// The replicas that it knows.
+    /// How many replicas it knows, listed or not: one that is leaving is not listed any more.
+    pub known_replicas: u64,
+    /// The replicas that it lists.
     pub replicas: Vec<ReplicaView>,
 }
 
@@ -151,6 +153,7 @@ pub(crate) mod tests {
             primary_says_primary: true,
             primary_info_age: Some(Duration::from_millis(400)),
             other_sentinels: 2,
+            known_replicas: 0,
             replicas: Vec::new(),
         }
     }

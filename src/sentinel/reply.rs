@@ -34,6 +34,7 @@ pub(crate) fn view(values: &[Value]) -> RedisResult<SentinelView> {
         primary_says_primary: primary.get("role-reported").is_some_and(|r| r == "master"),
         primary_info_age: info_age(&primary)?,
         other_sentinels: number(&primary, "num-other-sentinels")?,
+        known_replicas: number(&primary, "num-slaves")?,
         replicas: replicas.iter().map(replica).collect::<RedisResult<_>>()?,
     })
 }
@@ -110,6 +111,7 @@ mod tests {
             ("runid", "5c2f"),
             ("role-reported", "master"),
             ("info-refresh", "700"),
+            ("num-slaves", "1"),
             ("num-other-sentinels", "2"),
         ])
     }

@@ -50,6 +50,33 @@ fn a_rolling_restart_of_every_node_under_load_loses_nothing() {
 }
 
 #[test]
+fn a_data_node_that_is_stopped_is_no_candidate_to_any_sentinel_by_then() {
+    // Where its address ends with it, a Sentinel that lists it takes it for connected until down-after: see docs/protocol.md.
+    let mut lab = TestLab::start();
+    for leaving in ["redis-b", "redis-a"] {
+        let address = lab.lab.node(leaving).unwrap().address.to_string();
+        lab.runner.stop_node(leaving);
+        assert!(!on_all_sentinels(&lab, "replicas").contains(&address));
+        // They know it all the same: the other node would not take the role without its data, thinking itself alone.
+        let known = on_all_sentinels(&lab, "master");
+        assert_eq!(known.matches("num-slaves\n1\n").count(), 3, "{known}");
+        lab.runner.start_node(leaving).unwrap();
+        lab.wait_healthy();
+        assert!(on_all_sentinels(&lab, "replicas").contains(&address));
+    }
+}
+
+fn on_all_sentinels(lab: &TestLab, question: &str) -> String {
+    let name = &lab.lab.primary_name;
+    let ask = |sentinel: &str| {
+        let said = lab.halab(&["cli", sentinel, "-e", "sentinel", question, name]);
+        assert!(said.status.success(), "{said:?}");
+        String::from_utf8(said.stdout).unwrap()
+    };
+    ["sentinel-1", "sentinel-2", "sentinel-3"].map(ask).concat()
+}
+
+#[test]
 fn without_another_node_in_sync_there_is_no_handover_and_it_says_why() {
     let mut lab = TestLab::start();
     lab.runner.kill_node("redis-b");

@@ -91,6 +91,7 @@ pub fn view(nodes: usize, state: &State, s: usize) -> SentinelView {
         primary_says_primary: true,
         primary_info_age: Some(FRESH),
         other_sentinels: 2,
+        known_replicas: (nodes - 1) as u64,
         replicas: (0..nodes)
             .filter(|d| *d != sentinel.primary)
             .map(replica)
