@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Makes deploy/kubernetes/*.yaml of lab.toml, containers/images.toml and prometheus/, or holds them to those (--check).
 
-With --schemas FOLDER, every object is also held to Kubernetes' own API: its fields, their types, what is required; a
-field that the API does not know is refused. The schemas are those of the package kubernetes-validate."""
+With --schemas FOLDER and --operator FOLDER, every object is also held to the API that it is for (scripts/kubernetes_api.py):
+its fields, their types, what is required; a field that the API does not know is refused."""
 
 import argparse
 import json
@@ -14,7 +14,6 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "deploy/kubernetes"
-API = "v1.34.0"
 # Pods get the last octets of lab.toml in this network: a /24 of what the cluster gives to pods.
 NETWORK = "10.244.240"
 NAME = "redis-ha-lab"
@@ -351,39 +350,11 @@ def rendered(objects):
     return f"# Made by scripts/kubernetes.py of lab.toml and prometheus/, and held to them by ./lab test.\n{text}"
 
 
-def refused(objects, schemas):
-    """What Kubernetes' API does not know of these objects, or misses in them."""
-    import jsonschema
-
-    folder = next(schemas.rglob(f"{API}-local-strict"))
-    text = (folder / "_definitions.json").read_text()
-    # They name each other by file; here all are in one.
-    definitions = json.loads(text.replace('"/api/_definitions.json#/', '"#/'))["$defs"]
-    kinds = {
-        (kind["group"], kind["version"], kind["kind"]): name
-        for name, definition in definitions.items()
-        for kind in definition.get("x-kubernetes-group-version-kind", [])
-    }
-    found = []
-    for thing in objects:
-        group, _, version = thing["apiVersion"].rpartition("/")
-        if group == "monitoring.coreos.com":
-            continue  # of the operator, not of Kubernetes; its rules are promtool's to judge
-        name = kinds.get((group, version, thing["kind"]))
-        who = f"{thing['kind']} {thing['metadata']['name']}"
-        if name is None:
-            found.append(f"{who}: there is no {thing['kind']} in {thing['apiVersion']} of Kubernetes {API}")
-            continue
-        schema = {"$ref": f"#/$defs/{name}", "$defs": definitions}
-        for error in jsonschema.Draft7Validator(schema).iter_errors(thing):
-            found.append(f"{who}: {'.'.join(map(str, error.absolute_path))}: {error.message[:200]}")
-    return found
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing, and fail where a file is another")
-    parser.add_argument("--schemas", type=Path, metavar="FOLDER", help="hold all objects to the API too")
+    parser.add_argument("--schemas", type=Path, metavar="FOLDER", help="of the package kubernetes-validate: hold objects to it too")
+    parser.add_argument("--operator", type=Path, metavar="FOLDER", help="the source of the Prometheus operator: likewise")
     args = parser.parse_args()
     found = []
     for name, make in FILES.items():
@@ -403,9 +374,16 @@ def main():
         missing = [f"secrets/{name}.pem" for name in needed if f"secrets/{name}.pem" not in given]
         found += [f"kustomization.yaml: security.tls needs {file} among the files of the secret" for file in missing]
     if args.schemas:
+        import kubernetes_api as api  # its packages are not needed for the rest
+
         # As they are written, not as they were made.
         objects = [thing for name in FILES for thing in yaml.safe_load_all((FOLDER / name).read_text())]
-        found += refused(objects, args.schemas)
+        schemas = api.kubernetes(args.schemas)
+        if args.operator:
+            schemas |= api.operators(args.operator)
+        else:
+            objects = [thing for thing in objects if not thing["apiVersion"].startswith("monitoring.coreos.com/")]
+        found += api.refused(objects, schemas)
     sys.exit("\n".join(found) or 0)
 
 
