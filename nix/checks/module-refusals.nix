@@ -98,17 +98,17 @@ let
       };
       says = null;
     };
-    "TLS" = {
+    "TLS on several hosts without certificates that all trust" = {
       module.services.redis-ha-lab = {
-        settings = project.settings // {
-          security = project.settings.security // {
+        settings = far // {
+          security = {
+            acl = false;
             tls = true;
           };
         };
-        dataNode = allData;
-        sentinel = allSentinels;
+        dataNode.enable = true;
       };
-      says = "settings.security.tls is not there for NixOS yet";
+      says = "which need the same passwords and certificates";
     };
     "a name twice" = {
       module.services.redis-ha-lab = {

@@ -11,6 +11,7 @@
 let
   topology = import ./topology.nix settings;
   inherit (topology) monitoring nodes dataNodes;
+  scheme = if settings.security.tls or false then "rediss" else "redis";
   at = address: port: "${address}:${toString port}";
   target = node: kind: address: {
     targets = [ address ];
@@ -52,7 +53,7 @@ in
     job_name = "redis";
     metrics_path = "/scrape";
     static_configs = map (
-      node: target node.name node.kind "redis://${at node.address node.port}"
+      node: target node.name node.kind "${scheme}://${at node.address node.port}"
     ) nodes;
     relabel_configs = [
       {
@@ -61,7 +62,7 @@ in
       }
       {
         source_labels = [ "__address__" ];
-        regex = "redis://(.*)";
+        regex = "${scheme}://(.*)";
         target_label = "instance";
       }
       {

@@ -110,6 +110,42 @@ let
       )
     );
 
+    "docs/nix.md shows the files of the template as they are" =
+      let
+        shown = matches "```nix\n([^`]*)```" documented;
+        # The first line of a file says what it is; there the text does.
+        file =
+          name:
+          builtins.head (
+            matches "^# [^\n]*\n(.*)$" (builtins.readFile (../templates/hosts + "/${name}.nix"))
+          );
+      in
+      shown == map file [
+        "lab"
+        "one"
+        "three"
+      ];
+    "with TLS, Prometheus has redis_exporter ask by rediss://, and all else stays" =
+      let
+        settings = builtins.fromTOML (builtins.readFile ../../lab.toml);
+        asked =
+          tls:
+          builtins.toJSON (
+            import ./scraping.nix {
+              settings = settings // {
+                security = settings.security // {
+                  inherit tls;
+                };
+              };
+              cadvisors = [ ];
+              cgroupParent = "";
+              cgroupName = node: node.name;
+            }
+          );
+        plain = asked false;
+      in
+      has plain "redis://" && asked true == builtins.replaceStrings [ "redis://" ] [ "rediss://" ] plain;
+
     "the nodes of the shipped lab.toml are read in its order" =
       shipped.dataNodeNames == [
         "redis-a"

@@ -14,6 +14,7 @@ let
   cfg = config.services.redis-ha-lab;
   toml = pkgs.formats.toml { };
   topology = import ../lib/topology.nix cfg.settings;
+  ports = import ./lib/ports.nix { inherit config lib; };
 
   node = defaultPort: {
     freeformType = toml.type;
@@ -60,7 +61,7 @@ let
   elsewhere = lib.filter (n: !lib.elem n.name runHere) loopback;
 in
 {
-  options.services.redis-ha-lab = {
+  options.services.redis-ha-lab = ports.optionsOfLab // {
     package = mkOption {
       type = types.package;
       defaultText = lib.literalMD "`packages.halab` of this flake";
@@ -152,16 +153,7 @@ in
       // lib.optionalAttrs (cfg.profile != null) { HALAB_PROFILE = cfg.profile; };
     };
 
-    assertions = [
-      {
-        assertion = !(used && cfg.settings.security.tls or false);
-        message = ''
-          services.redis-ha-lab: settings.security.tls is not there for NixOS yet: the units would get no certificates. Leave
-          it false, and keep the nodes on a network of their own.
-        '';
-      }
-    ]
-    ++ lib.optionals (cfg.dataNode.enable || cfg.sentinel.enable) [
+    assertions = lib.optionals (cfg.dataNode.enable || cfg.sentinel.enable) [
       {
         assertion = loopback == [ ] || elsewhere == [ ];
         message = ''

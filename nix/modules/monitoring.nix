@@ -17,10 +17,11 @@ let
       (import ../lib/topology.nix { monitoring.address = "127.0.0.1"; }).monitoring
     else
       topology.monitoring;
-  ports = import ./lib/ports.nix { inherit lib; };
+  ports = import ./lib/ports.nix { inherit config lib; };
   credentials = import ./lib/credentials.nix { inherit config lib; };
   hardening = import ./lib/hardening.nix;
   exporterPasswords = "/run/redis-ha-lab-exporter/passwords.json";
+  scheme = if credentials.tls then "rediss" else "redis";
 
   stateOfKey = "redis-ha-lab/grafana";
   keyFile =
@@ -161,6 +162,13 @@ in
           ++ lib.optionals credentials.acl [
             "-redis.user=exporter"
             "-redis.password-file=${exporterPasswords}"
+          ]
+          # systemd's name for the folder of a unit's credentials.
+          ++ lib.optional credentials.tls "-tls-ca-cert-file=%d/${credentials.ca}"
+          # Key and certificate are one file.
+          ++ lib.optionals credentials.mutual [
+            "-tls-client-cert-file=%d/${credentials.client}"
+            "-tls-client-key-file=%d/${credentials.client}"
           ];
         };
       };
@@ -221,9 +229,12 @@ in
               RestrictAddressFamilies = lib.mkForce hardening.RestrictAddressFamilies;
             };
           }
-          (lib.mkIf credentials.acl {
+          (lib.mkIf credentials.used {
             inherit (credentials) requires;
             after = credentials.requires;
+            serviceConfig.LoadCredential = credentials.forClient [ "exporter" ];
+          })
+          (lib.mkIf credentials.acl {
             # It wants the password once for each node that it may be asked for.
             preStart = ''
               umask 077
@@ -233,13 +244,12 @@ in
                 for node in ${
                   lib.escapeShellArgs (map (node: "${node.address}:${toString node.port}") topology.nodes)
                 }; do
-                  printf ', "redis://exporter@%s": "%s"' "$node" "$password"
+                  printf ', "${scheme}://exporter@%s": "%s"' "$node" "$password"
                 done
                 printf '}'
               } >${exporterPasswords}
             '';
             serviceConfig = {
-              LoadCredential = credentials.load [ "exporter" ];
               RuntimeDirectory = "redis-ha-lab-exporter";
               RuntimeDirectoryMode = "0700";
             };

@@ -1,4 +1,5 @@
-# services.redis-ha-lab.secretsFolder: the passwords of the users of the lab's servers, as systemd credentials.
+# services.redis-ha-lab.secretsFolder: the passwords of the users of the lab's servers, and with TLS their certificates, as
+# systemd credentials.
 {
   config,
   lib,
@@ -24,18 +25,19 @@ in
     description = ''
       Folder on this host with the password of each user of the lab's servers, a file each: writer, verifier, replication,
       sentinel, exporter, node, operator. The same on every host that runs a node; a host that only writes needs writer, one
-      that only monitors needs exporter. `halab secrets make DIR` makes them. They are read by systemd (LoadCredential),
-      so root alone needs to read them; never put them into the Nix store. `null`: made at the first start, in
-      /var/lib/${made}, which does for a lab whose nodes all run on this host.
+      that only monitors needs exporter. With `settings.security.tls` also ca.pem, on every host, and node-NAME.pem of each
+      node that runs here; with `mutual_tls` also client.pem, on every host. `halab secrets make DIR` makes all of them. They are
+      read by systemd (LoadCredential), so root alone needs to read them; never put them into the Nix store. `null`: made
+      at the first start, in /var/lib/${made}, which does for a lab whose nodes all run on this host.
     '';
   };
 
-  config = lib.mkIf (used && credentials.acl) {
+  config = lib.mkIf (used && credentials.used) {
     assertions = [
       {
         assertion = cfg.secretsFolder != null || allHere;
         message = ''
-          services.redis-ha-lab: the lab's nodes run on several hosts, which need the same passwords. Make them once by
+          services.redis-ha-lab: the lab's nodes run on several hosts, which need the same passwords and certificates. Make them once by
           `halab secrets make DIR`, bring DIR to every host, and name it there: services.redis-ha-lab.secretsFolder.
         '';
       }
@@ -44,7 +46,7 @@ in
     environment.variables.HALAB_SECRETS = credentials.folder;
 
     systemd.services.redis-ha-lab-secrets = lib.mkIf (cfg.secretsFolder == null) {
-      description = "Makes the passwords of the lab ${cfg.settings.lab.name} at the first start";
+      description = "Makes the passwords and certificates of the lab ${cfg.settings.lab.name} at the first start";
       serviceConfig = {
         Type = "oneshot";
         RemainAfterExit = true;

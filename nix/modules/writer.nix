@@ -11,7 +11,7 @@ let
   role = cfg.writer;
   state = "redis-ha-lab/writer";
   topology = import ../lib/topology.nix cfg.settings;
-  ports = import ./lib/ports.nix { inherit lib; };
+  ports = import ./lib/ports.nix { inherit config lib; };
   credentials = import ./lib/credentials.nix { inherit config lib; };
   flags = [
     "--policy"
@@ -103,7 +103,7 @@ in
         );
         StateDirectory = state;
         StateDirectoryMode = "0700";
-        LoadCredential = credentials.load [ "writer" ];
+        LoadCredential = credentials.forClient [ "writer" ];
         # It gives up after a minute without an acknowledged record; what was unknown then is sent again.
         Restart = "on-failure";
         RestartSec = "1s";

@@ -4,7 +4,7 @@ let
   inherit (lib) mkEnableOption mkOption types;
   cfg = config.services.redis-ha-lab;
   topology = import ../../lib/topology.nix cfg.settings;
-  ports = import ./ports.nix { inherit lib; };
+  ports = import ./ports.nix { inherit config lib; };
   credentials = import ./credentials.nix { inherit config lib; };
 in
 rec {
@@ -79,7 +79,7 @@ rec {
         ExecStart = "${lib.getExe cfg.package} node ${name}";
         StateDirectory = "redis-ha-lab/${name}";
         StateDirectoryMode = "0700";
-        LoadCredential = credentials.load credentials.users;
+        LoadCredential = credentials.forNode name;
         # The signal to stop goes to `halab node` alone, which ends its server after what has to come before.
         KillMode = "mixed";
         # A server that the kernel has killed for its memory: what follows is its parent's decision.
