@@ -82,25 +82,33 @@ different = [
 sys.exit("\n".join(different) or 0)' <(scripts/images.py --configs)
 }
 
-# Each script as the test driver sees it: what the driver gives, the machines, lab.py, the script.
+# Each script as the test driver sees it: what the driver gives, the machines, what the test puts before it, the script.
 vm_scripts_are_right() {
-    local scratch test pyflakes=pyflakes3 machines
+    local scratch test pyflakes=pyflakes3 nodes machines
     have pyflakes3 || pyflakes=pyflakes
     scratch=$(mktemp -d)
     # shellcheck disable=SC2064  # the folder of now
     trap "rm -rf '$scratch'" EXIT
+    mapfile -t nodes < <(lab_nodes | tr - _)
     # Those of nix/tests/driver/machines.nix, and of the tests that have others.
-    mapfile -t machines < <({ lab_nodes && printf '%s\n' writer monitoring engine; } | tr - _)
+    machines=("${nodes[@]}" writer monitoring engine)
     for test in nix/tests/*/test.py; do
         echo "$test"
         {
+            # As scriptOf of machines.nix does.
+            if grep -q scriptOf "${test%/*}/default.nix"; then
+                (IFS=, && printf 'nodes = [%s]\n' "${nodes[*]}")
+                cat nix/tests/driver/lab.py
+            fi
+            cat "$test"
+        } >"$scratch/script.py"
+        {
             cat nix/tests/driver/prelude.py
             printf '%s: Machine\n' "${machines[@]}"
-            cat nix/tests/driver/lab.py "$test"
+            cat "$scratch/script.py"
         } >"$scratch/typed.py"
         mypy --strict --cache-dir="$scratch/cache" "$scratch/typed.py"
-        cat nix/tests/driver/lab.py "$test" >"$scratch/script.py"
-        PYFLAKES_BUILTINS=$(printf '%s,' start_all subtest "${machines[@]}")machines $pyflakes "$scratch/script.py"
+        PYFLAKES_BUILTINS=$(printf '%s,' "${machines[@]}")start_all,subtest $pyflakes "$scratch/script.py"
     done
     cd nix/tests/driver || exit
     mypy --strict --cache-dir="$scratch/cache" lab.py test_lab.py

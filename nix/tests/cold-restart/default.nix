@@ -1,7 +1,8 @@
 # All machines go down at once after a failover, and come back; see test.py.
+{ scriptOf, ... }:
 {
   imports = [ ../driver/machines.nix ];
 
   name = "cold-restart";
-  testScript = builtins.readFile ../driver/lab.py + builtins.readFile ./test.py;
+  testScript = scriptOf ./test.py;
 }

@@ -2,7 +2,6 @@
 # The script of the test; the part above is driver/lab.py.
 
 lab = Lab(writer)
-nodes = [machine for machine in machines if machine.name not in ("writer", "monitoring")]
 hosts = {machine.name: machine for machine in nodes}
 start_all()
 

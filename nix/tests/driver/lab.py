@@ -137,17 +137,16 @@ class Lab:
                 raise AssertionError(f"nothing was acknowledged in {FAILOVER_SECONDS} s: {self.status()}")
             time.sleep(0.5)
 
-    def query(self, expression: str) -> dict[str, float]:
-        """Asks the lab's Prometheus."""
-        return samples(
-            self.writer.succeed(
-                f"curl -fsS http://monitoring:9090/api/v1/query --data-urlencode {shlex.quote(f'query={expression}')}"
-            )
+    def query(self, expression: str) -> dict[str, float] | None:
+        """Asks the lab's Prometheus; None: it does not listen, or not yet."""
+        code, text = self.writer.execute(
+            f"curl -sS http://monitoring:9090/api/v1/query --data-urlencode {shlex.quote(f'query={expression}')}"
         )
+        return samples(text) if code == 0 else None
 
     def wait_query(self, what: str, expression: str, holds: typing.Callable[[dict[str, float]], bool]) -> None:
         deadline = time.monotonic() + FAILOVER_SECONDS
-        while not holds(seen := self.query(expression)):
+        while (seen := self.query(expression)) is None or not holds(seen):
             if time.monotonic() > deadline:
                 raise AssertionError(f"not so after {FAILOVER_SECONDS} s: {what}; {expression}: {seen}")
             time.sleep(0.5)

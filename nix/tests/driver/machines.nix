@@ -25,54 +25,59 @@ let
       hang_timeout_ms = 5000;
     };
   };
-  opened = {
-    enable = true;
-    openFirewall = true;
-    # The network of all; eth0 is the driver's.
-    firewallInterfaces = [ "eth1" ];
-  };
+  # Not the driver's own list of machines: it may hold others than virtual ones, which can't crash.
+  pythonName = lib.replaceStrings [ "-" ] [ "_" ];
+  named = map pythonName (map (node: node.name) project.topology.nodes);
   # A node's own host, and what its unit uses told by a cAdvisor there.
   host =
     role:
     { config, ... }:
     {
       services.redis-ha-lab = {
-        ${role} = opened;
-        cadvisor = opened // {
+        ${role}.enable = true;
+        cadvisor = {
+          enable = true;
           listenAddress = config.networking.primaryIPAddress;
         };
       };
     };
 in
 {
+  # A test's script, with what it finds before it: the machines of the nodes, and lab.py.
+  _module.args.scriptOf =
+    file:
+    "nodes = [${lib.concatStringsSep ", " named}]\n"
+    + builtins.readFile ./lab.py
+    + builtins.readFile file;
+
   # Longer than any step may take with all of them failing one after the other; a hang ends here.
   globalTimeout = 3600;
 
-  defaults = {
-    imports = [ self.nixosModules.default ];
-    services.redis-ha-lab = {
-      inherit settings;
-      secretsFolder = "/etc/redis-ha-lab/secrets";
+  defaults =
+    { config, pkgs, ... }:
+    let
+      cfg = config.services.redis-ha-lab;
+      # Of a test, and so for everyone to read; on real hosts they never are in the Nix store. Certificates end a year
+      # after this was built.
+      secrets = pkgs.runCommand "secrets-of-a-test" { nativeBuildInputs = [ cfg.package ]; } ''
+        halab --config ${cfg.configFile} secrets make $out
+      '';
+    in
+    {
+      imports = [ self.nixosModules.default ];
+      services.redis-ha-lab = {
+        inherit settings;
+        secretsFolder = "/etc/redis-ha-lab/secrets";
+        openFirewall = true;
+        # The network of all; eth0 is the driver's.
+        firewallInterfaces = [ "eth1" ];
+      };
+      environment.etc."redis-ha-lab/secrets".source = secrets;
+      virtualisation = {
+        cores = 1;
+        memorySize = 512;
+      };
     };
-    # Of a test, and so for everyone to read; on real hosts they never are in the Nix store.
-    environment.etc = lib.listToAttrs (
-      map
-        (user: lib.nameValuePair "redis-ha-lab/secrets/${user}" { text = "of-a-test-${user}-of-a-test"; })
-        [
-          "writer"
-          "verifier"
-          "replication"
-          "sentinel"
-          "exporter"
-          "node"
-          "operator"
-        ]
-    );
-    virtualisation = {
-      cores = 1;
-      memorySize = 512;
-    };
-  };
 
   nodes =
     lib.genAttrs project.topology.dataNodeNames (_: host "dataNode")
@@ -81,7 +86,8 @@ in
       writer =
         { pkgs, ... }:
         {
-          services.redis-ha-lab.writer = opened // {
+          services.redis-ha-lab.writer = {
+            enable = true;
             rate = 1000;
           };
           environment.systemPackages = [
@@ -90,7 +96,8 @@ in
           ];
         };
       monitoring = {
-        services.redis-ha-lab.monitoring = opened // {
+        services.redis-ha-lab.monitoring = {
+          enable = true;
           cadvisors = map (
             node: "${addressOf node.name}:${toString project.topology.monitoring.cadvisor_port}"
           ) project.topology.nodes;

@@ -29,4 +29,3 @@ class Machine(typing.Protocol):
 
 start_all: typing.Callable[[], None]
 subtest: typing.Callable[[str], contextlib.AbstractContextManager[None]]
-machines: list[Machine]

@@ -24,7 +24,7 @@ def said(primary: str | None, epoch: int = 0, **roles: str) -> str:
 
 
 class FakeHost:
-    """Answers in order what it is given."""
+    """Answers in order what it is given, an empty answer with the code of a failure."""
 
     def __init__(self, *answers: str) -> None:
         self.answers = list(answers)
@@ -33,7 +33,8 @@ class FakeHost:
         return self.answers.pop(0)
 
     def execute(self, command: str) -> tuple[int, str]:
-        return 1, self.answers.pop(0)
+        answer = self.answers.pop(0)
+        return 0 if answer else 7, answer
 
 
 class StatusTest(unittest.TestCase):
@@ -86,6 +87,13 @@ class MonitoringTest(unittest.TestCase):
         vector = [{"metric": {"node": "a", "lab": "l"}, "value": [1.5, "1"]}, {"metric": {"lab": "l"}, "value": [1.5, "0.5"]}]
         text = json.dumps({"status": "success", "data": {"resultType": "vector", "result": vector}})
         self.assertEqual(samples(text), {"a": 1.0, "l": 0.5})
+
+    def test_a_prometheus_that_does_not_listen_yet_is_asked_again(self) -> None:
+        vector = [{"metric": {"node": "a"}, "value": [1.5, "1"]}]
+        answer = json.dumps({"status": "success", "data": {"resultType": "vector", "result": vector}})
+        host = FakeHost("", answer)
+        Lab(host).wait_query("up", "up", lambda seen: seen == {"a": 1.0})
+        self.assertEqual(host.answers, [])
 
     def test_an_error_of_prometheus_is_one(self) -> None:
         with self.assertRaisesRegex(AssertionError, "parse error"):

@@ -1,7 +1,8 @@
 # Nodes are lost one after the other while the writer writes; see test.py.
+{ scriptOf, ... }:
 {
   imports = [ ../driver/machines.nix ];
 
   name = "failover";
-  testScript = builtins.readFile ../driver/lab.py + builtins.readFile ./test.py;
+  testScript = scriptOf ./test.py;
 }

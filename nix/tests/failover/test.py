@@ -2,7 +2,7 @@
 # The script of the test; the part above is driver/lab.py.
 
 lab = Lab(writer)
-hosts = {machine.name: machine for machine in machines}
+hosts = {machine.name: machine for machine in nodes}
 start_all()
 
 with subtest("the lab comes up: one primary, its replica in sync, three Sentinels that agree"):
@@ -17,7 +17,8 @@ with subtest("Prometheus reaches every node, the writer and the exporters, and p
     monitoring.wait_for_unit("prometheus.service")
     monitoring.wait_for_unit("grafana.service")
     lab.wait_query("nothing is down", 'count(up) - sum(up)', lambda seen: list(seen.values()) == [0.0])
-    lab.wait_query("each node's unit is seen by its cAdvisor", "container_memory_rss > 0", lambda seen: seen.keys() == hosts.keys() - {"writer", "monitoring"})
+    lab.wait_query("each server answers redis_exporter", "redis_up == 1", lambda seen: seen.keys() == hosts.keys())
+    lab.wait_query("each node's unit is seen by its cAdvisor", "container_memory_rss > 0", lambda seen: seen.keys() == hosts.keys())
 
 with subtest("the primary's machine crashes: the replica takes over, and writing goes on"):
     before = lab.status()

@@ -1,7 +1,13 @@
-# Planned changes: a handover, a stop, a rolling restart of every node, while the writer writes; see test.py.
+# Planned changes: a handover, a stop, a rolling restart of every node, while the writer writes, all of it over TLS; see
+# test.py.
+{ lib, scriptOf, ... }:
 {
   imports = [ ../driver/machines.nix ];
 
   name = "handover";
-  testScript = builtins.readFile ../driver/lab.py + builtins.readFile ./test.py;
+  defaults.services.redis-ha-lab.settings.security = lib.mapAttrs (_: lib.mkForce) {
+    tls = true;
+    mutual_tls = true;
+  };
+  testScript = scriptOf ./test.py;
 }

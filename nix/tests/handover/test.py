@@ -2,13 +2,18 @@
 # The script of the test; the part above is driver/lab.py.
 
 lab = Lab(writer)
-hosts = {machine.name: machine for machine in machines}
+hosts = {machine.name: machine for machine in nodes}
 start_all()
 
 with subtest("the lab comes up, and is written to"):
     status = lab.wait_healthy()
     writer.wait_for_unit("redis-ha-lab-writer.service")
     lab.wait_writes()
+
+with subtest("over TLS: no server answers in the clear, and every one answers redis_exporter"):
+    assert status.primary is not None
+    writer.fail(f"redis-cli -h {status.primary} ping")
+    lab.wait_query("each server answers", "redis_up == 1", lambda seen: seen.keys() == hosts.keys())
 
 with subtest("a handover makes the replica primary, and writing goes on"):
     writer.succeed("halab handover")
