@@ -219,6 +219,7 @@ in
               inherit (hardening)
                 DevicePolicy
                 KeyringMode
+                LimitCORE
                 PrivateMounts
                 PrivateUsers
                 ProtectProc

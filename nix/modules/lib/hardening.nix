@@ -47,4 +47,7 @@
   ];
   # A call that is refused is an error, which the servers log, and not the end of the process.
   SystemCallErrorNumber = "EPERM";
+
+  # What a core dump would hold: passwords and keys. The program asks for the same, but may not, by the filter above.
+  LimitCORE = 0;
 }
