@@ -368,11 +368,13 @@ def main():
     kustomization = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
     if sorted(kustomization["resources"]) != sorted(FILES):
         found.append(f"kustomization.yaml has {kustomization['resources']}, the files are {sorted(FILES)}")
+    needed = [f"secrets/{name}.pem" for name in ("ca", "client", *(f"node-{n['name']}" for n in LAB["data_node"] + LAB["sentinel"]))]
     if LAB.get("security", {}).get("tls"):
-        needed = ["ca", "client", *(f"node-{n['name']}" for n in LAB["data_node"] + LAB["sentinel"])]
         given = [file for secret in kustomization["secretGenerator"] for file in secret["files"]]
-        missing = [f"secrets/{name}.pem" for name in needed if f"secrets/{name}.pem" not in given]
-        found += [f"kustomization.yaml: security.tls needs {file} among the files of the secret" for file in missing]
+        found += [f"kustomization.yaml: security.tls needs {file} among the files of the secret" for file in needed if file not in given]
+    else:
+        shown = (FOLDER / "kustomization.yaml").read_text().splitlines()
+        found += [f"kustomization.yaml does not show {file}, for security.tls" for file in needed if f"      # - {file}" not in shown]
     if args.schemas:
         import kubernetes_api as api  # its packages are not needed for the rest
 
