@@ -50,9 +50,12 @@ end_containers() {
 }
 
 whole_container_lab() {
+    traces_before=$(present_traces)
     ./lab up --containers
     export DOCKER_HOST=unix://$LAB_DIR/run/docker.sock
+    within 20 "every container is healthy, by halab" every_container_is_healthy
     containers_have_no_rights
+    listens_on_loopbacks_alone
     within 30 "cAdvisor shows each node once" one_series_a_node
 
     say "kill of the primary's container under load"
@@ -70,6 +73,24 @@ whole_container_lab() {
     ./lab status --wait 30s >/dev/null
     ./lab verify --ledger "$scratch/kill.ledger"
 
+    ./lab down
+    nothing_is_left
+    tls_container_lab
+    ./lab clean
+    [ ! -e "$LAB_DIR" ]
+}
+
+# The same volumes with TLS, switched on in one stop; both sides show certificates.
+tls_container_lab() {
+    sed 's/^tls = false/tls = true/; s/^mutual_tls = false/mutual_tls = true/' lab.toml >"$scratch/lab.toml"
+    export HALAB_CONFIG=$scratch/lab.toml
+    ./lab up --containers
+    ./lab verify --ledger "$scratch/kill.ledger"
+    nobody_answers_in_the_clear
+    within 20 "redis_exporter asks every server" asked_by_exporter
+    ./lab certificates renew
+    ./lab status >/dev/null
+
     # Out of the network, frozen: each healed and judged by the drill.
     ./lab drill isolate-primary hang-primary-node --attach --lane containers --rate 5000
     # The negative control: what an engine can't do is not said to hold.
@@ -79,8 +100,6 @@ whole_container_lab() {
 
     ./lab down
     nothing_is_left
-    ./lab clean
-    [ ! -e "$LAB_DIR" ]
 }
 
 # within SECONDS WHAT TEST...
@@ -110,6 +129,8 @@ for container in containers:
         "no capability": host["CapDrop"] == ["ALL"] and not host["CapAdd"] and not host["Privileged"],
         "no new privileges": "no-new-privileges:true" in host["SecurityOpt"],
         "read-only root": host["ReadonlyRootfs"],
+        "not started again": host["RestartPolicy"]["Name"] == "no",
+        "time for a handover": container["Config"]["StopTimeout"] >= (30 if name.startswith("redis-") and name != "redis-exporter" else 10),
         "limits": host["Memory"] > 0 and host["NanoCpus"] > 0 and host["PidsLimit"] > 0,
         "on loopbacks alone": all(
             at["HostIp"].startswith("127.") for ports in (host["PortBindings"] or {}).values() for at in ports
@@ -118,6 +139,47 @@ for container in containers:
     wrong += [f"{name}: {what}" for what, held in right.items() if not held]
 print("lab:", len(containers), "containers, each without rights that it does not need")
 sys.exit("not so: " + ", ".join(wrong) if wrong or len(containers) < 8 else 0)'
+}
+
+every_container_is_healthy() {
+    docker ps --quiet | xargs docker inspect | python3 -c '
+import json, sys
+containers = json.load(sys.stdin)
+sys.exit(not all(c["State"]["Health"]["Status"] == "healthy" and c["Config"]["Healthcheck"]["Test"][1] == "/bin/halab"
+                 for c in containers))'
+}
+
+# In here is nobody else. Addresses are written backwards there, in hexadecimal.
+listens_on_loopbacks_alone() {
+    local elsewhere
+    elsewhere=$(awk '$4 == "0A" && $2 !~ /^......7F:/' /proc/net/tcp && sed 1d /proc/net/tcp6 2>/dev/null) || true
+    [ -z "$elsewhere" ] || die "something listens beside the loopbacks: $elsewhere"
+    [ "$(awk '$4 == "0A"' /proc/net/tcp | wc -l)" -ge 8 ] || die "nodes or services are not published"
+    say "nothing listens but on loopback addresses"
+}
+
+nobody_answers_in_the_clear() {
+    python3 -c '
+import socket, sys
+servers = [(11, 6379), (12, 6379), (21, 26379), (22, 26379), (23, 26379)]
+for last, port in servers:
+    address = f"198.51.100.{last}"
+    with socket.create_connection((address, port), timeout=5) as server:
+        server.sendall(b"PING\r\n")
+        try:
+            said = server.recv(100)
+        except ConnectionResetError:
+            said = b""
+    if b"PONG" in said or b"NOAUTH" in said:
+        sys.exit(f"{address} answers in the clear: {said}")'
+    say "no server answers in the clear"
+}
+
+asked_by_exporter() {
+    ask_prometheus 'redis_up == 1' | python3 -c '
+import json, sys
+nodes = sorted(series["metric"]["node"] for series in json.load(sys.stdin)["data"]["result"])
+sys.exit(nodes != sorted(sys.argv[1].split()))' "$(lab_nodes)" 2>/dev/null
 }
 
 # ask_prometheus QUERY: the result as JSON.
@@ -132,6 +194,8 @@ sys.exit(nodes != sorted(sys.argv[1].split()))' "$(lab_nodes)" 2>/dev/null
 
 alert_fires() { ask_prometheus "ALERTS{alertname=\"$1\", alertstate=\"firing\"}" | grep -q '"alertname"'; }
 
+present_traces() { engine_traces | while read -r trace; do [ ! -e "$trace" ] || printf '%s\n' "$trace"; done | sort; }
+
 nothing_is_left() {
     local left
     left=$(
@@ -139,7 +203,11 @@ nothing_is_left() {
         grep -lE '^(dockerd|containerd.*|docker-proxy|halab|redis-server)$' /proc/[0-9]*/comm 2>/dev/null
         ip -oneline link | grep -v ': lo:'
         grep -F "$scratch" /proc/mounts
+        grep -F " $(engine_run)/" /proc/mounts
+        # Of the machine's own, cgroups among them.
+        comm -13 <(printf '%s\n' "$traces_before") <(present_traces)
         find /run -maxdepth 1 -name 'halab-*'
+        nft list ruleset
     ) || true
     [ -z "$left" ] || die "left behind: $left"
     say "nothing is left behind"

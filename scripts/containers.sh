@@ -78,6 +78,10 @@ own_engine_up() {
     have dockerd || install_docker
     may_install || die "a Docker engine of the lab's own needs root or sudo" "or start one, and run this again"
     mkdir -p "$LAB_RUN" "$LAB_DIR/engine"
+    # For its end. One that was killed has made them already.
+    [ -e "$LAB_RUN/engine.new" ] || engine_traces | while read -r trace; do
+        [ -e "$trace" ] || printf '%s\n' "$trace"
+    done >"$LAB_RUN/engine.new"
     say "starting a Docker engine of the lab's own; what it keeps is in $LAB_DIR/engine"
     # No limit is raised and no score lowered: root may lack the right to, in a container for one.
     as_root setsid dockerd --host "$DOCKER_HOST" --group "$(id -g)" --pidfile "$LAB_RUN/engine.pid" \
@@ -106,7 +110,32 @@ own_engine_down() {
         wait_until_gone engine_pid >/dev/null
     fi
     as_root rm -rf "$(engine_run)"
+    remove_engine_traces
     rm -f "$LAB_RUN/engine" "$LAB_RUN/engine.pid" "$LAB_RUN/docker.sock"
+}
+
+# What an engine leaves outside its folders, whatever it is told: nothing but empty folders, and a name for itself.
+# The inner ones first.
+engine_traces() {
+    printf '%s\n' /etc/docker/key.json /etc/docker /opt/containerd/{bin,lib} /opt/containerd \
+        /run/docker/{plugins,swarm} /run/docker /run/containerd/{fifo,s} /run/containerd
+    local controller
+    for controller in /sys/fs/cgroup /sys/fs/cgroup/*/; do
+        printf '%s/docker\n' "${controller%/}"
+    done
+}
+
+# Of those, what the engine's start did not find, if it is empty.
+remove_engine_traces() {
+    local path
+    while read -r path; do
+        if [ -f "$path" ]; then
+            as_root rm "$path"
+        elif [ -d "$path" ]; then
+            as_root rmdir "$path" 2>/dev/null || true
+        fi
+    done < <(cat "$LAB_RUN/engine.new" 2>/dev/null)
+    rm -f "$LAB_RUN/engine.new"
 }
 
 # --- the lab ------------------------------------------------------------------------------------------
