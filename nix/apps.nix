@@ -7,8 +7,13 @@
   onLinux,
   packages,
   self,
+  system,
 }:
 let
+  # The machine is described for one system, and runs here as a machine of this one.
+  machine = self.nixosConfigurations.lab.extendModules {
+    modules = [ { nixpkgs.hostPlatform = system; } ];
+  };
   app = package: description: {
     type = "app";
     program = lib.getExe package;
@@ -32,5 +37,5 @@ in
 }
 // lib.optionalAttrs onLinux {
   load-images = app packages.load-images "Load every image into docker or podman";
-  vm = app self.nixosConfigurations.lab.config.system.build.vm "One virtual machine with every part of the lab";
+  vm = app machine.config.system.build.vm "One virtual machine with every part of the lab";
 }

@@ -41,6 +41,7 @@ in
     inherit (pkgs) writeShellApplication;
     inherit (scope) halab lab;
     inherit onLinux packages self;
+    inherit (pkgs.stdenv.hostPlatform) system;
   };
   formatter = scope.format;
 

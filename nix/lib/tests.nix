@@ -37,6 +37,7 @@ let
         lab = null;
         packages = null;
         self = null;
+        system = null;
       }
     );
     packages = names ../packages ++ [
