@@ -56,6 +56,7 @@ def problems(compose, lab, images, version):
         hold(name, "read_only", service.get("read_only"), True)
         hold(name, "security_opt", service.get("security_opt"), ["no-new-privileges:true"])
         hold(name, "restart", service.get("restart"), "no")
+        hold(name, "pid", service.get("pid"), "host" if name in ROOT_SERVICES else None)
         hold(name, "user", service.get("user"), "0:0" if name in ROOT_SERVICES else None)
         hold(name, "a healthcheck of its own", "healthcheck" in service, False)
         for limit in ("mem_limit", "cpus", "pids_limit", "stop_grace_period"):
