@@ -214,8 +214,9 @@ in
         prometheus-redis-exporter = lib.mkMerge [
           online
           {
-            # What NixOS leaves it and it does not need: it asks nodes and is asked by Prometheus, over IPv4.
-            serviceConfig = {
+            # What NixOS leaves it and it does not need: it asks nodes and is asked by Prometheus, over IPv4. By force, since what
+            # NixOS says of these itself differs from release to release.
+            serviceConfig = lib.mapAttrs (_: lib.mkForce) {
               inherit (hardening)
                 DevicePolicy
                 KeyringMode
@@ -223,11 +224,11 @@ in
                 PrivateMounts
                 PrivateUsers
                 ProtectProc
+                RestrictAddressFamilies
                 SystemCallErrorNumber
                 SystemCallFilter
                 ;
               ProcSubset = "pid";
-              RestrictAddressFamilies = lib.mkForce hardening.RestrictAddressFamilies;
             };
           }
           (lib.mkIf credentials.used {
