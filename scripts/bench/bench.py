@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
 """What acknowledged writes cost: `halab write` beside redis-benchmark and redis-py, on the same servers, in one run.
 
-Starts a lab of its own on a /24 of 127/8, and a second one with TLS, measures in rounds that take every subject in turn,
-and prints medians
-and their ratio to redis-benchmark's plain SET. Absolute rates are those of this machine at this time; compare ratios.
+Starts a lab of its own on a /24 of 127/8, one with TLS and one without users beside it, measures in rounds that take every
+subject in turn, and prints medians and their ratio to redis-benchmark's plain SET. Absolute rates are those of this machine at this time; compare ratios.
 """
 
 import argparse
@@ -25,7 +24,13 @@ VALUE_BYTES = 44  # of a record: a time and a number
 ROUND_RECORDS = 1_000_000
 SINGLE_RECORDS = 20_000
 CONNECTIONS, DEPTH = 4, 100
-TLS = ", TLS"  # what is measured in the lab with TLS ends so
+# What is measured in another lab ends so.
+TLS, NO_ACL = ", TLS", ", without users"
+HEADS = {
+    "pipelined": f"{CONNECTIONS} connections, depth {DEPTH}",
+    "single": "one at a time",
+    "apart": "one at a time, the primary on a core of its own",
+}
 
 # redis-benchmark takes a password as an argument only, which everyone on the machine can read. So in this lab, which
 # is nobody's, there is a user whom any password lets in.
@@ -36,27 +41,24 @@ Measured = tuple[float, float, float, float]
 # The longest time without a successful write, and how long after `+switch-master` it ended; in ms.
 Pause = tuple[float, float]
 HERE = Path(__file__).resolve().parent
+ALL_CORES = os.sched_getaffinity(0)
 PRIMARY_NAME = "halab"  # in lab.toml
 
 
 class Lab:
     """A lab that runs as long as the `with` block."""
 
-    def __init__(self, tls: bool = False) -> None:
-        self.tls = tls
+    def __init__(self, **security: bool) -> None:
+        self.security = security
+        self.tls = security.get("tls", False)
 
     def __enter__(self) -> "Lab":
         self.scratch = Path(tempfile.mkdtemp(prefix="halab-bench-"))
         self.subnet = f"127.{random.randrange(127, 250)}.{random.randrange(1, 250)}"
+        config = self.scratch / "lab.toml"
+        config.write_text(self.description())
         self.env = dict(os.environ, HALAB_STATE=str(self.scratch / "state"), HALAB_SUBNET=self.subnet)
-        if self.tls:
-            shipped = Path(os.environ.get("HALAB_CONFIG", HERE.parent.parent / "lab.toml")).read_text()
-            secured, found = re.subn(r"(?m)^tls = false", "tls = true", shipped)
-            if found != 1:
-                raise SystemExit("bench: lab.toml does not say tls = false")
-            config = self.scratch / "lab.toml"
-            config.write_text(secured)
-            self.env["HALAB_CONFIG"] = str(config)
+        self.env["HALAB_CONFIG"] = str(config)
         self.up = subprocess.Popen(
             ["halab", "up"], env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -66,6 +68,17 @@ class Lab:
             self.__exit__()
             raise
         return self
+
+    def description(self) -> str:
+        """The lab.toml at hand with other settings of security, and without monitoring, which takes turns with nobody."""
+        shipped = Path(os.environ.get("HALAB_CONFIG", HERE.parent.parent / "lab.toml")).read_text()
+        text, found = re.subn(r"(?ms)^\[monitoring\]\n.*?(?=^\[)", "", shipped)
+        for key, value in self.security.items():
+            text, again = re.subn(rf"(?m)^{key} = (true|false)", f"{key} = {str(value).lower()}", text)
+            found = min(found, again)
+        if found != 1:
+            raise SystemExit("bench: lab.toml has not the tables [monitoring] and [security] as shipped")
+        return text
 
     def __exit__(self, *_: object) -> None:
         self.up.terminate()
@@ -82,7 +95,7 @@ class Lab:
         self.halab("status", "--wait", "60s")
         status = json.loads(self.halab("status", "--json"))
         # A server that was started anew knows the users of its file only.
-        for node in status["data_nodes"] + status["sentinels"]:
+        for node in (status["data_nodes"] + status["sentinels"]) if self.security.get("acl", True) else []:
             self.halab("cli", node["name"], "-e", "acl", "setuser", *BENCH_USER)
 
     def primary_node(self) -> dict[str, typing.Any]:
@@ -96,6 +109,15 @@ class Lab:
     def redis(self, *words: str) -> str:
         return self.halab("cli", self.primary_node()["name"], "-e", *words)
 
+    def set_apart(self, apart: bool) -> None:
+        """The primary's server on the first core, everything else of the lab on the others, as on hosts of their own;
+        or all of it on all cores again."""
+        status = json.loads(self.halab("status", "--json"))
+        primary = self.primary_node()["name"]
+        for node in status["data_nodes"] + status["sentinels"]:
+            for task in Path(f"/proc/{node['up']['pid']}/task").iterdir():
+                os.sched_setaffinity(int(task.name), cores(apart, node["name"] == primary))
+
     def empty(self) -> None:
         """Starts from nothing; at once, a million keys would hold up the server for its hang-timeout."""
         self.redis("FLUSHALL", "ASYNC")
@@ -104,9 +126,18 @@ class Lab:
         self.wait_healthy()
 
 
+def cores(apart: bool, first: bool) -> set[int]:
+    """The processors for the primary (`first`) or for all others."""
+    usable = sorted(ALL_CORES)
+    if not apart:
+        return set(usable)
+    return {usable[0]} if first else set(usable[1:])
+
+
 def timed(command: list[str], env: dict[str, str]) -> tuple[str, float, float]:
     """What a command prints, the processor seconds that it took, and its peak memory in MiB."""
     with tempfile.TemporaryFile("w+") as out:
+        # Where this process may run, its child may.
         child = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.DEVNULL)
         # Not ru_maxrss: that begins with what this process had when it made the child.
         peak, ended = 0, 0
@@ -150,6 +181,13 @@ def halab_write(lab: Lab, policy: str, connections: int, depth: int, count: int)
 
 def redis_py(lab: Lab, python: str, how: str, count: int) -> Measured:
     command = [python, str(HERE / "redis_py.py"), f"{lab.subnet}.21", PRIMARY_NAME, str(count), how]
+    out, cpu, memory = timed(command, lab.env)
+    rate, p50 = (float(x) for x in out.split())
+    return rate, p50, cpu / count * 1e6, memory
+
+
+def bare_socket(lab: Lab, how: str, count: int) -> Measured:
+    command = [sys.executable, str(HERE / "bare.py"), lab.primary(), BENCH_USER[0], str(count), how]
     out, cpu, memory = timed(command, lab.env)
     rate, p50 = (float(x) for x in out.split())
     return rate, p50, cpu / count * 1e6, memory
@@ -208,9 +246,10 @@ def python_with_redis() -> str | None:
 
 def tables(report: dict[str, typing.Any]) -> str:
     """What was measured, as Markdown."""
-    heads = {"pipelined": f"{CONNECTIONS} connections, depth {DEPTH}", "single": "one at a time"}
     lines = []
-    for title, head in heads.items():
+    for title, head in HEADS.items():
+        if title not in report["measured"]:
+            continue
         where = f"Redis {report['redis']}, {report['cores']} cores, medians of {report['rounds']} rounds"
         lines += [f"**{head}** ({where})", ""]
         lines += ["| | records/s | of redis-benchmark | p50, ms | times redis-benchmark's | client CPU, µs a record | client, MiB |"]
@@ -249,20 +288,30 @@ def measure(rounds: int) -> dict[str, typing.Any]:
         single[name] = lambda lab, p=policy: halab_write(lab, p, 1, 1, SINGLE_RECORDS)
     for subjects, depths in ((pipelined, (CONNECTIONS, DEPTH, ROUND_RECORDS)), (single, (1, 1, SINGLE_RECORDS))):
         subjects["redis-benchmark SET" + TLS] = lambda lab, d=depths: redis_benchmark(lab, *d)
-        subjects["halab write --policy available" + TLS] = lambda lab, d=depths: halab_write(lab, "available", *d)
+        for other in (TLS, NO_ACL):
+            subjects["halab write --policy available" + other] = lambda lab, d=depths: halab_write(lab, "available", *d)
+    for how, name in (("set", "bare socket, SET"), ("wait", "bare socket, SET and WAIT")):
+        single[name] = lambda lab, h=how: bare_socket(lab, h, SINGLE_RECORDS)
+    apart = {name: subject for name, subject in single.items() if not name.endswith((TLS, NO_ACL))} if len(ALL_CORES) > 1 else {}
     if python is not None:
         single["redis-py, SET"] = lambda lab: redis_py(lab, python, "set", SINGLE_RECORDS)
         single["redis-py, SET and WAIT"] = lambda lab: redis_py(lab, python, "wait", SINGLE_RECORDS)
     measured: dict[str, dict[str, list[Measured]]] = {}
-    with Lab() as lab, Lab(tls=True) as secured:
+    with Lab() as lab, Lab(tls=True) as secured, Lab(acl=False) as open_to_all:
         server = re.search(r"redis_version:(\S+)", lab.redis("INFO", "server"))
         for turn in range(rounds):
-            for title, subjects in (("pipelined", pipelined), ("single", single)):
+            for title, subjects in (("pipelined", pipelined), ("single", single), ("apart", apart)):
                 for name, subject in subjects.items():
                     print(f"bench: round {turn + 1}, {title}, {name}", file=sys.stderr)
-                    where = secured if name.endswith(TLS) else lab
+                    where = secured if name.endswith(TLS) else open_to_all if name.endswith(NO_ACL) else lab
                     where.empty()
+                    if title == "apart":
+                        where.set_apart(True)
+                        os.sched_setaffinity(0, cores(True, False))
                     measured.setdefault(title, {}).setdefault(name, []).append(subject(where))
+                    if title == "apart":
+                        os.sched_setaffinity(0, ALL_CORES)
+                        where.set_apart(False)
     return {
         "redis": server.group(1) if server else "unknown",
         "cores": os.cpu_count(),
