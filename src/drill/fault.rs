@@ -55,6 +55,8 @@ pub enum Fault {
     SlowLink,
     /// Packets vanish between all nodes.
     LossyLink,
+    /// Nothing but the load.
+    FullLoad,
     /// The primary's `maxmemory` is below what it uses.
     MaxmemoryReached,
     /// Thousands of connections to the primary that say nothing.
@@ -117,7 +119,7 @@ pub struct Spec {
 
 impl Fault {
     /// All faults, in the order in which `all` runs them.
-    pub const ALL: [Fault; 26] = [
+    pub const ALL: [Fault; 27] = [
         Fault::KillPrimary,
         Fault::KillPrimaryNode,
         Fault::HangPrimary,
@@ -140,6 +142,7 @@ impl Fault {
         Fault::RestartAllAfterFailover,
         Fault::SlowLink,
         Fault::LossyLink,
+        Fault::FullLoad,
         Fault::MaxmemoryReached,
         Fault::IdleConnections,
         Fault::TornAppendOnlyFile,
@@ -353,6 +356,14 @@ impl Fault {
                 "2 MB/s, with up to 150 ms of delay, between the primary and every other node",
                 "no failover; writes go on",
                 OwnNetwork,
+                MustNot,
+                GoOn,
+            ),
+            Fault::FullLoad => spec(
+                "full-load",
+                "nothing: the writer alone, as fast as it may",
+                "no failover; writes go on",
+                Signals,
                 MustNot,
                 GoOn,
             ),

@@ -203,6 +203,10 @@ impl Scene<'_> {
                     .map_err(GroundError::from)?;
                 self.no_failover_from(p).await
             }
+            Fault::FullLoad => {
+                self.strike("none but the load".into());
+                self.no_failover_from(p).await
+            }
             Fault::MaxmemoryReached
             | Fault::IdleConnections
             | Fault::TornAppendOnlyFile
