@@ -91,15 +91,22 @@ class Lab:
             raise SystemExit(f"bench: halab {' '.join(words)}: {run.stderr.strip()}")
         return run.stdout
 
+    def status(self) -> dict[str, typing.Any]:
+        # It exits with 1 when the lab is not healthy; a busy machine can make it look so for a moment.
+        run = subprocess.run(["halab", "status", "--json"], env=self.env, text=True, capture_output=True, check=False)
+        if run.returncode not in (0, 1):
+            raise SystemExit(f"bench: halab status: {run.stderr.strip()}")
+        return dict(json.loads(run.stdout))
+
     def wait_healthy(self) -> None:
         self.halab("status", "--wait", "60s")
-        status = json.loads(self.halab("status", "--json"))
+        status = self.status()
         # A server that was started anew knows the users of its file only.
         for node in (status["data_nodes"] + status["sentinels"]) if self.security.get("acl", True) else []:
             self.halab("cli", node["name"], "-e", "acl", "setuser", *BENCH_USER)
 
     def primary_node(self) -> dict[str, typing.Any]:
-        status = json.loads(self.halab("status", "--json"))
+        status = self.status()
         named = status["primary"]["node"]
         return next(n for n in status["data_nodes"] if n["name"] == named)
 
@@ -112,7 +119,7 @@ class Lab:
     def set_apart(self, apart: bool) -> None:
         """The primary's server on the first core, everything else of the lab on the others, as on hosts of their own;
         or all of it on all cores again."""
-        status = json.loads(self.halab("status", "--json"))
+        status = self.status()
         primary = self.primary_node()["name"]
         for node in status["data_nodes"] + status["sentinels"]:
             for task in Path(f"/proc/{node['up']['pid']}/task").iterdir():
