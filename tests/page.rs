@@ -99,4 +99,14 @@ fn on_a_phone_the_page_is_as_wide_as_the_screen() {
     assert_eq!(phone.pixels(), 500 * 900);
     let ink = phone.count([0x1c, 0x24, 0x30]);
     assert!(ink >= 1000, "{ink} pixels of text");
+    // What happened is a list there, with the colour of the Sentinels beside what they said; the bars are above it.
+    let phone = screenshot((500, 1900), 1);
+    for (what, least, colour) in [
+        ("bars", 500, [0x5b, 0x8d, 0xef]),
+        ("time until a failover", 800, [0xc2, 0x41, 0x0c]),
+        ("Sentinel's events", 600, [0x7b, 0x3f, 0xb5]),
+    ] {
+        let count = phone.count(colour);
+        assert!(count >= least, "{what}: {count} pixels");
+    }
 }

@@ -4,6 +4,7 @@
 //! a report is escaped.
 
 mod chart;
+mod story;
 #[cfg(test)]
 mod tests;
 
@@ -22,12 +23,13 @@ pub fn page(report: &Report) -> String {
         out,
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>Drills: {verdict}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
-         <h1>Drills <span class=\"badge {verdict}\">{verdict}</span></h1>\n\
+         <title>{title}: {verdict}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
+         <h1>{title} <span class=\"badge {verdict}\">{verdict}</span></h1>\n\
          <p class=\"soft\">{tool}, {started}, {system}, {processors} processors</p>\n",
         verdict = report.verdict,
+        title = title(report),
         tool = escaped(&report.tool),
-        started = escaped(&report.started),
+        started = escaped(started(&report.started)),
         system = escaped(&report.host.system),
         processors = report.host.processors,
     );
@@ -35,10 +37,16 @@ pub fn page(report: &Report) -> String {
     facts(
         &mut out,
         &[
-            ("acknowledged records", totals.acknowledged.to_string()),
-            ("of these lost", totals.lost.to_string()),
-            ("faults", totals.faults.to_string()),
-            ("runs", totals.runs.to_string()),
+            ("acknowledged records", grouped(totals.acknowledged)),
+            ("of these lost", grouped(totals.lost)),
+            (
+                one_or_more(totals.faults, "fault", "faults"),
+                totals.faults.to_string(),
+            ),
+            (
+                one_or_more(totals.runs, "run", "runs"),
+                totals.runs.to_string(),
+            ),
         ],
     );
     overview(&mut out, report);
@@ -60,10 +68,11 @@ fn facts(out: &mut String, facts: &[(&str, String)]) {
 /// All drills in one table: the time without an acknowledged write, what it was spent on, and the verdict.
 fn overview(out: &mut String, report: &Report) {
     out.push_str(
-        "<h2>Time without an acknowledged write</h2>\n<p class=\"soft key\">Medians over the runs, in milliseconds:\
-         <i class=\"detect\"></i>until a failover begins<i class=\"elect\"></i>until a Sentinel is elected\
-         <i class=\"promote\"></i>until another node is primary<i class=\"reconnect\"></i>until a write is acknowledged</p>\n\
-         <div class=\"scroll\"><table>\n<tr><th>fault</th><th>setting</th><th class=\"n\">runs</th>\
+        "<h2>Time without an acknowledged write</h2>\n<p class=\"soft key\">Medians over the runs, in milliseconds: \
+         <span><i class=\"detect\"></i>until a failover begins</span> <span><i class=\"elect\"></i>until a Sentinel is \
+         elected</span> <span><i class=\"promote\"></i>until another node is primary</span> <span><i \
+         class=\"reconnect\"></i>until a write is acknowledged</span></p>\n\
+         <div class=\"scroll\"><table class=\"overview\">\n<tr><th>fault</th><th>setting</th><th class=\"n\">runs</th>\
          <th class=\"n\">min</th><th class=\"n\">median</th><th class=\"n\">max</th><th>spent on</th>\
          <th class=\"n\">acknowledged</th><th class=\"n\">lost</th><th>verdict</th></tr>\n",
     );
@@ -80,8 +89,9 @@ fn overview(out: &mut String, report: &Report) {
             |of: fn(&Spread) -> f64| summary.rto_ms.as_ref().map_or_else(dash, |s| whole(of(s)));
         let _ = write!(
             out,
-            "<tr><td><a href=\"#drill-{number}\">{}</a></td><td>{}, {}, {}</td><td class=\"n\">{}</td>\
-             <td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td>",
+            "<tr><td><a href=\"#drill-{number}\">{}</a></td><td>{}, {}, {}</td><td class=\"n\" data-of=\"runs\">{}</td>\
+             <td class=\"n\" data-of=\"min\">{}</td><td class=\"n\" data-of=\"median\">{}</td><td class=\"n\" \
+             data-of=\"max\">{}</td><td class=\"spent\">",
             escaped(drill.fault),
             drill.setting.nodes,
             escaped(&drill.setting.server),
@@ -96,9 +106,9 @@ fn overview(out: &mut String, report: &Report) {
         }
         let _ = writeln!(
             out,
-            "</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td></tr>",
-            summary.acknowledged,
-            summary.lost,
+            "</td><td class=\"n\" data-of=\"acknowledged\">{}</td><td class=\"n\" data-of=\"lost\">{}</td><td>{}</td></tr>",
+            grouped(summary.acknowledged),
+            grouped(summary.lost),
             badge(drill.verdict)
         );
     }
@@ -150,15 +160,31 @@ fn drill(out: &mut String, number: usize, drill: &Drill) {
         setting.connections,
         setting.batch,
     );
-    if let Some(run) = drill.runs.iter().find(|run| run.samples.is_some()) {
-        let _ = writeln!(out, "<div class=\"scroll\">{}</div>", chart::chart(run));
+    let shown = drill.runs.iter().position(|run| run.samples.is_some());
+    if let Some((number, run)) = shown.and_then(|n| Some((n + 1, drill.runs.get(n)?))) {
+        if drill.runs.len() > 1 {
+            let _ = write!(out, "<h3>Run {number}</h3>\n");
+        }
+        let _ = write!(
+            out,
+            "<p class=\"story\">{}</p>\n{KEY}{}",
+            escaped(story::told(run)),
+            chart::chart(run)
+        );
     }
+    // One run is shown whole; of several, those that did not hold.
+    let whole = drill.runs.len() == 1;
     for (i, run) in drill.runs.iter().enumerate() {
-        self::run(out, i + 1, run);
+        self::run(out, i + 1, run, whole);
     }
 }
 
-fn run(out: &mut String, number: usize, run: &Run) {
+/// What the colours of a picture mean.
+const KEY: &str = "<p class=\"soft key\"><span><i class=\"fault\"></i>fault</span> <span><i \
+                   class=\"sentinel\"></i>a Sentinel</span> <span><i class=\"node\"></i>a node, the writer</span> <span><i \
+                   class=\"good\"></i>a write</span></p>\n";
+
+fn run(out: &mut String, number: usize, run: &Run, whole: bool) {
     let longest = run
         .outages
         .iter()
@@ -168,11 +194,15 @@ fn run(out: &mut String, number: usize, run: &Run) {
     let _ = writeln!(
         out,
         "<details{}><summary>Run {number}: {}, {} ms without a write, {} acknowledged, {} lost</summary>",
-        if run.reasons.is_empty() { "" } else { " open" },
+        if run.reasons.is_empty() && !whole {
+            ""
+        } else {
+            " open"
+        },
         run.verdict,
-        longest.map_or_else(dash, whole),
-        records.acknowledged,
-        records.lost
+        longest.map_or_else(dash, self::whole),
+        grouped(records.acknowledged),
+        grouped(records.lost)
     );
     if !run.reasons.is_empty() {
         out.push_str("<ul>");
@@ -182,7 +212,7 @@ fn run(out: &mut String, number: usize, run: &Run) {
         out.push_str("</ul>\n");
     }
     out.push_str(
-        "<div class=\"scroll\"><table>\n<tr><th>must hold</th><th></th><th>seen</th></tr>\n",
+        "<div class=\"scroll\"><table class=\"invariants\">\n<tr><th>must hold</th><th></th><th>seen</th></tr>\n",
     );
     for invariant in &run.invariants {
         let (class, word) = match invariant.held {
@@ -202,6 +232,50 @@ fn run(out: &mut String, number: usize, run: &Run) {
 
 fn badge(verdict: impl Display) -> String {
     format!("<span class=\"badge {verdict}\">{verdict}</span>")
+}
+
+/// What the page is about.
+fn title(report: &Report) -> String {
+    match &report.drills[..] {
+        [drill] => escaped(drill.fault),
+        _ => "Drills".to_owned(),
+    }
+}
+
+/// A wall-clock time to the second; what is none stays as it is.
+fn started(time: &str) -> String {
+    match time.split_once('T') {
+        Some((date, clock)) if clock.ends_with('Z') && clock.is_ascii() && clock.len() > 8 => {
+            format!("{date} {} UTC", &clock[..8])
+        }
+        _ => time.to_owned(),
+    }
+}
+
+fn one_or_more(n: usize, one: &'static str, more: &'static str) -> &'static str {
+    if n == 1 { one } else { more }
+}
+
+/// A number in groups of three digits, which a line does not part.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() * 2);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push('\u{202f}');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A length of time as people say it.
+fn seconds(ms: f64) -> String {
+    if ms < 1000.0 {
+        format!("{} ms", whole(ms))
+    } else {
+        format!("{:.2} s", ms / 1000.0)
+    }
 }
 
 fn dash() -> String {

@@ -1,13 +1,13 @@
-//! One run as a picture: acknowledged writes and latency above, what happened below, on one axis of time.
+//! One run as a picture: acknowledged writes and latency above, what happened below, on one axis of time. On a
+//! phone, where no text has room beside a point of time, what happened is a list below the picture.
 
 use std::fmt::Write;
 
-use super::super::report::{Moment, Run, Samples};
+use super::super::report::{Moment, Outage, Run, Samples};
 
-use super::escaped;
+use super::{escaped, seconds};
 
-const WIDTH: f64 = 960.0;
-const LEFT: f64 = 64.0;
+const LEFT: f64 = 60.0;
 const RIGHT: f64 = 12.0;
 /// Where the bars stand, and the line of the latency below them.
 const RATE_TOP: f64 = 22.0;
@@ -20,16 +20,44 @@ const EVENT_HEIGHT: f64 = 16.0;
 const MARGIN_MS: f64 = 1500.0;
 /// More moments than that are a list, not a picture.
 const MOMENTS_MAX: usize = 60;
+/// What a sign of the text takes at most, on average.
+const SIGN_WIDTH: f64 = 6.5;
+
+/// For whom the picture is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Screen {
+    /// With what happened in it.
+    Wide,
+    /// So small that its text is of a size to be read.
+    Narrow,
+}
+
+impl Screen {
+    fn width(self) -> f64 {
+        match self {
+            Screen::Wide => 960.0,
+            Screen::Narrow => 400.0,
+        }
+    }
+
+    fn class(self) -> &'static str {
+        match self {
+            Screen::Wide => "wide",
+            Screen::Narrow => "narrow",
+        }
+    }
+}
 
 /// The time that is shown, and where it is.
 struct Axis {
     from: f64,
     to: f64,
+    width: f64,
 }
 
 impl Axis {
     /// From a little before the first fault to a little after the last thing that happened.
-    fn of(run: &Run, samples: &Samples) -> Axis {
+    fn of(run: &Run, samples: &Samples, width: f64) -> Axis {
         let end = samples.first_ms + samples.interval_ms * samples.acknowledged.len() as f64;
         let first_fault = run.outages.iter().map(|o| o.at_ms).fold(0.0, f64::min);
         let moments = run.timeline.iter().map(|m| m.at_ms);
@@ -42,21 +70,31 @@ impl Axis {
         Axis {
             from,
             to: end.min(last + MARGIN_MS).max(from + samples.interval_ms),
+            width,
         }
     }
 
     fn x(&self, ms: f64) -> f64 {
         let share = (ms - self.from) / (self.to - self.from);
-        LEFT + share.clamp(0.0, 1.0) * (WIDTH - LEFT - RIGHT)
+        LEFT + share.clamp(0.0, 1.0) * (self.width - LEFT - RIGHT)
+    }
+
+    /// Anchor and place of a text beside `x`: on the right, where it has room there.
+    fn beside(&self, x: f64, text: &str, distance: f64) -> (&'static str, f64) {
+        if x + distance + text.chars().count() as f64 * SIGN_WIDTH < self.width {
+            ("start", x + distance)
+        } else {
+            ("end", x - distance)
+        }
     }
 
     fn shows(&self, ms: f64) -> bool {
         (self.from..=self.to).contains(&ms)
     }
 
-    /// Marks at round times, about ten of them.
+    /// Marks at round times, one for each 90 pixels or so.
     fn ticks(&self) -> impl Iterator<Item = f64> + '_ {
-        let rough = (self.to - self.from) / 10.0;
+        let rough = (self.to - self.from) / (self.width / 90.0);
         let magnitude = 10_f64.powf(rough.max(1.0).log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0]
             .map(|n| n * magnitude)
@@ -70,48 +108,59 @@ impl Axis {
     }
 }
 
-/// The picture of a run that has samples; empty for another.
+/// The pictures of a run that has samples, of which the screen chooses one; empty for another.
 pub(super) fn chart(run: &Run) -> String {
     let Some(samples) = &run.samples else {
         return String::new();
     };
-    let axis = Axis::of(run, samples);
-    let moments: Vec<&Moment> = run
-        .timeline
-        .iter()
-        .filter(|m| axis.shows(m.at_ms))
-        .take(MOMENTS_MAX)
-        .collect();
-    let bottom = EVENTS_TOP + EVENT_HEIGHT * moments.len() as f64;
+    let wide = picture(run, samples, Screen::Wide);
+    let narrow = picture(run, samples, Screen::Narrow);
+    format!(
+        "<div class=\"scroll wide\">{wide}</div>\n{narrow}\n{}",
+        list(run)
+    )
+}
+
+fn picture(run: &Run, samples: &Samples, screen: Screen) -> String {
+    let axis = Axis::of(run, samples, screen.width());
+    let moments: Vec<&Moment> = match screen {
+        Screen::Wide => run
+            .timeline
+            .iter()
+            .filter(|m| axis.shows(m.at_ms))
+            .take(MOMENTS_MAX)
+            .collect(),
+        Screen::Narrow => Vec::new(),
+    };
+    let bottom = EVENTS_TOP - 26.0
+        + match moments.len() {
+            0 => 0.0,
+            some => 26.0 + EVENT_HEIGHT * some as f64,
+        };
     let mut out = String::new();
     // Writing to a String cannot fail.
     let _ = write!(
         out,
-        "<svg viewBox=\"0 0 {WIDTH} {:.0}\" role=\"img\" aria-label=\"Acknowledged writes, latency and events over time\">",
-        bottom + 10.0
+        "<svg class=\"{}\" viewBox=\"0 0 {} {:.0}\" role=\"img\" aria-label=\"Acknowledged writes, latency and events \
+         over time\">",
+        screen.class(),
+        axis.width,
+        bottom.max(EVENTS_TOP) + 10.0
     );
     for outage in &run.outages {
-        if let (Some(from), Some(rto)) = (outage.from_at_ms, outage.rto_ms) {
-            let (left, right) = (axis.x(from), axis.x(from + rto));
-            let _ = write!(
-                out,
-                "<rect class=\"gap\" x=\"{left:.1}\" y=\"{RATE_TOP}\" width=\"{:.1}\" height=\"{:.1}\"><title>{rto} ms \
-                 without an acknowledged write</title></rect>",
-                (right - left).max(1.0),
-                bottom - RATE_TOP
-            );
-        }
+        gap(&mut out, &axis, outage, bottom);
     }
     grid(&mut out, &axis, bottom);
     rate(&mut out, &axis, samples);
     latency(&mut out, &axis, samples);
     for outage in run.outages.iter().filter(|o| axis.shows(o.at_ms)) {
+        spent(&mut out, &axis, outage);
         let x = axis.x(outage.at_ms);
+        let (anchor, at) = axis.beside(x, &outage.fault, 4.0);
         let _ = write!(
             out,
             "<line class=\"fault\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{RATE_TOP}\" y2=\"{bottom:.1}\"/>\
-             <text class=\"fault\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
-            x + 4.0,
+             <text class=\"fault\" x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text>",
             RATE_TOP - 8.0,
             escaped(&outage.fault)
         );
@@ -126,6 +175,55 @@ pub(super) fn chart(run: &Run) -> String {
     }
     out.push_str("</svg>");
     out
+}
+
+/// The time without an acknowledged write, with its length where there is room for it.
+fn gap(out: &mut String, axis: &Axis, outage: &Outage, bottom: f64) {
+    let (Some(from), Some(rto)) = (outage.from_at_ms, outage.rto_ms) else {
+        return;
+    };
+    let (left, right) = (axis.x(from), axis.x(from + rto));
+    let _ = write!(
+        out,
+        "<rect class=\"gap\" x=\"{left:.1}\" y=\"{RATE_TOP}\" width=\"{:.1}\" height=\"{:.1}\"><title>{rto} ms \
+         without an acknowledged write</title></rect>",
+        (right - left).max(1.0),
+        bottom - RATE_TOP
+    );
+    let length = seconds(rto);
+    let whole = format!("{length} without an acknowledged write");
+    let room = |text: &str| text.chars().count() as f64 * SIGN_WIDTH * 1.3 < right - left;
+    if let Some(text) = [whole, length].into_iter().find(|text| room(text)) {
+        let _ = write!(
+            out,
+            "<text class=\"length\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{text}</text>",
+            (left + right) / 2.0,
+            RATE_TOP + RATE_HEIGHT / 2.0
+        );
+    }
+}
+
+/// What that time was spent on, as a band below the bars.
+fn spent(out: &mut String, axis: &Axis, outage: &Outage) {
+    let mut at = outage.at_ms;
+    for (name, part) in [
+        ("detect", outage.detect_ms),
+        ("elect", outage.elect_ms),
+        ("promote", outage.promote_ms),
+        ("reconnect", outage.reconnect_ms),
+    ] {
+        // What comes after a part that did not happen has no place.
+        let Some(ms) = part else { return };
+        let (left, right) = (axis.x(at), axis.x(at + ms.max(0.0)));
+        let _ = write!(
+            out,
+            "<rect class=\"{name}\" x=\"{left:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"7\"><title>{name} {ms} \
+             ms</title></rect>",
+            RATE_TOP + RATE_HEIGHT + 5.0,
+            (right - left).max(0.5)
+        );
+        at += ms;
+    }
 }
 
 fn grid(out: &mut String, axis: &Axis, bottom: f64) {
@@ -208,8 +306,8 @@ fn label(out: &mut String, top: f64, what: &str, most: &str) {
     );
 }
 
-fn event(out: &mut String, axis: &Axis, moment: &Moment, y: f64) {
-    let x = axis.x(moment.at_ms);
+/// What happened, and to whom.
+fn told(moment: &Moment) -> String {
     let who: Vec<&str> = [&moment.node, &moment.detail]
         .into_iter()
         .flatten()
@@ -219,14 +317,14 @@ fn event(out: &mut String, axis: &Axis, moment: &Moment, y: f64) {
         .by
         .as_ref()
         .map_or(String::new(), |by| format!(" (by {by})"));
-    let text = format!(
-        "{:.0} ms  {} {}{by}",
-        moment.at_ms,
-        moment.what,
-        who.join(", ")
-    );
-    // To the side where there is room.
-    let (anchor, at) = if x < WIDTH * 0.55 {
+    format!("{} {}{by}", moment.what, who.join(", "))
+}
+
+fn event(out: &mut String, axis: &Axis, moment: &Moment, y: f64) {
+    let x = axis.x(moment.at_ms);
+    let text = format!("{:.0} ms  {}", moment.at_ms, told(moment));
+    // To the side where there is room, whatever the text is: so the texts of a failover stand below each other.
+    let (anchor, at) = if x < axis.width * 0.55 {
         ("start", x + 8.0)
     } else {
         ("end", x - 8.0)
@@ -236,11 +334,27 @@ fn event(out: &mut String, axis: &Axis, moment: &Moment, y: f64) {
         "<line class=\"thread\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
          <circle class=\"{}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"/>\
          <text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text>",
-        WIDTH - RIGHT,
+        axis.width - RIGHT,
         class_of(moment),
         y + 4.0,
         escaped(text)
     );
+}
+
+/// What happened, for a screen on which the picture has no room for it.
+fn list(run: &Run) -> String {
+    let mut out = String::from("<ol class=\"moments\">");
+    for moment in run.timeline.iter().take(MOMENTS_MAX) {
+        let _ = write!(
+            out,
+            "<li class=\"{}\"><span>{:.0} ms</span>{}</li>",
+            class_of(moment),
+            moment.at_ms,
+            escaped(told(moment))
+        );
+    }
+    out.push_str("</ol>");
+    out
 }
 
 /// The colour of what happened: by Sentinel, to a node, by the drill, to the writer.

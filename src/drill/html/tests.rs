@@ -12,8 +12,12 @@ fn the_page_tells_the_story_of_the_run() {
     let report = sample();
     let text = page(&report);
     for part in [
-        "<title>Drills: holds</title>",
-        "kill-primary-node",
+        "<title>kill-primary-node: holds</title>",
+        "<h1>kill-primary-node <span class=\"badge holds\">holds</span></h1>",
+        "SIGKILL to the node redis-a: 6.35 s without an acknowledged write; a failover began after ",
+        "acknowledged records none is lost.",
+        "class=\"detect\" x=",
+        ">6.35 s without an acknowledged write</text>",
         "SIGKILL to the node redis-a",
         "+switch-master",
         "first write acknowledged",
@@ -23,9 +27,14 @@ fn the_page_tells_the_story_of_the_run() {
         assert!(text.contains(part), "{part}");
     }
     let run = &report.drills[0].runs[0];
-    let shown = text.matches("<circle").count();
-    assert_eq!(shown, run.timeline.len(), "every moment of the timeline");
-    assert!(text.matches("class=\"bar\"").count() > 5, "bars");
+    // Once in the picture for a wide screen, once in the list for a narrow one.
+    let moments = run.timeline.len();
+    assert_eq!(text.matches("<circle").count(), moments, "in the picture");
+    assert_eq!(text.matches("<li class=").count(), moments, "in the list");
+    assert_eq!(text.matches("<svg class=").count(), 2);
+    assert!(text.matches("class=\"bar\"").count() > 10, "bars");
+    // The only run is shown whole.
+    assert_eq!(text.matches("<details open>").count(), 1);
     assert_eq!(text.matches("held</td>").count(), run.invariants.len());
 }
 
