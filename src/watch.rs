@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::User;
 use crate::client::Connector;
 use crate::config::Lab;
-use crate::sentinel::{Event, WAITING, follow_events};
+use crate::sentinel::{Event, WAITING, follow_events, is_about_failover, subject};
 use crate::status::{Reached, Status, gather};
 
 /// Between two looks at all nodes.
@@ -33,13 +33,50 @@ const CONNECT_LIMIT: Duration = Duration::from_millis(500);
 /// What is kept of the rate and of the events: more than any screen shows.
 const KEPT: usize = 300;
 
+/// An event of a Sentinel.
+#[derive(Debug)]
+struct Said {
+    at: Duration,
+    sentinel: String,
+    name: String,
+    about: String,
+    /// It is part of a failover, or of what leads to one.
+    matters: bool,
+}
+
+impl Said {
+    fn line(&self) -> Line<'_> {
+        let colour = match self.name.as_str() {
+            "+switch-master" => Style::new().green().bold(),
+            "+sdown" | "+odown" | "+tilt" => Style::new().red(),
+            _ if self.matters => Style::new().magenta(),
+            _ => Style::new().dim(),
+        };
+        let about = if self.matters {
+            Style::new()
+        } else {
+            Style::new().dim()
+        };
+        Line::from(vec![
+            Span::from(format!(
+                "{:8.2} s  {:<12}",
+                self.at.as_secs_f64(),
+                self.sentinel
+            ))
+            .dim(),
+            Span::styled(format!("{:<30}", self.name), colour),
+            Span::styled(format!(" {}", self.about), about),
+        ])
+    }
+}
+
 /// What is shown.
 #[derive(Debug, Default)]
 pub struct View {
     status: Option<Status>,
     /// Bytes a second of the primary's replication stream, the newest last.
     rates: VecDeque<u64>,
-    events: VecDeque<String>,
+    events: VecDeque<Said>,
     /// The primary of the last look, its offset, and when that was.
     last: Option<(String, u64, Duration)>,
 }
@@ -65,15 +102,21 @@ impl View {
     }
 
     /// Takes an event of a Sentinel.
-    pub fn heard(&mut self, event: &Event, at: Duration) {
-        let line = format!(
-            "{:7.2} s  {}  {} {}",
-            at.as_secs_f64(),
-            event.sentinel,
-            event.name,
-            event.text
-        );
-        keep(&mut self.events, line);
+    pub fn heard(&mut self, lab: &Lab, event: &Event, at: Duration) {
+        let named = |ip: &str| {
+            let node = lab.nodes().find(|node| node.address.to_string() == ip);
+            node.map_or_else(|| ip.to_owned(), |node| node.name.clone())
+        };
+        let (node, detail) = subject(&event.name, &event.text, &named);
+        let about: Vec<String> = [node, detail].into_iter().flatten().collect();
+        let said = Said {
+            at,
+            sentinel: event.sentinel.clone(),
+            name: event.name.clone(),
+            about: about.join(", "),
+            matters: is_about_failover(&event.name, &event.text),
+        };
+        keep(&mut self.events, said);
     }
 }
 
@@ -115,7 +158,7 @@ async fn show(
         tokio::select! {
             () = stop.cancelled() => break,
             _ = look.tick() => view.looked(gather(lab).await, begun.elapsed()),
-            Some(event) = events.recv() => view.heard(&event, begun.elapsed()),
+            Some(event) = events.recv() => view.heard(lab, &event, begun.elapsed()),
             _ = keys.tick() => if wants_to_leave()? { break },
         }
     }
@@ -159,14 +202,19 @@ pub fn draw(frame: &mut Frame, view: &View) {
     let now = newest.last().copied().unwrap_or_default();
     frame.render_widget(
         Sparkline::default()
-            .block(Block::bordered().title(format!(" writes, {} KiB/s ", now / 1024)))
+            .block(Block::bordered().title(format!(
+                " writes, {} KiB/s; highest {} KiB/s; each column {} ms ",
+                now / 1024,
+                newest.iter().max().unwrap_or(&0) / 1024,
+                PERIOD.as_millis()
+            )))
             .style(Style::new().blue())
             .data(&newest),
         rate,
     );
     let height = usize::from(events.height.saturating_sub(2));
     let lines = view.events.iter().rev().take(height).rev();
-    let lines: Vec<Line> = lines.map(|line| Line::from(line.as_str())).collect();
+    let lines: Vec<Line> = lines.map(Said::line).collect();
     let block = Block::bordered().title(" what the Sentinels say (q: leave) ");
     frame.render_widget(Paragraph::new(lines).block(block), events);
 }
@@ -201,9 +249,10 @@ fn data_nodes(status: &Status) -> Table<'_> {
         .fg(Color::Red),
         Reached::Up(state) => {
             let of = state.replica_of.as_deref().unwrap_or_default();
-            let role = match state.role {
-                "replica" => format!("replica of {of}"),
-                role => role.to_owned(),
+            let role = match (state.role, state.replicas) {
+                ("replica", _) => format!("replica of {of}"),
+                ("primary", Some(n)) => format!("primary, {n} in sync"),
+                (role, _) => role.to_owned(),
             };
             let link = match state.link_up {
                 Some(true) => "up",
@@ -324,18 +373,19 @@ mod tests {
         let event = Event {
             sentinel: "sentinel-1".into(),
             at: Instant::now(),
-            name: "+sdown".into(),
-            text: "slave redis-z".into(),
+            name: "+switch-master".into(),
+            text: "halab 127.0.0.11 6379 127.0.0.12 6379".into(),
         };
-        view.heard(&event, Duration::from_secs(2));
+        let lab = Lab::parse(include_str!("../lab.toml"), None).unwrap();
+        view.heard(&lab, &event, Duration::from_secs(2));
         let screen = screen(&view);
         for part in [
             "redis-ha-lab: primary redis-a at epoch 3",
             "redis-z is not reachable: refused",
             "primary",
             "gone",
-            "writes, 4 KiB/s",
-            "sentinel-1  +sdown slave redis-z",
+            "writes, 4 KiB/s; highest 4 KiB/s",
+            "sentinel-1  +switch-master                 redis-b, instead of redis-a",
         ] {
             assert!(screen.contains(part), "{part} in\n{screen}");
         }

@@ -2,6 +2,8 @@
 //!
 //! All times are microseconds since the start of the run, on one monotonic clock.
 
+use crate::sentinel::{is_about_failover, subject};
+
 use super::acks::Acks;
 use super::report::{Moment, Outage, ms, ms_between};
 
@@ -61,27 +63,6 @@ pub enum RoleSeen {
 /// All that was seen in a run, in the order of time.
 #[derive(Debug, Clone, Default)]
 pub struct Seens(pub Vec<Seen>);
-
-/// Events of Sentinels that the timeline shows: those about a failover. The others are about instances
-/// that come and go, and are kept in the run's folder.
-fn shown(name: &str, text: &str) -> bool {
-    let of_primary = text.starts_with("master ");
-    match name {
-        "+sdown" | "-sdown" | "+odown" | "-odown" => of_primary,
-        "+try-failover"
-        | "+elected-leader"
-        | "+selected-slave"
-        | "+promoted-slave"
-        | "+switch-master"
-        | "+failover-end"
-        | "+failover-end-for-timeout"
-        | "+convert-to-slave"
-        | "+tilt"
-        | "-tilt"
-        | "+reboot" => true,
-        _ => name.starts_with("+failover-state-") || name.starts_with("-failover-abort"),
-    }
-}
 
 impl Seens {
     /// What was seen between two times.
@@ -210,7 +191,7 @@ impl Seens {
                     sentinel,
                     name,
                     text,
-                } if shown(name, text) => {
+                } if is_about_failover(name, text) => {
                     let again = told
                         .iter()
                         .any(|(n, t, at)| n == name && t == text && seen.at - at < 3_000_000);
@@ -265,31 +246,6 @@ impl Seens {
         moments.sort_by_key(|(at, _)| *at);
         moments.truncate(MOST);
         moments.into_iter().map(|(_, moment)| moment).collect()
-    }
-}
-
-/// The node that an event is about, and what else it says.
-fn subject(
-    name: &str,
-    text: &str,
-    lab: &dyn Fn(&str) -> String,
-) -> (Option<String>, Option<String>) {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    match (name, words.as_slice()) {
-        // <name> <old ip> <old port> <new ip> <new port>
-        ("+switch-master", [_, old, _, new, _]) => {
-            (Some(lab(new)), Some(format!("instead of {}", lab(old))))
-        }
-        // <kind> <name> <ip> <port> ...
-        (_, [_, _, ip, _, rest @ ..]) => {
-            let detail = rest
-                .iter()
-                .find_map(|word| word.strip_prefix("#quorum"))
-                .and_then(|_| rest.last())
-                .map(|votes| format!("quorum {votes}"));
-            (Some(lab(ip)), detail)
-        }
-        _ => (None, (!text.is_empty()).then(|| text.to_owned())),
     }
 }
 
