@@ -46,7 +46,14 @@ def panel(kind, title, description, unit, targets, width, height=7, options=None
     }
 
 
-def lines(title, description, unit, *targets, width=8, stack=False, least=0):
+def lines(title, description, unit, *targets, width=8, stack=False, least=0, limit=None):
+    """Lines over time. `limit`: where an alert looks, a dashed line."""
+    defaults = {} if least is None else {"min": least}
+    style = {}
+    if limit is not None:
+        steps = [{"color": "transparent", "value": None}, {"color": "red", "value": limit}]
+        defaults["thresholds"] = {"mode": "absolute", "steps": steps}
+        style = {"thresholdsStyle": {"mode": "dashed"}}
     return panel(
         "timeseries",
         title,
@@ -58,8 +65,9 @@ def lines(title, description, unit, *targets, width=8, stack=False, least=0):
             "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
             "tooltip": {"mode": "multi", "sort": "desc"},
         },
-        defaults={} if least is None else {"min": least},
+        defaults=defaults,
         custom={
+            **style,
             "lineWidth": 1,
             "fillOpacity": 20 if stack else 8,
             "showPoints": "never",
@@ -295,7 +303,7 @@ def overview():
                   "wps", (rate("halab_writer_records_acknowledged_total", LAB, "sum by (acknowledgement) "), "{{acknowledgement}}"), width=12, stack=True),
             lines("Gap", "Time since the last acknowledged write at each look, and the longest so far: what a failover costs.", "s",
                   (f"halab_writer_since_acknowledgement_seconds{{{LAB}}}", "since the last"),
-                  (f"halab_writer_longest_gap_seconds{{{LAB}}}", "longest so far"), width=12),
+                  (f"halab_writer_longest_gap_seconds{{{LAB}}}", "longest so far"), width=12, limit=3),
             lines("Latency of a batch", "From the first sending to the acknowledgement.", "s",
                   (f"histogram_quantile(0.5, {latency})", "median"),
                   (f"histogram_quantile(0.99, {latency})", "99 %"),
@@ -312,7 +320,7 @@ def overview():
                   (rate("halab_writer_primary_changes_total", LAB), "changes"), width=12),
             row("Replication"),
             lines("Lag", "Bytes that a replica has not confirmed, as its primary counts them.", "bytes",
-                  (f"replica:replication_lag_bytes{{{LAB}}}", "{{replica}}")),
+                  (f"replica:replication_lag_bytes{{{LAB}}}", "{{replica}}"), limit=10 * 1024 * 1024),
             lines("Link down", "For how long a replica's link has been down or syncing.", "s",
                   (f"halab_node_link_down_seconds{{{DATA}}}", "{{node}}")),
             states("Promotable", "Whether the Sentinels may promote the node now; a primary is not.",
@@ -361,7 +369,7 @@ def redis_nodes():
                   (f"redis_memory_used_bytes{{{DATA}}}", "{{node}}: used"),
                   (f"redis_memory_used_rss_bytes{{{DATA}}}", "{{node}}: resident")),
             lines("Of the limit", "Share of maxmemory. Nothing here while no limit is set, as in this lab.", "percentunit",
-                  (f"redis_memory_used_bytes{{{DATA}}} / (redis_memory_max_bytes{{{DATA}}} > 0)", "{{node}}")),
+                  (f"redis_memory_used_bytes{{{DATA}}} / (redis_memory_max_bytes{{{DATA}}} > 0)", "{{node}}"), limit=0.9),
             lines("Keys", "Records are keys: the nodes' lines lie on each other while they are in sync.", "none",
                   (f'redis_db_keys{{{DATA}, db="db0"}}', "{{node}}")),
             row("Replication"),
@@ -424,7 +432,7 @@ def containers():
                   (f"container_memory_rss{{{NODE}}}", "{{node}}: resident"),
                   (f"container_memory_cache{{{NODE}}}", "{{node}}: cache"), width=6),
             lines("Of the limit", "Share of the cgroup's limit. Nothing here while no limit is set, as in this lab.", "percentunit",
-                  (f"container_memory_working_set_bytes{{{NODE}}} / (container_spec_memory_limit_bytes{{{NODE}}} > 0)", "{{node}}"), width=6),
+                  (f"container_memory_working_set_bytes{{{NODE}}} / (container_spec_memory_limit_bytes{{{NODE}}} > 0)", "{{node}}"), width=6, limit=0.9),
             row("Processes"),
             lines("Processes", "The node and its server; one while the server is down.", "none", (f"container_processes{{{NODE}}}", "{{node}}")),
             lines("Threads", "Of all processes.", "none", (f"container_threads{{{NODE}}}", "{{node}}")),
