@@ -189,7 +189,16 @@ lab_stop() {
 }
 
 # Of nodes that have ended; one in use is not removed.
-remove_empty_cgroups() { rmdir /sys/fs/cgroup/{,*/}halab/* /sys/fs/cgroup/{,*/}halab 2>/dev/null || true; }
+remove_empty_cgroups() {
+    rmdir /sys/fs/cgroup/{,*/}halab/* /sys/fs/cgroup/{,*/}halab 2>/dev/null || true
+    # With cgroup v2, of a user whose own ones are delegated: somewhere above this process.
+    local place
+    place=$(sed -n 's/^0:://p' /proc/self/cgroup 2>/dev/null)
+    while [ -n "${place%/}" ]; do
+        rmdir "/sys/fs/cgroup$place/halab"/* "/sys/fs/cgroup$place/halab" 2>/dev/null || true
+        place=${place%/*}
+    done
+}
 
 # wait_until_gone TEST...: until the test fails.
 wait_until_gone() {

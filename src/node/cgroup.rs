@@ -2,7 +2,9 @@
 //!
 //! With cgroup v1 a folder in each hierarchy, with v2 one folder; the same path in all: `halab/NAME@ADDRESS`.
 //! The address is in it, since labs on one machine may share names. Nothing is limited. Making one needs
-//! permission; a node without it is a node all the same. What is left empty `./lab down` removes.
+//! permission: root's, or with v2 a cgroup above this process that is delegated to its user, as systemd does for the
+//! services and terminals of one who is logged in. A node without it is a node all the same. What is left empty
+//! `./lab down` removes.
 
 use std::fs;
 use std::io;
@@ -21,21 +23,25 @@ const V2: [&str; 4] = ["+cpu", "+memory", "+pids", "+io"];
 /// # Errors
 /// When there is no cgroup file system, or it can't be written.
 pub(super) fn join(node: &Node) -> io::Result<String> {
-    join_below(Path::new("/sys/fs/cgroup"), node)
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    join_below(Path::new("/sys/fs/cgroup"), &own, node)
 }
 
-fn join_below(root: &Path, node: &Node) -> io::Result<String> {
+/// `own` is what the kernel says of the cgroups that this process is in.
+fn join_below(root: &Path, own: &str, node: &Node) -> io::Result<String> {
     let name = format!("{}@{}", node.name, node.address);
     if root.join("cgroup.controllers").exists() {
-        let parent = root.join("halab");
-        fs::create_dir_all(&parent)?;
-        // One at a time: a kernel may lack one of them. What is not counted is not shown, and no more.
-        for folder in [root, &parent] {
-            for controller in V2 {
-                let _ = fs::write(folder.join("cgroup.subtree_control"), controller);
+        let mut refused = None;
+        for place in places(own) {
+            match join_v2(&root.join(place), &name) {
+                Ok(()) => {
+                    let path = Path::new("/").join(place).join("halab").join(name);
+                    return Ok(path.display().to_string());
+                }
+                Err(error) => refused = refused.or(Some(error)),
             }
         }
-        enter(&parent.join(&name))?;
+        return Err(refused.unwrap_or_else(|| io::ErrorKind::NotFound.into()));
     } else {
         let hierarchies: Vec<PathBuf> = V1.iter().map(|c| root.join(c)).collect();
         let there = hierarchies.iter().filter(|path| path.is_dir());
@@ -52,6 +58,33 @@ fn join_below(root: &Path, node: &Node) -> io::Result<String> {
         }
     }
     Ok(format!("/halab/{name}"))
+}
+
+/// Where with v2 the nodes' cgroup may be: in the root, else in the uppermost of those around this process that takes
+/// it. Where nothing is delegated, none does.
+fn places(own: &str) -> Vec<&Path> {
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/"));
+    let mut places: Vec<&Path> = Path::new(own.unwrap_or_default()).ancestors().collect();
+    places.reverse();
+    places
+}
+
+fn join_v2(place: &Path, name: &str) -> io::Result<()> {
+    let parent = place.join("halab");
+    fs::create_dir_all(&parent)?;
+    // One at a time: a kernel may lack one of them, and below the root one with processes of its own may give none. What
+    // is not counted is not shown, and no more.
+    for folder in [place, &parent] {
+        for controller in V2 {
+            let _ = fs::write(folder.join("cgroup.subtree_control"), controller);
+        }
+    }
+    let cgroup = parent.join(name);
+    enter(&cgroup).inspect_err(|_| {
+        // Made, and not to be entered: that of another session, with a cgroup above both that is nobody's to use.
+        let _ = fs::remove_dir(&cgroup);
+        let _ = fs::remove_dir(&parent);
+    })
 }
 
 fn enter(cgroup: &Path) -> io::Result<()> {
@@ -76,7 +109,7 @@ mod tests {
             fs::create_dir(root.path().join(hierarchy)).unwrap();
         }
         assert_eq!(
-            join_below(root.path(), &node()).unwrap(),
+            join_below(root.path(), "0::/\n", &node()).unwrap(),
             "/halab/redis-a@127.0.0.11"
         );
         for (hierarchy, joined) in [("cpuacct", true), ("memory", true), ("freezer", false)] {
@@ -93,7 +126,7 @@ mod tests {
     fn with_v2_it_joins_one_folder_with_controllers() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("cgroup.controllers"), "cpu memory").unwrap();
-        join_below(root.path(), &node()).unwrap();
+        join_below(root.path(), "0::/some.slice\n", &node()).unwrap();
         let parent = root.path().join("halab");
         assert!(parent.join("cgroup.subtree_control").exists());
         let procs = fs::read_to_string(parent.join("redis-a@127.0.0.11/cgroup.procs")).unwrap();
@@ -103,7 +136,37 @@ mod tests {
     #[test]
     fn without_a_cgroup_file_system_it_says_so() {
         let root = tempfile::tempdir().unwrap();
-        let error = join_below(root.path(), &node()).unwrap_err();
+        let error = join_below(root.path(), "", &node()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn with_v2_the_root_is_tried_first_then_from_above_what_is_around_this_process() {
+        let own = "13:pids:/x\n0::/user.slice/user@1000.service/app.slice/lab.scope\n";
+        let expected = [
+            "",
+            "user.slice",
+            "user.slice/user@1000.service",
+            "user.slice/user@1000.service/app.slice",
+            "user.slice/user@1000.service/app.slice/lab.scope",
+        ];
+        assert_eq!(places(own), expected.map(Path::new));
+        assert_eq!(places("0::/\n"), [Path::new("")]);
+        assert_eq!(places(""), [Path::new("")]);
+    }
+
+    #[test]
+    fn with_v2_the_first_place_that_takes_it_is_joined() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("cgroup.controllers"), "").unwrap();
+        // No folder can be made there, whoever asks.
+        fs::write(root.path().join("halab"), "").unwrap();
+        fs::create_dir_all(root.path().join("a.slice/b.scope")).unwrap();
+        let joined = join_below(root.path(), "0::/a.slice/b.scope\n", &node()).unwrap();
+        assert_eq!(joined, "/a.slice/halab/redis-a@127.0.0.11");
+        fs::write(root.path().join("a.slice/b.scope/halab"), "").unwrap();
+        fs::remove_dir_all(root.path().join("a.slice/halab")).unwrap();
+        fs::write(root.path().join("a.slice/halab"), "").unwrap();
+        assert!(join_below(root.path(), "0::/a.slice/b.scope\n", &node()).is_err());
     }
 }
