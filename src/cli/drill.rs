@@ -14,8 +14,10 @@ use crate::drill::fault::{Fault, Needs};
 use crate::drill::report::{NodesKind, Report};
 use crate::drill::{self, Choice, EngineAt, Plan, Progress, html, markdown, network};
 use crate::exit::Exit;
+use crate::monitoring;
 use crate::node::ServerBinary;
 use crate::protocol::ack::Policy;
+use crate::writer::MetricsAt;
 
 use super::output::print_text;
 use super::write::{PolicyName, parse_rate};
@@ -151,6 +153,7 @@ pub(super) fn run(global: &Global, args: &DrillArgs) -> Outcome {
     let plan = Plan {
         runs: usize::from(args.runs),
         attach: args.attach,
+        metrics: args.metrics(global, &plan)?,
         containers,
         ..plan
     };
@@ -183,6 +186,20 @@ pub(super) fn run(global: &Global, args: &DrillArgs) -> Outcome {
 }
 
 impl DrillArgs {
+    /// A lab of processes that runs has its Prometheus, which the writer's metrics are for as well.
+    fn metrics(&self, global: &Global, plan: &Plan) -> Result<Option<MetricsAt>, Failure> {
+        let Some(monitoring) = plan.lab.monitoring.as_ref().filter(|_| self.attach) else {
+            return Ok(None);
+        };
+        if self.lane == Lane::Containers {
+            return Ok(None);
+        }
+        Ok(Some(MetricsAt {
+            address: monitoring.writer_socket(),
+            file: Some(monitoring::writer_file(&global.state_root()?)),
+        }))
+    }
+
     /// Where the containers are, if the nodes are such.
     fn containers(&self) -> anyhow::Result<Option<EngineAt>> {
         if self.lane == Lane::Processes {
@@ -316,6 +333,7 @@ impl CommonArgs {
             batch: self.batch.map_or(lab.writer.batch, |n| n as usize),
             rate: self.rate,
             attach: false,
+            metrics: None,
             containers: None,
             keep: self.keep,
             lab,

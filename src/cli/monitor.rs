@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Lab, Monitoring};
 use crate::exit::Exit;
-use crate::monitoring::{self, MonitoringError, Service, Start};
+use crate::monitoring::{self, MonitoringError, Service, Start, Writers};
 
 use super::output::print_text;
 use super::{Failure, Global, Outcome, Threads, parse_span, with_signals};
@@ -75,6 +75,12 @@ fn become_service(global: &Global, lab: &Lab, service: Service, all: bool) -> Ou
         program,
         state_root: global.state_root()?,
         here,
+        // One of another container can't write a file here.
+        writers: if all {
+            Writers::Always
+        } else {
+            Writers::WhileThere
+        },
     };
     Err(monitoring::become_service(lab, &start).into())
 }

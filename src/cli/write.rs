@@ -9,8 +9,9 @@ use indicatif::ProgressBar;
 
 use crate::config::{Lab, Monitoring};
 use crate::exit::Exit;
+use crate::monitoring;
 use crate::protocol::ack::Policy;
-use crate::writer::{self, Counts, Options, WriteFailure};
+use crate::writer::{self, Counts, MetricsAt, Options, WriteFailure};
 
 use super::output::{print_json, print_text};
 use super::progress::records_bar;
@@ -57,7 +58,7 @@ pub(super) struct WriteArgs {
     patience: Duration,
     /// Serve metrics there during the run, or "off" [default: of lab.toml]
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = parse_metrics)]
-    metrics: Option<MetricsAt>,
+    metrics: Option<MetricsWanted>,
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
@@ -85,15 +86,15 @@ impl From<PolicyName> for Policy {
 
 /// Where metrics are served.
 #[derive(Debug, Clone, Copy)]
-enum MetricsAt {
+enum MetricsWanted {
     Off,
     At(SocketAddrV4),
 }
 
-fn parse_metrics(text: &str) -> Result<MetricsAt, String> {
+fn parse_metrics(text: &str) -> Result<MetricsWanted, String> {
     match text {
-        "off" => Ok(MetricsAt::Off),
-        _ => text.parse().map(MetricsAt::At).map_err(|_| {
+        "off" => Ok(MetricsWanted::Off),
+        _ => text.parse().map(MetricsWanted::At).map_err(|_| {
             "an IPv4 address and a port are expected, as 127.0.0.41:9401, or off".into()
         }),
     }
@@ -107,8 +108,13 @@ pub(super) fn parse_rate(text: &str) -> Result<f64, String> {
 }
 
 impl WriteArgs {
-    fn options(&self, lab: &Lab) -> Options {
+    fn options(&self, global: &Global, lab: &Lab) -> Options {
         let defaults = &lab.writer;
+        let metrics = match self.metrics {
+            Some(MetricsWanted::Off) => None,
+            Some(MetricsWanted::At(address)) => Some(address),
+            None => lab.monitoring.as_ref().map(Monitoring::writer_socket),
+        };
         let count = match (self.count, self.duration) {
             (None, None) => Some(defaults.count),
             (count, _) => count,
@@ -125,18 +131,21 @@ impl WriteArgs {
             ledger: self.ledger.clone(),
             resume: self.resume,
             patience: self.patience,
-            metrics: match self.metrics {
-                Some(MetricsAt::Off) => None,
-                Some(MetricsAt::At(address)) => Some(address),
-                None => lab.monitoring.as_ref().map(Monitoring::writer_socket),
-            },
+            metrics: metrics.map(|address| MetricsAt {
+                address,
+                // Without a folder for state there is no Prometheus of this lab that would look there.
+                file: global
+                    .state_root()
+                    .ok()
+                    .map(|root| monitoring::writer_file(&root)),
+            }),
         }
     }
 }
 
 pub(super) fn run(global: &Global, args: &WriteArgs) -> Outcome {
     let lab = global.lab()?;
-    let options = args.options(&lab);
+    let options = args.options(global, &lab);
     if let Some(ledger) = args
         .ledger
         .as_ref()

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Lab;
 use crate::protocol::ack::Policy;
-use crate::writer::{self, Counts, Options, Summary, WriteFailure};
+use crate::writer::{self, Counts, MetricsAt, Options, Summary, WriteFailure};
 
 /// The writer gives up after that long without an acknowledgement: longer than any fault lasts.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -28,6 +28,8 @@ pub struct Order {
     pub batch: usize,
     /// Limit of records a second.
     pub rate: Option<f64>,
+    /// Where its metrics are served.
+    pub metrics: Option<MetricsAt>,
 }
 
 impl Order {
@@ -64,7 +66,7 @@ impl Load {
             ledger: Some(ledger.to_owned()),
             resume: false,
             patience: PATIENCE,
-            metrics: None,
+            metrics: order.metrics.clone(),
         };
         let (lab, shown, token) = (lab.clone(), counts.clone(), stop.clone());
         let mut task = JoinSet::new();

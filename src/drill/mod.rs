@@ -42,6 +42,7 @@ use crate::config::Lab;
 use crate::node::ServerBinary;
 use crate::protocol::ack::Policy;
 use crate::record::Timestamp;
+use crate::writer::MetricsAt;
 
 use containers::Containers;
 pub use containers::EngineAt;
@@ -80,6 +81,8 @@ pub struct Plan {
     pub rate: Option<f64>,
     /// Work on the lab that runs, instead of one of its own.
     pub attach: bool,
+    /// Where the writer serves metrics: for who watches a lab that goes on.
+    pub metrics: Option<MetricsAt>,
     /// That lab is one of containers, in this engine.
     pub containers: Option<EngineAt>,
     /// Keep every run's folder.
@@ -215,6 +218,7 @@ impl Plan {
             in_flight: self.lab.writer.in_flight,
             batch: self.batch,
             rate: self.rate,
+            metrics: self.metrics.clone(),
         }
     }
 

@@ -3,9 +3,11 @@
 //! One path, `/metrics`, one answer a connection. A client may be slow, silent or malicious, and there may
 //! be many: each gets [`CONNECTION_LIMIT`] in all and [`REQUEST_MAX`] bytes to ask with, and beyond
 //! [`CONNECTIONS_MAX`] at once they are turned away. Nothing here waits for them: what is measured goes on.
-//! What is measured is with those who measure it (`node`, `writer`).
+//! What is measured is with those who measure it (`node`, `writer`). One that comes and goes tells Prometheus in a
+//! file that there is somebody to ask (`target`).
 
 mod request;
+mod target;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +26,9 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
 use request::{Request, parse};
+use target::Told;
+
+pub use target::Target;
 
 /// How long one client may take, from its connection to the end of its answer.
 const CONNECTION_LIMIT: Duration = Duration::from_secs(2);
@@ -41,6 +46,7 @@ const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
 pub struct MetricsServer {
     address: SocketAddr,
     _task: AbortOnDropHandle<()>,
+    told: Option<Told>,
 }
 
 impl MetricsServer {
@@ -55,7 +61,17 @@ impl MetricsServer {
         Ok(MetricsServer {
             address,
             _task: AbortOnDropHandle::new(task),
+            told: None,
         })
+    }
+
+    /// Tells Prometheus in a file, until it is dropped.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn tell(&mut self, target: &Target) -> io::Result<()> {
+        self.told = Told::tell(target, self.address)?;
+        Ok(())
     }
 
     /// Where it listens.

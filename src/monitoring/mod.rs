@@ -26,13 +26,25 @@ use zeroize::Zeroizing;
 use crate::access::{CertificateError, Certificates, Login, Secrets, SecretsError, User};
 use crate::config::Lab;
 
-pub use plan::{Plan, Service};
-pub use scraping::prometheus_yml;
+pub use plan::{Around, Plan, Service};
+pub use scraping::{Writers, prometheus_yml};
 
 /// The exporter's file in its folder.
 const PASSWORDS: &str = "passwords.json";
 /// How long it may take to read that again.
 const RELOAD_LIMIT: Duration = Duration::from_secs(2);
+
+/// The file by which a writer tells this lab's Prometheus that it is there to be asked.
+pub fn writer_file(state_root: &Path) -> PathBuf {
+    folder(state_root, Service::Prometheus)
+        .join(scraping::WRITERS)
+        .join("writer.json")
+}
+
+/// Where a service has its files.
+fn folder(state_root: &Path, service: Service) -> PathBuf {
+    state_root.join("monitoring").join(service.name())
+}
 
 /// Why a program of the monitoring could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +102,8 @@ pub struct Start {
     pub state_root: PathBuf,
     /// The services that there are, for Prometheus to ask.
     pub here: Vec<Service>,
+    /// How Prometheus comes to know of a writer.
+    pub writers: Writers,
 }
 
 /// Becomes the service. Returns only when it can't.
@@ -98,10 +112,16 @@ pub struct Start {
 /// Always.
 pub fn become_service(lab: &Lab, start: &Start) -> MonitoringError {
     let service = start.service;
-    let folder = start.state_root.join("monitoring").join(service.name());
+    let folder = folder(&start.state_root, service);
     // Links lead to where its own files are: Grafana's pages lie beside its program.
     let program = fs::canonicalize(&start.program).unwrap_or_else(|_| start.program.clone());
-    let Some(plan) = Plan::new(lab, service, &folder, &start.here) else {
+    let delegated = delegated();
+    let around = Around {
+        here: &start.here,
+        writers: start.writers,
+        delegated: delegated.as_deref(),
+    };
+    let Some(plan) = Plan::new(lab, service, &folder, &around) else {
         return MonitoringError::NotConfigured;
     };
     if let Err(error) = write_files(&folder, &plan) {
@@ -136,6 +156,19 @@ pub fn become_service(lab: &Lab, start: &Start) -> MonitoringError {
     }
     let source = command.exec();
     MonitoringError::Program { program, source }
+}
+
+/// The uppermost cgroup (v2) around this process that its user may put processes into, as `halab node` looks for it.
+fn delegated() -> Option<String> {
+    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let may_use = |place: &&Path| {
+        let processes = Path::new("/sys/fs/cgroup").join(place).join("cgroup.procs");
+        // Opened, and nothing written.
+        !place.as_os_str().is_empty() && fs::OpenOptions::new().write(true).open(processes).is_ok()
+    };
+    let place = Path::new(own).ancestors().filter(may_use).last()?;
+    Some(format!("/{}", place.display()))
 }
 
 /// The file by which redis_exporter knows its password: one line a node, since it is asked for any of them.
@@ -178,9 +211,7 @@ fn write_passwords(lab: &Lab, folder: &Path) -> Result<(), MonitoringError> {
 
 /// Has a redis_exporter that runs take the password that its user has now. One that does not run takes it at its start.
 pub async fn exporter_changed(lab: &Lab, state_root: &Path) {
-    let folder = state_root
-        .join("monitoring")
-        .join(Service::RedisExporter.name());
+    let folder = folder(state_root, Service::RedisExporter);
     let Some(monitoring) = lab.monitoring.as_ref().filter(|_| folder.exists()) else {
         return;
     };
@@ -211,6 +242,10 @@ fn write_files(folder: &Path, plan: &Plan) -> Result<(), MonitoringError> {
         move |source| MonitoringError::File { path, source }
     };
     fs::create_dir_all(folder).map_err(failed(folder))?;
+    for name in &plan.folders {
+        let path = folder.join(name);
+        fs::create_dir_all(&path).map_err(failed(&path))?;
+    }
     for (name, content) in &plan.files {
         let path = folder.join(name);
         if let Some(parent) = path.parent() {

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::access::{Certificates, User};
 use crate::config::{Lab, Monitoring};
 
-use super::scraping::prometheus_yml;
+use super::scraping::{WRITERS, Writers, prometheus_yml};
 
 /// How long, and how much, Prometheus keeps.
 const RETENTION: [&str; 2] = [
@@ -110,6 +110,17 @@ impl Service {
     }
 }
 
+/// What there is beside a service.
+#[derive(Debug, Clone, Copy)]
+pub struct Around<'a> {
+    /// The services that this machine has.
+    pub here: &'a [Service],
+    /// How Prometheus comes to know of a writer.
+    pub writers: Writers,
+    /// Where else the nodes' cgroups may be: with cgroup v2, below one that is delegated to this user.
+    pub delegated: Option<&'a str>,
+}
+
 /// How a service is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
@@ -119,12 +130,13 @@ pub struct Plan {
     pub environment: Vec<(&'static str, String)>,
     /// Files written before, relative to its folder, each with its content.
     pub files: Vec<(String, String)>,
+    /// Folders made before, likewise.
+    pub folders: Vec<&'static str>,
 }
 
 impl Plan {
-    /// The plan for a service whose files are in `folder`, on a machine that has the services `here`;
-    /// nothing for a lab without monitoring.
-    pub fn new(lab: &Lab, service: Service, folder: &Path, here: &[Service]) -> Option<Plan> {
+    /// The plan for a service whose files are in `folder`; nothing for a lab without monitoring.
+    pub fn new(lab: &Lab, service: Service, folder: &Path, around: &Around) -> Option<Plan> {
         let monitoring = lab.monitoring.as_ref()?;
         let socket = service.socket(monitoring);
         let path = |name: &str| folder.join(name).display().to_string();
@@ -136,11 +148,13 @@ impl Plan {
             arguments: Vec::new(),
             environment: Vec::new(),
             files: Vec::new(),
+            folders: Vec::new(),
         };
         match service {
             Service::Prometheus => {
                 plan.files = owned(&RULES);
-                let config = prometheus_yml(lab, here)?;
+                let config = prometheus_yml(lab, around.here, around.writers)?;
+                plan.folders = vec![WRITERS];
                 plan.files.push(("prometheus.yml".to_owned(), config));
                 plan.arguments = vec![
                     format!("--config.file={}", path("prometheus.yml")),
@@ -179,13 +193,17 @@ impl Plan {
                 }
             }
             Service::Cadvisor => {
+                let cgroups = match around.delegated {
+                    Some(place) => format!("{CGROUP},{place}{CGROUP}"),
+                    None => CGROUP.to_owned(),
+                };
                 plan.arguments = vec![
                     format!("-listen_ip={}", socket.ip()),
                     format!("-port={}", socket.port()),
                     "-logtostderr".to_owned(),
                     // Only the nodes' cgroups, besides Docker's containers and the machine.
                     "-docker_only".to_owned(),
-                    format!("-raw_cgroup_prefix_whitelist={CGROUP}"),
+                    format!("-raw_cgroup_prefix_whitelist={cgroups}"),
                     // Of a container's labels only the one that says which node it is.
                     "-store_container_labels=false".to_owned(),
                     format!("-whitelisted_container_labels={NODE_LABEL}"),
@@ -236,12 +254,36 @@ const GRAFANA_SETTINGS: [(&str, &str); 10] = [
 mod tests {
     use super::*;
 
+    const AROUND: Around = Around {
+        here: &Service::ALL,
+        writers: Writers::Always,
+        delegated: None,
+    };
+
+    #[test]
+    fn cadvisor_also_looks_where_a_user_without_rights_may_have_made_the_cgroups() {
+        let lab = Lab::parse(include_str!("../../lab.toml"), None).unwrap();
+        let prefixes = |delegated| {
+            let around = Around {
+                delegated,
+                ..AROUND
+            };
+            let plan = Plan::new(&lab, Service::Cadvisor, Path::new("/x"), &around).unwrap();
+            let flags = plan.arguments.into_iter();
+            let flag = flags
+                .filter_map(|f| Some(f.strip_prefix("-raw_cgroup_prefix_whitelist=")?.to_owned()));
+            flag.collect::<Vec<_>>()
+        };
+        assert_eq!(prefixes(None), ["/halab"]);
+        assert_eq!(prefixes(Some("/user.slice")), ["/halab,/user.slice/halab"]);
+    }
+
     #[test]
     fn with_tls_the_exporter_knows_the_ca_and_shows_a_certificate_where_one_is_wanted() {
         let mut lab = Lab::parse(include_str!("../../lab.toml"), None).unwrap();
         lab.security = lab.security.for_state(Path::new("/state"));
         let tls = |lab: &Lab| -> Vec<String> {
-            let plan = Plan::new(lab, Service::RedisExporter, Path::new("/x"), &[]).unwrap();
+            let plan = Plan::new(lab, Service::RedisExporter, Path::new("/x"), &AROUND).unwrap();
             let flags = plan.arguments.into_iter();
             flags.filter(|flag| flag.starts_with("-tls")).collect()
         };
@@ -286,7 +328,7 @@ mod tests {
             .unwrap()
             .relocated([127, 9, 3]);
         for service in Service::ALL {
-            let plan = Plan::new(&lab, service, Path::new("/s"), &Service::ALL).unwrap();
+            let plan = Plan::new(&lab, service, Path::new("/s"), &AROUND).unwrap();
             let text = format!("{:?}{:?}", plan.arguments, plan.environment);
             assert!(text.contains("127.9.3.31"), "{text}");
             assert!(!text.contains("127.0.0."), "{text}");

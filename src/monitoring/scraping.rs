@@ -33,9 +33,21 @@ const CONTAINER_KEPT: &str = "container_(cpu_(usage|user|system)_seconds_total|c
                               memory_(rss|cache|usage_bytes|working_set_bytes|failcnt)|processes|threads|\
                               file_descriptors|sockets|spec_memory_limit_bytes|start_time_seconds)";
 
+/// The folder, beside the configuration, into which Prometheus looks for writers.
+pub(super) const WRITERS: &str = "writers";
+
+/// How Prometheus comes to know of a writer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writers {
+    /// It asks at a writer's address, whether one is there or not.
+    Always,
+    /// A writer tells it in a file while it is there.
+    WhileThere,
+}
+
 /// The configuration for a lab, on a machine that has the services `here`; nothing for a lab without
 /// monitoring.
-pub fn prometheus_yml(lab: &Lab, here: &[Service]) -> Option<String> {
+pub fn prometheus_yml(lab: &Lab, here: &[Service], writers: Writers) -> Option<String> {
     let monitoring = lab.monitoring.as_ref()?;
     let mut out = HEAD.to_owned();
     // Writing to a String cannot fail.
@@ -44,10 +56,21 @@ pub fn prometheus_yml(lab: &Lab, here: &[Service]) -> Option<String> {
         let at = monitoring.node_socket(node);
         target(&mut out, lab, &at.to_string(), &node.name, kind(node));
     }
-    // Down whenever nobody writes: no alert is about that.
-    let _ = writeln!(out, "  - job_name: halab-writer\n    static_configs:");
-    let at = monitoring.writer_socket();
-    target(&mut out, lab, &at.to_string(), "writer", "writer");
+    let _ = writeln!(out, "  - job_name: halab-writer");
+    match writers {
+        // Down whenever nobody writes: no alert is about that.
+        Writers::Always => {
+            out.push_str("    static_configs:\n");
+            let at = monitoring.writer_socket();
+            target(&mut out, lab, &at.to_string(), "writer", "writer");
+        }
+        Writers::WhileThere => {
+            let _ = writeln!(
+                out,
+                "    file_sd_configs:\n      - files: [{WRITERS}/*.json]"
+            );
+        }
+    }
     if here.contains(&Service::RedisExporter) {
         redis(&mut out, lab, Service::RedisExporter.socket(monitoring));
     }
@@ -186,10 +209,21 @@ mod tests {
         Lab::parse(include_str!("../../lab.toml"), None).unwrap()
     }
 
+    fn yml(lab: &Lab, here: &[Service]) -> Option<String> {
+        prometheus_yml(lab, here, Writers::WhileThere)
+    }
+
+    #[test]
+    fn a_writer_that_comes_and_goes_is_no_target_of_its_own() {
+        let text = yml(&shipped(), &Service::ALL).unwrap();
+        assert!(text.contains("files: [writers/*.json]"), "{text}");
+        assert!(!text.contains("9401"), "{text}");
+    }
+
     #[test]
     fn the_shipped_file_is_that_of_the_shipped_lab() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/prometheus/prometheus.yml");
-        let wanted = prometheus_yml(&shipped(), &Service::ALL).unwrap();
+        let wanted = prometheus_yml(&shipped(), &Service::ALL, Writers::Always).unwrap();
         if std::env::var_os("UPDATE_DOCS").is_some() {
             std::fs::write(path, wanted).unwrap();
         } else {
@@ -203,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_lab_elsewhere_names_none_of_the_shipped_addresses() {
-        let text = prometheus_yml(&shipped().relocated([127, 9, 3]), &Service::ALL).unwrap();
+        let text = yml(&shipped().relocated([127, 9, 3]), &Service::ALL).unwrap();
         assert!(text.contains("127.9.3.11:9400"));
         assert!(text.contains("redis-a@127\\.9\\.3\\.11"));
         assert!(!text.contains("127.0.0."), "{text}");
@@ -214,7 +248,7 @@ mod tests {
     fn with_tls_the_exporter_is_told_so_and_instances_keep_their_names() {
         let mut lab = shipped();
         lab.security.tls = true;
-        let text = prometheus_yml(&lab, &Service::ALL).unwrap();
+        let text = yml(&lab, &Service::ALL).unwrap();
         assert_eq!(text.matches("rediss://127.0.0.").count(), 5, "{text}");
         assert!(text.contains("regex: rediss://(.*)"), "{text}");
         assert_eq!(text.matches("redis://").count(), 0, "{text}");
@@ -222,7 +256,7 @@ mod tests {
 
     #[test]
     fn what_is_not_on_the_machine_is_no_target() {
-        let text = prometheus_yml(&shipped(), &[Service::Prometheus]).unwrap();
+        let text = yml(&shipped(), &[Service::Prometheus]).unwrap();
         assert!(!text.contains("cadvisor"), "{text}");
         assert!(!text.contains("redis://"), "{text}");
     }
@@ -231,6 +265,6 @@ mod tests {
     fn a_lab_without_monitoring_has_no_configuration() {
         let mut lab = shipped();
         lab.monitoring = None;
-        assert_eq!(prometheus_yml(&lab, &Service::ALL), None);
+        assert_eq!(yml(&lab, &Service::ALL), None);
     }
 }

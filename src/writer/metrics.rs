@@ -4,6 +4,7 @@
 //! no count of is noted for it, in [`Live`].
 
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,10 +19,10 @@ use prometheus_client::registry::{Registry, Unit};
 use tracing::{info, warn};
 
 use crate::config::Lab;
-use crate::metrics::MetricsServer;
+use crate::metrics::{MetricsServer, Target};
 
-use super::Options;
 use super::journal::{Journal, Vitals};
+use super::{MetricsAt, Options};
 
 /// From 0.25 ms to 16 s: a quiet lab acknowledges in 1 ms, a failover after down-after takes 6 s.
 const LATENCY_BUCKETS: (f64, f64, u16) = (0.000_25, 2.0, 17);
@@ -191,6 +192,19 @@ pub(super) fn registry(lab: &Lab, options: &Options, journal: Arc<Journal>) -> R
     registry
 }
 
+/// The labels that Prometheus gives all others.
+fn target(lab: &Lab, file: &Path) -> Target {
+    let name = "writer".to_owned();
+    Target {
+        file: file.to_owned(),
+        labels: vec![
+            ("lab", lab.name.clone()),
+            ("node", name.clone()),
+            ("kind", name),
+        ],
+    }
+}
+
 /// Serves the metrics of a run where the options say. A run is a run without them: a second writer finds
 /// the address taken.
 pub(super) async fn serve(
@@ -198,10 +212,15 @@ pub(super) async fn serve(
     options: &Options,
     journal: &Arc<Journal>,
 ) -> Option<MetricsServer> {
-    let address = options.metrics?;
-    match MetricsServer::start(address, registry(lab, options, journal.clone())).await {
-        Ok(server) => {
+    let MetricsAt { address, file } = options.metrics.as_ref()?;
+    match MetricsServer::start(*address, registry(lab, options, journal.clone())).await {
+        Ok(mut server) => {
             info!(%address, "metrics served");
+            if let Some(file) = file
+                && let Err(error) = server.tell(&target(lab, file))
+            {
+                warn!(file = %file.display(), %error, "Prometheus is not told of the metrics");
+            }
             Some(server)
         }
         Err(error) => {

@@ -96,7 +96,16 @@ pub struct Options {
     /// Give up after so long without any acknowledged record.
     pub patience: Duration,
     /// Where metrics are served during the run; `None`: nowhere.
-    pub metrics: Option<SocketAddrV4>,
+    pub metrics: Option<MetricsAt>,
+}
+
+/// Where metrics are served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetricsAt {
+    /// There.
+    pub address: SocketAddrV4,
+    /// The file that tells Prometheus of it, where there is one that looks into its folder.
+    pub file: Option<PathBuf>,
 }
 
 impl Options {

@@ -9,7 +9,6 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use redis_ha_lab::monitoring::{self, Service};
-use rustix::process::Signal;
 use serde_json::Value;
 
 use super::lab::{Shape, TestLab, wait_until};
@@ -20,8 +19,9 @@ const DASHBOARDS: [&str; 3] = ["ha-overview", "redis-nodes", "containers"];
 const EMPTY: [(&str, &str); 1] = [("Of the limit", "no memory limit is set in this lab")];
 /// Alerts that three failovers, one of them by the loss of a whole node, cause, and somebody who may not do what they
 /// try. No other may fire.
-const FIRING: [&str; 8] = [
+const FIRING: [&str; 9] = [
     "AccessRefused",
+    "FailedOver",
     "FailoverFlapping",
     "NoPrimary",
     "ReplicaMissing",
@@ -96,6 +96,16 @@ impl Prometheus {
         let firing = alerts.filter(|alert| alert["state"] == "firing");
         firing
             .filter_map(|alert| alert["labels"]["alertname"].as_str().map(str::to_owned))
+            .collect()
+    }
+
+    /// Of the targets of a job: whether they are up.
+    fn health_of(&self, job: &str) -> Vec<String> {
+        let data = self.get("targets", &[]).unwrap_or_default();
+        let targets = data["activeTargets"].as_array().into_iter().flatten();
+        targets
+            .filter(|target| target["labels"]["job"] == job)
+            .map(|target| target["health"].as_str().unwrap().to_owned())
             .collect()
     }
 
@@ -243,8 +253,12 @@ fn every_query_has_an_answer_and_the_right_alerts_fire_when_the_primary_is_lost(
     let listens = Service::Prometheus.socket(lab.lab.monitoring.as_ref().unwrap());
     let prometheus = Prometheus(listens);
 
-    let writer = lab.start_writer(&["--duration", "120s", "--rate", "2000"]);
     wait_until("all targets up", || prometheus.targets_down().is_empty());
+    assert!(prometheus.health_of("halab-writer").is_empty());
+    let writer = lab.start_writer(&["--duration", "120s", "--rate", "2000"]);
+    wait_until("the writer among them", || {
+        prometheus.health_of("halab-writer") == ["up"]
+    });
     wait_until("rules evaluated", || {
         prometheus.has("lab:primaries:sum == 1")
     });
@@ -267,20 +281,33 @@ fn every_query_has_an_answer_and_the_right_alerts_fire_when_the_primary_is_lost(
     });
     lab.runner.start_node(&old).unwrap();
     lab.wait_healthy();
-    // The server alone: its node calls the failover.
-    lab.signal_server(&new, Signal::KILL);
-    lab.wait_failover_from(&new);
-    lab.wait_healthy();
+    // The server alone: its node calls the failover. By a drill, whose writer tells Prometheus of itself in place of
+    // one that was killed, and of its end.
+    drop(writer);
+    let begun_drill = time(Duration::ZERO);
+    let drill = lab.halab(&["drill", "kill-primary", "--attach", "--rate", "2000"]);
+    assert!(drill.status.success(), "{drill:?}");
+    let drilled = (begun_drill, time(Duration::ZERO));
+    assert_eq!(
+        lab.primary().as_deref(),
+        Some(old.as_str()),
+        "{new} was primary"
+    );
+    wait_until("no writer any more", || {
+        prometheus.health_of("halab-writer").is_empty()
+    });
     lab.runner.stop_node(&old);
     lab.runner.start_node(&old).unwrap();
     lab.wait_healthy();
     // These two are about the last minutes.
-    let lasting = ["FailoverFlapping", "UnknownWrites"];
+    let lasting = ["FailoverFlapping", "FailedOver", "UnknownWrites"];
     wait_until("alerts cleared", || {
         let firing = prometheus.firing();
         firing.iter().all(|name| lasting.contains(&name.as_str())) && firing.contains(lasting[0])
     });
     // Failovers and starts, and nobody was refused; until somebody is.
+    let failed_over = prometheus.range("ALERTS{alertname=\"FailedOver\"}", &drilled);
+    assert_eq!(failed_over.len(), 1, "{failed_over:?}");
     let so_far = (begun.clone(), time(Duration::ZERO));
     let refusals = prometheus.range("ALERTS{alertname=\"AccessRefused\"}", &so_far);
     assert!(refusals.is_empty(), "{refusals:?}");
@@ -292,7 +319,6 @@ fn every_query_has_an_answer_and_the_right_alerts_fire_when_the_primary_is_lost(
             && prometheus.has("rate(redis_errors_total{err=\"NOPERM\"}[4s])")
     });
     let span = (begun, time(Duration::from_secs(1)));
-    drop(writer);
 
     let wanted: BTreeSet<String> = FIRING.map(str::to_owned).into();
     let fired = prometheus.range("ALERTS{alertstate=\"firing\"}", &span);
@@ -329,6 +355,17 @@ fn every_query_has_an_answer_and_the_right_alerts_fire_when_the_primary_is_lost(
                     query.place,
                     series.len(),
                     query.expr
+                ));
+            }
+            // The overview shows all of the drill.
+            if name == DASHBOARDS[0]
+                && prometheus
+                    .range(&filled_in(&query.expr, &lab.lab.name), &drilled)
+                    .is_empty()
+            {
+                problems.push(format!(
+                    "{}: nothing of the drill: {}",
+                    query.place, query.expr
                 ));
             }
             for label in &query.labels {
@@ -384,7 +421,7 @@ fn every_query_has_an_answer_and_the_right_alerts_fire_when_the_primary_is_lost(
             problems.push(format!("rule {name}: nothing recorded"));
         }
     }
-    assert_eq!(judged, 22, "rules loaded");
+    assert_eq!(judged, 23, "rules loaded");
 
     for document in naming_metrics() {
         let named = text(&document);
