@@ -21,7 +21,8 @@ use tokio_util::sync::CancellationToken;
 use crate::access::User;
 use crate::client::Connector;
 use crate::config::Lab;
-use crate::sentinel::{Event, WAITING, follow_events, is_about_failover, subject};
+use crate::protocol::telling::{is_about_failover, subject};
+use crate::sentinel::{Event, WAITING, follow_events};
 use crate::status::{Reached, Status, gather};
 
 /// Between two looks at all nodes.

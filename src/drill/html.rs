@@ -163,7 +163,7 @@ fn drill(out: &mut String, number: usize, drill: &Drill) {
     let shown = drill.runs.iter().position(|run| run.samples.is_some());
     if let Some((number, run)) = shown.and_then(|n| Some((n + 1, drill.runs.get(n)?))) {
         if drill.runs.len() > 1 {
-            let _ = write!(out, "<h3>Run {number}</h3>\n");
+            let _ = writeln!(out, "<h3>Run {number}</h3>");
         }
         let _ = write!(
             out,
@@ -261,7 +261,7 @@ fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() * 2);
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push('\u{202f}');
         }
         out.push(digit);

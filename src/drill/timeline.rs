@@ -2,7 +2,7 @@
 //!
 //! All times are microseconds since the start of the run, on one monotonic clock.
 
-use crate::sentinel::{is_about_failover, subject};
+use crate::protocol::telling::{is_about_failover, subject};
 
 use super::acks::Acks;
 use super::report::{Moment, Outage, ms, ms_between};

@@ -5,7 +5,6 @@
 
 mod events;
 pub(crate) mod reply;
-mod telling;
 
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -20,7 +19,6 @@ use crate::config::{Lab, Node};
 use crate::protocol::vote::{Elected, NoPrimary, SentinelView, elect};
 
 pub use events::{Event, WAITING, follow_events};
-pub use telling::{is_about_failover, subject};
 
 /// How long a majority that has answered waits for those who have not. A Sentinel that is gone
 /// refuses at once; only a hung one lets this run out.
