@@ -210,6 +210,7 @@ fn faults() -> String {
             Needs::Signals => "",
             Needs::OwnNodes => "own lab",
             Needs::OwnNetwork => "network",
+            Needs::OwnDisks => "disks",
         };
         text += &format!(
             "| `{}` | {needs} | {} | {} |\n",

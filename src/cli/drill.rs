@@ -225,6 +225,7 @@ fn list() -> Outcome {
             Needs::Signals => "",
             Needs::OwnNodes => " (not with --attach)",
             Needs::OwnNetwork => " (in a network namespace, not with --attach)",
+            Needs::OwnDisks => " (in a mount namespace, not with --attach)",
         };
         let needs = match (spec.needs, fault.not_in_containers()) {
             (Needs::OwnNodes, None) => " (not with --attach, but for containers)",
@@ -254,10 +255,10 @@ pub(super) fn faults(names: &[String]) -> anyhow::Result<Vec<Fault>> {
     Ok(faults)
 }
 
-/// Starts this program anew in a network of its own when links are to be cut, and that is possible. Where it is
+/// Starts this program anew in a network of its own when links are to be cut or disks filled, and that is possible. Where it is
 /// not, those faults are inconclusive, and say why.
 pub(super) fn own_network(plan: &Plan) -> Result<(), Failure> {
-    let cuts = |fault: &Fault| fault.spec().needs == Needs::OwnNetwork;
+    let cuts = |fault: &Fault| matches!(fault.spec().needs, Needs::OwnNetwork | Needs::OwnDisks);
     if plan.attach
         || network::is_own()
         || !plan.faults.iter().any(cuts)

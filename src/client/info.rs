@@ -134,6 +134,8 @@ pub struct ReplicationInfo {
     pub heard: usize,
     /// It still loads its data from disk.
     pub loading: bool,
+    /// The last write to its append-only file failed; as a primary it refuses writes then.
+    pub disk_refuses: bool,
     /// Process id of the server, on its machine.
     pub pid: u32,
     /// The server's version as it says it.
@@ -160,6 +162,7 @@ impl ReplicationInfo {
             online: Vec::new(),
             heard: 0,
             loading: false,
+            disk_refuses: false,
             pid: 0,
             version: String::new(),
         };
@@ -181,6 +184,7 @@ impl ReplicationInfo {
                 "master_replid" => info.replication_id = value.to_owned(),
                 "slave_priority" => info.priority = value.parse().unwrap_or(0),
                 "loading" => info.loading = value != "0",
+                "aof_last_write_status" => info.disk_refuses = value == "err",
                 "process_id" => info.pid = value.parse().unwrap_or(0),
                 "redis_version" if info.version.is_empty() => info.version = shown(value),
                 "valkey_version" => info.version = format!("{} (Valkey)", shown(value)),

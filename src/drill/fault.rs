@@ -65,6 +65,12 @@ pub enum Fault {
     TornAppendOnlyFile,
     /// The same, with bytes in the middle overwritten.
     DamagedAppendOnlyFile,
+    /// No space is left on the disk of the primary's state folder.
+    FullDisk,
+    /// No space is left on the disk of the writer's ledger.
+    FullDiskOfLedger,
+    /// The state folders of the primary and of a Sentinel are read-only.
+    ReadOnlyState,
 }
 
 /// What a fault can be carried out with.
@@ -76,6 +82,8 @@ pub enum Needs {
     OwnNodes,
     /// A network of the drill's own, to cut links in.
     OwnNetwork,
+    /// File systems of the drill's own, to fill them.
+    OwnDisks,
 }
 
 /// Whether the lab has to fail over.
@@ -119,7 +127,7 @@ pub struct Spec {
 
 impl Fault {
     /// All faults, in the order in which `all` runs them.
-    pub const ALL: [Fault; 27] = [
+    pub const ALL: [Fault; 30] = [
         Fault::KillPrimary,
         Fault::KillPrimaryNode,
         Fault::HangPrimary,
@@ -147,6 +155,9 @@ impl Fault {
         Fault::IdleConnections,
         Fault::TornAppendOnlyFile,
         Fault::DamagedAppendOnlyFile,
+        Fault::FullDisk,
+        Fault::FullDiskOfLedger,
+        Fault::ReadOnlyState,
     ];
 
     /// Its name on the command line and in reports.
@@ -170,7 +181,10 @@ impl Fault {
             Fault::MaxmemoryReached
             | Fault::IdleConnections
             | Fault::TornAppendOnlyFile
-            | Fault::DamagedAppendOnlyFile => {
+            | Fault::DamagedAppendOnlyFile
+            | Fault::FullDisk
+            | Fault::FullDiskOfLedger
+            | Fault::ReadOnlyState => {
                 Some("it changes a server or its files in a way that an engine has no word for")
             }
             _ => None,
@@ -180,7 +194,7 @@ impl Fault {
     /// Its description.
     pub fn spec(self) -> Spec {
         use Failover::{May, Must, MustNot};
-        use Needs::{OwnNetwork, OwnNodes, Signals};
+        use Needs::{OwnDisks, OwnNetwork, OwnNodes, Signals};
         use Writes::{GoOn, ShortPause, Wait};
         let spec = |name, does, must, needs, failover, writes| Spec {
             name,
@@ -396,6 +410,30 @@ impl Fault {
                 "the primary's node killed, bytes in the middle of its append-only file overwritten, and started again at once",
                 "the other node takes over; the damaged data is set aside, not truncated, and copied anew from there",
                 OwnNodes,
+                Must(1),
+                GoOn,
+            ),
+            Fault::FullDisk => spec(
+                "full-disk",
+                "no space is left on the disk of the primary's state folder, until after the failover",
+                "its node says what helps, and has the other one take over; it comes back as a replica when there is room",
+                OwnDisks,
+                Must(1),
+                GoOn,
+            ),
+            Fault::FullDiskOfLedger => spec(
+                "full-disk-of-ledger",
+                "no space is left on the disk of the writer's ledger; then there is, and the run is resumed",
+                "the writer ends and says what helps: it claims nothing that the ledger does not hold, and goes on when resumed",
+                OwnDisks,
+                MustNot,
+                Wait,
+            ),
+            Fault::ReadOnlyState => spec(
+                "read-only-state",
+                "the state folders of the primary and of one Sentinel are read-only, the primary's node is killed and started again",
+                "the other one takes over; the node refuses to start, and says what helps",
+                OwnDisks,
                 Must(1),
                 GoOn,
             ),

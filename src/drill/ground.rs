@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
+use tracing::warn;
 
 use crate::access::User;
 use crate::client::{ClientError, Connector};
@@ -18,6 +19,7 @@ use crate::config::{Lab, Node, Security};
 use crate::runner::{ClaimError, ClaimedSubnet, Launch, PlainLaunch, Runner, RunnerError};
 
 use super::containers::Containers;
+use super::disk::Disk;
 use super::engine::EngineError;
 use super::network::{Firewall, NetworkError};
 use super::report::NodesKind;
@@ -28,6 +30,8 @@ use super::stock;
 pub const WRITER: Ipv4Addr = Ipv4Addr::LOCALHOST;
 /// How long a node may take to end after SIGTERM: a handover takes up to 15 s.
 const STOP_LIMIT: Duration = Duration::from_secs(25);
+/// Folder of the ledger, where that has a file system of its own.
+const LEDGER: &str = "ledger";
 /// Limit of a question to a node.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 /// Pause between two looks at a node that is to end.
@@ -87,6 +91,8 @@ pub struct Start {
     pub nodes: NodesKind,
     /// Folder for state and logs, made here.
     pub folder: PathBuf,
+    /// Every node and the ledger have a file system of their own.
+    pub disks: bool,
 }
 
 /// A running lab.
@@ -104,6 +110,8 @@ pub struct Ground {
     stopped: Vec<Pid>,
     /// Nodes that do not run and have to.
     down: Vec<String>,
+    /// After the nodes, which have files open there.
+    disks: Vec<Disk>,
     _subnet: Option<ClaimedSubnet>,
 }
 
@@ -128,6 +136,17 @@ impl Ground {
         };
         let logs = start.folder.join("log");
         fs::create_dir_all(&state).map_err(file_error(&state))?;
+        let ledger = start.folder.join(LEDGER);
+        let mut disks = Vec::new();
+        if start.disks {
+            for path in lab
+                .nodes()
+                .map(|node| state.join(&node.name))
+                .chain([ledger])
+            {
+                disks.push(Disk::under(&path)?);
+            }
+        }
         let runner = match start.nodes {
             NodesKind::Ours | NodesKind::Containers => {
                 let mut arguments = start.arguments;
@@ -176,6 +195,7 @@ impl Ground {
             firewall,
             stopped: Vec::new(),
             down: Vec::new(),
+            disks,
             _subnet: Some(subnet),
         })
     }
@@ -203,6 +223,7 @@ impl Ground {
             firewall: None,
             stopped: Vec::new(),
             down: Vec::new(),
+            disks: Vec::new(),
             _subnet: None,
         })
     }
@@ -223,6 +244,57 @@ impl Ground {
     /// The folder of this run.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Where the writer's ledger is.
+    pub fn ledger(&self) -> PathBuf {
+        let folder = self.folder.join(LEDGER);
+        let own = self.disks.iter().any(|disk| disk.is_under(&folder));
+        let folder = if own { folder } else { self.folder.clone() };
+        folder.join("writer.ledger")
+    }
+
+    /// The file system under the ledger.
+    ///
+    /// # Errors
+    /// When it has none of its own.
+    pub fn disk_of_ledger(&mut self) -> Result<&mut Disk, GroundError> {
+        self.disk(&self.folder.join(LEDGER))
+    }
+
+    /// The file system under the state folder of a node.
+    ///
+    /// # Errors
+    /// When it has none of its own.
+    pub fn disk_of(&mut self, name: &str) -> Result<&mut Disk, GroundError> {
+        self.disk(&self.folder.join("state").join(name))
+    }
+
+    fn disk(&mut self, path: &Path) -> Result<&mut Disk, GroundError> {
+        let mut disks = self.disks.iter_mut();
+        let found = disks.find(|disk| disk.is_under(path));
+        found.ok_or_else(|| {
+            GroundError::Unavailable("the lab has no file systems of its own".into())
+        })
+    }
+
+    /// What a node has said so far.
+    pub fn log_of(&self, name: &str) -> String {
+        let path = self.folder.join("log").join(format!("{name}.log"));
+        // Not there before its first word.
+        fs::read_to_string(path).unwrap_or_default()
+    }
+
+    /// Takes a node for one that has to be started again, because it ended by itself.
+    ///
+    /// # Errors
+    /// When the drill has not started it.
+    pub fn has_ended(&mut self, name: &str) -> Result<bool, GroundError> {
+        let ended = !self.node_runs(name)?;
+        if ended && !self.down.iter().any(|down| down == name) {
+            self.down.push(name.to_owned());
+        }
+        Ok(ended)
     }
 
     fn node(&self, name: &str) -> Result<&Node, GroundError> {
@@ -432,6 +504,9 @@ impl Ground {
         if let Some(firewall) = &mut self.firewall {
             first = first.and(firewall.heal().map_err(GroundError::from));
         }
+        for disk in &mut self.disks {
+            first = first.and(disk.heal().map_err(GroundError::from));
+        }
         if let Some(containers) = &mut self.containers {
             first = first.and(containers.heal().map_err(GroundError::from));
         }
@@ -459,10 +534,17 @@ impl Ground {
         }
     }
 
-    /// Ends the nodes in order.
-    pub fn stop(mut self) {
+    /// Ends the nodes in order. What they and the writer wrote stays, or may be lost with the file systems it is on.
+    pub fn stop(mut self, keep: bool) {
         if let Some(runner) = &mut self.runner {
             runner.stop();
+        }
+        if keep {
+            for disk in &self.disks {
+                if let Err(error) = disk.keep() {
+                    warn!(%error, "cannot keep what is on a file system of the drill");
+                }
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! How each fault is carried out, and watched while it lasts. What heals it was noted by
 //! [`super::ground::Ground`] when it was done.
 
+mod disks;
 mod host;
 
 use std::net::Ipv4Addr;
@@ -17,6 +18,7 @@ use crate::recovery::Recovery;
 
 use super::fault::{Fault, Writes};
 use super::ground::{Ground, GroundError, WRITER};
+use super::judge::Told;
 use super::load::Load;
 use super::observe::Observer;
 use super::progress::Steps;
@@ -62,7 +64,7 @@ pub struct Scene<'a> {
     /// What happens in it.
     pub observer: &'a Observer,
     /// The writer.
-    pub load: &'a Load,
+    pub load: &'a mut Load,
     /// Records that show that the writer is at work again, beyond those that were in flight.
     pub enough: u64,
     /// Whether writes are to be waited for while the fault lasts.
@@ -75,6 +77,8 @@ pub struct Scene<'a> {
     pub steps: &'a mut Steps,
     /// The node that has to be primary at the end, where the fault says which.
     pub must_stay: Option<String>,
+    /// What was said of the fault, where the fault says that something has to be.
+    pub told: Option<Told>,
 }
 
 impl Scene<'_> {
@@ -210,7 +214,10 @@ impl Scene<'_> {
             Fault::MaxmemoryReached
             | Fault::IdleConnections
             | Fault::TornAppendOnlyFile
-            | Fault::DamagedAppendOnlyFile => self.host(fault, p).await,
+            | Fault::DamagedAppendOnlyFile
+            | Fault::FullDisk
+            | Fault::FullDiskOfLedger
+            | Fault::ReadOnlyState => self.host(fault, p).await,
             Fault::LossyLink => {
                 let names: Vec<String> = self.ground.lab.nodes().map(|n| n.name.clone()).collect();
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();

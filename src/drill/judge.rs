@@ -40,6 +40,8 @@ pub struct Facts<'a> {
     pub after: Result<&'a str, &'a str>,
     /// The node that had to be primary at the end, where the fault says which.
     pub must_stay: Option<&'a str>,
+    /// What was said of the fault, where the fault says that something has to be.
+    pub told: Option<&'a Told>,
     /// What was waited for in vain while the fault lasted.
     pub missed: Option<&'a str>,
     /// A record was acknowledged after the lab had recovered, by every node (or by `+OK`, if that is trusted).
@@ -50,6 +52,17 @@ pub struct Facts<'a> {
     pub records: Option<&'a Records>,
     /// What the checker says of them.
     pub checked: Option<&'a Verification>,
+}
+
+/// An error that has to be told, with what helps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// Who has to tell it.
+    pub by: String,
+    /// The remedy that it has to name.
+    pub remedy: &'static str,
+    /// What was told, if it names it.
+    pub said: Option<String>,
 }
 
 fn invariant(name: &str, held: impl Into<Option<bool>>, detail: impl Into<String>) -> Invariant {
@@ -72,6 +85,17 @@ impl Facts<'_> {
             let detail = format!("{} failed, {} unknown", writer.failed, writer.unknown);
             let held = writer.failed == 0 && writer.unknown == 0;
             all.push(invariant("no write fails for good", held, detail));
+        }
+        if let Some(told) = self.told {
+            let detail = match &told.said {
+                Some(said) => format!("{}: {said}", told.by),
+                None => format!("{} says nothing of \"{}\"", told.by, told.remedy),
+            };
+            all.push(invariant(
+                "the error names the remedy",
+                told.said.is_some(),
+                detail,
+            ));
         }
         if let Some(missed) = self.missed {
             all.push(invariant("the lab reacts in time", false, missed));
@@ -349,6 +373,7 @@ mod tests {
             before: "redis-a",
             after: Ok("redis-b"),
             must_stay: None,
+            told: None,
             missed: None,
             acknowledged_at_last: true,
             writer: None,

@@ -46,14 +46,14 @@ pub struct Load {
     pub started: Instant,
     counts: Arc<Mutex<Counts>>,
     stop: CancellationToken,
+    lab: Lab,
+    options: Options,
     task: JoinSet<Result<(Summary, Option<WriteFailure>), WriteFailure>>,
 }
 
 impl Load {
     /// Starts it; it writes until it is told to end.
     pub fn start(lab: &Lab, order: &Order, ledger: &Path) -> Self {
-        let counts = Arc::new(Mutex::new(Counts::default()));
-        let stop = CancellationToken::new();
         let options = Options {
             count: None,
             duration: None,
@@ -68,21 +68,45 @@ impl Load {
             patience: PATIENCE,
             metrics: order.metrics.clone(),
         };
-        let (lab, shown, token) = (lab.clone(), counts.clone(), stop.clone());
-        let mut task = JoinSet::new();
-        let started = Instant::now();
-        task.spawn(async move {
+        let mut load = Load {
+            started: Instant::now(),
+            counts: Arc::new(Mutex::new(Counts::default())),
+            stop: CancellationToken::new(),
+            lab: lab.clone(),
+            options,
+            task: JoinSet::new(),
+        };
+        load.run();
+        load
+    }
+
+    fn run(&mut self) {
+        let (lab, options) = (self.lab.clone(), self.options.clone());
+        let (shown, token) = (self.counts.clone(), self.stop.clone());
+        self.task.spawn(async move {
             let progress = move |now: Counts| {
                 *shown.lock().unwrap_or_else(PoisonError::into_inner) = now;
             };
             writer::run(&lab, &options, token, progress).await
         });
-        Load {
-            started,
-            counts,
-            stop,
-            task,
+    }
+
+    /// Waits until it has ended by itself; its sums, where it claims any, and why it ended.
+    pub async fn ended(&mut self) -> (Option<Summary>, Option<WriteFailure>) {
+        match self.task.join_next().await {
+            Some(Ok(Ok((summary, failure)))) => (Some(summary), failure),
+            Some(Ok(Err(failure))) => (None, Some(failure)),
+            Some(Err(error)) => (None, Some(WriteFailure::Task(error.to_string()))),
+            None => (None, None),
         }
+    }
+
+    /// Goes on with the run that has ended, as `halab write --resume` does.
+    pub fn resume(&mut self) {
+        // It was asked to end, by what ended it.
+        self.stop = CancellationToken::new();
+        self.options.resume = true;
+        self.run();
     }
 
     /// The counts, some milliseconds old.
@@ -96,11 +120,10 @@ impl Load {
     /// When it failed.
     pub async fn finish(mut self) -> Result<Summary, WriteFailure> {
         self.stop.cancel();
-        match self.task.join_next().await {
-            Some(Ok(Ok((summary, None)))) => Ok(summary),
-            Some(Ok(Ok((_, Some(failure))) | Err(failure))) => Err(failure),
-            Some(Err(error)) => Err(WriteFailure::Task(error.to_string())),
-            None => Err(WriteFailure::Task("it was never started".into())),
+        match self.ended().await {
+            (Some(summary), None) => Ok(summary),
+            (_, Some(failure)) => Err(failure),
+            (None, None) => Err(WriteFailure::Task("it has ended".into())),
         }
     }
 }

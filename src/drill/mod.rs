@@ -6,7 +6,7 @@
 //! - `stock`: config files of plain servers (pure)
 //! - `ground`: the lab that a drill works on, and the way back from all that was done to it
 //! - `engine`: a container engine's API; `containers`: a lab whose nodes are containers
-//! - `network`: a network namespace in which links can be cut
+//! - `network`: a network namespace in which links can be cut; `disk`: file systems in it that can be filled
 //! - `observe`: events and roles, on one clock; `settle`: when a lab has recovered
 //! - `load`: the writer in the background
 //! - `inject`: how each fault is carried out; `run`: one run; `progress`: its phases, told while they pass
@@ -14,6 +14,7 @@
 
 mod acks;
 mod containers;
+mod disk;
 mod engine;
 pub mod fault;
 mod ground;
@@ -199,7 +200,8 @@ impl Plan {
             keep: self.keep,
         };
         let folder = self.folder.join(folder_name(fault.name()));
-        let mut make = || self.make(choice, folder.clone());
+        let disks = fault.spec().needs == Needs::OwnDisks;
+        let mut make = || self.make(choice, folder.clone(), disks);
         let told = listener.clone();
         let tell = Arc::new(move |phase: &str| {
             told(Progress::Phase {
@@ -222,8 +224,13 @@ impl Plan {
         }
     }
 
-    /// The lab to work on.
-    fn make(&self, choice: &Choice, folder: PathBuf) -> Result<Ground, ground::GroundError> {
+    /// The lab to work on, with file systems of its own or without.
+    fn make(
+        &self,
+        choice: &Choice,
+        folder: PathBuf,
+        disks: bool,
+    ) -> Result<Ground, ground::GroundError> {
         if let Some(at) = &self.containers {
             let containers = Containers::of(&self.lab, at)?;
             return Ground::attach(self.lab.clone(), folder, Some(containers));
@@ -238,6 +245,7 @@ impl Plan {
             server: choice.server.path.clone(),
             nodes: choice.nodes,
             folder,
+            disks,
         })
     }
 
@@ -254,11 +262,20 @@ impl Plan {
             Needs::OwnNetwork if self.attach => {
                 Some("it cuts links, which only works in a lab of the drill's own".into())
             }
-            Needs::OwnNetwork if !network::is_own() => Some(match network::probe() {
-                Err(error) => format!("no network of its own to cut links in: {error}"),
-                Ok(()) => "the drill was not started in a network of its own".into(),
-            }),
-            Needs::OwnNodes | Needs::OwnNetwork => None,
+            Needs::OwnDisks if self.attach => {
+                Some("it fills disks, which only works in a lab of the drill's own".into())
+            }
+            Needs::OwnNetwork | Needs::OwnDisks if !network::is_own() => {
+                Some(match network::probe() {
+                    Err(error) => {
+                        format!(
+                            "no network and no file systems of its own, to cut links and fill disks: {error}"
+                        )
+                    }
+                    Ok(()) => "the drill was not started in a network of its own".into(),
+                })
+            }
+            Needs::OwnNodes | Needs::OwnNetwork | Needs::OwnDisks => None,
         }
     }
 }

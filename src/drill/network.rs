@@ -1,6 +1,6 @@
 //! A network of the drill's own, in which links can be cut and slowed without root.
 //!
-//! The program starts itself anew in a user and a network namespace (`unshare`). In there it owns the loopback,
+//! The program starts itself anew in a user, a network and a mount namespace (`unshare`). In there it owns the loopback,
 //! and with it all of 127.0.0.0/8. A link is a pair of addresses: nodes bind their outgoing connections to their
 //! own. Rules are nftables sets; the namespace, and every rule with it, ends with its last process.
 
@@ -12,8 +12,8 @@ use std::process::{Command, Stdio};
 
 /// Set for the program that runs in its own namespace.
 const MARK: &str = "HALAB_OWN_NETWORK";
-/// What `unshare` is asked for: a user namespace in which the caller is root, and a network namespace.
-const UNSHARE: [&str; 3] = ["--user", "--map-root-user", "--net"];
+/// What `unshare` is asked for: a user namespace in which the caller is root, a network, and file systems (`disk`).
+const UNSHARE: [&str; 4] = ["--user", "--map-root-user", "--net", "--mount"];
 /// The table of the drill's rules.
 const TABLE: &str = "halab";
 /// Bytes of a second of a slow link.
@@ -39,7 +39,8 @@ pub enum NetworkError {
     NotOwn,
 }
 
-fn run(program: &str, arguments: &[&str], input: &str) -> Result<(), NetworkError> {
+/// Runs a tool of the system; its error says what the tool said.
+pub(super) fn run(program: &str, arguments: &[&str], input: &str) -> Result<(), NetworkError> {
     let command = || format!("{program} {}", arguments.join(" "));
     let failed = |why: String| NetworkError::Command {
         command: command(),
@@ -71,6 +72,8 @@ fn package(program: &str) -> &'static str {
     match program {
         "nft" => "nftables",
         "unshare" => "util-linux",
+        "mount" | "umount" => "mount",
+        "cp" => "coreutils",
         _ => "iproute2",
     }
 }

@@ -84,7 +84,7 @@ pub async fn run(plan: &RunPlan, make: Make<'_>, stop: &CancellationToken, tell:
                 _ => DrillVerdict::Failed,
             };
             let kept = Some(ground.folder().to_owned());
-            ground.stop();
+            ground.stop(true);
             return ended(
                 plan.seed,
                 steps,
@@ -98,12 +98,12 @@ pub async fn run(plan: &RunPlan, make: Make<'_>, stop: &CancellationToken, tell:
     let folder = ground.folder().to_owned();
     if !plan.keep && result.verdict == DrillVerdict::Holds {
         drop(observer);
-        ground.stop();
+        ground.stop(false);
         remove(&folder);
         return result;
     }
     keep_events(&folder, &observer);
-    ground.stop();
+    ground.stop(true);
     let kept = Some(folder.display().to_string());
     Run { kept, ..result }
 }
@@ -145,8 +145,8 @@ async fn loaded(
     stop: &CancellationToken,
 ) -> Run {
     steps.begin("load");
-    let path = ground.folder().join("writer.ledger");
-    let load = Load::start(&ground.lab, &plan.order, &path);
+    let path = ground.ledger();
+    let mut load = Load::start(&ground.lab, &plan.order, &path);
     let offset = observer.since_begin(load.started);
     let round = plan.order.round();
     let mut rng = StdRng::seed_from_u64(plan.seed);
@@ -155,7 +155,7 @@ async fn loaded(
     let mut scene = Scene {
         ground,
         observer,
-        load: &load,
+        load: &mut load,
         // What was in flight, and then a round.
         enough: 2 * round,
         writes,
@@ -163,8 +163,9 @@ async fn loaded(
         stop,
         steps: &mut steps,
         must_stay: None,
+        told: None,
     };
-    let mut outcome = at_work(&load, ROUNDS * round, stop).await;
+    let mut outcome = at_work(scene.load, ROUNDS * round, stop).await;
     if outcome.is_ok() {
         outcome = scene.some_time(JITTER).await;
     }
@@ -172,6 +173,7 @@ async fn loaded(
         outcome = scene.carry_out(plan.fault).await;
     }
     let must_stay = scene.must_stay.take();
+    let told = scene.told.take();
 
     steps.begin("heal");
     let healed_at = observer.now();
@@ -213,6 +215,7 @@ async fn loaded(
         before,
         after: settled.primary.as_deref().map_err(String::as_str),
         must_stay: must_stay.as_deref(),
+        told: told.as_ref(),
         missed,
         acknowledged_at_last: settled.acknowledged,
         writer: writer.as_ref().ok(),

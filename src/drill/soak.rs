@@ -22,7 +22,7 @@ use crate::protocol::ack::Policy;
 use super::fault::{Fault, Needs};
 use super::ground::Ground;
 use super::inject::{Scene, Trouble, recovered, writes_under};
-use super::judge::{self, Facts};
+use super::judge::{self, Facts, Told};
 use super::load::{Load, Order};
 use super::observe::Observer;
 use super::progress::Steps;
@@ -74,6 +74,7 @@ struct Past {
     before: String,
     after: Result<String, String>,
     must_stay: Option<String>,
+    told: Option<Told>,
     missed: Option<String>,
 }
 
@@ -131,7 +132,7 @@ impl Session<'_> {
     async fn run(&mut self) -> Vec<Run> {
         let seed = self.soak.plan.seed;
         let folder = self.soak.plan.folder.join(super::folder_name("soak"));
-        let mut ground = match self.soak.plan.make(self.choice, folder.clone()) {
+        let mut ground = match self.soak.plan.make(self.choice, folder.clone(), false) {
             Ok(ground) => ground,
             Err(error) => return vec![run::nothing(seed, DrillVerdict::Failed, error.to_string())],
         };
@@ -159,12 +160,12 @@ impl Session<'_> {
         let fine = runs.iter().all(|run| run.verdict == DrillVerdict::Holds);
         if fine && !self.soak.plan.keep {
             drop(observer);
-            ground.stop();
+            ground.stop(false);
             run::remove(&folder);
             return runs;
         }
         keep_events(&folder, &observer);
-        ground.stop();
+        ground.stop(true);
         if let Some(run) = runs.last_mut() {
             run.kept = Some(folder.display().to_string());
         }
@@ -178,7 +179,7 @@ impl Session<'_> {
         let mut steps = Steps::new(Arc::new(|_| {}));
         steps.begin("load");
         let began = observer.now();
-        let load = Load::start(&ground.lab, &order, &ledger);
+        let mut load = Load::start(&ground.lab, &order, &ledger);
         let offset = observer.since_begin(load.started);
         let round = order.round();
         let mut trouble = at_work(&load, ROUNDS * round, self.stop).await.err();
@@ -187,7 +188,10 @@ impl Session<'_> {
             && Instant::now() < self.until
             && load.counts().acknowledged() < self.soak.chapter
         {
-            match self.one(ground, observer, &load, &order, &mut steps).await {
+            match self
+                .one(ground, observer, &mut load, &order, &mut steps)
+                .await
+            {
                 Ok(past) => {
                     let missed = past.missed.clone().or_else(|| past.after.clone().err());
                     pasts.push(past);
@@ -285,12 +289,16 @@ impl Session<'_> {
         &mut self,
         ground: &mut Ground,
         observer: &Observer,
-        load: &Load,
+        load: &mut Load,
         order: &Order,
         steps: &mut Steps,
     ) -> Result<Past, Trouble> {
-        let possible =
-            |fault: &&Fault| network::is_own() || fault.spec().needs != Needs::OwnNetwork;
+        let possible = |fault: &&Fault| match fault.spec().needs {
+            Needs::OwnNetwork => network::is_own(),
+            // Disks of memory, for hours; and the writer ends with one of them.
+            Needs::OwnDisks => false,
+            Needs::Signals | Needs::OwnNodes => true,
+        };
         let pool: Vec<&Fault> = self.soak.plan.faults.iter().filter(possible).collect();
         let fault = pool
             .choose(&mut self.rng)
@@ -307,11 +315,13 @@ impl Session<'_> {
             stop: self.stop,
             steps,
             must_stay: None,
+            told: None,
         };
         scene.some_time(PAUSE).await?;
         let began = observer.now();
         let outcome = scene.carry_out(fault).await;
         let must_stay = scene.must_stay.take();
+        let told = scene.told.take();
         steps.begin("heal");
         let healed = observer.now();
         observer.note(What::Did("healed".into()));
@@ -335,6 +345,7 @@ impl Session<'_> {
             before,
             after,
             must_stay,
+            told,
             missed,
         })
     }
@@ -395,6 +406,7 @@ impl Past {
             before: &self.before,
             after: self.after.as_deref().map_err(String::as_str),
             must_stay: self.must_stay.as_deref(),
+            told: self.told.as_ref(),
             missed: self.missed.as_deref(),
             // Judged once a chapter.
             acknowledged_at_last: true,

@@ -67,6 +67,8 @@ pub(super) struct DataNode {
     /// Questions since then.
     unanswered: u32,
     link_down_since: Option<Instant>,
+    /// What the server said of its disk last.
+    disk_refuses: bool,
 }
 
 /// Why the loop ended.
@@ -119,6 +121,7 @@ impl DataNode {
             last_answer: None,
             unanswered: 0,
             link_down_since: None,
+            disk_refuses: false,
         })
     }
 
@@ -159,6 +162,10 @@ impl DataNode {
             let seen = Observation {
                 now: self.started.elapsed(),
                 server,
+                disk_refuses: match server {
+                    Seen::Gone => self.state.no_room().is_some(),
+                    _ => self.disk_refuses,
+                },
                 vote: self.observers.vote(),
                 peers: self.observers.peers(),
             };
@@ -222,6 +229,7 @@ impl DataNode {
         self.last_answer = None;
         self.unanswered = 0;
         self.link_down_since = None;
+        self.disk_refuses = false;
     }
 
     async fn ask_server(&mut self) -> Result<ReplicationInfo, ClientError> {
@@ -238,6 +246,7 @@ impl DataNode {
     }
 
     fn read(&mut self, info: &ReplicationInfo) -> Seen {
+        self.disk_refuses = info.disk_refuses;
         if info.loading {
             return Seen::Loading;
         }
@@ -278,6 +287,12 @@ impl DataNode {
                 return self.start_server();
             }
             Action::GiveUp => {}
+            Action::DiskRefuses => {
+                let why = self.state.no_room();
+                error!(node = %name, folder = %self.state.data().display(),
+                    why = why.as_deref().unwrap_or("see the server's log"), "the disk takes no writes: free space \
+                    there, or make it writable; until then another node takes over, and this one waits");
+            }
             Action::Kill => {
                 error!(node = %name, "the server hangs; killing it");
                 if let Some(server) = &mut self.server {

@@ -72,6 +72,8 @@ pub struct Machine {
     voteless_since: Option<Duration>,
     fenced: bool,
     sync_always: Option<bool>,
+    /// That its disk takes no writes has been said.
+    disk_told: bool,
     said: Option<&'static str>,
 }
 
@@ -95,6 +97,7 @@ impl Machine {
             voteless_since: None,
             fenced: false,
             sync_always: None,
+            disk_told: false,
             said: None,
         }
     }
@@ -201,15 +204,21 @@ impl Machine {
             let expected = seen.peers.iter().any(may_come);
             if self.promoted_peer(seen).is_some() {
                 self.deposed = true;
-                self.starting();
-                actions.push(Action::StartAfresh);
+                if self.has_room(seen, actions) {
+                    self.starting();
+                    actions.push(Action::StartAfresh);
+                }
                 return;
             }
             let waited = seen.now.saturating_sub(since);
-            if waited < PROMOTION_PATIENCE && expected {
+            // Without room for it, a start would come to nothing, however long nobody is promoted.
+            if (waited < PROMOTION_PATIENCE || seen.disk_refuses) && expected {
                 self.call_failover(seen, "the server has ended", actions);
                 return;
             }
+        }
+        if !self.has_room(seen, actions) {
+            return;
         }
         if self.unreadable && self.replaced_by_another(seen, actions) {
             return;
@@ -225,6 +234,22 @@ impl Machine {
             self.starting();
             actions.push(Action::Start);
         }
+    }
+
+    /// Whether a server that is started can write. One that can't would end at once, and count as one that ends again
+    /// and again; so it is started when there is room, by nobody's hand.
+    fn has_room(&mut self, seen: &Observation, actions: &mut Vec<Action>) -> bool {
+        if seen.disk_refuses {
+            self.tell_disk(seen, actions);
+        }
+        !seen.disk_refuses
+    }
+
+    fn tell_disk(&mut self, seen: &Observation, actions: &mut Vec<Action>) {
+        if seen.disk_refuses && !self.disk_told {
+            actions.push(Action::DiskRefuses);
+        }
+        self.disk_told = seen.disk_refuses;
     }
 
     /// The server ends before it is ready, again and again. Where another node has the data, that one is primary, or
@@ -389,6 +414,12 @@ impl Machine {
             }
             // Not named yet: just promoted, and the Sentinels have not announced it. Named at an older
             // epoch by others: the same.
+        }
+        self.tell_disk(seen, actions);
+        let can = |p: &Peer| p.state == PeerState::Replica { promotable: true };
+        if seen.disk_refuses && seen.peers.iter().any(can) {
+            // It refuses writes by itself; what it took before, the other one has, or nobody was told of it.
+            self.call_failover(seen, "the own disk takes no writes", actions);
         }
         let always = replicas == 0;
         if self.sync_always != Some(always) {

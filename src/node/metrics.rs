@@ -351,6 +351,7 @@ impl DataMetrics {
             Action::Fence => "fence",
             Action::Unfence => "unfence",
             Action::Waiting(_) => "wait",
+            Action::DiskRefuses => "disk_refuses",
             Action::GiveUp => "give_up",
         };
         self.decisions.get_or_create(&Decision { decision }).inc();

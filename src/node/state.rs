@@ -12,6 +12,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::StatVfsMountFlags;
 use secrecy::ExposeSecret;
 
 use crate::access::{Certificates, Secrets, SecretsError, User, acl_file};
@@ -26,6 +27,9 @@ const SENTINEL_TEMPLATE: &str = include_str!("../../sentinel/sentinel.conf");
 /// The port of the address where a data node is parked as a replica: nothing listens there (port 1,
 /// `tcpmux`), so the node is never writable before its role is decided.
 const PARKED_PORT: u16 = 1;
+
+/// With less than that on its disk a server is not started: it would end with its first writes.
+const ROOM: u64 = 1 << 20;
 
 /// Why the state folder can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +58,7 @@ pub enum StateError {
     #[error(transparent)]
     Secrets(#[from] SecretsError),
     /// It can't be read or written.
-    #[error("{what} {path}: {source}")]
+    #[error("{what} {path}: {source}{}", remedy(source))]
     Io {
         /// What was tried.
         what: &'static str,
@@ -63,6 +67,22 @@ pub enum StateError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+/// What helps against the commonest of them.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "; free space there, then start the node again"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "; make it writable (mount -o remount,rw), or give --state another folder, then start the node again"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "; give the folder to the user that runs the node, or give --state another one"
+        }
+        _ => "",
+    }
 }
 
 fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
@@ -138,6 +158,17 @@ impl StateDir {
     /// Whether the node has never been started here.
     pub fn first_start(&self) -> bool {
         self.first_start
+    }
+
+    /// Why the disk under the folder takes no writes of a server, if so. Asked of the file system, which costs nothing:
+    /// the node of a primary that has just died has more urgent things to do than to write.
+    pub fn no_room(&self) -> Option<String> {
+        let disk = rustix::fs::statvfs(&self.folder).ok()?;
+        if disk.f_flag.contains(StatVfsMountFlags::RDONLY) {
+            return Some("it is read-only".into());
+        }
+        let left = disk.f_bavail.saturating_mul(disk.f_frsize);
+        (left < ROOM).then(|| format!("{} KiB are left", left / 1024))
     }
 
     /// Whether the data node's own append-only file is there.

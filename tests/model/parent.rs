@@ -245,6 +245,7 @@ fn observe(nodes: usize, state: &State, d: usize, patient: bool) -> Option<Obser
     Some(Observation {
         now: NOW,
         server,
+        disk_refuses: false,
         vote: vote(nodes, state, d),
         peers: (0..nodes).filter(|p| *p != d).map(peer).collect(),
     })
@@ -302,6 +303,7 @@ fn recall(nodes: usize, node: &Data, d: usize, seen: &Observation, patient: bool
         drop(machine.step(&Observation {
             now,
             server,
+            disk_refuses: false,
             vote,
             peers,
         }));

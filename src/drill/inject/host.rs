@@ -52,6 +52,9 @@ impl Scene<'_> {
             Fault::DamagedAppendOnlyFile => {
                 self.restart_with(p, "damaged in its middle", damage).await
             }
+            Fault::FullDisk => self.full_disk(p).await,
+            Fault::FullDiskOfLedger => self.full_disk_of_ledger().await,
+            Fault::ReadOnlyState => self.read_only_state(p).await,
             _ => Ok(()),
         }
     }

@@ -99,6 +99,9 @@ pub struct Observation {
     pub now: Duration,
     /// The own server.
     pub server: Server,
+    /// The disk under the state folder takes no writes: as the server says while it runs, as the file system
+    /// says while it is gone.
+    pub disk_refuses: bool,
     /// The Sentinels' word; `None`: no majority.
     pub vote: Option<Vote>,
     /// The other data nodes.
@@ -133,6 +136,8 @@ pub enum Action {
     Unfence,
     /// Say once that the node waits, for what, and what helps.
     Waiting(&'static str),
+    /// Say that the disk takes no writes, and what helps.
+    DiskRefuses,
     /// End the node: its server ends again and again.
     GiveUp,
 }

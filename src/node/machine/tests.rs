@@ -66,10 +66,23 @@ impl Node {
         vote: Option<Vote>,
         peers: Vec<Peer>,
     ) -> Vec<Action> {
+        self.sees_disk(later, server, vote, peers, false)
+    }
+
+    /// The same, with a disk that takes no writes.
+    fn sees_disk(
+        &mut self,
+        later: u64,
+        server: Server,
+        vote: Option<Vote>,
+        peers: Vec<Peer>,
+        disk_refuses: bool,
+    ) -> Vec<Action> {
         self.now += ms(later);
         self.machine.step(&Observation {
             now: self.now,
             server,
+            disk_refuses,
             vote,
             peers,
         })
@@ -727,4 +740,41 @@ fn data_that_can_not_be_loaded_stays_where_no_other_node_has_it() {
         assert!(!actions.contains(&Action::StartAfresh), "{actions:?}");
     }
     assert_eq!(actions, [Action::GiveUp]);
+}
+
+#[test]
+fn a_primary_whose_disk_takes_no_writes_has_another_one_take_over_and_says_so_once() {
+    let primary = Server::Primary { replicas: 1 };
+    let mut node = Node::primary();
+    let said = node.sees_disk(100, primary, Some(vote(A, 1)), peer(IN_SYNC), true);
+    assert!(said.contains(&Action::DiskRefuses), "{said:?}");
+    assert!(
+        said.iter().any(|a| matches!(a, Action::CallFailover(_))),
+        "{said:?}"
+    );
+    let again = node.sees_disk(100, primary, Some(vote(A, 1)), peer(IN_SYNC), true);
+    assert_eq!(again, []);
+    // Nobody who could: it refuses writes where it is.
+    let mut node = Node::primary();
+    let said = node.sees_disk(100, primary, Some(vote(A, 1)), peer(BEHIND), true);
+    assert_eq!(said, [Action::DiskRefuses]);
+}
+
+#[test]
+fn a_server_is_started_only_when_its_disk_has_room_and_then_by_itself() {
+    // Another node has taken over meanwhile, or none could.
+    for (other, start) in [(WRITABLE, Action::StartAfresh), (BEHIND, Action::Start)] {
+        let mut node = Node::primary();
+        let mut said = Vec::new();
+        for _ in 0..9 {
+            said.extend(node.sees_disk(1000, Server::Gone, Some(vote(A, 1)), peer(other), true));
+        }
+        assert!(said.contains(&Action::DiskRefuses), "{said:?}");
+        assert!(
+            !said.contains(&Action::Start) && !said.contains(&Action::StartAfresh),
+            "{said:?}"
+        );
+        let back = node.sees(1000, Server::Gone, Some(vote(A, 1)), peer(other));
+        assert!(back.contains(&start), "{back:?}");
+    }
 }
