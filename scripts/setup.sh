@@ -76,15 +76,19 @@ setup_redis() {
 
 # --- Drills -------------------------------------------------------------------------------------------
 
-# What cuts and slows links in a network namespace. Without it those drills are inconclusive, so nothing here is fatal.
+has_libfaketime() {
+    compgen -G '/usr/lib*/faketime/libfaketimeMT.so.1' >/dev/null || compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null
+}
+
+# What cuts and slows links in a network namespace, and what steps clocks. Without it those drills are inconclusive, so nothing here is fatal.
 setup_drills() {
-    have nft && have tc && have unshare && return
+    have nft && have tc && have unshare && has_libfaketime && return
     if ! have apt-get || ! may_install; then
-        say "nft, tc or unshare is not here: drills that cut links will be inconclusive"
+        say "nft, tc, unshare or libfaketime is not here: drills that cut links or step clocks will be inconclusive"
         return
     fi
-    (apt_install "nft and tc, for drills that cut links" nftables iproute2 util-linux) ||
-        say "drills that cut links will be inconclusive"
+    (apt_install "nft, tc and libfaketime, for drills that cut links and step clocks" nftables iproute2 util-linux libfaketime) ||
+        say "drills that cut links or step clocks will be inconclusive"
     hash -r
 }
 

@@ -211,6 +211,7 @@ fn faults() -> String {
             Needs::OwnNodes => "own lab",
             Needs::OwnNetwork => "network",
             Needs::OwnDisks => "disks",
+            Needs::OwnClocks => "clocks",
         };
         text += &format!(
             "| `{}` | {needs} | {} | {} |\n",

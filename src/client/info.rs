@@ -134,6 +134,8 @@ pub struct ReplicationInfo {
     pub heard: usize,
     /// It still loads its data from disk.
     pub loading: bool,
+    /// It takes no further connection: all of `maxclients` are taken.
+    pub crowded: bool,
     /// The last write to its append-only file failed; as a primary it refuses writes then.
     pub disk_refuses: bool,
     /// Process id of the server, on its machine.
@@ -162,12 +164,15 @@ impl ReplicationInfo {
             online: Vec::new(),
             heard: 0,
             loading: false,
+            crowded: false,
             disk_refuses: false,
             pid: 0,
             version: String::new(),
         };
         let (mut host, mut port, mut as_primary, mut as_replica) = (None, None, 0, 0);
         let mut silent = 0;
+        // Replicas are counted apart, and against the same limit.
+        let (mut clients, mut most) = (0, u64::MAX);
         for (key, value) in text
             .lines()
             .filter_map(|line| line.trim_end().split_once(':'))
@@ -183,6 +188,10 @@ impl ReplicationInfo {
                 "slave_repl_offset" => as_replica = value.parse().unwrap_or(0),
                 "master_replid" => info.replication_id = value.to_owned(),
                 "slave_priority" => info.priority = value.parse().unwrap_or(0),
+                "connected_clients" | "connected_slaves" => {
+                    clients += value.parse().unwrap_or(0);
+                }
+                "maxclients" => most = value.parse().unwrap_or(u64::MAX),
                 "loading" => info.loading = value != "0",
                 "aof_last_write_status" => info.disk_refuses = value == "err",
                 "process_id" => info.pid = value.parse().unwrap_or(0),
@@ -203,6 +212,7 @@ impl ReplicationInfo {
         } else {
             as_replica
         };
+        info.crowded = clients >= most;
         info.link_up &= silent < LINK_SILENCE;
         info.primary = host.zip(port).map(|(ip, port)| SocketAddrV4::new(ip, port));
         info
@@ -293,6 +303,19 @@ mod tests {
         assert_eq!(info.primary, Some("127.0.0.11:6379".parse().unwrap()));
         assert!(!info.is_primary && !info.link_up && info.syncing);
         assert_eq!((info.offset, info.priority), (7, 100));
+    }
+
+    #[test]
+    fn a_server_whose_connections_are_all_taken_is_crowded() {
+        let crowded = |clients: u64, replicas: u64| {
+            ReplicationInfo::parse(&format!(
+                "connected_clients:{clients}\r\nmaxclients:100\r\nrole:master\r\nconnected_slaves:{replicas}\r\n"
+            ))
+            .crowded
+        };
+        assert!(crowded(100, 0) && crowded(99, 1));
+        assert!(!crowded(98, 1));
+        assert!(!ReplicationInfo::parse("role:master\r\nconnected_slaves:1\r\n").crowded);
     }
 
     #[test]

@@ -104,7 +104,10 @@ impl Connector {
     }
 
     async fn stream(&self, to: SocketAddrV4) -> Result<Stream, ClientError> {
-        let failed = |why: String| ClientError::Connect { to, why };
+        let failed = |why: String| ClientError::Connect {
+            to,
+            why: with_remedy(why),
+        };
         let socket = TcpSocket::new_v4().map_err(|e| failed(e.to_string()))?;
         if let Some(source) = self.source {
             socket
@@ -204,14 +207,31 @@ fn connection_info() -> RedisConnectionInfo {
     RedisConnectionInfo::default().set_skip_set_lib_name()
 }
 
+/// What was said, with what helps against the commonest reasons for no connection.
+fn with_remedy(why: String) -> String {
+    const REMEDIES: [(&str, &str); 2] = [
+        ("Too many open files", "; raise the limit: ulimit -n"),
+        (
+            "max number of clients reached",
+            "; close idle connections to it, or raise its maxclients and ulimit -n",
+        ),
+    ];
+    match REMEDIES.iter().find(|(said, _)| why.contains(said)) {
+        Some((_, remedy)) => why + remedy,
+        None => why,
+    }
+}
+
 /// What a peer says, fit for a terminal and a log: one line, of a length that can be read.
 fn printable(error: &RedisError) -> String {
     const LONGEST: usize = 200;
     let text = error.to_string();
-    text.chars()
+    let text = text
+        .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .take(LONGEST)
-        .collect()
+        .collect();
+    with_remedy(text)
 }
 
 #[derive(Debug)]
@@ -293,7 +313,7 @@ impl Conn {
     /// # Errors
     /// As [`Conn::query`].
     pub async fn replication(&mut self) -> Result<ReplicationInfo, ClientError> {
-        let sections = ["server", "replication", "persistence"];
+        let sections = ["server", "clients", "replication", "persistence"];
         let text: String = self.query(redis::cmd("INFO").arg(&sections)).await?;
         ReplicationInfo::of(&text).ok_or_else(|| ClientError::Redis {
             to: self.to,

@@ -71,6 +71,10 @@ pub enum Fault {
     FullDiskOfLedger,
     /// The state folders of the primary and of a Sentinel are read-only.
     ReadOnlyState,
+    /// All connections that the primary may have are taken.
+    NoConnectionsLeft,
+    /// The clocks of the primary and of a Sentinel are an hour ahead, then an hour behind.
+    ClockSteps,
 }
 
 /// What a fault can be carried out with.
@@ -82,6 +86,8 @@ pub enum Needs {
     OwnNodes,
     /// A network of the drill's own, to cut links in.
     OwnNetwork,
+    /// Servers whose clocks can be stepped, by libfaketime.
+    OwnClocks,
     /// File systems of the drill's own, to fill them.
     OwnDisks,
 }
@@ -127,7 +133,7 @@ pub struct Spec {
 
 impl Fault {
     /// All faults, in the order in which `all` runs them.
-    pub const ALL: [Fault; 30] = [
+    pub const ALL: [Fault; 32] = [
         Fault::KillPrimary,
         Fault::KillPrimaryNode,
         Fault::HangPrimary,
@@ -158,6 +164,8 @@ impl Fault {
         Fault::FullDisk,
         Fault::FullDiskOfLedger,
         Fault::ReadOnlyState,
+        Fault::NoConnectionsLeft,
+        Fault::ClockSteps,
     ];
 
     /// Its name on the command line and in reports.
@@ -184,7 +192,9 @@ impl Fault {
             | Fault::DamagedAppendOnlyFile
             | Fault::FullDisk
             | Fault::FullDiskOfLedger
-            | Fault::ReadOnlyState => {
+            | Fault::ReadOnlyState
+            | Fault::NoConnectionsLeft
+            | Fault::ClockSteps => {
                 Some("it changes a server or its files in a way that an engine has no word for")
             }
             _ => None,
@@ -194,7 +204,7 @@ impl Fault {
     /// Its description.
     pub fn spec(self) -> Spec {
         use Failover::{May, Must, MustNot};
-        use Needs::{OwnDisks, OwnNetwork, OwnNodes, Signals};
+        use Needs::{OwnClocks, OwnDisks, OwnNetwork, OwnNodes, Signals};
         use Writes::{GoOn, ShortPause, Wait};
         let spec = |name, does, must, needs, failover, writes| Spec {
             name,
@@ -435,6 +445,22 @@ impl Fault {
                 "the other one takes over; the node refuses to start, and says what helps",
                 OwnDisks,
                 Must(1),
+                GoOn,
+            ),
+            Fault::NoConnectionsLeft => spec(
+                "no-connections-left",
+                "every connection that the primary may have (maxclients, as its limit of open files makes it) is taken",
+                "no failover; writes go on; the node says what helps",
+                OwnNodes,
+                MustNot,
+                GoOn,
+            ),
+            Fault::ClockSteps => spec(
+                "clock-steps",
+                "the clocks of the primary and of one Sentinel step an hour ahead, then an hour behind",
+                "no failover; writes go on; the Sentinel is started again, or it would see nothing for an hour",
+                OwnClocks,
+                MustNot,
                 GoOn,
             ),
             Fault::LossyLink => spec(

@@ -18,9 +18,11 @@ use crate::client::{ClientError, Connector};
 use crate::config::{Lab, Node, Security};
 use crate::runner::{ClaimError, ClaimedSubnet, Launch, PlainLaunch, Runner, RunnerError};
 
+use super::clock;
 use super::containers::Containers;
 use super::disk::Disk;
 use super::engine::EngineError;
+use super::fault::Needs;
 use super::network::{Firewall, NetworkError};
 use super::report::NodesKind;
 use super::stock;
@@ -91,8 +93,8 @@ pub struct Start {
     pub nodes: NodesKind,
     /// Folder for state and logs, made here.
     pub folder: PathBuf,
-    /// Every node and the ledger have a file system of their own.
-    pub disks: bool,
+    /// What the lab has of its own: file systems under every node and the ledger, clocks.
+    pub needs: Needs,
 }
 
 /// A running lab.
@@ -112,6 +114,8 @@ pub struct Ground {
     down: Vec<String>,
     /// After the nodes, which have files open there.
     disks: Vec<Disk>,
+    /// State folders of nodes whose clock was stepped.
+    stepped: Vec<PathBuf>,
     _subnet: Option<ClaimedSubnet>,
 }
 
@@ -138,7 +142,7 @@ impl Ground {
         fs::create_dir_all(&state).map_err(file_error(&state))?;
         let ledger = start.folder.join(LEDGER);
         let mut disks = Vec::new();
-        if start.disks {
+        if start.needs == Needs::OwnDisks {
             for path in lab
                 .nodes()
                 .map(|node| state.join(&node.name))
@@ -147,13 +151,21 @@ impl Ground {
                 disks.push(Disk::under(&path)?);
             }
         }
+        let server = match start.needs {
+            Needs::OwnClocks => {
+                let library = clock::library().map_err(GroundError::Unavailable)?;
+                let wrapped = clock::wrap(&start.server, &library, &start.folder);
+                wrapped.map_err(file_error(&start.folder))?
+            }
+            _ => start.server,
+        };
         let runner = match start.nodes {
             NodesKind::Ours | NodesKind::Containers => {
                 let mut arguments = start.arguments;
                 for (flag, value) in [
                     ("--state", state.display().to_string()),
                     ("--subnet", subnet.to_string()),
-                    ("--redis-server", start.server.display().to_string()),
+                    ("--redis-server", server.display().to_string()),
                 ] {
                     arguments.extend([flag.to_owned(), value]);
                 }
@@ -173,7 +185,7 @@ impl Ground {
                 }
                 let launch = PlainLaunch {
                     program: start.program,
-                    server: start.server,
+                    server,
                     confs: state.clone(),
                     logs,
                 };
@@ -196,6 +208,7 @@ impl Ground {
             stopped: Vec::new(),
             down: Vec::new(),
             disks,
+            stepped: Vec::new(),
             _subnet: Some(subnet),
         })
     }
@@ -224,6 +237,7 @@ impl Ground {
             stopped: Vec::new(),
             down: Vec::new(),
             disks: Vec::new(),
+            stepped: Vec::new(),
             _subnet: None,
         })
     }
@@ -276,6 +290,17 @@ impl Ground {
         found.ok_or_else(|| {
             GroundError::Unavailable("the lab has no file systems of its own".into())
         })
+    }
+
+    /// Steps the clock of a node's server, to so much beside the time of the machine.
+    ///
+    /// # Errors
+    /// When that can't be written down for it.
+    pub fn step_clock(&mut self, name: &str, by: &str) -> Result<(), GroundError> {
+        let state = self.folder.join("state").join(name);
+        clock::step(&state, by).map_err(file_error(&state))?;
+        self.stepped.push(state);
+        Ok(())
     }
 
     /// What a node has said so far.
@@ -503,6 +528,9 @@ impl Ground {
         let mut first = Ok(());
         if let Some(firewall) = &mut self.firewall {
             first = first.and(firewall.heal().map_err(GroundError::from));
+        }
+        for state in self.stepped.drain(..) {
+            first = first.and(clock::right(&state).map_err(file_error(&state)));
         }
         for disk in &mut self.disks {
             first = first.and(disk.heal().map_err(GroundError::from));

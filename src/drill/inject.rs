@@ -217,7 +217,9 @@ impl Scene<'_> {
             | Fault::DamagedAppendOnlyFile
             | Fault::FullDisk
             | Fault::FullDiskOfLedger
-            | Fault::ReadOnlyState => self.host(fault, p).await,
+            | Fault::ReadOnlyState
+            | Fault::NoConnectionsLeft
+            | Fault::ClockSteps => self.host(fault, p).await,
             Fault::LossyLink => {
                 let names: Vec<String> = self.ground.lab.nodes().map(|n| n.name.clone()).collect();
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();

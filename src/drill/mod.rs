@@ -6,13 +6,15 @@
 //! - `stock`: config files of plain servers (pure)
 //! - `ground`: the lab that a drill works on, and the way back from all that was done to it
 //! - `engine`: a container engine's API; `containers`: a lab whose nodes are containers
-//! - `network`: a network namespace in which links can be cut; `disk`: file systems in it that can be filled
+//! - `network`: a network namespace in which links can be cut; `disk`: file systems in it that can be filled;
+//!   `clock`: clocks that can be stepped
 //! - `observe`: events and roles, on one clock; `settle`: when a lab has recovered
 //! - `load`: the writer in the background
 //! - `inject`: how each fault is carried out; `run`: one run; `progress`: its phases, told while they pass
 //! - [`soak`]: many faults in one lab
 
 mod acks;
+mod clock;
 mod containers;
 mod disk;
 mod engine;
@@ -200,8 +202,8 @@ impl Plan {
             keep: self.keep,
         };
         let folder = self.folder.join(folder_name(fault.name()));
-        let disks = fault.spec().needs == Needs::OwnDisks;
-        let mut make = || self.make(choice, folder.clone(), disks);
+        let needs = fault.spec().needs;
+        let mut make = || self.make(choice, folder.clone(), needs);
         let told = listener.clone();
         let tell = Arc::new(move |phase: &str| {
             told(Progress::Phase {
@@ -224,12 +226,12 @@ impl Plan {
         }
     }
 
-    /// The lab to work on, with file systems of its own or without.
+    /// The lab to work on, with what the fault needs.
     fn make(
         &self,
         choice: &Choice,
         folder: PathBuf,
-        disks: bool,
+        needs: Needs,
     ) -> Result<Ground, ground::GroundError> {
         if let Some(at) = &self.containers {
             let containers = Containers::of(&self.lab, at)?;
@@ -245,7 +247,7 @@ impl Plan {
             server: choice.server.path.clone(),
             nodes: choice.nodes,
             folder,
-            disks,
+            needs,
         })
     }
 
@@ -262,6 +264,10 @@ impl Plan {
             Needs::OwnNetwork if self.attach => {
                 Some("it cuts links, which only works in a lab of the drill's own".into())
             }
+            Needs::OwnClocks if self.attach => {
+                Some("it steps clocks, which only works in a lab of the drill's own".into())
+            }
+            Needs::OwnClocks => clock::library().err(),
             Needs::OwnDisks if self.attach => {
                 Some("it fills disks, which only works in a lab of the drill's own".into())
             }

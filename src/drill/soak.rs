@@ -132,7 +132,11 @@ impl Session<'_> {
     async fn run(&mut self) -> Vec<Run> {
         let seed = self.soak.plan.seed;
         let folder = self.soak.plan.folder.join(super::folder_name("soak"));
-        let mut ground = match self.soak.plan.make(self.choice, folder.clone(), false) {
+        let mut ground = match self
+            .soak
+            .plan
+            .make(self.choice, folder.clone(), Needs::OwnNodes)
+        {
             Ok(ground) => ground,
             Err(error) => return vec![run::nothing(seed, DrillVerdict::Failed, error.to_string())],
         };
@@ -297,6 +301,8 @@ impl Session<'_> {
             Needs::OwnNetwork => network::is_own(),
             // Disks of memory, for hours; and the writer ends with one of them.
             Needs::OwnDisks => false,
+            // Servers with a library in them that they don't run with.
+            Needs::OwnClocks => false,
             Needs::Signals | Needs::OwnNodes => true,
         };
         let pool: Vec<&Fault> = self.soak.plan.faults.iter().filter(possible).collect();

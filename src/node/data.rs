@@ -69,6 +69,8 @@ pub(super) struct DataNode {
     link_down_since: Option<Instant>,
     /// What the server said of its disk last.
     disk_refuses: bool,
+    /// It took no further connection then.
+    crowded: bool,
 }
 
 /// Why the loop ended.
@@ -122,6 +124,7 @@ impl DataNode {
             unanswered: 0,
             link_down_since: None,
             disk_refuses: false,
+            crowded: false,
         })
     }
 
@@ -247,6 +250,11 @@ impl DataNode {
 
     fn read(&mut self, info: &ReplicationInfo) -> Seen {
         self.disk_refuses = info.disk_refuses;
+        if info.crowded && !self.crowded {
+            error!(node = %self.node.name, "the server takes no more connections, all of maxclients are taken: close idle \
+                ones, or raise maxclients and ulimit -n; those that stand go on");
+        }
+        self.crowded = info.crowded;
         if info.loading {
             return Seen::Loading;
         }

@@ -46,7 +46,7 @@ struct Named {
 const ROLES: [&str; 8] = [
     "primary", "replica", "parked", "loading", "starting", "silent", "gone", "stopping",
 ];
-const DECISIONS: [&str; 14] = [
+const DECISIONS: [&str; 15] = [
     "start",
     "start_afresh",
     "kill",
@@ -60,6 +60,7 @@ const DECISIONS: [&str; 14] = [
     "fence",
     "unfence",
     "wait",
+    "disk_refuses",
     "give_up",
 ];
 const OUTCOMES: [&str; 2] = ["done", "failed"];

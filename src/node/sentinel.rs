@@ -1,5 +1,6 @@
 //! A Sentinel node: starts its server, quickens its periods, and ends with it.
 
+use std::collections::HashMap;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -27,6 +28,11 @@ const PING_PERIOD: Duration = Duration::from_millis(500);
 /// How long a Sentinel may take to answer after its start.
 const START_LIMIT: Duration = Duration::from_secs(10);
 
+/// Period of a look at the server's clock.
+const CLOCK_PERIOD: Duration = Duration::from_secs(1);
+/// A step back by less is over before a new start would be.
+const STEP_MS: i64 = 2000;
+
 /// What is the node's own, whatever the lab.
 #[derive(Debug)]
 pub(super) struct Own {
@@ -40,8 +46,8 @@ pub(super) struct Own {
 enum End {
     /// The node's ends with it.
     Over(Option<ExitStatus>),
-    /// It has to read its certificate anew, which it does only at its start.
-    Again,
+    /// It is started again at once, and why.
+    Again(&'static str),
 }
 
 /// Runs until a signal comes or the server ends. Returns its status.
@@ -69,7 +75,7 @@ pub(super) async fn run(
             why, "server started");
         match live(lab, node, server, &mut own.certificate, shutdown).await {
             End::Over(status) => return Ok(status),
-            End::Again => why = "new certificate",
+            End::Again(reason) => why = reason,
         }
     }
 }
@@ -106,9 +112,45 @@ async fn live(
             End::Over(stop(server).await)
         }
         () = turn => {
-            // Ended in order, it has its state in its file.
+            // Ended in order, it has its state in its file. It reads its certificate only at its start.
             stop(server).await;
-            End::Again
+            End::Again("new certificate")
+        }
+        () = stepped_back(lab, node) => {
+            warn!(node = %node.name, "the clock was stepped back: started again, or the Sentinel would ask nobody \
+                anything until it has caught up; have the clock slewed, not stepped");
+            stop(server).await;
+            End::Again("its clock was stepped back")
+        }
+    }
+}
+
+/// Ends when the server's clock has been stepped back. Sentinels count by the time of day when they asked last, and ask
+/// again a period after that: one whose clock goes back an hour asks, and sees, nothing for an hour.
+async fn stepped_back(lab: &Lab, node: &Node) {
+    let connector =
+        Connector::new(lab, User::Node, Duration::from_millis(500)).from_source(node.address);
+    let mut cmd = redis::cmd("SENTINEL");
+    cmd.arg("MASTER").arg(&lab.primary_name);
+    let mut conn = None;
+    loop {
+        sleep(CLOCK_PERIOD).await;
+        let mut open = match conn.take() {
+            Some(open) => open,
+            None => match connector.open(node.socket()).await {
+                Ok(open) => open,
+                Err(_) => continue,
+            },
+        };
+        if let Ok(primary) = open.query::<HashMap<String, String>>(&cmd).await {
+            let in_future = |key: &&str| {
+                let age = primary.get(*key).and_then(|age| age.parse::<i64>().ok());
+                age.is_some_and(|age| age < -STEP_MS)
+            };
+            if ["last-ok-ping-reply", "info-refresh"].iter().any(in_future) {
+                return;
+            }
+            conn = Some(open);
         }
     }
 }

@@ -243,11 +243,10 @@ impl Seeker {
             .probes
             .iter_mut()
             .map(|(address, conn)| async move {
-                let role = timeout(ROLE_LIMIT, ask_role(conn, *address, connector))
-                    .await
-                    .ok()
-                    .flatten();
-                if role.is_none() {
+                let asked = timeout(ROLE_LIMIT, ask_role(conn, *address, connector)).await;
+                let role =
+                    asked.unwrap_or_else(|_| Err(format!("no answer within {ROLE_LIMIT:?}")));
+                if role.is_err() {
                     *conn = None;
                 }
                 (*address, role)
@@ -255,6 +254,7 @@ impl Seeker {
             .collect();
         let mut asked = pin!(self.panel.ask());
         let mut primaries = Vec::new();
+        let mut reasons: Vec<(SocketAddrV4, String)> = Vec::new();
         let mut elected = None;
         loop {
             if let Some(Ok(named)) = &elected {
@@ -270,8 +270,10 @@ impl Seeker {
             tokio::select! {
                 answers = &mut asked, if elected.is_none() => elected = Some(answers.elect()),
                 Some((address, role)) = probes.next() => {
-                    if matches!(role, Some(Role::Primary { .. })) {
-                        primaries.push(address);
+                    match role {
+                        Ok(Role::Primary { .. }) => primaries.push(address),
+                        Ok(_) => {}
+                        Err(why) => reasons.push((address, why)),
                     }
                 }
                 else => break,
@@ -291,10 +293,16 @@ impl Seeker {
                     standing: Standing::Promoted { over: named },
                     round,
                 }),
-                _ => Err(format!(
-                    "the Sentinels name {}, which does not say that it is primary",
-                    self.name(named.address)
-                )),
+                _ => {
+                    let why = reasons
+                        .iter()
+                        .find(|(address, _)| *address == named.address);
+                    let why = why.map_or(String::new(), |(_, why)| format!(": {why}"));
+                    Err(format!(
+                        "the Sentinels name {}, which does not say that it is primary{why}",
+                        self.name(named.address)
+                    ))
+                }
             },
             Some(Err(why)) => Err(why.to_string()),
             None => Err("no Sentinel was asked".to_owned()),
@@ -306,20 +314,19 @@ async fn ask_role(
     conn: &mut Option<Conn>,
     address: SocketAddrV4,
     connector: &Connector,
-) -> Option<Role> {
-    if conn.is_none() {
-        *conn = Some(connector.open(address).await.ok()?);
-    }
+) -> Result<Role, String> {
     let begun = Instant::now();
-    match conn.as_mut()?.role().await {
-        Ok(role) => Some(role),
-        // A warm connection that has been cut meanwhile is worth one more try.
-        Err(_) if begun.elapsed() < ROLE_LIMIT / 2 => {
-            *conn = Some(connector.open(address).await.ok()?);
-            conn.as_mut()?.role().await.ok()
+    if let Some(warm) = conn {
+        match warm.role().await {
+            Ok(role) => return Ok(role),
+            // A warm connection that has been cut meanwhile is worth one more try.
+            Err(_) if begun.elapsed() < ROLE_LIMIT / 2 => {}
+            Err(error) => return Err(error.to_string()),
         }
-        Err(_) => None,
     }
+    let opened = connector.open(address).await.map_err(|e| e.to_string())?;
+    let answer = conn.insert(opened).role().await;
+    answer.map_err(|e| e.to_string())
 }
 
 /// The events that hint at a change.

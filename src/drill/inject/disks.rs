@@ -76,7 +76,7 @@ impl Scene<'_> {
     }
 
     /// Waits until the node says that this helps, in what it has said since.
-    async fn hear(
+    pub(super) async fn hear(
         &mut self,
         node: &str,
         since: usize,

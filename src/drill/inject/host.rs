@@ -11,6 +11,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::client::Conn;
 use crate::drill::fault::Fault;
 use crate::drill::ground::GroundError;
 
@@ -18,6 +19,8 @@ use super::{GO_ON_LIMIT, Scene, Trouble};
 
 /// Connections that say nothing.
 const IDLE: usize = 5000;
+/// Connections that a server may have when it is short of them.
+const MOST: usize = 200;
 /// File descriptors that the drill needs beside them.
 const SPARE: u64 = 500;
 /// How long one of them may take to be accepted.
@@ -43,7 +46,7 @@ impl Scene<'_> {
             Fault::IdleConnections => {
                 room_for_connections().map_err(unavailable)?;
                 self.strike(format!("{IDLE} connections to {p} that say nothing"));
-                let held = self.connect_idle(p).await?;
+                let held = self.connect_idle(p, IDLE).await?;
                 let watched = self.no_failover_from(p).await;
                 drop(held);
                 watched
@@ -55,8 +58,63 @@ impl Scene<'_> {
             Fault::FullDisk => self.full_disk(p).await,
             Fault::FullDiskOfLedger => self.full_disk_of_ledger().await,
             Fault::ReadOnlyState => self.read_only_state(p).await,
+            Fault::NoConnectionsLeft => {
+                let before = self.ground.log_of(p).len();
+                self.strike(format!("all connections of {p} are taken"));
+                // A limit of open files makes it as small.
+                // Kept: later nobody else gets one.
+                let mut admin = self.open(p).await?;
+                limit_clients(&mut admin, MOST).await?;
+                let held = self.connect_idle(p, MOST).await?;
+                self.is_refused(p).await?;
+                let watched = self.no_failover_from(p).await;
+                self.hear(p, before, "raise maxclients").await?;
+                drop(held);
+                limit_clients(&mut admin, 10_000).await?;
+                watched
+            }
+            Fault::ClockSteps => {
+                let sentinel = self.ground.lab.sentinels.first().map(|n| n.name.clone());
+                let sentinel =
+                    sentinel.ok_or_else(|| Trouble::Missed("there is no Sentinel".into()))?;
+                let before = self.ground.log_of(&sentinel).len();
+                let nodes = [sentinel.clone(), p.to_owned()];
+                for (by, where_to) in [("+1h", "ahead"), ("-1h", "behind")] {
+                    let names = nodes.join(" and ");
+                    self.strike(format!("the clocks of {names} an hour {where_to}"));
+                    for name in &nodes {
+                        self.ground.step_clock(name, by)?;
+                    }
+                    self.no_failover_from(p).await?;
+                }
+                self.hear(&sentinel, before, "slewed, not stepped").await
+            }
             _ => Ok(()),
         }
+    }
+
+    /// That the node takes no newcomer. What that one is told may be lost with the connection: Redis closes it with
+    /// the newcomer's own words unread.
+    async fn is_refused(&self, node: &str) -> Result<(), Trouble> {
+        let role = match self.open(node).await {
+            Ok(mut conn) => conn.role().await.is_ok(),
+            Err(_) => false,
+        };
+        if role {
+            return Err(Trouble::Missed(format!("{node} takes one more connection")));
+        }
+        Ok(())
+    }
+
+    async fn open(&self, node: &str) -> Result<Conn, GroundError> {
+        let refused = |why: String| GroundError::Process {
+            node: node.to_owned(),
+            why,
+        };
+        let socket = self.ground.lab.node(node).map(crate::config::Node::socket);
+        let socket = socket.ok_or_else(|| refused("there is no such node".into()))?;
+        let opened = self.observer.connector.open(socket).await;
+        opened.map_err(|e| refused(e.to_string()))
     }
 
     async fn set(&self, node: &str, parameter: &str, value: &str) -> Result<(), Trouble> {
@@ -77,11 +135,11 @@ impl Scene<'_> {
         Ok(())
     }
 
-    async fn connect_idle(&self, node: &str) -> Result<Vec<TcpStream>, Trouble> {
+    async fn connect_idle(&self, node: &str, count: usize) -> Result<Vec<TcpStream>, Trouble> {
         let lab = &self.ground.lab;
         let socket = lab.node(node).map(crate::config::Node::socket);
-        let mut held = Vec::with_capacity(IDLE);
-        for _ in 0..IDLE {
+        let mut held = Vec::with_capacity(count);
+        for _ in 0..count {
             let Some(socket) = socket else { break };
             match timeout(ACCEPT_LIMIT, TcpStream::connect(socket)).await {
                 Ok(stream) => held.push(stream.map_err(unavailable)?),
@@ -111,6 +169,14 @@ impl Scene<'_> {
         self.steps.begin("observe");
         self.writes_go_on(GO_ON_LIMIT).await
     }
+}
+
+/// As many clients as that, and no more.
+async fn limit_clients(admin: &mut Conn, most: usize) -> Result<(), Trouble> {
+    let mut cmd = redis::cmd("CONFIG");
+    cmd.arg("SET").arg("maxclients").arg(most);
+    let set = admin.query::<redis::Value>(&cmd).await;
+    set.map(drop).map_err(|e| Trouble::Missed(e.to_string()))
 }
 
 /// Where the machine does not permit it, the drill shows nothing.

@@ -1,0 +1,73 @@
+//! Clocks of single servers, that can be stepped while they run, by libfaketime.
+//!
+//! The library is loaded into the servers alone, by a script in the server's place: their parents, the writer and the
+//! drill keep the time of the machine. What Redis measures by the monotonic clock goes on evenly, as when an
+//! administrator or NTP steps a clock.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Where distributions have it.
+const FOLDERS: [&str; 4] = [
+    "/usr/lib/x86_64-linux-gnu/faketime",
+    "/usr/lib/aarch64-linux-gnu/faketime",
+    "/usr/lib64/faketime",
+    "/usr/lib/faketime",
+];
+/// The build for programs with threads.
+const LIBRARY: &str = "libfaketimeMT.so.1";
+/// In the state folder of a node: what libfaketime adds to the time of the machine.
+const CLOCK: &str = "clock";
+
+/// The library.
+///
+/// # Errors
+/// What helps, when it is not here.
+pub fn library() -> Result<PathBuf, String> {
+    let mut paths = FOLDERS.iter().map(|folder| Path::new(folder).join(LIBRARY));
+    paths.find(|path| path.exists()).ok_or_else(|| {
+        "clocks can't be stepped without libfaketime: apt-get install libfaketime".into()
+    })
+}
+
+/// Puts a script into the folder that runs the server with clocks that can be stepped; its path.
+///
+/// # Errors
+/// When it can't be written.
+pub fn wrap(server: &Path, library: &Path, folder: &Path) -> io::Result<PathBuf> {
+    let script = folder.join("redis-server");
+    // libc before jemalloc: that one asks for the time while the library looks for the function behind its own, for
+    // which it needs memory. The file may appear and go; it is looked at once a second.
+    let text = format!(
+        "#!/bin/sh\n\
+         export LD_PRELOAD='{} libc.so.6' FAKETIME_TIMESTAMP_FILE=\"${{1%/*}}/{CLOCK}\"\n\
+         export FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME_CACHE_DURATION=1\n\
+         exec '{}' \"$@\"\n",
+        library.display(),
+        server.display()
+    );
+    fs::write(&script, text)?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o700))?;
+    Ok(script)
+}
+
+/// Steps the clock of the server whose state folder that is, to so much beside the time of the machine (`+1h`).
+///
+/// # Errors
+/// When the file can't be written.
+pub fn step(state: &Path, by: &str) -> io::Result<()> {
+    fs::write(state.join(CLOCK), format!("{by}\n"))
+}
+
+/// Lets it have the time of the machine again.
+///
+/// # Errors
+/// When the file can't be removed.
+pub fn right(state: &Path) -> io::Result<()> {
+    match fs::remove_file(state.join(CLOCK)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
