@@ -309,3 +309,21 @@ fn the_picture_shows_the_nodes_of_lab_toml() {
     }
     assert!(picture.contains(&format!("quorum {}", lab.quorum)));
 }
+
+#[test]
+fn a_writer_without_room_for_its_connections_does_not_begin_and_says_what_helps() {
+    let halab = Halab::new();
+    let output = std::process::Command::new("sh")
+        .env_clear()
+        .current_dir(halab.folder.path())
+        .args([
+            "-c",
+            "ulimit -n 64; exec \"$0\" write --count 1 --connections 200",
+        ])
+        .arg(env!("CARGO_BIN_EXE_halab"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("ulimit -Hn 300"), "{said}");
+}

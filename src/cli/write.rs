@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 
+use crate::client::room_for;
 use crate::config::{Lab, Monitoring};
 use crate::exit::Exit;
 use crate::monitoring;
@@ -156,6 +157,7 @@ pub(super) fn run(global: &Global, args: &WriteArgs) -> Outcome {
             ledger.display()
         )));
     }
+    room_for(options.connections).map_err(|error| Failure::from(anyhow::Error::from(error)))?;
     let bar = records_bar(options.count, "acknowledged");
     let shown = bar.clone();
     let (summary, failure) = with_signals(Threads::One, |token| async move {

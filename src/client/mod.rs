@@ -9,6 +9,7 @@ mod error;
 pub(crate) mod guard;
 mod info;
 pub(crate) mod reply;
+mod room;
 mod stream;
 mod subscription;
 mod tls;
@@ -34,6 +35,7 @@ use tls::{Tls, Transport};
 
 pub use error::classify;
 pub use info::{ReplicationInfo, Role};
+pub use room::room_for;
 pub use subscription::{Message, Subscription};
 pub use tls::{TlsError, judge_own};
 pub use tunnel::Tunnel;

@@ -7,11 +7,10 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::client::Conn;
+use crate::client::{Conn, room_for};
 use crate::drill::fault::Fault;
 use crate::drill::ground::GroundError;
 
@@ -21,8 +20,6 @@ use super::{GO_ON_LIMIT, Scene, Trouble};
 const IDLE: usize = 5000;
 /// Connections that a server may have when it is short of them.
 const MOST: usize = 200;
-/// File descriptors that the drill needs beside them.
-const SPARE: u64 = 500;
 /// How long one of them may take to be accepted.
 const ACCEPT_LIMIT: Duration = Duration::from_secs(2);
 /// Cut off the end of an append-only file: within the last command, whatever it is.
@@ -44,7 +41,7 @@ impl Scene<'_> {
                 watched
             }
             Fault::IdleConnections => {
-                room_for_connections().map_err(unavailable)?;
+                room_for(IDLE).map_err(unavailable)?;
                 self.strike(format!("{IDLE} connections to {p} that say nothing"));
                 let held = self.connect_idle(p, IDLE).await?;
                 let watched = self.no_failover_from(p).await;
@@ -182,24 +179,6 @@ async fn limit_clients(admin: &mut Conn, most: usize) -> Result<(), Trouble> {
 /// Where the machine does not permit it, the drill shows nothing.
 fn unavailable(error: io::Error) -> Trouble {
     GroundError::Unavailable(error.to_string()).into()
-}
-
-/// Raises the own limit as far as needed.
-fn room_for_connections() -> io::Result<()> {
-    let now = getrlimit(Resource::Nofile);
-    let wanted = IDLE as u64 + SPARE;
-    if now.current.is_none_or(|current| current >= wanted) {
-        return Ok(());
-    }
-    if now.maximum.is_some_and(|most| most < wanted) {
-        let text = format!("{wanted} open files are needed; raise the limit: ulimit -Hn {wanted}");
-        return Err(io::Error::other(text));
-    }
-    let limit = Rlimit {
-        current: Some(wanted),
-        maximum: now.maximum,
-    };
-    setrlimit(Resource::Nofile, limit).map_err(Into::into)
 }
 
 /// The append-only file that is written to, anywhere below the node's folder.
