@@ -40,8 +40,9 @@ const FIRST_START_PATIENCE: Duration = Duration::from_secs(3);
 /// Exits of the server within [`CRASH_WINDOW`] that are one too many.
 const CRASH_LIMIT: usize = 5;
 const CRASH_WINDOW: Duration = Duration::from_secs(60);
-/// After so many hang limits a server is killed also when no other data node can serve instead.
-const COMMON_PAUSE_FACTOR: u32 = 10;
+/// After so many hang limits a server is killed also when that helps nobody soon: no other data node can serve
+/// instead, or it was copying its data.
+const PATIENCE_FACTOR: u32 = 10;
 
 /// The state of a data node's parent between two observations.
 #[derive(Debug, Clone)]
@@ -65,6 +66,8 @@ pub struct Machine {
     answered: bool,
     /// It ended before it said anything: what it has on disk can't be read, most likely.
     unreadable: bool,
+    /// It was copying or loading its data when it was last heard.
+    copies: bool,
     exits: VecDeque<Duration>,
     last_call: Option<Duration>,
     /// The epoch at which a majority named this node primary, since it is primary without a break.
@@ -91,6 +94,7 @@ impl Machine {
             started_once: false,
             answered: false,
             unreadable: false,
+            copies: false,
             exits: VecDeque::new(),
             last_call: None,
             named_at: None,
@@ -118,6 +122,16 @@ impl Machine {
             self.answered = true;
             self.unreadable = false;
         }
+        match seen.server {
+            Server::Silent(_) => {}
+            Server::Loading
+            | Server::Replica {
+                link_down_for: Some(_),
+                promotable: false,
+                ..
+            } => self.copies = true,
+            _ => self.copies = false,
+        }
         let mut actions = Vec::new();
         match seen.server {
             Server::Gone => self.when_gone(seen, &mut actions),
@@ -142,7 +156,8 @@ impl Machine {
 
     /// Whether the server hangs, and killing it helps: there is one that can serve instead. When no other data node
     /// answers, what they have in common hangs (the machine, its disk), and killing them all would make two
-    /// losses of a pause. That is believed for a while only: it may hang for good.
+    /// losses of a pause. And one that copies its data is silent while it drops the old and reads the new, serves
+    /// nobody, and would begin anew. Both are believed for a while only: it may hang for good.
     fn hangs_alone(&self, seen: &Observation, silence: Duration) -> bool {
         let serves = |peer: &Peer| match peer.state {
             PeerState::Unreachable(_) => false,
@@ -150,8 +165,8 @@ impl Machine {
             PeerState::Replica { promotable } => promotable,
         };
         silence >= self.id.hang_timeout
-            && (seen.peers.iter().any(serves)
-                || silence >= self.id.hang_timeout * COMMON_PAUSE_FACTOR)
+            && (seen.peers.iter().any(serves) && !self.copies
+                || silence >= self.id.hang_timeout * PATIENCE_FACTOR)
     }
 
     /// Keeps the list of peers last seen as replicas. One that is primary while this node is parked, and

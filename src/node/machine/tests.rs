@@ -489,6 +489,22 @@ fn a_silent_server_is_not_killed_while_none_could_serve_instead() {
     }
 }
 
+#[test]
+fn a_server_that_copies_its_data_may_be_silent_for_long() {
+    for copying in [Server::Loading, cut(3000, false)] {
+        let mut node = Node::replica();
+        let mut sees = |server| node.sees(10, server, Some(vote(B, 1)), peer(WRITABLE));
+        sees(copying);
+        assert_eq!(sees(Server::Silent(ms(1000))), []);
+        assert_eq!(sees(Server::Silent(ms(9999))), []);
+        // For good, it seems.
+        assert_eq!(sees(Server::Silent(ms(10_000))), [Action::Kill]);
+        // Once it has its data, its silence is a hang again.
+        sees(in_sync(true));
+        assert_eq!(sees(Server::Silent(ms(1000))), [Action::Kill]);
+    }
+}
+
 // --- a primary in service
 
 #[test]
