@@ -153,7 +153,7 @@ note_containers() {
     {
         printf 'engine=%s\n' "$engine"
         for name in HALAB_SUBNET HALAB_SECRETS HALAB_PROFILE DOCKER_HOST LAB_PROJECT LAB_NETWORK LAB_LOOPBACK LAB_UI \
-            LAB_ENGINE_SOCKET LAB_ENGINE_ROOT LAB_LEDGER; do
+            HALAB_CONFIG LAB_ENGINE_SOCKET LAB_ENGINE_ROOT LAB_LEDGER; do
             [ -z "${!name-}" ] || printf 'export %s=%q\n' "$name" "${!name}"
         done
     } >"$LAB_RUN/containers"

@@ -92,9 +92,9 @@ pc() {
 # What a running lab was started with holds for every later command too, unless that says otherwise.
 note_settings() {
     local name
-    for name in HALAB_SUBNET HALAB_PROFILE; do
+    for name in HALAB_SUBNET HALAB_PROFILE HALAB_CONFIG HALAB_STATE; do
         # shellcheck disable=SC2016  # expanded when it is read
-        [ -z "${!name-}" ] || printf 'export %s="${%s:-%s}"\n' "$name" "$name" "${!name}"
+        [ -z "${!name-}" ] || printf '[[ $LAB_GIVEN == *" %s "* ]] || export %s=%q\n' "$name" "$name" "${!name}"
     done >"$LAB_RUN/settings"
 }
 
