@@ -1,11 +1,13 @@
 //! `halab health`.
 
+use std::net::Ipv4Addr;
+
 use clap::Args;
 
 use crate::exit::Exit;
 use crate::status;
 
-use super::node::unknown_node;
+use super::node::{here, unknown_node};
 use super::output::print_text;
 use super::{Global, Outcome, Threads, with_signals};
 
@@ -17,10 +19,13 @@ pub(super) struct HealthArgs {
     /// The node's name in lab.toml
     #[arg(env = "HALAB_NODE")]
     name: String,
+    /// It listens there: what its node was told by --listen
+    #[arg(long, env = "HALAB_LISTEN", value_name = "ADDRESS")]
+    listen: Option<Ipv4Addr>,
 }
 
 pub(super) fn run(global: &Global, args: &HealthArgs) -> Outcome {
-    let lab = global.lab()?;
+    let lab = here(global.lab()?, &args.name, args.listen);
     let node = lab
         .node(&args.name)
         .ok_or_else(|| unknown_node(&lab, &args.name))?;

@@ -1,6 +1,6 @@
 //! `halab monitor`.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use clap::Args;
@@ -35,6 +35,9 @@ pub(super) struct MonitorArgs {
     /// Have Prometheus ask all of them, also those that are not on this machine (in a container each)
     #[arg(long, env = "HALAB_MONITOR_ALL")]
     all: bool,
+    /// They listen there, not at their address of lab.toml
+    #[arg(long, env = "HALAB_LISTEN", value_name = "ADDRESS")]
+    listen: Option<Ipv4Addr>,
     /// Without a service: wait until all that are on this machine answer, for that long at most
     #[arg(long, value_name = "SPAN", value_parser = parse_span, conflicts_with = "service")]
     wait: Option<Duration>,
@@ -48,10 +51,13 @@ fn parse_service(text: &str) -> Result<Service, String> {
 }
 
 pub(super) fn run(global: &Global, args: &MonitorArgs) -> Outcome {
-    let lab = global.lab()?;
-    let Some(monitoring) = &lab.monitoring else {
+    let mut lab = global.lab()?;
+    let Some(monitoring) = &mut lab.monitoring else {
         return Err(Failure::usage(MonitoringError::NotConfigured));
     };
+    if let Some(listen) = args.listen {
+        monitoring.address = listen;
+    }
     match args.service {
         Some(service) => become_service(global, &lab, service, args.all),
         None => list(monitoring, args.wait.unwrap_or_default()),

@@ -1,6 +1,7 @@
 //! `halab node` and `halab exec-child`.
 
 use std::ffi::OsString;
+use std::net::Ipv4Addr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -8,7 +9,7 @@ use std::process::ExitStatus;
 use anyhow::Context;
 use clap::Args;
 
-use crate::config::Lab;
+use crate::config::{Here, Lab};
 use crate::exit::Exit;
 use crate::node::{self, NodeError, Shutdown};
 
@@ -24,6 +25,9 @@ pub(super) struct NodeArgs {
     /// The node's name in lab.toml
     #[arg(env = "HALAB_NODE")]
     name: String,
+    /// Listen there instead, where the node's address of lab.toml is passed on to it (the Service of a pod)
+    #[arg(long, env = "HALAB_LISTEN", value_name = "ADDRESS")]
+    listen: Option<Ipv4Addr>,
     /// Run in a cgroup of its own, /halab/NAME@ADDRESS, where that is permitted
     #[arg(long, env = "HALAB_CGROUP")]
     cgroup: bool,
@@ -39,7 +43,7 @@ pub(super) struct ExecChildArgs {
 }
 
 pub(super) fn run(global: &Global, args: &NodeArgs) -> Outcome {
-    let lab = global.lab()?;
+    let lab = here(global.lab()?, &args.name, args.listen);
     let state = global.state_root()?;
     let server = global.redis_server.clone();
     let ended = with_signals(Threads::One, |token| async move {
@@ -61,6 +65,15 @@ pub(super) fn run(global: &Global, args: &NodeArgs) -> Outcome {
         Some(status) if !status.success() => std::process::exit(shell_code(status)),
         _ => Ok(Exit::Holds),
     }
+}
+
+/// The lab as the node `name` sees it, which listens there.
+pub(super) fn here(lab: Lab, name: &str, listen: Option<Ipv4Addr>) -> Lab {
+    let here = listen.map(|listens| Here {
+        node: name.to_owned(),
+        listens,
+    });
+    Lab { here, ..lab }
 }
 
 /// The failure that no node has that name.

@@ -130,6 +130,7 @@ impl Draft {
     /// The lab with these time limits; the problem in the way when a value is no good.
     pub fn build(&self, timing: &TimingDraft) -> Result<Lab, Problem> {
         Ok(Lab {
+            here: None,
             name: value(&self.name)?,
             primary_name: value(&self.primary_name)?,
             quorum: value(&self.quorum)?,

@@ -54,6 +54,18 @@ pub struct Lab {
     pub monitoring: Option<Monitoring>,
     /// Who is let in.
     pub security: Security,
+    /// Where this process's own node really is, which `lab.toml` does not state. `None`: at its address.
+    pub here: Option<Here>,
+}
+
+/// A node that is reached at its address through something that passes connections on, as a Service of Kubernetes does
+/// for a pod: its server listens elsewhere. To all others it is where `lab.toml` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Here {
+    /// The node's name.
+    pub node: String,
+    /// Its address on its own machine: it listens there, and its connections come from there.
+    pub listens: Ipv4Addr,
 }
 
 /// What runs on a node.
@@ -219,6 +231,14 @@ impl Lab {
     /// The data node that listens on `socket`.
     pub fn data_node_at(&self, socket: SocketAddrV4) -> Option<&Node> {
         self.data_nodes.iter().find(|n| n.socket() == socket)
+    }
+
+    /// The address that a node has on its own machine.
+    pub fn listens(&self, node: &Node) -> Ipv4Addr {
+        match &self.here {
+            Some(here) if here.node == node.name => here.listens,
+            _ => node.address,
+        }
     }
 
     /// Sentinels that make a majority of all Sentinels of the lab.

@@ -106,6 +106,7 @@ fn shipped_lab_is_the_documented_one() {
             mutual_tls: false,
             secrets: None,
         },
+        here: None,
     }
     "#);
 }

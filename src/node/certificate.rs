@@ -96,7 +96,7 @@ impl Certificate {
             .position(|n| n.name == self.node.name)
             .and_then(|place| u32::try_from(place).ok());
         let connector =
-            Connector::new(lab, User::Node, ANSWER_LIMIT).from_source(self.node.address);
+            Connector::new(lab, User::Node, ANSWER_LIMIT).from_source(lab.listens(&self.node));
         loop {
             sleep(LOOK_AGAIN).await;
             if self.fresh().is_none() {

@@ -90,7 +90,7 @@ impl DataNode {
         metrics.certificate_ends(certificate.as_ref().map_or(0, Certificate::end));
         // Answers are waited for shorter than the hang limit, so that one lost answer is not a hang.
         let limit = (lab.timing.hang_timeout / 3).clamp(CALM, Duration::from_millis(500));
-        let connector = Connector::new(&lab, User::Node, limit).from_source(node.address);
+        let connector = Connector::new(&lab, User::Node, limit).from_source(lab.listens(&node));
         let panel = Arc::new(Panel::new(&lab, connector.clone()));
         let observers = Observers::start(&lab, &node, &panel, &connector);
         let seed = lab
@@ -264,8 +264,10 @@ impl DataNode {
                 replicas: info.heard,
             };
         }
-        let of = info.primary.unwrap_or_else(|| parked_at(&self.node));
-        if of == parked_at(&self.node) {
+        let of = info
+            .primary
+            .unwrap_or_else(|| parked_at(&self.lab, &self.node));
+        if of == parked_at(&self.lab, &self.node) {
             return Seen::Parked;
         }
         let link_down_for = if info.link_up && !info.syncing {

@@ -3,6 +3,7 @@
 //! Reads the observations and decisions that are made anyway, and changes nothing. Where a gauge has one
 //! series for each state, exactly one of them is 1.
 
+use std::net::SocketAddrV4;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -397,7 +398,8 @@ fn outcome(done: bool) -> Outcome {
 
 /// Serves `registry` where `lab.toml` says. Without its metrics a node is a node all the same.
 pub(super) async fn serve(lab: &Lab, node: &Node, registry: Registry) -> Option<MetricsServer> {
-    let address = lab.monitoring.as_ref()?.node_socket(node);
+    let port = lab.monitoring.as_ref()?.node_port;
+    let address = SocketAddrV4::new(lab.listens(node), port);
     match MetricsServer::start(address, registry).await {
         Ok(server) => {
             info!(node = %node.name, %address, "metrics served");

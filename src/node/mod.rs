@@ -118,7 +118,7 @@ pub async fn run(
         .ok_or_else(|| NodeError::unknown(lab, name))?;
     let binary = ServerBinary::find(redis_server.as_deref())?;
     state::StateDir::refuse_in_use(state_root, node)?;
-    server::check_address(node).await?;
+    server::check_address(lab, node).await?;
     let certificate = Certificate::of(lab, node)?;
     let state = state::StateDir::open(state_root, node)?;
     if own_cgroup {

@@ -159,7 +159,7 @@ async fn stepped_back(lab: &Lab, node: &Node) {
 /// ask at the same moment split the vote.
 async fn quicken(lab: &Lab, node: &Node) -> Result<(), ClientError> {
     let connector =
-        Connector::new(lab, User::Node, Duration::from_millis(500)).from_source(node.address);
+        Connector::new(lab, User::Node, Duration::from_millis(500)).from_source(lab.listens(node));
     let begun = Instant::now();
     let mut cmd = redis::cmd("SENTINEL");
     cmd.arg("DEBUG")

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
-use crate::config::{Node, NodeKind};
+use crate::config::{Lab, Node, NodeKind};
 
 /// The oldest Redis that has all that the lab needs (`bind-source-addr`, `SENTINEL DEBUG`).
 pub const OLDEST_MAJOR: u32 = 7;
@@ -136,8 +136,8 @@ fn on_path(name: &Path) -> Option<PathBuf> {
 ///
 /// # Errors
 /// When it is not.
-pub async fn check_address(node: &Node) -> Result<(), ServerError> {
-    let address = node.socket();
+pub async fn check_address(lab: &Lab, node: &Node) -> Result<(), ServerError> {
+    let address = SocketAddrV4::new(lab.listens(node), node.port);
     let deadline = Instant::now() + LEAVING;
     loop {
         match TcpListener::bind(address) {
@@ -147,12 +147,12 @@ pub async fn check_address(node: &Node) -> Result<(), ServerError> {
             {
                 sleep(Duration::from_millis(20)).await;
             }
-            Err(source) => return Err(address_error(node, source)),
+            Err(source) => return Err(address_error(node, address, source)),
         }
     }
 }
 
-fn address_error(node: &Node, source: io::Error) -> ServerError {
+fn address_error(node: &Node, address: SocketAddrV4, source: io::Error) -> ServerError {
     let remedy = match source.kind() {
         io::ErrorKind::AddrInUse => {
             "another server is there: stop it, or change the address in lab.toml"
@@ -166,7 +166,7 @@ fn address_error(node: &Node, source: io::Error) -> ServerError {
     };
     ServerError::Address {
         node: node.name.clone(),
-        address: node.socket(),
+        address,
         source,
         remedy,
     }

@@ -241,13 +241,18 @@ impl StateDir {
         }
         let file = conf_path(&self.folder, node);
         let conf = read_conf(&file)?;
-        let value = |key: &str| conf.get(&[key]).and_then(|a| a.first().cloned());
-        // With TLS, the plain port is 0.
-        let port = value("port").filter(|port| port != "0");
+        let value = |key: &str| {
+            let value = match node.kind {
+                NodeKind::Data => conf.get(&[&format!("replica-{key}")]),
+                NodeKind::Sentinel => conf.get(&["sentinel", key]),
+            };
+            value.and_then(|a| a.first().cloned()).unwrap_or_default()
+        };
+        // As the others know it; where it listens may be another place at each start.
         let was = format!(
             "{}:{}",
-            value("bind").unwrap_or_default().trim_matches('"'),
-            port.or_else(|| value("tls-port")).unwrap_or_default()
+            value("announce-ip").trim_matches('"'),
+            value("announce-port")
         );
         let now = node.socket().to_string();
         if was == now {
@@ -278,9 +283,10 @@ impl StateDir {
         };
         let address = node.address.to_string();
         let port = node.port.to_string();
-        conf.set(&["bind"], &[&address]);
+        let listens = lab.listens(node).to_string();
+        conf.set(&["bind"], &[&listens]);
         // So that a firewall rule can cut this node off, whoever opens the connection.
-        conf.set(&["bind-source-addr"], &[&address]);
+        conf.set(&["bind-source-addr"], &[&listens]);
         conf.set(&["dir"], &[&self.data().to_string_lossy()]);
         apply_tls(lab, node, &mut conf)?;
         let secrets = Secrets::of_lab(lab)?;
@@ -289,7 +295,7 @@ impl StateDir {
             NodeKind::Data => {
                 conf.set(&["replica-announce-ip"], &[&address]);
                 conf.set(&["replica-announce-port"], &[&port]);
-                conf.set(&["replicaof"], &[&address, &PARKED_PORT.to_string()]);
+                conf.set(&["replicaof"], &[&listens, &PARKED_PORT.to_string()]);
                 conf.set(&["replica-priority"], &["0"]);
                 // A node that leaves says no, and a Sentinel may have had that written down.
                 conf.set(&["replica-announced"], &["yes"]);
@@ -430,8 +436,9 @@ fn apply_passwords(
 }
 
 /// The address where `node` is parked while its role is undecided.
-pub fn parked_at(node: &Node) -> std::net::SocketAddrV4 {
-    std::net::SocketAddrV4::new(node.address, PARKED_PORT)
+pub fn parked_at(lab: &Lab, node: &Node) -> std::net::SocketAddrV4 {
+    // Of this machine, so that it is refused at once.
+    std::net::SocketAddrV4::new(lab.listens(node), PARKED_PORT)
 }
 
 fn conf_path(folder: &Path, node: &Node) -> PathBuf {
