@@ -14,8 +14,9 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "deploy/kubernetes"
-# Pods get the last octets of lab.toml in this network: a /24 of what the cluster gives to pods.
-NETWORK = "10.244.240"
+# Each node is known by the address of a Service, with its last octet of lab.toml. This /24 is the first of the range that
+# kubeadm, kind and minikube give to Services, where addresses are for who asks for one.
+NETWORK = "10.96.0"
 NAME = "redis-ha-lab"
 PORTS = {"redis": 6379, "sentinel": 26379, "metrics": 9400}
 LABEL = {"app.kubernetes.io/part-of": NAME}
@@ -44,12 +45,14 @@ def labels_of(component, node=None):
 def container(name, image, memory, cpu, mounts, args=None, env=None, ports=(), probes=None):
     described = IMAGES[image]
     variables = {"HALAB_SUBNET": NETWORK, **(env or {})}
+    # A pod has whatever address the network gives it; its Service's leads there.
+    listen = {"name": "HALAB_LISTEN", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
     made = {
         "name": name,
         "image": f"{NAME}-{image}:{VERSION}",
         # Loaded into the machines, or pushed to a registry of one's own: kustomization.yaml renames it then.
         "imagePullPolicy": "IfNotPresent",
-        "env": [{"name": key, "value": value} for key, value in variables.items()],
+        "env": [listen, *({"name": key, "value": value} for key, value in variables.items())],
         "ports": [{"name": what, "containerPort": port} for what, port in ports],
         # What a container may use at most is all that it is promised: it is never moved away for lack of memory.
         "resources": {
@@ -75,13 +78,11 @@ def container(name, image, memory, cpu, mounts, args=None, env=None, ports=(), p
     return made
 
 
-def pod(component, node, at, containers, grace, spread):
+def pod(component, node, containers, grace, spread):
     apart = {"matchLabels": {**LABEL, "app.kubernetes.io/component": component}}
     return {
         "metadata": {
             "labels": {**LABEL, **labels_of(component, node)},
-            # Sentinel's and Redis' nodes know each other by address: the network has to give this one (Calico here).
-            "annotations": {"cni.projectcalico.org/ipAddrs": json.dumps([at])},
         },
         "spec": {
             "automountServiceAccountToken": False,
@@ -161,6 +162,16 @@ def nodes():
             "ports": [{"name": what, "port": port} for what, port in ports],
         }
         made.append(thing("v1", "Service", component, spec, labels_of(component)))
+    for node in LAB["data_node"] + LAB["sentinel"]:
+        # By whose address the others know it, wherever its pod is; without the labels that Prometheus looks for.
+        spec = {
+            "type": "ClusterIP",
+            "clusterIP": address(node["address"]),
+            "publishNotReadyAddresses": True,
+            "selector": {f"{NAME}/node": node["name"]},
+            "ports": [{"name": "server", "port": node["port"]}],
+        }
+        made.append(thing("v1", "Service", f"at-{node['name']}", spec))
     kinds = [("redis", node) for node in LAB["data_node"]] + [("sentinel", node) for node in LAB["sentinel"]]
     for component, node in kinds:
         data = component == "redis"
@@ -176,7 +187,7 @@ def nodes():
             probes=probe(),
         )
         # SIGTERM is the handover: longer than the 15 s that it may take, and the end of the server.
-        template = pod(component, node["name"], address(node["address"]), [inside], 45 if data else 15, True)
+        template = pod(component, node["name"], [inside], 45 if data else 15, True)
         made.append(stateful(node["name"], component, template, "state", "8Gi" if data else "1Gi"))
     # Of all nodes one at a time, be it a data node or a Sentinel: that is the loss that the lab survives.
     voluntary = {
@@ -196,11 +207,11 @@ def nodes():
         "250m",
         [("ledger", "/ledger")],
         # Records stay: at this rate a data node's memory is full of them after two months.
-        args=["write", "--duration", "1000h", "--rate", "1", "--ledger", "/ledger/$(RUN).ledger"],
+        args=["write", "--duration", "1000h", "--rate", "1", "--ledger", "/ledger/$(RUN).ledger", "--metrics", f"$(HALAB_LISTEN):{monitoring['writer_port']}"],
         ports=[("metrics", monitoring["writer_port"])],
     )
     writer["env"].insert(0, {"name": "RUN", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}})
-    template = pod("writer", "writer", address(monitoring["writer_address"]), [writer], 15, False)
+    template = pod("writer", "writer", [writer], 15, False)
     made.append(stateful("writer", "writer", template, "ledger", "8Gi"))
     spec = {"clusterIP": "None", "selector": labels_of("writer"), "ports": [{"name": "metrics", "port": monitoring["writer_port"]}]}
     made.append(thing("v1", "Service", "writer", spec, labels_of("writer")))
@@ -219,11 +230,11 @@ def nodes():
             }
         },
     )
-    template = pod("exporter", None, address(monitoring["address"]), [exporter], 10, False)
+    template = pod("exporter", None, [exporter], 10, False)
     template["spec"]["volumes"].append({"name": "state", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}})
     spec = {
         "replicas": 1,
-        # Its address can't be given to two.
+        # Two would each be asked for all.
         "strategy": {"type": "Recreate"},
         "selector": {"matchLabels": labels_of("exporter")},
         "template": template,

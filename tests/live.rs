@@ -14,6 +14,8 @@ mod liar;
 mod drills;
 #[path = "live/failover.rs"]
 mod failover;
+#[path = "live/forwarded.rs"]
+mod forwarded;
 #[path = "live/handover.rs"]
 mod handover;
 #[path = "live/hostile.rs"]
