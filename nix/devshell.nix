@@ -18,7 +18,9 @@
   grafana,
   cadvisor,
   iproute2,
+  libfaketime,
   nftables,
+  strace,
   util-linux,
   procps,
   curl,
@@ -54,9 +56,11 @@ mkShell {
   ]
   ++ lib.optionals stdenv.hostPlatform.isLinux [
     cadvisor
-    # Drills cut nodes off in a network of their own.
+    # Drills cut nodes off in a network of their own, step clocks, slow disks.
     iproute2
+    libfaketime
     nftables
+    strace
     util-linux
   ]
   ++ (callPackage ./style-tools.nix { }).packages

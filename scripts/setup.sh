@@ -82,13 +82,13 @@ has_libfaketime() {
 
 # What cuts and slows links in a network namespace, and what steps clocks. Without it those drills are inconclusive, so nothing here is fatal.
 setup_drills() {
-    have nft && have tc && have unshare && has_libfaketime && return
+    have nft && have tc && have unshare && have strace && has_libfaketime && return
     if ! have apt-get || ! may_install; then
-        say "nft, tc, unshare or libfaketime is not here: drills that cut links or step clocks will be inconclusive"
+        say "nft, tc, unshare, strace or libfaketime is not here: drills that cut links, slow disks or step clocks will be inconclusive"
         return
     fi
-    (apt_install "nft, tc and libfaketime, for drills that cut links and step clocks" nftables iproute2 util-linux libfaketime) ||
-        say "drills that cut links or step clocks will be inconclusive"
+    (apt_install "nft, tc, strace and libfaketime, for drills that cut links, slow disks and step clocks" nftables iproute2 util-linux strace libfaketime) ||
+        say "drills that cut links, slow disks or step clocks will be inconclusive"
     hash -r
 }
 

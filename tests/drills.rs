@@ -211,6 +211,7 @@ fn faults() -> String {
             Needs::OwnNodes => "own lab",
             Needs::OwnNetwork => "network",
             Needs::OwnDisks => "disks",
+            Needs::Tracing => "tracing",
             Needs::OwnClocks => "clocks",
         };
         text += &format!(

@@ -8,7 +8,9 @@
   procps,
   curl,
   iproute2,
+  libfaketime,
   nftables,
+  strace,
   util-linux,
   project,
 }:
@@ -21,9 +23,11 @@ halab.overrideAttrs (previous: {
     redis
     procps
     curl
-    # Drills cut nodes off in a network of their own.
+    # Drills cut nodes off in a network of their own, step clocks, slow disks.
     iproute2
+    libfaketime
     nftables
+    strace
     util-linux
   ];
   buildPhase = ''

@@ -225,6 +225,7 @@ fn list() -> Outcome {
             Needs::Signals => "",
             Needs::OwnNodes => " (not with --attach)",
             Needs::OwnNetwork => " (in a network namespace, not with --attach)",
+            Needs::Tracing => " (with strace)",
             Needs::OwnClocks => " (with libfaketime, not with --attach)",
             Needs::OwnDisks => " (in a mount namespace, not with --attach)",
         };

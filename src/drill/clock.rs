@@ -21,12 +21,17 @@ const LIBRARY: &str = "libfaketimeMT.so.1";
 /// In the state folder of a node: what libfaketime adds to the time of the machine.
 const CLOCK: &str = "clock";
 
-/// The library.
+/// The library, where distributions have it, or beside the program `faketime` on PATH.
 ///
 /// # Errors
 /// What helps, when it is not here.
 pub fn library() -> Result<PathBuf, String> {
-    let mut paths = FOLDERS.iter().map(|folder| Path::new(folder).join(LIBRARY));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let programs = std::env::split_paths(&path).filter(|folder| folder.join("faketime").exists());
+    let beside =
+        programs.flat_map(|folder| [folder.join("../lib/faketime"), folder.join("../lib")]);
+    let folders = FOLDERS.iter().map(PathBuf::from).chain(beside);
+    let mut paths = folders.map(|folder| folder.join(LIBRARY));
     paths.find(|path| path.exists()).ok_or_else(|| {
         "clocks can't be stepped without libfaketime: apt-get install libfaketime".into()
     })

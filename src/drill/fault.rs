@@ -73,6 +73,8 @@ pub enum Fault {
     ReadOnlyState,
     /// All connections that the primary may have are taken.
     NoConnectionsLeft,
+    /// Writing to disk, and having it stored, takes the primary's server long.
+    SlowDisk,
     /// The clocks of the primary and of a Sentinel are an hour ahead, then an hour behind.
     ClockSteps,
 }
@@ -86,6 +88,8 @@ pub enum Needs {
     OwnNodes,
     /// A network of the drill's own, to cut links in.
     OwnNetwork,
+    /// Leave to trace a server, and strace.
+    Tracing,
     /// Servers whose clocks can be stepped, by libfaketime.
     OwnClocks,
     /// File systems of the drill's own, to fill them.
@@ -133,7 +137,7 @@ pub struct Spec {
 
 impl Fault {
     /// All faults, in the order in which `all` runs them.
-    pub const ALL: [Fault; 32] = [
+    pub const ALL: [Fault; 33] = [
         Fault::KillPrimary,
         Fault::KillPrimaryNode,
         Fault::HangPrimary,
@@ -165,6 +169,7 @@ impl Fault {
         Fault::FullDiskOfLedger,
         Fault::ReadOnlyState,
         Fault::NoConnectionsLeft,
+        Fault::SlowDisk,
         Fault::ClockSteps,
     ];
 
@@ -194,6 +199,7 @@ impl Fault {
             | Fault::FullDiskOfLedger
             | Fault::ReadOnlyState
             | Fault::NoConnectionsLeft
+            | Fault::SlowDisk
             | Fault::ClockSteps => {
                 Some("it changes a server or its files in a way that an engine has no word for")
             }
@@ -204,7 +210,7 @@ impl Fault {
     /// Its description.
     pub fn spec(self) -> Spec {
         use Failover::{May, Must, MustNot};
-        use Needs::{OwnClocks, OwnDisks, OwnNetwork, OwnNodes, Signals};
+        use Needs::{OwnClocks, OwnDisks, OwnNetwork, OwnNodes, Signals, Tracing};
         use Writes::{GoOn, ShortPause, Wait};
         let spec = |name, does, must, needs, failover, writes| Spec {
             name,
@@ -452,6 +458,14 @@ impl Fault {
                 "every connection that the primary may have (maxclients, as its limit of open files makes it) is taken",
                 "no failover; writes go on; the node says what helps",
                 OwnNodes,
+                MustNot,
+                GoOn,
+            ),
+            Fault::SlowDisk => spec(
+                "slow-disk",
+                "each write of the primary's server to its append-only file takes 50 ms longer, each sync 500 ms, by strace",
+                "no failover; writes go on",
+                Tracing,
                 MustNot,
                 GoOn,
             ),

@@ -25,6 +25,7 @@ use super::engine::EngineError;
 use super::fault::Needs;
 use super::network::{Firewall, NetworkError};
 use super::report::NodesKind;
+use super::slow::Slow;
 use super::stock;
 
 /// The address that the writer's connections come from: the one that the system takes for the loopback when
@@ -116,6 +117,8 @@ pub struct Ground {
     disks: Vec<Disk>,
     /// State folders of nodes whose clock was stepped.
     stepped: Vec<PathBuf>,
+    /// Servers whose disk is slow.
+    slowed: Vec<Slow>,
     _subnet: Option<ClaimedSubnet>,
 }
 
@@ -209,6 +212,7 @@ impl Ground {
             down: Vec::new(),
             disks,
             stepped: Vec::new(),
+            slowed: Vec::new(),
             _subnet: Some(subnet),
         })
     }
@@ -238,6 +242,7 @@ impl Ground {
             down: Vec::new(),
             disks: Vec::new(),
             stepped: Vec::new(),
+            slowed: Vec::new(),
             _subnet: None,
         })
     }
@@ -300,6 +305,17 @@ impl Ground {
         let state = self.folder.join("state").join(name);
         clock::step(&state, by).map_err(file_error(&state))?;
         self.stepped.push(state);
+        Ok(())
+    }
+
+    /// Makes the disk slow that the server of a node writes its append-only file to.
+    ///
+    /// # Errors
+    /// When its process can't be told, or may not be traced.
+    pub async fn slow_disk(&mut self, name: &str) -> Result<(), GroundError> {
+        let server = self.server_of(name).await?;
+        let slow = Slow::begin(server).await;
+        self.slowed.push(slow.map_err(GroundError::Unavailable)?);
         Ok(())
     }
 
@@ -532,6 +548,7 @@ impl Ground {
         for state in self.stepped.drain(..) {
             first = first.and(clock::right(&state).map_err(file_error(&state)));
         }
+        self.slowed.clear();
         for disk in &mut self.disks {
             first = first.and(disk.heal().map_err(GroundError::from));
         }

@@ -219,6 +219,7 @@ impl Scene<'_> {
             | Fault::FullDiskOfLedger
             | Fault::ReadOnlyState
             | Fault::NoConnectionsLeft
+            | Fault::SlowDisk
             | Fault::ClockSteps => self.host(fault, p).await,
             Fault::LossyLink => {
                 let names: Vec<String> = self.ground.lab.nodes().map(|n| n.name.clone()).collect();

@@ -7,7 +7,7 @@
 //! - `ground`: the lab that a drill works on, and the way back from all that was done to it
 //! - `engine`: a container engine's API; `containers`: a lab whose nodes are containers
 //! - `network`: a network namespace in which links can be cut; `disk`: file systems in it that can be filled;
-//!   `clock`: clocks that can be stepped
+//!   `clock`: clocks that can be stepped; `slow`: a disk that takes long, for one server
 //! - `observe`: events and roles, on one clock; `settle`: when a lab has recovered
 //! - `load`: the writer in the background
 //! - `inject`: how each fault is carried out; `run`: one run; `progress`: its phases, told while they pass
@@ -30,6 +30,7 @@ mod observe;
 mod progress;
 pub mod report;
 mod run;
+mod slow;
 pub mod soak;
 pub mod stats;
 mod stock;
@@ -264,6 +265,7 @@ impl Plan {
             Needs::OwnNetwork if self.attach => {
                 Some("it cuts links, which only works in a lab of the drill's own".into())
             }
+            Needs::Tracing => slow::missing(),
             Needs::OwnClocks if self.attach => {
                 Some("it steps clocks, which only works in a lab of the drill's own".into())
             }

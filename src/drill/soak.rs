@@ -29,7 +29,7 @@ use super::progress::Steps;
 use super::report::{Drill, DrillVerdict, Invariant, Kind, Report, Run, Soak};
 use super::run::{self, ROUNDS, SAMPLE_US, at_work, keep_events, read_acks, settle, verify};
 use super::timeline::{Seens, What};
-use super::{Choice, Plan, host, network, started_now};
+use super::{Choice, Plan, host, network, slow, started_now};
 
 /// Faults come up to that long after the recovery from the last one.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -303,6 +303,7 @@ impl Session<'_> {
             Needs::OwnDisks => false,
             // Servers with a library in them that they don't run with.
             Needs::OwnClocks => false,
+            Needs::Tracing => slow::missing().is_none(),
             Needs::Signals | Needs::OwnNodes => true,
         };
         let pool: Vec<&Fault> = self.soak.plan.faults.iter().filter(possible).collect();

@@ -8,7 +8,9 @@
   prometheus,
   prometheus-redis-exporter,
   iproute2,
+  libfaketime,
   nftables,
+  strace,
   util-linux,
   coreutils,
   gawk,
@@ -37,9 +39,11 @@ writeShellApplication {
   ++ lib.optionals stdenv.hostPlatform.isLinux [
     # It reads the kernel's cgroups.
     cadvisor
-    # Drills cut nodes off in a network of their own.
+    # Drills cut nodes off in a network of their own, step clocks, slow disks.
     iproute2
+    libfaketime
     nftables
+    strace
     util-linux
   ];
   runtimeEnv = {

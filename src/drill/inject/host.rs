@@ -70,6 +70,11 @@ impl Scene<'_> {
                 limit_clients(&mut admin, 10_000).await?;
                 watched
             }
+            Fault::SlowDisk => {
+                self.strike(format!("the disk of {p} is slow"));
+                self.ground.slow_disk(p).await?;
+                self.no_failover_from(p).await
+            }
             Fault::ClockSteps => {
                 let sentinel = self.ground.lab.sentinels.first().map(|n| n.name.clone());
                 let sentinel =
