@@ -17,11 +17,6 @@
   prometheus-redis-exporter,
   grafana,
   cadvisor,
-  iproute2,
-  libfaketime,
-  nftables,
-  strace,
-  util-linux,
   procps,
   curl,
   git,
@@ -56,13 +51,8 @@ mkShell {
   ]
   ++ lib.optionals stdenv.hostPlatform.isLinux [
     cadvisor
-    # Drills cut nodes off in a network of their own, step clocks, slow disks.
-    iproute2
-    libfaketime
-    nftables
-    strace
-    util-linux
   ]
+  ++ (callPackage ./drill-tools.nix { }).packages
   ++ (callPackage ./style-tools.nix { }).packages
   ++ lib.optional (pkgs ? rust-analyzer) pkgs.rust-analyzer;
 

@@ -1,35 +1,28 @@
 # The program as ./lab test judges it: format, clippy, and all tests, those with real servers too (the build
 # sandbox has a loopback network of its own).
 {
+  callPackage,
   halab,
   clippy,
   rustfmt,
   redis,
   procps,
   curl,
-  iproute2,
-  libfaketime,
-  nftables,
-  strace,
-  util-linux,
   project,
 }:
 halab.overrideAttrs (previous: {
   pname = "halab-tests";
   src = project.sources.tests;
-  nativeBuildInputs = previous.nativeBuildInputs ++ [
-    clippy
-    rustfmt
-    redis
-    procps
-    curl
-    # Drills cut nodes off in a network of their own, step clocks, slow disks.
-    iproute2
-    libfaketime
-    nftables
-    strace
-    util-linux
-  ];
+  nativeBuildInputs =
+    previous.nativeBuildInputs
+    ++ [
+      clippy
+      rustfmt
+      redis
+      procps
+      curl
+    ]
+    ++ (callPackage ../drill-tools.nix { }).packages;
   buildPhase = ''
     runHook preBuild
     cargo fmt --check

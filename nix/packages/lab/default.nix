@@ -2,16 +2,12 @@
 {
   lib,
   stdenv,
+  callPackage,
   writeShellApplication,
   cadvisor,
   grafana,
   prometheus,
   prometheus-redis-exporter,
-  iproute2,
-  libfaketime,
-  nftables,
-  strace,
-  util-linux,
   coreutils,
   gawk,
   gnugrep,
@@ -39,13 +35,8 @@ writeShellApplication {
   ++ lib.optionals stdenv.hostPlatform.isLinux [
     # It reads the kernel's cgroups.
     cadvisor
-    # Drills cut nodes off in a network of their own, step clocks, slow disks.
-    iproute2
-    libfaketime
-    nftables
-    strace
-    util-linux
-  ];
+  ]
+  ++ (callPackage ../../drill-tools.nix { }).packages;
   runtimeEnv = {
     # What ./lab has beside itself; the writer is the part that only the terminal interface shows.
     LAB_COMPOSE = "${project.sources.lab}/process-compose.yaml";
