@@ -448,7 +448,8 @@ impl Scene<'_> {
     /// fault lets them.
     async fn no_failover_from(&mut self, old: &str) -> Result<(), Trouble> {
         self.steps.begin("observe");
-        let window = 2 * self.ground.lab.timing.down_after + Duration::from_secs(2);
+        // Twice as long as it would have taken: down-after, then election and promotion.
+        let window = 2 * (self.ground.lab.timing.down_after + Duration::from_millis(500));
         let end = Instant::now() + window;
         while Instant::now() < end {
             if self.observer.primaries().iter().any(|name| name != old) {
