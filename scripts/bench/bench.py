@@ -117,11 +117,10 @@ class Lab:
         return self.halab("cli", self.primary_node()["name"], "-e", *words)
 
     def set_apart(self, apart: bool) -> None:
-        """The primary's server on the first core, everything else of the lab on the others, as on hosts of their own;
-        or all of it on all cores again."""
-        status = self.status()
+        """The primary's server on the first core and its replicas on the others, as on hosts of their own; or all of
+        them on all cores again."""
         primary = self.primary_node()["name"]
-        for node in status["data_nodes"] + status["sentinels"]:
+        for node in self.status()["data_nodes"]:
             for task in Path(f"/proc/{node['up']['pid']}/task").iterdir():
                 os.sched_setaffinity(int(task.name), cores(apart, node["name"] == primary))
 
