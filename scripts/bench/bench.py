@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What acknowledged writes cost: `halab write` beside redis-benchmark and redis-py, on the same servers, in one run.
 
-Starts a lab of its own on a /24 of 127/8, one with TLS and one without users beside it, measures in rounds that take every
+Starts a lab of its own on a /24 of 127/8, and a second one with TLS, measures in rounds that take every
 subject in turn, and prints medians and their ratio to redis-benchmark's plain SET. Absolute rates are those of this machine at this time; compare ratios.
 """
 
@@ -24,8 +24,7 @@ VALUE_BYTES = 44  # of a record: a time and a number
 ROUND_RECORDS = 1_000_000
 SINGLE_RECORDS = 20_000
 CONNECTIONS, DEPTH = 4, 100
-# What is measured in another lab ends so.
-TLS, NO_ACL = ", TLS", ", without users"
+TLS = ", TLS"  # what is measured in the lab with TLS ends so
 HEADS = {
     "pipelined": f"{CONNECTIONS} connections, depth {DEPTH}",
     "single": "one at a time",
@@ -35,6 +34,8 @@ HEADS = {
 # redis-benchmark takes a password as an argument only, which everyone on the machine can read. So in this lab, which
 # is nobody's, there is a user whom any password lets in.
 BENCH_USER = ["bench", "on", "nopass", "~key:*", "~py:*", "&*", "+@all"]
+
+USERS_COLUMNS = ["records_per_second_with", "records_per_second_without", "server_cpu_us_with", "server_cpu_us_without"]
 
 # Rate a second, median latency in ms, processor time of the client in µs a record, its peak memory in MiB.
 Measured = tuple[float, float, float, float]
@@ -112,6 +113,11 @@ class Lab:
 
     def primary(self) -> str:
         return str(self.primary_node()["address"]).split(":")[0]
+
+    def primary_cpu(self) -> float:
+        """Seconds of processor time that the primary's server has taken."""
+        used = dict(re.findall(r"(used_cpu_(?:sys|user)):([\d.]+)", self.redis("INFO", "cpu")))
+        return float(used["used_cpu_sys"]) + float(used["used_cpu_user"])
 
     def redis(self, *words: str) -> str:
         return self.halab("cli", self.primary_node()["name"], "-e", *words)
@@ -224,6 +230,25 @@ def halab_write_pauses(drill: str, runs: int) -> list[Pause]:
     return [(run["outages"][0]["rto_ms"], run["outages"][0]["switch_to_ack_ms"]) for run in measured]
 
 
+def users(pairs: int) -> list[tuple[float, ...]]:
+    """Durable writes a second in a lab whose parts are users, and in one that lets everyone in, and the processor time of the
+    primary's server for one; each lab goes first in turn."""
+    measured = []
+    with Lab() as closed, Lab(acl=False) as open_to_all:
+        # The first pair warms both up.
+        for turn in range(pairs + 1):
+            print(f"bench: pair {turn}, with users and without", file=sys.stderr)
+            labs = [closed, open_to_all] if turn % 2 == 0 else [open_to_all, closed]
+            rates, costs = {}, {}
+            for lab in labs:
+                lab.empty()
+                before = lab.primary_cpu()
+                rates[lab] = halab_write(lab, "available", CONNECTIONS, DEPTH, ROUND_RECORDS)[0]
+                costs[lab] = (lab.primary_cpu() - before) / ROUND_RECORDS * 1e6
+            measured.append((rates[closed], rates[open_to_all], costs[closed], costs[open_to_all]))
+    return measured[1:]
+
+
 def failovers(rounds: int, python: str | None) -> dict[str, dict[str, list[Pause]]]:
     measured: dict[str, dict[str, list[Pause]]] = {}
     for drill, fault in (("kill-primary", signal.SIGKILL), ("hang-primary", signal.SIGSTOP)):
@@ -266,6 +291,14 @@ def tables(report: dict[str, typing.Any]) -> str:
             ratios = f"{rate / base[0]:.2f} | {p50:.3f} | {p50 / base[1]:.2f}"
             lines += [f"| {name} | {rate:,.0f} | {ratios} | {cpu:.2f} | {memory:.0f} |"]
         lines += [""]
+    lines += [f"**with users against without**, {CONNECTIONS} connections, depth {DEPTH} (medians of {len(report['users'])} pairs)", ""]
+    lines += ["| | with | without | median of the ratios | least | most |", "|---|---|---|---|---|---|"]
+    for name, columns, digits in (("records/s", (0, 1), 0), ("CPU of the primary's server, µs a record", (2, 3), 2)):
+        closed, open_to_all = ([pair[column] for pair in report["users"]] for column in columns)
+        ratios = sorted(a / b for a, b in zip(closed, open_to_all))
+        medians = (f"{statistics.median(one):,.{digits}f}" for one in (closed, open_to_all))
+        lines += [f"| {name} | {' | '.join(medians)} | {statistics.median(ratios):.3f} | {ratios[0]:.2f} | {ratios[-1]:.2f} |"]
+    lines += [""]
     lines += [f"**through a failover**, one at a time (medians of {report['rounds']})", ""]
     lines += ["| | | without a successful write, ms | its end after `+switch-master`, ms |", "|---|---|---|---|"]
     for drill, clients in report["failover"].items():
@@ -294,22 +327,21 @@ def measure(rounds: int) -> dict[str, typing.Any]:
         single[name] = lambda lab, p=policy: halab_write(lab, p, 1, 1, SINGLE_RECORDS)
     for subjects, depths in ((pipelined, (CONNECTIONS, DEPTH, ROUND_RECORDS)), (single, (1, 1, SINGLE_RECORDS))):
         subjects["redis-benchmark SET" + TLS] = lambda lab, d=depths: redis_benchmark(lab, *d)
-        for other in (TLS, NO_ACL):
-            subjects["halab write --policy available" + other] = lambda lab, d=depths: halab_write(lab, "available", *d)
+        subjects["halab write --policy available" + TLS] = lambda lab, d=depths: halab_write(lab, "available", *d)
     for how, name in (("set", "bare socket, SET"), ("wait", "bare socket, SET and WAIT")):
         single[name] = lambda lab, h=how: bare_socket(lab, h, SINGLE_RECORDS)
-    apart = {name: subject for name, subject in single.items() if not name.endswith((TLS, NO_ACL))} if len(ALL_CORES) > 1 else {}
+    apart = {name: subject for name, subject in single.items() if not name.endswith(TLS)} if len(ALL_CORES) > 1 else {}
     if python is not None:
         single["redis-py, SET"] = lambda lab: redis_py(lab, python, "set", SINGLE_RECORDS)
         single["redis-py, SET and WAIT"] = lambda lab: redis_py(lab, python, "wait", SINGLE_RECORDS)
     measured: dict[str, dict[str, list[Measured]]] = {}
-    with Lab() as lab, Lab(tls=True) as secured, Lab(acl=False) as open_to_all:
+    with Lab() as lab, Lab(tls=True) as secured:
         server = re.search(r"redis_version:(\S+)", lab.redis("INFO", "server"))
         for turn in range(rounds):
             for title, subjects in (("pipelined", pipelined), ("single", single), ("apart", apart)):
                 for name, subject in subjects.items():
                     print(f"bench: round {turn + 1}, {title}, {name}", file=sys.stderr)
-                    where = secured if name.endswith(TLS) else open_to_all if name.endswith(NO_ACL) else lab
+                    where = secured if name.endswith(TLS) else lab
                     where.empty()
                     if title == "apart":
                         where.set_apart(True)
@@ -324,6 +356,8 @@ def measure(rounds: int) -> dict[str, typing.Any]:
         "rounds": rounds,
         "columns": ["records_per_second", "p50_ms", "client_cpu_us_per_record", "peak_mib"],
         "measured": measured,
+        "users_columns": USERS_COLUMNS,
+        "users": users(4 * rounds),
         "failover_columns": ["pause_ms", "end_after_switch_ms"],
         "failover": failovers(rounds, python),
     }
