@@ -90,7 +90,7 @@ pub(super) struct CommonArgs {
     /// What counts as acknowledged; more than once: each
     #[arg(long, value_enum, default_values_t = [PolicyName::Available])]
     pub(super) policy: Vec<PolicyName>,
-    /// A server to run; more than once: each [default: as --redis-server]
+    /// A server to run; more than once: each [default: as --redis-server, else every Redis and Valkey on PATH]
     #[arg(long, value_name = "FILE")]
     pub(super) server: Vec<PathBuf>,
     /// Where the moments and the choices are drawn from [default: drawn]
@@ -148,7 +148,7 @@ pub(super) fn run(global: &Global, args: &DrillArgs) -> Outcome {
         Some(_) => vec![NodesKind::Containers],
         None => args.nodes.iter().map(|name| (*name).into()).collect(),
     };
-    let choices = args.common.choices(global, &nodes)?;
+    let choices = args.common.choices(global, &nodes, args.attach)?;
     let plan = args.common.plan(global, faults, choices)?;
     let plan = Plan {
         runs: usize::from(args.runs),
@@ -277,14 +277,18 @@ impl CommonArgs {
         &self,
         global: &Global,
         nodes: &[NodesKind],
+        attach: bool,
     ) -> Result<Vec<Choice>, Failure> {
-        let servers = if self.server.is_empty() {
-            vec![ServerBinary::find(global.redis_server.as_deref())?]
-        } else {
-            self.server
+        let servers = match self.server.as_slice() {
+            // What a lab that runs is made of is not for the drill to choose.
+            [] if attach || global.redis_server.is_some() => {
+                vec![ServerBinary::find(global.redis_server.as_deref())?]
+            }
+            [] => ServerBinary::installed()?,
+            named => named
                 .iter()
                 .map(|path| ServerBinary::find(Some(path)))
-                .collect::<Result<_, _>>()?
+                .collect::<Result<_, _>>()?,
         };
         let mut choices = Vec::new();
         for server in &servers {

@@ -42,7 +42,7 @@ pub(super) fn run(global: &Global, args: &SoakArgs) -> Outcome {
         [] => Fault::ALL.to_vec(),
         names => faults(names).map_err(Failure::usage)?,
     };
-    let choices = args.common.choices(global, &[NodesKind::Ours])?;
+    let choices = args.common.choices(global, &[NodesKind::Ours], false)?;
     let plan: Plan = args.common.plan(global, faults, choices)?;
     own_network(&plan)?;
     let plan = SoakPlan {

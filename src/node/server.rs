@@ -73,6 +73,27 @@ pub struct ServerBinary {
 }
 
 impl ServerBinary {
+    /// Every server on PATH that is another one by what it says of itself, Redis first; at least one.
+    ///
+    /// # Errors
+    /// When there is none, or one is too old.
+    pub fn installed() -> Result<Vec<Self>, ServerError> {
+        let mut found: Vec<Self> = Vec::new();
+        for name in NAMES.iter().map(Path::new) {
+            if on_path(name).is_some() {
+                let server = Self::find(Some(name))?;
+                // Valkey comes with a redis-server that is itself.
+                if found.iter().all(|other| other.title() != server.title()) {
+                    found.push(server);
+                }
+            }
+        }
+        if found.is_empty() {
+            found.push(Self::find(None)?);
+        }
+        Ok(found)
+    }
+
     /// Finds the binary: the one asked for, else the first on PATH. Checks its version.
     ///
     /// # Errors
