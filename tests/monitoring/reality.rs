@@ -9,9 +9,10 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use redis_ha_lab::monitoring::{self, Service};
+use rustix::process::Signal;
 use serde_json::Value;
 
-use super::lab::{Shape, TestLab, wait_until};
+use super::lab::{Shape, TestLab, invoked, wait_until};
 use super::text;
 
 const DASHBOARDS: [&str; 3] = ["ha-overview", "redis-nodes", "containers"];
@@ -267,6 +268,10 @@ fn every_query_has_an_answer_and_the_right_alerts_fire_when_the_primary_is_lost(
 
     // The whole node: nobody calls the failover for it, so the Sentinels need down-after.
     let old = lab.primary().unwrap();
+    // It stands still first, so that writes are on their way to it when it is killed, and have to be sent again.
+    lab.runner.signal_node(&old, Signal::STOP);
+    lab.signal_server(&old, Signal::STOP);
+    writer.wait_invoked(invoked(&writer.ledger) + 400);
     lab.runner.kill_node(&old);
     wait_until("the alert that there is no primary", || {
         prometheus.firing().contains("NoPrimary")
