@@ -28,6 +28,8 @@ const PING_PERIOD: Duration = Duration::from_millis(500);
 /// How long a Sentinel may take to answer after its start.
 const START_LIMIT: Duration = Duration::from_secs(10);
 
+/// Limit of a question to the own server.
+const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 /// Period of a look at the server's clock.
 const CLOCK_PERIOD: Duration = Duration::from_secs(1);
 /// A step back by less is over before a new start would be.
@@ -125,11 +127,15 @@ async fn live(
     }
 }
 
+/// To the own server.
+fn connector(lab: &Lab, node: &Node) -> Connector {
+    Connector::new(lab, User::Node, ANSWER_LIMIT).from_source(lab.listens(node))
+}
+
 /// Ends when the server's clock has been stepped back. Sentinels count by the time of day when they asked last, and ask
 /// again a period after that: one whose clock goes back an hour asks, and sees, nothing for an hour.
 async fn stepped_back(lab: &Lab, node: &Node) {
-    let connector =
-        Connector::new(lab, User::Node, Duration::from_millis(500)).from_source(node.address);
+    let connector = connector(lab, node);
     let mut cmd = redis::cmd("SENTINEL");
     cmd.arg("MASTER").arg(&lab.primary_name);
     let mut conn = None;
@@ -158,8 +164,7 @@ async fn stepped_back(lab: &Lab, node: &Node) {
 /// Shortens the INFO, publish and PING periods; they last until the server ends. The ASK period stays: Sentinels that
 /// ask at the same moment split the vote.
 async fn quicken(lab: &Lab, node: &Node) -> Result<(), ClientError> {
-    let connector =
-        Connector::new(lab, User::Node, Duration::from_millis(500)).from_source(lab.listens(node));
+    let connector = connector(lab, node);
     let begun = Instant::now();
     let mut cmd = redis::cmd("SENTINEL");
     cmd.arg("DEBUG")
