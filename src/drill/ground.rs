@@ -57,6 +57,14 @@ pub enum GroundError {
         /// Why.
         why: String,
     },
+    /// A server could not be asked, or did not do what it was told.
+    #[error("{node}: {why}")]
+    Server {
+        /// The node.
+        node: String,
+        /// Why.
+        why: String,
+    },
     /// A link could not be cut or healed.
     #[error(transparent)]
     Network(#[from] NetworkError),

@@ -211,16 +211,16 @@ impl Scene<'_> {
                 self.strike("none but the load".into());
                 self.no_failover_from(p).await
             }
-            Fault::MaxmemoryReached
-            | Fault::IdleConnections
-            | Fault::TornAppendOnlyFile
-            | Fault::DamagedAppendOnlyFile
-            | Fault::FullDisk
-            | Fault::FullDiskOfLedger
-            | Fault::ReadOnlyState
-            | Fault::NoConnectionsLeft
-            | Fault::SlowDisk
-            | Fault::ClockSteps => self.host(fault, p).await,
+            Fault::MaxmemoryReached => self.maxmemory_reached(p).await,
+            Fault::IdleConnections => self.idle_connections(p).await,
+            Fault::TornAppendOnlyFile => self.torn_append_only_file(p).await,
+            Fault::DamagedAppendOnlyFile => self.damaged_append_only_file(p).await,
+            Fault::FullDisk => self.full_disk(p).await,
+            Fault::FullDiskOfLedger => self.full_disk_of_ledger().await,
+            Fault::ReadOnlyState => self.read_only_state(p).await,
+            Fault::NoConnectionsLeft => self.no_connections_left(p).await,
+            Fault::SlowDisk => self.slow_disk(p).await,
+            Fault::ClockSteps => self.clock_steps(p).await,
             Fault::LossyLink => {
                 let names: Vec<String> = self.ground.lab.nodes().map(|n| n.name.clone()).collect();
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();

@@ -2,8 +2,7 @@
 //! file and has it stored.
 //!
 //! Nothing of the machine's disk is changed, so nobody else waits. It needs no root where the kernel lets a process trace
-//! another of the same user (`kernel.yama.ptrace_scope` is 0, as Debian has it). The server ends as it would have
-//! when strace does.
+//! another of the same user (`kernel.yama.ptrace_scope` is 0, as Debian has it). When strace ends, the server goes on as before.
 
 use std::fs;
 use std::io::Read;

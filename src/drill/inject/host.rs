@@ -11,7 +11,6 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::client::{Conn, room_for};
-use crate::drill::fault::Fault;
 use crate::drill::ground::GroundError;
 
 use super::{GO_ON_LIMIT, Scene, Trouble};
@@ -30,69 +29,69 @@ const DAMAGED: [u8; 64] = [0xff; 64];
 const ENOUGH: u64 = 4096;
 
 impl Scene<'_> {
-    /// Carries out one of them on the primary `p`.
-    pub(super) async fn host(&mut self, fault: Fault, p: &str) -> Result<(), Trouble> {
-        match fault {
-            Fault::MaxmemoryReached => {
-                self.strike(format!("maxmemory of {p} set below what it uses"));
-                self.set(p, "maxmemory", "1").await?;
-                let watched = self.no_failover_from(p).await;
-                self.set(p, "maxmemory", "0").await?;
-                watched
+    /// Less memory than the server uses.
+    pub(super) async fn maxmemory_reached(&mut self, p: &str) -> Result<(), Trouble> {
+        self.strike(format!("maxmemory of {p} set below what it uses"));
+        let mut admin = self.open(p).await?;
+        self.set(&mut admin, p, "maxmemory", 1).await?;
+        let watched = self.no_failover_from(p).await;
+        self.set(&mut admin, p, "maxmemory", 0).await?;
+        watched
+    }
+
+    pub(super) async fn idle_connections(&mut self, p: &str) -> Result<(), Trouble> {
+        room_for(IDLE).map_err(unavailable)?;
+        self.strike(format!("{IDLE} connections to {p} that say nothing"));
+        let held = self.connect_idle(p, IDLE).await?;
+        let watched = self.no_failover_from(p).await;
+        drop(held);
+        watched
+    }
+
+    pub(super) async fn torn_append_only_file(&mut self, p: &str) -> Result<(), Trouble> {
+        self.restart_with(p, "torn", tear).await
+    }
+
+    pub(super) async fn damaged_append_only_file(&mut self, p: &str) -> Result<(), Trouble> {
+        self.restart_with(p, "damaged in its middle", damage).await
+    }
+
+    /// As a limit of open files makes it.
+    pub(super) async fn no_connections_left(&mut self, p: &str) -> Result<(), Trouble> {
+        let before = self.ground.log_of(p).len();
+        self.strike(format!("all connections of {p} are taken"));
+        // Kept: later nobody else gets one.
+        let mut admin = self.open(p).await?;
+        self.set(&mut admin, p, "maxclients", MOST).await?;
+        let held = self.connect_idle(p, MOST).await?;
+        self.is_refused(p).await?;
+        let watched = self.no_failover_from(p).await;
+        self.hear(p, before, "raise maxclients").await?;
+        drop(held);
+        self.set(&mut admin, p, "maxclients", 10_000).await?;
+        watched
+    }
+
+    pub(super) async fn slow_disk(&mut self, p: &str) -> Result<(), Trouble> {
+        self.strike(format!("the disk of {p} is slow"));
+        self.ground.slow_disk(p).await?;
+        self.no_failover_from(p).await
+    }
+
+    pub(super) async fn clock_steps(&mut self, p: &str) -> Result<(), Trouble> {
+        let sentinel = self.ground.lab.sentinels.first().map(|n| n.name.clone());
+        let sentinel = sentinel.ok_or_else(|| Trouble::Missed("there is no Sentinel".into()))?;
+        let before = self.ground.log_of(&sentinel).len();
+        let nodes = [sentinel.clone(), p.to_owned()];
+        for (by, where_to) in [("+1h", "ahead"), ("-1h", "behind")] {
+            let names = nodes.join(" and ");
+            self.strike(format!("the clocks of {names} an hour {where_to}"));
+            for name in &nodes {
+                self.ground.step_clock(name, by)?;
             }
-            Fault::IdleConnections => {
-                room_for(IDLE).map_err(unavailable)?;
-                self.strike(format!("{IDLE} connections to {p} that say nothing"));
-                let held = self.connect_idle(p, IDLE).await?;
-                let watched = self.no_failover_from(p).await;
-                drop(held);
-                watched
-            }
-            Fault::TornAppendOnlyFile => self.restart_with(p, "torn", tear).await,
-            Fault::DamagedAppendOnlyFile => {
-                self.restart_with(p, "damaged in its middle", damage).await
-            }
-            Fault::FullDisk => self.full_disk(p).await,
-            Fault::FullDiskOfLedger => self.full_disk_of_ledger().await,
-            Fault::ReadOnlyState => self.read_only_state(p).await,
-            Fault::NoConnectionsLeft => {
-                let before = self.ground.log_of(p).len();
-                self.strike(format!("all connections of {p} are taken"));
-                // A limit of open files makes it as small.
-                // Kept: later nobody else gets one.
-                let mut admin = self.open(p).await?;
-                limit_clients(&mut admin, MOST).await?;
-                let held = self.connect_idle(p, MOST).await?;
-                self.is_refused(p).await?;
-                let watched = self.no_failover_from(p).await;
-                self.hear(p, before, "raise maxclients").await?;
-                drop(held);
-                limit_clients(&mut admin, 10_000).await?;
-                watched
-            }
-            Fault::SlowDisk => {
-                self.strike(format!("the disk of {p} is slow"));
-                self.ground.slow_disk(p).await?;
-                self.no_failover_from(p).await
-            }
-            Fault::ClockSteps => {
-                let sentinel = self.ground.lab.sentinels.first().map(|n| n.name.clone());
-                let sentinel =
-                    sentinel.ok_or_else(|| Trouble::Missed("there is no Sentinel".into()))?;
-                let before = self.ground.log_of(&sentinel).len();
-                let nodes = [sentinel.clone(), p.to_owned()];
-                for (by, where_to) in [("+1h", "ahead"), ("-1h", "behind")] {
-                    let names = nodes.join(" and ");
-                    self.strike(format!("the clocks of {names} an hour {where_to}"));
-                    for name in &nodes {
-                        self.ground.step_clock(name, by)?;
-                    }
-                    self.no_failover_from(p).await?;
-                }
-                self.hear(&sentinel, before, "slewed, not stepped").await
-            }
-            _ => Ok(()),
+            self.no_failover_from(p).await?;
         }
+        self.hear(&sentinel, before, "slewed, not stepped").await
     }
 
     /// That the node takes no newcomer. What that one is told may be lost with the connection: Redis closes it with
@@ -109,32 +108,24 @@ impl Scene<'_> {
     }
 
     async fn open(&self, node: &str) -> Result<Conn, GroundError> {
-        let refused = |why: String| GroundError::Process {
-            node: node.to_owned(),
-            why,
-        };
         let socket = self.ground.lab.node(node).map(crate::config::Node::socket);
-        let socket = socket.ok_or_else(|| refused("there is no such node".into()))?;
+        let socket = socket.ok_or_else(|| refused(node, "there is no such node"))?;
         let opened = self.observer.connector.open(socket).await;
-        opened.map_err(|e| refused(e.to_string()))
+        opened.map_err(|e| refused(node, e))
     }
 
-    async fn set(&self, node: &str, parameter: &str, value: &str) -> Result<(), Trouble> {
-        let refused = |why: String| GroundError::Process {
-            node: node.to_owned(),
-            why,
-        };
-        let lab = &self.ground.lab;
-        let socket = lab.node(node).map(crate::config::Node::socket);
-        let socket = socket.ok_or_else(|| refused("there is no such node".into()))?;
-        let set = async {
-            let mut conn = self.observer.connector.open(socket).await?;
-            let mut cmd = redis::cmd("CONFIG");
-            conn.query::<redis::Value>(cmd.arg("SET").arg(parameter).arg(value))
-                .await
-        };
-        set.await.map_err(|e| refused(e.to_string()))?;
-        Ok(())
+    /// `CONFIG SET`, on a connection to that node.
+    async fn set(
+        &self,
+        admin: &mut Conn,
+        node: &str,
+        parameter: &str,
+        value: usize,
+    ) -> Result<(), GroundError> {
+        let mut cmd = redis::cmd("CONFIG");
+        cmd.arg("SET").arg(parameter).arg(value);
+        let set = admin.query::<redis::Value>(&cmd).await;
+        set.map(drop).map_err(|e| refused(node, e))
     }
 
     async fn connect_idle(&self, node: &str, count: usize) -> Result<Vec<TcpStream>, Trouble> {
@@ -173,12 +164,11 @@ impl Scene<'_> {
     }
 }
 
-/// As many clients as that, and no more.
-async fn limit_clients(admin: &mut Conn, most: usize) -> Result<(), Trouble> {
-    let mut cmd = redis::cmd("CONFIG");
-    cmd.arg("SET").arg("maxclients").arg(most);
-    let set = admin.query::<redis::Value>(&cmd).await;
-    set.map(drop).map_err(|e| Trouble::Missed(e.to_string()))
+fn refused(node: &str, why: impl ToString) -> GroundError {
+    GroundError::Server {
+        node: node.to_owned(),
+        why: why.to_string(),
+    }
 }
 
 /// Where the machine does not permit it, the drill shows nothing.
