@@ -190,6 +190,8 @@ every_drill() {
     done
     halab drill "${half[@]}" --profile fast --rate 20000 >"$scratch/beside.log" 2>&1 &
     beside=$!
+    # Ctrl-C does not reach what runs in the background; it heals and ends its lab.
+    trap 'kill $beside 2>/dev/null || true; wait $beside || true; ./lab down; rm -rf "$scratch"' EXIT
     local status=0
     halab drill "${other[@]}" --profile fast --rate 20000 || status=$?
     wait $beside || status=$?

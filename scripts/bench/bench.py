@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """What acknowledged writes cost: `halab write` beside redis-benchmark and redis-py, on the same servers, in one run.
 
-Starts a lab of its own on a /24 of 127/8, and a second one with TLS, measures in rounds that take every
-subject in turn, and prints medians and their ratio to redis-benchmark's plain SET. Absolute rates are those of this machine at this time; compare ratios.
+Starts a lab of its own on a /24 of 127/8, and a second one with TLS, measures in rounds that take every subject in turn, and
+prints medians and their ratio to redis-benchmark's plain SET. Absolute rates are those of this machine at this time; compare
+ratios.
 """
 
 import argparse

@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::lab::{HALAB, children_of, redis_server, wait_until};
+use super::lab::{children_of, halab, redis_server, wait_until};
 
 /// Where each node really is.
 type Places = Arc<Mutex<HashMap<String, Ipv4Addr>>>;
@@ -59,12 +59,7 @@ impl Pods {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(HALAB);
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("HALAB_") {
-                command.env_remove(name);
-            }
-        }
+        let mut command = halab();
         command
             .args(["--profile", "fast", "--subnet", &self.subnet.to_string()])
             .args(["--config", concat!(env!("CARGO_MANIFEST_DIR"), "/lab.toml")])

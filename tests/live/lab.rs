@@ -108,7 +108,7 @@ impl TestLab {
 
     /// `halab` for this lab, with other values for some of its flags.
     pub fn command_with(&self, changes: &[(&str, &Path)]) -> Command {
-        let mut command = self.command_without_flags();
+        let mut command = halab();
         for pair in self.arguments.chunks(2) {
             let [flag, value] = pair else {
                 panic!("flags come in pairs")
@@ -124,16 +124,6 @@ impl TestLab {
     /// `halab` for this lab.
     pub fn command(&self) -> Command {
         self.command_with(&[])
-    }
-
-    fn command_without_flags(&self) -> Command {
-        let mut command = Command::new(HALAB);
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("HALAB_") {
-                command.env_remove(name);
-            }
-        }
-        command
     }
 
     /// Runs `halab` for this lab to its end.
@@ -376,6 +366,17 @@ pub fn children_of(parent: u32) -> Vec<i32> {
         .filter(|pid| of(pid) == Some(parent))
         .filter_map(|pid| pid.parse().ok())
         .collect()
+}
+
+/// `halab` without anything of the environment that is meant for it.
+pub fn halab() -> Command {
+    let mut command = Command::new(HALAB);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("HALAB_") {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 /// The server to test with. A missing one is a failure, not a reason to skip.
