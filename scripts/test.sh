@@ -153,8 +153,9 @@ own_lab() {
     scratch=$(mktemp -d)
     export LAB_DIR=$scratch
     export HALAB_SUBNET=127.$((RANDOM % 200 + 20)).$((RANDOM % 256))
-    # Also after a failure: nothing may stay behind.
-    trap './lab down; rm -rf "$scratch"' EXIT
+    # Also after a failure: nothing may stay behind. Ctrl-C does not reach what runs in the background.
+    # shellcheck disable=SC2046  # a word each
+    trap 'kill $(jobs -pr) 2>/dev/null || true; wait; ./lab down; rm -rf "$scratch"' EXIT
     say "in $scratch, addresses $HALAB_SUBNET.0/24"
 }
 
@@ -190,8 +191,6 @@ every_drill() {
     done
     halab drill "${half[@]}" --profile fast --rate 20000 >"$scratch/beside.log" 2>&1 &
     beside=$!
-    # Ctrl-C does not reach what runs in the background; it heals and ends its lab.
-    trap 'kill $beside 2>/dev/null || true; wait $beside || true; ./lab down; rm -rf "$scratch"' EXIT
     local status=0
     halab drill "${other[@]}" --profile fast --rate 20000 || status=$?
     wait $beside || status=$?
