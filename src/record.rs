@@ -185,6 +185,16 @@ impl SeqRange {
         self.start <= seq && seq < self.end
     }
 
+    /// The same numbers in ranges of `length`, the last one perhaps shorter; a `length` of 0 counts as 1.
+    pub fn chunks(self, length: u64) -> impl Iterator<Item = SeqRange> {
+        let length = length.max(1);
+        let count = self.len().div_ceil(length);
+        (0..count).map(move |i| {
+            let start = self.start + i * length;
+            SeqRange::new(start, start + length.min(self.end - start))
+        })
+    }
+
     /// Each of them, in order.
     pub fn iter(self) -> std::ops::Range<u64> {
         self.start..self.end

@@ -89,7 +89,7 @@ impl User {
                 "%W~halab:*",
                 // Its message before a WAIT, which nobody reads.
                 "&halab:round",
-                "+set",
+                "+mset",
                 "+publish",
                 "+wait",
                 "+role",

@@ -17,7 +17,7 @@ use super::reply;
 use super::stream::Stream;
 
 const OK: &[u8] = b"+OK\r\n";
-/// Room made for each read: the answers to some thousand writes.
+/// Room made for each read: the answers to many batches.
 const READ_ROOM: usize = 16 * 1024;
 
 /// One connection; opened by [`super::Connector::open_wire`].
@@ -43,10 +43,17 @@ impl Wire {
 
     /// Puts a command behind those that are to be sent.
     pub fn push(&mut self, words: &[&[u8]]) {
+        self.push_with(|command| {
+            for word in words {
+                command.arg(*word);
+            }
+        });
+    }
+
+    /// The same, of a command whose words are made one by one; `fill` gets it empty.
+    pub fn push_with(&mut self, fill: impl FnOnce(&mut redis::Cmd)) {
         self.command.clear();
-        for word in words {
-            self.command.arg(*word);
-        }
+        fill(&mut self.command);
         self.command.write_packed_command(&mut self.out);
     }
 

@@ -1,6 +1,6 @@
 //! When a batch of records is acknowledged.
 //!
-//! After the `SET`s of a batch the writer sends, on the same connection, `ROLE`: its offset lies at or
+//! After the `MSET` of a batch the writer sends, on the same connection, `ROLE`: its offset lies at or
 //! behind the batch. On another connection, opened earlier and for all batches, it sends `ROLE`, `PUBLISH`,
 //! `WAIT`, `ROLE`, one such round after the other: the last `ROLE` says who has acknowledged how much. Nodes are
 //! counted by identity, never by the number that `WAIT` returns: a replica that reconnected is counted

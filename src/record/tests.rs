@@ -82,6 +82,15 @@ fn the_first_and_the_last_time_are_written_in_27_bytes() {
 
 proptest! {
     #[test]
+    fn chunks_are_the_same_numbers(start in 0..1000_u64, count in 0..1000_u64, length in 1..300_u64) {
+        let range = SeqRange::new(start, start + count);
+        let chunks: Vec<_> = range.chunks(length).collect();
+        prop_assert!(chunks.iter().flat_map(|c| c.iter()).eq(range.iter()));
+        prop_assert!(chunks.iter().all(|c| !c.is_empty() && c.len() <= length));
+        prop_assert_eq!(chunks.len() as u64, count.div_ceil(length));
+    }
+
+    #[test]
     fn key_round_trips(run: u64, seq: u64) {
         let mut key = Vec::new();
         Batch::new(RunId::new(run), noon()).push_key(seq, &mut key);

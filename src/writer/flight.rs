@@ -26,6 +26,8 @@ pub(super) struct Flight {
     /// Whether it may have been written before this attempt.
     pub(super) doubted: bool,
     pub(super) sent: Instant,
+    /// Commands that write its records; each is answered once, and is executed as a whole or not at all.
+    pub(super) writes: u64,
     /// Answers read so far, of those expected.
     answers: u64,
     expected: u64,
@@ -57,9 +59,14 @@ impl Parcel {
 }
 
 impl Flight {
-    /// `parcel` is sent now, with so many questions after its writes; with one only, the keeper has to ask
-    /// what is confirmed.
-    pub(super) fn depart(mut parcel: Parcel, questions: u64, session: &Session) -> Self {
+    /// `parcel` is sent now, by so many commands, with so many questions after them; with one only, the keeper has to
+    /// ask what is confirmed.
+    pub(super) fn depart(
+        mut parcel: Parcel,
+        writes: u64,
+        questions: u64,
+        session: &Session,
+    ) -> Self {
         let sent = Instant::now();
         parcel.first_sent.get_or_insert(sent);
         parcel.attempts += 1;
@@ -68,8 +75,9 @@ impl Flight {
         let mut flight = Flight {
             doubted,
             sent,
+            writes,
             answers: 0,
-            expected: parcel.job.batch.seqs.len() + questions,
+            expected: writes + questions,
             refused: None,
             answered: None,
             replicated: false,
@@ -94,9 +102,8 @@ impl Flight {
         session: &Session,
         first_round: u64,
     ) -> Result<(), WriteError> {
-        let writes = self.parcel.job.batch.seqs.len();
         self.answers += 1;
-        if self.answers <= writes {
+        if self.answers <= self.writes {
             return match answer {
                 Value::Okay => Ok(()),
                 Value::ServerError(error) => {
@@ -106,7 +113,7 @@ impl Flight {
                 _ => Err(WriteError::NotRedis),
             };
         }
-        match (self.answers - writes, answer) {
+        match (self.answers - self.writes, answer) {
             (2, Value::ServerError(error)) => Err(WriteError::from_code(error.code())),
             (2, _) => Ok(()),
             (_, role) => {

@@ -142,14 +142,8 @@ impl Work {
 }
 
 fn split(invoked: Invoked, batch: u64) -> impl Iterator<Item = Invoked> {
-    let end = invoked.seqs.end;
-    (invoked.seqs.start..end)
-        .step_by(batch.max(1) as usize)
-        .map(move |start| Invoked {
-            seqs: crate::record::SeqRange {
-                start,
-                end: end.min(start + batch),
-            },
-            created: invoked.created,
-        })
+    invoked
+        .seqs
+        .chunks(batch)
+        .map(move |seqs| Invoked { seqs, ..invoked })
 }

@@ -94,7 +94,9 @@ fn no_user_may_do_more_than_its_part_needs() {
             NodeKind::Data,
             &[
                 &["get", "halab:x"],
-                &["set", "another:x", "1"],
+                &["mset", "another:x", "1"],
+                &["mset", "halab:x", "1", "another:x", "1"],
+                &["set", "halab:x", "1"],
                 &["del", "halab:x"],
                 &["flushall"],
                 &["scan", "0"],
@@ -199,7 +201,7 @@ fn no_user_may_do_more_than_its_part_needs() {
     }
     // Those who may, may.
     assert_eq!(
-        as_user(&lab, User::Writer, "redis-a", &["set", "halab:x", "1"]),
+        as_user(&lab, User::Writer, "redis-a", &["mset", "halab:x", "1"]),
         "OK"
     );
     assert_eq!(

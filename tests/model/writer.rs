@@ -27,7 +27,7 @@ pub enum Step {
     Discover,
     /// The node to write to executes a write.
     Send,
-    /// The pipeline of that write (`SET`, `ROLE`, perhaps `WAIT`, `ROLE`) is answered.
+    /// The pipeline of that write (`MSET`, `ROLE`, perhaps `WAIT`, `ROLE`) is answered.
     Answered,
     /// Another `ROLE`.
     Role,
