@@ -12,7 +12,7 @@ use crate::config::{Lab, Monitoring};
 use crate::exit::Exit;
 use crate::monitoring;
 use crate::protocol::ack::Policy;
-use crate::writer::{self, Counts, MetricsAt, Options, WriteFailure};
+use crate::writer::{self, MetricsAt, Options, Progress, WriteFailure};
 
 use super::output::{print_json, print_text};
 use super::progress::records_bar;
@@ -161,7 +161,7 @@ pub(super) fn run(global: &Global, args: &WriteArgs) -> Outcome {
     let bar = records_bar(options.count, "acknowledged");
     let shown = bar.clone();
     let (summary, failure) = with_signals(Threads::One, |token| async move {
-        let show = move |counts: Counts| show(&shown, counts);
+        let show = move |now: Progress| show(&shown, &now);
         writer::run(&lab, &options, token, show)
             .await
             .map_err(|error| match error {
@@ -185,9 +185,12 @@ pub(super) fn run(global: &Global, args: &WriteArgs) -> Outcome {
     }
 }
 
-fn show(bar: &ProgressBar, counts: Counts) {
+fn show(bar: &ProgressBar, now: &Progress) {
+    let counts = now.counts;
     bar.set_position(counts.acknowledged());
-    if counts.sent_again + counts.primary_changes > 0 {
+    if let Some(why) = &now.refused {
+        bar.set_message(format!("refused: {why}"));
+    } else if counts.sent_again + counts.primary_changes > 0 {
         bar.set_message(format!(
             "sent again {}, primary changes {}",
             counts.sent_again, counts.primary_changes

@@ -400,7 +400,7 @@ impl Fault {
             Fault::MaxmemoryReached => spec(
                 "maxmemory-reached",
                 "the primary's maxmemory is set below what it uses, until it is healed",
-                "no failover; the writer says so, waits, and sends the refused writes again",
+                "no failover; the writer says what helps, waits, and sends the refused writes again",
                 OwnNodes,
                 MustNot,
                 Wait,
@@ -424,7 +424,7 @@ impl Fault {
             Fault::DamagedAppendOnlyFile => spec(
                 "damaged-append-only-file",
                 "the primary's node killed, bytes in the middle of its append-only file overwritten, and started again at once",
-                "the other node takes over; the damaged data is set aside, not truncated, and copied anew from there",
+                "the other node takes over, as its own says; the damaged data is set aside, not truncated, and copied anew from there",
                 OwnNodes,
                 Must(1),
                 GoOn,

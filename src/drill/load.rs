@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Lab;
 use crate::protocol::ack::Policy;
-use crate::writer::{self, Counts, MetricsAt, Options, Summary, WriteFailure};
+use crate::writer::{self, Counts, MetricsAt, Options, Progress, Summary, WriteFailure};
 
 /// The writer gives up after that long without an acknowledgement: longer than any fault lasts.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -44,7 +44,7 @@ impl Order {
 pub struct Load {
     /// When it started.
     pub started: Instant,
-    counts: Arc<Mutex<Counts>>,
+    progress: Arc<Mutex<Progress>>,
     stop: CancellationToken,
     lab: Lab,
     options: Options,
@@ -70,7 +70,7 @@ impl Load {
         };
         let mut load = Load {
             started: Instant::now(),
-            counts: Arc::new(Mutex::new(Counts::default())),
+            progress: Arc::new(Mutex::new(Progress::default())),
             stop: CancellationToken::new(),
             lab: lab.clone(),
             options,
@@ -82,9 +82,9 @@ impl Load {
 
     fn run(&mut self) {
         let (lab, options) = (self.lab.clone(), self.options.clone());
-        let (shown, token) = (self.counts.clone(), self.stop.clone());
+        let (shown, token) = (self.progress.clone(), self.stop.clone());
         self.task.spawn(async move {
-            let progress = move |now: Counts| {
+            let progress = move |now: Progress| {
                 *shown.lock().unwrap_or_else(PoisonError::into_inner) = now;
             };
             writer::run(&lab, &options, token, progress).await
@@ -111,7 +111,17 @@ impl Load {
 
     /// The counts, some milliseconds old.
     pub fn counts(&self) -> Counts {
-        *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.now().counts
+    }
+
+    /// Why the primary refuses the writes, while it does.
+    pub fn refused(&self) -> Option<String> {
+        self.now().refused.map(|why| why.to_string())
+    }
+
+    fn now(&self) -> Progress {
+        let progress = self.progress.lock();
+        progress.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Ends it in order, and returns its sums.

@@ -67,6 +67,8 @@ pub(super) struct DataNode {
     /// Questions since then.
     unanswered: u32,
     link_down_since: Option<Instant>,
+    /// The server has its data in memory.
+    loaded: bool,
     /// What the server said of its disk last.
     disk_refuses: bool,
     /// It took no further connection then.
@@ -123,6 +125,7 @@ impl DataNode {
             last_answer: None,
             unanswered: 0,
             link_down_since: None,
+            loaded: false,
             disk_refuses: false,
             crowded: false,
         })
@@ -202,6 +205,12 @@ impl DataNode {
         };
         if let Some(status) = server.try_wait() {
             warn!(node = %self.node.name, %status, "the server has ended");
+            if !self.loaded && status.code().is_some_and(|code| code != 0) {
+                error!(node = %self.node.name, folder = %self.state.data().display(), "the server can't load its data, its \
+                    own words say why; of a damaged append-only file: while another node has the data, that one takes over, \
+                    and here it is set aside and copied anew from there; where none has, restore a backup, or cut off \
+                    all behind the damage with redis-check-aof --fix");
+            }
             self.metrics.exited();
             self.forget_server();
             return Seen::Gone;
@@ -232,6 +241,7 @@ impl DataNode {
         self.last_answer = None;
         self.unanswered = 0;
         self.link_down_since = None;
+        self.loaded = false;
         self.disk_refuses = false;
     }
 
@@ -258,6 +268,7 @@ impl DataNode {
         if info.loading {
             return Seen::Loading;
         }
+        self.loaded = true;
         if info.is_primary {
             self.link_down_since = None;
             return Seen::Primary {

@@ -5,9 +5,11 @@ use std::time::{Duration, SystemTime};
 
 use hdrhistogram::Histogram;
 use tokio::time::Instant;
+use tracing::{info, warn};
 
 use crate::config::Lab;
 use crate::ledger::{self, Event, Header, Invoked, LedgerWriter, Outcome};
+use crate::protocol::WriteError;
 use crate::record::{RunId, SeqRange, Timestamp};
 
 use super::metrics::Live;
@@ -53,6 +55,16 @@ impl Counts {
     }
 }
 
+/// How a run stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// What became of the records so far.
+    pub counts: Counts,
+    /// Why the primary refuses the writes, where it does and another primary would not cure it; none once a record is
+    /// acknowledged again.
+    pub refused: Option<WriteError>,
+}
+
 /// What a moment's metrics are made of.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Vitals {
@@ -85,6 +97,7 @@ struct Inner {
     last_ack: Option<Instant>,
     last_again: Option<Instant>,
     longest_gap: Duration,
+    refused: Option<WriteError>,
 }
 
 impl Journal {
@@ -132,6 +145,7 @@ impl Journal {
                 last_ack: None,
                 last_again: None,
                 longest_gap: Duration::ZERO,
+                refused: None,
             }),
         };
         Ok((journal, left))
@@ -145,8 +159,12 @@ impl Journal {
         self.known
     }
 
-    pub(super) fn counts(&self) -> Counts {
-        self.lock().counts
+    pub(super) fn progress(&self) -> Progress {
+        let inner = self.lock();
+        Progress {
+            counts: inner.counts,
+            refused: inner.refused.clone(),
+        }
     }
 
     pub(super) fn vitals(&self) -> Vitals {
@@ -215,6 +233,9 @@ impl Journal {
             inner
                 .latency
                 .saturating_record_n(us.clamp(1, LONGEST_US), count);
+            if inner.refused.take().is_some() {
+                info!("the primary takes writes again");
+            }
             inner.first_ack.get_or_insert(now);
             if let Some(last) = inner.last_ack.replace(now) {
                 inner.longest_gap = inner.longest_gap.max(now.saturating_duration_since(last));
@@ -236,6 +257,15 @@ impl Journal {
         if let Some(ledger) = &mut inner.ledger {
             // As with a change of the primary.
             let _ = ledger.event(at_us, Event::SentAgain);
+        }
+    }
+
+    /// Notes that the primary refuses writes, which are tried again; told once, until one is acknowledged.
+    pub(super) fn refused(&self, why: WriteError) {
+        let mut inner = self.lock();
+        if inner.refused.as_ref() != Some(&why) {
+            warn!(error = %why, "the primary refuses the writes; trying again");
+            inner.refused = Some(why);
         }
     }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::time::{Instant, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::client::{Connector, Wire};
 use crate::ledger::{self, Outcome};
@@ -331,10 +331,10 @@ impl Lane {
             return Err(refused.first);
         }
         if let Some(flight) = link.flights.remove(link.answered) {
-            warn!(error = %refused.first, records = %flight.parcel.job.batch.seqs,
-                "the primary refuses the write; trying again");
+            debug!(error = %refused.first, records = %flight.parcel.job.batch.seqs, "refused");
             self.queue.push_back(flight.end(link.session));
             link.hold = Some(Instant::now() + REFUSED_PAUSE);
+            self.journal.refused(refused.first);
         }
         Ok(())
     }

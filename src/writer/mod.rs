@@ -42,7 +42,7 @@ use crate::ledger;
 use crate::protocol::ack::Policy;
 use crate::sentinel::Panel;
 
-pub use journal::Counts;
+pub use journal::{Counts, Progress};
 pub use summary::Summary;
 
 use discovery::Discovery;
@@ -148,7 +148,7 @@ pub async fn run(
     lab: &Lab,
     options: &Options,
     stop: CancellationToken,
-    progress: impl Fn(Counts) + Send + Sync + 'static,
+    progress: impl Fn(Progress) + Send + Sync + 'static,
 ) -> Result<(Summary, Option<WriteFailure>), WriteFailure> {
     let connector = Connector::new(lab, User::Writer, ANSWER_LIMIT);
     let (journal, left) = Journal::open(lab, options)?;
@@ -203,12 +203,14 @@ pub async fn run(
                     failure.get_or_insert(WriteFailure::Ledger(error));
                     stop.cancel();
                 }
-                progress(journal.counts());
+                let now = journal.progress();
+                let refused = now.refused.clone();
+                progress(now);
                 let quiet = journal.quiet_for();
                 if quiet >= options.patience && work.waiting() && end_at.is_none() {
                     failure.get_or_insert(WriteFailure::Patience {
                         seconds: quiet.as_secs(),
-                        trouble: discovery.trouble(),
+                        trouble: refused.map_or_else(|| discovery.trouble(), |why| why.to_string()),
                     });
                     stop.cancel();
                     end_lanes.cancel();
@@ -221,7 +223,7 @@ pub async fn run(
     }
     // Background tasks hold nothing that must be ended in order.
     background.shutdown().await;
-    progress(journal.counts());
+    progress(journal.progress());
     let elapsed = begun.elapsed();
     let summary = journal.finish(options, elapsed);
     match summary {

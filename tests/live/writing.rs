@@ -114,3 +114,26 @@ fn without_a_majority_of_sentinels_the_writer_gives_up_and_says_why() {
     assert!(log.contains("1 of 3 Sentinels answered"), "{log}");
     assert_eq!(summary["acknowledged"], 0);
 }
+
+#[test]
+fn a_primary_that_refuses_writes_is_named_with_what_helps() {
+    let lab = TestLab::start();
+    let maxmemory = |value| {
+        let set = ["cli", "redis-a", "-e", "config", "set", "maxmemory", value];
+        assert!(lab.halab(&set).status.success());
+    };
+    maxmemory("1");
+    let (code, summary, log) = lab.start_writer(&["--patience", "1s"]).finish();
+    assert_eq!(code, Some(4), "{log}");
+    let remedy = "maxmemory is reached (OOM): raise it or delete keys";
+    // Told when it begins, and as the reason for giving up; not for each batch in between.
+    assert_eq!(log.matches(remedy).count(), 2, "{log}");
+    assert_eq!(summary["acknowledged"], 0);
+    // Refused before they were executed.
+    assert_eq!(summary["failed"], summary["invoked"]);
+
+    maxmemory("0");
+    lab.start_writer_into("later.ledger", &[])
+        .assert_all_acknowledged();
+    lab.assert_nothing_lost(&lab.path("later.ledger"));
+}

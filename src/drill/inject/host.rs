@@ -35,6 +35,8 @@ impl Scene<'_> {
         let mut admin = self.open(p).await?;
         self.set(&mut admin, p, "maxmemory", 1).await?;
         let watched = self.no_failover_from(p).await;
+        let said = self.load.refused().unwrap_or_default();
+        self.note_told("the writer", "raise it or delete keys", &said);
         self.set(&mut admin, p, "maxmemory", 0).await?;
         watched
     }
@@ -49,11 +51,16 @@ impl Scene<'_> {
     }
 
     pub(super) async fn torn_append_only_file(&mut self, p: &str) -> Result<(), Trouble> {
-        self.restart_with(p, "torn", tear).await
+        self.restart_with(p, "torn", tear).await?;
+        self.writes_go_on(GO_ON_LIMIT).await
     }
 
     pub(super) async fn damaged_append_only_file(&mut self, p: &str) -> Result<(), Trouble> {
-        self.restart_with(p, "damaged in its middle", damage).await
+        let before = self.ground.log_of(p).len();
+        self.restart_with(p, "damaged in its middle", damage)
+            .await?;
+        self.hear(p, before, "copied anew from there").await?;
+        self.writes_go_on(GO_ON_LIMIT).await
     }
 
     /// As a limit of open files makes it.
@@ -160,7 +167,7 @@ impl Scene<'_> {
         self.did(format!("its append-only file is {how}; started again"));
         self.ground.start_node(primary)?;
         self.steps.begin("observe");
-        self.writes_go_on(GO_ON_LIMIT).await
+        Ok(())
     }
 }
 
