@@ -213,6 +213,7 @@ fn faults() -> String {
             Needs::OwnDisks => "disks",
             Needs::Tracing => "tracing",
             Needs::OwnClocks => "clocks",
+            Needs::OwnLimits => "limits",
         };
         text += &format!(
             "| `{}` | {needs} | {} | {} |\n",

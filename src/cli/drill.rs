@@ -227,6 +227,7 @@ fn list() -> Outcome {
             Needs::OwnNetwork => " (in a network namespace, not with --attach)",
             Needs::Tracing => " (with strace)",
             Needs::OwnClocks => " (with libfaketime, not with --attach)",
+            Needs::OwnLimits => " (not with --attach)",
             Needs::OwnDisks => " (in a mount namespace, not with --attach)",
         };
         let needs = match (spec.needs, fault.not_in_containers()) {

@@ -6,7 +6,6 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Where distributions have it.
@@ -37,25 +36,16 @@ pub fn library() -> Result<PathBuf, String> {
     })
 }
 
-/// Puts a script into the folder that runs the server with clocks that can be stepped; its path.
-///
-/// # Errors
-/// When it can't be written.
-pub fn wrap(server: &Path, library: &Path, folder: &Path) -> io::Result<PathBuf> {
-    let script = folder.join("redis-server");
+/// The lines before a server whose clock can be stepped: see [`super::wrapped`].
+pub fn lines(library: &Path) -> String {
     // libc before jemalloc: that one asks for the time while the library looks for the function behind its own, for
     // which it needs memory. The file may appear and go; it is looked at once a second.
-    let text = format!(
-        "#!/bin/sh\n\
-         export LD_PRELOAD='{} libc.so.6' FAKETIME_TIMESTAMP_FILE=\"${{1%/*}}/{CLOCK}\"\n\
+    format!(
+        "export LD_PRELOAD='{} libc.so.6' FAKETIME_TIMESTAMP_FILE=\"${{1%/*}}/{CLOCK}\"\n\
          export FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME_CACHE_DURATION=1\n\
-         exec '{}' \"$@\"\n",
+         exec",
         library.display(),
-        server.display()
-    );
-    fs::write(&script, text)?;
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o700))?;
-    Ok(script)
+    )
 }
 
 /// Steps the clock of the server whose state folder that is, to so much beside the time of the machine (`+1h`).

@@ -92,6 +92,8 @@ pub enum Needs {
     Tracing,
     /// Servers whose clocks can be stepped, by libfaketime.
     OwnClocks,
+    /// Servers that may have few open files.
+    OwnLimits,
     /// File systems of the drill's own, to fill them.
     OwnDisks,
 }
@@ -210,7 +212,7 @@ impl Fault {
     /// Its description.
     pub fn spec(self) -> Spec {
         use Failover::{May, Must, MustNot};
-        use Needs::{OwnClocks, OwnDisks, OwnNetwork, OwnNodes, Signals, Tracing};
+        use Needs::{OwnClocks, OwnDisks, OwnLimits, OwnNetwork, OwnNodes, Signals, Tracing};
         use Writes::{GoOn, ShortPause, Wait};
         let spec = |name, does, must, needs, failover, writes| Spec {
             name,
@@ -455,9 +457,9 @@ impl Fault {
             ),
             Fault::NoConnectionsLeft => spec(
                 "no-connections-left",
-                "every connection that the primary may have (maxclients, as its limit of open files makes it) is taken",
+                "servers that may have 256 open files (ulimit -n): connections take all that the primary has for them",
                 "no failover; writes go on; the node says what helps",
-                OwnNodes,
+                OwnLimits,
                 MustNot,
                 GoOn,
             ),

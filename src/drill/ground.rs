@@ -23,10 +23,12 @@ use super::containers::Containers;
 use super::disk::Disk;
 use super::engine::EngineError;
 use super::fault::Needs;
+use super::limits;
 use super::network::{Firewall, NetworkError};
 use super::report::NodesKind;
 use super::slow::Slow;
 use super::stock;
+use super::wrapped::wrap;
 
 /// The address that the writer's connections come from: the one that the system takes for the loopback when
 /// a program asks for none.
@@ -102,7 +104,7 @@ pub struct Start {
     pub nodes: NodesKind,
     /// Folder for state and logs, made here.
     pub folder: PathBuf,
-    /// What the lab has of its own: file systems under every node and the ledger, clocks.
+    /// What the lab has of its own: file systems under every node and the ledger, clocks, limits.
     pub needs: Needs,
 }
 
@@ -162,13 +164,19 @@ impl Ground {
                 disks.push(Disk::under(&path)?);
             }
         }
-        let server = match start.needs {
+        let lines = match start.needs {
             Needs::OwnClocks => {
                 let library = clock::library().map_err(GroundError::Unavailable)?;
-                let wrapped = clock::wrap(&start.server, &library, &start.folder);
-                wrapped.map_err(file_error(&start.folder))?
+                Some(clock::lines(&library))
             }
-            _ => start.server,
+            Needs::OwnLimits => Some(limits::lines()),
+            _ => None,
+        };
+        let server = match lines {
+            Some(lines) => {
+                wrap(&start.server, &lines, &start.folder).map_err(file_error(&start.folder))?
+            }
+            None => start.server,
         };
         let runner = match start.nodes {
             NodesKind::Ours | NodesKind::Containers => {

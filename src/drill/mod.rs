@@ -7,7 +7,8 @@
 //! - `ground`: the lab that a drill works on, and the way back from all that was done to it
 //! - `engine`: a container engine's API; `containers`: a lab whose nodes are containers
 //! - `network`: a network namespace in which links can be cut; `disk`: file systems in it that can be filled;
-//!   `clock`: clocks that can be stepped; `slow`: a disk that takes long, for one server
+//!   `clock`: clocks that can be stepped; `limits`: few open files; both by a server that is `wrapped`; `slow`: a disk that
+//!   takes long, for one server
 //! - `observe`: events and roles, on one clock; `settle`: when a lab has recovered
 //! - `load`: the writer in the background
 //! - `inject`: how each fault is carried out; `run`: one run; `progress`: its phases, told while they pass
@@ -23,6 +24,7 @@ mod ground;
 pub mod html;
 mod inject;
 mod judge;
+mod limits;
 mod load;
 pub mod markdown;
 pub mod network;
@@ -35,6 +37,7 @@ pub mod soak;
 pub mod stats;
 mod stock;
 mod timeline;
+mod wrapped;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -270,6 +273,9 @@ impl Plan {
                 Some("it steps clocks, which only works in a lab of the drill's own".into())
             }
             Needs::OwnClocks => clock::library().err(),
+            Needs::OwnLimits if self.attach => {
+                Some("it limits servers, which only works in a lab of the drill's own".into())
+            }
             Needs::OwnDisks if self.attach => {
                 Some("it fills disks, which only works in a lab of the drill's own".into())
             }
@@ -283,7 +289,7 @@ impl Plan {
                     Ok(()) => "the drill was not started in a network of its own".into(),
                 })
             }
-            Needs::OwnNodes | Needs::OwnNetwork | Needs::OwnDisks => None,
+            Needs::OwnNodes | Needs::OwnLimits | Needs::OwnNetwork | Needs::OwnDisks => None,
         }
     }
 }

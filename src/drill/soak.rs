@@ -303,6 +303,8 @@ impl Session<'_> {
             Needs::OwnDisks => false,
             // Servers with a library in them that they don't run with.
             Needs::OwnClocks => false,
+            // Nor with limits that they don't have.
+            Needs::OwnLimits => false,
             Needs::Tracing => slow::missing().is_none(),
             Needs::Signals | Needs::OwnNodes => true,
         };

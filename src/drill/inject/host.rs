@@ -12,13 +12,12 @@ use tokio::time::timeout;
 
 use crate::client::{Conn, room_for};
 use crate::drill::ground::GroundError;
+use crate::drill::limits::OPEN_FILES;
 
 use super::{GO_ON_LIMIT, Scene, Trouble};
 
 /// Connections that say nothing.
 const IDLE: usize = 5000;
-/// Connections that a server may have when it is short of them.
-const MOST: usize = 200;
 /// How long one of them may take to be accepted.
 const ACCEPT_LIMIT: Duration = Duration::from_secs(2);
 /// Cut off the end of an append-only file: within the last command, whatever it is.
@@ -63,19 +62,14 @@ impl Scene<'_> {
         self.writes_go_on(GO_ON_LIMIT).await
     }
 
-    /// As a limit of open files makes it.
     pub(super) async fn no_connections_left(&mut self, p: &str) -> Result<(), Trouble> {
         let before = self.ground.log_of(p).len();
         self.strike(format!("all connections of {p} are taken"));
-        // Kept: later nobody else gets one.
-        let mut admin = self.open(p).await?;
-        self.set(&mut admin, p, "maxclients", MOST).await?;
-        let held = self.connect_idle(p, MOST).await?;
+        let held = self.connect_idle(p, OPEN_FILES).await?;
         self.is_refused(p).await?;
         let watched = self.no_failover_from(p).await;
-        self.hear(p, before, "raise maxclients").await?;
+        self.hear(p, before, "ulimit -n").await?;
         drop(held);
-        self.set(&mut admin, p, "maxclients", 10_000).await?;
         watched
     }
 
