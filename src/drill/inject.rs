@@ -468,7 +468,7 @@ impl Scene<'_> {
 
     /// Waits until so many records are acknowledged that they were not all in flight.
     async fn writes_go_on(&mut self, limit: Duration) -> Result<(), Trouble> {
-        let goal = self.load.counts().acknowledged() + self.enough;
+        let goal = self.load.counts_now().await.acknowledged() + self.enough;
         self.until(Instant::now() + limit, "writes to go on", || {
             self.load.counts().acknowledged() >= goal
         })

@@ -1,9 +1,9 @@
 //! The writer of a drill, in the background: `halab write` with a ledger, in this process.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -44,7 +44,7 @@ impl Order {
 pub struct Load {
     /// When it started.
     pub started: Instant,
-    progress: Arc<Mutex<Progress>>,
+    progress: watch::Receiver<Progress>,
     stop: CancellationToken,
     lab: Lab,
     options: Options,
@@ -70,7 +70,7 @@ impl Load {
         };
         let mut load = Load {
             started: Instant::now(),
-            progress: Arc::new(Mutex::new(Progress::default())),
+            progress: watch::channel(Progress::default()).1,
             stop: CancellationToken::new(),
             lab: lab.clone(),
             options,
@@ -82,12 +82,11 @@ impl Load {
 
     fn run(&mut self) {
         let (lab, options) = (self.lab.clone(), self.options.clone());
-        let (shown, token) = (self.progress.clone(), self.stop.clone());
+        let token = self.stop.clone();
+        let (shown, progress) = watch::channel(self.now());
+        self.progress = progress;
         self.task.spawn(async move {
-            let progress = move |now: Progress| {
-                *shown.lock().unwrap_or_else(PoisonError::into_inner) = now;
-            };
-            writer::run(&lab, &options, token, progress).await
+            writer::run(&lab, &options, token, move |now| drop(shown.send(now))).await
         });
     }
 
@@ -109,8 +108,17 @@ impl Load {
         self.run();
     }
 
-    /// The counts, some milliseconds old.
+    /// The counts, some milliseconds old: at least so much.
     pub fn counts(&self) -> Counts {
+        self.now().counts
+    }
+
+    /// The counts, none older than this question; of a writer that has ended, the last ones.
+    pub async fn counts_now(&self) -> Counts {
+        let mut progress = self.progress.clone();
+        progress.mark_unchanged();
+        // An error says that there will be no more.
+        let _ = progress.changed().await;
         self.now().counts
     }
 
@@ -120,8 +128,7 @@ impl Load {
     }
 
     fn now(&self) -> Progress {
-        let progress = self.progress.lock();
-        progress.unwrap_or_else(PoisonError::into_inner).clone()
+        self.progress.borrow().clone()
     }
 
     /// Ends it in order, and returns its sums.

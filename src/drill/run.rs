@@ -16,7 +16,7 @@ use crate::checker;
 use crate::ledger::LedgerReader;
 use crate::protocol::ack::Policy;
 use crate::verifier::{self, Verification};
-use crate::writer::Summary;
+use crate::writer::{Counts, Summary};
 
 use super::acks::Acks;
 use super::fault::Fault;
@@ -328,23 +328,24 @@ pub(super) async fn settle(
     let primary = recovered(ground, observer, stop)
         .await
         .map_err(|error| error.to_string());
-    let count = || match policy {
-        Policy::None => load.counts().sent,
-        Policy::Replicated | Policy::Available => load.counts().replicated,
+    let count = |counts: Counts| match policy {
+        Policy::None => counts.sent,
+        Policy::Replicated | Policy::Available => counts.replicated,
     };
     observer.note(What::Did(match &primary {
         Ok(primary) => format!("recovered, {primary} is primary"),
         Err(why) => why.clone(),
     }));
     // More than was in flight, so one of them was sent after the recovery.
-    let goal = count() + 2 * round;
+    let goal = count(load.counts_now().await) + 2 * round;
     let deadline = Instant::now() + LAST_LIMIT;
-    while count() < goal && Instant::now() < deadline && !stop.is_cancelled() {
+    let reached = || count(load.counts()) >= goal;
+    while !reached() && Instant::now() < deadline && !stop.is_cancelled() {
         sleep(LOOK_AGAIN).await;
     }
     Settled {
         primary,
-        acknowledged: count() >= goal,
+        acknowledged: reached(),
     }
 }
 
