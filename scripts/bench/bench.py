@@ -7,6 +7,7 @@ ratios.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -171,15 +172,17 @@ def peak_kib(pid: int) -> int:
     return int(found.group(1)) if found else 0
 
 
-def redis_benchmark(lab: Lab, connections: int, depth: int, count: int) -> Measured:
-    command = ["redis-benchmark", "-h", lab.primary(), "-c", str(connections), "-P", str(depth), "-n", str(count)]
-    command += ["--user", BENCH_USER[0], "-a", "any"]
+def redis_benchmark(lab: Lab, connections: int, depth: int, count: int, together: int = 1) -> Measured:
+    """`SET`, so many at a time; or `MSET` of the records that are to go together."""
+    command = ["redis-benchmark", "-h", lab.primary(), "-c", str(connections), "-P", str(depth)]
+    command += ["-n", str(count // together), "--user", BENCH_USER[0], "-a", "any"]
     if lab.tls:
         command += ["--tls", "--cacert", str(lab.scratch / "state" / "secrets" / "ca.pem")]
-    command += ["-d", str(VALUE_BYTES), "-r", "1000000000", "-t", "set", "--csv"]
+    command += ["-d", str(VALUE_BYTES), "-r", "1000000000", "--csv"]
+    command += ["-t", "set"] if together == 1 else ["MSET", *["key:__rand_int__", "x" * VALUE_BYTES] * together]
     out, cpu, memory = timed(command, lab.env)
     fields = [f.strip('"') for f in out.strip().splitlines()[-1].split(",")]
-    return float(fields[1]), float(fields[4]), cpu / count * 1e6, memory
+    return float(fields[1]) * together, float(fields[4]), cpu / count * 1e6, memory
 
 
 def halab_write(lab: Lab, policy: str, connections: int, depth: int, count: int) -> Measured:
@@ -231,23 +234,30 @@ def halab_write_pauses(drill: str, runs: int) -> list[Pause]:
     return [(run["outages"][0]["rto_ms"], run["outages"][0]["switch_to_ack_ms"]) for run in measured]
 
 
-def users(pairs: int) -> list[tuple[float, ...]]:
+def users(labs: int, pairs: int) -> list[list[tuple[float, ...]]]:
     """Durable writes a second in a lab whose parts are users, and in one that lets everyone in, and the processor time of the
-    primary's server for one; each lab goes first in turn."""
+    primary's server for one; each lab starts and goes first in turn.
+
+    Two labs alike differ by some percent as long as they run, however often they are measured: where their memory lies, how
+    their tables are seeded. So there are several of each."""
     measured = []
-    with Lab() as closed, Lab(acl=False) as open_to_all:
-        # The first pair warms both up.
-        for turn in range(pairs + 1):
-            print(f"bench: pair {turn}, with users and without", file=sys.stderr)
-            labs = [closed, open_to_all] if turn % 2 == 0 else [open_to_all, closed]
-            rates, costs = {}, {}
-            for lab in labs:
-                lab.empty()
-                before = lab.primary_cpu()
-                rates[lab] = halab_write(lab, "available", CONNECTIONS, DEPTH, ROUND_RECORDS)[0]
-                costs[lab] = (lab.primary_cpu() - before) / ROUND_RECORDS * 1e6
-            measured.append((rates[closed], rates[open_to_all], costs[closed], costs[open_to_all]))
-    return measured[1:]
+    for number in range(labs):
+        with contextlib.ExitStack() as running:
+            both = {acl: running.enter_context(Lab(acl=acl)) for acl in ((True, False) if number % 2 == 0 else (False, True))}
+            pairs_of_labs = []
+            # The first pair warms both up.
+            for turn in range(pairs + 1):
+                print(f"bench: labs {number + 1} of {labs}, pair {turn}, with users and without", file=sys.stderr)
+                rates, costs = {}, {}
+                for acl in (True, False) if turn % 2 == 0 else (False, True):
+                    lab = both[acl]
+                    lab.empty()
+                    before = lab.primary_cpu()
+                    rates[acl] = halab_write(lab, "available", CONNECTIONS, DEPTH, ROUND_RECORDS)[0]
+                    costs[acl] = (lab.primary_cpu() - before) / ROUND_RECORDS * 1e6
+                pairs_of_labs.append((rates[True], rates[False], costs[True], costs[False]))
+            measured.append(pairs_of_labs[1:])
+    return measured
 
 
 def failovers(rounds: int, python: str | None) -> dict[str, dict[str, list[Pause]]]:
@@ -292,13 +302,16 @@ def tables(report: dict[str, typing.Any]) -> str:
             ratios = f"{rate / base[0]:.2f} | {p50:.3f} | {p50 / base[1]:.2f}"
             lines += [f"| {name} | {rate:,.0f} | {ratios} | {cpu:.2f} | {memory:.0f} |"]
         lines += [""]
-    lines += [f"**with users against without**, {CONNECTIONS} connections, depth {DEPTH} (medians of {len(report['users'])} pairs)", ""]
-    lines += ["| | with | without | median of the ratios | least | most |", "|---|---|---|---|---|---|"]
-    for name, columns, digits in (("records/s", (0, 1), 0), ("CPU of the primary's server, µs a record", (2, 3), 2)):
-        closed, open_to_all = ([pair[column] for pair in report["users"]] for column in columns)
-        ratios = sorted(a / b for a, b in zip(closed, open_to_all))
-        medians = (f"{statistics.median(one):,.{digits}f}" for one in (closed, open_to_all))
-        lines += [f"| {name} | {' | '.join(medians)} | {statistics.median(ratios):.3f} | {ratios[0]:.2f} | {ratios[-1]:.2f} |"]
+    labs = report["users"]
+    head = f"medians of {len(labs)} times two labs, each pair measured {len(labs[0])} times"
+    lines += [f"**with users against without**, {CONNECTIONS} connections, depth {DEPTH} ({head})", ""]
+    lines += ["| | with | without | median of the ratios | of one pair of labs, least | most |", "|---|---|---|---|---|---|"]
+    for name, (one, other), digits in (("records/s", (0, 1), 0), ("CPU of the primary's server, µs a record", (2, 3), 2)):
+        medians = (f"{statistics.median(pair[c] for lab in labs for pair in lab):,.{digits}f}" for c in (one, other))
+        ratios = [[pair[one] / pair[other] for pair in lab] for lab in labs]
+        each = sorted(statistics.median(lab) for lab in ratios)
+        middle = statistics.median(ratio for lab in ratios for ratio in lab)
+        lines += [f"| {name} | {' | '.join(medians)} | {middle:.3f} | {each[0]:.2f} | {each[-1]:.2f} |"]
     lines += [""]
     lines += [f"**through a failover**, one at a time (medians of {report['rounds']})", ""]
     lines += ["| | | without a successful write, ms | its end after `+switch-master`, ms |", "|---|---|---|---|"]
@@ -321,6 +334,7 @@ def measure(rounds: int) -> dict[str, typing.Any]:
     if python is None:
         print("bench: redis-py can't be installed here (python3-venv, PyPI): left out", file=sys.stderr)
     pipelined = {"redis-benchmark SET": lambda lab: redis_benchmark(lab, CONNECTIONS, DEPTH, ROUND_RECORDS)}
+    pipelined[f"redis-benchmark MSET of {DEPTH}"] = lambda lab: redis_benchmark(lab, CONNECTIONS, 1, ROUND_RECORDS, DEPTH)
     single = {"redis-benchmark SET": lambda lab: redis_benchmark(lab, 1, 1, SINGLE_RECORDS)}
     for policy in ("none", "available", "replicated"):
         name = f"halab write --policy {policy}"
@@ -358,7 +372,7 @@ def measure(rounds: int) -> dict[str, typing.Any]:
         "columns": ["records_per_second", "p50_ms", "client_cpu_us_per_record", "peak_mib"],
         "measured": measured,
         "users_columns": USERS_COLUMNS,
-        "users": users(4 * rounds),
+        "users": users(3 * rounds, 4),
         "failover_columns": ["pause_ms", "end_after_switch_ms"],
         "failover": failovers(rounds, python),
     }
