@@ -206,10 +206,10 @@ impl DataNode {
         if let Some(status) = server.try_wait() {
             warn!(node = %self.node.name, %status, "the server has ended");
             if !self.loaded && status.code().is_some_and(|code| code != 0) {
-                error!(node = %self.node.name, folder = %self.state.data().display(), "the server can't load its data, its \
-                    own words say why; of a damaged append-only file: while another node has the data, that one takes over, \
-                    and here it is set aside and copied anew from there; where none has, restore a backup, or cut off \
-                    all behind the damage with redis-check-aof --fix");
+                error!(node = %self.node.name, folder = %self.state.data().display(), "the server has ended before its data was \
+                    loaded, its own words say why; if the append-only file is damaged: while another node has the data, that \
+                    one takes over, and here it is set aside and copied anew from there; where none has, restore a \
+                    backup, or cut off all behind the damage with redis-check-aof --fix");
             }
             self.metrics.exited();
             self.forget_server();
