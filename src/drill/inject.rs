@@ -564,6 +564,9 @@ pub fn writes_under(fault: Fault, replicated_only: bool) -> Writes {
             | Fault::IsolatePrimary
             | Fault::KillSentinelThenPrimary
             | Fault::RestartAllAfterFailover
+            // Its node waits for room, or ends, until somebody mends the disk.
+            | Fault::FullDisk
+            | Fault::ReadOnlyState
     );
     if replicated_only && one_node {
         Writes::Wait
