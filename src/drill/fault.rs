@@ -465,7 +465,7 @@ impl Fault {
             ),
             Fault::SlowDisk => spec(
                 "slow-disk",
-                "each write of the primary's server to its append-only file takes 50 ms longer, each sync 500 ms, by strace",
+                "each write of the primary's server to its append-only file takes 50 ms longer, each sync 300 ms, by strace",
                 "no failover; writes go on",
                 Tracing,
                 MustNot,

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 
 /// What a call takes longer. A page cache that is full makes writing wait, too.
 const WRITE: &str = "50ms";
-const STORE: &str = "500ms";
+const STORE: &str = "300ms";
 /// How long strace may take to begin.
 const BEGIN_LIMIT: Duration = Duration::from_secs(5);
 /// Pause between two looks whether it has.
