@@ -274,6 +274,8 @@ impl Journal {
         let at_us = self.at_us(Instant::now());
         let mut inner = self.lock();
         inner.counts.primary_changes += 1;
+        // It was the other one that refused.
+        inner.refused = None;
         if let Some(ledger) = &mut inner.ledger {
             // Told for the reader's sake; a ledger that can't be written shows at the next batch.
             let _ = ledger.event(
