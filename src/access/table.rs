@@ -87,6 +87,9 @@ impl User {
             // It never reads a record: what it may not do can't be asked of it.
             User::Writer => vec![
                 "%W~halab:*",
+                // Whether a promoted node has begun its term.
+                "%R~halab-mark",
+                "+get",
                 // Its message before a WAIT, which nobody reads.
                 "&halab:round",
                 "+mset",
@@ -97,6 +100,7 @@ impl User {
             ],
             User::Verifier => vec![
                 "%R~halab:*",
+                "%R~halab-mark",
                 "+get",
                 "+mget",
                 "+scan",
@@ -134,6 +138,9 @@ impl User {
                 "+command|info",
             ],
             User::Node => vec![
+                "~halab-mark",
+                "+get",
+                "+set",
                 "+info",
                 "+role",
                 "+replicaof",

@@ -138,10 +138,20 @@ pub struct ReplicationInfo {
     pub crowded: bool,
     /// The last write to its append-only file failed; as a primary it refuses writes then.
     pub disk_refuses: bool,
+    /// Its keys, in all databases.
+    pub keys: u64,
+    /// Changes of the data that its process has counted.
+    pub changes: u64,
     /// Process id of the server, on its machine.
     pub pid: u32,
     /// The server's version as it says it.
     pub version: String,
+}
+
+/// The keys of a database, as `INFO keyspace` says them: `keys=1,expires=0,avg_ttl=0`.
+fn keys_of(value: &str) -> u64 {
+    let count = value.split(',').find_map(|part| part.strip_prefix("keys="));
+    count.and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
 impl ReplicationInfo {
@@ -166,6 +176,8 @@ impl ReplicationInfo {
             loading: false,
             crowded: false,
             disk_refuses: false,
+            keys: 0,
+            changes: 0,
             pid: 0,
             version: String::new(),
         };
@@ -179,6 +191,8 @@ impl ReplicationInfo {
         {
             match key {
                 "role" => info.is_primary = value == "master",
+                "rdb_changes_since_last_save" => info.changes = value.parse().unwrap_or(0),
+                _ if key.starts_with("db") => info.keys += keys_of(value),
                 "master_host" => host = value.parse::<Ipv4Addr>().ok(),
                 "master_port" => port = value.parse::<u16>().ok(),
                 "master_link_status" => info.link_up = value == "up",

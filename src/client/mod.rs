@@ -28,6 +28,7 @@ use tokio::time::timeout;
 use crate::access::{Login, User};
 use crate::config::Lab;
 use crate::protocol::WriteError;
+use crate::protocol::copy::{Copy, MARK_KEY};
 
 use guard::Guarded;
 use stream::Stream;
@@ -40,6 +41,15 @@ pub use subscription::{Message, Subscription};
 pub use tls::{TlsError, judge_own};
 pub use tunnel::Tunnel;
 pub use wire::Wire;
+
+/// What of `INFO` says how a data node is doing.
+const SECTIONS: [&str; 5] = [
+    "server",
+    "clients",
+    "replication",
+    "persistence",
+    "keyspace",
+];
 
 /// Why a node could not be reached or did not answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -326,11 +336,47 @@ impl Conn {
     /// # Errors
     /// As [`Conn::query`].
     pub async fn replication(&mut self) -> Result<ReplicationInfo, ClientError> {
-        let sections = ["server", "clients", "replication", "persistence"];
-        let text: String = self.query(redis::cmd("INFO").arg(&sections)).await?;
-        ReplicationInfo::of(&text).ok_or_else(|| ClientError::Redis {
+        let text: String = self.query(redis::cmd("INFO").arg(&SECTIONS)).await?;
+        ReplicationInfo::of(&text).ok_or_else(|| self.no_info())
+    }
+
+    /// The same, and what the node holds; the latter is `None` when it does not say, as while it loads its data.
+    ///
+    /// # Errors
+    /// As [`Conn::query`].
+    pub async fn holding(&mut self) -> Result<(ReplicationInfo, Option<Copy>), ClientError> {
+        let mut pipe = redis::pipe();
+        pipe.cmd("INFO").arg(&SECTIONS);
+        pipe.cmd("GET").arg(MARK_KEY);
+        let to = self.to;
+        let answers = self.pipeline(&pipe).await;
+        let mut answers = answers
+            .map_err(|source| ClientError::Redis { to, source })?
+            .into_iter();
+        let info = answers.next().unwrap_or(redis::Value::Nil);
+        let text = info
+            .extract_error()
+            .and_then(|info| String::from_redis_value(info).map_err(RedisError::from))
+            .map_err(|source| ClientError::Redis { to, source })?;
+        let info = ReplicationInfo::of(&text).ok_or_else(|| self.no_info())?;
+        let mark = match answers.next() {
+            Some(redis::Value::Nil) => Some(None),
+            Some(value @ redis::Value::BulkString(_)) => {
+                String::from_redis_value(value).ok().map(Some)
+            }
+            _ => None,
+        };
+        // The keys are counted a moment before the mark is read, so that data is never taken for none.
+        let copy = mark
+            .filter(|_| !info.loading)
+            .map(|mark| Copy::read(info.keys, mark.as_deref()));
+        Ok((info, copy))
+    }
+
+    fn no_info(&self) -> ClientError {
+        ClientError::Redis {
             to: self.to,
             source: (ErrorKind::UnexpectedReturnType, "not an answer to INFO").into(),
-        })
+        }
     }
 }

@@ -1,6 +1,8 @@
-//! A data node: observes, asks the state machine what to do, and does it; how it ends is in `leave`.
+//! A data node: observes, asks the state machine what to do, and does it; how it ends is in `leave`, what it says of its
+//! copy in `marks`.
 
 mod leave;
+mod marks;
 
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
@@ -17,6 +19,7 @@ use crate::client::{ClientError, Conn, Connector, ReplicationInfo};
 use crate::config::{Lab, Node, NodeKind};
 use crate::handover::demote;
 use crate::protocol::ack::RAISE_LIMIT;
+use crate::protocol::copy::Copy;
 use crate::sentinel::Panel;
 
 use super::certificate::Certificate;
@@ -24,8 +27,10 @@ use super::machine::{Action, Identity, Machine, Observation, Server as Seen};
 use super::metrics::DataMetrics;
 use super::observe::{CALM, Observers, URGENT};
 use super::server::{Server, ServerBinary};
-use super::state::{StateDir, parked_at};
+use super::state::{PARKED_LOGIN, StateDir, parked_at};
 use super::{NodeError, Shutdown};
+
+use marks::OwnCopy;
 
 /// The `replica-priority` of a replica that is in sync; Redis' default.
 const PROMOTABLE: u64 = 100;
@@ -69,6 +74,8 @@ pub(super) struct DataNode {
     link_down_since: Option<Instant>,
     /// The server has its data in memory.
     loaded: bool,
+    /// What it holds.
+    copy: OwnCopy,
     /// What the server said of its disk last.
     disk_refuses: bool,
     /// It took no further connection then.
@@ -102,7 +109,6 @@ impl DataNode {
             me: node.socket(),
             seed,
             has_state: !state.first_start(),
-            has_data: state.has_data(),
             hang_timeout: lab.timing.hang_timeout,
             down_after: lab.timing.down_after,
         });
@@ -126,6 +132,7 @@ impl DataNode {
             unanswered: 0,
             link_down_since: None,
             loaded: false,
+            copy: OwnCopy::default(),
             disk_refuses: false,
             crowded: false,
         })
@@ -172,8 +179,12 @@ impl DataNode {
                     Seen::Gone => self.state.no_room().is_some(),
                     _ => self.disk_refuses,
                 },
+                own: self.copy.own(&self.node.name),
+                in_term: self.copy.in_term(),
+                written: self.copy.written(),
+                chosen: self.copy.chosen(),
                 vote: self.observers.vote(),
-                peers: self.observers.peers(),
+                peers: self.observers.peers(self.copy.held()),
             };
             self.metrics.observed(&seen);
             for action in self.machine.step(&seen) {
@@ -216,10 +227,12 @@ impl DataNode {
             return Seen::Gone;
         }
         match self.ask_server().await {
-            Ok(info) => {
+            Ok((info, copy)) => {
                 self.last_answer = Some(Instant::now());
                 self.unanswered = 0;
-                self.read(&info)
+                let seen = self.read(&info);
+                self.copy.read(seen, &info, copy);
+                seen
             }
             Err(error) => {
                 debug!(node = %self.node.name, %error, "no answer of the own server");
@@ -242,11 +255,12 @@ impl DataNode {
         self.unanswered = 0;
         self.link_down_since = None;
         self.loaded = false;
+        self.copy = OwnCopy::default();
         self.disk_refuses = false;
     }
 
-    async fn ask_server(&mut self) -> Result<ReplicationInfo, ClientError> {
-        self.own().await?.replication().await
+    async fn ask_server(&mut self) -> Result<(ReplicationInfo, Option<Copy>), ClientError> {
+        self.own().await?.holding().await
     }
 
     /// The connection to the own server.
@@ -323,10 +337,21 @@ impl DataNode {
                 }
             }
             Action::Promote(why) => {
-                info!(node = %name, role = "primary", why, "role decided");
-                self.send(redis::cmd("REPLICAOF").arg("NO").arg("ONE"))
-                    .await;
+                info!(node = %name, role = "primary", why, copies = %self.describe_copies(), "role decided");
+                self.promote().await;
             }
+            Action::Stand(why) => {
+                info!(node = %name, why, copies = %self.describe_copies(), "promotable");
+                self.set("replica-priority", &PROMOTABLE.to_string()).await;
+            }
+            Action::Park(why) => {
+                warn!(node = %name, why, "takes no writes");
+                self.park().await;
+            }
+            Action::BeginTerm => self.begin_term().await,
+            Action::Mark(epoch, state) => self.mark(epoch, state).await,
+            Action::Reopen => self.reopen().await,
+            Action::Yield => return self.give_up_copy().await,
             Action::Follow(primary, why) => {
                 info!(node = %name, role = "replica", of = %primary, why, "role decided");
                 self.follow(primary).await;
@@ -364,7 +389,9 @@ impl DataNode {
                 info!(node = %name, "writes go on");
                 self.send(redis::cmd("CLIENT").arg("UNPAUSE")).await;
             }
-            Action::Waiting(what) => info!(node = %name, "waiting for {what}"),
+            Action::Waiting(what) => {
+                info!(node = %name, copies = %self.describe_copies(), "waiting for {what}");
+            }
         }
         Ok(())
     }
@@ -385,7 +412,37 @@ impl DataNode {
         Ok(())
     }
 
+    /// Becomes a replica of an address where nothing listens.
+    async fn park(&mut self) {
+        // First, so that nobody has it copy meanwhile.
+        let mut login = redis::cmd("CONFIG");
+        login.arg("SET").arg("replica-priority").arg("0");
+        for (key, value) in PARKED_LOGIN {
+            login.arg(key).arg(value);
+        }
+        self.send(&login).await;
+        self.demote(parked_at(&self.lab, &self.node)).await;
+    }
+
+    /// Starts anew without the own data, which is kept aside: an operator has chosen another copy.
+    async fn give_up_copy(&mut self) -> Result<(), NodeError> {
+        if let Some(server) = self.server.take() {
+            stop(server).await;
+        }
+        let kept = self.state.keep_aside()?;
+        warn!(node = %self.node.name, kept = %kept.display(), "an operator has chosen another copy: the own data is kept \
+            there, and copied anew");
+        self.start_server()
+    }
+
     async fn follow(&mut self, primary: SocketAddrV4) {
+        // It has caught up with nobody yet.
+        self.set("replica-priority", "0").await;
+        self.admit().await;
+        self.demote(primary).await;
+    }
+
+    async fn demote(&mut self, primary: SocketAddrV4) {
         let sent = match self.own().await {
             Ok(conn) => demote(conn, primary).await,
             Err(error) => Err(error),

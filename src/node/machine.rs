@@ -7,10 +7,14 @@
 //! - A server is always started *parked*: as a replica of an address where nothing listens, with
 //!   `replica-priority 0`. It can be written to, or promoted, only by a later decision.
 //! - A node becomes primary by its own decision only when the Sentinels name it and no other data node
-//!   can hold more: on the first start of the lab, or when all others are unreachable or not promotable.
-//! - A replica is promotable only after it has caught up with a primary.
+//!   can hold more: on the first start of the lab, or when it has compared itself with all others, or knows that its own
+//!   copy is complete.
+//! - A replica is promotable only after it has caught up with a primary, or when it is known to hold more than the node
+//!   that is named, and no less than any other.
+//! - No node copies from one that holds less.
 
 mod observation;
+mod parked;
 #[cfg(test)]
 mod tests;
 
@@ -18,7 +22,13 @@ use std::collections::VecDeque;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-pub use observation::{Action, Identity, Observation, Peer, PeerState, Server, Vote};
+use crate::protocol::copy::Completeness;
+
+pub use observation::{
+    Action, Identity, Marked, Observation, Own, Peer, PeerCopy, PeerState, Server, Vote,
+};
+
+use parked::{MayCopy, can_be_promoted, may_copy};
 
 /// Period with which Sentinels ask data nodes for INFO in this lab (`SENTINEL DEBUG INFO-PERIOD`).
 pub const SENTINEL_INFO_PERIOD: Duration = Duration::from_millis(250);
@@ -33,10 +43,12 @@ const READ_LATE: Duration = Duration::from_secs(1);
 const PROMOTION_PATIENCE: Duration = Duration::from_secs(2);
 /// Silence of a replica that a promotion explains.
 const OUT_OF_SIGHT: Duration = Duration::from_millis(500);
-/// How long a parked node waits for the named primary to be writable before it follows it anyway.
-const FOLLOW_ANYWAY: Duration = Duration::from_secs(2);
-/// How long the very first start waits for a Sentinel to answer before the seed role holds.
-const FIRST_START_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a named node whose own primary does not serve stays its replica before it decides anew.
+const FOLLOWS_NOBODY: Duration = Duration::from_secs(2);
+/// Pause between two marks while data is written: so much is the most by which two copies of one term differ unseen.
+const MARK_PERIOD: Duration = Duration::from_secs(1);
+/// How long a lab may stay closed without being stopped.
+const CLOSED_LIMIT: Duration = Duration::from_secs(60);
 /// Exits of the server within [`CRASH_WINDOW`] that are one too many.
 const CRASH_LIMIT: usize = 5;
 const CRASH_WINDOW: Duration = Duration::from_secs(60);
@@ -77,6 +89,12 @@ pub struct Machine {
     sync_always: Option<bool>,
     /// That its disk takes no writes has been said.
     disk_told: bool,
+    /// Promotable though parked.
+    standing: bool,
+    /// When the last mark was to be written.
+    last_mark: Option<Duration>,
+    /// Since when the lab has been closed, as the own mark says.
+    closed_since: Option<Duration>,
     said: Option<&'static str>,
 }
 
@@ -102,6 +120,9 @@ impl Machine {
             fenced: false,
             sync_always: None,
             disk_told: false,
+            standing: false,
+            last_mark: None,
+            closed_since: None,
             said: None,
         }
     }
@@ -161,7 +182,7 @@ impl Machine {
     fn hangs_alone(&self, seen: &Observation, silence: Duration) -> bool {
         let serves = |peer: &Peer| match peer.state {
             PeerState::Unreachable(_) => false,
-            PeerState::Primary { .. } => true,
+            PeerState::Primary => true,
             PeerState::Replica { promotable } => promotable,
         };
         silence >= self.id.hang_timeout
@@ -177,7 +198,7 @@ impl Machine {
             let known = self.known_replicas.contains(&peer.address);
             match peer.state {
                 PeerState::Replica { .. } if !known => self.known_replicas.push(peer.address),
-                PeerState::Primary { .. } if serving => {
+                PeerState::Primary if serving => {
                     self.known_replicas.retain(|a| *a != peer.address);
                 }
                 _ => {}
@@ -214,7 +235,7 @@ impl Machine {
                 PeerState::Unreachable(silence) => {
                     silence < OUT_OF_SIGHT && self.known_replicas.contains(&p.address)
                 }
-                PeerState::Primary { .. } => false,
+                PeerState::Primary => false,
             };
             let expected = seen.peers.iter().any(may_come);
             if self.promoted_peer(seen).is_some() {
@@ -273,7 +294,7 @@ impl Machine {
     fn replaced_by_another(&mut self, seen: &Observation, actions: &mut Vec<Action>) -> bool {
         let named = seen.vote.map(|vote| vote.primary);
         let serves = |p: &Peer| {
-            matches!(p.state, PeerState::Primary { .. })
+            p.state == PeerState::Primary
                 && (named == Some(p.address) || self.known_replicas.contains(&p.address))
         };
         if seen.peers.iter().any(serves) {
@@ -282,15 +303,22 @@ impl Machine {
             actions.push(Action::StartAfresh);
             return true;
         }
-        let can = |p: &Peer| p.state == PeerState::Replica { promotable: true };
-        if named == Some(self.id.me) && seen.peers.iter().any(can) {
+        if named == Some(self.id.me) && seen.peers.iter().any(can_be_promoted) {
             self.call_failover(seen, "the own data can't be loaded", actions);
+            return true;
+        }
+        if seen.peers.iter().any(|p| p.copy.data) {
+            self.wait_for(
+                "another data node, which has data, to take over: the own data can't be loaded",
+                actions,
+            );
             return true;
         }
         false
     }
 
     fn starting(&mut self) {
+        self.standing = false;
         self.answered = false;
         self.started_once = true;
         self.gone_since = None;
@@ -303,114 +331,14 @@ impl Machine {
     fn promoted_peer(&self, seen: &Observation) -> Option<SocketAddrV4> {
         seen.peers
             .iter()
-            .filter(|p| matches!(p.state, PeerState::Primary { .. }))
+            .filter(|p| p.state == PeerState::Primary)
             .map(|p| p.address)
             .find(|address| self.known_replicas.contains(address))
     }
 
-    fn when_parked(&mut self, seen: &Observation, actions: &mut Vec<Action>) {
-        let since = *self.parked_since.get_or_insert(seen.now);
-        let parked_for = seen.now.saturating_sub(since);
-        self.was_primary = false;
-        let Some(vote) = seen.vote else {
-            self.when_parked_without_vote(seen, parked_for, actions);
-            return;
-        };
-        if vote.primary != self.id.me {
-            let ready = seen
-                .peers
-                .iter()
-                .any(|p| p.address == vote.primary && matches!(p.state, PeerState::Primary { .. }));
-            if ready || parked_for >= FOLLOW_ANYWAY {
-                actions.push(Action::Follow(
-                    vote.primary,
-                    "a majority of the Sentinels names it",
-                ));
-            }
-            return;
-        }
-        if !vote.knows_replicas {
-            actions.push(Action::Promote(
-                "the Sentinels name this node, and no other was ever seen",
-            ));
-            return;
-        }
-        // The Sentinels still name this node, but it was down: others may hold more.
-        if let Some(peer) = self.promoted_peer(seen) {
-            self.deposed = true;
-            actions.push(Action::Follow(peer, "it has just been promoted"));
-            return;
-        }
-        if seen
-            .peers
-            .iter()
-            .any(|p| p.state == PeerState::Replica { promotable: true })
-        {
-            self.call_failover(
-                seen,
-                "this node was down while another can take over",
-                actions,
-            );
-            return;
-        }
-        let need = self.id.down_after + Duration::from_secs(2);
-        let out = |p: &Peer| match p.state {
-            PeerState::Unreachable(silence) => silence.min(parked_for) >= need,
-            PeerState::Replica { promotable } => !promotable,
-            PeerState::Primary { .. } => false,
-        };
-        if self.deposed {
-            self.wait_for(
-                "the node that was promoted over this one: it holds more; start it again",
-                actions,
-            );
-        } else if !seen.peers.iter().all(out) {
-            self.wait_for("another data node, to learn whether it holds more", actions);
-        } else if self.id.has_data || self.ever_served {
-            actions.push(Action::Promote(
-                "no other node can hold more, and the own data is here",
-            ));
-        } else {
-            self.wait_for(
-                "a data node that has the data: this one is named primary and has none; start the \
-                 others, or remove the state of all nodes to begin anew",
-                actions,
-            );
-        }
-    }
-
-    fn when_parked_without_vote(
-        &mut self,
-        seen: &Observation,
-        parked_for: Duration,
-        actions: &mut Vec<Action>,
-    ) {
-        let somebody_has_data = seen
-            .peers
-            .iter()
-            .any(|p| p.state == PeerState::Primary { has_data: true });
-        let first = !self.id.has_state && self.exits.is_empty() && !somebody_has_data;
-        if first && parked_for >= FIRST_START_PATIENCE {
-            if self.id.me == self.id.seed {
-                actions.push(Action::Promote(
-                    "first start, no Sentinel answers: the seed role",
-                ));
-            } else {
-                actions.push(Action::Follow(
-                    self.id.seed,
-                    "first start, no Sentinel answers",
-                ));
-            }
-        } else {
-            self.wait_for(
-                "a majority of the Sentinels, to learn who is primary: start them",
-                actions,
-            );
-        }
-    }
-
     fn when_primary(&mut self, seen: &Observation, replicas: usize, actions: &mut Vec<Action>) {
         self.served();
+        self.standing = false;
         if !self.was_primary {
             self.was_primary = true;
             self.deposed = false;
@@ -424,15 +352,14 @@ impl Machine {
             if vote.primary == self.id.me {
                 self.named_at = Some(vote.epoch);
             } else if self.named_at.is_some_and(|at| vote.epoch > at) {
-                actions.push(Action::Follow(vote.primary, "a newer epoch names it"));
+                self.submit(seen, vote.primary, actions);
                 return;
             }
             // Not named yet: just promoted, and the Sentinels have not announced it. Named at an older
             // epoch by others: the same.
         }
         self.tell_disk(seen, actions);
-        let can = |p: &Peer| p.state == PeerState::Replica { promotable: true };
-        if seen.disk_refuses && seen.peers.iter().any(can) {
+        if seen.disk_refuses && seen.peers.iter().any(can_be_promoted) {
             // It refuses writes by itself; what it took before, the other one has, or nobody was told of it.
             self.call_failover(seen, "the own disk takes no writes", actions);
         }
@@ -453,6 +380,57 @@ impl Machine {
             self.fenced = false;
             actions.push(Action::Unfence);
         }
+        self.mark(seen, always, actions);
+    }
+
+    /// Keeps the own mark as things are. Not while writes are paused, which holds up that of the mark too, nor while the disk
+    /// takes none.
+    fn mark(&mut self, seen: &Observation, alone: bool, actions: &mut Vec<Action>) {
+        if self.fenced || seen.disk_refuses || seen.own == Own::Unread {
+            return;
+        }
+        if !seen.in_term {
+            actions.push(Action::BeginTerm);
+            return;
+        }
+        let own = match seen.own {
+            Own::Data(own) => own,
+            _ => Marked::NONE,
+        };
+        if own.state == Some(Completeness::Closed) {
+            let since = *self.closed_since.get_or_insert(seen.now);
+            if seen.now.saturating_sub(since) >= CLOSED_LIMIT {
+                actions.push(Action::Reopen);
+            }
+            return;
+        }
+        self.closed_since = None;
+        let epoch = self.named_at.or(own.epoch);
+        let state = if alone {
+            Completeness::Sole
+        } else {
+            Completeness::Open
+        };
+        let due = self
+            .last_mark
+            .is_none_or(|at| seen.now.saturating_sub(at) >= MARK_PERIOD);
+        if own.state != Some(state) || own.epoch != epoch || (seen.written && due) {
+            self.last_mark = Some(seen.now);
+            actions.push(Action::Mark(epoch, state));
+        }
+    }
+
+    /// A primary that has been replaced: it follows the new one, or takes no writes until it may.
+    fn submit(&mut self, seen: &Observation, primary: SocketAddrV4, actions: &mut Vec<Action>) {
+        let peer = seen.peers.iter().find(|p| p.address == primary);
+        let may = peer.is_some_and(|peer| {
+            peer.state == PeerState::Primary && may_copy(seen.own, peer) == MayCopy::Yes
+        });
+        actions.push(if may {
+            Action::Follow(primary, "a newer epoch names it")
+        } else {
+            Action::Park("a newer epoch names another node")
+        });
     }
 
     fn when_replica(
@@ -471,12 +449,13 @@ impl Machine {
             && (self.deposed || seen.vote.is_some_and(|v| v.primary == self.id.me));
         match link_down_for {
             None if !promotable => {
+                self.standing = false;
                 let named = seen.vote.is_some_and(|v| v.primary == of && v.sees_me);
                 if named {
                     actions.push(Action::Raise);
                 }
             }
-            None => {}
+            None => self.standing = false,
             Some(down_for) => {
                 let alive = seen.vote.is_some_and(|v| {
                     v.primary == of
@@ -487,23 +466,50 @@ impl Machine {
                 let reached = seen
                     .peers
                     .iter()
-                    .any(|p| p.address == of && matches!(p.state, PeerState::Primary { .. }));
+                    .any(|p| p.address == of && p.state == PeerState::Primary);
                 if promotable && alive && (reached || !self.peer_is_replica(seen, of)) {
                     actions.push(Action::Lower("the link is down and the primary is alive"));
                 }
-                if let Some(vote) = seen.vote
-                    && vote.primary != of
-                    && vote.primary != self.id.me
-                    && seen.peers.iter().any(|p| {
-                        p.address == vote.primary && matches!(p.state, PeerState::Primary { .. })
-                    })
-                {
-                    actions.push(Action::Follow(
-                        vote.primary,
-                        "the Sentinels name it, the old is gone",
-                    ));
+                if let Some(vote) = seen.vote {
+                    self.without_primary(seen, of, vote, down_for, promotable, actions);
                 }
             }
+        }
+    }
+
+    /// A replica whose link is down, when the Sentinels name another than its primary, or one that does not serve.
+    fn without_primary(
+        &mut self,
+        seen: &Observation,
+        of: SocketAddrV4,
+        vote: Vote,
+        down_for: Duration,
+        promotable: bool,
+        actions: &mut Vec<Action>,
+    ) {
+        let peer = |address| seen.peers.iter().find(|p| p.address == address);
+        let serves = |address| peer(address).is_some_and(|p| p.state == PeerState::Primary);
+        if vote.primary == self.id.me {
+            // It has submitted to one that was promoted. As long as that serves, it is announced soon.
+            if serves(of) {
+            } else if seen.peers.iter().any(can_be_promoted) {
+                self.call_failover(seen, "this node follows one that does not serve", actions);
+            } else if down_for >= FOLLOWS_NOBODY && self.peer_is_replica(seen, of) {
+                actions.push(Action::Park("the node that it follows does not serve"));
+            }
+        } else if let Some(named) = peer(vote.primary)
+            && named.state == PeerState::Primary
+        {
+            if vote.primary != of {
+                let why = "the Sentinels name it, the old is gone";
+                self.follow_if_it_may(seen, named, why, actions);
+            }
+        } else if self.may_stand(seen, vote, down_for) {
+            if !promotable {
+                self.stand(actions);
+            }
+        } else {
+            self.withdraw(actions);
         }
     }
 

@@ -13,10 +13,11 @@ use tracing::warn;
 
 use crate::client::{Conn, Connector, ReplicationInfo};
 use crate::config::{Lab, Node};
+use crate::protocol::copy::Copy;
 use crate::protocol::vote::SentinelView;
 use crate::sentinel::{Answers, Panel};
 
-use super::machine::{Peer, PeerState, Vote};
+use super::machine::{Peer, PeerCopy, PeerState, Vote};
 
 /// Pause between two looks while nothing happens.
 pub(super) const CALM: Duration = Duration::from_millis(100);
@@ -34,11 +35,15 @@ pub(super) struct Observers {
     _tasks: JoinSet<()>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Sighting {
+    /// Its name.
+    name: String,
     /// The last answer, or the start when there was none.
     at: Instant,
     state: Option<PeerState>,
+    /// What it holds, as it said then.
+    copy: Option<Copy>,
 }
 
 impl Observers {
@@ -57,8 +62,10 @@ impl Observers {
         let mut peers = Vec::new();
         for node in lab.data_nodes.iter().filter(|n| n.name != me.name) {
             let (to, seen) = watch::channel(Sighting {
+                name: node.name.clone(),
                 at: Instant::now(),
                 state: None,
+                copy: None,
             });
             tasks.spawn(observe_peer(
                 node.socket(),
@@ -94,17 +101,30 @@ impl Observers {
         })
     }
 
-    /// The other data nodes.
-    pub(super) fn peers(&self) -> Vec<Peer> {
+    /// The other data nodes, beside the own copy.
+    pub(super) fn peers(&self, own: Option<&Copy>) -> Vec<Peer> {
         self.peers
             .iter()
             .map(|(address, seen)| {
-                let Sighting { at, state } = *seen.borrow();
-                let state = state.unwrap_or(PeerState::Unreachable(at.elapsed()));
+                let seen = seen.borrow();
                 Peer {
                     address: *address,
-                    state,
+                    state: seen
+                        .state
+                        .unwrap_or_else(|| PeerState::Unreachable(seen.at.elapsed())),
+                    copy: peer_copy(own, &seen),
                 }
+            })
+            .collect()
+    }
+
+    /// What the other data nodes hold, by name; nothing of those that are out of reach.
+    pub(super) fn copies(&self) -> Vec<(String, Option<Copy>)> {
+        self.peers
+            .iter()
+            .map(|(_, seen)| {
+                let seen = seen.borrow();
+                (seen.name.clone(), seen.copy.clone())
             })
             .collect()
     }
@@ -162,6 +182,12 @@ fn read_vote(answers: &Answers, majority: usize, me: SocketAddrV4) -> Option<Vot
         primary: elected.address,
         epoch: elected.epoch,
         knows_replicas: views.iter().any(|v| v.known_replicas > 0),
+        // Of all that were asked: one that hears it is enough.
+        primary_silent_for: agreeing
+            .iter()
+            .map(|v| v.primary_silent_for)
+            .min()
+            .unwrap_or_default(),
         // The slowest of the fastest majority.
         primary_alive_within: proofs.get(majority - 1).copied(),
         my_info_age: mine().flatten().filter_map(|r| r.info_age).min(),
@@ -178,16 +204,17 @@ async fn observe_peer(
     let mut conn: Option<Conn> = None;
     loop {
         match look(&mut conn, address, &connector).await {
-            Some(info) => {
-                let state = Some(peer_state(&info));
-                to.send_replace(Sighting {
-                    at: Instant::now(),
-                    state,
-                });
-            }
+            Some((info, copy)) => to.send_modify(|seen| {
+                seen.at = Instant::now();
+                seen.state = Some(peer_state(&info));
+                seen.copy = copy;
+            }),
             None => {
                 conn = None;
-                to.send_modify(|seen| seen.state = None);
+                to.send_modify(|seen| {
+                    seen.state = None;
+                    seen.copy = None;
+                });
             }
         }
         pause(&mut pace).await;
@@ -198,24 +225,38 @@ async fn look(
     conn: &mut Option<Conn>,
     address: SocketAddrV4,
     connector: &Connector,
-) -> Option<ReplicationInfo> {
+) -> Option<(ReplicationInfo, Option<Copy>)> {
     if let Some(warm) = conn
-        && let Ok(info) = warm.replication().await
+        && let Ok(held) = warm.holding().await
     {
-        return Some(info);
+        return Some(held);
     }
     // A promotion closes all connections: one that was good before is worth a new one at once.
     conn.insert(connector.open(address).await.ok()?)
-        .replication()
+        .holding()
         .await
         .ok()
 }
 
+fn peer_copy(own: Option<&Copy>, seen: &Sighting) -> PeerCopy {
+    let Some(copy) = &seen.copy else {
+        return PeerCopy::UNREAD;
+    };
+    let mark = copy.mark();
+    PeerCopy {
+        relation: own.map(|own| own.against(copy)),
+        data: *copy != Copy::Empty,
+        settled: mark.is_none_or(|mark| mark.term.by == seen.name),
+        given_up: own
+            .and_then(Copy::mark)
+            .zip(mark)
+            .is_some_and(|(own, mark)| mark.gives_up(own)),
+    }
+}
+
 fn peer_state(info: &ReplicationInfo) -> PeerState {
     if info.is_primary {
-        PeerState::Primary {
-            has_data: info.offset > 0,
-        }
+        PeerState::Primary
     } else {
         PeerState::Replica {
             promotable: info.priority > 0,

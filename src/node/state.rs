@@ -28,6 +28,12 @@ const SENTINEL_TEMPLATE: &str = include_str!("../../sentinel/sentinel.conf");
 /// `tcpmux`), so the node is never writable before its role is decided.
 const PARKED_PORT: u16 = 1;
 
+/// A login that nobody knows. A parked server has it, so that it can't copy from anybody, whoever tells it to.
+pub(super) const PARKED_LOGIN: [(&str, &str); 2] = [
+    ("masteruser", "halab-parked"),
+    ("masterauth", "halab-parked"),
+];
+
 /// With less than that on its disk a server is not started: it would end with its first writes.
 const ROOM: u64 = 1 << 20;
 
@@ -171,16 +177,6 @@ impl StateDir {
         (left < ROOM).then(|| format!("{} KiB are left", left / 1024))
     }
 
-    /// Whether the data node's own append-only file is there.
-    pub fn has_data(&self) -> bool {
-        let Ok(entries) = fs::read_dir(self.files()) else {
-            return false;
-        };
-        entries
-            .flatten()
-            .any(|e| e.path().extension().is_some_and(|x| x == "manifest"))
-    }
-
     /// Sets the append-only files aside before a start without them. They come back with
     /// [`StateDir::open`], unless [`StateDir::discard_aside`] says that they are not needed any more.
     ///
@@ -210,6 +206,24 @@ impl StateDir {
             fs::rename(&aside, &trash).map_err(io_error("cannot move", &aside))?;
         }
         remove_folder(&trash)
+    }
+
+    /// Keeps the append-only files aside for good, before a start without them. Returns where they are.
+    ///
+    /// # Errors
+    /// When they can't be moved; then they are where they were.
+    pub fn keep_aside(&self) -> Result<PathBuf, StateError> {
+        let files = self.files();
+        let free = (1..).map(|n| self.data().join(format!("appendonlydir.kept-{n}")));
+        // There are fewer than numbers.
+        let kept = free
+            .into_iter()
+            .find(|path| !path.exists())
+            .unwrap_or_else(|| self.data().join("appendonlydir.kept"));
+        if files.exists() {
+            fs::rename(&files, &kept).map_err(io_error("cannot move", &files))?;
+        }
+        Ok(kept)
     }
 
     /// Puts back what was set aside, when the copy that was to replace it never got complete.
@@ -297,6 +311,9 @@ impl StateDir {
                 conf.set(&["replica-announce-port"], &[&port]);
                 conf.set(&["replicaof"], &[&listens, &PARKED_PORT.to_string()]);
                 conf.set(&["replica-priority"], &["0"]);
+                for (key, value) in PARKED_LOGIN {
+                    conf.set(&[key], &[value]);
+                }
                 // A node that leaves says no, and a Sentinel may have had that written down.
                 conf.set(&["replica-announced"], &["yes"]);
             }
@@ -309,7 +326,7 @@ impl StateDir {
         Ok(file)
     }
 
-    /// Who may do what there, and as whom a data node follows its primary.
+    /// Who may do what there.
     fn apply_users(
         &self,
         node: &Node,
@@ -318,9 +335,7 @@ impl StateDir {
     ) -> Result<(), StateError> {
         let file = self.folder.join("users.acl");
         let Some(secrets) = secrets else {
-            for key in ["aclfile", "masteruser", "masterauth"] {
-                conf.remove(&[key]);
-            }
+            conf.remove(&["aclfile"]);
             return remove_file(&file);
         };
         let users = acl_file(node.kind, |user| secrets.accepted(user))?;
@@ -328,11 +343,6 @@ impl StateDir {
         // A server without that file writes its users into this one, and then takes no other.
         conf.remove(&["user"]);
         conf.set(&["aclfile"], &[&file.to_string_lossy()]);
-        if node.kind == NodeKind::Data {
-            let password = secrets.password(User::Replication)?;
-            conf.set(&["masteruser"], &[User::Replication.name()]);
-            conf.set(&["masterauth"], &[password.expose_secret()]);
-        }
         Ok(())
     }
 

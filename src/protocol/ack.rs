@@ -136,6 +136,8 @@ pub enum NoWitness {
     Promotable(SocketAddrV4),
     /// A failover is under way.
     FailoverInProgress,
+    /// The primary has not marked its term yet.
+    TermNotMarked,
 }
 
 /// What is asked of the witnesses: writes to an elected primary that not every node has confirmed.

@@ -18,11 +18,12 @@ use tracing::{debug, trace, warn};
 
 use crate::access::User;
 use crate::client::{Connector, Role, Wire};
-use crate::config::Lab;
+use crate::config::{Lab, Node};
 use crate::protocol::WriteError;
 use crate::protocol::ack::{
     Confirmed, Coverage, Degraded, NoWitness, Policy, replicated_up_to, uncovered,
 };
+use crate::protocol::copy::{MARK_KEY, Mark};
 use crate::protocol::vote::Elected;
 
 use super::discovery::{Discovery, Standing, Target};
@@ -43,7 +44,7 @@ pub(super) type Sessions = watch::Receiver<Option<Arc<Session>>>;
 #[derive(Debug)]
 pub(super) struct Keeper {
     /// All data nodes; whoever is not the target is to confirm.
-    nodes: Vec<SocketAddrV4>,
+    nodes: Vec<Node>,
     policy: Policy,
     wait_ms: String,
     connector: Connector,
@@ -60,6 +61,8 @@ struct Link {
     coverage: Coverage,
     /// So many batches had been answered at the last question that was settled, in whatever form.
     covered: u64,
+    /// The node has marked the term in which it is primary.
+    in_term: bool,
     open: Option<Question>,
 }
 
@@ -94,7 +97,7 @@ impl Keeper {
     ) -> Sessions {
         let (sessions, for_lanes) = watch::channel(None);
         let keeper = Keeper {
-            nodes: lab.data_nodes.iter().map(|n| n.socket()).collect(),
+            nodes: lab.data_nodes.clone(),
             policy: options.policy,
             wait_ms: options.wait_ms(),
             connector: Connector::new(lab, User::Writer, ANSWER_LIMIT)
@@ -150,7 +153,7 @@ impl Keeper {
         wire.push(&[b"ROLE"]);
         let (_, confirmed) = primary(wire.exchange(1).await?.first())?;
         let is_other = |node: &SocketAddrV4| *node != target.address;
-        let others = self.nodes.iter().copied().filter(is_other).collect();
+        let others = self.nodes.iter().map(Node::socket).filter(is_other).collect();
         let session = Session::new(target.address, others);
         session.set_online(&confirmed);
         Ok(Link {
@@ -159,6 +162,7 @@ impl Keeper {
             session: Arc::new(session),
             coverage: Coverage::default(),
             covered: 0,
+            in_term: false,
             open: None,
         })
     }
@@ -244,6 +248,8 @@ impl Keeper {
         } else if question.answered == link.covered {
             link.open = None;
             return Ok(ControlFlow::Continue(()));
+        } else if self.policy == Policy::Available && !self.in_term(link).await? {
+            Err(NoWitness::TermNotMarked)
         } else if self.policy == Policy::Available {
             let verdict = self.ask_witness(link, question, missing).await;
             if verdict.is_ok() {
@@ -269,6 +275,26 @@ impl Keeper {
                 Ok(ControlFlow::Break(()))
             }
         }
+    }
+
+    /// Whether the primary has marked its term. What is witnessed before that could not be told, later, from what an older
+    /// copy lacks.
+    async fn in_term(&self, link: &mut Link) -> Result<bool, WriteError> {
+        if !link.in_term {
+            link.wire.push(&[b"GET", MARK_KEY.as_bytes()]);
+            let answer = link.wire.exchange(1).await?;
+            let mark = match answer.first() {
+                Some(Value::ServerError(error)) => return Err(WriteError::from_code(error.code())),
+                Some(Value::BulkString(text)) => {
+                    std::str::from_utf8(text).ok().and_then(Mark::from_text)
+                }
+                _ => None,
+            };
+            let is = |node: &&Node| node.socket() == link.target.address;
+            let name = self.nodes.iter().find(is).map(|node| node.name.as_str());
+            link.in_term = mark.is_some_and(|mark| Some(mark.term.by.as_str()) == name);
+        }
+        Ok(link.in_term)
     }
 
     async fn ask_witness(

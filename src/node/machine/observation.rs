@@ -3,6 +3,8 @@
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
+use crate::protocol::copy::{Completeness, Relation};
+
 /// What does not change while a node runs.
 #[derive(Debug, Clone)]
 pub struct Identity {
@@ -12,8 +14,6 @@ pub struct Identity {
     pub seed: SocketAddrV4,
     /// The node had state before this start.
     pub has_state: bool,
-    /// The node had an append-only file before this start.
-    pub has_data: bool,
     /// Silence of the server after which it is killed.
     pub hang_timeout: Duration,
     /// Silence after which a Sentinel calls an instance down.
@@ -58,12 +58,45 @@ pub struct Vote {
     pub epoch: u64,
     /// At least one Sentinel knows a replica: the lab is not on its first start.
     pub knows_replicas: bool,
+    /// For how long the primary has answered none of them, in whatever role.
+    pub primary_silent_for: Duration,
     /// A majority has had answers from the primary, in that role, since that long ago or less.
     pub primary_alive_within: Option<Duration>,
     /// The youngest INFO that any Sentinel holds of this node as a replica.
     pub my_info_age: Option<Duration>,
     /// Every Sentinel that answered has a connection to this node.
     pub sees_me: bool,
+}
+
+/// What the own server holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Own {
+    /// Not read yet.
+    Unread,
+    /// Nothing.
+    Empty,
+    /// Data, and what its mark says.
+    Data(Marked),
+}
+
+/// What the mark of the own copy says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Marked {
+    /// What was known of other copies when it was written; `None`: there is no mark.
+    pub state: Option<Completeness>,
+    /// The epoch at which its writer was named then.
+    pub epoch: Option<u64>,
+    /// This node wrote it.
+    pub mine: bool,
+}
+
+impl Marked {
+    /// Data without a mark.
+    pub const NONE: Marked = Marked {
+        state: None,
+        epoch: None,
+        mine: false,
+    };
 }
 
 /// Another data node, asked directly.
@@ -73,6 +106,31 @@ pub struct Peer {
     pub address: SocketAddrV4,
     /// How it is.
     pub state: PeerState,
+    /// What it holds.
+    pub copy: PeerCopy,
+}
+
+/// What another data node holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerCopy {
+    /// Against the own copy; `None`: one of the two has not been read.
+    pub relation: Option<Relation>,
+    /// It holds something.
+    pub data: bool,
+    /// As a primary: it has marked the term in which it is one. Before that its mark is one that it had copied.
+    pub settled: bool,
+    /// An operator has given the own copy up for this one.
+    pub given_up: bool,
+}
+
+impl PeerCopy {
+    /// Not read.
+    pub const UNREAD: PeerCopy = PeerCopy {
+        relation: None,
+        data: false,
+        settled: false,
+        given_up: false,
+    };
 }
 
 /// How another data node is.
@@ -81,10 +139,7 @@ pub enum PeerState {
     /// It has not answered for that long.
     Unreachable(Duration),
     /// It takes writes.
-    Primary {
-        /// It holds data.
-        has_data: bool,
-    },
+    Primary,
     /// It is a replica, or parked.
     Replica {
         /// It can be promoted.
@@ -102,6 +157,14 @@ pub struct Observation {
     /// The disk under the state folder takes no writes: as the server says while it runs, as the file system
     /// says while it is gone.
     pub disk_refuses: bool,
+    /// What the own server holds.
+    pub own: Own,
+    /// As a primary: the term in which it is one has been marked.
+    pub in_term: bool,
+    /// Something was written since the last mark.
+    pub written: bool,
+    /// An operator has chosen this node's copy.
+    pub chosen: bool,
     /// The Sentinels' word; `None`: no majority.
     pub vote: Option<Vote>,
     /// The other data nodes.
@@ -118,8 +181,20 @@ pub enum Action {
     StartAfresh,
     /// Kill the server: it hangs.
     Kill,
-    /// Become primary (`REPLICAOF NO ONE`), and why.
+    /// Become primary (`REPLICAOF NO ONE`), begin a term, and why.
     Promote(&'static str),
+    /// Become promotable though parked: this copy holds more than that of the node that is named, and why.
+    Stand(&'static str),
+    /// Become parked: a replica of nobody, which takes no writes and copies nothing.
+    Park(&'static str),
+    /// Mark the begin of the term in which this node is primary.
+    BeginTerm,
+    /// Write the next mark of the term, with this epoch and state.
+    Mark(Option<u64>, Completeness),
+    /// A closed lab goes on: let writes go on, then mark it.
+    Reopen,
+    /// Set the own data aside for good, and start without it: an operator has chosen another copy.
+    Yield,
     /// Become a replica of that node, and why.
     Follow(SocketAddrV4, &'static str),
     /// Ask a Sentinel for a failover now, and why.

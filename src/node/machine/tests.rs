@@ -1,4 +1,5 @@
 use super::*;
+use crate::protocol::copy::Relation;
 
 const A: &str = "127.0.0.11:6379";
 const B: &str = "127.0.0.12:6379";
@@ -16,7 +17,6 @@ fn identity() -> Identity {
         me: at(A),
         seed: at(A),
         has_state: true,
-        has_data: true,
         hang_timeout: ms(1000),
         down_after: ms(5000),
     }
@@ -27,27 +27,64 @@ fn vote(primary: &str, epoch: u64) -> Vote {
         primary: at(primary),
         epoch,
         knows_replicas: true,
+        primary_silent_for: Duration::ZERO,
         primary_alive_within: None,
         my_info_age: None,
         sees_me: true,
     }
 }
 
+fn holds(relation: Relation) -> PeerCopy {
+    PeerCopy {
+        relation: Some(relation),
+        data: true,
+        settled: true,
+        given_up: false,
+    }
+}
+
+/// A peer that holds the same.
 fn peer(state: PeerState) -> Vec<Peer> {
+    peer_that(state, holds(Relation::Same))
+}
+
+fn peer_that(state: PeerState, copy: PeerCopy) -> Vec<Peer> {
+    let copy = match state {
+        PeerState::Unreachable(_) => PeerCopy::UNREAD,
+        _ => copy,
+    };
     vec![Peer {
         address: at(B),
         state,
+        copy,
     }]
+}
+
+/// Data of a replica or primary in service.
+const OPEN: Own = Own::Data(Marked {
+    state: Some(Completeness::Open),
+    epoch: Some(1),
+    mine: false,
+});
+
+fn marked(state: Completeness, epoch: u64, mine: bool) -> Own {
+    Own::Data(Marked {
+        state: Some(state),
+        epoch: Some(epoch),
+        mine,
+    })
 }
 
 const IN_SYNC: PeerState = PeerState::Replica { promotable: true };
 const BEHIND: PeerState = PeerState::Replica { promotable: false };
-const WRITABLE: PeerState = PeerState::Primary { has_data: true };
+const WRITABLE: PeerState = PeerState::Primary;
 
 /// A node under test: the machine, and the time.
 struct Node {
     machine: Machine,
     now: Duration,
+    own: Own,
+    chosen: bool,
 }
 
 impl Node {
@@ -55,6 +92,16 @@ impl Node {
         Node {
             machine: Machine::new(id),
             now: Duration::ZERO,
+            own: OPEN,
+            chosen: false,
+        }
+    }
+
+    /// A node that holds this.
+    fn with(own: Own) -> Self {
+        Node {
+            own,
+            ..Node::new(identity())
         }
     }
 
@@ -79,10 +126,27 @@ impl Node {
         disk_refuses: bool,
     ) -> Vec<Action> {
         self.now += ms(later);
+        // The mark of a primary is as it has to be.
+        let named = vote.filter(|vote| vote.primary == at(A)).map(|v| v.epoch);
+        let own = match (server, self.own) {
+            (Server::Primary { replicas }, Own::Data(own)) => Own::Data(Marked {
+                state: Some(match replicas {
+                    0 => Completeness::Sole,
+                    _ => Completeness::Open,
+                }),
+                epoch: named.or(self.machine.named_at).or(own.epoch),
+                mine: true,
+            }),
+            (_, own) => own,
+        };
         self.machine.step(&Observation {
             now: self.now,
             server,
             disk_refuses,
+            own,
+            in_term: matches!(server, Server::Primary { .. }),
+            written: false,
+            chosen: self.chosen,
             vote,
             peers,
         })
@@ -160,11 +224,8 @@ fn a_server_is_started_parked_and_decides_nothing_while_it_loads() {
 
 #[test]
 fn on_the_first_start_of_the_lab_the_named_node_is_primary() {
-    let mut node = Node::new(Identity {
-        has_state: false,
-        has_data: false,
-        ..identity()
-    });
+    let mut node = Node::with(Own::Empty);
+    node.machine.id.has_state = false;
     let fresh = Vote {
         knows_replicas: false,
         ..vote(A, 0)
@@ -188,30 +249,21 @@ fn a_node_follows_the_named_primary_as_soon_as_that_takes_writes() {
 }
 
 #[test]
-fn a_node_follows_a_named_primary_that_is_not_there_after_a_while() {
-    let mut node = Node::new(identity());
-    let gone = || peer(PeerState::Unreachable(ms(10_000)));
-    assert_eq!(
-        follows(&node.sees(20, Server::Parked, Some(vote(B, 1)), gone())),
-        None
-    );
-    let later = node.sees(2000, Server::Parked, Some(vote(B, 1)), gone());
-    assert_eq!(follows(&later), Some(at(B)));
-}
-
-#[test]
 fn without_sentinels_only_a_first_start_takes_the_seed_role_and_only_in_an_empty_lab() {
     let new = Identity {
         has_state: false,
-        has_data: false,
         ..identity()
     };
     let silent = || peer(PeerState::Unreachable(ms(10)));
-    let mut seed = Node::new(new.clone());
+    let empty = |id| Node {
+        own: Own::Empty,
+        ..Node::new(id)
+    };
+    let mut seed = empty(new.clone());
     assert!(!promotes(&seed.sees(20, Server::Parked, None, silent())));
     assert!(promotes(&seed.sees(3000, Server::Parked, None, silent())));
 
-    let mut other = Node::new(Identity {
+    let mut other = empty(Identity {
         seed: at(B),
         ..new.clone()
     });
@@ -221,7 +273,7 @@ fn without_sentinels_only_a_first_start_takes_the_seed_role_and_only_in_an_empty
         Some(at(B))
     );
 
-    let mut late = Node::new(new);
+    let mut late = empty(new);
     late.sees(20, Server::Parked, None, peer(WRITABLE));
     assert!(!promotes(&late.sees(
         9000,
@@ -281,44 +333,6 @@ fn a_returning_primary_takes_the_role_when_nobody_else_can_hold_more() {
         Some(vote(A, 3)),
         peer(BEHIND)
     )));
-}
-
-#[test]
-fn a_returning_primary_waits_for_an_unreachable_peer_as_long_as_a_failover_needs() {
-    let mut node = Node::new(identity());
-    let gone = |n| peer(PeerState::Unreachable(ms(n)));
-    assert!(!promotes(&node.sees(
-        20,
-        Server::Parked,
-        Some(vote(A, 3)),
-        gone(60_000)
-    )));
-    assert!(!promotes(&node.sees(
-        6000,
-        Server::Parked,
-        Some(vote(A, 3)),
-        gone(66_000)
-    )));
-    assert!(promotes(&node.sees(
-        1000,
-        Server::Parked,
-        Some(vote(A, 3)),
-        gone(67_000)
-    )));
-}
-
-#[test]
-fn a_returning_primary_without_data_never_takes_the_role_by_itself() {
-    let mut node = Node::new(Identity {
-        has_data: false,
-        ..identity()
-    });
-    for state in [BEHIND, PeerState::Unreachable(ms(60_000))] {
-        for _ in 0..20 {
-            let actions = node.sees(1000, Server::Parked, Some(vote(A, 3)), peer(state));
-            assert!(!promotes(&actions), "{state:?}");
-        }
-    }
 }
 
 #[test]
@@ -714,10 +728,12 @@ fn a_replica_left_behind_follows_the_primary_that_the_sentinels_name() {
         Peer {
             address: at(B),
             state: PeerState::Unreachable(ms(5000)),
+            copy: PeerCopy::UNREAD,
         },
         Peer {
             address: at(c),
             state: WRITABLE,
+            copy: holds(Relation::More),
         },
     ];
     let actions = node.sees(10, cut(5000, true), Some(vote(c, 2)), peers);
@@ -793,4 +809,292 @@ fn a_server_is_started_only_when_its_disk_has_room_and_then_by_itself() {
         let back = node.sees(1000, Server::Gone, Some(vote(A, 1)), peer(other));
         assert!(back.contains(&start), "{back:?}");
     }
+}
+
+// --- what a copy is worth
+
+fn stands(actions: &[Action]) -> bool {
+    actions.iter().any(|a| matches!(a, Action::Stand(_)))
+}
+
+fn silent_primary(silence: u64) -> Option<Vote> {
+    Some(Vote {
+        primary_silent_for: ms(silence),
+        ..vote(B, 3)
+    })
+}
+
+#[test]
+fn a_named_node_takes_the_role_without_another_only_when_its_own_copy_is_complete() {
+    use Completeness::{Closed, Open, Sole};
+    for (own, takes) in [
+        (marked(Open, 3, true), false),
+        (marked(Sole, 3, true), true),
+        (marked(Closed, 3, false), true),
+        // The mark of an only copy came with the data of another node.
+        (marked(Sole, 3, false), false),
+        // Another configuration has come since.
+        (marked(Sole, 2, true), false),
+        (marked(Closed, 2, true), false),
+        (Own::Data(Marked::NONE), false),
+        (Own::Empty, false),
+    ] {
+        let mut node = Node::with(own);
+        let mut parked = |later, gone| {
+            let gone = peer(PeerState::Unreachable(ms(gone)));
+            promotes(&node.sees(later, Server::Parked, Some(vote(A, 3)), gone))
+        };
+        assert!(!parked(20, 60_000), "{own:?}");
+        // As long as a failover needs.
+        assert!(!parked(6000, 66_000), "{own:?}");
+        assert_eq!(parked(1000, 67_000), takes, "{own:?}");
+    }
+}
+
+#[test]
+fn a_named_node_compares_itself_with_every_other_however_complete_it_is() {
+    for own in [OPEN, marked(Completeness::Closed, 3, true), Own::Empty] {
+        for (relation, takes) in [
+            (Some(Relation::Less), true),
+            (Some(Relation::Same), true),
+            (Some(Relation::More), false),
+            (Some(Relation::Apart), false),
+            (None, false),
+        ] {
+            let copy = PeerCopy {
+                relation,
+                ..holds(Relation::Same)
+            };
+            let mut node = Node::with(own);
+            for _ in 0..20 {
+                let peers = peer_that(BEHIND, copy);
+                let took = promotes(&node.sees(1000, Server::Parked, Some(vote(A, 3)), peers));
+                assert_eq!(took, takes, "{own:?} {relation:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_node_that_holds_more_than_the_named_one_stands_for_the_role() {
+    for (relation, does) in [
+        (Relation::Less, true),
+        (Relation::Same, false),
+        (Relation::More, false),
+        (Relation::Apart, false),
+    ] {
+        let mut node = Node::new(identity());
+        let peers = || peer_that(BEHIND, holds(relation));
+        let first = node.sees(20, Server::Parked, Some(vote(B, 3)), peers());
+        assert_eq!(stands(&first), does, "{relation:?}");
+        assert!(!stands(&node.sees(
+            20,
+            Server::Parked,
+            Some(vote(B, 3)),
+            peers()
+        )));
+        // The same for a replica whose primary came back with less.
+        let mut node = Node::replica();
+        let cut = node.sees(20, cut(100, false), Some(vote(B, 3)), peers());
+        assert_eq!(stands(&cut), does, "{relation:?}");
+    }
+    let mut unread = Node::with(Own::Unread);
+    assert_eq!(
+        unread.sees(20, Server::Parked, Some(vote(B, 3)), peer(BEHIND)),
+        []
+    );
+}
+
+#[test]
+fn without_the_named_node_only_a_closed_copy_stands_and_only_when_no_sentinel_hears_it() {
+    use Completeness::{Closed, Open, Sole};
+    for (own, silence, does) in [
+        (marked(Closed, 3, false), 7000, true),
+        (marked(Closed, 3, false), 6999, false),
+        (marked(Closed, 2, false), 7000, false),
+        (marked(Sole, 3, true), 7000, false),
+        (marked(Open, 3, false), 7000, false),
+    ] {
+        let mut node = Node::with(own);
+        let gone = || peer(PeerState::Unreachable(ms(60_000)));
+        assert!(!stands(&node.sees(
+            20,
+            Server::Parked,
+            silent_primary(60_000),
+            gone()
+        )));
+        assert!(!stands(&node.sees(
+            6000,
+            Server::Parked,
+            silent_primary(silence),
+            gone()
+        )));
+        let last = node.sees(1000, Server::Parked, silent_primary(silence), gone());
+        assert_eq!(stands(&last), does, "{own:?} {silence}");
+        // The one that is named is back, in whatever state: the reason is gone, or was none.
+        let back = node.sees(20, Server::Parked, silent_primary(0), peer(BEHIND));
+        assert_eq!(lowers(&back), does);
+    }
+}
+
+#[test]
+fn no_node_follows_one_that_holds_less() {
+    for (relation, does) in [
+        (Relation::Less, false),
+        (Relation::Same, true),
+        (Relation::More, true),
+        (Relation::Apart, false),
+    ] {
+        let peers = || peer_that(WRITABLE, holds(relation));
+        let mut node = Node::new(identity());
+        let actions = node.sees(20, Server::Parked, Some(vote(B, 3)), peers());
+        assert_eq!(follows(&actions).is_some(), does, "{relation:?}");
+        assert_eq!(
+            actions.iter().any(|a| matches!(a, Action::Waiting(_))),
+            !does
+        );
+        // An old primary takes no writes all the same.
+        let mut primary = Node::primary();
+        let newer = primary.sees(
+            20,
+            Server::Primary { replicas: 0 },
+            Some(vote(B, 3)),
+            peers(),
+        );
+        assert_eq!(follows(&newer).is_some(), does, "{relation:?}");
+        assert_eq!(newer.iter().any(|a| matches!(a, Action::Park(_))), !does);
+    }
+}
+
+#[test]
+fn a_promoted_node_is_followed_when_it_has_marked_its_term() {
+    let unsettled = PeerCopy {
+        settled: false,
+        ..holds(Relation::Less)
+    };
+    let mut node = Node::new(identity());
+    assert_eq!(
+        node.sees(
+            20,
+            Server::Parked,
+            Some(vote(B, 3)),
+            peer_that(WRITABLE, unsettled)
+        ),
+        []
+    );
+    let peers = peer_that(WRITABLE, holds(Relation::More));
+    let settled = node.sees(20, Server::Parked, Some(vote(B, 3)), peers);
+    assert_eq!(follows(&settled), Some(at(B)));
+    // Where there is nothing, there is nothing to lose.
+    let mut empty = Node::with(Own::Empty);
+    let peers = peer_that(WRITABLE, unsettled);
+    let actions = empty.sees(20, Server::Parked, Some(vote(B, 3)), peers);
+    assert_eq!(follows(&actions), Some(at(B)));
+}
+
+#[test]
+fn a_term_that_was_never_announced_is_given_up_for_the_primary_that_serves() {
+    let mut node = Node::with(Own::Data(Marked {
+        state: Some(Completeness::Open),
+        epoch: None,
+        mine: true,
+    }));
+    let peers = peer_that(WRITABLE, holds(Relation::Less));
+    let actions = node.sees(20, Server::Parked, Some(vote(B, 3)), peers);
+    assert_eq!(follows(&actions), Some(at(B)));
+}
+
+#[test]
+fn a_named_node_that_follows_one_that_does_not_serve_is_no_dead_end() {
+    // The other holds more: it stands, and this one has it elected.
+    let mut node = Node::replica();
+    let stands = peer_that(IN_SYNC, holds(Relation::More));
+    assert!(calls(&node.sees(
+        100,
+        cut(100, false),
+        Some(vote(A, 1)),
+        stands
+    )));
+    // It does not: this one decides anew.
+    let mut node = Node::replica();
+    let waits = || peer(BEHIND);
+    assert_eq!(
+        node.sees(100, cut(1999, false), Some(vote(A, 1)), waits()),
+        []
+    );
+    let parks = node.sees(1, cut(2000, false), Some(vote(A, 1)), waits());
+    assert!(matches!(parks.as_slice(), [Action::Park(_)]), "{parks:?}");
+    assert!(promotes(&node.sees(
+        20,
+        Server::Parked,
+        Some(vote(A, 1)),
+        waits()
+    )));
+    // It serves, and is announced soon.
+    let mut node = Node::replica();
+    assert_eq!(
+        node.sees(100, cut(9000, false), Some(vote(A, 1)), peer(WRITABLE)),
+        []
+    );
+}
+
+#[test]
+fn what_an_operator_has_chosen_takes_the_role_and_the_others_keep_theirs_aside() {
+    let apart = || peer_that(BEHIND, holds(Relation::Apart));
+    for (named, chosen) in [(A, false), (A, true), (B, false), (B, true)] {
+        let mut node = Node::new(identity());
+        node.chosen = chosen;
+        let actions = node.sees(20, Server::Parked, Some(vote(named, 3)), apart());
+        assert_eq!(promotes(&actions), chosen && named == A);
+        assert_eq!(stands(&actions), chosen && named == B);
+    }
+    let given_up = PeerCopy {
+        given_up: true,
+        ..holds(Relation::More)
+    };
+    let mut other = Node::new(identity());
+    let peers = peer_that(WRITABLE, given_up);
+    let actions = other.sees(20, Server::Parked, Some(vote(B, 3)), peers);
+    assert_eq!(actions, [Action::Yield]);
+}
+
+#[test]
+fn a_primary_keeps_its_mark_as_things_are() {
+    let mut machine = Node::primary().machine;
+    let mut now = ms(1000);
+    let mut sees = |later, own, in_term, written, replicas| {
+        now += ms(later);
+        machine.step(&Observation {
+            now,
+            server: Server::Primary { replicas },
+            disk_refuses: false,
+            own,
+            in_term,
+            written,
+            chosen: false,
+            vote: Some(vote(A, 1)),
+            peers: peer(IN_SYNC),
+        })
+    };
+    let open = marked(Completeness::Open, 1, true);
+    assert_eq!(sees(10, open, false, false, 1), [Action::BeginTerm]);
+    assert_eq!(sees(10, open, true, false, 1), []);
+    // After writes, once a period.
+    let next = [Action::Mark(Some(1), Completeness::Open)];
+    assert_eq!(sees(10, open, true, true, 1), next);
+    assert_eq!(sees(999, open, true, true, 1), []);
+    assert_eq!(sees(1, open, true, true, 1), next);
+    // At once when something of it has changed, or is gone.
+    let old = marked(Completeness::Open, 0, true);
+    assert_eq!(sees(10, old, true, false, 1), next);
+    assert_eq!(sees(10, Own::Empty, true, false, 1), next);
+    let alone = sees(10, open, true, false, 0);
+    let sole = Action::Mark(Some(1), Completeness::Sole);
+    assert_eq!(alone, [Action::SyncAlways(true), sole]);
+    // A closed lab stays closed for a while.
+    sees(10, marked(Completeness::Sole, 1, true), true, false, 1);
+    let closed = marked(Completeness::Closed, 1, true);
+    assert_eq!(sees(10, closed, true, true, 1), []);
+    assert_eq!(sees(59_000, closed, true, true, 1), []);
+    assert_eq!(sees(1000, closed, true, true, 1), [Action::Reopen]);
 }

@@ -1,0 +1,279 @@
+//! The mark of the own copy, and who may be copied from. The rules are in [`crate::protocol::copy`].
+//!
+//! A parked server can't copy from anybody: it has a login that nobody knows. So whoever sends it a `REPLICAOF`, a Sentinel or
+//! an operator, its data stays until its node has compared the copies and lets it in.
+
+use std::time::Duration;
+
+use rand::RngExt;
+use rand::distr::Alphanumeric;
+use redis::Value;
+use secrecy::ExposeSecret;
+use tokio::time::timeout;
+use tracing::{debug, info, warn};
+
+use crate::access::{Secrets, User};
+use crate::client::{ClientError, ReplicationInfo};
+use crate::protocol::copy::{Completeness, Copy, Drawn, MARK_KEY, Mark, Relation};
+
+use super::super::machine::{Marked, Own, Server as Seen};
+use super::DataNode;
+
+/// How long the writing of a mark may hold the node up. It waits while writes are paused.
+const MARK_LIMIT: Duration = Duration::from_millis(300);
+/// A `replica-priority` by which an operator says that a parked node's copy is chosen.
+pub(in crate::node) const CHOSEN: u64 = 1;
+
+/// What the node knows of its own copy.
+#[derive(Debug, Default)]
+pub(super) struct OwnCopy {
+    /// As last read; `None`: not read since the server was started.
+    held: Option<Copy>,
+    /// The mark that begins the term in which this node is primary; it is written, or is being written.
+    term: Option<Mark>,
+    /// It was read back.
+    in_term: bool,
+    /// Changes of the data that the server counts, now and at the last mark.
+    changes: u64,
+    changes_marked: u64,
+    /// An operator has chosen it.
+    chosen: bool,
+    /// That a mark was refused has been said.
+    refusal_told: bool,
+}
+
+impl OwnCopy {
+    pub(super) fn held(&self) -> Option<&Copy> {
+        self.held.as_ref()
+    }
+
+    pub(super) fn in_term(&self) -> bool {
+        self.in_term
+    }
+
+    pub(super) fn written(&self) -> bool {
+        self.changes != self.changes_marked
+    }
+
+    pub(super) fn chosen(&self) -> bool {
+        self.chosen
+    }
+
+    /// What the server has just said.
+    pub(super) fn read(&mut self, seen: Seen, info: &ReplicationInfo, copy: Option<Copy>) {
+        self.held = copy;
+        self.changes = info.changes;
+        self.chosen = match seen {
+            Seen::Parked => info.priority == CHOSEN,
+            Seen::Primary { .. } => self.chosen && !self.in_term,
+            _ => false,
+        };
+        if !matches!(seen, Seen::Primary { .. }) {
+            self.term = None;
+        }
+        let mark = self.held.as_ref().and_then(Copy::mark);
+        self.in_term = match (&self.term, mark) {
+            (Some(term), Some(mark)) => self.in_term || mark.term == term.term,
+            (Some(_), None) => self.in_term,
+            (None, _) => false,
+        };
+    }
+
+    /// For the state machine.
+    pub(super) fn own(&self, me: &str) -> Own {
+        match &self.held {
+            None => Own::Unread,
+            Some(Copy::Empty) => Own::Empty,
+            Some(Copy::Unmarked) => Own::Data(Marked::NONE),
+            Some(Copy::Marked(mark)) => Own::Data(Marked {
+                state: Some(mark.state),
+                epoch: mark.epoch,
+                mine: mark.term.by == me,
+            }),
+        }
+    }
+}
+
+fn drawn() -> Drawn {
+    let draw = || {
+        let mut rng = rand::rng();
+        (0..12)
+            .map(|_| char::from(rng.sample(Alphanumeric)).to_ascii_lowercase())
+            .collect()
+    };
+    Drawn {
+        lab: draw(),
+        term: draw(),
+    }
+}
+
+impl DataNode {
+    /// The mark that begins the term of this node as primary.
+    fn first_mark(&mut self) -> Mark {
+        if let Some(mark) = &self.copy.term {
+            return mark.clone();
+        }
+        let last = self.copy.held().and_then(Copy::mark);
+        let mut mark = Mark::begin(last, &self.node.name, drawn());
+        let vote = self.observers.vote();
+        mark.epoch = vote
+            .filter(|vote| vote.primary == self.node.socket())
+            .map(|vote| vote.epoch);
+        if self.copy.chosen() {
+            let mine = self.copy.held().cloned().unwrap_or(Copy::Empty);
+            let others = self.observers.copies().into_iter();
+            let given_up = others
+                .filter_map(|(_, copy)| copy)
+                .filter(|copy| matches!(mine.against(copy), Relation::More | Relation::Apart));
+            mark.over
+                .extend(given_up.filter_map(|copy| copy.mark().map(Mark::place)));
+        }
+        self.copy.term = Some(mark.clone());
+        mark
+    }
+
+    /// Marks the begin of the term in which this node is primary, and lets its server copy from others again later.
+    pub(super) async fn begin_term(&mut self) {
+        self.admit().await;
+        let mark = self.first_mark();
+        if self.write_mark(&mark, &[]).await {
+            info!(node = %self.node.name, term = mark.term.number, "the term is marked");
+        }
+    }
+
+    /// Becomes primary and begins the term, in one go: no write comes in between.
+    pub(super) async fn promote(&mut self) {
+        self.admit().await;
+        let mark = self.first_mark();
+        let mut promote = redis::cmd("REPLICAOF");
+        promote.arg("NO").arg("ONE");
+        if self.write_mark(&mark, &[promote]).await {
+            info!(node = %self.node.name, term = mark.term.number, "the term is marked");
+        }
+    }
+
+    /// Writes the next mark of the term.
+    pub(super) async fn mark(&mut self, epoch: Option<u64>, state: Completeness) {
+        if let Some(mark) = self.next_mark(epoch, state) {
+            self.write_mark(&mark, &[]).await;
+        }
+    }
+
+    /// A closed lab goes on. Both commands are executed before any write that the pause held up.
+    pub(super) async fn reopen(&mut self) {
+        let epoch = self.copy.held().and_then(Copy::mark).and_then(|m| m.epoch);
+        let Some(mark) = self.next_mark(epoch, Completeness::Open) else {
+            return;
+        };
+        let mut unpause = redis::cmd("CLIENT");
+        unpause.arg("UNPAUSE");
+        if self.write_mark(&mark, &[unpause]).await {
+            info!(node = %self.node.name, "the lab was closed and not stopped: writes go on");
+        }
+    }
+
+    fn next_mark(&self, epoch: Option<u64>, state: Completeness) -> Option<Mark> {
+        let term = self.copy.term.as_ref()?;
+        let held = self.copy.held().and_then(Copy::mark);
+        // The one that is there, unless it was removed.
+        let last = held.filter(|mark| mark.term == term.term).unwrap_or(term);
+        Some(last.next(epoch, state))
+    }
+
+    /// Writes a mark, after `first`. Says whether it is written; if not, the machine sees that at the next look.
+    async fn write_mark(&mut self, mark: &Mark, first: &[redis::Cmd]) -> bool {
+        let mut pipe = redis::pipe();
+        for cmd in first {
+            pipe.add_command(cmd.clone());
+        }
+        pipe.cmd("SET").arg(MARK_KEY).arg(mark.to_text());
+        pipe.cmd("INFO").arg("persistence");
+        let written = match timeout(MARK_LIMIT, self.send_mark(&pipe)).await {
+            Ok(Ok(changes)) => {
+                self.copy.changes_marked = changes;
+                Ok(())
+            }
+            Ok(Err(error)) => Err(error.to_string()),
+            // Writes are paused, or the disk is slow. The command goes with its connection.
+            Err(_) => {
+                self.conn = None;
+                Err(format!("no answer within {MARK_LIMIT:?}"))
+            }
+        };
+        match written {
+            Ok(()) => {
+                if self.copy.term.as_ref().is_some_and(|t| t.term == mark.term) {
+                    self.copy.term = Some(mark.clone());
+                }
+                self.copy.refusal_told = false;
+                true
+            }
+            Err(error) if self.copy.refusal_told => {
+                debug!(node = %self.node.name, error, "cannot mark the copy yet");
+                false
+            }
+            Err(error) => {
+                self.copy.refusal_told = true;
+                warn!(node = %self.node.name, error, "cannot mark the copy yet; until then writes are acknowledged only \
+                    when every data node has them");
+                false
+            }
+        }
+    }
+
+    async fn send_mark(&mut self, pipe: &redis::Pipeline) -> Result<u64, ClientError> {
+        let to = self.node.socket();
+        let failed = |source| ClientError::Redis { to, source };
+        let answers = self.own().await?.pipeline(pipe).await.map_err(failed)?;
+        let mut changes = 0;
+        for answer in answers {
+            match answer.extract_error().map_err(failed)? {
+                Value::BulkString(text) => {
+                    changes = ReplicationInfo::parse(&String::from_utf8_lossy(&text)).changes;
+                }
+                Value::VerbatimString { text, .. } => {
+                    changes = ReplicationInfo::parse(&text).changes;
+                }
+                _ => {}
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Lets the own server log in at others, and so copy from one.
+    pub(super) async fn admit(&mut self) {
+        let login = Secrets::of_lab(&self.lab).and_then(|secrets| {
+            secrets
+                .map(|secrets| secrets.password(User::Replication))
+                .transpose()
+        });
+        let mut cmd = redis::cmd("CONFIG");
+        cmd.arg("SET");
+        match &login {
+            Ok(Some(password)) => {
+                cmd.arg("masteruser").arg(User::Replication.name());
+                cmd.arg("masterauth").arg(password.expose_secret());
+            }
+            Ok(None) => {
+                cmd.arg("masteruser").arg("").arg("masterauth").arg("");
+            }
+            Err(error) => {
+                warn!(node = %self.node.name, %error, "no password to copy with");
+                return;
+            }
+        }
+        self.send(&cmd).await;
+    }
+
+    /// What every data node holds, as far as it is known, in one line.
+    pub(super) fn describe_copies(&self) -> String {
+        let own = (self.node.name.clone(), self.copy.held().cloned());
+        let all = std::iter::once(own).chain(self.observers.copies());
+        all.map(|(name, copy)| match copy {
+            Some(copy) => format!("{name}: {copy}"),
+            None => format!("{name}: not known"),
+        })
+        .collect::<Vec<_>>()
+        .join("; ")
+    }
+}

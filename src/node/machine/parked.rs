@@ -1,0 +1,311 @@
+//! The role of a parked server: whom it follows, and when it takes the role by its own decision or stands for it.
+//!
+//! Presence of data decides nothing here. Copies are compared by their marks ([`crate::protocol::copy`]): no node
+//! follows one that holds less, the one that is named takes the role when nobody can hold more, and who holds more
+//! than the named one has itself elected.
+
+use std::time::Duration;
+
+use crate::protocol::copy::{Completeness, Relation};
+
+use super::{Action, Machine, Observation, Own, Peer, PeerState, Vote};
+
+/// How long the very first start waits for a Sentinel to answer before the seed role holds.
+const FIRST_START_PATIENCE: Duration = Duration::from_secs(3);
+/// What a failover may take beyond down-after.
+const FAILOVER_TIME: Duration = Duration::from_secs(2);
+
+/// Whether a node's copy may be replaced by that of a primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MayCopy {
+    Yes,
+    /// Something has not been read, or not been marked yet.
+    NotYet,
+    /// The primary holds less, or something else. What is said, and that only an operator decides.
+    Refused(&'static str),
+    /// An operator has chosen the primary's copy over this one.
+    GivenUp,
+}
+
+impl Machine {
+    pub(super) fn when_parked(&mut self, seen: &Observation, actions: &mut Vec<Action>) {
+        let since = *self.parked_since.get_or_insert(seen.now);
+        let parked_for = seen.now.saturating_sub(since);
+        self.was_primary = false;
+        let Some(vote) = seen.vote else {
+            self.when_parked_without_vote(seen, parked_for, actions);
+            return;
+        };
+        if seen.own == Own::Unread {
+            return;
+        }
+        if vote.primary == self.id.me {
+            self.when_named(seen, vote, parked_for, actions);
+        } else {
+            self.when_another_is_named(seen, vote, parked_for, actions);
+        }
+    }
+
+    fn when_another_is_named(
+        &mut self,
+        seen: &Observation,
+        vote: Vote,
+        parked_for: Duration,
+        actions: &mut Vec<Action>,
+    ) {
+        let named = seen.peers.iter().find(|p| p.address == vote.primary);
+        if let Some(named) = named
+            && named.state == PeerState::Primary
+        {
+            self.follow_if_it_may(seen, named, "a majority of the Sentinels names it", actions);
+            return;
+        }
+        if seen.chosen || self.may_stand(seen, vote, parked_for) {
+            self.stand(actions);
+            return;
+        }
+        self.withdraw(actions);
+        let waits = match named.map(|p| (p.state, p.copy.relation)) {
+            Some((PeerState::Replica { .. }, Some(Relation::Apart))) => APART,
+            Some((PeerState::Replica { .. }, Some(Relation::Less))) => {
+                "the other data nodes, to learn whether one holds more than this one; start them, or choose a copy: \
+                 halab choose NODE"
+            }
+            Some((PeerState::Replica { .. }, _)) => {
+                "the node that the Sentinels name, to take the role: it may hold more"
+            }
+            _ => {
+                "the node that the Sentinels name, to learn whether it holds more; start it, or, if it is lost for \
+                 good, choose a copy: halab choose NODE"
+            }
+        };
+        self.wait_for(waits, actions);
+    }
+
+    /// Whether this node, which is not named, certainly holds more than the one that is, and no less than any other.
+    /// The one that is named is compared with, or it is silent to all, and this copy has a closing mark.
+    pub(super) fn may_stand(&self, seen: &Observation, vote: Vote, waited: Duration) -> bool {
+        let Own::Data(own) = seen.own else {
+            return false;
+        };
+        let closed =
+            own.state == Some(Completeness::Closed) && own.epoch.is_some_and(|at| at >= vote.epoch);
+        let need = self.id.down_after + FAILOVER_TIME;
+        let gone = |silence: Duration| closed && silence.min(waited) >= need;
+        seen.peers.iter().all(|peer| {
+            let named = peer.address == vote.primary;
+            match peer.state {
+                PeerState::Unreachable(silence) => {
+                    gone(silence) && (!named || vote.primary_silent_for >= need)
+                }
+                PeerState::Replica { .. } if named => peer.copy.relation == Some(Relation::Less),
+                PeerState::Replica { .. } => holds_no_more(peer),
+                PeerState::Primary => false,
+            }
+        })
+    }
+
+    pub(super) fn stand(&mut self, actions: &mut Vec<Action>) {
+        if !self.standing {
+            self.standing = true;
+            actions.push(Action::Stand(
+                "this copy holds more than that of the node that is named",
+            ));
+        }
+    }
+
+    /// Ceases to stand, when the reason for it is gone.
+    pub(super) fn withdraw(&mut self, actions: &mut Vec<Action>) {
+        if self.standing {
+            self.standing = false;
+            actions.push(Action::Lower("the reason to stand is gone"));
+        }
+    }
+
+    fn when_named(
+        &mut self,
+        seen: &Observation,
+        vote: Vote,
+        parked_for: Duration,
+        actions: &mut Vec<Action>,
+    ) {
+        // Named itself, it takes the role and need not be elected.
+        self.withdraw(actions);
+        let holds_data = matches!(seen.own, Own::Data(_));
+        let nobody_has_data = || {
+            let empty = |p: &Peer| match p.state {
+                PeerState::Unreachable(_) => true,
+                _ => p.copy.relation.is_some() && !p.copy.data,
+            };
+            seen.peers.iter().all(empty)
+        };
+        if !vote.knows_replicas && !self.id.has_state && !holds_data && nobody_has_data() {
+            actions.push(Action::Promote(
+                "the first start of the lab, and the Sentinels name this node",
+            ));
+            return;
+        }
+        if seen.chosen {
+            actions.push(Action::Promote("an operator has chosen this copy"));
+            return;
+        }
+        // The Sentinels still name this node, but it was down: others may hold more.
+        if let Some(address) = self.promoted_peer(seen)
+            && let Some(peer) = seen.peers.iter().find(|p| p.address == address)
+        {
+            self.deposed = true;
+            self.follow_if_it_may(seen, peer, "it has just been promoted", actions);
+            return;
+        }
+        if seen.peers.iter().any(can_be_promoted) {
+            self.call_failover(
+                seen,
+                "this node was down while another can take over",
+                actions,
+            );
+            return;
+        }
+        match self.blocks_the_role(seen, vote, parked_for) {
+            None => actions.push(Action::Promote("no other data node can hold more")),
+            Some(why) => self.wait_for(why, actions),
+        }
+    }
+
+    /// Why this node, which is named, does not take the role; nothing when no other can hold more.
+    fn blocks_the_role(
+        &self,
+        seen: &Observation,
+        vote: Vote,
+        parked_for: Duration,
+    ) -> Option<&'static str> {
+        let own = match seen.own {
+            Own::Data(own) => Some(own),
+            _ => None,
+        };
+        let complete = own.is_some_and(|own| {
+            let here = match own.state {
+                Some(Completeness::Closed) => true,
+                Some(Completeness::Sole) => own.mine,
+                _ => false,
+            };
+            here && own.epoch.is_some_and(|at| at >= vote.epoch)
+        });
+        // What served in this process, and no longer than it, is the own data without a break.
+        let excused = own.is_some() && !self.deposed && (complete || self.ever_served);
+        let need = self.id.down_after + FAILOVER_TIME;
+        for peer in &seen.peers {
+            match peer.state {
+                PeerState::Unreachable(silence) if excused => {
+                    if silence.min(parked_for) < need {
+                        return Some("another data node, to learn whether it holds more");
+                    }
+                }
+                PeerState::Unreachable(_) => {
+                    return Some(
+                        "the other data nodes, to learn whether one holds more than this one; start them, or, if they \
+                         are lost for good, choose a copy: halab choose NODE",
+                    );
+                }
+                PeerState::Primary => {
+                    return Some("another data node, which says that it is primary too");
+                }
+                PeerState::Replica { .. } => match peer.copy.relation {
+                    Some(Relation::Less | Relation::Same) => {}
+                    Some(Relation::More) => {
+                        return Some("a data node that holds more than this one, to take over");
+                    }
+                    Some(Relation::Apart) => return Some(APART),
+                    None => return Some("another data node, to learn whether it holds more"),
+                },
+            }
+        }
+        None
+    }
+
+    /// Follows a primary, if that holds no less than this node.
+    pub(super) fn follow_if_it_may(
+        &mut self,
+        seen: &Observation,
+        primary: &Peer,
+        why: &'static str,
+        actions: &mut Vec<Action>,
+    ) {
+        self.withdraw(actions);
+        match may_copy(seen.own, primary) {
+            MayCopy::Yes => actions.push(Action::Follow(primary.address, why)),
+            MayCopy::NotYet => {}
+            MayCopy::Refused(why) => self.wait_for(why, actions),
+            MayCopy::GivenUp => {
+                self.starting();
+                actions.push(Action::Yield);
+            }
+        }
+    }
+
+    fn when_parked_without_vote(
+        &mut self,
+        seen: &Observation,
+        parked_for: Duration,
+        actions: &mut Vec<Action>,
+    ) {
+        self.withdraw(actions);
+        let somebody_has_data = seen.peers.iter().any(|p| p.copy.data);
+        let first = !self.id.has_state
+            && self.exits.is_empty()
+            && seen.own == Own::Empty
+            && !somebody_has_data;
+        if first && parked_for >= FIRST_START_PATIENCE {
+            if self.id.me == self.id.seed {
+                actions.push(Action::Promote(
+                    "first start, no Sentinel answers: the seed role",
+                ));
+            } else {
+                actions.push(Action::Follow(
+                    self.id.seed,
+                    "first start, no Sentinel answers",
+                ));
+            }
+        } else {
+            self.wait_for(
+                "a majority of the Sentinels, to learn who is primary: start them",
+                actions,
+            );
+        }
+    }
+}
+
+const APART: &str = "an operator: each of the copies may hold what the other lacks; see what they hold with halab status, \
+    then choose one: halab choose NODE";
+
+pub(super) fn can_be_promoted(peer: &Peer) -> bool {
+    peer.state == PeerState::Replica { promotable: true }
+}
+
+fn holds_no_more(peer: &Peer) -> bool {
+    matches!(peer.copy.relation, Some(Relation::Less | Relation::Same))
+}
+
+/// Whether the own copy may be replaced by that of a primary.
+pub(super) fn may_copy(own: Own, primary: &Peer) -> MayCopy {
+    let own = match own {
+        Own::Unread => return MayCopy::NotYet,
+        Own::Empty => return MayCopy::Yes,
+        Own::Data(own) => own,
+    };
+    match primary.copy.relation {
+        None => MayCopy::NotYet,
+        // Just promoted: what it holds shows when it has begun its term.
+        _ if !primary.copy.settled => MayCopy::NotYet,
+        Some(Relation::More | Relation::Same) if primary.copy.given_up => MayCopy::GivenUp,
+        Some(Relation::More | Relation::Same) => MayCopy::Yes,
+        // A term of this node that no Sentinel ever announced, while another serves: nothing was acknowledged in it.
+        Some(Relation::Less) if own.mine && own.epoch.is_none() && own.state.is_some() => {
+            MayCopy::Yes
+        }
+        Some(Relation::Less) => MayCopy::Refused(
+            "an operator: the primary holds less than this node, which keeps its own copy; see what they hold with halab \
+             status, then choose one: halab choose NODE",
+        ),
+        Some(Relation::Apart) => MayCopy::Refused(APART),
+    }
+}

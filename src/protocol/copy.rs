@@ -1,0 +1,388 @@
+//! What a copy of the data is worth: the mark that it carries, and how two copies are compared.
+//!
+//! That a file is there says nothing: a new disk, a restored snapshot and a repaired file all look like data. So the
+//! data set itself carries a mark, one key that the parent of the primary writes. It comes to replicas by replication and
+//! to backups with the data.
+//!
+//! A *term* is one unbroken time as primary. It begins with a mark of its own, and a write is witnessed only after
+//! that mark (`docs/protocol.md`, *Marks*). Within a term the mark's count grows, and all copies are prefixes
+//! of one stream. So of two copies the one with the later mark holds every acknowledged write that the other holds.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The key of the mark. No pattern of a record matches it.
+pub const MARK_KEY: &str = "halab-mark";
+
+/// Terms that a mark remembers. A copy that is older than all of them holds less.
+const REMEMBERED: usize = 32;
+
+/// A term: one unbroken time as primary.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Term {
+    /// Grows by one with each term.
+    pub number: u64,
+    /// Drawn at its begin: two terms of one number are told apart by it.
+    pub id: String,
+    /// The node that was primary.
+    pub by: String,
+}
+
+/// A term that has ended, as the copy that goes on from it has it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Past {
+    /// The term.
+    pub term: Term,
+    /// The last mark of it that the copy had when the next term began.
+    pub count: u64,
+}
+
+/// What the primary's parent knew when it wrote the mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Completeness {
+    /// Replicas may be in sync.
+    Open,
+    /// No replica was in sync, and everything is written to disk before it is answered: this copy has all.
+    Sole,
+    /// The lab was closed: writes were paused, and none has been taken since. Whoever has this mark has all.
+    Closed,
+}
+
+/// The mark of a copy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// The lab's identity, drawn when it was first started.
+    pub lab: String,
+    /// The term in which it was written.
+    pub term: Term,
+    /// Grows with each mark of the term.
+    pub count: u64,
+    /// The configuration epoch at which the Sentinels named the node in this term; none while they have not.
+    pub epoch: Option<u64>,
+    /// What was known of other copies.
+    pub state: Completeness,
+    /// Earlier terms, the latest first.
+    #[serde(default)]
+    pub before: Vec<Past>,
+    /// Copies that an operator has given up for this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub over: Vec<Past>,
+}
+
+/// Two strings drawn at random: the identity of a lab and that of a term.
+#[derive(Debug, Clone)]
+pub struct Drawn {
+    /// For a lab that has none yet.
+    pub lab: String,
+    /// For the term.
+    pub term: String,
+}
+
+impl Mark {
+    /// The first mark of a term of the node `by`, whose copy carried `last` before.
+    pub fn begin(last: Option<&Mark>, by: &str, drawn: Drawn) -> Mark {
+        let mut before: Vec<Past> = last.map(Mark::place).into_iter().collect();
+        before.extend(last.iter().flat_map(|mark| mark.before.iter().cloned()));
+        before.truncate(REMEMBERED);
+        Mark {
+            lab: last.map_or(drawn.lab, |mark| mark.lab.clone()),
+            term: Term {
+                number: last.map_or(1, |mark| mark.term.number + 1),
+                id: drawn.term,
+                by: by.to_owned(),
+            },
+            count: 1,
+            epoch: None,
+            state: Completeness::Open,
+            before,
+            // Given up for this copy is given up for all that follow from it.
+            over: last.map_or_else(Vec::new, |mark| mark.over.clone()),
+        }
+    }
+
+    /// The next mark of the same term.
+    #[must_use]
+    pub fn next(&self, epoch: Option<u64>, state: Completeness) -> Mark {
+        Mark {
+            count: self.count + 1,
+            epoch,
+            state,
+            ..self.clone()
+        }
+    }
+
+    /// Where in the history of the lab it was written.
+    pub fn place(&self) -> Past {
+        Past {
+            term: self.term.clone(),
+            count: self.count,
+        }
+    }
+
+    /// Its text, as it is stored.
+    pub fn to_text(&self) -> String {
+        // A struct of strings and numbers can't fail to be written.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Reads its text; nothing when it is none.
+    pub fn from_text(text: &str) -> Option<Mark> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// Whether an operator has given the copy with the mark `other` up for this one.
+    pub fn gives_up(&self, other: &Mark) -> bool {
+        let given_up = |past: &Past| past.term == other.term && other.count <= past.count;
+        self.over.iter().any(given_up)
+    }
+
+    /// Whether a copy with this mark, of a later term, holds every acknowledged write of one with the mark `other`.
+    fn has_all_of(&self, other: &Mark) -> bool {
+        if self.gives_up(other) {
+            return true;
+        }
+        let place = other.place();
+        let terms = || std::iter::once(&self.term).chain(self.before.iter().map(|p| &p.term));
+        let Some(at) = self.before.iter().position(|p| p.term == place.term) else {
+            // Forgotten, for it is older than all that are remembered; or never had.
+            return self.before.len() == REMEMBERED
+                && self
+                    .before
+                    .last()
+                    .is_some_and(|oldest| oldest.term.number > place.term.number);
+        };
+        // What an old primary wrote after another node had been promoted is acknowledged to nobody. But one that went on by
+        // itself from less than it had passed on has lost something.
+        let went_on = terms().nth(at).map(|term| &term.by);
+        let past = &self.before[at];
+        place.count <= past.count || went_on != Some(&past.term.by)
+    }
+}
+
+/// What a data node holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Copy {
+    /// No key at all.
+    Empty,
+    /// Keys, and no mark: it was written by something else, or before there were marks.
+    Unmarked,
+    /// Data with its mark.
+    Marked(Box<Mark>),
+}
+
+/// What another copy holds, against the own one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Relation {
+    /// Less: it may be replaced by the own one.
+    Less,
+    /// No difference can be told.
+    Same,
+    /// More: it may replace the own one.
+    More,
+    /// Each may hold what the other lacks, or they are of two labs.
+    Apart,
+}
+
+impl Copy {
+    /// From what a server says: its number of keys, and its value of [`MARK_KEY`].
+    pub fn read(keys: u64, mark: Option<&str>) -> Copy {
+        match mark.and_then(Mark::from_text) {
+            Some(mark) => Copy::Marked(Box::new(mark)),
+            None if keys == 0 => Copy::Empty,
+            None => Copy::Unmarked,
+        }
+    }
+
+    /// Its mark.
+    pub fn mark(&self) -> Option<&Mark> {
+        match self {
+            Copy::Marked(mark) => Some(mark),
+            Copy::Empty | Copy::Unmarked => None,
+        }
+    }
+
+    /// What `other` holds against this one.
+    pub fn against(&self, other: &Copy) -> Relation {
+        let rank = |copy: &Copy| match copy {
+            Copy::Empty => 0,
+            Copy::Unmarked => 1,
+            Copy::Marked(_) => 2,
+        };
+        match (self, other) {
+            (Copy::Marked(mine), Copy::Marked(theirs)) => compare(mine, theirs),
+            _ => match rank(other).cmp(&rank(self)) {
+                std::cmp::Ordering::Less => Relation::Less,
+                std::cmp::Ordering::Equal => Relation::Same,
+                std::cmp::Ordering::Greater => Relation::More,
+            },
+        }
+    }
+}
+
+impl fmt::Display for Copy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Copy::Empty => f.write_str("nothing"),
+            Copy::Unmarked => f.write_str("data without a mark"),
+            Copy::Marked(mark) => write!(f, "{mark}"),
+        }
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Term { number, by, .. } = &self.term;
+        write!(f, "term {number} ({by}), mark {}", self.count)?;
+        match self.state {
+            Completeness::Open => Ok(()),
+            Completeness::Sole => f.write_str(", only copy"),
+            Completeness::Closed => f.write_str(", closed"),
+        }
+    }
+}
+
+fn compare(mine: &Mark, theirs: &Mark) -> Relation {
+    if mine.lab != theirs.lab {
+        return Relation::Apart;
+    }
+    if mine.term == theirs.term {
+        return match theirs.count.cmp(&mine.count) {
+            std::cmp::Ordering::Less => Relation::Less,
+            std::cmp::Ordering::Equal => Relation::Same,
+            std::cmp::Ordering::Greater => Relation::More,
+        };
+    }
+    if theirs.term.number > mine.term.number && theirs.has_all_of(mine) {
+        Relation::More
+    } else if mine.term.number > theirs.term.number && mine.has_all_of(theirs) {
+        Relation::Less
+    } else {
+        Relation::Apart
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drawn(term: &str) -> Drawn {
+        Drawn {
+            lab: "lab".into(),
+            term: term.into(),
+        }
+    }
+
+    fn first(by: &str) -> Mark {
+        Mark::begin(None, by, drawn("first"))
+    }
+
+    fn later(mark: &Mark, times: u64) -> Mark {
+        (0..times).fold(mark.clone(), |mark, _| {
+            mark.next(Some(0), Completeness::Open)
+        })
+    }
+
+    fn relation(mine: &Mark, theirs: &Mark) -> Relation {
+        let marked = |mark: &Mark| Copy::Marked(Box::new(mark.clone()));
+        let there = marked(mine).against(&marked(theirs));
+        let back = marked(theirs).against(&marked(mine));
+        let mirrored = match there {
+            Relation::Less => Relation::More,
+            Relation::More => Relation::Less,
+            same => same,
+        };
+        assert_eq!(back, mirrored, "{mine:?} {theirs:?}");
+        there
+    }
+
+    #[test]
+    fn a_mark_is_read_as_it_was_written_and_anything_else_is_none() {
+        let mark = Mark::begin(Some(&first("a")), "b", drawn("second"));
+        assert_eq!(Mark::from_text(&mark.to_text()), Some(mark.clone()));
+        assert_eq!(Copy::read(7, Some(&mark.to_text())).mark(), Some(&mark));
+        assert_eq!(Copy::read(7, Some("{}")), Copy::Unmarked);
+        assert_eq!(Copy::read(7, None), Copy::Unmarked);
+        assert_eq!(Copy::read(0, None), Copy::Empty);
+    }
+
+    #[test]
+    fn nothing_is_less_than_data_and_data_without_a_mark_less_than_data_with_one() {
+        let marked = Copy::Marked(Box::new(first("a")));
+        let ranks = [Copy::Empty, Copy::Unmarked, marked];
+        for (i, mine) in ranks.iter().enumerate() {
+            for (j, theirs) in ranks.iter().enumerate() {
+                let wanted = match j.cmp(&i) {
+                    std::cmp::Ordering::Less => Relation::Less,
+                    std::cmp::Ordering::Equal => Relation::Same,
+                    std::cmp::Ordering::Greater => Relation::More,
+                };
+                assert_eq!(mine.against(theirs), wanted, "{mine:?} {theirs:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn within_a_term_the_later_mark_is_more() {
+        let mark = first("a");
+        assert_eq!(relation(&mark, &mark), Relation::Same);
+        assert_eq!(relation(&mark, &later(&mark, 1)), Relation::More);
+    }
+
+    #[test]
+    fn a_later_term_that_went_on_from_the_copy_is_more() {
+        let old = later(&first("a"), 5);
+        let promoted = Mark::begin(Some(&old), "b", drawn("second"));
+        assert_eq!(relation(&old, &promoted), Relation::More);
+        // What the old primary still marked, alone, was acknowledged to nobody.
+        assert_eq!(relation(&later(&old, 3), &promoted), Relation::More);
+    }
+
+    #[test]
+    fn a_node_that_went_on_from_less_than_it_had_passed_on_is_no_source() {
+        let passed_on = later(&first("a"), 5);
+        let rolled_back = Mark::begin(Some(&later(&first("a"), 2)), "a", drawn("second"));
+        assert_eq!(relation(&passed_on, &rolled_back), Relation::Apart);
+        // From all that it had, it is one.
+        let restarted = Mark::begin(Some(&passed_on), "a", drawn("second"));
+        assert_eq!(relation(&passed_on, &restarted), Relation::More);
+    }
+
+    #[test]
+    fn two_terms_from_one_copy_are_apart_until_an_operator_gives_one_up() {
+        let old = first("a");
+        let one = Mark::begin(Some(&old), "b", drawn("one"));
+        let two = Mark::begin(Some(&old), "c", drawn("two"));
+        assert_eq!(relation(&one, &two), Relation::Apart);
+        let mut chosen = Mark::begin(Some(&two), "c", drawn("three"));
+        assert_eq!(relation(&one, &chosen), Relation::Apart);
+        chosen.over = vec![one.place()];
+        assert_eq!(relation(&one, &chosen), Relation::More);
+        // What came to it after the decision is not given up.
+        assert_eq!(relation(&later(&one, 1), &chosen), Relation::Apart);
+        // And the next term goes on from there.
+        let next = Mark::begin(Some(&chosen), "d", drawn("four"));
+        assert_eq!(relation(&chosen, &next), Relation::More);
+        assert_eq!(relation(&one, &next), Relation::More);
+    }
+
+    #[test]
+    fn copies_of_two_labs_are_never_compared() {
+        let other = Mark {
+            lab: "another".into(),
+            ..later(&first("a"), 9)
+        };
+        assert_eq!(relation(&first("a"), &other), Relation::Apart);
+    }
+
+    #[test]
+    fn a_copy_older_than_all_terms_remembered_is_less() {
+        let old = first("a");
+        let newest = (0..100).fold(old.clone(), |mark, i| {
+            Mark::begin(Some(&mark), "b", drawn(&i.to_string()))
+        });
+        assert_eq!(newest.before.len(), REMEMBERED);
+        assert_eq!(relation(&old, &newest), Relation::More);
+    }
+}
