@@ -20,7 +20,8 @@
 //! - [`client`]: one connection to one node
 //! - [`sentinel`]: asking all Sentinels, hearing their events
 //! - [`metrics`]: a registry of metrics, served over HTTP
-//! - [`handover`]: a planned change of the primary
+//! - [`handover`]: a planned change of the primary; [`closing`]: a stop of all nodes as one act;
+//!   [`choosing`]: an operator's decision between copies
 //! - [`node`]: `halab node`, one node that starts safely ([`node::machine`] is pure)
 //! - [`writer`], [`verifier`], [`status`]: what the commands of these names do
 //! - [`monitoring`]: Prometheus, Grafana and exporters, started for the lab at hand
@@ -32,8 +33,10 @@
 
 pub mod access;
 pub mod checker;
+pub mod choosing;
 pub mod cli;
 pub mod client;
+pub mod closing;
 pub mod config;
 pub mod drill;
 pub mod exit;

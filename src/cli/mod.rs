@@ -5,6 +5,8 @@
 
 mod certificates;
 mod check_config;
+mod choose;
+mod close;
 mod drill;
 mod handover;
 mod health;
@@ -115,6 +117,10 @@ enum Command {
     Status(status::StatusArgs),
     /// Make another data node primary, without a failed write
     Handover(handover::HandoverArgs),
+    /// Pause writes, bring all copies level and mark them, before every node is stopped
+    Close(close::CloseArgs),
+    /// Say with which node's copy the lab goes on, where its nodes can't know
+    Choose(choose::ChooseArgs),
     /// Break the lab in one way under load, heal it, and prove what was kept
     Drill(drill::DrillArgs),
     /// Break the lab in random ways for a long time, under load
@@ -180,6 +186,8 @@ impl Cli {
             Command::Verify(args) => verify::run(&self.global, &args),
             Command::Status(args) => status::run(&self.global, &args),
             Command::Handover(args) => handover::run(&self.global, &args),
+            Command::Close(args) => close::run(&self.global, &args),
+            Command::Choose(args) => choose::run(&self.global, &args),
             Command::Drill(args) => drill::run(&self.global, &args),
             Command::Soak(args) => soak::run(&self.global, &args),
             Command::Health(args) => health::run(&self.global, &args),

@@ -489,7 +489,9 @@ impl Machine {
     ) {
         let peer = |address| seen.peers.iter().find(|p| p.address == address);
         let serves = |address| peer(address).is_some_and(|p| p.state == PeerState::Primary);
-        if vote.primary == self.id.me {
+        if vote.primary == self.id.me && seen.chosen {
+            actions.push(Action::Promote("an operator has chosen this copy"));
+        } else if vote.primary == self.id.me {
             // It has submitted to one that was promoted. As long as that serves, it is announced soon.
             if serves(of) {
             } else if seen.peers.iter().any(can_be_promoted) {
@@ -504,6 +506,11 @@ impl Machine {
                 let why = "the Sentinels name it, the old is gone";
                 self.follow_if_it_may(seen, named, why, actions);
             }
+        } else if seen.chosen {
+            self.wait_for(
+                "the Sentinels, to elect it: an operator has chosen this copy",
+                actions,
+            );
         } else if self.may_stand(seen, vote, down_for) {
             if !promotable {
                 self.stand(actions);

@@ -153,7 +153,12 @@ impl Keeper {
         wire.push(&[b"ROLE"]);
         let (_, confirmed) = primary(wire.exchange(1).await?.first())?;
         let is_other = |node: &SocketAddrV4| *node != target.address;
-        let others = self.nodes.iter().map(Node::socket).filter(is_other).collect();
+        let others = self
+            .nodes
+            .iter()
+            .map(Node::socket)
+            .filter(is_other)
+            .collect();
         let session = Session::new(target.address, others);
         session.set_online(&confirmed);
         Ok(Link {

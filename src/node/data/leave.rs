@@ -1,4 +1,5 @@
-//! How a data node ends when it is asked to: another one takes over, and no Sentinel would promote this one any more.
+//! How a data node ends when it is asked to: another one takes over, and no Sentinel would promote this one any more. Where
+//! none can, the copy is marked as complete.
 //!
 //! An address may end with its node: a container's does, a machine's does. Then nobody refuses a connection there, and a
 //! Sentinel that tries one counts the node as connected, with what it said last, until down-after has passed. As long as
@@ -12,7 +13,9 @@ use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use crate::client::ClientError;
+use crate::closing::{mark_closed, wait_level};
 use crate::handover::hand_over;
+use crate::protocol::copy::{Completeness, Copy};
 use crate::protocol::vote::SentinelView;
 
 use super::super::machine::Server as Seen;
@@ -27,9 +30,46 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 impl DataNode {
     /// Ends the server in order. Returns its status.
     pub(super) async fn leave(&mut self) -> Option<ExitStatus> {
-        self.hand_over_first().await;
-        self.retire().await;
+        // Of a closed lab every node stops: nobody is to take over, and all is marked.
+        if !self.is_closed().await {
+            self.hand_over_first().await;
+            self.retire().await;
+            self.close_alone().await;
+        }
         stop(self.server.take()?).await
+    }
+
+    async fn is_closed(&mut self) -> bool {
+        self.look().await;
+        let mark = self.copy.held().and_then(Copy::mark);
+        mark.is_some_and(|mark| mark.state == Completeness::Closed)
+    }
+
+    /// A primary that nobody has taken over from takes no more writes, and says so in its copy: nothing was acknowledged
+    /// after it. Replicas that are in sync have that too.
+    async fn close_alone(&mut self) {
+        if !matches!(self.look().await, Seen::Primary { .. }) || !self.copy.in_term() {
+            return;
+        }
+        let epoch = self
+            .observers
+            .vote()
+            .filter(|vote| vote.primary == self.node.socket())
+            .map(|vote| vote.epoch);
+        let node = self.node.clone();
+        let closed = match self.own().await {
+            Ok(conn) => mark_closed(conn, &node, epoch).await,
+            Err(error) => Err(error.into()),
+        };
+        match closed {
+            Ok(mark) => {
+                wait_level(&self.lab, &self.connector, &node, &mark, RETIRE_LIMIT).await;
+            }
+            Err(error) => {
+                warn!(node = %node.name, %error, "stopping without a closing mark: at its next start this node compares its \
+                    copy with the others");
+            }
+        }
     }
 
     /// Before a primary stops: another node takes over, if one is ready.

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use crate::access::{Secrets, User};
+use crate::choosing::CHOSEN;
 use crate::client::{ClientError, ReplicationInfo};
 use crate::protocol::copy::{Completeness, Copy, Drawn, MARK_KEY, Mark, Relation};
 
@@ -21,8 +22,6 @@ use super::DataNode;
 
 /// How long the writing of a mark may hold the node up. It waits while writes are paused.
 const MARK_LIMIT: Duration = Duration::from_millis(300);
-/// A `replica-priority` by which an operator says that a parked node's copy is chosen.
-pub(in crate::node) const CHOSEN: u64 = 1;
 
 /// What the node knows of its own copy.
 #[derive(Debug, Default)]
@@ -64,7 +63,11 @@ impl OwnCopy {
         self.held = copy;
         self.changes = info.changes;
         self.chosen = match seen {
-            Seen::Parked => info.priority == CHOSEN,
+            Seen::Parked
+            | Seen::Replica {
+                link_down_for: Some(_),
+                ..
+            } => info.priority == CHOSEN,
             Seen::Primary { .. } => self.chosen && !self.in_term,
             _ => false,
         };

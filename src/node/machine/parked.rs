@@ -60,7 +60,14 @@ impl Machine {
             self.follow_if_it_may(seen, named, "a majority of the Sentinels names it", actions);
             return;
         }
-        if seen.chosen || self.may_stand(seen, vote, parked_for) {
+        if seen.chosen {
+            self.wait_for(
+                "the Sentinels, to elect it: an operator has chosen this copy",
+                actions,
+            );
+            return;
+        }
+        if self.may_stand(seen, vote, parked_for) {
             self.stand(actions);
             return;
         }

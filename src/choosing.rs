@@ -1,0 +1,255 @@
+//! An operator's decision: which copy the lab goes on with, where the nodes can't know.
+//!
+//! The chosen node takes the role, and its next mark names the copies that were given up for it. Their nodes keep them aside,
+//! on disk, and copy anew. Nothing is removed.
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use redis::Value;
+use serde::Serialize;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use crate::client::{ClientError, Connector, ReplicationInfo};
+use crate::config::{Lab, Node};
+use crate::protocol::copy::{Copy, MARK_KEY, Relation};
+use crate::protocol::vote::ReplicaView;
+use crate::sentinel::Panel;
+
+/// The `replica-priority` by which the node of a parked server knows that its copy is chosen.
+pub const CHOSEN: u64 = 1;
+/// Pause between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Why no copy was chosen. In all cases nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChooseError {
+    /// The chosen node can't be asked.
+    #[error("{node} does not answer, so it can't take the role: {why}; start it first")]
+    Unreachable {
+        /// The node.
+        node: String,
+        /// Why.
+        why: String,
+    },
+    /// It holds nothing.
+    #[error("{0} holds no data, or still loads it: choose another node")]
+    NoData(String),
+    /// Another node serves.
+    #[error(
+        "{0} is primary and takes writes: nothing has to be chosen; to change the primary: halab handover, to give up what \
+         others hold: halab choose {0}"
+    )]
+    Serves(String),
+    /// It is a replica in sync.
+    #[error("{0} is in sync with its primary: nothing has to be chosen")]
+    InSync(String),
+    /// A node could not be reached.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+/// What a data node holds, against the chosen copy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Held {
+    /// The node.
+    pub node: String,
+    /// What it holds, or why that is not known.
+    pub copy: String,
+    /// What becomes of it when the choice is made.
+    pub then: Then,
+}
+
+/// What becomes of a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Then {
+    /// The lab goes on with it.
+    Chosen,
+    /// It holds no more than the chosen one, and follows it.
+    Follows,
+    /// It may hold what the chosen one lacks: it is kept aside on disk, and its node copies the chosen one.
+    KeptAside,
+    /// Not known now. Should it hold more, its node waits until it is chosen against.
+    Unknown,
+}
+
+/// What each data node holds, and what would become of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Choice {
+    /// The chosen node.
+    pub chosen: String,
+    /// All data nodes, in the order of `lab.toml`.
+    pub nodes: Vec<Held>,
+    /// It is primary already: others are given up for it.
+    pub serves: bool,
+}
+
+struct Answer {
+    node: Node,
+    held: Result<(ReplicationInfo, Option<Copy>), String>,
+}
+
+async fn ask(lab: &Lab, connector: &Connector) -> Vec<Answer> {
+    let all = lab.data_nodes.iter().map(|node| async {
+        let ask = async { connector.open(node.socket()).await?.holding().await };
+        Answer {
+            node: node.clone(),
+            held: ask.await.map_err(|e: ClientError| e.to_string()),
+        }
+    });
+    join_all(all).await
+}
+
+/// What choosing `name` would mean.
+///
+/// # Errors
+/// When it can't be chosen.
+pub async fn look(lab: &Lab, connector: &Connector, name: &str) -> Result<Choice, ChooseError> {
+    let answers = ask(lab, connector).await;
+    judge(&answers, name)
+}
+
+fn judge(answers: &[Answer], name: &str) -> Result<Choice, ChooseError> {
+    let mut own = None;
+    for answer in answers {
+        match &answer.held {
+            Ok((info, _)) if info.is_primary && answer.node.name != name => {
+                return Err(ChooseError::Serves(answer.node.name.clone()));
+            }
+            Ok((info, copy)) if answer.node.name == name => {
+                if !info.is_primary && info.link_up {
+                    return Err(ChooseError::InSync(name.to_owned()));
+                }
+                match copy {
+                    Some(copy) if *copy != Copy::Empty => own = Some((info.is_primary, copy)),
+                    _ => return Err(ChooseError::NoData(name.to_owned())),
+                }
+            }
+            Err(why) if answer.node.name == name => {
+                return Err(ChooseError::Unreachable {
+                    node: name.to_owned(),
+                    why: why.clone(),
+                });
+            }
+            _ => {}
+        }
+    }
+    let Some((serves, own)) = own else {
+        return Err(ChooseError::NoData(name.to_owned()));
+    };
+    let nodes = answers.iter().map(|answer| {
+        let (copy, then) = match &answer.held {
+            Ok((_, Some(copy))) => (
+                copy.to_string(),
+                match own.against(copy) {
+                    _ if answer.node.name == name => Then::Chosen,
+                    Relation::Less | Relation::Same => Then::Follows,
+                    Relation::More | Relation::Apart => Then::KeptAside,
+                },
+            ),
+            Ok((_, None)) => ("it loads its data".to_owned(), Then::Unknown),
+            Err(why) => (why.clone(), Then::Unknown),
+        };
+        Held {
+            node: answer.node.name.clone(),
+            copy,
+            then,
+        }
+    });
+    Ok(Choice {
+        chosen: name.to_owned(),
+        nodes: nodes.collect(),
+        serves,
+    })
+}
+
+/// Has the lab go on with the copy of the node `name`. Says whether it has become primary within `limit`.
+///
+/// # Errors
+/// When it can't be chosen.
+pub async fn choose(
+    lab: &Lab,
+    connector: &Connector,
+    name: &str,
+    limit: Duration,
+    stop: &CancellationToken,
+) -> Result<bool, ChooseError> {
+    let answers = ask(lab, connector).await;
+    let choice = judge(&answers, name)?;
+    let Some(node) = lab.node(name) else {
+        return Err(ChooseError::NoData(name.to_owned()));
+    };
+    if choice.serves {
+        give_up_others(connector, node, &answers).await?;
+        return Ok(true);
+    }
+    let mut conn = connector.open(node.socket()).await?;
+    let mut set = redis::cmd("CONFIG");
+    set.arg("SET").arg("replica-priority").arg(CHOSEN);
+    conn.query::<Value>(&set).await?;
+    let panel = Panel::new(lab, connector.clone());
+    let deadline = Instant::now() + limit;
+    while Instant::now() < deadline && !stop.is_cancelled() {
+        if let Ok(mut conn) = connector.open(node.socket()).await
+            && let Ok((info, Some(copy))) = conn.holding().await
+            && info.is_primary
+            && copy.mark().is_some_and(|mark| mark.term.by == name)
+        {
+            return Ok(true);
+        }
+        elect(&panel, node.socket()).await;
+        tokio::select! {
+            () = sleep(LOOK_AGAIN) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+    Ok(false)
+}
+
+/// Where another node is named, which can't call for the failover itself: it is called here, once the Sentinels see the
+/// chosen one.
+async fn elect(panel: &Panel, chosen: SocketAddrV4) {
+    let answers = panel.ask().await;
+    let Ok(elected) = answers.elect() else {
+        return;
+    };
+    let sees = answers.views().iter().all(|view| {
+        let replica = view.replica(chosen);
+        replica.is_some_and(ReplicaView::promotable) && !view.failover_in_progress
+    });
+    if elected.address != chosen && sees {
+        match panel.call_failover(elected.address).await {
+            Ok(by) => debug!(%by, "failover called"),
+            Err(error) => debug!(error, "no Sentinel takes the failover yet"),
+        }
+    }
+}
+
+/// Names in the mark of the primary `node` the copies that are given up for it.
+async fn give_up_others(
+    connector: &Connector,
+    node: &Node,
+    answers: &[Answer],
+) -> Result<(), ChooseError> {
+    let mut conn = connector.open(node.socket()).await?;
+    let (_, copy) = conn.holding().await?;
+    let Some(Copy::Marked(mark)) = copy else {
+        return Err(ChooseError::NoData(node.name.clone()));
+    };
+    let own = Copy::Marked(mark.clone());
+    let mut next = mark.next(mark.epoch, mark.state);
+    let others = answers.iter().filter(|a| a.node.name != node.name);
+    let given_up = others
+        .filter_map(|a| a.held.as_ref().ok()?.1.as_ref())
+        .filter(|copy| matches!(own.against(copy), Relation::More | Relation::Apart));
+    next.over
+        .extend(given_up.filter_map(|copy| copy.mark().map(|mark| mark.place())));
+    let mut set = redis::cmd("SET");
+    set.arg(MARK_KEY).arg(next.to_text());
+    conn.query::<Value>(&set).await?;
+    Ok(())
+}

@@ -1,0 +1,222 @@
+//! Closing a lab: the stop of all its nodes as one act.
+//!
+//! A replica that has stopped can't know what was acknowledged after it. So before all nodes stop, writes are paused, every
+//! copy is brought level, and a closing mark is written, which comes to the replicas behind all writes. Whoever has it has
+//! everything, and can take the role at the next start, whichever other node stays away (`docs/protocol.md`, *Marks*).
+//!
+//! The pause lasts until the servers end. If they don't, the primary's node lets writes go on after a minute, and marks that first
+//! of all.
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use redis::Value;
+use serde::Serialize;
+use tokio::time::{Instant, sleep};
+use tracing::{debug, info};
+
+use crate::client::{ClientError, Conn, Connector};
+use crate::config::{Lab, Node};
+use crate::protocol::copy::{Completeness, Copy, MARK_KEY, Mark};
+use crate::protocol::vote::NoPrimary;
+use crate::sentinel::Panel;
+
+/// How long writes are paused at most. Much longer than the primary's node waits before it lets them go on in order.
+const PAUSE_MS: u64 = 600_000;
+/// Pause between two looks at what the replicas have.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// Why a lab was not closed. In all cases writes go on as before.
+#[derive(Debug, thiserror::Error)]
+pub enum CloseError {
+    /// Nobody knows who is primary.
+    #[error("no primary to close: {0}")]
+    NoPrimary(#[from] NoPrimary),
+    /// The primary that is named is not of the lab.
+    #[error("the Sentinels name {0}, which is no data node of lab.toml")]
+    Stranger(SocketAddrV4),
+    /// It has only just become primary, or is none.
+    #[error(
+        "{0} has not marked its term as primary: a failover is under way; wait for halab status --wait 30s"
+    )]
+    NotInTerm(String),
+    /// The lab is not closed.
+    #[error("the lab is not closed: nothing to reopen")]
+    NotClosed,
+    /// A node could not be reached.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+/// What closing a lab came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Closed {
+    /// The primary.
+    pub primary: String,
+    /// The closing mark.
+    pub mark: String,
+    /// Nodes that have everything: each of them can take the role at the next start.
+    pub complete: Vec<String>,
+    /// Nodes that have not, or could not be asked. They wait at the next start until one of the others is there.
+    pub others: Vec<String>,
+}
+
+/// Closes the lab: pauses writes, brings all copies level, and marks them. Replicas that are not level within `limit` are left
+/// out.
+///
+/// # Errors
+/// When nothing was closed; then writes go on.
+pub async fn close(
+    lab: &Lab,
+    connector: &Connector,
+    limit: Duration,
+) -> Result<Closed, CloseError> {
+    let elected = Panel::new(lab, connector.clone()).ask().await.elect()?;
+    let node = lab
+        .data_node_at(elected.address)
+        .ok_or(CloseError::Stranger(elected.address))?;
+    let mut primary = connector.open(node.socket()).await?;
+    let mark = mark_closed(&mut primary, node, Some(elected.epoch)).await?;
+    Ok(wait_level(lab, connector, node, &mark, limit).await)
+}
+
+/// Pauses writes on the primary `node`, and marks its copy as the last of its term.
+///
+/// # Errors
+/// When it is not closed; then writes go on.
+pub async fn mark_closed(
+    primary: &mut Conn,
+    node: &Node,
+    epoch: Option<u64>,
+) -> Result<Mark, CloseError> {
+    // First, so that the mark that is read is the last one.
+    let mut pause = redis::cmd("CLIENT");
+    pause.arg("PAUSE").arg(PAUSE_MS).arg("WRITE");
+    primary.query::<Value>(&pause).await?;
+    let closed = next_mark(primary, node, epoch).await;
+    let done = match closed {
+        Ok(mark) => {
+            // A pause holds up its own client too, unless it begins in the same transaction.
+            let mut pipe = redis::pipe();
+            pipe.cmd("CLIENT").arg("UNPAUSE");
+            pipe.cmd("MULTI");
+            pipe.add_command(pause);
+            pipe.cmd("SET").arg(MARK_KEY).arg(mark.to_text());
+            pipe.cmd("EXEC");
+            run(primary, &pipe)
+                .await
+                .map(|()| mark)
+                .map_err(CloseError::from)
+        }
+        Err(error) => Err(error),
+    };
+    if done.is_err() {
+        // Where even that fails the server is gone, or the pause ends by the primary's node.
+        let mut resume = redis::cmd("CLIENT");
+        resume.arg("UNPAUSE");
+        if let Err(error) = primary.query::<Value>(&resume).await {
+            debug!(%error, "cannot end the pause");
+        }
+    }
+    done
+}
+
+async fn next_mark(
+    primary: &mut Conn,
+    node: &Node,
+    epoch: Option<u64>,
+) -> Result<Mark, CloseError> {
+    let (info, copy) = primary.holding().await?;
+    let mark = copy.as_ref().and_then(Copy::mark);
+    match mark {
+        Some(mark) if info.is_primary && mark.term.by == node.name => {
+            Ok(mark.next(epoch.or(mark.epoch), Completeness::Closed))
+        }
+        _ => Err(CloseError::NotInTerm(node.name.clone())),
+    }
+}
+
+async fn run(conn: &mut Conn, pipe: &redis::Pipeline) -> Result<(), ClientError> {
+    let to = conn.peer();
+    let failed = |source| ClientError::Redis { to, source };
+    for answer in conn.pipeline(pipe).await.map_err(failed)? {
+        let answer = answer.extract_error().map_err(failed)?;
+        // Of a transaction: an error of one of its commands is a value among its answers.
+        if let Value::Array(answers) = answer {
+            for answer in answers {
+                answer.extract_error().map_err(failed)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Waits until every other data node has `mark`, or has ended, for `limit` at most.
+pub async fn wait_level(
+    lab: &Lab,
+    connector: &Connector,
+    node: &Node,
+    mark: &Mark,
+    limit: Duration,
+) -> Closed {
+    let deadline = Instant::now() + limit;
+    let mut complete = vec![node.name.clone()];
+    let mut others = Vec::new();
+    for other in lab.data_nodes.iter().filter(|n| n.name != node.name) {
+        if has(other, connector, mark, deadline).await {
+            complete.push(other.name.clone());
+        } else {
+            others.push(other.name.clone());
+        }
+    }
+    info!(primary = %node.name, complete = complete.join(", "), "closed: writes are paused, and these have everything");
+    Closed {
+        primary: node.name.clone(),
+        mark: mark.to_string(),
+        complete,
+        others,
+    }
+}
+
+/// Whether the node has the mark, by the deadline. One that can't be asked has not.
+async fn has(node: &Node, connector: &Connector, mark: &Mark, deadline: Instant) -> bool {
+    let Ok(mut conn) = connector.open(node.socket()).await else {
+        return false;
+    };
+    loop {
+        match conn.holding().await {
+            Ok((_, copy)) if copy.as_ref().and_then(Copy::mark) == Some(mark) => return true,
+            // Without a link to it there is nothing to wait for.
+            Ok((info, _)) if info.link_up || info.syncing || info.loading => {}
+            Ok(_) | Err(_) => return false,
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Lets a closed lab go on.
+///
+/// # Errors
+/// When it is not closed, or can't be reached.
+pub async fn reopen(lab: &Lab, connector: &Connector) -> Result<String, CloseError> {
+    let elected = Panel::new(lab, connector.clone()).ask().await.elect()?;
+    let node = lab
+        .data_node_at(elected.address)
+        .ok_or(CloseError::Stranger(elected.address))?;
+    let mut primary = connector.open(node.socket()).await?;
+    let (info, copy) = primary.holding().await?;
+    let mark = copy.as_ref().and_then(Copy::mark);
+    let Some(mark) = mark.filter(|m| info.is_primary && m.state == Completeness::Closed) else {
+        return Err(CloseError::NotClosed);
+    };
+    let open = mark.next(mark.epoch, Completeness::Open);
+    // In one go: both are executed before any write that the pause held up.
+    let mut pipe = redis::pipe();
+    pipe.cmd("CLIENT").arg("UNPAUSE");
+    pipe.cmd("SET").arg(MARK_KEY).arg(open.to_text());
+    run(&mut primary, &pipe).await?;
+    Ok(node.name.clone())
+}
