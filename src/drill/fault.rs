@@ -77,6 +77,22 @@ pub enum Fault {
     SlowDisk,
     /// The clocks of the primary and of a Sentinel are an hour ahead, then an hour behind.
     ClockSteps,
+    /// The whole lab is stopped, and the primary's state folder removed before all are started.
+    LoseDiskInStop,
+    /// The same, with an older snapshot put in its place.
+    RollBackDiskInStop,
+    /// The same, with bytes in the middle of the primary's append-only file overwritten.
+    DamageFileInStop,
+    /// The same, with its second half cut off.
+    ShortenFileInStop,
+    /// The whole lab is stopped, and all but the primary's node started.
+    StartWithoutPrimary,
+    /// SIGKILL to every node at once, then all are started.
+    CrashAll,
+    /// A planned handover, and SIGKILL to the new primary's server within half a second.
+    HandoverThenKillNew,
+    /// The same with its whole node, which is started again some seconds later.
+    HandoverThenKillNewNode,
 }
 
 /// What a fault can be carried out with.
@@ -139,7 +155,7 @@ pub struct Spec {
 
 impl Fault {
     /// All faults, in the order in which `all` runs them.
-    pub const ALL: [Fault; 33] = [
+    pub const ALL: [Fault; 41] = [
         Fault::KillPrimary,
         Fault::KillPrimaryNode,
         Fault::HangPrimary,
@@ -173,6 +189,14 @@ impl Fault {
         Fault::NoConnectionsLeft,
         Fault::SlowDisk,
         Fault::ClockSteps,
+        Fault::LoseDiskInStop,
+        Fault::RollBackDiskInStop,
+        Fault::DamageFileInStop,
+        Fault::ShortenFileInStop,
+        Fault::StartWithoutPrimary,
+        Fault::CrashAll,
+        Fault::HandoverThenKillNew,
+        Fault::HandoverThenKillNewNode,
     ];
 
     /// Its name on the command line and in reports.
@@ -190,13 +214,15 @@ impl Fault {
             | Fault::LossyLink => {
                 Some("an engine connects a container with all others or with none")
             }
-            Fault::RestartPrimaryWithoutData => {
-                Some("an engine does not empty a volume that is in use")
-            }
+            Fault::RestartPrimaryWithoutData
+            | Fault::LoseDiskInStop
+            | Fault::RollBackDiskInStop => Some("an engine does not empty a volume that is in use"),
             Fault::MaxmemoryReached
             | Fault::IdleConnections
             | Fault::TornAppendOnlyFile
             | Fault::DamagedAppendOnlyFile
+            | Fault::DamageFileInStop
+            | Fault::ShortenFileInStop
             | Fault::FullDisk
             | Fault::FullDiskOfLedger
             | Fault::ReadOnlyState
@@ -477,6 +503,70 @@ impl Fault {
                 "no failover; writes go on; the Sentinel is started again, or it would see nothing for an hour",
                 OwnClocks,
                 MustNot,
+                GoOn,
+            ),
+            Fault::LoseDiskInStop => spec(
+                "lose-disk-in-stop",
+                "every node stopped as one act, the primary's state folder removed, all started again",
+                "the other node, which has everything, takes the role; nobody copies from the empty one",
+                OwnNodes,
+                Must(1),
+                GoOn,
+            ),
+            Fault::RollBackDiskInStop => spec(
+                "roll-back-disk-in-stop",
+                "every node stopped as one act, an older snapshot put in place of the primary's state folder, all started again",
+                "the other node, which holds more, takes the role; no copy is replaced by the older one",
+                OwnNodes,
+                Must(1),
+                GoOn,
+            ),
+            Fault::DamageFileInStop => spec(
+                "damage-file-in-stop",
+                "every node stopped as one act, bytes in the middle of the primary's append-only file overwritten, all started again",
+                "the other node takes the role; the damaged data is set aside and copied anew from there",
+                OwnNodes,
+                Must(1),
+                GoOn,
+            ),
+            Fault::ShortenFileInStop => spec(
+                "shorten-file-in-stop",
+                "every node stopped as one act, the primary's append-only file cut off in its middle, as redis-check-aof --fix leaves it, all started again",
+                "the other node, which holds more, takes the role",
+                OwnNodes,
+                Must(1),
+                GoOn,
+            ),
+            Fault::StartWithoutPrimary => spec(
+                "start-without-primary",
+                "every node stopped as one act, all started again but the primary's",
+                "the other node has everything and knows it: it takes the role without an operator",
+                OwnNodes,
+                Must(1),
+                GoOn,
+            ),
+            Fault::CrashAll => spec(
+                "crash-all",
+                "SIGKILL to every node at once, all started again",
+                "the nodes compare what they hold, and one takes the role",
+                OwnNodes,
+                May,
+                GoOn,
+            ),
+            Fault::HandoverThenKillNew => spec(
+                "handover-then-kill-new",
+                "a planned handover, and SIGKILL to the new primary's server within 0.5 s",
+                "one of the two is primary again, and the other follows it",
+                Signals,
+                Must(1),
+                GoOn,
+            ),
+            Fault::HandoverThenKillNewNode => spec(
+                "handover-then-kill-new-node",
+                "a planned handover, SIGKILL to the new primary's node within 0.5 s, and started again some seconds later",
+                "one of the two is primary again, and the other follows it",
+                OwnNodes,
+                Must(1),
                 GoOn,
             ),
             Fault::LossyLink => spec(

@@ -3,6 +3,7 @@
 
 mod disks;
 mod host;
+mod stops;
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -221,6 +222,14 @@ impl Scene<'_> {
             Fault::NoConnectionsLeft => self.no_connections_left(p).await,
             Fault::SlowDisk => self.slow_disk(p).await,
             Fault::ClockSteps => self.clock_steps(p).await,
+            Fault::LoseDiskInStop => self.lose_disk_in_stop(p).await,
+            Fault::RollBackDiskInStop => self.roll_back_disk_in_stop(p).await,
+            Fault::DamageFileInStop => self.damage_file_in_stop(p, false).await,
+            Fault::ShortenFileInStop => self.damage_file_in_stop(p, true).await,
+            Fault::StartWithoutPrimary => self.start_without_primary(p).await,
+            Fault::CrashAll => self.crash_all().await,
+            Fault::HandoverThenKillNew => self.handover_then_kill_new(p, false).await,
+            Fault::HandoverThenKillNewNode => self.handover_then_kill_new(p, true).await,
             Fault::LossyLink => {
                 let names: Vec<String> = self.ground.lab.nodes().map(|n| n.name.clone()).collect();
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -564,6 +573,7 @@ pub fn writes_under(fault: Fault, replicated_only: bool) -> Writes {
             | Fault::IsolatePrimary
             | Fault::KillSentinelThenPrimary
             | Fault::RestartAllAfterFailover
+            | Fault::StartWithoutPrimary
             // Its node waits for room, or ends, until somebody mends the disk.
             | Fault::FullDisk
             | Fault::ReadOnlyState

@@ -396,8 +396,8 @@ fn a_rotation_fails_no_write_and_no_password_is_where_it_does_not_belong() {
         }
     }
     // The search finds what is there; which of both depends on when Redis wrote its file.
-    let conf = fs::read_to_string(state.join("redis-a/redis.conf")).unwrap();
-    assert!(conf.contains(&old[2]) || conf.contains(&new[2]));
+    let conf = fs::read_to_string(state.join("sentinel-1/sentinel.conf")).unwrap();
+    assert!(conf.contains(&old[3]) || conf.contains(&new[3]));
 }
 
 #[test]

@@ -173,12 +173,12 @@ fn refused(node: &str, why: impl ToString) -> GroundError {
 }
 
 /// Where the machine does not permit it, the drill shows nothing.
-fn unavailable(error: io::Error) -> Trouble {
+pub(super) fn unavailable(error: io::Error) -> Trouble {
     GroundError::Unavailable(error.to_string()).into()
 }
 
 /// The append-only file that is written to, anywhere below the node's folder.
-fn newest_increment(folder: &Path) -> io::Result<PathBuf> {
+pub(super) fn newest_increment(folder: &Path) -> io::Result<PathBuf> {
     let mut folders = vec![folder.to_owned()];
     let mut found: Option<(u64, PathBuf)> = None;
     while let Some(folder) = folders.pop() {
@@ -215,9 +215,15 @@ fn tear(path: &Path) -> io::Result<()> {
     file.set_len(long_enough(&file)? - TORN)
 }
 
-fn damage(path: &Path) -> io::Result<()> {
+pub(super) fn damage(path: &Path) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).open(path)?;
     let length = long_enough(&file)?;
     file.seek(SeekFrom::Start(length / 2))?;
     file.write_all(&DAMAGED)
+}
+
+/// Cuts it off in its middle; the last command is torn, and repaired when it is loaded.
+pub(super) fn shorten(path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    file.set_len(long_enough(&file)? / 2)
 }
