@@ -195,9 +195,10 @@ impl Panel {
         .await
     }
 
-    /// Asks for a failover from `from` without waiting for down-after (`SENTINEL FAILOVER`): one Sentinel
-    /// after the other until one takes it, because two at once would start two. One that names another
-    /// primary is left out: the command names no node, and would depose that one. Returns who took it.
+    /// Asks for a failover from `from` without waiting for down-after (`SENTINEL FAILOVER`). All Sentinels are asked at
+    /// once whom they name, so that a silent one delays nothing; then one after the other is called, until one takes it,
+    /// because two calls at once would start two failovers. One that names another primary is not called: the command
+    /// names no node, and would depose that one. Returns who took it.
     ///
     /// # Errors
     /// What the last one said, when none took it.
@@ -207,26 +208,42 @@ impl Panel {
             .arg(&self.primary_name)
             .clone();
         let mut last = "no Sentinel is configured".to_owned();
-        for seat in &self.seats {
-            match self.ask_one(seat).await {
-                Ok(view) if view.primary == from => {}
-                Ok(view) => {
-                    last = format!("{} names {} already", seat.node.name, view.primary);
-                    continue;
-                }
-                Err(error) => {
-                    last = format!("{}: {error}", seat.node.name);
-                    continue;
-                }
-            }
+        let mut left: Vec<&Seat> = self.seats.iter().collect();
+        while let Some(seat) = self.first_to_name(from, &mut left, &mut last).await {
+            let name = &seat.node.name;
             match self.command::<String>(&seat.node, &cmd).await {
-                Ok(_) => return Ok(seat.node.name.clone()),
+                Ok(_) => return Ok(name.clone()),
                 Err(ClientError::Redis { source, .. }) if source.code() == Some("INPROG") => {
-                    return Ok(format!("{} (already under way)", seat.node.name));
+                    return Ok(format!("{name} (already under way)"));
                 }
-                Err(error) => last = format!("{}: {error}", seat.node.name),
+                Err(error) => last = format!("{name}: {error}"),
             }
         }
         Err(last)
+    }
+
+    /// Asks those that are left, all at once, and takes the first one out that names `primary`, so that it is called right
+    /// after its answer. Takes out, too, who answers something else, and notes what.
+    async fn first_to_name<'a>(
+        &'a self,
+        primary: SocketAddrV4,
+        left: &mut Vec<&'a Seat>,
+        last: &mut String,
+    ) -> Option<&'a Seat> {
+        let mut asked: FuturesUnordered<_> = left
+            .iter()
+            .copied()
+            .map(|seat| async move { (seat, self.ask_one(seat).await) })
+            .collect();
+        while let Some((seat, view)) = asked.next().await {
+            left.retain(|other| !std::ptr::eq(*other, seat));
+            let name = &seat.node.name;
+            match view {
+                Ok(view) if view.primary == primary => return Some(seat),
+                Ok(view) => *last = format!("{name} names {} already", view.primary),
+                Err(error) => *last = format!("{name}: {error}"),
+            }
+        }
+        None
     }
 }

@@ -2,16 +2,18 @@
 //! the memory.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis_ha_lab::access::Secrets;
+use redis_ha_lab::access::{Secrets, User};
+use redis_ha_lab::client::Connector;
 use redis_ha_lab::runner::ClaimedSubnet;
+use redis_ha_lab::sentinel::Panel;
 
-use super::lab::{HALAB, TestLab, is_running, wait_until};
+use super::lab::{DEADLINE, HALAB, TestLab, is_running, wait_until};
 use super::liar::{Liar, Say, array};
 
 /// What the writer, or a node, may have had in memory at most. It is a third of this with the truth alone, and a liar says
@@ -268,6 +270,72 @@ fn a_data_node_that_talks_nonsense_confirms_nothing_and_fills_no_memory() {
     lab.runner.ended();
     lab.runner.start_node(&replica.name).unwrap();
     lab.wait_healthy();
+}
+
+#[test]
+fn a_silent_sentinel_holds_up_no_call_for_a_failover() {
+    let subnet = ClaimedSubnet::claim().unwrap();
+    let mut lab = redis_ha_lab::config::load(Path::new("lab.toml"), None)
+        .unwrap()
+        .relocated(subnet.octets());
+    lab.security.acl = false;
+    let primary = lab.data_nodes[0].socket();
+    let asked = |liar: &Liar| liar.heard().iter().any(|c| c.contains("FAILOVER"));
+    // It takes connections and never says a word.
+    let _silent = TcpListener::bind(lab.sentinels[0].socket()).unwrap();
+    let others: Vec<Liar> = lab.sentinels[1..]
+        .iter()
+        .map(|node| Liar::start(node.socket(), Box::new(sentinel_that_names(primary, 1))))
+        .collect();
+    // Whoever waits for the silent one waits for longer than this test.
+    let connector = Connector::new(&lab, User::Operator, Duration::from_secs(3600));
+    let panel = Panel::new(&lab, connector);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let call = |from| {
+        runtime.block_on(async {
+            tokio::time::timeout(DEADLINE, panel.call_failover(from))
+                .await
+                .expect("the call waits for the silent Sentinel")
+        })
+    };
+    call(primary).unwrap();
+    // Two calls at once would be two failovers.
+    assert_eq!(others.iter().filter(|liar| asked(liar)).count(), 1);
+}
+
+#[test]
+fn a_sentinel_that_names_another_primary_is_not_called_for_a_failover() {
+    let subnet = ClaimedSubnet::claim().unwrap();
+    let mut lab = redis_ha_lab::config::load(Path::new("lab.toml"), None)
+        .unwrap()
+        .relocated(subnet.octets());
+    lab.security.acl = false;
+    let [old, new] = [0, 1].map(|i| lab.data_nodes[i].socket());
+    let liars: Vec<Liar> = lab
+        .sentinels
+        .iter()
+        .map(|node| Liar::start(node.socket(), Box::new(sentinel_that_names(new, 1))))
+        .collect();
+    let panel = Panel::new(
+        &lab,
+        Connector::new(&lab, User::Operator, Duration::from_secs(5)),
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let refused = runtime.block_on(panel.call_failover(old)).unwrap_err();
+    assert!(
+        refused.contains(&format!("names {new} already")),
+        "{refused}"
+    );
+    for liar in &liars {
+        assert!(liar.heard().iter().any(|c| c.contains("MASTER")));
+        assert!(!liar.heard().iter().any(|c| c.contains("FAILOVER")));
+    }
 }
 
 #[test]
