@@ -4,15 +4,20 @@
 //! promotion and the demotion of the old primary. So writes are paused one Sentinel tick before the
 //! promotion, and the old primary becomes a replica of the new one as soon as that takes writes, long
 //! before the Sentinels announce it. Steps and reasons: `docs/protocol.md`.
+//!
+//! Once a Sentinel has taken the call, a failover is under way that nobody can call back. From there on no failed command
+//! ends the handover: it goes on until the old primary follows the promoted node, or until nobody was promoted in time
+//! and writes go on.
 
 use std::net::SocketAddrV4;
+use std::pin::pin;
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::client::{ClientError, Conn, Connector, Role};
 use crate::config::{Lab, Node};
@@ -25,34 +30,78 @@ const PAUSE_AT: &str = "+failover-state-send-slaveof-noone";
 const PAUSE_MS: u64 = 3000;
 /// How long the promotion may take.
 const PROMOTION_LIMIT: Duration = Duration::from_secs(3);
+/// How long the old primary may take to follow the promoted node.
+const DEMOTION_LIMIT: Duration = Duration::from_secs(3);
+/// How long the old primary may take to go on with writes.
+const RESUME_LIMIT: Duration = Duration::from_secs(1);
 /// How long the Sentinels may take to agree afterwards.
 const AGREE_LIMIT: Duration = Duration::from_secs(15);
 /// Pause between two looks while writes are paused.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
+/// Pause before a command that failed is sent again.
+const TRY_AGAIN: Duration = Duration::from_millis(20);
 
-/// Why there was no handover. In all cases the lab is as safe as before.
+/// Why there was no handover, or not all of it.
 #[derive(Debug, thiserror::Error)]
 pub enum HandoverError {
-    /// Nobody knows who is primary.
+    /// Nobody knows who is primary; nothing was changed.
     #[error("no primary to hand over from: {0}")]
     NoPrimary(#[from] NoPrimary),
-    /// The primary that is named is not of the lab.
+    /// The primary that is named is not of the lab; nothing was changed.
     #[error("the Sentinels name {0}, which is no data node of lab.toml")]
     Stranger(SocketAddrV4),
-    /// Nobody can take over.
+    /// Nobody can take over; nothing was changed.
     #[error(
         "no other data node is in sync and promotable: see halab status, and wait until one is"
     )]
     NobodyReady,
-    /// The Sentinels refused.
+    /// The Sentinels refused; nothing was changed.
     #[error("no Sentinel takes the failover: {0}")]
     Refused(String),
-    /// The promotion did not come.
-    #[error("no other node was promoted within {PROMOTION_LIMIT:?}; writes go on where they were")]
-    NoPromotion,
-    /// A node could not be reached.
+    /// The primary does not answer; nothing was changed.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The promotion did not come in time.
+    #[error("no other node was promoted within {PROMOTION_LIMIT:?}; {}{}", writes(from, resumed), rest(by.as_deref()))]
+    NoPromotion {
+        /// The primary, which still is.
+        from: String,
+        /// Whether it said that it takes writes again; if not, its pause ends by itself.
+        resumed: Result<(), ClientError>,
+        /// Who leads the failover, where it is still under way.
+        by: Option<String>,
+    },
+    /// Another node is primary, and the old one did not follow it in time.
+    #[error(
+        "{to} is primary now, but {from} could not be made its replica: {source}; until its halab node or the Sentinels do \
+         that, {from} may answer +OK to writes that are lost: see halab status"
+    )]
+    NotDemoted {
+        /// The old primary.
+        from: String,
+        /// The new one.
+        to: String,
+        /// What the old one said last.
+        source: ClientError,
+    },
+}
+
+/// What happens to writes after a promotion that did not come.
+fn writes(from: &str, resumed: &Result<(), ClientError>) -> String {
+    match resumed {
+        Ok(()) => format!("writes go on at {from}"),
+        Err(error) => format!(
+            "{from} could not be told to go on with writes ({error}), a pause ends by itself after {} s",
+            PAUSE_MS / 1000
+        ),
+    }
+}
+
+/// What happens to a failover after a promotion that did not come.
+fn rest(by: Option<&str>) -> String {
+    by.map_or_else(String::new, |by| {
+        format!("; the failover that {by} took is still under way and may yet promote one: see halab status")
+    })
 }
 
 /// What a handover did and how long it took.
@@ -62,7 +111,8 @@ pub struct Handover {
     pub from: String,
     /// The node that is primary now.
     pub to: String,
-    /// From the pause of writes to the moment the old primary followed the new one, in milliseconds.
+    /// From the pause of writes to the moment the old primary followed the new one, in milliseconds; 0 where writes could
+    /// not be paused.
     pub paused_ms: f64,
     /// From the call to the agreement of all Sentinels, in milliseconds.
     pub total_ms: f64,
@@ -73,7 +123,7 @@ pub struct Handover {
 /// Hands over from the node that is primary now to one that the Sentinels choose.
 ///
 /// # Errors
-/// When nothing was handed over; then writes go on where they were.
+/// When nothing was handed over, or the old primary does not follow the new one; the error says where writes go.
 pub async fn hand_over(lab: &Lab, connector: &Connector) -> Result<Handover, HandoverError> {
     let panel = Panel::new(lab, connector.clone());
     let answers = panel.ask().await;
@@ -96,30 +146,60 @@ pub async fn hand_over(lab: &Lab, connector: &Connector) -> Result<Handover, Han
     let begun = Instant::now();
     let mut tasks = JoinSet::new();
     let mut events = subscribe(lab, connector, &mut tasks).await;
-    let by = panel
-        .call_failover(from.socket())
-        .await
-        .map_err(HandoverError::Refused)?;
-    info!(from = %from.name, %by, "handover: failover called");
-    let deadline = begun + PROMOTION_LIMIT;
-    wait_for_event(&mut events, deadline).await;
-    let pause = redis::cmd("CLIENT")
-        .arg("PAUSE")
-        .arg(PAUSE_MS)
-        .arg("WRITE")
-        .clone();
-    old.query::<redis::Value>(&pause).await?;
-    let paused = Instant::now();
-    debug!("handover: writes paused");
-
-    let promoted = promoted_node(lab, from, connector, deadline).await;
-    let Some(to) = promoted else {
-        let resume = redis::cmd("CLIENT").arg("UNPAUSE").clone();
-        old.query::<redis::Value>(&resume).await?;
-        return Err(HandoverError::NoPromotion);
+    let by = match panel.call_failover(from.socket()).await {
+        Ok(by) => by,
+        // An answer can be lost, and the call taken all the same.
+        Err(_) if is_under_way(&panel, from).await => "a Sentinel".to_owned(),
+        Err(error) => return Err(HandoverError::Refused(error)),
     };
-    demote(&mut old, to.socket()).await?;
-    let paused_ms = paused.elapsed().as_secs_f64() * 1000.0;
+    info!(from = %from.name, %by, "handover: failover called");
+
+    let mut old = OldPrimary {
+        node: from,
+        connector,
+        conn: Some(old),
+        trouble: None,
+    };
+    let mut paused = None;
+    let promoted = {
+        let look = promoted_node(lab, from, connector, begun + PROMOTION_LIMIT);
+        let pause = async {
+            wait_for_event(&mut events).await;
+            old.pause().await
+        };
+        let (mut look, mut pause) = (pin!(look), pin!(pause));
+        tokio::select! {
+            // The event was missed, or the pause can't be made.
+            promoted = &mut look => promoted,
+            at = &mut pause => {
+                debug!("handover: writes paused");
+                paused = Some(at);
+                look.await
+            }
+        }
+    };
+    let Some(to) = promoted else {
+        let resumed = old.resume().await;
+        let by = is_under_way(&panel, from).await.then_some(by);
+        return Err(HandoverError::NoPromotion {
+            from: from.name.clone(),
+            resumed,
+            by,
+        });
+    };
+    if paused.is_none() {
+        let why = old.trouble.take().map(|error| error.to_string());
+        warn!(from = %from.name, why = why.as_deref().unwrap_or("the promotion came first"),
+            "handover: writes were not paused; what clients wrote meanwhile on +OK alone may be lost");
+    }
+    old.follow(to.socket())
+        .await
+        .map_err(|source| HandoverError::NotDemoted {
+            from: from.name.clone(),
+            to: to.name.clone(),
+            source,
+        })?;
+    let paused_ms = paused.map_or(0.0, |at| at.elapsed().as_secs_f64() * 1000.0);
     info!(from = %from.name, to = %to.name, paused_ms, "handover: the old primary follows the new one");
 
     let agreed = wait_agreement(&panel, to.socket()).await;
@@ -130,6 +210,89 @@ pub async fn hand_over(lab: &Lab, connector: &Connector) -> Result<Handover, Han
         total_ms: begun.elapsed().as_secs_f64() * 1000.0,
         agreed,
     })
+}
+
+/// The primary that is to be one no more. A connection that fails is made anew.
+struct OldPrimary<'a> {
+    node: &'a Node,
+    connector: &'a Connector,
+    conn: Option<Conn>,
+    /// Why it was not paused.
+    trouble: Option<ClientError>,
+}
+
+impl OldPrimary<'_> {
+    /// Pauses writes; goes on trying for as long as it is polled.
+    async fn pause(&mut self) -> Instant {
+        let mut cmd = redis::cmd("CLIENT");
+        cmd.arg("PAUSE").arg(PAUSE_MS).arg("WRITE");
+        while let Err(error) = self.send(&cmd).await {
+            debug!(%error, "handover: writes are not paused yet");
+            self.trouble = Some(error);
+            sleep(TRY_AGAIN).await;
+        }
+        Instant::now()
+    }
+
+    /// Ends the pause of writes.
+    async fn resume(&mut self) -> Result<(), ClientError> {
+        let cmd = redis::cmd("CLIENT").arg("UNPAUSE").clone();
+        let deadline = Instant::now() + RESUME_LIMIT;
+        loop {
+            match self.send(&cmd).await {
+                Err(_) if Instant::now() < deadline => sleep(TRY_AGAIN).await,
+                done => return done,
+            }
+        }
+    }
+
+    async fn send(&mut self, cmd: &redis::Cmd) -> Result<(), ClientError> {
+        // Taken out while in use: what fails, or is not waited for, is not used again.
+        let mut conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => self.connector.open(self.node.socket()).await?,
+        };
+        conn.query::<redis::Value>(cmd).await?;
+        self.conn = Some(conn);
+        Ok(())
+    }
+
+    /// Makes it a replica of `new`.
+    async fn follow(&mut self, new: SocketAddrV4) -> Result<(), ClientError> {
+        let deadline = Instant::now() + DEMOTION_LIMIT;
+        loop {
+            match self.try_to_follow(new).await {
+                Err(error) if Instant::now() < deadline => {
+                    debug!(%error, "handover: the old primary does not follow yet");
+                    sleep(TRY_AGAIN).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn try_to_follow(&mut self, new: SocketAddrV4) -> Result<(), ClientError> {
+        let mut conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => {
+                let mut conn = self.connector.open(self.node.socket()).await?;
+                // An answer was lost, or its parent or a Sentinel was first.
+                if matches!(conn.role().await?, Role::Replica { .. }) {
+                    return Ok(());
+                }
+                conn
+            }
+        };
+        demote(&mut conn, new).await
+    }
+}
+
+/// Whether a Sentinel is busy with a failover from `from`, or has done it already.
+async fn is_under_way(panel: &Panel, from: &Node) -> bool {
+    let views = panel.ask_each().await.views();
+    views
+        .iter()
+        .any(|view| view.failover_in_progress || view.primary != from.socket())
 }
 
 /// Subscribes to all Sentinels, and waits until most subscriptions stand: an event that comes before
@@ -154,14 +317,14 @@ async fn subscribe(
     events
 }
 
-async fn wait_for_event(events: &mut mpsc::Receiver<Event>, deadline: Instant) {
-    while let Ok(Some(event)) = timeout_at(deadline, events.recv()).await {
+/// Waits for the event that comes before the promotion, without a limit: it may have been missed.
+async fn wait_for_event(events: &mut mpsc::Receiver<Event>) {
+    while let Some(event) = events.recv().await {
         debug!(event = %event.name, text = %event.text, "handover");
         if event.name == PAUSE_AT {
             return;
         }
     }
-    // Missed or never sent: writes are paused all the same, and the promotion is looked for.
 }
 
 /// The first other data node that says it is primary.

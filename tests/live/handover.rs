@@ -1,5 +1,9 @@
 //! Planned changes of the primary: no failed write, nothing lost.
 
+use std::process::Stdio;
+
+use rustix::process::Signal;
+
 use super::lab::{Shape, TestLab, invoked};
 
 #[test]
@@ -18,7 +22,7 @@ fn a_handover_under_load_loses_nothing_and_fails_no_write() {
         assert_eq!(lab.primary().as_deref(), Some(to));
         writer.wait_invoked(invoked(&ledger) + 20_000);
     }
-    writer.signal(rustix::process::Signal::TERM);
+    writer.signal(Signal::TERM);
     writer.assert_all_acknowledged();
     lab.assert_nothing_lost(&ledger);
 }
@@ -40,7 +44,7 @@ fn a_rolling_restart_of_every_node_under_load_loses_nothing() {
         lab.runner.start_node(&name).unwrap();
         lab.wait_healthy();
     }
-    writer.signal(rustix::process::Signal::TERM);
+    writer.signal(Signal::TERM);
     writer.assert_all_acknowledged();
     assert!(
         lab.log("redis-a").contains("handed over"),
@@ -90,6 +94,112 @@ fn without_another_node_in_sync_there_is_no_handover_and_it_says_why() {
     assert_eq!(lab.primary().as_deref(), Some("redis-a"));
 }
 
+/// Takes a right from a user on one server, without its file: until the server's next start.
+fn forbid(lab: &TestLab, node: &str, user: &str, right: &str) {
+    let said = lab.halab(&["cli", node, "-e", "acl", "setuser", user, right]);
+    assert!(said.status.success(), "{said:?}");
+}
+
+#[test]
+fn a_handover_that_cannot_pause_writes_goes_on_to_demote_the_old_primary() {
+    let mut lab = TestLab::start();
+    let writer = lab.start_writer(&["--duration", "10m", "--rate", "20000"]);
+    let ledger = writer.ledger.clone();
+    writer.wait_invoked(10_000);
+    // Taken by the Sentinels, and then the first command to the old primary fails.
+    forbid(&lab, "redis-a", "operator", "-client|pause");
+    let output = lab.halab(&["handover", "--json"]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("writes were not paused"), "{text}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["to"], "redis-b");
+    lab.wait_healthy();
+    assert_eq!(lab.primary().as_deref(), Some("redis-b"));
+    writer.wait_invoked(invoked(&ledger) + 10_000);
+    writer.signal(Signal::TERM);
+    writer.assert_all_acknowledged();
+    lab.assert_nothing_lost(&ledger);
+}
+
+#[test]
+fn a_handover_whose_connection_to_the_old_primary_breaks_is_carried_out() {
+    let mut lab = TestLab::start();
+    let child = lab
+        .command()
+        .args(["handover", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let name = lab.lab.primary_name.clone();
+    super::lab::wait_until("the failover to be under way", || {
+        let ask = ["cli", "sentinel-1", "-e", "sentinel", "master", &name];
+        let said = String::from_utf8(lab.halab(&ask).stdout).unwrap();
+        said.contains("failover_in_progress") || !super::lab::is_running(child.id())
+    });
+    // Between the call and the promotion, unless the machine is busy; then somewhat later.
+    let kill = ["cli", "redis-a", "-e", "client", "kill", "user", "operator"];
+    let killed = lab.halab(&kill);
+    assert!(killed.status.success(), "{killed:?}");
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["to"], "redis-b");
+    lab.wait_healthy();
+    assert_eq!(lab.primary().as_deref(), Some("redis-b"));
+}
+
+#[test]
+fn a_handover_that_cannot_demote_the_old_primary_says_who_is_primary_now() {
+    let mut lab = TestLab::start();
+    // Nobody can: neither the handover, nor the Sentinels, nor the parent.
+    for user in ["operator", "sentinel"] {
+        forbid(&lab, "redis-a", user, "-replicaof");
+        forbid(&lab, "redis-a", user, "-slaveof");
+    }
+    lab.runner.signal_node("redis-a", Signal::STOP);
+    let output = lab.halab(&["handover"]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(4), "{text}");
+    assert!(
+        text.contains("redis-b is primary now, but redis-a could not be made its replica"),
+        "{text}"
+    );
+    // As after any failover, its own parent does it.
+    lab.runner.signal_node("redis-a", Signal::CONT);
+    lab.wait_healthy();
+    assert_eq!(lab.primary().as_deref(), Some("redis-b"));
+}
+
+#[test]
+fn a_handover_without_a_promotion_says_that_the_failover_is_still_under_way() {
+    let mut lab = TestLab::start();
+    let writer = lab.start_writer(&["--duration", "10m", "--rate", "20000"]);
+    let ledger = writer.ledger.clone();
+    writer.wait_invoked(10_000);
+    // In sync for the Sentinels and the primary, and then it does not take the promotion. The parent first: it would
+    // take a stopped server for a hung one.
+    lab.runner.signal_node("redis-b", Signal::STOP);
+    lab.signal_server("redis-b", Signal::STOP);
+    let output = lab.halab(&["handover"]);
+    lab.signal_server("redis-b", Signal::CONT);
+    lab.runner.signal_node("redis-b", Signal::CONT);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(4), "{text}");
+    assert!(text.contains("writes go on at redis-a"), "{text}");
+    assert!(
+        text.contains("is still under way and may yet promote one"),
+        "{text}"
+    );
+    lab.wait_healthy();
+    writer.wait_invoked(invoked(&ledger) + 10_000);
+    writer.signal(Signal::TERM);
+    writer.assert_all_acknowledged();
+    lab.assert_nothing_lost(&ledger);
+}
+
 #[test]
 fn a_failover_called_by_hand_loses_nothing_acknowledged() {
     let mut lab = TestLab::start();
@@ -103,7 +213,7 @@ fn a_failover_called_by_hand_loses_nothing_acknowledged() {
     assert_eq!(lab.wait_failover_from("redis-a"), "redis-b");
     lab.wait_healthy();
     writer.wait_invoked(invoked(&ledger) + 20_000);
-    writer.signal(rustix::process::Signal::TERM);
+    writer.signal(Signal::TERM);
     writer.assert_all_acknowledged();
     lab.assert_nothing_lost(&ledger);
 }
