@@ -280,12 +280,24 @@ impl StateDir {
         })
     }
 
-    /// Writes what `lab.toml` says into the node's config file, from the template at the first start.
+    /// Removes what a server left that was killed while it rewrote its append-only file, or copied from its primary:
+    /// unfinished, as large as its data, and never read or removed by any server.
+    fn remove_unfinished(&self) {
+        let entries = fs::read_dir(self.data()).into_iter().flatten().flatten();
+        for entry in entries.filter(|e| is_unfinished(&e.file_name().to_string_lossy())) {
+            // Not worth a refusal to start: it costs room, and where that is missed the server is not started and says so.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+
+    /// Writes what `lab.toml` says into the node's config file, from the template at the first start, and clears the
+    /// server's folder of what a killed one left unfinished. Before each start of the server, while none runs.
     /// Returns the file's path.
     ///
     /// # Errors
     /// When it can't be read or written.
     pub fn apply(&self, lab: &Lab, node: &Node) -> Result<PathBuf, StateError> {
+        self.remove_unfinished();
         let file = conf_path(&self.folder, node);
         let mut conf = if self.first_start {
             Conf::parse(match node.kind {
@@ -451,6 +463,24 @@ pub fn parked_at(lab: &Lab, node: &Node) -> std::net::SocketAddrV4 {
     std::net::SocketAddrV4::new(lab.listens(node), PARKED_PORT)
 }
 
+/// Whether a server gives that name to a file that it has not finished: `rewriteAppendOnlyFile` in aof.c, `rdbSave` in
+/// rdb.c, `syncWithMaster` in replication.c.
+fn is_unfinished(name: &str) -> bool {
+    let numbers =
+        |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let Some((stem, extension)) = name.strip_prefix("temp-").and_then(|n| n.rsplit_once('.'))
+    else {
+        return false;
+    };
+    match extension {
+        "rdb" => numbers(stem),
+        "aof" => stem
+            .strip_prefix("rewriteaof-")
+            .is_some_and(|n| numbers(n.strip_prefix("bg-").unwrap_or(n))),
+        _ => false,
+    }
+}
+
 fn conf_path(folder: &Path, node: &Node) -> PathBuf {
     folder.join(match node.kind {
         NodeKind::Data => "redis.conf",
@@ -526,6 +556,37 @@ mod tests {
         assert!(
             !text.contains("\nuser ") && text.contains("\naclfile "),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn what_killed_rewrites_left_is_gone_before_the_next_start_and_nothing_else() {
+        let root = tempfile::tempdir().unwrap();
+        let mut lab = Lab::parse(include_str!("../../lab.toml"), None).unwrap();
+        lab.security.acl = false;
+        let node = lab.data_nodes[0].clone();
+        let state = StateDir::open(root.path(), &node).unwrap();
+        let left = [
+            "temp-4711.rdb",
+            "temp-1764318000.4711.rdb",
+            "temp-rewriteaof-4711.aof",
+            "temp-rewriteaof-bg-4711.aof",
+        ];
+        let kept = [
+            "dump.rdb",
+            "temp-notes.txt",
+            "temp-mine.rdb",
+            "x-temp-1.rdb",
+        ];
+        for name in left.iter().chain(&kept) {
+            fs::write(state.data().join(name), "x").unwrap();
+        }
+        state.apply(&lab, &node).unwrap();
+        let is_there = |name: &&str| state.data().join(name).exists();
+        assert_eq!(left.into_iter().filter(is_there).count(), 0);
+        assert_eq!(
+            kept.iter().filter(|name| is_there(name)).count(),
+            kept.len()
         );
     }
 
