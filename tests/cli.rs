@@ -10,9 +10,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::time::{Duration, Instant};
 
 use clap::CommandFactory;
 use predicates::prelude::*;
+use proptest::strategy::Strategy;
 use redis_ha_lab::cli::Cli;
 use redis_ha_lab::exit::Exit;
 use tempfile::TempDir;
@@ -174,6 +176,91 @@ address = "127.0.0.21"
 name = "sentinel-2"
 address = "0.0.0.0"
 "#;
+
+/// Every flag of every command that takes a value, found by its kind.
+fn flags() -> impl Iterator<Item = (String, clap::Arg)> {
+    subcommands().into_iter().flat_map(|command| {
+        let name = command.get_name().to_owned();
+        let flags: Vec<clap::Arg> = command
+            .get_arguments()
+            .filter(|a| a.get_long().is_some() && a.get_action().takes_values())
+            .cloned()
+            .collect();
+        flags.into_iter().map(move |flag| (name.clone(), flag))
+    })
+}
+
+fn takes(flag: &clap::Arg, value: &str) -> bool {
+    flag.get_value_names()
+        .is_some_and(|names| names.iter().any(|name| name.as_str() == value))
+}
+
+#[test]
+fn an_absurd_span_or_rate_is_refused_by_every_command_that_takes_one() {
+    let spans = ["99999999999999h", "1e3s", "584542046091y", "-5s", "5"];
+    let rates = ["1e-20", "1e300", "0", "-1", "nan", "inf"];
+    let mut seen = 0;
+    for (command, flag) in flags() {
+        let absurd: &[&str] = if takes(&flag, "SPAN") {
+            &spans
+        } else if takes(&flag, "PER_SECOND") {
+            &rates
+        } else {
+            continue;
+        };
+        seen += 1;
+        let long = format!("--{}", flag.get_long().unwrap());
+        for value in absurd {
+            let halab = Halab::new();
+            let flag = format!("{long}={value}");
+            let output = halab.run(&["--subnet", NOBODY, &command, &flag]);
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(2), "{command} {flag}: {said}");
+            assert!(said.contains(&long), "{command} {flag}: {said}");
+            assert!(halab.is_untouched(), "{command} {flag}");
+        }
+    }
+    assert!(seen >= 7, "only {seen} of them were found");
+}
+
+#[test]
+fn the_longest_span_and_the_lowest_rate_are_taken() {
+    let halab = Halab::new();
+    let network = ["--subnet", NOBODY];
+    let write = ["write", "--patience", "300ms", "--metrics", "off"];
+    let long = ["--duration", "8760h", "--rate", "0.001"];
+    let output = halab.run(&[&network[..], &write, &long].concat());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("no record was acknowledged"), "{said}");
+}
+
+proptest::proptest! {
+    #[test]
+    fn a_value_of_any_flag_is_refused_or_can_be_reckoned_with(
+        value in proptest::prop_oneof![
+            "[-+]?[0-9]{0,25}([.][0-9]{0,25})?(e[-+]?[0-9]{1,4})?(ms|s|m|h|d|%)?",
+            proptest::prelude::any::<f64>().prop_map(|number| number.to_string()),
+            proptest::prelude::any::<String>(),
+        ],
+    ) {
+        for (command, flag) in flags() {
+            let long = format!("--{}={value}", flag.get_long().unwrap());
+            let Ok(taken) = Cli::command().try_get_matches_from(["halab", &command, &long]) else {
+                continue;
+            };
+            let (_, taken) = taken.subcommand().unwrap();
+            let id = flag.get_id().as_str();
+            if takes(&flag, "SPAN") {
+                let span = *taken.get_one::<Duration>(id).unwrap();
+                proptest::prop_assert!(Instant::now().checked_add(span).is_some(), "{long}");
+            } else if takes(&flag, "PER_SECOND") {
+                let between = 1.0 / taken.get_one::<f64>(id).unwrap();
+                proptest::prop_assert!(Duration::try_from_secs_f64(between).is_ok(), "{long}");
+            }
+        }
+    }
+}
 
 #[test]
 fn a_wrong_lab_toml_is_answered_with_all_its_problems() {

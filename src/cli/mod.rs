@@ -359,6 +359,9 @@ enum Threads {
     Many,
 }
 
+/// The longest span that a flag takes: a year. So a moment so far from now can be reckoned with everywhere.
+const LONGEST_SPAN: std::time::Duration = std::time::Duration::from_secs(8760 * 3600);
+
 /// A time span on the command line: `250ms`, `5s`, `2m`, `1h`.
 fn parse_span(text: &str) -> Result<std::time::Duration, String> {
     let split = text
@@ -374,7 +377,11 @@ fn parse_span(text: &str) -> Result<std::time::Duration, String> {
         "h" => number * 3600.0,
         _ => return Err(hint()),
     };
-    std::time::Duration::try_from_secs_f64(seconds).map_err(|_| hint())
+    // What does not even fit into a Duration is too long too; less than nothing has no digit in front.
+    match std::time::Duration::try_from_secs_f64(seconds) {
+        Ok(span) if span <= LONGEST_SPAN => Ok(span),
+        _ => Err("a time span of at most 8760h, a year, is expected".to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -387,7 +394,8 @@ mod tests {
         assert_eq!(parse_span("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(parse_span("1.5s"), Ok(Duration::from_millis(1500)));
         assert_eq!(parse_span("2m"), Ok(Duration::from_secs(120)));
-        for wrong in ["", "5", "s", "-1s", "1e400s", "5 s", "1d"] {
+        assert_eq!(parse_span("8760h"), Ok(LONGEST_SPAN));
+        for wrong in ["", "5", "s", "-1s", "1e400s", "5 s", "1d", "8761h"] {
             assert!(parse_span(wrong).is_err(), "{wrong}");
         }
     }

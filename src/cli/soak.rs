@@ -31,7 +31,7 @@ pub(super) struct SoakArgs {
     #[arg(long = "for", value_name = "SPAN", value_parser = parse_span)]
     duration: Duration,
     /// Read everything back and empty the lab after so many records
-    #[arg(long, value_name = "N", default_value_t = 4_000_000)]
+    #[arg(long, value_name = "N", default_value_t = 4_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     chapter: u64,
     #[command(flatten)]
     common: CommonArgs,

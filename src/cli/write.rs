@@ -101,10 +101,17 @@ fn parse_metrics(text: &str) -> Result<MetricsWanted, String> {
     }
 }
 
+/// Records a second that can be asked for: from one in a quarter of an hour to more than any server takes.
+const RATES: std::ops::RangeInclusive<f64> = 0.001..=1e9;
+
 pub(super) fn parse_rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
-        _ => Err("a number over 0 is expected".into()),
+        Ok(rate) if RATES.contains(&rate) => Ok(rate),
+        _ => Err(format!(
+            "a number from {} to {} is expected",
+            RATES.start(),
+            RATES.end()
+        )),
     }
 }
 

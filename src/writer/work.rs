@@ -16,6 +16,9 @@ use super::journal::Journal;
 /// then.
 const BATCHES_PER_SECOND: f64 = 20.0;
 
+/// What stands for a moment that the clock can't hold.
+const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// A batch to write.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Job {
@@ -68,7 +71,8 @@ impl Work {
                 .map(|count| count.saturating_sub(journal.known())),
             journal,
             batch,
-            deadline: options.duration.map(|d| begun + d),
+            // What is too long for the clock has no end.
+            deadline: options.duration.and_then(|d| begun.checked_add(d)),
             rate: options.rate,
             begun,
             stop,
@@ -131,8 +135,7 @@ impl Work {
     }
 
     fn due(&self, handed_out: u64) -> Option<Instant> {
-        self.rate
-            .map(|rate| self.begun + Duration::from_secs_f64(handed_out as f64 / rate))
+        self.rate.map(|rate| due_at(self.begun, handed_out, rate))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -141,9 +144,48 @@ impl Work {
     }
 }
 
+/// When the record after `handed_out` others is due; what is too far for the clock is due in a year.
+fn due_at(begun: Instant, handed_out: u64, rate: f64) -> Instant {
+    Duration::try_from_secs_f64(handed_out as f64 / rate)
+        .ok()
+        .and_then(|after| begun.checked_add(after))
+        .unwrap_or(begun + FAR)
+}
+
 fn split(invoked: Invoked, batch: u64) -> impl Iterator<Item = Invoked> {
     invoked
         .seqs
         .chunks(batch)
         .map(move |seqs| Invoked { seqs, ..invoked })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_rate_and_no_number_of_records_overflows_the_clock(
+            rate in prop_oneof![
+                any::<f64>(),
+                Just(f64::MIN_POSITIVE),
+                Just(1e-20),
+                Just(f64::MAX),
+                Just(f64::INFINITY),
+            ],
+            handed_out in any::<u64>(),
+        ) {
+            let begun = Instant::now();
+            prop_assert!(due_at(begun, handed_out, rate) >= begun);
+        }
+    }
+
+    #[test]
+    fn the_next_record_is_due_when_the_rate_says() {
+        let begun = Instant::now();
+        assert_eq!(due_at(begun, 0, 5.0), begun);
+        assert_eq!(due_at(begun, 10, 5.0), begun + Duration::from_secs(2));
+    }
 }
