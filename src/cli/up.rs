@@ -26,7 +26,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  halab up\n  halab --profile fast --subnet 127.0.7 up   beside another lab\n\n\
-    Runs until Ctrl-C or SIGTERM; then all nodes are stopped in order. Logs: one file a node."
+    Runs until Ctrl-C or SIGTERM; then all nodes are stopped in order, at a second one killed. Logs: one file a node."
 )]
 pub(super) struct UpArgs {
     /// Folder for the nodes' logs [default: log in the state folder]
@@ -95,7 +95,12 @@ async fn serve(lab: &Lab, mut runner: Runner, stop: CancellationToken) -> Outcom
             }
         }
     }
-    tracing::info!("stopping all nodes");
-    runner.stop();
+    stop_all(&mut runner).await;
     Ok(if failed { Exit::Failed } else { Exit::Holds })
+}
+
+/// Ends the lab in order. A second signal ends this process, and with it every node and its server, at once.
+async fn stop_all(runner: &mut Runner) {
+    tracing::info!("stopping all nodes; Ctrl-C once more kills them");
+    runner.stop_async().await;
 }

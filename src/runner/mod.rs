@@ -22,6 +22,8 @@ pub use subnet::{ClaimError, ClaimedSubnet};
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 /// Pause between two looks at a child that is to end.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// What is stopped after what; at the end, what is no node.
+const ORDER: [Option<NodeKind>; 3] = [Some(NodeKind::Sentinel), Some(NodeKind::Data), None];
 
 /// Why a node process could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -268,18 +270,47 @@ impl Runner {
         }
     }
 
-    /// Stops all nodes in order. The Sentinels go first: no failover is wanted any more.
+    /// Stops all nodes in order. The Sentinels go first: no failover is wanted any more. Leaves the thread to others while
+    /// it waits, so that whoever is in a hurry can still be heard.
+    pub async fn stop_async(&mut self) {
+        for kind in ORDER {
+            let deadline = self.ask_to_end(kind);
+            while Instant::now() < deadline && self.group(kind).any(NodeProcess::running) {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            self.end_group(kind);
+        }
+    }
+
+    /// The same, and blocks the thread: for where nothing can be awaited.
     pub fn stop(&mut self) {
-        for kind in [Some(NodeKind::Sentinel), Some(NodeKind::Data), None] {
-            let deadline = Instant::now() + STOP_LIMIT;
-            let all = self.nodes.iter_mut().chain(&mut self.monitors);
-            let mut group: Vec<_> = all.filter(|n| n.kind == kind).collect();
-            for node in &mut group {
-                node.signal(Signal::TERM);
+        for kind in ORDER {
+            let deadline = self.ask_to_end(kind);
+            while Instant::now() < deadline && self.group(kind).any(NodeProcess::running) {
+                std::thread::sleep(LOOK_AGAIN);
             }
-            for node in group {
-                node.end_by(deadline);
-            }
+            self.end_group(kind);
+        }
+    }
+
+    fn group(&mut self, kind: Option<NodeKind>) -> impl Iterator<Item = &mut NodeProcess> {
+        let all = self.nodes.iter_mut().chain(&mut self.monitors);
+        all.filter(move |n| n.kind == kind)
+    }
+
+    /// Returns when those that still run are to be killed.
+    fn ask_to_end(&mut self, kind: Option<NodeKind>) -> Instant {
+        for node in self.group(kind) {
+            node.signal(Signal::TERM);
+        }
+        Instant::now() + STOP_LIMIT
+    }
+
+    /// Kills what still runs.
+    fn end_group(&mut self, kind: Option<NodeKind>) {
+        for node in self.group(kind) {
+            node.signal(Signal::KILL);
+            node.reap();
         }
     }
 }

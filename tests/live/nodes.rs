@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use super::lab::{TestLab, wait_until};
+use super::lab::{TestLab, children_of, is_running, wait_until};
 
 #[test]
 fn a_state_folder_in_use_is_refused_and_left_alone() {
@@ -78,6 +78,44 @@ fn a_killed_parent_leaves_no_server_behind() {
 }
 
 #[test]
+fn a_second_ctrl_c_ends_a_lab_whose_nodes_do_not_stop() {
+    let mut lab = TestLab::start();
+    lab.runner.stop();
+    let log = lab.path("up.log");
+    let mut up = lab
+        .command()
+        .args(["up", "--no-monitoring"])
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    lab.wait_healthy();
+    let nodes = children_of(up.id());
+    assert_eq!(nodes.len(), 5);
+    let parents = nodes.iter().map(|pid| u32::try_from(*pid).unwrap());
+    let servers: Vec<i32> = parents.flat_map(children_of).collect();
+    assert_eq!(servers.len(), 5);
+    // It does not hear that it is to stop.
+    let pid = |pid| Pid::from_raw(pid).unwrap();
+    kill_process(pid(nodes[0]), Signal::STOP).unwrap();
+    let interrupt = || kill_process(Pid::from_child(&up), Signal::INT).unwrap();
+    interrupt();
+    wait_until("the first Ctrl-C to be heard", || {
+        std::fs::read_to_string(&log)
+            .unwrap()
+            .contains("stopping all nodes")
+    });
+    interrupt();
+    // By the second signal, and not by the end of its patience.
+    assert_eq!(up.wait().unwrap().code(), Some(130));
+    for process in nodes.into_iter().chain(servers) {
+        wait_until("every process of the lab to end", || {
+            !is_running(u32::try_from(process).unwrap())
+        });
+    }
+}
+
+#[test]
 fn a_node_ends_with_the_status_of_its_server() {
     let mut lab = TestLab::start();
     lab.runner.stop_node("sentinel-3");
@@ -90,7 +128,7 @@ fn a_node_ends_with_the_status_of_its_server() {
         .unwrap();
     let mut server = None;
     wait_until("the Sentinel's server", || {
-        server = super::lab::children_of(node.id()).into_iter().next();
+        server = children_of(node.id()).into_iter().next();
         server.is_some() && serves(&lab, "sentinel-3")
     });
     kill_process(Pid::from_raw(server.unwrap()).unwrap(), Signal::KILL).unwrap();
