@@ -14,7 +14,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PROFILES = ["core", "monitoring", "full"]
 # The one service that is root, since it reads the engine's own files.
 ROOT_SERVICES = {"cadvisor"}
-NO_NODES = {"secrets", "prometheus", "redis-exporter", "cadvisor", "grafana", "writer"}
+NO_NODES = {"secrets", "closing", "prometheus", "redis-exporter", "cadvisor", "grafana", "writer"}
+# Other commands of the program in the writer's image.
+OF_WRITER = {"secrets", "closing"}
 
 
 def expanded(value):
@@ -47,7 +49,7 @@ def problems(compose, lab, images, version):
     hold("services", "the list", sorted(services), sorted(set(nodes) | NO_NODES))
     address = lambda service: service.get("networks", {}).get("lab", {}).get("ipv4_address")
     for name, service in services.items():
-        image = "redis" if name in data else "sentinel" if name in sentinels else "writer" if name == "secrets" else name
+        image = "redis" if name in data else "sentinel" if name in sentinels else "writer" if name in OF_WRITER else name
         hold(name, "image", service.get("image"), f"redis-ha-lab-{image}:{version}")
         hold(name, "image's description", image in images["image"], True)
         hold(name, "cap_drop", service.get("cap_drop"), ["ALL"])
@@ -78,7 +80,7 @@ def problems(compose, lab, images, version):
         hold(name, "port of its image", image["ports"], [node["port"]])
     for name, service in services.items():
         mounted = [volume for volume in service.get("volumes", []) if volume.startswith("secrets:")]
-        path = images["image"].get("writer" if name == "secrets" else name, images["image"]["redis"])["env"].get("HALAB_SECRETS")
+        path = images["image"].get("writer" if name in OF_WRITER else name, images["image"]["redis"])["env"].get("HALAB_SECRETS")
         hold(name, "the passwords", mounted, [f"secrets:{path}" + (":ro" if name != "secrets" else "")] if path else [])
     hold("writer", "address", address(services["writer"]), moved(monitoring["writer_address"]))
     hold("prometheus", "address", address(services["prometheus"]), moved(monitoring["address"]))

@@ -5,7 +5,8 @@
 # in $LAB_RUN/runner as "PID START-TIME NAME". A PID alone is not trusted: it may be another's by now.
 
 SETTLE_SECONDS=60 # a first start takes about 3 s, one after a crash some failover-timeouts
-LAB_MONITORS="cadvisor grafana prometheus redis-exporter"
+# Beside the nodes in process-compose.yaml: who watches, and what closes the lab.
+LAB_BESIDE="cadvisor closing grafana prometheus redis-exporter"
 STOP_SECONDS=120  # each data node may take the 30 s of a handover
 
 # Of process $1, in ticks since boot; nothing if it is gone or only a zombie that nobody has reaped.
@@ -76,11 +77,11 @@ choose_runner() {
     fi
 }
 
-# True if process-compose.yaml has exactly the nodes of lab.toml, and the monitoring.
+# True if process-compose.yaml has exactly the nodes of lab.toml, and what is beside them.
 same_nodes() {
     local listed
     listed=$(sed -n '/^processes:/,$s/^  \([a-z0-9-]*\):.*/\1/p' "$LAB_ROOT/process-compose.yaml" | sort)
-    [ "$listed" = "$( (lab_nodes && tr ' ' '\n' <<<"$LAB_MONITORS") | sort)" ]
+    [ "$listed" = "$( (lab_nodes && tr ' ' '\n' <<<"$LAB_BESIDE") | sort)" ]
 }
 
 # process-compose with this lab's socket. Its path is relative, since a socket's may have 107 bytes only.

@@ -15,11 +15,14 @@ use crate::node::ServerBinary;
 use crate::runner::{Launch, Runner};
 use crate::status;
 
+use super::close::close_first;
 use super::output::print_text;
 use super::{Failure, Global, Outcome, Threads, with_signals};
 
 /// How long the lab may take to be healthy before that is said.
 const HEALTHY_LIMIT: Duration = Duration::from_secs(60);
+/// How long the replicas may take to be level before all nodes stop.
+const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 /// How often the children are looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -95,12 +98,13 @@ async fn serve(lab: &Lab, mut runner: Runner, stop: CancellationToken) -> Outcom
             }
         }
     }
-    stop_all(&mut runner).await;
+    stop_all(lab, &mut runner).await;
     Ok(if failed { Exit::Failed } else { Exit::Holds })
 }
 
 /// Ends the lab in order. A second signal ends this process, and with it every node and its server, at once.
-async fn stop_all(runner: &mut Runner) {
+async fn stop_all(lab: &Lab, runner: &mut Runner) {
     tracing::info!("stopping all nodes; Ctrl-C once more kills them");
+    close_first(lab, CLOSE_LIMIT).await;
     runner.stop_async().await;
 }
