@@ -17,6 +17,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::client::{ClientError, Conn, Connector, Role};
@@ -61,6 +62,9 @@ pub enum HandoverError {
     /// The primary does not answer; nothing was changed.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// It was asked to end before the call; nothing was changed.
+    #[error("stopped; nothing was changed")]
+    Stopped,
     /// The promotion did not come in time.
     #[error("no other node was promoted within {PROMOTION_LIMIT:?}; {}{}", writes(from, resumed), rest(by.as_deref()))]
     NoPromotion {
@@ -125,7 +129,49 @@ pub struct Handover {
 /// # Errors
 /// When nothing was handed over, or the old primary does not follow the new one; the error says where writes go.
 pub async fn hand_over(lab: &Lab, connector: &Connector) -> Result<Handover, HandoverError> {
+    hand_over_unless(lab, connector, &CancellationToken::new()).await
+}
+
+/// The same, unless `stop` is cancelled before the call: afterwards it is finished all the same, and that is said.
+///
+/// # Errors
+/// As [`hand_over`], and when it is stopped.
+pub async fn hand_over_unless(
+    lab: &Lab,
+    connector: &Connector,
+    stop: &CancellationToken,
+) -> Result<Handover, HandoverError> {
     let panel = Panel::new(lab, connector.clone());
+    let ready = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Err(HandoverError::Stopped),
+        ready = prepare(lab, connector, &panel) => ready?,
+    };
+    let mut work = pin!(carry_out(lab, connector, &panel, ready));
+    tokio::select! {
+        done = &mut work => done,
+        () = stop.cancelled() => {
+            warn!("handover: the failover is called and can't be called back; finishing, which takes some seconds at most");
+            work.await
+        }
+    }
+}
+
+/// What is there before the call.
+struct Ready<'a> {
+    from: &'a Node,
+    conn: Conn,
+    events: mpsc::Receiver<Event>,
+    /// Of the events.
+    _tasks: JoinSet<()>,
+}
+
+/// Everything that changes nothing.
+async fn prepare<'a>(
+    lab: &'a Lab,
+    connector: &Connector,
+    panel: &Panel,
+) -> Result<Ready<'a>, HandoverError> {
     let answers = panel.ask().await;
     let elected = answers.elect()?;
     let from = lab
@@ -136,20 +182,40 @@ pub async fn hand_over(lab: &Lab, connector: &Connector) -> Result<Handover, Han
             .iter()
             .any(crate::protocol::vote::ReplicaView::promotable)
     });
-    let mut old = connector.open(from.socket()).await?;
+    let mut conn = connector.open(from.socket()).await?;
     let online =
-        matches!(old.role().await?, Role::Primary { replicas, .. } if !replicas.is_empty());
+        matches!(conn.role().await?, Role::Primary { replicas, .. } if !replicas.is_empty());
     if !ready || !online {
         return Err(HandoverError::NobodyReady);
     }
-
-    let begun = Instant::now();
     let mut tasks = JoinSet::new();
-    let mut events = subscribe(lab, connector, &mut tasks).await;
+    let events = subscribe(lab, connector, &mut tasks).await;
+    Ok(Ready {
+        from,
+        conn,
+        events,
+        _tasks: tasks,
+    })
+}
+
+/// The call, and all that follows from it.
+async fn carry_out(
+    lab: &Lab,
+    connector: &Connector,
+    panel: &Panel,
+    ready: Ready<'_>,
+) -> Result<Handover, HandoverError> {
+    let Ready {
+        from,
+        conn,
+        mut events,
+        _tasks,
+    } = ready;
+    let begun = Instant::now();
     let by = match panel.call_failover(from.socket()).await {
         Ok(by) => by,
         // An answer can be lost, and the call taken all the same.
-        Err(_) if is_under_way(&panel, from).await => "a Sentinel".to_owned(),
+        Err(_) if is_under_way(panel, from).await => "a Sentinel".to_owned(),
         Err(error) => return Err(HandoverError::Refused(error)),
     };
     info!(from = %from.name, %by, "handover: failover called");
@@ -157,7 +223,7 @@ pub async fn hand_over(lab: &Lab, connector: &Connector) -> Result<Handover, Han
     let mut old = OldPrimary {
         node: from,
         connector,
-        conn: Some(old),
+        conn: Some(conn),
         trouble: None,
     };
     let mut paused = None;
@@ -180,7 +246,7 @@ pub async fn hand_over(lab: &Lab, connector: &Connector) -> Result<Handover, Han
     };
     let Some(to) = promoted else {
         let resumed = old.resume().await;
-        let by = is_under_way(&panel, from).await.then_some(by);
+        let by = is_under_way(panel, from).await.then_some(by);
         return Err(HandoverError::NoPromotion {
             from: from.name.clone(),
             resumed,
@@ -202,7 +268,7 @@ pub async fn hand_over(lab: &Lab, connector: &Connector) -> Result<Handover, Han
     let paused_ms = paused.map_or(0.0, |at| at.elapsed().as_secs_f64() * 1000.0);
     info!(from = %from.name, to = %to.name, paused_ms, "handover: the old primary follows the new one");
 
-    let agreed = wait_agreement(&panel, to.socket()).await;
+    let agreed = wait_agreement(panel, to.socket()).await;
     Ok(Handover {
         from: from.name.clone(),
         to: to.name.clone(),

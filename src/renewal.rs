@@ -8,12 +8,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::access::{CertificateError, Certificates, Secrets, User};
 use crate::client::{ClientError, Connector};
 use crate::config::{Lab, Node, NodeKind, SecretsFolder};
+use crate::signals::look_until;
 
 /// Limit for a connect or an answer of a node.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
@@ -49,13 +51,29 @@ pub enum RenewalError {
         /// What it said last, behind a colon and a space.
         why: String,
     },
+    /// It was asked to end.
+    #[error("stopped; {renewed} of {all} nodes have a new certificate{}", rest(*renewed))]
+    Stopped {
+        /// Nodes whose file is new; their servers show it, or are about to.
+        renewed: usize,
+        /// All of them.
+        all: usize,
+    },
 }
 
-/// Gives every node of `lab`, and its clients, a new certificate.
+fn rest(renewed: usize) -> &'static str {
+    if renewed == 0 {
+        ""
+    } else {
+        "; old and new ones are both good, run this again for the rest"
+    }
+}
+
+/// Gives every node of `lab`, and its clients, a new certificate. Ends between two nodes when `stop` is cancelled.
 ///
 /// # Errors
-/// When not all nodes answer, a file can't be written, or a server does not take its own.
-pub async fn renew(lab: &Lab) -> Result<(), RenewalError> {
+/// When not all nodes answer, a file can't be written, a server does not take its own, or it is asked to end.
+pub async fn renew(lab: &Lab, stop: &CancellationToken) -> Result<(), RenewalError> {
     let certificates = match &lab.security.secrets {
         _ if !lab.security.tls => return Err(CertificateError::Off.into()),
         Some(SecretsFolder::Own(folder)) => Certificates::at(folder),
@@ -65,10 +83,20 @@ pub async fn renew(lab: &Lab) -> Result<(), RenewalError> {
         None => return Err(CertificateError::Off.into()),
     };
     let connector = Connector::new(lab, User::Operator, ANSWER_LIMIT);
+    let secrets = Secrets::at(certificates.folder());
+    let all = lab.nodes().count();
+    let stopped = |renewed| RenewalError::Stopped { renewed, all };
     // Of two at once, one waits.
-    let _lock = Secrets::at(certificates.folder())
-        .lock()
-        .map_err(CertificateError::from)?;
+    let _lock = match secrets.try_lock().map_err(CertificateError::from)? {
+        Some(lock) => lock,
+        None => {
+            info!("another command changes these passwords or certificates: waiting for it");
+            look_until(stop, async || secrets.try_lock(), LOOK_AGAIN)
+                .await
+                .map_err(CertificateError::from)?
+                .ok_or(stopped(0))?
+        }
+    };
     for node in lab.nodes() {
         connector
             .certificate(node.socket())
@@ -78,41 +106,52 @@ pub async fn renew(lab: &Lab) -> Result<(), RenewalError> {
                 source,
             })?;
     }
-    for node in lab.sentinels.iter().chain(&lab.data_nodes) {
+    for (renewed, node) in lab.sentinels.iter().chain(&lab.data_nodes).enumerate() {
+        if stop.is_cancelled() {
+            return Err(stopped(renewed));
+        }
         certificates.renew_node(node)?;
-        shown(lab, node, &certificates, &connector).await?;
+        if !shown(lab, node, &certificates, &connector, stop).await? {
+            return Err(stopped(renewed + 1));
+        }
         info!(node = %node.name, "shows a new certificate");
     }
     certificates.renew_client()?;
     Ok(())
 }
 
-/// Waits until the server of a node shows what its file holds, and does its work.
+/// Waits until the server of a node shows what its file holds, and does its work. Returns whether it does: not, when the
+/// wait was ended.
 async fn shown(
     lab: &Lab,
     node: &Node,
     certificates: &Certificates,
     connector: &Connector,
-) -> Result<(), RenewalError> {
+    stop: &CancellationToken,
+) -> Result<bool, RenewalError> {
     let wanted = certificates.shown_by(node)?;
-    let deadline = Instant::now() + SHOWN_LIMIT;
     let mut why = String::new();
-    while Instant::now() < deadline {
+    let look = async || {
         let looked = async {
             let shows = connector.certificate(node.socket()).await?;
             Ok::<_, ClientError>(shows.is_some_and(|shows| shows == *wanted))
         };
         match looked.await {
-            Ok(true) if watches(lab, node, connector).await.is_ok_and(|w| w) => return Ok(()),
+            Ok(true) if watches(lab, node, connector).await.is_ok_and(|w| w) => {
+                return Ok(Some(()));
+            }
             Ok(_) => why.clear(),
             Err(error) => why = format!(": {error}"),
         }
-        sleep(LOOK_AGAIN).await;
+        Ok::<_, RenewalError>(None)
+    };
+    match timeout(SHOWN_LIMIT, look_until(stop, look, LOOK_AGAIN)).await {
+        Ok(looked) => Ok(looked?.is_some()),
+        Err(_) => Err(RenewalError::NotShown {
+            node: node.name.clone(),
+            why,
+        }),
     }
-    Err(RenewalError::NotShown {
-        node: node.name.clone(),
-        why,
-    })
 }
 
 /// Whether a Sentinel is connected to the primary and finds it well; a data node has nothing to watch.

@@ -8,12 +8,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::access::{Secrets, SecretsError, User, allow, only};
 use crate::client::{ClientError, Conn, Connector};
 use crate::config::{Lab, Node, NodeKind, SecretsFolder};
+use crate::signals::look_until;
 use secrecy::{ExposeSecret, SecretString};
 
 /// Limit for a connect or an answer of a node.
@@ -55,13 +57,24 @@ pub enum RotationError {
          run this again"
     )]
     Disconnected(String),
+    /// It was asked to end before anything was changed.
+    #[error("stopped; no password was changed")]
+    Stopped,
+    /// It was asked to end later on.
+    #[error("stopped half-way; old and new passwords are both accepted until you run this again")]
+    StoppedHalfWay,
 }
 
-/// Gives every user of `lab` a new password. `exporter` is called once the file of redis_exporter's has changed.
+/// Gives every user of `lab` a new password. `exporter` is called once the file of redis_exporter's has changed. Ends
+/// between two nodes when `stop` is cancelled: everyone is let in then, and the next run completes it.
 ///
 /// # Errors
-/// When not all nodes answer, or a file can't be written.
-pub async fn rotate(lab: &Lab, exporter: impl AsyncFnOnce()) -> Result<(), RotationError> {
+/// When not all nodes answer, a file can't be written, or it is asked to end.
+pub async fn rotate(
+    lab: &Lab,
+    stop: &CancellationToken,
+    exporter: impl AsyncFnOnce(),
+) -> Result<(), RotationError> {
     let secrets = match &lab.security.secrets {
         _ if !lab.security.acl => return Err(SecretsError::Off.into()),
         Some(SecretsFolder::Own(folder)) => Secrets::at(folder),
@@ -71,7 +84,15 @@ pub async fn rotate(lab: &Lab, exporter: impl AsyncFnOnce()) -> Result<(), Rotat
         None => return Err(SecretsError::Off.into()),
     };
     // Of two at once, one waits.
-    let _lock = secrets.lock()?;
+    let _lock = match secrets.try_lock()? {
+        Some(lock) => lock,
+        None => {
+            info!("another command changes these passwords or certificates: waiting for it");
+            look_until(stop, async || secrets.try_lock(), LOOK_AGAIN)
+                .await?
+                .ok_or(RotationError::Stopped)?
+        }
+    };
     // The one in use has to be there: without it no server lets anyone in.
     for user in User::ALL {
         secrets.password(user)?;
@@ -79,6 +100,7 @@ pub async fn rotate(lab: &Lab, exporter: impl AsyncFnOnce()) -> Result<(), Rotat
     let rotation = Rotation {
         lab,
         secrets: &secrets,
+        stop,
     };
     rotation.teach().await?;
     info!("every node accepts the old and the new passwords");
@@ -88,6 +110,7 @@ pub async fn rotate(lab: &Lab, exporter: impl AsyncFnOnce()) -> Result<(), Rotat
     rotation.tell_servers().await?;
     exporter().await;
     info!("everyone uses the new passwords");
+    rotation.go_on()?;
     // Before the servers do: one that starts from now on does not learn them again.
     for user in User::ALL {
         secrets.forget(user)?;
@@ -98,9 +121,18 @@ pub async fn rotate(lab: &Lab, exporter: impl AsyncFnOnce()) -> Result<(), Rotat
 struct Rotation<'a> {
     lab: &'a Lab,
     secrets: &'a Secrets,
+    stop: &'a CancellationToken,
 }
 
 impl Rotation<'_> {
+    /// Ends it here, if that was asked for: between two nodes, with both passwords accepted.
+    fn go_on(&self) -> Result<(), RotationError> {
+        if self.stop.is_cancelled() {
+            return Err(RotationError::StoppedHalfWay);
+        }
+        Ok(())
+    }
+
     async fn open(&self, node: &Node) -> Result<Conn, ClientError> {
         // With the operator's password as it is now.
         Connector::new(self.lab, User::Operator, ANSWER_LIMIT)
@@ -122,8 +154,12 @@ impl Rotation<'_> {
                 .await
                 .map_err(failed)?;
             conns.push((node, conn));
+            if self.stop.is_cancelled() {
+                return Err(RotationError::Stopped);
+            }
         }
         for (node, mut conn) in conns {
+            self.go_on()?;
             for user in users_of(node.kind) {
                 let Some(next) = self.secrets.next(user)? else {
                     continue;
@@ -144,13 +180,16 @@ impl Rotation<'_> {
         let replication = self.secrets.password(User::Replication)?;
         let sentinel = self.secrets.password(User::Sentinel)?;
         for node in &self.lab.data_nodes {
+            self.go_on()?;
             self.tell_data_node(node, &replication)
                 .await
                 .map_err(|source| half_way(node, source))?;
         }
         // One after the other: a Sentinel that is told drops its connections, and never may a majority have none.
         for node in &self.lab.sentinels {
+            self.go_on()?;
             let connected = self.tell_sentinel(node, &sentinel).await;
+            self.go_on()?;
             if !connected.map_err(|source| half_way(node, source))? {
                 return Err(RotationError::Disconnected(node.name.clone()));
             }
@@ -188,14 +227,11 @@ impl Rotation<'_> {
             cmd.arg(&words);
             conn.query::<redis::Value>(&cmd).await?;
         }
-        let deadline = Instant::now() + RECONNECT_LIMIT;
-        while Instant::now() < deadline {
-            if is_connected(&mut conn, name).await? {
-                return Ok(true);
-            }
-            sleep(LOOK_AGAIN).await;
+        let look = async || Ok(is_connected(&mut conn, name).await?.then_some(()));
+        match timeout(RECONNECT_LIMIT, look_until(self.stop, look, LOOK_AGAIN)).await {
+            Ok(looked) => Ok(looked?.is_some()),
+            Err(_) => Ok(false),
         }
-        Ok(false)
     }
 
     /// No server accepts any other password than the one in use.

@@ -2,8 +2,10 @@
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 use std::io;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 /// Exit code after a second signal: as a shell shows a process ended by SIGINT.
@@ -45,6 +47,27 @@ impl Signals {
         self.next().await;
         std::process::exit(INTERRUPTED);
     }
+}
+
+/// Looks for something again and again; nothing, once `stop` is cancelled.
+///
+/// # Errors
+/// What a look ends with.
+pub async fn look_until<T, E>(
+    stop: &CancellationToken,
+    mut look: impl AsyncFnMut() -> Result<Option<T>, E>,
+    pause: Duration,
+) -> Result<Option<T>, E> {
+    while !stop.is_cancelled() {
+        if let Some(found) = look().await? {
+            return Ok(Some(found));
+        }
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+    Ok(None)
 }
 
 /// No process of this program, nor a server that it becomes, leaves what it has in memory on a disk.

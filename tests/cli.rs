@@ -263,6 +263,56 @@ proptest::proptest! {
 }
 
 #[test]
+fn ctrl_c_ends_the_wait_for_another_who_changes_passwords_or_certificates() {
+    let halab = Halab::new();
+    let shipped = include_str!("../lab.toml");
+    let with_tls = shipped.replace("\ntls = false", "\ntls = true");
+    fs::write(halab.path("lab.toml"), with_tls).unwrap();
+    let folder = halab.path("secrets");
+    let lab = ["--subnet", NOBODY, "--secrets", folder.to_str().unwrap()];
+    let made = halab.run(&[&lab[..], &["secrets", "make"]].concat());
+    assert!(made.status.success(), "{made:?}");
+    let other = fs::File::open(folder.join(".lock")).unwrap();
+    other.lock().unwrap();
+    for command in [
+        ["secrets", "rotate", "--shared"],
+        ["certificates", "renew", "--shared"],
+    ] {
+        let log = halab.path("log");
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_halab"))
+            .env_clear()
+            .env("HOME", halab.folder.path())
+            .current_dir(halab.folder.path())
+            .args(lab)
+            .args(command)
+            .stderr(fs::File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let said = || fs::read_to_string(&log).unwrap();
+        let begun = Instant::now();
+        let mut interrupted = false;
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            if !interrupted && said().contains("waiting for it") {
+                let pid = rustix::process::Pid::from_child(&child);
+                rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+                interrupted = true;
+            }
+            if begun.elapsed() > Duration::from_secs(60) {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                panic!("{command:?} is deaf: {}", said());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        assert_eq!(status.code(), Some(4), "{command:?}: {}", said());
+        assert!(said().contains("stopped; "), "{command:?}: {}", said());
+    }
+}
+
+#[test]
 fn a_wrong_lab_toml_is_answered_with_all_its_problems() {
     let halab = Halab::new();
     fs::write(halab.path("lab.toml"), WRONG).unwrap();

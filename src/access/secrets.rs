@@ -12,7 +12,7 @@
 //! hold is accepted by every server, also by one that starts just now. So nobody of ours keeps a password in memory,
 //! nobody of ours has to be told, and a rotation that was cut short is completed by the next one.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -266,6 +266,25 @@ impl Secrets {
     /// # Errors
     /// When it can't be made.
     pub fn lock(&self) -> Result<File, SecretsError> {
+        let (lock, path) = self.lock_file()?;
+        lock.lock().map_err(io_error("lock", &path))?;
+        Ok(lock)
+    }
+
+    /// The same, without waiting for somebody who has it: nothing, then.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn try_lock(&self) -> Result<Option<File>, SecretsError> {
+        let (lock, path) = self.lock_file()?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Some(lock)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(io_error("lock", &path)(error)),
+        }
+    }
+
+    fn lock_file(&self) -> Result<(File, PathBuf), SecretsError> {
         let mut folder = DirBuilder::new();
         folder.recursive(true).mode(0o700);
         folder
@@ -279,8 +298,7 @@ impl Secrets {
             .mode(0o600)
             .open(&path)
             .map_err(io_error("open", &path))?;
-        lock.lock().map_err(io_error("lock", &path))?;
-        Ok(lock)
+        Ok((lock, path))
     }
 }
 

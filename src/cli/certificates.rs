@@ -21,9 +21,10 @@ enum CertificatesCommand {
     /// Give every node a new certificate, while the lab runs
     #[command(
         after_help = "Example:\n  halab certificates renew && halab status\n\n\
-        No write fails: a data node takes its new certificate while it runs, Sentinels are started again one after the\n\
-        other. The CA stays. Certificates that were given are changed where they come from, unless it is said that all\n\
-        nodes read this very folder."
+        No write fails: a data node takes its new certificate while it runs, Sentinels are started again\n\
+        one after the other. The CA stays. Ctrl-C ends it between two nodes; run again, it goes through\n\
+        all of them. Certificates that were given are changed where they come from, unless it is said\n\
+        that all nodes read this very folder."
     )]
     Renew {
         /// The folder that was given is the one that every node reads
@@ -38,8 +39,8 @@ pub(super) fn run(global: &Global, args: &CertificatesArgs) -> Outcome {
     if let (true, Some(folder)) = (shared, &mut lab.security.secrets) {
         *folder = SecretsFolder::Own(folder.path().to_owned());
     }
-    with_signals(Threads::One, |_| async {
-        renew(&lab).await.map_err(|error| match error {
+    with_signals(Threads::One, |token| async move {
+        renew(&lab, &token).await.map_err(|error| match error {
             RenewalError::Certificates(
                 error @ (CertificateError::NotOwn(_) | CertificateError::Off),
             ) => Failure::usage(error),

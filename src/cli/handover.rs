@@ -7,7 +7,7 @@ use clap::Args;
 use crate::access::User;
 use crate::client::Connector;
 use crate::exit::Exit;
-use crate::handover::{HandoverError, hand_over};
+use crate::handover::{HandoverError, hand_over_unless};
 
 use super::output::{print_json, print_text};
 use super::{Failure, Global, Outcome, Threads, with_signals};
@@ -27,9 +27,9 @@ pub(super) struct HandoverArgs {
 
 pub(super) fn run(global: &Global, args: &HandoverArgs) -> Outcome {
     let lab = global.lab()?;
-    let result = with_signals(Threads::One, |_| async {
+    let result = with_signals(Threads::One, |token| async move {
         let connector = Connector::new(&lab, User::Operator, ANSWER_LIMIT);
-        Ok(hand_over(&lab, &connector).await)
+        Ok(hand_over_unless(&lab, &connector, &token).await)
     })?;
     match result {
         Ok(handover) => {

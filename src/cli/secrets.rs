@@ -31,9 +31,10 @@ enum SecretsCommand {
     },
     /// Give every user a new password, while the lab runs
     #[command(after_help = "Example:\n  halab secrets rotate && halab status\n\n\
-        No write fails: old and new passwords are both accepted until everyone uses the new ones. Cut short, it is\n\
-        completed by running it again. Passwords that were given are changed where they come from, unless it is said that
-        all nodes and clients read this very folder.")]
+        No write fails: old and new passwords are both accepted until everyone uses the new ones.\n\
+        Cut short, by Ctrl-C between two nodes, it is completed by running it again.\n\
+        Passwords that were given are changed where they come from, unless it is said that all nodes\n\
+        and clients read this very folder.")]
     Rotate {
         /// The folder that was given is the one that every node and client reads
         #[arg(long)]
@@ -67,14 +68,16 @@ pub(super) fn run(global: &Global, args: &SecretsArgs) -> Outcome {
                 *folder = SecretsFolder::Own(folder.path().to_owned());
             }
             let state = global.state_root()?;
-            with_signals(Threads::One, |_| async {
+            with_signals(Threads::One, |token| async move {
                 let exporter = async || monitoring::exporter_changed(&lab, &state).await;
-                rotate(&lab, exporter).await.map_err(|error| match error {
-                    crate::rotation::RotationError::Secrets(
-                        error @ (SecretsError::NotOwn(_) | SecretsError::Off),
-                    ) => Failure::usage(error),
-                    error => Failure::from(error),
-                })
+                rotate(&lab, &token, exporter)
+                    .await
+                    .map_err(|error| match error {
+                        crate::rotation::RotationError::Secrets(
+                            error @ (SecretsError::NotOwn(_) | SecretsError::Off),
+                        ) => Failure::usage(error),
+                        error => Failure::from(error),
+                    })
             })?;
             print_text("every user has a new password, on every node")?;
         }

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::lab::{Shape, TestLab, invoked};
 
@@ -183,11 +183,23 @@ fn a_handover_without_a_promotion_says_that_the_failover_is_still_under_way() {
     // take a stopped server for a hung one.
     lab.runner.signal_node("redis-b", Signal::STOP);
     lab.signal_server("redis-b", Signal::STOP);
-    let output = lab.halab(&["handover"]);
+    let log = lab.path("handover.log");
+    let mut handover = lab
+        .command()
+        .arg("handover")
+        .stderr(std::fs::File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let said = || std::fs::read_to_string(&log).unwrap();
+    super::lab::wait_until("the call", || said().contains("failover called"));
+    // It can't be called back: the first Ctrl-C is told so.
+    kill_process(Pid::from_child(&handover), Signal::INT).unwrap();
+    let code = handover.wait().unwrap().code();
     lab.signal_server("redis-b", Signal::CONT);
     lab.runner.signal_node("redis-b", Signal::CONT);
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(4), "{text}");
+    let text = said();
+    assert_eq!(code, Some(4), "{text}");
+    assert!(text.contains("can't be called back; finishing"), "{text}");
     assert!(text.contains("writes go on at redis-a"), "{text}");
     assert!(
         text.contains("is still under way and may yet promote one"),

@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 
 use redis_ha_lab::access::{Secrets, User};
 use redis_ha_lab::client::Connector;
+use redis_ha_lab::handover::{HandoverError, hand_over_unless};
 use redis_ha_lab::runner::ClaimedSubnet;
 use redis_ha_lab::sentinel::Panel;
+use tokio_util::sync::CancellationToken;
 
 use super::lab::{DEADLINE, HALAB, TestLab, is_running, wait_until};
 use super::liar::{Liar, Say, array};
@@ -336,6 +338,39 @@ fn a_sentinel_that_names_another_primary_is_not_called_for_a_failover() {
         assert!(liar.heard().iter().any(|c| c.contains("MASTER")));
         assert!(!liar.heard().iter().any(|c| c.contains("FAILOVER")));
     }
+}
+
+#[test]
+fn a_handover_that_is_stopped_before_its_call_makes_none() {
+    let subnet = ClaimedSubnet::claim().unwrap();
+    let mut lab = redis_ha_lab::config::load(Path::new("lab.toml"), None)
+        .unwrap()
+        .relocated(subnet.octets());
+    lab.security.acl = false;
+    // The handover waits for them for longer than this test.
+    let sentinels = lab.sentinels.iter();
+    let _silent: Vec<TcpListener> = sentinels
+        .map(|node| TcpListener::bind(node.socket()).unwrap())
+        .collect();
+    let connector = Connector::new(&lab, User::Operator, Duration::from_secs(3600));
+    let stop = CancellationToken::new();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let ended = runtime.block_on(async {
+        let handover = hand_over_unless(&lab, &connector, &stop);
+        let stopped = async {
+            stop.cancel();
+            std::future::pending().await
+        };
+        tokio::select! {
+            biased;
+            ended = tokio::time::timeout(DEADLINE, handover) => ended.expect("it waits for the Sentinels"),
+            () = stopped => unreachable!(),
+        }
+    });
+    assert!(matches!(ended, Err(HandoverError::Stopped)), "{ended:?}");
 }
 
 #[test]
