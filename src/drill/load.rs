@@ -102,8 +102,6 @@ impl Load {
 
     /// Goes on with the run that has ended, as `halab write --resume` does.
     pub fn resume(&mut self) {
-        // It was asked to end, by what ended it.
-        self.stop = CancellationToken::new();
         self.options.resume = true;
         self.run();
     }

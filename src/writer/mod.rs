@@ -150,6 +150,8 @@ pub async fn run(
     stop: CancellationToken,
     progress: impl Fn(Progress) + Send + Sync + 'static,
 ) -> Result<(Summary, Option<WriteFailure>), WriteFailure> {
+    // A failure ends this run, and nothing else that the caller's token is for.
+    let stop = stop.child_token();
     let connector = Connector::new(lab, User::Writer, ANSWER_LIMIT);
     let (journal, left) = Journal::open(lab, options)?;
     let journal = Arc::new(journal);
@@ -232,12 +234,10 @@ pub async fn run(
     }
 }
 
-/// The metrics of a run that has not begun, for the document that lists them.
+/// A run without an end, of one connection.
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "only tests call it")]
-pub(crate) fn example_registry() -> prometheus_client::registry::Registry {
-    let lab = Lab::parse(include_str!("../../lab.toml"), None).unwrap();
-    let options = Options {
+fn example_options() -> Options {
+    Options {
         count: None,
         duration: None,
         rate: None,
@@ -250,7 +250,43 @@ pub(crate) fn example_registry() -> prometheus_client::registry::Registry {
         resume: false,
         patience: STOP_LIMIT,
         metrics: None,
-    };
+    }
+}
+
+/// The metrics of a run that has not begun, for the document that lists them.
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "only tests call it")]
+pub(crate) fn example_registry() -> prometheus_client::registry::Registry {
+    let lab = Lab::parse(include_str!("../../lab.toml"), None).unwrap();
+    let options = example_options();
     let (journal, _) = Journal::open(&lab, &options).unwrap();
     metrics::registry(&lab, &options, Arc::new(journal))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A lab in a network in which nothing listens.
+    fn nobody() -> Lab {
+        let mut lab = Lab::parse(include_str!("../../lab.toml"), None)
+            .unwrap()
+            .relocated([127, 254, 254]);
+        lab.security.acl = false;
+        lab
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_fails_ends_itself_and_not_its_caller() {
+        let caller = CancellationToken::new();
+        let options = Options {
+            patience: Duration::ZERO,
+            ..example_options()
+        };
+        let (_, failure) = run(&nobody(), &options, caller.clone(), |_| {})
+            .await
+            .unwrap();
+        assert!(matches!(failure, Some(WriteFailure::Patience { .. })));
+        assert!(!caller.is_cancelled());
+    }
 }
