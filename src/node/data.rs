@@ -158,6 +158,9 @@ impl DataNode {
             if shutdown.requested() {
                 return Ok(End::Stopped);
             }
+            if let Some(why) = self.observers.ended() {
+                return Err(NodeError::Observer(why));
+            }
             let server = self.look().await;
             if matches!(server, Seen::Primary { .. } | Seen::Replica { .. }) {
                 self.renew_certificate().await;

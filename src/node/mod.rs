@@ -65,6 +65,9 @@ pub enum NodeError {
     /// The server ends again and again.
     #[error("the server of {0} ended more than 5 times in 60 s; see its log above for the reason")]
     CrashLoop(String),
+    /// A part of this program failed, without which the node would be blind.
+    #[error("a part of the node failed, so it ends with its server: {0}")]
+    Observer(String),
 }
 
 impl NodeError {

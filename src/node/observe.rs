@@ -32,7 +32,7 @@ pub(super) struct Observers {
     vote: watch::Receiver<Option<(Instant, Vote)>>,
     peers: Vec<(SocketAddrV4, watch::Receiver<Sighting>)>,
     pace: watch::Sender<Duration>,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 #[derive(Debug, Clone)]
@@ -79,8 +79,15 @@ impl Observers {
             vote,
             peers,
             pace,
-            _tasks: tasks,
+            tasks,
         }
+    }
+
+    /// Why an observer has ended, if one has: what it saw last would count for ever.
+    pub(super) fn ended(&mut self) -> Option<String> {
+        let ended = self.tasks.try_join_next()?;
+        let why = ended.err().map(|error| error.to_string());
+        Some(why.unwrap_or_else(|| "it has ended".to_owned()))
     }
 
     /// Looks more often, or less.
@@ -261,5 +268,28 @@ fn peer_state(info: &ReplicationInfo) -> PeerState {
         PeerState::Replica {
             promotable: info.priority > 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::User;
+
+    #[tokio::test]
+    async fn an_observer_that_panics_is_noticed() {
+        let mut lab = Lab::parse(include_str!("../../lab.toml"), None)
+            .unwrap()
+            .relocated([127, 254, 254]);
+        lab.security.acl = false;
+        let connector = Connector::new(&lab, User::Node, CALM);
+        let panel = Arc::new(Panel::new(&lab, connector.clone()));
+        let mut observers = Observers::start(&lab, &lab.data_nodes[0], &panel, &connector);
+        assert_eq!(observers.ended(), None);
+        let task = observers.tasks.spawn(async { panic!("by the test") });
+        while !task.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        assert!(observers.ended().unwrap().contains("by the test"));
     }
 }

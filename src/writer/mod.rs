@@ -150,6 +150,17 @@ pub async fn run(
     stop: CancellationToken,
     progress: impl Fn(Progress) + Send + Sync + 'static,
 ) -> Result<(Summary, Option<WriteFailure>), WriteFailure> {
+    run_with(lab, options, stop, progress, JoinSet::new()).await
+}
+
+/// The same, with tasks beside those that it starts in the background: for tests of what becomes of one that ends.
+async fn run_with(
+    lab: &Lab,
+    options: &Options,
+    stop: CancellationToken,
+    progress: impl Fn(Progress) + Send + Sync + 'static,
+    mut background: JoinSet<()>,
+) -> Result<(Summary, Option<WriteFailure>), WriteFailure> {
     // A failure ends this run, and nothing else that the caller's token is for.
     let stop = stop.child_token();
     let connector = Connector::new(lab, User::Writer, ANSWER_LIMIT);
@@ -158,7 +169,6 @@ pub async fn run(
     let _metrics = metrics::serve(lab, options, &journal).await;
     let work = Arc::new(Work::new(options, journal.clone(), left, stop.clone()));
     let panel = Arc::new(Panel::new(lab, connector.clone()));
-    let mut background = JoinSet::new();
     let discovery = Discovery::start(
         lab,
         panel.clone(),
@@ -200,6 +210,12 @@ pub async fn run(
                     stop.cancel();
                 }
             },
+            // None of them ends before the lanes have.
+            Some(ended) = background.join_next() => {
+                let why = ended.err().map_or_else(|| "it has ended".to_owned(), |e| e.to_string());
+                failure.get_or_insert(WriteFailure::Task(why));
+                stop.cancel();
+            }
             _ = flush.tick() => {
                 if let Err(error) = journal.flush() {
                     failure.get_or_insert(WriteFailure::Ledger(error));
@@ -288,5 +304,30 @@ mod tests {
             .unwrap();
         assert!(matches!(failure, Some(WriteFailure::Patience { .. })));
         assert!(!caller.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn a_background_task_that_ends_ends_the_run_and_is_named() {
+        let options = Options {
+            patience: Duration::from_secs(60),
+            ..example_options()
+        };
+        let lab = nobody();
+        let panics = || async { panic!("by the test") };
+        let ends = || async {};
+        for (panicking, why) in [(true, "by the test"), (false, "it has ended")] {
+            let mut background = JoinSet::new();
+            if panicking {
+                background.spawn(panics());
+            } else {
+                background.spawn(ends());
+            }
+            let run = run_with(&lab, &options, CancellationToken::new(), |_| {}, background);
+            let (_, failure) = run.await.unwrap();
+            let Some(WriteFailure::Task(told)) = failure else {
+                panic!("{failure:?}");
+            };
+            assert!(told.contains(why), "{told}");
+        }
     }
 }
