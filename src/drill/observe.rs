@@ -34,7 +34,7 @@ pub struct Observer {
     /// The connector of that address.
     pub connector: Connector,
     lab: Lab,
-    _tasks: JoinSet<()>,
+    tasks: Mutex<JoinSet<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -71,7 +71,7 @@ impl Observer {
             panel: Panel::new(lab, connector.clone()),
             connector,
             lab: lab.clone(),
-            _tasks: tasks,
+            tasks: Mutex::new(tasks),
         }
     }
 
@@ -93,9 +93,16 @@ impl Observer {
 
     /// What was seen so far, in the order of time.
     pub fn seens(&self) -> Seens {
-        let mut seens = self.lock().seens.clone();
-        seens.sort_by_key(|seen| seen.at);
-        Seens(seens)
+        sorted(self.lock().seens.clone())
+    }
+
+    /// Why a part of it has ended, if one has: from then on it misses what happens.
+    pub fn failure(&self) -> Option<String> {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = tasks.try_join_next()?;
+        let why = ended.err().map(|error| error.to_string());
+        let why = why.unwrap_or_else(|| "it has ended".to_owned());
+        Some(format!("a part of the observer failed: {why}"))
     }
 
     /// Whether a Sentinel has published that event since a time.
@@ -126,6 +133,11 @@ impl Observer {
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn sorted(mut seens: Vec<Seen>) -> Seens {
+    seens.sort_by_key(|seen| seen.at);
+    Seens(seens)
 }
 
 /// An address of the lab's network that no node has; only the loopback has all of a network.
@@ -229,5 +241,32 @@ impl RoleWatch {
             role,
         };
         inner.seens.push(Seen { at, what });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of a lab in a network in which nothing listens.
+    fn observer() -> Observer {
+        let mut lab = Lab::parse(include_str!("../../lab.toml"), None)
+            .unwrap()
+            .relocated([127, 254, 254]);
+        lab.security.acl = false;
+        Observer::start(&lab, Instant::now())
+    }
+
+    #[tokio::test]
+    async fn a_part_that_panics_is_a_failure() {
+        let observer = observer();
+        assert_eq!(observer.failure(), None);
+        let panics = async { panic!("by the test") };
+        let task = observer.tasks.lock().unwrap().spawn(panics);
+        while !task.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        let why = observer.failure().unwrap();
+        assert!(why.contains("by the test"), "{why}");
     }
 }

@@ -225,7 +225,8 @@ async fn loaded(
     let invariants = facts.invariants();
     let (mut verdict, mut reasons) = judge::verdict(&invariants);
     let lost = invariants.first().is_some_and(|i| i.held == Some(false));
-    if let Some((worse, why)) = failure(&outcome, &writer, &verification) {
+    let observed = observer.failure();
+    if let Some((worse, why)) = failure(&outcome, &writer, &verification, observed) {
         // What was not carried out proves nothing; what is lost is lost all the same.
         verdict = if lost { DrillVerdict::Violated } else { worse };
         reasons.insert(0, why);
@@ -264,7 +265,11 @@ pub(super) fn failure(
     outcome: &Result<(), Trouble>,
     writer: &Result<Summary, crate::writer::WriteFailure>,
     verification: &Result<Verification, verifier::VerifyError>,
+    observed: Option<String>,
 ) -> Option<(DrillVerdict, String)> {
+    if let Some(why) = observed {
+        return Some((DrillVerdict::Failed, why));
+    }
     match outcome {
         Err(Trouble::Ground(GroundError::Network(error))) => Some((
             DrillVerdict::Inconclusive,

@@ -261,7 +261,9 @@ impl Session<'_> {
             (Some(error), _) => Err(error),
             (None, Err(error)) => Err(error.into()),
         };
-        if let Some((worse, why)) = run::failure(&outcome, &writer, &verification) {
+        if let Some((worse, why)) =
+            run::failure(&outcome, &writer, &verification, observer.failure())
+        {
             verdict = verdict.max(worse);
             reasons.insert(0, why);
         }
