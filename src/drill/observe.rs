@@ -91,9 +91,14 @@ impl Observer {
         self.lock().seens.push(Seen { at, what });
     }
 
-    /// What was seen so far, in the order of time.
+    /// What was seen so far, and not taken yet, in the order of time.
     pub fn seens(&self) -> Seens {
         sorted(self.lock().seens.clone())
+    }
+
+    /// The same, which is not kept here any more: a long run would fill the memory.
+    pub fn take_seens(&self) -> Seens {
+        sorted(std::mem::take(&mut self.lock().seens))
     }
 
     /// Why a part of it has ended, if one has: from then on it misses what happens.
@@ -255,6 +260,16 @@ mod tests {
             .relocated([127, 254, 254]);
         lab.security.acl = false;
         Observer::start(&lab, Instant::now())
+    }
+
+    #[tokio::test]
+    async fn what_was_taken_is_kept_no_more() {
+        let observer = observer();
+        observer.note(What::Did("before".into()));
+        assert_eq!(observer.take_seens().0.len(), 1);
+        observer.note(What::Did("after".into()));
+        assert_eq!(observer.seens().0.len(), 1);
+        assert_eq!(observer.seens().0.len(), 1);
     }
 
     #[tokio::test]

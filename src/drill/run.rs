@@ -3,6 +3,7 @@
 //! Whatever happens after the lab was touched, it is healed, and what was written is read back if it can be.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -102,7 +103,8 @@ pub async fn run(plan: &RunPlan, make: Make<'_>, stop: &CancellationToken, tell:
         remove(&folder);
         return result;
     }
-    keep_events(&folder, &observer);
+    keep_events(&folder, &observer.take_seens());
+    info!(folder = %folder.display(), "kept: ledger, logs, events, state");
     ground.stop(true);
     let kept = Some(folder.display().to_string());
     Run { kept, ..result }
@@ -381,16 +383,17 @@ pub(super) fn read_acks(path: &Path) -> Acks {
     acks.sorted()
 }
 
-pub(super) fn keep_events(folder: &Path, observer: &Observer) {
-    let begun = &observer.seens().0;
-    let text: String = begun
+/// Writes events into the folder, behind those that are there already.
+pub(super) fn keep_events(folder: &Path, seens: &Seens) {
+    let text: String = seens
+        .0
         .iter()
         .map(|seen| format!("{:>12.3} ms  {:?}\n", seen.at as f64 / 1000.0, seen.what))
         .collect();
     let path = folder.join("events.log");
-    match fs::write(&path, text) {
-        Ok(()) => info!(folder = %folder.display(), "kept: ledger, logs, events, state"),
-        Err(error) => warn!(%error, path = %path.display(), "cannot keep the events"),
+    let log = fs::File::options().create(true).append(true).open(&path);
+    if let Err(error) = log.and_then(|mut log| log.write_all(text.as_bytes())) {
+        warn!(%error, path = %path.display(), "cannot keep the events");
     }
 }
 

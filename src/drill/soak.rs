@@ -15,6 +15,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
 use crate::checker;
 use crate::protocol::ack::Policy;
@@ -160,6 +161,8 @@ impl Session<'_> {
             if let Err(why) = empty(&ground, &observer).await {
                 runs.push(run::nothing(seed, DrillVerdict::Failed, why));
             }
+            // Of a chapter that has been judged nothing is asked again; on the disk it waits for the end of the run.
+            keep_events(&folder, &observer.take_seens());
         }
         let fine = runs.iter().all(|run| run.verdict == DrillVerdict::Holds);
         if fine && !self.soak.plan.keep {
@@ -168,7 +171,8 @@ impl Session<'_> {
             run::remove(&folder);
             return runs;
         }
-        keep_events(&folder, &observer);
+        keep_events(&folder, &observer.take_seens());
+        info!(folder = %folder.display(), "kept: ledger, logs, events, state");
         ground.stop(true);
         if let Some(run) = runs.last_mut() {
             run.kept = Some(folder.display().to_string());
