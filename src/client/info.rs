@@ -144,6 +144,8 @@ pub struct ReplicationInfo {
     pub changes: u64,
     /// Process id of the server, on its machine.
     pub pid: u32,
+    /// What the server drew for itself at its start (`run_id`): another one after each restart.
+    pub run_id: String,
     /// The server's version as it says it.
     pub version: String,
 }
@@ -179,6 +181,7 @@ impl ReplicationInfo {
             keys: 0,
             changes: 0,
             pid: 0,
+            run_id: String::new(),
             version: String::new(),
         };
         let (mut host, mut port, mut as_primary, mut as_replica) = (None, None, 0, 0);
@@ -208,6 +211,7 @@ impl ReplicationInfo {
                 "maxclients" => most = value.parse().unwrap_or(u64::MAX),
                 "loading" => info.loading = value != "0",
                 "aof_last_write_status" => info.disk_refuses = value == "err",
+                "run_id" => info.run_id = value.to_owned(),
                 "process_id" => info.pid = value.parse().unwrap_or(0),
                 "redis_version" if info.version.is_empty() => info.version = shown(value),
                 "valkey_version" => info.version = format!("{} (Valkey)", shown(value)),
@@ -280,7 +284,7 @@ mod tests {
              master_replid:77\r\nmaster_repl_offset:1414\r\n",
         );
         assert!(info.is_primary);
-        assert_eq!(info.offset, 1414);
+        assert_eq!((info.run_id.as_str(), info.offset), ("abc", 1414));
         let replica = Confirmed {
             address: "127.0.0.12:6379".parse().unwrap(),
             offset: 1400,

@@ -239,6 +239,11 @@ pub fn nothing_lost(records: Option<&Records>, checked: Option<&Verification>) -
                     detail += &format!("; {reason}");
                 }
             }
+            for replica in checked.replicas.iter().filter(|r| r.promotable) {
+                if let Some(why) = &replica.not_read {
+                    detail += &format!("; {} was not read: {why}", replica.node);
+                }
+            }
             let held = match checked.verdict {
                 Verdict::Holds => Some(true),
                 Verdict::Violated => Some(false),
@@ -344,6 +349,7 @@ mod tests {
             primary,
             replicas: Vec::new(),
             records_per_second: 1.0,
+            changes: Vec::new(),
         }
     }
 

@@ -367,6 +367,7 @@ pub(super) async fn verify(
         ledger: ledger.to_owned(),
         scan: true,
         faults,
+        wait: verifier::DEFAULT_WAIT,
     };
     verifier::run(&ground.lab, &options, stop, |_| {}).await
 }

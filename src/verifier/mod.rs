@@ -1,37 +1,42 @@
 //! `halab verify`: reads the records of a ledger back and hands them to the checker.
 //!
-//! The primary is read, and each replica apart, once it has caught up with what the primary had at the
-//! start. Memory stays flat: the ledger is streamed, and only some chunks are on their way at a time.
+//! The primary is read, and each replica apart, once it has caught up with what the primary had at the start. What a
+//! node gave counts only if it was the primary during the entire reading, or a replica in sync with it: the Sentinels
+//! are asked whom they name, and nodes what they are, before and after ([`look`] compares). After a change the reading
+//! starts again, until the time for that is over. Then nothing can be said.
+
+pub mod look;
+mod read;
 
 use std::fmt;
 use std::net::SocketAddrV4;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use futures_util::stream::{self, StreamExt};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::User;
 use crate::checker::{Fault, History, Reading, Report, Verdict};
-use crate::client::{ClientError, Conn, Connector};
+use crate::client::{ClientError, Connector};
 use crate::config::{Lab, Node};
-use crate::ledger::{self, Entry, LedgerReader};
-use crate::protocol::vote::NoPrimary;
-use crate::record::{Batch, RunId, Timestamp, parse_key};
+use crate::ledger::{self, LedgerReader};
+use crate::protocol::vote::{Elected, NoPrimary};
 use crate::sentinel::Panel;
 
-/// Keys of one `MGET`.
-const CHUNK: usize = 256;
-/// Chunks on their way at a time, on as many connections.
-const IN_FLIGHT: usize = 4;
+use look::{Change, Look};
+use read::{ReadError, Source};
+
 /// Limit for an answer: a node that was just started may be slow, but not for ever.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
-/// How long a replica may take to catch up with what the primary had at the start.
-const CATCH_UP_LIMIT: Duration = Duration::from_secs(30);
-/// Keys that one `SCAN` looks at.
-const SCAN_COUNT: usize = 1000;
+/// How long changes are waited out, where nothing else is said. A failover takes some seconds, and a full copy to the
+/// node that comes back as a replica some more.
+pub const DEFAULT_WAIT: Duration = Duration::from_secs(30);
+/// Pause before the lab is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// Changes that are listed.
+const MAX_CHANGES: usize = 16;
 
 /// Why nothing could be verified.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +66,9 @@ pub struct Options {
     pub scan: bool,
     /// Faults that the ledger does not name, for losses to be placed in.
     pub faults: Vec<Fault>,
+    /// How long after the start a reading may begin again because the lab changed, and how long a replica may take to
+    /// catch up.
+    pub wait: Duration,
 }
 
 /// What the checker says of each node.
@@ -74,6 +82,8 @@ pub struct Verification {
     pub replicas: Vec<ReplicaReport>,
     /// Records read a second, of the primary.
     pub records_per_second: f64,
+    /// The changes of the lab after which the reading started again, each once in a row, the first ones.
+    pub changes: Vec<String>,
 }
 
 /// A replica as it was read, or why it was not.
@@ -89,260 +99,342 @@ pub struct ReplicaReport {
     pub not_read: Option<String>,
 }
 
-/// Reads every record of the ledger back from the primary and its replicas. `progress` is told how many
-/// records have been read.
+/// What is told on the way.
+#[derive(Debug, Clone, Copy)]
+pub enum Progress<'a> {
+    /// So many records have been read from the primary.
+    Read(u64),
+    /// It starts again, or waits, because of that.
+    Again(&'a Change),
+}
+
+/// Reads every record of the ledger back from the primary and its replicas, and tells `progress`.
 ///
 /// # Errors
-/// When the ledger can't be read, or there is no primary.
+/// When the ledger can't be read, there is no primary, or `stop` was cancelled before the end.
 pub async fn run(
     lab: &Lab,
     options: &Options,
     stop: &CancellationToken,
-    progress: impl Fn(u64),
+    progress: impl Fn(Progress<'_>),
 ) -> Result<Verification, VerifyError> {
-    let mut reader = LedgerReader::open(&options.ledger)?;
-    let mut history = History::read(&mut reader)?;
+    let result = tokio::select! {
+        biased;
+        () = stop.cancelled() => Err(VerifyError::Stopped),
+        result = verify(lab, options, &progress) => result,
+    };
+    // Cancelled while the ledger was read, for which nothing is awaited.
+    if stop.is_cancelled() {
+        return Err(VerifyError::Stopped);
+    }
+    result
+}
+
+async fn verify(
+    lab: &Lab,
+    options: &Options,
+    progress: &impl Fn(Progress<'_>),
+) -> Result<Verification, VerifyError> {
+    let deadline = Instant::now() + options.wait;
+    // Before any node is looked at: what is acknowledged by now has to be found.
+    let mut history = History::read(&mut LedgerReader::open(&options.ledger)?)?;
     for fault in &options.faults {
         history.push_fault(fault.clone());
     }
     let connector = Connector::new(lab, User::Verifier, ANSWER_LIMIT);
-    let elected = Panel::new(lab, connector.clone()).ask().await.elect()?;
-    let node = lab
-        .data_node_at(elected.address)
-        .ok_or(VerifyError::Stranger(elected.address))?;
-    // Before the read: a replica has to show at least this.
-    let offset = offset_of(node, &connector).await;
     let job = Job {
-        history: &history,
-        options,
-        connector,
-        stop,
+        lab,
+        source: Source {
+            history: &history,
+            ledger: &options.ledger,
+            scan: options.scan,
+            connector: &connector,
+        },
+        wait: options.wait,
+        deadline,
     };
-    let begun = Instant::now();
-    let primary = job.read(node, &progress).await?;
-    let seconds = begun.elapsed().as_secs_f64();
-    let mut replicas = Vec::new();
-    for replica in lab.data_nodes.iter().filter(|n| n.name != node.name) {
-        replicas.push(job.read_replica(replica, offset).await?);
+    let over = || Instant::now() >= deadline;
+    let mut changes: Vec<String> = Vec::new();
+    let mut first = true;
+    loop {
+        let change = match job.vote().await {
+            // Not a lab in the middle of a failover, but none.
+            Err(none @ NoPrimary::TooFewAnswers { .. }) if first => return Err(none.into()),
+            Err(none) if over() => return Err(none.into()),
+            Err(none) => Change::NoPrimary(none),
+            Ok(elected) => {
+                let node = lab
+                    .data_node_at(elected.address)
+                    .ok_or(VerifyError::Stranger(elected.address))?;
+                match job.read_all(node, elected, progress).await {
+                    Ok(verification) => {
+                        return Ok(Verification {
+                            changes,
+                            ..verification
+                        });
+                    }
+                    Err(Stop::Over(error)) => return Err(error),
+                    Err(Stop::Changed(change)) if over() => {
+                        return Ok(job.nothing_read(node, &change, changes));
+                    }
+                    Err(Stop::Changed(change)) => change,
+                }
+            }
+        };
+        first = false;
+        progress(Progress::Again(&change));
+        let text = change.to_string();
+        if changes.len() < MAX_CHANGES && changes.last() != Some(&text) {
+            changes.push(text);
+        }
+        sleep(LOOK_AGAIN).await;
     }
-    let counted = replicas
-        .iter()
-        .filter(|r| r.promotable)
-        .filter_map(|r| r.report.as_ref())
-        .map(|report| report.verdict);
-    Ok(Verification {
-        verdict: Verdict::worst(counted.chain([primary.verdict])),
-        records_per_second: history.invoked() as f64 / seconds.max(1e-9),
-        primary,
-        replicas,
-    })
 }
 
-async fn offset_of(node: &Node, connector: &Connector) -> u64 {
-    match connector.open(node.socket()).await {
-        // Unknown: the read below says why.
-        Err(_) => 0,
-        Ok(mut conn) => conn.replication().await.map_or(0, |info| info.offset),
+/// Why not everything was read.
+enum Stop {
+    /// The lab changed: another try may come through.
+    Changed(Change),
+    /// No other try would.
+    Over(VerifyError),
+}
+
+impl From<Change> for Stop {
+    fn from(change: Change) -> Self {
+        Stop::Changed(change)
     }
+}
+
+/// Why a replica was not read.
+struct NotRead {
+    why: Change,
+    /// It may be promoted, as far as is known.
+    promotable: bool,
+    /// It may be there in a moment.
+    again: bool,
+}
+
+/// The primary as it was before the reading.
+struct Primary<'a> {
+    node: &'a Node,
+    elected: Elected,
+    look: Look,
 }
 
 struct Job<'a> {
-    history: &'a History,
-    options: &'a Options,
-    connector: Connector,
-    stop: &'a CancellationToken,
+    lab: &'a Lab,
+    source: Source<'a>,
+    wait: Duration,
+    deadline: Instant,
 }
 
 impl Job<'_> {
-    async fn read_replica(&self, node: &Node, offset: u64) -> Result<ReplicaReport, VerifyError> {
-        let mut result = ReplicaReport {
-            node: node.name.clone(),
-            promotable: false,
-            report: None,
-            not_read: None,
+    /// Whom the Sentinels name. Asked on new connections: one that has been idle during a long reading may be gone.
+    async fn vote(&self) -> Result<Elected, NoPrimary> {
+        let panel = Panel::new(self.lab, self.source.connector.clone());
+        panel.ask().await.elect()
+    }
+
+    async fn look(&self, node: &Node) -> Result<Look, Change> {
+        let answers = async {
+            let mut conn = self.source.connector.open(node.socket()).await?;
+            Ok((conn.replication().await?, conn.role().await?))
         };
-        match self.caught_up(node, offset).await {
-            Ok(promotable) => {
-                result.promotable = promotable;
-                result.report = Some(self.read(node, &|_| {}).await?);
-            }
-            Err(why) => result.not_read = Some(why),
-        }
-        Ok(result)
-    }
-
-    /// Waits until the replica has processed `offset`; says whether it may be promoted.
-    async fn caught_up(&self, node: &Node, offset: u64) -> Result<bool, String> {
-        let deadline = Instant::now() + CATCH_UP_LIMIT;
-        let mut conn = self
-            .connector
-            .open(node.socket())
+        let (info, role) = answers
             .await
-            .map_err(|e| e.to_string())?;
-        loop {
-            let info = conn.replication().await.map_err(|e| e.to_string())?;
-            if info.link_up && !info.syncing && info.offset >= offset {
-                return Ok(info.priority > 0);
-            }
-            if Instant::now() >= deadline || self.stop.is_cancelled() {
-                return Err(format!(
-                    "it did not catch up: at offset {} of {offset}, link {}",
-                    info.offset,
-                    if info.link_up { "up" } else { "down" }
-                ));
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
+            .map_err(|error: ClientError| unanswered(node, &error))?;
+        Look::of(node, &info, &role)
     }
 
-    async fn read(&self, node: &Node, progress: &impl Fn(u64)) -> Result<Report, VerifyError> {
-        let mut reading = Reading::new(self.history, &node.name);
-        if let Err(error) = self.read_into(node, &mut reading, progress).await? {
-            reading.fail(format!("{}: {error}", node.name));
-        }
-        Ok(reading.finish())
+    /// Looks at the primary again. An error if it has not been the primary since the look before.
+    async fn still_primary(&self, primary: &Primary<'_>) -> Result<Look, Change> {
+        let look = self.look(primary.node).await?;
+        look::stayed_primary(primary.node, &primary.look, &look)?;
+        look::same_vote(primary.elected, self.vote().await?, |address| {
+            let node = self.lab.data_node_at(address);
+            node.map_or_else(|| address.to_string(), |node| node.name.clone())
+        })?;
+        Ok(look)
     }
 
-    /// The outer error ends the verification, the inner one only this reading.
-    async fn read_into(
+    /// Reads the primary and all replicas.
+    async fn read_all(
         &self,
         node: &Node,
-        reading: &mut Reading<'_>,
-        progress: &impl Fn(u64),
-    ) -> Result<Result<(), ClientError>, VerifyError> {
-        let mut conns = Vec::new();
-        for _ in 0..IN_FLIGHT {
-            match self.connector.open(node.socket()).await {
-                Ok(conn) => conns.push(conn),
-                Err(error) => return Ok(Err(error)),
-            }
+        elected: Elected,
+        progress: &impl Fn(Progress<'_>),
+    ) -> Result<Verification, Stop> {
+        let look = self.look(node).await?;
+        look::is_primary(node, &look)?;
+        let primary = Primary {
+            node,
+            elected,
+            look,
+        };
+        let begun = Instant::now();
+        let report = self
+            .read(node, &|read| progress(Progress::Read(read)))
+            .await?;
+        let seconds = begun.elapsed().as_secs_f64();
+        self.still_primary(&primary).await?;
+        let mut replicas = Vec::new();
+        for replica in self.lab.data_nodes.iter().filter(|n| n.name != node.name) {
+            replicas.push(self.read_replica(replica, &primary).await?);
         }
-        let conns = &conns;
-        let chunks = Chunks::open(&self.options.ledger, self.history.header().run)?;
-        let fetched = stream::iter(chunks.enumerate()).map(|(i, chunk)| async move {
-            let chunk = chunk?;
-            // `i % n` is within the list.
-            let values = conns[i % conns.len()]
-                .shared_query::<Vec<Option<Vec<u8>>>>(&chunk.command)
-                .await;
-            Ok::<_, ledger::Error>((chunk.records, values))
-        });
-        let mut fetched = std::pin::pin!(fetched.buffered(IN_FLIGHT));
-        let mut read = 0;
-        while let Some(next) = fetched.next().await {
-            let (records, values) = next?;
-            let values = match values {
-                Ok(values) => values,
-                Err(error) => return Ok(Err(error)),
-            };
-            for ((seq, created), value) in records.iter().zip(&values) {
-                reading.observe(*seq, *created, value.as_deref());
-            }
-            read += records.len() as u64;
-            progress(read);
-            if self.stop.is_cancelled() {
-                return Err(VerifyError::Stopped);
-            }
-        }
-        if self.options.scan
-            && let Some(conn) = conns.first()
-        {
-            return Ok(self.scan(conn, reading).await);
-        }
-        Ok(Ok(()))
-    }
-
-    /// Looks at every key of this run for records that the ledger does not know.
-    async fn scan(&self, conn: &Conn, reading: &mut Reading<'_>) -> Result<(), ClientError> {
-        let run = self.history.header().run;
-        let mut cursor = 0_u64;
-        loop {
-            let mut cmd = redis::cmd("SCAN");
-            cmd.arg(cursor)
-                .arg("MATCH")
-                .arg(run.key_pattern())
-                .arg("COUNT")
-                .arg(SCAN_COUNT);
-            let (next, keys): (u64, Vec<Vec<u8>>) = conn.shared_query(&cmd).await?;
-            for (_, seq) in keys
-                .iter()
-                .filter_map(|key| parse_key(key))
-                .filter(|(r, _)| *r == run)
-            {
-                if seq >= self.history.invoked() {
-                    reading.observe_stray(seq);
-                }
-            }
-            cursor = next;
-            if cursor == 0 || self.stop.is_cancelled() {
-                return Ok(());
-            }
-        }
-    }
-}
-
-/// The records of a ledger in pieces of one `MGET`.
-struct Chunks {
-    reader: LedgerReader<std::fs::File>,
-    records: Batch,
-    current: Option<(std::ops::Range<u64>, Timestamp)>,
-}
-
-struct Chunk {
-    records: Vec<(u64, Timestamp)>,
-    command: redis::Cmd,
-}
-
-impl Chunks {
-    fn open(path: &Path, run: RunId) -> Result<Self, ledger::Error> {
-        Ok(Chunks {
-            reader: LedgerReader::open(path)?,
-            records: Batch::new(run, Timestamp::default()),
-            current: None,
+        Ok(Verification {
+            verdict: Verdict::worst(
+                replicas
+                    .iter()
+                    .map(ReplicaReport::verdict)
+                    .chain([report.verdict]),
+            ),
+            primary: report,
+            replicas,
+            records_per_second: self.source.history.invoked() as f64 / seconds.max(1e-9),
+            changes: Vec::new(),
         })
     }
 
-    /// The next record, with the time of its creation.
-    fn next_record(&mut self) -> Result<Option<(u64, Timestamp)>, ledger::Error> {
+    async fn read(&self, node: &Node, progress: &impl Fn(u64)) -> Result<Report, Stop> {
+        self.source
+            .read(node, progress)
+            .await
+            .map_err(|error| match error {
+                ReadError::Ledger(error) => Stop::Over(error.into()),
+                ReadError::Node(error) => Stop::Changed(unanswered(node, &error)),
+            })
+    }
+
+    /// Reads a replica, again if it changed meanwhile. An error if the primary did.
+    async fn read_replica(
+        &self,
+        node: &Node,
+        primary: &Primary<'_>,
+    ) -> Result<ReplicaReport, Stop> {
         loop {
-            if let Some((range, created)) = &mut self.current
-                && let Some(seq) = range.next()
-            {
-                return Ok(Some((seq, *created)));
+            let not_read = match self.try_replica(node, primary).await? {
+                Ok(read) => return Ok(read),
+                Err(not_read) => not_read,
+            };
+            if !not_read.again || Instant::now() >= self.deadline {
+                return Ok(ReplicaReport {
+                    node: node.name.clone(),
+                    promotable: not_read.promotable,
+                    report: None,
+                    not_read: Some(not_read.why.to_string()),
+                });
             }
-            match self.reader.next().transpose()? {
-                None => return Ok(None),
-                Some(Entry::Invoked(batch)) => {
-                    self.current = Some((batch.seqs.iter(), batch.created));
-                }
-                Some(_) => {}
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    async fn try_replica(
+        &self,
+        node: &Node,
+        primary: &Primary<'_>,
+    ) -> Result<Result<ReplicaReport, NotRead>, Stop> {
+        let before = match self.caught_up(node, primary, &primary.look).await? {
+            Ok(look) => look,
+            Err(not_read) => return Ok(Err(not_read)),
+        };
+        let promotable = before.promotable();
+        let changed = |why| {
+            Ok(Err(NotRead {
+                why,
+                promotable,
+                again: true,
+            }))
+        };
+        let report = match self.read(node, &|_| {}).await {
+            Ok(report) => report,
+            Err(Stop::Changed(change)) => {
+                // Perhaps because this one was promoted.
+                self.still_primary(primary).await?;
+                return changed(change);
             }
+            Err(over) => return Err(over),
+        };
+        // What the primary has now: that it arrives shows that the link still stands.
+        let mark = self.still_primary(primary).await?;
+        let after = match self.caught_up(node, primary, &mark).await? {
+            Ok(look) => look,
+            Err(not_read) => return Ok(Err(not_read)),
+        };
+        if let Err(change) = look::same(node, &before, &after) {
+            return changed(change);
+        }
+        Ok(Ok(ReplicaReport {
+            node: node.name.clone(),
+            promotable: promotable || after.promotable(),
+            report: Some(report),
+            not_read: None,
+        }))
+    }
+
+    /// Waits until the replica has all that `mark`, a look at the primary, shows. An error if the primary is not
+    /// the primary any more, so that nobody could catch up with it.
+    async fn caught_up(
+        &self,
+        node: &Node,
+        primary: &Primary<'_>,
+        mark: &Look,
+    ) -> Result<Result<Look, NotRead>, Change> {
+        let deadline = Instant::now() + self.wait;
+        loop {
+            let (why, promotable, again) = match self.look(node).await {
+                Ok(look) => match look::in_sync(node, &look, primary.node, mark) {
+                    Ok(()) => return Ok(Ok(look)),
+                    Err(why) => (why, look.promotable(), true),
+                },
+                // Not there, so nobody can promote it.
+                Err(why @ Change::Unanswered { .. }) => (why, false, false),
+                Err(why) => (why, false, true),
+            };
+            self.still_primary(primary).await?;
+            if !again || Instant::now() >= deadline {
+                return Ok(Err(NotRead {
+                    why,
+                    promotable,
+                    again: false,
+                }));
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// What can be said when the time is over: nothing.
+    fn nothing_read(&self, node: &Node, change: &Change, changes: Vec<String>) -> Verification {
+        let mut reading = Reading::new(self.source.history, &node.name);
+        reading.fail(format!(
+            "not one without a change within {:?}, at last: {change}",
+            self.wait
+        ));
+        let primary = reading.finish();
+        Verification {
+            verdict: primary.verdict,
+            primary,
+            replicas: Vec::new(),
+            records_per_second: 0.0,
+            changes,
         }
     }
 }
 
-impl Iterator for Chunks {
-    type Item = Result<Chunk, ledger::Error>;
+fn unanswered(node: &Node, error: &ClientError) -> Change {
+    Change::Unanswered {
+        node: node.name.clone(),
+        why: error.to_string(),
+    }
+}
 
-    fn next(&mut self) -> Option<Self::Item> {
-        let mut chunk = Chunk {
-            records: Vec::with_capacity(CHUNK),
-            command: redis::cmd("MGET"),
-        };
-        let mut key = Vec::with_capacity(64);
-        while chunk.records.len() < CHUNK {
-            match self.next_record() {
-                Ok(Some((seq, created))) => {
-                    key.clear();
-                    self.records.push_key(seq, &mut key);
-                    chunk.command.arg(key.as_slice());
-                    chunk.records.push((seq, created));
-                }
-                Ok(None) => break,
-                Err(error) => return Some(Err(error)),
-            }
+impl ReplicaReport {
+    /// What it adds to the verdict. One that could be promoted and could not be read leaves it open.
+    fn verdict(&self) -> Verdict {
+        match (&self.report, self.promotable) {
+            (_, false) => Verdict::Holds,
+            (Some(report), true) => report.verdict,
+            (None, true) => Verdict::Inconclusive,
         }
-        (!chunk.records.is_empty()).then_some(Ok(chunk))
     }
 }
 
@@ -357,9 +449,19 @@ impl fmt::Display for Verification {
             };
             match (&replica.report, &replica.not_read) {
                 (Some(report), _) => write!(f, "\n\nreplica{counted}: {report}")?,
-                (None, Some(why)) => write!(f, "\n\nreplica {} was not read: {why}", replica.node)?,
+                (None, Some(why)) => write!(
+                    f,
+                    "\n\nreplica{counted}: {} was not read: {why}",
+                    replica.node
+                )?,
                 (None, None) => {}
             }
+        }
+        if !self.changes.is_empty() {
+            f.write_str("\n\nread again, because the lab changed:")?;
+        }
+        for change in &self.changes {
+            write!(f, "\n  {change}")?;
         }
         Ok(())
     }
