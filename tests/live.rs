@@ -30,5 +30,7 @@ mod screen;
 mod security;
 #[path = "live/tls.rs"]
 mod tls;
+#[path = "live/verifying.rs"]
+mod verifying;
 #[path = "live/writing.rs"]
 mod writing;

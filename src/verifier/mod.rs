@@ -34,7 +34,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// node that comes back as a replica some more.
 pub const DEFAULT_WAIT: Duration = Duration::from_secs(30);
 /// Pause before the lab is looked at again.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Changes that are listed.
 const MAX_CHANGES: usize = 16;
 

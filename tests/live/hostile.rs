@@ -23,7 +23,10 @@ use super::liar::{Liar, Say, array};
 const PEAK_KIB: u64 = 32 * 1024;
 
 /// A Sentinel that names `primary`, healthy, at this epoch, with the replica that makes it look right.
-fn sentinel_that_names(primary: SocketAddrV4, epoch: u64) -> impl Fn(&str) -> Say + Send + Sync {
+pub fn sentinel_that_names(
+    primary: SocketAddrV4,
+    epoch: u64,
+) -> impl Fn(&str) -> Say + Send + Sync {
     move |command| {
         let (ip, port) = (primary.ip().to_string(), primary.port().to_string());
         let epoch = epoch.to_string();
