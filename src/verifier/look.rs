@@ -16,7 +16,6 @@
 
 use std::net::SocketAddrV4;
 
-use crate::client::{ReplicationInfo, Role};
 use crate::config::Node;
 use crate::protocol::vote::{Elected, NoPrimary};
 
@@ -152,49 +151,6 @@ pub enum Change {
 }
 
 impl Look {
-    /// One look, from the answers to `INFO` and then `ROLE` on one connection.
-    ///
-    /// # Errors
-    /// When they do not fit together, or leave out what is compared: nothing missing is taken for a 0.
-    pub fn of(node: &Node, info: &ReplicationInfo, role: &Role) -> Result<Look, Change> {
-        let name = || node.name.clone();
-        let unsaid = |what| Change::Unsaid { node: name(), what };
-        if info.loading {
-            return Err(Change::Loading { node: name() });
-        }
-        if info.run_id.is_empty() {
-            return Err(unsaid("run_id"));
-        }
-        if info.replication_id.is_empty() {
-            return Err(unsaid("master_replid"));
-        }
-        let (offset, says) = match role {
-            Role::Primary { offset, .. } if info.is_primary => (*offset, Says::Primary),
-            Role::Replica {
-                of,
-                connected,
-                offset,
-            } if !info.is_primary => {
-                let says = Says::Replica {
-                    of: *of,
-                    linked: *connected && info.link_up && !info.syncing,
-                    promotable: info.priority > 0,
-                };
-                (*offset, says)
-            }
-            Role::Primary { .. } | Role::Replica { .. } => {
-                return Err(Change::ChangesRole { node: name() });
-            }
-            Role::Sentinel => return Err(unsaid("role as a data node")),
-        };
-        Ok(Look {
-            run_id: info.run_id.clone(),
-            history: info.replication_id.clone(),
-            offset,
-            says,
-        })
-    }
-
     /// It is a replica that may be promoted.
     pub fn promotable(&self) -> bool {
         matches!(
@@ -482,84 +438,5 @@ mod tests {
             judged(vote(a(), 4)),
             "the Sentinels name redis-a at epoch 4, and named redis-a at epoch 2"
         );
-    }
-
-    const AS_PRIMARY: &str = "run_id:aa\r\nrole:master\r\nmaster_replid:8a5c\r\n";
-    const AS_REPLICA: &str = "run_id:bb\r\nrole:slave\r\nmaster_replid:8a5c\r\n\
-        master_host:127.0.0.11\r\nmaster_port:6379\r\nmaster_link_status:up\r\nslave_priority:100\r\n";
-
-    fn role_of_a_replica(connected: bool) -> Role {
-        Role::Replica {
-            of: a().socket(),
-            connected,
-            offset: 42,
-        }
-    }
-
-    #[test]
-    fn a_look_takes_the_offset_of_role_and_the_rest_of_info() {
-        let role = Role::Primary {
-            offset: 42,
-            replicas: vec![],
-        };
-        let look = Look::of(&a(), &ReplicationInfo::parse(AS_PRIMARY), &role);
-        assert_eq!(look, Ok(primary(42)));
-        let look = Look::of(
-            &b(),
-            &ReplicationInfo::parse(AS_REPLICA),
-            &role_of_a_replica(true),
-        );
-        assert_eq!(look, Ok(replica(42)));
-    }
-
-    #[test]
-    fn both_answers_have_to_say_that_the_link_is_up() {
-        let linked = |info: &str, connected| {
-            let info = ReplicationInfo::parse(info);
-            let look = Look::of(&b(), &info, &role_of_a_replica(connected)).unwrap();
-            matches!(look.says, Says::Replica { linked: true, .. })
-        };
-        assert!(linked(AS_REPLICA, true));
-        assert!(!linked(AS_REPLICA, false));
-        assert!(!linked(
-            &AS_REPLICA.replace("status:up", "status:down"),
-            true
-        ));
-        assert!(!linked(
-            &format!("{AS_REPLICA}master_sync_in_progress:1\r\n"),
-            true
-        ));
-    }
-
-    #[test]
-    fn what_a_server_does_not_say_is_no_look() {
-        let role = Role::Primary {
-            offset: 42,
-            replicas: vec![],
-        };
-        let judged = |info: &str, role: &Role| {
-            Look::of(&a(), &ReplicationInfo::parse(info), role)
-                .unwrap_err()
-                .to_string()
-        };
-        assert_eq!(
-            judged("role:master\r\nmaster_replid:8a5c\r\n", &role),
-            "redis-a does not say its run_id"
-        );
-        assert_eq!(
-            judged("role:master\r\nrun_id:aa\r\n", &role),
-            "redis-a does not say its master_replid"
-        );
-        assert_eq!(
-            judged(&format!("{AS_PRIMARY}loading:1\r\n"), &role),
-            "redis-a loads its data"
-        );
-        // Deposed, or promoted, between the two answers.
-        for (info, role) in [
-            (AS_PRIMARY, role_of_a_replica(true)),
-            (AS_REPLICA, role.clone()),
-        ] {
-            assert_eq!(judged(info, &role), "redis-a changes its role");
-        }
     }
 }

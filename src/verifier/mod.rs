@@ -5,6 +5,7 @@
 //! are asked whom they name, and nodes what they are, before and after ([`look`] compares). After a change the reading
 //! starts again, until the time for that is over. Then nothing can be said.
 
+mod ask;
 pub mod look;
 mod read;
 
@@ -19,11 +20,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::User;
 use crate::checker::{Fault, History, Reading, Report, Verdict};
-use crate::client::{ClientError, Connector};
+use crate::client::Connector;
 use crate::config::{Lab, Node};
 use crate::ledger::{self, LedgerReader};
 use crate::protocol::vote::{Elected, NoPrimary};
-use crate::sentinel::Panel;
 
 use look::{Change, Look};
 use read::{ReadError, Source};
@@ -229,21 +229,12 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Whom the Sentinels name. Asked on new connections: one that has been idle during a long reading may be gone.
     async fn vote(&self) -> Result<Elected, NoPrimary> {
-        let panel = Panel::new(self.lab, self.source.connector.clone());
-        panel.ask().await.elect()
+        ask::vote(self.lab, self.source.connector).await
     }
 
     async fn look(&self, node: &Node) -> Result<Look, Change> {
-        let answers = async {
-            let mut conn = self.source.connector.open(node.socket()).await?;
-            Ok((conn.replication().await?, conn.role().await?))
-        };
-        let (info, role) = answers
-            .await
-            .map_err(|error: ClientError| unanswered(node, &error))?;
-        Look::of(node, &info, &role)
+        ask::look(node, self.source.connector).await
     }
 
     /// Looks at the primary again. An error if it has not been the primary since the look before.
@@ -301,7 +292,7 @@ impl Job<'_> {
             .await
             .map_err(|error| match error {
                 ReadError::Ledger(error) => Stop::Over(error.into()),
-                ReadError::Node(error) => Stop::Changed(unanswered(node, &error)),
+                ReadError::Node(error) => Stop::Changed(ask::unanswered(node, &error)),
             })
     }
 
@@ -417,13 +408,6 @@ impl Job<'_> {
             records_per_second: 0.0,
             changes,
         }
-    }
-}
-
-fn unanswered(node: &Node, error: &ClientError) -> Change {
-    Change::Unanswered {
-        node: node.name.clone(),
-        why: error.to_string(),
     }
 }
 

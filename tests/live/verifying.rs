@@ -88,9 +88,9 @@ fn verify_over_a_failover(lab: &TestLab, ledger: &str) -> Vec<Output> {
     let mut running: Vec<Child> = Vec::new();
     let mut said = Vec::new();
     let mut next = Instant::now();
-    let mut whole = None;
-    while whole.is_none() || !running.is_empty() {
-        if whole.is_none() && Instant::now() >= next && running.len() < AT_ONCE {
+    let mut whole = false;
+    while !whole || !running.is_empty() {
+        if !whole && Instant::now() >= next && running.len() < AT_ONCE {
             running.push(start_verify(lab, ledger, &[]));
             next = Instant::now() + EVERY;
         }
@@ -98,11 +98,11 @@ fn verify_over_a_failover(lab: &TestLab, ledger: &str) -> Vec<Output> {
             child.wait().unwrap();
             said.push(child.wait_with_output().unwrap());
         }
-        whole = whole.or_else(|| healthy.try_wait().unwrap());
+        whole = whole || healthy.try_wait().unwrap().is_some();
         std::thread::sleep(Duration::from_millis(5));
     }
     assert!(
-        whole.unwrap().success(),
+        healthy.wait().unwrap().success(),
         "the lab did not become whole again"
     );
     assert_ne!(lab.primary().unwrap(), primary, "there was no failover");
