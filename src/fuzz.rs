@@ -181,6 +181,7 @@ pub fn sentinel(bytes: &[u8]) {
                 .collect(),
         };
         let heard = Testimony {
+            raise_limit: Duration::from_millis(25),
             views: &views,
             majority: views.len() / 2 + 1,
             own_word: &[],

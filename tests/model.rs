@@ -224,6 +224,15 @@ fn a_raise_under_way_must_be_waited_for() {
 }
 
 #[test]
+fn a_node_that_is_being_raised_must_not_give_its_word() {
+    let rules = Rules {
+        assurance: false,
+        ..Rules::ALL
+    };
+    loses(rules, Bounds { writes: 2, ..TWO }, &["raising", "Raised"]);
+}
+
+#[test]
 fn the_priority_of_one_that_says_it_is_primary_is_no_evidence() {
     // Where every Sentinel is heard, the one that promotes speaks against it; both rules are kept.
     let rules = Rules {

@@ -97,6 +97,8 @@ impl User {
                 "+wait",
                 "+role",
                 "+info",
+                // Whether a node assures that it can't be promoted.
+                "+pubsub|numsub",
             ],
             User::Verifier => vec![
                 "%R~halab:*",
@@ -141,6 +143,11 @@ impl User {
                 "~halab-mark",
                 "+get",
                 "+set",
+                // By being subscribed it assures that its server can't be promoted.
+                "&halab:not-promotable",
+                "+subscribe",
+                "+unsubscribe",
+                "+pubsub|numsub",
                 "+info",
                 "+role",
                 "+replicaof",
@@ -148,6 +155,7 @@ impl User {
                 "+client|pause",
                 "+client|unpause",
                 "+client|kill",
+                "+client|id",
                 "+multi",
                 "+exec",
             ],

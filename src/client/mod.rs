@@ -37,7 +37,7 @@ use tls::{Tls, Transport};
 pub use error::classify;
 pub use info::{ReplicationInfo, Role};
 pub use room::room_for;
-pub use subscription::{Message, Subscription};
+pub use subscription::{Message, Presence, Subscription};
 pub use tls::{TlsError, judge_own};
 pub use tunnel::Tunnel;
 pub use wire::Wire;
@@ -223,6 +223,15 @@ impl Connector {
         let wire = self.open_wire(to).await.map_err(|_| WriteError::Refused)?;
         Subscription::start(wire, pattern).await
     }
+
+    /// Is present on a channel until it is ended.
+    ///
+    /// # Errors
+    /// As [`Connector::subscribe`].
+    pub async fn attend(&self, to: SocketAddrV4, channel: &str) -> Result<Presence, WriteError> {
+        let wire = self.open_wire(to).await.map_err(|_| WriteError::Refused)?;
+        Presence::start(wire, channel).await
+    }
 }
 
 /// What a connection says of itself at its start: nothing, which saves a round trip.
@@ -337,7 +346,7 @@ impl Conn {
     /// As [`Conn::query`].
     pub async fn replication(&mut self) -> Result<ReplicationInfo, ClientError> {
         let text: String = self.query(redis::cmd("INFO").arg(&SECTIONS)).await?;
-        ReplicationInfo::of(&text).ok_or_else(|| self.no_info())
+        self.read_replication(&text)
     }
 
     /// The same, and what the node holds; the latter is `None` when it does not say, as while it loads its data.
@@ -358,7 +367,7 @@ impl Conn {
             .extract_error()
             .and_then(|info| String::from_redis_value(info).map_err(RedisError::from))
             .map_err(|source| ClientError::Redis { to, source })?;
-        let info = ReplicationInfo::of(&text).ok_or_else(|| self.no_info())?;
+        let info = self.read_replication(&text)?;
         let mark = match answers.next() {
             Some(redis::Value::Nil) => Some(None),
             Some(value @ redis::Value::BulkString(_)) => {
@@ -373,10 +382,53 @@ impl Conn {
         Ok((info, copy))
     }
 
-    fn no_info(&self) -> ClientError {
-        ClientError::Redis {
+    fn read_replication(&self, text: &str) -> Result<ReplicationInfo, ClientError> {
+        ReplicationInfo::of(text).ok_or_else(|| ClientError::Redis {
             to: self.to,
             source: (ErrorKind::UnexpectedReturnType, "not an answer to INFO").into(),
-        }
+        })
+    }
+
+    /// The same, and after that, in one round trip, whether somebody is present on `channel`. A server that does not
+    /// say counts as one on which nobody is.
+    ///
+    /// # Errors
+    /// As [`Conn::query`].
+    pub async fn replication_and_presence(
+        &mut self,
+        channel: &str,
+    ) -> Result<(ReplicationInfo, bool), ClientError> {
+        let mut both = redis::pipe();
+        both.cmd("INFO").arg(&SECTIONS);
+        both.cmd("PUBSUB").arg("NUMSUB").arg(channel);
+        let failed = |source| ClientError::Redis {
+            to: self.to,
+            source,
+        };
+        let mut answers = self.inner.send_packed_commands(&both, 0, both.len()).await;
+        let answers = answers.as_mut().map_err(|e| failed(e.clone()))?;
+        let numsub = answers.pop().unwrap_or(redis::Value::Nil);
+        let info = answers.pop().unwrap_or(redis::Value::Nil);
+        let text = String::from_redis_value(info).map_err(|e| failed(e.into()))?;
+        let present = <(String, u64)>::from_redis_value(numsub).is_ok_and(|(_, count)| count > 0);
+        Ok((self.read_replication(&text)?, present))
+    }
+
+    /// How many are present on `channel`.
+    ///
+    /// # Errors
+    /// As [`Conn::query`].
+    pub async fn present(&mut self, channel: &str) -> Result<u64, ClientError> {
+        let cmd = redis::cmd("PUBSUB").arg("NUMSUB").arg(channel).clone();
+        let (_, count): (String, u64) = self.query(&cmd).await?;
+        Ok(count)
+    }
+
+    /// What the server calls this connection (`CLIENT ID`).
+    ///
+    /// # Errors
+    /// As [`Conn::query`].
+    pub async fn id(&mut self) -> Result<u64, ClientError> {
+        self.query(redis::cmd("CLIENT").arg("ID")).await
     }
 }

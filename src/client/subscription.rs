@@ -48,6 +48,33 @@ impl Subscription {
     }
 }
 
+/// Presence on a channel, which others see by `PUBSUB NUMSUB`; what is published there is not read. Opened by
+/// [`super::Connector::attend`]; the server ends it with the connection.
+#[derive(Debug)]
+pub struct Presence {
+    wire: Wire,
+}
+
+impl Presence {
+    pub(super) async fn start(mut wire: Wire, channel: &str) -> Result<Self, WriteError> {
+        wire.push(&[b"SUBSCRIBE", channel.as_bytes()]);
+        match wire.exchange(1).await?.first() {
+            Some(Value::Array(_)) => Ok(Presence { wire }),
+            Some(Value::ServerError(error)) => Err(WriteError::from_code(error.code())),
+            _ => Err(WriteError::NotRedis),
+        }
+    }
+
+    /// Ends it. When this has returned `Ok`, the server counts it no more.
+    ///
+    /// # Errors
+    /// A broken connection; the server may notice that later.
+    pub async fn end(mut self) -> Result<(), WriteError> {
+        self.wire.push(&[b"UNSUBSCRIBE"]);
+        self.wire.exchange(1).await.map(drop)
+    }
+}
+
 /// `pmessage`, the pattern, the channel, the payload.
 fn message(answer: Value) -> Option<Message> {
     let Value::Array(parts) = answer else {

@@ -41,6 +41,7 @@ pub(super) struct TimingDraft {
     pub down_after: Read<Duration>,
     failover_timeout: Read<Duration>,
     pub hang_timeout: Read<Duration>,
+    raise_limit: Read<Duration>,
 }
 
 /// The writer's defaults as the file states them.
@@ -75,6 +76,7 @@ impl Draft {
             down_after: timing_table.millis(reader, &keys::DOWN_AFTER),
             failover_timeout: timing_table.millis(reader, &keys::FAILOVER_TIMEOUT),
             hang_timeout: timing_table.millis(reader, &keys::HANG_TIMEOUT),
+            raise_limit: timing_table.millis(reader, &keys::RAISE_LIMIT),
         };
         let profiles = reader
             .named(&keys::PROFILES)
@@ -141,6 +143,7 @@ impl Draft {
                 down_after: value(&timing.down_after)?,
                 failover_timeout: value(&timing.failover_timeout)?,
                 hang_timeout: value(&timing.hang_timeout)?,
+                raise_limit: value(&timing.raise_limit)?,
             },
             writer: WriterDefaults {
                 count: value(&self.writer.count)?,
@@ -205,6 +208,7 @@ impl TimingDraft {
             down_after: or(&self.down_after, &keys::DOWN_AFTER),
             failover_timeout: or(&self.failover_timeout, &keys::FAILOVER_TIMEOUT),
             hang_timeout: or(&self.hang_timeout, &keys::HANG_TIMEOUT),
+            raise_limit: or(&self.raise_limit, &keys::RAISE_LIMIT),
         }
     }
 }

@@ -223,6 +223,20 @@ pub(super) const HANG_TIMEOUT: Key = Key {
               above the longest pause of a healthy server.",
 };
 
+pub(super) const RAISE_LIMIT: Key = Key {
+    name: "raise_limit_ms",
+    kind: Kind::Millis {
+        min: 10,
+        max: 60_000,
+    },
+    default: Default::Value(500),
+    example: "500",
+    meaning: "Longest time from asking the primary for its offset to being promotable: a replica that takes \
+              longer stays as it is and tries again. Twice the round trip between the data nodes, or more. \
+              Nodes and writers have to have the same value: to a writer that can't ask the node itself, what the \
+              Sentinels know of it counts only after this time ([protocol.md](protocol.md)).",
+};
+
 pub(super) const LAB_NAME: Key = Key {
     name: "name",
     kind: Kind::Name,
@@ -288,7 +302,7 @@ pub(super) const SENTINEL: Section = Section {
 pub(super) const TIMING: Section = Section {
     name: "timing",
     shape: Shape::Table,
-    keys: &[DOWN_AFTER, FAILOVER_TIMEOUT, HANG_TIMEOUT],
+    keys: &[DOWN_AFTER, FAILOVER_TIMEOUT, HANG_TIMEOUT, RAISE_LIMIT],
     meaning: "Time limits of nodes and Sentinels. The table may be left out.",
 };
 
@@ -311,6 +325,11 @@ pub(super) const PROFILES: Section = Section {
             default: Default::Inherited,
             example: "400",
             ..HANG_TIMEOUT
+        },
+        Key {
+            default: Default::Inherited,
+            example: "1000",
+            ..RAISE_LIMIT
         },
     ],
     meaning: "Time limits that replace those of `[timing]` when the profile is asked for. Every \

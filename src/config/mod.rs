@@ -106,6 +106,8 @@ pub struct Timing {
     pub failover_timeout: Duration,
     /// Silence after which a node's parent kills its own server as hung; well below `down_after`.
     pub hang_timeout: Duration,
+    /// Longest time from a replica's question for its primary's offset to its being promotable.
+    pub raise_limit: Duration,
 }
 
 /// What `halab write` does when its flags are silent.

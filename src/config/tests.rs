@@ -80,6 +80,7 @@ fn shipped_lab_is_the_documented_one() {
             down_after: 5s,
             failover_timeout: 5s,
             hang_timeout: 1s,
+            raise_limit: 500ms,
         },
         writer: WriterDefaults {
             count: 1000,
@@ -134,6 +135,7 @@ fn what_a_profile_leaves_out_stays_as_in_timing() {
     assert_eq!(slow.down_after, Duration::from_secs(30));
     assert_eq!(slow.failover_timeout, Duration::from_secs(5));
     assert_eq!(slow.hang_timeout, Duration::from_secs(1));
+    assert_eq!(slow.raise_limit, Duration::from_millis(500));
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! A data node: observes, asks the state machine what to do, and does it; how it ends is in `leave`, what it says of its
-//! copy in `marks`.
+//! copy in `marks`, how it becomes promotable in `raise`.
 
 mod leave;
 mod marks;
+mod raise;
 
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
@@ -18,7 +19,6 @@ use crate::access::User;
 use crate::client::{ClientError, Conn, Connector, ReplicationInfo};
 use crate::config::{Lab, Node, NodeKind};
 use crate::handover::demote;
-use crate::protocol::ack::RAISE_LIMIT;
 use crate::protocol::copy::Copy;
 use crate::sentinel::Panel;
 
@@ -31,9 +31,10 @@ use super::state::{PARKED_LOGIN, StateDir, parked_at};
 use super::{NodeError, Shutdown};
 
 use marks::OwnCopy;
+use raise::Raising;
 
-/// The `replica-priority` of a replica that is in sync; Redis' default.
-const PROMOTABLE: u64 = 100;
+/// Limit for a connect or an answer of another node: several round trips between sites that are far apart.
+const OTHERS_LIMIT: Duration = Duration::from_secs(1);
 /// How long writes are paused at a time while this primary may be isolated; repeated before it ends.
 const FENCE_MS: u64 = 1000;
 /// Questions without an answer before the server's silence counts: one is lost when this process was stopped
@@ -60,8 +61,12 @@ pub(super) struct DataNode {
     conf: PathBuf,
     binary: ServerBinary,
     pub(super) panel: Arc<Panel>,
+    /// To the own server.
     pub(super) connector: Connector,
+    /// To the other nodes.
+    others: Connector,
     observers: Observers,
+    raising: Raising,
     machine: Machine,
     pub(super) metrics: DataMetrics,
     pub(super) certificate: Option<Certificate>,
@@ -100,8 +105,10 @@ impl DataNode {
         // Answers are waited for shorter than the hang limit, so that one lost answer is not a hang.
         let limit = (lab.timing.hang_timeout / 3).clamp(CALM, Duration::from_millis(500));
         let connector = Connector::new(&lab, User::Node, limit).from_source(lab.listens(&node));
-        let panel = Arc::new(Panel::new(&lab, connector.clone()));
-        let observers = Observers::start(&lab, &node, &panel, &connector);
+        let others = OTHERS_LIMIT.max(lab.timing.raise_limit);
+        let others = Connector::new(&lab, User::Node, others).from_source(lab.listens(&node));
+        let panel = Arc::new(Panel::new(&lab, others.clone()));
+        let observers = Observers::start(&lab, &node, &panel, &others);
         let seed = lab
             .node(&lab.seed_primary)
             .map_or(node.socket(), Node::socket);
@@ -121,7 +128,9 @@ impl DataNode {
             binary,
             panel,
             connector,
+            others,
             observers,
+            raising: Raising::default(),
             machine,
             metrics,
             certificate,
@@ -162,6 +171,7 @@ impl DataNode {
                 return Err(NodeError::Observer(why));
             }
             let server = self.look().await;
+            self.assure(server).await;
             if matches!(server, Seen::Primary { .. } | Seen::Replica { .. }) {
                 self.renew_certificate().await;
             }
@@ -260,6 +270,7 @@ impl DataNode {
         self.loaded = false;
         self.copy = OwnCopy::default();
         self.disk_refuses = false;
+        self.raising.server_ended();
     }
 
     async fn ask_server(&mut self) -> Result<(ReplicationInfo, Option<Copy>), ClientError> {
@@ -344,8 +355,10 @@ impl DataNode {
                 self.promote().await;
             }
             Action::Stand(why) => {
-                info!(node = %name, why, copies = %self.describe_copies(), "promotable");
-                self.set("replica-priority", &PROMOTABLE.to_string()).await;
+                if !self.copy.promotable() {
+                    info!(node = %name, why, copies = %self.describe_copies(), "stands for the role");
+                    self.stand().await;
+                }
             }
             Action::Park(why) => {
                 warn!(node = %name, why, "takes no writes");
@@ -454,53 +467,6 @@ impl DataNode {
             // Not lost: the next observation leads to the same decision.
             warn!(node = %self.node.name, %error, "cannot become a replica yet");
         }
-    }
-
-    /// Becomes promotable, if this replica has all that its primary had a moment ago.
-    async fn raise(&mut self) {
-        // The copy is complete, and removing files takes longer than what follows may.
-        if let Err(error) = self.state.discard_aside() {
-            warn!(node = %self.node.name, %error, "not promotable while old data can't be removed");
-            return;
-        }
-        let begun = Instant::now();
-        match self.caught_up_by(begun + RAISE_LIMIT).await {
-            Ok(Some(offset)) => {
-                self.set("replica-priority", &PROMOTABLE.to_string()).await;
-                if begun.elapsed() < RAISE_LIMIT {
-                    info!(node = %self.node.name, offset, "in sync, promotable");
-                } else {
-                    // It may have been a moment later than the writers count on: not this time.
-                    debug!(node = %self.node.name, "raised too late, taken back");
-                    self.set("replica-priority", "0").await;
-                }
-            }
-            Ok(None) => debug!(node = %self.node.name, "not caught up yet"),
-            Err(error) => {
-                debug!(node = %self.node.name, %error, "cannot compare with the primary yet");
-            }
-        }
-    }
-
-    /// The own offset, once it has reached what the primary had when it was asked; `None` when that is not
-    /// so before `deadline`.
-    async fn caught_up_by(&mut self, deadline: Instant) -> Result<Option<u64>, ClientError> {
-        let own = self.own().await?.replication().await?;
-        let Some(primary) = own.primary else {
-            return Ok(None);
-        };
-        let there = self.connector.open(primary).await?.replication().await?;
-        if !there.is_primary || there.replication_id != own.replication_id {
-            return Ok(None);
-        }
-        while Instant::now() < deadline {
-            let own = self.own().await?.replication().await?;
-            if own.link_up && !own.syncing && own.offset >= there.offset {
-                return Ok((Instant::now() < deadline).then_some(own.offset));
-            }
-            sleep(Duration::from_millis(1)).await;
-        }
-        Ok(None)
     }
 
     async fn set(&mut self, parameter: &str, value: &str) {

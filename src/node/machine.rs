@@ -89,8 +89,8 @@ pub struct Machine {
     sync_always: Option<bool>,
     /// That its disk takes no writes has been said.
     disk_told: bool,
-    /// Promotable though parked.
-    standing: bool,
+    /// Promotable though in sync with nobody, and when that was said last.
+    standing: Option<Duration>,
     /// When the last mark was to be written.
     last_mark: Option<Duration>,
     /// Since when the lab has been closed, as the own mark says.
@@ -120,7 +120,7 @@ impl Machine {
             fenced: false,
             sync_always: None,
             disk_told: false,
-            standing: false,
+            standing: None,
             last_mark: None,
             closed_since: None,
             said: None,
@@ -318,7 +318,7 @@ impl Machine {
     }
 
     fn starting(&mut self) {
-        self.standing = false;
+        self.standing = None;
         self.answered = false;
         self.started_once = true;
         self.gone_since = None;
@@ -338,7 +338,7 @@ impl Machine {
 
     fn when_primary(&mut self, seen: &Observation, replicas: usize, actions: &mut Vec<Action>) {
         self.served();
-        self.standing = false;
+        self.standing = None;
         if !self.was_primary {
             self.was_primary = true;
             self.deposed = false;
@@ -449,13 +449,13 @@ impl Machine {
             && (self.deposed || seen.vote.is_some_and(|v| v.primary == self.id.me));
         match link_down_for {
             None if !promotable => {
-                self.standing = false;
+                self.standing = None;
                 let named = seen.vote.is_some_and(|v| v.primary == of && v.sees_me);
                 if named {
                     actions.push(Action::Raise);
                 }
             }
-            None => self.standing = false,
+            None => self.standing = None,
             Some(down_for) => {
                 let alive = seen.vote.is_some_and(|v| {
                     v.primary == of
@@ -513,7 +513,7 @@ impl Machine {
             );
         } else if self.may_stand(seen, vote, down_for) {
             if !promotable {
-                self.stand(actions);
+                self.stand(seen.now, actions);
             }
         } else {
             self.withdraw(actions);

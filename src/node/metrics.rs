@@ -5,6 +5,7 @@
 
 use std::net::SocketAddrV4;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -82,6 +83,8 @@ pub(super) struct DataMetrics {
     lab: Lab,
     role: Family<Role, Gauge>,
     promotable: Gauge,
+    raises: Family<Outcome, Counter>,
+    raise: Seconds,
     replicas_online: Gauge,
     link_down: Seconds,
     majority: Gauge,
@@ -169,6 +172,8 @@ impl DataMetrics {
             lab: lab.clone(),
             role: Family::default(),
             promotable: Gauge::default(),
+            raises: Family::default(),
+            raise: Seconds::default(),
             replicas_online: Gauge::default(),
             link_down: Seconds::default(),
             majority: Gauge::default(),
@@ -199,6 +204,7 @@ impl DataMetrics {
         for outcome in OUTCOMES {
             let _ = self.failover_calls.get_or_create(&Outcome { outcome });
             let _ = self.handovers.get_or_create(&Outcome { outcome });
+            let _ = self.raises.get_or_create(&Outcome { outcome });
         }
         self.name_primary(None);
         let r = registry;
@@ -211,6 +217,17 @@ impl DataMetrics {
             "promotable",
             "1 while the Sentinels may promote this replica",
             self.promotable.clone(),
+        );
+        r.register(
+            "raises",
+            "Attempts to make this replica promotable; failed: it stays as it is, and tries again",
+            self.raises.clone(),
+        );
+        r.register_with_unit(
+            "raise",
+            "How long the last attempt took, from asking the primary for its offset; its limit is raise_limit_ms",
+            Unit::Seconds,
+            self.raise.clone(),
         );
         r.register(
             "replicas_online",
@@ -386,6 +403,14 @@ impl DataMetrics {
 
     pub(super) fn called_failover(&self, taken: bool) {
         self.failover_calls.get_or_create(&outcome(taken)).inc();
+    }
+
+    /// An attempt to make the replica promotable, and how long it took, where that was measured.
+    pub(super) fn raised(&self, done: bool, took: Option<Duration>) {
+        self.raises.get_or_create(&outcome(done)).inc();
+        if let Some(took) = took {
+            self.raise.set(took.as_secs_f64());
+        }
     }
 
     pub(super) fn handed_over(&self, done: Option<&Handover>) {

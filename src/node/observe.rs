@@ -31,6 +31,8 @@ const VOTE_LIFETIME: Duration = Duration::from_millis(800);
 pub(super) struct Observers {
     vote: watch::Receiver<Option<(Instant, Vote)>>,
     peers: Vec<(SocketAddrV4, watch::Receiver<Sighting>)>,
+    /// What a peer said is believed for so long, while it is asked again.
+    lifetime: Duration,
     pace: watch::Sender<Duration>,
     tasks: JoinSet<()>,
 }
@@ -78,6 +80,8 @@ impl Observers {
         Observers {
             vote,
             peers,
+            // When both hang for one reason, this one must not take the other for alive.
+            lifetime: (lab.timing.hang_timeout * 2 / 3).max(CALM * 2),
             pace,
             tasks,
         }
@@ -114,11 +118,14 @@ impl Observers {
             .iter()
             .map(|(address, seen)| {
                 let seen = seen.borrow();
+                let silence = seen.at.elapsed();
+                let known = silence < self.lifetime;
                 Peer {
                     address: *address,
                     state: seen
                         .state
-                        .unwrap_or_else(|| PeerState::Unreachable(seen.at.elapsed())),
+                        .filter(|_| known)
+                        .unwrap_or(PeerState::Unreachable(silence)),
                     copy: peer_copy(own, &seen),
                 }
             })

@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use super::vote::{Elected, SentinelView};
 
-/// Most time that a replica takes from reading its primary's offset to becoming promotable. A write that
-/// comes in between is not covered by that offset, so what the replica said of its priority counts only
-/// when it is later than the write by more than this.
-pub const RAISE_LIMIT: Duration = Duration::from_millis(25);
+/// The channel by which a data node assures that it can't be promoted: its parent is subscribed to it on the node's
+/// server while the priority is 0 and no raise is under way. The subscription ends before a raise asks the primary
+/// for its offset. So every write that was answered before somebody sees the subscription is part of any offset that
+/// a later raise asks for, however long that takes.
+pub const ASSURANCE_CHANNEL: &str = "halab:not-promotable";
 
 /// Which acknowledgements count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,10 +157,15 @@ pub struct Testimony<'a> {
     pub views: &'a [SentinelView],
     /// Sentinels that make a majority.
     pub majority: usize,
-    /// The nodes that said themselves that their `replica-priority` is 0.
+    /// The nodes that assured themselves ([`ASSURANCE_CHANNEL`]) that they are replicas with a priority of 0 and that
+    /// no raise is under way.
     pub own_word: &'a [SocketAddrV4],
-    /// Time from the answer to the writes to the question.
+    /// Time from the answer to the writes to the question to the Sentinels.
     pub age: Duration,
+    /// Longest time from a replica's question for its primary's offset to its being promotable. A write in between is
+    /// not covered by that offset. An INFO does not tell whether a raise is under way, so its 0 counts only when it is
+    /// later than the write by more than this.
+    pub raise_limit: Duration,
 }
 
 /// Whether the Sentinels bear witness that no uncovered node can be promoted.
@@ -226,7 +232,8 @@ pub fn witness_promoted(
 }
 
 /// Down or disconnected counts as the Sentinel sees it now. A priority of 0 that it remembers counts only
-/// when the node has said so after the writes, to it or to us: an older 0 may have been raised since.
+/// when the node has said so after the writes, to it or to us: an older 0 may have been raised since. To us it says
+/// more than its priority, and that holds at once.
 fn cannot_be_promoted(view: &SentinelView, node: SocketAddrV4, heard: Testimony<'_>) -> bool {
     match view.replica(node) {
         // Not known as a replica, so not a candidate; it becomes one only with an INFO of its own, and
@@ -235,8 +242,8 @@ fn cannot_be_promoted(view: &SentinelView, node: SocketAddrV4, heard: Testimony<
         Some(replica) => {
             let fresh = replica
                 .info_age
-                .is_some_and(|info| info + RAISE_LIMIT < heard.age)
-                || (heard.age > RAISE_LIMIT && heard.own_word.contains(&node));
+                .is_some_and(|info| info + heard.raise_limit < heard.age)
+                || heard.own_word.contains(&node);
             replica.down
                 || replica.disconnected
                 || replica.info_age.is_none()
@@ -282,6 +289,14 @@ mod tests {
     }
 
     fn ask_beside(views: &[SentinelView], own_word: &[SocketAddrV4]) -> Result<(), NoWitness> {
+        ask_at(views, own_word, Duration::from_millis(100))
+    }
+
+    fn ask_at(
+        views: &[SentinelView],
+        own_word: &[SocketAddrV4],
+        age: Duration,
+    ) -> Result<(), NoWitness> {
         let primary = Elected {
             address: at(A),
             epoch: 7,
@@ -290,7 +305,6 @@ mod tests {
             primary,
             uncovered: vec![at(B)],
         };
-        let age = Duration::from_millis(100);
         witness(
             &case,
             Testimony {
@@ -298,6 +312,7 @@ mod tests {
                 majority: 2,
                 own_word,
                 age,
+                raise_limit: Duration::from_millis(25),
             },
         )
     }
@@ -312,6 +327,8 @@ mod tests {
         let answers = views(&[stale.clone(), stale]);
         assert_eq!(ask(&answers), Err(NoWitness::Promotable(at(B))));
         assert_eq!(ask_beside(&answers, &[at(B)]), Ok(()));
+        // However soon after the writes it is heard: nothing that was begun before goes on.
+        assert_eq!(ask_at(&answers, &[at(B)], Duration::ZERO), Ok(()));
         // The node's word alone is not enough: a Sentinel acts on what it remembers.
         let remembered = replica(100, false, false, 900);
         let answers = views(&[remembered.clone(), remembered]);
@@ -381,6 +398,7 @@ mod tests {
                 majority: 2,
                 own_word: &[],
                 age,
+                raise_limit: Duration::from_millis(25),
             };
             witness_promoted(old, at(B), follows, heard)
         };

@@ -1,27 +1,29 @@
 //! Asking all Sentinels at once, and hearing their events.
 //!
-//! A [`Panel`] keeps one warm connection to each Sentinel of the lab. Nothing here trusts a single
+//! A [`Panel`] keeps one warm connection to each Sentinel of the lab, in a `seat`. Nothing here trusts a single
 //! Sentinel: answers go to [`crate::protocol::vote`], events are hints to ask again.
 
 mod events;
 pub(crate) mod reply;
+mod seat;
 
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::Mutex;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::client::{ClientError, Conn, Connector};
+use crate::client::{ClientError, Connector};
 use crate::config::{Lab, Node};
 use crate::protocol::vote::{Elected, NoPrimary, SentinelView, elect};
 
 pub use events::{Event, WAITING, follow_events};
+use seat::Seat;
 
-/// How long a majority that has answered waits for those who have not. A Sentinel that is gone
-/// refuses at once; only a hung one lets this run out.
+/// How long a majority that has answered waits for those who have not, beyond what is usual for them. A Sentinel that
+/// is gone refuses at once; only a hung one lets this run out.
 const STRAGGLER_GRACE: Duration = Duration::from_millis(50);
 
 /// All Sentinels of a lab, with a warm connection to each.
@@ -31,12 +33,8 @@ pub struct Panel {
     primary_name: String,
     majority: usize,
     connector: Connector,
-}
-
-#[derive(Debug)]
-struct Seat {
-    node: Node,
-    conn: Mutex<Option<Conn>>,
+    /// One for each seat; they end with the panel.
+    _tasks: JoinSet<()>,
 }
 
 /// The answer of one Sentinel, or why there is none.
@@ -75,21 +73,19 @@ impl Answers {
 }
 
 impl Panel {
-    /// The Sentinels of `lab`, reached by `connector`; connects at the first question.
+    /// The Sentinels of `lab`, reached by `connector`; connects at the first question. To be called within a runtime.
     pub fn new(lab: &Lab, connector: Connector) -> Self {
-        let seats = lab
-            .sentinels
-            .iter()
-            .map(|node| Seat {
-                node: node.clone(),
-                conn: Mutex::new(None),
-            })
+        let mut tasks = JoinSet::new();
+        let seats = lab.sentinels.iter();
+        let seats = seats
+            .map(|node| Seat::start(node, &lab.primary_name, &connector, &mut tasks))
             .collect();
         Panel {
             seats,
             primary_name: lab.primary_name.clone(),
             majority: lab.majority(),
             connector,
+            _tasks: tasks,
         }
     }
 
@@ -99,23 +95,24 @@ impl Panel {
     }
 
     /// Asks all Sentinels at once for their view. Returns when all have answered or failed, or a
-    /// moment after a majority has answered.
+    /// moment after a majority has answered, and those who have not take longer than they usually do.
     pub async fn ask(&self) -> Answers {
-        self.ask_with_grace(STRAGGLER_GRACE).await
+        self.ask_with_grace(Some(STRAGGLER_GRACE)).await
     }
 
     /// The same, and waits for each until it has answered or counts as lost: it has refused, or said
     /// nothing within the connector's limits. For questions that every Sentinel has a veto on.
     pub async fn ask_each(&self) -> Answers {
-        self.ask_with_grace(Duration::MAX).await
+        self.ask_with_grace(None).await
     }
 
-    async fn ask_with_grace(&self, grace: Duration) -> Answers {
+    async fn ask_with_grace(&self, grace: Option<Duration>) -> Answers {
+        let begun = Instant::now();
         let mut pending: FuturesUnordered<_> = self
             .seats
             .iter()
             .enumerate()
-            .map(|(i, seat)| async move { (i, self.ask_one(seat).await) })
+            .map(|(i, seat)| async move { (i, seat.view().await) })
             .collect();
         let mut all: Vec<Answer> = self
             .seats
@@ -125,7 +122,9 @@ impl Panel {
                 view: Err("no answer yet".into()),
             })
             .collect();
+        let mut answered = vec![false; all.len()];
         let mut good = 0;
+        let mut majority_at = None;
         let mut deadline: Option<Instant> = None;
         loop {
             let next = match deadline {
@@ -139,35 +138,24 @@ impl Panel {
             let Some((i, view)) = next else { break };
             good += usize::from(view.is_ok());
             if let Some(answer) = all.get_mut(i) {
-                answer.view = view.map_err(|e| e.to_string());
+                answer.view = view;
+                answered[i] = true;
             }
-            if good >= self.majority && deadline.is_none() {
-                deadline = Instant::now().checked_add(grace);
+            if good >= self.majority
+                && let Some(grace) = grace
+            {
+                let silent = self.seats.iter().zip(&answered).filter(|(_, done)| !**done);
+                // A question may have to wait for the answer to one before it, which was given up.
+                let usual = silent.filter_map(|(seat, _)| seat.usual()).max();
+                let usual = begun + usual.unwrap_or_default() * 2;
+                let enough = *majority_at.get_or_insert_with(Instant::now);
+                deadline = Some(usual.max(enough) + grace);
             }
         }
         Answers {
             all,
             majority: self.majority,
         }
-    }
-
-    async fn ask_one(&self, seat: &Seat) -> Result<SentinelView, ClientError> {
-        let mut slot = seat.conn.lock().await;
-        // Taken out while in use: a question that is cancelled half way drops its connection too.
-        let mut conn = match slot.take() {
-            Some(conn) => conn,
-            None => self.connector.open(seat.node.socket()).await?,
-        };
-        let to = conn.peer();
-        let mut pipe = redis::pipe();
-        pipe.cmd("SENTINEL").arg("MASTER").arg(&self.primary_name);
-        pipe.cmd("SENTINEL").arg("REPLICAS").arg(&self.primary_name);
-        let answer = conn.pipeline(&pipe).await;
-        let view = answer
-            .and_then(|values| reply::view(&values))
-            .map_err(|source| ClientError::Redis { to, source })?;
-        *slot = Some(conn);
-        Ok(view)
     }
 
     /// Sends one command to the Sentinel named `sentinel`.
@@ -203,20 +191,12 @@ impl Panel {
     /// # Errors
     /// What the last one said, when none took it.
     pub async fn call_failover(&self, from: SocketAddrV4) -> Result<String, String> {
-        let cmd = redis::cmd("SENTINEL")
-            .arg("FAILOVER")
-            .arg(&self.primary_name)
-            .clone();
         let mut last = "no Sentinel is configured".to_owned();
         let mut left: Vec<&Seat> = self.seats.iter().collect();
         while let Some(seat) = self.first_to_name(from, &mut left, &mut last).await {
-            let name = &seat.node.name;
-            match self.command::<String>(&seat.node, &cmd).await {
-                Ok(_) => return Ok(name.clone()),
-                Err(ClientError::Redis { source, .. }) if source.code() == Some("INPROG") => {
-                    return Ok(format!("{name} (already under way)"));
-                }
-                Err(error) => last = format!("{name}: {error}"),
+            match seat.fail_over(from).await {
+                Ok(by) => return Ok(by),
+                Err(why) => last = why,
             }
         }
         Err(last)
@@ -233,7 +213,7 @@ impl Panel {
         let mut asked: FuturesUnordered<_> = left
             .iter()
             .copied()
-            .map(|seat| async move { (seat, self.ask_one(seat).await) })
+            .map(|seat| async move { (seat, seat.view().await) })
             .collect();
         while let Some((seat, view)) = asked.next().await {
             left.retain(|other| !std::ptr::eq(*other, seat));

@@ -144,7 +144,7 @@ pub async fn gather(lab: &Lab) -> Status {
     let panel = Panel::new(lab, connector.clone());
     let nodes = lab.data_nodes.iter();
     let infos = join_all(nodes.map(|node| read_info(node, &connector)));
-    let (answers, quorum, infos) = tokio::join!(panel.ask(), panel.check_quorum(), infos);
+    let (answers, quorum, infos) = tokio::join!(panel.ask_each(), panel.check_quorum(), infos);
     let elected = answers.elect().ok();
     let offset = primary_offset(lab, elected, &infos);
     let data_nodes = lab

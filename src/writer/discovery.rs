@@ -26,13 +26,18 @@ use crate::config::Lab;
 use crate::protocol::vote::Elected;
 use crate::sentinel::{Event, Panel, WAITING, follow_events};
 
-use super::ROLE_LIMIT;
+use super::ANSWER_LIMIT;
 use super::journal::Journal;
 
 /// Pause between two rounds while all is well.
 const CALM: Duration = Duration::from_secs(1);
 /// Pause between two rounds while there is no target, or it is not announced.
 const URGENT: Duration = Duration::from_millis(10);
+/// A data node may take so long to say its role in any case. One that hangs must not hold up the others.
+const ROLE_LIMIT: Duration = Duration::from_millis(100);
+/// So many times what it took before it may take, too: a new connection is two or three round trips.
+const SLOWER: u32 = 5;
+
 /// Pause between two hints that are heeded: several rounds fit in, so a Sentinel that publishes without an end keeps none
 /// from its end.
 const HINT_PAUSE: Duration = Duration::from_millis(5);
@@ -102,7 +107,11 @@ impl Discovery {
             lab: lab.clone(),
             panel,
             connector,
-            probes: lab.data_nodes.iter().map(|n| (n.socket(), None)).collect(),
+            probes: lab
+                .data_nodes
+                .iter()
+                .map(|n| Probe::new(n.socket()))
+                .collect(),
             to,
             journal,
             trouble: trouble.clone(),
@@ -163,8 +172,7 @@ struct Seeker {
     lab: Lab,
     panel: Arc<Panel>,
     connector: Connector,
-    /// One warm connection to each data node.
-    probes: Vec<(SocketAddrV4, Option<Conn>)>,
+    probes: Vec<Probe>,
     to: watch::Sender<Option<Target>>,
     journal: Arc<Journal>,
     trouble: Arc<Mutex<String>>,
@@ -242,15 +250,7 @@ impl Seeker {
         let mut probes: FuturesUnordered<_> = self
             .probes
             .iter_mut()
-            .map(|(address, conn)| async move {
-                let asked = timeout(ROLE_LIMIT, ask_role(conn, *address, connector)).await;
-                let role =
-                    asked.unwrap_or_else(|_| Err(format!("no answer within {ROLE_LIMIT:?}")));
-                if role.is_err() {
-                    *conn = None;
-                }
-                (*address, role)
-            })
+            .map(|probe| async move { (probe.address, probe.role(connector).await) })
             .collect();
         let mut asked = pin!(self.panel.ask());
         let mut primaries = Vec::new();
@@ -310,23 +310,65 @@ impl Seeker {
     }
 }
 
-async fn ask_role(
-    conn: &mut Option<Conn>,
+/// One data node, asked for its role again and again.
+struct Probe {
     address: SocketAddrV4,
-    connector: &Connector,
-) -> Result<Role, String> {
-    let begun = Instant::now();
-    if let Some(warm) = conn {
-        match warm.role().await {
-            Ok(role) => return Ok(role),
-            // A warm connection that has been cut meanwhile is worth one more try.
-            Err(_) if begun.elapsed() < ROLE_LIMIT / 2 => {}
-            Err(error) => return Err(error.to_string()),
+    conn: Option<Conn>,
+    /// How long its answers take; one that was slow once is given time for a while.
+    usual: Option<Duration>,
+}
+
+impl Probe {
+    fn new(address: SocketAddrV4) -> Self {
+        Probe {
+            address,
+            conn: None,
+            usual: None,
         }
     }
-    let opened = connector.open(address).await.map_err(|e| e.to_string())?;
-    let answer = conn.insert(opened).role().await;
-    answer.map_err(|e| e.to_string())
+
+    /// How long it may take now: it may be far away, and it may hang.
+    fn limit(&self) -> Duration {
+        let most = ANSWER_LIMIT * 2;
+        self.usual
+            .map_or(most, |usual| (usual * SLOWER).clamp(ROLE_LIMIT, most))
+    }
+
+    async fn role(&mut self, connector: &Connector) -> Result<Role, String> {
+        let limit = self.limit();
+        let asked = timeout(limit, self.ask(connector, limit)).await;
+        let role = asked.unwrap_or_else(|_| Err(format!("no answer within {limit:?}")));
+        if role.is_err() {
+            self.conn = None;
+        }
+        role
+    }
+
+    async fn ask(&mut self, connector: &Connector, limit: Duration) -> Result<Role, String> {
+        let begun = Instant::now();
+        if let Some(warm) = &mut self.conn {
+            match warm.role().await {
+                Ok(role) => {
+                    self.took(begun.elapsed());
+                    return Ok(role);
+                }
+                // A warm connection that has been cut meanwhile is worth one more try.
+                Err(_) if begun.elapsed() < limit / 2 => {}
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        let opened = connector.open(self.address).await;
+        let conn = self.conn.insert(opened.map_err(|e| e.to_string())?);
+        let asked = Instant::now();
+        let role = conn.role().await.map_err(|e| e.to_string())?;
+        self.took(asked.elapsed());
+        Ok(role)
+    }
+
+    fn took(&mut self, time: Duration) {
+        let before = self.usual.unwrap_or_default();
+        self.usual = Some(time.max(before * 3 / 4));
+    }
 }
 
 /// The events that hint at a change.

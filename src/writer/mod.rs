@@ -60,9 +60,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(3);
 /// How often acknowledgements are handed to the system: the most that a `kill -9` of the writer can turn
 /// from acknowledged into unknown.
 const FLUSH_PERIOD: Duration = Duration::from_millis(20);
-/// How long a data node may take to say its role; one that hangs must not hold up the others.
-const ROLE_LIMIT: Duration = Duration::from_millis(100);
-/// Limit for a connect or an answer of a node that is not asked to wait.
+/// Limit for a connect or an answer of a node that is not asked to wait: more than a round trip between sites that are
+/// far apart.
 const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 
 /// Pause after a refusal that another primary would not cure.
@@ -176,7 +175,7 @@ async fn run_with(
         journal.clone(),
         &mut background,
     );
-    let witness = Witness::new(panel, Connector::new(lab, User::Writer, ROLE_LIMIT));
+    let witness = Witness::new(panel, connector.clone(), lab.timing.raise_limit);
     let sessions = Keeper::start(lab, options, discovery.clone(), witness, &mut background);
 
     let begun = Instant::now();

@@ -1,17 +1,24 @@
 //! Questions to the Sentinels, and to the nodes that have not confirmed.
 
+use std::collections::HashMap;
 use std::net::SocketAddrV4;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, join_all, maybe_done, select};
-use tokio::time::Instant;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
 
-use crate::client::{Connector, ReplicationInfo};
-use crate::protocol::ack::{Degraded, NoWitness, Testimony, witness, witness_promoted};
+use crate::client::{Conn, Connector, ReplicationInfo};
+use crate::protocol::ack::{
+    ASSURANCE_CHANNEL, Degraded, NoWitness, Testimony, witness, witness_promoted,
+};
 use crate::protocol::vote::{Elected, SentinelView};
 use crate::sentinel::Panel;
+
+/// Pause before the Sentinels are asked again while a data node has not answered.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// What is asked about writes that have been answered.
 #[derive(Debug)]
@@ -37,69 +44,115 @@ impl About {
 pub(super) struct Witness {
     panel: Arc<Panel>,
     connector: Connector,
+    raise_limit: Duration,
+    /// One warm connection to each data node that was asked.
+    nodes: Mutex<HashMap<SocketAddrV4, Conn>>,
+}
+
+/// What a data node says of itself.
+#[derive(Debug)]
+struct Word {
+    node: SocketAddrV4,
+    info: ReplicationInfo,
+    /// It assures that it can't be promoted.
+    assured: bool,
 }
 
 impl Witness {
-    pub(super) fn new(panel: Arc<Panel>, connector: Connector) -> Self {
-        Witness { panel, connector }
+    pub(super) fn new(panel: Arc<Panel>, connector: Connector, raise_limit: Duration) -> Self {
+        Witness {
+            panel,
+            connector,
+            raise_limit,
+            nodes: Mutex::default(),
+        }
     }
 
     /// Asks about writes that were known to be done at `since`.
     pub(super) async fn ask(&self, about: &About, since: Instant) -> Result<(), NoWitness> {
-        let asked = Instant::now();
-        let age = asked.saturating_duration_since(since);
-        let words = about.nodes().iter();
-        let words = join_all(words.map(|node| own_word(*node, &self.connector)));
-        let mut words = pin!(maybe_done(words));
-        let answers = match select(pin!(self.panel.ask_each()), words.as_mut()).await {
-            Either::Left((answers, _)) => answers,
-            Either::Right(((), answers)) => answers.await,
-        };
-        let views = answers.views();
-        // A node that is lost says nothing, late: often the Sentinels' word is enough.
-        if self.judge(about, &views, &[], age).is_ok() {
-            return Ok(());
+        let words = about.nodes().iter().map(|node| self.own_word(*node));
+        let mut words = pin!(maybe_done(join_all(words)));
+        loop {
+            let age = Instant::now().saturating_duration_since(since);
+            let asked = pin!(self.panel.ask_each());
+            let answers = match select(asked, words.as_mut()).await {
+                Either::Left((answers, _)) => answers,
+                Either::Right(((), answers)) => answers.await,
+            };
+            let views = answers.views();
+            // A node that is lost says nothing, late: often the Sentinels' word is enough, and they may see more of it
+            // while it is waited for.
+            let heard = words.as_mut().output_mut().map(|heard| heard.as_slice());
+            let verdict = self.judge(about, &views, heard.unwrap_or_default(), age);
+            if verdict.is_ok() || heard.is_some() {
+                return verdict;
+            }
+            if timeout(ASK_AGAIN, words.as_mut()).await.is_ok()
+                && let Some(heard) = words.as_mut().output_mut()
+            {
+                return self.judge(about, &views, heard, age);
+            }
         }
-        words.as_mut().await;
-        let words = words.take_output().unwrap_or_default();
-        self.judge(about, &views, &words, age)
     }
 
     fn judge(
         &self,
         about: &About,
         views: &[SentinelView],
-        words: &[Option<(SocketAddrV4, ReplicationInfo)>],
+        words: &[Option<Word>],
         age: Duration,
     ) -> Result<(), NoWitness> {
         // Only who says that it is a replica and not to be promoted matters.
         let submitted = || {
             let said = words.iter().flatten();
-            said.filter(|(_, info)| !info.is_primary && info.priority == 0)
+            said.filter(|word| !word.info.is_primary && word.info.priority == 0)
         };
-        let own_word: Vec<SocketAddrV4> = submitted().map(|(node, _)| *node).collect();
+        let own_word = submitted().filter(|word| word.assured);
+        let own_word: Vec<SocketAddrV4> = own_word.map(|word| word.node).collect();
         let heard = Testimony {
             views,
             majority: self.panel.majority(),
             own_word: &own_word,
             age,
+            raise_limit: self.raise_limit,
         };
         match about {
             About::Elected(case) => witness(case, heard),
             About::Promoted { old, new } => {
-                let its = submitted().find(|(node, _)| *node == old.address);
-                let follows = its.and_then(|(_, info)| info.primary);
+                let its = submitted().find(|word| word.node == old.address);
+                let follows = its.and_then(|word| word.info.primary);
                 witness_promoted(*old, *new, follows, heard)
             }
         }
     }
+
+    /// What a data node says of itself; a dead one says nothing.
+    async fn own_word(&self, node: SocketAddrV4) -> Option<Word> {
+        // Taken out while in use: a question that is given up drops its connection.
+        let warm = self.nodes.lock().await.remove(&node);
+        let answer = match warm {
+            Some(mut conn) => ask_node(&mut conn).await.map(|said| (conn, said)),
+            None => None,
+        };
+        // It was started again, perhaps, or has changed its role.
+        let (conn, (info, assured)) = match answer {
+            Some(answer) => answer,
+            None => {
+                let mut conn = self.connector.open(node).await.ok()?;
+                let said = ask_node(&mut conn).await?;
+                (conn, said)
+            }
+        };
+        self.nodes.lock().await.insert(node, conn);
+        Some(Word {
+            node,
+            info,
+            assured,
+        })
+    }
 }
 
-/// What a data node says of itself; a dead one says nothing.
-async fn own_word(
-    node: SocketAddrV4,
-    connector: &Connector,
-) -> Option<(SocketAddrV4, ReplicationInfo)> {
-    let mut conn = connector.open(node).await.ok()?;
-    Some((node, conn.replication().await.ok()?))
+async fn ask_node(conn: &mut Conn) -> Option<(ReplicationInfo, bool)> {
+    let said = conn.replication_and_presence(ASSURANCE_CHANNEL).await;
+    said.ok()
 }

@@ -101,7 +101,9 @@ impl LabModel {
         let mut next = match step {
             Step::Fault(fault) => faults::strike(bounds, state, fault),
             Step::Healing(healing) => faults::heal(state, healing),
-            Step::Sentinel(s, x) => sentinel::step(bounds.nodes, bounds.max_epoch, state, s, x),
+            Step::Sentinel(s, x) => {
+                sentinel::step((bounds.nodes, bounds.max_epoch), rules, state, s, x)
+            }
             Step::Link(d, x) => replication::step(state, d, x),
             Step::Parent(d, x) => parent::step(bounds, rules, state, d, x),
             Step::Writer(x) => writer::step(bounds, rules, state, x),
@@ -111,7 +113,6 @@ impl LabModel {
         faults::settle(bounds.nodes, &mut next);
         writer::forget_unknown(&mut next);
         // What makes no difference under these rules.
-        next.writer.online |= rules.fresh_after_raise;
         if !rules.promotability {
             for node in &mut next.data {
                 node.promotable = true;

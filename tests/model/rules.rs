@@ -20,9 +20,12 @@ pub struct Rules {
     /// Every Sentinel that can be asked is heard before a write counts as witnessed; otherwise any
     /// majority is enough, whatever the third would say.
     pub dissent_vetoes: bool,
-    /// A priority of 0 counts only when it was said after any raise that was under way when the write
-    /// was executed; otherwise this holds only for writes that were followed by a `WAIT`.
+    /// A priority of 0 in an INFO counts only when it was said after any raise that was under way when the write
+    /// was executed.
     pub fresh_after_raise: bool,
+    /// A node's own word that its priority is 0 counts only as an assurance, which it does not give while a raise is
+    /// under way.
+    pub assurance: bool,
     /// A cached priority of a node that now says it is a primary is no evidence.
     pub role_read: bool,
     /// An old primary that follows the new one counts only while it says that its priority is 0, and not
@@ -43,6 +46,7 @@ impl Rules {
         witness: WitnessRule::Majority,
         dissent_vetoes: true,
         fresh_after_raise: true,
+        assurance: true,
         role_read: true,
         submission_checked: true,
         promotability: true,

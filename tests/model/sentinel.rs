@@ -1,5 +1,6 @@
 //! What Sentinels do. The names in brackets are functions of Redis' sentinel.c.
 
+use super::rules::Rules;
 use super::state::*;
 
 /// A step of one Sentinel.
@@ -80,7 +81,13 @@ pub fn force(nodes: usize, max_epoch: u8, state: &mut State, s: usize) -> bool {
 }
 
 /// The lab after a step of Sentinel `s`, if it can take it.
-pub fn step(nodes: usize, max_epoch: u8, state: &State, s: usize, step: Step) -> Option<State> {
+pub fn step(
+    (nodes, max_epoch): (usize, u8),
+    rules: &Rules,
+    state: &State,
+    s: usize,
+    step: Step,
+) -> Option<State> {
     let sentinel = &state.sentinels[s];
     if !matches!(sentinel.watch, Watch::Up | Watch::Alone) {
         return None;
@@ -105,14 +112,14 @@ pub fn step(nodes: usize, max_epoch: u8, state: &State, s: usize, step: Step) ->
             }
             mine.sights[d].up = true;
             if sentinel.sights[d].info != Info::Recent {
-                hear(state, mine, d);
+                hear(rules, state, mine, d);
             }
         }
         Step::Info(d) => {
             if d == sentinel.primary || !sentinel.sights[d].up || !state.answers_sentinel(s, d) {
                 return None;
             }
-            hear(state, mine, d);
+            hear(rules, state, mine, d);
         }
         Step::Elected(v) => {
             let other = &state.sentinels[v];
@@ -240,7 +247,10 @@ fn disowns_its_role(state: &State, s: usize, d: usize) -> bool {
 
 /// An INFO. The priority is read only from a node that says it is a replica
 /// (`sentinelRefreshInstanceInfo`).
-fn hear(state: &State, sentinel: &mut Sentinel, d: usize) {
+///
+/// It does not tell whether a raise is under way. One takes a limited time, so what is heard later than a write by more
+/// than that is heard after the end of each raise that began before the write.
+fn hear(rules: &Rules, state: &State, sentinel: &mut Sentinel, d: usize) {
     let sight = &mut sentinel.sights[d];
     if d == sentinel.primary {
         return;
@@ -251,7 +261,12 @@ fn hear(state: &State, sentinel: &mut Sentinel, d: usize) {
     // These two matter only of a priority of 0.
     sight.says_primary = !sight.promotable && state.data[d].role == Role::Primary;
     sight.info = Info::Recent;
-    sight.fresh = !sight.promotable && state.writer.pending.is_some_and(|p| p.stamped);
+    let raising = state.data[d].raising;
+    let later = |p: Pending| {
+        p.stamped
+            && !(rules.fresh_after_raise && raising.is_some_and(|had| had & (1 << p.write) == 0))
+    };
+    sight.fresh = !sight.promotable && state.writer.pending.is_some_and(later);
 }
 
 /// `+switch-master`: all entries of replicas begin anew (`sentinelResetMasterAndChangeAddress`).

@@ -210,8 +210,6 @@ pub enum Standing {
 pub struct Writer {
     /// Where it writes, and why there.
     pub target: Option<(usize, Standing)>,
-    /// The last `ROLE` listed a replica, so that a `WAIT` is sent.
-    pub online: bool,
     pub pending: Option<Pending>,
     pub next: u8,
     pub acknowledged: Log,
@@ -288,7 +286,6 @@ impl State {
             sentinels: [sentinel(1), sentinel(2), sentinel(3)],
             writer: Writer {
                 target: Some((0, Standing::Elected(1))),
-                online: true,
                 pending: None,
                 next: 0,
                 acknowledged: 0,

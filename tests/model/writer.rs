@@ -13,7 +13,9 @@ use super::state::*;
 
 /// Age of the pending write when the Sentinels are asked.
 const AGE: Duration = Duration::from_millis(100);
-/// Age of an INFO that is newer than the write.
+/// Longest time of a raise.
+const RAISE_LIMIT: Duration = Duration::from_millis(50);
+/// Age of an INFO that is newer than the write by more than that.
 const FRESH: Duration = Duration::from_millis(10);
 /// Age of an INFO that is older than the write, and younger than the period of INFO.
 pub const RECENT: Duration = Duration::from_millis(200);
@@ -115,7 +117,6 @@ pub fn step(bounds: &Bounds, rules: &Rules, state: &State, step: Step) -> Option
             };
             next.writer.target = Some(found);
             if superseded {
-                next.writer.online = true;
                 drop_pending(&mut next);
             }
         }
@@ -138,15 +139,6 @@ pub fn step(bounds: &Bounds, rules: &Rules, state: &State, step: Step) -> Option
             let (d, _) = state.writer.target?;
             let pending = state.writer.pending?;
             if pending.stamped || !takes_writes(state, d) {
-                return None;
-            }
-            // A WAIT lasts longer than a raise, so those that began before the write have ended. Without
-            // a WAIT the answer may come earlier.
-            let raise_begun_before = state
-                .data
-                .iter()
-                .any(|x| x.raising.is_some_and(|had| had & (1 << pending.write) == 0));
-            if raise_begun_before && (state.writer.online || rules.fresh_after_raise) {
                 return None;
             }
             next.writer.pending = Some(Pending {
@@ -226,7 +218,6 @@ fn online(state: &State, replica: usize, of: usize) -> bool {
 
 /// The answer to `ROLE` is read.
 fn look(bounds: &Bounds, rules: &Rules, next: &mut State, d: usize, write: u8) {
-    next.writer.online = (0..bounds.nodes).any(|x| online(next, x, d));
     let confirmed = missing(bounds.nodes, next, d, write).is_empty();
     if confirmed || rules.witness == WitnessRule::PlainOk {
         acknowledge(next, write);
@@ -245,7 +236,11 @@ fn ask(bounds: &Bounds, rules: &Rules, state: &State, next: &mut State) -> Optio
         address: address(node),
         epoch: u64::from(epoch),
     };
-    let own_word = not_promotable(state, &uncovered);
+    let submitted = not_promotable(state, &uncovered);
+    // A node gives no assurance while a raise is under way.
+    let assures =
+        |x: &&SocketAddrV4| !rules.assurance || state.data[node_at(**x)].raising.is_none();
+    let own_word: Vec<SocketAddrV4> = submitted.iter().filter(assures).copied().collect();
     let by_sentinel = |primary: Elected, s: usize| {
         let views = [said(bounds, rules, state, s)];
         let case = Degraded {
@@ -257,6 +252,7 @@ fn ask(bounds: &Bounds, rules: &Rules, state: &State, next: &mut State) -> Optio
             majority: 1,
             own_word: &own_word,
             age: AGE,
+            raise_limit: RAISE_LIMIT,
         };
         witness(&case, heard).is_ok()
     };
@@ -270,7 +266,7 @@ fn ask(bounds: &Bounds, rules: &Rules, state: &State, next: &mut State) -> Optio
                 view.config_epoch = u64::from(epoch);
             }
             let follows = match state.data[over].role {
-                _ if rules.submission_checked && !own_word.contains(&address(over)) => None,
+                _ if rules.submission_checked && !submitted.contains(&address(over)) => None,
                 Role::Replica { of, .. } if state.answers_writer(over) => Some(address(of)),
                 _ => None,
             };
@@ -280,6 +276,7 @@ fn ask(bounds: &Bounds, rules: &Rules, state: &State, next: &mut State) -> Optio
                 majority: 1,
                 own_word: &own_word,
                 age: AGE,
+                raise_limit: RAISE_LIMIT,
             };
             uncovered == [address(over)]
                 && witness_promoted(elected(over, epoch), address(d), follows, heard).is_ok()

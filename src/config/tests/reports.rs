@@ -32,7 +32,7 @@ colour = \"red\"
     line 13: sentinel[0].address: 127.0.0.11 is already the address of data_node[0]; give every node an address of its own, for example out of 127.0.0.0/8
     line 14: sentinel[0].port: 0 is out of range; use 1 to 65535
     line 17: timing.hang_timeout_ms: a hang timeout of 6000 ms is not below down_after_ms, 5000 ms; set hang_timeout_ms well below 5000, for example 1000, or raise down_after_ms
-    line 18: timing.colour: unknown key; remove it, or use one of: down_after_ms, failover_timeout_ms, hang_timeout_ms
+    line 18: timing.colour: unknown key; remove it, or use one of: down_after_ms, failover_timeout_ms, hang_timeout_ms, raise_limit_ms
     data_node: 1 of at least 2; add a `[[data_node]]`: with a single copy, losing that node loses every record
     sentinel: 1 of at least 3; add a `[[sentinel]]`: a majority must be left when one is lost
     profiles.quick: no such profile; ask for none: the file has no profiles

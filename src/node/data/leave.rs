@@ -83,7 +83,7 @@ impl DataNode {
         {
             return;
         }
-        let handed_over = hand_over(&self.lab, &self.connector).await;
+        let handed_over = hand_over(&self.lab, &self.others).await;
         // The demotion has closed it.
         self.conn = None;
         self.metrics.handed_over(handed_over.as_ref().ok());

@@ -35,6 +35,8 @@ pub(super) struct OwnCopy {
     /// Changes of the data that the server counts, now and at the last mark.
     changes: u64,
     changes_marked: u64,
+    /// Its `replica-priority` is not 0.
+    promotable: bool,
     /// An operator has chosen it.
     chosen: bool,
     /// That a mark was refused has been said.
@@ -54,6 +56,10 @@ impl OwnCopy {
         self.changes != self.changes_marked
     }
 
+    pub(super) fn promotable(&self) -> bool {
+        self.promotable
+    }
+
     pub(super) fn chosen(&self) -> bool {
         self.chosen
     }
@@ -62,6 +68,7 @@ impl OwnCopy {
     pub(super) fn read(&mut self, seen: Seen, info: &ReplicationInfo, copy: Option<Copy>) {
         self.held = copy;
         self.changes = info.changes;
+        self.promotable = info.priority > 0;
         self.chosen = match seen {
             Seen::Parked
             | Seen::Replica {

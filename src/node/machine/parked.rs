@@ -12,6 +12,8 @@ use super::{Action, Machine, Observation, Own, Peer, PeerState, Vote};
 
 /// How long the very first start waits for a Sentinel to answer before the seed role holds.
 const FIRST_START_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a node that stands waits before it says so again.
+const STAND_AGAIN: Duration = Duration::from_secs(1);
 /// What a failover may take beyond down-after.
 const FAILOVER_TIME: Duration = Duration::from_secs(2);
 
@@ -68,7 +70,7 @@ impl Machine {
             return;
         }
         if self.may_stand(seen, vote, parked_for) {
-            self.stand(actions);
+            self.stand(seen.now, actions);
             return;
         }
         self.withdraw(actions);
@@ -112,9 +114,11 @@ impl Machine {
         })
     }
 
-    pub(super) fn stand(&mut self, actions: &mut Vec<Action>) {
-        if !self.standing {
-            self.standing = true;
+    pub(super) fn stand(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        // Again from time to time: the server may not have taken it.
+        let due = |since| now.saturating_sub(since) >= STAND_AGAIN;
+        if self.standing.is_none_or(due) {
+            self.standing = Some(now);
             actions.push(Action::Stand(
                 "this copy holds more than that of the node that is named",
             ));
@@ -123,8 +127,7 @@ impl Machine {
 
     /// Ceases to stand, when the reason for it is gone.
     pub(super) fn withdraw(&mut self, actions: &mut Vec<Action>) {
-        if self.standing {
-            self.standing = false;
+        if self.standing.take().is_some() {
             actions.push(Action::Lower("the reason to stand is gone"));
         }
     }
