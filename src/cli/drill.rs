@@ -224,7 +224,10 @@ fn list() -> Outcome {
         let needs = match spec.needs {
             Needs::Signals => "",
             Needs::OwnNodes => " (not with --attach)",
-            Needs::OwnNetwork => " (in a network namespace, not with --attach)",
+            Needs::OwnNetwork | Needs::RoundTrips(_) => {
+                " (in a network namespace, not with --attach)"
+            }
+            Needs::LittleCpu => " (with cgroups, as root, not with --attach)",
             Needs::Tracing => " (with strace)",
             Needs::OwnClocks => " (with libfaketime, not with --attach)",
             Needs::OwnLimits => " (not with --attach)",
@@ -261,7 +264,13 @@ pub(super) fn faults(names: &[String]) -> anyhow::Result<Vec<Fault>> {
 /// Starts this program anew in a network of its own when links are to be cut or disks filled, and that is possible. Where it is
 /// not, those faults are inconclusive, and say why.
 pub(super) fn own_network(plan: &Plan) -> Result<(), Failure> {
-    let cuts = |fault: &Fault| matches!(fault.spec().needs, Needs::OwnNetwork | Needs::OwnDisks);
+    let cuts = |fault: &Fault| {
+        let needs = fault.spec().needs;
+        matches!(
+            needs,
+            Needs::OwnNetwork | Needs::OwnDisks | Needs::RoundTrips(_)
+        )
+    };
     if plan.attach
         || network::is_own()
         || !plan.faults.iter().any(cuts)

@@ -93,6 +93,12 @@ pub enum Fault {
     HandoverThenKillNew,
     /// The same with its whole node, which is started again some seconds later.
     HandoverThenKillNewNode,
+    /// The primary's node is killed, where a round trip between any two takes 50 ms.
+    SlowNetwork,
+    /// The same with 200 ms.
+    SlowerNetwork,
+    /// The primary's node is killed, where each node has a tenth of a processor.
+    LittleCpu,
 }
 
 /// What a fault can be carried out with.
@@ -112,6 +118,10 @@ pub enum Needs {
     OwnLimits,
     /// File systems of the drill's own, to fill them.
     OwnDisks,
+    /// A network of the drill's own, on which a round trip takes so many milliseconds from the start.
+    RoundTrips(u32),
+    /// Nodes that have little of a processor from the start, by their cgroups.
+    LittleCpu,
 }
 
 /// Whether the lab has to fail over.
@@ -155,7 +165,7 @@ pub struct Spec {
 
 impl Fault {
     /// All faults, in the order in which `all` runs them.
-    pub const ALL: [Fault; 41] = [
+    pub const ALL: [Fault; 44] = [
         Fault::KillPrimary,
         Fault::KillPrimaryNode,
         Fault::HangPrimary,
@@ -197,6 +207,9 @@ impl Fault {
         Fault::CrashAll,
         Fault::HandoverThenKillNew,
         Fault::HandoverThenKillNewNode,
+        Fault::SlowNetwork,
+        Fault::SlowerNetwork,
+        Fault::LittleCpu,
     ];
 
     /// Its name on the command line and in reports.
@@ -228,7 +241,10 @@ impl Fault {
             | Fault::ReadOnlyState
             | Fault::NoConnectionsLeft
             | Fault::SlowDisk
-            | Fault::ClockSteps => {
+            | Fault::ClockSteps
+            | Fault::SlowNetwork
+            | Fault::SlowerNetwork
+            | Fault::LittleCpu => {
                 Some("it changes a server or its files in a way that an engine has no word for")
             }
             _ => None,
@@ -566,6 +582,27 @@ impl Fault {
                 "a planned handover, SIGKILL to the new primary's node within 0.5 s, and started again some seconds later",
                 "one of the two is primary again, and the other follows it",
                 OwnNodes,
+            Fault::SlowNetwork => spec(
+                "slow-network",
+                "a round trip between any two nodes, and from the writer to any, takes 50 ms from the start; SIGKILL to the primary's server and its parent",
+                "fails over after down-after; it comes back as a replica, and becomes promotable",
+                Needs::RoundTrips(50),
+                Must(1),
+                GoOn,
+            ),
+            Fault::SlowerNetwork => spec(
+                "slower-network",
+                "the same with 200 ms",
+                "fails over after down-after; it comes back as a replica, and becomes promotable",
+                Needs::RoundTrips(200),
+                Must(1),
+                GoOn,
+            ),
+            Fault::LittleCpu => spec(
+                "little-cpu",
+                "each node, server and parent, has a tenth of a processor from the start; SIGKILL to those of the primary",
+                "fails over after down-after; it comes back as a replica, and becomes promotable",
+                Needs::LittleCpu,
                 Must(1),
                 GoOn,
             ),

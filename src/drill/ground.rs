@@ -20,6 +20,8 @@ use crate::runner::{ClaimError, ClaimedSubnet, Launch, PlainLaunch, Runner, Runn
 
 use super::clock;
 use super::containers::Containers;
+use super::cpu::{self, Little};
+use super::delay::Delay;
 use super::disk::Disk;
 use super::engine::EngineError;
 use super::fault::Needs;
@@ -129,6 +131,10 @@ pub struct Ground {
     stepped: Vec<PathBuf>,
     /// Servers whose disk is slow.
     slowed: Vec<Slow>,
+    /// Of the network, from the start.
+    _delay: Option<Delay>,
+    /// Nodes that have little of a processor, from the start.
+    _little: Vec<Little>,
     _subnet: Option<ClaimedSubnet>,
 }
 
@@ -178,6 +184,19 @@ impl Ground {
             }
             None => start.server,
         };
+        let firewall = if super::network::is_own() {
+            Some(Firewall::new()?)
+        } else {
+            None
+        };
+        let delay = match start.needs {
+            Needs::RoundTrips(ms) => {
+                let nodes = lab.nodes().map(|node| node.address);
+                let all: Vec<Ipv4Addr> = nodes.chain([WRITER]).collect();
+                Some(Delay::begin(Duration::from_millis(ms.into()) / 2, &all)?)
+            }
+            _ => None,
+        };
         let runner = match start.nodes {
             NodesKind::Ours | NodesKind::Containers => {
                 let mut arguments = start.arguments;
@@ -188,8 +207,13 @@ impl Ground {
                 ] {
                     arguments.extend([flag.to_owned(), value]);
                 }
+                let program = match start.needs {
+                    Needs::LittleCpu => wrap(&start.program, cpu::LINES, &start.folder)
+                        .map_err(file_error(&start.folder))?,
+                    _ => start.program,
+                };
                 let launch = Launch {
-                    program: start.program,
+                    program,
                     arguments,
                     logs,
                 };
@@ -211,11 +235,13 @@ impl Ground {
                 Runner::start_plain(&lab, launch)?
             }
         };
-        let firewall = if super::network::is_own() {
-            Some(Firewall::new()?)
-        } else {
-            None
-        };
+        let mut little = Vec::new();
+        if start.needs == Needs::LittleCpu {
+            for node in lab.nodes() {
+                let parent = runner.pid_of(&node.name).unwrap_or_default();
+                little.push(Little::begin(parent).map_err(GroundError::Unavailable)?);
+            }
+        }
         Ok(Ground {
             connector: Connector::new(&lab, User::Operator, ANSWER_LIMIT),
             lab,
@@ -229,6 +255,8 @@ impl Ground {
             disks,
             stepped: Vec::new(),
             slowed: Vec::new(),
+            _delay: delay,
+            _little: little,
             _subnet: Some(subnet),
         })
     }
@@ -259,6 +287,8 @@ impl Ground {
             disks: Vec::new(),
             stepped: Vec::new(),
             slowed: Vec::new(),
+            _delay: None,
+            _little: Vec::new(),
             _subnet: None,
         })
     }

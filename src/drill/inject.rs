@@ -108,7 +108,10 @@ impl Scene<'_> {
                 self.ground.kill_server(p).await?;
                 self.failover_from(p).await
             }
-            Fault::KillPrimaryNode => {
+            Fault::KillPrimaryNode
+            | Fault::SlowNetwork
+            | Fault::SlowerNetwork
+            | Fault::LittleCpu => {
                 self.strike(format!("SIGKILL to the node {p}"));
                 self.ground.kill_node(p)?;
                 self.failover_from(p).await
@@ -567,6 +570,9 @@ pub fn writes_under(fault: Fault, replicated_only: bool) -> Writes {
             | Fault::HangReplica
             | Fault::CutReplicationLink
             | Fault::KillPrimaryNode
+            | Fault::SlowNetwork
+            | Fault::SlowerNetwork
+            | Fault::LittleCpu
             | Fault::StopPrimary
             | Fault::RollingRestart
             | Fault::HangPrimaryNode

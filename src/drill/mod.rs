@@ -8,7 +8,7 @@
 //! - `engine`: a container engine's API; `containers`: a lab whose nodes are containers
 //! - `network`: a network namespace in which links can be cut; `disk`: file systems in it that can be filled;
 //!   `clock`: clocks that can be stepped; `limits`: few open files; both by a server that is `wrapped`; `slow`: a disk that
-//!   takes long, for one server
+//!   takes long, for one server; `delay`: a network that takes long; `cpu`: little of a processor
 //! - `observe`: events and roles, on one clock; `settle`: when a lab has recovered
 //! - `load`: the writer in the background
 //! - `inject`: how each fault is carried out; `run`: one run; `progress`: its phases, told while they pass
@@ -17,6 +17,8 @@
 mod acks;
 mod clock;
 mod containers;
+mod cpu;
+mod delay;
 mod disk;
 mod engine;
 pub mod fault;
@@ -279,7 +281,11 @@ impl Plan {
             Needs::OwnDisks if self.attach => {
                 Some("it fills disks, which only works in a lab of the drill's own".into())
             }
-            Needs::OwnNetwork | Needs::OwnDisks if !network::is_own() => {
+            Needs::RoundTrips(_) | Needs::LittleCpu if self.attach => {
+                Some("it starts slow nodes, which only works in a lab of the drill's own".into())
+            }
+            Needs::LittleCpu => cpu::missing(),
+            Needs::OwnNetwork | Needs::OwnDisks | Needs::RoundTrips(_) if !network::is_own() => {
                 Some(match network::probe() {
                     Err(error) => {
                         format!(
@@ -289,6 +295,7 @@ impl Plan {
                     Ok(()) => "the drill was not started in a network of its own".into(),
                 })
             }
+            Needs::RoundTrips(_) => delay::missing(),
             Needs::OwnNodes | Needs::OwnLimits | Needs::OwnNetwork | Needs::OwnDisks => None,
         }
     }

@@ -71,6 +71,7 @@ pub(super) fn run(program: &str, arguments: &[&str], input: &str) -> Result<(), 
 fn package(program: &str) -> &'static str {
     match program {
         "nft" => "nftables",
+        "iptables" => "iptables",
         "unshare" => "util-linux",
         "mount" | "umount" => "mount",
         "cp" => "coreutils",

@@ -311,6 +311,8 @@ impl Session<'_> {
             Needs::OwnClocks => false,
             // Nor with limits that they don't have.
             Needs::OwnLimits => false,
+            // Nor on such machines and networks.
+            Needs::RoundTrips(_) | Needs::LittleCpu => false,
             Needs::Tracing => slow::missing().is_none(),
             Needs::Signals | Needs::OwnNodes => true,
         };

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// When it can't be written.
 pub fn wrap(server: &Path, lines: &str, folder: &Path) -> io::Result<PathBuf> {
-    let script = folder.join("redis-server");
+    let name = server.file_name().unwrap_or(server.as_os_str());
+    let script = folder.join(name);
     let text = format!("#!/bin/sh\n{lines} '{}' \"$@\"\n", server.display());
     fs::write(&script, text)?;
     fs::set_permissions(&script, fs::Permissions::from_mode(0o700))?;
