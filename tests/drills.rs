@@ -210,6 +210,8 @@ fn faults() -> String {
             Needs::Signals => "",
             Needs::OwnNodes => "own lab",
             Needs::OwnNetwork => "network",
+            Needs::RoundTrips(_) => "delay",
+            Needs::LittleCpu => "cgroup",
             Needs::OwnDisks => "disks",
             Needs::Tracing => "tracing",
             Needs::OwnClocks => "clocks",

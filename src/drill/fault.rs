@@ -582,6 +582,9 @@ impl Fault {
                 "a planned handover, SIGKILL to the new primary's node within 0.5 s, and started again some seconds later",
                 "one of the two is primary again, and the other follows it",
                 OwnNodes,
+                Must(1),
+                GoOn,
+            ),
             Fault::SlowNetwork => spec(
                 "slow-network",
                 "a round trip between any two nodes, and from the writer to any, takes 50 ms from the start; SIGKILL to the primary's server and its parent",

@@ -41,8 +41,8 @@ const READ_LATE: Duration = Duration::from_secs(1);
 /// How long the parent of a primary that has died waits for the promotion before it starts the server
 /// with its data again.
 const PROMOTION_PATIENCE: Duration = Duration::from_secs(2);
-/// Silence of a replica that a promotion explains.
-const OUT_OF_SIGHT: Duration = Duration::from_millis(500);
+/// Silence of a replica that a promotion explains: several round trips, of a network that may be slow.
+const OUT_OF_SIGHT: Duration = Duration::from_secs(1);
 /// How long a named node whose own primary does not serve stays its replica before it decides anew.
 const FOLLOWS_NOBODY: Duration = Duration::from_secs(2);
 /// Pause between two marks while data is written: so much is the most by which two copies of one term differ unseen.

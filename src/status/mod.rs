@@ -4,6 +4,7 @@
 
 mod table;
 
+use std::collections::HashMap;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
@@ -196,8 +197,10 @@ pub async fn wait_healthy(lab: &Lab, limit: Duration, stop: &CancellationToken) 
     let connector = Connector::new(lab, User::Verifier, ANSWER_LIMIT);
     let panel = Panel::new(lab, connector.clone());
     let mut recovery = Recovery::default();
+    let mut not_raised_since = HashMap::new();
     loop {
         let mut status = gather(lab).await;
+        status.tell_since(&mut not_raised_since, Instant::now());
         if !limit.is_zero()
             && let Err(missing) = recovery.look(lab, &panel, &connector).await
             && status.healthy
@@ -338,6 +341,22 @@ impl Status {
         problems
     }
 
+    /// Says of each replica that is in sync and not promotable for how long it has been so in all looks.
+    fn tell_since(&mut self, since: &mut HashMap<String, Instant>, now: Instant) {
+        let nodes = self.data_nodes.iter();
+        let is = |name: &&String| self.problems.contains(&not_raised(name, None));
+        let names: Vec<String> = nodes.map(|node| &node.name).filter(is).cloned().collect();
+        since.retain(|name, _| names.contains(name));
+        for name in names {
+            let at = *since.entry(name.clone()).or_insert(now);
+            for problem in &mut self.problems {
+                if *problem == not_raised(&name, None) {
+                    *problem = not_raised(&name, Some(now - at));
+                }
+            }
+        }
+    }
+
     fn sentinel_problem(&self, node: &SentinelStatus) -> Option<String> {
         let name = &node.name;
         let state = match &node.state {
@@ -376,6 +395,16 @@ impl Status {
     }
 }
 
+/// A replica in sync that is not promotable, and for how long that was seen.
+fn not_raised(name: &str, so_long: Option<Duration>) -> String {
+    match so_long.map(|so_long| so_long.as_secs()) {
+        None | Some(0) => format!("{name} is in sync and not promotable yet"),
+        Some(seconds) => {
+            format!("{name} is in sync and not promotable for {seconds} s: its log says why")
+        }
+    }
+}
+
 fn data_node_problem(node: &DataNodeStatus, primary: Option<&str>) -> Option<String> {
     let name = &node.name;
     let state = match &node.state {
@@ -394,7 +423,7 @@ fn data_node_problem(node: &DataNodeStatus, primary: Option<&str>) -> Option<Str
         (None, _) => Some(format!("{name} says that it is primary too")),
         (Some(of), _) if of != primary => Some(format!("{name} is a replica of {of}")),
         (_, Some(false)) => Some(format!("{name} is not in sync: its link is down")),
-        _ if state.promotable == Some(false) => Some(format!("{name} is not promotable yet")),
+        _ if state.promotable == Some(false) => Some(not_raised(name, None)),
         _ => None,
     }
 }

@@ -207,13 +207,13 @@ fn every_single_problem_has_its_place_key_and_remedy() {
     # unknown key, without its unit
     line 39: timing.down_after: unknown key; did you mean `down_after_ms`?
     # unknown key of another table
-    line 51: writer.quorum: unknown key; move it to `[lab]`
+    line 52: writer.quorum: unknown key; move it to `[lab]`
     # unknown key of several tables
-    line 51: writer.address: unknown key; remove it, or use one of: count, connections, in_flight, batch, wait_timeout_ms
+    line 52: writer.address: unknown key; remove it, or use one of: count, connections, in_flight, batch, wait_timeout_ms
     # unknown key
-    line 51: writer.password: unknown key; remove it, or use one of: count, connections, in_flight, batch, wait_timeout_ms
+    line 52: writer.password: unknown key; remove it, or use one of: count, connections, in_flight, batch, wait_timeout_ms
     # unknown key that needs quotes
-    line 51: writer."a b": unknown key; remove it, or use one of: count, connections, in_flight, batch, wait_timeout_ms
+    line 52: writer."a b": unknown key; remove it, or use one of: count, connections, in_flight, batch, wait_timeout_ms
     # unknown key at the top
     line 5: down_after_ms: unknown key; move it to `[timing]`
     # key in the wrong table
@@ -221,9 +221,9 @@ fn every_single_problem_has_its_place_key_and_remedy() {
     # table of keys, misspelt
     line 5: labs: unknown key; did you mean `lab`?
     # unknown table, misspelt
-    line 50: writers: unknown key; did you mean `writer`?
+    line 51: writers: unknown key; did you mean `writer`?
     # unknown table
-    line 50: grafana: unknown key; remove it, or use one of: lab, data_node, sentinel, timing, profiles, writer, monitoring, security
+    line 51: grafana: unknown key; remove it, or use one of: lab, data_node, sentinel, timing, profiles, writer, monitoring, security
     # unknown key in a profile
     line 46: profiles.fast.wait_timeout_ms: unknown key; move it to `[writer]`
     # missing key
@@ -237,7 +237,7 @@ fn every_single_problem_has_its_place_key_and_remedy() {
     # wrong type of a time
     line 41: timing.hang_timeout_ms: expected an integer, found a float; write it like `hang_timeout_ms = 1000`
     # profile that is no table
-    line 51: profiles.x: expected a table, found an integer; write it like `[profiles.NAME]`
+    line 52: profiles.x: expected a table, found an integer; write it like `[profiles.NAME]`
     # name with a capital
     line 29: sentinel[1].name: "Sentinel-2" is not a name that works everywhere; use 1 to 63 lower-case letters, digits and '-', with no '-' at either end
     # name with a path
@@ -247,7 +247,7 @@ fn every_single_problem_has_its_place_key_and_remedy() {
     # empty name
     line 7: lab.primary_name: "" is not a name that works everywhere; use 1 to 63 lower-case letters, digits and '-', with no '-' at either end
     # name of a profile
-    line 50: profiles."A\nb": "A\nb" is not a name that works everywhere; use 1 to 63 lower-case letters, digits and '-', with no '-' at either end
+    line 51: profiles."A\nb": "A\nb" is not a name that works everywhere; use 1 to 63 lower-case letters, digits and '-', with no '-' at either end
     # duplicate name of both kinds
     line 29: sentinel[1].name: "redis-b" is already the name of data_node[1]; give every node a name of its own
     # duplicate address
@@ -305,7 +305,7 @@ fn every_single_problem_has_its_place_key_and_remedy() {
     # hang timeout 0
     line 41: timing.hang_timeout_ms: 0 ms is out of range; use 1 to 3600000 ms
     # time too large for any integer
-    line 55: writer.wait_timeout_ms: 99999999999999999999 ms is out of range; use 50 to 3600000 ms
+    line 56: writer.wait_timeout_ms: 99999999999999999999 ms is out of range; use 50 to 3600000 ms
     # hang timeout not below down-after
     line 41: timing.hang_timeout_ms: a hang timeout of 5000 ms is not below down_after_ms, 5000 ms; set hang_timeout_ms well below 5000, for example 1000, or raise down_after_ms
     # down-after shorter than a Sentinel's reconnection
@@ -317,16 +317,16 @@ fn every_single_problem_has_its_place_key_and_remedy() {
     # profile with a zero
     line 46: profiles.fast.down_after_ms: 0 ms is out of range; use 1200 to 3600000 ms
     # writer without records
-    line 51: writer.count: 0 is out of range; use 1 or more
+    line 52: writer.count: 0 is out of range; use 1 or more
     # writer without connections
-    line 52: writer.connections: 0 is out of range; use 1 to 1000
+    line 53: writer.connections: 0 is out of range; use 1 to 1000
     # two services on one port
-    line 61: monitoring.grafana_port: 9090 is already the port of monitoring.prometheus_port; give each listener a port of its own
+    line 62: monitoring.grafana_port: 9090 is already the port of monitoring.prometheus_port; give each listener a port of its own
     # metrics on the port of a server
-    line 64: monitoring.node_port: 6379 is already the port of data_node[0].port; give each listener a port of its own
+    line 65: monitoring.node_port: 6379 is already the port of data_node[0].port; give each listener a port of its own
     # monitoring on the address of a node
-    line 59: monitoring.address: 127.0.0.21 is already the address of sentinel[0]; give every node an address of its own, for example out of 127.0.0.0/8
+    line 60: monitoring.address: 127.0.0.21 is already the address of sentinel[0]; give every node an address of its own, for example out of 127.0.0.0/8
     # certificates of clients without TLS
-    line 71: security.mutual_tls: without TLS nobody shows a certificate; set tls = true as well, or remove this
+    line 72: security.mutual_tls: without TLS nobody shows a certificate; set tls = true as well, or remove this
     "#);
 }

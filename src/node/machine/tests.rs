@@ -368,7 +368,7 @@ fn a_promoted_node_that_is_out_of_sight_for_a_moment_is_waited_for() {
     node.sees(10, Server::Gone, Some(vote(A, 1)), peer(IN_SYNC));
     let moment = peer(PeerState::Unreachable(ms(40)));
     assert_eq!(node.sees(150, Server::Gone, Some(vote(A, 1)), moment), []);
-    let gone = peer(PeerState::Unreachable(ms(600)));
+    let gone = peer(PeerState::Unreachable(ms(1100)));
     assert_eq!(
         node.sees(150, Server::Gone, Some(vote(A, 1)), gone),
         [Action::Start]
