@@ -24,6 +24,8 @@ mod hostile;
 mod metrics;
 #[path = "live/nodes.rs"]
 mod nodes;
+#[path = "live/raise.rs"]
+mod raise;
 #[path = "live/screen.rs"]
 mod screen;
 #[path = "live/security.rs"]
