@@ -51,6 +51,9 @@ pub enum HandoverError {
     /// The primary that is named is not of the lab; nothing was changed.
     #[error("the Sentinels name {0}, which is no data node of lab.toml")]
     Stranger(SocketAddrV4),
+    /// A server that is not of the lab could take over.
+    #[error("a Sentinel cannot be asked for a handover: {0}")]
+    StrangerPromotable(String),
     /// Nobody can take over; nothing was changed.
     #[error(
         "no other data node is in sync and promotable: see halab status, and wait until one is"
@@ -177,6 +180,10 @@ async fn prepare<'a>(
     let from = lab
         .data_node_at(elected.address)
         .ok_or(HandoverError::Stranger(elected.address))?;
+    let strange = |view: &_| panel.could_promote_a_stranger(view);
+    if let Some(why) = answers.views().iter().find_map(strange) {
+        return Err(HandoverError::StrangerPromotable(why));
+    }
     let ready = answers.views().iter().all(|view| {
         view.replicas
             .iter()

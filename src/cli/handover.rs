@@ -18,7 +18,7 @@ const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  halab handover && halab status\n\n\
     Another data node becomes primary without a failed write; the Sentinels choose which. SIGTERM to the\n\
-    primary's halab node does the same before it stops. Exit code 0: handed over; 1: no other node is ready.")]
+    primary's halab node does the same before it stops. Exit code 0: handed over; 1: no other node is ready, or one that is not of the lab could take over.")]
 pub(super) struct HandoverArgs {
     /// Print JSON
     #[arg(long)]
@@ -47,10 +47,12 @@ pub(super) fn run(global: &Global, args: &HandoverArgs) -> Outcome {
                 Exit::Failed
             })
         }
-        Err(error @ HandoverError::NobodyReady) => Err(Failure {
-            exit: Exit::Violated,
-            error: error.into(),
-        }),
+        Err(error @ (HandoverError::NobodyReady | HandoverError::StrangerPromotable(_))) => {
+            Err(Failure {
+                exit: Exit::Violated,
+                error: error.into(),
+            })
+        }
         Err(error) => Err(error.into()),
     }
 }

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::client::{ClientError, Connector};
 use crate::config::{Lab, Node};
+use crate::protocol::members::promotable_strangers;
 use crate::protocol::vote::{Elected, NoPrimary, SentinelView, elect};
 
 pub use events::{Event, WAITING, follow_events};
@@ -30,6 +31,7 @@ const STRAGGLER_GRACE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Panel {
     seats: Vec<Seat>,
+    data_nodes: Vec<SocketAddrV4>,
     primary_name: String,
     majority: usize,
     connector: Connector,
@@ -82,6 +84,7 @@ impl Panel {
             .collect();
         Panel {
             seats,
+            data_nodes: lab.data_nodes.iter().map(Node::socket).collect(),
             primary_name: lab.primary_name.clone(),
             majority: lab.majority(),
             connector,
@@ -92,6 +95,21 @@ impl Panel {
     /// Sentinels that make a majority.
     pub fn majority(&self) -> usize {
         self.majority
+    }
+
+    /// A replica that a Sentinel with that view could promote and that is no data node of the lab.
+    pub fn promotable_stranger(&self, view: &SentinelView) -> Option<SocketAddrV4> {
+        promotable_strangers(view, &self.data_nodes).next()
+    }
+
+    /// Why a Sentinel with that view is not to be asked for a failover, if so: it could promote a server that is no data
+    /// node of the lab.
+    pub fn could_promote_a_stranger(&self, view: &SentinelView) -> Option<String> {
+        self.promotable_stranger(view).map(|stranger| {
+            format!(
+                "it could promote {stranger}, which is no data node of lab.toml: end that server, then `halab forget`"
+            )
+        })
     }
 
     /// Asks all Sentinels at once for their view. Returns when all have answered or failed, or a
@@ -186,7 +204,8 @@ impl Panel {
     /// Asks for a failover from `from` without waiting for down-after (`SENTINEL FAILOVER`). All Sentinels are asked at
     /// once whom they name, so that a silent one delays nothing; then one after the other is called, until one takes it,
     /// because two calls at once would start two failovers. One that names another primary is not called: the command
-    /// names no node, and would depose that one. Returns who took it.
+    /// names no node, and would depose that one. Nor is one that could promote a server that is not of the lab. Returns who
+    /// took it.
     ///
     /// # Errors
     /// What the last one said, when none took it.
@@ -219,7 +238,10 @@ impl Panel {
             left.retain(|other| !std::ptr::eq(*other, seat));
             let name = &seat.node.name;
             match view {
-                Ok(view) if view.primary == primary => return Some(seat),
+                Ok(view) if view.primary == primary => match self.could_promote_a_stranger(&view) {
+                    None => return Some(seat),
+                    Some(why) => *last = format!("{name} is not asked: {why}"),
+                },
                 Ok(view) => *last = format!("{name} names {} already", view.primary),
                 Err(error) => *last = format!("{name}: {error}"),
             }

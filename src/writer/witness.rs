@@ -102,6 +102,11 @@ impl Witness {
         words: &[Option<Word>],
         age: Duration,
     ) -> Result<(), NoWitness> {
+        // It could become primary, and nothing says that it has the writes.
+        let stranger = |view| self.panel.promotable_stranger(view);
+        if let Some(stranger) = views.iter().find_map(stranger) {
+            return Err(NoWitness::Promotable(stranger));
+        }
         // Only who says that it is a replica and not to be promoted matters.
         let submitted = || {
             let said = words.iter().flatten();
