@@ -25,8 +25,9 @@ use crate::protocol::ack::ASSURANCE_CHANNEL;
 use super::super::machine::Server as Seen;
 use super::DataNode;
 
-/// The `replica-priority` of a replica that is in sync; Redis' default.
-const PROMOTABLE: &str = "100";
+/// The `replica-priority` of a replica that is in sync. Sentinels prefer the lowest, and take 100 of one that has not said
+/// any as well as of a server that is not of the lab: both come after those that are in sync.
+const PROMOTABLE: &str = "10";
 /// Pause between two looks at the own offset.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// A replica that is in sync and could not be raised for so long says so.
