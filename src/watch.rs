@@ -354,6 +354,7 @@ mod tests {
                 },
             ],
             sentinels: vec![],
+            strangers: vec![],
             healthy: false,
             problems: vec!["redis-z is not reachable: refused".into()],
         }

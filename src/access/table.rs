@@ -168,7 +168,13 @@ impl User {
         match self {
             // It may ask who is primary; it may not have that changed.
             User::Writer => LOOK.to_vec(),
-            User::Verifier => looking(&["+sentinel|ckquorum", "+sentinel|get-master-addr-by-name"]),
+            User::Verifier => looking(&[
+                "+sentinel|ckquorum",
+                "+sentinel|get-master-addr-by-name",
+                // Whom they know that lab.toml does not state.
+                "+sentinel|masters",
+                "+sentinel|sentinels",
+            ]),
             User::Replication => vec![],
             User::Sentinel => vec![
                 "&__sentinel__:hello",

@@ -2,6 +2,7 @@
 //!
 //! [`gather`] asks; [`Status::problems`] judges, and is pure.
 
+mod members;
 mod table;
 
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ use crate::protocol::vote::{Elected, SentinelView};
 use crate::recovery::Recovery;
 use crate::sentinel::Panel;
 
+pub use members::{Kind, Listed, Standing, Stranger};
 pub use table::render;
 
 /// Limit for a connect or an answer of a node.
@@ -38,6 +40,8 @@ pub struct Status {
     pub data_nodes: Vec<DataNodeStatus>,
     /// The Sentinels, in the order of `lab.toml`.
     pub sentinels: Vec<SentinelStatus>,
+    /// Whom the Sentinels know and `lab.toml` does not state.
+    pub strangers: Vec<Stranger>,
     /// Nothing is wrong.
     pub healthy: bool,
     /// What is wrong, each in a sentence.
@@ -131,8 +135,16 @@ pub struct SentinelState {
     pub failover_in_progress: bool,
     /// The other Sentinels that it knows.
     pub other_sentinels: u64,
+    /// How many replicas it knows, listed or not.
+    pub known_replicas: u64,
     /// The replicas that it could promote.
     pub promotable: Vec<String>,
+    /// Nodes of the lab that it does not know.
+    pub unknown: Vec<String>,
+    /// Whom it knows and `lab.toml` does not state.
+    pub strangers: Vec<Listed>,
+    /// Names under which it monitors a primary, beside the lab's.
+    pub other_names: Vec<String>,
     /// `CKQUORUM`: it reaches the quorum and a majority.
     pub quorum_ok: bool,
     /// What `CKQUORUM` said.
@@ -145,7 +157,12 @@ pub async fn gather(lab: &Lab) -> Status {
     let panel = Panel::new(lab, connector.clone());
     let nodes = lab.data_nodes.iter();
     let infos = join_all(nodes.map(|node| read_info(node, &connector)));
-    let (answers, quorum, infos) = tokio::join!(panel.ask_each(), panel.check_quorum(), infos);
+    let (answers, quorum, known, infos) = tokio::join!(
+        panel.ask_each(),
+        panel.check_quorum(),
+        members::ask(lab, &connector),
+        infos
+    );
     let elected = answers.elect().ok();
     let offset = primary_offset(lab, elected, &infos);
     let data_nodes = lab
@@ -161,15 +178,19 @@ pub async fn gather(lab: &Lab) -> Status {
             },
         })
         .collect();
-    let sentinels = lab
+    let sentinels: Vec<SentinelStatus> = lab
         .sentinels
         .iter()
-        .zip(answers.all.into_iter().zip(quorum))
-        .map(|(node, (answer, (_, quorum)))| SentinelStatus {
+        .zip(answers.all.into_iter().zip(quorum).zip(known))
+        .map(|(node, ((answer, (_, quorum)), known))| SentinelStatus {
             name: node.name.clone(),
             address: node.socket(),
             state: match answer.view {
-                Ok(view) => Reached::Up(sentinel_state(lab, &view, quorum)),
+                Ok(view) => {
+                    let mut state = sentinel_state(lab, &view, quorum);
+                    members::compare(lab, node, &view, known.as_ref(), &mut state);
+                    Reached::Up(state)
+                }
                 Err(why) => Reached::Unreachable(why),
             },
         })
@@ -178,11 +199,14 @@ pub async fn gather(lab: &Lab) -> Status {
         lab: lab.name.clone(),
         primary: elected.map(|e| named(lab, e.address, e.epoch)),
         data_nodes,
+        strangers: members::strangers(&sentinels),
         sentinels,
         healthy: false,
         problems: Vec::new(),
     };
-    status.problems = status.find_problems();
+    status.problems = status.problems_beside_strangers();
+    let strangers = status.strangers.iter().map(Stranger::problem);
+    status.problems.extend(strangers);
     status.healthy = status.problems.is_empty();
     status
 }
@@ -309,6 +333,10 @@ fn sentinel_state(lab: &Lab, view: &SentinelView, quorum: Result<String, String>
         primary_down: view.primary_s_down,
         failover_in_progress: view.failover_in_progress,
         other_sentinels: view.other_sentinels,
+        known_replicas: view.known_replicas,
+        unknown: Vec::new(),
+        strangers: Vec::new(),
+        other_names: Vec::new(),
         promotable: view
             .replicas
             .iter()
@@ -321,8 +349,8 @@ fn sentinel_state(lab: &Lab, view: &SentinelView, quorum: Result<String, String>
 }
 
 impl Status {
-    /// What is wrong, each in a sentence; empty when the lab can lose any one node.
-    fn find_problems(&self) -> Vec<String> {
+    /// What is wrong with the nodes of the lab, each in a sentence. Without strangers as well, the lab can lose any one node.
+    pub fn problems_beside_strangers(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let primary = self.primary.as_ref().map(|named| named.node.as_str());
         match primary {
@@ -337,7 +365,9 @@ impl Status {
         }
         for node in &self.sentinels {
             problems.extend(self.sentinel_problem(node));
+            problems.extend(other_names(node));
         }
+        problems.extend(self.nobody_known());
         problems
     }
 
@@ -357,6 +387,35 @@ impl Status {
         }
     }
 
+    /// That the primary is gone and no Sentinel knows a replica: after a `SENTINEL RESET` of all, which they recover from
+    /// by the primary's INFO alone.
+    fn nobody_known(&self) -> Option<String> {
+        let primary = &self.primary.as_ref()?.node;
+        let gone = |n: &DataNodeStatus| n.name == *primary && n.state.up().is_none();
+        let mut views = self.sentinels.iter().filter_map(|n| n.state.up());
+        if !self.data_nodes.iter().any(gone) || views.any(|view| view.known_replicas > 0) {
+            return None;
+        }
+        let copies = self.data_nodes.iter().filter_map(|node| {
+            let state = node.state.up()?;
+            let of = state.replica_of.as_deref().unwrap_or("nobody");
+            Some(format!(
+                "{} holds a copy up to offset {} and is a replica of {of}",
+                node.name, state.offset
+            ))
+        });
+        let copies: Vec<String> = copies.collect();
+        let copies = if copies.is_empty() {
+            "no other data node answers".to_owned()
+        } else {
+            copies.join(", ")
+        };
+        Some(format!(
+            "no Sentinel knows a replica of {primary} (as after SENTINEL RESET), so nobody can be promoted: start \
+             {primary}, from which they learn the others; {copies}"
+        ))
+    }
+
     fn sentinel_problem(&self, node: &SentinelStatus) -> Option<String> {
         let name = &node.name;
         let state = match &node.state {
@@ -364,6 +423,7 @@ impl Status {
             Reached::Up(state) => state,
         };
         let others = self.sentinels.len() - 1;
+        let strange = |kind| state.strangers.iter().any(|s| s.kind == kind);
         let replicas: Vec<&str> = self
             .data_nodes
             .iter()
@@ -380,14 +440,17 @@ impl Status {
             Some(format!("{name} calls the primary down"))
         } else if state.failover_in_progress {
             Some(format!("{name} says that a failover is under way"))
-        } else if state.other_sentinels != others as u64 {
+        } else if !state.unknown.is_empty() {
+            Some(format!("{name} does not know {}", state.unknown.join(", ")))
+        } else if state.other_sentinels != others as u64 && !strange(Kind::Sentinel) {
             Some(format!(
                 "{name} knows {} other Sentinels, not {others}",
                 state.other_sentinels
             ))
         } else if !unseen.is_empty() {
             Some(format!("{name} could not promote {}", unseen.join(", ")))
-        } else if !state.quorum_ok {
+        } else if !state.quorum_ok && !strange(Kind::Sentinel) {
+            // With strangers among those that it counts, that is what they cause.
             Some(format!("{name}: {}", state.quorum))
         } else {
             None
@@ -403,6 +466,18 @@ fn not_raised(name: &str, so_long: Option<Duration>) -> String {
             format!("{name} is in sync and not promotable for {seconds} s: its log says why")
         }
     }
+}
+
+/// That a Sentinel monitors something beside the lab's primary.
+fn other_names(node: &SentinelStatus) -> Option<String> {
+    let names = &node.state.up()?.other_names;
+    (!names.is_empty()).then(|| {
+        format!(
+            "{} monitors {} beside the lab's primary: see docs/runbook.md, A second name",
+            node.name,
+            names.join(", ")
+        )
+    })
 }
 
 fn data_node_problem(node: &DataNodeStatus, primary: Option<&str>) -> Option<String> {

@@ -2,7 +2,7 @@
 
 use comfy_table::{Cell, LineStyle, Table, TableStyle};
 
-use super::{DataNodeState, Reached, SentinelState, Status};
+use super::{DataNodeState, Kind, Reached, SentinelState, Standing, Status};
 
 /// A line above, below, and under the header.
 const LINES: TableStyle = TableStyle::new()
@@ -47,6 +47,11 @@ pub fn render(status: &Status) -> String {
         }
         sentinels.add_row(row.iter().map(Cell::new));
     }
+    let strangers = if status.strangers.is_empty() {
+        String::new()
+    } else {
+        format!("{}\n", strangers(status))
+    };
     let primary = match &status.primary {
         Some(named) => format!("primary {} at epoch {}", named.node, named.epoch),
         None => "no primary".to_owned(),
@@ -57,7 +62,33 @@ pub fn render(status: &Status) -> String {
         let list: Vec<String> = status.problems.iter().map(|p| format!("  - {p}")).collect();
         format!("NOT healthy:\n{}", list.join("\n"))
     };
-    format!("{data}\n{sentinels}\n{}: {primary}, {verdict}", status.lab)
+    format!(
+        "{data}\n{sentinels}\n{strangers}{}: {primary}, {verdict}",
+        status.lab
+    )
+}
+
+fn strangers(status: &Status) -> Table {
+    let mut table = table(&["stranger", "as", "state", "known to"]);
+    for stranger in &status.strangers {
+        let kind = match stranger.listed.kind {
+            Kind::Replica => "replica",
+            Kind::Sentinel => "Sentinel",
+        };
+        let state = match stranger.listed.state {
+            Standing::Promotable => "promotable",
+            Standing::Up => "up",
+            Standing::Down => "down",
+        };
+        let row = [
+            stranger.address(),
+            kind.into(),
+            state.into(),
+            stranger.known_to.join(", "),
+        ];
+        table.add_row(row.map(Cell::new));
+    }
+    table
 }
 
 fn table(header: &[&str]) -> Table {
