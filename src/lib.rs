@@ -27,6 +27,7 @@
 //! - [`monitoring`]: Prometheus, Grafana and exporters, started for the lab at hand
 //! - [`runner`]: a whole lab as child processes; [`signals`]: requests to end
 //! - [`rotation`], [`renewal`]: new passwords, new certificates while the lab runs
+//! - [`forget`]: the Sentinels forget whom `lab.toml` does not state
 //! - [`drill`]: a fault under load, healed and judged (`fault`, `report` and more there are pure)
 //! - [`watch`]: the lab on one screen
 //! - [`cli`]: the command line; [`fuzz`]: what bytes from outside may not do, for tests
@@ -40,6 +41,7 @@ pub mod closing;
 pub mod config;
 pub mod drill;
 pub mod exit;
+pub mod forget;
 pub mod fuzz;
 pub mod handover;
 pub mod ledger;

@@ -20,6 +20,8 @@ mod forwarded;
 mod handover;
 #[path = "live/hostile.rs"]
 mod hostile;
+#[path = "live/members.rs"]
+mod members;
 #[path = "live/metrics.rs"]
 mod metrics;
 #[path = "live/nodes.rs"]

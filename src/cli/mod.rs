@@ -8,6 +8,7 @@ mod check_config;
 mod choose;
 mod close;
 mod drill;
+mod forget;
 mod handover;
 mod health;
 mod manual;
@@ -121,6 +122,8 @@ enum Command {
     Close(close::CloseArgs),
     /// Say with which node's copy the lab goes on, where its nodes can't know
     Choose(choose::ChooseArgs),
+    /// Have the Sentinels forget servers that lab.toml does not state
+    Forget(forget::ForgetArgs),
     /// Break the lab in one way under load, heal it, and prove what was kept
     Drill(drill::DrillArgs),
     /// Break the lab in random ways for a long time, under load
@@ -188,6 +191,7 @@ impl Cli {
             Command::Handover(args) => handover::run(&self.global, &args),
             Command::Close(args) => close::run(&self.global, &args),
             Command::Choose(args) => choose::run(&self.global, &args),
+            Command::Forget(args) => forget::run(&self.global, &args),
             Command::Drill(args) => drill::run(&self.global, &args),
             Command::Soak(args) => soak::run(&self.global, &args),
             Command::Health(args) => health::run(&self.global, &args),

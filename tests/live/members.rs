@@ -1,0 +1,253 @@
+//! Who belongs to a lab: strangers that the Sentinels know, nodes that they have forgotten.
+
+use std::fs;
+use std::net::SocketAddrV4;
+use std::process::{Child, Command, Output, Stdio};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::lab::{Shape, TestLab, redis_server, wait_until};
+
+/// A lab of three data nodes whose third is lost and taken out of `lab.toml`. The Sentinels know it still.
+fn lab_with_a_ghost() -> (TestLab, SocketAddrV4) {
+    let mut lab = TestLab::start_as(Shape {
+        data_nodes: 3,
+        ..Shape::default()
+    });
+    let ghost = lab.lab.node("redis-c").unwrap().socket();
+    lab.runner.kill_node("redis-c");
+    let config = lab.path("lab.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let (before, rest) = text
+        .split_once("[[data_node]]\nname = \"redis-c\"")
+        .unwrap();
+    let (_, after) = rest.split_once("[[").unwrap();
+    fs::write(&config, format!("{before}[[{after}")).unwrap();
+    lab.lab.data_nodes.retain(|n| n.name != "redis-c");
+    // With the new lab.toml; the primary last, which hands over.
+    for node in [
+        "sentinel-1",
+        "sentinel-2",
+        "sentinel-3",
+        "redis-b",
+        "redis-a",
+    ] {
+        lab.runner.stop_node(node);
+        lab.runner.start_node(node).unwrap();
+        wait_until("the lab to be healthy but for the stranger", || {
+            problems(&lab).iter().all(|p| p.contains("of lab.toml"))
+        });
+    }
+    (lab, ghost)
+}
+
+fn problems(lab: &TestLab) -> Vec<String> {
+    let status = lab.status();
+    let problems = status["problems"].as_array().unwrap().iter();
+    problems.map(|p| p.as_str().unwrap().to_owned()).collect()
+}
+
+/// A Redis of somebody else, without a password.
+struct Foreign(Child);
+
+impl Foreign {
+    fn start(lab: &TestLab, at: SocketAddrV4) -> Self {
+        let folder = lab.path("foreign");
+        fs::create_dir_all(&folder).unwrap();
+        let server = Command::new(redis_server())
+            .args(["--bind", &at.ip().to_string()])
+            .args(["--port", &at.port().to_string()])
+            .args(["--protected-mode", "no", "--save", "", "--dir"])
+            .arg(&folder)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        Foreign(server)
+    }
+}
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn ended_with(output: &Output, code: i32) -> String {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(code), "{said}{text}");
+    text
+}
+
+fn stranger(lab: &TestLab) -> Value {
+    lab.status()["strangers"][0].clone()
+}
+
+#[test]
+fn a_data_node_that_left_lab_toml_is_a_stranger_until_it_is_forgotten() {
+    let (mut lab, ghost) = lab_with_a_ghost();
+    let status = lab.status();
+    assert_eq!(status["healthy"], false);
+    assert_eq!(stranger(&lab)["address"], ghost.to_string());
+    assert_eq!(stranger(&lab)["known_to"].as_array().unwrap().len(), 3);
+    let shown = lab.halab(&["status"]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(
+        shown.contains("stranger") && shown.contains("halab forget"),
+        "{shown}"
+    );
+
+    let writer = lab.start_writer(&["--duration", "10m", "--rate", "5000"]);
+    let ledger = writer.ledger.clone();
+    writer.wait_invoked(5000);
+    let periods = sentinel_periods(&lab);
+    let done = lab.halab(&["forget", "--json"]);
+    ended_with(&done, 0);
+    let done: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(done["strangers"][0]["address"], ghost.to_string());
+    let reset = done["reset"].as_array().unwrap().iter();
+    let reset: Vec<&str> = reset.map(|r| r["sentinel"].as_str().unwrap()).collect();
+    assert_eq!(reset, ["sentinel-1", "sentinel-2", "sentinel-3"]);
+    lab.wait_healthy();
+    assert_eq!(sentinel_periods(&lab), periods);
+    assert!(periods.contains("250"), "{periods}");
+    // Epochs are kept: the handover of before is the newest configuration still.
+    assert_eq!(lab.status()["primary"], status["primary"]);
+    // And there is nothing to do a second time.
+    let again = lab.halab(&["forget"]);
+    ended_with(&again, 0);
+    assert!(String::from_utf8_lossy(&again.stdout).contains("nothing to forget"));
+    // The lab fails over as before.
+    let primary = lab.primary().unwrap();
+    lab.signal_server(&primary, Signal::KILL);
+    lab.wait_failover_from(&primary);
+    lab.wait_healthy();
+    writer.signal(Signal::TERM);
+    writer.assert_all_acknowledged();
+    lab.assert_nothing_lost(&ledger);
+}
+
+/// The periods that `halab node` has shortened, as each Sentinel has them.
+fn sentinel_periods(lab: &TestLab) -> String {
+    let ask = |sentinel: &str| {
+        let said = lab.halab(&["cli", sentinel, "-e", "sentinel", "debug"]);
+        assert!(said.status.success(), "{said:?}");
+        String::from_utf8(said.stdout).unwrap()
+    };
+    ["sentinel-1", "sentinel-2", "sentinel-3"].map(ask).concat()
+}
+
+/// The priorities that a Sentinel has of the replicas, the lowest first.
+fn priorities(lab: &TestLab) -> Vec<u64> {
+    let name = &lab.lab.primary_name;
+    let said = lab.halab(&["cli", "sentinel-1", "-e", "sentinel", "replicas", name]);
+    let said = String::from_utf8(said.stdout).unwrap();
+    let mut lines = said.lines();
+    let mut found = Vec::new();
+    while lines.by_ref().any(|line| line == "slave-priority") {
+        found.push(lines.next().unwrap().parse().unwrap());
+    }
+    found.sort_unstable();
+    found
+}
+
+#[test]
+fn a_foreign_server_at_the_address_of_a_lost_node_is_never_promoted_by_a_node() {
+    let (mut lab, ghost) = lab_with_a_ghost();
+    let foreign = Foreign::start(&lab, ghost);
+    // The Sentinels make it a replica, and could promote it: its priority is the default.
+    wait_until("the foreign server to be promotable", || {
+        stranger(&lab)["state"] == "promotable"
+    });
+    assert_eq!(lab.status()["healthy"], false);
+    // No Sentinel would prefer it.
+    let priorities = priorities(&lab);
+    assert_eq!(priorities, [10, 100], "of the replica, of the stranger");
+    let refused = ended_with(&lab.halab(&["handover"]), 1);
+    assert!(refused.contains(&ghost.to_string()), "{refused}");
+    assert!(refused.contains("halab forget"), "{refused}");
+    let refused = ended_with(&lab.halab(&["forget"]), 1);
+    assert!(refused.contains(&ghost.to_string()), "{refused}");
+
+    let writer = lab.start_writer(&["--duration", "10m", "--rate", "5000"]);
+    let ledger = writer.ledger.clone();
+    writer.wait_invoked(5000);
+    let primary = lab.primary().unwrap();
+    lab.signal_server(&primary, Signal::KILL);
+    wait_until("the node to say why it calls no failover", || {
+        lab.log(&primary)
+            .contains("which is no data node of lab.toml")
+    });
+    // It goes on with its own data; or, on a machine so busy that this takes longer than down-after, the Sentinels promote
+    // the node that they prefer, by its priority.
+    wait_until("a primary of the lab", || {
+        problems(&lab).iter().all(|p| p.contains("of lab.toml"))
+    });
+    writer.wait_invoked(super::lab::invoked(&ledger) + 5000);
+    writer.signal(Signal::TERM);
+    writer.assert_all_acknowledged();
+
+    drop(foreign);
+    wait_until("the foreign server to be forgotten", || {
+        lab.halab(&["forget"]).status.success()
+    });
+    lab.wait_healthy();
+    ended_with(&lab.halab(&["handover"]), 0);
+    lab.assert_nothing_lost(&ledger);
+}
+
+#[test]
+fn after_a_reset_of_all_sentinels_and_the_loss_of_the_primary_status_says_what_helps() {
+    let mut lab = TestLab::start();
+    let writer = lab.start_writer(&["--count", "2000"]);
+    let ledger = writer.ledger.clone();
+    writer.assert_all_acknowledged();
+    // The primary is gone first, or they would know everyone again within a second.
+    lab.runner.kill_node("redis-a");
+    for sentinel in ["sentinel-1", "sentinel-2", "sentinel-3"] {
+        let name = &lab.lab.primary_name;
+        let said = lab.halab(&["cli", sentinel, "-e", "sentinel", "reset", name]);
+        assert!(said.status.success(), "{said:?}");
+    }
+    let mut said = Vec::new();
+    wait_until("status to say it", || {
+        said = problems(&lab);
+        said.iter()
+            .any(|p| p.contains("no Sentinel knows a replica"))
+    });
+    let all = said.join("\n");
+    assert!(all.contains("start redis-a"), "{all}");
+    assert!(all.contains("redis-b holds a copy up to offset"), "{all}");
+    assert!(all.contains("sentinel-1 does not know redis-b"), "{all}");
+    // And that helps.
+    lab.runner.start_node("redis-a").unwrap();
+    lab.wait_healthy();
+    lab.assert_nothing_lost(&ledger);
+}
+
+#[test]
+fn a_second_name_that_a_sentinel_monitors_is_told() {
+    let mut lab = TestLab::start();
+    let at = lab.lab.data_nodes[0].socket();
+    let (ip, port) = (at.ip().to_string(), at.port().to_string());
+    let monitor = [
+        "cli",
+        "sentinel-2",
+        "-e",
+        "sentinel",
+        "monitor",
+        "other",
+        &ip,
+        &port,
+        "2",
+    ];
+    let said = lab.halab(&monitor);
+    assert!(said.status.success(), "{said:?}");
+    let told = problems(&lab).join("\n");
+    assert!(told.contains("sentinel-2 monitors other beside"), "{told}");
+    let said = lab.halab(&["cli", "sentinel-2", "-e", "sentinel", "remove", "other"]);
+    assert!(said.status.success(), "{said:?}");
+    lab.wait_healthy();
+}
