@@ -13,6 +13,7 @@ mod handover;
 mod health;
 mod manual;
 mod monitor;
+mod move_state;
 mod node;
 mod output;
 mod progress;
@@ -138,6 +139,8 @@ enum Command {
     Secrets(secrets::SecretsArgs),
     /// Renew the certificates of a lab with TLS
     Certificates(certificates::CertificatesArgs),
+    /// Take the state of a stopped lab along to other addresses, or another primary_name
+    Move(move_state::MoveArgs),
     /// Check lab.toml: every problem with its key and its remedy
     CheckConfig(check_config::CheckConfigArgs),
     /// Print completions for a shell
@@ -199,6 +202,7 @@ impl Cli {
             Command::Cli(args) => redis_cli::run(&self.global, &args),
             Command::Secrets(args) => secrets::run(&self.global, &args),
             Command::Certificates(args) => certificates::run(&self.global, &args),
+            Command::Move(args) => move_state::run(&self.global, &args),
             Command::CheckConfig(args) => check_config::run(&self.global, &args),
             Command::Completions(args) => manual::completions(&args),
             Command::Man(args) => manual::man(&args),

@@ -3,6 +3,20 @@
 //! Both servers rewrite their own files at run time, and a Sentinel keeps its whole state there, so a
 //! file is never written anew after the first start: single directives are set, all else stays.
 
+/// How a comment begins that is a note of `halab`.
+const NOTE: &str = "# halab: ";
+
+/// What becomes of a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// It stays.
+    Keep,
+    /// It goes.
+    Remove,
+    /// It becomes these words.
+    To(Vec<String>),
+}
+
 /// A config file as lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conf {
@@ -31,6 +45,61 @@ impl Conf {
             .find_map(|line| arguments_after(line, key))
     }
 
+    /// The arguments of every directive that starts with the words `key`.
+    pub fn get_all(&self, key: &[&str]) -> Vec<Vec<String>> {
+        let lines = self.lines.iter();
+        lines.filter_map(|l| arguments_after(l, key)).collect()
+    }
+
+    /// Whether it holds no directive at all.
+    pub fn is_empty(&self) -> bool {
+        self.lines.iter().all(|l| first_word(l).is_none())
+    }
+
+    /// Adds each directive of `template` whose first word is not there. Returns how many were missing.
+    pub fn complete_from(&mut self, template: &Conf) -> usize {
+        let has = |conf: &Conf, word: &str| {
+            let mut words = conf.lines.iter().filter_map(|l| first_word(l));
+            words.any(|w| w.eq_ignore_ascii_case(word))
+        };
+        let missing = template.lines.iter();
+        let missing = missing.filter(|l| first_word(l).is_some_and(|word| !has(self, word)));
+        let missing: Vec<String> = missing.cloned().collect();
+        self.lines.extend_from_slice(&missing);
+        missing.len()
+    }
+
+    /// Has `change` decide about each line, given as its words.
+    pub fn rewrite(&mut self, mut change: impl FnMut(&[&str]) -> Change) {
+        let lines = std::mem::take(&mut self.lines).into_iter();
+        self.lines = lines
+            .filter_map(|line| {
+                let words: Vec<&str> = line.split_whitespace().collect();
+                match change(&words) {
+                    Change::Keep => Some(line),
+                    Change::Remove => None,
+                    Change::To(words) => Some(words.join(" ")),
+                }
+            })
+            .collect();
+    }
+
+    /// What `halab` has noted in the file: comments, which the servers keep.
+    pub fn notes(&self) -> Vec<Vec<&str>> {
+        let notes = self.lines.iter().filter_map(|l| l.strip_prefix(NOTE));
+        notes.map(|n| n.split_whitespace().collect()).collect()
+    }
+
+    /// Notes these instead of what was noted.
+    pub fn set_notes(&mut self, notes: &[String]) {
+        let at = self.lines.iter().position(|l| l.starts_with(NOTE));
+        self.lines.retain(|l| !l.starts_with(NOTE));
+        // First, so that a file that is cut short has them rather than not.
+        let at = at.unwrap_or(0);
+        let notes = notes.iter().map(|note| format!("{NOTE}{note}"));
+        self.lines.splice(at..at, notes);
+    }
+
     /// Sets the directive that starts with the words `key`: the first such line is replaced, further
     /// ones go, and without one it is added at the end.
     pub fn set(&mut self, key: &[&str], arguments: &[&str]) {
@@ -57,6 +126,12 @@ impl Conf {
         self.lines
             .retain(|line| arguments_after(line, key).is_none());
     }
+}
+
+/// The first word of a directive; `None` of a comment or an empty line.
+fn first_word(line: &str) -> Option<&str> {
+    let word = line.split_whitespace().next()?;
+    (!word.starts_with('#')).then_some(word)
 }
 
 fn arguments_after(line: &str, key: &[&str]) -> Option<Vec<String>> {
@@ -102,6 +177,24 @@ mod tests {
             conf.get(&["sentinel", "down-after-milliseconds", "halab"]),
             Some(vec!["5000".to_owned()])
         );
+    }
+
+    #[test]
+    fn what_is_missing_of_a_template_is_added_and_what_is_there_stays() {
+        let template = Conf::parse("# why\nappendonly yes\nsave \"\"\n");
+        let mut conf = Conf::parse("# all gone\nAPPENDONLY no\n");
+        assert!(!conf.is_empty() && Conf::parse("# x\n\n").is_empty());
+        assert_eq!(conf.complete_from(&template), 1);
+        assert_eq!(conf.text(), "# all gone\nAPPENDONLY no\nsave \"\"\n");
+    }
+
+    #[test]
+    fn notes_are_comments_that_are_replaced_together() {
+        let mut conf = Conf::parse("# other\nport 1\n");
+        conf.set_notes(&["node a 1".into(), "node b 2".into()]);
+        conf.set_notes(&["node a 3".into()]);
+        assert_eq!(conf.text(), "# halab: node a 3\n# other\nport 1\n");
+        assert_eq!(conf.notes(), [["node", "a", "3"]]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! - [`machine`]: what a data node does next (pure)
 //! - `conf`: config files, directive by directive (pure)
+//! - `origin`: which lab a state is of (pure); `moved`: the config file of another lab (pure); `relocate`: `halab move`
 //! - `state`: the state folder: lock, first seeding
 //! - `cgroup`: a cgroup of its own
 //! - `server`: the server process
@@ -16,7 +17,10 @@ mod conf;
 mod data;
 pub mod machine;
 mod metrics;
+mod moved;
 mod observe;
+mod origin;
+mod relocate;
 mod sentinel;
 mod server;
 mod state;
@@ -33,6 +37,7 @@ use crate::config::{Lab, NodeKind};
 
 use certificate::Certificate;
 
+pub use relocate::{Move, MoveError, NodeMove, Outcome, move_state};
 pub use server::{ServerBinary, ServerError, become_server};
 pub use state::StateError;
 
@@ -123,7 +128,7 @@ pub async fn run(
     state::StateDir::refuse_in_use(state_root, node)?;
     server::check_address(lab, node).await?;
     let certificate = Certificate::of(lab, node)?;
-    let state = state::StateDir::open(state_root, node)?;
+    let state = state::StateDir::open(state_root, lab, node)?;
     if own_cgroup {
         // Before the server is started, which inherits it.
         match cgroup::join(node) {

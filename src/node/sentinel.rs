@@ -10,6 +10,8 @@ use tracing::{info, warn};
 use crate::access::User;
 use crate::client::{ClientError, Connector};
 use crate::config::{Lab, Node, NodeKind};
+use crate::protocol::vote::Elected;
+use crate::sentinel::Panel;
 
 use super::certificate::Certificate;
 use super::data::stop;
@@ -32,6 +34,8 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 /// Period of a look at the server's clock.
 const CLOCK_PERIOD: Duration = Duration::from_secs(1);
+/// Pause between two questions of a Sentinel that has lost its memory.
+const LEARN_AGAIN: Duration = Duration::from_secs(1);
 /// A step back by less is over before a new start would be.
 const STEP_MS: i64 = 2000;
 
@@ -59,8 +63,16 @@ pub(super) async fn run(
     mut own: Own,
     shutdown: &Shutdown,
 ) -> Result<Option<ExitStatus>, NodeError> {
+    if own.state.memory_lost() {
+        match learn(lab, node, shutdown).await {
+            Some(elected) => own.state.learn(elected),
+            None => return Ok(None),
+        }
+    }
     let conf = own.state.apply(lab, node)?;
-    let mut why = if own.state.first_start() {
+    let mut why = if own.state.memory_lost() {
+        "its memory was lost, seeded from what the other Sentinels agree on"
+    } else if own.state.first_start() {
         "first start, seeded from lab.toml"
     } else {
         "own state"
@@ -78,6 +90,32 @@ pub(super) async fn run(
         match live(lab, node, server, &mut own.certificate, shutdown).await {
             End::Over(status) => return Ok(status),
             End::Again(reason) => why = reason,
+        }
+    }
+}
+
+/// Whom the other Sentinels name, a majority of all of them, without this one. One that has forgotten its votes and who is
+/// primary must not decide with others that have too: they would agree on the seed primary of `lab.toml`, whatever has
+/// happened since. So it waits for those who know. `None`: it was asked to stop.
+async fn learn(lab: &Lab, node: &Node, shutdown: &Shutdown) -> Option<Elected> {
+    let panel = Panel::new(lab, connector(lab, node));
+    let mut told = String::new();
+    loop {
+        let answers = panel.ask_each().await;
+        let why = match answers.elect() {
+            Ok(elected) if lab.data_node_at(elected.address).is_some() => return Some(elected),
+            Ok(elected) => format!("they name {}, which is no data node", elected.address),
+            Err(error) => error.to_string(),
+        };
+        if why != told {
+            warn!(node = %node.name, %why, "this Sentinel has lost its memory (epochs, votes, who is primary), and starts when a \
+                majority of all Sentinels, without it, agrees on the primary: start the others. If none of them has its memory, \
+                see docs/runbook.md, Sentinels without memory");
+            told = why;
+        }
+        tokio::select! {
+            () = sleep(LEARN_AGAIN) => {}
+            () = shutdown.wait() => return None,
         }
     }
 }

@@ -14,12 +14,15 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::StatVfsMountFlags;
 use secrecy::ExposeSecret;
+use tracing::warn;
 
 use crate::access::{Certificates, Secrets, SecretsError, User, acl_file};
 use crate::config::{Lab, Node, NodeKind};
+use crate::protocol::vote::Elected;
 
 use super::certificate::absolute;
 use super::conf::Conf;
+use super::origin::{Difference, Origin, differs};
 
 const REDIS_TEMPLATE: &str = include_str!("../../redis/redis.conf");
 const SENTINEL_TEMPLATE: &str = include_str!("../../sentinel/sentinel.conf");
@@ -45,20 +48,20 @@ pub enum StateError {
         "the state folder {0} is in use by another halab node: stop that one, or give --state another folder"
     )]
     InUse(PathBuf),
-    /// It was made for another address.
+    /// It is of another lab, or of this one before its name or addresses were changed.
     #[error(
-        "{file} was made for {was}, and lab.toml says {now}: put the address back, or remove {folder} \
-         and let the node start anew"
+        "{file}: {what} was {was} when this state was made, and is {now} in lab.toml (with --subnet, if given). Put lab.toml back as \
+         it was, or stop all nodes and have `halab move` change the state, which keeps the data"
     )]
-    OtherAddress {
+    OtherLab {
         /// The config file.
         file: PathBuf,
-        /// The address it holds.
+        /// What differs.
+        what: String,
+        /// In the state.
         was: String,
-        /// The address `lab.toml` gives.
+        /// In `lab.toml`.
         now: String,
-        /// The node's folder.
-        folder: PathBuf,
     },
     /// The passwords.
     #[error(transparent)]
@@ -91,7 +94,7 @@ fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
-fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
+pub(super) fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
     let path = path.to_owned();
     move |source| StateError::Io { what, path, source }
 }
@@ -103,14 +106,18 @@ pub struct StateDir {
     /// Dropped, and so unlocked, with the process at the latest, `kill -9` included.
     _lock: File,
     first_start: bool,
+    /// The config file was there and holds nothing any more, or can't be read.
+    conf_lost: bool,
+    /// Whom the other Sentinels name, for a Sentinel that has lost its memory.
+    learned: Option<Elected>,
 }
 
 impl StateDir {
     /// Locks the folder of `node` under `root`, and makes it when it is not there.
     ///
     /// # Errors
-    /// When another process holds it, it was made for another address, or it can't be written.
-    pub fn open(root: &Path, node: &Node) -> Result<Self, StateError> {
+    /// When another process holds it, it is of another lab, or it can't be written.
+    pub fn open(root: &Path, lab: &Lab, node: &Node) -> Result<Self, StateError> {
         let folder = root.join(&node.name);
         let data = folder.join("data");
         // The records are nobody else's; folders that are there already stay as somebody made them.
@@ -119,31 +126,16 @@ impl StateDir {
             .mode(0o700)
             .create(&data)
             .map_err(io_error("cannot make", &data))?;
-        let path = folder.join("lock");
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(io_error("cannot open", &path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(StateError::InUse(folder)),
-            Err(TryLockError::Error(source)) => {
-                return Err(StateError::Io {
-                    what: "cannot lock",
-                    path,
-                    source,
-                });
-            }
-        }
+        let lock = lock(&folder)?;
         let folder = fs::canonicalize(&folder).map_err(io_error("cannot find", &folder))?;
-        let state = StateDir {
-            first_start: !conf_path(&folder, node).exists(),
+        let mut state = StateDir {
             folder,
             _lock: lock,
+            first_start: false,
+            conf_lost: false,
+            learned: None,
         };
-        state.refuse_other_address(node)?;
+        state.look_at_conf(lab, node)?;
         state.restore_aside()?;
         Ok(state)
     }
@@ -175,6 +167,16 @@ impl StateDir {
         }
         let left = disk.f_bavail.saturating_mul(disk.f_frsize);
         (left < ROOM).then(|| format!("{} KiB are left", left / 1024))
+    }
+
+    /// Whether the data node's own append-only file is there. That says nothing of what it holds.
+    fn has_data(&self) -> bool {
+        let Ok(entries) = fs::read_dir(self.files()) else {
+            return false;
+        };
+        entries
+            .flatten()
+            .any(|e| e.path().extension().is_some_and(|x| x == "manifest"))
     }
 
     /// Sets the append-only files aside before a start without them. They come back with
@@ -249,35 +251,69 @@ impl StateDir {
         self.folder.join("data")
     }
 
-    fn refuse_other_address(&self, node: &Node) -> Result<(), StateError> {
-        if self.first_start {
-            return Ok(());
-        }
+    /// Whether there is a config file, of use and of this lab. One that is of no use is copied beside itself, if anything
+    /// is in it.
+    ///
+    /// # Errors
+    /// When it is of another lab.
+    fn look_at_conf(&mut self, lab: &Lab, node: &Node) -> Result<(), StateError> {
         let file = conf_path(&self.folder, node);
-        let conf = read_conf(&file)?;
-        let value = |key: &str| {
-            let value = match node.kind {
-                NodeKind::Data => conf.get(&[&format!("replica-{key}")]),
-                NodeKind::Sentinel => conf.get(&["sentinel", key]),
+        if !file.exists() {
+            // A data node's data says what the file would.
+            self.conf_lost =
+                node.kind == NodeKind::Data && (self.has_data() || self.aside().exists());
+            self.first_start = !self.conf_lost;
+        } else if let Some(conf) = usable_conf(&file, node.kind) {
+            return match differs(&conf, lab, node) {
+                None => Ok(()),
+                Some(Difference { what, was, now }) => Err(StateError::OtherLab {
+                    file,
+                    what,
+                    was,
+                    now,
+                }),
             };
-            value.and_then(|a| a.first().cloned()).unwrap_or_default()
-        };
-        // As the others know it; where it listens may be another place at each start.
-        let was = format!(
-            "{}:{}",
-            value("announce-ip").trim_matches('"'),
-            value("announce-port")
-        );
-        let now = node.socket().to_string();
-        if was == now {
-            return Ok(());
+        } else {
+            self.conf_lost = true;
+            if fs::metadata(&file).is_ok_and(|m| m.len() > 0) {
+                let kept = file.with_extension("damaged");
+                if let Err(error) = fs::copy(&file, &kept) {
+                    warn!(file = %file.display(), %error, "cannot be copied before it is made anew");
+                }
+            }
         }
-        Err(StateError::OtherAddress {
-            file,
-            was,
-            now,
-            folder: self.folder.clone(),
-        })
+        if self.conf_lost {
+            warn!(node = %node.name, file = %file.display(), "the config file is missing, empty or unreadable: it is made anew from \
+                what lab.toml says; data is not touched");
+        }
+        Ok(())
+    }
+
+    /// Whether a Sentinel has lost what it knew: epochs, votes, who is primary, who is there.
+    pub fn memory_lost(&self) -> bool {
+        self.conf_lost
+    }
+
+    /// Whom a Sentinel that has lost its memory is to monitor, and since which epoch.
+    pub fn learn(&mut self, elected: Elected) {
+        self.learned = Some(elected);
+    }
+
+    /// The config file as it is, or as it begins.
+    fn conf(&self, node: &Node, file: &Path) -> Conf {
+        let template = Conf::parse(match node.kind {
+            NodeKind::Data => REDIS_TEMPLATE,
+            NodeKind::Sentinel => SENTINEL_TEMPLATE,
+        });
+        let found = (!self.first_start).then(|| usable_conf(file, node.kind));
+        let Some(mut conf) = found.flatten() else {
+            return template;
+        };
+        let missing = conf.complete_from(&template);
+        if missing > 0 {
+            warn!(node = %node.name, file = %file.display(), missing, "directives of the template were missing and are added");
+        }
+        conf
     }
 
     /// Removes what a server left that was killed while it rewrote its append-only file, or copied from its primary:
@@ -299,14 +335,8 @@ impl StateDir {
     pub fn apply(&self, lab: &Lab, node: &Node) -> Result<PathBuf, StateError> {
         self.remove_unfinished();
         let file = conf_path(&self.folder, node);
-        let mut conf = if self.first_start {
-            Conf::parse(match node.kind {
-                NodeKind::Data => REDIS_TEMPLATE,
-                NodeKind::Sentinel => SENTINEL_TEMPLATE,
-            })
-        } else {
-            read_conf(&file)?
-        };
+        let mut conf = self.conf(node, &file);
+        Origin::of(lab).note(&mut conf);
         let address = node.address.to_string();
         let port = node.port.to_string();
         let listens = lab.listens(node).to_string();
@@ -363,8 +393,16 @@ impl StateDir {
         let name = lab.primary_name.as_str();
         let quorum = lab.quorum.to_string();
         let monitored = conf.get(&["sentinel", "monitor", name]);
-        let (ip, at) = match monitored.as_deref() {
-            Some([ip, at, ..]) => (ip.clone(), at.clone()),
+        let (ip, at) = match (monitored.as_deref(), self.learned) {
+            (Some([ip, at, ..]), _) => (ip.clone(), at.clone()),
+            (_, Some(Elected { address, epoch })) => {
+                // As one that was there, and has voted in all epochs up to this.
+                let epoch = epoch.to_string();
+                conf.set(&["sentinel", "config-epoch", name], &[&epoch]);
+                conf.set(&["sentinel", "leader-epoch", name], &[&epoch]);
+                conf.set(&["sentinel", "current-epoch"], &[&epoch]);
+                (address.ip().to_string(), address.port().to_string())
+            }
             _ => match lab.node(&lab.seed_primary) {
                 Some(seed) => (seed.address.to_string(), seed.port.to_string()),
                 None => return,
@@ -481,17 +519,44 @@ fn is_unfinished(name: &str) -> bool {
     }
 }
 
-fn conf_path(folder: &Path, node: &Node) -> PathBuf {
+pub(super) fn conf_path(folder: &Path, node: &Node) -> PathBuf {
     folder.join(match node.kind {
         NodeKind::Data => "redis.conf",
         NodeKind::Sentinel => "sentinel.conf",
     })
 }
 
-fn read_conf(file: &Path) -> Result<Conf, StateError> {
-    Ok(Conf::parse(
-        &fs::read_to_string(file).map_err(io_error("cannot read", file))?,
-    ))
+/// A config file that can be read, and holds what it is there for.
+pub(super) fn usable_conf(file: &Path, kind: NodeKind) -> Option<Conf> {
+    let conf = Conf::parse(&fs::read_to_string(file).ok()?);
+    let usable = match kind {
+        NodeKind::Data => !conf.is_empty(),
+        NodeKind::Sentinel => conf.get(&["sentinel", "monitor"]).is_some(),
+    };
+    usable.then_some(conf)
+}
+
+/// Takes the lock of a node's folder.
+pub(super) fn lock(folder: &Path) -> Result<File, StateError> {
+    let path = folder.join("lock");
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(io_error("cannot open", &path))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(StateError::InUse(folder.to_owned())),
+        Err(TryLockError::Error(source)) => {
+            return Err(StateError::Io {
+                what: "cannot lock",
+                path,
+                source,
+            });
+        }
+    }
+    Ok(lock)
 }
 
 fn remove_folder(path: &Path) -> Result<(), StateError> {
@@ -513,7 +578,7 @@ fn remove_file(path: &Path) -> Result<(), StateError> {
 }
 
 /// Replaces a file in one step, so that a kill at any moment leaves the old one or the new one.
-fn replace(file: &Path, text: &str) -> Result<(), StateError> {
+pub(super) fn replace(file: &Path, text: &str) -> Result<(), StateError> {
     let new = file.with_extension("new");
     let write = || -> io::Result<()> {
         // Passwords may be in it.
@@ -544,7 +609,7 @@ mod tests {
         let node = lab.sentinels[0].clone();
         let started = |acl: bool, lab: &mut Lab| {
             lab.security.acl = acl;
-            let state = StateDir::open(root.path(), &node).unwrap();
+            let state = StateDir::open(root.path(), lab, &node).unwrap();
             state.apply(lab, &node).unwrap()
         };
         let file = started(false, &mut lab);
@@ -565,7 +630,7 @@ mod tests {
         let mut lab = Lab::parse(include_str!("../../lab.toml"), None).unwrap();
         lab.security.acl = false;
         let node = lab.data_nodes[0].clone();
-        let state = StateDir::open(root.path(), &node).unwrap();
+        let state = StateDir::open(root.path(), &lab, &node).unwrap();
         let left = [
             "temp-4711.rdb",
             "temp-1764318000.4711.rdb",
@@ -591,11 +656,110 @@ mod tests {
     }
 
     #[test]
+    fn a_config_file_that_is_gone_empty_or_unreadable_is_made_anew_beside_the_data() {
+        let root = tempfile::tempdir().unwrap();
+        let mut lab = Lab::parse(include_str!("../../lab.toml"), None).unwrap();
+        lab.security.acl = false;
+        let node = &lab.data_nodes[0];
+        let open = || StateDir::open(root.path(), &lab, node).unwrap();
+        let state = open();
+        assert!(state.first_start());
+        let file = state.apply(&lab, node).unwrap();
+        let manifest = state.files().join("appendonly.aof.manifest");
+        fs::create_dir_all(state.files()).unwrap();
+        fs::write(&manifest, "data").unwrap();
+        drop(state);
+        let before = fs::read_to_string(&file).unwrap();
+        fs::remove_file(&file).unwrap();
+        for damage in [
+            None,
+            Some(&b""[..]),
+            Some(b"# nothing\n\n"),
+            Some(b"\xff\xfe"),
+        ] {
+            if let Some(damage) = damage {
+                fs::write(&file, damage).unwrap();
+            }
+            let state = open();
+            assert!(!state.first_start() && state.has_data(), "{damage:?}");
+            state.apply(&lab, node).unwrap();
+            assert_eq!(fs::read_to_string(&file).unwrap(), before, "{damage:?}");
+        }
+        // What it was is there still.
+        assert_eq!(
+            fs::read(file.with_extension("damaged")).unwrap(),
+            b"\xff\xfe"
+        );
+        // Half of it: without `appendonly yes` the server would start without its data.
+        let half = before.replace("appendonly yes\n", "");
+        fs::write(&file, &half).unwrap();
+        open().apply(&lab, node).unwrap();
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.contains("\nappendonly yes\n"), "{text}");
+        assert_eq!(fs::read_to_string(&manifest).unwrap(), "data");
+    }
+
+    #[test]
+    fn a_sentinel_without_its_memory_is_seeded_with_what_the_others_name() {
+        let root = tempfile::tempdir().unwrap();
+        let mut lab = Lab::parse(include_str!("../../lab.toml"), None).unwrap();
+        lab.security.acl = false;
+        let node = &lab.sentinels[0];
+        let state = StateDir::open(root.path(), &lab, node).unwrap();
+        assert!(state.first_start() && !state.memory_lost());
+        let file = state.apply(&lab, node).unwrap();
+        drop(state);
+        fs::write(&file, "").unwrap();
+        let mut state = StateDir::open(root.path(), &lab, node).unwrap();
+        assert!(state.memory_lost());
+        state.learn(Elected {
+            address: lab.data_nodes[1].socket(),
+            epoch: 7,
+        });
+        let text = fs::read_to_string(state.apply(&lab, node).unwrap()).unwrap();
+        for line in [
+            "sentinel monitor halab 127.0.0.12 6379 2",
+            "sentinel config-epoch halab 7",
+            "sentinel leader-epoch halab 7",
+            "sentinel current-epoch 7",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_state_of_another_lab_is_refused_with_what_keeps_the_data() {
+        let root = tempfile::tempdir().unwrap();
+        let mut lab = Lab::parse(include_str!("../../lab.toml"), None).unwrap();
+        lab.security.acl = false;
+        let node = lab.data_nodes[0].clone();
+        let state = StateDir::open(root.path(), &lab, &node).unwrap();
+        state.apply(&lab, &node).unwrap();
+        drop(state);
+        let moved = lab.relocated([127, 0, 7]);
+        lab.primary_name = "other".into();
+        for (lab, what) in [
+            (&lab, "primary_name was halab"),
+            (&moved, "redis-a was 127.0.0.11:6379"),
+        ] {
+            let node = &lab.data_nodes[0];
+            let refused = StateDir::open(root.path(), lab, node)
+                .unwrap_err()
+                .to_string();
+            assert!(
+                refused.contains(what) && refused.contains("`halab move`"),
+                "{refused}"
+            );
+            assert!(!refused.contains("remove"), "{refused}");
+        }
+    }
+
+    #[test]
     fn the_state_of_a_node_is_for_its_owner_alone() {
         let root = tempfile::tempdir().unwrap();
         let lab = Lab::parse(include_str!("../../lab.toml"), None).unwrap();
         let node = &lab.data_nodes[0];
-        let _state = StateDir::open(root.path(), node).unwrap();
+        let _state = StateDir::open(root.path(), &lab, node).unwrap();
         let folder = root.path().join(&node.name);
         let mode = fs::metadata(&folder).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);

@@ -1,0 +1,240 @@
+//! `halab move`: the state of a stopped lab, taken along to other addresses or another name of the primary.
+//!
+//! All nodes' folders are locked first, so that none of them runs, and all files are worked out before the first is
+//! written. Each is replaced in one step, together with the note of which lab it is of; so a move that was cut short is
+//! completed by running it again.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::config::{Lab, Node};
+
+use super::moved::moved;
+use super::origin::Origin;
+use super::state::{StateError, conf_path, lock, replace, usable_conf};
+
+/// Why nothing was moved.
+#[derive(Debug, thiserror::Error)]
+pub enum MoveError {
+    /// There is nothing to move.
+    #[error("no state of a node of this lab in {0}: give the folder with --state")]
+    NothingHere(PathBuf),
+    /// A state can't be moved.
+    #[error("nothing was moved: {node}: {why}")]
+    Refused {
+        /// Whose.
+        node: String,
+        /// Why.
+        why: String,
+    },
+    /// A node runs, or a folder can't be used.
+    #[error("{0}")]
+    State(#[from] StateError),
+}
+
+/// What was done.
+#[derive(Debug, Clone, Serialize)]
+pub struct Move {
+    /// Every node of the new lab.
+    pub nodes: Vec<NodeMove>,
+}
+
+/// What was done to one node's state.
+#[derive(Debug, Clone, Serialize)]
+pub struct NodeMove {
+    /// Its name.
+    pub node: String,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Each change, in words.
+    pub changes: Vec<String>,
+}
+
+/// What became of a node's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It is of the new lab now.
+    Moved,
+    /// It was of the new lab before.
+    Already,
+    /// There is none on this machine.
+    NotHere,
+    /// Its config file is missing or holds nothing; the node makes it anew at its start.
+    Empty,
+}
+
+/// Moves the state of every node of `new` that is under `root`. `from` is the lab that it is of; `None`: as is noted there.
+///
+/// # Errors
+/// Why nothing was moved; or, after an error of the file system, not all.
+pub fn move_state(root: &Path, new: &Lab, from: Option<&Lab>) -> Result<Move, MoveError> {
+    let to = Origin::of(new);
+    let from = from.map(Origin::of);
+    let mut locks: Vec<File> = Vec::new();
+    let mut planned = Vec::new();
+    for node in new.nodes() {
+        let folder = root.join(&node.name);
+        let file = conf_path(&folder, node);
+        let outcome = match (file.exists(), folder.join("data/appendonlydir").exists()) {
+            (true, _) => None,
+            (false, true) => Some(Outcome::Empty),
+            (false, false) => Some(Outcome::NotHere),
+        };
+        if let Some(outcome) = outcome {
+            planned.push((node, None, outcome, Vec::new()));
+            continue;
+        }
+        locks.push(lock(&folder)?);
+        planned.push(plan(node, file, from.as_ref(), &to)?);
+    }
+    if locks.is_empty() {
+        return Err(MoveError::NothingHere(root.to_owned()));
+    }
+    let mut nodes = Vec::new();
+    for (node, write, outcome, changes) in planned {
+        if let Some((file, text)) = write {
+            replace(&file, &text)?;
+        }
+        nodes.push(NodeMove {
+            node: node.name.clone(),
+            outcome,
+            changes,
+        });
+    }
+    Ok(Move { nodes })
+}
+
+type Planned<'a> = (&'a Node, Option<(PathBuf, String)>, Outcome, Vec<String>);
+
+fn plan<'a>(
+    node: &'a Node,
+    file: PathBuf,
+    from: Option<&Origin>,
+    to: &Origin,
+) -> Result<Planned<'a>, MoveError> {
+    let refused = |why: String| MoveError::Refused {
+        node: node.name.clone(),
+        why,
+    };
+    let Some(conf) = usable_conf(&file, node.kind) else {
+        return Ok((node, None, Outcome::Empty, Vec::new()));
+    };
+    let noted = Origin::read(&conf);
+    if noted.as_ref().is_some_and(|n| n.difference(to).is_none()) {
+        return Ok((node, None, Outcome::Already, Vec::new()));
+    }
+    let old = match (noted, from) {
+        (Some(noted), Some(from)) => match noted.difference(from) {
+            Some(d) => {
+                return Err(refused(format!(
+                    "its state is not of the lab that was given with --from or --from-subnet: {} is {} there, and {} in the state",
+                    d.what, d.now, d.was
+                )));
+            }
+            None => noted,
+        },
+        (Some(noted), None) => noted,
+        (None, Some(from)) => from.clone(),
+        (None, None) => {
+            return Err(refused(
+                "its state is of an earlier version and does not say of which lab: give the lab.toml of before with --from, or \
+                 its network with --from-subnet"
+                    .into(),
+            ));
+        }
+    };
+    let done = moved(&conf, (&node.name, node.kind), &old, to).map_err(refused)?;
+    Ok((
+        node,
+        Some((file, done.conf.text())),
+        Outcome::Moved,
+        done.changes,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::state::StateDir;
+    use super::*;
+
+    fn lab() -> Lab {
+        let mut lab = Lab::parse(include_str!("../../lab.toml"), None).unwrap();
+        lab.security.acl = false;
+        lab
+    }
+
+    fn other() -> Lab {
+        let mut lab = lab().relocated([127, 0, 7]);
+        lab.primary_name = "other".into();
+        // Two nodes have each other's address of before.
+        let mut addresses = lab.data_nodes.iter_mut().map(|n| &mut n.address);
+        let (a, b) = (addresses.next().unwrap(), addresses.next().unwrap());
+        std::mem::swap(a, b);
+        lab
+    }
+
+    fn files(root: &Path, lab: &Lab) -> Vec<String> {
+        let read = |node: &Node| fs::read_to_string(conf_path(&root.join(&node.name), node));
+        lab.nodes().map(|node| read(node).unwrap()).collect()
+    }
+
+    fn made(lab: &Lab) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for node in lab.nodes() {
+            let state = StateDir::open(root.path(), lab, node).unwrap();
+            state.apply(lab, node).unwrap();
+        }
+        root
+    }
+
+    #[test]
+    fn a_move_that_was_cut_short_after_any_file_is_completed_by_the_next() {
+        let whole = made(&lab());
+        let done = move_state(whole.path(), &other(), None).unwrap();
+        assert!(done.nodes.iter().all(|n| n.outcome == Outcome::Moved));
+        let wanted = files(whole.path(), &lab());
+        for cut in 0..wanted.len() {
+            let root = made(&lab());
+            // What a kill after so many files leaves.
+            for node in lab().nodes().take(cut) {
+                let path = |root: &Path| conf_path(&root.join(&node.name), node);
+                fs::copy(path(whole.path()), path(root.path())).unwrap();
+            }
+            let done = move_state(root.path(), &other(), Some(&lab())).unwrap();
+            let already = done.nodes.iter().filter(|n| n.outcome == Outcome::Already);
+            assert_eq!(already.count(), cut);
+            let text = files(root.path(), &lab()).join("").replace(
+                &root.path().display().to_string(),
+                &whole.path().display().to_string(),
+            );
+            assert_eq!(text, wanted.join(""));
+            // And the nodes start with it.
+            for node in other().nodes() {
+                StateDir::open(root.path(), &other(), node).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_moved_while_a_node_runs_or_when_one_state_is_of_a_third_lab() {
+        let root = made(&lab());
+        let before = files(root.path(), &lab());
+        let sentinel = &lab().sentinels[2];
+        let running = StateDir::open(root.path(), &lab(), sentinel).unwrap();
+        let refused = move_state(root.path(), &other(), None).unwrap_err();
+        assert!(matches!(refused, MoveError::State(StateError::InUse(_))));
+        drop(running);
+        let third = lab().relocated([127, 0, 9]);
+        let refused = move_state(root.path(), &other(), Some(&third)).unwrap_err();
+        assert!(matches!(refused, MoveError::Refused { .. }), "{refused}");
+        assert_eq!(files(root.path(), &lab()), before);
+        let nowhere = tempfile::tempdir().unwrap();
+        let refused = move_state(nowhere.path(), &other(), None).unwrap_err();
+        assert!(matches!(refused, MoveError::NothingHere(_)));
+    }
+}
