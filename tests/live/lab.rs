@@ -48,7 +48,7 @@ pub struct TestLab {
     pub lab: Lab,
     pub folder: TempDir,
     arguments: Vec<String>,
-    _subnet: ClaimedSubnet,
+    subnets: Vec<ClaimedSubnet>,
 }
 
 impl TestLab {
@@ -95,10 +95,49 @@ impl TestLab {
             lab,
             folder,
             arguments,
-            _subnet: subnet,
+            subnets: vec![subnet],
         };
         lab.wait_healthy();
         lab
+    }
+
+    /// Stops all nodes, as planned.
+    pub fn stop(&mut self) {
+        self.runner.stop();
+    }
+
+    /// Moves the stopped lab to another network, and its description to another name of the primary; the nodes' state
+    /// stays as it is. Returns the network in which it was.
+    pub fn change_lab_toml(&mut self, primary_name: &str) -> String {
+        let subnet = ClaimedSubnet::claim().unwrap();
+        let config = self.path("lab.toml");
+        let text = fs::read_to_string(&config).unwrap();
+        fs::write(
+            &config,
+            text.replace(
+                "primary_name = \"halab\"",
+                &format!("primary_name = \"{primary_name}\""),
+            ),
+        )
+        .unwrap();
+        self.lab = self.lab.relocated(subnet.octets());
+        self.lab.primary_name = primary_name.to_owned();
+        let at = self.arguments.iter().position(|a| a == "--subnet").unwrap() + 1;
+        let before = std::mem::replace(&mut self.arguments[at], subnet.to_string());
+        // The one before is given back when its lab is gone: nobody else may take it meanwhile.
+        self.subnets.push(subnet);
+        before
+    }
+
+    /// Starts all nodes of a lab that was stopped, as it is described now.
+    pub fn start_again(&mut self) {
+        let launch = Launch {
+            program: HALAB.into(),
+            arguments: self.arguments.clone(),
+            logs: self.path("log"),
+        };
+        self.runner = Runner::start(&self.lab, launch).unwrap();
+        self.wait_healthy();
     }
 
     /// A path in the test's own folder.

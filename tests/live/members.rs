@@ -251,3 +251,113 @@ fn a_second_name_that_a_sentinel_monitors_is_told() {
     assert!(said.status.success(), "{said:?}");
     lab.wait_healthy();
 }
+
+#[test]
+fn a_stopped_lab_moves_to_other_addresses_and_another_name_with_all_its_records() {
+    let mut lab = TestLab::start();
+    let writer = lab.start_writer(&["--count", "20000"]);
+    let ledger = writer.ledger.clone();
+    writer.assert_all_acknowledged();
+    // So that not the seed primary is the one to be found.
+    ended_with(&lab.halab(&["handover"]), 0);
+    lab.wait_healthy();
+    let (old_primary, old_subnet) = (
+        lab.status()["primary"].clone(),
+        lab.lab.data_nodes[0].address,
+    );
+    assert_eq!(old_primary["node"], "redis-b");
+    // A lab that runs is not moved.
+    let running = ended_with(&lab.halab(&["move", "--from-subnet", "127.0.0"]), 4);
+    assert!(
+        running.contains("in use by another halab node"),
+        "{running}"
+    );
+    lab.stop();
+
+    let before = lab.change_lab_toml("moved");
+    assert!(old_subnet.to_string().starts_with(&before));
+    for node in ["redis-a", "redis-b", "sentinel-1"] {
+        let refused = ended_with(&lab.halab(&["node", node]), 4);
+        assert!(refused.contains("`halab move`"), "{refused}");
+        assert!(!refused.contains("remove"), "{refused}");
+    }
+    let wrong = ended_with(&lab.halab(&["move", "--from-subnet", "127.0.99"]), 2);
+    assert!(wrong.contains("nothing was moved"), "{wrong}");
+    let old = lab.path("old.toml");
+    let text = fs::read_to_string(lab.path("lab.toml")).unwrap();
+    fs::write(&old, text.replace("\"moved\"", "\"halab\"")).unwrap();
+    let from = old.display().to_string();
+    let arguments = ["move", "--json", "--from", &from, "--from-subnet", &before];
+    let done = lab.halab(&arguments);
+    ended_with(&done, 0);
+    let done: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert!(
+        done["nodes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|n| n["outcome"] == "moved"),
+        "{done:#}"
+    );
+    let again = lab.halab(&["move", "--json"]);
+    let again: Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert!(
+        again["nodes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|n| n["outcome"] == "already"),
+        "{again:#}"
+    );
+
+    lab.start_again();
+    let status = lab.status();
+    assert_eq!(status["primary"]["node"], "redis-b");
+    let epoch = |of: &Value| of["epoch"].as_u64().unwrap();
+    assert!(
+        epoch(&status["primary"]) >= epoch(&old_primary),
+        "{status:#}"
+    );
+    assert_eq!(status["strangers"].as_array().map(Vec::len), Some(0));
+    lab.assert_nothing_lost(&ledger);
+    // And it is a lab as before.
+    let writer = lab.start_writer_into("after.ledger", &["--count", "2000"]);
+    let after = writer.ledger.clone();
+    writer.assert_all_acknowledged();
+    ended_with(&lab.halab(&["handover"]), 0);
+    lab.wait_healthy();
+    lab.assert_nothing_lost(&after);
+}
+
+#[test]
+fn empty_config_files_cost_no_record_and_no_vote() {
+    let mut lab = TestLab::start();
+    let writer = lab.start_writer(&["--count", "5000"]);
+    let ledger = writer.ledger.clone();
+    writer.assert_all_acknowledged();
+    ended_with(&lab.halab(&["handover"]), 0);
+    lab.wait_healthy();
+    let primary = lab.status()["primary"].clone();
+    lab.runner.stop_node("redis-a");
+    lab.runner.stop_node("sentinel-1");
+    fs::write(lab.path("state/redis-a/redis.conf"), "").unwrap();
+    fs::write(lab.path("state/sentinel-1/sentinel.conf"), "").unwrap();
+    // One that has forgotten decides nothing with one other: that is no majority without it.
+    lab.runner.stop_node("sentinel-2");
+    lab.runner.start_node("sentinel-1").unwrap();
+    wait_until("the Sentinel to say what it waits for", || {
+        lab.log("sentinel-1").contains("has lost its memory")
+    });
+    assert_eq!(lab.server_pid("sentinel-1"), None);
+    lab.runner.start_node("sentinel-2").unwrap();
+    lab.runner.start_node("redis-a").unwrap();
+    lab.wait_healthy();
+    assert_eq!(lab.status()["primary"], primary);
+    let conf = fs::read_to_string(lab.path("state/sentinel-1/sentinel.conf")).unwrap();
+    let at = lab.lab.node("redis-b").unwrap().address;
+    assert!(
+        conf.contains(&format!("sentinel monitor halab {at} 6379 2")),
+        "{conf}"
+    );
+    lab.assert_nothing_lost(&ledger);
+}
