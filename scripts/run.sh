@@ -163,7 +163,7 @@ fail_with_logs() {
     done
     [ ! -s "$LAB_RUN/runner.log" ] || tail -n 5 "$LAB_RUN/runner.log" >&2
     halab status >&2 || true
-    die "$1" "what the failing nodes said is above; all logs: $LAB_LOG; to begin anew: ./lab down && ./lab clean"
+    die "$1" "what the failing nodes said is above; all logs: $LAB_LOG; docs/runbook.md says what helps. All data is kept in $LAB_DIR"
 }
 
 lab_stop() {

@@ -57,7 +57,7 @@ pub enum Error {
     /// The file ends inside its header.
     #[error(
         "the ledger {path} ends inside its header, so nothing of its run was ever sent; \
-         remove it and start a new run"
+         set it aside and start a new run"
     )]
     HeaderTorn {
         /// The ledger.

@@ -232,8 +232,8 @@ impl DataNode {
             if !self.loaded && status.code().is_some_and(|code| code != 0) {
                 error!(node = %self.node.name, folder = %self.state.data().display(), "the server has ended before its data was \
                     loaded, its own words say why; if the append-only file is damaged: while another node has the data, that \
-                    one takes over, and here it is set aside and copied anew from there; where none has, restore a \
-                    backup, or cut off all behind the damage with redis-check-aof --fix");
+                    one takes over, and here it is set aside and copied anew from there; where none has, this may be the \
+                    only copy: copy the folder, then restore a backup, or cut off all behind the damage with redis-check-aof --fix");
             }
             self.metrics.exited();
             self.forget_server();

@@ -169,8 +169,8 @@ fn drop_newcomer(moved: &mut Moved, was: &str, now: &str) -> Result<(), String> 
     let (old, new) = (epoch(was), epoch(now));
     if new > old {
         return Err(format!(
-            "it monitors {now} too, at epoch {new}, which is newer than {old} of {was}: what is under {now} would be lost; put \
-             lab.toml right by hand, and remove the lines of one of the names"
+            "it monitors {now} too, at epoch {new}, which is newer than {old} of {was}: what is under {now} would be lost; see \
+             docs/runbook.md, A second name"
         ));
     }
     for key in OF_A_PRIMARY {
