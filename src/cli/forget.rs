@@ -11,10 +11,11 @@ use super::{Failure, Global, Outcome, Threads, with_signals};
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  halab forget && halab status\n  halab forget --json\n\n\
-    A Sentinel never forgets a replica or a Sentinel by itself, and may promote whoever listens where one was. This resets one\n\
-    Sentinel after the other (SENTINEL RESET), the next one when that one knows every node of lab.toml again and the lab is\n\
-    healthy, so that a failover is possible all the time. It refuses while a stranger still answers, since that one would be\n\
-    known again at once, and while anything else is wrong. Nothing is done where there are no strangers.\n\n\
+    A Sentinel never forgets a replica or a Sentinel by itself, and may promote whoever listens where\n\
+    one was. This resets one Sentinel after the other (SENTINEL RESET), the next one when that one\n\
+    knows every node of lab.toml again and the lab is healthy, so that a failover is possible all the\n\
+    time. It refuses while a stranger still answers, since that one would be known again at once, and\n\
+    while anything else is wrong. Nothing is done where there are no strangers.\n\n\
     Exit code 0: no Sentinel knows a stranger; 1: refused, and why; 4: a Sentinel failed."
 )]
 pub(super) struct ForgetArgs {

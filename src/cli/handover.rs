@@ -18,7 +18,8 @@ const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  halab handover && halab status\n\n\
     Another data node becomes primary without a failed write; the Sentinels choose which. SIGTERM to the\n\
-    primary's halab node does the same before it stops. Exit code 0: handed over; 1: no other node is ready, or one that is not of the lab could take over.")]
+    primary's halab node does the same before it stops. Exit code 0: handed over; 1: no other node is ready,\n\
+    or one that is not of the lab could take over.")]
 pub(super) struct HandoverArgs {
     /// Print JSON
     #[arg(long)]

@@ -16,11 +16,13 @@ use super::{Failure, Global, Outcome, parse_subnet};
     halab --config new.toml move                    the state notes of which lab it is\n  \
     halab --config new.toml move --from old.toml    the same, and it has to be of that one\n  \
     halab --subnet 127.0.8 move --from-subnet 127.0.7\n\n\
-    For a lab that is stopped, after primary_name or addresses in lab.toml (or --subnet) were changed: until then no node starts.\n\
-    Rewrites the addresses and the name in the config file of each node under the state folder, and keeps data, epochs and ids.\n\
-    Nodes are matched by their names. A lab on several hosts: stop all nodes, then run it on each host. Cut short, it is\n\
-    completed by running it again.\n\n\
-    Exit code 0: all state here is of the new lab; 2: refused, nothing was touched; 4: a node runs, or a file can't be written.")]
+    For a lab that is stopped, after primary_name or addresses in lab.toml (or --subnet) were changed:\n\
+    until then no node starts. Rewrites the addresses and the name in the config file of each node\n\
+    under the state folder, and keeps data, epochs and ids. Nodes are matched by their names. A lab on\n\
+    several hosts: stop all nodes, then run it on each host. Cut short, it is completed by running it\n\
+    again.\n\n\
+    Exit code 0: all state here is of the new lab; 2: refused, nothing was touched; 4: a node runs,\n\
+    or a file can't be written.")]
 pub(super) struct MoveArgs {
     /// The lab.toml that the state is of [default: as noted in the state]
     #[arg(long, value_name = "FILE")]

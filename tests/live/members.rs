@@ -106,6 +106,7 @@ fn a_data_node_that_left_lab_toml_is_a_stranger_until_it_is_forgotten() {
     let done = lab.halab(&["forget", "--json"]);
     ended_with(&done, 0);
     let done: Value = serde_json::from_slice(&done.stdout).unwrap();
+    eprintln!("{done:#}");
     assert_eq!(done["strangers"][0]["address"], ghost.to_string());
     let reset = done["reset"].as_array().unwrap().iter();
     let reset: Vec<&str> = reset.map(|r| r["sentinel"].as_str().unwrap()).collect();
@@ -198,6 +199,14 @@ fn a_foreign_server_at_the_address_of_a_lost_node_is_never_promoted_by_a_node() 
     lab.assert_nothing_lost(&ledger);
 }
 
+fn reset_all(lab: &TestLab) {
+    for sentinel in ["sentinel-1", "sentinel-2", "sentinel-3"] {
+        let name = &lab.lab.primary_name;
+        let said = lab.halab(&["cli", sentinel, "-e", "sentinel", "reset", name]);
+        assert!(said.status.success(), "{said:?}");
+    }
+}
+
 #[test]
 fn after_a_reset_of_all_sentinels_and_the_loss_of_the_primary_status_says_what_helps() {
     let mut lab = TestLab::start();
@@ -206,11 +215,7 @@ fn after_a_reset_of_all_sentinels_and_the_loss_of_the_primary_status_says_what_h
     writer.assert_all_acknowledged();
     // The primary is gone first, or they would know everyone again within a second.
     lab.runner.kill_node("redis-a");
-    for sentinel in ["sentinel-1", "sentinel-2", "sentinel-3"] {
-        let name = &lab.lab.primary_name;
-        let said = lab.halab(&["cli", sentinel, "-e", "sentinel", "reset", name]);
-        assert!(said.status.success(), "{said:?}");
-    }
+    reset_all(&lab);
     let mut said = Vec::new();
     wait_until("status to say it", || {
         said = problems(&lab);
@@ -359,5 +364,70 @@ fn empty_config_files_cost_no_record_and_no_vote() {
         conf.contains(&format!("sentinel monitor halab {at} 6379 2")),
         "{conf}"
     );
+    lab.assert_nothing_lost(&ledger);
+}
+
+#[test]
+fn a_lost_primary_that_nobody_can_replace_comes_back_with_the_copy_of_another_node() {
+    let mut lab = TestLab::start();
+    let writer = lab.start_writer(&["--count", "2000"]);
+    let ledger = writer.ledger.clone();
+    writer.assert_all_acknowledged();
+    lab.runner.kill_node("redis-a");
+    reset_all(&lab);
+    // As docs/runbook.md says, where its disk is gone too.
+    lab.runner.stop_node("redis-b");
+    let (lost, kept) = (lab.path("state/redis-a"), lab.path("state/redis-b/data"));
+    fs::remove_dir_all(&lost).unwrap();
+    fs::create_dir(&lost).unwrap();
+    let copied = Command::new("cp")
+        .arg("-r")
+        .args([&kept, &lost])
+        .status()
+        .unwrap();
+    assert!(copied.success());
+    lab.runner.start_node("redis-a").unwrap();
+    lab.runner.start_node("redis-b").unwrap();
+    lab.wait_healthy();
+    assert_eq!(lab.primary().as_deref(), Some("redis-a"));
+    lab.assert_nothing_lost(&ledger);
+}
+
+#[test]
+fn a_stranger_that_was_promoted_is_got_rid_of_without_losing_a_record() {
+    let (mut lab, ghost) = lab_with_a_ghost();
+    let writer = lab.start_writer(&["--count", "2000"]);
+    let ledger = writer.ledger.clone();
+    writer.assert_all_acknowledged();
+    let foreign = Foreign::start(&lab, ghost);
+    wait_until("the foreign server to be promotable", || {
+        stranger(&lab)["state"] == "promotable"
+    });
+    // The only one that is left to be promoted, and an operator who does.
+    let (primary, replica) = (lab.primary().unwrap(), lab.replica());
+    lab.runner.kill_node(&replica);
+    let name = lab.lab.primary_name.clone();
+    wait_until("the stranger to be promoted", || {
+        lab.halab(&["cli", "sentinel-1", "-e", "sentinel", "failover", &name]);
+        lab.primary() == Some(ghost.to_string())
+    });
+    let told = problems(&lab).join("\n");
+    assert!(
+        told.contains("is named primary and is not of this lab"),
+        "{told}"
+    );
+    drop(foreign);
+    // As docs/runbook.md says, where no node of the lab could be promoted after that.
+    lab.stop();
+    for sentinel in ["sentinel-1", "sentinel-2", "sentinel-3"] {
+        let conf = lab.path(&format!("state/{sentinel}/sentinel.conf"));
+        fs::rename(&conf, conf.with_extension("aside")).unwrap();
+    }
+    let config = lab.path("lab.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let seed = |name: &str| format!("seed_primary = \"{name}\"");
+    fs::write(&config, text.replace(&seed("redis-a"), &seed(&primary))).unwrap();
+    lab.start_again();
+    assert_eq!(lab.primary(), Some(primary));
     lab.assert_nothing_lost(&ledger);
 }
