@@ -412,7 +412,7 @@ impl Status {
         };
         Some(format!(
             "no Sentinel knows a replica of {primary} (as after SENTINEL RESET), so nobody can be promoted: start \
-             {primary}, from which they learn the others; {copies}"
+             {primary}, from which they learn the others, but first see docs/runbook.md, Nobody can be promoted: {copies}"
         ))
     }
 

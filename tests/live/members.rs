@@ -85,6 +85,18 @@ fn stranger(lab: &TestLab) -> Value {
     lab.status()["strangers"][0].clone()
 }
 
+/// Waits until every Sentinel could promote the stranger: they make it a replica, and its priority is the default.
+fn wait_promotable_to_all(lab: &TestLab) {
+    wait_until(
+        "the foreign server to be promotable to all Sentinels",
+        || {
+            let status = lab.status();
+            let mut sentinels = status["sentinels"].as_array().unwrap().iter();
+            sentinels.all(|s| s["up"]["strangers"][0]["state"] == "promotable")
+        },
+    );
+}
+
 #[test]
 fn a_data_node_that_left_lab_toml_is_a_stranger_until_it_is_forgotten() {
     let (mut lab, ghost) = lab_with_a_ghost();
@@ -158,10 +170,7 @@ fn priorities(lab: &TestLab) -> Vec<u64> {
 fn a_foreign_server_at_the_address_of_a_lost_node_is_never_promoted_by_a_node() {
     let (mut lab, ghost) = lab_with_a_ghost();
     let foreign = Foreign::start(&lab, ghost);
-    // The Sentinels make it a replica, and could promote it: its priority is the default.
-    wait_until("the foreign server to be promotable", || {
-        stranger(&lab)["state"] == "promotable"
-    });
+    wait_promotable_to_all(&lab);
     assert_eq!(lab.status()["healthy"], false);
     // No Sentinel would prefer it.
     let priorities = priorities(&lab);
@@ -190,6 +199,17 @@ fn a_foreign_server_at_the_address_of_a_lost_node_is_never_promoted_by_a_node() 
     writer.signal(Signal::TERM);
     writer.assert_all_acknowledged();
 
+    // Without the replica, nobody bears witness: the stranger could be promoted without having the writes.
+    wait_until("the lab to be whole but for the stranger", || {
+        problems(&lab).iter().all(|p| p.contains("of lab.toml"))
+    });
+    let replica = lab.replica();
+    lab.runner.kill_node(&replica);
+    let alone = lab.start_writer_into("alone.ledger", &["--count", "100", "--patience", "8s"]);
+    let (_, summary, log) = alone.finish();
+    assert_eq!(summary["acknowledged"], 0, "{summary:#}\n{log}");
+    lab.runner.start_node(&replica).unwrap();
+
     drop(foreign);
     wait_until("the foreign server to be forgotten", || {
         lab.halab(&["forget"]).status.success()
@@ -210,6 +230,17 @@ fn reset_all(lab: &TestLab) {
 #[test]
 fn after_a_reset_of_all_sentinels_and_the_loss_of_the_primary_status_says_what_helps() {
     let mut lab = TestLab::start();
+    // So that its disk has all that the replica has, however soon it is killed.
+    let always = [
+        "cli",
+        "redis-a",
+        "-e",
+        "config",
+        "set",
+        "appendfsync",
+        "always",
+    ];
+    assert!(lab.halab(&always).status.success());
     let writer = lab.start_writer(&["--count", "2000"]);
     let ledger = writer.ledger.clone();
     writer.assert_all_acknowledged();
@@ -224,6 +255,7 @@ fn after_a_reset_of_all_sentinels_and_the_loss_of_the_primary_status_says_what_h
     });
     let all = said.join("\n");
     assert!(all.contains("start redis-a"), "{all}");
+    assert!(all.contains("docs/runbook.md"), "{all}");
     assert!(all.contains("redis-b holds a copy up to offset"), "{all}");
     assert!(all.contains("sentinel-1 does not know redis-b"), "{all}");
     // And that helps.
@@ -400,9 +432,7 @@ fn a_stranger_that_was_promoted_is_got_rid_of_without_losing_a_record() {
     let ledger = writer.ledger.clone();
     writer.assert_all_acknowledged();
     let foreign = Foreign::start(&lab, ghost);
-    wait_until("the foreign server to be promotable", || {
-        stranger(&lab)["state"] == "promotable"
-    });
+    wait_promotable_to_all(&lab);
     // The only one that is left to be promoted, and an operator who does.
     let (primary, replica) = (lab.primary().unwrap(), lab.replica());
     lab.runner.kill_node(&replica);
