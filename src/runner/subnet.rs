@@ -1,9 +1,10 @@
 //! A loopback /24 of its own for each lab that is started beside others.
+//!
+//! The claim is a UDP port that is bound on an address of the network: the kernel gives it to one process of the machine,
+//! whoever's it is, and takes it back when that ends, `kill -9` included. No node speaks UDP, so the port is in nobody's way.
 
-use std::fs::{self, File};
-use std::net::{Ipv4Addr, TcpListener};
-use std::path::PathBuf;
-use std::{env, io};
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
 use rand::RngExt;
 
@@ -14,15 +15,18 @@ const TRIES: usize = 200;
 /// Ports that must be free on the first addresses of the network.
 const PORTS: [u16; 2] = [6379, 26379];
 
+/// The last octet and the UDP port of a claim. All labs of a machine have to agree on them.
+const CLAIM: (u8, u16) = (254, 6379);
+
 /// Why no network was claimed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimError {
-    /// The folder of the claims can't be used.
-    #[error("cannot keep claims of loopback networks in {folder}: {source}")]
-    Folder {
-        /// The folder.
-        folder: PathBuf,
-        /// What the system said.
+    /// The system gives no port there, and not because somebody has it.
+    #[error("cannot claim a loopback network by a UDP port at {at}: {source}")]
+    System {
+        /// Where.
+        at: Ipv4Addr,
+        /// What it said.
         source: io::Error,
     },
     /// Every draw was taken.
@@ -34,22 +38,15 @@ pub enum ClaimError {
 #[derive(Debug)]
 pub struct ClaimedSubnet {
     octets: [u8; 3],
-    /// Dropped, and so unlocked, with the process at the latest, `kill -9` included.
-    _lock: File,
+    _claim: UdpSocket,
 }
 
 impl ClaimedSubnet {
     /// Draws networks until one is free.
     ///
     /// # Errors
-    /// When there is none, or claims can't be kept.
+    /// When there is none, or none can be claimed.
     pub fn claim() -> Result<Self, ClaimError> {
-        let folder = env::temp_dir().join("halab-networks");
-        let failed = |source| ClaimError::Folder {
-            folder: folder.clone(),
-            source,
-        };
-        fs::create_dir_all(&folder).map_err(failed)?;
         let mut rng = rand::rng();
         for _ in 0..TRIES {
             let octets = [
@@ -57,21 +54,25 @@ impl ClaimedSubnet {
                 rng.random_range(SECOND_OCTET),
                 rng.random_range(0..=254),
             ];
-            let [a, b, c] = octets;
-            let file = File::options()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .open(folder.join(format!("{a}.{b}.{c}")))
-                .map_err(failed)?;
-            if file.try_lock().is_ok() && is_free(octets) {
-                return Ok(ClaimedSubnet {
-                    octets,
-                    _lock: file,
-                });
+            if let Some(claimed) = Self::of(octets)? {
+                return Ok(claimed);
             }
         }
         Err(ClaimError::NoneFree)
+    }
+
+    /// This network, unless somebody has it.
+    fn of(octets: [u8; 3]) -> Result<Option<Self>, ClaimError> {
+        let ([a, b, c], (d, port)) = (octets, CLAIM);
+        let at = Ipv4Addr::new(a, b, c, d);
+        match UdpSocket::bind((at, port)) {
+            Ok(claim) => Ok(is_free(octets).then_some(ClaimedSubnet {
+                octets,
+                _claim: claim,
+            })),
+            Err(error) if error.kind() == ErrorKind::AddrInUse => Ok(None),
+            Err(source) => Err(ClaimError::System { at, source }),
+        }
     }
 
     /// Its first three octets.
@@ -94,4 +95,24 @@ fn is_free([a, b, c]: [u8; 3]) -> bool {
             .iter()
             .all(|port| TcpListener::bind((Ipv4Addr::new(a, b, c, d), *port)).is_ok())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn a_network_is_claimed_once_and_free_again_with_its_claim() {
+        let claim = ClaimedSubnet::claim().unwrap();
+        let octets = claim.octets();
+        assert!(ClaimedSubnet::of(octets).unwrap().is_none());
+        drop(claim);
+        // A process that another test is just about to start may have it for a moment.
+        let begun = Instant::now();
+        while ClaimedSubnet::of(octets).unwrap().is_none() {
+            assert!(begun.elapsed() < Duration::from_secs(60));
+        }
+    }
 }
