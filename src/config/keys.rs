@@ -233,7 +233,7 @@ pub(super) const RAISE_LIMIT: Key = Key {
     example: "500",
     meaning: "Longest time from asking the primary for its offset to being promotable: a replica that takes \
               longer stays as it is and tries again. Twice the round trip between the data nodes, or more. \
-              Nodes and writers have to have the same value: to a writer that can't ask the node itself, what the \
+              A writer's must not be below a node's: to a writer that can't ask the node itself, what the \
               Sentinels know of it counts only after this time ([protocol.md](protocol.md)).",
 };
 

@@ -183,7 +183,7 @@ impl DataNode {
                     Some(so_long) => {
                         warn!(node = %self.node.name, %why, ?limit, ?so_long, "in sync, and could not be made \
                         promotable: while this is so, the loss of the primary stops all writes; where it takes too \
-                        long, raise timing.raise_limit_ms in lab.toml, on every host and for every writer")
+                        long, raise timing.raise_limit_ms in lab.toml on every host; restart the writers first")
                     }
                     None => debug!(node = %self.node.name, %why, "not promotable yet"),
                 }
