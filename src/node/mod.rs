@@ -4,6 +4,7 @@
 //! - `conf`: config files, directive by directive (pure)
 //! - `origin`: which lab a state is of (pure); `moved`: the config file of another lab (pure); `relocate`: `halab move`
 //! - `state`: the state folder: lock, first seeding
+//! - `trash`: old files, removed beside the node's work
 //! - `cgroup`: a cgroup of its own
 //! - `server`: the server process
 //! - `certificate`: what the server shows, with TLS
@@ -24,6 +25,7 @@ mod relocate;
 mod sentinel;
 mod server;
 mod state;
+mod trash;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;

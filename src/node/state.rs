@@ -5,6 +5,7 @@
 //! STATE/NAME/redis.conf     or sentinel.conf; the server rewrites it
 //! STATE/NAME/users.acl     who may do what on the server, with the hashes of their passwords
 //! STATE/NAME/data/          the server's working folder: append-only files
+//! STATE/NAME/data/trash/    what is being removed
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -23,6 +24,7 @@ use crate::protocol::vote::Elected;
 use super::certificate::absolute;
 use super::conf::Conf;
 use super::origin::{Difference, Origin, differs};
+use super::trash::Trash;
 
 const REDIS_TEMPLATE: &str = include_str!("../../redis/redis.conf");
 const SENTINEL_TEMPLATE: &str = include_str!("../../sentinel/sentinel.conf");
@@ -110,6 +112,7 @@ pub struct StateDir {
     conf_lost: bool,
     /// Whom the other Sentinels name, for a Sentinel that has lost its memory.
     learned: Option<Elected>,
+    trash: Trash,
 }
 
 impl StateDir {
@@ -128,7 +131,10 @@ impl StateDir {
             .map_err(io_error("cannot make", &data))?;
         let lock = lock(&folder)?;
         let folder = fs::canonicalize(&folder).map_err(io_error("cannot find", &folder))?;
+        let trash = folder.join("data/trash");
+        let trash = Trash::at(trash.clone()).map_err(io_error("cannot begin to empty", &trash))?;
         let mut state = StateDir {
+            trash,
             folder,
             _lock: lock,
             first_start: false,
@@ -188,7 +194,7 @@ impl StateDir {
         let (files, aside) = (self.files(), self.aside());
         if aside.exists() {
             // What is there now is a copy that never got complete.
-            remove_folder(&files)
+            self.throw_copy(&files)
         } else if files.exists() {
             fs::rename(&files, &aside).map_err(io_error("cannot move", &files))
         } else {
@@ -196,18 +202,20 @@ impl StateDir {
         }
     }
 
-    /// Removes what was set aside: the copy that replaces it is complete.
+    /// Has what was set aside removed: the copy that replaces it is complete.
     ///
     /// # Errors
-    /// When it can't be removed.
+    /// When it can't be moved away; then it comes back with the next [`StateDir::open`].
     pub fn discard_aside(&self) -> Result<(), StateError> {
-        // In one step first, so that half of it is never taken for all of it.
-        let (aside, trash) = (self.aside(), self.folder.join("data/trash"));
-        if aside.exists() {
-            remove_folder(&trash)?;
-            fs::rename(&aside, &trash).map_err(io_error("cannot move", &aside))?;
-        }
-        remove_folder(&trash)
+        let aside = self.aside();
+        self.trash
+            .throw(&aside)
+            .map_err(io_error("cannot move", &aside))
+    }
+
+    /// Removes a copy that never got complete. Where it can't be moved away, a full disk say, it is removed where it is.
+    fn throw_copy(&self, files: &Path) -> Result<(), StateError> {
+        self.trash.throw(files).or_else(|_| remove_folder(files))
     }
 
     /// Keeps the append-only files aside for good, before a start without them. Returns where they are.
@@ -232,7 +240,7 @@ impl StateDir {
     fn restore_aside(&self) -> Result<(), StateError> {
         let (files, aside) = (self.files(), self.aside());
         if aside.exists() {
-            remove_folder(&files)?;
+            self.throw_copy(&files)?;
             fs::rename(&aside, &files).map_err(io_error("cannot move", &aside))?;
         }
         Ok(())
@@ -322,7 +330,8 @@ impl StateDir {
         let entries = fs::read_dir(self.data()).into_iter().flatten().flatten();
         for entry in entries.filter(|e| is_unfinished(&e.file_name().to_string_lossy())) {
             // Not worth a refusal to start: it costs room, and where that is missed the server is not started and says so.
-            let _ = fs::remove_file(entry.path());
+            let path = entry.path();
+            let _ = self.trash.throw(&path).or_else(|_| fs::remove_file(&path));
         }
     }
 
@@ -622,6 +631,34 @@ mod tests {
             !text.contains("\nuser ") && text.contains("\naclfile "),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_was_set_aside_comes_back_until_it_is_discarded() {
+        let root = tempfile::tempdir().unwrap();
+        let lab = Lab::parse(include_str!("../../lab.toml"), None).unwrap();
+        let node = &lab.data_nodes[0];
+        let content = |state: &StateDir| fs::read_to_string(state.files().join("x.manifest")).ok();
+        let write = |state: &StateDir, text| {
+            fs::create_dir_all(state.files()).unwrap();
+            fs::write(state.files().join("x.manifest"), text).unwrap();
+        };
+        let state = StateDir::open(root.path(), node).unwrap();
+        write(&state, "old");
+        state.set_aside().unwrap();
+        write(&state, "half a copy");
+        state.set_aside().unwrap();
+        assert!(!state.has_data());
+        write(&state, "another half");
+        drop(state);
+        let state = StateDir::open(root.path(), node).unwrap();
+        assert_eq!(content(&state).as_deref(), Some("old"));
+        state.set_aside().unwrap();
+        write(&state, "a copy");
+        state.discard_aside().unwrap();
+        drop(state);
+        let state = StateDir::open(root.path(), node).unwrap();
+        assert_eq!(content(&state).as_deref(), Some("a copy"));
     }
 
     #[test]

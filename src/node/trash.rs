@@ -1,0 +1,134 @@
+//! Files that nobody needs any more, removed beside the node's work: gigabytes take the file system a second, and a node
+//! has one thread, which must not be silent for so long.
+//!
+//! What is thrown away is moved first, in one step, so that half of it is never taken for all of it. What could not be
+//! removed is tried again at the next start.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::{fs, io, process, thread};
+
+use tracing::warn;
+
+/// The folder of what is to be removed, and who does it.
+#[derive(Debug)]
+pub(super) struct Trash {
+    folder: PathBuf,
+    /// To the thread, which ends when this is dropped, and with the process at the latest: nothing waits for it.
+    to: Sender<PathBuf>,
+}
+
+impl Trash {
+    /// At that folder, on the file system of all that will be thrown away. Begins with what is there already.
+    ///
+    /// # Errors
+    /// When no thread can be made.
+    pub(super) fn at(folder: PathBuf) -> io::Result<Self> {
+        Self::with(folder, remove)
+    }
+
+    fn with(folder: PathBuf, remove: fn(&Path)) -> io::Result<Self> {
+        let (to, paths): (_, Receiver<PathBuf>) = channel();
+        thread::Builder::new()
+            .name("trash".into())
+            .spawn(move || paths.iter().for_each(|path| remove(&path)))?;
+        let trash = Trash { folder, to };
+        for entry in fs::read_dir(&trash.folder).into_iter().flatten().flatten() {
+            trash.hand_over(entry.path());
+        }
+        Ok(trash)
+    }
+
+    /// Has a file or a folder removed, which is gone from its place when this returns; nothing happens when it is not there.
+    ///
+    /// # Errors
+    /// When it can't be moved; then it is where it was.
+    pub(super) fn throw(&self, path: &Path) -> io::Result<()> {
+        if !path.exists() {
+            return Ok(());
+        }
+        fs::create_dir_all(&self.folder)?;
+        let mut number = 0_u32;
+        loop {
+            let there = self.folder.join(format!("{}-{number}", process::id()));
+            // What another process of that number left is not to be replaced, which a folder can't be.
+            if there.exists() {
+                number += 1;
+                continue;
+            }
+            fs::rename(path, &there)?;
+            self.hand_over(there);
+            return Ok(());
+        }
+    }
+
+    fn hand_over(&self, path: PathBuf) {
+        if let Err(unsent) = self.to.send(path) {
+            // Only a panic ends the thread; the room is needed all the same.
+            remove(&unsent.0);
+        }
+    }
+}
+
+fn remove(path: &Path) {
+    let removed = if path.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    };
+    if let Err(error) = removed {
+        warn!(%error, path = %path.display(), "old files can't be removed and take room until the next start");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+        let begun = Instant::now();
+        while !condition() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{what}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn who_throws_something_away_does_not_wait_for_its_removal() {
+        static MAY_REMOVE: AtomicBool = AtomicBool::new(false);
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("trash");
+        let trash = Trash::with(folder.clone(), |path| {
+            wait_until("the throws to return", || MAY_REMOVE.load(Ordering::SeqCst));
+            remove(path);
+        })
+        .unwrap();
+        for name in ["one", "two"] {
+            let files = root.path().join("files");
+            fs::create_dir(&files).unwrap();
+            fs::write(files.join(name), "x").unwrap();
+            trash.throw(&files).unwrap();
+            assert!(!files.exists());
+        }
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
+        MAY_REMOVE.store(true, Ordering::SeqCst);
+        wait_until("both to be removed", || {
+            fs::read_dir(&folder).unwrap().next().is_none()
+        });
+    }
+
+    #[test]
+    fn what_an_earlier_process_left_is_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let left = root.path().join("7-0/deep");
+        fs::create_dir_all(&left).unwrap();
+        fs::write(root.path().join("file"), "x").unwrap();
+        let _trash = Trash::at(root.path().to_owned()).unwrap();
+        wait_until("it to be removed", || {
+            fs::read_dir(root.path()).unwrap().next().is_none()
+        });
+    }
+}
