@@ -6,10 +6,14 @@
 // A test states its claim with indexing and panics; the program may not.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "model/ends.rs"]
+mod ends;
 #[path = "model/explore.rs"]
 mod explore;
 #[path = "model/faults.rs"]
 mod faults;
+#[path = "model/marks.rs"]
+mod marks;
 #[path = "model/parent.rs"]
 mod parent;
 #[path = "model/replication.rs"]
@@ -295,4 +299,76 @@ fn only_the_named_primary_may_call_for_a_failover() {
         ..TWO
     };
     loses(rules, bounds, &["Kill", "selects A"]);
+}
+
+/// The claim, and that no state is a dead end.
+fn lives(bounds: Bounds) {
+    let found = ends::survey(Rules::ALL, bounds);
+    println!("{} states, {} whole, {} dead", found.states, found.whole, found.dead);
+    if let Some(loss) = &found.loss {
+        panic!("an acknowledged write is lost:\n{loss}");
+    }
+    if let Some(dead_end) = &found.dead_end {
+        panic!("{} dead ends:\n{dead_end}", found.dead);
+    }
+}
+
+#[test]
+fn x_try() {
+    let kinds: &'static [Kind] = match std::env::var("KINDS").unwrap_or_default().as_str() {
+        "server" => &[Kind::Server],
+        "node" => &[Kind::Node],
+        "snc" => &[Kind::Server, Kind::Node, Kind::Cut],
+        "newdisk" => &[Kind::NewDisk],
+        "olddisk" => &[Kind::OldDisk],
+        "handover" => &[Kind::Handover],
+        "hs" => &[Kind::Handover, Kind::Server],
+        "hn" => &[Kind::Handover, Kind::Node],
+        "hl" => &[Kind::Handover, Kind::Leave],
+        "leave" => &[Kind::Leave],
+        "close" => &[Kind::Close],
+        "closedisk" => &[Kind::Close, Kind::StoppedNewDisk],
+        "closeold" => &[Kind::Close, Kind::StoppedOldDisk],
+        "closehost" => &[Kind::Close, Kind::StoppedHost],
+        "kill" => &[Kind::Kill],
+        "killdisk" => &[Kind::Kill, Kind::StoppedNewDisk],
+        "killold" => &[Kind::Kill, Kind::StoppedOldDisk],
+        "killhost" => &[Kind::Kill, Kind::StoppedHost],
+        "pause" => &[Kind::Pause],
+        "sentinel" => &[Kind::Sentinel],
+        _ => return,
+    };
+    let n = |name: &str, default: u8| {
+        std::env::var(name)
+            .ok()
+            .and_then(|v| v.parse().ok())
+            .unwrap_or(default)
+    };
+    let begun = std::time::Instant::now();
+    let rules = match std::env::var("RULES").unwrap_or_default().as_str() {
+        "old" => Rules::BEFORE_MARKS,
+        _ => Rules::ALL,
+    };
+    let bounds = Bounds {
+        kinds,
+        nodes: n("NODES", 2).into(),
+        faults: n("FAULTS", 1),
+        writes: n("WRITES", 1),
+        max_epoch: n("EPOCH", 2),
+        overlap: n("OVERLAP", 0) == 1,
+    };
+    let found = ends::survey(rules, bounds);
+    println!(
+        "{} states, {} whole, {} dead, {:?}",
+        found.states,
+        found.whole,
+        found.dead,
+        begun.elapsed()
+    );
+    if let Some(loss) = &found.loss {
+        println!("an acknowledged write is lost:\n{loss}");
+    }
+    if let Some(dead_end) = &found.dead_end {
+        println!("dead ends:\n{dead_end}");
+    }
 }

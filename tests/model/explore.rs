@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use redis_ha_lab::protocol::copy::Completeness;
 use stateright::{Checker, Model, Path, Property};
 
-use super::faults::{self, Fault, Healing};
+use super::faults::{self, Fault, Healing, Tail};
+use super::marks::{self, Entry};
 use super::parent;
 use super::replication;
 use super::rules::{Bounds, Rules};
@@ -43,7 +45,9 @@ impl Tally {
         more(&self.failovers, newest(after) > newest(before));
         let recovered = before.lost != Lost::Nothing && after.lost == Lost::Nothing;
         more(&self.recoveries, recovered);
-        if after.writer.acknowledged != before.writer.acknowledged && newest(after) > Some(1) {
+        let acknowledged = |state: &State| state.writer.acknowledged.count_ones();
+        let failed_over = before.sentinels.iter().any(|s| s.primary != 0);
+        if acknowledged(after) > acknowledged(before) && failed_over {
             let witnessed = matches!(step, Step::Writer(writer::Step::Ask));
             more(&self.witnessed_after_failover, witnessed);
             more(&self.replicated_after_failover, !witnessed);
@@ -56,8 +60,8 @@ impl Tally {
 pub struct LabModel {
     pub rules: Rules,
     pub bounds: Bounds,
-    steps: Vec<Step>,
-    tally: Arc<Tally>,
+    pub steps: Vec<Step>,
+    pub tally: Arc<Tally>,
 }
 
 pub const SAFE: &str = "the primary has every acknowledged write";
@@ -78,6 +82,9 @@ impl LabModel {
             steps.push(Step::Healing(Healing::Watch(s)));
         }
         steps.push(Step::Healing(Healing::Join));
+        if bounds.kinds.contains(&faults::Kind::Handover) {
+            steps.push(Step::Healing(Healing::Submit));
+        }
         steps.extend(faults::all(&bounds).into_iter().map(Step::Fault));
         LabModel {
             rules,
@@ -91,15 +98,13 @@ impl LabModel {
     fn at_rest(&self, state: &State) -> bool {
         state.faults == self.bounds.faults
             && state.lost == Lost::Nothing
-            && state.sentinels.iter().all(|s| {
-                s.failover.is_none() && s.sights.iter().take(self.bounds.nodes).all(|x| x.up)
-            })
+            && faults::at_its_best(self.bounds.nodes, state)
     }
 
     fn apply(&self, state: &State, step: Step) -> Option<State> {
         let (bounds, rules) = (&self.bounds, &self.rules);
         let mut next = match step {
-            Step::Fault(fault) => faults::strike(bounds, state, fault),
+            Step::Fault(fault) => faults::strike(bounds, rules, state, fault),
             Step::Healing(healing) => faults::heal(state, healing),
             Step::Sentinel(s, x) => {
                 sentinel::step((bounds.nodes, bounds.max_epoch), rules, state, s, x)
@@ -110,12 +115,15 @@ impl LabModel {
         }?;
         writer::disconnect(state, &mut next);
         parent::remember(bounds.nodes, &mut next);
+        faults::end_handover(bounds.nodes, &mut next);
         faults::settle(bounds.nodes, &mut next);
-        writer::forget_unknown(&mut next);
+        marks::tidy(bounds.nodes, &mut next);
         // What makes no difference under these rules.
-        if !rules.promotability {
-            for node in &mut next.data {
-                node.promotable = true;
+        for node in &mut next.data {
+            node.promotable |= !rules.promotability;
+            if !rules.compare {
+                node.blocked = false;
+                node.memory.in_term = node.role == Role::Primary;
             }
         }
         // Which Sentinel is which makes no difference.
@@ -139,7 +147,7 @@ impl Model for LabModel {
     }
 
     fn next_state(&self, state: &State, step: Step) -> Option<State> {
-        if self.at_rest(state) {
+        if self.at_rest(state) && step != Step::Fault(Fault::Return) {
             return None;
         }
         let next = self.apply(state, step).filter(|next| next != state)?;
@@ -152,8 +160,12 @@ impl Model for LabModel {
     }
 }
 
-/// The node that the newest configuration names has every acknowledged write, as soon as it is primary.
-fn safe(state: &State) -> bool {
+/// The node that the newest configuration names has every acknowledged write, as soon as it is primary; and no copy that has
+/// one was replaced by one that lacks it.
+pub fn safe(state: &State) -> bool {
+    if state.replaced {
+        return false;
+    }
     let newest = state.sentinels.iter().map(|s| s.epoch).max();
     state
         .sentinels
@@ -167,10 +179,10 @@ fn safe(state: &State) -> bool {
 }
 
 /// A path as lines: what happened, and what changed.
-pub fn describe(nodes: usize, path: Path<State, Step>) -> String {
+pub fn describe(nodes: usize, path: Vec<(State, Option<Step>)>) -> String {
     let mut text = String::new();
     let mut before: Option<(State, Option<Step>)> = None;
-    for (state, step) in path.into_vec() {
+    for (state, step) in path {
         if let Some((last, Some(done))) = before {
             let _ = writeln!(text, "- {}", sentence(&last, done));
             let _ = writeln!(text, "    {}", summary(nodes, &state));
@@ -192,16 +204,30 @@ fn sentence(state: &State, step: Step) -> String {
         Step::Fault(Fault::Crash {
             node,
             kind,
-            tail_lost,
+            tail,
         }) => format!(
             "{}: crash ({kind:?}){}",
             letter(node),
-            if tail_lost {
-                ", its newest write was not on disk"
-            } else {
-                ""
+            match tail {
+                Tail::Kept => "",
+                Tail::Entry => ", its newest entry was not on disk",
+                Tail::Write => ", its newest write was not on disk",
             }
         ),
+        Step::Fault(Fault::Disk { node, marks: None }) => {
+            format!("{}: its disk is lost", letter(node))
+        }
+        Step::Fault(Fault::Disk {
+            node,
+            marks: Some(n),
+        }) => format!("{}: its disk is as it was {n} marks ago", letter(node)),
+        Step::Fault(Fault::Handover(s)) => format!("a handover is called for at {}", name(s)),
+        Step::Fault(Fault::Leave(node)) => format!("{}: leaves", letter(node)),
+        Step::Fault(Fault::StopAll { closed: true }) => "the lab is closed and stopped".to_owned(),
+        Step::Fault(Fault::StopAll { closed: false }) => "everything ends".to_owned(),
+        Step::Fault(Fault::Absent(node)) => format!("{}: its host is lost for good", letter(node)),
+        Step::Fault(Fault::Return) => "the lost host is back".to_owned(),
+        Step::Fault(Fault::Rename) => "the Sentinels begin anew, with the seed".to_owned(),
         Step::Fault(Fault::Pause(node)) => format!("{}: paused", letter(node)),
         Step::Fault(Fault::Cut {
             node,
@@ -227,6 +253,8 @@ fn sentence(state: &State, step: Step) -> String {
                 sentinel::Step::Abort => "gives its failover up".to_owned(),
                 sentinel::Step::Adopt(from) => format!("adopts what {} announced", name(from)),
                 sentinel::Step::Convert(d) => format!("turns {} into a replica", letter(d)),
+                sentinel::Step::Fix(d) => format!("has {} follow its primary", letter(d)),
+                sentinel::Step::Learn => "learns of a replica".to_owned(),
             };
             format!("{} {what}", name(s))
         }
@@ -261,9 +289,10 @@ fn summary(nodes: usize, state: &State) -> String {
         };
         let _ = write!(
             text,
-            "{}: {role} log={:b} {}{}| ",
+            "{}: {role} [{}] {}{}{}| ",
             letter(d),
-            node.log,
+            entries(state, node.log),
+            if node.blocked { "blocked " } else { "" },
             if node.promotable { "promotable " } else { "" },
             if node.raising.is_some() {
                 "raising "
@@ -297,12 +326,35 @@ fn summary(nodes: usize, state: &State) -> String {
     }
     let _ = write!(
         text,
-        "pending {:?} acknowledged {:b} lost {:?}",
+        "pending {:?} acknowledged {} lost {:?}",
         state.writer.pending.map(|p| p.write),
-        state.writer.acknowledged,
+        entries(state, state.writer.acknowledged),
         state.lost
     );
     text
+}
+
+/// A log: `w` and a number is a write, `TERM.COUNT` a mark.
+fn entries(state: &State, log: Log) -> String {
+    let mut text = Vec::new();
+    for (e, entry) in state.history.entries.iter().enumerate() {
+        match entry {
+            _ if log & (1 << e) == 0 => {}
+            Entry::Mark(stamp) => text.push(format!(
+                "{}.{}{}{}",
+                stamp.term,
+                stamp.count,
+                match stamp.state {
+                    Completeness::Open => "",
+                    Completeness::Sole => "sole",
+                    Completeness::Closed => "closed",
+                },
+                stamp.epoch.map_or(String::new(), |epoch| format!("@{epoch}"))
+            )),
+            _ => text.push(format!("w{e}")),
+        }
+    }
+    text.join(" ")
 }
 
 /// What an exploration found.
@@ -326,7 +378,7 @@ pub fn explore(rules: Rules, bounds: Bounds) -> Found {
         depth: checker.max_depth(),
         loss: checker
             .discovery(SAFE)
-            .map(|path| describe(bounds.nodes, path)),
+            .map(|path: Path<State, Step>| describe(bounds.nodes, path.into_vec())),
         tally,
     }
 }

@@ -1,6 +1,9 @@
 //! Faults, their healing, and when a lost node counts as recovered.
 
-use super::rules::Bounds;
+use redis_ha_lab::protocol::copy::Completeness;
+
+use super::marks::cut_off;
+use super::rules::{Bounds, Rules};
 use super::sentinel;
 use super::state::*;
 
@@ -17,6 +20,37 @@ pub enum Kind {
     Cut,
     /// A Sentinel ends, stops, or loses all nodes but the writer.
     Sentinel,
+    /// A data node ends, and its disk is gone.
+    NewDisk,
+    /// A data node ends, and an older state of its disk comes back.
+    OldDisk,
+    /// A planned handover.
+    Handover,
+    /// A replica leaves, as it was asked to.
+    Leave,
+    /// Everything is stopped as one act, and started again.
+    Close,
+    /// Everything ends at once, and is started again.
+    Kill,
+    /// While everything is stopped, a disk is lost.
+    StoppedNewDisk,
+    /// While everything is stopped, an older state of a disk comes back; or what it has is cut off to be readable.
+    StoppedOldDisk,
+    /// While everything is stopped, a host is lost for good.
+    StoppedHost,
+    /// While everything is stopped, the primary is given another name, so that the Sentinels begin anew with the seed.
+    Rename,
+}
+
+/// What of the newest was not on disk yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tail {
+    /// Nothing.
+    Kept,
+    /// The newest entry, a write or a mark.
+    Entry,
+    /// The newest write, and the marks after it.
+    Write,
 }
 
 /// A fault.
@@ -25,8 +59,7 @@ pub enum Fault {
     Crash {
         node: usize,
         kind: Kind,
-        /// The newest write was not on disk yet.
-        tail_lost: bool,
+        tail: Tail,
     },
     Pause(usize),
     Cut {
@@ -37,6 +70,21 @@ pub enum Fault {
         from_writer: bool,
     },
     Watch(usize, Watch),
+    /// The node ends, and has only what was below so many of its newest marks; or nothing.
+    Disk {
+        node: usize,
+        marks: Option<u32>,
+    },
+    Handover(usize),
+    Leave(usize),
+    /// `closed`: as one act.
+    StopAll {
+        closed: bool,
+    },
+    Absent(usize),
+    /// The host that was lost for good is there again.
+    Return,
+    Rename,
 }
 
 /// What ends a fault.
@@ -46,6 +94,8 @@ pub enum Healing {
     Resume(usize),
     Join,
     Watch(usize),
+    /// The old primary of a handover follows the new one.
+    Submit,
 }
 
 /// All faults of the kinds in question.
@@ -55,11 +105,11 @@ pub fn all(bounds: &Bounds) -> Vec<Fault> {
         for node in 0..bounds.nodes {
             match kind {
                 Kind::Server | Kind::Node => {
-                    for tail_lost in [false, true] {
+                    for tail in [Tail::Kept, Tail::Entry, Tail::Write] {
                         all.push(Fault::Crash {
                             node,
                             kind: *kind,
-                            tail_lost,
+                            tail,
                         });
                     }
                 }
@@ -82,47 +132,84 @@ pub fn all(bounds: &Bounds) -> Vec<Fault> {
                         });
                     }
                 }
-                Kind::Sentinel => {}
+                Kind::NewDisk | Kind::StoppedNewDisk => {
+                    all.push(Fault::Disk { node, marks: None });
+                }
+                Kind::OldDisk | Kind::StoppedOldDisk => {
+                    for marks in [1, 2] {
+                        let marks = Some(marks);
+                        all.push(Fault::Disk { node, marks });
+                    }
+                }
+                Kind::Leave => all.push(Fault::Leave(node)),
+                Kind::StoppedHost => all.push(Fault::Absent(node)),
+                Kind::Sentinel | Kind::Handover | Kind::Close | Kind::Kill | Kind::Rename => {}
             }
         }
-        if *kind == Kind::Sentinel {
-            for s in 0..SENTINELS {
-                for watch in [Watch::Gone, Watch::Paused, Watch::Alone] {
-                    all.push(Fault::Watch(s, watch));
+        match kind {
+            Kind::Sentinel => {
+                for s in 0..SENTINELS {
+                    for watch in [Watch::Gone, Watch::Paused, Watch::Alone] {
+                        all.push(Fault::Watch(s, watch));
+                    }
                 }
             }
+            Kind::Handover => all.extend((0..SENTINELS).map(Fault::Handover)),
+            Kind::Close => all.push(Fault::StopAll { closed: true }),
+            Kind::Kill => all.push(Fault::StopAll { closed: false }),
+            Kind::StoppedHost => all.push(Fault::Return),
+            Kind::Rename => all.push(Fault::Rename),
+            _ => {}
         }
     }
     all
 }
 
-/// The lab after a fault, if it may happen now: one node at a time.
-pub fn strike(bounds: &Bounds, state: &State, fault: Fault) -> Option<State> {
-    if state.faults >= bounds.faults
-        || !(state.lost == Lost::Nothing || overlaps(bounds, state, fault))
-    {
+/// Everything is stopped, and nothing has been started again.
+fn stopped(nodes: usize, state: &State) -> bool {
+    let data = state.data.iter().take(nodes);
+    state.lost == Lost::All
+        && data.map(|x| x.process).all(|p| p == Process::NodeGone)
+        && state.sentinels.iter().all(|s| s.watch == Watch::Gone)
+}
+
+/// Whether the fault may happen now: one node at a time, or beside what is planned.
+fn in_turn(bounds: &Bounds, state: &State, fault: Fault) -> bool {
+    let kind = |kind| bounds.kinds.contains(&kind);
+    match fault {
+        Fault::Return => return true,
+        Fault::Absent(_) | Fault::Rename => return stopped(bounds.nodes, state),
+        Fault::Disk { marks, .. } if stopped(bounds.nodes, state) => {
+            return match marks {
+                None => kind(Kind::StoppedNewDisk),
+                Some(_) => kind(Kind::StoppedOldDisk),
+            };
+        }
+        Fault::Disk { marks: None, .. } if !kind(Kind::NewDisk) => return false,
+        Fault::Disk { marks: Some(_), .. } if !kind(Kind::OldDisk) => return false,
+        Fault::StopAll { closed: false } if bounds.overlap => {
+            return state.lost != Lost::All;
+        }
+        _ => {}
+    }
+    state.lost == Lost::Nothing || overlaps(bounds, state, fault)
+}
+
+/// The lab after a fault, if it may happen now.
+pub fn strike(bounds: &Bounds, rules: &Rules, state: &State, fault: Fault) -> Option<State> {
+    let counts = fault != Fault::Return;
+    if counts && state.faults >= bounds.faults || !in_turn(bounds, state, fault) {
         return None;
     }
     let mut next = *state;
-    next.faults += 1;
+    next.faults += u8::from(counts);
     match fault {
-        Fault::Crash {
-            node,
-            kind,
-            tail_lost,
-        } => {
-            if tail_lost && state.data[node].log == 0 {
-                return None;
-            }
+        Fault::Crash { node, kind, tail } => {
             next.lost = Lost::Data(node);
             end_server(&mut next, node);
-            if tail_lost {
-                let log = state.data[node].log;
-                next.data[node].log = log & !(1 << log.ilog2());
-            }
+            next.data[node].log = left_on_disk(state, node, tail)?;
             if kind == Kind::Node {
-                next.data[node].process = Process::NodeGone;
-                next.data[node].memory = Memory::default();
+                end_node(&mut next, node);
             }
         }
         Fault::Pause(node) => {
@@ -149,8 +236,148 @@ pub fn strike(bounds: &Bounds, state: &State, fault: Fault) -> Option<State> {
             next.lost = Lost::Sentinel;
             next.sentinels[s].watch = watch;
         }
+        Fault::Disk { node, marks } => {
+            if state.lost == Lost::Nothing {
+                next.lost = Lost::Data(node);
+                end_server(&mut next, node);
+                end_node(&mut next, node);
+            }
+            let log = state.data[node].log;
+            next.data[node].log = match marks {
+                None => 0,
+                Some(marks) => cut_off(&state.history, log, marks)?,
+            };
+            next.data[node].first = marks.is_none();
+        }
+        Fault::Handover(s) => {
+            let p = state.sentinels[s].primary;
+            let ready = state.sentinels.iter().all(|s| {
+                s.watch != Watch::Up || (0..bounds.nodes).any(|d| sentinel::selectable(s, d))
+            });
+            if !ready
+                || state.handing.is_some()
+                || state.data[p].role != Role::Primary
+                || !state.answers_sentinel(s, p)
+                || !sentinel::force(bounds.nodes, bounds.max_epoch, &mut next, s)
+            {
+                return None;
+            }
+            next.handing = Some(p);
+        }
+        Fault::Leave(node) => {
+            // A primary hands over first.
+            let names_it = |s: &Sentinel| s.watch == Watch::Up && s.primary == node;
+            if state.data[node].process != Process::Up
+                || state.data[node].role == Role::Primary
+                || state.sentinels.iter().any(names_it)
+            {
+                return None;
+            }
+            next.lost = Lost::Data(node);
+            for sentinel in &mut next.sentinels {
+                let sight = &mut sentinel.sights[node];
+                sight.promotable = false;
+                sight.up = false;
+                sight.fresh = false;
+            }
+            end_server(&mut next, node);
+            end_node(&mut next, node);
+        }
+        Fault::StopAll { closed } => stop_all(bounds.nodes, rules, &mut next, closed)?,
+        Fault::Absent(node) => {
+            if state.absent.is_some() {
+                return None;
+            }
+            next.absent = Some(node);
+        }
+        Fault::Return => {
+            state.absent?;
+            next.absent = None;
+        }
+        Fault::Rename => {
+            if rules.name_checked {
+                return None;
+            }
+            for sentinel in &mut next.sentinels {
+                sentinel.primary = 0;
+                sentinel.epoch = 0;
+                sentinel.knows = false;
+                sentinel::forget(sentinel);
+            }
+        }
     }
     Some(next)
+}
+
+/// What a node that ends has on disk. A primary without a replica writes everything to disk before it answers, and does so
+/// until it has marked that it has one.
+fn left_on_disk(state: &State, node: usize, tail: Tail) -> Option<Log> {
+    let history = &state.history;
+    let log = state.data[node].log;
+    let lost = match tail {
+        Tail::Kept => return Some(log),
+        Tail::Entry => log.checked_ilog2()?,
+        Tail::Write => (log & history.writes()).checked_ilog2()?,
+    };
+    let left = log & ((1 << lost) - 1);
+    let exposed = history.stamp(left)?;
+    let always = exposed.state == Completeness::Sole && history.by(left) == Some(node);
+    let differs = tail == Tail::Entry || log & !left & !(1 << lost) != 0;
+    (differs && !always).then_some(left)
+}
+
+fn end_node(state: &mut State, node: usize) {
+    state.data[node].process = Process::NodeGone;
+    state.data[node].first = false;
+    state.data[node].memory = Memory::default();
+}
+
+/// Everything ends. As one act: writes are paused, all copies level, and the mark of that is in each.
+fn stop_all(nodes: usize, rules: &Rules, next: &mut State, closed: bool) -> Option<()> {
+    let primary = next.sentinels[0].primary;
+    if closed {
+        let in_sync = Role::Replica {
+            of: primary,
+            link: Link::Up,
+        };
+        let level = |d: usize| {
+            next.data[d].process == Process::Up
+                && (d == primary || next.data[d].role == in_sync)
+        };
+        let node = next.data[primary];
+        let agreed = |s: &Sentinel| s.primary == primary && s.failover.is_none();
+        if node.role != Role::Primary
+            || !node.memory.in_term
+            || !(0..nodes).all(level)
+            || !next.sentinels.iter().all(agreed)
+            || next.handing.is_some()
+        {
+            return None;
+        }
+        let mut log = node.log;
+        if rules.closing {
+            let epoch = Some(next.sentinels[0].epoch);
+            let mark = next.history.next(log, epoch, Completeness::Closed)?;
+            log |= 1 << mark;
+        }
+        for node in next.data.iter_mut().take(nodes) {
+            node.log = log;
+        }
+    }
+    next.lost = Lost::All;
+    next.handing = None;
+    next.cut = None;
+    next.operator = !closed;
+    for d in 0..nodes {
+        end_server(next, d);
+        end_node(next, d);
+    }
+    for sentinel in &mut next.sentinels {
+        sentinel.cut = false;
+        sentinel.watch = Watch::Gone;
+        sentinel::forget(sentinel);
+    }
+    Some(())
 }
 
 /// The only copy ends, and nothing of it is lost; the Sentinels know that they can promote nobody.
@@ -163,7 +390,7 @@ fn overlaps(bounds: &Bounds, state: &State, fault: Fault) -> bool {
             })
     };
     bounds.overlap
-        && matches!(fault, Fault::Crash { node, kind: Kind::Server, tail_lost: false } if only_copy(node))
+        && matches!(fault, Fault::Crash { node, kind: Kind::Server, tail: Tail::Kept } if only_copy(node))
 }
 
 /// The server ends; its connections end with it, its data stays.
@@ -173,6 +400,8 @@ pub fn end_server(state: &mut State, node: usize) {
     state.data[node].placed = false;
     state.data[node].promotable = false;
     state.data[node].raising = None;
+    state.data[node].blocked = true;
+    state.data[node].memory.standing = false;
     for other in &mut state.data {
         if let Role::Replica { of, link } = &mut other.role
             && *of == node
@@ -188,7 +417,7 @@ pub fn heal(state: &State, healing: Healing) -> Option<State> {
     let mut next = *state;
     match healing {
         Healing::Start(node) => {
-            if state.data[node].process != Process::NodeGone {
+            if state.data[node].process != Process::NodeGone || state.absent == Some(node) {
                 return None;
             }
             next.data[node].process = Process::ServerGone { just: false };
@@ -217,8 +446,36 @@ pub fn heal(state: &State, healing: Healing) -> Option<State> {
             }
             next.sentinels[s].watch = Watch::Up;
         }
+        Healing::Submit => {
+            let old = state.handing?;
+            let promoted = (0..NODES)
+                .filter(|d| *d != old && state.data_reach(*d, old))
+                .find(|d| {
+                    state.data[*d].process == Process::Up && state.data[*d].role == Role::Primary
+                })?;
+            next.data[old].role = Role::Replica {
+                of: promoted,
+                link: Link::Down,
+            };
+            next.data[old].raising = None;
+        }
     }
     Some(next)
+}
+
+/// A handover ends when the old primary is none any more, or when it comes to nothing.
+pub fn end_handover(nodes: usize, state: &mut State) {
+    let Some(old) = state.handing else {
+        return;
+    };
+    let is_primary = |d: usize| {
+        state.data[d].process == Process::Up && state.data[d].role == Role::Primary
+    };
+    let to_come = state.sentinels.iter().any(|s| s.failover.is_some())
+        || (0..nodes).any(|d| d != old && is_primary(d));
+    if !is_primary(old) || !to_come {
+        state.handing = None;
+    }
 }
 
 /// A data node is recovered when all Sentinels agree on the primary, lead no failover and are connected to
@@ -234,9 +491,10 @@ pub fn settle(nodes: usize, state: &mut State) {
     }
     let all = state.data.iter().fold(0, |all, node| all | node.log);
     let before = *state.found.get_or_insert(all);
-    if whole(nodes, state, before) {
+    if state.absent.is_none() && whole(nodes, state, before) {
         state.lost = Lost::Nothing;
         state.found = None;
+        state.operator = false;
     }
 }
 
@@ -253,13 +511,30 @@ fn found(nodes: usize, state: &State) -> bool {
         })
 }
 
+/// Whether, of all nodes that are not lost for good, one is primary and named by all, and all others are in sync and promotable.
+pub fn at_its_best(nodes: usize, state: &State) -> bool {
+    let first = &state.sentinels[0];
+    let here = |d: &usize| state.absent != Some(*d);
+    state.cut.is_none()
+        && state.handing.is_none()
+        && state.sentinels.iter().all(|s| {
+            s.watch == Watch::Up
+                && s.primary == first.primary
+                && s.epoch == first.epoch
+                && s.failover.is_none()
+                && (0..nodes).filter(here).all(|d| s.sights[d].up)
+        })
+        && whole(nodes, state, 0)
+        && state.data[first.primary].memory.in_term
+}
+
 fn whole(nodes: usize, state: &State, before: Log) -> bool {
     let primary = state.sentinels[0].primary;
     let in_sync = Role::Replica {
         of: primary,
         link: Link::Up,
     };
-    (0..nodes).all(|d| {
+    (0..nodes).filter(|d| state.absent != Some(*d)).all(|d| {
         let data = &state.data[d];
         data.process == Process::Up
             && !data.memory.overslept

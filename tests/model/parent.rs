@@ -7,11 +7,14 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use redis_ha_lab::node::machine::{
-    Action, Identity, Machine, Observation, Peer, PeerState, SENTINEL_INFO_PERIOD, Server, Vote,
+    Action, Identity, Machine, Marked, Observation, Own, Peer, PeerCopy, PeerState,
+    SENTINEL_INFO_PERIOD, Server, Vote,
 };
+use redis_ha_lab::protocol::copy::{Completeness, Copy, Relation};
 use redis_ha_lab::protocol::vote::{SentinelView, elect};
 
 use super::faults;
+use super::marks::name;
 use super::rules::{Bounds, Rules};
 use super::sentinel;
 use super::state::*;
@@ -59,7 +62,7 @@ pub fn step(bounds: &Bounds, rules: &Rules, state: &State, d: usize, step: Step)
             let node = &state.data[d];
             let may_call = match node.process {
                 Process::ServerGone { just } => just,
-                Process::Up => node.role == Role::Parked,
+                Process::Up => without_role(node),
                 Process::Paused | Process::NodeGone => return None,
             };
             if via.is_some() && !may_call {
@@ -77,7 +80,7 @@ pub fn step(bounds: &Bounds, rules: &Rules, state: &State, d: usize, step: Step)
                             sight.fresh = false;
                         }
                     }
-                    Process::Up if node.role == Role::Parked && quiet(bounds.nodes, state) => {}
+                    Process::Up if without_role(node) && quiet(bounds.nodes, state) => {}
                     _ => return None,
                 }
             }
@@ -103,6 +106,15 @@ pub fn step(bounds: &Bounds, rules: &Rules, state: &State, d: usize, step: Step)
     (next != *state).then_some(next)
 }
 
+/// Parked, or a replica that hears nothing of its primary.
+fn without_role(node: &Data) -> bool {
+    match node.role {
+        Role::Parked => true,
+        Role::Replica { link, .. } => link == Link::Down,
+        Role::Primary => false,
+    }
+}
+
 /// Patience is measured so that it outlasts a failover: nobody is about to begin one.
 fn quiet(nodes: usize, state: &State) -> bool {
     state
@@ -120,7 +132,7 @@ fn act(
     patient: bool,
     via: Option<usize>,
 ) -> Option<()> {
-    let seen = observe(bounds.nodes, next, d, patient)?;
+    let seen = observe(bounds.nodes, rules, next, d, patient)?;
     let mut machine = recall(bounds.nodes, &next.data[d], d, &seen, patient);
     let named = seen.vote.is_some_and(|v| v.primary == address(d));
     let actions = machine.step(&seen);
@@ -131,11 +143,11 @@ fn act(
     if !rules.guard && seen.server == Server::Gone && named {
         start(rules, next, d);
         next.data[d].role = Role::Primary;
+        next.data[d].blocked = false;
         return via.is_none().then_some(());
     }
     let mut called = false;
     for action in actions {
-        let was_primary = next.data[d].memory.was_primary;
         match action {
             Action::CallFailover(_) if named || !rules.named_only => {
                 called = true;
@@ -143,39 +155,92 @@ fn act(
                     take_call(bounds, rules, next, d, s)?;
                 }
             }
-            Action::Start if rules.named_only && was_primary && !named && !forgotten(next, d) => {}
-            Action::Start => start(rules, next, d),
-            Action::StartAfresh => {
-                start(rules, next, d);
-                next.data[d].log = 0;
-                next.data[d].memory.deposed = true;
-            }
-            Action::Promote(_) => {
-                next.data[d].role = Role::Primary;
-                next.data[d].placed = true;
+            Action::Park(_) if !rules.compare && !named => {
+                follow(next, d, node_at(seen.vote?.primary));
             }
             Action::Follow(of, _) => {
                 // Followed though the Sentinels still name this node: deposed.
                 next.data[d].memory.deposed |= named;
-                next.data[d].role = Role::Replica {
-                    of: node_at(of),
-                    link: Link::Down,
-                };
-                next.data[d].raising = None;
+                follow(next, d, node_at(of));
             }
-            Action::Raise => {
-                if let Role::Replica { of, .. } = next.data[d].role
-                    && next.can_replicate(d, of)
-                    && next.data[d].raising.is_none()
-                {
-                    next.data[d].raising = Some(next.data[of].log);
-                }
-            }
-            Action::Lower(_) if rules.promotability => next.data[d].promotable = false,
-            _ => {}
+            _ => carry_out(rules, next, d, named, action),
         }
     }
     (via.is_none() || called).then_some(())
+}
+
+fn carry_out(rules: &Rules, next: &mut State, d: usize, named: bool, action: Action) {
+    let was_primary = next.data[d].memory.was_primary;
+    match action {
+        Action::Start if rules.named_only && was_primary && !named && !forgotten(next, d) => {}
+        Action::Start => start(rules, next, d),
+        Action::StartAfresh => {
+            start(rules, next, d);
+            next.data[d].log = 0;
+            next.data[d].memory.deposed = true;
+        }
+        Action::Promote(_) => {
+            let node = &mut next.data[d];
+            node.role = Role::Primary;
+            node.placed = true;
+            begin_term(rules, next, d);
+        }
+        Action::BeginTerm => begin_term(rules, next, d),
+        Action::Mark(epoch, state) => {
+            let epoch = epoch.and_then(|epoch| u8::try_from(epoch).ok());
+            if let Some(mark) = next.history.next(next.data[d].log, epoch, state) {
+                next.data[d].log |= 1 << mark;
+            }
+        }
+        Action::Stand(_) if rules.stand => {
+            next.data[d].promotable = true;
+            next.data[d].memory.standing = true;
+        }
+        Action::Park(why) if rules.park || !named => {
+            assert!(!why.is_empty());
+            let node = &mut next.data[d];
+            node.role = Role::Parked;
+            node.promotable = !rules.promotability;
+            node.blocked = true;
+            node.raising = None;
+        }
+        Action::Raise => {
+            if let Role::Replica { of, .. } = next.data[d].role
+                && next.can_replicate(d, of)
+                && next.data[d].raising.is_none()
+            {
+                next.data[d].raising = Some(next.data[of].log);
+            }
+        }
+        Action::Lower(why) if rules.promotability => {
+            next.data[d].promotable = false;
+            next.data[d].memory.standing &= why != "the reason to stand is gone";
+        }
+        _ => {}
+    }
+}
+
+fn follow(next: &mut State, d: usize, of: usize) {
+    let node = &mut next.data[d];
+    node.role = Role::Replica {
+        of,
+        link: Link::Down,
+    };
+    node.promotable = false;
+    node.blocked = false;
+    node.raising = None;
+}
+
+/// The term in which `d` is primary begins with a mark.
+fn begin_term(rules: &Rules, next: &mut State, d: usize) {
+    let epoch = named_by_majority(next, d);
+    let node = &mut next.data[d];
+    node.blocked = false;
+    node.memory.in_term = true;
+    if rules.compare {
+        let mark = next.history.begin(node.log, d, epoch);
+        node.log |= 1 << mark;
+    }
 }
 
 /// Sentinel `s` takes the call of the parent of `d` for a failover, if it can.
@@ -200,13 +265,25 @@ fn start(rules: &Rules, next: &mut State, d: usize) {
     node.promotable = !rules.promotability;
     node.raising = None;
     node.placed = false;
+    node.blocked = true;
     node.memory.was_primary = false;
+    node.memory.standing = false;
     node.role = Role::Parked;
 }
 
 /// What the parent of `d` sees; `None`: there is no parent, or it is stopped.
-fn observe(nodes: usize, state: &State, d: usize, patient: bool) -> Option<Observation> {
+fn observe(
+    nodes: usize,
+    rules: &Rules,
+    state: &State,
+    d: usize,
+    patient: bool,
+) -> Option<Observation> {
     let node = &state.data[d];
+    let heard = |x: &usize| {
+        let link = Role::Replica { of: d, link: Link::Up };
+        state.data[*x].role == link && state.can_replicate(*x, d)
+    };
     let server = match (node.process, node.role) {
         (Process::ServerGone { .. }, _) => Server::Gone,
         (Process::Paused | Process::NodeGone, _) => return None,
@@ -218,13 +295,16 @@ fn observe(nodes: usize, state: &State, d: usize, patient: bool) -> Option<Obser
             },
         ) => Server::Loading,
         (Process::Up, Role::Parked) => Server::Parked,
-        (Process::Up, Role::Primary) => Server::Primary { replicas: 1 },
+        (Process::Up, Role::Primary) => Server::Primary {
+            replicas: (0..nodes).filter(heard).count(),
+        },
         (Process::Up, Role::Replica { of, link }) => Server::Replica {
             of: address(of),
             link_down_for: (link != Link::Up).then_some(LONG),
             promotable: node.promotable,
         },
     };
+    let held = held(state, d);
     let peer = |p: usize| {
         let peer = &state.data[p];
         let silent = if patient { LONG } else { Duration::ZERO };
@@ -233,26 +313,92 @@ fn observe(nodes: usize, state: &State, d: usize, patient: bool) -> Option<Obser
             address: address(p),
             state: match peer.role {
                 _ if !there => PeerState::Unreachable(silent),
-                Role::Primary => PeerState::Primary {
-                    has_data: peer.log != 0,
-                },
+                Role::Primary => PeerState::Primary,
                 _ => PeerState::Replica {
                     promotable: peer.promotable,
                 },
             },
+            copy: if there {
+                peer_copy(rules, state, held.as_ref(), p)
+            } else {
+                PeerCopy::UNREAD
+            },
         }
     };
+    let unmarked = node.log & state.history.writes();
+    let newest = (node.log & state.history.marks()).checked_ilog2();
     Some(Observation {
         now: NOW,
         server,
         disk_refuses: false,
-        vote: vote(nodes, state, d),
+        own: own(rules, state, held.as_ref(), d),
+        in_term: node.memory.in_term || !rules.compare,
+        written: unmarked.checked_ilog2() > newest,
+        chosen: false,
+        vote: vote(nodes, state, d, patient),
         peers: (0..nodes).filter(|p| *p != d).map(peer).collect(),
     })
 }
 
+/// What the server of `d` says it holds; nothing while it loads, or is gone.
+fn held(state: &State, d: usize) -> Option<Copy> {
+    let node = &state.data[d];
+    let loading = matches!(
+        node.role,
+        Role::Replica {
+            link: Link::Loading(_),
+            ..
+        }
+    );
+    (node.process == Process::Up && !loading).then(|| state.history.copy(node.log))
+}
+
+fn own(rules: &Rules, state: &State, held: Option<&Copy>, d: usize) -> Own {
+    match held {
+        None => Own::Unread,
+        Some(Copy::Empty) => Own::Empty,
+        // Any data is as good as complete.
+        Some(_) if !rules.compare => Own::Data(Marked {
+            state: Some(Completeness::Closed),
+            epoch: Some(u64::MAX),
+            mine: true,
+        }),
+        Some(copy) => Own::Data(copy.mark().map_or(Marked::NONE, |mark| Marked {
+            state: Some(mark.state),
+            epoch: mark.epoch,
+            mine: state.history.by(state.data[d].log) == Some(d),
+        })),
+    }
+}
+
+fn peer_copy(rules: &Rules, state: &State, own: Option<&Copy>, p: usize) -> PeerCopy {
+    let Some(copy) = held(state, p) else {
+        return PeerCopy::UNREAD;
+    };
+    let there_is = copy != Copy::Empty;
+    let serves = state.data[p].role == Role::Primary;
+    let compared = match own.map(|own| own.against(&copy)) {
+        // Only whether there is data decides.
+        Some(_) if !rules.compare && own == Some(&Copy::Empty) && there_is => Some(Relation::More),
+        Some(_) if !rules.compare => Some(Relation::Same),
+        Some(Relation::Less | Relation::Apart) if !rules.keep_more && serves => {
+            Some(Relation::Same)
+        }
+        compared => compared,
+    };
+    PeerCopy {
+        relation: compared,
+        data: there_is,
+        settled: !rules.compare
+            || copy
+                .mark()
+                .is_none_or(|mark| mark.term.by == name(p)),
+        given_up: false,
+    }
+}
+
 /// What the Sentinels that `d` reaches say.
-fn vote(nodes: usize, state: &State, d: usize) -> Option<Vote> {
+fn vote(nodes: usize, state: &State, d: usize, patient: bool) -> Option<Vote> {
     let asked: Vec<usize> = (0..SENTINELS)
         .filter(|s| state.sentinel_reaches(*s, d))
         .collect();
@@ -270,11 +416,17 @@ fn vote(nodes: usize, state: &State, d: usize) -> Option<Vote> {
         .filter(|s| state.answers_sentinel(*s, primary))
         .filter(|_| state.data[primary].role == Role::Primary)
         .count();
+    let silent = agreeing().all(|s| !state.answers_sentinel(s, primary));
     let ages = || agreeing().map(|s| state.sentinels[s].sights[d]);
     Some(Vote {
         primary: elected.address,
         epoch: elected.epoch,
-        knows_replicas: true,
+        knows_replicas: views.iter().any(|v| v.known_replicas > 0),
+        primary_silent_for: if silent && patient {
+            LONG
+        } else {
+            Duration::ZERO
+        },
         primary_alive_within: (proofs >= MAJORITY).then_some(Duration::ZERO),
         my_info_age: ages()
             .filter_map(|sight| match sight.info {
@@ -287,43 +439,54 @@ fn vote(nodes: usize, state: &State, d: usize) -> Option<Vote> {
     })
 }
 
+/// What was seen at an earlier moment, as far as it is remembered.
+fn earlier(now: Duration, server: Server, vote: Option<Vote>, peers: Vec<Peer>) -> Observation {
+    Observation {
+        now,
+        server,
+        disk_refuses: false,
+        own: Own::Unread,
+        in_term: true,
+        written: false,
+        chosen: false,
+        vote,
+        peers,
+    }
+}
+
+fn names(primary: SocketAddrV4, epoch: u8) -> Vote {
+    Vote {
+        primary,
+        epoch: u64::from(epoch),
+        knows_replicas: true,
+        primary_silent_for: Duration::ZERO,
+        primary_alive_within: None,
+        my_info_age: Some(Duration::ZERO),
+        sees_me: false,
+    }
+}
+
 /// The machine as it is before this look.
 fn recall(nodes: usize, node: &Data, d: usize, seen: &Observation, patient: bool) -> Machine {
     let mut machine = Machine::new(Identity {
         me: address(d),
         seed: address(0),
-        has_state: true,
-        has_data: true,
+        has_state: !node.first,
         hang_timeout: Duration::from_secs(1),
         down_after: DOWN_AFTER,
     });
     let memory = node.memory;
-    let mut show = |now: Duration, server: Server, vote: Option<Vote>, peers: Vec<Peer>| {
-        // What it would have done then is done.
-        drop(machine.step(&Observation {
-            now,
-            server,
-            disk_refuses: false,
-            vote,
-            peers,
-        }));
-    };
-    let names = |primary: SocketAddrV4, epoch: u8| Vote {
-        primary,
-        epoch: u64::from(epoch),
-        knows_replicas: true,
-        primary_alive_within: None,
-        my_info_age: Some(Duration::ZERO),
-        sees_me: false,
-    };
+    // What it would have done then is done.
+    let mut show = |seen: Observation| drop(machine.step(&seen));
+    let nobody = Vec::new;
     if memory.served {
-        show(Duration::from_secs(0), Server::Gone, None, Vec::new());
+        show(earlier(Duration::from_secs(0), Server::Gone, None, nobody()));
         let served = Server::Replica {
             of: address(d),
             link_down_for: None,
             promotable: true,
         };
-        show(Duration::from_secs(1), served, None, Vec::new());
+        show(earlier(Duration::from_secs(1), served, None, nobody()));
     }
     if memory.deposed {
         let submitted = Server::Replica {
@@ -331,45 +494,52 @@ fn recall(nodes: usize, node: &Data, d: usize, seen: &Observation, patient: bool
             link_down_for: Some(LONG),
             promotable: false,
         };
-        show(
-            Duration::from_secs(2),
-            submitted,
-            Some(names(address(d), 0)),
-            Vec::new(),
-        );
+        let vote = Some(names(address(d), 0));
+        show(earlier(Duration::from_secs(2), submitted, vote, nobody()));
     }
     if memory.was_primary {
-        let mine = (memory.named_at > 0).then(|| names(address(d), memory.named_at));
-        show(
-            Duration::from_secs(2),
-            Server::Primary { replicas: 1 },
-            mine,
-            Vec::new(),
-        );
+        let mine = memory.named_at.map(|epoch| names(address(d), epoch));
+        let primary = Server::Primary { replicas: 1 };
+        show(earlier(Duration::from_secs(2), primary, mine, nobody()));
     }
     let known = (0..nodes).filter(|p| memory.known & (1 << p) != 0);
     let replicas = known.map(|p| Peer {
         address: address(p),
         state: PeerState::Replica { promotable: false },
+        copy: PeerCopy::UNREAD,
     });
-    show(
-        Duration::from_secs(3),
-        Server::Starting,
-        None,
-        replicas.collect(),
-    );
+    // A majority has answered not long ago.
+    let now = NOW - SHORT * 2;
+    let heard = Some(names(address(NODES), 0));
+    let before = if patient { NOW - LONG } else { now };
+    show(earlier(before, Server::Starting, heard, replicas.collect()));
+    let since = if patient { NOW - LONG } else { NOW - SHORT };
     match seen.server {
         Server::Gone if node.process == (Process::ServerGone { just: false }) => {
             // It has seen the end, and waits: for a promotion, or until it is forgotten.
-            let others = Some(names(address(NODES), 0));
             let hope = Peer {
                 address: address(NODES),
                 state: PeerState::Replica { promotable: true },
+                copy: PeerCopy::UNREAD,
             };
-            let since = if patient { NOW - LONG } else { NOW - SHORT };
-            show(since, Server::Gone, others, vec![hope]);
+            show(earlier(since, Server::Gone, heard, vec![hope]));
         }
-        Server::Parked if patient => show(NOW - LONG, Server::Parked, None, Vec::new()),
+        Server::Parked | Server::Replica { .. } if memory.standing => {
+            let less = Peer {
+                address: address(NODES),
+                state: PeerState::Replica { promotable: false },
+                copy: PeerCopy {
+                    relation: Some(Relation::Less),
+                    data: true,
+                    settled: true,
+                    given_up: false,
+                },
+            };
+            let mut stood = earlier(since, Server::Parked, heard, vec![less]);
+            stood.own = Own::Data(Marked::NONE);
+            show(stood);
+        }
+        Server::Parked if patient => show(earlier(since, Server::Parked, None, nobody())),
         _ => {}
     }
     machine
@@ -396,12 +566,17 @@ pub fn remember(nodes: usize, state: &mut State) {
                 _ => memory.known |= 1 << p,
             }
         }
-        if let Some(epoch) = named {
-            memory.named_at = epoch;
+        if named.is_some() {
+            memory.named_at = named;
         }
         if node.role != Role::Primary {
-            memory.named_at = 0;
+            memory.named_at = None;
+            memory.in_term = false;
         }
+        memory.standing &= match node.role {
+            Role::Primary | Role::Replica { link: Link::Up, .. } => false,
+            Role::Replica { .. } | Role::Parked => true,
+        };
         memory.deposed = match node.role {
             Role::Primary => false,
             Role::Replica { link: Link::Up, .. } => false,

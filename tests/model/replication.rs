@@ -37,6 +37,8 @@ pub fn step(state: &State, d: usize, step: Step) -> Option<State> {
     let alive = state.can_replicate(d, of);
     let theirs = state.data[of].log;
     let mut next = *state;
+    let promised = state.writer.acknowledged;
+    let mut replaced = false;
     let mine = &mut next.data[d];
     let missing = theirs & !mine.log;
     let prefix =
@@ -44,6 +46,7 @@ pub fn step(state: &State, d: usize, step: Step) -> Option<State> {
     let link = match (step, link) {
         (Step::GoOn, Link::Down) if alive && mine.placed && prefix => Link::Up,
         (Step::Load, Link::Down) if alive && !(mine.placed && prefix) => {
+            replaced = mine.log & promised & !theirs != 0;
             mine.log = 0;
             Link::Loading(theirs)
         }
@@ -63,5 +66,6 @@ pub fn step(state: &State, d: usize, step: Step) -> Option<State> {
     };
     mine.placed |= link == Link::Up;
     mine.role = Role::Replica { of, link };
+    next.replaced |= replaced;
     Some(next)
 }

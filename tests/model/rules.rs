@@ -38,6 +38,20 @@ pub struct Rules {
     /// A parent calls for a failover, and restarts its server at once, only while a majority of the
     /// Sentinels names its node; otherwise whenever its server was primary.
     pub named_only: bool,
+    /// Copies are compared by their marks; otherwise that there is data decides, whatever it is.
+    pub compare: bool,
+    /// Who holds more than the named node stands for the role.
+    pub stand: bool,
+    /// A named node that follows one that does not serve decides anew.
+    pub park: bool,
+    /// A planned stop puts a closing mark into each copy.
+    pub closing: bool,
+    /// A write is witnessed only when the term of its primary has been marked.
+    pub term_first: bool,
+    /// Nobody follows a primary that holds less.
+    pub keep_more: bool,
+    /// A Sentinel's first configuration is not made anew where the lab has one already.
+    pub name_checked: bool,
 }
 
 impl Rules {
@@ -52,6 +66,25 @@ impl Rules {
         promotability: true,
         guard: true,
         named_only: true,
+        compare: true,
+        stand: true,
+        park: true,
+        closing: true,
+        term_first: true,
+        keep_more: true,
+        name_checked: true,
+    };
+
+    /// The rules before copies carried marks.
+    pub const BEFORE_MARKS: Rules = Rules {
+        compare: false,
+        stand: false,
+        park: false,
+        closing: false,
+        term_first: false,
+        keep_more: false,
+        name_checked: false,
+        ..Rules::ALL
     };
 }
 
@@ -61,6 +94,7 @@ pub struct Bounds {
     pub nodes: usize,
     pub writes: u8,
     pub faults: u8,
+    /// The highest epoch that is tried, where the lowest that a Sentinel has is 1.
     pub max_epoch: u8,
     /// The server of the primary may end while the other node is not recovered, once the Sentinels know
     /// of that. The primary is the only copy then, and writes to disk before it answers.

@@ -26,11 +26,15 @@ pub enum Step {
     Adopt(usize),
     /// It turns a primary that it does not know as such into a replica (`+convert-to-slave`).
     Convert(usize),
+    /// It turns a replica of another, or of nobody, into one of the primary (`+fix-slave-config`).
+    Fix(usize),
+    /// The primary tells it of a replica.
+    Learn,
 }
 
 /// All steps.
 pub fn all(nodes: usize) -> Vec<Step> {
-    let mut all = vec![Step::Promote, Step::Announce, Step::Abort];
+    let mut all = vec![Step::Promote, Step::Announce, Step::Abort, Step::Learn];
     for d in 0..nodes {
         all.extend([
             Step::Notice(d),
@@ -38,6 +42,7 @@ pub fn all(nodes: usize) -> Vec<Step> {
             Step::Info(d),
             Step::Select(d),
             Step::Convert(d),
+            Step::Fix(d),
         ]);
     }
     for s in 0..SENTINELS {
@@ -107,6 +112,7 @@ pub fn step(
             if sentinel.sights[d].up
                 || !state.answers_sentinel(s, d)
                 || disowns_its_role(state, s, d)
+                || (d != sentinel.primary && !sentinel.knows)
             {
                 return None;
             }
@@ -196,32 +202,66 @@ pub fn step(
             switch(mine, other.primary, other.epoch);
         }
         Step::Convert(d) => {
-            let p = sentinel.primary;
-            let newer_is_known = state
-                .sentinels
-                .iter()
-                .any(|x| x.watch == Watch::Up && x.epoch > sentinel.epoch);
-            // It waits for four periods of the hello messages first, so it has heard of a newer one.
-            if d == p
-                || newer_is_known
-                || state.data[d].role != Role::Primary
-                || sentinel.failover.is_some_and(|f| f.chosen == Some(d))
-                || !sentinel.sights[d].up
-                || !sentinel.sights[p].up
-                || !state.answers_sentinel(s, d)
-                || !state.answers_sentinel(s, p)
-                || state.data[p].role != Role::Primary
-                || loading(state, d)
-            {
+            if state.data[d].role != Role::Primary || !may_correct(state, s, d) {
                 return None;
             }
             next.data[d].role = Role::Replica {
-                of: p,
+                of: sentinel.primary,
                 link: Link::Down,
             };
         }
+        Step::Fix(d) => {
+            let astray = match state.data[d].role {
+                Role::Primary => false,
+                Role::Parked => true,
+                Role::Replica { of, .. } => of != sentinel.primary,
+            };
+            if !astray || sentinel.sights[d].info == Info::Never || !may_correct(state, s, d) {
+                return None;
+            }
+            next.data[d].raising = None;
+            next.data[d].role = Role::Replica {
+                of: sentinel.primary,
+                link: Link::Down,
+            };
+        }
+        Step::Learn => {
+            let p = sentinel.primary;
+            let attached = |d: usize| match state.data[d].role {
+                Role::Replica { of, link } => of == p && link != Link::Down,
+                _ => false,
+            };
+            if sentinel.knows
+                || !sentinel.sights[p].up
+                || !state.answers_sentinel(s, p)
+                || !(0..nodes).any(|d| state.can_replicate(d, p) && attached(d))
+            {
+                return None;
+            }
+            mine.knows = true;
+        }
     }
     (next != *state).then_some(next)
+}
+
+/// Whether the Sentinel makes a node that is not what it should be a replica of its primary.
+fn may_correct(state: &State, s: usize, d: usize) -> bool {
+    let sentinel = &state.sentinels[s];
+    let p = sentinel.primary;
+    // It waits for four periods of the hello messages first, so it has heard of a newer configuration.
+    let newer_is_known = state
+        .sentinels
+        .iter()
+        .any(|x| x.watch == Watch::Up && x.epoch > sentinel.epoch);
+    d != p
+        && !newer_is_known
+        && sentinel.failover.is_none_or(|f| f.chosen != Some(d))
+        && sentinel.sights[d].up
+        && sentinel.sights[p].up
+        && state.answers_sentinel(s, d)
+        && state.answers_sentinel(s, p)
+        && state.data[p].role == Role::Primary
+        && !loading(state, d)
 }
 
 fn loading(state: &State, d: usize) -> bool {
@@ -271,6 +311,8 @@ fn hear(rules: &Rules, state: &State, sentinel: &mut Sentinel, d: usize) {
 
 /// `+switch-master`: all entries of replicas begin anew (`sentinelResetMasterAndChangeAddress`).
 fn switch(sentinel: &mut Sentinel, primary: usize, epoch: u8) {
+    // Whom it deposes it knows.
+    sentinel.knows |= sentinel.primary != primary;
     sentinel.primary = primary;
     sentinel.epoch = epoch;
     forget(sentinel);

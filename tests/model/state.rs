@@ -1,9 +1,11 @@
 //! The state of the modelled lab: small, comparable, without a clock.
 //!
-//! A log is a set of writes. Each attempt to write is a new number, and numbers rise, so a set is an
-//! ordered log, and a prefix of it is its lowest members.
+//! A log is a set of entries, writes and marks. Each attempt to write is a new number, and numbers rise, so a set is an
+//! ordered log, and a prefix of it is its lowest members. What the numbers stand for is in [`History`].
 
 use std::hash::{Hash, Hasher};
+
+use super::marks::History;
 
 /// Most data nodes.
 pub const NODES: usize = 3;
@@ -12,8 +14,8 @@ pub const SENTINELS: usize = 3;
 /// Sentinels that make a majority.
 pub const MAJORITY: usize = 2;
 
-/// A set of writes, one bit each.
-pub type Log = u8;
+/// A set of entries, one bit each.
+pub type Log = u16;
 
 /// The replication link of a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -59,12 +61,16 @@ pub struct Memory {
     pub served: bool,
     /// Another node has been promoted over it, and it has not been in sync with that one yet.
     pub deposed: bool,
-    /// The epoch at which a majority named it, since it is primary without a break; 0: none.
-    pub named_at: u8,
+    /// The epoch at which a majority named it, since it is primary without a break.
+    pub named_at: Option<u8>,
     /// It was stopped, and may take its server for hung now.
     pub overslept: bool,
     /// Peers last seen as replicas, one bit each.
     pub known: u8,
+    /// It has marked the term in which its server is primary.
+    pub in_term: bool,
+    /// It stands for the role.
+    pub standing: bool,
 }
 
 /// A data node.
@@ -79,6 +85,10 @@ pub struct Data {
     pub promotable: bool,
     /// A raise is under way: what the primary had when its offset was read.
     pub raising: Option<Log>,
+    /// It has a login that nobody knows, so that it can't copy from anybody.
+    pub blocked: bool,
+    /// The node's process found nothing in its state folder.
+    pub first: bool,
     pub memory: Memory,
 }
 
@@ -148,9 +158,18 @@ pub struct Sentinel {
     pub failover: Option<Failover>,
     /// It is on the far side of the cut.
     pub cut: bool,
+    /// It knows of other data nodes than the primary.
+    pub knows: bool,
 }
 
-type SentinelKey = (Watch, usize, u8, [Sight; NODES], Option<Failover>, bool);
+type SentinelKey = (
+    Watch,
+    usize,
+    u8,
+    [Sight; NODES],
+    Option<Failover>,
+    (bool, bool),
+);
 
 impl Sentinel {
     /// Everything but the name.
@@ -161,7 +180,7 @@ impl Sentinel {
             self.epoch,
             self.sights,
             self.failover,
-            self.cut,
+            (self.cut, self.knows),
         )
     }
 }
@@ -221,6 +240,8 @@ pub enum Lost {
     Nothing,
     Data(usize),
     Sentinel,
+    /// Everything was stopped.
+    All,
 }
 
 /// The whole lab.
@@ -235,6 +256,16 @@ pub struct State {
     /// What all data nodes together held when, after the last fault, every Sentinel had found every node
     /// again.
     pub found: Option<Log>,
+    /// What the numbers in logs stand for.
+    pub history: History,
+    /// The old primary of a planned handover that is under way.
+    pub handing: Option<usize>,
+    /// The host that does not come back.
+    pub absent: Option<usize>,
+    /// What only an operator can answer may be open: a host is absent after an unplanned stop.
+    pub operator: bool,
+    /// A copy with an acknowledged write was replaced by one without it.
+    pub replaced: bool,
 }
 
 impl State {
@@ -246,24 +277,29 @@ impl State {
                 of: 0,
                 link: Link::Up,
             },
-            log: 0,
+            log: 1,
             placed: true,
             promotable: true,
             raising: None,
+            blocked: false,
+            first: false,
             memory: Memory {
                 was_primary: false,
                 served: true,
-                named_at: 0,
+                named_at: None,
                 overslept: false,
                 deposed: false,
                 known: 0,
+                in_term: false,
+                standing: false,
             },
         };
         let mut data = [replica; NODES];
         data[0].role = Role::Primary;
         data[0].promotable = false;
         data[0].memory.was_primary = true;
-        data[0].memory.named_at = 1;
+        data[0].memory.named_at = Some(1);
+        data[0].memory.in_term = true;
         data[0].memory.known = (1_u8 << nodes) - 2;
         let known = Sight {
             up: true,
@@ -280,6 +316,7 @@ impl State {
             sights: [known; NODES],
             failover: None,
             cut: false,
+            knows: true,
         };
         State {
             data,
@@ -294,6 +331,11 @@ impl State {
             lost: Lost::Nothing,
             faults: 0,
             found: None,
+            history: History::new(),
+            handing: None,
+            absent: None,
+            operator: false,
+            replaced: false,
         }
     }
 
@@ -324,6 +366,7 @@ impl State {
     /// Whether `d` can copy from `p` now.
     pub fn can_replicate(&self, d: usize, p: usize) -> bool {
         self.data[d].process == Process::Up
+            && !self.data[d].blocked
             && self.data[p].process == Process::Up
             && self.data[p].role == Role::Primary
             && self.data_reach(d, p)

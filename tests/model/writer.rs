@@ -8,6 +8,7 @@ use redis_ha_lab::protocol::ack::{
 };
 use redis_ha_lab::protocol::vote::{Elected, ReplicaView, SentinelView, elect};
 
+use super::marks::Entry;
 use super::rules::{Bounds, Rules, WitnessRule};
 use super::state::*;
 
@@ -93,9 +94,13 @@ pub fn view(nodes: usize, state: &State, s: usize) -> SentinelView {
         primary_says_primary: true,
         primary_info_age: Some(FRESH),
         other_sentinels: 2,
-        known_replicas: (nodes - 1) as u64,
+        known_replicas: if sentinel.knows {
+            (nodes - 1) as u64
+        } else {
+            0
+        },
         replicas: (0..nodes)
-            .filter(|d| *d != sentinel.primary)
+            .filter(|d| *d != sentinel.primary && sentinel.knows)
             .map(replica)
             .collect(),
     }
@@ -128,9 +133,10 @@ pub fn step(bounds: &Bounds, rules: &Rules, state: &State, step: Step) -> Option
             {
                 return None;
             }
-            next.data[d].log |= 1 << state.writer.next;
+            let write = next.history.add(Entry::Write);
+            next.data[d].log |= 1 << write;
             next.writer.pending = Some(Pending {
-                write: state.writer.next,
+                write: write as u8,
                 stamped: false,
             });
             next.writer.next += 1;
@@ -229,6 +235,9 @@ fn ask(bounds: &Bounds, rules: &Rules, state: &State, next: &mut State) -> Optio
     let (d, standing) = state.writer.target?;
     let pending = state.writer.pending?;
     if !pending.stamped {
+        return None;
+    }
+    if rules.term_first && state.history.by(state.data[d].log) != Some(d) {
         return None;
     }
     let uncovered = missing(bounds.nodes, state, d, pending.write);
@@ -352,25 +361,5 @@ pub fn disconnect(before: &State, after: &mut State) {
     let restarted = matches!(was.process, Process::ServerGone { .. });
     if up && (demoted || restarted) {
         drop_pending(after);
-    }
-}
-
-/// A write whose fate stays unknown promises nothing: it is forgotten everywhere.
-pub fn forget_unknown(state: &mut State) {
-    let mut kept = state.writer.acknowledged;
-    if let Some(pending) = state.writer.pending {
-        kept |= 1 << pending.write;
-    }
-    state.found = state.found.map(|all| all & kept);
-    for node in &mut state.data {
-        node.log &= kept;
-        if let Role::Replica {
-            link: Link::Loading(copy),
-            ..
-        } = &mut node.role
-        {
-            *copy &= kept;
-        }
-        node.raising = node.raising.map(|had| had & kept);
     }
 }

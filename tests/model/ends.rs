@@ -1,0 +1,158 @@
+//! Whether a state is a dead end: one from which, whatever happens but for further faults, the lab is never whole again.
+//!
+//! That is no property of single states or of paths, so all states within the bounds and the steps between them are
+//! kept, as numbers, and followed backwards from those in which the lab is whole.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use stateright::Model;
+
+use super::explore::{LabModel, Step, Tally, describe, safe};
+use super::faults;
+use super::rules::{Bounds, Rules};
+use super::state::State;
+
+/// What an exploration found.
+#[derive(Debug)]
+pub struct Survey {
+    pub states: usize,
+    /// States in which the lab is whole.
+    pub whole: usize,
+    /// The shortest way to a loss, in words. Nothing is explored beyond it.
+    pub loss: Option<String>,
+    /// The shortest way to a dead end, in words.
+    pub dead_end: Option<String>,
+    /// How many states are dead ends.
+    pub dead: usize,
+    pub tally: Arc<Tally>,
+}
+
+struct Seen {
+    numbers: HashMap<u64, u32>,
+    /// From which state, by which step, each was first reached.
+    reached: Vec<(u32, u16)>,
+    whole: Vec<bool>,
+    /// Only an operator can go on from here.
+    operator: Vec<bool>,
+    /// Steps that are no faults.
+    edges: Vec<(u32, u32)>,
+}
+
+fn fingerprint(state: &State) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    state.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Explores all states within the bounds, breadth first, or until a loss is found.
+pub fn survey(rules: Rules, bounds: Bounds) -> Survey {
+    let model = LabModel::new(rules, bounds);
+    let mut seen = Seen {
+        numbers: HashMap::new(),
+        reached: Vec::new(),
+        whole: Vec::new(),
+        operator: Vec::new(),
+        edges: Vec::new(),
+    };
+    let mut loss = None;
+    let first = model.init_states()[0];
+    seen.number(&bounds, &first, (0, 0));
+    let mut front = vec![(0, first)];
+    while !front.is_empty() && loss.is_none() {
+        let mut next_front = Vec::new();
+        for (from, state) in front {
+            for (at, step) in model.steps.iter().enumerate() {
+                let Some(next) = model.next_state(&state, *step) else {
+                    continue;
+                };
+                let (to, new) = seen.number(&bounds, &next, (from, at as u16));
+                if !matches!(step, Step::Fault(_)) {
+                    seen.edges.push((from, to));
+                }
+                if new {
+                    if loss.is_none() && !safe(&next) {
+                        loss = Some(to);
+                    }
+                    next_front.push((to, next));
+                }
+            }
+        }
+        front = next_front;
+    }
+    let dead = if loss.is_none() { seen.dead() } else { Vec::new() };
+    Survey {
+        states: seen.reached.len(),
+        whole: seen.whole.iter().filter(|whole| **whole).count(),
+        loss: loss.map(|to| seen.tell(&model, to)),
+        dead_end: dead.first().map(|to| seen.tell(&model, *to)),
+        dead: dead.len(),
+        tally: model.tally.clone(),
+    }
+}
+
+impl Seen {
+    /// The number of a state, and whether it is new.
+    fn number(&mut self, bounds: &Bounds, state: &State, by: (u32, u16)) -> (u32, bool) {
+        let new = self.reached.len() as u32;
+        let number = *self.numbers.entry(fingerprint(state)).or_insert(new);
+        if number == new {
+            self.reached.push(by);
+            self.whole.push(faults::at_its_best(bounds.nodes, state));
+            self.operator.push(state.operator && state.absent.is_some());
+        }
+        (number, number == new)
+    }
+
+    /// All dead ends, the nearest first.
+    fn dead(&self) -> Vec<u32> {
+        let states = self.reached.len();
+        // Where the steps into each state begin in a list of them, sorted by where they lead.
+        let mut begins = vec![0_u32; states + 1];
+        for (_, to) in &self.edges {
+            begins[*to as usize + 1] += 1;
+        }
+        for at in 0..states {
+            begins[at + 1] += begins[at];
+        }
+        let mut filled = begins.clone();
+        let mut from = vec![0_u32; self.edges.len()];
+        for (origin, to) in &self.edges {
+            let at = &mut filled[*to as usize];
+            from[*at as usize] = *origin;
+            *at += 1;
+        }
+        let mut alive = self.whole.clone();
+        let mut todo: Vec<usize> = (0..states).filter(|at| alive[*at]).collect();
+        while let Some(at) = todo.pop() {
+            for origin in &from[begins[at] as usize..begins[at + 1] as usize] {
+                let origin = *origin as usize;
+                if !alive[origin] {
+                    alive[origin] = true;
+                    todo.push(origin);
+                }
+            }
+        }
+        let dead = (0..states).filter(|at| !alive[*at] && !self.operator[*at]);
+        dead.map(|at| at as u32).collect()
+    }
+
+    /// How a state was reached, in words.
+    fn tell(&self, model: &LabModel, mut to: u32) -> String {
+        let mut steps = Vec::new();
+        while to != 0 {
+            let (from, step) = self.reached[to as usize];
+            steps.push(model.steps[usize::from(step)]);
+            to = from;
+        }
+        let mut state = model.init_states()[0];
+        let mut path = Vec::new();
+        for step in steps.into_iter().rev() {
+            path.push((state, Some(step)));
+            state = model.next_state(&state, step).expect("a step that was taken");
+        }
+        path.push((state, None));
+        describe(model.bounds.nodes, path)
+    }
+}
