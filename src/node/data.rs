@@ -81,6 +81,8 @@ pub(super) struct DataNode {
     loaded: bool,
     /// What it holds.
     copy: OwnCopy,
+    /// It has a login with which it can copy from another.
+    admitted: bool,
     /// What the server said of its disk last.
     disk_refuses: bool,
     /// It took no further connection then.
@@ -142,6 +144,7 @@ impl DataNode {
             link_down_since: None,
             loaded: false,
             copy: OwnCopy::default(),
+            admitted: false,
             disk_refuses: false,
             crowded: false,
         })
@@ -269,6 +272,7 @@ impl DataNode {
         self.link_down_since = None;
         self.loaded = false;
         self.copy = OwnCopy::default();
+        self.admitted = false;
         self.disk_refuses = false;
         self.raising.server_ended();
     }
@@ -306,7 +310,9 @@ impl DataNode {
         let of = info
             .primary
             .unwrap_or_else(|| parked_at(&self.lab, &self.node));
-        if of == parked_at(&self.lab, &self.node) {
+        // A Sentinel has a parked server follow its primary after a while. Without a login it copies nothing, and its role is as
+        // undecided as before.
+        if of == parked_at(&self.lab, &self.node) || !self.admitted {
             return Seen::Parked;
         }
         let link_down_for = if info.link_up && !info.syncing {
@@ -436,6 +442,7 @@ impl DataNode {
         for (key, value) in PARKED_LOGIN {
             login.arg(key).arg(value);
         }
+        self.admitted = false;
         self.send(&login).await;
         self.demote(parked_at(&self.lab, &self.node)).await;
     }
@@ -474,16 +481,18 @@ impl DataNode {
             .await;
     }
 
-    /// Sends a command to the own server. One that fails is logged, and not repeated here: the machine
-    /// sees the effect, or its absence, at the next observation.
-    async fn send(&mut self, cmd: &redis::Cmd) {
+    /// Sends a command to the own server, and says whether it took it. One that fails is logged, and not repeated here: the
+    /// machine sees the effect, or its absence, at the next observation.
+    async fn send(&mut self, cmd: &redis::Cmd) -> bool {
         let sent = match self.own().await {
             Ok(conn) => conn.query::<redis::Value>(cmd).await.map(drop),
             Err(error) => Err(error),
         };
         if let Err(error) = sent {
             warn!(node = %self.node.name, %error, "the own server did not take a command");
+            return false;
         }
+        true
     }
 }
 

@@ -61,6 +61,7 @@ pub fn survey(rules: Rules, bounds: Bounds) -> Survey {
     seen.number(&bounds, &first, (0, 0));
     let mut front = vec![(0, first)];
     while !front.is_empty() && loss.is_none() {
+        if std::env::var("PROGRESS").is_ok() { eprintln!("{} {}", seen.reached.len(), front.len()); }
         let mut next_front = Vec::new();
         for (from, state) in front {
             for (at, step) in model.steps.iter().enumerate() {

@@ -365,6 +365,9 @@ fn stop_all(nodes: usize, rules: &Rules, next: &mut State, closed: bool) -> Opti
         }
     }
     next.lost = Lost::All;
+    next.writer.target = None;
+    next.writer.pending = None;
+    next.writer.online = true;
     next.handing = None;
     next.cut = None;
     next.operator = !closed;
@@ -440,6 +443,13 @@ pub fn heal(state: &State, healing: Healing) -> Option<State> {
         Healing::Watch(s) => {
             match state.sentinels[s].watch {
                 Watch::Up => return None,
+                // After a stop of everything they come back together, before, between or after the data nodes.
+                Watch::Gone if state.lost == Lost::All => {
+                    for sentinel in &mut next.sentinels {
+                        sentinel.watch = Watch::Up;
+                    }
+                    return Some(next);
+                }
                 // Its file has the primary, the epochs and the addresses; nothing else.
                 Watch::Gone => sentinel::forget(&mut next.sentinels[s]),
                 Watch::Paused | Watch::Alone => {}

@@ -205,10 +205,7 @@ pub fn step(
             if state.data[d].role != Role::Primary || !may_correct(state, s, d) {
                 return None;
             }
-            next.data[d].role = Role::Replica {
-                of: sentinel.primary,
-                link: Link::Down,
-            };
+            correct(sentinel, &mut next, d);
         }
         Step::Fix(d) => {
             let astray = match state.data[d].role {
@@ -220,10 +217,7 @@ pub fn step(
                 return None;
             }
             next.data[d].raising = None;
-            next.data[d].role = Role::Replica {
-                of: sentinel.primary,
-                link: Link::Down,
-            };
+            correct(sentinel, &mut next, d);
         }
         Step::Learn => {
             let p = sentinel.primary;
@@ -262,6 +256,18 @@ fn may_correct(state: &State, s: usize, d: usize) -> bool {
         && state.answers_sentinel(s, p)
         && state.data[p].role == Role::Primary
         && !loading(state, d)
+}
+
+/// A server that can't log in anywhere is parked to its parent, whomever it is told to follow.
+fn correct(sentinel: &Sentinel, next: &mut State, d: usize) {
+    next.data[d].role = if next.data[d].blocked {
+        Role::Parked
+    } else {
+        Role::Replica {
+            of: sentinel.primary,
+            link: Link::Down,
+        }
+    };
 }
 
 fn loading(state: &State, d: usize) -> bool {

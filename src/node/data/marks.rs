@@ -272,7 +272,7 @@ impl DataNode {
                 return;
             }
         }
-        self.send(&cmd).await;
+        self.admitted = self.send(&cmd).await;
     }
 
     /// What every data node holds, as far as it is known, in one line.
