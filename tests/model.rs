@@ -40,6 +40,7 @@ const TWO: Bounds = Bounds {
     faults: 2,
     max_epoch: 2,
     overlap: false,
+    busy: false,
     kinds: &[Kind::Server],
 };
 
@@ -304,7 +305,10 @@ fn only_the_named_primary_may_call_for_a_failover() {
 /// The claim, and that no state is a dead end.
 fn lives(bounds: Bounds) {
     let found = ends::survey(Rules::ALL, bounds);
-    println!("{} states, {} whole, {} dead", found.states, found.whole, found.dead);
+    println!(
+        "{} states, {} whole, {} dead",
+        found.states, found.whole, found.dead
+    );
     if let Some(loss) = &found.loss {
         panic!("an acknowledged write is lost:\n{loss}");
     }
@@ -356,6 +360,7 @@ fn x_try() {
         writes: n("WRITES", 1),
         max_epoch: n("EPOCH", 2),
         overlap: n("OVERLAP", 0) == 1,
+        busy: n("BUSY", 0) == 1,
     };
     let found = ends::survey(rules, bounds);
     println!(

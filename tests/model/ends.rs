@@ -61,7 +61,9 @@ pub fn survey(rules: Rules, bounds: Bounds) -> Survey {
     seen.number(&bounds, &first, (0, 0));
     let mut front = vec![(0, first)];
     while !front.is_empty() && loss.is_none() {
-        if std::env::var("PROGRESS").is_ok() { eprintln!("{} {}", seen.reached.len(), front.len()); }
+        if std::env::var("PROGRESS").is_ok() {
+            eprintln!("{} {}", seen.reached.len(), front.len());
+        }
         let mut next_front = Vec::new();
         for (from, state) in front {
             for (at, step) in model.steps.iter().enumerate() {
@@ -82,7 +84,11 @@ pub fn survey(rules: Rules, bounds: Bounds) -> Survey {
         }
         front = next_front;
     }
-    let dead = if loss.is_none() { seen.dead() } else { Vec::new() };
+    let dead = if loss.is_none() {
+        seen.dead()
+    } else {
+        Vec::new()
+    };
     Survey {
         states: seen.reached.len(),
         whole: seen.whole.iter().filter(|whole| **whole).count(),
@@ -151,7 +157,9 @@ impl Seen {
         let mut path = Vec::new();
         for step in steps.into_iter().rev() {
             path.push((state, Some(step)));
-            state = model.next_state(&state, step).expect("a step that was taken");
+            state = model
+                .next_state(&state, step)
+                .expect("a step that was taken");
         }
         path.push((state, None));
         describe(model.bounds.nodes, path)

@@ -103,6 +103,15 @@ impl LabModel {
 
     fn apply(&self, state: &State, step: Step) -> Option<State> {
         let (bounds, rules) = (&self.bounds, &self.rules);
+        // Of Sentinels that are alike the first may stand for all.
+        if let Step::Sentinel(s, _)
+        | Step::Parent(_, parent::Step::Act { via: Some(s), .. })
+        | Step::Healing(Healing::Watch(s)) = step
+            && s > 0
+            && state.sentinels[s] == state.sentinels[s - 1]
+        {
+            return None;
+        }
         let mut next = match step {
             Step::Fault(fault) => faults::strike(bounds, rules, state, fault),
             Step::Healing(healing) => faults::heal(state, healing),
@@ -117,7 +126,8 @@ impl LabModel {
         parent::remember(bounds.nodes, &mut next);
         faults::end_handover(bounds.nodes, &mut next);
         faults::settle(bounds.nodes, &mut next);
-        marks::tidy(bounds.nodes, &mut next);
+        let last = next.faults == bounds.faults;
+        marks::tidy(bounds.nodes, last, &mut next);
         // What makes no difference under these rules.
         for node in &mut next.data {
             node.promotable |= !rules.promotability;
@@ -125,6 +135,10 @@ impl LabModel {
                 node.blocked = false;
                 node.memory.in_term = node.role == Role::Primary;
             }
+        }
+        writer::rest(bounds, &mut next);
+        for sentinel in &mut next.sentinels {
+            sentinel::tidy(sentinel);
         }
         // Which Sentinel is which makes no difference.
         next.sentinels.sort_by_key(Sentinel::key);
@@ -201,11 +215,7 @@ fn letter(d: usize) -> char {
 fn sentence(state: &State, step: Step) -> String {
     let name = |s: usize| format!("Sentinel {}", state.sentinels[s].name);
     match step {
-        Step::Fault(Fault::Crash {
-            node,
-            kind,
-            tail,
-        }) => format!(
+        Step::Fault(Fault::Crash { node, kind, tail }) => format!(
             "{}: crash ({kind:?}){}",
             letter(node),
             match tail {
@@ -274,7 +284,7 @@ fn sentence(state: &State, step: Step) -> String {
     }
 }
 
-fn summary(nodes: usize, state: &State) -> String {
+pub fn summary(nodes: usize, state: &State) -> String {
     let mut text = String::new();
     for (d, node) in state.data.iter().enumerate().take(nodes) {
         let role = match (node.process, node.role) {
@@ -349,7 +359,9 @@ fn entries(state: &State, log: Log) -> String {
                     Completeness::Sole => "sole",
                     Completeness::Closed => "closed",
                 },
-                stamp.epoch.map_or(String::new(), |epoch| format!("@{epoch}"))
+                stamp
+                    .epoch
+                    .map_or(String::new(), |epoch| format!("@{epoch}"))
             )),
             _ => text.push(format!("w{e}")),
         }

@@ -283,7 +283,7 @@ pub fn strike(bounds: &Bounds, rules: &Rules, state: &State, fault: Fault) -> Op
             end_server(&mut next, node);
             end_node(&mut next, node);
         }
-        Fault::StopAll { closed } => stop_all(bounds.nodes, rules, &mut next, closed)?,
+        Fault::StopAll { closed } => stop_all(bounds, rules, &mut next, closed)?,
         Fault::Absent(node) => {
             if state.absent.is_some() {
                 return None;
@@ -333,7 +333,8 @@ fn end_node(state: &mut State, node: usize) {
 }
 
 /// Everything ends. As one act: writes are paused, all copies level, and the mark of that is in each.
-fn stop_all(nodes: usize, rules: &Rules, next: &mut State, closed: bool) -> Option<()> {
+fn stop_all(bounds: &Bounds, rules: &Rules, next: &mut State, closed: bool) -> Option<()> {
+    let nodes = bounds.nodes;
     let primary = next.sentinels[0].primary;
     if closed {
         let in_sync = Role::Replica {
@@ -341,8 +342,7 @@ fn stop_all(nodes: usize, rules: &Rules, next: &mut State, closed: bool) -> Opti
             link: Link::Up,
         };
         let level = |d: usize| {
-            next.data[d].process == Process::Up
-                && (d == primary || next.data[d].role == in_sync)
+            next.data[d].process == Process::Up && (d == primary || next.data[d].role == in_sync)
         };
         let node = next.data[primary];
         let agreed = |s: &Sentinel| s.primary == primary && s.failover.is_none();
@@ -368,6 +368,9 @@ fn stop_all(nodes: usize, rules: &Rules, next: &mut State, closed: bool) -> Opti
     next.writer.target = None;
     next.writer.pending = None;
     next.writer.online = true;
+    if !bounds.busy {
+        next.writer.next = bounds.writes;
+    }
     next.handing = None;
     next.cut = None;
     next.operator = !closed;
@@ -478,9 +481,8 @@ pub fn end_handover(nodes: usize, state: &mut State) {
     let Some(old) = state.handing else {
         return;
     };
-    let is_primary = |d: usize| {
-        state.data[d].process == Process::Up && state.data[d].role == Role::Primary
-    };
+    let is_primary =
+        |d: usize| state.data[d].process == Process::Up && state.data[d].role == Role::Primary;
     let to_come = state.sentinels.iter().any(|s| s.failover.is_some())
         || (0..nodes).any(|d| d != old && is_primary(d));
     if !is_primary(old) || !to_come {

@@ -177,7 +177,11 @@ impl History {
     /// The copy, as the crate knows it.
     pub fn copy(&self, log: Log) -> copy::Copy {
         let Some(stamp) = self.stamp(log) else {
-            return if log == 0 { copy::Copy::Empty } else { copy::Copy::Unmarked };
+            return if log == 0 {
+                copy::Copy::Empty
+            } else {
+                copy::Copy::Unmarked
+            };
         };
         let (term, at) = self.term(stamp.term);
         let mut before = Vec::new();
@@ -250,8 +254,9 @@ fn copies(nodes: usize, state: &State) -> Vec<Log> {
     copies
 }
 
-/// Forgets what makes no difference, and numbers the rest anew, so that states which behave alike are one.
-pub fn tidy(nodes: usize, state: &mut State) {
+/// Forgets what makes no difference, and numbers the rest anew, so that states which behave alike are one. `last`: no more
+/// faults are to come, so that no older state of a copy comes back.
+pub fn tidy(nodes: usize, last: bool, state: &mut State) {
     let pending = state.writer.pending.map_or(0, |p| 1 << p.write);
     let promised = state.writer.acknowledged | pending;
     // A write whose fate stays unknown promises nothing.
@@ -270,6 +275,14 @@ pub fn tidy(nodes: usize, state: &mut State) {
         if marks & this != 0 && marks & next != 0 && both {
             live &= !this;
         }
+    }
+    if last {
+        let newest = |copy: &Log| (copy & marks).checked_ilog2();
+        let shown: Log = copies
+            .iter()
+            .filter_map(newest)
+            .fold(0, |all, mark| all | 1 << mark);
+        live &= !marks | shown;
     }
     let old = state.history.entries;
     state.history.entries = [Entry::Free; ENTRIES];

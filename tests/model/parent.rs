@@ -281,7 +281,10 @@ fn observe(
 ) -> Option<Observation> {
     let node = &state.data[d];
     let heard = |x: &usize| {
-        let link = Role::Replica { of: d, link: Link::Up };
+        let link = Role::Replica {
+            of: d,
+            link: Link::Up,
+        };
         state.data[*x].role == link && state.can_replicate(*x, d)
     };
     let server = match (node.process, node.role) {
@@ -389,10 +392,7 @@ fn peer_copy(rules: &Rules, state: &State, own: Option<&Copy>, p: usize) -> Peer
     PeerCopy {
         relation: compared,
         data: there_is,
-        settled: !rules.compare
-            || copy
-                .mark()
-                .is_none_or(|mark| mark.term.by == name(p)),
+        settled: !rules.compare || copy.mark().is_none_or(|mark| mark.term.by == name(p)),
         given_up: false,
     }
 }
@@ -480,7 +480,12 @@ fn recall(nodes: usize, node: &Data, d: usize, seen: &Observation, patient: bool
     let mut show = |seen: Observation| drop(machine.step(&seen));
     let nobody = Vec::new;
     if memory.served {
-        show(earlier(Duration::from_secs(0), Server::Gone, None, nobody()));
+        show(earlier(
+            Duration::from_secs(0),
+            Server::Gone,
+            None,
+            nobody(),
+        ));
         let served = Server::Replica {
             of: address(d),
             link_down_for: None,

@@ -99,5 +99,7 @@ pub struct Bounds {
     /// The server of the primary may end while the other node is not recovered, once the Sentinels know
     /// of that. The primary is the only copy then, and writes to disk before it answers.
     pub overlap: bool,
+    /// The writer goes on when everything was stopped and started again.
+    pub busy: bool,
     pub kinds: &'static [super::faults::Kind],
 }

@@ -59,6 +59,19 @@ pub fn forget(sentinel: &mut Sentinel) {
     sentinel.failover = None;
 }
 
+/// Forgets what makes no difference.
+pub fn tidy(sentinel: &mut Sentinel) {
+    for (d, sight) in sentinel.sights.iter_mut().enumerate() {
+        if d == sentinel.primary {
+            let up = sight.up;
+            *sight = Sight { up, ..Sight::NEW };
+        } else if !sight.up && sight.info == Info::Old {
+            // It asks before it uses what it knows.
+            sight.info = Info::Never;
+        }
+    }
+}
+
 /// Whether the Sentinel could promote the node, as it sees things (`sentinelSelectSlave`).
 pub fn selectable(sentinel: &Sentinel, d: usize) -> bool {
     let sight = sentinel.sights[d];

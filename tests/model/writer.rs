@@ -111,6 +111,9 @@ pub fn step(bounds: &Bounds, rules: &Rules, state: &State, step: Step) -> Option
     let mut next = *state;
     match step {
         Step::Discover => {
+            if state.writer.pending.is_none() && state.writer.next >= bounds.writes {
+                return None;
+            }
             let found = discover(bounds.nodes, state)?;
             let superseded = match state.writer.target {
                 None => true,
@@ -346,6 +349,14 @@ fn drop_pending(next: &mut State) {
         for sight in &mut sentinel.sights {
             sight.fresh = false;
         }
+    }
+}
+
+/// A writer that has nothing more to write does nothing.
+pub fn rest(bounds: &Bounds, state: &mut State) {
+    if state.writer.pending.is_none() && state.writer.next >= bounds.writes {
+        state.writer.target = None;
+        state.writer.online = true;
     }
 }
 
