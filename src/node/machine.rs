@@ -364,9 +364,10 @@ impl Machine {
             self.call_failover(seen, "the own disk takes no writes", actions);
         }
         let always = replicas == 0;
-        if self.sync_always != Some(always) {
-            self.sync_always = Some(always);
-            actions.push(Action::SyncAlways(always));
+        let switched = self.sync_always != Some(always);
+        self.sync_always = Some(always);
+        if switched && always {
+            actions.push(Action::SyncAlways(true));
         }
         let isolated = replicas == 0
             && self
@@ -381,6 +382,10 @@ impl Machine {
             actions.push(Action::Unfence);
         }
         self.mark(seen, always, actions);
+        // Last: as long as the mark says that this is the only copy, all of it is on disk.
+        if switched && !always {
+            actions.push(Action::SyncAlways(false));
+        }
     }
 
     /// Keeps the own mark as things are. Not while writes are paused, which holds up that of the mark too, nor while the disk

@@ -92,7 +92,9 @@ impl Machine {
     }
 
     /// Whether this node, which is not named, certainly holds more than the one that is, and no less than any other.
-    /// The one that is named is compared with, or it is silent to all, and this copy has a closing mark.
+    /// The one that is named is compared with, or it is silent to all, and this copy has a closing mark. Once it stands, it does
+    /// so until somebody serves or holds more: a Sentinel may have it elected already, while the one that is named would
+    /// take the role as soon as this one is no candidate.
     pub(super) fn may_stand(&self, seen: &Observation, vote: Vote, waited: Duration) -> bool {
         let Own::Data(own) = seen.own else {
             return false;
@@ -100,14 +102,15 @@ impl Machine {
         let closed =
             own.state == Some(Completeness::Closed) && own.epoch.is_some_and(|at| at >= vote.epoch);
         let need = self.id.down_after + FAILOVER_TIME;
-        let gone = |silence: Duration| closed && silence.min(waited) >= need;
+        let gone = |silence: Duration| closed && (self.standing || silence.min(waited) >= need);
+        let silent_to_all = self.standing || vote.primary_silent_for >= need;
         seen.peers.iter().all(|peer| {
             let named = peer.address == vote.primary;
             match peer.state {
-                PeerState::Unreachable(silence) => {
-                    gone(silence) && (!named || vote.primary_silent_for >= need)
+                PeerState::Unreachable(silence) => gone(silence) && (!named || silent_to_all),
+                PeerState::Replica { .. } if named && !self.standing => {
+                    peer.copy.relation == Some(Relation::Less)
                 }
-                PeerState::Replica { .. } if named => peer.copy.relation == Some(Relation::Less),
                 PeerState::Replica { .. } => holds_no_more(peer),
                 PeerState::Primary => false,
             }
@@ -259,11 +262,13 @@ impl Machine {
         actions: &mut Vec<Action>,
     ) {
         self.withdraw(actions);
-        let somebody_has_data = seen.peers.iter().any(|p| p.copy.data);
-        let first = !self.id.has_state
-            && self.exits.is_empty()
-            && seen.own == Own::Empty
-            && !somebody_has_data;
+        // A node whose disk is new looks the same as one of a new lab; what the others hold tells the two apart.
+        let all_empty = seen
+            .peers
+            .iter()
+            .all(|p| p.copy.relation.is_some() && !p.copy.data);
+        let first =
+            !self.id.has_state && self.exits.is_empty() && seen.own == Own::Empty && all_empty;
         if first && parked_for >= FIRST_START_PATIENCE {
             if self.id.me == self.id.seed {
                 actions.push(Action::Promote(

@@ -255,21 +255,38 @@ fn without_sentinels_only_a_first_start_takes_the_seed_role_and_only_in_an_empty
         ..identity()
     };
     let silent = || peer(PeerState::Unreachable(ms(10)));
+    let nothing = || {
+        let copy = PeerCopy {
+            data: false,
+            ..holds(Relation::Same)
+        };
+        peer_that(BEHIND, copy)
+    };
     let empty = |id| Node {
         own: Own::Empty,
         ..Node::new(id)
     };
     let mut seed = empty(new.clone());
-    assert!(!promotes(&seed.sees(20, Server::Parked, None, silent())));
-    assert!(promotes(&seed.sees(3000, Server::Parked, None, silent())));
+    assert!(!promotes(&seed.sees(20, Server::Parked, None, nothing())));
+    assert!(promotes(&seed.sees(3000, Server::Parked, None, nothing())));
+
+    // Its disk may be new while the other has the data.
+    let mut replaced = empty(new.clone());
+    replaced.sees(20, Server::Parked, None, silent());
+    assert!(!promotes(&replaced.sees(
+        60_000,
+        Server::Parked,
+        None,
+        silent()
+    )));
 
     let mut other = empty(Identity {
         seed: at(B),
         ..new.clone()
     });
-    other.sees(20, Server::Parked, None, silent());
+    other.sees(20, Server::Parked, None, nothing());
     assert_eq!(
-        follows(&other.sees(3000, Server::Parked, None, silent())),
+        follows(&other.sees(3000, Server::Parked, None, nothing())),
         Some(at(B))
     );
 
@@ -931,9 +948,16 @@ fn without_the_named_node_only_a_closed_copy_stands_and_only_when_no_sentinel_he
         )));
         let last = node.sees(1000, Server::Parked, silent_primary(silence), gone());
         assert_eq!(stands(&last), does, "{own:?} {silence}");
-        // The one that is named is back, in whatever state: the reason is gone, or was none.
+        // The one that is named is back, with the same: it has this one elected, which may be under way.
         let back = node.sees(20, Server::Parked, silent_primary(0), peer(BEHIND));
-        assert_eq!(lowers(&back), does);
+        assert!(!lowers(&back) && !stands(&back));
+        let moment = peer(PeerState::Unreachable(ms(40)));
+        let away = node.sees(20, Server::Parked, silent_primary(40), moment);
+        assert!(!lowers(&away));
+        // It holds more, or takes writes: the reason is gone, or was none.
+        let more = peer_that(BEHIND, holds(Relation::More));
+        let more = node.sees(20, Server::Parked, silent_primary(0), more);
+        assert_eq!(lowers(&more), does);
     }
 }
 
@@ -1098,4 +1122,24 @@ fn a_primary_keeps_its_mark_as_things_are() {
     assert_eq!(sees(10, closed, true, true, 1), []);
     assert_eq!(sees(59_000, closed, true, true, 1), []);
     assert_eq!(sees(1000, closed, true, true, 1), [Action::Reopen]);
+}
+
+#[test]
+fn the_only_copy_is_synced_at_once_as_long_as_its_mark_says_that_it_is_the_only_one() {
+    let mut node = Node::primary();
+    let alone = Server::Primary { replicas: 0 };
+    node.sees(100, alone, Some(vote(A, 1)), peer(BEHIND));
+    let joined = node.machine.step(&Observation {
+        now: node.now + ms(100),
+        server: Server::Primary { replicas: 1 },
+        disk_refuses: false,
+        own: marked(Completeness::Sole, 1, true),
+        in_term: true,
+        written: false,
+        chosen: false,
+        vote: Some(vote(A, 1)),
+        peers: peer(BEHIND),
+    });
+    let marks = Action::Mark(Some(1), Completeness::Open);
+    assert_eq!(joined, [marks, Action::SyncAlways(false)]);
 }
