@@ -91,6 +91,8 @@ pub struct Machine {
     disk_told: bool,
     /// Promotable though in sync with nobody, and when that was said last.
     standing: Option<Duration>,
+    /// It has decided to take the role itself.
+    takes_role: bool,
     /// When the last mark was to be written.
     last_mark: Option<Duration>,
     /// Since when the lab has been closed, as the own mark says.
@@ -121,6 +123,7 @@ impl Machine {
             sync_always: None,
             disk_told: false,
             standing: None,
+            takes_role: false,
             last_mark: None,
             closed_since: None,
             said: None,
@@ -319,6 +322,7 @@ impl Machine {
 
     fn starting(&mut self) {
         self.standing = None;
+        self.takes_role = false;
         self.answered = false;
         self.started_once = true;
         self.gone_since = None;
@@ -337,6 +341,14 @@ impl Machine {
     }
 
     fn when_primary(&mut self, seen: &Observation, replicas: usize, actions: &mut Vec<Action>) {
+        // A leader that has selected a node promotes it until failover-timeout, though it has ended and come back with less.
+        let stood = self.standing.is_some() || self.takes_role || seen.chosen;
+        if self.parked_since.is_some() && !stood {
+            actions.push(Action::Park(
+                "it was promoted, and its copy has not been compared with others",
+            ));
+            return;
+        }
         self.served();
         self.standing = None;
         if !self.was_primary {
@@ -431,11 +443,21 @@ impl Machine {
         let may = peer.is_some_and(|peer| {
             peer.state == PeerState::Primary && may_copy(seen.own, peer) == MayCopy::Yes
         });
-        actions.push(if may {
-            Action::Follow(primary, "a newer epoch names it")
-        } else {
-            Action::Park("a newer epoch names another node")
-        });
+        if may {
+            actions.push(Action::Follow(primary, "a newer epoch names it"));
+            return;
+        }
+        if seen.in_term
+            && seen.written
+            && let Own::Data(own) = seen.own
+        {
+            // It is compared with others by its mark.
+            actions.push(Action::Mark(
+                self.named_at,
+                own.state.unwrap_or(Completeness::Open),
+            ));
+        }
+        actions.push(Action::Park("a newer epoch names another node"));
     }
 
     fn when_replica(

@@ -643,7 +643,7 @@ mod tests {
             fs::create_dir_all(state.files()).unwrap();
             fs::write(state.files().join("x.manifest"), text).unwrap();
         };
-        let state = StateDir::open(root.path(), node).unwrap();
+        let state = StateDir::open(root.path(), &lab, node).unwrap();
         write(&state, "old");
         state.set_aside().unwrap();
         write(&state, "half a copy");
@@ -651,13 +651,13 @@ mod tests {
         assert!(!state.has_data());
         write(&state, "another half");
         drop(state);
-        let state = StateDir::open(root.path(), node).unwrap();
+        let state = StateDir::open(root.path(), &lab, node).unwrap();
         assert_eq!(content(&state).as_deref(), Some("old"));
         state.set_aside().unwrap();
         write(&state, "a copy");
         state.discard_aside().unwrap();
         drop(state);
-        let state = StateDir::open(root.path(), node).unwrap();
+        let state = StateDir::open(root.path(), &lab, node).unwrap();
         assert_eq!(content(&state).as_deref(), Some("a copy"));
     }
 

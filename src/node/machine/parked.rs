@@ -34,18 +34,15 @@ impl Machine {
         let since = *self.parked_since.get_or_insert(seen.now);
         let parked_for = seen.now.saturating_sub(since);
         self.was_primary = false;
-        let Some(vote) = seen.vote else {
-            self.when_parked_without_vote(seen, parked_for, actions);
-            return;
-        };
-        if seen.own == Own::Unread {
-            return;
+        match seen.vote {
+            None => self.when_parked_without_vote(seen, parked_for, actions),
+            Some(_) if seen.own == Own::Unread => {}
+            Some(vote) if vote.primary == self.id.me => {
+                self.when_named(seen, vote, parked_for, actions);
+            }
+            Some(vote) => self.when_another_is_named(seen, vote, parked_for, actions),
         }
-        if vote.primary == self.id.me {
-            self.when_named(seen, vote, parked_for, actions);
-        } else {
-            self.when_another_is_named(seen, vote, parked_for, actions);
-        }
+        self.takes_role = actions.iter().any(|a| matches!(a, Action::Promote(_)));
     }
 
     fn when_another_is_named(
@@ -102,13 +99,14 @@ impl Machine {
         let closed =
             own.state == Some(Completeness::Closed) && own.epoch.is_some_and(|at| at >= vote.epoch);
         let need = self.id.down_after + FAILOVER_TIME;
-        let gone = |silence: Duration| closed && (self.standing || silence.min(waited) >= need);
-        let silent_to_all = self.standing || vote.primary_silent_for >= need;
+        let gone =
+            |silence: Duration| closed && (self.standing.is_some() || silence.min(waited) >= need);
+        let silent_to_all = self.standing.is_some() || vote.primary_silent_for >= need;
         seen.peers.iter().all(|peer| {
             let named = peer.address == vote.primary;
             match peer.state {
                 PeerState::Unreachable(silence) => gone(silence) && (!named || silent_to_all),
-                PeerState::Replica { .. } if named && !self.standing => {
+                PeerState::Replica { .. } if named && self.standing.is_none() => {
                     peer.copy.relation == Some(Relation::Less)
                 }
                 PeerState::Replica { .. } => holds_no_more(peer),

@@ -1143,3 +1143,46 @@ fn the_only_copy_is_synced_at_once_as_long_as_its_mark_says_that_it_is_the_only_
     let marks = Action::Mark(Some(1), Completeness::Open);
     assert_eq!(joined, [marks, Action::SyncAlways(false)]);
 }
+
+#[test]
+fn a_parked_server_that_is_promoted_though_it_did_not_stand_parks_again() {
+    let primary = Server::Primary { replicas: 0 };
+    let parks = |node: &mut Node| {
+        let actions = node.sees(20, primary, Some(vote(B, 3)), peer(BEHIND));
+        actions.iter().any(|a| matches!(a, Action::Park(_)))
+    };
+    let mut node = Node::new(identity());
+    node.sees(20, Server::Parked, Some(vote(B, 3)), peer(BEHIND));
+    assert!(parks(&mut node));
+    // It stood, or decided so itself, or was in sync.
+    let mut node = Node::new(identity());
+    let less = peer_that(BEHIND, holds(Relation::Less));
+    node.sees(20, Server::Parked, Some(vote(B, 3)), less);
+    assert!(!parks(&mut node));
+    let mut node = Node::new(identity());
+    node.sees(20, Server::Parked, Some(vote(A, 3)), peer(BEHIND));
+    assert!(!parks(&mut node));
+    let mut node = Node::replica();
+    assert!(!parks(&mut node));
+}
+
+#[test]
+fn a_replaced_primary_that_may_not_follow_marks_what_it_has() {
+    for written in [false, true] {
+        let mut node = Node::primary();
+        let actions = node.machine.step(&Observation {
+            now: node.now + ms(100),
+            server: Server::Primary { replicas: 0 },
+            disk_refuses: false,
+            own: marked(Completeness::Open, 1, true),
+            in_term: true,
+            written,
+            chosen: false,
+            vote: Some(vote(B, 2)),
+            peers: peer(BEHIND),
+        });
+        let marks = Action::Mark(Some(1), Completeness::Open);
+        assert_eq!(actions.contains(&marks), written);
+        assert!(matches!(actions.last(), Some(Action::Park(_))));
+    }
+}
