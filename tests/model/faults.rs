@@ -367,7 +367,6 @@ fn stop_all(bounds: &Bounds, rules: &Rules, next: &mut State, closed: bool) -> O
     next.lost = Lost::All;
     next.writer.target = None;
     next.writer.pending = None;
-    next.writer.online = true;
     if !bounds.busy {
         next.writer.next = bounds.writes;
     }

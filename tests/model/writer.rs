@@ -356,7 +356,6 @@ fn drop_pending(next: &mut State) {
 pub fn rest(bounds: &Bounds, state: &mut State) {
     if state.writer.pending.is_none() && state.writer.next >= bounds.writes {
         state.writer.target = None;
-        state.writer.online = true;
     }
 }
 
