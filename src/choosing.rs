@@ -145,7 +145,7 @@ fn judge(answers: &[Answer], name: &str) -> Result<Choice, ChooseError> {
         let (copy, then) = match &answer.held {
             Ok((_, Some(copy))) => (
                 copy.to_string(),
-                match own.against(copy) {
+                match own.against(copy, false) {
                     _ if answer.node.name == name => Then::Chosen,
                     Relation::Less | Relation::Same => Then::Follows,
                     Relation::More | Relation::Apart => Then::KeptAside,
@@ -245,7 +245,7 @@ async fn give_up_others(
     let others = answers.iter().filter(|a| a.node.name != node.name);
     let given_up = others
         .filter_map(|a| a.held.as_ref().ok()?.1.as_ref())
-        .filter(|copy| matches!(own.against(copy), Relation::More | Relation::Apart));
+        .filter(|copy| matches!(own.against(copy, false), Relation::More | Relation::Apart));
     next.over
         .extend(given_up.filter_map(|copy| copy.mark().map(|mark| mark.place())));
     let mut set = redis::cmd("SET");

@@ -178,7 +178,9 @@ impl DataNode {
             if matches!(server, Seen::Primary { .. } | Seen::Replica { .. }) {
                 self.renew_certificate().await;
             }
-            let calm = matches!(server, Seen::Primary { .. })
+            // A term that is not marked yet, or does not count, holds up who writes.
+            let settled = self.copy.in_term() && self.copy.confirmed();
+            let calm = matches!(server, Seen::Primary { .. } if settled)
                 || matches!(
                     server,
                     Seen::Replica {
@@ -371,7 +373,7 @@ impl DataNode {
                 self.park().await;
             }
             Action::BeginTerm => self.begin_term().await,
-            Action::Mark(epoch, state) => self.mark(epoch, state).await,
+            Action::Mark(marking) => self.mark(marking).await,
             Action::Reopen => self.reopen().await,
             Action::Yield => return self.give_up_copy().await,
             Action::Follow(primary, why) => {

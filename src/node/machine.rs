@@ -25,7 +25,7 @@ use std::time::Duration;
 use crate::protocol::copy::Completeness;
 
 pub use observation::{
-    Action, Identity, Marked, Observation, Own, Peer, PeerCopy, PeerState, Server, Vote,
+    Action, Identity, Marked, Marking, Observation, Own, Peer, PeerCopy, PeerState, Server, Vote,
 };
 
 use parked::{MayCopy, can_be_promoted, may_copy};
@@ -422,18 +422,23 @@ impl Machine {
             return;
         }
         self.closed_since = None;
-        let epoch = self.named_at.or(own.epoch);
-        let state = if alone {
-            Completeness::Sole
-        } else {
-            Completeness::Open
+        let marking = Marking {
+            epoch: self.named_at.or(own.epoch),
+            confirmed: own.confirmed || self.named_at.is_some() || submitted(seen),
+            state: if alone {
+                Completeness::Sole
+            } else {
+                Completeness::Open
+            },
         };
         let due = self
             .last_mark
             .is_none_or(|at| seen.now.saturating_sub(at) >= MARK_PERIOD);
-        if own.state != Some(state) || own.epoch != epoch || (seen.written && due) {
+        let says = (own.state, own.epoch, own.confirmed);
+        if says != (Some(marking.state), marking.epoch, marking.confirmed) || (seen.written && due)
+        {
             self.last_mark = Some(seen.now);
-            actions.push(Action::Mark(epoch, state));
+            actions.push(Action::Mark(marking));
         }
     }
 
@@ -452,10 +457,11 @@ impl Machine {
             && let Own::Data(own) = seen.own
         {
             // It is compared with others by its mark.
-            actions.push(Action::Mark(
-                self.named_at,
-                own.state.unwrap_or(Completeness::Open),
-            ));
+            actions.push(Action::Mark(Marking {
+                epoch: self.named_at,
+                confirmed: own.confirmed,
+                state: own.state.unwrap_or(Completeness::Open),
+            }));
         }
         actions.push(Action::Park("a newer epoch names another node"));
     }
@@ -576,4 +582,10 @@ impl Machine {
             actions.push(Action::Waiting(what));
         }
     }
+}
+
+/// The node that the Sentinels name follows this one, which was promoted over it.
+fn submitted(seen: &Observation) -> bool {
+    let named = |p: &&Peer| seen.vote.is_some_and(|vote| vote.primary == p.address);
+    seen.peers.iter().find(named).is_some_and(|p| p.follows_me)
 }

@@ -33,6 +33,7 @@ pub(super) struct Observers {
     peers: Vec<(SocketAddrV4, watch::Receiver<Sighting>)>,
     /// What a peer said is believed for so long, while it is asked again.
     lifetime: Duration,
+    me: SocketAddrV4,
     pace: watch::Sender<Duration>,
     tasks: JoinSet<()>,
 }
@@ -46,6 +47,8 @@ struct Sighting {
     state: Option<PeerState>,
     /// What it holds, as it said then.
     copy: Option<Copy>,
+    /// As a replica: of whom.
+    of: Option<SocketAddrV4>,
 }
 
 impl Observers {
@@ -68,6 +71,7 @@ impl Observers {
                 at: Instant::now(),
                 state: None,
                 copy: None,
+                of: None,
             });
             tasks.spawn(observe_peer(
                 node.socket(),
@@ -82,6 +86,7 @@ impl Observers {
             peers,
             // When both hang for one reason, this one must not take the other for alive.
             lifetime: (lab.timing.hang_timeout * 2 / 3).max(CALM * 2),
+            me: me.socket(),
             pace,
             tasks,
         }
@@ -127,6 +132,7 @@ impl Observers {
                         .filter(|_| known)
                         .unwrap_or(PeerState::Unreachable(silence)),
                     copy: peer_copy(own, &seen),
+                    follows_me: known && seen.state.is_some() && seen.of == Some(self.me),
                 }
             })
             .collect()
@@ -222,6 +228,7 @@ async fn observe_peer(
                 seen.at = Instant::now();
                 seen.state = Some(peer_state(&info));
                 seen.copy = copy;
+                seen.of = info.primary.filter(|_| !info.is_primary);
             }),
             None => {
                 conn = None;
@@ -258,7 +265,7 @@ fn peer_copy(own: Option<&Copy>, seen: &Sighting) -> PeerCopy {
     };
     let mark = copy.mark();
     PeerCopy {
-        relation: own.map(|own| own.against(copy)),
+        relation: own.map(|own| own.against(copy, seen.state == Some(PeerState::Primary))),
         data: *copy != Copy::Empty,
         settled: mark.is_none_or(|mark| mark.term.by == seen.name),
         given_up: own

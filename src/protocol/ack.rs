@@ -137,7 +137,7 @@ pub enum NoWitness {
     Promotable(SocketAddrV4),
     /// A failover is under way.
     FailoverInProgress,
-    /// The primary has not marked its term yet.
+    /// The primary has not marked its term yet, or it does not count yet.
     TermNotMarked,
 }
 

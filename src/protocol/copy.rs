@@ -61,6 +61,10 @@ pub struct Mark {
     pub count: u64,
     /// The configuration epoch at which the Sentinels named the node in this term; none while they have not.
     pub epoch: Option<u64>,
+    /// The Sentinels have announced the node, or the one that they name has submitted to it, or it took the role itself. Before
+    /// that nothing is witnessed in the term: a promotion may still come to nothing.
+    #[serde(default)]
+    pub confirmed: bool,
     /// What was known of other copies.
     pub state: Completeness,
     /// Earlier terms, the latest first.
@@ -83,8 +87,13 @@ pub struct Drawn {
 impl Mark {
     /// The first mark of a term of the node `by`, whose copy carried `last` before.
     pub fn begin(last: Option<&Mark>, by: &str, drawn: Drawn) -> Mark {
-        let mut before: Vec<Past> = last.map(Mark::place).into_iter().collect();
-        before.extend(last.iter().flat_map(|mark| mark.before.iter().cloned()));
+        let confirmed = last.map(Mark::last_confirmed);
+        let mut before: Vec<Past> = confirmed.iter().map(|mark| mark.place()).collect();
+        before.extend(
+            confirmed
+                .iter()
+                .flat_map(|mark| mark.before.iter().cloned()),
+        );
         before.truncate(REMEMBERED);
         Mark {
             lab: last.map_or(drawn.lab, |mark| mark.lab.clone()),
@@ -95,10 +104,35 @@ impl Mark {
             },
             count: 1,
             epoch: None,
+            confirmed: false,
             state: Completeness::Open,
             before,
             // Given up for this copy is given up for all that follow from it.
             over: last.map_or_else(Vec::new, |mark| mark.over.clone()),
+        }
+    }
+
+    /// The same mark, in a term that counts.
+    #[must_use]
+    pub fn confirmed(self) -> Mark {
+        Mark {
+            confirmed: true,
+            ..self
+        }
+    }
+
+    /// Where the copy is in the last term that was confirmed. What was written in one that was not is acknowledged to nobody
+    /// who lacks it elsewhere.
+    fn last_confirmed(&self) -> Mark {
+        let Some((last, before)) = self.before.split_first().filter(|_| !self.confirmed) else {
+            return self.clone();
+        };
+        Mark {
+            term: last.term.clone(),
+            count: last.count,
+            confirmed: true,
+            before: before.to_vec(),
+            ..self.clone()
         }
     }
 
@@ -203,15 +237,21 @@ impl Copy {
         }
     }
 
-    /// What `other` holds against this one.
-    pub fn against(&self, other: &Copy) -> Relation {
+    /// What `other` holds against this one, whose node takes no writes. `serves`: the node of `other` does, as it has since it
+    /// was promoted; so it has what was acknowledged by then, confirmed or not.
+    pub fn against(&self, other: &Copy, serves: bool) -> Relation {
         let rank = |copy: &Copy| match copy {
             Copy::Empty => 0,
             Copy::Unmarked => 1,
             Copy::Marked(_) => 2,
         };
         match (self, other) {
-            (Copy::Marked(mine), Copy::Marked(theirs)) => compare(mine, theirs),
+            (Copy::Marked(mine), Copy::Marked(theirs)) if serves => {
+                compare(&mine.last_confirmed(), theirs)
+            }
+            (Copy::Marked(mine), Copy::Marked(theirs)) => {
+                compare(&mine.last_confirmed(), &theirs.last_confirmed())
+            }
             _ => match rank(other).cmp(&rank(self)) {
                 std::cmp::Ordering::Less => Relation::Less,
                 std::cmp::Ordering::Equal => Relation::Same,
@@ -274,8 +314,12 @@ mod tests {
         }
     }
 
+    fn begin(last: Option<&Mark>, by: &str, term: &str) -> Mark {
+        Mark::begin(last, by, drawn(term)).confirmed()
+    }
+
     fn first(by: &str) -> Mark {
-        Mark::begin(None, by, drawn("first"))
+        begin(None, by, "first")
     }
 
     fn later(mark: &Mark, times: u64) -> Mark {
@@ -286,8 +330,8 @@ mod tests {
 
     fn relation(mine: &Mark, theirs: &Mark) -> Relation {
         let marked = |mark: &Mark| Copy::Marked(Box::new(mark.clone()));
-        let there = marked(mine).against(&marked(theirs));
-        let back = marked(theirs).against(&marked(mine));
+        let there = marked(mine).against(&marked(theirs), false);
+        let back = marked(theirs).against(&marked(mine), false);
         let mirrored = match there {
             Relation::Less => Relation::More,
             Relation::More => Relation::Less,
@@ -299,7 +343,7 @@ mod tests {
 
     #[test]
     fn a_mark_is_read_as_it_was_written_and_anything_else_is_none() {
-        let mark = Mark::begin(Some(&first("a")), "b", drawn("second"));
+        let mark = begin(Some(&first("a")), "b", "second");
         assert_eq!(Mark::from_text(&mark.to_text()), Some(mark.clone()));
         assert_eq!(Copy::read(7, Some(&mark.to_text())).mark(), Some(&mark));
         assert_eq!(Copy::read(7, Some("{}")), Copy::Unmarked);
@@ -318,7 +362,7 @@ mod tests {
                     std::cmp::Ordering::Equal => Relation::Same,
                     std::cmp::Ordering::Greater => Relation::More,
                 };
-                assert_eq!(mine.against(theirs), wanted, "{mine:?} {theirs:?}");
+                assert_eq!(mine.against(theirs, false), wanted, "{mine:?} {theirs:?}");
             }
         }
     }
@@ -333,7 +377,7 @@ mod tests {
     #[test]
     fn a_later_term_that_went_on_from_the_copy_is_more() {
         let old = later(&first("a"), 5);
-        let promoted = Mark::begin(Some(&old), "b", drawn("second"));
+        let promoted = begin(Some(&old), "b", "second");
         assert_eq!(relation(&old, &promoted), Relation::More);
         // What the old primary still marked, alone, was acknowledged to nobody.
         assert_eq!(relation(&later(&old, 3), &promoted), Relation::More);
@@ -342,27 +386,27 @@ mod tests {
     #[test]
     fn a_node_that_went_on_from_less_than_it_had_passed_on_is_no_source() {
         let passed_on = later(&first("a"), 5);
-        let rolled_back = Mark::begin(Some(&later(&first("a"), 2)), "a", drawn("second"));
+        let rolled_back = begin(Some(&later(&first("a"), 2)), "a", "second");
         assert_eq!(relation(&passed_on, &rolled_back), Relation::Apart);
         // From all that it had, it is one.
-        let restarted = Mark::begin(Some(&passed_on), "a", drawn("second"));
+        let restarted = begin(Some(&passed_on), "a", "second");
         assert_eq!(relation(&passed_on, &restarted), Relation::More);
     }
 
     #[test]
     fn two_terms_from_one_copy_are_apart_until_an_operator_gives_one_up() {
         let old = first("a");
-        let one = Mark::begin(Some(&old), "b", drawn("one"));
-        let two = Mark::begin(Some(&old), "c", drawn("two"));
+        let one = begin(Some(&old), "b", "one");
+        let two = begin(Some(&old), "c", "two");
         assert_eq!(relation(&one, &two), Relation::Apart);
-        let mut chosen = Mark::begin(Some(&two), "c", drawn("three"));
+        let mut chosen = begin(Some(&two), "c", "three");
         assert_eq!(relation(&one, &chosen), Relation::Apart);
         chosen.over = vec![one.place()];
         assert_eq!(relation(&one, &chosen), Relation::More);
         // What came to it after the decision is not given up.
         assert_eq!(relation(&later(&one, 1), &chosen), Relation::Apart);
         // And the next term goes on from there.
-        let next = Mark::begin(Some(&chosen), "d", drawn("four"));
+        let next = begin(Some(&chosen), "d", "four");
         assert_eq!(relation(&chosen, &next), Relation::More);
         assert_eq!(relation(&one, &next), Relation::More);
     }
@@ -380,9 +424,34 @@ mod tests {
     fn a_copy_older_than_all_terms_remembered_is_less() {
         let old = first("a");
         let newest = (0..100).fold(old.clone(), |mark, i| {
-            Mark::begin(Some(&mark), "b", drawn(&i.to_string()))
+            begin(Some(&mark), "b", &i.to_string())
         });
         assert_eq!(newest.before.len(), REMEMBERED);
         assert_eq!(relation(&old, &newest), Relation::More);
+    }
+
+    #[test]
+    fn a_term_that_was_never_confirmed_counts_only_while_its_node_serves() {
+        let copy = |mark: &Mark| Copy::Marked(Box::new(mark.clone()));
+        let old = later(&first("a"), 5);
+        let promoted = Mark::begin(Some(&old), "b", drawn("second"));
+        // It was given up, and the old primary went on.
+        let went_on = later(&old, 1);
+        assert_eq!(relation(&promoted, &went_on), Relation::More);
+        assert_eq!(relation(&promoted, &old), Relation::Same);
+        // It serves: what the old primary wrote beside it is acknowledged to nobody.
+        assert_eq!(
+            copy(&went_on).against(&copy(&promoted), true),
+            Relation::More
+        );
+        // The old primary has submitted to it, or it was announced.
+        assert_eq!(
+            relation(&went_on, &promoted.clone().confirmed()),
+            Relation::More
+        );
+        // A term that begins from it goes on from what counts.
+        let next = begin(Some(&promoted), "b", "third");
+        assert_eq!(next.before[0].term, old.term);
+        assert_eq!(next.term.number, 3);
     }
 }

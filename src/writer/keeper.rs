@@ -297,7 +297,7 @@ impl Keeper {
             };
             let is = |node: &&Node| node.socket() == link.target.address;
             let name = self.nodes.iter().find(is).map(|node| node.name.as_str());
-            link.in_term = mark.is_some_and(|mark| Some(mark.term.by.as_str()) == name);
+            link.in_term = mark.is_some_and(|m| m.confirmed && Some(m.term.by.as_str()) == name);
         }
         Ok(link.in_term)
     }

@@ -17,7 +17,7 @@ use crate::choosing::CHOSEN;
 use crate::client::{ClientError, ReplicationInfo};
 use crate::protocol::copy::{Completeness, Copy, Drawn, MARK_KEY, Mark, Relation};
 
-use super::super::machine::{Marked, Own, Server as Seen};
+use super::super::machine::{Marked, Marking, Own, Server as Seen};
 use super::DataNode;
 
 /// How long the writing of a mark may hold the node up. It waits while writes are paused.
@@ -50,6 +50,11 @@ impl OwnCopy {
 
     pub(super) fn in_term(&self) -> bool {
         self.in_term
+    }
+
+    pub(super) fn confirmed(&self) -> bool {
+        let mark = self.held.as_ref().and_then(Copy::mark);
+        mark.is_some_and(|mark| mark.confirmed)
     }
 
     pub(super) fn written(&self) -> bool {
@@ -99,6 +104,7 @@ impl OwnCopy {
                 state: Some(mark.state),
                 epoch: mark.epoch,
                 mine: mark.term.by == me,
+                confirmed: mark.confirmed,
             }),
         }
     }
@@ -118,8 +124,8 @@ fn drawn() -> Drawn {
 }
 
 impl DataNode {
-    /// The mark that begins the term of this node as primary.
-    fn first_mark(&mut self) -> Mark {
+    /// The mark that begins the term of this node as primary. `decided`: by this node itself.
+    fn first_mark(&mut self, decided: bool) -> Mark {
         if let Some(mark) = &self.copy.term {
             return mark.clone();
         }
@@ -129,12 +135,13 @@ impl DataNode {
         mark.epoch = vote
             .filter(|vote| vote.primary == self.node.socket())
             .map(|vote| vote.epoch);
+        mark.confirmed = decided || mark.epoch.is_some();
         if self.copy.chosen() {
             let mine = self.copy.held().cloned().unwrap_or(Copy::Empty);
             let others = self.observers.copies().into_iter();
-            let given_up = others
-                .filter_map(|(_, copy)| copy)
-                .filter(|copy| matches!(mine.against(copy), Relation::More | Relation::Apart));
+            let given_up = others.filter_map(|(_, copy)| copy).filter(|copy| {
+                matches!(mine.against(copy, false), Relation::More | Relation::Apart)
+            });
             mark.over
                 .extend(given_up.filter_map(|copy| copy.mark().map(Mark::place)));
         }
@@ -145,7 +152,7 @@ impl DataNode {
     /// Marks the begin of the term in which this node is primary, and lets its server copy from others again later.
     pub(super) async fn begin_term(&mut self) {
         self.admit().await;
-        let mark = self.first_mark();
+        let mark = self.first_mark(false);
         if self.write_mark(&mark, &[]).await {
             info!(node = %self.node.name, term = mark.term.number, "the term is marked");
         }
@@ -154,7 +161,7 @@ impl DataNode {
     /// Becomes primary and begins the term, in one go: no write comes in between.
     pub(super) async fn promote(&mut self) {
         self.admit().await;
-        let mark = self.first_mark();
+        let mark = self.first_mark(true);
         let mut promote = redis::cmd("REPLICAOF");
         promote.arg("NO").arg("ONE");
         if self.write_mark(&mark, &[promote]).await {
@@ -163,8 +170,12 @@ impl DataNode {
     }
 
     /// Writes the next mark of the term.
-    pub(super) async fn mark(&mut self, epoch: Option<u64>, state: Completeness) {
-        if let Some(mark) = self.next_mark(epoch, state) {
+    pub(super) async fn mark(&mut self, marking: Marking) {
+        if let Some(mark) = self.next_mark(marking.epoch, marking.state) {
+            let mark = Mark {
+                confirmed: marking.confirmed,
+                ..mark
+            };
             self.write_mark(&mark, &[]).await;
         }
     }

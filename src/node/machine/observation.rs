@@ -88,6 +88,8 @@ pub struct Marked {
     pub epoch: Option<u64>,
     /// This node wrote it.
     pub mine: bool,
+    /// Its term counts.
+    pub confirmed: bool,
 }
 
 impl Marked {
@@ -96,7 +98,19 @@ impl Marked {
         state: None,
         epoch: None,
         mine: false,
+        confirmed: false,
     };
+}
+
+/// What a mark is to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Marking {
+    /// The epoch at which the node is named.
+    pub epoch: Option<u64>,
+    /// The term counts.
+    pub confirmed: bool,
+    /// What is known of other copies.
+    pub state: Completeness,
 }
 
 /// Another data node, asked directly.
@@ -108,6 +122,8 @@ pub struct Peer {
     pub state: PeerState,
     /// What it holds.
     pub copy: PeerCopy,
+    /// It is a replica of this node, as it says itself.
+    pub follows_me: bool,
 }
 
 /// What another data node holds.
@@ -189,8 +205,8 @@ pub enum Action {
     Park(&'static str),
     /// Mark the begin of the term in which this node is primary.
     BeginTerm,
-    /// Write the next mark of the term, with this epoch and state.
-    Mark(Option<u64>, Completeness),
+    /// Write the next mark of the term.
+    Mark(Marking),
     /// A closed lab goes on: let writes go on, then mark it.
     Reopen,
     /// Set the own data aside for good, and start without it: an operator has chosen another copy.

@@ -300,21 +300,17 @@ fn holds_no_more(peer: &Peer) -> bool {
 
 /// Whether the own copy may be replaced by that of a primary.
 pub(super) fn may_copy(own: Own, primary: &Peer) -> MayCopy {
-    let own = match own {
+    match own {
         Own::Unread => return MayCopy::NotYet,
         Own::Empty => return MayCopy::Yes,
-        Own::Data(own) => own,
-    };
+        Own::Data(_) => {}
+    }
     match primary.copy.relation {
         None => MayCopy::NotYet,
         // Just promoted: what it holds shows when it has begun its term.
         _ if !primary.copy.settled => MayCopy::NotYet,
         Some(Relation::More | Relation::Same) if primary.copy.given_up => MayCopy::GivenUp,
         Some(Relation::More | Relation::Same) => MayCopy::Yes,
-        // A term of this node that no Sentinel ever announced, while another serves: nothing was acknowledged in it.
-        Some(Relation::Less) if own.mine && own.epoch.is_none() && own.state.is_some() => {
-            MayCopy::Yes
-        }
         Some(Relation::Less) => MayCopy::Refused(
             "an operator: the primary holds less than this node, which keeps its own copy; see what they hold with halab \
              status, then choose one: halab choose NODE",

@@ -57,6 +57,7 @@ fn peer_that(state: PeerState, copy: PeerCopy) -> Vec<Peer> {
         address: at(B),
         state,
         copy,
+        follows_me: false,
     }]
 }
 
@@ -65,13 +66,23 @@ const OPEN: Own = Own::Data(Marked {
     state: Some(Completeness::Open),
     epoch: Some(1),
     mine: false,
+    confirmed: true,
 });
+
+fn marks(epoch: u64, state: Completeness) -> Action {
+    Action::Mark(Marking {
+        epoch: Some(epoch),
+        confirmed: true,
+        state,
+    })
+}
 
 fn marked(state: Completeness, epoch: u64, mine: bool) -> Own {
     Own::Data(Marked {
         state: Some(state),
         epoch: Some(epoch),
         mine,
+        confirmed: true,
     })
 }
 
@@ -136,6 +147,7 @@ impl Node {
                 }),
                 epoch: named.or(self.machine.named_at).or(own.epoch),
                 mine: true,
+                confirmed: true,
             }),
             (_, own) => own,
         };
@@ -746,11 +758,13 @@ fn a_replica_left_behind_follows_the_primary_that_the_sentinels_name() {
             address: at(B),
             state: PeerState::Unreachable(ms(5000)),
             copy: PeerCopy::UNREAD,
+            follows_me: false,
         },
         Peer {
             address: at(c),
             state: WRITABLE,
             copy: holds(Relation::More),
+            follows_me: false,
         },
     ];
     let actions = node.sees(10, cut(5000, true), Some(vote(c, 2)), peers);
@@ -1017,18 +1031,6 @@ fn a_promoted_node_is_followed_when_it_has_marked_its_term() {
 }
 
 #[test]
-fn a_term_that_was_never_announced_is_given_up_for_the_primary_that_serves() {
-    let mut node = Node::with(Own::Data(Marked {
-        state: Some(Completeness::Open),
-        epoch: None,
-        mine: true,
-    }));
-    let peers = peer_that(WRITABLE, holds(Relation::Less));
-    let actions = node.sees(20, Server::Parked, Some(vote(B, 3)), peers);
-    assert_eq!(follows(&actions), Some(at(B)));
-}
-
-#[test]
 fn a_named_node_that_follows_one_that_does_not_serve_is_no_dead_end() {
     // The other holds more: it stands, and this one has it elected.
     let mut node = Node::replica();
@@ -1105,7 +1107,7 @@ fn a_primary_keeps_its_mark_as_things_are() {
     assert_eq!(sees(10, open, false, false, 1), [Action::BeginTerm]);
     assert_eq!(sees(10, open, true, false, 1), []);
     // After writes, once a period.
-    let next = [Action::Mark(Some(1), Completeness::Open)];
+    let next = [marks(1, Completeness::Open)];
     assert_eq!(sees(10, open, true, true, 1), next);
     assert_eq!(sees(999, open, true, true, 1), []);
     assert_eq!(sees(1, open, true, true, 1), next);
@@ -1114,7 +1116,7 @@ fn a_primary_keeps_its_mark_as_things_are() {
     assert_eq!(sees(10, old, true, false, 1), next);
     assert_eq!(sees(10, Own::Empty, true, false, 1), next);
     let alone = sees(10, open, true, false, 0);
-    let sole = Action::Mark(Some(1), Completeness::Sole);
+    let sole = marks(1, Completeness::Sole);
     assert_eq!(alone, [Action::SyncAlways(true), sole]);
     // A closed lab stays closed for a while.
     sees(10, marked(Completeness::Sole, 1, true), true, false, 1);
@@ -1140,8 +1142,8 @@ fn the_only_copy_is_synced_at_once_as_long_as_its_mark_says_that_it_is_the_only_
         vote: Some(vote(A, 1)),
         peers: peer(BEHIND),
     });
-    let marks = Action::Mark(Some(1), Completeness::Open);
-    assert_eq!(joined, [marks, Action::SyncAlways(false)]);
+    let mark = marks(1, Completeness::Open);
+    assert_eq!(joined, [mark, Action::SyncAlways(false)]);
 }
 
 #[test]
@@ -1181,8 +1183,48 @@ fn a_replaced_primary_that_may_not_follow_marks_what_it_has() {
             vote: Some(vote(B, 2)),
             peers: peer(BEHIND),
         });
-        let marks = Action::Mark(Some(1), Completeness::Open);
-        assert_eq!(actions.contains(&marks), written);
+        let mark = marks(1, Completeness::Open);
+        assert_eq!(actions.contains(&mark), written);
         assert!(matches!(actions.last(), Some(Action::Park(_))));
+    }
+}
+
+#[test]
+fn a_term_counts_when_it_is_announced_or_the_node_that_is_named_has_submitted() {
+    let follows = |follows_me| {
+        vec![Peer {
+            follows_me,
+            ..peer(BEHIND)[0]
+        }]
+    };
+    let own = |confirmed| {
+        Own::Data(Marked {
+            state: Some(Completeness::Open),
+            epoch: None,
+            mine: true,
+            confirmed,
+        })
+    };
+    for (primary, follows_me, confirmed) in [(B, false, false), (B, true, true), (A, false, true)] {
+        let mut node = Node::replica();
+        let mut actions = Vec::new();
+        for confirmed in [false, false] {
+            node.now += ms(100);
+            actions = node.machine.step(&Observation {
+                now: node.now,
+                server: Server::Primary { replicas: 1 },
+                disk_refuses: false,
+                own: own(confirmed),
+                in_term: true,
+                written: false,
+                chosen: false,
+                vote: Some(vote(primary, 1)),
+                peers: follows(follows_me),
+            });
+        }
+        let counts = actions
+            .iter()
+            .any(|a| matches!(a, Action::Mark(marking) if marking.confirmed));
+        assert_eq!(counts, confirmed, "{primary} {follows_me}");
     }
 }
