@@ -294,11 +294,11 @@ fn a_silent_sentinel_holds_up_no_call_for_a_failover() {
         .collect();
     // Whoever waits for the silent one waits for longer than this test.
     let connector = Connector::new(&lab, User::Operator, Duration::from_secs(3600));
-    let panel = Panel::new(&lab, connector);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
+    let panel = runtime.block_on(async { Panel::new(&lab, connector) });
     let call = |from| {
         runtime.block_on(async {
             tokio::time::timeout(DEADLINE, panel.call_failover(from))
@@ -324,15 +324,14 @@ fn a_sentinel_that_names_another_primary_is_not_called_for_a_failover() {
         .iter()
         .map(|node| Liar::start(node.socket(), Box::new(sentinel_that_names(new, 1))))
         .collect();
-    let panel = Panel::new(
-        &lab,
-        Connector::new(&lab, User::Operator, Duration::from_secs(5)),
-    );
+    let connector = Connector::new(&lab, User::Operator, Duration::from_secs(5));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
-    let refused = runtime.block_on(panel.call_failover(old)).unwrap_err();
+    let refused = runtime
+        .block_on(async { Panel::new(&lab, connector).call_failover(old).await })
+        .unwrap_err();
     assert!(
         refused.contains(&format!("names {new} already")),
         "{refused}"

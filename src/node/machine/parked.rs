@@ -168,7 +168,8 @@ impl Machine {
             self.follow_if_it_may(seen, peer, "it has just been promoted", actions);
             return;
         }
-        if seen.peers.iter().any(can_be_promoted) {
+        // Sentinels that know no replica, after a SENTINEL RESET of all, can promote nobody: this one serves or none does.
+        if vote.knows_replicas && seen.peers.iter().any(can_be_promoted) {
             self.call_failover(
                 seen,
                 "this node was down while another can take over",

@@ -1228,3 +1228,19 @@ fn a_term_counts_when_it_is_announced_or_the_node_that_is_named_has_submitted() 
         assert_eq!(counts, confirmed, "{primary} {follows_me}");
     }
 }
+
+#[test]
+fn a_named_node_whose_sentinels_know_no_replica_compares_itself_with_one_that_they_could_not_promote()
+ {
+    for (relation, takes) in [(Relation::Same, true), (Relation::More, false)] {
+        let mut node = Node::new(identity());
+        let reset = Vote {
+            knows_replicas: false,
+            ..vote(A, 3)
+        };
+        let peers = peer_that(IN_SYNC, holds(relation));
+        let actions = node.sees(20, Server::Parked, Some(reset), peers);
+        assert!(!calls(&actions));
+        assert_eq!(promotes(&actions), takes);
+    }
+}
