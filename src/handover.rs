@@ -22,6 +22,7 @@ use tracing::{debug, info, warn};
 
 use crate::client::{ClientError, Conn, Connector, Role};
 use crate::config::{Lab, Node};
+use crate::protocol::copy::{Copy, MARK_KEY};
 use crate::protocol::vote::NoPrimary;
 use crate::sentinel::{Event, Panel, WAITING, follow_events};
 
@@ -231,6 +232,7 @@ async fn carry_out(
         node: from,
         connector,
         conn: Some(conn),
+        history: None,
         trouble: None,
     };
     let mut paused = None;
@@ -250,6 +252,10 @@ async fn carry_out(
                 look.await
             }
         }
+    };
+    let promoted = match (promoted, &old.history) {
+        (Some(to), Some(history)) if !went_on(to, history, connector).await => None,
+        (promoted, _) => promoted,
     };
     let Some(to) = promoted else {
         let resumed = old.resume().await;
@@ -290,21 +296,44 @@ struct OldPrimary<'a> {
     node: &'a Node,
     connector: &'a Connector,
     conn: Option<Conn>,
+    /// The history in which it was primary when writes were paused.
+    history: Option<String>,
     /// Why it was not paused.
     trouble: Option<ClientError>,
 }
 
 impl OldPrimary<'_> {
-    /// Pauses writes; goes on trying for as long as it is polled.
+    /// Marks the copy and pauses writes; goes on trying for as long as it is polled.
     async fn pause(&mut self) -> Instant {
-        let mut cmd = redis::cmd("CLIENT");
-        cmd.arg("PAUSE").arg(PAUSE_MS).arg("WRITE");
-        while let Err(error) = self.send(&cmd).await {
+        while let Err(error) = self.mark_and_pause().await {
             debug!(%error, "handover: writes are not paused yet");
             self.trouble = Some(error);
             sleep(TRY_AGAIN).await;
         }
         Instant::now()
+    }
+
+    /// With no write in between: a copy that lacks one that came before lacks the mark too.
+    async fn mark_and_pause(&mut self) -> Result<(), ClientError> {
+        let mut conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => self.connector.open(self.node.socket()).await?,
+        };
+        let (info, held) = conn.holding().await?;
+        let mut pipe = redis::pipe();
+        if let Some(mark) = held.as_ref().and_then(Copy::mark) {
+            let mark = mark.next(mark.epoch, mark.state);
+            pipe.cmd("SET").arg(MARK_KEY).arg(mark.to_text());
+        }
+        pipe.cmd("CLIENT").arg("PAUSE").arg(PAUSE_MS).arg("WRITE");
+        let to = conn.peer();
+        let failed = |source| ClientError::Redis { to, source };
+        for answer in conn.pipeline(&pipe).await.map_err(failed)? {
+            answer.extract_error().map_err(failed)?;
+        }
+        self.history = Some(info.replication_id);
+        self.conn = Some(conn);
+        Ok(())
     }
 
     /// Ends the pause of writes.
@@ -432,6 +461,16 @@ async fn promoted_node<'a>(
         sleep(LOOK_AGAIN).await;
     }
     None
+}
+
+/// Whether the promoted node went on from that history. One that was selected, ended, and came back may be promoted all the same,
+/// with less; its history is another.
+async fn went_on(to: &Node, history: &str, connector: &Connector) -> bool {
+    let Ok(mut conn) = connector.open(to.socket()).await else {
+        return false;
+    };
+    let now = conn.replication().await.ok().and_then(|info| info.before);
+    now.as_deref() == Some(history)
 }
 
 /// Turns the old primary into a replica of `new`, in one step: whoever still waits for it is sent away

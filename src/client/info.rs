@@ -125,6 +125,8 @@ pub struct ReplicationInfo {
     pub offset: u64,
     /// The history that the offset counts in (`master_replid`).
     pub replication_id: String,
+    /// The history that it went on from when it was promoted (`master_replid2`).
+    pub before: Option<String>,
     /// As a replica: its `replica-priority`; 0 is never promoted.
     pub priority: u64,
     /// As a primary: the replicas whose link is online.
@@ -172,6 +174,7 @@ impl ReplicationInfo {
             syncing: false,
             offset: 0,
             replication_id: String::new(),
+            before: None,
             priority: 0,
             online: Vec::new(),
             heard: 0,
@@ -204,6 +207,10 @@ impl ReplicationInfo {
                 "master_repl_offset" => as_primary = value.parse().unwrap_or(0),
                 "slave_repl_offset" => as_replica = value.parse().unwrap_or(0),
                 "master_replid" => info.replication_id = value.to_owned(),
+                "master_replid2" => {
+                    // Zeros where there was none.
+                    info.before = value.contains(|c| c != '0').then(|| value.to_owned());
+                }
                 "slave_priority" => info.priority = value.parse().unwrap_or(0),
                 "connected_clients" | "connected_slaves" => {
                     clients += value.parse().unwrap_or(0);

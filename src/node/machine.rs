@@ -93,6 +93,8 @@ pub struct Machine {
     standing: Option<Duration>,
     /// It has decided to take the role itself.
     takes_role: bool,
+    /// When last seen as no primary, it could be promoted. Nothing before that.
+    candidate: Option<bool>,
     /// When the last mark was to be written.
     last_mark: Option<Duration>,
     /// Since when the lab has been closed, as the own mark says.
@@ -124,6 +126,7 @@ impl Machine {
             disk_told: false,
             standing: None,
             takes_role: false,
+            candidate: None,
             last_mark: None,
             closed_since: None,
             said: None,
@@ -342,8 +345,8 @@ impl Machine {
 
     fn when_primary(&mut self, seen: &Observation, replicas: usize, actions: &mut Vec<Action>) {
         // A leader that has selected a node promotes it until failover-timeout, though it has ended and come back with less.
-        let stood = self.standing.is_some() || self.takes_role || seen.chosen;
-        if self.parked_since.is_some() && !stood {
+        let stands = self.takes_role || seen.chosen;
+        if self.candidate == Some(false) && !stands {
             actions.push(Action::Park(
                 "it was promoted, and its copy has not been compared with others",
             ));
@@ -351,6 +354,7 @@ impl Machine {
         }
         self.served();
         self.standing = None;
+        self.candidate = None;
         if !self.was_primary {
             self.was_primary = true;
             self.deposed = false;
@@ -448,22 +452,22 @@ impl Machine {
         let may = peer.is_some_and(|peer| {
             peer.state == PeerState::Primary && may_copy(seen.own, peer) == MayCopy::Yes
         });
-        if may {
-            actions.push(Action::Follow(primary, "a newer epoch names it"));
-            return;
-        }
         if seen.in_term
             && seen.written
             && let Own::Data(own) = seen.own
         {
-            // It is compared with others by its mark.
+            // It is compared with others by its mark, should the new one end before it has been copied.
             actions.push(Action::Mark(Marking {
                 epoch: self.named_at,
                 confirmed: own.confirmed,
                 state: own.state.unwrap_or(Completeness::Open),
             }));
         }
-        actions.push(Action::Park("a newer epoch names another node"));
+        actions.push(if may {
+            Action::Follow(primary, "a newer epoch names it")
+        } else {
+            Action::Park("a newer epoch names another node")
+        });
     }
 
     fn when_replica(
@@ -476,6 +480,8 @@ impl Machine {
     ) {
         self.served();
         self.was_primary = false;
+        self.takes_role = false;
+        self.candidate = Some(promotable);
         self.sync_always = None;
         // Named primary and a replica all the same: another node was promoted, not announced yet.
         self.deposed = link_down_for.is_some()

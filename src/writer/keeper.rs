@@ -23,7 +23,7 @@ use crate::protocol::WriteError;
 use crate::protocol::ack::{
     Confirmed, Coverage, Degraded, NoWitness, Policy, replicated_up_to, uncovered,
 };
-use crate::protocol::copy::{MARK_KEY, Mark};
+use crate::protocol::copy::{Completeness, MARK_KEY, Mark};
 use crate::protocol::vote::Elected;
 
 use super::discovery::{Discovery, Standing, Target};
@@ -61,8 +61,6 @@ struct Link {
     coverage: Coverage,
     /// So many batches had been answered at the last question that was settled, in whatever form.
     covered: u64,
-    /// The node has marked the term in which it is primary.
-    in_term: bool,
     open: Option<Question>,
 }
 
@@ -167,7 +165,6 @@ impl Keeper {
             session: Arc::new(session),
             coverage: Coverage::default(),
             covered: 0,
-            in_term: false,
             open: None,
         })
     }
@@ -253,7 +250,7 @@ impl Keeper {
         } else if question.answered == link.covered {
             link.open = None;
             return Ok(ControlFlow::Continue(()));
-        } else if self.policy == Policy::Available && !self.in_term(link).await? {
+        } else if self.policy == Policy::Available && !self.is_marked(link, &missing).await? {
             Err(NoWitness::TermNotMarked)
         } else if self.policy == Policy::Available {
             let verdict = self.ask_witness(link, question, missing).await;
@@ -282,24 +279,31 @@ impl Keeper {
         }
     }
 
-    /// Whether the primary has marked its term. What is witnessed before that could not be told, later, from what an older
-    /// copy lacks.
-    async fn in_term(&self, link: &mut Link) -> Result<bool, WriteError> {
-        if !link.in_term {
-            link.wire.push(&[b"GET", MARK_KEY.as_bytes()]);
-            let answer = link.wire.exchange(1).await?;
-            let mark = match answer.first() {
-                Some(Value::ServerError(error)) => return Err(WriteError::from_code(error.code())),
-                Some(Value::BulkString(text)) => {
-                    std::str::from_utf8(text).ok().and_then(Mark::from_text)
-                }
-                _ => None,
-            };
-            let is = |node: &&Node| node.socket() == link.target.address;
-            let name = self.nodes.iter().find(is).map(|node| node.name.as_str());
-            link.in_term = mark.is_some_and(|m| m.confirmed && Some(m.term.by.as_str()) == name);
-        }
-        Ok(link.in_term)
+    /// Whether the primary has marked its term and, where no other data node has the writes, that it is the only copy. What is
+    /// witnessed before could not be told, later, from what an older copy lacks; and a primary writes everything to disk
+    /// before it marks that it is the only copy, and each write before the answer from then on.
+    async fn is_marked(
+        &self,
+        link: &mut Link,
+        missing: &[SocketAddrV4],
+    ) -> Result<bool, WriteError> {
+        link.wire.push(&[b"GET", MARK_KEY.as_bytes()]);
+        let answer = link.wire.exchange(1).await?;
+        let mark = match answer.first() {
+            Some(Value::ServerError(error)) => return Err(WriteError::from_code(error.code())),
+            Some(Value::BulkString(text)) => {
+                std::str::from_utf8(text).ok().and_then(Mark::from_text)
+            }
+            _ => None,
+        };
+        let is = |node: &&Node| node.socket() == link.target.address;
+        let name = self.nodes.iter().find(is).map(|node| node.name.as_str());
+        let alone = missing.len() == link.session.others().len();
+        Ok(mark.is_some_and(|mark| {
+            mark.confirmed
+                && Some(mark.term.by.as_str()) == name
+                && (!alone || mark.state == Completeness::Sole)
+        }))
     }
 
     async fn ask_witness(

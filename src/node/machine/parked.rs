@@ -42,6 +42,7 @@ impl Machine {
             }
             Some(vote) => self.when_another_is_named(seen, vote, parked_for, actions),
         }
+        self.candidate = Some(self.standing.is_some());
         self.takes_role = actions.iter().any(|a| matches!(a, Action::Promote(_)));
     }
 

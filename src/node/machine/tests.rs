@@ -1147,7 +1147,7 @@ fn the_only_copy_is_synced_at_once_as_long_as_its_mark_says_that_it_is_the_only_
 }
 
 #[test]
-fn a_parked_server_that_is_promoted_though_it_did_not_stand_parks_again() {
+fn a_server_that_is_promoted_though_it_is_no_candidate_parks() {
     let primary = Server::Primary { replicas: 0 };
     let parks = |node: &mut Node| {
         let actions = node.sees(20, primary, Some(vote(B, 3)), peer(BEHIND));
@@ -1166,11 +1166,16 @@ fn a_parked_server_that_is_promoted_though_it_did_not_stand_parks_again() {
     assert!(!parks(&mut node));
     let mut node = Node::replica();
     assert!(!parks(&mut node));
+    // It was not.
+    let mut node = Node::replica();
+    node.sees(20, cut(9000, false), Some(vote(B, 3)), peer(WRITABLE));
+    assert!(parks(&mut node));
 }
 
 #[test]
-fn a_replaced_primary_that_may_not_follow_marks_what_it_has() {
-    for written in [false, true] {
+fn a_replaced_primary_marks_what_it_has() {
+    let parks = |actions: &[Action]| matches!(actions.last(), Some(Action::Park(_)));
+    for (written, other) in [(false, BEHIND), (true, BEHIND), (true, WRITABLE)] {
         let mut node = Node::primary();
         let actions = node.machine.step(&Observation {
             now: node.now + ms(100),
@@ -1181,11 +1186,12 @@ fn a_replaced_primary_that_may_not_follow_marks_what_it_has() {
             written,
             chosen: false,
             vote: Some(vote(B, 2)),
-            peers: peer(BEHIND),
+            peers: peer(other),
         });
         let mark = marks(1, Completeness::Open);
-        assert_eq!(actions.contains(&mark), written);
-        assert!(matches!(actions.last(), Some(Action::Park(_))));
+        assert_eq!(actions.first() == Some(&mark), written);
+        assert_eq!(follows(&actions).is_some(), other == WRITABLE);
+        assert_eq!(parks(&actions), other == BEHIND);
     }
 }
 
