@@ -61,9 +61,6 @@ pub fn survey(rules: Rules, bounds: Bounds) -> Survey {
     seen.number(&bounds, &first, (0, 0));
     let mut front = vec![(0, first)];
     while !front.is_empty() && loss.is_none() {
-        if std::env::var("PROGRESS").is_ok() {
-            eprintln!("{} {}", seen.reached.len(), front.len());
-        }
         let mut next_front = Vec::new();
         for (from, state) in front {
             for (at, step) in model.steps.iter().enumerate() {
@@ -75,7 +72,7 @@ pub fn survey(rules: Rules, bounds: Bounds) -> Survey {
                     seen.edges.push((from, to));
                 }
                 if new {
-                    if loss.is_none() && !safe(&next) {
+                    if loss.is_none() && !safe(&rules, &next) {
                         loss = Some(to);
                     }
                     next_front.push((to, next));

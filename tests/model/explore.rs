@@ -114,7 +114,7 @@ impl LabModel {
         }
         let mut next = match step {
             Step::Fault(fault) => faults::strike(bounds, rules, state, fault),
-            Step::Healing(healing) => faults::heal(state, healing),
+            Step::Healing(healing) => faults::heal(rules, state, healing),
             Step::Sentinel(s, x) => {
                 sentinel::step((bounds.nodes, bounds.max_epoch), rules, state, s, x)
             }
@@ -123,6 +123,9 @@ impl LabModel {
             Step::Writer(x) => writer::step(bounds, rules, state, x),
         }?;
         writer::disconnect(state, &mut next);
+        for node in &mut next.data {
+            node.memory.unasked &= rules.candidate && node.role == Role::Primary;
+        }
         parent::remember(bounds.nodes, &mut next);
         faults::end_handover(bounds.nodes, &mut next);
         faults::settle(bounds.nodes, &mut next);
@@ -170,13 +173,15 @@ impl Model for LabModel {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        vec![Property::always(SAFE, |_, state: &State| safe(state))]
+        vec![Property::always(SAFE, |model: &Self, state: &State| {
+            safe(&model.rules, state)
+        })]
     }
 }
 
-/// The node that the newest configuration names has every acknowledged write, as soon as it is primary; and no copy that has
-/// one was replaced by one that lacks it.
-pub fn safe(state: &State) -> bool {
+/// The node that the newest configuration names has every acknowledged write, as soon as it is primary and, where that is a rule,
+/// has marked its term, for nothing is witnessed before; and no copy that has one was replaced by one that lacks it.
+pub fn safe(rules: &Rules, state: &State) -> bool {
     if state.replaced {
         return false;
     }
@@ -185,7 +190,9 @@ pub fn safe(state: &State) -> bool {
         .sentinels
         .iter()
         .filter(|s| Some(s.epoch) == newest)
-        .map(|s| &state.data[s.primary])
+        .map(|s| s.primary)
+        .filter(|d| !rules.term_first || state.history.by(state.data[*d].log) == Some(*d))
+        .map(|d| &state.data[d])
         .filter(|node| {
             node.role == Role::Primary && matches!(node.process, Process::Up | Process::Paused)
         })
@@ -227,6 +234,13 @@ fn sentence(state: &State, step: Step) -> String {
         Step::Fault(Fault::Disk { node, marks: None }) => {
             format!("{}: its disk is lost", letter(node))
         }
+        Step::Fault(Fault::Disk {
+            node,
+            marks: Some(0),
+        }) => format!(
+            "{}: its disk is as it was before its newest write",
+            letter(node)
+        ),
         Step::Fault(Fault::Disk {
             node,
             marks: Some(n),

@@ -70,7 +70,7 @@ pub enum Fault {
         from_writer: bool,
     },
     Watch(usize, Watch),
-    /// The node ends, and has only what was below so many of its newest marks; or nothing.
+    /// The node ends, and has only what was below so many of its newest marks (none: below its newest write); or nothing.
     Disk {
         node: usize,
         marks: Option<u32>,
@@ -136,7 +136,7 @@ pub fn all(bounds: &Bounds) -> Vec<Fault> {
                     all.push(Fault::Disk { node, marks: None });
                 }
                 Kind::OldDisk | Kind::StoppedOldDisk => {
-                    for marks in [1, 2] {
+                    for marks in [0, 1, 2] {
                         let marks = Some(marks);
                         all.push(Fault::Disk { node, marks });
                     }
@@ -187,6 +187,11 @@ fn in_turn(bounds: &Bounds, state: &State, fault: Fault) -> bool {
         }
         Fault::Disk { marks: None, .. } if !kind(Kind::NewDisk) => return false,
         Fault::Disk { marks: Some(_), .. } if !kind(Kind::OldDisk) => return false,
+        // Until the old primary is promotable again, the new one has to keep what it has.
+        Fault::Crash {
+            tail: Tail::Entry | Tail::Write,
+            ..
+        } if kind(Kind::Handover) && !at_its_best(bounds.nodes, state) => return false,
         Fault::StopAll { closed: false } if bounds.overlap => {
             return state.lost != Lost::All;
         }
@@ -251,16 +256,31 @@ pub fn strike(bounds: &Bounds, rules: &Rules, state: &State, fault: Fault) -> Op
         }
         Fault::Handover(s) => {
             let p = state.sentinels[s].primary;
+            let in_sync = Role::Replica {
+                of: p,
+                link: Link::Up,
+            };
+            let online = (0..bounds.nodes).any(|d| state.data[d].role == in_sync);
             let ready = state.sentinels.iter().all(|s| {
                 s.watch != Watch::Up || (0..bounds.nodes).any(|d| sentinel::selectable(s, d))
             });
             if !ready
+                || !online
                 || state.handing.is_some()
                 || state.data[p].role != Role::Primary
                 || !state.answers_sentinel(s, p)
                 || !sentinel::force(bounds.nodes, bounds.max_epoch, &mut next, s)
             {
                 return None;
+            }
+            // Marked and paused, with no write in between.
+            if rules.compare
+                && state.data[p].memory.in_term
+                && let Some(stamp) = state.history.stamp(state.data[p].log)
+            {
+                let log = &mut next.data[p].log;
+                let mark = next.history.next(*log, stamp.epoch, false, stamp.state)?;
+                *log |= 1 << mark;
             }
             next.handing = Some(p);
         }
@@ -320,10 +340,10 @@ fn left_on_disk(state: &State, node: usize, tail: Tail) -> Option<Log> {
         Tail::Write => (log & history.writes()).checked_ilog2()?,
     };
     let left = log & ((1 << lost) - 1);
-    let exposed = history.stamp(left)?;
-    let always = exposed.state == Completeness::Sole && history.by(left) == Some(node);
+    history.stamp(left)?;
+    let kept = left & state.data[node].synced == state.data[node].synced;
     let differs = tail == Tail::Entry || log & !left & !(1 << lost) != 0;
-    (differs && !always).then_some(left)
+    (differs && kept).then_some(left)
 }
 
 fn end_node(state: &mut State, node: usize) {
@@ -357,7 +377,7 @@ fn stop_all(bounds: &Bounds, rules: &Rules, next: &mut State, closed: bool) -> O
         let mut log = node.log;
         if rules.closing {
             let epoch = Some(next.sentinels[0].epoch);
-            let mark = next.history.next(log, epoch, Completeness::Closed)?;
+            let mark = next.history.next(log, epoch, false, Completeness::Closed)?;
             log |= 1 << mark;
         }
         for node in next.data.iter_mut().take(nodes) {
@@ -418,7 +438,7 @@ pub fn end_server(state: &mut State, node: usize) {
 }
 
 /// The lab after a healing, if there is something to heal.
-pub fn heal(state: &State, healing: Healing) -> Option<State> {
+pub fn heal(rules: &Rules, state: &State, healing: Healing) -> Option<State> {
     let mut next = *state;
     match healing {
         Healing::Start(node) => {
@@ -465,6 +485,11 @@ pub fn heal(state: &State, healing: Healing) -> Option<State> {
                 .find(|d| {
                     state.data[*d].process == Process::Up && state.data[*d].role == Role::Primary
                 })?;
+            // As its server says (`master_replid2`, `second_repl_offset`).
+            let lacks = state.data[old].log & !state.data[promoted].log != 0;
+            if rules.same_history && lacks {
+                return None;
+            }
             next.data[old].role = Role::Replica {
                 of: promoted,
                 link: Link::Down,

@@ -19,6 +19,8 @@ pub struct Stamp {
     pub term: u8,
     pub count: u8,
     pub epoch: Option<u8>,
+    /// The term counts.
+    pub confirmed: bool,
     pub state: Completeness,
 }
 
@@ -76,6 +78,7 @@ impl History {
             term: 0,
             count: 1,
             epoch: Some(1),
+            confirmed: true,
             state: Completeness::Open,
         });
         history.terms[0] = Some(Term {
@@ -114,6 +117,11 @@ impl History {
         self.terms[usize::from(term)].map(|term| usize::from(term.by))
     }
 
+    /// Whether something was written since the newest mark.
+    pub fn unmarked(&self, log: Log) -> bool {
+        (log & self.writes()).checked_ilog2() > (log & self.marks()).checked_ilog2()
+    }
+
     /// The next number.
     pub fn add(&mut self, entry: Entry) -> usize {
         let used = self.bits_of(|entry| *entry != Entry::Free);
@@ -123,19 +131,30 @@ impl History {
         next
     }
 
-    /// The first mark of a term of `d`, whose copy is `log`.
-    pub fn begin(&mut self, log: Log, d: usize, epoch: Option<u8>) -> usize {
+    /// The first mark of a term of `d`, whose copy is `log`. `decided`: by the node itself.
+    pub fn begin(&mut self, log: Log, d: usize, epoch: Option<u8>, decided: bool) -> usize {
         let by = d as u8;
         let last = self.stamp(log);
         let parent = last.and_then(|last| self.terms[usize::from(last.term)]);
         let mut before = [None; TERMS];
         if let (Some(last), Some(parent)) = (last, parent) {
-            before[1..].copy_from_slice(&parent.before[..TERMS - 1]);
-            before[0] = Some(Past {
-                term: last.term,
-                count: last.count,
-                next_by: by,
-            });
+            // A term that was never confirmed is left out.
+            let earlier = if last.confirmed {
+                before[0] = Some(Past {
+                    term: last.term,
+                    count: last.count,
+                    next_by: by,
+                });
+                &parent.before[..]
+            } else {
+                before[0] = parent.before[0].map(|past| Past {
+                    next_by: by,
+                    ..past
+                });
+                &parent.before[1..]
+            };
+            let room = earlier.len().min(TERMS - 1);
+            before[1..=room].copy_from_slice(&earlier[..room]);
         }
         let labs = self.terms.iter().flatten().map(|term| term.lab + 1).max();
         let free = self.terms.iter().position(Option::is_none);
@@ -149,16 +168,24 @@ impl History {
             term: term as u8,
             count: 1,
             epoch,
+            confirmed: decided || epoch.is_some(),
             state: Completeness::Open,
         }))
     }
 
-    /// The next mark of the term that the newest mark in `log` is of.
-    pub fn next(&mut self, log: Log, epoch: Option<u8>, state: Completeness) -> Option<usize> {
+    /// The next mark of the term that the newest mark in `log` is of; `confirmed`: from now on it counts.
+    pub fn next(
+        &mut self,
+        log: Log,
+        epoch: Option<u8>,
+        confirmed: bool,
+        state: Completeness,
+    ) -> Option<usize> {
         let last = self.stamp(log)?;
         Some(self.add(Entry::Mark(Stamp {
             count: last.count + 1,
             epoch,
+            confirmed: last.confirmed || confirmed,
             state,
             ..last
         })))
@@ -167,7 +194,7 @@ impl History {
     fn term(&self, term: u8) -> (copy::Term, Term) {
         let at = self.terms[usize::from(term)].expect("a term in use");
         let term = copy::Term {
-            number: 1 + at.before.iter().flatten().count() as u64,
+            number: 2 * at.before.iter().flatten().count() as u64,
             id: term.to_string(),
             by: name(usize::from(at.by)).to_owned(),
         };
@@ -191,7 +218,7 @@ impl History {
             if past.next_by != next_by {
                 // Stands for those of no interest.
                 let gone = copy::Term {
-                    number: term.number,
+                    number: term.number + 1,
                     id: "gone".to_owned(),
                     by: name(usize::from(past.next_by)).to_owned(),
                 };
@@ -211,6 +238,7 @@ impl History {
             term,
             count: u64::from(stamp.count),
             epoch: stamp.epoch.map(u64::from),
+            confirmed: stamp.confirmed,
             state: stamp.state,
             before,
             over: Vec::new(),
@@ -222,6 +250,7 @@ impl History {
 fn each_set(nodes: usize, state: &mut State, mut change: impl FnMut(Log) -> Log) {
     for node in state.data.iter_mut().take(nodes) {
         node.log = change(node.log);
+        node.synced = change(node.synced) & node.log;
         if let Role::Replica {
             link: Link::Loading(copy),
             ..
@@ -277,6 +306,9 @@ pub fn tidy(nodes: usize, last: bool, state: &mut State) {
         }
     }
     if last {
+        for node in &mut state.data {
+            node.synced = 0;
+        }
         let newest = |copy: &Log| (copy & marks).checked_ilog2();
         let shown: Log = copies
             .iter()
@@ -394,8 +426,12 @@ fn tidy_terms(history: &mut History) {
     }
 }
 
-/// The copy cut off below its `marks`th newest mark; nothing when there are not so many.
+/// The copy cut off below its `marks`th newest mark, or below its newest write; nothing when there are not so many.
 pub fn cut_off(history: &History, log: Log, marks: u32) -> Option<Log> {
+    if marks == 0 {
+        let write = (log & history.writes()).checked_ilog2()?;
+        return Some(log & ((1 << write) - 1));
+    }
     let mut left = log & history.marks();
     for _ in 1..marks {
         left &= !(1 << left.checked_ilog2()?);

@@ -18,7 +18,7 @@ use super::marks::name;
 use super::rules::{Bounds, Rules};
 use super::sentinel;
 use super::state::*;
-use super::writer::{OLD, RECENT, address, node_at, view};
+use super::writer::{self, OLD, RECENT, address, node_at, view};
 
 const DOWN_AFTER: Duration = Duration::from_secs(5);
 /// When the machine looks, since the start of its process.
@@ -155,6 +155,12 @@ fn act(
                     take_call(bounds, rules, next, d, s)?;
                 }
             }
+            // A replica waits with it for longer than a primary needs to mark that it is the only copy.
+            Action::Lower("the link is down and the primary is alive")
+                if rules.compare && !knows_that_it_is_alone(bounds.nodes, next, d) =>
+            {
+                return None;
+            }
             Action::Park(_) if !rules.compare && !named => {
                 follow(next, d, node_at(seen.vote?.primary));
             }
@@ -167,6 +173,22 @@ fn act(
         }
     }
     (via.is_none() || called).then_some(())
+}
+
+/// Whether the primary of `d`, whose link is down, has marked that it is the only copy, if it is.
+fn knows_that_it_is_alone(nodes: usize, state: &State, d: usize) -> bool {
+    let Role::Replica { of, .. } = state.data[d].role else {
+        return true;
+    };
+    let node = &state.data[of];
+    let serves = node.process == Process::Up && node.role == Role::Primary;
+    let others = (0..nodes).any(|x| {
+        let link = Role::Replica { of, link: Link::Up };
+        state.data[x].role == link && state.can_replicate(x, of)
+    });
+    let stamp = state.history.stamp(node.log);
+    let sole = stamp.is_some_and(|stamp| stamp.state == Completeness::Sole);
+    !serves || others || (node.memory.in_term && sole)
 }
 
 fn carry_out(rules: &Rules, next: &mut State, d: usize, named: bool, action: Action) {
@@ -183,21 +205,27 @@ fn carry_out(rules: &Rules, next: &mut State, d: usize, named: bool, action: Act
             let node = &mut next.data[d];
             node.role = Role::Primary;
             node.placed = true;
-            begin_term(rules, next, d);
+            begin_term(rules, next, d, true);
         }
-        Action::BeginTerm => begin_term(rules, next, d),
-        Action::Mark(epoch, state) => {
-            let epoch = epoch.and_then(|epoch| u8::try_from(epoch).ok());
-            if let Some(mark) = next.history.next(next.data[d].log, epoch, state) {
+        Action::BeginTerm => begin_term(rules, next, d, false),
+        Action::Mark(marking) => {
+            let epoch = marking.epoch.and_then(|epoch| u8::try_from(epoch).ok());
+            let (confirmed, state) = (marking.confirmed, marking.state);
+            let before = *next;
+            let log = next.data[d].log;
+            if let Some(mark) = next.history.next(log, epoch, confirmed, state) {
                 next.data[d].log |= 1 << mark;
+                writer::sync(&before, next, d);
+                if state == Completeness::Sole {
+                    next.data[d].synced = next.data[d].log;
+                }
             }
         }
         Action::Stand(_) if rules.stand => {
             next.data[d].promotable = true;
             next.data[d].memory.standing = true;
         }
-        Action::Park(why) if rules.park || !named => {
-            assert!(!why.is_empty());
+        Action::Park(why) if rules.park || why != "the node that it follows does not serve" => {
             let node = &mut next.data[d];
             node.role = Role::Parked;
             node.promotable = !rules.promotability;
@@ -232,13 +260,15 @@ fn follow(next: &mut State, d: usize, of: usize) {
 }
 
 /// The term in which `d` is primary begins with a mark.
-fn begin_term(rules: &Rules, next: &mut State, d: usize) {
+fn begin_term(rules: &Rules, next: &mut State, d: usize, decided: bool) {
     let epoch = named_by_majority(next, d);
     let node = &mut next.data[d];
     node.blocked = false;
     node.memory.in_term = true;
     if rules.compare {
-        let mark = next.history.begin(node.log, d, epoch);
+        let mark = next
+            .history
+            .begin(node.log, d, epoch, decided || !rules.confirm);
         node.log |= 1 << mark;
     }
 }
@@ -326,17 +356,16 @@ fn observe(
             } else {
                 PeerCopy::UNREAD
             },
+            follows_me: there && matches!(peer.role, Role::Replica { of, .. } if of == d),
         }
     };
-    let unmarked = node.log & state.history.writes();
-    let newest = (node.log & state.history.marks()).checked_ilog2();
     Some(Observation {
         now: NOW,
         server,
         disk_refuses: false,
         own: own(rules, state, held.as_ref(), d),
         in_term: node.memory.in_term || !rules.compare,
-        written: unmarked.checked_ilog2() > newest,
+        written: state.history.unmarked(node.log),
         chosen: false,
         vote: vote(nodes, state, d, patient),
         peers: (0..nodes).filter(|p| *p != d).map(peer).collect(),
@@ -365,10 +394,12 @@ fn own(rules: &Rules, state: &State, held: Option<&Copy>, d: usize) -> Own {
             state: Some(Completeness::Closed),
             epoch: Some(u64::MAX),
             mine: true,
+            confirmed: true,
         }),
         Some(copy) => Own::Data(copy.mark().map_or(Marked::NONE, |mark| Marked {
             state: Some(mark.state),
             epoch: mark.epoch,
+            confirmed: mark.confirmed,
             mine: state.history.by(state.data[d].log) == Some(d),
         })),
     }
@@ -380,7 +411,7 @@ fn peer_copy(rules: &Rules, state: &State, own: Option<&Copy>, p: usize) -> Peer
     };
     let there_is = copy != Copy::Empty;
     let serves = state.data[p].role == Role::Primary;
-    let compared = match own.map(|own| own.against(&copy)) {
+    let compared = match own.map(|own| own.against(&copy, serves)) {
         // Only whether there is data decides.
         Some(_) if !rules.compare && own == Some(&Copy::Empty) && there_is => Some(Relation::More),
         Some(_) if !rules.compare => Some(Relation::Same),
@@ -512,6 +543,7 @@ fn recall(nodes: usize, node: &Data, d: usize, seen: &Observation, patient: bool
         address: address(p),
         state: PeerState::Replica { promotable: false },
         copy: PeerCopy::UNREAD,
+        follows_me: false,
     });
     // A majority has answered not long ago.
     let now = NOW - SHORT * 2;
@@ -526,6 +558,7 @@ fn recall(nodes: usize, node: &Data, d: usize, seen: &Observation, patient: bool
                 address: address(NODES),
                 state: PeerState::Replica { promotable: true },
                 copy: PeerCopy::UNREAD,
+                follows_me: false,
             };
             show(earlier(since, Server::Gone, heard, vec![hope]));
         }
@@ -539,10 +572,14 @@ fn recall(nodes: usize, node: &Data, d: usize, seen: &Observation, patient: bool
                     settled: true,
                     given_up: false,
                 },
+                follows_me: false,
             };
             let mut stood = earlier(since, Server::Parked, heard, vec![less]);
             stood.own = Own::Data(Marked::NONE);
             show(stood);
+        }
+        Server::Primary { .. } if memory.unasked => {
+            show(earlier(since, Server::Parked, heard, nobody()));
         }
         Server::Parked if patient => show(earlier(since, Server::Parked, None, nobody())),
         _ => {}
@@ -555,6 +592,9 @@ pub fn remember(nodes: usize, state: &mut State) {
     for d in 0..nodes {
         let node = state.data[d];
         if node.process != Process::Up {
+            continue;
+        }
+        if node.memory.unasked {
             continue;
         }
         let serving = node.role != Role::Parked;

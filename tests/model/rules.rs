@@ -48,8 +48,14 @@ pub struct Rules {
     pub closing: bool,
     /// A write is witnessed only when the term of its primary has been marked.
     pub term_first: bool,
+    /// A term counts only when it was announced, or the named node has submitted.
+    pub confirm: bool,
     /// Nobody follows a primary that holds less.
     pub keep_more: bool,
+    /// A parked server that is promoted, and did not stand, parks again.
+    pub candidate: bool,
+    /// The old primary of a handover follows one that went on from its own history, and no other.
+    pub same_history: bool,
     /// A Sentinel's first configuration is not made anew where the lab has one already.
     pub name_checked: bool,
 }
@@ -71,7 +77,10 @@ impl Rules {
         park: true,
         closing: true,
         term_first: true,
+        confirm: true,
         keep_more: true,
+        candidate: true,
+        same_history: true,
         name_checked: true,
     };
 
@@ -82,7 +91,10 @@ impl Rules {
         park: false,
         closing: false,
         term_first: false,
+        confirm: false,
         keep_more: false,
+        candidate: false,
+        same_history: false,
         name_checked: false,
         ..Rules::ALL
     };

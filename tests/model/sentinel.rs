@@ -178,6 +178,7 @@ pub fn step(
             }
             failover.promoted = true;
             let node = &mut next.data[d];
+            node.memory.unasked = node.role != Role::Primary && !node.promotable;
             node.role = Role::Primary;
             node.placed = true;
             node.raising = None;
@@ -215,7 +216,10 @@ pub fn step(
             switch(mine, other.primary, other.epoch);
         }
         Step::Convert(d) => {
-            if state.data[d].role != Role::Primary || !may_correct(state, s, d) {
+            // Four periods are longer than the pause between two marks.
+            let node = &state.data[d];
+            let to_be_marked = node.memory.in_term && state.history.unmarked(node.log);
+            if node.role != Role::Primary || to_be_marked || !may_correct(state, s, d) {
                 return None;
             }
             correct(sentinel, &mut next, d);
@@ -268,6 +272,8 @@ fn may_correct(state: &State, s: usize, d: usize) -> bool {
         && state.answers_sentinel(s, d)
         && state.answers_sentinel(s, p)
         && state.data[p].role == Role::Primary
+        // Long before that its parent has begun its term, or has parked it as no candidate.
+        && state.data[p].memory.in_term
         && !loading(state, d)
 }
 

@@ -71,6 +71,8 @@ pub struct Memory {
     pub in_term: bool,
     /// It stands for the role.
     pub standing: bool,
+    /// Its server was promoted, and its parent did not see it as a candidate.
+    pub unasked: bool,
 }
 
 /// A data node.
@@ -85,6 +87,8 @@ pub struct Data {
     pub promotable: bool,
     /// A raise is under way: what the primary had when its offset was read.
     pub raising: Option<Log>,
+    /// What of its log is on disk for certain.
+    pub synced: Log,
     /// It has a login that nobody knows, so that it can't copy from anybody.
     pub blocked: bool,
     /// The node's process found nothing in its state folder.
@@ -281,6 +285,7 @@ impl State {
             placed: true,
             promotable: true,
             raising: None,
+            synced: 0,
             blocked: false,
             first: false,
             memory: Memory {
@@ -292,6 +297,7 @@ impl State {
                 known: 0,
                 in_term: false,
                 standing: false,
+                unasked: false,
             },
         };
         let mut data = [replica; NODES];

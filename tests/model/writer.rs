@@ -6,6 +6,7 @@ use std::time::Duration;
 use redis_ha_lab::protocol::ack::{
     Confirmed, Degraded, Testimony, uncovered, witness, witness_promoted,
 };
+use redis_ha_lab::protocol::copy::Completeness;
 use redis_ha_lab::protocol::vote::{Elected, ReplicaView, SentinelView, elect};
 
 use super::marks::Entry;
@@ -133,11 +134,13 @@ pub fn step(bounds: &Bounds, rules: &Rules, state: &State, step: Step) -> Option
             if state.writer.pending.is_some()
                 || state.writer.next >= bounds.writes
                 || !takes_writes(state, d)
+                || state.handing == Some(d)
             {
                 return None;
             }
             let write = next.history.add(Entry::Write);
             next.data[d].log |= 1 << write;
+            sync(state, &mut next, d);
             next.writer.pending = Some(Pending {
                 write: write as u8,
                 stamped: false,
@@ -174,6 +177,16 @@ pub fn step(bounds: &Bounds, rules: &Rules, state: &State, step: Step) -> Option
         }
     }
     (next != *state).then_some(next)
+}
+
+/// The only copy is on disk before it is answered.
+pub fn sync(before: &State, next: &mut State, d: usize) {
+    let log = before.data[d].log;
+    let stamp = before.history.stamp(log);
+    let sole = stamp.is_some_and(|stamp| stamp.state == Completeness::Sole);
+    if sole && before.history.by(log) == Some(d) && before.data[d].memory.in_term {
+        next.data[d].synced = next.data[d].log;
+    }
 }
 
 fn takes_writes(state: &State, d: usize) -> bool {
@@ -240,10 +253,15 @@ fn ask(bounds: &Bounds, rules: &Rules, state: &State, next: &mut State) -> Optio
     if !pending.stamped {
         return None;
     }
-    if rules.term_first && state.history.by(state.data[d].log) != Some(d) {
+    let uncovered = missing(bounds.nodes, state, d, pending.write);
+    let alone = uncovered.len() + 1 == bounds.nodes;
+    let log = state.data[d].log;
+    let stamp = state.history.stamp(log);
+    let sole = stamp.is_some_and(|stamp| stamp.state == Completeness::Sole);
+    let counts = stamp.is_some_and(|stamp| stamp.confirmed);
+    if rules.term_first && (state.history.by(log) != Some(d) || !counts || alone && !sole) {
         return None;
     }
-    let uncovered = missing(bounds.nodes, state, d, pending.write);
     let elected = |node: usize, epoch: u8| Elected {
         address: address(node),
         epoch: u64::from(epoch),
