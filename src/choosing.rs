@@ -197,7 +197,9 @@ pub async fn choose(
         if let Ok(mut conn) = connector.open(node.socket()).await
             && let Ok((info, Some(copy))) = conn.holding().await
             && info.is_primary
-            && copy.mark().is_some_and(|mark| mark.term.by == name)
+            && copy
+                .mark()
+                .is_some_and(|mark| mark.counts_for(name, &info.replication_id))
         {
             return Ok(true);
         }

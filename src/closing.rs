@@ -129,7 +129,7 @@ async fn next_mark(
     let (info, copy) = primary.holding().await?;
     let mark = copy.as_ref().and_then(Copy::mark);
     match mark {
-        Some(mark) if info.is_primary && mark.term.by == node.name => {
+        Some(mark) if info.is_primary && mark.counts_for(&node.name, &info.replication_id) => {
             Ok(mark.next(epoch.or(mark.epoch), Completeness::Closed))
         }
         _ => Err(CloseError::NotInTerm(node.name.clone())),

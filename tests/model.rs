@@ -284,7 +284,7 @@ fn a_primary_that_restarts_fast_must_not_just_go_on() {
         ..Rules::ALL
     };
     let bounds = Bounds { faults: 1, ..TWO };
-    loses(rules, bounds, &["its newest write was not on disk"]);
+    loses(rules, bounds, &["its newest entry was not on disk"]);
 }
 
 #[test]

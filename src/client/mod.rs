@@ -357,8 +357,38 @@ impl Conn {
         let mut pipe = redis::pipe();
         pipe.cmd("INFO").arg(&SECTIONS);
         pipe.cmd("GET").arg(MARK_KEY);
+        self.read_holding(&pipe)
+            .await
+            .map(|(info, copy, _)| (info, copy))
+    }
+
+    /// The same, and after that, in one round trip, whether somebody is present on `channel`. A server that does not
+    /// say counts as one on which nobody is.
+    ///
+    /// # Errors
+    /// As [`Conn::query`].
+    pub async fn holding_and_presence(
+        &mut self,
+        channel: &str,
+    ) -> Result<(ReplicationInfo, Option<Copy>, bool), ClientError> {
+        let mut pipe = redis::pipe();
+        pipe.cmd("INFO").arg(&SECTIONS);
+        pipe.cmd("GET").arg(MARK_KEY);
+        pipe.cmd("PUBSUB").arg("NUMSUB").arg(channel);
+        let (info, copy, numsub) = self.read_holding(&pipe).await?;
+        let present = numsub
+            .and_then(|numsub| <(String, u64)>::from_redis_value(numsub).ok())
+            .is_some_and(|(_, count)| count > 0);
+        Ok((info, copy, present))
+    }
+
+    /// The answers to `INFO`, to the question for the mark, and to one more.
+    async fn read_holding(
+        &mut self,
+        pipe: &redis::Pipeline,
+    ) -> Result<(ReplicationInfo, Option<Copy>, Option<redis::Value>), ClientError> {
         let to = self.to;
-        let answers = self.pipeline(&pipe).await;
+        let answers = self.pipeline(pipe).await;
         let mut answers = answers
             .map_err(|source| ClientError::Redis { to, source })?
             .into_iter();
@@ -379,7 +409,7 @@ impl Conn {
         let copy = mark
             .filter(|_| !info.loading)
             .map(|mark| Copy::read(info.keys, mark.as_deref()));
-        Ok((info, copy))
+        Ok((info, copy, answers.next()))
     }
 
     fn read_replication(&self, text: &str) -> Result<ReplicationInfo, ClientError> {
@@ -387,31 +417,6 @@ impl Conn {
             to: self.to,
             source: (ErrorKind::UnexpectedReturnType, "not an answer to INFO").into(),
         })
-    }
-
-    /// The same, and after that, in one round trip, whether somebody is present on `channel`. A server that does not
-    /// say counts as one on which nobody is.
-    ///
-    /// # Errors
-    /// As [`Conn::query`].
-    pub async fn replication_and_presence(
-        &mut self,
-        channel: &str,
-    ) -> Result<(ReplicationInfo, bool), ClientError> {
-        let mut both = redis::pipe();
-        both.cmd("INFO").arg(&SECTIONS);
-        both.cmd("PUBSUB").arg("NUMSUB").arg(channel);
-        let failed = |source| ClientError::Redis {
-            to: self.to,
-            source,
-        };
-        let mut answers = self.inner.send_packed_commands(&both, 0, both.len()).await;
-        let answers = answers.as_mut().map_err(|e| failed(e.clone()))?;
-        let numsub = answers.pop().unwrap_or(redis::Value::Nil);
-        let info = answers.pop().unwrap_or(redis::Value::Nil);
-        let text = String::from_redis_value(info).map_err(|e| failed(e.into()))?;
-        let present = <(String, u64)>::from_redis_value(numsub).is_ok_and(|(_, count)| count > 0);
-        Ok((self.read_replication(&text)?, present))
     }
 
     /// How many are present on `channel`.

@@ -439,8 +439,9 @@ impl Machine {
             .last_mark
             .is_none_or(|at| seen.now.saturating_sub(at) >= MARK_PERIOD);
         let says = (own.state, own.epoch, own.confirmed);
-        if says != (Some(marking.state), marking.epoch, marking.confirmed) || (seen.written && due)
-        {
+        let is_as_it_has_to_be =
+            own.current && says == (Some(marking.state), marking.epoch, marking.confirmed);
+        if !is_as_it_has_to_be || (seen.written && due) {
             self.last_mark = Some(seen.now);
             actions.push(Action::Mark(marking));
         }

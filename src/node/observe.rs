@@ -49,6 +49,8 @@ struct Sighting {
     copy: Option<Copy>,
     /// As a replica: of whom.
     of: Option<SocketAddrV4>,
+    /// Its history of replication.
+    history: String,
 }
 
 impl Observers {
@@ -72,6 +74,7 @@ impl Observers {
                 state: None,
                 copy: None,
                 of: None,
+                history: String::new(),
             });
             tasks.spawn(observe_peer(
                 node.socket(),
@@ -229,6 +232,7 @@ async fn observe_peer(
                 seen.state = Some(peer_state(&info));
                 seen.copy = copy;
                 seen.of = info.primary.filter(|_| !info.is_primary);
+                seen.history = info.replication_id;
             }),
             None => {
                 conn = None;
@@ -267,7 +271,7 @@ fn peer_copy(own: Option<&Copy>, seen: &Sighting) -> PeerCopy {
     PeerCopy {
         relation: own.map(|own| own.against(copy, seen.state == Some(PeerState::Primary))),
         data: *copy != Copy::Empty,
-        settled: mark.is_none_or(|mark| mark.term.by == seen.name),
+        settled: mark.is_none_or(|m| m.term.by == seen.name && m.history == seen.history),
         given_up: own
             .and_then(Copy::mark)
             .zip(mark)

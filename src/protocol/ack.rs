@@ -218,6 +218,10 @@ pub fn witness_promoted(
         // The one that leads the failover gives the new epoch to the old primary for a moment.
         let names_old = view.primary == old.address && view.config_epoch >= old.epoch;
         if view.primary == new {
+            // It leads one from the new one, and may have selected the old one already.
+            if view.failover_in_progress || view.primary_o_down {
+                return Err(NoWitness::FailoverInProgress);
+            }
             if !cannot_be_promoted(view, old.address, heard) {
                 return Err(NoWitness::Promotable(old.address));
             }

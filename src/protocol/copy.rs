@@ -65,6 +65,10 @@ pub struct Mark {
     /// that nothing is witnessed in the term: a promotion may still come to nothing.
     #[serde(default)]
     pub confirmed: bool,
+    /// The history of replication in which it was written (`master_replid`). A promotion begins another, so a mark of an
+    /// earlier time as primary of the same node is told from one of this time.
+    #[serde(default)]
+    pub history: String,
     /// What was known of other copies.
     pub state: Completeness,
     /// Earlier terms, the latest first.
@@ -105,11 +109,18 @@ impl Mark {
             count: 1,
             epoch: None,
             confirmed: false,
+            history: String::new(),
             state: Completeness::Open,
             before,
             // Given up for this copy is given up for all that follow from it.
             over: last.map_or_else(Vec::new, |mark| mark.over.clone()),
         }
+    }
+
+    /// Whether the node `by`, whose history of replication is `history`, has marked the time in which it is primary now, and that
+    /// time counts.
+    pub fn counts_for(&self, by: &str, history: &str) -> bool {
+        self.confirmed && self.term.by == by && self.history == history
     }
 
     /// The same mark, in a term that counts.

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, trace, warn};
 
 use crate::access::User;
-use crate::client::{Connector, Role, Wire};
+use crate::client::{Connector, ReplicationInfo, Role, Wire};
 use crate::config::{Lab, Node};
 use crate::protocol::WriteError;
 use crate::protocol::ack::{
@@ -250,10 +250,11 @@ impl Keeper {
         } else if question.answered == link.covered {
             link.open = None;
             return Ok(ControlFlow::Continue(()));
-        } else if self.policy == Policy::Available && !self.is_marked(link, &missing).await? {
-            Err(NoWitness::TermNotMarked)
         } else if self.policy == Policy::Available {
-            let verdict = self.ask_witness(link, question, missing).await;
+            let verdict = match self.mark_of(link, &missing).await? {
+                Some(mark) => self.ask_witness(link, question, missing, mark).await,
+                None => Err(NoWitness::TermNotMarked),
+            };
             if verdict.is_ok() {
                 // The testimony was about the primary at the other end: it has to be one still.
                 link.wire.push(&[b"ROLE"]);
@@ -279,30 +280,36 @@ impl Keeper {
         }
     }
 
-    /// Whether the primary has marked its term and, where no other data node has the writes, that it is the only copy. What is
-    /// witnessed before could not be told, later, from what an older copy lacks; and a primary writes everything to disk
-    /// before it marks that it is the only copy, and each write before the answer from then on.
-    async fn is_marked(
+    /// The primary's mark, if it has marked the time in which it is primary and, where no other data node has the writes, that it is
+    /// the only copy. What is witnessed before could not be told, later, from what an older copy lacks; and a primary
+    /// writes everything to disk before it marks that it is the only copy, and each write before the answer from then on.
+    async fn mark_of(
         &self,
         link: &mut Link,
         missing: &[SocketAddrV4],
-    ) -> Result<bool, WriteError> {
+    ) -> Result<Option<Mark>, WriteError> {
+        link.wire.push(&[b"INFO", b"replication"]);
         link.wire.push(&[b"GET", MARK_KEY.as_bytes()]);
-        let answer = link.wire.exchange(1).await?;
-        let mark = match answer.first() {
-            Some(Value::ServerError(error)) => return Err(WriteError::from_code(error.code())),
-            Some(Value::BulkString(text)) => {
-                std::str::from_utf8(text).ok().and_then(Mark::from_text)
-            }
-            _ => None,
+        let mut texts = Vec::new();
+        for answer in link.wire.exchange(2).await? {
+            texts.push(match answer {
+                Value::ServerError(error) => return Err(WriteError::from_code(error.code())),
+                Value::BulkString(text) => String::from_utf8_lossy(&text).into_owned(),
+                Value::VerbatimString { text, .. } => text,
+                _ => String::new(),
+            });
+        }
+        let [info, mark] = &texts[..] else {
+            return Err(WriteError::NotRedis);
         };
+        let history = ReplicationInfo::parse(info).replication_id;
         let is = |node: &&Node| node.socket() == link.target.address;
-        let name = self.nodes.iter().find(is).map(|node| node.name.as_str());
+        let Some(node) = self.nodes.iter().find(is) else {
+            return Ok(None);
+        };
         let alone = missing.len() == link.session.others().len();
-        Ok(mark.is_some_and(|mark| {
-            mark.confirmed
-                && Some(mark.term.by.as_str()) == name
-                && (!alone || mark.state == Completeness::Sole)
+        Ok(Mark::from_text(mark).filter(|mark| {
+            mark.counts_for(&node.name, &history) && (!alone || mark.state == Completeness::Sole)
         }))
     }
 
@@ -311,6 +318,7 @@ impl Keeper {
         link: &mut Link,
         question: Question,
         missing: Vec<SocketAddrV4>,
+        mark: Mark,
     ) -> Result<(), NoWitness> {
         let mut discovery = self.discovery.clone();
         loop {
@@ -320,7 +328,7 @@ impl Keeper {
             {
                 link.target = now;
             }
-            let about = about(link.target, missing.clone())?;
+            let about = about(link.target, missing.clone(), &mark)?;
             tokio::select! {
                 biased;
                 // Then what is asked is another thing, and may have its answer at once.
@@ -332,7 +340,7 @@ impl Keeper {
 }
 
 /// What the witnesses are asked about writes to `target`.
-fn about(target: Target, uncovered: Vec<SocketAddrV4>) -> Result<About, NoWitness> {
+fn about(target: Target, uncovered: Vec<SocketAddrV4>, mark: &Mark) -> Result<About, NoWitness> {
     match target.standing {
         Standing::Elected(epoch) => {
             let primary = Elected {
@@ -344,6 +352,7 @@ fn about(target: Target, uncovered: Vec<SocketAddrV4>) -> Result<About, NoWitnes
         Standing::Promoted { over } if uncovered == [over.address] => Ok(About::Promoted {
             old: over,
             new: target.address,
+            mark: Box::new(mark.clone()),
         }),
         // A node that is neither could be promoted as well as this one was.
         Standing::Promoted { over } => Err(NoWitness::Promotable(over.address)),

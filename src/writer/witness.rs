@@ -14,6 +14,7 @@ use crate::client::{Conn, Connector, ReplicationInfo};
 use crate::protocol::ack::{
     ASSURANCE_CHANNEL, Degraded, NoWitness, Testimony, witness, witness_promoted,
 };
+use crate::protocol::copy::{Copy, Mark, Relation};
 use crate::protocol::vote::{Elected, SentinelView};
 use crate::sentinel::Panel;
 
@@ -25,8 +26,12 @@ const ASK_AGAIN: Duration = Duration::from_millis(50);
 pub(super) enum About {
     /// Whether no node that has not confirmed them can be promoted.
     Elected(Degraded),
-    /// Whether `old` has submitted to `new`, which was promoted over it.
-    Promoted { old: Elected, new: SocketAddrV4 },
+    /// Whether `old` has submitted to `new`, which was promoted over it and carries `mark`.
+    Promoted {
+        old: Elected,
+        new: SocketAddrV4,
+        mark: Box<Mark>,
+    },
 }
 
 impl About {
@@ -54,6 +59,7 @@ pub(super) struct Witness {
 struct Word {
     node: SocketAddrV4,
     info: ReplicationInfo,
+    copy: Option<Copy>,
     /// It assures that it can't be promoted.
     assured: bool,
 }
@@ -123,9 +129,17 @@ impl Witness {
         };
         match about {
             About::Elected(case) => witness(case, heard),
-            About::Promoted { old, new } => {
-                let its = submitted().find(|word| word.node == old.address);
-                let follows = its.and_then(|word| word.info.primary);
+            About::Promoted { old, new, mark } => {
+                // One that was promoted itself, and was sent back before it was announced, would take the role by what its
+                // own copy says. One that loads a copy has that of the new one, or none.
+                let new_copy = Copy::Marked(mark.clone());
+                let gives_way = |word: &&Word| {
+                    let copy = word.copy.as_ref();
+                    word.info.loading
+                        || copy.is_some_and(|c| c.against(&new_copy, true) == Relation::More)
+                };
+                let mut its = submitted().filter(|word| word.node == old.address);
+                let follows = its.find(gives_way).and_then(|word| word.info.primary);
                 witness_promoted(*old, *new, follows, heard)
             }
         }
@@ -140,7 +154,7 @@ impl Witness {
             None => None,
         };
         // It was started again, perhaps, or has changed its role.
-        let (conn, (info, assured)) = match answer {
+        let (conn, (info, copy, assured)) = match answer {
             Some(answer) => answer,
             None => {
                 let mut conn = self.connector.open(node).await.ok()?;
@@ -152,12 +166,12 @@ impl Witness {
         Some(Word {
             node,
             info,
+            copy,
             assured,
         })
     }
 }
 
-async fn ask_node(conn: &mut Conn) -> Option<(ReplicationInfo, bool)> {
-    let said = conn.replication_and_presence(ASSURANCE_CHANNEL).await;
-    said.ok()
+async fn ask_node(conn: &mut Conn) -> Option<(ReplicationInfo, Option<Copy>, bool)> {
+    conn.holding_and_presence(ASSURANCE_CHANNEL).await.ok()
 }

@@ -191,7 +191,7 @@ pub fn safe(rules: &Rules, state: &State) -> bool {
         .iter()
         .filter(|s| Some(s.epoch) == newest)
         .map(|s| s.primary)
-        .filter(|d| !rules.term_first || state.history.by(state.data[*d].log) == Some(*d))
+        .filter(|d| !rules.term_first || state.data[*d].memory.in_term)
         .map(|d| &state.data[d])
         .filter(|node| {
             node.role == Role::Primary && matches!(node.process, Process::Up | Process::Paused)

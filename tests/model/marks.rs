@@ -239,6 +239,7 @@ impl History {
             count: u64::from(stamp.count),
             epoch: stamp.epoch.map(u64::from),
             confirmed: stamp.confirmed,
+            history: String::new(),
             state: stamp.state,
             before,
             over: Vec::new(),

@@ -14,7 +14,6 @@ use redis_ha_lab::protocol::copy::{Completeness, Copy, Relation};
 use redis_ha_lab::protocol::vote::{SentinelView, elect};
 
 use super::faults;
-use super::marks::name;
 use super::rules::{Bounds, Rules};
 use super::sentinel;
 use super::state::*;
@@ -395,11 +394,13 @@ fn own(rules: &Rules, state: &State, held: Option<&Copy>, d: usize) -> Own {
             epoch: Some(u64::MAX),
             mine: true,
             confirmed: true,
+            current: true,
         }),
         Some(copy) => Own::Data(copy.mark().map_or(Marked::NONE, |mark| Marked {
             state: Some(mark.state),
             epoch: mark.epoch,
             confirmed: mark.confirmed,
+            current: state.data[d].memory.in_term,
             mine: state.history.by(state.data[d].log) == Some(d),
         })),
     }
@@ -423,7 +424,7 @@ fn peer_copy(rules: &Rules, state: &State, own: Option<&Copy>, p: usize) -> Peer
     PeerCopy {
         relation: compared,
         data: there_is,
-        settled: !rules.compare || copy.mark().is_none_or(|mark| mark.term.by == name(p)),
+        settled: !rules.compare || state.data[p].memory.in_term || copy.mark().is_none(),
         given_up: false,
     }
 }

@@ -210,6 +210,8 @@ pub fn step(
             if sentinel.watch != Watch::Up
                 || other.watch != Watch::Up
                 || other.epoch <= sentinel.epoch
+                // A parent looks more often than Sentinels tell each other: a node that is no candidate is parked by then.
+                || state.data[other.primary].memory.unasked
             {
                 return None;
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use redis_ha_lab::protocol::ack::{
     Confirmed, Degraded, Testimony, uncovered, witness, witness_promoted,
 };
-use redis_ha_lab::protocol::copy::Completeness;
+use redis_ha_lab::protocol::copy::{Completeness, Relation};
 use redis_ha_lab::protocol::vote::{Elected, ReplicaView, SentinelView, elect};
 
 use super::marks::Entry;
@@ -258,7 +258,8 @@ fn ask(bounds: &Bounds, rules: &Rules, state: &State, next: &mut State) -> Optio
     let log = state.data[d].log;
     let stamp = state.history.stamp(log);
     let sole = stamp.is_some_and(|stamp| stamp.state == Completeness::Sole);
-    let counts = stamp.is_some_and(|stamp| stamp.confirmed);
+    // The mark is of this time as primary, by its history of replication.
+    let counts = stamp.is_some_and(|stamp| stamp.confirmed) && state.data[d].memory.in_term;
     if rules.term_first && (state.history.by(log) != Some(d) || !counts || alone && !sole) {
         return None;
     }
@@ -308,7 +309,19 @@ fn ask(bounds: &Bounds, rules: &Rules, state: &State, next: &mut State) -> Optio
                 age: AGE,
                 raise_limit: RAISE_LIMIT,
             };
+            // Its copy gives way to that of the new one.
+            let copy = |x: usize| state.history.copy(state.data[x].log);
+            let loading = matches!(
+                state.data[over].role,
+                Role::Replica {
+                    link: Link::Loading(_),
+                    ..
+                }
+            );
+            let gives_way =
+                !rules.compare || loading || copy(over).against(&copy(d), true) == Relation::More;
             uncovered == [address(over)]
+                && gives_way
                 && witness_promoted(elected(over, epoch), address(d), follows, heard).is_ok()
         }
     };

@@ -32,6 +32,9 @@ pub(super) struct OwnCopy {
     term: Option<Mark>,
     /// It was read back.
     in_term: bool,
+    /// The server's history of replication, and whether it was primary in it when last read.
+    history: String,
+    was_primary: bool,
     /// Changes of the data that the server counts, now and at the last mark.
     changes: u64,
     changes_marked: u64,
@@ -83,9 +86,14 @@ impl OwnCopy {
             Seen::Primary { .. } => self.chosen && !self.in_term,
             _ => false,
         };
-        if !matches!(seen, Seen::Primary { .. }) {
+        let is_primary = matches!(seen, Seen::Primary { .. });
+        // Another history while it is primary: it was promoted anew, unseen.
+        if !is_primary || (self.was_primary && self.history != info.replication_id) {
             self.term = None;
+            self.in_term = false;
         }
+        self.was_primary = is_primary;
+        self.history.clone_from(&info.replication_id);
         let mark = self.held.as_ref().and_then(Copy::mark);
         self.in_term = match (&self.term, mark) {
             (Some(term), Some(mark)) => self.in_term || mark.term == term.term,
@@ -105,6 +113,7 @@ impl OwnCopy {
                 epoch: mark.epoch,
                 mine: mark.term.by == me,
                 confirmed: mark.confirmed,
+                current: mark.history == self.history,
             }),
         }
     }
@@ -203,6 +212,11 @@ impl DataNode {
 
     /// Writes a mark, after `first`. Says whether it is written; if not, the machine sees that at the next look.
     async fn write_mark(&mut self, mark: &Mark, first: &[redis::Cmd]) -> bool {
+        let mark = &Mark {
+            // Not known yet where it is promoted by `first`: the next mark has it.
+            history: self.copy.history.clone(),
+            ..mark.clone()
+        };
         let mut pipe = redis::pipe();
         for cmd in first {
             pipe.add_command(cmd.clone());

@@ -90,6 +90,8 @@ pub struct Marked {
     pub mine: bool,
     /// Its term counts.
     pub confirmed: bool,
+    /// It was written in the server's present history of replication.
+    pub current: bool,
 }
 
 impl Marked {
@@ -99,6 +101,7 @@ impl Marked {
         epoch: None,
         mine: false,
         confirmed: false,
+        current: false,
     };
 }
 

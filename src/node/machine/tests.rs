@@ -67,6 +67,7 @@ const OPEN: Own = Own::Data(Marked {
     epoch: Some(1),
     mine: false,
     confirmed: true,
+    current: true,
 });
 
 fn marks(epoch: u64, state: Completeness) -> Action {
@@ -83,6 +84,7 @@ fn marked(state: Completeness, epoch: u64, mine: bool) -> Own {
         epoch: Some(epoch),
         mine,
         confirmed: true,
+        current: true,
     })
 }
 
@@ -148,6 +150,7 @@ impl Node {
                 epoch: named.or(self.machine.named_at).or(own.epoch),
                 mine: true,
                 confirmed: true,
+                current: true,
             }),
             (_, own) => own,
         };
@@ -1209,6 +1212,7 @@ fn a_term_counts_when_it_is_announced_or_the_node_that_is_named_has_submitted() 
             epoch: None,
             mine: true,
             confirmed,
+            current: true,
         })
     };
     for (primary, follows_me, confirmed) in [(B, false, false), (B, true, true), (A, false, true)] {
