@@ -345,11 +345,13 @@ mod tests {
                 DataNodeStatus {
                     name: primary.into(),
                     address: "127.0.0.11:6379".parse().unwrap(),
+                    holds: None,
                     state: Reached::Up(state),
                 },
                 DataNodeStatus {
                     name: "redis-z".into(),
                     address: "127.0.0.12:6379".parse().unwrap(),
+                    holds: None,
                     state: Reached::Unreachable("refused".into()),
                 },
             ],

@@ -43,6 +43,11 @@ pub(super) fn run(global: &Global, args: &StatusArgs) -> Outcome {
     let status = with_signals(Threads::One, |token| async move {
         Ok(status::wait_healthy(&lab, limit, &token).await)
     })?;
+    let mut status = status;
+    // Another host has no state here.
+    if let Ok(state) = global.state_root() {
+        status.recall(&state);
+    }
     if args.json {
         print_json(&status)?;
     } else {

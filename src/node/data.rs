@@ -250,6 +250,9 @@ impl DataNode {
                 self.unanswered = 0;
                 let seen = self.read(&info);
                 self.copy.read(seen, &info, copy);
+                if let Some(holds) = self.copy.to_note() {
+                    self.state.note_holding(&holds);
+                }
                 seen
             }
             Err(error) => {

@@ -15,11 +15,13 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::StatVfsMountFlags;
 use secrecy::ExposeSecret;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::access::{Certificates, Secrets, SecretsError, User, acl_file};
 use crate::config::{Lab, Node, NodeKind};
 use crate::protocol::vote::Elected;
+
+use crate::protocol::copy::PARKED_PORT;
 
 use super::certificate::absolute;
 use super::conf::Conf;
@@ -28,10 +30,6 @@ use super::trash::Trash;
 
 const REDIS_TEMPLATE: &str = include_str!("../../redis/redis.conf");
 const SENTINEL_TEMPLATE: &str = include_str!("../../sentinel/sentinel.conf");
-
-/// The port of the address where a data node is parked as a replica: nothing listens there (port 1,
-/// `tcpmux`), so the node is never writable before its role is decided.
-const PARKED_PORT: u16 = 1;
 
 /// A login that nobody knows. A parked server has it, so that it can't copy from anybody, whoever tells it to.
 pub(super) const PARKED_LOGIN: [(&str, &str); 2] = [
@@ -216,6 +214,14 @@ impl StateDir {
     /// Removes a copy that never got complete. Where it can't be moved away, a full disk say, it is removed where it is.
     fn throw_copy(&self, files: &Path) -> Result<(), StateError> {
         self.trash.throw(files).or_else(|_| remove_folder(files))
+    }
+
+    /// Notes what the node holds, for whoever asks while its server is down. It decides nothing.
+    pub fn note_holding(&self, holds: &str) {
+        let file = self.folder.join("holds");
+        if let Err(error) = fs::write(&file, format!("{holds}\n")) {
+            debug!(file = %file.display(), %error, "cannot note what the node holds");
+        }
     }
 
     /// Keeps the append-only files aside for good, before a start without them. Returns where they are.

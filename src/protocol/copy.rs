@@ -15,6 +15,10 @@ use serde::{Deserialize, Serialize};
 /// The key of the mark. No pattern of a record matches it.
 pub const MARK_KEY: &str = "halab-mark";
 
+/// The port of the address where a data node is parked as a replica: nothing listens there (port 1, `tcpmux`), so the node
+/// is never writable before its role is decided.
+pub const PARKED_PORT: u16 = 1;
+
 /// Terms that a mark remembers. A copy that is older than all of them holds less.
 const REMEMBERED: usize = 32;
 

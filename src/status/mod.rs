@@ -6,7 +6,9 @@ mod members;
 mod table;
 
 use std::collections::HashMap;
+use std::fs;
 use std::net::SocketAddrV4;
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -17,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::User;
 use crate::client::{Connector, ReplicationInfo};
 use crate::config::{Lab, Node};
+use crate::protocol::copy::{Copy, PARKED_PORT};
 use crate::protocol::vote::{Elected, SentinelView};
 use crate::recovery::Recovery;
 use crate::sentinel::Panel;
@@ -64,6 +67,8 @@ pub struct DataNodeStatus {
     pub name: String,
     /// Where it listens.
     pub address: SocketAddrV4,
+    /// What it holds, in words; of one that is out of reach, what its node noted last in this state folder.
+    pub holds: Option<String>,
     /// What it says of itself, or why it says nothing.
     #[serde(flatten)]
     pub state: Reached<DataNodeState>,
@@ -94,7 +99,7 @@ impl<T> Reached<T> {
 pub struct DataNodeState {
     /// Process id of the server, on its machine.
     pub pid: u32,
-    /// `primary`, `replica` or `loading`.
+    /// `primary`, `replica`, `loading`, or `parked`: a replica of nobody, whose node has not decided its role.
     pub role: &'static str,
     /// As a replica: of which node.
     pub replica_of: Option<String>,
@@ -172,8 +177,12 @@ pub async fn gather(lab: &Lab) -> Status {
         .map(|(node, info)| DataNodeStatus {
             name: node.name.clone(),
             address: node.socket(),
+            holds: match info {
+                Ok((_, copy)) => copy.as_ref().map(ToString::to_string),
+                Err(_) => None,
+            },
             state: match info {
-                Ok(info) => Reached::Up(data_node_state(lab, info, offset)),
+                Ok((info, _)) => Reached::Up(data_node_state(lab, info, offset)),
                 Err(why) => Reached::Unreachable(why.clone()),
             },
         })
@@ -264,7 +273,7 @@ pub async fn node_serves(lab: &Lab, node: &Node) -> Result<&'static str, String>
             Err(error) => Err(error.to_string()),
         };
     }
-    let info = read_info(node, &connector).await?;
+    let (info, _) = read_info(node, &connector).await?;
     match (info.loading, info.is_primary, info.link_up) {
         (true, ..) => Err("loads its data".into()),
         (_, true, _) => Ok("primary"),
@@ -273,24 +282,27 @@ pub async fn node_serves(lab: &Lab, node: &Node) -> Result<&'static str, String>
     }
 }
 
-async fn read_info(node: &Node, connector: &Connector) -> Result<ReplicationInfo, String> {
+async fn read_info(
+    node: &Node,
+    connector: &Connector,
+) -> Result<(ReplicationInfo, Option<Copy>), String> {
     let mut conn = connector
         .open(node.socket())
         .await
         .map_err(|e| e.to_string())?;
-    conn.replication().await.map_err(|e| e.to_string())
+    conn.holding().await.map_err(|e| e.to_string())
 }
 
 fn primary_offset(
     lab: &Lab,
     elected: Option<Elected>,
-    infos: &[Result<ReplicationInfo, String>],
+    infos: &[Result<(ReplicationInfo, Option<Copy>), String>],
 ) -> Option<u64> {
     let at = lab
         .data_nodes
         .iter()
         .position(|n| Some(n.socket()) == elected.map(|e| e.address))?;
-    infos.get(at)?.as_ref().ok().map(|info| info.offset)
+    infos.get(at)?.as_ref().ok().map(|(info, _)| info.offset)
 }
 
 fn name_of(lab: &Lab, address: SocketAddrV4) -> String {
@@ -306,12 +318,14 @@ fn named(lab: &Lab, address: SocketAddrV4, epoch: u64) -> Named {
 }
 
 fn data_node_state(lab: &Lab, info: &ReplicationInfo, primary: Option<u64>) -> DataNodeState {
-    let replica = !info.is_primary;
+    let parked = info.primary.is_some_and(|p| p.port() == PARKED_PORT);
+    let replica = !info.is_primary && !parked;
     DataNodeState {
         pid: info.pid,
         role: match (info.loading, info.is_primary) {
             (true, _) => "loading",
             (_, true) => "primary",
+            _ if parked => "parked",
             _ => "replica",
         },
         replica_of: info.primary.filter(|_| replica).map(|p| name_of(lab, p)),
@@ -348,7 +362,20 @@ fn sentinel_state(lab: &Lab, view: &SentinelView, quorum: Result<String, String>
     }
 }
 
+/// Where the node of that folder notes what it holds, for whoever asks while its server is down.
+const NOTE: &str = "holds";
+
 impl Status {
+    /// Adds, for data nodes that are out of reach, what their nodes noted last under `state_root`.
+    pub fn recall(&mut self, state_root: &Path) {
+        let away = |node: &&mut DataNodeStatus| node.state.up().is_none();
+        for node in self.data_nodes.iter_mut().filter(away) {
+            // Of another host, or never started here: nothing is known.
+            let note = fs::read_to_string(state_root.join(&node.name).join(NOTE)).ok();
+            node.holds = note.map(|note| format!("{} (as its node saw it last)", note.trim()));
+        }
+    }
+
     /// What is wrong with the nodes of the lab, each in a sentence. Without strangers as well, the lab can lose any one node.
     pub fn problems_beside_strangers(&self) -> Vec<String> {
         let mut problems = Vec::new();
@@ -488,6 +515,11 @@ fn data_node_problem(node: &DataNodeStatus, primary: Option<&str>) -> Option<Str
     };
     if state.role == "loading" {
         return Some(format!("{name} loads its data"));
+    }
+    if state.role == "parked" {
+        return Some(format!(
+            "{name} has no role yet: its node's log says what it waits for"
+        ));
     }
     let primary = primary?;
     if name == primary {

@@ -60,12 +60,25 @@ pub fn render(status: &Status) -> String {
         "healthy: the loss of any one node loses no acknowledged write".to_owned()
     } else {
         let list: Vec<String> = status.problems.iter().map(|p| format!("  - {p}")).collect();
-        format!("NOT healthy:\n{}", list.join("\n"))
+        format!("NOT healthy:\n{}{}", list.join("\n"), holdings(status))
     };
     format!(
         "{data}\n{sentinels}\n{strangers}{}: {primary}, {verdict}",
         status.lab
     )
+}
+
+/// What each data node holds, where that matters.
+fn holdings(status: &Status) -> String {
+    let lines: Vec<String> = status
+        .data_nodes
+        .iter()
+        .map(|node| {
+            let holds = node.holds.as_deref().unwrap_or("not known");
+            format!("    {}: {holds}", node.name)
+        })
+        .collect();
+    format!("\n  what the data nodes hold:\n{}", lines.join("\n"))
 }
 
 fn strangers(status: &Status) -> Table {

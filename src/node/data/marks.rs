@@ -44,6 +44,8 @@ pub(super) struct OwnCopy {
     chosen: bool,
     /// That a mark was refused has been said.
     refusal_told: bool,
+    /// What was noted in the state folder last, without its count.
+    noted: Option<Copy>,
 }
 
 impl OwnCopy {
@@ -100,6 +102,24 @@ impl OwnCopy {
             (Some(_), None) => self.in_term,
             (None, _) => false,
         };
+    }
+
+    /// What is to be noted in the state folder: the copy, when more has changed than its count.
+    pub(super) fn to_note(&mut self) -> Option<String> {
+        let held = self.held.clone()?;
+        let but_count = |copy: &Copy| match copy {
+            Copy::Marked(mark) => Copy::Marked(Box::new(Mark {
+                count: 0,
+                ..(**mark).clone()
+            })),
+            other => other.clone(),
+        };
+        let now = Some(but_count(&held));
+        if self.noted == now {
+            return None;
+        }
+        self.noted = now;
+        Some(held.to_string())
     }
 
     /// For the state machine.
