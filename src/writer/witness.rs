@@ -118,8 +118,9 @@ impl Witness {
             let said = words.iter().flatten();
             said.filter(|word| !word.info.is_primary && word.info.priority == 0)
         };
-        let own_word = submitted().filter(|word| word.assured);
-        let own_word: Vec<SocketAddrV4> = own_word.map(|word| word.node).collect();
+        // A raise may be under way otherwise, with an offset that does not include the writes.
+        let assured = || submitted().filter(|word| word.assured);
+        let own_word: Vec<SocketAddrV4> = assured().map(|word| word.node).collect();
         let heard = Testimony {
             views,
             majority: self.panel.majority(),
@@ -138,7 +139,7 @@ impl Witness {
                     word.info.loading
                         || copy.is_some_and(|c| c.against(&new_copy, true) == Relation::More)
                 };
-                let mut its = submitted().filter(|word| word.node == old.address);
+                let mut its = assured().filter(|word| word.node == old.address);
                 let follows = its.find(gives_way).and_then(|word| word.info.primary);
                 witness_promoted(*old, *new, follows, heard)
             }

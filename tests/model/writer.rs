@@ -297,7 +297,7 @@ fn ask(bounds: &Bounds, rules: &Rules, state: &State, next: &mut State) -> Optio
                 view.config_epoch = u64::from(epoch);
             }
             let follows = match state.data[over].role {
-                _ if rules.submission_checked && !submitted.contains(&address(over)) => None,
+                _ if rules.submission_checked && !own_word.contains(&address(over)) => None,
                 Role::Replica { of, .. } if state.answers_writer(over) => Some(address(of)),
                 _ => None,
             };
