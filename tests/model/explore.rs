@@ -115,9 +115,13 @@ impl LabModel {
         let mut next = match step {
             Step::Fault(fault) => faults::strike(bounds, rules, state, fault),
             Step::Healing(healing) => faults::heal(rules, state, healing),
-            Step::Sentinel(s, x) => {
-                sentinel::step((bounds.nodes, bounds.max_epoch), rules, state, s, x)
-            }
+            Step::Sentinel(s, x) => sentinel::step(
+                (bounds.nodes, bounds.highest(state.past)),
+                rules,
+                state,
+                s,
+                x,
+            ),
             Step::Link(d, x) => replication::step(state, d, x),
             Step::Parent(d, x) => parent::step(bounds, rules, state, d, x),
             Step::Writer(x) => writer::step(bounds, rules, state, x),
@@ -138,6 +142,9 @@ impl LabModel {
                 node.blocked = false;
                 node.memory.in_term = node.role == Role::Primary;
             }
+        }
+        if bounds.endless {
+            next.past = 0;
         }
         writer::rest(bounds, &mut next);
         for sentinel in &mut next.sentinels {

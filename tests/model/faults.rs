@@ -269,7 +269,7 @@ pub fn strike(bounds: &Bounds, rules: &Rules, state: &State, fault: Fault) -> Op
                 || state.handing.is_some()
                 || state.data[p].role != Role::Primary
                 || !state.answers_sentinel(s, p)
-                || !sentinel::force(bounds.nodes, bounds.max_epoch, &mut next, s)
+                || !sentinel::force(bounds.nodes, bounds.highest(state.past), &mut next, s)
             {
                 return None;
             }

@@ -340,6 +340,7 @@ fn tidy_epochs(state: &mut State) {
     if lowest == 1 {
         return;
     }
+    state.past = (state.past + lowest).saturating_sub(1);
     for sentinel in &mut state.sentinels {
         sentinel.epoch = shift(sentinel.epoch);
         if let Some(failover) = &mut sentinel.failover {

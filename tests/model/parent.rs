@@ -276,7 +276,7 @@ fn begin_term(rules: &Rules, next: &mut State, d: usize, decided: bool) {
 fn take_call(bounds: &Bounds, rules: &Rules, next: &mut State, d: usize, s: usize) -> Option<()> {
     let asked = next.sentinel_reaches(s, d)
         && (next.sentinels[s].primary == d || !rules.named_only)
-        && sentinel::force(bounds.nodes, bounds.max_epoch, next, s);
+        && sentinel::force(bounds.nodes, bounds.highest(next.past), next, s);
     asked.then_some(())
 }
 

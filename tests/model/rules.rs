@@ -106,12 +106,21 @@ pub struct Bounds {
     pub nodes: usize,
     pub writes: u8,
     pub faults: u8,
-    /// The highest epoch that is tried, where the lowest that a Sentinel has is 1.
+    /// The highest epoch that is tried.
     pub max_epoch: u8,
+    /// Epochs that all Sentinels have left behind don't count, so that there are always more.
+    pub endless: bool,
     /// The server of the primary may end while the other node is not recovered, once the Sentinels know
     /// of that. The primary is the only copy then, and writes to disk before it answers.
     pub overlap: bool,
     /// The writer goes on when everything was stopped and started again.
     pub busy: bool,
     pub kinds: &'static [super::faults::Kind],
+}
+
+impl Bounds {
+    /// The highest epoch, where the lowest that a Sentinel has is 1.
+    pub fn highest(&self, past: u8) -> u8 {
+        self.max_epoch.saturating_sub(past)
+    }
 }

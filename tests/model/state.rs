@@ -268,6 +268,8 @@ pub struct State {
     pub absent: Option<usize>,
     /// What only an operator can answer may be open: a host is absent after an unplanned stop.
     pub operator: bool,
+    /// How many epochs all Sentinels have left behind, where they are counted.
+    pub past: u8,
     /// A copy with an acknowledged write was replaced by one without it.
     pub replaced: bool,
 }
@@ -341,6 +343,7 @@ impl State {
             handing: None,
             absent: None,
             operator: false,
+            past: 0,
             replaced: false,
         }
     }

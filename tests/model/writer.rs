@@ -318,8 +318,9 @@ fn ask(bounds: &Bounds, rules: &Rules, state: &State, next: &mut State) -> Optio
                     ..
                 }
             );
-            let gives_way =
-                !rules.compare || loading || copy(over).against(&copy(d), true) == Relation::More;
+            let gives_way = !rules.term_first
+                || loading
+                || copy(over).against(&copy(d), true) == Relation::More;
             uncovered == [address(over)]
                 && gives_way
                 && witness_promoted(elected(over, epoch), address(d), follows, heard).is_ok()
