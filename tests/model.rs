@@ -375,6 +375,7 @@ fn no_dead_end_when_everything_is_closed_and_started_again() {
         &[Kind::Close, Kind::StoppedNewDisk],
         &[Kind::Close, Kind::StoppedOldDisk],
         &[Kind::Close, Kind::StoppedHost],
+        &[Kind::Kill],
     ] {
         lives(Bounds {
             kinds,
@@ -411,4 +412,20 @@ fn before_marks_an_old_disk_after_a_planned_stop_loses_writes() {
     let found = ends::survey(Rules::BEFORE_MARKS, bounds);
     let loss = found.loss.expect("a loss");
     assert!(loss.contains("as it was before its newest write"), "{loss}");
+}
+
+#[test]
+fn a_changed_name_of_the_primary_must_be_refused() {
+    let bounds = Bounds {
+        faults: 3,
+        overlap: true,
+        writes: 0,
+        kinds: &[Kind::Node, Kind::Kill, Kind::Rename],
+        ..TWO
+    };
+    let rules = Rules {
+        name_checked: false,
+        ..Rules::ALL
+    };
+    ends_dead(rules, bounds, &["the Sentinels begin anew"]);
 }
