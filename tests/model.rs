@@ -188,6 +188,8 @@ fn one_sentinel_is_no_witness() {
     let rules = Rules {
         witness: WitnessRule::OneSentinel,
         dissent_vetoes: false,
+        // What the marks say would prevent it too.
+        term_first: false,
         ..Rules::ALL
     };
     let bounds = Bounds {
@@ -216,6 +218,8 @@ fn an_old_priority_of_zero_is_no_evidence() {
 fn a_dissenting_sentinel_must_be_heard() {
     let rules = Rules {
         dissent_vetoes: false,
+        // What the marks say would prevent it too.
+        term_first: false,
         ..Rules::ALL
     };
     let bounds = Bounds {
@@ -300,6 +304,8 @@ fn a_primary_that_restarts_fast_must_not_just_go_on() {
 fn only_the_named_primary_may_call_for_a_failover() {
     let rules = Rules {
         named_only: false,
+        // What the marks say would prevent it too.
+        term_first: false,
         ..Rules::ALL
     };
     let bounds = Bounds {
