@@ -250,7 +250,7 @@ impl DataNode {
                 self.unanswered = 0;
                 let seen = self.read(&info);
                 self.copy.read(seen, &info, copy);
-                if let Some(holds) = self.copy.to_note() {
+                if let Some(holds) = self.copy.take_note() {
                     self.state.note_holding(&holds);
                 }
                 seen

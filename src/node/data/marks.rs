@@ -105,7 +105,7 @@ impl OwnCopy {
     }
 
     /// What is to be noted in the state folder: the copy, when more has changed than its count.
-    pub(super) fn to_note(&mut self) -> Option<String> {
+    pub(super) fn take_note(&mut self) -> Option<String> {
         let held = self.held.clone()?;
         let but_count = |copy: &Copy| match copy {
             Copy::Marked(mark) => Copy::Marked(Box::new(Mark {
