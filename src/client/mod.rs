@@ -17,6 +17,7 @@ mod tunnel;
 mod wire;
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -184,6 +185,7 @@ impl Connector {
     /// When it can't be reached, or says nothing within the limit.
     pub async fn open(&self, to: SocketAddrV4) -> Result<Conn, ClientError> {
         let stream = self.stream(to).await?;
+        let refused = stream.refused();
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(self.answer_limit));
         let info = connection_info();
         let setup = MultiplexedConnection::new_with_config(&info, Guarded::new(stream), config);
@@ -199,6 +201,7 @@ impl Connector {
         Ok(Conn {
             inner,
             to,
+            refused,
             _driver: AbortOnDrop(driver),
         })
     }
@@ -280,6 +283,7 @@ impl Drop for AbortOnDrop {
 pub struct Conn {
     inner: MultiplexedConnection,
     to: SocketAddrV4,
+    refused: Arc<OnceLock<String>>,
     _driver: AbortOnDrop,
 }
 
@@ -295,9 +299,11 @@ impl Conn {
     /// An error reply, a broken connection, or no answer within the connector's limit.
     pub async fn query<T: FromRedisValue>(&mut self, cmd: &redis::Cmd) -> Result<T, ClientError> {
         let to = self.to;
-        cmd.query_async(&mut self.inner)
-            .await
-            .map_err(|source| ClientError::Redis { to, source })
+        let answer = cmd.query_async(&mut self.inner).await;
+        answer.map_err(|source| ClientError::Redis {
+            to,
+            source: self.reason(source),
+        })
     }
 
     /// As [`Conn::query`], while others use the connection too: commands are sent in the order of the
@@ -311,9 +317,11 @@ impl Conn {
     ) -> Result<T, ClientError> {
         let mut inner = self.inner.clone();
         let to = self.to;
-        cmd.query_async(&mut inner)
-            .await
-            .map_err(|source| ClientError::Redis { to, source })
+        let answer = cmd.query_async(&mut inner).await;
+        answer.map_err(|source| ClientError::Redis {
+            to,
+            source: self.reason(source),
+        })
     }
 
     /// Sends several commands in one go and reads all their answers as they are: an error reply is
@@ -325,7 +333,16 @@ impl Conn {
         &mut self,
         pipe: &redis::Pipeline,
     ) -> Result<Vec<redis::Value>, RedisError> {
-        self.inner.send_packed_commands(pipe, 0, pipe.len()).await
+        let answers = self.inner.send_packed_commands(pipe, 0, pipe.len()).await;
+        answers.map_err(|error| self.reason(error))
+    }
+
+    /// Why a command was not answered: that we were refused, where that is so.
+    fn reason(&self, error: RedisError) -> RedisError {
+        match self.refused.get() {
+            Some(why) => (ErrorKind::AuthenticationFailed, "refused", why.clone()).into(),
+            None => error,
+        }
     }
 
     /// `ROLE`.

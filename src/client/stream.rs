@@ -7,6 +7,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::{Buf, BytesMut};
@@ -32,6 +33,8 @@ pub(super) struct Stream {
     awaited: Option<Login>,
     /// What came in and was not handed on yet.
     ahead: BytesMut,
+    /// Why we were refused. Who asks something a moment later is told that, and not that the connection is closed.
+    refused: Arc<OnceLock<String>>,
 }
 
 impl Stream {
@@ -63,6 +66,7 @@ impl Stream {
             transport,
             awaited: login.cloned(),
             ahead: BytesMut::new(),
+            refused: Arc::default(),
         };
         if waits {
             // Before what it may say of our own word: why it did not listen.
@@ -76,6 +80,11 @@ impl Stream {
         &self.transport
     }
 
+    /// Why we were refused, as soon as that is known.
+    pub(super) fn refused(&self) -> Arc<OnceLock<String>> {
+        self.refused.clone()
+    }
+
     /// Takes the answer to `AUTH` out of what has come in.
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(login) = &self.awaited {
@@ -84,6 +93,8 @@ impl Stream {
                 if line == "+OK" {
                     self.ahead.advance(end + 2);
                 } else if let Some(refusal) = refusal(&line, login) {
+                    // Set once: the first refusal is the reason.
+                    let _ = self.refused.set(refusal.to_string());
                     return Poll::Ready(Err(refusal));
                 }
                 // Anything else is no answer to AUTH: whoever reads on will say what it is.
