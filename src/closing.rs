@@ -21,7 +21,9 @@ use crate::protocol::copy::{Completeness, Copy, MARK_KEY, Mark};
 use crate::protocol::vote::NoPrimary;
 use crate::sentinel::Panel;
 
-/// How long writes are paused at most. Much longer than the primary's node waits before it lets them go on in order.
+/// How long they are paused before the mark is written: the pause ends by itself should this process end.
+const FIRST_PAUSE_MS: u64 = 3000;
+/// How long writes are paused at most, once the mark is written. Much longer than the primary's node waits before it lets them go on in order.
 const PAUSE_MS: u64 = 600_000;
 /// Pause between two looks at what the replicas have.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -90,9 +92,12 @@ pub async fn mark_closed(
     epoch: Option<u64>,
 ) -> Result<Mark, CloseError> {
     // First, so that the mark that is read is the last one.
-    let mut pause = redis::cmd("CLIENT");
-    pause.arg("PAUSE").arg(PAUSE_MS).arg("WRITE");
-    primary.query::<Value>(&pause).await?;
+    let pause = |ms: u64| {
+        let mut pause = redis::cmd("CLIENT");
+        pause.arg("PAUSE").arg(ms).arg("WRITE");
+        pause
+    };
+    primary.query::<Value>(&pause(FIRST_PAUSE_MS)).await?;
     let closed = next_mark(primary, node, epoch).await;
     let done = match closed {
         Ok(mark) => {
@@ -100,7 +105,7 @@ pub async fn mark_closed(
             let mut pipe = redis::pipe();
             pipe.cmd("CLIENT").arg("UNPAUSE");
             pipe.cmd("MULTI");
-            pipe.add_command(pause);
+            pipe.add_command(pause(PAUSE_MS));
             pipe.cmd("SET").arg(MARK_KEY).arg(mark.to_text());
             pipe.cmd("EXEC");
             run(primary, &pipe)

@@ -395,7 +395,12 @@ impl Machine {
             actions.push(Action::Fence);
         } else if self.fenced {
             self.fenced = false;
-            actions.push(Action::Unfence);
+            // The pause of a closed lab is not this node's to end.
+            let closed =
+                matches!(seen.own, Own::Data(own) if own.state == Some(Completeness::Closed));
+            if !closed {
+                actions.push(Action::Unfence);
+            }
         }
         self.mark(seen, always, actions);
         // Last: as long as the mark says that this is the only copy, all of it is on disk.

@@ -309,7 +309,13 @@ impl Keeper {
         };
         let alone = missing.len() == link.session.others().len();
         Ok(Mark::from_text(mark).filter(|mark| {
-            mark.counts_for(&node.name, &history) && (!alone || mark.state == Completeness::Sole)
+            let says = match mark.state {
+                Completeness::Sole => true,
+                Completeness::Open => !alone,
+                // Whoever has that mark takes itself for complete.
+                Completeness::Closed => false,
+            };
+            says && mark.counts_for(&node.name, &history)
         }))
     }
 
