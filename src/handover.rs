@@ -464,13 +464,20 @@ async fn promoted_node<'a>(
 }
 
 /// Whether the promoted node went on from that history. One that was selected, ended, and came back may be promoted all the same,
-/// with less; its history is another.
+/// with less; its history is another. A promotion closes connections, so one that fails says nothing; nor does silence.
 async fn went_on(to: &Node, history: &str, connector: &Connector) -> bool {
-    let Ok(mut conn) = connector.open(to.socket()).await else {
-        return false;
-    };
-    let now = conn.replication().await.ok().and_then(|info| info.before);
-    now.as_deref() == Some(history)
+    let deadline = Instant::now() + DEMOTION_LIMIT;
+    loop {
+        let ask = async { connector.open(to.socket()).await?.replication().await };
+        match ask.await {
+            Ok(info) => return info.before.as_deref() == Some(history),
+            Err(error) if Instant::now() < deadline => {
+                debug!(%error, "handover: the promoted node does not answer yet");
+                sleep(TRY_AGAIN).await;
+            }
+            Err::<_, ClientError>(_) => return true,
+        }
+    }
 }
 
 /// Turns the old primary into a replica of `new`, in one step: whoever still waits for it is sent away

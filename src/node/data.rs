@@ -467,7 +467,10 @@ impl DataNode {
         // It has caught up with nobody yet.
         self.set("replica-priority", "0").await;
         self.admit().await;
-        self.demote(primary).await;
+        // Otherwise at the next look: without a login it would copy nothing.
+        if self.admitted {
+            self.demote(primary).await;
+        }
     }
 
     async fn demote(&mut self, primary: SocketAddrV4) {
