@@ -40,6 +40,9 @@ pub struct Past {
     pub term: Term,
     /// The last mark of it that the copy had when the next term began.
     pub count: u64,
+    /// An operator had the next term begin: what was marked later in this one may have been acknowledged.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forced: bool,
 }
 
 /// What the primary's parent knew when it wrote the mark.
@@ -167,7 +170,17 @@ impl Mark {
         Past {
             term: self.term.clone(),
             count: self.count,
+            forced: false,
         }
+    }
+
+    /// The same mark, of a term that an operator had begin.
+    #[must_use]
+    pub fn forced(mut self) -> Mark {
+        if let Some(past) = self.before.first_mut() {
+            past.forced = true;
+        }
+        self
     }
 
     /// Its text, as it is stored.
@@ -206,7 +219,7 @@ impl Mark {
         // itself from less than it had passed on has lost something.
         let went_on = terms().nth(at).map(|term| &term.by);
         let past = &self.before[at];
-        place.count <= past.count || went_on != Some(&past.term.by)
+        place.count <= past.count || (!past.forced && went_on != Some(&past.term.by))
     }
 }
 
@@ -424,6 +437,15 @@ mod tests {
         let next = begin(Some(&chosen), "d", "four");
         assert_eq!(relation(&chosen, &next), Relation::More);
         assert_eq!(relation(&one, &next), Relation::More);
+    }
+
+    #[test]
+    fn an_operators_choice_gives_up_no_copy_that_was_not_seen() {
+        let old = later(&first("a"), 5);
+        let chosen = begin(Some(&old), "b", "second").forced();
+        assert_eq!(relation(&old, &chosen), Relation::More);
+        assert_eq!(relation(&later(&old, 1), &chosen), Relation::Apart);
+        assert_eq!(Mark::from_text(&chosen.to_text()), Some(chosen));
     }
 
     #[test]

@@ -225,12 +225,14 @@ impl History {
                 before.push(copy::Past {
                     term: gone,
                     count: 0,
+                    forced: false,
                 });
             }
             next_by = at.by;
             before.push(copy::Past {
                 term,
                 count: u64::from(past.count),
+                forced: false,
             });
         }
         copy::Copy::Marked(Box::new(Mark {

@@ -166,6 +166,7 @@ impl DataNode {
             .map(|vote| vote.epoch);
         mark.confirmed = decided || mark.epoch.is_some();
         if self.copy.chosen() {
+            mark = mark.forced();
             let mine = self.copy.held().cloned().unwrap_or(Copy::Empty);
             let others = self.observers.copies().into_iter();
             let given_up = others.filter_map(|(_, copy)| copy).filter(|copy| {
