@@ -229,15 +229,38 @@ impl StateDir {
     /// # Errors
     /// When they can't be moved; then they are where they were.
     pub fn keep_aside(&self) -> Result<PathBuf, StateError> {
-        let files = self.files();
-        let free = (1..).map(|n| self.data().join(format!("appendonlydir.kept-{n}")));
-        // There are fewer than numbers.
-        let kept = free
-            .into_iter()
-            .find(|path| !path.exists())
-            .unwrap_or_else(|| self.data().join("appendonlydir.kept"));
+        self.keep(&self.files())
+    }
+
+    /// Whether data is set aside for a copy that is not complete yet.
+    pub fn has_aside(&self) -> bool {
+        self.aside().exists()
+    }
+
+    /// Keeps for good what was set aside, instead of putting it back at the next [`StateDir::open`]: the node serves with what it
+    /// has now.
+    ///
+    /// # Errors
+    /// When it can't be moved; then it is where it was.
+    pub fn keep_set_aside(&self) -> Result<(), StateError> {
+        if self.aside().exists() {
+            self.keep(&self.aside())?;
+        }
+        Ok(())
+    }
+
+    fn keep(&self, files: &Path) -> Result<PathBuf, StateError> {
+        let mut numbers = 1..;
+        let kept = loop {
+            // There are fewer folders than numbers.
+            let number = numbers.next().unwrap_or(u64::MAX);
+            let path = self.data().join(format!("appendonlydir.kept-{number}"));
+            if !path.exists() {
+                break path;
+            }
+        };
         if files.exists() {
-            fs::rename(&files, &kept).map_err(io_error("cannot move", &files))?;
+            fs::rename(files, &kept).map_err(io_error("cannot move", files))?;
         }
         Ok(kept)
     }
@@ -637,6 +660,28 @@ mod tests {
             !text.contains("\nuser ") && text.contains("\naclfile "),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_was_set_aside_does_not_come_back_over_what_the_node_has_served_with() {
+        let root = tempfile::tempdir().unwrap();
+        let lab = Lab::parse(include_str!("../../lab.toml"), None).unwrap();
+        let node = &lab.data_nodes[0];
+        let state = StateDir::open(root.path(), &lab, node).unwrap();
+        let write = |state: &StateDir, text| {
+            fs::create_dir_all(state.files()).unwrap();
+            fs::write(state.files().join("x.manifest"), text).unwrap();
+        };
+        write(&state, "old");
+        state.set_aside().unwrap();
+        write(&state, "new");
+        state.keep_set_aside().unwrap();
+        state.keep_set_aside().unwrap();
+        drop(state);
+        let state = StateDir::open(root.path(), &lab, node).unwrap();
+        let read = |folder: PathBuf| fs::read_to_string(folder.join("x.manifest")).unwrap();
+        assert_eq!(read(state.files()), "new");
+        assert_eq!(read(state.data().join("appendonlydir.kept-1")), "old");
     }
 
     #[test]

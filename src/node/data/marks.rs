@@ -179,8 +179,16 @@ impl DataNode {
         mark
     }
 
+    /// What was set aside for a copy that this node now serves with is not to come back in its place.
+    fn keep_set_aside(&self) {
+        if let Err(error) = self.state.keep_set_aside() {
+            warn!(node = %self.node.name, %error, "old data is still set aside");
+        }
+    }
+
     /// Marks the begin of the term in which this node is primary, and lets its server copy from others again later.
     pub(super) async fn begin_term(&mut self) {
+        self.keep_set_aside();
         self.admit().await;
         let mark = self.first_mark(false);
         if self.write_mark(&mark, &[]).await {
@@ -190,6 +198,15 @@ impl DataNode {
 
     /// Becomes primary and begins the term, in one go: no write comes in between.
     pub(super) async fn promote(&mut self) {
+        if self.copy.held() == Some(&Copy::Empty) && self.state.has_aside() {
+            if !self.copy.refusal_told {
+                self.copy.refusal_told = true;
+                warn!(node = %self.node.name, "no node holds data, and this one has set its own aside: start it again, which puts \
+                    that back");
+            }
+            return;
+        }
+        self.keep_set_aside();
         self.admit().await;
         let mark = self.first_mark(true);
         let mut promote = redis::cmd("REPLICAOF");
