@@ -108,9 +108,10 @@ pub async fn mark_closed(
             pipe.add_command(pause(PAUSE_MS));
             pipe.cmd("SET").arg(MARK_KEY).arg(mark.to_text());
             pipe.cmd("EXEC");
-            run(primary, &pipe)
+            primary
+                .all(&pipe)
                 .await
-                .map(|()| mark)
+                .map(|_| mark)
                 .map_err(CloseError::from)
         }
         Err(error) => Err(error),
@@ -139,21 +140,6 @@ async fn next_mark(
         }
         _ => Err(CloseError::NotInTerm(node.name.clone())),
     }
-}
-
-async fn run(conn: &mut Conn, pipe: &redis::Pipeline) -> Result<(), ClientError> {
-    let to = conn.peer();
-    let failed = |source| ClientError::Redis { to, source };
-    for answer in conn.pipeline(pipe).await.map_err(failed)? {
-        let answer = answer.extract_error().map_err(failed)?;
-        // Of a transaction: an error of one of its commands is a value among its answers.
-        if let Value::Array(answers) = answer {
-            for answer in answers {
-                answer.extract_error().map_err(failed)?;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Waits until every other data node has `mark`, or has ended, for `limit` at most.
@@ -222,6 +208,6 @@ pub async fn reopen(lab: &Lab, connector: &Connector) -> Result<String, CloseErr
     let mut pipe = redis::pipe();
     pipe.cmd("CLIENT").arg("UNPAUSE");
     pipe.cmd("SET").arg(MARK_KEY).arg(open.to_text());
-    run(&mut primary, &pipe).await?;
+    primary.all(&pipe).await?;
     Ok(node.name.clone())
 }

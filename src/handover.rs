@@ -326,11 +326,7 @@ impl OldPrimary<'_> {
             pipe.cmd("SET").arg(MARK_KEY).arg(mark.to_text());
         }
         pipe.cmd("CLIENT").arg("PAUSE").arg(PAUSE_MS).arg("WRITE");
-        let to = conn.peer();
-        let failed = |source| ClientError::Redis { to, source };
-        for answer in conn.pipeline(&pipe).await.map_err(failed)? {
-            answer.extract_error().map_err(failed)?;
-        }
+        conn.all(&pipe).await?;
         self.history = Some(info.replication_id);
         self.conn = Some(conn);
         Ok(())
@@ -499,16 +495,7 @@ pub async fn demote(old: &mut Conn, new: SocketAddrV4) -> Result<(), ClientError
         .arg("yes");
     pipe.cmd("CLIENT").arg("UNPAUSE");
     pipe.cmd("EXEC");
-    let to = old.peer();
-    let answers = old
-        .pipeline(&pipe)
-        .await
-        .map_err(|source| ClientError::Redis { to, source })?;
-    for answer in answers {
-        answer
-            .extract_error()
-            .map_err(|source| ClientError::Redis { to, source })?;
-    }
+    old.all(&pipe).await?;
     Ok(())
 }
 

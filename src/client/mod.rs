@@ -337,6 +337,21 @@ impl Conn {
         answers.map_err(|error| self.reason(error))
     }
 
+    /// Sends several commands in one go. Each of them has to succeed, those of a transaction included.
+    ///
+    /// # Errors
+    /// The first error reply, a broken connection, or no answer within the connector's limit.
+    pub async fn all(&mut self, pipe: &redis::Pipeline) -> Result<Vec<redis::Value>, ClientError> {
+        let to = self.to;
+        let failed = |source| ClientError::Redis { to, source };
+        let mut answers = Vec::new();
+        for answer in self.pipeline(pipe).await.map_err(failed)? {
+            // An error of one command of a transaction is a value among the answers of the whole.
+            answers.push(answer.extract_error().map_err(failed)?);
+        }
+        Ok(answers)
+    }
+
     /// Why a command was not answered: that we were refused, where that is so.
     fn reason(&self, error: RedisError) -> RedisError {
         match self.refused.get() {

@@ -28,7 +28,7 @@ pub use observation::{
     Action, Identity, Marked, Marking, Observation, Own, Peer, PeerCopy, PeerState, Server, Vote,
 };
 
-use parked::{MayCopy, can_be_promoted, may_copy};
+use parked::{CHOSEN, MayCopy, can_be_promoted, may_copy};
 
 /// Period with which Sentinels ask data nodes for INFO in this lab (`SENTINEL DEBUG INFO-PERIOD`).
 pub const SENTINEL_INFO_PERIOD: Duration = Duration::from_millis(250);
@@ -536,10 +536,10 @@ impl Machine {
         let serves = |address| peer(address).is_some_and(|p| p.state == PeerState::Primary);
         if vote.primary == self.id.me && seen.chosen {
             actions.push(Action::Promote("an operator has chosen this copy"));
+        } else if vote.primary == self.id.me && serves(of) {
+            // It has submitted to one that was promoted, which is announced soon.
         } else if vote.primary == self.id.me {
-            // It has submitted to one that was promoted. As long as that serves, it is announced soon.
-            if serves(of) {
-            } else if seen.peers.iter().any(can_be_promoted) {
+            if seen.peers.iter().any(can_be_promoted) {
                 self.call_failover(seen, "this node follows one that does not serve", actions);
             } else if down_for >= FOLLOWS_NOBODY && self.peer_is_replica(seen, of) {
                 actions.push(Action::Park("the node that it follows does not serve"));
@@ -552,10 +552,7 @@ impl Machine {
                 self.follow_if_it_may(seen, named, why, actions);
             }
         } else if seen.chosen {
-            self.wait_for(
-                "the Sentinels, to elect it: an operator has chosen this copy",
-                actions,
-            );
+            self.wait_for(CHOSEN, actions);
         } else if self.may_stand(seen, vote, down_for) {
             if !promotable {
                 self.stand(seen.now, actions);

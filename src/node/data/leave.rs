@@ -51,11 +51,7 @@ impl DataNode {
         if !matches!(self.look().await, Seen::Primary { .. }) || !self.copy.in_term() {
             return;
         }
-        let epoch = self
-            .observers
-            .vote()
-            .filter(|vote| vote.primary == self.node.socket())
-            .map(|vote| vote.epoch);
+        let epoch = self.named_epoch();
         let node = self.node.clone();
         let closed = match self.own().await {
             Ok(conn) => mark_closed(conn, &node, epoch).await,

@@ -160,10 +160,7 @@ impl DataNode {
         }
         let last = self.copy.held().and_then(Copy::mark);
         let mut mark = Mark::begin(last, &self.node.name, drawn());
-        let vote = self.observers.vote();
-        mark.epoch = vote
-            .filter(|vote| vote.primary == self.node.socket())
-            .map(|vote| vote.epoch);
+        mark.epoch = self.named_epoch();
         mark.confirmed = decided || mark.epoch.is_some();
         if self.copy.chosen() {
             mark = mark.forced();
@@ -177,6 +174,12 @@ impl DataNode {
         }
         self.copy.term = Some(mark.clone());
         mark
+    }
+
+    /// The epoch at which a majority of the Sentinels names this node.
+    pub(super) fn named_epoch(&self) -> Option<u64> {
+        let vote = self.observers.vote()?;
+        (vote.primary == self.node.socket()).then_some(vote.epoch)
     }
 
     /// What was set aside for a copy that this node now serves with is not to come back in its place.
@@ -295,12 +298,9 @@ impl DataNode {
     }
 
     async fn send_mark(&mut self, pipe: &redis::Pipeline) -> Result<u64, ClientError> {
-        let to = self.node.socket();
-        let failed = |source| ClientError::Redis { to, source };
-        let answers = self.own().await?.pipeline(pipe).await.map_err(failed)?;
         let mut changes = 0;
-        for answer in answers {
-            match answer.extract_error().map_err(failed)? {
+        for answer in self.own().await?.all(pipe).await? {
+            match answer {
                 Value::BulkString(text) => {
                     changes = ReplicationInfo::parse(&String::from_utf8_lossy(&text)).changes;
                 }

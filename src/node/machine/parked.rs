@@ -61,10 +61,7 @@ impl Machine {
             return;
         }
         if seen.chosen {
-            self.wait_for(
-                "the Sentinels, to elect it: an operator has chosen this copy",
-                actions,
-            );
+            self.wait_for(CHOSEN, actions);
             return;
         }
         if self.may_stand(seen, vote, parked_for) {
@@ -289,6 +286,8 @@ impl Machine {
     }
 }
 
+/// What a chosen node waits for.
+pub(super) const CHOSEN: &str = "the Sentinels, to elect it: an operator has chosen this copy";
 const APART: &str = "an operator: each of the copies may hold what the other lacks; see what they hold with halab status, \
     then choose one: halab choose NODE";
 
