@@ -13,14 +13,16 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::client::{ClientError, Connector, ReplicationInfo};
+use crate::client::{ClientError, Connector, ReplicationInfo, set_mark};
 use crate::config::{Lab, Node};
-use crate::protocol::copy::{Copy, MARK_KEY, Relation};
+use crate::protocol::copy::{Copy, Mark, Past, Relation};
 use crate::protocol::vote::ReplicaView;
 use crate::sentinel::Panel;
 
 /// The `replica-priority` by which the node of a parked server knows that its copy is chosen.
 pub const CHOSEN: u64 = 1;
+/// How long it takes until a mark that is written here is the one that the node's parent goes on from: several of its looks.
+const MARKS_MEET: Duration = Duration::from_secs(1);
 /// Pause between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -238,20 +240,34 @@ async fn give_up_others(
     answers: &[Answer],
 ) -> Result<(), ChooseError> {
     let mut conn = connector.open(node.socket()).await?;
-    let (_, copy) = conn.holding().await?;
-    let Some(Copy::Marked(mark)) = copy else {
-        return Err(ChooseError::NoData(node.name.clone()));
+    let others = || answers.iter().filter(|a| a.node.name != node.name);
+    let given_up = |own: &Mark| -> Vec<Past> {
+        let own = Copy::Marked(Box::new(own.clone()));
+        others()
+            .filter_map(|a| a.held.as_ref().ok()?.1.as_ref())
+            .filter(|copy| matches!(own.against(copy, false), Relation::More | Relation::Apart))
+            .filter_map(|copy| copy.mark().map(Mark::place))
+            .collect()
     };
-    let own = Copy::Marked(mark.clone());
-    let mut next = mark.next(mark.epoch, mark.state);
-    let others = answers.iter().filter(|a| a.node.name != node.name);
-    let given_up = others
-        .filter_map(|a| a.held.as_ref().ok()?.1.as_ref())
-        .filter(|copy| matches!(own.against(copy, false), Relation::More | Relation::Apart));
-    next.over
-        .extend(given_up.filter_map(|copy| copy.mark().map(|mark| mark.place())));
-    let mut set = redis::cmd("SET");
-    set.arg(MARK_KEY).arg(next.to_text());
-    conn.query::<Value>(&set).await?;
-    Ok(())
+    // The node's parent marks too, and may do so from a mark that it read before this one was written.
+    let until = Instant::now() + MARKS_MEET;
+    loop {
+        let (_, copy) = conn.holding().await?;
+        let Some(Copy::Marked(mark)) = copy else {
+            return Err(ChooseError::NoData(node.name.clone()));
+        };
+        let missing: Vec<Past> = given_up(&mark)
+            .into_iter()
+            .filter(|past| !mark.over.contains(past))
+            .collect();
+        if !missing.is_empty() {
+            let mut next = mark.next(mark.epoch, mark.state);
+            next.over.extend(missing);
+            conn.query::<Value>(&set_mark(&next)).await?;
+        }
+        if Instant::now() >= until {
+            return Ok(());
+        }
+        sleep(LOOK_AGAIN).await;
+    }
 }

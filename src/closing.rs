@@ -15,9 +15,9 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info};
 
-use crate::client::{ClientError, Conn, Connector};
+use crate::client::{ClientError, Conn, Connector, drawn, set_mark};
 use crate::config::{Lab, Node};
-use crate::protocol::copy::{Completeness, Copy, MARK_KEY, Mark};
+use crate::protocol::copy::{Completeness, Copy, Mark};
 use crate::protocol::vote::NoPrimary;
 use crate::sentinel::Panel;
 
@@ -106,7 +106,7 @@ pub async fn mark_closed(
             pipe.cmd("CLIENT").arg("UNPAUSE");
             pipe.cmd("MULTI");
             pipe.add_command(pause(PAUSE_MS));
-            pipe.cmd("SET").arg(MARK_KEY).arg(mark.to_text());
+            pipe.add_command(set_mark(&mark));
             pipe.cmd("EXEC");
             primary
                 .all(&pipe)
@@ -203,11 +203,19 @@ pub async fn reopen(lab: &Lab, connector: &Connector) -> Result<String, CloseErr
     let Some(mark) = mark.filter(|m| info.is_primary && m.state == Completeness::Closed) else {
         return Err(CloseError::NotClosed);
     };
-    let open = mark.next(mark.epoch, Completeness::Open);
-    // In one go: both are executed before any write that the pause held up.
+    let open = mark.reopen(&info.replication_id, drawn());
+    write_reopening(&mut primary, &open).await?;
+    Ok(node.name.clone())
+}
+
+/// Ends the pause of a closed lab and writes the mark with which it goes on, in one go: both are executed before any write that
+/// the pause held up.
+///
+/// # Errors
+/// When the primary can't be reached, or refuses.
+pub async fn write_reopening(primary: &mut Conn, mark: &Mark) -> Result<(), ClientError> {
     let mut pipe = redis::pipe();
     pipe.cmd("CLIENT").arg("UNPAUSE");
-    pipe.cmd("SET").arg(MARK_KEY).arg(open.to_text());
-    primary.all(&pipe).await?;
-    Ok(node.name.clone())
+    pipe.add_command(set_mark(mark));
+    primary.all(&pipe).await.map(drop)
 }

@@ -20,9 +20,9 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::client::{ClientError, Conn, Connector, Role};
+use crate::client::{ClientError, Conn, Connector, Role, set_mark};
 use crate::config::{Lab, Node};
-use crate::protocol::copy::{Copy, MARK_KEY};
+use crate::protocol::copy::Copy;
 use crate::protocol::vote::NoPrimary;
 use crate::sentinel::{Event, Panel, WAITING, follow_events};
 
@@ -322,8 +322,7 @@ impl OldPrimary<'_> {
         let (info, held) = conn.holding().await?;
         let mut pipe = redis::pipe();
         if let Some(mark) = held.as_ref().and_then(Copy::mark) {
-            let mark = mark.next(mark.epoch, mark.state);
-            pipe.cmd("SET").arg(MARK_KEY).arg(mark.to_text());
+            pipe.add_command(set_mark(&mark.next(mark.epoch, mark.state)));
         }
         pipe.cmd("CLIENT").arg("PAUSE").arg(PAUSE_MS).arg("WRITE");
         conn.all(&pipe).await?;
@@ -381,7 +380,7 @@ impl OldPrimary<'_> {
                 conn
             }
         };
-        demote(&mut conn, new).await
+        demote(&mut conn, new, None).await
     }
 }
 
@@ -477,13 +476,20 @@ async fn went_on(to: &Node, history: &str, connector: &Connector) -> bool {
 }
 
 /// Turns the old primary into a replica of `new`, in one step: whoever still waits for it is sent away
-/// before a write could go on there.
+/// before a write could go on there. `first` is executed in the same transaction, before.
 ///
 /// # Errors
 /// When it can't be reached.
-pub async fn demote(old: &mut Conn, new: SocketAddrV4) -> Result<(), ClientError> {
+pub async fn demote(
+    old: &mut Conn,
+    new: SocketAddrV4,
+    first: Option<redis::Cmd>,
+) -> Result<(), ClientError> {
     let mut pipe = redis::pipe();
     pipe.cmd("MULTI");
+    if let Some(first) = first {
+        pipe.add_command(first);
+    }
     pipe.cmd("REPLICAOF")
         .arg(new.ip().to_string())
         .arg(new.port());

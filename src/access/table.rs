@@ -142,7 +142,9 @@ impl User {
             User::Node => vec![
                 "~halab-mark",
                 "+get",
+                // The mark is written by a script of one SET.
                 "+set",
+                "+eval",
                 // By being subscribed it assures that its server can't be promoted.
                 "&halab:not-promotable",
                 "+subscribe",

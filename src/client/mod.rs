@@ -8,6 +8,7 @@
 mod error;
 pub(crate) mod guard;
 mod info;
+mod mark;
 pub(crate) mod reply;
 mod room;
 mod stream;
@@ -37,6 +38,7 @@ use tls::{Tls, Transport};
 
 pub use error::classify;
 pub use info::{ReplicationInfo, Role};
+pub use mark::{drawn, set_mark};
 pub use room::room_for;
 pub use subscription::{Message, Presence, Subscription};
 pub use tls::{TlsError, judge_own};

@@ -83,6 +83,8 @@ pub(super) struct DataNode {
     copy: OwnCopy,
     /// It has a login with which it can copy from another.
     admitted: bool,
+    /// How often it writes to disk, as it has confirmed.
+    sync_always: Option<bool>,
     /// What the server said of its disk last.
     disk_refuses: bool,
     /// It took no further connection then.
@@ -145,6 +147,7 @@ impl DataNode {
             loaded: false,
             copy: OwnCopy::default(),
             admitted: false,
+            sync_always: None,
             disk_refuses: false,
             crowded: false,
         })
@@ -197,6 +200,7 @@ impl DataNode {
                     Seen::Gone => self.state.no_room().is_some(),
                     _ => self.disk_refuses,
                 },
+                sync_always: self.sync_always,
                 own: self.copy.own(&self.node.name),
                 in_term: self.copy.in_term(),
                 written: self.copy.written(),
@@ -278,6 +282,7 @@ impl DataNode {
         self.loaded = false;
         self.copy = OwnCopy::default();
         self.admitted = false;
+        self.sync_always = None;
         self.disk_refuses = false;
         self.raising.server_ended();
     }
@@ -405,7 +410,8 @@ impl DataNode {
                     ("everysec", "a replica is online")
                 };
                 info!(node = %name, appendfsync = value, why, "how often it is written to disk");
-                self.set("appendfsync", value).await;
+                let taken = self.set("appendfsync", value).await;
+                self.sync_always = taken.then_some(always);
             }
             Action::Fence => {
                 warn!(node = %name, "writes paused: no majority of the Sentinels, no replica");
@@ -441,15 +447,15 @@ impl DataNode {
 
     /// Becomes a replica of an address where nothing listens.
     async fn park(&mut self) {
-        // First, so that nobody has it copy meanwhile.
         let mut login = redis::cmd("CONFIG");
         login.arg("SET").arg("replica-priority").arg("0");
         for (key, value) in PARKED_LOGIN {
             login.arg(key).arg(value);
         }
         self.admitted = false;
-        self.send(&login).await;
-        self.demote(parked_at(&self.lab, &self.node)).await;
+        // In one transaction: in between, somebody could have it copy.
+        self.demote(parked_at(&self.lab, &self.node), Some(login))
+            .await;
     }
 
     /// Starts anew without the own data, which is kept aside: an operator has chosen another copy.
@@ -469,13 +475,13 @@ impl DataNode {
         self.admit().await;
         // Otherwise at the next look: without a login it would copy nothing.
         if self.admitted {
-            self.demote(primary).await;
+            self.demote(primary, None).await;
         }
     }
 
-    async fn demote(&mut self, primary: SocketAddrV4) {
+    async fn demote(&mut self, primary: SocketAddrV4, first: Option<redis::Cmd>) {
         let sent = match self.own().await {
-            Ok(conn) => demote(conn, primary).await,
+            Ok(conn) => demote(conn, primary, first).await,
             Err(error) => Err(error),
         };
         if let Err(error) = sent {
@@ -484,9 +490,9 @@ impl DataNode {
         }
     }
 
-    async fn set(&mut self, parameter: &str, value: &str) {
+    async fn set(&mut self, parameter: &str, value: &str) -> bool {
         self.send(redis::cmd("CONFIG").arg("SET").arg(parameter).arg(value))
-            .await;
+            .await
     }
 
     /// Sends a command to the own server, and says whether it took it. One that fails is logged, and not repeated here: the

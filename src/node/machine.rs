@@ -86,14 +86,13 @@ pub struct Machine {
     named_at: Option<u64>,
     voteless_since: Option<Duration>,
     fenced: bool,
-    sync_always: Option<bool>,
     /// That its disk takes no writes has been said.
     disk_told: bool,
     /// Promotable though in sync with nobody, and when that was said last.
     standing: Option<Duration>,
     /// It has decided to take the role itself.
     takes_role: bool,
-    /// When last seen as no primary, it could be promoted. Nothing before that.
+    /// When last seen as no primary, it could be promoted; a server that has just been started can't. None: it is primary.
     candidate: Option<bool>,
     /// When the last mark was to be written.
     last_mark: Option<Duration>,
@@ -122,11 +121,10 @@ impl Machine {
             named_at: None,
             voteless_since: None,
             fenced: false,
-            sync_always: None,
             disk_told: false,
             standing: None,
             takes_role: false,
-            candidate: None,
+            candidate: Some(false),
             last_mark: None,
             closed_since: None,
             said: None,
@@ -326,12 +324,12 @@ impl Machine {
     fn starting(&mut self) {
         self.standing = None;
         self.takes_role = false;
+        self.candidate = Some(false);
         self.answered = false;
         self.started_once = true;
         self.gone_since = None;
         self.parked_since = None;
         self.fenced = false;
-        self.sync_always = None;
     }
 
     /// A peer that is primary and was a replica before: it has been promoted.
@@ -380,9 +378,7 @@ impl Machine {
             self.call_failover(seen, "the own disk takes no writes", actions);
         }
         let always = replicas == 0;
-        let switched = self.sync_always != Some(always);
-        self.sync_always = Some(always);
-        if switched && always {
+        if always && seen.sync_always != Some(true) {
             actions.push(Action::SyncAlways(true));
         }
         let isolated = replicas == 0
@@ -403,8 +399,9 @@ impl Machine {
             }
         }
         self.mark(seen, always, actions);
-        // Last: as long as the mark says that this is the only copy, all of it is on disk.
-        if switched && !always {
+        // As long as the mark that was read says that this is the only copy, all of it is on disk.
+        let says_sole = matches!(seen.own, Own::Data(own) if own.state == Some(Completeness::Sole));
+        if !always && seen.sync_always != Some(false) && !says_sole {
             actions.push(Action::SyncAlways(false));
         }
     }
@@ -488,7 +485,6 @@ impl Machine {
         self.was_primary = false;
         self.takes_role = false;
         self.candidate = Some(promotable);
-        self.sync_always = None;
         // Named primary and a replica all the same: another node was promoted, not announced yet.
         self.deposed = link_down_for.is_some()
             && (self.deposed || seen.vote.is_some_and(|v| v.primary == self.id.me));

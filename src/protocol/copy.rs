@@ -165,6 +165,19 @@ impl Mark {
         }
     }
 
+    /// The first mark of the time after a closed lab goes on, in the history of replication `history`. Another term, for a node
+    /// that was away then has the closing mark still: should it take the role alone, the two copies are apart, and neither
+    /// replaces the other.
+    #[must_use]
+    pub fn reopen(&self, history: &str, drawn: Drawn) -> Mark {
+        Mark {
+            epoch: self.epoch,
+            confirmed: true,
+            history: history.to_owned(),
+            ..Mark::begin(Some(self), &self.term.by, drawn)
+        }
+    }
+
     /// Where in the history of the lab it was written.
     pub fn place(&self) -> Past {
         Past {

@@ -362,6 +362,8 @@ fn observe(
         now: NOW,
         server,
         disk_refuses: false,
+        // The model's servers take it at once.
+        sync_always: None,
         own: own(rules, state, held.as_ref(), d),
         in_term: node.memory.in_term || !rules.compare,
         written: state.history.unmarked(node.log),
@@ -477,6 +479,7 @@ fn earlier(now: Duration, server: Server, vote: Option<Vote>, peers: Vec<Peer>) 
         now,
         server,
         disk_refuses: false,
+        sync_always: None,
         own: Own::Unread,
         in_term: true,
         written: false,

@@ -5,17 +5,16 @@
 
 use std::time::Duration;
 
-use rand::RngExt;
-use rand::distr::Alphanumeric;
 use redis::Value;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use crate::access::{Secrets, User};
 use crate::choosing::CHOSEN;
-use crate::client::{ClientError, ReplicationInfo};
-use crate::protocol::copy::{Completeness, Copy, Drawn, MARK_KEY, Mark, Relation};
+use crate::client::{ClientError, ReplicationInfo, drawn, set_mark};
+use crate::closing::write_reopening;
+use crate::protocol::copy::{Completeness, Copy, Mark, Relation};
 
 use super::super::machine::{Marked, Marking, Own, Server as Seen};
 use super::DataNode;
@@ -97,6 +96,14 @@ impl OwnCopy {
         self.was_primary = is_primary;
         self.history.clone_from(&info.replication_id);
         let mark = self.held.as_ref().and_then(Copy::mark);
+        // A closed lab goes on by `halab close --reopen`: it began the next term for this node.
+        if let (Some(term), Some(mark)) = (&self.term, mark)
+            && mark.term.number > term.term.number
+            && mark.term.by == term.term.by
+            && mark.history == self.history
+        {
+            self.term = Some(mark.clone());
+        }
         self.in_term = match (&self.term, mark) {
             (Some(term), Some(mark)) => self.in_term || mark.term == term.term,
             (Some(_), None) => self.in_term,
@@ -136,19 +143,6 @@ impl OwnCopy {
                 current: mark.history == self.history,
             }),
         }
-    }
-}
-
-fn drawn() -> Drawn {
-    let draw = || {
-        let mut rng = rand::rng();
-        (0..12)
-            .map(|_| char::from(rng.sample(Alphanumeric)).to_ascii_lowercase())
-            .collect()
-    };
-    Drawn {
-        lab: draw(),
-        term: draw(),
     }
 }
 
@@ -221,6 +215,10 @@ impl DataNode {
 
     /// Writes the next mark of the term.
     pub(super) async fn mark(&mut self, marking: Marking) {
+        if marking.state == Completeness::Sole && self.sync_always != Some(true) {
+            // The mark says that everything is on disk before it is answered.
+            return;
+        }
         if let Some(mark) = self.next_mark(marking.epoch, marking.state) {
             let mark = Mark {
                 confirmed: marking.confirmed,
@@ -230,16 +228,19 @@ impl DataNode {
         }
     }
 
-    /// A closed lab goes on. Both commands are executed before any write that the pause held up.
+    /// A closed lab goes on, in another term.
     pub(super) async fn reopen(&mut self) {
-        let epoch = self.copy.held().and_then(Copy::mark).and_then(|m| m.epoch);
-        let Some(mark) = self.next_mark(epoch, Completeness::Open) else {
+        let Some(closed) = self.copy.held().and_then(Copy::mark) else {
             return;
         };
-        let mut unpause = redis::cmd("CLIENT");
-        unpause.arg("UNPAUSE");
-        if self.write_mark(&mark, &[unpause]).await {
-            info!(node = %self.node.name, "the lab was closed and not stopped: writes go on");
+        let mark = closed.reopen(&self.copy.history, drawn());
+        let written = async { write_reopening(self.own().await?, &mark).await }.await;
+        match written {
+            Ok(()) => {
+                info!(node = %self.node.name, "the lab was closed and not stopped: writes go on")
+            }
+            // Again at the next look.
+            Err(error) => warn!(node = %self.node.name, %error, "a closed lab cannot go on yet"),
         }
     }
 
@@ -262,7 +263,7 @@ impl DataNode {
         for cmd in first {
             pipe.add_command(cmd.clone());
         }
-        pipe.cmd("SET").arg(MARK_KEY).arg(mark.to_text());
+        pipe.add_command(set_mark(mark));
         pipe.cmd("INFO").arg("persistence");
         let written = match timeout(MARK_LIMIT, self.send_mark(&pipe)).await {
             Ok(Ok(changes)) => {
@@ -315,27 +316,46 @@ impl DataNode {
 
     /// Lets the own server log in at others, and so copy from one.
     pub(super) async fn admit(&mut self) {
+        self.admitted = false;
+        let mut login = self.replication_login();
+        while let Some(password) = login {
+            let mut cmd = redis::cmd("CONFIG");
+            cmd.arg("SET");
+            match &password {
+                Some(password) => {
+                    cmd.arg("masteruser").arg(User::Replication.name());
+                    cmd.arg("masterauth").arg(password.expose_secret());
+                }
+                None => {
+                    cmd.arg("masteruser").arg("").arg("masterauth").arg("");
+                }
+            }
+            if !self.send(&cmd).await {
+                return;
+            }
+            // A new one may have been given to the server between the reading of this one and its setting.
+            login = self.replication_login();
+            let secret = |login: &Option<SecretString>| {
+                login.as_ref().map(|p| p.expose_secret().to_owned())
+            };
+            if login.as_ref().map(&secret) == Some(secret(&password)) {
+                self.admitted = true;
+                return;
+            }
+        }
+    }
+
+    /// The password with which the own server copies from another; the inner `None` where there are no users, the outer one
+    /// where it can't be read.
+    fn replication_login(&self) -> Option<Option<SecretString>> {
         let login = Secrets::of_lab(&self.lab).and_then(|secrets| {
             secrets
                 .map(|secrets| secrets.password(User::Replication))
                 .transpose()
         });
-        let mut cmd = redis::cmd("CONFIG");
-        cmd.arg("SET");
-        match &login {
-            Ok(Some(password)) => {
-                cmd.arg("masteruser").arg(User::Replication.name());
-                cmd.arg("masterauth").arg(password.expose_secret());
-            }
-            Ok(None) => {
-                cmd.arg("masteruser").arg("").arg("masterauth").arg("");
-            }
-            Err(error) => {
-                warn!(node = %self.node.name, %error, "no password to copy with");
-                return;
-            }
-        }
-        self.admitted = self.send(&cmd).await;
+        login
+            .inspect_err(|error| warn!(node = %self.node.name, %error, "no password to copy with"))
+            .ok()
     }
 
     /// What every data node holds, as far as it is known, in one line.

@@ -176,6 +176,9 @@ pub struct Observation {
     /// The disk under the state folder takes no writes: as the server says while it runs, as the file system
     /// says while it is gone.
     pub disk_refuses: bool,
+    /// The server writes to disk before each answer (`true`) or once a second, as it was last told and has confirmed; `None`:
+    /// not known.
+    pub sync_always: Option<bool>,
     /// What the own server holds.
     pub own: Own,
     /// As a primary: the term in which it is one has been marked.

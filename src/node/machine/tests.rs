@@ -98,6 +98,7 @@ struct Node {
     now: Duration,
     own: Own,
     chosen: bool,
+    sync_always: Option<bool>,
 }
 
 impl Node {
@@ -107,6 +108,7 @@ impl Node {
             now: Duration::ZERO,
             own: OPEN,
             chosen: false,
+            sync_always: None,
         }
     }
 
@@ -154,23 +156,33 @@ impl Node {
             }),
             (_, own) => own,
         };
-        self.machine.step(&Observation {
+        let actions = self.machine.step(&Observation {
             now: self.now,
             server,
             disk_refuses,
+            sync_always: self.sync_always,
             own,
             in_term: matches!(server, Server::Primary { .. }),
             written: false,
             chosen: self.chosen,
             vote,
             peers,
-        })
+        });
+        for action in &actions {
+            if let Action::SyncAlways(always) = action {
+                self.sync_always = Some(*always);
+            }
+        }
+        actions
     }
 
     /// A primary in service, with its replica in sync.
     fn primary() -> Self {
         let mut node = Node::new(identity());
         node.sees(0, Server::Gone, None, peer(IN_SYNC));
+        let same = peer_that(BEHIND, holds(Relation::Same));
+        let actions = node.sees(0, Server::Parked, Some(vote(A, 1)), same);
+        assert!(promotes(&actions), "{actions:?}");
         node.sees(
             100,
             Server::Primary { replicas: 1 },
@@ -1098,6 +1110,7 @@ fn a_primary_keeps_its_mark_as_things_are() {
             now,
             server: Server::Primary { replicas },
             disk_refuses: false,
+            sync_always: Some(false),
             own,
             in_term,
             written,
@@ -1134,19 +1147,48 @@ fn the_only_copy_is_synced_at_once_as_long_as_its_mark_says_that_it_is_the_only_
     let mut node = Node::primary();
     let alone = Server::Primary { replicas: 0 };
     node.sees(100, alone, Some(vote(A, 1)), peer(BEHIND));
-    let joined = node.machine.step(&Observation {
-        now: node.now + ms(100),
-        server: Server::Primary { replicas: 1 },
-        disk_refuses: false,
-        own: marked(Completeness::Sole, 1, true),
-        in_term: true,
-        written: false,
-        chosen: false,
-        vote: Some(vote(A, 1)),
-        peers: peer(BEHIND),
-    });
+    let mut joined = |state| {
+        node.now += ms(100);
+        node.machine.step(&Observation {
+            now: node.now,
+            server: Server::Primary { replicas: 1 },
+            disk_refuses: false,
+            sync_always: Some(true),
+            own: marked(state, 1, true),
+            in_term: true,
+            written: false,
+            chosen: false,
+            vote: Some(vote(A, 1)),
+            peers: peer(BEHIND),
+        })
+    };
+    // Until the other mark is read back: it may have been refused.
     let mark = marks(1, Completeness::Open);
-    assert_eq!(joined, [mark, Action::SyncAlways(false)]);
+    assert_eq!(joined(Completeness::Sole), [mark.clone()]);
+    assert_eq!(joined(Completeness::Sole), [mark]);
+    assert_eq!(joined(Completeness::Open), [Action::SyncAlways(false)]);
+}
+
+#[test]
+fn a_server_that_does_not_take_it_is_told_again_to_sync_at_once() {
+    let mut node = Node::primary();
+    let alone = Server::Primary { replicas: 0 };
+    for _ in 0..3 {
+        node.sync_always = None;
+        let actions = node.sees(100, alone, Some(vote(A, 1)), vec![]);
+        assert_eq!(actions, [Action::SyncAlways(true)]);
+    }
+    assert_eq!(node.sees(100, alone, Some(vote(A, 1)), vec![]), []);
+}
+
+#[test]
+fn a_server_that_is_promoted_before_it_was_looked_at_parks() {
+    let mut node = Node::new(identity());
+    node.sees(20, Server::Gone, Some(vote(B, 3)), peer(BEHIND));
+    node.sees(20, Server::Starting, Some(vote(B, 3)), peer(BEHIND));
+    let alone = Server::Primary { replicas: 0 };
+    let actions = node.sees(20, alone, Some(vote(B, 3)), peer(BEHIND));
+    assert!(matches!(actions[..], [Action::Park(_)]), "{actions:?}");
 }
 
 #[test]
@@ -1184,6 +1226,7 @@ fn a_replaced_primary_marks_what_it_has() {
             now: node.now + ms(100),
             server: Server::Primary { replicas: 0 },
             disk_refuses: false,
+            sync_always: Some(true),
             own: marked(Completeness::Open, 1, true),
             in_term: true,
             written,
@@ -1224,6 +1267,7 @@ fn a_term_counts_when_it_is_announced_or_the_node_that_is_named_has_submitted() 
                 now: node.now,
                 server: Server::Primary { replicas: 1 },
                 disk_refuses: false,
+                sync_always: Some(false),
                 own: own(confirmed),
                 in_term: true,
                 written: false,
