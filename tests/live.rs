@@ -10,6 +10,8 @@ mod lab;
 #[path = "live/liar.rs"]
 mod liar;
 
+#[path = "live/copies.rs"]
+mod copies;
 #[path = "live/drills.rs"]
 mod drills;
 #[path = "live/failover.rs"]

@@ -202,11 +202,12 @@ impl DataNode {
                 },
                 sync_always: self.sync_always,
                 own: self.copy.own(&self.node.name),
+                set_aside: self.copy.set_aside(),
                 in_term: self.copy.in_term(),
                 written: self.copy.written(),
                 chosen: self.copy.chosen(),
                 vote: self.observers.vote(),
-                peers: self.observers.peers(self.copy.held()),
+                peers: self.observers.peers(self.copy.at_stake()),
             };
             self.metrics.observed(&seen);
             for action in self.machine.step(&seen) {
@@ -280,7 +281,7 @@ impl DataNode {
         self.unanswered = 0;
         self.link_down_since = None;
         self.loaded = false;
-        self.copy = OwnCopy::default();
+        self.copy = std::mem::take(&mut self.copy).of_ended_server();
         self.admitted = false;
         self.sync_always = None;
         self.disk_refuses = false;
@@ -349,6 +350,7 @@ impl DataNode {
             Action::StartAfresh => {
                 info!(node = %name, "another node was promoted: the own data is set aside");
                 self.state.set_aside()?;
+                self.copy.note_aside();
                 return self.start_server();
             }
             Action::GiveUp => {}
@@ -384,6 +386,7 @@ impl DataNode {
             Action::Mark(marking) => self.mark(marking).await,
             Action::Reopen => self.reopen().await,
             Action::Yield => return self.give_up_copy().await,
+            Action::PutBack => return self.put_back().await,
             Action::Follow(primary, why) => {
                 info!(node = %name, role = "replica", of = %primary, why, "role decided");
                 self.follow(primary).await;
@@ -456,6 +459,18 @@ impl DataNode {
         // In one transaction: in between, somebody could have it copy.
         self.demote(parked_at(&self.lab, &self.node), Some(login))
             .await;
+    }
+
+    /// Starts again with what was set aside.
+    async fn put_back(&mut self) -> Result<(), NodeError> {
+        if let Some(server) = self.server.take() {
+            stop(server).await;
+        }
+        self.state.restore_aside()?;
+        warn!(node = %self.node.name, "there is nobody to copy from: the data that was set aside is put back");
+        self.start_server()?;
+        self.copy.forget_aside();
+        Ok(())
     }
 
     /// Starts anew without the own data, which is kept aside: an operator has chosen another copy.

@@ -28,7 +28,7 @@ pub use observation::{
     Action, Identity, Marked, Marking, Observation, Own, Peer, PeerCopy, PeerState, Server, Vote,
 };
 
-use parked::{CHOSEN, MayCopy, can_be_promoted, may_copy};
+use parked::{CHOSEN, FAILOVER_TIME, MayCopy, can_be_promoted, may_copy};
 
 /// Period with which Sentinels ask data nodes for INFO in this lab (`SENTINEL DEBUG INFO-PERIOD`).
 pub const SENTINEL_INFO_PERIOD: Duration = Duration::from_millis(250);
@@ -508,6 +508,11 @@ impl Machine {
                     .peers
                     .iter()
                     .any(|p| p.address == of && p.state == PeerState::Primary);
+                if seen.set_aside && !reached && down_for >= self.id.down_after + FAILOVER_TIME {
+                    // Nothing has been copied, and nobody is there to copy from.
+                    actions.push(Action::PutBack);
+                    return;
+                }
                 if promotable && alive && (reached || !self.peer_is_replica(seen, of)) {
                     actions.push(Action::Lower("the link is down and the primary is alive"));
                 }

@@ -366,6 +366,7 @@ impl DataMetrics {
             Action::BeginTerm => "begin_term",
             Action::Mark(..) => "mark",
             Action::Reopen => "reopen",
+            Action::PutBack => "put_back",
             Action::Yield => "yield",
             Action::Follow(..) => "follow",
             Action::CallFailover(_) => "call_failover",

@@ -232,11 +232,6 @@ impl StateDir {
         self.keep(&self.files())
     }
 
-    /// Whether data is set aside for a copy that is not complete yet.
-    pub fn has_aside(&self) -> bool {
-        self.aside().exists()
-    }
-
     /// Keeps for good what was set aside, instead of putting it back at the next [`StateDir::open`]: the node serves with what it
     /// has now.
     ///
@@ -266,7 +261,10 @@ impl StateDir {
     }
 
     /// Puts back what was set aside, when the copy that was to replace it never got complete.
-    fn restore_aside(&self) -> Result<(), StateError> {
+    ///
+    /// # Errors
+    /// When it can't be moved; then it is set aside still.
+    pub fn restore_aside(&self) -> Result<(), StateError> {
         let (files, aside) = (self.files(), self.aside());
         if aside.exists() {
             self.throw_copy(&files)?;

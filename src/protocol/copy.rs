@@ -409,6 +409,22 @@ mod tests {
     }
 
     #[test]
+    fn a_closed_lab_that_went_on_is_apart_from_one_that_was_away_and_started_alone() {
+        let open = later(&first("a"), 3);
+        let closed = open.next(Some(0), Completeness::Closed);
+        let went_on = closed.reopen("history", drawn("again"));
+        assert_eq!(went_on.epoch, closed.epoch);
+        assert!(went_on.counts_for("a", "history") && went_on.state == Completeness::Open);
+        for older in [&open, &closed] {
+            assert_eq!(relation(older, &went_on), Relation::More);
+        }
+        // By another mark of the same term it would be more: what its old primary wrote later counts for nothing.
+        let alone = begin(Some(&closed), "b", "alone");
+        assert_eq!(relation(&alone, &later(&closed, 9)), Relation::Less);
+        assert_eq!(relation(&alone, &later(&went_on, 9)), Relation::Apart);
+    }
+
+    #[test]
     fn within_a_term_the_later_mark_is_more() {
         let mark = first("a");
         assert_eq!(relation(&mark, &mark), Relation::Same);

@@ -365,6 +365,8 @@ fn observe(
         // The model's servers take it at once.
         sync_always: None,
         own: own(rules, state, held.as_ref(), d),
+        // What is set aside is gone in the model, which is worse.
+        set_aside: false,
         in_term: node.memory.in_term || !rules.compare,
         written: state.history.unmarked(node.log),
         chosen: false,
@@ -481,6 +483,7 @@ fn earlier(now: Duration, server: Server, vote: Option<Vote>, peers: Vec<Peer>) 
         disk_refuses: false,
         sync_always: None,
         own: Own::Unread,
+        set_aside: false,
         in_term: true,
         written: false,
         chosen: false,

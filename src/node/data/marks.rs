@@ -27,6 +27,10 @@ const MARK_LIMIT: Duration = Duration::from_millis(300);
 pub(super) struct OwnCopy {
     /// As last read; `None`: not read since the server was started.
     held: Option<Copy>,
+    /// What the last server held when it ended.
+    last: Option<Copy>,
+    /// What was set aside for a copy that is not complete yet; `None` also where that is not known.
+    aside: Option<Copy>,
     /// The mark that begins the term in which this node is primary; it is written, or is being written.
     term: Option<Mark>,
     /// It was read back.
@@ -48,8 +52,40 @@ pub(super) struct OwnCopy {
 }
 
 impl OwnCopy {
+    /// What is known when the server has ended.
+    pub(super) fn of_ended_server(self) -> OwnCopy {
+        OwnCopy {
+            last: self.held.filter(|held| *held != Copy::Empty).or(self.last),
+            aside: self.aside,
+            ..OwnCopy::default()
+        }
+    }
+
+    /// What the server holds.
     pub(super) fn held(&self) -> Option<&Copy> {
         self.held.as_ref()
+    }
+
+    /// What the node can lose: what its server holds, or, while that is nothing, what was set aside for it.
+    pub(super) fn at_stake(&self) -> Option<&Copy> {
+        match &self.held {
+            Some(Copy::Empty) => self.aside.as_ref().or(self.held.as_ref()),
+            held => held.as_ref(),
+        }
+    }
+
+    pub(super) fn set_aside(&self) -> bool {
+        self.held == Some(Copy::Empty) && self.aside.is_some()
+    }
+
+    /// What the last server held is set aside now, or what was set aside before is so still.
+    pub(super) fn note_aside(&mut self) {
+        self.aside = self.aside.take().or(self.last.take());
+    }
+
+    /// Nothing is set aside any more.
+    pub(super) fn forget_aside(&mut self) {
+        self.aside = None;
     }
 
     pub(super) fn in_term(&self) -> bool {
@@ -113,7 +149,7 @@ impl OwnCopy {
 
     /// What is to be noted in the state folder: the copy, when more has changed than its count.
     pub(super) fn take_note(&mut self) -> Option<String> {
-        let held = self.held.clone()?;
+        let held = self.at_stake()?.clone();
         let but_count = |copy: &Copy| match copy {
             Copy::Marked(mark) => Copy::Marked(Box::new(Mark {
                 count: 0,
@@ -131,7 +167,7 @@ impl OwnCopy {
 
     /// For the state machine.
     pub(super) fn own(&self, me: &str) -> Own {
-        match &self.held {
+        match self.at_stake() {
             None => Own::Unread,
             Some(Copy::Empty) => Own::Empty,
             Some(Copy::Unmarked) => Own::Data(Marked::NONE),
@@ -177,7 +213,8 @@ impl DataNode {
     }
 
     /// What was set aside for a copy that this node now serves with is not to come back in its place.
-    fn keep_set_aside(&self) {
+    fn keep_set_aside(&mut self) {
+        self.copy.forget_aside();
         if let Err(error) = self.state.keep_set_aside() {
             warn!(node = %self.node.name, %error, "old data is still set aside");
         }
@@ -195,14 +232,6 @@ impl DataNode {
 
     /// Becomes primary and begins the term, in one go: no write comes in between.
     pub(super) async fn promote(&mut self) {
-        if self.copy.held() == Some(&Copy::Empty) && self.state.has_aside() {
-            if !self.copy.refusal_told {
-                self.copy.refusal_told = true;
-                warn!(node = %self.node.name, "no node holds data, and this one has set its own aside: start it again, which puts \
-                    that back");
-            }
-            return;
-        }
         self.keep_set_aside();
         self.admit().await;
         let mark = self.first_mark(true);
@@ -335,9 +364,8 @@ impl DataNode {
             }
             // A new one may have been given to the server between the reading of this one and its setting.
             login = self.replication_login();
-            let secret = |login: &Option<SecretString>| {
-                login.as_ref().map(|p| p.expose_secret().to_owned())
-            };
+            let secret =
+                |login: &Option<SecretString>| login.as_ref().map(|p| p.expose_secret().to_owned());
             if login.as_ref().map(&secret) == Some(secret(&password)) {
                 self.admitted = true;
                 return;
@@ -360,7 +388,7 @@ impl DataNode {
 
     /// What every data node holds, as far as it is known, in one line.
     pub(super) fn describe_copies(&self) -> String {
-        let own = (self.node.name.clone(), self.copy.held().cloned());
+        let own = (self.node.name.clone(), self.copy.at_stake().cloned());
         let all = std::iter::once(own).chain(self.observers.copies());
         all.map(|(name, copy)| match copy {
             Some(copy) => format!("{name}: {copy}"),

@@ -166,6 +166,7 @@ impl DataNode {
             warn!(node = %self.node.name, %error, "not promotable while old data can't be removed");
             return;
         }
+        self.copy.forget_aside();
         let limit = self.lab.timing.raise_limit;
         match self.try_raise(limit).await {
             Ok((offset, took)) => {

@@ -181,6 +181,8 @@ pub struct Observation {
     pub sync_always: Option<bool>,
     /// What the own server holds.
     pub own: Own,
+    /// The own server is empty, and `own` is what was set aside for a copy that is not complete yet.
+    pub set_aside: bool,
     /// As a primary: the term in which it is one has been marked.
     pub in_term: bool,
     /// Something was written since the last mark.
@@ -209,6 +211,8 @@ pub enum Action {
     Stand(&'static str),
     /// Become parked: a replica of nobody, which takes no writes and copies nothing.
     Park(&'static str),
+    /// Start again with the data that was set aside: the copy that was to replace it does not come.
+    PutBack,
     /// Mark the begin of the term in which this node is primary.
     BeginTerm,
     /// Write the next mark of the term.

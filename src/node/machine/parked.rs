@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use crate::protocol::copy::{Completeness, Relation};
 
-use super::{Action, Machine, Observation, Own, Peer, PeerState, Vote};
+use super::{Action, Machine, Observation, Own, PROMOTION_PATIENCE, Peer, PeerState, Vote};
 
 /// How long the very first start waits for a Sentinel to answer before the seed role holds.
 const FIRST_START_PATIENCE: Duration = Duration::from_secs(3);
 /// How long a node that stands waits before it says so again.
 const STAND_AGAIN: Duration = Duration::from_secs(1);
 /// What a failover may take beyond down-after.
-const FAILOVER_TIME: Duration = Duration::from_secs(2);
+pub(super) const FAILOVER_TIME: Duration = Duration::from_secs(2);
 
 /// Whether a node's copy may be replaced by that of a primary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,7 @@ impl Machine {
         let parked_for = seen.now.saturating_sub(since);
         self.was_primary = false;
         match seen.vote {
+            _ if seen.set_aside => self.when_set_aside(seen, parked_for, actions),
             None => self.when_parked_without_vote(seen, parked_for, actions),
             Some(_) if seen.own == Own::Unread => {}
             Some(vote) if vote.primary == self.id.me => {
@@ -86,6 +87,32 @@ impl Machine {
         self.wait_for(waits, actions);
     }
 
+    /// The server is empty, for another node was promoted. It follows that one as soon as it is known to hold no less than what
+    /// was set aside; otherwise that is put back, and the node decides by it as any other.
+    fn when_set_aside(
+        &mut self,
+        seen: &Observation,
+        parked_for: Duration,
+        actions: &mut Vec<Action>,
+    ) {
+        let named = seen.vote.map(|vote| vote.primary);
+        let promoted = |peer: &&Peer| {
+            peer.state == PeerState::Primary
+                && (named == Some(peer.address) || self.known_replicas.contains(&peer.address))
+        };
+        // With the last mark of what was set aside it is the replica that had all of it, whether or not it has begun its term yet.
+        let has_all =
+            |peer: &Peer| matches!(peer.copy.relation, Some(Relation::Same | Relation::More));
+        match seen.peers.iter().find(promoted) {
+            Some(peer) if has_all(peer) => {
+                let why = "another node was promoted, and holds what this one has set aside";
+                actions.push(Action::Follow(peer.address, why));
+            }
+            _ if parked_for >= PROMOTION_PATIENCE => actions.push(Action::PutBack),
+            _ => {}
+        }
+    }
+
     /// Whether this node, which is not named, certainly holds more than the one that is, and no less than any other.
     /// The one that is named is compared with, or it is silent to all, and this copy has a closing mark. Once it stands, it does
     /// so until somebody serves or holds more: a Sentinel may have it elected already, while the one that is named would
@@ -94,6 +121,9 @@ impl Machine {
         let Own::Data(own) = seen.own else {
             return false;
         };
+        if seen.set_aside {
+            return false;
+        }
         let closed =
             own.state == Some(Completeness::Closed) && own.epoch.is_some_and(|at| at >= vote.epoch);
         let need = self.id.down_after + FAILOVER_TIME;

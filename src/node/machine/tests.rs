@@ -99,6 +99,7 @@ struct Node {
     own: Own,
     chosen: bool,
     sync_always: Option<bool>,
+    set_aside: bool,
 }
 
 impl Node {
@@ -109,6 +110,7 @@ impl Node {
             own: OPEN,
             chosen: false,
             sync_always: None,
+            set_aside: false,
         }
     }
 
@@ -162,6 +164,7 @@ impl Node {
             disk_refuses,
             sync_always: self.sync_always,
             own,
+            set_aside: self.set_aside,
             in_term: matches!(server, Server::Primary { .. }),
             written: false,
             chosen: self.chosen,
@@ -1112,6 +1115,7 @@ fn a_primary_keeps_its_mark_as_things_are() {
             disk_refuses: false,
             sync_always: Some(false),
             own,
+            set_aside: false,
             in_term,
             written,
             chosen: false,
@@ -1155,6 +1159,7 @@ fn the_only_copy_is_synced_at_once_as_long_as_its_mark_says_that_it_is_the_only_
             disk_refuses: false,
             sync_always: Some(true),
             own: marked(state, 1, true),
+            set_aside: false,
             in_term: true,
             written: false,
             chosen: false,
@@ -1228,6 +1233,7 @@ fn a_replaced_primary_marks_what_it_has() {
             disk_refuses: false,
             sync_always: Some(true),
             own: marked(Completeness::Open, 1, true),
+            set_aside: false,
             in_term: true,
             written,
             chosen: false,
@@ -1269,6 +1275,7 @@ fn a_term_counts_when_it_is_announced_or_the_node_that_is_named_has_submitted() 
                 disk_refuses: false,
                 sync_always: Some(false),
                 own: own(confirmed),
+                set_aside: false,
                 in_term: true,
                 written: false,
                 chosen: false,
@@ -1297,4 +1304,50 @@ fn a_named_node_whose_sentinels_know_no_replica_compares_itself_with_one_that_th
         assert!(!calls(&actions));
         assert_eq!(promotes(&actions), takes);
     }
+}
+
+#[test]
+fn a_node_whose_data_is_set_aside_follows_one_that_holds_no_less_or_has_it_put_back() {
+    let set_aside = || {
+        let mut node = Node::primary();
+        node.sees(100, Server::Gone, Some(vote(A, 1)), peer(IN_SYNC));
+        let actions = node.sees(100, Server::Gone, Some(vote(A, 1)), peer(WRITABLE));
+        assert_eq!(actions, [Action::StartAfresh]);
+        node.set_aside = true;
+        node
+    };
+    // Promoted, and its term not begun: the last mark tells.
+    let holds_it = |relation| PeerCopy {
+        settled: false,
+        ..holds(relation)
+    };
+    for (relation, may) in [
+        (Relation::More, true),
+        (Relation::Same, true),
+        (Relation::Less, false),
+        (Relation::Apart, false),
+    ] {
+        let mut node = set_aside();
+        let peers = peer_that(WRITABLE, holds_it(relation));
+        let actions = node.sees(20, Server::Parked, Some(vote(A, 1)), peers.clone());
+        assert_eq!(follows(&actions).is_some(), may, "{relation:?}");
+        let later = node.sees(2000, Server::Parked, Some(vote(A, 1)), peers);
+        assert_eq!(later == [Action::PutBack], !may, "{relation:?}: {later:?}");
+    }
+    // Nobody there any more: neither does an empty server take the role, nor does it stand for it.
+    let mut node = set_aside();
+    for named in [A, B] {
+        let actions = node.sees(20, Server::Parked, Some(vote(named, 1)), peer(BEHIND));
+        assert_eq!(actions, []);
+    }
+    let gone = peer(PeerState::Unreachable(ms(9000)));
+    let actions = node.sees(2000, Server::Parked, Some(vote(A, 1)), gone.clone());
+    assert_eq!(actions, [Action::PutBack]);
+    let mut node = set_aside();
+    assert_eq!(
+        node.sees(20, cut(100, false), Some(vote(B, 2)), gone.clone()),
+        []
+    );
+    let actions = node.sees(20, cut(9000, false), Some(vote(B, 2)), gone);
+    assert_eq!(actions, [Action::PutBack]);
 }
