@@ -1169,7 +1169,7 @@ fn the_only_copy_is_synced_at_once_as_long_as_its_mark_says_that_it_is_the_only_
     };
     // Until the other mark is read back: it may have been refused.
     let mark = marks(1, Completeness::Open);
-    assert_eq!(joined(Completeness::Sole), [mark.clone()]);
+    assert_eq!(joined(Completeness::Sole), std::slice::from_ref(&mark));
     assert_eq!(joined(Completeness::Sole), [mark]);
     assert_eq!(joined(Completeness::Open), [Action::SyncAlways(false)]);
 }
