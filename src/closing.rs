@@ -1,11 +1,11 @@
 //! Closing a lab: the stop of all its nodes as one act.
 //!
-//! A replica that has stopped can't know what was acknowledged after it. So before all nodes stop, writes are paused, every
-//! copy is brought level, and a closing mark is written, which comes to the replicas behind all writes. Whoever has it has
-//! everything, and can take the role at the next start, whichever other node stays away (`docs/protocol.md`, *Marks*).
+//! A replica that has stopped can't know what was acknowledged after it. So before all nodes stop, the primary takes no more
+//! writes, every copy is brought level, and a closing mark is written, which comes to the replicas behind all writes. Whoever has
+//! it has everything, and can take the role at the next start, whichever other node stays away (`docs/protocol.md`, *Marks*).
 //!
-//! The pause lasts until the servers end. If they don't, the primary's node lets writes go on after a minute, and marks that first
-//! of all.
+//! Writes are refused until the servers end. If they don't, the primary's node takes them again after a minute, and marks that
+//! first of all.
 
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -23,8 +23,9 @@ use crate::sentinel::Panel;
 
 /// How long they are paused before the mark is written: the pause ends by itself should this process end.
 const FIRST_PAUSE_MS: u64 = 3000;
-/// How long writes are paused at most, once the mark is written. Much longer than the primary's node waits before it lets them go on in order.
-const PAUSE_MS: u64 = 600_000;
+/// So many replicas a closed primary asks for before it takes a write: more than there can be. A pause would hold up the
+/// messages of the Sentinels too (`PUBLISH`), and the pings behind them: after `down-after` they would have another promoted.
+const MORE_THAN_THERE_CAN_BE: &str = "1000000";
 /// Pause between two looks at what the replicas have.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
@@ -32,7 +33,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 #[derive(Debug, thiserror::Error)]
 pub enum CloseError {
     /// Nobody knows who is primary.
-    #[error("no primary to close: {0}")]
+    #[error(
+        "nothing was changed: {0}; start the Sentinels that are missing, or stop the nodes as they are: at the next start they \
+         compare what they hold"
+    )]
     NoPrimary(#[from] NoPrimary),
     /// The primary that is named is not of the lab.
     #[error("the Sentinels name {0}, which is no data node of lab.toml")]
@@ -63,7 +67,17 @@ pub struct Closed {
     pub others: Vec<String>,
 }
 
-/// Closes the lab: pauses writes, brings all copies level, and marks them. Replicas that are not level within `limit` are left
+/// Has a primary take writes, or refuse them (`NOREPLICAS`).
+pub fn take_writes(take: bool) -> redis::Cmd {
+    let mut cmd = redis::cmd("CONFIG");
+    cmd.arg("SET").arg("min-replicas-to-write");
+    cmd.arg(if take { "0" } else { MORE_THAN_THERE_CAN_BE });
+    // Of 0, the other would be without effect.
+    cmd.arg("min-replicas-max-lag").arg("10");
+    cmd
+}
+
+/// Closes the lab: ends writes, brings all copies level, and marks them. Replicas that are not level within `limit` are left
 /// out.
 ///
 /// # Errors
@@ -82,7 +96,7 @@ pub async fn close(
     Ok(wait_level(lab, connector, node, &mark, limit).await)
 }
 
-/// Pauses writes on the primary `node`, and marks its copy as the last of its term.
+/// Ends writes on the primary `node`, and marks its copy as the last of its term.
 ///
 /// # Errors
 /// When it is not closed; then writes go on.
@@ -92,21 +106,18 @@ pub async fn mark_closed(
     epoch: Option<u64>,
 ) -> Result<Mark, CloseError> {
     // First, so that the mark that is read is the last one.
-    let pause = |ms: u64| {
-        let mut pause = redis::cmd("CLIENT");
-        pause.arg("PAUSE").arg(ms).arg("WRITE");
-        pause
-    };
-    primary.query::<Value>(&pause(FIRST_PAUSE_MS)).await?;
+    let mut pause = redis::cmd("CLIENT");
+    pause.arg("PAUSE").arg(FIRST_PAUSE_MS).arg("WRITE");
+    primary.query::<Value>(&pause).await?;
     let closed = next_mark(primary, node, epoch).await;
     let done = match closed {
         Ok(mark) => {
-            // A pause holds up its own client too, unless it begins in the same transaction.
+            // A pause holds up its own client too. No write comes between the two of a transaction.
             let mut pipe = redis::pipe();
             pipe.cmd("CLIENT").arg("UNPAUSE");
             pipe.cmd("MULTI");
-            pipe.add_command(pause(PAUSE_MS));
             pipe.add_command(set_mark(&mark));
+            pipe.add_command(take_writes(false));
             pipe.cmd("EXEC");
             primary
                 .all(&pipe)
@@ -117,7 +128,7 @@ pub async fn mark_closed(
         Err(error) => Err(error),
     };
     if done.is_err() {
-        // Where even that fails the server is gone, or the pause ends by the primary's node.
+        // Where even that fails the server is gone, or the pause ends by itself.
         let mut resume = redis::cmd("CLIENT");
         resume.arg("UNPAUSE");
         if let Err(error) = primary.query::<Value>(&resume).await {
@@ -160,7 +171,7 @@ pub async fn wait_level(
             others.push(other.name.clone());
         }
     }
-    info!(primary = %node.name, complete = complete.join(", "), "closed: writes are paused, and these have everything");
+    info!(primary = %node.name, complete = complete.join(", "), "closed: no more writes are taken, and these have everything");
     Closed {
         primary: node.name.clone(),
         mark: mark.to_string(),
@@ -208,14 +219,15 @@ pub async fn reopen(lab: &Lab, connector: &Connector) -> Result<String, CloseErr
     Ok(node.name.clone())
 }
 
-/// Ends the pause of a closed lab and writes the mark with which it goes on, in one go: both are executed before any write that
-/// the pause held up.
+/// Has a closed primary take writes again and writes the mark with which it goes on, in one transaction.
 ///
 /// # Errors
 /// When the primary can't be reached, or refuses.
 pub async fn write_reopening(primary: &mut Conn, mark: &Mark) -> Result<(), ClientError> {
     let mut pipe = redis::pipe();
-    pipe.cmd("CLIENT").arg("UNPAUSE");
+    pipe.cmd("MULTI");
+    pipe.add_command(take_writes(true));
     pipe.add_command(set_mark(mark));
+    pipe.cmd("EXEC");
     primary.all(&pipe).await.map(drop)
 }

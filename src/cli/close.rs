@@ -22,8 +22,9 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(1);
     after_help = "Examples:\n  halab close               then stop every node: systemctl stop, docker compose stop, ...\n  \
     halab close --reopen      the nodes are not stopped after all\n  \
     halab close --at-end      wait for SIGTERM first: for a supervisor that stops this before the nodes\n\n\
-    To be run before all nodes of a lab are stopped. Writes are paused, all copies are brought level, and each is marked. At\n\
-    the next start any one of these nodes can take the role alone. ./lab down and halab up do it by themselves.\n\
+    To be run before all nodes of a lab are stopped. The primary takes no more writes, all copies\n\
+    are brought level, and each is marked. At the next start any one of these nodes can take the\n\
+    role alone. Not stopped within a minute, they go on. ./lab down and halab up close by themselves.\n\
     Exit code 0: every data node has everything; 1: only some, they are named."
 )]
 pub(super) struct CloseArgs {
@@ -87,11 +88,11 @@ fn render(closed: &Closed) -> String {
     let complete = closed.complete.join(", ");
     if closed.others.is_empty() {
         return format!(
-            "closed: writes are paused, {complete} have everything; stop the nodes now"
+            "closed: no more writes are taken, {complete} have everything; stop the nodes now"
         );
     }
     format!(
-        "closed: writes are paused, {complete} has everything; not so {}: at the next start that waits for one of the \
+        "closed: no more writes are taken, {complete} has everything; not so {}: at the next start that waits for one of the \
          others",
         closed.others.join(", ")
     )

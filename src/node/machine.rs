@@ -391,12 +391,7 @@ impl Machine {
             actions.push(Action::Fence);
         } else if self.fenced {
             self.fenced = false;
-            // The pause of a closed lab is not this node's to end.
-            let closed =
-                matches!(seen.own, Own::Data(own) if own.state == Some(Completeness::Closed));
-            if !closed {
-                actions.push(Action::Unfence);
-            }
+            actions.push(Action::Unfence);
         }
         self.mark(seen, always, actions);
         // As long as the mark that was read says that this is the only copy, all of it is on disk.

@@ -107,7 +107,10 @@ impl std::fmt::Display for WriteError {
             WriteError::ReadOnly => write!(f, "the node is a replica (READONLY)"),
             WriteError::Loading => write!(f, "the node loads its data (LOADING)"),
             WriteError::PrimaryLinkDown => write!(f, "a replica without its primary (MASTERDOWN)"),
-            WriteError::NoReplicas => write!(f, "too few replicas (NOREPLICAS)"),
+            WriteError::NoReplicas => write!(
+                f,
+                "the lab is closed, to be stopped, or too few replicas are there (NOREPLICAS): halab close --reopen"
+            ),
             WriteError::CannotPersist => {
                 write!(
                     f,
