@@ -15,16 +15,16 @@ use tracing::debug;
 
 use crate::client::{ClientError, Connector, ReplicationInfo, set_mark};
 use crate::config::{Lab, Node};
-use crate::protocol::copy::{Copy, Mark, Past, Relation};
+use crate::protocol::copy::{Copy, MARK_KEY, Mark, Relation};
 use crate::protocol::vote::ReplicaView;
 use crate::sentinel::Panel;
 
 /// The `replica-priority` by which the node of a parked server knows that its copy is chosen.
 pub const CHOSEN: u64 = 1;
-/// How long it takes until a mark that is written here is the one that the node's parent goes on from: several of its looks.
-const MARKS_MEET: Duration = Duration::from_secs(1);
 /// Pause between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// So many looks in a row have to find a mark that was written beside that of the node.
+const STAYS: u32 = 5;
 
 /// Why no copy was chosen. In all cases nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +46,11 @@ pub enum ChooseError {
          others hold: halab choose {0}"
     )]
     Serves(String),
+    /// It serves, and no node is known to hold more.
+    #[error(
+        "{0} is primary, and no node that answers holds what it lacks: nothing has to be chosen"
+    )]
+    NothingToGiveUp(String),
     /// It is a replica in sync.
     #[error("{0} is in sync with its primary: nothing has to be chosen")]
     InSync(String),
@@ -143,30 +148,46 @@ fn judge(answers: &[Answer], name: &str) -> Result<Choice, ChooseError> {
     let Some((serves, own)) = own else {
         return Err(ChooseError::NoData(name.to_owned()));
     };
-    let nodes = answers.iter().map(|answer| {
-        let (copy, then) = match &answer.held {
-            Ok((_, Some(copy))) => (
-                copy.to_string(),
-                match own.against(copy, false) {
-                    _ if answer.node.name == name => Then::Chosen,
-                    Relation::Less | Relation::Same => Then::Follows,
-                    Relation::More | Relation::Apart => Then::KeptAside,
-                },
-            ),
-            Ok((_, None)) => ("it loads its data".to_owned(), Then::Unknown),
-            Err(why) => (why.clone(), Then::Unknown),
-        };
-        Held {
-            node: answer.node.name.clone(),
-            copy,
-            then,
-        }
-    });
+    let nodes: Vec<Held> = answers
+        .iter()
+        .map(|answer| {
+            let (copy, then) = match &answer.held {
+                Ok((info, Some(copy))) => {
+                    (copy.to_string(), becomes(answer, name, own, info, copy))
+                }
+                Ok((_, None)) => ("it loads its data".to_owned(), Then::Unknown),
+                Err(why) => (why.clone(), Then::Unknown),
+            };
+            Held {
+                node: answer.node.name.clone(),
+                copy,
+                then,
+            }
+        })
+        .collect();
+    if serves && nodes.iter().all(|held| held.then != Then::KeptAside) {
+        return Err(ChooseError::NothingToGiveUp(name.to_owned()));
+    }
     Ok(Choice {
         chosen: name.to_owned(),
-        nodes: nodes.collect(),
+        nodes,
         serves,
     })
+}
+
+/// What becomes of `copy`, which the node of `answer` holds, when `own`, that of the node `chosen`, is chosen.
+fn becomes(answer: &Answer, chosen: &str, own: &Copy, info: &ReplicationInfo, copy: &Copy) -> Then {
+    if answer.node.name == chosen {
+        return Then::Chosen;
+    }
+    // In sync with the one that serves, which is the chosen one then; its answer may be the later of the two.
+    if info.link_up {
+        return Then::Follows;
+    }
+    match own.against(copy, false) {
+        Relation::Less | Relation::Same => Then::Follows,
+        Relation::More | Relation::Apart => Then::KeptAside,
+    }
 }
 
 /// Has the lab go on with the copy of the node `name`. Says whether it has become primary within `limit`.
@@ -186,8 +207,7 @@ pub async fn choose(
         return Err(ChooseError::NoData(name.to_owned()));
     };
     if choice.serves {
-        give_up_others(connector, node, &answers).await?;
-        return Ok(true);
+        return give_up_others(connector, node, &choice, &answers, limit).await;
     }
     let mut conn = connector.open(node.socket()).await?;
     let mut set = redis::cmd("CONFIG");
@@ -233,41 +253,49 @@ async fn elect(panel: &Panel, chosen: SocketAddrV4) {
     }
 }
 
-/// Names in the mark of the primary `node` the copies that are given up for it.
+/// Names in the mark of the primary `node` the copies that are given up for it. Says whether that is so within `limit`: the
+/// node writes its mark too, from what it has read a moment before.
 async fn give_up_others(
     connector: &Connector,
     node: &Node,
+    choice: &Choice,
     answers: &[Answer],
-) -> Result<(), ChooseError> {
+    limit: Duration,
+) -> Result<bool, ChooseError> {
+    let given_up: Vec<&Mark> = choice
+        .nodes
+        .iter()
+        .zip(answers)
+        .filter(|(held, _)| held.then == Then::KeptAside)
+        .filter_map(|(_, answer)| answer.held.as_ref().ok()?.1.as_ref()?.mark())
+        .collect();
     let mut conn = connector.open(node.socket()).await?;
-    let others = || answers.iter().filter(|a| a.node.name != node.name);
-    let given_up = |own: &Mark| -> Vec<Past> {
-        let own = Copy::Marked(Box::new(own.clone()));
-        others()
-            .filter_map(|a| a.held.as_ref().ok()?.1.as_ref())
-            .filter(|copy| matches!(own.against(copy, false), Relation::More | Relation::Apart))
-            .filter_map(|copy| copy.mark().map(Mark::place))
-            .collect()
-    };
-    // The node's parent marks too, and may do so from a mark that it read before this one was written.
-    let until = Instant::now() + MARKS_MEET;
-    loop {
+    let deadline = Instant::now() + limit;
+    let mut stayed = 0;
+    while stayed < STAYS {
+        // So that no mark is written over that was not read.
+        let mut watch = redis::cmd("WATCH");
+        watch.arg(MARK_KEY);
+        conn.query::<Value>(&watch).await?;
         let (_, copy) = conn.holding().await?;
-        let Some(Copy::Marked(mark)) = copy else {
+        let Some(mark) = copy.as_ref().and_then(Copy::mark) else {
             return Err(ChooseError::NoData(node.name.clone()));
         };
-        let missing: Vec<Past> = given_up(&mark)
-            .into_iter()
-            .filter(|past| !mark.over.contains(past))
-            .collect();
-        if !missing.is_empty() {
+        if given_up.iter().all(|other| mark.gives_up(other)) {
+            stayed += 1;
+        } else if Instant::now() >= deadline {
+            return Ok(false);
+        } else {
+            stayed = 0;
             let mut next = mark.next(mark.epoch, mark.state);
-            next.over.extend(missing);
-            conn.query::<Value>(&set_mark(&next)).await?;
-        }
-        if Instant::now() >= until {
-            return Ok(());
+            next.over.extend(given_up.iter().map(|other| other.place()));
+            let mut pipe = redis::pipe();
+            pipe.cmd("MULTI");
+            pipe.add_command(set_mark(&next));
+            pipe.cmd("EXEC");
+            conn.all(&pipe).await?;
         }
         sleep(LOOK_AGAIN).await;
     }
+    Ok(true)
 }
