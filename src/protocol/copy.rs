@@ -196,6 +196,24 @@ impl Mark {
         self
     }
 
+    /// What is said of it while further marks may have been written: all but the count is as it was.
+    pub fn or_later(&self) -> String {
+        self.in_words(" or later")
+    }
+
+    fn in_words(&self, after_count: &str) -> String {
+        let Term { number, by, .. } = &self.term;
+        let state = match self.state {
+            Completeness::Open => "",
+            Completeness::Sole => ", only copy",
+            Completeness::Closed => ", closed",
+        };
+        format!(
+            "term {number} ({by}), mark {}{after_count}{state}",
+            self.count
+        )
+    }
+
     /// Its text, as it is stored.
     pub fn to_text(&self) -> String {
         // A struct of strings and numbers can't fail to be written.
@@ -314,13 +332,7 @@ impl fmt::Display for Copy {
 
 impl fmt::Display for Mark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Term { number, by, .. } = &self.term;
-        write!(f, "term {number} ({by}), mark {}", self.count)?;
-        match self.state {
-            Completeness::Open => Ok(()),
-            Completeness::Sole => f.write_str(", only copy"),
-            Completeness::Closed => f.write_str(", closed"),
-        }
+        f.write_str(&self.in_words(""))
     }
 }
 

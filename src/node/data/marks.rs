@@ -162,7 +162,10 @@ impl OwnCopy {
             return None;
         }
         self.noted = now;
-        Some(held.to_string())
+        Some(match &held {
+            Copy::Marked(mark) => mark.or_later(),
+            other => other.to_string(),
+        })
     }
 
     /// For the state machine.
