@@ -10,6 +10,10 @@ mod lab;
 #[path = "live/liar.rs"]
 mod liar;
 
+#[path = "live/choosing.rs"]
+mod choosing;
+#[path = "live/closing.rs"]
+mod closing;
 #[path = "live/copies.rs"]
 mod copies;
 #[path = "live/drills.rs"]

@@ -214,6 +214,25 @@ impl TestLab {
         self.status()["primary"]["node"].as_str().map(str::to_owned)
     }
 
+    /// What `halab status` says of a data node.
+    fn status_of(&self, node: &str) -> Value {
+        let status = self.status();
+        let mut nodes = status["data_nodes"].as_array().unwrap().iter();
+        nodes.find(|n| n["name"] == node).unwrap().clone()
+    }
+
+    /// What a data node holds, in words.
+    pub fn holds(&self, node: &str) -> String {
+        let held = &self.status_of(node)["holds"];
+        held.as_str().unwrap_or_default().to_owned()
+    }
+
+    /// The role in which a data node is; nothing where it does not answer.
+    pub fn role(&self, node: &str) -> String {
+        let role = &self.status_of(node)["up"]["role"];
+        role.as_str().unwrap_or_default().to_owned()
+    }
+
     /// The data node that is not primary, of two.
     pub fn replica(&self) -> String {
         let primary = self.primary().unwrap();
