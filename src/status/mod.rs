@@ -364,6 +364,8 @@ fn sentinel_state(lab: &Lab, view: &SentinelView, quorum: Result<String, String>
 
 /// Where the node of that folder notes what it holds, for whoever asks while its server is down.
 const NOTE: &str = "holds";
+/// How what a node holds ends in a closed lab.
+const CLOSED: &str = ", closed";
 
 impl Status {
     /// Adds, for data nodes that are out of reach, what their nodes noted last under `state_root`.
@@ -523,8 +525,15 @@ fn data_node_problem(node: &DataNodeStatus, primary: Option<&str>) -> Option<Str
     }
     let primary = primary?;
     if name == primary {
-        return (state.role != "primary")
-            .then(|| format!("{name} is named primary and says that it is a replica"));
+        if state.role != "primary" {
+            return Some(format!(
+                "{name} is named primary and says that it is a replica"
+            ));
+        }
+        let closed = node.holds.as_deref().is_some_and(|h| h.ends_with(CLOSED));
+        return closed.then(|| {
+            format!("{name} is closed, to be stopped, and refuses writes: halab close --reopen has it take them again")
+        });
     }
     match (&state.replica_of, state.link_up) {
         (None, _) => Some(format!("{name} says that it is primary too")),

@@ -73,6 +73,8 @@ fn assert_stays_closed(lab: &TestLab, closed: &Value) {
             assert_eq!(sentinel["up"]["primary_down"], false, "{status:#}");
         }
         assert_eq!(status["primary"]["node"], closed["primary"]);
+        let problems = status["problems"].to_string();
+        assert!(problems.contains("is closed, to be stopped"), "{problems}");
     }
     let said = probe(lab, closed["primary"].as_str().unwrap());
     assert!(said.contains("NOREPLICAS"), "{said}");
