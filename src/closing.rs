@@ -219,15 +219,14 @@ pub async fn reopen(lab: &Lab, connector: &Connector) -> Result<String, CloseErr
     Ok(node.name.clone())
 }
 
-/// Has a closed primary take writes again and writes the mark with which it goes on, in one transaction.
+/// Has a closed primary take writes again and writes the mark with which it goes on, in one go. No transaction: a mark is not
+/// queued while writes are refused.
 ///
 /// # Errors
 /// When the primary can't be reached, or refuses.
 pub async fn write_reopening(primary: &mut Conn, mark: &Mark) -> Result<(), ClientError> {
     let mut pipe = redis::pipe();
-    pipe.cmd("MULTI");
     pipe.add_command(take_writes(true));
     pipe.add_command(set_mark(mark));
-    pipe.cmd("EXEC");
     primary.all(&pipe).await.map(drop)
 }
