@@ -132,9 +132,10 @@ impl Facts<'_> {
         };
         let mut primary = self.before.to_owned();
         let mut changes = 0;
-        for (at, node) in self.seens.promotions() {
-            if at >= from && at < until && node != primary {
-                changes += 1;
+        for (at, node) in self.seens.promotions().filter(|(at, _)| *at < until) {
+            if node != primary {
+                // One before the fault, on a machine that was held up, says who is primary when it comes.
+                changes += u32::from(at >= from);
                 primary = node.to_owned();
             }
         }
@@ -419,6 +420,11 @@ mod tests {
         // The same node again is no failover.
         let again = struck(vec![role(20, "redis-a")]);
         assert!(judged(Fault::KillReplica, &again, &fine).is_empty());
+        // Whoever is primary when the fault comes.
+        let mut moved = struck(vec![role(20, "redis-a")]);
+        moved.0.insert(1, role(5, "redis-b"));
+        assert!(judged(Fault::KillPrimary, &moved, &fine).is_empty());
+        assert_eq!(judged(Fault::KillReplica, &moved, &fine).len(), 1);
         // Two Sentinels gone: none before they are back, at 50.
         let late = struck(vec![role(60, "redis-b")]);
         let two = Fault::KillTwoSentinelsThenPrimary;
