@@ -70,8 +70,8 @@ pub struct Machine {
     known_replicas: Vec<SocketAddrV4>,
     /// The server has had a role in this process, so its data is its own.
     ever_served: bool,
-    /// Another node has been promoted over this one, which has not been in sync with it yet. So this one
-    /// holds less, and never takes the role by its own decision.
+    /// Another node has been promoted over this one, which has not been in sync with it yet; or this one was promoted
+    /// though it was no candidate. So it holds less, and does not take the role by its own decision while others are silent.
     deposed: bool,
     started_once: bool,
     /// The server has said something since it was started last.
@@ -345,6 +345,7 @@ impl Machine {
         // A leader that has selected a node promotes it until failover-timeout, though it has ended and come back with less.
         let stands = self.takes_role || seen.chosen;
         if self.candidate == Some(false) && !stands {
+            self.deposed = true;
             actions.push(Action::Park(
                 "it was promoted, and its copy has not been compared with others",
             ));
@@ -446,6 +447,7 @@ impl Machine {
 
     /// A primary that has been replaced: it follows the new one, or takes no writes until it may.
     fn submit(&mut self, seen: &Observation, primary: SocketAddrV4, actions: &mut Vec<Action>) {
+        self.deposed = true;
         let peer = seen.peers.iter().find(|p| p.address == primary);
         let may = peer.is_some_and(|peer| {
             peer.state == PeerState::Primary && may_copy(seen.own, peer) == MayCopy::Yes
@@ -477,12 +479,12 @@ impl Machine {
         actions: &mut Vec<Action>,
     ) {
         self.served();
-        self.was_primary = false;
+        let demoted = std::mem::take(&mut self.was_primary);
         self.takes_role = false;
         self.candidate = Some(promotable);
         // Named primary and a replica all the same: another node was promoted, not announced yet.
-        self.deposed = link_down_for.is_some()
-            && (self.deposed || seen.vote.is_some_and(|v| v.primary == self.id.me));
+        let replaced = demoted || seen.vote.is_some_and(|v| v.primary == self.id.me);
+        self.deposed = link_down_for.is_some() && (self.deposed || replaced);
         match link_down_for {
             None if !promotable => {
                 self.standing = None;

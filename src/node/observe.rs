@@ -34,6 +34,7 @@ pub(super) struct Observers {
     /// What a peer said is believed for so long, while it is asked again.
     lifetime: Duration,
     me: SocketAddrV4,
+    name: String,
     pace: watch::Sender<Duration>,
     tasks: JoinSet<()>,
 }
@@ -90,6 +91,7 @@ impl Observers {
             // When both hang for one reason, this one must not take the other for alive.
             lifetime: (lab.timing.hang_timeout * 2 / 3).max(CALM * 2),
             me: me.socket(),
+            name: me.name.clone(),
             pace,
             tasks,
         }
@@ -134,7 +136,7 @@ impl Observers {
                         .state
                         .filter(|_| known)
                         .unwrap_or(PeerState::Unreachable(silence)),
-                    copy: peer_copy(own, &seen),
+                    copy: peer_copy(&self.name, own, &seen),
                     follows_me: known && seen.state.is_some() && seen.of == Some(self.me),
                 }
             })
@@ -263,13 +265,16 @@ async fn look(
         .ok()
 }
 
-fn peer_copy(own: Option<&Copy>, seen: &Sighting) -> PeerCopy {
+fn peer_copy(me: &str, own: Option<&Copy>, seen: &Sighting) -> PeerCopy {
     let Some(copy) = &seen.copy else {
         return PeerCopy::UNREAD;
     };
     let mark = copy.mark();
     PeerCopy {
-        relation: own.map(|own| own.against(copy, seen.state == Some(PeerState::Primary))),
+        relation: own.map(|own| {
+            let serves = seen.state == Some(PeerState::Primary);
+            own.against_that_of(me, copy, &seen.name, serves)
+        }),
         data: *copy != Copy::Empty,
         settled: mark.is_none_or(|m| m.term.by == seen.name && m.history == seen.history),
         given_up: own

@@ -318,6 +318,23 @@ impl Copy {
             },
         }
     }
+
+    /// The same, where it is known whose they are: this one that of the node `me`, the other that of `them`. Two copies
+    /// with one mark may differ by what was written since. When the mark says *only copy*, nobody but its writer has that for
+    /// certain, who has it on disk.
+    pub fn against_that_of(&self, me: &str, other: &Copy, them: &str, serves: bool) -> Relation {
+        let only_copy = match (self, other) {
+            (Copy::Marked(mine), Copy::Marked(theirs)) => {
+                mine.place() == theirs.place() && theirs.state == Completeness::Sole
+            }
+            _ => false,
+        };
+        match self.mark().map(|mark| mark.term.by.as_str()) {
+            Some(by) if only_copy && by == me => Relation::Less,
+            Some(by) if only_copy && by == them => Relation::More,
+            _ => self.against(other, serves),
+        }
+    }
 }
 
 impl fmt::Display for Copy {
@@ -441,6 +458,27 @@ mod tests {
         let mark = first("a");
         assert_eq!(relation(&mark, &mark), Relation::Same);
         assert_eq!(relation(&mark, &later(&mark, 1)), Relation::More);
+    }
+
+    #[test]
+    fn of_two_copies_with_one_mark_of_an_only_copy_that_of_its_writer_is_more() {
+        let copy = |mark: Mark| Copy::Marked(Box::new(mark));
+        let open = first("a");
+        let sole = || copy(open.next(Some(0), Completeness::Sole));
+        for (me, them, relation) in [
+            ("a", "b", Relation::Less),
+            ("b", "a", Relation::More),
+            ("b", "c", Relation::Same),
+        ] {
+            assert_eq!(sole().against_that_of(me, &sole(), them, false), relation);
+            let opened = copy(open.clone());
+            let same = opened.against_that_of(me, &opened, them, false);
+            assert_eq!(same, Relation::Same);
+        }
+        // Another mark decides first.
+        let later = copy(open.next(Some(0), Completeness::Sole).next(Some(0), Completeness::Open));
+        let relation = sole().against_that_of("a", &later, "b", false);
+        assert_eq!(relation, Relation::More);
     }
 
     #[test]

@@ -874,6 +874,30 @@ fn silent_primary(silence: u64) -> Option<Vote> {
 }
 
 #[test]
+fn a_replaced_primary_never_takes_the_role_by_itself_before_it_is_in_sync() {
+    let waits = |node: &mut Node| {
+        let lost = || peer(PeerState::Unreachable(ms(60_000)));
+        (0..20).all(|_| !promotes(&node.sees(1000, Server::Parked, Some(vote(A, 3)), lost())))
+    };
+    // It submits, and the new one ends before anything has come from it; a Sentinel still takes this one for promotable.
+    let mut node = Node::primary();
+    let primary = Server::Primary { replicas: 0 };
+    node.sees(10, primary, Some(vote(B, 2)), peer(WRITABLE));
+    node.sees(20, cut(10, false), Some(vote(B, 2)), peer(WRITABLE));
+    node.sees(20, primary, Some(vote(A, 3)), peer(BEHIND));
+    assert!(waits(&mut node));
+    // The new one has ended before this one sees it.
+    let mut node = Node::primary();
+    let gone = peer(PeerState::Unreachable(ms(10)));
+    node.sees(10, primary, Some(vote(B, 2)), gone);
+    assert!(waits(&mut node));
+    // A Sentinel has made it a replica.
+    let mut node = Node::primary();
+    node.sees(20, cut(10, false), Some(vote(B, 2)), peer(WRITABLE));
+    assert!(waits(&mut node));
+}
+
+#[test]
 fn a_named_node_takes_the_role_without_another_only_when_its_own_copy_is_complete() {
     use Completeness::{Closed, Open, Sole};
     for (own, takes) in [
