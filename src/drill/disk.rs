@@ -15,6 +15,9 @@ const SIZE: u64 = 8 << 30;
 /// KiB that are left, at each try to fill it: what is on it grows meanwhile, and it can't be made smaller than that.
 const LEFT: [u64; 8] = [0, 4, 16, 64, 256, 1024, 4096, 16384];
 
+/// A size of 0 would be none at all.
+const LEAST: u64 = 4096;
+
 /// A file system of its own under a folder.
 #[derive(Debug)]
 pub struct Disk {
@@ -65,7 +68,7 @@ impl Disk {
         let mut result = Ok(());
         for left in LEFT {
             let used = statvfs(&self.path).map_or(0, |s| (s.f_blocks - s.f_bfree) * s.f_frsize);
-            result = mount(&["-o", &size(used + left * 1024)], &self.path);
+            result = mount(&["-o", &size((used + left * 1024).max(LEAST))], &self.path);
             if result.is_ok() {
                 self.full = true;
                 break;
