@@ -129,6 +129,8 @@ fn wrong_usage_is_answered_with_a_remedy_and_touches_nothing() {
         &["--profile", "slow", "check-config"],
         &["verify", "--ledger", "none.ledger"],
         &["completions", "tcsh"],
+        &["drill", "full-load", "--control"],
+        &["drill", "kill-primary", "--control", "--policy", "none"],
     ] {
         let transcript = halab.transcript(arguments);
         assert!(transcript.ends_with("exit code 2\n"), "{transcript}");

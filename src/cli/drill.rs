@@ -1,19 +1,17 @@
 //! `halab drill`.
 
+mod list;
+mod telling;
+
 use std::fs;
-use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget};
 
 use crate::drill::fault::{Fault, Needs};
-use crate::drill::report::{NodesKind, Report};
-use crate::drill::{self, Choice, EngineAt, Plan, Progress, html, markdown, network};
-use crate::exit::Exit;
+use crate::drill::report::NodesKind;
+use crate::drill::{self, Choice, EngineAt, Plan, html, markdown, network};
 use crate::monitoring;
 use crate::node::ServerBinary;
 use crate::protocol::ack::Policy;
@@ -23,6 +21,11 @@ use super::output::print_text;
 use super::write::{PolicyName, parse_rate};
 use super::{Failure, Global, Outcome, Threads, with_signals};
 
+pub(super) use list::faults;
+use list::{list, with_controls};
+use telling::Teller;
+pub(super) use telling::write_out;
+
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     halab drill --list                                 the faults, and what must hold\n  \
@@ -30,8 +33,9 @@ use super::{Failure, Global, Outcome, Threads, with_signals};
     halab --profile fast drill all --json all.json     every fault once\n  \
     halab drill kill-primary-node --html kill.html     a page with the timeline and the rate of writes\n  \
     halab drill kill-primary --runs 10 --server ./redis-server-7 --server ./redis-server-8\n  \
-    halab drill hang-primary-node --policy none        the negative control: loses records\n  \
+    halab drill kill-primary --control                 without a rule of ours: has to lose records\n  \
     halab drill kill-primary --nodes ours --nodes stock --policy none\n\n\
+    With --control, violated is what is to be seen, and exit code 1.\n\n\
     Exit code 0: nothing acknowledged is lost, and what must hold held; 1: not so; 3: it can't be said\n\
     (a fault that this machine does not permit, a stop by Ctrl-C); 4: the lab or the tool failed.")]
 pub(super) struct DrillArgs {
@@ -41,6 +45,10 @@ pub(super) struct DrillArgs {
     /// Show the faults and what must hold, and do nothing
     #[arg(long)]
     list: bool,
+    /// Run the control of each fault instead: the nodes, policy and load with which it has to lose
+    /// records
+    #[arg(long, conflicts_with_all = ["nodes", "policy", "outrun", "attach"])]
+    control: bool,
     /// Runs of each fault
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     runs: u16,
@@ -49,6 +57,10 @@ pub(super) struct DrillArgs {
     /// Who runs the servers; more than once: each
     #[arg(long, value_name = "WHO", value_enum, default_values_t = [NodesName::Ours])]
     nodes: Vec<NodesName>,
+    /// Let so little pass between the data nodes that the load outruns the replica, until the fault
+    /// is healed
+    #[arg(long, conflicts_with = "attach")]
+    outrun: bool,
     /// Work on the lab that runs; only faults that are signals or questions
     #[arg(long, conflicts_with_all = ["nodes", "server"])]
     attach: bool,
@@ -142,16 +154,23 @@ pub(super) fn run(global: &Global, args: &DrillArgs) -> Outcome {
     if args.list {
         return list();
     }
-    let faults = faults(&args.faults).map_err(Failure::usage)?;
+    let mut faults = faults(&args.faults).map_err(Failure::usage)?;
+    if args.control {
+        with_controls(&args.faults, &mut faults).map_err(Failure::usage)?;
+    }
     let containers = args.containers().map_err(Failure::usage)?;
     let nodes: Vec<NodesKind> = match containers {
         Some(_) => vec![NodesKind::Containers],
         None => args.nodes.iter().map(|name| (*name).into()).collect(),
     };
-    let choices = args.common.choices(global, &nodes, args.attach)?;
+    let mut choices = args.common.choices(global, &nodes, args.attach)?;
+    for choice in &mut choices {
+        choice.outrun = args.outrun;
+    }
     let plan = args.common.plan(global, faults, choices)?;
     let plan = Plan {
         runs: usize::from(args.runs),
+        control: args.control,
         attach: args.attach,
         metrics: args.metrics(global, &plan)?,
         containers,
@@ -218,49 +237,6 @@ impl DrillArgs {
     }
 }
 
-fn list() -> Outcome {
-    for fault in Fault::ALL {
-        let spec = fault.spec();
-        let needs = match spec.needs {
-            Needs::Signals => "",
-            Needs::OwnNodes => " (not with --attach)",
-            Needs::OwnNetwork | Needs::RoundTrips(_) => {
-                " (in a network namespace, not with --attach)"
-            }
-            Needs::LittleCpu => " (with cgroups, as root, not with --attach)",
-            Needs::Tracing => " (with strace)",
-            Needs::OwnClocks => " (with libfaketime, not with --attach)",
-            Needs::OwnLimits => " (not with --attach)",
-            Needs::OwnDisks => " (in a mount namespace, not with --attach)",
-        };
-        let needs = match (spec.needs, fault.not_in_containers()) {
-            (Needs::OwnNodes, None) => " (not with --attach, but for containers)",
-            (Needs::OwnNetwork, None) => {
-                " (in a network namespace, not with --attach, but for containers)"
-            }
-            _ => needs,
-        };
-        print_text(format_args!(
-            "{}{needs}\n  does: {}\n  must: {}",
-            spec.name, spec.does, spec.must
-        ))?;
-    }
-    Ok(Exit::Holds)
-}
-
-/// The faults of these names; `all` is all of them.
-pub(super) fn faults(names: &[String]) -> anyhow::Result<Vec<Fault>> {
-    let mut faults = Vec::new();
-    for name in names {
-        if name == "all" {
-            faults.extend(Fault::ALL);
-        } else {
-            faults.push(name.parse::<Fault>()?);
-        }
-    }
-    Ok(faults)
-}
-
 /// Starts this program anew in a network of its own when links are to be cut or disks filled, and that is possible. Where it is
 /// not, those faults are inconclusive, and say why.
 pub(super) fn own_network(plan: &Plan) -> Result<(), Failure> {
@@ -269,7 +245,7 @@ pub(super) fn own_network(plan: &Plan) -> Result<(), Failure> {
         matches!(
             needs,
             Needs::OwnNetwork | Needs::OwnDisks | Needs::RoundTrips(_)
-        )
+        ) || plan.choices_of(*fault).iter().any(|choice| choice.outrun)
     };
     if plan.attach
         || network::is_own()
@@ -308,6 +284,7 @@ impl CommonArgs {
                         nodes: *nodes,
                         server: server.clone(),
                         policy: Policy::from(*policy),
+                        outrun: false,
                     });
                 }
             }
@@ -341,6 +318,7 @@ impl CommonArgs {
             folder: global.state_root()?.join("drills"),
             faults,
             choices,
+            control: false,
             runs: 1,
             // Short enough to be typed again, and exact in any JSON reader.
             seed: self
@@ -354,66 +332,6 @@ impl CommonArgs {
             containers: None,
             keep: self.keep,
             lab,
-        })
-    }
-}
-
-pub(super) fn write_out(
-    report: &Report,
-    json: Option<&Path>,
-    md: Option<&Path>,
-) -> Result<(), Failure> {
-    let write = |path: &Path, text: String| {
-        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
-    };
-    if let Some(path) = json {
-        write(path, serde_json::to_string(report)? + "\n")?;
-    }
-    if let Some(path) = md {
-        write(path, markdown::markdown(report))?;
-    }
-    Ok(())
-}
-
-/// Tells on standard error how far it is: a line that lives on a terminal, a line a run otherwise.
-struct Teller {
-    bar: ProgressBar,
-}
-
-impl Teller {
-    fn new() -> Self {
-        let bar = ProgressBar::new_spinner();
-        if std::io::stderr().is_terminal() {
-            bar.enable_steady_tick(Duration::from_millis(100));
-        } else {
-            bar.set_draw_target(ProgressDrawTarget::hidden());
-        }
-        Teller { bar }
-    }
-
-    fn listener(&self) -> drill::Listener {
-        let bar = self.bar.clone();
-        Arc::new(move |progress| match progress {
-            Progress::Phase { fault, run, phase } => {
-                bar.set_message(format!("{fault}, run {run}: {phase}"));
-            }
-            Progress::Ended {
-                fault,
-                setting,
-                run,
-                result,
-            } => {
-                let line = format!(
-                    "{}: {fault}, run {run}, {} nodes, {}, policy {}, seed {}\n{}",
-                    result.verdict,
-                    setting.nodes,
-                    setting.server,
-                    setting.policy,
-                    result.seed,
-                    markdown::brief(result)
-                );
-                bar.suspend(|| eprintln!("{line}"));
-            }
         })
     }
 }

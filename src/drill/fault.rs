@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::control::Control;
+
 /// One kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -161,6 +163,8 @@ pub struct Spec {
     pub failover: Failover,
     /// What becomes of writes while it lasts.
     pub writes: Writes,
+    /// What shows that its drill can fail.
+    pub control: Control,
 }
 
 impl Fault {
@@ -251,6 +255,25 @@ impl Fault {
         }
     }
 
+    /// Whether it is about the append-only file, which plain servers keep only when told to.
+    pub fn harms_append_only_file(self) -> bool {
+        matches!(
+            self,
+            Fault::TornAppendOnlyFile
+                | Fault::DamagedAppendOnlyFile
+                | Fault::DamageFileInStop
+                | Fault::ShortenFileInStop
+        )
+    }
+
+    /// Whether it begins with a planned handover, and goes on after the promotion.
+    pub fn begins_with_a_handover(self) -> bool {
+        matches!(
+            self,
+            Fault::HandoverThenKillNew | Fault::HandoverThenKillNewNode
+        )
+    }
+
     /// Its description.
     pub fn spec(self) -> Spec {
         use Failover::{May, Must, MustNot};
@@ -263,6 +286,7 @@ impl Fault {
             needs,
             failover,
             writes,
+            control: self.control(),
         };
         match self {
             Fault::KillPrimary => spec(

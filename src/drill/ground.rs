@@ -26,7 +26,7 @@ use super::disk::Disk;
 use super::engine::EngineError;
 use super::fault::Needs;
 use super::limits;
-use super::network::{Firewall, NetworkError};
+use super::network::{Firewall, NetworkError, OUTRUN_BYTES};
 use super::report::NodesKind;
 use super::slow::Slow;
 use super::stock;
@@ -108,6 +108,8 @@ pub struct Start {
     pub folder: PathBuf,
     /// What the lab has of its own: file systems under every node and the ledger, clocks, limits.
     pub needs: Needs,
+    /// Plain servers keep an append-only file.
+    pub append_only: bool,
 }
 
 /// A running lab.
@@ -116,6 +118,8 @@ pub struct Ground {
     /// The lab, with the addresses that it has.
     pub lab: Lab,
     nodes: NodesKind,
+    /// The program of the servers; none where the drill has not started them.
+    server: Option<PathBuf>,
     runner: Option<Runner>,
     containers: Option<Containers>,
     folder: PathBuf,
@@ -182,7 +186,7 @@ impl Ground {
             Some(lines) => {
                 wrap(&start.server, &lines, &start.folder).map_err(file_error(&start.folder))?
             }
-            None => start.server,
+            None => start.server.clone(),
         };
         let firewall = if super::network::is_own() {
             Some(Firewall::new()?)
@@ -224,7 +228,8 @@ impl Ground {
                     let dir = state.join(&node.name);
                     fs::create_dir_all(&dir).map_err(file_error(&dir))?;
                     let conf = state.join(format!("{}.conf", node.name));
-                    fs::write(&conf, stock::conf(&lab, node, &dir)).map_err(file_error(&conf))?;
+                    fs::write(&conf, stock::conf(&lab, node, &dir, start.append_only))
+                        .map_err(file_error(&conf))?;
                 }
                 let launch = PlainLaunch {
                     program: start.program,
@@ -246,6 +251,7 @@ impl Ground {
             connector: Connector::new(&lab, User::Operator, ANSWER_LIMIT),
             lab,
             nodes: start.nodes,
+            server: Some(start.server),
             runner: Some(runner),
             containers: None,
             folder: start.folder,
@@ -278,6 +284,7 @@ impl Ground {
                 Some(_) => NodesKind::Containers,
                 None => NodesKind::Ours,
             },
+            server: None,
             runner: None,
             containers,
             folder,
@@ -296,6 +303,12 @@ impl Ground {
     /// Who runs the servers.
     pub fn nodes(&self) -> NodesKind {
         self.nodes
+    }
+
+    /// The program of the servers, where those are plain ones.
+    pub fn plain_server(&self) -> Option<&Path> {
+        let server = self.server.as_deref();
+        server.filter(|_| self.nodes == NodesKind::Stock)
     }
 
     /// The name of the node with that address; the address when there is none.
@@ -579,6 +592,20 @@ impl Ground {
     /// When there is none.
     pub fn firewall(&mut self) -> Result<&mut Firewall, GroundError> {
         Ok(self.firewall.as_mut().ok_or(NetworkError::NotOwn)?)
+    }
+
+    /// Makes the link between the data nodes so slow that the load outruns the replica, until all
+    /// is healed.
+    ///
+    /// # Errors
+    /// When that is not possible here.
+    pub fn outrun(&mut self) -> Result<(), GroundError> {
+        let nodes: Vec<Ipv4Addr> = self.lab.data_nodes.iter().map(|n| n.address).collect();
+        let mut pairs = Vec::new();
+        for (i, from) in nodes.iter().enumerate() {
+            pairs.extend(nodes[i + 1..].iter().map(|to| (*from, *to)));
+        }
+        Ok(self.firewall()?.slow(&pairs, OUTRUN_BYTES)?)
     }
 
     /// Undoes everything: links, stopped processes, nodes that are down. Goes on after an error, and

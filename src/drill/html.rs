@@ -93,7 +93,7 @@ fn overview(out: &mut String, report: &Report) {
              <td class=\"n\" data-of=\"min\">{}</td><td class=\"n\" data-of=\"median\">{}</td><td class=\"n\" \
              data-of=\"max\">{}</td><td class=\"spent\">",
             escaped(drill.fault),
-            drill.setting.nodes,
+            drill.setting.who(),
             escaped(&drill.setting.server),
             escaped(&drill.setting.policy),
             summary.runs,
@@ -153,7 +153,7 @@ fn drill(out: &mut String, number: usize, drill: &Drill) {
          {} connections, batches of {}</p>",
         escaped(drill.fault),
         badge(drill.verdict),
-        setting.nodes,
+        setting.who(),
         escaped(&setting.server),
         escaped(&setting.policy),
         setting.down_after_ms,

@@ -2,6 +2,7 @@
 //! [`super::ground::Ground`] when it was done.
 
 mod disks;
+mod files;
 mod host;
 mod stops;
 
@@ -21,10 +22,13 @@ use super::fault::{Fault, Writes};
 use super::ground::{Ground, GroundError, WRITER};
 use super::judge::Told;
 use super::load::Load;
+use super::network::SLOW_BYTES;
 use super::observe::Observer;
 use super::progress::Steps;
 use super::report::NodesKind;
 use super::timeline::What;
+
+use files::Harm;
 
 /// Pause between two looks at what the observer has seen.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -80,6 +84,8 @@ pub struct Scene<'a> {
     pub must_stay: Option<String>,
     /// What was said of the fault, where the fault says that something has to be.
     pub told: Option<Told>,
+    /// The load is to outrun the replica once there is a new one.
+    pub outrun_later: bool,
 }
 
 impl Scene<'_> {
@@ -207,7 +213,7 @@ impl Scene<'_> {
                 self.strike(format!("a slow link between {p} and the other nodes"));
                 self.ground
                     .firewall()?
-                    .slow(&pairs)
+                    .slow(&pairs, SLOW_BYTES)
                     .map_err(GroundError::from)?;
                 self.no_failover_from(p).await
             }
@@ -227,8 +233,8 @@ impl Scene<'_> {
             Fault::ClockSteps => self.clock_steps(p).await,
             Fault::LoseDiskInStop => self.lose_disk_in_stop(p).await,
             Fault::RollBackDiskInStop => self.roll_back_disk_in_stop(p).await,
-            Fault::DamageFileInStop => self.damage_file_in_stop(p, false).await,
-            Fault::ShortenFileInStop => self.damage_file_in_stop(p, true).await,
+            Fault::DamageFileInStop => self.harm_file_in_stop(p, Harm::Damage).await,
+            Fault::ShortenFileInStop => self.harm_file_in_stop(p, Harm::Shorten).await,
             Fault::StartWithoutPrimary => self.start_without_primary(p).await,
             Fault::CrashAll => self.crash_all().await,
             Fault::HandoverThenKillNew => self.handover_then_kill_new(p, false).await,

@@ -28,6 +28,8 @@ pub struct Order {
     pub batch: usize,
     /// Limit of records a second.
     pub rate: Option<f64>,
+    /// The link between the data nodes is slower than that.
+    pub outrun: bool,
     /// Where its metrics are served.
     pub metrics: Option<MetricsAt>,
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use comfy_table::{LineStyle, Table, TableStyle};
 
-use super::report::{Drill, Moment, Outage, Report, Run};
+use super::report::{Drill, DrillVerdict, Moment, Outage, Report, Run};
 use super::stats::Spread;
 
 /// The columns of the table.
@@ -49,7 +49,7 @@ fn row(drill: &Drill) -> [String; COLUMNS.len()] {
     };
     [
         drill.fault.to_string(),
-        setting.nodes.to_string(),
+        setting.who(),
         setting.server.clone(),
         setting.policy.clone(),
         summary.runs.to_string(),
@@ -60,8 +60,17 @@ fn row(drill: &Drill) -> [String; COLUMNS.len()] {
         median(summary.switch_to_ack_ms),
         summary.acknowledged.to_string(),
         summary.lost.to_string(),
-        drill.verdict.to_string(),
+        match holds(&drill.runs) {
+            0 => drill.verdict.to_string(),
+            all if all == drill.runs.len() => drill.verdict.to_string(),
+            some => format!("{} ({some} hold)", drill.verdict),
+        },
     ]
+}
+
+fn holds(runs: &[Run]) -> usize {
+    let held = runs.iter().filter(|run| run.verdict == DrillVerdict::Holds);
+    held.count()
 }
 
 fn whole(ms: f64) -> String {
@@ -111,7 +120,7 @@ pub fn markdown(report: &Report) -> String {
             "\n## {}: {}\n\n{}, {}, policy {}, down-after {} ms.\n",
             drill.fault,
             drill.verdict,
-            drill.setting.nodes,
+            drill.setting.who(),
             drill.setting.server,
             drill.setting.policy,
             drill.setting.down_after_ms
@@ -199,7 +208,16 @@ fn moment_line(moment: &Moment) -> String {
 pub fn sums(report: &Report) -> String {
     let totals = report.totals;
     format!(
-        "{}: {} runs, {} faults, {} acknowledged writes, {} of them lost",
-        report.verdict, totals.runs, totals.faults, totals.acknowledged, totals.lost
+        "{}: {} runs, {} of them hold; {} faults, {} acknowledged writes, {} of them lost",
+        report.verdict,
+        totals.runs,
+        report
+            .drills
+            .iter()
+            .map(|drill| holds(&drill.runs))
+            .sum::<usize>(),
+        totals.faults,
+        totals.acknowledged,
+        totals.lost
     )
 }

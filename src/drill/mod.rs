@@ -1,6 +1,7 @@
 //! `halab drill`: load, one fault, heal, verify, and what was seen, as a report.
 //!
-//! - [`fault`]: the faults: what each does, what must hold (pure)
+//! - [`fault`], [`control`]: the faults: what each does, what must hold, and what loses records in
+//!   it (pure)
 //! - [`report`], [`stats`], [`markdown`], [`html`]: what is said at the end (pure)
 //! - `timeline`, `acks`, `judge`: from what was seen to times, gaps and a verdict (pure)
 //! - `stock`: config files of plain servers (pure)
@@ -17,6 +18,7 @@
 mod acks;
 mod clock;
 mod containers;
+pub mod control;
 mod cpu;
 mod delay;
 mod disk;
@@ -55,6 +57,7 @@ use crate::writer::MetricsAt;
 
 use containers::Containers;
 pub use containers::EngineAt;
+use control::Control;
 use fault::{Fault, Needs};
 use ground::{Ground, Start};
 use load::Order;
@@ -78,6 +81,9 @@ pub struct Plan {
     pub faults: Vec<Fault>,
     /// Each fault is run in each of them.
     pub choices: Vec<Choice>,
+    /// Of these only the servers count: each fault is run as its control says, and not at all when
+    /// it has none.
+    pub control: bool,
     /// Runs of each.
     pub runs: usize,
     /// Where choices come from; each run has its own, drawn from this.
@@ -107,6 +113,8 @@ pub struct Choice {
     pub server: ServerBinary,
     /// What counts as acknowledged.
     pub policy: Policy,
+    /// The link between the data nodes is so slow that the load outruns the replica.
+    pub outrun: bool,
 }
 
 /// What is told while drills run.
@@ -143,7 +151,7 @@ pub async fn run(plan: &Plan, stop: &CancellationToken, listener: &Listener) -> 
     let started = started_now();
     let mut drills = Vec::new();
     for fault in &plan.faults {
-        for choice in &plan.choices {
+        for choice in &plan.choices_of(*fault) {
             let setting = plan.setting(choice);
             let mut runs = Vec::new();
             for number in 1..=plan.runs {
@@ -173,6 +181,23 @@ pub async fn run(plan: &Plan, stop: &CancellationToken, listener: &Listener) -> 
 }
 
 impl Plan {
+    /// In what that fault is run.
+    pub fn choices_of(&self, fault: Fault) -> Vec<Choice> {
+        if !self.control {
+            return self.choices.clone();
+        }
+        let Control::Loses(without) = fault.spec().control else {
+            return Vec::new();
+        };
+        let set = |choice: &Choice| Choice {
+            nodes: without.nodes,
+            server: choice.server.clone(),
+            policy: without.policy,
+            outrun: without.outrun,
+        };
+        self.choices.iter().map(set).collect()
+    }
+
     fn setting(&self, choice: &Choice) -> Setting {
         let ms = |d: std::time::Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
         Setting {
@@ -186,6 +211,7 @@ impl Plan {
             in_flight: self.lab.writer.in_flight,
             batch: self.batch,
             rate: self.rate,
+            link_bytes_per_second: choice.outrun.then_some(network::OUTRUN_BYTES),
         }
     }
 
@@ -198,7 +224,7 @@ impl Plan {
         stop: &CancellationToken,
         listener: &Listener,
     ) -> Run {
-        if let Some(why) = self.cannot(fault) {
+        if let Some(why) = self.cannot(fault, choice) {
             return run::nothing(seed, DrillVerdict::Inconclusive, why);
         }
         let plan = RunPlan {
@@ -208,8 +234,8 @@ impl Plan {
             keep: self.keep,
         };
         let folder = self.folder.join(folder_name(fault.name()));
-        let needs = fault.spec().needs;
-        let mut make = || self.make(choice, folder.clone(), needs);
+        let (needs, append_only) = (fault.spec().needs, fault.harms_append_only_file());
+        let mut make = || self.make(choice, folder.clone(), needs, append_only);
         let told = listener.clone();
         let tell = Arc::new(move |phase: &str| {
             told(Progress::Phase {
@@ -228,6 +254,7 @@ impl Plan {
             in_flight: self.lab.writer.in_flight,
             batch: self.batch,
             rate: self.rate,
+            outrun: choice.outrun,
             metrics: self.metrics.clone(),
         }
     }
@@ -238,6 +265,7 @@ impl Plan {
         choice: &Choice,
         folder: PathBuf,
         needs: Needs,
+        append_only: bool,
     ) -> Result<Ground, ground::GroundError> {
         if let Some(at) = &self.containers {
             let containers = Containers::of(&self.lab, at)?;
@@ -254,13 +282,22 @@ impl Plan {
             nodes: choice.nodes,
             folder,
             needs,
+            append_only,
         })
     }
 
     /// Why this fault can't be carried out here, if so.
-    fn cannot(&self, fault: Fault) -> Option<String> {
+    fn cannot(&self, fault: Fault, choice: &Choice) -> Option<String> {
         if self.containers.is_some() {
             return fault.not_in_containers().map(str::to_owned);
+        }
+        if choice.outrun && fault == Fault::SlowLink {
+            return Some("its link is slow already".into());
+        }
+        if choice.outrun
+            && let Some(why) = no_own_network()
+        {
+            return Some(why);
         }
         match fault.spec().needs {
             Needs::Signals => None,
@@ -285,20 +322,24 @@ impl Plan {
                 Some("it starts slow nodes, which only works in a lab of the drill's own".into())
             }
             Needs::LittleCpu => cpu::missing(),
-            Needs::OwnNetwork | Needs::OwnDisks | Needs::RoundTrips(_) if !network::is_own() => {
-                Some(match network::probe() {
-                    Err(error) => {
-                        format!(
-                            "no network and no file systems of its own, to cut links and fill disks: {error}"
-                        )
-                    }
-                    Ok(()) => "the drill was not started in a network of its own".into(),
-                })
-            }
-            Needs::RoundTrips(_) => delay::missing(),
-            Needs::OwnNodes | Needs::OwnLimits | Needs::OwnNetwork | Needs::OwnDisks => None,
+            Needs::RoundTrips(_) => no_own_network().or_else(delay::missing),
+            Needs::OwnNetwork | Needs::OwnDisks => no_own_network(),
+            Needs::OwnNodes | Needs::OwnLimits => None,
         }
     }
+}
+
+/// Why links can't be cut or slowed here, nor disks filled, if so.
+fn no_own_network() -> Option<String> {
+    if network::is_own() {
+        return None;
+    }
+    Some(match network::probe() {
+        Err(error) => format!(
+            "no network and no file systems of its own, to cut links and fill disks: {error}"
+        ),
+        Ok(()) => "the drill was not started in a network of its own".into(),
+    })
 }
 
 /// The time of day, RFC 3339.

@@ -17,9 +17,13 @@ const UNSHARE: [&str; 4] = ["--user", "--map-root-user", "--net", "--mount"];
 /// The table of the drill's rules.
 const TABLE: &str = "halab";
 /// Bytes of a second of a slow link.
-const SLOW_BYTES: u32 = 2_000_000;
-/// Bytes that may wait on a slow link: 150 ms at its speed.
-const SLOW_QUEUE: u32 = SLOW_BYTES / 1000 * 150;
+pub const SLOW_BYTES: u32 = 2_000_000;
+/// Bytes of a second of a link that any load outruns.
+pub const OUTRUN_BYTES: u32 = 100_000;
+/// Packets wait on a slow link for so many milliseconds at most; then they are dropped.
+const SLOW_QUEUE_MS: u32 = 150;
+/// A queue that is shorter than a few packets of the loopback takes none.
+const LEAST_QUEUE: u32 = 256 * 1024;
 /// Packets dropped on a lossy link, of a hundred.
 const LOSS_PERCENT: u32 = 2;
 
@@ -172,12 +176,12 @@ impl Firewall {
         run("nft", &["-f", "-"], &rule)
     }
 
-    /// Sends what goes between the two of each pair through one slow link.
+    /// Sends what goes between the two of each pair through one link, at so many bytes a second.
     ///
     /// # Errors
     /// When the kernel has no such queues; then all is as before.
-    pub fn slow(&mut self, pairs: &[(Ipv4Addr, Ipv4Addr)]) -> Result<(), NetworkError> {
-        let result = self.try_slow(pairs);
+    pub fn slow(&mut self, pairs: &[(Ipv4Addr, Ipv4Addr)], bytes: u32) -> Result<(), NetworkError> {
+        let result = self.try_slow(pairs, bytes);
         if result.is_err() {
             // Nothing may stay behind of an attempt; the reason is told already.
             let _ = run("tc", &["qdisc", "del", "dev", "lo", "root"], "");
@@ -187,9 +191,9 @@ impl Firewall {
         result
     }
 
-    fn try_slow(&mut self, pairs: &[(Ipv4Addr, Ipv4Addr)]) -> Result<(), NetworkError> {
-        let rate = format!("{SLOW_BYTES}bps");
-        let queue = SLOW_QUEUE.to_string();
+    fn try_slow(&mut self, pairs: &[(Ipv4Addr, Ipv4Addr)], bytes: u32) -> Result<(), NetworkError> {
+        let rate = format!("{bytes}bps");
+        let queue = (bytes / 1000 * SLOW_QUEUE_MS).max(LEAST_QUEUE).to_string();
         let on_lo = |arguments: &str| {
             let words: Vec<&str> = arguments.split_whitespace().collect();
             run("tc", &words, "")

@@ -135,6 +135,11 @@ pub struct Setting {
     pub batch: usize,
     /// Limit of records a second; none: as fast as they are acknowledged.
     pub rate: Option<f64>,
+    /// Bytes a second that pass between the data nodes from the start of the writer (where the fault
+    /// begins with a planned handover: from the promotion) until it is healed, so that the load
+    /// outruns the replica; none: as many as can.
+    #[serde(default)]
+    pub link_bytes_per_second: Option<u32>,
 }
 
 /// Who runs the servers.
@@ -143,7 +148,8 @@ pub struct Setting {
 pub enum NodesKind {
     /// `halab node`.
     Ours,
-    /// Nobody: plain servers with Redis' defaults, started again by the drill where the fault says so.
+    /// Nobody: plain servers with Redis' defaults (and an append-only file where the fault harms
+    /// that), started again by the drill where the fault says so.
     Stock,
     /// `halab node`, each in a container.
     Containers,
@@ -405,6 +411,16 @@ impl Summary {
             switch_to_ack_ms: spread(|o| o.switch_to_ack_ms),
             acknowledged: records().map(|r| r.acknowledged).sum(),
             lost: records().map(|r| r.lost).sum(),
+        }
+    }
+}
+
+impl Setting {
+    /// Who runs the servers, and whether the load outruns the replica.
+    pub fn who(&self) -> String {
+        match self.link_bytes_per_second {
+            Some(_) => format!("{}, outrun", self.nodes),
+            None => self.nodes.to_string(),
         }
     }
 }

@@ -148,6 +148,12 @@ async fn loaded(
 ) -> Run {
     steps.begin("load");
     let path = ground.ledger();
+    // A handover waits until the replica is level: there it begins when the replica has been promoted.
+    let later = plan.fault.begins_with_a_handover();
+    let outrun = match plan.order.outrun && !later {
+        true => ground.outrun(),
+        false => Ok(()),
+    };
     let mut load = Load::start(&ground.lab, &plan.order, &path);
     let offset = observer.since_begin(load.started);
     let round = plan.order.round();
@@ -166,8 +172,12 @@ async fn loaded(
         steps: &mut steps,
         must_stay: None,
         told: None,
+        outrun_later: plan.order.outrun && later,
     };
-    let mut outcome = at_work(scene.load, ROUNDS * round, stop).await;
+    let mut outcome = outrun.map_err(Trouble::from);
+    if outcome.is_ok() {
+        outcome = at_work(scene.load, ROUNDS * round, stop).await;
+    }
     if outcome.is_ok() {
         outcome = scene.some_time(JITTER).await;
     }

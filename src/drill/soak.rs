@@ -133,14 +133,17 @@ impl Session<'_> {
     async fn run(&mut self) -> Vec<Run> {
         let seed = self.soak.plan.seed;
         let folder = self.soak.plan.folder.join(super::folder_name("soak"));
-        let mut ground = match self
-            .soak
-            .plan
-            .make(self.choice, folder.clone(), Needs::OwnNodes)
-        {
-            Ok(ground) => ground,
-            Err(error) => return vec![run::nothing(seed, DrillVerdict::Failed, error.to_string())],
-        };
+        let mut ground =
+            match self
+                .soak
+                .plan
+                .make(self.choice, folder.clone(), Needs::OwnNodes, false)
+            {
+                Ok(ground) => ground,
+                Err(error) => {
+                    return vec![run::nothing(seed, DrillVerdict::Failed, error.to_string())];
+                }
+            };
         let observer = Observer::start(&ground.lab, self.begun);
         let mut runs = Vec::new();
         if let Err(error) = recovered(&ground, &observer, self.stop).await {
@@ -333,6 +336,7 @@ impl Session<'_> {
             steps,
             must_stay: None,
             told: None,
+            outrun_later: false,
         };
         scene.some_time(PAUSE).await?;
         let began = observer.now();

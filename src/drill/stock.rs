@@ -1,14 +1,15 @@
 //! Config files of plain servers and Sentinels: the lab without `halab node`, for comparison. Pure.
 //!
 //! What a first search for "redis sentinel" gives: Redis' defaults, one `replicaof`, `sentinel monitor`. Only
-//! what the addresses of the lab need is added, and the lab's down-after and failover-timeout.
+//! what the addresses of the lab need is added, and the lab's down-after and failover-timeout; and
+//! `appendonly yes` where a fault harms that file.
 
 use std::path::Path;
 
 use crate::config::{Lab, Node, NodeKind};
 
-/// The config file of `node`, whose working folder is `dir`.
-pub fn conf(lab: &Lab, node: &Node, dir: &Path) -> String {
+/// The config file of `node`, whose working folder is `dir`; with an append-only file, if so.
+pub fn conf(lab: &Lab, node: &Node, dir: &Path, append_only: bool) -> String {
     let Node { address, port, .. } = node;
     let dir = dir.display();
     let mut text = format!(
@@ -21,6 +22,9 @@ pub fn conf(lab: &Lab, node: &Node, dir: &Path) -> String {
             text += &format!("replica-announce-ip {address}\nreplica-announce-port {port}\n");
             if seed.name != node.name {
                 text += &format!("replicaof {} {}\n", seed.address, seed.port);
+            }
+            if append_only {
+                text += "appendonly yes\n";
             }
         }
         NodeKind::Sentinel => {
@@ -48,12 +52,17 @@ mod tests {
     #[test]
     fn the_seed_is_primary_and_nothing_else_of_ours_is_there() {
         let lab = Lab::parse(include_str!("../../lab.toml"), None).unwrap();
-        let conf = |name: &str| conf(&lab, lab.node(name).unwrap(), Path::new("/x"));
+        let of = |name: &str, append_only| {
+            conf(&lab, lab.node(name).unwrap(), Path::new("/x"), append_only)
+        };
+        let conf = |name: &str| of(name, false);
         assert!(!conf("redis-a").contains("replicaof"));
         assert!(conf("redis-b").contains("replicaof 127.0.0.11 6379\n"));
         assert!(conf("sentinel-1").contains("sentinel monitor halab 127.0.0.11 6379 2\n"));
         for ours in ["appendonly", "replica-priority"] {
             assert!(!conf("redis-a").contains(ours), "{ours}");
         }
+        assert!(of("redis-a", true).contains("appendonly yes\n"));
+        assert!(!of("sentinel-1", true).contains("appendonly"));
     }
 }

@@ -186,3 +186,16 @@ fn a_drill_that_is_interrupted_heals_and_ends_its_lab() {
     let json = std::fs::read_to_string(folder.path().join("report.json")).unwrap();
     assert!(json.contains("stopped by a signal"), "{json}");
 }
+
+#[test]
+fn the_control_of_a_kill_loses_records() {
+    let (code, report, said) = drill(&["kill-primary", "--control"]);
+    if network::probe().is_err() {
+        assert_eq!(code, Some(3), "{said}");
+        return;
+    }
+    assert_eq!(code, Some(1), "{said}");
+    let drill = &report.drills[0];
+    assert!(drill.setting.link_bytes_per_second.is_some());
+    assert!(drill.summary.lost > 0, "{said}");
+}

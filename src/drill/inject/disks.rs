@@ -100,10 +100,14 @@ impl Scene<'_> {
 
     /// Keeps what was said; it is judged with everything else.
     pub(super) fn note_told(&mut self, by: &str, remedy: &'static str, said: &str) {
+        // Reports are passed on; the folder of the run is of this machine.
+        let folder = self.ground.folder().display().to_string();
         self.told = Some(Told {
             by: by.to_owned(),
             remedy,
-            said: said.contains(remedy).then(|| said.trim().to_owned()),
+            said: said
+                .contains(remedy)
+                .then(|| said.trim().replace(&folder, ".")),
         });
     }
 }

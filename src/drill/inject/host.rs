@@ -2,9 +2,7 @@
 //!
 //! Each is undone here, also after an error: it is done to a lab of the drill's own, which ends with the drill.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::io;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -14,18 +12,13 @@ use crate::client::{Conn, room_for};
 use crate::drill::ground::GroundError;
 use crate::drill::limits::OPEN_FILES;
 
+use super::files::Harm;
 use super::{GO_ON_LIMIT, Scene, Trouble};
 
 /// Connections that say nothing.
 const IDLE: usize = 5000;
 /// How long one of them may take to be accepted.
 const ACCEPT_LIMIT: Duration = Duration::from_secs(2);
-/// Cut off the end of an append-only file: within the last command, whatever it is.
-const TORN: u64 = 7;
-/// Overwritten in its middle: longer than any value, so that the commands around it can't be told apart.
-const DAMAGED: [u8; 64] = [0xff; 64];
-/// An append-only file has to hold so much before it is damaged in its middle.
-const ENOUGH: u64 = 4096;
 
 impl Scene<'_> {
     /// Less memory than the server uses.
@@ -50,14 +43,13 @@ impl Scene<'_> {
     }
 
     pub(super) async fn torn_append_only_file(&mut self, p: &str) -> Result<(), Trouble> {
-        self.restart_with(p, "torn", tear).await?;
+        self.restart_with(p, Harm::Tear).await?;
         self.writes_go_on(GO_ON_LIMIT).await
     }
 
     pub(super) async fn damaged_append_only_file(&mut self, p: &str) -> Result<(), Trouble> {
         let before = self.ground.log_of(p).len();
-        self.restart_with(p, "damaged in its middle", damage)
-            .await?;
+        self.restart_with(p, Harm::Damage).await?;
         self.hear(p, before, "copied anew from there").await?;
         self.writes_go_on(GO_ON_LIMIT).await
     }
@@ -147,18 +139,11 @@ impl Scene<'_> {
     }
 
     /// Kills the node, does that to its append-only file, and starts it again at once.
-    async fn restart_with(
-        &mut self,
-        primary: &str,
-        how: &str,
-        harm: fn(&Path) -> io::Result<()>,
-    ) -> Result<(), Trouble> {
+    async fn restart_with(&mut self, primary: &str, harm: Harm) -> Result<(), Trouble> {
         self.strike(format!("SIGKILL to the node {primary}"));
         self.ground.kill_node(primary)?;
-        let folder = self.ground.folder().join("state").join(primary);
-        let harmed = newest_increment(&folder).and_then(|file| harm(&file));
-        harmed.map_err(unavailable)?;
-        self.did(format!("its append-only file is {how}; started again"));
+        self.harm(primary, harm)?;
+        self.did(format!("{primary} started again"));
         self.ground.start_node(primary)?;
         self.steps.begin("observe");
         Ok(())
@@ -175,55 +160,4 @@ fn refused(node: &str, why: impl ToString) -> GroundError {
 /// Where the machine does not permit it, the drill shows nothing.
 pub(super) fn unavailable(error: io::Error) -> Trouble {
     GroundError::Unavailable(error.to_string()).into()
-}
-
-/// The append-only file that is written to, anywhere below the node's folder.
-pub(super) fn newest_increment(folder: &Path) -> io::Result<PathBuf> {
-    let mut folders = vec![folder.to_owned()];
-    let mut found: Option<(u64, PathBuf)> = None;
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder)? {
-            let path = entry?.path();
-            let name = path.to_string_lossy().into_owned();
-            if path.is_dir() {
-                folders.push(path);
-            } else if let Some(number) = name
-                .strip_suffix(".incr.aof")
-                .and_then(|rest| rest.rsplit('.').next()?.parse().ok())
-                && found.as_ref().is_none_or(|(newest, _)| number > *newest)
-            {
-                found = Some((number, path));
-            }
-        }
-    }
-    found
-        .map(|(_, path)| path)
-        .ok_or_else(|| io::Error::other("it has no append-only file"))
-}
-
-fn long_enough(file: &File) -> io::Result<u64> {
-    match file.metadata()?.len() {
-        length if length >= ENOUGH => Ok(length),
-        length => Err(io::Error::other(format!(
-            "its append-only file has {length} bytes"
-        ))),
-    }
-}
-
-fn tear(path: &Path) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).open(path)?;
-    file.set_len(long_enough(&file)? - TORN)
-}
-
-pub(super) fn damage(path: &Path) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).open(path)?;
-    let length = long_enough(&file)?;
-    file.seek(SeekFrom::Start(length / 2))?;
-    file.write_all(&DAMAGED)
-}
-
-/// Cuts it off in its middle; the last command is torn, and repaired when it is loaded.
-pub(super) fn shorten(path: &Path) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).open(path)?;
-    file.set_len(long_enough(&file)? / 2)
 }

@@ -14,7 +14,8 @@ use crate::config::Node;
 use crate::drill::report::NodesKind;
 use crate::handover::hand_over;
 
-use super::host::{damage, newest_increment, shorten, unavailable};
+use super::files::Harm;
+use super::host::unavailable;
 use super::{GO_ON_LIMIT, Scene, Trouble};
 
 /// How long replicas may take to be level when the lab is closed.
@@ -83,23 +84,9 @@ impl Scene<'_> {
         self.start_all().await
     }
 
-    /// `shortened`: as an operator leaves it who follows the advice of the server.
-    pub(super) async fn damage_file_in_stop(
-        &mut self,
-        p: &str,
-        shortened: bool,
-    ) -> Result<(), Trouble> {
+    pub(super) async fn harm_file_in_stop(&mut self, p: &str, harm: Harm) -> Result<(), Trouble> {
         self.stop_all().await?;
-        let folder = self.ground.folder().join("state").join(p);
-        let harm = if shortened { shorten } else { damage };
-        let harmed = newest_increment(&folder).and_then(|file| harm(&file));
-        harmed.map_err(unavailable)?;
-        let how = if shortened {
-            "cut off in its middle, as redis-check-aof --fix does"
-        } else {
-            "damaged in its middle"
-        };
-        self.did(format!("the append-only file of {p} is {how}"));
+        self.harm(p, harm)?;
         self.start_all().await
     }
 
@@ -154,6 +141,9 @@ impl Scene<'_> {
         })
         .await?;
         let new = other().ok_or_else(|| Trouble::Missed("nobody took over".into()))?;
+        if self.outrun_later {
+            self.ground.outrun()?;
+        }
         let most = u64::try_from(CUT_SHORT.as_millis()).unwrap_or(0);
         let after = Duration::from_millis(self.rng.random_range(0..=most));
         sleep(after).await;

@@ -1,0 +1,140 @@
+//! What is done to the append-only file of a node that does not run, and what an operator does
+//! about it where no `halab node` does.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::host::unavailable;
+use super::{Scene, Trouble};
+
+/// Cut off the end: within the last command, whatever it is.
+const TORN: u64 = 7;
+/// Overwritten in the middle: longer than any value, so that the commands around it can't be told
+/// apart.
+const DAMAGED: [u8; 64] = [0xff; 64];
+/// A file has to hold so much before it is damaged in its middle.
+const ENOUGH: u64 = 4096;
+/// The list of the parts of an append-only file, below the folder of a plain server.
+const MANIFEST: &str = "appendonlydir/appendonly.aof.manifest";
+
+/// What is done to the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Harm {
+    /// Its last bytes are cut off.
+    Tear,
+    /// Bytes in its middle are overwritten.
+    Damage,
+    /// It is cut off in its middle; the last command is torn, and repaired when it is loaded.
+    Shorten,
+}
+
+impl Harm {
+    fn words(self) -> &'static str {
+        match self {
+            Harm::Tear => "torn",
+            Harm::Damage => "damaged in its middle",
+            Harm::Shorten => "cut off in its middle, as redis-check-aof --fix does",
+        }
+    }
+
+    fn apply(self, path: &Path) -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).open(path)?;
+        let length = long_enough(&file)?;
+        match self {
+            Harm::Tear => file.set_len(length - TORN),
+            Harm::Damage => {
+                file.seek(SeekFrom::Start(length / 2))?;
+                file.write_all(&DAMAGED)
+            }
+            Harm::Shorten => file.set_len(length / 2),
+        }
+    }
+}
+
+impl Scene<'_> {
+    /// Does that to the file of a node. A plain server refuses one that is damaged, and nobody else
+    /// would start it again: there the operator does what its log advises.
+    pub(super) fn harm(&mut self, node: &str, harm: Harm) -> Result<(), Trouble> {
+        let folder = self.ground.folder().join("state").join(node);
+        let harmed = newest_increment(&folder).and_then(|file| harm.apply(&file));
+        harmed.map_err(unavailable)?;
+        self.did(format!(
+            "the append-only file of {node} is {}",
+            harm.words()
+        ));
+        if let (Harm::Damage, Some(server)) = (harm, self.ground.plain_server()) {
+            check_aof(server, &folder).map_err(unavailable)?;
+            self.did("repaired by redis-check-aof --fix, as the server advises".into());
+        }
+        Ok(())
+    }
+}
+
+/// The append-only file that is written to, anywhere below the node's folder.
+fn newest_increment(folder: &Path) -> io::Result<PathBuf> {
+    let mut folders = vec![folder.to_owned()];
+    let mut found: Option<(u64, PathBuf)> = None;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            let name = path.to_string_lossy().into_owned();
+            if path.is_dir() {
+                folders.push(path);
+            } else if let Some(number) = name
+                .strip_suffix(".incr.aof")
+                .and_then(|rest| rest.rsplit('.').next()?.parse().ok())
+                && found.as_ref().is_none_or(|(newest, _)| number > *newest)
+            {
+                found = Some((number, path));
+            }
+        }
+    }
+    found
+        .map(|(_, path)| path)
+        .ok_or_else(|| io::Error::other("it has no append-only file"))
+}
+
+fn long_enough(file: &File) -> io::Result<u64> {
+    match file.metadata()?.len() {
+        length if length >= ENOUGH => Ok(length),
+        length => Err(io::Error::other(format!(
+            "its append-only file has {length} bytes"
+        ))),
+    }
+}
+
+/// Cuts the file off where it is damaged: `redis-check-aof --fix`, which is the program of the
+/// server by another name.
+fn check_aof(server: &Path, folder: &Path) -> io::Result<()> {
+    let name = server.file_name().unwrap_or_default().to_string_lossy();
+    let name = if name.starts_with("valkey") {
+        "valkey-check-aof"
+    } else {
+        "redis-check-aof"
+    };
+    let mut child = Command::new(server)
+        .arg0(name)
+        .arg("--fix")
+        .arg(folder.join(MANIFEST))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // "Continue? [y/N]"
+        stdin.write_all(b"y\n")?;
+    }
+    let output = child.wait_with_output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stdout);
+    let last = said.lines().last().unwrap_or_default();
+    Err(io::Error::other(format!(
+        "{name}: {}, {last}",
+        output.status
+    )))
+}
