@@ -177,7 +177,7 @@ pub(super) fn run(global: &Global, args: &DrillArgs) -> Outcome {
         ..plan
     };
     own_network(&plan)?;
-    let teller = Teller::new();
+    let teller = Teller::new(args.common.json.clone(), args.short);
     let report = with_signals(Threads::Many, |token| async move {
         Ok(drill::run(&plan, &token, &teller.listener()).await)
     })?;

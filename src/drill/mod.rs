@@ -140,6 +140,9 @@ pub enum Progress<'a> {
         /// The run.
         result: &'a Run,
     },
+    /// All that was run so far, so that nothing is forgotten of a campaign that does not come to
+    /// its end.
+    SoFar(&'a Report),
 }
 
 /// Who is told.
@@ -153,14 +156,13 @@ pub async fn run(plan: &Plan, stop: &CancellationToken, listener: &Listener) -> 
     for fault in &plan.faults {
         for choice in &plan.choices_of(*fault) {
             let setting = plan.setting(choice);
+            let before = drills.len();
             let mut runs = Vec::new();
             for number in 1..=plan.runs {
                 if stop.is_cancelled() {
                     break;
                 }
-                let seed = plan
-                    .seed
-                    .wrapping_add(drills.len() as u64 * 1000 + number as u64);
+                let seed = plan.seed.wrapping_add(before as u64 * 1000 + number as u64);
                 let result = plan
                     .run_one(*fault, choice, number, seed, stop, listener)
                     .await;
@@ -171,9 +173,11 @@ pub async fn run(plan: &Plan, stop: &CancellationToken, listener: &Listener) -> 
                     result: &result,
                 });
                 runs.push(result);
-            }
-            if !runs.is_empty() {
-                drills.push(Drill::new(Kind::Fault(*fault), setting, runs));
+                drills.truncate(before);
+                let kind = Kind::Fault(*fault);
+                drills.push(Drill::new(kind, setting.clone(), runs.clone()));
+                let so_far = Report::new(started.clone(), host(), drills.clone());
+                listener(Progress::SoFar(&so_far));
             }
         }
     }

@@ -10,6 +10,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::lab::{HALAB, TestLab, redis_server, wait_until};
 
+/// A network in which nothing listens.
+const NOBODY: &str = "127.254.254";
+
 fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(HALAB);
     for (name, _) in std::env::vars_os() {
@@ -28,6 +31,11 @@ fn command(folder: &Path, arguments: &[&str]) -> Command {
         .arg(folder.join("report.json"))
         .args(arguments);
     command
+}
+
+fn report_in(folder: &Path) -> Report {
+    let json = std::fs::read_to_string(folder.join("report.json")).unwrap();
+    serde_json::from_str(&json).unwrap()
 }
 
 /// Runs a drill; its exit code and report.
@@ -166,7 +174,7 @@ fn a_drill_works_on_a_lab_that_runs_and_leaves_it_running() {
 #[test]
 fn a_drill_that_is_interrupted_heals_and_ends_its_lab() {
     let folder = tempfile::tempdir().unwrap();
-    let mut child = command(folder.path(), &["hang-replica"])
+    let mut child = command(folder.path(), &["hang-replica", "full-load"])
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
         .spawn()
@@ -183,8 +191,50 @@ fn a_drill_that_is_interrupted_heals_and_ends_its_lab() {
     assert_eq!(status.code(), Some(3));
     let left = super::lab::children_of(child.id());
     assert!(left.is_empty(), "{left:?}");
-    let json = std::fs::read_to_string(folder.path().join("report.json")).unwrap();
-    assert!(json.contains("stopped by a signal"), "{json}");
+    let report = report_in(folder.path());
+    let [drill] = &report.drills[..] else {
+        panic!("{report:#?}");
+    };
+    let [run] = &drill.runs[..] else {
+        panic!("{drill:#?}");
+    };
+    assert_eq!(run.verdict, DrillVerdict::Inconclusive);
+    assert!(run.reasons[0].contains("stopped by a signal"), "{run:#?}");
+}
+
+#[test]
+fn what_was_run_is_in_the_report_also_when_the_drill_itself_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    // The first can't be, and the second waits for a lab that is not there.
+    let arguments = ["kill-replica", "kill-primary", "--attach", "--subnet"];
+    let mut child = command(folder.path(), &arguments)
+        .arg(NOBODY)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let there = || folder.path().join("report.json").exists();
+    wait_until("the report of the first fault", there);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let report = report_in(folder.path());
+    assert_eq!(report.totals.runs, 1);
+    assert_eq!(report.drills[0].runs[0].verdict, DrillVerdict::Inconclusive);
+}
+
+#[test]
+fn runs_that_failed_are_in_the_report() {
+    let folder = tempfile::tempdir().unwrap();
+    // No lab can keep its state in a file.
+    std::fs::write(folder.path().join("state"), "").unwrap();
+    let output = command(folder.path(), &["full-load", "--runs", "2"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    let report = report_in(folder.path());
+    let verdicts: Vec<DrillVerdict> = report.drills[0].runs.iter().map(|r| r.verdict).collect();
+    assert_eq!(verdicts, [DrillVerdict::Failed; 2], "{said}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub(in crate::cli) fn write_out(
         fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
     };
     if let Some(path) = json {
-        write(path, serde_json::to_string(report)? + "\n")?;
+        write_json(report, path)?;
     }
     if let Some(path) = md {
         write(path, markdown::markdown(report))?;
@@ -30,25 +30,63 @@ pub(in crate::cli) fn write_out(
     Ok(())
 }
 
+/// Writes it in one piece: who reads meanwhile, or after the end of this process, finds this report
+/// or the last one.
+fn write_json(report: &Report, path: &Path) -> anyhow::Result<()> {
+    let text = serde_json::to_string(report)? + "\n";
+    let named = path.display().to_string();
+    let failed = || format!("cannot write {named}");
+    if is_stream(path) {
+        return fs::write(path, text).with_context(failed);
+    }
+    // What a link points to, not the link.
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    fs::write(&new, text)
+        .and_then(|()| fs::rename(&new, &path))
+        .with_context(failed)
+}
+
+/// Whether it is a pipe or a terminal: nothing can be put in its place, and it takes one report.
+fn is_stream(path: &Path) -> bool {
+    path.exists() && !path.is_file()
+}
+
 /// Tells on standard error how far it is: a line that lives on a terminal, a line a run otherwise.
+/// Keeps what was run so far in the file for the report.
 pub(super) struct Teller {
     bar: ProgressBar,
+    json: Option<PathBuf>,
+    short: bool,
 }
 
 impl Teller {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(json: Option<PathBuf>, short: bool) -> Self {
         let bar = ProgressBar::new_spinner();
         if std::io::stderr().is_terminal() {
             bar.enable_steady_tick(Duration::from_millis(100));
         } else {
             bar.set_draw_target(ProgressDrawTarget::hidden());
         }
-        Teller { bar }
+        Teller { bar, json, short }
     }
 
     pub(super) fn listener(&self) -> drill::Listener {
-        let bar = self.bar.clone();
+        let (bar, json, short) = (self.bar.clone(), self.json.clone(), self.short);
         Arc::new(move |progress| match progress {
+            Progress::SoFar(report) => {
+                let Some(path) = json.as_ref().filter(|path| !is_stream(path)) else {
+                    return;
+                };
+                let report = match short {
+                    true => report.clone().shortened(),
+                    false => report.clone(),
+                };
+                if let Err(error) = write_json(&report, path) {
+                    bar.suspend(|| eprintln!("{error:#}"));
+                }
+            }
             Progress::Phase { fault, run, phase } => {
                 bar.set_message(format!("{fault}, run {run}: {phase}"));
             }
