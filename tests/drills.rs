@@ -343,6 +343,6 @@ fn every_fault_that_has_a_control_has_one_that_lost_acknowledged_records() {
     }
     assert!(
         without_one.is_empty(),
-        "no committed report in which these lose records (halab drill FAULT --control): {without_one:#?}"
+        "halab drill FAULT --control: no committed report of a loss for {without_one:#?}"
     );
 }
