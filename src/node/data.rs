@@ -1,9 +1,10 @@
 //! A data node: observes, asks the state machine what to do, and does it; how it ends is in `leave`, what it says of its
-//! copy in `marks`, how it becomes promotable in `raise`.
+//! copy in `marks`, how it becomes promotable in `raise`, how what it has comes to the disk in `syncing`.
 
 mod leave;
 mod marks;
 mod raise;
+mod syncing;
 
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ use super::{NodeError, Shutdown};
 
 use marks::OwnCopy;
 use raise::Raising;
+use syncing::Syncing;
 
 /// Limit for a connect or an answer of another node: several round trips between sites that are far apart.
 const OTHERS_LIMIT: Duration = Duration::from_secs(1);
@@ -67,6 +69,7 @@ pub(super) struct DataNode {
     others: Connector,
     observers: Observers,
     raising: Raising,
+    syncing: Syncing,
     machine: Machine,
     pub(super) metrics: DataMetrics,
     pub(super) certificate: Option<Certificate>,
@@ -135,6 +138,7 @@ impl DataNode {
             others,
             observers,
             raising: Raising::default(),
+            syncing: Syncing::default(),
             machine,
             metrics,
             certificate,
@@ -177,6 +181,9 @@ impl DataNode {
                 return Err(NodeError::Observer(why));
             }
             let server = self.look().await;
+            self.syncing
+                .go_on(&self.node.name, self.state.files())
+                .await;
             self.assure(server).await;
             if matches!(server, Seen::Primary { .. } | Seen::Replica { .. }) {
                 self.renew_certificate().await;
@@ -198,7 +205,7 @@ impl DataNode {
                 server,
                 disk_refuses: match server {
                     Seen::Gone => self.state.no_room().is_some(),
-                    _ => self.disk_refuses,
+                    _ => self.disk_refuses || self.syncing.failed(),
                 },
                 sync_always: self.sync_always,
                 own: self.copy.own(&self.node.name),
@@ -410,7 +417,8 @@ impl DataNode {
                 let (value, why) = if always {
                     ("always", "no replica is online: this is the only copy")
                 } else {
-                    ("everysec", "a replica is online")
+                    // Its node syncs it once a second.
+                    ("no", "a replica is online")
                 };
                 info!(node = %name, appendfsync = value, why, "how often it is written to disk");
                 let taken = self.set("appendfsync", value).await;

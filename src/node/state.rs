@@ -273,7 +273,8 @@ impl StateDir {
         Ok(())
     }
 
-    fn files(&self) -> PathBuf {
+    /// The folder of the append-only files.
+    pub fn files(&self) -> PathBuf {
         self.data().join("appendonlydir")
     }
 
@@ -391,6 +392,13 @@ impl StateDir {
                 conf.set(&["replica-priority"], &["0"]);
                 for (key, value) in PARKED_LOGIN {
                     conf.set(&[key], &[value]);
+                }
+                // Its node does that, and better.
+                if conf
+                    .get(&["appendfsync"])
+                    .is_some_and(|value| value == ["everysec"])
+                {
+                    conf.set(&["appendfsync"], &["no"]);
                 }
                 // A node that leaves says no, and a Sentinel may have had that written down.
                 conf.set(&["replica-announced"], &["yes"]);

@@ -476,7 +476,10 @@ mod tests {
             assert_eq!(same, Relation::Same);
         }
         // Another mark decides first.
-        let later = copy(open.next(Some(0), Completeness::Sole).next(Some(0), Completeness::Open));
+        let later = copy(
+            open.next(Some(0), Completeness::Sole)
+                .next(Some(0), Completeness::Open),
+        );
         let relation = sole().against_that_of("a", &later, "b", false);
         assert_eq!(relation, Relation::More);
     }
