@@ -42,6 +42,8 @@ const TWO: Bounds = Bounds {
     endless: false,
     overlap: false,
     busy: false,
+    at_once: false,
+    calm: false,
     kinds: &[Kind::Server],
 };
 
@@ -373,21 +375,169 @@ fn no_dead_end_when_a_node_hands_over_or_leaves() {
     }
 }
 
+/// What comes at once with another fault, and no two failovers that cross.
+const AT_ONCE: Bounds = Bounds {
+    at_once: true,
+    calm: true,
+    endless: true,
+    ..TWO
+};
+
 #[test]
-#[ignore = "minutes"]
-fn no_dead_end_when_everything_is_closed_and_started_again() {
+fn no_dead_end_when_everything_is_closed_and_meanwhile_a_disk_or_a_host_is_lost() {
     for kinds in [
-        &[Kind::Close] as &[Kind],
-        &[Kind::Close, Kind::StoppedNewDisk],
+        &[Kind::Close, Kind::StoppedNewDisk] as &[Kind],
         &[Kind::Close, Kind::StoppedOldDisk],
         &[Kind::Close, Kind::StoppedHost],
-        &[Kind::Kill],
     ] {
+        lives(Bounds { kinds, ..AT_ONCE });
+    }
+}
+
+#[test]
+fn no_dead_end_when_everything_is_closed_or_ends_at_once() {
+    for kinds in [&[Kind::Close] as &[Kind], &[Kind::Kill]] {
         lives(Bounds {
             kinds,
-            faults: 2,
-            ..ONE
+            faults: 1,
+            ..AT_ONCE
         });
+    }
+}
+
+#[test]
+fn nothing_is_lost_when_the_new_primary_ends_within_a_handover() {
+    for kinds in [
+        &[Kind::Handover, Kind::Server] as &[Kind],
+        &[Kind::Handover, Kind::Node],
+    ] {
+        holds_across_failovers(Bounds {
+            kinds,
+            ..HANDOVER_AND_END
+        });
+    }
+}
+
+/// A write to the new primary, whose server ends before the old one is promotable again.
+const HANDOVER_AND_END: Bounds = Bounds {
+    kinds: &[Kind::Handover, Kind::Server],
+    endless: false,
+    ..AT_ONCE
+};
+
+#[test]
+fn no_dead_end_when_the_new_primary_ends_within_a_handover() {
+    lives(Bounds {
+        kinds: &[Kind::Handover, Kind::Server],
+        writes: 0,
+        ..AT_ONCE
+    });
+}
+
+#[test]
+fn no_dead_end_when_the_new_primarys_node_ends_within_a_handover() {
+    lives(Bounds {
+        kinds: &[Kind::Handover, Kind::Node],
+        writes: 0,
+        ..AT_ONCE
+    });
+}
+
+#[test]
+fn before_marks_an_end_of_the_new_primary_within_a_handover_leaves_two_replicas() {
+    let bounds = Bounds {
+        kinds: &[Kind::Handover, Kind::Server],
+        writes: 0,
+        ..AT_ONCE
+    };
+    ends_dead(
+        Rules::BEFORE_MARKS,
+        bounds,
+        &["a handover", "crash (Server)"],
+    );
+}
+
+#[test]
+fn a_named_node_that_follows_one_that_does_not_serve_must_decide_anew() {
+    let rules = Rules {
+        park: false,
+        ..Rules::ALL
+    };
+    let bounds = Bounds {
+        kinds: &[Kind::Handover, Kind::Server],
+        writes: 0,
+        ..AT_ONCE
+    };
+    ends_dead(rules, bounds, &["a handover", "crash (Server)"]);
+}
+
+#[test]
+fn of_two_copies_with_one_mark_of_an_only_copy_the_writer_s_must_count_as_more() {
+    let rules = Rules {
+        sole_writer: false,
+        ..Rules::ALL
+    };
+    loses(rules, HANDOVER_AND_END, &["Submit", "crash (Server)"]);
+}
+
+#[test]
+fn who_holds_more_than_the_named_node_must_stand() {
+    let rules = Rules {
+        stand: false,
+        ..Rules::ALL
+    };
+    for (kinds, telling) in [
+        (
+            &[Kind::Close, Kind::StoppedNewDisk] as &[Kind],
+            "its disk is lost",
+        ),
+        (
+            &[Kind::Close, Kind::StoppedOldDisk],
+            "its disk is as it was",
+        ),
+        (&[Kind::Close, Kind::StoppedHost], "its host is lost"),
+    ] {
+        ends_dead(rules, Bounds { kinds, ..AT_ONCE }, &[telling]);
+    }
+}
+
+#[test]
+fn without_a_closing_mark_one_node_of_a_closed_lab_waits_without_end() {
+    let rules = Rules {
+        closing: false,
+        ..Rules::ALL
+    };
+    let kinds = &[Kind::Close, Kind::StoppedHost];
+    ends_dead(rules, Bounds { kinds, ..AT_ONCE }, &["the lab is closed"]);
+}
+
+#[test]
+fn without_a_closing_mark_an_older_disk_of_a_closed_lab_is_not_seen() {
+    let rules = Rules {
+        closing: false,
+        ..Rules::ALL
+    };
+    let kinds = &[Kind::Close, Kind::StoppedOldDisk];
+    let found = ends::survey(rules, Bounds { kinds, ..AT_ONCE });
+    let loss = found.loss.expect("a loss");
+    assert!(loss.contains("as it was before its newest write"), "{loss}");
+}
+
+#[test]
+#[ignore = "minutes: Sentinels that notice one after another, and failovers that cross"]
+fn nothing_is_lost_when_everything_is_closed_and_started_again() {
+    for kinds in [
+        &[Kind::Close, Kind::StoppedNewDisk] as &[Kind],
+        &[Kind::Close, Kind::StoppedOldDisk],
+        &[Kind::Close, Kind::StoppedHost],
+    ] {
+        let bounds = Bounds {
+            kinds,
+            calm: false,
+            endless: false,
+            ..AT_ONCE
+        };
+        holds(bounds);
     }
 }
 

@@ -4,7 +4,7 @@
 //! kept, as numbers, and followed backwards from those in which the lab is whole.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
 
 use stateright::Model;
@@ -30,7 +30,7 @@ pub struct Survey {
 }
 
 struct Seen {
-    numbers: HashMap<u64, u32>,
+    numbers: HashMap<u64, u32, BuildHasherDefault<AsItIs>>,
     /// From which state, by which step, each was first reached.
     reached: Vec<(u32, u16)>,
     whole: Vec<bool>,
@@ -40,8 +40,82 @@ struct Seen {
     edges: Vec<(u32, u32)>,
 }
 
+/// Mixes what is hashed, 64 bits at a time, quickly: the states are this model's own, so nobody chooses them to collide.
+#[derive(Default)]
+struct Mixer {
+    mixed: u64,
+    rest: u64,
+    bits: u32,
+}
+
+impl Mixer {
+    fn mix(&mut self, word: u64) {
+        let wide = u128::from(self.mixed ^ word ^ 0x9e37_79b9_7f4a_7c15) * 0xd6e8_feb8_6659_fd93;
+        self.mixed = (wide as u64) ^ ((wide >> 64) as u64) ^ self.mixed.rotate_left(29);
+    }
+
+    fn add(&mut self, value: u64, bits: u32) {
+        self.rest |= value << self.bits;
+        self.bits += bits;
+        if self.bits >= 64 {
+            let over = self.bits - 64;
+            self.mix(self.rest);
+            self.rest = if over == 0 { 0 } else { value >> (bits - over) };
+            self.bits = over;
+        }
+    }
+}
+
+impl Hasher for Mixer {
+    fn finish(&self) -> u64 {
+        let mut last = Mixer { ..*self };
+        last.mix(self.rest);
+        last.mix(u64::from(self.bits));
+        last.mixed
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u8(*byte);
+        }
+    }
+
+    fn write_u8(&mut self, value: u8) {
+        self.add(u64::from(value), 8);
+    }
+
+    fn write_u16(&mut self, value: u16) {
+        self.add(u64::from(value), 16);
+    }
+
+    fn write_isize(&mut self, value: isize) {
+        // Which variant of an enum, and the length of an array: small.
+        self.add(value as u64 & 0xff, 8);
+    }
+
+    fn write_usize(&mut self, value: usize) {
+        self.add(value as u64 & 0xff, 8);
+    }
+}
+
+/// A fingerprint is mixed already.
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {}
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+}
+
 fn fingerprint(state: &State) -> u64 {
-    let mut hasher = DefaultHasher::new();
+    let mut hasher = Mixer::default();
     state.hash(&mut hasher);
     hasher.finish()
 }
@@ -50,7 +124,7 @@ fn fingerprint(state: &State) -> u64 {
 pub fn survey(rules: Rules, bounds: Bounds) -> Survey {
     let model = LabModel::new(rules, bounds);
     let mut seen = Seen {
-        numbers: HashMap::new(),
+        numbers: HashMap::default(),
         reached: Vec::new(),
         whole: Vec::new(),
         operator: Vec::new(),
@@ -68,7 +142,7 @@ pub fn survey(rules: Rules, bounds: Bounds) -> Survey {
                     continue;
                 };
                 let (to, new) = seen.number(&bounds, &next, (from, at as u16));
-                if !matches!(step, Step::Fault(_)) {
+                if !matches!(step, Step::Fault(_)) || faults::is_due(&bounds, &state) {
                     seen.edges.push((from, to));
                 }
                 if new {

@@ -96,9 +96,43 @@ impl LabModel {
 
     /// All is well, and no more faults are to come: nothing can be promoted any more.
     fn at_rest(&self, state: &State) -> bool {
-        state.faults == self.bounds.faults
+        (state.faults == self.bounds.faults || self.bounds.at_once && state.faults > 0)
             && state.lost == Lost::Nothing
             && faults::at_its_best(self.bounds.nodes, state)
+    }
+
+    fn sentinel(&self, state: &State, s: usize, step: sentinel::Step) -> Option<State> {
+        let bounds = (self.bounds.nodes, self.bounds.highest(state.past));
+        sentinel::step(bounds, &self.rules, state, s, step)
+    }
+
+    /// A handover looks every 2 ms whether the new primary takes writes, and makes the old one follow. That one has followed
+    /// before a Sentinel, which asks for INFO, can announce anything.
+    fn is_late(&self, state: &State, step: Step) -> bool {
+        let submit = || faults::heal(&self.bounds, &self.rules, state, Healing::Submit);
+        self.bounds.at_once
+            && matches!(step, Step::Sentinel(_, sentinel::Step::Announce))
+            && submit().is_some()
+    }
+
+    /// What one Sentinel notices all notice.
+    fn all_together(&self, state: &State, s: usize, step: sentinel::Step) -> Option<State> {
+        let first = match step {
+            sentinel::Step::Notice(_)
+            | sentinel::Step::Reconnect(_)
+            | sentinel::Step::Info(_)
+            | sentinel::Step::Learn => 0,
+            sentinel::Step::Adopt(_) => s,
+            _ => return self.sentinel(state, s, step),
+        };
+        if s > 0 && first == 0 {
+            return None;
+        }
+        let mut next = *state;
+        for each in 0..SENTINELS {
+            next = self.sentinel(&next, each, step).unwrap_or(next);
+        }
+        Some(next)
     }
 
     fn apply(&self, state: &State, step: Step) -> Option<State> {
@@ -112,25 +146,28 @@ impl LabModel {
         {
             return None;
         }
+        if self.is_late(state, step) {
+            return None;
+        }
         let mut next = match step {
             Step::Fault(fault) => faults::strike(bounds, rules, state, fault),
-            Step::Healing(healing) => faults::heal(rules, state, healing),
-            Step::Sentinel(s, x) => sentinel::step(
-                (bounds.nodes, bounds.highest(state.past)),
-                rules,
-                state,
-                s,
-                x,
-            ),
+            Step::Healing(healing) => faults::heal(bounds, rules, state, healing),
+            Step::Sentinel(s, x) if bounds.calm => self.all_together(state, s, x),
+            Step::Sentinel(s, x) => self.sentinel(state, s, x),
             Step::Link(d, x) => replication::step(state, d, x),
             Step::Parent(d, x) => parent::step(bounds, rules, state, d, x),
             Step::Writer(x) => writer::step(bounds, rules, state, x),
         }?;
+        let leads = |sentinel: &&Sentinel| sentinel.failover.is_some();
+        if bounds.calm && next.sentinels.iter().filter(leads).count() > 1 {
+            return None;
+        }
         writer::disconnect(state, &mut next);
+        replication::disconnect(bounds.nodes, state, &mut next);
         for node in &mut next.data {
             node.memory.unasked &= rules.candidate && node.role == Role::Primary;
         }
-        parent::remember(bounds.nodes, &mut next);
+        parent::remember(bounds.nodes, rules, &mut next);
         faults::end_handover(bounds.nodes, &mut next);
         faults::settle(bounds.nodes, &mut next);
         let last = next.faults == bounds.faults;

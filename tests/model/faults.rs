@@ -173,9 +173,52 @@ fn stopped(nodes: usize, state: &State) -> bool {
         && state.sentinels.iter().all(|s| s.watch == Watch::Gone)
 }
 
+/// Whether the fault is of that kind.
+fn is_of(kind: Kind, fault: Fault) -> bool {
+    match fault {
+        Fault::Crash { kind: its, .. } => kind == its,
+        Fault::Pause(_) => kind == Kind::Pause,
+        Fault::Cut { .. } => kind == Kind::Cut,
+        Fault::Watch(..) => kind == Kind::Sentinel,
+        Fault::Disk { marks: None, .. } => matches!(kind, Kind::NewDisk | Kind::StoppedNewDisk),
+        Fault::Disk { marks: Some(_), .. } => {
+            matches!(kind, Kind::OldDisk | Kind::StoppedOldDisk)
+        }
+        Fault::Handover(_) => kind == Kind::Handover,
+        Fault::Leave(_) => kind == Kind::Leave,
+        Fault::StopAll { closed: true } => kind == Kind::Close,
+        Fault::StopAll { closed: false } => kind == Kind::Kill,
+        Fault::Absent(_) | Fault::Return => kind == Kind::StoppedHost,
+        Fault::Rename => kind == Kind::Rename,
+    }
+}
+
+/// The kind of the next fault, where their order is given.
+fn next_kind(bounds: &Bounds, state: &State) -> Option<Kind> {
+    let next = bounds.kinds.get(usize::from(state.faults)).copied();
+    next.filter(|_| bounds.at_once && state.faults < bounds.faults)
+}
+
+/// Whether a fault has to come before anything is started again.
+pub fn is_due(bounds: &Bounds, state: &State) -> bool {
+    let of_the_stopped = matches!(
+        next_kind(bounds, state),
+        Some(Kind::StoppedNewDisk | Kind::StoppedOldDisk | Kind::StoppedHost | Kind::Rename)
+    );
+    of_the_stopped && stopped(bounds.nodes, state)
+}
+
 /// Whether the fault may happen now: one node at a time, or beside what is planned.
 fn in_turn(bounds: &Bounds, state: &State, fault: Fault) -> bool {
     let kind = |kind| bounds.kinds.contains(&kind);
+    if let Some(next) = next_kind(bounds, state)
+        && fault != Fault::Return
+    {
+        let over = state.faults > 0 && at_its_best(bounds.nodes, state);
+        if over || !is_of(next, fault) {
+            return false;
+        }
+    }
     match fault {
         Fault::Return => return true,
         Fault::Absent(_) | Fault::Rename => return stopped(bounds.nodes, state),
@@ -189,9 +232,26 @@ fn in_turn(bounds: &Bounds, state: &State, fault: Fault) -> bool {
         Fault::Disk { marks: Some(_), .. } if !kind(Kind::OldDisk) => return false,
         // Until the old primary is promotable again, the new one has to keep what it has.
         Fault::Crash {
+            node,
             tail: Tail::Entry | Tail::Write,
             ..
-        } if kind(Kind::Handover) && !at_its_best(bounds.nodes, state) => return false,
+        } if kind(Kind::Handover)
+            && state.data[node].role == Role::Primary
+            && state.handing != Some(node)
+            && !at_its_best(bounds.nodes, state) =>
+        {
+            return false;
+        }
+        // At once with a handover: the new primary's, which has taken what there was to write.
+        Fault::Crash { node, .. }
+            if bounds.at_once
+                && kind(Kind::Handover)
+                && (state.data[node].role != Role::Primary
+                    || state.handing == Some(node)
+                    || bounds.writes > 0 && state.writer.acknowledged == 0) =>
+        {
+            return false;
+        }
         Fault::StopAll { closed: false } if bounds.overlap => {
             return state.lost != Lost::All;
         }
@@ -433,12 +493,16 @@ pub fn end_server(state: &mut State, node: usize) {
             && *link == Link::Up
         {
             *link = Link::Down;
+            other.raising = None;
         }
     }
 }
 
 /// The lab after a healing, if there is something to heal.
-pub fn heal(rules: &Rules, state: &State, healing: Healing) -> Option<State> {
+pub fn heal(bounds: &Bounds, rules: &Rules, state: &State, healing: Healing) -> Option<State> {
+    if is_due(bounds, state) {
+        return None;
+    }
     let mut next = *state;
     match healing {
         Healing::Start(node) => {
@@ -485,9 +549,8 @@ pub fn heal(rules: &Rules, state: &State, healing: Healing) -> Option<State> {
                 .find(|d| {
                     state.data[*d].process == Process::Up && state.data[*d].role == Role::Primary
                 })?;
-            // As its server says (`master_replid2`, `second_repl_offset`).
-            let lacks = state.data[old].log & !state.data[promoted].log != 0;
-            if rules.same_history && lacks {
+            // As its server says (`master_replid2`).
+            if rules.same_history && !state.went_on {
                 return None;
             }
             next.data[old].role = Role::Replica {
@@ -503,6 +566,7 @@ pub fn heal(rules: &Rules, state: &State, healing: Healing) -> Option<State> {
 /// A handover ends when the old primary is none any more, or when it comes to nothing.
 pub fn end_handover(nodes: usize, state: &mut State) {
     let Some(old) = state.handing else {
+        state.went_on = false;
         return;
     };
     let is_primary =
@@ -511,6 +575,7 @@ pub fn end_handover(nodes: usize, state: &mut State) {
         || (0..nodes).any(|d| d != old && is_primary(d));
     if !is_primary(old) || !to_come {
         state.handing = None;
+        state.went_on = false;
     }
 }
 

@@ -270,7 +270,7 @@ fn each_set(nodes: usize, state: &mut State, mut change: impl FnMut(Log) -> Log)
     }
 }
 
-/// The copies that there are.
+/// The copies that there are, and those that a raise waits for.
 fn copies(nodes: usize, state: &State) -> Vec<Log> {
     let mut copies = Vec::new();
     for node in state.data.iter().take(nodes) {
@@ -282,6 +282,7 @@ fn copies(nodes: usize, state: &State) -> Vec<Log> {
         {
             copies.push(copy);
         }
+        copies.extend(node.raising);
     }
     copies
 }
@@ -294,10 +295,15 @@ pub fn tidy(nodes: usize, last: bool, state: &mut State) {
     // A write whose fate stays unknown promises nothing.
     let kept = promised | state.history.marks();
     each_set(nodes, state, |set| set & kept);
+    // A raise waits for no mark that is there.
+    let marks = state.history.marks();
+    for node in state.data.iter_mut().take(nodes) {
+        let there = node.log & marks;
+        node.raising = node.raising.map(|had| had & !there);
+    }
     let copies = copies(nodes, state);
     let mut live = copies.iter().fold(promised, |all, copy| all | copy);
     // A mark that is everywhere together with the next, and nothing in between.
-    let marks = state.history.marks();
     let all: Vec<usize> = bits(live).collect();
     for pair in all.windows(2) {
         let (this, next) = (1 << pair[0], 1 << pair[1]);
@@ -379,16 +385,37 @@ fn tidy_terms(history: &mut History) {
             }
         }
     }
+    // A copy whose term does not count is compared by the last one that does.
+    let counts_as = |stamp: &Stamp| {
+        let uncounted = !stamp.confirmed;
+        let before = history.terms[usize::from(stamp.term)]?.before[0]?;
+        uncounted.then_some(before)
+    };
+    let stamps = || {
+        history.entries.iter().filter_map(|entry| match entry {
+            Entry::Mark(stamp) => Some(stamp),
+            _ => None,
+        })
+    };
+    let stand_for: Vec<Past> = stamps().filter_map(counts_as).collect();
+    for past in &stand_for {
+        if !live.contains(&past.term) {
+            live.push(past.term);
+            let lab = history.term(past.term).1.lab;
+            if !labs.contains(&lab) {
+                labs.push(lab);
+            }
+        }
+    }
     let place = |of: &[u8], x: u8| of.iter().position(|y| *y == x).map(|at| at as u8);
     // Of the counts only the order matters.
     let counts: Vec<Vec<u8>> = live
         .iter()
         .map(|term| {
-            let stamps = history.entries.iter().filter_map(|entry| match entry {
-                Entry::Mark(stamp) if stamp.term == *term => Some(stamp.count),
-                _ => None,
-            });
-            let mut counts: Vec<u8> = stamps.collect();
+            let marked = stamps().map(|stamp| (stamp.term, stamp.count));
+            let places = marked.chain(stand_for.iter().map(|past| (past.term, past.count)));
+            let of_it = places.filter(|place| place.0 == *term);
+            let mut counts: Vec<u8> = of_it.map(|place| place.1).collect();
             counts.sort_unstable();
             counts.dedup();
             counts

@@ -14,6 +14,7 @@ use redis_ha_lab::protocol::copy::{Completeness, Copy, Relation};
 use redis_ha_lab::protocol::vote::{SentinelView, elect};
 
 use super::faults;
+use super::marks::name;
 use super::rules::{Bounds, Rules};
 use super::sentinel;
 use super::state::*;
@@ -165,7 +166,8 @@ fn act(
             }
             Action::Follow(of, _) => {
                 // Followed though the Sentinels still name this node: deposed.
-                next.data[d].memory.deposed |= named;
+                let replaced = rules.deposed && next.data[d].role == Role::Primary;
+                next.data[d].memory.deposed |= named || replaced;
                 follow(next, d, node_at(of));
             }
             _ => carry_out(rules, next, d, named, action),
@@ -226,6 +228,7 @@ fn carry_out(rules: &Rules, next: &mut State, d: usize, named: bool, action: Act
         }
         Action::Park(why) if rules.park || why != "the node that it follows does not serve" => {
             let node = &mut next.data[d];
+            node.memory.deposed |= rules.deposed && node.role == Role::Primary;
             node.role = Role::Parked;
             node.promotable = !rules.promotability;
             node.blocked = true;
@@ -351,7 +354,7 @@ fn observe(
                 },
             },
             copy: if there {
-                peer_copy(rules, state, held.as_ref(), p)
+                peer_copy(rules, state, held.as_ref(), (d, p))
             } else {
                 PeerCopy::UNREAD
             },
@@ -410,13 +413,20 @@ fn own(rules: &Rules, state: &State, held: Option<&Copy>, d: usize) -> Own {
     }
 }
 
-fn peer_copy(rules: &Rules, state: &State, own: Option<&Copy>, p: usize) -> PeerCopy {
+fn peer_copy(rules: &Rules, state: &State, own: Option<&Copy>, (d, p): (usize, usize)) -> PeerCopy {
     let Some(copy) = held(state, p) else {
         return PeerCopy::UNREAD;
     };
     let there_is = copy != Copy::Empty;
     let serves = state.data[p].role == Role::Primary;
-    let compared = match own.map(|own| own.against(&copy, serves)) {
+    let against = |own: &Copy| {
+        if rules.sole_writer {
+            own.against_that_of(name(d), &copy, name(p), serves)
+        } else {
+            own.against(&copy, serves)
+        }
+    };
+    let compared = match own.map(against) {
         // Only whether there is data decides.
         Some(_) if !rules.compare && own == Some(&Copy::Empty) && there_is => Some(Relation::More),
         Some(_) if !rules.compare => Some(Relation::Same),
@@ -595,7 +605,7 @@ fn recall(nodes: usize, node: &Data, d: usize, seen: &Observation, patient: bool
 }
 
 /// What the parents have seen by now: they look often, and what they remember changes at once.
-pub fn remember(nodes: usize, state: &mut State) {
+pub fn remember(nodes: usize, rules: &Rules, state: &mut State) {
     for d in 0..nodes {
         let node = state.data[d];
         if node.process != Process::Up {
@@ -632,7 +642,10 @@ pub fn remember(nodes: usize, state: &mut State) {
         memory.deposed = match node.role {
             Role::Primary => false,
             Role::Replica { link: Link::Up, .. } => false,
-            Role::Replica { .. } => memory.deposed || named.is_some(),
+            Role::Replica { .. } => {
+                let demoted = rules.deposed && node.memory.was_primary;
+                memory.deposed || demoted || named.is_some()
+            }
             Role::Parked => memory.deposed,
         };
         state.data[d].memory = memory;

@@ -69,3 +69,23 @@ pub fn step(state: &State, d: usize, step: Step) -> Option<State> {
     next.replaced |= replaced;
     Some(next)
 }
+
+/// A node that takes the role has closed all links of an earlier time in it, noticed or not; a raise over one ends with it.
+pub fn disconnect(nodes: usize, before: &State, after: &mut State) {
+    for d in 0..nodes {
+        if before.data[d].role == Role::Primary || after.data[d].role != Role::Primary {
+            continue;
+        }
+        let up = Role::Replica {
+            of: d,
+            link: Link::Up,
+        };
+        for replica in after.data.iter_mut().take(nodes).filter(|x| x.role == up) {
+            replica.role = Role::Replica {
+                of: d,
+                link: Link::Down,
+            };
+            replica.raising = None;
+        }
+    }
+}

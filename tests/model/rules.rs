@@ -56,6 +56,11 @@ pub struct Rules {
     pub candidate: bool,
     /// The old primary of a handover follows one that went on from its own history, and no other.
     pub same_history: bool,
+    /// A primary that was replaced, and one that was promoted though it was no candidate, does not take the role while
+    /// others are silent, before it has been in sync again.
+    pub deposed: bool,
+    /// Of two copies with one mark that says *only copy*, that of its writer holds more.
+    pub sole_writer: bool,
     /// A Sentinel's first configuration is not made anew where the lab has one already.
     pub name_checked: bool,
 }
@@ -81,6 +86,8 @@ impl Rules {
         keep_more: true,
         candidate: true,
         same_history: true,
+        deposed: true,
+        sole_writer: true,
         name_checked: true,
     };
 
@@ -95,6 +102,8 @@ impl Rules {
         keep_more: false,
         candidate: false,
         same_history: false,
+        deposed: false,
+        sole_writer: false,
         name_checked: false,
         ..Rules::ALL
     };
@@ -115,6 +124,11 @@ pub struct Bounds {
     pub overlap: bool,
     /// The writer goes on when everything was stopped and started again.
     pub busy: bool,
+    /// The faults come in the order of their kinds, each while the one before is not over; and of a lab that is stopped, before
+    /// any of it is started again.
+    pub at_once: bool,
+    /// All Sentinels notice what there is at the same time, and no two lead a failover at once.
+    pub calm: bool,
     pub kinds: &'static [super::faults::Kind],
 }
 

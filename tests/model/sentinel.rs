@@ -173,10 +173,19 @@ pub fn step(
         Step::Promote => {
             let failover = mine.failover.as_mut()?;
             let d = failover.chosen?;
-            if failover.promoted || !state.answers_sentinel(s, d) || loading(state, d) {
+            if failover.promoted
+                || !state.answers_sentinel(s, d)
+                || loading(state, d)
+                || is_superseded(state, d)
+            {
                 return None;
             }
             failover.promoted = true;
+            let of_it = |link| state.handing.map(|of| Role::Replica { of, link });
+            let replica = [Link::Up, Link::Down]
+                .map(of_it)
+                .contains(&Some(state.data[d].role));
+            next.went_on |= replica && state.data[d].placed;
             let node = &mut next.data[d];
             node.memory.unasked = node.role != Role::Primary && !node.promotable;
             node.role = Role::Primary;
@@ -277,6 +286,20 @@ fn may_correct(state: &State, s: usize, d: usize) -> bool {
         // Long before that its parent has begun its term, or has parked it as no candidate.
         && state.data[p].memory.in_term
         && !loading(state, d)
+}
+
+/// A primary whose parent runs, and is told by a majority that another is primary now. A parent looks more often than a failover
+/// takes from its begin to the promotion: by then it has submitted or parked.
+fn is_superseded(state: &State, d: usize) -> bool {
+    let node = &state.data[d];
+    let newer =
+        |s: &Sentinel| node.memory.named_at.is_some_and(|at| s.epoch > at) && s.primary != d;
+    let told =
+        (0..SENTINELS).filter(|s| state.sentinel_reaches(*s, d) && newer(&state.sentinels[*s]));
+    node.process == Process::Up
+        && node.role == Role::Primary
+        && !node.memory.overslept
+        && told.count() >= MAJORITY
 }
 
 /// A server that can't log in anywhere is parked to its parent, whomever it is told to follow.

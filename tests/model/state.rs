@@ -264,6 +264,8 @@ pub struct State {
     pub history: History,
     /// The old primary of a planned handover that is under way.
     pub handing: Option<usize>,
+    /// The node that was promoted in it went on from the old primary's history.
+    pub went_on: bool,
     /// The host that does not come back.
     pub absent: Option<usize>,
     /// What only an operator can answer may be open: a host is absent after an unplanned stop.
@@ -341,6 +343,7 @@ impl State {
             found: None,
             history: History::new(),
             handing: None,
+            went_on: false,
             absent: None,
             operator: false,
             past: 0,

@@ -9,6 +9,7 @@ use redis_ha_lab::protocol::ack::{
 use redis_ha_lab::protocol::copy::{Completeness, Relation};
 use redis_ha_lab::protocol::vote::{Elected, ReplicaView, SentinelView, elect};
 
+use super::faults::Kind;
 use super::marks::Entry;
 use super::rules::{Bounds, Rules, WitnessRule};
 use super::state::*;
@@ -135,6 +136,8 @@ pub fn step(bounds: &Bounds, rules: &Rules, state: &State, step: Step) -> Option
                 || state.writer.next >= bounds.writes
                 || !takes_writes(state, d)
                 || state.handing == Some(d)
+                // What comes before a handover is explored without a second fault.
+                || bounds.at_once && state.faults == 0 && bounds.kinds[0] == Kind::Handover
             {
                 return None;
             }
