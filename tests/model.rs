@@ -585,3 +585,36 @@ fn a_changed_name_of_the_primary_must_be_refused() {
     };
     ends_dead(rules, bounds, &["the Sentinels begin anew"]);
 }
+
+#[test]
+fn a_node_that_was_promoted_with_a_new_disk_must_park() {
+    let rules = Rules {
+        candidate: false,
+        ..Rules::ALL
+    };
+    loses(
+        rules,
+        HANDOVER_AND_NEW_DISK,
+        &["its disk is lost", "promotes"],
+    );
+}
+
+#[test]
+fn an_old_primary_must_not_follow_one_of_another_history() {
+    let rules = Rules {
+        same_history: false,
+        ..Rules::ALL
+    };
+    loses(
+        rules,
+        HANDOVER_AND_NEW_DISK,
+        &["its disk is lost", "Submit"],
+    );
+}
+
+/// The replica ends before it is promoted, and comes back without its data.
+const HANDOVER_AND_NEW_DISK: Bounds = Bounds {
+    kinds: &[Kind::Handover, Kind::NewDisk],
+    calm: true,
+    ..TWO
+};

@@ -235,10 +235,12 @@ fn in_turn(bounds: &Bounds, state: &State, fault: Fault) -> bool {
             node,
             tail: Tail::Entry | Tail::Write,
             ..
-        } if kind(Kind::Handover)
-            && state.data[node].role == Role::Primary
-            && state.handing != Some(node)
-            && !at_its_best(bounds.nodes, state) =>
+        }
+        | Fault::Disk { node, .. }
+            if kind(Kind::Handover)
+                && state.data[node].role == Role::Primary
+                && state.handing != Some(node)
+                && !at_its_best(bounds.nodes, state) =>
         {
             return false;
         }
