@@ -113,7 +113,8 @@ impl Fault {
             | Fault::RollBackDiskInStop
             | Fault::DamageFileInStop
             | Fault::ShortenFileInStop
-            | Fault::CrashAll => PLAIN,
+            | Fault::CrashAll
+            | Fault::CrashAllOnSlowDisks => PLAIN,
             Fault::CutReplicationLink
             | Fault::KillReplica
             | Fault::HangReplica

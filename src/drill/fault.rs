@@ -91,6 +91,8 @@ pub enum Fault {
     StartWithoutPrimary,
     /// SIGKILL to every node at once, then all are started.
     CrashAll,
+    /// The same, while every sync of an append-only file takes long.
+    CrashAllOnSlowDisks,
     /// A planned handover, and SIGKILL to the new primary's server within half a second.
     HandoverThenKillNew,
     /// The same with its whole node, which is started again some seconds later.
@@ -169,7 +171,7 @@ pub struct Spec {
 
 impl Fault {
     /// All faults, in the order in which `all` runs them.
-    pub const ALL: [Fault; 44] = [
+    pub const ALL: [Fault; 45] = [
         Fault::KillPrimary,
         Fault::KillPrimaryNode,
         Fault::HangPrimary,
@@ -209,6 +211,7 @@ impl Fault {
         Fault::ShortenFileInStop,
         Fault::StartWithoutPrimary,
         Fault::CrashAll,
+        Fault::CrashAllOnSlowDisks,
         Fault::HandoverThenKillNew,
         Fault::HandoverThenKillNewNode,
         Fault::SlowNetwork,
@@ -245,6 +248,7 @@ impl Fault {
             | Fault::ReadOnlyState
             | Fault::NoConnectionsLeft
             | Fault::SlowDisk
+            | Fault::CrashAllOnSlowDisks
             | Fault::ClockSteps
             | Fault::SlowNetwork
             | Fault::SlowerNetwork
@@ -263,6 +267,7 @@ impl Fault {
                 | Fault::DamagedAppendOnlyFile
                 | Fault::DamageFileInStop
                 | Fault::ShortenFileInStop
+                | Fault::CrashAllOnSlowDisks
         )
     }
 
@@ -590,6 +595,14 @@ impl Fault {
                 "SIGKILL to every node at once, all started again",
                 "the nodes compare what they hold, and one takes the role",
                 OwnNodes,
+                May,
+                GoOn,
+            ),
+            Fault::CrashAllOnSlowDisks => spec(
+                "crash-all-on-slow-disks",
+                "a sync of an append-only file by its server takes 3 s, on both disks, by strace; then SIGKILL to every node at once",
+                "what was answered is written, synced or not; the nodes compare what they hold, and one takes the role",
+                Tracing,
                 May,
                 GoOn,
             ),

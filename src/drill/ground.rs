@@ -28,7 +28,7 @@ use super::fault::Needs;
 use super::limits;
 use super::network::{Firewall, NetworkError, OUTRUN_BYTES};
 use super::report::NodesKind;
-use super::slow::Slow;
+use super::slow::{Held, Slow};
 use super::stock;
 use super::wrapped::wrap;
 
@@ -371,9 +371,9 @@ impl Ground {
     ///
     /// # Errors
     /// When its process can't be told, or may not be traced.
-    pub async fn slow_disk(&mut self, name: &str) -> Result<(), GroundError> {
+    pub async fn slow_disk(&mut self, name: &str, held: Held) -> Result<(), GroundError> {
         let server = self.server_of(name).await?;
-        let slow = Slow::begin(server).await;
+        let slow = Slow::begin(server, held).await;
         self.slowed.push(slow.map_err(GroundError::Unavailable)?);
         Ok(())
     }

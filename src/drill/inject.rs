@@ -237,6 +237,7 @@ impl Scene<'_> {
             Fault::ShortenFileInStop => self.harm_file_in_stop(p, Harm::Shorten).await,
             Fault::StartWithoutPrimary => self.start_without_primary(p).await,
             Fault::CrashAll => self.crash_all().await,
+            Fault::CrashAllOnSlowDisks => self.crash_all_on_slow_disks().await,
             Fault::HandoverThenKillNew => self.handover_then_kill_new(p, false).await,
             Fault::HandoverThenKillNewNode => self.handover_then_kill_new(p, true).await,
             Fault::LossyLink => {

@@ -13,11 +13,36 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
-/// What a call takes longer. A page cache that is full makes writing wait, too.
-const WRITE: &str = "50ms";
-const STORE: &str = "300ms";
+/// Which calls are held up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// Each write for 50 ms, each sync for 300: a page cache that is full makes writing wait, too.
+    WritesAndSyncs,
+    /// Each sync for 3 s, which is longer than a server puts off a write for one (2 s).
+    Syncs,
+}
+
+impl Held {
+    /// What strace is told.
+    fn injections(self) -> &'static [&'static str] {
+        match self {
+            Held::WritesAndSyncs => &[
+                "trace=write,fdatasync,fsync",
+                "inject=write:delay_enter=50ms",
+                "inject=fdatasync,fsync:delay_enter=300ms",
+            ],
+            Held::Syncs => &[
+                "trace=fdatasync,fsync",
+                "inject=fdatasync,fsync:delay_enter=3s",
+            ],
+        }
+    }
+}
+
 /// How long strace may take to begin.
 const BEGIN_LIMIT: Duration = Duration::from_secs(5);
+/// How long it may take to end.
+const END_LIMIT: Duration = Duration::from_secs(1);
 /// Pause between two looks whether it has.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
@@ -44,16 +69,14 @@ impl Slow {
     ///
     /// # Errors
     /// Why the system does not permit it.
-    pub async fn begin(server: Pid) -> Result<Self, String> {
+    pub async fn begin(server: Pid, held: Held) -> Result<Self, String> {
         let pid = server.as_raw_nonzero().to_string();
         let file = append_only_file(&pid).ok_or("the server has no append-only file open")?;
         let strace = Command::new("strace")
             .args(["-f", "-qq", "-o", "/dev/null", "-p", &pid])
             .arg("-P")
             .arg(file)
-            .args(["-e", "trace=write,fdatasync,fsync"])
-            .args(["-e", &format!("inject=write:delay_enter={WRITE}")])
-            .args(["-e", &format!("inject=fdatasync,fsync:delay_enter={STORE}")])
+            .args(held.injections().iter().flat_map(|what| ["-e", *what]))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -86,14 +109,22 @@ impl Slow {
     }
 
     fn end(&mut self) {
-        if let Ok(None) = self.strace.try_wait()
-            && let Some(pid) = i32::try_from(self.strace.id()).ok().and_then(Pid::from_raw)
+        let pid = i32::try_from(self.strace.id()).ok().and_then(Pid::from_raw);
+        let deadline = std::time::Instant::now() + END_LIMIT;
+        // On SIGTERM it lets go of the server. Where that has just been killed, strace may wait for it without end.
+        if let Some(pid) = pid
+            && let Ok(None) = self.strace.try_wait()
         {
-            // It lets go of the server then.
             let _ = kill_process(pid, Signal::TERM);
         }
-        // It was waited for before, at the worst.
-        let _ = self.strace.wait();
+        while let Ok(None) = self.strace.try_wait() {
+            if std::time::Instant::now() >= deadline {
+                let _ = self.strace.kill();
+                let _ = self.strace.wait();
+                return;
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
     }
 }
 

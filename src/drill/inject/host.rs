@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use crate::client::{Conn, room_for};
 use crate::drill::ground::GroundError;
 use crate::drill::limits::OPEN_FILES;
+use crate::drill::slow::Held;
 
 use super::files::Harm;
 use super::{GO_ON_LIMIT, Scene, Trouble};
@@ -67,7 +68,7 @@ impl Scene<'_> {
 
     pub(super) async fn slow_disk(&mut self, p: &str) -> Result<(), Trouble> {
         self.strike(format!("the disk of {p} is slow"));
-        self.ground.slow_disk(p).await?;
+        self.ground.slow_disk(p, Held::WritesAndSyncs).await?;
         self.no_failover_from(p).await
     }
 

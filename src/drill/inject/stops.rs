@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 use crate::closing::close;
 use crate::config::Node;
 use crate::drill::report::NodesKind;
+use crate::drill::slow::Held;
 use crate::handover::hand_over;
 
 use super::files::Harm;
@@ -20,6 +21,8 @@ use super::{GO_ON_LIMIT, Scene, Trouble};
 
 /// How long replicas may take to be level when the lab is closed.
 const CLOSE_LIMIT: Duration = Duration::from_secs(20);
+/// Within that time a server that syncs once a second has begun to.
+const SYNC_BEGINS: Duration = Duration::from_secs(2);
 /// A planned handover is cut short at a moment within that time after the promotion.
 const CUT_SHORT: Duration = Duration::from_millis(500);
 
@@ -109,6 +112,18 @@ impl Scene<'_> {
             self.ground.kill_node(&name)?;
         }
         self.start_all().await
+    }
+
+    /// The same, while no sync of an append-only file comes to its end: what was written and not synced has to be there.
+    pub(super) async fn crash_all_on_slow_disks(&mut self) -> Result<(), Trouble> {
+        self.strike("a sync takes 3 s on every disk".into());
+        let data_nodes = self.ground.lab.data_nodes.clone();
+        for node in &data_nodes {
+            self.ground.slow_disk(&node.name, Held::Syncs).await?;
+        }
+        self.writes_go_on(GO_ON_LIMIT).await?;
+        self.some_time(SYNC_BEGINS).await?;
+        self.crash_all().await
     }
 
     /// A planned handover, and the new primary is lost before the old one is in sync with it.
