@@ -184,7 +184,7 @@ fn becomes(answer: &Answer, chosen: &str, own: &Copy, info: &ReplicationInfo, co
     if info.link_up {
         return Then::Follows;
     }
-    match own.against(copy, false) {
+    match own.against_that_of(chosen, copy, &answer.node.name, false) {
         Relation::Less | Relation::Same => Then::Follows,
         Relation::More | Relation::Apart => Then::KeptAside,
     }

@@ -92,8 +92,23 @@ pub async fn close(
         .data_node_at(elected.address)
         .ok_or(CloseError::Stranger(elected.address))?;
     let mut primary = connector.open(node.socket()).await?;
-    let mark = mark_closed(&mut primary, node, Some(elected.epoch)).await?;
+    let mark = match mark_closed(&mut primary, node, Some(elected.epoch)).await {
+        Ok(mark) => mark,
+        // It may have been done, and only the answer was late.
+        Err(error) => match closing_mark(connector, node).await {
+            Some(mark) => mark,
+            None => return Err(error),
+        },
+    };
     Ok(wait_level(lab, connector, node, &mark, limit).await)
+}
+
+/// The closing mark of the primary `node`, if it has one.
+async fn closing_mark(connector: &Connector, node: &Node) -> Option<Mark> {
+    let mut primary = connector.open(node.socket()).await.ok()?;
+    let (info, copy) = primary.holding().await.ok()?;
+    let mark = copy.as_ref().and_then(Copy::mark)?;
+    (info.is_primary && mark.state == Completeness::Closed).then(|| mark.clone())
 }
 
 /// Ends writes on the primary `node`, and marks its copy as the last of its term.

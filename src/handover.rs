@@ -22,7 +22,7 @@ use tracing::{debug, info, warn};
 
 use crate::client::{ClientError, Conn, Connector, Role, set_mark};
 use crate::config::{Lab, Node};
-use crate::protocol::copy::Copy;
+use crate::protocol::copy::{Completeness, Copy};
 use crate::protocol::vote::NoPrimary;
 use crate::sentinel::{Event, Panel, WAITING, follow_events};
 
@@ -55,6 +55,9 @@ pub enum HandoverError {
     /// A server that is not of the lab could take over.
     #[error("a Sentinel cannot be asked for a handover: {0}")]
     StrangerPromotable(String),
+    /// The lab is closed, to be stopped; nothing was changed.
+    #[error("the lab is closed: stop its nodes, or have it go on with halab close --reopen")]
+    Closed,
     /// Nobody can take over; nothing was changed.
     #[error(
         "no other data node is in sync and promotable: see halab status, and wait until one is"
@@ -191,6 +194,11 @@ async fn prepare<'a>(
             .any(crate::protocol::vote::ReplicaView::promotable)
     });
     let mut conn = connector.open(from.socket()).await?;
+    let (_, copy) = conn.holding().await?;
+    let mark = copy.as_ref().and_then(Copy::mark);
+    if mark.is_some_and(|mark| mark.state == Completeness::Closed) {
+        return Err(HandoverError::Closed);
+    }
     let online =
         matches!(conn.role().await?, Role::Primary { replicas, .. } if !replicas.is_empty());
     if !ready || !online {

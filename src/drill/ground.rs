@@ -373,8 +373,17 @@ impl Ground {
     /// When its process can't be told, or may not be traced.
     pub async fn slow_disk(&mut self, name: &str, held: Held) -> Result<(), GroundError> {
         let server = self.server_of(name).await?;
-        let slow = Slow::begin(server, held).await;
-        self.slowed.push(slow.map_err(GroundError::Unavailable)?);
+        // Its node syncs the file, where it has one.
+        let node = match (held, &self.runner) {
+            (Held::Syncs, Some(runner)) => {
+                runner.pid_of(name).and_then(|pid| i32::try_from(pid).ok())
+            }
+            _ => None,
+        };
+        for of in std::iter::once(server).chain(node.and_then(Pid::from_raw)) {
+            let slow = Slow::begin(of, server, held).await;
+            self.slowed.push(slow.map_err(GroundError::Unavailable)?);
+        }
         Ok(())
     }
 

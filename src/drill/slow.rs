@@ -65,13 +65,15 @@ pub fn missing() -> Option<String> {
 }
 
 impl Slow {
-    /// Holds up the calls of that server to its append-only file. Returns when all its threads are traced.
+    /// Holds up the calls of the process `of`, which is that server or its node, to the server's append-only file. Returns when
+    /// all its threads are traced.
     ///
     /// # Errors
     /// Why the system does not permit it.
-    pub async fn begin(server: Pid, held: Held) -> Result<Self, String> {
-        let pid = server.as_raw_nonzero().to_string();
-        let file = append_only_file(&pid).ok_or("the server has no append-only file open")?;
+    pub async fn begin(of: Pid, server: Pid, held: Held) -> Result<Self, String> {
+        let pid = of.as_raw_nonzero().to_string();
+        let file = append_only_file(&server.as_raw_nonzero().to_string())
+            .ok_or("the server has no append-only file open")?;
         let strace = Command::new("strace")
             .args(["-f", "-qq", "-o", "/dev/null", "-p", &pid])
             .arg("-P")

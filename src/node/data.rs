@@ -70,6 +70,8 @@ pub(super) struct DataNode {
     observers: Observers,
     raising: Raising,
     syncing: Syncing,
+    /// The server has been told to sync by itself, for this node can't.
+    server_syncs: bool,
     machine: Machine,
     pub(super) metrics: DataMetrics,
     pub(super) certificate: Option<Certificate>,
@@ -127,7 +129,10 @@ impl DataNode {
             down_after: lab.timing.down_after,
         });
         let conf = state.apply(&lab, &node)?;
+        let syncing = Syncing::start(state.files());
         Ok(DataNode {
+            syncing,
+            server_syncs: false,
             lab,
             node,
             state,
@@ -138,7 +143,6 @@ impl DataNode {
             others,
             observers,
             raising: Raising::default(),
-            syncing: Syncing::default(),
             machine,
             metrics,
             certificate,
@@ -181,9 +185,7 @@ impl DataNode {
                 return Err(NodeError::Observer(why));
             }
             let server = self.look().await;
-            self.syncing
-                .go_on(&self.node.name, self.state.files())
-                .await;
+            self.watch_syncs().await;
             self.assure(server).await;
             if matches!(server, Seen::Primary { .. } | Seen::Replica { .. }) {
                 self.renew_certificate().await;
@@ -205,7 +207,7 @@ impl DataNode {
                 server,
                 disk_refuses: match server {
                     Seen::Gone => self.state.no_room().is_some(),
-                    _ => self.disk_refuses || self.syncing.failed(),
+                    _ => self.disk_refuses,
                 },
                 sync_always: self.sync_always,
                 own: self.copy.own(&self.node.name),
@@ -290,7 +292,9 @@ impl DataNode {
         self.loaded = false;
         self.copy = std::mem::take(&mut self.copy).of_ended_server();
         self.admitted = false;
-        self.sync_always = None;
+        // As its file says.
+        self.sync_always = Some(false);
+        self.server_syncs = false;
         self.disk_refuses = false;
         self.raising.server_ended();
     }
@@ -330,7 +334,8 @@ impl DataNode {
             .unwrap_or_else(|| parked_at(&self.lab, &self.node));
         // A Sentinel has a parked server follow its primary after a while. Without a login it copies nothing, and its role is as
         // undecided as before.
-        if of == parked_at(&self.lab, &self.node) || !self.admitted {
+        let copies = info.link_up || info.syncing;
+        if of == parked_at(&self.lab, &self.node) || !(self.admitted || copies) {
             return Seen::Parked;
         }
         let link_down_for = if info.link_up && !info.syncing {
@@ -417,8 +422,7 @@ impl DataNode {
                 let (value, why) = if always {
                     ("always", "no replica is online: this is the only copy")
                 } else {
-                    // Its node syncs it once a second.
-                    ("no", "a replica is online")
+                    (self.syncs_once_a_second(), "a replica is online")
                 };
                 info!(node = %name, appendfsync = value, why, "how often it is written to disk");
                 let taken = self.set("appendfsync", value).await;
@@ -456,6 +460,24 @@ impl DataNode {
         Ok(())
     }
 
+    /// How a server is told to sync its file once a second.
+    fn syncs_once_a_second(&self) -> &'static str {
+        if self.server_syncs { "everysec" } else { "no" }
+    }
+
+    /// Where this node can't sync the file, the server does, until it is started again: it refuses writes, then, by itself.
+    async fn watch_syncs(&mut self) {
+        let Some(why) = self.syncing.trouble().filter(|_| !self.server_syncs) else {
+            return;
+        };
+        error!(node = %self.node.name, why, folder = %self.state.data().display(), "the append-only file can't be synced to \
+            disk: see what ails the disk; the server refuses writes as long as it can't either");
+        self.server_syncs = true;
+        if self.sync_always != Some(true) && self.server.is_some() {
+            self.server_syncs = self.set("appendfsync", "everysec").await;
+        }
+    }
+
     /// Becomes a replica of an address where nothing listens.
     async fn park(&mut self) {
         let mut login = redis::cmd("CONFIG");
@@ -463,10 +485,13 @@ impl DataNode {
         for (key, value) in PARKED_LOGIN {
             login.arg(key).arg(value);
         }
-        self.admitted = false;
         // In one transaction: in between, somebody could have it copy.
-        self.demote(parked_at(&self.lab, &self.node), Some(login))
-            .await;
+        if self
+            .demote(parked_at(&self.lab, &self.node), Some(login))
+            .await
+        {
+            self.admitted = false;
+        }
     }
 
     /// Starts again with what was set aside.
@@ -502,7 +527,8 @@ impl DataNode {
         }
     }
 
-    async fn demote(&mut self, primary: SocketAddrV4, first: Option<redis::Cmd>) {
+    /// Says whether the server has taken it.
+    async fn demote(&mut self, primary: SocketAddrV4, first: Option<redis::Cmd>) -> bool {
         let sent = match self.own().await {
             Ok(conn) => demote(conn, primary, first).await,
             Err(error) => Err(error),
@@ -510,7 +536,9 @@ impl DataNode {
         if let Err(error) = sent {
             // Not lost: the next observation leads to the same decision.
             warn!(node = %self.node.name, %error, "cannot become a replica yet");
+            return false;
         }
+        true
     }
 
     async fn set(&mut self, parameter: &str, value: &str) -> bool {

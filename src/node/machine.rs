@@ -179,6 +179,11 @@ impl Machine {
         actions
     }
 
+    /// The server has become promotable: a Sentinel may promote it before it is looked at again.
+    pub fn raised(&mut self) {
+        self.candidate = Some(true);
+    }
+
     /// Whether the server hangs, and killing it helps: there is one that can serve instead. When no other data node
     /// answers, what they have in common hangs (the machine, its disk), and killing them all would make two
     /// losses of a pause. And one that copies its data is silent while it drops the old and reads the new, serves
@@ -479,6 +484,9 @@ impl Machine {
         actions: &mut Vec<Action>,
     ) {
         self.served();
+        if seen.sync_always == Some(true) {
+            actions.push(Action::SyncAlways(false));
+        }
         let demoted = std::mem::take(&mut self.was_primary);
         self.takes_role = false;
         self.candidate = Some(promotable);

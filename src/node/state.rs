@@ -393,13 +393,9 @@ impl StateDir {
                 for (key, value) in PARKED_LOGIN {
                     conf.set(&[key], &[value]);
                 }
-                // Its node does that, and better.
-                if conf
-                    .get(&["appendfsync"])
-                    .is_some_and(|value| value == ["everysec"])
-                {
-                    conf.set(&["appendfsync"], &["no"]);
-                }
+                // The node sets these while the server runs, and a Sentinel may have had that written down.
+                conf.set(&["appendfsync"], &["no"]);
+                conf.set(&["min-replicas-to-write"], &["0"]);
                 // A node that leaves says no, and a Sentinel may have had that written down.
                 conf.set(&["replica-announced"], &["yes"]);
             }

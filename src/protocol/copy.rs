@@ -250,6 +250,14 @@ impl Mark {
         // itself from less than it had passed on has lost something.
         let went_on = terms().nth(at).map(|term| &term.by);
         let past = &self.before[at];
+        // What its writer took as the only copy, after the mark that was passed on, an operator has not seen.
+        if past.forced
+            && place.count == past.count
+            && other.state == Completeness::Sole
+            && went_on != Some(&past.term.by)
+        {
+            return false;
+        }
         place.count <= past.count || (!past.forced && went_on != Some(&past.term.by))
     }
 }
@@ -451,6 +459,19 @@ mod tests {
         let alone = begin(Some(&closed), "b", "alone");
         assert_eq!(relation(&alone, &later(&closed, 9)), Relation::Less);
         assert_eq!(relation(&alone, &later(&went_on, 9)), Relation::Apart);
+    }
+
+    #[test]
+    fn an_operators_choice_gives_up_no_only_copy_that_was_not_seen() {
+        let sole = first("b").next(Some(0), Completeness::Sole);
+        let chosen = begin(Some(&sole), "a", "chosen");
+        // Its writer may have taken more, with the same mark.
+        assert_eq!(relation(&chosen, &sole), Relation::Less);
+        let chosen = chosen.forced();
+        assert_eq!(relation(&chosen, &sole), Relation::Apart);
+        let mut seen = chosen.clone();
+        seen.over.push(sole.place());
+        assert_eq!(relation(&seen, &sole), Relation::Less);
     }
 
     #[test]

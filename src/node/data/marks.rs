@@ -80,7 +80,10 @@ impl OwnCopy {
 
     /// What the last server held is set aside now, or what was set aside before is so still.
     pub(super) fn note_aside(&mut self) {
-        self.aside = self.aside.take().or(self.last.take());
+        // One that was never read is worth more than none.
+        self.aside = (self.aside.take())
+            .or(self.last.take())
+            .or(Some(Copy::Unmarked));
     }
 
     /// Nothing is set aside any more.
@@ -134,7 +137,8 @@ impl OwnCopy {
         let mark = self.held.as_ref().and_then(Copy::mark);
         // A closed lab goes on by `halab close --reopen`: it began the next term for this node.
         if let (Some(term), Some(mark)) = (&self.term, mark)
-            && mark.term.number > term.term.number
+            && mark.term.number >= term.term.number
+            && mark.term.id != term.term.id
             && mark.term.by == term.term.by
             && mark.history == self.history
         {
@@ -199,11 +203,15 @@ impl DataNode {
             mark = mark.forced();
             let mine = self.copy.held().cloned().unwrap_or(Copy::Empty);
             let others = self.observers.copies().into_iter();
-            let given_up = others.filter_map(|(_, copy)| copy).filter(|copy| {
-                matches!(mine.against(copy, false), Relation::More | Relation::Apart)
-            });
+            let me = &self.node.name;
+            let given_up = others
+                .filter_map(|(name, copy)| Some((name, copy?)))
+                .filter(|(name, copy)| {
+                    let relation = mine.against_that_of(me, copy, name, false);
+                    matches!(relation, Relation::More | Relation::Apart)
+                });
             mark.over
-                .extend(given_up.filter_map(|copy| copy.mark().map(Mark::place)));
+                .extend(given_up.filter_map(|(_, copy)| copy.mark().map(Mark::place)));
         }
         self.copy.term = Some(mark.clone());
         mark

@@ -171,6 +171,7 @@ impl DataNode {
         match self.try_raise(limit).await {
             Ok((offset, took)) => {
                 self.raising.vain = None;
+                self.machine.raised();
                 self.metrics.raised(true, Some(took));
                 info!(node = %self.node.name, offset, ?took, "in sync, promotable");
             }

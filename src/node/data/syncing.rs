@@ -4,58 +4,67 @@
 //! file, for up to 2 s, and answers all the same (`flushAppendOnlyFile` in aof.c). Killed then, it comes back without what it has
 //! answered. So it is told not to sync (`no`): it writes each command to the file before it answers, and what is written
 //! survives the end of the server. Only the end of the machine can take what is not synced.
+//!
+//! Where a sync fails, or does not end, the server is told to do it after all: it refuses writes then by itself.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
-use tokio::time::Instant;
-use tracing::{error, info};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 
 /// From the begin of one sync to that of the next, if that has ended.
 const PERIOD: Duration = Duration::from_secs(1);
+/// A sync that takes longer does not end.
+const LIMIT: Duration = Duration::from_secs(10);
 
-/// The syncs of one node.
-#[derive(Debug, Default)]
+/// The syncs of one node. A task of its own, which goes on whatever the node waits for.
+#[derive(Debug)]
 pub(super) struct Syncing {
-    begun: Option<Instant>,
-    running: Option<JoinHandle<io::Result<()>>>,
-    failed: bool,
+    last: watch::Receiver<Sync>,
+    _task: JoinSet<()>,
+}
+
+#[derive(Debug)]
+enum Sync {
+    Begun(Instant),
+    Ended,
+    Failed(io::Error),
 }
 
 impl Syncing {
-    /// Begins a sync of the append-only files in `folder` when one is due. To be called again and again.
-    pub(super) async fn go_on(&mut self, node: &str, folder: PathBuf) {
-        if let Some(running) = self.running.take_if(|running| running.is_finished()) {
-            let synced = match running.await {
-                Ok(synced) => synced,
-                Err(error) => Err(io::Error::other(error)),
-            };
-            match synced {
-                Ok(()) if self.failed => {
-                    self.failed = false;
-                    info!(node, "the append-only file is synced to disk again");
-                }
-                Err(error) if !self.failed => {
-                    self.failed = true;
-                    error!(node, %error, folder = %folder.display(), "the append-only file can't be synced to disk: see \
-                        what ails the disk; until it can, another node takes over");
-                }
-                _ => {}
+    /// Begins to sync the append-only files in `folder`.
+    pub(super) fn start(folder: PathBuf) -> Self {
+        let (to, last) = watch::channel(Sync::Ended);
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            loop {
+                let begun = Instant::now();
+                to.send_replace(Sync::Begun(begun));
+                let folder = folder.clone();
+                let synced = tokio::task::spawn_blocking(move || sync(&folder)).await;
+                to.send_replace(match synced.map_err(io::Error::other) {
+                    Ok(Ok(())) => Sync::Ended,
+                    Ok(Err(error)) | Err(error) => Sync::Failed(error),
+                });
+                sleep_until(begun + PERIOD).await;
             }
-        }
-        let due = self.begun.is_none_or(|at| at.elapsed() >= PERIOD);
-        if due && self.running.is_none() {
-            self.begun = Some(Instant::now());
-            self.running = Some(tokio::task::spawn_blocking(move || sync(&folder)));
-        }
+        });
+        Syncing { last, _task: task }
     }
 
-    /// The last sync has failed: the disk takes no writes for certain.
-    pub(super) fn failed(&self) -> bool {
-        self.failed
+    /// Why the disk can't be relied on, if it can't.
+    pub(super) fn trouble(&self) -> Option<String> {
+        match &*self.last.borrow() {
+            Sync::Failed(error) => Some(error.to_string()),
+            Sync::Begun(at) if at.elapsed() >= LIMIT => {
+                Some(format!("a sync has not ended for {LIMIT:?}"))
+            }
+            Sync::Begun(_) | Sync::Ended => None,
+        }
     }
 }
 
@@ -84,8 +93,8 @@ fn sync(folder: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn files_are_synced_also_when_some_are_gone_and_a_failure_shows_until_it_is_over() {
+    #[test]
+    fn files_are_synced_also_when_some_are_gone() {
         let folder = tempfile::tempdir().unwrap();
         let files = folder.path().join("appendonlydir");
         assert!(sync(&files).is_ok());
@@ -94,18 +103,20 @@ mod tests {
         fs::write(files.join("x.manifest"), "x").unwrap();
         assert!(sync(&files).is_ok());
         // A file where the folder should be.
-        let mut syncing = Syncing::default();
-        let until_begun_and_ended = async |syncing: &mut Syncing, folder: PathBuf| {
-            syncing.begun = None;
-            syncing.go_on("redis-a", folder.clone()).await;
-            while !syncing.running.as_ref().is_some_and(|r| r.is_finished()) {
-                tokio::task::yield_now().await;
-            }
-            syncing.go_on("redis-a", folder).await;
-        };
-        until_begun_and_ended(&mut syncing, files.join("x.manifest")).await;
-        assert!(syncing.failed());
-        until_begun_and_ended(&mut syncing, files).await;
-        assert!(!syncing.failed());
+        assert!(sync(&files.join("x.manifest")).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_sync_that_fails_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("appendonlydir");
+        fs::write(&file, "x").unwrap();
+        let mut syncing = Syncing::start(file);
+        let failed = |last: &Sync| matches!(last, Sync::Failed(_));
+        syncing.last.wait_for(failed).await.unwrap();
+        assert!(syncing.trouble().is_some());
+        let good = Syncing::start(folder.path().to_owned());
+        good.last.clone().changed().await.unwrap();
+        assert_eq!(good.trouble(), None);
     }
 }

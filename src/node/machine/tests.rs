@@ -1375,3 +1375,27 @@ fn a_node_whose_data_is_set_aside_follows_one_that_holds_no_less_or_has_it_put_b
     let actions = node.sees(20, cut(9000, false), Some(vote(B, 2)), gone);
     assert_eq!(actions, [Action::PutBack]);
 }
+
+#[test]
+fn a_node_that_was_raised_is_a_candidate_before_it_is_looked_at_again() {
+    for raised in [false, true] {
+        let mut node = Node::replica();
+        let actions = node.sees(100, in_sync(false), Some(vote(B, 1)), peer(WRITABLE));
+        assert_eq!(actions, [Action::Raise]);
+        if raised {
+            node.machine.raised();
+        }
+        let alone = Server::Primary { replicas: 0 };
+        let actions = node.sees(100, alone, Some(vote(B, 1)), peer(BEHIND));
+        let parks = actions.iter().any(|a| matches!(a, Action::Park(_)));
+        assert_eq!(parks, !raised);
+    }
+}
+
+#[test]
+fn a_replica_does_not_sync_before_each_answer() {
+    let mut node = Node::replica();
+    node.sync_always = Some(true);
+    let actions = node.sees(100, in_sync(true), Some(vote(B, 1)), peer(WRITABLE));
+    assert_eq!(actions, [Action::SyncAlways(false)]);
+}
