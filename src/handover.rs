@@ -28,6 +28,8 @@ use crate::sentinel::{Event, Panel, WAITING, follow_events};
 
 /// The event that comes one tick before the promotion.
 const PAUSE_AT: &str = "+failover-state-send-slaveof-noone";
+/// The events by which a Sentinel says that it gives a failover up begin so.
+const GIVEN_UP: &str = "-failover-abort";
 /// How long writes are paused at most: the pause ends by itself should this process die.
 const PAUSE_MS: u64 = 3000;
 /// How long the promotion may take.
@@ -247,7 +249,7 @@ async fn carry_out(
     let promoted = {
         let look = promoted_node(lab, from, connector, begun + PROMOTION_LIMIT);
         let pause = async {
-            wait_for_event(&mut events).await;
+            wait_for_event(&mut events, panel, from).await;
             old.pause().await
         };
         let (mut look, mut pause) = (pin!(look), pin!(pause));
@@ -422,12 +424,28 @@ async fn subscribe(
     events
 }
 
-/// Waits for the event that comes before the promotion, without a limit: it may have been missed.
-async fn wait_for_event(events: &mut mpsc::Receiver<Event>) {
+/// Waits for the event that comes before the promotion, without a limit: it may have been missed. A Sentinel that was held up,
+/// by its disk say, finds what it knows of the replicas too old and gives the failover up: then it is called for again.
+async fn wait_for_event(events: &mut mpsc::Receiver<Event>, panel: &Panel, from: &Node) {
     while let Some(event) = events.recv().await {
         debug!(event = %event.name, text = %event.text, "handover");
         if event.name == PAUSE_AT {
             return;
+        }
+        if event.name.starts_with(GIVEN_UP) {
+            let again = async {
+                while let Err(why) = panel.call_failover(from.socket()).await {
+                    debug!(why, "handover: no Sentinel takes the failover again yet");
+                    sleep(TRY_AGAIN).await;
+                }
+            };
+            info!(from = %from.name, by = %event.sentinel, "handover: the failover was given up, and is called for again");
+            if timeout_at(Instant::now() + PROMOTION_LIMIT, again)
+                .await
+                .is_err()
+            {
+                debug!("handover: no Sentinel has taken the failover again");
+            }
         }
     }
 }

@@ -250,8 +250,8 @@ impl DataNode {
             warn!(node = %self.node.name, %status, "the server has ended");
             if !self.loaded && status.code().is_some_and(|code| code != 0) {
                 error!(node = %self.node.name, folder = %self.state.data().display(), "the server has ended before its data was \
-                    loaded, its own words say why; if the append-only file is damaged: while another node has the data, that \
-                    one takes over, and here it is set aside and copied anew from there; where none has, this may be the \
+                    loaded, its own words say why; if the append-only file is damaged: start the other data nodes; one that has the \
+                    data takes over, and here it is set aside and copied anew from there; where none has, this may be the \
                     only copy: copy the folder, then restore a backup, or cut off all behind the damage with redis-check-aof --fix");
             }
             self.metrics.exited();

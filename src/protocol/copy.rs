@@ -372,6 +372,12 @@ fn compare(mine: &Mark, theirs: &Mark) -> Relation {
             std::cmp::Ordering::Greater => Relation::More,
         };
     }
+    // Given up is given up, whichever term is the later one.
+    match (theirs.gives_up(mine), mine.gives_up(theirs)) {
+        (true, false) => return Relation::More,
+        (false, true) => return Relation::Less,
+        _ => {}
+    }
     if theirs.term.number > mine.term.number && theirs.has_all_of(mine) {
         Relation::More
     } else if mine.term.number > theirs.term.number && mine.has_all_of(theirs) {
@@ -472,6 +478,14 @@ mod tests {
         let mut seen = chosen.clone();
         seen.over.push(sole.place());
         assert_eq!(relation(&seen, &sole), Relation::Less);
+        // By the node that serves, whose term is none later.
+        let mut later = begin(Some(&begin(Some(&sole), "b", "1")), "b", "2");
+        assert_eq!(relation(&chosen, &later), Relation::Apart);
+        let mut serves = chosen.clone();
+        serves.over.push(later.place());
+        assert_eq!(relation(&serves, &later), Relation::Less);
+        later.count += 1;
+        assert_eq!(relation(&serves, &later), Relation::Apart);
     }
 
     #[test]
