@@ -77,7 +77,7 @@ fn sync(folder: &Path) -> io::Result<()> {
     };
     for entry in entries {
         let path = entry?.path();
-        if !path.extension().is_some_and(|extension| extension == "aof") {
+        if path.extension().is_none_or(|extension| extension != "aof") {
             continue;
         }
         match File::open(&path).and_then(|file| file.sync_data()) {
