@@ -600,7 +600,7 @@ impl Fault {
             ),
             Fault::CrashAllOnSlowDisks => spec(
                 "crash-all-on-slow-disks",
-                "each sync of an append-only file takes 3 s, on both disks, by strace; then SIGKILL to every node at once",
+                "each sync of an append-only file takes 1.5 s, on both disks, by strace; then SIGKILL to every node at once",
                 "what was answered is written, synced or not; the nodes compare what they hold, and one takes the role",
                 Tracing,
                 May,

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 pub enum Held {
     /// Each write for 50 ms, each sync for 300: a page cache that is full makes writing wait, too.
     WritesAndSyncs,
-    /// Each sync for 3 s, which is longer than a server puts off a write for one (2 s).
+    /// Each sync for 1.5 s: a server that syncs once a second does nothing else.
     Syncs,
 }
 
@@ -33,7 +33,7 @@ impl Held {
             ],
             Held::Syncs => &[
                 "trace=fdatasync,fsync",
-                "inject=fdatasync,fsync:delay_enter=3s",
+                "inject=fdatasync,fsync:delay_enter=1500ms",
             ],
         }
     }

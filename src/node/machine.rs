@@ -81,6 +81,8 @@ pub struct Machine {
     /// It was copying or loading its data when it was last heard.
     copies: bool,
     exits: VecDeque<Duration>,
+    /// It was killed as hung: that end is no sign that it can't be started.
+    killed: bool,
     last_call: Option<Duration>,
     /// The epoch at which a majority named this node primary, since it is primary without a break.
     named_at: Option<u64>,
@@ -117,6 +119,7 @@ impl Machine {
             unreadable: false,
             copies: false,
             exits: VecDeque::new(),
+            killed: false,
             last_call: None,
             named_at: None,
             voteless_since: None,
@@ -163,6 +166,7 @@ impl Machine {
             Server::Starting | Server::Loading => {}
             Server::Silent(silence) => {
                 if self.hangs_alone(seen, silence) {
+                    self.killed = true;
                     actions.push(Action::Kill);
                 }
             }
@@ -219,7 +223,9 @@ impl Machine {
         let since = *self.gone_since.get_or_insert(seen.now);
         let just_ended = self.started_once && since == seen.now;
         if just_ended {
-            self.exits.push_back(seen.now);
+            if !std::mem::take(&mut self.killed) {
+                self.exits.push_back(seen.now);
+            }
             while self
                 .exits
                 .front()

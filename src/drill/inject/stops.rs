@@ -116,7 +116,7 @@ impl Scene<'_> {
 
     /// The same, while no sync of an append-only file comes to its end: what was written and not synced has to be there.
     pub(super) async fn crash_all_on_slow_disks(&mut self) -> Result<(), Trouble> {
-        self.strike("a sync takes 3 s on every disk".into());
+        self.strike("a sync takes 1.5 s on every disk".into());
         let data_nodes = self.ground.lab.data_nodes.clone();
         for node in &data_nodes {
             self.ground.slow_disk(&node.name, Held::Syncs).await?;

@@ -1399,3 +1399,17 @@ fn a_replica_does_not_sync_before_each_answer() {
     let actions = node.sees(100, in_sync(true), Some(vote(B, 1)), peer(WRITABLE));
     assert_eq!(actions, [Action::SyncAlways(false)]);
 }
+
+#[test]
+fn a_server_that_hangs_again_and_again_is_started_again_each_time() {
+    // On a disk that takes long to sync: nobody else has what it has.
+    let mut node = Node::primary();
+    for _ in 0..20 {
+        let silent = Server::Silent(identity().hang_timeout * PATIENCE_FACTOR);
+        let actions = node.sees(100, silent, Some(vote(A, 1)), peer(BEHIND));
+        assert_eq!(actions, [Action::Kill]);
+        let actions = node.sees(100, Server::Gone, Some(vote(A, 1)), peer(BEHIND));
+        assert!(actions.contains(&Action::Start), "{actions:?}");
+        node.sees(100, Server::Parked, Some(vote(A, 1)), peer(BEHIND));
+    }
+}
