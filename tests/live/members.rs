@@ -185,6 +185,7 @@ fn a_foreign_server_at_the_address_of_a_lost_node_is_never_promoted_by_a_node() 
     let ledger = writer.ledger.clone();
     writer.wait_invoked(5000);
     let primary = lab.primary().unwrap();
+    wait_promotable_to_all(&lab);
     lab.signal_server(&primary, Signal::KILL);
     wait_until("the node to say why it calls no failover", || {
         lab.log(&primary)
@@ -205,12 +206,15 @@ fn a_foreign_server_at_the_address_of_a_lost_node_is_never_promoted_by_a_node() 
     wait_until("the lab to be whole but for the stranger", || {
         problems(&lab).iter().all(|p| p.contains("of lab.toml"))
     });
-    let replica = lab.replica();
-    lab.runner.kill_node(&replica);
-    let alone = lab.start_writer_into("alone.ledger", &["--count", "100", "--patience", "8s"]);
-    let (_, summary, log) = alone.finish();
-    assert_eq!(summary["acknowledged"], 0, "{summary:#}\n{log}");
-    lab.runner.start_node(&replica).unwrap();
+    // A failover has the stranger follow the new primary, and ends its connections: it may be out of sight afterwards.
+    if lab.primary() == Some(primary) {
+        let replica = lab.replica();
+        lab.runner.kill_node(&replica);
+        let alone = lab.start_writer_into("alone.ledger", &["--count", "100", "--patience", "8s"]);
+        let (_, summary, log) = alone.finish();
+        assert_eq!(summary["acknowledged"], 0, "{summary:#}\n{log}");
+        lab.runner.start_node(&replica).unwrap();
+    }
 
     drop(foreign);
     wait_until("the foreign server to be forgotten", || {
