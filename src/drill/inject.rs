@@ -32,6 +32,8 @@ use files::Harm;
 
 /// Pause between two looks at what the observer has seen.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// After that long without a promotion an operator calls again: a Sentinel that was held up has given the failover up.
+const CALL_AGAIN: Duration = Duration::from_secs(2);
 /// Pause between two rounds of questions to all nodes.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// How long a lab may take to recover. The longest known part is 30 s of TILT after a Sentinel was stalled.
@@ -368,11 +370,21 @@ impl Scene<'_> {
         let Some(socket) = socket else {
             return Err(Trouble::Refused(format!("no node {from}")));
         };
-        self.observer
-            .panel
-            .call_failover(socket)
+        let called = self.observer.panel.call_failover(socket).await;
+        called.map_err(Trouble::Refused)?;
+        let other = || self.observer.primaries().iter().any(|name| name != from);
+        while let Err(trouble) = self
+            .until(Instant::now() + CALL_AGAIN, "a promotion", other)
             .await
-            .map_err(Trouble::Refused)?;
+        {
+            let Trouble::Missed(_) = trouble else {
+                return Err(trouble);
+            };
+            // Or it is under way still.
+            if self.observer.panel.call_failover(socket).await.is_err() {
+                break;
+            }
+        }
         self.failover_from(from).await
     }
 
