@@ -42,8 +42,8 @@ pub enum ChooseError {
     NoData(String),
     /// Another node serves.
     #[error(
-        "{0} is primary and takes writes: nothing has to be chosen; to change the primary: halab handover, to give up what \
-         others hold: halab choose {0}"
+        "{0} is primary and takes writes. To change the primary: halab handover. To go on with another copy than that of {0}: stop \
+         {0}, then choose. To give up what others hold: halab choose {0}; they are kept on disk"
     )]
     Serves(String),
     /// It serves, and no node is known to hold more.
