@@ -164,7 +164,7 @@ pub fn sentinel(bytes: &[u8]) {
             && let Ok(text) = std::str::from_utf8(text)
             && let Some(info) = ReplicationInfo::of(text)
         {
-            assert!(info.heard <= info.online.len());
+            assert!(info.heard.len() <= info.online.len());
             assert!(info.version.len() < 100);
         }
     }

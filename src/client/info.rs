@@ -131,9 +131,10 @@ pub struct ReplicationInfo {
     pub priority: u64,
     /// As a primary: the replicas whose link is online.
     pub online: Vec<Confirmed>,
-    /// As a primary: how many of them have confirmed something a moment ago (`lag` below 2 seconds; a replica does
-    /// it every second). A link on which packets vanish stays online until `repl-timeout`.
-    pub heard: usize,
+    /// As a primary: those of them that were heard a moment ago (`lag` below 2 seconds; a replica confirms its offset every
+    /// second, and says something while it loads a full copy too). A link on which packets vanish stays online until
+    /// `repl-timeout`.
+    pub heard: Vec<Confirmed>,
     /// It still loads its data from disk.
     pub loading: bool,
     /// It takes no further connection: all of `maxclients` are taken.
@@ -177,7 +178,7 @@ impl ReplicationInfo {
             before: None,
             priority: 0,
             online: Vec::new(),
-            heard: 0,
+            heard: Vec::new(),
             loading: false,
             crowded: false,
             disk_refuses: false,
@@ -224,9 +225,9 @@ impl ReplicationInfo {
                 "valkey_version" => info.version = format!("{} (Valkey)", shown(value)),
                 _ if is_replica_line(key) => {
                     let replica = online_replica(value);
-                    let heard = field(value, "lag").and_then(|lag| lag.parse().ok());
-                    info.heard +=
-                        usize::from(replica.is_some() && heard.is_some_and(|s: u64| s < 2));
+                    let lag = field(value, "lag").and_then(|lag| lag.parse().ok());
+                    let heard = lag.is_some_and(|seconds: u64| seconds < 2);
+                    info.heard.extend(replica.filter(|_| heard));
                     info.online.extend(replica);
                 }
                 _ => {}
@@ -297,11 +298,11 @@ mod tests {
             offset: 1400,
         };
         assert_eq!(info.online, [replica]);
-        assert_eq!(info.heard, 1);
+        assert_eq!(info.heard, [replica]);
         let silent = ReplicationInfo::parse(
             "role:master\r\nslave0:ip=127.0.0.12,port=6379,state=online,offset=1400,lag=2\r\n",
         );
-        assert_eq!((silent.online.len(), silent.heard), (1, 0));
+        assert_eq!((silent.online.len(), silent.heard.len()), (1, 0));
     }
 
     #[test]

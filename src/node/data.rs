@@ -1,6 +1,7 @@
 //! A data node: observes, asks the state machine what to do, and does it; how it ends is in `leave`, what it says of its
 //! copy in `marks`, how it becomes promotable in `raise`, how what it has comes to the disk in `syncing`.
 
+mod following;
 mod leave;
 mod marks;
 mod raise;
@@ -31,6 +32,7 @@ use super::server::{Server, ServerBinary};
 use super::state::{PARKED_LOGIN, StateDir, parked_at};
 use super::{NodeError, Shutdown};
 
+use following::Following;
 use marks::OwnCopy;
 use raise::Raising;
 use syncing::Syncing;
@@ -69,6 +71,7 @@ pub(super) struct DataNode {
     others: Connector,
     observers: Observers,
     raising: Raising,
+    following: Following,
     syncing: Syncing,
     /// The server has been told to sync by itself, for this node can't.
     server_syncs: bool,
@@ -143,6 +146,7 @@ impl DataNode {
             others,
             observers,
             raising: Raising::default(),
+            following: Following::default(),
             machine,
             metrics,
             certificate,
@@ -297,6 +301,7 @@ impl DataNode {
         self.server_syncs = false;
         self.disk_refuses = false;
         self.raising.server_ended();
+        self.following = Following::default();
     }
 
     async fn ask_server(&mut self) -> Result<(ReplicationInfo, Option<Copy>), ClientError> {
@@ -326,7 +331,7 @@ impl DataNode {
         if info.is_primary {
             self.link_down_since = None;
             return Seen::Primary {
-                replicas: info.heard,
+                replicas: self.following.in_sync(self.started.elapsed(), info),
             };
         }
         let of = info
@@ -420,9 +425,9 @@ impl DataNode {
             }
             Action::SyncAlways(always) => {
                 let (value, why) = if always {
-                    ("always", "no replica is online: this is the only copy")
+                    ("always", "no replica is in sync: this is the only copy")
                 } else {
-                    (self.syncs_once_a_second(), "a replica is online")
+                    (self.syncs_once_a_second(), "a replica is in sync")
                 };
                 info!(node = %name, appendfsync = value, why, "how often it is written to disk");
                 let taken = self.set("appendfsync", value).await;

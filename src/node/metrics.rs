@@ -231,7 +231,7 @@ impl DataMetrics {
         );
         r.register(
             "replicas_online",
-            "Replicas whose link to this primary is online",
+            "Replicas that are in sync with this primary, or are waited for",
             self.replicas_online.clone(),
         );
         r.register_with_unit(
