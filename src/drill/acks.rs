@@ -25,7 +25,7 @@ struct Span {
 pub struct Gap {
     /// The last acknowledgement before it.
     pub from: u64,
-    /// The first after it.
+    /// The first after it, or the end of the window.
     pub to: u64,
 }
 
@@ -111,8 +111,8 @@ impl Acks {
         self
     }
 
-    /// The longest time without an acknowledgement that ends after `from` and begins before `to`. It is
-    /// between two acknowledgements: one that never ends is none.
+    /// The longest time without an acknowledgement that ends after `from` and begins before `to`, and of that what lies before
+    /// `to`: the rest is of what comes then. It is between two acknowledgements: one that never ends is none.
     pub fn longest_gap(&self, from: u64, to: u64) -> Option<Gap> {
         let mut longest: Option<Gap> = None;
         let mut last: Option<u64> = None;
@@ -124,7 +124,7 @@ impl Acks {
             {
                 let gap = Gap {
                     from: last,
-                    to: span.first,
+                    to: span.first.min(to),
                 };
                 longest = longest.filter(|l| l.len() >= gap.len()).or(Some(gap));
             }
@@ -234,6 +234,11 @@ mod tests {
         let gap = acks.longest_gap(950_000, u64::MAX).unwrap();
         assert_eq!((gap.from, gap.to), (1_001_000, 1_400_000));
         assert_eq!(acks.longest_gap(1_500_000, u64::MAX), None);
+        // The next window begins within it.
+        let before = acks.longest_gap(950_000, 1_010_000).unwrap();
+        assert_eq!((before.from, before.to), (905_000, 1_000_000));
+        let after = acks.longest_gap(1_010_000, u64::MAX).unwrap();
+        assert_eq!(after, gap);
         assert_eq!(acks.first_after(1_001_001), Some(1_400_000));
         assert_eq!(acks.between(950_000, 1_401_000), 10);
     }

@@ -234,13 +234,11 @@ impl Seens {
                     None,
                     Some(detail),
                 );
-                add(
-                    gap.to + offset,
-                    "first write acknowledged",
-                    None,
-                    None,
-                    None,
-                );
+                // Where it lasts until the next fault, it is told there.
+                if gap.to + offset < until {
+                    let at = gap.to + offset;
+                    add(at, "first write acknowledged", None, None, None);
+                }
             }
         }
         moments.sort_by_key(|(at, _)| *at);
