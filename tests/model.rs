@@ -319,6 +319,23 @@ fn only_the_named_primary_may_call_for_a_failover() {
     loses(rules, bounds, &["Kill", "selects A"]);
 }
 
+#[test]
+fn a_primary_that_ends_must_not_have_one_promoted_that_is_no_candidate() {
+    let rules = Rules {
+        candidate_called: false,
+        ..Rules::ALL
+    };
+    let bounds = Bounds {
+        max_epoch: 3,
+        ..HANDOVER_AND_END
+    };
+    loses(
+        rules,
+        bounds,
+        &["a handover", "crash (Server)", "selects A"],
+    );
+}
+
 /// The claim, and that no state is a dead end.
 fn lives(bounds: Bounds) {
     let found = ends::survey(Rules::ALL, bounds);

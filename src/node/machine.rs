@@ -238,10 +238,6 @@ impl Machine {
                 return;
             }
             self.unreadable |= !self.answered;
-            if self.was_primary {
-                // Certain death needs no down-after.
-                self.call_failover(seen, "the server has ended", actions);
-            }
         }
         if self.was_primary {
             // A promotion closes all connections, so a replica may be out of sight for a moment.
@@ -252,7 +248,6 @@ impl Machine {
                 }
                 PeerState::Primary => false,
             };
-            let expected = seen.peers.iter().any(may_come);
             if self.promoted_peer(seen).is_some() {
                 self.deposed = true;
                 if self.has_room(seen, actions) {
@@ -261,8 +256,10 @@ impl Machine {
                 }
                 return;
             }
+            // One that says it is no candidate holds less, though a Sentinel may not know that yet, and would promote it if asked.
+            let expected = seen.peers.iter().any(may_come);
             let waited = seen.now.saturating_sub(since);
-            // Without room for it, a start would come to nothing, however long nobody is promoted.
+            // A certain death needs no down-after. Without room for it, a start would come to nothing, however long nobody is promoted.
             if (waited < PROMOTION_PATIENCE || seen.disk_refuses) && expected {
                 self.call_failover(seen, "the server has ended", actions);
                 return;

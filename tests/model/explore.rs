@@ -106,15 +106,6 @@ impl LabModel {
         sentinel::step(bounds, &self.rules, state, s, step)
     }
 
-    /// A handover looks every 2 ms whether the new primary takes writes, and makes the old one follow. That one has followed
-    /// before a Sentinel, which asks for INFO, can announce anything.
-    fn is_late(&self, state: &State, step: Step) -> bool {
-        let submit = || faults::heal(&self.bounds, &self.rules, state, Healing::Submit);
-        self.bounds.at_once
-            && matches!(step, Step::Sentinel(_, sentinel::Step::Announce))
-            && submit().is_some()
-    }
-
     /// What one Sentinel notices all notice.
     fn all_together(&self, state: &State, s: usize, step: sentinel::Step) -> Option<State> {
         let first = match step {
@@ -144,9 +135,6 @@ impl LabModel {
             && s > 0
             && state.sentinels[s] == state.sentinels[s - 1]
         {
-            return None;
-        }
-        if self.is_late(state, step) {
             return None;
         }
         let mut next = match step {

@@ -136,6 +136,8 @@ fn act(
     let mut machine = recall(bounds.nodes, &next.data[d], d, &seen, patient);
     let named = seen.vote.is_some_and(|v| v.primary == address(d));
     let actions = machine.step(&seen);
+    let just_ended = next.data[d].process == Process::ServerGone { just: true }
+        && next.data[d].memory.was_primary;
     next.data[d].memory.overslept = false;
     if let Process::ServerGone { just } = &mut next.data[d].process {
         *just = false;
@@ -147,6 +149,13 @@ fn act(
         return via.is_none().then_some(());
     }
     let mut called = false;
+    if just_ended
+        && !rules.candidate_called
+        && let Some(s) = via
+    {
+        called = true;
+        take_call(bounds, rules, next, d, s)?;
+    }
     for action in actions {
         match action {
             Action::CallFailover(_) if named || !rules.named_only => {

@@ -38,6 +38,8 @@ pub struct Rules {
     /// A parent calls for a failover, and restarts its server at once, only while a majority of the
     /// Sentinels names its node; otherwise whenever its server was primary.
     pub named_only: bool,
+    /// The parent of a primary that has ended calls for a failover only where a replica says that it can be promoted; otherwise always.
+    pub candidate_called: bool,
     /// Copies are compared by their marks; otherwise that there is data decides, whatever it is.
     pub compare: bool,
     /// Who holds more than the named node stands for the role.
@@ -77,6 +79,7 @@ impl Rules {
         promotability: true,
         guard: true,
         named_only: true,
+        candidate_called: true,
         compare: true,
         stand: true,
         park: true,

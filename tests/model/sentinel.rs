@@ -152,6 +152,7 @@ pub fn step(
                 || !down(other)
                 || sentinel.failover.is_some()
                 || epoch > max_epoch
+                || (0..nodes).any(|d| speaks_of_the_past(state, s, d))
                 // It would abort at once.
                 || !(0..nodes).any(|d| selectable(sentinel, d))
             {
@@ -322,6 +323,16 @@ fn loading(state: &State, d: usize) -> bool {
             ..
         }
     )
+}
+
+/// What a Sentinel remembers of a node that has told it otherwise since: a primary is silent for down-after before anybody is elected,
+/// and that is longer than the period of INFO.
+fn speaks_of_the_past(state: &State, s: usize, d: usize) -> bool {
+    let node = &state.data[d];
+    selectable(&state.sentinels[s], d)
+        && state.answers_sentinel(s, d)
+        && node.role != Role::Primary
+        && !node.promotable
 }
 
 /// A voted epoch is new to all who vote; a forced one need not be.
