@@ -84,6 +84,8 @@ pub struct Machine {
     /// It was killed as hung: that end is no sign that it can't be started.
     killed: bool,
     last_call: Option<Duration>,
+    /// Since when the server has been primary without a break.
+    primary_since: Duration,
     /// The epoch at which a majority named this node primary, since it is primary without a break.
     named_at: Option<u64>,
     voteless_since: Option<Duration>,
@@ -121,6 +123,7 @@ impl Machine {
             exits: VecDeque::new(),
             killed: false,
             last_call: None,
+            primary_since: Duration::ZERO,
             named_at: None,
             voteless_since: None,
             fenced: false,
@@ -365,6 +368,7 @@ impl Machine {
         if !self.was_primary {
             self.was_primary = true;
             self.deposed = false;
+            self.primary_since = seen.now;
             self.named_at = None;
             // Once it is a replica again it is not to be promoted before it has caught up.
             actions.push(Action::Lower(
@@ -434,7 +438,7 @@ impl Machine {
         self.closed_since = None;
         let marking = Marking {
             epoch: self.named_at.or(own.epoch),
-            confirmed: own.confirmed || self.named_at.is_some() || submitted(seen),
+            confirmed: own.confirmed || self.announced(seen) || submitted(seen),
             state: if alone {
                 Completeness::Sole
             } else {
@@ -451,6 +455,19 @@ impl Machine {
             self.last_mark = Some(seen.now);
             actions.push(Action::Mark(marking));
         }
+    }
+
+    /// Whether the Sentinels have announced this time as primary. One that took the role by its own decision they may name since
+    /// long ago, and be about to promote another: they announce it by hearing it as a primary, with no failover under way.
+    fn announced(&self, seen: &Observation) -> bool {
+        let served_for = seen.now.saturating_sub(self.primary_since);
+        let settled = |vote: Vote| {
+            vote.primary == self.id.me
+                && vote
+                    .primary_settled_within
+                    .is_some_and(|within| within < served_for)
+        };
+        self.named_at.is_some() && (!self.takes_role || seen.vote.is_some_and(settled))
     }
 
     /// A primary that has been replaced: it follows the new one, or takes no writes until it may.
@@ -544,6 +561,7 @@ impl Machine {
         let peer = |address| seen.peers.iter().find(|p| p.address == address);
         let serves = |address| peer(address).is_some_and(|p| p.state == PeerState::Primary);
         if vote.primary == self.id.me && seen.chosen {
+            self.takes_role = true;
             actions.push(Action::Promote("an operator has chosen this copy"));
         } else if vote.primary == self.id.me && serves(of) {
             // It has submitted to one that was promoted, which is announced soon.

@@ -14,7 +14,7 @@ use tracing::warn;
 use crate::client::{Conn, Connector, ReplicationInfo};
 use crate::config::{Lab, Node};
 use crate::protocol::copy::Copy;
-use crate::protocol::vote::SentinelView;
+use crate::protocol::vote::{SentinelView, settled_within};
 use crate::sentinel::{Answers, Panel};
 
 use super::machine::{Peer, PeerCopy, PeerState, Vote};
@@ -118,6 +118,7 @@ impl Observers {
         Some(Vote {
             // Seen from now: the answer is as old as the question at most.
             primary_alive_within: vote.primary_alive_within.map(|age| age + asked.elapsed()),
+            primary_settled_within: (vote.primary_settled_within).map(|age| age + asked.elapsed()),
             ..vote
         })
     }
@@ -215,6 +216,7 @@ fn read_vote(answers: &Answers, majority: usize, me: SocketAddrV4) -> Option<Vot
             .unwrap_or_default(),
         // The slowest of the fastest majority.
         primary_alive_within: proofs.get(majority - 1).copied(),
+        primary_settled_within: settled_within(&views, elected),
         my_info_age: mine().flatten().filter_map(|r| r.info_age).min(),
         sees_me: mine().all(|r| r.is_some_and(|r| !r.disconnected && r.info_age.is_some())),
     })

@@ -68,8 +68,9 @@ pub struct Mark {
     pub count: u64,
     /// The configuration epoch at which the Sentinels named the node in this term; none while they have not.
     pub epoch: Option<u64>,
-    /// The Sentinels have announced the node, or the one that they name has submitted to it, or it took the role itself. Before
-    /// that nothing is witnessed in the term: a promotion may still come to nothing.
+    /// The Sentinels have announced the node, or, where it took the role by its own decision, have seen it as a primary with no
+    /// failover under way; or the one that they name has submitted to it. Before that nothing is witnessed in the term: a
+    /// promotion may still come to nothing.
     #[serde(default)]
     pub confirmed: bool,
     /// The history of replication in which it was written (`master_replid`). A promotion begins another, so a mark of an

@@ -138,6 +138,21 @@ pub fn elect(views: &[SentinelView], asked: usize, majority: usize) -> Result<El
     })
 }
 
+/// Since when, at the latest, every Sentinel that answered has heard `elected` as a primary; none when one has not, names
+/// another, or runs a failover: it may be about to promote another node.
+pub fn settled_within(views: &[SentinelView], elected: Elected) -> Option<Duration> {
+    let agrees = |view: &SentinelView| {
+        let named = (view.primary, view.config_epoch) == (elected.address, elected.epoch);
+        view.primary_proved_within()
+            .filter(|_| named && !view.failover_in_progress)
+    };
+    let mut longest = Duration::ZERO;
+    for view in views {
+        longest = longest.max(agrees(view)?);
+    }
+    Some(longest)
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -198,5 +213,33 @@ pub(crate) mod tests {
     #[test]
     fn the_same_node_at_two_epochs_is_no_agreement() {
         assert!(elect(&[view(A, 1), view(A, 2)], 3, 2).is_err());
+    }
+    #[test]
+    fn a_primary_is_settled_when_every_sentinel_that_answers_hears_it_and_runs_no_failover() {
+        let elected = elect(&[view(A, 1), view(A, 1)], 3, 2).unwrap();
+        let settled =
+            |third: SentinelView| settled_within(&[view(A, 1), view(A, 1), third], elected);
+        let ms = Duration::from_millis;
+        assert_eq!(settled(view(A, 1)), Some(ms(400)));
+        let silent = SentinelView {
+            primary_silent_for: ms(900),
+            ..view(A, 1)
+        };
+        assert_eq!(settled(silent), Some(ms(900)));
+        let leads = SentinelView {
+            failover_in_progress: true,
+            ..view(A, 1)
+        };
+        let heard_a_replica = SentinelView {
+            primary_says_primary: false,
+            ..view(A, 1)
+        };
+        let never_heard = SentinelView {
+            primary_info_age: None,
+            ..view(A, 1)
+        };
+        for dissents in [leads, heard_a_replica, never_heard, view(B, 2), view(A, 0)] {
+            assert_eq!(settled(dissents.clone()), None, "{dissents:?}");
+        }
     }
 }

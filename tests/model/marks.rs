@@ -131,8 +131,8 @@ impl History {
         next
     }
 
-    /// The first mark of a term of `d`, whose copy is `log`. `decided`: by the node itself.
-    pub fn begin(&mut self, log: Log, d: usize, epoch: Option<u8>, decided: bool) -> usize {
+    /// The first mark of a term of `d`, whose copy is `log`.
+    pub fn begin(&mut self, log: Log, d: usize, epoch: Option<u8>, confirmed: bool) -> usize {
         let by = d as u8;
         let last = self.stamp(log);
         let parent = last.and_then(|last| self.terms[usize::from(last.term)]);
@@ -168,7 +168,7 @@ impl History {
             term: term as u8,
             count: 1,
             epoch,
-            confirmed: decided || epoch.is_some(),
+            confirmed,
             state: Completeness::Open,
         }))
     }

@@ -11,7 +11,7 @@ use redis_ha_lab::node::machine::{
     SENTINEL_INFO_PERIOD, Server, Vote,
 };
 use redis_ha_lab::protocol::copy::{Completeness, Copy, Relation};
-use redis_ha_lab::protocol::vote::{SentinelView, elect};
+use redis_ha_lab::protocol::vote::{SentinelView, elect, settled_within};
 
 use super::faults;
 use super::marks::name;
@@ -276,10 +276,11 @@ fn begin_term(rules: &Rules, next: &mut State, d: usize, decided: bool) {
     let node = &mut next.data[d];
     node.blocked = false;
     node.memory.in_term = true;
+    node.memory.decided = decided && rules.settle;
     if rules.compare {
-        let mark = next
-            .history
-            .begin(node.log, d, epoch, decided || !rules.confirm);
+        let announced = epoch.is_some() && !node.memory.decided;
+        let confirmed = announced || decided && !rules.settle || !rules.confirm;
+        let mark = next.history.begin(node.log, d, epoch, confirmed);
         node.log |= 1 << mark;
     }
 }
@@ -483,6 +484,7 @@ fn vote(nodes: usize, state: &State, d: usize, patient: bool) -> Option<Vote> {
             Duration::ZERO
         },
         primary_alive_within: (proofs >= MAJORITY).then_some(Duration::ZERO),
+        primary_settled_within: settled_within(&views, elected),
         my_info_age: ages()
             .filter_map(|sight| match sight.info {
                 Info::Never => None,
@@ -511,6 +513,21 @@ fn earlier(now: Duration, server: Server, vote: Option<Vote>, peers: Vec<Peer>) 
     }
 }
 
+/// A replica that holds less.
+fn holds_less() -> Peer {
+    Peer {
+        address: address(NODES),
+        state: PeerState::Replica { promotable: false },
+        copy: PeerCopy {
+            relation: Some(Relation::Less),
+            data: true,
+            settled: true,
+            given_up: false,
+        },
+        follows_me: false,
+    }
+}
+
 fn names(primary: SocketAddrV4, epoch: u8) -> Vote {
     Vote {
         primary,
@@ -518,6 +535,7 @@ fn names(primary: SocketAddrV4, epoch: u8) -> Vote {
         knows_replicas: true,
         primary_silent_for: Duration::ZERO,
         primary_alive_within: None,
+        primary_settled_within: None,
         my_info_age: Some(Duration::ZERO),
         sees_me: false,
     }
@@ -559,6 +577,17 @@ fn recall(nodes: usize, node: &Data, d: usize, seen: &Observation, patient: bool
         let vote = Some(names(address(d), 0));
         show(earlier(Duration::from_secs(2), submitted, vote, nobody()));
     }
+    if memory.decided {
+        let mine = Some(names(address(d), 0));
+        let mut alone = earlier(
+            Duration::from_millis(1500),
+            Server::Parked,
+            mine,
+            vec![holds_less()],
+        );
+        alone.own = Own::Data(Marked::NONE);
+        show(alone);
+    }
     if memory.was_primary {
         let mine = memory.named_at.map(|epoch| names(address(d), epoch));
         let primary = Server::Primary { replicas: 1 };
@@ -589,18 +618,7 @@ fn recall(nodes: usize, node: &Data, d: usize, seen: &Observation, patient: bool
             show(earlier(since, Server::Gone, heard, vec![hope]));
         }
         Server::Parked | Server::Replica { .. } if memory.standing => {
-            let less = Peer {
-                address: address(NODES),
-                state: PeerState::Replica { promotable: false },
-                copy: PeerCopy {
-                    relation: Some(Relation::Less),
-                    data: true,
-                    settled: true,
-                    given_up: false,
-                },
-                follows_me: false,
-            };
-            let mut stood = earlier(since, Server::Parked, heard, vec![less]);
+            let mut stood = earlier(since, Server::Parked, heard, vec![holds_less()]);
             stood.own = Own::Data(Marked::NONE);
             show(stood);
         }
@@ -644,6 +662,8 @@ pub fn remember(nodes: usize, rules: &Rules, state: &mut State) {
             memory.named_at = None;
             memory.in_term = false;
         }
+        let counts = (state.history.stamp(node.log)).is_some_and(|stamp| stamp.confirmed);
+        memory.decided &= memory.in_term && !counts;
         memory.standing &= match node.role {
             Role::Primary | Role::Replica { link: Link::Up, .. } => false,
             Role::Replica { .. } | Role::Parked => true,

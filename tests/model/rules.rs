@@ -52,6 +52,8 @@ pub struct Rules {
     pub term_first: bool,
     /// A term counts only when it was announced, or the named node has submitted.
     pub confirm: bool,
+    /// A term that a node began by its own decision counts only when the Sentinels see it as a primary, with no failover under way.
+    pub settle: bool,
     /// Nobody follows a primary that holds less.
     pub keep_more: bool,
     /// A parked server that is promoted, and did not stand, parks again.
@@ -86,6 +88,7 @@ impl Rules {
         closing: true,
         term_first: true,
         confirm: true,
+        settle: true,
         keep_more: true,
         candidate: true,
         same_history: true,
@@ -102,6 +105,7 @@ impl Rules {
         closing: false,
         term_first: false,
         confirm: false,
+        settle: false,
         keep_more: false,
         candidate: false,
         same_history: false,

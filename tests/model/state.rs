@@ -69,6 +69,8 @@ pub struct Memory {
     pub known: u8,
     /// It has marked the term in which its server is primary.
     pub in_term: bool,
+    /// By its own decision.
+    pub decided: bool,
     /// It stands for the role.
     pub standing: bool,
     /// Its server was promoted, and its parent did not see it as a candidate.
@@ -293,6 +295,7 @@ impl State {
             blocked: false,
             first: false,
             memory: Memory {
+                decided: false,
                 was_primary: false,
                 served: true,
                 named_at: None,

@@ -198,7 +198,8 @@ impl DataNode {
         let last = self.copy.held().and_then(Copy::mark);
         let mut mark = Mark::begin(last, &self.node.name, drawn());
         mark.epoch = self.named_epoch();
-        mark.confirmed = decided || mark.epoch.is_some();
+        // By its own decision, it waits until the Sentinels see it.
+        mark.confirmed = !decided && mark.epoch.is_some();
         if self.copy.chosen() {
             mark = mark.forced();
             let mine = self.copy.held().cloned().unwrap_or(Copy::Empty);

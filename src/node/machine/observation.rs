@@ -35,7 +35,7 @@ pub enum Server {
     Parked,
     /// It takes writes.
     Primary {
-        /// Replicas whose link is online, and that were heard a moment ago.
+        /// Replicas that are in sync, or are waited for.
         replicas: usize,
     },
     /// A replica.
@@ -62,6 +62,9 @@ pub struct Vote {
     pub primary_silent_for: Duration,
     /// A majority has had answers from the primary, in that role, since that long ago or less.
     pub primary_alive_within: Option<Duration>,
+    /// All that answered name the primary, have had answers from it, in that role, since that long ago or less, and run no
+    /// failover.
+    pub primary_settled_within: Option<Duration>,
     /// The youngest INFO that any Sentinel holds of this node as a replica.
     pub my_info_age: Option<Duration>,
     /// Every Sentinel that answered has a connection to this node.

@@ -29,6 +29,7 @@ fn vote(primary: &str, epoch: u64) -> Vote {
         knows_replicas: true,
         primary_silent_for: Duration::ZERO,
         primary_alive_within: None,
+        primary_settled_within: Some(Duration::ZERO),
         my_info_age: None,
         sees_me: true,
     }
@@ -1312,6 +1313,42 @@ fn a_term_counts_when_it_is_announced_or_the_node_that_is_named_has_submitted() 
             .iter()
             .any(|a| matches!(a, Action::Mark(marking) if marking.confirmed));
         assert_eq!(counts, confirmed, "{primary} {follows_me}");
+    }
+}
+
+#[test]
+fn a_term_that_a_node_began_by_itself_counts_when_all_sentinels_have_seen_it_as_a_primary() {
+    let unconfirmed = Own::Data(Marked {
+        state: Some(Completeness::Open),
+        epoch: Some(1),
+        mine: true,
+        confirmed: false,
+        current: true,
+    });
+    // One that has not heard it since, or that runs a failover, may be about to promote another node.
+    for (heard, counts) in [(None, false), (Some(ms(400)), false), (Some(ms(200)), true)] {
+        let mut node = Node::primary();
+        node.now += ms(300);
+        let actions = node.machine.step(&Observation {
+            now: node.now,
+            server: Server::Primary { replicas: 1 },
+            disk_refuses: false,
+            sync_always: Some(false),
+            own: unconfirmed,
+            set_aside: false,
+            in_term: true,
+            written: false,
+            chosen: false,
+            vote: Some(Vote {
+                primary_settled_within: heard,
+                ..vote(A, 1)
+            }),
+            peers: peer(IN_SYNC),
+        });
+        let marked = actions
+            .iter()
+            .any(|a| matches!(a, Action::Mark(marking) if marking.confirmed));
+        assert_eq!(marked, counts, "{heard:?}");
     }
 }
 
