@@ -20,6 +20,8 @@ mod copies;
 mod drills;
 #[path = "live/failover.rs"]
 mod failover;
+#[path = "live/following.rs"]
+mod following;
 #[path = "live/forwarded.rs"]
 mod forwarded;
 #[path = "live/handover.rs"]
