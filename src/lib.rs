@@ -18,12 +18,15 @@
 //!
 //! With I/O, each on top of the ones before it:
 //! - [`client`]: one connection to one node
+//! - [`capacity`]: what host and node have of memory, disk, descriptors, and need (`capacity::judge_host` and
+//!   `capacity::judge_node` are pure)
 //! - [`sentinel`]: asking all Sentinels, hearing their events
 //! - [`metrics`]: a registry of metrics, served over HTTP
 //! - [`handover`]: a planned change of the primary; [`closing`]: a stop of all nodes as one act;
 //!   [`choosing`]: an operator's decision between copies
 //! - [`node`]: `halab node`, one node that starts safely ([`node::machine`] is pure)
 //! - [`writer`], [`verifier`], [`status`]: what the commands of these names do
+//! - [`doctor`]: asks host and nodes what they have, and judges it by the rules of [`capacity`]
 //! - [`monitoring`]: Prometheus, Grafana and exporters, started for the lab at hand
 //! - [`runner`]: a whole lab as child processes; [`signals`]: requests to end
 //! - [`rotation`], [`renewal`]: new passwords, new certificates while the lab runs
@@ -33,12 +36,14 @@
 //! - [`cli`]: the command line; [`fuzz`]: what bytes from outside may not do, for tests
 
 pub mod access;
+pub mod capacity;
 pub mod checker;
 pub mod choosing;
 pub mod cli;
 pub mod client;
 pub mod closing;
 pub mod config;
+pub mod doctor;
 pub mod drill;
 pub mod exit;
 pub mod forget;

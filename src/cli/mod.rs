@@ -7,6 +7,7 @@ mod certificates;
 mod check_config;
 mod choose;
 mod close;
+mod doctor;
 mod drill;
 mod forget;
 mod handover;
@@ -117,6 +118,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Show nodes, roles, lag, and whether the Sentinels agree
     Status(status::StatusArgs),
+    /// Tell what host and data nodes are short of: memory, disk, descriptors, kernel settings
+    Doctor(doctor::DoctorArgs),
     /// Make another data node primary, without a failed write
     Handover(handover::HandoverArgs),
     /// Pause writes, bring all copies level and mark them, before every node is stopped
@@ -191,6 +194,7 @@ impl Cli {
             Command::Write(args) => write::run(&self.global, &args),
             Command::Verify(args) => verify::run(&self.global, &args),
             Command::Status(args) => status::run(&self.global, &args),
+            Command::Doctor(args) => doctor::run(&self.global, &args),
             Command::Handover(args) => handover::run(&self.global, &args),
             Command::Close(args) => close::run(&self.global, &args),
             Command::Choose(args) => choose::run(&self.global, &args),

@@ -132,6 +132,7 @@ impl DataNode {
             down_after: lab.timing.down_after,
         });
         let conf = state.apply(&lab, &node)?;
+        metrics.removed_unfinished(state.take_unfinished());
         let syncing = Syncing::start(state.files());
         Ok(DataNode {
             syncing,
@@ -453,6 +454,8 @@ impl DataNode {
         self.forget_server();
         // Parked again, whatever the server has written into its file meanwhile.
         self.conf = self.state.apply(&self.lab, &self.node)?;
+        self.metrics
+            .removed_unfinished(self.state.take_unfinished());
         if let Some(certificate) = &mut self.certificate {
             certificate.read_at_start();
             self.metrics.certificate_ends(certificate.end());

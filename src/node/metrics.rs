@@ -20,6 +20,7 @@ use crate::handover::Handover;
 use crate::metrics::MetricsServer;
 
 use super::machine::{Action, Observation, Server};
+use super::room::RoomMetrics;
 
 type Seconds = Gauge<f64, AtomicU64>;
 
@@ -97,6 +98,8 @@ pub(super) struct DataMetrics {
     failover_calls: Family<Outcome, Counter>,
     handovers: Family<Outcome, Counter>,
     handover_pause: Seconds,
+    unfinished_removed: Counter,
+    pub(super) room: RoomMetrics,
 }
 
 /// A registry with what every node has, for the lab's `node`.
@@ -186,6 +189,8 @@ impl DataMetrics {
             failover_calls: Family::default(),
             handovers: Family::default(),
             handover_pause: Seconds::default(),
+            unfinished_removed: Counter::default(),
+            room: RoomMetrics::default(),
         };
         let mut registry = registry(node, server_version);
         metrics.register(&mut registry);
@@ -291,6 +296,12 @@ impl DataMetrics {
             Unit::Seconds,
             self.handover_pause.clone(),
         );
+        r.register(
+            "unfinished_files_removed",
+            "Files that a killed server left unfinished, of a rewrite or a copy, and the node removed before a start",
+            self.unfinished_removed.clone(),
+        );
+        self.room.register(r);
     }
 
     /// Of the node itself, and of the others as it sees them.
@@ -400,6 +411,11 @@ impl DataMetrics {
 
     pub(super) fn exited(&self) {
         self.node.exited();
+    }
+
+    /// Before a start of the server.
+    pub(super) fn removed_unfinished(&self, files: u64) {
+        self.unfinished_removed.inc_by(files);
     }
 
     pub(super) fn called_failover(&self, taken: bool) {

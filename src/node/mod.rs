@@ -4,6 +4,7 @@
 //! - `conf`: config files, directive by directive (pure)
 //! - `origin`: which lab a state is of (pure); `moved`: the config file of another lab (pure); `relocate`: `halab move`
 //! - `state`: the state folder: lock, first seeding
+//! - `room`: what it has of disk and memory, looked at beside its work
 //! - `trash`: old files, removed beside the node's work
 //! - `cgroup`: a cgroup of its own
 //! - `server`: the server process
@@ -22,6 +23,7 @@ mod moved;
 mod observe;
 mod origin;
 mod relocate;
+mod room;
 mod sentinel;
 mod server;
 mod state;
@@ -31,7 +33,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::access::{CertificateError, SecretsError};
 use crate::client::TlsError;
@@ -142,6 +144,9 @@ pub async fn run(
         NodeKind::Data => {
             let (metrics, registry) = metrics::DataMetrics::new(lab, node, &binary.version);
             let _served = metrics::serve(lab, node, registry).await;
+            if let Err(error) = metrics.room.watch(state.data()) {
+                warn!(node = %node.name, %error, "disk and memory are not watched");
+            }
             let own = data::Own {
                 state,
                 binary,

@@ -8,6 +8,7 @@
 //! STATE/NAME/data/trash/    what is being removed
 //! ```
 
+use std::cell::Cell;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::StatVfsMountFlags;
 use secrecy::ExposeSecret;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::access::{Certificates, Secrets, SecretsError, User, acl_file};
 use crate::config::{Lab, Node, NodeKind};
@@ -111,6 +112,8 @@ pub struct StateDir {
     /// Whom the other Sentinels name, for a Sentinel that has lost its memory.
     learned: Option<Elected>,
     trash: Trash,
+    /// Unfinished files that were removed, and not counted yet.
+    unfinished: Cell<u64>,
 }
 
 impl StateDir {
@@ -138,6 +141,7 @@ impl StateDir {
             first_start: false,
             conf_lost: false,
             learned: None,
+            unfinished: Cell::new(0),
         };
         state.look_at_conf(lab, node)?;
         state.restore_aside()?;
@@ -357,10 +361,24 @@ impl StateDir {
     fn remove_unfinished(&self) {
         let entries = fs::read_dir(self.data()).into_iter().flatten().flatten();
         for entry in entries.filter(|e| is_unfinished(&e.file_name().to_string_lossy())) {
-            // Not worth a refusal to start: it costs room, and where that is missed the server is not started and says so.
             let path = entry.path();
-            let _ = self.trash.throw(&path).or_else(|_| fs::remove_file(&path));
+            let bytes = entry.metadata().map_or(0, |m| m.len());
+            // Not worth a refusal to start: it costs room, and where that is missed the server is not started and says so.
+            match self.trash.throw(&path).or_else(|_| fs::remove_file(&path)) {
+                Ok(()) => {
+                    info!(file = %path.display(), bytes, "removed: a killed server left it unfinished");
+                    self.unfinished.set(self.unfinished.get() + 1);
+                }
+                Err(error) => {
+                    warn!(file = %path.display(), bytes, %error, "a killed server left it unfinished, and it can't be removed");
+                }
+            }
         }
+    }
+
+    /// How many unfinished files were removed since this was asked last.
+    pub fn take_unfinished(&self) -> u64 {
+        self.unfinished.take()
     }
 
     /// Writes what `lab.toml` says into the node's config file, from the template at the first start, and clears the
@@ -739,6 +757,7 @@ mod tests {
         state.apply(&lab, &node).unwrap();
         let is_there = |name: &&str| state.data().join(name).exists();
         assert_eq!(left.into_iter().filter(is_there).count(), 0);
+        assert_eq!((state.take_unfinished(), state.take_unfinished()), (4, 0));
         assert_eq!(
             kept.iter().filter(|name| is_there(name)).count(),
             kept.len()

@@ -1,0 +1,603 @@
+//! What a running data node needs.
+
+use crate::capacity::{Disk, Finding, Memory, Severity, Unit, human_bytes};
+
+use super::host::at_least;
+use super::reserve::{
+    ENOUGH_INODES, FEW_CLIENTS, FEW_INODES, MAX_CLIENTS, RESERVED_DESCRIPTORS, REWRITE_MIN,
+    mebibytes_up,
+};
+
+/// A clock that is off by more makes the times of records wrong, and certificates end early or late.
+const CLOCK_OFF_MS: u64 = 1000;
+
+/// What is known of a data node: what its server and its parent say. `None` is *not known*.
+#[derive(Debug, Clone, Default)]
+pub struct NodeFacts {
+    /// Its name.
+    pub name: String,
+    /// `used_memory`: what counts towards `maxmemory`.
+    pub used: Option<u64>,
+    /// `used_memory_rss`: what the server takes of the machine.
+    pub resident: Option<u64>,
+    /// `maxmemory`; 0 is none.
+    pub max_memory: Option<u64>,
+    /// `maxmemory_policy`.
+    pub policy: Option<String>,
+    /// `evicted_keys`.
+    pub evicted: Option<u64>,
+    /// What the output buffer of a replica may take beside `maxmemory`; 0 is no limit.
+    pub replica_buffer: Option<u64>,
+    /// What the parent says of memory: the limit of its cgroup or machine, and what is left.
+    pub memory: Memory,
+    /// The most that a fork has copied so far (`aof_last_cow_size`, `rdb_last_cow_size`).
+    pub last_copied: Option<u64>,
+    /// How long the last fork took, in milliseconds.
+    pub fork_ms: Option<u64>,
+    /// `hang_timeout_ms` of the lab.
+    pub hang_timeout_ms: u64,
+    /// `aof_current_size`.
+    pub aof_size: Option<u64>,
+    /// Whether the last write to the append-only file, and its last rewrite, succeeded.
+    pub aof_good: Option<bool>,
+    /// The disk of the state folder, as the parent sees it.
+    pub disk: Option<Disk>,
+    /// Clients and replicas that are connected.
+    pub clients: Option<u64>,
+    /// `maxclients`, after the server has fitted it to its open files.
+    pub max_clients: Option<u64>,
+    /// By how many milliseconds its clock is off this host's, beyond what the question took.
+    pub clock_off_ms: Option<u64>,
+}
+
+/// All findings on a data node.
+pub fn judge_node(facts: &NodeFacts) -> Vec<Finding> {
+    vec![
+        max_memory(facts),
+        memory_use(facts),
+        eviction(facts),
+        fork_headroom(facts),
+        fork_time(facts),
+        rewrite_space(facts),
+        inodes(facts),
+        append_only_file(facts),
+        max_clients(facts),
+        connections(facts),
+        clock(facts),
+    ]
+}
+
+fn unknown(facts: &NodeFacts, code: &'static str, what: &str) -> Finding {
+    Finding::not_known(code, &facts.name, what)
+}
+
+/// What to raise the memory of a node to.
+fn raise_memory(to: u64) -> String {
+    let mebibytes = mebibytes_up(to);
+    format!(
+        "raise the limit of its container (--memory {mebibytes}m) or unit (MemoryMax={mebibytes}M), or give the host so much"
+    )
+}
+
+/// <https://redis.io/docs/latest/operate/oss_and_stack/management/optimization/memory-optimization/> (Memory allocation),
+/// and .../management/admin/ (Memory): a rewrite under writes can take up to twice the memory. Replicas' output buffers
+/// do not count towards `maxmemory` (redis.conf, "maxmemory").
+fn max_memory(facts: &NodeFacts) -> Finding {
+    const CODE: &str = "maxmemory";
+    const WHY: &str = "beside maxmemory a server takes the output buffer of a replica that is copying, and during a rewrite up to as much \
+                       again as its data; at the limit the kernel kills it";
+    let name = &facts.name;
+    let Some(most) = facts.max_memory else {
+        return unknown(facts, CODE, "the server does not state maxmemory");
+    };
+    let Some(limit) = facts.memory.limit else {
+        return unknown(facts, CODE, "its node does not state its memory limit");
+    };
+    let buffer = facts.replica_buffer.unwrap_or(0);
+    let fitting = limit.saturating_sub(buffer) / 2;
+    let used = facts.used.unwrap_or(0);
+    let set = |bytes: u64| {
+        let mebibytes = bytes / (1 << 20);
+        format!(
+            "halab cli {name} CONFIG SET maxmemory {mebibytes}mb (then CONFIG REWRITE, and on every data node)"
+        )
+    };
+    let mend = |most: u64| {
+        let raise = raise_memory(most.saturating_mul(2).saturating_add(buffer));
+        if fitting > used.max(1 << 20) {
+            format!("{}; or {raise}", set(fitting))
+        } else {
+            raise
+        }
+    };
+    if most == 0 {
+        let what = format!(
+            "maxmemory is not set, and the limit is {}",
+            human_bytes(limit)
+        );
+        return Finding::new(CODE, name, what).judged(
+            Severity::Warning,
+            "without maxmemory no write is refused: the server grows until the kernel kills it",
+            mend(used),
+        );
+    }
+    let least = most.saturating_add(buffer);
+    let needed = most.saturating_mul(2).saturating_add(buffer);
+    let what = format!("memory limit for a maxmemory of {}", human_bytes(most));
+    Finding::new(CODE, name, what)
+        .values(Unit::Bytes, limit, needed)
+        .judged(at_least(limit, least, needed), WHY, mend(most))
+}
+
+/// At nine tenths, as the alert `MemoryNearLimit`.
+fn memory_use(facts: &NodeFacts) -> Finding {
+    const CODE: &str = "memory-use";
+    let name = &facts.name;
+    let (used, most, what) = match (
+        facts.max_memory,
+        facts.used,
+        facts.resident,
+        facts.memory.limit,
+    ) {
+        (Some(most @ 1..), Some(used), _, _) => (used, most, "used of maxmemory"),
+        (Some(0), _, Some(resident), Some(limit)) => {
+            (resident, limit, "resident of the memory limit")
+        }
+        _ => return unknown(facts, CODE, "use or limit is not stated"),
+    };
+    let near = most / 10 * 9;
+    let severity = match used {
+        used if used >= most => Severity::Short,
+        used if used > near => Severity::Warning,
+        _ => Severity::Ok,
+    };
+    Finding::new(CODE, name, format!("{what}, {}", human_bytes(most)))
+        .values(Unit::Bytes, used, near)
+        .judged(
+            severity,
+            "at maxmemory every write is refused (noeviction); at the limit of the container or host the kernel kills the server",
+            format!("delete keys that nobody needs, or raise maxmemory and {}", raise_memory(most.saturating_mul(2))),
+        )
+}
+
+/// <https://redis.io/docs/latest/develop/reference/eviction/>: any other policy removes keys.
+fn eviction(facts: &NodeFacts) -> Finding {
+    const CODE: &str = "eviction";
+    let name = &facts.name;
+    let Some(policy) = &facts.policy else {
+        return unknown(facts, CODE, "the server does not state maxmemory-policy");
+    };
+    let evicted = facts.evicted.unwrap_or(0);
+    let severity = if policy == "noeviction" && evicted == 0 {
+        Severity::Ok
+    } else {
+        Severity::Short
+    };
+    Finding::new(CODE, name, format!("maxmemory-policy is {policy}"))
+        .values(Unit::Keys, evicted, 0)
+        .judged(
+            severity,
+            "a record that is evicted is an acknowledged write lost",
+            format!("halab cli {name} CONFIG SET maxmemory-policy noeviction (then CONFIG REWRITE, and on every data node)"),
+        )
+}
+
+/// .../management/admin/ (Memory): "up to 2 times the memory normally used" during a rewrite or a full copy under writes.
+/// Half of it is what a rewrite takes that runs as long as half of the pages are written once.
+fn fork_headroom(facts: &NodeFacts) -> Finding {
+    const CODE: &str = "fork-headroom";
+    let name = &facts.name;
+    let (Some(resident), Some(available)) = (facts.resident, facts.memory.available) else {
+        return unknown(facts, CODE, "resident or available memory is not stated");
+    };
+    let least = facts.last_copied.unwrap_or(0).max(resident / 2);
+    let needed = resident.max(least);
+    let what = format!("available memory for a fork of {}", human_bytes(resident));
+    Finding::new(CODE, name, what)
+        .values(Unit::Bytes, available, needed)
+        .judged(
+            at_least(available, least, needed),
+            "a rewrite of the append-only file and a full copy fork the server, and each page that is written meanwhile is there twice; \
+             where memory ends the kernel kills the server",
+            raise_memory(facts.memory.limit.unwrap_or(0).saturating_add(needed.saturating_sub(available))),
+        )
+}
+
+/// .../optimization/latency/ (Latency generated by fork). The server answers nobody during the fork itself, and its parent
+/// kills one that is silent for `hang_timeout_ms`.
+fn fork_time(facts: &NodeFacts) -> Finding {
+    const CODE: &str = "fork-time";
+    let Some(took) = facts.fork_ms else {
+        return unknown(
+            facts,
+            CODE,
+            "the server does not state how long its last fork took",
+        );
+    };
+    let most = facts.hang_timeout_ms;
+    let severity = match took {
+        took if took >= most => Severity::Short,
+        took if took >= most.div_ceil(2) => Severity::Warning,
+        _ => Severity::Ok,
+    };
+    Finding::new(CODE, &facts.name, "the last fork of the server")
+        .values(Unit::Milliseconds, took, most / 2)
+        .judged(
+            severity,
+            "the server answers nobody while it forks; after hang_timeout_ms its node takes it for hung and kills it",
+            format!("hang_timeout_ms = {} in lab.toml (below down_after_ms), or less data a node", took.saturating_mul(3)),
+        )
+}
+
+/// .../management/persistence/ (Log rewriting): the old files stay until the new one is complete. On a replica a full copy
+/// comes into a file first, and the append-only file is written anew after it: twice the data.
+fn rewrite_space(facts: &NodeFacts) -> Finding {
+    const CODE: &str = "rewrite-space";
+    let Some(disk) = facts.disk else {
+        return unknown(facts, CODE, "its node does not state the space on its disk");
+    };
+    let Some(size) = facts.aof_size else {
+        return unknown(
+            facts,
+            CODE,
+            "the server does not state the size of its append-only file",
+        );
+    };
+    let least = size.saturating_add(REWRITE_MIN);
+    let needed = least.saturating_mul(2);
+    let what = format!(
+        "free disk space for an append-only file of {}",
+        human_bytes(size)
+    );
+    Finding::new(CODE, &facts.name, what)
+        .values(Unit::Bytes, disk.free, needed)
+        .judged(
+            at_least(disk.free, least, needed),
+            "a rewrite writes all data beside what is there, a full copy twice; on a full disk the server refuses writes",
+            format!("free {} MiB on the disk of its state folder, or make it larger", mebibytes_up(needed.saturating_sub(disk.free))),
+        )
+}
+
+fn inodes(facts: &NodeFacts) -> Finding {
+    const CODE: &str = "inodes";
+    let Some(disk) = facts.disk else {
+        return unknown(facts, CODE, "its node does not state the files on its disk");
+    };
+    match disk.inodes_free {
+        None => Finding::new(CODE, &facts.name, "the disk has no limit of files"),
+        Some(free) => Finding::new(
+            CODE,
+            &facts.name,
+            "files that can still be made on its disk",
+        )
+        .values(Unit::Inodes, free, ENOUGH_INODES)
+        .judged(
+            at_least(free, FEW_INODES, ENOUGH_INODES),
+            "without a free inode no file can be made, however much space is left",
+            "remove small files on that disk: df -i shows which has none left".into(),
+        ),
+    }
+}
+
+/// INFO persistence: `aof_last_write_status`, `aof_last_bgrewrite_status`.
+fn append_only_file(facts: &NodeFacts) -> Finding {
+    const CODE: &str = "append-only-file";
+    let name = &facts.name;
+    let Some(good) = facts.aof_good else {
+        return unknown(
+            facts,
+            CODE,
+            "the server does not state whether it could be written",
+        );
+    };
+    let (severity, what) = if good {
+        (
+            Severity::Ok,
+            "the append-only file was written and rewritten",
+        )
+    } else {
+        (
+            Severity::Short,
+            "the last write or rewrite of the append-only file failed",
+        )
+    };
+    Finding::new(CODE, name, what).judged(
+        severity,
+        "while it can't be written the server refuses writes; while it can't be rewritten it grows until the disk is full",
+        format!("free disk space or memory, whichever the log of {name} names; the server tries again by itself"),
+    )
+}
+
+/// .../develop/reference/clients/: the server lowers `maxclients` to what its open files permit.
+fn max_clients(facts: &NodeFacts) -> Finding {
+    const CODE: &str = "max-clients";
+    let Some(most) = facts.max_clients else {
+        return unknown(facts, CODE, "the server does not state maxclients");
+    };
+    Finding::new(CODE, &facts.name, "connections that the server takes")
+        .values(Unit::Connections, most, MAX_CLIENTS)
+        .judged(
+            at_least(most, FEW_CLIENTS, MAX_CLIENTS),
+            "a server that may have few open files lowers maxclients by itself, and refuses who comes then: writers, Sentinels, replicas",
+            format!(
+                "LimitNOFILE={0} in its unit, --ulimit nofile={0} of its container, or ulimit -Hn {0} before its start; then restart the node",
+                MAX_CLIENTS + RESERVED_DESCRIPTORS
+            ),
+        )
+}
+
+/// At eight tenths, as the alert `ConnectionsNearLimit`.
+fn connections(facts: &NodeFacts) -> Finding {
+    const CODE: &str = "connections";
+    let (Some(now), Some(most)) = (facts.clients, facts.max_clients) else {
+        return unknown(facts, CODE, "the server does not state its connections");
+    };
+    let near = most.saturating_mul(8) / 10;
+    let severity = match now {
+        now if now >= most => Severity::Short,
+        now if now > near => Severity::Warning,
+        _ => Severity::Ok,
+    };
+    Finding::new(CODE, &facts.name, format!("connections, of {most}"))
+        .values(Unit::Connections, now, near)
+        .judged(
+            severity,
+            "with none left writers, Sentinels and replicas are refused",
+            format!(
+                "halab cli {} CLIENT LIST shows whose they are; close idle ones, or raise maxclients and the limit of open files",
+                facts.name
+            ),
+        )
+}
+
+fn clock(facts: &NodeFacts) -> Finding {
+    const CODE: &str = "clock";
+    let Some(off) = facts.clock_off_ms else {
+        return unknown(facts, CODE, "the server does not state its time");
+    };
+    let severity = if off > CLOCK_OFF_MS {
+        Severity::Warning
+    } else {
+        Severity::Ok
+    };
+    Finding::new(CODE, &facts.name, "its clock is off this host's by")
+        .values(Unit::Milliseconds, off, CLOCK_OFF_MS)
+        .judged(
+            severity,
+            "nothing is decided by it, but records carry their time, and certificates end by it",
+            "have both hosts follow a time server: timedatectl set-ntp true, or chronyd".into(),
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Severity::{NotKnown, Ok as Fine, Short, Warning};
+
+    const MIB: u64 = 1 << 20;
+    const GIB: u64 = 1 << 30;
+
+    /// A node on which nothing is said.
+    fn good() -> NodeFacts {
+        NodeFacts {
+            name: "redis-a".into(),
+            used: Some(900 * MIB),
+            resident: Some(GIB),
+            max_memory: Some(2 * GIB),
+            policy: Some("noeviction".into()),
+            evicted: Some(0),
+            replica_buffer: Some(512 * MIB),
+            memory: Memory {
+                limit: Some(4 * GIB + 512 * MIB),
+                available: Some(GIB),
+            },
+            last_copied: Some(100 * MIB),
+            fork_ms: Some(499),
+            hang_timeout_ms: 1000,
+            aof_size: Some(GIB),
+            aof_good: Some(true),
+            disk: Some(Disk {
+                free: 2 * GIB + 128 * MIB,
+                inodes_free: Some(1000),
+            }),
+            clients: Some(8000),
+            max_clients: Some(10_000),
+            clock_off_ms: Some(1000),
+        }
+    }
+
+    fn find(code: &str, change: impl FnOnce(&mut NodeFacts)) -> Finding {
+        let mut facts = good();
+        change(&mut facts);
+        let findings = judge_node(&facts);
+        let finding = findings.iter().find(|f| f.code == code).unwrap().clone();
+        assert_eq!(
+            finding.mend.is_some(),
+            matches!(finding.severity, Warning | Short),
+            "{finding:?}"
+        );
+        finding
+    }
+
+    fn found(code: &str, change: impl FnOnce(&mut NodeFacts)) -> Severity {
+        find(code, change).severity
+    }
+
+    #[test]
+    fn a_good_node_has_every_code_once_and_all_are_ok() {
+        let findings = judge_node(&good());
+        let codes: Vec<_> = findings.iter().map(|f| f.code).collect();
+        assert_eq!(
+            codes,
+            [
+                "maxmemory",
+                "memory-use",
+                "eviction",
+                "fork-headroom",
+                "fork-time",
+                "rewrite-space",
+                "inodes",
+                "append-only-file",
+                "max-clients",
+                "connections",
+                "clock",
+            ]
+        );
+        for finding in findings {
+            assert_eq!(finding.severity, Fine, "{finding:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_node_does_not_state_is_not_known() {
+        for finding in judge_node(&NodeFacts::default()) {
+            assert_eq!(finding.severity, NotKnown, "{finding:?}");
+            assert_eq!((finding.measured, finding.mend), (None, None));
+        }
+    }
+
+    #[test]
+    fn maxmemory_must_fit_into_the_limit_with_a_buffer_and_a_fork() {
+        let with = |limit| found("maxmemory", |f| f.memory.limit = Some(limit));
+        assert_eq!(with(2 * GIB + 512 * MIB - 1), Short);
+        assert_eq!(with(2 * GIB + 512 * MIB), Warning);
+        assert_eq!(with(4 * GIB + 512 * MIB - 1), Warning);
+        assert_eq!(with(4 * GIB + 512 * MIB), Fine);
+    }
+
+    #[test]
+    fn maxmemory_that_is_not_set_is_a_warning() {
+        assert_eq!(found("maxmemory", |f| f.max_memory = Some(0)), Warning);
+        assert_eq!(found("maxmemory", |f| f.max_memory = None), NotKnown);
+        assert_eq!(found("maxmemory", |f| f.memory.limit = None), NotKnown);
+    }
+
+    #[test]
+    fn a_lower_maxmemory_is_proposed_only_where_the_data_fits() {
+        let mend = |limit, used| {
+            let change = |f: &mut NodeFacts| {
+                f.memory.limit = Some(limit);
+                f.used = Some(used);
+            };
+            find("maxmemory", change).mend.unwrap()
+        };
+        let fits = mend(2 * GIB, 700 * MIB);
+        assert!(fits.contains("CONFIG SET maxmemory 768mb"), "{fits}");
+        let too_much = mend(2 * GIB, 800 * MIB);
+        assert!(!too_much.contains("CONFIG SET"), "{too_much}");
+        assert!(too_much.contains("--memory 4608m"), "{too_much}");
+    }
+
+    #[test]
+    fn memory_use() {
+        let of_maxmemory = |used| {
+            found("memory-use", |f| {
+                (f.used, f.max_memory) = (Some(used), Some(1000));
+            })
+        };
+        assert_eq!((of_maxmemory(900), of_maxmemory(901)), (Fine, Warning));
+        assert_eq!((of_maxmemory(999), of_maxmemory(1000)), (Warning, Short));
+        let of_limit = |resident| {
+            found("memory-use", |f| {
+                (f.resident, f.max_memory) = (Some(resident), Some(0));
+                f.memory.limit = Some(1000);
+            })
+        };
+        assert_eq!((of_limit(900), of_limit(901)), (Fine, Warning));
+        assert_eq!((of_limit(999), of_limit(1000)), (Warning, Short));
+    }
+
+    #[test]
+    fn eviction() {
+        let with = |policy: &str, evicted| {
+            found("eviction", |f| {
+                (f.policy, f.evicted) = (Some(policy.to_owned()), Some(evicted));
+            })
+        };
+        assert_eq!(with("noeviction", 0), Fine);
+        assert_eq!(with("noeviction", 1), Short);
+        assert_eq!(with("allkeys-lru", 0), Short);
+    }
+
+    #[test]
+    fn fork_headroom() {
+        let with = |available, copied| {
+            found("fork-headroom", |f| {
+                f.memory.available = Some(available);
+                f.last_copied = Some(copied);
+            })
+        };
+        assert_eq!(with(GIB / 2 - 1, 0), Short);
+        assert_eq!(with(GIB / 2, 0), Warning);
+        assert_eq!(with(GIB - 1, 0), Warning);
+        assert_eq!(with(GIB, 0), Fine);
+        // What was copied once will be again.
+        assert_eq!(with(600 * MIB - 1, 600 * MIB), Short);
+        assert_eq!(with(600 * MIB, 600 * MIB), Warning);
+    }
+
+    #[test]
+    fn fork_time() {
+        let with = |took| found("fork-time", |f| f.fork_ms = Some(took));
+        assert_eq!((with(499), with(500)), (Fine, Warning));
+        assert_eq!((with(999), with(1000)), (Warning, Short));
+    }
+
+    #[test]
+    fn rewrite_space() {
+        let with = |free| {
+            found("rewrite-space", |f| {
+                f.disk = Some(Disk {
+                    free,
+                    inodes_free: None,
+                });
+            })
+        };
+        assert_eq!(with(GIB + 64 * MIB - 1), Short);
+        assert_eq!(with(GIB + 64 * MIB), Warning);
+        assert_eq!(with(2 * GIB + 128 * MIB - 1), Warning);
+        assert_eq!(with(2 * GIB + 128 * MIB), Fine);
+        assert_eq!(found("rewrite-space", |f| f.aof_size = None), NotKnown);
+    }
+
+    #[test]
+    fn inodes() {
+        let with = |inodes_free| {
+            found("inodes", |f| {
+                f.disk = Some(Disk {
+                    free: GIB,
+                    inodes_free,
+                });
+            })
+        };
+        assert_eq!((with(Some(99)), with(Some(100))), (Short, Warning));
+        assert_eq!((with(Some(999)), with(Some(1000))), (Warning, Fine));
+        assert_eq!(with(None), Fine);
+    }
+
+    #[test]
+    fn append_only_file() {
+        let with = |good| found("append-only-file", |f| f.aof_good = Some(good));
+        assert_eq!((with(true), with(false)), (Fine, Short));
+    }
+
+    #[test]
+    fn max_clients() {
+        let with = |most| found("max-clients", |f| f.max_clients = Some(most));
+        assert_eq!((with(991), with(992)), (Short, Warning));
+        assert_eq!((with(9999), with(10_000)), (Warning, Fine));
+    }
+
+    #[test]
+    fn connections() {
+        let with = |now| found("connections", |f| f.clients = Some(now));
+        assert_eq!((with(8000), with(8001)), (Fine, Warning));
+        assert_eq!((with(9999), with(10_000)), (Warning, Short));
+    }
+
+    #[test]
+    fn clock() {
+        let with = |off| found("clock", |f| f.clock_off_ms = Some(off));
+        assert_eq!((with(1000), with(1001)), (Fine, Warning));
+    }
+}

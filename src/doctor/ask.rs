@@ -1,0 +1,85 @@
+//! Asks a data node: its server by `INFO`, and by `CONFIG GET` where the operator's password is here; its parent by its metrics.
+
+use std::collections::HashMap;
+use std::net::SocketAddrV4;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::capacity::NodeFacts;
+use crate::client::Connector;
+use crate::config::{Lab, Node};
+
+use super::ANSWER_LIMIT;
+use super::facts::Answers;
+
+/// The longest answer with metrics that is read; a node's has some 10 KiB.
+const METRICS_MAX: u64 = 1 << 20;
+
+/// What one data node has.
+///
+/// # Errors
+/// Why its server does not answer.
+pub(super) async fn node(
+    lab: &Lab,
+    node: &Node,
+    reader: &Connector,
+    operator: &Connector,
+) -> Result<NodeFacts, String> {
+    let metrics = async {
+        let at = lab.monitoring.as_ref()?.node_socket(node);
+        timeout(ANSWER_LIMIT, metrics(at)).await.ok()?.ok()
+    };
+    let (info, buffers, metrics) =
+        tokio::join!(info(node, reader), buffers(node, operator), metrics);
+    let (info, asked) = info?;
+    let answers = Answers {
+        info: &info,
+        metrics: metrics.as_deref(),
+        buffers: buffers.as_deref(),
+        asked,
+    };
+    let hang_timeout = u64::try_from(lab.timing.hang_timeout.as_millis()).unwrap_or(u64::MAX);
+    Ok(answers.facts(&node.name, hang_timeout))
+}
+
+/// `INFO`, and the time here before and after.
+async fn info(node: &Node, reader: &Connector) -> Result<(String, (u64, u64)), String> {
+    let mut conn = reader
+        .open(node.socket())
+        .await
+        .map_err(|e| e.to_string())?;
+    let before = now();
+    let info: String = conn
+        .query(&redis::cmd("INFO"))
+        .await
+        .map_err(|e| e.to_string())?;
+    Ok((info, (before, now())))
+}
+
+async fn buffers(node: &Node, operator: &Connector) -> Option<String> {
+    const KEY: &str = "client-output-buffer-limit";
+    let mut conn = operator.open(node.socket()).await.ok()?;
+    let mut get = redis::cmd("CONFIG");
+    get.arg("GET").arg(KEY);
+    let mut values: HashMap<String, String> = conn.query(&get).await.ok()?;
+    values.remove(KEY)
+}
+
+async fn metrics(at: SocketAddrV4) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(at).await?;
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await?;
+    let mut text = String::new();
+    stream.take(METRICS_MAX).read_to_string(&mut text).await?;
+    Ok(text)
+}
+
+/// Microseconds since 1970, as `server_time_usec` counts them.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    })
+}

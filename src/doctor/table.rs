@@ -1,0 +1,91 @@
+//! A [`Report`] for people: a line a finding, and what helps where something is to be mended.
+
+use crate::capacity::{Finding, Severity};
+
+use super::Report;
+
+/// The findings by place, and what they come to.
+pub fn render(report: &Report) -> String {
+    let mut out = String::new();
+    let mut place = None;
+    for finding in &report.findings {
+        if place != Some(&finding.place) {
+            out.push_str(&finding.place);
+            out.push('\n');
+            place = Some(&finding.place);
+        }
+        out.push_str(&lines(finding));
+    }
+    let counts = [
+        (Severity::Short, "short"),
+        (Severity::Warning, "warnings"),
+        (Severity::NotKnown, "not known"),
+        (Severity::Ok, "ok"),
+    ]
+    .map(|(severity, name)| format!("{} {name}", report.count(severity)));
+    format!("{out}{}: {}", report.lab, counts.join(", "))
+}
+
+fn lines(finding: &Finding) -> String {
+    let severity = match finding.severity {
+        Severity::Ok => "ok",
+        Severity::NotKnown => "not known",
+        Severity::Warning => "WARNING",
+        Severity::Short => "SHORT",
+    };
+    let values = match (finding.measured, finding.needed) {
+        (Some(measured), Some(needed)) => {
+            format!(": {} ({})", measured.shown(), needed.shown())
+        }
+        _ => String::new(),
+    };
+    let mut lines = format!(
+        "  {severity:<9}  {:<22}  {}{values}\n",
+        finding.code, finding.what
+    );
+    if let Some(mend) = &finding.mend {
+        lines.push_str(&format!("             why:  {}\n", finding.why));
+        lines.push_str(&format!("             mend: {mend}\n"));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capacity::Unit;
+
+    #[test]
+    fn only_what_is_to_be_mended_says_why_and_how() {
+        let fine = Finding::new("open-files", "host", "open files of a process started here")
+            .values(Unit::Descriptors, 20_000, 10_032)
+            .judged(Severity::Ok, "each client is one", "ulimit".into());
+        let short = Finding::new(
+            "rewrite-space",
+            "redis-a",
+            "free disk space for an append-only file of 1 GiB",
+        )
+        .values(Unit::Bytes, 1 << 20, 1 << 30)
+        .judged(
+            Severity::Short,
+            "a rewrite needs it",
+            "free 1023 MiB".into(),
+        );
+        let unknown = Finding::not_known("clock", "redis-a", "the server does not state its time");
+        let report = Report {
+            lab: "l".into(),
+            enough: false,
+            findings: vec![fine, short, unknown],
+        };
+        insta::assert_snapshot!(render(&report), @"
+        host
+          ok         open-files              open files of a process started here: 20000 descriptors (10032 descriptors)
+        redis-a
+          SHORT      rewrite-space           free disk space for an append-only file of 1 GiB: 1 MiB (1 GiB)
+                     why:  a rewrite needs it
+                     mend: free 1023 MiB
+          not known  clock                   the server does not state its time
+        l: 1 short, 0 warnings, 1 not known, 1 ok
+        ");
+    }
+}
