@@ -16,6 +16,8 @@ mod choosing;
 mod closing;
 #[path = "live/copies.rs"]
 mod copies;
+#[path = "live/doctor.rs"]
+mod doctor;
 #[path = "live/drills.rs"]
 mod drills;
 #[path = "live/failover.rs"]

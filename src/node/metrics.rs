@@ -99,6 +99,7 @@ pub(super) struct DataMetrics {
     handovers: Family<Outcome, Counter>,
     handover_pause: Seconds,
     unfinished_removed: Counter,
+    hang_timeout: Seconds,
     pub(super) room: RoomMetrics,
 }
 
@@ -190,6 +191,7 @@ impl DataMetrics {
             handovers: Family::default(),
             handover_pause: Seconds::default(),
             unfinished_removed: Counter::default(),
+            hang_timeout: Seconds::default(),
             room: RoomMetrics::default(),
         };
         let mut registry = registry(node, server_version);
@@ -301,6 +303,14 @@ impl DataMetrics {
             "Files that a killed server left unfinished, of a rewrite or a copy, and the node removed before a start",
             self.unfinished_removed.clone(),
         );
+        r.register_with_unit(
+            "hang_timeout",
+            "Silence after which the node kills its server as hung: hang_timeout_ms",
+            Unit::Seconds,
+            self.hang_timeout.clone(),
+        );
+        self.hang_timeout
+            .set(self.lab.timing.hang_timeout.as_secs_f64());
         self.room.register(r);
     }
 

@@ -97,19 +97,17 @@ fn overcommit(facts: &HostFacts) -> Finding {
     let Some(setting) = facts.overcommit else {
         return Finding::not_known(CODE, PLACE, "vm.overcommit_memory can't be read");
     };
+    const WHAT: &str = "vm.overcommit_memory";
     let (severity, what) = match (setting, facts.commit_left) {
-        (1, _) => (Severity::Ok, "vm.overcommit_memory is 1".to_owned()),
+        (1, _) => (Severity::Ok, WHAT.to_owned()),
         (2, Some(left)) if left < EMPTY_NODE * facts.data_nodes.max(1) => (
             Severity::Short,
             format!(
-                "vm.overcommit_memory is 2, and the kernel promises only {} more",
+                "{WHAT}, with which the kernel promises only {} more",
                 crate::capacity::human_bytes(left)
             ),
         ),
-        _ => (
-            Severity::Warning,
-            format!("vm.overcommit_memory is {setting}"),
-        ),
+        _ => (Severity::Warning, WHAT.to_owned()),
     };
     Finding::new(CODE, PLACE, what)
         .values(Unit::Setting, setting, 1)
@@ -150,7 +148,7 @@ fn listen_backlog(facts: &HostFacts) -> Finding {
     } else {
         Severity::Ok
     };
-    Finding::new(CODE, PLACE, format!("net.core.somaxconn is {most}"))
+    Finding::new(CODE, PLACE, "net.core.somaxconn")
         .values(Unit::Setting, most, LISTEN_BACKLOG)
         .judged(
             severity,
