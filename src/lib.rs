@@ -14,12 +14,12 @@
 //! - [`exit`]: exit codes
 //! - [`access`]: who may do what on the servers (the files of passwords and certificates, `access::secrets` and
 //!   `access::certificates`, are the I/O part there)
+//! - [`capacity`]: what a host and a data node have of memory, disk and descriptors, and what they need (`read` is the I/O
+//!   part there)
 //! - [`protocol`]: when a record is acknowledged, who is primary, what an error means
 //!
 //! With I/O, each on top of the ones before it:
 //! - [`client`]: one connection to one node
-//! - [`capacity`]: what host and node have of memory, disk, descriptors, and need (`capacity::judge_host` and
-//!   `capacity::judge_node` are pure)
 //! - [`sentinel`]: asking all Sentinels, hearing their events
 //! - [`metrics`]: a registry of metrics, served over HTTP
 //! - [`handover`]: a planned change of the primary; [`closing`]: a stop of all nodes as one act;

@@ -51,7 +51,7 @@ impl TestLab {
     }
 
     fn config_set(&self, node: &str, key: &str, value: &str) {
-        let output = self.halab(&["cli", node, "CONFIG", "SET", key, value]);
+        let output = self.halab(&["cli", node, "-e", "CONFIG", "SET", key, value]);
         assert!(output.status.success(), "{output:?}");
     }
 }
@@ -218,7 +218,7 @@ fn what_a_killed_rewrite_left_is_removed_and_counted() {
         .assert_all_acknowledged();
     // So slow that it is cut short for certain: 20 keys take 10 s.
     lab.config_set(&node, "rdb-key-save-delay", "500000");
-    let begun = lab.halab(&["cli", &node, "BGREWRITEAOF"]);
+    let begun = lab.halab(&["cli", &node, "-e", "BGREWRITEAOF"]);
     assert!(begun.status.success(), "{begun:?}");
     let data = lab.path("state").join(&node).join("data");
     let unfinished = || {
