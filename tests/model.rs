@@ -306,8 +306,9 @@ fn a_primary_that_restarts_fast_must_not_just_go_on() {
 fn only_the_named_primary_may_call_for_a_failover() {
     let rules = Rules {
         named_only: false,
-        // What the marks say would prevent it too.
+        // What the marks say would prevent it too, and that the successor is no candidate.
         term_first: false,
+        candidate_called: false,
         ..Rules::ALL
     };
     let bounds = Bounds {
