@@ -13,5 +13,6 @@
   "docs/configuration.md"
   "docs/ledger.md"
   "docs/metrics.md"
+  "docs/operations/capacity.md"
   "docs/security.md"
 ]
