@@ -24,6 +24,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 const KNOWN_LIMIT: Duration = Duration::from_secs(30);
 /// How long the lab may take to be healthy before a Sentinel is reset: a look may fall into a moment that is not.
 const HEALTHY_LIMIT: Duration = Duration::from_secs(3);
+/// How long a stranger has to be down: a Sentinel that makes it a replica ends all its connections, and is back at once.
+const QUIET: Duration = Duration::from_secs(1);
 /// Pause between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -127,17 +129,26 @@ pub async fn forget(lab: &Lab, stop: &CancellationToken) -> Result<Forgotten, Fo
     Ok(done)
 }
 
-/// The lab, healthy but for strangers that are down.
+/// The lab, healthy but for strangers that are down, and that have been for [`QUIET`].
 async fn ready(lab: &Lab) -> Result<Status, ForgetError> {
     let deadline = Instant::now() + HEALTHY_LIMIT;
+    let mut down_since = None;
     loop {
         let status = gather(lab).await;
         let refusal = match (running(&status), status.problems_beside_strangers()) {
             // First, as it may be what the problems come from.
             (running, _) if !running.is_empty() => ForgetError::Running(running),
             (_, problems) if !problems.is_empty() => ForgetError::NotHealthy(problems),
-            _ => return Ok(status),
+            _ if status.strangers.is_empty() => return Ok(status),
+            _ => {
+                if down_since.get_or_insert_with(Instant::now).elapsed() >= QUIET {
+                    return Ok(status);
+                }
+                sleep(LOOK_AGAIN).await;
+                continue;
+            }
         };
+        down_since = None;
         if Instant::now() >= deadline {
             return Err(refusal);
         }
