@@ -246,7 +246,7 @@ fn disk(facts: &HostFacts) -> Vec<Finding> {
             at_least(disk.free, least, needed),
             "an append-only file grows by 64 MiB or more before it is rewritten, and a rewrite needs as much as the data beside it; \
              on a full disk the server refuses writes",
-            format!("free space there (du -sh {state}/*), or give --state a larger disk"),
+            "make that disk larger, or free space outside of the state folder, which holds the data".into(),
         );
     let inodes = match disk.inodes_free {
         None => Finding::new(INODES, PLACE, "the disk has no limit of files"),
@@ -259,7 +259,7 @@ fn disk(facts: &HostFacts) -> Vec<Finding> {
         .judged(
             at_least(free, FEW_INODES, ENOUGH_INODES),
             "without a free inode no file can be made, however much space is left",
-            "remove small files there: df -i shows which disk has none left".into(),
+            "make room for files on that disk (df -i), outside of the state folder, which holds the data".into(),
         ),
     };
     vec![space, inodes]

@@ -253,7 +253,7 @@ fn rewrite_space(facts: &NodeFacts) -> Finding {
         .judged(
             at_least(disk.free, least, needed),
             "a rewrite writes all data beside what is there, a full copy twice; on a full disk the server refuses writes",
-            format!("free {} MiB on the disk of its state folder, or make it larger", mebibytes_up(needed.saturating_sub(disk.free))),
+            format!("free {} MiB on the disk of its state folder, outside of that folder, or make the disk larger", mebibytes_up(needed.saturating_sub(disk.free))),
         )
 }
 
@@ -273,7 +273,7 @@ fn inodes(facts: &NodeFacts) -> Finding {
         .judged(
             at_least(free, FEW_INODES, ENOUGH_INODES),
             "without a free inode no file can be made, however much space is left",
-            "remove small files on that disk: df -i shows which has none left".into(),
+            "make room for files on that disk (df -i), outside of the state folder, which holds the data".into(),
         ),
     }
 }
