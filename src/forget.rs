@@ -139,9 +139,9 @@ async fn ready(lab: &Lab) -> Result<Status, ForgetError> {
             // First, as it may be what the problems come from.
             (running, _) if !running.is_empty() => ForgetError::Running(running),
             (_, problems) if !problems.is_empty() => ForgetError::NotHealthy(problems),
-            _ if status.strangers.is_empty() => return Ok(status),
             _ => {
-                if down_since.get_or_insert_with(Instant::now).elapsed() >= QUIET {
+                let quiet = down_since.get_or_insert_with(Instant::now).elapsed() >= QUIET;
+                if quiet || status.strangers.is_empty() {
                     return Ok(status);
                 }
                 sleep(LOOK_AGAIN).await;

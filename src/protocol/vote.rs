@@ -214,6 +214,7 @@ pub(crate) mod tests {
     fn the_same_node_at_two_epochs_is_no_agreement() {
         assert!(elect(&[view(A, 1), view(A, 2)], 3, 2).is_err());
     }
+
     #[test]
     fn a_primary_is_settled_when_every_sentinel_that_answers_hears_it_and_runs_no_failover() {
         let elected = elect(&[view(A, 1), view(A, 1)], 3, 2).unwrap();
