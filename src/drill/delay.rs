@@ -2,7 +2,8 @@
 //! while, every packet for the same.
 //!
 //! `netem` is missing in many kernels. So packets are handed to this process (NFQUEUE), which lets them go on when
-//! their time has come. What a node sends to itself is not held back. When it ends, nothing passes any more.
+//! their time has come. What a node sends to itself is not held back. When it ends, its rules go with it; should it end
+//! by an error, nothing passes any more.
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,12 +22,14 @@ use rustix::net::{
     sockopt,
 };
 
-use tracing::error;
+use tracing::{error, warn};
 
 use super::network::{NetworkError, is_own, run};
 
 /// Number of the queue; the network is the drill's own, so nobody else has one.
 const QUEUE: u16 = 7;
+/// The chain with its rules, which holds no others.
+const CHAIN: &str = "halab-delay";
 /// Packets that may wait: more are dropped.
 const LENGTH: u32 = 65_536;
 /// Room for what the kernel says of packets that were not read yet.
@@ -63,6 +66,7 @@ const NETFILTER_HEADER: usize = 4;
 pub struct Delay {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+    _rules: Rules,
 }
 
 /// Why packets can't be held back here, if so. To be asked in a network of the drill's own.
@@ -96,21 +100,7 @@ impl Delay {
             why: why.to_string(),
         };
         let socket = open().map_err(failed)?;
-        for address in addresses {
-            let to = address.to_string();
-            let own = ["-A", "INPUT", "-s", &to, "-d", &to, "-j", "ACCEPT"];
-            run("iptables", &own, "")?;
-        }
-        let queue = QUEUE.to_string();
-        for address in addresses {
-            let from = address.to_string();
-            let rule = ["-A", "INPUT", "-s", &from, "-j", "NFQUEUE"];
-            run(
-                "iptables",
-                &[&rule[..], &["--queue-num", &queue]].concat(),
-                "",
-            )?;
-        }
+        let rules = Rules::add(addresses)?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let thread = std::thread::Builder::new()
@@ -125,6 +115,7 @@ impl Delay {
         Ok(Delay {
             stop,
             thread: Some(thread),
+            _rules: rules,
         })
     }
 }
@@ -135,6 +126,50 @@ impl Drop for Delay {
         if let Some(thread) = self.thread.take() {
             // It has said why it ended.
             let _ = thread.join();
+        }
+    }
+}
+
+/// The rules that hand packets over, until it is dropped: what goes to a queue that nobody reads is lost.
+#[derive(Debug)]
+struct Rules;
+
+impl Rules {
+    fn add(addresses: &[Ipv4Addr]) -> Result<Self, NetworkError> {
+        let iptables = |arguments: &[&str]| run("iptables", arguments, "");
+        iptables(&["-N", CHAIN])?;
+        // From here on: one that comes to half of it leaves nothing either.
+        let rules = Rules;
+        let queue = QUEUE.to_string();
+        for address in addresses {
+            let it = address.to_string();
+            iptables(&["-A", CHAIN, "-s", &it, "-d", &it, "-j", "ACCEPT"])?;
+            iptables(&[
+                "-A",
+                CHAIN,
+                "-s",
+                &it,
+                "-j",
+                "NFQUEUE",
+                "--queue-num",
+                &queue,
+            ])?;
+        }
+        iptables(&["-A", "INPUT", "-j", CHAIN])?;
+        Ok(rules)
+    }
+}
+
+impl Drop for Rules {
+    fn drop(&mut self) {
+        for undo in [
+            &["-D", "INPUT", "-j", CHAIN][..],
+            &["-F", CHAIN],
+            &["-X", CHAIN],
+        ] {
+            if let Err(error) = run("iptables", undo, "") {
+                warn!(%error, "a rule of the delay stays");
+            }
         }
     }
 }
