@@ -36,6 +36,8 @@ mod members;
 mod metrics;
 #[path = "live/nodes.rs"]
 mod nodes;
+#[path = "live/pacing.rs"]
+mod pacing;
 #[path = "live/raise.rs"]
 mod raise;
 #[path = "live/screen.rs"]

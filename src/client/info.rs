@@ -131,6 +131,8 @@ pub struct ReplicationInfo {
     pub priority: u64,
     /// As a primary: the replicas whose link is online.
     pub online: Vec<Confirmed>,
+    /// As a primary: the replicas that make a full copy.
+    pub copying: Vec<Copying>,
     /// As a primary: those of them that were heard a moment ago (`lag` below 2 seconds; a replica confirms its offset every
     /// second, and says something while it loads a full copy too). A link on which packets vanish stays online until
     /// `repl-timeout`.
@@ -178,6 +180,7 @@ impl ReplicationInfo {
             before: None,
             priority: 0,
             online: Vec::new(),
+            copying: Vec::new(),
             heard: Vec::new(),
             loading: false,
             crowded: false,
@@ -192,6 +195,7 @@ impl ReplicationInfo {
         let mut silent = 0;
         // Replicas are counted apart, and against the same limit.
         let (mut clients, mut most) = (0, u64::MAX);
+        let mut saves = false;
         for (key, value) in text
             .lines()
             .filter_map(|line| line.trim_end().split_once(':'))
@@ -218,6 +222,7 @@ impl ReplicationInfo {
                 }
                 "maxclients" => most = value.parse().unwrap_or(u64::MAX),
                 "loading" => info.loading = value != "0",
+                "rdb_bgsave_in_progress" => saves = value != "0",
                 "aof_last_write_status" => info.disk_refuses = value == "err",
                 "run_id" => info.run_id = value.to_owned(),
                 "process_id" => info.pid = value.parse().unwrap_or(0),
@@ -228,6 +233,7 @@ impl ReplicationInfo {
                     let lag = field(value, "lag").and_then(|lag| lag.parse().ok());
                     let heard = lag.is_some_and(|seconds: u64| seconds < 2);
                     info.heard.extend(replica.filter(|_| heard));
+                    info.copying.extend(Copying::of(value));
                     info.online.extend(replica);
                 }
                 _ => {}
@@ -239,6 +245,9 @@ impl ReplicationInfo {
             as_replica
         };
         info.crowded = clients >= most;
+        for copying in &mut info.copying {
+            copying.waits &= !saves;
+        }
         info.link_up &= silent < LINK_SILENCE;
         info.primary = host.zip(port).map(|(ip, port)| SocketAddrV4::new(ip, port));
         info
@@ -260,15 +269,41 @@ fn is_replica_line(key: &str) -> bool {
         .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
+/// A replica that makes a full copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Copying {
+    /// Where it is.
+    pub to: SocketAddrV4,
+    /// The copy has not begun. One that goes straight to the socket is in the same state until it is sent, so this is known by
+    /// whether the server saves at all.
+    pub waits: bool,
+}
+
+impl Copying {
+    fn of(value: &str) -> Option<Self> {
+        let waits = match field(value, "state")? {
+            "wait_bgsave" => true,
+            "send_bulk" => false,
+            _ => return None,
+        };
+        let to = address(value)?;
+        Some(Copying { to, waits })
+    }
+}
+
+fn address(value: &str) -> Option<SocketAddrV4> {
+    let ip = field(value, "ip")?.parse().ok()?;
+    let port = field(value, "port")?.parse().ok()?;
+    Some(SocketAddrV4::new(ip, port))
+}
+
 /// `ip=127.0.0.12,port=6379,state=online,offset=14,lag=0`, where the state is online.
 fn online_replica(value: &str) -> Option<Confirmed> {
     if field(value, "state") != Some("online") {
         return None;
     }
-    let ip = field(value, "ip")?.parse().ok()?;
-    let port = field(value, "port")?.parse().ok()?;
     Some(Confirmed {
-        address: SocketAddrV4::new(ip, port),
+        address: address(value)?,
         offset: field(value, "offset")?.parse().ok()?,
     })
 }
@@ -299,6 +334,11 @@ mod tests {
         };
         assert_eq!(info.online, [replica]);
         assert_eq!(info.heard, [replica]);
+        let copying = Copying {
+            to: "127.0.0.13:6379".parse().unwrap(),
+            waits: true,
+        };
+        assert_eq!(info.copying, [copying]);
         let silent = ReplicationInfo::parse(
             "role:master\r\nslave0:ip=127.0.0.12,port=6379,state=online,offset=1400,lag=2\r\n",
         );

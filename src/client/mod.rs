@@ -37,7 +37,7 @@ use stream::Stream;
 use tls::{Tls, Transport};
 
 pub use error::classify;
-pub use info::{ReplicationInfo, Role};
+pub use info::{Copying, ReplicationInfo, Role};
 pub use mark::{drawn, set_mark};
 pub use room::room_for;
 pub use subscription::{Message, Presence, Subscription};

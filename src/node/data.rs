@@ -4,6 +4,7 @@
 mod following;
 mod leave;
 mod marks;
+mod pacing;
 mod raise;
 mod syncing;
 
@@ -34,6 +35,7 @@ use super::{NodeError, Shutdown};
 
 use following::Following;
 use marks::OwnCopy;
+use pacing::Pacing;
 use raise::Raising;
 use syncing::Syncing;
 
@@ -72,6 +74,9 @@ pub(super) struct DataNode {
     observers: Observers,
     raising: Raising,
     following: Following,
+    pacing: Pacing,
+    /// That writes are slowed down was said.
+    slowed: bool,
     syncing: Syncing,
     /// The server has been told to sync by itself, for this node can't.
     server_syncs: bool,
@@ -148,6 +153,8 @@ impl DataNode {
             observers,
             raising: Raising::default(),
             following: Following::default(),
+            pacing: Pacing::default(),
+            slowed: false,
             machine,
             metrics,
             certificate,
@@ -232,6 +239,7 @@ impl DataNode {
                 }
                 self.act(action).await?;
             }
+            let copied = self.pace().await;
             let ended = async {
                 match &mut self.server {
                     Some(server) => drop(server.wait().await),
@@ -239,7 +247,7 @@ impl DataNode {
                 }
             };
             tokio::select! {
-                () = sleep(if calm { CALM } else { URGENT }) => {}
+                () = sleep(if calm && !copied { CALM } else { URGENT }) => {}
                 () = ended => {}
                 () = shutdown.wait() => return Ok(End::Stopped),
             }
@@ -303,6 +311,7 @@ impl DataNode {
         self.disk_refuses = false;
         self.raising.server_ended();
         self.following = Following::default();
+        self.pacing = Pacing::default();
     }
 
     async fn ask_server(&mut self) -> Result<(ReplicationInfo, Option<Copy>), ClientError> {
@@ -331,10 +340,12 @@ impl DataNode {
         self.loaded = true;
         if info.is_primary {
             self.link_down_since = None;
-            return Seen::Primary {
-                replicas: self.following.in_sync(self.started.elapsed(), info),
-            };
+            let now = self.started.elapsed();
+            let replicas = self.following.in_sync(now, info);
+            self.pacing.see(now, info, &self.following);
+            return Seen::Primary { replicas };
         }
+        self.pacing.ended();
         let of = info
             .primary
             .unwrap_or_else(|| parked_at(&self.lab, &self.node));

@@ -94,6 +94,7 @@ pub(super) struct DataMetrics {
     decisions: Family<Decision, Counter>,
     waiting: Gauge,
     fenced: Gauge,
+    pauses_for_copies: Counter<f64, AtomicU64>,
     sync_always: Gauge,
     failover_calls: Family<Outcome, Counter>,
     handovers: Family<Outcome, Counter>,
@@ -186,6 +187,7 @@ impl DataMetrics {
             decisions: Family::default(),
             waiting: Gauge::default(),
             fenced: Gauge::default(),
+            pauses_for_copies: Counter::default(),
             sync_always: Gauge::default(),
             failover_calls: Family::default(),
             handovers: Family::default(),
@@ -277,6 +279,12 @@ impl DataMetrics {
             "1 while the node pauses writes, since this primary may be isolated",
             self.fenced.clone(),
         );
+        r.register_with_unit(
+            "pauses_for_copies",
+            "Writes held up so that a replica completes its copy: the sum of the pauses",
+            Unit::Seconds,
+            self.pauses_for_copies.clone(),
+        );
         r.register(
             "only_copy",
             "1 while this primary has no replica, and so writes to disk before each answer",
@@ -312,6 +320,12 @@ impl DataMetrics {
         self.hang_timeout
             .set(self.lab.timing.hang_timeout.as_secs_f64());
         self.room.register(r);
+    }
+
+    /// Writes are held up for a replica that copies.
+    pub(super) fn paused_for_copy(&self, ms: u64) {
+        self.pauses_for_copies
+            .inc_by(Duration::from_millis(ms).as_secs_f64());
     }
 
     /// Of the node itself, and of the others as it sees them.

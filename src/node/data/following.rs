@@ -63,6 +63,12 @@ impl Following {
         self.replicas.iter().filter(|r| r.in_sync).count()
     }
 
+    /// Whether the replica there is one of them.
+    pub(super) fn is_in_sync(&self, address: SocketAddrV4) -> bool {
+        let mut replicas = self.replicas.iter();
+        replicas.any(|r| r.address == address && r.in_sync)
+    }
+
     fn follow(&self, now: Duration, confirmed: Confirmed, heard: bool) -> Replica {
         let known = self
             .replicas
