@@ -66,7 +66,7 @@ const NETFILTER_HEADER: usize = 4;
 pub struct Delay {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
-    _rules: Rules,
+    rules: Option<Rules>,
 }
 
 /// Why packets can't be held back here, if so. To be asked in a network of the drill's own.
@@ -115,13 +115,15 @@ impl Delay {
         Ok(Delay {
             stop,
             thread: Some(thread),
-            _rules: rules,
+            rules: Some(rules),
         })
     }
 }
 
 impl Drop for Delay {
     fn drop(&mut self) {
+        // While they stand, somebody has to read.
+        self.rules = None;
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             // It has said why it ended.
