@@ -34,6 +34,14 @@ impl Gap {
     pub fn len(&self) -> u64 {
         self.to - self.from
     }
+
+    /// The part of it that does not lie before `at`.
+    pub fn since(self, at: u64) -> Self {
+        Gap {
+            from: self.from.max(at).min(self.to),
+            ..self
+        }
+    }
 }
 
 /// What the ledger of one run of the writer says about time.
@@ -239,6 +247,8 @@ mod tests {
         assert_eq!((before.from, before.to), (905_000, 1_000_000));
         let after = acks.longest_gap(1_010_000, u64::MAX).unwrap();
         assert_eq!(after, gap);
+        assert_eq!(after.since(1_010_000).from, 1_010_000);
+        assert_eq!(after.since(0), after);
         assert_eq!(acks.first_after(1_001_001), Some(1_400_000));
         assert_eq!(acks.between(950_000, 1_401_000), 10);
     }

@@ -135,6 +135,8 @@ impl Seens {
             let until = faults.get(i + 1).map_or(end, |(next, _)| *next);
             let local = |t: u64| t.saturating_sub(offset);
             let gap = acks.longest_gap(local(*at), local(until));
+            // What was before is of the fault before.
+            let gap = gap.map(|gap| if i == 0 { gap } else { gap.since(local(*at)) });
             let tried = self.event("+try-failover", *at, until);
             let elected = self.event("+elected-leader", tried.unwrap_or(*at), until);
             let promoted = elected.and_then(|from| self.promotion(from, until));
