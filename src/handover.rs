@@ -331,6 +331,8 @@ impl OldPrimary<'_> {
         };
         let (info, held) = conn.holding().await?;
         let mut pipe = redis::pipe();
+        // The mark would wait for the end of a pause, and this one with it.
+        pipe.cmd("CLIENT").arg("UNPAUSE");
         if let Some(mark) = held.as_ref().and_then(Copy::mark) {
             pipe.add_command(set_mark(&mark.next(mark.epoch, mark.state)));
         }
