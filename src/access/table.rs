@@ -153,6 +153,7 @@ impl User {
                 "+info",
                 "+role",
                 "+replicaof",
+                "+config|get",
                 "+config|set",
                 "+client|pause",
                 "+client|unpause",

@@ -131,12 +131,12 @@ pub struct ReplicationInfo {
     pub priority: u64,
     /// As a primary: the replicas whose link is online.
     pub online: Vec<Confirmed>,
-    /// As a primary: the replicas that make a full copy.
-    pub copying: Vec<Copying>,
-    /// As a primary: those of them that were heard a moment ago (`lag` below 2 seconds; a replica confirms its offset every
+    /// As a primary: those of `online` that were heard a moment ago (`lag` below 2 seconds; a replica confirms its offset every
     /// second, and says something while it loads a full copy too). A link on which packets vanish stays online until
     /// `repl-timeout`.
     pub heard: Vec<Confirmed>,
+    /// As a primary: the replicas that make a full copy.
+    pub copying: Vec<Copying>,
     /// It still loads its data from disk.
     pub loading: bool,
     /// It takes no further connection: all of `maxclients` are taken.

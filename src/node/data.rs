@@ -75,8 +75,6 @@ pub(super) struct DataNode {
     raising: Raising,
     following: Following,
     pacing: Pacing,
-    /// That writes are slowed down was said.
-    slowed: bool,
     syncing: Syncing,
     /// The server has been told to sync by itself, for this node can't.
     server_syncs: bool,
@@ -154,7 +152,6 @@ impl DataNode {
             raising: Raising::default(),
             following: Following::default(),
             pacing: Pacing::default(),
-            slowed: false,
             machine,
             metrics,
             certificate,
@@ -239,7 +236,7 @@ impl DataNode {
                 }
                 self.act(action).await?;
             }
-            let copied = self.pace().await;
+            let copied = self.pace(server).await;
             let ended = async {
                 match &mut self.server {
                     Some(server) => drop(server.wait().await),
@@ -342,7 +339,9 @@ impl DataNode {
             self.link_down_since = None;
             let now = self.started.elapsed();
             let replicas = self.following.in_sync(now, info);
-            self.pacing.see(now, info, &self.following);
+            let lab = &self.lab;
+            let members = |at| lab.data_nodes.iter().any(|node| node.socket() == at);
+            self.pacing.see(now, info, &self.following, members);
             return Seen::Primary { replicas };
         }
         self.pacing.ended();
@@ -446,7 +445,7 @@ impl DataNode {
                 self.sync_always = taken.then_some(always);
             }
             Action::Fence => {
-                warn!(node = %name, "writes paused: no majority of the Sentinels, no replica");
+                warn!(node = %name, "writes paused: no majority of the Sentinels, no replica in sync");
                 self.send(redis::cmd("CLIENT").arg("PAUSE").arg(FENCE_MS).arg("WRITE"))
                     .await;
             }

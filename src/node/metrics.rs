@@ -287,7 +287,7 @@ impl DataMetrics {
         );
         r.register(
             "only_copy",
-            "1 while this primary has no replica, and so writes to disk before each answer",
+            "1 while this primary has no replica in sync, and so writes to disk before each answer",
             self.sync_always.clone(),
         );
         r.register(
@@ -323,9 +323,8 @@ impl DataMetrics {
     }
 
     /// Writes are held up for a replica that copies.
-    pub(super) fn paused_for_copy(&self, ms: u64) {
-        self.pauses_for_copies
-            .inc_by(Duration::from_millis(ms).as_secs_f64());
+    pub(super) fn paused_for_copy(&self, longer: Duration) {
+        self.pauses_for_copies.inc_by(longer.as_secs_f64());
     }
 
     /// Of the node itself, and of the others as it sees them.

@@ -9,10 +9,12 @@
 //! - `cgroup`: a cgroup of its own
 //! - `server`: the server process
 //! - `certificate`: what the server shows, with TLS
+//! - `buffer`: the limit of the server's output buffer for replicas
 //! - `observe`: the Sentinels and the other data nodes, kept in view
 //! - `metrics`: what a node tells about itself
 //! - `data`, `sentinel`: the two kinds of node
 
+mod buffer;
 mod certificate;
 mod cgroup;
 mod conf;

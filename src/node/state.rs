@@ -4,6 +4,7 @@
 //! STATE/NAME/lock           held by the node's process
 //! STATE/NAME/redis.conf     or sentinel.conf; the server rewrites it
 //! STATE/NAME/users.acl     who may do what on the server, with the hashes of their passwords
+//! STATE/NAME/buffer-limit   the limit of the server's output buffer before it was raised
 //! STATE/NAME/data/          the server's working folder: append-only files
 //! STATE/NAME/data/trash/    what is being removed
 //! ```
@@ -24,6 +25,7 @@ use crate::protocol::vote::Elected;
 
 use crate::protocol::copy::PARKED_PORT;
 
+use super::buffer;
 use super::certificate::absolute;
 use super::conf::Conf;
 use super::origin::{Difference, Origin, differs};
@@ -159,6 +161,11 @@ impl StateDir {
             // Not there, or free; anything else shows when the folder is opened.
             _ => Ok(()),
         }
+    }
+
+    /// The node's state folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Whether the node has never been started here.
@@ -414,6 +421,7 @@ impl StateDir {
                 // The node sets these while the server runs, and a Sentinel may have had that written down.
                 conf.set(&["appendfsync"], &["no"]);
                 conf.set(&["min-replicas-to-write"], &["0"]);
+                buffer::put_back(&self.folder, &mut conf);
                 // A node that leaves says no, and a Sentinel may have had that written down.
                 conf.set(&["replica-announced"], &["yes"]);
             }

@@ -43,6 +43,8 @@ struct Replica {
     in_sync: bool,
     /// Since when it is seen not to be in sync, though it was.
     missed: Option<Duration>,
+    /// It has what there was a moment ago.
+    near: bool,
 }
 
 impl Following {
@@ -63,10 +65,10 @@ impl Following {
         self.replicas.iter().filter(|r| r.in_sync).count()
     }
 
-    /// Whether the replica there is one of them.
-    pub(super) fn is_in_sync(&self, address: SocketAddrV4) -> bool {
+    /// Whether the replica there has what there was a moment ago. One that is in sync because writes wait for it may not.
+    pub(super) fn is_near(&self, address: SocketAddrV4) -> bool {
         let mut replicas = self.replicas.iter();
-        replicas.any(|r| r.address == address && r.in_sync)
+        replicas.any(|r| r.address == address && r.near)
     }
 
     fn follow(&self, now: Duration, confirmed: Confirmed, heard: bool) -> Replica {
@@ -79,10 +81,12 @@ impl Following {
             since: now,
             in_sync: false,
             missed: None,
+            near: false,
         });
         let has_all_before = |ago| confirmed.offset >= self.offset(now, ago);
+        let near = has_all_before(NEAR);
         let good = heard
-            && (has_all_before(NEAR)
+            && (near
                 || now.saturating_sub(before.since) >= PATIENCE
                 || before.in_sync && has_all_before(FAR));
         let missed = (!good && before.in_sync).then(|| before.missed.unwrap_or(now));
@@ -90,6 +94,7 @@ impl Following {
             since: if heard { before.since } else { now },
             in_sync: good || missed.is_some_and(|since| now.saturating_sub(since) < GRACE),
             missed,
+            near,
             ..before
         }
     }

@@ -5,19 +5,21 @@
 //! than the copy is loaded would leave the lab with one copy for as long as it lasts. So the limit follows the size
 //! of the data, as far as there is memory, and writes are held up in short pauses, as many as are needed for the buffer to last.
 //!
-//! The allowance at any moment: a share of the limit that grows from the begin of the copy on, fast at first, and never reaches
-//! the whole. A load that stays below it is not held up at all.
+//! The allowance at any moment: a share of the limit that grows from the start of the copy on, fast at first, and never reaches
+//! the whole. A load that stays below it is not held up at all. It ends when the replica has caught up. A replica that does
+//! not get there, copy after copy, is not waited for any more.
 
-use std::fs;
+use std::collections::HashMap;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::capacity;
 use crate::client::{ClientError, ReplicationInfo};
 
-use super::super::conf::Conf;
+use super::super::buffer::{self, Limit};
+use super::super::machine::Server as Seen;
 use super::DataNode;
 use super::following::Following;
 
@@ -25,8 +27,6 @@ use super::following::Following;
 const BYTES_PER_SECOND: u64 = 50_000_000;
 /// Shortest time that a copy is allowed for.
 const SHORTEST: Duration = Duration::from_secs(10);
-/// The limit of a server whose file has none.
-const DEFAULT_LIMIT: u64 = 256 << 20;
 /// The limit grows by the data's size, or what there is of memory, divided by this.
 const SHARE_OF_DATA: u64 = 4;
 /// Percentages of the limit: what is allowed at once, and what is never passed.
@@ -34,11 +34,14 @@ const AT_ONCE: u64 = 5;
 const MOST: u64 = 80;
 /// One pause: until after the next look, which asks the server something. It sees the end of a pause at the next command, and
 /// then lets in all that has come.
-const PAUSE_MS: u64 = 30;
+const PAUSE: Duration = Duration::from_millis(30);
 /// Pauses may follow each other for no longer than a part of `down_after_ms`: Sentinels, whose messages are held up too,
-/// call a server down that is silent. Then what has come meanwhile is let in.
+/// call a server down that is silent, and drop a link on which nothing comes for three of their periods (250 ms).
+/// Then what has come meanwhile is let in.
 const PART_OF_DOWN_AFTER: u32 = 4;
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// Copies in vain after which writes are held up only for some.
+const PATIENT_COPIES: u32 = 3;
 
 /// A full copy under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,19 +54,21 @@ struct Transfer {
     confirmed: u64,
     /// It waits for the server to begin.
     waits: bool,
+    /// It is sent. Then it is loaded.
+    sent: bool,
 }
 
 /// What a transfer may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Room {
-    /// Bytes after which the server drops the replica.
+struct Room {
+    /// Bytes after which the server drops the replica; 0: it never does.
     limit: u64,
     /// How long the copy and its loading may take.
     span: Duration,
 }
 
 impl Room {
-    /// How many bytes may wait, so long after the begin.
+    /// How many bytes may wait, so long after the start.
     fn allows(&self, after: Duration) -> u64 {
         let (after, span) = (after.as_millis(), self.span.as_millis());
         let grown = u128::from(self.limit) * u128::from(MOST - AT_ONCE) * after / (after + span);
@@ -72,71 +77,118 @@ impl Room {
     }
 }
 
+/// A limit that the server was told, in place of the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Raised {
+    before: Limit,
+    to: Limit,
+}
+
 /// The copies that replicas make of the own server.
 #[derive(Debug, Default)]
 pub(super) struct Pacing {
     history: String,
     offset: u64,
     transfers: Vec<Transfer>,
+    /// Copies that each replica has begun and not completed.
+    vain: HashMap<SocketAddrV4, u32>,
     room: Option<Room>,
-    /// The server's limit is not that of its file.
-    raised: bool,
+    /// Also where the server's answer to it was lost.
+    raised: Option<Raised>,
     /// Since when writes are held up without a break.
     paused: Option<Duration>,
+    /// The last pause.
+    last_pause: Option<Duration>,
+    /// That writes are slowed down was said.
+    told: bool,
 }
 
 impl Pacing {
-    /// What the own server, as primary, says of its replicas.
-    pub(super) fn see(&mut self, now: Duration, info: &ReplicationInfo, following: &Following) {
+    /// What the own server, as primary, says of its replicas, of which those that are `members` count.
+    pub(super) fn see(
+        &mut self,
+        now: Duration,
+        info: &ReplicationInfo,
+        following: &Following,
+        members: impl Fn(SocketAddrV4) -> bool,
+    ) {
         if self.history != info.replication_id {
             self.history.clone_from(&info.replication_id);
             self.transfers.clear();
+            self.vain.clear();
         }
         self.offset = info.offset;
-        let known = |to: SocketAddrV4| self.transfers.iter().find(|t| t.to == to).copied();
-        let begin = |to, waits| Transfer {
-            to,
-            since: now,
-            from: info.offset,
-            confirmed: 0,
-            waits,
-        };
-        let copying = info.copying.iter().map(|copying| {
-            match known(copying.to).filter(|_| !copying.waits) {
-                // A limit that is passed ends the connection: it is another copy.
-                Some(before) if before.confirmed == 0 && !self.is_past_limit(&before, info) => {
+        let mut transfers: Vec<Transfer> = Vec::new();
+        for copying in info.copying.iter().filter(|copying| members(copying.to)) {
+            let known = self.transfers.iter().find(|t| t.to == copying.to);
+            // The server makes one copy at a time, for all that had asked when it began.
+            let another = |t: &Transfer| t.to != copying.to && !t.waits && !t.sent;
+            let waits = copying.waits
+                || known.is_none_or(|known| known.waits) && self.transfers.iter().any(another);
+            let goes_on = known.filter(|known| !known.waits && !waits && !known.sent);
+            // A limit that is passed ends the connection: it is another copy.
+            transfers.push(match goes_on.filter(|known| !self.is_past_limit(known)) {
+                Some(known) => *known,
+                None => {
+                    if known.is_some_and(|known| !known.waits) {
+                        *self.vain.entry(copying.to).or_default() += 1;
+                    }
                     Transfer {
-                        waits: false,
-                        ..before
+                        to: copying.to,
+                        since: now,
+                        from: info.offset,
+                        confirmed: 0,
+                        waits,
+                        sent: false,
                     }
                 }
-                _ => begin(copying.to, copying.waits),
+            });
+        }
+        for replica in &info.online {
+            let Some(known) = self.transfers.iter().find(|t| t.to == replica.address) else {
+                continue;
+            };
+            if following.is_near(replica.address) {
+                self.vain.remove(&replica.address);
+            } else {
+                // It is loaded, or catches up.
+                transfers.push(Transfer {
+                    confirmed: replica.offset,
+                    waits: false,
+                    sent: true,
+                    ..*known
+                });
             }
-        });
-        // Loading what was sent, or catching up.
-        let loading = info.online.iter().filter_map(|replica| {
-            let before = known(replica.address)?;
-            (!following.is_in_sync(replica.address)).then_some(Transfer {
-                confirmed: replica.offset,
-                waits: false,
-                ..before
-            })
-        });
-        self.transfers = copying.chain(loading).collect();
+        }
+        for gone in &self.transfers {
+            let there = |t: &Transfer| t.to == gone.to;
+            let online = info.online.iter().any(|r| r.address == gone.to);
+            if !gone.waits && !online && !transfers.iter().any(there) {
+                *self.vain.entry(gone.to).or_default() += 1;
+            }
+        }
+        self.transfers = transfers;
     }
 
-    fn is_past_limit(&self, transfer: &Transfer, info: &ReplicationInfo) -> bool {
+    fn is_past_limit(&self, transfer: &Transfer) -> bool {
         let limit = self.room.map_or(u64::MAX, |room| room.limit);
-        info.offset.saturating_sub(transfer.from) > limit
+        limit > 0 && self.offset.saturating_sub(transfer.from) > limit
     }
 
     /// The own server is no primary.
     pub(super) fn ended(&mut self) {
         self.transfers.clear();
+        self.vain.clear();
     }
 
     fn under_way(&self) -> bool {
         !self.transfers.is_empty()
+    }
+
+    /// Whether writes are held up for the replica there: for the first copies, and then for fewer and fewer.
+    fn is_patient(&self, to: SocketAddrV4) -> bool {
+        let vain = self.vain.get(&to).copied().unwrap_or_default();
+        vain < PATIENT_COPIES || vain.is_power_of_two()
     }
 
     /// Whether more waits for a replica than is allowed by now.
@@ -144,7 +196,8 @@ impl Pacing {
         let Some(room) = self.room.filter(|room| room.limit > 0) else {
             return false;
         };
-        self.transfers.iter().filter(|t| !t.waits).any(|transfer| {
+        let paced = |t: &&Transfer| !t.waits && self.is_patient(t.to);
+        self.transfers.iter().filter(paced).any(|transfer| {
             let from = transfer.from.max(transfer.confirmed);
             let waiting = self.offset.saturating_sub(from);
             waiting > room.allows(now.saturating_sub(transfer.since))
@@ -164,11 +217,27 @@ impl Pacing {
         }
         true
     }
+
+    /// A pause begins; how much longer writes are held up by it.
+    fn begins_pause(&mut self, now: Duration) -> Duration {
+        let before = self.last_pause.replace(now);
+        before.map_or(PAUSE, |before| now.saturating_sub(before).min(PAUSE))
+    }
 }
 
 impl DataNode {
-    /// Holds writes up where a replica could not complete its copy otherwise. Whether a copy is under way.
-    pub(super) async fn pace(&mut self) -> bool {
+    /// Holds writes up where a replica could not complete its copy otherwise. `seen`: at this look. Returns whether a copy is
+    /// under way.
+    pub(super) async fn pace(&mut self, seen: Seen) -> bool {
+        match seen {
+            Seen::Primary { .. } => {}
+            // Only a server that has just answered is told anything.
+            Seen::Replica { .. } | Seen::Parked => {
+                self.end_pacing().await;
+                return false;
+            }
+            _ => return false,
+        }
         if !self.pacing.under_way() {
             self.end_pacing().await;
             return false;
@@ -178,66 +247,90 @@ impl DataNode {
             debug!(node = %self.node.name, ?room, "a replica copies");
             self.pacing.room = Some(room);
         }
+        let now = self.started.elapsed();
         let longest = (self.lab.timing.down_after / PART_OF_DOWN_AFTER).min(LONGEST_PAUSE);
-        if self.pacing.pauses(self.started.elapsed(), longest) {
-            if !self.slowed {
+        if self.pacing.pauses(now, longest) {
+            if !std::mem::replace(&mut self.pacing.told, true) {
                 info!(node = %self.node.name, "writes are slowed down, so that a replica completes its copy");
-                self.slowed = true;
             }
             let mut pause = redis::cmd("CLIENT");
-            pause.arg("PAUSE").arg(PAUSE_MS).arg("WRITE");
+            pause
+                .arg("PAUSE")
+                .arg(PAUSE.as_millis().to_string())
+                .arg("WRITE");
             if self.send(&pause).await {
-                self.metrics.paused_for_copy(PAUSE_MS);
+                self.metrics.paused_for_copy(self.pacing.begins_pause(now));
             }
         }
         true
     }
 
     async fn end_pacing(&mut self) {
-        if self.slowed {
+        if std::mem::take(&mut self.pacing.told) {
             info!(node = %self.node.name, "writes are not slowed down any more");
-            self.slowed = false;
-        }
-        if self.pacing.raised {
-            let limit = self.limit_of_file();
-            self.pacing.raised = !self.set_limit(limit).await;
         }
         self.pacing.room = None;
         self.pacing.paused = None;
+        let Some(raised) = self.pacing.raised else {
+            return;
+        };
+        let Ok(now) = self.buffer_limit().await else {
+            return;
+        };
+        // Another one is an operator's.
+        if now != Some(raised.to) || self.set_limit(raised.before).await {
+            self.pacing.raised = None;
+        }
     }
 
     /// Raises the limit by a share of the data, where there is memory for it.
     async fn make_room(&mut self) -> Room {
-        let used = match self.used_memory().await {
-            Ok(used) => used,
-            Err(error) => {
-                debug!(node = %self.node.name, %error, "the size of the data is not known");
-                0
+        let used = self.used_memory().await.unwrap_or_else(|error| {
+            debug!(node = %self.node.name, %error, "the size of the data is not known");
+            0
+        });
+        let span = Duration::from_secs(used / BYTES_PER_SECOND).max(SHORTEST);
+        let limit = match self.buffer_limit().await {
+            Ok(Some(limit)) => limit,
+            other => {
+                warn!(node = %self.node.name, answer = ?other, "the limit of the replicas' output buffer is not known, so a load                     that reaches it is not slowed down while a replica copies");
+                return Room { limit: 0, span };
             }
         };
-        let span = Duration::from_secs(used / BYTES_PER_SECOND).max(SHORTEST);
-        let limit = self.limit_of_file();
+        let before = self.pacing.raised.filter(|raised| raised.to == limit);
+        let before = before.map_or(limit, |raised| raised.before);
         let available = capacity::memory().available.unwrap_or(0);
-        let more = used.min(available) / SHARE_OF_DATA;
-        // Without a limit there is nothing to be kept.
-        if limit == 0 || more == 0 {
-            return Room { limit, span };
+        let to = before.raised(used.min(available) / SHARE_OF_DATA);
+        if before.hard > 0 && to != limit {
+            if let Err(error) = buffer::note(self.state.folder(), before, to) {
+                debug!(node = %self.node.name, %error, "the raised limit is not noted");
+            }
+            self.pacing.raised = Some(Raised { before, to });
+            if self.set_limit(to).await {
+                return Room {
+                    limit: to.for_long(),
+                    span,
+                };
+            }
         }
-        self.pacing.raised = self.set_limit(limit + more).await;
-        let limit = if self.pacing.raised {
-            limit + more
-        } else {
-            limit
-        };
-        Room { limit, span }
+        Room {
+            limit: limit.for_long(),
+            span,
+        }
     }
 
-    async fn set_limit(&mut self, limit: u64) -> bool {
-        self.set(
-            "client-output-buffer-limit",
-            &format!("replica {limit} 0 0"),
-        )
-        .await
+    async fn set_limit(&mut self, limit: Limit) -> bool {
+        self.set(buffer::DIRECTIVE, &limit.to_string()).await
+    }
+
+    /// The limit as it is now.
+    async fn buffer_limit(&mut self) -> Result<Option<Limit>, ClientError> {
+        let cmd = redis::cmd("CONFIG")
+            .arg("GET")
+            .arg(buffer::DIRECTIVE)
+            .clone();
+        let answer: Vec<String> = self.own().await?.query(&cmd).await?;
+        Ok(answer.get(1).and_then(|value| Limit::of(value)))
     }
 
     async fn used_memory(&mut self) -> Result<u64, ClientError> {
@@ -250,40 +343,6 @@ impl DataNode {
             .and_then(|used| used.trim_end().parse().ok())
             .unwrap_or(0))
     }
-
-    /// The limit in the server's file.
-    fn limit_of_file(&self) -> u64 {
-        let text = fs::read_to_string(&self.conf).unwrap_or_default();
-        limit_of(&Conf::parse(&text))
-    }
-}
-
-/// The hard limit for replicas; 0: none.
-fn limit_of(conf: &Conf) -> u64 {
-    let lines = conf.get_all(&["client-output-buffer-limit"]);
-    let classes: Vec<&[String]> = lines.iter().flat_map(|line| line.chunks_exact(4)).collect();
-    let of_replicas = |class: &&&[String]| ["replica", "slave"].contains(&class[0].as_str());
-    let limit = classes.iter().rev().find(of_replicas);
-    limit
-        .and_then(|class| bytes(&class[1]))
-        .unwrap_or(DEFAULT_LIMIT)
-}
-
-/// A size as servers write it: `512mb`, `1g`, `1000`.
-fn bytes(size: &str) -> Option<u64> {
-    let size = size.to_ascii_lowercase();
-    let digits = size.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match &size[digits.len()..] {
-        "" | "b" => 1,
-        "k" => 1000,
-        "kb" => 1 << 10,
-        "m" => 1_000_000,
-        "mb" => 1 << 20,
-        "g" => 1_000_000_000,
-        "gb" => 1 << 30,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_mul(unit)
 }
 
 #[cfg(test)]
@@ -309,6 +368,10 @@ mod tests {
         ))
     }
 
+    fn see(pacing: &mut Pacing, now: u64, info: &ReplicationInfo, following: &Following) {
+        pacing.see(at(now), info, following, |_| true);
+    }
+
     fn pacing() -> Pacing {
         Pacing {
             room: Some(Room {
@@ -326,7 +389,7 @@ mod tests {
         let mut offset = 5000;
         let (mut longest, mut held_up) = (0, 0);
         for now in (0..copy_ms).step_by(20) {
-            pacing.see(at(now), &says(offset, "copies", 0), &following);
+            see(&mut pacing, now, &says(offset, "copies", 0), &following);
             if pacing.pauses(at(now), at(500)) {
                 held_up += 20;
                 longest = longest.max(held_up);
@@ -360,57 +423,125 @@ mod tests {
     #[test]
     fn the_limit_is_for_one_copy_and_begins_anew_with_the_next() {
         let (mut pacing, following) = (pacing(), Following::default());
-        pacing.see(at(0), &says(0, "waits", 0), &following);
-        pacing.see(at(100), &says(900_000, "waits", 0), &following);
+        see(&mut pacing, 0, &says(0, "waits", 0), &following);
+        see(&mut pacing, 100, &says(900_000, "waits", 0), &following);
         assert!(!pacing.is_ahead(at(100)), "nothing waits before it begins");
-        pacing.see(at(200), &says(950_000, "copies", 0), &following);
+        see(&mut pacing, 200, &says(950_000, "copies", 0), &following);
         assert!(!pacing.is_ahead(at(200)));
-        pacing.see(at(300), &says(1_800_000, "copies", 0), &following);
+        see(&mut pacing, 300, &says(1_800_000, "copies", 0), &following);
         assert!(pacing.is_ahead(at(300)));
         // The server has dropped it, and it is back.
-        pacing.see(at(400), &says(2_100_000, "copies", 0), &following);
+        see(&mut pacing, 400, &says(2_100_000, "copies", 0), &following);
         assert!(!pacing.is_ahead(at(400)));
     }
 
     #[test]
     fn one_that_catches_up_is_counted_by_what_it_has_confirmed_until_it_is_in_sync() {
         let (mut pacing, mut following) = (pacing(), Following::default());
-        pacing.see(at(0), &says(0, "copies", 0), &following);
+        see(&mut pacing, 0, &says(0, "copies", 0), &following);
         let loads = says(900_000, "online", 0);
         following.in_sync(at(1000), &loads);
-        pacing.see(at(1000), &loads, &following);
+        see(&mut pacing, 1000, &loads, &following);
         assert!(pacing.is_ahead(at(1000)), "it loads");
         let behind = says(950_000, "online", 850_000);
         following.in_sync(at(1100), &behind);
-        pacing.see(at(1100), &behind, &following);
+        see(&mut pacing, 1100, &behind, &following);
         assert!(pacing.under_way() && !pacing.is_ahead(at(1100)));
         let level = says(950_000, "online", 950_000);
         following.in_sync(at(1200), &level);
-        pacing.see(at(1200), &level, &following);
+        see(&mut pacing, 1200, &level, &following);
         assert!(!pacing.under_way());
     }
 
     #[test]
     fn a_replica_that_went_on_where_it_was_is_no_copy() {
         let (mut pacing, following) = (pacing(), Following::default());
-        pacing.see(at(0), &says(900_000, "online", 1000), &following);
+        see(&mut pacing, 0, &says(900_000, "online", 1000), &following);
         assert!(!pacing.under_way());
     }
 
     #[test]
-    fn the_limit_is_that_of_the_file_however_the_server_wrote_it() {
-        let of = |text: &str| limit_of(&Conf::parse(text));
+    fn one_that_is_in_sync_since_writes_wait_for_it_is_paced_until_it_has_caught_up() {
+        let (mut pacing, mut following) = (pacing(), Following::default());
+        for now in (0..1000).step_by(100) {
+            let copies = says(now * 100, "copies", 0);
+            following.in_sync(at(now), &copies);
+            see(&mut pacing, now, &copies, &following);
+        }
+        for now in (1000..=12_000).step_by(100) {
+            let slow = says(now * 100, "online", now * 50);
+            let in_sync = following.in_sync(at(now), &slow);
+            see(&mut pacing, now, &slow, &following);
+            assert!(pacing.under_way(), "after {now} ms, {in_sync} in sync");
+        }
+        let slow = says(1_200_000, "online", 600_000);
+        assert_eq!(following.in_sync(at(12_000), &slow), 1);
+        let level = says(1_200_000, "online", 1_200_000);
+        following.in_sync(at(12_100), &level);
+        see(&mut pacing, 12_100, &level, &following);
+        assert!(!pacing.under_way());
+    }
+
+    #[test]
+    fn a_stranger_slows_nobody_down() {
+        let (mut pacing, following) = (pacing(), Following::default());
+        for now in [0, 100] {
+            let info = says(now * 90_000, "copies", 0);
+            pacing.see(at(now), &info, &following, |_| false);
+        }
+        assert!(!pacing.under_way());
+    }
+
+    #[test]
+    fn a_replica_that_never_completes_a_copy_is_waited_for_less_and_less() {
+        let (mut pacing, following) = (pacing(), Following::default());
+        let gone =
+            ReplicationInfo::parse("role:master\r\nmaster_replid:now\r\nmaster_repl_offset:0\r\n");
+        let mut paced = Vec::new();
+        for copy in 0..12 {
+            let now = copy * 1000;
+            see(&mut pacing, now, &says(0, "copies", 0), &following);
+            see(
+                &mut pacing,
+                now + 100,
+                &says(900_000, "copies", 0),
+                &following,
+            );
+            if pacing.is_ahead(at(now + 100)) {
+                paced.push(copy);
+            }
+            see(&mut pacing, now + 200, &gone, &following);
+        }
+        assert_eq!(paced, [0, 1, 2, 4, 8]);
+    }
+
+    #[test]
+    fn one_that_asks_while_another_copies_begins_when_that_is_sent() {
+        let (mut pacing, following) = (pacing(), Following::default());
+        let both = |offset: u64, first: &str| {
+            ReplicationInfo::parse(&format!(
+                "role:master\r\nrdb_bgsave_in_progress:1\r\nmaster_replid:now\r\nmaster_repl_offset:{offset}\r\n\
+                 slave0:ip=127.0.0.12,port=6379,state={first},offset=0,lag=0\r\n\
+                 slave1:ip=127.0.0.13,port=6379,state=wait_bgsave,offset=0,lag=0\r\n"
+            ))
+        };
+        see(&mut pacing, 0, &says(0, "copies", 0), &following);
+        see(&mut pacing, 1000, &both(100_000, "wait_bgsave"), &following);
+        let second = pacing.transfers[1];
+        assert!(second.waits);
+        see(&mut pacing, 2000, &both(200_000, "online"), &following);
+        see(&mut pacing, 2100, &both(210_000, "online"), &following);
+        let second = pacing.transfers.iter().find(|t| t.to == second.to).unwrap();
         assert_eq!(
-            of("client-output-buffer-limit replica 512mb 0 0\n"),
-            512 << 20
+            (second.waits, second.from, second.since),
+            (false, 210_000, at(2100))
         );
-        let all = "client-output-buffer-limit normal 0 0 0 slave 1000 64mb 60 pubsub 32mb 8mb 60\n";
-        assert_eq!(of(all), 1000);
-        assert_eq!(of("client-output-buffer-limit replica 0 0 0\n"), 0);
-        assert_eq!(of("port 1\n"), DEFAULT_LIMIT);
-        assert_eq!(
-            (bytes("1k"), bytes("2GB"), bytes("x")),
-            (Some(1000), Some(2 << 30), None)
-        );
+    }
+
+    #[test]
+    fn a_pause_counts_for_as_long_as_it_holds_writes_up() {
+        let mut pacing = pacing();
+        let counted = [0, 20, 41, 500].map(|now| pacing.begins_pause(at(now)).as_millis());
+        assert_eq!(counted, [30, 20, 21, 30]);
     }
 }

@@ -1,0 +1,224 @@
+//! The limit of a server's output buffer for replicas (`client-output-buffer-limit`), which its node raises for the time of a full
+//! copy. Pure, but for the note.
+//!
+//! A `CONFIG REWRITE` in that time, an operator's or a Sentinel's, writes the raised limit into the server's file. So the limit
+//! before, and each raised one, are noted in the state folder before the server is told; the next start of the server takes a
+//! raised one back out of the file.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::conf::{Change, Conf};
+
+/// The directive.
+pub(super) const DIRECTIVE: &str = "client-output-buffer-limit";
+/// In the node's state folder.
+const NOTE: &str = "buffer-limit";
+/// Both names of the class.
+const CLASSES: [&str; 2] = ["replica", "slave"];
+
+/// The limit; 0 is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Limit {
+    /// Bytes at which the server drops the replica.
+    pub(super) hard: u64,
+    /// Bytes at which it does so after a while.
+    pub(super) soft: u64,
+    /// That while, in seconds.
+    pub(super) seconds: u64,
+}
+
+impl Limit {
+    /// From the answer to `CONFIG GET`, or the arguments in a file: four words for each class.
+    pub(super) fn of(text: &str) -> Option<Self> {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let classes = words.chunks_exact(4);
+        // The last one counts.
+        let class = classes.rev().find(|class| CLASSES.contains(&class[0]))?;
+        Some(Limit {
+            hard: bytes(class[1])?,
+            soft: bytes(class[2])?,
+            seconds: class[3].parse().ok()?,
+        })
+    }
+
+    /// The bytes that may wait for as long as it takes.
+    pub(super) fn for_long(self) -> u64 {
+        match (self.hard, self.soft) {
+            (hard, 0) => hard,
+            (0, soft) => soft,
+            (hard, soft) => hard.min(soft),
+        }
+    }
+
+    /// The hard limit alone, raised by so much.
+    pub(super) fn raised(self, by: u64) -> Self {
+        Limit {
+            hard: self.hard.saturating_add(by),
+            soft: 0,
+            seconds: 0,
+        }
+    }
+}
+
+/// As an argument of `CONFIG SET`.
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Limit {
+            hard,
+            soft,
+            seconds,
+        } = self;
+        write!(f, "replica {hard} {soft} {seconds}")
+    }
+}
+
+/// A size as servers write it: `512mb`, `1g`, `1000`.
+fn bytes(size: &str) -> Option<u64> {
+    let size = size.to_ascii_lowercase();
+    let digits = size.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &size[digits.len()..] {
+        "" | "b" => 1,
+        "k" => 1000,
+        "kb" => 1 << 10,
+        "m" => 1_000_000,
+        "mb" => 1 << 20,
+        "g" => 1_000_000_000,
+        "gb" => 1 << 30,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(unit)
+}
+
+/// Notes that the server with the limit `before` is about to be given `raised`.
+///
+/// # Errors
+/// When it can't be written.
+pub(super) fn note(folder: &Path, before: Limit, raised: Limit) -> io::Result<()> {
+    let file = folder.join(NOTE);
+    let noted = fs::read_to_string(&file).unwrap_or_default();
+    let mut lines: Vec<String> = noted.lines().map(str::to_owned).collect();
+    // The first one is the limit that was there before any was raised. Another that is new is an operator's.
+    if !lines.contains(&before.to_string()) {
+        lines = vec![before.to_string()];
+    }
+    if !lines.contains(&raised.to_string()) {
+        lines.push(raised.to_string());
+    }
+    // Not synced: without it, after a power cut, the limit of the next start may be a raised one.
+    fs::write(&file, format!("{}\n", lines.join("\n")))
+}
+
+/// Puts the limit before back into the server's file, where it is a raised one. Before a start of the server.
+pub(super) fn put_back(folder: &Path, conf: &mut Conf) {
+    let file = folder.join(NOTE);
+    let noted = fs::read_to_string(&file).unwrap_or_default();
+    let mut limits = noted.lines().map(Limit::of);
+    let Some(Some(before)) = limits.next() else {
+        return;
+    };
+    let stated = Limit::of(&conf.get_all(&[DIRECTIVE]).concat().join(" "));
+    if stated.is_some() && limits.any(|raised| raised == stated) {
+        conf.rewrite(without_replicas);
+        let text = before.to_string();
+        let words: Vec<&str> = text.split(' ').collect();
+        conf.set(&[DIRECTIVE, words[0]], &words[1..]);
+    }
+    // The server that is started has none of them; one that stays is compared again.
+    let _ = fs::remove_file(&file);
+}
+
+/// A line of the file without the class of replicas.
+fn without_replicas(words: &[&str]) -> Change {
+    let Some((_, classes)) = words
+        .split_first()
+        .filter(|(word, _)| word.eq_ignore_ascii_case(DIRECTIVE))
+    else {
+        return Change::Keep;
+    };
+    let others = classes
+        .chunks(4)
+        .filter(|class| !CLASSES.contains(&class[0]));
+    let others: Vec<String> = others.flatten().map(|word| (*word).to_owned()).collect();
+    if others.is_empty() {
+        return Change::Remove;
+    }
+    Change::To([vec![DIRECTIVE.to_owned()], others].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BEFORE: Limit = Limit {
+        hard: 512 << 20,
+        soft: 1 << 20,
+        seconds: 60,
+    };
+
+    #[test]
+    fn a_limit_is_read_however_servers_and_operators_write_it() {
+        let slave = "normal 0 0 0 slave 536870912 1048576 60 pubsub 33554432 8388608 60";
+        assert_eq!(Limit::of(slave), Some(BEFORE));
+        assert_eq!(Limit::of("replica 512mb 1mb 60"), Some(BEFORE));
+        assert_eq!(Limit::of(&BEFORE.to_string()), Some(BEFORE));
+        assert_eq!(Limit::of("replica 1 0 0 slave 2k 0 0").unwrap().hard, 2000);
+        for none in ["", "normal 0 0 0", "replica", "replica x 0 0"] {
+            assert_eq!(Limit::of(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn what_may_wait_for_long_is_the_lower_limit_of_those_there_are() {
+        let of = |hard, soft| {
+            Limit {
+                hard,
+                soft,
+                seconds: 9,
+            }
+            .for_long()
+        };
+        assert_eq!((of(5, 3), of(5, 0), of(0, 3), of(0, 0)), (3, 5, 3, 0));
+        let raised = BEFORE.raised(1);
+        assert_eq!((raised.for_long(), raised.soft), ((512 << 20) + 1, 0));
+    }
+
+    /// The lines of the file after the next start.
+    fn started_with(folder: &Path, text: &str) -> String {
+        let mut conf = Conf::parse(text);
+        put_back(folder, &mut conf);
+        conf.text()
+    }
+
+    #[test]
+    fn a_raised_limit_in_the_file_is_taken_back_at_the_next_start_and_an_operators_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let file = "port 1\nclient-output-buffer-limit normal 0 0 0 slave 600mb 0 0\n";
+        assert_eq!(started_with(folder, file), file, "nothing was raised");
+        note(folder, BEFORE, BEFORE.raised(1)).unwrap();
+        note(folder, BEFORE, BEFORE.raised(88 << 20)).unwrap();
+        // Not put back yet, when it is raised again.
+        note(folder, BEFORE.raised(1), BEFORE.raised(2)).unwrap();
+        let started = started_with(folder, file);
+        assert_eq!(
+            started,
+            "port 1\nclient-output-buffer-limit normal 0 0 0\nclient-output-buffer-limit replica 536870912 1048576 60\n"
+        );
+        assert_eq!(started_with(folder, &started), started, "once");
+
+        note(folder, BEFORE, BEFORE.raised(1)).unwrap();
+        let operators = "client-output-buffer-limit replica 700mb 0 0\n";
+        assert_eq!(started_with(folder, operators), operators);
+        note(folder, BEFORE, BEFORE.raised(1)).unwrap();
+        note(folder, BEFORE.raised(7), BEFORE.raised(8)).unwrap();
+        let noted = fs::read_to_string(folder.join(NOTE)).unwrap();
+        assert_eq!(
+            noted.lines().count(),
+            2,
+            "an operator's is the new first one: {noted}"
+        );
+    }
+}
