@@ -22,6 +22,10 @@ pub const PARKED_PORT: u16 = 1;
 /// Terms that a mark remembers. A copy that is older than all of them holds less.
 const REMEMBERED: usize = 32;
 
+/// By so much the number of a restored copy's term is higher than that of its backup: more terms than a lab has between the two, so
+/// that no term of the lab as it was then looks later.
+const AFTER_RESTORE: u64 = 1_000_000;
+
 /// A term: one unbroken time as primary.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Term {
@@ -85,6 +89,20 @@ pub struct Mark {
     /// Copies that an operator has given up for this one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub over: Vec<Past>,
+    /// Restores of backups that the copy goes back to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restored: Vec<Restored>,
+}
+
+/// A restore of a backup. What the lab did between the two terms is not in the restored copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Restored {
+    /// The number of the term in which the backup was taken.
+    pub from: u64,
+    /// The last mark of that term up to which the backup has everything for certain.
+    pub count: u64,
+    /// The number of the term in which it was put in place.
+    pub term: u64,
 }
 
 /// Two strings drawn at random: the identity of a lab and that of a term.
@@ -122,7 +140,29 @@ impl Mark {
             before,
             // Given up for this copy is given up for all that follow from it.
             over: last.map_or_else(Vec::new, |mark| mark.over.clone()),
+            restored: last.map_or_else(Vec::new, |mark| mark.restored.clone()),
         }
+    }
+
+    /// The mark of a copy that is put in place on the node `by` from a backup with this mark: a term of its own, which goes on
+    /// from the backup and from nothing later.
+    ///
+    /// A node that comes back with what it held when the backup was taken, or later, may hold what the backup lacks: the two are
+    /// apart. That includes one with the very mark of the backup, behind which up to a second of writes may lie.
+    #[must_use]
+    pub fn restored(&self, by: &str, drawn: Drawn) -> Mark {
+        let mut mark = Mark::begin(Some(self), by, drawn);
+        mark.term.number = self.term.number + AFTER_RESTORE;
+        if let Some(past) = mark.before.first_mut() {
+            past.count = past.count.saturating_sub(1);
+            past.forced = true;
+        }
+        mark.restored.push(Restored {
+            from: self.term.number,
+            count: self.count.saturating_sub(1),
+            term: mark.term.number,
+        });
+        mark.confirmed()
     }
 
     /// Whether the node `by`, whose history of replication is `history`, has marked the time in which it is primary now, and that
@@ -241,7 +281,12 @@ impl Mark {
         let terms = || std::iter::once(&self.term).chain(self.before.iter().map(|p| &p.term));
         let Some(at) = self.before.iter().position(|p| p.term == place.term) else {
             // Forgotten, for it is older than all that are remembered; or never had.
+            let in_a_gap = |restored: &Restored| {
+                let place = (place.term.number, place.count);
+                (restored.from, restored.count) < place && place < (restored.term, 0)
+            };
             return self.before.len() == REMEMBERED
+                && !self.restored.iter().any(in_a_gap)
                 && self
                     .before
                     .last()
@@ -608,5 +653,47 @@ mod tests {
         let next = begin(Some(&promoted), "b", "third");
         assert_eq!(next.before[0].term, old.term);
         assert_eq!(next.term.number, 3);
+    }
+
+    #[test]
+    fn a_restored_copy_is_apart_from_all_that_the_lab_did_after_the_backup() {
+        let earlier = later(&first("a"), 5);
+        let term = begin(Some(&earlier), "a", "second");
+        let backup = later(&term, 7);
+        for by in ["a", "b"] {
+            let restored = backup.restored(by, drawn("restored"));
+            assert_eq!(restored.lab, backup.lab);
+            // What the backup has for certain.
+            for less in [&first("a"), &earlier, &term, &later(&term, 6)] {
+                assert_eq!(relation(&restored, less), Relation::Less, "{less}");
+            }
+            // The same mark, later ones, and later terms, of whichever node and however many.
+            let mut after = vec![backup.clone(), later(&backup, 1)];
+            let mut last = later(&backup, 3);
+            for number in 0..100 {
+                last = later(&begin(Some(&last), ["a", "b"][number % 2], &format!("t{number}")), 1);
+                after.push(last.clone());
+            }
+            // The restored lab goes on, and has terms of its own.
+            let mut now = restored.clone();
+            for number in 0..100 {
+                for old in &after {
+                    assert_eq!(relation(&now, old), Relation::Apart, "{now} and {old}");
+                }
+                let next = later(&begin(Some(&now), ["a", "b"][number % 2], &format!("n{number}")), 1);
+                assert_eq!(relation(&next, &now), Relation::Less, "{now}");
+                now = next;
+            }
+            // Another restore of the same backup, and one of a backup of the restored lab.
+            assert_eq!(relation(&restored, &backup.restored(by, drawn("again"))), Relation::Apart);
+            let second = now.restored(by, drawn("second-restore"));
+            for number in 0..100 {
+                now = begin(Some(&now), "a", &format!("m{number}"));
+            }
+            assert_eq!(relation(&second, &now), Relation::Apart);
+            for old in &after {
+                assert_eq!(relation(&second, old), Relation::Apart, "{second} and {old}");
+            }
+        }
     }
 }

@@ -245,6 +245,7 @@ impl History {
             state: stamp.state,
             before,
             over: Vec::new(),
+            restored: Vec::new(),
         }))
     }
 }
