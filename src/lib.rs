@@ -30,12 +30,14 @@
 //! - [`monitoring`]: Prometheus, Grafana and exporters, started for the lab at hand
 //! - [`runner`]: a whole lab as child processes; [`signals`]: requests to end
 //! - [`rotation`], [`renewal`]: new passwords, new certificates while the lab runs
+//! - [`backup`]: a copy of all that the lab holds, on disk
 //! - [`forget`]: the Sentinels forget whom `lab.toml` does not state
 //! - [`drill`]: a fault under load, healed and judged (`fault`, `report` and more there are pure)
 //! - [`watch`]: the lab on one screen
 //! - [`cli`]: the command line; [`fuzz`]: what bytes from outside may not do, for tests
 
 pub mod access;
+pub mod backup;
 pub mod capacity;
 pub mod checker;
 pub mod choosing;

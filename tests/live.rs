@@ -10,6 +10,8 @@ mod lab;
 #[path = "live/liar.rs"]
 mod liar;
 
+#[path = "live/backup.rs"]
+mod backup;
 #[path = "live/choosing.rs"]
 mod choosing;
 #[path = "live/closing.rs"]

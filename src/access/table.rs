@@ -7,9 +7,9 @@ use crate::config::NodeKind;
 pub enum User {
     /// `halab write`.
     Writer,
-    /// `halab verify`, `status` and `health`: reads, and changes nothing.
+    /// `halab verify`, `status`, `health`, `backup`, `restore`: reads, and changes nothing.
     Verifier,
-    /// A replica, towards its primary.
+    /// A replica, towards its primary; and `halab backup`, which copies as one.
     Replication,
     /// A Sentinel, towards data nodes and other Sentinels.
     Sentinel,
@@ -65,8 +65,10 @@ impl User {
     pub fn who(self) -> &'static str {
         match self {
             User::Writer => "`halab write`",
-            User::Verifier => "`halab verify`, `status` and `health`",
-            User::Replication => "a replica, towards its primary",
+            User::Verifier => "`halab verify`, `status`, `health`, `backup` and `restore`",
+            User::Replication => {
+                "a replica, towards its primary; `halab backup`, which copies as one"
+            }
             User::Sentinel => "a Sentinel, towards data nodes and other Sentinels",
             User::Exporter => "redis_exporter",
             User::Node => "`halab node`, the parent of each server",

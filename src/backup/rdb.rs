@@ -156,7 +156,10 @@ impl Marks {
             let end = at + MARK_KEY.len();
             match value(&rest[..at], &rest[end..]) {
                 Value::Text(text) => {
-                    if let Some(mark) = String::from_utf8(text).ok().and_then(|t| Mark::from_text(&t)) {
+                    if let Some(mark) = String::from_utf8(text)
+                        .ok()
+                        .and_then(|t| Mark::from_text(&t))
+                    {
                         self.several |= self.last.as_ref().is_some_and(|last| *last != mark);
                         self.last = Some(mark);
                     }
@@ -370,11 +373,18 @@ pub(crate) mod tests {
     fn a_copy_without_a_mark_or_with_two_is_no_backup() {
         assert_eq!(scanned(&rdb(b"\x00\x01k\x01v"), 3), Err(Damage::Unmarked));
         let text = mark().to_text();
-        let other = mark().next(None, crate::protocol::copy::Completeness::Open).to_text();
+        let other = mark()
+            .next(None, crate::protocol::copy::Completeness::Open)
+            .to_text();
         let both = [key(text.as_bytes()), key(other.as_bytes())].concat();
         assert_eq!(scanned(&rdb(&both), 5), Err(Damage::Ambiguous));
         // Words that only look like it.
-        let alike = [&key(b"{}")[..], b"halab-mark halab-mark", &key(text.as_bytes())].concat();
+        let alike = [
+            &key(b"{}")[..],
+            b"halab-mark halab-mark",
+            &key(text.as_bytes()),
+        ]
+        .concat();
         assert_eq!(scanned(&rdb(&alike), 7).unwrap().mark, mark());
         let mut unchecked = marked(&mark());
         let end = unchecked.len() - 8;
@@ -387,7 +397,10 @@ pub(crate) mod tests {
         let next = mark().next(None, crate::protocol::copy::Completeness::Open);
         let set = |mark: &Mark| {
             let text = mark.to_text();
-            format!("*3\r\n$3\r\nSET\r\n$10\r\n{MARK_KEY}\r\n${}\r\n{text}\r\n", text.len())
+            format!(
+                "*3\r\n$3\r\nSET\r\n$10\r\n{MARK_KEY}\r\n${}\r\n{text}\r\n",
+                text.len()
+            )
         };
         let file = set(&mark()) + "*2\r\n$3\r\nGET\r\n$10\r\nhalab-mark\r\n*1\r\n" + &set(&next);
         for part in 1..file.len() {

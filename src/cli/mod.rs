@@ -3,6 +3,7 @@
 //! One file a command. Only here and in `main.rs` are errors of any kind put together (anyhow); the
 //! library has an error type for each module.
 
+mod backup;
 mod certificates;
 mod check_config;
 mod choose;
@@ -19,6 +20,7 @@ mod node;
 mod output;
 mod progress;
 mod redis_cli;
+mod restore;
 mod secrets;
 mod soak;
 mod status;
@@ -126,6 +128,10 @@ enum Command {
     Close(close::CloseArgs),
     /// Say with which node's copy the lab goes on, where its nodes can't know
     Choose(choose::ChooseArgs),
+    /// Make a backup of the lab while it serves, or check one
+    Backup(backup::BackupArgs),
+    /// Put a backup in place of data that is lost
+    Restore(restore::RestoreArgs),
     /// Have the Sentinels forget servers that lab.toml does not state
     Forget(forget::ForgetArgs),
     /// Break the lab in one way under load, heal it, and prove what was kept
@@ -198,6 +204,8 @@ impl Cli {
             Command::Handover(args) => handover::run(&self.global, &args),
             Command::Close(args) => close::run(&self.global, &args),
             Command::Choose(args) => choose::run(&self.global, &args),
+            Command::Backup(args) => backup::run(&self.global, &args),
+            Command::Restore(args) => restore::run(&self.global, &args),
             Command::Forget(args) => forget::run(&self.global, &args),
             Command::Drill(args) => drill::run(&self.global, &args),
             Command::Soak(args) => soak::run(&self.global, &args),

@@ -93,7 +93,15 @@ impl Connector {
         };
         // Answered before the next is sent: PSYNC is refused while an answer is under way.
         snapshot
-            .send(&["REPLCONF", "listening-port", "-1", "capa", "eof", "rdb-only", "1"])
+            .send(&[
+                "REPLCONF",
+                "listening-port",
+                "-1",
+                "capa",
+                "eof",
+                "rdb-only",
+                "1",
+            ])
             .await?;
         let line = snapshot.line().await?;
         if line != "+OK" {
@@ -153,7 +161,8 @@ impl Snapshot {
             self.stream.write_all(&packed).await?;
             self.stream.flush().await
         };
-        sent.await.map_err(|error: io::Error| self.broken(error.to_string()))
+        sent.await
+            .map_err(|error: io::Error| self.broken(error.to_string()))
     }
 
     /// Waits for more. Nothing more is said: false.
@@ -208,7 +217,10 @@ impl Snapshot {
         let ready = match &mut self.end {
             None => 0,
             Some(End::Length(left)) => {
-                let ready = self.input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                let ready = self
+                    .input
+                    .len()
+                    .min(usize::try_from(*left).unwrap_or(usize::MAX));
                 *left -= ready as u64;
                 if *left == 0 {
                     self.end = None;
@@ -298,12 +310,20 @@ mod tests {
     #[tokio::test]
     async fn a_copy_that_ends_early_is_none() {
         let begun = format!("+FULLRESYNC abc 17\r\n$EOF:{MARK}\r\nREDIS0010");
-        for says in [begun.as_str(), "+FULLRESYNC abc 17\r\n$100\r\nREDIS", "+FULLRES", ""] {
+        for says in [
+            begun.as_str(),
+            "+FULLRESYNC abc 17\r\n$100\r\nREDIS",
+            "+FULLRES",
+            "",
+        ] {
             let error = served(says.into()).await.unwrap_err();
             assert!(matches!(error, SnapshotError::Broken { .. }), "{error}");
         }
         for (says, why) in [
-            ("-NOMASTERLINK Can't SYNC while not connected with my master\r\n", "NOMASTERLINK"),
+            (
+                "-NOMASTERLINK Can't SYNC while not connected with my master\r\n",
+                "NOMASTERLINK",
+            ),
             ("+CONTINUE\r\n", "+CONTINUE"),
             ("+FULLRESYNC abc x\r\n", "abc x"),
             ("+FULLRESYNC abc 17\r\n+OK\r\n", "+OK"),

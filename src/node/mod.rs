@@ -3,6 +3,7 @@
 //! - [`machine`]: what a data node does next (pure)
 //! - `conf`: config files, directive by directive (pure)
 //! - `origin`: which lab a state is of (pure); `moved`: the config file of another lab (pure); `relocate`: `halab move`
+//! - `restoring`: `halab restore`
 //! - `state`: the state folder: lock, first seeding
 //! - `room`: what it has of disk and memory, looked at beside its work
 //! - `trash`: old files, removed beside the node's work
@@ -25,6 +26,7 @@ mod moved;
 mod observe;
 mod origin;
 mod relocate;
+mod restoring;
 mod room;
 mod sentinel;
 mod server;
@@ -44,6 +46,7 @@ use crate::config::{Lab, NodeKind};
 use certificate::Certificate;
 
 pub use relocate::{Move, MoveError, NodeMove, Outcome, move_state};
+pub use restoring::{Held, RestoreError, RestoreOrder, Restored, restore};
 pub use server::{ServerBinary, ServerError, become_server};
 pub use state::StateError;
 

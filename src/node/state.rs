@@ -7,6 +7,7 @@
 //! STATE/NAME/buffer-limit   the limit of the server's output buffer before it was raised
 //! STATE/NAME/data/          the server's working folder: append-only files
 //! STATE/NAME/data/trash/    what is being removed
+//! STATE/NAME/data/appendonlydir.restoring/    a backup that is being put in place
 //! ```
 
 use std::cell::Cell;
@@ -147,6 +148,8 @@ impl StateDir {
         };
         state.look_at_conf(lab, node)?;
         state.restore_aside()?;
+        // Of one that was cut short. Not worth a refusal to start: it costs room.
+        let _ = state.trash.throw(&state.restoring());
         Ok(state)
     }
 
@@ -287,6 +290,11 @@ impl StateDir {
     /// The folder of the append-only files.
     pub fn files(&self) -> PathBuf {
         self.data().join("appendonlydir")
+    }
+
+    /// Where a backup is put together before it takes the place of [`StateDir::files`].
+    pub(super) fn restoring(&self) -> PathBuf {
+        self.data().join("appendonlydir.restoring")
     }
 
     fn aside(&self) -> PathBuf {

@@ -671,7 +671,10 @@ mod tests {
             let mut after = vec![backup.clone(), later(&backup, 1)];
             let mut last = later(&backup, 3);
             for number in 0..100 {
-                last = later(&begin(Some(&last), ["a", "b"][number % 2], &format!("t{number}")), 1);
+                last = later(
+                    &begin(Some(&last), ["a", "b"][number % 2], &format!("t{number}")),
+                    1,
+                );
                 after.push(last.clone());
             }
             // The restored lab goes on, and has terms of its own.
@@ -680,19 +683,29 @@ mod tests {
                 for old in &after {
                     assert_eq!(relation(&now, old), Relation::Apart, "{now} and {old}");
                 }
-                let next = later(&begin(Some(&now), ["a", "b"][number % 2], &format!("n{number}")), 1);
+                let next = later(
+                    &begin(Some(&now), ["a", "b"][number % 2], &format!("n{number}")),
+                    1,
+                );
                 assert_eq!(relation(&next, &now), Relation::Less, "{now}");
                 now = next;
             }
             // Another restore of the same backup, and one of a backup of the restored lab.
-            assert_eq!(relation(&restored, &backup.restored(by, drawn("again"))), Relation::Apart);
+            assert_eq!(
+                relation(&restored, &backup.restored(by, drawn("again"))),
+                Relation::Apart
+            );
             let second = now.restored(by, drawn("second-restore"));
             for number in 0..100 {
                 now = begin(Some(&now), "a", &format!("m{number}"));
             }
             assert_eq!(relation(&second, &now), Relation::Apart);
             for old in &after {
-                assert_eq!(relation(&second, old), Relation::Apart, "{second} and {old}");
+                assert_eq!(
+                    relation(&second, old),
+                    Relation::Apart,
+                    "{second} and {old}"
+                );
             }
         }
     }

@@ -1,0 +1,358 @@
+//! `halab restore`: a backup, put in place on one data node of a lab that holds nothing.
+//!
+//! What a server starts from is its append-only file: here the data of the backup as its base, and one command behind it, which writes a mark
+//! of another term ([`crate::protocol::copy::Mark::restored`]). So the restored copy is no continuation of what the lab did after the
+//! backup, and a node that comes back with that neither replaces it nor is replaced by it. Everything else is as at any start: the
+//! node takes the role when no other data node can hold more, and the others copy from it.
+//!
+//! Refused is what would put the backup in the place of a copy, on this host or seen over the network, that is not certainly less.
+//! What lies in its place is kept aside, never removed. The backup is put together beside the data, and takes its place in
+//! one step, when it is whole and on disk; so one that is cut short leaves nothing that a server would start from.
+
+use std::fmt::Write as _;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde::Serialize;
+
+use crate::access::User;
+use crate::backup::folder::{self, Copied, FolderError};
+use crate::backup::manifest::Manifest;
+use crate::backup::rdb::Marks;
+use crate::client::{ClientError, Connector, drawn};
+use crate::config::{Lab, NodeKind};
+use crate::protocol::copy::{Copy, MARK_KEY, Mark, Relation};
+
+use super::NodeError;
+use super::state::{StateDir, StateError, io_error};
+
+/// Limit for a connect or an answer of a node.
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
+/// Names as the server gives them, by default (`appendfilename`).
+const BASE: &str = "appendonly.aof.1.base.rdb";
+const COMMANDS: &str = "appendonly.aof.1.incr.aof";
+const LIST: &str = "appendonly.aof.manifest";
+/// So much is read from a file at a time.
+const PART: usize = 1 << 20;
+
+/// Why nothing was restored. In all cases every copy is where it was, or kept aside.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// There is no data node of that name.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// A Sentinel holds no data.
+    #[error("{0} is a Sentinel, which holds no data")]
+    Sentinel(String),
+    /// A copy that may hold what the backup lacks would be replaced.
+    #[error(
+        "nothing was restored: the backup holds {backup}, and {}. {remedy}",
+        list(held)
+    )]
+    WouldReplace {
+        /// What the backup holds.
+        backup: String,
+        /// The copies that are not less.
+        held: Vec<Held>,
+        /// What helps.
+        remedy: &'static str,
+    },
+    /// The backup can't be read, or is damaged.
+    #[error(transparent)]
+    Backup(#[from] FolderError),
+    /// A node runs, or a folder can't be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+impl RestoreError {
+    /// Whether it was refused before anything was touched.
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            RestoreError::Node(_) | RestoreError::Sentinel(_) | RestoreError::WouldReplace { .. }
+        )
+    }
+}
+
+fn list(held: &[Held]) -> String {
+    let each = held
+        .iter()
+        .map(|h| format!("{} holds {} ({})", h.node, h.copy, h.seen));
+    each.collect::<Vec<_>>().join("; ")
+}
+
+const SET_ASIDE: &str = "If the lab is to go on with the backup all the same: halab restore --set-aside, which keeps what is here on its \
+    disk, as data/appendonlydir.kept-N";
+const STOP_FIRST: &str = "To go on with what the lab holds, start its nodes. If it is to go on with the backup: stop the data nodes \
+    first; those that are started later keep what they hold, wait, and name halab choose";
+
+/// What is to be restored, and where to.
+#[derive(Debug, Clone)]
+pub struct RestoreOrder {
+    /// Folder with the nodes' state.
+    pub root: PathBuf,
+    /// The data node; otherwise the one that is primary in a lab without state (`seed_primary`).
+    pub node: Option<String>,
+    /// The backup's folder.
+    pub backup: PathBuf,
+    /// Copies on this host that are not less are kept aside, instead of refusing.
+    pub set_aside: bool,
+}
+
+/// What a data node holds, as far as it can be seen from here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Held {
+    /// Its name.
+    pub node: String,
+    /// What it holds, or why that is not known.
+    pub copy: String,
+    /// Where that was seen.
+    pub seen: &'static str,
+}
+
+/// What was restored.
+#[derive(Debug, Clone, Serialize)]
+pub struct Restored {
+    /// The node that has it.
+    pub node: String,
+    /// What it holds now.
+    pub holds: String,
+    /// What the backup holds.
+    pub backup: String,
+    /// Everything that was acknowledged before that moment is there.
+    pub complete_before: chrono::DateTime<chrono::Utc>,
+    /// Where copies that lay here are kept.
+    pub kept: Vec<PathBuf>,
+    /// Data nodes that could not be seen. Should one hold more, it keeps that and waits.
+    pub not_seen: Vec<Held>,
+}
+
+/// Puts a backup in place.
+///
+/// # Errors
+/// Why nothing was restored.
+pub async fn restore(lab: &Lab, order: &RestoreOrder) -> Result<Restored, RestoreError> {
+    let name = order.node.as_deref().unwrap_or(&lab.seed_primary);
+    let node = lab
+        .node(name)
+        .ok_or_else(|| NodeError::unknown(lab, name))?;
+    if node.kind != NodeKind::Data {
+        return Err(RestoreError::Sentinel(name.to_owned()));
+    }
+    let manifest = folder::describe(&order.backup)?;
+    let (up, not_seen) = seen_up(lab).await;
+    refuse(&manifest, up, STOP_FIRST)?;
+    // All of this host: none of them runs, or is started meanwhile.
+    let mut here = Vec::new();
+    for node in lab
+        .data_nodes
+        .iter()
+        .filter(|n| n.name == name || order.root.join(&n.name).exists())
+    {
+        StateDir::refuse_in_use(&order.root, node)?;
+        here.push((node, StateDir::open(&order.root, lab, node)?));
+    }
+    let mut held = Vec::new();
+    for (node, state) in &here {
+        held.push((node.name.clone(), held_in(&state.files())?, "on this host"));
+    }
+    if !order.set_aside {
+        refuse(&manifest, held.clone(), SET_ASIDE)?;
+    }
+    let Some((_, target)) = here.iter().find(|(n, _)| n.name == name) else {
+        return Err(NodeError::unknown(lab, name).into());
+    };
+    let mark = manifest.mark.restored(name, drawn());
+    put_together(&target.restoring(), &order.backup, &manifest, &mark)?;
+    let mut kept = Vec::new();
+    for ((node, state), (_, held, _)) in here.iter().zip(&held) {
+        // Others that hold less copy anew by themselves.
+        let goes = node.name == name || !is_less(&manifest.mark, held);
+        if goes && state.files().exists() {
+            kept.push(state.keep_aside()?);
+        }
+    }
+    let (from, to) = (target.restoring(), target.files());
+    fs::rename(&from, &to).map_err(io_error("cannot move", &from))?;
+    folder::sync_folder(&target.data())?;
+    target.note_holding(&mark.to_string());
+    Ok(Restored {
+        node: name.to_owned(),
+        holds: mark.to_string(),
+        backup: manifest.holds,
+        complete_before: manifest.complete_before,
+        kept,
+        not_seen,
+    })
+}
+
+/// A node, what it holds, and where that was seen.
+type Seen = (String, Copy, &'static str);
+
+/// What the data nodes hold that are up, and those that are not, or don't say.
+async fn seen_up(lab: &Lab) -> (Vec<Seen>, Vec<Held>) {
+    let connector = Connector::new(lab, User::Verifier, ANSWER_LIMIT);
+    let all = lab.data_nodes.iter().map(|node| {
+        let connector = &connector;
+        async move {
+            let ask = async { connector.open(node.socket()).await?.holding().await };
+            let answer: Result<_, ClientError> = ask.await;
+            (node.name.clone(), answer)
+        }
+    });
+    let (mut up, mut not_seen) = (Vec::new(), Vec::new());
+    for (node, answer) in join_all(all).await {
+        let copy = match answer {
+            Ok((_, Some(copy))) => {
+                up.push((node, copy, "it is up"));
+                continue;
+            }
+            Ok((_, None)) => "not known: it loads its data".to_owned(),
+            Err(error) => format!("not known: {error}"),
+        };
+        let seen = "over the network";
+        not_seen.push(Held { node, copy, seen });
+    }
+    (up, not_seen)
+}
+
+/// Whether a copy may give way to the backup: it holds nothing, or certainly less.
+fn is_less(backup: &Mark, held: &Copy) -> bool {
+    let backup = Copy::Marked(Box::new(backup.clone()));
+    match held {
+        Copy::Empty => true,
+        // What somebody put there is nobody's to replace.
+        Copy::Unmarked => false,
+        Copy::Marked(_) => backup.against(held, false) == Relation::Less,
+    }
+}
+
+fn refuse(manifest: &Manifest, held: Vec<Seen>, remedy: &'static str) -> Result<(), RestoreError> {
+    let more: Vec<Held> = held
+        .into_iter()
+        .filter(|(_, copy, _)| !is_less(&manifest.mark, copy))
+        .map(|(node, copy, seen)| Held {
+            node,
+            copy: copy.to_string(),
+            seen,
+        })
+        .collect();
+    if more.is_empty() {
+        return Ok(());
+    }
+    Err(RestoreError::WouldReplace {
+        backup: manifest.holds.clone(),
+        held: more,
+        remedy,
+    })
+}
+
+/// What the append-only files in that folder hold, by the last mark in them.
+fn held_in(files: &Path) -> Result<Copy, StateError> {
+    let entries = match fs::read_dir(files) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Copy::Empty),
+        Err(error) => return Err(io_error("cannot read", files)(error)),
+    };
+    let (mut list, mut bytes) = (String::new(), 0);
+    for entry in entries {
+        let entry = entry.map_err(io_error("cannot read", files))?;
+        let path = entry.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "manifest")
+        {
+            list = fs::read_to_string(&path).map_err(io_error("cannot read", &path))?;
+        } else {
+            let metadata = entry.metadata().map_err(io_error("cannot read", &path))?;
+            bytes += metadata.len();
+        }
+    }
+    if bytes == 0 {
+        return Ok(Copy::Empty);
+    }
+    let mut marks = Marks::default();
+    for path in listed(&list).into_iter().map(|name| files.join(name)) {
+        let mut file = File::open(&path).map_err(io_error("cannot open", &path))?;
+        let mut part = vec![0; PART];
+        loop {
+            match file
+                .read(&mut part)
+                .map_err(io_error("cannot read", &path))?
+            {
+                0 => break,
+                length => marks.push(&part[..length]),
+            }
+        }
+    }
+    Ok(match marks.last {
+        Some(mark) => Copy::Marked(Box::new(mark)),
+        None => Copy::Unmarked,
+    })
+}
+
+/// The files that a server loads, in their order: the base, and the commands behind it. What it has replaced and not removed yet
+/// (type `h`) is left out.
+fn listed(list: &str) -> Vec<String> {
+    let of_type = |wanted: &str| {
+        let names = list.lines().filter_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            match words[..] {
+                ["file", name, "seq", _, "type", is, ..] if is == wanted => {
+                    Some(name.trim_matches('"').to_owned())
+                }
+                _ => None,
+            }
+        });
+        names.collect::<Vec<_>>()
+    };
+    [of_type("b"), of_type("i")].concat()
+}
+
+/// Puts the files together that a server starts from, and has them stored.
+fn put_together(
+    folder: &Path,
+    backup: &Path,
+    manifest: &Manifest,
+    mark: &Mark,
+) -> Result<(), RestoreError> {
+    DirBuilder::new()
+        .mode(0o700)
+        .create(folder)
+        .map_err(io_error("cannot make", folder))?;
+    let mut base = Copied::begin(folder.join(BASE))?;
+    folder::read_data(backup, manifest, |part| base.push(part))?;
+    // It is what was checked while it was read.
+    drop(base.finish(BASE)?);
+    let commands = commands(mark);
+    let list = format!("file {BASE} seq 1 type b\nfile {COMMANDS} seq 1 type i\n");
+    for (name, text) in [(COMMANDS, commands), (LIST, list)] {
+        let path = folder.join(name);
+        let write = || -> io::Result<()> {
+            let mut file = File::create_new(&path)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        };
+        write().map_err(io_error("cannot write", &path))?;
+    }
+    Ok(folder::sync_folder(folder)?)
+}
+
+/// The commands behind the data: one, which writes the mark.
+fn commands(mark: &Mark) -> String {
+    let text = mark.to_text();
+    let mut out = String::new();
+    for words in [&["SELECT", "0"][..], &["SET", MARK_KEY, &text]] {
+        // Writing to a String cannot fail.
+        let _ = write!(out, "*{}\r\n", words.len());
+        for word in words {
+            let _ = write!(out, "${}\r\n{word}\r\n", word.len());
+        }
+    }
+    out
+}
