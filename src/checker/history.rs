@@ -1,6 +1,7 @@
 //! The first pass: what the ledger says.
 
 use std::io::Read;
+use std::ops::Range;
 
 use serde::Serialize;
 
@@ -30,6 +31,7 @@ pub struct History {
     /// When the primary changed, in microseconds since the start of the run. As many as there were
     /// failovers, so it stays small.
     primary_changes: Vec<u64>,
+    given_up: Option<Range<u64>>,
     end: End,
 }
 
@@ -42,6 +44,7 @@ impl History {
             invoked: 0,
             faults: Vec::new(),
             primary_changes: Vec::new(),
+            given_up: None,
             end: End::Open,
         }
     }
@@ -51,7 +54,20 @@ impl History {
     /// # Errors
     /// If the ledger cannot be read or is damaged.
     pub fn read<R: Read>(reader: &mut LedgerReader<R>) -> Result<History, ledger::Error> {
+        History::read_given_up(reader, None)
+    }
+
+    /// The same, of a lab that went back to a backup. `given_up`: from when the backup was begun to when the lab had lost its data, in
+    /// microseconds since the start of the run. What was acknowledged then may be there or not, as what is unknown.
+    ///
+    /// # Errors
+    /// As [`History::read`].
+    pub fn read_given_up<R: Read>(
+        reader: &mut LedgerReader<R>,
+        given_up: Option<Range<u64>>,
+    ) -> Result<History, ledger::Error> {
         let mut history = History::new(reader.header().clone());
+        history.given_up = given_up;
         for entry in reader.by_ref() {
             history.push(&entry?);
         }
@@ -63,6 +79,11 @@ impl History {
     pub fn push(&mut self, entry: &Entry) {
         match entry {
             Entry::Invoked(batch) => self.invoked = self.invoked.max(batch.seqs.end),
+            Entry::Settled(settled)
+                if settled.outcome.is_acknowledged()
+                    && (self.given_up.as_ref()).is_some_and(|span| {
+                        settled.last_at_us >= span.start && settled.first_at_us < span.end
+                    }) => {}
             Entry::Settled(settled) => {
                 let new = settled.outcome as u8 + 1;
                 for seq in settled.seqs.iter().flat_map(|seqs| seqs.iter()) {

@@ -42,6 +42,7 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Outcome {
         scan: args.scan,
         faults: Vec::new(),
         wait: args.wait,
+        given_up: None,
     };
     if !options.ledger.exists() {
         return Err(Failure::usage(anyhow::anyhow!(

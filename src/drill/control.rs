@@ -99,7 +99,10 @@ impl Fault {
             | Fault::HandoverThenKillNew
             | Fault::HandoverThenKillNewNode
             | Fault::FullDisk => OUTRUN,
-            Fault::StopPrimary | Fault::RollingRestart | Fault::StartWithoutPrimary => PLAIN_OUTRUN,
+            Fault::StopPrimary
+            | Fault::RollingRestart
+            | Fault::StartWithoutPrimary
+            | Fault::BackupAndRestore => PLAIN_OUTRUN,
             Fault::WakePrimaryInFailover
             | Fault::SentinelFailover
             | Fault::IsolatePrimaryWithWriter => TRUSTED,

@@ -103,6 +103,8 @@ pub enum Fault {
     SlowerNetwork,
     /// The primary's node is killed, where each node has a tenth of a processor.
     LittleCpu,
+    /// A backup under load; then every node is killed and everything on their disks removed, and the backup restored.
+    BackupAndRestore,
 }
 
 /// What a fault can be carried out with.
@@ -171,7 +173,7 @@ pub struct Spec {
 
 impl Fault {
     /// All faults, in the order in which `all` runs them.
-    pub const ALL: [Fault; 45] = [
+    pub const ALL: [Fault; 46] = [
         Fault::KillPrimary,
         Fault::KillPrimaryNode,
         Fault::HangPrimary,
@@ -217,6 +219,7 @@ impl Fault {
         Fault::SlowNetwork,
         Fault::SlowerNetwork,
         Fault::LittleCpu,
+        Fault::BackupAndRestore,
     ];
 
     /// Its name on the command line and in reports.
@@ -236,7 +239,8 @@ impl Fault {
             }
             Fault::RestartPrimaryWithoutData
             | Fault::LoseDiskInStop
-            | Fault::RollBackDiskInStop => Some("an engine does not empty a volume that is in use"),
+            | Fault::RollBackDiskInStop
+            | Fault::BackupAndRestore => Some("an engine does not empty a volume that is in use"),
             Fault::MaxmemoryReached
             | Fault::IdleConnections
             | Fault::TornAppendOnlyFile
@@ -644,6 +648,14 @@ impl Fault {
                 "fails over after down-after; it comes back as a replica, and becomes promotable",
                 Needs::LittleCpu,
                 Must(1),
+                GoOn,
+            ),
+            Fault::BackupAndRestore => spec(
+                "backup-and-restore",
+                "a backup under load; then SIGKILL to every node, all that they had on disk is removed, and the backup is restored",
+                "what was acknowledged before the backup was begun, or after the restore, is there; writes go on",
+                OwnNodes,
+                May,
                 GoOn,
             ),
             Fault::LossyLink => spec(

@@ -1,12 +1,14 @@
 //! How each fault is carried out, and watched while it lasts. What heals it was noted by
 //! [`super::ground::Ground`] when it was done.
 
+mod backups;
 mod disks;
 mod files;
 mod host;
 mod stops;
 
 use std::net::Ipv4Addr;
+use std::ops::Range;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -86,6 +88,8 @@ pub struct Scene<'a> {
     pub must_stay: Option<String>,
     /// What was said of the fault, where the fault says that something has to be.
     pub told: Option<Told>,
+    /// From when a backup was begun to when the lab had lost its data, on the observer's clock: it went back to that backup.
+    pub given_up: Option<Range<u64>>,
     /// The load is to outrun the replica once there is a new one.
     pub outrun_later: bool,
 }
@@ -242,6 +246,7 @@ impl Scene<'_> {
             Fault::CrashAllOnSlowDisks => self.crash_all_on_slow_disks().await,
             Fault::HandoverThenKillNew => self.handover_then_kill_new(p, false).await,
             Fault::HandoverThenKillNewNode => self.handover_then_kill_new(p, true).await,
+            Fault::BackupAndRestore => self.backup_and_restore(p).await,
             Fault::LossyLink => {
                 let names: Vec<String> = self.ground.lab.nodes().map(|n| n.name.clone()).collect();
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();

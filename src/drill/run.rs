@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -172,6 +173,7 @@ async fn loaded(
         steps: &mut steps,
         must_stay: None,
         told: None,
+        given_up: None,
         outrun_later: plan.order.outrun && later,
     };
     let mut outcome = outrun.map_err(Trouble::from);
@@ -186,6 +188,7 @@ async fn loaded(
     }
     let must_stay = scene.must_stay.take();
     let told = scene.told.take();
+    let given_up = scene.given_up.take();
 
     steps.begin("heal");
     let healed_at = observer.now();
@@ -202,7 +205,10 @@ async fn loaded(
     let seens = observer.seens();
     let spans = fault_spans(plan.fault, &seens, offset, healed_at);
     // Not ended by a request to stop: it is what the run was for.
-    let verification = verify(ground, &path, spans, &CancellationToken::new()).await;
+    let local = |at: u64| at.saturating_sub(offset);
+    let given_up = given_up.map(|span| local(span.start)..local(span.end));
+    let never = CancellationToken::new();
+    let verification = verify(ground, &path, spans, given_up, &never).await;
     let acks = read_acks(&path);
     let sent_again = writer.as_ref().map_or(0, |summary| summary.sent_again);
     let records = verification
@@ -371,6 +377,7 @@ pub(super) async fn verify(
     ground: &Ground,
     ledger: &Path,
     faults: Vec<checker::Fault>,
+    given_up: Option<Range<u64>>,
     stop: &CancellationToken,
 ) -> Result<Verification, verifier::VerifyError> {
     let options = verifier::Options {
@@ -378,6 +385,7 @@ pub(super) async fn verify(
         scan: true,
         faults,
         wait: verifier::DEFAULT_WAIT,
+        given_up,
     };
     verifier::run(&ground.lab, &options, stop, |_| {}).await
 }

@@ -225,7 +225,7 @@ impl Session<'_> {
         let end = observer.now();
         steps.begin("verify");
         let faults = pasts.iter().map(|past| past.for_checker(offset)).collect();
-        let verification = verify(ground, &ledger, faults, &patient).await;
+        let verification = verify(ground, &ledger, faults, None, &patient).await;
         let records = verification
             .as_ref()
             .ok()
@@ -317,6 +317,8 @@ impl Session<'_> {
             // Nor on such machines and networks.
             Needs::RoundTrips(_) | Needs::LittleCpu => false,
             Needs::Tracing => slow::missing().is_none(),
+            // It gives up what came after the backup, and one verdict is over all that was acknowledged.
+            Needs::OwnNodes if **fault == Fault::BackupAndRestore => false,
             Needs::Signals | Needs::OwnNodes => true,
         };
         let pool: Vec<&Fault> = self.soak.plan.faults.iter().filter(possible).collect();
@@ -336,6 +338,7 @@ impl Session<'_> {
             steps,
             must_stay: None,
             told: None,
+            given_up: None,
             outrun_later: false,
         };
         scene.some_time(PAUSE).await?;

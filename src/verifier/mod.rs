@@ -11,6 +11,7 @@ mod read;
 
 use std::fmt;
 use std::net::SocketAddrV4;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -69,6 +70,8 @@ pub struct Options {
     /// How long after the start a reading may begin again because the lab changed, and how long a replica may take to
     /// catch up.
     pub wait: Duration,
+    /// What was acknowledged then may be missing, for the lab went back to a backup: in microseconds since the start of the run.
+    pub given_up: Option<Range<u64>>,
 }
 
 /// What the checker says of each node.
@@ -137,7 +140,8 @@ async fn verify(
 ) -> Result<Verification, VerifyError> {
     let deadline = Instant::now() + options.wait;
     // Before any node is looked at: what is acknowledged by now has to be found.
-    let mut history = History::read(&mut LedgerReader::open(&options.ledger)?)?;
+    let mut ledger = LedgerReader::open(&options.ledger)?;
+    let mut history = History::read_given_up(&mut ledger, options.given_up.clone())?;
     for fault in &options.faults {
         history.push_fault(fault.clone());
     }

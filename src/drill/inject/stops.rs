@@ -51,7 +51,7 @@ impl Scene<'_> {
     }
 
     /// Starts everything again, and waits until writes go on.
-    async fn start_all(&mut self) -> Result<(), Trouble> {
+    pub(super) async fn start_all(&mut self) -> Result<(), Trouble> {
         self.did("all started again".into());
         self.ground.heal()?;
         self.steps.begin("observe");
