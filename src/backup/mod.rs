@@ -43,6 +43,8 @@ use rdb::{Content, Damage};
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 /// Pause before all is asked again.
 const AGAIN: Duration = Duration::from_millis(200);
+/// So many attempts are made with one node before the next one is asked.
+const TURNS: usize = 5;
 /// Parts that wait to be written. A slow disk holds up the server's child, not its memory here.
 const WAITING: usize = 16;
 
@@ -172,8 +174,11 @@ pub async fn take(
     let draft = Draft::begin(&order.into, &lab.primary_name, Utc::now())?;
     let deadline = Instant::now() + order.limit;
     let mut last = Obstacle::Time;
+    let mut attempts = 0..;
     loop {
-        let attempt = timeout_at(deadline, taking.attempt(&panel, &draft));
+        // There is less time than numbers.
+        let number = attempts.next().unwrap_or_default();
+        let attempt = timeout_at(deadline, taking.attempt(&panel, &draft, number));
         let result = tokio::select! {
             result = attempt => result,
             () = stop.cancelled() => return Err(BackupError::Stopped),
@@ -264,12 +269,26 @@ impl Taking<'_> {
         })
     }
 
-    async fn attempt(&self, panel: &Panel, draft: &Draft) -> Result<Manifest, Failed> {
+    /// The node to copy: a replica, so that the primary's memory and processor are left to those who write. One that can't give a copy,
+    /// for it is not in sync or loads its data, has its turns.
+    fn source<'n>(&'n self, boundary: &'n Boundary, attempt: usize) -> &'n Node {
+        if let Some(given) = &self.given {
+            return given;
+        }
+        let mut candidates = boundary.replicas.iter().chain([&boundary.primary]);
+        let count = boundary.replicas.len() + 1;
+        let turn = attempt / TURNS % count;
+        candidates.nth(turn).unwrap_or(&boundary.primary)
+    }
+
+    async fn attempt(
+        &self,
+        panel: &Panel,
+        draft: &Draft,
+        attempt: usize,
+    ) -> Result<Manifest, Failed> {
         let boundary = self.boundary(panel).await?;
-        // A replica, so that the primary's memory and processor are left to those who write.
-        let node = (self.given.as_ref())
-            .or(boundary.replicas.first())
-            .unwrap_or(&boundary.primary);
+        let node = self.source(&boundary, attempt);
         let (info, _) = self.reader.open(node.socket()).await?.holding().await?;
         let mut snapshot = self.copier.snapshot(node.socket()).await?;
         let (history, offset) = (snapshot.history.clone(), snapshot.offset);
