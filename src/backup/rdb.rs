@@ -352,7 +352,7 @@ pub(crate) mod tests {
     #[test]
     fn an_rdb_says_its_mark_however_it_comes_in() {
         let bytes = marked(&mark());
-        for part in 1..bytes.len() + 1 {
+        for part in 1..=bytes.len() {
             let content = scanned(&bytes, part).unwrap();
             assert_eq!((content.version, content.mark), (10, mark()), "{part}");
         }
