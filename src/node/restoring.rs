@@ -451,7 +451,7 @@ mod tests {
             .canonicalize()
             .unwrap()
             .join("appendonlydir.kept-1");
-        assert_eq!(restored.kept, [kept.clone()]);
+        assert_eq!(restored.kept, std::slice::from_ref(&kept));
         assert_eq!(
             fs::read(kept.join("a.2.base.rdb")).unwrap(),
             marked(&mark())
