@@ -19,11 +19,11 @@ use super::{Failure, Global, Outcome, Threads, parse_span, with_signals};
     after_help = "Examples:\n  halab backup /srv/backups                     a new folder in it, named by lab and time\n  \
     halab backup --check /srv/backups/halab-20261128T160000.000Z\n  \
     halab backup /srv/backups --from redis-a      copy this data node and no other\n\n\
-    Of a lab that serves: writes go on. Everything that was acknowledged before the command was given is in the\n\
-    backup; it says so itself (complete_before in manifest.json). A replica in sync is copied, over the network, so the command\n\
-    may run on any host that reaches the nodes and has the passwords of verifier and replication.\n\
-    The folder appears in one step, when all of it is on disk. It holds plain files: for an object store, copy it by\n\
-    the store's own tool, manifest.json last. To keep or remove old ones is left to you. To use one: halab restore.\n\
+    Of a lab that serves: writes go on. Everything that was acknowledged before the command was given is in the \
+    backup; it says so itself (complete_before in manifest.json). A replica in sync is copied, over the network, so the command \
+    may run on any host that reaches the nodes and has the passwords of verifier and replication.\n\n\
+    The folder appears in one step, when all of it is on disk. It holds plain files: for an object store, copy it by \
+    the store's own tool, manifest.json last. To keep or remove old ones is left to you. To use one: halab restore.\n\n\
     Exit code 0: there is a backup, or it is whole; 1: it is damaged, or none; 4: no backup was made."
 )]
 pub(super) struct BackupArgs {

@@ -17,13 +17,13 @@ use super::{Failure, Global, Outcome, Threads, with_signals};
     halab restore /srv/backups/halab-20261128T160000.000Z\n  \
     halab restore --node redis-b BACKUP    on the host of redis-b\n  \
     halab restore --set-aside BACKUP       the data that lies here is kept aside, and the lab goes on with the backup\n\n\
-    For a lab whose data is lost, or is to be given up. To be run once, on the host of one data node, while the data nodes are\n\
-    stopped; then start all nodes: the others copy from this one. In a lab whose Sentinels know nothing either, take the\n\
-    node that lab.toml calls seed_primary, which is the default.\n\
-    Refused where a data node, here or over the network, holds something that is not certainly less than the backup. Nothing is\n\
-    ever removed: what lies in the way and may go is kept as data/appendonlydir.kept-N. The restored copy begins a term of its own: a node\n\
-    that comes back later with what the lab held after the backup keeps that, and waits for halab choose.\n\
-    Exit code 0: restored; 1: the backup is damaged, or none; 2: refused, no data was touched; 4: a node runs, or a file\n\
+    For a lab whose data is lost, or is to be given up. To be run once, on the host of one data node, while the data nodes are \
+    stopped; then start all nodes: the others copy from this one. In a lab whose Sentinels know nothing either, take the \
+    node that lab.toml calls seed_primary, which is the default.\n\n\
+    Refused where a data node, here or over the network, holds something that is not certainly less than the backup. Nothing is \
+    ever removed: what lies in the way and may go is kept as data/appendonlydir.kept-N. The restored copy begins a term of its own: a node \
+    that comes back later with what the lab held after the backup keeps that, and waits for halab choose.\n\n\
+    Exit code 0: restored; 1: the backup is damaged, or none; 2: refused, no data was touched; 4: a node runs, or a file \
     can't be written.")]
 pub(super) struct RestoreArgs {
     /// Folder of the backup
