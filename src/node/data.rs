@@ -23,6 +23,7 @@ use crate::client::{ClientError, Conn, Connector, ReplicationInfo};
 use crate::config::{Lab, Node, NodeKind};
 use crate::handover::demote;
 use crate::protocol::copy::Copy;
+use crate::protocol::format::Version;
 use crate::sentinel::Panel;
 
 use super::certificate::Certificate;
@@ -31,7 +32,7 @@ use super::metrics::DataMetrics;
 use super::observe::{CALM, Observers, URGENT};
 use super::server::{Server, ServerBinary};
 use super::state::{PARKED_LOGIN, StateDir, parked_at};
-use super::{NodeError, Shutdown};
+use super::{NodeError, Shutdown, version};
 
 use following::Following;
 use marks::OwnCopy;
@@ -100,6 +101,10 @@ pub(super) struct DataNode {
     disk_refuses: bool,
     /// It took no further connection then.
     crowded: bool,
+    /// That it serves with its files is noted beside them.
+    noted: bool,
+    /// Who wrote what is on disk, while no server runs and the one that is there can't read it.
+    written_by: Option<String>,
 }
 
 /// Why the loop ended.
@@ -167,6 +172,8 @@ impl DataNode {
             sync_always: None,
             disk_refuses: false,
             crowded: false,
+            noted: false,
+            written_by: None,
         })
     }
 
@@ -218,6 +225,7 @@ impl DataNode {
                     Seen::Gone => self.state.no_room().is_some(),
                     _ => self.disk_refuses,
                 },
+                unreadable: self.written_by.is_some(),
                 sync_always: self.sync_always,
                 own: self.copy.own(&self.node.name),
                 set_aside: self.copy.set_aside(),
@@ -225,7 +233,7 @@ impl DataNode {
                 written: self.copy.written(),
                 chosen: self.copy.chosen(),
                 vote: self.observers.vote(),
-                peers: self.observers.peers(self.copy.at_stake()),
+                peers: self.observers.peers(self.copy.at_stake(), self.version()),
             };
             self.metrics.observed(&seen);
             for action in self.machine.step(&seen) {
@@ -254,6 +262,7 @@ impl DataNode {
     /// Looks at the own server.
     async fn look(&mut self) -> Seen {
         let Some(server) = &mut self.server else {
+            self.compare_versions();
             return Seen::Gone;
         };
         if let Some(status) = server.try_wait() {
@@ -266,6 +275,7 @@ impl DataNode {
             }
             self.metrics.exited();
             self.forget_server();
+            self.compare_versions();
             return Seen::Gone;
         }
         match self.ask_server().await {
@@ -273,6 +283,12 @@ impl DataNode {
                 self.last_answer = Some(Instant::now());
                 self.unanswered = 0;
                 let seen = self.read(&info);
+                if self.loaded
+                    && !std::mem::replace(&mut self.noted, true)
+                    && let Some(running) = Version::parse(&info.version)
+                {
+                    version::note(&self.state.files(), running);
+                }
                 self.copy.read(seen, &info, copy);
                 if let Some(holds) = self.copy.take_note() {
                     self.state.note_holding(&holds);
@@ -306,9 +322,26 @@ impl DataNode {
         self.sync_always = Some(false);
         self.server_syncs = false;
         self.disk_refuses = false;
+        self.noted = false;
         self.raising.server_ended();
         self.following = Following::default();
         self.pacing = Pacing::default();
+    }
+
+    /// The version of the server that is started here.
+    fn version(&self) -> Option<Version> {
+        Version::parse(&self.binary.title())
+    }
+
+    /// Whether the server that would be started can read what is on disk. It may have been replaced by another version.
+    fn compare_versions(&mut self) {
+        if self.binary.refresh() {
+            info!(node = %self.node.name, version = %self.binary.title(), "the server is another one now");
+        }
+        let files = self.state.files();
+        self.written_by = self
+            .version()
+            .and_then(|own| version::unreadable(&files, own));
     }
 
     async fn ask_server(&mut self) -> Result<(ReplicationInfo, Option<Copy>), ClientError> {
@@ -388,6 +421,20 @@ impl DataNode {
                     why = why.as_deref().unwrap_or("see the server's log"), "the disk takes no writes: free space \
                     there, or make it writable; until then another node takes over, and this one waits");
             }
+            Action::CannotLoad => {
+                let wrote = self.written_by.as_deref().unwrap_or("another server");
+                error!(node = %name, server = %self.binary.title(), written_by = wrote, folder = %self.state.data().display(),
+                    "{} can't read what {wrote} wrote on this disk, so it is not started, and nothing there is touched: \
+                    start this node with that version or a later one; if another data node that this version can read has \
+                    the data, it is copied anew from there, and what is here is set aside until then", self.binary.title());
+            }
+            Action::CannotFollow(primary) => {
+                let writes = self.observers.version_of(primary);
+                let writes = writes.map_or_else(|| "another version".to_owned(), |v| v.to_string());
+                error!(node = %name, server = %self.binary.title(), %primary, primary_server = %writes,
+                    "{} can't read what the primary's {writes} writes, so it does not follow, keeps its own data, and is \
+                    not promotable: start this node with {writes} or a later version", self.binary.title());
+            }
             Action::Kill => {
                 error!(node = %name, "the server hangs; killing it");
                 if let Some(server) = &mut self.server {
@@ -462,6 +509,11 @@ impl DataNode {
 
     fn start_server(&mut self) -> Result<(), NodeError> {
         self.forget_server();
+        self.compare_versions();
+        if self.written_by.is_some() {
+            // As the next look says, too.
+            return Ok(());
+        }
         // Parked again, whatever the server has written into its file meanwhile.
         self.conf = self.state.apply(&self.lab, &self.node)?;
         self.metrics

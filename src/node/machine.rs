@@ -103,6 +103,8 @@ pub struct Machine {
     /// Since when the lab has been closed, as the own mark says.
     closed_since: Option<Duration>,
     said: Option<&'static str>,
+    /// Of whom it has been said that the own server can't read what they write; this node stands for its own data.
+    unreadable_told: Option<SocketAddrV4>,
 }
 
 impl Machine {
@@ -134,6 +136,7 @@ impl Machine {
             last_mark: None,
             closed_since: None,
             said: None,
+            unreadable_told: None,
         }
     }
 
@@ -146,6 +149,9 @@ impl Machine {
             }
         }
         self.remember_replicas(seen);
+        if !seen.unreadable && seen.peers.iter().all(|p| p.readable) {
+            self.unreadable_told = None;
+        }
         if matches!(
             seen.server,
             Server::Parked | Server::Primary { .. } | Server::Replica { .. }
@@ -251,13 +257,16 @@ impl Machine {
                 }
                 PeerState::Primary => false,
             };
-            if self.promoted_peer(seen).is_some() {
+            if let Some(promoted) = self.promoted_peer(seen) {
                 self.deposed = true;
-                if self.has_room(seen, actions) {
-                    self.starting();
-                    actions.push(Action::StartAfresh);
+                // What can't be read replaces nothing: it starts with what it has.
+                if may_be_read(seen, promoted) {
+                    if self.has_room(seen, actions) {
+                        self.starting();
+                        actions.push(Action::StartAfresh);
+                    }
+                    return;
                 }
-                return;
             }
             // One that says it is no candidate holds less, though a Sentinel may not know that yet, and would promote it if asked.
             let expected = seen.peers.iter().any(may_come);
@@ -269,6 +278,11 @@ impl Machine {
             }
         }
         if !self.has_room(seen, actions) {
+            return;
+        }
+        if seen.unreadable {
+            self.tell_unreadable(self.id.me, actions);
+            self.replaced_by_another(seen, actions);
             return;
         }
         if self.unreadable && self.replaced_by_another(seen, actions) {
@@ -310,6 +324,7 @@ impl Machine {
         let named = seen.vote.map(|vote| vote.primary);
         let serves = |p: &Peer| {
             p.state == PeerState::Primary
+                && p.readable
                 && (named == Some(p.address) || self.known_replicas.contains(&p.address))
         };
         if seen.peers.iter().any(serves) {
@@ -330,6 +345,17 @@ impl Machine {
             return true;
         }
         false
+    }
+
+    /// Says once of each that the own server can't read what it writes.
+    fn tell_unreadable(&mut self, whose: SocketAddrV4, actions: &mut Vec<Action>) {
+        if self.unreadable_told.replace(whose) != Some(whose) {
+            actions.push(if whose == self.id.me {
+                Action::CannotLoad
+            } else {
+                Action::CannotFollow(whose)
+            });
+        }
     }
 
     fn starting(&mut self) {
@@ -508,6 +534,15 @@ impl Machine {
             actions.push(Action::SyncAlways(false));
         }
         let demoted = std::mem::take(&mut self.was_primary);
+        if !may_be_read(seen, of) {
+            // Its copies it would refuse again and again, and of its commands leave out those that it does not know.
+            self.deposed |= demoted;
+            self.tell_unreadable(of, actions);
+            actions.push(Action::Park(
+                "its server can't read what its primary writes",
+            ));
+            return;
+        }
         self.takes_role = false;
         self.candidate = Some(promotable);
         // Named primary and a replica all the same: another node was promoted, not announced yet.
@@ -618,6 +653,12 @@ impl Machine {
             actions.push(Action::Waiting(what));
         }
     }
+}
+
+/// Whether the own server reads what the node there writes. One that does not take writes now writes nothing.
+fn may_be_read(seen: &Observation, address: SocketAddrV4) -> bool {
+    let mut peers = seen.peers.iter();
+    peers.all(|p| p.address != address || p.state != PeerState::Primary || p.readable)
 }
 
 /// The node that the Sentinels name follows this one, which was promoted over it.

@@ -19,7 +19,7 @@ use crate::config::{Lab, Node, NodeKind};
 use crate::handover::Handover;
 use crate::metrics::MetricsServer;
 
-use super::machine::{Action, Observation, Server};
+use super::machine::{Action, Observation, Peer, PeerState, Server};
 use super::room::RoomMetrics;
 
 type Seconds = Gauge<f64, AtomicU64>;
@@ -49,7 +49,7 @@ struct Named {
 const ROLES: [&str; 8] = [
     "primary", "replica", "parked", "loading", "starting", "silent", "gone", "stopping",
 ];
-const DECISIONS: [&str; 15] = [
+const DECISIONS: [&str; 17] = [
     "start",
     "start_afresh",
     "kill",
@@ -64,6 +64,8 @@ const DECISIONS: [&str; 15] = [
     "unfence",
     "wait",
     "disk_refuses",
+    "cannot_load",
+    "cannot_follow",
     "give_up",
 ];
 const OUTCOMES: [&str; 2] = ["done", "failed"];
@@ -93,6 +95,7 @@ pub(super) struct DataMetrics {
     named: Family<Named, Gauge>,
     decisions: Family<Decision, Counter>,
     waiting: Gauge,
+    unreadable: Gauge,
     fenced: Gauge,
     pauses_for_copies: Counter<f64, AtomicU64>,
     sync_always: Gauge,
@@ -186,6 +189,7 @@ impl DataMetrics {
             named: Family::default(),
             decisions: Family::default(),
             waiting: Gauge::default(),
+            unreadable: Gauge::default(),
             fenced: Gauge::default(),
             pauses_for_copies: Counter::default(),
             sync_always: Gauge::default(),
@@ -275,6 +279,11 @@ impl DataMetrics {
             self.waiting.clone(),
         );
         r.register(
+            "server_too_old",
+            "1 while the node's server can't read what is on its disk, or what the primary writes: of an older version, or another product",
+            self.unreadable.clone(),
+        );
+        r.register(
             "writes_fenced",
             "1 while the node pauses writes, since this primary may be isolated",
             self.fenced.clone(),
@@ -353,6 +362,9 @@ impl DataMetrics {
             self.epoch
                 .set(i64::try_from(vote.epoch).unwrap_or(i64::MAX));
         }
+        let cannot_follow = |p: &Peer| p.state == PeerState::Primary && !p.readable;
+        let unreadable = seen.unreadable || seen.peers.iter().any(cannot_follow);
+        self.unreadable.set(i64::from(unreadable));
         let named = seen.vote.and_then(|v| self.lab.data_node_at(v.primary));
         self.name_primary(named.map(|n| n.name.as_str()));
         if role != "parked" {
@@ -412,6 +424,8 @@ impl DataMetrics {
             Action::Unfence => "unfence",
             Action::Waiting(_) => "wait",
             Action::DiskRefuses => "disk_refuses",
+            Action::CannotLoad => "cannot_load",
+            Action::CannotFollow(_) => "cannot_follow",
             Action::GiveUp => "give_up",
         };
         self.decisions.get_or_create(&Decision { decision }).inc();

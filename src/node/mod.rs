@@ -6,6 +6,7 @@
 //! - `restoring`: `halab restore`
 //! - `state`: the state folder: lock, first seeding
 //! - `room`: what it has of disk and memory, looked at beside its work
+//! - `version`: which server wrote what is on disk
 //! - `trash`: old files, removed beside the node's work
 //! - `cgroup`: a cgroup of its own
 //! - `server`: the server process
@@ -32,6 +33,7 @@ mod sentinel;
 mod server;
 mod state;
 mod trash;
+mod version;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;

@@ -14,6 +14,7 @@ use tracing::warn;
 use crate::client::{Conn, Connector, ReplicationInfo};
 use crate::config::{Lab, Node};
 use crate::protocol::copy::Copy;
+use crate::protocol::format::Version;
 use crate::protocol::vote::{SentinelView, settled_within};
 use crate::sentinel::{Answers, Panel};
 
@@ -52,6 +53,8 @@ struct Sighting {
     of: Option<SocketAddrV4>,
     /// Its history of replication.
     history: String,
+    /// Of its server, when it was last seen.
+    version: Option<Version>,
 }
 
 impl Observers {
@@ -76,6 +79,7 @@ impl Observers {
                 copy: None,
                 of: None,
                 history: String::new(),
+                version: None,
             });
             tasks.spawn(observe_peer(
                 node.socket(),
@@ -123,8 +127,8 @@ impl Observers {
         })
     }
 
-    /// The other data nodes, beside the own copy.
-    pub(super) fn peers(&self, own: Option<&Copy>) -> Vec<Peer> {
+    /// The other data nodes, beside the own copy and the version of the own server.
+    pub(super) fn peers(&self, own: Option<&Copy>, server: Option<Version>) -> Vec<Peer> {
         self.peers
             .iter()
             .map(|(address, seen)| {
@@ -138,10 +142,19 @@ impl Observers {
                         .filter(|_| known)
                         .unwrap_or(PeerState::Unreachable(silence)),
                     copy: peer_copy(&self.name, own, &seen),
+                    readable: server
+                        .zip(seen.version)
+                        .is_none_or(|(own, writer)| own.reads(writer)),
                     follows_me: known && seen.state.is_some() && seen.of == Some(self.me),
                 }
             })
             .collect()
+    }
+
+    /// The version of the server of the data node there, when it was last seen.
+    pub(super) fn version_of(&self, address: SocketAddrV4) -> Option<Version> {
+        let found = self.peers.iter().find(|(a, _)| *a == address);
+        found.and_then(|(_, seen)| seen.borrow().version)
     }
 
     /// What the other data nodes hold, by name; nothing of those that are out of reach.
@@ -236,6 +249,7 @@ async fn observe_peer(
                 seen.state = Some(peer_state(&info));
                 seen.copy = copy;
                 seen.of = info.primary.filter(|_| !info.is_primary);
+                seen.version = Version::parse(&info.version);
                 seen.history = info.replication_id;
             }),
             None => {

@@ -1,6 +1,7 @@
 //! The server process of a node: which binary, which version, how it is started and ended.
 
 use std::net::{SocketAddrV4, TcpListener};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -70,6 +71,16 @@ pub struct ServerBinary {
     pub version: String,
     /// `Redis` or `Valkey`.
     pub product: String,
+    /// Which file that was.
+    stamp: Option<Stamp>,
+}
+
+/// Tells a file from another one of the same name: device, number, time of the last change in nanoseconds.
+type Stamp = (u64, u64, i64, i64);
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let file = fs::metadata(path).ok()?;
+    Some((file.dev(), file.ino(), file.mtime(), file.mtime_nsec()))
 }
 
 impl ServerBinary {
@@ -110,6 +121,7 @@ impl ServerBinary {
                     ServerError::Missing(format!("neither {} nor {} on PATH", NAMES[0], NAMES[1]))
                 })?,
         };
+        let stamp = stamp(&path);
         let output = std::process::Command::new(&path)
             .arg("--version")
             .output()
@@ -120,6 +132,7 @@ impl ServerBinary {
                 path,
                 version,
                 product: said.split(' ').next().unwrap_or_default().to_owned(),
+                stamp,
             }),
             _ => Err(ServerError::TooOld {
                 path,
@@ -130,6 +143,19 @@ impl ServerBinary {
 }
 
 impl ServerBinary {
+    /// Looks whether the file is another one now, as after an upgrade, and asks it for its version then. Says whether it is of
+    /// another version. One that can't be asked is left to whoever starts it.
+    pub fn refresh(&mut self) -> bool {
+        if stamp(&self.path) == self.stamp {
+            return false;
+        }
+        let Ok(now) = Self::find(Some(&self.path)) else {
+            return false;
+        };
+        let before = std::mem::replace(self, now);
+        before.title() != self.title()
+    }
+
     /// Product and version, as `Redis 7.0.15`.
     pub fn title(&self) -> String {
         format!("{} {}", self.product, self.version)

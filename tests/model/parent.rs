@@ -368,6 +368,7 @@ fn observe(
             } else {
                 PeerCopy::UNREAD
             },
+            readable: true,
             follows_me: there && matches!(peer.role, Role::Replica { of, .. } if of == d),
         }
     };
@@ -375,6 +376,7 @@ fn observe(
         now: NOW,
         server,
         disk_refuses: false,
+        unreadable: false,
         // The model's servers take it at once.
         sync_always: None,
         own: own(rules, state, held.as_ref(), d),
@@ -502,6 +504,7 @@ fn earlier(now: Duration, server: Server, vote: Option<Vote>, peers: Vec<Peer>) 
         now,
         server,
         disk_refuses: false,
+        unreadable: false,
         sync_always: None,
         own: Own::Unread,
         set_aside: false,
@@ -524,6 +527,7 @@ fn holds_less() -> Peer {
             settled: true,
             given_up: false,
         },
+        readable: true,
         follows_me: false,
     }
 }
@@ -598,6 +602,7 @@ fn recall(nodes: usize, node: &Data, d: usize, seen: &Observation, patient: bool
         address: address(p),
         state: PeerState::Replica { promotable: false },
         copy: PeerCopy::UNREAD,
+        readable: true,
         follows_me: false,
     });
     // A majority has answered not long ago.
@@ -613,6 +618,7 @@ fn recall(nodes: usize, node: &Data, d: usize, seen: &Observation, patient: bool
                 address: address(NODES),
                 state: PeerState::Replica { promotable: true },
                 copy: PeerCopy::UNREAD,
+                readable: true,
                 follows_me: false,
             };
             show(earlier(since, Server::Gone, heard, vec![hope]));

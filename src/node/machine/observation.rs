@@ -128,6 +128,8 @@ pub struct Peer {
     pub state: PeerState,
     /// What it holds.
     pub copy: PeerCopy,
+    /// The own server reads what it writes, or its version is not known.
+    pub readable: bool,
     /// It is a replica of this node, as it says itself.
     pub follows_me: bool,
 }
@@ -179,6 +181,8 @@ pub struct Observation {
     /// The disk under the state folder takes no writes: as the server says while it runs, as the file system
     /// says while it is gone.
     pub disk_refuses: bool,
+    /// The server that would be started can't read what is on disk: a newer one wrote it, or one of another product.
+    pub unreadable: bool,
     /// The server writes to disk before each answer (`true`) or once a second, as it was last told and has confirmed; `None`:
     /// not known.
     pub sync_always: Option<bool>,
@@ -242,6 +246,10 @@ pub enum Action {
     Waiting(&'static str),
     /// Say that the disk takes no writes, and what helps.
     DiskRefuses,
+    /// Say that the server can't read what is on disk, so it is not started, and what helps.
+    CannotLoad,
+    /// Say that the own server can't read what that primary writes, so it does not follow, and what helps.
+    CannotFollow(SocketAddrV4),
     /// End the node: its server ends again and again.
     GiveUp,
 }

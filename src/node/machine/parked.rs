@@ -27,6 +27,8 @@ pub(super) enum MayCopy {
     Refused(&'static str),
     /// An operator has chosen the primary's copy over this one.
     GivenUp,
+    /// The own server can't read what the primary writes.
+    Unreadable,
 }
 
 impl Machine {
@@ -104,7 +106,7 @@ impl Machine {
         let has_all =
             |peer: &Peer| matches!(peer.copy.relation, Some(Relation::Same | Relation::More));
         match seen.peers.iter().find(promoted) {
-            Some(peer) if has_all(peer) => {
+            Some(peer) if has_all(peer) && peer.readable => {
                 let why = "another node was promoted, and holds what this one has set aside";
                 actions.push(Action::Follow(peer.address, why));
             }
@@ -275,6 +277,7 @@ impl Machine {
             MayCopy::Yes => actions.push(Action::Follow(primary.address, why)),
             MayCopy::NotYet => {}
             MayCopy::Refused(why) => self.wait_for(why, actions),
+            MayCopy::Unreadable => self.tell_unreadable(primary.address, actions),
             MayCopy::GivenUp => {
                 self.starting();
                 actions.push(Action::Yield);
@@ -331,6 +334,9 @@ fn holds_no_more(peer: &Peer) -> bool {
 
 /// Whether the own copy may be replaced by that of a primary.
 pub(super) fn may_copy(own: Own, primary: &Peer) -> MayCopy {
+    if !primary.readable {
+        return MayCopy::Unreadable;
+    }
     match own {
         Own::Unread => return MayCopy::NotYet,
         Own::Empty => return MayCopy::Yes,

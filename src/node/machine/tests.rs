@@ -1,3 +1,5 @@
+mod versions;
+
 use super::*;
 use crate::protocol::copy::Relation;
 
@@ -58,6 +60,7 @@ fn peer_that(state: PeerState, copy: PeerCopy) -> Vec<Peer> {
         address: at(B),
         state,
         copy,
+        readable: true,
         follows_me: false,
     }]
 }
@@ -163,6 +166,7 @@ impl Node {
             now: self.now,
             server,
             disk_refuses,
+            unreadable: false,
             sync_always: self.sync_always,
             own,
             set_aside: self.set_aside,
@@ -778,12 +782,14 @@ fn a_replica_left_behind_follows_the_primary_that_the_sentinels_name() {
             address: at(B),
             state: PeerState::Unreachable(ms(5000)),
             copy: PeerCopy::UNREAD,
+            readable: true,
             follows_me: false,
         },
         Peer {
             address: at(c),
             state: WRITABLE,
             copy: holds(Relation::More),
+            readable: true,
             follows_me: false,
         },
     ];
@@ -1139,6 +1145,7 @@ fn a_primary_keeps_its_mark_as_things_are() {
             now,
             server: Server::Primary { replicas },
             disk_refuses: false,
+            unreadable: false,
             sync_always: Some(false),
             own,
             set_aside: false,
@@ -1183,6 +1190,7 @@ fn the_only_copy_is_synced_at_once_as_long_as_its_mark_says_that_it_is_the_only_
             now: node.now,
             server: Server::Primary { replicas: 1 },
             disk_refuses: false,
+            unreadable: false,
             sync_always: Some(true),
             own: marked(state, 1, true),
             set_aside: false,
@@ -1257,6 +1265,7 @@ fn a_replaced_primary_marks_what_it_has() {
             now: node.now + ms(100),
             server: Server::Primary { replicas: 0 },
             disk_refuses: false,
+            unreadable: false,
             sync_always: Some(true),
             own: marked(Completeness::Open, 1, true),
             set_aside: false,
@@ -1277,6 +1286,7 @@ fn a_replaced_primary_marks_what_it_has() {
 fn a_term_counts_when_it_is_announced_or_the_node_that_is_named_has_submitted() {
     let follows = |follows_me| {
         vec![Peer {
+            readable: true,
             follows_me,
             ..peer(BEHIND)[0]
         }]
@@ -1299,6 +1309,7 @@ fn a_term_counts_when_it_is_announced_or_the_node_that_is_named_has_submitted() 
                 now: node.now,
                 server: Server::Primary { replicas: 1 },
                 disk_refuses: false,
+                unreadable: false,
                 sync_always: Some(false),
                 own: own(confirmed),
                 set_aside: false,

@@ -1,0 +1,121 @@
+//! Which server wrote the data that a node has on disk, and whether the own one can read it.
+//!
+//! Two things say so: the first bytes of the append-only file's base, a copy in the format of whoever made it; and a note
+//! beside the files, of the newest server that has served with them, which may have appended commands that an older one does
+//! not know. The note lies in the folder of the files, so that it goes where they go.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+
+use tracing::debug;
+
+use crate::protocol::format::{Format, HEADER, Version};
+
+/// The note.
+const NOTE: &str = "written-by";
+
+/// What on disk the server `own` can't read, by who wrote it; nothing where it can, or where nothing is known.
+pub(super) fn unreadable(files: &Path, own: Version) -> Option<String> {
+    let base = base_format(files).filter(|format| !own.reads_format(*format));
+    match noted(files).filter(|writer| !own.reads(*writer)) {
+        Some(writer) => Some(writer.to_string()),
+        None => base.map(|format| format.to_string()),
+    }
+}
+
+/// Notes that the server `own` serves with these files.
+pub(super) fn note(files: &Path, own: Version) {
+    if !files.is_dir() || noted(files).is_some_and(|before| before == own) {
+        return;
+    }
+    let path = files.join(NOTE);
+    if let Err(error) = fs::write(&path, format!("{own}\n")) {
+        debug!(path = %path.display(), %error, "cannot note which server writes here");
+    }
+}
+
+fn noted(files: &Path) -> Option<Version> {
+    Version::parse(&fs::read_to_string(files.join(NOTE)).ok()?)
+}
+
+/// The format of the base that the manifest names.
+fn base_format(files: &Path) -> Option<Format> {
+    let manifests = fs::read_dir(files).ok()?.flatten().map(|e| e.path());
+    let manifest = manifests
+        .filter(|path| path.extension().is_some_and(|x| x == "manifest"))
+        .find_map(|path| fs::read_to_string(path).ok())?;
+    let base = manifest.lines().find_map(base_of)?;
+    let mut header = [0; HEADER];
+    let mut file = File::open(files.join(base)).ok()?;
+    file.read_exact(&mut header).ok()?;
+    Format::of_header(&header)
+}
+
+/// `file appendonly.aof.2.base.rdb seq 2 type b`.
+fn base_of(line: &str) -> Option<&str> {
+    let mut words = line.split_whitespace();
+    let (mut name, mut base) = (None, false);
+    while let (Some(key), Some(value)) = (words.next(), words.next()) {
+        match key {
+            "file" => name = Some(value),
+            "type" => base = value == "b",
+            _ => {}
+        }
+    }
+    // It is a name in this folder, whoever wrote the manifest.
+    name.filter(|name| base && !name.contains('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(text: &str) -> Version {
+        Version::parse(text).unwrap()
+    }
+
+    #[test]
+    fn files_are_refused_by_their_base_and_by_who_has_served_with_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = folder.path();
+        let (old, new) = (version("Redis 7.0.15"), version("Redis 8.0.2"));
+        assert_eq!(unreadable(files, old), None);
+        // A base that is named no more.
+        fs::write(files.join("appendonly.aof.1.base.rdb"), "REDIS0012").unwrap();
+        fs::write(files.join("appendonly.aof.2.base.rdb"), "REDIS0010\u{fa}").unwrap();
+        fs::write(
+            files.join("appendonly.aof.manifest"),
+            "file appendonly.aof.1.base.rdb seq 1 type h\nfile appendonly.aof.2.base.rdb seq 2 type b\n\
+             file appendonly.aof.2.incr.aof seq 2 type i\n",
+        )
+        .unwrap();
+        assert_eq!(unreadable(files, old), None);
+        fs::write(files.join("appendonly.aof.2.base.rdb"), "REDIS0012\u{fa}").unwrap();
+        let says = unreadable(files, old).unwrap();
+        assert!(says.contains("Redis 7.4 or later"), "{says}");
+        assert_eq!(unreadable(files, new), None);
+        // Old files that a newer server has written behind.
+        fs::write(files.join("appendonly.aof.2.base.rdb"), "REDIS0010\u{fa}").unwrap();
+        note(files, new);
+        assert_eq!(unreadable(files, old).as_deref(), Some("Redis 8.0.2"));
+        assert_eq!(unreadable(files, new), None);
+    }
+
+    #[test]
+    fn a_base_that_is_no_copy_or_damaged_says_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = folder.path();
+        let manifest = files.join("appendonly.aof.manifest");
+        for (text, base) in [
+            ("file x.base.aof seq 1 type b\n", "*2\r\n$6\r\nSELECT\r\n"),
+            ("file x.base.aof seq 1 type b\n", "REDIS"),
+            ("file ../x.base.aof seq 1 type b\n", "REDIS0099"),
+            ("nonsense\n", "REDIS0099"),
+        ] {
+            fs::write(&manifest, text).unwrap();
+            fs::write(files.join("x.base.aof"), base).unwrap();
+            assert_eq!(unreadable(files, version("Redis 7.0.15")), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Which server can read what another one writes: its copies, its append-only file, its stream of commands.
+//!
+//! Redis and Valkey number the format of their copies (`RDB_VERSION` of `rdb.h`); a server refuses a higher number than its
+//! own, and Valkey also those that Redis took after the two had parted. The same holds for the first part of an append-only
+//! file, which is such a copy. An old server does not know the commands of a new one either, and would leave them out
+//! without a word. So one question has one answer for all three.
+//!
+//! Invariant: a server reads what its own version or an older one of the same product writes.
+
+use std::fmt;
+
+/// Who makes a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Product {
+    Redis,
+    Valkey,
+}
+
+/// A server's product and version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version {
+    product: Product,
+    major: u32,
+    minor: u32,
+    patch: u32,
+}
+
+/// The format of a copy, as its first bytes say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Format(u32);
+
+/// The last number that Redis and Valkey share.
+const SHARED: u32 = 11;
+/// The numbers that are Redis' alone begin behind that, and those that are Valkey's alone here.
+const VALKEY: u32 = 80;
+/// The highest number of Redis that is known here.
+const REDIS_KNOWN: u32 = 12;
+/// Bytes of a copy that say its format.
+pub const HEADER: usize = 9;
+
+impl Version {
+    /// Reads `Redis 7.0.15`, `Valkey 8.0.1`, `7.0.15`, or `8.0.1 (Valkey)`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let product = if text.contains("Valkey") {
+            Product::Valkey
+        } else {
+            Product::Redis
+        };
+        let begins = |word: &&str| word.starts_with(|c: char| c.is_ascii_digit());
+        let mut numbers = text.split_whitespace().find(begins)?.split('.');
+        let major = numbers.next()?.parse().ok()?;
+        let mut next = || numbers.next().and_then(|n| n.parse().ok());
+        Some(Version {
+            product,
+            major,
+            minor: next()?,
+            patch: next().unwrap_or(0),
+        })
+    }
+
+    /// The number of the format that it writes; `None` for a version that is newer than this table.
+    fn writes(self) -> Option<u32> {
+        match (self.product, self.major, self.minor) {
+            (Product::Redis, ..7, _) => Some(9),
+            (Product::Redis, 7, 0..2) => Some(10),
+            (Product::Redis, 7, 2..4) | (Product::Valkey, ..9, _) => Some(SHARED),
+            (Product::Redis, 7, 4..) | (Product::Redis, 8, 0) => Some(REDIS_KNOWN),
+            (Product::Valkey, 9, 0..2) => Some(VALKEY),
+            (Product::Valkey, 9, 2) => Some(VALKEY + 1),
+            _ => None,
+        }
+    }
+
+    /// Whether it reads what `writer` writes.
+    pub fn reads(self, writer: Version) -> bool {
+        let age = |version: Version| (version.major, version.minor);
+        if self.product == writer.product && age(self) >= age(writer) {
+            return true;
+        }
+        match writer.writes() {
+            Some(number) if self.product == writer.product => {
+                self.writes().is_some_and(|own| number <= own)
+            }
+            Some(number) => self.reads_format(Format(number)),
+            // Newer than this table. Another product has parted before.
+            None => false,
+        }
+    }
+
+    /// Whether it reads a copy of that format. Where that is not known it is left to the server itself.
+    pub fn reads_format(self, format: Format) -> bool {
+        let Format(number) = format;
+        match self.product {
+            Product::Redis if number >= VALKEY => false,
+            Product::Valkey if number > SHARED && number < VALKEY => false,
+            _ => self.writes().is_none_or(|own| number <= own),
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let product = match self.product {
+            Product::Redis => "Redis",
+            Product::Valkey => "Valkey",
+        };
+        write!(f, "{product} {}.{}.{}", self.major, self.minor, self.patch)
+    }
+}
+
+impl Format {
+    /// Reads the first bytes of a copy: `REDIS0012`, `VALKEY080`.
+    pub fn of_header(header: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(header.get(..HEADER)?).ok()?;
+        let number = text
+            .strip_prefix("REDIS")
+            .or_else(|| text.strip_prefix("VALKEY"))?;
+        Some(Format(number.parse().ok()?))
+    }
+
+    /// The oldest servers that read it.
+    fn readers(self) -> &'static str {
+        match self.0 {
+            ..=10 => "Redis 7.0 or Valkey 7.2",
+            SHARED => "Redis 7.2 or Valkey 7.2",
+            REDIS_KNOWN => "Redis 7.4",
+            13..VALKEY => "a newer Redis",
+            VALKEY => "Valkey 9.0",
+            _ => "Valkey 9.2",
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "a server that writes format {} ({} or later)",
+            self.0,
+            self.readers()
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(text: &str) -> Version {
+        Version::parse(text).unwrap()
+    }
+
+    #[test]
+    fn versions_are_read_as_servers_and_the_lab_write_them() {
+        assert_eq!(version("7.0.15"), version("Redis 7.0.15"));
+        assert_eq!(version("8.0.1 (Valkey)"), version("Valkey 8.0.1"));
+        assert_ne!(version("8.0.1"), version("Valkey 8.0.1"));
+        assert_eq!(version("Valkey 8.1.0-rc1").to_string(), "Valkey 8.1.0");
+        for wrong in ["", "Redis", "seven", "7", "x.y.z"] {
+            assert_eq!(Version::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    /// Each pair was tried with the servers themselves, but for those marked.
+    #[test]
+    fn a_server_reads_what_it_or_an_older_one_writes() {
+        for (reader, writer, reads) in [
+            ("Redis 7.0.15", "Redis 7.0.15", true),
+            ("Redis 7.0.15", "Redis 8.0.2", false),
+            ("Redis 7.0.15", "Valkey 8.0.1", false),
+            ("Redis 8.0.2", "Redis 7.0.15", true),
+            ("Redis 8.0.2", "Redis 8.0.2", true),
+            ("Redis 8.0.2", "Valkey 8.0.1", true),
+            ("Valkey 8.0.1", "Redis 7.0.15", true),
+            ("Valkey 8.0.1", "Redis 8.0.2", false),
+            ("Valkey 8.0.1", "Valkey 8.0.1", true),
+            // By their sources.
+            ("Redis 7.0.2", "Redis 7.0.15", true),
+            ("Redis 7.0.15", "Redis 7.2.0", false),
+            ("Redis 7.4.0", "Redis 8.0.2", true),
+            ("Valkey 8.0.1", "Valkey 8.1.0", true),
+            ("Valkey 8.1.0", "Valkey 9.0.0", false),
+            ("Valkey 9.0.0", "Valkey 8.0.1", true),
+            ("Valkey 9.0.0", "Redis 7.4.0", false),
+            ("Redis 8.0.2", "Valkey 9.0.0", false),
+            // Newer than the table: only the order counts.
+            ("Redis 99.0.0", "Redis 8.0.2", true),
+            ("Redis 99.1.0", "Redis 99.0.0", true),
+            ("Redis 99.0.0", "Redis 99.1.0", false),
+            ("Redis 8.0.2", "Redis 99.0.0", false),
+            ("Redis 99.0.0", "Valkey 8.0.1", true),
+            ("Redis 99.0.0", "Valkey 99.0.0", false),
+            ("Valkey 99.0.0", "Redis 99.0.0", false),
+            ("Valkey 99.0.0", "Redis 7.2.0", true),
+        ] {
+            assert_eq!(
+                version(reader).reads(version(writer)),
+                reads,
+                "{reader} reads what {writer} writes"
+            );
+        }
+    }
+
+    #[test]
+    fn the_header_of_a_copy_says_its_format_and_nothing_else_does() {
+        assert_eq!(Format::of_header(b"REDIS0012\xfa"), Some(Format(12)));
+        assert_eq!(Format::of_header(b"VALKEY080\xfa"), Some(Format(80)));
+        for other in [&b""[..], b"REDIS", b"REDISxxxx", b"*2\r\n$6\r\nSELECT"] {
+            assert_eq!(Format::of_header(other), None);
+        }
+        let reads = |server: &str, header: &[u8]| {
+            version(server).reads_format(Format::of_header(header).unwrap())
+        };
+        assert!(reads("Redis 7.0.15", b"REDIS0010"));
+        assert!(!reads("Redis 7.0.15", b"REDIS0011"));
+        assert!(reads("Redis 8.0.2", b"REDIS0012"));
+        assert!(!reads("Redis 8.0.2", b"VALKEY080"));
+        assert!(!reads("Valkey 9.0.0", b"REDIS0012"));
+        assert!(reads("Valkey 9.0.0", b"VALKEY080"));
+        // Nobody knows here, but the server.
+        assert!(reads("Redis 99.0.0", b"REDIS0014"));
+    }
+}
