@@ -269,6 +269,7 @@ fn faults() -> String {
             Needs::Tracing => "tracing",
             Needs::OwnClocks => "clocks",
             Needs::OwnLimits => "limits",
+            Needs::OtherServer => "second server",
         };
         text += &format!(
             "| `{}` | {needs} | {} | {} | {} |\n",

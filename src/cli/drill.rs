@@ -33,6 +33,7 @@ pub(super) use telling::write_out;
     halab --profile fast drill all --json all.json     every fault once\n  \
     halab drill kill-primary-node --html kill.html     a page with the timeline and the rate of writes\n  \
     halab drill kill-primary --runs 10 --server ./redis-server-7 --server ./redis-server-8\n  \
+    halab drill rolling-upgrade --server ./redis-server-7 --to ./redis-server-8\n  \
     halab drill kill-primary --control                 without a rule of ours: has to lose records\n  \
     halab drill kill-primary --nodes ours --nodes stock --policy none\n\n\
     With --control, violated is what is to be seen, and exit code 1.\n\n\
@@ -61,6 +62,9 @@ pub(super) struct DrillArgs {
     /// is healed
     #[arg(long, conflicts_with = "attach")]
     outrun: bool,
+    /// For rolling-upgrade: the server to go to [default: another one on PATH that reads what the first writes]
+    #[arg(long, value_name = "FILE", conflicts_with = "attach")]
+    to: Option<PathBuf>,
     /// Work on the lab that runs; only faults that are signals or questions
     #[arg(long, conflicts_with_all = ["nodes", "server"])]
     attach: bool,
@@ -166,6 +170,9 @@ pub(super) fn run(global: &Global, args: &DrillArgs) -> Outcome {
     let mut choices = args.common.choices(global, &nodes, args.attach)?;
     for choice in &mut choices {
         choice.outrun = args.outrun;
+        if faults.contains(&Fault::RollingUpgrade) {
+            choice.to = args.other_than(&choice.server)?;
+        }
     }
     let plan = args.common.plan(global, faults, choices)?;
     let plan = Plan {
@@ -217,6 +224,24 @@ impl DrillArgs {
             address: monitoring.writer_socket(),
             file: Some(monitoring::writer_file(&global.state_root()?)),
         }))
+    }
+
+    /// The server that a lab with that one is upgraded to.
+    fn other_than(&self, server: &ServerBinary) -> Result<Option<ServerBinary>, Failure> {
+        let Some(named) = &self.to else {
+            let mut here = ServerBinary::installed()?.into_iter();
+            return Ok(here.find(|to| to.title() != server.title() && to.reads(server)));
+        };
+        let to = ServerBinary::find(Some(named))?;
+        if !to.reads(server) {
+            let text = format!(
+                "{} can't read what {} writes, so there is no way to it but a new lab: name a later version by --to",
+                to.title(),
+                server.title()
+            );
+            return Err(Failure::usage(anyhow::anyhow!(text)));
+        }
+        Ok(Some(to))
     }
 
     /// Where the containers are, if the nodes are such.
@@ -285,6 +310,7 @@ impl CommonArgs {
                         server: server.clone(),
                         policy: Policy::from(*policy),
                         outrun: false,
+                        to: None,
                     });
                 }
             }

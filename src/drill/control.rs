@@ -106,7 +106,7 @@ impl Fault {
             Fault::WakePrimaryInFailover
             | Fault::SentinelFailover
             | Fault::IsolatePrimaryWithWriter => TRUSTED,
-            Fault::Handover | Fault::TornAppendOnlyFile => PLAIN_TRUSTED,
+            Fault::Handover | Fault::RollingUpgrade | Fault::TornAppendOnlyFile => PLAIN_TRUSTED,
             Fault::KillTwoSentinelsThenPrimary
             | Fault::RestartPrimaryInDownAfter
             | Fault::RestartPrimaryWithoutData

@@ -29,6 +29,8 @@ pub enum Fault {
     Handover,
     /// Every node stopped and started, one after the other.
     RollingRestart,
+    /// The same, with another server from then on: Sentinels, then replicas, then the primary.
+    RollingUpgrade,
     /// `SENTINEL FAILOVER`, as an operator would call it.
     SentinelFailover,
     /// The primary is cut off from every other node and from the writer.
@@ -122,6 +124,8 @@ pub enum Needs {
     OwnClocks,
     /// Servers that may have few open files.
     OwnLimits,
+    /// A second server, which reads what the first one writes.
+    OtherServer,
     /// File systems of the drill's own, to fill them.
     OwnDisks,
     /// A network of the drill's own, on which a round trip takes so many milliseconds from the start.
@@ -173,7 +177,7 @@ pub struct Spec {
 
 impl Fault {
     /// All faults, in the order in which `all` runs them.
-    pub const ALL: [Fault; 46] = [
+    pub const ALL: [Fault; 47] = [
         Fault::KillPrimary,
         Fault::KillPrimaryNode,
         Fault::HangPrimary,
@@ -182,6 +186,7 @@ impl Fault {
         Fault::StopPrimary,
         Fault::Handover,
         Fault::RollingRestart,
+        Fault::RollingUpgrade,
         Fault::SentinelFailover,
         Fault::IsolatePrimary,
         Fault::IsolatePrimaryWithWriter,
@@ -241,6 +246,7 @@ impl Fault {
             | Fault::LoseDiskInStop
             | Fault::RollBackDiskInStop
             | Fault::BackupAndRestore => Some("an engine does not empty a volume that is in use"),
+            Fault::RollingUpgrade => Some("a container of another image is another container"),
             Fault::MaxmemoryReached
             | Fault::IdleConnections
             | Fault::TornAppendOnlyFile
@@ -286,7 +292,9 @@ impl Fault {
     /// Its description.
     pub fn spec(self) -> Spec {
         use Failover::{May, Must, MustNot};
-        use Needs::{OwnClocks, OwnDisks, OwnLimits, OwnNetwork, OwnNodes, Signals, Tracing};
+        use Needs::{
+            OtherServer, OwnClocks, OwnDisks, OwnLimits, OwnNetwork, OwnNodes, Signals, Tracing,
+        };
         use Writes::{GoOn, ShortPause, Wait};
         let spec = |name, does, must, needs, failover, writes| Spec {
             name,
@@ -359,6 +367,14 @@ impl Fault {
                 "every node stopped and started again, one after the other, each once the lab has recovered",
                 "pauses shorter than down-after, no failed write",
                 OwnNodes,
+                Must(1),
+                ShortPause,
+            ),
+            Fault::RollingUpgrade => spec(
+                "rolling-upgrade",
+                "the server replaced by another (--to, or one on PATH that reads what it writes), and every node stopped and started again: Sentinels, replicas, the primary, each once the lab has recovered",
+                "pauses shorter than down-after, no failed write; every data node runs the other server",
+                OtherServer,
                 Must(1),
                 ShortPause,
             ),

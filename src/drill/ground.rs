@@ -16,6 +16,8 @@ use tracing::warn;
 use crate::access::User;
 use crate::client::{ClientError, Connector};
 use crate::config::{Lab, Node, Security};
+use crate::node::ServerBinary;
+use crate::protocol::format::Version;
 use crate::runner::{ClaimError, ClaimedSubnet, Launch, PlainLaunch, Runner, RunnerError};
 
 use super::clock;
@@ -110,6 +112,8 @@ pub struct Start {
     pub needs: Needs,
     /// Plain servers keep an append-only file.
     pub append_only: bool,
+    /// The server that takes the place of the other one, where the fault is about that.
+    pub other: Option<ServerBinary>,
 }
 
 /// A running lab.
@@ -120,6 +124,8 @@ pub struct Ground {
     nodes: NodesKind,
     /// The program of the servers; none where the drill has not started them.
     server: Option<PathBuf>,
+    /// The server that can take its place.
+    other: Option<ServerBinary>,
     runner: Option<Runner>,
     containers: Option<Containers>,
     folder: PathBuf,
@@ -186,6 +192,7 @@ impl Ground {
             Some(lines) => {
                 wrap(&start.server, &lines, &start.folder).map_err(file_error(&start.folder))?
             }
+            None if start.needs == Needs::OtherServer => link_server(&start.folder, &start.server)?,
             None => start.server.clone(),
         };
         let firewall = if super::network::is_own() {
@@ -252,6 +259,7 @@ impl Ground {
             lab,
             nodes: start.nodes,
             server: Some(start.server),
+            other: start.other,
             runner: Some(runner),
             containers: None,
             folder: start.folder,
@@ -285,6 +293,7 @@ impl Ground {
                 None => NodesKind::Ours,
             },
             server: None,
+            other: None,
             runner: None,
             containers,
             folder,
@@ -298,6 +307,36 @@ impl Ground {
             _little: Vec::new(),
             _subnet: None,
         })
+    }
+
+    /// Puts the other server in the place of the one that every node is started with; what runs goes on as it is. Says which.
+    ///
+    /// # Errors
+    /// When there is no other.
+    pub fn replace_server(&mut self) -> Result<String, GroundError> {
+        let none = || GroundError::Unavailable("there is no second server".into());
+        let other = self.other.as_ref().ok_or_else(none)?;
+        link_server(&self.folder, &other.path)?;
+        self.server = Some(other.path.clone());
+        Ok(other.title())
+    }
+
+    /// Which server a data node runs, as `Redis 7.0.15`.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn version_of(&self, name: &str) -> Result<String, GroundError> {
+        let failed = |why: String| GroundError::Server {
+            node: name.to_owned(),
+            why,
+        };
+        let socket = self.node(name)?.socket();
+        let ask = async { self.connector.open(socket).await?.replication().await };
+        let info = ask.await.map_err(|e: ClientError| failed(e.to_string()))?;
+        let version = Version::parse(&info.version);
+        version
+            .map(|v| v.to_string())
+            .ok_or_else(|| failed(format!("it says that it is {}", info.version)))
     }
 
     /// Who runs the servers.
@@ -680,6 +719,15 @@ impl Drop for Ground {
     fn drop(&mut self) {
         self.resume();
     }
+}
+
+/// Makes a link in the folder to a server, or turns the one that is there to another, in one step; its path.
+fn link_server(folder: &Path, to: &Path) -> Result<PathBuf, GroundError> {
+    let (link, new) = (folder.join("redis-server"), folder.join("redis-server.new"));
+    let to = std::path::absolute(to).map_err(file_error(to))?;
+    let made = std::os::unix::fs::symlink(to, &new).and_then(|()| fs::rename(&new, &link));
+    made.map_err(file_error(&link))?;
+    Ok(link)
 }
 
 /// Sends a signal; one to a process that has ended is lost.

@@ -6,6 +6,7 @@ mod disks;
 mod files;
 mod host;
 mod stops;
+mod upgrade;
 
 use std::net::Ipv4Addr;
 use std::ops::Range;
@@ -153,6 +154,7 @@ impl Scene<'_> {
                 self.call_failover(p).await
             }
             Fault::RollingRestart => self.rolling_restart().await,
+            Fault::RollingUpgrade => self.rolling_upgrade(p).await,
             Fault::IsolatePrimary => {
                 let mut pairs = self.links_of(&[p]);
                 pairs.push((self.address(p), WRITER));
@@ -599,6 +601,7 @@ pub fn writes_under(fault: Fault, replicated_only: bool) -> Writes {
             | Fault::LittleCpu
             | Fault::StopPrimary
             | Fault::RollingRestart
+            | Fault::RollingUpgrade
             | Fault::HangPrimaryNode
             | Fault::IsolatePrimary
             | Fault::KillSentinelThenPrimary

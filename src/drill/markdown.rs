@@ -50,7 +50,7 @@ fn row(drill: &Drill) -> [String; COLUMNS.len()] {
     [
         drill.fault.to_string(),
         setting.who(),
-        setting.server.clone(),
+        setting.servers(),
         setting.policy.clone(),
         summary.runs.to_string(),
         summary.rto_ms.map_or("-".to_owned(), |s| {
@@ -121,7 +121,7 @@ pub fn markdown(report: &Report) -> String {
             drill.fault,
             drill.verdict,
             drill.setting.who(),
-            drill.setting.server,
+            drill.setting.servers(),
             drill.setting.policy,
             drill.setting.down_after_ms
         );

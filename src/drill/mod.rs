@@ -115,6 +115,8 @@ pub struct Choice {
     pub policy: Policy,
     /// The link between the data nodes is so slow that the load outruns the replica.
     pub outrun: bool,
+    /// The server that takes the place of the other one in a rolling upgrade.
+    pub to: Option<ServerBinary>,
 }
 
 /// What is told while drills run.
@@ -155,7 +157,10 @@ pub async fn run(plan: &Plan, stop: &CancellationToken, listener: &Listener) -> 
     let mut drills = Vec::new();
     for fault in &plan.faults {
         for choice in &plan.choices_of(*fault) {
-            let setting = plan.setting(choice);
+            let setting = Setting {
+                upgraded_to: upgraded_to(*fault, choice),
+                ..plan.setting(choice)
+            };
             let before = drills.len();
             let mut runs = Vec::new();
             for number in 1..=plan.runs {
@@ -198,6 +203,7 @@ impl Plan {
             server: choice.server.clone(),
             policy: without.policy,
             outrun: without.outrun,
+            to: choice.to.clone(),
         };
         self.choices.iter().map(set).collect()
     }
@@ -207,6 +213,7 @@ impl Plan {
         Setting {
             nodes: choice.nodes,
             server: choice.server.title(),
+            upgraded_to: None,
             profile: self.profile.clone(),
             down_after_ms: ms(self.lab.timing.down_after),
             hang_timeout_ms: ms(self.lab.timing.hang_timeout),
@@ -287,6 +294,7 @@ impl Plan {
             folder,
             needs,
             append_only,
+            other: choice.to.clone(),
         })
     }
 
@@ -319,6 +327,15 @@ impl Plan {
             Needs::OwnLimits if self.attach => {
                 Some("it limits servers, which only works in a lab of the drill's own".into())
             }
+            Needs::OtherServer if self.attach => {
+                Some("it replaces the server, which only works in a lab of the drill's own".into())
+            }
+            Needs::OtherServer => choice.to.is_none().then(|| {
+                format!(
+                    "there is no other server on PATH that reads what {} writes: name one by --to",
+                    choice.server.title()
+                )
+            }),
             Needs::OwnDisks if self.attach => {
                 Some("it fills disks, which only works in a lab of the drill's own".into())
             }
@@ -331,6 +348,13 @@ impl Plan {
             Needs::OwnNodes | Needs::OwnLimits => None,
         }
     }
+}
+
+/// The server that takes the place of the other one in it.
+fn upgraded_to(fault: Fault, choice: &Choice) -> Option<String> {
+    let to = choice.to.as_ref();
+    to.filter(|_| fault.spec().needs == Needs::OtherServer)
+        .map(ServerBinary::title)
 }
 
 /// Why links can't be cut or slowed here, nor disks filled, if so.

@@ -119,6 +119,9 @@ pub struct Setting {
     pub nodes: NodesKind,
     /// The server and its version.
     pub server: String,
+    /// The server that took its place, in a rolling upgrade.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgraded_to: Option<String>,
     /// The profile of `lab.toml`; none: the normal time limits.
     pub profile: Option<String>,
     /// Silence after which a Sentinel calls a node down.
@@ -416,6 +419,14 @@ impl Summary {
 }
 
 impl Setting {
+    /// The server, and the one that took its place.
+    pub fn servers(&self) -> String {
+        match &self.upgraded_to {
+            Some(to) => format!("{} to {to}", self.server),
+            None => self.server.clone(),
+        }
+    }
+
     /// Who runs the servers, and whether the load outruns the replica.
     pub fn who(&self) -> String {
         match self.link_bytes_per_second {

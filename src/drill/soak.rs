@@ -314,6 +314,8 @@ impl Session<'_> {
             Needs::OwnClocks => false,
             // Nor with limits that they don't have.
             Needs::OwnLimits => false,
+            // It goes one way.
+            Needs::OtherServer => false,
             // Nor on such machines and networks.
             Needs::RoundTrips(_) | Needs::LittleCpu => false,
             Needs::Tracing => slow::missing().is_none(),

@@ -13,6 +13,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
 use crate::config::{Lab, Node, NodeKind};
+use crate::protocol::format::Version;
 
 /// The oldest Redis that has all that the lab needs (`bind-source-addr`, `SENTINEL DEBUG`).
 pub const OLDEST_MAJOR: u32 = 7;
@@ -154,6 +155,14 @@ impl ServerBinary {
         };
         let before = std::mem::replace(self, now);
         before.title() != self.title()
+    }
+
+    /// Whether it reads what the other one writes; what is not known is left to the servers.
+    pub fn reads(&self, other: &ServerBinary) -> bool {
+        let version = |binary: &ServerBinary| Version::parse(&binary.title());
+        let (own, writer) = (version(self), version(other));
+        own.zip(writer)
+            .is_none_or(|(own, writer)| own.reads(writer))
     }
 
     /// Product and version, as `Redis 7.0.15`.

@@ -21,6 +21,7 @@ pub(super) fn list() -> Outcome {
             Needs::Tracing => " (with strace)",
             Needs::OwnClocks => " (with libfaketime, not with --attach)",
             Needs::OwnLimits => " (not with --attach)",
+            Needs::OtherServer => " (with a second server, not with --attach)",
             Needs::OwnDisks => " (in a mount namespace, not with --attach)",
         };
         let needs = match (spec.needs, fault.not_in_containers()) {

@@ -100,7 +100,7 @@ impl Teller {
                     "{}: {fault}, run {run}, {} nodes, {}, policy {}, seed {}\n{}",
                     result.verdict,
                     setting.nodes,
-                    setting.server,
+                    setting.servers(),
                     setting.policy,
                     result.seed,
                     markdown::brief(result)
