@@ -1344,6 +1344,7 @@ fn a_term_that_a_node_began_by_itself_counts_when_all_sentinels_have_seen_it_as_
             now: node.now,
             server: Server::Primary { replicas: 1 },
             disk_refuses: false,
+            unreadable: false,
             sync_always: Some(false),
             own: unconfirmed,
             set_aside: false,
