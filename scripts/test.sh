@@ -86,6 +86,38 @@ test_all() {
     say "all steps passed"
 }
 
+# A second server, for the tests of upgrades: Debian's Valkey, which reads the data of bookworm's Redis, and whose data trixie's
+# Redis reads. Only its files; nothing is installed, and apt's own lists stay as they are.
+setup_other_server() {
+    local suite scratch other=$LAB_TOOLS/other-server
+    [ -z "${HALAB_OTHER_SERVER-}" ] && [ ! -x "$other" ] || return 0
+    suite=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME-}")
+    [ "$suite" != bookworm ] || suite=bookworm-backports
+    { have apt-get && have dpkg-deb; } || die "a second server is missing, and this machine has no apt-get" \
+        "name one of another version by HALAB_OTHER_SERVER, then run this again"
+    say "fetching a second server: valkey-tools of $suite"
+    scratch=$(mktemp -d)
+    mkdir -p "$scratch/lists/partial" "$scratch/archives/partial"
+    printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian %s main\n' \
+        "$suite" >"$scratch/sources.list"
+    # Where it is not root's, apt can't give up its rights.
+    chmod 755 "$scratch"
+    (
+        cd "$scratch"
+        apt() {
+            apt-get -qq -o APT::Sandbox::User=root -o Dir::State::Lists="$scratch/lists" -o Dir::Cache="$scratch" \
+                -o Dir::Etc::SourceList="$scratch/sources.list" -o Dir::Etc::SourceParts=/dev/null "$@" >&2
+        }
+        apt update && apt download valkey-tools && dpkg-deb -x valkey-tools_*.deb .
+    ) || die "a second server could not be fetched" \
+        "apt's messages are above; or name one of another version by HALAB_OTHER_SERVER, then run this again"
+    # It acts by the name it is called by.
+    cp "$scratch/usr/bin/valkey-check-rdb" "$other"
+    rm -rf "$scratch"
+    "$other" --version >/dev/null || die "the second server does not run here" \
+        "name one of another version by HALAB_OTHER_SERVER, then run this again"
+}
+
 setup_test_tools() {
     # Ubuntu's package of that name is none.
     have chromium || ! grep -qx 'ID=debian' /etc/os-release ||
@@ -93,6 +125,7 @@ setup_test_tools() {
     have curl || apt_install "curl, to test how Grafana is fetched" curl
     have python3 || apt_install "Python, for the dashboards" python3
     setup_nix_checks
+    setup_other_server
     have shellcheck || apt_install "shellcheck" shellcheck
     if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then
         have rustup || die "cargo has no rustfmt or clippy" "install them as you installed cargo"

@@ -48,6 +48,8 @@ mod screen;
 mod security;
 #[path = "live/tls.rs"]
 mod tls;
+#[path = "live/upgrade.rs"]
+mod upgrade;
 #[path = "live/verifying.rs"]
 mod verifying;
 #[path = "live/writing.rs"]

@@ -59,6 +59,22 @@ impl TestLab {
 
     /// Starts a lab of that shape and waits until it is healthy.
     pub fn start_as(shape: Shape) -> Self {
+        Self::start_at(shape, None)
+    }
+
+    /// Starts a lab whose server is a link to that one, and waits until it is healthy.
+    pub fn start_on(server: &ServerBinary) -> Self {
+        Self::start_at(Shape::default(), Some(server))
+    }
+
+    /// Puts that server in the place of the one with which nodes are started, as an upgrade of its package does.
+    pub fn turn_to(&self, server: &ServerBinary) {
+        let new = self.path("redis-server.new");
+        std::os::unix::fs::symlink(&server.path, &new).unwrap();
+        fs::rename(new, self.path("redis-server")).unwrap();
+    }
+
+    fn start_at(shape: Shape, linked: Option<&ServerBinary>) -> Self {
         // Said here, or every node says it into its own log.
         ServerBinary::find(Some(&redis_server())).expect("a Redis server to test with");
         let subnet = ClaimedSubnet::claim().unwrap();
@@ -80,10 +96,15 @@ impl TestLab {
         if let Some(profile) = shape.profile {
             arguments.extend(["--profile".to_owned(), profile.to_owned()]);
         }
-        arguments.extend([
-            "--redis-server".to_owned(),
-            redis_server().display().to_string(),
-        ]);
+        let server = match linked {
+            Some(server) => {
+                let link = folder.path().join("redis-server");
+                std::os::unix::fs::symlink(&server.path, &link).unwrap();
+                link
+            }
+            None => redis_server(),
+        };
+        arguments.extend(["--redis-server".to_owned(), server.display().to_string()]);
         let launch = Launch {
             program: HALAB.into(),
             arguments: arguments.clone(),
@@ -447,6 +468,29 @@ pub fn redis_server() -> PathBuf {
         set_up
     } else {
         "redis-server".into()
+    }
+}
+
+/// The server of the lab, and another one, of another version or product; first the one whose data the other reads.
+pub fn two_servers() -> [ServerBinary; 2] {
+    let other = match std::env::var_os("HALAB_OTHER_SERVER") {
+        Some(path) => path.into(),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join(".lab/tools/other-server"),
+    };
+    let remedy = "./lab test gets a second server; by hand: name one by HALAB_OTHER_SERVER";
+    let found = |path: &Path| {
+        let server = ServerBinary::find(Some(path)).expect(remedy);
+        ServerBinary {
+            path: std::path::absolute(&server.path).unwrap(),
+            ..server
+        }
+    };
+    let [one, other] = [found(&redis_server()), found(&other)];
+    assert_ne!(one.title(), other.title(), "{remedy}");
+    if other.reads(&one) {
+        [one, other]
+    } else {
+        [other, one]
     }
 }
 

@@ -19,8 +19,8 @@ impl Scene<'_> {
         if self.ground.nodes() == NodesKind::Stock {
             // There is nothing better.
             self.strike(format!("SENTINEL FAILOVER from {primary}"));
+            // The old primary can't copy from the new one before it is upgraded, too.
             self.call_failover(primary).await?;
-            self.recovered().await?;
             self.did(format!("SIGTERM to {primary}"));
         } else {
             self.strike(format!("SIGTERM to the node {primary}"));
