@@ -70,7 +70,7 @@ impl TestLab {
     /// Puts that server in the place of the one with which nodes are started, as an upgrade of its package does.
     pub fn turn_to(&self, server: &ServerBinary) {
         let new = self.path("redis-server.new");
-        std::os::unix::fs::symlink(&server.path, &new).unwrap();
+        std::os::unix::fs::symlink(std::path::absolute(&server.path).unwrap(), &new).unwrap();
         fs::rename(new, self.path("redis-server")).unwrap();
     }
 
@@ -99,7 +99,8 @@ impl TestLab {
         let server = match linked {
             Some(server) => {
                 let link = folder.path().join("redis-server");
-                std::os::unix::fs::symlink(&server.path, &link).unwrap();
+                std::os::unix::fs::symlink(std::path::absolute(&server.path).unwrap(), &link)
+                    .unwrap();
                 link
             }
             None => redis_server(),
@@ -478,13 +479,7 @@ pub fn two_servers() -> [ServerBinary; 2] {
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join(".lab/tools/other-server"),
     };
     let remedy = "./lab test gets a second server; by hand: name one by HALAB_OTHER_SERVER";
-    let found = |path: &Path| {
-        let server = ServerBinary::find(Some(path)).expect(remedy);
-        ServerBinary {
-            path: std::path::absolute(&server.path).unwrap(),
-            ..server
-        }
-    };
+    let found = |path: &Path| ServerBinary::find(Some(path)).expect(remedy);
     let [one, other] = [found(&redis_server()), found(&other)];
     assert_ne!(one.title(), other.title(), "{remedy}");
     if other.reads(&one) {
