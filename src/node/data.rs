@@ -423,17 +423,12 @@ impl DataNode {
             }
             Action::CannotLoad => {
                 let wrote = self.written_by.as_deref().unwrap_or("another server");
-                error!(node = %name, server = %self.binary.title(), written_by = wrote, folder = %self.state.data().display(),
-                    "{} can't read what {wrote} wrote on this disk, so it is not started, and nothing there is touched: \
-                    start this node with that version or a later one; if another data node that this version can read has \
-                    the data, it is copied anew from there, and what is here is set aside until then", self.binary.title());
+                error!(node = %name, folder = %self.state.data().display(), "{}",
+                    version::cannot_load(&self.binary.title(), wrote));
             }
             Action::CannotFollow(primary) => {
                 let writes = self.observers.version_of(primary);
-                let writes = writes.map_or_else(|| "another version".to_owned(), |v| v.to_string());
-                error!(node = %name, server = %self.binary.title(), %primary, primary_server = %writes,
-                    "{} can't read what the primary's {writes} writes, so it does not follow, keeps its own data, and is \
-                    not promotable: start this node with {writes} or a later version", self.binary.title());
+                error!(node = %name, %primary, "{}", version::cannot_follow(&self.binary.title(), writes));
             }
             Action::Kill => {
                 error!(node = %name, "the server hangs; killing it");

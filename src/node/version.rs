@@ -24,6 +24,24 @@ pub(super) fn unreadable(files: &Path, own: Version) -> Option<String> {
     }
 }
 
+/// What is said of a server that is not started for what is on disk.
+pub(super) fn cannot_load(own: &str, wrote: &str) -> String {
+    format!(
+        "{own} can't read what {wrote} wrote on this disk, so it is not started, and nothing there is touched: start this node \
+         with that version or a later one; if another data node that this version can read has the data, it is copied anew \
+         from there, and what is here is set aside until then"
+    )
+}
+
+/// What is said of a server that does not follow the primary.
+pub(super) fn cannot_follow(own: &str, writes: Option<Version>) -> String {
+    let writes = writes.map_or_else(|| "another version".to_owned(), |v| v.to_string());
+    format!(
+        "{own} can't read what the primary's {writes} writes, so it does not follow, keeps its own data, and is not \
+         promotable: start this node with {writes} or a later version"
+    )
+}
+
 /// Notes that the server `own` serves with these files.
 pub(super) fn note(files: &Path, own: Version) {
     if !files.is_dir() || noted(files).is_some_and(|before| before == own) {
@@ -100,6 +118,31 @@ mod tests {
         note(files, new);
         assert_eq!(unreadable(files, old).as_deref(), Some("Redis 8.0.2"));
         assert_eq!(unreadable(files, new), None);
+    }
+
+    #[test]
+    fn a_refusal_says_which_versions_and_what_helps() {
+        let own = "Redis 7.0.15";
+        let load = cannot_load(own, "Redis 8.0.2");
+        assert!(load.starts_with("Redis 7.0.15 can't read what Redis 8.0.2 wrote on this disk"));
+        assert!(
+            load.contains("start this node with that version or a later one"),
+            "{load}"
+        );
+        let follow = cannot_follow(own, Some(version("Redis 8.0.2")));
+        assert!(
+            follow.starts_with("Redis 7.0.15 can't read what the primary's Redis 8.0.2 writes")
+        );
+        assert!(
+            follow.ends_with("start this node with Redis 8.0.2 or a later version"),
+            "{follow}"
+        );
+        for text in [load, follow] {
+            assert!(
+                !text.contains("remove") && !text.contains("--fix"),
+                "{text}"
+            );
+        }
     }
 
     #[test]
