@@ -16,6 +16,7 @@
 //!   `access::certificates`, are the I/O part there)
 //! - [`capacity`]: what a host and a data node have of memory, disk and descriptors, and what they need (`read` is the I/O
 //!   part there)
+//! - [`report`]: what a node states about itself, and how a server's log is read
 //! - [`protocol`]: when a record is acknowledged, who is primary, what an error means
 //!
 //! With I/O, each on top of the ones before it:
@@ -59,6 +60,7 @@ pub mod protocol;
 pub mod record;
 pub mod recovery;
 pub mod renewal;
+pub mod report;
 pub mod rotation;
 pub mod runner;
 pub mod sentinel;

@@ -225,9 +225,11 @@ fn headline(status: &Status) -> Vec<Line<'_>> {
         || "no primary".to_owned(),
         |named| format!("primary {} at epoch {}", named.node, named.epoch),
     );
-    let health = match status.problems.first() {
-        None => Span::from("healthy").fg(Color::Green),
-        Some(problem) => Span::from(problem.as_str()).fg(Color::Red),
+    let fault = status.problems.iter().find(|problem| problem.is_fault());
+    let health = match (fault, status.problems.first()) {
+        (Some(problem), _) => Span::from(problem.to_string()).fg(Color::Red),
+        (None, Some(warning)) => Span::from(format!("healthy; {warning}")).fg(Color::Yellow),
+        (None, None) => Span::from("healthy").fg(Color::Green),
     };
     vec![
         Line::from(vec![
@@ -319,7 +321,7 @@ fn table<'t>(rows: impl Iterator<Item = Row<'t>>, header: [&'static str; 5]) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{DataNodeState, DataNodeStatus, Named};
+    use crate::status::{Code, DataNodeState, DataNodeStatus, Named, Problem};
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
@@ -358,7 +360,12 @@ mod tests {
             sentinels: vec![],
             strangers: vec![],
             healthy: false,
-            problems: vec!["redis-z is not reachable: refused".into()],
+            problems: vec![
+                Problem::of_node(Code::Unreachable, "redis-z", "redis-z is not reachable")
+                    .because(Some("refused".into())),
+            ],
+            parents: std::collections::BTreeMap::new(),
+            description: crate::report::Description::default(),
         }
     }
 

@@ -12,6 +12,8 @@ mod liar;
 
 #[path = "live/backup.rs"]
 mod backup;
+#[path = "live/causes.rs"]
+mod causes;
 #[path = "live/choosing.rs"]
 mod choosing;
 #[path = "live/closing.rs"]

@@ -163,6 +163,8 @@ impl User {
                 "+client|id",
                 "+multi",
                 "+exec",
+                // Who is there that is not of the lab: names alone.
+                "+acl|users",
             ],
             User::Operator => EVERYTHING.to_vec(),
         }
@@ -198,7 +200,13 @@ impl User {
                 "+sentinel|sentinels",
                 "+sentinel|ckquorum",
             ],
-            User::Node => looking(&["+sentinel|failover", "+sentinel|debug"]),
+            User::Node => looking(&[
+                "+sentinel|failover",
+                "+sentinel|debug",
+                // TILT, and who is there that is not of the lab.
+                "+info",
+                "+acl|users",
+            ]),
             User::Operator => EVERYTHING.to_vec(),
         }
     }

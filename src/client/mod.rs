@@ -85,6 +85,13 @@ pub enum ClientError {
     },
 }
 
+impl ClientError {
+    /// Whether a password was refused or is missing.
+    pub fn is_of_password(&self) -> bool {
+        crate::report::is_of_password(&self.to_string())
+    }
+}
+
 /// How nodes are reached: as whom, the source address and the time limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connector {

@@ -129,7 +129,7 @@ fn hung_up(stream: &Stream) -> Option<io::Error> {
     let alert = stream.ahead.is_empty() || stream.ahead.starts_with(&[ALERT]);
     (alert && matches!(stream.transport, Transport::Plain(_))).then(|| {
         let why =
-            "it hung up at our first word: does it speak TLS, and is security.tls to be set here?";
+            "it ended the connection at our first word: it has just ended, or it speaks TLS and security.tls is not set here";
         io::Error::new(io::ErrorKind::ConnectionReset, why)
     })
 }

@@ -14,6 +14,30 @@ use tracing::error;
 
 use super::Connector;
 
+/// Longest path of a unix socket, in bytes (`sun_path` without its end): Linux has 108 bytes, macOS and the BSDs 104.
+const LONGEST_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+
+/// The error of a socket, with its path and what helps.
+fn named(socket: &Path, error: &io::Error) -> io::Error {
+    let length = socket.as_os_str().len();
+    let path = socket.display();
+    if length > LONGEST_PATH {
+        return io::Error::new(
+            io::ErrorKind::InvalidFilename,
+            format!(
+                "the path of the socket {path} has {length} bytes, and a unix socket's may have {LONGEST_PATH}: set TMPDIR to a \
+                 shorter folder (TMPDIR=/tmp)"
+            ),
+        );
+    }
+    io::Error::new(
+        error.kind(),
+        format!(
+            "cannot listen on the socket {path}: {error}; set TMPDIR to a folder that may be written"
+        ),
+    )
+}
+
 /// A socket in a folder that only the owner can enter; gone when it is dropped.
 #[derive(Debug)]
 pub struct Tunnel {
@@ -31,9 +55,12 @@ impl Tunnel {
         let name = format!("halab-{:016x}", rand::random::<u64>());
         let folder = std::env::temp_dir().join(name);
         DirBuilder::new().mode(0o700).create(&folder)?;
-        let listener = UnixListener::bind(folder.join("redis.sock"))
+        let socket = folder.join("redis.sock");
+        let listener = UnixListener::bind(&socket).map_err(|error| {
             // Nothing else is in it; a failure here is told by the one before.
-            .inspect_err(|_| drop(fs::remove_dir(&folder)))?;
+            drop(fs::remove_dir(&folder));
+            named(&socket, &error)
+        })?;
         Ok(Tunnel { folder, listener })
     }
 

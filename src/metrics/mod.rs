@@ -1,6 +1,6 @@
 //! Serves a registry of metrics over HTTP, for Prometheus.
 //!
-//! One path, `/metrics`, one answer a connection. A client may be slow, silent or malicious, and there may
+//! One path, `/metrics`, and for a node a second one, `/status`; one answer a connection. A client may be slow, silent or malicious, and there may
 //! be many: each gets [`CONNECTION_LIMIT`] in all and [`REQUEST_MAX`] bytes to ask with, and beyond
 //! [`CONNECTIONS_MAX`] at once they are turned away. Nothing here waits for them: what is measured goes on.
 //! What is measured is with those who measure it (`node`, `writer`). One that comes and goes tells Prometheus in a
@@ -41,6 +41,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What `encode` writes.
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// Makes the text of a page at each request, without waiting for anything.
+pub type Page = Box<dyn Fn() -> String + Send + Sync>;
+
+/// What is served.
+struct Pages {
+    registry: Registry,
+    status: Option<Page>,
+}
+
 /// Serves metrics until it is dropped.
 #[derive(Debug)]
 pub struct MetricsServer {
@@ -55,9 +64,22 @@ impl MetricsServer {
     /// # Errors
     /// When the address can't be had.
     pub async fn start(address: SocketAddrV4, registry: Registry) -> io::Result<Self> {
+        Self::start_with(address, registry, None).await
+    }
+
+    /// The same, and what `status` returns at `/status`, as JSON.
+    ///
+    /// # Errors
+    /// When the address can't be had.
+    pub async fn start_with(
+        address: SocketAddrV4,
+        registry: Registry,
+        status: Option<Page>,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let task = tokio::spawn(accept(listener, Arc::new(registry)));
+        let pages = Arc::new(Pages { registry, status });
+        let task = tokio::spawn(accept(listener, pages));
         Ok(MetricsServer {
             address,
             _task: AbortOnDropHandle::new(task),
@@ -81,7 +103,7 @@ impl MetricsServer {
 }
 
 /// Accepts for ever. The connections end with it.
-async fn accept(listener: TcpListener, registry: Arc<Registry>) {
+async fn accept(listener: TcpListener, pages: Arc<Pages>) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -92,9 +114,9 @@ async fn accept(listener: TcpListener, registry: Arc<Registry>) {
             // Turned away: whoever has come first is served within the limit.
             Ok(_) if connections.len() >= CONNECTIONS_MAX => {}
             Ok((stream, from)) => {
-                let registry = registry.clone();
+                let pages = pages.clone();
                 connections.spawn(async move {
-                    match timeout(CONNECTION_LIMIT, answer(stream, &registry)).await {
+                    match timeout(CONNECTION_LIMIT, answer(stream, &pages)).await {
                         Ok(Ok(())) => {}
                         Ok(Err(error)) => debug!(%from, %error, "metrics not served"),
                         Err(_) => debug!(%from, "metrics not served: the client is too slow"),
@@ -109,7 +131,7 @@ async fn accept(listener: TcpListener, registry: Arc<Registry>) {
     }
 }
 
-async fn answer(mut stream: TcpStream, registry: &Registry) -> io::Result<()> {
+async fn answer(mut stream: TcpStream, pages: &Pages) -> io::Result<()> {
     let mut asked = Vec::with_capacity(512);
     let request = loop {
         match parse(&asked) {
@@ -123,13 +145,15 @@ async fn answer(mut stream: TcpStream, registry: &Registry) -> io::Result<()> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     };
-    let (status, content_type, body) = match request {
-        Request::Metrics => {
+    let page = pages.status.as_ref();
+    let (status, content_type, body) = match (request, page) {
+        (Request::Metrics, _) => {
             let mut text = String::with_capacity(8 * 1024);
-            encode(&mut text, registry).map_err(io::Error::other)?;
+            encode(&mut text, &pages.registry).map_err(io::Error::other)?;
             ("200 OK", CONTENT_TYPE, text)
         }
-        other => (
+        (Request::Status, Some(page)) => ("200 OK", "application/json", page()),
+        (other, _) => (
             other.refusal(),
             "text/plain; charset=utf-8",
             "metrics are at /metrics\n".to_owned(),

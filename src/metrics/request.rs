@@ -7,6 +7,8 @@ pub(super) enum Request {
     Incomplete,
     /// `GET /metrics`, with any query.
     Metrics,
+    /// `GET /status`, with any query.
+    Status,
     /// `GET` of something else.
     OtherPath,
     /// Another method.
@@ -21,7 +23,7 @@ impl Request {
     /// The status line of the answer to a request that is not for the metrics.
     pub(super) fn refusal(self) -> &'static str {
         match self {
-            Request::OtherPath => "404 Not Found",
+            Request::OtherPath | Request::Status => "404 Not Found",
             Request::OtherMethod => "405 Method Not Allowed",
             Request::TooLong => "431 Request Header Fields Too Large",
             Request::Malformed | Request::Incomplete | Request::Metrics => "400 Bad Request",
@@ -41,6 +43,7 @@ pub(super) fn parse(bytes: &[u8]) -> Request {
             let path = target.split(|b| *b == b'?').next().unwrap_or_default();
             match (method, path) {
                 (b"GET", b"/metrics") => Request::Metrics,
+                (b"GET", b"/status") => Request::Status,
                 (b"GET", _) => Request::OtherPath,
                 _ => Request::OtherMethod,
             }
@@ -54,10 +57,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_get_of_metrics_is_one() {
+    fn only_a_get_of_metrics_or_status_is_one() {
         for (text, request) in [
             ("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n", Request::Metrics),
             ("GET /metrics?x=1 HTTP/1.0\r\n\r\n", Request::Metrics),
+            ("GET /status HTTP/1.1\r\n\r\n", Request::Status),
+            ("POST /status HTTP/1.1\r\n\r\n", Request::OtherMethod),
             ("GET / HTTP/1.1\r\n\r\n", Request::OtherPath),
             ("GET /metricsx HTTP/1.1\r\n\r\n", Request::OtherPath),
             ("POST /metrics HTTP/1.1\r\n\r\n", Request::OtherMethod),

@@ -24,6 +24,7 @@ use crate::config::{Lab, Node, NodeKind};
 use crate::handover::demote;
 use crate::protocol::copy::Copy;
 use crate::protocol::format::Version;
+use crate::report::Cause;
 use crate::sentinel::Panel;
 
 use super::certificate::Certificate;
@@ -32,6 +33,7 @@ use super::metrics::DataMetrics;
 use super::observe::{CALM, Observers, URGENT};
 use super::server::{Server, ServerBinary};
 use super::state::{PARKED_LOGIN, StateDir, parked_at};
+use super::statement::Statement;
 use super::{NodeError, Shutdown, version};
 
 use following::Following;
@@ -57,6 +59,7 @@ pub(super) struct Own {
     pub(super) binary: ServerBinary,
     pub(super) metrics: DataMetrics,
     pub(super) certificate: Option<Certificate>,
+    pub(super) statement: Statement,
 }
 
 /// Everything that a data node works with.
@@ -82,6 +85,7 @@ pub(super) struct DataNode {
     machine: Machine,
     pub(super) metrics: DataMetrics,
     pub(super) certificate: Option<Certificate>,
+    statement: Statement,
     started: Instant,
     server: Option<Server>,
     pub(super) conn: Option<Conn>,
@@ -120,6 +124,7 @@ impl DataNode {
             binary,
             metrics,
             certificate,
+            statement,
         } = own;
         metrics.certificate_ends(certificate.as_ref().map_or(0, Certificate::end));
         // Answers are waited for shorter than the hang limit, so that one lost answer is not a hang.
@@ -160,6 +165,7 @@ impl DataNode {
             machine,
             metrics,
             certificate,
+            statement,
             started: Instant::now(),
             server: None,
             conn: None,
@@ -183,7 +189,10 @@ impl DataNode {
         shutdown: &Shutdown,
     ) -> Result<Option<ExitStatus>, NodeError> {
         match self.serve(shutdown).await? {
-            End::GaveUp => Err(NodeError::CrashLoop(self.node.name.clone())),
+            End::GaveUp => Err(NodeError::CrashLoop {
+                node: self.node.name.clone(),
+                said: self.statement.said().map(|said| said.line),
+            }),
             End::Stopped => {
                 info!(node = %self.node.name, "stopping");
                 self.metrics.stopping();
@@ -200,7 +209,7 @@ impl DataNode {
             if let Some(why) = self.observers.ended() {
                 return Err(NodeError::Observer(why));
             }
-            let server = self.look().await;
+            let server = self.look().await?;
             self.watch_syncs().await;
             self.assure(server).await;
             if matches!(server, Seen::Primary { .. } | Seen::Replica { .. }) {
@@ -236,8 +245,10 @@ impl DataNode {
                 peers: self.observers.peers(self.copy.at_stake(), self.version()),
             };
             self.metrics.observed(&seen);
+            self.statement.observed(&seen);
             for action in self.machine.step(&seen) {
                 self.metrics.decided(&action);
+                self.statement.decided(&action);
                 debug!(node = %self.node.name, ?action, ?seen, "decided");
                 if action == Action::GiveUp {
                     return Ok(End::GaveUp);
@@ -260,23 +271,24 @@ impl DataNode {
     }
 
     /// Looks at the own server.
-    async fn look(&mut self) -> Seen {
+    async fn look(&mut self) -> Result<Seen, NodeError> {
         let Some(server) = &mut self.server else {
             self.compare_versions();
-            return Seen::Gone;
+            return Ok(Seen::Gone);
         };
         if let Some(status) = server.try_wait() {
             warn!(node = %self.node.name, %status, "the server has ended");
+            self.statement
+                .update(|report| report.last_end = Some(status.to_string()));
             if !self.loaded && status.code().is_some_and(|code| code != 0) {
-                error!(node = %self.node.name, folder = %self.state.data().display(), "the server has ended before its data was \
-                    loaded, its own words say why; if the append-only file is damaged: start the other data nodes; one that has the \
-                    data takes over, and here it is set aside and copied anew from there; where none has, this may be the \
-                    only copy: copy the folder, then restore a backup, or cut off all behind the damage with redis-check-aof --fix");
+                // It has served nobody, so nobody waits for what this node does next.
+                server.all_heard().await;
+                self.tell_failed_start()?;
             }
             self.metrics.exited();
             self.forget_server();
             self.compare_versions();
-            return Seen::Gone;
+            return Ok(Seen::Gone);
         }
         match self.ask_server().await {
             Ok((info, copy)) => {
@@ -293,20 +305,48 @@ impl DataNode {
                 if let Some(holds) = self.copy.take_note() {
                     self.state.note_holding(&holds);
                 }
-                seen
+                Ok(seen)
             }
             Err(error) => {
                 debug!(node = %self.node.name, %error, "no answer of the own server");
                 self.conn = None;
                 self.unanswered += 1;
-                match self.last_answer {
+                Ok(match self.last_answer {
                     None => Seen::Starting,
                     // It may be this process that was not running.
                     Some(_) if self.unanswered < HANG_QUESTIONS => Seen::Silent(Duration::ZERO),
                     Some(at) => Seen::Silent(at.elapsed()),
-                }
+                })
             }
         }
+    }
+
+    /// Says why the server has ended before its data was loaded. An error: no further start helps.
+    fn tell_failed_start(&self) -> Result<(), NodeError> {
+        if let Some(why) = self.statement.config_refused() {
+            return Err(NodeError::ConfigRefused {
+                node: self.node.name.clone(),
+                file: self.conf.clone(),
+                why,
+            });
+        }
+        let said = self.statement.said();
+        let (cause, said) = said.map_or((Cause::Other, None), |s| (s.cause, Some(s.line)));
+        let help = match cause {
+            Cause::DataTooNew => {
+                "the data was written by a newer server and is not damaged: install that version here or a newer one; repair \
+                 nothing"
+            }
+            Cause::DataUnreadable => {
+                "if the append-only file is damaged: start the other data nodes; one that has the data takes over, and here it is \
+                 set aside and copied anew from there; where none has, this may be the only copy: copy the folder, then restore a \
+                 backup, or cut off all behind the damage with redis-check-aof --fix"
+            }
+            _ => "see what the server said; its data is not touched",
+        };
+        error!(node = %self.node.name, folder = %self.state.data().display(), said = said.as_deref().unwrap_or("nothing"),
+            "the server has ended before its data was loaded; {help}");
+        Ok(())
     }
 
     fn forget_server(&mut self) {
@@ -417,6 +457,10 @@ impl DataNode {
             Action::GiveUp => {}
             Action::DiskRefuses => {
                 let why = self.state.no_room();
+                let told = why
+                    .clone()
+                    .unwrap_or_else(|| "its server can't write".into());
+                self.statement.update(|report| report.disk = Some(told));
                 error!(node = %name, folder = %self.state.data().display(),
                     why = why.as_deref().unwrap_or("see the server's log"), "the disk takes no writes: free space \
                     there, or make it writable; until then another node takes over, and this one waits");
@@ -517,7 +561,7 @@ impl DataNode {
             certificate.read_at_start();
             self.metrics.certificate_ends(certificate.end());
         }
-        let server = Server::start(&self.binary, &self.conf, NodeKind::Data)?;
+        let server = Server::start(&self.binary, &self.conf, NodeKind::Data, &self.statement)?;
         info!(node = %self.node.name, pid = server.pid(), address = %self.node.socket(),
             version = %self.binary.version, "server started");
         self.server = Some(server);
@@ -561,8 +605,8 @@ impl DataNode {
 
     /// Starts again with what was set aside.
     async fn put_back(&mut self) -> Result<(), NodeError> {
-        if let Some(server) = self.server.take() {
-            stop(server).await;
+        if let Some(mut server) = self.server.take() {
+            stop(&mut server).await;
         }
         self.state.restore_aside()?;
         warn!(node = %self.node.name, "there is nobody to copy from: the data that was set aside is put back");
@@ -573,8 +617,8 @@ impl DataNode {
 
     /// Starts anew without the own data, which is kept aside: an operator has chosen another copy.
     async fn give_up_copy(&mut self) -> Result<(), NodeError> {
-        if let Some(server) = self.server.take() {
-            stop(server).await;
+        if let Some(mut server) = self.server.take() {
+            stop(&mut server).await;
         }
         let kept = self.state.keep_aside()?;
         warn!(node = %self.node.name, kept = %kept.display(), "an operator has chosen another copy: the own data is kept \
@@ -627,7 +671,7 @@ impl DataNode {
 }
 
 /// Ends a server in order: SIGTERM, and SIGKILL when it does not end in time.
-pub(super) async fn stop(mut server: Server) -> Option<ExitStatus> {
+pub(super) async fn stop(server: &mut Server) -> Option<ExitStatus> {
     server.signal(Signal::TERM);
     match tokio::time::timeout(STOP_LIMIT, server.wait()).await {
         Ok(status) => status.ok(),

@@ -21,6 +21,7 @@ use crate::metrics::MetricsServer;
 
 use super::machine::{Action, Observation, Peer, PeerState, Server};
 use super::room::RoomMetrics;
+use super::statement::Statement;
 
 type Seconds = Gauge<f64, AtomicU64>;
 
@@ -482,10 +483,17 @@ fn outcome(done: bool) -> Outcome {
 }
 
 /// Serves `registry` where `lab.toml` says. Without its metrics a node is a node all the same.
-pub(super) async fn serve(lab: &Lab, node: &Node, registry: Registry) -> Option<MetricsServer> {
+pub(super) async fn serve(
+    lab: &Lab,
+    node: &Node,
+    registry: Registry,
+    statement: &Statement,
+) -> Option<MetricsServer> {
     let port = lab.monitoring.as_ref()?.node_port;
     let address = SocketAddrV4::new(lab.listens(node), port);
-    match MetricsServer::start(address, registry).await {
+    let statement = statement.clone();
+    let page = Box::new(move || statement.page());
+    match MetricsServer::start_with(address, registry, Some(page)).await {
         Ok(server) => {
             info!(node = %node.name, %address, "metrics served");
             Some(server)

@@ -13,7 +13,8 @@
 //! - `certificate`: what the server shows, with TLS
 //! - `buffer`: the limit of the server's output buffer for replicas
 //! - `observe`: the Sentinels and the other data nodes, kept in view
-//! - `metrics`: what a node tells about itself
+//! - `metrics`: what a node tells about itself; `statement`: what it states to whoever asks why something is wrong;
+//!   `survey`: what is looked at for that alone; `users`: users on a server that are not of the lab
 //! - `data`, `sentinel`: the two kinds of node
 
 mod buffer;
@@ -32,7 +33,10 @@ mod room;
 mod sentinel;
 mod server;
 mod state;
+mod statement;
+mod survey;
 mod trash;
+mod users;
 mod version;
 
 use std::path::{Path, PathBuf};
@@ -43,9 +47,10 @@ use tracing::{info, warn};
 
 use crate::access::{CertificateError, SecretsError};
 use crate::client::TlsError;
-use crate::config::{Lab, NodeKind};
+use crate::config::{Lab, Node, NodeKind};
 
 use certificate::Certificate;
+use statement::Statement;
 
 pub use relocate::{Move, MoveError, NodeMove, Outcome, move_state};
 pub use restoring::{Held, RestoreError, RestoreOrder, Restored, restore};
@@ -79,11 +84,37 @@ pub enum NodeError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The server ends again and again.
-    #[error("the server of {0} ended more than 5 times in 60 s; see its log above for the reason")]
-    CrashLoop(String),
+    #[error("the server of {node} ended more than 5 times in 60 s{}", said_last(said.as_deref()))]
+    CrashLoop {
+        /// The node's name.
+        node: String,
+        /// What its log said last about the reason.
+        said: Option<String>,
+    },
+    /// The server refuses its config file, at each start.
+    #[error(
+        "the server of {node} refuses its config file {}, {why}. Correct or remove that line, then start the node again; its data \
+         is not touched",
+        file.display()
+    )]
+    ConfigRefused {
+        /// The node's name.
+        node: String,
+        /// The file.
+        file: PathBuf,
+        /// Which line, and the server's own reason.
+        why: String,
+    },
     /// A part of this program failed, without which the node would be blind.
     #[error("a part of the node failed, so it ends with its server: {0}")]
     Observer(String),
+}
+
+fn said_last(said: Option<&str>) -> String {
+    match said {
+        Some(said) => format!("; it said last: {said}"),
+        None => "; its log above says why".to_owned(),
+    }
 }
 
 impl NodeError {
@@ -137,6 +168,30 @@ pub async fn run(
         .ok_or_else(|| NodeError::unknown(lab, name))?;
     let binary = ServerBinary::find(redis_server.as_deref())?;
     state::StateDir::refuse_in_use(state_root, node)?;
+    let statement = Statement::new(lab, node, &binary);
+    let ended = run_node(
+        lab, node, state_root, binary, own_cgroup, &statement, &shutdown,
+    )
+    .await;
+    // Where it has no folder yet, nobody will look for a note either.
+    let folder = state_root.join(&node.name);
+    match &ended {
+        Err(NodeError::State(StateError::InUse(_))) => {}
+        Err(error) if folder.is_dir() => statement.note_end(&folder, &error.to_string()),
+        _ => {}
+    }
+    ended
+}
+
+async fn run_node(
+    lab: &Lab,
+    node: &Node,
+    state_root: &Path,
+    binary: ServerBinary,
+    own_cgroup: bool,
+    statement: &Statement,
+    shutdown: &Shutdown,
+) -> Result<Option<ExitStatus>, NodeError> {
     server::check_address(lab, node).await?;
     let certificate = Certificate::of(lab, node)?;
     let state = state::StateDir::open(state_root, lab, node)?;
@@ -147,10 +202,12 @@ pub async fn run(
             Err(error) => info!(node = %node.name, %error, "no cgroup of its own"),
         }
     }
+    Statement::forget_end(state.folder());
+    let _survey = survey::start(lab, node, state.folder().to_owned(), statement.clone());
     match node.kind {
         NodeKind::Data => {
             let (metrics, registry) = metrics::DataMetrics::new(lab, node, &binary.version);
-            let _served = metrics::serve(lab, node, registry).await;
+            let _served = metrics::serve(lab, node, registry, statement).await;
             if let Err(error) = metrics.room.watch(state.data()) {
                 warn!(node = %node.name, %error, "disk and memory are not watched");
             }
@@ -159,21 +216,23 @@ pub async fn run(
                 binary,
                 metrics,
                 certificate,
+                statement: statement.clone(),
             };
             data::DataNode::new(lab.clone(), node.clone(), own)?
-                .run(&shutdown)
+                .run(shutdown)
                 .await
         }
         NodeKind::Sentinel => {
             let (metrics, registry) = metrics::NodeMetrics::of_sentinel(node, &binary.version);
-            let _served = metrics::serve(lab, node, registry).await;
+            let _served = metrics::serve(lab, node, registry, statement).await;
             let own = sentinel::Own {
                 state,
                 binary,
                 metrics,
                 certificate,
+                statement: statement.clone(),
             };
-            sentinel::run(lab, node, own, &shutdown).await
+            sentinel::run(lab, node, own, shutdown).await
         }
     }
 }

@@ -1,11 +1,12 @@
 //! A Sentinel node: starts its server, quickens its periods, and ends with it.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::process::ExitStatus;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::access::User;
 use crate::client::{ClientError, Connector};
@@ -19,6 +20,7 @@ use super::machine::SENTINEL_INFO_PERIOD;
 use super::metrics::NodeMetrics;
 use super::server::{Server, ServerBinary};
 use super::state::StateDir;
+use super::statement::Statement;
 use super::{NodeError, Shutdown};
 
 /// Period with which Sentinels tell each other, through the data nodes, who is primary. Also the pace at
@@ -46,6 +48,7 @@ pub(super) struct Own {
     pub(super) binary: ServerBinary,
     pub(super) metrics: NodeMetrics,
     pub(super) certificate: Option<Certificate>,
+    pub(super) statement: Statement,
 }
 
 /// How the life of a server ended.
@@ -82,16 +85,48 @@ pub(super) async fn run(
             certificate.read_at_start();
             own.metrics.certificate_ends(certificate.end());
         }
-        let server = Server::start(&own.binary, &conf, NodeKind::Sentinel)?;
+        let server = Server::start(&own.binary, &conf, NodeKind::Sentinel, &own.statement)?;
         own.metrics.started();
+        own.statement.update(|report| report.running = true);
         info!(node = %node.name, pid = server.pid(), address = %node.socket(),
             version = %own.binary.version, role = "sentinel", monitors = %lab.primary_name,
             why, "server started");
-        match live(lab, node, server, &mut own.certificate, shutdown).await {
-            End::Over(status) => return Ok(status),
+        let mut server = server;
+        match live(lab, node, &mut server, &mut own.certificate, shutdown).await {
+            End::Over(status) => return over(node, &own.statement, &server, &conf, status).await,
             End::Again(reason) => why = reason,
         }
     }
+}
+
+/// The server has ended, and the node ends with its status; says why where that is known.
+async fn over(
+    node: &Node,
+    statement: &Statement,
+    server: &Server,
+    conf: &Path,
+    status: Option<ExitStatus>,
+) -> Result<Option<ExitStatus>, NodeError> {
+    if status.is_none_or(|status| status.success()) {
+        return Ok(status);
+    }
+    server.all_heard().await;
+    if let Some(why) = statement.config_refused() {
+        return Err(NodeError::ConfigRefused {
+            node: node.name.clone(),
+            file: conf.to_owned(),
+            why,
+        });
+    }
+    let said = statement.said().map(|said| said.line);
+    let how = status.map(|status| status.to_string()).unwrap_or_default();
+    let why = format!("its server has ended ({how})");
+    error!(node = %node.name, status = how, said, "the server has ended by itself");
+    statement.update(|report| report.last_end = Some(how));
+    if let Some(folder) = conf.parent() {
+        statement.note_end(folder, &why);
+    }
+    Ok(status)
 }
 
 /// Whom the other Sentinels name, a majority of all of them, without this one. One that has forgotten its votes and who is
@@ -123,7 +158,7 @@ async fn learn(lab: &Lab, node: &Node, shutdown: &Shutdown) -> Option<Elected> {
 async fn live(
     lab: &Lab,
     node: &Node,
-    mut server: Server,
+    server: &mut Server,
     certificate: &mut Option<Certificate>,
     shutdown: &Shutdown,
 ) -> End {

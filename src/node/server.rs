@@ -1,10 +1,12 @@
 //! The server process of a node: which binary, which version, how it is started and ended.
 
+use std::io::{BufRead, BufReader, PipeReader, Read, Write};
 use std::net::{SocketAddrV4, TcpListener};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use std::{env, fs, io};
 
@@ -15,11 +17,18 @@ use tokio::time::{Instant, sleep};
 use crate::config::{Lab, Node, NodeKind};
 use crate::protocol::format::Version;
 
+use super::statement::Statement;
+
 /// The oldest Redis that has all that the lab needs (`bind-source-addr`, `SENTINEL DEBUG`).
 pub const OLDEST_MAJOR: u32 = 7;
 
 /// How long a killed server may take to leave its address.
 const LEAVING: Duration = Duration::from_secs(2);
+
+/// How long the last words of a server that has ended are waited for.
+const HEARING_LIMIT: Duration = Duration::from_millis(200);
+/// Longest line of a log that is heard as one.
+const LONGEST_LINE: u64 = 64 * 1024;
 
 /// The names under which the server is looked for on PATH, in this order.
 const NAMES: [&str; 2] = ["redis-server", "valkey-server"];
@@ -233,7 +242,43 @@ fn address_error(node: &Node, address: SocketAddrV4, source: io::Error) -> Serve
 pub struct Server {
     child: Child,
     pid: Option<Pid>,
+    /// Ends with the server's output.
+    heard: JoinHandle<()>,
 }
+
+/// Passes the server's output on to the own one, line by line, and hears what it says. On a thread of its own: an output that
+/// takes nothing holds up the server's log, as it would without this, and not the node.
+fn hear(log: PipeReader, statement: Statement) -> io::Result<JoinHandle<()>> {
+    make_roomy(&log);
+    thread::Builder::new().name("log".into()).spawn(move || {
+        let mut log = BufReader::new(log);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            // A line without an end is cut, and heard in parts.
+            match (&mut log).take(LONGEST_LINE).read_until(b'\n', &mut line) {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+            // First, so that it is known when the server's end is.
+            statement.hear(&String::from_utf8_lossy(&line));
+            // Nobody reads it: the server goes on all the same.
+            let _ = io::stdout().write_all(&line);
+            let _ = io::stdout().flush();
+        }
+    })
+}
+
+/// A node that is stopped (SIGSTOP) does not read; a server whose log is not read would hang with it once the pipe is full.
+/// 64 KiB are 600 lines; a mebibyte is what a process may have without privilege.
+#[cfg(target_os = "linux")]
+fn make_roomy(log: &PipeReader) {
+    // With the usual room it works too.
+    let _ = rustix::pipe::fcntl_setpipe_size(log, 1 << 20);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn make_roomy(_: &PipeReader) {}
 
 impl Server {
     /// Starts the server with the config file `conf`.
@@ -244,7 +289,12 @@ impl Server {
     ///
     /// # Errors
     /// When the process can't be started.
-    pub fn start(binary: &ServerBinary, conf: &Path, kind: NodeKind) -> Result<Self, ServerError> {
+    pub(super) fn start(
+        binary: &ServerBinary,
+        conf: &Path,
+        kind: NodeKind,
+        statement: &Statement,
+    ) -> Result<Self, ServerError> {
         let failed = |source| ServerError::Start {
             path: binary.path.clone(),
             source,
@@ -260,8 +310,11 @@ impl Server {
         if kind == NodeKind::Sentinel {
             command.arg("--sentinel");
         }
+        let (log, to) = io::pipe().map_err(failed)?;
         let child = command
             .stdin(Stdio::null())
+            .stdout(to.try_clone().map_err(failed)?)
+            .stderr(to)
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
@@ -270,7 +323,19 @@ impl Server {
             .id()
             .and_then(|id| i32::try_from(id).ok())
             .and_then(Pid::from_raw);
-        Ok(Server { child, pid })
+        // It holds the other end of the pipe, which the server alone is to have.
+        drop(command);
+        let heard = hear(log, statement.clone()).map_err(failed)?;
+        Ok(Server { child, pid, heard })
+    }
+
+    /// Waits until all that the server said before its end has been heard, for a moment at most: a child of its own may
+    /// hold its output.
+    pub(super) async fn all_heard(&self) {
+        let deadline = Instant::now() + HEARING_LIMIT;
+        while !self.heard.is_finished() && Instant::now() < deadline {
+            sleep(Duration::from_millis(2)).await;
+        }
     }
 
     /// The process id; `None` once it has ended.

@@ -31,6 +31,7 @@ use super::certificate::absolute;
 use super::conf::Conf;
 use super::origin::{Difference, Origin, differs};
 use super::trash::Trash;
+use super::users::keep_removed;
 
 const REDIS_TEMPLATE: &str = include_str!("../../redis/redis.conf");
 const SENTINEL_TEMPLATE: &str = include_str!("../../sentinel/sentinel.conf");
@@ -455,6 +456,7 @@ impl StateDir {
             return remove_file(&file);
         };
         let users = acl_file(node.kind, |user| secrets.accepted(user))?;
+        keep_removed(&self.folder, &file, node)?;
         replace(&file, &users)?;
         // A server without that file writes its users into this one, and then takes no other.
         conf.remove(&["user"]);

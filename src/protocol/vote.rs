@@ -85,7 +85,10 @@ pub struct Elected {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoPrimary {
     /// Fewer Sentinels than a majority answered.
-    #[error("{answered} of {asked} Sentinels answered, {needed} are needed: is the lab up?")]
+    #[error(
+        "{answered} of {asked} Sentinels answered, {needed} are needed: {}",
+        why.as_deref().unwrap_or("is the lab up?")
+    )]
     TooFewAnswers {
         /// Sentinels that answered.
         answered: usize,
@@ -93,6 +96,8 @@ pub enum NoPrimary {
         asked: usize,
         /// Sentinels that make a majority.
         needed: usize,
+        /// Why others did not, where that is known.
+        why: Option<String>,
     },
     /// Enough answered, but no majority names the same node at the same epoch.
     #[error("the Sentinels disagree about the primary: {views}")]
@@ -126,6 +131,7 @@ pub fn elect(views: &[SentinelView], asked: usize, majority: usize) -> Result<El
             answered: views.len(),
             asked,
             needed: majority,
+            why: None,
         });
     }
     tally.sort_by_key(|(elected, _)| std::cmp::Reverse(elected.epoch));
@@ -205,7 +211,8 @@ pub(crate) mod tests {
             Err(NoPrimary::TooFewAnswers {
                 answered: 1,
                 asked: 3,
-                needed: 2
+                needed: 2,
+                why: None
             })
         );
     }

@@ -19,6 +19,7 @@ use crate::client::{ClientError, Connector};
 use crate::config::{Lab, Node};
 use crate::protocol::members::promotable_strangers;
 use crate::protocol::vote::{Elected, NoPrimary, SentinelView, elect};
+use crate::report::is_of_password;
 
 pub use events::{Event, WAITING, follow_events};
 use seat::Seat;
@@ -65,12 +66,31 @@ impl Answers {
             .collect()
     }
 
+    /// A password that was refused, or is missing.
+    fn refusal(&self) -> Option<String> {
+        let errors = self.all.iter().filter_map(|a| a.view.as_ref().err());
+        errors.into_iter().find(|e| is_of_password(e)).cloned()
+    }
+
     /// The primary that a majority shares.
     ///
     /// # Errors
     /// When there is none.
     pub fn elect(&self) -> Result<Elected, NoPrimary> {
-        elect(&self.views(), self.all.len(), self.majority)
+        elect(&self.views(), self.all.len(), self.majority).map_err(|none| match none {
+            NoPrimary::TooFewAnswers {
+                answered,
+                asked,
+                needed,
+                ..
+            } => NoPrimary::TooFewAnswers {
+                answered,
+                asked,
+                needed,
+                why: self.refusal(),
+            },
+            other => other,
+        })
     }
 }
 

@@ -14,7 +14,7 @@ use crate::config::{Lab, Node};
 use crate::protocol::members::{may_know, unlisted_strangers};
 use crate::protocol::vote::SentinelView;
 
-use super::{SentinelState, SentinelStatus};
+use super::{Code, Problem, SentinelState, SentinelStatus};
 
 /// As what a Sentinel knows an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -69,26 +69,39 @@ impl Stranger {
     }
 
     /// What is wrong with that.
-    pub(super) fn problem(&self) -> String {
-        let (kind, danger) = match (self.listed.kind, self.listed.state) {
-            (Kind::Replica, Standing::Promotable) => {
-                ("data node", ", and could promote it: end that server, then")
+    pub(super) fn problem(&self) -> Problem {
+        let (kind, danger, remedy) = match (self.listed.kind, self.listed.state) {
+            (Kind::Replica, Standing::Promotable) => (
+                "data node",
+                ", and could promote it",
+                "end that server, then: halab forget",
+            ),
+            (Kind::Replica, Standing::Up) => {
+                ("data node", "", "end that server, then: halab forget")
             }
-            (Kind::Replica, Standing::Up) => ("data node", ": end that server, then"),
-            (Kind::Replica, Standing::Down) => {
-                ("data node", ", and could promote who comes up there:")
+            (Kind::Replica, Standing::Down) => (
+                "data node",
+                ", and could promote who comes up there",
+                "halab forget",
+            ),
+            (Kind::Sentinel, Standing::Down) => {
+                ("Sentinel", ", and count it in each vote", "halab forget")
             }
-            (Kind::Sentinel, Standing::Down) => ("Sentinel", ", and count it in each vote:"),
             (Kind::Sentinel, _) => (
                 "Sentinel",
-                ", and count it in each vote: end that server, then",
+                ", and count it in each vote",
+                "end that server, then: halab forget",
             ),
         };
-        format!(
-            "{} is no {kind} of lab.toml; {} know it{danger} halab forget",
+        let what = format!(
+            "{} is no {kind} of lab.toml; {} know it{danger}",
             self.address(),
             self.known_to.join(", ")
-        )
+        );
+        Problem {
+            remedy: remedy.to_owned(),
+            ..Problem::of_lab(Code::Stranger, what)
+        }
     }
 }
 

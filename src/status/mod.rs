@@ -1,11 +1,15 @@
 //! `halab status`: how every node of the lab is, and whether the lab as a whole is healthy.
 //!
-//! [`gather`] asks; [`Status::problems`] judges, and is pure.
+//! [`gather`] asks, the parents by `parents`; `judge` says what follows from the answers, and is pure; [`Code`] lists what can
+//! be wrong.
 
+mod judge;
 mod members;
+mod parents;
+mod problem;
 mod table;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::net::SocketAddrV4;
 use std::path::Path;
@@ -22,9 +26,11 @@ use crate::config::{Lab, Node};
 use crate::protocol::copy::{Copy, PARKED_PORT};
 use crate::protocol::vote::{Elected, SentinelView};
 use crate::recovery::Recovery;
+use crate::report::{Description, Report};
 use crate::sentinel::Panel;
 
 pub use members::{Kind, Listed, Standing, Stranger};
+pub use problem::{Code, Problem, Severity};
 pub use table::render;
 
 /// Limit for a connect or an answer of a node.
@@ -47,8 +53,13 @@ pub struct Status {
     pub strangers: Vec<Stranger>,
     /// Nothing is wrong.
     pub healthy: bool,
-    /// What is wrong, each in a sentence.
-    pub problems: Vec<String>,
+    /// What is wrong, warnings among them.
+    pub problems: Vec<Problem>,
+    /// What each node's parent states, by the node's name; of one that is gone, its last note in this state folder.
+    pub parents: BTreeMap<String, Reached<Report>>,
+    /// The lab as this program knows it.
+    #[serde(skip)]
+    pub description: Description,
 }
 
 /// A primary and since which epoch.
@@ -162,11 +173,12 @@ pub async fn gather(lab: &Lab) -> Status {
     let panel = Panel::new(lab, connector.clone());
     let nodes = lab.data_nodes.iter();
     let infos = join_all(nodes.map(|node| read_info(node, &connector)));
-    let (answers, quorum, known, infos) = tokio::join!(
+    let (answers, quorum, known, infos, parents) = tokio::join!(
         panel.ask_each(),
         panel.check_quorum(),
         members::ask(lab, &connector),
-        infos
+        infos,
+        parents::ask(lab),
     );
     let elected = answers.elect().ok();
     let offset = primary_offset(lab, elected, &infos);
@@ -212,11 +224,13 @@ pub async fn gather(lab: &Lab) -> Status {
         sentinels,
         healthy: false,
         problems: Vec::new(),
+        parents,
+        description: Description::of(lab),
     };
     status.problems = status.problems_beside_strangers();
     let strangers = status.strangers.iter().map(Stranger::problem);
     status.problems.extend(strangers);
-    status.healthy = status.problems.is_empty();
+    status.healthy = !status.problems.iter().any(Problem::is_fault);
     status
 }
 
@@ -239,7 +253,9 @@ pub async fn wait_healthy(lab: &Lab, limit: Duration, stop: &CancellationToken) 
             && status.healthy
         {
             status.healthy = false;
-            status.problems.push(missing);
+            status
+                .problems
+                .push(Problem::of_lab(Code::NotRecovered, missing));
         }
         if status.healthy || Instant::now() >= deadline || stop.is_cancelled() {
             return status;
@@ -364,8 +380,8 @@ fn sentinel_state(lab: &Lab, view: &SentinelView, quorum: Result<String, String>
 
 /// Where the node of that folder notes what it holds, for whoever asks while its server is down.
 const NOTE: &str = "holds";
-/// How what a node holds ends in a closed lab.
-const CLOSED: &str = ", closed";
+/// Where a node that has ended with an error notes why, in its folder.
+const END_NOTE: &str = "ended.json";
 
 impl Status {
     /// Adds, for data nodes that are out of reach, what their nodes noted last under `state_root`.
@@ -376,170 +392,47 @@ impl Status {
             let note = fs::read_to_string(state_root.join(&node.name).join(NOTE)).ok();
             node.holds = note.map(|note| format!("{} (as its node saw it last)", note.trim()));
         }
+        self.recall_ends(state_root);
     }
 
-    /// What is wrong with the nodes of the lab, each in a sentence. Without strangers as well, the lab can lose any one node.
-    pub fn problems_beside_strangers(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        let primary = self.primary.as_ref().map(|named| named.node.as_str());
-        match primary {
-            None => problems.push("no majority of the Sentinels agrees on a primary".to_owned()),
-            Some(name) if !self.data_nodes.iter().any(|n| n.name == name) => {
-                problems.push(format!("{name} is named primary and is not of this lab"));
+    /// Says why nodes that are gone have ended, where they have noted that here.
+    fn recall_ends(&mut self, state_root: &Path) {
+        let gone = |p: &&mut Problem| p.code == Code::NodeDown;
+        for problem in self.problems.iter_mut().filter(gone) {
+            let Some(name) = problem.node.clone() else {
+                continue;
+            };
+            let note = fs::read(state_root.join(&name).join(END_NOTE)).ok();
+            let note: Option<Report> = note.and_then(|n| serde_json::from_slice(&n).ok());
+            if let Some(report) = note {
+                *problem = judge::ended(&name, &problem.what, &report);
+                self.parents.insert(name, Reached::Up(report));
             }
-            Some(_) => {}
         }
-        for node in &self.data_nodes {
-            problems.extend(data_node_problem(node, primary));
-        }
-        for node in &self.sentinels {
-            problems.extend(self.sentinel_problem(node));
-            problems.extend(other_names(node));
-        }
-        problems.extend(self.nobody_known());
-        problems
+    }
+
+    /// What is wrong with the nodes of the lab. Without strangers as well, the lab can lose any one node.
+    pub fn problems_beside_strangers(&self) -> Vec<Problem> {
+        judge::problems(self)
+    }
+
+    /// The same, without what leaves the lab healthy.
+    pub fn faults_beside_strangers(&self) -> Vec<String> {
+        let faults = self.problems_beside_strangers();
+        let faults = faults.iter().filter(|problem| problem.is_fault());
+        faults.map(ToString::to_string).collect()
     }
 
     /// Says of each replica that is in sync and not promotable for how long it has been so in all looks.
     fn tell_since(&mut self, since: &mut HashMap<String, Instant>, now: Instant) {
-        let nodes = self.data_nodes.iter();
-        let is = |name: &&String| self.problems.contains(&not_raised(name, None));
-        let names: Vec<String> = nodes.map(|node| &node.name).filter(is).cloned().collect();
-        since.retain(|name, _| names.contains(name));
-        for name in names {
+        let waits = |p: &&mut Problem| p.code == Code::NotPromotable;
+        let mut names = Vec::new();
+        for problem in self.problems.iter_mut().filter(waits) {
+            let name = problem.node.clone().unwrap_or_default();
             let at = *since.entry(name.clone()).or_insert(now);
-            for problem in &mut self.problems {
-                if *problem == not_raised(&name, None) {
-                    *problem = not_raised(&name, Some(now - at));
-                }
-            }
+            problem.what = judge::not_raised(&name, Some(now - at));
+            names.push(name);
         }
-    }
-
-    /// That the primary is gone and no Sentinel knows a replica: after a `SENTINEL RESET` of all, which they recover from
-    /// by the primary's INFO alone.
-    fn nobody_known(&self) -> Option<String> {
-        let primary = &self.primary.as_ref()?.node;
-        let gone = |n: &DataNodeStatus| n.name == *primary && n.state.up().is_none();
-        let mut views = self.sentinels.iter().filter_map(|n| n.state.up());
-        if !self.data_nodes.iter().any(gone) || views.any(|view| view.known_replicas > 0) {
-            return None;
-        }
-        let copies = self.data_nodes.iter().filter_map(|node| {
-            let state = node.state.up()?;
-            let of = state.replica_of.as_deref().unwrap_or("nobody");
-            Some(format!(
-                "{} holds a copy up to offset {} and is a replica of {of}",
-                node.name, state.offset
-            ))
-        });
-        let copies: Vec<String> = copies.collect();
-        let copies = if copies.is_empty() {
-            "no other data node answers".to_owned()
-        } else {
-            copies.join(", ")
-        };
-        Some(format!(
-            "no Sentinel knows a replica of {primary} (as after SENTINEL RESET), so nobody can be promoted: start \
-             {primary}, from which they learn the others, but first see docs/runbook.md, Nobody can be promoted: {copies}"
-        ))
-    }
-
-    fn sentinel_problem(&self, node: &SentinelStatus) -> Option<String> {
-        let name = &node.name;
-        let state = match &node.state {
-            Reached::Unreachable(why) => return Some(format!("{name} is not reachable: {why}")),
-            Reached::Up(state) => state,
-        };
-        let others = self.sentinels.len() - 1;
-        let strange = |kind| state.strangers.iter().any(|s| s.kind == kind);
-        let replicas: Vec<&str> = self
-            .data_nodes
-            .iter()
-            .map(|n| n.name.as_str())
-            .filter(|n| *n != state.primary.node)
-            .collect();
-        let unseen: Vec<&str> = replicas
-            .into_iter()
-            .filter(|r| !state.promotable.iter().any(|p| p == r))
-            .collect();
-        if self.primary.as_ref().is_some_and(|p| *p != state.primary) {
-            Some(format!("{name} calls {} primary", state.primary.node))
-        } else if state.primary_down {
-            Some(format!("{name} calls the primary down"))
-        } else if state.failover_in_progress {
-            Some(format!("{name} says that a failover is under way"))
-        } else if !state.unknown.is_empty() {
-            Some(format!("{name} does not know {}", state.unknown.join(", ")))
-        } else if state.other_sentinels != others as u64 && !strange(Kind::Sentinel) {
-            Some(format!(
-                "{name} knows {} other Sentinels, not {others}",
-                state.other_sentinels
-            ))
-        } else if !unseen.is_empty() {
-            Some(format!("{name} could not promote {}", unseen.join(", ")))
-        } else if !state.quorum_ok && !strange(Kind::Sentinel) {
-            // With strangers among those that it counts, that is what they cause.
-            Some(format!("{name}: {}", state.quorum))
-        } else {
-            None
-        }
-    }
-}
-
-/// A replica in sync that is not promotable, and for how long that was seen.
-fn not_raised(name: &str, so_long: Option<Duration>) -> String {
-    match so_long.map(|so_long| so_long.as_secs()) {
-        None | Some(0) => format!("{name} is in sync and not promotable yet"),
-        Some(seconds) => {
-            format!("{name} is in sync and not promotable for {seconds} s: its log says why")
-        }
-    }
-}
-
-/// That a Sentinel monitors something beside the lab's primary.
-fn other_names(node: &SentinelStatus) -> Option<String> {
-    let names = &node.state.up()?.other_names;
-    (!names.is_empty()).then(|| {
-        format!(
-            "{} monitors {} beside the lab's primary: see docs/runbook.md, A second name",
-            node.name,
-            names.join(", ")
-        )
-    })
-}
-
-fn data_node_problem(node: &DataNodeStatus, primary: Option<&str>) -> Option<String> {
-    let name = &node.name;
-    let state = match &node.state {
-        Reached::Unreachable(why) => return Some(format!("{name} is not reachable: {why}")),
-        Reached::Up(state) => state,
-    };
-    if state.role == "loading" {
-        return Some(format!("{name} loads its data"));
-    }
-    if state.role == "parked" {
-        return Some(format!(
-            "{name} has no role yet: its node's log says what it waits for"
-        ));
-    }
-    let primary = primary?;
-    if name == primary {
-        if state.role != "primary" {
-            return Some(format!(
-                "{name} is named primary and says that it is a replica"
-            ));
-        }
-        let closed = node.holds.as_deref().is_some_and(|h| h.ends_with(CLOSED));
-        return closed.then(|| {
-            format!("{name} is closed, to be stopped, and refuses writes: halab close --reopen has it take them again")
-        });
-    }
-    match (&state.replica_of, state.link_up) {
-        (None, _) => Some(format!("{name} says that it is primary too")),
-        (Some(of), _) if of != primary => Some(format!("{name} is a replica of {of}")),
-        (_, Some(false)) => Some(format!("{name} is not in sync: its link is down")),
-        _ if state.promotable == Some(false) => Some(not_raised(name, None)),
-        _ => None,
+        since.retain(|name, _| names.contains(name));
     }
 }

@@ -1,8 +1,10 @@
 //! A [`Status`] as tables for people.
 
+use std::fmt::Write;
+
 use comfy_table::{Cell, LineStyle, Table, TableStyle};
 
-use super::{DataNodeState, Kind, Reached, SentinelState, Standing, Status};
+use super::{DataNodeState, Kind, Problem, Reached, SentinelState, Standing, Status};
 
 /// A line above, below, and under the header.
 const LINES: TableStyle = TableStyle::new()
@@ -56,16 +58,36 @@ pub fn render(status: &Status) -> String {
         Some(named) => format!("primary {} at epoch {}", named.node, named.epoch),
         None => "no primary".to_owned(),
     };
+    let listed = |faults: bool| {
+        let some = status.problems.iter().filter(|p| p.is_fault() == faults);
+        let list: Vec<String> = some.map(listed).collect();
+        list.join("\n")
+    };
     let verdict = if status.healthy {
         "healthy: the loss of any one node loses no acknowledged write".to_owned()
     } else {
-        let list: Vec<String> = status.problems.iter().map(|p| format!("  - {p}")).collect();
-        format!("NOT healthy:\n{}{}", list.join("\n"), holdings(status))
+        format!("NOT healthy:\n{}{}", listed(true), holdings(status))
+    };
+    let warnings = listed(false);
+    let warnings = if warnings.is_empty() {
+        warnings
+    } else {
+        format!("\nwarnings:\n{warnings}")
     };
     format!(
-        "{data}\n{sentinels}\n{strangers}{}: {primary}, {verdict}",
+        "{data}\n{sentinels}\n{strangers}{}: {primary}, {verdict}{warnings}",
         status.lab
     )
+}
+
+/// A problem as a line, with its code, its cause and its remedy below.
+fn listed(problem: &Problem) -> String {
+    let mut text = format!("  - {} [{}]", problem.what, problem.code.as_str());
+    if let Some(cause) = &problem.cause {
+        let _ = write!(text, "\n      cause: {cause}");
+    }
+    let _ = write!(text, "\n      remedy: {}", problem.remedy);
+    text
 }
 
 /// What each data node holds, where that matters.

@@ -45,7 +45,15 @@ fn lab_with_a_ghost() -> (TestLab, SocketAddrV4) {
 fn problems(lab: &TestLab) -> Vec<String> {
     let status = lab.status();
     let problems = status["problems"].as_array().unwrap().iter();
-    problems.map(|p| p.as_str().unwrap().to_owned()).collect()
+    let text = |p: &Value| {
+        format!(
+            "{}: {} {}",
+            p["what"].as_str().unwrap(),
+            p["cause"],
+            p["remedy"]
+        )
+    };
+    problems.map(text).collect()
 }
 
 /// A Redis of somebody else, without a password.

@@ -36,11 +36,12 @@ impl DataNode {
             self.retire().await;
             self.close_alone().await;
         }
-        stop(self.server.take()?).await
+        stop(&mut self.server.take()?).await
     }
 
     async fn is_closed(&mut self) -> bool {
-        self.look().await;
+        // It only brings up to date what is known of the server.
+        let _ = self.look().await;
         let mark = self.copy.held().and_then(Copy::mark);
         mark.is_some_and(|mark| mark.state == Completeness::Closed)
     }
@@ -48,7 +49,7 @@ impl DataNode {
     /// A primary that nobody has taken over from takes no more writes, and says so in its copy: nothing was acknowledged
     /// after it. Replicas that are in sync have that too.
     async fn close_alone(&mut self) {
-        if !matches!(self.look().await, Seen::Primary { .. }) || !self.copy.in_term() {
+        if !matches!(self.look().await, Ok(Seen::Primary { .. })) || !self.copy.in_term() {
             return;
         }
         let epoch = self.named_epoch();
@@ -70,7 +71,7 @@ impl DataNode {
 
     /// Before a primary stops: another node takes over, if one is ready.
     async fn hand_over_first(&mut self) {
-        let primary = matches!(self.look().await, Seen::Primary { .. });
+        let primary = matches!(self.look().await, Ok(Seen::Primary { .. }));
         if !primary
             || self
                 .observers
@@ -97,7 +98,7 @@ impl DataNode {
         let (me, begun) = (self.node.socket(), Instant::now());
         let heard = |view: &SentinelView| view.primary != me && view.replica(me).is_none();
         while begun.elapsed() < RETIRE_LIMIT {
-            let said = match self.look().await {
+            let said = match self.look().await.unwrap_or(Seen::Gone) {
                 Seen::Replica { .. } | Seen::Parked => self.say_retired().await.is_ok(),
                 // Sentinels close its connections as they confirm a role: the next one is good.
                 Seen::Silent(_) => false,

@@ -1,0 +1,135 @@
+//! What this node states about itself to whoever asks (`/status` beside the metrics): kept up by the node's parts, read at each
+//! request. Nothing waits for a reader, and no reader waits for the node.
+
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tracing::debug;
+
+use crate::config::{Lab, Node};
+use crate::report::{Cause, Description, Reading, Report, Said};
+
+use super::machine::{Action, Observation, Server};
+use super::server::ServerBinary;
+
+/// In the state folder of a node that has ended with an error: what it stated last, and why it ended.
+pub(super) const NOTE: &str = "ended.json";
+
+/// The statement; clones are one.
+#[derive(Debug, Clone)]
+pub(super) struct Statement(Arc<Mutex<Stated>>);
+
+#[derive(Debug, Default)]
+struct Stated {
+    report: Report,
+    log: Reading,
+}
+
+impl Statement {
+    pub(super) fn new(lab: &Lab, node: &Node, binary: &ServerBinary) -> Self {
+        let report = Report {
+            node: node.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            server: binary.title(),
+            lab: Description::of(lab),
+            ..Report::default()
+        };
+        Statement(Arc::new(Mutex::new(Stated {
+            report,
+            log: Reading::default(),
+        })))
+    }
+
+    /// What was half written by a part that panicked is as good as what was there before.
+    fn lock(&self) -> MutexGuard<'_, Stated> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the report.
+    pub(super) fn update(&self, change: impl FnOnce(&mut Report)) {
+        change(&mut self.lock().report);
+    }
+
+    /// The next line of the server's log.
+    pub(super) fn hear(&self, line: &str) {
+        self.lock().log.line(line);
+    }
+
+    /// What the server's log says about something that is wrong.
+    pub(super) fn said(&self) -> Option<Said> {
+        self.lock().log.said().cloned()
+    }
+
+    /// The same, if it is that the server refuses its config file.
+    pub(super) fn config_refused(&self) -> Option<String> {
+        let said = self.said()?;
+        (said.cause == Cause::ConfigRefused).then_some(said.line)
+    }
+
+    pub(super) fn report(&self) -> Report {
+        let stated = self.lock();
+        Report {
+            said: stated.log.said().cloned(),
+            ..stated.report.clone()
+        }
+    }
+
+    /// The report as JSON.
+    pub(super) fn page(&self) -> String {
+        // Strings, numbers and lists: nothing in it can fail.
+        serde_json::to_string(&self.report()).unwrap_or_default()
+    }
+
+    /// Leaves a note of why the node has ended, for whoever looks into its state folder.
+    pub(super) fn note_end(&self, folder: &Path, why: &str) {
+        let report = Report {
+            ended: Some(why.to_owned()),
+            running: false,
+            ..self.report()
+        };
+        let note = serde_json::to_vec(&report).unwrap_or_default();
+        if let Err(error) = fs::write(folder.join(NOTE), note) {
+            debug!(folder = %folder.display(), %error, "cannot note why the node has ended");
+        }
+    }
+
+    /// The node starts: why it ended before is over.
+    pub(super) fn forget_end(folder: &Path) {
+        // Mostly not there. One that stays is told only while the node is gone.
+        let _ = fs::remove_file(folder.join(NOTE));
+    }
+
+    /// What is seen of a data node's own server.
+    pub(super) fn observed(&self, seen: &Observation) {
+        let has_role = matches!(
+            seen.server,
+            Server::Primary { .. }
+                | Server::Replica {
+                    link_down_for: None,
+                    ..
+                }
+                | Server::Gone
+        );
+        self.update(|report| {
+            report.running = seen.server != Server::Gone;
+            if has_role {
+                report.waiting = None;
+            }
+            if !seen.disk_refuses {
+                report.disk = None;
+            }
+        });
+    }
+
+    /// What a data node is about to do.
+    pub(super) fn decided(&self, action: &Action) {
+        match action {
+            Action::Waiting(what) => self.update(|r| r.waiting = Some((*what).to_owned())),
+            Action::Follow(..) | Action::Promote(_) | Action::Stand(_) => {
+                self.update(|r| r.waiting = None);
+            }
+            _ => {}
+        }
+    }
+}

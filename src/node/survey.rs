@@ -1,0 +1,153 @@
+//! Looks now and then at what a node states and does not have to know for its work: users that are not of the lab, memory
+//! against its limit, TILT, and whether the other nodes take the passwords that this one uses.
+//!
+//! On connections of its own: one that is slow, or refused, holds up nothing.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::{Instant, sleep};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::warn;
+
+use crate::access::User;
+use crate::client::{ClientError, Connector};
+use crate::config::{Lab, Node, NodeKind};
+use crate::report::{Memory, Refused};
+
+use super::statement::Statement;
+use super::users;
+
+/// Pause between two looks at the own server.
+const PERIOD: Duration = Duration::from_secs(1);
+/// Pause between two tries of all passwords.
+const LOGIN_PERIOD: Duration = Duration::from_secs(10);
+/// Limit of a connect and of an answer.
+const LIMIT: Duration = Duration::from_secs(1);
+
+/// Surveys until it is dropped. `folder`: the node's state folder.
+pub(super) fn start(
+    lab: &Lab,
+    node: &Node,
+    folder: PathBuf,
+    statement: Statement,
+) -> AbortOnDropHandle<()> {
+    let survey = Survey {
+        lab: lab.clone(),
+        node: node.clone(),
+        folder,
+        statement,
+        told: Vec::new(),
+    };
+    AbortOnDropHandle::new(tokio::spawn(survey.run()))
+}
+
+struct Survey {
+    lab: Lab,
+    node: Node,
+    folder: PathBuf,
+    statement: Statement,
+    /// Users that have been told of.
+    told: Vec<String>,
+}
+
+impl Survey {
+    async fn run(mut self) {
+        let mut tried: Option<Instant> = None;
+        loop {
+            sleep(PERIOD).await;
+            if tried.is_none_or(|at| at.elapsed() >= LOGIN_PERIOD) {
+                tried = Some(Instant::now());
+                let refused = self.try_passwords().await;
+                self.statement.update(|report| report.refused = refused);
+            }
+            // One that does not answer is seen elsewhere.
+            let _ = self.look().await;
+        }
+    }
+
+    fn connector(&self, user: User) -> Connector {
+        Connector::new(&self.lab, user, LIMIT).from_source(self.lab.listens(&self.node))
+    }
+
+    async fn look(&mut self) -> Result<(), ClientError> {
+        let mut conn = self.connector(User::Node).open(self.node.socket()).await?;
+        let section = match self.node.kind {
+            NodeKind::Data => "memory",
+            NodeKind::Sentinel => "sentinel",
+        };
+        let info: String = conn.query(redis::cmd("INFO").arg(section)).await?;
+        let memory = Memory::of_info(&info);
+        let tilt = info
+            .lines()
+            .any(|line| line.trim_end() == "sentinel_tilt:1");
+        self.statement.update(|report| {
+            report.memory = memory;
+            report.tilt = tilt;
+        });
+        if !self.lab.security.acl {
+            return Ok(());
+        }
+        let names: Vec<String> = conn.query(redis::cmd("ACL").arg("USERS")).await?;
+        self.saw_users(users::foreign(names, self.node.kind));
+        Ok(())
+    }
+
+    fn saw_users(&mut self, names: Vec<String>) {
+        if names != self.told {
+            if let Err(error) = users::note_seen(&self.folder, &names) {
+                warn!(node = %self.node.name, %error, "cannot note the users on the server");
+            }
+            if !names.is_empty() {
+                warn!(node = %self.node.name, users = names.join(", "), "users on the server that are not of the lab: they \
+                    are gone at its next start, and are not on the other nodes");
+            }
+            self.told.clone_from(&names);
+        }
+        let removed = users::removed(&self.folder, &names);
+        self.statement.update(|report| {
+            report.users_added = names;
+            report.users_removed = removed;
+        });
+    }
+
+    /// Tries the passwords that this node and its server use, each where it is used.
+    async fn try_passwords(&self) -> Vec<Refused> {
+        if !self.lab.security.acl {
+            return Vec::new();
+        }
+        let tries = self.lab.nodes().flat_map(|to| {
+            let users: &[User] = match (self.node.kind, to.kind) {
+                (NodeKind::Data, NodeKind::Data) => &[User::Node, User::Replication],
+                (NodeKind::Data, NodeKind::Sentinel) => &[User::Node],
+                (NodeKind::Sentinel, _) => &[User::Sentinel],
+            };
+            let own = to.name == self.node.name;
+            let users = if own { &[User::Node] } else { users };
+            users.iter().map(move |user| (to, *user))
+        });
+        let refused = join_all(tries.map(|(to, user)| self.refusal(to, user))).await;
+        refused.into_iter().flatten().collect()
+    }
+
+    /// Why `to` does not let `user` in, if that is for its password.
+    async fn refusal(&self, to: &Node, user: User) -> Option<Refused> {
+        // A command that the user may give there.
+        let command = match (user, to.kind) {
+            (User::Node, NodeKind::Data) => "ROLE",
+            _ => "PING",
+        };
+        let connector = self.connector(user);
+        let answer = match connector.open(to.socket()).await {
+            Ok(mut conn) => conn.query::<redis::Value>(&redis::cmd(command)).await,
+            Err(error) => Err(error),
+        };
+        let error = answer.err().filter(ClientError::is_of_password)?;
+        Some(Refused {
+            by: to.name.clone(),
+            user: user.name().to_owned(),
+            why: error.to_string(),
+        })
+    }
+}

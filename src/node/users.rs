@@ -1,0 +1,146 @@
+//! Users on a server that are not of the lab. A server starts with the users of the lab and no others, so those that an operator
+//! has added are gone then; nothing of that is silent: they are told while they are there, and kept in a file when they go.
+//!
+//! ```text
+//! STATE/NAME/users.seen         names of such users, as they were seen last on the running server
+//! STATE/NAME/users.removed.acl  their lines, once they are gone
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use tracing::warn;
+
+use crate::access::User;
+use crate::config::{Node, NodeKind};
+
+use super::state::{StateError, io_error, replace};
+
+const SEEN: &str = "users.seen";
+const REMOVED: &str = "users.removed.acl";
+
+/// Whether the lab has a user of that name on a server of that kind.
+fn is_of_lab(name: &str, kind: NodeKind) -> bool {
+    name == "default" || User::named(name).is_some_and(|user| !user.rights(kind).is_empty())
+}
+
+/// Those of `names` that are not of the lab.
+pub(super) fn foreign(names: Vec<String>, kind: NodeKind) -> Vec<String> {
+    let mut names = names;
+    names.retain(|name| !is_of_lab(name, kind));
+    names.sort();
+    names
+}
+
+/// Notes who was seen on the running server.
+///
+/// # Errors
+/// When it can't be written.
+pub(super) fn note_seen(folder: &Path, names: &[String]) -> Result<(), StateError> {
+    replace(&folder.join(SEEN), &names.join("\n"))
+}
+
+/// The lines of the users in a file of users, by their names.
+fn lines_of(text: &str) -> BTreeMap<String, String> {
+    let lines = text.lines().filter_map(|line| {
+        let name = line.strip_prefix("user ")?.split(' ').next()?;
+        Some((name.to_owned(), line.to_owned()))
+    });
+    lines.collect()
+}
+
+fn read(path: &Path) -> Result<String, StateError> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        other => other.map_err(io_error("cannot read", path)),
+    }
+}
+
+/// Keeps the lines of the users that are about to go, since the file `users` is written anew. Says so.
+///
+/// # Errors
+/// When they can't be kept; then the file is to stay as it is.
+pub(super) fn keep_removed(folder: &Path, users: &Path, node: &Node) -> Result<(), StateError> {
+    let saved = lines_of(&read(users)?);
+    let mut going: BTreeMap<String, String> = saved
+        .into_iter()
+        .filter(|(name, _)| !is_of_lab(name, node.kind))
+        .collect();
+    let seen = folder.join(SEEN);
+    for name in read(&seen)?.lines().filter(|name| !name.is_empty()) {
+        going
+            .entry(name.to_owned())
+            .or_insert_with(|| format!("user {name} (not saved, so its rights are not known)"));
+    }
+    if going.is_empty() {
+        return Ok(());
+    }
+    let kept = folder.join(REMOVED);
+    let mut all = lines_of(&read(&kept)?);
+    all.extend(going.clone());
+    let text: Vec<String> = all.into_values().collect();
+    replace(&kept, &format!("{}\n", text.join("\n")))?;
+    replace(&seen, "")?;
+    let names: Vec<String> = going.into_keys().collect();
+    warn!(node = %node.name, users = names.join(", "), kept = %kept.display(), "users that are not of the lab are removed: a \
+        server starts with the users of the lab only; their lines are kept there. Add them again on every data node \
+        (ACL SETUSER), or remove that file");
+    Ok(())
+}
+
+/// Who was removed, and has not been added again.
+pub(super) fn removed(folder: &Path, present: &[String]) -> Vec<String> {
+    let kept = read(&folder.join(REMOVED)).unwrap_or_default();
+    let names = lines_of(&kept).into_keys();
+    names.filter(|name| !present.contains(name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Lab;
+
+    #[test]
+    fn users_that_go_are_kept_with_their_lines_and_those_of_the_lab_are_not() {
+        let lab = Lab::parse(include_str!("../../lab.toml"), None).unwrap();
+        let node = &lab.data_nodes[0];
+        let folder = tempfile::tempdir().unwrap();
+        let users = folder.path().join("users.acl");
+        fs::write(
+            &users,
+            "user default off\nuser writer on #aa +set\nuser shop on #bb ~shop:* +get\n",
+        )
+        .unwrap();
+        note_seen(folder.path(), &["shop".into(), "guest".into()]).unwrap();
+        keep_removed(folder.path(), &users, node).unwrap();
+        let kept = fs::read_to_string(folder.path().join(REMOVED)).unwrap();
+        assert!(kept.contains("user shop on #bb ~shop:* +get"), "{kept}");
+        assert!(kept.contains("user guest (not saved"), "{kept}");
+        assert!(!kept.contains("writer"), "{kept}");
+        assert_eq!(removed(folder.path(), &[]), ["guest", "shop"]);
+        assert_eq!(removed(folder.path(), &["shop".into()]), ["guest"]);
+        // What has gone once is not told again.
+        fs::write(&users, "user default off\n").unwrap();
+        fs::remove_file(folder.path().join(REMOVED)).unwrap();
+        keep_removed(folder.path(), &users, node).unwrap();
+        assert!(!folder.path().join(REMOVED).exists());
+    }
+
+    #[test]
+    fn a_user_of_the_lab_that_has_no_rights_on_a_sentinel_is_foreign_there() {
+        let names = || {
+            vec![
+                "replication".to_owned(),
+                "shop".to_owned(),
+                "node".to_owned(),
+            ]
+        };
+        assert_eq!(foreign(names(), NodeKind::Data), ["shop"]);
+        assert_eq!(
+            foreign(names(), NodeKind::Sentinel),
+            ["replication", "shop"]
+        );
+    }
+}

@@ -1,0 +1,131 @@
+//! What a node's parent (`halab node`) states about itself and its server, for whoever asks why something is wrong.
+//!
+//! Pure: values, and how they are read from a server's log. Invariants: nothing secret is in a report, since whoever may read
+//! metrics may read it. What a reader does not know is ignored, and what is missing has a default, so that programs of
+//! different versions understand each other.
+
+mod description;
+mod said;
+
+use serde::{Deserialize, Serialize};
+
+pub use description::Description;
+pub use said::{Cause, Reading, Said};
+
+/// What errors about a password have in them: those of servers, and of a file that is missing or of no use.
+const OF_PASSWORDS: [&str; 4] = [
+    "(WRONGPASS)",
+    "NOAUTH",
+    "there is no password of the user",
+    "is no password: one line",
+];
+
+/// Whether an error, as it is shown, says that a password was refused or is missing.
+pub fn is_of_password(error: &str) -> bool {
+    OF_PASSWORDS.iter().any(|part| error.contains(part))
+}
+
+/// The state of one node, as its parent sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Report {
+    /// The node's name.
+    pub node: String,
+    /// The version of `halab`.
+    pub version: String,
+    /// The server's product and version, as `Redis 7.0.15`.
+    pub server: String,
+    /// The server's process runs.
+    pub running: bool,
+    /// How the server ended last, in this life of the parent: its exit status or signal.
+    pub last_end: Option<String>,
+    /// Why the parent itself has ended; only in the note that it leaves in its state folder.
+    pub ended: Option<String>,
+    /// What the parent waits for before it gives its server a role.
+    pub waiting: Option<String>,
+    /// What the server's log said last about something that is wrong, until it says that it is over.
+    pub said: Option<Said>,
+    /// The lab as the parent knows it.
+    pub lab: Description,
+    /// Nodes that refuse a password that this node uses, or passwords that this node lacks.
+    pub refused: Vec<Refused>,
+    /// Users on the server that are not of the lab: they are gone at its next start.
+    pub users_added: Vec<String>,
+    /// Users that were on the server, were not of the lab, and are gone.
+    pub users_removed: Vec<String>,
+    /// Why the disk under the state folder takes no writes.
+    pub disk: Option<String>,
+    /// A Sentinel in TILT: it judges nothing.
+    pub tilt: bool,
+    /// The memory of a data node's server, where that has a limit.
+    pub memory: Option<Memory>,
+}
+
+/// A login that did not succeed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Refused {
+    /// By which node.
+    pub by: String,
+    /// As which user.
+    pub user: String,
+    /// What was said.
+    pub why: String,
+}
+
+/// Memory against its limit, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Memory {
+    /// In use, as far as the limit counts it.
+    pub used: u64,
+    /// `maxmemory`.
+    pub limit: u64,
+}
+
+impl Memory {
+    /// The server refuses writes that need memory.
+    pub fn is_full(&self) -> bool {
+        self.limit > 0 && self.used >= self.limit
+    }
+
+    /// From the text of `INFO memory`; nothing without a limit.
+    pub fn of_info(text: &str) -> Option<Self> {
+        let number = |key: &str| -> Option<u64> {
+            let mut lines = text.lines();
+            lines.find_map(|line| line.trim_end().strip_prefix(key)?.parse().ok())
+        };
+        let limit = number("maxmemory:").filter(|limit| *limit > 0)?;
+        let used = number("used_memory:")?;
+        // Buffers of replicas and of the append-only file.
+        let beside = number("mem_not_counted_for_evict:").unwrap_or(0);
+        Some(Memory {
+            used: used.saturating_sub(beside),
+            limit,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_counts_what_the_limit_counts() {
+        let info =
+            "# Memory\r\nused_memory:1100\r\nmaxmemory:1000\r\nmem_not_counted_for_evict:50\r\n";
+        let memory = Memory::of_info(info).unwrap();
+        assert_eq!((memory.used, memory.limit), (1050, 1000));
+        assert!(memory.is_full());
+        assert_eq!(Memory::of_info("used_memory:1\r\nmaxmemory:0\r\n"), None);
+    }
+
+    #[test]
+    fn a_report_of_another_version_is_read() {
+        let older = r#"{"node":"redis-a","said":{"cause":"of-the-future","line":"x"},"new":1}"#;
+        let report: Report = serde_json::from_str(older).unwrap();
+        assert_eq!(report.node, "redis-a");
+        assert_eq!(report.said.unwrap().cause, Cause::Other);
+        assert_eq!(report.users_added, Vec::<String>::new());
+    }
+}

@@ -1,0 +1,415 @@
+//! What follows from what was seen: problems, each with its cause where a parent states one.
+
+use std::time::Duration;
+
+use crate::report::{Cause, Report, is_of_password};
+
+use super::{
+    Code, DataNodeState, DataNodeStatus, Kind, Problem, Reached, SentinelState, SentinelStatus,
+    Status,
+};
+
+/// How what a node holds ends in a closed lab.
+const CLOSED: &str = ", closed";
+/// What a node waits for that only an operator can decide.
+const CHOICE: &str = "halab choose";
+
+/// All problems, but for strangers.
+pub(super) fn problems(status: &Status) -> Vec<Problem> {
+    let mut found = Vec::new();
+    let primary = status.primary.as_ref().map(|named| named.node.as_str());
+    match primary {
+        None => found.push(
+            Problem::of_lab(
+                Code::NoMajority,
+                "no majority of the Sentinels agrees on a primary",
+            )
+            .because(own_password(status)),
+        ),
+        Some(name) if !status.data_nodes.iter().any(|n| n.name == name) => {
+            let what = format!("{name} is named primary and is not of this lab");
+            found.push(Problem::of_lab(Code::ForeignPrimary, what));
+        }
+        Some(_) => {}
+    }
+    if let Some(cause) = own_password(status) {
+        let what = "every node refuses the password of this command";
+        found.push(Problem::of_lab(Code::OwnPasswordRefused, what).because(Some(cause)));
+    }
+    for node in &status.data_nodes {
+        found.extend(data_node(status, node, primary));
+        found.extend(stated(status, &node.name, primary));
+    }
+    for node in &status.sentinels {
+        found.extend(sentinel(status, node));
+        found.extend(second_name(node));
+        found.extend(stated(status, &node.name, primary));
+    }
+    found.extend(nobody_promotable(status));
+    found
+}
+
+/// What the parent of a node states, if it could be asked.
+fn report<'a>(status: &'a Status, name: &str) -> Option<&'a Report> {
+    status.parents.get(name)?.up()
+}
+
+/// Why nodes do not answer here.
+fn unreachable(status: &Status) -> impl Iterator<Item = &String> {
+    let data = status.data_nodes.iter().filter_map(|n| match &n.state {
+        Reached::Unreachable(why) => Some(why),
+        Reached::Up(_) => None,
+    });
+    data.chain(status.sentinels.iter().filter_map(|n| match &n.state {
+        Reached::Unreachable(why) => Some(why),
+        Reached::Up(_) => None,
+    }))
+}
+
+/// What is said where every node refuses this command's own password, or that is missing.
+fn own_password(status: &Status) -> Option<String> {
+    let nodes = status.data_nodes.len() + status.sentinels.len();
+    let mut refusals = unreachable(status).filter(|why| is_of_password(why));
+    let first = refusals.next()?;
+    (1 + refusals.count() == nodes).then(|| first.clone())
+}
+
+/// A node that does not answer here.
+fn silent(status: &Status, name: &str, why: &str) -> Problem {
+    let what = format!("{name} is not reachable");
+    let cause = Some(why.to_owned());
+    if is_of_password(why) {
+        return Problem::of_node(Code::PasswordRefused, name, what).because(cause);
+    }
+    let report = match status.parents.get(name) {
+        Some(Reached::Up(report)) => report,
+        Some(Reached::Unreachable(_)) => {
+            return Problem::of_node(Code::NodeDown, name, what).because(cause);
+        }
+        None => return Problem::of_node(Code::Unreachable, name, what).because(cause),
+    };
+    if let Some(disk) = &report.disk {
+        let cause = format!("its disk takes no writes: {disk}");
+        return Problem::of_node(Code::DiskRefuses, name, what).because(Some(cause));
+    }
+    if report.running {
+        return of_log(name, &what, report)
+            .unwrap_or_else(|| Problem::of_node(Code::Unreachable, name, what).because(cause));
+    }
+    let end = report
+        .last_end
+        .as_deref()
+        .unwrap_or("it was not started yet");
+    match of_log(name, &what, report) {
+        Some(problem) => problem,
+        None => Problem::of_node(Code::ServerEnded, name, what).because(Some(format!(
+            "its server does not run: {end}{}",
+            said(report)
+        ))),
+    }
+}
+
+/// A node that has ended with an error, by its own note.
+pub(super) fn ended(name: &str, what: &str, note: &Report) -> Problem {
+    let why = note.ended.clone();
+    let problem = of_log(name, what, note);
+    let problem = problem.unwrap_or_else(|| Problem::of_node(Code::NodeDown, name, what));
+    let cause = why.map(|why| format!("its node has ended: {why}"));
+    let cause = cause.or_else(|| problem.cause.clone());
+    problem.because(cause)
+}
+
+fn said(report: &Report) -> String {
+    let said = report.said.as_ref();
+    said.map_or_else(String::new, |said| format!("; it said last: {}", said.line))
+}
+
+/// What the server's log says, where that is a known reason.
+fn of_log(name: &str, what: &str, report: &Report) -> Option<Problem> {
+    let said = report.said.as_ref()?;
+    let code = match said.cause {
+        Cause::ConfigRefused => Code::ConfigRefused,
+        Cause::DataUnreadable => Code::DataUnreadable,
+        Cause::DataTooNew => Code::DataTooNew,
+        Cause::PasswordRefused => Code::ReplicaPasswordRefused,
+        Cause::DiskRefuses => Code::DiskRefuses,
+        Cause::MemoryShort | Cause::AddressTaken | Cause::UsersRefused | Cause::Other => {
+            return None;
+        }
+    };
+    let cause = format!("its server says: {}", said.line);
+    Some(Problem::of_node(code, name, what).because(Some(cause)))
+}
+
+/// The cause of a problem, as far as the server's log has one.
+fn by_log(status: &Status, problem: Problem) -> Problem {
+    let node = problem.node.clone().unwrap_or_default();
+    let Some(report) = report(status, &node) else {
+        return problem;
+    };
+    if let Some(waiting) = &report.waiting {
+        let cause = Some(format!("its node waits for {waiting}"));
+        let code = if waiting.contains(CHOICE) {
+            Code::NeedsChoice
+        } else {
+            problem.code
+        };
+        return Problem::of_node(code, &node, problem.what).because(cause);
+    }
+    match (of_log(&node, &problem.what, report), &report.said) {
+        (Some(known), _) => known,
+        (None, Some(said)) => problem.because(Some(format!("its server says: {}", said.line))),
+        (None, None) => problem,
+    }
+}
+
+fn data_node(status: &Status, node: &DataNodeStatus, primary: Option<&str>) -> Option<Problem> {
+    let name = node.name.as_str();
+    let state = match &node.state {
+        Reached::Unreachable(why) => return Some(silent(status, name, why)),
+        Reached::Up(state) => state,
+    };
+    let problem = |code, what: String| Some(Problem::of_node(code, name, what));
+    if state.role == "loading" {
+        return problem(Code::Loading, format!("{name} loads its data"));
+    }
+    if state.role == "parked" {
+        let known = report(status, name).is_some_and(|r| r.waiting.is_some());
+        let what = if known {
+            format!("{name} has no role yet")
+        } else {
+            format!("{name} has no role yet: its node's log says what it waits for")
+        };
+        return Some(by_log(status, Problem::of_node(Code::NoRole, name, what)));
+    }
+    let primary = primary?;
+    if name == primary {
+        return named_primary(status, node, state);
+    }
+    match (&state.replica_of, state.link_up) {
+        (None, _) => problem(
+            Code::SecondPrimary,
+            format!("{name} says that it is primary too"),
+        ),
+        (Some(of), _) if of != primary => Some(by_log(
+            status,
+            Problem::of_node(
+                Code::WrongPrimary,
+                name,
+                format!("{name} is a replica of {of}"),
+            ),
+        )),
+        (_, Some(false)) => Some(by_log(
+            status,
+            Problem::of_node(
+                Code::NotInSync,
+                name,
+                format!("{name} is not in sync: its link is down"),
+            ),
+        )),
+        _ if state.promotable == Some(false) => {
+            problem(Code::NotPromotable, not_raised(name, None))
+        }
+        _ => None,
+    }
+}
+
+fn named_primary(status: &Status, node: &DataNodeStatus, state: &DataNodeState) -> Option<Problem> {
+    let name = node.name.as_str();
+    if state.role != "primary" {
+        let what = format!("{name} is named primary and says that it is a replica");
+        let problem = Problem::of_node(Code::NotPrimary, name, what);
+        return Some(by_log(status, problem));
+    }
+    if node.holds.as_deref().is_some_and(|h| h.ends_with(CLOSED)) {
+        let what = format!("{name} is closed, to be stopped, and refuses writes");
+        return Some(Problem::of_node(Code::Closed, name, what));
+    }
+    let memory = report(status, name)?.memory.filter(|m| m.is_full())?;
+    let what = format!("{name} is at its maxmemory and refuses writes that need memory");
+    let cause = format!("{} of {} bytes are in use", memory.used, memory.limit);
+    Some(Problem::of_node(Code::MemoryFull, name, what).because(Some(cause)))
+}
+
+/// A replica in sync that is not promotable, and for how long that was seen.
+pub(super) fn not_raised(name: &str, so_long: Option<Duration>) -> String {
+    match so_long.map(|so_long| so_long.as_secs()) {
+        None | Some(0) => format!("{name} is in sync and not promotable yet"),
+        Some(seconds) => {
+            format!("{name} is in sync and not promotable for {seconds} s: its log says why")
+        }
+    }
+}
+
+/// What a parent states that is wrong by itself.
+fn stated(status: &Status, name: &str, primary: Option<&str>) -> Vec<Problem> {
+    let Some(report) = report(status, name) else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    if let Some(difference) = status.description.difference(&report.lab) {
+        let what = format!("{name} runs with another description of the lab than that of lab.toml");
+        found.push(Problem::of_node(Code::OtherLabToml, name, what).because(Some(difference)));
+    }
+    if report.tilt {
+        let what = format!("{name} is in TILT and judges nothing");
+        found.push(Problem::of_node(Code::Tilt, name, what));
+    }
+    if let Some(disk) = report.disk.as_ref().filter(|_| report.running) {
+        let what = format!("the disk of {name} takes no writes");
+        found.push(Problem::of_node(Code::DiskRefuses, name, what).because(Some(disk.clone())));
+    }
+    found.extend(refused(status, name, report));
+    if !report.users_added.is_empty() {
+        let users = report.users_added.join(", ");
+        let what = format!("{name} has users that are not of the lab: {users}");
+        let cause = "a server starts with the users of the lab only".to_owned();
+        let mut problem = Problem::of_node(Code::UsersAdded, name, what).because(Some(cause));
+        if primary == Some(name) {
+            problem.what.push_str("; after a failover they are missing");
+        }
+        found.push(problem);
+    }
+    if !report.users_removed.is_empty() {
+        let users = report.users_removed.join(", ");
+        let what = format!("{name} has lost users that were not of the lab: {users}");
+        let cause = "it was started again, with the users of the lab only".to_owned();
+        found.push(Problem::of_node(Code::UsersRemoved, name, what).because(Some(cause)));
+    }
+    found
+}
+
+/// Passwords of a node that others refuse. Where all others refuse a node, or a node refuses all others, that one is named.
+fn refused(status: &Status, name: &str, report: &Report) -> Option<Problem> {
+    let mut by: Vec<&str> = report.refused.iter().map(|r| r.by.as_str()).collect();
+    by.dedup();
+    let first = report.refused.first()?;
+    let mut users: Vec<&str> = report.refused.iter().map(|r| r.user.as_str()).collect();
+    users.sort_unstable();
+    users.dedup();
+    // A node that refuses everybody else is the one to be mended, and is told of below its own name.
+    let odd = |other: &str| {
+        let mut asked = status.parents.iter().filter(|(n, _)| n.as_str() != other);
+        asked.all(|(_, parent)| {
+            parent
+                .up()
+                .is_none_or(|r| r.refused.iter().any(|refusal| refusal.by == other))
+        })
+    };
+    let what = format!(
+        "{} {} the password of {name} for the user {}",
+        by.join(", "),
+        if by.len() == 1 { "refuses" } else { "refuse" },
+        users.join(", ")
+    );
+    let at = match by[..] {
+        [only] if only != name && odd(only) => only,
+        _ => name,
+    };
+    Some(Problem::of_node(Code::PasswordRefused, at, what).because(Some(first.why.clone())))
+}
+
+/// That the primary is gone and no Sentinel knows a replica: after a `SENTINEL RESET` of all, which they recover from
+/// by the primary's INFO alone.
+fn nobody_promotable(status: &Status) -> Option<Problem> {
+    let primary = &status.primary.as_ref()?.node;
+    let gone = |n: &DataNodeStatus| n.name == *primary && n.state.up().is_none();
+    let mut views = status.sentinels.iter().filter_map(|n| n.state.up());
+    if !status.data_nodes.iter().any(gone) || views.any(|view| view.known_replicas > 0) {
+        return None;
+    }
+    let copies = status.data_nodes.iter().filter_map(|node| {
+        let state = node.state.up()?;
+        let of = state.replica_of.as_deref().unwrap_or("nobody");
+        Some(format!(
+            "{} holds a copy up to offset {} and is a replica of {of}",
+            node.name, state.offset
+        ))
+    });
+    let copies: Vec<String> = copies.collect();
+    let copies = if copies.is_empty() {
+        "no other data node answers".to_owned()
+    } else {
+        copies.join(", ")
+    };
+    let what = format!(
+        "no Sentinel knows a replica of {primary} (as after SENTINEL RESET), so nobody can be promoted"
+    );
+    Some(Problem {
+        remedy: format!(
+            "start {primary}, from which they learn the others, but first see docs/runbook.md, Nobody can be promoted"
+        ),
+        ..Problem::of_lab(Code::NobodyPromotable, what).because(Some(copies))
+    })
+}
+
+fn sentinel(status: &Status, node: &SentinelStatus) -> Option<Problem> {
+    let name = node.name.as_str();
+    let state = match &node.state {
+        Reached::Unreachable(why) => return Some(silent(status, name, why)),
+        Reached::Up(state) => state,
+    };
+    let problem = |code, what: String| Some(Problem::of_node(code, name, what));
+    let others = status.sentinels.len() - 1;
+    let strange = |kind| state.strangers.iter().any(|s| s.kind == kind);
+    let unseen = unseen(status, state);
+    if status.primary.as_ref().is_some_and(|p| *p != state.primary) {
+        let what = format!("{name} calls {} primary", state.primary.node);
+        problem(Code::SentinelDisagrees, what)
+    } else if state.primary_down {
+        let what = format!("{name} calls the primary down");
+        let problem = Problem::of_node(Code::PrimaryDown, name, what);
+        Some(problem.because(why_down(status, name, &state.primary.node)))
+    } else if state.failover_in_progress {
+        let what = format!("{name} says that a failover is under way");
+        problem(Code::FailoverUnderWay, what)
+    } else if !state.unknown.is_empty() {
+        let what = format!("{name} does not know {}", state.unknown.join(", "));
+        problem(Code::MemberUnknown, what)
+    } else if state.other_sentinels != others as u64 && !strange(Kind::Sentinel) {
+        let known = state.other_sentinels;
+        let what = format!("{name} knows {known} other Sentinels, not {others}");
+        problem(Code::MemberUnknown, what)
+    } else if !unseen.is_empty() {
+        let what = format!("{name} could not promote {}", unseen.join(", "));
+        problem(Code::NotSeenPromotable, what)
+    } else if !state.quorum_ok && !strange(Kind::Sentinel) {
+        // With strangers among those that it counts, that is what they cause.
+        problem(Code::QuorumLost, format!("{name}: {}", state.quorum))
+    } else {
+        None
+    }
+}
+
+/// Why a Sentinel calls the primary down, where its parent knows: it is not let in there.
+fn why_down(status: &Status, name: &str, primary: &str) -> Option<String> {
+    let refused = &report(status, name)?.refused;
+    let refusal = refused.iter().find(|refusal| refusal.by == primary)?;
+    Some(format!(
+        "{primary} refuses its password for the user {}",
+        refusal.user
+    ))
+}
+
+/// The data nodes that a Sentinel could not promote, beside the primary.
+fn unseen<'a>(status: &'a Status, state: &SentinelState) -> Vec<&'a str> {
+    let replicas = status.data_nodes.iter().map(|n| n.name.as_str());
+    let replicas = replicas.filter(|n| *n != state.primary.node);
+    replicas
+        .filter(|r| !state.promotable.iter().any(|p| p == r))
+        .collect()
+}
+
+/// That a Sentinel monitors something beside the lab's primary.
+fn second_name(node: &SentinelStatus) -> Option<Problem> {
+    let names = &node.state.up()?.other_names;
+    let what = format!(
+        "{} monitors {} beside the lab's primary",
+        node.name,
+        names.join(", ")
+    );
+    (!names.is_empty()).then(|| Problem::of_node(Code::SecondName, &node.name, what))
+}
+
+#[cfg(test)]
+mod tests;

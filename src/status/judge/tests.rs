@@ -1,0 +1,463 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::report::{Description, Memory, Refused, Said};
+use crate::status::{Listed, Named};
+
+fn data(name: &str, role: &'static str) -> DataNodeStatus {
+    let replica = role == "replica";
+    let state = DataNodeState {
+        pid: 1,
+        role,
+        replica_of: replica.then(|| "redis-a".into()),
+        link_up: replica.then_some(true),
+        promotable: replica.then_some(true),
+        offset: 7,
+        lag_bytes: None,
+        replicas: None,
+        version: "7.0.15".into(),
+    };
+    DataNodeStatus {
+        name: name.into(),
+        address: "127.0.0.11:6379".parse().unwrap(),
+        holds: None,
+        state: Reached::Up(state),
+    }
+}
+
+fn named() -> Named {
+    Named {
+        node: "redis-a".into(),
+        epoch: 3,
+    }
+}
+
+fn view(name: &str) -> SentinelStatus {
+    let state = SentinelState {
+        primary: named(),
+        primary_down: false,
+        failover_in_progress: false,
+        other_sentinels: 2,
+        known_replicas: 1,
+        promotable: vec!["redis-b".into()],
+        unknown: vec![],
+        strangers: Vec::<Listed>::new(),
+        other_names: vec![],
+        quorum_ok: true,
+        quorum: "OK".into(),
+    };
+    SentinelStatus {
+        name: name.into(),
+        address: "127.0.0.21:26379".parse().unwrap(),
+        state: Reached::Up(state),
+    }
+}
+
+const NODES: [&str; 5] = [
+    "redis-a",
+    "redis-b",
+    "sentinel-1",
+    "sentinel-2",
+    "sentinel-3",
+];
+
+fn healthy() -> Status {
+    let parent = |name: &str| {
+        let report = Report {
+            node: name.into(),
+            running: true,
+            ..Report::default()
+        };
+        (name.to_owned(), Reached::Up(report))
+    };
+    Status {
+        lab: "lab".into(),
+        primary: Some(named()),
+        data_nodes: vec![data("redis-a", "primary"), data("redis-b", "replica")],
+        sentinels: NODES[2..].iter().map(|name| view(name)).collect(),
+        strangers: vec![],
+        healthy: true,
+        problems: vec![],
+        parents: NODES
+            .iter()
+            .map(|name| parent(name))
+            .collect::<BTreeMap<_, _>>(),
+        description: Description::default(),
+    }
+}
+
+fn up<T>(state: &mut Reached<T>) -> &mut T {
+    match state {
+        Reached::Up(state) => state,
+        Reached::Unreachable(why) => panic!("unreachable: {why}"),
+    }
+}
+
+fn of_b(status: &mut Status) -> &mut DataNodeState {
+    up(&mut status.data_nodes[1].state)
+}
+
+fn of_1(status: &mut Status) -> &mut SentinelState {
+    up(&mut status.sentinels[0].state)
+}
+
+fn parent<'a>(status: &'a mut Status, name: &str) -> &'a mut Report {
+    up(status.parents.get_mut(name).unwrap())
+}
+
+fn lose_b(status: &mut Status) {
+    status.data_nodes[1].state = Reached::Unreachable("Connection refused".into());
+    parent(status, "redis-b").running = false;
+}
+
+fn says(status: &mut Status, cause: Cause, line: &str) {
+    parent(status, "redis-b").said = Some(Said {
+        cause,
+        line: line.into(),
+    });
+}
+
+fn refusal(by: &str) -> Refused {
+    Refused {
+        by: by.into(),
+        user: "sentinel".into(),
+        why: "(WRONGPASS)".into(),
+    }
+}
+
+/// A change of a healthy lab, the code that follows, about which node, and a part of its text.
+type Case = (Code, Option<&'static str>, &'static str, fn(&mut Status));
+
+const CASES: &[Case] = &[
+    (Code::NoMajority, None, "no majority", |s| s.primary = None),
+    (
+        Code::ForeignPrimary,
+        None,
+        "10.0.0.1:6379 is named primary",
+        |s| {
+            s.primary.as_mut().unwrap().node = "10.0.0.1:6379".into();
+        },
+    ),
+    (
+        Code::NobodyPromotable,
+        None,
+        "redis-b holds a copy up to offset 7",
+        |s| {
+            s.data_nodes[0].state = Reached::Unreachable("refused".into());
+            for sentinel in &mut s.sentinels {
+                up(&mut sentinel.state).known_replicas = 0;
+            }
+        },
+    ),
+    (Code::NodeDown, Some("redis-b"), "Connection refused", |s| {
+        lose_b(s);
+        s.parents
+            .insert("redis-b".into(), Reached::Unreachable("refused".into()));
+    }),
+    (
+        Code::ServerEnded,
+        Some("redis-b"),
+        "signal: 9; it said last: what",
+        |s| {
+            lose_b(s);
+            parent(s, "redis-b").last_end = Some("signal: 9".into());
+            says(s, Cause::Other, "what");
+        },
+    ),
+    (
+        Code::Unreachable,
+        Some("redis-b"),
+        "Connection refused",
+        |s| {
+            lose_b(s);
+            s.parents.clear();
+        },
+    ),
+    (Code::ConfigRefused, Some("redis-b"), "line 5", |s| {
+        lose_b(s);
+        says(s, Cause::ConfigRefused, "line 5, \"foo 1\": Bad directive");
+    }),
+    (
+        Code::DataUnreadable,
+        Some("redis-b"),
+        "Bad file format",
+        |s| {
+            lose_b(s);
+            says(s, Cause::DataUnreadable, "Bad file format");
+        },
+    ),
+    (
+        Code::DataTooNew,
+        Some("redis-b"),
+        "RDB format version 12",
+        |s| {
+            of_b(s).link_up = Some(false);
+            says(s, Cause::DataTooNew, "Can't handle RDB format version 12");
+        },
+    ),
+    (Code::DiskRefuses, Some("redis-b"), "it is read-only", |s| {
+        lose_b(s);
+        parent(s, "redis-b").disk = Some("it is read-only".into());
+    }),
+    (Code::PasswordRefused, Some("redis-b"), "WRONGPASS", |s| {
+        s.data_nodes[1].state = Reached::Unreachable("our password (WRONGPASS)".into());
+    }),
+    (
+        Code::ReplicaPasswordRefused,
+        Some("redis-b"),
+        "Unable to AUTH",
+        |s| {
+            of_b(s).link_up = Some(false);
+            says(s, Cause::PasswordRefused, "Unable to AUTH to MASTER");
+        },
+    ),
+    (Code::OwnPasswordRefused, None, "WRONGPASS", |s| {
+        for node in &mut s.data_nodes {
+            node.state = Reached::Unreachable("our password (WRONGPASS)".into());
+        }
+        for node in &mut s.sentinels {
+            node.state = Reached::Unreachable("our password (WRONGPASS)".into());
+        }
+    }),
+    (Code::Loading, Some("redis-b"), "loads its data", |s| {
+        of_b(s).role = "loading"
+    }),
+    (Code::NoRole, Some("redis-b"), "waits for the others", |s| {
+        of_b(s).role = "parked";
+        parent(s, "redis-b").waiting = Some("the others".into());
+    }),
+    (Code::NeedsChoice, Some("redis-b"), "an operator", |s| {
+        of_b(s).link_up = Some(false);
+        parent(s, "redis-b").waiting = Some("an operator: halab choose NODE".into());
+    }),
+    (
+        Code::NotPrimary,
+        Some("redis-a"),
+        "says that it is a replica",
+        |s| {
+            up(&mut s.data_nodes[0].state).role = "replica";
+        },
+    ),
+    (Code::SecondPrimary, Some("redis-b"), "primary too", |s| {
+        of_b(s).role = "primary";
+        of_b(s).replica_of = None;
+    }),
+    (
+        Code::WrongPrimary,
+        Some("redis-b"),
+        "is a replica of redis-c",
+        |s| {
+            of_b(s).replica_of = Some("redis-c".into());
+        },
+    ),
+    (
+        Code::NotInSync,
+        Some("redis-b"),
+        "its link is down: its server says: x",
+        |s| {
+            of_b(s).link_up = Some(false);
+            says(s, Cause::Other, "x");
+        },
+    ),
+    (
+        Code::NotPromotable,
+        Some("redis-b"),
+        "not promotable yet",
+        |s| {
+            of_b(s).promotable = Some(false);
+        },
+    ),
+    (
+        Code::Closed,
+        Some("redis-a"),
+        "is closed, to be stopped",
+        |s| {
+            s.data_nodes[0].holds = Some("term 1, closed".into());
+        },
+    ),
+    (Code::MemoryFull, Some("redis-a"), "11 of 10 bytes", |s| {
+        parent(s, "redis-a").memory = Some(Memory {
+            used: 11,
+            limit: 10,
+        });
+    }),
+    (
+        Code::SentinelDisagrees,
+        Some("sentinel-1"),
+        "calls redis-b primary",
+        |s| {
+            of_1(s).primary.node = "redis-b".into();
+        },
+    ),
+    (
+        Code::PrimaryDown,
+        Some("sentinel-1"),
+        "redis-a refuses its password for the user sentinel",
+        |s| {
+            of_1(s).primary_down = true;
+            parent(s, "sentinel-1").refused = vec![refusal("redis-a")];
+        },
+    ),
+    (
+        Code::FailoverUnderWay,
+        Some("sentinel-1"),
+        "failover is under way",
+        |s| {
+            of_1(s).failover_in_progress = true;
+        },
+    ),
+    (
+        Code::MemberUnknown,
+        Some("sentinel-1"),
+        "does not know redis-b",
+        |s| {
+            of_1(s).unknown = vec!["redis-b".into()];
+        },
+    ),
+    (
+        Code::NotSeenPromotable,
+        Some("sentinel-1"),
+        "could not promote redis-b",
+        |s| {
+            of_1(s).promotable.clear();
+        },
+    ),
+    (Code::QuorumLost, Some("sentinel-1"), "NOQUORUM", |s| {
+        of_1(s).quorum_ok = false;
+        of_1(s).quorum = "NOQUORUM".into();
+    }),
+    (
+        Code::SecondName,
+        Some("sentinel-1"),
+        "monitors other",
+        |s| {
+            of_1(s).other_names = vec!["other".into()];
+        },
+    ),
+    (Code::Tilt, Some("sentinel-1"), "in TILT", |s| {
+        parent(s, "sentinel-1").tilt = true
+    }),
+    (
+        Code::OtherLabToml,
+        Some("redis-b"),
+        "it has redis-c 1.1.1.1:1",
+        |s| {
+            parent(s, "redis-b").lab = Description {
+                digest: "1:00".into(),
+                members: vec!["redis-c 1.1.1.1:1".into()],
+                rules: vec![],
+            };
+        },
+    ),
+    (
+        Code::UsersAdded,
+        Some("redis-a"),
+        "shop; after a failover they are missing",
+        |s| {
+            parent(s, "redis-a").users_added = vec!["shop".into()];
+        },
+    ),
+    (
+        Code::UsersRemoved,
+        Some("redis-b"),
+        "has lost users that were not of the lab: shop",
+        |s| {
+            parent(s, "redis-b").users_removed = vec!["shop".into()];
+        },
+    ),
+];
+
+#[test]
+fn a_healthy_lab_has_no_problems() {
+    assert_eq!(problems(&healthy()), []);
+}
+
+#[test]
+fn each_code_follows_from_what_is_seen() {
+    for (code, node, text, change) in CASES {
+        let mut status = healthy();
+        change(&mut status);
+        let found = problems(&status);
+        let Some(problem) = found.iter().find(|p| p.code == *code) else {
+            panic!("no {} in {found:#?}", code.as_str());
+        };
+        assert_eq!(problem.node.as_deref(), *node, "{problem:?}");
+        assert!(problem.to_string().contains(text), "{text:?} in {problem}");
+        assert!(!problem.remedy.is_empty(), "{problem:?}");
+    }
+}
+
+#[test]
+fn every_code_has_its_case() {
+    let tested: BTreeSet<&str> = CASES.iter().map(|(code, ..)| code.as_str()).collect();
+    let left = Code::ALL.iter().filter(|c| !tested.contains(c.as_str()));
+    let left: Vec<Code> = left.copied().collect();
+    // Found by `members`, and while it is waited for.
+    assert_eq!(left, [Code::Stranger, Code::NotRecovered]);
+}
+
+#[test]
+fn one_cause_that_many_nodes_see_names_the_node_to_be_mended() {
+    let mut status = healthy();
+    for name in NODES.iter().filter(|name| **name != "redis-b") {
+        parent(&mut status, name).refused = vec![refusal("redis-b")];
+    }
+    let found = problems(&status);
+    assert!(
+        found.iter().all(|p| p.node.as_deref() == Some("redis-b")),
+        "{found:#?}"
+    );
+    // One that is refused by all is the odd one itself.
+    let mut status = healthy();
+    let by = |name: &&str| **name != *"redis-b";
+    parent(&mut status, "redis-b").refused =
+        NODES.iter().copied().filter(by).map(refusal).collect();
+    let found = problems(&status);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!(found[0].node.as_deref(), Some("redis-b"));
+    assert!(
+        found[0].what.contains("refuse the password of redis-b"),
+        "{}",
+        found[0]
+    );
+}
+
+#[test]
+fn a_node_that_ended_with_an_error_is_told_by_its_note() {
+    let note = Report {
+        ended: Some("the server refuses its config file".into()),
+        said: Some(Said {
+            cause: Cause::ConfigRefused,
+            line: "line 5".into(),
+        }),
+        ..Report::default()
+    };
+    let problem = ended("redis-b", "redis-b is not reachable", &note);
+    assert_eq!(problem.code, Code::ConfigRefused);
+    assert!(
+        problem
+            .to_string()
+            .contains("its node has ended: the server refuses"),
+        "{problem}"
+    );
+    let other = Report {
+        ended: Some("cannot listen".into()),
+        ..Report::default()
+    };
+    assert_eq!(ended("redis-b", "x", &other).code, Code::NodeDown);
+}
+
+#[test]
+fn no_role_without_a_parent_points_to_the_log() {
+    let mut status = healthy();
+    of_b(&mut status).role = "parked";
+    status.parents.clear();
+    let found = problems(&status);
+    assert!(
+        found[0]
+            .what
+            .contains("its node's log says what it waits for"),
+        "{}",
+        found[0]
+    );
+}

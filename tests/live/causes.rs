@@ -1,0 +1,262 @@
+//! `halab status` says why: what was wrong in labs that were broken on purpose, by its code, its cause and its remedy.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::lab::{TestLab, wait_until};
+
+/// The problem of that code and node, as `halab status --json` has it.
+fn problem(lab: &TestLab, code: &str, node: &str) -> Option<Value> {
+    let status = lab.status();
+    let mut problems = status["problems"].as_array().unwrap().iter();
+    problems
+        .find(|p| p["code"] == code && p["node"] == node)
+        .cloned()
+}
+
+/// Waits for it.
+fn wait_problem(lab: &TestLab, code: &str, node: &str) -> Value {
+    let mut found = None;
+    wait_until(&format!("{code} of {node}"), || {
+        found = problem(lab, code, node);
+        found.is_some()
+    });
+    found.unwrap()
+}
+
+fn cause(problem: &Value) -> &str {
+    problem["cause"].as_str().unwrap_or_default()
+}
+
+/// Gives a command to the server of a node, as the operator.
+fn cli(lab: &TestLab, node: &str, words: &[&str]) {
+    let said = lab.halab(&[&["cli", node, "-e"], words].concat());
+    assert!(said.status.success(), "{said:?}");
+}
+
+#[test]
+fn a_config_line_that_the_server_refuses_is_told_once_and_not_as_damaged_data() {
+    let mut lab = TestLab::start();
+    let replica = lab.replica();
+    lab.runner.stop_node(&replica);
+    let conf = lab.path("state").join(&replica).join("redis.conf");
+    let text = fs::read_to_string(&conf).unwrap();
+    fs::write(&conf, format!("{text}maxmemry 5gb\n")).unwrap();
+    let before = lab.log(&replica).len();
+    lab.runner.start_node(&replica).unwrap();
+    let problem = wait_problem(&lab, "config-refused", &replica);
+    for part in ["maxmemry 5gb", "Bad directive", "redis.conf", "line "] {
+        assert!(cause(&problem).contains(part), "{part} in {problem:#}");
+    }
+    assert!(
+        problem["remedy"]
+            .as_str()
+            .unwrap()
+            .contains("correct or remove that line")
+    );
+    let log = lab.log(&replica);
+    let log = &log[before..];
+    assert_eq!(log.matches("server started").count(), 1, "{log}");
+    assert!(!log.contains("append-only file is damaged"), "{log}");
+    // The line is removed, and the node is as before.
+    let text = fs::read_to_string(&conf).unwrap();
+    fs::write(&conf, text.replace("maxmemry 5gb\n", "")).unwrap();
+    lab.runner.start_node(&replica).unwrap();
+    lab.wait_healthy();
+}
+
+#[test]
+fn a_stale_password_of_a_replica_is_told_with_what_its_server_says() {
+    let lab = TestLab::start();
+    let replica = lab.replica();
+    cli(
+        &lab,
+        &replica,
+        &["CONFIG", "SET", "masterauth", "stale-password-of-before"],
+    );
+    // The link is made anew, with that password.
+    let primary = lab.primary().unwrap();
+    cli(&lab, &primary, &["CLIENT", "KILL", "TYPE", "replica"]);
+    let problem = wait_problem(&lab, "replica-password-refused", &replica);
+    assert!(cause(&problem).contains("WRONGPASS"), "{problem:#}");
+    assert!(
+        !problem.to_string().contains("stale-password"),
+        "{problem:#}"
+    );
+}
+
+#[test]
+fn a_wrong_password_on_one_node_names_that_node() {
+    let lab = TestLab::start();
+    let replica = lab.replica();
+    // As with a secrets folder of its own in which the password of the Sentinels differs.
+    cli(
+        &lab,
+        &replica,
+        &[
+            "ACL",
+            "SETUSER",
+            "sentinel",
+            "resetpass",
+            ">another-password-of-it",
+        ],
+    );
+    cli(&lab, &replica, &["CLIENT", "KILL", "TYPE", "normal"]);
+    let problem = wait_problem(&lab, "password-refused", &replica);
+    let what = problem["what"].as_str().unwrap();
+    assert!(
+        what.contains(&replica) && what.contains("sentinel"),
+        "{problem:#}"
+    );
+    assert!(cause(&problem).contains("WRONGPASS"), "{problem:#}");
+}
+
+#[test]
+fn a_command_with_another_labs_passwords_says_that_it_is_its_own() {
+    let lab = TestLab::start();
+    let other = lab.path("other-secrets");
+    let made = lab.halab(&["secrets", "make", other.to_str().unwrap()]);
+    assert!(made.status.success(), "{made:?}");
+    let with = |words: &[&str]| {
+        let mut command = lab.command();
+        command.env("HALAB_SECRETS", &other).args(words);
+        command.output().unwrap()
+    };
+    let said = with(&["status", "--json"]);
+    assert_eq!(said.status.code(), Some(1));
+    let status: Value = serde_json::from_slice(&said.stdout).unwrap();
+    let problems = status["problems"].as_array().unwrap();
+    let own = problems
+        .iter()
+        .find(|p| p["code"] == "own-password-refused");
+    assert!(
+        own.unwrap()["remedy"]
+            .as_str()
+            .unwrap()
+            .contains("HALAB_SECRETS")
+    );
+    let said = with(&["handover"]);
+    let error = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(
+        error.contains("WRONGPASS") && !error.contains("is the lab up?"),
+        "{error}"
+    );
+}
+
+#[test]
+fn users_that_an_operator_adds_are_told_before_and_after_they_vanish() {
+    let mut lab = TestLab::start();
+    let replica = lab.replica();
+    cli(
+        &lab,
+        &replica,
+        &[
+            "ACL",
+            "SETUSER",
+            "shop",
+            "on",
+            ">a-password-of-it",
+            "~shop:*",
+            "+get",
+        ],
+    );
+    cli(&lab, &replica, &["ACL", "SAVE"]);
+    cli(&lab, &replica, &["ACL", "SETUSER", "guest", "on"]);
+    wait_until("both users to be told of", || {
+        let added = problem(&lab, "users-added", &replica);
+        added.is_some_and(|p| p["what"].as_str().unwrap().contains("guest, shop"))
+    });
+    assert_eq!(lab.status()["healthy"], true);
+    lab.runner.stop_node(&replica);
+    lab.runner.start_node(&replica).unwrap();
+    let problem = wait_problem(&lab, "users-removed", &replica);
+    assert!(
+        problem["what"].as_str().unwrap().contains("guest, shop"),
+        "{problem:#}"
+    );
+    lab.wait_healthy();
+    let kept = lab.path("state").join(&replica).join("users.removed.acl");
+    let text = fs::read_to_string(&kept).unwrap();
+    assert!(
+        text.contains("user shop on") && text.contains("user guest (not saved"),
+        "{text}"
+    );
+    assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o077, 0);
+    assert!(
+        lab.log(&replica)
+            .contains("users that are not of the lab are removed")
+    );
+    fs::remove_file(&kept).unwrap();
+    wait_until("nothing to be told", || {
+        lab.status()["problems"].as_array().unwrap().is_empty()
+    });
+}
+
+#[test]
+fn a_primary_at_its_maxmemory_is_not_healthy() {
+    let lab = TestLab::start();
+    let primary = lab.primary().unwrap();
+    cli(&lab, &primary, &["CONFIG", "SET", "maxmemory", "1mb"]);
+    let problem = wait_problem(&lab, "memory-full", &primary);
+    assert!(cause(&problem).contains("of 1048576 bytes"), "{problem:#}");
+    assert_eq!(lab.status()["healthy"], false);
+}
+
+#[test]
+fn a_member_with_another_lab_toml_is_told_with_what_differs() {
+    let mut lab = TestLab::start();
+    let config = lab.path("lab.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("quorum = 2", "quorum = 3")).unwrap();
+    lab.runner.stop_node("sentinel-3");
+    lab.runner.start_node("sentinel-3").unwrap();
+    fs::write(&config, text).unwrap();
+    let problem = wait_problem(&lab, "other-lab-toml", "sentinel-3");
+    assert!(
+        cause(&problem).contains("it has quorum = 3; it lacks quorum = 2"),
+        "{problem:#}"
+    );
+}
+
+#[test]
+fn a_node_that_is_gone_and_one_whose_server_is_gone_are_told_apart() {
+    let mut lab = TestLab::start();
+    lab.runner.kill_node("sentinel-1");
+    let down = wait_problem(&lab, "node-down", "sentinel-1");
+    assert!(
+        down["remedy"]
+            .as_str()
+            .unwrap()
+            .contains("start the node sentinel-1"),
+        "{down:#}"
+    );
+    // The parent of a data node is there, and its server hangs.
+    let replica = lab.replica();
+    lab.signal_server(&replica, Signal::KILL);
+    wait_until("the end of the server to be known", || {
+        let parent = &lab.status()["parents"][&replica]["up"];
+        parent["last_end"]
+            .as_str()
+            .is_some_and(|end| end.contains("9"))
+    });
+}
+
+#[test]
+fn a_path_that_is_too_long_for_a_socket_is_named_with_its_limit_and_tmpdir() {
+    let lab = TestLab::start();
+    let long = lab.path(&"x".repeat(100));
+    fs::create_dir(&long).unwrap();
+    let mut command = lab.command();
+    command
+        .env("TMPDIR", &long)
+        .args(["cli", "redis-a", "PING"]);
+    let said = command.output().unwrap();
+    let error = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(!said.status.success(), "{error}");
+    for part in [long.to_str().unwrap(), "107", "TMPDIR"] {
+        assert!(error.contains(part), "{part} in {error}");
+    }
+}
