@@ -12,17 +12,22 @@ use serde::{Deserialize, Serialize};
 pub use description::Description;
 pub use said::{Cause, Reading, Said};
 
-/// What errors about a password have in them: those of servers, and of a file that is missing or of no use.
-const OF_PASSWORDS: [&str; 4] = [
-    "(WRONGPASS)",
-    "NOAUTH",
+/// What a server's refusal of a password has in it.
+const REFUSED: [&str; 2] = ["(WRONGPASS)", "NOAUTH"];
+/// What errors about the own file of a password have in them.
+const NO_FILE: [&str; 2] = [
     "there is no password of the user",
     "is no password: one line",
 ];
 
 /// Whether an error, as it is shown, says that a password was refused or is missing.
 pub fn is_of_password(error: &str) -> bool {
-    OF_PASSWORDS.iter().any(|part| error.contains(part))
+    lacks_password(error) || REFUSED.iter().any(|part| error.contains(part))
+}
+
+/// Whether an error, as it is shown, says that there was no password to be tried.
+pub fn lacks_password(error: &str) -> bool {
+    NO_FILE.iter().any(|part| error.contains(part))
 }
 
 /// The state of one node, as its parent sees it.

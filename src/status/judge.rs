@@ -1,5 +1,7 @@
 //! What follows from what was seen: problems, each with its cause where a parent states one.
 
+mod passwords;
+
 use std::time::Duration;
 
 use crate::report::{Cause, Report, is_of_password};
@@ -45,6 +47,7 @@ pub(super) fn problems(status: &Status) -> Vec<Problem> {
         found.extend(second_name(node));
         found.extend(stated(status, &node.name, primary));
     }
+    found.extend(passwords::problems(status));
     found.extend(nobody_promotable(status));
     found
 }
@@ -259,7 +262,6 @@ fn stated(status: &Status, name: &str, primary: Option<&str>) -> Vec<Problem> {
         let what = format!("the disk of {name} takes no writes");
         found.push(Problem::of_node(Code::DiskRefuses, name, what).because(Some(disk.clone())));
     }
-    found.extend(refused(status, name, report));
     if !report.users_added.is_empty() {
         let users = report.users_added.join(", ");
         let what = format!("{name} has users that are not of the lab: {users}");
@@ -277,36 +279,6 @@ fn stated(status: &Status, name: &str, primary: Option<&str>) -> Vec<Problem> {
         found.push(Problem::of_node(Code::UsersRemoved, name, what).because(Some(cause)));
     }
     found
-}
-
-/// Passwords of a node that others refuse. Where all others refuse a node, or a node refuses all others, that one is named.
-fn refused(status: &Status, name: &str, report: &Report) -> Option<Problem> {
-    let mut by: Vec<&str> = report.refused.iter().map(|r| r.by.as_str()).collect();
-    by.dedup();
-    let first = report.refused.first()?;
-    let mut users: Vec<&str> = report.refused.iter().map(|r| r.user.as_str()).collect();
-    users.sort_unstable();
-    users.dedup();
-    // A node that refuses everybody else is the one to be mended, and is told of below its own name.
-    let odd = |other: &str| {
-        let mut asked = status.parents.iter().filter(|(n, _)| n.as_str() != other);
-        asked.all(|(_, parent)| {
-            parent
-                .up()
-                .is_none_or(|r| r.refused.iter().any(|refusal| refusal.by == other))
-        })
-    };
-    let what = format!(
-        "{} {} the password of {name} for the user {}",
-        by.join(", "),
-        if by.len() == 1 { "refuses" } else { "refuse" },
-        users.join(", ")
-    );
-    let at = match by[..] {
-        [only] if only != name && odd(only) => only,
-        _ => name,
-    };
-    Some(Problem::of_node(Code::PasswordRefused, at, what).because(Some(first.why.clone())))
 }
 
 /// That the primary is gone and no Sentinel knows a replica: after a `SENTINEL RESET` of all, which they recover from

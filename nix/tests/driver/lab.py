@@ -50,7 +50,7 @@ class Status:
                 node["name"]: node["up"]["role"] if "up" in node else "unreachable"
                 for node in said["data_nodes"]
             },
-            problems=tuple(said["problems"]),
+            problems=tuple(problem["what"] for problem in said["problems"]),
         )
 
     def others(self) -> list[str]:

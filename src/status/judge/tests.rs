@@ -396,30 +396,102 @@ fn every_code_has_its_case() {
     assert_eq!(left, [Code::Stranger, Code::NotRecovered]);
 }
 
+/// The node and the sentence of each problem with a password.
+fn of_passwords(status: &Status) -> Vec<(Option<String>, String)> {
+    let found = problems(status).into_iter();
+    found
+        .filter(|problem| problem.code == Code::PasswordRefused)
+        .map(|problem| (problem.node, problem.what))
+        .collect()
+}
+
+fn refuses(status: &mut Status, by: &str, asker: &str, user: &str) {
+    let refusal = Refused {
+        user: user.into(),
+        ..refusal(by)
+    };
+    parent(status, asker).refused.push(refusal);
+}
+
 #[test]
-fn one_cause_that_many_nodes_see_names_the_node_to_be_mended() {
+fn the_node_that_refuses_all_others_is_to_be_mended() {
     let mut status = healthy();
     for name in NODES.iter().filter(|name| **name != "redis-b") {
-        parent(&mut status, name).refused = vec![refusal("redis-b")];
+        refuses(&mut status, "redis-b", name, "sentinel");
     }
-    let found = problems(&status);
-    assert!(
-        found.iter().all(|p| p.node.as_deref() == Some("redis-b")),
-        "{found:#?}"
-    );
-    // One that is refused by all is the odd one itself.
-    let mut status = healthy();
-    let by = |name: &&str| **name != *"redis-b";
-    parent(&mut status, "redis-b").refused =
-        NODES.iter().copied().filter(by).map(refusal).collect();
-    let found = problems(&status);
+    let found = of_passwords(&status);
     assert_eq!(found.len(), 1, "{found:#?}");
-    assert_eq!(found[0].node.as_deref(), Some("redis-b"));
+    assert_eq!(found[0].0.as_deref(), Some("redis-b"));
+}
+
+#[test]
+fn the_node_that_all_others_refuse_is_to_be_mended() {
+    let mut status = healthy();
+    for name in NODES.iter().filter(|name| **name != "redis-b") {
+        refuses(&mut status, name, "redis-b", "node");
+    }
+    let found = of_passwords(&status);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!(found[0].0.as_deref(), Some("redis-b"));
     assert!(
-        found[0].what.contains("refuse the password of redis-b"),
-        "{}",
-        found[0]
+        found[0].1.contains("another password than redis-a"),
+        "{found:?}"
     );
+}
+
+#[test]
+fn a_node_with_other_secrets_altogether_is_one_problem() {
+    let mut status = healthy();
+    for name in NODES.iter().filter(|name| **name != "redis-b") {
+        refuses(&mut status, name, "redis-b", "node");
+        let user = if *name == "redis-a" {
+            "replication"
+        } else {
+            "sentinel"
+        };
+        refuses(&mut status, "redis-b", name, user);
+    }
+    refuses(&mut status, "redis-a", "redis-b", "replication");
+    let found = of_passwords(&status);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!(found[0].0.as_deref(), Some("redis-b"));
+}
+
+#[test]
+fn of_two_that_differ_nobody_is_accused() {
+    let mut status = healthy();
+    refuses(&mut status, "redis-a", "redis-b", "replication");
+    refuses(&mut status, "redis-b", "redis-a", "replication");
+    let found = of_passwords(&status);
+    let what = "redis-a and redis-b have different passwords for the user replication";
+    assert_eq!(found, [(None, what.to_owned())]);
+}
+
+#[test]
+fn two_nodes_with_wrong_passwords_are_two_problems() {
+    let mut status = healthy();
+    for name in ["redis-a", "sentinel-1", "sentinel-2"] {
+        refuses(&mut status, name, "redis-b", "node");
+        refuses(&mut status, name, "sentinel-3", "sentinel");
+    }
+    let nodes: Vec<_> = of_passwords(&status)
+        .into_iter()
+        .map(|(node, _)| node)
+        .collect();
+    assert_eq!(nodes, [Some("redis-b".into()), Some("sentinel-3".into())]);
+}
+
+#[test]
+fn a_node_that_lacks_a_password_is_the_one_to_be_mended() {
+    let mut status = healthy();
+    let why = "there is no password of the user replication: x does not exist".into();
+    let refusal = Refused {
+        why,
+        user: "replication".into(),
+        ..refusal("redis-a")
+    };
+    parent(&mut status, "redis-b").refused.push(refusal);
+    assert_eq!(of_passwords(&status)[0].0.as_deref(), Some("redis-b"));
 }
 
 #[test]
