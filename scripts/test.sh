@@ -77,6 +77,7 @@ test_all() {
         printf '\n==> the lab as containers: left out: %s\n' "$cannot"
     fi
     step "README's commands" readme_commands
+    step "the commands of docs/operations" operations_commands
 
     printf '\n%d s in all\n' $((SECONDS - began))
     if [ ${#failed[@]} -gt 0 ]; then
@@ -235,8 +236,31 @@ every_drill() {
 
 readme_commands() {
     local commands
-    commands=$(scripts/readme-commands.sh)
+    commands=$(scripts/documented-commands.sh README.md)
     own_lab
+    run_commands "$commands"
+}
+
+# The tasks of docs/operations, one page after the other on one running lab, in a folder of their own.
+operations_commands() {
+    local page commands
+    own_lab
+    mkdir "$scratch/work"
+    ln -s "$LAB_ROOT/lab" "$scratch/work/lab"
+    export HALAB_STATE=$LAB_DIR/state
+    ./lab up --no-write
+    for page in docs/operations/*.md; do
+        say "$page"
+        commands=$(scripts/documented-commands.sh "$page")
+        if [ "${page##*/}" = upgrade.md ] && ! find_process_compose >/dev/null; then
+            say "left out: a single node is stopped and started by process-compose, which is not here"
+            continue
+        fi
+        (cd "$scratch/work" && run_commands "$commands")
+    done
+}
+
+run_commands() {
     bash -euo pipefail -c "PS4='\$ '; set -x
-$commands"
+$1"
 }
