@@ -24,3 +24,8 @@ need_halab() {
 lab_nodes() {
     awk -F'"' '/^\[/ { node = /^\[\[/ } node && /^name *=/ { print $2 }' "$HALAB_CONFIG"
 }
+
+# The mirror that the machine has its packages from, by the way of one that is always there.
+debian_mirror() {
+    apt-get download --print-uris base-files 2>/dev/null | sed -n "s|^'\(.*\)/pool/.*|\1|p"
+}

@@ -90,11 +90,9 @@ setup_cadvisor() {
         absent cadvisor "this set-up knows it for Debian and Ubuntu on amd64; put one on PATH"
         return
     fi
-    # The mirror that the machine uses, by the way of a package that is always there.
-    mirror=$(apt-get download --print-uris base-files 2>/dev/null | sed -n "s|^'\(.*\)/pool/.*|\1|p")
     scratch=$(mktemp -d)
     chmod 755 "$scratch" # apt downloads as a user of its own
-    for mirror in "$mirror" http://deb.debian.org/debian; do
+    for mirror in "$(debian_mirror)" http://deb.debian.org/debian; do
         [ -n "$mirror" ] || continue
         if $helper download-file "$mirror/$CADVISOR_DEB" "$scratch/cadvisor.deb" "SHA256:$CADVISOR_SHA256" \
             >/dev/null 2>&1 && dpkg-deb -x "$scratch/cadvisor.deb" "$scratch"; then

@@ -90,17 +90,18 @@ test_all() {
 # A second server, for the tests of upgrades: Debian's Valkey, which reads the data of bookworm's Redis, and whose data trixie's
 # Redis reads. Only its files; nothing is installed, and apt's own lists stay as they are.
 setup_other_server() {
-    local suite scratch other=$LAB_TOOLS/other-server
+    local suite mirror scratch other=$LAB_TOOLS/other-server
     [ -z "${HALAB_OTHER_SERVER-}" ] && [ ! -x "$other" ] || return 0
     suite=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME-}")
-    [ "$suite" != bookworm ] || suite=bookworm-backports
     { have apt-get && have dpkg-deb; } || die "a second server is missing, and this machine has no apt-get" \
         "name one of another version by HALAB_OTHER_SERVER, then run this again"
+    mirror=$(debian_mirror)
+    [ -n "$mirror" ] || die "apt has no lists of packages" "apt-get update, then run this again"
+    [ "$suite" != bookworm ] || suite=bookworm-backports
     say "fetching a second server: valkey-tools of $suite"
     scratch=$(mktemp -d)
     mkdir -p "$scratch/lists/partial" "$scratch/archives/partial"
-    printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian %s main\n' \
-        "$suite" >"$scratch/sources.list"
+    printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' "$mirror" "$suite" >"$scratch/sources.list"
     # Where it is not root's, apt can't give up its rights.
     chmod 755 "$scratch"
     (
