@@ -50,7 +50,8 @@ pub(super) fn problems(status: &Status) -> Vec<Problem> {
         let most = counts.values().copied().max().unwrap_or_default();
         let mut ahead = counts.iter().filter(|(_, count)| **count == most);
         let node = ahead.next().map_or(first.asker, |(name, _)| *name);
-        let (its, others): (Vec<_>, Vec<_>) = left.iter().partition(|r| r.concerns(node));
+        let (its, others): (Vec<Refusal<'_>>, Vec<_>) =
+            left.into_iter().partition(|refusal| refusal.concerns(node));
         // The other of a pair has to do with the same ones.
         let equal = ahead.find(|(name, _)| its.iter().all(|refusal| refusal.concerns(name)));
         found.push(match equal {
