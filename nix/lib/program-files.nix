@@ -14,5 +14,6 @@
   "docs/ledger.md"
   "docs/metrics.md"
   "docs/operations/capacity.md"
+  "docs/runbook.md"
   "docs/security.md"
 ]

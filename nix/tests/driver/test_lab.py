@@ -7,7 +7,7 @@ from typing import Any
 from lab import LEDGER_PROGRESS_BYTES, Lab, Status, frames, grown, samples
 
 
-def said(primary: str | None, epoch: int = 0, **roles: str) -> str:
+def said(primary: str | None, epoch: int = 0, problems: tuple[str, ...] = (), **roles: str) -> str:
     """As `halab status --json` says it, with what is not read left out."""
     nodes: list[dict[str, Any]] = [
         {"name": name, "unreachable": "timed out"} if role == "unreachable" else {"name": name, "up": {"role": role}}
@@ -18,7 +18,9 @@ def said(primary: str | None, epoch: int = 0, **roles: str) -> str:
             "primary": {"node": primary, "epoch": epoch} if primary else None,
             "healthy": "unreachable" not in roles.values(),
             "data_nodes": nodes,
-            "problems": [],
+            "problems": [
+                {"code": "c", "severity": "fault", "node": None, "what": what, "cause": None, "remedy": "r"} for what in problems
+            ],
         }
     )
 
@@ -44,6 +46,11 @@ class StatusTest(unittest.TestCase):
         self.assertEqual(self.before.primary, "a")
         self.assertEqual(self.before.others(), ["b"])
         self.assertTrue(self.before.healthy)
+
+    def test_a_problem_is_what_is_seen(self) -> None:
+        now = Status.parse(said("a", 3, problems=("b is not reachable",), a="primary", b="unreachable"))
+        self.assertEqual(now.problems, ("b is not reachable",))
+        self.assertEqual(self.before.problems, ())
 
     def test_a_promoted_replica_is_a_failover(self) -> None:
         now = Status.parse(said("b", 4, a="unreachable", b="primary"))
