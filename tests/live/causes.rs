@@ -212,7 +212,12 @@ fn a_member_with_another_lab_toml_is_told_with_what_differs() {
     let text = fs::read_to_string(&config).unwrap();
     fs::write(&config, text.replace("quorum = 2", "quorum = 3")).unwrap();
     lab.runner.stop_node("sentinel-3");
+    let before = lab.log("sentinel-3").len();
     lab.runner.start_node("sentinel-3").unwrap();
+    // It has read the file by then.
+    wait_until("sentinel-3 to start again", || {
+        lab.log("sentinel-3")[before..].contains("server started")
+    });
     fs::write(&config, text).unwrap();
     let problem = wait_problem(&lab, "other-lab-toml", "sentinel-3");
     assert!(
