@@ -261,7 +261,8 @@ operations_commands() {
     done
 }
 
+# In a shell of their own. What they have started in the background ends with it, also after a failure.
 run_commands() {
-    bash -euo pipefail -c "PS4='\$ '; set -x
+    bash -euo pipefail -c "trap '{ kill \$(jobs -pr); wait; } 2>/dev/null || true' EXIT; PS4='\$ '; set -x
 $1"
 }
