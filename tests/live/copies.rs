@@ -22,9 +22,17 @@ fn a_node_at_its_memory_limit_is_followed_all_the_same() {
     set(&lab, "redis-b", "maxmemory", "1mb");
     let output = lab.halab(&["handover"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    lab.wait_healthy();
+    wait_until("nothing to be wrong but the limit", || {
+        let status = lab.status();
+        let problems = status["problems"].as_array().unwrap();
+        problems.len() == 1
+            && problems[0]["code"] == "memory-full"
+            && problems[0]["node"] == "redis-b"
+    });
     assert_eq!(lab.primary().as_deref(), Some("redis-b"));
     lab.assert_nothing_lost(&ledger);
+    set(&lab, "redis-b", "maxmemory", "0");
+    lab.wait_healthy();
 }
 
 #[test]
