@@ -47,8 +47,20 @@ fn a_config_line_that_the_server_refuses_is_told_once_and_not_as_damaged_data() 
     fs::write(&conf, format!("{text}maxmemry 5gb\n")).unwrap();
     let before = lab.log(&replica).len();
     lab.runner.start_node(&replica).unwrap();
+    // Until then the node is still running, and not one to start again.
+    wait_until("the node to end", || {
+        let ended = lab.runner.ended();
+        let of_it = ended.iter().find(|(name, _)| *name == replica);
+        of_it.is_some_and(|(_, status)| !status.success())
+    });
     let problem = wait_problem(&lab, "config-refused", &replica);
-    for part in ["maxmemry 5gb", "Bad directive", "redis.conf", "line "] {
+    for part in [
+        "its node has ended",
+        "maxmemry 5gb",
+        "Bad directive",
+        "redis.conf",
+        "line ",
+    ] {
         assert!(cause(&problem).contains(part), "{part} in {problem:#}");
     }
     assert!(
