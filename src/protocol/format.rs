@@ -2,10 +2,10 @@
 //!
 //! Redis and Valkey number the format of their copies (`RDB_VERSION` of `rdb.h`); a server refuses a higher number than its
 //! own, and Valkey also those that Redis took after the two had parted. The same holds for the first part of an append-only
-//! file, which is such a copy. An old server does not know the commands of a new one either, and would leave them out
-//! without a word. So one question has one answer for all three.
-//!
-//! Invariant: a server reads what its own version or an older one of the same product writes.
+//! file, which is such a copy. The stream of commands, and the second part of an append-only file, have no number: an old server does
+//! not know the commands of a new one, and leaves them out without a word, while its offset goes on. So a server reads those only
+//! of its own version (major and minor), of an older one of the same product, and of the versions up to which Redis and Valkey were one
+//! product.
 
 use std::fmt;
 
@@ -29,6 +29,8 @@ pub struct Version {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Format(u32);
 
+/// The last version of Redis that Valkey knows the commands of, and the first one of Valkey, which has the same.
+const PARTED: (u32, u32) = (7, 2);
 /// The last number that Redis and Valkey share.
 const SHARED: u32 = 11;
 /// The numbers that are Redis' alone begin behind that, and those that are Valkey's alone here.
@@ -71,19 +73,14 @@ impl Version {
         }
     }
 
-    /// Whether it reads what `writer` writes.
+    /// Whether it reads what `writer` writes: copies, and commands.
     pub fn reads(self, writer: Version) -> bool {
         let age = |version: Version| (version.major, version.minor);
-        if self.product == writer.product && age(self) >= age(writer) {
-            return true;
-        }
-        match writer.writes() {
-            Some(number) if self.product == writer.product => {
-                self.writes().is_some_and(|own| number <= own)
-            }
-            Some(number) => self.reads_format(Format(number)),
-            // Newer than this table. Another product has parted before.
-            None => false,
+        match (self.product, writer.product) {
+            // Commands of 7.2 and before are those of both.
+            (Product::Valkey, Product::Redis) => age(writer) <= PARTED,
+            (Product::Redis, Product::Valkey) => age(writer) <= PARTED && age(self) >= PARTED,
+            _ => age(self) >= age(writer),
         }
     }
 
@@ -170,15 +167,18 @@ mod tests {
             ("Redis 7.0.15", "Valkey 8.0.1", false),
             ("Redis 8.0.2", "Redis 7.0.15", true),
             ("Redis 8.0.2", "Redis 8.0.2", true),
-            ("Redis 8.0.2", "Valkey 8.0.1", true),
+            // It would load the copy, and not know some of the commands.
+            ("Redis 8.0.2", "Valkey 8.0.1", false),
             ("Valkey 8.0.1", "Redis 7.0.15", true),
             ("Valkey 8.0.1", "Redis 8.0.2", false),
             ("Valkey 8.0.1", "Valkey 8.0.1", true),
             // By their sources.
             ("Redis 7.0.2", "Redis 7.0.15", true),
             ("Redis 7.0.15", "Redis 7.2.0", false),
-            ("Redis 7.4.0", "Redis 8.0.2", true),
-            ("Valkey 8.0.1", "Valkey 8.1.0", true),
+            ("Redis 7.4.0", "Redis 8.0.2", false),
+            ("Valkey 8.0.1", "Valkey 8.1.0", false),
+            ("Redis 8.0.2", "Valkey 7.2.5", true),
+            ("Redis 7.0.15", "Valkey 7.2.5", false),
             ("Valkey 8.1.0", "Valkey 9.0.0", false),
             ("Valkey 9.0.0", "Valkey 8.0.1", true),
             ("Valkey 9.0.0", "Redis 7.4.0", false),
@@ -188,7 +188,7 @@ mod tests {
             ("Redis 99.1.0", "Redis 99.0.0", true),
             ("Redis 99.0.0", "Redis 99.1.0", false),
             ("Redis 8.0.2", "Redis 99.0.0", false),
-            ("Redis 99.0.0", "Valkey 8.0.1", true),
+            ("Redis 99.0.0", "Valkey 8.0.1", false),
             ("Redis 99.0.0", "Valkey 99.0.0", false),
             ("Valkey 99.0.0", "Redis 99.0.0", false),
             ("Valkey 99.0.0", "Redis 7.2.0", true),
