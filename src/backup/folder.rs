@@ -43,6 +43,9 @@ pub enum FolderError {
         /// What the system said.
         source: io::Error,
     },
+    /// Whoever copies it was asked to stop.
+    #[error("stopped; nothing was changed")]
+    Stopped,
     /// The folder is none.
     #[error("{0} is no backup, or not all of one: there is no {MANIFEST} in it")]
     NoBackup(PathBuf),
@@ -67,7 +70,7 @@ pub enum FolderError {
 impl FolderError {
     /// Whether the backup was read, and is not whole.
     pub fn is_damage(&self) -> bool {
-        !matches!(self, FolderError::Io { .. })
+        !matches!(self, FolderError::Io { .. } | FolderError::Stopped)
     }
 }
 

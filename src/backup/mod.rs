@@ -67,6 +67,14 @@ pub enum BackupError {
         /// What stood in the way last.
         last: Obstacle,
     },
+    /// A node's copy is of no use, and the next one would be none either.
+    #[error("the copy of {node} is of no use: {damage}")]
+    Useless {
+        /// The node.
+        node: String,
+        /// Why.
+        damage: Damage,
+    },
     /// It can't be written.
     #[error(transparent)]
     Folder(#[from] FolderError),
@@ -324,7 +332,14 @@ impl Taking<'_> {
             node: node.name.clone(),
             why,
         };
-        let content = content.map_err(|damage| useless(damage.to_string()))?;
+        let content = content.map_err(|damage| {
+            if damage.stays() {
+                let node = node.name.clone();
+                Failed::For(BackupError::Useless { node, damage })
+            } else {
+                useless(damage.to_string()).into()
+            }
+        })?;
         let mark = &content.mark;
         if mark.term != boundary.mark.term || mark.count < boundary.mark.count {
             return Err(useless(format!(

@@ -54,6 +54,16 @@ pub enum Damage {
     Ambiguous,
 }
 
+impl Damage {
+    /// Whether the server's next copy has it too: it is not of the way that this one took.
+    pub fn stays(&self) -> bool {
+        matches!(
+            self,
+            Damage::Unchecked | Damage::Unmarked | Damage::Ambiguous
+        )
+    }
+}
+
 /// What is in an RDB that is whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content {

@@ -47,12 +47,14 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Outcome {
         backup: args.backup.clone(),
         set_aside: args.set_aside,
     };
-    let restored = with_signals(Threads::One, |_| async {
-        restore(&lab, &order).await.map_err(|error| match error {
-            RestoreError::Backup(error) => of_folder(error),
-            error if error.is_refusal() => Failure::usage(error),
-            error => error.into(),
-        })
+    let restored = with_signals(Threads::Many, |stop| async move {
+        restore(&lab, &order, &stop)
+            .await
+            .map_err(|error| match error {
+                RestoreError::Backup(error) => of_folder(error),
+                error if error.is_refusal() => Failure::usage(error),
+                error => error.into(),
+            })
     })?;
     if args.json {
         print_json(&restored)?;

@@ -28,6 +28,7 @@ use crate::report::Cause;
 use crate::sentinel::Panel;
 
 use super::certificate::Certificate;
+use super::held::OnDisk;
 use super::machine::{Action, Identity, Machine, Observation, Server as Seen};
 use super::metrics::DataMetrics;
 use super::observe::{CALM, Observers, URGENT};
@@ -109,6 +110,8 @@ pub(super) struct DataNode {
     noted: bool,
     /// Who wrote what is on disk, while no server runs and the one that is there can't read it.
     written_by: Option<String>,
+    /// What that holds.
+    on_disk: OnDisk,
 }
 
 /// Why the loop ended.
@@ -180,6 +183,7 @@ impl DataNode {
             crowded: false,
             noted: false,
             written_by: None,
+            on_disk: OnDisk::default(),
         })
     }
 
@@ -382,6 +386,12 @@ impl DataNode {
         self.written_by = self
             .version()
             .and_then(|own| version::unreadable(&files, own));
+        if self.written_by.is_none() {
+            self.on_disk = OnDisk::default();
+        } else {
+            let copy = self.on_disk.ask(&files);
+            self.copy.found_on_disk(copy);
+        }
     }
 
     async fn ask_server(&mut self) -> Result<(ReplicationInfo, Option<Copy>), ClientError> {
@@ -467,12 +477,15 @@ impl DataNode {
             }
             Action::CannotLoad => {
                 let wrote = self.written_by.as_deref().unwrap_or("another server");
-                error!(node = %name, folder = %self.state.data().display(), "{}",
-                    version::cannot_load(&self.binary.title(), wrote));
+                let why = version::cannot_load(&self.binary.title(), wrote);
+                error!(node = %name, folder = %self.state.data().display(), "{why}");
+                self.statement.refused_for_version(why);
             }
             Action::CannotFollow(primary) => {
                 let writes = self.observers.version_of(primary);
-                error!(node = %name, %primary, "{}", version::cannot_follow(&self.binary.title(), writes));
+                let why = version::cannot_follow(&self.binary.title(), writes);
+                error!(node = %name, %primary, "{why}");
+                self.statement.refused_for_version(why);
             }
             Action::Kill => {
                 error!(node = %name, "the server hangs; killing it");

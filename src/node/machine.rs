@@ -22,7 +22,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use crate::protocol::copy::Completeness;
+use crate::protocol::copy::{Completeness, Relation};
 
 pub use observation::{
     Action, Identity, Marked, Marking, Observation, Own, Peer, PeerCopy, PeerState, Server, Vote,
@@ -55,6 +55,9 @@ const CRASH_WINDOW: Duration = Duration::from_secs(60);
 /// After so many hang limits a server is killed also when that helps nobody soon: no other data node can serve
 /// instead, or it was copying its data.
 const PATIENCE_FACTOR: u32 = 10;
+/// What a node waits for whose data is whole, and of another server version than its own.
+const LESS_THAN_UNREADABLE: &str = "an operator: the data here is of another server version, and the primary lacks some of it; start this \
+    node with that version, or choose a copy: halab choose NODE";
 
 /// The state of a data node's parent between two observations.
 #[derive(Debug, Clone)]
@@ -319,21 +322,34 @@ impl Machine {
 
     /// The server ends before it is ready, again and again. Where another node has the data, that one is primary, or
     /// is to become it, and what is here is set aside for a copy from there. Whether that is so; else the server's own
-    /// refusal stands, and the operator decides.
+    /// refusal stands, and the operator decides. Data that is whole, and of another version, is compared first: nobody takes its
+    /// place who may hold less.
     fn replaced_by_another(&mut self, seen: &Observation, actions: &mut Vec<Action>) -> bool {
         let named = seen.vote.map(|vote| vote.primary);
-        let serves = |p: &Peer| {
+        let has_all = |p: &Peer| match p.copy.relation {
+            Some(Relation::Same | Relation::More) => true,
+            Some(Relation::Less | Relation::Apart) => false,
+            None => !seen.unreadable,
+        };
+        let serves = |p: &&Peer| {
             p.state == PeerState::Primary
                 && p.readable
                 && (named == Some(p.address) || self.known_replicas.contains(&p.address))
         };
-        if seen.peers.iter().any(serves) {
+        if let Some(primary) = seen.peers.iter().find(serves) {
+            if !has_all(primary) {
+                if primary.copy.relation.is_some() {
+                    self.wait_for(LESS_THAN_UNREADABLE, actions);
+                }
+                return true;
+            }
             self.deposed = true;
             self.starting();
             actions.push(Action::StartAfresh);
             return true;
         }
-        if named == Some(self.id.me) && seen.peers.iter().any(can_be_promoted) {
+        let takes_over = |p: &Peer| can_be_promoted(p) && has_all(p);
+        if named == Some(self.id.me) && seen.peers.iter().any(takes_over) {
             self.call_failover(seen, "the own data can't be loaded", actions);
             return true;
         }

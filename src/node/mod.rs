@@ -15,6 +15,7 @@
 //! - `observe`: the Sentinels and the other data nodes, kept in view
 //! - `metrics`: what a node tells about itself; `statement`: what it states to whoever asks why something is wrong;
 //!   `survey`: what is looked at for that alone; `users`: users on a server that are not of the lab
+//! - `held`: what a node holds, read without a server
 //! - `data`, `sentinel`: the two kinds of node
 
 mod buffer;
@@ -22,6 +23,7 @@ mod certificate;
 mod cgroup;
 mod conf;
 mod data;
+mod held;
 pub mod machine;
 mod metrics;
 mod moved;

@@ -11,23 +11,25 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::access::User;
 use crate::backup::folder::{self, Copied, FolderError};
 use crate::backup::manifest::Manifest;
-use crate::backup::rdb::Marks;
 use crate::client::{ClientError, Connector, drawn};
 use crate::config::{Lab, NodeKind};
 use crate::protocol::copy::{Copy, MARK_KEY, Mark, Relation};
 
 use super::NodeError;
+use super::held::held_in;
 use super::state::{StateDir, StateError, io_error};
 
 /// Limit for a connect or an answer of a node.
@@ -36,8 +38,6 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 const BASE: &str = "appendonly.aof.1.base.rdb";
 const COMMANDS: &str = "appendonly.aof.1.incr.aof";
 const LIST: &str = "appendonly.aof.manifest";
-/// So much is read from a file at a time.
-const PART: usize = 1 << 20;
 
 /// Why nothing was restored. In all cases every copy is where it was, or kept aside.
 #[derive(Debug, thiserror::Error)]
@@ -136,7 +136,11 @@ pub struct Restored {
 ///
 /// # Errors
 /// Why nothing was restored.
-pub async fn restore(lab: &Lab, order: &RestoreOrder) -> Result<Restored, RestoreError> {
+pub async fn restore(
+    lab: &Lab,
+    order: &RestoreOrder,
+    stop: &CancellationToken,
+) -> Result<Restored, RestoreError> {
     let name = order.node.as_deref().unwrap_or(&lab.seed_primary);
     let node = lab
         .node(name)
@@ -159,7 +163,11 @@ pub async fn restore(lab: &Lab, order: &RestoreOrder) -> Result<Restored, Restor
     }
     let mut held = Vec::new();
     for (node, state) in &here {
-        held.push((node.name.clone(), held_in(&state.files())?, "on this host"));
+        let copy = held_in(&state.files()).unwrap_or_else(|error| {
+            warn!(node = %node.name, %error, "what it holds can't be read, so it counts as data without a mark");
+            Copy::Unmarked
+        });
+        held.push((node.name.clone(), copy, "on this host"));
     }
     if !order.set_aside {
         refuse(&manifest, held.clone(), SET_ASIDE)?;
@@ -168,7 +176,18 @@ pub async fn restore(lab: &Lab, order: &RestoreOrder) -> Result<Restored, Restor
         return Err(NodeError::unknown(lab, name).into());
     };
     let mark = manifest.mark.restored(name, drawn());
-    put_together(&target.restoring(), &order.backup, &manifest, &mark)?;
+    let restoring = target.restoring();
+    let made = put_together(&restoring, &order.backup, &manifest, &mark, stop)
+        .and_then(|()| Ok(owned_as(&target.data(), &restoring)?))
+        .and_then(|()| match stop.is_cancelled() {
+            true => Err(FolderError::Stopped.into()),
+            false => Ok(()),
+        });
+    if let Err(error) = made {
+        // It costs room, and the next one removes it too.
+        let _ = fs::remove_dir_all(&restoring);
+        return Err(error);
+    }
     let mut kept = Vec::new();
     for ((node, state), (_, held, _)) in here.iter().zip(&held) {
         // Others that hold less copy anew by themselves.
@@ -252,81 +271,25 @@ fn refuse(manifest: &Manifest, held: Vec<Seen>, remedy: &'static str) -> Result<
     })
 }
 
-/// What the append-only files in that folder hold, by the last mark in them.
-fn held_in(files: &Path) -> Result<Copy, StateError> {
-    let entries = match fs::read_dir(files) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Copy::Empty),
-        Err(error) => return Err(io_error("cannot read", files)(error)),
-    };
-    let (mut list, mut bytes) = (String::new(), 0);
-    for entry in entries {
-        let entry = entry.map_err(io_error("cannot read", files))?;
-        let path = entry.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "manifest")
-        {
-            list = fs::read_to_string(&path).map_err(io_error("cannot read", &path))?;
-        } else {
-            let metadata = entry.metadata().map_err(io_error("cannot read", &path))?;
-            bytes += metadata.len();
-        }
-    }
-    if bytes == 0 {
-        return Ok(Copy::Empty);
-    }
-    let mut marks = Marks::default();
-    for path in listed(&list).into_iter().map(|name| files.join(name)) {
-        let mut file = File::open(&path).map_err(io_error("cannot open", &path))?;
-        let mut part = vec![0; PART];
-        loop {
-            match file
-                .read(&mut part)
-                .map_err(io_error("cannot read", &path))?
-            {
-                0 => break,
-                length => marks.push(&part[..length]),
-            }
-        }
-    }
-    Ok(match marks.last {
-        Some(mark) => Copy::Marked(Box::new(mark)),
-        None => Copy::Unmarked,
-    })
-}
-
-/// The files that a server loads, in their order: the base, and the commands behind it. What it has replaced and not removed yet
-/// (type `h`) is left out.
-fn listed(list: &str) -> Vec<String> {
-    let of_type = |wanted: &str| {
-        let names = list.lines().filter_map(|line| {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            match words[..] {
-                ["file", name, "seq", _, "type", is, ..] if is == wanted => {
-                    Some(name.trim_matches('"').to_owned())
-                }
-                _ => None,
-            }
-        });
-        names.collect::<Vec<_>>()
-    };
-    [of_type("b"), of_type("i")].concat()
-}
-
 /// Puts the files together that a server starts from, and has them stored.
 fn put_together(
     folder: &Path,
     backup: &Path,
     manifest: &Manifest,
     mark: &Mark,
+    stop: &CancellationToken,
 ) -> Result<(), RestoreError> {
     DirBuilder::new()
         .mode(0o700)
         .create(folder)
         .map_err(io_error("cannot make", folder))?;
     let mut base = Copied::begin(folder.join(BASE))?;
-    folder::read_data(backup, manifest, |part| base.push(part))?;
+    folder::read_data(backup, manifest, |part| {
+        if stop.is_cancelled() {
+            return Err(FolderError::Stopped);
+        }
+        base.push(part)
+    })?;
     // It is what was checked while it was read.
     drop(base.finish(BASE)?);
     let commands = commands(mark);
@@ -341,6 +304,28 @@ fn put_together(
         write().map_err(io_error("cannot write", &path))?;
     }
     Ok(folder::sync_folder(folder)?)
+}
+
+/// Gives a folder and its files to the owner of `like`: the node's user is to read what root has put there.
+fn owned_as(like: &Path, folder: &Path) -> Result<(), StateError> {
+    let owner = |path: &Path| fs::metadata(path).map(|m| (m.uid(), m.gid()));
+    let hand_over = || -> io::Result<()> {
+        let (uid, gid) = owner(like)?;
+        let mut paths = vec![folder.to_owned()];
+        for entry in fs::read_dir(folder)? {
+            paths.push(entry?.path());
+        }
+        for path in paths {
+            if owner(&path)? != (uid, gid) {
+                chown(&path, Some(uid), Some(gid))?;
+            }
+        }
+        Ok(())
+    };
+    hand_over().map_err(io_error(
+        "cannot give to the owner of the state folder",
+        folder,
+    ))
 }
 
 /// The commands behind the data: one, which writes the mark.
@@ -402,11 +387,15 @@ mod tests {
         mark.next(Some(1), Completeness::Open)
     }
 
+    fn never() -> CancellationToken {
+        CancellationToken::new()
+    }
+
     #[tokio::test]
     async fn a_restored_node_has_the_data_and_a_mark_of_another_term() {
         let backup = later(&mark());
         let (_root, lab, order) = ordered(&backup);
-        let restored = restore(&lab, &order).await.unwrap();
+        let restored = restore(&lab, &order, &never()).await.unwrap();
         assert_eq!(
             (restored.node.as_str(), restored.kept.len()),
             ("redis-a", 0)
@@ -421,7 +410,7 @@ mod tests {
         let (now, was) = (Copy::Marked(now), Copy::Marked(Box::new(backup)));
         assert_eq!(now.against(&was, false), Relation::Apart);
         // Once is enough, and a second time would begin another term.
-        let refused = restore(&lab, &order).await.unwrap_err();
+        let refused = restore(&lab, &order, &never()).await.unwrap_err();
         assert!(refused.is_refusal(), "{refused}");
         // The node starts from it.
         StateDir::open(&order.root, &lab, &lab.data_nodes[0]).unwrap();
@@ -435,7 +424,7 @@ mod tests {
         // The commands count, not what they are behind.
         put(&order, "redis-a", &mark(), Some(&later(&backup)));
         put(&order, "redis-b", &mark(), None);
-        let refused = restore(&lab, &order).await.unwrap_err();
+        let refused = restore(&lab, &order, &never()).await.unwrap_err();
         let said = refused.to_string();
         assert!(refused.is_refusal(), "{said}");
         for part in [
@@ -446,7 +435,7 @@ mod tests {
         }
         assert!(!said.contains("redis-b"), "{said}");
         put(&order, "redis-a", &mark(), Some(&later(&mark())));
-        let restored = restore(&lab, &order).await.unwrap();
+        let restored = restore(&lab, &order, &never()).await.unwrap();
         let kept = data(&order, "redis-a")
             .canonicalize()
             .unwrap()
@@ -465,12 +454,15 @@ mod tests {
         let files = data(&order, "redis-a").join("appendonlydir");
         fs::write(files.join(BASE), "something").unwrap();
         fs::write(files.join(COMMANDS), "").unwrap();
-        let said = restore(&lab, &order).await.unwrap_err().to_string();
+        let said = restore(&lab, &order, &never())
+            .await
+            .unwrap_err()
+            .to_string();
         for part in ["redis-a holds data without a mark", "redis-b holds term 1"] {
             assert!(said.contains(part), "{said}");
         }
         order.set_aside = true;
-        let restored = restore(&lab, &order).await.unwrap();
+        let restored = restore(&lab, &order, &never()).await.unwrap();
         assert_eq!(restored.kept.len(), 2, "{restored:?}");
         assert!(restored.kept.iter().all(|kept| kept.exists()));
         assert!(!data(&order, "redis-b").join("appendonlydir").exists());
@@ -483,7 +475,7 @@ mod tests {
         put(&order, "redis-a", &later(&backup), None);
         let files = data(&order, "redis-a").join("appendonlydir");
         fs::rename(&files, files.with_extension("aside")).unwrap();
-        let refused = restore(&lab, &order).await.unwrap_err();
+        let refused = restore(&lab, &order, &never()).await.unwrap_err();
         assert!(refused.is_refusal(), "{refused}");
     }
 
@@ -494,7 +486,7 @@ mod tests {
         put(&order, "redis-a", &mark(), None);
         let before = held_in(&data(&order, "redis-a").join("appendonlydir")).unwrap();
         let running = StateDir::open(&order.root, &lab, &lab.data_nodes[0]).unwrap();
-        let refused = restore(&lab, &order).await.unwrap_err();
+        let refused = restore(&lab, &order, &never()).await.unwrap_err();
         assert!(
             matches!(refused, RestoreError::State(StateError::InUse(_))),
             "{refused}"
@@ -503,19 +495,39 @@ mod tests {
         let file = order.backup.join(folder::DATA);
         let whole = fs::read(&file).unwrap();
         fs::write(&file, &whole[..whole.len() - 1]).unwrap();
-        let refused = restore(&lab, &order).await.unwrap_err();
+        let refused = restore(&lab, &order, &never()).await.unwrap_err();
         assert!(matches!(refused, RestoreError::Backup(_)), "{refused}");
         assert_eq!(
             held_in(&data(&order, "redis-a").join("appendonlydir")).unwrap(),
             before
         );
         fs::write(&file, &whole).unwrap();
-        let restored = restore(&lab, &order).await.unwrap();
+        let restored = restore(&lab, &order, &never()).await.unwrap();
         assert_eq!(restored.kept.len(), 1);
         let sentinel = RestoreOrder {
             node: Some("sentinel-1".into()),
             ..order
         };
-        assert!(restore(&lab, &sentinel).await.unwrap_err().is_refusal());
+        assert!(
+            restore(&lab, &sentinel, &never())
+                .await
+                .unwrap_err()
+                .is_refusal()
+        );
+    }
+
+    #[tokio::test]
+    async fn one_that_is_stopped_changes_nothing() {
+        let (_root, lab, order) = ordered(&later(&mark()));
+        let stop = never();
+        stop.cancel();
+        let stopped = restore(&lab, &order, &stop).await.unwrap_err();
+        assert!(
+            stopped.to_string().contains("nothing was changed"),
+            "{stopped}"
+        );
+        let data = data(&order, "redis-a");
+        assert!(!data.join("appendonlydir.restoring").exists());
+        assert!(!data.join("appendonlydir").exists());
     }
 }

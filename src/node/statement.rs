@@ -122,13 +122,26 @@ impl Statement {
         });
     }
 
+    /// The server's version and that of the data, or of the primary, do not go together.
+    pub(super) fn refused_for_version(&self, why: String) {
+        self.update(|report| {
+            report.version_refused = Some(why);
+            // That is what stands in the way, and not what was waited for before.
+            report.waiting = None;
+        });
+    }
+
     /// What a data node is about to do.
     pub(super) fn decided(&self, action: &Action) {
         match action {
             Action::Waiting(what) => self.update(|r| r.waiting = Some((*what).to_owned())),
             Action::Follow(..) | Action::Promote(_) | Action::Stand(_) => {
-                self.update(|r| r.waiting = None);
+                self.update(|r| {
+                    r.waiting = None;
+                    r.version_refused = None;
+                });
             }
+            Action::Start | Action::StartAfresh => self.update(|r| r.version_refused = None),
             _ => {}
         }
     }

@@ -48,6 +48,8 @@ pub struct Report {
     pub ended: Option<String>,
     /// What the parent waits for before it gives its server a role.
     pub waiting: Option<String>,
+    /// Why the server is not started, or does not follow the primary, for the versions of the two.
+    pub version_refused: Option<String>,
     /// What the server's log said last about something that is wrong, until it says that it is over.
     pub said: Option<Said>,
     /// The lab as the parent knows it.

@@ -128,3 +128,45 @@ fn the_upgrade_of_a_replica_can_be_taken_back() {
     assert_eq!(lab.primary().as_deref(), Some("redis-a"));
     lab.assert_nothing_lost(&ledger);
 }
+
+#[test]
+fn what_a_newer_server_took_alone_is_not_given_up_for_an_older_copy() {
+    let [from, to] = two_servers();
+    let mut lab = TestLab::start_on(&from);
+    let first = lab.start_writer(&["--count", "5000"]);
+    let first_ledger = first.ledger.clone();
+    first.assert_all_acknowledged();
+    for words in [&["handover"][..], &["close"]] {
+        let output = lab.halab(words);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
+    lab.runner.stop_node("redis-a");
+    lab.runner.stop_node("redis-b");
+    // The primary goes on with the newer server, and the other one is not started.
+    lab.turn_to(&to);
+    lab.runner.start_node("redis-b").unwrap();
+    wait_until("redis-b serves", || lab.role("redis-b") == "primary");
+    let alone = lab.start_writer_into("alone.ledger", &["--count", "5000"]);
+    let ledger = alone.ledger.clone();
+    alone.assert_all_acknowledged();
+    // All of it is taken back.
+    lab.runner.stop_node("redis-b");
+    lab.turn_to(&from);
+    lab.runner.start_node("redis-a").unwrap();
+    lab.runner.start_node("redis-b").unwrap();
+    wait_until("redis-a serves what it has", || {
+        lab.role("redis-a") == "primary"
+    });
+    wait_until("redis-b keeps what it has", || {
+        says(&lab, "redis-b", "the primary lacks some of it")
+    });
+    // With the newer server it is there, and an operator goes on with it.
+    lab.turn_to(&to);
+    restart(&mut lab, "redis-a");
+    wait_until("redis-b is up", || lab.role("redis-b") == "parked");
+    let output = lab.halab(&["choose", "redis-b", "--yes"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    lab.wait_healthy();
+    lab.assert_nothing_lost(&first_ledger);
+    lab.assert_nothing_lost(&ledger);
+}

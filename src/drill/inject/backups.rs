@@ -61,7 +61,7 @@ impl Scene<'_> {
                     backup,
                     set_aside: false,
                 };
-                restore(&lab, &order)
+                restore(&lab, &order, self.stop)
                     .await
                     .map_err(|error| Trouble::Missed(error.to_string()))?;
             }

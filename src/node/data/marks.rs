@@ -29,6 +29,8 @@ pub(super) struct OwnCopy {
     held: Option<Copy>,
     /// What the last server held when it ended.
     last: Option<Copy>,
+    /// What lies on disk that the own server can't read.
+    on_disk: Option<Copy>,
     /// What was set aside for a copy that is not complete yet; `None` also where that is not known.
     aside: Option<Copy>,
     /// The mark that begins the term in which this node is primary; it is written, or is being written.
@@ -69,6 +71,7 @@ impl OwnCopy {
     /// What the node can lose: what its server holds, or, while that is nothing, what was set aside for it.
     pub(super) fn at_stake(&self) -> Option<&Copy> {
         match &self.held {
+            None => self.on_disk.as_ref(),
             Some(Copy::Empty) => self.aside.as_ref().or(self.held.as_ref()),
             held => held.as_ref(),
         }
@@ -82,8 +85,19 @@ impl OwnCopy {
     pub(super) fn note_aside(&mut self) {
         // One that was never read is worth more than none.
         self.aside = (self.aside.take())
+            .or(self.on_disk.take())
             .or(self.last.take())
             .or(Some(Copy::Unmarked));
+    }
+
+    /// What was found on disk that the own server can't read.
+    pub(super) fn found_on_disk(&mut self, copy: Option<Copy>) {
+        self.on_disk = copy;
+    }
+
+    /// What was set aside was never read, so nothing else has been compared with it.
+    pub(super) fn aside_is_unread(&self) -> bool {
+        self.aside == Some(Copy::Unmarked)
     }
 
     /// Nothing is set aside any more.

@@ -162,9 +162,20 @@ impl DataNode {
     /// Becomes promotable, if this replica has all that its primary had a moment ago.
     pub(super) async fn raise(&mut self) {
         // The copy is complete, and removing files may take long.
-        if let Err(error) = self.state.discard_aside() {
-            warn!(node = %self.node.name, %error, "not promotable while old data can't be removed");
+        let unread = self.copy.aside_is_unread();
+        let moved = if unread {
+            self.state.keep_set_aside()
+        } else {
+            self.state.discard_aside()
+        };
+        if let Err(error) = moved {
+            warn!(node = %self.node.name, %error, "not promotable while old data can't be moved away");
             return;
+        }
+        if unread {
+            warn!(node = %self.node.name, folder = %self.state.data().display(), "the data that was here before could not be read, \
+                so nobody can say that this copy has all of it: it is kept there, as appendonlydir.kept-N; remove it when \
+                it is not needed");
         }
         self.copy.forget_aside();
         let limit = self.lab.timing.raise_limit;

@@ -146,16 +146,41 @@ fn data_that_the_server_cannot_read_is_left_alone_until_another_node_serves_with
     let new = newer(WRITABLE, holds(Relation::Same));
     let actions = node.cannot_load(100, Some(vote(B, 2)), new);
     assert!(!actions.contains(&Action::StartAfresh), "{actions:?}");
-    // One that can be read has all that counts: it is copied anew from there.
+    // One that can be read and has all of it: it is copied anew from there.
     let serves = peer_that(WRITABLE, holds(Relation::Same));
     let actions = node.cannot_load(100, Some(vote(B, 2)), serves);
     assert_eq!(actions, [Action::StartAfresh]);
 }
 
 #[test]
+fn data_that_the_server_cannot_read_is_not_replaced_by_less_nor_before_it_was_compared() {
+    for (copy, waits) in [
+        (PeerCopy::UNREAD, false),
+        (holds(Relation::Less), true),
+        (holds(Relation::Apart), true),
+    ] {
+        let mut node = Node::new(identity());
+        node.cannot_load(0, None, peer_that(BEHIND, copy));
+        let actions = node.cannot_load(100, Some(vote(B, 2)), peer_that(WRITABLE, copy));
+        assert!(
+            !actions.contains(&Action::StartAfresh),
+            "{copy:?}: {actions:?}"
+        );
+        let waiting = actions.iter().any(|a| matches!(a, Action::Waiting(_)));
+        assert_eq!(waiting, waits, "{copy:?}: {actions:?}");
+        // Nor is it asked to become primary.
+        let mut node = Node::new(identity());
+        let actions = node.cannot_load(0, Some(vote(A, 1)), peer_that(IN_SYNC, copy));
+        let calls = actions.iter().any(|a| matches!(a, Action::CallFailover(_)));
+        assert!(!calls, "{copy:?}: {actions:?}");
+    }
+}
+
+#[test]
 fn a_named_node_that_cannot_read_its_own_data_has_another_take_over() {
     let mut node = Node::new(identity());
-    let actions = node.cannot_load(0, Some(vote(A, 1)), peer(IN_SYNC));
+    let in_sync = peer_that(IN_SYNC, holds(Relation::Same));
+    let actions = node.cannot_load(0, Some(vote(A, 1)), in_sync);
     assert!(
         actions.iter().any(|a| matches!(a, Action::CallFailover(_))),
         "{actions:?}"
