@@ -247,7 +247,7 @@ pub struct Server {
 }
 
 /// Passes the server's output on to the own one, line by line, and hears what it says. On a thread of its own: an output that
-/// takes nothing holds up the server's log, as it would without this, and not the node.
+/// takes nothing holds up this thread, and neither the node nor the server.
 fn hear(log: PipeReader, statement: Statement) -> io::Result<JoinHandle<()>> {
     make_roomy(&log);
     thread::Builder::new().name("log".into()).spawn(move || {
@@ -269,8 +269,8 @@ fn hear(log: PipeReader, statement: Statement) -> io::Result<JoinHandle<()>> {
     })
 }
 
-/// A node that is stopped (SIGSTOP) does not read; a server whose log is not read would hang with it once the pipe is full.
-/// 64 KiB are 600 lines; a mebibyte is what a process may have without privilege.
+/// A node that is stopped (SIGSTOP) does not read, and what does not fit into the pipe is lost. 64 KiB are 600 lines; a mebibyte is
+/// what a process may have without privilege.
 #[cfg(target_os = "linux")]
 fn make_roomy(log: &PipeReader) {
     // With the usual room it works too.
@@ -311,6 +311,9 @@ impl Server {
             command.arg("--sentinel");
         }
         let (log, to) = io::pipe().map_err(failed)?;
+        // Should nobody read, lines are lost, and the server goes on.
+        rustix::fs::fcntl_setfl(&to, rustix::fs::OFlags::NONBLOCK)
+            .map_err(|error| failed(error.into()))?;
         let child = command
             .stdin(Stdio::null())
             .stdout(to.try_clone().map_err(failed)?)
