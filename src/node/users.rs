@@ -52,9 +52,11 @@ fn lines_of(text: &str) -> BTreeMap<String, String> {
 }
 
 fn read(path: &Path) -> Result<String, StateError> {
-    match fs::read_to_string(path) {
+    match fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-        other => other.map_err(io_error("cannot read", path)),
+        // A user's name may be any bytes.
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(error) => Err(io_error("cannot read", path)(error)),
     }
 }
 

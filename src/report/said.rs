@@ -39,7 +39,7 @@ pub enum Cause {
 pub struct Said {
     /// What it means.
     pub cause: Cause,
-    /// The line, without process id and time; of a config line, no password.
+    /// The line, without process id and time; of a config line, the directive alone.
     pub line: String,
 }
 
@@ -71,7 +71,10 @@ const KNOWN: [(&str, Cause); 20] = [
 ];
 
 /// Parts of lines that say that what was wrong is over.
-const OVER: [&str; 4] = [
+const OVER: [&str; 7] = [
+    "Background AOF rewrite finished successfully",
+    "Background saving terminated with success",
+    "DB saved on disk",
     "eady to accept connections",
     "sync: Finished with success",
     "Successful partial resynchronization",
@@ -187,30 +190,20 @@ fn message(line: &str) -> Option<(&str, &str)> {
     Some((level, words.next()?))
 }
 
-/// `Reading the configuration file, at line 5`, `>>> 'foo 1'`, `Bad directive`, as one sentence without passwords.
+/// `Reading the configuration file, at line 5`, `>>> 'foo 1'`, `Bad directive`, as one sentence with the directive alone: what
+/// stands behind it may be a password, whatever the directive is called, for it may be misspelt.
 fn config_refusal(lines: &[String]) -> String {
     let [place, line, why] = lines else {
-        return lines.join(" ");
+        return "a line of it".to_owned();
     };
     let number = place.rsplit(' ').next().unwrap_or_default();
     let line = line.trim_start_matches("> ").trim_start_matches('>').trim();
-    let line = line.trim_matches('\'');
-    let lower = line.to_lowercase();
-    let secret = ["pass", "auth", "user", "acl"];
-    let shown = if secret.iter().any(|word| lower.contains(word)) {
-        let directive: Vec<&str> = line.split_whitespace().take(2).collect();
-        // The second word is a part of the directive only where the first one is `sentinel`.
-        let words = if directive.first() == Some(&"sentinel") {
-            2
-        } else {
-            1
-        };
-        let shown: Vec<&str> = directive.into_iter().take(words).collect();
-        format!("{} ...", shown.join(" "))
-    } else {
-        line.to_owned()
-    };
-    format!("line {number}, \"{shown}\": {why}")
+    let mut words = line.trim_matches('\'').split_whitespace();
+    let first = words.next().unwrap_or_default();
+    // Of a Sentinel's, the second word is a part of the directive.
+    let second = words.next().filter(|_| first == "sentinel");
+    let directive: Vec<&str> = [Some(first), second].into_iter().flatten().collect();
+    format!("line {number}, \"{} ...\": {why}", directive.join(" "))
 }
 
 #[cfg(test)]
@@ -242,7 +235,7 @@ mod tests {
         assert_eq!(said.cause, Cause::ConfigRefused);
         assert_eq!(
             said.line,
-            "line 5, \"foo 1\": Bad directive or wrong number of arguments"
+            "line 5, \"foo ...\": Bad directive or wrong number of arguments"
         );
     }
 
@@ -252,6 +245,9 @@ mod tests {
             ("masterauth s3cret x", "masterauth ..."),
             ("sentinel auth-pass halab s3cret", "sentinel auth-pass ..."),
             ("user bob on >s3cret", "user ..."),
+            ("requirepas s3cret", "requirepas ..."),
+            ("masteraut s3cret", "masteraut ..."),
+            ("rename-command CONFIG s3cret", "rename-command ..."),
         ] {
             let quoted = format!(">>> '{line}'");
             let said = said(&[
