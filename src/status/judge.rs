@@ -40,10 +40,16 @@ pub(super) fn problems(status: &Status) -> Vec<Problem> {
     }
     for node in &status.data_nodes {
         found.extend(data_node(status, node, primary));
+        if node.state.up().is_some() {
+            found.extend(silent_parent(status, &node.name));
+        }
         found.extend(stated(status, &node.name, primary));
     }
     for node in &status.sentinels {
         found.extend(sentinel(status, node));
+        if node.state.up().is_some() {
+            found.extend(silent_parent(status, &node.name));
+        }
         found.extend(second_name(node));
         found.extend(stated(status, &node.name, primary));
     }
@@ -77,6 +83,16 @@ fn own_password(status: &Status) -> Option<String> {
     (1 + refusals.count() == nodes).then(|| first.clone())
 }
 
+/// That the parent of a server that answers does not.
+fn silent_parent(status: &Status, name: &str) -> Option<Problem> {
+    let Reached::Unreachable(why) = status.parents.get(name)? else {
+        return None;
+    };
+    let what =
+        format!("the parent of {name} does not answer, so what only it knows is not reported");
+    Some(Problem::of_node(Code::ParentSilent, name, what).because(Some(why.clone())))
+}
+
 /// A node that does not answer here.
 fn silent(status: &Status, name: &str, why: &str) -> Problem {
     let what = format!("{name} is not reachable");
@@ -94,6 +110,9 @@ fn silent(status: &Status, name: &str, why: &str) -> Problem {
     if let Some(disk) = &report.disk {
         let cause = format!("its disk takes no writes: {disk}");
         return Problem::of_node(Code::DiskRefuses, name, what).because(Some(cause));
+    }
+    if let Some(problem) = of_versions(name, &what, report) {
+        return problem;
     }
     if report.running {
         return of_log(name, &what, report)
@@ -127,6 +146,12 @@ fn said(report: &Report) -> String {
     said.map_or_else(String::new, |said| format!("; it said last: {}", said.line))
 }
 
+/// That the server's version does not go with the data, or with that of the primary.
+fn of_versions(name: &str, what: &str, report: &Report) -> Option<Problem> {
+    let why = report.version_refused.clone()?;
+    Some(Problem::of_node(Code::DataTooNew, name, what).because(Some(why)))
+}
+
 /// What the server's log says, where that is a known reason.
 fn of_log(name: &str, what: &str, report: &Report) -> Option<Problem> {
     let said = report.said.as_ref()?;
@@ -150,6 +175,9 @@ fn by_log(status: &Status, problem: Problem) -> Problem {
     let Some(report) = report(status, &node) else {
         return problem;
     };
+    if let Some(refused) = of_versions(&node, &problem.what, report) {
+        return refused;
+    }
     if let Some(waiting) = &report.waiting {
         let cause = Some(format!("its node waits for {waiting}"));
         let code = if waiting.contains(CHOICE) {

@@ -53,13 +53,13 @@ codes! {
         "start the Sentinels that do not answer; those that disagree agree within seconds once they reach each other";
     /// The primary is no node of the lab.
     ForeignPrimary = "foreign-primary", Fault,
-        "end the server at that address";
+        "see that this command has the lab's current lab.toml; if so, end the server at that address";
     /// No Sentinel knows a replica.
     NobodyPromotable = "nobody-promotable", Fault,
         "start the named primary, from which the Sentinels learn the others; see the runbook first";
     /// A Sentinel knows somebody that is not of the lab.
     Stranger = "stranger", Fault,
-        "end the server at that address if it answers, then: halab forget";
+        "see that this command has the lab's current lab.toml; if so, end the server at that address if it answers, then: halab forget";
     /// Neither the server nor its node answers.
     NodeDown = "node-down", Fault,
         "start the node {node}, or mend the network to it";
@@ -69,6 +69,9 @@ codes! {
     /// The server does not answer.
     Unreachable = "unreachable", Fault,
         "see the log of {node}; check the network between here and its address";
+    /// The parent does not answer.
+    ParentSilent = "parent-silent", Warning,
+        "start the node {node} again if its process is gone or stopped; otherwise open the port of its metrics (node_port) to this host";
     /// A line of a config file is refused.
     ConfigRefused = "config-refused", Fault,
         "correct or remove that line, then start {node} again; its data is not touched";

@@ -173,6 +173,10 @@ const CASES: &[Case] = &[
             s.parents.clear();
         },
     ),
+    (Code::ParentSilent, Some("redis-b"), "timed out", |s| {
+        s.parents
+            .insert("redis-b".into(), Reached::Unreachable("timed out".into()));
+    }),
     (Code::ConfigRefused, Some("redis-b"), "line 5", |s| {
         lose_b(s);
         says(s, Cause::ConfigRefused, "line 5, \"foo 1\": Bad directive");
@@ -517,6 +521,28 @@ fn a_node_that_ended_with_an_error_is_told_by_its_note() {
         ..Report::default()
     };
     assert_eq!(ended("redis-b", "x", &other).code, Code::NodeDown);
+}
+
+#[test]
+fn a_refusal_for_the_version_is_the_cause_and_not_a_choice() {
+    let refused = "Redis 7.0.15 can't read what Redis 8.0.2 wrote on this disk";
+    // Its server is not started.
+    let mut status = healthy();
+    lose_b(&mut status);
+    parent(&mut status, "redis-b").version_refused = Some(refused.into());
+    // It does not follow, and waited for something else before.
+    let mut parked = healthy();
+    of_b(&mut parked).role = "parked";
+    let report = parent(&mut parked, "redis-b");
+    report.version_refused = Some(refused.into());
+    report.waiting = Some("an operator: halab choose NODE".into());
+    for status in [status, parked] {
+        let found = problems(&status);
+        let problem = found.iter().find(|p| p.node.as_deref() == Some("redis-b"));
+        let problem = problem.unwrap();
+        assert_eq!(problem.code, Code::DataTooNew, "{problem:?}");
+        assert_eq!(problem.cause.as_deref(), Some(refused));
+    }
 }
 
 #[test]
