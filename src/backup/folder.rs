@@ -194,6 +194,10 @@ impl Draft {
             .mode(0o700)
             .create(into)
             .map_err(io_error("cannot make", into))?;
+        // One at a time: a draft that is not locked yet looks like one of a killed backup.
+        let begins = File::open(into)
+            .and_then(|folder| folder.lock().map(|()| folder))
+            .map_err(io_error("cannot lock", into))?;
         remove_unfinished(into)?;
         let name = format!("{lab}-{}", now.format("%Y%m%dT%H%M%S%.3fZ"));
         let path = into.join(format!(".{name}{UNFINISHED}"));
@@ -204,6 +208,7 @@ impl Draft {
         let lock = File::open(&path)
             .and_then(|lock| lock.try_lock().map(|()| lock).map_err(io::Error::from))
             .map_err(io_error("cannot lock", &path))?;
+        drop(begins);
         Ok(Draft {
             into: into.to_owned(),
             name,
