@@ -150,11 +150,11 @@ impl Acks {
             .min()
     }
 
-    /// Records acknowledged in entries that lie wholly between two times.
+    /// Records of entries that begin between two times: at least one of each was acknowledged then.
     pub fn between(&self, from: u64, to: u64) -> u64 {
         self.spans
             .iter()
-            .filter(|span| span.first >= from && span.last <= to)
+            .filter(|span| (from..=to).contains(&span.first))
             .map(|span| span.records)
             .sum()
     }
@@ -250,7 +250,8 @@ mod tests {
         assert_eq!(after.since(1_010_000).from, 1_010_000);
         assert_eq!(after.since(0), after);
         assert_eq!(acks.first_after(1_001_001), Some(1_400_000));
-        assert_eq!(acks.between(950_000, 1_401_000), 10);
+        assert_eq!(acks.between(950_000, 1_401_000), 20);
+        assert_eq!(acks.between(1_000_500, 1_399_999), 0);
     }
 
     #[test]

@@ -7,8 +7,12 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::host::unavailable;
-use super::{Scene, Trouble};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::host::{refused, unavailable};
+use super::{LOOK_AGAIN, Scene, Trouble};
 
 /// Cut off the end: within the last command, whatever it is.
 const TORN: u64 = 7;
@@ -17,6 +21,8 @@ const TORN: u64 = 7;
 const DAMAGED: [u8; 64] = [0xff; 64];
 /// A file has to hold so much before it is damaged in its middle.
 const ENOUGH: u64 = 4096;
+/// How long a rewrite that is under way may take.
+const REWRITE_LIMIT: Duration = Duration::from_secs(60);
 /// The list of the parts of an append-only file, below the folder of a plain server.
 const MANIFEST: &str = "appendonlydir/appendonly.aof.manifest";
 
@@ -55,6 +61,28 @@ impl Harm {
 }
 
 impl Scene<'_> {
+    /// Waits until the file that a node writes to holds something, and has it stay the newest one: a rewrite begins an empty one.
+    pub(super) async fn fill_file(&self, node: &str) -> Result<(), Trouble> {
+        let mut admin = self.open(node).await?;
+        // Until the server is started again.
+        self.set(&mut admin, node, "auto-aof-rewrite-percentage", 0)
+            .await?;
+        let folder = self.ground.folder().join("state").join(node);
+        let info = redis::cmd("INFO").arg("persistence").clone();
+        let deadline = Instant::now() + REWRITE_LIMIT;
+        loop {
+            let text: String = admin.query(&info).await.map_err(|e| refused(node, e))?;
+            let rewrites = ["aof_rewrite_in_progress:1", "aof_rewrite_scheduled:1"];
+            let rewrites = rewrites.iter().any(|line| text.contains(line));
+            let length = newest_increment(&folder).and_then(fs::metadata);
+            if !rewrites && length.is_ok_and(|file| file.len() >= ENOUGH) {
+                return Ok(());
+            }
+            self.pause(deadline, "a file that can be harmed", LOOK_AGAIN)
+                .await?;
+        }
+    }
+
     /// Does that to the file of a node. A plain server refuses one that is damaged, and nobody else
     /// would start it again: there the operator does what its log advises.
     pub(super) fn harm(&mut self, node: &str, harm: Harm) -> Result<(), Trouble> {

@@ -101,7 +101,7 @@ impl Scene<'_> {
         Ok(())
     }
 
-    async fn open(&self, node: &str) -> Result<Conn, GroundError> {
+    pub(super) async fn open(&self, node: &str) -> Result<Conn, GroundError> {
         let socket = self.ground.lab.node(node).map(crate::config::Node::socket);
         let socket = socket.ok_or_else(|| refused(node, "there is no such node"))?;
         let opened = self.observer.connector.open(socket).await;
@@ -109,7 +109,7 @@ impl Scene<'_> {
     }
 
     /// `CONFIG SET`, on a connection to that node.
-    async fn set(
+    pub(super) async fn set(
         &self,
         admin: &mut Conn,
         node: &str,
@@ -141,6 +141,7 @@ impl Scene<'_> {
 
     /// Kills the node, does that to its append-only file, and starts it again at once.
     async fn restart_with(&mut self, primary: &str, harm: Harm) -> Result<(), Trouble> {
+        self.fill_file(primary).await?;
         self.strike(format!("SIGKILL to the node {primary}"));
         self.ground.kill_node(primary)?;
         self.harm(primary, harm)?;
@@ -151,7 +152,7 @@ impl Scene<'_> {
     }
 }
 
-fn refused(node: &str, why: impl ToString) -> GroundError {
+pub(super) fn refused(node: &str, why: impl ToString) -> GroundError {
     GroundError::Server {
         node: node.to_owned(),
         why: why.to_string(),

@@ -88,6 +88,7 @@ impl Scene<'_> {
     }
 
     pub(super) async fn harm_file_in_stop(&mut self, p: &str, harm: Harm) -> Result<(), Trouble> {
+        self.fill_file(p).await?;
         self.stop_all().await?;
         self.harm(p, harm)?;
         self.start_all().await
