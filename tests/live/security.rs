@@ -148,7 +148,7 @@ fn no_user_may_do_more_than_its_part_needs() {
             NodeKind::Data,
             &[
                 &["set", "halab:x", "1"],
-                &["config", "get", "*"],
+                &["config", "rewrite"],
                 &["flushall"],
                 &["shutdown"],
                 &["acl", "setuser", "node", "+@all"],
