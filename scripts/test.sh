@@ -55,7 +55,9 @@ test_all() {
     step "docs/performance.md is its report" scripts/bench/bench.py --check
     step "Prometheus: configuration, rules, their tests" prometheus_files_are_right
     step "clippy" cargo clippy --all-targets --locked --quiet -- -D warnings
-    step "unit, live and CLI tests" env -u HALAB_CONFIG cargo test --locked
+    step "unit, model and CLI tests" all_but_live
+    # They mostly wait: twice as many at a time as there are cores.
+    step "live tests" env -u HALAB_CONFIG cargo test --locked --test live -- --test-threads $((2 * $(nproc)))
     step "a whole lab, run by halab up" whole_lab halab
     if find_process_compose >/dev/null; then
         step "a whole lab, run by process-compose" whole_lab process-compose
@@ -175,6 +177,15 @@ prometheus_files_are_right() {
     promtool check config prometheus/prometheus.yml
     promtool check rules prometheus/rules/*.yml
     promtool test rules prometheus/tests/*.yml
+}
+
+all_but_live() {
+    local file others=()
+    for file in tests/*.rs; do
+        [ "$file" = tests/live.rs ] || others+=(--test "$(basename "$file" .rs)")
+    done
+    env -u HALAB_CONFIG cargo test --locked --no-fail-fast --lib --bins "${others[@]}"
+    env -u HALAB_CONFIG cargo test --locked --doc
 }
 
 # In a lab of the test itself, with a cgroup for each node; those are removed with the lab.
