@@ -56,8 +56,10 @@ test_all() {
     step "Prometheus: configuration, rules, their tests" prometheus_files_are_right
     step "clippy" cargo clippy --all-targets --locked --quiet -- -D warnings
     step "unit, model and CLI tests" all_but_live
-    # They mostly wait: twice as many at a time as there are cores.
-    step "live tests" env -u HALAB_CONFIG cargo test --locked --test live -- --test-threads $((2 * $(nproc)))
+    # They mostly wait: twice as many at a time as there are cores, and each takes the memory of a lab.
+    local cores
+    cores=$(nproc)
+    step "live tests" env -u HALAB_CONFIG cargo test --locked --test live -- --test-threads $((cores < 4 ? 2 * cores : 8))
     step "a whole lab, run by halab up" whole_lab halab
     if find_process_compose >/dev/null; then
         step "a whole lab, run by process-compose" whole_lab process-compose
