@@ -91,18 +91,21 @@ test_all() {
     say "all steps passed"
 }
 
-# A second server, for the tests of upgrades: Debian's Valkey, which reads the data of bookworm's Redis, and whose data trixie's
-# Redis reads. Only its files; nothing is installed, and apt's own lists stay as they are.
+# A second server, for the tests of upgrades: Valkey 8, which reads the data of bookworm's Redis 7.0; on later releases that Redis, whose
+# data theirs reads. Only its files; nothing is installed, and apt's own lists stay as they are.
 setup_other_server() {
-    local suite mirror scratch other=$LAB_TOOLS/other-server
+    local suite package program mirror scratch other=$LAB_TOOLS/other-server
     [ -z "${HALAB_OTHER_SERVER-}" ] && [ ! -x "$other" ] || return 0
-    suite=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME-}")
+    if (. /etc/os-release && [ "${VERSION_CODENAME-}" = bookworm ]); then
+        suite=bookworm-backports package=valkey-tools program=valkey-check-rdb
+    else
+        suite=bookworm package=redis-tools program=redis-check-rdb
+    fi
     { have apt-get && have dpkg-deb; } || die "a second server is missing, and this machine has no apt-get" \
         "name one of another version by HALAB_OTHER_SERVER, then run this again"
     mirror=$(debian_mirror)
     [ -n "$mirror" ] || die "apt has no lists of packages" "apt-get update, then run this again"
-    [ "$suite" != bookworm ] || suite=bookworm-backports
-    say "fetching a second server: valkey-tools of $suite"
+    say "fetching a second server: $package of $suite"
     scratch=$(mktemp -d)
     mkdir -p "$scratch/lists/partial" "$scratch/archives/partial"
     printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' "$mirror" "$suite" >"$scratch/sources.list"
@@ -114,11 +117,11 @@ setup_other_server() {
             apt-get -qq -o APT::Sandbox::User=root -o Dir::State::Lists="$scratch/lists" -o Dir::Cache="$scratch" \
                 -o Dir::Etc::SourceList="$scratch/sources.list" -o Dir::Etc::SourceParts=/dev/null "$@" >&2
         }
-        apt update && apt download valkey-tools && dpkg-deb -x valkey-tools_*.deb .
+        apt update && apt download "$package" && dpkg-deb -x "$package"_*.deb .
     ) || die "a second server could not be fetched" \
         "apt's messages are above; or name one of another version by HALAB_OTHER_SERVER, then run this again"
     # It acts by the name it is called by.
-    cp "$scratch/usr/bin/valkey-check-rdb" "$other"
+    cp "$scratch/usr/bin/$program" "$other"
     rm -rf "$scratch"
     "$other" --version >/dev/null || die "the second server does not run here" \
         "name one of another version by HALAB_OTHER_SERVER, then run this again"
@@ -233,7 +236,7 @@ every_drill() {
     own_lab
     local faults half=() other=() i beside
     # With a tenth of a processor for each node nothing may run beside it, and the short time limits are not meant for it.
-    mapfile -t faults < <(halab drill --list | sed -n 's/^\([a-z][a-z-]*\).*/\1/p' | grep -vx little-cpu)
+    mapfile -t faults < <(halab drill --list | sed -n 's/^\([a-z][a-z-]*\).*/\1/p' | grep -vxE 'little-cpu|rolling-upgrade')
     [ ${#faults[@]} -gt 30 ] || die "halab drill --list names ${#faults[@]} faults"
     for i in "${!faults[@]}"; do
         if [ $((i % 2)) -eq 0 ]; then half+=("${faults[i]}"); else other+=("${faults[i]}"); fi
@@ -245,7 +248,18 @@ every_drill() {
     wait $beside || status=$?
     cat "$scratch/beside.log"
     halab drill little-cpu --rate 5000 || status=$?
+    upgrade_drill || status=$?
     return $status
+}
+
+# From the server of the lab to the second one, or the other way round.
+upgrade_drill() {
+    local second=${HALAB_OTHER_SERVER:-$LAB_TOOLS/other-server} status=0
+    local drill=(halab drill rolling-upgrade --profile fast --rate 20000)
+    "${drill[@]}" --to "$second" || status=$?
+    # 2: that one can't read what this one writes.
+    [ $status -eq 2 ] || return $status
+    "${drill[@]}" --server "$second" --to "$LAB_TOOLS/redis-server"
 }
 
 readme_commands() {
