@@ -426,7 +426,7 @@ fn every_query_has_an_answer_and_the_right_alerts_fire_when_the_primary_is_lost(
             problems.push(format!("rule {name}: nothing recorded"));
         }
     }
-    assert_eq!(judged, 31, "rules loaded");
+    assert_eq!(judged, 32, "rules loaded");
 
     for document in naming_metrics() {
         let named = text(&document);
