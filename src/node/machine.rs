@@ -345,7 +345,12 @@ impl Machine {
             }
             self.deposed = true;
             self.starting();
-            actions.push(Action::StartAfresh);
+            // A copy that an operator has given up is kept.
+            actions.push(if primary.copy.given_up {
+                Action::Yield
+            } else {
+                Action::StartAfresh
+            });
             return true;
         }
         let takes_over = |p: &Peer| can_be_promoted(p) && has_all(p);

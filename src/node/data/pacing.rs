@@ -7,7 +7,7 @@
 //!
 //! The allowance at any moment: a share of the limit that grows from the start of the copy on, fast at first, and never reaches
 //! the whole. A load that stays below it is not held up at all. It ends when the replica has caught up. A replica that does
-//! not get there, copy after copy, is not waited for any more.
+//! not get there, copy after copy, is waited for at fewer and fewer of them.
 
 use std::collections::HashMap;
 use std::net::SocketAddrV4;

@@ -174,8 +174,8 @@ impl DataNode {
         }
         if unread {
             warn!(node = %self.node.name, folder = %self.state.data().display(), "the data that was here before could not be read, \
-                so nobody can say that this copy has all of it: it is kept there, as appendonlydir.kept-N; remove it when \
-                it is not needed");
+                so nobody can say that this copy has all of it: it is kept there, as appendonlydir.kept-N, and may hold what \
+                the lab lacks");
         }
         self.copy.forget_aside();
         let limit = self.lab.timing.raise_limit;

@@ -177,6 +177,18 @@ fn data_that_the_server_cannot_read_is_not_replaced_by_less_nor_before_it_was_co
 }
 
 #[test]
+fn data_that_the_server_cannot_read_and_an_operator_has_given_up_is_kept() {
+    let mut node = Node::new(identity());
+    node.cannot_load(0, None, peer_that(BEHIND, PeerCopy::UNREAD));
+    let chosen = PeerCopy {
+        given_up: true,
+        ..holds(Relation::More)
+    };
+    let actions = node.cannot_load(100, Some(vote(B, 2)), peer_that(WRITABLE, chosen));
+    assert_eq!(actions, [Action::Yield]);
+}
+
+#[test]
 fn a_named_node_that_cannot_read_its_own_data_has_another_take_over() {
     let mut node = Node::new(identity());
     let in_sync = peer_that(IN_SYNC, holds(Relation::Same));
