@@ -23,6 +23,8 @@ const DAMAGED: [u8; 64] = [0xff; 64];
 const ENOUGH: u64 = 4096;
 /// How long a rewrite that is under way may take.
 const REWRITE_LIMIT: Duration = Duration::from_secs(60);
+/// Where a server keeps the parts of its append-only file.
+const AOF_FOLDER: &str = "appendonlydir";
 /// The list of the parts of an append-only file, below the folder of a plain server.
 const MANIFEST: &str = "appendonlydir/appendonly.aof.manifest";
 
@@ -101,19 +103,20 @@ impl Scene<'_> {
     }
 }
 
-/// The append-only file that is written to, anywhere below the node's folder.
+/// The append-only file that is written to. Beside it there may be copies that were set aside, or are about to be removed.
 fn newest_increment(folder: &Path) -> io::Result<PathBuf> {
     let mut folders = vec![folder.to_owned()];
     let mut found: Option<(u64, PathBuf)> = None;
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder)? {
+        for entry in fs::read_dir(&folder)? {
             let path = entry?.path();
             let name = path.to_string_lossy().into_owned();
             if path.is_dir() {
                 folders.push(path);
-            } else if let Some(number) = name
-                .strip_suffix(".incr.aof")
-                .and_then(|rest| rest.rsplit('.').next()?.parse().ok())
+            } else if folder.ends_with(AOF_FOLDER)
+                && let Some(number) = name
+                    .strip_suffix(".incr.aof")
+                    .and_then(|rest| rest.rsplit('.').next()?.parse().ok())
                 && found.as_ref().is_none_or(|(newest, _)| number > *newest)
             {
                 found = Some((number, path));
@@ -165,4 +168,27 @@ fn check_aof(server: &Path, folder: &Path) -> io::Result<()> {
         "{name}: {}, {last}",
         output.status
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_that_was_set_aside_is_not_taken_for_the_one_in_use() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let make = |folder: &str, number: u64| {
+            let folder = root.join("data").join(folder);
+            fs::create_dir_all(&folder).unwrap();
+            let file = folder.join(format!("appendonly.aof.{number}.incr.aof"));
+            fs::write(&file, "").unwrap();
+            file
+        };
+        make("appendonlydir.kept-1", 9);
+        make("trash", 12);
+        make(AOF_FOLDER, 2);
+        let newest = make(AOF_FOLDER, 3);
+        assert_eq!(newest_increment(root).unwrap(), newest);
+    }
 }
