@@ -23,8 +23,6 @@ const DAMAGED: [u8; 64] = [0xff; 64];
 const ENOUGH: u64 = 4096;
 /// How long a rewrite that is under way may take.
 const REWRITE_LIMIT: Duration = Duration::from_secs(60);
-/// Where a server keeps the parts of its append-only file.
-const AOF_FOLDER: &str = "appendonlydir";
 /// The list of the parts of an append-only file, below the folder of a plain server.
 const MANIFEST: &str = "appendonlydir/appendonly.aof.manifest";
 
@@ -103,29 +101,21 @@ impl Scene<'_> {
     }
 }
 
-/// The append-only file that is written to. Beside it there may be copies that were set aside, or are about to be removed.
+/// The append-only file that is written to: the last one in the list of its parts. Beside it there may be parts that are not in the
+/// list any more, and copies that were set aside.
 fn newest_increment(folder: &Path) -> io::Result<PathBuf> {
-    let mut folders = vec![folder.to_owned()];
-    let mut found: Option<(u64, PathBuf)> = None;
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder)? {
-            let path = entry?.path();
-            let name = path.to_string_lossy().into_owned();
-            if path.is_dir() {
-                folders.push(path);
-            } else if folder.ends_with(AOF_FOLDER)
-                && let Some(number) = name
-                    .strip_suffix(".incr.aof")
-                    .and_then(|rest| rest.rsplit('.').next()?.parse().ok())
-                && found.as_ref().is_none_or(|(newest, _)| number > *newest)
-            {
-                found = Some((number, path));
-            }
-        }
-    }
-    found
-        .map(|(_, path)| path)
-        .ok_or_else(|| io::Error::other("it has no append-only file"))
+    let manifests = [folder.join(MANIFEST), folder.join("data").join(MANIFEST)];
+    let manifest = manifests.iter().find(|path| path.exists());
+    let none = || io::Error::other("it has no append-only file");
+    let manifest = manifest.ok_or_else(none)?;
+    let text = fs::read_to_string(manifest)?;
+    let mut increments = text.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let name = words.nth(1)?;
+        words.any(|word| word == "i").then_some(name)
+    });
+    let newest = increments.next_back().ok_or_else(none)?;
+    Ok(manifest.with_file_name(newest))
 }
 
 fn long_enough(file: &File) -> io::Result<u64> {
@@ -175,20 +165,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_copy_that_was_set_aside_is_not_taken_for_the_one_in_use() {
+    fn the_file_in_use_is_the_last_increment_of_the_manifest() {
         let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
-        let make = |folder: &str, number: u64| {
-            let folder = root.join("data").join(folder);
-            fs::create_dir_all(&folder).unwrap();
-            let file = folder.join(format!("appendonly.aof.{number}.incr.aof"));
-            fs::write(&file, "").unwrap();
-            file
-        };
-        make("appendonlydir.kept-1", 9);
-        make("trash", 12);
-        make(AOF_FOLDER, 2);
-        let newest = make(AOF_FOLDER, 3);
-        assert_eq!(newest_increment(root).unwrap(), newest);
+        assert!(newest_increment(folder.path()).is_err());
+        let parts = folder.path().join("data/appendonlydir");
+        fs::create_dir_all(&parts).unwrap();
+        // Left by a rewrite that was killed; of a copy that was replaced.
+        fs::write(parts.join("appendonly.aof.20.incr.aof"), "").unwrap();
+        let manifest = "file appendonly.aof.3.base.rdb seq 3 type b\n\
+            file appendonly.aof.18.incr.aof seq 18 type h\n\
+            file appendonly.aof.19.incr.aof seq 19 type i\n";
+        fs::write(parts.join("appendonly.aof.manifest"), manifest).unwrap();
+        let newest = newest_increment(folder.path()).unwrap();
+        assert_eq!(newest, parts.join("appendonly.aof.19.incr.aof"));
     }
 }
