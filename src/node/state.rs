@@ -44,6 +44,8 @@ pub(super) const PARKED_LOGIN: [(&str, &str); 2] = [
 
 /// With less than that on its disk a server is not started: it would end with its first writes.
 const ROOM: u64 = 1 << 20;
+/// A server's list of the parts of its append-only file.
+pub(super) const AOF_LIST: &str = "appendonly.aof.manifest";
 
 /// Why the state folder can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -373,20 +375,21 @@ impl StateDir {
     }
 
     /// Removes what a server left that was killed while it rewrote its append-only file, or copied from its primary:
-    /// unfinished, as large as its data, and never read or removed by any server.
+    /// unfinished or replaced, as large as its data, and never read or removed by any server.
     fn remove_unfinished(&self) {
         let entries = fs::read_dir(self.data()).into_iter().flatten().flatten();
-        for entry in entries.filter(|e| is_unfinished(&e.file_name().to_string_lossy())) {
-            let path = entry.path();
-            let bytes = entry.metadata().map_or(0, |m| m.len());
+        let unfinished = entries.filter(|e| is_unfinished(&e.file_name().to_string_lossy()));
+        let unfinished = unfinished.map(|e| e.path());
+        for path in unfinished.chain(unlisted(&self.files())) {
+            let bytes = fs::metadata(&path).map_or(0, |m| m.len());
             // Not worth a refusal to start: it costs room, and where that is missed the server is not started and says so.
             match self.trash.throw(&path).or_else(|_| fs::remove_file(&path)) {
                 Ok(()) => {
-                    info!(file = %path.display(), bytes, "removed: a killed server left it unfinished");
+                    info!(file = %path.display(), bytes, "removed: a killed server left it, unfinished or replaced");
                     self.unfinished.set(self.unfinished.get() + 1);
                 }
                 Err(error) => {
-                    warn!(file = %path.display(), bytes, %error, "a killed server left it unfinished, and it can't be removed");
+                    warn!(file = %path.display(), bytes, %error, "a killed server left it, unfinished or replaced, and it can't be removed");
                 }
             }
         }
@@ -575,6 +578,37 @@ fn apply_passwords(
 pub fn parked_at(lab: &Lab, node: &Node) -> std::net::SocketAddrV4 {
     // Of this machine, so that it is refused at once.
     std::net::SocketAddrV4::new(lab.listens(node), PARKED_PORT)
+}
+
+/// Parts of an append-only file that its list does not name: a rewrite has replaced them, and the server was killed before it had
+/// removed them. None where the list is not whole, for then nobody knows what belongs together.
+fn unlisted(files: &Path) -> Vec<PathBuf> {
+    let Ok(list) = fs::read_to_string(files.join(AOF_LIST)) else {
+        return Vec::new();
+    };
+    let mut named = Vec::new();
+    for line in list.lines() {
+        match line.split_whitespace().nth(1) {
+            Some(name) if line.starts_with("file ") && files.join(name).exists() => {
+                named.push(name)
+            }
+            _ => return Vec::new(),
+        }
+    }
+    if named.is_empty() {
+        return Vec::new();
+    }
+    let entries = fs::read_dir(files).into_iter().flatten().flatten();
+    let parts = entries.filter(|entry| {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let part = name.starts_with("appendonly.aof.")
+            && [".base.rdb", ".base.aof", ".incr.aof"]
+                .iter()
+                .any(|end| name.ends_with(end));
+        part && !named.contains(&&*name)
+    });
+    parts.map(|entry| entry.path()).collect()
 }
 
 /// Whether a server gives that name to a file that it has not finished: `rewriteAppendOnlyFile` in aof.c, `rdbSave` in
@@ -780,6 +814,44 @@ mod tests {
             kept.iter().filter(|name| is_there(name)).count(),
             kept.len()
         );
+    }
+
+    #[test]
+    fn parts_that_a_rewrite_has_replaced_are_removed_and_none_where_the_list_is_not_whole() {
+        let root = tempfile::tempdir().unwrap();
+        let mut lab = Lab::parse(include_str!("../../lab.toml"), None).unwrap();
+        lab.security.acl = false;
+        let node = lab.data_nodes[0].clone();
+        let state = StateDir::open(root.path(), &lab, &node).unwrap();
+        let files = state.files();
+        fs::create_dir_all(&files).unwrap();
+        let write = |name: &str, text: &str| fs::write(files.join(name), text).unwrap();
+        let parts = [
+            "appendonly.aof.2.base.rdb",
+            "appendonly.aof.2.incr.aof",
+            "appendonly.aof.3.base.rdb",
+            "appendonly.aof.3.incr.aof",
+            "appendonly.aof.20.incr.aof",
+        ];
+        let all = || parts.map(|name| files.join(name).exists());
+        for name in parts.iter().chain(&["written-by", "notes.aof"]) {
+            write(name, "x");
+        }
+        let list = "file appendonly.aof.3.base.rdb seq 3 type b\n\
+            file appendonly.aof.3.incr.aof seq 3 type i\n";
+        for damaged in [
+            "",
+            "nonsense\n",
+            &format!("{list}file appendonly.aof.4.incr.aof seq 4 type i\n"),
+        ] {
+            write(AOF_LIST, damaged);
+            state.apply(&lab, &node).unwrap();
+            assert_eq!(all(), [true; 5], "{damaged}");
+        }
+        write(AOF_LIST, list);
+        state.apply(&lab, &node).unwrap();
+        assert_eq!(all(), [false, false, true, true, false]);
+        assert!(files.join("written-by").exists() && files.join("notes.aof").exists());
     }
 
     #[test]
