@@ -166,6 +166,7 @@ mod tests {
             primary_silent_for: Duration::ZERO,
             primary_says_primary: true,
             primary_info_age: Some(Duration::ZERO),
+            passive: false,
             other_sentinels: 2,
             known_replicas: 1,
             replicas: vec![ReplicaView {

@@ -3,6 +3,10 @@
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
+/// The quorum of a Sentinel that is not a full member: more than there are, so that it calls no primary down for all and leads no
+/// failover. It votes, and says who is primary, like any other.
+pub const PASSIVE_QUORUM: u64 = 1000;
+
 /// What one Sentinel says of the monitored primary and of the other data nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SentinelView {
@@ -22,6 +26,8 @@ pub struct SentinelView {
     pub primary_says_primary: bool,
     /// Age of what the primary last said of itself (`INFO`).
     pub primary_info_age: Option<Duration>,
+    /// It leads no failover by itself: its quorum can't be reached ([`PASSIVE_QUORUM`]).
+    pub passive: bool,
     /// The other Sentinels that it knows.
     pub other_sentinels: u64,
     /// How many replicas it knows, listed or not: one that is leaving is not listed any more.
@@ -173,6 +179,7 @@ pub(crate) mod tests {
             primary_silent_for: Duration::from_millis(40),
             primary_says_primary: true,
             primary_info_age: Some(Duration::from_millis(400)),
+            passive: false,
             other_sentinels: 2,
             known_replicas: 0,
             replicas: Vec::new(),

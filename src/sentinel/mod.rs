@@ -122,9 +122,12 @@ impl Panel {
         promotable_strangers(view, &self.data_nodes).next()
     }
 
-    /// Why a Sentinel with that view is not to be asked for a failover, if so: it could promote a server that is no data
-    /// node of the lab.
+    /// Why a Sentinel with that view is not to be asked for a failover, if so: it is to lead none, or could promote a server that is
+    /// no data node of the lab.
     pub fn could_promote_a_stranger(&self, view: &SentinelView) -> Option<String> {
+        if view.passive {
+            return Some("it is not a full member of the lab: halab member list".to_owned());
+        }
         self.promotable_stranger(view).map(|stranger| {
             format!(
                 "it could promote {stranger}, which is no data node of lab.toml: end that server, then `halab forget`"

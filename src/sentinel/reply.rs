@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use redis::{ErrorKind, FromRedisValue, RedisError, RedisResult, Value};
 
-use crate::protocol::vote::{ReplicaView, SentinelView};
+use crate::protocol::vote::{PASSIVE_QUORUM, ReplicaView, SentinelView};
 
 type Fields = HashMap<String, String>;
 
@@ -33,6 +33,10 @@ pub(crate) fn view(values: &[Value]) -> RedisResult<SentinelView> {
         primary_silent_for: Duration::from_millis(number(&primary, "last-ok-ping-reply")?),
         primary_says_primary: primary.get("role-reported").is_some_and(|r| r == "master"),
         primary_info_age: info_age(&primary)?,
+        passive: (primary
+            .get("quorum")
+            .and_then(|quorum| quorum.parse::<u64>().ok()))
+        .is_some_and(|quorum| quorum >= PASSIVE_QUORUM),
         other_sentinels: number(&primary, "num-other-sentinels")?,
         known_replicas: number(&primary, "num-slaves")?,
         replicas: replicas.iter().map(replica).collect::<RedisResult<_>>()?,

@@ -95,6 +95,7 @@ pub fn view(nodes: usize, state: &State, s: usize) -> SentinelView {
         primary_silent_for: Duration::ZERO,
         primary_says_primary: true,
         primary_info_age: sentinel.sights[sentinel.primary].up.then_some(FRESH),
+        passive: false,
         other_sentinels: 2,
         known_replicas: if sentinel.knows {
             (nodes - 1) as u64

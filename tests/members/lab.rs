@@ -1,0 +1,380 @@
+//! Nodes, their copies, the writer's session, losses and failovers.
+
+use std::net::SocketAddrV4;
+
+use redis_ha_lab::protocol::roster::{Kind, Roster, Standing};
+use stateright::{Checker, Path, Property};
+
+use super::change::{self, Operator};
+
+pub const NODES: usize = 3;
+/// Who is primary at first, who is its replica and is to go, and who is to come.
+pub const NAMES: [&str; NODES] = ["a", "b", "c"];
+pub const GOES: usize = 1;
+pub const COMES: usize = 2;
+
+/// The rules, each of which can be taken out.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// A node comes, and goes, by way of *counted*.
+    pub counted_first: bool,
+    /// A step waits until every node that could be promoted has the step before.
+    pub held: bool,
+    /// Which nodes those are is found out anew after each change, and not once at the begin.
+    pub asked_anew: bool,
+    /// A node becomes promotable only where its own copy lists it as full.
+    pub raise_by_list: bool,
+    /// A change ends the writers' sessions.
+    pub sessions_end: bool,
+    /// A node is taken out only when it has heard that it goes, and is not promotable.
+    pub harmless: bool,
+}
+
+pub const RULES: Rules = Rules {
+    counted_first: true,
+    held: true,
+    asked_anew: true,
+    raise_by_list: true,
+    sessions_end: true,
+    harmless: true,
+};
+
+#[derive(Debug, Clone, Copy)]
+pub struct Model {
+    pub rules: Rules,
+    pub writes: u8,
+    pub losses: u8,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Entry {
+    Write(u8),
+    Members(Roster),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Node {
+    pub up: bool,
+    pub log: Vec<Entry>,
+    /// It follows the primary.
+    pub linked: bool,
+    /// A failover could choose it.
+    pub promotable: bool,
+}
+
+impl Node {
+    pub fn members(&self) -> Option<&Roster> {
+        self.log.iter().rev().find_map(|entry| match entry {
+            Entry::Members(roster) => Some(roster),
+            Entry::Write(_) => None,
+        })
+    }
+
+    fn lists_as_full(&self, d: usize) -> bool {
+        let members = self.members();
+        members.and_then(|m| m.standing(Kind::Data, NAMES[d])) == Some(Standing::Full)
+    }
+
+    fn has(&self, write: u8) -> bool {
+        self.log.contains(&Entry::Write(write))
+    }
+}
+
+/// What a writer began with.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Session {
+    members: Roster,
+    /// The first entry that can be of it.
+    from: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct State {
+    pub nodes: [Node; NODES],
+    pub primary: Option<usize>,
+    pub session: Option<Session>,
+    sent: u8,
+    acknowledged: Vec<u8>,
+    losses: u8,
+    pub operator: Operator,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// A session begins.
+    Session,
+    Write,
+    Acknowledge(u8),
+    /// A replica connects: it goes on where it is, or copies.
+    Connect(usize),
+    Replicate(usize),
+    Raise(usize),
+    Lower(usize),
+    Lose(usize),
+    /// The Sentinels see that it is down.
+    SeenDown(usize),
+    Return(usize),
+    Promote(usize),
+    Operator(change::Step),
+}
+
+pub fn at(d: usize) -> SocketAddrV4 {
+    SocketAddrV4::new([127, 0, 0, 11 + d as u8].into(), 6379)
+}
+
+impl State {
+    fn first() -> Self {
+        let members = |d: usize| (NAMES[d].to_owned(), at(d));
+        let roster = Roster::first([members(0), members(1)], [("s".into(), at(9))]);
+        let node = |d: usize| Node {
+            up: true,
+            log: match d {
+                COMES => Vec::new(),
+                _ => vec![Entry::Members(roster.clone())],
+            },
+            linked: d == GOES,
+            promotable: d == GOES,
+        };
+        State {
+            nodes: std::array::from_fn(node),
+            primary: Some(0),
+            session: None,
+            sent: 0,
+            acknowledged: Vec::new(),
+            losses: 0,
+            operator: Operator::default(),
+        }
+    }
+
+    pub fn leading(&self) -> Option<&Node> {
+        self.primary.map(|p| &self.nodes[p])
+    }
+
+    pub fn level(&self, d: usize) -> bool {
+        let leading = self.leading();
+        self.nodes[d].linked && leading.is_some_and(|p| p.log == self.nodes[d].log)
+    }
+
+    /// Every member but the primary follows it, and is promotable where it is full.
+    pub fn recovered(&self) -> bool {
+        let Some(members) = self.leading().and_then(Node::members) else {
+            return false;
+        };
+        (0..NODES).filter(|d| Some(*d) != self.primary).all(|d| {
+            let node = &self.nodes[d];
+            match members.standing(Kind::Data, NAMES[d]) {
+                None => true,
+                Some(Standing::Counted) => node.linked,
+                Some(Standing::Full) => node.linked && node.promotable,
+            }
+        })
+    }
+
+    fn is_member(&self, d: usize) -> bool {
+        let holders = self.nodes.iter().filter_map(Node::members);
+        holders
+            .into_iter()
+            .any(|m| m.standing(Kind::Data, NAMES[d]).is_some())
+    }
+
+    /// Ends what runs on a node.
+    pub fn end(&mut self, d: usize) {
+        self.nodes[d].up = false;
+        self.nodes[d].linked = false;
+        if self.primary == Some(d) {
+            self.primary = None;
+            self.session = None;
+            for node in &mut self.nodes {
+                node.linked = false;
+            }
+        }
+    }
+
+    fn session(&mut self) -> Option<()> {
+        let leading = self.leading()?;
+        let session = Session {
+            members: leading.members()?.clone(),
+            from: leading.log.len(),
+        };
+        self.session.is_none().then(|| self.session = Some(session))
+    }
+
+    fn write(&mut self, model: &Model) -> Option<()> {
+        self.session.as_ref()?;
+        let p = self.primary.filter(|_| self.sent < model.writes)?;
+        self.nodes[p].log.push(Entry::Write(self.sent));
+        self.sent += 1;
+        Some(())
+    }
+
+    /// Every other member of the session has it, or could not be promoted.
+    fn acknowledge(&mut self, write: u8) -> Option<()> {
+        let session = self.session.as_ref()?;
+        let p = self.primary?;
+        let own = self.nodes[p].log.get(session.from..)?;
+        let sent = own.contains(&Entry::Write(write)) && !self.acknowledged.contains(&write);
+        let asked =
+            |d: &usize| *d != p && session.members.standing(Kind::Data, NAMES[*d]).is_some();
+        let confirmed = (0..NODES).filter(asked).all(|d| {
+            let node = &self.nodes[d];
+            (node.linked && node.has(write)) || !node.promotable
+        });
+        if !sent || !confirmed {
+            return None;
+        }
+        self.acknowledged.push(write);
+        self.acknowledged.sort_unstable();
+        Some(())
+    }
+
+    fn connect(&mut self, d: usize) -> Option<()> {
+        let p = self.primary.filter(|p| *p != d)?;
+        if !self.nodes[d].up || self.nodes[d].linked {
+            return None;
+        }
+        if !self.nodes[p].log.starts_with(&self.nodes[d].log) {
+            self.nodes[d].log = self.nodes[p].log.clone();
+        }
+        self.nodes[d].linked = true;
+        Some(())
+    }
+
+    fn replicate(&mut self, d: usize) -> Option<()> {
+        let next = self.leading()?.log.get(self.nodes[d].log.len())?.clone();
+        let linked = self.nodes[d].linked;
+        linked.then(|| self.nodes[d].log.push(next))
+    }
+
+    fn raise(&mut self, model: &Model, d: usize) -> Option<()> {
+        let node = &self.nodes[d];
+        let may = !model.rules.raise_by_list || node.lists_as_full(d);
+        (may && !node.promotable && self.level(d)).then(|| self.nodes[d].promotable = true)
+    }
+
+    fn lower(&mut self, model: &Model, d: usize) -> Option<()> {
+        let node = &self.nodes[d];
+        let may = model.rules.raise_by_list && !node.lists_as_full(d);
+        let lowers = node.up && node.promotable && (!node.linked || may);
+        lowers.then(|| self.nodes[d].promotable = false)
+    }
+
+    fn lose(&mut self, model: &Model, d: usize) -> Option<()> {
+        // Who is no member may come and go as it likes; it is counted all the same, for the bounds.
+        let next = self.recovered() || !self.is_member(d);
+        if !self.nodes[d].up || self.losses >= model.losses || !next {
+            return None;
+        }
+        self.losses += 1;
+        self.end(d);
+        Some(())
+    }
+
+    fn promote(&mut self, d: usize) -> Option<()> {
+        let node = &self.nodes[d];
+        if self.primary.is_some() || !node.up || !node.promotable {
+            return None;
+        }
+        self.primary = Some(d);
+        self.nodes[d].promotable = false;
+        Some(())
+    }
+}
+
+impl stateright::Model for Model {
+    type State = State;
+    type Action = Step;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![State::first()]
+    }
+
+    fn actions(&self, _: &State, actions: &mut Vec<Step>) {
+        actions.extend([Step::Session, Step::Write]);
+        actions.extend((0..self.writes).map(Step::Acknowledge));
+        for d in 0..NODES {
+            actions.extend([
+                Step::Connect(d),
+                Step::Replicate(d),
+                Step::Raise(d),
+                Step::Lower(d),
+                Step::Lose(d),
+                Step::SeenDown(d),
+                Step::Return(d),
+                Step::Promote(d),
+            ]);
+        }
+        actions.extend(change::Step::ALL.map(Step::Operator));
+    }
+
+    fn next_state(&self, state: &State, step: Step) -> Option<State> {
+        let mut next = state.clone();
+        match step {
+            Step::Session => next.session(),
+            Step::Write => next.write(self),
+            Step::Acknowledge(write) => next.acknowledge(write),
+            Step::Connect(d) => next.connect(d),
+            Step::Replicate(d) => next.replicate(d),
+            Step::Raise(d) => next.raise(self, d),
+            Step::Lower(d) => next.lower(self, d),
+            Step::Lose(d) => next.lose(self, d),
+            Step::SeenDown(d) => {
+                let node = &mut next.nodes[d];
+                let seen = !node.up && node.promotable;
+                seen.then(|| node.promotable = false)
+            }
+            // It waits with the lowest priority until it is level.
+            Step::Return(d) => {
+                let node = &mut next.nodes[d];
+                let down = !node.up;
+                node.promotable = false;
+                down.then(|| node.up = true)
+            }
+            Step::Promote(d) => next.promote(d),
+            Step::Operator(step) => change::take(&mut next, self, step),
+        }?;
+        Some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        let safe = |_: &Self, state: &State| {
+            let has = |node: &Node| state.acknowledged.iter().all(|w| node.has(*w));
+            state.leading().is_none_or(has)
+        };
+        let promoted = |_: &Self, state: &State| state.primary == Some(COMES);
+        let replaced = |_: &Self, state: &State| state.operator.done;
+        vec![
+            Property::always("safe", safe),
+            Property::sometimes("promoted", promoted),
+            Property::sometimes("replaced", replaced),
+        ]
+    }
+}
+
+/// What an exploration found.
+pub struct Found {
+    pub states: usize,
+    pub depth: usize,
+    /// The shortest way to a loss.
+    pub loss: Option<String>,
+    pub promoted_new: bool,
+    pub replaced: bool,
+}
+
+/// Explores all states within the bounds, breadth first, or until a loss is found.
+pub fn explore(model: Model) -> Found {
+    use stateright::Model as _;
+    // One thread: the shortest trace, and the same one each time.
+    let checker = model.checker().threads(1).spawn_bfs().join();
+    let loss = checker.discovery("safe");
+    Found {
+        states: checker.unique_state_count(),
+        depth: checker.max_depth(),
+        loss: loss.map(|path: Path<State, Step>| {
+            let steps = path.into_actions();
+            let steps: Vec<String> = steps.iter().map(|step| format!("- {step:?}")).collect();
+            steps.join("\n")
+        }),
+        promoted_new: checker.discovery("promoted").is_some(),
+        replaced: checker.discovery("replaced").is_some(),
+    }
+}
