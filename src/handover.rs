@@ -187,7 +187,8 @@ async fn prepare<'a>(
         .data_node_at(elected.address)
         .ok_or(HandoverError::Stranger(elected.address))?;
     let strange = |view: &_| panel.could_promote_a_stranger(view);
-    if let Some(why) = answers.views().iter().find_map(strange) {
+    let mut leading = answers.views().into_iter().filter(|view| !view.passive);
+    if let Some(why) = leading.find_map(|view| strange(&view)) {
         return Err(HandoverError::StrangerPromotable(why));
     }
     let ready = answers.views().iter().all(|view| {

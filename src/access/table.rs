@@ -91,6 +91,8 @@ impl User {
                 "%W~halab:*",
                 // Whether a promoted node has begun its term.
                 "%R~halab-mark",
+                // Whose confirmation counts.
+                "%R~halab-members",
                 "+get",
                 // Its message before a WAIT, which nobody reads.
                 "&halab:round",
@@ -105,6 +107,7 @@ impl User {
             User::Verifier => vec![
                 "%R~halab:*",
                 "%R~halab-mark",
+                "%R~halab-members",
                 "+get",
                 "+mget",
                 "+scan",
@@ -143,8 +146,9 @@ impl User {
             ],
             User::Node => vec![
                 "~halab-mark",
+                "~halab-members",
                 "+get",
-                // The mark is written by a script of one SET.
+                // The mark, and the first list of members, are written by scripts.
                 "+set",
                 "+eval",
                 // By being subscribed it assures that its server can't be promoted.
@@ -161,6 +165,8 @@ impl User {
                 "+client|unpause",
                 "+client|kill",
                 "+client|id",
+                // It states which nodes it knows.
+                "+client|setname",
                 "+multi",
                 "+exec",
                 // Who is there that is not of the lab: names alone.
@@ -203,9 +209,12 @@ impl User {
             User::Node => looking(&[
                 "+sentinel|failover",
                 "+sentinel|debug",
+                // Whether it leads failovers.
+                "+sentinel|set",
                 // TILT, and who is there that is not of the lab.
                 "+info",
                 "+acl|users",
+                "+client|setname",
             ]),
             User::Operator => EVERYTHING.to_vec(),
         }

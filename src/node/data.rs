@@ -1,11 +1,13 @@
 //! A data node: observes, asks the state machine what to do, and does it; how it ends is in `leave`, what it says of its
-//! copy in `marks`, how it becomes promotable in `raise`, how what it has comes to the disk in `syncing`.
+//! copy in `marks`, how it becomes promotable in `raise`, whether it may in `roster`, how
+//! what it has comes to the disk in `syncing`.
 
 mod following;
 mod leave;
 mod marks;
 mod pacing;
 mod raise;
+mod roster;
 mod syncing;
 
 use std::net::SocketAddrV4;
@@ -19,7 +21,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, error, info, warn};
 
 use crate::access::User;
-use crate::client::{ClientError, Conn, Connector, ReplicationInfo};
+use crate::client::{ClientError, Conn, Connector, Held, ReplicationInfo};
 use crate::config::{Lab, Node, NodeKind};
 use crate::handover::demote;
 use crate::protocol::copy::Copy;
@@ -41,6 +43,7 @@ use following::Following;
 use marks::OwnCopy;
 use pacing::Pacing;
 use raise::Raising;
+use roster::Listed;
 use syncing::Syncing;
 
 /// Limit for a connect or an answer of another node: several round trips between sites that are far apart.
@@ -98,6 +101,9 @@ pub(super) struct DataNode {
     loaded: bool,
     /// What it holds.
     copy: OwnCopy,
+    /// Its copy of the roster, and what that says of this node.
+    roster: Option<Held>,
+    listed: Listed,
     /// It has a login with which it can copy from another.
     admitted: bool,
     /// How often it writes to disk, as it has confirmed.
@@ -177,6 +183,8 @@ impl DataNode {
             link_down_since: None,
             loaded: false,
             copy: OwnCopy::default(),
+            roster: None,
+            listed: Listed::default(),
             admitted: false,
             sync_always: None,
             disk_refuses: false,
@@ -215,6 +223,7 @@ impl DataNode {
             }
             let server = self.look().await?;
             self.watch_syncs().await;
+            let server = self.apply_roster(server).await;
             self.assure(server).await;
             if matches!(server, Seen::Primary { .. } | Seen::Replica { .. }) {
                 self.renew_certificate().await;
@@ -226,9 +235,9 @@ impl DataNode {
                     server,
                     Seen::Replica {
                         link_down_for: None,
-                        promotable: true,
+                        promotable,
                         ..
-                    }
+                    } if promotable || !self.listed.may_be_promotable()
                 );
             self.observers.set_pace(if calm { CALM } else { URGENT });
             let seen = Observation {
@@ -402,7 +411,14 @@ impl DataNode {
     pub(super) async fn own(&mut self) -> Result<&mut Conn, ClientError> {
         let conn = match self.conn.take() {
             Some(conn) => conn,
-            None => self.connector.open(self.node.socket()).await?,
+            None => {
+                let mut conn = self.connector.open(self.node.socket()).await?;
+                // So that `halab member` sees who runs with which lab.toml. A server that does not take it serves all the same.
+                if let Err(error) = conn.state_known(&self.lab).await {
+                    debug!(node = %self.node.name, %error, "which nodes are known here is not stated");
+                }
+                conn
+            }
         };
         Ok(self.conn.insert(conn))
     }
@@ -421,7 +437,10 @@ impl DataNode {
         if info.is_primary {
             self.link_down_since = None;
             let now = self.started.elapsed();
-            let replicas = self.following.in_sync(now, info);
+            let roster = self.roster.as_ref();
+            let own = self.node.socket();
+            let counts = |at| roster::counts(roster, own, at);
+            let replicas = self.following.in_sync(now, info, counts);
             let lab = &self.lab;
             let members = |at| lab.data_nodes.iter().any(|node| node.socket() == at);
             self.pacing.see(now, info, &self.following, members);

@@ -27,17 +27,17 @@ use crate::backup::manifest::Manifest;
 use crate::client::{ClientError, Connector, drawn};
 use crate::config::{Lab, NodeKind};
 use crate::protocol::copy::{Copy, MARK_KEY, Mark, Relation};
+use crate::protocol::roster::ROSTER_KEY;
 
 use super::NodeError;
 use super::held::held_in;
-use super::state::{StateDir, StateError, io_error};
+use super::state::{AOF_LIST, StateDir, StateError, io_error};
 
 /// Limit for a connect or an answer of a node.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 /// Names as the server gives them, by default (`appendfilename`).
 const BASE: &str = "appendonly.aof.1.base.rdb";
 const COMMANDS: &str = "appendonly.aof.1.incr.aof";
-const LIST: &str = "appendonly.aof.manifest";
 
 /// Why nothing was restored. In all cases every copy is where it was, or kept aside.
 #[derive(Debug, thiserror::Error)]
@@ -294,7 +294,7 @@ fn put_together(
     drop(base.finish(BASE)?);
     let commands = commands(mark);
     let list = format!("file {BASE} seq 1 type b\nfile {COMMANDS} seq 1 type i\n");
-    for (name, text) in [(COMMANDS, commands), (LIST, list)] {
+    for (name, text) in [(COMMANDS, commands), (AOF_LIST, list)] {
         let path = folder.join(name);
         let write = || -> io::Result<()> {
             let mut file = File::create_new(&path)?;
@@ -328,11 +328,17 @@ fn owned_as(like: &Path, folder: &Path) -> Result<(), StateError> {
     ))
 }
 
-/// The commands behind the data: one, which writes the mark.
+/// The commands behind the data, which write the mark and remove the list of members.
 fn commands(mark: &Mark) -> String {
     let text = mark.to_text();
     let mut out = String::new();
-    for words in [&["SELECT", "0"][..], &["SET", MARK_KEY, &text]] {
+    // The members are those of lab.toml, not of the time of the backup.
+    let all = [
+        &["SELECT", "0"][..],
+        &["SET", MARK_KEY, &text],
+        &["DEL", ROSTER_KEY],
+    ];
+    for words in all {
         // Writing to a String cannot fail.
         let _ = write!(out, "*{}\r\n", words.len());
         for word in words {

@@ -1,4 +1,6 @@
-//! A Sentinel node: starts its server, quickens its periods, and ends with it.
+//! A Sentinel node: starts its server, quickens its periods, and ends with it; whether it leads failovers is in `roster`.
+
+mod roster;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -6,7 +8,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::access::User;
 use crate::client::{ClientError, Connector};
@@ -66,14 +68,31 @@ pub(super) async fn run(
     mut own: Own,
     shutdown: &Shutdown,
 ) -> Result<Option<ExitStatus>, NodeError> {
-    if own.state.memory_lost() {
-        match learn(lab, node, shutdown).await {
+    let mut joins = false;
+    let mut heard = None;
+    if own.state.first_start() {
+        let connector = connector(lab, node);
+        let may_lead = roster::may_lead(lab, node, &connector).await;
+        // One that is not a full member comes into a lab that is there, and knows as little as one that has lost its memory.
+        joins = may_lead == Some(false);
+        own.state.leads(!joins);
+        // Others, with their memory, may be there; where there are too few of them a whole lab starts: each begins as lab.toml says,
+        // and the marks guard the data.
+        let named = Panel::new(lab, connector).ask_each().await.elect().ok();
+        heard = named.filter(|named| lab.data_node_at(named.address).is_some());
+    }
+    if let Some(elected) = heard {
+        own.state.learn(elected);
+    } else if own.state.memory_lost() || joins {
+        match learn(lab, node, joins, shutdown).await {
             Some(elected) => own.state.learn(elected),
             None => return Ok(None),
         }
     }
     let conf = own.state.apply(lab, node)?;
-    let mut why = if own.state.memory_lost() {
+    let mut why = if joins || heard.is_some() {
+        "a new member, seeded from what the other Sentinels agree on"
+    } else if own.state.memory_lost() {
         "its memory was lost, seeded from what the other Sentinels agree on"
     } else if own.state.first_start() {
         "first start, seeded from lab.toml"
@@ -92,7 +111,8 @@ pub(super) async fn run(
             version = %own.binary.version, role = "sentinel", monitors = %lab.primary_name,
             why, "server started");
         let mut server = server;
-        match live(lab, node, &mut server, &mut own.certificate, shutdown).await {
+        let parts = (&mut own.certificate, &own.statement);
+        match live(lab, node, &mut server, parts, shutdown).await {
             End::Over(status) => return over(node, &own.statement, &server, &conf, status).await,
             End::Again(reason) => why = reason,
         }
@@ -132,7 +152,7 @@ async fn over(
 /// Whom the other Sentinels name, a majority of all of them, without this one. One that has forgotten its votes and who is
 /// primary must not decide with others that have too: they would agree on the seed primary of `lab.toml`, whatever has
 /// happened since. So it waits for those who know. `None`: it was asked to stop.
-async fn learn(lab: &Lab, node: &Node, shutdown: &Shutdown) -> Option<Elected> {
+async fn learn(lab: &Lab, node: &Node, joins: bool, shutdown: &Shutdown) -> Option<Elected> {
     let panel = Panel::new(lab, connector(lab, node));
     let mut told = String::new();
     loop {
@@ -142,7 +162,10 @@ async fn learn(lab: &Lab, node: &Node, shutdown: &Shutdown) -> Option<Elected> {
             Ok(elected) => format!("they name {}, which is no data node", elected.address),
             Err(error) => error.to_string(),
         };
-        if why != told {
+        if why != told && joins {
+            warn!(node = %node.name, %why, "this Sentinel is new, and starts when a majority of the others agrees on the primary");
+            told = why;
+        } else if why != told {
             warn!(node = %node.name, %why, "this Sentinel has lost its memory (epochs, votes, who is primary), and starts when a \
                 majority of all Sentinels, without it, agrees on the primary: start the others. If none of them has its memory, \
                 see docs/runbook.md, Sentinels without memory");
@@ -159,7 +182,7 @@ async fn live(
     lab: &Lab,
     node: &Node,
     server: &mut Server,
-    certificate: &mut Option<Certificate>,
+    (certificate, statement): (&mut Option<Certificate>, &Statement),
     shutdown: &Shutdown,
 ) -> End {
     tokio::select! {
@@ -177,7 +200,9 @@ async fn live(
             None => std::future::pending().await,
         }
     };
+    let own = connector(lab, node);
     tokio::select! {
+        () = roster::follow(lab, node, &own, statement) => End::Over(stop(server).await),
         status = server.wait() => {
             warn!(node = %node.name, "the server has ended");
             End::Over(status.ok())
@@ -200,7 +225,7 @@ async fn live(
     }
 }
 
-/// To the own server.
+/// To the own server and to data nodes, from the own address.
 fn connector(lab: &Lab, node: &Node) -> Connector {
     Connector::new(lab, User::Node, ANSWER_LIMIT).from_source(lab.listens(node))
 }
@@ -217,7 +242,13 @@ async fn stepped_back(lab: &Lab, node: &Node) {
         let mut open = match conn.take() {
             Some(open) => open,
             None => match connector.open(node.socket()).await {
-                Ok(open) => open,
+                Ok(mut open) => {
+                    // So that `halab member` sees who runs with which lab.toml. What does not take it is watched all the same.
+                    if let Err(error) = open.state_known(lab).await {
+                        debug!(node = %node.name, %error, "which nodes are known here is not stated");
+                    }
+                    open
+                }
                 Err(_) => continue,
             },
         };

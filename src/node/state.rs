@@ -22,7 +22,7 @@ use tracing::{debug, info, warn};
 
 use crate::access::{Certificates, Secrets, SecretsError, User, acl_file};
 use crate::config::{Lab, Node, NodeKind};
-use crate::protocol::vote::Elected;
+use crate::protocol::vote::{Elected, PASSIVE_QUORUM};
 
 use crate::protocol::copy::PARKED_PORT;
 
@@ -117,6 +117,8 @@ pub struct StateDir {
     conf_lost: bool,
     /// Whom the other Sentinels name, for a Sentinel that has lost its memory.
     learned: Option<Elected>,
+    /// A Sentinel that starts for the first time leads no failover.
+    passive: bool,
     trash: Trash,
     /// Unfinished files that were removed, and not counted yet.
     unfinished: Cell<u64>,
@@ -147,6 +149,7 @@ impl StateDir {
             first_start: false,
             conf_lost: false,
             learned: None,
+            passive: false,
             unfinished: Cell::new(0),
         };
         state.look_at_conf(lab, node)?;
@@ -352,6 +355,11 @@ impl StateDir {
         self.conf_lost
     }
 
+    /// Whether a Sentinel that starts for the first time leads failovers from the begin.
+    pub fn leads(&mut self, leads: bool) {
+        self.passive = !leads;
+    }
+
     /// Whom a Sentinel that has lost its memory is to monitor, and since which epoch.
     pub fn learn(&mut self, elected: Elected) {
         self.learned = Some(elected);
@@ -470,8 +478,18 @@ impl StateDir {
     /// `sentinel monitor` names the seed primary once; later the file knows better than `lab.toml`.
     fn apply_sentinel(&self, lab: &Lab, address: &str, port: &str, conf: &mut Conf) {
         let name = lab.primary_name.as_str();
-        let quorum = lab.quorum.to_string();
         let monitored = conf.get(&["sentinel", "monitor", name]);
+        let noted = monitored
+            .as_ref()
+            .and_then(|words| words.get(2)?.parse().ok());
+        // One that was not a full member stays so until it has heard otherwise.
+        let passive = self.passive || noted.is_some_and(|quorum: u64| quorum >= PASSIVE_QUORUM);
+        let quorum = if passive {
+            PASSIVE_QUORUM
+        } else {
+            lab.quorum as u64
+        }
+        .to_string();
         let (ip, at) = match (monitored.as_deref(), self.learned) {
             (Some([ip, at, ..]), _) => (ip.clone(), at.clone()),
             (_, Some(Elected { address, epoch })) => {

@@ -62,6 +62,10 @@ pub struct Report {
     pub users_removed: Vec<String>,
     /// Why the disk under the state folder takes no writes.
     pub disk: Option<String>,
+    /// Why the node is not a full member of the lab, where that is so: it is not promotable, or leads no failover.
+    pub not_full: Option<String>,
+    /// Of a primary: the members that its lab.toml does not state.
+    pub members_unstated: Vec<String>,
     /// A Sentinel in TILT: it judges nothing.
     pub tilt: bool,
     /// The memory of a data node's server, where that has a limit.

@@ -15,19 +15,21 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
-use crate::client::{Conn, Connector, Role};
+use crate::client::{Conn, Connector, Role, as_in_roster};
 use crate::config::Lab;
 use crate::protocol::vote::Elected;
 use crate::sentinel::{Event, Panel, WAITING, follow_events};
 
 use super::ANSWER_LIMIT;
 use super::journal::Journal;
+use super::keeper::Membership;
 
 /// Pause between two rounds while all is well.
 const CALM: Duration = Duration::from_secs(1);
@@ -87,24 +89,52 @@ impl Target {
 pub(super) struct Discovery {
     target: watch::Receiver<Option<Target>>,
     look: Arc<Notify>,
-    trouble: Arc<Mutex<String>>,
+}
+
+/// What the last round lacked, in words.
+#[derive(Debug, Clone)]
+pub(super) struct Trouble(Arc<Mutex<String>>);
+
+impl Default for Trouble {
+    fn default() -> Self {
+        Trouble(Arc::new(Mutex::new("the lab was not asked yet".into())))
+    }
+}
+
+impl Trouble {
+    pub(super) fn told(&self) -> String {
+        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.clone()
+    }
+
+    /// Says whether it is another one than before.
+    fn is_now(&self, trouble: &str) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let other = *told != trouble;
+        if other {
+            trouble.clone_into(&mut told);
+        }
+        other
+    }
 }
 
 impl Discovery {
     pub(super) fn start(
-        lab: &Lab,
+        membership: &Membership,
         panel: Arc<Panel>,
         connector: Connector,
-        journal: Arc<Journal>,
+        (journal, trouble): (Arc<Journal>, Trouble),
         tasks: &mut JoinSet<()>,
     ) -> Self {
+        let lab = &membership.lab;
         let (to, target) = watch::channel(None);
         let (events_to, events) = mpsc::channel(WAITING);
         follow_events(lab, &connector, &events_to, tasks);
         let look = Arc::new(Notify::new());
-        let trouble = Arc::new(Mutex::new("the lab was not asked yet".to_owned()));
         let seeker = Seeker {
-            lab: lab.clone(),
+            lab: Lab::clone(lab),
+            membership: membership.clone(),
+            stranger_named: false,
             panel,
             connector,
             probes: lab
@@ -114,15 +144,11 @@ impl Discovery {
                 .collect(),
             to,
             journal,
-            trouble: trouble.clone(),
+            trouble,
             round: 0,
         };
         tasks.spawn(seeker.run(look.clone(), events));
-        Discovery {
-            target,
-            look,
-            trouble,
-        }
+        Discovery { target, look }
     }
 
     /// The target, when it was found in a later round than `after`; waits for it.
@@ -158,24 +184,19 @@ impl Discovery {
     pub(super) fn report(&self) {
         self.look.notify_one();
     }
-
-    /// What the last round lacked, in words.
-    pub(super) fn trouble(&self) -> String {
-        self.trouble
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
 }
 
 struct Seeker {
     lab: Lab,
+    membership: Membership,
+    /// In the last round the Sentinels named a node that is not a member here.
+    stranger_named: bool,
     panel: Arc<Panel>,
     connector: Connector,
     probes: Vec<Probe>,
     to: watch::Sender<Option<Target>>,
     journal: Arc<Journal>,
-    trouble: Arc<Mutex<String>>,
+    trouble: Trouble,
     round: u64,
 }
 
@@ -196,6 +217,9 @@ impl Seeker {
                     None => return,
                 },
             };
+            if self.stranger_named {
+                self.look_for_members().await;
+            }
             let primary = found.as_ref().ok().map(|t| self.name(t.address));
             self.journal.live().looked(primary);
             let settled = found
@@ -227,11 +251,28 @@ impl Seeker {
                 self.to.send_replace(Some(target));
             }
             Err(trouble) => {
-                let mut last = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-                if *last != trouble {
+                if self.trouble.is_now(&trouble) {
                     warn!(%trouble, "waiting for a primary");
-                    *last = trouble;
                 }
+            }
+        }
+    }
+
+    /// The members may have changed while this writer was cut off, or before it was started: then a data node that is known here has
+    /// the list. The keeper goes by that of the primary itself.
+    async fn look_for_members(&self) {
+        let asked = self.lab.data_nodes.iter().map(|node| async {
+            let mut conn = self.connector.open(node.socket()).await.ok()?;
+            conn.roster().await.ok()?
+        });
+        let held = join_all(asked).await.into_iter().flatten();
+        let newest = held.max_by_key(|held| held.roster.version);
+        let members = newest.map(|held| as_in_roster(&self.membership.stated, &held.roster));
+        if let Some(members) = members.filter(|members| *members != self.lab) {
+            info!("the members of the lab are others now");
+            // This task ends while it waits.
+            if self.membership.changed.send(members).await.is_ok() {
+                std::future::pending::<()>().await;
             }
         }
     }
@@ -280,6 +321,8 @@ impl Seeker {
             }
         }
         drop(probes);
+        self.stranger_named =
+            matches!(&elected, Some(Ok(named)) if self.lab.data_node_at(named.address).is_none());
         match elected {
             // Not even what every data node confirms: whoever that is, it may be promoted, and it has nothing.
             Some(Ok(named)) if self.lab.data_node_at(named.address).is_none() => Err(format!(

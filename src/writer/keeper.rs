@@ -2,7 +2,8 @@
 //!
 //! The keeper opens it as soon as discovery has a target, and only then may lanes connect: so every write of
 //! the session is younger than this connection, which a change of role or the end of the server would
-//! close. Round after round asks `ROLE`, `PUBLISH`, `WAIT`, `ROLE`, one for all batches that are on their way; while not
+//! close. Then it reads the roster: whose confirmation counts, and who is asked; where that is another lab than it was started
+//! for, it says so and ends. Round after round asks `ROLE`, `PUBLISH`, `WAIT`, `ROLE`, one for all batches that are on their way; while not
 //! every other data node confirms, the Sentinels are asked too. The rules are in [`crate::protocol::ack`].
 
 use std::net::SocketAddrV4;
@@ -11,19 +12,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::Value;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
-use tracing::{debug, trace, warn};
+use tracing::{debug, info, trace, warn};
 
 use crate::access::User;
-use crate::client::{Connector, ReplicationInfo, Role, Wire};
+use crate::client::{Connector, ReplicationInfo, Role, Wire, as_in_roster};
 use crate::config::{Lab, Node};
 use crate::protocol::WriteError;
 use crate::protocol::ack::{
     Confirmed, Coverage, Degraded, NoWitness, Policy, replicated_up_to, uncovered,
 };
 use crate::protocol::copy::{Completeness, MARK_KEY, Mark};
+use crate::protocol::roster::{ROSTER_KEY, Roster};
 use crate::protocol::vote::Elected;
 
 use super::discovery::{Discovery, Standing, Target};
@@ -45,12 +47,25 @@ pub(super) type Sessions = watch::Receiver<Option<Arc<Session>>>;
 pub(super) struct Keeper {
     /// All data nodes; whoever is not the target is to confirm.
     nodes: Vec<Node>,
+    membership: Membership,
     policy: Policy,
     wait_ms: String,
     connector: Connector,
     discovery: Discovery,
     witness: Witness,
-    sessions: watch::Sender<Option<Arc<Session>>>,
+}
+
+/// The members that a keeper was started for, and what it shares with the one that comes after it when they have changed.
+#[derive(Debug, Clone)]
+pub(super) struct Membership {
+    /// As in `lab.toml`.
+    pub(super) stated: Arc<Lab>,
+    /// As the roster has it.
+    pub(super) lab: Arc<Lab>,
+    /// Whom the lanes hear.
+    pub(super) sessions: watch::Sender<Option<Arc<Session>>>,
+    /// Who hears that the members are others now.
+    pub(super) changed: mpsc::Sender<Lab>,
 }
 
 /// The keeper's side of one session.
@@ -87,25 +102,24 @@ enum Left {
 
 impl Keeper {
     pub(super) fn start(
-        lab: &Lab,
+        membership: &Membership,
         options: &Options,
         discovery: Discovery,
         witness: Witness,
         tasks: &mut JoinSet<()>,
-    ) -> Sessions {
-        let (sessions, for_lanes) = watch::channel(None);
+    ) {
+        let lab = &membership.lab;
         let keeper = Keeper {
             nodes: lab.data_nodes.clone(),
+            membership: membership.clone(),
             policy: options.policy,
             wait_ms: options.wait_ms(),
             connector: Connector::new(lab, User::Writer, ANSWER_LIMIT)
                 .with_answer_limit(options.wait_limit()),
             discovery,
             witness,
-            sessions,
         };
         tasks.spawn(keeper.run());
-        for_lanes
     }
 
     async fn run(mut self) {
@@ -114,10 +128,12 @@ impl Keeper {
         while let Some(target) = self.discovery.target_after(bad_round).await {
             let left = match self.open(target).await {
                 Ok(mut link) => {
-                    self.sessions.send_replace(Some(link.session.clone()));
+                    self.membership
+                        .sessions
+                        .send_replace(Some(link.session.clone()));
                     let left = self.keep(&mut link).await;
                     link.session.end();
-                    self.sessions.send_replace(None);
+                    self.membership.sessions.send_replace(None);
                     left
                 }
                 Err(error) => Left::Failed(error),
@@ -149,7 +165,10 @@ impl Keeper {
             }
         };
         wire.push(&[b"ROLE"]);
-        let (_, confirmed) = primary(wire.exchange(1).await?.first())?;
+        wire.push(&[b"GET", ROSTER_KEY.as_bytes()]);
+        let answers = wire.exchange(2).await?;
+        let (_, confirmed) = primary(answers.first())?;
+        self.check_members(target.address, answers.get(1)).await?;
         let is_other = |node: &SocketAddrV4| *node != target.address;
         let others = self
             .nodes
@@ -167,6 +186,38 @@ impl Keeper {
             covered: 0,
             open: None,
         })
+    }
+
+    /// Ends here where the lab has other members than this keeper knows: another one is started for those.
+    async fn check_members(
+        &self,
+        primary: SocketAddrV4,
+        answer: Option<&Value>,
+    ) -> Result<(), WriteError> {
+        let text = match answer {
+            Some(Value::BulkString(text)) => String::from_utf8_lossy(text).into_owned(),
+            Some(Value::VerbatimString { text, .. }) => text.clone(),
+            // A node of an earlier version lets nobody ask.
+            Some(Value::ServerError(error)) if error.code() != "NOPERM" => {
+                return Err(WriteError::from_code(error.code()));
+            }
+            _ => return Ok(()),
+        };
+        // Of a later version, or not brought up to date yet after the lab has moved: whom to ask is not known.
+        let roster = Roster::from_text(&text)
+            .filter(|roster| roster.data.iter().any(|member| member.address == primary))
+            .ok_or_else(|| WriteError::Other("MEMBERS".into()))?;
+        let now = as_in_roster(&self.membership.stated, &roster);
+        if now == *self.membership.lab {
+            return Ok(());
+        }
+        let names: Vec<&str> = now.nodes().map(|n| n.name.as_str()).collect();
+        info!(version = roster.version, members = %names.join(" "), "the members of the lab are others now");
+        // This task ends while it waits.
+        if self.membership.changed.send(now).await.is_ok() {
+            std::future::pending::<()>().await;
+        }
+        Err(WriteError::Refused)
     }
 
     /// Confirms what the lanes send, until there is a reason to leave.

@@ -31,6 +31,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep};
 use tokio_util::sync::CancellationToken;
@@ -45,10 +46,11 @@ use crate::sentinel::Panel;
 pub use journal::{Counts, Progress};
 pub use summary::Summary;
 
-use discovery::Discovery;
+use discovery::{Discovery, Trouble};
 use journal::Journal;
-use keeper::Keeper;
+use keeper::{Keeper, Membership};
 use lane::Lane;
+use session::Session;
 use witness::Witness;
 use work::Work;
 
@@ -162,21 +164,20 @@ async fn run_with(
 ) -> Result<(Summary, Option<WriteFailure>), WriteFailure> {
     // A failure ends this run, and nothing else that the caller's token is for.
     let stop = stop.child_token();
-    let connector = Connector::new(lab, User::Writer, ANSWER_LIMIT);
     let (journal, left) = Journal::open(lab, options)?;
     let journal = Arc::new(journal);
     let _metrics = metrics::serve(lab, options, &journal).await;
     let work = Arc::new(Work::new(options, journal.clone(), left, stop.clone()));
-    let panel = Arc::new(Panel::new(lab, connector.clone()));
-    let discovery = Discovery::start(
-        lab,
-        panel.clone(),
-        connector.clone(),
+    let connector = Connector::new(lab, User::Writer, ANSWER_LIMIT);
+    let trouble = Trouble::default();
+    let (for_keepers, sessions) = watch::channel(None);
+    background.spawn(follow_members(
+        lab.clone(),
+        options.clone(),
+        for_keepers,
         journal.clone(),
-        &mut background,
-    );
-    let witness = Witness::new(panel, connector.clone(), lab.timing.raise_limit);
-    let sessions = Keeper::start(lab, options, discovery.clone(), witness, &mut background);
+        trouble.clone(),
+    ));
 
     let begun = Instant::now();
     let end_lanes = CancellationToken::new();
@@ -227,7 +228,7 @@ async fn run_with(
                 if quiet >= options.patience && work.waiting() && end_at.is_none() {
                     failure.get_or_insert(WriteFailure::Patience {
                         seconds: quiet.as_secs(),
-                        trouble: refused.map_or_else(|| discovery.trouble(), |why| why.to_string()),
+                        trouble: refused.map_or_else(|| trouble.told(), |why| why.to_string()),
                     });
                     stop.cancel();
                     end_lanes.cancel();
@@ -246,6 +247,56 @@ async fn run_with(
     match summary {
         Ok(summary) => Ok((summary, failure)),
         Err(error) => Err(failure.unwrap_or(WriteFailure::Ledger(error))),
+    }
+}
+
+/// Keeps those who find the primary and ask what is confirmed, for the lab of `lab.toml` first. Where the roster has other members,
+/// all of them end, with the session, and others begin for those.
+async fn follow_members(
+    stated: Lab,
+    options: Options,
+    sessions: watch::Sender<Option<Arc<Session>>>,
+    journal: Arc<Journal>,
+    trouble: Trouble,
+) {
+    let stated = Arc::new(stated);
+    let mut lab = stated.clone();
+    loop {
+        let (changed, mut heard) = mpsc::channel(1);
+        let membership = Membership {
+            stated: stated.clone(),
+            lab,
+            sessions: sessions.clone(),
+            changed,
+        };
+        let mut tasks = JoinSet::new();
+        let connector = Connector::new(&membership.lab, User::Writer, ANSWER_LIMIT);
+        let panel = Arc::new(Panel::new(&membership.lab, connector.clone()));
+        let discovery = Discovery::start(
+            &membership,
+            panel.clone(),
+            connector.clone(),
+            (journal.clone(), trouble.clone()),
+            &mut tasks,
+        );
+        let witness = Witness::new(panel, connector, membership.lab.timing.raise_limit);
+        Keeper::start(&membership, &options, discovery, witness, &mut tasks);
+        tokio::select! {
+            Some(now) = heard.recv() => lab = Arc::new(now),
+            // It ends with why it ended.
+            Some(ended) = tasks.join_next() => {
+                if let Err(error) = ended
+                    && let Ok(panicked) = error.try_into_panic()
+                {
+                    std::panic::resume_unwind(panicked);
+                }
+                return;
+            }
+        }
+        tasks.shutdown().await;
+        if let Some(session) = sessions.send_replace(None) {
+            session.end();
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use redis_ha_lab::checker::History;
 use redis_ha_lab::config::Lab;
 use redis_ha_lab::ledger::LedgerReader;
 use redis_ha_lab::node::ServerBinary;
+use redis_ha_lab::protocol::roster::{ROSTER_KEY, Roster};
 use redis_ha_lab::runner::{ClaimedSubnet, Launch, Runner};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -234,6 +235,14 @@ impl TestLab {
     /// The node that a majority of the Sentinels calls primary.
     pub fn primary(&self) -> Option<String> {
         self.status()["primary"]["node"].as_str().map(str::to_owned)
+    }
+
+    /// The list of members, as the primary has it.
+    pub fn roster(&self) -> Roster {
+        let primary = self.primary().unwrap();
+        let said = self.halab(&["cli", &primary, "-e", "get", ROSTER_KEY]);
+        let said = String::from_utf8_lossy(&said.stdout);
+        Roster::from_text(said.trim()).unwrap()
     }
 
     /// What `halab status` says of a data node.

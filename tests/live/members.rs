@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddrV4;
 use std::process::{Child, Command, Output, Stdio};
 
+use redis_ha_lab::protocol::roster::{Kind, ROSTER_KEY};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -35,10 +36,23 @@ fn lab_with_a_ghost() -> (TestLab, SocketAddrV4) {
     ] {
         lab.runner.stop_node(node);
         lab.runner.start_node(node).unwrap();
+        let is_of_it = |p: &String| p.contains("of lab.toml") || p.contains("redis-c is a member");
         wait_until("the lab to be healthy but for the stranger", || {
-            problems(&lab).iter().all(|p| p.contains("of lab.toml"))
+            problems(&lab).iter().all(is_of_it)
         });
     }
+    // Not a member any more, as by halab member remove, which was ended before the Sentinels had forgotten it.
+    wait_until("status to say that it is a member still", || {
+        problems(&lab)
+            .iter()
+            .any(|p| p.contains("halab member remove redis-c"))
+    });
+    let without = lab.roster().without(Kind::Data, "redis-c").to_text();
+    let primary = lab.primary().unwrap();
+    ended_with(
+        &lab.halab(&["cli", &primary, "-e", "SET", ROSTER_KEY, &without]),
+        0,
+    );
     (lab, ghost)
 }
 

@@ -48,8 +48,13 @@ struct Replica {
 }
 
 impl Following {
-    /// How many replicas are in sync.
-    pub(super) fn in_sync(&mut self, now: Duration, info: &ReplicationInfo) -> usize {
+    /// How many replicas are in sync, of those whose confirmation counts.
+    pub(super) fn in_sync(
+        &mut self,
+        now: Duration,
+        info: &ReplicationInfo,
+        counts: impl Fn(SocketAddrV4) -> bool,
+    ) -> usize {
         if self.history != info.replication_id {
             self.history.clone_from(&info.replication_id);
             self.offsets.clear();
@@ -62,7 +67,8 @@ impl Following {
         let confirming = info.online.iter().filter(|r| r.offset > 0);
         let heard = |r: &Confirmed| info.heard.contains(r);
         self.replicas = confirming.map(|r| self.follow(now, *r, heard(r))).collect();
-        self.replicas.iter().filter(|r| r.in_sync).count()
+        let in_sync = |r: &&Replica| r.in_sync && counts(r.address);
+        self.replicas.iter().filter(in_sync).count()
     }
 
     /// Whether the replica there has what there was a moment ago. One that is in sync because writes wait for it may not.
@@ -135,7 +141,7 @@ mod tests {
             let confirmed = behind.map_or(0, |behind| offset - behind);
             let now = Duration::from_millis(self.at);
             self.following
-                .in_sync(now, &info("now", offset, confirmed, lag))
+                .in_sync(now, &info("now", offset, confirmed, lag), |_| true)
         }
     }
 
@@ -175,7 +181,7 @@ mod tests {
             "role:master\r\nmaster_replid:now\r\nmaster_repl_offset:1000000\r\n",
         );
         let now = Duration::from_millis(primary.at);
-        assert_eq!(primary.following.in_sync(now, &gone), 0);
+        assert_eq!(primary.following.in_sync(now, &gone, |_| true), 0);
     }
 
     #[test]
@@ -192,9 +198,18 @@ mod tests {
     fn a_replica_of_a_new_primary_is_in_sync_when_it_has_what_there_was_at_first() {
         let mut following = Following::default();
         let ms = Duration::from_millis;
-        assert_eq!(following.in_sync(ms(0), &info("old", 9000, 9000, 0)), 1);
-        assert_eq!(following.in_sync(ms(3000), &info("new", 500, 499, 0)), 0);
-        assert_eq!(following.in_sync(ms(3100), &info("new", 900, 500, 0)), 1);
+        assert_eq!(
+            following.in_sync(ms(0), &info("old", 9000, 9000, 0), |_| true),
+            1
+        );
+        assert_eq!(
+            following.in_sync(ms(3000), &info("new", 500, 499, 0), |_| true),
+            0
+        );
+        assert_eq!(
+            following.in_sync(ms(3100), &info("new", 900, 500, 0), |_| true),
+            1
+        );
     }
 
     #[test]
@@ -202,7 +217,10 @@ mod tests {
         let mut following = Following::default();
         for at in [0, 100, 5000, 60_000] {
             let now = Duration::from_millis(at);
-            assert_eq!(following.in_sync(now, &info("now", 700, 700, 1)), 1);
+            assert_eq!(
+                following.in_sync(now, &info("now", 700, 700, 1), |_| true),
+                1
+            );
         }
     }
 }

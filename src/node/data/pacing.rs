@@ -440,15 +440,15 @@ mod tests {
         let (mut pacing, mut following) = (pacing(), Following::default());
         see(&mut pacing, 0, &says(0, "copies", 0), &following);
         let loads = says(900_000, "online", 0);
-        following.in_sync(at(1000), &loads);
+        following.in_sync(at(1000), &loads, |_| true);
         see(&mut pacing, 1000, &loads, &following);
         assert!(pacing.is_ahead(at(1000)), "it loads");
         let behind = says(950_000, "online", 850_000);
-        following.in_sync(at(1100), &behind);
+        following.in_sync(at(1100), &behind, |_| true);
         see(&mut pacing, 1100, &behind, &following);
         assert!(pacing.under_way() && !pacing.is_ahead(at(1100)));
         let level = says(950_000, "online", 950_000);
-        following.in_sync(at(1200), &level);
+        following.in_sync(at(1200), &level, |_| true);
         see(&mut pacing, 1200, &level, &following);
         assert!(!pacing.under_way());
     }
@@ -465,19 +465,19 @@ mod tests {
         let (mut pacing, mut following) = (pacing(), Following::default());
         for now in (0..1000).step_by(100) {
             let copies = says(now * 100, "copies", 0);
-            following.in_sync(at(now), &copies);
+            following.in_sync(at(now), &copies, |_| true);
             see(&mut pacing, now, &copies, &following);
         }
         for now in (1000..=12_000).step_by(100) {
             let slow = says(now * 100, "online", now * 50);
-            let in_sync = following.in_sync(at(now), &slow);
+            let in_sync = following.in_sync(at(now), &slow, |_| true);
             see(&mut pacing, now, &slow, &following);
             assert!(pacing.under_way(), "after {now} ms, {in_sync} in sync");
         }
         let slow = says(1_200_000, "online", 600_000);
-        assert_eq!(following.in_sync(at(12_000), &slow), 1);
+        assert_eq!(following.in_sync(at(12_000), &slow, |_| true), 1);
         let level = says(1_200_000, "online", 1_200_000);
-        following.in_sync(at(12_100), &level);
+        following.in_sync(at(12_100), &level, |_| true);
         see(&mut pacing, 12_100, &level, &following);
         assert!(!pacing.under_way());
     }

@@ -68,6 +68,8 @@ enum NotRaised {
     LinkDown,
     #[error("it has another history than the primary")]
     OtherHistory,
+    #[error("the list of members does not have it as promotable")]
+    NotListed,
     #[error("someone else is subscribed to {ASSURANCE_CHANNEL} on its server")]
     Assured,
     #[error(transparent)]
@@ -145,6 +147,11 @@ impl DataNode {
 
     /// Becomes promotable though it is in sync with nobody: it holds more than the node that is named.
     pub(super) async fn stand(&mut self) {
+        if !self.listed.may_stand() {
+            warn!(node = %self.node.name, "does not stand for the role, for it is not a member of the lab: halab status shows who holds \
+                what, and halab choose decides");
+            return;
+        }
         let stood = async {
             let id = self.own().await?.id().await?;
             self.end_assurance().await?;
@@ -161,6 +168,9 @@ impl DataNode {
 
     /// Becomes promotable, if this replica has all that its primary had a moment ago.
     pub(super) async fn raise(&mut self) {
+        if !self.listed.may_be_promotable() {
+            return;
+        }
         // The copy is complete, and removing files may take long.
         let unread = self.copy.aside_is_unread();
         let moved = if unread {
@@ -232,6 +242,10 @@ impl DataNode {
         let offset = self.caught_up(primary, &asked, deadline).await?;
         if Instant::now() >= deadline {
             return Err(NotRaised::Late(begun.elapsed()));
+        }
+        // It may have been said a moment ago that it is not to be promotable any more.
+        if !self.still_listed().await? {
+            return Err(NotRaised::NotListed);
         }
         self.raising.unsettled = Some(id);
         self.set_priority(PROMOTABLE).await?;

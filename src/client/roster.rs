@@ -1,0 +1,174 @@
+//! How the roster is read, written, and taken into account. What it says is in [`crate::protocol::roster`].
+
+use std::net::SocketAddrV4;
+
+use redis::{ErrorKind, FromRedisValue};
+
+use crate::config::{Lab, Node, NodeKind};
+use crate::protocol::roster::{Kind, ROSTER_KEY, Roster};
+
+use super::{ClientError, Conn};
+
+/// Written only over the text that the change was worked out from; `-` stands for none. As the mark, it is written also when
+/// `maxmemory` is reached.
+const CHANGE: &str = "#!lua flags=allow-oom\nlocal there = redis.call('GET', KEYS[1]) or '-'\n\
+    if there ~= ARGV[2] then\n\
+    return redis.error_reply('CHANGED somebody else has changed the members') end\n\
+    return redis.call('SET', KEYS[1], ARGV[1])";
+/// What stands for no roster.
+const NONE: &str = "-";
+
+/// A roster and its text, as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// What it says.
+    pub roster: Roster,
+    /// Its text.
+    pub text: String,
+}
+
+impl Conn {
+    /// The roster of the copy at the other end; `None` where there is none, or where the server is of a version before there
+    /// was one and lets nobody ask.
+    ///
+    /// # Errors
+    /// As [`Conn::query`]; or one that this version does not read.
+    pub async fn roster(&mut self) -> Result<Option<Held>, ClientError> {
+        let mut pipe = redis::pipe();
+        pipe.cmd("GET").arg(ROSTER_KEY);
+        let to = self.to;
+        let failed = |source| ClientError::Redis { to, source };
+        let mut answers = self.pipeline(&pipe).await.map_err(failed)?;
+        let text = match answers.pop() {
+            Some(redis::Value::ServerError(error)) if error.code() == "NOPERM" => None,
+            Some(value) => value
+                .extract_error()
+                .and_then(|value| Option::<String>::from_redis_value(value).map_err(Into::into))
+                .map_err(failed)?,
+            None => None,
+        };
+        let Some(text) = text else {
+            return Ok(None);
+        };
+        let unread = || {
+            let what = "the list of members is of a later version, or damaged";
+            failed((ErrorKind::UnexpectedReturnType, what).into())
+        };
+        let roster = Roster::from_text(&text).ok_or_else(unread)?;
+        Ok(Some(Held { roster, text }))
+    }
+
+    /// Replaces the roster that was read, and ends every session that began with it, in one transaction. The server refuses where
+    /// there is another one now.
+    ///
+    /// # Errors
+    /// As [`Conn::query`].
+    pub async fn change_roster(
+        &mut self,
+        was: Option<&Held>,
+        next: &Roster,
+    ) -> Result<(), ClientError> {
+        let mut pipe = redis::pipe();
+        pipe.cmd("MULTI");
+        let write = pipe.cmd("EVAL").arg(CHANGE).arg(1).arg(ROSTER_KEY);
+        write.arg(next.to_text());
+        write.arg(was.map_or(NONE, |was| was.text.as_str()));
+        pipe.cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal");
+        pipe.cmd("EXEC");
+        self.all(&pipe).await.map(drop)
+    }
+
+    /// States which nodes are known here, by the name of this connection.
+    ///
+    /// # Errors
+    /// As [`Conn::query`].
+    pub async fn state_known(&mut self, lab: &Lab) -> Result<(), ClientError> {
+        let name = crate::protocol::roster::knows(places(lab).into_iter());
+        let cmd = redis::cmd("CLIENT").arg("SETNAME").arg(name).clone();
+        self.query::<redis::Value>(&cmd).await.map(drop)
+    }
+}
+
+/// Names and addresses of all nodes of a lab.
+pub fn places(lab: &Lab) -> Vec<(String, SocketAddrV4)> {
+    lab.nodes().map(|n| (n.name.clone(), n.socket())).collect()
+}
+
+/// The roster of a lab that has none.
+pub fn first_roster(lab: &Lab) -> Roster {
+    let of = |nodes: &[Node]| {
+        let nodes = nodes.iter().map(|n| (n.name.clone(), n.socket()));
+        nodes.collect::<Vec<_>>()
+    };
+    Roster::first(of(&lab.data_nodes), of(&lab.sentinels))
+}
+
+/// The lab as its roster has it: whose confirmation counts, which Sentinels are asked, and where they are.
+pub fn as_in_roster(lab: &Lab, roster: &Roster) -> Lab {
+    let nodes = |kind, of| {
+        let members = roster.of(of).iter();
+        let node = members.map(|member| Node {
+            name: member.name.clone(),
+            kind,
+            address: *member.address.ip(),
+            port: member.address.port(),
+        });
+        node.collect()
+    };
+    Lab {
+        data_nodes: nodes(NodeKind::Data, Kind::Data),
+        sentinels: nodes(NodeKind::Sentinel, Kind::Sentinel),
+        ..lab.clone()
+    }
+}
+
+/// Every node of `lab` and of `roster`. Where both have a name, it is where the roster has it.
+pub fn with_members(lab: &Lab, roster: &Roster) -> Lab {
+    let mut all = as_in_roster(lab, roster);
+    let lacks = |nodes: &[Node], node: &Node| nodes.iter().all(|n| n.name != node.name);
+    for node in &lab.data_nodes {
+        if lacks(&all.data_nodes, node) {
+            all.data_nodes.push(node.clone());
+        }
+    }
+    for node in &lab.sentinels {
+        if lacks(&all.sentinels, node) {
+            all.sentinels.push(node.clone());
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::roster::Standing;
+
+    fn lab() -> Lab {
+        Lab::parse(include_str!("../../lab.toml"), None).unwrap()
+    }
+
+    #[test]
+    fn the_members_are_where_the_roster_has_them() {
+        let c: SocketAddrV4 = "127.0.0.13:6379".parse().unwrap();
+        let roster = first_roster(&lab()).with(Kind::Data, "redis-c", c, Standing::Counted);
+        let adopted = as_in_roster(&lab(), &roster);
+        let at: Vec<String> = adopted
+            .data_nodes
+            .iter()
+            .map(|n| n.socket().to_string())
+            .collect();
+        assert_eq!(
+            at,
+            ["127.0.0.11:6379", "127.0.0.12:6379", "127.0.0.13:6379"]
+        );
+        assert_eq!(adopted.sentinels, lab().sentinels);
+        let without = roster.without(Kind::Data, "redis-a");
+        assert_eq!(as_in_roster(&lab(), &without).data_nodes.len(), 2);
+        assert_eq!(with_members(&lab(), &without).data_nodes.len(), 3);
+        assert_eq!(as_in_roster(&lab(), &first_roster(&lab())), lab());
+        let moved = roster.moved(&places(&lab().relocated([127, 0, 7])));
+        let moved = as_in_roster(&lab(), &moved);
+        assert_eq!(moved.data_nodes[0].socket().to_string(), "127.0.7.11:6379");
+    }
+}

@@ -1,0 +1,257 @@
+//! What the own copy of the roster says of this node, and what the node does about it ([`crate::protocol::roster`]).
+//!
+//! What the copy says is read from the own server at each look. A raise reads it once more, right before the node becomes
+//! promotable; and the assurance is ended before a raise and given again after it. So whoever has seen a roster on this
+//! server and, after that, the assurance, knows that the node acts on that roster.
+
+use std::net::SocketAddrV4;
+
+use tracing::{debug, info, warn};
+
+use crate::client::{ClientError, Held, first_roster, places};
+use crate::config::Node;
+use crate::protocol::roster::{Kind, Roster, Standing};
+
+use super::super::machine::Server as Seen;
+use super::DataNode;
+
+/// What the own copy says of this node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Listed {
+    /// Not read yet, or of a later version.
+    #[default]
+    Unread,
+    /// There is no roster: the lab is what `lab.toml` says.
+    NoRoster,
+    /// The roster lists it, as that.
+    As(Standing),
+    /// The roster lists its name at another address.
+    Elsewhere(SocketAddrV4),
+    /// The roster does not list it.
+    Not,
+}
+
+impl Listed {
+    fn of(roster: Option<&Roster>, node: &Node) -> Self {
+        let Some(roster) = roster else {
+            return Listed::NoRoster;
+        };
+        match roster.member(Kind::Data, &node.name) {
+            None => Listed::Not,
+            Some(member) if member.address != node.socket() => Listed::Elsewhere(member.address),
+            Some(member) => Listed::As(member.standing),
+        }
+    }
+
+    /// Why it is not a full member, if so.
+    fn why_not_full(self, name: &str) -> Option<String> {
+        match self {
+            Listed::Unread | Listed::NoRoster | Listed::As(Standing::Full) => None,
+            Listed::As(Standing::Counted) => {
+                Some("halab member has it on its way in or out of the lab".into())
+            }
+            Listed::Elsewhere(at) => Some(format!(
+                "the list of members has {name} at {at}; a node at another address is another node, and needs a name of its own"
+            )),
+            Listed::Not => Some("it is not in the list of members, and only copies".into()),
+        }
+    }
+
+    pub(super) fn may_be_promotable(self) -> bool {
+        matches!(self, Listed::NoRoster | Listed::As(Standing::Full))
+    }
+
+    /// It may take the role by what its own copy says, when it holds more than the node that is named.
+    pub(super) fn may_stand(self) -> bool {
+        !matches!(self, Listed::Not)
+    }
+}
+
+/// Whether the confirmation of a replica there counts to the node at `own`. A roster that has that elsewhere is of before a move.
+pub(super) fn counts(roster: Option<&Held>, own: SocketAddrV4, at: SocketAddrV4) -> bool {
+    roster.is_none_or(|held| {
+        let lists = |at| held.roster.data.iter().any(|m| m.address == at);
+        lists(at) || !lists(own)
+    })
+}
+
+impl DataNode {
+    async fn read_roster(&mut self) -> Result<Listed, ClientError> {
+        self.roster = self.own().await?.roster().await?;
+        let roster = self.roster.as_ref().map(|held| &held.roster);
+        Ok(Listed::of(roster, &self.node))
+    }
+
+    /// Whether the own copy says so at this moment.
+    pub(super) async fn still_listed(&mut self) -> Result<bool, ClientError> {
+        self.read_roster().await.map(Listed::may_be_promotable)
+    }
+
+    /// Reads the roster, and acts on it: a replica in sync that is not to be promotable becomes so; a primary keeps the roster.
+    /// Returns what the server is after that.
+    pub(super) async fn apply_roster(&mut self, server: Seen) -> Seen {
+        let before = self.listed;
+        let server = self.listed_or_lowered(server).await;
+        if before != self.listed && self.listed != Listed::Unread {
+            let why = self.listed.why_not_full(&self.node.name);
+            if let Some(why) = &why {
+                let name = &self.node.name;
+                warn!(node = %name, why, "not a full member of the lab, so not promotable; its data is safe. halab member add {name} \
+                    makes it one, or stop it");
+            }
+            self.statement.update(|report| report.not_full = why);
+        }
+        let unstated = match server {
+            Seen::Primary { .. } => self.unstated(),
+            _ => Vec::new(),
+        };
+        self.statement
+            .update(|report| report.members_unstated = unstated);
+        server
+    }
+
+    /// The members that this node's `lab.toml` does not state.
+    fn unstated(&self) -> Vec<String> {
+        let members = self.roster.iter().map(|held| &held.roster);
+        let members = members.flat_map(|roster| roster.data.iter().chain(&roster.sentinels));
+        let unstated = members.filter(|member| self.lab.node(&member.name).is_none());
+        unstated.map(|member| member.name.clone()).collect()
+    }
+
+    async fn listed_or_lowered(&mut self, server: Seen) -> Seen {
+        match server {
+            Seen::Primary { .. } | Seen::Replica { .. } | Seen::Parked => {
+                match self.read_roster().await {
+                    Ok(listed) => self.listed = listed,
+                    Err(error) => {
+                        debug!(node = %self.node.name, %error, "the list of members was not read");
+                        return server;
+                    }
+                }
+            }
+            _ => self.listed = Listed::Unread,
+        }
+        match server {
+            Seen::Primary { .. } if self.copy.in_term() && self.copy.confirmed() => {
+                self.keep_roster().await;
+            }
+            // One whose link is down goes by the other rules: it may be the last copy, and chosen, or stand for the role.
+            Seen::Replica {
+                of,
+                link_down_for: None,
+                promotable: true,
+            } if !self.listed.may_be_promotable() && self.listed != Listed::Unread => {
+                // Its own copy says so, and nobody changes it before all who could be promoted have it.
+                let lowered = self.set("replica-priority", "0").await;
+                return Seen::Replica {
+                    of,
+                    link_down_for: None,
+                    promotable: !lowered,
+                };
+            }
+            _ => {}
+        }
+        server
+    }
+
+    /// The members that are elsewhere in `lab.toml`, and do not answer any more where the roster has them: one that does has not moved,
+    /// and this node runs with another `lab.toml` than the others.
+    async fn moved(&self, roster: &Roster) -> Vec<(String, SocketAddrV4)> {
+        let mut moved = Vec::new();
+        for (name, at) in places(&self.lab) {
+            let members = roster.data.iter().chain(&roster.sentinels);
+            let was = members.filter(|m| m.name == name && m.address != at);
+            for was in was.map(|member| member.address) {
+                if was == self.node.socket() || self.connector.open(was).await.is_err() {
+                    moved.push((name.clone(), at));
+                } else {
+                    debug!(node = %self.node.name, %name, %was, "not moved: it answers there");
+                }
+            }
+        }
+        moved
+    }
+
+    /// Writes the first roster, where there is none, or none that lists this primary: an operator has had the lab go on with a copy
+    /// of other members. Writes the addresses anew where the whole lab has moved.
+    async fn keep_roster(&mut self) {
+        let now = self.roster.clone();
+        let (next, what) = match (&now, self.listed) {
+            (None, Listed::NoRoster) => (
+                first_roster(&self.lab),
+                "the members of the lab are those of lab.toml",
+            ),
+            (Some(held), Listed::Not) => {
+                let mut next = first_roster(&self.lab);
+                next.version += held.roster.version;
+                (
+                    next,
+                    "the list of members did not have this node: now the members are those of lab.toml",
+                )
+            }
+            (Some(held), _) => {
+                let next = held.roster.moved(&self.moved(&held.roster).await);
+                if next.data == held.roster.data && next.sentinels == held.roster.sentinels {
+                    return;
+                }
+                let what = "nodes of the lab have moved: the list of members has the new addresses";
+                (next, what)
+            }
+            _ => return,
+        };
+        let sent = match self.own().await {
+            Ok(conn) => conn.change_roster(now.as_ref(), &next).await,
+            Err(error) => Err(error),
+        };
+        match sent {
+            Ok(()) => info!(node = %self.node.name, version = next.version, what),
+            // Closed, or a disk that is full: again at the next look.
+            Err(error) => {
+                debug!(node = %self.node.name, %error, "the list of members is not written");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::NodeKind;
+
+    fn at(host: u8) -> SocketAddrV4 {
+        SocketAddrV4::new([127, 0, 0, host].into(), 6379)
+    }
+
+    #[test]
+    fn only_a_full_member_at_its_address_is_promotable() {
+        let roster = Roster::first([("a".into(), at(11))], [("s".into(), at(21))]);
+        let roster = roster.with(Kind::Data, "b", at(12), Standing::Counted);
+        let of = |name: &str, host| {
+            let node = Node {
+                name: name.into(),
+                kind: NodeKind::Data,
+                address: *at(host).ip(),
+                port: at(host).port(),
+            };
+            Listed::of(Some(&roster), &node)
+        };
+        assert!(of("a", 11).may_be_promotable() && of("a", 11).may_stand());
+        assert_eq!(of("a", 13), Listed::Elsewhere(at(11)));
+        assert!(!of("a", 13).may_be_promotable());
+        assert!(!of("b", 12).may_be_promotable() && of("b", 12).may_stand());
+        assert!(!of("c", 13).may_be_promotable() && !of("c", 13).may_stand());
+        assert!(Listed::NoRoster.may_be_promotable());
+        assert!(!Listed::Unread.may_be_promotable());
+    }
+
+    #[test]
+    fn a_replica_that_is_not_a_member_is_no_second_copy() {
+        let roster = Roster::first([("a".into(), at(11))], [("s".into(), at(21))]);
+        let held = Held {
+            text: roster.to_text(),
+            roster,
+        };
+        assert!(counts(Some(&held), at(11), at(11)) && !counts(Some(&held), at(11), at(13)));
+        assert!(counts(None, at(11), at(13)) && counts(Some(&held), at(12), at(13)));
+    }
+}

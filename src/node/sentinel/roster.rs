@@ -1,0 +1,212 @@
+//! Whether this Sentinel may lead a failover, as the data nodes' rosters say ([`crate::protocol::roster`]).
+//!
+//! One that is not a full member runs, votes, and says who is primary; but its quorum can't be reached, so it leads no failover.
+//! Its config file keeps that quorum, and a start of its host changes nothing.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::sleep;
+use tracing::{debug, info, warn};
+
+use crate::client::{ClientError, Conn, Connector, Held};
+use crate::config::{Lab, Node};
+use crate::protocol::roster::{Kind, Standing};
+use crate::protocol::vote::PASSIVE_QUORUM;
+
+use super::Statement;
+
+/// Pause between two looks.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// What a data node that answers says of this Sentinel. One whose roster has itself, or the Sentinel, at another address says
+/// nothing: the lab has moved, and the primary puts the new addresses in next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Said {
+    /// The version of its roster; 0: it has none.
+    version: u64,
+    /// It says that it is primary.
+    primary: bool,
+    /// Its roster lists this Sentinel as a full member, or it has none.
+    full: bool,
+}
+
+/// Whether it is to lead failovers; `None`: as before. `newest` is the version that counted last: a replica may have the list of
+/// before while the primary is silent, and only a primary can bring an older one.
+fn judge(said: &[Said], newest: &mut u64) -> Option<bool> {
+    let primary = said.iter().find(|s| s.primary);
+    *newest = match primary {
+        Some(primary) => primary.version,
+        None => said.iter().map(|s| s.version).fold(*newest, u64::max),
+    };
+    if primary.is_some_and(|primary| !primary.full) {
+        return Some(false);
+    }
+    let all = !said.is_empty() && said.iter().all(|s| s.full && s.version >= *newest);
+    all.then_some(true)
+}
+
+async fn ask(
+    slot: &mut Option<Conn>,
+    connector: &Connector,
+    (node, data): (&Node, &Node),
+) -> Option<Said> {
+    // A change of the members ends all connections.
+    if let Some(conn) = slot.take()
+        && let Ok((said, conn)) = said_by(conn, (node, data)).await
+    {
+        *slot = Some(conn);
+        return said;
+    }
+    let conn = connector.open(data.socket()).await.ok()?;
+    let (said, conn) = said_by(conn, (node, data)).await.ok()?;
+    *slot = Some(conn);
+    said
+}
+
+async fn said_by(
+    mut conn: Conn,
+    (node, data): (&Node, &Node),
+) -> Result<(Option<Said>, Conn), ClientError> {
+    let held = conn.roster().await?;
+    let primary = conn.replication().await?.is_primary;
+    let Some(Held { roster, .. }) = held else {
+        let said = Said {
+            version: 0,
+            primary,
+            full: true,
+        };
+        return Ok((Some(said), conn));
+    };
+    let member = roster.member(Kind::Sentinel, &node.name);
+    let moved = member.is_some_and(|member| member.address != node.socket())
+        || !roster.data.iter().any(|m| m.address == data.socket());
+    let said = Said {
+        version: roster.version,
+        primary,
+        full: member.is_some_and(|member| member.standing == Standing::Full),
+    };
+    Ok(((!moved).then_some(said), conn))
+}
+
+/// Whether the data nodes that answer now list this Sentinel as one that may lead failovers.
+pub(super) async fn may_lead(lab: &Lab, node: &Node, connector: &Connector) -> Option<bool> {
+    let said = join_all(
+        lab.data_nodes
+            .iter()
+            .map(|data| async move { ask(&mut None, connector, (node, data)).await }),
+    )
+    .await;
+    judge(&said.into_iter().flatten().collect::<Vec<_>>(), &mut 0)
+}
+
+/// Has the own server lead failovers while the rosters list it, and not otherwise. Never ends.
+pub(super) async fn follow(lab: &Lab, node: &Node, connector: &Connector, statement: &Statement) {
+    let mut conns: Vec<Option<Conn>> = lab.data_nodes.iter().map(|_| None).collect();
+    let mut own: Option<Conn> = None;
+    let mut set: Option<bool> = None;
+    let mut newest = 0;
+    loop {
+        let asked = conns.iter_mut().zip(&lab.data_nodes);
+        let said = join_all(asked.map(|(conn, data)| ask(conn, connector, (node, data)))).await;
+        let said: Vec<Said> = said.into_iter().flatten().collect();
+        let now = judge(&said, &mut newest);
+        if let Some(leads) = now.filter(|_| now != set) {
+            match set_quorum(&mut own, connector, (lab, node), leads).await {
+                Ok(changed) => {
+                    set = now;
+                    if changed || !leads {
+                        log(node, leads);
+                    }
+                    let why =
+                        "it is not a full member in the list of members, and leads no failover";
+                    statement.update(|report| report.not_full = (!leads).then(|| why.to_owned()));
+                }
+                Err(error) => {
+                    debug!(node = %node.name, %error, "the quorum was not set");
+                    own = None;
+                }
+            }
+        }
+        sleep(PERIOD).await;
+    }
+}
+
+fn log(node: &Node, leads: bool) {
+    let name = &node.name;
+    if leads {
+        info!(node = %name, "a full member of the lab: it leads failovers");
+    } else {
+        warn!(node = %name, "leads no failover, for it is not a full member of the lab: make it one with halab member add {name}, \
+            or stop it");
+    }
+}
+
+/// Says whether that was another one.
+async fn set_quorum(
+    own: &mut Option<Conn>,
+    connector: &Connector,
+    (lab, node): (&Lab, &Node),
+    leads: bool,
+) -> Result<bool, ClientError> {
+    let mut conn = match own.take() {
+        Some(conn) => conn,
+        None => connector.open(node.socket()).await?,
+    };
+    let wanted = match leads {
+        true => lab.quorum as u64,
+        false => PASSIVE_QUORUM,
+    };
+    let mut cmd = redis::cmd("SENTINEL");
+    cmd.arg("MASTER").arg(&lab.primary_name);
+    let primary: std::collections::HashMap<String, String> = conn.query(&cmd).await?;
+    let is = primary.get("quorum").and_then(|quorum| quorum.parse().ok());
+    if is != Some(wanted) {
+        let mut cmd = redis::cmd("SENTINEL");
+        cmd.arg("SET").arg(&lab.primary_name);
+        cmd.arg("quorum").arg(wanted);
+        conn.query::<redis::Value>(&cmd).await?;
+    }
+    *own = Some(conn);
+    Ok(is != Some(wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(version: u64, primary: bool, full: bool) -> Said {
+        Said {
+            version,
+            primary,
+            full,
+        }
+    }
+
+    fn judged(said: &[Said]) -> Option<bool> {
+        judge(said, &mut 0)
+    }
+
+    #[test]
+    fn it_leads_when_all_list_it_and_does_not_when_the_primary_does_not() {
+        assert_eq!(judged(&[]), None);
+        let (full, out) = (said(2, true, true), said(2, true, false));
+        assert_eq!(judged(&[full, said(2, false, true)]), Some(true));
+        assert_eq!(judged(&[out, said(1, false, true)]), Some(false));
+        // The replica has the list of before.
+        assert_eq!(judged(&[full, said(1, false, false)]), None);
+        assert_eq!(judged(&[full, said(1, false, true)]), None);
+        // No primary answers: one that leads goes on, and one that does not waits.
+        assert_eq!(judged(&[said(2, false, false)]), None);
+        assert_eq!(judged(&[said(2, false, true)]), Some(true));
+    }
+
+    #[test]
+    fn an_older_list_says_nothing_until_a_primary_has_it() {
+        let mut newest = 0;
+        assert_eq!(judge(&[said(3, true, false)], &mut newest), Some(false));
+        assert_eq!(judge(&[said(2, false, true)], &mut newest), None);
+        // Restored, or chosen by an operator.
+        assert_eq!(judge(&[said(1, true, true)], &mut newest), Some(true));
+    }
+}
