@@ -135,7 +135,7 @@ async fn ready(lab: &Lab) -> Result<Status, ForgetError> {
     let mut down_since = None;
     loop {
         let status = gather(lab).await;
-        let refusal = match (running(&status), status.faults_beside_strangers()) {
+        let refusal = match (running(&status), status.faults_of_nodes()) {
             // First, as it may be what the problems come from.
             (running, _) if !running.is_empty() => ForgetError::Running(running),
             (_, problems) if !problems.is_empty() => ForgetError::NotHealthy(problems),
@@ -181,7 +181,7 @@ async fn wait_whole(lab: &Lab, node: &Node) -> Result<(), ForgetError> {
     let deadline = Instant::now() + KNOWN_LIMIT;
     loop {
         let status = gather(lab).await;
-        let missing = status.faults_beside_strangers();
+        let missing = status.faults_of_nodes();
         if missing.is_empty() {
             if !knows_strangers(&status, &node.name) {
                 return Ok(());

@@ -238,6 +238,7 @@ fn data_node(status: &Status, node: &DataNodeStatus, primary: Option<&str>) -> O
                 format!("{name} is not in sync: its link is down"),
             ),
         )),
+        _ if not_full(status, name).is_some() => None,
         _ if state.promotable == Some(false) => {
             problem(Code::NotPromotable, not_raised(name, None))
         }
@@ -272,6 +273,11 @@ pub(super) fn not_raised(name: &str, so_long: Option<Duration>) -> String {
     }
 }
 
+/// Why a node is not a full member, as its parent states it.
+pub(super) fn not_full<'a>(status: &'a Status, name: &str) -> Option<&'a str> {
+    report(status, name)?.not_full.as_deref()
+}
+
 /// What a parent states that is wrong by itself.
 fn stated(status: &Status, name: &str, primary: Option<&str>) -> Vec<Problem> {
     let Some(report) = report(status, name) else {
@@ -281,6 +287,15 @@ fn stated(status: &Status, name: &str, primary: Option<&str>) -> Vec<Problem> {
     if let Some(difference) = status.description.difference(&report.lab) {
         let what = format!("{name} runs with another description of the lab than that of lab.toml");
         found.push(Problem::of_node(Code::OtherLabToml, name, what).because(Some(difference)));
+    }
+    if let Some(why) = &report.not_full {
+        let what = format!("{name} is not a full member of the lab");
+        found.push(Problem::of_node(Code::NotFullMember, name, what).because(Some(why.clone())));
+    }
+    for member in &report.members_unstated {
+        let what = format!("{member} is a member of the lab, and not in the lab.toml of {name}");
+        let cause = "every writer asks it, and waits for its word unless it is down".to_owned();
+        found.push(Problem::of_node(Code::MemberUnstated, member, what).because(Some(cause)));
     }
     if report.tilt {
         let what = format!("{name} is in TILT and judges nothing");
@@ -373,7 +388,7 @@ fn sentinel(status: &Status, node: &SentinelStatus) -> Option<Problem> {
     } else if !unseen.is_empty() {
         let what = format!("{name} could not promote {}", unseen.join(", "));
         problem(Code::NotSeenPromotable, what)
-    } else if !state.quorum_ok && !strange(Kind::Sentinel) {
+    } else if !state.quorum_ok && !strange(Kind::Sentinel) && not_full(status, name).is_none() {
         // With strangers among those that it counts, that is what they cause.
         problem(Code::QuorumLost, format!("{name}: {}", state.quorum))
     } else {
@@ -391,12 +406,13 @@ fn why_down(status: &Status, name: &str, primary: &str) -> Option<String> {
     ))
 }
 
-/// The data nodes that a Sentinel could not promote, beside the primary.
+/// The full members that a Sentinel could not promote, beside the primary.
 fn unseen<'a>(status: &'a Status, state: &SentinelState) -> Vec<&'a str> {
     let replicas = status.data_nodes.iter().map(|n| n.name.as_str());
     let replicas = replicas.filter(|n| *n != state.primary.node);
     replicas
         .filter(|r| !state.promotable.iter().any(|p| p == r))
+        .filter(|r| not_full(status, r).is_none())
         .collect()
 }
 

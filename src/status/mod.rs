@@ -249,7 +249,7 @@ pub async fn wait_healthy(lab: &Lab, limit: Duration, stop: &CancellationToken) 
         let mut status = gather(lab).await;
         status.tell_since(&mut not_raised_since, Instant::now());
         if !limit.is_zero()
-            && let Err(missing) = recovery.look(lab, &panel, &connector).await
+            && let Err(missing) = recovery.look(&status.full(lab), &panel, &connector).await
             && status.healthy
         {
             status.healthy = false;
@@ -416,11 +416,22 @@ impl Status {
         judge::problems(self)
     }
 
-    /// The same, without what leaves the lab healthy.
-    pub fn faults_beside_strangers(&self) -> Vec<String> {
+    /// The same, without what leaves the lab healthy, and without what says nothing about the Sentinels: a node may run with a
+    /// `lab.toml` of before.
+    pub fn faults_of_nodes(&self) -> Vec<String> {
         let faults = self.problems_beside_strangers();
-        let faults = faults.iter().filter(|problem| problem.is_fault());
+        let faults = faults
+            .iter()
+            .filter(|p| p.is_fault() && p.code != Code::OtherLabToml);
         faults.map(ToString::to_string).collect()
+    }
+
+    /// The lab without data nodes that are no full members: they only copy.
+    fn full(&self, lab: &Lab) -> Lab {
+        let mut full = lab.clone();
+        full.data_nodes
+            .retain(|node| judge::not_full(self, &node.name).is_none());
+        full
     }
 
     /// Says of each replica that is in sync and not promotable for how long it has been so in all looks.

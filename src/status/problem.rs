@@ -150,6 +150,12 @@ codes! {
     /// A member runs with another lab.toml.
     OtherLabToml = "other-lab-toml", Fault,
         "give {node} and this command the same lab.toml (and the same --subnet), then restart {node}";
+    /// A node of lab.toml that may not be promoted, or lead a failover, for it is not a full member.
+    NotFullMember = "not-full-member", Warning,
+        "halab member list shows the members; make it one with halab member add {node}, or stop it";
+    /// A member of the lab that lab.toml does not state.
+    MemberUnstated = "member-unstated", Warning,
+        "state {node} in lab.toml, or have it go: halab member remove {node}";
     /// A replica has not caught up since the last failure.
     NotRecovered = "not-recovered", Fault,
         "wait";

@@ -272,6 +272,23 @@ const CASES: &[Case] = &[
         },
     ),
     (
+        Code::NotFullMember,
+        Some("redis-b"),
+        "is not a full member of the lab: it only copies",
+        |s| {
+            of_b(s).promotable = Some(false);
+            parent(s, "redis-b").not_full = Some("it only copies".into());
+        },
+    ),
+    (
+        Code::MemberUnstated,
+        Some("redis-c"),
+        "not in the lab.toml of redis-a: every writer asks it",
+        |s| {
+            parent(s, "redis-a").members_unstated = vec!["redis-c".into()];
+        },
+    ),
+    (
         Code::Closed,
         Some("redis-a"),
         "is closed, to be stopped",
