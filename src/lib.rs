@@ -33,6 +33,7 @@
 //! - [`rotation`], [`renewal`]: new passwords, new certificates while the lab runs
 //! - [`backup`]: a copy of all that the lab holds, on disk
 //! - [`forget`]: the Sentinels forget whom `lab.toml` does not state
+//! - [`membership`]: data nodes and Sentinels come and go on a lab that runs
 //! - [`drill`]: a fault under load, healed and judged (`fault`, `report` and more there are pure)
 //! - [`watch`]: the lab on one screen
 //! - [`cli`]: the command line; [`fuzz`]: what bytes from outside may not do, for tests
@@ -53,6 +54,7 @@ pub mod forget;
 pub mod fuzz;
 pub mod handover;
 pub mod ledger;
+pub mod membership;
 pub mod metrics;
 pub mod monitoring;
 pub mod node;

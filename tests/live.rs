@@ -36,6 +36,8 @@ mod handover;
 mod hostile;
 #[path = "live/members.rs"]
 mod members;
+#[path = "live/membership.rs"]
+mod membership;
 #[path = "live/metrics.rs"]
 mod metrics;
 #[path = "live/nodes.rs"]

@@ -14,6 +14,7 @@ mod forget;
 mod handover;
 mod health;
 mod manual;
+mod member;
 mod monitor;
 mod move_state;
 mod node;
@@ -134,6 +135,8 @@ enum Command {
     Restore(restore::RestoreArgs),
     /// Have the Sentinels forget servers that lab.toml does not state
     Forget(forget::ForgetArgs),
+    /// Have a data node or a Sentinel come or go, on a lab that runs
+    Member(member::MemberArgs),
     /// Break the lab in one way under load, heal it, and prove what was kept
     Drill(drill::DrillArgs),
     /// Break the lab in random ways for a long time, under load
@@ -207,6 +210,7 @@ impl Cli {
             Command::Backup(args) => backup::run(&self.global, &args),
             Command::Restore(args) => restore::run(&self.global, &args),
             Command::Forget(args) => forget::run(&self.global, &args),
+            Command::Member(args) => member::run(&self.global, &args),
             Command::Drill(args) => drill::run(&self.global, &args),
             Command::Soak(args) => soak::run(&self.global, &args),
             Command::Health(args) => health::run(&self.global, &args),
