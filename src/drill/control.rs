@@ -131,6 +131,11 @@ impl Fault {
             Fault::MaxmemoryReached => Control::Nothing(
                 "a server without memory refuses writes, and keeps what it has, whoever runs it",
             ),
+            Fault::AddAndRemoveDataNode | Fault::ReplaceSentinel | Fault::MoveLab => {
+                Control::Nothing(
+                    "a planned change that only these nodes know; rolling-restart is its part that loses elsewhere",
+                )
+            }
             Fault::FullDiskOfLedger => {
                 Control::Nothing("the nodes are not touched; what is judged is the writer's word")
             }

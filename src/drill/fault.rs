@@ -31,6 +31,12 @@ pub enum Fault {
     RollingRestart,
     /// The same, with another server from then on: Sentinels, then replicas, then the primary.
     RollingUpgrade,
+    /// A data node becomes a member, and then is none any more.
+    AddAndRemoveDataNode,
+    /// A Sentinel is replaced by another, and that one by the first.
+    ReplaceSentinel,
+    /// The whole lab moves to other addresses, with its data, and back.
+    MoveLab,
     /// `SENTINEL FAILOVER`, as an operator would call it.
     SentinelFailover,
     /// The primary is cut off from every other node and from the writer.
@@ -177,7 +183,7 @@ pub struct Spec {
 
 impl Fault {
     /// All faults, in the order in which `all` runs them.
-    pub const ALL: [Fault; 47] = [
+    pub const ALL: [Fault; 50] = [
         Fault::KillPrimary,
         Fault::KillPrimaryNode,
         Fault::HangPrimary,
@@ -187,6 +193,9 @@ impl Fault {
         Fault::Handover,
         Fault::RollingRestart,
         Fault::RollingUpgrade,
+        Fault::AddAndRemoveDataNode,
+        Fault::ReplaceSentinel,
+        Fault::MoveLab,
         Fault::SentinelFailover,
         Fault::IsolatePrimary,
         Fault::IsolatePrimaryWithWriter,
@@ -241,6 +250,9 @@ impl Fault {
             | Fault::SlowLink
             | Fault::LossyLink => {
                 Some("an engine connects a container with all others or with none")
+            }
+            Fault::AddAndRemoveDataNode | Fault::ReplaceSentinel | Fault::MoveLab => {
+                Some("an engine has no container that is not in its compose file")
             }
             Fault::RestartPrimaryWithoutData
             | Fault::LoseDiskInStop
@@ -377,6 +389,33 @@ impl Fault {
                 OtherServer,
                 Must(1),
                 ShortPause,
+            ),
+            Fault::AddAndRemoveDataNode => spec(
+                "add-and-remove-data-node",
+                "a data node is started, made a member, and taken out again, as by halab member; before and after, every node is \
+                 started again with the new lab.toml",
+                "pauses shorter than down-after, no failed write; the writer is not started again",
+                OwnNodes,
+                May,
+                ShortPause,
+            ),
+            Fault::ReplaceSentinel => spec(
+                "replace-sentinel",
+                "a Sentinel is replaced by one at another address, and that one by the first, as by halab member; each time every \
+                 node is started again with the new lab.toml",
+                "pauses shorter than down-after, no failed write; the writer is not started again",
+                OwnNodes,
+                May,
+                ShortPause,
+            ),
+            Fault::MoveLab => spec(
+                "move-lab",
+                "every node is stopped as one act, moved to another address as by halab move, and started; a second writer writes there; \
+                 then all of it once more, back to the first addresses",
+                "every record comes along; what the second writer had acknowledged is read back; the first one waits, and goes on",
+                OwnNodes,
+                May,
+                GoOn,
             ),
             Fault::SentinelFailover => spec(
                 "sentinel-failover",

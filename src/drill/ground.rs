@@ -129,6 +129,8 @@ pub struct Ground {
     runner: Option<Runner>,
     containers: Option<Containers>,
     folder: PathBuf,
+    /// The text of the first `lab.toml`, once there is another.
+    first_config: Option<String>,
     connector: Connector,
     firewall: Option<Firewall>,
     /// Processes that were stopped.
@@ -263,6 +265,7 @@ impl Ground {
             runner: Some(runner),
             containers: None,
             folder: start.folder,
+            first_config: None,
             firewall,
             stopped: Vec::new(),
             down: Vec::new(),
@@ -297,6 +300,7 @@ impl Ground {
             runner: None,
             containers,
             folder,
+            first_config: None,
             firewall: None,
             stopped: Vec::new(),
             down: Vec::new(),
@@ -618,6 +622,41 @@ impl Ground {
         }
         self.down.retain(|down| down != name);
         Ok(())
+    }
+
+    /// Nodes that are started from now on read a `lab.toml` that is made of the first one.
+    ///
+    /// # Errors
+    /// When it can't be read or written, or the nodes are not ours.
+    pub fn restate(&mut self, make: impl Fn(&str) -> String) -> Result<PathBuf, GroundError> {
+        let first = match &self.first_config {
+            Some(first) => first.clone(),
+            None => {
+                let text = match self.runner()?.stated() {
+                    Some(path) => fs::read_to_string(&path).map_err(file_error(&path))?,
+                    None => include_str!("../../lab.toml").to_owned(),
+                };
+                self.first_config.insert(text).clone()
+            }
+        };
+        let path = self.folder.join("lab.toml");
+        fs::write(&path, make(&first)).map_err(file_error(&path))?;
+        self.runner()?.restate(&path);
+        Ok(path)
+    }
+
+    /// Starts a node that the lab did not have.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn take_in(&mut self, node: &Node) -> Result<(), GroundError> {
+        self.runner()?.take_in(&node.name, node.kind);
+        self.start_node(&node.name)
+    }
+
+    /// A node that was stopped is not to be started again by what heals.
+    pub fn let_go(&mut self, name: &str) {
+        self.down.retain(|down| down != name);
     }
 
     /// Removes everything that a node has on disk.

@@ -5,6 +5,8 @@ mod backups;
 mod disks;
 mod files;
 mod host;
+mod members;
+mod moving;
 mod stops;
 mod upgrade;
 
@@ -155,6 +157,9 @@ impl Scene<'_> {
             }
             Fault::RollingRestart => self.rolling_restart().await,
             Fault::RollingUpgrade => self.rolling_upgrade(p).await,
+            Fault::AddAndRemoveDataNode => self.add_and_remove_data_node().await,
+            Fault::ReplaceSentinel => self.replace_sentinel().await,
+            Fault::MoveLab => self.move_lab().await,
             Fault::IsolatePrimary => {
                 let mut pairs = self.links_of(&[p]);
                 pairs.push((self.address(p), WRITER));
@@ -602,6 +607,8 @@ pub fn writes_under(fault: Fault, replicated_only: bool) -> Writes {
             | Fault::StopPrimary
             | Fault::RollingRestart
             | Fault::RollingUpgrade
+            | Fault::AddAndRemoveDataNode
+            | Fault::ReplaceSentinel
             | Fault::HangPrimaryNode
             | Fault::IsolatePrimary
             | Fault::KillSentinelThenPrimary

@@ -70,6 +70,21 @@ impl Load {
             patience: PATIENCE,
             metrics: order.metrics.clone(),
         };
+        Load::begin(lab, options)
+    }
+
+    /// Starts another writer of the same order, for that lab, with a ledger of its own.
+    pub fn beside(&self, lab: &Lab, ledger: &Path) -> Self {
+        let options = Options {
+            ledger: Some(ledger.to_owned()),
+            resume: false,
+            metrics: None,
+            ..self.options.clone()
+        };
+        Load::begin(lab, options)
+    }
+
+    fn begin(lab: &Lab, options: Options) -> Self {
         let mut load = Load {
             started: Instant::now(),
             progress: watch::channel(Progress::default()).1,

@@ -28,6 +28,7 @@ mod ground;
 pub mod html;
 mod inject;
 mod judge;
+mod lab_toml;
 mod limits;
 mod load;
 pub mod markdown;

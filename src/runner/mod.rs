@@ -183,6 +183,37 @@ impl Runner {
         Ok(())
     }
 
+    /// Knows one more node from now on, which does not run yet.
+    pub fn take_in(&mut self, name: &str, kind: NodeKind) {
+        if self.nodes.iter().all(|n| n.name != name) {
+            self.nodes.push(NodeProcess {
+                name: name.to_owned(),
+                kind: Some(kind),
+                child: None,
+            });
+        }
+    }
+
+    /// Every node that is started from now on is told of that `lab.toml`.
+    pub fn restate(&mut self, config: &Path) {
+        if let Way::Nodes(launch) = &mut self.way {
+            let config = config.display().to_string();
+            match launch.arguments.iter().position(|a| a == "--config") {
+                Some(at) if at + 1 < launch.arguments.len() => launch.arguments[at + 1] = config,
+                _ => launch.arguments.extend(["--config".to_owned(), config]),
+            }
+        }
+    }
+
+    /// The `lab.toml` that nodes are told of, where they are.
+    pub fn stated(&self) -> Option<PathBuf> {
+        let Way::Nodes(launch) = &self.way else {
+            return None;
+        };
+        let at = launch.arguments.iter().position(|a| a == "--config")?;
+        launch.arguments.get(at + 1).map(PathBuf::from)
+    }
+
     /// Starts a part of the monitoring, as `halab monitor NAME`.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::closing::close;
-use crate::config::Node;
+use crate::config::{Lab, Node};
 use crate::drill::report::NodesKind;
 use crate::drill::slow::Held;
 use crate::handover::hand_over;
@@ -29,10 +29,15 @@ const CUT_SHORT: Duration = Duration::from_millis(500);
 impl Scene<'_> {
     /// Stops every node as one act: closed first, where the nodes are ours.
     pub(super) async fn stop_all(&mut self) -> Result<(), Trouble> {
-        self.strike("every node stopped, as one act".into());
         let lab = self.ground.lab.clone();
+        self.stop_all_of(&lab).await
+    }
+
+    /// The same, where the nodes are at the addresses of that lab.
+    pub(super) async fn stop_all_of(&mut self, lab: &Lab) -> Result<(), Trouble> {
+        self.strike("every node stopped, as one act".into());
         if self.ground.nodes() != NodesKind::Stock {
-            let closed = close(&lab, &self.observer.connector, CLOSE_LIMIT)
+            let closed = close(lab, &self.observer.connector, CLOSE_LIMIT)
                 .await
                 .map_err(|error| Trouble::Refused(error.to_string()))?;
             if !closed.others.is_empty() {
