@@ -802,13 +802,19 @@ mod tests {
         assert_eq!(content(&state).as_deref(), Some("a copy"));
     }
 
-    #[test]
-    fn what_killed_rewrites_left_is_gone_before_the_next_start_and_nothing_else() {
+    /// The state of the first data node, in a folder of its own.
+    fn opened() -> (tempfile::TempDir, Lab, Node, StateDir) {
         let root = tempfile::tempdir().unwrap();
         let mut lab = Lab::parse(include_str!("../../lab.toml"), None).unwrap();
         lab.security.acl = false;
         let node = lab.data_nodes[0].clone();
         let state = StateDir::open(root.path(), &lab, &node).unwrap();
+        (root, lab, node, state)
+    }
+
+    #[test]
+    fn what_killed_rewrites_left_is_gone_before_the_next_start_and_nothing_else() {
+        let (_root, lab, node, state) = opened();
         let left = [
             "temp-4711.rdb",
             "temp-1764318000.4711.rdb",
@@ -836,11 +842,7 @@ mod tests {
 
     #[test]
     fn parts_that_a_rewrite_has_replaced_are_removed_and_none_where_the_list_is_not_whole() {
-        let root = tempfile::tempdir().unwrap();
-        let mut lab = Lab::parse(include_str!("../../lab.toml"), None).unwrap();
-        lab.security.acl = false;
-        let node = lab.data_nodes[0].clone();
-        let state = StateDir::open(root.path(), &lab, &node).unwrap();
+        let (_root, lab, node, state) = opened();
         let files = state.files();
         fs::create_dir_all(&files).unwrap();
         let write = |name: &str, text: &str| fs::write(files.join(name), text).unwrap();
@@ -946,11 +948,7 @@ mod tests {
 
     #[test]
     fn a_state_of_another_lab_is_refused_with_what_keeps_the_data() {
-        let root = tempfile::tempdir().unwrap();
-        let mut lab = Lab::parse(include_str!("../../lab.toml"), None).unwrap();
-        lab.security.acl = false;
-        let node = lab.data_nodes[0].clone();
-        let state = StateDir::open(root.path(), &lab, &node).unwrap();
+        let (root, mut lab, node, state) = opened();
         state.apply(&lab, &node).unwrap();
         drop(state);
         let moved = lab.relocated([127, 0, 7]);

@@ -7,7 +7,7 @@ use redis_ha_lab::config::{Lab, Node, NodeKind};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::lab::{TestLab, wait_until};
+use super::lab::{TestLab, Writer, wait_until};
 
 fn ended_with(output: &Output, code: i32) -> String {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -99,6 +99,15 @@ fn restart_each(lab: &mut TestLab, but: &[&str], lost: &str) {
     }
 }
 
+/// The writer, which was never started again, goes on; then it is ended, and everything is there.
+fn assert_goes_on_and_lost_nothing(lab: &TestLab, writer: Writer) {
+    let ledger = writer.ledger.clone();
+    writer.wait_invoked(super::lab::invoked(&ledger) + 5000);
+    writer.signal(Signal::TERM);
+    writer.assert_all_acknowledged();
+    lab.assert_nothing_lost(&ledger);
+}
+
 fn members(lab: &TestLab) -> Value {
     let shown = lab.halab(&["member", "list", "--json"]);
     ended_with(&shown, 0);
@@ -114,7 +123,6 @@ fn row(listing: &Value, name: &str) -> Value {
 fn a_data_node_is_added_and_another_removed_under_load() {
     let mut lab = TestLab::start();
     let writer = lab.start_writer(&["--duration", "10m", "--rate", "5000"]);
-    let ledger = writer.ledger.clone();
     writer.wait_invoked(5000);
 
     // Two data nodes: neither can go.
@@ -190,18 +198,13 @@ fn a_data_node_is_added_and_another_removed_under_load() {
     lab.wait_healthy();
     assert_eq!(lab.status()["strangers"].as_array().unwrap().len(), 0);
 
-    let before = super::lab::invoked(&ledger);
-    writer.wait_invoked(before + 5000);
-    writer.signal(Signal::TERM);
-    writer.assert_all_acknowledged();
-    lab.assert_nothing_lost(&ledger);
+    assert_goes_on_and_lost_nothing(&lab, writer);
 }
 
 #[test]
 fn a_lost_data_node_is_replaced_by_one_of_another_address_under_load() {
     let mut lab = TestLab::start();
     let writer = lab.start_writer(&["--duration", "10m", "--rate", "5000"]);
-    let ledger = writer.ledger.clone();
     writer.wait_invoked(5000);
     let lost = lab.replica();
     lab.runner.kill_node(&lost);
@@ -220,18 +223,13 @@ fn a_lost_data_node_is_replaced_by_one_of_another_address_under_load() {
     lab.signal_server(&new, Signal::KILL);
     lab.wait_failover_from(&new);
     lab.wait_healthy();
-    let before = super::lab::invoked(&ledger);
-    writer.wait_invoked(before + 5000);
-    writer.signal(Signal::TERM);
-    writer.assert_all_acknowledged();
-    lab.assert_nothing_lost(&ledger);
+    assert_goes_on_and_lost_nothing(&lab, writer);
 }
 
 #[test]
 fn a_sentinel_is_replaced_under_load() {
     let mut lab = TestLab::start();
     let writer = lab.start_writer(&["--duration", "10m", "--rate", "5000"]);
-    let ledger = writer.ledger.clone();
     writer.wait_invoked(5000);
     let refused = ended_with(&lab.halab(&["member", "remove", "sentinel-3"]), 1);
     assert!(refused.contains("add another Sentinel first"), "{refused}");
@@ -277,11 +275,7 @@ fn a_sentinel_is_replaced_under_load() {
     lab.runner.start_node("sentinel-1").unwrap();
     lab.runner.start_node(&primary).unwrap();
     lab.wait_healthy();
-    let before = super::lab::invoked(&ledger);
-    writer.wait_invoked(before + 5000);
-    writer.signal(Signal::TERM);
-    writer.assert_all_acknowledged();
-    lab.assert_nothing_lost(&ledger);
+    assert_goes_on_and_lost_nothing(&lab, writer);
 }
 
 fn wait_without_problems(lab: &mut TestLab) {
