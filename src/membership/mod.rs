@@ -53,9 +53,6 @@ pub enum MemberError {
     /// It was asked to stop.
     #[error("stopped; what was done is safe: run the same command again to go on")]
     Stopped,
-    /// A node did not answer, or refused.
-    #[error(transparent)]
-    Client(#[from] ClientError),
 }
 
 /// What is to be done.
@@ -375,8 +372,12 @@ impl Work<'_> {
         let members: Vec<Node> = leading.lab.nodes().filter(|n| stated(n)).cloned().collect();
         self.check_stated(std::slice::from_ref(new), &members)
             .await?;
-        let lacks = look::without(&self.connector, &leading.node, std::slice::from_ref(new)).await;
-        if alone && lacks.is_some() {
+        let new_one = std::slice::from_ref(new);
+        if alone
+            && look::without(&self.connector, &leading.node, new_one)
+                .await
+                .is_some()
+        {
             self.left(format!(
                 "run halab handover, and start the node of {} again with this lab.toml: until then it does not follow {}",
                 leading.node.name, new.name
