@@ -359,7 +359,9 @@ mod tests {
             ],
             sentinels: vec![],
             strangers: vec![],
+            members: None,
             healthy: false,
+            stakes: vec![],
             problems: vec![
                 Problem::of_node(Code::Unreachable, "redis-z", "redis-z is not reachable")
                     .because(Some("refused".into())),

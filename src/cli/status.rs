@@ -15,12 +15,16 @@ use super::{Global, Outcome, Threads, parse_span, with_signals};
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  halab status\n  halab status --wait 30s   wait until healthy, 30 s at most\n  \
-    halab status --json\n  halab status --watch      a screen that follows\n\nExit code 0: healthy, any one node may be lost; 1: not."
+    halab status --json\n  halab status --watch      a screen that follows\n  \
+    halab status --start-command 'systemctl start'\n\nExit code 0: healthy, any one node may be lost; 1: not."
 )]
 pub(super) struct StatusArgs {
     /// Wait until the lab is healthy and every replica has caught up, for that long at most
     #[arg(long, value_name = "SPAN", value_parser = parse_span)]
     wait: Option<Duration>,
+    /// How a node is started on this machine, before its name; the remedies say it
+    #[arg(long, env = "HALAB_START_COMMAND", value_name = "COMMAND")]
+    start_command: Option<String>,
     /// Show it all on one screen, as it is now, until q or Ctrl-C
     #[arg(long, conflicts_with_all = ["wait", "json"])]
     watch: bool,
@@ -47,6 +51,9 @@ pub(super) fn run(global: &Global, args: &StatusArgs) -> Outcome {
     // Another host has no state here.
     if let Ok(state) = global.state_root() {
         status.recall(&state);
+    }
+    if let Some(command) = &args.start_command {
+        status.name_start_command(command);
     }
     if args.json {
         print_json(&status)?;

@@ -259,6 +259,8 @@ impl DataNode {
             };
             self.metrics.observed(&seen);
             self.statement.observed(&seen);
+            self.statement
+                .foreign_primary(self.observers.foreign_primary());
             for action in self.machine.step(&seen) {
                 self.metrics.decided(&action);
                 self.statement.decided(&action);

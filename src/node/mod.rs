@@ -180,6 +180,7 @@ pub async fn run(
     match &ended {
         Err(NodeError::State(StateError::InUse(_))) => {}
         Err(error) if folder.is_dir() => statement.note_end(&folder, &error.to_string()),
+        Ok(_) if shutdown.requested() && folder.is_dir() => statement.note_stop(&folder),
         _ => {}
     }
     ended

@@ -31,6 +31,7 @@ const VOTE_LIFETIME: Duration = Duration::from_millis(800);
 #[derive(Debug)]
 pub(super) struct Observers {
     vote: watch::Receiver<Option<(Instant, Vote)>>,
+    foreign: watch::Receiver<Option<SocketAddrV4>>,
     peers: Vec<(SocketAddrV4, watch::Receiver<Sighting>)>,
     /// What a peer said is believed for so long, while it is asked again.
     lifetime: Duration,
@@ -63,11 +64,13 @@ impl Observers {
         let mut tasks = JoinSet::new();
         let (pace, _) = watch::channel(URGENT);
         let (vote_to, vote) = watch::channel(None);
+        let (foreign_to, foreign) = watch::channel(None);
         tasks.spawn(observe_sentinels(
             panel.clone(),
             lab.data_nodes.iter().map(Node::socket).collect(),
             me.socket(),
             vote_to,
+            foreign_to,
             pace.subscribe(),
         ));
         let mut peers = Vec::new();
@@ -91,6 +94,7 @@ impl Observers {
         }
         Observers {
             vote,
+            foreign,
             peers,
             // When both hang for one reason, this one must not take the other for alive.
             lifetime: (lab.timing.hang_timeout * 2 / 3).max(CALM * 2),
@@ -125,6 +129,11 @@ impl Observers {
             primary_settled_within: (vote.primary_settled_within).map(|age| age + asked.elapsed()),
             ..vote
         })
+    }
+
+    /// Whom the Sentinels name, where that is no data node of this node's `lab.toml`.
+    pub(super) fn foreign_primary(&self) -> Option<SocketAddrV4> {
+        *self.foreign.borrow()
     }
 
     /// The other data nodes, beside the own copy and the version of the own server.
@@ -183,20 +192,19 @@ async fn observe_sentinels(
     data_nodes: Vec<SocketAddrV4>,
     me: SocketAddrV4,
     to: watch::Sender<Option<(Instant, Vote)>>,
+    foreign: watch::Sender<Option<SocketAddrV4>>,
     mut pace: watch::Receiver<Duration>,
 ) {
-    let mut stranger = None;
     loop {
         let asked = Instant::now();
         let vote = read_vote(&panel.ask().await, panel.majority(), me);
         // Whoever it is, it would be given the records, and this node told to drop its own for what is there.
         let named = vote.map(|v| v.primary).filter(|p| !data_nodes.contains(p));
-        if named != stranger
+        if foreign.send_if_modified(|known| std::mem::replace(known, named) != named)
             && let Some(primary) = named
         {
-            warn!(%primary, "the Sentinels name a primary that is no data node of this lab: not followed");
+            warn!(%primary, "the Sentinels name a primary that is no data node of this lab.toml: not followed");
         }
-        stranger = named;
         let vote = vote.filter(|_| named.is_none());
         to.send_replace(vote.map(|vote| (asked, vote)));
         pause(&mut pace).await;

@@ -2,8 +2,10 @@
 //! request. Nothing waits for a reader, and no reader waits for the node.
 
 use std::fs;
+use std::net::SocketAddrV4;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracing::debug;
 
@@ -13,7 +15,7 @@ use crate::report::{Cause, Description, Reading, Report, Said};
 use super::machine::{Action, Observation, Server};
 use super::server::ServerBinary;
 
-/// In the state folder of a node that has ended with an error: what it stated last, and why it ended.
+/// In the state folder of a node that has ended with an error, or was stopped: what it stated last, and how it ended.
 pub(super) const NOTE: &str = "ended.json";
 
 /// The statement; clones are one.
@@ -83,14 +85,35 @@ impl Statement {
 
     /// Leaves a note of why the node has ended, for whoever looks into its state folder.
     pub(super) fn note_end(&self, folder: &Path, why: &str) {
+        self.note(
+            folder,
+            Report {
+                ended: Some(why.to_owned()),
+                ..self.report()
+            },
+        );
+    }
+
+    /// Leaves a note that the node was stopped on request.
+    pub(super) fn note_stop(&self, folder: &Path) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        self.note(
+            folder,
+            Report {
+                stopped_at: now.ok().map(|now| now.as_secs()),
+                ..self.report()
+            },
+        );
+    }
+
+    fn note(&self, folder: &Path, report: Report) {
         let report = Report {
-            ended: Some(why.to_owned()),
             running: false,
-            ..self.report()
+            ..report
         };
         let note = serde_json::to_vec(&report).unwrap_or_default();
         if let Err(error) = fs::write(folder.join(NOTE), note) {
-            debug!(folder = %folder.display(), %error, "cannot note why the node has ended");
+            debug!(folder = %folder.display(), %error, "cannot note how the node has ended");
         }
     }
 
@@ -120,6 +143,11 @@ impl Statement {
                 report.disk = None;
             }
         });
+    }
+
+    /// Whom the Sentinels name, where that is no data node of this node's `lab.toml`.
+    pub(super) fn foreign_primary(&self, address: Option<SocketAddrV4>) {
+        self.update(|report| report.foreign_primary = address.map(|at| at.to_string()));
     }
 
     /// The server's version and that of the data, or of the primary, do not go together.

@@ -46,8 +46,12 @@ pub struct Report {
     pub last_end: Option<String>,
     /// Why the parent itself has ended; only in the note that it leaves in its state folder.
     pub ended: Option<String>,
+    /// When the parent was stopped on request, in seconds since 1970; only in that note.
+    pub stopped_at: Option<u64>,
     /// What the parent waits for before it gives its server a role.
     pub waiting: Option<String>,
+    /// Whom the Sentinels name primary, where that is no data node of the parent's `lab.toml`: it is not followed.
+    pub foreign_primary: Option<String>,
     /// Why the server is not started, or does not follow the primary, for the versions of the two.
     pub version_refused: Option<String>,
     /// What the server's log said last about something that is wrong, until it says that it is over.

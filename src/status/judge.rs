@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::report::{Cause, Report, is_of_password};
 
+use super::roster::Place;
 use super::{
     Code, DataNodeState, DataNodeStatus, Kind, Problem, Reached, SentinelState, SentinelStatus,
     Status,
@@ -29,8 +30,7 @@ pub(super) fn problems(status: &Status) -> Vec<Problem> {
             .because(own_password(status)),
         ),
         Some(name) if !status.data_nodes.iter().any(|n| n.name == name) => {
-            let what = format!("{name} is named primary and is not of this lab");
-            found.push(Problem::of_lab(Code::ForeignPrimary, what));
+            found.push(foreign_primary(status, name));
         }
         Some(_) => {}
     }
@@ -40,22 +40,50 @@ pub(super) fn problems(status: &Status) -> Vec<Problem> {
     }
     for node in &status.data_nodes {
         found.extend(data_node(status, node, primary));
-        if node.state.up().is_some() {
+        let runs = node.state.up().is_some();
+        if runs {
             found.extend(silent_parent(status, &node.name));
+        }
+        // One that is a member and does not answer is a problem already.
+        if runs || status.place(&node.name) != Place::Member {
+            found.extend(membership(status, &node.name, runs));
         }
         found.extend(stated(status, &node.name, primary));
     }
     for node in &status.sentinels {
         found.extend(sentinel(status, node));
-        if node.state.up().is_some() {
+        let runs = node.state.up().is_some();
+        if runs {
             found.extend(silent_parent(status, &node.name));
+        }
+        // One that is a member and does not answer is a problem already.
+        if runs || status.place(&node.name) != Place::Member {
+            found.extend(membership(status, &node.name, runs));
         }
         found.extend(second_name(node));
         found.extend(stated(status, &node.name, primary));
     }
+    found.extend(status.unstated());
     found.extend(passwords::problems(status));
     found.extend(nobody_promotable(status));
     found
+}
+
+/// A primary that `lab.toml` does not state.
+fn foreign_primary(status: &Status, address: &str) -> Problem {
+    let what = format!("{address} is named primary and is not of this lab");
+    let problem = Problem::of_lab(Code::ForeignPrimary, what);
+    let members = status.members.iter().flat_map(|roster| &roster.data);
+    let mut there = members.filter(|member| member.address.to_string() == address);
+    match there.next().map(|member| &member.name) {
+        Some(name) => Problem {
+            what: format!("{address} is named primary and is not in this lab.toml"),
+            cause: Some(format!("it is {name}, a member of the lab")),
+            remedy: format!("give this command the lab.toml that states {name}"),
+            ..problem
+        },
+        None => problem,
+    }
 }
 
 /// What the parent of a node states, if it could be asked.
@@ -131,8 +159,15 @@ fn silent(status: &Status, name: &str, why: &str) -> Problem {
     }
 }
 
-/// A node that has ended with an error, by its own note.
-pub(super) fn ended(name: &str, what: &str, note: &Report) -> Problem {
+/// A node that has ended with an error, or was stopped, by its own note. `now` is in seconds since 1970.
+pub(super) fn ended(name: &str, what: &str, note: &Report, now: u64) -> Problem {
+    if let (Some(at), None) = (note.stopped_at, &note.ended) {
+        let cause = format!(
+            "it was stopped on request, {} s ago",
+            now.saturating_sub(at)
+        );
+        return Problem::of_node(Code::NodeDown, name, what).because(Some(cause));
+    }
     let why = note.ended.clone();
     let problem = of_log(name, what, note);
     let problem = problem.unwrap_or_else(|| Problem::of_node(Code::NodeDown, name, what));
@@ -178,6 +213,18 @@ fn by_log(status: &Status, problem: Problem) -> Problem {
     if let Some(refused) = of_versions(&node, &problem.what, report) {
         return refused;
     }
+    if let Some(address) = &report.foreign_primary {
+        let cause = format!(
+            "the Sentinels name {address} primary, which the lab.toml of {node} does not state"
+        );
+        return Problem {
+            cause: Some(cause),
+            remedy: format!(
+                "start {node} again with the lab's current lab.toml; if {address} is not of the lab, end the server there"
+            ),
+            ..problem
+        };
+    }
     if let Some(waiting) = &report.waiting {
         let cause = Some(format!("its node waits for {waiting}"));
         let code = if waiting.contains(CHOICE) {
@@ -194,10 +241,15 @@ fn by_log(status: &Status, problem: Problem) -> Problem {
     }
 }
 
+/// A node that does not answer; nothing where it is no member: nobody needs it.
+fn silent_member(status: &Status, name: &str, why: &str) -> Option<Problem> {
+    (status.place(name) == Place::Member).then(|| silent(status, name, why))
+}
+
 fn data_node(status: &Status, node: &DataNodeStatus, primary: Option<&str>) -> Option<Problem> {
     let name = node.name.as_str();
     let state = match &node.state {
-        Reached::Unreachable(why) => return Some(silent(status, name, why)),
+        Reached::Unreachable(why) => return silent_member(status, name, why),
         Reached::Up(state) => state,
     };
     let problem = |code, what: String| Some(Problem::of_node(code, name, what));
@@ -253,7 +305,7 @@ fn named_primary(status: &Status, node: &DataNodeStatus, state: &DataNodeState) 
         let problem = Problem::of_node(Code::NotPrimary, name, what);
         return Some(by_log(status, problem));
     }
-    if node.holds.as_deref().is_some_and(|h| h.ends_with(CLOSED)) {
+    if is_closed(node) {
         let what = format!("{name} is closed, to be stopped, and refuses writes");
         return Some(Problem::of_node(Code::Closed, name, what));
     }
@@ -261,6 +313,11 @@ fn named_primary(status: &Status, node: &DataNodeStatus, state: &DataNodeState) 
     let what = format!("{name} is at its maxmemory and refuses writes that need memory");
     let cause = format!("{} of {} bytes are in use", memory.used, memory.limit);
     Some(Problem::of_node(Code::MemoryFull, name, what).because(Some(cause)))
+}
+
+/// The lab is closed there, to be stopped.
+pub(super) fn is_closed(node: &DataNodeStatus) -> bool {
+    node.holds.as_deref().is_some_and(|h| h.ends_with(CLOSED))
 }
 
 /// A replica in sync that is not promotable, and for how long that was seen.
@@ -273,9 +330,36 @@ pub(super) fn not_raised(name: &str, so_long: Option<Duration>) -> String {
     }
 }
 
-/// Why a node is not a full member, as its parent states it.
-pub(super) fn not_full<'a>(status: &'a Status, name: &str) -> Option<&'a str> {
-    report(status, name)?.not_full.as_deref()
+/// Why a node is not a full member, as its parent states it, or by the list of members.
+pub(super) fn not_full(status: &Status, name: &str) -> Option<String> {
+    let stated = report(status, name).and_then(|report| report.not_full.clone());
+    stated.or_else(|| match status.place(name) {
+        Place::Member => None,
+        Place::Elsewhere(at) => Some(format!("the list of members has {name} at {at}")),
+        Place::NotListed => Some("it is not in the list of members".to_owned()),
+    })
+}
+
+/// That a node of `lab.toml` is not a full member.
+fn membership(status: &Status, name: &str, runs: bool) -> Option<Problem> {
+    let why = not_full(status, name)?;
+    let what = if runs {
+        format!("{name} is not a full member of the lab")
+    } else {
+        format!("{name} is not a member of the lab, and does not run")
+    };
+    let problem = Problem::of_node(Code::NotFullMember, name, what).because(Some(why));
+    let remedy = match (status.place(name), runs) {
+        (Place::Elsewhere(_), _) => format!(
+            "give the node at its new address a name of its own in lab.toml, then: halab member replace {name} NEW"
+        ),
+        (_, false) => format!(
+            "take {name} out of lab.toml on every host, and start the nodes again one at a time; or start it and make it a member: \
+             halab member add {name}"
+        ),
+        (_, true) => return Some(problem),
+    };
+    Some(Problem { remedy, ..problem })
 }
 
 /// What a parent states that is wrong by itself.
@@ -287,15 +371,6 @@ fn stated(status: &Status, name: &str, primary: Option<&str>) -> Vec<Problem> {
     if let Some(difference) = status.description.difference(&report.lab) {
         let what = format!("{name} runs with another description of the lab than that of lab.toml");
         found.push(Problem::of_node(Code::OtherLabToml, name, what).because(Some(difference)));
-    }
-    if let Some(why) = &report.not_full {
-        let what = format!("{name} is not a full member of the lab");
-        found.push(Problem::of_node(Code::NotFullMember, name, what).because(Some(why.clone())));
-    }
-    for member in &report.members_unstated {
-        let what = format!("{member} is a member of the lab, and not in the lab.toml of {name}");
-        let cause = "every writer asks it, and waits for its word unless it is down".to_owned();
-        found.push(Problem::of_node(Code::MemberUnstated, member, what).because(Some(cause)));
     }
     if report.tilt {
         let what = format!("{name} is in TILT and judges nothing");
@@ -361,27 +436,32 @@ fn nobody_promotable(status: &Status) -> Option<Problem> {
 fn sentinel(status: &Status, node: &SentinelStatus) -> Option<Problem> {
     let name = node.name.as_str();
     let state = match &node.state {
-        Reached::Unreachable(why) => return Some(silent(status, name, why)),
+        Reached::Unreachable(why) => return silent_member(status, name, why),
         Reached::Up(state) => state,
     };
     let problem = |code, what: String| Some(Problem::of_node(code, name, what));
     let others = status.sentinels.len() - 1;
     let strange = |kind| state.strangers.iter().any(|s| s.kind == kind);
     let unseen = unseen(status, state);
+    let unknown = unknown(status, state);
+    let why_down = why_down(status, name, &state.primary.node);
     if status.primary.as_ref().is_some_and(|p| *p != state.primary) {
         let what = format!("{name} calls {} primary", state.primary.node);
         problem(Code::SentinelDisagrees, what)
-    } else if state.primary_down {
+    } else if state.primary_down && (why_down.is_some() || !gone(status, &state.primary.node)) {
         let what = format!("{name} calls the primary down");
         let problem = Problem::of_node(Code::PrimaryDown, name, what);
-        Some(problem.because(why_down(status, name, &state.primary.node)))
+        Some(problem.because(why_down))
     } else if state.failover_in_progress {
         let what = format!("{name} says that a failover is under way");
         problem(Code::FailoverUnderWay, what)
-    } else if !state.unknown.is_empty() {
-        let what = format!("{name} does not know {}", state.unknown.join(", "));
+    } else if !unknown.is_empty() {
+        let what = format!("{name} does not know {}", unknown.join(", "));
         problem(Code::MemberUnknown, what)
-    } else if state.other_sentinels != others as u64 && !strange(Kind::Sentinel) {
+    } else if state.unknown.is_empty()
+        && state.other_sentinels != others as u64
+        && !strange(Kind::Sentinel)
+    {
         let known = state.other_sentinels;
         let what = format!("{name} knows {known} other Sentinels, not {others}");
         problem(Code::MemberUnknown, what)
@@ -406,14 +486,30 @@ fn why_down(status: &Status, name: &str, primary: &str) -> Option<String> {
     ))
 }
 
-/// The full members that a Sentinel could not promote, beside the primary.
-fn unseen<'a>(status: &'a Status, state: &SentinelState) -> Vec<&'a str> {
-    let replicas = status.data_nodes.iter().map(|n| n.name.as_str());
-    let replicas = replicas.filter(|n| *n != state.primary.node);
-    replicas
-        .filter(|r| !state.promotable.iter().any(|p| p == r))
-        .filter(|r| not_full(status, r).is_none())
+/// The members that a Sentinel does not know.
+fn unknown<'a>(status: &Status, state: &'a SentinelState) -> Vec<&'a str> {
+    let unknown = state.unknown.iter().map(String::as_str);
+    unknown
+        .filter(|name| status.place(name) == Place::Member)
         .collect()
+}
+
+/// The full members that a Sentinel could not promote, beside the primary, and with which nothing else is wrong.
+fn unseen<'a>(status: &'a Status, state: &SentinelState) -> Vec<&'a str> {
+    let replicas = status.data_nodes.iter();
+    let replicas = replicas.filter(|n| n.name != state.primary.node);
+    replicas
+        .filter(|r| !state.promotable.contains(&r.name))
+        .filter(|r| not_full(status, &r.name).is_none())
+        .filter(|r| data_node(status, r, Some(&state.primary.node)).is_none())
+        .map(|r| r.name.as_str())
+        .collect()
+}
+
+/// The data node does not answer here either.
+fn gone(status: &Status, name: &str) -> bool {
+    let mut nodes = status.data_nodes.iter();
+    nodes.any(|node| node.name == name && node.state.up().is_none())
 }
 
 /// That a Sentinel monitors something beside the lab's primary.
@@ -428,4 +524,4 @@ fn second_name(node: &SentinelStatus) -> Option<Problem> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::client::Connector;
 use crate::config::{Lab, Node};
 use crate::protocol::members::{may_know, unlisted_strangers};
+use crate::protocol::roster::Roster;
 use crate::protocol::vote::SentinelView;
 
 use super::{Code, Problem, SentinelState, SentinelStatus};
@@ -148,9 +149,10 @@ fn read(values: &[redis::Value]) -> Option<Known> {
     })
 }
 
-/// Holds what the Sentinel `me` knows against `lab.toml`.
+/// Holds what the Sentinel `me` knows against `lab.toml`. A data node of the list of `members` may be known without being listed.
 pub(super) fn compare(
     lab: &Lab,
+    members: Option<&Roster>,
     me: &Node,
     view: &SentinelView,
     known: Option<&Known>,
@@ -174,7 +176,12 @@ pub(super) fn compare(
             },
         })
         .collect();
-    let unlisted = unlisted_strangers(view, &data_nodes);
+    let mut of_lab = data_nodes;
+    let members = members.iter().flat_map(|roster| &roster.data);
+    of_lab.extend(members.map(|member| member.address));
+    of_lab.sort_unstable();
+    of_lab.dedup();
+    let unlisted = unlisted_strangers(view, &of_lab);
     let unlisted = std::iter::repeat_n(None, unlisted).map(|address| Listed {
         kind: Kind::Replica,
         address,

@@ -7,13 +7,15 @@ mod judge;
 mod members;
 mod parents;
 mod problem;
+mod roster;
+mod stakes;
 mod table;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::net::SocketAddrV4;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::join_all;
 use serde::Serialize;
@@ -24,6 +26,7 @@ use crate::access::User;
 use crate::client::{Connector, ReplicationInfo};
 use crate::config::{Lab, Node};
 use crate::protocol::copy::{Copy, PARKED_PORT};
+use crate::protocol::roster::Roster;
 use crate::protocol::vote::{Elected, SentinelView};
 use crate::recovery::Recovery;
 use crate::report::{Description, Report};
@@ -51,8 +54,12 @@ pub struct Status {
     pub sentinels: Vec<SentinelStatus>,
     /// Whom the Sentinels know and `lab.toml` does not state.
     pub strangers: Vec<Stranger>,
+    /// The list of members, as the primary has it; without one that answers, the newest that a data node has.
+    pub members: Option<Roster>,
     /// Nothing is wrong.
     pub healthy: bool,
+    /// What holds while something is wrong: whether writes are taken, and what the next loss would cost. Nothing in a healthy lab.
+    pub stakes: Vec<String>,
     /// What is wrong, warnings among them.
     pub problems: Vec<Problem>,
     /// What each node's parent states, by the node's name; of one that is gone, its last note in this state folder.
@@ -181,6 +188,8 @@ pub async fn gather(lab: &Lab) -> Status {
         parents::ask(lab),
     );
     let elected = answers.elect().ok();
+    let named_at = elected.map(|elected| elected.address);
+    let members = roster::of_lab(lab, named_at, &infos);
     let offset = primary_offset(lab, elected, &infos);
     let data_nodes = lab
         .data_nodes
@@ -190,11 +199,11 @@ pub async fn gather(lab: &Lab) -> Status {
             name: node.name.clone(),
             address: node.socket(),
             holds: match info {
-                Ok((_, copy)) => copy.as_ref().map(ToString::to_string),
+                Ok(said) => said.copy.as_ref().map(ToString::to_string),
                 Err(_) => None,
             },
             state: match info {
-                Ok((info, _)) => Reached::Up(data_node_state(lab, info, offset)),
+                Ok(said) => Reached::Up(data_node_state(lab, &said.info, offset)),
                 Err(why) => Reached::Unreachable(why.clone()),
             },
         })
@@ -209,7 +218,8 @@ pub async fn gather(lab: &Lab) -> Status {
             state: match answer.view {
                 Ok(view) => {
                     let mut state = sentinel_state(lab, &view, quorum);
-                    members::compare(lab, node, &view, known.as_ref(), &mut state);
+                    let known = known.as_ref();
+                    members::compare(lab, members.as_ref(), node, &view, known, &mut state);
                     Reached::Up(state)
                 }
                 Err(why) => Reached::Unreachable(why),
@@ -222,15 +232,19 @@ pub async fn gather(lab: &Lab) -> Status {
         data_nodes,
         strangers: members::strangers(&sentinels),
         sentinels,
+        members,
         healthy: false,
+        stakes: Vec::new(),
         problems: Vec::new(),
         parents,
         description: Description::of(lab),
     };
+    roster::leave_members(&mut status);
     status.problems = status.problems_beside_strangers();
     let strangers = status.strangers.iter().map(Stranger::problem);
     status.problems.extend(strangers);
     status.healthy = !status.problems.iter().any(Problem::is_fault);
+    status.stakes = stakes::stakes(&status);
     status
 }
 
@@ -242,14 +256,15 @@ pub async fn gather(lab: &Lab) -> Status {
 pub async fn wait_healthy(lab: &Lab, limit: Duration, stop: &CancellationToken) -> Status {
     let deadline = Instant::now() + limit;
     let connector = Connector::new(lab, User::Verifier, ANSWER_LIMIT);
-    let panel = Panel::new(lab, connector.clone());
     let mut recovery = Recovery::default();
     let mut not_raised_since = HashMap::new();
     loop {
         let mut status = gather(lab).await;
         status.tell_since(&mut not_raised_since, Instant::now());
+        let full = status.full(lab);
+        let panel = Panel::new(&full, connector.clone());
         if !limit.is_zero()
-            && let Err(missing) = recovery.look(&status.full(lab), &panel, &connector).await
+            && let Err(missing) = recovery.look(&full, &panel, &connector).await
             && status.healthy
         {
             status.healthy = false;
@@ -289,7 +304,7 @@ pub async fn node_serves(lab: &Lab, node: &Node) -> Result<&'static str, String>
             Err(error) => Err(error.to_string()),
         };
     }
-    let (info, _) = read_info(node, &connector).await?;
+    let info = read_info(node, &connector).await?.info;
     match (info.loading, info.is_primary, info.link_up) {
         (true, ..) => Err("loads its data".into()),
         (_, true, _) => Ok("primary"),
@@ -298,27 +313,38 @@ pub async fn node_serves(lab: &Lab, node: &Node) -> Result<&'static str, String>
     }
 }
 
-async fn read_info(
-    node: &Node,
-    connector: &Connector,
-) -> Result<(ReplicationInfo, Option<Copy>), String> {
+/// What a data node's server says.
+struct Said {
+    info: ReplicationInfo,
+    copy: Option<Copy>,
+    roster: Option<Roster>,
+}
+
+async fn read_info(node: &Node, connector: &Connector) -> Result<Said, String> {
     let mut conn = connector
         .open(node.socket())
         .await
         .map_err(|e| e.to_string())?;
-    conn.holding().await.map_err(|e| e.to_string())
+    let (info, copy) = conn.holding().await.map_err(|e| e.to_string())?;
+    // A server that loads its data answers this with an error.
+    let held = conn.roster().await.ok().flatten();
+    Ok(Said {
+        info,
+        copy,
+        roster: held.map(|held| held.roster),
+    })
 }
 
 fn primary_offset(
     lab: &Lab,
     elected: Option<Elected>,
-    infos: &[Result<(ReplicationInfo, Option<Copy>), String>],
+    infos: &[Result<Said, String>],
 ) -> Option<u64> {
     let at = lab
         .data_nodes
         .iter()
         .position(|n| Some(n.socket()) == elected.map(|e| e.address))?;
-    infos.get(at)?.as_ref().ok().map(|(info, _)| info.offset)
+    infos.get(at)?.as_ref().ok().map(|said| said.info.offset)
 }
 
 fn name_of(lab: &Lab, address: SocketAddrV4) -> String {
@@ -380,7 +406,7 @@ fn sentinel_state(lab: &Lab, view: &SentinelView, quorum: Result<String, String>
 
 /// Where the node of that folder notes what it holds, for whoever asks while its server is down.
 const NOTE: &str = "holds";
-/// Where a node that has ended with an error notes why, in its folder.
+/// Where a node that has ended with an error, or was stopped, notes that, in its folder.
 const END_NOTE: &str = "ended.json";
 
 impl Status {
@@ -397,6 +423,8 @@ impl Status {
 
     /// Says why nodes that are gone have ended, where they have noted that here.
     fn recall_ends(&mut self, state_root: &Path) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.unwrap_or_default().as_secs();
         let gone = |p: &&mut Problem| p.code == Code::NodeDown;
         for problem in self.problems.iter_mut().filter(gone) {
             let Some(name) = problem.node.clone() else {
@@ -405,8 +433,19 @@ impl Status {
             let note = fs::read(state_root.join(&name).join(END_NOTE)).ok();
             let note: Option<Report> = note.and_then(|n| serde_json::from_slice(&n).ok());
             if let Some(report) = note {
-                *problem = judge::ended(&name, &problem.what, &report);
+                *problem = judge::ended(&name, &problem.what, &report, now);
                 self.parents.insert(name, Reached::Up(report));
+            }
+        }
+    }
+
+    /// Says in the remedies how a node is started: by `command` and its name.
+    pub fn name_start_command(&mut self, command: &str) {
+        for problem in &mut self.problems {
+            if let Some(name) = &problem.node {
+                let start = format!("start the node {name}");
+                let by = format!("{start} ({command} {name})");
+                problem.remedy = problem.remedy.replace(&start, &by);
             }
         }
     }
@@ -426,9 +465,16 @@ impl Status {
         faults.map(ToString::to_string).collect()
     }
 
-    /// The lab without data nodes that are no full members: they only copy.
+    /// The lab without data nodes that are no full members, which only copy, and without Sentinels that are no members and do
+    /// not run.
     fn full(&self, lab: &Lab) -> Lab {
         let mut full = lab.clone();
+        let runs = |name: &str| {
+            let mut sentinels = self.sentinels.iter();
+            sentinels.any(|n| n.name == name && n.state.up().is_some())
+        };
+        full.sentinels
+            .retain(|node| self.place(&node.name) != roster::Place::NotListed || runs(&node.name));
         full.data_nodes
             .retain(|node| judge::not_full(self, &node.name).is_none());
         full

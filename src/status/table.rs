@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use comfy_table::{Cell, LineStyle, Table, TableStyle};
 
-use super::{DataNodeState, Kind, Problem, Reached, SentinelState, Standing, Status};
+use super::{Code, DataNodeState, Kind, Problem, Reached, SentinelState, Standing, Status};
 
 /// A line above, below, and under the header.
 const LINES: TableStyle = TableStyle::new()
@@ -60,13 +60,18 @@ pub fn render(status: &Status) -> String {
     };
     let listed = |faults: bool| {
         let some = status.problems.iter().filter(|p| p.is_fault() == faults);
-        let list: Vec<String> = some.map(listed).collect();
+        let list: Vec<String> = folded(some).iter().map(listed).collect();
         list.join("\n")
     };
     let verdict = if status.healthy {
         "healthy: the loss of any one node loses no acknowledged write".to_owned()
     } else {
-        format!("NOT healthy:\n{}{}", listed(true), holdings(status))
+        format!(
+            "NOT healthy:\n{}{}{}",
+            listed(true),
+            holdings(status),
+            stakes(status)
+        )
     };
     let warnings = listed(false);
     let warnings = if warnings.is_empty() {
@@ -78,6 +83,53 @@ pub fn render(status: &Status) -> String {
         "{data}\n{sentinels}\n{strangers}{}: {primary}, {verdict}{warnings}",
         status.lab
     )
+}
+
+/// Problems that differ in the node's name only, as one that names all of these nodes.
+fn folded<'a>(problems: impl Iterator<Item = &'a Problem>) -> Vec<Problem> {
+    let mut found: Vec<(Problem, Vec<&str>)> = Vec::new();
+    for problem in problems {
+        // How a node is started is said for each.
+        let each = problem.code == Code::NodeDown;
+        let Some(name) = problem.node.as_deref().filter(|_| !each) else {
+            found.push((problem.clone(), Vec::new()));
+            continue;
+        };
+        let same = |(first, names): &&mut (Problem, Vec<&str>)| {
+            let like = |text: &str| {
+                names
+                    .first()
+                    .map(|first_name| text.replace(name, first_name))
+            };
+            first.code == problem.code
+                && first.cause == problem.cause
+                && like(&problem.what).as_deref() == Some(first.what.as_str())
+        };
+        match found.iter_mut().find(same) {
+            Some((_, names)) => names.push(name),
+            None => found.push((problem.clone(), vec![name])),
+        }
+    }
+    let all = |(problem, names): (Problem, Vec<&str>)| match names.as_slice() {
+        [first, _, ..] => {
+            let all = names.join(", ");
+            Problem {
+                what: problem.what.replacen(first, &format!("{all}:"), 1),
+                remedy: problem.remedy.replace(first, &all),
+                ..problem
+            }
+        }
+        _ => problem,
+    };
+    found.into_iter().map(all).collect()
+}
+
+/// What holds all the same.
+fn stakes(status: &Status) -> String {
+    let lines: Vec<String> = (status.stakes.iter())
+        .map(|line| format!("\n    {line}"))
+        .collect();
+    format!("\n  at stake:{}", lines.concat())
 }
 
 /// A problem as a line, with its code, its cause and its remedy below.
@@ -176,4 +228,38 @@ fn sentinel_cells(state: &SentinelState) -> [String; 5] {
             "NOT ok".into()
         },
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn problems_that_differ_in_the_name_only_are_one_line() {
+        let other = |name: &str, cause: &str| {
+            let what = format!("{name} runs with another lab.toml");
+            Problem::of_node(Code::OtherLabToml, name, what).because(Some(cause.into()))
+        };
+        let alone = Problem::of_lab(Code::NoMajority, "no majority");
+        let all = [
+            other("redis-a", "it has x"),
+            alone.clone(),
+            other("redis-b", "it has x"),
+            other("redis-c", "it has y"),
+        ];
+        let folded = folded(all.iter());
+        let whats: Vec<&str> = folded.iter().map(|p| p.what.as_str()).collect();
+        let expected = [
+            "redis-a, redis-b: runs with another lab.toml",
+            "no majority",
+            "redis-c runs with another lab.toml",
+        ];
+        assert_eq!(whats, expected);
+        assert!(
+            folded[0].remedy.contains("restart redis-a, redis-b"),
+            "{}",
+            folded[0].remedy
+        );
+        assert_eq!((&folded[1], &folded[2]), (&alone, &all[3]));
+    }
 }

@@ -262,6 +262,44 @@ fn a_node_that_is_gone_and_one_whose_server_is_gone_are_told_apart() {
 }
 
 #[test]
+fn a_planned_stop_is_told_as_such_with_what_is_at_stake_and_without_what_follows_from_it() {
+    let mut lab = TestLab::start();
+    let (primary, replica) = (lab.primary().unwrap(), lab.replica());
+    lab.runner.stop_node(&replica);
+    let down = wait_problem(&lab, "node-down", &replica);
+    assert!(
+        cause(&down).contains("stopped on request"),
+        "not told as a planned stop: {down:#}"
+    );
+    // The Sentinels can't promote it: that goes without saying.
+    wait_until("nothing else to be wrong", || {
+        lab.status()["problems"].as_array().unwrap().len() == 1
+    });
+    let stakes = lab.status()["stakes"].to_string();
+    assert!(
+        stakes.contains(&format!(
+            "{primary} takes writes, and is the only data node"
+        )),
+        "{stakes}"
+    );
+    let shown = lab.halab(&["status", "--start-command", "systemctl start"]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(
+        shown.contains(&format!(
+            "start the node {replica} (systemctl start {replica})"
+        )),
+        "{shown}"
+    );
+    assert!(shown.contains("at stake:"), "{shown}");
+    // A node that is killed leaves no such note, and what it left before is gone.
+    lab.runner.start_node(&replica).unwrap();
+    lab.wait_healthy();
+    lab.runner.kill_node(&replica);
+    let down = wait_problem(&lab, "node-down", &replica);
+    assert!(!cause(&down).contains("on request"), "{down:#}");
+}
+
+#[test]
 fn a_path_that_is_too_long_for_a_socket_is_named_with_its_limit_and_tmpdir() {
     let lab = TestLab::start();
     let long = lab.path(&"x".repeat(100));

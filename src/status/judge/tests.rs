@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::protocol::roster::{Kind as Of, Roster, Standing as As};
 use crate::report::{Description, Memory, Refused, Said};
 use crate::status::{Listed, Named};
 
@@ -61,7 +62,7 @@ const NODES: [&str; 5] = [
     "sentinel-3",
 ];
 
-fn healthy() -> Status {
+pub(in crate::status) fn healthy() -> Status {
     let parent = |name: &str| {
         let report = Report {
             node: name.into(),
@@ -76,7 +77,9 @@ fn healthy() -> Status {
         data_nodes: vec![data("redis-a", "primary"), data("redis-b", "replica")],
         sentinels: NODES[2..].iter().map(|name| view(name)).collect(),
         strangers: vec![],
+        members: None,
         healthy: true,
+        stakes: vec![],
         problems: vec![],
         parents: NODES
             .iter()
@@ -86,7 +89,7 @@ fn healthy() -> Status {
     }
 }
 
-fn up<T>(state: &mut Reached<T>) -> &mut T {
+pub(in crate::status) fn up<T>(state: &mut Reached<T>) -> &mut T {
     match state {
         Reached::Up(state) => state,
         Reached::Unreachable(why) => panic!("unreachable: {why}"),
@@ -525,7 +528,7 @@ fn a_node_that_ended_with_an_error_is_told_by_its_note() {
         }),
         ..Report::default()
     };
-    let problem = ended("redis-b", "redis-b is not reachable", &note);
+    let problem = ended("redis-b", "redis-b is not reachable", &note, 0);
     assert_eq!(problem.code, Code::ConfigRefused);
     assert!(
         problem
@@ -537,7 +540,17 @@ fn a_node_that_ended_with_an_error_is_told_by_its_note() {
         ended: Some("cannot listen".into()),
         ..Report::default()
     };
-    assert_eq!(ended("redis-b", "x", &other).code, Code::NodeDown);
+    assert_eq!(ended("redis-b", "x", &other, 0).code, Code::NodeDown);
+    let stopped = Report {
+        stopped_at: Some(100),
+        ..Report::default()
+    };
+    let problem = ended("redis-b", "x", &stopped, 112);
+    assert_eq!(problem.code, Code::NodeDown);
+    assert_eq!(
+        problem.to_string(),
+        "x: it was stopped on request, 12 s ago"
+    );
 }
 
 #[test]
@@ -575,4 +588,145 @@ fn no_role_without_a_parent_points_to_the_log() {
         "{}",
         found[0]
     );
+}
+
+/// A list of members with all of the healthy lab, `lab.toml`'s addresses included.
+fn listed(status: &Status) -> Roster {
+    let data = status
+        .data_nodes
+        .iter()
+        .map(|n| (n.name.clone(), n.address));
+    let sentinels = status.sentinels.iter();
+    Roster::first(data, sentinels.map(|n| (n.name.clone(), n.address)))
+}
+
+fn codes(status: &Status) -> Vec<(Code, Option<String>)> {
+    let found = problems(status).into_iter();
+    found.map(|problem| (problem.code, problem.node)).collect()
+}
+
+#[test]
+fn what_follows_from_a_node_that_is_down_is_not_said_of_the_sentinels() {
+    let mut status = healthy();
+    lose_b(&mut status);
+    for sentinel in &mut status.sentinels {
+        up(&mut sentinel.state).promotable.clear();
+    }
+    assert_eq!(
+        codes(&status),
+        [(Code::ServerEnded, Some("redis-b".into()))]
+    );
+
+    let mut status = healthy();
+    status.data_nodes[0].state = Reached::Unreachable("Connection refused".into());
+    for sentinel in &mut status.sentinels {
+        up(&mut sentinel.state).primary_down = true;
+    }
+    assert!(
+        codes(&status)
+            .iter()
+            .all(|(code, _)| *code != Code::PrimaryDown),
+        "{:?}",
+        codes(&status)
+    );
+}
+
+#[test]
+fn a_node_that_is_no_member_is_not_needed() {
+    let mut status = healthy();
+    status.members = Some(listed(&status).without(Of::Data, "redis-b"));
+    lose_b(&mut status);
+    for sentinel in &mut status.sentinels {
+        let state = up(&mut sentinel.state);
+        state.promotable.clear();
+        state.unknown = vec!["redis-b".into()];
+    }
+    let found = problems(&status);
+    let [problem] = found.as_slice() else {
+        panic!("{found:#?}");
+    };
+    assert_eq!(problem.code, Code::NotFullMember);
+    assert!(!problem.is_fault());
+    assert!(
+        problem.remedy.starts_with("take redis-b out of lab.toml"),
+        "{problem:?}"
+    );
+    // A Sentinel likewise.
+    let mut status = healthy();
+    status.members = Some(listed(&status).without(Of::Sentinel, "sentinel-3"));
+    status.sentinels[2].state = Reached::Unreachable("refused".into());
+    assert_eq!(
+        codes(&status),
+        [(Code::NotFullMember, Some("sentinel-3".into()))]
+    );
+}
+
+#[test]
+fn a_member_that_is_down_is_a_fault_whatever_its_standing() {
+    for standing in [As::Counted, As::Full] {
+        let mut status = healthy();
+        let at = status.data_nodes[1].address;
+        status.members = Some(listed(&status).with(Of::Data, "redis-b", at, standing));
+        lose_b(&mut status);
+        assert_eq!(
+            codes(&status),
+            [(Code::ServerEnded, Some("redis-b".into()))]
+        );
+    }
+}
+
+#[test]
+fn a_name_at_another_address_is_not_to_be_added() {
+    let mut status = healthy();
+    let elsewhere = "127.0.0.99:6379".parse().unwrap();
+    status.members = Some(listed(&status).with(Of::Data, "redis-b", elsewhere, As::Full));
+    let found = problems(&status);
+    let of_b = found
+        .iter()
+        .find(|p| p.code == Code::NotFullMember)
+        .unwrap();
+    assert!(of_b.remedy.contains("a name of its own"), "{of_b:?}");
+    assert!(of_b.to_string().contains("127.0.0.99"), "{of_b}");
+}
+
+#[test]
+fn a_member_that_is_stated_nowhere_is_one_problem_that_names_who_lacks_it() {
+    let mut status = healthy();
+    let at = "127.0.0.13:6379".parse().unwrap();
+    status.members = Some(listed(&status).with(Of::Data, "redis-c", at, As::Full));
+    parent(&mut status, "redis-a").members_unstated = vec!["redis-c".into()];
+    let found = problems(&status);
+    let [problem] = found.as_slice() else {
+        panic!("{found:#?}");
+    };
+    assert_eq!(problem.code, Code::MemberUnstated);
+    let text = "not in the lab.toml of redis-a and of this command";
+    assert!(problem.what.ends_with(text), "{problem}");
+    // It may even be primary.
+    status.primary.as_mut().unwrap().node = at.to_string();
+    let found = problems(&status);
+    let primary = found
+        .iter()
+        .find(|p| p.code == Code::ForeignPrimary)
+        .unwrap();
+    assert!(
+        primary.remedy.contains("the lab.toml that states redis-c"),
+        "{primary:?}"
+    );
+}
+
+#[test]
+fn a_node_that_does_not_state_the_primary_does_not_wait_for_the_sentinels() {
+    let mut status = healthy();
+    of_b(&mut status).role = "parked";
+    let report = parent(&mut status, "redis-b");
+    report.waiting = Some("a majority of the Sentinels".into());
+    report.foreign_primary = Some("127.0.0.13:6379".into());
+    let found = problems(&status);
+    let problem = found.iter().find(|p| p.code == Code::NoRole).unwrap();
+    assert!(
+        problem.to_string().contains("name 127.0.0.13:6379 primary"),
+        "{problem}"
+    );
+    assert!(problem.remedy.contains("current lab.toml"), "{problem:?}");
 }
