@@ -22,7 +22,7 @@ use super::{Failure, Global, Outcome, Threads, parse_span, with_signals};
     a new node is stated in it, and the nodes started again one at a time with it, before it is added.\n\n\
     Each step begins when the one before is true everywhere. What one loss could make fatal is refused,\n\
     with what to do first. Cut short at any moment: run it again.\n\n\
-    Exit code 0: done; 1: refused, and why; 4: timed out, or a node failed.")]
+    Exit code 0: done; 1: refused, and why; 4: timed out, or there is no primary that serves.")]
 pub(super) struct MemberArgs {
     #[command(subcommand)]
     what: What,

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::client::{Connector, Held, as_in_roster, with_members};
 use crate::config::{Lab, Node};
+use crate::protocol::copy::{Completeness, Copy};
 use crate::protocol::roster::known;
 use crate::sentinel::Panel;
 
@@ -46,6 +47,8 @@ pub(super) struct Leading {
     pub(super) epoch: u64,
     pub(super) held: Held,
     pub(super) lab: Lab,
+    /// The lab is closed, to be stopped, and takes no writes.
+    pub(super) closed: bool,
 }
 
 /// The data node that says that it is primary, has a roster, and is named by a majority of the Sentinels of that roster: those of
@@ -62,10 +65,12 @@ pub(super) async fn leading(lab: &Lab, connector: &Connector) -> Result<Leading,
         asked.push(node.socket());
         let said = async {
             let mut conn = connector.open(node.socket()).await?;
-            let info = conn.replication().await?;
-            Ok::<_, crate::client::ClientError>((info.is_primary, conn.roster().await?))
+            let (info, copy) = conn.holding().await?;
+            let mark = copy.as_ref().and_then(Copy::mark);
+            let closed = mark.is_some_and(|mark| mark.state == Completeness::Closed);
+            Ok::<_, crate::client::ClientError>((info.is_primary, closed, conn.roster().await?))
         };
-        let (is_primary, held) = match said.await {
+        let (is_primary, closed, held) = match said.await {
             Ok(said) => said,
             Err(_) => continue,
         };
@@ -93,6 +98,7 @@ pub(super) async fn leading(lab: &Lab, connector: &Connector) -> Result<Leading,
                     epoch: named.epoch,
                     held,
                     lab: members,
+                    closed,
                 });
             }
             Ok(named) => {
@@ -104,7 +110,7 @@ pub(super) async fn leading(lab: &Lab, connector: &Connector) -> Result<Leading,
             Err(error) => why = format!("{error}; see halab status"),
         }
     }
-    Err(MemberError::Refused(why))
+    Err(MemberError::NotReady(why))
 }
 
 /// Which nodes a parent knows.

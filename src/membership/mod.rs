@@ -5,7 +5,9 @@
 //!
 //! - `look`: the primary and its roster; who runs with which `lab.toml`; the list of all members
 //! - `see`: what a step depends on
+//! - `gone`: after the last step of a removal, the node is stopped, and the Sentinels forget it
 
+mod gone;
 mod look;
 mod see;
 
@@ -16,9 +18,9 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::User;
-use crate::client::{ClientError, Connector, with_members};
+use crate::client::{ClientError, Connector, classify, with_members};
 use crate::config::{Lab, Node, NodeKind};
-use crate::forget::{ForgetError, forget};
+use crate::protocol::WriteError;
 use crate::protocol::membership::{Goal, Next, next};
 use crate::protocol::roster::{Kind, Roster, Standing};
 
@@ -33,8 +35,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How long the parents may take to state what they know: one that has just begun, or whose connection was ended, does a moment
 /// later.
 const STATE_LIMIT: Duration = Duration::from_secs(3);
-/// How long a node has to be silent to count as stopped.
-const QUIET: Duration = Duration::from_secs(1);
 
 /// Why the members are not as they were to be. What was done up to there is safe.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +42,9 @@ pub enum MemberError {
     /// A step that one loss could make fatal, or that has something to come first.
     #[error("refused: {0}")]
     Refused(String),
+    /// There is no primary whose list of members could be read.
+    #[error("{0}")]
+    NotReady(String),
     /// Something did not come about in time.
     #[error("timed out after {limit:?}, waiting: {missing}. Run the same command again to go on")]
     TimedOut {
@@ -178,12 +181,16 @@ impl Work<'_> {
     async fn add(&mut self, name: &str) -> Result<(), MemberError> {
         let node = self.stated(name)?;
         let leading = self.leading().await?;
-        self.check_lab_toml_of_all(&leading, &node).await?;
         let goal = Goal::In {
             kind: kind_of(&node),
             name: node.name.clone(),
             address: node.socket(),
         };
+        // Before it is asked for a lab.toml that would not help.
+        if let Some(why) = goal.at_odds_with(&leading.held.roster) {
+            return Err(MemberError::Refused(why));
+        }
+        self.check_lab_toml_of_all(&leading, &node).await?;
         self.reach(&goal).await?;
         if !self.how.dry_run {
             self.did(format!("{name} is a full member"));
@@ -200,16 +207,7 @@ impl Work<'_> {
                  the lab: halab forget"
             )));
         };
-        if node.kind == NodeKind::Sentinel {
-            // Who does not know those that stay could not reach a majority without the one that goes.
-            let stay: Vec<Node> = (leading.lab.sentinels.iter())
-                .filter(|n| n.name != name)
-                .cloned()
-                .collect();
-            let asked = leading.lab.data_nodes.iter().chain(&stay);
-            self.check_stated(&asked.cloned().collect::<Vec<_>>(), &stay)
-                .await?;
-        }
+        self.check_those_that_stay(&leading, &node).await?;
         let goal = Goal::Out {
             kind: kind_of(&node),
             name: name.to_owned(),
@@ -243,7 +241,7 @@ impl Work<'_> {
         let node = self.stated(new)?;
         let leading = self.leading().await?;
         let all = with_members(self.lab, &leading.held.roster);
-        let Some(goes) = all.nodes().find(|n| n.name == old) else {
+        let Some(goes) = &all.nodes().find(|n| n.name == old).cloned() else {
             return Err(MemberError::Refused(format!(
                 "{old} is not a member: see halab member list, and for {new} alone use halab member add {new}"
             )));
@@ -263,8 +261,15 @@ impl Work<'_> {
         if leading.node.name == old {
             return Err(is_primary(old));
         }
+        if goes.kind == NodeKind::Data && self.lab.node(old).is_none() {
+            return Err(MemberError::Refused(format!(
+                "{old} is not in this lab.toml: a data node that is replaced is stated beside {new}, on every host, until this command \
+                 has taken it out"
+            )));
+        }
         self.add(new).await?;
         if self.how.dry_run {
+            self.check_replaced(goes, new).await?;
             self.did(format!("after that, {old} would be taken out"));
             return Ok(());
         }
@@ -324,6 +329,13 @@ impl Work<'_> {
             Next::Done => return Ok(Step::Reached),
             Next::Wait(missing) => return Ok(Step::Waits(missing)),
             Next::Refuse(why) => return Err(MemberError::Refused(why)),
+            Next::Write(_) if leading.closed => {
+                return Err(MemberError::Refused(
+                    "the lab is closed, to be stopped, and takes no change: first have it take writes again, with halab close \
+                     --reopen, or start it again"
+                        .into(),
+                ));
+            }
             Next::Write(roster) => roster,
         };
         let step = described(&roster, goal);
@@ -386,6 +398,38 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Refuses while one of those that stay runs with a `lab.toml` without another of them. Who does not know the Sentinels that
+    /// stay could not reach a majority without the one that goes.
+    async fn check_those_that_stay(
+        &self,
+        leading: &Leading,
+        goes: &Node,
+    ) -> Result<(), MemberError> {
+        if goes.kind == NodeKind::Data {
+            return Ok(());
+        }
+        let stay = leading.lab.sentinels.iter();
+        let stay: Vec<Node> = stay.filter(|n| n.name != goes.name).cloned().collect();
+        let asked = leading.lab.data_nodes.iter().chain(&stay);
+        let asked: Vec<Node> = asked.cloned().collect();
+        self.check_stated(&asked, &stay).await
+    }
+
+    /// Refuses where `old` may not go once `new` is a full member.
+    async fn check_replaced(&self, old: &Node, new: &str) -> Result<(), MemberError> {
+        let leading = self.leading().await?;
+        self.check_those_that_stay(&leading, old).await?;
+        let goal = Goal::Out {
+            kind: kind_of(old),
+            name: old.name.clone(),
+        };
+        let mut see = see::See::assuming(new);
+        let seen = see
+            .look(&self.connector, &leading, &goal, self.lab.quorum)
+            .await;
+        seen.sound_without.map_err(MemberError::Refused)
+    }
+
     /// Refuses while one of `asked` runs with a `lab.toml` that does not state all of `wanted` at their addresses.
     async fn check_stated(&self, asked: &[Node], wanted: &[Node]) -> Result<(), MemberError> {
         let deadline = Instant::now() + STATE_LIMIT;
@@ -411,75 +455,6 @@ impl Work<'_> {
              over), each when halab status shows nothing but the change; then run this again",
             lacking.join("; ")
         )))
-    }
-
-    /// Waits until nobody answers where the node is: an operator is to stop it.
-    async fn stopped(&mut self, node: &Node) -> Result<(), MemberError> {
-        let connector = self.connector.clone();
-        let answers = async || connector.open(node.socket()).await.is_ok();
-        let deadline = Instant::now() + self.how.patience;
-        let mut told = false;
-        let mut quiet_since = None;
-        loop {
-            if !answers().await {
-                let since = *quiet_since.get_or_insert_with(Instant::now);
-                if since.elapsed() >= QUIET {
-                    return Ok(());
-                }
-            } else {
-                quiet_since = None;
-                if !told {
-                    told = true;
-                    self.did(format!(
-                        "{} is not a member any more: stop its node now, and keep it from starting with its host (this waits)",
-                        node.name
-                    ));
-                }
-            }
-            if self.how.stop.is_cancelled() {
-                return Err(MemberError::Stopped);
-            }
-            if Instant::now() >= deadline {
-                return Err(MemberError::TimedOut {
-                    limit: self.how.patience,
-                    missing: format!("{} still answers: stop its node", node.name),
-                });
-            }
-            sleep(LOOK_AGAIN).await;
-        }
-    }
-
-    /// Has all Sentinels forget the node. What keeps them from it is not of this change: it is left to the operator.
-    async fn forgotten(&mut self, node: &Node) -> Result<(), MemberError> {
-        let roster = self.leading().await?.held.roster;
-        let mut lab = with_members(self.lab, &roster);
-        lab.data_nodes.retain(|n| n.name != node.name);
-        lab.sentinels.retain(|n| n.name != node.name);
-        // The Sentinels call it down only then.
-        let deadline = Instant::now() + lab.timing.down_after + STATE_LIMIT;
-        let forgotten = loop {
-            match forget(&lab, self.how.stop).await {
-                Err(ForgetError::Running(_) | ForgetError::NotHealthy(_))
-                    if Instant::now() < deadline =>
-                {
-                    sleep(LOOK_AGAIN).await;
-                }
-                other => break other,
-            }
-        };
-        match forgotten {
-            Ok(done) => {
-                if !done.reset.is_empty() {
-                    self.did(format!("no Sentinel knows {} any more", node.name));
-                }
-            }
-            Err(ForgetError::Stopped(_)) => return Err(MemberError::Stopped),
-            Err(error) => self.left(format!(
-                "have the Sentinels forget {}, with halab forget, when this is mended: {error}",
-                node.name
-            )),
-        }
-        Ok(())
     }
 
     fn did(&mut self, step: String) {
@@ -529,10 +504,13 @@ fn described(next: &Roster, goal: &Goal) -> String {
 }
 
 fn refusal(error: &ClientError) -> String {
-    let text = error.to_string();
-    if text.contains("NOREPLICAS") {
-        format!("{text}: the lab is closed, or too few replicas are there; halab close --reopen")
-    } else {
-        text
+    match error {
+        ClientError::Redis { source, .. } if source.code() == Some("NOREPLICAS") => {
+            format!("{error}: too few replicas are in sync")
+        }
+        ClientError::Redis { to, source } if classify(source) == WriteError::ConnectionLost => {
+            format!("{to} has ended the connection; what has become of the step is read again")
+        }
+        _ => error.to_string(),
     }
 }

@@ -30,6 +30,8 @@ pub(super) struct See {
     mark: Option<(String, u64)>,
     /// Since when the Sentinel that goes is silent.
     silent_since: Option<Instant>,
+    /// A node that counts as a full member, sound and answering: it is to be one before the step.
+    assumed: Option<String>,
 }
 
 /// What one data node says.
@@ -54,6 +56,14 @@ pub(super) fn is_primary(name: &str) -> String {
 }
 
 impl See {
+    /// What would be seen once `new` is a full member.
+    pub(super) fn assuming(new: &str) -> Self {
+        See {
+            assumed: Some(new.to_owned()),
+            ..See::default()
+        }
+    }
+
     pub(super) async fn look(
         &mut self,
         connector: &Connector,
@@ -109,6 +119,7 @@ impl See {
         self.silent_since = silent.then(|| self.silent_since.unwrap_or_else(Instant::now));
         let case = Case {
             silent_for: self.silent_since.map(|since| since.elapsed()),
+            assumed: self.assumed.as_deref(),
             leading,
             words: &words,
             answers: &answers,
@@ -190,6 +201,8 @@ struct Case<'a> {
     quorum: usize,
     /// How long the Sentinel that goes has been silent.
     silent_for: Option<Duration>,
+    /// As [`See`] has it.
+    assumed: Option<&'a str>,
 }
 
 impl Case<'_> {
@@ -204,6 +217,14 @@ impl Case<'_> {
 
     fn is_full(&self, kind: Kind, name: &str) -> bool {
         self.leading.held.roster.standing(kind, name) == Some(Standing::Full)
+    }
+
+    /// The full members of that kind, by name.
+    fn full(&self, kind: Kind) -> impl Iterator<Item = &str> {
+        let members = self.leading.held.roster.full(kind);
+        let listed = members.map(|member| member.name.as_str());
+        let assumed = self.assumed.filter(|name| !self.is_full(kind, name));
+        listed.chain(assumed)
     }
 
     fn majority(&self) -> usize {
@@ -275,9 +296,16 @@ impl Case<'_> {
             return Err(format!("{name} copies; its log says how far it is"));
         }
         if self.is_full(Kind::Data, name) {
-            return match info.priority {
-                0 => Err(format!("{name} is not promotable yet")),
-                _ => Ok(()),
+            if info.priority == 0 {
+                return Err(format!("{name} is not promotable yet"));
+            }
+            let at = word.node.socket();
+            let sees = |view: &SentinelView| view.replica(at).is_some_and(|r| r.promotable());
+            let mut answers = self.answers.all.iter();
+            let blind = answers.find(|a| a.view.as_ref().is_ok_and(|view| !sees(view)));
+            return match blind {
+                Some(answer) => Err(format!("{} could not promote {name} yet", answer.sentinel)),
+                None => Ok(()),
             };
         }
         let leading = self.info_of(&primary.name);
@@ -371,6 +399,7 @@ impl Case<'_> {
         }
         let sound = |member: &str| {
             member == primary.name
+                || self.assumed == Some(member)
                 || self.info_of(member).is_some_and(|info| {
                     !info.is_primary
                         && info.primary == Some(primary.socket())
@@ -379,9 +408,8 @@ impl Case<'_> {
                         && info.priority > 0
                 })
         };
-        let full = self.leading.held.roster.full(Kind::Data);
+        let full = self.full(Kind::Data);
         let left: Vec<&str> = full
-            .map(|member| member.name.as_str())
             .filter(|member| *member != name && sound(member))
             .collect();
         if left.len() >= FEWEST_COPIES {
@@ -411,11 +439,8 @@ impl Case<'_> {
 
     /// A majority is left when one more is lost.
     fn sentinels_without(&self, name: &str) -> Result<(), String> {
-        let full = self.leading.held.roster.full(Kind::Sentinel);
-        let left: Vec<&str> = full
-            .map(|member| member.name.as_str())
-            .filter(|member| *member != name)
-            .collect();
+        let full = self.full(Kind::Sentinel);
+        let left: Vec<&str> = full.filter(|member| *member != name).collect();
         if left.len() < FEWEST_SENTINELS || left.len() < self.quorum {
             return Err(format!(
                 "without {name} there would be {} ({}): with one more lost nobody could fail over; add another Sentinel first, with \
@@ -426,7 +451,7 @@ impl Case<'_> {
         }
         let answers = |member: &&&str| {
             let mut all = self.answers.all.iter();
-            all.any(|a| a.sentinel == **member && a.view.is_ok())
+            self.assumed == Some(**member) || all.any(|a| a.sentinel == **member && a.view.is_ok())
         };
         let answering = left.iter().filter(answers).count();
         if answering <= left.len() / 2 {

@@ -28,6 +28,20 @@ pub enum Goal {
     },
 }
 
+impl Goal {
+    /// Why it can't be reached from that roster: the name of the node that comes is a member's, which is elsewhere.
+    pub fn at_odds_with(&self, roster: &Roster) -> Option<String> {
+        match self {
+            Goal::In {
+                kind,
+                name,
+                address,
+            } => elsewhere(roster, *kind, name, *address),
+            Goal::Out { .. } => None,
+        }
+    }
+}
+
 /// What was seen of the lab, after the roster was read. `Err` says what is missing, in words.
 #[derive(Debug, Clone)]
 pub struct Seen {
@@ -67,16 +81,19 @@ pub fn next(roster: &Roster, goal: &Goal, seen: &Seen) -> Next {
     }
 }
 
+fn elsewhere(roster: &Roster, kind: Kind, name: &str, at: SocketAddrV4) -> Option<String> {
+    let member = roster.member(kind, name).filter(|m| m.address != at)?;
+    Some(format!(
+        "{name} is a member at {}: a node at another address is another node, and gets a name of its own",
+        member.address
+    ))
+}
+
 fn come(roster: &Roster, (kind, name, at): (Kind, &str, SocketAddrV4), seen: &Seen) -> Next {
-    let standing = match roster.member(kind, name) {
-        Some(member) if member.address != at => {
-            return Next::Refuse(format!(
-                "{name} is a member at {}: a node at another address is another node, and gets a name of its own",
-                member.address
-            ));
-        }
-        member => member.map(|member| member.standing),
-    };
+    if let Some(why) = elsewhere(roster, kind, name, at) {
+        return Next::Refuse(why);
+    }
+    let standing = roster.standing(kind, name);
     match (standing, &seen.held, &seen.ready) {
         (Some(_), Err(why), _) | (_, _, Err(why)) => Next::Wait(why.clone()),
         (Some(Standing::Full), Ok(()), Ok(())) => Next::Done,
@@ -214,6 +231,8 @@ mod tests {
             Next::Write(_)
         ));
         let elsewhere = roster().with(Kind::Data, "c", at(14), Standing::Full);
+        assert!(comes(13).at_odds_with(&elsewhere).is_some());
+        assert_eq!(comes(14).at_odds_with(&elsewhere), None);
         assert!(matches!(
             next(&elsewhere, &comes(13), &good()),
             Next::Refuse(_)
