@@ -104,6 +104,8 @@ pub(super) struct DataNode {
     /// Its copy of the roster, and what that says of this node.
     roster: Option<Held>,
     listed: Listed,
+    /// From where an operator has moved nodes: names and addresses of before.
+    moved_from: Vec<(String, SocketAddrV4)>,
     /// It has a login with which it can copy from another.
     admitted: bool,
     /// How often it writes to disk, as it has confirmed.
@@ -154,6 +156,7 @@ impl DataNode {
             down_after: lab.timing.down_after,
         });
         let conf = state.apply(&lab, &node)?;
+        let moved_from = state.moved_from(&node);
         metrics.removed_unfinished(state.take_unfinished());
         let syncing = Syncing::start(state.files());
         Ok(DataNode {
@@ -185,6 +188,7 @@ impl DataNode {
             copy: OwnCopy::default(),
             roster: None,
             listed: Listed::default(),
+            moved_from,
             admitted: false,
             sync_always: None,
             disk_refuses: false,

@@ -87,7 +87,7 @@ pub(super) fn moved(
         let renamed = format!("primary_name: {} -> {}", old.primary_name, new.primary_name);
         moved.changes.push(renamed);
     }
-    new.note(&mut moved.conf);
+    new.note_move(old, &mut moved.conf);
     Ok(moved)
 }
 

@@ -56,12 +56,33 @@ impl Origin {
         })
     }
 
-    /// Notes it in a config file.
+    /// Notes it in a config file, beside from where nodes were moved.
     pub(super) fn note(&self, conf: &mut Conf) {
+        let moved = moved_from(conf);
+        self.note_with(conf, &moved);
+    }
+
+    fn note_with(&self, conf: &mut Conf, moved: &[(String, SocketAddrV4)]) {
         let name = format!("primary-name {}", self.primary_name);
         let nodes = self.nodes.iter();
         let nodes = nodes.map(|(name, address)| format!("node {name} {address}"));
-        conf.set_notes(&std::iter::once(name).chain(nodes).collect::<Vec<_>>());
+        let moved = moved.iter();
+        let moved = moved.map(|(name, from)| format!("moved {name} {from}"));
+        let notes = std::iter::once(name).chain(nodes).chain(moved);
+        conf.set_notes(&notes.collect::<Vec<_>>());
+    }
+
+    /// Notes it as the lab to which an operator has moved that of `old`.
+    pub(super) fn note_move(&self, old: &Origin, conf: &mut Conf) {
+        let mut moved = moved_from(conf);
+        for (name, was) in &old.nodes {
+            let elsewhere = self.address(name).is_some_and(|now| now != *was);
+            let from = (name.clone(), *was);
+            if elsewhere && !moved.contains(&from) {
+                moved.push(from);
+            }
+        }
+        self.note_with(conf, &moved);
     }
 
     /// The address of the node of that name.
@@ -88,8 +109,18 @@ impl Origin {
     }
 }
 
-/// What keeps a node from starting with the state that `conf` is of: another name of the primary, another address of its
-/// own. A Sentinel's state also has the addresses of all others.
+/// From where an operator has moved nodes of the lab, with `halab move`: names and addresses of before.
+pub(super) fn moved_from(conf: &Conf) -> Vec<(String, SocketAddrV4)> {
+    let notes = conf.notes().into_iter();
+    let moved = notes.filter_map(|note| match note.as_slice() {
+        ["moved", name, from] => Some(((*name).to_owned(), from.parse().ok()?)),
+        _ => None,
+    });
+    moved.collect()
+}
+
+/// What keeps a node from starting with the state that `conf` is of: another name of the primary, another address of a node, be
+/// it this one or another. A name is not given to another address but by `halab move`.
 pub(super) fn differs(conf: &Conf, lab: &Lab, node: &Node) -> Option<Difference> {
     let now = Origin::of(lab);
     let own = announced(conf, node.kind);
@@ -98,10 +129,7 @@ pub(super) fn differs(conf: &Conf, lab: &Lab, node: &Node) -> Option<Difference>
     }
     let noted = Origin::read(conf);
     match node.kind {
-        NodeKind::Data => {
-            let other = noted.filter(|was| was.primary_name != now.primary_name)?;
-            Some(name_difference(&other.primary_name, &now))
-        }
+        NodeKind::Data => noted?.difference(&now),
         NodeKind::Sentinel => {
             let monitored = monitored(conf);
             if let Some((other, _)) = monitored.iter().find(|(n, _)| *n != now.primary_name) {
@@ -234,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sentinel_sees_that_another_node_has_moved() {
+    fn that_another_node_has_moved_is_seen() {
         let old = lab();
         let mut moved = lab();
         moved.data_nodes[1].address = "127.0.0.13".parse().unwrap();
@@ -244,8 +272,22 @@ mod tests {
             what(&noted(SENTINEL, &old), &moved, sentinel),
             Some(other.into())
         );
-        // A data node has no address of another in its state.
-        assert_eq!(what(&noted(DATA, &old), &moved, &moved.data_nodes[0]), None);
+        let data = &moved.data_nodes[0];
+        assert_eq!(what(&noted(DATA, &old), &moved, data), Some(other.into()));
+        // Moved by an operator: it is that lab, and from where it came is known from then on.
+        let mut conf = noted(DATA, &old);
+        Origin::of(&moved).note_move(&Origin::of(&old), &mut conf);
+        assert_eq!(what(&conf, &moved, data), None);
+        let from = [("redis-b".to_owned(), old.data_nodes[1].socket())];
+        assert_eq!(moved_from(&conf), from);
+        Origin::of(&moved).note(&mut conf);
+        assert_eq!(moved_from(&conf), from);
+        // Further moves are added, each place once.
+        for (from, to) in [(&moved, &old), (&old, &moved), (&moved, &old)] {
+            Origin::of(to).note_move(&Origin::of(from), &mut conf);
+        }
+        let back = ("redis-b".to_owned(), moved.data_nodes[1].socket());
+        assert_eq!(moved_from(&conf), [from[0].clone(), back]);
         // Without a note: the primary is nowhere in lab.toml.
         let mut primary = lab();
         primary.data_nodes[0].address = "127.0.0.13".parse().unwrap();

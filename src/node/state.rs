@@ -13,6 +13,7 @@
 use std::cell::Cell;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
+use std::net::SocketAddrV4;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -29,7 +30,7 @@ use crate::protocol::copy::PARKED_PORT;
 use super::buffer;
 use super::certificate::absolute;
 use super::conf::Conf;
-use super::origin::{Difference, Origin, differs};
+use super::origin::{Difference, Origin, differs, moved_from};
 use super::trash::Trash;
 use super::users::keep_removed;
 
@@ -58,7 +59,8 @@ pub enum StateError {
     /// It is of another lab, or of this one before its name or addresses were changed.
     #[error(
         "{file}: {what} was {was} when this state was made, and is {now} in lab.toml (with --subnet, if given). Put lab.toml back as \
-         it was, or stop all nodes and have `halab move` change the state, which keeps the data"
+         it was, or stop all nodes and have `halab move` change the state, which keeps the data. A node at another address that comes \
+         to a lab that runs gets a name of its own"
     )]
     OtherLab {
         /// The config file.
@@ -401,6 +403,12 @@ impl StateDir {
                 }
             }
         }
+    }
+
+    /// From where an operator has moved nodes of the lab: names and addresses of before.
+    pub fn moved_from(&self, node: &Node) -> Vec<(String, SocketAddrV4)> {
+        let conf = usable_conf(&conf_path(&self.folder, node), node.kind);
+        conf.as_ref().map_or_else(Vec::new, moved_from)
     }
 
     /// How many unfinished files were removed since this was asked last.

@@ -395,3 +395,55 @@ fn a_lost_sentinel_is_replaced() {
     lab.runner.start_node(&primary).unwrap();
     wait_without_problems(&mut lab);
 }
+
+#[test]
+fn another_address_in_one_lab_toml_moves_nobody() {
+    let mut lab = TestLab::start();
+    let (primary, replica) = (lab.primary().unwrap(), lab.replica());
+    let config = lab.path("lab.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let other = text.replace("127.0.0.23\"", "127.0.0.33\"");
+    assert_ne!(other, text);
+
+    // A data node that knows another address refuses, and names the remedy; its data is untouched.
+    lab.runner.stop_node(&replica);
+    fs::write(&config, &other).unwrap();
+    let mut command = lab.command();
+    let refused = command.args(["node", &replica]).output().unwrap();
+    let refused = ended_with(&refused, 4);
+    assert!(
+        refused.contains("the address of sentinel-3 was"),
+        "{refused}"
+    );
+    assert!(refused.contains("halab move"), "{refused}");
+
+    // One without memory starts, copies, and may be promoted. The member that it has elsewhere is down.
+    fs::remove_dir_all(lab.path("state").join(&replica)).unwrap();
+    let before = lab.log(&replica).len();
+    lab.runner.start_node(&replica).unwrap();
+    wait_until("its server, with that lab.toml", || {
+        lab.log(&replica)[before..].contains("server started")
+    });
+    fs::write(&config, &text).unwrap();
+    wait_until("it to be promotable", || {
+        let nodes = lab.status()["data_nodes"].clone();
+        let mut nodes = nodes.as_array().unwrap().iter();
+        nodes.any(|n| n["name"] == *replica && n["up"]["promotable"] == true)
+    });
+    lab.runner.kill_node("sentinel-3");
+    lab.runner.kill_node(&primary);
+    lab.wait_failover_from(&primary);
+    let writer = lab.start_writer(&["--count", "20000", "--rate", "10000"]);
+    let ledger = writer.ledger.clone();
+    writer.assert_all_acknowledged();
+    let at = row(&members(&lab), "sentinel-3")["address"].clone();
+    assert!(at.as_str().unwrap().contains(".23:"), "moved to {at}");
+    lab.runner.start_node("sentinel-3").unwrap();
+    lab.runner.start_node(&primary).unwrap();
+    wait_until("both copies to be in sync", || {
+        let nodes = lab.status()["data_nodes"].clone();
+        let mut nodes = nodes.as_array().unwrap().iter();
+        nodes.any(|n| n["name"] == *primary && n["up"]["promotable"] == true)
+    });
+    lab.assert_nothing_lost(&ledger);
+}

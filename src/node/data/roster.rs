@@ -75,6 +75,22 @@ pub(super) fn counts(roster: Option<&Held>, own: SocketAddrV4, at: SocketAddrV4)
     })
 }
 
+/// The members that `lab.toml` has elsewhere than the roster, and that were moved from there: who, where to, where from.
+fn elsewhere(
+    roster: &Roster,
+    places: &[(String, SocketAddrV4)],
+    moved_from: &[(String, SocketAddrV4)],
+) -> Vec<((String, SocketAddrV4), SocketAddrV4)> {
+    let members = || roster.data.iter().chain(&roster.sentinels);
+    let moved = places.iter().filter_map(|(name, at)| {
+        let member = members().find(|m| m.name == *name && m.address != *at)?;
+        let was = (name.clone(), member.address);
+        let known = moved_from.contains(&was);
+        known.then(|| ((name.clone(), *at), member.address))
+    });
+    moved.collect()
+}
+
 impl DataNode {
     async fn read_roster(&mut self) -> Result<Listed, ClientError> {
         self.roster = self.own().await?.roster().await?;
@@ -154,19 +170,17 @@ impl DataNode {
         server
     }
 
-    /// The members that are elsewhere in `lab.toml`, and do not answer any more where the roster has them: one that does has not moved,
-    /// and this node runs with another `lab.toml` than the others.
+    /// The members that an operator has moved from where the roster has them, with `halab move`, and that do not answer there any
+    /// more: of a lab that was not stopped as a whole, one may. A `lab.toml` that only differs from those of the others moves nobody.
     async fn moved(&self, roster: &Roster) -> Vec<(String, SocketAddrV4)> {
+        let places = places(&self.lab);
         let mut moved = Vec::new();
-        for (name, at) in places(&self.lab) {
-            let members = roster.data.iter().chain(&roster.sentinels);
-            let was = members.filter(|m| m.name == name && m.address != at);
-            for was in was.map(|member| member.address) {
-                if was == self.node.socket() || self.connector.open(was).await.is_err() {
-                    moved.push((name.clone(), at));
-                } else {
-                    debug!(node = %self.node.name, %name, %was, "not moved: it answers there");
-                }
+        for ((name, at), was) in elsewhere(roster, &places, &self.moved_from) {
+            let another = places.iter().any(|(_, there)| *there == was);
+            if another || self.connector.open(was).await.is_err() {
+                moved.push((name, at));
+            } else {
+                debug!(node = %self.node.name, %name, %was, "not moved: it answers there");
             }
         }
         moved
@@ -242,6 +256,28 @@ mod tests {
         assert!(!of("c", 13).may_be_promotable() && !of("c", 13).may_stand());
         assert!(Listed::NoRoster.may_be_promotable());
         assert!(!Listed::Unread.may_be_promotable());
+    }
+
+    #[test]
+    fn only_who_was_moved_by_an_operator_is_elsewhere() {
+        let roster = Roster::first(
+            [("a".into(), at(11)), ("b".into(), at(12))],
+            [("s".into(), at(21))],
+        );
+        let place = |name: &str, host| (name.to_owned(), at(host));
+        let places = [place("a", 11), place("b", 15), place("s", 25)];
+        let moved = |from: &[(String, SocketAddrV4)]| {
+            let moved = elsewhere(&roster, &places, from).into_iter();
+            moved.map(|((name, _), _)| name).collect::<Vec<_>>()
+        };
+        // A lab.toml that differs moves nobody, nor does a move from elsewhere.
+        assert_eq!(moved(&[]), Vec::<String>::new());
+        assert_eq!(
+            moved(&[place("b", 13), place("a", 12)]),
+            Vec::<String>::new()
+        );
+        assert_eq!(moved(&[place("b", 12)]), ["b"]);
+        assert_eq!(moved(&[place("b", 12), place("s", 21)]), ["b", "s"]);
     }
 
     #[test]
