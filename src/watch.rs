@@ -336,6 +336,7 @@ mod tests {
             lag_bytes: None,
             replicas: Some(0),
             version: "7.0.15".into(),
+            members_unreadable: false,
         };
         Status {
             lab: "redis-ha-lab".into(),

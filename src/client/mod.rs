@@ -85,9 +85,20 @@ pub enum ClientError {
         /// The error as the crate `redis` gives it.
         source: RedisError,
     },
+    /// The list of members is of a later version, or damaged.
+    #[error("{to}: its list of members is of a later version, or damaged")]
+    Members {
+        /// The node's address.
+        to: SocketAddrV4,
+    },
 }
 
 impl ClientError {
+    /// Whether a list of members was read, and is none that this version reads.
+    pub fn is_of_members(&self) -> bool {
+        matches!(self, ClientError::Members { .. })
+    }
+
     /// Whether a password was refused or is missing.
     pub fn is_of_password(&self) -> bool {
         crate::report::is_of_password(&self.to_string())

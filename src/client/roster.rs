@@ -2,7 +2,7 @@
 
 use std::net::SocketAddrV4;
 
-use redis::{ErrorKind, FromRedisValue};
+use redis::FromRedisValue;
 
 use crate::config::{Lab, Node, NodeKind};
 use crate::protocol::roster::{Kind, ROSTER_KEY, Roster};
@@ -50,11 +50,7 @@ impl Conn {
         let Some(text) = text else {
             return Ok(None);
         };
-        let unread = || {
-            let what = "the list of members is of a later version, or damaged";
-            failed((ErrorKind::UnexpectedReturnType, what).into())
-        };
-        let roster = Roster::from_text(&text).ok_or_else(unread)?;
+        let roster = Roster::from_text(&text).ok_or(ClientError::Members { to })?;
         Ok(Some(Held { roster, text }))
     }
 

@@ -30,6 +30,8 @@ pub enum WriteError {
     Busy,
     /// `UNBLOCKED`: a blocking command (`WAIT`) was ended by a change of role.
     Unblocked,
+    /// The list of members can't be read, or does not have the primary where it is: whom to ask is not known. Nothing was sent.
+    MembersUnknown,
     /// Another error reply, by its code.
     Other(String),
     /// The connection was refused: nothing was sent.
@@ -71,6 +73,7 @@ impl WriteError {
             | WriteError::OutOfMemory
             | WriteError::NotPermitted
             | WriteError::Busy
+            | WriteError::MembersUnknown
             | WriteError::Refused => Fate::FailedForCertain,
             WriteError::Unblocked
             | WriteError::Other(_)
@@ -96,6 +99,7 @@ impl WriteError {
             | WriteError::OutOfMemory
             | WriteError::NotPermitted
             | WriteError::Busy
+            | WriteError::MembersUnknown
             | WriteError::Other(_) => false,
         }
     }
@@ -131,6 +135,11 @@ impl std::fmt::Display for WriteError {
             }
             WriteError::Busy => write!(f, "the node runs a long script (BUSY)"),
             WriteError::Unblocked => write!(f, "the node changed its role (UNBLOCKED)"),
+            WriteError::MembersUnknown => write!(
+                f,
+                "the primary's list of members is of a later version, damaged, or of before a move: update this writer if its version \
+                 is older than the nodes'; see halab member list"
+            ),
             WriteError::Other(code) => write!(f, "error reply {code}"),
             WriteError::Refused => write!(f, "connection refused"),
             WriteError::Timeout => write!(f, "no answer in time"),

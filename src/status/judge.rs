@@ -309,6 +309,13 @@ fn named_primary(status: &Status, node: &DataNodeStatus, state: &DataNodeState) 
         let what = format!("{name} is closed, to be stopped, and refuses writes");
         return Some(Problem::of_node(Code::Closed, name, what));
     }
+    if state.members_unreadable {
+        let what = format!(
+            "the list of members on {name} can't be read, so writers do not know whom to ask, and wait"
+        );
+        let cause = "it is of a later version of halab, or damaged".to_owned();
+        return Some(Problem::of_node(Code::MembersUnreadable, name, what).because(Some(cause)));
+    }
     let memory = report(status, name)?.memory.filter(|m| m.is_full())?;
     let what = format!("{name} is at its maxmemory and refuses writes that need memory");
     let cause = format!("{} of {} bytes are in use", memory.used, memory.limit);

@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::User;
-use crate::client::{Connector, ReplicationInfo};
+use crate::client::{ClientError, Connector, ReplicationInfo};
 use crate::config::{Lab, Node};
 use crate::protocol::copy::{Copy, PARKED_PORT};
 use crate::protocol::roster::Roster;
@@ -133,6 +133,8 @@ pub struct DataNodeState {
     pub replicas: Option<usize>,
     /// The server's version.
     pub version: String,
+    /// Its list of members is one that this version does not read.
+    pub members_unreadable: bool,
 }
 
 /// How a Sentinel is and what it sees.
@@ -203,7 +205,7 @@ pub async fn gather(lab: &Lab) -> Status {
                 Err(_) => None,
             },
             state: match info {
-                Ok(said) => Reached::Up(data_node_state(lab, &said.info, offset)),
+                Ok(said) => Reached::Up(data_node_state(lab, said, offset)),
                 Err(why) => Reached::Unreachable(why.clone()),
             },
         })
@@ -318,6 +320,7 @@ struct Said {
     info: ReplicationInfo,
     copy: Option<Copy>,
     roster: Option<Roster>,
+    roster_unreadable: bool,
 }
 
 async fn read_info(node: &Node, connector: &Connector) -> Result<Said, String> {
@@ -327,11 +330,12 @@ async fn read_info(node: &Node, connector: &Connector) -> Result<Said, String> {
         .map_err(|e| e.to_string())?;
     let (info, copy) = conn.holding().await.map_err(|e| e.to_string())?;
     // A server that loads its data answers this with an error.
-    let held = conn.roster().await.ok().flatten();
+    let held = conn.roster().await;
     Ok(Said {
         info,
         copy,
-        roster: held.map(|held| held.roster),
+        roster_unreadable: held.as_ref().is_err_and(ClientError::is_of_members),
+        roster: held.ok().flatten().map(|held| held.roster),
     })
 }
 
@@ -359,7 +363,8 @@ fn named(lab: &Lab, address: SocketAddrV4, epoch: u64) -> Named {
     }
 }
 
-fn data_node_state(lab: &Lab, info: &ReplicationInfo, primary: Option<u64>) -> DataNodeState {
+fn data_node_state(lab: &Lab, said: &Said, primary: Option<u64>) -> DataNodeState {
+    let info = &said.info;
     let parked = info.primary.is_some_and(|p| p.port() == PARKED_PORT);
     let replica = !info.is_primary && !parked;
     DataNodeState {
@@ -380,6 +385,7 @@ fn data_node_state(lab: &Lab, info: &ReplicationInfo, primary: Option<u64>) -> D
             .map(|p| p.saturating_sub(info.offset)),
         replicas: info.is_primary.then_some(info.online.len()),
         version: info.version.clone(),
+        members_unreadable: said.roster_unreadable,
     }
 }
 

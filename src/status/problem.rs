@@ -120,6 +120,9 @@ codes! {
     /// Closed for a stop.
     Closed = "closed", Fault,
         "stop all nodes, or have it take writes again: halab close --reopen";
+    /// The primary's list of members can't be read.
+    MembersUnreadable = "members-unreadable", Fault,
+        "give this command, the nodes and the writers the latest version of halab in use; if the list is damaged, see docs/runbook.md, members-unreadable";
     /// The primary is at its maxmemory.
     MemoryFull = "memory-full", Fault,
         "raise maxmemory on every data node (halab cli NODE CONFIG SET maxmemory ..., and in each redis.conf), or delete keys";

@@ -206,7 +206,7 @@ impl Keeper {
         // Of a later version, or not brought up to date yet after the lab has moved: whom to ask is not known.
         let roster = Roster::from_text(&text)
             .filter(|roster| roster.data.iter().any(|member| member.address == primary))
-            .ok_or_else(|| WriteError::Other("MEMBERS".into()))?;
+            .ok_or(WriteError::MembersUnknown)?;
         let now = as_in_roster(&self.membership.stated, &roster);
         if now == *self.membership.lab {
             return Ok(());

@@ -262,6 +262,37 @@ fn a_node_that_is_gone_and_one_whose_server_is_gone_are_told_apart() {
 }
 
 #[test]
+fn a_list_of_members_that_cannot_be_read_is_told_and_no_writer_goes_by_it() {
+    let mut lab = TestLab::start();
+    let primary = lab.primary().unwrap();
+    cli(&lab, &primary, &["SET", "halab-members", "{}"]);
+    let problem = wait_problem(&lab, "members-unreadable", &primary);
+    assert!(cause(&problem).contains("damaged"), "{problem:#}");
+    let mut write = lab.command();
+    let write = write.args([
+        "write",
+        "--count",
+        "10",
+        "--patience",
+        "2s",
+        "--metrics",
+        "off",
+    ]);
+    let said = write.output().unwrap();
+    let error = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(!said.status.success(), "{error}");
+    assert!(
+        error.contains("list of members is of a later version, damaged"),
+        "{error}"
+    );
+    // As the runbook says.
+    cli(&lab, &primary, &["DEL", "halab-members"]);
+    lab.wait_healthy();
+    let writer = lab.start_writer(&["--count", "1000"]);
+    writer.assert_all_acknowledged();
+}
+
+#[test]
 fn a_planned_stop_is_told_as_such_with_what_is_at_stake_and_without_what_follows_from_it() {
     let mut lab = TestLab::start();
     let (primary, replica) = (lab.primary().unwrap(), lab.replica());

@@ -17,6 +17,7 @@ fn data(name: &str, role: &'static str) -> DataNodeStatus {
         lag_bytes: None,
         replicas: None,
         version: "7.0.15".into(),
+        members_unreadable: false,
     };
     DataNodeStatus {
         name: name.into(),
@@ -298,6 +299,12 @@ const CASES: &[Case] = &[
         |s| {
             s.data_nodes[0].holds = Some("term 1, closed".into());
         },
+    ),
+    (
+        Code::MembersUnreadable,
+        Some("redis-a"),
+        "so writers do not know whom to ask",
+        |s| up(&mut s.data_nodes[0].state).members_unreadable = true,
     ),
     (Code::MemoryFull, Some("redis-a"), "11 of 10 bytes", |s| {
         parent(s, "redis-a").memory = Some(Memory {
