@@ -367,6 +367,22 @@ pub fn read_data(
     Ok(())
 }
 
+/// Whether that file is the data of the backup, byte for byte.
+pub fn is_data(path: &Path, manifest: &Manifest) -> bool {
+    let digest = || -> io::Result<String> {
+        let (mut file, mut sha256) = (File::open(path)?, Sha256::new());
+        let mut part = vec![0; PART];
+        loop {
+            match file.read(&mut part)? {
+                0 => return Ok(hex(&sha256.finalize())),
+                length => sha256.update(&part[..length]),
+            }
+        }
+    };
+    let said = manifest.data(DATA);
+    said.is_ok_and(|said| digest().is_ok_and(|digest| digest == said.sha256))
+}
+
 /// Checks a backup: that it is whole, by its checksums and by the data's own.
 ///
 /// # Errors

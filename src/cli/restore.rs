@@ -22,7 +22,8 @@ use super::{Failure, Global, Outcome, Threads, with_signals};
     node that lab.toml calls seed_primary, which is the default.\n\n\
     Refused where a data node, here or over the network, holds something that is not certainly less than the backup. Nothing is \
     ever removed: what lies in the way and may go is kept as data/appendonlydir.kept-N. The restored copy begins a term of its own: a node \
-    that comes back later with what the lab held after the backup keeps that, and waits for halab choose.\n\n\
+    that comes back later with what the lab held after the backup keeps that, and waits for halab choose. \
+    Killed at any moment it loses nothing: give the same command again.\n\n\
     Exit code 0: restored; 1: the backup is damaged, or none; 2: refused, no data was touched; 4: a node runs, or a file \
     can't be written.")]
 pub(super) struct RestoreArgs {
@@ -67,8 +68,9 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> Outcome {
 fn render(restored: &Restored) -> String {
     let node = &restored.node;
     let mut text = format!(
-        "{node} holds the backup of {} now, as {}\n  complete  everything acknowledged before {} is in it\n",
+        "{node} holds the backup of {} {}, as {}\n  complete  everything acknowledged before {} is in it\n",
         restored.backup,
+        if restored.already { "already" } else { "now" },
         restored.holds,
         restored
             .complete_before

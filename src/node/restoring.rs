@@ -6,14 +6,16 @@
 //! node takes the role when no other data node can hold more, and the others copy from it.
 //!
 //! Refused is what would put the backup in the place of a copy, on this host or seen over the network, that is not certainly less.
-//! What lies in its place is kept aside, never removed. The backup is put together beside the data, and takes its place in
-//! one step, when it is whole and on disk; so one that is cut short leaves nothing that a server would start from.
+//! What lies in its place is kept aside, never removed. The backup is put together beside the data by `files`, and takes its place
+//! when it is whole and on disk ([`StateDir::note_whole`]). A kill at any moment leaves the node with what it held or with the
+//! backup, never with nothing; the same order, given again, finds what is done already and does the rest. What other nodes of this
+//! host hold is set aside last: until then a node that holds more than the backup waits, and does not follow less.
+
+mod files;
 
 use std::fmt::Write as _;
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -22,24 +24,20 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::access::User;
-use crate::backup::folder::{self, Copied, FolderError};
+use crate::backup::folder::{self, FolderError};
 use crate::backup::manifest::Manifest;
 use crate::client::{ClientError, Connector, drawn};
-use crate::config::{Lab, NodeKind};
-use crate::protocol::copy::{Copy, MARK_KEY, Mark, Relation};
-use crate::protocol::roster::ROSTER_KEY;
+use crate::config::{Lab, Node, NodeKind};
+use crate::protocol::copy::{Copy, Mark, Relation};
 
 use super::NodeError;
 use super::held::held_in;
-use super::state::{AOF_LIST, StateDir, StateError, io_error};
+use super::state::{StateDir, StateError};
 
 /// Limit for a connect or an answer of a node.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
-/// Names as the server gives them, by default (`appendfilename`).
-const BASE: &str = "appendonly.aof.1.base.rdb";
-const COMMANDS: &str = "appendonly.aof.1.incr.aof";
 
-/// Why nothing was restored. In all cases every copy is where it was, or kept aside.
+/// Why it was not restored, or not to the end. In all cases every copy is where it was, or kept aside.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// There is no data node of that name.
@@ -67,6 +65,65 @@ pub enum RestoreError {
     /// A node runs, or a folder can't be used.
     #[error(transparent)]
     State(#[from] StateError),
+    /// It failed when a copy had been set aside already.
+    #[error("{source}. The restore is not complete. {}", how_to_bring_back(kept))]
+    CutShort {
+        /// Why it failed.
+        source: StateError,
+        /// The copies that are set aside.
+        kept: Vec<Kept>,
+    },
+}
+
+/// A copy that was set aside for the backup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The node that held it.
+    pub node: String,
+    /// Where it was, and would be again.
+    pub files: PathBuf,
+    /// Where it is.
+    pub at: PathBuf,
+}
+
+fn how_to_bring_back(kept: &[Kept]) -> String {
+    let mut text = String::from(
+        "To go on with the backup, mend that and give the same command again. To go back to what was held before, while the nodes \
+         are stopped:",
+    );
+    for Kept { node, files, at } in kept {
+        let (files, at) = (files.display(), at.display());
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "\n  what {node} held is in {at}; to put it back:\n    \
+             test ! -e '{files}' || mv -T '{files}' '{files}.not-complete'; mv -T '{at}' '{files}'"
+        );
+    }
+    text
+}
+
+/// What a restore has just done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Step {
+    /// The state folders of this host are locked, and the one of the node is there.
+    Locked,
+    /// There is a folder for the files.
+    FolderMade,
+    /// A part of the data is written.
+    PartWritten,
+    /// A file beside the data is written.
+    FileWritten,
+    /// All files are on disk, and the node's.
+    PutTogether,
+    /// From here on it is to be put in place.
+    Whole,
+    /// What lay in its place is set aside.
+    OldKept,
+    /// It is in place.
+    InPlace,
+    /// What another node of this host held is set aside.
+    OtherKept,
 }
 
 impl RestoreError {
@@ -120,6 +177,8 @@ pub struct Held {
 pub struct Restored {
     /// The node that has it.
     pub node: String,
+    /// A restore before this one had put it there, and it has not changed since.
+    pub already: bool,
     /// What it holds now.
     pub holds: String,
     /// What the backup holds.
@@ -151,63 +210,167 @@ pub async fn restore(
     let manifest = folder::describe(&order.backup)?;
     let (up, not_seen) = seen_up(lab).await;
     refuse(&manifest, up, STOP_FIRST)?;
-    // All of this host: none of them runs, or is started meanwhile.
-    let mut here = Vec::new();
-    for node in lab
-        .data_nodes
-        .iter()
-        .filter(|n| n.name == name || order.root.join(&n.name).exists())
-    {
-        StateDir::refuse_in_use(&order.root, node)?;
-        here.push((node, StateDir::open(&order.root, lab, node)?));
-    }
-    let mut held = Vec::new();
-    for (node, state) in &here {
-        let copy = held_in(&state.files()).unwrap_or_else(|error| {
-            warn!(node = %node.name, %error, "what it holds can't be read, so it counts as data without a mark");
-            Copy::Unmarked
-        });
-        held.push((node.name.clone(), copy, "on this host"));
-    }
-    if !order.set_aside {
-        refuse(&manifest, held.clone(), SET_ASIDE)?;
-    }
-    let Some((_, target)) = here.iter().find(|(n, _)| n.name == name) else {
-        return Err(NodeError::unknown(lab, name).into());
-    };
-    let mark = manifest.mark.restored(name, drawn());
-    let restoring = target.restoring();
-    let made = put_together(&restoring, &order.backup, &manifest, &mark, stop)
-        .and_then(|()| Ok(owned_as(&target.data(), &restoring)?))
-        .and_then(|()| match stop.is_cancelled() {
-            true => Err(FolderError::Stopped.into()),
-            false => Ok(()),
-        });
-    if let Err(error) = made {
-        // It costs room, and the next one removes it too.
-        let _ = fs::remove_dir_all(&restoring);
-        return Err(error);
-    }
-    let mut kept = Vec::new();
-    for ((node, state), (_, held, _)) in here.iter().zip(&held) {
-        // Others that hold less copy anew by themselves.
-        let goes = node.name == name || !is_less(&manifest.mark, held);
-        if goes && state.files().exists() {
-            kept.push(state.keep_aside()?);
-        }
-    }
-    let (from, to) = (target.restoring(), target.files());
-    fs::rename(&from, &to).map_err(io_error("cannot move", &from))?;
-    folder::sync_folder(&target.data())?;
-    target.note_holding(&mark.to_string());
-    Ok(Restored {
-        node: name.to_owned(),
-        holds: mark.to_string(),
-        backup: manifest.holds,
-        complete_before: manifest.complete_before,
-        kept,
+    let here = Here {
+        lab,
+        order,
+        node,
+        manifest,
         not_seen,
-    })
+    };
+    here.restore(stop, &mut |_| ())
+}
+
+/// What is restored on this host, when nobody over the network minds.
+struct Here<'a> {
+    lab: &'a Lab,
+    order: &'a RestoreOrder,
+    node: &'a Node,
+    manifest: Manifest,
+    not_seen: Vec<Held>,
+}
+
+/// A data node of this host, and what it holds.
+struct OnHost<'a> {
+    node: &'a Node,
+    state: StateDir,
+    holds: Copy,
+}
+
+impl Here<'_> {
+    /// Calls `done` after each step. Nothing is awaited: whoever waits for it is stopped by the token alone.
+    fn restore(
+        self,
+        stop: &CancellationToken,
+        done: &mut dyn FnMut(Step),
+    ) -> Result<Restored, RestoreError> {
+        let nodes = self.look()?;
+        let (target, others): (Vec<_>, Vec<_>) =
+            nodes.iter().partition(|on| on.node.name == self.node.name);
+        let [target] = target[..] else {
+            return Err(NodeError::unknown(self.lab, &self.node.name).into());
+        };
+        let before = files::restored_before(&target.state.files(), &self.manifest, &target.holds);
+        let already = before.is_some();
+        if !self.order.set_aside {
+            let in_the_way = nodes
+                .iter()
+                .filter(|on| !(already && on.node.name == self.node.name));
+            let held =
+                in_the_way.map(|on| (on.node.name.clone(), on.holds.clone(), "on this host"));
+            refuse(&self.manifest, held.collect(), SET_ASIDE)?;
+        }
+        done(Step::Locked);
+        let mut kept = Vec::new();
+        let mark = match before {
+            Some(mark) => mark,
+            None => self.put_together(&target.state, stop, done)?,
+        };
+        let placed = if already {
+            Ok(())
+        } else {
+            put_in_place(target, &mut kept, done)
+        };
+        let set_aside = placed.and_then(|()| {
+            // Others that hold less copy anew by themselves.
+            let more = others
+                .iter()
+                .filter(|on| !is_less(&self.manifest.mark, &on.holds));
+            for on in more {
+                on.keep(&mut kept)?;
+                done(Step::OtherKept);
+            }
+            Ok(())
+        });
+        if let Err(source) = set_aside {
+            return Err(match kept.is_empty() {
+                true => source.into(),
+                false => RestoreError::CutShort { source, kept },
+            });
+        }
+        target.state.note_holding(&mark.to_string());
+        Ok(Restored {
+            node: self.node.name.clone(),
+            already,
+            holds: mark.to_string(),
+            backup: self.manifest.holds,
+            complete_before: self.manifest.complete_before,
+            kept: kept.into_iter().map(|kept| kept.at).collect(),
+            not_seen: self.not_seen,
+        })
+    }
+
+    /// Locks the data nodes of this host: none of them runs, or is started meanwhile.
+    fn look(&self) -> Result<Vec<OnHost<'_>>, RestoreError> {
+        let root = &self.order.root;
+        let mut nodes = Vec::new();
+        for node in self
+            .lab
+            .data_nodes
+            .iter()
+            .filter(|n| n.name == self.node.name || root.join(&n.name).exists())
+        {
+            StateDir::refuse_in_use(root, node)?;
+            let state = StateDir::open(root, self.lab, node)?;
+            let holds = held_in(&state.files()).unwrap_or_else(|error| {
+                warn!(node = %node.name, %error, "what it holds can't be read, so it counts as data without a mark");
+                Copy::Unmarked
+            });
+            nodes.push(OnHost { node, state, holds });
+        }
+        Ok(nodes)
+    }
+
+    /// Puts the backup together beside what the node holds; the mark that it has then.
+    fn put_together(
+        &self,
+        target: &StateDir,
+        stop: &CancellationToken,
+        done: &mut dyn FnMut(Step),
+    ) -> Result<Mark, RestoreError> {
+        let mark = self.manifest.mark.restored(&self.node.name, drawn());
+        let folder = target.restoring();
+        let backup = (self.order.backup.as_path(), &self.manifest);
+        let made = files::put_together(&folder, backup, &mark, stop, done)
+            .and_then(|()| Ok(files::owned_as(&target.data(), &folder)?))
+            .and_then(|()| match stop.is_cancelled() {
+                true => Err(FolderError::Stopped.into()),
+                false => Ok(()),
+            });
+        if let Err(error) = made {
+            // It costs room, and the next one removes it too.
+            let _ = fs::remove_dir_all(&folder);
+            return Err(error);
+        }
+        done(Step::PutTogether);
+        Ok(mark)
+    }
+}
+
+fn put_in_place(
+    target: &OnHost<'_>,
+    kept: &mut Vec<Kept>,
+    done: &mut dyn FnMut(Step),
+) -> Result<(), StateError> {
+    target.state.note_whole()?;
+    done(Step::Whole);
+    target.keep(kept)?;
+    done(Step::OldKept);
+    target.state.put_in_place()?;
+    done(Step::InPlace);
+    Ok(())
+}
+
+impl OnHost<'_> {
+    /// Sets aside what is there, if anything is.
+    fn keep(&self, kept: &mut Vec<Kept>) -> Result<(), StateError> {
+        let files = self.state.files();
+        if files.exists() {
+            let at = self.state.keep_aside()?;
+            let node = self.node.name.clone();
+            kept.push(Kept { node, files, at });
+        }
+        Ok(())
+    }
 }
 
 /// A node, what it holds, and where that was seen.
@@ -271,269 +434,7 @@ fn refuse(manifest: &Manifest, held: Vec<Seen>, remedy: &'static str) -> Result<
     })
 }
 
-/// Puts the files together that a server starts from, and has them stored.
-fn put_together(
-    folder: &Path,
-    backup: &Path,
-    manifest: &Manifest,
-    mark: &Mark,
-    stop: &CancellationToken,
-) -> Result<(), RestoreError> {
-    DirBuilder::new()
-        .mode(0o700)
-        .create(folder)
-        .map_err(io_error("cannot make", folder))?;
-    let mut base = Copied::begin(folder.join(BASE))?;
-    folder::read_data(backup, manifest, |part| {
-        if stop.is_cancelled() {
-            return Err(FolderError::Stopped);
-        }
-        base.push(part)
-    })?;
-    // It is what was checked while it was read.
-    drop(base.finish(BASE)?);
-    let commands = commands(mark);
-    let list = format!("file {BASE} seq 1 type b\nfile {COMMANDS} seq 1 type i\n");
-    for (name, text) in [(COMMANDS, commands), (AOF_LIST, list)] {
-        let path = folder.join(name);
-        let write = || -> io::Result<()> {
-            let mut file = File::create_new(&path)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        };
-        write().map_err(io_error("cannot write", &path))?;
-    }
-    Ok(folder::sync_folder(folder)?)
-}
-
-/// Gives a folder and its files to the owner of `like`: the node's user is to read what root has put there.
-fn owned_as(like: &Path, folder: &Path) -> Result<(), StateError> {
-    let owner = |path: &Path| fs::metadata(path).map(|m| (m.uid(), m.gid()));
-    let hand_over = || -> io::Result<()> {
-        let (uid, gid) = owner(like)?;
-        let mut paths = vec![folder.to_owned()];
-        for entry in fs::read_dir(folder)? {
-            paths.push(entry?.path());
-        }
-        for path in paths {
-            if owner(&path)? != (uid, gid) {
-                chown(&path, Some(uid), Some(gid))?;
-            }
-        }
-        Ok(())
-    };
-    hand_over().map_err(io_error(
-        "cannot give to the owner of the state folder",
-        folder,
-    ))
-}
-
-/// The commands behind the data, which write the mark and remove the list of members.
-fn commands(mark: &Mark) -> String {
-    let text = mark.to_text();
-    let mut out = String::new();
-    // The members are those of lab.toml, not of the time of the backup.
-    let all = [
-        &["SELECT", "0"][..],
-        &["SET", MARK_KEY, &text],
-        &["DEL", ROSTER_KEY],
-    ];
-    for words in all {
-        // Writing to a String cannot fail.
-        let _ = write!(out, "*{}\r\n", words.len());
-        for word in words {
-            let _ = write!(out, "${}\r\n{word}\r\n", word.len());
-        }
-    }
-    out
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::backup::folder::tests::backup_in;
-    use crate::backup::rdb::tests::{mark, marked};
-    use crate::protocol::copy::Completeness;
-
-    /// A lab at addresses where nothing listens, an order for its seed, and a backup with that mark.
-    fn ordered(backup: &Mark) -> (tempfile::TempDir, Lab, RestoreOrder) {
-        let root = tempfile::tempdir().unwrap();
-        let mut lab = Lab::parse(include_str!("../../lab.toml"), None)
-            .unwrap()
-            .relocated([127, 254, 253]);
-        lab.security.acl = false;
-        let order = RestoreOrder {
-            root: root.path().join("state"),
-            node: None,
-            backup: backup_in(root.path(), backup),
-            set_aside: false,
-        };
-        (root, lab, order)
-    }
-
-    fn data(order: &RestoreOrder, node: &str) -> PathBuf {
-        order.root.join(node).join("data")
-    }
-
-    /// What a node with that mark has on disk.
-    fn put(order: &RestoreOrder, node: &str, base: &Mark, then: Option<&Mark>) {
-        let files = data(order, node).join("appendonlydir");
-        fs::create_dir_all(&files).unwrap();
-        let list = "file a.1.base.rdb seq 1 type h\nfile a.2.base.rdb seq 2 type b\nfile a.2.incr.aof seq 2 type i\n";
-        fs::write(files.join("a.manifest"), list).unwrap();
-        fs::write(files.join("a.2.base.rdb"), marked(base)).unwrap();
-        fs::write(
-            files.join("a.2.incr.aof"),
-            then.map_or(String::new(), commands),
-        )
-        .unwrap();
-    }
-
-    fn later(mark: &Mark) -> Mark {
-        mark.next(Some(1), Completeness::Open)
-    }
-
-    fn never() -> CancellationToken {
-        CancellationToken::new()
-    }
-
-    #[tokio::test]
-    async fn a_restored_node_has_the_data_and_a_mark_of_another_term() {
-        let backup = later(&mark());
-        let (_root, lab, order) = ordered(&backup);
-        let restored = restore(&lab, &order, &never()).await.unwrap();
-        assert_eq!(
-            (restored.node.as_str(), restored.kept.len()),
-            ("redis-a", 0)
-        );
-        assert_eq!(restored.not_seen.len(), 2);
-        let files = data(&order, "redis-a").join("appendonlydir");
-        assert_eq!(fs::read(files.join(BASE)).unwrap(), marked(&backup));
-        let Copy::Marked(now) = held_in(&files).unwrap() else {
-            panic!("no mark");
-        };
-        assert_eq!(now.to_string(), restored.holds);
-        let (now, was) = (Copy::Marked(now), Copy::Marked(Box::new(backup)));
-        assert_eq!(now.against(&was, false), Relation::Apart);
-        // Once is enough, and a second time would begin another term.
-        let refused = restore(&lab, &order, &never()).await.unwrap_err();
-        assert!(refused.is_refusal(), "{refused}");
-        // The node starts from it.
-        StateDir::open(&order.root, &lab, &lab.data_nodes[0]).unwrap();
-        assert_eq!(held_in(&files).unwrap(), now);
-    }
-
-    #[tokio::test]
-    async fn only_what_is_certainly_less_gives_way_and_it_is_kept() {
-        let backup = later(&later(&mark()));
-        let (_root, lab, mut order) = ordered(&backup);
-        // The commands count, not what they are behind.
-        put(&order, "redis-a", &mark(), Some(&later(&backup)));
-        put(&order, "redis-b", &mark(), None);
-        let refused = restore(&lab, &order, &never()).await.unwrap_err();
-        let said = refused.to_string();
-        assert!(refused.is_refusal(), "{said}");
-        for part in [
-            "redis-a holds term 1 (redis-a), mark 4 (on this host)",
-            "--set-aside",
-        ] {
-            assert!(said.contains(part), "{said}");
-        }
-        assert!(!said.contains("redis-b"), "{said}");
-        put(&order, "redis-a", &mark(), Some(&later(&mark())));
-        let restored = restore(&lab, &order, &never()).await.unwrap();
-        let kept = data(&order, "redis-a")
-            .canonicalize()
-            .unwrap()
-            .join("appendonlydir.kept-1");
-        assert_eq!(restored.kept, std::slice::from_ref(&kept));
-        assert_eq!(
-            fs::read(kept.join("a.2.base.rdb")).unwrap(),
-            marked(&mark())
-        );
-        // That of the other node holds less: it follows.
-        let other = data(&order, "redis-b").join("appendonlydir/a.2.base.rdb");
-        assert!(other.exists());
-
-        // Somebody's own data, and a newer copy of the other node.
-        put(&order, "redis-b", &later(&backup), None);
-        let files = data(&order, "redis-a").join("appendonlydir");
-        fs::write(files.join(BASE), "something").unwrap();
-        fs::write(files.join(COMMANDS), "").unwrap();
-        let said = restore(&lab, &order, &never())
-            .await
-            .unwrap_err()
-            .to_string();
-        for part in ["redis-a holds data without a mark", "redis-b holds term 1"] {
-            assert!(said.contains(part), "{said}");
-        }
-        order.set_aside = true;
-        let restored = restore(&lab, &order, &never()).await.unwrap();
-        assert_eq!(restored.kept.len(), 2, "{restored:?}");
-        assert!(restored.kept.iter().all(|kept| kept.exists()));
-        assert!(!data(&order, "redis-b").join("appendonlydir").exists());
-    }
-
-    #[tokio::test]
-    async fn what_was_set_aside_for_a_copy_that_is_not_complete_is_seen_too() {
-        let backup = later(&mark());
-        let (_root, lab, order) = ordered(&backup);
-        put(&order, "redis-a", &later(&backup), None);
-        let files = data(&order, "redis-a").join("appendonlydir");
-        fs::rename(&files, files.with_extension("aside")).unwrap();
-        let refused = restore(&lab, &order, &never()).await.unwrap_err();
-        assert!(refused.is_refusal(), "{refused}");
-    }
-
-    #[tokio::test]
-    async fn a_damaged_backup_and_a_node_that_runs_leave_all_as_it_was() {
-        let backup = later(&mark());
-        let (_root, lab, order) = ordered(&backup);
-        put(&order, "redis-a", &mark(), None);
-        let before = held_in(&data(&order, "redis-a").join("appendonlydir")).unwrap();
-        let running = StateDir::open(&order.root, &lab, &lab.data_nodes[0]).unwrap();
-        let refused = restore(&lab, &order, &never()).await.unwrap_err();
-        assert!(
-            matches!(refused, RestoreError::State(StateError::InUse(_))),
-            "{refused}"
-        );
-        drop(running);
-        let file = order.backup.join(folder::DATA);
-        let whole = fs::read(&file).unwrap();
-        fs::write(&file, &whole[..whole.len() - 1]).unwrap();
-        let refused = restore(&lab, &order, &never()).await.unwrap_err();
-        assert!(matches!(refused, RestoreError::Backup(_)), "{refused}");
-        assert_eq!(
-            held_in(&data(&order, "redis-a").join("appendonlydir")).unwrap(),
-            before
-        );
-        fs::write(&file, &whole).unwrap();
-        let restored = restore(&lab, &order, &never()).await.unwrap();
-        assert_eq!(restored.kept.len(), 1);
-        let sentinel = RestoreOrder {
-            node: Some("sentinel-1".into()),
-            ..order
-        };
-        assert!(
-            restore(&lab, &sentinel, &never())
-                .await
-                .unwrap_err()
-                .is_refusal()
-        );
-    }
-
-    #[tokio::test]
-    async fn one_that_is_stopped_changes_nothing() {
-        let (_root, lab, order) = ordered(&later(&mark()));
-        let stop = never();
-        stop.cancel();
-        let stopped = restore(&lab, &order, &stop).await.unwrap_err();
-        assert!(
-            stopped.to_string().contains("nothing was changed"),
-            "{stopped}"
-        );
-        let data = data(&order, "redis-a");
-        assert!(!data.join("appendonlydir.restoring").exists());
-        assert!(!data.join("appendonlydir").exists());
-    }
-}
+mod cut_short;
+#[cfg(test)]
+mod tests;

@@ -7,8 +7,10 @@
 //! STATE/NAME/buffer-limit   the limit of the server's output buffer before it was raised
 //! STATE/NAME/data/          the server's working folder: append-only files
 //! STATE/NAME/data/trash/    what is being removed
-//! STATE/NAME/data/appendonlydir.restoring/    a backup that is being put in place
+//! STATE/NAME/data/appendonlydir.restoring/    a backup that is being put in place, by `placing`
 //! ```
+
+mod placing;
 
 use std::cell::Cell;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -156,8 +158,7 @@ impl StateDir {
         };
         state.look_at_conf(lab, node)?;
         state.restore_aside()?;
-        // Of one that was cut short. Not worth a refusal to start: it costs room.
-        let _ = state.trash.throw(&state.restoring());
+        state.settle_placing()?;
         Ok(state)
     }
 
@@ -300,11 +301,6 @@ impl StateDir {
         self.data().join("appendonlydir")
     }
 
-    /// Where a backup is put together before it takes the place of [`StateDir::files`].
-    pub(super) fn restoring(&self) -> PathBuf {
-        self.data().join("appendonlydir.restoring")
-    }
-
     fn aside(&self) -> PathBuf {
         self.data().join("appendonlydir.aside")
     }
@@ -323,8 +319,8 @@ impl StateDir {
         let file = conf_path(&self.folder, node);
         if !file.exists() {
             // A data node's data says what the file would.
-            self.conf_lost =
-                node.kind == NodeKind::Data && (self.has_data() || self.aside().exists());
+            let aside = || self.aside().exists() || self.restored().exists();
+            self.conf_lost = node.kind == NodeKind::Data && (self.has_data() || aside());
             self.first_start = !self.conf_lost;
         } else if let Some(conf) = usable_conf(&file, node.kind) {
             return match differs(&conf, lab, node) {
