@@ -5,7 +5,7 @@ use std::fs;
 use std::net::SocketAddrV4;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tracing::debug;
 
@@ -22,10 +22,22 @@ pub(super) const NOTE: &str = "ended.json";
 #[derive(Debug, Clone)]
 pub(super) struct Statement(Arc<Mutex<Stated>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Stated {
     report: Report,
     log: Reading,
+    /// The age of what is heard is counted from here: the clock of the host may be set.
+    begun: Instant,
+}
+
+impl Stated {
+    fn now(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    fn said(&self) -> Option<Said> {
+        self.log.said(self.now())
+    }
 }
 
 impl Statement {
@@ -40,6 +52,7 @@ impl Statement {
         Statement(Arc::new(Mutex::new(Stated {
             report,
             log: Reading::default(),
+            begun: Instant::now(),
         })))
     }
 
@@ -55,12 +68,14 @@ impl Statement {
 
     /// The next line of the server's log.
     pub(super) fn hear(&self, line: &str) {
-        self.lock().log.line(line);
+        let mut stated = self.lock();
+        let now = stated.now();
+        stated.log.line(line, now);
     }
 
     /// What the server's log says about something that is wrong.
     pub(super) fn said(&self) -> Option<Said> {
-        self.lock().log.said().cloned()
+        self.lock().said()
     }
 
     /// The same, if it is that the server refuses its config file.
@@ -72,7 +87,7 @@ impl Statement {
     pub(super) fn report(&self) -> Report {
         let stated = self.lock();
         Report {
-            said: stated.log.said().cloned(),
+            said: stated.said(),
             ..stated.report.clone()
         }
     }
@@ -89,6 +104,7 @@ impl Statement {
             folder,
             Report {
                 ended: Some(why.to_owned()),
+                ended_at: now(),
                 ..self.report()
             },
         );
@@ -96,11 +112,10 @@ impl Statement {
 
     /// Leaves a note that the node was stopped on request.
     pub(super) fn note_stop(&self, folder: &Path) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
         self.note(
             folder,
             Report {
-                stopped_at: now.ok().map(|now| now.as_secs()),
+                stopped_at: now(),
                 ..self.report()
             },
         );
@@ -173,4 +188,10 @@ impl Statement {
             _ => {}
         }
     }
+}
+
+/// In seconds since 1970.
+fn now() -> Option<u64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.ok().map(|now| now.as_secs())
 }

@@ -10,7 +10,7 @@ mod said;
 use serde::{Deserialize, Serialize};
 
 pub use description::Description;
-pub use said::{Cause, Reading, Said};
+pub use said::{Cause, Reading, Said, ago};
 
 /// What a server's refusal of a password has in it.
 const REFUSED: [&str; 2] = ["(WRONGPASS)", "NOAUTH"];
@@ -46,6 +46,8 @@ pub struct Report {
     pub last_end: Option<String>,
     /// Why the parent itself has ended; only in the note that it leaves in its state folder.
     pub ended: Option<String>,
+    /// When it has ended so, in seconds since 1970; only in that note.
+    pub ended_at: Option<u64>,
     /// When the parent was stopped on request, in seconds since 1970; only in that note.
     pub stopped_at: Option<u64>,
     /// What the parent waits for before it gives its server a role.

@@ -2,6 +2,8 @@
 //!
 //! A known reason is kept until the server says that it is over; any other warning is kept as long as no known reason is.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// Longest line that is kept.
@@ -41,6 +43,24 @@ pub struct Said {
     pub cause: Cause,
     /// The line, without process id and time; of a config line, the directive alone.
     pub line: String,
+    /// How long ago it was said last, in whole seconds, by the clock of whoever heard it; unknown of an older parent.
+    pub ago_s: Option<u64>,
+}
+
+impl Said {
+    /// The line, behind what introduces it, with its age: `its server says, 12 s ago: ...`.
+    pub fn told(&self, introduction: &str) -> String {
+        let ago = self.ago_s.map(|seconds| format!(", {}", ago(seconds)));
+        format!("{introduction}{}: {}", ago.unwrap_or_default(), self.line)
+    }
+}
+
+/// A time that has passed, with two digits or more where it has them.
+pub fn ago(seconds: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(24 * 3600, "days"), (3600, "h"), (60, "min")];
+    let unit = UNITS.iter().find(|(length, _)| seconds >= 2 * length);
+    let (length, unit) = unit.copied().unwrap_or((1, "s"));
+    format!("{} {unit} ago", seconds / length)
 }
 
 /// Parts of lines that say a known reason; the first one that is found counts.
@@ -103,13 +123,15 @@ const USUAL: [&str; 14] = [
 #[derive(Debug, Clone, Default)]
 pub struct Reading {
     said: Option<Said>,
+    /// When that was said.
+    at: Duration,
     /// A refusal of the config file, of which this much has been read.
     refusal: Option<Vec<String>>,
 }
 
 impl Reading {
-    /// Takes the next line.
-    pub fn line(&mut self, line: &str) {
+    /// Takes the next line, which is said at that time, counted from anywhere.
+    pub fn line(&mut self, line: &str, now: Duration) {
         let line = printable(line);
         if line.contains("FATAL CONFIG FILE ERROR") {
             self.refusal = Some(Vec::new());
@@ -121,10 +143,7 @@ impl Reading {
             if refusal.len() == 3 {
                 let line = config_refusal(refusal);
                 self.refusal = None;
-                self.said = Some(Said {
-                    cause: Cause::ConfigRefused,
-                    line,
-                });
+                self.keep(Cause::ConfigRefused, line, now);
             }
             return;
         }
@@ -148,16 +167,23 @@ impl Reading {
             .as_ref()
             .is_none_or(|said| replaces(cause, said.cause))
         {
-            self.said = Some(Said {
-                cause,
-                line: message.to_owned(),
-            });
+            self.keep(cause, message.to_owned(), now);
         }
     }
 
-    /// What was said last about something that is wrong.
-    pub fn said(&self) -> Option<&Said> {
-        self.said.as_ref()
+    fn keep(&mut self, cause: Cause, line: String, now: Duration) {
+        let ago_s = None;
+        self.said = Some(Said { cause, line, ago_s });
+        self.at = now;
+    }
+
+    /// What was said last about something that is wrong, as it is told at that time.
+    pub fn said(&self, now: Duration) -> Option<Said> {
+        let said = self.said.as_ref()?;
+        Some(Said {
+            ago_s: Some(now.saturating_sub(self.at).as_secs()),
+            ..said.clone()
+        })
     }
 }
 
@@ -213,9 +239,9 @@ mod tests {
     fn said(lines: &[&str]) -> Option<Said> {
         let mut reading = Reading::default();
         for line in lines {
-            reading.line(line);
+            reading.line(line, Duration::ZERO);
         }
-        reading.said().cloned()
+        reading.said(Duration::ZERO)
     }
 
     fn log(level: char, message: &str) -> String {
@@ -237,6 +263,47 @@ mod tests {
             said.line,
             "line 5, \"foo ...\": Bad directive or wrong number of arguments"
         );
+    }
+
+    #[test]
+    fn the_age_is_that_of_the_line_and_begins_anew_when_it_is_said_again() {
+        let refused = log('#', "Unable to AUTH to MASTER: -WRONGPASS invalid");
+        let mut reading = Reading::default();
+        let age = |reading: &Reading, now| reading.said(Duration::from_secs(now)).unwrap().ago_s;
+        reading.line(&refused, Duration::from_secs(100));
+        assert_eq!(age(&reading, 100), Some(0));
+        assert_eq!(age(&reading, 112), Some(12));
+        // What follows from it, and what is usual, is not it.
+        reading.line(&log('#', "Something new"), Duration::from_secs(120));
+        reading.line(&log('*', "Connecting to MASTER"), Duration::from_secs(120));
+        assert_eq!(age(&reading, 130), Some(30));
+        reading.line(&refused, Duration::from_secs(131));
+        assert_eq!(age(&reading, 132), Some(1));
+        let said = reading.said(Duration::from_secs(143)).unwrap();
+        assert_eq!(
+            said.told("its server says"),
+            "its server says, 12 s ago: Unable to AUTH to MASTER: -WRONGPASS invalid"
+        );
+        let unknown = Said {
+            ago_s: None,
+            ..said
+        };
+        assert!(unknown.told("it says").starts_with("it says: Unable"));
+    }
+
+    #[test]
+    fn an_age_is_told_in_a_unit_that_fits() {
+        for (seconds, told) in [
+            (0, "0 s ago"),
+            (119, "119 s ago"),
+            (120, "2 min ago"),
+            (7199, "119 min ago"),
+            (7200, "2 h ago"),
+            (2 * 24 * 3600 - 1, "47 h ago"),
+            (2 * 24 * 3600, "2 days ago"),
+        ] {
+            assert_eq!(ago(seconds), told);
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ mod passwords;
 
 use std::time::Duration;
 
-use crate::report::{Cause, Report, is_of_password};
+use crate::report::{Cause, Report, ago, is_of_password};
 
 use super::roster::Place;
 use super::{
@@ -150,35 +150,35 @@ fn silent(status: &Status, name: &str, why: &str) -> Problem {
         .last_end
         .as_deref()
         .unwrap_or("it was not started yet");
-    match of_log(name, &what, report) {
-        Some(problem) => problem,
-        None => Problem::of_node(Code::ServerEnded, name, what).because(Some(format!(
-            "its server does not run: {end}{}",
-            said(report)
-        ))),
+    if let Some(problem) = of_log(name, &what, report) {
+        return problem;
+    }
+    let problem = Problem::of_node(Code::ServerEnded, name, what);
+    let cause = format!("its server does not run: {end}");
+    match &report.said {
+        Some(said) => problem.because_said(&format!("{cause}; it said last"), said),
+        None => problem.because(Some(cause)),
     }
 }
 
 /// A node that has ended with an error, or was stopped, by its own note. `now` is in seconds since 1970.
 pub(super) fn ended(name: &str, what: &str, note: &Report, now: u64) -> Problem {
     if let (Some(at), None) = (note.stopped_at, &note.ended) {
-        let cause = format!(
-            "it was stopped on request, {} s ago",
-            now.saturating_sub(at)
-        );
+        let cause = format!("it was stopped on request, {}", ago(now.saturating_sub(at)));
         return Problem::of_node(Code::NodeDown, name, what).because(Some(cause));
     }
-    let why = note.ended.clone();
+    let why = note.ended.as_deref();
     let problem = of_log(name, what, note);
     let problem = problem.unwrap_or_else(|| Problem::of_node(Code::NodeDown, name, what));
-    let cause = why.map(|why| format!("its node has ended: {why}"));
+    let cause = why.map(|why| match note.ended_at {
+        Some(at) => {
+            let ago = ago(now.saturating_sub(at));
+            format!("its node has ended {ago}: {why}")
+        }
+        None => format!("its node has ended: {why}"),
+    });
     let cause = cause.or_else(|| problem.cause.clone());
     problem.because(cause)
-}
-
-fn said(report: &Report) -> String {
-    let said = report.said.as_ref();
-    said.map_or_else(String::new, |said| format!("; it said last: {}", said.line))
 }
 
 /// That the server's version does not go with the data, or with that of the primary.
@@ -200,8 +200,7 @@ fn of_log(name: &str, what: &str, report: &Report) -> Option<Problem> {
             return None;
         }
     };
-    let cause = format!("its server says: {}", said.line);
-    Some(Problem::of_node(code, name, what).because(Some(cause)))
+    Some(Problem::of_node(code, name, what).because_said("its server says", said))
 }
 
 /// The cause of a problem, as far as the server's log has one.
@@ -236,7 +235,7 @@ fn by_log(status: &Status, problem: Problem) -> Problem {
     }
     match (of_log(&node, &problem.what, report), &report.said) {
         (Some(known), _) => known,
-        (None, Some(said)) => problem.because(Some(format!("its server says: {}", said.line))),
+        (None, Some(said)) => problem.because_said("its server says", said),
         (None, None) => problem,
     }
 }

@@ -424,13 +424,12 @@ impl Status {
             let note = fs::read_to_string(state_root.join(&node.name).join(NOTE)).ok();
             node.holds = note.map(|note| format!("{} (as its node saw it last)", note.trim()));
         }
-        self.recall_ends(state_root);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        self.recall_ends(state_root, now.unwrap_or_default().as_secs());
     }
 
     /// Says why nodes that are gone have ended, where they have noted that here.
-    fn recall_ends(&mut self, state_root: &Path) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = now.unwrap_or_default().as_secs();
+    fn recall_ends(&mut self, state_root: &Path, now: u64) {
         let gone = |p: &&mut Problem| p.code == Code::NodeDown;
         for problem in self.problems.iter_mut().filter(gone) {
             let Some(name) = problem.node.clone() else {
@@ -438,7 +437,13 @@ impl Status {
             };
             let note = fs::read(state_root.join(&name).join(END_NOTE)).ok();
             let note: Option<Report> = note.and_then(|n| serde_json::from_slice(&n).ok());
-            if let Some(report) = note {
+            if let Some(mut report) = note {
+                if let (Some(said), Some(at)) =
+                    (&mut report.said, report.ended_at.or(report.stopped_at))
+                {
+                    // It was told as it was then. A clock that was set back since adds nothing.
+                    said.ago_s = said.ago_s.map(|ago| ago + now.saturating_sub(at));
+                }
                 *problem = judge::ended(&name, &problem.what, &report, now);
                 self.parents.insert(name, Reached::Up(report));
             }

@@ -6,6 +6,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::report::Said;
+
 /// Whether the lab is healthy all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -183,6 +185,8 @@ pub struct Problem {
     pub what: String,
     /// Why, as far as it is known.
     pub cause: Option<String>,
+    /// Where the cause quotes a server's log: how long ago that was said, in whole seconds.
+    pub said_ago_s: Option<u64>,
     /// What helps.
     pub remedy: String,
 }
@@ -196,6 +200,7 @@ impl Problem {
             node: None,
             what: what.into(),
             cause: None,
+            said_ago_s: None,
             remedy: code.remedy().to_owned(),
         }
     }
@@ -213,6 +218,15 @@ impl Problem {
     #[must_use]
     pub fn because(self, cause: Option<String>) -> Self {
         Problem { cause, ..self }
+    }
+
+    /// The same, with what its server's log says as the cause, behind what introduces that.
+    #[must_use]
+    pub(super) fn because_said(self, introduction: &str, said: &Said) -> Self {
+        Problem {
+            said_ago_s: said.ago_s,
+            ..self.because(Some(said.told(introduction)))
+        }
     }
 
     /// The lab is not healthy with it.

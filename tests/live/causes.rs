@@ -69,6 +69,10 @@ fn a_config_line_that_the_server_refuses_is_told_once_and_not_as_damaged_data() 
             .unwrap()
             .contains("correct or remove that line")
     );
+    wait_until("it to be older", || {
+        let told = self::problem(&lab, "config-refused", &replica);
+        told.is_some_and(|told| told["said_ago_s"].as_u64() >= Some(2))
+    });
     let log = lab.log(&replica);
     let log = &log[before..];
     assert_eq!(log.matches("server started").count(), 1, "{log}");
@@ -94,6 +98,10 @@ fn a_stale_password_of_a_replica_is_told_with_what_its_server_says() {
     cli(&lab, &primary, &["CLIENT", "KILL", "TYPE", "replica"]);
     let problem = wait_problem(&lab, "replica-password-refused", &replica);
     assert!(cause(&problem).contains("WRONGPASS"), "{problem:#}");
+    // It tries again every second.
+    assert!(cause(&problem).contains(" s ago: "), "{problem:#}");
+    assert!(problem["said_ago_s"].as_u64() < Some(60), "{problem:#}");
+    assert!(problem["said_ago_s"].is_u64(), "{problem:#}");
     assert!(
         !problem.to_string().contains("stale-password"),
         "{problem:#}"

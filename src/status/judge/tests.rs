@@ -118,6 +118,7 @@ fn says(status: &mut Status, cause: Cause, line: &str) {
     parent(status, "redis-b").said = Some(Said {
         cause,
         line: line.into(),
+        ago_s: Some(12),
     });
 }
 
@@ -161,7 +162,7 @@ const CASES: &[Case] = &[
     (
         Code::ServerEnded,
         Some("redis-b"),
-        "signal: 9; it said last: what",
+        "signal: 9; it said last, 12 s ago: what",
         |s| {
             lose_b(s);
             parent(s, "redis-b").last_end = Some("signal: 9".into());
@@ -261,7 +262,7 @@ const CASES: &[Case] = &[
     (
         Code::NotInSync,
         Some("redis-b"),
-        "its link is down: its server says: x",
+        "its link is down: its server says, 12 s ago: x",
         |s| {
             of_b(s).link_up = Some(false);
             says(s, Cause::Other, "x");
@@ -529,25 +530,29 @@ fn a_node_that_lacks_a_password_is_the_one_to_be_mended() {
 fn a_node_that_ended_with_an_error_is_told_by_its_note() {
     let note = Report {
         ended: Some("the server refuses its config file".into()),
+        ended_at: Some(100),
         said: Some(Said {
             cause: Cause::ConfigRefused,
             line: "line 5".into(),
+            ago_s: Some(1),
         }),
         ..Report::default()
     };
-    let problem = ended("redis-b", "redis-b is not reachable", &note, 0);
+    let problem = ended("redis-b", "redis-b is not reachable", &note, 280);
     assert_eq!(problem.code, Code::ConfigRefused);
     assert!(
         problem
             .to_string()
-            .contains("its node has ended: the server refuses"),
+            .contains("its node has ended 3 min ago: the server refuses"),
         "{problem}"
     );
     let other = Report {
         ended: Some("cannot listen".into()),
         ..Report::default()
     };
-    assert_eq!(ended("redis-b", "x", &other, 0).code, Code::NodeDown);
+    let problem = ended("redis-b", "x", &other, 0);
+    assert_eq!(problem.code, Code::NodeDown);
+    assert_eq!(problem.to_string(), "x: its node has ended: cannot listen");
     let stopped = Report {
         stopped_at: Some(100),
         ..Report::default()
@@ -736,4 +741,38 @@ fn a_node_that_does_not_state_the_primary_does_not_wait_for_the_sentinels() {
         "{problem}"
     );
     assert!(problem.remedy.contains("current lab.toml"), "{problem:?}");
+}
+
+#[test]
+fn the_age_of_what_a_server_said_goes_on_after_its_node_has_ended() {
+    let mut status = healthy();
+    status.data_nodes[1].state = Reached::Unreachable("Connection refused".into());
+    status
+        .parents
+        .insert("redis-b".into(), Reached::Unreachable("refused".into()));
+    status.problems = problems(&status);
+    let note = Report {
+        ended: Some("the server refuses its config file".into()),
+        ended_at: Some(1000),
+        said: Some(Said {
+            cause: Cause::ConfigRefused,
+            line: "line 5".into(),
+            ago_s: Some(2),
+        }),
+        ..Report::default()
+    };
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir(root.path().join("redis-b")).unwrap();
+    let file = root.path().join("redis-b/ended.json");
+    std::fs::write(file, serde_json::to_vec(&note).unwrap()).unwrap();
+    // The second time as after the clock was set back.
+    for (now, age) in [(1040, 42), (960, 2)] {
+        let mut status = status.clone();
+        status.recall_ends(root.path(), now);
+        let of_b = |p: &&Problem| p.code == Code::ConfigRefused;
+        let told = serde_json::to_value(status.problems.iter().find(of_b).unwrap()).unwrap();
+        assert_eq!(told["said_ago_s"], age, "{told:#}");
+        let report = serde_json::to_value(&status.parents["redis-b"]).unwrap();
+        assert_eq!(report["up"]["said"]["ago_s"], age, "{report:#}");
+    }
 }
