@@ -118,6 +118,7 @@ pub(super) struct DataNode {
     noted: bool,
     /// Who wrote what is on disk, while no server runs and the one that is there can't read it.
     written_by: Option<String>,
+    compared: version::Compared,
     /// What that holds.
     on_disk: OnDisk,
 }
@@ -195,6 +196,7 @@ impl DataNode {
             crowded: false,
             noted: false,
             written_by: None,
+            compared: version::Compared::default(),
             on_disk: OnDisk::default(),
         })
     }
@@ -400,7 +402,7 @@ impl DataNode {
         let files = self.state.files();
         self.written_by = self
             .version()
-            .and_then(|own| version::unreadable(&files, own));
+            .and_then(|own| self.compared.look(&files, own));
         if self.written_by.is_none() {
             self.on_disk = OnDisk::default();
         } else {
@@ -586,6 +588,8 @@ impl DataNode {
 
     fn start_server(&mut self) -> Result<(), NodeError> {
         self.forget_server();
+        // Read anew, whatever was seen while it did not matter yet.
+        self.compared = version::Compared::default();
         self.compare_versions();
         if self.written_by.is_some() {
             // As the next look says, too.

@@ -6,18 +6,91 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use tracing::debug;
 
 use crate::protocol::format::{Format, HEADER, Version};
 
+use super::state::AOF_LIST;
+
 /// The note.
 const NOTE: &str = "written-by";
 
-/// What on disk the server `own` can't read, by who wrote it; nothing where it can, or where nothing is known.
-pub(super) fn unreadable(files: &Path, own: Version) -> Option<String> {
-    let base = base_format(files).filter(|format| !own.reads_format(*format));
+/// What was compared, and what came of it. A node without a server looks fifty times a second; the files are read when they, or the
+/// version of the server, are others than at the last look.
+#[derive(Debug, Default)]
+pub(super) struct Compared {
+    of: Option<(Version, Seen)>,
+    unreadable: Option<String>,
+}
+
+/// Which files those are: their folder, the server's list, the note, and the base.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seen {
+    beside: [Option<Stamp>; 3],
+    base: Option<PathBuf>,
+    base_stamp: Option<Stamp>,
+}
+
+/// Tells a file from another one of the same name, or from what it was: device, number, length, times of the last changes.
+type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let file = fs::metadata(path).ok()?;
+    let changed = (file.mtime(), file.mtime_nsec());
+    let status_changed = (file.ctime(), file.ctime_nsec());
+    Some((file.dev(), file.ino(), file.len(), changed, status_changed))
+}
+
+fn stamps(files: &Path) -> [Option<Stamp>; 3] {
+    [
+        stamp(files),
+        stamp(&files.join(AOF_LIST)),
+        stamp(&files.join(NOTE)),
+    ]
+}
+
+impl Compared {
+    /// What on disk the server `own` can't read, by who wrote it; nothing where it can, or where nothing is known.
+    pub(super) fn look(&mut self, files: &Path, own: Version) -> Option<String> {
+        self.look_by(files, own, unreadable)
+    }
+
+    fn look_by(
+        &mut self,
+        files: &Path,
+        own: Version,
+        read: impl FnOnce(&Path, Option<&Path>, Version) -> Option<String>,
+    ) -> Option<String> {
+        // Before they are read, so that what changes meanwhile is seen at the next look.
+        let beside = stamps(files);
+        let as_before = self.of.as_ref().is_some_and(|(version, seen)| {
+            *version == own
+                && seen.beside == beside
+                && seen.base_stamp == seen.base.as_deref().and_then(stamp)
+        });
+        if !as_before {
+            let base = base_in(files);
+            let base_stamp = base.as_deref().and_then(stamp);
+            self.unreadable = read(files, base.as_deref(), own);
+            let seen = Seen {
+                beside,
+                base,
+                base_stamp,
+            };
+            self.of = Some((own, seen));
+        }
+        self.unreadable.clone()
+    }
+}
+
+/// See [`Compared::look`].
+fn unreadable(files: &Path, base: Option<&Path>, own: Version) -> Option<String> {
+    let base = base
+        .and_then(format_of)
+        .filter(|format| !own.reads_format(*format));
     match noted(files).filter(|writer| !own.reads(*writer)) {
         Some(writer) => Some(writer.to_string()),
         None => base.map(|format| format.to_string()),
@@ -57,15 +130,21 @@ fn noted(files: &Path) -> Option<Version> {
     Version::parse(&fs::read_to_string(files.join(NOTE)).ok()?)
 }
 
-/// The format of the base that the manifest names.
-fn base_format(files: &Path) -> Option<Format> {
+/// The base that the manifest names.
+fn base_in(files: &Path) -> Option<PathBuf> {
     let manifests = fs::read_dir(files).ok()?.flatten().map(|e| e.path());
     let manifest = manifests
         .filter(|path| path.extension().is_some_and(|x| x == "manifest"))
         .find_map(|path| fs::read_to_string(path).ok())?;
-    let base = manifest.lines().find_map(base_of)?;
+    manifest
+        .lines()
+        .find_map(base_of)
+        .map(|base| files.join(base))
+}
+
+fn format_of(base: &Path) -> Option<Format> {
     let mut header = [0; HEADER];
-    let mut file = File::open(files.join(base)).ok()?;
+    let mut file = File::open(base).ok()?;
     file.read_exact(&mut header).ok()?;
     Format::of_header(&header)
 }
@@ -91,6 +170,51 @@ mod tests {
 
     fn version(text: &str) -> Version {
         Version::parse(text).unwrap()
+    }
+
+    fn unreadable(files: &Path, own: Version) -> Option<String> {
+        Compared::default().look(files, own)
+    }
+
+    #[test]
+    fn files_are_read_once_until_they_or_the_server_are_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = folder.path();
+        let (old, new) = (version("Redis 7.0.15"), version("Redis 8.0.2"));
+        let write = |name: &str, text: &str| fs::write(files.join(name), text).unwrap();
+        let mut compared = Compared::default();
+        let mut reads = 0;
+        let mut look = |own| {
+            let before = reads;
+            let found = compared.look_by(files, own, |files, base, own| {
+                reads += 1;
+                super::unreadable(files, base, own)
+            });
+            (found.is_some(), reads - before)
+        };
+        assert_eq!(look(old), (false, 1));
+        assert_eq!(look(old), (false, 0));
+        let list = "file appendonly.aof.1.base.rdb seq 1 type b\n";
+        write("appendonly.aof.1.base.rdb", "REDIS0012\u{fa}");
+        write(AOF_LIST, list);
+        assert_eq!(look(old), (true, 1));
+        assert_eq!(look(old), (true, 0));
+        assert_eq!(look(new), (false, 1));
+        assert_eq!(look(old), (true, 1));
+        // The base, the note and the list, each where it is; and all of it taken away.
+        write("appendonly.aof.1.base.rdb", "REDIS0010");
+        assert_eq!(look(old), (false, 1));
+        write(NOTE, "Redis 7.0.15\n");
+        assert_eq!(look(old), (false, 1));
+        write(NOTE, "Redis 8.0.2\n");
+        assert_eq!(look(old), (true, 1));
+        write(AOF_LIST, "");
+        assert_eq!(look(old), (true, 1));
+        fs::remove_file(files.join(NOTE)).unwrap();
+        assert_eq!(look(old), (false, 1));
+        fs::remove_dir_all(files).unwrap();
+        assert_eq!(look(old), (false, 1));
+        assert_eq!(look(old), (false, 0));
     }
 
     #[test]
