@@ -29,6 +29,7 @@ halab.overrideAttrs (previous: {
     cargo clippy --all-targets --offline -- -D warnings
     runHook postBuild
   '';
+  doCheck = true;
   checkPhase = ''
     runHook preCheck
     cargo test --offline
