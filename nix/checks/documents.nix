@@ -2,14 +2,23 @@
 {
   lib,
   runCommand,
+  cacert,
   lychee,
   docs,
   project,
 }:
 assert lib.assertMsg (builtins.readFile ../../docs/nixos-options.md == docs.optionsMarkdown)
   "docs/nixos-options.md is not what nix/modules says: nix eval --raw .#docs.optionsMarkdown >docs/nixos-options.md";
-runCommand "documents" { nativeBuildInputs = [ lychee ]; } ''
-  cd ${project.sources.everything}
-  lychee --offline --no-progress README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs
-  touch $out
-''
+runCommand "documents"
+  {
+    nativeBuildInputs = [
+      # lychee 0.24 and later does not start without certificates of a CA, with --offline either.
+      cacert
+      lychee
+    ];
+  }
+  ''
+    cd ${project.sources.everything}
+    lychee --offline --no-progress README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs
+    touch $out
+  ''
