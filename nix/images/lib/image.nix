@@ -4,6 +4,7 @@
 {
   lib,
   dockerTools,
+  runCommand,
   writeTextDir,
   halab,
   project,
@@ -24,8 +25,12 @@ let
   uid = builtins.head (builtins.split ":" user);
   state = described.state or [ ];
   second = 1000000000;
+  # Only the program: its manual and completions stay behind.
+  program = runCommand "halab-program-${halab.version}" { } ''
+    install -D -m 755 ${lib.getExe halab} $out/bin/halab
+  '';
   # Every command is one of `halab`.
-  command = words: [ (lib.getExe halab) ] ++ builtins.tail words;
+  command = words: [ "${program}/bin/halab" ] ++ builtins.tail words;
 in
 (dockerTools.streamLayeredImage {
   name = "redis-ha-lab-${name}";
@@ -33,7 +38,7 @@ in
 
   # Beside the closure, where orders from outside look for it: /bin/halab.
   contents = contents ++ [
-    halab
+    program
     (writeTextDir "etc/passwd" "halab:x:${user}:halab:/:/sbin/nologin\n")
     (writeTextDir "etc/group" "halab:x:${uid}:\n")
   ];
