@@ -18,6 +18,11 @@ FAILOVER_SECONDS = 180
 # of lab.toml (64). So this much is not in flight any more: it was acknowledged.
 LEDGER_PROGRESS_BYTES = 2000
 LEDGER = "/var/lib/redis-ha-lab/writer/writer.ledger"
+# How often a wait reports what it waits for.
+REPORT_SECONDS = 30
+PAUSE_SECONDS = 0.5
+
+Seen = typing.TypeVar("Seen")
 
 
 class Host(typing.Protocol):
@@ -52,6 +57,12 @@ class Status:
             },
             problems=tuple(problem["what"] for problem in said["problems"]),
         )
+
+    def brief(self) -> str:
+        """One line for the log of a wait."""
+        named = f"primary {self.primary} at epoch {self.epoch}" if self.primary else "no primary"
+        roles = ", ".join(f"{name} {role}" for name, role in self.roles.items())
+        return f"{named}; {roles}; problems: {'; '.join(self.problems) or 'none'}"
 
     def others(self) -> list[str]:
         """The data nodes that are not primary."""
@@ -94,6 +105,26 @@ def frames(text: str) -> int:
     )
 
 
+def wait(
+    what: str,
+    seconds: int,
+    look: typing.Callable[[], Seen],
+    holds: typing.Callable[[Seen], bool],
+    brief: typing.Callable[[Seen], str] = str,
+) -> Seen:
+    """Looks until it holds. Every 30 s it prints what it waits for, and what it sees instead."""
+    began = reported = time.monotonic()
+    while not holds(seen := look()):
+        now = time.monotonic()
+        if now - began > seconds:
+            raise AssertionError(f"not so after {seconds} s: {what}; last seen: {brief(seen)}")
+        if now - reported >= REPORT_SECONDS:
+            print(f"waiting since {now - began:.0f} s, of {seconds} s: {what}; now: {brief(seen)}", flush=True)
+            reported = now
+        time.sleep(PAUSE_SECONDS)
+    return seen
+
+
 class Lab:
     """A lab, seen from the machine of its writer."""
 
@@ -105,14 +136,7 @@ class Lab:
         return Status.parse(self.writer.execute("halab status --json")[1])
 
     def wait_until(self, what: str, holds: typing.Callable[[Status], bool], seconds: int) -> Status:
-        deadline = time.monotonic() + seconds
-        while True:
-            status = self.status()
-            if holds(status):
-                return status
-            if time.monotonic() > deadline:
-                raise AssertionError(f"not so after {seconds} s: {what}; last seen: {status}")
-            time.sleep(0.5)
+        return wait(what, seconds, self.status, holds, Status.brief)
 
     def wait_healthy(self) -> Status:
         return self.wait_until("the lab is healthy", lambda s: s.healthy, BOOT_SECONDS)
@@ -131,11 +155,13 @@ class Lab:
     def wait_writes(self) -> None:
         """Until records are acknowledged that were sent after this was called."""
         before = self.ledger_bytes()
-        deadline = time.monotonic() + FAILOVER_SECONDS
-        while not grown(before, self.ledger_bytes()):
-            if time.monotonic() > deadline:
-                raise AssertionError(f"nothing was acknowledged in {FAILOVER_SECONDS} s: {self.status()}")
-            time.sleep(0.5)
+        wait(
+            "records are acknowledged",
+            FAILOVER_SECONDS,
+            self.ledger_bytes,
+            lambda now: grown(before, now),
+            lambda now: f"{now - before} bytes more in the ledger; {self.status().brief()}",
+        )
 
     def query(self, expression: str) -> dict[str, float] | None:
         """Asks the lab's Prometheus; None: it does not listen, or not yet."""
@@ -145,11 +171,12 @@ class Lab:
         return samples(text) if code == 0 else None
 
     def wait_query(self, what: str, expression: str, holds: typing.Callable[[dict[str, float]], bool]) -> None:
-        deadline = time.monotonic() + FAILOVER_SECONDS
-        while (seen := self.query(expression)) is None or not holds(seen):
-            if time.monotonic() > deadline:
-                raise AssertionError(f"not so after {FAILOVER_SECONDS} s: {what}; {expression}: {seen}")
-            time.sleep(0.5)
+        wait(
+            f"{what}: {expression}",
+            FAILOVER_SECONDS,
+            lambda: self.query(expression),
+            lambda seen: seen is not None and holds(seen),
+        )
 
     def dashboards(self) -> list[str]:
         """The uids of the dashboards that Grafana serves to anyone, each fetched."""

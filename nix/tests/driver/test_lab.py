@@ -2,9 +2,12 @@
 
 import json
 import unittest
+from contextlib import redirect_stdout
+from io import StringIO
 from typing import Any
+from unittest import mock
 
-from lab import LEDGER_PROGRESS_BYTES, Lab, Status, frames, grown, samples
+from lab import LEDGER_PROGRESS_BYTES, Lab, Status, frames, grown, samples, wait
 
 
 def said(primary: str | None, epoch: int = 0, problems: tuple[str, ...] = (), **roles: str) -> str:
@@ -81,8 +84,27 @@ class LabTest(unittest.TestCase):
 
     def test_a_wait_that_ends_says_what_was_seen(self) -> None:
         host = FakeHost(said("a", 0, a="primary", b="replica"))
-        with self.assertRaisesRegex(AssertionError, "not so after -1 s: never; last seen: .*primary='a'"):
+        with self.assertRaisesRegex(AssertionError, "not so after -1 s: never; last seen: primary a at epoch 0; a primary, b replica; problems: none"):
             Lab(host).wait_until("never", lambda _: False, -1)
+
+    def test_a_long_wait_reports_every_30_s_what_is_wrong(self) -> None:
+        def healthy(status: Status) -> bool:
+            return status.healthy
+
+        ill = Status.parse(said("a", 3, problems=("b is not reachable",), a="primary", b="unreachable"))
+        well = Status.parse(said("a", 3, a="primary", b="replica"))
+        seen = iter([ill] * 5 + [well])
+        printed = StringIO()
+        with (
+            mock.patch("lab.time.monotonic", side_effect=[0, 29, 30, 31, 61, 62]),
+            mock.patch("lab.time.sleep"),
+            redirect_stdout(printed),
+        ):
+            wait("the lab is healthy", 900, seen.__next__, healthy, Status.brief)
+        ending = "of 900 s: the lab is healthy; now: primary a at epoch 3; a primary, b unreachable; problems: b is not reachable"
+        self.assertEqual(
+            printed.getvalue().splitlines(), [f"waiting since 30 s, {ending}", f"waiting since 61 s, {ending}"]
+        )
 
     def test_what_may_be_in_flight_is_no_progress(self) -> None:
         self.assertFalse(grown(100, 100 + LEDGER_PROGRESS_BYTES - 1))
