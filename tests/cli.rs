@@ -122,6 +122,7 @@ fn wrong_usage_is_answered_with_a_remedy_and_touches_nothing() {
         &["write", "--duration", "5"],
         &["write", "--rate", "0"],
         &["write", "--resume"],
+        &["write", "--ledger", "w.ledger", "--resume", "--continue"],
         &["--subnet", "300.1.1", "status"],
         &["node", "redis-z"],
         &["health", "redis-z"],
@@ -152,6 +153,30 @@ fn a_ledger_that_exists_is_never_overwritten() {
         fs::read_to_string(halab.path("w.ledger")).unwrap(),
         "of another run"
     );
+}
+
+#[test]
+fn continue_starts_a_run_without_a_ledger_and_resumes_one_with_it() {
+    let halab = Halab::new();
+    // Of no record, so that no server is asked.
+    let write = |extra: &[&str]| {
+        let always = [
+            "write",
+            "--count",
+            "0",
+            "--ledger",
+            "w.ledger",
+            "--continue",
+        ];
+        let output = halab.run(&[&always, extra].concat());
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        fs::read(halab.path("w.ledger")).unwrap()
+    };
+    let first = write(&[]);
+    let second = write(&[]);
+    assert!(second.starts_with(&first[..first.len() / 2]));
+    let resumed = |ledger: &[u8]| String::from_utf8_lossy(ledger).contains("resumed");
+    assert!(!resumed(&first) && resumed(&second));
 }
 
 const WRONG: &str = r#"

@@ -21,5 +21,5 @@ mod x509;
 
 pub use acl::{acl_file, allow, only, rights_reference};
 pub use certificates::{CertificateError, Certificates, Identity};
-pub use secrets::{Login, Secrets, SecretsError};
+pub use secrets::{Login, Secrets, SecretsError, make_key};
 pub use table::User;

@@ -302,6 +302,19 @@ impl Secrets {
     }
 }
 
+/// Makes a random key in a file of its own, unless there is one. Returns whether it was made.
+///
+/// # Errors
+/// When the file can't be written.
+pub fn make_key(path: &Path) -> Result<bool, SecretsError> {
+    // An empty file is what a crash of the machine may leave.
+    if fs::metadata(path).is_ok_and(|file| file.len() > 0) {
+        return Ok(false);
+    }
+    write(path, &random()?)?;
+    Ok(true)
+}
+
 fn random() -> Result<SecretString, SecretsError> {
     let mut bytes = Zeroizing::new([0; LENGTH]);
     SysRng
@@ -384,6 +397,22 @@ mod tests {
         for entry in fs::read_dir(secrets.folder()).unwrap() {
             assert_eq!(mode(&entry.unwrap().path()), 0o600);
         }
+    }
+
+    #[test]
+    fn a_key_is_made_once_and_for_the_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        fs::write(&path, "").unwrap();
+        assert!(make_key(&path).unwrap());
+        let made = fs::read_to_string(&path).unwrap();
+        assert_eq!(made.trim_end().len(), 64);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert!(!make_key(&path).unwrap());
+        assert_eq!(fs::read_to_string(&path).unwrap(), made);
     }
 
     #[test]

@@ -54,6 +54,9 @@ pub(super) struct WriteArgs {
     /// Go on with the run of an existing ledger: first send what it left unknown
     #[arg(long, requires = "ledger")]
     resume: bool,
+    /// As --resume where the ledger exists, else start a new run: for services that are started again
+    #[arg(long = "continue", requires = "ledger", conflicts_with = "resume")]
+    go_on: bool,
     /// Give up after that long without any acknowledged record
     #[arg(long, value_name = "SPAN", value_parser = parse_span, default_value = "60s")]
     patience: Duration,
@@ -116,6 +119,11 @@ pub(super) fn parse_rate(text: &str) -> Result<f64, String> {
 }
 
 impl WriteArgs {
+    /// Whether `--continue` is given, and there is a run to continue.
+    fn goes_on(&self) -> bool {
+        self.go_on && self.ledger.as_ref().is_some_and(|path| path.exists())
+    }
+
     fn options(&self, global: &Global, lab: &Lab) -> Options {
         let defaults = &lab.writer;
         let metrics = match self.metrics {
@@ -137,7 +145,7 @@ impl WriteArgs {
             wait_timeout: defaults.wait_timeout,
             policy: self.policy.into(),
             ledger: self.ledger.clone(),
-            resume: self.resume,
+            resume: self.resume || self.goes_on(),
             patience: self.patience,
             metrics: metrics.map(|address| MetricsAt {
                 address,
