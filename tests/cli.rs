@@ -130,6 +130,7 @@ fn wrong_usage_is_answered_with_a_remedy_and_touches_nothing() {
         &["--profile", "slow", "check-config"],
         &["verify", "--ledger", "none.ledger"],
         &["completions", "tcsh"],
+        &["monitor", "prometheus", "--cadvisors", "192.0.2.11"],
         &["drill", "full-load", "--control"],
         &["drill", "kill-primary", "--control", "--policy", "none"],
     ] {

@@ -7,6 +7,4 @@ in
 import ./scraping.nix {
   inherit settings;
   cadvisors = [ "${topology.monitoring.address}:${toString topology.monitoring.cadvisor_port}" ];
-  cgroupParent = ".*/halab";
-  cgroupName = node: "${node.name}@${builtins.replaceStrings [ "." ] [ "\\." ] node.address}";
 }

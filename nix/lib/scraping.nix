@@ -4,9 +4,6 @@
   settings,
   # Where cAdvisors listen: "ADDRESS:PORT".
   cadvisors,
-  # What cAdvisor calls the cgroup that holds those of the nodes, and within it a node's; regular expressions.
-  cgroupParent,
-  cgroupName,
 }:
 let
   topology = import ./topology.nix settings;
@@ -27,7 +24,14 @@ let
     "id"
     "container_label_redis_ha_lab_node"
   ];
-  cgroupOf = node: "(${cgroupParent}/|.*;)${cgroupName node};?";
+  # Nodes as processes and containers, and as systemd's units.
+  cgroupsOf =
+    nodes:
+    let
+      any = f: "(${builtins.concatStringsSep "|" (map f nodes)})";
+    in
+    "(.*/halab/|.*;)${any (node: "${node.name}@${escaped node.address}")};?"
+    + "|.*/halab-(data-node|sentinel)@${any (node: node.name)}\\.service;?";
 
   # What Redis tells that nothing here shows: half of its series.
   redisDropped = "redis_(db_(keys_|avg_).*|config_.*|defrag_.*|tracking_.*|expire.*|io_thread.*|number_of_.*|cluster_.*|commands_latencies_.*|client_recent_.*|lazyfree.*)";
@@ -110,20 +114,20 @@ in
       }
       {
         source_labels = nodeLabels;
-        regex = "(${cgroupParent}/|.*;)(${builtins.concatStringsSep "|" (map cgroupName nodes)});?";
+        regex = cgroupsOf nodes;
         action = "keep";
       }
     ]
     ++ builtins.concatMap (node: [
       {
         source_labels = nodeLabels;
-        regex = cgroupOf node;
+        regex = cgroupsOf [ node ];
         target_label = "node";
         replacement = node.name;
       }
       {
         source_labels = nodeLabels;
-        regex = cgroupOf node;
+        regex = cgroupsOf [ node ];
         target_label = "kind";
         replacement = node.kind;
       }

@@ -139,8 +139,6 @@ let
                 };
               };
               cadvisors = [ ];
-              cgroupParent = "";
-              cgroupName = node: node.name;
             }
           );
         plain = asked false;

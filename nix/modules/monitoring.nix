@@ -144,9 +144,6 @@ in
         scrapeConfigs = import ../lib/scraping.nix {
           inherit (cfg) settings;
           inherit (role) cadvisors;
-          # systemd's name for it.
-          cgroupParent = ".*/system\\.slice";
-          cgroupName = node: "${node.name}\\.service";
         };
         exporters.redis = {
           enable = true;

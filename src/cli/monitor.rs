@@ -38,9 +38,26 @@ pub(super) struct MonitorArgs {
     /// They listen there, not at their address of lab.toml
     #[arg(long, env = "HALAB_LISTEN", value_name = "ADDRESS")]
     listen: Option<Ipv4Addr>,
+    /// Have Prometheus ask these cAdvisors, separated by commas, or "none" [default: the one beside it]
+    #[arg(long, env = "HALAB_CADVISORS", value_name = "ADDRESS:PORT,...", value_parser = parse_cadvisors)]
+    cadvisors: Option<Cadvisors>,
     /// Without a service: wait until all that are on this machine answer, for that long at most
     #[arg(long, value_name = "SPAN", value_parser = parse_span, conflicts_with = "service")]
     wait: Option<Duration>,
+}
+
+/// Where the cAdvisors of the lab's hosts are.
+#[derive(Debug, Clone)]
+struct Cadvisors(Vec<SocketAddrV4>);
+
+fn parse_cadvisors(text: &str) -> Result<Cadvisors, String> {
+    if text == "none" {
+        return Ok(Cadvisors(Vec::new()));
+    }
+    let all: Result<_, _> = text.split(',').map(|at| at.trim().parse()).collect();
+    all.map(Cadvisors).map_err(|_| {
+        "IPv4 addresses with ports are expected, as 192.0.2.11:8080,192.0.2.12:8080, or none".into()
+    })
 }
 
 fn parse_service(text: &str) -> Result<Service, String> {
@@ -59,12 +76,13 @@ pub(super) fn run(global: &Global, args: &MonitorArgs) -> Outcome {
         monitoring.address = listen;
     }
     match args.service {
-        Some(service) => become_service(global, &lab, service, args.all),
+        Some(service) => become_service(global, &lab, service, args),
         None => list(monitoring, args.wait.unwrap_or_default()),
     }
 }
 
-fn become_service(global: &Global, lab: &Lab, service: Service, all: bool) -> Outcome {
+fn become_service(global: &Global, lab: &Lab, service: Service, args: &MonitorArgs) -> Outcome {
+    let all = args.all;
     let Some(program) = monitoring::find(service) else {
         tracing::info!(
             service = service.name(),
@@ -87,6 +105,7 @@ fn become_service(global: &Global, lab: &Lab, service: Service, all: bool) -> Ou
         } else {
             Writers::WhileThere
         },
+        cadvisors: args.cadvisors.clone().map(|Cadvisors(all)| all),
     };
     Err(monitoring::become_service(lab, &start).into())
 }

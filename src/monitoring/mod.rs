@@ -11,6 +11,7 @@ mod scraping;
 
 use std::fs;
 use std::io;
+use std::net::SocketAddrV4;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -104,6 +105,8 @@ pub struct Start {
     pub here: Vec<Service>,
     /// How Prometheus comes to know of a writer.
     pub writers: Writers,
+    /// Where the lab's hosts have their cAdvisors; `None`: one, on this machine.
+    pub cadvisors: Option<Vec<SocketAddrV4>>,
 }
 
 /// Becomes the service. Returns only when it can't.
@@ -119,6 +122,7 @@ pub fn become_service(lab: &Lab, start: &Start) -> MonitoringError {
     let around = Around {
         here: &start.here,
         writers: start.writers,
+        cadvisors: start.cadvisors.as_deref(),
         delegated: delegated.as_deref(),
     };
     let Some(plan) = Plan::new(lab, service, &folder, &around) else {

@@ -15,6 +15,8 @@ const RETENTION: [&str; 2] = [
 ];
 /// The cgroup of all nodes: `halab node --cgroup` makes one for itself in it.
 const CGROUP: &str = "/halab";
+/// The cgroups of the units of nodes (nix/lib/units.nix).
+const UNITS: &str = "/system.slice/halab-";
 /// The label of a node's container in `compose.yaml`.
 const NODE_LABEL: &str = "redis-ha-lab.node";
 
@@ -117,6 +119,8 @@ pub struct Around<'a> {
     pub here: &'a [Service],
     /// How Prometheus comes to know of a writer.
     pub writers: Writers,
+    /// Where the lab's hosts have their cAdvisors; `None`: one, on this machine.
+    pub cadvisors: Option<&'a [SocketAddrV4]>,
     /// Where else the nodes' cgroups may be: with cgroup v2, below one that is delegated to this user.
     pub delegated: Option<&'a str>,
 }
@@ -153,7 +157,7 @@ impl Plan {
         match service {
             Service::Prometheus => {
                 plan.files = owned(&RULES);
-                let config = prometheus_yml(lab, around.here, around.writers)?;
+                let config = prometheus_yml(lab, around)?;
                 plan.folders = vec![WRITERS];
                 plan.files.push(("prometheus.yml".to_owned(), config));
                 plan.arguments = vec![
@@ -194,8 +198,8 @@ impl Plan {
             }
             Service::Cadvisor => {
                 let cgroups = match around.delegated {
-                    Some(place) => format!("{CGROUP},{place}{CGROUP}"),
-                    None => CGROUP.to_owned(),
+                    Some(place) => format!("{CGROUP},{UNITS},{place}{CGROUP}"),
+                    None => format!("{CGROUP},{UNITS}"),
                 };
                 plan.arguments = vec![
                     format!("-listen_ip={}", socket.ip()),
@@ -257,6 +261,7 @@ mod tests {
     const AROUND: Around = Around {
         here: &Service::ALL,
         writers: Writers::Always,
+        cadvisors: None,
         delegated: None,
     };
 
@@ -274,8 +279,11 @@ mod tests {
                 .filter_map(|f| Some(f.strip_prefix("-raw_cgroup_prefix_whitelist=")?.to_owned()));
             flag.collect::<Vec<_>>()
         };
-        assert_eq!(prefixes(None), ["/halab"]);
-        assert_eq!(prefixes(Some("/user.slice")), ["/halab,/user.slice/halab"]);
+        assert_eq!(prefixes(None), ["/halab,/system.slice/halab-"]);
+        assert_eq!(
+            prefixes(Some("/user.slice")),
+            ["/halab,/system.slice/halab-,/user.slice/halab"]
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::net::SocketAddrV4;
 
 use crate::config::{Lab, Node, NodeKind};
 
-use super::plan::Service;
+use super::plan::{Around, Service};
 
 /// The head: what holds for all. A second is short for Prometheus, and long for a failover.
 const HEAD: &str = "\
@@ -45,9 +45,9 @@ pub enum Writers {
     WhileThere,
 }
 
-/// The configuration for a lab, on a machine that has the services `here`; nothing for a lab without
+/// The configuration for a lab, on a machine that has the services `around.here`; nothing for a lab without
 /// monitoring.
-pub fn prometheus_yml(lab: &Lab, here: &[Service], writers: Writers) -> Option<String> {
+pub fn prometheus_yml(lab: &Lab, around: &Around) -> Option<String> {
     let monitoring = lab.monitoring.as_ref()?;
     let mut out = HEAD.to_owned();
     // Writing to a String cannot fail.
@@ -57,7 +57,7 @@ pub fn prometheus_yml(lab: &Lab, here: &[Service], writers: Writers) -> Option<S
         target(&mut out, lab, &at.to_string(), &node.name, kind(node));
     }
     let _ = writeln!(out, "  - job_name: halab-writer");
-    match writers {
+    match around.writers {
         // Down whenever nobody writes: no alert is about that.
         Writers::Always => {
             out.push_str("    static_configs:\n");
@@ -71,11 +71,16 @@ pub fn prometheus_yml(lab: &Lab, here: &[Service], writers: Writers) -> Option<S
             );
         }
     }
-    if here.contains(&Service::RedisExporter) {
+    if around.here.contains(&Service::RedisExporter) {
         redis(&mut out, lab, Service::RedisExporter.socket(monitoring));
     }
-    if here.contains(&Service::Cadvisor) {
-        cadvisor(&mut out, lab, Service::Cadvisor.socket(monitoring));
+    match around.cadvisors {
+        Some([]) => {}
+        Some(given) => cadvisor(&mut out, lab, given),
+        None if around.here.contains(&Service::Cadvisor) => {
+            cadvisor(&mut out, lab, &[Service::Cadvisor.socket(monitoring)]);
+        }
+        None => {}
     }
     let _ = writeln!(out, "  - job_name: prometheus\n    static_configs:");
     let at = Service::Prometheus.socket(monitoring);
@@ -158,12 +163,26 @@ const NODE_LABEL: &str = "container_label_redis_ha_lab_node";
 
 /// The cgroup of a node, or the label of its container, names it and its address, so that labs on one machine are
 /// told apart.
-fn cadvisor(out: &mut String, lab: &Lab, at: SocketAddrV4) {
+/// What cAdvisor calls the cgroups of these nodes, as a regular expression over the cgroup and the label of a container: of
+/// processes and containers `NAME@ADDRESS`, and of systemd's units their names (nix/lib/units.nix).
+fn cgroups(nodes: &[&Node]) -> String {
+    let any = |name: &dyn Fn(&Node) -> String| {
+        let names: Vec<String> = nodes.iter().map(|node| name(node)).collect();
+        names.join("|")
+    };
+    let placed = any(&|node| format!("{}@{}", node.name, escaped(&node.address.to_string())));
+    let named = any(&|node| node.name.clone());
+    format!("(.*/halab/|.*;)({placed});?|.*/halab-(data-node|sentinel)@({named})\\.service;?")
+}
+
+fn cadvisor(out: &mut String, lab: &Lab, at: &[SocketAddrV4]) {
     let _ = writeln!(
         out,
         "  - job_name: cadvisor\n    honor_timestamps: false\n    static_configs:"
     );
-    target(out, lab, &at.to_string(), "cadvisor", "monitoring");
+    for at in at {
+        target(out, lab, &at.to_string(), "cadvisor", "monitoring");
+    }
     let _ = write!(
         out,
         "    metric_relabel_configs:
@@ -171,22 +190,18 @@ fn cadvisor(out: &mut String, lab: &Lab, at: SocketAddrV4) {
         regex: {CONTAINER_KEPT}
         action: keep
       - source_labels: [id, {NODE_LABEL}]
-        regex: (.*/halab/|.*;)({});?
+        regex: {}
         action: keep
 ",
-        lab.nodes()
-            .map(|node| format!("{}@{}", node.name, escaped(&node.address.to_string())))
-            .collect::<Vec<_>>()
-            .join("|")
+        cgroups(&lab.nodes().collect::<Vec<_>>())
     );
     for node in lab.nodes() {
-        let address = escaped(&node.address.to_string());
+        let cgroup = cgroups(&[node]);
         for (label, value) in [("node", node.name.as_str()), ("kind", kind(node))] {
             let _ = writeln!(
                 out,
-                "      - source_labels: [id, {NODE_LABEL}]\n        regex: (.*/halab/|.*;){}@{address};?\n        target_label: {label}\n        \
-                 replacement: {value}",
-                node.name
+                "      - source_labels: [id, {NODE_LABEL}]\n        regex: {cgroup}\n        target_label: {label}\n        \
+                 replacement: {value}"
             );
         }
     }
@@ -209,8 +224,17 @@ mod tests {
         Lab::parse(include_str!("../../lab.toml"), None).unwrap()
     }
 
+    fn around(here: &[Service]) -> Around<'_> {
+        Around {
+            here,
+            writers: Writers::WhileThere,
+            cadvisors: None,
+            delegated: None,
+        }
+    }
+
     fn yml(lab: &Lab, here: &[Service]) -> Option<String> {
-        prometheus_yml(lab, here, Writers::WhileThere)
+        prometheus_yml(lab, &around(here))
     }
 
     #[test]
@@ -223,7 +247,11 @@ mod tests {
     #[test]
     fn the_shipped_file_is_that_of_the_shipped_lab() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/prometheus/prometheus.yml");
-        let wanted = prometheus_yml(&shipped(), &Service::ALL, Writers::Always).unwrap();
+        let always = Around {
+            writers: Writers::Always,
+            ..around(&Service::ALL)
+        };
+        let wanted = prometheus_yml(&shipped(), &always).unwrap();
         if std::env::var_os("UPDATE_DOCS").is_some() {
             std::fs::write(path, wanted).unwrap();
         } else {
@@ -259,6 +287,22 @@ mod tests {
         let text = yml(&shipped(), &[Service::Prometheus]).unwrap();
         assert!(!text.contains("cadvisor"), "{text}");
         assert!(!text.contains("redis://"), "{text}");
+    }
+
+    #[test]
+    fn cadvisors_of_several_hosts_are_asked_where_they_are() {
+        let given = ["192.0.2.11:8080", "192.0.2.12:8080"].map(|at| at.parse().unwrap());
+        let asked = |cadvisors| {
+            let around = Around {
+                cadvisors: Some(cadvisors),
+                ..around(&Service::ALL)
+            };
+            prometheus_yml(&shipped(), &around).unwrap()
+        };
+        let text = asked(&given);
+        assert!(text.contains("192.0.2.11:8080") && text.contains("192.0.2.12:8080"));
+        assert!(!text.contains("127.0.0.31:8080"), "{text}");
+        assert!(!asked(&[]).contains("cadvisor"));
     }
 
     #[test]
