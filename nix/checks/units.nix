@@ -18,15 +18,18 @@ let
     ];
     specialArgs = { inherit project; };
   };
-  names = map (node: node.name) project.topology.nodes ++ [
-    "redis-ha-lab-writer"
-    "redis-ha-lab-secrets"
-    "redis-ha-lab-grafana-key"
-    "prometheus"
-    "prometheus-redis-exporter"
-    "grafana"
-    "cadvisor"
-  ];
+  names =
+    map (node: "halab-data-node@${node.name}") project.topology.dataNodes
+    ++ map (node: "halab-sentinel@${node.name}") project.topology.sentinels
+    ++ [
+      "halab-writer"
+      "halab-secrets"
+      "halab-grafana-key"
+      "halab-redis-exporter"
+      "halab-cadvisor"
+      "prometheus"
+      "grafana"
+    ];
 in
 runCommand "units" { nativeBuildInputs = [ systemd ]; } (
   lib.concatMapStrings (name: ''

@@ -4,9 +4,10 @@ let
   cfg = config.services.redis-ha-lab;
   role = cfg.dataNode;
   node = import ./lib/node.nix { inherit config lib; };
-  unitOf = name: "${name}.service";
+  units = import ./lib/units.nix { inherit config lib; };
   # With several on one host, each stops before the one it comes after: the primary must not hand over to a node
-  # that is going as well, and the Sentinels must still be there.
+  # that is going as well, and the Sentinels must still be there. By their names, and not only by the target of all Sentinels:
+  # `nixos-rebuild switch` stops units alone.
   before = name: lib.take (lib.lists.findFirstIndex (n: n == name) 0 role.names) role.names;
   sentinelsHere = lib.optionals cfg.sentinel.enable cfg.sentinel.names;
 in
@@ -21,20 +22,16 @@ in
     # refuse to promise twice.
     boot.kernel.sysctl."vm.overcommit_memory" = lib.mkDefault 1;
 
-    systemd.services = lib.genAttrs (node.known role) (
-      name:
-      node.unit name {
-        description = "Redis data node";
-        after = map unitOf (sentinelsHere ++ before name);
-        serviceConfig = {
-          # Only after an end that nobody decided (a signal to `halab node` itself): whether the server may come
-          # back is decided there, with the Sentinels' answers. A node that has given up stays down.
-          Restart = "on-abnormal";
-          RestartSec = "1s";
-          # Long enough for a handover: the other node promoted, and all Sentinels agreed.
-          TimeoutStopSec = "45s";
+    systemd.services = lib.listToAttrs (
+      map (name: {
+        name = units.names.data name;
+        value = units.dataNode // {
+          after =
+            units.dataNode.after
+            ++ map (n: "${units.names.sentinel n}.service") sentinelsHere
+            ++ map (n: "${units.names.data n}.service") (before name);
         };
-      }
+      }) (node.known role)
     );
   };
 }

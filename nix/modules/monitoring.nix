@@ -1,5 +1,5 @@
-# services.redis-ha-lab.monitoring: Prometheus, redis_exporter and Grafana for the lab, by NixOS' own modules, with
-# the rules and dashboards of prometheus/ and grafana/; and .cadvisor, on each host that runs nodes.
+# services.redis-ha-lab.monitoring: Prometheus and Grafana for the lab, by NixOS' own modules, with the rules and dashboards of
+# prometheus/ and grafana/, and redis_exporter; and .cadvisor, on each host that runs nodes.
 {
   config,
   lib,
@@ -18,10 +18,7 @@ let
     else
       topology.monitoring;
   ports = import ./lib/ports.nix { inherit config lib; };
-  credentials = import ./lib/credentials.nix { inherit config lib; };
-  hardening = import ./lib/hardening.nix;
-  exporterPasswords = "/run/redis-ha-lab-exporter/passwords.json";
-  scheme = if credentials.tls then "rediss" else "redis";
+  units = import ./lib/units.nix { inherit config lib; };
 
   stateOfKey = "redis-ha-lab/grafana";
   keyFile =
@@ -29,11 +26,6 @@ let
       role.grafanaSecretKeyFile
     else
       "/var/lib/${stateOfKey}/secret-key";
-  # To list the open files of other users' processes, and to tell which of them are sockets.
-  inspecting = [
-    "CAP_DAC_READ_SEARCH"
-    "CAP_SYS_PTRACE"
-  ];
   online = {
     wants = [ "network-online.target" ];
     after = [ "network-online.target" ];
@@ -93,31 +85,13 @@ in
 
     (lib.mkIf cfg.cadvisor.enable {
       networking.firewall = ports.firewall cfg.cadvisor [ where.cadvisor_port ];
-      services.cadvisor = {
-        enable = true;
-        inherit (cfg.cadvisor) listenAddress;
-        port = where.cadvisor_port;
-        extraOptions = [
-          "-docker_only"
-          "-raw_cgroup_prefix_whitelist=/system.slice"
-          "-housekeeping_interval=1s"
-          "-disable_metrics=percpu,disk,diskIO"
-        ];
-      };
-      # NixOS runs it as root, with all that root may. It reads: cgroups, which everybody may, and the open files and
-      # sockets of other users' processes, for which it has two capabilities. docs/nix.md has what that leaves open.
-      systemd.services.cadvisor = online // {
-        serviceConfig =
-          removeAttrs hardening [
-            # It looks at processes that are not its own.
-            "PrivateUsers"
-            "ProtectProc"
-          ]
-          // {
-            AmbientCapabilities = inspecting;
-            CapabilityBoundingSet = inspecting;
-          };
-      };
+      systemd.services.halab-cadvisor = lib.mkMerge [
+        units.cadvisor
+        {
+          path = [ pkgs.cadvisor ];
+          environment.HALAB_LISTEN = cfg.cadvisor.listenAddress;
+        }
+      ];
     })
 
     (lib.mkIf role.enable {
@@ -144,29 +118,6 @@ in
         scrapeConfigs = import ../lib/scraping.nix {
           inherit (cfg) settings;
           inherit (role) cadvisors;
-        };
-        exporters.redis = {
-          enable = true;
-          listenAddress = where.address;
-          port = where.redis_exporter_port;
-          extraFlags = [
-            # No target of its own: each scrape names one. A node that hangs may not hold up a scrape.
-            "-redis.addr="
-            "-connection-timeout=800ms"
-            # CONFIG GET shows passwords, so its user may not; nothing here shows what else it says.
-            "-config-command=-"
-          ]
-          ++ lib.optionals credentials.acl [
-            "-redis.user=exporter"
-            "-redis.password-file=${exporterPasswords}"
-          ]
-          # systemd's name for the folder of a unit's credentials.
-          ++ lib.optional credentials.tls "-tls-ca-cert-file=%d/${credentials.ca}"
-          # Key and certificate are one file.
-          ++ lib.optionals credentials.mutual [
-            "-tls-client-cert-file=%d/${credentials.client}"
-            "-tls-client-key-file=%d/${credentials.client}"
-          ];
         };
       };
 
@@ -208,51 +159,9 @@ in
 
       systemd.services = {
         prometheus = online;
-        prometheus-redis-exporter = lib.mkMerge [
-          online
-          {
-            # What NixOS leaves it and it does not need: it asks nodes and is asked by Prometheus, over IPv4. By force, since what
-            # NixOS says of these itself differs from release to release.
-            serviceConfig = lib.mapAttrs (_: lib.mkForce) {
-              inherit (hardening)
-                DevicePolicy
-                KeyringMode
-                LimitCORE
-                PrivateMounts
-                PrivateUsers
-                ProtectProc
-                RestrictAddressFamilies
-                SystemCallErrorNumber
-                SystemCallFilter
-                ;
-              ProcSubset = "pid";
-            };
-          }
-          (lib.mkIf credentials.used {
-            inherit (credentials) requires;
-            after = credentials.requires;
-            serviceConfig.LoadCredential = credentials.forClient [ "exporter" ];
-          })
-          (lib.mkIf credentials.acl {
-            # It wants the password once for each node that it may be asked for.
-            preStart = ''
-              umask 077
-              password=$(cat "$CREDENTIALS_DIRECTORY/exporter")
-              {
-                printf '{"": ""'
-                for node in ${
-                  lib.escapeShellArgs (map (node: "${node.address}:${toString node.port}") topology.nodes)
-                }; do
-                  printf ', "${scheme}://exporter@%s": "%s"' "$node" "$password"
-                done
-                printf '}'
-              } >${exporterPasswords}
-            '';
-            serviceConfig = {
-              RuntimeDirectory = "redis-ha-lab-exporter";
-              RuntimeDirectoryMode = "0700";
-            };
-          })
+        halab-redis-exporter = lib.mkMerge [
+          units.redisExporter
+          { path = [ pkgs.prometheus-redis-exporter ]; }
         ];
         grafana = lib.mkMerge [
           online
@@ -264,33 +173,7 @@ in
             serviceConfig.LoadCredential = [ "secret-key:${keyFile}" ];
           }
         ];
-        redis-ha-lab-grafana-key = lib.mkIf (role.grafanaSecretKeyFile == null) {
-          description = "Makes Grafana's secret key at the first start";
-          requiredBy = [ "grafana.service" ];
-          before = [ "grafana.service" ];
-          serviceConfig = {
-            Type = "oneshot";
-            RemainAfterExit = true;
-            StateDirectory = stateOfKey;
-            StateDirectoryMode = "0700";
-            ExecStart = lib.getExe (
-              pkgs.writeShellApplication {
-                name = "redis-ha-lab-grafana-key";
-                runtimeInputs = [ pkgs.coreutils ];
-                text = ''
-                  [ ! -s ${keyFile} ] || exit 0
-                  head -c 32 /dev/urandom | base64 >${keyFile}.new
-                  mv ${keyFile}.new ${keyFile}
-                '';
-              }
-            );
-          }
-          // removeAttrs hardening [ "DynamicUser" ]
-          // {
-            RestrictAddressFamilies = "none";
-            PrivateNetwork = true;
-          };
-        };
+        halab-grafana-key = lib.mkIf (role.grafanaSecretKeyFile == null) units.grafanaKeyMaker;
       };
     })
   ];

@@ -9,7 +9,7 @@ let
   inherit (lib) mkOption types;
   cfg = config.services.redis-ha-lab;
   topology = import ../lib/topology.nix cfg.settings;
-  credentials = import ./lib/credentials.nix { inherit config lib; };
+  units = import ./lib/units.nix { inherit config lib; };
   made = "redis-ha-lab/secrets";
   runHere =
     lib.optionals cfg.dataNode.enable cfg.dataNode.names
@@ -32,7 +32,7 @@ in
     '';
   };
 
-  config = lib.mkIf (used && credentials.used) {
+  config = lib.mkIf (used && units.used) {
     assertions = [
       {
         assertion = cfg.secretsFolder != null || allHere;
@@ -43,22 +43,9 @@ in
       }
     ];
 
-    environment.variables.HALAB_SECRETS = credentials.folder;
+    environment.variables.HALAB_SECRETS =
+      if cfg.secretsFolder != null then cfg.secretsFolder else "/var/lib/${made}";
 
-    systemd.services.redis-ha-lab-secrets = lib.mkIf (cfg.secretsFolder == null) {
-      description = "Makes the passwords and certificates of the lab ${cfg.settings.lab.name} at the first start";
-      serviceConfig = {
-        Type = "oneshot";
-        RemainAfterExit = true;
-        StateDirectory = made;
-        StateDirectoryMode = "0700";
-        ExecStart = "${lib.getExe cfg.package} --config ${cfg.configFile} secrets make ${credentials.folder}";
-      }
-      // removeAttrs (import ./lib/hardening.nix) [ "DynamicUser" ]
-      // {
-        RestrictAddressFamilies = "none";
-        PrivateNetwork = true;
-      };
-    };
+    systemd.services.halab-secrets = lib.mkIf (cfg.secretsFolder == null) units.secretsMaker;
   };
 }

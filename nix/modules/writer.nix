@@ -1,10 +1,5 @@
 # services.redis-ha-lab.writer: writes records through whoever is primary, and keeps the ledger of them.
-{
-  config,
-  lib,
-  pkgs,
-  ...
-}:
+{ config, lib, ... }:
 let
   inherit (lib) mkEnableOption mkOption types;
   cfg = config.services.redis-ha-lab;
@@ -12,7 +7,7 @@ let
   state = "redis-ha-lab/writer";
   topology = import ../lib/topology.nix cfg.settings;
   ports = import ./lib/ports.nix { inherit config lib; };
-  credentials = import ./lib/credentials.nix { inherit config lib; };
+  units = import ./lib/units.nix { inherit config lib; };
   flags = [
     "--policy"
     role.policy
@@ -77,39 +72,6 @@ in
     networking.firewall = ports.firewall role (
       lib.optional (topology.monitoring != null) topology.monitoring.writer_port
     );
-    systemd.services.redis-ha-lab-writer = {
-      description = "Writer of the lab ${cfg.settings.lab.name}";
-      documentation = [ "man:halab-write(1)" ];
-      wantedBy = [ "multi-user.target" ];
-      wants = [ "network-online.target" ];
-      after = [ "network-online.target" ] ++ credentials.requires;
-      inherit (credentials) requires;
-      environment = {
-        HALAB_CONFIG = cfg.configFile;
-      }
-      // credentials.environment;
-      serviceConfig = {
-        ExecStart = lib.getExe (
-          pkgs.writeShellApplication {
-            name = "redis-ha-lab-writer";
-            runtimeInputs = [ cfg.package ];
-            # A ledger of an earlier start is gone on with: what it left unknown is sent again.
-            text = ''
-              resume=()
-              [ ! -s ${role.ledger} ] || resume=(--resume)
-              exec halab write --ledger ${role.ledger} "''${resume[@]}" ${lib.escapeShellArgs flags}
-            '';
-          }
-        );
-        StateDirectory = state;
-        StateDirectoryMode = "0700";
-        LoadCredential = credentials.forClient [ "writer" ];
-        # It gives up after a minute without an acknowledged record; what was unknown then is sent again.
-        Restart = "on-failure";
-        RestartSec = "1s";
-        TimeoutStopSec = "15s";
-      }
-      // import ./lib/hardening.nix;
-    };
+    systemd.services.halab-writer = units.writer { inherit flags; };
   };
 }

@@ -1,11 +1,10 @@
-# What the two kinds of node have in common: their options, and the unit that runs one by `halab node`.
+# What the two kinds of node have in common: their options, ports and assertions.
 { config, lib }:
 let
   inherit (lib) mkEnableOption mkOption types;
   cfg = config.services.redis-ha-lab;
   topology = import ../../lib/topology.nix cfg.settings;
   ports = import ./ports.nix { inherit config lib; };
-  credentials = import ./credentials.nix { inherit config lib; };
 in
 rec {
   inherit topology;
@@ -53,40 +52,4 @@ rec {
         Name one of these, or add "${name}" to settings; without `names` it is the host's name.
       '';
     }) role.names;
-
-  unit =
-    name:
-    {
-      description,
-      after ? [ ],
-      serviceConfig,
-    }:
-    {
-      description = "${description} of the lab ${cfg.settings.lab.name}: ${name}";
-      documentation = [ "man:halab-node(1)" ];
-      wantedBy = [ "multi-user.target" ];
-      wants = [ "network-online.target" ];
-      after = [ "network-online.target" ] ++ credentials.requires ++ after;
-      inherit (credentials) requires;
-      environment = {
-        HALAB_CONFIG = cfg.configFile;
-        HALAB_STATE = "/var/lib/redis-ha-lab";
-        HALAB_REDIS_SERVER = lib.getExe' cfg.redisPackage "redis-server";
-      }
-      // lib.optionalAttrs (cfg.profile != null) { HALAB_PROFILE = cfg.profile; }
-      // credentials.environment;
-      serviceConfig = {
-        ExecStart = "${lib.getExe cfg.package} node ${name}";
-        StateDirectory = "redis-ha-lab/${name}";
-        StateDirectoryMode = "0700";
-        LoadCredential = credentials.forNode name;
-        # The signal to stop goes to `halab node` alone, which ends its server after what has to come before.
-        KillMode = "mixed";
-        # A server that the kernel has killed for its memory: what follows is its parent's decision.
-        OOMPolicy = "continue";
-        LimitNOFILE = 65536;
-      }
-      // import ./hardening.nix
-      // serviceConfig;
-    };
 }

@@ -7,7 +7,7 @@ start_all()
 
 with subtest("the lab comes up, and is written to"):
     before = lab.wait_healthy()
-    writer.wait_for_unit("redis-ha-lab-writer.service")
+    writer.wait_for_unit("halab-writer.service")
     lab.wait_writes()
 
 with subtest("a failover makes the other node primary"):

@@ -25,6 +25,12 @@ PAUSE_SECONDS = 0.5
 Seen = typing.TypeVar("Seen")
 
 
+def unit_of(node: str) -> str:
+    """The unit of a node of the shipped lab.toml, on the node's machine."""
+    kind = "sentinel" if node.startswith("sentinel-") else "data-node"
+    return f"halab-{kind}@{node}.service"
+
+
 class Host(typing.Protocol):
     """The part of the test driver's machine that is used here."""
 
@@ -209,8 +215,8 @@ class Lab:
 
     def stop_writing(self) -> str:
         """Ends the writer in order; returns its summary."""
-        self.writer.succeed("systemctl stop redis-ha-lab-writer.service")
-        return self.writer.succeed("journalctl -b -u redis-ha-lab-writer.service -o cat | tail -n 8")
+        self.writer.succeed("systemctl stop halab-writer.service")
+        return self.writer.succeed("journalctl -b -u halab-writer.service -o cat | tail -n 8")
 
     def verify(self) -> str:
         """Every acknowledged record, from the primary and from the replica; fails if one is missing."""

@@ -7,7 +7,7 @@ from io import StringIO
 from typing import Any
 from unittest import mock
 
-from lab import LEDGER_PROGRESS_BYTES, Lab, Status, frames, grown, samples, wait
+from lab import LEDGER_PROGRESS_BYTES, Lab, Status, frames, grown, samples, unit_of, wait
 
 
 def said(primary: str | None, epoch: int = 0, problems: tuple[str, ...] = (), **roles: str) -> str:
@@ -109,6 +109,12 @@ class LabTest(unittest.TestCase):
     def test_what_may_be_in_flight_is_no_progress(self) -> None:
         self.assertFalse(grown(100, 100 + LEDGER_PROGRESS_BYTES - 1))
         self.assertTrue(grown(100, 100 + LEDGER_PROGRESS_BYTES))
+
+
+class UnitTest(unittest.TestCase):
+    def test_a_node_s_unit_is_an_instance_of_its_kind(self) -> None:
+        self.assertEqual(unit_of("redis-a"), "halab-data-node@redis-a.service")
+        self.assertEqual(unit_of("sentinel-1"), "halab-sentinel@sentinel-1.service")
 
 
 class MonitoringTest(unittest.TestCase):

@@ -10,7 +10,7 @@ with subtest("the lab comes up: one primary, its replica in sync, three Sentinel
     assert status.roles == {"redis-a": "primary", "redis-b": "replica"}, status
 
 with subtest("the writer's records are acknowledged"):
-    writer.wait_for_unit("redis-ha-lab-writer.service")
+    writer.wait_for_unit("halab-writer.service")
     lab.wait_writes()
 
 with subtest("Prometheus reaches every node, the writer and the exporters, and promtool's rules are loaded"):

@@ -7,7 +7,7 @@ start_all()
 
 with subtest("the lab comes up, and is written to"):
     status = lab.wait_healthy()
-    writer.wait_for_unit("redis-ha-lab-writer.service")
+    writer.wait_for_unit("halab-writer.service")
     lab.wait_writes()
 
 with subtest("over TLS: no server answers in the clear, and every one answers redis_exporter"):
@@ -25,18 +25,18 @@ with subtest("a handover makes the replica primary, and writing goes on"):
 with subtest("stopping the primary's unit hands over first"):
     assert status.primary is not None
     stopped = hosts[status.primary]
-    stopped.succeed(f"systemctl stop {status.primary}.service")
-    stopped.succeed(f"journalctl -u {status.primary}.service | grep -q 'handed over'")
+    stopped.succeed(f"systemctl stop {unit_of(status.primary)}")
+    stopped.succeed(f"journalctl -u {unit_of(status.primary)} | grep -q 'handed over'")
     lab.wait_failover(status)
     lab.wait_writes()
-    stopped.succeed(f"systemctl start {stopped.name}.service")
+    stopped.succeed(f"systemctl start {unit_of(stopped.name)}")
     status = lab.wait_healthy()
 
 with subtest("every node is restarted, one after the other, replicas first"):
     sentinels = [name for name in hosts if name.startswith("sentinel-")]
     assert status.primary is not None
     for node in sentinels + status.others() + [status.primary]:
-        hosts[node].succeed(f"systemctl restart {node}.service")
+        hosts[node].succeed(f"systemctl restart {unit_of(node)}")
         lab.wait_healthy()
         lab.wait_writes()
 
