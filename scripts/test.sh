@@ -47,6 +47,7 @@ test_all() {
     step "Nix: what Prometheus asks is what halab makes of lab.toml" scraping_is_that_of_halab
     step "Nix: its images are configured as those of ./lab images" images_are_those_of_the_flake
     step "Nix: scripts of the VM tests" vm_scripts_are_right
+    step "deploy/systemd is what nix/lib/units.nix says, and systemd understands it" scripts/units.py --check
     step "dashboards are what scripts/dashboards.py makes" scripts/dashboards.py --check
     step "dashboards keep the rules of Grafana's linter" scripts/dashboards-rules.py grafana/dashboards/*.json
     step "dashboards have no field that Grafana does not know" dashboards_have_known_fields

@@ -1,5 +1,6 @@
 # How much of the system each unit is left with, as systemd judges it: `systemd-analyze security`, 0 best, 10 worst. None is
-# left with more than 2.0; docs/nix.md has the figures, and what they are made of.
+# left with more than 2.0; docs/nix.md has the figures, and what they are made of. And while this is evaluated: the units of
+# deploy/systemd are those of NixOS, but for what nix/lib/units-compared.nix lists.
 {
   lib,
   stdenv,
@@ -30,7 +31,54 @@ let
       "prometheus"
       "grafana"
     ];
+
+  shipped = import ../lib/units-shipped.nix;
+  # On NixOS these two are NixOS' own.
+  notHere = [
+    "halab-prometheus.service"
+    "halab-grafana.service"
+  ];
+  # With what deploy/systemd expects: secrets that were brought here, and certificates among them.
+  given =
+    (machine.extendModules {
+      modules = [
+        {
+          services.redis-ha-lab = {
+            secretsFolder = "/etc/redis-ha-lab/secrets";
+            settings.security = lib.mapAttrs (_: lib.mkForce) {
+              tls = true;
+              mutual_tls = true;
+            };
+          };
+        }
+      ];
+    }).config;
+  cfg = given.services.redis-ha-lab;
+  comparable = import ../lib/units-compared.nix {
+    program = lib.getExe cfg.package;
+    config = "${cfg.configFile}";
+  };
+  # The unit of a template by one of its instances.
+  evaluated =
+    name:
+    lib.replaceStrings
+      [ "halab-data-node@." "halab-sentinel@." ]
+      [
+        "halab-data-node@${lib.head project.topology.dataNodeNames}."
+        "halab-sentinel@${lib.head project.topology.sentinelNames}."
+      ]
+      name;
+  differences = lib.concatMap (
+    name:
+    let
+      here = comparable given.systemd.units.${evaluated name}.text;
+      there = comparable shipped.${name};
+    in
+    lib.optional (here != there)
+      "${name}: NixOS alone has ${toString (lib.subtractLists there here)}; deploy/systemd alone has ${toString (lib.subtractLists here there)}"
+  ) (lib.attrNames (removeAttrs shipped notHere));
 in
+assert lib.assertMsg (differences == [ ]) "units: ${lib.concatStringsSep "\n" differences}";
 runCommand "units" { nativeBuildInputs = [ systemd ]; } (
   lib.concatMapStrings (name: ''
     cp ${machine.config.systemd.units."${name}.service".unit}/${name}.service .

@@ -6,6 +6,37 @@ let
   shipped = topologyOf (builtins.readFile ../../lab.toml);
   discover = import ./discover.nix;
 
+  unitsOf =
+    given:
+    import ./units.nix (
+      {
+        program = "/p/halab";
+        config = "/c";
+        secrets = "/s";
+      }
+      // given
+    );
+  hardening = import ./hardening.nix;
+  shippedUnits = import ./units-shipped.nix;
+  # Every service that there is, by its name in units.nix.
+  services =
+    let
+      units = unitsOf { };
+    in
+    removeAttrs units [
+      "names"
+      "sentinelsTarget"
+      "used"
+    ]
+    // {
+      writer = units.writer { flags = [ ]; };
+    };
+  only =
+    wanted:
+    removeAttrs services (
+      builtins.filter (name: !wanted services.${name}) (builtins.attrNames services)
+    );
+
   flake = import ../../flake.nix;
   lock = builtins.fromJSON (builtins.readFile ../../flake.lock);
   locked = name: lock.nodes.${lock.nodes.root.inputs.${name}};
@@ -144,6 +175,157 @@ let
         plain = asked false;
       in
       has plain "redis://" && asked true == builtins.replaceStrings [ "redis://" ] [ "rediss://" ] plain;
+
+    "cAdvisor's cgroups of the nodes' units are those that Prometheus keeps" =
+      let
+        jobs = import ./scraping-shipped.nix;
+        rules =
+          (builtins.head (builtins.filter (job: job.job_name == "cadvisor") jobs)).metric_relabel_configs;
+        keep = (builtins.elemAt rules 1).regex;
+        kept = unit: builtins.match keep "/system.slice/${unit}.service;" != null;
+      in
+      builtins.all (node: kept ((unitsOf { }).names.${node.kind} node.name)) shipped.nodes
+      && !kept "halab-writer"
+      && !kept "halab-data-node@redis-z";
+
+    "a unit is given the passwords of its users, and of certificates only what it needs" =
+      let
+        writer = security: ((unitsOf { inherit security; }).writer { flags = [ ]; }).serviceConfig;
+        secured =
+          acl: tls: mutual_tls:
+          (writer { inherit acl tls mutual_tls; }).LoadCredential;
+      in
+      secured true false false == [ "writer:/s/writer" ]
+      &&
+        secured true true false == [
+          "writer:/s/writer"
+          "ca.pem:/s/ca.pem"
+        ]
+      &&
+        secured false true true == [
+          "ca.pem:/s/ca.pem"
+          "client.pem:/s/client.pem"
+        ]
+      && secured false false true == [ ];
+    "a unit waits for what makes its secrets, and for nothing where there are none" =
+      let
+        node =
+          acl:
+          (unitsOf {
+            security = { inherit acl; };
+            makers = [ "maker.service" ];
+          }).dataNode;
+      in
+      (node true).requires == [ "maker.service" ]
+      && builtins.elem "maker.service" (node true).after
+      && (node true).environment.HALAB_SECRETS == "%d"
+      && (node false).requires == [ ]
+      && !((node false).environment ? HALAB_SECRETS);
+    "where lab.toml is not known, a certificate may be missing and a password may not" =
+      let
+        config = (unitsOf { security = null; }).sentinel.serviceConfig;
+        named = list: map (entry: builtins.head (builtins.split ":" entry)) list;
+        loaded = named config.LoadCredential;
+      in
+      named config.SetCredential == [
+        "ca.pem"
+        "client.pem"
+        "node-%i.pem"
+      ]
+      && subset (named config.SetCredential) loaded
+      && builtins.length loaded == 10;
+    "no unit runs a shell, and each is hardened" = builtins.all (
+      unit:
+      let
+        config = unit.serviceConfig;
+      in
+      builtins.match "/p/halab [^;&|$]*" config.ExecStart != null
+      && !(config ? ExecStartPre)
+      && builtins.all (
+        key:
+        builtins.elem key [
+          "AmbientCapabilities"
+          "CapabilityBoundingSet"
+          "DynamicUser"
+          "MemoryDenyWriteExecute"
+          "PrivateUsers"
+          "ProtectProc"
+          "RestrictAddressFamilies"
+        ]
+        || config.${key} == hardening.${key}
+      ) (builtins.attrNames hardening)
+    ) (builtins.attrValues services);
+    "only cAdvisor has capabilities, and only what makes secrets is root" =
+      builtins.attrNames (
+        only (unit: unit.serviceConfig.CapabilityBoundingSet != "" || !unit.serviceConfig.PrivateUsers)
+      ) == [ "cadvisor" ]
+      &&
+        builtins.attrNames (only (unit: !(unit.serviceConfig.DynamicUser or false))) == [
+          "grafanaKeyMaker"
+          "secretsMaker"
+        ];
+    "a unit's text is what NixOS makes of it" =
+      import ./unit-text.nix {
+        description = "D";
+        after = [
+          "b.target"
+          "a.target"
+        ];
+        requires = [ ];
+        wantedBy = [ "m.target" ];
+        environment.X = "%d \"";
+        serviceConfig = {
+          Z = true;
+          A = [
+            "1"
+            "2"
+          ];
+          B = 3;
+          C = [ ];
+        };
+      } == ''
+        [Unit]
+        After=b.target a.target
+        Description=D
+
+        [Service]
+        Environment="X=%d \""
+        A=1
+        A=2
+        B=3
+        Z=true
+
+        [Install]
+        WantedBy=m.target
+      '';
+    "deploy/systemd is compared in full, but for what the hosts call things" =
+      let
+        comparable = import ./units-compared.nix {
+          program = "/nix/store/x/bin/halab";
+          config = "/nix/store/y";
+        };
+        text = shippedUnits."halab-data-node@.service";
+        here =
+          builtins.replaceStrings
+            [
+              "/usr/bin/halab"
+              "/etc/redis-ha-lab/lab.toml"
+              "halab-sentinels.target\n"
+              "SetCredential=ca.pem:none\n"
+            ]
+            [
+              "/nix/store/x/bin/halab"
+              "/nix/store/y"
+              "halab-sentinels.target halab-sentinel@s.service halab-data-node@b.service\n"
+              "Environment=\"TZDIR=/nix/store/z\"\n"
+            ]
+            text;
+        changed = from: to: comparable (builtins.replaceStrings [ from ] [ to ] here);
+      in
+      comparable here == comparable text
+      && changed "UMask=0077\n" "" != comparable text
+      && changed "node %i" "node x" != comparable text
+      && changed "network-online.target halab" "halab" != comparable text;
 
     "the nodes of the shipped lab.toml are read in its order" =
       shipped.dataNodeNames == [
