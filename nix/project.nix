@@ -38,6 +38,7 @@ rec {
         ../lab
         ../scripts
         ../deny.toml
+        ../deploy/systemd
         ../fuzz
         ../.github
       ]

@@ -123,6 +123,7 @@ fn wrong_usage_is_answered_with_a_remedy_and_touches_nothing() {
         &["write", "--rate", "0"],
         &["write", "--resume"],
         &["write", "--ledger", "w.ledger", "--resume", "--continue"],
+        &["write", "--endless", "--duration", "5s"],
         &["--subnet", "300.1.1", "status"],
         &["node", "redis-z"],
         &["health", "redis-z"],
@@ -178,6 +179,23 @@ fn continue_starts_a_run_without_a_ledger_and_resumes_one_with_it() {
     assert!(second.starts_with(&first[..first.len() / 2]));
     let resumed = |ledger: &[u8]| String::from_utf8_lossy(ledger).contains("resumed");
     assert!(!resumed(&first) && resumed(&second));
+}
+
+/// What systemd starts, and nobody types.
+#[test]
+fn every_command_of_a_unit_is_one_that_halab_takes() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/systemd");
+    let mut commands = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        for line in text.lines().filter_map(|l| l.strip_prefix("ExecStart=")) {
+            let line = line.replace("%i", "redis-a");
+            let parsed = Cli::command().try_get_matches_from(line.split(' '));
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+            commands += 1;
+        }
+    }
+    assert!(commands >= 6, "{commands}");
 }
 
 const WRONG: &str = r#"

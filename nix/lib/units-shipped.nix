@@ -17,7 +17,7 @@ builtins.mapAttrs (_: text) {
     flags = [
       "--policy available"
       "--rate 100"
-      "--duration 876000h"
+      "--endless"
     ];
   };
   "halab-redis-exporter.service" = units.redisExporter;

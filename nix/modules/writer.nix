@@ -23,11 +23,7 @@ let
         role.count
       ]
     else
-      # For as long as a hundred years.
-      [
-        "--duration"
-        "876000h"
-      ]
+      [ "--endless" ]
   );
 in
 {

@@ -33,6 +33,9 @@ pub(super) struct WriteArgs {
     /// Write for that long, as 30s or 5m
     #[arg(long, value_name = "SPAN", value_parser = parse_span)]
     duration: Option<Duration>,
+    /// Write until it is told to stop
+    #[arg(long, conflicts_with_all = ["count", "duration"])]
+    endless: bool,
     /// At most so many records a second [default: no limit]
     #[arg(long, value_name = "PER_SECOND", value_parser = parse_rate)]
     rate: Option<f64>,
@@ -132,7 +135,7 @@ impl WriteArgs {
             None => lab.monitoring.as_ref().map(Monitoring::writer_socket),
         };
         let count = match (self.count, self.duration) {
-            (None, None) => Some(defaults.count),
+            (None, None) if !self.endless => Some(defaults.count),
             (count, _) => count,
         };
         Options {
