@@ -161,8 +161,6 @@ fn redis(out: &mut String, lab: &Lab, exporter: SocketAddrV4) {
 /// The label that a node's container carries in `compose.yaml`, as cAdvisor calls it.
 const NODE_LABEL: &str = "container_label_redis_ha_lab_node";
 
-/// The cgroup of a node, or the label of its container, names it and its address, so that labs on one machine are
-/// told apart.
 /// What cAdvisor calls the cgroups of these nodes, as a regular expression over the cgroup and the label of a container: of
 /// processes and containers `NAME@ADDRESS`, and of systemd's units their names (nix/lib/units.nix).
 fn cgroups(nodes: &[&Node]) -> String {
@@ -175,6 +173,8 @@ fn cgroups(nodes: &[&Node]) -> String {
     format!("(.*/halab/|.*;)({placed});?|.*/halab-(data-node|sentinel)@({named})\\.service;?")
 }
 
+/// The cgroup of a node, or the label of its container, names it and its address, so that labs on one machine are
+/// told apart.
 fn cadvisor(out: &mut String, lab: &Lab, at: &[SocketAddrV4]) {
     let _ = writeln!(
         out,
