@@ -9,7 +9,8 @@
 //! What lies in its place is kept aside, never removed. The backup is put together beside the data by `files`, and takes its place
 //! when it is whole and on disk ([`StateDir::note_whole`]). A kill at any moment leaves the node with what it held or with the
 //! backup, never with nothing; the same order, given again, finds what is done already and does the rest. What other nodes of this
-//! host hold is set aside last: until then a node that holds more than the backup waits, and does not follow less.
+//! host hold is set aside last where such a node waits, since it holds more than the backup or something else; and first where it
+//! would follow the backup, and copy it over what it holds: data without a mark.
 
 mod files;
 
@@ -65,17 +66,19 @@ pub enum RestoreError {
     /// A node runs, or a folder can't be used.
     #[error(transparent)]
     State(#[from] StateError),
-    /// It failed when a copy had been set aside already.
-    #[error("{source}. The restore is not complete. {}", how_to_bring_back(kept))]
+    /// It failed when the backup was in place already, or a copy had been set aside.
+    #[error("{source}. The restore is not complete. {}", how_to_bring_back(placed.as_ref(), kept))]
     CutShort {
         /// Why it failed.
         source: StateError,
+        /// The backup, if it is in place.
+        placed: Option<Kept>,
         /// The copies that are set aside.
         kept: Vec<Kept>,
     },
 }
 
-/// A copy that was set aside for the backup.
+/// A copy that was set aside for the backup, or the backup itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
     /// The node that held it.
@@ -86,11 +89,20 @@ pub struct Kept {
     pub at: PathBuf,
 }
 
-fn how_to_bring_back(kept: &[Kept]) -> String {
+fn how_to_bring_back(placed: Option<&Kept>, kept: &[Kept]) -> String {
     let mut text = String::from(
-        "To go on with the backup, mend that and give the same command again. To go back to what was held before, while the nodes \
-         are stopped:",
+        "To go on with the backup, mend that and give the same command again, before any node is started. To go back to what was \
+         held before, while the nodes are stopped:",
     );
+    if let Some(Kept { node, files, at }) = placed.filter(|p| kept.iter().all(|k| k.node != p.node))
+    {
+        let (files, at) = (files.display(), at.display());
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "\n  {node} held nothing, and has the backup; to take it away:\n    mv -T '{files}' '{at}'"
+        );
+    }
     for Kept { node, files, at } in kept {
         let (files, at) = (files.display(), at.display());
         // Writing to a String cannot fail.
@@ -122,6 +134,8 @@ enum Step {
     OldKept,
     /// It is in place.
     InPlace,
+    /// What another node of this host held, and would have copied over, is set aside.
+    FollowerKept,
     /// What another node of this host held is set aside.
     OtherKept,
 }
@@ -265,26 +279,45 @@ impl Here<'_> {
             Some(mark) => mark,
             None => self.put_together(&target.state, stop, done)?,
         };
-        let placed = if already {
-            Ok(())
-        } else {
-            put_in_place(target, &mut kept, done)
+        // Others that hold less copy anew by themselves.
+        let in_the_way = others.into_iter();
+        let in_the_way = in_the_way.filter(|on| !is_less(&self.manifest.mark, &on.holds));
+        let restored = Copy::Marked(Box::new(mark.clone()));
+        let waits = |on: &&OnHost<'_>| {
+            let relation = restored.against(&on.holds, false);
+            matches!(relation, Relation::More | Relation::Apart)
         };
-        let set_aside = placed.and_then(|()| {
-            // Others that hold less copy anew by themselves.
-            let more = others
-                .iter()
-                .filter(|on| !is_less(&self.manifest.mark, &on.holds));
-            for on in more {
+        let (waiting, following): (Vec<_>, Vec<_>) = in_the_way.partition(waits);
+        let mut in_place = false;
+        let mut set_aside = || -> Result<(), StateError> {
+            for on in following {
+                on.keep(&mut kept)?;
+                done(Step::FollowerKept);
+            }
+            if !already {
+                target.state.note_whole()?;
+                done(Step::Whole);
+                target.keep(&mut kept)?;
+                done(Step::OldKept);
+                target.state.put_in_place()?;
+                in_place = true;
+                done(Step::InPlace);
+            }
+            for on in waiting {
                 on.keep(&mut kept)?;
                 done(Step::OtherKept);
             }
             Ok(())
-        });
-        if let Err(source) = set_aside {
-            return Err(match kept.is_empty() {
-                true => source.into(),
-                false => RestoreError::CutShort { source, kept },
+        };
+        if let Err(source) = set_aside() {
+            let placed = (already || in_place).then(|| target.placed());
+            return Err(match (&placed, kept.is_empty()) {
+                (None, true) => source.into(),
+                _ => RestoreError::CutShort {
+                    source,
+                    placed,
+                    kept,
+                },
             });
         }
         target.state.note_holding(&mark.to_string());
@@ -346,21 +379,17 @@ impl Here<'_> {
     }
 }
 
-fn put_in_place(
-    target: &OnHost<'_>,
-    kept: &mut Vec<Kept>,
-    done: &mut dyn FnMut(Step),
-) -> Result<(), StateError> {
-    target.state.note_whole()?;
-    done(Step::Whole);
-    target.keep(kept)?;
-    done(Step::OldKept);
-    target.state.put_in_place()?;
-    done(Step::InPlace);
-    Ok(())
-}
-
 impl OnHost<'_> {
+    /// The backup in place, and where it goes to be out of the way.
+    fn placed(&self) -> Kept {
+        let files = self.state.files();
+        Kept {
+            node: self.node.name.clone(),
+            at: files.with_extension("not-complete"),
+            files,
+        }
+    }
+
     /// Sets aside what is there, if anything is.
     fn keep(&self, kept: &mut Vec<Kept>) -> Result<(), StateError> {
         let files = self.state.files();

@@ -219,6 +219,54 @@ fn a_kill_after_any_step_loses_nothing_and_the_same_command_again_completes() {
     assert!(states > 40, "{states}");
 }
 
+/// Data without a mark, as somebody else's server leaves it.
+fn put_unmarked(order: &RestoreOrder, node: &str) -> &'static str {
+    let files = data(order, node).join("appendonlydir");
+    fs::create_dir_all(&files).unwrap();
+    let list = "file appendonly.aof.1.incr.aof seq 1 type i\n";
+    fs::write(files.join("appendonly.aof.manifest"), list).unwrap();
+    let commands = "*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*3\r\n$3\r\nSET\r\n$1\r\nx\r\n$1\r\ny\r\n";
+    fs::write(files.join("appendonly.aof.1.incr.aof"), commands).unwrap();
+    commands
+}
+
+#[test]
+fn data_without_a_mark_is_set_aside_before_its_node_could_copy_the_backup_over_it() {
+    let backup = later(&mark());
+    for target_holds in [None, Some(later(&backup))] {
+        let (root, lab, mut order) = ordered(&backup);
+        order.set_aside = true;
+        if let Some(held) = &target_holds {
+            put(&order, "redis-a", held, None);
+        }
+        let commands = put_unmarked(&order, "redis-b");
+        let mut left = Vec::new();
+        let restored = here(&lab, &order).restore(&never(), &mut |step| {
+            let to = root.path().join(format!("left-{}", left.len()));
+            copy_tree(&order.root, &to);
+            left.push((step, to));
+        });
+        restored.unwrap();
+        assert!(left.iter().any(|(step, _)| *step == Step::FollowerKept));
+        for (step, left) in left {
+            let found = started(&lab, &left);
+            let restored = mark_of(&found[0].0).is_some_and(|mark| !mark.restored.is_empty());
+            let follows = restored && !matches!(found[1].0, Copy::Empty);
+            assert!(
+                !follows,
+                "killed after {step:?}: redis-b holds {}",
+                found[1].0
+            );
+            let data = fs::read_dir(left.join("redis-b/data")).unwrap();
+            let kept = data.flatten().any(|entry| {
+                let file = entry.path().join("appendonly.aof.1.incr.aof");
+                fs::read_to_string(file).is_ok_and(|text| text == commands)
+            });
+            assert!(kept, "killed after {step:?}");
+        }
+    }
+}
+
 #[test]
 fn what_was_set_aside_for_a_copy_comes_back_before_what_a_restore_left() {
     let backup = later(&mark());
