@@ -336,7 +336,7 @@ mod tests {
             lag_bytes: None,
             replicas: Some(0),
             version: "7.0.15".into(),
-            members_unreadable: false,
+            members_unusable: None,
         };
         Status {
             lab: "redis-ha-lab".into(),
@@ -369,6 +369,7 @@ mod tests {
             ],
             parents: std::collections::BTreeMap::new(),
             description: crate::report::Description::default(),
+            stated: vec![],
         }
     }
 

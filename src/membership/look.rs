@@ -72,6 +72,10 @@ pub(super) async fn leading(lab: &Lab, connector: &Connector) -> Result<Leading,
         };
         let (is_primary, closed, held) = match said.await {
             Ok(said) => said,
+            Err(error) if error.is_of_members() => {
+                why = format!("{error}; see halab status");
+                continue;
+            }
             Err(_) => continue,
         };
         let Some(held) = held else {

@@ -106,6 +106,8 @@ pub(super) struct DataNode {
     listed: Listed,
     /// From where an operator has moved nodes: names and addresses of before.
     moved_from: Vec<(String, SocketAddrV4)>,
+    /// Nodes that were moved, and answer where they were.
+    answer_elsewhere: Vec<String>,
     /// It has a login with which it can copy from another.
     admitted: bool,
     /// How often it writes to disk, as it has confirmed.
@@ -190,6 +192,7 @@ impl DataNode {
             roster: None,
             listed: Listed::default(),
             moved_from,
+            answer_elsewhere: Vec::new(),
             admitted: false,
             sync_always: None,
             disk_refuses: false,

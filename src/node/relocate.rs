@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::config::{Lab, Node};
 
+use super::conf::Conf;
 use super::moved::moved;
 use super::origin::Origin;
 use super::state::{StateError, conf_path, lock, replace, usable_conf};
@@ -124,7 +125,7 @@ fn plan<'a>(
     };
     let noted = Origin::read(&conf);
     if noted.as_ref().is_some_and(|n| n.difference(to).is_none()) {
-        return Ok((node, None, Outcome::Already, Vec::new()));
+        return Ok(already(node, file, conf, from, to));
     }
     let old = match (noted, from) {
         (Some(noted), Some(from)) => match noted.difference(from) {
@@ -153,6 +154,27 @@ fn plan<'a>(
         Outcome::Moved,
         done.changes,
     ))
+}
+
+/// A state that is of the new lab. From where the nodes have come is noted, if that was said and is not noted yet: it was moved by
+/// a version that noted nothing, or its config file was lost and made anew.
+fn already<'a>(
+    node: &'a Node,
+    file: PathBuf,
+    mut conf: Conf,
+    from: Option<&Origin>,
+    to: &Origin,
+) -> Planned<'a> {
+    let before = conf.text();
+    if let Some(from) = from {
+        to.note_move(from, &mut conf);
+    }
+    let after = conf.text();
+    if after == before {
+        return (node, None, Outcome::Already, Vec::new());
+    }
+    let changes = vec!["noted: where the nodes were before".to_owned()];
+    (node, Some((file, after)), Outcome::Moved, changes)
 }
 
 #[cfg(test)]
@@ -236,5 +258,31 @@ mod tests {
         let nowhere = tempfile::tempdir().unwrap();
         let refused = move_state(nowhere.path(), &other(), None).unwrap_err();
         assert!(matches!(refused, MoveError::NothingHere(_)));
+    }
+
+    #[test]
+    fn a_state_that_was_moved_without_a_note_gets_it_by_from() {
+        let root = tempfile::tempdir().unwrap();
+        let (old, new) = (lab(), lab().relocated([127, 0, 7]));
+        let node = &new.data_nodes[0];
+        let state = StateDir::open(root.path(), &new, node).unwrap();
+        state.apply(&new, node).unwrap();
+        assert_eq!(state.moved_from(node), []);
+        drop(state);
+        let outcome = |from: Option<&Lab>| {
+            let done = move_state(root.path(), &new, from).unwrap();
+            done.nodes
+                .into_iter()
+                .find(|n| n.node == node.name)
+                .unwrap()
+                .outcome
+        };
+        assert_eq!(outcome(None), Outcome::Already);
+        assert_eq!(outcome(Some(&old)), Outcome::Moved);
+        assert_eq!(outcome(Some(&old)), Outcome::Already);
+        let state = StateDir::open(root.path(), &new, node).unwrap();
+        let from = state.moved_from(node);
+        assert!(from.contains(&(node.name.clone(), old.data_nodes[0].socket())));
+        assert_eq!(from.len(), old.nodes().count());
     }
 }

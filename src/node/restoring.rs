@@ -67,12 +67,12 @@ pub enum RestoreError {
     #[error(transparent)]
     State(#[from] StateError),
     /// It failed when the backup was in place already, or a copy had been set aside.
-    #[error("{source}. The restore is not complete. {}", how_to_bring_back(placed.as_ref(), kept))]
+    #[error("{source}. The restore is not complete. {}", how_to_bring_back(placed.as_deref(), kept))]
     CutShort {
         /// Why it failed.
-        source: StateError,
+        source: Box<StateError>,
         /// The backup, if it is in place.
-        placed: Option<Kept>,
+        placed: Option<Box<Kept>>,
         /// The copies that are set aside.
         kept: Vec<Kept>,
     },
@@ -289,7 +289,7 @@ impl Here<'_> {
         };
         let (waiting, following): (Vec<_>, Vec<_>) = in_the_way.partition(waits);
         let mut in_place = false;
-        let mut set_aside = || -> Result<(), StateError> {
+        let set_aside = || -> Result<(), StateError> {
             for on in following {
                 on.keep(&mut kept)?;
                 done(Step::FollowerKept);
@@ -310,11 +310,11 @@ impl Here<'_> {
             Ok(())
         };
         if let Err(source) = set_aside() {
-            let placed = (already || in_place).then(|| target.placed());
+            let placed = (already || in_place).then(|| Box::new(target.placed()));
             return Err(match (&placed, kept.is_empty()) {
                 (None, true) => source.into(),
                 _ => RestoreError::CutShort {
-                    source,
+                    source: Box::new(source),
                     placed,
                     kept,
                 },

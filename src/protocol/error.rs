@@ -138,7 +138,7 @@ impl std::fmt::Display for WriteError {
             WriteError::MembersUnknown => write!(
                 f,
                 "the primary's list of members is of a later version, damaged, or of before a move: update this writer if its version \
-                 is older than the nodes'; see halab member list"
+                 is older than the nodes'; see halab status"
             ),
             WriteError::Other(code) => write!(f, "error reply {code}"),
             WriteError::Refused => write!(f, "connection refused"),

@@ -4,9 +4,9 @@ mod passwords;
 
 use std::time::Duration;
 
+use crate::protocol::roster::Standing;
 use crate::report::{Cause, Report, ago, is_of_password};
 
-use super::roster::Place;
 use super::{
     Code, DataNodeState, DataNodeStatus, Kind, Problem, Reached, SentinelState, SentinelStatus,
     Status,
@@ -45,7 +45,7 @@ pub(super) fn problems(status: &Status) -> Vec<Problem> {
             found.extend(silent_parent(status, &node.name));
         }
         // One that is a member and does not answer is a problem already.
-        if runs || status.place(&node.name) != Place::Member {
+        if runs || status.standing(&node.name).is_none() {
             found.extend(membership(status, &node.name, runs));
         }
         found.extend(stated(status, &node.name, primary));
@@ -57,13 +57,14 @@ pub(super) fn problems(status: &Status) -> Vec<Problem> {
             found.extend(silent_parent(status, &node.name));
         }
         // One that is a member and does not answer is a problem already.
-        if runs || status.place(&node.name) != Place::Member {
+        if runs || status.standing(&node.name).is_none() {
             found.extend(membership(status, &node.name, runs));
         }
         found.extend(second_name(node));
         found.extend(stated(status, &node.name, primary));
     }
     found.extend(status.unstated());
+    found.extend(status.elsewhere());
     found.extend(passwords::problems(status));
     found.extend(nobody_promotable(status));
     found
@@ -177,8 +178,10 @@ pub(super) fn ended(name: &str, what: &str, note: &Report, now: u64) -> Problem 
         }
         None => format!("its node has ended: {why}"),
     });
-    let cause = cause.or_else(|| problem.cause.clone());
-    problem.because(cause)
+    match cause {
+        Some(cause) => problem.because(Some(cause)),
+        None => problem,
+    }
 }
 
 /// That the server's version does not go with the data, or with that of the primary.
@@ -241,14 +244,23 @@ fn by_log(status: &Status, problem: Problem) -> Problem {
 }
 
 /// A node that does not answer; nothing where it is no member: nobody needs it.
-fn silent_member(status: &Status, name: &str, why: &str) -> Option<Problem> {
-    (status.place(name) == Place::Member).then(|| silent(status, name, why))
+fn silent_member(status: &Status, name: &str, why: &str, primary: Option<&str>) -> Option<Problem> {
+    let needed = status.standing(name).is_some() || primary == Some(name);
+    let problem = needed.then(|| silent(status, name, why))?;
+    if status.is_stated(name).is_some() {
+        return Some(problem);
+    }
+    let remedy = format!(
+        "{}; if it is lost for good, or was taken out: halab member remove {name}",
+        problem.remedy
+    );
+    Some(Problem { remedy, ..problem })
 }
 
 fn data_node(status: &Status, node: &DataNodeStatus, primary: Option<&str>) -> Option<Problem> {
     let name = node.name.as_str();
     let state = match &node.state {
-        Reached::Unreachable(why) => return silent_member(status, name, why),
+        Reached::Unreachable(why) => return silent_member(status, name, why, primary),
         Reached::Up(state) => state,
     };
     let problem = |code, what: String| Some(Problem::of_node(code, name, what));
@@ -308,12 +320,12 @@ fn named_primary(status: &Status, node: &DataNodeStatus, state: &DataNodeState) 
         let what = format!("{name} is closed, to be stopped, and refuses writes");
         return Some(Problem::of_node(Code::Closed, name, what));
     }
-    if state.members_unreadable {
+    if let Some(why) = &state.members_unusable {
         let what = format!(
-            "the list of members on {name} can't be read, so writers do not know whom to ask, and wait"
+            "the list of members on {name} is none to go by, so writers do not know whom to ask, and wait"
         );
-        let cause = "it is of a later version of halab, or damaged".to_owned();
-        return Some(Problem::of_node(Code::MembersUnreadable, name, what).because(Some(cause)));
+        let problem = Problem::of_node(Code::MembersUnusable, name, what);
+        return Some(problem.because(Some(why.clone())));
     }
     let memory = report(status, name)?.memory.filter(|m| m.is_full())?;
     let what = format!("{name} is at its maxmemory and refuses writes that need memory");
@@ -336,14 +348,18 @@ pub(super) fn not_raised(name: &str, so_long: Option<Duration>) -> String {
     }
 }
 
-/// Why a node is not a full member, as its parent states it, or by the list of members.
+/// Why a node is not a full member, by the list of members; where there is none to go by, as its parent states it.
 pub(super) fn not_full(status: &Status, name: &str) -> Option<String> {
-    let stated = report(status, name).and_then(|report| report.not_full.clone());
-    stated.or_else(|| match status.place(name) {
-        Place::Member => None,
-        Place::Elsewhere(at) => Some(format!("the list of members has {name} at {at}")),
-        Place::NotListed => Some("it is not in the list of members".to_owned()),
-    })
+    if status.members.is_none() {
+        return report(status, name).and_then(|report| report.not_full.clone());
+    }
+    match status.standing(name) {
+        Some(Standing::Full) => None,
+        Some(Standing::Counted) => {
+            Some("halab member has it on its way in or out of the lab".to_owned())
+        }
+        None => Some("it is not in the list of members".to_owned()),
+    }
 }
 
 /// That a node of `lab.toml` is not a full member.
@@ -355,15 +371,16 @@ fn membership(status: &Status, name: &str, runs: bool) -> Option<Problem> {
         format!("{name} is not a member of the lab, and does not run")
     };
     let problem = Problem::of_node(Code::NotFullMember, name, what).because(Some(why));
-    let remedy = match (status.place(name), runs) {
-        (Place::Elsewhere(_), _) => format!(
-            "give the node at its new address a name of its own in lab.toml, then: halab member replace {name} NEW"
+    let remedy = match (runs, status.standing(name)) {
+        (true, None) => return Some(problem),
+        (true, Some(_)) => format!(
+            "run the halab member command that was cut short again; to keep {name}: halab member add {name}; to take it out: halab \
+             member remove {name}"
         ),
-        (_, false) => format!(
-            "take {name} out of lab.toml on every host, and start the nodes again one at a time; or start it and make it a member: \
-             halab member add {name}"
+        (false, _) => format!(
+            "take {name} out of lab.toml on every host, and start the nodes again one at a time, the primary's last; or start it and \
+             make it a member: halab member add {name}"
         ),
-        (_, true) => return Some(problem),
     };
     Some(Problem { remedy, ..problem })
 }
@@ -442,7 +459,7 @@ fn nobody_promotable(status: &Status) -> Option<Problem> {
 fn sentinel(status: &Status, node: &SentinelStatus) -> Option<Problem> {
     let name = node.name.as_str();
     let state = match &node.state {
-        Reached::Unreachable(why) => return silent_member(status, name, why),
+        Reached::Unreachable(why) => return silent_member(status, name, why, None),
         Reached::Up(state) => state,
     };
     let problem = |code, what: String| Some(Problem::of_node(code, name, what));
@@ -496,7 +513,7 @@ fn why_down(status: &Status, name: &str, primary: &str) -> Option<String> {
 fn unknown<'a>(status: &Status, state: &'a SentinelState) -> Vec<&'a str> {
     let unknown = state.unknown.iter().map(String::as_str);
     unknown
-        .filter(|name| status.place(name) == Place::Member)
+        .filter(|name| status.standing(name).is_some())
         .collect()
 }
 

@@ -12,7 +12,6 @@ use serde::Serialize;
 use crate::client::Connector;
 use crate::config::{Lab, Node};
 use crate::protocol::members::{may_know, unlisted_strangers};
-use crate::protocol::roster::Roster;
 use crate::protocol::vote::SentinelView;
 
 use super::{Code, Problem, SentinelState, SentinelStatus};
@@ -149,10 +148,10 @@ fn read(values: &[redis::Value]) -> Option<Known> {
     })
 }
 
-/// Holds what the Sentinel `me` knows against `lab.toml`. A data node of the list of `members` may be known without being listed.
+/// Holds what the Sentinel `me` knows against the lab. A data node that is stated elsewhere may be known without being listed.
 pub(super) fn compare(
     lab: &Lab,
-    members: Option<&Roster>,
+    stated: &Lab,
     me: &Node,
     view: &SentinelView,
     known: Option<&Known>,
@@ -177,8 +176,7 @@ pub(super) fn compare(
         })
         .collect();
     let mut of_lab = data_nodes;
-    let members = members.iter().flat_map(|roster| &roster.data);
-    of_lab.extend(members.map(|member| member.address));
+    of_lab.extend(stated.data_nodes.iter().map(Node::socket));
     of_lab.sort_unstable();
     of_lab.dedup();
     let unlisted = unlisted_strangers(view, &of_lab);

@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::User;
-use crate::client::{ClientError, Connector, ReplicationInfo};
+use crate::client::{ClientError, Connector, ReplicationInfo, places, with_members};
 use crate::config::{Lab, Node};
 use crate::protocol::copy::{Copy, PARKED_PORT};
 use crate::protocol::roster::Roster;
@@ -67,6 +67,9 @@ pub struct Status {
     /// The lab as this program knows it.
     #[serde(skip)]
     pub description: Description,
+    /// Names and addresses of the nodes that this `lab.toml` states.
+    #[serde(skip)]
+    pub stated: Vec<(String, SocketAddrV4)>,
 }
 
 /// A primary and since which epoch.
@@ -133,8 +136,8 @@ pub struct DataNodeState {
     pub replicas: Option<usize>,
     /// The server's version.
     pub version: String,
-    /// Its list of members is one that this version does not read.
-    pub members_unreadable: bool,
+    /// Why its list of members is none to go by.
+    pub members_unusable: Option<String>,
 }
 
 /// How a Sentinel is and what it sees.
@@ -176,8 +179,20 @@ pub struct SentinelState {
     pub quorum: String,
 }
 
-/// Looks at every node of the lab once.
+/// Looks at every node of the lab once. Where the list of members has others than `lab.toml`, or has them elsewhere, those are
+/// asked too: what is healthy is decided by the members.
 pub async fn gather(lab: &Lab) -> Status {
+    let status = look(lab, lab, None).await;
+    match &status.members {
+        Some(roster) if roster::differs(lab, roster) => {
+            look(lab, &with_members(lab, roster), Some(roster)).await
+        }
+        _ => status,
+    }
+}
+
+/// Looks at every node of `lab` once, which has those of `stated` and all `members`.
+async fn look(stated: &Lab, lab: &Lab, members: Option<&Roster>) -> Status {
     let connector = Connector::new(lab, User::Verifier, ANSWER_LIMIT);
     let panel = Panel::new(lab, connector.clone());
     let nodes = lab.data_nodes.iter();
@@ -189,7 +204,7 @@ pub async fn gather(lab: &Lab) -> Status {
         infos,
         parents::ask(lab),
     );
-    let elected = answers.elect().ok();
+    let elected = roster::elected(&answers, members);
     let named_at = elected.map(|elected| elected.address);
     let members = roster::of_lab(lab, named_at, &infos);
     let offset = primary_offset(lab, elected, &infos);
@@ -221,7 +236,7 @@ pub async fn gather(lab: &Lab) -> Status {
                 Ok(view) => {
                     let mut state = sentinel_state(lab, &view, quorum);
                     let known = known.as_ref();
-                    members::compare(lab, members.as_ref(), node, &view, known, &mut state);
+                    members::compare(lab, stated, node, &view, known, &mut state);
                     Reached::Up(state)
                 }
                 Err(why) => Reached::Unreachable(why),
@@ -239,9 +254,10 @@ pub async fn gather(lab: &Lab) -> Status {
         stakes: Vec::new(),
         problems: Vec::new(),
         parents,
-        description: Description::of(lab),
+        description: Description::of(stated),
+        stated: places(stated),
     };
-    roster::leave_members(&mut status);
+    roster::leave_stated(&mut status);
     status.problems = status.problems_beside_strangers();
     let strangers = status.strangers.iter().map(Stranger::problem);
     status.problems.extend(strangers);
@@ -320,7 +336,8 @@ struct Said {
     info: ReplicationInfo,
     copy: Option<Copy>,
     roster: Option<Roster>,
-    roster_unreadable: bool,
+    /// Why there is none to go by.
+    roster_unusable: Option<String>,
 }
 
 async fn read_info(node: &Node, connector: &Connector) -> Result<Said, String> {
@@ -331,11 +348,22 @@ async fn read_info(node: &Node, connector: &Connector) -> Result<Said, String> {
     let (info, copy) = conn.holding().await.map_err(|e| e.to_string())?;
     // A server that loads its data answers this with an error.
     let held = conn.roster().await;
+    let unreadable = held.as_ref().is_err_and(ClientError::is_of_members);
+    let mut roster = held.ok().flatten().map(|held| held.roster);
+    let elsewhere = roster
+        .as_ref()
+        .and_then(|roster| roster::at_odds(roster, node, info.is_primary));
+    if elsewhere.is_some() {
+        roster = None;
+    }
     Ok(Said {
         info,
         copy,
-        roster_unreadable: held.as_ref().is_err_and(ClientError::is_of_members),
-        roster: held.ok().flatten().map(|held| held.roster),
+        roster,
+        roster_unusable: match unreadable {
+            true => Some("it is of a later version of halab, or damaged".into()),
+            false => elsewhere,
+        },
     })
 }
 
@@ -385,7 +413,7 @@ fn data_node_state(lab: &Lab, said: &Said, primary: Option<u64>) -> DataNodeStat
             .map(|p| p.saturating_sub(info.offset)),
         replicas: info.is_primary.then_some(info.online.len()),
         version: info.version.clone(),
-        members_unreadable: said.roster_unreadable,
+        members_unusable: said.roster_unusable.clone(),
     }
 }
 
@@ -479,13 +507,16 @@ impl Status {
     /// The lab without data nodes that are no full members, which only copy, and without Sentinels that are no members and do
     /// not run.
     fn full(&self, lab: &Lab) -> Lab {
-        let mut full = lab.clone();
+        let mut full = match &self.members {
+            Some(roster) => with_members(lab, roster),
+            None => lab.clone(),
+        };
         let runs = |name: &str| {
             let mut sentinels = self.sentinels.iter();
             sentinels.any(|n| n.name == name && n.state.up().is_some())
         };
         full.sentinels
-            .retain(|node| self.place(&node.name) != roster::Place::NotListed || runs(&node.name));
+            .retain(|node| self.standing(&node.name).is_some() || runs(&node.name));
         full.data_nodes
             .retain(|node| judge::not_full(self, &node.name).is_none());
         full

@@ -42,7 +42,7 @@ macro_rules! codes {
             }
 
             /// What helps, as a rule.
-            fn remedy(self) -> &'static str {
+            pub(super) fn remedy(self) -> &'static str {
                 match self { $(Code::$name => $remedy,)* }
             }
         }
@@ -122,9 +122,9 @@ codes! {
     /// Closed for a stop.
     Closed = "closed", Fault,
         "stop all nodes, or have it take writes again: halab close --reopen";
-    /// The primary's list of members can't be read.
-    MembersUnreadable = "members-unreadable", Fault,
-        "give this command, the nodes and the writers the latest version of halab in use; if the list is damaged, see docs/runbook.md, members-unreadable";
+    /// The primary's list of members can't be read, or is of before a move.
+    MembersUnusable = "members-unusable", Fault,
+        "wait a second, in which its node may mend it; if it lasts, see docs/runbook.md, members-unusable";
     /// The primary is at its maxmemory.
     MemoryFull = "memory-full", Fault,
         "raise maxmemory on every data node (halab cli NODE CONFIG SET maxmemory ..., and in each redis.conf), or delete keys";
@@ -154,7 +154,7 @@ codes! {
         "nothing: it ends by itself 30 s after the last sign of it; find out what stopped the machine, or stepped its clock";
     /// A member runs with another lab.toml.
     OtherLabToml = "other-lab-toml", Fault,
-        "give {node} and this command the same lab.toml (and the same --subnet), then restart {node}";
+        "give {node} and this command the same lab.toml (and the same --subnet), then restart {node}, one at a time, the primary's last";
     /// A node of lab.toml that may not be promoted, or lead a failover, for it is not a full member.
     NotFullMember = "not-full-member", Warning,
         "halab member list shows the members; make it one with halab member add {node}, or stop it";
@@ -217,7 +217,11 @@ impl Problem {
     /// The same, with its cause.
     #[must_use]
     pub fn because(self, cause: Option<String>) -> Self {
-        Problem { cause, ..self }
+        Problem {
+            cause,
+            said_ago_s: None,
+            ..self
+        }
     }
 
     /// The same, with what its server's log says as the cause, behind what introduces that.

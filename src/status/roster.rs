@@ -2,21 +2,12 @@
 
 use std::net::SocketAddrV4;
 
-use crate::config::Lab;
-use crate::protocol::roster::{Kind, Roster};
+use crate::config::{Lab, Node};
+use crate::protocol::roster::{Kind, Member, Roster, Standing};
+use crate::protocol::vote::{Elected, SentinelView, elect};
+use crate::sentinel::Answers;
 
-use super::{Code, Problem, Said, Status, members};
-
-/// What the list of members says of a node that `lab.toml` states.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    /// It is a member there, or there is no list to go by.
-    Member,
-    /// A member of that name is at another address.
-    Elsewhere(SocketAddrV4),
-    /// It is not in the list.
-    NotListed,
-}
+use super::{Code, Problem, Said, Status};
 
 /// The list that counts: that of the primary; without one that answers, the newest that a data node has.
 pub(super) fn of_lab(
@@ -33,37 +24,92 @@ pub(super) fn of_lab(
     of_primary.or_else(newest).map(|(_, roster)| roster)
 }
 
-/// Takes members of the lab off the strangers: who is in the list is none, whatever this `lab.toml` states.
-pub(super) fn leave_members(status: &mut Status) {
-    let Some(roster) = &status.members else {
-        return;
+/// Whether the list has other nodes than `lab.toml`, or has them elsewhere.
+pub(super) fn differs(lab: &Lab, roster: &Roster) -> bool {
+    let members = || roster.data.iter().chain(&roster.sentinels);
+    let stated = |m: &Member| lab.node(&m.name).is_some_and(|n| n.socket() == m.address);
+    members().count() != lab.nodes().count() || !members().all(stated)
+}
+
+/// Why the list on the server of `node` is none to go by: it is of before a move, or does not have the primary.
+pub(super) fn at_odds(roster: &Roster, node: &Node, is_primary: bool) -> Option<String> {
+    match roster.member(Kind::Data, &node.name) {
+        Some(member) if member.address != node.socket() => {
+            Some(format!("it has {} at {}", node.name, member.address))
+        }
+        None if is_primary => Some(format!("it does not have {}", node.name)),
+        _ => None,
+    }
+}
+
+/// The primary that a majority names, of the members where they are known: others have no say.
+pub(super) fn elected(answers: &Answers, members: Option<&Roster>) -> Option<Elected> {
+    let Some(roster) = members else {
+        return answers.elect().ok();
     };
-    status.strangers.retain(|stranger| {
-        let kind = match stranger.listed.kind {
-            members::Kind::Replica => Kind::Data,
-            members::Kind::Sentinel => Kind::Sentinel,
-        };
-        let is_at = |at| roster.of(kind).iter().any(|member| member.address == at);
-        !stranger.listed.address.is_some_and(is_at)
-    });
+    let all = answers.all.iter();
+    let votes = all.filter(|a| roster.member(Kind::Sentinel, &a.sentinel).is_some());
+    let views: Vec<SentinelView> = votes.filter_map(|a| a.view.clone().ok()).collect();
+    let members = roster.sentinels.len();
+    elect(&views, members, members / 2 + 1).ok()
+}
+
+/// Takes off the strangers whoever is at an address that `lab.toml` states: of a name that is a member's elsewhere, that is said.
+pub(super) fn leave_stated(status: &mut Status) {
+    let stated = |at: &SocketAddrV4| status.stated.iter().any(|(_, there)| there == at);
+    status
+        .strangers
+        .retain(|stranger| !stranger.listed.address.as_ref().is_some_and(stated));
 }
 
 impl Status {
-    /// What the list says of that node of `lab.toml`.
-    pub(super) fn place(&self, name: &str) -> Place {
-        let data = self.data_nodes.iter();
-        let data = data.map(|n| (Kind::Data, &n.name, n.address));
-        let sentinels = self.sentinels.iter();
-        let mut all = data.chain(sentinels.map(|n| (Kind::Sentinel, &n.name, n.address)));
-        let stated = all.find(|(_, stated, _)| *stated == name);
-        let (Some(roster), Some((kind, _, at))) = (&self.members, stated) else {
-            return Place::Member;
-        };
-        match roster.member(kind, name) {
-            None => Place::NotListed,
-            Some(member) if member.address != at => Place::Elsewhere(member.address),
-            Some(_) => Place::Member,
+    fn kind(&self, name: &str) -> Option<Kind> {
+        if self.data_nodes.iter().any(|n| n.name == name) {
+            Some(Kind::Data)
+        } else {
+            let mut sentinels = self.sentinels.iter();
+            sentinels.any(|n| n.name == name).then_some(Kind::Sentinel)
         }
+    }
+
+    /// What the list says of that node; `None`: it is not in it. Without a list all are full members.
+    pub(super) fn standing(&self, name: &str) -> Option<Standing> {
+        match (&self.members, self.kind(name)) {
+            (Some(roster), Some(kind)) => roster.standing(kind, name),
+            _ => Some(Standing::Full),
+        }
+    }
+
+    /// Where `lab.toml` has that node, if it states it.
+    pub(super) fn is_stated(&self, name: &str) -> Option<SocketAddrV4> {
+        let stated = self.stated.iter().find(|(stated, _)| stated == name);
+        stated.map(|(_, at)| *at)
+    }
+
+    /// The members that `lab.toml` has at another address.
+    pub(super) fn elsewhere(&self) -> Vec<Problem> {
+        let members = self
+            .members
+            .iter()
+            .flat_map(|r| r.data.iter().chain(&r.sentinels));
+        let elsewhere = members.filter_map(|member| {
+            let (name, at) = (&member.name, self.is_stated(&member.name)?);
+            (at != member.address).then(|| {
+                let what = format!(
+                    "{name} is a member of the lab at {}, and at {at} in the lab.toml of this command",
+                    member.address
+                );
+                let cause = "a node at another address is another node".to_owned();
+                Problem {
+                    remedy: format!(
+                        "put the address of {name} in lab.toml back on every host; a node at {at} gets a name of its own, is stated beside \
+                         {name}, and then: halab member replace {name} NEW"
+                    ),
+                    ..Problem::of_node(Code::MemberUnstated, name, what).because(Some(cause))
+                }
+            })
+        });
+        elsewhere.collect()
     }
 
     /// The members that this `lab.toml` does not state, and those of the nodes that run with one that does not.
@@ -78,15 +124,11 @@ impl Status {
                 lacks(member, name.clone());
             }
         }
-        let stated = |name: &str| {
-            self.data_nodes.iter().any(|n| n.name == name)
-                || self.sentinels.iter().any(|n| n.name == name)
-        };
         let members = self
             .members
             .iter()
             .flat_map(|r| r.data.iter().chain(&r.sentinels));
-        for member in members.filter(|member| !stated(&member.name)) {
+        for member in members.filter(|member| self.is_stated(&member.name).is_none()) {
             lacks(&member.name, "this command".to_owned());
         }
         let problem = |(member, lacking): (String, Vec<String>)| {
@@ -103,36 +145,68 @@ impl Status {
 #[cfg(test)]
 mod tests {
     use super::super::judge::tests::healthy;
-    use super::super::{Listed, Standing, Stranger};
+    use super::super::members::Kind as KnownAs;
+    use super::super::{Listed, Standing as Seen, Stranger};
     use super::*;
 
-    fn stranger(kind: members::Kind, address: &str) -> Stranger {
-        Stranger {
-            listed: Listed {
-                kind,
-                address: Some(address.parse().unwrap()),
-                state: Standing::Up,
-            },
-            known_to: vec!["sentinel-1".into()],
-        }
+    fn at(text: &str) -> SocketAddrV4 {
+        text.parse().unwrap()
+    }
+
+    fn lab() -> Lab {
+        Lab::parse(include_str!("../../lab.toml"), None).unwrap()
     }
 
     #[test]
-    fn a_member_is_no_stranger_and_is_one_as_what_it_is() {
+    fn whoever_is_at_a_stated_address_is_no_stranger() {
         let mut status = healthy();
-        let data = [("redis-c".to_owned(), "127.0.0.13:6379".parse().unwrap())];
-        let sentinels = [("sentinel-9".to_owned(), "127.0.0.29:26379".parse().unwrap())];
-        status.members = Some(Roster::first(data, sentinels));
-        let strange = [
-            stranger(members::Kind::Replica, "127.0.0.29:26379"),
-            stranger(members::Kind::Sentinel, "127.0.0.99:26379"),
-        ];
-        status.strangers = strange.to_vec();
-        status.strangers.extend([
-            stranger(members::Kind::Replica, "127.0.0.13:6379"),
-            stranger(members::Kind::Sentinel, "127.0.0.29:26379"),
-        ]);
-        leave_members(&mut status);
-        assert_eq!(status.strangers, strange);
+        let stranger = |address: &str| Stranger {
+            listed: Listed {
+                kind: KnownAs::Replica,
+                address: Some(at(address)),
+                state: Seen::Up,
+            },
+            known_to: vec!["sentinel-1".into()],
+        };
+        status.strangers = vec![stranger("127.0.0.11:6379"), stranger("127.0.0.99:6379")];
+        leave_stated(&mut status);
+        assert_eq!(status.strangers, [stranger("127.0.0.99:6379")]);
+    }
+
+    #[test]
+    fn a_list_of_other_nodes_or_of_other_places_differs() {
+        let lab = lab();
+        let same = crate::client::first_roster(&lab);
+        assert!(!differs(&lab, &same));
+        assert!(differs(&lab, &same.without(Kind::Data, "redis-b")));
+        let more = same.with(
+            Kind::Data,
+            "redis-c",
+            at("127.0.0.13:6379"),
+            Standing::Counted,
+        );
+        assert!(differs(&lab, &more));
+        let there = at("127.0.0.15:6379");
+        assert!(differs(
+            &lab,
+            &same.with(Kind::Data, "redis-b", there, Standing::Full)
+        ));
+    }
+
+    #[test]
+    fn a_list_of_before_a_move_and_one_without_the_primary_are_none_to_go_by() {
+        let lab = lab();
+        let same = crate::client::first_roster(&lab);
+        let node = &lab.data_nodes[1];
+        assert_eq!(at_odds(&same, node, true), None);
+        let moved = same.with(Kind::Data, "redis-b", at("127.0.0.15:6379"), Standing::Full);
+        for is_primary in [true, false] {
+            let why = at_odds(&moved, node, is_primary).unwrap();
+            assert!(why.contains("redis-b at 127.0.0.15"), "{why}");
+        }
+        // A replica that is no member copies the list of those that are.
+        let without = same.without(Kind::Data, "redis-b");
+        assert_eq!(at_odds(&without, node, false), None);
+        assert!(at_odds(&without, node, true).is_some());
     }
 }

@@ -1,6 +1,6 @@
 //! What holds while something is wrong: whether writes are taken, and what the next loss would cost.
 
-use super::{Reached, Status, judge};
+use super::{Code, DataNodeStatus, Problem, Reached, Status, judge};
 
 /// In sentences; nothing in a healthy lab.
 pub(super) fn stakes(status: &Status) -> Vec<String> {
@@ -14,6 +14,12 @@ pub(super) fn stakes(status: &Status) -> Vec<String> {
 
 fn of_data(status: &Status) -> String {
     let Some(primary) = serving(status) else {
+        if let Some(name) = unnamed(status) {
+            return format!(
+                "{name} may still take writes, and acknowledged are only those that every data node confirms; do not start or stop data \
+                 nodes before the Sentinels agree"
+            );
+        }
         return "no data node takes writes; a record that was acknowledged is on the disk of a data node above: remove none of them"
             .to_owned();
     };
@@ -45,7 +51,25 @@ fn serving(status: &Status) -> Option<&str> {
     let mut nodes = status.data_nodes.iter();
     let node = nodes.find(|node| node.name == *primary)?;
     let state = node.state.up()?;
-    (state.role == "primary" && !judge::is_closed(node)).then_some(primary.as_str())
+    let refuses = |problem: &Problem| {
+        let codes = [Code::MembersUnusable, Code::MemoryFull, Code::DiskRefuses];
+        problem.node.as_deref() == Some(primary) && codes.contains(&problem.code)
+    };
+    let serves =
+        state.role == "primary" && !judge::is_closed(node) && !status.problems.iter().any(refuses);
+    serves.then_some(primary.as_str())
+}
+
+/// Without a primary that the Sentinels name, a data node that says that it is primary.
+fn unnamed(status: &Status) -> Option<&str> {
+    if status.primary.is_some() {
+        return None;
+    }
+    let is_primary = |node: &&DataNodeStatus| node.state.up().is_some_and(|s| s.role == "primary");
+    let mut nodes = status.data_nodes.iter().filter(is_primary);
+    nodes
+        .find(|node| !judge::is_closed(node))
+        .map(|node| node.name.as_str())
 }
 
 fn of_sentinels(status: &Status) -> Option<String> {
@@ -112,7 +136,26 @@ mod tests {
             only,
         );
         let none: &[&str] = &["no data node takes writes"];
-        says(|s| s.primary = None, none);
+        says(
+            |s| s.primary = None,
+            &[
+                "redis-a may still take writes, and acknowledged are only those that every data node confirms",
+            ],
+        );
+        says(
+            |s| {
+                s.primary = None;
+                up(&mut s.data_nodes[0].state).role = "replica";
+            },
+            none,
+        );
+        says(
+            |s| {
+                let full = Problem::of_node(Code::MemoryFull, "redis-a", "x");
+                s.problems.push(full);
+            },
+            none,
+        );
         says(
             |s| s.data_nodes[0].state = Reached::Unreachable("x".into()),
             none,
@@ -125,11 +168,20 @@ mod tests {
 
     #[test]
     fn the_sentinels_are_counted() {
-        let copies = "redis-b has every";
-        says(|s| lose_sentinels(s, 1), &[copies, "with one more lost"]);
         says(
-            |s| lose_sentinels(s, 2),
-            &[copies, "nobody can be promoted, and a write"],
+            |s| lose_sentinels(s, 1),
+            &["redis-b has every", "with one more lost"],
+        );
+        let two_lost = |s: &mut Status| {
+            lose_sentinels(s, 2);
+            s.primary = None;
+        };
+        says(
+            two_lost,
+            &[
+                "redis-a may still take writes",
+                "nobody can be promoted, and a write",
+            ],
         );
     }
 }

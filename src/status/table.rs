@@ -85,37 +85,41 @@ pub fn render(status: &Status) -> String {
     )
 }
 
+/// Codes whose problems are one line where they differ in the node's name only. Each begins with that name, and its remedy is that
+/// of the code.
+const FOLDED: [Code; 7] = [
+    Code::SentinelDisagrees,
+    Code::PrimaryDown,
+    Code::FailoverUnderWay,
+    Code::MemberUnknown,
+    Code::NotSeenPromotable,
+    Code::Tilt,
+    Code::OtherLabToml,
+];
+
 /// Problems that differ in the node's name only, as one that names all of these nodes.
 fn folded<'a>(problems: impl Iterator<Item = &'a Problem>) -> Vec<Problem> {
-    let mut found: Vec<(Problem, Vec<&str>)> = Vec::new();
+    let mut found: Vec<(Problem, Vec<&str>, &str)> = Vec::new();
     for problem in problems {
-        // How a node is started is said for each.
-        let each = problem.code == Code::NodeDown;
-        let Some(name) = problem.node.as_deref().filter(|_| !each) else {
-            found.push((problem.clone(), Vec::new()));
-            continue;
-        };
-        let same = |(first, names): &&mut (Problem, Vec<&str>)| {
-            let like = |text: &str| {
-                names
-                    .first()
-                    .map(|first_name| text.replace(name, first_name))
-            };
-            first.code == problem.code
+        let name = problem.node.as_deref().unwrap_or_default();
+        let rest = problem.what.strip_prefix(name).unwrap_or_default();
+        let same = |(first, _, other): &&mut (Problem, Vec<&str>, &str)| {
+            FOLDED.contains(&problem.code)
+                && first.code == problem.code
                 && first.cause == problem.cause
-                && like(&problem.what).as_deref() == Some(first.what.as_str())
+                && *other == rest
         };
         match found.iter_mut().find(same) {
-            Some((_, names)) => names.push(name),
-            None => found.push((problem.clone(), vec![name])),
+            Some((_, names, _)) => names.push(name),
+            None => found.push((problem.clone(), vec![name], rest)),
         }
     }
-    let all = |(problem, names): (Problem, Vec<&str>)| match names.as_slice() {
-        [first, _, ..] => {
+    let all = |(problem, names, rest): (Problem, Vec<&str>, &str)| match names.as_slice() {
+        [_, _, ..] => {
             let all = names.join(", ");
             Problem {
-                what: problem.what.replacen(first, &format!("{all}:"), 1),
-                remedy: problem.remedy.replace(first, &all),
+                what: format!("{all}:{rest}"),
+                remedy: problem.code.remedy().replace("{node}", &all),
                 ..problem
             }
         }

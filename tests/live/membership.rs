@@ -383,7 +383,7 @@ fn a_lost_sentinel_is_replaced() {
     state(&mut lab, NodeKind::Sentinel, "sentinel-4", 24);
     unstate(&mut lab, NodeKind::Sentinel, "sentinel-3");
     lab.runner.start_node("sentinel-4").unwrap();
-    restart_each(&mut lab, &["sentinel-4"], "");
+    restart_each(&mut lab, &["sentinel-4"], "sentinel-3");
     ended_with(
         &lab.halab(&["member", "replace", "sentinel-3", "sentinel-4"]),
         0,

@@ -172,17 +172,23 @@ impl DataNode {
 
     /// The members that an operator has moved from where the roster has them, with `halab move`, and that do not answer there any
     /// more: of a lab that was not stopped as a whole, one may. A `lab.toml` that only differs from those of the others moves nobody.
-    async fn moved(&self, roster: &Roster) -> Vec<(String, SocketAddrV4)> {
+    async fn moved(&mut self, roster: &Roster) -> Vec<(String, SocketAddrV4)> {
         let places = places(&self.lab);
         let mut moved = Vec::new();
+        let mut answer = Vec::new();
         for ((name, at), was) in elsewhere(roster, &places, &self.moved_from) {
             let another = places.iter().any(|(_, there)| *there == was);
             if another || self.connector.open(was).await.is_err() {
                 moved.push((name, at));
             } else {
-                debug!(node = %self.node.name, %name, %was, "not moved: it answers there");
+                answer.push(format!("{name} at {was}"));
             }
         }
+        if answer != self.answer_elsewhere && !answer.is_empty() {
+            warn!(node = %self.node.name, nodes = answer.join(", "), "not moved in the list of members: something answers where they \
+                were; end that server, or give this lab other passwords if it is another lab");
+        }
+        self.answer_elsewhere = answer;
         moved
     }
 

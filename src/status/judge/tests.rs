@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddrV4;
 
 use super::*;
 use crate::protocol::roster::{Kind as Of, Roster, Standing as As};
@@ -17,7 +18,7 @@ fn data(name: &str, role: &'static str) -> DataNodeStatus {
         lag_bytes: None,
         replicas: None,
         version: "7.0.15".into(),
-        members_unreadable: false,
+        members_unusable: None,
     };
     DataNodeStatus {
         name: name.into(),
@@ -87,7 +88,17 @@ pub(in crate::status) fn healthy() -> Status {
             .map(|name| parent(name))
             .collect::<BTreeMap<_, _>>(),
         description: Description::default(),
+        stated: NODES.iter().map(|name| stated(name)).collect(),
     }
+}
+
+/// As [`data`] and [`view`] have it.
+fn stated(name: &str) -> (String, SocketAddrV4) {
+    let at = match name.starts_with("redis") {
+        true => "127.0.0.11:6379",
+        false => "127.0.0.21:26379",
+    };
+    (name.to_owned(), at.parse().unwrap())
 }
 
 pub(in crate::status) fn up<T>(state: &mut Reached<T>) -> &mut T {
@@ -302,10 +313,10 @@ const CASES: &[Case] = &[
         },
     ),
     (
-        Code::MembersUnreadable,
+        Code::MembersUnusable,
         Some("redis-a"),
         "so writers do not know whom to ask",
-        |s| up(&mut s.data_nodes[0].state).members_unreadable = true,
+        |s| up(&mut s.data_nodes[0].state).members_unusable = Some("it is damaged".into()),
     ),
     (Code::MemoryFull, Some("redis-a"), "11 of 10 bytes", |s| {
         parent(s, "redis-a").memory = Some(Memory {
@@ -643,14 +654,39 @@ fn what_follows_from_a_node_that_is_down_is_not_said_of_the_sentinels() {
     );
 }
 
+/// A lab with one data node and one Sentinel more than the healthy one, all members, and all answering.
+fn larger() -> Status {
+    let mut status = healthy();
+    status.data_nodes.push(data("redis-c", "replica"));
+    status.sentinels.push(view("sentinel-4"));
+    for sentinel in &mut status.sentinels {
+        let state = up(&mut sentinel.state);
+        state.other_sentinels = 3;
+        state.known_replicas = 2;
+        state.promotable.push("redis-c".into());
+    }
+    for name in ["redis-c", "sentinel-4"] {
+        status.stated.push(stated(name));
+        let report = Report {
+            node: name.into(),
+            running: true,
+            ..Report::default()
+        };
+        status.parents.insert(name.into(), Reached::Up(report));
+    }
+    status.members = Some(listed(&status));
+    assert_eq!(problems(&status), []);
+    status
+}
+
 #[test]
 fn a_node_that_is_no_member_is_not_needed() {
-    let mut status = healthy();
+    let mut status = larger();
     status.members = Some(listed(&status).without(Of::Data, "redis-b"));
     lose_b(&mut status);
     for sentinel in &mut status.sentinels {
         let state = up(&mut sentinel.state);
-        state.promotable.clear();
+        state.promotable.retain(|name| name != "redis-b");
         state.unknown = vec!["redis-b".into()];
     }
     let found = problems(&status);
@@ -664,13 +700,51 @@ fn a_node_that_is_no_member_is_not_needed() {
         "{problem:?}"
     );
     // A Sentinel likewise.
-    let mut status = healthy();
+    let mut status = larger();
     status.members = Some(listed(&status).without(Of::Sentinel, "sentinel-3"));
     status.sentinels[2].state = Reached::Unreachable("refused".into());
     assert_eq!(
         codes(&status),
         [(Code::NotFullMember, Some("sentinel-3".into()))]
     );
+}
+
+#[test]
+fn a_primary_that_is_down_is_a_fault_though_the_list_does_not_have_it() {
+    let mut status = larger();
+    status.members = Some(listed(&status).without(Of::Data, "redis-a"));
+    status.data_nodes[0].state = Reached::Unreachable("refused".into());
+    parent(&mut status, "redis-a").running = false;
+    let found = problems(&status);
+    let faults: Vec<_> = found.iter().filter(|p| p.is_fault()).collect();
+    assert_eq!(faults[0].code, Code::ServerEnded, "{found:#?}");
+}
+
+#[test]
+fn a_node_on_its_way_in_or_out_is_a_warning_with_or_without_its_parent() {
+    for with_parents in [true, false] {
+        let mut status = larger();
+        let (_, at) = stated("redis-c");
+        status.members = Some(listed(&status).with(Of::Data, "redis-c", at, As::Counted));
+        up(&mut status.data_nodes[2].state).promotable = Some(false);
+        for sentinel in &mut status.sentinels {
+            up(&mut sentinel.state)
+                .promotable
+                .retain(|name| name != "redis-c");
+        }
+        if !with_parents {
+            status.parents.clear();
+        }
+        let found = problems(&status);
+        let [problem] = found.as_slice() else {
+            panic!("{found:#?}");
+        };
+        assert_eq!(problem.code, Code::NotFullMember);
+        assert!(
+            problem.remedy.contains("halab member remove redis-c"),
+            "{problem:?}"
+        );
+    }
 }
 
 #[test]
@@ -693,10 +767,10 @@ fn a_name_at_another_address_is_not_to_be_added() {
     let elsewhere = "127.0.0.99:6379".parse().unwrap();
     status.members = Some(listed(&status).with(Of::Data, "redis-b", elsewhere, As::Full));
     let found = problems(&status);
-    let of_b = found
-        .iter()
-        .find(|p| p.code == Code::NotFullMember)
-        .unwrap();
+    let [of_b] = found.as_slice() else {
+        panic!("{found:#?}");
+    };
+    assert_eq!(of_b.code, Code::MemberUnstated);
     assert!(of_b.remedy.contains("a name of its own"), "{of_b:?}");
     assert!(of_b.to_string().contains("127.0.0.99"), "{of_b}");
 }
@@ -769,9 +843,10 @@ fn the_age_of_what_a_server_said_goes_on_after_its_node_has_ended() {
     for (now, age) in [(1040, 42), (960, 2)] {
         let mut status = status.clone();
         status.recall_ends(root.path(), now);
+        // The cause is why the node has ended, and no quotation.
         let of_b = |p: &&Problem| p.code == Code::ConfigRefused;
-        let told = serde_json::to_value(status.problems.iter().find(of_b).unwrap()).unwrap();
-        assert_eq!(told["said_ago_s"], age, "{told:#}");
+        let told = status.problems.iter().find(of_b).unwrap();
+        assert_eq!(told.said_ago_s, None, "{told}");
         let report = serde_json::to_value(&status.parents["redis-b"]).unwrap();
         assert_eq!(report["up"]["said"]["ago_s"], age, "{report:#}");
     }
