@@ -39,7 +39,7 @@ test_all() {
 
     setup_test_tools
     step "format" cargo fmt --all --check
-    step "shell scripts" shellcheck -x lab scripts/*.sh nix/packages/*/*.sh .ci/run
+    step "shell scripts" shellcheck -x lab scripts/*.sh nix/packages/*/*.sh .ci/run machines/initrd-init machines/guest/lab-shell
     step "process-compose.yaml has lab.toml's nodes" same_nodes
     step "compose.yaml has lab.toml's nodes, and no more rights than it needs" scripts/compose.py --check
     step "Nix: files parse, are formatted, have nothing unused" nix_files_are_right

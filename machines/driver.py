@@ -1,0 +1,137 @@
+"""Runs a script of nix/tests on machines of this project, with what NixOS' test driver would give it.
+
+A script there is made of parts, one after the other: which node is on which machine, what dashboards ask, driver/lab.py, and its
+own test.py; nix/tests/driver/machines.nix puts them together for NixOS, `script_of` here.
+"""
+
+import json
+import shutil
+import signal
+import time
+import tomllib
+import traceback
+import typing
+from collections.abc import Callable
+from pathlib import Path
+
+from .errors import Trouble
+from .guests import GUESTS, Variant
+from .machine import Machine
+from .report import Steps, say
+from .site import ROOT, Site
+
+TESTS = ROOT / "nix/tests"
+NAMES = ("failover", "handover", "cold-restart", "monitoring")
+# Twice what a test may take on emulated machines that have two cores for themselves. A hang ends here.
+TEST_SECONDS = 50 * 60
+# What is asked of a machine after a failure may hang as well.
+LEFT_SECONDS = 120.0
+# What a failed test leaves of each machine, by file name.
+EVIDENCE = {
+    "journal.txt": "journalctl --no-pager -o short-precise",
+    "units.txt": "systemctl list-units --all --no-pager; systemctl --failed --no-pager",
+    "status.txt": "halab status --json || true",
+    "network.txt": "ip address; ip -s link; ss -tn",
+    "processes.txt": "ps axo pid,ppid,stat,rss,time,args",
+}
+
+
+def hosts_line() -> str:
+    """Which node, and which part of the lab, is on which machine."""
+    of = {node: guest.name for guest in GUESTS for node in guest.nodes}
+    of |= {part: guest.name for guest in GUESTS for part in ("writer", "monitoring") if getattr(guest, part)}
+    return "hosts = {" + ", ".join(f'"{node}": {name}' for node, name in of.items()) + "}\n"
+
+
+def panel_queries(panel: dict[str, typing.Any]) -> list[str]:
+    """What a panel asks, and those in it."""
+    own = [target["expr"] for target in panel.get("targets", [])]
+    return own + [query for inner in panel.get("panels", []) for query in panel_queries(inner)]
+
+
+def queries_line() -> str:
+    """What the dashboards ask, with Grafana's variables as it would fill them in."""
+    dashboards = [json.loads(path.read_text()) for path in sorted((ROOT / "grafana/dashboards").glob("*.json"))]
+    asked = [query for dashboard in dashboards for panel in dashboard["panels"] for query in panel_queries(panel)]
+    name = tomllib.loads((ROOT / "lab.toml").read_text())["lab"]["name"]
+    for variable, value in {"$lab": name, "$node": ".*", "$__rate_interval": "10s"}.items():
+        asked = [query.replace(variable, value) for query in asked]
+    return f"DASHBOARD_QUERIES = {json.dumps(asked)}\n"
+
+
+def script_of(test: str) -> str:
+    return hosts_line() + queries_line() + (TESTS / "driver/lab.py").read_text() + (TESTS / test / "test.py").read_text()
+
+
+def run_script(test: str, machines: dict[str, Machine], start_all: Callable[[], None], steps: Steps) -> None:
+    """Raises what the script does."""
+    reach = {**machines, "machines": list(machines.values()), "start_all": start_all, "subtest": steps.step}
+    # As with NixOS, one file; its name is for tracebacks, which then show its lines.
+    source = script_of(test)
+    exec(compile(source, f"<nix/tests/{test}>", "exec"), {"__name__": "__main__", **reach})
+
+
+def keep_evidence(site: Site, steps: Steps, failure: str, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "failure.txt").write_text(f"{failure}\n{steps.table()}\n")
+    for name, machine in site.machines.items():
+        own = folder / name
+        own.mkdir()
+        for log in ("console.log", "qemu.log"):
+            if (machine.state_dir / log).exists():
+                shutil.copy(machine.state_dir / log, own)
+        if not machine.booted:
+            (own / "off.txt").write_text("This machine is off.\n")
+            continue
+        for file, command in EVIDENCE.items():
+            try:
+                said = machine.execute(command, timeout=LEFT_SECONDS)[1]
+            except AssertionError as silence:
+                (own / file).write_text(f"{silence}\n")
+                break
+            (own / file).write_text(said)
+
+
+def too_long(*_: object) -> None:
+    raise AssertionError(f"the test has not ended after {TEST_SECONDS} s")
+
+
+def run_test(test: str, site: Site, failed: Path) -> bool:
+    """Whether every claim of the test holds. The machines are gone then, and else too."""
+    steps = Steps()
+    site.remove()
+    site.prepare()
+    began = time.monotonic()
+    signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(TEST_SECONDS)
+    try:
+        site.start_switch()
+        run_script(test, site.machines, site.start, steps)
+    except Exception:  # whatever the script raises is a claim that does not hold
+        signal.alarm(0)
+        failure = traceback.format_exc()
+        print(failure, flush=True)
+        folder = failed / f"{test}-{time.strftime('%Y%m%d-%H%M%S')}"
+        keep_evidence(site, steps, failure, folder)
+        say(f"{test} FAILED after {time.monotonic() - began:.0f} s; journals and states of its machines are in {folder}")
+        return False
+    finally:
+        signal.alarm(0)
+        site.remove()
+        print(f"\n{test}, {'with KVM' if next(iter(site.machines.values())).kvm else 'emulated'}\n{steps.table()}\n", flush=True)
+    say(f"{test}: all {len(steps.done)} claims hold, {time.monotonic() - began:.0f} s")
+    return True
+
+
+def variant_of(test: str, kvm: bool) -> Variant:
+    """What a test has otherwise, as its default.nix says it for NixOS. An emulated processor that is shared does not shake hands within
+    the time that a node gives another: no TLS there."""
+    return Variant(tls=kvm and test == "handover", monitoring=test == "monitoring")
+
+
+def known(tests: list[str]) -> list[str]:
+    """All of them where none is named."""
+    for test in tests:
+        if test not in NAMES:
+            raise Trouble(f"there is no test {test!r}", f"there are: {', '.join(NAMES)}")
+    return tests or list(NAMES)

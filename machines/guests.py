@@ -1,0 +1,64 @@
+"""The three machines, as the template of three hosts has them (nix/templates/hosts), and what each of them is told."""
+
+import re
+from dataclasses import dataclass
+
+# Of documents and examples (RFC 5737): no real network has these. The last number is that of lab.toml.
+SUBNET = "192.0.2"
+# What Prometheus and its exporter take beside the rest.
+MONITORING_MIB = 384
+
+
+@dataclass(frozen=True)
+class Guest:
+    name: str
+    number: int
+    memory_mib: int
+    data_nodes: tuple[str, ...] = ()
+    sentinels: tuple[str, ...] = ()
+    writer: bool = False
+    monitoring: bool = False
+
+    def memory(self, variant: "Variant") -> int:
+        """In MiB."""
+        return self.memory_mib + (MONITORING_MIB if variant.monitoring and self.monitoring else 0)
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        return self.data_nodes + self.sentinels
+
+
+GUESTS = (
+    Guest("one", 1, 256, data_nodes=("redis-a",), sentinels=("sentinel-1",)),
+    Guest("two", 2, 256, data_nodes=("redis-b",), sentinels=("sentinel-2",)),
+    Guest("three", 3, 320, sentinels=("sentinel-3",), writer=True, monitoring=True),
+)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What a test may have otherwise."""
+
+    tls: bool = False
+    monitoring: bool = False
+
+
+def lab_toml(shipped: str, variant: Variant) -> str:
+    """The project's lab.toml on these machines: their network, and time limits for an emulated processor."""
+    changes = {
+        # As nix/tests/driver/machines.nix: nothing healthy may be taken for down.
+        "down_after_ms": "10000",
+        "failover_timeout_ms": "10000",
+        "hang_timeout_ms": "5000",
+        # Answers take a hundred times as long as with KVM.
+        "raise_limit_ms": "2000",
+        # Ten batches a second, as many as a thousand records are by the shipped size, and a fifth of the data: each start reads all of it.
+        "batch": "20",
+        "tls": str(variant.tls).lower(),
+        "mutual_tls": str(variant.tls).lower(),
+    }
+    # Without the profiles, which would have other limits.
+    text = re.sub(r"^\[profiles\.[^\n]*\n(?:(?!\[)[^\n]*\n)*", "", shipped, flags=re.MULTILINE)
+    for key, value in changes.items():
+        text = re.sub(rf"^{key} *=[^\n#]*", f"{key} = {value} ", text, flags=re.MULTILINE)
+    return re.sub(r"\b127\.0\.0\.(\d+)", rf"{SUBNET}.\1", text)

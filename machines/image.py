@@ -1,0 +1,161 @@
+"""From the tree of packages to what guests boot: kernel, initrd, and /usr as a read-only image that all of them share."""
+
+import fnmatch
+import gzip
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from . import packages
+from .errors import Trouble
+from .report import say
+
+HERE = Path(__file__).resolve().parent
+
+# What a guest's kernel loads before its disks are there, and all that it may load later. The rest is most of the image.
+EARLY = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng", "ext4", "erofs")
+LATER = ("nf_tables", "nft_ct", "nft_reject_inet", "nft_limit", "nft_log", "nft_counter", "af_packet", "autofs4", "configfs")
+
+# Not needed on a guest: documents; units and rules for hardware, users and tasks that it does not have. What a package's
+# scripts would enable is not enabled in the first place.
+LEFT_OUT = (
+    *("share/doc", "share/man", "share/locale", "share/info", "share/lintian", "share/bug", "share/bash-completion", "share/zsh"),
+    *("share/initramfs-tools", "share/perl*", "share/fonts", "lib/x86_64-linux-gnu/perl*", "lib/x86_64-linux-gnu/gconv"),
+    *("lib/udev/hwdb.d", "lib/udev/hwdb.bin", "lib/systemd/catalog"),
+    *("lib/systemd/system-generators/systemd-gpt-auto-generator", "lib/systemd/system-generators/systemd-*crypt*"),
+    *(f"lib/systemd/system/sysinit.target.wants/{unit}" for unit in ("systemd-hwdb-*", "*crypt*", "*verity*", "dev-*", "sys-fs-fuse*")),
+    *(f"lib/systemd/system/sysinit.target.wants/{unit}" for unit in ("*binfmt*", "systemd-boot-*", "*-pcr*", "systemd-update-done*")),
+    *(f"lib/systemd/system/multi-user.target.wants/{unit}" for unit in ("systemd-logind*", "getty*", "systemd-ask*", "dbus*")),
+)
+
+
+def modules_wanted(names: Iterable[str], dependencies: dict[str, list[str]]) -> list[str]:
+    """The files of these modules and of what they need, in the order in which they can be loaded. A name that the kernel
+    has no module of is left out: it may have it built in."""
+    files = {Path(file).name.split(".ko")[0].replace("-", "_"): file for file in dependencies}
+    order: list[str] = []
+
+    def add(file: str) -> None:
+        if file in order:
+            return
+        # depmod lists what a module needs with the deepest need last.
+        for need in reversed(dependencies[file]):
+            add(need)
+        order.append(file)
+
+    for name in names:
+        if file := files.get(name.replace("-", "_")):
+            add(file)
+    return order
+
+
+def parse_dependencies(text: str) -> dict[str, list[str]]:
+    """modules.dep: a line a module, FILE: NEEDED-FILE..."""
+    lines = (line.split(":", 1) for line in text.splitlines() if ":" in line)
+    return {file.strip(): needs.split() for file, needs in lines}
+
+
+def left_out(path: str) -> bool:
+    """Whether a path within /usr is none of a guest's, itself or a folder that it is in."""
+    parts = path.split("/")
+    return any(fnmatch.fnmatchcase("/".join(parts[:n]), pattern) for n in range(1, len(parts) + 1) for pattern in LEFT_OUT)
+
+
+def own_key() -> str:
+    """The same as long as an image of the same packages would be the same."""
+    text = "".join((HERE / name).read_text() for name in ("image.py", "initrd-init", "packages.py"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Image:
+    """What guests boot, in a folder; made anew when a package of it has another version, or this code has changed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.kernel = folder / "vmlinuz"
+        self.initrd = folder / "initrd"
+        self.usr = folder / "usr.erofs"
+        # What the packages have for /etc, and the accounts and tables of /usr that go there.
+        self.etc = folder / "etc"
+        self.share = folder / "share"
+
+    def make(self) -> None:
+        apt = packages.Apt(self.folder / "apt")
+        wanted = apt.packages()
+        key = f"{packages.key_of(wanted)} {own_key()}"
+        stamp = self.folder / "made-of"
+        if stamp.exists() and stamp.read_text() == key:
+            return
+        stamp.unlink(missing_ok=True)
+        say(f"making the guests' image of {len(wanted)} Debian packages")
+        apt.fetch()
+        tree = self.folder / "tree"
+        packages.unpack(apt.archives, wanted, tree)
+        self.take_kernel(tree)
+        for kept in (self.etc, self.share):
+            shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(tree / "etc", self.etc, symlinks=True)
+        for name in ("base-files", "base-passwd", "libc-bin"):
+            shutil.copytree(tree / "usr/share" / name, self.share, dirs_exist_ok=True)
+        self.make_usr(tree / "usr")
+        shutil.rmtree(tree)
+        stamp.write_text(key)
+
+    def take_kernel(self, tree: Path) -> None:
+        found = sorted((tree / "boot").glob("vmlinuz-*"))
+        if not found:
+            raise Trouble("the packages hold no kernel")
+        version = found[-1].name.removeprefix("vmlinuz-")
+        shutil.copy(found[-1], self.kernel)
+        modules = tree / "usr/lib/modules" / version
+        subprocess.run(["depmod", "-b", tree, version], check=True)
+        dependencies = parse_dependencies((modules / "modules.dep").read_text())
+        early = modules_wanted(EARLY, dependencies)
+        self.make_initrd(modules, early)
+        kept = {*early, *modules_wanted(LATER, dependencies)}
+        for file in dependencies:
+            if file not in kept:
+                (modules / file).unlink()
+        subprocess.run(["depmod", "-b", tree, version], check=True)
+
+    def make_initrd(self, modules: Path, early: list[str]) -> None:
+        root = self.folder / "initrd.d"
+        shutil.rmtree(root, ignore_errors=True)
+        for name in ("bin", "proc", "sys", "dev", "mnt", "modules"):
+            (root / name).mkdir(parents=True)
+        shutil.copy(modules.parents[2] / "bin/busybox", root / "bin/busybox")
+        for file in early:
+            shutil.copy(modules / file, root / "modules")
+        (root / "modules/order").write_text("".join(f"{Path(file).name}\n" for file in early))
+        shutil.copy(HERE / "initrd-init", root / "init")
+        (root / "init").chmod(0o755)
+        names = "".join(f"{path.relative_to(root)}\n" for path in sorted(root.rglob("*")))
+        archive = subprocess.run(
+            ["cpio", "-o", "-H", "newc", "--quiet", "-R", "0:0"], cwd=root, input=names.encode(), stdout=subprocess.PIPE, check=True
+        )
+        self.initrd.write_bytes(gzip.compress(archive.stdout, 1))
+        shutil.rmtree(root)
+
+    def make_usr(self, usr: Path) -> None:
+        for here, folders, files in os.walk(usr):
+            for name in [*folders, *files]:
+                path = Path(here) / name
+                if left_out(str(path.relative_to(usr))):
+                    if path.is_dir() and not path.is_symlink():
+                        shutil.rmtree(path)
+                        folders.remove(name)
+                    else:
+                        path.unlink()
+        # What Debian's scripts link.
+        for name, target in {"awk": "mawk", "sh": "dash", "pager": "less"}.items():
+            link = usr / "bin" / name
+            if not link.is_symlink() and not link.exists():
+                link.symlink_to(target)
+        # The program under test comes from the machine's own disk: disk.py.
+        for name in ("halab",):
+            (usr / "bin" / name).symlink_to(f"/opt/halab/bin/{name}")
+        self.usr.unlink(missing_ok=True)
+        subprocess.run(["mkfs.erofs", "--quiet", "-T0", "--all-root", self.usr, usr], stdout=subprocess.DEVNULL, check=True)

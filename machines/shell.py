@@ -1,0 +1,111 @@
+"""A shell on a guest's serial line: commands go in as one line each, and come back as one.
+
+    ? NUMBER COMMAND                    to the guest
+    ! NUMBER STATUS OUTPUT ERRORS       from it: what was printed
+
+Between the words is the control character 31. In a command a backslash, the end of a line and that character are written as in
+C; what was printed begins with how it is written, `text:` likewise, or `base64:`. guest/lab-shell is the other end. Anything
+else on the line is no concern of this: an answer that nobody waits for any more.
+"""
+
+import base64
+import re
+import select
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import sockets
+
+# Until the guest's end is there it is asked again and again; more often only fills its line.
+ASK_SECONDS = 2.0
+BETWEEN = "\x1f"
+CODED = {"\\": "\\\\", "\n": "\\n", BETWEEN: "\\x1f"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    number: int
+    status: int
+    output: str
+    errors: str
+
+
+def request(number: int, command: str) -> bytes:
+    coded = re.sub(r"[\\\n\x1f]", lambda found: CODED[found[0]], command)
+    return f"?{BETWEEN}{number}{BETWEEN}{coded}\n".encode()
+
+
+def decoded(word: str) -> str:
+    how, _, text = word.partition(":")
+    if how == "base64":
+        return base64.b64decode(text).decode(errors="replace")
+    if how != "text":
+        raise ValueError(how)
+    return re.sub(r"\\([\\n])", lambda found: "\n" if found[1] == "n" else "\\", text)
+
+
+def parse(line: str) -> Answer | None:
+    """None: this is no answer."""
+    words = line.strip("\n").split(BETWEEN)
+    if len(words) != 5 or words[0] != "!":
+        return None
+    try:
+        return Answer(int(words[1]), int(words[2]), decoded(words[3]), decoded(words[4]))
+    except ValueError:
+        return None
+
+
+class NoAnswer(Exception):
+    """The guest's end of the line is silent, or gone."""
+
+
+class Shell:
+    def __init__(self, path: Path) -> None:
+        self.connection: socket.socket = sockets.connect(path)
+        self.buffer = bytearray()
+        # Numbers of other connections to the same guest are other ones.
+        self.number = time.time_ns() // 1_000_000 % 10**9 * 1000
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def ask(self, command: str) -> int:
+        self.number += 1
+        try:
+            self.connection.sendall(request(self.number, command))
+        except OSError as error:
+            raise NoAnswer(f"the machine's line is closed: {error}") from None
+        return self.number
+
+    def answer(self, number: int, seconds: float) -> Answer | None:
+        """None: none in that time."""
+        deadline = time.monotonic() + seconds
+        while True:
+            while (end := self.buffer.find(b"\n")) >= 0:
+                line = self.buffer[:end].decode(errors="replace")
+                del self.buffer[: end + 1]
+                found = parse(line)
+                if found and found.number == number:
+                    return found
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self.connection], [], [], left)[0]:
+                return None
+            try:
+                data = self.connection.recv(1 << 16)
+            except OSError:
+                data = b""
+            if not data:
+                raise NoAnswer("the machine is off")
+            self.buffer += data
+
+    def ready(self) -> bool:
+        """Whether the guest's end answers, which is asked for a short time only."""
+        return self.answer(self.ask("true"), ASK_SECONDS) is not None
+
+    def run(self, command: str, limit: float) -> Answer:
+        found = self.answer(self.ask(command), limit)
+        if found is None:
+            raise NoAnswer(f"no answer within {limit:.0f} s: {command}")
+        return found

@@ -1,0 +1,1 @@
+"""Unit tests: what needs no QEMU and no packages."""

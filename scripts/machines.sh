@@ -1,0 +1,36 @@
+# shellcheck shell=bash
+# `./lab machines`: the lab on three virtual machines. Here is what it needs, and how that is installed; the rest is
+# Python, in machines/. Sourced by ./lab.
+
+# mke2fs and depmod are there and not on everybody's PATH.
+MACHINES_PATH=$PATH:/usr/sbin:/sbin
+
+setup_machines() {
+    local packages=() program
+    local -A of=(
+        [qemu-system-x86_64]=qemu-system-x86 [mkfs.erofs]=erofs-utils [cpio]=cpio
+        [depmod]=kmod [mke2fs]=e2fsprogs [dpkg-deb]=dpkg
+    )
+    for program in "${!of[@]}"; do
+        PATH=$MACHINES_PATH have "$program" || packages+=("${of[$program]}")
+    done
+    [ ${#packages[@]} -eq 0 ] || apt_install "what makes and runs virtual machines" "${packages[@]}"
+    [ "$(uname -m)" = x86_64 ] || die "./lab machines makes x86_64 machines alone" "nix flake check runs the same tests on $(uname -m)"
+}
+
+cmd_machines() {
+    have python3 || apt_install "Python, which runs virtual machines" python3
+    python3 -c 'import tomllib' 2>/dev/null || die "./lab machines needs Python 3.11 or later" "install it, then run this again"
+    cd "$LAB_ROOT" || exit
+    python3 -B -m machines --check "$@" || exit
+    case "${1-} $* " in
+    *' -h '* | *' --help '*) ;;
+    'up '* | 'test '*)
+        setup_machines
+        mkdir -p "$LAB_TOOLS"
+        setup_rust
+        setup_halab
+        ;;
+    esac
+    PATH=$MACHINES_PATH exec python3 -B -m machines "$@"
+}
