@@ -15,7 +15,7 @@ from .machine import Machine
 from .report import complain, say
 from .site import Site
 
-PARTS = {guest.name: ", ".join((*guest.nodes, *(part for part in ("writer", "monitoring") if getattr(guest, part)))) for guest in GUESTS}
+PARTS = {guest.name: ", ".join((*guest.nodes, *(["writer"] if guest.writer else []))) for guest in GUESTS}
 NEXT = """
 Next:
   ./lab machines status          the lab, as the writer's machine sees it
@@ -134,7 +134,7 @@ class Command:
         self.make_image()
         failed = []
         for test in self.options.tests:
-            site = self.site(f"test-{test}", driver.variant_of(test, self.kvm()))
+            site = self.site(f"test-{test}", driver.variant_of(test))
             lock = site.lock()
             if not driver.run_test(test, site, self.folder / "failed"):
                 failed.append(test)

@@ -123,10 +123,9 @@ def run_test(test: str, site: Site, failed: Path) -> bool:
     return True
 
 
-def variant_of(test: str, kvm: bool) -> Variant:
-    """What a test has otherwise, as its default.nix says it for NixOS. An emulated processor that is shared does not shake hands within
-    the time that a node gives another: no TLS there."""
-    return Variant(tls=kvm and test == "handover", monitoring=test == "monitoring")
+def variant_of(test: str) -> Variant:
+    """What a test has otherwise, as its default.nix says it for NixOS."""
+    return Variant(tls=test == "handover", monitoring=test == "monitoring")
 
 
 def known(tests: list[str]) -> list[str]:

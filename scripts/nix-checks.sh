@@ -84,20 +84,18 @@ sys.exit("\n".join(different) or 0)' <(scripts/images.py --configs)
 
 # Each script as the test driver sees it: what the driver gives, the machines, what the test puts before it, the script.
 vm_scripts_are_right() {
-    local scratch test pyflakes=pyflakes3 nodes machines
+    local scratch test pyflakes=pyflakes3 machines=(one two three engine)
     have pyflakes3 || pyflakes=pyflakes
     scratch=$(mktemp -d)
     # shellcheck disable=SC2064  # the folder of now
     trap "rm -rf '$scratch'" EXIT
-    mapfile -t nodes < <(lab_nodes | tr - _)
     # Those of nix/tests/driver/machines.nix, and of the tests that have others.
-    machines=("${nodes[@]}" writer monitoring engine)
     for test in nix/tests/*/test.py; do
         echo "$test"
         {
             # As scriptOf of machines.nix does.
             if grep -q scriptOf "${test%/*}/default.nix"; then
-                (IFS=, && printf 'nodes = [%s]\n' "${nodes[*]}")
+                python3 -B -c 'from machines import driver; print(driver.hosts_line() + driver.queries_line(), end="")'
                 cat nix/tests/driver/lab.py
             fi
             cat "$test"
@@ -110,6 +108,10 @@ vm_scripts_are_right() {
         mypy --strict --cache-dir="$scratch/cache" "$scratch/typed.py"
         PYFLAKES_BUILTINS=$(printf '%s,' "${machines[@]}")start_all,subtest $pyflakes "$scratch/script.py"
     done
+    # What runs the same scripts without Nix.
+    mypy --strict --cache-dir="$scratch/cache" -p machines
+    $pyflakes machines
+    python3 -B -m unittest discover --top-level-directory . --start-directory machines/tests
     cd nix/tests/driver || exit
     mypy --strict --cache-dir="$scratch/cache" lab.py test_lab.py
     $pyflakes lab.py test_lab.py

@@ -5,15 +5,20 @@ test beside it; what acts takes a `Host`, of which the test driver's machines ar
 """
 
 import json
+import pathlib
 import shlex
 import time
 import typing
 from dataclasses import dataclass
 
-# A machine boots in half a minute with KVM, and in some minutes without.
-BOOT_SECONDS = 900
-# Down-after, an election and a second one, on a machine that has to share its processor.
-FAILOVER_SECONDS = 180
+# With KVM: a machine boots in half a minute, and its nodes find each other.
+BOOT_SECONDS = 150
+# Down-after, an election and a second one.
+FAILOVER_SECONDS = 60
+# How long a shell counts to 20,000 with KVM; limits are longer where it takes longer, up to so many times.
+COUNT = "i=0; while [ $i -lt 20000 ]; do i=$((i + 1)); done"
+COUNT_SECONDS = 0.15
+SLOWEST = 8.0
 # The ledger grows by about 10 bytes a batch, and no more batches are in flight than connections times in_flight
 # of lab.toml (64). So this much is not in flight any more: it was acknowledged.
 LEDGER_PROGRESS_BYTES = 2000
@@ -37,6 +42,13 @@ class Host(typing.Protocol):
     def succeed(self, *commands: str) -> str: ...
 
     def execute(self, command: str) -> tuple[int, str]: ...
+
+
+class Disk(typing.Protocol):
+    """The same, of a machine that is off."""
+
+    name: str
+    state_dir: pathlib.Path
 
 
 @dataclass(frozen=True)
@@ -100,6 +112,14 @@ def samples(text: str) -> dict[str, float]:
     }
 
 
+def alerts(text: str) -> set[str]:
+    """The names of the alerts in Prometheus' answer."""
+    said: dict[str, typing.Any] = json.loads(text)
+    if said["status"] != "success":
+        raise AssertionError(text)
+    return {series["metric"]["alertname"] for series in said["data"]["result"]}
+
+
 def frames(text: str) -> int:
     """How many values Grafana's data source has answered with."""
     said: dict[str, typing.Any] = json.loads(text)
@@ -111,23 +131,45 @@ def frames(text: str) -> int:
     )
 
 
+def slowness(seconds: float) -> float:
+    """How many times longer than with KVM anything takes on a machine that counts in that time."""
+    return min(SLOWEST, max(1.0, seconds / COUNT_SECONDS))
+
+
+Same = typing.TypeVar("Same")
+
+
+def unique(machines: typing.Iterable[Same]) -> list[Same]:
+    """Each once, as several nodes may be on one."""
+    return list(dict.fromkeys(machines))
+
+
+def renew_disk(machine: Disk) -> None:
+    """Of a machine that is off; at its start it gets a new one."""
+    [disk] = [*machine.state_dir.glob(f"{machine.name}.qcow2"), *machine.state_dir.glob(f"{machine.name}.img")]
+    disk.unlink()
+
+
 def wait(
     what: str,
-    seconds: int,
+    seconds: float,
     look: typing.Callable[[], Seen],
     holds: typing.Callable[[Seen], bool],
     brief: typing.Callable[[Seen], str] = str,
 ) -> Seen:
     """Looks until it holds. Every 30 s it prints what it waits for, and what it sees instead."""
-    began = reported = time.monotonic()
+    began = reported = next_look = time.monotonic()
     while not holds(seen := look()):
         now = time.monotonic()
         if now - began > seconds:
-            raise AssertionError(f"not so after {seconds} s: {what}; last seen: {brief(seen)}")
+            raise AssertionError(f"not so after {seconds:.0f} s: {what}; last seen: {brief(seen)}")
         if now - reported >= REPORT_SECONDS:
-            print(f"waiting since {now - began:.0f} s, of {seconds} s: {what}; now: {brief(seen)}", flush=True)
+            print(f"waiting since {now - began:.0f} s, of {seconds:.0f} s: {what}; now: {brief(seen)}", flush=True)
             reported = now
-        time.sleep(PAUSE_SECONDS)
+        # To look costs a slow machine time that it needs for what is waited for.
+        pause = max(PAUSE_SECONDS, now - next_look)
+        next_look = now + pause
+        time.sleep(pause)
     return seen
 
 
@@ -136,22 +178,32 @@ class Lab:
 
     def __init__(self, writer: Host) -> None:
         self.writer = writer
+        self.slowness = 1.0
+
+    def measure(self, machines: typing.Iterable[Host]) -> None:
+        """Waits until the machines are there, and sees how slow they are; limits of waits follow it."""
+        for machine in unique(machines):
+            machine.succeed("true")
+            began = time.monotonic()
+            machine.succeed(COUNT)
+            self.slowness = max(self.slowness, slowness(time.monotonic() - began))
+        print(f"limits of waits are {self.slowness:.1f} times those with KVM", flush=True)
 
     def status(self) -> Status:
         # Its exit code says whether the lab is healthy; the text is there either way.
         return Status.parse(self.writer.execute("halab status --json")[1])
 
-    def wait_until(self, what: str, holds: typing.Callable[[Status], bool], seconds: int) -> Status:
+    def wait_until(self, what: str, holds: typing.Callable[[Status], bool], seconds: float) -> Status:
         return wait(what, seconds, self.status, holds, Status.brief)
 
     def wait_healthy(self) -> Status:
-        return self.wait_until("the lab is healthy", lambda s: s.healthy, BOOT_SECONDS)
+        return self.wait_until("the lab is healthy", lambda s: s.healthy, BOOT_SECONDS * self.slowness)
 
     def wait_failover(self, before: Status) -> Status:
         return self.wait_until(
             f"another node than {before.primary} is primary",
             lambda s: s.failed_over_from(before),
-            FAILOVER_SECONDS,
+            FAILOVER_SECONDS * self.slowness,
         )
 
     def ledger_bytes(self) -> int:
@@ -163,26 +215,42 @@ class Lab:
         before = self.ledger_bytes()
         wait(
             "records are acknowledged",
-            FAILOVER_SECONDS,
+            FAILOVER_SECONDS * self.slowness,
             self.ledger_bytes,
             lambda now: grown(before, now),
             lambda now: f"{now - before} bytes more in the ledger; {self.status().brief()}",
         )
 
-    def query(self, expression: str) -> dict[str, float] | None:
-        """Asks the lab's Prometheus; None: it does not listen, or not yet."""
+    def ask_prometheus(self, expression: str) -> str | None:
+        """Its answer; None: it does not listen, or not yet."""
         code, text = self.writer.execute(
             f"curl -sS http://monitoring:9090/api/v1/query --data-urlencode {shlex.quote(f'query={expression}')}"
         )
-        return samples(text) if code == 0 else None
+        return text if code == 0 else None
+
+    def query(self, expression: str) -> dict[str, float] | None:
+        text = self.ask_prometheus(expression)
+        return samples(text) if text is not None else None
+
+    def firing(self) -> set[str] | None:
+        """The names of the alerts that fire now."""
+        text = self.ask_prometheus('ALERTS{alertstate="firing"}')
+        return alerts(text) if text is not None else None
+
+    def wait_firing(self, what: str, holds: typing.Callable[[set[str]], bool]) -> None:
+        wait(f"alerts that fire: {what}", BOOT_SECONDS * self.slowness, self.firing, lambda seen: seen is not None and holds(seen))
 
     def wait_query(self, what: str, expression: str, holds: typing.Callable[[dict[str, float]], bool]) -> None:
         wait(
             f"{what}: {expression}",
-            FAILOVER_SECONDS,
+            FAILOVER_SECONDS * self.slowness,
             lambda: self.query(expression),
             lambda seen: seen is not None and holds(seen),
         )
+
+    def has_grafana(self) -> bool:
+        """Whether its unit starts with the machine of the monitoring, which is the writer's too."""
+        return self.writer.execute("systemctl list-dependencies --plain multi-user.target | grep -q grafana")[0] == 0
 
     def dashboards(self) -> list[str]:
         """The uids of the dashboards that Grafana serves to anyone, each fetched."""
@@ -212,6 +280,25 @@ class Lab:
                 f" --data {shlex.quote(json.dumps(query))}"
             )
         )
+
+    def hand_over(self, before: Status) -> Status:
+        """By `halab handover`. It gives up where the other node is not promoted within 3 s, and writes go on: a slow machine is asked
+        up to three times."""
+        for left in range(2 if self.slowness > 1 else 0, -1, -1):
+            code, said = self.writer.execute("halab handover 2>&1")
+            if code == 0:
+                return self.wait_failover(before)
+            print(said, flush=True)
+            if not left:
+                raise AssertionError(f"halab handover ends with {code}: {said}")
+            # What was under way may come to its end all the same.
+            if self.wait_healthy().failed_over_from(before):
+                break
+        return self.wait_failover(before)
+
+    def kill_server(self, machine: Host, node: str) -> None:
+        """The Redis server alone: what runs it is left."""
+        machine.succeed(f"pkill -KILL -P $(systemctl show --property=MainPID --value {unit_of(node)})")
 
     def stop_writing(self) -> str:
         """Ends the writer in order; returns its summary."""

@@ -1,52 +1,116 @@
-# A lab of machines: each node of the shipped lab.toml on a machine of its own that is called as the node, one for
-# the writer, one for the monitoring. Imported by the tests; what a test is called, and its script, are its own.
+# A lab on three machines, as the hosts of nix/templates/hosts: two with a Redis server and a Sentinel each, a third with a Sentinel,
+# the writer and the monitoring. Imported by the tests; what a test is called, and its script, are its own. `./lab machines
+# test` runs the same scripts on machines of Debian's packages (docs/machines.md).
 {
-  config,
   lib,
   project,
   self,
   ...
 }:
 let
-  # The driver gives each machine an address in the network of all; the lab takes these.
-  addressed = map (node: node // { address = addressOf node.name; });
-  addressOf = name: config.nodes.${name}.networking.primaryIPAddress;
+  # In the network of all machines, with the last number that lab.toml gives it; the driver counts from 1 itself.
+  placed = address: "192.168.1.${lib.last (lib.splitString "." address)}";
+  addressed = map (node: node // { address = placed node.address; });
   settings = project.settings // {
     monitoring = project.settings.monitoring // {
-      address = addressOf "monitoring";
-      writer_address = addressOf "writer";
+      address = placed project.settings.monitoring.address;
+      writer_address = placed project.settings.monitoring.writer_address;
     };
     data_node = addressed project.settings.data_node;
     sentinel = addressed project.settings.sentinel;
-    # Without KVM seven machines share what one has otherwise: nothing healthy may be taken for down.
+    # With that rate ten batches a second, and little data: each start of a server reads all of it.
+    writer = project.settings.writer // {
+      batch = 20;
+    };
+    # Without KVM the machines share what one has otherwise: nothing healthy may be taken for down.
     timing = {
       down_after_ms = 10000;
       failover_timeout_ms = 10000;
       hang_timeout_ms = 5000;
+      raise_limit_ms = 2000;
     };
   };
-  # Not the driver's own list of machines: it may hold others than virtual ones, which can't crash.
-  pythonName = lib.replaceStrings [ "-" ] [ "_" ];
-  named = map pythonName (map (node: node.name) project.topology.nodes);
-  # A node's own host, and what its unit uses told by a cAdvisor there.
-  host =
-    role:
-    { config, ... }:
-    {
-      services.redis-ha-lab = {
-        ${role}.enable = true;
-        cadvisor = {
-          enable = true;
-          listenAddress = config.networking.primaryIPAddress;
+  addressOf = lib.listToAttrs (
+    map (node: lib.nameValuePair node.name node.address) (settings.data_node ++ settings.sentinel)
+    ++ [
+      (lib.nameValuePair "monitoring" settings.monitoring.address)
+      (lib.nameValuePair "writer" settings.monitoring.writer_address)
+    ]
+  );
+  # Which machine has which node, and which part of the lab.
+  placement = {
+    one = [
+      "redis-a"
+      "sentinel-1"
+    ];
+    two = [
+      "redis-b"
+      "sentinel-2"
+    ];
+    three = [
+      "sentinel-3"
+      "monitoring"
+      "writer"
+    ];
+  };
+  hosts = lib.concatMap (machine: map (part: ''"${part}": ${machine}'') placement.${machine}) (
+    lib.attrNames placement
+  );
+  # What the panels of the shipped dashboards ask, with Grafana's variables as it would fill them in.
+  queries =
+    let
+      dashboards = map (file: lib.importJSON file) (
+        lib.filesystem.listFilesRecursive ../../../grafana/dashboards
+      );
+      ofPanel =
+        panel:
+        map (target: target.expr) (panel.targets or [ ]) ++ lib.concatMap ofPanel (panel.panels or [ ]);
+    in
+    map (lib.replaceStrings
+      [
+        "$lab"
+        "$node"
+        "$__rate_interval"
+      ]
+      [
+        settings.lab.name
+        ".*"
+        "10s"
+      ]
+    ) (lib.concatMap (dashboard: lib.concatMap ofPanel dashboard.panels) dashboards);
+  # What every machine has that runs these parts of a lab.
+  running = parts: {
+    networking.interfaces.eth1.ipv4.addresses = map (part: {
+      address = addressOf.${part};
+      prefixLength = 24;
+    }) parts;
+  };
+  # The settings of a machine with a server and a Sentinel; `cadvisor` is for a test of the monitoring.
+  withServer =
+    parts:
+    lib.mkMerge [
+      (running parts)
+      {
+        services.redis-ha-lab = {
+          dataNode = {
+            enable = true;
+            names = lib.filter (lib.hasPrefix "redis-") parts;
+          };
+          sentinel = {
+            enable = true;
+            names = lib.filter (lib.hasPrefix "sentinel-") parts;
+          };
+          cadvisor.listenAddress = addressOf.${lib.head parts};
         };
-      };
-    };
+      }
+    ];
 in
 {
-  # A test's script, with what it finds before it: the machines of the nodes, and lab.py.
+  # A test's script, with what it finds before it: which machine has which node, the dashboards' queries, and lab.py.
   _module.args.scriptOf =
     file:
-    "nodes = [${lib.concatStringsSep ", " named}]\n"
+    "hosts = {${lib.concatStringsSep ", " hosts}}\n"
+    + "DASHBOARD_QUERIES = ${builtins.toJSON queries}\n"
     + builtins.readFile ./lab.py
     + builtins.readFile file;
 
@@ -65,6 +129,7 @@ in
     in
     {
       imports = [ self.nixosModules.default ];
+      networking.hosts = lib.mapAttrs' (name: address: lib.nameValuePair address [ name ]) addressOf;
       services.redis-ha-lab = {
         inherit settings;
         secretsFolder = "/etc/redis-ha-lab/secrets";
@@ -75,34 +140,31 @@ in
       environment.etc."redis-ha-lab/secrets".source = secrets;
       virtualisation = {
         cores = 1;
-        memorySize = 512;
+        memorySize = lib.mkDefault 512;
       };
     };
 
-  nodes =
-    lib.genAttrs project.topology.dataNodeNames (_: host "dataNode")
-    // lib.genAttrs project.topology.sentinelNames (_: host "sentinel")
-    // {
-      writer =
-        { pkgs, ... }:
-        {
-          services.redis-ha-lab.writer = {
+  nodes = {
+    one = withServer placement.one;
+    two = withServer placement.two;
+    three =
+      { pkgs, ... }:
+      {
+        imports = [ (running placement.three) ];
+        services.redis-ha-lab = {
+          sentinel = {
             enable = true;
-            rate = 1000;
+            names = [ "sentinel-3" ];
           };
-          environment.systemPackages = [
-            pkgs.jq
-            pkgs.redis
-          ];
+          writer = {
+            enable = true;
+            rate = 200;
+          };
         };
-      monitoring = {
-        services.redis-ha-lab.monitoring = {
-          enable = true;
-          cadvisors = map (
-            node: "${addressOf node.name}:${toString project.topology.monitoring.cadvisor_port}"
-          ) project.topology.nodes;
-        };
-        virtualisation.memorySize = lib.mkForce 1536;
+        environment.systemPackages = [
+          pkgs.jq
+          pkgs.redis
+        ];
       };
-    };
+  };
 }

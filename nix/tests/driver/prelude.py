@@ -2,13 +2,17 @@
 without Nix (scripts/nix-checks.sh), which adds the machines. In the build, the driver's own types are used."""
 
 import contextlib
+import pathlib
 import typing
 
 
 class Machine(typing.Protocol):
     name: str
+    state_dir: pathlib.Path
 
     def start(self) -> None: ...
+
+    def shutdown(self) -> None: ...
 
     def crash(self) -> None: ...
 

@@ -1,13 +1,15 @@
 """Unit tests of lab.py: what the VM tests conclude from what they are told."""
 
 import json
+import pathlib
+import tempfile
 import unittest
 from contextlib import redirect_stdout
 from io import StringIO
 from typing import Any
 from unittest import mock
 
-from lab import LEDGER_PROGRESS_BYTES, Lab, Status, frames, grown, samples, unit_of, wait
+from lab import COUNT_SECONDS, LEDGER_PROGRESS_BYTES, SLOWEST, Lab, Status, alerts, frames, grown, renew_disk, samples, slowness, unique, unit_of, wait
 
 
 def said(primary: str | None, epoch: int = 0, problems: tuple[str, ...] = (), **roles: str) -> str:
@@ -82,6 +84,23 @@ class LabTest(unittest.TestCase):
         before = Status.parse(said("a", 0, a="primary", b="replica"))
         self.assertEqual(Lab(host).wait_failover(before).primary, "b")
 
+    old, new = said("a", 0, a="primary", b="replica"), said("b", 1, a="replica", b="primary")
+
+    def hand_over(self, slowness: float, *answers: str) -> Status:
+        """With an empty answer a handover gives up."""
+        lab = Lab(FakeHost(*answers))
+        lab.slowness = slowness
+        with redirect_stdout(StringIO()):
+            return lab.hand_over(Status.parse(self.old))
+
+    def test_a_handover_that_gives_up_is_asked_for_again_on_a_slow_machine_alone(self) -> None:
+        self.assertEqual(self.hand_over(4.0, "", self.old, "handed over", self.new).primary, "b")
+        with self.assertRaisesRegex(AssertionError, "halab handover ends with 7"):
+            self.hand_over(1.0, "", self.old)
+
+    def test_a_handover_that_gave_up_and_came_to_its_end_is_one(self) -> None:
+        self.assertEqual(self.hand_over(4.0, "", self.new, self.new).primary, "b")
+
     def test_a_wait_that_ends_says_what_was_seen(self) -> None:
         host = FakeHost(said("a", 0, a="primary", b="replica"))
         with self.assertRaisesRegex(AssertionError, "not so after -1 s: never; last seen: primary a at epoch 0; a primary, b replica; problems: none"):
@@ -117,6 +136,28 @@ class UnitTest(unittest.TestCase):
         self.assertEqual(unit_of("sentinel-1"), "halab-sentinel@sentinel-1.service")
 
 
+class MachinesTest(unittest.TestCase):
+    def test_limits_follow_the_machine_and_are_never_shorter_than_with_kvm(self) -> None:
+        self.assertEqual(slowness(COUNT_SECONDS / 5), 1.0)
+        self.assertAlmostEqual(slowness(COUNT_SECONDS * 4), 4.0)
+        self.assertEqual(slowness(COUNT_SECONDS * 1000), SLOWEST)
+
+    def test_a_machine_of_several_nodes_is_one(self) -> None:
+        self.assertEqual(unique({"a": "one", "s": "one", "b": "two"}.values()), ["one", "two"])
+
+    def test_a_disk_is_removed_in_the_format_of_either_driver(self) -> None:
+        for name in ("one.qcow2", "one.img"):
+            with tempfile.TemporaryDirectory() as folder:
+                disk = pathlib.Path(folder) / name
+                disk.touch()
+                machine = mock.Mock(state_dir=pathlib.Path(folder))
+                machine.name = "one"
+                renew_disk(machine)
+                self.assertFalse(disk.exists())
+                with self.assertRaises(ValueError):
+                    renew_disk(machine)
+
+
 class MonitoringTest(unittest.TestCase):
     def test_samples_go_by_their_node(self) -> None:
         vector = [{"metric": {"node": "a", "lab": "l"}, "value": [1.5, "1"]}, {"metric": {"lab": "l"}, "value": [1.5, "0.5"]}]
@@ -129,6 +170,10 @@ class MonitoringTest(unittest.TestCase):
         host = FakeHost("", answer)
         Lab(host).wait_query("up", "up", lambda seen: seen == {"a": 1.0})
         self.assertEqual(host.answers, [])
+
+    def test_alerts_go_by_their_names_each_once(self) -> None:
+        vector = [{"metric": {"alertname": name, "node": node}, "value": [1.5, "1"]} for name in "AB" for node in "ab"]
+        self.assertEqual(alerts(json.dumps({"status": "success", "data": {"result": vector}})), {"A", "B"})
 
     def test_an_error_of_prometheus_is_one(self) -> None:
         with self.assertRaisesRegex(AssertionError, "parse error"):

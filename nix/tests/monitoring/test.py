@@ -1,0 +1,52 @@
+
+# The script of the test; the part above is driver/lab.py.
+
+lab = Lab(hosts["writer"])
+start_all()
+
+with subtest("the lab comes up, and is written to"):
+    lab.measure(hosts.values())
+    lab.wait_healthy()
+    lab.wait_writes()
+
+with subtest("Prometheus reaches every node, the writer and the exporters"):
+    # Of some asks in a row: a slow machine does not answer each within a second.
+    lab.wait_query("nothing is down", "count(up) - sum(max_over_time(up[15s]))", lambda seen: list(seen.values()) == [0.0])
+    lab.wait_query("each server answers redis_exporter", "max_over_time(redis_up[15s]) == 1", lambda seen: len(seen) == 5)
+    lab.wait_query("writing", "lab:acknowledged:rate5s", lambda seen: sum(seen.values()) > 0)
+
+with subtest("no alert fires while nothing is wrong"):
+    lab.wait_firing("none", lambda firing: not firing)
+
+with subtest("every query of the dashboards is answered"):
+    assert len(DASHBOARD_QUERIES) > 50, DASHBOARD_QUERIES
+    for expression in DASHBOARD_QUERIES:
+        assert lab.query(expression) is not None, expression
+
+with subtest("the primary's machine crashes: alerts of what is down, and of the failover"):
+    before = lab.status()
+    assert before.primary is not None
+    crashed = before.primary
+    hosts[crashed].crash()
+    after = lab.wait_failover(before)
+    lab.wait_query("who is down", 'up{job="halab-node"} == 0', lambda seen: crashed in seen and len(seen) == 2)
+    lab.wait_firing("TargetDown and FailedOver", lambda firing: {"TargetDown", "FailedOver"} <= firing)
+    lab.wait_query("the epoch", "lab:epoch:max", lambda seen: list(seen.values()) == [after.epoch])
+
+with subtest("it comes back: the alerts are over"):
+    hosts[crashed].start()
+    lab.wait_healthy()
+    lab.wait_firing("none", lambda firing: not firing)
+
+with subtest("Grafana, where it is, serves its dashboards to anyone, and their data source answers"):
+    if lab.has_grafana():
+        assert len(lab.dashboards()) >= 3, lab.dashboards()
+        assert lab.ask_grafana("up") > 0
+        # Nobody may change anything.
+        hosts["writer"].fail("curl -fsS -X DELETE http://monitoring:3000/api/dashboards/uid/" + lab.dashboards()[0])
+    else:
+        print("left out: these machines have no Grafana")
+
+with subtest("no acknowledged record is lost"):
+    print(lab.stop_writing())
+    print(lab.verify())
