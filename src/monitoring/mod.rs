@@ -175,24 +175,24 @@ fn delegated() -> Option<String> {
     Some(format!("/{}", place.display()))
 }
 
-/// The file by which redis_exporter knows its password: one line a node, since it is asked for any of them.
+/// The file by which redis_exporter knows its password, since it is asked for any of the nodes: a line for each with its user, as the
+/// exporter looks for it, and one without, as that of Debian 12 (1.45) does.
 fn write_passwords(lab: &Lab, folder: &Path) -> Result<(), MonitoringError> {
     let Some(login) = Login::of(lab, User::Exporter) else {
         return Ok(());
     };
     let password = login.password()?;
-    let mut text = Zeroizing::new(String::with_capacity(256 * lab.nodes().count()));
+    let mut text = Zeroizing::new(String::with_capacity(512 * lab.nodes().count()));
+    let scheme = scraping::scheme(lab);
+    let user = format!("{}@", User::Exporter.name());
     for node in lab.nodes() {
-        let before = if text.is_empty() { "{" } else { "," };
-        text.push_str(before);
-        text.push_str(&format!(
-            "\n\"{}://{}@{}\": \"",
-            scraping::scheme(lab),
-            User::Exporter.name(),
-            node.socket()
-        ));
-        text.push_str(password.expose_secret());
-        text.push('"');
+        for user in [user.as_str(), ""] {
+            let before = if text.is_empty() { "{" } else { "," };
+            text.push_str(before);
+            text.push_str(&format!("\n\"{scheme}://{user}{}\": \"", node.socket()));
+            text.push_str(password.expose_secret());
+            text.push('"');
+        }
     }
     text.push_str("\n}\n");
     let path = folder.join(PASSWORDS);
