@@ -41,6 +41,9 @@ impl Conn {
         let mut answers = self.pipeline(&pipe).await.map_err(failed)?;
         let text = match answers.pop() {
             Some(redis::Value::ServerError(error)) if error.code() == "NOPERM" => None,
+            Some(redis::Value::ServerError(error)) if error.code() == "WRONGTYPE" => {
+                return Err(ClientError::Members { to });
+            }
             Some(value) => value
                 .extract_error()
                 .and_then(|value| Option::<String>::from_redis_value(value).map_err(Into::into))

@@ -281,6 +281,10 @@ fn data_node(status: &Status, node: &DataNodeStatus, primary: Option<&str>) -> O
         return named_primary(status, node, state);
     }
     match (&state.replica_of, state.link_up) {
+        (None, _) if gone(status, primary) => problem(
+            Code::FailoverUnderWay,
+            format!("{name} was promoted, and the Sentinels have not announced it yet"),
+        ),
         (None, _) => problem(
             Code::SecondPrimary,
             format!("{name} says that it is primary too"),

@@ -74,11 +74,13 @@ impl Stranger {
             (Kind::Replica, Standing::Promotable) => (
                 "data node",
                 ", and could promote it",
-                "end that server, then: halab forget",
+                "see that this command has the lab's current lab.toml; if so, end that server, then: halab forget",
             ),
-            (Kind::Replica, Standing::Up) => {
-                ("data node", "", "end that server, then: halab forget")
-            }
+            (Kind::Replica, Standing::Up) => (
+                "data node",
+                "",
+                "see that this command has the lab's current lab.toml; if so, end that server, then: halab forget",
+            ),
             (Kind::Replica, Standing::Down) => (
                 "data node",
                 ", and could promote who comes up there",
@@ -90,7 +92,7 @@ impl Stranger {
             (Kind::Sentinel, _) => (
                 "Sentinel",
                 ", and count it in each vote",
-                "end that server, then: halab forget",
+                "see that this command has the lab's current lab.toml; if so, end that server, then: halab forget",
             ),
         };
         let what = format!(

@@ -16,8 +16,7 @@ fn of_data(status: &Status) -> String {
     let Some(primary) = serving(status) else {
         if let Some(name) = unnamed(status) {
             return format!(
-                "{name} may still take writes, and acknowledged are only those that every data node confirms; do not start or stop data \
-                 nodes before the Sentinels agree"
+                "{name} says that it is primary, and may take writes; do not stop it before the Sentinels agree"
             );
         }
         return "no data node takes writes; a record that was acknowledged is on the disk of a data node above: remove none of them"
@@ -60,9 +59,11 @@ fn serving(status: &Status) -> Option<&str> {
     serves.then_some(primary.as_str())
 }
 
-/// Without a primary that the Sentinels name, a data node that says that it is primary.
+/// Without a primary that the Sentinels name and that answers, a data node that says that it is primary.
 fn unnamed(status: &Status) -> Option<&str> {
-    if status.primary.is_some() {
+    let of = |name: &str| status.data_nodes.iter().find(|node| node.name == *name);
+    let named = status.primary.as_ref().and_then(|named| of(&named.node));
+    if named.is_some_and(|node| node.state.up().is_some()) {
         return None;
     }
     let is_primary = |node: &&DataNodeStatus| node.state.up().is_some_and(|s| s.role == "primary");
@@ -79,7 +80,7 @@ fn of_sentinels(status: &Status) -> Option<String> {
     let majority = all / 2 + 1;
     if answering < majority {
         Some(format!(
-            "{answering} of {all} Sentinels answer: nobody can be promoted, and a write is acknowledged only while every data node \
+            "{answering} of {all} Sentinels answer, so failovers may not come about, and a write is acknowledged only while every data node \
              confirms it"
         ))
     } else if answering == majority && answering < all {
@@ -138,9 +139,7 @@ mod tests {
         let none: &[&str] = &["no data node takes writes"];
         says(
             |s| s.primary = None,
-            &[
-                "redis-a may still take writes, and acknowledged are only those that every data node confirms",
-            ],
+            &["redis-a says that it is primary, and may take writes"],
         );
         says(
             |s| {
@@ -179,8 +178,8 @@ mod tests {
         says(
             two_lost,
             &[
-                "redis-a may still take writes",
-                "nobody can be promoted, and a write",
+                "redis-a says that it is primary",
+                "failovers may not come about, and a write",
             ],
         );
     }

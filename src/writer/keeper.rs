@@ -198,6 +198,9 @@ impl Keeper {
             Some(Value::BulkString(text)) => String::from_utf8_lossy(text).into_owned(),
             Some(Value::VerbatimString { text, .. }) => text.clone(),
             // A node of an earlier version lets nobody ask.
+            Some(Value::ServerError(error)) if error.code() == "WRONGTYPE" => {
+                return Err(WriteError::MembersUnknown);
+            }
             Some(Value::ServerError(error)) if error.code() != "NOPERM" => {
                 return Err(WriteError::from_code(error.code()));
             }

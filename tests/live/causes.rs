@@ -293,6 +293,12 @@ fn a_list_of_members_that_cannot_be_read_is_told_and_no_writer_goes_by_it() {
         error.contains("list of members is of a later version, damaged"),
         "{error}"
     );
+    // Of another type, it is none either.
+    cli(&lab, &primary, &["DEL", "halab-members"]);
+    lab.wait_healthy();
+    cli(&lab, &primary, &["LPUSH", "another", "x"]);
+    cli(&lab, &primary, &["RENAME", "another", "halab-members"]);
+    wait_problem(&lab, "members-unusable", &primary);
     // As the runbook says.
     cli(&lab, &primary, &["DEL", "halab-members"]);
     lab.wait_healthy();

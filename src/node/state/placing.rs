@@ -59,6 +59,10 @@ impl StateDir {
                 self.put_in_place()?;
             }
         }
+        if self.restoring().exists() && !files.exists() {
+            warn!(folder = %files.display(), "a restore was cut short before the backup was whole, and this node holds nothing: give \
+                the restore again before the lab takes writes");
+        }
         // Not worth a refusal to start: it costs room.
         let _ = self.throw_copy(&self.restoring());
         Ok(())

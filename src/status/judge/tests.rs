@@ -851,3 +851,14 @@ fn the_age_of_what_a_server_said_goes_on_after_its_node_has_ended() {
         assert_eq!(report["up"]["said"]["ago_s"], age, "{report:#}");
     }
 }
+
+#[test]
+fn a_node_that_was_promoted_for_a_lost_one_is_not_to_be_ended() {
+    let mut status = healthy();
+    status.data_nodes[0].state = Reached::Unreachable("refused".into());
+    of_b(&mut status).role = "primary";
+    of_b(&mut status).replica_of = None;
+    let found = problems(&status);
+    let of_b = found.iter().find(|p| p.node.as_deref() == Some("redis-b"));
+    assert_eq!(of_b.unwrap().code, Code::FailoverUnderWay, "{found:#?}");
+}
