@@ -149,6 +149,7 @@ in
       etc."redis-ha-lab/lab.toml".source = cfg.configFile;
       variables = {
         HALAB_CONFIG = "/etc/redis-ha-lab/lab.toml";
+        HALAB_START_COMMAND = "systemctl start {unit}";
       }
       // lib.optionalAttrs (cfg.profile != null) { HALAB_PROFILE = cfg.profile; };
     };

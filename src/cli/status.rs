@@ -16,13 +16,14 @@ use super::{Global, Outcome, Threads, parse_span, with_signals};
 #[command(
     after_help = "Examples:\n  halab status\n  halab status --wait 30s   wait until healthy, 30 s at most\n  \
     halab status --json\n  halab status --watch      a screen that follows\n  \
-    halab status --start-command 'systemctl start'\n\nExit code 0: healthy, any one node may be lost; 1: not."
+    halab status --start-command 'systemctl start {unit}'\n\nExit code 0: healthy, any one node may be lost; 1: not."
 )]
 pub(super) struct StatusArgs {
     /// Wait until the lab is healthy and every replica has caught up, for that long at most
     #[arg(long, value_name = "SPAN", value_parser = parse_span)]
     wait: Option<Duration>,
-    /// How a node is started on this machine, before its name; the remedies say it
+    /// How a node is started on this machine; the remedies say it, with the node's name at the end, or with its unit of
+    /// systemd in place of {unit}
     #[arg(long, env = "HALAB_START_COMMAND", value_name = "COMMAND")]
     start_command: Option<String>,
     /// Show it all on one screen, as it is now, until q or Ctrl-C

@@ -478,13 +478,25 @@ impl Status {
         }
     }
 
-    /// Says in the remedies how a node is started: by `command` and its name.
+    /// Says in the remedies how a node is started: by `command`, with the node's unit of systemd in place of `{unit}`, or
+    /// else with its name at the end.
     pub fn name_start_command(&mut self, command: &str) {
         for problem in &mut self.problems {
             if let Some(name) = &problem.node {
+                let kind = if self.sentinels.iter().any(|s| s.name == *name) {
+                    "sentinel"
+                } else {
+                    "data-node"
+                };
+                let command = if command.contains("{unit}") {
+                    command.replace("{unit}", &format!("halab-{kind}@{name}"))
+                } else {
+                    format!("{command} {name}")
+                };
                 let start = format!("start the node {name}");
-                let by = format!("{start} ({command} {name})");
-                problem.remedy = problem.remedy.replace(&start, &by);
+                problem.remedy = problem
+                    .remedy
+                    .replace(&start, &format!("{start} ({command})"));
             }
         }
     }

@@ -327,12 +327,20 @@ fn a_planned_stop_is_told_as_such_with_what_is_at_stake_and_without_what_follows
         )),
         "{stakes}"
     );
-    let shown = lab.halab(&["status", "--start-command", "systemctl start"]);
-    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    let by = |command: &str| {
+        let shown = lab.halab(&["status", "--start-command", command]);
+        String::from_utf8_lossy(&shown.stdout).into_owned()
+    };
+    let shown = by("systemctl start {unit}");
     assert!(
         shown.contains(&format!(
-            "start the node {replica} (systemctl start {replica})"
+            "start the node {replica} (systemctl start halab-data-node@{replica})"
         )),
+        "{shown}"
+    );
+    let shown = by("./lab start");
+    assert!(
+        shown.contains(&format!("start the node {replica} (./lab start {replica})")),
         "{shown}"
     );
     assert!(shown.contains("at stake:"), "{shown}");

@@ -862,3 +862,41 @@ fn a_node_that_was_promoted_for_a_lost_one_is_not_to_be_ended() {
     let of_b = found.iter().find(|p| p.node.as_deref() == Some("redis-b"));
     assert_eq!(of_b.unwrap().code, Code::FailoverUnderWay, "{found:#?}");
 }
+
+#[test]
+fn a_remedy_says_the_unit_of_a_node_where_the_command_has_a_place_for_it_and_else_the_name() {
+    let mut status = healthy();
+    status.data_nodes[1].state = Reached::Unreachable("Connection refused".into());
+    status.sentinels[0].state = Reached::Unreachable("Connection refused".into());
+    for name in ["redis-b", "sentinel-1"] {
+        let gone = Reached::Unreachable("Connection refused".into());
+        status.parents.insert(name.into(), gone);
+    }
+    status.problems = problems(&status);
+    let told = |command: &str, node: &str| {
+        let mut status = status.clone();
+        status.name_start_command(command);
+        let mut down = status.problems.iter();
+        let down = down.find(|p| p.node.as_deref() == Some(node)).unwrap();
+        down.remedy.clone()
+    };
+    for (command, node, by) in [
+        (
+            "systemctl start {unit}",
+            "redis-b",
+            "systemctl start halab-data-node@redis-b",
+        ),
+        (
+            "systemctl start {unit}",
+            "sentinel-1",
+            "systemctl start halab-sentinel@sentinel-1",
+        ),
+        ("./lab start", "redis-b", "./lab start redis-b"),
+    ] {
+        let remedy = told(command, node);
+        assert!(
+            remedy.contains(&format!("start the node {node} ({by})")),
+            "{remedy}"
+        );
+    }
+}
