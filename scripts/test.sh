@@ -6,6 +6,10 @@
 . "$LAB_ROOT/scripts/nix-checks.sh"
 # shellcheck source=scripts/containers-test.sh
 . "$LAB_ROOT/scripts/containers-test.sh"
+# shellcheck source=scripts/package.sh
+. "$LAB_ROOT/scripts/package.sh"
+# shellcheck source=scripts/package-test.sh
+. "$LAB_ROOT/scripts/package-test.sh"
 
 failed=()
 
@@ -39,7 +43,8 @@ test_all() {
 
     setup_test_tools
     step "format" cargo fmt --all --check
-    step "shell scripts" shellcheck -x lab scripts/*.sh nix/packages/*/*.sh .ci/run machines/initrd-init machines/guest/lab-shell
+    step "shell scripts" shellcheck -x lab scripts/*.sh nix/packages/*/*.sh .ci/run machines/initrd-init machines/guest/lab-shell \
+        packaging/debian/{config,postinst,prerm,postrm}
     step "process-compose.yaml has lab.toml's nodes" same_nodes
     step "compose.yaml has lab.toml's nodes, and no more rights than it needs" scripts/compose.py --check
     step "Nix: files parse, are formatted, have nothing unused" nix_files_are_right
@@ -48,6 +53,13 @@ test_all() {
     step "Nix: its images are configured as those of ./lab images" images_are_those_of_the_flake
     step "Nix: scripts of the VM tests" vm_scripts_are_right
     step "deploy/systemd is what nix/lib/units.nix says, and systemd understands it" scripts/units.py --check
+    local cannot
+    cannot=$(package_cannot)
+    if [ -z "$cannot" ]; then
+        step "the Debian package: lintian, installed, upgraded, removed, purged" package_lane
+    else
+        printf '\n==> the Debian package: left out: %s\n' "$cannot"
+    fi
     step "dashboards are what scripts/dashboards.py makes" scripts/dashboards.py --check
     step "dashboards keep the rules of Grafana's linter" scripts/dashboards-rules.py grafana/dashboards/*.json
     step "dashboards have no field that Grafana does not know" dashboards_have_known_fields
@@ -74,7 +86,6 @@ test_all() {
         printf '\n==> the page of a drill in a browser: left out, there is no chromium\n'
     fi
     step "every drill once" every_drill
-    local cannot
     cannot=$(containers_cannot) || cannot="the attempt failed${cannot:+: $cannot}"
     if [ -z "$cannot" ]; then
         step "the lab as containers" containers_lane
@@ -97,7 +108,7 @@ test_all() {
 setup_other_server() {
     local suite package program mirror scratch other=$LAB_TOOLS/other-server
     [ -z "${HALAB_OTHER_SERVER-}" ] && [ ! -x "$other" ] || return 0
-    if (. /etc/os-release && [ "${VERSION_CODENAME-}" = bookworm ]); then
+    if grep -qx 'VERSION_CODENAME=bookworm' /etc/os-release; then
         suite=bookworm-backports package=valkey-tools program=valkey-check-rdb
     else
         suite=bookworm package=redis-tools program=redis-check-rdb
@@ -136,6 +147,7 @@ setup_test_tools() {
     have python3 || apt_install "Python, for the dashboards" python3
     setup_nix_checks
     setup_other_server
+    setup_package_test
     have shellcheck || apt_install "shellcheck" shellcheck
     if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then
         have rustup || die "cargo has no rustfmt or clippy" "install them as you installed cargo"

@@ -157,6 +157,43 @@ let
         "one"
         "three"
       ];
+    "the three Debian hosts of packaging/debian are those of the template, and their firewall names their addresses and ports" =
+      let
+        ofNixOS = (import ../templates/hosts/lab.nix).services.redis-ha-lab.settings;
+        ofDebian = builtins.fromTOML (builtins.readFile ../../packaging/debian/lab.toml);
+        topology = import ./topology.nix ofDebian;
+        inherit (topology) monitoring;
+        rules = builtins.readFile ../../packaging/debian/nftables.conf;
+        sorted = builtins.sort builtins.lessThan;
+        named =
+          pattern: text:
+          builtins.concatMap (part: if builtins.isList part then part else [ ]) (builtins.split pattern text);
+        ports = builtins.concatStringsSep " " (named "dport ([{][^}]*[}]|[0-9]+)" rules);
+        addresses = builtins.head (named "set lab [{][^}]*elements = [{]([^}]*)[}]" rules);
+        unique = builtins.foldl' (seen: x: if builtins.elem x seen then seen else seen ++ [ x ]) [ ];
+      in
+      ofDebian // { lab = { inherit (ofDebian.lab) name; }; } == ofNixOS
+      &&
+        sorted (map builtins.fromJSON (named "([0-9]+)" ports)) == sorted (
+          unique (map (node: node.port) topology.nodes)
+          ++ (with monitoring; [
+            node_port
+            writer_port
+            prometheus_port
+            grafana_port
+            redis_exporter_port
+            cadvisor_port
+          ])
+        )
+      &&
+        sorted (named "([0-9.]+)" addresses) == sorted (
+          map (node: node.address) topology.nodes
+          ++ [
+            monitoring.address
+            monitoring.writer_address
+          ]
+        );
+
     "with TLS, Prometheus has redis_exporter ask by rediss://, and all else stays" =
       let
         settings = builtins.fromTOML (builtins.readFile ../../lab.toml);

@@ -1,0 +1,5 @@
+# For /etc/profile.d, so that `halab` on a host of the lab means this lab; the units have these settings anyway.
+export HALAB_CONFIG=/etc/redis-ha-lab/lab.toml
+export HALAB_SECRETS=/etc/redis-ha-lab/secrets
+export HALAB_STATE=/var/lib/redis-ha-lab
+export HALAB_START_COMMAND='systemctl start {unit}'
