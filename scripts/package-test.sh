@@ -21,11 +21,11 @@ setup_package_test() {
 # A small Debian of this machine's release, with what the package depends on; made once. Prints its archive.
 debian_for_package() {
     local archive=$LAB_TOOLS/debian-root.tar mirror
-    if [ ! -e "$archive" ]; then
+    if [ ! -f "$archive" ]; then
         mirror=$(debian_mirror)
         [ -n "$mirror" ] || die "apt has no lists of packages" "apt-get update, then run this again"
         say "making a small Debian, to install the package into" >&2
-        as_root mmdebstrap --quiet --variant=essential --include=debconf,libc6,libgcc-s1,redis-server \
+        as_root mmdebstrap --quiet --format=tar --variant=essential --include=debconf,libc6,libgcc-s1,redis-server \
             "$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)" "$archive.new" "$mirror" >&2
         mv "$archive.new" "$archive"
     fi
