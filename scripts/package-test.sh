@@ -26,7 +26,8 @@ debian_for_package() {
         [ -n "$mirror" ] || die "apt has no lists of packages" "apt-get update, then run this again"
         say "making a small Debian, to install the package into" >&2
         as_root mmdebstrap --quiet --format=tar --variant=essential --include=debconf,libc6,libgcc-s1,redis-server \
-            "$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)" "$archive.new" "$mirror" >&2
+            "$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)" "$archive.new" "$mirror" >&2 ||
+            return 1
         mv "$archive.new" "$archive"
     fi
     printf '%s\n' "$archive"
