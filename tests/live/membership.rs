@@ -114,11 +114,17 @@ fn row(listing: &Value, name: &str) -> Value {
     rows.find(|r| r["name"] == name).unwrap().clone()
 }
 
-#[test]
-fn a_data_node_is_added_and_another_removed_under_load() {
-    let mut lab = TestLab::start();
+/// A lab, and a writer that is at work on it until it is ended.
+fn under_load() -> (TestLab, Writer) {
+    let lab = TestLab::start();
     let writer = lab.start_writer(&["--duration", "10m", "--rate", "5000"]);
     writer.wait_invoked(5000);
+    (lab, writer)
+}
+
+#[test]
+fn a_data_node_is_added_and_another_removed_under_load() {
+    let (mut lab, writer) = under_load();
 
     // Two data nodes: neither can go.
     let replica = lab.replica();
@@ -216,9 +222,7 @@ fn a_data_node_is_added_and_another_removed_under_load() {
 
 #[test]
 fn a_lost_data_node_is_replaced_by_one_of_another_address_under_load() {
-    let mut lab = TestLab::start();
-    let writer = lab.start_writer(&["--duration", "10m", "--rate", "5000"]);
-    writer.wait_invoked(5000);
+    let (mut lab, writer) = under_load();
     let lost = lab.replica();
     lab.runner.kill_node(&lost);
     state(&mut lab, NodeKind::Data, "redis-c", 13);
@@ -243,9 +247,7 @@ fn a_lost_data_node_is_replaced_by_one_of_another_address_under_load() {
 
 #[test]
 fn a_sentinel_is_replaced_under_load() {
-    let mut lab = TestLab::start();
-    let writer = lab.start_writer(&["--duration", "10m", "--rate", "5000"]);
-    writer.wait_invoked(5000);
+    let (mut lab, writer) = under_load();
     let refused = ended_with(&lab.halab(&["member", "remove", "sentinel-3"]), 1);
     assert!(refused.contains("add another Sentinel first"), "{refused}");
     // It is not who was named at first.
