@@ -1,4 +1,4 @@
-//! Makes the Sentinels forget strangers: whom they know and `lab.toml` does not state.
+//! Makes the Sentinels forget strangers: whom they know, and who is neither stated in `lab.toml` nor in the list of members.
 //!
 //! Only `SENTINEL RESET` makes a Sentinel forget: it drops all replicas and all other Sentinels that it knows, and learns
 //! them again from the primary's INFO and from what the others publish. It keeps the primary, the epochs and its votes; the
