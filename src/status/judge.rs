@@ -40,26 +40,12 @@ pub(super) fn problems(status: &Status) -> Vec<Problem> {
     }
     for node in &status.data_nodes {
         found.extend(data_node(status, node, primary));
-        let runs = node.state.up().is_some();
-        if runs {
-            found.extend(silent_parent(status, &node.name));
-        }
-        // One that is a member and does not answer is a problem already.
-        if runs || status.standing(&node.name).is_none() {
-            found.extend(membership(status, &node.name, runs));
-        }
+        found.extend(beside(status, &node.name, node.state.up().is_some()));
         found.extend(stated(status, &node.name, primary));
     }
     for node in &status.sentinels {
         found.extend(sentinel(status, node));
-        let runs = node.state.up().is_some();
-        if runs {
-            found.extend(silent_parent(status, &node.name));
-        }
-        // One that is a member and does not answer is a problem already.
-        if runs || status.standing(&node.name).is_none() {
-            found.extend(membership(status, &node.name, runs));
-        }
+        found.extend(beside(status, &node.name, node.state.up().is_some()));
         found.extend(second_name(node));
         found.extend(stated(status, &node.name, primary));
     }
@@ -67,6 +53,19 @@ pub(super) fn problems(status: &Status) -> Vec<Problem> {
     found.extend(status.elsewhere());
     found.extend(passwords::problems(status));
     found.extend(nobody_promotable(status));
+    found
+}
+
+/// What is said of a node of either kind beside how its server is.
+fn beside(status: &Status, name: &str, runs: bool) -> Vec<Problem> {
+    let mut found = Vec::new();
+    if runs {
+        found.extend(silent_parent(status, name));
+    }
+    // One that is a member and does not answer is a problem already.
+    if runs || status.standing(name).is_none() {
+        found.extend(membership(status, name, runs));
+    }
     found
 }
 
@@ -247,7 +246,7 @@ fn by_log(status: &Status, problem: Problem) -> Problem {
 fn silent_member(status: &Status, name: &str, why: &str, primary: Option<&str>) -> Option<Problem> {
     let needed = status.standing(name).is_some() || primary == Some(name);
     let problem = needed.then(|| silent(status, name, why))?;
-    if status.is_stated(name).is_some() {
+    if status.stated_at(name).is_some() {
         return Some(problem);
     }
     let remedy = format!(
@@ -326,7 +325,7 @@ fn named_primary(status: &Status, node: &DataNodeStatus, state: &DataNodeState) 
     }
     if let Some(why) = &state.members_unusable {
         let what = format!(
-            "the list of members on {name} is none to go by, so writers do not know whom to ask, and wait"
+            "the list of members on {name} can't be used: a writer that connects does not know whom to ask, and waits"
         );
         let problem = Problem::of_node(Code::MembersUnusable, name, what);
         return Some(problem.because(Some(why.clone())));

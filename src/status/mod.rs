@@ -136,7 +136,7 @@ pub struct DataNodeState {
     pub replicas: Option<usize>,
     /// The server's version.
     pub version: String,
-    /// Why its list of members is none to go by.
+    /// Why its list of members can't be used.
     pub members_unusable: Option<String>,
 }
 
@@ -279,16 +279,15 @@ pub async fn wait_healthy(lab: &Lab, limit: Duration, stop: &CancellationToken) 
     loop {
         let mut status = gather(lab).await;
         status.tell_since(&mut not_raised_since, Instant::now());
-        let full = status.full(lab);
-        let panel = Panel::new(&full, connector.clone());
-        if !limit.is_zero()
-            && let Err(missing) = recovery.look(&full, &panel, &connector).await
-            && status.healthy
-        {
-            status.healthy = false;
-            status
-                .problems
-                .push(Problem::of_lab(Code::NotRecovered, missing));
+        if !limit.is_zero() {
+            let full = status.full(lab);
+            let panel = Panel::new(&full, connector.clone());
+            let missing = recovery.look(&full, &panel, &connector).await.err();
+            if let Some(missing) = missing.filter(|_| status.healthy) {
+                status.healthy = false;
+                let problem = Problem::of_lab(Code::NotRecovered, missing);
+                status.problems.push(problem);
+            }
         }
         if status.healthy || Instant::now() >= deadline || stop.is_cancelled() {
             return status;
@@ -336,7 +335,7 @@ struct Said {
     info: ReplicationInfo,
     copy: Option<Copy>,
     roster: Option<Roster>,
-    /// Why there is none to go by.
+    /// Why there is none that can be used.
     roster_unusable: Option<String>,
 }
 

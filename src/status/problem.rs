@@ -122,7 +122,7 @@ codes! {
     /// Closed for a stop.
     Closed = "closed", Fault,
         "stop all nodes, or have it take writes again: halab close --reopen";
-    /// The primary's list of members can't be read, or is of before a move.
+    /// The primary's list of members can't be used.
     MembersUnusable = "members-unusable", Fault,
         "wait a second, in which its node may mend it; if it lasts, see docs/runbook.md, members-unusable";
     /// The primary is at its maxmemory.

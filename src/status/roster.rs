@@ -31,7 +31,7 @@ pub(super) fn differs(lab: &Lab, roster: &Roster) -> bool {
     members().count() != lab.nodes().count() || !members().all(stated)
 }
 
-/// Why the list on the server of `node` is none to go by: it is of before a move, or does not have the primary.
+/// Why the list on the server of `node` can't be used: it is of before a move, or does not have the primary.
 pub(super) fn at_odds(roster: &Roster, node: &Node, is_primary: bool) -> Option<String> {
     match roster.member(Kind::Data, &node.name) {
         Some(member) if member.address != node.socket() => {
@@ -81,7 +81,7 @@ impl Status {
     }
 
     /// Where `lab.toml` has that node, if it states it.
-    pub(super) fn is_stated(&self, name: &str) -> Option<SocketAddrV4> {
+    pub(super) fn stated_at(&self, name: &str) -> Option<SocketAddrV4> {
         let stated = self.stated.iter().find(|(stated, _)| stated == name);
         stated.map(|(_, at)| *at)
     }
@@ -93,7 +93,7 @@ impl Status {
             .iter()
             .flat_map(|r| r.data.iter().chain(&r.sentinels));
         let elsewhere = members.filter_map(|member| {
-            let (name, at) = (&member.name, self.is_stated(&member.name)?);
+            let (name, at) = (&member.name, self.stated_at(&member.name)?);
             (at != member.address).then(|| {
                 let what = format!(
                     "{name} is a member of the lab at {}, and at {at} in the lab.toml of this command",
@@ -128,7 +128,7 @@ impl Status {
             .members
             .iter()
             .flat_map(|r| r.data.iter().chain(&r.sentinels));
-        for member in members.filter(|member| self.is_stated(&member.name).is_none()) {
+        for member in members.filter(|member| self.stated_at(&member.name).is_none()) {
             lacks(&member.name, "this command".to_owned());
         }
         let problem = |(member, lacking): (String, Vec<String>)| {

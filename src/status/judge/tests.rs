@@ -315,7 +315,7 @@ const CASES: &[Case] = &[
     (
         Code::MembersUnusable,
         Some("redis-a"),
-        "so writers do not know whom to ask",
+        "does not know whom to ask, and waits",
         |s| up(&mut s.data_nodes[0].state).members_unusable = Some("it is damaged".into()),
     ),
     (Code::MemoryFull, Some("redis-a"), "11 of 10 bytes", |s| {
