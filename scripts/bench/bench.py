@@ -304,7 +304,7 @@ def tables(report: dict[str, typing.Any]) -> str:
         lines += [""]
     labs = report["users"]
     head = f"medians of {len(labs)} times two labs, each pair measured {len(labs[0])} times"
-    lines += [f"**with users against without**, {CONNECTIONS} connections, depth {DEPTH} ({head})", ""]
+    lines += [f"**ACL on vs off**, {CONNECTIONS} connections, depth {DEPTH} ({head})", ""]
     lines += ["| | with | without | median of the ratios | of one pair of labs, least | most |", "|---|---|---|---|---|---|"]
     for name, (one, other), digits in (("records/s", (0, 1), 0), ("CPU of the primary's server, µs a record", (2, 3), 2)):
         medians = (f"{statistics.median(pair[c] for lab in labs for pair in lab):,.{digits}f}" for c in (one, other))
