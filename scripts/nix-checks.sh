@@ -16,16 +16,6 @@ setup_nix_checks() {
     cargo_tool deadnix deadnix $DEADNIX
 }
 
-# cargo_tool PROGRAM CRATE VERSION: into the tool folder, if it is nowhere.
-cargo_tool() {
-    have "$1" && return
-    say "building $1, to judge the Nix files"
-    # Unoptimized: built in 10 to 20 s, and it reads a few files.
-    env -u CARGO_TARGET_DIR cargo install --quiet --debug --locked --version "$3" --root "$LAB_TOOLS/$1.cargo" "$2" ||
-        die "$1 could not be built" "cargo's messages are above"
-    ln -sf "$LAB_TOOLS/$1.cargo/bin/$1" "$LAB_TOOLS/$1"
-}
-
 nix_files() { find flake.nix nix -name '*.nix'; }
 
 # No store: nothing is built or fetched here.

@@ -53,12 +53,14 @@ package_version() {
     sed -n '/^version = /{s/.*"\(.*\)"/\1/;s/-/~/;p;q}' "$LAB_ROOT/Cargo.toml"
 }
 
+# When the source has changed last; without git, as from an archive, the manifest.
+package_epoch() { git -C "$LAB_ROOT" log -1 --format=%ct 2>/dev/null || stat -c %Y "$LAB_ROOT/Cargo.toml"; }
+
 # make_package FOLDER REVISION: prints the file. The same sources and program give the same bytes.
 make_package() {
     local version arch scratch file
     local -x SOURCE_DATE_EPOCH
-    # When the source has changed last; without git, as from an archive, the manifest.
-    SOURCE_DATE_EPOCH=$(git -C "$LAB_ROOT" log -1 --format=%ct 2>/dev/null || stat -c %Y "$LAB_ROOT/Cargo.toml")
+    SOURCE_DATE_EPOCH=$(package_epoch)
     version=$(package_version)-$2
     arch=$(dpkg --print-architecture)
     file=$1/redis-ha-lab_${version}_$arch.deb

@@ -178,19 +178,6 @@ kubernetes_is_right() {
     "$venv/bin/python" -B scripts/kubernetes.py --check "${against[@]}"
 }
 
-# pinned_python NAME [OPTION...]: a venv with exactly the packages of tools/NAME-requirements.txt.
-pinned_python() {
-    local venv=$LAB_TOOLS/$1-venv pinned=tools/$1-requirements.txt
-    shift
-    if ! cmp -s "$pinned" "$venv/installed"; then
-        python3 -c 'import ensurepip' 2>/dev/null || apt_install "Python's venv, for what checks need" python3-venv
-        rm -rf "$venv"
-        python3 -m venv --system-site-packages "$venv"
-        "$venv/bin/python" -m pip install --quiet --require-hashes -r "$pinned" "$@"
-        cp "$pinned" "$venv/installed"
-    fi
-}
-
 prometheus_files_are_right() {
     have promtool || die "promtool is not here" "install Debian's package prometheus (or promtool)"
     # Rule files are named relative to the configuration.
