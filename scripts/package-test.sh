@@ -80,7 +80,19 @@ package_files_are_right() {
     claim "the lab of the example is a good one" "$files/usr/bin/halab" --config "$doc/examples/lab.toml" check-config
     claim "the firewall's rules are understood" nft_understands "$doc/examples/nftables.conf"
     claim "a shell means the lab that the units mean" profile_is_that_of_units "$doc/examples/profile.sh" "$units"
+    claim "every crate that has left its name in the program has its notice" notices_name_crates "$doc/NOTICES.gz"
     claim "no lab is described beforehand" test -z "$(ls -A "$files/etc/redis-ha-lab")"
+}
+
+# The compiler leaves paths of sources in the program, as registry/src/REGISTRY/NAME-VERSION/src/lib.rs.
+notices_name_crates() {
+    local crate found=0
+    while read -r crate; do
+        found=$((found + 1))
+        gzip -dc "$1" | sed -n 's/^\([^ ]*\) \([^ ]*\): .*; notices: .*/\1-\2/p' | grep -xF "$crate" >/dev/null ||
+            die "the package has no notice of $crate"
+    done < <(strings -n 8 "$CARGO_TARGET_DIR/release/halab" | grep -oE 'registry/src/[^/]+/[^/]+/' | awk -F / '{ print $4 }' | sort -u)
+    [ $found -gt 0 ] || die "the program names no crate at all"
 }
 
 # In a network of its own where that may be made: to judge rules, nft asks the kernel.

@@ -43,9 +43,9 @@ cmd_package() {
 
 setup_package_tools() {
     have dpkg-deb || die "dpkg-deb is not here" "make the package on Debian, or on one of its descendants"
-    # The one says what the program links to, the other strips it.
-    { have dpkg-shlibdeps && have strip; } ||
-        apt_install "what reads and strips programs, for the package" dpkg-dev binutils
+    # They say what the program links to, strip it, and gather notices.
+    { have dpkg-shlibdeps && have strip && have python3; } ||
+        apt_install "what reads and strips programs and gathers notices, for the package" dpkg-dev binutils python3
 }
 
 # As Debian orders versions: 0.2.0-rc.1 comes before 0.2.0.
@@ -108,6 +108,7 @@ package_files() {
     install -D -m 644 -t "$doc" "$packaging/copyright" "$packaging/README.Debian"
     install -D -m 644 -t "$doc/examples" "$packaging"/{lab.toml,nftables.conf,profile.sh}
     gzip -9nc "$LAB_ROOT/CHANGELOG.md" >"$doc/changelog.gz"
+    "$LAB_ROOT/scripts/notices.py" | gzip -9n >"$doc/NOTICES.gz"
     package_changelog "$2" | gzip -9n >"$doc/changelog.Debian.gz"
 }
 
