@@ -221,6 +221,8 @@ in
         Restart = "on-failure";
         RestartSec = "1s";
         TimeoutStopSec = "15s";
+        # It was stopped while records were unknown, as in a failover: no failure, the next start sends them again.
+        SuccessExitStatus = 3;
       };
     };
 
