@@ -5,15 +5,17 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from . import console, driver, qemu
+from . import console, driver, hosts, qemu
 from .errors import Trouble
 from .guests import GUESTS, Variant
+from .hostsite import HostSite
 from .image import Image
+from .labsite import LabSite
 from .machine import Machine
 from .report import complain, say
-from .site import Site
 
 PARTS = {guest.name: ", ".join((*guest.nodes, *(["writer"] if guest.writer else []))) for guest in GUESTS}
 NEXT = """
@@ -38,10 +40,10 @@ class Command:
     def kvm(self) -> bool:
         return self.image.initrd.exists() and qemu.kvm_works(self.image)
 
-    def site(self, name: str, variant: Variant) -> Site:
-        return Site(self.folder / name, self.image, self.halab, variant, self.kvm())
+    def site(self, name: str, variant: Variant) -> LabSite:
+        return LabSite(self.folder / name, self.image, self.halab, variant, self.kvm())
 
-    def by_hand(self) -> Site:
+    def by_hand(self) -> LabSite:
         """The machines that `up` has made."""
         site = self.site("up", Variant())
         if not site.exists:
@@ -130,13 +132,22 @@ class Command:
         method(self.machine())
         return 0
 
+    def trial(self, test: str) -> driver.Trial:
+        name = f"test-{test}"
+        if test in driver.SCRIPTS:
+            site = self.site(name, driver.variant_of(test))
+            return driver.Trial(test, site, partial(driver.run_script, test, site.machines, site.start))
+        hosts_site = HostSite(self.folder / name, self.folder / "hosts", self.kvm())
+        return driver.Trial(test, hosts_site, partial(hosts.tell, hosts_site))
+
     def test(self) -> int:
         self.make_image()
         failed = []
         for test in self.options.tests:
-            site = self.site(f"test-{test}", driver.variant_of(test))
+            trial = self.trial(test)
+            site = trial.site
             lock = site.lock()
-            if not driver.run_test(test, site, self.folder / "failed"):
+            if not driver.run_test(trial, self.folder / "failed"):
                 failed.append(test)
             os.close(lock)
             site.folder.with_suffix(".lock").unlink()

@@ -9,6 +9,21 @@ SUBNET = "192.0.2"
 MONITORING_MIB = 384
 
 
+# Time limits for an emulated processor, by table of lab.toml.
+EMULATED = {
+    "timing": {
+        # As nix/tests/driver/machines.nix: nothing healthy may be taken for down.
+        "down_after_ms": "10000",
+        "failover_timeout_ms": "10000",
+        "hang_timeout_ms": "5000",
+        # Answers take a hundred times as long as with KVM.
+        "raise_limit_ms": "2000",
+    },
+    # Ten batches a second, as many as a thousand records are by the shipped size, and a fifth of the data: each start reads all of it.
+    "writer": {"batch": "20"},
+}
+
+
 @dataclass(frozen=True)
 class Guest:
     name: str
@@ -46,14 +61,8 @@ class Variant:
 def lab_toml(shipped: str, variant: Variant) -> str:
     """The project's lab.toml on these machines: their network, and time limits for an emulated processor."""
     changes = {
-        # As nix/tests/driver/machines.nix: nothing healthy may be taken for down.
-        "down_after_ms": "10000",
-        "failover_timeout_ms": "10000",
-        "hang_timeout_ms": "5000",
-        # Answers take a hundred times as long as with KVM.
-        "raise_limit_ms": "2000",
-        # Ten batches a second, as many as a thousand records are by the shipped size, and a fifth of the data: each start reads all of it.
-        "batch": "20",
+        **EMULATED["timing"],
+        **EMULATED["writer"],
         "tls": str(variant.tls).lower(),
         "mutual_tls": str(variant.tls).lower(),
     }

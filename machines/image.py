@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from . import packages
+from .boot import Boot
 from .errors import Trouble
 from .report import say
 
@@ -82,8 +83,12 @@ class Image:
         self.etc = folder / "etc"
         self.share = folder / "share"
 
+    @property
+    def boot(self) -> Boot:
+        return Boot(self.kernel, self.initrd, usr=self.usr)
+
     def make(self) -> None:
-        apt = packages.Apt(self.folder / "apt")
+        apt = packages.Apt(self.folder / "apt", packages.NAMES)
         wanted = apt.packages()
         key = f"{packages.key_of(wanted)} {own_key()}"
         stamp = self.folder / "made-of"

@@ -14,10 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import qemu, sockets
-from .image import Image
 from .qmp import Monitor
 from .report import Waiting, say
-from .shell import Answer, NoAnswer, Shell
+from .shell import Answer, Line, NoAnswer, Shell
 
 # From power on to a shell: 40 s were seen on an emulated machine that had a core for itself.
 BOOT_SECONDS = 600.0
@@ -30,17 +29,16 @@ PIECE_BYTES = 48_000
 
 
 class Machine:
-    def __init__(self, hardware: qemu.Hardware, image: Image, kvm: bool, switch: Path, make_disk: Callable[[Path], None]) -> None:
+    def __init__(self, hardware: qemu.Hardware, kvm: bool, switch: Path, make_disk: Callable[[Path], None]) -> None:
         self.hardware = hardware
         self.name = hardware.name
-        self.image = image
         self.kvm = kvm
         self.switch = switch
         self.make_disk = make_disk
         # As with NixOS: the folder with its disk, which is made anew at the next start if it is gone.
         self.state_dir = hardware.folder
         self.process: subprocess.Popen[bytes] | None = None
-        self.shell: Shell | None = None
+        self.shell: Line | None = None
         # When it was started last, and whether it has answered since.
         self.began = time.monotonic()
         self.seen = True
@@ -74,7 +72,7 @@ class Machine:
             self.make_disk(self.hardware.disk)
         self.forget_shell()
         with sockets.connect(self.switch) as card:
-            self.process = qemu.start(self.hardware, self.image, self.kvm, card)
+            self.process = qemu.start(self.hardware, self.kvm, card)
         (self.state_dir / "qemu.pid").write_text(f"{self.process.pid}\n")
         self.began = time.monotonic()
         self.seen = False
@@ -138,12 +136,15 @@ class Machine:
 
     # --- Its shell ----------------------------------------------------------------------------------------
 
-    def connected(self) -> Shell:
+    def open_line(self) -> Line:
+        try:
+            return Shell(self.hardware.shell)
+        except OSError as error:
+            raise NoAnswer(f"{self.name} has no serial line: {error}") from None
+
+    def connected(self) -> Line:
         if self.shell is None:
-            try:
-                self.shell = Shell(self.hardware.shell)
-            except OSError as error:
-                raise NoAnswer(f"{self.name} has no serial line: {error}") from None
+            self.shell = self.open_line()
         return self.shell
 
     def forget_shell(self) -> None:

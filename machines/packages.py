@@ -53,15 +53,18 @@ def key_of(packages: list[Package]) -> str:
 
 
 class Apt:
-    """apt-get for a machine without any package, with the sources and lists of this one."""
+    """apt-get for another machine, with the sources and lists of this one: it installs packages by name."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, names: tuple[str, ...], status: Path | None = None, recommends: bool = False) -> None:
+        """`status` is what dpkg has there; a machine without any package has none."""
+        self.names = names
         self.archives = folder / "archives"
         self.nothing = folder / "nothing"
         for archives in (self.archives, self.nothing):
             (archives / "partial").mkdir(parents=True, exist_ok=True)
-        status = folder / "status"
-        status.touch()
+        if status is None:
+            status = folder / "status"
+            status.touch()
         self.command = [
             "apt-get",
             "-qq",
@@ -71,7 +74,7 @@ class Apt:
             *("-o", f"Dir::Cache::pkgcache={folder}/pkgcache.bin"),
             *("-o", f"Dir::Cache::srcpkgcache={folder}/srcpkgcache.bin"),
             *("-o", "Debug::NoLocking=1"),
-            *("-o", "APT::Install-Recommends=0"),
+            *("-o", f"APT::Install-Recommends={int(recommends)}"),
             # Where it is not root's, apt can't give up its rights.
             *("-o", "APT::Sandbox::User=root"),
         ]
@@ -79,7 +82,7 @@ class Apt:
     def run(self, *arguments: str) -> str:
         try:
             done = subprocess.run(
-                [*self.command, *arguments, "install", *NAMES], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1800
+                [*self.command, *arguments, "install", *self.names], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1800
             )
         except FileNotFoundError:
             raise Trouble("this machine has no apt-get", "the guests are made of Debian's packages, on Debian") from None

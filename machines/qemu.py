@@ -6,6 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from .boot import Boot
 from .errors import Trouble
 from .image import Image
 from .report import say
@@ -28,7 +29,10 @@ class Hardware:
     name: str
     number: int
     memory_mib: int
+    boot: Boot
     cores: int = 1
+    # A card before that of the lab: to whoever started the machine, whose loopback has its port of ssh by this number.
+    ssh_port: int | None = None
 
     @property
     def disk(self) -> Path:
@@ -62,7 +66,7 @@ def accelerator(kvm: bool) -> list[str]:
     return ["-accel", f"tcg,thread=multi,tb-size={TRANSLATED_MIB}", "-cpu", "max"]
 
 
-def arguments(hardware: Hardware, image: Image, kvm: bool, card: int) -> list[str]:
+def arguments(hardware: Hardware, kvm: bool, card: int) -> list[str]:
     """QEMU's command line; `card` is the descriptor of a connection to the switch."""
 
     def drive(name: str, file: Path, more: str) -> list[str]:
@@ -73,17 +77,20 @@ def arguments(hardware: Hardware, image: Image, kvm: bool, card: int) -> list[st
             *("-device", f"virtio-blk-pci,drive={name},serial={name}"),
         ]
 
+    boot = hardware.boot
+    own_network = f"user,id=outside,hostfwd=tcp:127.0.0.1:{hardware.ssh_port}-:22"
     return [
         *(PROGRAM, "-name", hardware.name, "-nodefaults", "-no-user-config", "-display", "none", "-machine", "pc"),
         *accelerator(kvm),
         *("-m", str(hardware.memory_mib), "-smp", str(hardware.cores)),
-        *("-kernel", str(image.kernel), "-initrd", str(image.initrd)),
+        *("-kernel", str(boot.kernel), "-initrd", str(boot.initrd)),
         # A console with many messages costs an emulated machine dearly.
-        *("-append", "console=ttyS0 loglevel=3 quiet panic=-1 net.ifnames=0 systemd.show_status=no"),
+        *("-append", "console=ttyS0 loglevel=3 quiet panic=-1 net.ifnames=0 systemd.show_status=no " + boot.command_line),
         # A guest that reboots stays the same process; one that panics is off.
         *("-action", "panic=exit-failure"),
         *drive("root", hardware.disk, "cache=unsafe"),
-        *drive("usr", image.usr, "readonly=on"),
+        *(drive("usr", boot.usr, "readonly=on") if boot.usr else []),
+        *(("-netdev", own_network, "-device", "virtio-net-pci,netdev=outside,romfile=") if hardware.ssh_port else ()),
         *("-netdev", f"socket,id={CARD},fd={card}"),
         *("-device", f"virtio-net-pci,netdev={CARD},mac={hardware.ethernet},romfile="),
         *("-device", "virtio-rng-pci", "-device", "virtio-serial-pci"),
@@ -96,11 +103,11 @@ def arguments(hardware: Hardware, image: Image, kvm: bool, card: int) -> list[st
     ]
 
 
-def start(hardware: Hardware, image: Image, kvm: bool, card: socket.socket) -> subprocess.Popen[bytes]:
+def start(hardware: Hardware, kvm: bool, card: socket.socket) -> subprocess.Popen[bytes]:
     """A process of its own: it goes on when who started it ends."""
     with open(hardware.folder / "qemu.log", "ab") as log:
         return subprocess.Popen(
-            arguments(hardware, image, kvm, card.fileno()),
+            arguments(hardware, kvm, card.fileno()),
             cwd=hardware.folder,
             pass_fds=[card.fileno()],
             stdin=subprocess.DEVNULL,

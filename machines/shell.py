@@ -13,6 +13,7 @@ import re
 import select
 import socket
 import time
+import typing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +60,16 @@ def parse(line: str) -> Answer | None:
 
 class NoAnswer(Exception):
     """The guest's end of the line is silent, or gone."""
+
+
+class Line(typing.Protocol):
+    """A way to a guest's shell, whatever it goes by."""
+
+    def ready(self) -> bool: ...
+
+    def run(self, command: str, limit: float) -> Answer: ...
+
+    def close(self) -> None: ...
 
 
 class Shell:

@@ -1,5 +1,7 @@
-"""A folder with three machines and their network: made, started, and found again by whoever comes later."""
+"""A folder with machines and their network: started, and found again by whoever comes later. Which machines these are, and what
+is on their disks, is for a site of its own to say."""
 
+import abc
 import fcntl
 import os
 import shutil
@@ -7,13 +9,11 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
-from . import disk, qemu, sockets
+from . import sockets
 from .errors import Trouble
-from .guests import GUESTS, Variant, lab_toml
-from .image import HERE, Image
+from .image import HERE
 from .machine import Machine
 from .report import say
 
@@ -21,24 +21,22 @@ SWITCH_SECONDS = 20.0
 ROOT = HERE.parent
 
 
-class Site:
-    def __init__(self, folder: Path, image: Image, halab: Path, variant: Variant, kvm: bool) -> None:
+class Site(abc.ABC):
+    machines: dict[str, Machine]
+
+    def __init__(self, folder: Path, kvm: bool) -> None:
         self.folder = folder
-        self.image = image
-        self.halab = halab
-        self.variant = variant
+        self.kvm = kvm
         self.socket = folder / "switch.sock"
         self.switch_pid = folder / "switch.pid"
-        self.machines = {
-            guest.name: Machine(
-                qemu.Hardware(folder / guest.name, guest.name, guest.number, guest.memory(variant)),
-                image,
-                kvm,
-                self.socket,
-                partial(self.make_disk, guest.name),
-            )
-            for guest in GUESTS
-        }
+
+    @abc.abstractmethod
+    def prepare(self) -> None:
+        """What all of its machines need; each disk is made when its machine starts."""
+
+    def logs(self) -> list[Path]:
+        """Of the site as a whole, which a failed test keeps."""
+        return [self.folder / "switch.log"]
 
     @property
     def exists(self) -> bool:
@@ -54,29 +52,6 @@ class Site:
         except BlockingIOError:
             raise Trouble(f"somebody else is at work in {self.folder}", "wait for it to end, or take another LAB_DIR") from None
         return lock
-
-    def prepare(self) -> None:
-        """The lab's description and secrets, the same on all machines; their disks are made when they start."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        toml = self.folder / "lab.toml"
-        toml.write_text(lab_toml((ROOT / "lab.toml").read_text(), self.variant))
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("HALAB_")}
-        made = subprocess.run(
-            [self.halab, "--config", toml, "secrets", "make", self.folder / "secrets"],
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        if made.returncode != 0:
-            raise Trouble(f"halab secrets make failed:\n{made.stderr}")
-
-    def make_disk(self, name: str, path: Path) -> None:
-        contents = disk.Contents(
-            self.halab, ROOT / "deploy/systemd", (self.folder / "lab.toml").read_text(), self.folder / "secrets", self.variant
-        )
-        guest = next(guest for guest in GUESTS if guest.name == name)
-        disk.make(path, self.image, guest, contents, disk.addresses())
 
     def switch_is_on(self) -> bool:
         try:

@@ -5,12 +5,19 @@
 # mke2fs and depmod are there and not on everybody's PATH.
 MACHINES_PATH=$PATH:/usr/sbin:/sbin
 
+# setup_machines WORDS: those of the command.
 setup_machines() {
     local packages=() program
     local -A of=(
         [qemu-system-x86_64]=qemu-system-x86 [mkfs.erofs]=erofs-utils [cpio]=cpio
         [depmod]=kmod [mke2fs]=e2fsprogs [dpkg-deb]=dpkg
     )
+    # What makes an installed Debian, and an archive of packages for it.
+    case "$* " in
+    'test ' | *' hosts '*)
+        of+=([mmdebstrap]=mmdebstrap [newuidmap]=uidmap [fakeroot]=fakeroot [dpkg-scanpackages]=dpkg-dev [ssh]=openssh-client)
+        ;;
+    esac
     for program in "${!of[@]}"; do
         PATH=$MACHINES_PATH have "$program" || packages+=("${of[$program]}")
     done
@@ -26,7 +33,7 @@ cmd_machines() {
     case "${1-} $* " in
     *' -h '* | *' --help '*) ;;
     'up '* | 'test '*)
-        setup_machines
+        setup_machines "$@"
         mkdir -p "$LAB_TOOLS"
         setup_rust
         setup_halab

@@ -28,7 +28,7 @@ class ScriptTest(unittest.TestCase):
             self.run_script("with subtest('is so'):\n    assert False\n")
 
     def test_every_script_is_python(self) -> None:
-        for test in driver.NAMES:
+        for test in driver.SCRIPTS:
             compile(driver.script_of(test), test, "exec")
 
     def test_an_unknown_test_is_named_with_the_known_ones(self) -> None:

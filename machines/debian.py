@@ -1,0 +1,153 @@
+"""A Debian as its installer leaves it, as far as a machine without a screen has it: made once by mmdebstrap, with every maintainer
+script, then copied for each machine, which gets its name, its addresses and who may log in."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from . import packages
+from .boot import Boot
+from .errors import Trouble
+from .image import HERE
+from .report import say
+
+# Beside what every Debian has (mmdebstrap's variant `important`).
+NAMES = (
+    *("linux-image-cloud-amd64", "initramfs-tools", "systemd-sysv", "udev", "dbus", "libpam-systemd", "libnss-systemd"),
+    *("ifupdown", "iproute2", "openssh-server"),
+)
+# What is left of a network that apt would not find anything in, and of the tool.
+NOT_INSTALLED = ('rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap"', ': >"$1/etc/resolv.conf"')
+FSTAB = "/dev/vda / ext4 errors=remount-ro 0 1\n"
+SIZE = "3G"
+
+
+def interfaces(address: str) -> str:
+    """The way out by QEMU's own network, and the card of the lab's, with the host's own address."""
+    return "\n".join(
+        [
+            *("source /etc/network/interfaces.d/*", "auto lo", "iface lo inet loopback"),
+            *("auto eth0", "iface eth0 inet static", "\taddress 10.0.2.15/24", "\tgateway 10.0.2.2"),
+            *("auto eth1", "iface eth1 inet static", f"\taddress {address}/24", ""),
+        ]
+    )
+
+
+def own_files(name: str, address: str, key: str, sources: str) -> dict[str, str]:
+    """What differs between machines, by path."""
+    return {
+        "etc/hostname": f"{name}\n",
+        "etc/hosts": f"127.0.0.1 localhost\n127.0.1.1 {name}\n",
+        "etc/network/interfaces": interfaces(address),
+        "etc/apt/sources.list": sources,
+        "root/.ssh/authorized_keys": key,
+    }
+
+
+def writing(files: Mapping[str, str]) -> str:
+    """debugfs' commands that put files of the current folder, named by a number, in the place of what was there."""
+    lines = ["cd /"]
+    folders = [path.rpartition("/")[0] for path in files]
+    lines += [f"mkdir /{folder}" for folder in dict.fromkeys(folders) if folder == "root/.ssh"]
+    for number, path in enumerate(files):
+        lines += [f"rm /{path}", f"write {number} /{path}"]
+    return "\n".join([*lines, ""])
+
+
+def as_root(command: list[str | Path], folder: Path) -> None:
+    """As root as far as files go: their owners are then those of the archive."""
+    faked: list[str | Path] = [] if os.geteuid() == 0 else ["fakeroot", "--"]
+    done = subprocess.run([*faked, *command], cwd=folder, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise Trouble(f"{command[0]} failed:\n{done.stderr.strip()}")
+
+
+def suite() -> str:
+    """Of this machine, whose sources apt goes by."""
+    for line in Path("/etc/os-release").read_text().splitlines():
+        if line.startswith("VERSION_CODENAME="):
+            return line.partition("=")[2].strip('"')
+    raise Trouble("/etc/os-release names no release", "the hosts are Debian's, made on Debian")
+
+
+def mirror() -> str:
+    said = subprocess.run(["apt-get", "download", "--print-uris", "base-files"], capture_output=True, text=True).stdout
+    found, pool, _ = said.lstrip("'").partition("/pool/")
+    if not pool:
+        raise Trouble("apt has no lists of packages", "as root: apt-get update; then this again")
+    return found
+
+
+def key_of(wanted: list[packages.Package]) -> str:
+    return f"{packages.key_of(wanted)} {hashlib.sha256((HERE / 'debian.py').read_bytes()).hexdigest()[:16]}"
+
+
+class Debian:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.disk = folder / "disk.img"
+        # Of dpkg: which packages it has.
+        self.status = folder / "status"
+
+    @property
+    def boot(self) -> Boot:
+        return Boot(self.folder / "vmlinuz", self.folder / "initrd.img", "root=/dev/vda ro")
+
+    def make(self) -> None:
+        """Anew when a package of it has another version."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        key = key_of(packages.Apt(self.folder / "apt", NAMES).packages())
+        stamp = self.folder / "made-of"
+        if stamp.exists() and stamp.read_text() == key:
+            return
+        stamp.unlink(missing_ok=True)
+        say("installing a Debian, to be copied for each host")
+        archive = self.folder / "root.tar"
+        hooks = [f"--customize-hook={hook}" for hook in NOT_INSTALLED]
+        command = ["mmdebstrap", "--quiet", "--format=tar", "--variant=important", "--aptopt=APT::Install-Recommends \"false\""]
+        made = subprocess.run([*command, *hooks, f"--include={','.join(NAMES)}", suite(), archive, mirror()], capture_output=True, text=True)
+        if made.returncode != 0:
+            raise Trouble(f"mmdebstrap failed:\n{made.stderr.strip()[-2000:]}")
+        root = self.folder / "root"
+        shutil.rmtree(root, ignore_errors=True)
+        (self.folder / "fstab").write_text(FSTAB)
+        self.disk.unlink(missing_ok=True)
+        as_root(
+            [
+                *("sh", "-euc"),
+                """mkdir root
+                tar -C root -xpf root.tar
+                cp fstab root/etc/fstab
+                mke2fs -q -t ext4 -E root_owner=0:0 -d root disk.img "$1"
+                cat root/boot/vmlinuz-* >vmlinuz
+                cat root/boot/initrd.img-* >initrd.img
+                cp root/var/lib/dpkg/status status
+                rm -rf root root.tar""",
+                *("-", SIZE),
+            ],
+            self.folder,
+        )
+        stamp.write_text(key)
+
+    def copy(self, disk: Path, files: Mapping[str, str]) -> None:
+        """For one machine, with files of its own."""
+        scratch = disk.parent / "files"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        for number, text in enumerate(files.values()):
+            (scratch / str(number)).write_text(text)
+            # What sshd reads of a user is that user's alone; the rest may be read by all.
+            (scratch / str(number)).chmod(0o644)
+        (scratch / "commands").write_text(writing(files))
+        part = scratch / "disk"
+        subprocess.run(["cp", "--sparse=always", "--reflink=auto", self.disk, part], check=True)
+        done = subprocess.run(["debugfs", "-w", "-f", "commands", "disk"], cwd=scratch, capture_output=True, text=True)
+        for path in files:
+            # It ends with 0 whatever happened.
+            if "Inode:" not in subprocess.run(["debugfs", "-R", f"stat /{path}", part], capture_output=True, text=True).stdout:
+                raise Trouble(f"{path} could not be written to {disk.name}:\n{done.stderr}")
+        part.rename(disk)
+        shutil.rmtree(scratch)

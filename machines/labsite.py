@@ -1,0 +1,53 @@
+"""The three machines of `./lab machines`: guests of the image, with the lab of this working tree on their disks."""
+
+import os
+import subprocess
+from functools import partial
+from pathlib import Path
+
+from . import disk, qemu
+from .errors import Trouble
+from .guests import GUESTS, Variant, lab_toml
+from .image import Image
+from .machine import Machine
+from .site import ROOT, Site
+
+
+class LabSite(Site):
+    def __init__(self, folder: Path, image: Image, halab: Path, variant: Variant, kvm: bool) -> None:
+        super().__init__(folder, kvm)
+        self.image = image
+        self.halab = halab
+        self.variant = variant
+        self.machines = {
+            guest.name: Machine(
+                qemu.Hardware(folder / guest.name, guest.name, guest.number, guest.memory(variant), image.boot),
+                kvm,
+                self.socket,
+                partial(self.make_disk, guest.name),
+            )
+            for guest in GUESTS
+        }
+
+    def prepare(self) -> None:
+        """The lab's description and secrets, the same on all machines; their disks are made when they start."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        toml = self.folder / "lab.toml"
+        toml.write_text(lab_toml((ROOT / "lab.toml").read_text(), self.variant))
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("HALAB_")}
+        made = subprocess.run(
+            [self.halab, "--config", toml, "secrets", "make", self.folder / "secrets"],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        if made.returncode != 0:
+            raise Trouble(f"halab secrets make failed:\n{made.stderr}")
+
+    def make_disk(self, name: str, path: Path) -> None:
+        contents = disk.Contents(
+            self.halab, ROOT / "deploy/systemd", (self.folder / "lab.toml").read_text(), self.folder / "secrets", self.variant
+        )
+        guest = next(guest for guest in GUESTS if guest.name == name)
+        disk.make(path, self.image, guest, contents, disk.addresses())
