@@ -192,6 +192,12 @@ $reload" "$(asked_of_systemd)"
     claim "the folders of others stay" within test -e /var/lib/private/other/data
 
     within dpkg -i /first.deb
+    within mkdir -p /var/lib/private/redis-ha-lab/redis-a
+    within sh -c 'echo redis-ha-lab redis-ha-lab/remove-data boolean true | debconf-set-selections'
+    within dpkg --purge redis-ha-lab
+    claim "a yes that was given beforehand removes them" same "" "$(kept)"
+
+    within dpkg -i /first.deb
     within dpkg --purge redis-ha-lab
     claim "without data a purge leaves nothing" same "" "$(kept)"
     claim "every purge has removed the program" not within test -e /usr/bin/halab
