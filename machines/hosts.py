@@ -23,6 +23,8 @@ PAGE = ROOT / "docs/hosts.md"
 HEALTHY_SECONDS = 600.0
 FAILOVER_SECONDS = 300.0
 TARGETS_SECONDS = 300.0
+# Five nodes and the writer by themselves, what redis_exporter says of the five, and Prometheus.
+TARGETS = 12
 WRITER_LEDGER = "/var/lib/redis-ha-lab/writer/writer.ledger"
 UNITS = {
     "one": ("halab-data-node@redis-a", "halab-sentinel@sentinel-1"),
@@ -217,8 +219,7 @@ class Story:
 
         def all_up() -> bool:
             status, said = self.three.execute(ask)
-            # Five nodes and the writer by themselves, and what redis_exporter says of the five.
-            return status == 0 and len(said.splitlines()) >= 11 and not down(said)
+            return status == 0 and len(said.splitlines()) == TARGETS and not down(said)
 
         self.three.wait_until("every target of Prometheus is up", TARGETS_SECONDS, all_up)
 
