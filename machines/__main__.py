@@ -4,12 +4,13 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
 from . import console, driver, hosts, qemu
 from .errors import Trouble
+from .faults import LIMIT_SECONDS, Fault, runs_of, table
 from .guests import GUESTS, Variant
 from .hostsite import HostSite
 from .image import Image
@@ -40,8 +41,8 @@ class Command:
     def kvm(self) -> bool:
         return self.image.initrd.exists() and qemu.kvm_works(self.image)
 
-    def site(self, name: str, variant: Variant) -> LabSite:
-        return LabSite(self.folder / name, self.image, self.halab, variant, self.kvm())
+    def site(self, name: str, variant: Variant, fault: Fault | None = None) -> LabSite:
+        return LabSite(self.folder / name, self.image, self.halab, variant, self.kvm(), fault)
 
     def by_hand(self) -> LabSite:
         """The machines that `up` has made."""
@@ -132,19 +133,22 @@ class Command:
         method(self.machine())
         return 0
 
-    def trial(self, test: str) -> driver.Trial:
+    def trial(self, test: str, limit: float | None = None) -> driver.Trial:
         name = f"test-{test}"
         if test in driver.SCRIPTS:
             site = self.site(name, driver.variant_of(test))
-            return driver.Trial(test, site, partial(driver.run_script, test, site.machines, site.start))
+            return driver.Trial(test, site, partial(driver.run_script, test, site.machines, site.start, limit=limit))
         hosts_site = HostSite(self.folder / name, self.folder / "hosts", self.kvm())
         return driver.Trial(test, hosts_site, partial(hosts.tell, hosts_site))
 
     def test(self) -> int:
         self.make_image()
+        return self.tests(self.options.tests)
+
+    def tests(self, tests: Iterable[str], limit: float | None = None) -> int:
         failed = []
-        for test in self.options.tests:
-            trial = self.trial(test)
+        for test in tests:
+            trial = self.trial(test, limit)
             site = trial.site
             lock = site.lock()
             if not driver.run_test(trial, self.folder / "failed"):
@@ -154,6 +158,29 @@ class Command:
         if failed:
             complain(f"failed: {', '.join(failed)}")
         return 1 if failed else 0
+
+    def faults(self) -> int:
+        if self.options.list:
+            print(table(self.options.runs), end="")
+            return 0
+        self.make_image()
+        if self.options.control:
+            return self.tests(dict.fromkeys(run.test for run in self.options.runs), LIMIT_SECONDS)
+        results = []
+        for run in self.options.runs:
+            say(f"{run.test} with the fault {run.fault.name}: {run.fault.what}")
+            site = self.site(f"fault-{run.fault.name}", driver.variant_of(run.test), run.fault)
+            act = partial(driver.run_script, run.test, site.machines, site.start, limit=LIMIT_SECONDS)
+            lock = site.lock()
+            results.append(driver.run_test(driver.Trial(run.test, site, act, run.expected), self.folder / "failed"))
+            os.close(lock)
+            site.folder.with_suffix(".lock").unlink()
+        for run, seen in zip(self.options.runs, results, strict=True):
+            print(f"  {'seen' if seen else 'NOT SEEN':8}  {run.fault.kind:10}  {run.fault.name} by {run.test}")
+        if not all(results):
+            complain(f"faults not seen: {results.count(False)} of {len(results)}")
+            return 1
+        return 0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -180,6 +207,11 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("command", nargs=argparse.REMAINDER)
     test = commands.add_parser("test", help=f"tests on machines of their own: {', '.join(driver.NAMES)}; all of them if none is named")
     test.add_argument("tests", nargs="*", metavar="TEST")
+    fault = commands.add_parser("faults", help="tests of machines with a fault each, which must fail by it; all faults if none is named")
+    fault.add_argument("--list", action="store_true", help="which there are, and what sees them")
+    fault.add_argument("--control", action="store_true", help="the same tests with the same limit, without faults: they must pass")
+    fault.add_argument("--test", choices=driver.SCRIPTS, help="by this test only")
+    fault.add_argument("faults", nargs="*", metavar="FAULT")
     return top
 
 
@@ -188,6 +220,8 @@ def main() -> int:
     try:
         if options.name == "test":
             options.tests = driver.known(options.tests)
+        if options.name == "faults":
+            options.runs = runs_of(options.faults, options.test)
     except Trouble as trouble:
         complain(str(trouble), trouble.remedy)
         return 2

@@ -8,7 +8,7 @@ import hashlib
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from .image import HERE, Image
 from .units import CONFIG, SECRETS
 
 SIZE = "2G"
+FIREWALL = "/etc/nftables.d/redis-ha-lab.conf"
 # Of the packages' /etc, what no guest needs: services of another init, their logs' rotation, the package manager.
 ETC_LEFT_OUT = shutil.ignore_patterns(
     "init.d", "rc?.d", "cron*", "apt", "dpkg", "initramfs-tools", "logrotate.d", "apache2", "lighttpd", "perl"
@@ -62,6 +63,8 @@ class Contents:
 
     halab: Path
     units: Path
+    # What a host without NixOS is given beside the units: firewall, sysctl.
+    packaging: Path
     lab_toml: str
     secrets: Path
     variant: Variant
@@ -75,20 +78,23 @@ def network_unit(addresses: list[str]) -> str:
 
 
 def addresses_of(guest: Guest, known: Mapping[str, str]) -> list[str]:
-    """All of a machine's; `known` says which a node has."""
+    """All of a machine's, its own first; `known` says which a node has."""
     names = [*guest.nodes, *(["monitoring"] if guest.monitoring else []), *(["writer"] if guest.writer else [])]
-    return [known[name] for name in names]
+    return [guest.address, *(known[name] for name in names)]
 
 
 def files_of(guest: Guest, contents: Contents, known: Mapping[str, str]) -> dict[str, str]:
     """Files that are a guest's own, by their path."""
-    hosts = ["127.0.0.1 localhost", f"127.0.1.1 {guest.name}", *(f"{address} {name}" for name, address in known.items())]
+    of_hosts = {other.name: other.address for other in GUESTS}
+    hosts = ["127.0.0.1 localhost", *(f"{address} {name}" for name, address in {**of_hosts, **known}.items())]
     files = {
         "etc/hostname": f"{guest.name}\n",
         "etc/hosts": "\n".join([*hosts, ""]),
         "etc/machine-id": hashlib.md5(f"redis-ha-lab {guest.name}".encode()).hexdigest() + "\n",
         "etc/systemd/network/10-lab.network": network_unit(addresses_of(guest, known)),
-        "etc/sysctl.d/60-redis-ha-lab.conf": "vm.overcommit_memory = 1\n",
+        "etc/sysctl.d/30-redis-ha-lab.conf": (contents.packaging / "sysctl.conf").read_text(),
+        # As docs/hosts.md puts it there; its addresses are those of these machines.
+        FIREWALL.lstrip("/"): (contents.packaging / "nftables.conf").read_text(),
         "etc/systemd/journald.conf.d/lab.conf": "[Journal]\nStorage=persistent\nSystemMaxUse=64M\nForwardToWall=no\n",
         "etc/profile.d/redis-ha-lab.sh": f"export HALAB_CONFIG={CONFIG} HALAB_SECRETS={SECRETS}\n",
         CONFIG.lstrip("/"): contents.lab_toml,
@@ -106,6 +112,8 @@ def links_of(guest: Guest, contents: Contents) -> dict[str, str]:
         "multi-user.target.wants/systemd-networkd.service": f"{system}/systemd-networkd.service",
         "network-online.target.wants/systemd-networkd-wait-online.service": f"{system}/systemd-networkd-wait-online.service",
         "sysinit.target.wants/lab-shell.service": "../lab-shell.service",
+        # Before the network, as `systemctl enable nftables` has it.
+        "sysinit.target.wants/nftables.service": f"{system}/nftables.service",
         "multi-user.target.wants/lab-console.service": "../lab-console.service",
     }
     links |= {f"multi-user.target.wants/{unit}": f"../{units.template_of(unit)}" for unit in units.enabled(guest, contents.variant)}
@@ -124,6 +132,8 @@ def fill(root: Path, image: Image, guest: Guest, contents: Contents, known: Mapp
     for name in ("passwd", "group"):
         shutil.copy(image.share / f"{name}.master", root / "etc" / name)
     shutil.copy(image.share / "profile", root / "etc")
+    with (root / "etc/nftables.conf").open("a") as rules:
+        rules.write(f'include "{FIREWALL}"\n')
     # Nobody logs in by a password: none is given.
     accounts = [line.split(":")[0] for line in (root / "etc/passwd").read_text().splitlines()]
     (root / "etc/shadow").write_text("".join(f"{account}:*:19000:0:99999:7:::\n" for account in accounts))
@@ -146,10 +156,14 @@ def fill(root: Path, image: Image, guest: Guest, contents: Contents, known: Mapp
     shutil.copy(HERE / "guest/lab-shell", root / "opt/halab/lab-shell")
 
 
-def make(disk: Path, image: Image, guest: Guest, contents: Contents, known: Mapping[str, str]) -> None:
+def make(
+    disk: Path, image: Image, guest: Guest, contents: Contents, known: Mapping[str, str], change: Callable[[Path], None]
+) -> None:
+    """`change` is given the folder of what comes onto the disk, last."""
     with tempfile.TemporaryDirectory(dir=disk.parent) as scratch:
         root = Path(scratch) / "root"
         fill(root, image, guest, contents, known)
+        change(root)
         part = disk.with_suffix(".part")
         part.unlink(missing_ok=True)
         made = subprocess.run(

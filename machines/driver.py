@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import Trouble
+from .faults import Failure, Seen, judge
 from .guests import GUESTS, Variant
 from .machine import Machine
 from .report import Steps, say
@@ -63,15 +64,34 @@ def queries_line() -> str:
     return f"DASHBOARD_QUERIES = {json.dumps(asked)}\n"
 
 
-def script_of(test: str) -> str:
-    return hosts_line() + queries_line() + (TESTS / "driver/lab.py").read_text() + (TESTS / test / "test.py").read_text()
+def closed_line() -> str:
+    """The ports that the firewall of these machines closes to addresses that are not of the lab, as
+    PART:PORT; without those of the monitoring, which one test has."""
+    lab = tomllib.loads((ROOT / "lab.toml").read_text())
+    ports = lab["monitoring"]
+    closed = [f"{node['name']}:{port}" for node in lab["data_node"] + lab["sentinel"] for port in (node["port"], ports["node_port"])]
+    closed.append(f"writer:{ports['writer_port']}")
+    return f"CLOSED_TO_STRANGERS: list[str] = {json.dumps(closed)}\n"
 
 
-def run_script(test: str, machines: dict[str, Machine], start_all: Callable[[], None], steps: Steps) -> None:
+def given_lines() -> str:
+    """What a script finds before driver/lab.py."""
+    return hosts_line() + queries_line() + closed_line()
+
+
+def script_of(test: str, limit: float | None = None) -> str:
+    """No wait of it is longer than `limit` seconds."""
+    limited = f"LIMIT_SECONDS = {limit}\n" if limit is not None else ""
+    return given_lines() + (TESTS / "driver/lab.py").read_text() + limited + (TESTS / test / "test.py").read_text()
+
+
+def run_script(
+    test: str, machines: dict[str, Machine], start_all: Callable[[], None], steps: Steps, limit: float | None = None
+) -> None:
     """Raises what the script does."""
     reach = {**machines, "machines": list(machines.values()), "start_all": start_all, "subtest": steps.step}
     # As with NixOS, one file; its name is for tracebacks, which then show its lines.
-    source = script_of(test)
+    source = script_of(test, limit)
     exec(compile(source, f"<nix/tests/{test}>", "exec"), {"__name__": "__main__", **reach})
 
 
@@ -106,16 +126,13 @@ class Trial:
     test: str
     site: Site
     act: Callable[[Steps], None]
+    # The failure that a fault has to cause.
+    expected: Seen | None = None
 
 
-def run_test(trial: Trial, failed: Path) -> bool:
-    """Whether every claim of the test holds. The machines are gone then, and else too."""
-    test, site = trial.test, trial.site
-    steps = Steps()
-    site.remove()
-    site.prepare()
-    began = time.monotonic()
-    limit = SECONDS.get(test, TEST_SECONDS)
+def attempt(trial: Trial, steps: Steps) -> Failure | None:
+    """None: every claim of the test holds."""
+    limit = SECONDS.get(trial.test, TEST_SECONDS)
 
     def too_long(*_: object) -> None:
         raise AssertionError(f"the test has not ended after {limit} s")
@@ -123,21 +140,41 @@ def run_test(trial: Trial, failed: Path) -> bool:
     signal.signal(signal.SIGALRM, too_long)
     signal.alarm(limit)
     try:
-        site.start_switch()
+        trial.site.start_switch()
         trial.act(steps)
-    except Exception:  # whatever the script raises is a claim that does not hold
-        signal.alarm(0)
-        failure = traceback.format_exc()
-        print(failure, flush=True)
-        folder = failed / f"{test}-{time.strftime('%Y%m%d-%H%M%S')}"
-        keep_evidence(site, steps, failure, folder)
-        say(f"{test} FAILED after {time.monotonic() - began:.0f} s; journals and states of its machines are in {folder}")
-        return False
+    except Exception as problem:  # whatever the script raises is a claim that does not hold
+        return Failure(steps.failed() or "", str(problem), traceback.format_exc())
     finally:
         signal.alarm(0)
+    return None
+
+
+def run_test(trial: Trial, failed: Path) -> bool:
+    """Whether every claim of the test holds; with an expected failure, whether it fails by that. The
+    machines are gone afterwards in any case."""
+    test, site, expected = trial.test, trial.site, trial.expected
+    steps = Steps()
+    site.remove()
+    site.prepare()
+    began = time.monotonic()
+    folder = failed / f"{test}-{time.strftime('%Y%m%d-%H%M%S')}"
+    try:
+        failure = attempt(trial, steps)
+        wrong = judge(expected, failure) if expected else failure and failure.traceback
+        if wrong:
+            print(wrong, flush=True)
+            keep_evidence(site, steps, f"{wrong}\n{failure.traceback if failure else ''}", folder)
+    finally:
         site.remove()
         print(f"\n{test}, {'with KVM' if site.kvm else 'emulated'}\n{steps.table()}\n", flush=True)
-    say(f"{test}: all {len(steps.done)} claims hold, {time.monotonic() - began:.0f} s")
+    seconds = time.monotonic() - began
+    if wrong:
+        say(f"{test} {'DID NOT SEE the fault' if expected else 'FAILED'}, {seconds:.0f} s; what its machines said is in {folder}")
+        return False
+    if failure is not None:
+        say(f"{test} sees the fault, {seconds:.0f} s: {failure.reason.strip()}")
+        return True
+    say(f"{test}: all {len(steps.done)} claims hold, {seconds:.0f} s")
     return True
 
 

@@ -34,6 +34,11 @@ class Guest:
     writer: bool = False
     monitoring: bool = False
 
+    @property
+    def address(self) -> str:
+        """The host's own, from which everything but its nodes connects."""
+        return f"{SUBNET}.{self.number}"
+
     def memory(self, variant: "Variant") -> int:
         """In MiB."""
         return self.memory_mib + (MONITORING_MIB if variant.monitoring and self.monitoring else 0)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from . import disk, qemu
 from .errors import Trouble
+from .faults import Fault
 from .guests import GUESTS, Variant, lab_toml
 from .image import Image
 from .machine import Machine
@@ -14,11 +15,12 @@ from .site import ROOT, Site
 
 
 class LabSite(Site):
-    def __init__(self, folder: Path, image: Image, halab: Path, variant: Variant, kvm: bool) -> None:
+    def __init__(self, folder: Path, image: Image, halab: Path, variant: Variant, kvm: bool, fault: Fault | None = None) -> None:
         super().__init__(folder, kvm)
         self.image = image
         self.halab = halab
         self.variant = variant
+        self.fault = fault
         self.machines = {
             guest.name: Machine(
                 qemu.Hardware(folder / guest.name, guest.name, guest.number, guest.memory(variant), image.boot),
@@ -32,11 +34,16 @@ class LabSite(Site):
     def prepare(self) -> None:
         """The lab's description and secrets, the same on all machines; their disks are made when they start."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        toml = self.folder / "lab.toml"
-        toml.write_text(lab_toml((ROOT / "lab.toml").read_text(), self.variant))
+        (self.folder / "lab.toml").write_text(lab_toml((ROOT / "lab.toml").read_text(), self.variant))
+        self.make_secrets("secrets")
+        if self.fault is not None:
+            # Of another lab with the same description.
+            self.make_secrets("secrets-of-another-lab")
+
+    def make_secrets(self, name: str) -> None:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("HALAB_")}
         made = subprocess.run(
-            [self.halab, "--config", toml, "secrets", "make", self.folder / "secrets"],
+            [self.halab, "--config", self.folder / "lab.toml", "secrets", "make", self.folder / name],
             env=environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -47,7 +54,16 @@ class LabSite(Site):
 
     def make_disk(self, name: str, path: Path) -> None:
         contents = disk.Contents(
-            self.halab, ROOT / "deploy/systemd", (self.folder / "lab.toml").read_text(), self.folder / "secrets", self.variant
+            halab=self.halab,
+            units=ROOT / "deploy/systemd",
+            packaging=ROOT / "packaging/debian",
+            lab_toml=(self.folder / "lab.toml").read_text(),
+            secrets=self.folder / "secrets",
+            variant=self.variant,
         )
         guest = next(guest for guest in GUESTS if guest.name == name)
-        disk.make(path, self.image, guest, contents, disk.addresses())
+        disk.make(path, self.image, guest, contents, disk.addresses(), partial(self.spoil, name))
+
+    def spoil(self, name: str, root: Path) -> None:
+        if self.fault is not None:
+            self.fault.apply(name, root, self.folder / "secrets-of-another-lab")

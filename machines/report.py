@@ -62,6 +62,10 @@ class Steps:
             self.done.append(Step(claim, seconds, holds))
             print(f"    {'holds' if holds else 'FAILED'}, {seconds:.0f} s", flush=True)
 
+    def failed(self) -> str | None:
+        """The claim that does not hold; the innermost of nested ones."""
+        return next((step.claim for step in self.done if not step.holds), None)
+
     def table(self) -> str:
         lines = [f"{'seconds':>8}  claim"]
         lines += [f"{step.seconds:8.1f}  {step.claim}{'' if step.holds else '  -- FAILED'}" for step in self.done]

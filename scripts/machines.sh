@@ -31,8 +31,8 @@ cmd_machines() {
     cd "$LAB_ROOT" || exit
     python3 -B -m machines --check "$@" || exit
     case "${1-} $* " in
-    *' -h '* | *' --help '*) ;;
-    'up '* | 'test '*)
+    *' -h '* | *' --help '* | *' --list '*) ;;
+    'up '* | 'test '* | 'faults '*)
         setup_machines "$@"
         mkdir -p "$LAB_TOOLS"
         setup_rust

@@ -85,7 +85,7 @@ vm_scripts_are_right() {
         {
             # As scriptOf of machines.nix does.
             if grep -q scriptOf "${test%/*}/default.nix"; then
-                python3 -B -c 'from machines import driver; print(driver.hosts_line() + driver.queries_line(), end="")'
+                python3 -B -c 'from machines import driver; print(driver.given_lines(), end="")'
                 cat nix/tests/driver/lab.py
             fi
             cat "$test"

@@ -15,7 +15,7 @@ class ScriptTest(unittest.TestCase):
     def run_script(self, script: str) -> Steps:
         steps = Steps()
         machines: dict[str, typing.Any] = {name: mock.Mock(name=name) for name in ("one", "two", "three")}
-        with mock.patch.object(driver, "script_of", lambda test: driver.hosts_line() + script), redirect_stdout(StringIO()):
+        with mock.patch.object(driver, "script_of", lambda test, limit: driver.hosts_line() + script), redirect_stdout(StringIO()):
             driver.run_script("failover", machines, mock.Mock(), steps)
         return steps
 
@@ -26,6 +26,20 @@ class ScriptTest(unittest.TestCase):
     def test_a_claim_that_does_not_hold_fails_the_script(self) -> None:
         with self.assertRaises(AssertionError):
             self.run_script("with subtest('is so'):\n    assert False\n")
+
+    def test_a_run_with_a_fault_has_a_limit_that_no_wait_exceeds(self) -> None:
+        reach: dict[str, typing.Any] = {"one": 1, "two": 2, "three": 3}
+        script = driver.script_of("failover", 0.0).split("\nlab = Lab(")[0]
+        exec(script, reach)
+        with self.assertRaisesRegex(AssertionError, "not so after 0 s: never"):
+            reach["wait"]("never", 3600, lambda: 1, lambda seen: False)
+
+    def test_what_is_closed_to_strangers_are_the_ports_of_the_lab(self) -> None:
+        reach: dict[str, typing.Any] = {}
+        exec(driver.closed_line(), reach)
+        closed = reach["CLOSED_TO_STRANGERS"]
+        self.assertEqual(closed[:2] + closed[-1:], ["redis-a:6379", "redis-a:9400", "writer:9401"])
+        self.assertEqual(len(closed), 11)
 
     def test_every_script_is_python(self) -> None:
         for test in driver.SCRIPTS:

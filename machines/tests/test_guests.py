@@ -1,5 +1,6 @@
 """What guests are told: the lab's description, their addresses, their files."""
 
+import re
 import tomllib
 import unittest
 from pathlib import Path
@@ -41,7 +42,7 @@ class PlacementTest(unittest.TestCase):
         self.assertEqual(sorted(nodes), sorted(node for guest in GUESTS for node in guest.nodes))
 
     def test_a_machine_has_the_address_of_each_of_its_parts(self) -> None:
-        self.assertEqual(addresses_of(GUESTS[2], addresses()), ["192.0.2.23", "192.0.2.31", "192.0.2.41"])
+        self.assertEqual(addresses_of(GUESTS[2], addresses()), ["192.0.2.3", "192.0.2.23", "192.0.2.31", "192.0.2.41"])
         self.assertIn("Address=192.0.2.23/24\n", network_unit(["192.0.2.23"]))
 
     def test_addresses_are_those_of_the_lab(self) -> None:
@@ -49,6 +50,12 @@ class PlacementTest(unittest.TestCase):
         said = {node["name"]: node["address"] for node in lab["data_node"] + lab["sentinel"]}
         said |= {"monitoring": lab["monitoring"]["address"], "writer": lab["monitoring"]["writer_address"]}
         self.assertEqual(addresses(), said)
+
+    def test_the_firewall_of_hosts_names_the_addresses_of_these_machines(self) -> None:
+        rules = (ROOT / "packaging/debian/nftables.conf").read_text()
+        sets = {name: re.findall(r"[\d.]+\d", elements) for name, elements in re.findall(r"set (\w+) {[^}]*elements = {([^}]*)}", rules)}
+        self.assertEqual(sets["lab"], list(addresses().values()))
+        self.assertEqual(sets["clients"], [guest.address for guest in GUESTS])
 
     def test_nixos_has_the_same_parts_on_the_same_machines(self) -> None:
         text = Path(ROOT / "nix/tests/driver/machines.nix").read_text()

@@ -26,6 +26,13 @@ LEDGER = "/var/lib/redis-ha-lab/writer/writer.ledger"
 # How often a wait reports what it waits for.
 REPORT_SECONDS = 30
 PAUSE_SECONDS = 0.5
+# No wait is longer. Shorter in a run with a fault: such a run waits once for what never comes
+# (docs/machines.md).
+LIMIT_SECONDS = float("inf")
+# What the firewall drops gets no answer. An emulated machine takes a second to start these programs.
+CONNECT_SECONDS = 4
+# The last number of an address that nothing of the lab has.
+STRANGER = 250
 
 Seen = typing.TypeVar("Seen")
 
@@ -73,7 +80,9 @@ class Status:
                 node["name"]: node["up"]["role"] if "up" in node else "unreachable"
                 for node in said["data_nodes"]
             },
-            problems=tuple(problem["what"] for problem in said["problems"]),
+            problems=tuple(
+                problem["what"] + (f" ({problem['cause']})" if problem["cause"] else "") for problem in said["problems"]
+            ),
         )
 
     def brief(self) -> str:
@@ -136,6 +145,23 @@ def slowness(seconds: float) -> float:
     return min(SLOWEST, max(1.0, seconds / COUNT_SECONDS))
 
 
+def connecting(targets: typing.Iterable[str], source: str = "") -> str:
+    """A command that connects to each PART:PORT at the same time and sends nothing, from an address of
+    this machine. `connected` reads what it prints."""
+    from_it = f"--interface {source} " if source else ""
+    curl = f"curl -s --max-time {CONNECT_SECONDS} {from_it}"
+    each = [
+        f"{{ {curl}-w '%{{time_connect}} {target}\\n' telnet://{target} </dev/null || true; }} &" for target in targets
+    ]
+    return "\n".join([*each, "wait"])
+
+
+def connected(text: str) -> set[str]:
+    """Which targets took the connection: it took a time."""
+    lines = [line.split() for line in text.splitlines()]
+    return {target for seconds, target in lines if float(seconds) > 0}
+
+
 Same = typing.TypeVar("Same")
 
 
@@ -158,6 +184,7 @@ def wait(
     brief: typing.Callable[[Seen], str] = str,
 ) -> Seen:
     """Looks until it holds. Every 30 s it prints what it waits for, and what it sees instead."""
+    seconds = min(seconds, LIMIT_SECONDS)
     began = reported = next_look = time.monotonic()
     while not holds(seen := look()):
         now = time.monotonic()
@@ -220,6 +247,34 @@ class Lab:
             lambda now: grown(before, now),
             lambda now: f"{now - before} bytes more in the ledger; {self.status().brief()}",
         )
+
+    def reached(self, source: Host, targets: typing.Iterable[str]) -> set[str]:
+        """Which PART:PORT take a connection from a machine."""
+        return connected(source.succeed(connecting(targets)))
+
+    def refuses_strangers(self, hosts: typing.Mapping[str, Host], targets: typing.Iterable[str]) -> None:
+        """Each PART:PORT takes connections from another machine of the lab, and none from an address on
+        that machine that is not of the lab."""
+        machines = unique(hosts.values())
+        for number, asked in enumerate(machines):
+            there = [target for target in targets if hosts[target.split(":")[0]] is asked]
+            asking = machines[number - 1]
+            taken = self.reached(asking, there)
+            assert taken == set(there), f"from an address of the lab, only {sorted(taken)} of {there} take connections"
+            peer = there[0].split(":")[0]
+            stranger = asking.succeed(
+                f"address=$(getent ahostsv4 {peer} | sed -n '1s/ .*//p')\n"
+                # Each machine has another, or the next would be sought where the last one was.
+                f"stranger=${{address%.*}}.{STRANGER + number}\n"
+                "device=$(ip -o route get $address | sed 's/.* dev \\([^ ]*\\) .*/\\1/')\n"
+                "ip address add $stranger/32 dev $device\n"
+                # The control: packets have a way there and back, so it is the firewall that refuses.
+                f"ping -c 1 -W {CONNECT_SECONDS} -I $stranger $address >&2\n"
+                "echo $stranger $device"
+            ).split()
+            taken = connected(asking.succeed(connecting(there, stranger[0])))
+            asking.succeed(f"ip address del {stranger[0]}/32 dev {stranger[1]}")
+            assert not taken, f"from {stranger[0]}, which is not of the lab, {sorted(taken)} take connections"
 
     def ask_prometheus(self, expression: str) -> str | None:
         """Its answer; None: it does not listen, or not yet."""

@@ -111,6 +111,8 @@ in
     file:
     "hosts = {${lib.concatStringsSep ", " hosts}}\n"
     + "DASHBOARD_QUERIES = ${builtins.toJSON queries}\n"
+    # NixOS' firewall goes by port and interface: the lab's ports are open to all of eth1.
+    + "CLOSED_TO_STRANGERS: list[str] = []\n"
     + builtins.readFile ./lab.py
     + builtins.readFile file;
 

@@ -9,7 +9,7 @@ from io import StringIO
 from typing import Any
 from unittest import mock
 
-from lab import COUNT_SECONDS, LEDGER_PROGRESS_BYTES, SLOWEST, Lab, Status, alerts, frames, grown, renew_disk, samples, slowness, unique, unit_of, wait
+from lab import COUNT_SECONDS, LEDGER_PROGRESS_BYTES, SLOWEST, Lab, Status, alerts, connected, connecting, frames, grown, renew_disk, samples, slowness, unique, unit_of, wait
 
 
 def said(primary: str | None, epoch: int = 0, problems: tuple[str, ...] = (), **roles: str) -> str:
@@ -128,6 +128,36 @@ class LabTest(unittest.TestCase):
     def test_what_may_be_in_flight_is_no_progress(self) -> None:
         self.assertFalse(grown(100, 100 + LEDGER_PROGRESS_BYTES - 1))
         self.assertTrue(grown(100, 100 + LEDGER_PROGRESS_BYTES))
+
+
+class FirewallTest(unittest.TestCase):
+    """Of two machines, `a` and `b`, each with a port."""
+
+    def refuses(self, a: FakeHost, b: FakeHost) -> None:
+        Lab(a).refuses_strangers({"a": a, "b": b}, ["a:1", "b:1"])
+        self.assertEqual(a.answers + b.answers, [])
+
+    def asking(self, of: str, own: str = "0.001", foreign: str = "0.000000") -> FakeHost:
+        """A machine that asks another from its own address, and then from one that is not of the lab."""
+        return FakeHost(f"{own} {of}:1\n", "192.0.2.250 eth0\n", f"{foreign} {of}:1\n", "")
+
+    def test_open_to_the_lab_and_closed_to_a_stranger(self) -> None:
+        self.refuses(self.asking("b"), self.asking("a"))
+
+    def test_a_port_that_a_stranger_reaches_is_named(self) -> None:
+        with self.assertRaisesRegex(AssertionError, r"from 192.0.2.250, which is not of the lab, \['b:1'\] take connections"):
+            self.refuses(self.asking("b", foreign="0.002"), self.asking("a"))
+
+    def test_a_port_that_is_closed_to_the_lab_too_proves_nothing(self) -> None:
+        with self.assertRaisesRegex(AssertionError, r"from an address of the lab, only \[\] of \['a:1'\] take connections"):
+            self.refuses(self.asking("b"), self.asking("a", own="0.000000"))
+
+    def test_each_target_is_asked_from_the_address(self) -> None:
+        command = connecting(["a:1", "b:2"], "192.0.2.250")
+        for target in ("a:1", "b:2"):
+            self.assertRegex(command, rf"--interface 192.0.2.250 -w '[^']* {target}\\n' telnet://{target} ")
+        self.assertNotIn("--interface", connecting(["a:1"]))
+        self.assertEqual(connected("0.000213 a:1\n0.000000 b:2\n"), {"a:1"})
 
 
 class UnitTest(unittest.TestCase):

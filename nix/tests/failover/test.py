@@ -13,6 +13,12 @@ with subtest("the writer's records are acknowledged"):
     hosts["writer"].wait_for_unit("halab-writer.service")
     lab.wait_writes()
 
+with subtest("the lab's ports are open to its own machines, and closed to any other address"):
+    if CLOSED_TO_STRANGERS:
+        lab.refuses_strangers(hosts, CLOSED_TO_STRANGERS)
+    else:
+        print("left out: the firewall of these machines goes by interfaces")
+
 with subtest("the primary's machine crashes, with its Sentinel: the replica takes over, and writing goes on"):
     before = lab.status()
     assert before.primary is not None
@@ -49,7 +55,16 @@ with subtest("a Sentinel is killed, and then the primary's server: a failover al
     lab.wait_writes()
 
 with subtest("both are back without anybody's help, and the lab is whole again"):
+    status = lab.wait_healthy()
+    lab.wait_writes()
+
+with subtest("the replica's node is killed with its server: its unit starts it again"):
+    [replica] = status.others()
+    restarts = f"systemctl show --property=NRestarts --value {unit_of(replica)}"
+    earlier = int(hosts[replica].succeed(restarts))
+    hosts[replica].succeed(f"systemctl kill --signal=KILL {unit_of(replica)}")
     lab.wait_healthy()
+    assert int(hosts[replica].succeed(restarts)) > earlier
     lab.wait_writes()
 
 with subtest("no acknowledged record is lost, on the primary or on the replica"):

@@ -15,6 +15,12 @@ with subtest("Prometheus reaches every node, the writer and the exporters"):
     lab.wait_query("each server answers redis_exporter", "max_over_time(redis_up[15s]) == 1", lambda seen: len(seen) == 5)
     lab.wait_query("writing", "lab:acknowledged:rate5s", lambda seen: sum(seen.values()) > 0)
 
+with subtest("the firewall lets another machine reach Prometheus, and not redis_exporter, which it alone asks"):
+    seen = lab.reached(hosts["redis-a"], ["monitoring:9090", "monitoring:9121"])
+    assert seen == {"monitoring:9090"}, f"another machine reaches {sorted(seen)}"
+    seen = lab.reached(hosts["monitoring"], ["monitoring:9121"])
+    assert seen == {"monitoring:9121"}, f"the machine itself reaches {sorted(seen)}"
+
 with subtest("no alert fires while nothing is wrong"):
     lab.wait_firing("none", lambda firing: not firing)
 

@@ -1,0 +1,150 @@
+"""Faults: what they change, and when they are seen."""
+
+import tempfile
+import unittest
+from pathlib import Path
+
+from machines import disk, driver, faults
+from machines.errors import Trouble
+from machines.faults import FAULTS, Absent, Added, Edit, Failure, OfAnotherLab, Seen, judge
+from machines.guests import GUESTS
+from machines.site import ROOT
+
+
+class JudgeTest(unittest.TestCase):
+    expected = Seen("it comes up", r"redis-b is not in sync")
+
+    def test_a_failure_of_that_claim_for_that_reason_is_one_that_is_seen(self) -> None:
+        self.assertIsNone(judge(self.expected, Failure("it comes up", "problems: redis-b is not in sync", "")))
+
+    def test_a_test_that_passes_has_not_seen_it(self) -> None:
+        self.assertEqual(judge(self.expected, None), "the test passed")
+
+    def test_another_claim_or_another_reason_is_not_it(self) -> None:
+        self.assertRegex(judge(self.expected, Failure("it goes on", "redis-b is not in sync", "")) or "", "another claim: 'it goes on'")
+        self.assertRegex(judge(self.expected, Failure("it comes up", "too late", "")) or "", "another reason: 'too late'")
+
+
+class ReasonsTest(unittest.TestCase):
+    """What is seen of a lab with that fault, and of one whose machines are too slow."""
+
+    refused = "(cannot connect to 192.0.2.12:6379: Connection refused (os error 111))"
+
+    def matches(self, fault: str, problems: str) -> bool:
+        expected = faults.runs_of([fault], "failover")[0].expected
+        reason = f"not so after 90 s: the lab is healthy; last seen: primary redis-a at epoch 0; {problems}"
+        return judge(expected, Failure(expected.claim, reason, "")) is None
+
+    def test_a_node_that_is_not_there_is_one_that_refuses_while_the_rest_is_well(self) -> None:
+        seen = f"redis-a primary, redis-b unreachable; problems: redis-b is not reachable {self.refused}"
+        self.assertTrue(self.matches("data-node-not-enabled", seen))
+        slow = "redis-a primary, redis-b unreachable; problems: redis-b is not reachable (192.0.2.12:6379: timed out)"
+        self.assertFalse(self.matches("data-node-not-enabled", slow))
+        self.assertFalse(self.matches("data-node-not-enabled", seen.replace("redis-a primary", "redis-a unreachable")))
+
+    def test_a_replica_that_is_not_in_sync_is_the_first_problem(self) -> None:
+        seen = "redis-a primary, redis-b replica; problems: redis-b is not in sync: its link is down"
+        self.assertTrue(self.matches("firewall-without-the-replica", seen))
+        self.assertFalse(self.matches("firewall-without-the-replica", seen.replace("problems:", "problems: sentinel-1 is not reachable;")))
+
+
+class ChangesTest(unittest.TestCase):
+    def setUp(self) -> None:
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.root, self.other = Path(scratch.name) / "root", Path(scratch.name) / "other"
+        secrets = self.root / faults.SECRETS_FOLDER
+        for folder in (secrets, self.other):
+            folder.mkdir(parents=True)
+        (secrets / "writer").write_text("a")
+        (self.other / "writer").write_text("b")
+        (self.root / "unit").write_text("Restart=always\n")
+
+    def test_a_file_is_edited(self) -> None:
+        Edit("unit", "always", "no").apply(self.root, self.other)
+        self.assertEqual((self.root / "unit").read_text(), "Restart=no\n")
+
+    def test_a_fault_that_would_change_nothing_is_an_error(self) -> None:
+        with self.assertRaisesRegex(Trouble, "'on-failure' in unit, which does not have it"):
+            Edit("unit", "on-failure", "no").apply(self.root, self.other)
+        with self.assertRaises(FileNotFoundError):
+            Absent("link").apply(self.root, self.other)
+        (self.other / "writer").write_text("a")
+        with self.assertRaisesRegex(Trouble, "writer is the same in two labs"):
+            OfAnotherLab("writer").apply(self.root, self.other)
+
+    def test_a_file_is_added_and_none_is_replaced(self) -> None:
+        Added("unit.d/late.conf", "[Service]\n").apply(self.root, self.other)
+        self.assertEqual((self.root / "unit.d/late.conf").read_text(), "[Service]\n")
+        with self.assertRaises(FileExistsError):
+            Added("unit", "").apply(self.root, self.other)
+
+    def test_a_link_that_leads_nowhere_here_can_be_absent(self) -> None:
+        (self.root / "link").symlink_to("/nowhere")
+        Absent("link").apply(self.root, self.other)
+        self.assertFalse((self.root / "link").is_symlink())
+
+    def test_a_secret_becomes_another_labs(self) -> None:
+        OfAnotherLab("writer").apply(self.root, self.other)
+        self.assertEqual((self.root / faults.SECRETS_FOLDER / "writer").read_text(), "b")
+
+    def test_only_the_machines_of_a_fault_are_changed(self) -> None:
+        fault = faults.Fault("f", "unit", "", ("two",), (Edit("unit", "always", "no"),), {})
+        fault.apply("one", self.root, self.other)
+        self.assertEqual((self.root / "unit").read_text(), "Restart=always\n")
+        fault.apply("two", self.root, self.other)
+        self.assertEqual((self.root / "unit").read_text(), "Restart=no\n")
+
+
+class TableTest(unittest.TestCase):
+    def test_each_fault_names_a_claim_of_its_test(self) -> None:
+        for fault in FAULTS:
+            for test, seen in fault.seen.items():
+                with self.subTest(fault=fault.name, test=test):
+                    self.assertIn(f'with subtest("{seen.claim}"):', driver.script_of(test))
+
+    def test_each_test_sees_a_fault_and_failover_one_of_each_kind(self) -> None:
+        for test in driver.SCRIPTS:
+            self.assertTrue(any(test in fault.seen for fault in FAULTS), test)
+        self.assertEqual({fault.kind for fault in FAULTS if "failover" in fault.seen}, set(faults.KINDS))
+
+    def test_each_fault_changes_what_its_machines_have(self) -> None:
+        for fault in FAULTS:
+            for guest in (guest for guest in GUESTS if guest.name in fault.machines):
+                for test in fault.seen:
+                    contents = disk.Contents(
+                        halab=Path("halab"),
+                        units=ROOT / "deploy/systemd",
+                        packaging=ROOT / "packaging/debian",
+                        lab_toml="",
+                        secrets=Path("secrets"),
+                        variant=driver.variant_of(test),
+                    )
+                    files, links = disk.files_of(guest, contents, disk.addresses()), disk.links_of(guest, contents)
+                    for change in fault.changes:
+                        with self.subTest(fault=fault.name, machine=guest.name, change=change):
+                            if isinstance(change, Edit):
+                                self.assertIn(change.old, files[change.path])
+                            elif isinstance(change, Absent) and not change.path.startswith(faults.SECRETS_FOLDER):
+                                self.assertIn(change.path, {**files, **links})
+
+    def test_names_and_machines_are_good(self) -> None:
+        self.assertEqual(len({fault.name for fault in FAULTS}), len(FAULTS))
+        for fault in FAULTS:
+            self.assertIn(fault.kind, faults.KINDS)
+            self.assertLessEqual(set(fault.machines), set(faults.EVERYWHERE))
+
+    def test_an_unknown_fault_is_named_with_the_known_ones(self) -> None:
+        with self.assertRaisesRegex(Trouble, "no fault 'firewal'.*"):
+            faults.runs_of(["firewal"])
+
+    def test_runs_are_those_of_the_faults_and_the_test_that_are_named(self) -> None:
+        fault = next(fault for fault in FAULTS if len(fault.seen) > 1)
+        [test, *_] = fault.seen
+        self.assertEqual([run.test for run in faults.runs_of([fault.name])], list(fault.seen))
+        self.assertEqual([run.fault for run in faults.runs_of([fault.name], test)], [fault])
+        self.assertEqual({run.fault.name for run in faults.runs_of([])}, {fault.name for fault in FAULTS})
+
+    def test_no_run_at_all_is_an_error_and_no_success(self) -> None:
+        with self.assertRaisesRegex(Trouble, "monitoring need not see data-not-kept"):
+            faults.runs_of(["data-not-kept"], "monitoring")
