@@ -20,7 +20,7 @@
 //! - [`protocol`]: when a record is acknowledged, who is primary, what an error means
 //!
 //! With I/O, each on top of the ones before it:
-//! - [`client`]: one connection to one node
+//! - [`client`]: one connection to one node; [`http`]: HTTP, as server and as client
 //! - [`sentinel`]: asking all Sentinels, hearing their events
 //! - [`metrics`]: a registry of metrics, served over HTTP
 //! - [`handover`]: a planned change of the primary; [`closing`]: a stop of all nodes as one act;
@@ -53,6 +53,7 @@ pub mod exit;
 pub mod forget;
 pub mod fuzz;
 pub mod handover;
+pub mod http;
 pub mod ledger;
 pub mod membership;
 pub mod metrics;

@@ -4,13 +4,12 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use clap::Args;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Lab, Monitoring};
 use crate::exit::Exit;
+use crate::http::Client;
 use crate::monitoring::{self, MonitoringError, Service, Start, Writers};
 
 use super::output::print_text;
@@ -18,6 +17,8 @@ use super::{Failure, Global, Outcome, Threads, parse_span, with_signals};
 
 /// How long a service may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
+/// Longest answer that is read; Grafana's has some 100 bytes.
+const ANSWER_MAX: usize = 64 * 1024;
 /// Pause between two looks at services that do not answer yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -145,10 +146,7 @@ async fn answers_by(
     stop: &CancellationToken,
 ) -> bool {
     loop {
-        if matches!(
-            timeout(ANSWER_LIMIT, answers(service, socket)).await,
-            Ok(Ok(true))
-        ) {
+        if answers(service, socket).await {
             return true;
         }
         if Instant::now() >= deadline || stop.is_cancelled() {
@@ -158,17 +156,16 @@ async fn answers_by(
     }
 }
 
-async fn answers(service: Service, socket: SocketAddrV4) -> std::io::Result<bool> {
+async fn answers(service: Service, socket: SocketAddrV4) -> bool {
     let path = match service {
         Service::Prometheus => "/-/ready",
         Service::Grafana => "/api/health",
         Service::RedisExporter => "/health",
         Service::Cadvisor => "/healthz",
     };
-    let mut stream = TcpStream::connect(socket).await?;
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {socket}\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut status = [0; 12];
-    stream.read_exact(&mut status).await?;
-    Ok(status.ends_with(b" 200"))
+    let client = Client::new(socket, ANSWER_LIMIT, ANSWER_MAX);
+    client
+        .get(path)
+        .await
+        .is_ok_and(|answer| answer.status == 200)
 }

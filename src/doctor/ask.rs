@@ -1,22 +1,18 @@
 //! Asks a data node: its server by `INFO`, and by `CONFIG GET` where the operator's password is here; its parent by its metrics.
 
 use std::collections::HashMap;
-use std::net::SocketAddrV4;
 use std::time::{SystemTime, UNIX_EPOCH};
-
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use crate::capacity::NodeFacts;
 use crate::client::Connector;
 use crate::config::{Lab, Node};
+use crate::http::Client;
 
 use super::ANSWER_LIMIT;
 use super::facts::Answers;
 
 /// The longest answer with metrics that is read; a node's has some 10 KiB.
-const METRICS_MAX: u64 = 1 << 20;
+const METRICS_MAX: usize = 1 << 20;
 
 /// What one data node has.
 ///
@@ -30,7 +26,9 @@ pub(super) async fn node(
 ) -> Result<NodeFacts, String> {
     let metrics = async {
         let at = lab.monitoring.as_ref()?.node_socket(node);
-        timeout(ANSWER_LIMIT, metrics(at)).await.ok()?.ok()
+        let parent = Client::new(at, ANSWER_LIMIT, METRICS_MAX);
+        let answer = parent.get("/metrics").await.ok()?;
+        String::from_utf8(answer.body.into()).ok()
     };
     let (info, buffers, metrics) =
         tokio::join!(info(node, reader), buffers(node, operator), metrics);
@@ -66,14 +64,6 @@ async fn buffers(node: &Node, operator: &Connector) -> Option<String> {
     get.arg("GET").arg(KEY);
     let mut values: HashMap<String, String> = conn.query(&get).await.ok()?;
     values.remove(KEY)
-}
-
-async fn metrics(at: SocketAddrV4) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect(at).await?;
-    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await?;
-    let mut text = String::new();
-    stream.take(METRICS_MAX).read_to_string(&mut text).await?;
-    Ok(text)
 }
 
 /// Microseconds since 1970, as `server_time_usec` counts them.

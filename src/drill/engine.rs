@@ -1,18 +1,21 @@
 //! A container engine's API: Docker's, over its Unix socket.
 //!
-//! One request a connection, in HTTP/1.0, so that an answer ends with its connection. Blocking, and short: an
-//! engine answers in milliseconds, and what was begun has to be undone also where nothing can be awaited.
+//! The calls block, because a fault must also be undone in a `drop`, where nothing can be awaited.
+//! They are short: an engine answers in milliseconds.
 
-use std::io::{self, Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::http::{Answer, Client, Endpoint, HttpError, wait_for};
+
 /// How long an engine may take for one answer: connecting a network under load takes longest.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+/// Largest answer; the description of a container has about 10 KiB.
+const ANSWER_MAX: usize = 16 << 20;
 
 /// Why an engine did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -22,8 +25,8 @@ pub enum EngineError {
     Silent {
         /// Where it should be.
         socket: PathBuf,
-        /// What the system said.
-        source: io::Error,
+        /// Why.
+        source: HttpError,
     },
     /// It refuses.
     #[error("the engine refuses {request}: {status}: {message}")]
@@ -65,7 +68,7 @@ impl Engine {
     /// # Errors
     /// When it does not answer, or refuses.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, EngineError> {
-        let body = self.request("GET", path, "")?;
+        let body = self.request("GET", path, None)?;
         serde_json::from_slice(&body).map_err(|error| EngineError::Garbled {
             request: format!("GET {path}"),
             why: error.to_string(),
@@ -82,78 +85,115 @@ impl Engine {
         } else {
             body.to_string()
         };
-        self.request("POST", path, &body).map(drop)
+        self.request("POST", path, Some(body)).map(drop)
     }
 
-    fn request(&self, method: &str, path: &str, body: &str) -> Result<Vec<u8>, EngineError> {
-        let answer = self
-            .exchange(method, path, body)
-            .map_err(|source| EngineError::Silent {
-                socket: self.socket.clone(),
-                source,
-            })?;
-        let request = || format!("{method} {path}");
-        let (status, body) = parse(&answer).ok_or_else(|| EngineError::Garbled {
-            request: request(),
-            why: "it is no HTTP".into(),
+    fn request(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<String>,
+    ) -> Result<Bytes, EngineError> {
+        let client = Client::new(
+            Endpoint::Unix(self.socket.clone()),
+            ANSWER_LIMIT,
+            ANSWER_MAX,
+        );
+        let answered = wait_for(async {
+            match body {
+                None => client.get(path).await,
+                Some(body) => client.post(path, body).await,
+            }
+        });
+        let Answer { status, body } = answered.map_err(|source| EngineError::Silent {
+            socket: self.socket.clone(),
+            source,
         })?;
         if status < 300 {
-            return Ok(body.to_vec());
+            return Ok(body);
         }
-        let told: Value = serde_json::from_slice(body).unwrap_or_default();
+        let told: Value = serde_json::from_slice(&body).unwrap_or_default();
         Err(EngineError::Refused {
-            request: request(),
+            request: format!("{method} {path}"),
             status,
             message: told["message"].as_str().unwrap_or("no reason").to_owned(),
         })
     }
-
-    fn exchange(&self, method: &str, path: &str, body: &str) -> io::Result<Vec<u8>> {
-        let mut stream = UnixStream::connect(&self.socket)?;
-        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-        stream.set_write_timeout(Some(ANSWER_LIMIT))?;
-        let length = body.len();
-        let head = format!("{method} {path} HTTP/1.0\r\nHost: engine\r\n");
-        let rest = format!("Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n");
-        stream.write_all([&head, rest.as_str(), body].concat().as_bytes())?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
-        Ok(answer)
-    }
-}
-
-/// Status and body of an answer.
-fn parse(answer: &[u8]) -> Option<(u16, &[u8])> {
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
-    let head = std::str::from_utf8(&answer[..end]).ok()?;
-    let status = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?;
-    Some((status.parse().ok()?, &answer[end + 4..]))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
     use super::*;
 
-    #[test]
-    fn an_answer_is_its_status_and_what_follows_the_empty_line() {
-        let answer = b"HTTP/1.0 200 OK\r\nServer: x\r\n\r\n[]\r\n\r\n";
-        assert_eq!(parse(answer), Some((200, &b"[]\r\n\r\n"[..])));
-        assert_eq!(
-            parse(b"HTTP/1.1 204 No Content\r\n\r\n"),
-            Some((204, &b""[..]))
-        );
+    /// An engine that gives this answer to one request, and returns the request.
+    fn engine(answer: &'static str) -> (tempfile::TempDir, Engine, thread::JoinHandle<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("docker.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let asked = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 4096];
+            let length = stream.read(&mut request).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+            String::from_utf8_lossy(&request[..length]).into_owned()
+        });
+        (folder, Engine::at(socket), asked)
     }
 
     #[test]
-    fn what_is_no_http_is_no_answer() {
-        for wrong in [
-            &b""[..],
-            b"HTTP/1.0 200 OK\r\n",
-            b"SSH-2.0\r\n\r\n",
-            b"HTTP/1.0 ok\r\n\r\n",
-        ] {
-            assert_eq!(parse(wrong), None);
+    fn what_an_engine_answers_is_read_and_what_it_refuses_is_told_with_its_reason() {
+        let chunked =
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n[1,2]\r\n0\r\n\r\n";
+        let (_folder, there, asked) = engine(chunked);
+        assert_eq!(
+            there.get::<Vec<u8>>("/containers/json?all=1").unwrap(),
+            [1, 2]
+        );
+        let request = asked.join().unwrap();
+        assert!(
+            request.starts_with("GET /containers/json?all=1 HTTP/1."),
+            "{request}"
+        );
+
+        let (_folder, there, asked) = engine("HTTP/1.1 204 No Content\r\n\r\n");
+        there.post("/containers/a/pause", &Value::Null).unwrap();
+        let request = asked.join().unwrap();
+        assert!(request.contains("content-length: 0\r\n"), "{request}");
+
+        let refusal =
+            "HTTP/1.1 409 Conflict\r\nContent-Length: 21\r\n\r\n{\"message\":\"it is\"}\n\n";
+        let (_folder, there, _asked) = engine(refusal);
+        let error = there.post("/containers/a/pause", &Value::Null).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the engine refuses POST /containers/a/pause: 409: it is"
+        );
+        let (_folder, there, _asked) = engine("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+        let error = there.get::<Vec<u8>>("/info").unwrap_err();
+        assert!(matches!(error, EngineError::Garbled { .. }), "{error}");
+    }
+
+    /// A failed drill undoes its faults in this way.
+    #[tokio::test]
+    async fn it_can_be_asked_in_a_drop_within_a_runtime() {
+        struct Paused(Engine);
+        impl Drop for Paused {
+            fn drop(&mut self) {
+                self.0.post("/containers/a/unpause", &Value::Null).unwrap();
+            }
         }
+        let (_folder, there, asked) = engine("HTTP/1.1 204 No Content\r\n\r\n");
+        drop(Paused(there));
+        assert!(
+            asked
+                .join()
+                .unwrap()
+                .starts_with("POST /containers/a/unpause ")
+        );
     }
 
     #[test]

@@ -1,133 +1,80 @@
-//! The endpoint against clients as they come: well-behaved, wrong, slow, silent, many. And the document
-//! that lists all metrics, against what is served.
+//! The pages, and the document that lists all metrics, which must match them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
 use prometheus_client::metrics::counter::Counter;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::*;
 
 const LOCAL: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
-/// A limit for a whole test; nothing here takes longer than a slow client may.
-const TEST_LIMIT: Duration = Duration::from_secs(20);
 
-async fn server() -> MetricsServer {
+async fn server(status: Option<Page>) -> MetricsServer {
     let mut registry = Registry::default();
     let counter: Counter = Counter::default();
     counter.inc();
     registry.register("looks", "Looks taken", counter);
-    MetricsServer::start(LOCAL, registry).await.unwrap()
+    let server = MetricsServer::start_with(LOCAL, registry, status);
+    server.await.unwrap()
 }
 
-/// Sends `request` and reads until the server closes the connection.
-async fn ask(server: &MetricsServer, request: &[u8]) -> String {
+/// Head and body of the answer to a request.
+async fn ask(server: &MetricsServer, request: &str) -> (String, String) {
     let mut stream = TcpStream::connect(server.address()).await.unwrap();
-    // One that is turned away may be closed already.
-    let _ = stream.write_all(request).await;
+    let request = format!("{request} HTTP/1.1\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
-    let _ = stream.read_to_string(&mut answer).await;
-    answer
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_owned(), body.to_owned())
 }
 
 #[tokio::test]
 async fn metrics_are_served_as_openmetrics() {
-    let answer = ask(&server().await, b"GET /metrics HTTP/1.1\r\n\r\n").await;
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
-    assert!(head.contains(CONTENT_TYPE), "{head}");
-    assert!(head.contains(&format!("Content-Length: {}", body.len())));
-    assert_eq!(
-        body,
-        "# HELP looks Looks taken.\n# TYPE looks counter\nlooks_total 1\n# EOF\n"
-    );
-}
-
-#[tokio::test]
-async fn anything_else_is_refused() {
-    let server = server().await;
-    let long = format!("GET /metrics HTTP/1.1\r\nX: {}", "x".repeat(REQUEST_MAX));
-    for (request, status) in [
-        ("GET / HTTP/1.1\r\n\r\n", "404"),
-        ("DELETE /metrics HTTP/1.1\r\n\r\n", "405"),
-        ("\u{1}\u{2}\r\n\r\n", "400"),
-        (long.as_str(), "431"),
-    ] {
-        let answer = ask(&server, request.as_bytes()).await;
-        assert!(
-            answer.starts_with(&format!("HTTP/1.1 {status} ")),
-            "{answer}"
+    let server = server(None).await;
+    for request in ["GET /metrics", "GET /metrics?x=1"] {
+        let (head, body) = ask(&server, request).await;
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        let kind = format!("content-type: {OPENMETRICS}\r\n");
+        assert!(head.contains(&kind), "{head}");
+        assert!(head.contains(&format!("content-length: {}", body.len())));
+        assert_eq!(
+            body,
+            "# HELP looks Looks taken.\n# TYPE looks counter\nlooks_total 1\n# EOF\n"
         );
     }
+    let (head, body) = ask(&server, "HEAD /metrics").await;
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert_eq!(body, "");
 }
 
 #[tokio::test]
-async fn a_silent_client_is_cut_off_and_holds_up_nobody() {
-    let server = server().await;
-    let mut silent = TcpStream::connect(server.address()).await.unwrap();
-    silent.write_all(b"GET /metrics").await.unwrap();
-    let answer = ask(&server, b"GET /metrics HTTP/1.1\r\n\r\n").await;
-    assert!(answer.contains("looks_total 1"), "{answer}");
-    let mut rest = Vec::new();
-    let cut = timeout(TEST_LIMIT, silent.read_to_end(&mut rest)).await;
-    assert!(cut.is_ok(), "cut off");
-    assert_eq!(rest, b"");
-}
-
-#[tokio::test]
-async fn beyond_the_most_at_once_clients_are_turned_away_until_others_are_done() {
-    let server = server().await;
-    let mut silent = Vec::new();
-    for _ in 0..CONNECTIONS_MAX {
-        silent.push(TcpStream::connect(server.address()).await.unwrap());
+async fn what_a_node_states_is_served_as_json_and_nothing_else_is_there() {
+    let page: Page = Box::new(|| "{}".to_owned());
+    let (node, writer) = (server(Some(page)).await, server(None).await);
+    let (head, body) = ask(&node, "GET /status").await;
+    assert!(
+        head.contains("content-type: application/json\r\n"),
+        "{head}"
+    );
+    assert_eq!(body, "{}");
+    for (server, request, status) in [
+        (&writer, "GET /status", "404 Not Found"),
+        (&node, "POST /status", "405 Method Not Allowed"),
+        (&node, "DELETE /metrics", "405 Method Not Allowed"),
+        (&node, "GET /metricsx", "404 Not Found"),
+        (&node, "GET /", "404 Not Found"),
+    ] {
+        let (head, body) = ask(server, request).await;
+        assert!(
+            head.starts_with(&format!("HTTP/1.1 {status}\r\n")),
+            "{head}"
+        );
+        assert_eq!(body, HINT, "{request}");
     }
-    let turned_away = ask(&server, b"GET /metrics HTTP/1.1\r\n\r\n").await;
-    assert_eq!(turned_away, "");
-    drop(silent);
-    let served = timeout(TEST_LIMIT, async {
-        loop {
-            if !ask(&server, b"GET /metrics HTTP/1.1\r\n\r\n")
-                .await
-                .is_empty()
-            {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
-    });
-    served.await.expect("served again");
-}
-
-#[tokio::test]
-async fn a_client_that_does_not_read_is_cut_off() {
-    let mut registry = Registry::default();
-    // More than the buffers of a connection hold.
-    let help = "x".repeat(64 << 20);
-    registry.register("looks", help, Counter::<u64>::default());
-    let server = MetricsServer::start(LOCAL, registry).await.unwrap();
-    let mut deaf = TcpStream::connect(server.address()).await.unwrap();
-    deaf.write_all(b"GET /metrics HTTP/1.1\r\n\r\n")
-        .await
-        .unwrap();
-    sleep(CONNECTION_LIMIT * 2).await;
-    let mut rest = Vec::new();
-    let ended = timeout(TEST_LIMIT, deaf.read_to_end(&mut rest)).await;
-    assert!(ended.is_ok(), "cut off");
-    assert!(rest.len() < 64 << 20, "not the whole answer");
-}
-
-#[tokio::test]
-async fn it_ends_when_it_is_dropped() {
-    let server = server().await;
-    let address = server.address();
-    drop(server);
-    let closed = timeout(TEST_LIMIT, async {
-        while TcpStream::connect(address).await.is_ok() {
-            tokio::task::yield_now().await;
-        }
-    });
-    closed.await.expect("closed");
 }
 
 /// The tables of `docs/metrics.md`: what the text of an exposition says of each metric.

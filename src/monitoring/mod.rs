@@ -19,13 +19,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
 use crate::access::{CertificateError, Certificates, Login, Secrets, SecretsError, User};
 use crate::config::Lab;
+use crate::http::{Client, HttpError};
 
 pub use plan::{Around, Plan, Service};
 pub use scraping::{Writers, prometheus_yml};
@@ -34,6 +33,8 @@ pub use scraping::{Writers, prometheus_yml};
 const PASSWORDS: &str = "passwords.json";
 /// How long it may take to read that again.
 const RELOAD_LIMIT: Duration = Duration::from_secs(2);
+/// Longest answer to that which is read; it says `ok`.
+const RELOAD_ANSWER_MAX: usize = 64 * 1024;
 
 /// The file by which a writer tells this lab's Prometheus that it is there to be asked.
 pub fn writer_file(state_root: &Path) -> PathBuf {
@@ -224,18 +225,10 @@ pub async fn exporter_changed(lab: &Lab, state_root: &Path) {
         return;
     }
     let socket = Service::RedisExporter.socket(monitoring);
-    let reload = async {
-        let mut stream = TcpStream::connect(socket).await?;
-        let request =
-            format!("POST /-/reload HTTP/1.0\r\nHost: {socket}\r\nContent-Length: 0\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut status = [0; 12];
-        stream.read_exact(&mut status).await?;
-        io::Result::Ok(status.ends_with(b" 200"))
-    };
-    match tokio::time::timeout(RELOAD_LIMIT, reload).await {
-        Ok(Ok(true)) => info!("redis_exporter uses its new password"),
-        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+    let exporter = Client::new(socket, RELOAD_LIMIT, RELOAD_ANSWER_MAX);
+    match exporter.post("/-/reload", String::new()).await {
+        Ok(answer) if answer.status == 200 => info!("redis_exporter uses its new password"),
+        Err(HttpError::Io(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {}
         _ => warn!("redis_exporter has not taken its new password: start it again"),
     }
 }

@@ -1,16 +1,13 @@
 //! Asks the parents (`halab node`) what they state: `/status` beside each node's metrics, all at once, each within a limit.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use crate::config::Lab;
+use crate::http::{Answer, Client, HttpError};
 use crate::report::Report;
 
 use super::Reached;
@@ -18,8 +15,7 @@ use super::Reached;
 /// From the connect to the end of the answer.
 const LIMIT: Duration = Duration::from_millis(500);
 /// Longest answer that is read.
-const LONGEST: u64 = 64 * 1024;
-const REQUEST: &[u8] = b"GET /status HTTP/1.1\r\nHost: halab\r\nConnection: close\r\n\r\n";
+const LONGEST: usize = 64 * 1024;
 
 /// What each parent states, by the node's name; nothing in a lab without `[monitoring]`, where nobody can be asked.
 pub(super) async fn ask(lab: &Lab) -> BTreeMap<String, Reached<Report>> {
@@ -28,29 +24,28 @@ pub(super) async fn ask(lab: &Lab) -> BTreeMap<String, Reached<Report>> {
     };
     let asked = lab.nodes().map(|node| async {
         let at = monitoring.node_socket(node);
-        let report = match timeout(LIMIT, get(at)).await {
-            Ok(Ok(report)) if report.node == node.name => Reached::Up(report),
-            Ok(Ok(report)) => Reached::Unreachable(format!("the node there is {}", report.node)),
-            Ok(Err(error)) => Reached::Unreachable(format!("{at}: {error}")),
-            Err(_) => Reached::Unreachable(format!("{at} did not answer within {LIMIT:?}")),
+        let report = match get(at).await {
+            Ok(report) if report.node == node.name => Reached::Up(report),
+            Ok(report) => Reached::Unreachable(format!("the node there is {}", report.node)),
+            Err(why) => Reached::Unreachable(why),
         };
         (node.name.clone(), report)
     });
     join_all(asked).await.into_iter().collect()
 }
 
-async fn get(at: SocketAddrV4) -> io::Result<Report> {
-    let mut stream = TcpStream::connect(at).await?;
-    stream.write_all(REQUEST).await?;
-    let mut answer = Vec::new();
-    stream.take(LONGEST).read_to_end(&mut answer).await?;
-    read(&answer).ok_or_else(|| io::Error::other("no report: is it an older halab?"))
+async fn get(at: SocketAddrV4) -> Result<Report, String> {
+    match Client::new(at, LIMIT, LONGEST).get("/status").await {
+        Ok(answer) => {
+            read(&answer).ok_or_else(|| format!("{at}: no report: is it an older halab?"))
+        }
+        Err(slow @ HttpError::TooSlow(_)) => Err(format!("{at} {slow}")),
+        Err(error) => Err(format!("{at}: {error}")),
+    }
 }
 
-fn read(answer: &[u8]) -> Option<Report> {
-    let end = answer.windows(4).position(|w| w == b"\r\n\r\n")?;
-    let ok = answer.starts_with(b"HTTP/1.1 200 ");
-    ok.then(|| serde_json::from_slice(&answer[end + 4..]).ok())?
+fn read(answer: &Answer) -> Option<Report> {
+    (answer.status == 200).then(|| serde_json::from_slice(&answer.body).ok())?
 }
 
 #[cfg(test)]
@@ -59,15 +54,21 @@ mod tests {
 
     #[test]
     fn a_report_is_read_and_anything_else_is_none() {
-        let report = read(b"HTTP/1.1 200 OK\r\nX: y\r\n\r\n{\"node\":\"redis-a\"}").unwrap();
+        let said = |status, body: &'static str| {
+            read(&Answer {
+                status,
+                body: body.into(),
+            })
+        };
+        let report = said(200, "{\"node\":\"redis-a\"}").unwrap();
         assert_eq!(report.node, "redis-a");
-        for other in [
-            &b"HTTP/1.1 404 Not Found\r\n\r\nmetrics are at /metrics\n"[..],
-            b"HTTP/1.1 200 OK\r\n\r\n[1]",
-            b"HTTP/1.1 200 OK\r\n",
-            b"",
+        for (status, body) in [
+            (404, "metrics are at /metrics\n"),
+            (404, "{\"node\":\"redis-a\"}"),
+            (200, "[1]"),
+            (200, ""),
         ] {
-            assert_eq!(read(other), None);
+            assert_eq!(said(status, body), None);
         }
     }
 

@@ -1,23 +1,18 @@
 //! The metrics of nodes and of the writer, against a lab in which something happens.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddrV4, TcpStream};
+use std::net::SocketAddrV4;
 use std::time::Duration;
 
+use redis_ha_lab::http::{Client, wait_for};
 use rustix::process::Signal;
 
 use super::lab::{TestLab, wait_until};
 
 /// What is served at `address`; nothing when nobody listens.
 fn scrape(address: SocketAddrV4) -> Option<String> {
-    let mut stream = TcpStream::connect(address).ok()?;
-    stream
-        .set_read_timeout(Some(Duration::from_secs(5)))
-        .unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    Some(answer)
+    let client = Client::new(address, Duration::from_secs(5), 1 << 20);
+    let answer = wait_for(client.get("/metrics")).ok()?;
+    String::from_utf8(answer.body.into()).ok()
 }
 
 /// The value of one series, such as `halab_node_role{role="primary"}`.

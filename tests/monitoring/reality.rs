@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddrV4, TcpStream};
+use std::net::SocketAddrV4;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use redis_ha_lab::http::{Client, wait_for};
 use redis_ha_lab::monitoring::{self, Service};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -38,25 +38,14 @@ struct Prometheus(SocketAddrV4);
 impl Prometheus {
     /// The `data` of an answer; an error if it is none.
     fn get(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Value, String> {
-        let mut stream = TcpStream::connect(self.0).map_err(|e| e.to_string())?;
-        stream
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .unwrap();
         let query: Vec<String> = parameters
             .iter()
             .map(|(name, value)| format!("{name}={}", encoded(value)))
             .collect();
-        // HTTP/1.0: the answer ends with the connection.
-        let request = format!("GET /api/v1/{path}?{} HTTP/1.0\r\n\r\n", query.join("&"));
-        stream
-            .write_all(request.as_bytes())
-            .map_err(|e| e.to_string())?;
-        let mut answer = String::new();
-        stream
-            .read_to_string(&mut answer)
-            .map_err(|e| e.to_string())?;
-        let (_, body) = answer.split_once("\r\n\r\n").ok_or("no answer")?;
-        let mut body: Value = serde_json::from_str(body).map_err(|e| e.to_string())?;
+        let client = Client::new(self.0, Duration::from_secs(10), 64 << 20);
+        let path = format!("/api/v1/{path}?{}", query.join("&"));
+        let answer = wait_for(client.get(&path)).map_err(|e| e.to_string())?;
+        let mut body: Value = serde_json::from_slice(&answer.body).map_err(|e| e.to_string())?;
         match body["status"].as_str() {
             Some("success") => Ok(body["data"].take()),
             _ => Err(body["error"].to_string()),

@@ -1,0 +1,97 @@
+//! A server for a few clients, any of which may be slow, silent or malicious.
+//!
+//! The limits apply to connections, below the router. A layer of tower (timeout, concurrency limit)
+//! applies to a handler: it ends neither a client that does not finish its request nor one that
+//! does not read the answer, and it lets excess clients wait. This server closes their connections.
+
+use std::io;
+use std::net::{SocketAddr, SocketAddrV4};
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::debug;
+
+/// Longest head of a request; that of Prometheus has about 300 bytes. hyper allows no lower limit.
+pub(super) const HEAD_MAX: usize = 8 * 1024;
+/// Pause after a connection could not be accepted, most likely for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The limits for clients.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// From accepting the connection to the end of the answer. A connection has one answer.
+    pub time: Duration,
+    /// Clients at once. The connections of others are closed.
+    pub connections: usize,
+}
+
+/// Serves until it is dropped.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Server {
+    /// Listens on `address` and serves the routes of `router`.
+    ///
+    /// # Errors
+    /// When it cannot listen there.
+    pub async fn start(address: SocketAddrV4, router: Router, limits: Limits) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        Ok(Server {
+            address: listener.local_addr()?,
+            _task: AbortOnDropHandle::new(tokio::spawn(accept(listener, router, limits))),
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Accepts connections until it is dropped; they end with it.
+async fn accept(listener: TcpListener, router: Router, limits: Limits) {
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+        };
+        match accepted {
+            Ok(_) if connections.len() >= limits.connections => {}
+            Ok((stream, from)) => {
+                let answered = answer(stream, router.clone());
+                connections.spawn(async move {
+                    match timeout(limits.time, answered).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => debug!(%from, %error, "not served by HTTP"),
+                        Err(_) => debug!(%from, "not served by HTTP: the client is too slow"),
+                    }
+                });
+            }
+            Err(error) => {
+                debug!(%error, "cannot accept a connection for HTTP");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn answer(stream: TcpStream, router: Router) -> hyper::Result<()> {
+    http1::Builder::new()
+        .keep_alive(false)
+        // A client may close its side after its request, and still gets the whole answer.
+        .half_close(true)
+        .max_buf_size(HEAD_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .await
+}
