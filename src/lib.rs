@@ -20,6 +20,7 @@
 //! - [`protocol`]: when a record is acknowledged, who is primary, what an error means
 //!
 //! With I/O, each on top of the ones before it:
+//! - [`files`]: files that are replaced in one step
 //! - [`client`]: one connection to one node; [`http`]: HTTP, as server and as client
 //! - [`sentinel`]: asking all Sentinels, hearing their events
 //! - [`metrics`]: a registry of metrics, served over HTTP
@@ -50,6 +51,7 @@ pub mod config;
 pub mod doctor;
 pub mod drill;
 pub mod exit;
+pub mod files;
 pub mod forget;
 pub mod fuzz;
 pub mod handover;

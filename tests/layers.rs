@@ -42,6 +42,69 @@ const IMPURE: [&str; 22] = [
 /// Sockets, but not socket addresses, which are values.
 const SOCKETS: [&str; 3] = ["TcpListener", "TcpStream", "ToSocketAddrs"];
 
+/// Text that creates, overwrites or renames a file.
+const WRITING: [&str; 6] = [
+    "fs::write(",
+    "fs::rename(",
+    "File::create",
+    ".create(true)",
+    ".create_new(true)",
+    ".truncate(true)",
+];
+/// The files that contain such text, and why they do not use `crate::files` for it.
+const WRITERS: [(&str, &str); 20] = [
+    ("files.rs", "the one place for all others"),
+    ("access/secrets.rs", "the lock file, which is empty"),
+    (
+        "backup/folder.rs",
+        "new files in a folder that is renamed when all are synced",
+    ),
+    (
+        "cli/drill/telling.rs",
+        "a pipe or terminal, which cannot be replaced",
+    ),
+    (
+        "drill/clock.rs",
+        "in a lab of the drill: read by libfaketime",
+    ),
+    ("drill/cpu.rs", "files of the kernel"),
+    (
+        "drill/ground.rs",
+        "in a lab of the drill: its configuration, and a link to its server",
+    ),
+    (
+        "drill/inject/backups.rs",
+        "in a lab of the drill: a copy that is to be damaged",
+    ),
+    ("drill/run.rs", "append-only: the log of events"),
+    ("drill/wrapped.rs", "in a lab of the drill: a script"),
+    ("ledger/file.rs", "append-only; a torn tail is detected"),
+    (
+        "monitoring/mod.rs",
+        "written before each start of the program that reads it",
+    ),
+    (
+        "node/buffer.rs",
+        "not synced: its node must not wait for the disk while it paces writes",
+    ),
+    ("node/cgroup.rs", "files of the kernel"),
+    (
+        "node/restoring/files.rs",
+        "new files in a folder that is renamed when all are synced",
+    ),
+    (
+        "node/state.rs",
+        "the lock file; a note for display; folders whose moves the next start completes",
+    ),
+    ("node/statement.rs", "a note for display"),
+    ("node/trash.rs", "moves what is to be removed"),
+    (
+        "drill/inject/files.rs",
+        "in a lab of the drill: damages a file",
+    ),
+    ("runner/mod.rs", "append-only: the logs of the nodes"),
+];
+
 /// One row of the table: what a module uses, and which of its files are pure.
 struct Row {
     uses: BTreeSet<String>,
@@ -311,6 +374,26 @@ fn no_file_leaves_its_module_but_by_crate() {
             );
         }
     }
+}
+
+#[test]
+fn files_are_written_over_in_one_place() {
+    let src = root().join("src");
+    let mut writers: BTreeSet<String> = BTreeSet::new();
+    for source in modules().iter().flat_map(|module| sources(module)) {
+        if WRITING.iter().any(|word| source.code.contains(word)) {
+            let file = source.path.strip_prefix(&src).unwrap();
+            writers.insert(file.to_str().unwrap().to_owned());
+        }
+    }
+    let listed: BTreeSet<String> = WRITERS.map(|(file, _)| file.to_owned()).into();
+    let more: Vec<_> = writers.difference(&listed).collect();
+    assert!(
+        more.is_empty(),
+        "by crate::files, or with a reason above: {more:?}"
+    );
+    let gone: Vec<_> = listed.difference(&writers).collect();
+    assert!(gone.is_empty(), "listed above, and no writers: {gone:?}");
 }
 
 /// `word` stands in `code`, and not as the end of a longer name.

@@ -11,10 +11,9 @@
 //! belong together, at every moment. Everyone of ours reads the files anew at each connection; a server is told by its
 //! node, which looks at them.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,6 +28,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::config::{Lab, Node, SecretsFolder};
+use crate::files;
 
 use super::secrets::{Secrets, SecretsError};
 use super::x509::Certificate;
@@ -414,23 +414,8 @@ fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, CertificateError> {
     Ok(Some(bytes))
 }
 
-/// Writes in one step: a kill at any moment leaves the whole file, or none.
 fn write(path: &Path, content: &[u8]) -> Result<(), CertificateError> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let new = path.with_file_name(name);
-    let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&new, path)
-    };
-    write().map_err(io_error("write", path))
+    files::replace(path, files::PRIVATE, content).map_err(io_error("write", path))
 }
 
 #[cfg(test)]

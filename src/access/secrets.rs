@@ -13,7 +13,7 @@
 //! nobody of ours has to be told, and a rotation that was cut short is completed by the next one.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +24,7 @@ use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
 use crate::config::{Lab, SecretsFolder};
+use crate::files;
 
 use super::table::User;
 
@@ -244,7 +245,7 @@ impl Secrets {
             return Ok(());
         }
         write(&self.old_path(user), &self.password(user)?)?;
-        fs::rename(&from, &to).map_err(io_error("rename", &from))
+        files::rename(&from, &to).map_err(io_error("rename", &from))
     }
 
     /// Nobody uses the old password of a user any more.
@@ -351,22 +352,13 @@ fn read(path: &Path) -> Result<Option<SecretString>, SecretsError> {
     Ok(Some(line.into()))
 }
 
-/// Writes in one step: a kill at any moment leaves the whole file, or none.
 fn write(path: &Path, password: &SecretString) -> Result<(), SecretsError> {
-    let new = path.with_extension("new");
-    let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.write_all(password.expose_secret().as_bytes())?;
-        file.write_all(b"\n")?;
-        file.sync_all()?;
-        fs::rename(&new, path)
-    };
-    write().map_err(io_error("write", path))
+    let password = password.expose_secret();
+    // With room for all of it: a buffer that grows leaves copies behind.
+    let mut line = Zeroizing::new(String::with_capacity(password.len() + 1));
+    line.push_str(password);
+    line.push('\n');
+    files::replace(path, files::PRIVATE, line.as_bytes()).map_err(io_error("write", path))
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use tracing::{info, warn};
 
+use crate::files;
+
 use super::manifest::{DataFile, Manifest, ManifestError};
 use super::rdb::{Content, Damage, Scan};
 
@@ -96,8 +98,7 @@ pub(super) fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error
 /// # Errors
 /// When the disk does not take it.
 pub fn sync_folder(path: &Path) -> Result<(), FolderError> {
-    let sync = || File::open(path)?.sync_all();
-    sync().map_err(io_error("cannot sync", path))
+    files::sync_folder(path).map_err(io_error("cannot sync", path))
 }
 
 /// A file that is written and looked through at once.

@@ -190,8 +190,7 @@ pub(super) fn run(global: &Global, args: &DrillArgs) -> Outcome {
     })?;
     // From the whole report: its pictures are made of the samples.
     if let Some(path) = &args.html {
-        fs::write(path, html::page(&report))
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        telling::write(path, &html::page(&report))?;
     }
     let report = if args.short {
         report.shortened()

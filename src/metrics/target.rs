@@ -5,6 +5,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use crate::files;
+
 /// Whose metrics they are, and where that is to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
@@ -30,10 +32,8 @@ impl Told {
             "targets": [address.to_string()],
             "labels": labels.collect::<serde_json::Map<_, _>>(),
         }]);
-        // Prometheus looks for names that end in `.json`.
-        let new = target.file.with_extension("new");
-        fs::write(&new, format!("{text}\n"))?;
-        fs::rename(&new, &target.file)?;
+        // Prometheus may be another user.
+        files::replace(&target.file, files::PUBLIC, format!("{text}\n").as_bytes())?;
         Ok(Some(Told(target.file.clone())))
     }
 }

@@ -12,7 +12,6 @@ mod scraping;
 use std::fs;
 use std::io;
 use std::net::SocketAddrV4;
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,6 +23,7 @@ use zeroize::Zeroizing;
 
 use crate::access::{CertificateError, Certificates, Login, Secrets, SecretsError, User};
 use crate::config::Lab;
+use crate::files;
 use crate::http::{Client, HttpError};
 
 pub use plan::{Around, Plan, Service};
@@ -197,21 +197,8 @@ fn write_passwords(lab: &Lab, folder: &Path) -> Result<(), MonitoringError> {
     }
     text.push_str("\n}\n");
     let path = folder.join(PASSWORDS);
-    let new = folder.join("passwords.new");
-    let write = || -> io::Result<()> {
-        let mut file = fs::OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&new)?;
-        io::Write::write_all(&mut file, text.as_bytes())?;
-        fs::rename(&new, &path)
-    };
-    write().map_err(|source| MonitoringError::File {
-        path: path.clone(),
-        source,
-    })
+    files::replace(&path, files::PRIVATE, text.as_bytes())
+        .map_err(|source| MonitoringError::File { path, source })
 }
 
 /// Has a redis_exporter that runs take the password that its user has now. One that does not run takes it at its start.

@@ -14,9 +14,9 @@ mod placing;
 
 use std::cell::Cell;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddrV4;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::StatVfsMountFlags;
@@ -25,6 +25,7 @@ use tracing::{debug, info, warn};
 
 use crate::access::{Certificates, Secrets, SecretsError, User, acl_file};
 use crate::config::{Lab, Node, NodeKind};
+use crate::files;
 use crate::protocol::vote::{Elected, PASSIVE_QUORUM};
 
 use crate::protocol::copy::PARKED_PORT;
@@ -711,20 +712,8 @@ fn remove_file(path: &Path) -> Result<(), StateError> {
 
 /// Replaces a file in one step, so that a kill at any moment leaves the old one or the new one.
 pub(super) fn replace(file: &Path, text: &str) -> Result<(), StateError> {
-    let new = file.with_extension("new");
-    let write = || -> io::Result<()> {
-        // Passwords may be in it.
-        let mut out = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&new)?;
-        out.write_all(text.as_bytes())?;
-        out.sync_all()?;
-        fs::rename(&new, file)
-    };
-    write().map_err(io_error("cannot write", file))
+    // Passwords may be in it.
+    files::replace(file, files::PRIVATE, text.as_bytes()).map_err(io_error("cannot write", file))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use tracing::debug;
 
+use crate::files;
 use crate::protocol::format::{Format, HEADER, Version};
 
 use super::state::AOF_LIST;
@@ -121,7 +122,8 @@ pub(super) fn note(files: &Path, own: Version) {
         return;
     }
     let path = files.join(NOTE);
-    if let Err(error) = fs::write(&path, format!("{own}\n")) {
+    let text = format!("{own}\n");
+    if let Err(error) = files::replace(&path, files::PUBLIC, text.as_bytes()) {
         debug!(path = %path.display(), %error, "cannot note which server writes here");
     }
 }

@@ -12,40 +12,37 @@ use indicatif::{ProgressBar, ProgressDrawTarget};
 use crate::cli::Failure;
 use crate::drill::report::Report;
 use crate::drill::{self, Progress, markdown};
+use crate::files;
 
 pub(in crate::cli) fn write_out(
     report: &Report,
     json: Option<&Path>,
     md: Option<&Path>,
 ) -> Result<(), Failure> {
-    let write = |path: &Path, text: String| {
-        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
-    };
     if let Some(path) = json {
         write_json(report, path)?;
     }
     if let Some(path) = md {
-        write(path, markdown::markdown(report))?;
+        write(path, &markdown::markdown(report))?;
     }
     Ok(())
 }
 
+fn write_json(report: &Report, path: &Path) -> anyhow::Result<()> {
+    write(path, &(serde_json::to_string(report)? + "\n"))
+}
+
 /// Writes it in one piece: who reads meanwhile, or after the end of this process, finds this report
 /// or the last one.
-fn write_json(report: &Report, path: &Path) -> anyhow::Result<()> {
-    let text = serde_json::to_string(report)? + "\n";
-    let named = path.display().to_string();
-    let failed = || format!("cannot write {named}");
-    if is_stream(path) {
-        return fs::write(path, text).with_context(failed);
-    }
-    // What a link points to, not the link.
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    fs::write(&new, text)
-        .and_then(|()| fs::rename(&new, &path))
-        .with_context(failed)
+pub(super) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    let written = if is_stream(path) {
+        fs::write(path, text)
+    } else {
+        // What a link points to, not the link.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        files::replace(&path, files::PUBLIC, text.as_bytes())
+    };
+    written.with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Whether it is a pipe or a terminal: nothing can be put in its place, and it takes one report.

@@ -11,10 +11,11 @@
 //! been replaced, and what was to replace it goes: the backup has it. Without one, between 3 and 4, step 4 is done; a node that
 //! started without anything there would look like one that never held anything.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use tracing::warn;
+
+use crate::files;
 
 use super::{StateDir, StateError, io_error};
 
@@ -34,9 +35,8 @@ impl StateDir {
     /// # Errors
     /// When it can't be moved; then nothing has changed.
     pub(in crate::node) fn note_whole(&self) -> Result<(), StateError> {
-        rename(&self.restoring(), &self.restored())?;
-        // Before anything is moved out of its way.
-        self.sync_data()
+        // Stored before anything is moved out of its way.
+        rename(&self.restoring(), &self.restored())
     }
 
     /// Puts what is in [`StateDir::restored`] in place, where nothing is.
@@ -44,8 +44,7 @@ impl StateDir {
     /// # Errors
     /// When it can't be moved; then the next [`StateDir::open`] does it.
     pub(in crate::node) fn put_in_place(&self) -> Result<(), StateError> {
-        rename(&self.restored(), &self.files())?;
-        self.sync_data()
+        rename(&self.restored(), &self.files())
     }
 
     /// Finishes, or takes back, what was cut short.
@@ -67,14 +66,8 @@ impl StateDir {
         let _ = self.throw_copy(&self.restoring());
         Ok(())
     }
-
-    fn sync_data(&self) -> Result<(), StateError> {
-        let data = self.data();
-        let sync = || fs::File::open(&data)?.sync_all();
-        sync().map_err(io_error("cannot sync", &data))
-    }
 }
 
 fn rename(from: &Path, to: &Path) -> Result<(), StateError> {
-    fs::rename(from, to).map_err(io_error("cannot move", from))
+    files::rename(from, to).map_err(io_error("cannot move", from))
 }
