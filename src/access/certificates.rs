@@ -16,6 +16,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Datelike, Days, NaiveDate, Utc};
 use rcgen::{
@@ -23,22 +24,22 @@ use rcgen::{
     KeyUsagePurpose, PublicKeyData, date_time_ymd,
 };
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, TrustAnchor, UnixTime};
 use sha2::{Digest, Sha256};
+use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use zeroize::Zeroizing;
 
 use crate::config::{Lab, Node, SecretsFolder};
 use crate::files;
 
 use super::secrets::{Secrets, SecretsError};
-use super::x509::Certificate;
 
 /// How long a CA of ours is good.
 const CA_DAYS: u64 = 3650;
 /// How long a certificate of ours is good.
 const DAYS: u64 = 365;
 /// One of ours that ends within this is made anew at the next start.
-const AHEAD_DAYS: i64 = 30;
+const AHEAD: Duration = Duration::from_secs(30 * 86_400);
 /// Clocks differ: a certificate is good from the day before on.
 const SKEW_DAYS: u64 = 1;
 /// Longest file that is read: hundreds of certificates.
@@ -188,12 +189,10 @@ impl Certificates {
     /// # Errors
     /// When it is not there.
     pub fn end(&self, node: &Node) -> Result<i64, CertificateError> {
-        let read = Certificate::read(&self.shown_by(node)?);
-        read.map(|read| read.not_after)
-            .ok_or_else(|| CertificateError::Malformed {
-                path: self.node(&node.name),
-                what: "certificate",
-            })
+        ends(&self.shown_by(node)?).ok_or_else(|| CertificateError::Malformed {
+            path: self.node(&node.name),
+            what: "certificate",
+        })
     }
 
     /// A key with its certificates.
@@ -272,25 +271,37 @@ impl Certificates {
     fn wanting<'l>(&self, lab: &'l Lab) -> Vec<Owner<'l>> {
         let owners = lab.nodes().map(Owner::Node).chain([Owner::Client]);
         let ca = self.authorities().unwrap_or_default();
-        let ca: Vec<Certificate> = ca.iter().filter_map(|ca| Certificate::read(ca)).collect();
-        owners.filter(|owner| !self.will_do(owner, &ca)).collect()
+        let anchors = ca.iter().filter_map(|ca| anchor_from_trusted_cert(ca).ok());
+        let anchors: Vec<_> = anchors.collect();
+        let will_do = |owner: &Owner<'_>| self.will_do(owner, &anchors).unwrap_or(false);
+        owners.filter(|owner| !will_do(owner)).collect()
     }
 
-    fn will_do(&self, owner: &Owner<'_>, ca: &[Certificate]) -> bool {
-        let Ok(identity) = self.identity(&self.path_of(owner)) else {
-            return false;
+    /// Whether peers will accept it for the next 30 days; `None` if it is missing or malformed.
+    fn will_do(&self, owner: &Owner<'_>, anchors: &[TrustAnchor<'_>]) -> Option<bool> {
+        let identity = self.identity(&self.path_of(owner)).ok()?;
+        let (own, between) = identity.chain.split_first()?;
+        let own = EndEntityCert::try_from(own).ok()?;
+        let (usage, is_named) = match owner {
+            Owner::Node(node) => (
+                KeyUsage::server_auth(),
+                own.verify_is_valid_for_subject_name(&node.address.into())
+                    .is_ok(),
+            ),
+            Owner::Client => (KeyUsage::client_auth(), true),
         };
-        let Some(read) = identity.chain.first().and_then(|c| Certificate::read(c)) else {
-            return false;
-        };
-        let ahead = Utc::now().timestamp() + AHEAD_DAYS * 86_400;
-        let for_it = match owner {
-            Owner::Node(node) => read.addresses.contains(&node.address),
-            Owner::Client => true,
-        };
-        // Of one that was given beside a CA that was given, the CA may be further up.
-        let of_ca = identity.chain.len() > 1 || ca.iter().any(|ca| ca.subject == read.issuer);
-        read.not_after > ahead && for_it && of_ca
+        let ahead = Duration::from_secs(UnixTime::now().as_secs()) + AHEAD;
+        let ahead = UnixTime::since_unix_epoch(ahead);
+        let verified = own.verify_for_usage(
+            ALL_VERIFICATION_ALGS,
+            anchors,
+            between,
+            ahead,
+            usage,
+            None,
+            None,
+        );
+        Some(is_named && verified.is_ok())
     }
 
     fn path_of(&self, owner: &Owner<'_>) -> PathBuf {
@@ -349,10 +360,7 @@ impl Certificates {
             }
         };
         let mut params = CertificateParams::default();
-        // Of its key, so that CAs of two labs are told apart by their names, which is what refusals go by.
-        let id = Sha256::digest(key.subject_public_key_info());
-        let id: String = id.iter().take(6).map(|b| format!("{b:02x}")).collect();
-        name_it(&mut params, &format!("redis-ha-lab CA {id}"));
+        name_it(&mut params, &ca_name(&key));
         good_for(&mut params, CA_DAYS);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -362,6 +370,13 @@ impl Certificates {
         }
         Ok(Issuer::new(params, key))
     }
+}
+
+/// Of its key, so that CAs of two labs are told apart by their names, which is what refusals go by.
+fn ca_name(key: &KeyPair) -> String {
+    let id = Sha256::digest(key.subject_public_key_info());
+    let id: String = id.iter().take(6).map(|b| format!("{b:02x}")).collect();
+    format!("redis-ha-lab CA {id}")
 }
 
 fn name_it(params: &mut CertificateParams, name: &str) {
@@ -382,6 +397,18 @@ fn good_for(params: &mut CertificateParams, days: u64) {
     };
     params.not_before = date(first);
     params.not_after = date(last);
+}
+
+/// The expiry time of a certificate, in Unix time; `None` if it is malformed. webpki tells this
+/// time only of an expired certificate, so this asks it to verify for the latest time there is.
+fn ends(certificate: &CertificateDer<'_>) -> Option<i64> {
+    let time = UnixTime::since_unix_epoch(Duration::MAX);
+    let usage = KeyUsage::server_auth();
+    let certificate = EndEntityCert::try_from(certificate).ok()?;
+    match certificate.verify_for_usage(ALL_VERIFICATION_ALGS, &[], &[], time, usage, None, None) {
+        Err(webpki::Error::CertExpired { not_after, .. }) => not_after.as_secs().try_into().ok(),
+        _ => None,
+    }
 }
 
 fn certificates(
@@ -438,12 +465,14 @@ mod tests {
         let certificates = Certificates::of(&lab).unwrap();
         assert_eq!(certificates.make_missing(&lab).unwrap(), 6);
         assert_eq!(certificates.make_missing(&lab).unwrap(), 0);
-        let ca = Certificate::read(&certificates.authorities().unwrap()[0]).unwrap();
         for node in lab.nodes() {
-            let read = Certificate::read(&certificates.shown_by(node).unwrap()).unwrap();
-            assert_eq!(read.addresses, [node.address]);
-            assert_eq!(read.issuer, ca.subject);
-            let days = (read.not_after - Utc::now().timestamp()) / 86_400;
+            let shown = certificates.shown_by(node).unwrap();
+            let shown = EndEntityCert::try_from(&shown).unwrap();
+            for other in lab.nodes() {
+                let is_named = shown.verify_is_valid_for_subject_name(&other.address.into());
+                assert_eq!(is_named.is_ok(), other.name == node.name);
+            }
+            let days = (certificates.end(node).unwrap() - Utc::now().timestamp()) / 86_400;
             assert!((363..=365).contains(&days), "{days}");
         }
         for entry in fs::read_dir(folder.path().join("secrets")).unwrap() {
@@ -474,6 +503,79 @@ mod tests {
         fs::remove_file(certificates.client()).unwrap();
         let error = certificates.make_missing(&lab).unwrap_err().to_string();
         assert!(error.contains("ca.key is not here"), "{error}");
+    }
+
+    /// Writes a certificate of the lab's CA with these changes.
+    fn given(certificates: &Certificates, node: &Node, change: impl Fn(&mut CertificateParams)) {
+        let mut params = CertificateParams::new(vec![node.address.to_string()]).unwrap();
+        good_for(&mut params, DAYS);
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let signed = params.signed_by(&key, &certificates.ca_made().unwrap());
+        let text = key.serialize_pem() + &signed.unwrap().pem();
+        write(&certificates.node(&node.name), text.as_bytes()).unwrap();
+    }
+
+    #[test]
+    fn one_that_nobody_would_take_in_a_month_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let lab = lab(folder.path());
+        let certificates = Certificates::of(&lab).unwrap();
+        certificates.make_missing(&lab).unwrap();
+        let node = &lab.data_nodes[0];
+        let made = |change: &dyn Fn(&mut CertificateParams)| {
+            given(&certificates, node, change);
+            certificates.make_missing(&lab).unwrap()
+        };
+        assert_eq!(made(&|_| {}), 0);
+        assert_eq!(made(&|params| good_for(params, 29)), 1);
+        assert_eq!(made(&|params| good_for(params, 32)), 0);
+        let clients = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        assert_eq!(
+            made(&|params| params.extended_key_usages = clients.clone()),
+            1
+        );
+        // Another CA with the same name.
+        let ca = fs::read(certificates.ca()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        let own = fs::read_to_string(certificates.ca_key()).unwrap();
+        name_it(&mut params, &ca_name(&KeyPair::from_pem(&own).unwrap()));
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let other = params.self_signed(&key).unwrap().pem();
+        fs::write(certificates.ca(), other).unwrap();
+        assert_eq!(certificates.wanting(&lab).len(), 6);
+        fs::write(certificates.ca(), ca).unwrap();
+        assert_eq!(certificates.wanting(&lab).len(), 0);
+    }
+
+    #[test]
+    fn the_end_of_a_certificate_is_told_and_what_is_none_has_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let lab = lab(folder.path());
+        let certificates = Certificates::of(&lab).unwrap();
+        let node = &lab.data_nodes[0];
+        certificates.make_missing(&lab).unwrap();
+        // From 2050 on the encoding of the time differs. The figures: date -u -d 2031-02-03 +%s
+        for (year, end) in [
+            (2031, 1_927_843_200),
+            (2077, 3_379_536_000),
+            (2021, 1_612_310_400),
+        ] {
+            given(&certificates, node, |params| {
+                params.not_before = date_time_ymd(2020, 1, 1);
+                params.not_after = date_time_ymd(year, 2, 3);
+            });
+            assert_eq!(certificates.end(node).unwrap(), end);
+        }
+        let whole = certificates.shown_by(node).unwrap();
+        for length in 0..whole.len() {
+            assert_eq!(
+                ends(&CertificateDer::from(&whole[..length])),
+                None,
+                "{length}"
+            );
+        }
     }
 
     #[test]

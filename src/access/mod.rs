@@ -8,7 +8,6 @@
 //! - `acl`: the ACL file of a server, and the tables (pure)
 //! - `secrets`: the folder with a password for each user
 //! - `certificates`: the same folder, with a certificate for each node
-//! - `x509`: what is to be known of a certificate (pure)
 //!
 //! Never in an argument, an environment or a log: a password goes from its file into the connection, and what held it
 //! is zeroed.
@@ -17,7 +16,6 @@ mod acl;
 mod certificates;
 mod secrets;
 mod table;
-mod x509;
 
 pub use acl::{acl_file, allow, only, rights_reference};
 pub use certificates::{CertificateError, Certificates, Identity};
