@@ -28,6 +28,7 @@ use redis::{AsyncConnectionConfig, ErrorKind, FromRedisValue, RedisConnectionInf
 use tokio::net::TcpSocket;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
+use tokio_util::either::Either;
 
 use crate::access::{Login, User};
 use crate::config::Lab;
@@ -36,7 +37,7 @@ use crate::protocol::copy::{Copy, MARK_KEY};
 
 use guard::Guarded;
 use stream::Stream;
-use tls::{Tls, Transport};
+use tls::Tls;
 
 pub use error::classify;
 pub use info::{Copying, ReplicationInfo, Role};
@@ -170,7 +171,7 @@ impl Connector {
             .set_nodelay(true)
             .map_err(|e| failed(e.to_string()))?;
         let transport = match &self.tls {
-            None => Transport::Plain(stream),
+            None => Either::Left(stream),
             Some(tls) => timeout(self.connect_limit, tls.begin(stream, *to.ip()))
                 .await
                 .map_err(|_| {
@@ -200,7 +201,7 @@ impl Connector {
     /// When it can't be reached, or shows one that is not to be trusted.
     pub async fn certificate(&self, to: SocketAddrV4) -> Result<Option<Vec<u8>>, ClientError> {
         let stream = self.stream(to).await?;
-        Ok(stream.transport().certificate().map(|c| c.to_vec()))
+        Ok(tls::shown(stream.transport()).map(|c| c.to_vec()))
     }
 
     /// Opens a connection to the server at `to`.

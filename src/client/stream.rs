@@ -13,11 +13,12 @@ use std::task::{Context, Poll};
 use bytes::{Buf, BytesMut};
 use secrecy::ExposeSecret;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio_util::either::Either;
 use zeroize::Zeroizing;
 
 use crate::access::Login;
 
-use super::tls::Transport;
+use super::tls::{Transport, explained};
 
 /// Longest answer to `AUTH` that is read.
 const LONGEST: usize = 512;
@@ -85,6 +86,16 @@ impl Stream {
         self.refused.clone()
     }
 
+    /// Reads. A server's judgement of our certificate comes after the handshake, as an error here.
+    fn poll_transport(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.transport).poll_read(cx, buf);
+        read.map_err(explained)
+    }
+
     /// Takes the answer to `AUTH` out of what has come in.
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(login) = &self.awaited {
@@ -107,7 +118,7 @@ impl Stream {
             }
             let mut room = [0; LONGEST];
             let mut buffer = ReadBuf::new(&mut room);
-            match Pin::new(&mut self.transport).poll_read(cx, &mut buffer) {
+            match self.poll_transport(cx, &mut buffer) {
                 Poll::Ready(Ok(())) if buffer.filled().is_empty() => match hung_up(self) {
                     Some(error) => return Poll::Ready(Err(error)),
                     None => break,
@@ -127,7 +138,7 @@ impl Stream {
 /// too, so this is no more than a connection that broke.
 fn hung_up(stream: &Stream) -> Option<io::Error> {
     let alert = stream.ahead.is_empty() || stream.ahead.starts_with(&[ALERT]);
-    (alert && matches!(stream.transport, Transport::Plain(_))).then(|| {
+    (alert && matches!(stream.transport, Either::Left(_))).then(|| {
         let why =
             "it ended the connection at our first word: it has just ended, or it speaks TLS and security.tls is not set here";
         io::Error::new(io::ErrorKind::ConnectionReset, why)
@@ -171,7 +182,7 @@ impl AsyncRead for Stream {
             this.ahead.advance(some);
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut this.transport).poll_read(cx, buf)
+        this.poll_transport(cx, buf)
     }
 }
 

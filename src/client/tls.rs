@@ -5,13 +5,10 @@
 
 use std::io;
 use std::net::Ipv4Addr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 
 use chrono::DateTime;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -24,6 +21,7 @@ use tokio_rustls::rustls::{
     AlertDescription, CertificateError as Wrong, ClientConfig, Error, RootCertStore,
     SignatureScheme,
 };
+use tokio_util::either::Either;
 
 use crate::access::{CertificateError, Certificates};
 use crate::config::{Lab, Node};
@@ -74,7 +72,7 @@ impl Tls {
             let wanted = Error::AlertReceived(AlertDescription::CertificateRequired);
             return Err(explained(io::Error::other(wanted)));
         }
-        Ok(Transport::Tls(Box::new(stream)))
+        Ok(Either::Right(Box::new(stream)))
     }
 
     /// Whether the server judges us too, which it tells after the handshake.
@@ -178,7 +176,7 @@ fn server_name(address: Ipv4Addr) -> ServerName<'static> {
 }
 
 /// An error of TLS with its reason and what helps; another one stays as it is.
-fn explained(error: io::Error) -> io::Error {
+pub(super) fn explained(error: io::Error) -> io::Error {
     let text = match error.get_ref().and_then(|e| e.downcast_ref::<Error>()) {
         Some(wrong @ Error::InvalidCertificate(_)) => {
             format!("its certificate {}", clause(wrong))
@@ -264,63 +262,16 @@ fn date(time: UnixTime) -> String {
         .map_or_else(|| "a day far away".to_owned(), |t| t.to_rfc3339())
 }
 
-/// A TCP connection, with TLS on it or without.
-#[derive(Debug)]
-pub(super) enum Transport {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
+/// A TCP connection, without TLS or with TLS.
+pub(super) type Transport = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
-impl Transport {
-    /// The certificate that the server has shown.
-    pub(super) fn certificate(&self) -> Option<CertificateDer<'static>> {
-        match self {
-            Transport::Plain(_) => None,
-            Transport::Tls(stream) => {
-                let (_, session) = stream.get_ref();
-                Some(session.peer_certificates()?.first()?.clone().into_owned())
-            }
-        }
-    }
-}
-
-impl AsyncRead for Transport {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match &mut *self {
-            Transport::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
-            // What a server thinks of our certificate comes after the handshake.
-            Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buf).map_err(explained),
-        }
-    }
-}
-
-impl AsyncWrite for Transport {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match &mut *self {
-            Transport::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
-            Transport::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut *self {
-            Transport::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
-            Transport::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut *self {
-            Transport::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
-            Transport::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+/// The certificate that the server has shown.
+pub(super) fn shown(transport: &Transport) -> Option<CertificateDer<'static>> {
+    match transport {
+        Either::Left(_) => None,
+        Either::Right(stream) => {
+            let (_, session) = stream.get_ref();
+            Some(session.peer_certificates()?.first()?.clone().into_owned())
         }
     }
 }
