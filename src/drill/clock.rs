@@ -25,10 +25,10 @@ const CLOCK: &str = "clock";
 /// # Errors
 /// What helps, when it is not here.
 pub fn library() -> Result<PathBuf, String> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let programs = std::env::split_paths(&path).filter(|folder| folder.join("faketime").exists());
+    let programs = which::which_all("faketime").into_iter().flatten();
+    let folders_of = programs.filter_map(|program| Some(program.parent()?.to_owned()));
     let beside =
-        programs.flat_map(|folder| [folder.join("../lib/faketime"), folder.join("../lib")]);
+        folders_of.flat_map(|folder| [folder.join("../lib/faketime"), folder.join("../lib")]);
     let folders = FOLDERS.iter().map(PathBuf::from).chain(beside);
     let mut paths = folders.map(|folder| folder.join(LIBRARY));
     paths.find(|path| path.exists()).ok_or_else(|| {

@@ -80,17 +80,8 @@ pub enum MonitoringError {
 
 /// The path of a service's program, if the machine has it.
 pub fn find(service: Service) -> Option<PathBuf> {
-    let folders: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH")?).collect();
-    service
-        .programs()
-        .iter()
-        .flat_map(|name| folders.iter().map(move |folder| folder.join(name)))
-        .find(|path| is_program(path))
-}
-
-fn is_program(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+    let mut names = service.programs().iter();
+    names.find_map(|name| which::which(name).ok())
 }
 
 /// What becomes a service.

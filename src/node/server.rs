@@ -101,7 +101,7 @@ impl ServerBinary {
     pub fn installed() -> Result<Vec<Self>, ServerError> {
         let mut found: Vec<Self> = Vec::new();
         for name in NAMES.iter().map(Path::new) {
-            if on_path(name).is_some() {
+            if which::which(name).is_ok() {
                 let server = Self::find(Some(name))?;
                 // Valkey comes with a redis-server that is itself.
                 if found.iter().all(|other| other.title() != server.title()) {
@@ -122,11 +122,11 @@ impl ServerBinary {
     pub fn find(asked: Option<&Path>) -> Result<Self, ServerError> {
         let path = match asked {
             Some(path) if path.components().count() > 1 => path.to_owned(),
-            Some(name) => on_path(name)
-                .ok_or_else(|| ServerError::Missing(format!("no {} on PATH", name.display())))?,
+            Some(name) => which::which(name)
+                .map_err(|_| ServerError::Missing(format!("no {} on PATH", name.display())))?,
             None => NAMES
                 .iter()
-                .find_map(|n| on_path(Path::new(n)))
+                .find_map(|name| which::which(name).ok())
                 .ok_or_else(|| {
                     ServerError::Missing(format!("neither {} nor {} on PATH", NAMES[0], NAMES[1]))
                 })?,
@@ -186,13 +186,6 @@ fn parse_version(said: &str) -> Option<(u32, String)> {
         .split_whitespace()
         .find_map(|word| word.strip_prefix("v="))?;
     Some((version.split('.').next()?.parse().ok()?, version.to_owned()))
-}
-
-fn on_path(name: &Path) -> Option<PathBuf> {
-    let dirs = env::var_os("PATH")?;
-    env::split_paths(&dirs)
-        .map(|dir| dir.join(name))
-        .find(|p| fs::metadata(p).is_ok_and(|m| m.is_file()))
 }
 
 /// Makes sure that the node's address is of this machine and free, by listening on it for a moment. The

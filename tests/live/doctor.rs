@@ -158,7 +158,7 @@ fn few_open_files_are_short_before_the_start_and_on_the_running_node() {
 
     let node = lab.replica();
     lab.runner.stop_node(&node);
-    let server = which(&redis_server());
+    let server = which::which(redis_server()).unwrap();
     let server = with_few_open_files(&server, lab.folder.path(), 256);
     let mut command = lab.command_with(&[("--redis-server", &server)]);
     command.args(["node", &node]);
@@ -237,16 +237,4 @@ fn what_a_killed_rewrite_left_is_removed_and_counted() {
         lab.log(&node)
             .contains("a killed server left it, unfinished or replaced")
     );
-}
-
-/// The path of a program that may be a name on PATH.
-fn which(program: &Path) -> std::path::PathBuf {
-    if program.components().count() > 1 {
-        return program.to_owned();
-    }
-    let path = std::env::var_os("PATH").unwrap();
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(program))
-        .find(|file| file.exists())
-        .unwrap()
 }
