@@ -1,7 +1,7 @@
-//! An operator's decision: which copy the lab goes on with, where the nodes can't know.
+//! An operator's choice of the copy with which the lab continues, where the nodes cannot decide.
 //!
-//! The chosen node takes the role, and its next mark names the copies that were given up for it. Their nodes keep them aside,
-//! on disk, and copy anew. Nothing is removed.
+//! The chosen node takes the role, and its next mark names the copies that were given up for it.
+//! Their nodes set them aside on disk and copy the chosen one. Nothing is deleted.
 
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -19,37 +19,35 @@ use crate::protocol::copy::{Copy, MARK_KEY, Mark, Relation};
 use crate::protocol::vote::ReplicaView;
 use crate::sentinel::Panel;
 
-/// The `replica-priority` by which the node of a parked server knows that its copy is chosen.
+/// The `replica-priority` that tells the node of a parked server that its copy is chosen.
 pub const CHOSEN: u64 = 1;
-/// Pause between two looks.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// So many looks in a row have to find a mark that was written beside that of the node.
-const STAYS: u32 = 5;
+/// Pause between two observations.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// How many observations in a row must find the mark, because the node also writes its mark.
+const REQUIRED_SIGHTINGS: u32 = 5;
 
-/// Why no copy was chosen. In all cases nothing was changed.
+/// Why no copy was chosen. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ChooseError {
-    /// The chosen node can't be asked.
-    #[error("{node} does not answer, so it can't take the role: {why}; start it first")]
+    /// The chosen node cannot be asked.
+    #[error("{node} does not answer, so it cannot take the role: {why}; start it first")]
     Unreachable {
         /// The node.
         node: String,
         /// Why.
         why: String,
     },
-    /// It holds nothing.
-    #[error("{0} holds no data, or still loads it: choose another node")]
+    /// Its copy is empty.
+    #[error("{0} has no data, or is still loading it: choose another node")]
     NoData(String),
     /// Another node serves.
     #[error(
-        "{0} is primary and takes writes. To change the primary: halab handover. To go on with another copy than that of {0}: stop \
-         {0}, then choose. To give up what others hold: halab choose {0}; they are kept on disk"
+        "{0} is primary and accepts writes. To change the primary, use halab handover. To continue with another copy, stop {0}, then \
+         choose. To give up the other copies, use halab choose {0}; they are kept on disk"
     )]
     Serves(String),
     /// It serves, and no node is known to hold more.
-    #[error(
-        "{0} is primary, and no node that answers holds what it lacks: nothing has to be chosen"
-    )]
+    #[error("{0} is primary, and no node that answers holds more: nothing has to be chosen")]
     NothingToGiveUp(String),
     /// It is a replica in sync.
     #[error("{0} is in sync with its primary: nothing has to be chosen")]
@@ -59,51 +57,52 @@ pub enum ChooseError {
     Client(#[from] ClientError),
 }
 
-/// What a data node holds, against the chosen copy.
+/// The copy of a data node, compared with the chosen one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Held {
+pub struct NodeCopy {
     /// The node.
     pub node: String,
-    /// What it holds, or why that is not known.
+    /// The copy, or why it is not known.
     pub copy: String,
-    /// What becomes of it when the choice is made.
-    pub then: Then,
+    /// What happens to it after the choice.
+    pub then: CopyFate,
 }
 
-/// What becomes of a copy.
+/// What happens to a copy after the choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Then {
-    /// The lab goes on with it.
+pub enum CopyFate {
+    /// The lab continues with it.
     Chosen,
-    /// It holds no more than the chosen one, and follows it.
+    /// It holds no more than the chosen one, and its node follows.
     Follows,
-    /// It may hold what the chosen one lacks: it is kept aside on disk, and its node copies the chosen one.
+    /// It may hold what the chosen one lacks: it is set aside on disk, and its node copies the
+    /// chosen one.
     KeptAside,
-    /// Not known now. Should it hold more, its node waits until it is chosen against.
+    /// Not known now. If it holds more, its node waits until another choice gives it up.
     Unknown,
 }
 
-/// What each data node holds, and what would become of it.
+/// The copies of all data nodes, and what a choice would do to them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Choice {
+pub struct ChoicePreview {
     /// The chosen node.
     pub chosen: String,
     /// All data nodes, in the order of `lab.toml`.
-    pub nodes: Vec<Held>,
-    /// It is primary already: others are given up for it.
+    pub nodes: Vec<NodeCopy>,
+    /// The chosen node is already primary: other copies are given up for it.
     pub serves: bool,
 }
 
-struct Answer {
+struct NodeAnswer {
     node: Node,
     held: Result<(ReplicationInfo, Option<Copy>), String>,
 }
 
-async fn ask(lab: &Lab, connector: &Connector) -> Vec<Answer> {
+async fn ask(lab: &Lab, connector: &Connector) -> Vec<NodeAnswer> {
     let all = lab.data_nodes.iter().map(|node| async {
         let ask = async { connector.open(node.socket()).await?.holding().await };
-        Answer {
+        NodeAnswer {
             node: node.clone(),
             held: ask.await.map_err(|e: ClientError| e.to_string()),
         }
@@ -111,17 +110,21 @@ async fn ask(lab: &Lab, connector: &Connector) -> Vec<Answer> {
     join_all(all).await
 }
 
-/// What choosing `name` would mean.
+/// What choosing `name` would do.
 ///
 /// # Errors
-/// When it can't be chosen.
-pub async fn look(lab: &Lab, connector: &Connector, name: &str) -> Result<Choice, ChooseError> {
+/// If it cannot be chosen.
+pub async fn preview(
+    lab: &Lab,
+    connector: &Connector,
+    name: &str,
+) -> Result<ChoicePreview, ChooseError> {
     let answers = ask(lab, connector).await;
     judge(&answers, name)
 }
 
-fn judge(answers: &[Answer], name: &str) -> Result<Choice, ChooseError> {
-    let mut own = None;
+fn judge(answers: &[NodeAnswer], name: &str) -> Result<ChoicePreview, ChooseError> {
+    let mut chosen_copy = None;
     for answer in answers {
         match &answer.held {
             Ok((info, _)) if info.is_primary && answer.node.name != name => {
@@ -132,7 +135,9 @@ fn judge(answers: &[Answer], name: &str) -> Result<Choice, ChooseError> {
                     return Err(ChooseError::InSync(name.to_owned()));
                 }
                 match copy {
-                    Some(copy) if *copy != Copy::Empty => own = Some((info.is_primary, copy)),
+                    Some(copy) if *copy != Copy::Empty => {
+                        chosen_copy = Some((info.is_primary, copy))
+                    }
                     _ => return Err(ChooseError::NoData(name.to_owned())),
                 }
             }
@@ -145,55 +150,65 @@ fn judge(answers: &[Answer], name: &str) -> Result<Choice, ChooseError> {
             _ => {}
         }
     }
-    let Some((serves, own)) = own else {
+    let Some((serves, chosen_copy)) = chosen_copy else {
         return Err(ChooseError::NoData(name.to_owned()));
     };
-    let nodes: Vec<Held> = answers
+    let nodes: Vec<NodeCopy> = answers
         .iter()
         .map(|answer| {
             let (copy, then) = match &answer.held {
-                Ok((info, Some(copy))) => {
-                    (copy.to_string(), becomes(answer, name, own, info, copy))
-                }
-                Ok((_, None)) => ("it loads its data".to_owned(), Then::Unknown),
-                Err(why) => (why.clone(), Then::Unknown),
+                Ok((info, Some(copy))) => (
+                    copy.to_string(),
+                    fate_of(answer, name, chosen_copy, info, copy),
+                ),
+                Ok((_, None)) => ("loading its data".to_owned(), CopyFate::Unknown),
+                Err(why) => (why.clone(), CopyFate::Unknown),
             };
-            Held {
+            NodeCopy {
                 node: answer.node.name.clone(),
                 copy,
                 then,
             }
         })
         .collect();
-    if serves && nodes.iter().all(|held| held.then != Then::KeptAside) {
+    if serves && nodes.iter().all(|held| held.then != CopyFate::KeptAside) {
         return Err(ChooseError::NothingToGiveUp(name.to_owned()));
     }
-    Ok(Choice {
+    Ok(ChoicePreview {
         chosen: name.to_owned(),
         nodes,
         serves,
     })
 }
 
-/// What becomes of `copy`, which the node of `answer` holds, when `own`, that of the node `chosen`, is chosen.
-fn becomes(answer: &Answer, chosen: &str, own: &Copy, info: &ReplicationInfo, copy: &Copy) -> Then {
+/// What happens to `copy`, that of the node of `answer`, if `own`, that of the node `chosen`, is
+/// chosen.
+fn fate_of(
+    answer: &NodeAnswer,
+    chosen: &str,
+    chosen_copy: &Copy,
+    info: &ReplicationInfo,
+    copy: &Copy,
+) -> CopyFate {
     if answer.node.name == chosen {
-        return Then::Chosen;
+        return CopyFate::Chosen;
     }
-    // In sync with the one that serves, which is the chosen one then; its answer may be the later of the two.
+    // It is in sync with the primary, which is the chosen node. Its answer may be the later of the
+    // two.
     if info.link_up {
-        return Then::Follows;
+        return CopyFate::Follows;
     }
-    match own.against_that_of(chosen, copy, &answer.node.name, false) {
-        Relation::Less | Relation::Same => Then::Follows,
-        Relation::More | Relation::Apart => Then::KeptAside,
+    match chosen_copy.against_that_of(chosen, copy, &answer.node.name, false) {
+        Relation::Less | Relation::Same => CopyFate::Follows,
+        Relation::More | Relation::Apart => CopyFate::KeptAside,
     }
 }
 
-/// Has the lab go on with the copy of the node `name`. Says whether it has become primary within `limit`.
+/// Makes the lab continue with the copy of the node `name`. Returns whether the node has become
+/// primary within `limit`.
 ///
 /// # Errors
-/// When it can't be chosen.
+/// If it cannot be chosen.
 pub async fn choose(
     lab: &Lab,
     connector: &Connector,
@@ -227,15 +242,15 @@ pub async fn choose(
         }
         elect(&panel, node.socket()).await;
         tokio::select! {
-            () = sleep(LOOK_AGAIN) => {}
+            () = sleep(POLL_INTERVAL) => {}
             () = stop.cancelled() => {}
         }
     }
     Ok(false)
 }
 
-/// Where another node is named, which can't call for the failover itself: it is called here, once the Sentinels see the
-/// chosen one.
+/// Calls for a failover if the Sentinels name another node, which cannot call for it itself, and
+/// all of them could promote the chosen one.
 async fn elect(panel: &Panel, chosen: SocketAddrV4) {
     let answers = panel.ask().await;
     let Ok(elected) = answers.elect() else {
@@ -248,32 +263,32 @@ async fn elect(panel: &Panel, chosen: SocketAddrV4) {
     if elected.address != chosen && sees {
         match panel.call_failover(elected.address).await {
             Ok(by) => debug!(%by, "failover called"),
-            Err(error) => debug!(error, "no Sentinel takes the failover yet"),
+            Err(error) => debug!(error, "no Sentinel accepts the failover yet"),
         }
     }
 }
 
-/// Names in the mark of the primary `node` the copies that are given up for it. Says whether that is so within `limit`: the
-/// node writes its mark too, from what it has read a moment before.
+/// Adds the given-up copies to the mark of the primary `node`. Returns whether they have stayed in
+/// it, within `limit`: the node also writes its mark, from what it read a moment earlier.
 async fn give_up_others(
     connector: &Connector,
     node: &Node,
-    choice: &Choice,
-    answers: &[Answer],
+    choice: &ChoicePreview,
+    answers: &[NodeAnswer],
     limit: Duration,
 ) -> Result<bool, ChooseError> {
     let given_up: Vec<&Mark> = choice
         .nodes
         .iter()
         .zip(answers)
-        .filter(|(held, _)| held.then == Then::KeptAside)
+        .filter(|(held, _)| held.then == CopyFate::KeptAside)
         .filter_map(|(_, answer)| answer.held.as_ref().ok()?.1.as_ref()?.mark())
         .collect();
     let mut conn = connector.open(node.socket()).await?;
     let deadline = Instant::now() + limit;
-    let mut stayed = 0;
-    while stayed < STAYS {
-        // So that no mark is written over that was not read.
+    let mut sightings = 0;
+    while sightings < REQUIRED_SIGHTINGS {
+        // So that only a mark that was read is overwritten.
         let mut watch = redis::cmd("WATCH");
         watch.arg(MARK_KEY);
         conn.query::<Value>(&watch).await?;
@@ -282,11 +297,11 @@ async fn give_up_others(
             return Err(ChooseError::NoData(node.name.clone()));
         };
         if given_up.iter().all(|other| mark.gives_up(other)) {
-            stayed += 1;
+            sightings += 1;
         } else if Instant::now() >= deadline {
             return Ok(false);
         } else {
-            stayed = 0;
+            sightings = 0;
             let mut next = mark.next(mark.epoch, mark.state);
             next.over.extend(given_up.iter().map(|other| other.place()));
             let mut pipe = redis::pipe();
@@ -295,7 +310,7 @@ async fn give_up_others(
             pipe.cmd("EXEC");
             conn.all(&pipe).await?;
         }
-        sleep(LOOK_AGAIN).await;
+        sleep(POLL_INTERVAL).await;
     }
     Ok(true)
 }

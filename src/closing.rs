@@ -1,11 +1,12 @@
-//! Closing a lab: the stop of all its nodes as one act.
+//! Closing a lab: all its nodes are stopped as one act.
 //!
-//! A replica that has stopped can't know what was acknowledged after it. So before all nodes stop, the primary takes no more
-//! writes, every copy is brought level, and a closing mark is written, which comes to the replicas behind all writes. Whoever has
-//! it has everything, and can take the role at the next start, whichever other node stays away (`docs/protocol.md`, *Marks*).
+//! A stopped replica cannot know what is acknowledged later. So before all nodes stop, the primary
+//! refuses writes, every copy is brought level, and a closing mark is written, which reaches the
+//! replicas behind all writes. Each node with that mark has everything, and can take the role at
+//! the next start, whichever other node is missing (`docs/protocol.md`, *Marks*).
 //!
-//! Writes are refused until the servers end. If they don't, the primary's node takes them again after a minute, and marks that
-//! first of all.
+//! Writes are refused until the servers end. If they do not end, the primary's node accepts writes
+//! again after a minute, and begins with a mark that says so.
 
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -21,29 +22,31 @@ use crate::protocol::copy::{Completeness, Copy, Mark};
 use crate::protocol::vote::NoPrimary;
 use crate::sentinel::Panel;
 
-/// How long they are paused before the mark is written: the pause ends by itself should this process end.
-const FIRST_PAUSE_MS: u64 = 3000;
-/// So many replicas a closed primary asks for before it takes a write: more than there can be. A pause would hold up the
-/// messages of the Sentinels too (`PUBLISH`), and the pings behind them: after `down-after` they would have another promoted.
-const MORE_THAN_THERE_CAN_BE: &str = "1000000";
-/// Pause between two looks at what the replicas have.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// How long writes are paused before the mark is written. The pause ends by itself if this process
+/// ends.
+const PAUSE_LIMIT_MS: u64 = 3000;
+/// The number of replicas that a closed primary requires for a write: more than can exist. A pause
+/// would also hold up the Sentinels' messages (`PUBLISH`) and the pings behind them, and after
+/// `down-after` they would promote another node.
+const MORE_REPLICAS_THAN_POSSIBLE: &str = "1000000";
+/// Pause between two observations of the replicas.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Why a lab was not closed. In all cases writes go on as before.
+/// Why a lab was not closed. Writes continue as before.
 #[derive(Debug, thiserror::Error)]
 pub enum CloseError {
-    /// Nobody knows who is primary.
+    /// There is no elected primary.
     #[error(
-        "nothing was changed: {0}; start the Sentinels that are missing, or stop the nodes as they are: at the next start they \
-         compare what they hold"
+        "nothing was changed: {0}; start the missing Sentinels, or stop the nodes without closing: at the next start they \
+         compare their copies"
     )]
     NoPrimary(#[from] NoPrimary),
-    /// The primary that is named is not of the lab.
-    #[error("the Sentinels name {0}, which is no data node of lab.toml")]
+    /// The named primary is not in the lab.
+    #[error("the Sentinels name {0}, which is not a data node of lab.toml")]
     Stranger(SocketAddrV4),
-    /// It has only just become primary, or is none.
+    /// It has just become primary, or is not primary.
     #[error(
-        "{0} has not marked its term as primary: a failover is under way; wait for halab status --wait 30s"
+        "{0} has not marked its term as primary: a failover is in progress; wait with halab status --wait 30s"
     )]
     NotInTerm(String),
     /// The lab is not closed.
@@ -54,7 +57,7 @@ pub enum CloseError {
     Client(#[from] ClientError),
 }
 
-/// What closing a lab came to.
+/// The result of closing a lab.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Closed {
     /// The primary.
@@ -63,25 +66,30 @@ pub struct Closed {
     pub mark: String,
     /// Nodes that have everything: each of them can take the role at the next start.
     pub complete: Vec<String>,
-    /// Nodes that have not, or could not be asked. They wait at the next start until one of the others is there.
+    /// Nodes that do not have everything, or could not be asked. At the next start they wait for
+    /// one of the others.
     pub others: Vec<String>,
 }
 
-/// Has a primary take writes, or refuse them (`NOREPLICAS`).
-pub fn take_writes(take: bool) -> redis::Cmd {
+/// The command by which a primary accepts writes, or refuses them (`NOREPLICAS`).
+pub fn accept_writes(accept: bool) -> redis::Cmd {
     let mut cmd = redis::cmd("CONFIG");
     cmd.arg("SET").arg("min-replicas-to-write");
-    cmd.arg(if take { "0" } else { MORE_THAN_THERE_CAN_BE });
-    // Of 0, the other would be without effect.
+    cmd.arg(if accept {
+        "0"
+    } else {
+        MORE_REPLICAS_THAN_POSSIBLE
+    });
+    // With 0 here the other setting would have no effect.
     cmd.arg("min-replicas-max-lag").arg("10");
     cmd
 }
 
-/// Closes the lab: ends writes, brings all copies level, and marks them. Replicas that are not level within `limit` are left
-/// out.
+/// Closes the lab: stops writes, brings all copies level, and marks them. Replicas that are not
+/// level within `limit` are listed as such.
 ///
 /// # Errors
-/// When nothing was closed; then writes go on.
+/// If nothing was closed; then writes continue.
 pub async fn close(
     lab: &Lab,
     connector: &Connector,
@@ -94,7 +102,7 @@ pub async fn close(
     let mut primary = connector.open(node.socket()).await?;
     let mark = match mark_closed(&mut primary, node, Some(elected.epoch)).await {
         Ok(mark) => mark,
-        // It may have been done, and only the answer was late.
+        // It may have been written, and only the answer was late.
         Err(error) => match closing_mark(connector, node).await {
             Some(mark) => mark,
             None => return Err(error),
@@ -111,10 +119,10 @@ async fn closing_mark(connector: &Connector, node: &Node) -> Option<Mark> {
     (info.is_primary && mark.state == Completeness::Closed).then(|| mark.clone())
 }
 
-/// Ends writes on the primary `node`, and marks its copy as the last of its term.
+/// Stops writes on the primary `node`, and writes the last mark of its term.
 ///
 /// # Errors
-/// When it is not closed; then writes go on.
+/// If it is not closed; then writes continue.
 pub async fn mark_closed(
     primary: &mut Conn,
     node: &Node,
@@ -122,17 +130,18 @@ pub async fn mark_closed(
 ) -> Result<Mark, CloseError> {
     // First, so that the mark that is read is the last one.
     let mut pause = redis::cmd("CLIENT");
-    pause.arg("PAUSE").arg(FIRST_PAUSE_MS).arg("WRITE");
+    pause.arg("PAUSE").arg(PAUSE_LIMIT_MS).arg("WRITE");
     primary.query::<Value>(&pause).await?;
     let closed = next_mark(primary, node, epoch).await;
-    let done = match closed {
+    let result = match closed {
         Ok(mark) => {
-            // A pause holds up its own client too. No write comes between the two of a transaction.
+            // A pause also holds up this client. No write can come between the commands of a
+            // transaction.
             let mut pipe = redis::pipe();
             pipe.cmd("CLIENT").arg("UNPAUSE");
             pipe.cmd("MULTI");
             pipe.add_command(set_mark(&mark));
-            pipe.add_command(take_writes(false));
+            pipe.add_command(accept_writes(false));
             pipe.cmd("EXEC");
             primary
                 .all(&pipe)
@@ -142,15 +151,15 @@ pub async fn mark_closed(
         }
         Err(error) => Err(error),
     };
-    if done.is_err() {
-        // Where even that fails the server is gone, or the pause ends by itself.
+    if result.is_err() {
+        // If this fails too, the server is gone, or the pause ends by itself.
         let mut resume = redis::cmd("CLIENT");
         resume.arg("UNPAUSE");
         if let Err(error) = primary.query::<Value>(&resume).await {
             debug!(%error, "cannot end the pause");
         }
     }
-    done
+    result
 }
 
 async fn next_mark(
@@ -168,7 +177,7 @@ async fn next_mark(
     }
 }
 
-/// Waits until every other data node has `mark`, or has ended, for `limit` at most.
+/// Waits until every other data node has `mark` or has ended, at most for `limit`.
 pub async fn wait_level(
     lab: &Lab,
     connector: &Connector,
@@ -180,13 +189,13 @@ pub async fn wait_level(
     let mut complete = vec![node.name.clone()];
     let mut others = Vec::new();
     for other in lab.data_nodes.iter().filter(|n| n.name != node.name) {
-        if has(other, connector, mark, deadline).await {
+        if has_mark(other, connector, mark, deadline).await {
             complete.push(other.name.clone());
         } else {
             others.push(other.name.clone());
         }
     }
-    info!(primary = %node.name, complete = complete.join(", "), "closed: no more writes are taken, and these have everything");
+    info!(primary = %node.name, complete = complete.join(", "), "closed: writes are refused, and these nodes have everything");
     Closed {
         primary: node.name.clone(),
         mark: mark.to_string(),
@@ -195,29 +204,29 @@ pub async fn wait_level(
     }
 }
 
-/// Whether the node has the mark, by the deadline. One that can't be asked has not.
-async fn has(node: &Node, connector: &Connector, mark: &Mark, deadline: Instant) -> bool {
+/// Whether the node has the mark by the deadline. A node that cannot be asked does not.
+async fn has_mark(node: &Node, connector: &Connector, mark: &Mark, deadline: Instant) -> bool {
     let Ok(mut conn) = connector.open(node.socket()).await else {
         return false;
     };
     loop {
         match conn.holding().await {
             Ok((_, copy)) if copy.as_ref().and_then(Copy::mark) == Some(mark) => return true,
-            // Without a link to it there is nothing to wait for.
+            // Without a link it cannot receive the mark.
             Ok((info, _)) if info.link_up || info.syncing || info.loading => {}
             Ok(_) | Err(_) => return false,
         }
         if Instant::now() >= deadline {
             return false;
         }
-        sleep(LOOK_AGAIN).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
-/// Lets a closed lab go on.
+/// Reopens a closed lab.
 ///
 /// # Errors
-/// When it is not closed, or can't be reached.
+/// If it is not closed, or cannot be reached.
 pub async fn reopen(lab: &Lab, connector: &Connector) -> Result<String, CloseError> {
     let elected = Panel::new(lab, connector.clone()).ask().await.elect()?;
     let node = lab
@@ -234,14 +243,14 @@ pub async fn reopen(lab: &Lab, connector: &Connector) -> Result<String, CloseErr
     Ok(node.name.clone())
 }
 
-/// Has a closed primary take writes again and writes the mark with which it goes on, in one go. No transaction: a mark is not
-/// queued while writes are refused.
+/// Makes a closed primary accept writes again and writes its next mark, in one batch. This is no
+/// transaction: a transaction with a write is rejected while writes are refused.
 ///
 /// # Errors
-/// When the primary can't be reached, or refuses.
+/// If the primary cannot be reached, or refuses.
 pub async fn write_reopening(primary: &mut Conn, mark: &Mark) -> Result<(), ClientError> {
     let mut pipe = redis::pipe();
-    pipe.add_command(take_writes(true));
+    pipe.add_command(accept_writes(true));
     pipe.add_command(set_mark(mark));
     primary.all(&pipe).await.map(drop)
 }

@@ -1,4 +1,4 @@
-//! Exit codes that scripts can use; the same for every command.
+//! Exit codes, the same for every command.
 
 /// How a command ended, as its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,7 +9,7 @@ pub enum Exit {
     Violated,
     /// 2: the command line or `lab.toml` is wrong; nothing was touched.
     Usage,
-    /// 3: neither holds nor violated can be said (nothing was written, or it could not be read).
+    /// 3: the verdict is inconclusive (nothing was written, or it could not be read).
     Inconclusive,
     /// 4: the lab or the tool failed.
     Failed,
@@ -25,7 +25,7 @@ impl Exit {
         Exit::Failed,
     ];
 
-    /// The number that the process exits with.
+    /// The number of the exit code.
     pub fn code(self) -> u8 {
         match self {
             Exit::Holds => 0,
@@ -36,7 +36,7 @@ impl Exit {
         }
     }
 
-    /// What it means, in one line.
+    /// Its meaning, in one line.
     pub fn meaning(self) -> &'static str {
         match self {
             Exit::Holds => "holds: done, healthy, every acknowledged record found",

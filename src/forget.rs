@@ -1,10 +1,12 @@
-//! Makes the Sentinels forget strangers: whom they know, and who is neither stated in `lab.toml` nor in the list of members.
+//! Makes the Sentinels forget strangers: servers that they know and that are neither in `lab.toml`
+//! nor in the list of members.
 //!
-//! Only `SENTINEL RESET` makes a Sentinel forget: it drops all replicas and all other Sentinels that it knows, and learns
-//! them again from the primary's INFO and from what the others publish. It keeps the primary, the epochs and its votes; the
-//! periods that `halab node` has shortened stay too, being the server's and not the entry's. So one Sentinel after the
-//! other is reset, the next one only when the whole lab is healthy again and that one knows every node: a majority
-//! that can fail over is there at every moment. Cut short, it has reset some, and is run again.
+//! Only `SENTINEL RESET` makes a Sentinel forget. It drops all replicas and other Sentinels that it
+//! knows, and learns them again from the primary's INFO and the others' messages. It keeps the
+//! primary, the epochs and its votes, and the periods that `halab node` has shortened, which belong
+//! to the server. So the Sentinels are reset one at a time, each only when the whole lab is healthy
+//! and the one before knows every node again. A majority that can fail over exists at every moment.
+//! If the command is interrupted, some are reset, and it can be run again.
 
 use std::time::Duration;
 
@@ -20,84 +22,86 @@ use crate::status::{Standing, Status, Stranger, gather};
 
 /// Limit for a connect or an answer of a node.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
-/// How long a Sentinel that was reset may take to know everyone again; about 2 s are usual.
+/// How long a Sentinel may take after its reset to know all nodes again; usually about 2 s.
 const KNOWN_LIMIT: Duration = Duration::from_secs(30);
-/// How long the lab may take to be healthy before a Sentinel is reset: a look may fall into a moment that is not.
+/// How long the lab may take to be healthy before a reset, because one observation may be unlucky.
 const HEALTHY_LIMIT: Duration = Duration::from_secs(3);
-/// How long a stranger has to be down: a Sentinel that makes it a replica ends all its connections, and is back at once.
-const QUIET: Duration = Duration::from_secs(1);
-/// Pause between two looks.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How long a stranger has to be down. When a Sentinel makes it a replica, it closes all its
+/// connections and is back at once.
+const SILENCE: Duration = Duration::from_secs(1);
+/// Pause between two observations.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Why not all strangers are forgotten. Each Sentinel that was reset is whole again, unless it says otherwise.
+/// Why not all strangers are forgotten. Unless the error says otherwise, each reset Sentinel is
+/// complete.
 #[derive(Debug, thiserror::Error)]
 pub enum ForgetError {
-    /// Something else is wrong.
+    /// The lab has other problems.
     #[error(
-        "the lab is not healthy, and a Sentinel that is reset is of no use for a moment; mend this first, then run it again:\n{}",
-        list(.0)
+        "the lab is not healthy, and a Sentinel is unavailable for a moment during its reset; fix these problems, then run this again:\n{}",
+        as_list(.0)
     )]
     NotHealthy(Vec<String>),
-    /// A stranger is at work, and would be known again at once.
+    /// A stranger is running, and would be found again.
     #[error(
-        "{} of the strangers answer, and would be known again at once; end these servers (or cut them off from the lab), then run it \
-         again:\n{}", .0.len(), list(.0)
+        "{} of the strangers answer, so the Sentinels would find them again; stop these servers (or cut them off from the lab), then \
+         run this again:\n{}", .0.len(), as_list(.0)
     )]
     Running(Vec<String>),
-    /// One came back.
+    /// A stranger came back.
     #[error(
-        "{sentinel} was reset and knows strangers again; end these servers (or cut them off from the lab), then run it again:\n{}",
-        list(.strangers)
+        "{sentinel} was reset and knows strangers again; stop these servers (or cut them off from the lab), then run this again:\n{}",
+        as_list(.strangers)
     )]
     CameBack {
-        /// Who knows them.
+        /// The Sentinel that knows them.
         sentinel: String,
         /// Their addresses.
         strangers: Vec<String>,
     },
-    /// A Sentinel does not get whole.
+    /// A Sentinel does not become complete.
     #[error(
-        "{sentinel} was reset, and after {KNOWN_LIMIT:?} the lab is not healthy yet; no other was reset. See the log of {sentinel} \
-         and halab status, then run it again:\n{}", list(.missing)
+        "{sentinel} was reset, and the lab is still not healthy after {KNOWN_LIMIT:?}; no other Sentinel was reset. See the log of \
+         {sentinel} and halab status, then run this again:\n{}", as_list(.missing)
     )]
-    NotWhole {
-        /// Which one.
+    Incomplete {
+        /// The Sentinel.
         sentinel: String,
         /// What is missing.
         missing: Vec<String>,
     },
-    /// It was asked to stop.
-    #[error("stopped after {0} of the Sentinels; run it again for the others")]
+    /// A signal stopped the command.
+    #[error("stopped after {0} Sentinels; run this again for the others")]
     Stopped(usize),
-    /// The Sentinel did not take it.
+    /// The Sentinel did not accept the reset.
     #[error(transparent)]
     Client(#[from] ClientError),
 }
 
-fn list(items: &[String]) -> String {
+fn as_list(items: &[String]) -> String {
     let lines: Vec<String> = items.iter().map(|item| format!("  - {item}")).collect();
     lines.join("\n")
 }
 
-/// What was done.
+/// The result.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Forgotten {
-    /// Who was known and is not any more.
+    /// The strangers that were forgotten.
     pub strangers: Vec<Stranger>,
-    /// The Sentinels that were reset, in that order.
+    /// The Sentinels that were reset, in order.
     pub reset: Vec<Reset>,
 }
 
-/// One Sentinel that was reset.
+/// A Sentinel that was reset.
 #[derive(Debug, Clone, Serialize)]
 pub struct Reset {
     /// Its name.
     pub sentinel: String,
-    /// Until it knew every node again and the lab was healthy, in milliseconds.
+    /// Time until it knew every node again and the lab was healthy, in milliseconds.
     pub whole_after_ms: f64,
 }
 
-/// Makes every Sentinel of `lab` forget strangers. Does nothing when there are none.
+/// Makes every Sentinel of `lab` forget strangers. Does nothing if there are none.
 ///
 /// # Errors
 /// Why not all are forgotten.
@@ -105,7 +109,7 @@ pub async fn forget(lab: &Lab, stop: &CancellationToken) -> Result<Forgotten, Fo
     let connector = Connector::new(lab, User::Operator, ANSWER_LIMIT);
     let mut done = Forgotten::default();
     for node in &lab.sentinels {
-        let status = ready(lab).await?;
+        let status = wait_ready(lab).await?;
         if done.strangers.is_empty() {
             done.strangers.clone_from(&status.strangers);
         }
@@ -115,10 +119,10 @@ pub async fn forget(lab: &Lab, stop: &CancellationToken) -> Result<Forgotten, Fo
         if stop.is_cancelled() {
             return Err(ForgetError::Stopped(done.reset.len()));
         }
-        info!(node = %node.name, "reset: it learns everyone again from the primary and the other Sentinels");
+        info!(node = %node.name, "reset: it learns all nodes again from the primary and the other Sentinels");
         let begun = Instant::now();
         reset(lab, node, &connector).await?;
-        wait_whole(lab, node).await?;
+        wait_complete(lab, node).await?;
         let whole_after_ms = begun.elapsed().as_secs_f64() * 1000.0;
         info!(node = %node.name, whole_after_ms, "knows every node again, the lab is healthy");
         done.reset.push(Reset {
@@ -129,22 +133,22 @@ pub async fn forget(lab: &Lab, stop: &CancellationToken) -> Result<Forgotten, Fo
     Ok(done)
 }
 
-/// The lab, healthy but for strangers that are down, and that have been for [`QUIET`].
-async fn ready(lab: &Lab) -> Result<Status, ForgetError> {
+/// Waits until the lab is healthy except for strangers that have been down for [`SILENCE`].
+async fn wait_ready(lab: &Lab) -> Result<Status, ForgetError> {
     let deadline = Instant::now() + HEALTHY_LIMIT;
     let mut down_since = None;
     loop {
         let status = gather(lab).await;
         let refusal = match (running(&status), status.faults_of_nodes()) {
-            // First, as it may be what the problems come from.
+            // First, because the strangers may be the cause of the problems.
             (running, _) if !running.is_empty() => ForgetError::Running(running),
             (_, problems) if !problems.is_empty() => ForgetError::NotHealthy(problems),
             _ => {
-                let quiet = down_since.get_or_insert_with(Instant::now).elapsed() >= QUIET;
-                if quiet || status.strangers.is_empty() {
+                let silent = down_since.get_or_insert_with(Instant::now).elapsed() >= SILENCE;
+                if silent || status.strangers.is_empty() {
                     return Ok(status);
                 }
-                sleep(LOOK_AGAIN).await;
+                sleep(POLL_INTERVAL).await;
                 continue;
             }
         };
@@ -152,7 +156,7 @@ async fn ready(lab: &Lab) -> Result<Status, ForgetError> {
         if Instant::now() >= deadline {
             return Err(refusal);
         }
-        sleep(LOOK_AGAIN).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -176,8 +180,8 @@ async fn reset(lab: &Lab, node: &Node, connector: &Connector) -> Result<(), Forg
     Ok(conn.query::<redis::Value>(&cmd).await.map(drop)?)
 }
 
-/// Waits until the whole lab is healthy, this Sentinel's knowledge included.
-async fn wait_whole(lab: &Lab, node: &Node) -> Result<(), ForgetError> {
+/// Waits until the whole lab is healthy and this Sentinel knows all nodes.
+async fn wait_complete(lab: &Lab, node: &Node) -> Result<(), ForgetError> {
     let deadline = Instant::now() + KNOWN_LIMIT;
     loop {
         let status = gather(lab).await;
@@ -187,19 +191,19 @@ async fn wait_whole(lab: &Lab, node: &Node) -> Result<(), ForgetError> {
                 return Ok(());
             }
             let strangers = status.strangers.iter();
-            let its = strangers.filter(|s| s.known_to.contains(&node.name));
-            let strangers = its.map(Stranger::address).collect();
+            let known = strangers.filter(|s| s.known_to.contains(&node.name));
+            let strangers = known.map(Stranger::address).collect();
             return Err(ForgetError::CameBack {
                 sentinel: node.name.clone(),
                 strangers,
             });
         }
         if Instant::now() >= deadline {
-            return Err(ForgetError::NotWhole {
+            return Err(ForgetError::Incomplete {
                 sentinel: node.name.clone(),
                 missing,
             });
         }
-        sleep(LOOK_AGAIN).await;
+        sleep(POLL_INTERVAL).await;
     }
 }

@@ -1,6 +1,6 @@
-//! What everything that reads bytes from outside has to bear, one function a kind of input: no panic, no endless
-//! loop, and the properties that are stated here. Run by `fuzz/` (cargo-fuzz) and by `tests/fuzz.rs`; no part of the
-//! program calls it.
+//! Properties of everything that parses input from outside, one function for each kind of input: no
+//! panic, no endless loop, and what is stated here. `fuzz/` (cargo-fuzz) and `tests/fuzz.rs` run
+//! them; the program does not call them.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -8,51 +8,51 @@ use std::time::Duration;
 
 use redis::Value;
 
-use crate::checker::{History, Reading};
+use crate::checker::{History, NodeReading};
 use crate::client::guard::Framing;
 use crate::client::{ReplicationInfo, Role, reply};
 use crate::config::Lab;
 use crate::drill::report::Report;
 use crate::drill::{html, markdown};
 use crate::ledger::{Entry, Header, LedgerReader, codec};
-use crate::protocol::ack::{Degraded, Testimony, witness};
+use crate::protocol::ack::{Evidence, UncoveredWrites, witness};
 use crate::protocol::vote::elect;
 use crate::record::{RunId, Timestamp};
 use crate::sentinel::reply::view;
 
-/// One kind of input.
-pub struct Target {
-    /// The name of its corpus, and of its target in `fuzz/`.
+/// A kind of input.
+pub struct FuzzTarget {
+    /// The name of its corpus and of its target in `fuzz/`.
     pub name: &'static str,
-    /// Reads the bytes. Panics where a property does not hold.
+    /// Parses the bytes. Panics if a property is violated.
     pub run: fn(&[u8]),
 }
 
-/// All of them.
-pub const TARGETS: [Target; 5] = [
-    Target {
+/// All kinds of input.
+pub const TARGETS: [FuzzTarget; 5] = [
+    FuzzTarget {
         name: "lab_toml",
         run: lab_toml,
     },
-    Target {
+    FuzzTarget {
         name: "ledger",
         run: ledger,
     },
-    Target {
+    FuzzTarget {
         name: "sentinel",
         run: sentinel,
     },
-    Target {
+    FuzzTarget {
         name: "resp",
         run: resp,
     },
-    Target {
+    FuzzTarget {
         name: "report",
         run: report,
     },
 ];
 
-/// `lab.toml`: a lab that passes its own rules, or problems that can be shown.
+/// `lab.toml`: a lab that passes its own rules, or problems with a text.
 pub fn lab_toml(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
@@ -70,15 +70,15 @@ pub fn lab_toml(bytes: &[u8]) {
     }
 }
 
-/// A ledger, as it is and as one whose checksums fit: read to its end, judged, shown.
+/// A ledger, unchanged and with correct checksums: read to its end, judged, displayed.
 pub fn ledger(bytes: &[u8]) {
     read_ledger(bytes);
-    read_ledger(&sealed(bytes));
+    read_ledger(&with_checksums(bytes));
 }
 
 fn read_ledger(bytes: &[u8]) {
-    /// Of a history that is judged here; a ledger may stand for more, which takes more time and no more care.
-    const RECORDS: u64 = 100_000;
+    /// Larger histories are not judged: they take more time and test nothing new.
+    const MAX_RECORDS: u64 = 100_000;
     let open = || LedgerReader::new(Cursor::new(bytes), Path::new("fuzz.ledger"));
     let Ok(reader) = open() else { return };
     let (mut entries, mut records) = (0_usize, 0_u64);
@@ -98,20 +98,20 @@ fn read_ledger(bytes: &[u8]) {
         }
     }
     assert!(entries <= bytes.len(), "more entries than bytes");
-    if records > RECORDS {
+    if records > MAX_RECORDS {
         return;
     }
     let Ok(mut reader) = open() else { return };
     if let Ok(history) = History::read(&mut reader) {
-        let report = Reading::new(&history, "redis-a").finish();
+        let report = NodeReading::new(&history, "redis-a").finish();
         assert!(report.counts.acknowledged <= report.counts.invoked);
         assert!(!report.to_string().is_empty());
     }
 }
 
-/// Frames of these payloads behind a header, with the checksums that belong to them: else hardly any input would
-/// get past those.
-fn sealed(bytes: &[u8]) -> Vec<u8> {
+/// Frames with these payloads after a header, with correct checksums. Otherwise hardly any input
+/// would get past the checksums.
+fn with_checksums(bytes: &[u8]) -> Vec<u8> {
     let run = RunId::new(7);
     let header = Header {
         run,
@@ -150,7 +150,8 @@ fn sealed(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// What a Sentinel or a data node answers: replies one after the other, each taken for every answer that is asked for.
+/// Answers of a Sentinel or a data node: a sequence of replies, each parsed as every kind of
+/// answer.
 pub fn sentinel(bytes: &[u8]) {
     let mut values = Vec::new();
     let mut rest = bytes;
@@ -173,31 +174,35 @@ pub fn sentinel(bytes: &[u8]) {
         let _ = view.primary_proved_within();
     }
     if let Ok(primary) = elect(&views, views.len(), views.len() / 2 + 1) {
-        let case = Degraded {
+        let case = UncoveredWrites {
             primary,
             uncovered: views
                 .iter()
                 .flat_map(|v| v.replicas.iter().map(|r| r.address))
                 .collect(),
         };
-        let heard = Testimony {
+        let evidence = Evidence {
             raise_limit: Duration::from_millis(25),
             views: &views,
             majority: views.len() / 2 + 1,
-            own_word: &[],
+            assured: &[],
             age: Duration::from_millis(3),
         };
-        let _ = witness(&case, heard);
+        let _ = witness(&case, evidence);
     }
 }
 
-/// A reply, framed and read: both agree, however it is cut.
+/// A reply, framed and parsed: both agree, however the bytes are split.
 pub fn resp(bytes: &[u8]) {
     let mut framing = Framing::default();
-    let whole = framing.feed(bytes);
+    let at_once = framing.feed(bytes);
     let mut piecewise = Framing::default();
-    let pieces = bytes.chunks(3).try_for_each(|piece| piecewise.feed(piece));
-    assert_eq!(whole.is_ok(), pieces.is_ok(), "framed otherwise in pieces");
+    let in_pieces = bytes.chunks(3).try_for_each(|piece| piecewise.feed(piece));
+    assert_eq!(
+        at_once.is_ok(),
+        in_pieces.is_ok(),
+        "framed otherwise in pieces"
+    );
     if let Ok(Some((value, length))) = reply::read(bytes) {
         let reply = bytes.get(..length).unwrap_or_default();
         assert_eq!(Framing::default().feed(reply), Ok(()), "refused a reply");
@@ -209,7 +214,7 @@ pub fn resp(bytes: &[u8]) {
     }
 }
 
-/// The report of a drill: shown in every form.
+/// A drill's report: rendered in every form.
 pub fn report(bytes: &[u8]) {
     let Ok(report) = serde_json::from_slice::<Report>(bytes) else {
         return;

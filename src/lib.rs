@@ -1,43 +1,43 @@
 //! redis-ha-lab: a reproducible lab of highly available Redis.
 //!
-//! The claim it proves: *the lab survives the loss of any one node without losing an acknowledged
-//! write.* The program is `halab`; this library holds everything behind it.
+//! It shows that *the lab survives the loss of any one node without losing an acknowledged write.*
+//! The program is `halab`; this library contains everything that it does.
 //!
-//! # Map of the modules
+//! # Modules
 //!
 //! Pure, without I/O, clock, tokio, redis or clap:
-//! - [`config`]: `lab.toml` to a [`config::Lab`], with every problem and its remedy (`config::load`
-//!   is the one I/O part there)
-//! - [`record`]: the records that are written: run, sequence number, key, value
-//! - [`ledger`]: the format of the writer's ledger (its file handling is the one I/O part there)
+//! - [`config`]: `lab.toml` to a [`config::Lab`], or to a list of problems, each with its remedy
+//!   (I/O only in `config::load`)
+//! - [`record`]: records: run, sequence number, key, value
+//! - [`ledger`]: the format of the writer's ledger, and the files it is in (the I/O part)
 //! - [`checker`]: history to verdict
 //! - [`exit`]: exit codes
-//! - [`access`]: who may do what on the servers (the files of passwords and certificates, `access::secrets` and
-//!   `access::certificates`, are the I/O part there)
-//! - [`capacity`]: what a host and a data node have of memory, disk and descriptors, and what they need (`read` is the I/O
-//!   part there)
-//! - [`report`]: what a node states about itself, and how a server's log is read
-//! - [`protocol`]: when a record is acknowledged, who is primary, what an error means
+//! - [`access`]: users and their rights; password and certificate files (I/O in `access::secrets`
+//!   and `access::certificates`)
+//! - [`capacity`]: memory, disk and descriptors of a host and a data node, available and required
+//!   (I/O in `read`)
+//! - [`report`]: a supervisor's report on itself and its server; parsing of the server's log
+//! - [`protocol`]: when a record is acknowledged, which node is primary, what an error means
 //!
 //! With I/O, each on top of the ones before it:
 //! - [`files`]: files that are replaced in one step
 //! - [`client`]: one connection to one node; [`http`]: HTTP, as server and as client
-//! - [`sentinel`]: asking all Sentinels, hearing their events
+//! - [`sentinel`]: questions to all Sentinels, and their events
 //! - [`metrics`]: a registry of metrics, served over HTTP
-//! - [`handover`]: a planned change of the primary; [`closing`]: a stop of all nodes as one act;
-//!   [`choosing`]: an operator's decision between copies
-//! - [`node`]: `halab node`, one node that starts safely ([`node::machine`] is pure)
-//! - [`writer`], [`verifier`], [`status`]: what the commands of these names do
-//! - [`doctor`]: asks host and nodes what they have, and judges it by the rules of [`capacity`]
-//! - [`monitoring`]: Prometheus, Grafana and exporters, started for the lab at hand
+//! - [`handover`]: a planned change of the primary; [`closing`]: a planned stop of all nodes;
+//!   [`choosing`]: an operator's choice between copies
+//! - [`node`]: `halab node`, the supervisor of one server ([`node::machine`] is pure)
+//! - [`writer`], [`verifier`], [`status`]: the work of the commands `write`, `verify`, `status`
+//! - [`doctor`]: resources of the hosts and data nodes, judged by the rules of [`capacity`]
+//! - [`monitoring`]: Prometheus, Grafana and exporters for the lab
 //! - [`runner`]: a whole lab as child processes; [`signals`]: requests to end
-//! - [`rotation`], [`renewal`]: new passwords, new certificates while the lab runs
-//! - [`backup`]: a copy of all that the lab holds, on disk
-//! - [`forget`]: the Sentinels forget whom `lab.toml` does not state
-//! - [`membership`]: data nodes and Sentinels come and go on a lab that runs
+//! - [`rotation`], [`renewal`]: new passwords and new certificates on a running lab
+//! - [`backup`]: a copy of all data, on disk
+//! - [`forget`]: strangers removed from the Sentinels
+//! - [`membership`]: data nodes and Sentinels added to and removed from a running lab
 //! - [`drill`]: a fault under load, healed and judged (`fault`, `report` and more there are pure)
 //! - [`watch`]: the lab on one screen
-//! - [`cli`]: the command line; [`fuzz`]: what bytes from outside may not do, for tests
+//! - [`cli`]: the command line; [`fuzz`]: properties that input from outside must not break
 
 pub mod access;
 pub mod backup;

@@ -1,8 +1,9 @@
 //! The records that the lab writes: a timestamp and a random number under a key of their own.
 //!
-//! A record is unique to (run, sequence number). Its key and value follow from the run, the sequence
-//! number and the timestamp alone, so that sending it again is harmless and the ledger need not
-//! store values. The random number is drawn from a generator seeded by run and sequence number.
+//! A record is unique to (run, sequence number). Its key and value follow from the run, the
+//! sequence number and the timestamp alone, so that sending it again is harmless and the ledger
+//! need not store values. The random number is drawn from a generator seeded by run and sequence
+//! number.
 //!
 //! | part | form | bytes |
 //! |---|---|---|
@@ -43,9 +44,9 @@ const RUN_PREFIX_LEN: usize = KEY_PREFIX.len() + 16 + 1;
 const RANDOM_MIN: u64 = 1_000_000_000_000_000;
 const RANDOM_SPAN: u64 = 8_000_000_000_000_000;
 
-/// Why a text is not what it should be.
+/// Why a text cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
+pub enum ParseRunError {
     /// Not a run.
     #[error("`{0}` is not a run: a run is 16 hexadecimal digits, as `halab write` prints it")]
     NotARun(String),
@@ -79,11 +80,11 @@ impl fmt::Display for RunId {
 }
 
 impl FromStr for RunId {
-    type Err = Error;
+    type Err = ParseRunError;
 
-    /// Takes exactly what `Display` gives: one run has one text.
-    fn from_str(text: &str) -> Result<RunId, Error> {
-        parse_run(text.as_bytes()).ok_or_else(|| Error::NotARun(text.to_owned()))
+    /// Accepts exactly what `Display` prints, so a run has only one text.
+    fn from_str(text: &str) -> Result<RunId, ParseRunError> {
+        parse_run(text.as_bytes()).ok_or_else(|| ParseRunError::NotARun(text.to_owned()))
     }
 }
 
@@ -135,7 +136,7 @@ impl Timestamp {
 }
 
 impl From<SystemTime> for Timestamp {
-    /// Cut to whole microseconds, and to the range of the type.
+    /// Truncated to whole microseconds and to the range of the type.
     fn from(time: SystemTime) -> Timestamp {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let micros = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
@@ -185,7 +186,8 @@ impl SeqRange {
         self.start <= seq && seq < self.end
     }
 
-    /// The same numbers in ranges of `length`, the last one perhaps shorter; a `length` of 0 counts as 1.
+    /// The same numbers in ranges of `length`, of which the last may be shorter; a `length` of 0
+    /// counts as 1.
     pub fn chunks(self, length: u64) -> impl Iterator<Item = SeqRange> {
         let length = length.max(1);
         let count = self.len().div_ceil(length);
@@ -202,7 +204,7 @@ impl SeqRange {
 }
 
 impl fmt::Display for SeqRange {
-    /// `7` for one, `3-9` (the last included) for more: how people read ranges.
+    /// `7` for one, `3-9` (including the last) for more.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.len() {
             0 => f.write_str("none"),
@@ -226,10 +228,10 @@ const fn splitmix64(seed: u64, index: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Writes, and checks, the records of one run that were created at one time.
+/// Writes and checks the records of one run with one creation time.
 ///
-/// Making one formats the timestamp; keys and values are then written without allocating (beyond
-/// what the buffer given needs to grow).
+/// Creating one formats the timestamp; keys and values are then written without allocating, unless
+/// the given buffer has to grow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
     run: RunId,
@@ -263,13 +265,13 @@ impl Batch {
         self.created
     }
 
-    /// The same run at another time; free if the time is the same, cheap within a second.
+    /// The same run at another time: free if the time is the same, cheap within a second.
     pub fn at(&mut self, created: Timestamp) -> &mut Batch {
         const SECOND: u64 = 1_000_000;
         if created.0 / SECOND != self.created.0 / SECOND {
             self.stamp = created.stamp();
         } else if created != self.created {
-            // Batches of one record would otherwise spend their time on calendars.
+            // Formatting the full date is too slow for batches of one record.
             let mut rest = created.0 % SECOND;
             for digit in self.stamp[STAMP_LEN - 7..STAMP_LEN - 1].iter_mut().rev() {
                 *digit = b'0' + (rest % 10) as u8;

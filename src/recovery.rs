@@ -1,6 +1,6 @@
-//! When a lab counts as recovered: the next loss is a first one again. The conditions are those of
-//! `docs/protocol.md`, *One loss*. One look can't tell: a node that was cut off for a moment looks healthy before it
-//! has what was written meanwhile.
+//! Whether a lab has recovered, so that the next loss is a first one again. The conditions are
+//! those of `docs/protocol.md`, *One loss*. A single observation is not enough: a node that was cut
+//! off for a moment looks healthy before it has what was written meanwhile.
 
 use std::net::SocketAddrV4;
 
@@ -11,28 +11,28 @@ use crate::config::Lab;
 use crate::protocol::vote::SentinelView;
 use crate::sentinel::Panel;
 
-/// What one look at every node gave.
+/// One observation of all nodes.
 #[derive(Debug)]
-struct Look {
-    /// One view a Sentinel, or its name when it gave none.
+struct LabObservation {
+    /// A view for each Sentinel, or why there is none.
     views: Vec<Result<SentinelView, String>>,
-    /// One answer a data node, in the order of `lab.toml`.
+    /// An answer for each data node, in the order of `lab.toml`.
     infos: Vec<Result<ReplicationInfo, String>>,
 }
 
-/// How far the lab has recovered.
+/// The progress of a recovery.
 #[derive(Debug, Default)]
 pub struct Recovery {
-    /// The primary's offset, read after all Sentinels agreed, and the history that it counts in.
-    mark: Option<(SocketAddrV4, String, u64)>,
+    /// The primary with its replication history and offset, read after all Sentinels agreed.
+    target: Option<(SocketAddrV4, String, u64)>,
 }
 
 impl Recovery {
-    /// Looks once. `Ok`: recovered, and who is primary; `Err`: what is missing.
+    /// Observes the lab once. Returns the primary if the lab has recovered.
     ///
     /// # Errors
-    /// What is missing, in a sentence.
-    pub async fn look(
+    /// What is missing, as a sentence.
+    pub async fn observe(
         &mut self,
         lab: &Lab,
         panel: &Panel,
@@ -52,30 +52,30 @@ impl Recovery {
             conn.replication().await.map_err(|e| e.to_string())
         }))
         .await;
-        self.judge(lab, &Look { views, infos })
+        self.judge(lab, &LabObservation { views, infos })
     }
 
-    fn judge(&mut self, lab: &Lab, look: &Look) -> Result<String, String> {
-        let agreed = agreement(lab, look).inspect_err(|_| self.mark = None)?;
+    fn judge(&mut self, lab: &Lab, observe: &LabObservation) -> Result<String, String> {
+        let named = agreement(lab, observe).inspect_err(|_| self.target = None)?;
         let node = lab
-            .data_node_at(agreed)
-            .ok_or_else(|| format!("the Sentinels name {agreed}, which is no data node"))?;
+            .data_node_at(named)
+            .ok_or_else(|| format!("the Sentinels name {named}, which is not a data node"))?;
         let of = |at: SocketAddrV4| {
             let i = lab.data_nodes.iter().position(|n| n.socket() == at)?;
-            look.infos.get(i)?.as_ref().ok()
+            observe.infos.get(i)?.as_ref().ok()
         };
-        let primary = of(agreed).ok_or_else(|| format!("{} does not answer", node.name))?;
+        let primary = of(named).ok_or_else(|| format!("{} does not answer", node.name))?;
         if !primary.is_primary {
-            return Err(format!("{} says that it is a replica", node.name));
+            return Err(format!("{} reports to be a replica", node.name));
         }
-        for (other, info) in lab.data_nodes.iter().zip(&look.infos) {
+        for (other, info) in lab.data_nodes.iter().zip(&observe.infos) {
             if other.name == node.name {
                 continue;
             }
             let name = &other.name;
             let info = info.as_ref().map_err(|why| format!("{name}: {why}"))?;
-            if info.is_primary || info.primary != Some(agreed) {
-                return Err(format!("{name} is no replica of {}", node.name));
+            if info.is_primary || info.primary != Some(named) {
+                return Err(format!("{name} is not a replica of {}", node.name));
             }
             if !info.link_up || info.syncing || info.loading {
                 return Err(format!("{name} is not in sync"));
@@ -85,30 +85,33 @@ impl Recovery {
             }
         }
         let history = &primary.replication_id;
-        let mark = match &self.mark {
-            Some((at, id, offset)) if *at == agreed && id == history => *offset,
+        let target = match &self.target {
+            Some((at, id, offset)) if *at == named && id == history => *offset,
             _ => {
-                self.mark = Some((agreed, history.clone(), primary.offset));
-                return Err("the replicas have to confirm what the primary has now".into());
+                self.target = Some((named, history.clone(), primary.offset));
+                return Err(
+                    "the replicas have to confirm the present offset of the primary".into(),
+                );
             }
         };
         for other in lab.data_nodes.iter().filter(|n| n.name != node.name) {
             let confirmed = primary
                 .online
                 .iter()
-                .any(|c| c.address == other.socket() && c.offset >= mark);
+                .any(|c| c.address == other.socket() && c.offset >= target);
             if !confirmed {
-                return Err(format!("{} has not confirmed offset {mark}", other.name));
+                return Err(format!("{} has not confirmed offset {target}", other.name));
             }
         }
         Ok(node.name.clone())
     }
 }
 
-/// The primary that every Sentinel names, at one epoch, with all of them connected to every replica.
-fn agreement(lab: &Lab, look: &Look) -> Result<SocketAddrV4, String> {
+/// The primary that every Sentinel names at one epoch, if all of them are connected to every
+/// replica.
+fn agreement(lab: &Lab, observe: &LabObservation) -> Result<SocketAddrV4, String> {
     let mut named: Option<(SocketAddrV4, u64)> = None;
-    for (sentinel, view) in lab.sentinels.iter().zip(&look.views) {
+    for (sentinel, view) in lab.sentinels.iter().zip(&observe.views) {
         let name = &sentinel.name;
         let view = view.as_ref().map_err(Clone::clone)?;
         let this = (view.primary, view.config_epoch);
@@ -119,7 +122,7 @@ fn agreement(lab: &Lab, look: &Look) -> Result<SocketAddrV4, String> {
             return Err(format!("{name} calls the primary down"));
         }
         if view.failover_in_progress {
-            return Err(format!("{name} says that a failover is under way"));
+            return Err(format!("{name} reports a failover in progress"));
         }
         if view.other_sentinels + 1 != lab.sentinels.len() as u64 {
             return Err(format!(
@@ -181,14 +184,14 @@ mod tests {
         }
     }
 
-    fn look(lab: &Lab, primary_at: u64, confirmed: u64) -> Look {
+    fn observe(lab: &Lab, primary_at: u64, confirmed: u64) -> LabObservation {
         let primary = format!(
             "role:master\nmaster_replid:x\nmaster_repl_offset:{primary_at}\n\
              slave0:ip=127.0.0.12,port=6379,state=online,offset={confirmed},lag=0\n"
         );
         let replica = "role:slave\nmaster_host:127.0.0.11\nmaster_port:6379\nmaster_link_status:up\n\
                        slave_priority:100\n";
-        Look {
+        LabObservation {
             views: vec![Ok(view(lab)), Ok(view(lab)), Ok(view(lab))],
             infos: vec![
                 Ok(ReplicationInfo::parse(&primary)),
@@ -198,20 +201,20 @@ mod tests {
     }
 
     #[test]
-    fn recovered_is_only_who_has_confirmed_what_was_written_after_all_agreed() {
+    fn a_replica_has_to_confirm_an_offset_read_after_all_agreed() {
         let lab = lab();
         let mut recovery = Recovery::default();
-        assert!(recovery.judge(&lab, &look(&lab, 900, 900)).is_err());
-        // 900 is what has to be confirmed, however far the primary is by now.
-        assert!(recovery.judge(&lab, &look(&lab, 1000, 899)).is_err());
+        assert!(recovery.judge(&lab, &observe(&lab, 900, 900)).is_err());
+        // Offset 900 has to be confirmed, however far the primary is now.
+        assert!(recovery.judge(&lab, &observe(&lab, 1000, 899)).is_err());
         assert_eq!(
-            recovery.judge(&lab, &look(&lab, 2000, 900)),
+            recovery.judge(&lab, &observe(&lab, 2000, 900)),
             Ok("redis-a".into())
         );
     }
 
     #[test]
-    fn one_sentinel_that_dissents_is_enough_to_wait() {
+    fn one_dissenting_sentinel_delays_the_recovery() {
         let lab = lab();
         for change in [
             |v: &mut SentinelView| v.config_epoch = 4,
@@ -222,13 +225,13 @@ mod tests {
             |v: &mut SentinelView| v.replicas[0].disconnected = true,
         ] {
             let mut recovery = Recovery::default();
-            assert!(recovery.judge(&lab, &look(&lab, 900, 900)).is_err());
-            let mut dissent = look(&lab, 900, 900);
+            assert!(recovery.judge(&lab, &observe(&lab, 900, 900)).is_err());
+            let mut dissent = observe(&lab, 900, 900);
             change(dissent.views[2].as_mut().unwrap());
             assert!(recovery.judge(&lab, &dissent).is_err());
-            // And the offset has to be confirmed anew afterwards.
-            assert!(recovery.judge(&lab, &look(&lab, 950, 950)).is_err());
-            assert!(recovery.judge(&lab, &look(&lab, 950, 950)).is_ok());
+            // Afterwards an offset has to be confirmed again.
+            assert!(recovery.judge(&lab, &observe(&lab, 950, 950)).is_err());
+            assert!(recovery.judge(&lab, &observe(&lab, 950, 950)).is_ok());
         }
     }
 }

@@ -1,9 +1,10 @@
-//! New certificates for all nodes of a lab that runs, without a failed write.
+//! New certificates for all nodes of a running lab, without a failed write.
 //!
-//! The files are what a node goes by: it looks at them, and brings new ones to its server. So one node after the other
-//! gets a new file, the next one when the server before shows the new certificate and, if it is a Sentinel, watches the
-//! primary again. All are of the same CA, so old and new ones are taken by everyone at every moment; cut short at any of
-//! them, it has renewed some, and is run again.
+//! A node watches its certificate file and loads a new one into its server. So one node after the
+//! other gets a new file. The next one follows when the server presents the new certificate and, if
+//! it is a Sentinel, watches the primary again. All certificates are of one CA, so old and new ones
+//! are accepted at every moment. If the command is interrupted, some are renewed, and it can be run
+//! again.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,64 +16,67 @@ use tracing::info;
 use crate::access::{CertificateError, Certificates, Secrets, User};
 use crate::client::{ClientError, Connector};
 use crate::config::{Lab, Node, NodeKind, SecretsFolder};
-use crate::signals::look_until;
+use crate::signals::poll_until;
 
 /// Limit for a connect or an answer of a node.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
-/// How long a node may take to have its server show the new certificate: a Sentinel waits for its turn first.
-const SHOWN_LIMIT: Duration = Duration::from_secs(60);
-/// Pause between two looks at it.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How long a node may take until its server presents the new certificate; a Sentinel first waits
+/// for its turn.
+const PRESENTED_LIMIT: Duration = Duration::from_secs(60);
+/// Pause between two observations.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Why certificates were not renewed, or not all of them.
+/// Why certificates were not renewed, or only some of them.
 #[derive(Debug, thiserror::Error)]
 pub enum RenewalError {
-    /// The files.
+    /// An error of the certificate files.
     #[error(transparent)]
     Certificates(#[from] CertificateError),
-    /// A node does not answer before anything was changed.
+    /// A node did not answer before anything was changed.
     #[error(
         "{node} does not answer, so no certificate was renewed: {source}; start it, then run this again"
     )]
-    NotAll {
-        /// Which one.
+    Unchanged {
+        /// The node.
         node: String,
-        /// Why.
+        /// The error.
         source: ClientError,
     },
-    /// A server goes on with its old certificate.
+    /// A server still presents its old certificate.
     #[error(
-        "the server of {node} does not show its new certificate after {SHOWN_LIMIT:?}{why}: see the log of {node}, then run \
-         this again; old and new ones are both good"
+        "the server of {node} does not present its new certificate after {PRESENTED_LIMIT:?}{why}: see the log of {node}, then run \
+         this again; old and new certificates are both accepted"
     )]
-    NotShown {
-        /// Which one.
+    NotPresented {
+        /// The node.
         node: String,
-        /// What it said last, behind a colon and a space.
+        /// The last error, after a colon and a space.
         why: String,
     },
-    /// It was asked to end.
-    #[error("stopped; {renewed} of {all} nodes have a new certificate{}", rest(*renewed))]
+    /// A signal stopped the command.
+    #[error("stopped; {renewed} of {all} nodes have a new certificate{}", remaining_hint(*renewed))]
     Stopped {
-        /// Nodes whose file is new; their servers show it, or are about to.
+        /// The number of nodes with a new file. Their servers present it, or soon will.
         renewed: usize,
-        /// All of them.
+        /// The number of nodes.
         all: usize,
     },
 }
 
-fn rest(renewed: usize) -> &'static str {
+fn remaining_hint(renewed: usize) -> &'static str {
     if renewed == 0 {
         ""
     } else {
-        "; old and new ones are both good, run this again for the rest"
+        "; old and new certificates are both accepted; run this again for the others"
     }
 }
 
-/// Gives every node of `lab`, and its clients, a new certificate. Ends between two nodes when `stop` is cancelled.
+/// Gives every node of `lab`, and its clients, a new certificate. If `stop` is cancelled, it ends
+/// between two nodes.
 ///
 /// # Errors
-/// When not all nodes answer, a file can't be written, a server does not take its own, or it is asked to end.
+/// If a node does not answer, a file cannot be written, a server does not load its certificate, or
+/// `stop` is cancelled.
 pub async fn renew(lab: &Lab, stop: &CancellationToken) -> Result<(), RenewalError> {
     let certificates = match &lab.security.secrets {
         _ if !lab.security.tls => return Err(CertificateError::Off.into()),
@@ -86,12 +90,12 @@ pub async fn renew(lab: &Lab, stop: &CancellationToken) -> Result<(), RenewalErr
     let secrets = Secrets::at(certificates.folder());
     let all = lab.nodes().count();
     let stopped = |renewed| RenewalError::Stopped { renewed, all };
-    // Of two at once, one waits.
+    // Of two concurrent commands, one waits.
     let _lock = match secrets.try_lock().map_err(CertificateError::from)? {
         Some(lock) => lock,
         None => {
             info!("another command changes these passwords or certificates: waiting for it");
-            look_until(stop, async || secrets.try_lock(), LOOK_AGAIN)
+            poll_until(stop, async || secrets.try_lock(), POLL_INTERVAL)
                 .await
                 .map_err(CertificateError::from)?
                 .ok_or(stopped(0))?
@@ -101,7 +105,7 @@ pub async fn renew(lab: &Lab, stop: &CancellationToken) -> Result<(), RenewalErr
         connector
             .certificate(node.socket())
             .await
-            .map_err(|source| RenewalError::NotAll {
+            .map_err(|source| RenewalError::Unchanged {
                 node: node.name.clone(),
                 source,
             })?;
@@ -111,33 +115,33 @@ pub async fn renew(lab: &Lab, stop: &CancellationToken) -> Result<(), RenewalErr
             return Err(stopped(renewed));
         }
         certificates.renew_node(node)?;
-        if !shown(lab, node, &certificates, &connector, stop).await? {
+        if !wait_presented(lab, node, &certificates, &connector, stop).await? {
             return Err(stopped(renewed + 1));
         }
-        info!(node = %node.name, "shows a new certificate");
+        info!(node = %node.name, "presents a new certificate");
     }
     certificates.renew_client()?;
     Ok(())
 }
 
-/// Waits until the server of a node shows what its file holds, and does its work. Returns whether it does: not, when the
-/// wait was ended.
-async fn shown(
+/// Waits until the server of a node presents the certificate in its file and works. Returns `false`
+/// if `stop` was cancelled.
+async fn wait_presented(
     lab: &Lab,
     node: &Node,
     certificates: &Certificates,
     connector: &Connector,
     stop: &CancellationToken,
 ) -> Result<bool, RenewalError> {
-    let wanted = certificates.shown_by(node)?;
+    let expected = certificates.shown_by(node)?;
     let mut why = String::new();
-    let look = async || {
-        let looked = async {
-            let shows = connector.certificate(node.socket()).await?;
-            Ok::<_, ClientError>(shows.is_some_and(|shows| shows == *wanted))
+    let poll = async || {
+        let polled = async {
+            let presented = connector.certificate(node.socket()).await?;
+            Ok::<_, ClientError>(presented.is_some_and(|presented| presented == *expected))
         };
-        match looked.await {
-            Ok(true) if watches(lab, node, connector).await.is_ok_and(|w| w) => {
+        match polled.await {
+            Ok(true) if watches_primary(lab, node, connector).await.is_ok_and(|w| w) => {
                 return Ok(Some(()));
             }
             Ok(_) => why.clear(),
@@ -145,17 +149,21 @@ async fn shown(
         }
         Ok::<_, RenewalError>(None)
     };
-    match timeout(SHOWN_LIMIT, look_until(stop, look, LOOK_AGAIN)).await {
-        Ok(looked) => Ok(looked?.is_some()),
-        Err(_) => Err(RenewalError::NotShown {
+    match timeout(PRESENTED_LIMIT, poll_until(stop, poll, POLL_INTERVAL)).await {
+        Ok(polled) => Ok(polled?.is_some()),
+        Err(_) => Err(RenewalError::NotPresented {
             node: node.name.clone(),
             why,
         }),
     }
 }
 
-/// Whether a Sentinel is connected to the primary and finds it well; a data node has nothing to watch.
-async fn watches(lab: &Lab, node: &Node, connector: &Connector) -> Result<bool, ClientError> {
+/// Whether a Sentinel is connected to the primary and considers it up; always true for a data node.
+async fn watches_primary(
+    lab: &Lab,
+    node: &Node,
+    connector: &Connector,
+) -> Result<bool, ClientError> {
     if node.kind == NodeKind::Data {
         return Ok(true);
     }

@@ -1,9 +1,14 @@
-//! New passwords for all users of a lab that runs, without a failed write.
+//! New passwords for all users of a running lab, without a failed write.
 //!
-//! Redis takes several passwords of one user. So every server is taught the new ones first, then the files change,
-//! from which everyone reads at each connection, then what servers use among each other; and only then do the
-//! servers forget the old ones. At every moment each server accepts what the files hold and what servers use. Cut short
-//! at any of them, it is completed by the next run: that goes on where it was, and ends with one password a user.
+//! Redis accepts several passwords for one user. The steps are:
+//!
+//! 1. Every server accepts the new passwords as well.
+//! 2. The files change, which clients read at each connection.
+//! 3. The servers use the new passwords between each other.
+//! 4. The servers stop accepting the old passwords.
+//!
+//! So at every moment each server accepts the passwords in the files and those that servers use.
+//! The next run completes an interrupted one, and leaves one password for each user.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,61 +20,62 @@ use tracing::info;
 use crate::access::{Secrets, SecretsError, User, allow, only};
 use crate::client::{ClientError, Conn, Connector};
 use crate::config::{Lab, Node, NodeKind, SecretsFolder};
-use crate::signals::look_until;
+use crate::signals::poll_until;
 use secrecy::{ExposeSecret, SecretString};
 
 /// Limit for a connect or an answer of a node.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
-/// How long a Sentinel may take to be connected to all data nodes again: it tries once a second.
+/// How long a Sentinel may take to reconnect to all data nodes; it tries once a second.
 const RECONNECT_LIMIT: Duration = Duration::from_secs(10);
-/// Pause between two looks at it.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// Pause between two observations of it.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Why passwords were not changed, or not all the way.
+/// Why passwords were not changed, or only in part.
 #[derive(Debug, thiserror::Error)]
 pub enum RotationError {
-    /// The files.
+    /// An error of the password files.
     #[error(transparent)]
     Secrets(#[from] SecretsError),
-    /// A node does not answer before anything was changed.
+    /// A node did not answer before anything was changed.
     #[error(
-        "{node} does not take new passwords, so no password was changed: {source}; start it, then run this again"
+        "{node} cannot get new passwords, so no password was changed: {source}; start it, then run this again"
     )]
-    NotAll {
-        /// Which one.
+    Unchanged {
+        /// The node.
         node: String,
-        /// Why.
+        /// The error.
         source: ClientError,
     },
-    /// A node does not answer later on.
+    /// A node did not answer later.
     #[error(
-        "{node} did not answer half-way: {source}; old and new passwords are both accepted until you run this again"
+        "{node} did not answer during the change: {source}; old and new passwords are both accepted until you run this again"
     )]
-    HalfWay {
-        /// Which one.
+    Incomplete {
+        /// The node.
         node: String,
-        /// Why.
+        /// The error.
         source: ClientError,
     },
-    /// A Sentinel has not come back.
+    /// A Sentinel has not reconnected.
     #[error(
         "{0} is not connected to all data nodes after {RECONNECT_LIMIT:?}; old and new passwords are both accepted until you \
          run this again"
     )]
     Disconnected(String),
-    /// It was asked to end before anything was changed.
+    /// A signal stopped the command before anything was changed.
     #[error("stopped; no password was changed")]
     Stopped,
-    /// It was asked to end later on.
+    /// A signal stopped the command later.
     #[error("stopped half-way; old and new passwords are both accepted until you run this again")]
-    StoppedHalfWay,
+    StoppedLater,
 }
 
-/// Gives every user of `lab` a new password. `exporter` is called once the file of redis_exporter's has changed. Ends
-/// between two nodes when `stop` is cancelled: everyone is let in then, and the next run completes it.
+/// Gives every user of `lab` a new password. Calls `exporter` when the password of redis_exporter
+/// has changed. If `stop` is cancelled, it ends between two nodes, while both passwords are
+/// accepted, and the next run completes it.
 ///
 /// # Errors
-/// When not all nodes answer, a file can't be written, or it is asked to end.
+/// If a node does not answer, a file cannot be written, or `stop` is cancelled.
 pub async fn rotate(
     lab: &Lab,
     stop: &CancellationToken,
@@ -83,17 +89,17 @@ pub async fn rotate(
         }
         None => return Err(SecretsError::Off.into()),
     };
-    // Of two at once, one waits.
+    // Of two concurrent commands, one waits.
     let _lock = match secrets.try_lock()? {
         Some(lock) => lock,
         None => {
             info!("another command changes these passwords or certificates: waiting for it");
-            look_until(stop, async || secrets.try_lock(), LOOK_AGAIN)
+            poll_until(stop, async || secrets.try_lock(), POLL_INTERVAL)
                 .await?
                 .ok_or(RotationError::Stopped)?
         }
     };
-    // The one in use has to be there: without it no server lets anyone in.
+    // The current passwords must exist: without them no server accepts a login.
     for user in User::ALL {
         secrets.password(user)?;
     }
@@ -102,20 +108,20 @@ pub async fn rotate(
         secrets: &secrets,
         stop,
     };
-    rotation.teach().await?;
+    rotation.add_next_passwords().await?;
     info!("every node accepts the old and the new passwords");
     for user in User::ALL {
         secrets.promote(user)?;
     }
-    rotation.tell_servers().await?;
+    rotation.switch_servers().await?;
     exporter().await;
-    info!("everyone uses the new passwords");
-    rotation.go_on()?;
-    // Before the servers do: one that starts from now on does not learn them again.
+    info!("all clients and servers use the new passwords");
+    rotation.check_stop()?;
+    // Before the servers do: a server that starts from now on does not read them again.
     for user in User::ALL {
         secrets.forget(user)?;
     }
-    rotation.forget().await
+    rotation.remove_old_passwords().await
 }
 
 struct Rotation<'a> {
@@ -125,31 +131,31 @@ struct Rotation<'a> {
 }
 
 impl Rotation<'_> {
-    /// Ends it here, if that was asked for: between two nodes, with both passwords accepted.
-    fn go_on(&self) -> Result<(), RotationError> {
+    /// Ends the command here if a signal arrived: between two nodes, with both passwords accepted.
+    fn check_stop(&self) -> Result<(), RotationError> {
         if self.stop.is_cancelled() {
-            return Err(RotationError::StoppedHalfWay);
+            return Err(RotationError::StoppedLater);
         }
         Ok(())
     }
 
     async fn open(&self, node: &Node) -> Result<Conn, ClientError> {
-        // With the operator's password as it is now.
+        // With the operator's current password.
         Connector::new(self.lab, User::Operator, ANSWER_LIMIT)
             .open(node.socket())
             .await
     }
 
-    /// Every server accepts the next password of each user too.
-    async fn teach(&self) -> Result<(), RotationError> {
+    /// Makes every server accept the next password of each user as well.
+    async fn add_next_passwords(&self) -> Result<(), RotationError> {
         let mut conns = Vec::new();
         for node in self.lab.nodes() {
-            let failed = |source| RotationError::NotAll {
+            let failed = |source| RotationError::Unchanged {
                 node: node.name.clone(),
                 source,
             };
             let mut conn = self.open(node).await.map_err(failed)?;
-            // Answers, and lets the operator in.
+            // Checks that the node answers and accepts the operator.
             conn.query::<redis::Value>(redis::cmd("ACL").arg("WHOAMI"))
                 .await
                 .map_err(failed)?;
@@ -159,14 +165,14 @@ impl Rotation<'_> {
             }
         }
         for (node, mut conn) in conns {
-            self.go_on()?;
+            self.check_stop()?;
             for user in users_of(node.kind) {
                 let Some(next) = self.secrets.next(user)? else {
                     continue;
                 };
                 set_user(&mut conn, user, &[allow(&next)])
                     .await
-                    .map_err(|source| RotationError::NotAll {
+                    .map_err(|source| RotationError::Unchanged {
                         node: node.name.clone(),
                         source,
                     })?;
@@ -175,29 +181,31 @@ impl Rotation<'_> {
         Ok(())
     }
 
-    /// Servers use the new passwords among each other: data nodes first, which Sentinels then find so.
-    async fn tell_servers(&self) -> Result<(), RotationError> {
+    /// Makes the servers use the new passwords between each other: data nodes first, then the
+    /// Sentinels.
+    async fn switch_servers(&self) -> Result<(), RotationError> {
         let replication = self.secrets.password(User::Replication)?;
         let sentinel = self.secrets.password(User::Sentinel)?;
         for node in &self.lab.data_nodes {
-            self.go_on()?;
-            self.tell_data_node(node, &replication)
+            self.check_stop()?;
+            self.switch_data_node(node, &replication)
                 .await
-                .map_err(|source| half_way(node, source))?;
+                .map_err(|source| incomplete(node, source))?;
         }
-        // One after the other: a Sentinel that is told drops its connections, and never may a majority have none.
+        // One at a time: a Sentinel drops its connections for this, and a majority has to keep
+        // theirs.
         for node in &self.lab.sentinels {
-            self.go_on()?;
-            let connected = self.tell_sentinel(node, &sentinel).await;
-            self.go_on()?;
-            if !connected.map_err(|source| half_way(node, source))? {
+            self.check_stop()?;
+            let connected = self.switch_sentinel(node, &sentinel).await;
+            self.check_stop()?;
+            if !connected.map_err(|source| incomplete(node, source))? {
                 return Err(RotationError::Disconnected(node.name.clone()));
             }
         }
         Ok(())
     }
 
-    async fn tell_data_node(
+    async fn switch_data_node(
         &self,
         node: &Node,
         password: &SecretString,
@@ -211,7 +219,7 @@ impl Rotation<'_> {
     }
 
     /// Returns whether it is connected to all data nodes again.
-    async fn tell_sentinel(
+    async fn switch_sentinel(
         &self,
         node: &Node,
         password: &SecretString,
@@ -227,30 +235,30 @@ impl Rotation<'_> {
             cmd.arg(&words);
             conn.query::<redis::Value>(&cmd).await?;
         }
-        let look = async || Ok(is_connected(&mut conn, name).await?.then_some(()));
-        match timeout(RECONNECT_LIMIT, look_until(self.stop, look, LOOK_AGAIN)).await {
-            Ok(looked) => Ok(looked?.is_some()),
+        let poll = async || Ok(is_connected(&mut conn, name).await?.then_some(()));
+        match timeout(RECONNECT_LIMIT, poll_until(self.stop, poll, POLL_INTERVAL)).await {
+            Ok(polled) => Ok(polled?.is_some()),
             Err(_) => Ok(false),
         }
     }
 
-    /// No server accepts any other password than the one in use.
-    async fn forget(&self) -> Result<(), RotationError> {
+    /// Makes every server accept only the current passwords.
+    async fn remove_old_passwords(&self) -> Result<(), RotationError> {
         for node in self.lab.nodes() {
-            let mut conn = self.open(node).await.map_err(|e| half_way(node, e))?;
+            let mut conn = self.open(node).await.map_err(|e| incomplete(node, e))?;
             for user in users_of(node.kind) {
                 let password = self.secrets.password(user)?;
                 set_user(&mut conn, user, &only(&password))
                     .await
-                    .map_err(|source| half_way(node, source))?;
+                    .map_err(|source| incomplete(node, source))?;
             }
         }
         Ok(())
     }
 }
 
-fn half_way(node: &Node, source: ClientError) -> RotationError {
-    RotationError::HalfWay {
+fn incomplete(node: &Node, source: ClientError) -> RotationError {
+    RotationError::Incomplete {
         node: node.name.clone(),
         source,
     }
@@ -267,13 +275,13 @@ async fn set_user(conn: &mut Conn, user: User, rules: &[String]) -> Result<(), C
     conn.query::<redis::Value>(&cmd).await.map(drop)
 }
 
-/// Whether a Sentinel has a connection to the primary and to each replica.
+/// Whether a Sentinel is connected to the primary and to each replica.
 async fn is_connected(conn: &mut Conn, name: &str) -> Result<bool, ClientError> {
-    type Fields = HashMap<String, String>;
+    type FieldMap = HashMap<String, String>;
     let ask = |what: &str| redis::cmd("SENTINEL").arg(what).arg(name).clone();
-    let primary: Fields = conn.query(&ask("MASTER")).await?;
-    let replicas: Vec<Fields> = conn.query(&ask("REPLICAS")).await?;
-    let connected = |fields: &Fields| {
+    let primary: FieldMap = conn.query(&ask("MASTER")).await?;
+    let replicas: Vec<FieldMap> = conn.query(&ask("REPLICAS")).await?;
+    let connected = |fields: &FieldMap| {
         let flags = fields.get("flags").map(String::as_str).unwrap_or_default();
         !flags.split(',').any(|flag| flag == "disconnected")
     };

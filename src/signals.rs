@@ -1,4 +1,4 @@
-//! Signals that ask the program to end.
+//! Signals that stop the program.
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 use std::io;
@@ -8,10 +8,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-/// Exit code after a second signal: as a shell shows a process ended by SIGINT.
-const INTERRUPTED: i32 = 130;
+/// Exit code after a second signal: that of a process ended by SIGINT, as a shell reports it.
+const INTERRUPTED_EXIT_CODE: i32 = 130;
 
-/// The signals that end the program in order: SIGINT, SIGTERM, SIGHUP.
+/// The signals that stop the program in order: SIGINT, SIGTERM, SIGHUP.
 #[derive(Debug)]
 pub struct Signals {
     interrupt: Signal,
@@ -20,10 +20,10 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Listens for them from now on, instead of dying of them.
+    /// Handles these signals from now on, instead of being ended by them.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// If the system refuses.
     pub fn register() -> io::Result<Self> {
         Ok(Signals {
             interrupt: signal(SignalKind::interrupt())?,
@@ -40,26 +40,26 @@ impl Signals {
         }
     }
 
-    /// Cancels `token` at the first signal; ends the process at the second, for whoever is in a hurry.
+    /// Cancels `token` at the first signal, and ends the process at the second.
     pub async fn cancel_then_exit(mut self, token: CancellationToken) {
         self.next().await;
         token.cancel();
         self.next().await;
-        std::process::exit(INTERRUPTED);
+        std::process::exit(INTERRUPTED_EXIT_CODE);
     }
 }
 
-/// Looks for something again and again; nothing, once `stop` is cancelled.
+/// Calls `poll` until it returns a value; `None` once `stop` is cancelled.
 ///
 /// # Errors
-/// What a look ends with.
-pub async fn look_until<T, E>(
+/// The first error of `poll`.
+pub async fn poll_until<T, E>(
     stop: &CancellationToken,
-    mut look: impl AsyncFnMut() -> Result<Option<T>, E>,
+    mut poll: impl AsyncFnMut() -> Result<Option<T>, E>,
     pause: Duration,
 ) -> Result<Option<T>, E> {
     while !stop.is_cancelled() {
-        if let Some(found) = look().await? {
+        if let Some(found) = poll().await? {
             return Ok(Some(found));
         }
         tokio::select! {
@@ -70,14 +70,16 @@ pub async fn look_until<T, E>(
     Ok(None)
 }
 
-/// No process of this program, nor a server that it becomes, leaves what it has in memory on a disk.
-pub fn leave_no_core() {
-    // One byte rather than none: a kernel that hands cores to a program (`core_pattern` with a pipe) does so in spite
-    // of a limit of 0, but takes 1 for the mark of a process that must not (core(5), fs/coredump.c).
+/// Disables core dumps of this process and of a server that it becomes, so no memory reaches a
+/// disk.
+pub fn disable_core_dumps() {
+    // A limit of 1 byte rather than 0: a kernel that pipes cores to a program (`core_pattern`)
+    // ignores a limit of 0, but does not dump a process with a limit of 1 (core(5),
+    // fs/coredump.c).
     let limit = Rlimit {
         current: Some(1),
         maximum: Some(1),
     };
-    // Less than this was allowed before: then there is no core either.
+    // It fails only if a lower limit was set before, and then there is no core either.
     let _ = setrlimit(Resource::Core, limit);
 }

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::User;
 use crate::client::Connector;
 use crate::config::Lab;
-use crate::protocol::telling::{is_about_failover, subject};
+use crate::protocol::sentinel_event::{is_about_failover, subject};
 use crate::sentinel::{Event, WAITING, follow_events};
 use crate::status::{Reached, Status, gather};
 

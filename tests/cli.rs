@@ -148,7 +148,7 @@ fn a_ledger_that_exists_is_never_overwritten() {
     let halab = Halab::new();
     fs::write(halab.path("w.ledger"), "of another run").unwrap();
     insta::assert_snapshot!(halab.transcript(&["write", "--ledger", "w.ledger"]), @"
-    halab: the ledger w.ledger exists already; continue its run with `halab write --resume`, or name another file
+    halab: the ledger w.ledger already exists; continue its run with `halab write --resume`, or use another file
     exit code 2
     ");
     assert_eq!(

@@ -16,12 +16,12 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use redis_ha_lab::fuzz::{TARGETS, Target};
+use redis_ha_lab::fuzz::{FuzzTarget, TARGETS};
 
 /// What goes beyond it is cut off.
 const LONGEST: usize = 16 * 1024;
 
-fn corpus(target: &Target) -> Vec<Vec<u8>> {
+fn corpus(target: &FuzzTarget) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("fuzz/corpus")
         .join(target.name);
@@ -33,7 +33,7 @@ fn corpus(target: &Target) -> Vec<Vec<u8>> {
     seeds
 }
 
-fn run(target: &Target, input: &[u8]) {
+fn run(target: &FuzzTarget, input: &[u8]) {
     if catch_unwind(AssertUnwindSafe(|| (target.run)(input))).is_err() {
         let path = std::env::temp_dir().join(format!("halab-fuzz-{}.found", target.name));
         fs::write(&path, input).unwrap();

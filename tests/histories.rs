@@ -1,18 +1,18 @@
-//! Every `tests/histories/*.history` through the checker, the whole report compared.
+//! Runs every `tests/histories/*.history` through the checker and compares the whole report.
 //!
-//! A history is made of lines; `#` begins a comment. Ranges include their first and leave out
-//! their last number (`0..10`), a single number stands for itself, times (`@`) are microseconds
-//! after 2026-03-01T12:00:00Z.
+//! A history consists of lines; `#` begins a comment. Ranges include the first and exclude the last
+//! number (`0..10`), a single number means itself, and times (`@`) are microseconds after
+//! 2026-03-01T12:00:00Z.
 //!
 //! ```text
-//! policy replicated                        (available, if it does not say)
+//! policy replicated                        (default: available)
 //! invoke 0..10 @1000
 //! ack 0..5 replicated @2000                (or witnessed, or sent)
 //! fail 5 @2000
 //! fault kill-primary @3000 .. @9000        (or `@3000 ..`: never healed) [expects-failover]
 //! primary redis-b @4000
-//! closed | torn 7                          (open, if it does not say; torn: with 7 bytes of an entry)
-//! node redis-b                             (reads from here on are of this node)
+//! closed | torn 7                          (default: open; torn: with 7 bytes of an entry)
+//! node redis-b                             (the following reads are of this node)
 //! read 0..9 ok | absent | other | value-of 7
 //! stray 12
 //! read-failed connection lost
@@ -20,7 +20,7 @@
 //! <the reports of all nodes, as they print>
 //! ```
 //!
-//! The histories go through a ledger file on their way, so that its format takes part.
+//! The histories are written to a ledger file and read back, so the format is covered as well.
 
 #![allow(
     clippy::unwrap_used,
@@ -32,8 +32,8 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 
-use redis_ha_lab::checker::{History, Reading, Report, Verdict};
-use redis_ha_lab::ledger::{Event, Header, LedgerReader, LedgerWriter, Outcome};
+use redis_ha_lab::checker::{CheckReport, History, NodeReading, Verdict};
+use redis_ha_lab::ledger::{Header, LedgerEvent, LedgerReader, LedgerWriter, RecordOutcome};
 use redis_ha_lab::record::{Batch, RunId, SeqRange, Timestamp};
 
 const START_US: u64 = 1_772_366_400_000_000;
@@ -63,7 +63,7 @@ fn every_history_gets_the_report_it_expects() {
     assert!(wrong.is_empty(), "these report otherwise, namely:\n{wrong}");
 }
 
-/// The verdict, and the reports.
+/// The verdict and the reports.
 fn run(script: &str) -> String {
     let lines: Vec<&str> = script
         .lines()
@@ -90,7 +90,7 @@ fn run(script: &str) -> String {
     text
 }
 
-/// Writes what a writer would.
+/// Writes the ledger as a writer would.
 fn write(lines: &[&str], path: &Path) {
     let policy = lines.iter().find_map(|line| line.strip_prefix("policy "));
     let header = Header {
@@ -110,34 +110,34 @@ fn write(lines: &[&str], path: &Path) {
             }
             ["ack", seqs, how, at] => {
                 let outcome = match how {
-                    "replicated" => Outcome::Replicated,
-                    "witnessed" => Outcome::Witnessed,
-                    "sent" => Outcome::Sent,
+                    "replicated" => RecordOutcome::Replicated,
+                    "witnessed" => RecordOutcome::Witnessed,
+                    "sent" => RecordOutcome::Sent,
                     _ => panic!("{line}"),
                 };
                 ledger.settled(range(seqs), outcome, micros(at)).unwrap();
             }
             ["fail", seqs, at] => {
                 ledger
-                    .settled(range(seqs), Outcome::Failed, micros(at))
+                    .settled(range(seqs), RecordOutcome::Failed, micros(at))
                     .unwrap();
             }
             ["fault", name, start, "..", ref rest @ ..] => {
                 let fault = name.to_owned();
                 let expects_failover = rest.contains(&"expects-failover");
-                let started = Event::FaultStarted {
+                let started = LedgerEvent::FaultStarted {
                     fault: fault.clone(),
                     expects_failover,
                 };
                 events.push((micros(start), started));
                 if let Some(end) = rest.first().filter(|word| word.starts_with('@')) {
-                    events.push((micros(end), Event::FaultEnded { fault }));
+                    events.push((micros(end), LedgerEvent::FaultEnded { fault }));
                 }
             }
             ["primary", node, at] => {
                 events.push((
                     micros(at),
-                    Event::PrimaryChanged {
+                    LedgerEvent::PrimaryChanged {
                         node: node.to_owned(),
                     },
                 ));
@@ -166,15 +166,15 @@ fn write(lines: &[&str], path: &Path) {
     }
 }
 
-/// Reads as a verifier would.
-fn read(lines: &[&str], history: &History, created: &[Timestamp]) -> Vec<Report> {
+/// Reads the nodes as a verifier would.
+fn read(lines: &[&str], history: &History, created: &[Timestamp]) -> Vec<CheckReport> {
     let run = history.header().run;
     let created_of = |seq: u64| created[usize::try_from(seq).unwrap()];
-    let mut readings = vec![("redis-a", Reading::new(history, "redis-a"))];
+    let mut readings = vec![("redis-a", NodeReading::new(history, "redis-a"))];
     for line in lines {
         let reading = &mut readings.last_mut().unwrap().1;
         match words(line)[..] {
-            ["node", name] => readings.push((name, Reading::new(history, name))),
+            ["node", name] => readings.push((name, NodeReading::new(history, name))),
             ["read", seqs, ref what @ ..] => {
                 for seq in range(seqs).iter() {
                     let at = created_of(seq);

@@ -1,10 +1,12 @@
-//! A model of how data nodes come and go, explored exhaustively within its bounds.
+//! A model of how data nodes are added and removed, explored exhaustively within its bounds.
 //!
-//! Three nodes, of which two are members at first. The third is to be added, and then one of the first two removed, while a
-//! writer writes and nodes are lost, one at a time. The list of members, and the steps of the command, are the program's own. What a witness is, how Sentinels
-//! agree, and terms are in the other model (`tests/model.rs`): here a failover takes one step, and nobody sees anything late.
-//! Each rule of `docs/protocol.md`, *Members*, is then taken out, and the model has to find the loss that it prevents.
-// A test states its claim with indexing and panics; the program may not.
+//! Three nodes, of which the first two are members at first. The third is added and then one of the
+//! first two removed, while a writer writes and nodes are lost one at a time. The list of members
+//! and the steps of the command are the program's own. Witnesses, the agreement of the Sentinels
+//! and terms are in the other model (`tests/model.rs`): here a failover takes one step, and every
+//! view is up to date. For each rule of `docs/protocol.md`, *Members*, a test removes the rule, and
+//! the model must find the loss that it prevents.
+// Tests may index and panic; the program may not.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "members/change.rs"]
@@ -14,7 +16,7 @@ mod lab;
 
 use lab::{Model, RULES, Rules, explore};
 
-/// Two writes, and two losses, each after the lab has recovered from the one before.
+/// Two writes, and two losses, the second after the lab has recovered from the first.
 const BOUNDS: Model = Model {
     rules: RULES,
     writes: 2,
@@ -27,7 +29,7 @@ fn loses(rules: Rules) {
 
 fn loses_within(model: Model) {
     let found = explore(model);
-    let loss = found.loss.expect("the rule is not needed");
+    let loss = found.loss.expect("no loss found without the rule");
     println!("{} states\n{loss}", found.states);
 }
 
@@ -38,7 +40,7 @@ fn no_loss_of_one_node_loses_a_write_while_members_change() {
     if let Some(loss) = found.loss {
         panic!("an acknowledged write is lost:\n{loss}");
     }
-    assert!(found.replaced, "no way leads to the end of the change");
+    assert!(found.replaced, "the change never completes");
     assert!(found.promoted_new, "the new node never becomes primary");
 }
 
@@ -53,17 +55,17 @@ fn a_node_is_not_full_before_it_is_counted() {
 #[test]
 fn the_next_step_waits_until_every_candidate_has_the_one_before() {
     loses(Rules {
-        held: false,
+        distributed: false,
         ..RULES
     });
 }
 
 #[test]
 fn a_candidate_that_came_back_meanwhile_is_waited_for_too() {
-    // One is lost and comes back; its primary is lost; it is lost itself.
+    // A node is lost and comes back, its primary is lost, then the node is lost again.
     loses_within(Model {
         rules: Rules {
-            asked_anew: false,
+            candidates_rechecked: false,
             ..RULES
         },
         writes: 1,
@@ -88,9 +90,9 @@ fn a_session_ends_when_the_members_change() {
 }
 
 #[test]
-fn a_node_is_taken_out_only_when_nobody_could_promote_it() {
+fn a_node_is_removed_only_when_it_cannot_be_promoted() {
     loses(Rules {
-        harmless: false,
+        inactive: false,
         ..RULES
     });
 }

@@ -11,7 +11,7 @@ use crate::config::NodeKind;
 
 use super::table::User;
 
-/// The rule that lets a user in with this password beside those it has: its SHA-256, as Redis keeps it.
+/// The ACL rule that adds this password: its SHA-256, as Redis stores it.
 pub fn allow(password: &SecretString) -> String {
     let mut rule = "#".to_owned();
     for byte in Sha256::digest(password.expose_secret()) {
@@ -21,20 +21,21 @@ pub fn allow(password: &SecretString) -> String {
     rule
 }
 
-/// The rules that let a user in with this password and no other.
+/// The ACL rules that make this the only password.
 pub fn only(password: &SecretString) -> [String; 2] {
     ["resetpass".to_owned(), allow(password)]
 }
 
-/// The ACL file of a server: every user that has rights there, each with the passwords that `accepted` gives.
+/// The ACL file of a server: every user with rights there, with the passwords that `accepted`
+/// returns.
 ///
 /// # Errors
-/// The first one of `accepted`.
+/// The first error of `accepted`.
 pub fn acl_file<E>(
     kind: NodeKind,
     mut accepted: impl FnMut(User) -> Result<Vec<SecretString>, E>,
 ) -> Result<String, E> {
-    // Who does not say who they are may do nothing but that.
+    // A client that is not authenticated may only authenticate.
     let mut file = "user default off resetpass resetkeys resetchannels -@all\n".to_owned();
     for user in User::ALL {
         let rights = user.rights(kind);
@@ -53,7 +54,7 @@ pub fn acl_file<E>(
     Ok(file)
 }
 
-/// Who may do what, as Markdown: a table for data nodes and one for Sentinels.
+/// Users and rights as Markdown: a table for data nodes and one for Sentinels.
 pub fn rights_reference() -> String {
     let mut out = String::new();
     for (kind, title) in [
@@ -62,7 +63,7 @@ pub fn rights_reference() -> String {
     ] {
         let _ = write!(
             out,
-            "**{title}**\n\n| user | who it is | keys | channels | commands |\n|---|---|---|---|---|\n"
+            "**{title}**\n\n| user | used by | keys | channels | commands |\n|---|---|---|---|---|\n"
         );
         for user in User::ALL {
             let rights = user.rights(kind);
@@ -85,7 +86,7 @@ pub fn rights_reference() -> String {
                 out,
                 "| `{}` | {} | {} | {} | {} |",
                 user.name(),
-                user.who(),
+                user.used_by(),
                 of(&["~", "%"]),
                 of(&["&"]),
                 of(&["+"])

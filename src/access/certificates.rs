@@ -1,15 +1,15 @@
 //! The certificates of a lab with TLS, in the folder of its secrets.
 //!
 //! ```text
-//! SECRETS/ca.pem                 the certificates of the CA, by which everyone judges the others'
-//! SECRETS/ca.key           0600  the CA's own key; only who makes certificates needs it
-//! SECRETS/node-NAME.pem    0600  a node's private key, and its certificate behind it
-//! SECRETS/client.pem       0600  the same for whoever connects, where security.mutual_tls wants one
+//! SECRETS/ca.pem                 the certificates of the CA, by which all others are verified
+//! SECRETS/ca.key           0600  the CA's private key; needed only to sign certificates
+//! SECRETS/node-NAME.pem    0600  a node's private key, followed by its certificate
+//! SECRETS/client.pem       0600  the same for clients, where security.mutual_tls requires one
 //! ```
 //!
-//! Key and certificate are one file, so that new ones take their place in one step: whoever reads it finds two that
-//! belong together, at every moment. Everyone of ours reads the files anew at each connection; a server is told by its
-//! node, which looks at them.
+//! Key and certificate are in one file, so that they are replaced in one step and always match.
+//! Every process of the lab reads the files at each connection. A server reloads them when its
+//! node, which watches them, tells it to.
 
 use std::fs;
 use std::io;
@@ -34,62 +34,62 @@ use crate::files;
 
 use super::secrets::{Secrets, SecretsError};
 
-/// How long a CA of ours is good.
+/// Validity of a generated CA.
 const CA_DAYS: u64 = 3650;
-/// How long a certificate of ours is good.
-const DAYS: u64 = 365;
-/// One of ours that ends within this is made anew at the next start.
-const AHEAD: Duration = Duration::from_secs(30 * 86_400);
-/// Clocks differ: a certificate is good from the day before on.
+/// Validity of a generated certificate.
+const CERTIFICATE_DAYS: u64 = 365;
+/// A generated certificate that expires within this time is replaced at the next start.
+const RENEW_WITHIN: Duration = Duration::from_secs(30 * 86_400);
+/// A certificate is valid from this many days ago, because clocks differ.
 const SKEW_DAYS: u64 = 1;
-/// Longest file that is read: hundreds of certificates.
-const LONGEST: u64 = 1 << 20;
+/// Longest file that is read: room for hundreds of certificates.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// Why a certificate is not there.
+/// Why a certificate is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
-    /// No file.
+    /// The file does not exist.
     #[error(
-        "lab.toml says security.tls, and {0} does not exist: start the lab first, or name the folder of its secrets \
-         by --secrets or HALAB_SECRETS (halab secrets make DIR fills one)"
+        "{0} does not exist, but security.tls is set in lab.toml: start the lab first, or pass its secrets folder with \
+         --secrets or HALAB_SECRETS (halab secrets make DIR creates one)"
     )]
     Missing(PathBuf),
-    /// A file that holds something else.
-    #[error("{path} holds no {what} in PEM")]
+    /// The file does not contain what it should.
+    #[error("{path} contains no {what} in PEM format")]
     Malformed {
-        /// Which one.
+        /// The file.
         path: PathBuf,
-        /// What should be in it.
+        /// What it should contain.
         what: &'static str,
     },
-    /// The CA is somebody else's.
+    /// The CA's key is not in the folder.
     #[error(
-        "{0} is not here, and it alone could sign a new certificate: have it made where the others come from"
+        "cannot sign a new certificate: the CA key {0} is missing; get a certificate from where the others were made"
     )]
     NoCaKey(PathBuf),
-    /// The folder was given by others.
+    /// The folder is managed outside the lab.
     #[error(
-        "{0} was given: change its certificates where they come from; each node takes them up within seconds"
+        "the folder {0} is not managed by the lab: change its certificates at their source; each node reloads them within seconds"
     )]
     NotOwn(PathBuf),
-    /// The lab has none.
-    #[error("lab.toml says security.tls = false: this lab has no certificates")]
+    /// The lab does not use TLS.
+    #[error("this lab has no certificates (security.tls = false in lab.toml)")]
     Off,
-    /// The folder.
+    /// An error of the secrets folder.
     #[error(transparent)]
     Secrets(#[from] SecretsError),
-    /// It can't be read or written.
+    /// A file cannot be read or written.
     #[error("cannot {what} {path}: {source}")]
     Io {
-        /// What was tried.
+        /// The failed action.
         what: &'static str,
-        /// On which path.
+        /// The path.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// The system gives no key, or can't sign.
-    #[error("cannot make a certificate: {0}")]
+    /// A key cannot be generated, or a certificate cannot be signed.
+    #[error("cannot generate a certificate: {0}")]
     Making(#[from] rcgen::Error),
 }
 
@@ -104,16 +104,16 @@ pub struct Certificates {
     folder: Arc<Path>,
 }
 
-/// A private key with the certificate that names its owner, and those between that and the CA.
+/// A private key with its certificate chain up to, but without, the CA.
 #[derive(Debug)]
-pub struct Identity {
-    /// The owner's first.
+pub struct TlsIdentity {
+    /// The owner's certificate first.
     pub chain: Vec<CertificateDer<'static>>,
-    /// Printed, it says nothing of itself.
+    /// Its `Debug` output does not reveal the key.
     pub key: PrivateKeyDer<'static>,
 }
 
-/// Whose certificate is made.
+/// The owner of a certificate.
 enum Owner<'a> {
     Node(&'a Node),
     Client,
@@ -127,16 +127,17 @@ impl Certificates {
         }
     }
 
-    /// Where the certificates of `lab` are; nothing where nobody has one.
+    /// The certificates of `lab`; `None` if it does not use TLS.
     pub fn of(lab: &Lab) -> Option<Certificates> {
         let folder = lab.security.secrets.as_ref()?;
         lab.security.tls.then(|| Certificates::at(folder.path()))
     }
 
-    /// The certificates of `lab`; what is missing is made if the folder is the lab's own. Nothing for a lab without.
+    /// The same, with missing ones generated if the folder is managed by the lab. `None` if the lab
+    /// does not use TLS.
     ///
     /// # Errors
-    /// When one can't be made.
+    /// If one cannot be generated.
     pub fn of_lab(lab: &Lab) -> Result<Option<Certificates>, CertificateError> {
         if !lab.security.tls {
             return Ok(None);
@@ -155,7 +156,7 @@ impl Certificates {
         &self.folder
     }
 
-    /// The CA's certificates.
+    /// The path of the CA's certificates.
     pub fn ca(&self) -> PathBuf {
         self.folder.join("ca.pem")
     }
@@ -164,30 +165,30 @@ impl Certificates {
         self.folder.join("ca.key")
     }
 
-    /// What a client shows.
+    /// The path of the certificate that clients present.
     pub fn client(&self) -> PathBuf {
         self.folder.join("client.pem")
     }
 
-    /// What the server of a node shows.
+    /// The path of the certificate that the server of a node presents.
     pub fn node(&self, name: &str) -> PathBuf {
         self.folder.join(format!("node-{name}.pem"))
     }
 
-    /// The CA's certificates, read.
+    /// The CA's certificates.
     ///
     /// # Errors
-    /// When there is none.
+    /// If there are none.
     pub fn authorities(&self) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
         let path = self.ca();
         let text = read(&path)?.ok_or_else(|| CertificateError::Missing(path.clone()))?;
         certificates(&text, &path)
     }
 
-    /// When the certificate of a node ends: seconds of Unix time.
+    /// When the certificate of a node expires, in seconds of Unix time.
     ///
     /// # Errors
-    /// When it is not there.
+    /// If there is none.
     pub fn end(&self, node: &Node) -> Result<i64, CertificateError> {
         ends(&self.shown_by(node)?).ok_or_else(|| CertificateError::Malformed {
             path: self.node(&node.name),
@@ -195,24 +196,24 @@ impl Certificates {
         })
     }
 
-    /// A key with its certificates.
+    /// Reads a private key with its certificates.
     ///
     /// # Errors
-    /// When they are not there.
-    pub fn identity(&self, path: &Path) -> Result<Identity, CertificateError> {
+    /// If they do not exist.
+    pub fn identity(&self, path: &Path) -> Result<TlsIdentity, CertificateError> {
         let text = read(path)?.ok_or_else(|| CertificateError::Missing(path.to_owned()))?;
         let key =
             PrivateKeyDer::from_pem_slice(&text).map_err(|_| CertificateError::Malformed {
                 path: path.to_owned(),
                 what: "private key",
             })?;
-        Ok(Identity {
+        Ok(TlsIdentity {
             chain: certificates(&text, path)?,
             key,
         })
     }
 
-    /// What tells one state of a node's certificate, and of the CA's, from another.
+    /// Changes when the certificate of the node or that of the CA changes.
     pub fn fingerprint(&self, node: &Node) -> Option<[u8; 32]> {
         let mut hash = Sha256::new();
         for path in [self.ca(), self.node(&node.name)] {
@@ -221,23 +222,24 @@ impl Certificates {
         Some(hash.finalize().into())
     }
 
-    /// Makes what is missing, ends soon, is of another CA or for another address. Returns how many were made.
+    /// Generates every certificate that is missing, expires soon, or belongs to another CA or
+    /// address. Returns how many were generated.
     ///
     /// # Errors
-    /// When a file can't be written, or the CA's key is not there to sign it.
+    /// If a file cannot be written, or the CA's key is missing.
     pub fn make_missing(&self, lab: &Lab) -> Result<usize, CertificateError> {
-        if self.wanting(lab).is_empty() {
+        if self.owners_without(lab).is_empty() {
             return Ok(0);
         }
         let _lock = Secrets::at(&self.folder).lock()?;
-        let wanting = self.wanting(lab);
-        for owner in &wanting {
+        let owners = self.owners_without(lab);
+        for owner in &owners {
             self.make(owner)?;
         }
-        Ok(wanting.len())
+        Ok(owners.len())
     }
 
-    /// Makes a new certificate for a node. Its caller holds the lock of the folder.
+    /// Generates a new certificate for a node. The caller holds the lock of the folder.
     ///
     /// # Errors
     /// As [`Certificates::make_missing`].
@@ -245,7 +247,7 @@ impl Certificates {
         self.make(&Owner::Node(node))
     }
 
-    /// Makes a new certificate for clients. Its caller holds the lock of the folder.
+    /// Generates a new certificate for clients. The caller holds the lock of the folder.
     ///
     /// # Errors
     /// As [`Certificates::make_missing`].
@@ -253,10 +255,10 @@ impl Certificates {
         self.make(&Owner::Client)
     }
 
-    /// The certificate of the node as it is in its file now.
+    /// The node's certificate, as it is in its file now.
     ///
     /// # Errors
-    /// When it is not there.
+    /// If there is none.
     pub fn shown_by(&self, node: &Node) -> Result<CertificateDer<'static>, CertificateError> {
         let path = self.node(&node.name);
         let text = read(&path)?.ok_or_else(|| CertificateError::Missing(path.clone()))?;
@@ -267,18 +269,18 @@ impl Certificates {
         })
     }
 
-    /// Who has no certificate, or none that will do.
-    fn wanting<'l>(&self, lab: &'l Lab) -> Vec<Owner<'l>> {
+    /// The owners without a usable certificate.
+    fn owners_without<'l>(&self, lab: &'l Lab) -> Vec<Owner<'l>> {
         let owners = lab.nodes().map(Owner::Node).chain([Owner::Client]);
         let ca = self.authorities().unwrap_or_default();
         let anchors = ca.iter().filter_map(|ca| anchor_from_trusted_cert(ca).ok());
         let anchors: Vec<_> = anchors.collect();
-        let will_do = |owner: &Owner<'_>| self.will_do(owner, &anchors).unwrap_or(false);
-        owners.filter(|owner| !will_do(owner)).collect()
+        let is_usable = |owner: &Owner<'_>| self.is_usable(owner, &anchors).unwrap_or(false);
+        owners.filter(|owner| !is_usable(owner)).collect()
     }
 
     /// Whether peers will accept it for the next 30 days; `None` if it is missing or malformed.
-    fn will_do(&self, owner: &Owner<'_>, anchors: &[TrustAnchor<'_>]) -> Option<bool> {
+    fn is_usable(&self, owner: &Owner<'_>, anchors: &[TrustAnchor<'_>]) -> Option<bool> {
         let identity = self.identity(&self.path_of(owner)).ok()?;
         let (own, between) = identity.chain.split_first()?;
         let own = EndEntityCert::try_from(own).ok()?;
@@ -290,7 +292,7 @@ impl Certificates {
             ),
             Owner::Client => (KeyUsage::client_auth(), true),
         };
-        let ahead = Duration::from_secs(UnixTime::now().as_secs()) + AHEAD;
+        let ahead = Duration::from_secs(UnixTime::now().as_secs()) + RENEW_WITHIN;
         let ahead = UnixTime::since_unix_epoch(ahead);
         let verified = own.verify_for_usage(
             ALL_VERIFICATION_ALGS,
@@ -312,7 +314,7 @@ impl Certificates {
     }
 
     fn make(&self, owner: &Owner<'_>) -> Result<(), CertificateError> {
-        let ca = self.ca_made()?;
+        let ca = self.ca_or_generate()?;
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();
         let name = match owner {
@@ -323,11 +325,11 @@ impl Certificates {
             }
             Owner::Client => "client".to_owned(),
         };
-        name_it(&mut params, &name);
-        good_for(&mut params, DAYS);
+        set_common_name(&mut params, &name);
+        set_validity(&mut params, CERTIFICATE_DAYS);
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        // A server is a client of the others: a replica of its primary, a Sentinel of everyone.
+        // A server is also a client: a replica of its primary, a Sentinel of all nodes.
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         if let Owner::Node(_) = owner {
             params
@@ -339,8 +341,8 @@ impl Certificates {
         write(&self.path_of(owner), text.as_bytes())
     }
 
-    /// The CA, made unless it is there.
-    fn ca_made(&self) -> Result<Issuer<'static, KeyPair>, CertificateError> {
+    /// The CA, generated if it does not exist.
+    fn ca_or_generate(&self) -> Result<Issuer<'static, KeyPair>, CertificateError> {
         let path = self.ca_key();
         let has_certificate = self.ca().exists();
         let key = match read(&path)? {
@@ -360,38 +362,39 @@ impl Certificates {
             }
         };
         let mut params = CertificateParams::default();
-        name_it(&mut params, &ca_name(&key));
-        good_for(&mut params, CA_DAYS);
+        set_common_name(&mut params, &ca_name(&key));
+        set_validity(&mut params, CA_DAYS);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         if !has_certificate {
-            // After its key: killed in between, it is made of that.
+            // Written after the key: if interrupted in between, it is generated from that key.
             write(&self.ca(), params.self_signed(&key)?.pem().as_bytes())?;
         }
         Ok(Issuer::new(params, key))
     }
 }
 
-/// Of its key, so that CAs of two labs are told apart by their names, which is what refusals go by.
+/// A name derived from the key, so that the CAs of two labs have different names; verifiers find the
+/// CA by name.
 fn ca_name(key: &KeyPair) -> String {
     let id = Sha256::digest(key.subject_public_key_info());
     let id: String = id.iter().take(6).map(|b| format!("{b:02x}")).collect();
     format!("redis-ha-lab CA {id}")
 }
 
-fn name_it(params: &mut CertificateParams, name: &str) {
+fn set_common_name(params: &mut CertificateParams, name: &str) {
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
 }
 
-fn good_for(params: &mut CertificateParams, days: u64) {
+fn set_validity(params: &mut CertificateParams, days: u64) {
     let today: DateTime<Utc> = Utc::now();
     let today = today.date_naive();
     let first = today.checked_sub_days(Days::new(SKEW_DAYS));
     let last = today.checked_add_days(Days::new(days));
     let date = |day: Option<NaiveDate>| {
         let day = day.unwrap_or(today);
-        // Month and day of a month are small numbers.
+        // Month and day fit into a byte.
         let small = |n: u32| u8::try_from(n).unwrap_or(1);
         date_time_ymd(day.year(), small(day.month()), small(day.day()))
     };
@@ -431,11 +434,11 @@ fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, CertificateError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(io_error("read", path)(source)),
     };
-    let length = file.metadata().map_or(0, |m| m.len()).min(LONGEST);
-    // With room for all of it: a buffer that grows leaves copies behind.
+    let length = file.metadata().map_or(0, |m| m.len()).min(MAX_FILE_BYTES);
+    // With full capacity from the start: a growing buffer would leave copies behind.
     let room = usize::try_from(length).unwrap_or(0) + 1;
     let mut bytes = Zeroizing::new(Vec::with_capacity(room));
-    file.take(LONGEST)
+    file.take(MAX_FILE_BYTES)
         .read_to_end(&mut bytes)
         .map_err(io_error("read", path))?;
     Ok(Some(bytes))
@@ -459,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_is_for_its_node_alone_and_stays() {
+    fn a_generated_certificate_is_for_its_node_only_and_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let lab = lab(&folder.path().join("secrets"));
         let certificates = Certificates::of(&lab).unwrap();
@@ -482,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn one_for_another_address_or_of_another_ca_is_made_anew_and_no_other() {
+    fn only_a_certificate_for_another_address_or_ca_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let mut lab = lab(folder.path());
         let certificates = Certificates::of(&lab).unwrap();
@@ -492,23 +495,23 @@ mod tests {
         assert_eq!(certificates.make_missing(&lab).unwrap(), 1);
         assert_eq!(certificates.fingerprint(&lab.data_nodes[0]), before);
         fs::remove_file(certificates.ca()).unwrap();
-        // Of the same key it is the same CA.
+        // With the same key it is the same CA.
         assert_eq!(certificates.make_missing(&lab).unwrap(), 6);
         fs::remove_file(certificates.ca()).unwrap();
         fs::remove_file(certificates.ca_key()).unwrap();
         assert_eq!(certificates.make_missing(&lab).unwrap(), 6);
         assert_ne!(certificates.fingerprint(&lab.data_nodes[0]), before);
-        // Whose key is elsewhere is nobody's to sign with.
+        // Without the CA's key nothing can be signed.
         fs::remove_file(certificates.ca_key()).unwrap();
         fs::remove_file(certificates.client()).unwrap();
         let error = certificates.make_missing(&lab).unwrap_err().to_string();
-        assert!(error.contains("ca.key is not here"), "{error}");
+        assert!(error.contains("ca.key is missing"), "{error}");
     }
 
     /// Writes a certificate of the lab's CA with these changes.
     fn given(certificates: &Certificates, node: &Node, change: impl Fn(&mut CertificateParams)) {
         let mut params = CertificateParams::new(vec![node.address.to_string()]).unwrap();
-        good_for(&mut params, DAYS);
+        set_validity(&mut params, CERTIFICATE_DAYS);
         change(&mut params);
         let key = KeyPair::generate().unwrap();
         let signed = params.signed_by(&key, &certificates.ca_made().unwrap());
@@ -528,8 +531,8 @@ mod tests {
             certificates.make_missing(&lab).unwrap()
         };
         assert_eq!(made(&|_| {}), 0);
-        assert_eq!(made(&|params| good_for(params, 29)), 1);
-        assert_eq!(made(&|params| good_for(params, 32)), 0);
+        assert_eq!(made(&|params| set_validity(params, 29)), 1);
+        assert_eq!(made(&|params| set_validity(params, 32)), 0);
         let clients = vec![ExtendedKeyUsagePurpose::ClientAuth];
         assert_eq!(
             made(&|params| params.extended_key_usages = clients.clone()),
@@ -540,13 +543,13 @@ mod tests {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         let own = fs::read_to_string(certificates.ca_key()).unwrap();
-        name_it(&mut params, &ca_name(&KeyPair::from_pem(&own).unwrap()));
+        set_common_name(&mut params, &ca_name(&KeyPair::from_pem(&own).unwrap()));
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let other = params.self_signed(&key).unwrap().pem();
         fs::write(certificates.ca(), other).unwrap();
-        assert_eq!(certificates.wanting(&lab).len(), 6);
+        assert_eq!(certificates.owners_without(&lab).len(), 6);
         fs::write(certificates.ca(), ca).unwrap();
-        assert_eq!(certificates.wanting(&lab).len(), 0);
+        assert_eq!(certificates.owners_without(&lab).len(), 0);
     }
 
     #[test]
@@ -579,7 +582,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_start_at_once_agree() {
+    fn concurrent_starts_generate_each_certificate_once() {
         let folder = tempfile::tempdir().unwrap();
         let lab = lab(folder.path());
         let made: usize = std::thread::scope(|scope| {
@@ -591,15 +594,17 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_none_is_named() {
+    fn an_error_names_the_missing_or_malformed_file() {
         let folder = tempfile::tempdir().unwrap();
         let certificates = Certificates::at(folder.path());
         let missing = certificates.authorities().unwrap_err().to_string();
         assert!(missing.contains("/ca.pem does not exist"), "{missing}");
-        fs::write(certificates.client(), "nothing of that").unwrap();
+        fs::write(certificates.client(), "something else").unwrap();
         let error = certificates.identity(&certificates.client()).unwrap_err();
         assert!(
-            error.to_string().ends_with("holds no private key in PEM"),
+            error
+                .to_string()
+                .ends_with("contains no private key in PEM format"),
             "{error}"
         );
     }

@@ -1,16 +1,16 @@
-//! Who may do what on the servers of a lab, and the passwords.
+//! The users of the servers, their rights, passwords and certificates.
 //!
-//! Each part of the lab is a user of its own on every server that it talks to, with the rights that it uses and no
-//! others; the default user is off. `table` is the one place that says which: the servers' ACL files are made of
-//! it, and the tables of `docs/security.md`.
+//! Each part of the lab is a separate user on every server that it connects to, with exactly the
+//! rights that it uses. The default user is off. `table` alone defines the rights: the servers' ACL
+//! files and the tables of `docs/security.md` are generated from it.
 //!
 //! - `table`: users and their rights (pure)
 //! - `acl`: the ACL file of a server, and the tables (pure)
 //! - `secrets`: the folder with a password for each user
 //! - `certificates`: the same folder, with a certificate for each node
 //!
-//! Never in an argument, an environment or a log: a password goes from its file into the connection, and what held it
-//! is zeroed.
+//! A password never appears in an argument, an environment variable or a log. It goes from its file
+//! into the connection, and its memory is zeroed.
 
 mod acl;
 mod certificates;
@@ -18,6 +18,6 @@ mod secrets;
 mod table;
 
 pub use acl::{acl_file, allow, only, rights_reference};
-pub use certificates::{CertificateError, Certificates, Identity};
+pub use certificates::{CertificateError, Certificates, TlsIdentity};
 pub use secrets::{Login, Secrets, SecretsError, make_key};
 pub use table::User;

@@ -1,16 +1,17 @@
-//! The folder of the passwords: a file for each user, read anew at each connection.
+//! The folder of the passwords: a file for each user, read at each connection.
 //!
 //! ```text
 //! SECRETS/          0700
 //! SECRETS/writer    0600, one line: the password
-//! SECRETS/writer.next     while it is being changed: the one that comes
-//! SECRETS/writer.old      while it is being changed: the one that a server may still use
-//! SECRETS/.lock     held while files are made
+//! SECRETS/writer.next     during a rotation: the next password
+//! SECRETS/writer.old      during a rotation: the previous one, which a server may still use
+//! SECRETS/.lock     held while files are written
 //! ```
 //!
-//! A rotation (`halab secrets rotate`) keeps one rule at every moment, a `kill -9` at any of them included: what these files
-//! hold is accepted by every server, also by one that starts just now. So nobody of ours keeps a password in memory,
-//! nobody of ours has to be told, and a rotation that was cut short is completed by the next one.
+//! A rotation (`halab secrets rotate`) keeps one rule at every moment, even if it is interrupted by
+//! a `kill -9`: every server accepts the passwords in these files, including a server that is just
+//! starting. So no process of the lab keeps a password in memory or has to be notified, and the
+//! next rotation completes an interrupted one.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
@@ -28,56 +29,56 @@ use crate::files;
 
 use super::table::User;
 
-/// Bytes of a password: 256 bits, which no one guesses, however fast a server answers.
-const LENGTH: usize = 32;
-/// Shortest password that is taken from a given file.
-const SHORTEST: usize = 16;
+/// Bytes of a generated password: 256 bits.
+const PASSWORD_BYTES: usize = 32;
+/// Shortest password that is accepted from a file.
+const MIN_LENGTH: usize = 16;
 /// Longest file that is read.
-const LONGEST: u64 = 1024;
+const MAX_FILE_BYTES: u64 = 1024;
 
-/// Why a password is not there.
+/// Why a password is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretsError {
-    /// No file.
+    /// The file does not exist.
     #[error(
-        "there is no password of the user {user}: {path} does not exist; start the lab first, or name the folder \
-         of its secrets by --secrets or HALAB_SECRETS (halab secrets make DIR fills one)"
+        "no password for the user {user}: {path} does not exist; start the lab first, or pass its secrets folder with \
+         --secrets or HALAB_SECRETS (halab secrets make DIR creates one)"
     )]
     Missing {
-        /// Whose.
+        /// The user.
         user: &'static str,
-        /// Where it was looked for.
+        /// The path.
         path: PathBuf,
     },
-    /// A file that can't be a password.
+    /// The content cannot be a password.
     #[error(
-        "{path} is no password: one line of {SHORTEST} to {LONGEST} letters, digits or other characters of ASCII is expected, \
-         without blanks, quotes and backslashes"
+        "{path} is not a password: expected one line of {MIN_LENGTH} to {MAX_FILE_BYTES} printable ASCII characters, without \
+         blanks, quotes or backslashes"
     )]
     Malformed {
-        /// Which one.
+        /// The file.
         path: PathBuf,
     },
-    /// The folder was given by others, who have to change what is in it.
+    /// The folder is managed outside the lab.
     #[error(
-        "{0} was given: change its files where they come from, or say --shared if every node and client reads this very folder"
+        "the folder {0} is not managed by the lab: change its files at their source, or pass --shared if every node and client reads this folder"
     )]
     NotOwn(PathBuf),
-    /// The lab has no passwords.
-    #[error("lab.toml says security.acl = false: this lab has no passwords")]
+    /// The lab does not use passwords.
+    #[error("this lab has no passwords (security.acl = false in lab.toml)")]
     Off,
-    /// It can't be read or written.
+    /// A file cannot be read or written.
     #[error("cannot {what} {path}: {source}")]
     Io {
-        /// What was tried.
+        /// The failed action.
         what: &'static str,
-        /// On which path.
+        /// The path.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// The system gives no random numbers.
-    #[error("the system gives no random numbers: {0}")]
+    /// The system's random number generator failed.
+    #[error("cannot get random numbers from the system: {0}")]
     Random(String),
 }
 
@@ -92,7 +93,7 @@ pub struct Secrets {
     folder: Arc<Path>,
 }
 
-/// A user and where its password is: what a connection needs to say who it is.
+/// A user and the folder with its password, for a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Login {
     user: User,
@@ -100,7 +101,7 @@ pub struct Login {
 }
 
 impl Login {
-    /// How `user` says who it is on the servers of `lab`; nothing where nobody has to.
+    /// The login of `user` on the servers of `lab`; `None` if the lab does not use passwords.
     pub fn of(lab: &Lab, user: User) -> Option<Login> {
         let folder = lab.security.secrets.as_ref()?;
         lab.security.acl.then(|| Login {
@@ -109,15 +110,15 @@ impl Login {
         })
     }
 
-    /// Who.
+    /// The user.
     pub fn user(&self) -> User {
         self.user
     }
 
-    /// The password, as it is now.
+    /// The current password.
     ///
     /// # Errors
-    /// When it is not there.
+    /// If there is none.
     pub fn password(&self) -> Result<SecretString, SecretsError> {
         self.secrets.password(self.user)
     }
@@ -131,11 +132,11 @@ impl Secrets {
         }
     }
 
-    /// The secrets that the servers of `lab` are to know; what is missing is made if the folder is the lab's own.
-    /// Nothing for a lab without.
+    /// The secrets that the servers of `lab` use; missing ones are generated if the folder is
+    /// managed by the lab. `None` if the lab does not use passwords.
     ///
     /// # Errors
-    /// When one is missing in a folder that was given, or can't be made.
+    /// If one cannot be generated.
     pub fn of_lab(lab: &Lab) -> Result<Option<Secrets>, SecretsError> {
         if !lab.security.acl {
             return Ok(None);
@@ -174,7 +175,7 @@ impl Secrets {
     /// The password of a user.
     ///
     /// # Errors
-    /// When it is not there.
+    /// If there is none.
     pub fn password(&self, user: User) -> Result<SecretString, SecretsError> {
         let path = self.path(user);
         read(&path)?.ok_or(SecretsError::Missing {
@@ -183,13 +184,13 @@ impl Secrets {
         })
     }
 
-    /// The passwords that a server is to accept from a user: the one in use, and while it is being changed the
-    /// next one and the one before too.
+    /// The passwords that a server has to accept from a user: the current one and, during a
+    /// rotation, also the next one and the previous one.
     ///
     /// # Errors
-    /// When the one in use is not there.
+    /// If there is no current one.
     pub fn accepted(&self, user: User) -> Result<Vec<SecretString>, SecretsError> {
-        // In this order: one may become the other between two reads, but none is missed.
+        // In this order, because a rotation may rename one to the other between two reads.
         let next = read(&self.next_path(user))?;
         let mut all = vec![self.password(user)?];
         all.extend(next);
@@ -197,10 +198,10 @@ impl Secrets {
         Ok(all)
     }
 
-    /// Makes a password for each user that has none. Returns whose were made.
+    /// Generates a password for each user that has none. Returns these users.
     ///
     /// # Errors
-    /// When a file can't be written.
+    /// If a file cannot be written.
     pub fn make_missing(&self) -> Result<Vec<User>, SecretsError> {
         let missing = || -> Vec<User> {
             let has_none = |user: &User| !self.path(*user).exists();
@@ -217,11 +218,11 @@ impl Secrets {
         Ok(missing)
     }
 
-    /// The next password of a user; made unless it is there. Nothing when a change that was cut short has brought it
-    /// into use already.
+    /// The next password of a user, generated if it does not exist. `None` if an interrupted
+    /// rotation has already made it the current one.
     ///
     /// # Errors
-    /// When the file can't be written.
+    /// If the file cannot be written.
     pub fn next(&self, user: User) -> Result<Option<SecretString>, SecretsError> {
         let path = self.next_path(user);
         if let Some(next) = read(&path)? {
@@ -235,10 +236,11 @@ impl Secrets {
         Ok(Some(next))
     }
 
-    /// The next password of a user, if there is one, becomes the one in use; that is kept as the old one.
+    /// Makes the next password of a user, if there is one, the current one, and keeps that as the
+    /// old one.
     ///
     /// # Errors
-    /// When a file can't be written.
+    /// If a file cannot be written.
     pub fn promote(&self, user: User) -> Result<(), SecretsError> {
         let (from, to) = (self.next_path(user), self.path(user));
         if !from.exists() {
@@ -248,10 +250,10 @@ impl Secrets {
         files::rename(&from, &to).map_err(io_error("rename", &from))
     }
 
-    /// Nobody uses the old password of a user any more.
+    /// Removes the old password of a user, once nothing uses it.
     ///
     /// # Errors
-    /// When its file can't be removed.
+    /// If its file cannot be removed.
     pub fn forget(&self, user: User) -> Result<(), SecretsError> {
         let path = self.old_path(user);
         match fs::remove_file(&path) {
@@ -262,20 +264,21 @@ impl Secrets {
         }
     }
 
-    /// Locks the folder, made when it is not there, against others who make files; until the value is dropped.
+    /// Creates the folder if necessary and locks it against other writers until the value is
+    /// dropped.
     ///
     /// # Errors
-    /// When it can't be made.
+    /// If it cannot be created or locked.
     pub fn lock(&self) -> Result<File, SecretsError> {
         let (lock, path) = self.lock_file()?;
         lock.lock().map_err(io_error("lock", &path))?;
         Ok(lock)
     }
 
-    /// The same, without waiting for somebody who has it: nothing, then.
+    /// The same without waiting: `None` if another process has the lock.
     ///
     /// # Errors
-    /// When it can't be made.
+    /// If it cannot be created or locked.
     pub fn try_lock(&self) -> Result<Option<File>, SecretsError> {
         let (lock, path) = self.lock_file()?;
         match lock.try_lock() {
@@ -290,7 +293,7 @@ impl Secrets {
         folder.recursive(true).mode(0o700);
         folder
             .create(&self.folder)
-            .map_err(io_error("make", &self.folder))?;
+            .map_err(io_error("create", &self.folder))?;
         let path = self.folder.join(".lock");
         let lock = OpenOptions::new()
             .create(true)
@@ -303,12 +306,12 @@ impl Secrets {
     }
 }
 
-/// Makes a random key in a file of its own, unless there is one. Returns whether it was made.
+/// Writes a random key to a file, unless the file exists. Returns whether it was written.
 ///
 /// # Errors
-/// When the file can't be written.
+/// If the file cannot be written.
 pub fn make_key(path: &Path) -> Result<bool, SecretsError> {
-    // An empty file is what a crash of the machine may leave.
+    // A crash of the machine may leave an empty file.
     if fs::metadata(path).is_ok_and(|file| file.len() > 0) {
         return Ok(false);
     }
@@ -317,11 +320,11 @@ pub fn make_key(path: &Path) -> Result<bool, SecretsError> {
 }
 
 fn random() -> Result<SecretString, SecretsError> {
-    let mut bytes = Zeroizing::new([0; LENGTH]);
+    let mut bytes = Zeroizing::new([0; PASSWORD_BYTES]);
     SysRng
         .try_fill_bytes(&mut *bytes)
         .map_err(|e| SecretsError::Random(e.to_string()))?;
-    let mut text = String::with_capacity(2 * LENGTH);
+    let mut text = String::with_capacity(2 * PASSWORD_BYTES);
     for byte in *bytes {
         for digit in [byte >> 4, byte & 15] {
             text.push(char::from_digit(digit.into(), 16).unwrap_or_default());
@@ -337,14 +340,14 @@ fn read(path: &Path) -> Result<Option<SecretString>, SecretsError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(io_error("read", path)(source)),
     };
-    // With room for all of it: a buffer that grows leaves copies behind.
-    let mut text = Zeroizing::new(String::with_capacity(LONGEST as usize + 1));
-    file.take(LONGEST)
+    // With full capacity from the start: a growing buffer would leave copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(MAX_FILE_BYTES as usize + 1));
+    file.take(MAX_FILE_BYTES)
         .read_to_string(&mut text)
         .map_err(io_error("read", path))?;
     let line = text.strip_suffix('\n').unwrap_or(&text);
     let good = |b: u8| b.is_ascii_graphic() && !b"\"'\\".contains(&b);
-    if line.len() < SHORTEST || !line.bytes().all(good) {
+    if line.len() < MIN_LENGTH || !line.bytes().all(good) {
         return Err(SecretsError::Malformed {
             path: path.to_owned(),
         });
@@ -368,7 +371,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_made_is_long_different_stays_and_is_for_the_owner_alone() {
+    fn generated_passwords_are_long_distinct_kept_and_private() {
         let folder = tempfile::tempdir().unwrap();
         let secrets = Secrets::at(&folder.path().join("secrets"));
         assert_eq!(secrets.make_missing().unwrap(), User::ALL);
@@ -392,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_made_once_and_for_the_owner_alone() {
+    fn a_key_is_generated_once_and_private() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
         fs::write(&path, "").unwrap();
@@ -408,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_or_malformed_one_is_an_error_that_names_the_file_and_shows_nothing() {
+    fn a_missing_or_malformed_password_is_an_error_that_names_the_file_only() {
         let folder = tempfile::tempdir().unwrap();
         let secrets = Secrets::at(folder.path());
         let missing = secrets.password(User::Writer).unwrap_err().to_string();
@@ -421,7 +424,7 @@ mod tests {
         ] {
             fs::write(folder.path().join("writer"), text).unwrap();
             let error = secrets.password(User::Writer).unwrap_err().to_string();
-            assert!(error.contains("/writer is no password"), "{error}");
+            assert!(error.contains("/writer is not a password"), "{error}");
         }
         let given = "0123456789abcdef";
         fs::write(folder.path().join("writer"), given).unwrap();
@@ -431,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn while_it_is_changed_both_are_accepted_and_a_change_cut_short_is_gone_on_with() {
+    fn during_a_rotation_both_are_accepted_and_an_interrupted_one_continues() {
         let folder = tempfile::tempdir().unwrap();
         let secrets = Secrets::at(folder.path());
         secrets.make_missing().unwrap();
@@ -443,18 +446,18 @@ mod tests {
             let next = secrets.next(User::Node).unwrap();
             next.map(|p| p.expose_secret().to_owned())
         };
-        let comes = next().unwrap();
-        assert_eq!(next(), Some(comes.clone()));
+        let new = next().unwrap();
+        assert_eq!(next(), Some(new.clone()));
         let both = || shown(secrets.accepted(User::Node).unwrap());
-        assert_eq!(both(), [old[0].clone(), comes.clone()]);
+        assert_eq!(both(), [old[0].clone(), new.clone()]);
         secrets.promote(User::Node).unwrap();
-        // A server may still use the old one among servers.
-        assert_eq!(both(), [comes.clone(), old[0].clone()]);
+        // A server may still use the old one towards other servers.
+        assert_eq!(both(), [new.clone(), old[0].clone()]);
         assert_eq!(next(), None);
         secrets.promote(User::Node).unwrap();
-        assert_eq!(both(), [comes.clone(), old[0].clone()]);
+        assert_eq!(both(), [new.clone(), old[0].clone()]);
         secrets.forget(User::Node).unwrap();
-        assert_eq!(both(), [comes]);
+        assert_eq!(both(), [new]);
         assert!(next().is_some());
     }
 }

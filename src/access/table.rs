@@ -1,29 +1,29 @@
-//! The users, and what each may do on a data node and on a Sentinel.
+//! The users and their rights on data nodes and Sentinels.
 
 use crate::config::NodeKind;
 
-/// A part of the lab, as the servers know it.
+/// A user of the servers: one part of the lab.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum User {
     /// `halab write`.
     Writer,
-    /// `halab verify`, `status`, `health`, `backup`, `restore`: reads, and changes nothing.
+    /// `halab verify`, `status`, `health`, `backup`, `restore`: read-only.
     Verifier,
-    /// A replica, towards its primary; and `halab backup`, which copies as one.
+    /// A replica, on its primary; and `halab backup`, which copies like a replica.
     Replication,
-    /// A Sentinel, towards data nodes and other Sentinels.
+    /// A Sentinel, on data nodes and other Sentinels.
     Sentinel,
     /// redis_exporter.
     Exporter,
-    /// `halab node`, the parent of each server.
+    /// `halab node`, the supervisor of each server.
     Node,
-    /// Whoever runs the lab: `halab cli`, `handover`, `secrets`, drills.
+    /// The operator: `halab cli`, `handover`, `secrets`, drills.
     Operator,
 }
 
-/// What the handover, the node and the writer ask of a Sentinel, and how they hear its events. Sentinels have no keys, and
-/// their channels are events.
-const LOOK: [&str; 5] = [
+/// What the handover, the node and the writer need to ask a Sentinel and receive its events. A
+/// Sentinel has no keys, and its channels are its events.
+const SENTINEL_QUERIES: [&str; 5] = [
     "&*",
     "+ping",
     "+psubscribe",
@@ -56,27 +56,25 @@ impl User {
         }
     }
 
-    /// The user of that name.
+    /// The user with that name.
     pub fn named(name: &str) -> Option<User> {
         User::ALL.into_iter().find(|user| user.name() == name)
     }
 
-    /// Who it is.
-    pub fn who(self) -> &'static str {
+    /// Who uses it, for the tables.
+    pub fn used_by(self) -> &'static str {
         match self {
             User::Writer => "`halab write`",
             User::Verifier => "`halab verify`, `status`, `health`, `backup` and `restore`",
-            User::Replication => {
-                "a replica, towards its primary; `halab backup`, which copies as one"
-            }
-            User::Sentinel => "a Sentinel, towards data nodes and other Sentinels",
+            User::Replication => "a replica, on its primary; `halab backup`, which copies like one",
+            User::Sentinel => "a Sentinel, on data nodes and other Sentinels",
             User::Exporter => "redis_exporter",
-            User::Node => "`halab node`, the parent of each server",
-            User::Operator => "you: `halab cli`, `handover`, `secrets`, `drill`",
+            User::Node => "`halab node`, the supervisor of each server",
+            User::Operator => "the operator: `halab cli`, `handover`, `secrets`, `drill`",
         }
     }
 
-    /// What it may do on a node of that kind, as ACL rules; nothing where it does not exist.
+    /// Its rights on a node of that kind, as ACL rules; empty if it does not exist there.
     pub fn rights(self, kind: NodeKind) -> Vec<&'static str> {
         match kind {
             NodeKind::Data => self.on_data_node(),
@@ -86,22 +84,22 @@ impl User {
 
     fn on_data_node(self) -> Vec<&'static str> {
         match self {
-            // It never reads a record: what it may not do can't be asked of it.
+            // It never reads a record, so it cannot be misused to read one.
             User::Writer => vec![
                 "%W~halab:*",
-                // Whether a promoted node has begun its term.
+                // To read whether a promoted node has begun its term.
                 "%R~halab-mark",
-                // Whose confirmation counts.
+                // To read which nodes have to confirm.
                 "%R~halab-members",
                 "+get",
-                // Its message before a WAIT, which nobody reads.
+                // For the message before `WAIT`, which has no subscribers.
                 "&halab:round",
                 "+mset",
                 "+publish",
                 "+wait",
                 "+role",
                 "+info",
-                // Whether a node assures that it can't be promoted.
+                // To read the assurance of a node.
                 "+pubsub|numsub",
             ],
             User::Verifier => vec![
@@ -116,8 +114,8 @@ impl User {
                 "+ping",
             ],
             User::Replication => vec!["+ping", "+replconf", "+psync"],
-            // As <https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/> lists them; one channel
-            // is all that Sentinels meet on, and no script of theirs is ever to be killed here.
+            // As listed in <https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/>, except that
+            // one channel is enough for Sentinels, and that they need not kill scripts here.
             User::Sentinel => vec![
                 "&__sentinel__:hello",
                 "+ping",
@@ -132,8 +130,9 @@ impl User {
                 "+client|setname",
                 "+client|kill",
             ],
-            // Not CONFIG GET, which it would ask too: that shows the password of the replication. SLOWLOG GET shows slow
-            // commands, records among them; refused, it would fill ACL LOG, in which a break-in is to be seen.
+            // Without CONFIG GET, which the exporter also sends: it would show the replication
+            // password. With SLOWLOG GET, although it shows slow commands including
+            // records: if refused, it would fill ACL LOG and hide intrusions there.
             User::Exporter => vec![
                 "+ping",
                 "+info",
@@ -148,10 +147,11 @@ impl User {
                 "~halab-mark",
                 "~halab-members",
                 "+get",
-                // The mark, and the first list of members, are written by scripts.
+                // Scripts write the mark and the first list of members.
                 "+set",
                 "+eval",
-                // By being subscribed it assures that its server can't be promoted.
+                // A subscription to this channel is the assurance that its server cannot be
+                // promoted.
                 "&halab:not-promotable",
                 "+subscribe",
                 "+unsubscribe",
@@ -165,11 +165,11 @@ impl User {
                 "+client|unpause",
                 "+client|kill",
                 "+client|id",
-                // It states which nodes it knows.
+                // The name of its connection states the nodes that it knows.
                 "+client|setname",
                 "+multi",
                 "+exec",
-                // Who is there that is not of the lab: names alone.
+                // To find users that are not the lab's; shows only names.
                 "+acl|users",
             ],
             User::Operator => EVERYTHING.to_vec(),
@@ -177,14 +177,14 @@ impl User {
     }
 
     fn on_sentinel(self) -> Vec<&'static str> {
-        let looking = |more: &[&'static str]| [&LOOK, more].concat();
+        let queries_and = |more: &[&'static str]| [&SENTINEL_QUERIES, more].concat();
         match self {
-            // It may ask who is primary; it may not have that changed.
-            User::Writer => LOOK.to_vec(),
-            User::Verifier => looking(&[
+            // It may ask which node is primary, but not cause a failover.
+            User::Writer => SENTINEL_QUERIES.to_vec(),
+            User::Verifier => queries_and(&[
                 "+sentinel|ckquorum",
                 "+sentinel|get-master-addr-by-name",
-                // Whom they know that lab.toml does not state.
+                // To find strangers that the Sentinel knows.
                 "+sentinel|masters",
                 "+sentinel|sentinels",
             ]),
@@ -206,12 +206,12 @@ impl User {
                 "+sentinel|sentinels",
                 "+sentinel|ckquorum",
             ],
-            User::Node => looking(&[
+            User::Node => queries_and(&[
                 "+sentinel|failover",
                 "+sentinel|debug",
-                // Whether it leads failovers.
+                // To set whether it leads failovers.
                 "+sentinel|set",
-                // TILT, and who is there that is not of the lab.
+                // For TILT, and to find users that are not the lab's.
                 "+info",
                 "+acl|users",
                 "+client|setname",

@@ -1,10 +1,11 @@
-//! A backup on disk: a folder that appears in one step, when everything in it is there and on disk.
+//! A backup on disk: a folder that appears in one step, once all its files are complete and on
+//! disk.
 //!
 //! ```text
 //! INTO/halab-20261128T160000.000Z/data.rdb        the data
-//!                              manifest.json   what it is, with the checksum of the data
-//!                              SHA256SUMS      for sha256sum -c, of both
-//! INTO/.halab-20261128T160000.000Z.unfinished     while it is made; what is left of one that was killed is removed by the next
+//!                              manifest.json   its description, with the checksum of the data
+//!                              SHA256SUMS      of both files, for sha256sum -c
+//! INTO/.halab-20261128T160000.000Z.unfinished     in progress; after a kill, the next backup removes it
 //! ```
 
 use std::fmt::Write as _;
@@ -20,38 +21,38 @@ use tracing::{info, warn};
 use crate::files;
 
 use super::manifest::{DataFile, Manifest, ManifestError};
-use super::rdb::{Content, Damage, Scan};
+use super::rdb::{Content, Damage, RdbScan};
 
 /// The file with the data.
 pub const DATA: &str = "data.rdb";
-/// The file that describes it.
+/// The file with the description.
 pub const MANIFEST: &str = "manifest.json";
-/// The checksums of both.
+/// The file with the checksums of both.
 pub const SUMS: &str = "SHA256SUMS";
 const UNFINISHED: &str = ".unfinished";
-/// So much is read from a file at a time.
-const PART: usize = 1 << 20;
+/// The number of bytes read at a time.
+const READ_SIZE: usize = 1 << 20;
 
-/// Why a backup can't be written or read.
+/// Why a backup cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
-    /// A file.
+    /// An error of a file.
     #[error("{what} {path}: {source}{}", remedy(source))]
     Io {
-        /// What was tried.
+        /// The failed action.
         what: &'static str,
-        /// On which path.
+        /// The path.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// Whoever copies it was asked to stop.
+    /// A signal stopped the copy.
     #[error("stopped; nothing was changed")]
     Stopped,
-    /// The folder is none.
-    #[error("{0} is no backup, or not all of one: there is no {MANIFEST} in it")]
+    /// The folder is not a backup.
+    #[error("{0} is not a complete backup: it contains no {MANIFEST}")]
     NoBackup(PathBuf),
-    /// The description is of no use.
+    /// The description cannot be used.
     #[error("{path}: {why}")]
     Manifest {
         /// The file.
@@ -59,19 +60,19 @@ pub enum FolderError {
         /// Why.
         why: ManifestError,
     },
-    /// The data is not what it was.
+    /// The data is damaged.
     #[error("{path} is damaged: {why}; use another backup")]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// How that is known.
+        /// The reason.
         why: String,
     },
 }
 
 impl FolderError {
-    /// Whether the backup was read, and is not whole.
-    pub fn is_damage(&self) -> bool {
+    /// Whether the backup was read and is not complete.
+    pub fn is_invalid(&self) -> bool {
         !matches!(self, FolderError::Io { .. } | FolderError::Stopped)
     }
 }
@@ -79,10 +80,10 @@ impl FolderError {
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "; free space there, or give another folder: a backup takes about as much as the server's memory, often less"
+            "; free space there, or use another folder: a backup takes about as much space as the server's memory, often less"
         }
         io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
-            "; give a folder that you may write to"
+            "; use a folder with write permission"
         }
         _ => "",
     }
@@ -93,44 +94,44 @@ pub(super) fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error
     move |source| FolderError::Io { what, path, source }
 }
 
-/// Has what is in a folder, as names, stored.
+/// Syncs the names in a folder to disk.
 ///
 /// # Errors
-/// When the disk does not take it.
+/// If the disk fails.
 pub fn sync_folder(path: &Path) -> Result<(), FolderError> {
     files::sync_folder(path).map_err(io_error("cannot sync", path))
 }
 
-/// A file that is written and looked through at once.
+/// A data file that is written and scanned at the same time.
 #[derive(Debug)]
-pub struct Copied {
+pub struct DataWriter {
     path: PathBuf,
     file: File,
     sha256: Sha256,
     bytes: u64,
-    scan: Scan,
+    scan: RdbScan,
 }
 
-impl Copied {
-    /// Begins it; there must be none of that name.
+impl DataWriter {
+    /// Creates the file, which must not exist.
     ///
     /// # Errors
-    /// When it can't be made.
+    /// If it cannot be created.
     pub fn begin(path: PathBuf) -> Result<Self, FolderError> {
         let file = new_file(&path)?;
-        Ok(Copied {
+        Ok(DataWriter {
             path,
             file,
             sha256: Sha256::new(),
             bytes: 0,
-            scan: Scan::default(),
+            scan: RdbScan::default(),
         })
     }
 
-    /// Takes the next part.
+    /// Writes the next part.
     ///
     /// # Errors
-    /// When it can't be written.
+    /// If it cannot be written.
     pub fn push(&mut self, part: &[u8]) -> Result<(), FolderError> {
         self.file
             .write_all(part)
@@ -141,10 +142,10 @@ impl Copied {
         Ok(())
     }
 
-    /// Has it stored; what it is, and what is in it.
+    /// Syncs the file to disk. Returns its description and its content.
     ///
     /// # Errors
-    /// When the disk does not take it, or it is no whole copy of a lab.
+    /// If the disk fails. The content is an error if the file is not a complete copy of a lab.
     pub fn finish(self, name: &str) -> Result<(DataFile, Result<Content, Damage>), FolderError> {
         self.file
             .sync_all()
@@ -160,7 +161,7 @@ impl Copied {
 
 fn new_file(path: &Path) -> Result<File, FolderError> {
     let mut options = OpenOptions::new();
-    // The records are nobody else's.
+    // Only the owner may read the records.
     options.create_new(true).write(true).mode(0o600);
     options.open(path).map_err(io_error("cannot make", path))
 }
@@ -173,30 +174,30 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// A backup that is being made. Dropped before it is finished, it is removed.
+/// A backup in progress. It is removed if it is dropped before it is finished.
 #[derive(Debug)]
-pub struct Draft {
+pub struct PartialBackup {
     into: PathBuf,
     name: String,
     path: PathBuf,
-    /// Held while it is made, so that nobody takes it for what a killed one left.
+    /// Held while it is in progress, so that no other backup removes it as a leftover.
     _lock: File,
     finished: bool,
 }
 
-impl Draft {
-    /// Begins a backup of a lab in the folder `into`, which is made when it is not there.
+impl PartialBackup {
+    /// Begins a backup of a lab in the folder `into`, which is created if necessary.
     ///
     /// # Errors
-    /// When it can't be made.
+    /// If it cannot be created.
     pub fn begin(into: &Path, lab: &str, now: DateTime<Utc>) -> Result<Self, FolderError> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(into)
             .map_err(io_error("cannot make", into))?;
-        // One at a time: a draft that is not locked yet looks like one of a killed backup.
-        let begins = File::open(into)
+        // One at a time: a folder that is not locked yet looks like a leftover.
+        let folder_lock = File::open(into)
             .and_then(|folder| folder.lock().map(|()| folder))
             .map_err(io_error("cannot lock", into))?;
         remove_unfinished(into)?;
@@ -209,8 +210,8 @@ impl Draft {
         let lock = File::open(&path)
             .and_then(|lock| lock.try_lock().map(|()| lock).map_err(io::Error::from))
             .map_err(io_error("cannot lock", &path))?;
-        drop(begins);
-        Ok(Draft {
+        drop(folder_lock);
+        Ok(PartialBackup {
             into: into.to_owned(),
             name,
             path,
@@ -219,11 +220,11 @@ impl Draft {
         })
     }
 
-    /// The file for the data, empty. What an attempt before wrote into it is gone.
+    /// The data file, empty. Data of an earlier attempt is removed.
     ///
     /// # Errors
-    /// When it can't be made.
-    pub fn data(&self) -> Result<Copied, FolderError> {
+    /// If it cannot be created.
+    pub fn data(&self) -> Result<DataWriter, FolderError> {
         let path = self.path.join(DATA);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -231,13 +232,13 @@ impl Draft {
             }
             _ => {}
         }
-        Copied::begin(path)
+        DataWriter::begin(path)
     }
 
-    /// Makes it a backup, in one step. Returns its folder.
+    /// Completes the backup, in one step. Returns its folder.
     ///
     /// # Errors
-    /// When the disk does not take it; then there is none.
+    /// If the disk fails; then there is no backup.
     pub fn finish(mut self, manifest: &Manifest) -> Result<PathBuf, FolderError> {
         let text = manifest.to_text();
         self.write(MANIFEST, &text)?;
@@ -266,17 +267,17 @@ impl Draft {
     }
 }
 
-impl Drop for Draft {
+impl Drop for PartialBackup {
     fn drop(&mut self) {
         if !self.finished
             && let Err(error) = fs::remove_dir_all(&self.path)
         {
-            warn!(folder = %self.path.display(), %error, "what is left of the unfinished backup can't be removed; the next one does");
+            warn!(folder = %self.path.display(), %error, "cannot remove the unfinished backup; the next one will");
         }
     }
 }
 
-/// Removes what is left of backups that were killed. One that is being made is locked.
+/// Removes the leftovers of killed backups. A backup in progress is locked.
 fn remove_unfinished(into: &Path) -> Result<(), FolderError> {
     let entries = fs::read_dir(into).map_err(io_error("cannot read", into))?;
     for entry in entries.flatten() {
@@ -286,19 +287,20 @@ fn remove_unfinished(into: &Path) -> Result<(), FolderError> {
             continue;
         }
         let path = entry.path();
-        let is_left = File::open(&path).is_ok_and(|folder| folder.try_lock().is_ok());
-        // Not worth a refusal: it costs room, and that is said where it is missed.
-        if is_left && fs::remove_dir_all(&path).is_ok() {
-            info!(folder = %path.display(), "removed what was left of a backup that was cut short");
+        let is_leftover = File::open(&path).is_ok_and(|folder| folder.try_lock().is_ok());
+        // A failure is ignored: the leftover only takes space, and a lack of space is reported
+        // anyway.
+        if is_leftover && fs::remove_dir_all(&path).is_ok() {
+            info!(folder = %path.display(), "removed an interrupted backup");
         }
     }
     Ok(())
 }
 
-/// What a backup says of itself.
+/// The description of a backup.
 ///
 /// # Errors
-/// When there is none in that folder.
+/// If the folder contains none.
 pub fn describe(folder: &Path) -> Result<Manifest, FolderError> {
     let path = folder.join(MANIFEST);
     let text = match fs::read_to_string(&path) {
@@ -313,10 +315,10 @@ pub fn describe(folder: &Path) -> Result<Manifest, FolderError> {
     checked.map_err(|why| FolderError::Manifest { path, why })
 }
 
-/// Reads the data of a backup from its begin to its end, hands each part to `take`, and checks that it is what it was.
+/// Reads all data of a backup, passes each part to `take`, and checks it against the description.
 ///
 /// # Errors
-/// When it can't be read or is damaged, or `take` fails.
+/// If it cannot be read or is damaged, or `take` fails.
 pub fn read_data(
     folder: &Path,
     manifest: &Manifest,
@@ -334,8 +336,8 @@ pub fn read_data(
         }
         Err(error) => return Err(io_error("cannot open", &path)(error)),
     };
-    let (mut sha256, mut scan, mut bytes) = (Sha256::new(), Scan::default(), 0);
-    let mut part = vec![0; PART];
+    let (mut sha256, mut scan, mut bytes) = (Sha256::new(), RdbScan::default(), 0);
+    let mut part = vec![0; READ_SIZE];
     loop {
         let length = file
             .read(&mut part)
@@ -349,21 +351,21 @@ pub fn read_data(
         bytes += length as u64;
         take(part)?;
     }
-    let said = manifest
+    let described = manifest
         .data(DATA)
         .map_err(|why| damaged(why.to_string()))?;
-    if bytes != said.bytes {
+    if bytes != described.bytes {
         return Err(damaged(format!(
-            "it has {bytes} bytes, and {} by {MANIFEST}",
-            said.bytes
+            "it has {bytes} bytes, but {} according to {MANIFEST}",
+            described.bytes
         )));
     }
-    if hex(&sha256.finalize()) != said.sha256 {
-        return Err(damaged(format!("its SHA-256 is not that of {MANIFEST}")));
+    if hex(&sha256.finalize()) != described.sha256 {
+        return Err(damaged(format!("its SHA-256 is not the one in {MANIFEST}")));
     }
     let content = scan.finish().map_err(|why| damaged(why.to_string()))?;
     if content.mark != manifest.mark {
-        return Err(damaged(format!("its mark is not that of {MANIFEST}")));
+        return Err(damaged(format!("its mark is not the one in {MANIFEST}")));
     }
     Ok(())
 }
@@ -372,7 +374,7 @@ pub fn read_data(
 pub fn is_data(path: &Path, manifest: &Manifest) -> bool {
     let digest = || -> io::Result<String> {
         let (mut file, mut sha256) = (File::open(path)?, Sha256::new());
-        let mut part = vec![0; PART];
+        let mut part = vec![0; READ_SIZE];
         loop {
             match file.read(&mut part)? {
                 0 => return Ok(hex(&sha256.finalize())),
@@ -380,14 +382,14 @@ pub fn is_data(path: &Path, manifest: &Manifest) -> bool {
             }
         }
     };
-    let said = manifest.data(DATA);
-    said.is_ok_and(|said| digest().is_ok_and(|digest| digest == said.sha256))
+    let described = manifest.data(DATA);
+    described.is_ok_and(|described| digest().is_ok_and(|digest| digest == described.sha256))
 }
 
-/// Checks a backup: that it is whole, by its checksums and by the data's own.
+/// Checks that a backup is complete, by its checksums and by that of the data.
 ///
 /// # Errors
-/// When it can't be read, or is damaged.
+/// If it cannot be read, or is damaged.
 pub fn check(folder: &Path) -> Result<Manifest, FolderError> {
     let manifest = describe(folder)?;
     read_data(folder, &manifest, |_| Ok(()))?;
@@ -403,8 +405,8 @@ pub(crate) mod tests {
 
     /// A backup with that mark.
     pub(crate) fn backup_in(into: &Path, mark: &Mark) -> PathBuf {
-        let draft = Draft::begin(into, "halab", DateTime::UNIX_EPOCH).unwrap();
-        let mut data = draft.data().unwrap();
+        let partial = PartialBackup::begin(into, "halab", DateTime::UNIX_EPOCH).unwrap();
+        let mut data = partial.data().unwrap();
         for part in marked(mark).chunks(100) {
             data.push(part).unwrap();
         }
@@ -412,7 +414,7 @@ pub(crate) mod tests {
         assert_eq!(content.unwrap().mark, *mark);
         let mut manifest = manifest(mark);
         manifest.files = vec![file];
-        draft.finish(&manifest).unwrap()
+        partial.finish(&manifest).unwrap()
     }
 
     fn names(folder: &Path) -> Vec<String> {
@@ -425,7 +427,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_backup_is_whole_and_private_and_sha256sum_agrees() {
+    fn a_backup_is_complete_and_private_and_sha256sum_agrees() {
         use std::os::unix::fs::PermissionsExt;
         let root = tempfile::tempdir().unwrap();
         let into = root.path().join("backups");
@@ -454,7 +456,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn each_damage_is_seen_and_says_which_file() {
+    fn each_damage_is_detected_and_the_file_is_named() {
         let root = tempfile::tempdir().unwrap();
         let folder = backup_in(root.path(), &mark());
         let file = folder.join(DATA);
@@ -467,10 +469,10 @@ pub(crate) mod tests {
             assert!(matches!(error, FolderError::Damaged { .. }), "{error}");
             assert!(error.to_string().contains(DATA), "{error}");
         }
-        // Another one, which is whole by itself.
+        // Another file, which is complete by itself.
         let next = mark().next(None, crate::protocol::copy::Completeness::Open);
         fs::write(&file, marked(&next)).unwrap();
-        assert!(check(&folder).unwrap_err().is_damage());
+        assert!(check(&folder).unwrap_err().is_invalid());
         fs::remove_file(&file).unwrap();
         assert!(
             check(&folder)
@@ -487,23 +489,23 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_unfinished_backup_looks_like_none_and_the_next_one_removes_it() {
+    fn an_unfinished_backup_is_not_a_backup_and_the_next_one_removes_it() {
         let root = tempfile::tempdir().unwrap();
         let into = root.path();
         let at = |second| DateTime::from_timestamp(second, 0).unwrap();
-        let draft = Draft::begin(into, "halab", at(1)).unwrap();
-        draft.data().unwrap().push(b"REDIS").unwrap();
+        let partial = PartialBackup::begin(into, "halab", at(1)).unwrap();
+        partial.data().unwrap().push(b"REDIS").unwrap();
         let unfinished = names(into);
         assert!(unfinished[0].ends_with(UNFINISHED), "{unfinished:?}");
         assert!(matches!(
             check(&into.join(&unfinished[0])),
             Err(FolderError::NoBackup(_))
         ));
-        // One that is under way is nobody's to remove.
-        drop(Draft::begin(into, "halab", at(2)).unwrap());
+        // A backup in progress is not removed.
+        drop(PartialBackup::begin(into, "halab", at(2)).unwrap());
         assert_eq!(names(into), unfinished);
-        // Dropped, it is gone; killed, the next one removes it.
-        drop(draft);
+        // A dropped one is removed at once, a killed one by the next backup.
+        drop(partial);
         assert!(names(into).is_empty());
         fs::create_dir(into.join(".halab-x.unfinished")).unwrap();
         fs::write(into.join(".halab-x.unfinished").join(DATA), "REDIS").unwrap();

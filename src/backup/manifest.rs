@@ -1,25 +1,27 @@
-//! What a backup says of itself, in a file beside the data. Pure.
+//! The description of a backup, in a file beside the data. Pure.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::copy::Mark;
 
-/// The version of this description that is written. A later one is refused: it may say what must not be overlooked.
+/// The schema version that is written. Later ones are refused: they may contain something
+/// essential.
 pub const SCHEMA: u32 = 1;
 
-/// A backup, described.
+/// The description of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// The version of this description.
+    /// The schema version.
     pub schema: u32,
     /// The program that made it.
     pub made_by: String,
-    /// The identity of the lab, drawn when it was first started.
+    /// The identity of the lab, drawn at random when it was first started.
     pub lab: String,
     /// The name under which its Sentinels monitor the primary.
     pub primary_name: String,
-    /// Everything that was acknowledged before that moment, on the clock of the host where the backup was made, is in it.
+    /// Everything acknowledged before this time is in the backup, by the clock of the host that
+    /// made it.
     pub complete_before: DateTime<Utc>,
     /// When the copy was complete.
     pub ended: DateTime<Utc>,
@@ -27,23 +29,23 @@ pub struct Manifest {
     pub node: String,
     /// It was the primary; otherwise a replica in sync.
     pub from_primary: bool,
-    /// The primary, whose offset was read at that moment, and that the Sentinels named after it.
+    /// The primary, whose offset was read at that time and which the Sentinels named afterwards.
     pub primary: String,
-    /// The history of replication (`master_replid`).
+    /// The replication history (`master_replid`).
     pub history: String,
-    /// The primary's offset at that moment.
+    /// The primary's offset at that time.
     pub offset_before: u64,
-    /// The offset up to which the copy has everything: no less.
+    /// The offset of the copy, which is not lower.
     pub offset: u64,
-    /// The mark in the copy, in words.
+    /// The mark in the copy, as text.
     pub holds: String,
     /// The mark in the copy.
     pub mark: Mark,
     /// The server's version.
     pub server: String,
-    /// The version of the data's format. A server that knows only earlier ones can't load it.
+    /// The format version of the data. A server that knows only earlier versions cannot load it.
     pub rdb_version: u32,
-    /// The files beside this one.
+    /// The other files of the backup.
     pub files: Vec<DataFile>,
 }
 
@@ -58,50 +60,50 @@ pub struct DataFile {
     pub sha256: String,
 }
 
-/// Why a description is of no use.
+/// Why a description cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
-    /// It is none.
-    #[error("it does not describe a backup: {0}")]
-    Garbled(String),
-    /// It is of a later version of the program.
+    /// It is not a description.
+    #[error("not the description of a backup: {0}")]
+    Invalid(String),
+    /// It was written by a later version of the program.
     #[error(
-        "it is of schema {0}, and this halab knows schema {SCHEMA}: use the halab that made it, or a later one"
+        "its schema is {0}, but this halab reads schemas up to {SCHEMA}: use the halab that made the backup, or a later one"
     )]
     Later(u32),
-    /// It describes other files than a backup has.
-    #[error("it describes other files than {0}")]
+    /// It lists other files than a backup has.
+    #[error("it lists other files than {0}")]
     OtherFiles(&'static str),
 }
 
 impl Manifest {
-    /// Its text, as it is stored.
+    /// Its text, as stored.
     pub fn to_text(&self) -> String {
-        // A struct of strings and numbers can't fail to be written.
+        // Serializing a struct of strings and numbers cannot fail.
         serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
     }
 
-    /// Reads its text.
+    /// Parses its text.
     ///
     /// # Errors
-    /// When it is none of this version.
+    /// If it is not a description of this version.
     pub fn from_text(text: &str) -> Result<Manifest, ManifestError> {
         #[derive(Deserialize)]
-        struct Version {
+        struct SchemaField {
             schema: u32,
         }
-        let garbled = |error: serde_json::Error| ManifestError::Garbled(error.to_string());
-        let Version { schema } = serde_json::from_str(text).map_err(garbled)?;
+        let invalid = |error: serde_json::Error| ManifestError::Invalid(error.to_string());
+        let SchemaField { schema } = serde_json::from_str(text).map_err(invalid)?;
         if schema > SCHEMA {
             return Err(ManifestError::Later(schema));
         }
-        serde_json::from_str(text).map_err(garbled)
+        serde_json::from_str(text).map_err(invalid)
     }
 
-    /// The one file with the data.
+    /// The only file, with the data.
     ///
     /// # Errors
-    /// When it describes others.
+    /// If other files are listed.
     pub fn data(&self, name: &'static str) -> Result<&DataFile, ManifestError> {
         match &self.files[..] {
             [file] if file.name == name => Ok(file),
@@ -145,8 +147,8 @@ pub(crate) mod tests {
         );
         let later = manifest.to_text().replace("\"schema\": 1", "\"schema\": 2");
         assert_eq!(Manifest::from_text(&later), Err(ManifestError::Later(2)));
-        let garbled = Manifest::from_text("{}").unwrap_err();
-        assert!(matches!(garbled, ManifestError::Garbled(_)), "{garbled}");
+        let invalid = Manifest::from_text("{}").unwrap_err();
+        assert!(matches!(invalid, ManifestError::Invalid(_)), "{invalid}");
         assert_eq!(
             manifest.data("data.rdb"),
             Err(ManifestError::OtherFiles("data.rdb"))

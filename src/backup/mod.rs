@@ -1,16 +1,18 @@
-//! `halab backup`: a copy of all that the lab holds, with its mark and checksums, of a lab that serves.
+//! `halab backup`: a copy of all data of a running lab, with its mark and checksums.
 //!
-//! What it promises: *everything that was acknowledged before the moment that the backup names is in it*. How that is known:
+//! The guarantee: *everything acknowledged before the time that the backup states is in it*. The
+//! reasons:
 //!
-//! 1. The primary says, at that moment, that it is one whose term counts, and at which offset of its history it is. A majority of the
-//!    Sentinels, asked after that, names it at the same epoch as before. So it was the primary at that moment, and has
-//!    everything that was acknowledged by then.
-//! 2. A data node, a replica if one is in sync, gives a copy of what it holds at an offset of that same history. The copy counts when that
-//!    offset is no less than the primary's.
-//! 3. The mark in the copy is of the primary's term, and no earlier than the one that was read.
+//! 1. At that time the primary reports that its term is confirmed, and its offset. A majority of
+//!    the Sentinels, asked afterwards, names it at the same epoch as before. So it was the primary
+//!    at that time, and has everything acknowledged by then.
+//! 2. A data node, a replica if one is in sync, sends a copy at an offset of the same history. The
+//!    copy counts if its offset is not lower than the primary's.
+//! 3. The mark in the copy is of the primary's term, and not earlier than the one that was read.
 //!
-//! Where one of these does not hold, as in a failover, all is asked again. Nothing on the nodes is changed, and the backup is made where the
-//! command runs: [`folder`] has how it appears in one step.
+//! If one of these does not hold, as during a failover, everything is asked again. Nothing on the
+//! nodes is changed. The backup is written where the command runs, and appears in one step (see
+//! [`folder`]).
 
 pub mod folder;
 pub mod manifest;
@@ -35,90 +37,93 @@ use crate::protocol::copy::{Copy, Mark};
 use crate::protocol::vote::NoPrimary;
 use crate::sentinel::Panel;
 
-use folder::{Copied, DATA, Draft, FolderError};
+use folder::{DATA, DataWriter, FolderError, PartialBackup};
 use manifest::{DataFile, Manifest, SCHEMA};
 use rdb::{Content, Damage};
 
 /// Limit for a connect or an answer of a node.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
-/// Pause before all is asked again.
-const AGAIN: Duration = Duration::from_millis(200);
-/// So many attempts are made with one node before the next one is asked.
-const TURNS: usize = 5;
-/// Parts that wait to be written. A slow disk holds up the server's child, not its memory here.
-const WAITING: usize = 16;
+/// Pause between two attempts.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// The number of attempts with one node before the next one is used.
+const ATTEMPTS_PER_NODE: usize = 5;
+/// The number of parts that wait to be written. A slow disk thus slows the server's child process,
+/// and uses no memory here.
+const QUEUED_PARTS: usize = 16;
 
 /// Why there is no backup.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// No node of that name holds data.
-    #[error("no data node \"{asked}\" in lab.toml; there are: {known}")]
+    /// There is no data node with that name.
+    #[error("no data node \"{asked}\" in lab.toml; its data nodes are {known}")]
     Unknown {
-        /// The name asked for.
+        /// The given name.
         asked: String,
-        /// The names that exist.
+        /// The existing names.
         known: String,
     },
-    /// It did not come about in time.
+    /// The time limit is over.
     #[error("no backup within {limit:?}: {last}")]
     NotInTime {
-        /// The time that it had.
+        /// The limit.
         limit: Duration,
-        /// What stood in the way last.
+        /// The last obstacle.
         last: Obstacle,
     },
-    /// A node's copy is of no use, and the next one would be none either.
-    #[error("the copy of {node} is of no use: {damage}")]
-    Useless {
+    /// A node's copy is unusable, and another copy would be as well.
+    #[error("the copy of {node} cannot be used: {damage}")]
+    Unusable {
         /// The node.
         node: String,
         /// Why.
         damage: Damage,
     },
-    /// It can't be written.
+    /// The backup cannot be written.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// A signal.
-    #[error("stopped before the backup was complete: there is none")]
+    /// A signal stopped the command.
+    #[error("stopped before the backup was complete; partial files were removed")]
     Stopped,
-    /// A part of this program failed.
-    #[error("a part of the backup failed: {0}")]
+    /// A task of this program failed.
+    #[error("a task of the backup failed: {0}")]
     Task(#[from] JoinError),
 }
 
-/// What stands in the way of a backup, for a moment or for good.
+/// What prevents a backup, temporarily or permanently.
 #[derive(Debug, thiserror::Error)]
 pub enum Obstacle {
-    /// It took longer than it might.
-    #[error("the copy was not complete yet; give it more time with --limit")]
+    /// The copy took too long.
+    #[error("the copy was not complete; allow more time with --limit")]
     Time,
-    /// Nobody knows who is primary.
+    /// There is no elected primary.
     #[error("{0}; see halab status")]
     NoPrimary(#[from] NoPrimary),
-    /// The primary that is named is not of the lab.
-    #[error("the Sentinels name {0}, which is no data node of lab.toml")]
+    /// The named primary is not in the lab.
+    #[error("the Sentinels name {0}, which is not a data node of lab.toml")]
     Stranger(SocketAddrV4),
-    /// It has only just become primary, or is none.
-    #[error("{0} has not marked its term as primary: a failover is under way")]
+    /// It has just become primary, or is not primary.
+    #[error("{0} has not marked its term as primary: a failover is in progress")]
     NotInTerm(String),
     /// The primary was replaced meanwhile.
-    #[error("the primary changed while it was asked")]
+    #[error("the primary changed during the question")]
     Changed,
-    /// A node can't be reached.
+    /// A node cannot be reached.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The node gives no copy, or not all of it.
+    /// The node does not send a complete copy.
     #[error("{0}; see halab status")]
     Snapshot(#[from] SnapshotError),
     /// The node is not in sync.
-    #[error("{node} has not all that was acknowledged: its link to the primary is slow or down")]
+    #[error(
+        "{node} does not have everything acknowledged: its link to the primary is slow or down"
+    )]
     Behind {
         /// The node.
         node: String,
     },
-    /// What came is not what the node has to hold.
-    #[error("the copy of {node} is of no use: {why}")]
-    Useless {
+    /// The copy does not contain what it should.
+    #[error("the copy of {node} cannot be used: {why}")]
+    Unusable {
         /// The node.
         node: String,
         /// Why.
@@ -126,27 +131,27 @@ pub enum Obstacle {
     },
 }
 
-/// What is to be backed up, and where to.
+/// What to back up, and where to.
 #[derive(Debug, Clone)]
-pub struct Order {
-    /// The folder in which the backup's own folder is made.
+pub struct BackupRequest {
+    /// The folder in which the backup's folder is created.
     pub into: PathBuf,
-    /// The data node to copy from; otherwise a replica in sync, or the primary where there is none.
+    /// The data node to copy from; by default a replica in sync, or the primary if there is none.
     pub from: Option<String>,
-    /// How long it may take.
+    /// The time limit.
     pub limit: Duration,
 }
 
-/// A backup that was made.
+/// A completed backup.
 #[derive(Debug, Clone)]
-pub struct Taken {
+pub struct FinishedBackup {
     /// Its folder.
     pub folder: PathBuf,
-    /// What it is.
+    /// Its description.
     pub manifest: Manifest,
 }
 
-/// What the primary had at a moment.
+/// The state of the primary at one time.
 #[derive(Debug)]
 struct Boundary {
     at: DateTime<Utc>,
@@ -154,60 +159,60 @@ struct Boundary {
     history: String,
     offset: u64,
     mark: Mark,
-    /// Replicas whose link is online, the most advanced one first.
+    /// Replicas with an online link, the most advanced first.
     replicas: Vec<Node>,
 }
 
 /// Makes a backup of the lab.
 ///
 /// # Errors
-/// Why there is none; what was begun is removed.
+/// Why there is none. Partial files are removed.
 pub async fn take(
     lab: &Lab,
-    order: &Order,
+    request: &BackupRequest,
     stop: &CancellationToken,
-) -> Result<Taken, BackupError> {
-    let given = match &order.from {
+) -> Result<FinishedBackup, BackupError> {
+    let given = match &request.from {
         None => None,
         Some(name) => Some(data_node(lab, name)?),
     };
-    let taking = Taking {
+    let run = BackupRun {
         lab,
         reader: Connector::new(lab, User::Verifier, ANSWER_LIMIT),
-        // The rights of a replica: it may read all that there is, and nothing else.
+        // With the rights of a replica, which may read everything and do nothing else.
         copier: Connector::new(lab, User::Replication, ANSWER_LIMIT),
         given,
     };
-    let panel = Panel::new(lab, taking.reader.clone());
-    let draft = Draft::begin(&order.into, &lab.primary_name, Utc::now())?;
-    let deadline = Instant::now() + order.limit;
+    let panel = Panel::new(lab, run.reader.clone());
+    let partial = PartialBackup::begin(&request.into, &lab.primary_name, Utc::now())?;
+    let deadline = Instant::now() + request.limit;
     let mut last = Obstacle::Time;
     let mut attempts = 0..;
     loop {
-        // There is less time than numbers.
+        // The time limit ends before the numbers do.
         let number = attempts.next().unwrap_or_default();
-        let attempt = timeout_at(deadline, taking.attempt(&panel, &draft, number));
+        let attempt = timeout_at(deadline, run.attempt(&panel, &partial, number));
         let result = tokio::select! {
             result = attempt => result,
             () = stop.cancelled() => return Err(BackupError::Stopped),
         };
         match result {
             Ok(Ok(manifest)) => {
-                let folder = draft.finish(&manifest)?;
-                return Ok(Taken { folder, manifest });
+                let folder = partial.finish(&manifest)?;
+                return Ok(FinishedBackup { folder, manifest });
             }
-            Ok(Err(Failed::For(error))) => return Err(error),
-            Ok(Err(Failed::Yet(obstacle))) => {
+            Ok(Err(AttemptError::Final(error))) => return Err(error),
+            Ok(Err(AttemptError::Retry(obstacle))) => {
                 debug!(%obstacle, "no copy yet");
                 last = obstacle;
             }
             Err(_) => {}
         }
-        if Instant::now() + AGAIN >= deadline {
-            let limit = order.limit;
+        if Instant::now() + RETRY_PAUSE >= deadline {
+            let limit = request.limit;
             return Err(BackupError::NotInTime { limit, last });
         }
-        sleep(AGAIN).await;
+        sleep(RETRY_PAUSE).await;
     }
 }
 
@@ -225,28 +230,28 @@ fn data_node(lab: &Lab, name: &str) -> Result<Node, BackupError> {
 }
 
 /// How an attempt failed.
-enum Failed {
-    /// For good.
-    For(BackupError),
-    /// The next one may succeed.
-    Yet(Obstacle),
+enum AttemptError {
+    /// No other attempt would succeed.
+    Final(BackupError),
+    /// Another attempt may succeed.
+    Retry(Obstacle),
 }
 
-impl<E: Into<Obstacle>> From<E> for Failed {
+impl<E: Into<Obstacle>> From<E> for AttemptError {
     fn from(error: E) -> Self {
-        Failed::Yet(error.into())
+        AttemptError::Retry(error.into())
     }
 }
 
-struct Taking<'a> {
+struct BackupRun<'a> {
     lab: &'a Lab,
     reader: Connector,
     copier: Connector,
     given: Option<Node>,
 }
 
-impl Taking<'_> {
-    /// What the primary has now.
+impl BackupRun<'_> {
+    /// The state of the primary now.
     async fn boundary(&self, panel: &Panel) -> Result<Boundary, Obstacle> {
         let before = panel.ask().await.elect()?;
         let primary = self.lab.data_node_at(before.address);
@@ -254,7 +259,8 @@ impl Taking<'_> {
         let mut conn = self.reader.open(primary.socket()).await?;
         let at = Utc::now();
         let (info, copy) = conn.holding().await?;
-        // One that was deposed unseen says that it is primary all the same; the Sentinels, asked after it, don't.
+        // A primary that was deposed unnoticed still reports to be primary; the Sentinels, asked
+        // after it, do not name it.
         if panel.ask().await.elect()? != before {
             return Err(Obstacle::Changed);
         }
@@ -277,24 +283,25 @@ impl Taking<'_> {
         })
     }
 
-    /// The node to copy: a replica, so that the primary's memory and processor are left to those who write. One that can't give a copy,
-    /// for it is not in sync or loads its data, has its turns.
+    /// The node to copy: a replica, which spares the memory and processor of the primary. If it
+    /// cannot send a copy, because it is not in sync or is loading its data, the next node is
+    /// used after a few attempts.
     fn source<'n>(&'n self, boundary: &'n Boundary, attempt: usize) -> &'n Node {
         if let Some(given) = &self.given {
             return given;
         }
         let mut candidates = boundary.replicas.iter().chain([&boundary.primary]);
         let count = boundary.replicas.len() + 1;
-        let turn = attempt / TURNS % count;
+        let turn = attempt / ATTEMPTS_PER_NODE % count;
         candidates.nth(turn).unwrap_or(&boundary.primary)
     }
 
     async fn attempt(
         &self,
         panel: &Panel,
-        draft: &Draft,
+        partial: &PartialBackup,
         attempt: usize,
-    ) -> Result<Manifest, Failed> {
+    ) -> Result<Manifest, AttemptError> {
         let boundary = self.boundary(panel).await?;
         let node = self.source(&boundary, attempt);
         let (info, _) = self.reader.open(node.socket()).await?.holding().await?;
@@ -305,13 +312,15 @@ impl Taking<'_> {
             return Err(Obstacle::Behind { node }.into());
         }
         info!(node = %node.name, offset, "copying");
-        let (to, parts) = mpsc::channel(WAITING);
-        let data = draft.data().map_err(|error| Failed::For(error.into()))?;
+        let (to, parts) = mpsc::channel(QUEUED_PARTS);
+        let data = partial
+            .data()
+            .map_err(|error| AttemptError::Final(error.into()))?;
         let writing = spawn_blocking(move || write(data, parts));
         let mut received = Ok(());
         loop {
             match snapshot.next().await {
-                // Whoever writes has ended; why, it says itself.
+                // The writing task has ended; its result states the reason.
                 Ok(Some(part)) => {
                     if to.send(part).await.is_err() {
                         break;
@@ -325,25 +334,27 @@ impl Taking<'_> {
             }
         }
         drop(to);
-        let written = writing.await.map_err(|error| Failed::For(error.into()))?;
-        let (file, content) = written.map_err(|error| Failed::For(error.into()))?;
+        let written = writing
+            .await
+            .map_err(|error| AttemptError::Final(error.into()))?;
+        let (file, content) = written.map_err(|error| AttemptError::Final(error.into()))?;
         received?;
-        let useless = |why: String| Obstacle::Useless {
+        let unusable = |why: String| Obstacle::Unusable {
             node: node.name.clone(),
             why,
         };
         let content = content.map_err(|damage| {
-            if damage.stays() {
+            if damage.is_permanent() {
                 let node = node.name.clone();
-                Failed::For(BackupError::Useless { node, damage })
+                AttemptError::Final(BackupError::Unusable { node, damage })
             } else {
-                useless(damage.to_string()).into()
+                unusable(damage.to_string()).into()
             }
         })?;
         let mark = &content.mark;
         if mark.term != boundary.mark.term || mark.count < boundary.mark.count {
-            return Err(useless(format!(
-                "it holds {mark}, and the primary held {}",
+            return Err(unusable(format!(
+                "it has {mark}, but the primary had {}",
                 boundary.mark
             ))
             .into());
@@ -370,20 +381,20 @@ impl Taking<'_> {
     }
 }
 
-type Written = Result<(DataFile, Result<Content, Damage>), FolderError>;
+type WriteResult = Result<(DataFile, Result<Content, Damage>), FolderError>;
 
-/// Writes what comes, in a thread of its own.
-fn write(mut data: Copied, mut parts: mpsc::Receiver<Bytes>) -> Written {
+/// Writes the parts, in a thread of its own.
+fn write(mut data: DataWriter, mut parts: mpsc::Receiver<Bytes>) -> WriteResult {
     while let Some(part) = parts.blocking_recv() {
         data.push(&part)?;
     }
     data.finish(DATA)
 }
 
-/// Checks a backup: that it is whole, by its checksums and by the data's own.
+/// Checks that a backup is complete, by its checksums and by that of the data.
 ///
 /// # Errors
-/// When it can't be read, or is damaged.
+/// If it cannot be read, or is damaged.
 pub fn check(folder: &Path) -> Result<Manifest, FolderError> {
     folder::check(folder)
 }

@@ -1,8 +1,8 @@
-//! What a file of data says of itself: that an RDB is whole, and which mark is in it. Pure.
+//! Checks that an RDB file is complete, and finds the mark in it. Pure.
 //!
-//! An RDB ends with a checksum over all of it. The mark is found by its key, without reading the values of all types that
-//! there are: a plain string whose name and value stand behind each other, in an RDB as well as in the commands of an append-only file.
-//! See <https://rdb.fnordig.de/file_format.html>.
+//! An RDB ends with a checksum of all its content. The mark is found by its key, without parsing
+//! values of all types: it is a plain string, whose name and value are adjacent, in an RDB as well
+//! as in the commands of an append-only file. See <https://rdb.fnordig.de/file_format.html>.
 
 use std::sync::LazyLock;
 
@@ -14,49 +14,51 @@ use crate::protocol::copy::{MARK_KEY, Mark};
 static CRC: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
 static KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(MARK_KEY));
 
-/// What begins an RDB: `REDIS`, or `VALKEY` where it is of a Valkey that left Redis' versions, and the version's digits.
-const HEADS: [&[u8]; 2] = [b"REDIS", b"VALKEY"];
-/// Length of the begin, with the version.
-const HEAD: usize = 9;
-/// The checksum, and before it the code that says that there is nothing more.
-const FOOT: usize = 9;
+/// The beginning of an RDB: `REDIS`, or `VALKEY` for later Valkey versions, followed by the format
+/// version.
+const MAGICS: [&[u8]; 2] = [b"REDIS", b"VALKEY"];
+/// Length of the beginning with the version.
+const HEADER_LEN: usize = 9;
+/// Length of the end: the end code and the checksum.
+const TRAILER_LEN: usize = 9;
 const EOF: u8 = 0xff;
-/// Longest value that is taken for a mark.
-const LONGEST: usize = 1 << 20;
-/// What stands before the key at most, where it matters.
-const BEFORE: usize = 5;
+/// Longest value that is accepted as a mark.
+const MAX_VALUE_LEN: usize = 1 << 20;
+/// Longest relevant prefix of the key.
+const MAX_PREFIX_LEN: usize = 5;
 
-/// What is wrong with a file that should be an RDB.
+/// What is wrong with an RDB file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
-    /// It does not begin as one.
-    #[error("it is no RDB")]
-    NoRdb,
-    /// It does not end as one.
+    /// It does not begin like an RDB.
+    #[error("not an RDB file")]
+    NotAnRdb,
+    /// It does not end like an RDB.
     #[error("its end is missing")]
-    Cut,
-    /// The checksum at its end is not that of what it holds.
-    #[error("the checksum at its end is {said:016x}, and that of its content {is:016x}")]
+    Truncated,
+    /// The stored checksum does not match the content.
+    #[error("its stored checksum is {stored:016x}, but that of its content is {actual:016x}")]
     Checksum {
-        /// At its end.
-        said: u64,
-        /// Of its content.
-        is: u64,
+        /// The stored checksum.
+        stored: u64,
+        /// The checksum of the content.
+        actual: u64,
     },
-    /// The server that wrote it was told to leave the checksum out.
+    /// The server that wrote it does not write checksums.
     #[error("it has no checksum: set rdbchecksum to yes on its server")]
     Unchecked,
-    /// It has no mark of a lab.
-    #[error("there is no mark of a lab in it")]
+    /// It contains no mark of a lab.
+    #[error("it contains no mark of a lab")]
     Unmarked,
-    /// There is more than one that could be the mark.
-    #[error("it holds several values that look like the mark of a lab")]
+    /// It contains several values that could be the mark.
+    #[error("it contains several values that look like the mark of a lab")]
     Ambiguous,
 }
 
 impl Damage {
-    /// Whether the server's next copy has it too: it is not of the way that this one took.
-    pub fn stays(&self) -> bool {
+    /// Whether the server's next copy would have it too, because it does not come from the
+    /// transfer.
+    pub fn is_permanent(&self) -> bool {
         matches!(
             self,
             Damage::Unchecked | Damage::Unmarked | Damage::Ambiguous
@@ -64,7 +66,7 @@ impl Damage {
     }
 }
 
-/// What is in an RDB that is whole.
+/// The content of a complete RDB.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content {
     /// The version of its format.
@@ -73,91 +75,91 @@ pub struct Content {
     pub mark: Mark,
 }
 
-/// An RDB that is read from its begin to its end, part by part.
-pub struct Scan {
-    head: Vec<u8>,
-    /// The last bytes, of which the checksum is not taken yet.
-    foot: Vec<u8>,
+/// Scans an RDB from its beginning to its end, in parts.
+pub struct RdbScan {
+    header: Vec<u8>,
+    /// The last bytes, which are not part of the checksum yet.
+    trailer: Vec<u8>,
     crc: Digest<'static, u64, Table<16>>,
-    marks: Marks,
+    marks: MarkFinder,
 }
 
-impl Default for Scan {
+impl Default for RdbScan {
     fn default() -> Self {
-        Scan {
-            head: Vec::new(),
-            foot: Vec::new(),
+        RdbScan {
+            header: Vec::new(),
+            trailer: Vec::new(),
             crc: CRC.digest(),
-            marks: Marks::default(),
+            marks: MarkFinder::default(),
         }
     }
 }
 
-impl std::fmt::Debug for Scan {
+impl std::fmt::Debug for RdbScan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Scan").finish_non_exhaustive()
+        f.debug_struct("RdbScan").finish_non_exhaustive()
     }
 }
 
-impl Scan {
-    /// Takes the next part.
+impl RdbScan {
+    /// Scans the next part.
     pub fn push(&mut self, part: &[u8]) {
-        let missing = HEAD.saturating_sub(self.head.len()).min(part.len());
-        self.head.extend_from_slice(&part[..missing]);
+        let missing = HEADER_LEN.saturating_sub(self.header.len()).min(part.len());
+        self.header.extend_from_slice(&part[..missing]);
         self.marks.push(part);
-        self.foot.extend_from_slice(part);
-        let known = self.foot.len().saturating_sub(FOOT);
-        self.crc.update(&self.foot[..known]);
-        self.foot.drain(..known);
+        self.trailer.extend_from_slice(part);
+        let known = self.trailer.len().saturating_sub(TRAILER_LEN);
+        self.crc.update(&self.trailer[..known]);
+        self.trailer.drain(..known);
     }
 
-    /// What it was, at its end.
+    /// The content, after the last part.
     ///
     /// # Errors
-    /// When it is not whole, or is no copy of a lab.
+    /// If the RDB is not complete, or is not a copy of a lab.
     pub fn finish(mut self) -> Result<Content, Damage> {
-        let version = version(&self.head).ok_or(Damage::NoRdb)?;
-        let (code, said) = self.foot.split_first().ok_or(Damage::Cut)?;
-        let said: [u8; 8] = said.try_into().map_err(|_| Damage::Cut)?;
+        let version = version(&self.header).ok_or(Damage::NotAnRdb)?;
+        let (code, stored) = self.trailer.split_first().ok_or(Damage::Truncated)?;
+        let stored: [u8; 8] = stored.try_into().map_err(|_| Damage::Truncated)?;
         if *code != EOF {
-            return Err(Damage::Cut);
+            return Err(Damage::Truncated);
         }
         self.crc.update(&[EOF]);
-        let (said, is) = (u64::from_le_bytes(said), self.crc.finalize());
-        if said == 0 {
+        let (stored, actual) = (u64::from_le_bytes(stored), self.crc.finalize());
+        if stored == 0 {
             return Err(Damage::Unchecked);
         }
-        if said != is {
-            return Err(Damage::Checksum { said, is });
+        if stored != actual {
+            return Err(Damage::Checksum { stored, actual });
         }
         match self.marks {
-            Marks { several: true, .. } => Err(Damage::Ambiguous),
-            Marks { last: None, .. } => Err(Damage::Unmarked),
-            Marks {
+            MarkFinder { several: true, .. } => Err(Damage::Ambiguous),
+            MarkFinder { last: None, .. } => Err(Damage::Unmarked),
+            MarkFinder {
                 last: Some(mark), ..
             } => Ok(Content { version, mark }),
         }
     }
 }
 
-fn version(head: &[u8]) -> Option<u32> {
-    let digits = HEADS.iter().find_map(|name| head.strip_prefix(*name))?;
+fn version(header: &[u8]) -> Option<u32> {
+    let digits = MAGICS.iter().find_map(|name| header.strip_prefix(*name))?;
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// The marks in a file that is read part by part.
+/// Finds the marks in a file that is read in parts.
 #[derive(Debug, Default)]
-pub struct Marks {
-    /// The last one.
+pub struct MarkFinder {
+    /// The last mark.
     pub last: Option<Mark>,
-    /// There was another before it.
+    /// Another mark was found before it.
     several: bool,
-    /// What may be the begin of one.
+    /// What may be the beginning of one.
     rest: Vec<u8>,
 }
 
-impl Marks {
-    /// Takes the next part.
+impl MarkFinder {
+    /// Scans the next part.
     pub fn push(&mut self, part: &[u8]) {
         let mut rest = std::mem::take(&mut self.rest);
         rest.extend_from_slice(part);
@@ -165,7 +167,7 @@ impl Marks {
         while let Some(at) = KEY.find(&rest[from..]).map(|at| from + at) {
             let end = at + MARK_KEY.len();
             match value(&rest[..at], &rest[end..]) {
-                Value::Text(text) => {
+                FoundValue::Text(text) => {
                     if let Some(mark) = String::from_utf8(text)
                         .ok()
                         .and_then(|t| Mark::from_text(&t))
@@ -174,73 +176,75 @@ impl Marks {
                         self.last = Some(mark);
                     }
                 }
-                Value::More => {
-                    rest.drain(..at.saturating_sub(BEFORE));
+                FoundValue::Incomplete => {
+                    rest.drain(..at.saturating_sub(MAX_PREFIX_LEN));
                     self.rest = rest;
                     return;
                 }
-                Value::Other => {}
+                FoundValue::Other => {}
             }
             from = end;
         }
-        // The begin of a key may be at the end, and what belongs to it before that.
-        let keep = (MARK_KEY.len() - 1 + BEFORE).min(rest.len());
-        let at = (rest.len() - keep).max(from.saturating_sub(BEFORE).min(rest.len()));
+        // The beginning of a key, with its prefix, may be at the end.
+        let keep = (MARK_KEY.len() - 1 + MAX_PREFIX_LEN).min(rest.len());
+        let at = (rest.len() - keep).max(from.saturating_sub(MAX_PREFIX_LEN).min(rest.len()));
         rest.drain(..at);
         self.rest = rest;
     }
 }
 
-enum Value {
+enum FoundValue {
     Text(Vec<u8>),
-    /// It is not all there yet.
-    More,
-    /// It is none.
+    /// It is not complete yet.
+    Incomplete,
+    /// It is not a value of the key.
     Other,
 }
 
-/// The value of a key, between what stands before and behind the key.
-fn value(before: &[u8], behind: &[u8]) -> Value {
+/// The value of a key, from the bytes before and behind the key.
+fn value(before: &[u8], behind: &[u8]) -> FoundValue {
     // A string, and the length of its name.
     if before.ends_with(&[0, 10]) {
         return rdb_string(behind);
     }
-    // The same in a command: SET, or what a script made of it.
+    // The same in a command: SET, or the effect of a script.
     if before.ends_with(b"$10\r\n") {
         return command_string(behind);
     }
-    Value::Other
+    FoundValue::Other
 }
 
-fn rdb_string(bytes: &[u8]) -> Value {
+fn rdb_string(bytes: &[u8]) -> FoundValue {
     const COMPRESSED: u8 = 0xc3;
     if bytes.first() == Some(&COMPRESSED) {
         let mut rest = &bytes[1..];
         let (Some(compressed), Some(length)) = (length(&mut rest), length(&mut rest)) else {
-            return Value::More;
+            return FoundValue::Incomplete;
         };
-        if compressed > LONGEST || length > LONGEST {
-            return Value::Other;
+        if compressed > MAX_VALUE_LEN || length > MAX_VALUE_LEN {
+            return FoundValue::Other;
         }
         return match rest.get(..compressed) {
-            Some(packed) => unpack(packed, length).map_or(Value::Other, Value::Text),
-            None => Value::More,
+            Some(compressed_bytes) => {
+                decompress(compressed_bytes, length).map_or(FoundValue::Other, FoundValue::Text)
+            }
+            None => FoundValue::Incomplete,
         };
     }
     if bytes.first().is_some_and(|first| *first >= 0xc0) {
-        return Value::Other;
+        return FoundValue::Other;
     }
     let mut rest = bytes;
     match length(&mut rest) {
-        None => Value::More,
-        Some(length) if length > LONGEST => Value::Other,
-        Some(length) => rest
-            .get(..length)
-            .map_or(Value::More, |text| Value::Text(text.to_vec())),
+        None => FoundValue::Incomplete,
+        Some(length) if length > MAX_VALUE_LEN => FoundValue::Other,
+        Some(length) => rest.get(..length).map_or(FoundValue::Incomplete, |text| {
+            FoundValue::Text(text.to_vec())
+        }),
     }
 }
 
-/// A length as an RDB has it; nothing while it is not all there. One that does not fit is longer than all that matter.
+/// A length in an RDB; `None` if it is not complete yet. One that does not fit counts as too long.
 fn length(bytes: &mut &[u8]) -> Option<usize> {
     let (first, rest) = bytes.split_first()?;
     let (length, rest) = match first >> 6 {
@@ -260,36 +264,42 @@ fn length(bytes: &mut &[u8]) -> Option<usize> {
     Some(length)
 }
 
-fn command_string(bytes: &[u8]) -> Value {
-    // A line break, the length, a line break, the value.
-    const LONGEST_LENGTH: usize = 16;
+fn command_string(bytes: &[u8]) -> FoundValue {
+    // Line break, length, line break, value.
+    const MAX_LENGTH_DIGITS: usize = 16;
     let Some(rest) = bytes.strip_prefix(b"\r\n$") else {
         return if b"\r\n$".starts_with(bytes) {
-            Value::More
+            FoundValue::Incomplete
         } else {
-            Value::Other
+            FoundValue::Other
         };
     };
-    let Some(end) = rest.iter().take(LONGEST_LENGTH).position(|b| *b == b'\r') else {
-        return if rest.len() < LONGEST_LENGTH {
-            Value::More
+    let Some(end) = rest
+        .iter()
+        .take(MAX_LENGTH_DIGITS)
+        .position(|b| *b == b'\r')
+    else {
+        return if rest.len() < MAX_LENGTH_DIGITS {
+            FoundValue::Incomplete
         } else {
-            Value::Other
+            FoundValue::Other
         };
     };
     let length = std::str::from_utf8(&rest[..end]).ok();
     match length.and_then(|length| length.parse::<usize>().ok()) {
-        Some(length) if length <= LONGEST => rest
+        Some(length) if length <= MAX_VALUE_LEN => rest
             .get(end + 2..end + 2 + length)
-            .map_or(Value::More, |text| Value::Text(text.to_vec())),
-        _ => Value::Other,
+            .map_or(FoundValue::Incomplete, |text| {
+                FoundValue::Text(text.to_vec())
+            }),
+        _ => FoundValue::Other,
     }
 }
 
-/// Unpacks what LZF has packed; nothing when it is not that.
-fn unpack(packed: &[u8], length: usize) -> Option<Vec<u8>> {
+/// Decompresses LZF; `None` if it is not valid.
+fn decompress(compressed_bytes: &[u8], length: usize) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(length);
-    let mut bytes = packed.iter().copied();
+    let mut bytes = compressed_bytes.iter().copied();
     while let Some(control) = bytes.next() {
         let control = usize::from(control);
         if control < 32 {
@@ -317,17 +327,17 @@ fn unpack(packed: &[u8], length: usize) -> Option<Vec<u8>> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::protocol::copy::Drawn;
+    use crate::protocol::copy::RandomIds;
 
     pub(crate) fn mark() -> Mark {
-        let drawn = Drawn {
+        let drawn = RandomIds {
             lab: "lab".into(),
             term: "term".into(),
         };
         Mark::begin(None, "redis-a", drawn).confirmed()
     }
 
-    /// An RDB with that in it.
+    /// An RDB with that content.
     pub(crate) fn rdb(content: &[u8]) -> Vec<u8> {
         let mut bytes = [b"REDIS0010", content, &[EOF]].concat();
         let crc = CRC.checksum(&bytes);
@@ -340,13 +350,13 @@ pub(crate) mod tests {
         [&[0, 10], MARK_KEY.as_bytes(), &length.to_be_bytes(), value].concat()
     }
 
-    /// An RDB that holds a record and the mark.
+    /// An RDB with a record and the mark.
     pub(crate) fn marked(mark: &Mark) -> Vec<u8> {
         rdb(&[b"\x00\x01k\x01v", &key(mark.to_text().as_bytes())[..]].concat())
     }
 
     fn scanned(bytes: &[u8], part: usize) -> Result<Content, Damage> {
-        let mut scan = Scan::default();
+        let mut scan = RdbScan::default();
         for part in bytes.chunks(part) {
             scan.push(part);
         }
@@ -355,12 +365,12 @@ pub(crate) mod tests {
 
     #[test]
     fn the_checksum_is_that_of_redis() {
-        // crc64.c says so of itself.
+        // The check value in crc64.c.
         assert_eq!(CRC.checksum(b"123456789"), 0xe9c6_d914_c4b8_d9ca);
     }
 
     #[test]
-    fn an_rdb_says_its_mark_however_it_comes_in() {
+    fn the_mark_is_found_however_the_rdb_is_split() {
         let bytes = marked(&mark());
         for part in 1..=bytes.len() {
             let content = scanned(&bytes, part).unwrap();
@@ -369,7 +379,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn any_one_bit_and_any_missing_end_is_seen() {
+    fn any_flipped_bit_and_any_missing_end_is_detected() {
         let bytes = marked(&mark());
         for at in 0..bytes.len() {
             let mut wrong = bytes.clone();
@@ -388,7 +398,7 @@ pub(crate) mod tests {
             .to_text();
         let both = [key(text.as_bytes()), key(other.as_bytes())].concat();
         assert_eq!(scanned(&rdb(&both), 5), Err(Damage::Ambiguous));
-        // Words that only look like it.
+        // Strings that only look like a mark.
         let alike = [
             &key(b"{}")[..],
             b"halab-mark halab-mark",
@@ -414,7 +424,7 @@ pub(crate) mod tests {
         };
         let file = set(&mark()) + "*2\r\n$3\r\nGET\r\n$10\r\nhalab-mark\r\n*1\r\n" + &set(&next);
         for part in 1..file.len() {
-            let mut marks = Marks::default();
+            let mut marks = MarkFinder::default();
             for part in file.as_bytes().chunks(part) {
                 marks.push(part);
             }
@@ -423,17 +433,25 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_lzf_has_packed_is_unpacked() {
-        // As Redis 7.0.15 has stored it.
-        let packed = b"\x01xx\xe0\x13\x00\x07{\"a\":\"ab\xe0W\x01\x01ab";
+    fn lzf_data_is_decompressed() {
+        // As stored by Redis 7.0.15.
+        let compressed_bytes = b"\x01xx\xe0\x13\x00\x07{\"a\":\"ab\xe0W\x01\x01ab";
         let text = format!("{}{{\"a\":\"{}", "x".repeat(30), "ab".repeat(50));
-        assert_eq!(unpack(packed, text.len()), Some(text.clone().into_bytes()));
-        assert_eq!(unpack(packed, text.len() - 1), None);
-        for cut in 0..packed.len() {
-            assert_eq!(unpack(&packed[..cut], text.len()), None);
+        assert_eq!(
+            decompress(compressed_bytes, text.len()),
+            Some(text.clone().into_bytes())
+        );
+        assert_eq!(decompress(compressed_bytes, text.len() - 1), None);
+        for cut in 0..compressed_bytes.len() {
+            assert_eq!(decompress(&compressed_bytes[..cut], text.len()), None);
         }
-        let mut value = vec![0xc3, u8::try_from(packed.len()).unwrap(), 0x40, 136];
-        value.extend_from_slice(packed);
-        assert!(matches!(rdb_string(&value), Value::Text(t) if t == text.as_bytes()));
+        let mut value = vec![
+            0xc3,
+            u8::try_from(compressed_bytes.len()).unwrap(),
+            0x40,
+            136,
+        ];
+        value.extend_from_slice(compressed_bytes);
+        assert!(matches!(rdb_string(&value), FoundValue::Text(t) if t == text.as_bytes()));
     }
 }

@@ -1,43 +1,45 @@
-//! Where the memory limits of a process are (cgroups(7), the kernel's cgroup-v1/memory.rst and cgroup-v2.rst).
+//! Finds the memory limits of a process (cgroups(7), the kernel's cgroup-v1/memory.rst and
+//! cgroup-v2.rst).
 //!
-//! A limit of any cgroup around the process holds too. In a container the paths that the kernel states may be those of
-//! the host, of which only the root is there: so each path is looked at from its end up to the root.
+//! The limits of all cgroups around the process apply. In a container the kernel may state the
+//! paths of the host, of which only the root exists. So each path is checked from its end up to the
+//! root.
 
-/// Which files say it.
+/// The cgroup version, which determines the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Version {
+pub(super) enum CgroupVersion {
     /// cgroup v1, the hierarchy `memory`.
     One,
     /// cgroup v2.
     Two,
 }
 
-impl Version {
-    /// The files that hold a limit. Above `memory.high` a process is slowed down until it stands still.
+impl CgroupVersion {
+    /// The files with a limit. A process above `memory.high` is throttled until it stands still.
     pub(super) fn limits(self) -> &'static [&'static str] {
         match self {
-            Version::One => &["memory.limit_in_bytes"],
-            Version::Two => &["memory.max", "memory.high"],
+            CgroupVersion::One => &["memory.limit_in_bytes"],
+            CgroupVersion::Two => &["memory.max", "memory.high"],
         }
     }
 
-    /// The file with what is used.
+    /// The file with the usage.
     pub(super) fn usage(self) -> &'static str {
         match self {
-            Version::One => "memory.usage_in_bytes",
-            Version::Two => "memory.current",
+            CgroupVersion::One => "memory.usage_in_bytes",
+            CgroupVersion::Two => "memory.current",
         }
     }
 
-    /// The names in `memory.stat` of what the kernel can drop: pages of files.
+    /// The names in `memory.stat` of memory that the kernel can drop: file pages.
     fn droppable(self) -> [&'static str; 2] {
         match self {
-            Version::One => ["total_inactive_file", "total_active_file"],
-            Version::Two => ["inactive_file", "active_file"],
+            CgroupVersion::One => ["total_inactive_file", "total_active_file"],
+            CgroupVersion::Two => ["inactive_file", "active_file"],
         }
     }
 
-    /// Bytes that the kernel can drop, by the text of `memory.stat`.
+    /// The bytes that the kernel can drop, from the text of `memory.stat`.
     pub(super) fn dropped(self, stat: &str) -> u64 {
         let value = |name: &str| -> u64 {
             let line = stat
@@ -51,8 +53,9 @@ impl Version {
     }
 }
 
-/// The folders, below that of all cgroups, that may hold limits of a process, by the text of its `/proc/PID/cgroup`.
-pub(super) fn folders(own: &str) -> Vec<(Version, String)> {
+/// The folders, relative to the cgroup root, that may contain limits of a process, from the text of
+/// its `/proc/PID/cgroup`.
+pub(super) fn folders(own: &str) -> Vec<(CgroupVersion, String)> {
     let mut folders = Vec::new();
     for line in own.lines() {
         // hierarchy-ID:controllers:path
@@ -63,15 +66,15 @@ pub(super) fn folders(own: &str) -> Vec<(Version, String)> {
             continue;
         };
         if controllers.split(',').any(|c| c == "memory") {
-            folders.extend(upwards(path).map(|path| (Version::One, format!("memory{path}"))));
+            folders.extend(upwards(path).map(|path| (CgroupVersion::One, format!("memory{path}"))));
         } else if number == "0" && controllers.is_empty() {
-            folders.extend(upwards(path).map(|path| (Version::Two, path)));
+            folders.extend(upwards(path).map(|path| (CgroupVersion::Two, path)));
         }
     }
     folders
 }
 
-/// `/a/b`, `/a`, and the root, which is empty.
+/// `/a/b`, `/a`, and the root, which is the empty string.
 fn upwards(path: &str) -> impl Iterator<Item = String> {
     let parts: Vec<String> = path
         .split('/')
@@ -85,10 +88,10 @@ fn upwards(path: &str) -> impl Iterator<Item = String> {
     })
 }
 
-/// A limit as its file states it; `None`: there is none.
+/// The limit in a file; `None` if there is none.
 pub(super) fn limit(text: &str, machine: Option<u64>) -> Option<u64> {
     let bytes: u64 = text.trim().parse().ok()?;
-    // With v1 "none" is a number near 2^63; one above the machine's memory limits nothing.
+    // In v1 "none" is a number near 2^63; a limit above the machine's memory has no effect.
     let most = machine.unwrap_or(1 << 62);
     (bytes < most).then_some(bytes)
 }
@@ -101,10 +104,10 @@ mod tests {
     fn with_v1_the_memory_hierarchy_counts_up_to_its_root() {
         let own = "9:name=systemd:/\n4:cpu,memory:/docker/37a2\n0::/\n";
         let expected = [
-            (Version::One, "memory/docker/37a2"),
-            (Version::One, "memory/docker"),
-            (Version::One, "memory"),
-            (Version::Two, ""),
+            (CgroupVersion::One, "memory/docker/37a2"),
+            (CgroupVersion::One, "memory/docker"),
+            (CgroupVersion::One, "memory"),
+            (CgroupVersion::Two, ""),
         ]
         .map(|(version, path)| (version, path.to_owned()));
         assert_eq!(folders(own), expected);
@@ -113,9 +116,9 @@ mod tests {
     #[test]
     fn with_v2_every_cgroup_around_the_process_counts() {
         let expected = ["/lab.slice/redis-a.service", "/lab.slice", ""]
-            .map(|path| (Version::Two, path.to_owned()));
+            .map(|path| (CgroupVersion::Two, path.to_owned()));
         assert_eq!(folders("0::/lab.slice/redis-a.service\n"), expected);
-        // Of a container that is above the namespace.
+        // In a container this is above the namespace.
         let seen: Vec<_> = folders("0::/../x\n").into_iter().map(|f| f.1).collect();
         assert_eq!(seen, ["/x", ""]);
         assert_eq!(folders("nonsense\n"), []);
@@ -135,8 +138,11 @@ mod tests {
     #[test]
     fn pages_of_files_can_be_dropped() {
         let v1 = "cache 9\ninactive_file 1\ntotal_inactive_file 300\ntotal_active_file 20\n";
-        assert_eq!(Version::One.dropped(v1), 320);
-        assert_eq!(Version::Two.dropped("inactive_file 7\nactive_file x\n"), 7);
-        assert_eq!(Version::Two.dropped(""), 0);
+        assert_eq!(CgroupVersion::One.dropped(v1), 320);
+        assert_eq!(
+            CgroupVersion::Two.dropped("inactive_file 7\nactive_file x\n"),
+            7
+        );
+        assert_eq!(CgroupVersion::Two.dropped(""), 0);
     }
 }

@@ -2,21 +2,21 @@
 
 use serde::Serialize;
 
-/// How it is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Severity {
+pub enum FindingSeverity {
     /// There is enough.
     Ok,
-    /// It could not be seen from here.
+    /// It cannot be determined from here.
     NotKnown,
-    /// It works, and will not under some load, or is slower than it could be.
+    /// It works, but will fail under some load, or is slower than necessary.
     Warning,
     /// Something that the lab needs is missing.
     Short,
 }
 
-/// What a value counts.
+/// The unit of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
@@ -30,7 +30,7 @@ pub enum Unit {
     Connections,
     /// Milliseconds.
     Milliseconds,
-    /// A setting of the kernel that is a number.
+    /// A numeric kernel setting.
     Setting,
     /// Keys of a server.
     Keys,
@@ -41,12 +41,12 @@ pub enum Unit {
 pub struct Measure {
     /// The number.
     pub value: u64,
-    /// What it counts.
+    /// The unit.
     pub unit: Unit,
 }
 
 impl Measure {
-    /// So many bytes.
+    /// A number of bytes.
     pub fn bytes(value: u64) -> Self {
         Measure {
             value,
@@ -54,7 +54,7 @@ impl Measure {
         }
     }
 
-    /// For people.
+    /// As text for users.
     pub fn shown(self) -> String {
         let Measure { value, unit } = self;
         match unit {
@@ -70,7 +70,7 @@ impl Measure {
     }
 }
 
-/// Bytes in the unit that suits them, as `1.5 GiB`.
+/// Bytes in a suitable unit, such as `1.5 GiB`.
 pub fn human_bytes(bytes: u64) -> String {
     const UNITS: [(u64, &str); 4] = [
         (1 << 40, "TiB"),
@@ -94,22 +94,22 @@ pub fn human_bytes(bytes: u64) -> String {
 /// One result of a check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// Which check; the same code whatever it finds.
+    /// The code of the check, whatever its result.
     pub code: &'static str,
-    /// How it is.
-    pub severity: Severity,
-    /// `host`, or the node's name.
+    /// The severity.
+    pub severity: FindingSeverity,
+    /// `host`, or the name of the node.
     #[serde(rename = "where")]
     pub place: String,
-    /// What was found, in a sentence without a full stop.
+    /// What was found, as a sentence without a full stop.
     pub what: String,
-    /// The value that was found, where there is one.
+    /// The value that was found, if there is one.
     pub measured: Option<Measure>,
-    /// The value at which nothing would be said, where there is one.
+    /// The value that is sufficient, if there is one.
     pub needed: Option<Measure>,
     /// Why it is needed.
     pub why: &'static str,
-    /// A command, or what to do, that mends it; nothing where there is nothing to mend.
+    /// A command or an instruction that fixes it; `None` if nothing is wrong.
     pub mend: Option<String>,
 }
 
@@ -118,7 +118,7 @@ impl Finding {
     pub fn new(code: &'static str, place: &str, what: impl Into<String>) -> Self {
         Finding {
             code,
-            severity: Severity::Ok,
+            severity: FindingSeverity::Ok,
             place: place.to_owned(),
             what: what.into(),
             measured: None,
@@ -128,10 +128,10 @@ impl Finding {
         }
     }
 
-    /// One that could not be made.
+    /// A check that could not be made.
     pub fn not_known(code: &'static str, place: &str, what: impl Into<String>) -> Self {
         Finding {
-            severity: Severity::NotKnown,
+            severity: FindingSeverity::NotKnown,
             ..Finding::new(code, place, what)
         }
     }
@@ -150,12 +150,12 @@ impl Finding {
         self
     }
 
-    /// The same with what it means.
+    /// The same with its severity, reason and remedy.
     #[must_use]
-    pub fn judged(mut self, severity: Severity, why: &'static str, mend: String) -> Self {
+    pub fn judged(mut self, severity: FindingSeverity, why: &'static str, mend: String) -> Self {
         self.severity = severity;
         self.why = why;
-        self.mend = (severity > Severity::Ok).then_some(mend);
+        self.mend = (severity > FindingSeverity::Ok).then_some(mend);
         self
     }
 }
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn what_is_not_ok_comes_after_what_is() {
-        use Severity::{NotKnown, Ok, Short, Warning};
+        use FindingSeverity::{NotKnown, Ok, Short, Warning};
         assert!(Ok < NotKnown && NotKnown < Warning && Warning < Short);
     }
 }

@@ -1,12 +1,12 @@
-//! What `/proc/meminfo` says (proc(5)).
+//! Parses `/proc/meminfo` (proc(5)).
 
 /// The memory of the machine, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct MemInfo {
     pub(super) total: Option<u64>,
-    /// Without swapping: free, and what the kernel can drop.
+    /// Without swapping: free memory, and what the kernel can drop.
     pub(super) available: Option<u64>,
-    /// With `vm.overcommit_memory` 2: all that may be promised, and what is promised.
+    /// With `vm.overcommit_memory` 2: the commit limit, and what is committed.
     pub(super) commit_limit: Option<u64>,
     pub(super) committed: Option<u64>,
 }

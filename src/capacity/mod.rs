@@ -1,11 +1,11 @@
-//! Capacity: what a host and a data node have of memory, disk, descriptors and kernel settings, and what they need.
-//!
+//! Capacity: memory, disk, descriptors and kernel settings of a host and a data node, available and
+//! required.
 //! - `finding`: one result of a check (pure)
 //! - `rules`: numbers in, findings out, each with its source (pure)
-//! - `cgroup`, `meminfo`: what the kernel's texts say of memory (pure)
+//! - `cgroup`, `meminfo`: the kernel's files about memory (pure)
 //! - `read`: the numbers of this host
 //!
-//! What can't be read is *not known*, and no rule guesses it. Nothing here needs root.
+//! What cannot be read is *not known*, and no rule guesses it. Nothing here needs root.
 
 mod cgroup;
 mod finding;
@@ -13,24 +13,24 @@ mod meminfo;
 mod read;
 mod rules;
 
-pub use finding::{Finding, Measure, Severity, Unit, human_bytes};
+pub use finding::{Finding, FindingSeverity, Measure, Unit, human_bytes};
 pub use read::{disk_at, host, memory, stored_under};
 pub use rules::{HostFacts, NodeFacts, judge_host, judge_node};
 
-/// What a process may have of memory. Swap does not count: a server that is swapped out answers too late.
+/// Memory of a process. Swap does not count: a server that is swapped out answers too late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Memory {
-    /// The lowest limit: of the cgroups around the process, or the memory of the machine.
+pub struct ProcessMemory {
+    /// The lowest limit of the cgroups around the process, or the memory of the machine.
     pub limit: Option<u64>,
-    /// What can still be taken of it. File pages that the kernel can drop count as free.
+    /// What is still available of it. File pages that the kernel can drop count as available.
     pub available: Option<u64>,
 }
 
-/// A file system.
+/// The free space of a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Disk {
-    /// Bytes that are free for this user.
+pub struct DiskSpace {
+    /// Bytes available to this user.
     pub free: u64,
-    /// Files that can still be made; `None` where the file system has no such limit.
+    /// Files that can still be created; `None` if the file system has no such limit.
     pub inodes_free: Option<u64>,
 }

@@ -1,4 +1,4 @@
-//! Reads the numbers of this host. What can't be read is `None`.
+//! Reads the numbers of this host. What cannot be read is `None`.
 
 use std::fs;
 use std::io;
@@ -6,12 +6,12 @@ use std::path::Path;
 
 use rustix::process::{Resource, getrlimit};
 
-use super::cgroup::{Version, folders, limit};
+use super::cgroup::{CgroupVersion, folders, limit};
 use super::meminfo::MemInfo;
 use super::rules::HostFacts;
-use super::{Disk, Memory};
+use super::{DiskSpace, ProcessMemory};
 
-/// Where the kernel tells of itself. Another place in tests.
+/// The roots of the kernel's file systems; other folders in tests.
 #[derive(Debug, Clone, Copy)]
 struct Roots<'p> {
     proc: &'p Path,
@@ -25,7 +25,7 @@ fn roots() -> Roots<'static> {
     }
 }
 
-/// What this host has. Server, disk and nodes are the caller's to fill in.
+/// The facts of this host. The caller adds server, disk and nodes.
 pub fn host() -> HostFacts {
     host_at(roots())
 }
@@ -44,7 +44,7 @@ fn host_at(at: Roots<'_>) -> HostFacts {
         huge_pages: text(at.sys, "kernel/mm/transparent_hugepage/enabled")
             .and_then(|text| chosen(&text)),
         listen_backlog: number("sys/net/core/somaxconn"),
-        // A server raises its own limit up to the hard one.
+        // A server raises its own limit up to the hard limit.
         open_files: Some(nofile.maximum.unwrap_or(u64::MAX)),
         memory: memory_at(at),
         clock_source: text(
@@ -56,21 +56,21 @@ fn host_at(at: Roots<'_>) -> HostFacts {
     }
 }
 
-/// The word in brackets, which is the one that is set.
+/// The word in brackets, which is the current setting.
 fn chosen(text: &str) -> Option<String> {
     let (_, rest) = text.split_once('[')?;
     Some(rest.split_once(']')?.0.to_owned())
 }
 
-/// What this process may have of memory.
-pub fn memory() -> Memory {
+/// The memory of this process.
+pub fn memory() -> ProcessMemory {
     memory_at(roots())
 }
 
-fn memory_at(at: Roots<'_>) -> Memory {
+fn memory_at(at: Roots<'_>) -> ProcessMemory {
     let text = |path: &Path| fs::read_to_string(path).ok();
     let info = MemInfo::parse(&text(&at.proc.join("meminfo")).unwrap_or_default());
-    let mut memory = Memory {
+    let mut memory = ProcessMemory {
         limit: info.total,
         available: info.available,
     };
@@ -90,30 +90,31 @@ fn memory_at(at: Roots<'_>) -> Memory {
     memory
 }
 
-/// What can still be taken below a limit.
-fn left(version: Version, folder: &Path, limit: u64) -> Option<u64> {
+/// What is still available below a limit.
+fn left(version: CgroupVersion, folder: &Path, limit: u64) -> Option<u64> {
     let text = |name: &str| fs::read_to_string(folder.join(name)).ok();
     let usage: u64 = text(version.usage())?.trim().parse().ok()?;
     let droppable = version.dropped(&text("memory.stat").unwrap_or_default());
     Some(limit.saturating_sub(usage.saturating_sub(droppable)))
 }
 
-/// The file system under a path, or under the nearest folder above it that is there.
+/// The file system of a path, or of its nearest existing parent folder.
 ///
 /// # Errors
-/// When the system does not say.
-pub fn disk_at(path: &Path) -> io::Result<Disk> {
-    // A relative path ends in the current folder.
+/// If the system does not report it.
+pub fn disk_at(path: &Path) -> io::Result<DiskSpace> {
+    // A relative path ends at the current folder.
     let path = std::path::absolute(path)?;
     let there = path.ancestors().find(|p| p.exists());
     let disk = rustix::fs::statvfs(there.unwrap_or(Path::new("/")))?;
-    Ok(Disk {
+    Ok(DiskSpace {
         free: disk.f_bavail.saturating_mul(disk.f_frsize),
         inodes_free: (disk.f_files > 0).then_some(disk.f_favail),
     })
 }
 
-/// Bytes of the append-only files of the data nodes under a folder of states; 0 where there are none.
+/// The size in bytes of the append-only files of the data nodes under a state folder; 0 if there
+/// are none.
 pub fn stored_under<'n>(state: &Path, nodes: impl Iterator<Item = &'n str>) -> u64 {
     nodes
         .map(|node| {
@@ -148,7 +149,7 @@ mod tests {
             fs::write(path, text).unwrap();
         }
 
-        fn memory(&self) -> Memory {
+        fn memory(&self) -> ProcessMemory {
             let (proc, sys) = (self.0.path().join("proc"), self.0.path().join("sys"));
             memory_at(Roots {
                 proc: &proc,
@@ -212,7 +213,7 @@ mod tests {
         });
         assert_eq!((facts.overcommit, facts.listen_backlog), (None, None));
         assert_eq!((facts.huge_pages, facts.clock_source), (None, None));
-        assert_eq!(facts.memory, Memory::default());
+        assert_eq!(facts.memory, ProcessMemory::default());
     }
 
     #[test]

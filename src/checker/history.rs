@@ -1,42 +1,44 @@
-//! The first pass: what the ledger says.
+//! The first pass: the ledger.
 
 use std::io::Read;
 use std::ops::Range;
 
 use serde::Serialize;
 
-use crate::ledger::{self, End, Entry, Event, Header, LedgerReader, Nibbles, Outcome};
+use crate::ledger::{
+    self, Entry, Header, LedgerEnd, LedgerEvent, LedgerReader, Nibbles, RecordOutcome,
+};
 
-/// A fault, between its beginning and its healing.
+/// A fault, from its beginning until it was healed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Fault {
+pub struct FaultInterval {
     /// Its name.
     pub name: String,
     /// When it began, in microseconds since the start of the run.
     pub start_us: u64,
-    /// When it was healed; `None` if it never was, so it lasts to the end of the history.
+    /// When it was healed; `None` if it never was, so that it lasts to the end of the history.
     pub end_us: Option<u64>,
-    /// Whether the lab has to fail over because of it: without a change of the primary after its
-    /// beginning, the run shows nothing about it.
+    /// Whether it has to cause a failover. Without a change of the primary after its beginning,
+    /// the run proves nothing about it.
     pub expects_failover: bool,
 }
 
-/// What a run did, as its ledger has it.
+/// A run, as recorded in its ledger.
 #[derive(Debug, Clone)]
 pub struct History {
     header: Header,
     outcomes: Nibbles,
     invoked: u64,
-    faults: Vec<Fault>,
-    /// When the primary changed, in microseconds since the start of the run. As many as there were
-    /// failovers, so it stays small.
+    faults: Vec<FaultInterval>,
+    /// When the primary changed, in microseconds since the start of the run. One for each
+    /// failover, so there are few.
     primary_changes: Vec<u64>,
     given_up: Option<Range<u64>>,
-    end: End,
+    end: LedgerEnd,
 }
 
 impl History {
-    /// The history of a run that has done nothing yet.
+    /// The empty history of a run.
     pub fn new(header: Header) -> History {
         History {
             header,
@@ -45,11 +47,11 @@ impl History {
             faults: Vec::new(),
             primary_changes: Vec::new(),
             given_up: None,
-            end: End::Open,
+            end: LedgerEnd::Open,
         }
     }
 
-    /// The history in a ledger, to its end.
+    /// The complete history in a ledger.
     ///
     /// # Errors
     /// If the ledger cannot be read or is damaged.
@@ -57,8 +59,9 @@ impl History {
         History::read_given_up(reader, None)
     }
 
-    /// The same, of a lab that went back to a backup. `given_up`: from when the backup was begun to when the lab had lost its data, in
-    /// microseconds since the start of the run. What was acknowledged then may be there or not, as what is unknown.
+    /// The same, for a lab that was restored from a backup. `given_up` is the time from the
+    /// beginning of the backup until the lab had lost its data, in microseconds since the start
+    /// of the run. A record acknowledged in that time counts as unknown.
     ///
     /// # Errors
     /// As [`History::read`].
@@ -71,11 +74,11 @@ impl History {
         for entry in reader.by_ref() {
             history.push(&entry?);
         }
-        history.end = reader.end().unwrap_or(End::Open);
+        history.end = reader.end().unwrap_or(LedgerEnd::Open);
         Ok(history)
     }
 
-    /// Adds what comes next.
+    /// Adds the next entry.
     pub fn push(&mut self, entry: &Entry) {
         match entry {
             Entry::Invoked(batch) => self.invoked = self.invoked.max(batch.seqs.end),
@@ -93,66 +96,66 @@ impl History {
                 }
             }
             Entry::Event { at_us, event } => self.event(*at_us, event),
-            Entry::Closed { .. } => self.end = End::Closed,
+            Entry::Closed { .. } => self.end = LedgerEnd::Closed,
         }
     }
 
-    fn event(&mut self, at_us: u64, event: &Event) {
+    fn event(&mut self, at_us: u64, event: &LedgerEvent) {
         match event {
-            Event::FaultStarted {
+            LedgerEvent::FaultStarted {
                 fault,
                 expects_failover,
-            } => self.faults.push(Fault {
+            } => self.faults.push(FaultInterval {
                 name: fault.clone(),
                 start_us: at_us,
                 end_us: None,
                 expects_failover: *expects_failover,
             }),
-            Event::FaultEnded { fault } => {
-                let open = |f: &&mut Fault| f.name == *fault && f.end_us.is_none();
+            LedgerEvent::FaultEnded { fault } => {
+                let open = |f: &&mut FaultInterval| f.name == *fault && f.end_us.is_none();
                 if let Some(fault) = self.faults.iter_mut().rev().find(open) {
                     fault.end_us = Some(at_us);
                 }
             }
-            Event::PrimaryChanged { .. } => self.primary_changes.push(at_us),
-            Event::Resumed => self.end = End::Open,
-            Event::SentAgain | Event::Note { .. } => {}
+            LedgerEvent::PrimaryChanged { .. } => self.primary_changes.push(at_us),
+            LedgerEvent::Resumed => self.end = LedgerEnd::Open,
+            LedgerEvent::SentAgain | LedgerEvent::Note { .. } => {}
         }
     }
 
-    /// Adds a fault that the ledger does not name.
-    pub fn push_fault(&mut self, fault: Fault) {
+    /// Adds a fault that is not in the ledger.
+    pub fn push_fault(&mut self, fault: FaultInterval) {
         self.faults.push(fault);
     }
 
-    /// What the ledger says about its run.
+    /// The header of the ledger.
     pub fn header(&self) -> &Header {
         &self.header
     }
 
-    /// How the ledger ended.
-    pub fn end(&self) -> End {
+    /// How the ledger ends.
+    pub fn end(&self) -> LedgerEnd {
         self.end
     }
 
-    /// How many records were invoked: their sequence numbers lie below this.
+    /// The number of invoked records: their sequence numbers lie below this.
     pub fn invoked(&self) -> u64 {
         self.invoked
     }
 
-    /// How a record was settled; `None` if it is unknown, or was never invoked.
-    pub fn outcome(&self, seq: u64) -> Option<Outcome> {
+    /// The outcome of a record; `None` if it is unknown or was never invoked.
+    pub fn outcome(&self, seq: u64) -> Option<RecordOutcome> {
         let index = usize::from(self.outcomes.get(seq)).checked_sub(1)?;
-        Outcome::ALL.get(index).copied()
+        RecordOutcome::ALL.get(index).copied()
     }
 
-    /// The faults, in the order in which they came to be known.
-    pub fn faults(&self) -> &[Fault] {
+    /// The faults, in the order in which they were added.
+    pub fn faults(&self) -> &[FaultInterval] {
         &self.faults
     }
 
-    /// The faults that had to cause a failover, with none seen before the next such fault began.
-    pub(super) fn faults_without_failover(&self) -> impl Iterator<Item = &Fault> {
+    /// The faults that had to cause a failover, but none was seen before the next such fault began.
+    pub(super) fn faults_without_failover(&self) -> impl Iterator<Item = &FaultInterval> {
         self.faults.iter().filter(|fault| {
             let later = self.faults.iter().filter(|f| f.expects_failover);
             let until = later

@@ -1,29 +1,29 @@
-//! The second pass: what a final read of one node returned, held against the history.
+//! The second pass: the final read of one node, compared with the history.
 
 use std::collections::BTreeSet;
 
-use super::{Counts, FaultLoss, Found, History, Loss, Reason, Report, Verdict};
-use crate::ledger::{Nibbles, Outcome};
+use super::{CheckReport, FaultLoss, History, Loss, Reason, RecordCounts, RecordList, Verdict};
+use crate::ledger::{Nibbles, RecordOutcome};
 use crate::record::{Batch, SeqRange, Timestamp};
 
-/// Ranges that a report lists of each kind; the counts are always complete.
+/// The number of ranges that a report lists for each class; the counts are always complete.
 pub const MAX_RANGES: usize = 32;
 
-/// A loss also lies in a fault if its record was created at most this long, in microseconds, before
-/// the fault began: what asynchronous replication loses was written just before.
+/// A lost record also belongs to a fault if it was created at most this long, in microseconds,
+/// before the fault began: asynchronous replication loses what was written just before.
 pub const FAULT_LEAD_US: u64 = 1_000_000;
 
-/// Stray records that are told apart, so that one seen twice counts once. Some megabytes; beyond
-/// that many the verdict is not in doubt.
+/// The number of stray records that are remembered, so that one observed twice counts once. This
+/// takes a few megabytes; with more, the verdict is certain.
 const MAX_STRAYS: usize = 100_000;
 
 /// The final read of one node.
 #[derive(Debug)]
-pub struct Reading<'h> {
+pub struct NodeReading<'h> {
     history: &'h History,
     node: String,
-    /// For each record its [`Seen`], and [`TWICE`].
-    seen: Nibbles,
+    /// For each record its [`Observed`], and [`TWICE`].
+    observed: Nibbles,
     expected: Batch,
     loss: Option<Loss>,
     strays: BTreeSet<u64>,
@@ -31,36 +31,36 @@ pub struct Reading<'h> {
     failures: Vec<String>,
 }
 
-/// What was read under the key of a record. The greater counts, where a read says several.
+/// What was read under the key of a record. Of several observations the greatest counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Seen {
+enum Observed {
     Nothing,
     Value,
     OtherValue,
     Absent,
 }
 
-const SEEN: u8 = 0b011;
+const OBSERVED: u8 = 0b011;
 const TWICE: u8 = 0b100;
 
-impl Seen {
-    fn of(nibble: u8) -> Seen {
-        match nibble & SEEN {
-            0 => Seen::Nothing,
-            1 => Seen::Value,
-            2 => Seen::OtherValue,
-            _ => Seen::Absent,
+impl Observed {
+    fn of(nibble: u8) -> Observed {
+        match nibble & OBSERVED {
+            0 => Observed::Nothing,
+            1 => Observed::Value,
+            2 => Observed::OtherValue,
+            _ => Observed::Absent,
         }
     }
 }
 
-impl<'h> Reading<'h> {
+impl<'h> NodeReading<'h> {
     /// Begins a read of `node`.
-    pub fn new(history: &'h History, node: &str) -> Reading<'h> {
-        Reading {
+    pub fn new(history: &'h History, node: &str) -> NodeReading<'h> {
+        NodeReading {
             history,
             node: node.to_owned(),
-            seen: Nibbles::with_len(history.invoked()),
+            observed: Nibbles::with_len(history.invoked()),
             expected: Batch::new(history.header().run, history.header().start),
             loss: None,
             strays: BTreeSet::new(),
@@ -69,11 +69,11 @@ impl<'h> Reading<'h> {
         }
     }
 
-    /// Takes what was read under the key of record `seq`, created at `created` as its batch in the
-    /// ledger says; `None` if there is no such key.
+    /// Records what was read under the key of record `seq`, created at `created` according to its
+    /// batch in the ledger; `None` if there is no such key.
     ///
-    /// Cheapest if the records of a batch follow each other. A record that the history does not
-    /// have counts as [`Reading::observe_stray`] if there is a value.
+    /// Cheapest when the records of a batch follow each other. A value for a record that is not in
+    /// the history counts as [`NodeReading::observe_stray`].
     pub fn observe(&mut self, seq: u64, created: Timestamp, value: Option<&[u8]>) {
         if seq >= self.history.invoked() {
             if value.is_some() {
@@ -82,26 +82,26 @@ impl<'h> Reading<'h> {
             return;
         }
         let new = match value {
-            None => Seen::Absent,
-            Some(value) if self.expected.at(created).value_matches(seq, value) => Seen::Value,
-            Some(_) => Seen::OtherValue,
+            None => Observed::Absent,
+            Some(value) if self.expected.at(created).value_matches(seq, value) => Observed::Value,
+            Some(_) => Observed::OtherValue,
         };
-        let nibble = self.seen.get(seq);
-        let old = Seen::of(nibble);
-        let twice = if old == Seen::Nothing { 0 } else { TWICE };
-        self.seen
+        let nibble = self.observed.get(seq);
+        let old = Observed::of(nibble);
+        let twice = if old == Observed::Nothing { 0 } else { TWICE };
+        self.observed
             .set(seq, old.max(new) as u8 | twice | nibble & TWICE);
         let acknowledged = self
             .history
             .outcome(seq)
-            .is_some_and(Outcome::is_acknowledged);
-        if new == Seen::Absent && old != Seen::Absent && acknowledged {
+            .is_some_and(RecordOutcome::is_acknowledged);
+        if new == Observed::Absent && old != Observed::Absent && acknowledged {
             self.lose(created);
         }
     }
 
-    /// Takes a record that was found on the node and is not among the batches of the ledger. Safe to
-    /// call for every key of the run that a scan finds: those that the history has are passed over.
+    /// Records a record that was found on the node and may not be in the ledger. May be called for
+    /// every key of the run that a scan finds: records of the history are ignored.
     pub fn observe_stray(&mut self, seq: u64) {
         if seq < self.history.invoked() || self.strays.contains(&seq) {
             return;
@@ -113,7 +113,7 @@ impl<'h> Reading<'h> {
         }
     }
 
-    /// Says that the read, or a part of it, failed; `why` becomes part of the report.
+    /// Records that the read, or a part of it, failed; `why` is in the report.
     pub fn fail(&mut self, why: impl Into<String>) {
         self.failures.push(why.into());
     }
@@ -147,37 +147,37 @@ impl<'h> Reading<'h> {
     }
 
     /// The report.
-    pub fn finish(mut self) -> Report {
-        let mut counts = Counts {
+    pub fn finish(mut self) -> CheckReport {
+        let mut counts = RecordCounts {
             invoked: self.history.invoked(),
-            ..Counts::default()
+            ..RecordCounts::default()
         };
-        let (mut lost, mut corrupted) = (Found::default(), Found::default());
-        let (mut unexpected, mut duplicated) = (Found::default(), Found::default());
-        let mut unread = Found::default();
+        let (mut lost, mut corrupted) = (RecordList::default(), RecordList::default());
+        let (mut unexpected, mut duplicated) = (RecordList::default(), RecordList::default());
+        let mut unread = RecordList::default();
         for seq in 0..self.history.invoked() {
-            let nibble = self.seen.get(seq);
+            let nibble = self.observed.get(seq);
             if nibble & TWICE != 0 {
                 duplicated.push(seq);
             }
             let outcome = self.history.outcome(seq);
             match outcome {
-                Some(Outcome::Replicated) => counts.replicated += 1,
-                Some(Outcome::Witnessed) => counts.witnessed += 1,
-                Some(Outcome::Sent) => counts.unconfirmed += 1,
-                Some(Outcome::Failed) => counts.failed += 1,
+                Some(RecordOutcome::Replicated) => counts.replicated += 1,
+                Some(RecordOutcome::Witnessed) => counts.witnessed += 1,
+                Some(RecordOutcome::Sent) => counts.unconfirmed += 1,
+                Some(RecordOutcome::Failed) => counts.failed += 1,
                 None => counts.unsettled += 1,
             }
-            let acknowledged = outcome.map(Outcome::is_acknowledged);
-            match (acknowledged, Seen::of(nibble)) {
-                (_, Seen::OtherValue) => corrupted.push(seq),
-                (Some(true), Seen::Value) => counts.ok += 1,
-                (Some(true), Seen::Absent) => lost.push(seq),
-                (Some(true), Seen::Nothing) => unread.push(seq),
-                (Some(false), Seen::Value) => unexpected.push(seq),
-                (None, Seen::Value) => counts.recovered += 1,
-                (None, Seen::Absent | Seen::Nothing) => counts.unknown += 1,
-                (Some(false), Seen::Absent | Seen::Nothing) => {}
+            let acknowledged = outcome.map(RecordOutcome::is_acknowledged);
+            match (acknowledged, Observed::of(nibble)) {
+                (_, Observed::OtherValue) => corrupted.push(seq),
+                (Some(true), Observed::Value) => counts.ok += 1,
+                (Some(true), Observed::Absent) => lost.push(seq),
+                (Some(true), Observed::Nothing) => unread.push(seq),
+                (Some(false), Observed::Value) => unexpected.push(seq),
+                (None, Observed::Value) => counts.recovered += 1,
+                (None, Observed::Absent | Observed::Nothing) => counts.unknown += 1,
+                (Some(false), Observed::Absent | Observed::Nothing) => {}
             }
         }
         counts.acknowledged = counts.replicated + counts.witnessed + counts.unconfirmed;
@@ -225,7 +225,7 @@ impl<'h> Reading<'h> {
                 },
             );
         }
-        Report {
+        CheckReport {
             run: self.history.header().run,
             policy: self.history.header().policy.clone(),
             node: self.node,
@@ -243,8 +243,8 @@ impl<'h> Reading<'h> {
     }
 }
 
-impl Found {
-    /// Takes the next one; they come in order.
+impl RecordList {
+    /// Adds the next record; they come in order.
     fn push(&mut self, seq: u64) {
         self.count += 1;
         match self.last {

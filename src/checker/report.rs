@@ -1,21 +1,21 @@
-//! What the checker says: for programs (serde) and for people (`Display`).
+//! The result of a check, for programs (serde) and for users (`Display`).
 
 use std::fmt;
 
 use serde::Serialize;
 
-use super::Fault;
+use super::FaultInterval;
 use crate::exit::Exit;
-use crate::ledger::End;
+use crate::ledger::LedgerEnd;
 use crate::record::{RunId, SeqRange, Timestamp};
 
-/// Whether the claim holds for a history. Ordered: the greater is the worse.
+/// Whether the claim holds for a history. Ordered: greater is worse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Every acknowledged record was found.
     Holds,
-    /// Neither can be said.
+    /// The history neither confirms nor contradicts the claim.
     Inconclusive,
     /// The history contradicts the claim.
     Violated,
@@ -57,12 +57,12 @@ pub enum Reason {
         /// How many.
         records: u64,
     },
-    /// Keys of the run hold values that it never wrote there.
+    /// Keys of the run have values that it never wrote there.
     Corrupted {
         /// How many.
         records: u64,
     },
-    /// Records are there that failed for certain, or that the ledger does not know.
+    /// Records were found that failed for certain, or that are not in the ledger.
     Unexpected {
         /// How many.
         records: u64,
@@ -76,7 +76,7 @@ pub enum Reason {
     },
     /// The final read failed, as a whole or in part.
     ReadFailed {
-        /// What the reader said.
+        /// The error of the reader.
         why: String,
     },
     /// A fault that has to cause a failover caused none.
@@ -87,7 +87,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The verdict that it gives.
+    /// The verdict that it leads to.
     pub fn verdict(&self) -> Verdict {
         match self {
             Reason::Lost { .. } | Reason::Corrupted { .. } | Reason::Unexpected { .. } => {
@@ -124,22 +124,22 @@ impl fmt::Display for Reason {
     }
 }
 
-/// How many records there are of what kind.
+/// The number of records in each class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-pub struct Counts {
-    /// All that the ledger knows: acknowledged, failed and unsettled together.
+pub struct RecordCounts {
+    /// All records in the ledger: acknowledged, failed and unsettled.
     pub invoked: u64,
-    /// Replicated, witnessed and unconfirmed together.
+    /// Replicated, witnessed and unconfirmed.
     pub acknowledged: u64,
-    /// Acknowledged with every promotable node having them.
+    /// Acknowledged: every promotable node has them.
     pub replicated: u64,
-    /// Acknowledged with Sentinels witnessing that no other node is promotable.
+    /// Acknowledged: the Sentinels are witnesses that no other node is promotable.
     pub witnessed: u64,
     /// Acknowledged by `+OK` alone.
     pub unconfirmed: u64,
     /// Failed for certain.
     pub failed: u64,
-    /// Invoked, with an outcome that the writer never learnt.
+    /// Invoked, with an unknown outcome.
     pub unsettled: u64,
     /// Acknowledged and found.
     pub ok: u64,
@@ -149,30 +149,30 @@ pub struct Counts {
     pub unknown: u64,
 }
 
-/// Records of one kind.
+/// The records of one class.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub struct Found {
+pub struct RecordList {
     /// How many.
     pub count: u64,
-    /// Which: the first ranges.
+    /// The first ranges of sequence numbers.
     pub ranges: Vec<SeqRange>,
-    /// How many more ranges there are.
+    /// The number of further ranges.
     pub ranges_left_out: u64,
-    /// The last one taken.
+    /// The last record added.
     #[serde(skip)]
     pub(super) last: Option<u64>,
 }
 
-/// When the lost records were created, and what happened then.
+/// When the lost records were created, and during which faults.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Loss {
     /// When the oldest was created.
     pub first_created: Timestamp,
     /// When the youngest was created.
     pub last_created: Timestamp,
-    /// The faults they lie in; a record counts for each that it lies in.
+    /// The faults during which they were created; a record counts for each such fault.
     pub faults: Vec<FaultLoss>,
-    /// How many lie in no fault.
+    /// How many were created during no fault.
     pub outside: u64,
 }
 
@@ -180,14 +180,14 @@ pub struct Loss {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FaultLoss {
     /// The fault.
-    pub fault: Fault,
+    pub fault: FaultInterval,
     /// How many.
     pub records: u64,
 }
 
-/// What the checker says about one run as one node has it.
+/// The result of checking one run on one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct CheckReport {
     /// The run.
     pub run: RunId,
     /// Its acknowledgement policy.
@@ -196,27 +196,27 @@ pub struct Report {
     pub node: String,
     /// The verdict.
     pub verdict: Verdict,
-    /// Why it is not `holds`, the violations first.
+    /// Why it is not `holds`, violations first.
     pub reasons: Vec<Reason>,
-    /// How the ledger ended.
-    pub ledger: End,
-    /// How many records there are of what kind.
-    pub counts: Counts,
+    /// How the ledger ends.
+    pub ledger: LedgerEnd,
+    /// The number of records in each class.
+    pub counts: RecordCounts,
     /// Acknowledged and absent.
-    pub lost: Found,
-    /// When they were created; `None` if none is lost.
+    pub lost: RecordList,
+    /// When the lost records were created; `None` if none is lost.
     pub loss: Option<Loss>,
-    /// With a value that was never written there.
-    pub corrupted: Found,
-    /// There, although they failed for certain or the ledger does not know them.
-    pub unexpected: Found,
-    /// Seen more than once by the read.
-    pub duplicated: Found,
+    /// RecordList with a value that was never written there.
+    pub corrupted: RecordList,
+    /// RecordList, although they failed for certain or are not in the ledger.
+    pub unexpected: RecordList,
+    /// Read more than once.
+    pub duplicated: RecordList,
     /// Acknowledged and not read.
-    pub unread: Found,
+    pub unread: RecordList,
 }
 
-impl fmt::Display for Found {
+impl fmt::Display for RecordList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.count)?;
         for (i, range) in self.ranges.iter().enumerate() {
@@ -230,10 +230,10 @@ impl fmt::Display for Found {
     }
 }
 
-impl fmt::Display for Report {
-    /// Several lines, the verdict first, without a line break at the end.
+impl fmt::Display for CheckReport {
+    /// Several lines, the verdict first, without a final line break.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report {
+        let CheckReport {
             verdict,
             node,
             run,
@@ -245,7 +245,7 @@ impl fmt::Display for Report {
         for reason in &self.reasons {
             write!(f, "\n  because       {reason}")?;
         }
-        let Counts {
+        let RecordCounts {
             invoked,
             acknowledged,
             replicated,
@@ -259,7 +259,7 @@ impl fmt::Display for Report {
             f,
             ": {replicated} replicated, {witnessed} witnessed, {unconfirmed} unconfirmed"
         )?;
-        let Counts {
+        let RecordCounts {
             failed,
             unsettled,
             ok,
@@ -299,11 +299,11 @@ impl fmt::Display for Report {
             }
         }
         match self.ledger {
-            End::Closed => Ok(()),
-            End::Open => {
+            LedgerEnd::Closed => Ok(()),
+            LedgerEnd::Open => {
                 f.write_str("\n  ledger        not closed: the writer was killed, or writes")
             }
-            End::Torn { offset, bytes } => {
+            LedgerEnd::Torn { offset, bytes } => {
                 write!(
                     f,
                     "\n  ledger        torn at byte {offset}: {bytes} bytes left out"

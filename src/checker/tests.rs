@@ -1,11 +1,11 @@
-//! The checker against a naive one, and the form of its report.
+//! The checker compared with a naive one, and the text of its report.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::ledger::{Entry, Header, Invoked, Outcome, Settled};
+use crate::ledger::{Entry, Header, Invoked, RecordOutcome, SettledRecords};
 use crate::record::{Batch, RunId, SeqRange, Timestamp};
 
 fn header() -> Header {
@@ -28,7 +28,7 @@ enum Read {
     Absent,
 }
 
-/// Sorted by being lists: one entry a record and state.
+/// Lists, in order: one entry for each record and class.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Naive {
     ok: u64,
@@ -41,8 +41,8 @@ struct Naive {
     unread: BTreeSet<u64>,
 }
 
-fn naive(invoked: u64, settled: &[(u64, Outcome)], reads: &[(u64, Read)]) -> Naive {
-    let mut outcomes: BTreeMap<u64, Outcome> = BTreeMap::new();
+fn naive(invoked: u64, settled: &[(u64, RecordOutcome)], reads: &[(u64, Read)]) -> Naive {
+    let mut outcomes: BTreeMap<u64, RecordOutcome> = BTreeMap::new();
     for (seq, outcome) in settled {
         let best = outcomes.entry(*seq).or_insert(*outcome);
         *best = (*best).max(*outcome);
@@ -66,8 +66,8 @@ fn naive(invoked: u64, settled: &[(u64, Outcome)], reads: &[(u64, Read)]) -> Nai
         match outcomes.get(&seq) {
             Some(outcome) if outcome.is_acknowledged() && absent => drop(naive.lost.insert(seq)),
             _ if other && !absent => drop(naive.corrupted.insert(seq)),
-            Some(Outcome::Failed) if value => drop(naive.unexpected.insert(seq)),
-            Some(Outcome::Failed) => {}
+            Some(RecordOutcome::Failed) if value => drop(naive.unexpected.insert(seq)),
+            Some(RecordOutcome::Failed) => {}
             Some(_) if value => naive.ok += 1,
             Some(_) => drop(naive.unread.insert(seq)),
             None if value => naive.recovered += 1,
@@ -82,10 +82,10 @@ fn naive(invoked: u64, settled: &[(u64, Outcome)], reads: &[(u64, Read)]) -> Nai
     naive
 }
 
-fn ranges_of(seqs: &BTreeSet<u64>) -> Found {
-    let mut found = Found {
+fn ranges_of(seqs: &BTreeSet<u64>) -> RecordList {
+    let mut found = RecordList {
         count: seqs.len() as u64,
-        ..Found::default()
+        ..RecordList::default()
     };
     let mut ranges: Vec<SeqRange> = Vec::new();
     for seq in seqs {
@@ -101,7 +101,7 @@ fn ranges_of(seqs: &BTreeSet<u64>) -> Found {
     found
 }
 
-fn check(invoked: u64, settled: &[(u64, Outcome)], reads: &[(u64, Read)]) -> Report {
+fn check(invoked: u64, settled: &[(u64, RecordOutcome)], reads: &[(u64, Read)]) -> CheckReport {
     let mut history = History::new(header());
     if invoked > 0 {
         let seqs = SeqRange::new(0, invoked);
@@ -112,7 +112,7 @@ fn check(invoked: u64, settled: &[(u64, Outcome)], reads: &[(u64, Read)]) -> Rep
     }
     for (seq, outcome) in settled {
         let seqs = vec![SeqRange::new(*seq, *seq + 1)];
-        let settled = Settled {
+        let settled = SettledRecords {
             outcome: *outcome,
             first_at_us: 1,
             last_at_us: 1,
@@ -120,7 +120,7 @@ fn check(invoked: u64, settled: &[(u64, Outcome)], reads: &[(u64, Read)]) -> Rep
         };
         history.push(&Entry::Settled(settled));
     }
-    let mut reading = Reading::new(&history, "redis-a");
+    let mut reading = NodeReading::new(&history, "redis-a");
     let batch = Batch::new(header().run, created());
     for (seq, read) in reads {
         let value = batch.value(*seq);
@@ -140,10 +140,10 @@ proptest! {
         settled in prop::collection::vec((0..200_u64, 0..4_usize), 0..300),
         reads in prop::collection::vec((0..210_u64, 0..8_u32), 0..400),
     ) {
-        let settled: Vec<(u64, Outcome)> = settled
+        let settled: Vec<(u64, RecordOutcome)> = settled
             .into_iter()
             .filter(|(seq, _)| *seq < invoked)
-            .map(|(seq, outcome)| (seq, Outcome::ALL[outcome]))
+            .map(|(seq, outcome)| (seq, RecordOutcome::ALL[outcome]))
             .collect();
         let reads: Vec<(u64, Read)> = reads
             .into_iter()
@@ -156,7 +156,7 @@ proptest! {
         let report = check(invoked, &settled, &reads);
         let naive = naive(invoked, &settled, &reads);
 
-        let Counts { ok, recovered, unknown, .. } = report.counts;
+        let RecordCounts { ok, recovered, unknown, .. } = report.counts;
         prop_assert_eq!((ok, recovered, unknown), (naive.ok, naive.recovered, naive.unknown));
         prop_assert_eq!(&report.lost, &ranges_of(&naive.lost));
         prop_assert_eq!(&report.corrupted, &ranges_of(&naive.corrupted));
@@ -187,7 +187,7 @@ fn the_worst_verdict_wins() {
 
 #[test]
 fn the_report_as_json() {
-    let settled = [(0, Outcome::Replicated), (1, Outcome::Sent)];
+    let settled = [(0, RecordOutcome::Replicated), (1, RecordOutcome::Sent)];
     let report = check(3, &settled, &[(0, Read::Value), (1, Read::Absent)]);
     let none = serde_json::json!({ "count": 0, "ranges": [], "ranges_left_out": 0 });
     assert_eq!(

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::backup::folder::FolderError;
 use crate::backup::manifest::Manifest;
-use crate::backup::{self, BackupError, Order};
+use crate::backup::{self, BackupError, BackupRequest};
 use crate::exit::Exit;
 
 use super::output::{print_json, print_text};
@@ -63,7 +63,7 @@ pub(super) fn run(global: &Global, args: &BackupArgs) -> Outcome {
             (Told { folder, manifest }, "whole")
         }
         (None, into) => {
-            let order = Order {
+            let order = BackupRequest {
                 into: into.clone().unwrap_or_default(),
                 from: args.from.clone(),
                 limit: args.limit,
@@ -79,7 +79,7 @@ pub(super) fn run(global: &Global, args: &BackupArgs) -> Outcome {
     Ok(Exit::Holds)
 }
 
-fn take(global: &Global, order: &Order) -> Result<Told, Failure> {
+fn take(global: &Global, order: &BackupRequest) -> Result<Told, Failure> {
     let lab = global.lab()?;
     with_signals(Threads::Many, |token| async move {
         match backup::take(&lab, order, &token).await {
@@ -95,7 +95,7 @@ fn take(global: &Global, order: &Order) -> Result<Told, Failure> {
 
 /// A backup that can't be used: damaged, or none.
 pub(super) fn of_folder(error: FolderError) -> Failure {
-    let exit = if error.is_damage() {
+    let exit = if error.is_invalid() {
         Exit::Violated
     } else {
         Exit::Failed

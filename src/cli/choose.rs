@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::access::User;
-use crate::choosing::{self, Choice, Then};
+use crate::choosing::{self, ChoicePreview, CopyFate};
 use crate::client::Connector;
 use crate::config::NodeKind;
 use crate::exit::Exit;
@@ -60,7 +60,7 @@ pub(super) fn run(global: &Global, args: &ChooseArgs) -> Outcome {
     }
     let connector = Connector::new(&lab, User::Operator, ANSWER_LIMIT);
     let (choice, done) = with_signals(Threads::One, |token| async move {
-        let choice = choosing::look(&lab, &connector, &args.node).await?;
+        let choice = choosing::preview(&lab, &connector, &args.node).await?;
         let done = if args.yes {
             choosing::choose(&lab, &connector, &args.node, args.wait, &token).await?
         } else {
@@ -76,15 +76,15 @@ pub(super) fn run(global: &Global, args: &ChooseArgs) -> Outcome {
     Ok(if done { Exit::Holds } else { Exit::Violated })
 }
 
-fn render(choice: &Choice, yes: bool, done: bool) -> String {
+fn render(choice: &ChoicePreview, yes: bool, done: bool) -> String {
     let mut text = String::new();
     let width = choice.nodes.iter().map(|n| n.node.len()).max().unwrap_or(0);
     for held in &choice.nodes {
         let then = match held.then {
-            Then::Chosen => "the lab goes on with it",
-            Then::Follows => "holds no more; it is copied anew where it holds less",
-            Then::KeptAside => "may hold more: it is kept aside on its disk, and copied anew",
-            Then::Unknown => "not known; should it hold more, its node waits",
+            CopyFate::Chosen => "the lab goes on with it",
+            CopyFate::Follows => "holds no more; it is copied anew where it holds less",
+            CopyFate::KeptAside => "may hold more: it is kept aside on its disk, and copied anew",
+            CopyFate::Unknown => "not known; should it hold more, its node waits",
         };
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  {:width$}  {}: {then}", held.node, held.copy);

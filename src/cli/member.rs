@@ -5,7 +5,9 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use crate::exit::Exit;
-use crate::membership::{Change, Changed, How, Listing, MemberError, change, list};
+use crate::membership::{
+    ChangeOptions, ChangeReport, Listing, MemberChange, MemberError, change, list,
+};
 
 use super::output::{print_json, print_text};
 use super::{Failure, Global, Outcome, Threads, parse_span, with_signals};
@@ -52,7 +54,7 @@ struct ChangeArgs {
     /// Check everything, say what would be done, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// How long a step may wait for what it needs: a copy, a node that is to be stopped
+    /// ChangeOptions long a step may wait for what it needs: a copy, a node that is to be stopped
     #[arg(long, value_name = "SPAN", default_value = "10m", value_parser = parse_span)]
     wait: Duration,
     /// Print JSON
@@ -91,19 +93,19 @@ pub(super) fn run(global: &Global, args: &MemberArgs) -> Outcome {
             }
             return Ok(Exit::Holds);
         }
-        What::Add(args) => (Change::Add(args.name.clone()), &args.how),
-        What::Remove(args) => (Change::Remove(args.name.clone()), &args.how),
+        What::Add(args) => (MemberChange::Add(args.name.clone()), &args.how),
+        What::Remove(args) => (MemberChange::Remove(args.name.clone()), &args.how),
         What::Replace(args) => (
-            Change::Replace(args.old.clone(), args.new.clone()),
+            MemberChange::Replace(args.old.clone(), args.new.clone()),
             &args.how,
         ),
     };
     let result = with_signals(Threads::One, |token| async move {
-        let how = How {
+        let how = ChangeOptions {
             dry_run: how.dry_run,
-            patience: how.wait,
+            step_limit: how.wait,
             stop: &token,
-            tell: &|step| eprintln!("{step}"),
+            on_step: &|step| eprintln!("{step}"),
         };
         Ok(change(&lab, &what, &how).await)
     })?;
@@ -126,7 +128,7 @@ fn failure(error: MemberError) -> Failure {
     }
 }
 
-fn told(done: &Changed) -> String {
+fn told(done: &ChangeReport) -> String {
     let mut lines = Vec::new();
     if done.dry_run {
         lines.push("nothing was changed".to_owned());

@@ -195,7 +195,7 @@ type Outcome = Result<Exit, Failure>;
 impl Cli {
     /// Runs the command. What went wrong is said on standard error.
     pub fn run(self) -> Exit {
-        crate::signals::leave_no_core();
+        crate::signals::disable_core_dumps();
         self.global.init_logging();
         let outcome = match self.command {
             Command::Node(args) => node::run(&self.global, &args),

@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::exit::Exit;
 use crate::ledger;
-use crate::verifier::{self, Options, Progress, VerifyError};
+use crate::verifier::{self, VerifyError, VerifyOptions, VerifyProgress};
 
 use super::output::{print_json, print_text};
 use super::progress::records_bar;
@@ -37,7 +37,7 @@ pub(super) struct VerifyArgs {
 
 pub(super) fn run(global: &Global, args: &VerifyArgs) -> Outcome {
     let lab = global.lab()?;
-    let options = Options {
+    let options = VerifyOptions {
         ledger: args.ledger.clone(),
         scan: args.scan,
         faults: Vec::new(),
@@ -53,12 +53,12 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Outcome {
     let bar = records_bar(None, "read");
     let shown = bar.clone();
     let result = with_signals(Threads::Many, |token| async move {
-        let progress = |told: Progress<'_>| match told {
-            Progress::Read(read) => {
+        let progress = |told: VerifyProgress<'_>| match told {
+            VerifyProgress::Read(read) => {
                 shown.set_position(read);
                 shown.set_message("");
             }
-            Progress::Again(change) => shown.set_message(format!("again: {change}")),
+            VerifyProgress::Restarting(change) => shown.set_message(format!("again: {change}")),
         };
         Ok(verifier::run(&lab, &options, &token, progress).await)
     })?;

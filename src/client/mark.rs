@@ -3,7 +3,7 @@
 use rand::RngExt;
 use rand::distr::Alphanumeric;
 
-use crate::protocol::copy::{Drawn, MARK_KEY, Mark};
+use crate::protocol::copy::{MARK_KEY, Mark, RandomIds};
 
 /// A script with this flag is executed also when `maxmemory` is reached, which refuses `SET`: a node that could not mark its
 /// term would be followed by nobody. <https://redis.io/docs/latest/develop/programmability/lua-api/#script_flags>
@@ -17,14 +17,14 @@ pub fn set_mark(mark: &Mark) -> redis::Cmd {
 }
 
 /// Draws what a mark that begins a term needs.
-pub fn drawn() -> Drawn {
+pub fn drawn() -> RandomIds {
     let draw = || {
         let mut rng = rand::rng();
         (0..12)
             .map(|_| char::from(rng.sample(Alphanumeric)).to_ascii_lowercase())
             .collect()
     };
-    Drawn {
+    RandomIds {
         lab: draw(),
         term: draw(),
     }

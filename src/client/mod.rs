@@ -101,8 +101,8 @@ impl ClientError {
     }
 
     /// Whether a password was refused or is missing.
-    pub fn is_of_password(&self) -> bool {
-        crate::report::is_of_password(&self.to_string())
+    pub fn is_password_error(&self) -> bool {
+        crate::report::is_password_error(&self.to_string())
     }
 }
 

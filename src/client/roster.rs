@@ -5,7 +5,7 @@ use std::net::SocketAddrV4;
 use redis::FromRedisValue;
 
 use crate::config::{Lab, Node, NodeKind};
-use crate::protocol::roster::{Kind, ROSTER_KEY, Roster};
+use crate::protocol::roster::{MemberKind, ROSTER_KEY, Roster};
 
 use super::{ClientError, Conn};
 
@@ -82,7 +82,7 @@ impl Conn {
     /// # Errors
     /// As [`Conn::query`].
     pub async fn state_known(&mut self, lab: &Lab) -> Result<(), ClientError> {
-        let name = crate::protocol::roster::knows(places(lab).into_iter());
+        let name = crate::protocol::roster::known_nodes_name(places(lab).into_iter());
         let cmd = redis::cmd("CLIENT").arg("SETNAME").arg(name).clone();
         self.query::<redis::Value>(&cmd).await.map(drop)
     }
@@ -115,8 +115,8 @@ pub fn as_in_roster(lab: &Lab, roster: &Roster) -> Lab {
         node.collect()
     };
     Lab {
-        data_nodes: nodes(NodeKind::Data, Kind::Data),
-        sentinels: nodes(NodeKind::Sentinel, Kind::Sentinel),
+        data_nodes: nodes(NodeKind::Data, MemberKind::Data),
+        sentinels: nodes(NodeKind::Sentinel, MemberKind::Sentinel),
         ..lab.clone()
     }
 }
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn the_members_are_where_the_roster_has_them() {
         let c: SocketAddrV4 = "127.0.0.13:6379".parse().unwrap();
-        let roster = first_roster(&lab()).with(Kind::Data, "redis-c", c, Standing::Counted);
+        let roster = first_roster(&lab()).with(MemberKind::Data, "redis-c", c, Standing::Counted);
         let adopted = as_in_roster(&lab(), &roster);
         let at: Vec<String> = adopted
             .data_nodes
@@ -162,7 +162,7 @@ mod tests {
             ["127.0.0.11:6379", "127.0.0.12:6379", "127.0.0.13:6379"]
         );
         assert_eq!(adopted.sentinels, lab().sentinels);
-        let without = roster.without(Kind::Data, "redis-a");
+        let without = roster.without(MemberKind::Data, "redis-a");
         assert_eq!(as_in_roster(&lab(), &without).data_nodes.len(), 2);
         assert_eq!(with_members(&lab(), &without).data_nodes.len(), 3);
         assert_eq!(as_in_roster(&lab(), &first_roster(&lab())), lab());

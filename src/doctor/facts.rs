@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::capacity::{Disk, Memory, NodeFacts};
+use crate::capacity::{DiskSpace, NodeFacts, ProcessMemory};
 
 /// The answers of one data node.
 #[derive(Debug, Clone, Copy, Default)]
@@ -40,7 +40,7 @@ impl Answers<'_> {
             policy: info.get("maxmemory_policy").map(|&p| p.to_owned()),
             evicted: number("evicted_keys"),
             replica_buffer: self.buffers.and_then(replica_buffer),
-            memory: Memory {
+            memory: ProcessMemory {
                 limit: metric("halab_node_memory_limit_bytes"),
                 available: metric("halab_node_memory_available_bytes"),
             },
@@ -51,7 +51,7 @@ impl Answers<'_> {
             aof_good: writes("aof_last_write_status")
                 .zip(writes("aof_last_bgrewrite_status"))
                 .map(|(write, rewrite)| write && rewrite),
-            disk: metric("halab_node_disk_free_bytes").map(|free| Disk {
+            disk: metric("halab_node_disk_free_bytes").map(|free| DiskSpace {
                 free,
                 inodes_free: metric("halab_node_disk_inodes_free"),
             }),
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     const INFO: &str = "# Server\r\nserver_time_usec:5000000\r\n# Clients\r\nconnected_clients:7\r\nmaxclients:224\r\n\
-        # Memory\r\nused_memory:1000\r\nused_memory_rss:2000\r\nmaxmemory:0\r\nmaxmemory_policy:noeviction\r\n\
+        # ProcessMemory\r\nused_memory:1000\r\nused_memory_rss:2000\r\nmaxmemory:0\r\nmaxmemory_policy:noeviction\r\n\
         # Persistence\r\nrdb_last_cow_size:5\r\naof_last_cow_size:300\r\naof_last_write_status:ok\r\n\
         aof_last_bgrewrite_status:err\r\naof_current_size:88\r\n# Stats\r\nevicted_keys:0\r\nlatest_fork_usec:1999\r\n\
         # Replication\r\nconnected_slaves:1\r\n";
@@ -140,7 +140,7 @@ mod tests {
     fn nothing_said_is_nothing_known() {
         let facts = Answers::default().facts("redis-a", 1000);
         assert_eq!((facts.used, facts.max_clients), (None, None));
-        assert_eq!((facts.disk, facts.memory), (None, Memory::default()));
+        assert_eq!((facts.disk, facts.memory), (None, ProcessMemory::default()));
         assert_eq!(facts.clock_off_ms, None);
         assert_eq!(replica_buffer("normal 0 0 0"), None);
         assert_eq!(

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::access::User;
-use crate::capacity::{self, Finding, HostFacts, Severity, judge_host, judge_node};
+use crate::capacity::{self, Finding, FindingSeverity, HostFacts, judge_host, judge_node};
 use crate::client::Connector;
 use crate::config::{Lab, Node};
 use crate::node::ServerBinary;
@@ -56,13 +56,13 @@ impl Report {
     fn of(lab: &Lab, findings: Vec<Finding>) -> Self {
         Report {
             lab: lab.name.clone(),
-            enough: findings.iter().all(|f| f.severity < Severity::Short),
+            enough: findings.iter().all(|f| f.severity < FindingSeverity::Short),
             findings,
         }
     }
 
     /// How many findings there are of a severity.
-    pub fn count(&self, severity: Severity) -> usize {
+    pub fn count(&self, severity: FindingSeverity) -> usize {
         let of = self.findings.iter().filter(|f| f.severity == severity);
         of.count()
     }
@@ -178,7 +178,7 @@ mod tests {
             finding.severity = severity;
             Report::of(&lab, vec![finding]).enough
         };
-        assert!(with(Severity::Warning) && with(Severity::NotKnown));
-        assert!(!with(Severity::Short));
+        assert!(with(FindingSeverity::Warning) && with(FindingSeverity::NotKnown));
+        assert!(!with(FindingSeverity::Short));
     }
 }

@@ -1,6 +1,6 @@
 //! A [`Report`] for people: a line a finding, and what helps where something is to be mended.
 
-use crate::capacity::{Finding, Severity};
+use crate::capacity::{Finding, FindingSeverity};
 
 use super::Report;
 
@@ -17,10 +17,10 @@ pub fn render(report: &Report) -> String {
         out.push_str(&lines(finding));
     }
     let counts = [
-        (Severity::Short, "short"),
-        (Severity::Warning, "warnings"),
-        (Severity::NotKnown, "not known"),
-        (Severity::Ok, "ok"),
+        (FindingSeverity::Short, "short"),
+        (FindingSeverity::Warning, "warnings"),
+        (FindingSeverity::NotKnown, "not known"),
+        (FindingSeverity::Ok, "ok"),
     ]
     .map(|(severity, name)| format!("{} {name}", report.count(severity)));
     format!("{out}{}: {}", report.lab, counts.join(", "))
@@ -28,10 +28,10 @@ pub fn render(report: &Report) -> String {
 
 fn lines(finding: &Finding) -> String {
     let severity = match finding.severity {
-        Severity::Ok => "ok",
-        Severity::NotKnown => "not known",
-        Severity::Warning => "WARNING",
-        Severity::Short => "SHORT",
+        FindingSeverity::Ok => "ok",
+        FindingSeverity::NotKnown => "not known",
+        FindingSeverity::Warning => "WARNING",
+        FindingSeverity::Short => "SHORT",
     };
     let values = match (finding.measured, finding.needed) {
         (Some(measured), Some(needed)) => {
@@ -59,7 +59,7 @@ mod tests {
     fn only_what_is_to_be_mended_says_why_and_how() {
         let fine = Finding::new("open-files", "host", "open files of a process started here")
             .values(Unit::Descriptors, 20_000, 10_032)
-            .judged(Severity::Ok, "each client is one", "ulimit".into());
+            .judged(FindingSeverity::Ok, "each client is one", "ulimit".into());
         let short = Finding::new(
             "rewrite-space",
             "redis-a",
@@ -67,7 +67,7 @@ mod tests {
         )
         .values(Unit::Bytes, 1 << 20, 1 << 30)
         .judged(
-            Severity::Short,
+            FindingSeverity::Short,
             "a rewrite needs it",
             "free 1023 MiB".into(),
         );

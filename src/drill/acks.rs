@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::ledger::{Entry, Event};
+use crate::ledger::{Entry, LedgerEvent};
 use crate::record::Timestamp;
 
 use super::report::{Samples, ms};
@@ -88,7 +88,7 @@ impl Acks {
             }
             Entry::Event {
                 at_us,
-                event: Event::SentAgain,
+                event: LedgerEvent::SentAgain,
             } => self.again.push(*at_us),
             Entry::Event { .. } | Entry::Closed { .. } => {}
         }
@@ -200,7 +200,7 @@ impl Acks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{Invoked, Outcome, Settled};
+    use crate::ledger::{Invoked, RecordOutcome, SettledRecords};
     use crate::record::SeqRange;
 
     fn at(us: u64) -> Timestamp {
@@ -215,8 +215,8 @@ mod tests {
     }
 
     fn settled(start: u64, end: u64, first: u64, last: u64) -> Entry {
-        Entry::Settled(Settled {
-            outcome: Outcome::Replicated,
+        Entry::Settled(SettledRecords {
+            outcome: RecordOutcome::Replicated,
             first_at_us: first,
             last_at_us: last,
             seqs: vec![SeqRange::new(start, end)],

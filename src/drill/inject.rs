@@ -573,7 +573,7 @@ pub async fn recovered(
     let mut recovery = Recovery::default();
     loop {
         let missing = match recovery
-            .look(&ground.lab, &observer.panel, &observer.connector)
+            .observe(&ground.lab, &observer.panel, &observer.connector)
             .await
         {
             Ok(primary) => return Ok(primary),

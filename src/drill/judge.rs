@@ -312,9 +312,9 @@ pub fn records(verification: &Verification, sent_again: u64) -> Records {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checker::{History, Reading};
+    use crate::checker::{History, NodeReading};
     use crate::drill::timeline::{RoleSeen, Seen, What};
-    use crate::ledger::{Entry, Header, Invoked, Outcome, Settled};
+    use crate::ledger::{Entry, Header, Invoked, RecordOutcome, SettledRecords};
     use crate::record::{RunId, SeqRange, Timestamp};
 
     /// A history of ten acknowledged records, of which the read finds all but the last `missing`.
@@ -332,14 +332,14 @@ mod tests {
             seqs,
             created: start,
         }));
-        history.push(&Entry::Settled(Settled {
-            outcome: Outcome::Replicated,
+        history.push(&Entry::Settled(SettledRecords {
+            outcome: RecordOutcome::Replicated,
             first_at_us: 1,
             last_at_us: 1,
             seqs: vec![seqs],
         }));
         let batch = crate::record::Batch::new(RunId::new(7), start);
-        let mut reading = Reading::new(&history, "redis-b");
+        let mut reading = NodeReading::new(&history, "redis-b");
         for seq in 0..10 {
             let value = batch.value(seq);
             reading.observe(seq, start, (seq + missing < 10).then_some(&value[..]));

@@ -266,9 +266,14 @@ async fn loaded(
 }
 
 /// The fault as the checker knows it, for losses to be placed in.
-fn fault_spans(fault: Fault, seens: &Seens, offset: u64, healed_at: u64) -> Vec<checker::Fault> {
+fn fault_spans(
+    fault: Fault,
+    seens: &Seens,
+    offset: u64,
+    healed_at: u64,
+) -> Vec<checker::FaultInterval> {
     let first = seens.faults().first().map(|(at, _)| *at);
-    let span = first.map(|at| checker::Fault {
+    let span = first.map(|at| checker::FaultInterval {
         name: fault.name().to_owned(),
         start_us: at.saturating_sub(offset),
         end_us: Some(healed_at.saturating_sub(offset)),
@@ -376,11 +381,11 @@ pub(super) async fn settle(
 pub(super) async fn verify(
     ground: &Ground,
     ledger: &Path,
-    faults: Vec<checker::Fault>,
+    faults: Vec<checker::FaultInterval>,
     given_up: Option<Range<u64>>,
     stop: &CancellationToken,
 ) -> Result<Verification, verifier::VerifyError> {
-    let options = verifier::Options {
+    let options = verifier::VerifyOptions {
         ledger: ledger.to_owned(),
         scan: true,
         faults,

@@ -401,8 +401,8 @@ impl Session<'_> {
 
 impl Past {
     /// For losses to be placed in.
-    fn for_checker(&self, offset: u64) -> checker::Fault {
-        checker::Fault {
+    fn for_checker(&self, offset: u64) -> checker::FaultInterval {
+        checker::FaultInterval {
             name: self.fault.name().to_owned(),
             start_us: self.began.saturating_sub(offset),
             end_us: Some(self.ended.saturating_sub(offset)),

@@ -2,7 +2,7 @@
 //!
 //! All times are microseconds since the start of the run, on one monotonic clock.
 
-use crate::protocol::telling::{is_about_failover, subject};
+use crate::protocol::sentinel_event::{is_about_failover, subject};
 
 use super::acks::Acks;
 use super::report::{Moment, Outage, ms, ms_between};
@@ -252,7 +252,7 @@ impl Seens {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{Entry, Invoked, Outcome, Settled};
+    use crate::ledger::{Entry, Invoked, RecordOutcome, SettledRecords};
     use crate::record::{SeqRange, Timestamp};
 
     fn event(at: u64, sentinel: &str, name: &str, text: &str) -> Seen {
@@ -320,8 +320,8 @@ mod tests {
             created: Timestamp::default(),
         }));
         for (start, at) in [(0, 1_499_000), (10, 2_900_000)] {
-            acks.push(&Entry::Settled(Settled {
-                outcome: Outcome::Replicated,
+            acks.push(&Entry::Settled(SettledRecords {
+                outcome: RecordOutcome::Replicated,
                 first_at_us: at,
                 last_at_us: at,
                 seqs: vec![SeqRange::new(start, start + 10)],

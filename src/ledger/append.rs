@@ -1,48 +1,47 @@
-//! What the writer holds between its caller and the file: one buffer, and settled records that wait
-//! to share an entry.
+//! The writer's buffer, and settled records that wait to share an entry.
 //!
-//! Invariant: the file ends at a whole entry before each write, and after a failed write too, since
-//! what it left is cut off. Where even that fails, nothing more is written: an entry behind a torn
-//! one would be damage in the middle.
+//! Invariant: the file ends at a complete entry before each write. It does so after a failed write
+//! too, because the partial entry is removed. If even that fails, nothing more is written: an entry
+//! behind a torn one would be damage in the middle of the file.
 
 use std::io::{self, Write};
 
-use super::codec::{self, Codec};
-use super::{Entry, Invoked, Outcome, Settled};
+use super::codec::{Codec, CodecError};
+use super::{Entry, Invoked, RecordOutcome, SettledRecords};
 use crate::record::{SeqRange, Timestamp};
 
-/// Settled records share an entry for this long. Short beside the shortest gap worth reporting; the
-/// entry keeps the first and the last time, so longer gaps come out exact.
+/// Settled records share an entry for at most this long: less than the shortest gap worth
+/// reporting. The entry has the first and the last time, so longer gaps stay exact.
 const WINDOW_US: u64 = 10_000;
 
-/// And up to this many ranges, which keeps entries short and a sorted insert cheap.
+/// The largest number of ranges of an entry: keeps entries short and the sorted insert cheap.
 const MAX_RANGES: usize = 64;
 
-/// What waits for the next batch is written without one from this size on, in bytes.
+/// From this size on, in bytes, the buffer is written without waiting for the next batch.
 const MAX_BUFFER: usize = 32 * 1024;
 
-/// A file of which the end can be cut off.
+/// A file that can be truncated.
 pub(super) trait Medium: Write {
-    /// Cuts it to `len` bytes.
-    fn cut(&mut self, len: u64) -> io::Result<()>;
+    /// Truncates it to `len` bytes.
+    fn truncate(&mut self, len: u64) -> io::Result<()>;
 }
 
 impl Medium for std::fs::File {
-    fn cut(&mut self, len: u64) -> io::Result<()> {
+    fn truncate(&mut self, len: u64) -> io::Result<()> {
         self.set_len(len)
     }
 }
 
-/// Why nothing was appended.
+/// Why an entry was not appended.
 #[derive(Debug)]
-pub(super) enum Refusal {
-    /// The system; the file is whole, and trying again is allowed.
+pub(super) enum AppendError {
+    /// System error. The file is complete, and the caller may try again.
     Write(io::Error),
-    /// The file could not be restored, now or earlier.
+    /// The file could not be restored after a failed write, now or earlier.
     Broken,
-    /// The entry.
-    Entry(codec::Error),
-    /// Records that were never invoked.
+    /// The entry is invalid.
+    Entry(CodecError),
+    /// The records were never invoked.
     NotInvoked(SeqRange),
 }
 
@@ -50,15 +49,15 @@ pub(super) enum Refusal {
 pub(super) struct Appender<M: Medium> {
     medium: M,
     codec: Codec,
-    /// Whole entries that are not in the file yet; the file ends where they begin.
+    /// Complete entries that are not in the file yet. The file ends where they begin.
     buffer: Vec<u8>,
     /// Settled records that are not in the buffer yet.
-    waiting: Option<Settled>,
+    waiting: Option<SettledRecords>,
     broken: bool,
 }
 
 impl<M: Medium> Appender<M> {
-    /// `codec` must stand at the end of `medium`, and writes must go there.
+    /// `codec` must be at the end of `medium`, and writes must append.
     pub(super) fn new(medium: M, codec: Codec) -> Appender<M> {
         Appender {
             medium,
@@ -90,11 +89,15 @@ impl<M: Medium> Appender<M> {
         self.codec.at_us().max(waiting)
     }
 
-    pub(super) fn invoked(&mut self, count: u64, created: Timestamp) -> Result<SeqRange, Refusal> {
+    pub(super) fn invoked(
+        &mut self,
+        count: u64,
+        created: Timestamp,
+    ) -> Result<SeqRange, AppendError> {
         let start = self.codec.next_seq();
         let end = start
             .checked_add(count)
-            .ok_or(Refusal::Entry(codec::Error::Empty))?;
+            .ok_or(AppendError::Entry(CodecError::Empty))?;
         let seqs = SeqRange::new(start, end);
         self.append_now(&Entry::Invoked(Invoked { seqs, created }))?;
         Ok(seqs)
@@ -103,14 +106,14 @@ impl<M: Medium> Appender<M> {
     pub(super) fn settled(
         &mut self,
         seqs: SeqRange,
-        outcome: Outcome,
+        outcome: RecordOutcome,
         at_us: u64,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), AppendError> {
         if self.broken {
-            return Err(Refusal::Broken);
+            return Err(AppendError::Broken);
         }
         if seqs.end > self.codec.next_seq() {
-            return Err(Refusal::NotInvoked(seqs));
+            return Err(AppendError::NotInvoked(seqs));
         }
         if seqs.is_empty() {
             return Ok(());
@@ -126,34 +129,34 @@ impl<M: Medium> Appender<M> {
                 self.write()?;
             }
         }
-        let waiting = self.waiting.get_or_insert_with(|| Settled {
+        let waiting = self.waiting.get_or_insert_with(|| SettledRecords {
             outcome,
             first_at_us: at_us,
             last_at_us: at_us,
             seqs: Vec::with_capacity(MAX_RANGES),
         });
-        // Connections settle side by side, so times may come slightly out of order.
+        // Connections settle concurrently, so times may be slightly out of order.
         waiting.first_at_us = waiting.first_at_us.min(at_us);
         waiting.last_at_us = waiting.last_at_us.max(at_us);
         insert(&mut waiting.seqs, seqs);
         Ok(())
     }
 
-    /// Appends the entry, after everything that waits, and hands all of it to the system.
+    /// Appends the entry after all pending ones, and hands everything to the system.
     ///
     /// On an error the entry is neither in the file nor in the buffer.
-    pub(super) fn append_now(&mut self, entry: &Entry) -> Result<(), Refusal> {
+    pub(super) fn append_now(&mut self, entry: &Entry) -> Result<(), AppendError> {
         if self.broken {
-            return Err(Refusal::Broken);
+            return Err(AppendError::Broken);
         }
-        // A batch does not drag records along that may still find company in their entry.
+        // A batch does not force pending records out: more may still join their entry.
         if !matches!(entry, Entry::Invoked(_)) {
             self.bundle()?;
         }
         let before = (self.codec, self.buffer.len());
         self.codec
             .encode(entry, &mut self.buffer)
-            .map_err(Refusal::Entry)?;
+            .map_err(AppendError::Entry)?;
         let written = self.write();
         if written.is_err() {
             self.codec = before.0;
@@ -163,46 +166,46 @@ impl<M: Medium> Appender<M> {
     }
 
     /// Hands everything to the system.
-    pub(super) fn flush(&mut self) -> Result<(), Refusal> {
+    pub(super) fn flush(&mut self) -> Result<(), AppendError> {
         if self.broken {
-            return Err(Refusal::Broken);
+            return Err(AppendError::Broken);
         }
         self.bundle()?;
         self.write()
     }
 
-    /// Moves what waits into the buffer.
-    fn bundle(&mut self) -> Result<(), Refusal> {
+    /// Moves the pending records into the buffer.
+    fn bundle(&mut self) -> Result<(), AppendError> {
         if let Some(settled) = self.waiting.take() {
             self.codec
                 .encode(&Entry::Settled(settled), &mut self.buffer)
-                .map_err(Refusal::Entry)?;
+                .map_err(AppendError::Entry)?;
         }
         Ok(())
     }
 
-    fn write(&mut self) -> Result<(), Refusal> {
+    fn write(&mut self) -> Result<(), AppendError> {
         let Err(error) = self.medium.write_all(&self.buffer) else {
             self.buffer.clear();
             return Ok(());
         };
         let whole = self.codec.offset() - self.buffer.len() as u64;
-        if self.medium.cut(whole).is_err() {
+        if self.medium.truncate(whole).is_err() {
             self.broken = true;
-            return Err(Refusal::Broken);
+            return Err(AppendError::Broken);
         }
-        Err(Refusal::Write(error))
+        Err(AppendError::Write(error))
     }
 }
 
 impl<M: Medium> Drop for Appender<M> {
     fn drop(&mut self) {
-        // Best effort for what still waits: losing it only makes acknowledged records unknown.
+        // Best effort: losing pending records only makes acknowledged records unknown.
         let _ = self.flush();
     }
 }
 
-/// Keeps `ranges` sorted and joined: batches settle out of order, and joined they cost least.
+/// Keeps `ranges` sorted and merged: batches settle out of order, and merged ranges are smallest.
 fn insert(ranges: &mut Vec<SeqRange>, new: SeqRange) {
     let at = ranges.partition_point(|range| range.end < new.start);
     let touching = ranges[at..]

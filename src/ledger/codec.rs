@@ -1,13 +1,13 @@
-//! The format of the ledger: bytes to entries and back. Pure; `docs/ledger.md` states it.
+//! The format of the ledger: bytes to entries and back. Pure; `docs/ledger.md` specifies it.
 //!
 //! A header, then entries. Each entry is a frame: kind and length, payload, CRC-32. The checksum
-//! also covers the run and the offset of the frame, so that an entry moved, copied or left out is as
-//! detectable as a flipped bit. Numbers are LEB128 varints, as differences to the entry before where
-//! that pays; so a frame can only be read after all frames before it.
+//! also covers the run and the offset of the frame, so a moved, copied or missing entry is detected
+//! like a flipped bit. Numbers are LEB128 varints, encoded as differences to the previous entry
+//! where that is shorter. So a frame can be read only after all frames before it.
 
 pub use super::header::{MAGIC, MAX_NAME, VERSION, decode_header, encode_header};
 use super::wire::{Cursor, put, put_signed};
-use super::{Entry, Event, Header, Invoked, Outcome, Settled};
+use super::{Entry, Header, Invoked, LedgerEvent, RecordOutcome, SettledRecords};
 use crate::record::{RunId, SeqRange, Timestamp};
 
 /// The longest payload of an entry, in bytes.
@@ -16,47 +16,50 @@ pub const MAX_PAYLOAD: usize = 16 * 1024;
 /// The longest frame: kind and length, payload, checksum.
 pub const MAX_FRAME: usize = 1 + 3 + MAX_PAYLOAD + CRC_LEN;
 
-/// Most records of one batch, ten times what `lab.toml` permits: so a short file can't stand for a history that
-/// no memory holds.
+/// Most records of one batch: ten times what `lab.toml` permits. The limit keeps a short file from
+/// describing a history that no memory can hold.
 pub const MAX_BATCH: u64 = 1 << 20;
 
 pub(super) const CRC_LEN: usize = 4;
 
-/// The length in the first byte of a frame that says: the length follows.
+/// The length in the first byte of a frame which means that the length follows.
 const LONG: u8 = 31;
 
-/// What bytes, or an entry to be written, can have wrong.
+/// What is wrong with the bytes, or with an entry to write.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
+pub enum CodecError {
     /// The first bytes are not [`MAGIC`].
-    #[error("it is not a ledger; name the file that `halab write` wrote")]
+    #[error("not a ledger; pass the file that `halab write` wrote")]
     NotALedger,
     /// Another version of the format.
-    #[error("its format is version {0}, this program reads {VERSION}; use the program it is from")]
+    #[error(
+        "its format has version {0}, but this program reads version {VERSION}; use the program that wrote it"
+    )]
     Version(u16),
-    /// A checksum does not fit.
-    #[error("the checksum does not fit")]
+    /// A checksum does not match.
+    #[error("the checksum does not match")]
     Checksum,
     /// The frame is impossible.
     #[error("no entry can begin like this")]
     Frame,
-    /// The checksum fits, the payload does not: a fault of the program that wrote it.
-    #[error("the entry contradicts itself or those before it")]
+    /// The checksum matches, but the payload is invalid: a bug of the program that wrote it.
+    #[error("the entry contradicts itself or an earlier one")]
     Payload,
-    /// A frame that runs past the end, with more entries after its beginning.
-    #[error("the entry is cut off, with entries after it")]
+    /// A frame that runs past the end, although entries follow its beginning.
+    #[error("the entry is cut off, but entries follow")]
     CutOff,
     /// A batch or a range without records, or more than 2^64 of them.
     #[error("a batch needs at least one record")]
     Empty,
-    /// An entry longer than [`MAX_PAYLOAD`], a batch of more than [`MAX_BATCH`] records, or a name longer than [`MAX_NAME`].
+    /// An entry longer than [`MAX_PAYLOAD`], a batch of more than [`MAX_BATCH`] records, or a name
+    /// longer than [`MAX_NAME`].
     #[error(
-        "too long: an entry holds {MAX_PAYLOAD} bytes, a batch {MAX_BATCH} records, a name {MAX_NAME}"
+        "too long: the limits are {MAX_PAYLOAD} bytes for an entry, {MAX_BATCH} records for a batch, {MAX_NAME} bytes for a name"
     )]
     TooLong,
 }
 
-/// What the next entry is written, and read, relative to. A copy of it is a point to return to.
+/// The state relative to which the next entry is written and read. A copy of it can be restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Codec {
     run: RunId,
@@ -82,26 +85,26 @@ impl Codec {
         }
     }
 
-    /// Where in the file the next entry begins.
+    /// The offset of the next entry in the file.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// The sequence number that the next batch begins with.
+    /// The first sequence number of the next batch.
     pub fn next_seq(&self) -> u64 {
         self.next_seq
     }
 
-    /// The latest time that an entry named, in microseconds since the start of the run.
+    /// The time of the last entry, in microseconds since the start of the run.
     pub fn at_us(&self) -> u64 {
         self.at_us
     }
 
-    /// Appends the entry. On an error nothing was appended and the codec is as before.
+    /// Appends the entry. On an error nothing was appended, and the codec is unchanged.
     ///
     /// A batch must begin at [`Codec::next_seq`], and records must be invoked before they are
-    /// settled; otherwise [`Error::Payload`].
-    pub fn encode(&mut self, entry: &Entry, out: &mut Vec<u8>) -> Result<(), Error> {
+    /// settled; otherwise [`CodecError::Payload`].
+    pub fn encode(&mut self, entry: &Entry, out: &mut Vec<u8>) -> Result<(), CodecError> {
         let before = (*self, out.len());
         let result = self.encode_frame(entry, out);
         if result.is_err() {
@@ -111,13 +114,13 @@ impl Codec {
         result
     }
 
-    fn encode_frame(&mut self, entry: &Entry, out: &mut Vec<u8>) -> Result<(), Error> {
+    fn encode_frame(&mut self, entry: &Entry, out: &mut Vec<u8>) -> Result<(), CodecError> {
         let begin = out.len();
         out.push(0);
         let kind = self.encode_payload(entry, out)?;
         let len = out.len() - begin - 1;
         if len > MAX_PAYLOAD {
-            return Err(Error::TooLong);
+            return Err(CodecError::TooLong);
         }
         if len < usize::from(LONG) {
             out[begin] = kind | ((len as u8) << 3);
@@ -133,17 +136,17 @@ impl Codec {
         Ok(())
     }
 
-    fn encode_payload(&mut self, entry: &Entry, out: &mut Vec<u8>) -> Result<u8, Error> {
+    fn encode_payload(&mut self, entry: &Entry, out: &mut Vec<u8>) -> Result<u8, CodecError> {
         match entry {
             Entry::Invoked(Invoked { seqs, created }) => {
                 if seqs.is_empty() {
-                    return Err(Error::Empty);
+                    return Err(CodecError::Empty);
                 }
                 if seqs.len() > MAX_BATCH {
-                    return Err(Error::TooLong);
+                    return Err(CodecError::TooLong);
                 }
                 if seqs.start != self.next_seq {
-                    return Err(Error::Payload);
+                    return Err(CodecError::Payload);
                 }
                 put_signed(created.micros(), self.created.micros(), out);
                 if seqs.len() != self.count {
@@ -154,17 +157,17 @@ impl Codec {
             }
             Entry::Settled(settled) => {
                 if settled.seqs.is_empty() {
-                    return Err(Error::Empty);
+                    return Err(CodecError::Empty);
                 }
                 let took = settled.last_at_us.checked_sub(settled.first_at_us);
                 put_signed(settled.first_at_us, self.at_us, out);
-                put(took.ok_or(Error::Payload)?, out);
+                put(took.ok_or(CodecError::Payload)?, out);
                 for seqs in &settled.seqs {
                     if seqs.is_empty() {
-                        return Err(Error::Empty);
+                        return Err(CodecError::Empty);
                     }
                     if seqs.end > self.next_seq {
-                        return Err(Error::Payload);
+                        return Err(CodecError::Payload);
                     }
                     put_signed(seqs.start, self.settled_end, out);
                     put(seqs.len() - 1, out);
@@ -175,8 +178,9 @@ impl Codec {
             }
             Entry::Event { at_us, event } => {
                 put_signed(*at_us, self.at_us, out);
-                // Writing into memory; only a map with keys that are no text could fail.
-                serde_json::to_writer(&mut *out, event).map_err(|_| Error::Payload)?;
+                // Writing to memory cannot fail; a map with non-string keys could, but there is
+                // none.
+                serde_json::to_writer(&mut *out, event).map_err(|_| CodecError::Payload)?;
                 self.at_us = *at_us;
                 Ok(KIND_EVENT)
             }
@@ -188,23 +192,23 @@ impl Codec {
         }
     }
 
-    /// The entry that `bytes` begin with; `None` if they end inside its frame.
+    /// The entry at the start of `bytes`; `None` if they end inside its frame.
     ///
-    /// [`Codec::offset`] then tells where the next begins. On an error the codec is as before.
-    pub fn decode(&mut self, bytes: &[u8]) -> Result<Option<Entry>, Error> {
+    /// [`Codec::offset`] is then the offset of the next entry. On an error the codec is unchanged.
+    pub fn decode(&mut self, bytes: &[u8]) -> Result<Option<Entry>, CodecError> {
         let Some(frame) = Frame::read(bytes)? else {
             return Ok(None);
         };
         if !frame.is_whole(self.run, self.offset) {
-            return Err(Error::Checksum);
+            return Err(CodecError::Checksum);
         }
         let mut after = *self;
         let mut payload = Cursor::new(frame.payload);
         let entry = after
             .decode_payload(frame.kind, &mut payload)
-            .ok_or(Error::Payload)?;
+            .ok_or(CodecError::Payload)?;
         if !payload.is_empty() {
-            return Err(Error::Payload);
+            return Err(CodecError::Payload);
         }
         after.offset += frame.len as u64;
         *self = after;
@@ -226,7 +230,7 @@ impl Codec {
             }
             KIND_EVENT => {
                 let at_us = payload.signed(self.at_us)?;
-                let event: Event = serde_json::from_slice(payload.rest()).ok()?;
+                let event: LedgerEvent = serde_json::from_slice(payload.rest()).ok()?;
                 self.at_us = at_us;
                 Some(Entry::Event { at_us, event })
             }
@@ -235,7 +239,9 @@ impl Codec {
                 Some(Entry::Closed { at_us: self.at_us })
             }
             _ => {
-                let outcome = Outcome::ALL.into_iter().find(|o| kind_of(*o) == kind)?;
+                let outcome = RecordOutcome::ALL
+                    .into_iter()
+                    .find(|o| kind_of(*o) == kind)?;
                 let first_at_us = payload.signed(self.at_us)?;
                 let last_at_us = first_at_us.checked_add(payload.varint()?)?;
                 let mut seqs = Vec::new();
@@ -249,7 +255,7 @@ impl Codec {
                     seqs.push(SeqRange::new(start, end));
                 }
                 self.at_us = last_at_us;
-                Some(Entry::Settled(Settled {
+                Some(Entry::Settled(SettledRecords {
                     outcome,
                     first_at_us,
                     last_at_us,
@@ -265,8 +271,9 @@ impl Codec {
         self.created = created;
     }
 
-    /// Whether a whole entry begins anywhere in `tail` after its first byte; `tail` is what the file
-    /// holds from [`Codec::offset`] on. So a torn tail is told from damage in the middle.
+    /// Whether a complete entry begins anywhere in `tail` after its first byte. `tail` is the rest
+    /// of the file from [`Codec::offset`] on. This distinguishes a torn tail from damage in the
+    /// middle.
     pub fn entry_follows(&self, tail: &[u8]) -> bool {
         (1..tail.len()).any(|skip| match Frame::read(&tail[skip..]) {
             Ok(Some(frame)) => frame.is_whole(self.run, self.offset + skip as u64),
@@ -279,18 +286,18 @@ const KIND_INVOKED: u8 = 1;
 const KIND_EVENT: u8 = 6;
 const KIND_CLOSED: u8 = 7;
 
-/// No kind is 0, so that a run of zero bytes, which some file systems leave after a crash of the
-/// machine, is no entry.
-const fn kind_of(outcome: Outcome) -> u8 {
+/// No kind is 0, so zero bytes, which some file systems leave after a crash of the machine, are not
+/// an entry.
+const fn kind_of(outcome: RecordOutcome) -> u8 {
     match outcome {
-        Outcome::Failed => 2,
-        Outcome::Sent => 3,
-        Outcome::Witnessed => 4,
-        Outcome::Replicated => 5,
+        RecordOutcome::Failed => 2,
+        RecordOutcome::Sent => 3,
+        RecordOutcome::Witnessed => 4,
+        RecordOutcome::Replicated => 5,
     }
 }
 
-/// An entry as it lies in the file.
+/// An entry as stored in the file.
 struct Frame<'a> {
     kind: u8,
     payload: &'a [u8],
@@ -300,28 +307,28 @@ struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    fn read(bytes: &'a [u8]) -> Result<Option<Frame<'a>>, Error> {
+    fn read(bytes: &'a [u8]) -> Result<Option<Frame<'a>>, CodecError> {
         let mut rest = Cursor::new(bytes);
         let Some([first]) = rest.array() else {
             return Ok(None);
         };
         let (kind, mut payload_len) = (first & 7, usize::from(first >> 3));
         if kind == 0 {
-            return Err(Error::Frame);
+            return Err(CodecError::Frame);
         }
         if first >> 3 == LONG {
-            // Three bytes hold the longest length, so with as many at hand it is not cut off.
-            let at_hand = rest.len();
+            // The longest length takes three bytes; if as many are available, it is not cut off.
+            let available = rest.len();
             let Some(long) = rest.varint() else {
-                return if at_hand < 3 {
+                return if available < 3 {
                     Ok(None)
                 } else {
-                    Err(Error::Frame)
+                    Err(CodecError::Frame)
                 };
             };
             payload_len = usize::try_from(long).unwrap_or(usize::MAX);
             if !(usize::from(LONG)..=MAX_PAYLOAD).contains(&payload_len) {
-                return Err(Error::Frame);
+                return Err(CodecError::Frame);
             }
         }
         let Some(payload) = rest.take(payload_len) else {

@@ -1,54 +1,54 @@
-//! Everything that can go wrong with a ledger, each with its remedy.
+//! The errors of a ledger, each with its remedy.
 
 use std::io;
 use std::path::PathBuf;
 
-use super::codec;
+use super::codec::CodecError;
 use crate::record::SeqRange;
 
 /// Why the ledger cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// `create` found a file.
+    /// The file to create exists.
     #[error(
-        "the ledger {path} exists already; continue its run with `halab write --resume`, \
-         or name another file"
+        "the ledger {path} already exists; continue its run with `halab write --resume`, \
+         or use another file"
     )]
     Exists {
         /// The ledger.
         path: PathBuf,
     },
-    /// Another process writes it.
-    #[error("the ledger {path} is being written by another process; end that writer first")]
+    /// Another process is writing it.
+    #[error("another process is writing the ledger {path}; stop that writer first")]
     Locked {
         /// The ledger.
         path: PathBuf,
     },
-    /// The device is full, or a quota or file size limit is reached.
+    /// The device is full, or a quota or file size limit was reached.
     #[error(
-        "no space left for the ledger {path}; nothing that it does not know was sent: \
+        "no space left for the ledger {path}; no record was sent that is not in it: \
          free space, then continue with `halab write --resume`"
     )]
     Full {
         /// The ledger.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// Another error of the system.
+    /// Another system error.
     #[error("cannot {action} the ledger {path}: {source}")]
     Io {
-        /// What was tried, as a verb.
+        /// The failed action, as a verb.
         action: &'static str,
         /// The ledger.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// A write failed and what it left could not be cut off.
+    /// A write failed, and its partial entry could not be removed.
     #[error(
-        "the ledger {path} could not be restored after a failed write; end this writer, then \
-         continue with `halab write --resume`, which cuts the torn tail off"
+        "the ledger {path} could not be restored after a failed write; stop this writer, then \
+         continue with `halab write --resume`, which removes the torn tail"
     )]
     Broken {
         /// The ledger.
@@ -56,20 +56,20 @@ pub enum Error {
     },
     /// The file ends inside its header.
     #[error(
-        "the ledger {path} ends inside its header, so nothing of its run was ever sent; \
-         set it aside and start a new run"
+        "the ledger {path} ends inside its header, so no record of its run was ever sent; \
+         move it away and start a new run"
     )]
     HeaderTorn {
         /// The ledger.
         path: PathBuf,
     },
-    /// The header is not one that this program reads.
+    /// The header cannot be read by this program.
     #[error("cannot read the ledger {path}: {source}")]
     Header {
         /// The ledger.
         path: PathBuf,
-        /// What is wrong with it.
-        source: codec::Error,
+        /// The problem.
+        source: CodecError,
     },
     /// An entry is damaged, and it is not the torn tail of a crash.
     #[error(
@@ -81,29 +81,29 @@ pub enum Error {
         path: PathBuf,
         /// Where the damaged entry begins.
         offset: u64,
-        /// What is wrong with it.
-        source: codec::Error,
+        /// The problem.
+        source: CodecError,
     },
-    /// The caller wants to write what cannot be.
-    #[error("cannot write this to the ledger {path}: {source}")]
+    /// The entry to write is invalid.
+    #[error("cannot write this entry to the ledger {path}: {source}")]
     Refused {
         /// The ledger.
         path: PathBuf,
-        /// Why not.
-        source: codec::Error,
+        /// The problem.
+        source: CodecError,
     },
-    /// The caller settles what was never invoked.
-    #[error("records {seqs} cannot be settled: the ledger knows records up to {next_seq} only")]
+    /// The caller settles records that were never invoked.
+    #[error("cannot settle records {seqs}: the ledger only has records below {next_seq}")]
     NotInvoked {
-        /// What was to be settled.
+        /// The records to settle.
         seqs: SeqRange,
-        /// The first sequence number that was not handed out yet.
+        /// The first sequence number that was not assigned yet.
         next_seq: u64,
     },
 }
 
 impl Error {
-    /// Whether the file that was named is not one to work on: it is no ledger, or one of another run.
+    /// Whether the given file is the wrong one: not a ledger, or that of another run.
     pub fn is_wrong_file(&self) -> bool {
         matches!(
             self,

@@ -6,21 +6,23 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::append::{Appender, Refusal};
+use super::append::{AppendError, Appender};
 use super::codec::{self, Codec};
-use super::{End, Entry, Error, Event, Header, Invoked, LedgerReader, Nibbles, Outcome};
+use super::{
+    Entry, Error, Header, Invoked, LedgerEnd, LedgerEvent, LedgerReader, Nibbles, RecordOutcome,
+};
 use crate::record::{SeqRange, Timestamp};
 
 /// Writes the ledger of one run. Holds a lock on the file until it is dropped.
 ///
-/// Synchronous and cheap: a batch costs one `write(2)` of some bytes, a settled range a few
-/// instructions. Shared between connections behind a mutex.
+/// Synchronous and cheap: a batch costs one short `write(2)`, a settled range a few instructions.
+/// The connections share it behind a mutex.
 ///
 /// After an error of [`LedgerWriter::invoked`] the batch must not be sent. Unless the error is
-/// [`Error::Broken`], the file is whole and the call may be repeated.
+/// [`Error::Broken`], the file is complete and the call may be repeated.
 ///
-/// Dropped without [`LedgerWriter::close`], it still writes what it holds, as best it can, and the
-/// run counts as not ended.
+/// If it is dropped without [`LedgerWriter::close`], it tries to write what is pending, and the run
+/// counts as not ended.
 #[derive(Debug)]
 pub struct LedgerWriter {
     path: PathBuf,
@@ -28,23 +30,24 @@ pub struct LedgerWriter {
     appender: Appender<File>,
 }
 
-/// What a resumed run has to know about its past.
+/// The state of a run that is resumed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Resumed {
-    /// How many records were acknowledged.
+    /// The number of acknowledged records.
     pub acknowledged: u64,
-    /// How many failed for certain.
+    /// The number of records that failed for certain.
     pub failed: u64,
-    /// Invoked and not settled: to be sent again, with the same creation time, so that their values
-    /// are the same. In order; few, unless acknowledgements were lost for long.
+    /// The invoked records without an outcome, in order. They are sent again with the same
+    /// creation time, so that their values are the same. Few, unless acknowledgements were
+    /// lost for long.
     pub unknown: Vec<Invoked>,
-    /// The sequence number that the next batch begins with.
+    /// The first sequence number of the next batch.
     pub next_seq: u64,
     /// The latest time in the ledger, in microseconds since the start of the run. Later entries
-    /// should not lie before it.
+    /// should not be earlier.
     pub last_at_us: u64,
-    /// How the file ended. A torn tail is cut off by now; nothing in it was ever sent.
-    pub end: End,
+    /// How the file ended. A torn tail has been removed; nothing in it was ever sent.
+    pub end: LedgerEnd,
 }
 
 impl LedgerWriter {
@@ -69,7 +72,8 @@ impl LedgerWriter {
         };
         lock(&file, path)?;
         if let Err(error) = file.write_all(&bytes) {
-            // Half a header is of no use; if it stays nevertheless, readers say what to do.
+            // Half a header is useless. If it stays nevertheless, the reader's error states the
+            // remedy.
             let _ = std::fs::remove_file(path);
             return Err(system("write", path, error));
         }
@@ -82,10 +86,10 @@ impl LedgerWriter {
         })
     }
 
-    /// Opens the ledger of a run that was stopped or killed, cuts a torn tail off, and goes on.
+    /// Opens the ledger of a run that was stopped or killed, and removes a torn tail.
     ///
-    /// The caller writes [`Event::Resumed`]. Reads the file twice, with half a byte of memory a
-    /// record.
+    /// The caller writes [`LedgerEvent::Resumed`]. Reads the file twice, with half a byte of memory
+    /// for each record.
     ///
     /// # Errors
     /// [`Error::Locked`] if its writer still runs, and those of [`LedgerReader`]; the file then
@@ -106,9 +110,9 @@ impl LedgerWriter {
         let unknown = unknown(LedgerReader::new(&file, path)?, &outcomes)?;
         let resumed = Resumed { unknown, ..past };
 
-        if let End::Torn { offset, .. } = resumed.end {
+        if let LedgerEnd::Torn { offset, .. } = resumed.end {
             file.set_len(offset)
-                .map_err(|error| system("cut the torn tail of", path, error))?;
+                .map_err(|error| system("remove the torn tail of", path, error))?;
         }
         let appender = Appender::new(file, codec);
         Ok((
@@ -121,64 +125,69 @@ impl LedgerWriter {
         ))
     }
 
-    /// What the ledger says about its run.
+    /// The header of the ledger.
     pub fn header(&self) -> &Header {
         &self.header
     }
 
-    /// Where the ledger is.
+    /// The path of the ledger.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The sequence number that the next batch begins with.
+    /// The first sequence number of the next batch.
     pub fn next_seq(&self) -> u64 {
         self.appender.next_seq()
     }
 
-    /// Notes a batch of `count` records created at `created`, and hands out their sequence numbers.
-    /// Only after it returned may the batch be sent.
+    /// Records a batch of `count` records created at `created`, and assigns their sequence numbers.
+    /// The batch may be sent only after this has returned.
     ///
     /// # Errors
     /// [`Error::Full`] and the like: the batch is not in the ledger and must not be sent.
     pub fn invoked(&mut self, count: u64, created: Timestamp) -> Result<SeqRange, Error> {
         self.appender
             .invoked(count, created)
-            .map_err(|refusal| self.error(refusal))
+            .map_err(|error| self.error(error))
     }
 
-    /// Notes that records are acknowledged or failed for certain, `at_us` microseconds after the
-    /// start of the run. Buffered; see [`LedgerWriter::flush`].
+    /// Records the outcome of records, `at_us` microseconds after the start of the run. Buffered;
+    /// see [`LedgerWriter::flush`].
     ///
     /// # Errors
     /// [`Error::NotInvoked`] for records that were not handed out.
-    pub fn settled(&mut self, seqs: SeqRange, outcome: Outcome, at_us: u64) -> Result<(), Error> {
+    pub fn settled(
+        &mut self,
+        seqs: SeqRange,
+        outcome: RecordOutcome,
+        at_us: u64,
+    ) -> Result<(), Error> {
         self.appender
             .settled(seqs, outcome, at_us)
-            .map_err(|refusal| self.error(refusal))
+            .map_err(|error| self.error(error))
     }
 
-    /// Notes what happened, `at_us` microseconds after the start of the run. Not buffered.
+    /// Records an event, `at_us` microseconds after the start of the run. Not buffered.
     ///
     /// # Errors
     /// If it cannot be written, or is longer than [`codec::MAX_PAYLOAD`].
-    pub fn event(&mut self, at_us: u64, event: Event) -> Result<(), Error> {
+    pub fn event(&mut self, at_us: u64, event: LedgerEvent) -> Result<(), Error> {
         let entry = Entry::Event { at_us, event };
         self.appender
             .append_now(&entry)
-            .map_err(|refusal| self.error(refusal))
+            .map_err(|error| self.error(error))
     }
 
-    /// Hands everything noted so far to the system: after that a `kill -9` of the writer loses none
-    /// of it. Call it a few times a second, and when the writer falls idle.
+    /// Hands everything recorded so far to the system, so that a `kill -9` of the writer loses none
+    /// of it. Call it a few times a second, and when the writer becomes idle.
     ///
     /// # Errors
     /// If it cannot be written; it is kept, and written with the next call.
     pub fn flush(&mut self) -> Result<(), Error> {
-        self.appender.flush().map_err(|refusal| self.error(refusal))
+        self.appender.flush().map_err(|error| self.error(error))
     }
 
-    /// Flushes and waits until the file is on disk: after that a crash of the machine loses none of
+    /// Flushes, and waits until the file is on disk, so that a crash of the machine loses none of
     /// it. Takes milliseconds.
     ///
     /// # Errors
@@ -191,7 +200,7 @@ impl LedgerWriter {
             .map_err(|error| system("sync", &self.path, error))
     }
 
-    /// Ends the run in good order: notes it, and waits until the file is on disk.
+    /// Records the end of the run, and waits until the file is on disk.
     ///
     /// # Errors
     /// If it cannot be written; then the run counts as not ended.
@@ -200,17 +209,17 @@ impl LedgerWriter {
         let entry = Entry::Closed { at_us };
         self.appender
             .append_now(&entry)
-            .map_err(|refusal| self.error(refusal))?;
+            .map_err(|error| self.error(error))?;
         self.sync()
     }
 
-    fn error(&self, refusal: Refusal) -> Error {
+    fn error(&self, error: AppendError) -> Error {
         let path = self.path.clone();
-        match refusal {
-            Refusal::Write(error) => system("write", &path, error),
-            Refusal::Broken => Error::Broken { path },
-            Refusal::Entry(source) => Error::Refused { path, source },
-            Refusal::NotInvoked(seqs) => Error::NotInvoked {
+        match error {
+            AppendError::Write(error) => system("write", &path, error),
+            AppendError::Broken => Error::Broken { path },
+            AppendError::Entry(source) => Error::Refused { path, source },
+            AppendError::NotInvoked(seqs) => Error::NotInvoked {
                 seqs,
                 next_seq: self.next_seq(),
             },
@@ -218,7 +227,7 @@ impl LedgerWriter {
     }
 }
 
-/// Everything but the unknown records, and the outcome of each record.
+/// Everything except the unknown records, and the outcome of each record.
 fn replay(reader: &mut LedgerReader<&File>) -> Result<(Resumed, Nibbles), Error> {
     let mut outcomes = Nibbles::default();
     let (mut acknowledged, mut failed) = (0, 0);
@@ -234,8 +243,8 @@ fn replay(reader: &mut LedgerReader<&File>) -> Result<(Resumed, Nibbles), Error>
             }
             outcomes.set(seq, new);
             match settled.outcome {
-                Outcome::Failed => failed += 1,
-                _ if old <= Outcome::Failed as u8 + 1 => {
+                RecordOutcome::Failed => failed += 1,
+                _ if old <= RecordOutcome::Failed as u8 + 1 => {
                     acknowledged += 1;
                     failed -= u64::from(old != 0);
                 }
@@ -250,7 +259,7 @@ fn replay(reader: &mut LedgerReader<&File>) -> Result<(Resumed, Nibbles), Error>
         unknown: Vec::new(),
         next_seq: codec.next_seq(),
         last_at_us: codec.at_us(),
-        end: reader.end().unwrap_or(End::Open),
+        end: reader.end().unwrap_or(LedgerEnd::Open),
     };
     Ok((past, outcomes))
 }

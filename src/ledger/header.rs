@@ -1,7 +1,7 @@
 //! The header of a ledger: bytes to [`Header`] and back. Pure.
 
 use super::Header;
-use super::codec::{CRC_LEN, Error};
+use super::codec::{CRC_LEN, CodecError};
 use super::wire::Cursor;
 use crate::record::{RunId, Timestamp};
 
@@ -15,14 +15,14 @@ pub const VERSION: u16 = 1;
 pub const MAX_NAME: usize = 255;
 
 /// Appends the header.
-pub fn encode_header(header: &Header, out: &mut Vec<u8>) -> Result<(), Error> {
+pub fn encode_header(header: &Header, out: &mut Vec<u8>) -> Result<(), CodecError> {
     let begin = out.len();
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&VERSION.to_le_bytes());
     out.extend_from_slice(&header.run.bits().to_le_bytes());
     out.extend_from_slice(&header.start.micros().to_le_bytes());
     for name in [&header.lab, &header.policy] {
-        out.push(u8::try_from(name.len()).map_err(|_| Error::TooLong)?);
+        out.push(u8::try_from(name.len()).map_err(|_| CodecError::TooLong)?);
         out.extend_from_slice(name.as_bytes());
     }
     let crc = crc32fast::hash(&out[begin..]);
@@ -30,11 +30,11 @@ pub fn encode_header(header: &Header, out: &mut Vec<u8>) -> Result<(), Error> {
     Ok(())
 }
 
-/// The header that `bytes` begin with, and its length; `None` if they end inside it.
-pub fn decode_header(bytes: &[u8]) -> Result<Option<(Header, usize)>, Error> {
+/// The header at the start of `bytes`, and its length; `None` if they end inside it.
+pub fn decode_header(bytes: &[u8]) -> Result<Option<(Header, usize)>, CodecError> {
     let known = bytes.len().min(MAGIC.len());
     if bytes[..known] != MAGIC[..known] {
-        return Err(Error::NotALedger);
+        return Err(CodecError::NotALedger);
     }
     let mut rest = Cursor::new(&bytes[known..]);
     let Some(version) = rest.array() else {
@@ -42,7 +42,7 @@ pub fn decode_header(bytes: &[u8]) -> Result<Option<(Header, usize)>, Error> {
     };
     let version = u16::from_le_bytes(version);
     if version != VERSION {
-        return Err(Error::Version(version));
+        return Err(CodecError::Version(version));
     }
     let parts = (|| {
         let run = RunId::new(u64::from_le_bytes(rest.array()?));
@@ -65,10 +65,10 @@ pub fn decode_header(bytes: &[u8]) -> Result<Option<(Header, usize)>, Error> {
         return Ok(None);
     };
     if crc != crc32fast::hash(&bytes[..len]) {
-        return Err(Error::Checksum);
+        return Err(CodecError::Checksum);
     }
-    let text = |name: &[u8]| String::from_utf8(name.to_vec()).map_err(|_| Error::Payload);
-    let start = Timestamp::from_micros(start).ok_or(Error::Payload)?;
+    let text = |name: &[u8]| String::from_utf8(name.to_vec()).map_err(|_| CodecError::Payload);
+    let start = Timestamp::from_micros(start).ok_or(CodecError::Payload)?;
     let header = Header {
         run,
         start,

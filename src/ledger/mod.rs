@@ -1,22 +1,25 @@
-//! The writer's ledger: what was invoked, what was settled and how, and what happened meanwhile.
+//! The writer's ledger: which records were invoked, their outcome, and the events of the run.
 //!
-//! One append-only file a run. Its promise, on which the checker's verdict rests:
+//! One append-only file for each run. The checker's verdict rests on these guarantees:
 //!
-//! - **No record exists that the ledger does not know.** [`LedgerWriter::invoked`] hands the entry to
-//!   the kernel before it returns, and only then may the batch be sent. This holds through a
-//!   `kill -9` of the writer; for a crash of the whole machine call [`LedgerWriter::sync`] too.
-//! - **No record is called acknowledged that was not.** Acknowledgements may be buffered, so a crash
-//!   can lose some: those records become unknown, the safe direction.
-//! - **A torn tail is expected, damage is not.** A last entry that is cut off or half written is left
-//!   out and reported. Anything wrong before it is an error that names the offset; nothing is ever
-//!   skipped.
+//! - **No record exists that is not in the ledger.** [`LedgerWriter::invoked`] hands the entry to
+//!   the kernel before it returns, and only then may the batch be sent. This holds through a `kill
+//!   -9` of the writer. For a crash of the whole machine, call [`LedgerWriter::sync`] as well.
+//! - **No record is recorded as acknowledged that was not.** Acknowledgements may be buffered, so a
+//!   crash can lose some. Those records become unknown, which is the safe direction.
+//! - **A torn tail is expected, damage is not.** A last entry that is cut off or half written is
+//!   ignored and reported. Anything wrong before it is an error that states the offset. Nothing is
+//!   ever skipped.
 //!
-//! Sequence numbers are handed out by the ledger, without gaps: that is what makes entries small (a
-//! batch is a time and, if it changed, a count) and the checker's bitmaps dense.
+//! The ledger assigns sequence numbers without gaps. This keeps entries small (a batch is a time
+//! and, if it changed, a count) and the checker's bitmaps dense.
 //!
-//! The parts: [`codec`] is the format, pure, byte by byte as in `docs/ledger.md`; `append` buffers
-//! and coalesces; `reader` streams with constant memory; `file` opens, locks and resumes, and is the
-//! only part that touches the file system. Nothing here reads a clock: times come from the caller.
+//! - [`codec`]: the format, pure, byte by byte as in `docs/ledger.md`
+//! - `append`: buffers and coalesces entries
+//! - `reader`: streams entries with constant memory
+//! - `file`: opens, locks and resumes; the only part that touches the file system
+//!
+//! Nothing here reads a clock: times come from the caller.
 
 use serde::{Deserialize, Serialize};
 
@@ -38,9 +41,9 @@ mod wire;
 pub use error::Error;
 pub use file::{LedgerWriter, Resumed};
 pub(crate) use nibbles::Nibbles;
-pub use reader::{End, LedgerReader};
+pub use reader::{LedgerEnd, LedgerReader};
 
-/// What the ledger says about its run, once, at its start.
+/// The header of the ledger: the run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Header {
     /// The run.
@@ -57,18 +60,18 @@ pub struct Header {
 /// One entry of the ledger, in the order in which it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
-    /// A batch may be on its way from here on.
+    /// A batch that may be sent from here on.
     Invoked(Invoked),
     /// Records whose outcome is known.
-    Settled(Settled),
-    /// Something that happened to the lab or to the writer.
+    Settled(SettledRecords),
+    /// An event of the lab or of the writer.
     Event {
         /// Microseconds since the start of the run.
         at_us: u64,
-        /// What it was.
-        event: Event,
+        /// The event.
+        event: LedgerEvent,
     },
-    /// The writer ended in good order. A resumed run has entries after it.
+    /// The writer closed the ledger. A resumed run has entries after it.
     Closed {
         /// Microseconds since the start of the run.
         at_us: u64,
@@ -80,59 +83,60 @@ pub enum Entry {
 pub struct Invoked {
     /// Its sequence numbers.
     pub seqs: SeqRange,
-    /// The creation time of all of them, part of their values.
+    /// Their common creation time, which is part of their values.
     pub created: Timestamp,
 }
 
-/// Records that were settled alike, within a short time.
+/// Records with the same outcome, settled within a short time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settled {
-    /// How.
-    pub outcome: Outcome,
-    /// The first of them was settled then, in microseconds since the start of the run.
+pub struct SettledRecords {
+    /// The outcome.
+    pub outcome: RecordOutcome,
+    /// When the first of them was settled, in microseconds since the start of the run.
     pub first_at_us: u64,
-    /// The last of them was settled then; not before `first_at_us`.
+    /// When the last of them was settled; not before `first_at_us`.
     pub last_at_us: u64,
-    /// Which; none of the ranges is empty.
+    /// Their sequence numbers; no range is empty.
     pub seqs: Vec<SeqRange>,
 }
 
-/// The known end of a record. Invoked and without one, a record is unknown.
+/// The known outcome of a record. An invoked record without an outcome is unknown.
 ///
-/// Ordered: where a record was settled twice (sent again after an unknown end), the greater holds.
+/// Ordered: if a record was settled twice (sent again after an unknown outcome), the greater
+/// counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum RecordOutcome {
     /// Failed for certain: no node executed it.
     Failed,
     /// Acknowledged by `+OK` alone (policy `none`).
     Sent,
-    /// Acknowledged: a majority of Sentinels witnessed that no other node can be promoted.
+    /// Acknowledged: a majority of the Sentinels are witnesses that no other node can be promoted.
     Witnessed,
     /// Acknowledged: every node that could be promoted has it.
     Replicated,
 }
 
-impl Outcome {
+impl RecordOutcome {
     /// All outcomes, the weakest first.
-    pub const ALL: [Outcome; 4] = [
-        Outcome::Failed,
-        Outcome::Sent,
-        Outcome::Witnessed,
-        Outcome::Replicated,
+    pub const ALL: [RecordOutcome; 4] = [
+        RecordOutcome::Failed,
+        RecordOutcome::Sent,
+        RecordOutcome::Witnessed,
+        RecordOutcome::Replicated,
     ];
 
     /// Whether the record counts as acknowledged.
     pub fn is_acknowledged(self) -> bool {
-        self != Outcome::Failed
+        self != RecordOutcome::Failed
     }
 }
 
-/// What happened, for the checker to place losses and for people to read. Kept as JSON: rare, and
-/// open to more kinds.
+/// An event, by which the checker dates losses, and for users. Stored as JSON: events are rare, and
+/// new kinds may be added.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum Event {
+pub enum LedgerEvent {
     /// A fault begins.
     FaultStarted {
         /// Its name, unique among the faults that overlap in time.
@@ -146,18 +150,18 @@ pub enum Event {
         /// The name it began with.
         fault: String,
     },
-    /// The writer took another node for the primary from here on.
+    /// The writer uses another primary from here on.
     PrimaryChanged {
         /// The new primary.
         node: String,
     },
-    /// From here on batches had to be sent again: their first sending failed, or its end is unknown.
+    /// Batches are sent again from here on: they failed before, or their outcome is unknown.
     SentAgain,
-    /// The writer goes on after it was stopped or killed.
+    /// The writer continues after it was stopped or killed.
     Resumed,
-    /// Anything else worth keeping.
+    /// Another remark.
     Note {
-        /// What.
+        /// The text.
         text: String,
     },
 }

@@ -1,6 +1,6 @@
-//! Four bits for every record of a run: what keeps memory flat (5 MB for 10 million records).
+//! Four bits for every record of a run: memory stays small (5 MB for 10 million records).
 
-/// A growing array of values from 0 to 15, all 0 at first.
+/// A growing array of values from 0 to 15, initially 0.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Nibbles {
     bytes: Vec<u8>,
@@ -39,7 +39,8 @@ impl Nibbles {
     }
 }
 
-/// No machine holds a run whose index does not fit: the allocation fails long before.
+/// An index that does not fit belongs to a run that no machine can hold: the allocation fails
+/// before.
 fn index(at: u64) -> usize {
     usize::try_from(at).unwrap_or(usize::MAX)
 }

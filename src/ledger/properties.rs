@@ -1,4 +1,4 @@
-//! What the ledger promises, for any history, any crash and any flipped bit.
+//! The guarantees of the ledger for any history, any crash and any flipped bit.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,13 +6,13 @@ use std::path::Path;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::append::{Appender, Medium, Refusal};
+use super::append::{AppendError, Appender, Medium};
 use super::codec::{self, Codec};
 use super::tests::{after_start, header, read};
 use super::*;
 
-/// What the entries say about each record: its batch, and its outcome.
-fn outcomes(entries: &[Entry]) -> BTreeMap<u64, (Timestamp, Option<Outcome>)> {
+/// Each record's batch and outcome according to the entries.
+fn outcomes(entries: &[Entry]) -> BTreeMap<u64, (Timestamp, Option<RecordOutcome>)> {
     let mut records = BTreeMap::new();
     for entry in entries {
         match entry {
@@ -31,7 +31,7 @@ fn outcomes(entries: &[Entry]) -> BTreeMap<u64, (Timestamp, Option<Outcome>)> {
     records
 }
 
-/// A call of the writer.
+/// A call to the writer.
 #[derive(Debug, Clone)]
 enum Call {
     Invoke {
@@ -41,9 +41,9 @@ enum Call {
     Settle {
         back: u64,
         count: u64,
-        outcome: Outcome,
+        outcome: RecordOutcome,
     },
-    Event(String),
+    LedgerEvent(String),
     Flush,
 }
 
@@ -52,16 +52,16 @@ fn call() -> impl Strategy<Value = Call> {
         4 => (1..300_u64, 0..10_000_000_u64)
             .prop_map(|(count, created_us)| Call::Invoke { count, created_us }),
         4 => (0..600_u64, 1..200_u64, 0..4_usize).prop_map(|(back, count, outcome)| {
-            Call::Settle { back, count, outcome: Outcome::ALL[outcome] }
+            Call::Settle { back, count, outcome: RecordOutcome::ALL[outcome] }
         }),
-        1 => ".{0,60}".prop_map(Call::Event),
+        1 => ".{0,60}".prop_map(Call::LedgerEvent),
         1 => Just(Call::Flush),
     ]
 }
 
-/// Makes the calls; gives what was settled.
-fn make(calls: &[Call], ledger: &mut LedgerWriter) -> BTreeMap<u64, Outcome> {
-    let mut settled: BTreeMap<u64, Outcome> = BTreeMap::new();
+/// Makes the calls; returns what was settled.
+fn make(calls: &[Call], ledger: &mut LedgerWriter) -> BTreeMap<u64, RecordOutcome> {
+    let mut settled: BTreeMap<u64, RecordOutcome> = BTreeMap::new();
     for (call, at_us) in calls.iter().zip((0..).step_by(3_000)) {
         match call {
             Call::Invoke { count, created_us } => {
@@ -80,9 +80,9 @@ fn make(calls: &[Call], ledger: &mut LedgerWriter) -> BTreeMap<u64, Outcome> {
                     *best = (*best).max(*outcome);
                 }
             }
-            Call::Event(text) => {
+            Call::LedgerEvent(text) => {
                 ledger
-                    .event(at_us, Event::Note { text: text.clone() })
+                    .event(at_us, LedgerEvent::Note { text: text.clone() })
                     .unwrap();
             }
             Call::Flush => ledger.flush().unwrap(),
@@ -91,15 +91,17 @@ fn make(calls: &[Call], ledger: &mut LedgerWriter) -> BTreeMap<u64, Outcome> {
     settled
 }
 
-/// A ledger with these calls made, closed, and what was settled.
-fn written(calls: &[Call], path: &Path) -> BTreeMap<u64, Outcome> {
+/// A ledger with these calls made, and closed; returns what was settled.
+fn written(calls: &[Call], path: &Path) -> BTreeMap<u64, RecordOutcome> {
     let mut ledger = LedgerWriter::create(path, header()).unwrap();
     let settled = make(calls, &mut ledger);
     ledger.close(1 << 40).unwrap();
     settled
 }
 
-fn settled_of(records: &BTreeMap<u64, (Timestamp, Option<Outcome>)>) -> BTreeMap<u64, Outcome> {
+fn settled_of(
+    records: &BTreeMap<u64, (Timestamp, Option<RecordOutcome>)>,
+) -> BTreeMap<u64, RecordOutcome> {
     records
         .iter()
         .filter_map(|(seq, (_, outcome))| Some((*seq, (*outcome)?)))
@@ -115,7 +117,7 @@ proptest! {
         let path = dir.path().join("run.ledger");
         let settled = written(&calls, &path);
         let (entries, end) = read(&path).unwrap();
-        prop_assert_eq!(end, End::Closed);
+        prop_assert_eq!(end, LedgerEnd::Closed);
         prop_assert_eq!(settled_of(&outcomes(&entries)), settled);
         let created: Vec<(u64, Timestamp)> = calls
             .iter()
@@ -153,7 +155,7 @@ proptest! {
         std::fs::write(&path, &whole[..len]).unwrap();
         let (entries, end) = read(&path).unwrap();
         prop_assert_eq!(&entries[..], &all[..entries.len()]);
-        prop_assert_ne!(end, End::Closed);
+        prop_assert_ne!(end, LedgerEnd::Closed);
         let before = outcomes(&entries);
         for (seq, outcome) in settled_of(&before) {
             prop_assert!(outcome <= settled[&seq]);
@@ -178,11 +180,12 @@ proptest! {
         make(&more, &mut ledger);
         ledger.close(1 << 41).unwrap();
         let (entries_after, end) = read(&path).unwrap();
-        prop_assert_eq!(end, End::Closed);
+        prop_assert_eq!(end, LedgerEnd::Closed);
         prop_assert_eq!(&entries_after[..entries.len()], &entries[..]);
     }
 
-    /// A flip in the last entry may look like a torn tail, which is reported; before it, never.
+    /// A flip in the last entry may look like a torn tail, which is reported; an earlier one never
+    /// does.
     #[test]
     fn a_flipped_bit_is_never_passed_over(
         calls in prop::collection::vec(call(), 1..40),
@@ -207,9 +210,9 @@ proptest! {
                 prop_assert!(is_damaged, "{}", error);
             }
             Ok(entries) => {
-                // Every history here is closed, so the last entry is a close.
+                // Every history here is closed, so the last entry is `Closed`.
                 prop_assert_eq!(&entries[..], &all[..all.len() - 1]);
-                let is_torn = matches!(reader.end(), Some(End::Torn { .. }));
+                let is_torn = matches!(reader.end(), Some(LedgerEnd::Torn { .. }));
                 prop_assert!(is_torn);
             }
         }
@@ -226,8 +229,8 @@ proptest! {
         let _ = LedgerReader::new(&bytes[..], Path::new("any"));
     }
 
-    /// The device fills up at some byte, and has room again later: what the ledger took stays, what
-    /// it refused does not appear, and the file is whole at every point.
+    /// The device fills up at some byte and has room again later. Accepted entries stay, refused
+    /// ones do not appear, and the file is complete at every point.
     #[test]
     fn a_full_device_leaves_a_whole_ledger(
         room in 0..3_000_usize,
@@ -242,7 +245,7 @@ proptest! {
         for (count, us) in batches {
             match ledger.invoked(count, after_start(us)) {
                 Ok(seqs) => taken.push(Entry::Invoked(Invoked { seqs, created: after_start(us) })),
-                Err(Refusal::Write(_)) => {
+                Err(AppendError::Write(_)) => {
                     refused += 1;
                     if refused == 3 {
                         ledger.medium_mut().room = usize::MAX;
@@ -254,12 +257,12 @@ proptest! {
             let mut reader = LedgerReader::new(bytes, Path::new("device")).unwrap();
             let entries: Vec<Entry> = reader.by_ref().map(Result::unwrap).collect();
             prop_assert_eq!(&entries, &taken);
-            prop_assert_eq!(reader.end(), Some(End::Open));
+            prop_assert_eq!(reader.end(), Some(LedgerEnd::Open));
         }
     }
 }
 
-/// A device with room for so many bytes, which writes as much of a buffer as fits.
+/// A device with room for this many bytes, which writes the part of a buffer that fits.
 struct Device {
     bytes: Vec<u8>,
     room: usize,
@@ -281,13 +284,13 @@ impl std::io::Write for Device {
 }
 
 impl Medium for Device {
-    fn cut(&mut self, len: u64) -> std::io::Result<()> {
+    fn truncate(&mut self, len: u64) -> std::io::Result<()> {
         self.bytes.truncate(usize::try_from(len).unwrap());
         Ok(())
     }
 }
 
-/// A device that neither writes nor cuts.
+/// A device that can neither write nor truncate.
 struct Dead;
 
 impl std::io::Write for Dead {
@@ -301,7 +304,7 @@ impl std::io::Write for Dead {
 }
 
 impl Medium for Dead {
-    fn cut(&mut self, _: u64) -> std::io::Result<()> {
+    fn truncate(&mut self, _: u64) -> std::io::Result<()> {
         Err(std::io::ErrorKind::Other.into())
     }
 }
@@ -310,8 +313,8 @@ impl Medium for Dead {
 fn nothing_is_written_behind_a_tail_that_could_not_be_cut_off() {
     let mut ledger = Appender::new(Dead, Codec::new(&header(), 40));
     for _ in 0..2 {
-        let refusal = ledger.invoked(1, after_start(0)).unwrap_err();
-        assert!(matches!(refusal, Refusal::Broken), "{refusal:?}");
+        let error = ledger.invoked(1, after_start(0)).unwrap_err();
+        assert!(matches!(error, AppendError::Broken), "{error:?}");
     }
-    assert!(matches!(ledger.flush(), Err(Refusal::Broken)));
+    assert!(matches!(ledger.flush(), Err(AppendError::Broken)));
 }

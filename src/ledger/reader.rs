@@ -1,9 +1,12 @@
-//! Streams a ledger with constant memory, and tells a torn tail from damage.
+//! Streams a ledger with constant memory, and distinguishes a torn tail from damage.
 //!
-//! A tail is torn, and left out, if it begins with an entry that is cut off or does not fit its
-//! checksum, no whole entry follows, and it is no longer than one write of the writer could leave
-//! ([`MAX_TAIL`]), or holds nothing but zero bytes (what some file systems leave after a crash of
-//! the machine). Everything else that cannot be read is an error.
+//! A tail is torn, and ignored, if all of these hold:
+//! - it begins with an entry that is cut off or has a wrong checksum;
+//! - no complete entry follows;
+//! - it is no longer than one write of the writer ([`MAX_TAIL`]), or consists of zero bytes, which
+//!   some file systems leave after a crash of the machine.
+//!
+//! Everything else that cannot be read is an error.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,35 +14,36 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::codec::{self, Codec};
+use super::codec::{self, Codec, CodecError};
 use super::{Entry, Error, Header};
 
 /// The longest tail that a crash of the writer can leave, in bytes: one write.
 pub(super) const MAX_TAIL: usize = 64 * 1024;
 
-/// Bytes read at a time; with [`MAX_TAIL`] the whole memory of a reader.
+/// Bytes read at a time. With [`MAX_TAIL`] this is all the memory of a reader.
 const CHUNK: usize = 64 * 1024;
 
 /// How a ledger ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "end")]
-pub enum End {
+pub enum LedgerEnd {
     /// The writer closed it.
     Closed,
-    /// At a whole entry, but not closed: the writer was killed, or still writes.
+    /// At a complete entry, but not closed: the writer was killed, or is still writing.
     Open,
-    /// The last write is incomplete and left out: the writer was killed in it, or is in it.
+    /// Its last write is incomplete, and ignored: the writer was killed during it, or is still
+    /// writing it.
     Torn {
-        /// Where the whole entries end.
+        /// Where the complete entries end.
         offset: u64,
-        /// How many bytes were left out.
+        /// The number of ignored bytes.
         bytes: u64,
     },
 }
 
 /// Reads a ledger, entry by entry: an iterator that ends after the first error.
 ///
-/// It takes no lock, so that a run can be looked at while it is written.
+/// It takes no lock, so a run can be read while it is written.
 #[derive(Debug)]
 pub struct LedgerReader<R: Read = File> {
     source: R,
@@ -47,11 +51,11 @@ pub struct LedgerReader<R: Read = File> {
     header: Header,
     codec: Codec,
     buffer: Vec<u8>,
-    /// The bytes of `buffer` before this were consumed.
+    /// The bytes of `buffer` before this index were consumed.
     at: usize,
     source_ended: bool,
     closed: bool,
-    end: Option<End>,
+    end: Option<LedgerEnd>,
     failed: bool,
 }
 
@@ -59,7 +63,7 @@ impl LedgerReader<File> {
     /// Opens the ledger and reads its header.
     ///
     /// # Errors
-    /// If it cannot be read, or is no ledger of this version, or ends inside its header.
+    /// If it cannot be read, is not a ledger of this version, or ends inside its header.
     pub fn open(path: &Path) -> Result<LedgerReader<File>, Error> {
         let source = File::open(path).map_err(|source| Error::Io {
             action: "open",
@@ -71,7 +75,7 @@ impl LedgerReader<File> {
 }
 
 impl<R: Read> LedgerReader<R> {
-    /// Reads a ledger from its first byte in `source`; `path` is what errors call it.
+    /// Reads a ledger from its first byte in `source`; errors name it by `path`.
     ///
     /// # Errors
     /// As [`LedgerReader::open`].
@@ -106,17 +110,17 @@ impl<R: Read> LedgerReader<R> {
         }
     }
 
-    /// What the ledger says about its run.
+    /// The header of the ledger.
     pub fn header(&self) -> &Header {
         &self.header
     }
 
     /// How the ledger ends; `None` until every entry was read, and after an error.
-    pub fn end(&self) -> Option<End> {
+    pub fn end(&self) -> Option<LedgerEnd> {
         self.end
     }
 
-    /// The state to go on writing with; stands at the end once [`LedgerReader::end`] is known.
+    /// The state for writing the next entry; valid once [`LedgerReader::end`] is known.
     pub(super) fn codec(&self) -> Codec {
         self.codec
     }
@@ -125,7 +129,11 @@ impl<R: Read> LedgerReader<R> {
         self.fill_to(codec::MAX_FRAME)?;
         let rest = &self.buffer[self.at..];
         if rest.is_empty() {
-            self.end = Some(if self.closed { End::Closed } else { End::Open });
+            self.end = Some(if self.closed {
+                LedgerEnd::Closed
+            } else {
+                LedgerEnd::Open
+            });
             return Ok(None);
         }
         let before = self.codec.offset();
@@ -135,20 +143,20 @@ impl<R: Read> LedgerReader<R> {
                 self.closed = matches!(entry, Entry::Closed { .. });
                 return Ok(Some(entry));
             }
-            Ok(None) => codec::Error::CutOff,
-            // Written like that on purpose, so no crash explains it.
-            Err(codec::Error::Payload) => return Err(self.damaged(codec::Error::Payload)),
+            Ok(None) => CodecError::CutOff,
+            // The checksum is right, so no crash explains it.
+            Err(CodecError::Payload) => return Err(self.damaged(CodecError::Payload)),
             Err(problem) => problem,
         };
         let bytes = self.torn_tail()?.ok_or_else(|| self.damaged(problem))?;
-        self.end = Some(End::Torn {
+        self.end = Some(LedgerEnd::Torn {
             offset: before,
             bytes,
         });
         Ok(None)
     }
 
-    /// The length of what is left, if it is a torn tail.
+    /// The length of the rest, if it is a torn tail.
     fn torn_tail(&mut self) -> Result<Option<u64>, Error> {
         self.fill_to(MAX_TAIL + 1)?;
         let tail = &self.buffer[self.at..];
@@ -171,7 +179,7 @@ impl<R: Read> LedgerReader<R> {
         }
     }
 
-    /// Has at least `len` bytes at hand, unless the source ends before.
+    /// Buffers at least `len` bytes, unless the source ends before.
     fn fill_to(&mut self, len: usize) -> Result<(), Error> {
         if self.source_ended || self.buffer.len() - self.at >= len {
             return Ok(());
@@ -187,7 +195,7 @@ impl<R: Read> LedgerReader<R> {
         Ok(())
     }
 
-    fn damaged(&self, source: codec::Error) -> Error {
+    fn damaged(&self, source: CodecError) -> Error {
         Error::Damaged {
             path: self.path.clone(),
             offset: self.codec.offset(),
@@ -209,7 +217,7 @@ impl<R: Read> Iterator for LedgerReader<R> {
     }
 }
 
-/// Reads until `buffer` holds `len` bytes; tells whether the source ended before.
+/// Reads until `buffer` has `len` bytes; returns whether the source ended before.
 fn fill(source: &mut impl Read, buffer: &mut Vec<u8>, len: usize) -> io::Result<bool> {
     let missing = len.saturating_sub(buffer.len());
     let read = source.take(missing as u64).read_to_end(buffer)?;

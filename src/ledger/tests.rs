@@ -1,4 +1,4 @@
-//! What the ledger promises, through its public API and real files.
+//! The guarantees of the ledger, through its public API and real files.
 
 use std::path::Path;
 
@@ -20,14 +20,14 @@ pub(super) fn after_start(us: u64) -> Timestamp {
     Timestamp::from_micros(header().start.micros() + us).unwrap()
 }
 
-pub(super) fn read(path: &Path) -> Result<(Vec<Entry>, End), Error> {
+pub(super) fn read(path: &Path) -> Result<(Vec<Entry>, LedgerEnd), Error> {
     let mut reader = LedgerReader::open(path)?;
     assert_eq!(reader.header(), &header());
     let entries = reader.by_ref().collect::<Result<Vec<Entry>, Error>>()?;
     Ok((entries, reader.end().unwrap()))
 }
 
-/// The example in `docs/ledger.md`, so that the document and the program cannot part.
+/// The example in `docs/ledger.md`, so that document and program agree.
 #[test]
 fn the_format_is_the_documented_one() {
     let dir = TempDir::new().unwrap();
@@ -36,12 +36,12 @@ fn the_format_is_the_documented_one() {
     ledger.invoked(100, after_start(300)).unwrap();
     ledger.invoked(100, after_start(700)).unwrap();
     ledger
-        .settled(SeqRange::new(0, 100), Outcome::Replicated, 950)
+        .settled(SeqRange::new(0, 100), RecordOutcome::Replicated, 950)
         .unwrap();
     ledger
-        .settled(SeqRange::new(100, 200), Outcome::Replicated, 1200)
+        .settled(SeqRange::new(100, 200), RecordOutcome::Replicated, 1200)
         .unwrap();
-    ledger.event(2000, Event::Resumed).unwrap();
+    ledger.event(2000, LedgerEvent::Resumed).unwrap();
     ledger.close(3000).unwrap();
 
     let documented = include_str!("../../docs/ledger.md");
@@ -98,7 +98,7 @@ fn a_batch_is_in_the_file_before_invoked_returns() {
             created: after_start(5)
         })]
     );
-    assert_eq!(end, End::Open);
+    assert_eq!(end, LedgerEnd::Open);
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn records_that_were_never_invoked_cannot_be_settled() {
     let mut ledger = LedgerWriter::create(&dir.path().join("run.ledger"), header()).unwrap();
     ledger.invoked(10, after_start(0)).unwrap();
     let error = ledger
-        .settled(SeqRange::new(5, 11), Outcome::Replicated, 1)
+        .settled(SeqRange::new(5, 11), RecordOutcome::Replicated, 1)
         .unwrap_err();
     assert!(
         matches!(error, Error::NotInvoked { next_seq: 10, .. }),
@@ -118,7 +118,7 @@ fn records_that_were_never_invoked_cannot_be_settled() {
         matches!(
             error,
             Error::Refused {
-                source: codec::Error::Empty,
+                source: codec::CodecError::Empty,
                 ..
             }
         ),
@@ -132,21 +132,21 @@ fn an_event_that_is_too_long_is_refused_and_the_ledger_goes_on() {
     let path = dir.path().join("run.ledger");
     let mut ledger = LedgerWriter::create(&path, header()).unwrap();
     let text = "x".repeat(codec::MAX_PAYLOAD);
-    let error = ledger.event(1, Event::Note { text }).unwrap_err();
+    let error = ledger.event(1, LedgerEvent::Note { text }).unwrap_err();
     assert!(
         matches!(
             error,
             Error::Refused {
-                source: codec::Error::TooLong,
+                source: codec::CodecError::TooLong,
                 ..
             }
         ),
         "{error}"
     );
-    ledger.event(1, Event::Resumed).unwrap();
+    ledger.event(1, LedgerEvent::Resumed).unwrap();
     ledger.close(2).unwrap();
     let (entries, end) = read(&path).unwrap();
-    assert_eq!((entries.len(), end), (2, End::Closed));
+    assert_eq!((entries.len(), end), (2, LedgerEnd::Closed));
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn a_file_that_ends_in_its_header_says_that_nothing_was_sent() {
         matches!(
             error,
             Error::Header {
-                source: codec::Error::NotALedger,
+                source: codec::CodecError::NotALedger,
                 ..
             }
         ),
@@ -183,7 +183,7 @@ fn a_newer_format_is_refused_by_its_number() {
         matches!(
             error,
             Error::Header {
-                source: codec::Error::Version(2),
+                source: codec::CodecError::Version(2),
                 ..
             }
         ),
@@ -204,7 +204,7 @@ fn a_tail_of_zero_bytes_is_torn_however_long_it_is() {
         let mut bytes = whole.clone();
         bytes.resize(whole.len() + zeros, 0);
         std::fs::write(&path, &bytes).unwrap();
-        let torn = End::Torn {
+        let torn = LedgerEnd::Torn {
             offset: whole.len() as u64,
             bytes: zeros as u64,
         };
@@ -254,7 +254,7 @@ fn ledger_len(path: &Path) -> usize {
     usize::try_from(std::fs::metadata(path).unwrap().len()).unwrap()
 }
 
-/// Ten million records at each batch size: bytes a record, batches settled two behind.
+/// Ten million records at each batch size: bytes for each record, with batches settled two behind.
 #[test]
 fn ten_million_records_stay_small() {
     for (batch, most) in [(1_u64, 8.0), (100, 0.25), (1000, 0.03)] {
@@ -274,7 +274,7 @@ mod sized {
 
     use super::super::append::{Appender, Medium};
     use super::super::codec::{Codec, encode_header};
-    use super::super::{Outcome, SeqRange};
+    use super::super::{RecordOutcome, SeqRange};
     use super::{after_start, header};
 
     struct Counter(u64);
@@ -291,7 +291,7 @@ mod sized {
     }
 
     impl Medium for Counter {
-        fn cut(&mut self, len: u64) -> std::io::Result<()> {
+        fn truncate(&mut self, len: u64) -> std::io::Result<()> {
             self.0 = len;
             Ok(())
         }
@@ -307,14 +307,14 @@ mod sized {
             Sized(Appender::new(Counter(bytes.len() as u64), codec))
         }
 
-        /// About 400 µs a batch, as a busy lab takes.
+        /// About 400 µs for each batch, as in a busy lab.
         pub fn batch(&mut self, index: u64, count: u64) {
             let at_us = index * 400;
             let seqs = self.0.invoked(count, after_start(at_us)).unwrap();
             if let Some(start) = seqs.start.checked_sub(2 * count) {
                 let settled = SeqRange::new(start, start + count);
                 self.0
-                    .settled(settled, Outcome::Replicated, at_us + 150)
+                    .settled(settled, RecordOutcome::Replicated, at_us + 150)
                     .unwrap();
             }
         }
@@ -347,5 +347,5 @@ fn a_batch_that_no_memory_holds_is_refused_written_and_read() {
     assert!(codec.encode(&batch(most), &mut out).is_ok());
     let mut codec = super::codec::Codec::new(&header, 0);
     let refused = codec.encode(&batch(most + 1), &mut out);
-    assert_eq!(refused, Err(super::codec::Error::TooLong));
+    assert_eq!(refused, Err(super::codec::CodecError::TooLong));
 }

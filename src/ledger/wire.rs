@@ -1,6 +1,6 @@
-//! Numbers as bytes: LEB128 varints, and differences in zigzag form.
+//! Numbers as bytes: LEB128 varints, and differences in zigzag encoding.
 
-/// Bytes still to be read.
+/// The bytes that remain to be read.
 pub(super) struct Cursor<'a>(&'a [u8]);
 
 impl<'a> Cursor<'a> {
@@ -46,7 +46,7 @@ impl<'a> Cursor<'a> {
         None
     }
 
-    /// A number written as its difference to `base`.
+    /// A number encoded as its difference to `base`.
     pub(super) fn signed(&mut self, base: u64) -> Option<u64> {
         let zigzag = self.varint()?;
         let difference = (zigzag >> 1) ^ (zigzag & 1).wrapping_neg();
@@ -62,8 +62,8 @@ pub(super) fn put(mut value: u64, out: &mut Vec<u8>) {
     out.push(value as u8);
 }
 
-/// `value` as its difference to `base`, zigzag so that small ones are short in both directions.
-/// Modulo 2^64, so that every pair has one.
+/// Encodes `value` as its difference to `base`, in zigzag form, so that small differences are short
+/// in both directions. Modulo 2^64, so that every pair has one.
 pub(super) fn put_signed(value: u64, base: u64, out: &mut Vec<u8>) {
     let difference = value.wrapping_sub(base).cast_signed();
     put(

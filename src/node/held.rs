@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 
 use tracing::warn;
 
-use crate::backup::rdb::Marks;
+use crate::backup::rdb::MarkFinder;
 use crate::protocol::copy::Copy;
 
 use super::state::{StateError, io_error};
@@ -86,7 +86,7 @@ pub(super) fn held_in(files: &Path) -> Result<Copy, StateError> {
     if bytes == 0 {
         return Ok(Copy::Empty);
     }
-    let mut marks = Marks::default();
+    let mut marks = MarkFinder::default();
     for path in listed(&list).into_iter().map(|name| files.join(name)) {
         let mut file = File::open(&path).map_err(io_error("cannot open", &path))?;
         let mut part = vec![0; PART];

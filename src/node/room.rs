@@ -12,7 +12,7 @@ use std::time::Duration;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::capacity::{Disk, Memory, disk_at, memory};
+use crate::capacity::{DiskSpace, ProcessMemory, disk_at, memory};
 
 /// Pause between two looks: an alert on a full disk counts in minutes.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -71,7 +71,7 @@ impl RoomMetrics {
         );
     }
 
-    fn set(&self, disk: Option<Disk>, memory: Memory) {
+    fn set(&self, disk: Option<DiskSpace>, memory: ProcessMemory) {
         #[allow(
             clippy::cast_precision_loss,
             reason = "all metrics are floating point; off by less than a part in 10^15"
@@ -117,11 +117,11 @@ mod tests {
             ]
         };
         assert!(all(&metrics).iter().all(|value| value.is_nan()));
-        let disk = Disk {
+        let disk = DiskSpace {
             free: 7,
             inodes_free: None,
         };
-        let memory = Memory {
+        let memory = ProcessMemory {
             limit: Some(3),
             available: Some(2),
         };

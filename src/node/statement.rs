@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tracing::debug;
 
 use crate::config::{Lab, Node};
-use crate::report::{Cause, Description, Reading, Report, Said};
+use crate::report::{Cause, Description, LogProblem, LogReader, NodeReport};
 
 use super::machine::{Action, Observation, Server};
 use super::server::ServerBinary;
@@ -24,8 +24,8 @@ pub(super) struct Statement(Arc<Mutex<Stated>>);
 
 #[derive(Debug)]
 struct Stated {
-    report: Report,
-    log: Reading,
+    report: NodeReport,
+    log: LogReader,
     /// The age of what is heard is counted from here: the clock of the host may be set.
     begun: Instant,
 }
@@ -35,23 +35,23 @@ impl Stated {
         self.begun.elapsed()
     }
 
-    fn said(&self) -> Option<Said> {
-        self.log.said(self.now())
+    fn said(&self) -> Option<LogProblem> {
+        self.log.problem(self.now())
     }
 }
 
 impl Statement {
     pub(super) fn new(lab: &Lab, node: &Node, binary: &ServerBinary) -> Self {
-        let report = Report {
+        let report = NodeReport {
             node: node.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             server: binary.title(),
             lab: Description::of(lab),
-            ..Report::default()
+            ..NodeReport::default()
         };
         Statement(Arc::new(Mutex::new(Stated {
             report,
-            log: Reading::default(),
+            log: LogReader::default(),
             begun: Instant::now(),
         })))
     }
@@ -62,7 +62,7 @@ impl Statement {
     }
 
     /// Changes the report.
-    pub(super) fn update(&self, change: impl FnOnce(&mut Report)) {
+    pub(super) fn update(&self, change: impl FnOnce(&mut NodeReport)) {
         change(&mut self.lock().report);
     }
 
@@ -74,7 +74,7 @@ impl Statement {
     }
 
     /// What the server's log says about something that is wrong.
-    pub(super) fn said(&self) -> Option<Said> {
+    pub(super) fn said(&self) -> Option<LogProblem> {
         self.lock().said()
     }
 
@@ -84,9 +84,9 @@ impl Statement {
         (said.cause == Cause::ConfigRefused).then_some(said.line)
     }
 
-    pub(super) fn report(&self) -> Report {
+    pub(super) fn report(&self) -> NodeReport {
         let stated = self.lock();
-        Report {
+        NodeReport {
             said: stated.said(),
             ..stated.report.clone()
         }
@@ -102,7 +102,7 @@ impl Statement {
     pub(super) fn note_end(&self, folder: &Path, why: &str) {
         self.note(
             folder,
-            Report {
+            NodeReport {
                 ended: Some(why.to_owned()),
                 ended_at: now(),
                 ..self.report()
@@ -114,15 +114,15 @@ impl Statement {
     pub(super) fn note_stop(&self, folder: &Path) {
         self.note(
             folder,
-            Report {
+            NodeReport {
                 stopped_at: now(),
                 ..self.report()
             },
         );
     }
 
-    fn note(&self, folder: &Path, report: Report) {
-        let report = Report {
+    fn note(&self, folder: &Path, report: NodeReport) {
+        let report = NodeReport {
             running: false,
             ..report
         };

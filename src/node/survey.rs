@@ -14,7 +14,7 @@ use tracing::warn;
 use crate::access::User;
 use crate::client::{ClientError, Connector};
 use crate::config::{Lab, Node, NodeKind};
-use crate::report::{Memory, Refused};
+use crate::report::{MemoryUse, RefusedLogin};
 
 use super::statement::Statement;
 use super::users;
@@ -78,7 +78,7 @@ impl Survey {
             NodeKind::Sentinel => "sentinel",
         };
         let info: String = conn.query(redis::cmd("INFO").arg(section)).await?;
-        let memory = Memory::of_info(&info);
+        let memory = MemoryUse::of_info(&info);
         let tilt = info
             .lines()
             .any(|line| line.trim_end() == "sentinel_tilt:1");
@@ -113,7 +113,7 @@ impl Survey {
     }
 
     /// Tries the passwords that this node and its server use, each where it is used.
-    async fn try_passwords(&self) -> Vec<Refused> {
+    async fn try_passwords(&self) -> Vec<RefusedLogin> {
         if !self.lab.security.acl {
             return Vec::new();
         }
@@ -132,7 +132,7 @@ impl Survey {
     }
 
     /// Why `to` does not let `user` in, if that is for its password.
-    async fn refusal(&self, to: &Node, user: User) -> Option<Refused> {
+    async fn refusal(&self, to: &Node, user: User) -> Option<RefusedLogin> {
         // A command that the user may give there.
         let command = match (user, to.kind) {
             (User::Node, NodeKind::Data) => "ROLE",
@@ -143,8 +143,8 @@ impl Survey {
             Ok(mut conn) => conn.query::<redis::Value>(&redis::cmd(command)).await,
             Err(error) => Err(error),
         };
-        let error = answer.err().filter(ClientError::is_of_password)?;
-        Some(Refused {
+        let error = answer.err().filter(ClientError::is_password_error)?;
+        Some(RefusedLogin {
             by: to.name.clone(),
             user: user.name().to_owned(),
             why: error.to_string(),

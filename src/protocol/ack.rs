@@ -1,20 +1,21 @@
 //! When a batch of records is acknowledged.
 //!
-//! After the `MSET` of a batch the writer sends, on the same connection, `ROLE`: its offset lies at or
-//! behind the batch. On another connection, opened earlier and for all batches, it sends `ROLE`, `PUBLISH`,
-//! `WAIT`, `ROLE`, one such round after the other: the last `ROLE` says who has acknowledged how much. Nodes are
-//! counted by identity, never by the number that `WAIT` returns: a replica that reconnected is counted
-//! twice there, and a stranger's replica once.
+//! After the `MSET` of a batch the writer sends `ROLE` on the same connection. Its offset lies at
+//! or behind the batch. On one more connection, opened earlier and used for all batches, the writer
+//! sends rounds of `ROLE`, `PUBLISH`, `WAIT`, `ROLE`. The last `ROLE` states the offset that each
+//! replica has confirmed. Replicas are identified by address. The number that `WAIT` returns is not
+//! used: it counts a reconnected replica twice, and a replica that is not a member once.
 
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use super::vote::{Elected, SentinelView};
 
-/// The channel by which a data node assures that it can't be promoted: its parent is subscribed to it on the node's
-/// server while the priority is 0 and no raise is under way. The subscription ends before a raise asks the primary
-/// for its offset. So every write that was answered before somebody sees the subscription is part of any offset that
-/// a later raise asks for, however long that takes.
+/// The channel by which a data node gives the *assurance* that it cannot be promoted. Its
+/// supervisor is subscribed to it on the node's server while the priority is 0 and no raise is in
+/// progress. The subscription ends before a raise asks the primary for its offset. So a write that
+/// was answered before another process saw the subscription is part of every offset that a later
+/// raise asks for, however long the raise takes.
 pub const ASSURANCE_CHANNEL: &str = "halab:not-promotable";
 
 /// Which acknowledgements count.
@@ -24,7 +25,7 @@ pub enum Policy {
     Replicated,
     /// `replicated` or `witnessed`: one lost node leaves the lab writable.
     Available,
-    /// The server's `+OK` counts, as for most clients. Loses data; the negative control.
+    /// The server's `+OK` counts, as for most clients. This loses data: the negative control.
     None,
 }
 
@@ -39,9 +40,8 @@ impl Policy {
     }
 }
 
-/// The data nodes that have not confirmed everything up to `offset`.
-///
-/// `confirmed` are the replicas as the last `ROLE` listed them.
+/// The data nodes that have not confirmed everything up to `offset`, given the replicas as the last
+/// `ROLE` listed them.
 pub fn uncovered(
     others: &[SocketAddrV4],
     offset: u64,
@@ -58,8 +58,8 @@ pub fn uncovered(
         .collect()
 }
 
-/// The offset up to which every one of the `others` has confirmed the stream of their primary; `None`
-/// when one is not among its online replicas.
+/// The offset up to which each of the `others` has confirmed the stream of the primary; `None` if
+/// one of them is not among the online replicas.
 pub fn replicated_up_to(others: &[SocketAddrV4], confirmed: &[Confirmed]) -> Option<u64> {
     let of = |node: &SocketAddrV4| {
         let its = confirmed.iter().filter(|c| c.address == *node);
@@ -68,44 +68,44 @@ pub fn replicated_up_to(others: &[SocketAddrV4], confirmed: &[Confirmed]) -> Opt
     others.iter().map(of).min().flatten()
 }
 
-/// A batch whose writes the primary has answered.
+/// A batch that the primary has answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answered {
-    /// The first round of questions that was asked after its connection was made.
+    /// The first round that began after the batch's connection was established.
     pub first_round: u64,
     /// All its writes lie at or before this offset.
     pub offset: u64,
-    /// How many batches had been answered before it.
+    /// The number of batches answered before it.
     pub number: u64,
 }
 
-/// Up to where writes to one primary are acknowledged, as the rounds of questions on one connection to it
-/// have found.
+/// How far the writes to one primary are acknowledged, as the keeper's rounds have found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Coverage {
     /// The last round that was answered; the first is 1.
     pub round: u64,
     /// Every other data node has confirmed everything up to this offset.
     pub replicated: Option<u64>,
-    /// So many batches had been answered when the question was put to which the Sentinels bore witness.
+    /// The number of batches that had been answered when the Sentinels were asked with success.
     pub witnessed: u64,
 }
 
-/// The forms of an acknowledgement.
+/// The two forms of acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// Every other data node has confirmed the writes.
     Replicated,
-    /// Those who have not can't be promoted.
+    /// The data nodes that have not cannot be promoted.
     Witnessed,
 }
 
 impl Coverage {
-    /// The form in which `batch` is acknowledged, if it is.
+    /// The form in which `batch` is acknowledged, or `None`.
     ///
-    /// Offsets say nothing across histories. That the two connections, of the questions and of the batch,
-    /// lead to one server in one role follows from an answer to a question put *after* the batch's
-    /// connection was made: a demotion or the end of the server would have closed the older connection.
+    /// Offsets cannot be compared across histories. The keeper's connection and that of the batch
+    /// must lead to one server in one role. An answer to a question asked *after* the batch's
+    /// connection was established shows this: a demotion or the end of the server would have
+    /// closed the older connection.
     pub fn form(&self, batch: &Answered) -> Option<Form> {
         if self.round < batch.first_round {
             return None;
@@ -126,25 +126,25 @@ pub struct Confirmed {
     pub offset: u64,
 }
 
-/// Why the Sentinels do not bear witness for a batch.
+/// Why a batch is not witnessed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoWitness {
     /// Fewer than a majority answered.
     TooFewAnswers,
-    /// One that answered names another primary or another epoch: the batch went to a stale primary.
+    /// One Sentinel names another primary or another epoch: the batch went to a stale primary.
     OtherPrimary,
-    /// One that answered could promote a node that has not confirmed the batch.
+    /// One Sentinel could promote a node that has not confirmed the batch.
     Promotable(SocketAddrV4),
-    /// A failover is under way.
+    /// A failover is in progress.
     FailoverInProgress,
-    /// The primary has not marked its term yet, or it does not count yet.
+    /// The primary has not marked its term, or the term is not confirmed.
     TermNotMarked,
 }
 
-/// What is asked of the witnesses: writes to an elected primary that not every node has confirmed.
+/// Writes to an elected primary that not every data node has confirmed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Degraded {
-    /// Where the writes went.
+pub struct UncoveredWrites {
+    /// The primary that answered the writes.
     pub primary: Elected,
     /// The data nodes that have not confirmed them.
     pub uncovered: Vec<SocketAddrV4>,
@@ -152,34 +152,35 @@ pub struct Degraded {
 
 /// Answers to questions that were all asked after the writes had been answered.
 #[derive(Debug, Clone, Copy)]
-pub struct Testimony<'a> {
+pub struct Evidence<'a> {
     /// The Sentinels that answered.
     pub views: &'a [SentinelView],
     /// Sentinels that make a majority.
     pub majority: usize,
-    /// The nodes that assured themselves ([`ASSURANCE_CHANNEL`]) that they are replicas with a priority of 0 and that
-    /// no raise is under way.
-    pub own_word: &'a [SocketAddrV4],
-    /// Time from the answer to the writes to the question to the Sentinels.
+    /// The nodes that give the assurance ([`ASSURANCE_CHANNEL`]): priority 0, and no raise in
+    /// progress.
+    pub assured: &'a [SocketAddrV4],
+    /// Time from the answer to the writes until the Sentinels were asked.
     pub age: Duration,
-    /// Longest time from a replica's question for its primary's offset to its being promotable. A write in between is
-    /// not covered by that offset. An INFO does not tell whether a raise is under way, so its 0 counts only when it is
-    /// later than the write by more than this.
+    /// Longest time from a replica's question for its primary's offset until the replica is
+    /// promotable. That offset does not cover a write in between. An INFO does not show
+    /// whether a raise is in progress, so its priority 0 counts only if the INFO is later than
+    /// the write by more than this.
     pub raise_limit: Duration,
 }
 
-/// Whether the Sentinels bear witness that no uncovered node can be promoted.
+/// Whether the Sentinels are witnesses that no uncovered node can be promoted.
 ///
-/// A majority must have answered, and *nobody* who answered may disagree: the Sentinel that leads a
-/// failover decides by its own view alone, so one dissenting view is one too many.
+/// A majority must have answered, and *none* that answered may dissent: the Sentinel that leads a
+/// failover decides by its own view alone.
 ///
 /// # Errors
-/// Why they do not.
-pub fn witness(case: &Degraded, heard: Testimony<'_>) -> Result<(), NoWitness> {
-    if heard.views.len() < heard.majority {
+/// The reason why the writes are not witnessed.
+pub fn witness(case: &UncoveredWrites, evidence: Evidence<'_>) -> Result<(), NoWitness> {
+    if evidence.views.len() < evidence.majority {
         return Err(NoWitness::TooFewAnswers);
     }
-    for view in heard.views {
+    for view in evidence.views {
         if view.primary != case.primary.address || view.config_epoch != case.primary.epoch {
             return Err(NoWitness::OtherPrimary);
         }
@@ -187,7 +188,7 @@ pub fn witness(case: &Degraded, heard: Testimony<'_>) -> Result<(), NoWitness> {
             return Err(NoWitness::FailoverInProgress);
         }
         for node in &case.uncovered {
-            if !cannot_be_promoted(view, *node, heard) {
+            if !cannot_be_promoted(view, *node, evidence) {
                 return Err(NoWitness::Promotable(*node));
             }
         }
@@ -195,34 +196,36 @@ pub fn witness(case: &Degraded, heard: Testimony<'_>) -> Result<(), NoWitness> {
     Ok(())
 }
 
-/// Whether it is certain that `old`, primary in the eyes of the Sentinels, will not be primary again before
-/// it has copied everything from `new`, which was promoted over it and is not announced yet.
+/// Whether it is certain that `old`, which the Sentinels still name, will not be primary again
+/// before it has copied everything from `new`, which was promoted and is not announced yet.
 ///
-/// `old_follows` is whose replica `old` says it is while its own priority is 0, asked after the writes had
-/// been answered. A node submits to a promoted one only if it saw that one as its replica before, and from
-/// then on never takes the role by its own decision. The Sentinels that name it can't promote it: to them
-/// it is the primary. To those that name the new one already it is a replica like any other.
+/// `old_follows` is the node of which `old` reports to be a replica, with priority 0, asked after
+/// the writes had been answered. A node submits to a promoted node only if it saw that node as its
+/// replica before, and from then on it never takes the role by its own decision. The Sentinels that
+/// name it cannot promote it, because they see it as the primary. For those that already name
+/// `new`, it is a replica like any other.
 ///
 /// # Errors
-/// Why it is not.
+/// The reason why the writes are not witnessed.
 pub fn witness_promoted(
     old: Elected,
     new: SocketAddrV4,
     old_follows: Option<SocketAddrV4>,
-    heard: Testimony<'_>,
+    evidence: Evidence<'_>,
 ) -> Result<(), NoWitness> {
-    if heard.views.len() < heard.majority {
+    if evidence.views.len() < evidence.majority {
         return Err(NoWitness::TooFewAnswers);
     }
-    for view in heard.views {
-        // The one that leads the failover gives the new epoch to the old primary for a moment.
+    for view in evidence.views {
+        // The Sentinel that leads the failover briefly assigns the new epoch to the old primary.
         let names_old = view.primary == old.address && view.config_epoch >= old.epoch;
         if view.primary == new {
-            // It leads one from the new one, and may have selected the old one already.
+            // It leads a failover away from the new primary, and may have selected the old one
+            // already.
             if view.failover_in_progress || view.primary_o_down {
                 return Err(NoWitness::FailoverInProgress);
             }
-            if !cannot_be_promoted(view, old.address, heard) {
+            if !cannot_be_promoted(view, old.address, evidence) {
                 return Err(NoWitness::Promotable(old.address));
             }
         } else if !names_old {
@@ -235,19 +238,19 @@ pub fn witness_promoted(
     Ok(())
 }
 
-/// Down or disconnected counts as the Sentinel sees it now. A priority of 0 that it remembers counts only
-/// when the node has said so after the writes, to it or to us: an older 0 may have been raised since. To us it says
-/// more than its priority, and that holds at once.
-fn cannot_be_promoted(view: &SentinelView, node: SocketAddrV4, heard: Testimony<'_>) -> bool {
+/// Down and disconnected count as the Sentinel sees them now. A remembered priority of 0 counts
+/// only if the node stated it after the writes, to the Sentinel or by its assurance: an older 0 may
+/// have been raised since. The assurance also excludes a raise, so it counts at once.
+fn cannot_be_promoted(view: &SentinelView, node: SocketAddrV4, evidence: Evidence<'_>) -> bool {
     match view.replica(node) {
-        // Not known as a replica, so not a candidate; it becomes one only with an INFO of its own, and
-        // it raises its priority only after it has caught up with this primary.
+        // Not known as a replica, so not a candidate. It becomes one only with an INFO of its own,
+        // and raises its priority only after it has caught up with this primary.
         None => true,
         Some(replica) => {
             let fresh = replica
                 .info_age
-                .is_some_and(|info| info + heard.raise_limit < heard.age)
-                || heard.own_word.contains(&node);
+                .is_some_and(|info| info + evidence.raise_limit < evidence.age)
+                || evidence.assured.contains(&node);
             replica.down
                 || replica.disconnected
                 || replica.info_age.is_none()
@@ -292,29 +295,32 @@ mod tests {
             .collect()
     }
 
-    fn ask_beside(views: &[SentinelView], own_word: &[SocketAddrV4]) -> Result<(), NoWitness> {
-        ask_at(views, own_word, Duration::from_millis(100))
+    fn ask_with_assurance(
+        views: &[SentinelView],
+        assured: &[SocketAddrV4],
+    ) -> Result<(), NoWitness> {
+        ask_at(views, assured, Duration::from_millis(100))
     }
 
     fn ask_at(
         views: &[SentinelView],
-        own_word: &[SocketAddrV4],
+        assured: &[SocketAddrV4],
         age: Duration,
     ) -> Result<(), NoWitness> {
         let primary = Elected {
             address: at(A),
             epoch: 7,
         };
-        let case = Degraded {
+        let case = UncoveredWrites {
             primary,
             uncovered: vec![at(B)],
         };
         witness(
             &case,
-            Testimony {
+            Evidence {
                 views,
                 majority: 2,
-                own_word,
+                assured,
                 age,
                 raise_limit: Duration::from_millis(25),
             },
@@ -322,7 +328,7 @@ mod tests {
     }
 
     fn ask(views: &[SentinelView]) -> Result<(), NoWitness> {
-        ask_beside(views, &[])
+        ask_with_assurance(views, &[])
     }
 
     #[test]
@@ -330,14 +336,14 @@ mod tests {
         let stale = replica(0, false, false, 900);
         let answers = views(&[stale.clone(), stale]);
         assert_eq!(ask(&answers), Err(NoWitness::Promotable(at(B))));
-        assert_eq!(ask_beside(&answers, &[at(B)]), Ok(()));
-        // However soon after the writes it is heard: nothing that was begun before goes on.
+        assert_eq!(ask_with_assurance(&answers, &[at(B)]), Ok(()));
+        // However early after the writes: the assurance excludes a raise that began before.
         assert_eq!(ask_at(&answers, &[at(B)], Duration::ZERO), Ok(()));
-        // The node's word alone is not enough: a Sentinel acts on what it remembers.
+        // The assurance alone is not enough: a Sentinel acts on the priority that it remembers.
         let remembered = replica(100, false, false, 900);
         let answers = views(&[remembered.clone(), remembered]);
         assert_eq!(
-            ask_beside(&answers, &[at(B)]),
+            ask_with_assurance(&answers, &[at(B)]),
             Err(NoWitness::Promotable(at(B)))
         );
     }
@@ -397,14 +403,14 @@ mod tests {
         };
         let ask = |follows, views: &[SentinelView]| {
             let age = Duration::from_millis(100);
-            let heard = Testimony {
+            let evidence = Evidence {
                 views,
                 majority: 2,
-                own_word: &[],
+                assured: &[],
                 age,
                 raise_limit: Duration::from_millis(25),
             };
-            witness_promoted(old, at(B), follows, heard)
+            witness_promoted(old, at(B), follows, evidence)
         };
         let answers = [view(A, 7), view(A, 7), view(B, 8)];
         assert_eq!(ask(Some(at(B)), &answers), Ok(()));
@@ -419,7 +425,7 @@ mod tests {
         );
         let third = [view(A, 7), view(C, 9)];
         assert_eq!(ask(Some(at(B)), &third), Err(NoWitness::OtherPrimary));
-        // Announced to one, and the old primary has caught up and is promotable there.
+        // Announced to one Sentinel, and the old primary has caught up and is promotable there.
         let raised = ReplicaView {
             address: at(A),
             ..replica(100, false, false, 10)
@@ -486,7 +492,7 @@ mod tests {
 
     #[test]
     fn answers_from_before_the_batchs_connection_acknowledge_nothing() {
-        // The server at this address was another one then, perhaps, with a longer history.
+        // Another server, with a longer history, may have had this address then.
         let batch = Answered {
             first_round: 4,
             offset: 100,

@@ -1,38 +1,39 @@
-//! Errors of a write, and whether it failed for certain.
+//! Errors of a write, and whether the write failed for certain.
 
-/// What an error says about the write it answers.
+/// What is known about a write after its error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// The server refused it before executing it: it did not happen.
+    /// The server refused it before executing it.
     FailedForCertain,
     /// It may have happened, or may still happen.
     Unknown,
 }
 
-/// Every kind of error that a write can end with.
+/// How a write can fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WriteError {
-    /// `READONLY`: the node is a replica (now).
+    /// `READONLY`: the node is a replica.
     ReadOnly,
-    /// `LOADING`: the server loads its data.
+    /// `LOADING`: the server is loading its data.
     Loading,
-    /// `MASTERDOWN`: a replica whose link is down and that may not serve stale data.
+    /// `MASTERDOWN`: a replica whose link is down, and which may not serve stale data.
     PrimaryLinkDown,
     /// `NOREPLICAS`: fewer replicas than `min-replicas-to-write`.
     NoReplicas,
-    /// `MISCONF`: the server can't persist and refuses writes.
+    /// `MISCONF`: the server cannot persist, and refuses writes.
     CannotPersist,
     /// `OOM`: `maxmemory` is reached.
     OutOfMemory,
-    /// `NOAUTH`, `WRONGPASS`, `NOPERM`: who we are may not write.
+    /// `NOAUTH`, `WRONGPASS`, `NOPERM`: the user may not write.
     NotPermitted,
-    /// `BUSY`: a script or function runs too long.
+    /// `BUSY`: a script or function is running.
     Busy,
-    /// `UNBLOCKED`: a blocking command (`WAIT`) was ended by a change of role.
+    /// `UNBLOCKED`: a change of role ended a blocking command (`WAIT`).
     Unblocked,
-    /// The list of members can't be read, or does not have the primary where it is: whom to ask is not known. Nothing was sent.
+    /// The list of members cannot be read, or does not have the primary at its address. Nothing was
+    /// sent.
     MembersUnknown,
-    /// Another error reply, by its code.
+    /// Another error reply, with its code.
     Other(String),
     /// The connection was refused: nothing was sent.
     Refused,
@@ -40,12 +41,12 @@ pub enum WriteError {
     Timeout,
     /// The connection broke.
     ConnectionLost,
-    /// What came back is not what Redis says.
+    /// The answer does not follow the Redis protocol.
     NotRedis,
 }
 
 impl WriteError {
-    /// The kind of an error reply, from its first word.
+    /// From the first word of an error reply.
     pub fn from_code(code: &str) -> Self {
         match code {
             "READONLY" => WriteError::ReadOnly,
@@ -61,8 +62,8 @@ impl WriteError {
         }
     }
 
-    /// Whether the write failed for certain. The first group are refusals that Redis makes before it
-    /// executes a command (`processCommand`); the second can hit after, or says nothing about it.
+    /// Whether the write failed for certain. The first group are refusals before execution
+    /// (`processCommand`). The second group can occur after it, or leave it open.
     pub fn fate(&self) -> Fate {
         match self {
             WriteError::ReadOnly
@@ -83,7 +84,7 @@ impl WriteError {
         }
     }
 
-    /// Whether the primary is to be looked for again before the next try.
+    /// Whether the writer must find the primary again before the next attempt.
     pub fn wants_rediscovery(&self) -> bool {
         match self {
             WriteError::ReadOnly

@@ -1,15 +1,18 @@
-//! Which server can read what another one writes: its copies, its append-only file, its stream of commands.
+//! Which server versions can read the snapshots, append-only files and replication streams of
+//! others.
 //!
-//! Redis and Valkey number the format of their copies (`RDB_VERSION` of `rdb.h`); a server refuses a higher number than its
-//! own, and Valkey also those that Redis took after the two had parted. The same holds for the first part of an append-only
-//! file, which is such a copy. The stream of commands, and the second part of an append-only file, have no number: an old server does
-//! not know the commands of a new one, and leaves them out without a word, while its offset goes on. So a server reads those only
-//! of its own version (major and minor), of an older one of the same product, and of the versions up to which Redis and Valkey were one
-//! product.
+//! Redis and Valkey number the format of their snapshots (`RDB_VERSION` in `rdb.h`). A server
+//! refuses a higher number than its own; Valkey also refuses those that Redis assigned after the
+//! fork. The same holds for the base file of an append-only file, which is such a snapshot.
+//!
+//! The replication stream and the incremental file have no format number. An old server skips the
+//! commands that it does not know, without an error, while its offset grows. So a server reads
+//! these only from its own version (major and minor), from older versions of the same product, and
+//! from the versions before the fork.
 
 use std::fmt;
 
-/// Who makes a server.
+/// The product of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Product {
     Redis,
@@ -25,23 +28,24 @@ pub struct Version {
     patch: u32,
 }
 
-/// The format of a copy, as its first bytes say it.
+/// The format number of a snapshot, from its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Format(u32);
 
-/// The last version of Redis that Valkey knows the commands of, and the first one of Valkey, which has the same.
+/// The last version of Redis whose commands Valkey knows, and the first version of Valkey, which
+/// has the same commands.
 const PARTED: (u32, u32) = (7, 2);
-/// The last number that Redis and Valkey share.
+/// The last format number that Redis and Valkey share.
 const SHARED: u32 = 11;
-/// The numbers that are Redis' alone begin behind that, and those that are Valkey's alone here.
+/// Higher numbers below this one are used by Redis only; from here on, by Valkey only.
 const VALKEY: u32 = 80;
-/// The highest number of Redis that is known here.
+/// The highest format number of Redis in this table.
 const REDIS_KNOWN: u32 = 12;
-/// Bytes of a copy that say its format.
+/// Length in bytes of the header that states the format.
 pub const HEADER: usize = 9;
 
 impl Version {
-    /// Reads `Redis 7.0.15`, `Valkey 8.0.1`, `7.0.15`, or `8.0.1 (Valkey)`.
+    /// Parses `Redis 7.0.15`, `Valkey 8.0.1`, `7.0.15`, or `8.0.1 (Valkey)`.
     pub fn parse(text: &str) -> Option<Self> {
         let product = if text.contains("Valkey") {
             Product::Valkey
@@ -60,7 +64,7 @@ impl Version {
         })
     }
 
-    /// The number of the format that it writes; `None` for a version that is newer than this table.
+    /// The format number that it writes; `None` for a version newer than this table.
     fn writes(self) -> Option<u32> {
         match (self.product, self.major, self.minor) {
             (Product::Redis, ..7, _) => Some(9),
@@ -73,18 +77,18 @@ impl Version {
         }
     }
 
-    /// Whether it reads what `writer` writes: copies, and commands.
+    /// Whether it reads the snapshots and commands that `writer` writes.
     pub fn reads(self, writer: Version) -> bool {
         let age = |version: Version| (version.major, version.minor);
         match (self.product, writer.product) {
-            // Commands of 7.2 and before are those of both.
+            // The commands up to 7.2 are common to both.
             (Product::Valkey, Product::Redis) => age(writer) <= PARTED,
             (Product::Redis, Product::Valkey) => age(writer) <= PARTED && age(self) >= PARTED,
             _ => age(self) >= age(writer),
         }
     }
 
-    /// Whether it reads a copy of that format. Where that is not known it is left to the server itself.
+    /// Whether it reads a snapshot of that format. Where this is not known, the server decides.
     pub fn reads_format(self, format: Format) -> bool {
         let Format(number) = format;
         match self.product {
@@ -106,7 +110,7 @@ impl fmt::Display for Version {
 }
 
 impl Format {
-    /// Reads the first bytes of a copy: `REDIS0012`, `VALKEY080`.
+    /// From the first bytes of a snapshot: `REDIS0012`, `VALKEY080`.
     pub fn of_header(header: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(header.get(..HEADER)?).ok()?;
         let number = text
@@ -115,7 +119,7 @@ impl Format {
         Some(Format(number.parse().ok()?))
     }
 
-    /// The oldest servers that read it.
+    /// The oldest server versions that read it.
     fn readers(self) -> &'static str {
         match self.0 {
             ..=10 => "Redis 7.0 or Valkey 7.2",
@@ -158,7 +162,7 @@ mod tests {
         }
     }
 
-    /// Each pair was tried with the servers themselves, but for those marked.
+    /// Each pair was tried with real servers, except those marked.
     #[test]
     fn a_server_reads_what_it_or_an_older_one_writes() {
         for (reader, writer, reads) in [
@@ -167,12 +171,12 @@ mod tests {
             ("Redis 7.0.15", "Valkey 8.0.1", false),
             ("Redis 8.0.2", "Redis 7.0.15", true),
             ("Redis 8.0.2", "Redis 8.0.2", true),
-            // It would load the copy, and not know some of the commands.
+            // It would load the snapshot, but not know some of the commands.
             ("Redis 8.0.2", "Valkey 8.0.1", false),
             ("Valkey 8.0.1", "Redis 7.0.15", true),
             ("Valkey 8.0.1", "Redis 8.0.2", false),
             ("Valkey 8.0.1", "Valkey 8.0.1", true),
-            // By their sources.
+            // According to the source code.
             ("Redis 7.0.2", "Redis 7.0.15", true),
             ("Redis 7.0.15", "Redis 7.2.0", false),
             ("Redis 7.4.0", "Redis 8.0.2", false),
@@ -217,7 +221,7 @@ mod tests {
         assert!(!reads("Redis 8.0.2", b"VALKEY080"));
         assert!(!reads("Valkey 9.0.0", b"REDIS0012"));
         assert!(reads("Valkey 9.0.0", b"VALKEY080"));
-        // Nobody knows here, but the server.
+        // Only the server itself can tell.
         assert!(reads("Redis 99.0.0", b"REDIS0014"));
     }
 }

@@ -1,13 +1,14 @@
-//! Who belongs to a lab, and who is only known to its Sentinels.
+//! Strangers: servers that a Sentinel knows and that are not in the lab.
 //!
-//! Sentinels never forget a replica or a Sentinel by themselves. One at an address that `lab.toml` does not state (any
-//! more) is a *stranger*: a Sentinel may promote a replica that it knows, whoever listens there now.
+//! Sentinels never forget a replica or a Sentinel by themselves. One at an address that is not in
+//! `lab.toml` is a *stranger*. A Sentinel may promote a replica that it knows, whatever server
+//! listens at that address now.
 
 use std::net::SocketAddrV4;
 
 use super::vote::SentinelView;
 
-/// The replicas listed by one Sentinel that are no data node of the lab and that it could promote now.
+/// The listed replicas that are no data nodes of the lab and that this Sentinel could promote now.
 pub fn promotable_strangers<'a>(
     view: &'a SentinelView,
     data_nodes: &'a [SocketAddrV4],
@@ -18,9 +19,10 @@ pub fn promotable_strangers<'a>(
         .map(|r| r.address)
 }
 
-/// How many replicas a Sentinel knows without listing them, beyond the lab's own. A data node that leaves is known and not
-/// listed; that many more than the lab has are strangers that left in the same way. They can't be promoted:
-/// the Sentinel has their priority of 0 from the INFO that took them off its list.
+/// The number of unlisted strangers: replicas that a Sentinel knows without listing them, minus the
+/// unlisted data nodes of the lab. A leaving data node is known and not listed. These strangers
+/// cannot be promoted: the INFO that removed them from the Sentinel's list also stated their
+/// priority of 0.
 pub fn unlisted_strangers(view: &SentinelView, data_nodes: &[SocketAddrV4]) -> usize {
     let unlisted = usize::try_from(view.known_replicas)
         .unwrap_or(usize::MAX)
@@ -28,13 +30,14 @@ pub fn unlisted_strangers(view: &SentinelView, data_nodes: &[SocketAddrV4]) -> u
     unlisted.saturating_sub(unlisted_members(view, data_nodes))
 }
 
-/// The data nodes, beside the primary, that a Sentinel does not list.
+/// The number of data nodes, other than the primary, that a Sentinel does not list.
 fn unlisted_members(view: &SentinelView, data_nodes: &[SocketAddrV4]) -> usize {
     let others = data_nodes.iter().filter(|a| **a != view.primary);
     others.filter(|a| view.replica(**a).is_none()).count()
 }
 
-/// Whether a Sentinel knows the data node at `address`: as primary, listed, or among those that it knows without listing them.
+/// Whether a Sentinel may know the data node at `address`: as primary, as a listed replica, or as
+/// one that it knows without listing it.
 pub fn may_know(view: &SentinelView, address: SocketAddrV4) -> bool {
     view.primary == address
         || view.replica(address).is_some()

@@ -1,128 +1,146 @@
-//! How a node comes and goes: the next step, from the roster of the primary and from what was seen of the nodes.
+//! How a member is added or removed: the next step, from the primary's list of members and the
+//! observed state of the nodes.
 //!
-//! Pure. Nothing is remembered between two steps, so a change that was cut short at any moment goes on from the roster. The
-//! reasons are in `docs/protocol.md`, *Members*; `tests/members.rs` explores these very steps.
+//! Pure. No state is kept between two steps, so an interrupted change continues from the list. The
+//! reasons are in `docs/protocol.md`, *Members*; `tests/members.rs` explores these steps.
 
 use std::net::SocketAddrV4;
 
-use super::roster::{Kind, Roster, Standing};
+use super::roster::{MemberKind, Roster, Standing};
 
-/// What is to be.
+/// The goal of a change.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Goal {
     /// The node is a full member.
-    In {
+    Added {
         /// Its kind.
-        kind: Kind,
+        kind: MemberKind,
         /// Its name.
         name: String,
         /// Where it is.
         address: SocketAddrV4,
     },
     /// The node is not a member.
-    Out {
+    Removed {
         /// Its kind.
-        kind: Kind,
+        kind: MemberKind,
         /// Its name.
         name: String,
     },
 }
 
 impl Goal {
-    /// Why it can't be reached from that roster: the name of the node that comes is a member's, which is elsewhere.
-    pub fn at_odds_with(&self, roster: &Roster) -> Option<String> {
+    /// Why the goal cannot be reached from that list: the name belongs to a member at another
+    /// address.
+    pub fn conflict_with(&self, roster: &Roster) -> Option<String> {
         match self {
-            Goal::In {
+            Goal::Added {
                 kind,
                 name,
                 address,
-            } => elsewhere(roster, *kind, name, *address),
-            Goal::Out { .. } => None,
+            } => address_conflict(roster, *kind, name, *address),
+            Goal::Removed { .. } => None,
         }
     }
 }
 
-/// What was seen of the lab, after the roster was read. `Err` says what is missing, in words.
+/// The observed state of the lab, read after the list. `Err` states what is missing.
 #[derive(Debug, Clone)]
-pub struct Seen {
-    /// Every data node that could be promoted, but for the one that is to go, has this very roster.
-    pub held: Result<(), String>,
-    /// The node that comes can do its work: a data node is in sync, a Sentinel answers and is known to the others. A full member does
-    /// it: a data node is promotable or primary, a Sentinel leads failovers.
+pub struct Conditions {
+    /// Every data node that could be promoted, except the one to remove, has this list.
+    pub distributed: Result<(), String>,
+    /// The node to add can do its work: a data node is in sync; a Sentinel answers and the others
+    /// know it. If it is a full member, it does it: a data node is promotable or primary; a
+    /// Sentinel leads failovers.
     pub ready: Result<(), String>,
-    /// The node that goes can't be promoted, or lead a failover, and will not be able to.
-    pub harmless: Result<(), String>,
-    /// Without the node that goes, the next loss is a first one.
-    pub sound_without: Result<(), String>,
+    /// The node to remove cannot be promoted or lead a failover, now or later.
+    pub inactive: Result<(), String>,
+    /// Without the node to remove, the lab still survives one loss.
+    pub sufficient_without: Result<(), String>,
 }
 
 /// The next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Next {
-    /// This roster takes the place of the one that was read.
+pub enum NextStep {
+    /// Write this list in place of the one that was read.
     Write(Roster),
-    /// Look again: this is missing.
+    /// Observe again: this is missing.
     Wait(String),
-    /// It is not done.
+    /// The change is refused, for this reason.
     Refuse(String),
-    /// It is so, and every node that could be promoted knows.
+    /// The goal is reached, and every node that could be promoted has the list.
     Done,
 }
 
-/// The step that follows.
-pub fn next(roster: &Roster, goal: &Goal, seen: &Seen) -> Next {
+/// The next step towards the goal.
+pub fn next(roster: &Roster, goal: &Goal, conditions: &Conditions) -> NextStep {
     match goal {
-        Goal::In {
+        Goal::Added {
             kind,
             name,
             address,
-        } => come(roster, (*kind, name, *address), seen),
-        Goal::Out { kind, name } => go(roster, (*kind, name), seen),
+        } => add_step(roster, (*kind, name, *address), conditions),
+        Goal::Removed { kind, name } => remove_step(roster, (*kind, name), conditions),
     }
 }
 
-fn elsewhere(roster: &Roster, kind: Kind, name: &str, at: SocketAddrV4) -> Option<String> {
+fn address_conflict(
+    roster: &Roster,
+    kind: MemberKind,
+    name: &str,
+    at: SocketAddrV4,
+) -> Option<String> {
     let member = roster.member(kind, name).filter(|m| m.address != at)?;
     Some(format!(
-        "{name} is a member at {}: a node at another address is another node, and gets a name of its own",
+        "{name} is already a member, at {}: give a node at another address another name",
         member.address
     ))
 }
 
-fn come(roster: &Roster, (kind, name, at): (Kind, &str, SocketAddrV4), seen: &Seen) -> Next {
-    if let Some(why) = elsewhere(roster, kind, name, at) {
-        return Next::Refuse(why);
+fn add_step(
+    roster: &Roster,
+    (kind, name, at): (MemberKind, &str, SocketAddrV4),
+    conditions: &Conditions,
+) -> NextStep {
+    if let Some(why) = address_conflict(roster, kind, name, at) {
+        return NextStep::Refuse(why);
     }
     let standing = roster.standing(kind, name);
-    match (standing, &seen.held, &seen.ready) {
-        (Some(_), Err(why), _) | (_, _, Err(why)) => Next::Wait(why.clone()),
-        (Some(Standing::Full), Ok(()), Ok(())) => Next::Done,
-        (None, _, Ok(())) => Next::Write(roster.with(kind, name, at, Standing::Counted)),
+    match (standing, &conditions.distributed, &conditions.ready) {
+        (Some(_), Err(why), _) | (_, _, Err(why)) => NextStep::Wait(why.clone()),
+        (Some(Standing::Full), Ok(()), Ok(())) => NextStep::Done,
+        (None, _, Ok(())) => NextStep::Write(roster.with(kind, name, at, Standing::Counted)),
         (Some(Standing::Counted), Ok(()), Ok(())) => {
-            Next::Write(roster.with(kind, name, at, Standing::Full))
+            NextStep::Write(roster.with(kind, name, at, Standing::Full))
         }
     }
 }
 
-fn go(roster: &Roster, (kind, name): (Kind, &str), seen: &Seen) -> Next {
+fn remove_step(
+    roster: &Roster,
+    (kind, name): (MemberKind, &str),
+    conditions: &Conditions,
+) -> NextStep {
     let Some(member) = roster.member(kind, name) else {
-        return match &seen.held {
-            Ok(()) => Next::Done,
-            Err(why) => Next::Wait(why.clone()),
+        return match &conditions.distributed {
+            Ok(()) => NextStep::Done,
+            Err(why) => NextStep::Wait(why.clone()),
         };
     };
-    if let Err(why) = &seen.sound_without {
+    if let Err(why) = &conditions.sufficient_without {
         let back = match member.standing {
-            Standing::Counted => format!("; or keep it, with halab member add {name}"),
+            Standing::Counted => format!("; to keep it, run halab member add {name}"),
             Standing::Full => String::new(),
         };
-        return Next::Refuse(format!("{why}{back}"));
+        return NextStep::Refuse(format!("{why}{back}"));
     }
     match member.standing {
-        Standing::Full => Next::Write(roster.with(kind, name, member.address, Standing::Counted)),
-        Standing::Counted => match (&seen.held, &seen.harmless) {
-            (Err(why), _) | (_, Err(why)) => Next::Wait(why.clone()),
-            (Ok(()), Ok(())) => Next::Write(roster.without(kind, name)),
+        Standing::Full => {
+            NextStep::Write(roster.with(kind, name, member.address, Standing::Counted))
+        }
+        Standing::Counted => match (&conditions.distributed, &conditions.inactive) {
+            (Err(why), _) | (_, Err(why)) => NextStep::Wait(why.clone()),
+            (Ok(()), Ok(())) => NextStep::Write(roster.without(kind, name)),
         },
     }
 }
@@ -140,38 +158,38 @@ mod tests {
         Roster::first(data, [("s".to_owned(), at(21))])
     }
 
-    fn good() -> Seen {
-        Seen {
-            held: Ok(()),
+    fn good() -> Conditions {
+        Conditions {
+            distributed: Ok(()),
             ready: Ok(()),
-            harmless: Ok(()),
-            sound_without: Ok(()),
+            inactive: Ok(()),
+            sufficient_without: Ok(()),
         }
     }
 
-    /// The standings that a node has on its way, when nothing is missing.
-    fn way(mut roster: Roster, goal: &Goal, name: &str) -> Vec<Option<Standing>> {
-        let mut way = vec![roster.standing(Kind::Data, name)];
-        while let Next::Write(next_one) = next(&roster, goal, &good()) {
+    /// The standings of a node during the change, when nothing is missing.
+    fn standings(mut roster: Roster, goal: &Goal, name: &str) -> Vec<Option<Standing>> {
+        let mut standings = vec![roster.standing(MemberKind::Data, name)];
+        while let NextStep::Write(next_one) = next(&roster, goal, &good()) {
             assert_eq!(next_one.version, roster.version + 1);
             roster = next_one;
-            way.push(roster.standing(Kind::Data, name));
+            standings.push(roster.standing(MemberKind::Data, name));
         }
-        assert_eq!(next(&roster, goal, &good()), Next::Done);
-        way
+        assert_eq!(next(&roster, goal, &good()), NextStep::Done);
+        standings
     }
 
-    fn comes(host: u8) -> Goal {
-        Goal::In {
-            kind: Kind::Data,
+    fn adds(host: u8) -> Goal {
+        Goal::Added {
+            kind: MemberKind::Data,
             name: "c".into(),
             address: at(host),
         }
     }
 
-    fn goes(name: &str) -> Goal {
-        Goal::Out {
-            kind: Kind::Data,
+    fn removes(name: &str) -> Goal {
+        Goal::Removed {
+            kind: MemberKind::Data,
             name: name.into(),
         }
     }
@@ -179,63 +197,66 @@ mod tests {
     #[test]
     fn a_node_is_counted_between_out_and_full() {
         let (counted, full) = (Some(Standing::Counted), Some(Standing::Full));
-        assert_eq!(way(roster(), &comes(13), "c"), [None, counted, full]);
-        assert_eq!(way(roster(), &goes("b"), "b"), [full, counted, None]);
-        // One that is on its way out can be kept.
-        let leaving = roster().with(Kind::Data, "c", at(13), Standing::Counted);
-        assert_eq!(way(leaving, &comes(13), "c"), [counted, full]);
+        assert_eq!(standings(roster(), &adds(13), "c"), [None, counted, full]);
+        assert_eq!(
+            standings(roster(), &removes("b"), "b"),
+            [full, counted, None]
+        );
+        // A node that is being removed can be kept.
+        let leaving = roster().with(MemberKind::Data, "c", at(13), Standing::Counted);
+        assert_eq!(standings(leaving, &adds(13), "c"), [counted, full]);
     }
 
     #[test]
     fn each_step_waits_for_what_it_needs() {
-        let counted = roster().with(Kind::Data, "c", at(13), Standing::Counted);
+        let counted = roster().with(MemberKind::Data, "c", at(13), Standing::Counted);
         let no = || Err("no".to_owned());
-        let waits = Next::Wait("no".into());
-        let unheld = Seen {
-            held: no(),
+        let waits = NextStep::Wait("no".into());
+        let undistributed = Conditions {
+            distributed: no(),
             ..good()
         };
-        let unready = Seen {
+        let unready = Conditions {
             ready: no(),
             ..good()
         };
-        let harmful = Seen {
-            harmless: no(),
+        let active = Conditions {
+            inactive: no(),
             ..good()
         };
-        assert_eq!(next(&roster(), &comes(13), &unready), waits);
-        for seen in [&unheld, &unready] {
-            assert_eq!(next(&counted, &comes(13), seen), waits);
+        assert_eq!(next(&roster(), &adds(13), &unready), waits);
+        for conditions in [&undistributed, &unready] {
+            assert_eq!(next(&counted, &adds(13), conditions), waits);
         }
-        for seen in [&unheld, &harmful] {
-            assert_eq!(next(&counted, &goes("c"), seen), waits);
+        for conditions in [&undistributed, &active] {
+            assert_eq!(next(&counted, &removes("c"), conditions), waits);
         }
-        assert_eq!(next(&roster(), &goes("c"), &unheld), waits);
+        assert_eq!(next(&roster(), &removes("c"), &undistributed), waits);
     }
 
     #[test]
     fn what_one_loss_could_make_fatal_is_refused_and_can_be_undone() {
-        let fatal = Seen {
-            sound_without: Err("no other copy".into()),
+        let fatal = Conditions {
+            sufficient_without: Err("no other copy".into()),
             ..good()
         };
-        let refused = Next::Refuse("no other copy".into());
-        assert_eq!(next(&roster(), &goes("b"), &fatal), refused);
-        let counted = roster().with(Kind::Data, "b", at(12), Standing::Counted);
-        let Next::Refuse(why) = next(&counted, &goes("b"), &fatal) else {
+        let refused = NextStep::Refuse("no other copy".into());
+        assert_eq!(next(&roster(), &removes("b"), &fatal), refused);
+        let counted = roster().with(MemberKind::Data, "b", at(12), Standing::Counted);
+        let NextStep::Refuse(why) = next(&counted, &removes("b"), &fatal) else {
             panic!("it is taken out");
         };
-        assert_eq!(why, "no other copy; or keep it, with halab member add b");
+        assert_eq!(why, "no other copy; to keep it, run halab member add b");
         assert!(matches!(
-            next(&counted, &comes(13), &good()),
-            Next::Write(_)
+            next(&counted, &adds(13), &good()),
+            NextStep::Write(_)
         ));
-        let elsewhere = roster().with(Kind::Data, "c", at(14), Standing::Full);
-        assert!(comes(13).at_odds_with(&elsewhere).is_some());
-        assert_eq!(comes(14).at_odds_with(&elsewhere), None);
+        let elsewhere = roster().with(MemberKind::Data, "c", at(14), Standing::Full);
+        assert!(adds(13).conflict_with(&elsewhere).is_some());
+        assert_eq!(adds(14).conflict_with(&elsewhere), None);
         assert!(matches!(
-            next(&elsewhere, &comes(13), &good()),
-            Next::Refuse(_)
+            next(&elsewhere, &adds(13), &good()),
+            NextStep::Refuse(_)
         ));
     }
 }

@@ -1,12 +1,18 @@
-//! The acknowledgement protocol: when a record counts as written, and who is primary. Pure.
+//! The acknowledgement protocol: when a record is acknowledged, and which node is primary.
+//! Pure.
 //!
 //! > A record is acknowledged when every node that could be promoted has it.
 //!
-//! [`vote`] turns the answers of the Sentinels into one view that a majority shares; [`ack`] says
-//! whether a batch is acknowledged and how; [`WriteError`] says of each error whether a write failed
-//! for certain or may have happened; [`copy`] says what a copy of the data is worth; [`telling`] says what a Sentinel's
-//! event is about; [`format`] which server reads what another writes; [`members`] who is known to the Sentinels without
-//! being of the lab; [`roster`] who is a member of it, and [`membership`] how a node becomes one. The reasoning, race by race, is in `docs/protocol.md`.
+//! - [`vote`]: the primary that a majority of the Sentinels names
+//! - [`ack`]: whether a batch is acknowledged, and in which form
+//! - [`WriteError`]: whether a write failed for certain or may have happened
+//! - [`copy`]: the mark of a copy of the data, and the comparison of two copies
+//! - [`format`]: which server version reads what another one writes
+//! - [`roster`]: the list of members; [`membership`]: the steps that add and remove a member
+//! - [`members`]: strangers, which the Sentinels know although they are not in the lab
+//! - [`sentinel_event`]: the parts of a Sentinel's event
+//!
+//! `docs/protocol.md` has the reasoning, race by race.
 
 pub mod ack;
 pub mod copy;
@@ -15,7 +21,7 @@ pub mod format;
 pub mod members;
 pub mod membership;
 pub mod roster;
-pub mod telling;
+pub mod sentinel_event;
 pub mod vote;
 
 pub use error::{Fate, WriteError};

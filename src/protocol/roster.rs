@@ -1,51 +1,55 @@
-//! The roster: who is a member of the lab, stated within the data set, so that a promotion carries it along.
+//! The list of members (roster). It is stored in the data set, so a promotion carries it along.
 //!
-//! `lab.toml` is read once, by each process at its start, and there is a copy of it on every host. So it can't say, for all at
-//! once, whose confirmation a write needs. The roster can: it is one key, replicated like a record. Its rules:
+//! Each process reads `lab.toml` once, at its start, and each host has its own copy of that file.
+//! So `lab.toml` cannot define, for all processes at once, which nodes must confirm a write. The
+//! list of members can: it is one key, replicated like a record. Its rules:
 //!
-//! 1. A data node is promotable only while its own copy of the roster lists it as [`Standing::Full`], at its address. A Sentinel
-//!    leads a failover only while the data nodes list it so.
-//! 2. A writer asks for the confirmation of every data node in the roster of the primary it is connected to, and asks every
-//!    Sentinel in it, whatever its standing. It reads the roster at the begin of a session; whoever changes the roster ends
-//!    all sessions in the same transaction.
-//! 3. A node comes and goes by way of [`Standing::Counted`], and the next step is taken only when every node that could
-//!    be promoted has the step before.
+//! 1. A data node is promotable only while its own copy of the list has it as [`Standing::Full`],
+//!    at its address. A Sentinel leads failovers only while the data nodes list it as full.
+//! 2. A writer needs the confirmation of every data node in the list of its primary, and asks every
+//!    Sentinel in it, whatever the standing. It reads the list when a session begins. A change of
+//!    the list ends all sessions in the same transaction.
+//! 3. A node is added and removed by way of [`Standing::Counted`]. Each step begins only when every
+//!    node that could be promoted has the step before.
 //!
-//! So at no moment could a node be promoted, or a failover be led, that a writer leaves out. A lab without a roster is what
-//! `lab.toml` says. A node is told by its name: a name is never given to another address while it is a member's.
+//! So no node that a writer leaves out can be promoted or lead a failover. Without a list, the
+//! members are those of `lab.toml`. A member is identified by its name, which never gets another
+//! address while it is a member's.
 
 use std::net::SocketAddrV4;
 
 use serde::{Deserialize, Serialize};
 
-/// The key of the roster. No pattern of a record matches it.
+/// The key of the list of members. It matches no pattern of a record.
 pub const ROSTER_KEY: &str = "halab-members";
 
-/// How a parent begins the name of its connection to its own server, by which it states which nodes it knows.
-pub const KNOWS: &str = "halab-knows:";
+/// Prefix of the connection name by which a supervisor states, on its own server, the nodes it
+/// knows.
+pub const KNOWN_NODES_PREFIX: &str = "halab-knows:";
 
-/// What a node may do.
+/// The standing of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
-    /// Writers ask it. A data node is never promotable, and a Sentinel never leads a failover: it is on its way in or out.
+    /// Writers ask it. As a data node it is not promotable, as a Sentinel it leads no failover. The
+    /// node is being added or removed.
     Counted,
-    /// Writers ask it. A data node is promotable when it is in sync, and a Sentinel leads failovers.
+    /// Writers ask it. A data node is promotable when it is in sync; a Sentinel leads failovers.
     Full,
 }
 
-/// A node of the roster.
+/// One member.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Member {
     /// Its name in `lab.toml`.
     pub name: String,
-    /// Where it is.
+    /// Its address.
     pub address: SocketAddrV4,
-    /// What it may do.
+    /// Its standing.
     pub standing: Standing,
 }
 
-/// Who is a member of the lab.
+/// The list of members.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Roster {
     /// Grows with each change.
@@ -56,9 +60,9 @@ pub struct Roster {
     pub sentinels: Vec<Member>,
 }
 
-/// Which of the two lists.
+/// Data node or Sentinel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum MemberKind {
     /// Data nodes.
     Data,
     /// Sentinels.
@@ -66,7 +70,7 @@ pub enum Kind {
 }
 
 impl Roster {
-    /// The first one: everyone of `lab.toml`.
+    /// The first list: all nodes of `lab.toml`, as full members.
     pub fn first(
         data: impl IntoIterator<Item = (String, SocketAddrV4)>,
         sentinels: impl IntoIterator<Item = (String, SocketAddrV4)>,
@@ -83,58 +87,64 @@ impl Roster {
         }
     }
 
-    /// As text.
+    /// Its text, as stored.
     pub fn to_text(&self) -> String {
-        // Names, addresses and numbers: there is nothing in it that could fail.
+        // Serializing names, addresses and numbers cannot fail.
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// From text; `None` where it is none that this version reads.
+    /// Parses its text; `None` if this version cannot read it.
     pub fn from_text(text: &str) -> Option<Self> {
         let roster: Roster = serde_json::from_str(text).ok()?;
         (!roster.data.is_empty() && !roster.sentinels.is_empty()).then_some(roster)
     }
 
-    /// The nodes of that kind.
-    pub fn of(&self, kind: Kind) -> &[Member] {
+    /// The members of that kind.
+    pub fn of(&self, kind: MemberKind) -> &[Member] {
         match kind {
-            Kind::Data => &self.data,
-            Kind::Sentinel => &self.sentinels,
+            MemberKind::Data => &self.data,
+            MemberKind::Sentinel => &self.sentinels,
         }
     }
 
-    fn of_mut(&mut self, kind: Kind) -> &mut Vec<Member> {
+    fn of_mut(&mut self, kind: MemberKind) -> &mut Vec<Member> {
         match kind {
-            Kind::Data => &mut self.data,
-            Kind::Sentinel => &mut self.sentinels,
+            MemberKind::Data => &mut self.data,
+            MemberKind::Sentinel => &mut self.sentinels,
         }
     }
 
     /// The member of that kind and name.
-    pub fn member(&self, kind: Kind, name: &str) -> Option<&Member> {
+    pub fn member(&self, kind: MemberKind, name: &str) -> Option<&Member> {
         self.of(kind).iter().find(|member| member.name == name)
     }
 
-    /// What the node of that kind and name may do; `None`: not a member.
-    pub fn standing(&self, kind: Kind, name: &str) -> Option<Standing> {
+    /// The standing of the node with that kind and name; `None` if it is not a member.
+    pub fn standing(&self, kind: MemberKind, name: &str) -> Option<Standing> {
         self.member(kind, name).map(|member| member.standing)
     }
 
-    /// What the node at that address may do, as a member of that name; `None`: not a member there.
-    pub fn standing_at(&self, kind: Kind, name: &str, at: SocketAddrV4) -> Option<Standing> {
+    /// The standing of the node with that kind and name, if it is a member at that address.
+    pub fn standing_at(&self, kind: MemberKind, name: &str, at: SocketAddrV4) -> Option<Standing> {
         let member = self.member(kind, name);
         member.filter(|m| m.address == at).map(|m| m.standing)
     }
 
-    /// The members of that kind that are full.
-    pub fn full(&self, kind: Kind) -> impl Iterator<Item = &Member> {
+    /// The full members of that kind.
+    pub fn full(&self, kind: MemberKind) -> impl Iterator<Item = &Member> {
         let full = |member: &&Member| member.standing == Standing::Full;
         self.of(kind).iter().filter(full)
     }
 
-    /// The next roster, in which the node is of that standing.
+    /// The next list, with the node at that standing.
     #[must_use]
-    pub fn with(&self, kind: Kind, name: &str, address: SocketAddrV4, standing: Standing) -> Self {
+    pub fn with(
+        &self,
+        kind: MemberKind,
+        name: &str,
+        address: SocketAddrV4,
+        standing: Standing,
+    ) -> Self {
         let mut next = self.next();
         let member = Member {
             name: name.to_owned(),
@@ -149,15 +159,15 @@ impl Roster {
         next
     }
 
-    /// The next roster, without that node.
+    /// The next list, without that node.
     #[must_use]
-    pub fn without(&self, kind: Kind, name: &str) -> Self {
+    pub fn without(&self, kind: MemberKind, name: &str) -> Self {
         let mut next = self.next();
         next.of_mut(kind).retain(|member| member.name != name);
         next
     }
 
-    /// The next roster, with everyone of these names at these addresses: the whole lab has moved.
+    /// The next list, with the members of these names at these addresses, after the lab has moved.
     #[must_use]
     pub fn moved(&self, places: &[(String, SocketAddrV4)]) -> Self {
         let mut next = self.next();
@@ -177,15 +187,15 @@ impl Roster {
     }
 }
 
-/// How a parent states the nodes of its `lab.toml`: the name of a connection has no blanks.
-pub fn knows(nodes: impl Iterator<Item = (String, SocketAddrV4)>) -> String {
+/// The connection name that states the nodes a supervisor knows. Such names contain no blanks.
+pub fn known_nodes_name(nodes: impl Iterator<Item = (String, SocketAddrV4)>) -> String {
     let nodes: Vec<String> = nodes.map(|(name, at)| format!("{name}={at}")).collect();
-    format!("{KNOWS}{}", nodes.join(","))
+    format!("{KNOWN_NODES_PREFIX}{}", nodes.join(","))
 }
 
-/// What was stated so; `None` where it is no such name.
-pub fn known(name: &str) -> Option<Vec<(String, SocketAddrV4)>> {
-    let nodes = name.strip_prefix(KNOWS)?.split(',');
+/// The nodes in such a connection name; `None` for any other name.
+pub fn parse_known_nodes(name: &str) -> Option<Vec<(String, SocketAddrV4)>> {
+    let nodes = name.strip_prefix(KNOWN_NODES_PREFIX)?.split(',');
     nodes
         .map(|node| {
             let (name, at) = node.split_once('=')?;
@@ -196,7 +206,7 @@ pub fn known(name: &str) -> Option<Vec<(String, SocketAddrV4)>> {
 
 #[cfg(test)]
 mod tests {
-    use super::Kind::{Data, Sentinel};
+    use super::MemberKind::{Data, Sentinel};
     use super::*;
 
     fn at(host: u8) -> SocketAddrV4 {
@@ -217,7 +227,7 @@ mod tests {
         for other in ["", "{}", "1", r#"{"version":1,"data":[],"sentinels":[]}"#] {
             assert_eq!(Roster::from_text(other), None, "{other}");
         }
-        // Of a later version, which knows a third standing.
+        // From a later version with a third standing.
         assert_eq!(Roster::from_text(&text.replacen("full", "other", 1)), None);
     }
 
@@ -249,10 +259,10 @@ mod tests {
     #[test]
     fn what_a_parent_knows_is_read_as_it_was_stated() {
         let nodes = vec![("a".to_owned(), at(11)), ("b".to_owned(), at(12))];
-        let name = knows(nodes.clone().into_iter());
+        let name = known_nodes_name(nodes.clone().into_iter());
         assert!(!name.contains(' '));
-        assert_eq!(known(&name), Some(nodes));
-        assert_eq!(known("something"), None);
-        assert_eq!(known("halab-knows:a"), None);
+        assert_eq!(parse_known_nodes(&name), Some(nodes));
+        assert_eq!(parse_known_nodes("something"), None);
+        assert_eq!(parse_known_nodes("halab-knows:a"), None);
     }
 }

@@ -1,70 +1,71 @@
-//! The answers of the Sentinels, and the view that a majority of them shares.
+//! The answers of the Sentinels, and the primary that a majority of them names.
 
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-/// The quorum of a Sentinel that is not a full member: more than there are, so that it calls no primary down for all and leads no
-/// failover. It votes, and says who is primary, like any other.
+/// The quorum of a Sentinel that is not a full member. It cannot be reached, so the Sentinel
+/// considers no primary objectively down and leads no failover. It still votes and names the
+/// primary.
 pub const PASSIVE_QUORUM: u64 = 1000;
 
-/// What one Sentinel says of the monitored primary and of the other data nodes.
+/// One Sentinel's view of the monitored primary and the other data nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SentinelView {
-    /// The node that it calls primary.
+    /// The node that it names as primary.
     pub primary: SocketAddrV4,
-    /// The epoch of the configuration that made it primary; rises at each failover.
+    /// The epoch of that configuration; grows with each failover.
     pub config_epoch: u64,
-    /// It calls the primary subjectively down.
+    /// It considers the primary subjectively down.
     pub primary_s_down: bool,
-    /// It calls the primary objectively down.
+    /// It considers the primary objectively down.
     pub primary_o_down: bool,
     /// It runs a failover, or knows of one.
     pub failover_in_progress: bool,
-    /// Time since the primary last answered its PING acceptably.
+    /// Time since the primary last gave an acceptable answer to a PING.
     pub primary_silent_for: Duration,
-    /// The role that the primary last said it has is that of a primary.
+    /// In its last INFO the primary reported the role of a primary.
     pub primary_says_primary: bool,
-    /// Age of what the primary last said of itself (`INFO`).
+    /// Age of the primary's last INFO.
     pub primary_info_age: Option<Duration>,
-    /// It leads no failover by itself: its quorum can't be reached ([`PASSIVE_QUORUM`]).
+    /// It leads no failover, because its quorum cannot be reached ([`PASSIVE_QUORUM`]).
     pub passive: bool,
-    /// The other Sentinels that it knows.
+    /// Number of other Sentinels that it knows.
     pub other_sentinels: u64,
-    /// How many replicas it knows, listed or not: one that is leaving is not listed any more.
+    /// Number of replicas that it knows, including unlisted ones: a leaving replica is not listed.
     pub known_replicas: u64,
     /// The replicas that it lists.
     pub replicas: Vec<ReplicaView>,
 }
 
-/// What one Sentinel says of one replica.
+/// One Sentinel's view of one replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplicaView {
     /// Where the replica listens.
     pub address: SocketAddrV4,
-    /// Its `replica-priority` as last seen; 0 is never promoted.
+    /// Its `replica-priority` in the last INFO; a replica with 0 is never promoted.
     pub priority: u64,
-    /// It last said that it is a replica. A node that says it is primary gives no new priority.
+    /// In its last INFO it reported the role of a replica. A primary's INFO updates no priority.
     pub says_replica: bool,
-    /// It counts as subjectively (or objectively) down.
+    /// It is considered subjectively or objectively down.
     pub down: bool,
-    /// The Sentinel has no connection to it at this moment.
+    /// The Sentinel has no connection to it now.
     pub disconnected: bool,
-    /// Its link to its primary is up, as last seen.
+    /// Its link to its primary was up in the last INFO.
     pub link_up: bool,
-    /// Age of what it last said of itself (`INFO`); `None` when it never said anything.
+    /// Age of its last INFO; `None` if there was none.
     pub info_age: Option<Duration>,
 }
 
 impl ReplicaView {
-    /// Whether this Sentinel, as it sees things now, could promote the replica. The conditions are a
-    /// subset of those in `sentinelSelectSlave` (sentinel.c), so that "no" here is a "no" there.
+    /// Whether this Sentinel could promote the replica now. The conditions are a subset of those of
+    /// `sentinelSelectSlave` (sentinel.c), so a "no" here is a "no" there.
     pub fn promotable(&self) -> bool {
         !self.down && !self.disconnected && self.priority != 0 && self.info_age.is_some()
     }
 }
 
 impl SentinelView {
-    /// How recently the primary has proved, to this Sentinel, to be alive in that role.
+    /// The age of this Sentinel's last proof that the primary is alive in that role.
     pub fn primary_proved_within(&self) -> Option<Duration> {
         let info = self
             .primary_info_age
@@ -72,13 +73,13 @@ impl SentinelView {
         Some(info.max(self.primary_silent_for))
     }
 
-    /// What it says of the data node at `address`, when it is not the primary.
+    /// Its view of the data node at `address`; `None` for the primary.
     pub fn replica(&self, address: SocketAddrV4) -> Option<&ReplicaView> {
         self.replicas.iter().find(|r| r.address == address)
     }
 }
 
-/// The primary that a majority of the Sentinels agrees on.
+/// The primary that a majority of the Sentinels names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Elected {
     /// Where it listens.
@@ -87,10 +88,10 @@ pub struct Elected {
     pub epoch: u64,
 }
 
-/// Why no primary could be named.
+/// Why there is no elected primary.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoPrimary {
-    /// Fewer Sentinels than a majority answered.
+    /// Fewer than a majority of the Sentinels answered.
     #[error(
         "{answered} of {asked} Sentinels answered, {needed} are needed: {}",
         why.as_deref().unwrap_or("is the lab up?")
@@ -100,23 +101,24 @@ pub enum NoPrimary {
         answered: usize,
         /// Sentinels asked.
         asked: usize,
-        /// Sentinels that make a majority.
+        /// The size of a majority.
         needed: usize,
-        /// Why others did not, where that is known.
+        /// Why the others did not answer, if known.
         why: Option<String>,
     },
     /// Enough answered, but no majority names the same node at the same epoch.
     #[error("the Sentinels disagree about the primary: {views}")]
     Disagreement {
-        /// Who is named, at which epoch, by how many.
+        /// The named nodes, with epoch and number of Sentinels.
         views: String,
     },
 }
 
-/// The primary that at least `majority` of the `asked` Sentinels name, at the same epoch.
+/// The primary that at least `majority` of the `asked` Sentinels name at one epoch.
 ///
 /// # Errors
-/// When there is none. Two nodes can't both have a majority, so the highest epoch needs no tie-break.
+/// If there is none. Two nodes cannot both have a majority, so the highest epoch needs no
+/// tie-break.
 pub fn elect(views: &[SentinelView], asked: usize, majority: usize) -> Result<Elected, NoPrimary> {
     let mut tally: Vec<(Elected, usize)> = Vec::new();
     for view in views {
@@ -150,8 +152,9 @@ pub fn elect(views: &[SentinelView], asked: usize, majority: usize) -> Result<El
     })
 }
 
-/// Since when, at the latest, every Sentinel that answered has heard `elected` as a primary; none when one has not, names
-/// another, or runs a failover: it may be about to promote another node.
+/// The age of the oldest proof, over all Sentinels that answered, that `elected` is alive as
+/// primary. `None` if one of them has no proof, names another node, or runs a failover, because it
+/// may be about to promote another node.
 pub fn settled_within(views: &[SentinelView], elected: Elected) -> Option<Duration> {
     let agrees = |view: &SentinelView| {
         let named = (view.primary, view.config_epoch) == (elected.address, elected.epoch);

@@ -1,4 +1,4 @@
-//! The form of keys and values, and that they can be told from all others.
+//! The form of keys and values, and that other keys and values are rejected.
 
 use proptest::prelude::*;
 
@@ -48,7 +48,7 @@ fn a_run_has_exactly_one_text() {
     ] {
         assert_eq!(
             text.parse::<RunId>(),
-            Err(Error::NotARun(text.to_owned())),
+            Err(ParseRunError::NotARun(text.to_owned())),
             "{text}"
         );
     }

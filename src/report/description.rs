@@ -1,28 +1,28 @@
-//! The lab as one program knows it, short enough to be compared with what others know.
+//! A short description of the lab as one program knows it, for comparison with that of others.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::config::Lab;
 
-/// What all members have to agree on: who they are and how they let each other in. Not what may differ for a while without
-/// harm, as time limits do while they are changed.
+/// What all members must agree on: their names, addresses and security settings. Settings that may
+/// differ for a while, such as time limits, are not included.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Description {
-    /// A digest of all of it, behind the version of what it is made of.
+    /// A digest of the rest, prefixed with the version of its form.
     pub digest: String,
-    /// The members, as `redis-a 127.0.0.11:6379`.
+    /// The members, such as `redis-a 127.0.0.11:6379`.
     pub members: Vec<String>,
-    /// The rest, as `quorum = 2`.
+    /// The settings, such as `quorum = 2`.
     pub rules: Vec<String>,
 }
 
-/// Digests of another version are made of something else, and say nothing.
+/// Prefix of the digest. Digests with another prefix cannot be compared.
 const VERSION: &str = "1:";
 
 impl Description {
-    /// That of `lab`.
+    /// The description of `lab`.
     pub fn of(lab: &Lab) -> Self {
         let mut members: Vec<String> = lab
             .nodes()
@@ -49,15 +49,24 @@ impl Description {
         }
     }
 
-    /// What the `other` says that this one does not, and the reverse; nothing when they agree, or can't be compared.
+    /// What `other` has that this one lacks, and the reverse; `None` if they agree or cannot be
+    /// compared.
     pub fn difference(&self, other: &Description) -> Option<String> {
         if !other.digest.starts_with(VERSION) || self.digest == other.digest {
             return None;
         }
         let all = |of: &Description| [of.members.clone(), of.rules.clone()].concat();
-        let (own, its) = (all(self), all(other));
-        let lacks: Vec<String> = own.iter().filter(|l| !its.contains(l)).cloned().collect();
-        let has: Vec<String> = its.iter().filter(|l| !own.contains(l)).cloned().collect();
+        let (ours, theirs) = (all(self), all(other));
+        let lacks: Vec<String> = ours
+            .iter()
+            .filter(|l| !theirs.contains(l))
+            .cloned()
+            .collect();
+        let has: Vec<String> = theirs
+            .iter()
+            .filter(|l| !ours.contains(l))
+            .cloned()
+            .collect();
         let mut parts = Vec::new();
         if !has.is_empty() {
             parts.push(format!("it has {}", has.join(", ")));
@@ -66,7 +75,7 @@ impl Description {
             parts.push(format!("it lacks {}", lacks.join(", ")));
         }
         if parts.is_empty() {
-            parts.push("it does not say where".to_owned());
+            parts.push("it does not state the difference".to_owned());
         }
         Some(parts.join("; "))
     }
@@ -81,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_or_a_rule_makes_a_difference_and_says_which() {
+    fn another_member_or_setting_is_a_difference_that_is_named() {
         let mut other = lab();
         other.data_nodes[1].port = 7000;
         other.quorum = 3;
@@ -96,13 +105,13 @@ mod tests {
     fn time_limits_and_the_order_of_nodes_make_none() {
         let mut other = Lab::parse(include_str!("../../lab.toml"), Some("fast")).unwrap();
         other.data_nodes.reverse();
-        let (own, its) = (Description::of(&lab()), Description::of(&other));
-        assert_eq!(own.difference(&its), None);
-        assert_eq!(own.digest, its.digest);
+        let (ours, theirs) = (Description::of(&lab()), Description::of(&other));
+        assert_eq!(ours.difference(&theirs), None);
+        assert_eq!(ours.digest, theirs.digest);
     }
 
     #[test]
-    fn what_is_made_otherwise_is_not_compared() {
+    fn a_digest_of_another_version_is_not_compared() {
         let other = Description {
             digest: "9:ff".into(),
             ..Description::default()

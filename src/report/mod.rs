@@ -1,112 +1,118 @@
-//! What a node's parent (`halab node`) states about itself and its server, for whoever asks why something is wrong.
+//! A supervisor's report on itself and its server, which shows why something is wrong.
 //!
-//! Pure: values, and how they are read from a server's log. Invariants: nothing secret is in a report, since whoever may read
-//! metrics may read it. What a reader does not know is ignored, and what is missing has a default, so that programs of
-//! different versions understand each other.
+//! Pure: values, and the parser of the server's log. A report contains no secrets, because every
+//! client that may read metrics may read it. Unknown fields are ignored and missing ones have defaults, so
+//! programs of different versions understand each other.
 
 mod description;
-mod said;
+mod server_log;
 
 use serde::{Deserialize, Serialize};
 
 pub use description::Description;
-pub use said::{Cause, Reading, Said, ago};
+pub use server_log::{Cause, LogProblem, LogReader, ago};
 
-/// What a server's refusal of a password has in it.
-const REFUSED: [&str; 2] = ["(WRONGPASS)", "NOAUTH"];
-/// What errors about the own file of a password have in them.
-const NO_FILE: [&str; 2] = [
+/// Parts of a server's errors that refuse a password.
+const REFUSED_PARTS: [&str; 2] = ["(WRONGPASS)", "NOAUTH"];
+/// Parts of the errors of an unavailable password, in the words of this version and of earlier
+/// ones.
+const UNAVAILABLE_PARTS: [&str; 4] = [
+    "no password for the user",
+    "is not a password: expected",
     "there is no password of the user",
     "is no password: one line",
 ];
 
-/// Whether an error, as it is shown, says that a password was refused or is missing.
-pub fn is_of_password(error: &str) -> bool {
-    lacks_password(error) || REFUSED.iter().any(|part| error.contains(part))
+/// Whether an error text states that a password was refused or is unavailable.
+pub fn is_password_error(error: &str) -> bool {
+    lacks_password(error) || REFUSED_PARTS.iter().any(|part| error.contains(part))
 }
 
-/// Whether an error, as it is shown, says that there was no password to be tried.
+/// Whether an error text states that a password is unavailable.
 pub fn lacks_password(error: &str) -> bool {
-    NO_FILE.iter().any(|part| error.contains(part))
+    UNAVAILABLE_PARTS.iter().any(|part| error.contains(part))
 }
 
-/// The state of one node, as its parent sees it.
+/// The state of one node, as its supervisor sees it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Report {
+pub struct NodeReport {
     /// The node's name.
     pub node: String,
     /// The version of `halab`.
     pub version: String,
-    /// The server's product and version, as `Redis 7.0.15`.
+    /// The server's product and version, such as `Redis 7.0.15`.
     pub server: String,
-    /// The server's process runs.
+    /// The server's process is running.
     pub running: bool,
-    /// How the server ended last, in this life of the parent: its exit status or signal.
+    /// How the server last ended under this supervisor: its exit status or signal.
     pub last_end: Option<String>,
-    /// Why the parent itself has ended; only in the note that it leaves in its state folder.
+    /// Why the supervisor itself has ended; only in the note that it leaves in its state folder.
     pub ended: Option<String>,
-    /// When it has ended so, in seconds since 1970; only in that note.
+    /// When it ended, in seconds since 1970; only in that note.
     pub ended_at: Option<u64>,
-    /// When the parent was stopped on request, in seconds since 1970; only in that note.
+    /// When the supervisor was stopped on request, in seconds since 1970; only in that note.
     pub stopped_at: Option<u64>,
-    /// What the parent waits for before it gives its server a role.
+    /// What the supervisor waits for before it gives its server a role.
     pub waiting: Option<String>,
-    /// Whom the Sentinels name primary, where that is no data node of the parent's `lab.toml`: it is not followed.
+    /// The primary named by the Sentinels, if it is no data node of the supervisor's `lab.toml`.
+    /// It is not followed.
     pub foreign_primary: Option<String>,
-    /// Why the server is not started, or does not follow the primary, for the versions of the two.
+    /// Why the server is not started or does not follow the primary, if their versions are the
+    /// reason.
     pub version_refused: Option<String>,
-    /// What the server's log said last about something that is wrong, until it says that it is over.
-    pub said: Option<Said>,
-    /// The lab as the parent knows it.
+    /// The last problem in the server's log, until the log shows that it is over.
+    pub said: Option<LogProblem>,
+    /// The lab as the supervisor knows it.
     pub lab: Description,
-    /// Nodes that refuse a password that this node uses, or passwords that this node lacks.
-    pub refused: Vec<Refused>,
-    /// Users on the server that are not of the lab: they are gone at its next start.
+    /// Logins that failed because a node refuses a password of this node, or this node has none.
+    pub refused: Vec<RefusedLogin>,
+    /// Users on the server that are not the lab's. They are removed at its next start.
     pub users_added: Vec<String>,
-    /// Users that were on the server, were not of the lab, and are gone.
+    /// Users on the server that were not the lab's and were removed.
     pub users_removed: Vec<String>,
-    /// Why the disk under the state folder takes no writes.
+    /// Why the disk with the state folder accepts no writes.
     pub disk: Option<String>,
-    /// Why the node is not a full member of the lab, where that is so: it is not promotable, or leads no failover.
+    /// Why the node is not a full member, if it is not: it is not promotable, or leads no
+    /// failover.
     pub not_full: Option<String>,
-    /// Of a primary: the members that its lab.toml does not state.
+    /// On a primary: the members that are not in its `lab.toml`.
     pub members_unstated: Vec<String>,
     /// A Sentinel in TILT: it judges nothing.
     pub tilt: bool,
-    /// The memory of a data node's server, where that has a limit.
-    pub memory: Option<Memory>,
+    /// The memory of a data node's server, if it has a limit.
+    pub memory: Option<MemoryUse>,
 }
 
-/// A login that did not succeed.
+/// A failed login.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Refused {
-    /// By which node.
+pub struct RefusedLogin {
+    /// The node that refused it.
     pub by: String,
-    /// As which user.
+    /// The user.
     pub user: String,
-    /// What was said.
+    /// The error.
     pub why: String,
 }
 
-/// Memory against its limit, in bytes.
+/// Memory in use and its limit, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Memory {
-    /// In use, as far as the limit counts it.
+pub struct MemoryUse {
+    /// Memory in use, as the limit counts it.
     pub used: u64,
     /// `maxmemory`.
     pub limit: u64,
 }
 
-impl Memory {
-    /// The server refuses writes that need memory.
+impl MemoryUse {
+    /// Whether the server refuses writes that need memory.
     pub fn is_full(&self) -> bool {
         self.limit > 0 && self.used >= self.limit
     }
 
-    /// From the text of `INFO memory`; nothing without a limit.
+    /// From the text of `INFO memory`; `None` without a limit.
     pub fn of_info(text: &str) -> Option<Self> {
         let number = |key: &str| -> Option<u64> {
             let mut lines = text.lines();
@@ -114,10 +120,10 @@ impl Memory {
         };
         let limit = number("maxmemory:").filter(|limit| *limit > 0)?;
         let used = number("used_memory:")?;
-        // Buffers of replicas and of the append-only file.
-        let beside = number("mem_not_counted_for_evict:").unwrap_or(0);
-        Some(Memory {
-            used: used.saturating_sub(beside),
+        // Buffers of the replicas and of the append-only file.
+        let not_counted = number("mem_not_counted_for_evict:").unwrap_or(0);
+        Some(MemoryUse {
+            used: used.saturating_sub(not_counted),
             limit,
         })
     }
@@ -128,19 +134,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_counts_what_the_limit_counts() {
+    fn memory_in_use_is_what_the_limit_counts() {
         let info =
             "# Memory\r\nused_memory:1100\r\nmaxmemory:1000\r\nmem_not_counted_for_evict:50\r\n";
-        let memory = Memory::of_info(info).unwrap();
+        let memory = MemoryUse::of_info(info).unwrap();
         assert_eq!((memory.used, memory.limit), (1050, 1000));
         assert!(memory.is_full());
-        assert_eq!(Memory::of_info("used_memory:1\r\nmaxmemory:0\r\n"), None);
+        assert_eq!(MemoryUse::of_info("used_memory:1\r\nmaxmemory:0\r\n"), None);
     }
 
     #[test]
     fn a_report_of_another_version_is_read() {
         let older = r#"{"node":"redis-a","said":{"cause":"of-the-future","line":"x"},"new":1}"#;
-        let report: Report = serde_json::from_str(older).unwrap();
+        let report: NodeReport = serde_json::from_str(older).unwrap();
         assert_eq!(report.node, "redis-a");
         assert_eq!(report.said.unwrap().cause, Cause::Other);
         assert_eq!(report.users_added, Vec::<String>::new());

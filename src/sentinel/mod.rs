@@ -19,7 +19,7 @@ use crate::client::{ClientError, Connector};
 use crate::config::{Lab, Node};
 use crate::protocol::members::promotable_strangers;
 use crate::protocol::vote::{Elected, NoPrimary, SentinelView, elect};
-use crate::report::is_of_password;
+use crate::report::is_password_error;
 
 pub use events::{Event, WAITING, follow_events};
 use seat::Seat;
@@ -69,7 +69,7 @@ impl Answers {
     /// A password that was refused, or is missing.
     fn refusal(&self) -> Option<String> {
         let errors = self.all.iter().filter_map(|a| a.view.as_ref().err());
-        errors.into_iter().find(|e| is_of_password(e)).cloned()
+        errors.into_iter().find(|e| is_password_error(e)).cloned()
     }
 
     /// The primary that a majority shares.

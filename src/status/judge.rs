@@ -5,7 +5,7 @@ mod passwords;
 use std::time::Duration;
 
 use crate::protocol::roster::Standing;
-use crate::report::{Cause, Report, ago, is_of_password};
+use crate::report::{Cause, NodeReport, ago, is_password_error};
 
 use super::{
     Code, DataNodeState, DataNodeStatus, Kind, Problem, Reached, SentinelState, SentinelStatus,
@@ -87,7 +87,7 @@ fn foreign_primary(status: &Status, address: &str) -> Problem {
 }
 
 /// What the parent of a node states, if it could be asked.
-fn report<'a>(status: &'a Status, name: &str) -> Option<&'a Report> {
+fn report<'a>(status: &'a Status, name: &str) -> Option<&'a NodeReport> {
     status.parents.get(name)?.up()
 }
 
@@ -106,7 +106,7 @@ fn unreachable(status: &Status) -> impl Iterator<Item = &String> {
 /// What is said where every node refuses this command's own password, or that is missing.
 fn own_password(status: &Status) -> Option<String> {
     let nodes = status.data_nodes.len() + status.sentinels.len();
-    let mut refusals = unreachable(status).filter(|why| is_of_password(why));
+    let mut refusals = unreachable(status).filter(|why| is_password_error(why));
     let first = refusals.next()?;
     (1 + refusals.count() == nodes).then(|| first.clone())
 }
@@ -125,7 +125,7 @@ fn silent_parent(status: &Status, name: &str) -> Option<Problem> {
 fn silent(status: &Status, name: &str, why: &str) -> Problem {
     let what = format!("{name} is not reachable");
     let cause = Some(why.to_owned());
-    if is_of_password(why) {
+    if is_password_error(why) {
         return Problem::of_node(Code::PasswordRefused, name, what).because(cause);
     }
     let report = match status.parents.get(name) {
@@ -162,7 +162,7 @@ fn silent(status: &Status, name: &str, why: &str) -> Problem {
 }
 
 /// A node that has ended with an error, or was stopped, by its own note. `now` is in seconds since 1970.
-pub(super) fn ended(name: &str, what: &str, note: &Report, now: u64) -> Problem {
+pub(super) fn ended(name: &str, what: &str, note: &NodeReport, now: u64) -> Problem {
     if let (Some(at), None) = (note.stopped_at, &note.ended) {
         let cause = format!("it was stopped on request, {}", ago(now.saturating_sub(at)));
         return Problem::of_node(Code::NodeDown, name, what).because(Some(cause));
@@ -184,13 +184,13 @@ pub(super) fn ended(name: &str, what: &str, note: &Report, now: u64) -> Problem 
 }
 
 /// That the server's version does not go with the data, or with that of the primary.
-fn of_versions(name: &str, what: &str, report: &Report) -> Option<Problem> {
+fn of_versions(name: &str, what: &str, report: &NodeReport) -> Option<Problem> {
     let why = report.version_refused.clone()?;
     Some(Problem::of_node(Code::DataTooNew, name, what).because(Some(why)))
 }
 
 /// What the server's log says, where that is a known reason.
-fn of_log(name: &str, what: &str, report: &Report) -> Option<Problem> {
+fn of_log(name: &str, what: &str, report: &NodeReport) -> Option<Problem> {
     let said = report.said.as_ref()?;
     let code = match said.cause {
         Cause::ConfigRefused => Code::ConfigRefused,

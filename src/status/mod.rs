@@ -29,7 +29,7 @@ use crate::protocol::copy::{Copy, PARKED_PORT};
 use crate::protocol::roster::Roster;
 use crate::protocol::vote::{Elected, SentinelView};
 use crate::recovery::Recovery;
-use crate::report::{Description, Report};
+use crate::report::{Description, NodeReport};
 use crate::sentinel::Panel;
 
 pub use members::{Kind, Listed, Standing, Stranger};
@@ -63,7 +63,7 @@ pub struct Status {
     /// What is wrong, warnings among them.
     pub problems: Vec<Problem>,
     /// What each node's parent states, by the node's name; of one that is gone, its last note in this state folder.
-    pub parents: BTreeMap<String, Reached<Report>>,
+    pub parents: BTreeMap<String, Reached<NodeReport>>,
     /// The lab as this program knows it.
     #[serde(skip)]
     pub description: Description,
@@ -282,7 +282,7 @@ pub async fn wait_healthy(lab: &Lab, limit: Duration, stop: &CancellationToken) 
         if !limit.is_zero() {
             let full = status.full(lab);
             let panel = Panel::new(&full, connector.clone());
-            let missing = recovery.look(&full, &panel, &connector).await.err();
+            let missing = recovery.observe(&full, &panel, &connector).await.err();
             if let Some(missing) = missing.filter(|_| status.healthy) {
                 status.healthy = false;
                 let problem = Problem::of_lab(Code::NotRecovered, missing);
@@ -463,7 +463,7 @@ impl Status {
                 continue;
             };
             let note = fs::read(state_root.join(&name).join(END_NOTE)).ok();
-            let note: Option<Report> = note.and_then(|n| serde_json::from_slice(&n).ok());
+            let note: Option<NodeReport> = note.and_then(|n| serde_json::from_slice(&n).ok());
             if let Some(mut report) = note {
                 if let (Some(said), Some(at)) =
                     (&mut report.said, report.ended_at.or(report.stopped_at))

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 
 use crate::config::Lab;
 use crate::http::{Answer, Client, HttpError};
-use crate::report::Report;
+use crate::report::NodeReport;
 
 use super::Reached;
 
@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_millis(500);
 const LONGEST: usize = 64 * 1024;
 
 /// What each parent states, by the node's name; nothing in a lab without `[monitoring]`, where nobody can be asked.
-pub(super) async fn ask(lab: &Lab) -> BTreeMap<String, Reached<Report>> {
+pub(super) async fn ask(lab: &Lab) -> BTreeMap<String, Reached<NodeReport>> {
     let Some(monitoring) = &lab.monitoring else {
         return BTreeMap::new();
     };
@@ -34,7 +34,7 @@ pub(super) async fn ask(lab: &Lab) -> BTreeMap<String, Reached<Report>> {
     join_all(asked).await.into_iter().collect()
 }
 
-async fn get(at: SocketAddrV4) -> Result<Report, String> {
+async fn get(at: SocketAddrV4) -> Result<NodeReport, String> {
     match Client::new(at, LIMIT, LONGEST).get("/status").await {
         Ok(answer) => {
             read(&answer).ok_or_else(|| format!("{at}: no report: is it an older halab?"))
@@ -44,7 +44,7 @@ async fn get(at: SocketAddrV4) -> Result<Report, String> {
     }
 }
 
-fn read(answer: &Answer) -> Option<Report> {
+fn read(answer: &Answer) -> Option<NodeReport> {
     (answer.status == 200).then(|| serde_json::from_slice(&answer.body).ok())?
 }
 

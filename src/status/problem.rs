@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::report::Said;
+use crate::report::LogProblem;
 
 /// Whether the lab is healthy all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -226,10 +226,10 @@ impl Problem {
 
     /// The same, with what its server's log says as the cause, behind what introduces that.
     #[must_use]
-    pub(super) fn because_said(self, introduction: &str, said: &Said) -> Self {
+    pub(super) fn because_said(self, introduction: &str, said: &LogProblem) -> Self {
         Problem {
             said_ago_s: said.ago_s,
-            ..self.because(Some(said.told(introduction)))
+            ..self.because(Some(said.describe(introduction)))
         }
     }
 

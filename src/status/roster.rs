@@ -3,7 +3,7 @@
 use std::net::SocketAddrV4;
 
 use crate::config::{Lab, Node};
-use crate::protocol::roster::{Kind, Member, Roster, Standing};
+use crate::protocol::roster::{Member, MemberKind, Roster, Standing};
 use crate::protocol::vote::{Elected, SentinelView, elect};
 use crate::sentinel::Answers;
 
@@ -33,7 +33,7 @@ pub(super) fn differs(lab: &Lab, roster: &Roster) -> bool {
 
 /// Why the list on the server of `node` can't be used: it is of before a move, or does not have the primary.
 pub(super) fn at_odds(roster: &Roster, node: &Node, is_primary: bool) -> Option<String> {
-    match roster.member(Kind::Data, &node.name) {
+    match roster.member(MemberKind::Data, &node.name) {
         Some(member) if member.address != node.socket() => {
             Some(format!("it has {} at {}", node.name, member.address))
         }
@@ -48,7 +48,7 @@ pub(super) fn elected(answers: &Answers, members: Option<&Roster>) -> Option<Ele
         return answers.elect().ok();
     };
     let all = answers.all.iter();
-    let votes = all.filter(|a| roster.member(Kind::Sentinel, &a.sentinel).is_some());
+    let votes = all.filter(|a| roster.member(MemberKind::Sentinel, &a.sentinel).is_some());
     let views: Vec<SentinelView> = votes.filter_map(|a| a.view.clone().ok()).collect();
     let members = roster.sentinels.len();
     elect(&views, members, members / 2 + 1).ok()
@@ -63,12 +63,14 @@ pub(super) fn leave_stated(status: &mut Status) {
 }
 
 impl Status {
-    fn kind(&self, name: &str) -> Option<Kind> {
+    fn kind(&self, name: &str) -> Option<MemberKind> {
         if self.data_nodes.iter().any(|n| n.name == name) {
-            Some(Kind::Data)
+            Some(MemberKind::Data)
         } else {
             let mut sentinels = self.sentinels.iter();
-            sentinels.any(|n| n.name == name).then_some(Kind::Sentinel)
+            sentinels
+                .any(|n| n.name == name)
+                .then_some(MemberKind::Sentinel)
         }
     }
 
@@ -178,9 +180,9 @@ mod tests {
         let lab = lab();
         let same = crate::client::first_roster(&lab);
         assert!(!differs(&lab, &same));
-        assert!(differs(&lab, &same.without(Kind::Data, "redis-b")));
+        assert!(differs(&lab, &same.without(MemberKind::Data, "redis-b")));
         let more = same.with(
-            Kind::Data,
+            MemberKind::Data,
             "redis-c",
             at("127.0.0.13:6379"),
             Standing::Counted,
@@ -189,7 +191,7 @@ mod tests {
         let there = at("127.0.0.15:6379");
         assert!(differs(
             &lab,
-            &same.with(Kind::Data, "redis-b", there, Standing::Full)
+            &same.with(MemberKind::Data, "redis-b", there, Standing::Full)
         ));
     }
 
@@ -199,13 +201,18 @@ mod tests {
         let same = crate::client::first_roster(&lab);
         let node = &lab.data_nodes[1];
         assert_eq!(at_odds(&same, node, true), None);
-        let moved = same.with(Kind::Data, "redis-b", at("127.0.0.15:6379"), Standing::Full);
+        let moved = same.with(
+            MemberKind::Data,
+            "redis-b",
+            at("127.0.0.15:6379"),
+            Standing::Full,
+        );
         for is_primary in [true, false] {
             let why = at_odds(&moved, node, is_primary).unwrap();
             assert!(why.contains("redis-b at 127.0.0.15"), "{why}");
         }
         // A replica that is no member copies the list of those that are.
-        let without = same.without(Kind::Data, "redis-b");
+        let without = same.without(MemberKind::Data, "redis-b");
         assert_eq!(at_odds(&without, node, false), None);
         assert!(at_odds(&without, node, true).is_some());
     }

@@ -1,73 +1,81 @@
-//! What the Sentinels and a data node say at one moment.
+//! Asks the Sentinels and a data node for one observation.
 
 use crate::client::{ClientError, Connector, ReplicationInfo, Role};
 use crate::config::{Lab, Node};
 use crate::protocol::vote::{Elected, NoPrimary};
 use crate::sentinel::Panel;
 
-use super::look::{Change, Look, Says};
+use super::observation::{Interruption, NodeObservation, ReportedRole};
 
-/// Whom the Sentinels name. Asked on new connections: one that has been idle during a long reading may be gone.
+/// The elected primary. Asked on new connections: one that was idle during a long reading may be
+/// closed.
 pub(super) async fn vote(lab: &Lab, connector: &Connector) -> Result<Elected, NoPrimary> {
     Panel::new(lab, connector.clone()).ask().await.elect()
 }
 
-/// What a data node says of itself.
-pub(super) async fn look(node: &Node, connector: &Connector) -> Result<Look, Change> {
+/// Observes a data node.
+pub(super) async fn observe(
+    node: &Node,
+    connector: &Connector,
+) -> Result<NodeObservation, Interruption> {
     let answers = async {
         let mut conn = connector.open(node.socket()).await?;
         Ok((conn.replication().await?, conn.role().await?))
     };
     let (info, role) = answers.await.map_err(|error| unanswered(node, &error))?;
-    look_of(node, &info, &role)
+    observation_of(node, &info, &role)
 }
 
-pub(super) fn unanswered(node: &Node, error: &ClientError) -> Change {
-    Change::Unanswered {
+pub(super) fn unanswered(node: &Node, error: &ClientError) -> Interruption {
+    Interruption::Unanswered {
         node: node.name.clone(),
         why: error.to_string(),
     }
 }
 
-/// One look, from the answers to `INFO` and then `ROLE` on one connection.
+/// An observation from the answers to `INFO` and then `ROLE` on one connection.
 ///
-/// An error when they do not fit together, or leave out what is compared: nothing missing is taken for a 0.
-fn look_of(node: &Node, info: &ReplicationInfo, role: &Role) -> Result<Look, Change> {
+/// An error if they contradict each other, or if a compared value is missing: it is not taken as 0.
+fn observation_of(
+    node: &Node,
+    info: &ReplicationInfo,
+    role: &Role,
+) -> Result<NodeObservation, Interruption> {
     let name = || node.name.clone();
-    let unsaid = |what| Change::Unsaid { node: name(), what };
+    let missing = |what| Interruption::Missing { node: name(), what };
     if info.loading {
-        return Err(Change::Loading { node: name() });
+        return Err(Interruption::Loading { node: name() });
     }
     if info.run_id.is_empty() {
-        return Err(unsaid("run_id"));
+        return Err(missing("run_id"));
     }
     if info.replication_id.is_empty() {
-        return Err(unsaid("master_replid"));
+        return Err(missing("master_replid"));
     }
-    let (offset, says) = match role {
-        Role::Primary { offset, .. } if info.is_primary => (*offset, Says::Primary),
+    let (offset, role) = match role {
+        Role::Primary { offset, .. } if info.is_primary => (*offset, ReportedRole::Primary),
         Role::Replica {
             of,
             connected,
             offset,
         } if !info.is_primary => {
-            let says = Says::Replica {
+            let role = ReportedRole::Replica {
                 of: *of,
                 linked: *connected && info.link_up && !info.syncing,
                 promotable: info.priority > 0,
             };
-            (*offset, says)
+            (*offset, role)
         }
         Role::Primary { .. } | Role::Replica { .. } => {
-            return Err(Change::ChangesRole { node: name() });
+            return Err(Interruption::ChangesRole { node: name() });
         }
-        Role::Sentinel => return Err(unsaid("role as a data node")),
+        Role::Sentinel => return Err(missing("role as a data node")),
     };
-    Ok(Look {
+    Ok(NodeObservation {
         run_id: info.run_id.clone(),
         history: info.replication_id.clone(),
         offset,
-        says,
+        role,
     })
 }
 
@@ -93,12 +101,12 @@ mod tests {
         node("redis-b", 12)
     }
 
-    fn look_42(run_id: &str, says: Says) -> Look {
-        Look {
+    fn observation_42(run_id: &str, role: ReportedRole) -> NodeObservation {
+        NodeObservation {
             run_id: run_id.into(),
             history: "8a5c".into(),
             offset: 42,
-            says,
+            role,
         }
     }
 
@@ -115,32 +123,32 @@ mod tests {
     }
 
     #[test]
-    fn a_look_takes_the_offset_of_role_and_the_rest_of_info() {
+    fn an_observation_has_the_offset_of_role_and_the_rest_of_info() {
         let role = Role::Primary {
             offset: 42,
             replicas: vec![],
         };
-        let look = look_of(&a(), &ReplicationInfo::parse(AS_PRIMARY), &role);
-        assert_eq!(look, Ok(look_42("aa", Says::Primary)));
-        let look = look_of(
+        let observe = observation_of(&a(), &ReplicationInfo::parse(AS_PRIMARY), &role);
+        assert_eq!(observe, Ok(observation_42("aa", ReportedRole::Primary)));
+        let observe = observation_of(
             &b(),
             &ReplicationInfo::parse(AS_REPLICA),
             &role_of_a_replica(true),
         );
-        let says = Says::Replica {
+        let role = ReportedRole::Replica {
             of: a().socket(),
             linked: true,
             promotable: true,
         };
-        assert_eq!(look, Ok(look_42("bb", says)));
+        assert_eq!(observe, Ok(observation_42("bb", role)));
     }
 
     #[test]
-    fn both_answers_have_to_say_that_the_link_is_up() {
+    fn both_answers_must_report_the_link_as_up() {
         let linked = |info: &str, connected| {
             let info = ReplicationInfo::parse(info);
-            let look = look_of(&b(), &info, &role_of_a_replica(connected)).unwrap();
-            matches!(look.says, Says::Replica { linked: true, .. })
+            let observe = observation_of(&b(), &info, &role_of_a_replica(connected)).unwrap();
+            matches!(observe.role, ReportedRole::Replica { linked: true, .. })
         };
         assert!(linked(AS_REPLICA, true));
         assert!(!linked(AS_REPLICA, false));
@@ -155,34 +163,34 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_does_not_say_is_no_look() {
+    fn an_incomplete_or_contradictory_answer_is_an_error() {
         let role = Role::Primary {
             offset: 42,
             replicas: vec![],
         };
-        let judged = |info: &str, role: &Role| {
-            look_of(&a(), &ReplicationInfo::parse(info), role)
+        let error_text = |info: &str, role: &Role| {
+            observation_of(&a(), &ReplicationInfo::parse(info), role)
                 .unwrap_err()
                 .to_string()
         };
         assert_eq!(
-            judged("role:master\r\nmaster_replid:8a5c\r\n", &role),
-            "redis-a does not say its run_id"
+            error_text("role:master\r\nmaster_replid:8a5c\r\n", &role),
+            "redis-a does not report its run_id"
         );
         assert_eq!(
-            judged("role:master\r\nrun_id:aa\r\n", &role),
-            "redis-a does not say its master_replid"
+            error_text("role:master\r\nrun_id:aa\r\n", &role),
+            "redis-a does not report its master_replid"
         );
         assert_eq!(
-            judged(&format!("{AS_PRIMARY}loading:1\r\n"), &role),
-            "redis-a loads its data"
+            error_text(&format!("{AS_PRIMARY}loading:1\r\n"), &role),
+            "redis-a is loading its data"
         );
         // Deposed, or promoted, between the two answers.
         for (info, role) in [
             (AS_PRIMARY, role_of_a_replica(true)),
             (AS_REPLICA, role.clone()),
         ] {
-            assert_eq!(judged(info, &role), "redis-a changes its role");
+            assert_eq!(error_text(info, &role), "redis-a is changing its role");
         }
     }
 }

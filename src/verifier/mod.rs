@@ -1,132 +1,108 @@
-//! `halab verify`: reads the records of a ledger back and hands them to the checker.
+//! `halab verify`: reads the records of a ledger from the data nodes and passes them to the
+//! checker.
 //!
-//! The primary is read, and each replica apart, once it has caught up with what the primary had at the start. What a
-//! node gave counts only if it was the primary during the entire reading, or a replica in sync with it: the Sentinels
-//! are asked whom they name, and nodes what they are, before and after ([`look`] compares). After a change the reading
-//! starts again, until the time for that is over. Then nothing can be said.
+//! The primary is read, and then each replica, once it has caught up with the primary's offset at
+//! the start. An answer counts only if its node was the primary during the entire reading, or a
+//! replica in sync with it. So Sentinels and nodes are asked before and after, and [`observation`]
+//! compares the answers. After an interruption the reading starts again until the time limit. After
+//! that the verdict is inconclusive.
 
 mod ask;
-pub mod look;
+pub mod observation;
 mod read;
+mod report;
 
-use std::fmt;
 use std::net::SocketAddrV4;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Serialize;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::User;
-use crate::checker::{Fault, History, Reading, Report, Verdict};
+use crate::checker::{CheckReport, FaultInterval, History, NodeReading, Verdict};
 use crate::client::Connector;
 use crate::config::{Lab, Node};
 use crate::ledger::{self, LedgerReader};
 use crate::protocol::vote::{Elected, NoPrimary};
 
-use look::{Change, Look};
+pub use report::{ReplicaReport, Verification};
+
+use observation::{Interruption, NodeObservation};
 use read::{ReadError, Source};
 
-/// Limit for an answer: a node that was just started may be slow, but not for ever.
+/// Limit for an answer. A node that has just started may be slow.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
-/// How long changes are waited out, where nothing else is said. A failover takes some seconds, and a full copy to the
-/// node that comes back as a replica some more.
+/// Default time limit for interruptions: a failover takes some seconds, and a full copy to the
+/// returning replica some more.
 pub const DEFAULT_WAIT: Duration = Duration::from_secs(30);
-/// Pause before the lab is looked at again.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// Changes that are listed.
+/// Pause between two observations.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// The number of interruptions that are listed.
 const MAX_CHANGES: usize = 16;
 
-/// Why nothing could be verified.
+/// Why nothing was verified.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    /// The ledger.
+    /// An error of the ledger.
     #[error(transparent)]
     Ledger(#[from] ledger::Error),
     /// No primary to read from.
     #[error("no primary to read from: {0}")]
     NoPrimary(#[from] NoPrimary),
-    /// The primary that is named is not a node of the lab.
+    /// The named primary is not a node of the lab.
     #[error(
-        "the Sentinels name {0}, which is no data node of lab.toml: check --config and --subnet"
+        "the Sentinels name {0}, which is not a data node of lab.toml: check --config and --subnet"
     )]
     Stranger(SocketAddrV4),
-    /// The run was asked to stop.
+    /// A signal stopped the command.
     #[error("stopped before everything was read")]
     Stopped,
 }
 
-/// What to verify.
+/// What to verify, and how.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct VerifyOptions {
     /// The writer's ledger.
     pub ledger: PathBuf,
-    /// Look also for records of this run that the ledger does not know, by a scan of all keys.
+    /// Also scan all keys for records of this run that are not in the ledger.
     pub scan: bool,
-    /// Faults that the ledger does not name, for losses to be placed in.
-    pub faults: Vec<Fault>,
-    /// How long after the start a reading may begin again because the lab changed, and how long a replica may take to
-    /// catch up.
+    /// Faults that are not in the ledger, to which losses may belong.
+    pub faults: Vec<FaultInterval>,
+    /// How long after the start a reading may start again after an interruption, and how long a
+    /// replica may take to catch up.
     pub wait: Duration,
-    /// What was acknowledged then may be missing, for the lab went back to a backup: in microseconds since the start of the run.
+    /// What was acknowledged in this time may be missing because the lab was restored from a
+    /// backup; in microseconds since the start of the run.
     pub given_up: Option<Range<u64>>,
 }
 
-/// What the checker says of each node.
-#[derive(Debug, Clone, Serialize)]
-pub struct Verification {
-    /// Whether the claim holds: on the primary, and on every replica that may be promoted.
-    pub verdict: Verdict,
-    /// The primary as it was read.
-    pub primary: Report,
-    /// The replicas as they were read.
-    pub replicas: Vec<ReplicaReport>,
-    /// Records read a second, of the primary.
-    pub records_per_second: f64,
-    /// The changes of the lab after which the reading started again, each once in a row, the first ones.
-    pub changes: Vec<String>,
-}
-
-/// A replica as it was read, or why it was not.
-#[derive(Debug, Clone, Serialize)]
-pub struct ReplicaReport {
-    /// Its name.
-    pub node: String,
-    /// It may be promoted, so it counts for the verdict.
-    pub promotable: bool,
-    /// What the checker says; `None`: it was not read.
-    pub report: Option<Report>,
-    /// Why it was not read.
-    pub not_read: Option<String>,
-}
-
-/// What is told on the way.
+/// Progress of the verification.
 #[derive(Debug, Clone, Copy)]
-pub enum Progress<'a> {
-    /// So many records have been read from the primary.
+pub enum VerifyProgress<'a> {
+    /// The number of records read from the primary.
     Read(u64),
-    /// It starts again, or waits, because of that.
-    Again(&'a Change),
+    /// The reading starts again, or waits, because of this.
+    Restarting(&'a Interruption),
 }
 
-/// Reads every record of the ledger back from the primary and its replicas, and tells `progress`.
+/// Reads every record of the ledger from the primary and its replicas, and reports `progress`.
 ///
 /// # Errors
-/// When the ledger can't be read, there is no primary, or `stop` was cancelled before the end.
+/// If the ledger cannot be read, there is no primary, or `stop` was cancelled before the end.
 pub async fn run(
     lab: &Lab,
-    options: &Options,
+    options: &VerifyOptions,
     stop: &CancellationToken,
-    progress: impl Fn(Progress<'_>),
+    progress: impl Fn(VerifyProgress<'_>),
 ) -> Result<Verification, VerifyError> {
     let result = tokio::select! {
         biased;
         () = stop.cancelled() => Err(VerifyError::Stopped),
         result = verify(lab, options, &progress) => result,
     };
-    // Cancelled while the ledger was read, for which nothing is awaited.
+    // The ledger is read without awaiting anything, so the cancellation may have been missed.
     if stop.is_cancelled() {
         return Err(VerifyError::Stopped);
     }
@@ -135,18 +111,18 @@ pub async fn run(
 
 async fn verify(
     lab: &Lab,
-    options: &Options,
-    progress: &impl Fn(Progress<'_>),
+    options: &VerifyOptions,
+    progress: &impl Fn(VerifyProgress<'_>),
 ) -> Result<Verification, VerifyError> {
     let deadline = Instant::now() + options.wait;
-    // Before any node is looked at: what is acknowledged by now has to be found.
+    // Read before any node is observed: what is acknowledged by now has to be found.
     let mut ledger = LedgerReader::open(&options.ledger)?;
     let mut history = History::read_given_up(&mut ledger, options.given_up.clone())?;
     for fault in &options.faults {
         history.push_fault(fault.clone());
     }
     let connector = Connector::new(lab, User::Verifier, ANSWER_LIMIT);
-    let job = Job {
+    let verifier = Verifier {
         lab,
         source: Source {
             history: &history,
@@ -157,99 +133,103 @@ async fn verify(
         wait: options.wait,
         deadline,
     };
-    let over = || Instant::now() >= deadline;
+    let time_is_over = || Instant::now() >= deadline;
     let mut changes: Vec<String> = Vec::new();
     let mut first = true;
     loop {
-        let change = match job.vote().await {
-            // Not a lab in the middle of a failover, but none.
+        let interruption = match verifier.vote().await {
+            // At the first attempt this is not a failover in progress: there is no lab.
             Err(none @ NoPrimary::TooFewAnswers { .. }) if first => return Err(none.into()),
-            Err(none) if over() => return Err(none.into()),
-            Err(none) => Change::NoPrimary(none),
+            Err(none) if time_is_over() => return Err(none.into()),
+            Err(none) => Interruption::NoPrimary(none),
             Ok(elected) => {
                 let node = lab
                     .data_node_at(elected.address)
                     .ok_or(VerifyError::Stranger(elected.address))?;
-                match job.read_all(node, elected, progress).await {
+                match verifier.read_all(node, elected, progress).await {
                     Ok(verification) => {
                         return Ok(Verification {
                             changes,
                             ..verification
                         });
                     }
-                    Err(Stop::Over(error)) => return Err(error),
-                    Err(Stop::Changed(change)) if over() => {
-                        return Ok(job.nothing_read(node, &change, changes));
+                    Err(ReadAbort::Failed(error)) => return Err(error),
+                    Err(ReadAbort::Interrupted(interruption)) if time_is_over() => {
+                        return Ok(verifier.inconclusive(node, &interruption, changes));
                     }
-                    Err(Stop::Changed(change)) => change,
+                    Err(ReadAbort::Interrupted(interruption)) => interruption,
                 }
             }
         };
         first = false;
-        progress(Progress::Again(&change));
-        let text = change.to_string();
+        progress(VerifyProgress::Restarting(&interruption));
+        let text = interruption.to_string();
         if changes.len() < MAX_CHANGES && changes.last() != Some(&text) {
             changes.push(text);
         }
-        sleep(LOOK_AGAIN).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
-/// Why not everything was read.
-enum Stop {
-    /// The lab changed: another try may come through.
-    Changed(Change),
-    /// No other try would.
-    Over(VerifyError),
+/// Why a reading ended early.
+enum ReadAbort {
+    /// It was interrupted: another attempt may succeed.
+    Interrupted(Interruption),
+    /// No other attempt would succeed.
+    Failed(VerifyError),
 }
 
-impl From<Change> for Stop {
-    fn from(change: Change) -> Self {
-        Stop::Changed(change)
+impl From<Interruption> for ReadAbort {
+    fn from(interruption: Interruption) -> Self {
+        ReadAbort::Interrupted(interruption)
     }
 }
 
 /// Why a replica was not read.
-struct NotRead {
-    why: Change,
+struct ReplicaNotRead {
+    why: Interruption,
     /// It may be promoted, as far as is known.
     promotable: bool,
-    /// It may be there in a moment.
-    again: bool,
+    /// Another attempt may succeed.
+    retry: bool,
 }
 
-/// The primary as it was before the reading.
-struct Primary<'a> {
+/// The primary as observed before the reading.
+struct ObservedPrimary<'a> {
     node: &'a Node,
     elected: Elected,
-    look: Look,
+    observed: NodeObservation,
 }
 
-struct Job<'a> {
+struct Verifier<'a> {
     lab: &'a Lab,
     source: Source<'a>,
     wait: Duration,
     deadline: Instant,
 }
 
-impl Job<'_> {
+impl Verifier<'_> {
     async fn vote(&self) -> Result<Elected, NoPrimary> {
         ask::vote(self.lab, self.source.connector).await
     }
 
-    async fn look(&self, node: &Node) -> Result<Look, Change> {
-        ask::look(node, self.source.connector).await
+    async fn observe(&self, node: &Node) -> Result<NodeObservation, Interruption> {
+        ask::observe(node, self.source.connector).await
     }
 
-    /// Looks at the primary again. An error if it has not been the primary since the look before.
-    async fn still_primary(&self, primary: &Primary<'_>) -> Result<Look, Change> {
-        let look = self.look(primary.node).await?;
-        look::stayed_primary(primary.node, &primary.look, &look)?;
-        look::same_vote(primary.elected, self.vote().await?, |address| {
+    /// Observes the primary again. An error if it has not been primary since the earlier
+    /// observation.
+    async fn still_primary(
+        &self,
+        primary: &ObservedPrimary<'_>,
+    ) -> Result<NodeObservation, Interruption> {
+        let observed = self.observe(primary.node).await?;
+        observation::stayed_primary(primary.node, &primary.observed, &observed)?;
+        observation::same_vote(primary.elected, self.vote().await?, |address| {
             let node = self.lab.data_node_at(address);
             node.map_or_else(|| address.to_string(), |node| node.name.clone())
         })?;
-        Ok(look)
+        Ok(observed)
     }
 
     /// Reads the primary and all replicas.
@@ -257,18 +237,18 @@ impl Job<'_> {
         &self,
         node: &Node,
         elected: Elected,
-        progress: &impl Fn(Progress<'_>),
-    ) -> Result<Verification, Stop> {
-        let look = self.look(node).await?;
-        look::is_primary(node, &look)?;
-        let primary = Primary {
+        progress: &impl Fn(VerifyProgress<'_>),
+    ) -> Result<Verification, ReadAbort> {
+        let observed = self.observe(node).await?;
+        observation::is_primary(node, &observed)?;
+        let primary = ObservedPrimary {
             node,
             elected,
-            look,
+            observed,
         };
         let begun = Instant::now();
         let report = self
-            .read(node, &|read| progress(Progress::Read(read)))
+            .read(node, &|read| progress(VerifyProgress::Read(read)))
             .await?;
         let seconds = begun.elapsed().as_secs_f64();
         self.still_primary(&primary).await?;
@@ -290,28 +270,28 @@ impl Job<'_> {
         })
     }
 
-    async fn read(&self, node: &Node, progress: &impl Fn(u64)) -> Result<Report, Stop> {
+    async fn read(&self, node: &Node, progress: &impl Fn(u64)) -> Result<CheckReport, ReadAbort> {
         self.source
             .read(node, progress)
             .await
             .map_err(|error| match error {
-                ReadError::Ledger(error) => Stop::Over(error.into()),
-                ReadError::Node(error) => Stop::Changed(ask::unanswered(node, &error)),
+                ReadError::Ledger(error) => ReadAbort::Failed(error.into()),
+                ReadError::Node(error) => ReadAbort::Interrupted(ask::unanswered(node, &error)),
             })
     }
 
-    /// Reads a replica, again if it changed meanwhile. An error if the primary did.
+    /// Reads a replica, again after an interruption of it. An error after one of the primary.
     async fn read_replica(
         &self,
         node: &Node,
-        primary: &Primary<'_>,
-    ) -> Result<ReplicaReport, Stop> {
+        primary: &ObservedPrimary<'_>,
+    ) -> Result<ReplicaReport, ReadAbort> {
         loop {
             let not_read = match self.try_replica(node, primary).await? {
                 Ok(read) => return Ok(read),
                 Err(not_read) => not_read,
             };
-            if !not_read.again || Instant::now() >= self.deadline {
+            if !not_read.retry || Instant::now() >= self.deadline {
                 return Ok(ReplicaReport {
                     node: node.name.clone(),
                     promotable: not_read.promotable,
@@ -319,44 +299,44 @@ impl Job<'_> {
                     not_read: Some(not_read.why.to_string()),
                 });
             }
-            sleep(LOOK_AGAIN).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
     async fn try_replica(
         &self,
         node: &Node,
-        primary: &Primary<'_>,
-    ) -> Result<Result<ReplicaReport, NotRead>, Stop> {
-        let before = match self.caught_up(node, primary, &primary.look).await? {
-            Ok(look) => look,
+        primary: &ObservedPrimary<'_>,
+    ) -> Result<Result<ReplicaReport, ReplicaNotRead>, ReadAbort> {
+        let before = match self.caught_up(node, primary, &primary.observed).await? {
+            Ok(observed) => observed,
             Err(not_read) => return Ok(Err(not_read)),
         };
         let promotable = before.promotable();
         let changed = |why| {
-            Ok(Err(NotRead {
+            Ok(Err(ReplicaNotRead {
                 why,
                 promotable,
-                again: true,
+                retry: true,
             }))
         };
         let report = match self.read(node, &|_| {}).await {
             Ok(report) => report,
-            Err(Stop::Changed(change)) => {
-                // Perhaps because this one was promoted.
+            Err(ReadAbort::Interrupted(interruption)) => {
+                // The replica may have been promoted.
                 self.still_primary(primary).await?;
-                return changed(change);
+                return changed(interruption);
             }
-            Err(over) => return Err(over),
+            Err(time_is_over) => return Err(time_is_over),
         };
-        // What the primary has now: that it arrives shows that the link still stands.
-        let mark = self.still_primary(primary).await?;
-        let after = match self.caught_up(node, primary, &mark).await? {
-            Ok(look) => look,
+        // That the primary's present offset arrives shows that the link is still up.
+        let target = self.still_primary(primary).await?;
+        let after = match self.caught_up(node, primary, &target).await? {
+            Ok(observed) => observed,
             Err(not_read) => return Ok(Err(not_read)),
         };
-        if let Err(change) = look::same(node, &before, &after) {
-            return changed(change);
+        if let Err(interruption) = observation::same(node, &before, &after) {
+            return changed(interruption);
         }
         Ok(Ok(ReplicaReport {
             node: node.name.clone(),
@@ -366,42 +346,47 @@ impl Job<'_> {
         }))
     }
 
-    /// Waits until the replica has all that `mark`, a look at the primary, shows. An error if the primary is not
-    /// the primary any more, so that nobody could catch up with it.
+    /// Waits until the replica has everything up to the observation `target` of the primary. An
+    /// error if the primary has not stayed primary: nothing can catch up with it then.
     async fn caught_up(
         &self,
         node: &Node,
-        primary: &Primary<'_>,
-        mark: &Look,
-    ) -> Result<Result<Look, NotRead>, Change> {
+        primary: &ObservedPrimary<'_>,
+        target: &NodeObservation,
+    ) -> Result<Result<NodeObservation, ReplicaNotRead>, Interruption> {
         let deadline = Instant::now() + self.wait;
         loop {
-            let (why, promotable, again) = match self.look(node).await {
-                Ok(look) => match look::in_sync(node, &look, primary.node, mark) {
-                    Ok(()) => return Ok(Ok(look)),
-                    Err(why) => (why, look.promotable(), true),
+            let (why, promotable, retry) = match self.observe(node).await {
+                Ok(observed) => match observation::in_sync(node, &observed, primary.node, target) {
+                    Ok(()) => return Ok(Ok(observed)),
+                    Err(why) => (why, observed.promotable(), true),
                 },
-                // Not there, so nobody can promote it.
-                Err(why @ Change::Unanswered { .. }) => (why, false, false),
+                // It does not answer, so it cannot be promoted.
+                Err(why @ Interruption::Unanswered { .. }) => (why, false, false),
                 Err(why) => (why, false, true),
             };
             self.still_primary(primary).await?;
-            if !again || Instant::now() >= deadline {
-                return Ok(Err(NotRead {
+            if !retry || Instant::now() >= deadline {
+                return Ok(Err(ReplicaNotRead {
                     why,
                     promotable,
-                    again: false,
+                    retry: false,
                 }));
             }
-            sleep(LOOK_AGAIN).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// What can be said when the time is over: nothing.
-    fn nothing_read(&self, node: &Node, change: &Change, changes: Vec<String>) -> Verification {
-        let mut reading = Reading::new(self.source.history, &node.name);
+    /// The inconclusive result when the time limit is over.
+    fn inconclusive(
+        &self,
+        node: &Node,
+        interruption: &Interruption,
+        changes: Vec<String>,
+    ) -> Verification {
+        let mut reading = NodeReading::new(self.source.history, &node.name);
         reading.fail(format!(
-            "not one without a change within {:?}, at last: {change}",
+            "no reading without an interruption within {:?}, last: {interruption}",
             self.wait
         ));
         let primary = reading.finish();
@@ -412,45 +397,5 @@ impl Job<'_> {
             records_per_second: 0.0,
             changes,
         }
-    }
-}
-
-impl ReplicaReport {
-    /// What it adds to the verdict. One that could be promoted and could not be read leaves it open.
-    fn verdict(&self) -> Verdict {
-        match (&self.report, self.promotable) {
-            (_, false) => Verdict::Holds,
-            (Some(report), true) => report.verdict,
-            (None, true) => Verdict::Inconclusive,
-        }
-    }
-}
-
-impl fmt::Display for Verification {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "primary: {}", self.primary)?;
-        for replica in &self.replicas {
-            let counted = if replica.promotable {
-                ""
-            } else {
-                " (not promotable: does not count)"
-            };
-            match (&replica.report, &replica.not_read) {
-                (Some(report), _) => write!(f, "\n\nreplica{counted}: {report}")?,
-                (None, Some(why)) => write!(
-                    f,
-                    "\n\nreplica{counted}: {} was not read: {why}",
-                    replica.node
-                )?,
-                (None, None) => {}
-            }
-        }
-        if !self.changes.is_empty() {
-            f.write_str("\n\nread again, because the lab changed:")?;
-        }
-        for change in &self.changes {
-            write!(f, "\n  {change}")?;
-        }
-        Ok(())
     }
 }

@@ -1,11 +1,11 @@
-//! One pass over the records of one node. Memory stays flat: the ledger is streamed, and only some chunks are on
-//! their way at a time.
+//! One reading of the records on one node. Memory use is constant: the ledger is streamed, and only
+//! a few chunks are in flight at a time.
 
 use std::path::Path;
 
 use futures_util::stream::{self, StreamExt};
 
-use crate::checker::{History, Reading, Report};
+use crate::checker::{CheckReport, History, NodeReading};
 use crate::client::{ClientError, Conn, Connector};
 use crate::config::Node;
 use crate::ledger::{self, Entry, LedgerReader};
@@ -13,29 +13,29 @@ use crate::record::{Batch, Timestamp, parse_key};
 
 /// Keys of one `MGET`.
 const CHUNK: usize = 256;
-/// Chunks on their way at a time, on as many connections.
+/// Chunks in flight at a time, each on its own connection.
 const IN_FLIGHT: usize = 4;
-/// Keys that one `SCAN` looks at.
+/// `COUNT` of one `SCAN`.
 const SCAN_COUNT: usize = 1000;
-/// Records beyond the known ones that a scan finds before it looks into the ledger for them.
-const SUSPECTS: usize = 100_000;
+/// Number of unknown records that a scan collects before it looks them up in the ledger.
+const MAX_SUSPECTS: usize = 100_000;
 
 /// What is read, and how.
 pub(super) struct Source<'a> {
     /// The ledger as it was before anything was read.
     pub(super) history: &'a History,
-    /// Where it is.
+    /// The path of the ledger.
     pub(super) ledger: &'a Path,
-    /// Look also for records that it does not know.
+    /// Also scan for records that are not in the ledger.
     pub(super) scan: bool,
     pub(super) connector: &'a Connector,
 }
 
-/// Why a pass did not come to its end.
+/// Why a reading failed.
 pub(super) enum ReadError {
-    /// The ledger can't be read: no other pass could.
+    /// The ledger cannot be read, so no other reading could succeed.
     Ledger(ledger::Error),
-    /// The node was lost.
+    /// The connection to the node failed.
     Node(ClientError),
 }
 
@@ -57,8 +57,8 @@ impl Source<'_> {
         &self,
         node: &Node,
         progress: &impl Fn(u64),
-    ) -> Result<Report, ReadError> {
-        let mut reading = Reading::new(self.history, &node.name);
+    ) -> Result<CheckReport, ReadError> {
+        let mut reading = NodeReading::new(self.history, &node.name);
         let mut conns = Vec::new();
         for _ in 0..IN_FLIGHT {
             conns.push(self.connector.open(node.socket()).await?);
@@ -91,8 +91,8 @@ impl Source<'_> {
         Ok(reading.finish())
     }
 
-    /// Looks at every key of this run for records that the ledger does not know.
-    async fn scan(&self, conn: &Conn, reading: &mut Reading<'_>) -> Result<(), ReadError> {
+    /// Scans all keys of this run for records that are not in the ledger.
+    async fn scan(&self, conn: &Conn, reading: &mut NodeReading<'_>) -> Result<(), ReadError> {
         let run = self.history.header().run;
         let mut suspects = Vec::new();
         let mut cursor = 0_u64;
@@ -111,8 +111,8 @@ impl Source<'_> {
                 .map(|(_, seq)| seq);
             suspects.extend(seqs.filter(|seq| *seq >= self.history.invoked()));
             cursor = next;
-            if cursor == 0 || suspects.len() >= SUSPECTS {
-                self.judge(&mut suspects, reading)?;
+            if cursor == 0 || suspects.len() >= MAX_SUSPECTS {
+                self.report_strays(&mut suspects, reading)?;
             }
             if cursor == 0 {
                 return Ok(());
@@ -120,9 +120,13 @@ impl Source<'_> {
         }
     }
 
-    /// Tells those of the suspects that the ledger does not know now either. A writer that is still at work writes a
-    /// record into the ledger before it sends it, so those of its newest records that were found are there.
-    fn judge(&self, suspects: &mut Vec<u64>, reading: &mut Reading<'_>) -> Result<(), ReadError> {
+    /// Reports the suspects that are not in the ledger now either. A running writer writes a record
+    /// into the ledger before it sends it, so its newest records are found there.
+    fn report_strays(
+        &self,
+        suspects: &mut Vec<u64>,
+        reading: &mut NodeReading<'_>,
+    ) -> Result<(), ReadError> {
         if suspects.is_empty() {
             return Ok(());
         }
@@ -139,7 +143,7 @@ impl Source<'_> {
     }
 }
 
-/// The records of a history in pieces of one `MGET`. What the ledger has got since is left out.
+/// The records of a history in chunks of one `MGET`. Later entries of the ledger are ignored.
 struct Chunks {
     reader: LedgerReader<std::fs::File>,
     records: Batch,
@@ -162,13 +166,13 @@ impl Chunks {
         })
     }
 
-    /// The next record, with the time of its creation.
+    /// The next record with its creation time.
     fn next_record(&mut self) -> Result<Option<(u64, Timestamp)>, ledger::Error> {
         loop {
             if let Some((range, created)) = &mut self.current
                 && let Some(seq) = range.next()
             {
-                // Sequence numbers have no gaps, and rise.
+                // Sequence numbers are ascending without gaps.
                 return Ok((seq < self.invoked).then_some((seq, *created)));
             }
             match self.reader.next().transpose()? {

@@ -3,7 +3,7 @@
 use redis::Value;
 use tokio::time::Instant;
 
-use crate::ledger::Outcome;
+use crate::ledger::RecordOutcome;
 use crate::protocol::ack::{Answered, Coverage, Form, Policy, replicated_up_to};
 use crate::protocol::{Fate, WriteError};
 
@@ -143,16 +143,16 @@ impl Flight {
     }
 
     /// The form in which it is acknowledged, if it is.
-    pub(super) fn outcome(&self, policy: Policy, coverage: Coverage) -> Option<Outcome> {
+    pub(super) fn outcome(&self, policy: Policy, coverage: Coverage) -> Option<RecordOutcome> {
         if policy == Policy::None {
-            return Some(Outcome::Sent);
+            return Some(RecordOutcome::Sent);
         }
         if self.replicated {
-            return Some(Outcome::Replicated);
+            return Some(RecordOutcome::Replicated);
         }
         coverage.form(&self.answered?).map(|form| match form {
-            Form::Replicated => Outcome::Replicated,
-            Form::Witnessed => Outcome::Witnessed,
+            Form::Replicated => RecordOutcome::Replicated,
+            Form::Witnessed => RecordOutcome::Witnessed,
         })
     }
 

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::config::Lab;
-use crate::ledger::{self, Event, Header, Invoked, LedgerWriter, Outcome};
+use crate::ledger::{self, Header, Invoked, LedgerEvent, LedgerWriter, RecordOutcome};
 use crate::protocol::WriteError;
 use crate::record::{RunId, SeqRange, Timestamp};
 
@@ -116,7 +116,7 @@ impl Journal {
                 counts.failed = resumed.failed;
                 counts.before = resumed.acknowledged;
                 left = resumed.unknown;
-                writer.event(offset_us, Event::Resumed)?;
+                writer.event(offset_us, LedgerEvent::Resumed)?;
                 ledger = Some(writer);
             } else {
                 let header = Header {
@@ -211,7 +211,7 @@ impl Journal {
     pub(super) fn settled(
         &self,
         seqs: SeqRange,
-        outcome: Outcome,
+        outcome: RecordOutcome,
         sent: Instant,
     ) -> Result<(), ledger::Error> {
         let now = Instant::now();
@@ -222,10 +222,10 @@ impl Journal {
         }
         let count = seqs.end - seqs.start;
         match outcome {
-            Outcome::Failed => inner.counts.failed += count,
-            Outcome::Sent => inner.counts.sent += count,
-            Outcome::Witnessed => inner.counts.witnessed += count,
-            Outcome::Replicated => inner.counts.replicated += count,
+            RecordOutcome::Failed => inner.counts.failed += count,
+            RecordOutcome::Sent => inner.counts.sent += count,
+            RecordOutcome::Witnessed => inner.counts.witnessed += count,
+            RecordOutcome::Replicated => inner.counts.replicated += count,
         }
         if outcome.is_acknowledged() {
             self.live.acknowledged(now - sent);
@@ -256,7 +256,7 @@ impl Journal {
         }
         if let Some(ledger) = &mut inner.ledger {
             // As with a change of the primary.
-            let _ = ledger.event(at_us, Event::SentAgain);
+            let _ = ledger.event(at_us, LedgerEvent::SentAgain);
         }
     }
 
@@ -280,7 +280,7 @@ impl Journal {
             // Told for the reader's sake; a ledger that can't be written shows at the next batch.
             let _ = ledger.event(
                 at_us,
-                Event::PrimaryChanged {
+                LedgerEvent::PrimaryChanged {
                     node: node.to_owned(),
                 },
             );

@@ -22,7 +22,7 @@ use crate::client::{Connector, ReplicationInfo, Role, Wire, as_in_roster};
 use crate::config::{Lab, Node};
 use crate::protocol::WriteError;
 use crate::protocol::ack::{
-    Confirmed, Coverage, Degraded, NoWitness, Policy, replicated_up_to, uncovered,
+    Confirmed, Coverage, NoWitness, Policy, UncoveredWrites, replicated_up_to, uncovered,
 };
 use crate::protocol::copy::{Completeness, MARK_KEY, Mark};
 use crate::protocol::roster::{ROSTER_KEY, Roster};
@@ -407,7 +407,7 @@ fn about(target: Target, uncovered: Vec<SocketAddrV4>, mark: &Mark) -> Result<Ab
                 address: target.address,
                 epoch,
             };
-            Ok(About::Elected(Degraded { primary, uncovered }))
+            Ok(About::Elected(UncoveredWrites { primary, uncovered }))
         }
         Standing::Promoted { over } if uncovered == [over.address] => Ok(About::Promoted {
             old: over,

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::client::{Connector, Wire};
-use crate::ledger::{self, Outcome};
+use crate::ledger::{self, RecordOutcome};
 use crate::protocol::WriteError;
 use crate::protocol::ack::{Coverage, Policy};
 use crate::record::{Batch, Timestamp};
@@ -140,7 +140,7 @@ impl Lane {
             if !parcel.job.in_doubt {
                 let sent = parcel.first_sent.unwrap_or_else(Instant::now);
                 self.journal
-                    .settled(parcel.job.batch.seqs, Outcome::Failed, sent)?;
+                    .settled(parcel.job.batch.seqs, RecordOutcome::Failed, sent)?;
             }
         }
         Ok(())

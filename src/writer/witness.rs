@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::client::{Conn, Connector, ReplicationInfo};
 use crate::protocol::ack::{
-    ASSURANCE_CHANNEL, Degraded, NoWitness, Testimony, witness, witness_promoted,
+    ASSURANCE_CHANNEL, Evidence, NoWitness, UncoveredWrites, witness, witness_promoted,
 };
 use crate::protocol::copy::{Copy, Mark, Relation};
 use crate::protocol::vote::{Elected, SentinelView};
@@ -25,7 +25,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(super) enum About {
     /// Whether no node that has not confirmed them can be promoted.
-    Elected(Degraded),
+    Elected(UncoveredWrites),
     /// Whether `old` has submitted to `new`, which was promoted over it and carries `mark`.
     Promoted {
         old: Elected,
@@ -121,10 +121,10 @@ impl Witness {
         // A raise may be under way otherwise, with an offset that does not include the writes.
         let assured = || submitted().filter(|word| word.assured);
         let own_word: Vec<SocketAddrV4> = assured().map(|word| word.node).collect();
-        let heard = Testimony {
+        let heard = Evidence {
             views,
             majority: self.panel.majority(),
-            own_word: &own_word,
+            assured: &own_word,
             age,
             raise_limit: self.raise_limit,
         };

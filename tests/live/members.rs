@@ -4,7 +4,7 @@ use std::fs;
 use std::net::SocketAddrV4;
 use std::process::{Child, Command, Output, Stdio};
 
-use redis_ha_lab::protocol::roster::{Kind, ROSTER_KEY};
+use redis_ha_lab::protocol::roster::{MemberKind, ROSTER_KEY};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -33,7 +33,7 @@ fn lab_with_a_ghost() -> (TestLab, SocketAddrV4) {
         })
     });
     // Not a member any more, as by halab member remove, which was ended before the Sentinels had forgotten it.
-    let without = lab.roster().without(Kind::Data, "redis-c").to_text();
+    let without = lab.roster().without(MemberKind::Data, "redis-c").to_text();
     let primary = lab.primary().unwrap();
     ended_with(
         &lab.halab(&["cli", &primary, "-e", "SET", ROSTER_KEY, &without]),

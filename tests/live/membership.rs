@@ -152,7 +152,7 @@ fn a_data_node_is_added_and_another_removed_under_load() {
     assert_eq!(row(&listing, "redis-c")["member"], "none");
     assert_eq!(
         row(&listing, "redis-b")["differs"][0],
-        "does not state redis-c"
+        "does not have redis-c"
     );
 
     restart_each(&mut lab, &["redis-c"], "");

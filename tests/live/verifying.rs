@@ -317,7 +317,7 @@ fn an_empty_primary_has_lost_everything_only_if_it_was_the_primary_all_the_time(
             IN_OTHER_HISTORIES,
             false,
             3,
-            "redis-a has begun another replication history",
+            "redis-a has changed its replication history",
         ),
         (STEADY, true, 3, "the Sentinels name redis-a at epoch"),
     ] {

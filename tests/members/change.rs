@@ -1,18 +1,19 @@
-//! `halab member replace b c`: the program's own steps, each from what is seen at that moment, so that it can be cut short and run
-//! again at any moment.
+//! `halab member replace b c`: the program's own steps, each derived from the observed state, so the
+//! command can be interrupted and run again at any moment.
 
-use redis_ha_lab::protocol::membership::{Goal, Next, Seen, next};
-use redis_ha_lab::protocol::roster::{Kind, Roster, Standing};
+use redis_ha_lab::protocol::membership::{Conditions, Goal, NextStep, next};
+use redis_ha_lab::protocol::roster::{MemberKind, Roster, Standing};
 
-use super::lab::{COMES, Entry, GOES, Model, NAMES, NODES, Node, State, at};
+use super::lab::{ADDED, Entry, Model, NAMES, NODES, Node, REMOVED, State, at};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Operator {
-    /// The roster over which this one is to be written. The write comes later: a failover may be between.
-    worked_out: Option<(Roster, Roster)>,
-    /// Who could be promoted when the command began; what the rule `asked_anew` does without.
+    /// The list that was read, and the one to write over it. A failover may happen before the write.
+    planned: Option<(Roster, Roster)>,
+    /// The nodes that could be promoted when the command began, for the model without
+    /// `candidates_rechecked`.
     holders: Option<[bool; NODES]>,
-    /// The one has come and the other has gone.
+    /// One node was added and the other removed.
     pub done: bool,
 }
 
@@ -21,7 +22,7 @@ pub enum Step {
     Begin,
     Look,
     Write,
-    /// The node that is not a member any more is stopped.
+    /// The removed node is stopped.
     Stop,
 }
 
@@ -29,33 +30,33 @@ impl Step {
     pub const ALL: [Step; 4] = [Step::Begin, Step::Look, Step::Write, Step::Stop];
 }
 
-/// Takes a step of the command, where it can be taken.
+/// Takes a step of the command, if it is possible.
 pub fn take(state: &mut State, model: &Model, step: Step) -> Option<()> {
-    let members = state.leading()?.members()?.clone();
+    let members = state.primary_node()?.members()?.clone();
     match step {
         Step::Begin => {
             if state.operator.holders.is_some() {
                 return None;
             }
-            let could = |d: usize| d == COMES || state.nodes[d].up || state.nodes[d].promotable;
+            let could = |d: usize| d == ADDED || state.nodes[d].up || state.nodes[d].promotable;
             state.operator.holders = Some(std::array::from_fn(could));
             Some(())
         }
         Step::Look => {
             state.operator.holders?;
-            let Next::Write(next) = looked(state, model, &members)? else {
+            let NextStep::Write(next) = observe_and_decide(state, model, &members)? else {
                 return None;
             };
-            let worked_out = Some((members, next));
-            if state.operator.worked_out == worked_out {
+            let planned = Some((members, next));
+            if state.operator.planned == planned {
                 return None;
             }
-            state.operator.worked_out = worked_out;
+            state.operator.planned = planned;
             Some(())
         }
         Step::Write => {
-            let (was, next) = state.operator.worked_out.take()?;
-            if was != members {
+            let (read, next) = state.operator.planned.take()?;
+            if read != members {
                 return None;
             }
             let p = state.primary?;
@@ -66,102 +67,102 @@ pub fn take(state: &mut State, model: &Model, step: Step) -> Option<()> {
             Some(())
         }
         Step::Stop => {
-            let gone = matches!(looked(state, model, &members)?, Next::Done);
-            let out = members.standing(Kind::Data, NAMES[GOES]).is_none();
-            if !gone || !out || state.operator.done {
+            let done = matches!(observe_and_decide(state, model, &members)?, NextStep::Done);
+            let removed = members.standing(MemberKind::Data, NAMES[REMOVED]).is_none();
+            if !done || !removed || state.operator.done {
                 return None;
             }
             state.operator.done = true;
-            state.end(GOES);
+            state.end(REMOVED);
             Some(())
         }
     }
 }
 
-/// What follows from what is seen now.
-fn looked(state: &State, model: &Model, members: &Roster) -> Option<Next> {
-    let comes = Goal::In {
-        kind: Kind::Data,
-        name: NAMES[COMES].into(),
-        address: at(COMES),
+/// The next step according to the observed state.
+fn observe_and_decide(state: &State, model: &Model, members: &Roster) -> Option<NextStep> {
+    let add = Goal::Added {
+        kind: MemberKind::Data,
+        name: NAMES[ADDED].into(),
+        address: at(ADDED),
     };
-    let goes = Goal::Out {
-        kind: Kind::Data,
-        name: NAMES[GOES].into(),
+    let remove = Goal::Removed {
+        kind: MemberKind::Data,
+        name: NAMES[REMOVED].into(),
     };
     let rules = &model.rules;
-    let seen = |goal: &Goal| {
-        let but = (*goal == goes).then_some(GOES);
+    let conditions = |goal: &Goal| {
+        let except = (*goal == remove).then_some(REMOVED);
         let ok = |is: bool| is.then_some(()).ok_or_else(String::new);
-        Seen {
-            held: ok(held(state, model, members, but)),
+        Conditions {
+            distributed: ok(distributed(state, model, members, except)),
             ready: ok(ready(state, members)),
-            harmless: ok(!rules.harmless || harmless(&state.nodes[GOES], members)),
-            sound_without: ok(sound_without(state, members)),
+            inactive: ok(!rules.inactive || inactive(&state.nodes[REMOVED], members)),
+            sufficient_without: ok(sufficient_without(state, members)),
         }
     };
-    let mut now = next(members, &comes, &seen(&comes));
-    let mut goal = (COMES, comes);
-    if now == Next::Done {
-        now = next(members, &goes, &seen(&goes));
-        goal = (GOES, goes);
+    let mut now = next(members, &add, &conditions(&add));
+    let mut goal = (ADDED, add);
+    if now == NextStep::Done {
+        now = next(members, &remove, &conditions(&remove));
+        goal = (REMOVED, remove);
     }
     let skips = !rules.counted_first;
     Some(match (now, &goal.1) {
-        // What a command would do that knows no standing between.
+        // A command without the intermediate standing.
         (
-            Next::Write(_),
-            Goal::In {
+            NextStep::Write(_),
+            Goal::Added {
                 kind,
                 name,
                 address,
             },
-        ) if skips => Next::Write(members.with(*kind, name, *address, Standing::Full)),
-        (Next::Write(_), Goal::Out { kind, name }) if skips => {
-            Next::Write(members.without(*kind, name))
+        ) if skips => NextStep::Write(members.with(*kind, name, *address, Standing::Full)),
+        (NextStep::Write(_), Goal::Removed { kind, name }) if skips => {
+            NextStep::Write(members.without(*kind, name))
         }
         (now, _) => now,
     })
 }
 
-/// Whether the new node is in sync, and promotable when it may be.
+/// Whether the new node is in sync, and promotable if it is full.
 fn ready(state: &State, members: &Roster) -> bool {
-    let node = &state.nodes[COMES];
-    state.primary == Some(COMES)
-        || match members.standing(Kind::Data, NAMES[COMES]) {
+    let node = &state.nodes[ADDED];
+    state.primary == Some(ADDED)
+        || match members.standing(MemberKind::Data, NAMES[ADDED]) {
             Some(Standing::Full) => node.linked && node.promotable,
-            _ => state.level(COMES),
+            _ => state.level(ADDED),
         }
 }
 
 /// Whether every node that could be promoted has this list.
-fn held(state: &State, model: &Model, members: &Roster, but: Option<usize>) -> bool {
-    if !model.rules.held {
+fn distributed(state: &State, model: &Model, members: &Roster, except: Option<usize>) -> bool {
+    if !model.rules.distributed {
         return true;
     }
-    (0..NODES).filter(|d| Some(*d) != but).all(|d| {
+    (0..NODES).filter(|d| Some(*d) != except).all(|d| {
         let node = &state.nodes[d];
-        let asked = match (model.rules.asked_anew, state.operator.holders) {
+        let asked = match (model.rules.candidates_rechecked, state.operator.holders) {
             (false, Some(holders)) => holders[d],
             _ => node.up || node.promotable,
         };
-        let member = members.member(Kind::Data, NAMES[d]).is_some();
+        let member = members.member(MemberKind::Data, NAMES[d]).is_some();
         !(asked && member) || node.members() == Some(members)
     })
 }
 
-/// Nobody could promote it, and its own copy says that nobody will be able to.
-fn harmless(node: &Node, members: &Roster) -> bool {
+/// It cannot be promoted, and its own copy of the list keeps it so.
+fn inactive(node: &Node, members: &Roster) -> bool {
     !node.promotable && (!node.up || node.members() == Some(members))
 }
 
-/// The primary, which stays, and another copy are sound: the next loss is a first one.
-fn sound_without(state: &State, members: &Roster) -> bool {
+/// The remaining primary and another copy are sound, so the lab survives one more loss.
+fn sufficient_without(state: &State, members: &Roster) -> bool {
     let sound = |d: &usize| {
         let node = &state.nodes[*d];
-        let full = members.standing(Kind::Data, NAMES[*d]) == Some(Standing::Full);
+        let full = members.standing(MemberKind::Data, NAMES[*d]) == Some(Standing::Full);
         let follows = node.linked && node.promotable;
-        *d != GOES && full && (state.primary == Some(*d) || follows)
+        *d != REMOVED && full && (state.primary == Some(*d) || follows)
     };
-    state.primary != Some(GOES) && (0..NODES).filter(sound).count() >= 2
+    state.primary != Some(REMOVED) && (0..NODES).filter(sound).count() >= 2
 }

@@ -2,41 +2,41 @@
 
 use std::net::SocketAddrV4;
 
-use redis_ha_lab::protocol::roster::{Kind, Roster, Standing};
+use redis_ha_lab::protocol::roster::{MemberKind, Roster, Standing};
 use stateright::{Checker, Path, Property};
 
 use super::change::{self, Operator};
 
 pub const NODES: usize = 3;
-/// Who is primary at first, who is its replica and is to go, and who is to come.
+/// The first primary; its replica, which is removed; the node that is added.
 pub const NAMES: [&str; NODES] = ["a", "b", "c"];
-pub const GOES: usize = 1;
-pub const COMES: usize = 2;
+pub const REMOVED: usize = 1;
+pub const ADDED: usize = 2;
 
-/// The rules, each of which can be taken out.
+/// The rules, each of which can be removed.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
-    /// A node comes, and goes, by way of *counted*.
+    /// A node is added and removed by way of *counted*.
     pub counted_first: bool,
     /// A step waits until every node that could be promoted has the step before.
-    pub held: bool,
-    /// Which nodes those are is found out anew after each change, and not once at the begin.
-    pub asked_anew: bool,
-    /// A node becomes promotable only where its own copy lists it as full.
+    pub distributed: bool,
+    /// Which nodes these are is determined again for each step, not once at the beginning.
+    pub candidates_rechecked: bool,
+    /// A node becomes promotable only if its own copy of the list has it as full.
     pub raise_by_list: bool,
-    /// A change ends the writers' sessions.
+    /// A change of the list ends the writers' sessions.
     pub sessions_end: bool,
-    /// A node is taken out only when it has heard that it goes, and is not promotable.
-    pub harmless: bool,
+    /// A node is removed only when its copy of the list says so and it is not promotable.
+    pub inactive: bool,
 }
 
 pub const RULES: Rules = Rules {
     counted_first: true,
-    held: true,
-    asked_anew: true,
+    distributed: true,
+    candidates_rechecked: true,
     raise_by_list: true,
     sessions_end: true,
-    harmless: true,
+    inactive: true,
 };
 
 #[derive(Debug, Clone, Copy)]
@@ -72,7 +72,7 @@ impl Node {
 
     fn lists_as_full(&self, d: usize) -> bool {
         let members = self.members();
-        members.and_then(|m| m.standing(Kind::Data, NAMES[d])) == Some(Standing::Full)
+        members.and_then(|m| m.standing(MemberKind::Data, NAMES[d])) == Some(Standing::Full)
     }
 
     fn has(&self, write: u8) -> bool {
@@ -80,11 +80,11 @@ impl Node {
     }
 }
 
-/// What a writer began with.
+/// A writer's session.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Session {
     members: Roster,
-    /// The first entry that can be of it.
+    /// The index of its first possible log entry.
     from: usize,
 }
 
@@ -105,13 +105,13 @@ pub enum Step {
     Session,
     Write,
     Acknowledge(u8),
-    /// A replica connects: it goes on where it is, or copies.
+    /// A replica connects and continues its log, or copies the primary's.
     Connect(usize),
     Replicate(usize),
     Raise(usize),
     Lower(usize),
     Lose(usize),
-    /// The Sentinels see that it is down.
+    /// The Sentinels consider it down.
     SeenDown(usize),
     Return(usize),
     Promote(usize),
@@ -129,11 +129,11 @@ impl State {
         let node = |d: usize| Node {
             up: true,
             log: match d {
-                COMES => Vec::new(),
+                ADDED => Vec::new(),
                 _ => vec![Entry::Members(roster.clone())],
             },
-            linked: d == GOES,
-            promotable: d == GOES,
+            linked: d == REMOVED,
+            promotable: d == REMOVED,
         };
         State {
             nodes: std::array::from_fn(node),
@@ -146,23 +146,23 @@ impl State {
         }
     }
 
-    pub fn leading(&self) -> Option<&Node> {
+    pub fn primary_node(&self) -> Option<&Node> {
         self.primary.map(|p| &self.nodes[p])
     }
 
     pub fn level(&self, d: usize) -> bool {
-        let leading = self.leading();
-        self.nodes[d].linked && leading.is_some_and(|p| p.log == self.nodes[d].log)
+        let primary_node = self.primary_node();
+        self.nodes[d].linked && primary_node.is_some_and(|p| p.log == self.nodes[d].log)
     }
 
-    /// Every member but the primary follows it, and is promotable where it is full.
+    /// Every member except the primary follows it, and every full member is promotable.
     pub fn recovered(&self) -> bool {
-        let Some(members) = self.leading().and_then(Node::members) else {
+        let Some(members) = self.primary_node().and_then(Node::members) else {
             return false;
         };
         (0..NODES).filter(|d| Some(*d) != self.primary).all(|d| {
             let node = &self.nodes[d];
-            match members.standing(Kind::Data, NAMES[d]) {
+            match members.standing(MemberKind::Data, NAMES[d]) {
                 None => true,
                 Some(Standing::Counted) => node.linked,
                 Some(Standing::Full) => node.linked && node.promotable,
@@ -174,10 +174,10 @@ impl State {
         let holders = self.nodes.iter().filter_map(Node::members);
         holders
             .into_iter()
-            .any(|m| m.standing(Kind::Data, NAMES[d]).is_some())
+            .any(|m| m.standing(MemberKind::Data, NAMES[d]).is_some())
     }
 
-    /// Ends what runs on a node.
+    /// Ends the server of a node.
     pub fn end(&mut self, d: usize) {
         self.nodes[d].up = false;
         self.nodes[d].linked = false;
@@ -191,10 +191,10 @@ impl State {
     }
 
     fn session(&mut self) -> Option<()> {
-        let leading = self.leading()?;
+        let primary_node = self.primary_node()?;
         let session = Session {
-            members: leading.members()?.clone(),
-            from: leading.log.len(),
+            members: primary_node.members()?.clone(),
+            from: primary_node.log.len(),
         };
         self.session.is_none().then(|| self.session = Some(session))
     }
@@ -207,14 +207,20 @@ impl State {
         Some(())
     }
 
-    /// Every other member of the session has it, or could not be promoted.
+    /// Every other member of the session has it or cannot be promoted.
     fn acknowledge(&mut self, write: u8) -> Option<()> {
         let session = self.session.as_ref()?;
         let p = self.primary?;
-        let own = self.nodes[p].log.get(session.from..)?;
-        let sent = own.contains(&Entry::Write(write)) && !self.acknowledged.contains(&write);
-        let asked =
-            |d: &usize| *d != p && session.members.standing(Kind::Data, NAMES[*d]).is_some();
+        let session_log = self.nodes[p].log.get(session.from..)?;
+        let sent =
+            session_log.contains(&Entry::Write(write)) && !self.acknowledged.contains(&write);
+        let asked = |d: &usize| {
+            *d != p
+                && session
+                    .members
+                    .standing(MemberKind::Data, NAMES[*d])
+                    .is_some()
+        };
         let confirmed = (0..NODES).filter(asked).all(|d| {
             let node = &self.nodes[d];
             (node.linked && node.has(write)) || !node.promotable
@@ -240,7 +246,11 @@ impl State {
     }
 
     fn replicate(&mut self, d: usize) -> Option<()> {
-        let next = self.leading()?.log.get(self.nodes[d].log.len())?.clone();
+        let next = self
+            .primary_node()?
+            .log
+            .get(self.nodes[d].log.len())?
+            .clone();
         let linked = self.nodes[d].linked;
         linked.then(|| self.nodes[d].log.push(next))
     }
@@ -259,7 +269,7 @@ impl State {
     }
 
     fn lose(&mut self, model: &Model, d: usize) -> Option<()> {
-        // Who is no member may come and go as it likes; it is counted all the same, for the bounds.
+        // A node that is not a member may be lost at any time, but that counts towards the bound.
         let next = self.recovered() || !self.is_member(d);
         if !self.nodes[d].up || self.losses >= model.losses || !next {
             return None;
@@ -322,7 +332,7 @@ impl stateright::Model for Model {
                 let seen = !node.up && node.promotable;
                 seen.then(|| node.promotable = false)
             }
-            // It waits with the lowest priority until it is level.
+            // It starts as not promotable until it is level.
             Step::Return(d) => {
                 let node = &mut next.nodes[d];
                 let down = !node.up;
@@ -338,9 +348,9 @@ impl stateright::Model for Model {
     fn properties(&self) -> Vec<Property<Self>> {
         let safe = |_: &Self, state: &State| {
             let has = |node: &Node| state.acknowledged.iter().all(|w| node.has(*w));
-            state.leading().is_none_or(has)
+            state.primary_node().is_none_or(has)
         };
-        let promoted = |_: &Self, state: &State| state.primary == Some(COMES);
+        let promoted = |_: &Self, state: &State| state.primary == Some(ADDED);
         let replaced = |_: &Self, state: &State| state.operator.done;
         vec![
             Property::always("safe", safe),
@@ -350,11 +360,11 @@ impl stateright::Model for Model {
     }
 }
 
-/// What an exploration found.
+/// The result of an exploration.
 pub struct Found {
     pub states: usize,
     pub depth: usize,
-    /// The shortest way to a loss.
+    /// The shortest trace to a loss.
     pub loss: Option<String>,
     pub promoted_new: bool,
     pub replaced: bool,

@@ -1,25 +1,26 @@
-//! The marks of copies in the model, built into the crate's own [`copy::Copy`]s, which it compares by itself.
+//! The marks of copies in the model. They are turned into the crate's own [`copy::Copy`]s, which
+//! compare themselves.
 //!
-//! A mark is an entry of the log, as a write is: it is streamed, copied and lost as one. A copy's mark is the newest
-//! in its log.
+//! A mark is an entry of the log, like a write: it is streamed, copied and lost in the same way.
+//! The mark of a copy is the newest in its log.
 
 use redis_ha_lab::protocol::copy::{self, Completeness, Mark};
 
 use super::state::*;
 
-/// Most entries that are told apart at a time.
+/// The largest number of entries that are distinguished at a time.
 pub const ENTRIES: usize = Log::BITS as usize;
-/// Most terms that are told apart at a time.
+/// The largest number of terms that are distinguished at a time.
 pub const TERMS: usize = 8;
 
-/// What a mark says.
+/// A mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Stamp {
-    /// In the table of terms.
+    /// Its index in the table of terms.
     pub term: u8,
     pub count: u8,
     pub epoch: Option<u8>,
-    /// The term counts.
+    /// The term is confirmed.
     pub confirmed: bool,
     pub state: Completeness,
 }
@@ -33,12 +34,12 @@ pub enum Entry {
     Mark(Stamp),
 }
 
-/// An earlier term, as the copy had it that went on from there.
+/// An earlier term, as recorded in the copy that continued from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Past {
+pub struct EndedTerm {
     term: u8,
     count: u8,
-    /// The node whose term was the next; that term may be of no interest any more.
+    /// The node of the next term; that term itself may be irrelevant by now.
     next_by: u8,
 }
 
@@ -47,11 +48,11 @@ pub struct Past {
 pub struct Term {
     lab: u8,
     pub by: u8,
-    /// Earlier terms, the latest first; without those that no copy is in any more.
-    before: [Option<Past>; TERMS],
+    /// Earlier terms, latest first, without those of which no copy is left.
+    before: [Option<EndedTerm>; TERMS],
 }
 
-/// All entries and terms that somebody still has.
+/// All entries and terms that some copy still has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct History {
     pub entries: [Entry; ENTRIES],
@@ -111,13 +112,13 @@ impl History {
         }
     }
 
-    /// Who wrote the mark of a copy.
+    /// The node that wrote the mark of a copy.
     pub fn by(&self, log: Log) -> Option<usize> {
         let term = self.stamp(log)?.term;
         self.terms[usize::from(term)].map(|term| usize::from(term.by))
     }
 
-    /// Whether something was written since the newest mark.
+    /// Whether something was written after the newest mark.
     pub fn unmarked(&self, log: Log) -> bool {
         (log & self.writes()).checked_ilog2() > (log & self.marks()).checked_ilog2()
     }
@@ -140,14 +141,14 @@ impl History {
         if let (Some(last), Some(parent)) = (last, parent) {
             // A term that was never confirmed is left out.
             let earlier = if last.confirmed {
-                before[0] = Some(Past {
+                before[0] = Some(EndedTerm {
                     term: last.term,
                     count: last.count,
                     next_by: by,
                 });
                 &parent.before[..]
             } else {
-                before[0] = parent.before[0].map(|past| Past {
+                before[0] = parent.before[0].map(|past| EndedTerm {
                     next_by: by,
                     ..past
                 });
@@ -173,7 +174,8 @@ impl History {
         }))
     }
 
-    /// The next mark of the term that the newest mark in `log` is of; `confirmed`: from now on it counts.
+    /// The next mark of the term of the newest mark in `log`; `confirmed`: the term is confirmed
+    /// from now on.
     pub fn next(
         &mut self,
         log: Log,
@@ -201,7 +203,7 @@ impl History {
         (term, at)
     }
 
-    /// The copy, as the crate knows it.
+    /// The copy in the crate's own type.
     pub fn copy(&self, log: Log) -> copy::Copy {
         let Some(stamp) = self.stamp(log) else {
             return if log == 0 {
@@ -216,20 +218,20 @@ impl History {
         for past in at.before.iter().flatten() {
             let (term, at) = self.term(past.term);
             if past.next_by != next_by {
-                // Stands for those of no interest.
+                // Stands for the irrelevant ones.
                 let gone = copy::Term {
                     number: term.number + 1,
                     id: "gone".to_owned(),
                     by: name(usize::from(past.next_by)).to_owned(),
                 };
-                before.push(copy::Past {
+                before.push(copy::EndedTerm {
                     term: gone,
                     count: 0,
                     forced: false,
                 });
             }
             next_by = at.by;
-            before.push(copy::Past {
+            before.push(copy::EndedTerm {
                 term,
                 count: u64::from(past.count),
                 forced: false,
@@ -250,7 +252,7 @@ impl History {
     }
 }
 
-/// Everything in the state that is a set of entries.
+/// Every set of entries in the state.
 fn each_set(nodes: usize, state: &mut State, mut change: impl FnMut(Log) -> Log) {
     for node in state.data.iter_mut().take(nodes) {
         node.log = change(node.log);
@@ -271,7 +273,7 @@ fn each_set(nodes: usize, state: &mut State, mut change: impl FnMut(Log) -> Log)
     }
 }
 
-/// The copies that there are, and those that a raise waits for.
+/// All copies, and those that a raise waits for.
 fn copies(nodes: usize, state: &State) -> Vec<Log> {
     let mut copies = Vec::new();
     for node in state.data.iter().take(nodes) {
@@ -288,15 +290,15 @@ fn copies(nodes: usize, state: &State) -> Vec<Log> {
     copies
 }
 
-/// Forgets what makes no difference, and numbers the rest anew, so that states which behave alike are one. `last`: no more
-/// faults are to come, so that no older state of a copy comes back.
+/// Clears what has no effect and renumbers the rest, so that states with the same behaviour are
+/// equal. `last`: no further faults are possible, so no older state of a copy comes back.
 pub fn tidy(nodes: usize, last: bool, state: &mut State) {
     let pending = state.writer.pending.map_or(0, |p| 1 << p.write);
     let promised = state.writer.acknowledged | pending;
-    // A write whose fate stays unknown promises nothing.
+    // A write whose outcome stays unknown promises nothing.
     let kept = promised | state.history.marks();
     each_set(nodes, state, |set| set & kept);
-    // A raise waits for no mark that is there.
+    // A raise waits for no existing mark.
     let marks = state.history.marks();
     for node in state.data.iter_mut().take(nodes) {
         let there = node.log & marks;
@@ -304,7 +306,7 @@ pub fn tidy(nodes: usize, last: bool, state: &mut State) {
     }
     let copies = copies(nodes, state);
     let mut live = copies.iter().fold(promised, |all, copy| all | copy);
-    // A mark that is everywhere together with the next, and nothing in between.
+    // A mark that every copy has together with the next one, with nothing in between.
     let all: Vec<usize> = bits(live).collect();
     for pair in all.windows(2) {
         let (this, next) = (1 << pair[0], 1 << pair[1]);
@@ -342,7 +344,7 @@ pub fn tidy(nodes: usize, last: bool, state: &mut State) {
     tidy_terms(&mut state.history);
 }
 
-/// Only differences of epochs matter: the lowest that a Sentinel has is 1, and all that are older are 0.
+/// Only differences of epochs matter: the lowest of a Sentinel becomes 1, and all older ones 0.
 fn tidy_epochs(state: &mut State) {
     let lowest = state.sentinels.iter().map(|s| s.epoch).min().unwrap_or(1);
     let shift = |epoch: u8| (epoch + 1).saturating_sub(lowest);
@@ -386,7 +388,7 @@ fn tidy_terms(history: &mut History) {
             }
         }
     }
-    // A copy whose term does not count is compared by the last one that does.
+    // A copy whose term is not confirmed is compared by its last confirmed term.
     let counts_as = |stamp: &Stamp| {
         let uncounted = !stamp.confirmed;
         let before = history.terms[usize::from(stamp.term)]?.before[0]?;
@@ -398,7 +400,7 @@ fn tidy_terms(history: &mut History) {
             _ => None,
         })
     };
-    let stand_for: Vec<Past> = stamps().filter_map(counts_as).collect();
+    let stand_for: Vec<EndedTerm> = stamps().filter_map(counts_as).collect();
     for past in &stand_for {
         if !live.contains(&past.term) {
             live.push(past.term);
@@ -409,7 +411,7 @@ fn tidy_terms(history: &mut History) {
         }
     }
     let place = |of: &[u8], x: u8| of.iter().position(|y| *y == x).map(|at| at as u8);
-    // Of the counts only the order matters.
+    // Only the order of the counts matters.
     let counts: Vec<Vec<u8>> = live
         .iter()
         .map(|term| {
@@ -435,7 +437,7 @@ fn tidy_terms(history: &mut History) {
         let mut before = [None; TERMS];
         let known = term.before.iter().flatten().filter_map(|past| {
             let term = place(&live, past.term)?;
-            Some(Past {
+            Some(EndedTerm {
                 term,
                 count: rank(term, past.count),
                 next_by: past.next_by,
@@ -458,7 +460,8 @@ fn tidy_terms(history: &mut History) {
     }
 }
 
-/// The copy cut off below its `marks`th newest mark, or below its newest write; nothing when there are not so many.
+/// The copy truncated below its `marks`th newest mark, or below its newest write; `None` if it has
+/// fewer.
 pub fn cut_off(history: &History, log: Log, marks: u32) -> Option<Log> {
     if marks == 0 {
         let write = (log & history.writes()).checked_ilog2()?;

@@ -1,10 +1,10 @@
-//! What the writer does: one write at a time, with the crate's own rules.
+//! The writer: one write at a time, with the crate's own rules.
 
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use redis_ha_lab::protocol::ack::{
-    Confirmed, Degraded, Testimony, uncovered, witness, witness_promoted,
+    Confirmed, Evidence, UncoveredWrites, uncovered, witness, witness_promoted,
 };
 use redis_ha_lab::protocol::copy::{Completeness, Relation};
 use redis_ha_lab::protocol::vote::{Elected, ReplicaView, SentinelView, elect};
@@ -16,13 +16,13 @@ use super::state::*;
 
 /// Age of the pending write when the Sentinels are asked.
 const AGE: Duration = Duration::from_millis(100);
-/// Longest time of a raise.
+/// Longest duration of a raise.
 const RAISE_LIMIT: Duration = Duration::from_millis(50);
-/// Age of an INFO that is newer than the write by more than that.
+/// Age of an INFO that is later than the write by more than that.
 const FRESH: Duration = Duration::from_millis(10);
-/// Age of an INFO that is older than the write, and younger than the period of INFO.
+/// Age of an INFO that is earlier than the write, but within the INFO period.
 pub const RECENT: Duration = Duration::from_millis(200);
-/// Age of an INFO that is older than the period.
+/// Age of an INFO older than the period.
 pub const OLD: Duration = Duration::from_millis(1500);
 
 /// A step of the writer.
@@ -30,15 +30,15 @@ pub const OLD: Duration = Duration::from_millis(1500);
 pub enum Step {
     /// It finds another node to write to, and leaves the old one.
     Discover,
-    /// The node to write to executes a write.
+    /// Its target executes a write.
     Send,
-    /// The pipeline of that write (`MSET`, `ROLE`, perhaps `WAIT`, `ROLE`) is answered.
+    /// The commands of that write (`MSET`, `ROLE`, possibly `WAIT`, `ROLE`) are answered.
     Answered,
     /// Another `ROLE`.
     Role,
-    /// The Sentinels are asked to bear witness, and do.
+    /// The Sentinels are asked, and the write is witnessed.
     Ask,
-    /// The node to write to does not answer, or says that it is no primary: the fate is unknown.
+    /// Its target does not answer, or reports not to be primary: the outcome is unknown.
     GiveUp,
 }
 
@@ -54,18 +54,18 @@ pub fn all() -> Vec<Step> {
     ]
 }
 
-/// Where data node `d` listens.
+/// The address of data node `d`.
 pub fn address(d: usize) -> SocketAddrV4 {
     let host = u8::try_from(d).map_or(u8::MAX, |d| 11 + d);
     SocketAddrV4::new([127, 0, 0, host].into(), 6379)
 }
 
-/// The node that listens at `address`.
+/// The node at `address`.
 pub fn node_at(address: SocketAddrV4) -> usize {
     usize::from(address.ip().octets()[3].saturating_sub(11))
 }
 
-/// What Sentinel `s` answers.
+/// The answer of Sentinel `s`.
 pub fn view(nodes: usize, state: &State, s: usize) -> SentinelView {
     let sentinel = &state.sentinels[s];
     let replica = |d: usize| {
@@ -89,7 +89,7 @@ pub fn view(nodes: usize, state: &State, s: usize) -> SentinelView {
         primary: address(sentinel.primary),
         config_epoch: u64::from(sentinel.epoch),
         primary_s_down: !sentinel.sights[sentinel.primary].up,
-        // Known late, and never needed: what it would add is dissent.
+        // Known late and never needed: it would only add dissent.
         primary_o_down: false,
         failover_in_progress: sentinel.failover.is_some(),
         primary_silent_for: Duration::ZERO,
@@ -109,7 +109,7 @@ pub fn view(nodes: usize, state: &State, s: usize) -> SentinelView {
     }
 }
 
-/// The lab after a step of the writer, if it can take it.
+/// The lab after a step of the writer, if it is possible.
 pub fn step(bounds: &Bounds, rules: &Rules, state: &State, step: Step) -> Option<State> {
     let mut next = *state;
     match step {
@@ -137,7 +137,7 @@ pub fn step(bounds: &Bounds, rules: &Rules, state: &State, step: Step) -> Option
                 || state.writer.next >= bounds.writes
                 || !takes_writes(state, d)
                 || state.handing == Some(d)
-                // What comes before a handover is explored without a second fault.
+                // What happens before a handover is explored without a second fault.
                 || bounds.at_once && state.faults == 0 && bounds.kinds[0] == Kind::Handover
             {
                 return None;
@@ -183,7 +183,7 @@ pub fn step(bounds: &Bounds, rules: &Rules, state: &State, step: Step) -> Option
     (next != *state).then_some(next)
 }
 
-/// The only copy is on disk before it is answered.
+/// The only copy writes to disk before it answers.
 pub fn sync(before: &State, next: &mut State, d: usize) {
     let log = before.data[d].log;
     let stamp = before.history.stamp(log);
@@ -262,7 +262,7 @@ fn ask(bounds: &Bounds, rules: &Rules, state: &State, next: &mut State) -> Optio
     let log = state.data[d].log;
     let stamp = state.history.stamp(log);
     let sole = stamp.is_some_and(|stamp| stamp.state == Completeness::Sole);
-    // The mark is of this time as primary, by its history of replication.
+    // The mark is of the present term, by its replication history.
     let counts = stamp.is_some_and(|stamp| stamp.confirmed) && state.data[d].memory.in_term;
     if rules.term_first && (state.history.by(log) != Some(d) || !counts || alone && !sole) {
         return None;
@@ -272,20 +272,20 @@ fn ask(bounds: &Bounds, rules: &Rules, state: &State, next: &mut State) -> Optio
         epoch: u64::from(epoch),
     };
     let submitted = not_promotable(state, &uncovered);
-    // A node gives no assurance while a raise is under way.
+    // A node gives no assurance during a raise.
     let assures =
         |x: &&SocketAddrV4| !rules.assurance || state.data[node_at(**x)].raising.is_none();
-    let own_word: Vec<SocketAddrV4> = submitted.iter().filter(assures).copied().collect();
+    let assured: Vec<SocketAddrV4> = submitted.iter().filter(assures).copied().collect();
     let by_sentinel = |primary: Elected, s: usize| {
-        let views = [said(bounds, rules, state, s)];
-        let case = Degraded {
+        let views = [interpreted_view(bounds, rules, state, s)];
+        let case = UncoveredWrites {
             primary,
             uncovered: uncovered.clone(),
         };
-        let heard = Testimony {
+        let heard = Evidence {
             views: &views,
             majority: 1,
-            own_word: &own_word,
+            assured: &assured,
             age: AGE,
             raise_limit: RAISE_LIMIT,
         };
@@ -294,26 +294,27 @@ fn ask(bounds: &Bounds, rules: &Rules, state: &State, next: &mut State) -> Optio
     let willing = |s: usize| match standing {
         Standing::Elected(epoch) => by_sentinel(elected(d, epoch), s),
         Standing::Promoted { over, epoch } => {
-            let mut view = said(bounds, rules, state, s);
+            let mut view = interpreted_view(bounds, rules, state, s);
             if !rules.submission_checked && view.primary == address(d) {
-                // As if the old primary's word were enough for a Sentinel that names the new one too.
+                // As if the old primary's report were enough for a Sentinel that also names the new
+                // one.
                 view.primary = address(over);
                 view.config_epoch = u64::from(epoch);
             }
             let follows = match state.data[over].role {
-                _ if rules.submission_checked && !own_word.contains(&address(over)) => None,
+                _ if rules.submission_checked && !assured.contains(&address(over)) => None,
                 Role::Replica { of, .. } if state.answers_writer(over) => Some(address(of)),
                 _ => None,
             };
             let views = [view];
-            let heard = Testimony {
+            let heard = Evidence {
                 views: &views,
                 majority: 1,
-                own_word: &own_word,
+                assured: &assured,
                 age: AGE,
                 raise_limit: RAISE_LIMIT,
             };
-            // Its copy gives way to that of the new one.
+            // Its copy holds no more than that of the new one.
             let copy = |x: usize| state.history.copy(state.data[x].log);
             let loading = matches!(
                 state.data[over].role,
@@ -333,21 +334,21 @@ fn ask(bounds: &Bounds, rules: &Rules, state: &State, next: &mut State) -> Optio
     let heard: Vec<usize> = (0..SENTINELS)
         .filter(|s| answers(&state.sentinels[*s]))
         .collect();
-    let bear_witness = heard.iter().filter(|s| willing(**s)).count();
+    let witnesses = heard.iter().filter(|s| willing(**s)).count();
     let needed = match rules.witness {
         WitnessRule::OneSentinel => 1,
-        // One that dissents is never among those that happen to be heard.
+        // A dissenting Sentinel is never among those that happen to be heard.
         _ if !rules.dissent_vetoes => MAJORITY,
         _ => MAJORITY.max(heard.len()),
     };
-    if bear_witness < needed {
+    if witnesses < needed {
         return None;
     }
     acknowledge(next, pending.write);
     Some(())
 }
 
-/// The nodes among `uncovered` that say themselves that they are replicas with priority 0.
+/// The nodes among `uncovered` that report to be replicas with priority 0.
 fn not_promotable(state: &State, uncovered: &[SocketAddrV4]) -> Vec<SocketAddrV4> {
     let says_so = |x: &&SocketAddrV4| {
         let d = node_at(**x);
@@ -357,20 +358,20 @@ fn not_promotable(state: &State, uncovered: &[SocketAddrV4]) -> Vec<SocketAddrV4
     uncovered.iter().filter(says_so).copied().collect()
 }
 
-/// What Sentinel `s` says, as the rule under test takes it.
-fn said(bounds: &Bounds, rules: &Rules, state: &State, s: usize) -> SentinelView {
-    let mut said = view(bounds.nodes, state, s);
+/// The answer of Sentinel `s`, as the rule under test interprets it.
+fn interpreted_view(bounds: &Bounds, rules: &Rules, state: &State, s: usize) -> SentinelView {
+    let mut interpreted_view = view(bounds.nodes, state, s);
     if rules.witness == WitnessRule::AnyAge {
-        for replica in &mut said.replicas {
+        for replica in &mut interpreted_view.replicas {
             replica.info_age = replica.info_age.map(|_| FRESH);
         }
     }
     if !rules.role_read {
-        for replica in &mut said.replicas {
+        for replica in &mut interpreted_view.replicas {
             replica.says_replica = true;
         }
     }
-    said
+    interpreted_view
 }
 
 fn acknowledge(next: &mut State, write: u8) {
@@ -378,7 +379,7 @@ fn acknowledge(next: &mut State, write: u8) {
     drop_pending(next);
 }
 
-/// Nothing is pending any more, so nothing is newer than it.
+/// Nothing is pending, so nothing is later than it.
 fn drop_pending(next: &mut State) {
     next.writer.pending = None;
     for sentinel in &mut next.sentinels {
@@ -388,15 +389,16 @@ fn drop_pending(next: &mut State) {
     }
 }
 
-/// A writer that has nothing more to write does nothing.
+/// A writer with nothing left to write does nothing.
 pub fn rest(bounds: &Bounds, state: &mut State) {
     if state.writer.pending.is_none() && state.writer.next >= bounds.writes {
         state.writer.target = None;
     }
 }
 
-/// A change of role closes all connections: the writer notices, and no answer counts any more. The end of a
-/// server may go unnoticed while the Sentinels are being asked, but not until it is started again.
+/// A change of role closes all connections: the writer notices, and no earlier answer counts. The
+/// end of a server may go unnoticed while the Sentinels are asked, but not until it is started
+/// again.
 pub fn disconnect(before: &State, after: &mut State) {
     let Some((d, _)) = after.writer.target else {
         return;

@@ -1,6 +1,6 @@
-//! What a host needs to run data nodes.
+//! The requirements of a host with data nodes.
 
-use crate::capacity::{Disk, Finding, Memory, Severity, Unit};
+use crate::capacity::{DiskSpace, Finding, FindingSeverity, ProcessMemory, Unit};
 
 use super::reserve::{
     ENOUGH_INODES, FEW_CLIENTS, FEW_INODES, MAX_CLIENTS, MIB, RESERVED_DESCRIPTORS, REWRITE_MIN,
@@ -12,13 +12,15 @@ const PLACE: &str = "host";
 /// `tcp-backlog` in the lab's `redis.conf`.
 const LISTEN_BACKLOG: u64 = 128;
 
-/// What a data node takes without any data: server, parent, and `repl-backlog-size` of the lab's `redis.conf`.
+/// The memory of an empty data node: server, supervisor, and `repl-backlog-size` of the lab's
+/// `redis.conf`.
 const EMPTY_NODE: u64 = (128 + 64) * MIB;
-/// What a replica's output buffer may take during a full copy: `client-output-buffer-limit` of the lab's `redis.conf`.
+/// The largest output buffer of a replica during a full copy: `client-output-buffer-limit` of the
+/// lab's `redis.conf`.
 const REPLICA_BUFFER: u64 = 512 * MIB;
 
-/// Clock sources that the kernel reads without a system call (vdso(7)). Redis warns of others at its start, and a server
-/// asks for the time at each command.
+/// Clock sources that the kernel reads without a system call (vdso(7)). A server reads the time at
+/// each command, and Redis warns about other sources at its start.
 const FAST_CLOCKS: [&str; 5] = [
     "tsc",
     "kvm-clock",
@@ -27,34 +29,35 @@ const FAST_CLOCKS: [&str; 5] = [
     "timebase",
 ];
 
-/// What is known of a host. `None` is *not known*.
+/// The facts of a host. `None` means *not known*.
 #[derive(Debug, Clone, Default)]
 pub struct HostFacts {
     /// `vm.overcommit_memory`.
     pub overcommit: Option<u64>,
-    /// What may still be promised, which counts with `vm.overcommit_memory` 2.
+    /// The memory that the kernel may still commit; relevant with `vm.overcommit_memory` 2.
     pub commit_left: Option<u64>,
-    /// The chosen word of `transparent_hugepage/enabled`.
+    /// The current setting of `transparent_hugepage/enabled`.
     pub huge_pages: Option<String>,
     /// `net.core.somaxconn`.
     pub listen_backlog: Option<u64>,
-    /// Open files that a process started here may have; `u64::MAX`: no limit.
+    /// The limit of open files of a process started here; `u64::MAX` means no limit.
     pub open_files: Option<u64>,
-    /// What a process started here may have of memory.
-    pub memory: Memory,
+    /// The memory of a process started here.
+    pub memory: ProcessMemory,
     /// The kernel's clock source.
     pub clock_source: Option<String>,
-    /// The server that a node here would run, or why there is none. `None`: it was not looked for.
+    /// The server that a node here would run, or why there is none. `None` if it was not looked
+    /// for.
     pub server: Option<Result<String, String>>,
     /// The disk of the state folder, or why it is not known.
-    pub disk: Option<Result<Disk, String>>,
+    pub disk: Option<Result<DiskSpace, String>>,
     /// The state folder.
     pub state: String,
-    /// Bytes of append-only files that are there already.
+    /// The size in bytes of existing append-only files.
     pub stored: u64,
-    /// Data nodes that run here, or will.
+    /// The number of data nodes that run here, or will.
     pub data_nodes: u64,
-    /// One of them runs.
+    /// At least one of them is running.
     pub running: bool,
 }
 
@@ -68,7 +71,7 @@ pub fn judge_host(facts: &HostFacts) -> Vec<Finding> {
         open_files(facts),
         clock_source(facts),
     ];
-    // Nodes that run have taken what they need; each is looked at by itself.
+    // Running nodes already have what they need; each is judged separately.
     if !facts.running {
         findings.push(memory(facts));
     }
@@ -82,144 +85,146 @@ fn server(facts: &HostFacts) -> Finding {
         None => Finding::not_known(CODE, PLACE, "the server did not state its version in time"),
         Some(Ok(title)) => Finding::new(CODE, PLACE, format!("{title} is installed")),
         Some(Err(why)) => Finding::new(CODE, PLACE, why).judged(
-            Severity::Short,
+            FindingSeverity::Short,
             "every node runs a server of Redis 7.0 or later, or Valkey",
-            "./lab setup, or name one by --redis-server".into(),
+            "run ./lab setup, or pass one with --redis-server".into(),
         ),
     }
 }
 
-/// <https://redis.io/docs/latest/operate/oss_and_stack/management/admin/> (Linux): "Set the Linux kernel overcommit memory
-/// setting to 1". <https://docs.kernel.org/mm/overcommit-accounting.html>: 0 refuses what is obviously too much, 2 what was
-/// not promised.
+/// <https://redis.io/docs/latest/operate/oss_and_stack/management/admin/> (Linux): "Set the Linux kernel
+/// overcommit memory setting to 1". <https://docs.kernel.org/mm/overcommit-accounting.html>: 0 refuses
+/// obvious overcommits, 2 refuses everything above the commit limit.
 fn overcommit(facts: &HostFacts) -> Finding {
     const CODE: &str = "overcommit-memory";
     let Some(setting) = facts.overcommit else {
-        return Finding::not_known(CODE, PLACE, "vm.overcommit_memory can't be read");
+        return Finding::not_known(CODE, PLACE, "vm.overcommit_memory cannot be read");
     };
     const WHAT: &str = "vm.overcommit_memory";
     let (severity, what) = match (setting, facts.commit_left) {
-        (1, _) => (Severity::Ok, WHAT.to_owned()),
+        (1, _) => (FindingSeverity::Ok, WHAT.to_owned()),
         (2, Some(left)) if left < EMPTY_NODE * facts.data_nodes.max(1) => (
-            Severity::Short,
+            FindingSeverity::Short,
             format!(
-                "{WHAT}, with which the kernel promises only {} more",
+                "{WHAT}, with which the kernel commits only {} more",
                 crate::capacity::human_bytes(left)
             ),
         ),
-        _ => (Severity::Warning, WHAT.to_owned()),
+        _ => (FindingSeverity::Warning, WHAT.to_owned()),
     };
     Finding::new(CODE, PLACE, what)
         .values(Unit::Setting, setting, 1)
         .judged(
             severity,
-            "a fork, for a rewrite of the append-only file or a full copy, is promised as much memory again as the server has; \
+            "a fork, for a rewrite of the append-only file or a full copy, needs a commitment for as much memory as the server has; \
              without overcommit the kernel may refuse it",
-            "sudo sysctl vm.overcommit_memory=1, and the same line in /etc/sysctl.d/redis.conf".into(),
+            "sudo sysctl vm.overcommit_memory=1, and add the setting to /etc/sysctl.d/redis.conf".into(),
         )
 }
 
-/// <https://redis.io/docs/latest/operate/oss_and_stack/management/optimization/latency/> (Latency induced by transparent huge
-/// pages). A server turns them off for itself (`disable-thp`, since 6.2), where it may.
+/// <https://redis.io/docs/latest/operate/oss_and_stack/management/optimization/latency/> (Latency induced
+/// by transparent huge pages). A server disables them for itself if it may (`disable-thp`, since
+/// 6.2).
 fn huge_pages(facts: &HostFacts) -> Finding {
     const CODE: &str = "transparent-huge-pages";
     let Some(chosen) = &facts.huge_pages else {
-        return Finding::not_known(CODE, PLACE, "the setting can't be read");
+        return Finding::not_known(CODE, PLACE, "the setting cannot be read");
     };
     let severity = match chosen.as_str() {
-        "madvise" | "never" => Severity::Ok,
-        _ => Severity::Warning,
+        "madvise" | "never" => FindingSeverity::Ok,
+        _ => FindingSeverity::Warning,
     };
-    Finding::new(CODE, PLACE, format!("they are set to {chosen}")).judged(
+    Finding::new(CODE, PLACE, format!("the setting is {chosen}")).judged(
         severity,
-        "after a fork each first write to a page copies 2 MiB instead of 4 KiB: latency, and much more memory",
-        "echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled, at each start of the host".into(),
+        "after a fork the first write to each page copies 2 MiB instead of 4 KiB, which costs time and memory",
+        "echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled, at each boot".into(),
     )
 }
 
-/// listen(2): a longer backlog is cut to `net.core.somaxconn`.
+/// listen(2): a longer backlog is reduced to `net.core.somaxconn`.
 fn listen_backlog(facts: &HostFacts) -> Finding {
     const CODE: &str = "listen-backlog";
     let Some(most) = facts.listen_backlog else {
-        return Finding::not_known(CODE, PLACE, "net.core.somaxconn can't be read");
+        return Finding::not_known(CODE, PLACE, "net.core.somaxconn cannot be read");
     };
     let severity = if most < LISTEN_BACKLOG {
-        Severity::Warning
+        FindingSeverity::Warning
     } else {
-        Severity::Ok
+        FindingSeverity::Ok
     };
     Finding::new(CODE, PLACE, "net.core.somaxconn")
         .values(Unit::Setting, most, LISTEN_BACKLOG)
         .judged(
             severity,
-            "so many clients may connect at once, after a failover all of them; others wait for a second",
+            "the number of clients that can connect at the same time, as all do after a failover; others wait for a second",
             format!("sudo sysctl net.core.somaxconn={LISTEN_BACKLOG}"),
         )
 }
 
-/// <https://redis.io/docs/latest/develop/reference/clients/> (Maximum concurrent connected clients): a server that may have
-/// fewer open files lowers `maxclients` by itself.
+/// <https://redis.io/docs/latest/develop/reference/clients/> (Maximum concurrent connected clients): a
+/// server with a lower limit of open files reduces `maxclients` by itself.
 fn open_files(facts: &HostFacts) -> Finding {
     const CODE: &str = "open-files";
     const NEEDED: u64 = MAX_CLIENTS + RESERVED_DESCRIPTORS;
     let Some(limit) = facts.open_files else {
-        return Finding::not_known(CODE, PLACE, "the limit can't be read");
+        return Finding::not_known(CODE, PLACE, "the limit cannot be read");
     };
     let severity = match limit {
-        NEEDED.. => Severity::Ok,
-        limit if limit >= FEW_CLIENTS + RESERVED_DESCRIPTORS => Severity::Warning,
-        _ => Severity::Short,
+        NEEDED.. => FindingSeverity::Ok,
+        limit if limit >= FEW_CLIENTS + RESERVED_DESCRIPTORS => FindingSeverity::Warning,
+        _ => FindingSeverity::Short,
     };
     Finding::new(CODE, PLACE, "open files of a process started here")
         .values(Unit::Descriptors, limit, NEEDED)
         .judged(
             severity,
-            "each client of a server is an open file; with fewer the server lowers maxclients by itself and refuses the rest",
-            format!("ulimit -Hn {NEEDED} before the start, or LimitNOFILE={NEEDED} in the unit"),
+            "each client of a server is an open file; with a lower limit the server reduces maxclients and refuses other clients",
+            format!("run ulimit -Hn {NEEDED} before the start, or set LimitNOFILE={NEEDED} in the unit"),
         )
 }
 
 fn clock_source(facts: &HostFacts) -> Finding {
     const CODE: &str = "clock-source";
     let Some(source) = &facts.clock_source else {
-        return Finding::not_known(CODE, PLACE, "the clock source can't be read");
+        return Finding::not_known(CODE, PLACE, "the clock source cannot be read");
     };
     let fast = FAST_CLOCKS.contains(&source.as_str());
     Finding::new(CODE, PLACE, format!("the clock source is {source}")).judged(
-        if fast { Severity::Ok } else { Severity::Warning },
-        "a server asks for the time at each command; with another source that is a system call, or several",
-        "cat /sys/devices/system/clocksource/clocksource0/available_clocksource, and choose tsc where it is there".into(),
+        if fast { FindingSeverity::Ok } else { FindingSeverity::Warning },
+        "a server reads the time at each command; with another source each read is at least one system call",
+        "cat /sys/devices/system/clocksource/clocksource0/available_clocksource, and choose tsc if it is listed".into(),
     )
 }
 
-/// Before the start. <https://redis.io/docs/latest/operate/oss_and_stack/management/admin/> (Memory).
+/// The check before the start.
+/// <https://redis.io/docs/latest/operate/oss_and_stack/management/admin/> (Memory).
 fn memory(facts: &HostFacts) -> Finding {
     const CODE: &str = "memory";
     let nodes = facts.data_nodes.max(1);
     let least = EMPTY_NODE.saturating_mul(nodes);
     let needed = (EMPTY_NODE + REPLICA_BUFFER).saturating_mul(nodes);
     let Some(available) = facts.memory.available else {
-        return Finding::not_known(CODE, PLACE, "available memory can't be read");
+        return Finding::not_known(CODE, PLACE, "available memory cannot be read");
     };
     let severity = match available {
-        available if available < least => Severity::Short,
-        available if available < needed => Severity::Warning,
-        _ => Severity::Ok,
+        available if available < least => FindingSeverity::Short,
+        available if available < needed => FindingSeverity::Warning,
+        _ => FindingSeverity::Ok,
     };
     Finding::new(CODE, PLACE, format!("memory for {nodes} data node(s), before any data"))
         .values(Unit::Bytes, available, needed)
         .judged(
             severity,
-            "a node takes its replication backlog (128 MiB) and some for itself; a full copy to a replica may buffer 512 MiB more. Data comes on top",
+            "a node needs its replication backlog (128 MiB) and some for itself, and a full copy to a replica may buffer 512 MiB more; data is not included",
             format!(
-                "raise the limit of the container (--memory) or unit (MemoryMax=) to at least {}M, or take a larger host",
+                "raise the limit of the container (--memory) or unit (MemoryMax=) to at least {}M, or use a larger host",
                 mebibytes_up(needed)
             ),
         )
 }
 
-/// <https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/> (Log rewriting): the old file stays until the
-/// new one is complete.
+/// <https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/> (Log rewriting): the old
+/// file stays until the new one is complete.
 fn disk(facts: &HostFacts) -> Vec<Finding> {
     const SPACE: &str = "disk-space";
     const INODES: &str = "disk-inodes";
@@ -235,7 +240,7 @@ fn disk(facts: &HostFacts) -> Vec<Finding> {
         }
     };
     let nodes = facts.data_nodes.max(1);
-    // The file grows to that much, and its rewrite takes as much again, beside what is there.
+    // The file grows by that much, and a rewrite needs the same again, besides what is stored.
     let least = facts
         .stored
         .saturating_add(nodes.saturating_mul(2 * REWRITE_MIN));
@@ -244,44 +249,45 @@ fn disk(facts: &HostFacts) -> Vec<Finding> {
         .values(Unit::Bytes, disk.free, needed)
         .judged(
             at_least(disk.free, least, needed),
-            "an append-only file grows by 64 MiB or more before it is rewritten, and a rewrite needs as much as the data beside it; \
+            "an append-only file grows by 64 MiB or more before it is rewritten, and a rewrite needs additional space for all data; \
              on a full disk the server refuses writes",
-            "make that disk larger, or free space outside of the state folder, which holds the data".into(),
+            "enlarge that disk, or free space outside the state folder, which contains the data".into(),
         );
     let inodes = match disk.inodes_free {
-        None => Finding::new(INODES, PLACE, "the disk has no limit of files"),
+        None => Finding::new(INODES, PLACE, "the disk has no limit on files"),
         Some(free) => Finding::new(
             INODES,
             PLACE,
-            format!("files that can be made under {state}"),
+            format!("files that can be created under {state}"),
         )
         .values(Unit::Inodes, free, ENOUGH_INODES)
         .judged(
             at_least(free, FEW_INODES, ENOUGH_INODES),
-            "without a free inode no file can be made, however much space is left",
-            "make room for files on that disk (df -i), outside of the state folder, which holds the data".into(),
+            "without a free inode no file can be created, however much space is left",
+            "delete files on that disk (df -i), outside the state folder, which contains the data"
+                .into(),
         ),
     };
     vec![space, inodes]
 }
 
-/// Short below `least`, a warning below `needed`.
-pub(super) fn at_least(value: u64, least: u64, needed: u64) -> Severity {
+/// `Short` below `least`, `Warning` below `needed`.
+pub(super) fn at_least(value: u64, least: u64, needed: u64) -> FindingSeverity {
     match value {
-        value if value < least => Severity::Short,
-        value if value < needed => Severity::Warning,
-        _ => Severity::Ok,
+        value if value < least => FindingSeverity::Short,
+        value if value < needed => FindingSeverity::Warning,
+        _ => FindingSeverity::Ok,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Severity::{NotKnown, Ok as Fine, Short, Warning};
+    use FindingSeverity::{NotKnown, Ok as Fine, Short, Warning};
 
     const GIB: u64 = 1 << 30;
 
-    /// A host on which nothing is said.
+    /// A host without problems.
     fn good() -> HostFacts {
         HostFacts {
             overcommit: Some(1),
@@ -289,13 +295,13 @@ mod tests {
             huge_pages: Some("madvise".into()),
             listen_backlog: Some(128),
             open_files: Some(10_032),
-            memory: Memory {
+            memory: ProcessMemory {
                 limit: Some(4 * GIB),
                 available: Some(2 * 704 * MIB),
             },
             clock_source: Some("tsc".into()),
             server: Some(Ok("Redis 7.0.15".into())),
-            disk: Some(Ok(Disk {
+            disk: Some(Ok(DiskSpace {
                 free: 512 * MIB,
                 inodes_free: Some(1000),
             })),
@@ -306,8 +312,8 @@ mod tests {
         }
     }
 
-    /// What is found under a code when a good host is changed like that.
-    fn found(code: &str, change: impl FnOnce(&mut HostFacts)) -> Severity {
+    /// The severity of the finding with this code on a good host with one change.
+    fn found(code: &str, change: impl FnOnce(&mut HostFacts)) -> FindingSeverity {
         let mut facts = good();
         change(&mut facts);
         let findings = judge_host(&facts);
@@ -416,7 +422,7 @@ mod tests {
         let with = |free, stored| {
             found("disk-space", |f| {
                 f.stored = stored;
-                f.disk = Some(Ok(Disk {
+                f.disk = Some(Ok(DiskSpace {
                     free,
                     inodes_free: None,
                 }));
@@ -426,7 +432,7 @@ mod tests {
         assert_eq!(with(256 * MIB, 0), Warning);
         assert_eq!(with(512 * MIB - 1, 0), Warning);
         assert_eq!(with(512 * MIB, 0), Fine);
-        // What is there already has to be rewritten too.
+        // Stored data has to be rewritten too.
         assert_eq!(with(GIB + 256 * MIB - 1, GIB), Short);
         assert_eq!(with(GIB + 256 * MIB, GIB), Warning);
     }
@@ -435,7 +441,7 @@ mod tests {
     fn inodes() {
         let with = |inodes_free| {
             found("disk-inodes", |f| {
-                f.disk = Some(Ok(Disk {
+                f.disk = Some(Ok(DiskSpace {
                     free: GIB,
                     inodes_free,
                 }));

@@ -1,4 +1,4 @@
-//! The rules: numbers in, findings out. Each limit has its source beside it, and a test on both sides of it.
+//! The rules: numbers in, findings out. Each limit states its source and is tested on both sides.
 
 mod host;
 mod node;
@@ -15,7 +15,7 @@ mod tests {
     fn the_document_explains_every_code_once() {
         let document = include_str!("../../../docs/operations/capacity.md");
         let findings = judge_host(&HostFacts {
-            disk: Some(Ok(crate::capacity::Disk {
+            disk: Some(Ok(crate::capacity::DiskSpace {
                 free: 0,
                 inodes_free: None,
             })),

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::backup::{self, Order};
+use crate::backup::{self, BackupRequest};
 use crate::config::Node;
 use crate::drill::report::NodesKind;
 use crate::node::{RestoreOrder, restore};
@@ -26,7 +26,7 @@ impl Scene<'_> {
             self.copy_of_replica(p, &plain).await?;
             None
         } else {
-            let order = Order {
+            let order = BackupRequest {
                 into: self.ground.folder().join("backups"),
                 from: None,
                 limit: BACKUP_LIMIT,

@@ -9,13 +9,13 @@ use tokio::time::Instant;
 use crate::config::{Lab, Node, NodeKind};
 use crate::drill::lab_toml::{free_octets, restated};
 use crate::drill::report::NodesKind;
-use crate::membership::{Change, How, change};
+use crate::membership::{ChangeOptions, MemberChange, change};
 use crate::recovery::Recovery;
 use crate::sentinel::Panel;
 
 use super::{ASK_AGAIN, RECOVERY_LIMIT, Scene, Trouble};
 
-/// How long a copy or a start may take.
+/// ChangeOptions long a copy or a start may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Scene<'_> {
@@ -29,14 +29,15 @@ impl Scene<'_> {
         self.strike(format!("{} is started", new.name));
         self.ground.take_in(&new)?;
         self.restart_members(&before, &before).await?;
-        self.done(&with, Change::Add(new.name.clone())).await?;
+        self.done(&with, MemberChange::Add(new.name.clone()))
+            .await?;
         self.recovered_as(&with).await?;
         // It is what it says: the next loss is a first one.
         self.did(format!(
             "{} is stopped when no writer asks for it",
             new.name
         ));
-        let remove = Change::Remove(new.name.clone());
+        let remove = MemberChange::Remove(new.name.clone());
         self.done_and_stopped(&with, remove, &new.name).await?;
         self.restate(None, None)?;
         self.restart_members(&before, &before).await
@@ -73,7 +74,7 @@ impl Scene<'_> {
         let mut restarted = lab.clone();
         restarted.sentinels.retain(|n| n.name != new.name);
         self.restart_members(&restarted, both).await?;
-        let replace = Change::Replace(old.name.clone(), new.name.clone());
+        let replace = MemberChange::Replace(old.name.clone(), new.name.clone());
         self.done_and_stopped(lab, replace, &old.name).await?;
         self.recovered_as(lab).await.map(drop)
     }
@@ -120,14 +121,14 @@ impl Scene<'_> {
         Ok(())
     }
 
-    async fn done(&mut self, lab: &Lab, what: Change) -> Result<(), Trouble> {
+    async fn done(&mut self, lab: &Lab, what: MemberChange) -> Result<(), Trouble> {
         let observer = self.observer;
         let tell = |step: &str| observer.note(super::What::Did(step.to_owned()));
-        let how = How {
+        let how = ChangeOptions {
             dry_run: false,
-            patience: PATIENCE,
+            step_limit: PATIENCE,
             stop: self.stop,
-            tell: &tell,
+            on_step: &tell,
         };
         let done = change(lab, &what, &how).await;
         done.map(drop)
@@ -138,7 +139,7 @@ impl Scene<'_> {
     async fn done_and_stopped(
         &mut self,
         lab: &Lab,
-        what: Change,
+        what: MemberChange,
         node: &str,
     ) -> Result<(), Trouble> {
         let observer = self.observer;
@@ -149,11 +150,11 @@ impl Scene<'_> {
                 ready.send_replace(true);
             }
         };
-        let how = How {
+        let how = ChangeOptions {
             dry_run: false,
-            patience: PATIENCE,
+            step_limit: PATIENCE,
             stop: self.stop,
-            tell: &tell,
+            on_step: &tell,
         };
         let mut is_ready = is_ready;
         let names = [node.to_owned()];
@@ -188,7 +189,7 @@ impl Scene<'_> {
         let panel = Panel::new(lab, connector.clone());
         let mut recovery = Recovery::default();
         loop {
-            match recovery.look(lab, &panel, connector).await {
+            match recovery.observe(lab, &panel, connector).await {
                 Ok(primary) => return Ok(primary),
                 Err(missing) => {
                     let what = format!("the lab to recover: {missing}");

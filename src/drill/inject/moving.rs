@@ -58,7 +58,7 @@ impl Scene<'_> {
     }
 
     async fn nothing_lost(&self, lab: &Lab, ledger: &Path) -> Result<(), Trouble> {
-        let options = verifier::Options {
+        let options = verifier::VerifyOptions {
             ledger: ledger.to_owned(),
             scan: false,
             faults: Vec::new(),

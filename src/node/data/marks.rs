@@ -13,7 +13,7 @@ use tracing::{debug, info, warn};
 use crate::access::{Secrets, User};
 use crate::choosing::CHOSEN;
 use crate::client::{ClientError, ReplicationInfo, drawn, set_mark};
-use crate::closing::{take_writes, write_reopening};
+use crate::closing::{accept_writes, write_reopening};
 use crate::protocol::copy::{Completeness, Copy, Mark, Relation};
 
 use super::super::machine::{Marked, Marking, Own, Server as Seen};
@@ -252,7 +252,7 @@ impl DataNode {
         self.admit().await;
         let mark = self.first_mark(false);
         // As a primary before, it may have been closed.
-        if self.write_mark(&mark, &[take_writes(true)]).await {
+        if self.write_mark(&mark, &[accept_writes(true)]).await {
             info!(node = %self.node.name, term = mark.term.number, "the term is marked");
         }
     }
@@ -264,7 +264,10 @@ impl DataNode {
         let mark = self.first_mark(true);
         let mut promote = redis::cmd("REPLICAOF");
         promote.arg("NO").arg("ONE");
-        if self.write_mark(&mark, &[take_writes(true), promote]).await {
+        if self
+            .write_mark(&mark, &[accept_writes(true), promote])
+            .await
+        {
             info!(node = %self.node.name, term = mark.term.number, "the term is marked");
         }
     }

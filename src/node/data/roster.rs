@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 
 use crate::client::{ClientError, Held, first_roster, places};
 use crate::config::Node;
-use crate::protocol::roster::{Kind, Roster, Standing};
+use crate::protocol::roster::{MemberKind, Roster, Standing};
 
 use super::super::machine::Server as Seen;
 use super::DataNode;
@@ -36,7 +36,7 @@ impl Listed {
         let Some(roster) = roster else {
             return Listed::NoRoster;
         };
-        match roster.member(Kind::Data, &node.name) {
+        match roster.member(MemberKind::Data, &node.name) {
             None => Listed::Not,
             Some(member) if member.address != node.socket() => Listed::Elsewhere(member.address),
             Some(member) => Listed::As(member.standing),
@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn only_a_full_member_at_its_address_is_promotable() {
         let roster = Roster::first([("a".into(), at(11))], [("s".into(), at(21))]);
-        let roster = roster.with(Kind::Data, "b", at(12), Standing::Counted);
+        let roster = roster.with(MemberKind::Data, "b", at(12), Standing::Counted);
         let of = |name: &str, host| {
             let node = Node {
                 name: name.into(),

@@ -9,10 +9,10 @@ use std::path::Path;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::backup::folder::{self, Copied, FolderError};
+use crate::backup::folder::{self, DataWriter, FolderError};
 use crate::backup::manifest::Manifest;
 use crate::node::state::{AOF_LIST, StateError, io_error};
-use crate::protocol::copy::{Copy, Drawn, MARK_KEY, Mark};
+use crate::protocol::copy::{Copy, MARK_KEY, Mark, RandomIds};
 use crate::protocol::roster::ROSTER_KEY;
 
 use super::{RestoreError, Step};
@@ -34,7 +34,7 @@ pub(super) fn put_together(
         .create(folder)
         .map_err(io_error("cannot make", folder))?;
     done(Step::FolderMade);
-    let mut base = Copied::begin(folder.join(BASE))?;
+    let mut base = DataWriter::begin(folder.join(BASE))?;
     folder::read_data(backup, manifest, |part| {
         if stop.is_cancelled() {
             return Err(FolderError::Stopped);
@@ -85,7 +85,7 @@ pub(super) fn restored_before(files: &Path, manifest: &Manifest, held: &Copy) ->
     let Copy::Marked(held) = held else {
         return None;
     };
-    let drawn = Drawn {
+    let drawn = RandomIds {
         lab: held.lab.clone(),
         term: held.term.id.clone(),
     };

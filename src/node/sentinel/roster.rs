@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 
 use crate::client::{ClientError, Conn, Connector, Held};
 use crate::config::{Lab, Node};
-use crate::protocol::roster::{Kind, Standing};
+use crate::protocol::roster::{MemberKind, Standing};
 use crate::protocol::vote::PASSIVE_QUORUM;
 
 use super::Statement;
@@ -78,7 +78,7 @@ async fn said_by(
         };
         return Ok((Some(said), conn));
     };
-    let member = roster.member(Kind::Sentinel, &node.name);
+    let member = roster.member(MemberKind::Sentinel, &node.name);
     let moved = member.is_some_and(|member| member.address != node.socket())
         || !roster.data.iter().any(|m| m.address == data.socket());
     let said = Said {

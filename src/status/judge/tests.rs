@@ -2,8 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 
 use super::*;
-use crate::protocol::roster::{Kind as Of, Roster, Standing as As};
-use crate::report::{Description, Memory, Refused, Said};
+use crate::protocol::roster::{MemberKind as Of, Roster, Standing as As};
+use crate::report::{Description, LogProblem, MemoryUse, RefusedLogin};
 use crate::status::{Listed, Named};
 
 fn data(name: &str, role: &'static str) -> DataNodeStatus {
@@ -66,10 +66,10 @@ const NODES: [&str; 5] = [
 
 pub(in crate::status) fn healthy() -> Status {
     let parent = |name: &str| {
-        let report = Report {
+        let report = NodeReport {
             node: name.into(),
             running: true,
-            ..Report::default()
+            ..NodeReport::default()
         };
         (name.to_owned(), Reached::Up(report))
     };
@@ -116,7 +116,7 @@ fn of_1(status: &mut Status) -> &mut SentinelState {
     up(&mut status.sentinels[0].state)
 }
 
-fn parent<'a>(status: &'a mut Status, name: &str) -> &'a mut Report {
+fn parent<'a>(status: &'a mut Status, name: &str) -> &'a mut NodeReport {
     up(status.parents.get_mut(name).unwrap())
 }
 
@@ -126,15 +126,15 @@ fn lose_b(status: &mut Status) {
 }
 
 fn says(status: &mut Status, cause: Cause, line: &str) {
-    parent(status, "redis-b").said = Some(Said {
+    parent(status, "redis-b").said = Some(LogProblem {
         cause,
         line: line.into(),
         ago_s: Some(12),
     });
 }
 
-fn refusal(by: &str) -> Refused {
-    Refused {
+fn refusal(by: &str) -> RefusedLogin {
+    RefusedLogin {
         by: by.into(),
         user: "sentinel".into(),
         why: "(WRONGPASS)".into(),
@@ -319,7 +319,7 @@ const CASES: &[Case] = &[
         |s| up(&mut s.data_nodes[0].state).members_unusable = Some("it is damaged".into()),
     ),
     (Code::MemoryFull, Some("redis-a"), "11 of 10 bytes", |s| {
-        parent(s, "redis-a").memory = Some(Memory {
+        parent(s, "redis-a").memory = Some(MemoryUse {
             used: 11,
             limit: 10,
         });
@@ -449,7 +449,7 @@ fn of_passwords(status: &Status) -> Vec<(Option<String>, String)> {
 }
 
 fn refuses(status: &mut Status, by: &str, asker: &str, user: &str) {
-    let refusal = Refused {
+    let refusal = RefusedLogin {
         user: user.into(),
         ..refusal(by)
     };
@@ -527,8 +527,8 @@ fn two_nodes_with_wrong_passwords_are_two_problems() {
 #[test]
 fn a_node_that_lacks_a_password_is_the_one_to_be_mended() {
     let mut status = healthy();
-    let why = "there is no password of the user replication: x does not exist".into();
-    let refusal = Refused {
+    let why = "no password for the user replication: x does not exist".into();
+    let refusal = RefusedLogin {
         why,
         user: "replication".into(),
         ..refusal("redis-a")
@@ -539,15 +539,15 @@ fn a_node_that_lacks_a_password_is_the_one_to_be_mended() {
 
 #[test]
 fn a_node_that_ended_with_an_error_is_told_by_its_note() {
-    let note = Report {
+    let note = NodeReport {
         ended: Some("the server refuses its config file".into()),
         ended_at: Some(100),
-        said: Some(Said {
+        said: Some(LogProblem {
             cause: Cause::ConfigRefused,
             line: "line 5".into(),
             ago_s: Some(1),
         }),
-        ..Report::default()
+        ..NodeReport::default()
     };
     let problem = ended("redis-b", "redis-b is not reachable", &note, 280);
     assert_eq!(problem.code, Code::ConfigRefused);
@@ -557,16 +557,16 @@ fn a_node_that_ended_with_an_error_is_told_by_its_note() {
             .contains("its node has ended 3 min ago: the server refuses"),
         "{problem}"
     );
-    let other = Report {
+    let other = NodeReport {
         ended: Some("cannot listen".into()),
-        ..Report::default()
+        ..NodeReport::default()
     };
     let problem = ended("redis-b", "x", &other, 0);
     assert_eq!(problem.code, Code::NodeDown);
     assert_eq!(problem.to_string(), "x: its node has ended: cannot listen");
-    let stopped = Report {
+    let stopped = NodeReport {
         stopped_at: Some(100),
-        ..Report::default()
+        ..NodeReport::default()
     };
     let problem = ended("redis-b", "x", &stopped, 112);
     assert_eq!(problem.code, Code::NodeDown);
@@ -667,10 +667,10 @@ fn larger() -> Status {
     }
     for name in ["redis-c", "sentinel-4"] {
         status.stated.push(stated(name));
-        let report = Report {
+        let report = NodeReport {
             node: name.into(),
             running: true,
-            ..Report::default()
+            ..NodeReport::default()
         };
         status.parents.insert(name.into(), Reached::Up(report));
     }
@@ -825,15 +825,15 @@ fn the_age_of_what_a_server_said_goes_on_after_its_node_has_ended() {
         .parents
         .insert("redis-b".into(), Reached::Unreachable("refused".into()));
     status.problems = problems(&status);
-    let note = Report {
+    let note = NodeReport {
         ended: Some("the server refuses its config file".into()),
         ended_at: Some(1000),
-        said: Some(Said {
+        said: Some(LogProblem {
             cause: Cause::ConfigRefused,
             line: "line 5".into(),
             ago_s: Some(2),
         }),
-        ..Report::default()
+        ..NodeReport::default()
     };
     let root = tempfile::tempdir().unwrap();
     std::fs::create_dir(root.path().join("redis-b")).unwrap();

@@ -1,12 +1,12 @@
-//! Each limit on both sides.
+//! Tests each limit on both sides.
 
 use super::*;
-use Severity::{NotKnown, Ok as Fine, Short, Warning};
+use FindingSeverity::{NotKnown, Ok as Fine, Short, Warning};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
-/// A node on which nothing is said.
+/// A node without problems.
 fn good() -> NodeFacts {
     NodeFacts {
         name: "redis-a".into(),
@@ -16,7 +16,7 @@ fn good() -> NodeFacts {
         policy: Some("noeviction".into()),
         evicted: Some(0),
         replica_buffer: Some(512 * MIB),
-        memory: Memory {
+        memory: ProcessMemory {
             limit: Some(4 * GIB + 512 * MIB),
             available: Some(GIB),
         },
@@ -25,7 +25,7 @@ fn good() -> NodeFacts {
         hang_timeout_ms: 1000,
         aof_size: Some(GIB),
         aof_good: Some(true),
-        disk: Some(Disk {
+        disk: Some(DiskSpace {
             free: 2 * GIB + 128 * MIB,
             inodes_free: Some(1000),
         }),
@@ -48,7 +48,7 @@ fn find(code: &str, change: impl FnOnce(&mut NodeFacts)) -> Finding {
     finding
 }
 
-fn found(code: &str, change: impl FnOnce(&mut NodeFacts)) -> Severity {
+fn found(code: &str, change: impl FnOnce(&mut NodeFacts)) -> FindingSeverity {
     find(code, change).severity
 }
 
@@ -160,7 +160,7 @@ fn fork_headroom() {
     assert_eq!(with(GIB / 2, 0), Warning);
     assert_eq!(with(GIB - 1, 0), Warning);
     assert_eq!(with(GIB, 0), Fine);
-    // What was copied once will be again.
+    // A fork may copy as much as an earlier one.
     assert_eq!(with(600 * MIB - 1, 600 * MIB), Short);
     assert_eq!(with(600 * MIB, 600 * MIB), Warning);
 }
@@ -176,7 +176,7 @@ fn fork_time() {
 fn rewrite_space() {
     let with = |free| {
         found("rewrite-space", |f| {
-            f.disk = Some(Disk {
+            f.disk = Some(DiskSpace {
                 free,
                 inodes_free: None,
             });
@@ -193,7 +193,7 @@ fn rewrite_space() {
 fn inodes() {
     let with = |inodes_free| {
         found("inodes", |f| {
-            f.disk = Some(Disk {
+            f.disk = Some(DiskSpace {
                 free: GIB,
                 inodes_free,
             });

@@ -1,61 +1,62 @@
-//! The line of a server's log that says why something is wrong.
+//! Finds the line of a server's log that explains a problem.
 //!
-//! A known reason is kept until the server says that it is over; any other warning is kept as long as no known reason is.
+//! A known cause is kept until the log shows that it is over. Any other warning is kept while there
+//! is no known cause.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 /// Longest line that is kept.
-const LONGEST: usize = 300;
+const MAX_LINE: usize = 300;
 
-/// What a line of the log means.
+/// The meaning of a log line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
-    /// The server refuses a line of its config file.
+    /// The server rejects a line of its config file.
     ConfigRefused,
-    /// The server can't read its data.
+    /// The server cannot read its data.
     DataUnreadable,
-    /// Data was written by a newer server than the one that reads it.
+    /// The data was written by a newer server.
     DataTooNew,
     /// The primary refuses the replica's password.
     PasswordRefused,
-    /// The disk takes no writes.
+    /// The disk accepts no writes.
     DiskRefuses,
-    /// The system gives no memory.
+    /// The system has no memory left.
     MemoryShort,
-    /// The server can't listen on its address.
+    /// The server cannot listen on its address.
     AddressTaken,
-    /// The server can't read its file of users.
+    /// The server cannot read its ACL file.
     UsersRefused,
-    /// A warning that is none of these.
+    /// Any other warning.
     #[default]
     #[serde(other)]
     Other,
 }
 
-/// What the log said.
+/// A problem found in the log.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Said {
-    /// What it means.
+pub struct LogProblem {
+    /// Its cause.
     pub cause: Cause,
-    /// The line, without process id and time; of a config line, the directive alone.
+    /// The line without process id and time; of a config line, only the directive.
     pub line: String,
-    /// How long ago it was said last, in whole seconds, by the clock of whoever heard it; unknown of an older parent.
+    /// Its age in whole seconds; `None` if an earlier version reported it.
     pub ago_s: Option<u64>,
 }
 
-impl Said {
-    /// The line, behind what introduces it, with its age: `its server says, 12 s ago: ...`.
-    pub fn told(&self, introduction: &str) -> String {
+impl LogProblem {
+    /// The line with an introduction and its age: `its server says, 12 s ago: ...`.
+    pub fn describe(&self, introduction: &str) -> String {
         let ago = self.ago_s.map(|seconds| format!(", {}", ago(seconds)));
         format!("{introduction}{}: {}", ago.unwrap_or_default(), self.line)
     }
 }
 
-/// A time that has passed, with two digits or more where it has them.
+/// A duration as text, with at least two digits where possible.
 pub fn ago(seconds: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(24 * 3600, "days"), (3600, "h"), (60, "min")];
     let unit = UNITS.iter().find(|(length, _)| seconds >= 2 * length);
@@ -63,8 +64,8 @@ pub fn ago(seconds: u64) -> String {
     format!("{} {unit} ago", seconds / length)
 }
 
-/// Parts of lines that say a known reason; the first one that is found counts.
-const KNOWN: [(&str, Cause); 20] = [
+/// Parts of lines with a known cause; the first match counts.
+const KNOWN_CAUSES: [(&str, Cause); 20] = [
     ("Can't handle RDB format version", Cause::DataTooNew),
     ("Unable to AUTH to MASTER", Cause::PasswordRefused),
     ("WRONGPASS", Cause::PasswordRefused),
@@ -90,8 +91,8 @@ const KNOWN: [(&str, Cause); 20] = [
     ("AOF file doesn't exist", Cause::DataUnreadable),
 ];
 
-/// Parts of lines that say that what was wrong is over.
-const OVER: [&str; 7] = [
+/// Parts of lines which show that the problem is over.
+const RESOLVED: [&str; 7] = [
     "Background AOF rewrite finished successfully",
     "Background saving terminated with success",
     "DB saved on disk",
@@ -101,8 +102,8 @@ const OVER: [&str; 7] = [
     "AOF write error looks solved",
 ];
 
-/// How warnings begin that say nothing about a failure.
-const USUAL: [&str; 14] = [
+/// Beginnings of warnings that do not indicate a problem.
+const USUAL_PREFIXES: [&str; 14] = [
     "WARNING",
     "oO0OoO0OoO0Oo",
     "Redis version",
@@ -121,73 +122,77 @@ const USUAL: [&str; 14] = [
 
 /// Follows a server's log.
 #[derive(Debug, Clone, Default)]
-pub struct Reading {
-    said: Option<Said>,
-    /// When that was said.
+pub struct LogReader {
+    problem: Option<LogProblem>,
+    /// When the line was written.
     at: Duration,
-    /// A refusal of the config file, of which this much has been read.
-    refusal: Option<Vec<String>>,
+    /// The lines read so far of a rejection of the config file.
+    rejection: Option<Vec<String>>,
 }
 
-impl Reading {
-    /// Takes the next line, which is said at that time, counted from anywhere.
+impl LogReader {
+    /// Adds the next line, written at `now` (on any clock).
     pub fn line(&mut self, line: &str, now: Duration) {
         let line = printable(line);
         if line.contains("FATAL CONFIG FILE ERROR") {
-            self.refusal = Some(Vec::new());
+            self.rejection = Some(Vec::new());
             return;
         }
-        if let Some(refusal) = &mut self.refusal {
-            refusal.push(line);
-            // Where, which line, why.
-            if refusal.len() == 3 {
-                let line = config_refusal(refusal);
-                self.refusal = None;
-                self.keep(Cause::ConfigRefused, line, now);
+        if let Some(rejection) = &mut self.rejection {
+            rejection.push(line);
+            // Three lines: the place, the line, the reason.
+            if rejection.len() == 3 {
+                let line = config_rejection(rejection);
+                self.rejection = None;
+                self.set_problem(Cause::ConfigRefused, line, now);
             }
             return;
         }
         let Some((level, message)) = message(&line) else {
             return;
         };
-        if OVER.iter().any(|over| message.contains(over)) {
-            self.said = None;
+        if RESOLVED.iter().any(|over| message.contains(over)) {
+            self.problem = None;
             return;
         }
-        let known = KNOWN.iter().find(|(part, _)| message.contains(part));
+        let known = KNOWN_CAUSES.iter().find(|(part, _)| message.contains(part));
         let cause = match known {
             Some((_, cause)) => *cause,
-            None if level == "#" && !USUAL.iter().any(|usual| message.starts_with(usual)) => {
+            None if level == "#"
+                && !USUAL_PREFIXES
+                    .iter()
+                    .any(|usual| message.starts_with(usual)) =>
+            {
                 Cause::Other
             }
             None => return,
         };
         if self
-            .said
+            .problem
             .as_ref()
-            .is_none_or(|said| replaces(cause, said.cause))
+            .is_none_or(|problem| replaces(cause, problem.cause))
         {
-            self.keep(cause, message.to_owned(), now);
+            self.set_problem(cause, message.to_owned(), now);
         }
     }
 
-    fn keep(&mut self, cause: Cause, line: String, now: Duration) {
+    fn set_problem(&mut self, cause: Cause, line: String, now: Duration) {
         let ago_s = None;
-        self.said = Some(Said { cause, line, ago_s });
+        self.problem = Some(LogProblem { cause, line, ago_s });
         self.at = now;
     }
 
-    /// What was said last about something that is wrong, as it is told at that time.
-    pub fn said(&self, now: Duration) -> Option<Said> {
-        let said = self.said.as_ref()?;
-        Some(Said {
+    /// The current problem, with its age at `now`.
+    pub fn problem(&self, now: Duration) -> Option<LogProblem> {
+        let problem = self.problem.as_ref()?;
+        Some(LogProblem {
             ago_s: Some(now.saturating_sub(self.at).as_secs()),
-            ..said.clone()
+            ..problem.clone()
         })
     }
 }
 
-/// A consequence does not replace its cause.
+/// Whether a new problem replaces an old one: a consequence does not replace its cause.
 fn replaces(new: Cause, old: Cause) -> bool {
     match (new, old) {
         (Cause::Other, old) => old == Cause::Other,
@@ -196,9 +201,9 @@ fn replaces(new: Cause, old: Cause) -> bool {
     }
 }
 
-/// One line, of a length that can be read.
+/// The line without control characters, and truncated.
 fn printable(line: &str) -> String {
-    let plain = line.trim_end().chars().take(LONGEST);
+    let plain = line.trim_end().chars().take(MAX_LINE);
     plain
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()
@@ -216,17 +221,18 @@ fn message(line: &str) -> Option<(&str, &str)> {
     Some((level, words.next()?))
 }
 
-/// `Reading the configuration file, at line 5`, `>>> 'foo 1'`, `Bad directive`, as one sentence with the directive alone: what
-/// stands behind it may be a password, whatever the directive is called, for it may be misspelt.
-fn config_refusal(lines: &[String]) -> String {
+/// Joins `Reading the configuration file, at line 5`, `>>> 'foo 1'` and `Bad directive` into one
+/// sentence with only the directive. Its arguments may be a password, whatever the directive, since
+/// it may be misspelt.
+fn config_rejection(lines: &[String]) -> String {
     let [place, line, why] = lines else {
-        return "a line of it".to_owned();
+        return "an unknown line".to_owned();
     };
     let number = place.rsplit(' ').next().unwrap_or_default();
     let line = line.trim_start_matches("> ").trim_start_matches('>').trim();
     let mut words = line.trim_matches('\'').split_whitespace();
     let first = words.next().unwrap_or_default();
-    // Of a Sentinel's, the second word is a part of the directive.
+    // In a Sentinel's file the second word is part of the directive.
     let second = words.next().filter(|_| first == "sentinel");
     let directive: Vec<&str> = [Some(first), second].into_iter().flatten().collect();
     format!("line {number}, \"{} ...\": {why}", directive.join(" "))
@@ -236,12 +242,12 @@ fn config_refusal(lines: &[String]) -> String {
 mod tests {
     use super::*;
 
-    fn said(lines: &[&str]) -> Option<Said> {
-        let mut reading = Reading::default();
+    fn problem(lines: &[&str]) -> Option<LogProblem> {
+        let mut reader = LogReader::default();
         for line in lines {
-            reading.line(line, Duration::ZERO);
+            reader.line(line, Duration::ZERO);
         }
-        reading.said(Duration::ZERO)
+        reader.problem(Duration::ZERO)
     }
 
     fn log(level: char, message: &str) -> String {
@@ -249,8 +255,8 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_config_line_is_told_with_its_place_and_reason() {
-        let said = said(&[
+    fn a_rejected_config_line_is_reported_with_its_place_and_reason() {
+        let problem = problem(&[
             "",
             "*** FATAL CONFIG FILE ERROR (Redis 7.0.15) ***",
             "Reading the configuration file, at line 5",
@@ -258,42 +264,42 @@ mod tests {
             "Bad directive or wrong number of arguments",
         ])
         .unwrap();
-        assert_eq!(said.cause, Cause::ConfigRefused);
+        assert_eq!(problem.cause, Cause::ConfigRefused);
         assert_eq!(
-            said.line,
+            problem.line,
             "line 5, \"foo ...\": Bad directive or wrong number of arguments"
         );
     }
 
     #[test]
-    fn the_age_is_that_of_the_line_and_begins_anew_when_it_is_said_again() {
+    fn the_age_restarts_when_the_line_appears_again() {
         let refused = log('#', "Unable to AUTH to MASTER: -WRONGPASS invalid");
-        let mut reading = Reading::default();
-        let age = |reading: &Reading, now| reading.said(Duration::from_secs(now)).unwrap().ago_s;
-        reading.line(&refused, Duration::from_secs(100));
-        assert_eq!(age(&reading, 100), Some(0));
-        assert_eq!(age(&reading, 112), Some(12));
-        // What follows from it, and what is usual, is not it.
-        reading.line(&log('#', "Something new"), Duration::from_secs(120));
-        reading.line(&log('*', "Connecting to MASTER"), Duration::from_secs(120));
-        assert_eq!(age(&reading, 130), Some(30));
-        reading.line(&refused, Duration::from_secs(131));
-        assert_eq!(age(&reading, 132), Some(1));
-        let said = reading.said(Duration::from_secs(143)).unwrap();
+        let mut reader = LogReader::default();
+        let age = |reader: &LogReader, now| reader.problem(Duration::from_secs(now)).unwrap().ago_s;
+        reader.line(&refused, Duration::from_secs(100));
+        assert_eq!(age(&reader, 100), Some(0));
+        assert_eq!(age(&reader, 112), Some(12));
+        // Neither a consequence nor a usual line replaces it.
+        reader.line(&log('#', "Something new"), Duration::from_secs(120));
+        reader.line(&log('*', "Connecting to MASTER"), Duration::from_secs(120));
+        assert_eq!(age(&reader, 130), Some(30));
+        reader.line(&refused, Duration::from_secs(131));
+        assert_eq!(age(&reader, 132), Some(1));
+        let problem = reader.problem(Duration::from_secs(143)).unwrap();
         assert_eq!(
-            said.told("its server says"),
+            problem.describe("its server says"),
             "its server says, 12 s ago: Unable to AUTH to MASTER: -WRONGPASS invalid"
         );
-        let unknown = Said {
+        let unknown = LogProblem {
             ago_s: None,
-            ..said
+            ..problem
         };
-        assert!(unknown.told("it says").starts_with("it says: Unable"));
+        assert!(unknown.describe("it says").starts_with("it says: Unable"));
     }
 
     #[test]
-    fn an_age_is_told_in_a_unit_that_fits() {
-        for (seconds, told) in [
+    fn an_age_has_a_suitable_unit() {
+        for (seconds, text) in [
             (0, "0 s ago"),
             (119, "119 s ago"),
             (120, "2 min ago"),
@@ -302,12 +308,12 @@ mod tests {
             (2 * 24 * 3600 - 1, "47 h ago"),
             (2 * 24 * 3600, "2 days ago"),
         ] {
-            assert_eq!(ago(seconds), told);
+            assert_eq!(ago(seconds), text);
         }
     }
 
     #[test]
-    fn a_refused_password_is_not_told() {
+    fn a_rejected_config_line_shows_no_password() {
         for (line, shown) in [
             ("masterauth s3cret x", "masterauth ..."),
             ("sentinel auth-pass halab s3cret", "sentinel auth-pass ..."),
@@ -317,14 +323,17 @@ mod tests {
             ("rename-command CONFIG s3cret", "rename-command ..."),
         ] {
             let quoted = format!(">>> '{line}'");
-            let said = said(&[
+            let problem = problem(&[
                 "*** FATAL CONFIG FILE ERROR (Redis 7.0.15) ***",
                 "Reading the configuration file, at line 5",
                 &quoted,
                 "wrong number of arguments",
             ]);
-            let told = said.unwrap().line;
-            assert!(told.contains(shown) && !told.contains("s3cret"), "{told}");
+            let shown_line = problem.unwrap().line;
+            assert!(
+                shown_line.contains(shown) && !shown_line.contains("s3cret"),
+                "{shown_line}"
+            );
         }
     }
 
@@ -342,9 +351,9 @@ mod tests {
             ),
         ];
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-        let said = said(&lines).unwrap();
-        assert_eq!(said.cause, Cause::DataTooNew);
-        assert_eq!(said.line, "Can't handle RDB format version 12");
+        let problem = problem(&lines).unwrap();
+        assert_eq!(problem.cause, Cause::DataTooNew);
+        assert_eq!(problem.line, "Can't handle RDB format version 12");
     }
 
     #[test]
@@ -377,7 +386,7 @@ mod tests {
             ("Something new", Cause::Other),
         ] {
             assert_eq!(
-                said(&[&log('#', message)]).unwrap().cause,
+                problem(&[&log('#', message)]).unwrap().cause,
                 cause,
                 "{message}"
             );
@@ -385,17 +394,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_and_what_is_usual_is_not_told() {
+    fn resolved_problems_and_usual_lines_are_not_reported() {
         let refused = log('#', "Unable to AUTH to MASTER: -WRONGPASS invalid");
         let done = log('*', "MASTER <-> REPLICA sync: Finished with success");
-        assert!(said(&[&refused]).is_some());
-        assert_eq!(said(&[&refused, &done]), None);
+        assert!(problem(&[&refused]).is_some());
+        assert_eq!(problem(&[&refused, &done]), None);
         for usual in [
             "WARNING Memory overcommit must be enabled!",
             "+sdown master halab 1 2",
         ] {
-            assert_eq!(said(&[&log('#', usual)]), None, "{usual}");
+            assert_eq!(problem(&[&log('#', usual)]), None, "{usual}");
         }
-        assert_eq!(said(&["no line of a log"]), None);
+        assert_eq!(problem(&["no line of a log"]), None);
     }
 }

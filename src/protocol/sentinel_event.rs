@@ -1,6 +1,6 @@
-//! What an event of a Sentinel says, in words for people. Pure.
+//! The parts of a Sentinel's event, for display. Pure.
 
-/// Whether an event is about a failover. The others are about instances that come and go.
+/// Whether an event is about a failover. Others are about instances that appear or disappear.
 pub fn is_about_failover(name: &str, text: &str) -> bool {
     let of_primary = text.starts_with("master ");
     match name {
@@ -20,7 +20,7 @@ pub fn is_about_failover(name: &str, text: &str) -> bool {
     }
 }
 
-/// The node that an event is about, by the name that `lab` gives to an address, and what else it says.
+/// The node that an event is about, and further details. `lab` translates an address to a name.
 pub fn subject(
     name: &str,
     text: &str,

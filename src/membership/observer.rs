@@ -1,0 +1,161 @@
+//! Observes the conditions of a step: asks the data nodes and the Sentinels.
+
+use tokio::time::Instant;
+
+use crate::client::{ClientError, Connector};
+use crate::config::{Node, NodeKind};
+use crate::protocol::ack::ASSURANCE_CHANNEL;
+use crate::protocol::membership::{Conditions, Goal};
+use crate::protocol::roster::MemberKind;
+use crate::sentinel::Panel;
+
+use super::conditions::{DataNodeReply, MembersObservation, NodeState};
+use super::primary::PrimaryView;
+
+/// Observes the conditions repeatedly. Some of them compare two observations.
+#[derive(Debug, Default)]
+pub(super) struct ConditionObserver {
+    /// The primary's replication history and offset at the previous observation.
+    last_offset: Option<(String, u64)>,
+    /// Since when the Sentinel to remove has been silent.
+    silent_since: Option<Instant>,
+    /// A node that is taken for a sound, answering full member, as it will be before the step.
+    assumed: Option<String>,
+}
+
+impl ConditionObserver {
+    /// Observes the conditions as they would be once `new` is a full member.
+    pub(super) fn assuming(new: &str) -> Self {
+        ConditionObserver {
+            assumed: Some(new.to_owned()),
+            ..ConditionObserver::default()
+        }
+    }
+
+    pub(super) async fn observe(
+        &mut self,
+        connector: &Connector,
+        primary: &PrimaryView,
+        goal: &Goal,
+        quorum: usize,
+    ) -> Conditions {
+        let mut nodes = primary.lab.data_nodes.clone();
+        if let Goal::Added {
+            kind: MemberKind::Data,
+            name,
+            address,
+        } = goal
+            && nodes.iter().all(|n| n.name != *name)
+        {
+            nodes.push(Node {
+                name: name.clone(),
+                address: *address.ip(),
+                port: address.port(),
+                ..primary.node.clone()
+            });
+        }
+        let replies = nodes.iter().map(|node| ask(connector, primary, node));
+        let replies = futures_util::future::join_all(replies).await;
+        let mut lab = primary.lab.clone();
+        if let Goal::Added {
+            kind: MemberKind::Sentinel,
+            name,
+            address,
+        } = goal
+            && lab.sentinels.iter().all(|n| n.name != *name)
+        {
+            lab.sentinels.push(Node {
+                name: name.clone(),
+                kind: NodeKind::Sentinel,
+                address: *address.ip(),
+                port: address.port(),
+            });
+        }
+        let panel = Panel::new(&lab, connector.clone());
+        let answers = panel.ask_each().await;
+        let views = answers.views();
+        let silent = match goal {
+            Goal::Removed {
+                kind: MemberKind::Sentinel,
+                name,
+            } => {
+                let mut all = answers.all.iter();
+                all.any(|a| a.sentinel == *name && a.view.is_err())
+            }
+            _ => false,
+        };
+        self.silent_since = silent.then(|| self.silent_since.unwrap_or_else(Instant::now));
+        let observation = MembersObservation {
+            silent_for: self.silent_since.map(|since| since.elapsed()),
+            assumed: self.assumed.as_deref(),
+            primary,
+            replies: &replies,
+            answers: &answers,
+            views: &views,
+            quorum,
+        };
+        let conditions = match goal {
+            Goal::Added {
+                kind: MemberKind::Data,
+                name,
+                ..
+            } => Conditions {
+                distributed: observation.list_is_distributed(None),
+                ready: observation.is_copied(name, self.last_offset.as_ref()),
+                inactive: Ok(()),
+                sufficient_without: Ok(()),
+            },
+            Goal::Added {
+                kind: MemberKind::Sentinel,
+                name,
+                ..
+            } => Conditions {
+                distributed: observation.list_is_distributed(None),
+                ready: observation.is_known(name),
+                inactive: Ok(()),
+                sufficient_without: Ok(()),
+            },
+            Goal::Removed {
+                kind: MemberKind::Data,
+                name,
+            } => Conditions {
+                distributed: observation.list_is_distributed(Some(name)),
+                ready: Ok(()),
+                inactive: observation.not_promotable(name),
+                sufficient_without: observation.copies_without(name),
+            },
+            Goal::Removed {
+                kind: MemberKind::Sentinel,
+                name,
+            } => Conditions {
+                distributed: observation.list_is_distributed(None),
+                ready: Ok(()),
+                inactive: observation.leads_no_failover(name),
+                sufficient_without: observation.sentinels_without(name),
+            },
+        };
+        self.last_offset = observation
+            .info_of(&primary.node.name)
+            .map(|info| (info.replication_id.clone(), info.offset));
+        conditions
+    }
+}
+
+async fn ask(connector: &Connector, primary: &PrimaryView, node: &Node) -> DataNodeReply {
+    let asked = async {
+        let mut conn = connector.open(node.socket()).await?;
+        let stored = conn.roster().await?;
+        // Asked after the list: a node that then gives the assurance acts on that list.
+        let (info, _, assured) = conn.holding_and_presence(ASSURANCE_CHANNEL).await?;
+        let current = stored.is_some_and(|stored| stored.text == primary.stored.text);
+        Ok::<_, ClientError>(NodeState {
+            info,
+            current,
+            assured,
+        })
+    };
+    DataNodeReply {
+        node: node.clone(),
+        state: asked.await.map_err(|error| error.to_string()),
+    }
+}
