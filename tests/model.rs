@@ -1,9 +1,9 @@
 //! A small model of the acknowledgement protocol, explored exhaustively within its bounds.
 //!
-//! It looks for the shortest way in which an acknowledged write is lost while at most one node is lost
-//! at a time. Each rule is then taken out, and the model has to find the loss that the rule prevents.
-//! What it covers and what it leaves out is in `docs/protocol.md`.
-// A test states its claim with indexing and panics; the program may not.
+//! It searches for the shortest trace in which an acknowledged write is lost while at most one node
+//! is lost at a time. For each rule a test removes the rule, and the model must find the loss that
+//! it prevents. `docs/protocol.md` states what the model covers and what it leaves out.
+// Tests may index and panic; the program may not.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "model/ends.rs"]
@@ -47,7 +47,7 @@ const TWO: Bounds = Bounds {
     kinds: &[Kind::Server],
 };
 
-/// Explores everything within the bounds, and holds the claim against it.
+/// Explores everything within the bounds and checks the claim.
 fn holds(bounds: Bounds) -> Found {
     let found = explore(Rules::ALL, bounds);
     println!("{} states, depth {}", found.states, found.depth);
@@ -58,7 +58,7 @@ fn holds(bounds: Bounds) -> Found {
     found
 }
 
-/// The claim, with failovers and both kinds of acknowledgement after one among what was explored.
+/// Checks the claim, and that failovers and both forms of acknowledgement after one were explored.
 fn holds_across_failovers(bounds: Bounds) {
     let tally = holds(bounds).tally;
     for (count, what) in [
@@ -76,8 +76,8 @@ fn holds_across_failovers(bounds: Bounds) {
     }
 }
 
-/// With a rule taken out, the loss that it prevents is found. `telling`: what its trace shows.
-fn loses(rules: Rules, bounds: Bounds, telling: &[&str]) {
+/// Without a rule, the loss that it prevents is found. `expected`: strings that its trace contains.
+fn loses(rules: Rules, bounds: Bounds, expected: &[&str]) {
     let found = explore(rules, bounds);
     let loss = found.loss.unwrap_or_else(|| {
         panic!(
@@ -86,7 +86,7 @@ fn loses(rules: Rules, bounds: Bounds, telling: &[&str]) {
         )
     });
     println!("{} states\n{loss}", found.states);
-    for part in telling {
+    for part in expected {
         assert!(
             loss.contains(part),
             "expected \"{part}\" in the trace:\n{loss}"
@@ -190,7 +190,7 @@ fn one_sentinel_is_no_witness() {
     let rules = Rules {
         witness: WitnessRule::OneSentinel,
         dissent_vetoes: false,
-        // What the marks say would prevent it too.
+        // The marks alone would prevent the loss too.
         term_first: false,
         ..Rules::ALL
     };
@@ -220,7 +220,7 @@ fn an_old_priority_of_zero_is_no_evidence() {
 fn a_dissenting_sentinel_must_be_heard() {
     let rules = Rules {
         dissent_vetoes: false,
-        // What the marks say would prevent it too.
+        // The marks alone would prevent the loss too.
         term_first: false,
         ..Rules::ALL
     };
@@ -252,7 +252,7 @@ fn a_node_that_is_being_raised_must_not_give_its_word() {
 
 #[test]
 fn the_priority_of_one_that_says_it_is_primary_is_no_evidence() {
-    // Where every Sentinel is heard, the one that promotes speaks against it; both rules are kept.
+    // If every Sentinel is heard, the one that promotes dissents; both rules are removed.
     let rules = Rules {
         role_read: false,
         dissent_vetoes: false,
@@ -265,7 +265,7 @@ fn the_priority_of_one_that_says_it_is_primary_is_no_evidence() {
 fn an_old_primary_that_follows_may_have_become_promotable() {
     let rules = Rules {
         submission_checked: false,
-        // What the marks say would prevent it too.
+        // The marks alone would prevent the loss too.
         term_first: false,
         ..Rules::ALL
     };
@@ -306,7 +306,7 @@ fn a_primary_that_restarts_fast_must_not_just_go_on() {
 fn only_the_named_primary_may_call_for_a_failover() {
     let rules = Rules {
         named_only: false,
-        // What the marks say would prevent it too, and that the successor is no candidate.
+        // The marks alone, and the successor's not being a candidate, would prevent the loss too.
         term_first: false,
         candidate_called: false,
         ..Rules::ALL
@@ -337,7 +337,7 @@ fn a_primary_that_ends_must_not_have_one_promoted_that_is_no_candidate() {
     );
 }
 
-/// The claim, and that no state is a dead end.
+/// Checks the claim, and that no state is a dead end.
 fn lives(bounds: Bounds) {
     let found = ends::survey(Rules::ALL, bounds);
     println!("{} states, {} whole", found.states, found.whole);
@@ -351,15 +351,15 @@ fn lives(bounds: Bounds) {
     assert!(found.tally.recoveries.load(Ordering::Relaxed) > 0 || bounds.kinds == [Kind::Handover]);
 }
 
-/// With rules taken out, a dead end is found. `telling`: what its trace shows.
-fn ends_dead(rules: Rules, bounds: Bounds, telling: &[&str]) {
+/// Without these rules, a dead end is found. `expected`: strings that its trace contains.
+fn ends_dead(rules: Rules, bounds: Bounds, expected: &[&str]) {
     let found = ends::survey(rules, bounds);
     assert!(found.loss.is_none(), "{}", found.loss.unwrap_or_default());
     let dead_end = found
         .dead_end
         .unwrap_or_else(|| panic!("no dead end in {} states: {rules:?}", found.states));
     println!("{} states, {} dead\n{dead_end}", found.states, found.dead);
-    for part in telling {
+    for part in expected {
         assert!(
             dead_end.contains(part),
             "expected \"{part}\" in the trace:\n{dead_end}"
@@ -393,7 +393,7 @@ fn no_dead_end_when_a_node_hands_over_or_leaves() {
     }
 }
 
-/// What comes at once with another fault, and no two failovers that cross.
+/// Two faults at once, without two failovers that cross.
 const AT_ONCE: Bounds = Bounds {
     at_once: true,
     calm: true,
@@ -504,7 +504,7 @@ fn who_holds_more_than_the_named_node_must_stand() {
         stand: false,
         ..Rules::ALL
     };
-    for (kinds, telling) in [
+    for (kinds, expected) in [
         (
             &[Kind::Close, Kind::StoppedNewDisk] as &[Kind],
             "its disk is lost",
@@ -515,7 +515,7 @@ fn who_holds_more_than_the_named_node_must_stand() {
         ),
         (&[Kind::Close, Kind::StoppedHost], "its host is lost"),
     ] {
-        ends_dead(rules, Bounds { kinds, ..AT_ONCE }, &[telling]);
+        ends_dead(rules, Bounds { kinds, ..AT_ONCE }, &[expected]);
     }
 }
 

@@ -1,7 +1,8 @@
-//! Whether a state is a dead end: one from which, whatever happens but for further faults, the lab is never whole again.
+//! Whether a state is a dead end: without further faults, the lab never becomes whole again.
 //!
-//! That is no property of single states or of paths, so all states within the bounds and the steps between them are
-//! kept, as numbers, and followed backwards from those in which the lab is whole.
+//! This is a property neither of single states nor of paths. So all states within the bounds and
+//! the steps between them are kept, as numbers, and followed backwards from the states in which the
+//! lab is whole.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
@@ -14,33 +15,34 @@ use super::faults;
 use super::rules::{Bounds, Rules};
 use super::state::State;
 
-/// What an exploration found.
+/// The result of an exploration.
 #[derive(Debug)]
 pub struct Survey {
     pub states: usize,
-    /// States in which the lab is whole.
+    /// The number of states in which the lab is whole.
     pub whole: usize,
-    /// The shortest way to a loss, in words. Nothing is explored beyond it.
+    /// The shortest trace to a loss. Nothing is explored beyond it.
     pub loss: Option<String>,
-    /// The shortest way to a dead end, in words.
+    /// The shortest trace to a dead end.
     pub dead_end: Option<String>,
-    /// How many states are dead ends.
+    /// The number of dead ends.
     pub dead: usize,
     pub tally: Arc<Tally>,
 }
 
 struct Seen {
     numbers: HashMap<u64, u32, BuildHasherDefault<AsItIs>>,
-    /// From which state, by which step, each was first reached.
+    /// The state and the step by which each state was first reached.
     reached: Vec<(u32, u16)>,
     whole: Vec<bool>,
-    /// Only an operator can go on from here.
+    /// Only an operator can continue from here.
     operator: Vec<bool>,
-    /// Steps that are no faults.
+    /// Steps that are not faults.
     edges: Vec<(u32, u32)>,
 }
 
-/// Mixes what is hashed, 64 bits at a time, quickly: the states are this model's own, so nobody chooses them to collide.
+/// A fast hasher for 64 bits at a time. The states are the model's own, so nobody makes them
+/// collide.
 #[derive(Default)]
 struct Mixer {
     mixed: u64,
@@ -89,7 +91,7 @@ impl Hasher for Mixer {
     }
 
     fn write_isize(&mut self, value: isize) {
-        // Which variant of an enum, and the length of an array: small.
+        // The variant of an enum, or the length of an array: small.
         self.add(value as u64 & 0xff, 8);
     }
 
@@ -98,7 +100,7 @@ impl Hasher for Mixer {
     }
 }
 
-/// A fingerprint is mixed already.
+/// For fingerprints, which are hashed already.
 #[derive(Default)]
 struct AsItIs(u64);
 
@@ -163,8 +165,8 @@ pub fn survey(rules: Rules, bounds: Bounds) -> Survey {
     Survey {
         states: seen.reached.len(),
         whole: seen.whole.iter().filter(|whole| **whole).count(),
-        loss: loss.map(|to| seen.tell(&model, to)),
-        dead_end: dead.first().map(|to| seen.tell(&model, *to)),
+        loss: loss.map(|to| seen.trace(&model, to)),
+        dead_end: dead.first().map(|to| seen.trace(&model, *to)),
         dead: dead.len(),
         tally: model.tally.clone(),
     }
@@ -186,7 +188,7 @@ impl Seen {
     /// All dead ends, the nearest first.
     fn dead(&self) -> Vec<u32> {
         let states = self.reached.len();
-        // Where the steps into each state begin in a list of them, sorted by where they lead.
+        // The index of the first step into each state, in a list sorted by target.
         let mut begins = vec![0_u32; states + 1];
         for (_, to) in &self.edges {
             begins[*to as usize + 1] += 1;
@@ -216,8 +218,8 @@ impl Seen {
         dead.map(|at| at as u32).collect()
     }
 
-    /// How a state was reached, in words.
-    fn tell(&self, model: &LabModel, mut to: u32) -> String {
+    /// The trace to a state.
+    fn trace(&self, model: &LabModel, mut to: u32) -> String {
         let mut steps = Vec::new();
         while to != 0 {
             let (from, step) = self.reached[to as usize];

@@ -1,4 +1,4 @@
-//! The lab as a model for stateright, its properties, and paths that people can read.
+//! The lab as a model for stateright, its properties, and readable traces.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::sentinel;
 use super::state::*;
 use super::writer;
 
-/// One thing that happens.
+/// One step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     Fault(Fault),
@@ -27,7 +27,7 @@ pub enum Step {
     Writer(writer::Step),
 }
 
-/// How often each of the things happened that keep the model from being empty.
+/// Counters which show that the exploration was not trivial.
 #[derive(Debug, Default)]
 pub struct Tally {
     pub failovers: AtomicUsize,
@@ -94,7 +94,7 @@ impl LabModel {
         }
     }
 
-    /// All is well, and no more faults are to come: nothing can be promoted any more.
+    /// All is well, and no further faults are possible, so nothing can be promoted any more.
     fn at_rest(&self, state: &State) -> bool {
         (state.faults == self.bounds.faults || self.bounds.at_once && state.faults > 0)
             && state.lost == Lost::Nothing
@@ -106,7 +106,7 @@ impl LabModel {
         sentinel::step(bounds, &self.rules, state, s, step)
     }
 
-    /// What one Sentinel notices all notice.
+    /// What one Sentinel notices, all notice.
     fn all_together(&self, state: &State, s: usize, step: sentinel::Step) -> Option<State> {
         let first = match step {
             sentinel::Step::Notice(_)
@@ -128,7 +128,7 @@ impl LabModel {
 
     fn apply(&self, state: &State, step: Step) -> Option<State> {
         let (bounds, rules) = (&self.bounds, &self.rules);
-        // Of Sentinels that are alike the first may stand for all.
+        // The first of several equal Sentinels stands for all.
         if let Step::Sentinel(s, _)
         | Step::Parent(_, parent::Step::Act { via: Some(s), .. })
         | Step::Healing(Healing::Watch(s)) = step
@@ -160,7 +160,7 @@ impl LabModel {
         faults::settle(bounds.nodes, &mut next);
         let last = next.faults == bounds.faults;
         marks::tidy(bounds.nodes, last, &mut next);
-        // What makes no difference under these rules.
+        // Values that have no effect under these rules are cleared.
         for node in &mut next.data {
             node.promotable |= !rules.promotability;
             if !rules.compare {
@@ -175,7 +175,7 @@ impl LabModel {
         for sentinel in &mut next.sentinels {
             sentinel::tidy(sentinel);
         }
-        // Which Sentinel is which makes no difference.
+        // The order of the Sentinels has no effect.
         next.sentinels.sort_by_key(Sentinel::key);
         Some(next)
     }
@@ -190,7 +190,7 @@ impl Model for LabModel {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Step>) {
-        // Those that can't be taken have no next state.
+        // Impossible steps have no next state.
         let _ = state;
         actions.extend_from_slice(&self.steps);
     }
@@ -211,8 +211,9 @@ impl Model for LabModel {
     }
 }
 
-/// The node that the newest configuration names has every acknowledged write, as soon as it is primary and, where that is a rule,
-/// has marked its term, for nothing is witnessed before; and no copy that has one was replaced by one that lacks it.
+/// The node named by the newest configuration has every acknowledged write, once it is primary and,
+/// where that is a rule, has marked its term, because nothing is witnessed before. And no copy with
+/// such a write was replaced by a copy without it.
 pub fn safe(rules: &Rules, state: &State) -> bool {
     if state.replaced {
         return false;
@@ -231,7 +232,7 @@ pub fn safe(rules: &Rules, state: &State) -> bool {
         .all(|node| node.log & state.writer.acknowledged == state.writer.acknowledged)
 }
 
-/// A path as lines: what happened, and what changed.
+/// A path as lines: each step, and what it changed.
 pub fn describe(nodes: usize, path: Vec<(State, Option<Step>)>) -> String {
     let mut text = String::new();
     let mut before: Option<(State, Option<Step>)> = None;
@@ -390,7 +391,7 @@ pub fn summary(nodes: usize, state: &State) -> String {
     text
 }
 
-/// A log: `w` and a number is a write, `TERM.COUNT` a mark.
+/// A log: `w` and a number is a write, `TERM.COUNT` is a mark.
 fn entries(state: &State, log: Log) -> String {
     let mut text = Vec::new();
     for (e, entry) in state.history.entries.iter().enumerate() {
@@ -415,12 +416,12 @@ fn entries(state: &State, log: Log) -> String {
     text.join(" ")
 }
 
-/// What an exploration found.
+/// The result of an exploration.
 #[derive(Debug)]
 pub struct Found {
     pub states: usize,
     pub depth: usize,
-    /// The shortest way to a loss, in words.
+    /// The shortest trace to a loss.
     pub loss: Option<String>,
     pub tally: Arc<Tally>,
 }

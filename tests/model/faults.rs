@@ -1,4 +1,4 @@
-//! Faults, their healing, and when a lost node counts as recovered.
+//! Faults, their healing, and when a lost node is recovered.
 
 use redis_ha_lab::protocol::copy::Completeness;
 
@@ -10,23 +10,23 @@ use super::state::*;
 /// A kind of fault; see [`strike`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The server of a data node ends; its parent runs on.
+    /// The server of a data node ends; its supervisor keeps running.
     Server,
-    /// Server and parent end.
+    /// Server and supervisor end.
     Node,
-    /// Server and parent are stopped, and go on later as if nothing had been.
+    /// Server and supervisor are stopped and later resumed.
     Pause,
     /// A data node is cut off from some others.
     Cut,
-    /// A Sentinel ends, stops, or loses all nodes but the writer.
+    /// A Sentinel ends, stops, or loses all nodes except the writer.
     Sentinel,
-    /// A data node ends, and its disk is gone.
+    /// A data node ends, and its disk is lost.
     NewDisk,
     /// A data node ends, and an older state of its disk comes back.
     OldDisk,
     /// A planned handover.
     Handover,
-    /// A replica leaves, as it was asked to.
+    /// A replica leaves on request.
     Leave,
     /// Everything is stopped as one act, and started again.
     Close,
@@ -34,15 +34,17 @@ pub enum Kind {
     Kill,
     /// While everything is stopped, a disk is lost.
     StoppedNewDisk,
-    /// While everything is stopped, an older state of a disk comes back; or what it has is cut off to be readable.
+    /// While everything is stopped, an older state of a disk comes back, or its tail is removed to
+    /// make it readable.
     StoppedOldDisk,
     /// While everything is stopped, a host is lost for good.
     StoppedHost,
-    /// While everything is stopped, the primary is given another name, so that the Sentinels begin anew with the seed.
+    /// While everything is stopped, the primary gets another name, so the Sentinels begin again
+    /// with the seed.
     Rename,
 }
 
-/// What of the newest was not on disk yet.
+/// What was not on disk yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tail {
     /// Nothing.
@@ -64,13 +66,14 @@ pub enum Fault {
     Pause(usize),
     Cut {
         node: usize,
-        /// So many Sentinels, by their order now.
+        /// The number of Sentinels, in their present order.
         sentinels: usize,
         from_data: bool,
         from_writer: bool,
     },
     Watch(usize, Watch),
-    /// The node ends, and has only what was below so many of its newest marks (none: below its newest write); or nothing.
+    /// The node ends, and keeps only what was below so many of its newest marks (0: below its
+    /// newest write), or nothing.
     Disk {
         node: usize,
         marks: Option<u32>,
@@ -82,12 +85,12 @@ pub enum Fault {
         closed: bool,
     },
     Absent(usize),
-    /// The host that was lost for good is there again.
+    /// The host that was lost for good comes back.
     Return,
     Rename,
 }
 
-/// What ends a fault.
+/// The end of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Healing {
     Start(usize),
@@ -98,7 +101,7 @@ pub enum Healing {
     Submit,
 }
 
-/// All faults of the kinds in question.
+/// All faults of the kinds within the bounds.
 pub fn all(bounds: &Bounds) -> Vec<Fault> {
     let mut all = Vec::new();
     for kind in bounds.kinds {
@@ -193,7 +196,7 @@ fn is_of(kind: Kind, fault: Fault) -> bool {
     }
 }
 
-/// The kind of the next fault, where their order is given.
+/// The kind of the next fault, if their order is given.
 fn next_kind(bounds: &Bounds, state: &State) -> Option<Kind> {
     let next = bounds.kinds.get(usize::from(state.faults)).copied();
     next.filter(|_| bounds.at_once && state.faults < bounds.faults)
@@ -208,7 +211,7 @@ pub fn is_due(bounds: &Bounds, state: &State) -> bool {
     of_the_stopped && stopped(bounds.nodes, state)
 }
 
-/// Whether the fault may happen now: one node at a time, or beside what is planned.
+/// Whether the fault may happen now: one node at a time, or together with a planned change.
 fn in_turn(bounds: &Bounds, state: &State, fault: Fault) -> bool {
     let kind = |kind| bounds.kinds.contains(&kind);
     if let Some(next) = next_kind(bounds, state)
@@ -230,7 +233,7 @@ fn in_turn(bounds: &Bounds, state: &State, fault: Fault) -> bool {
         }
         Fault::Disk { marks: None, .. } if !kind(Kind::NewDisk) => return false,
         Fault::Disk { marks: Some(_), .. } if !kind(Kind::OldDisk) => return false,
-        // Until the old primary is promotable again, the new one has to keep what it has.
+        // Until the old primary is promotable again, the new one has to keep its data.
         Fault::Crash {
             node,
             tail: Tail::Entry | Tail::Write,
@@ -244,7 +247,7 @@ fn in_turn(bounds: &Bounds, state: &State, fault: Fault) -> bool {
         {
             return false;
         }
-        // At once with a handover: the new primary's, which has taken what there was to write.
+        // Together with a handover: that of the new primary, after all writes.
         Fault::Crash { node, .. }
             if bounds.at_once
                 && kind(Kind::Handover)
@@ -391,8 +394,8 @@ pub fn strike(bounds: &Bounds, rules: &Rules, state: &State, fault: Fault) -> Op
     Some(next)
 }
 
-/// What a node that ends has on disk. A primary without a replica writes everything to disk before it answers, and does so
-/// until it has marked that it has one.
+/// What a node that ends has on disk. A primary without a replica writes everything to disk before
+/// it answers, until it has marked that it has one.
 fn left_on_disk(state: &State, node: usize, tail: Tail) -> Option<Log> {
     let history = &state.history;
     let log = state.data[node].log;
@@ -414,7 +417,8 @@ fn end_node(state: &mut State, node: usize) {
     state.data[node].memory = Memory::default();
 }
 
-/// Everything ends. As one act: writes are paused, all copies level, and the mark of that is in each.
+/// Everything ends. As one act: writes are paused, all copies are level, and each has the closing
+/// mark.
 fn stop_all(bounds: &Bounds, rules: &Rules, next: &mut State, closed: bool) -> Option<()> {
     let nodes = bounds.nodes;
     let primary = next.sentinels[0].primary;
@@ -467,7 +471,7 @@ fn stop_all(bounds: &Bounds, rules: &Rules, next: &mut State, closed: bool) -> O
     Some(())
 }
 
-/// The only copy ends, and nothing of it is lost; the Sentinels know that they can promote nobody.
+/// The only copy ends without losing data; the Sentinels know that they can promote no node.
 fn overlaps(bounds: &Bounds, state: &State, fault: Fault) -> bool {
     let only_copy = |node: usize| {
         state.data[node].role == Role::Primary
@@ -480,7 +484,7 @@ fn overlaps(bounds: &Bounds, state: &State, fault: Fault) -> bool {
         && matches!(fault, Fault::Crash { node, kind: Kind::Server, tail: Tail::Kept } if only_copy(node))
 }
 
-/// The server ends; its connections end with it, its data stays.
+/// The server ends with its connections; its data stays.
 pub fn end_server(state: &mut State, node: usize) {
     state.data[node].process = Process::ServerGone { just: true };
     state.data[node].role = Role::Parked;
@@ -518,7 +522,7 @@ pub fn heal(bounds: &Bounds, rules: &Rules, state: &State, healing: Healing) -> 
                 return None;
             }
             next.data[node].process = Process::Up;
-            // A replica that is killed then is one that has crashed, and that is a fault of its own.
+            // A replica that is killed then has crashed, which is a separate fault.
             next.data[node].memory.overslept = state.data[node].role == Role::Primary;
         }
         Healing::Join => {
@@ -531,14 +535,15 @@ pub fn heal(bounds: &Bounds, rules: &Rules, state: &State, healing: Healing) -> 
         Healing::Watch(s) => {
             match state.sentinels[s].watch {
                 Watch::Up => return None,
-                // After a stop of everything they come back together, before, between or after the data nodes.
+                // After a stop of everything they come back together: before, between or after the
+                // data nodes.
                 Watch::Gone if state.lost == Lost::All => {
                     for sentinel in &mut next.sentinels {
                         sentinel.watch = Watch::Up;
                     }
                     return Some(next);
                 }
-                // Its file has the primary, the epochs and the addresses; nothing else.
+                // Its file has only the primary, the epochs and the addresses.
                 Watch::Gone => sentinel::forget(&mut next.sentinels[s]),
                 Watch::Paused | Watch::Alone => {}
             }
@@ -551,7 +556,7 @@ pub fn heal(bounds: &Bounds, rules: &Rules, state: &State, healing: Healing) -> 
                 .find(|d| {
                     state.data[*d].process == Process::Up && state.data[*d].role == Role::Primary
                 })?;
-            // As its server says (`master_replid2`).
+            // According to its server (`master_replid2`).
             if rules.same_history && !state.went_on {
                 return None;
             }
@@ -565,7 +570,7 @@ pub fn heal(bounds: &Bounds, rules: &Rules, state: &State, healing: Healing) -> 
     Some(next)
 }
 
-/// A handover ends when the old primary is none any more, or when it comes to nothing.
+/// A handover ends when the old primary is no longer primary, or when it fails.
 pub fn end_handover(nodes: usize, state: &mut State) {
     let Some(old) = state.handing else {
         state.went_on = false;
@@ -581,9 +586,10 @@ pub fn end_handover(nodes: usize, state: &mut State) {
     }
 }
 
-/// A data node is recovered when all Sentinels agree on the primary, lead no failover and are connected to
-/// every data node, and every other data node is promotable, its link is up, and it has what there was when they were. A
-/// Sentinel is recovered when it is back, and they agree.
+/// A data node is recovered when all Sentinels name the same primary, lead no failover and are
+/// connected to every data node, and every other data node is promotable, has its link up, and has
+/// everything that existed when the Sentinels agreed. A Sentinel is recovered when it is back and
+/// they agree.
 pub fn settle(nodes: usize, state: &mut State) {
     if state.lost == Lost::Nothing {
         return;
@@ -601,7 +607,7 @@ pub fn settle(nodes: usize, state: &mut State) {
     }
 }
 
-/// Every Sentinel is there, agrees with the others, leads no failover, and has found every data node.
+/// Every Sentinel is up, agrees with the others, leads no failover, and has found every data node.
 fn found(nodes: usize, state: &State) -> bool {
     let first = &state.sentinels[0];
     state.cut.is_none()
@@ -614,7 +620,8 @@ fn found(nodes: usize, state: &State) -> bool {
         })
 }
 
-/// Whether, of all nodes that are not lost for good, one is primary and named by all, and all others are in sync and promotable.
+/// Whether, of all nodes that are not lost for good, one is primary and named by all, and all
+/// others are in sync and promotable.
 pub fn at_its_best(nodes: usize, state: &State) -> bool {
     let first = &state.sentinels[0];
     let here = |d: &usize| state.absent != Some(*d);

@@ -1,7 +1,7 @@
-//! What the parent of a data node (`halab node`) does: decided by the crate's own state machine.
+//! The supervisor of a data node (`halab node`), decided by the crate's own state machine.
 //!
-//! The machine keeps times, a model state has none. So a machine is made for each step: it is shown
-//! what it remembers, then what is to be seen now.
+//! The machine measures times, but a model state has none. So a machine is created for each step.
+//! It is shown what the supervisor remembers, and then the present observation.
 
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -21,23 +21,23 @@ use super::state::*;
 use super::writer::{self, OLD, RECENT, address, node_at, view};
 
 const DOWN_AFTER: Duration = Duration::from_secs(5);
-/// When the machine looks, since the start of its process.
+/// The time of the present observation, since the start of the process.
 const NOW: Duration = Duration::from_secs(1000);
-/// Longer than anything that a parent waits for.
+/// Longer than anything that a supervisor waits for.
 const LONG: Duration = Duration::from_secs(100);
 
-/// Shorter than anything that a parent waits for.
+/// Shorter than anything that a supervisor waits for.
 const SHORT: Duration = Duration::from_millis(1);
 
-/// A step of a parent.
+/// A step of a supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// It looks and acts. `patient`: it has waited for as long as it is willing to. `via`: the Sentinel
-    /// that takes its call for a failover, if it makes one; `None`: the call is lost.
+    /// It observes and acts. `patient`: it has waited as long as it can. `via`: the Sentinel that
+    /// accepts its call for a failover, if it makes one; `None`: the call is lost.
     Act { patient: bool, via: Option<usize> },
-    /// Resumed before its server, it finds it silent for too long, and kills it.
+    /// Resumed before its server, it finds the server silent for too long, and kills it.
     Kill,
-    /// A raise that is under way ends: caught up with the offset that was read.
+    /// A raise in progress ends: the offset that was read is reached.
     Raised,
 }
 
@@ -54,7 +54,7 @@ pub fn all() -> Vec<Step> {
     all
 }
 
-/// The lab after a step of the parent of `d`, if it can take it.
+/// The lab after a step of the supervisor of `d`, if it is possible.
 pub fn step(bounds: &Bounds, rules: &Rules, state: &State, d: usize, step: Step) -> Option<State> {
     let mut next = *state;
     match step {
@@ -70,8 +70,8 @@ pub fn step(bounds: &Bounds, rules: &Rules, state: &State, d: usize, step: Step)
             }
             if patient {
                 match node.process {
-                    // Nobody has had an answer of it for longer than the period of INFO, and all have
-                    // seen their connections end.
+                    // No Sentinel has had an answer of it within the INFO period, and all have seen
+                    // their connections end.
                     Process::ServerGone { just: false } => {
                         for sentinel in &mut next.sentinels {
                             let sight = &mut sentinel.sights[d];
@@ -106,7 +106,7 @@ pub fn step(bounds: &Bounds, rules: &Rules, state: &State, d: usize, step: Step)
     (next != *state).then_some(next)
 }
 
-/// Parked, or a replica that hears nothing of its primary.
+/// Parked, or a replica without a link to its primary.
 fn without_role(node: &Data) -> bool {
     match node.role {
         Role::Parked => true,
@@ -115,7 +115,7 @@ fn without_role(node: &Data) -> bool {
     }
 }
 
-/// Patience is measured so that it outlasts a failover: nobody is about to begin one.
+/// Patience outlasts a failover: nothing is about to begin one.
 fn quiet(nodes: usize, state: &State) -> bool {
     state
         .sentinels
@@ -164,7 +164,7 @@ fn act(
                     take_call(bounds, rules, next, d, s)?;
                 }
             }
-            // A replica waits with it for longer than a primary needs to mark that it is the only copy.
+            // A replica waits longer than a primary needs to mark that it is the only copy.
             Action::Lower("the link is down and the primary is alive")
                 if rules.compare && !knows_that_it_is_alone(bounds.nodes, next, d) =>
             {
@@ -174,7 +174,7 @@ fn act(
                 follow(next, d, node_at(seen.vote?.primary));
             }
             Action::Follow(of, _) => {
-                // Followed though the Sentinels still name this node: deposed.
+                // Followed while the Sentinels still name this node: deposed.
                 let replaced = rules.deposed && next.data[d].role == Role::Primary;
                 next.data[d].memory.deposed |= named || replaced;
                 follow(next, d, node_at(of));
@@ -270,7 +270,7 @@ fn follow(next: &mut State, d: usize, of: usize) {
     node.raising = None;
 }
 
-/// The term in which `d` is primary begins with a mark.
+/// The term of `d` begins with a mark.
 fn begin_term(rules: &Rules, next: &mut State, d: usize, decided: bool) {
     let epoch = named_by_majority(next, d);
     let node = &mut next.data[d];
@@ -285,7 +285,7 @@ fn begin_term(rules: &Rules, next: &mut State, d: usize, decided: bool) {
     }
 }
 
-/// Sentinel `s` takes the call of the parent of `d` for a failover, if it can.
+/// Sentinel `s` accepts the call for a failover from the supervisor of `d`, if it can.
 fn take_call(bounds: &Bounds, rules: &Rules, next: &mut State, d: usize, s: usize) -> Option<()> {
     let asked = next.sentinel_reaches(s, d)
         && (next.sentinels[s].primary == d || !rules.named_only)
@@ -313,7 +313,7 @@ fn start(rules: &Rules, next: &mut State, d: usize) {
     node.role = Role::Parked;
 }
 
-/// What the parent of `d` sees; `None`: there is no parent, or it is stopped.
+/// The observation of the supervisor of `d`; `None` if there is no supervisor, or it is stopped.
 fn observe(
     nodes: usize,
     rules: &Rules,
@@ -377,10 +377,10 @@ fn observe(
         server,
         disk_refuses: false,
         unreadable: false,
-        // The model's servers take it at once.
+        // The model's servers apply it at once.
         sync_always: None,
         own: own(rules, state, held.as_ref(), d),
-        // What is set aside is gone in the model, which is worse.
+        // Data that is set aside is gone in the model, which is worse.
         set_aside: false,
         in_term: node.memory.in_term || !rules.compare,
         written: state.history.unmarked(node.log),
@@ -390,7 +390,7 @@ fn observe(
     })
 }
 
-/// What the server of `d` says it holds; nothing while it loads, or is gone.
+/// The copy that the server of `d` reports; `None` while it is loading, or gone.
 fn held(state: &State, d: usize) -> Option<Copy> {
     let node = &state.data[d];
     let loading = matches!(
@@ -407,7 +407,7 @@ fn own(rules: &Rules, state: &State, held: Option<&Copy>, d: usize) -> Own {
     match held {
         None => Own::Unread,
         Some(Copy::Empty) => Own::Empty,
-        // Any data is as good as complete.
+        // Any data counts as complete.
         Some(_) if !rules.compare => Own::Data(Marked {
             state: Some(Completeness::Closed),
             epoch: Some(u64::MAX),
@@ -439,7 +439,7 @@ fn peer_copy(rules: &Rules, state: &State, own: Option<&Copy>, (d, p): (usize, u
         }
     };
     let compared = match own.map(against) {
-        // Only whether there is data decides.
+        // Only the existence of data decides.
         Some(_) if !rules.compare && own == Some(&Copy::Empty) && there_is => Some(Relation::More),
         Some(_) if !rules.compare => Some(Relation::Same),
         Some(Relation::Less | Relation::Apart) if !rules.keep_more && serves => {
@@ -455,7 +455,7 @@ fn peer_copy(rules: &Rules, state: &State, own: Option<&Copy>, (d, p): (usize, u
     }
 }
 
-/// What the Sentinels that `d` reaches say.
+/// The answers of the Sentinels that `d` reaches.
 fn vote(nodes: usize, state: &State, d: usize, patient: bool) -> Option<Vote> {
     let asked: Vec<usize> = (0..SENTINELS)
         .filter(|s| state.sentinel_reaches(*s, d))
@@ -498,7 +498,7 @@ fn vote(nodes: usize, state: &State, d: usize, patient: bool) -> Option<Vote> {
     })
 }
 
-/// What was seen at an earlier moment, as far as it is remembered.
+/// An earlier observation, as far as it is remembered.
 fn earlier(now: Duration, server: Server, vote: Option<Vote>, peers: Vec<Peer>) -> Observation {
     Observation {
         now,
@@ -545,7 +545,7 @@ fn names(primary: SocketAddrV4, epoch: u8) -> Vote {
     }
 }
 
-/// The machine as it is before this look.
+/// The machine before this observation.
 fn recall(nodes: usize, node: &Data, d: usize, seen: &Observation, patient: bool) -> Machine {
     let mut machine = Machine::new(Identity {
         me: address(d),
@@ -605,7 +605,7 @@ fn recall(nodes: usize, node: &Data, d: usize, seen: &Observation, patient: bool
         readable: true,
         follows_me: false,
     });
-    // A majority has answered not long ago.
+    // A majority answered recently.
     let now = NOW - SHORT * 2;
     let heard = Some(names(address(NODES), 0));
     let before = if patient { NOW - LONG } else { now };
@@ -637,7 +637,7 @@ fn recall(nodes: usize, node: &Data, d: usize, seen: &Observation, patient: bool
     machine
 }
 
-/// What the parents have seen by now: they look often, and what they remember changes at once.
+/// Updates the memory of the supervisors: they look often, and what they remember changes at once.
 pub fn remember(nodes: usize, rules: &Rules, state: &mut State) {
     for d in 0..nodes {
         let node = state.data[d];

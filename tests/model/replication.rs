@@ -1,19 +1,19 @@
-//! How a replica gets its primary's data.
+//! How a replica gets the data of its primary.
 
 use super::state::*;
 
 /// A step of a replica's link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// The stream goes on where it ended: nothing is missing in between.
+    /// The stream continues where it ended, without a gap.
     GoOn,
-    /// A full copy is there: the old data is discarded, and the new loaded.
+    /// A full copy was received: the old data is discarded, and the copy is loaded.
     Load,
     /// The copy is loaded.
     Loaded,
-    /// One more write comes through.
+    /// One more entry arrives.
     Stream,
-    /// The link is lost, as its primary is.
+    /// The link breaks, because its primary is lost.
     Break,
 }
 
@@ -26,7 +26,7 @@ pub const ALL: [Step; 5] = [
     Step::Break,
 ];
 
-/// The lab after a step of the link of `d`, if it can take it.
+/// The lab after a step of the link of `d`, if it is possible.
 pub fn step(state: &State, d: usize, step: Step) -> Option<State> {
     let Role::Replica { of, link } = state.data[d].role else {
         return None;
@@ -70,7 +70,8 @@ pub fn step(state: &State, d: usize, step: Step) -> Option<State> {
     Some(next)
 }
 
-/// A node that takes the role has closed all links of an earlier time in it, noticed or not; a raise over one ends with it.
+/// A node that takes the role has closed all links of its earlier terms, noticed or not. A raise
+/// over such a link ends with it.
 pub fn disconnect(nodes: usize, before: &State, after: &mut State) {
     for d in 0..nodes {
         if before.data[d].role == Role::Primary || after.data[d].role != Role::Primary {

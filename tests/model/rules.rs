@@ -1,71 +1,74 @@
-//! The rules under test, and those that are taken out to see that each is needed.
+//! The rules under test. Each can be removed to show that it is needed.
 
-/// What makes a write acknowledged while a node is lost.
+/// How a write is acknowledged while a node is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WitnessRule {
-    /// `redis_ha_lab::protocol::ack::witness`, a majority.
+    /// `redis_ha_lab::protocol::ack::witness` with a majority.
     Majority,
-    /// The same, of one Sentinel.
+    /// The same with one Sentinel.
     OneSentinel,
-    /// The same, but a cached priority of 0 counts however old it is.
+    /// The same, but a cached priority of 0 counts whatever its age.
     AnyAge,
     /// The server's `+OK`.
     PlainOk,
 }
 
-/// Which rules hold.
+/// The rules that apply.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
     pub witness: WitnessRule,
-    /// Every Sentinel that can be asked is heard before a write counts as witnessed; otherwise any
-    /// majority is enough, whatever the third would say.
+    /// A write is witnessed only after every reachable Sentinel was heard. Otherwise any majority
+    /// is enough, whatever the third would answer.
     pub dissent_vetoes: bool,
-    /// A priority of 0 in an INFO counts only when it was said after any raise that was under way when the write
-    /// was executed.
+    /// A priority of 0 in an INFO counts only if the INFO is later than any raise that was in
+    /// progress when the write was executed.
     pub fresh_after_raise: bool,
-    /// A node's own word that its priority is 0 counts only as an assurance, which it does not give while a raise is
-    /// under way.
+    /// A node's own report of priority 0 counts only as an assurance, which it does not give
+    /// during a raise.
     pub assurance: bool,
-    /// A cached priority of a node that now says it is a primary is no evidence.
+    /// A cached priority of a node that now reports to be primary is no evidence.
     pub role_read: bool,
-    /// An old primary that follows the new one counts only while it says that its priority is 0, and not
-    /// against a Sentinel that already knows it as a replica; otherwise its following is enough.
+    /// An old primary that follows the new one counts only while it reports priority 0, and not
+    /// for a Sentinel that already knows it as a replica. Otherwise following is enough.
     pub submission_checked: bool,
     /// A server starts with priority 0, and is raised only after it has caught up.
     pub promotability: bool,
-    /// A restarted server starts parked; otherwise as what the Sentinels call it.
+    /// A restarted server starts parked. Otherwise it starts in the role that the Sentinels
+    /// report.
     pub guard: bool,
-    /// A parent calls for a failover, and restarts its server at once, only while a majority of the
-    /// Sentinels names its node; otherwise whenever its server was primary.
+    /// A supervisor calls for a failover, and restarts its server at once, only while a majority
+    /// of the Sentinels names its node. Otherwise it does so whenever its server was primary.
     pub named_only: bool,
-    /// The parent of a primary that has ended calls for a failover only where a replica says that it can be promoted; otherwise always.
+    /// The supervisor of a primary that has ended calls for a failover only if a replica reports
+    /// that it can be promoted. Otherwise it always does.
     pub candidate_called: bool,
-    /// Copies are compared by their marks; otherwise that there is data decides, whatever it is.
+    /// Copies are compared by their marks. Otherwise only the existence of data counts.
     pub compare: bool,
-    /// Who holds more than the named node stands for the role.
+    /// A node that holds more than the named node stands for the role.
     pub stand: bool,
-    /// A named node that follows one that does not serve decides anew.
+    /// A named node that follows a node which does not serve decides again.
     pub park: bool,
-    /// A planned stop puts a closing mark into each copy.
+    /// A planned stop writes a closing mark into each copy.
     pub closing: bool,
-    /// A write is witnessed only when the term of its primary has been marked.
+    /// A write is witnessed only when the primary has marked its term.
     pub term_first: bool,
-    /// A term counts only when it was announced, or the named node has submitted.
+    /// A term is confirmed only when it was announced, or the named node has submitted.
     pub confirm: bool,
-    /// A term that a node began by its own decision counts only when the Sentinels see it as a primary, with no failover under way.
+    /// A term that a node began by its own decision is confirmed only when the Sentinels see it as
+    /// primary with no failover in progress.
     pub settle: bool,
-    /// Nobody follows a primary that holds less.
+    /// No node follows a primary that holds less.
     pub keep_more: bool,
-    /// A parked server that is promoted, and did not stand, parks again.
+    /// A parked server that is promoted without standing parks again.
     pub candidate: bool,
-    /// The old primary of a handover follows one that went on from its own history, and no other.
+    /// The old primary of a handover follows only a primary that continued its own history.
     pub same_history: bool,
-    /// A primary that was replaced, and one that was promoted though it was no candidate, does not take the role while
-    /// others are silent, before it has been in sync again.
+    /// A replaced primary, and a server that was promoted without being a candidate, do not take
+    /// the role while others are silent, until they have been in sync again.
     pub deposed: bool,
-    /// Of two copies with one mark that says *only copy*, that of its writer holds more.
+    /// Of two copies with the same *only copy* mark, that of its writer holds more.
     pub sole_writer: bool,
-    /// A Sentinel's first configuration is not made anew where the lab has one already.
+    /// A Sentinel's first configuration is not written again if the lab already has one.
     pub name_checked: bool,
 }
 
@@ -97,7 +100,7 @@ impl Rules {
         name_checked: true,
     };
 
-    /// The rules before copies carried marks.
+    /// The rules from before copies had marks.
     pub const BEFORE_MARKS: Rules = Rules {
         compare: false,
         stand: false,
@@ -122,25 +125,25 @@ pub struct Bounds {
     pub nodes: usize,
     pub writes: u8,
     pub faults: u8,
-    /// The highest epoch that is tried.
+    /// The highest epoch.
     pub max_epoch: u8,
-    /// Epochs that all Sentinels have left behind don't count, so that there are always more.
+    /// Epochs that all Sentinels have passed do not count, so there are always more.
     pub endless: bool,
-    /// The server of the primary may end while the other node is not recovered, once the Sentinels know
-    /// of that. The primary is the only copy then, and writes to disk before it answers.
+    /// The server of the primary may end while the other node is not recovered, once the Sentinels
+    /// know that. The primary is then the only copy, and writes to disk before it answers.
     pub overlap: bool,
-    /// The writer goes on when everything was stopped and started again.
+    /// The writer continues after everything was stopped and started again.
     pub busy: bool,
-    /// The faults come in the order of their kinds, each while the one before is not over; and of a lab that is stopped, before
-    /// any of it is started again.
+    /// The faults come in the order of their kinds, each before the one before is over; in a
+    /// stopped lab, before any part of it is started again.
     pub at_once: bool,
-    /// All Sentinels notice what there is at the same time, and no two lead a failover at once.
+    /// All Sentinels notice events at the same time, and no two lead a failover at once.
     pub calm: bool,
     pub kinds: &'static [super::faults::Kind],
 }
 
 impl Bounds {
-    /// The highest epoch, where the lowest that a Sentinel has is 1.
+    /// The highest epoch, if the lowest of a Sentinel is 1.
     pub fn highest(&self, past: u8) -> u8 {
         self.max_epoch.saturating_sub(past)
     }

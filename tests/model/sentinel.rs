@@ -1,4 +1,4 @@
-//! What Sentinels do. The names in brackets are functions of Redis' sentinel.c.
+//! The Sentinels. Names in parentheses are functions of Redis' sentinel.c.
 
 use super::rules::Rules;
 use super::state::*;
@@ -6,29 +6,31 @@ use super::state::*;
 /// A step of one Sentinel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// It no longer reaches the node; or it calls a primary down that says it is a replica.
+    /// It no longer reaches the node; or it considers a primary that reports to be a replica down.
     Notice(usize),
-    /// It reaches the node again; asks for INFO at once when its last one is older than the period.
+    /// It reaches the node again, and asks for INFO at once if the last one is older than the
+    /// period.
     Reconnect(usize),
-    /// It has an INFO of the node.
+    /// It gets an INFO of the node.
     Info(usize),
-    /// It is elected to fail over, with the vote of another.
+    /// It is elected to lead a failover, with the vote of another.
     Elected(usize),
     /// It selects a replica by its own view alone (`sentinelSelectSlave`).
     Select(usize),
     /// The selected node becomes primary.
     Promote,
-    /// It sees that, and announces the new primary.
+    /// It learns that, and announces the new primary.
     Announce,
     /// The failover takes too long.
     Abort,
-    /// It hears of a newer configuration (`sentinelProcessHelloMessage`).
+    /// It receives a newer configuration (`sentinelProcessHelloMessage`).
     Adopt(usize),
-    /// It turns a primary that it does not know as such into a replica (`+convert-to-slave`).
+    /// It turns a primary that it does not name into a replica (`+convert-to-slave`).
     Convert(usize),
-    /// It turns a replica of another, or of nobody, into one of the primary (`+fix-slave-config`).
+    /// It turns a replica of another node, or of none, into a replica of the primary
+    /// (`+fix-slave-config`).
     Fix(usize),
-    /// The primary tells it of a replica.
+    /// The primary reports a replica to it.
     Learn,
 }
 
@@ -51,7 +53,7 @@ pub fn all(nodes: usize) -> Vec<Step> {
     all
 }
 
-/// A restarted Sentinel has forgotten what it saw.
+/// A restarted Sentinel has lost its view.
 pub fn forget(sentinel: &mut Sentinel) {
     sentinel.sights = [Sight::NEW; NODES];
     // A new entry of a primary is not down before it has been silent for down-after.
@@ -59,27 +61,27 @@ pub fn forget(sentinel: &mut Sentinel) {
     sentinel.failover = None;
 }
 
-/// Forgets what makes no difference.
+/// Clears what has no effect.
 pub fn tidy(sentinel: &mut Sentinel) {
     for (d, sight) in sentinel.sights.iter_mut().enumerate() {
         if d == sentinel.primary {
             let up = sight.up;
             *sight = Sight { up, ..Sight::NEW };
         } else if !sight.up && sight.info == Info::Old {
-            // It asks before it uses what it knows.
+            // It asks before it uses this value.
             sight.info = Info::Never;
         }
     }
 }
 
-/// Whether the Sentinel could promote the node, as it sees things (`sentinelSelectSlave`).
+/// Whether the Sentinel could promote the node in its view (`sentinelSelectSlave`).
 pub fn selectable(sentinel: &Sentinel, d: usize) -> bool {
     let sight = sentinel.sights[d];
     d != sentinel.primary && sight.up && sight.promotable && sight.info != Info::Never
 }
 
-/// `SENTINEL FAILOVER`: no vote is needed, and none is asked for. Whom it deposes is for the Sentinel
-/// to say: the command names no node.
+/// `SENTINEL FAILOVER`: needs no vote. The command names no node: the Sentinel deposes the node
+/// that it names.
 pub fn force(nodes: usize, max_epoch: u8, state: &mut State, s: usize) -> bool {
     let sentinel = &mut state.sentinels[s];
     let epoch = sentinel.epoch + 1;
@@ -98,7 +100,7 @@ pub fn force(nodes: usize, max_epoch: u8, state: &mut State, s: usize) -> bool {
     true
 }
 
-/// The lab after a step of Sentinel `s`, if it can take it.
+/// The lab after a step of Sentinel `s`, if it is possible.
 pub fn step(
     (nodes, max_epoch): (usize, u8),
     rules: &Rules,
@@ -220,7 +222,7 @@ pub fn step(
             if sentinel.watch != Watch::Up
                 || other.watch != Watch::Up
                 || other.epoch <= sentinel.epoch
-                // A parent looks more often than Sentinels tell each other: a node that is no candidate is parked by then.
+                // A supervisor looks more often than Sentinels publish: a node that is no candidate is parked by then.
                 || state.data[other.primary].memory.unasked
             {
                 return None;
@@ -228,7 +230,7 @@ pub fn step(
             switch(mine, other.primary, other.epoch);
         }
         Step::Convert(d) => {
-            // Four periods are longer than the pause between two marks.
+            // Four publish periods are longer than the pause between two marks.
             let node = &state.data[d];
             let to_be_marked = node.memory.in_term && state.history.unmarked(node.log);
             if node.role != Role::Primary || to_be_marked || !may_correct(state, s, d) {
@@ -267,11 +269,11 @@ pub fn step(
     (next != *state).then_some(next)
 }
 
-/// Whether the Sentinel makes a node that is not what it should be a replica of its primary.
+/// Whether the Sentinel makes a node with the wrong role a replica of its primary.
 fn may_correct(state: &State, s: usize, d: usize) -> bool {
     let sentinel = &state.sentinels[s];
     let p = sentinel.primary;
-    // It waits for four periods of the hello messages first, so it has heard of a newer configuration.
+    // It first waits for four publish periods, and so has received a newer configuration.
     let newer_is_known = state
         .sentinels
         .iter()
@@ -284,13 +286,14 @@ fn may_correct(state: &State, s: usize, d: usize) -> bool {
         && state.answers_sentinel(s, d)
         && state.answers_sentinel(s, p)
         && state.data[p].role == Role::Primary
-        // Long before that its parent has begun its term, or has parked it as no candidate.
+        // Long before that, its supervisor has begun its term, or has parked it as no candidate.
         && state.data[p].memory.in_term
         && !loading(state, d)
 }
 
-/// A primary whose parent runs, and is told by a majority that another is primary now. A parent looks more often than a failover
-/// takes from its begin to the promotion: by then it has submitted or parked.
+/// A primary whose running supervisor learns from a majority that another node is primary now. A
+/// supervisor looks more often than a failover takes from its beginning to the promotion: by then
+/// it has submitted or parked.
 fn is_superseded(state: &State, d: usize) -> bool {
     let node = &state.data[d];
     let newer =
@@ -303,7 +306,8 @@ fn is_superseded(state: &State, d: usize) -> bool {
         && told.count() >= MAJORITY
 }
 
-/// A server that can't log in anywhere is parked to its parent, whomever it is told to follow.
+/// To its supervisor, a server that cannot log in anywhere is parked, whichever node it is told to
+/// follow.
 fn correct(sentinel: &Sentinel, next: &mut State, d: usize) {
     next.data[d].role = if next.data[d].blocked {
         Role::Parked
@@ -325,8 +329,8 @@ fn loading(state: &State, d: usize) -> bool {
     )
 }
 
-/// What a Sentinel remembers of a node that has told it otherwise since: a primary is silent for down-after before anybody is elected,
-/// and that is longer than the period of INFO.
+/// The Sentinel's view of a node that has reported otherwise since. A primary is silent for
+/// down-after before a Sentinel is elected, and that is longer than the INFO period.
 fn speaks_of_the_past(state: &State, s: usize, d: usize) -> bool {
     let node = &state.data[d];
     selectable(&state.sentinels[s], d)
@@ -335,22 +339,23 @@ fn speaks_of_the_past(state: &State, s: usize, d: usize) -> bool {
         && !node.promotable
 }
 
-/// A voted epoch is new to all who vote; a forced one need not be.
+/// An elected leader uses an epoch that is new to all voters; a forced failover need not.
 fn newest_epoch(state: &State) -> u8 {
     let known = |s: &Sentinel| s.epoch.max(s.failover.map_or(0, |f| f.epoch));
     state.sentinels.iter().map(known).max().unwrap_or(0)
 }
 
-/// A primary that says it is a replica, as a parked one does, is down to a Sentinel after a while.
+/// A primary that reports to be a replica, as a parked one does, is considered down after a while.
 fn disowns_its_role(state: &State, s: usize, d: usize) -> bool {
     state.sentinels[s].primary == d && state.data[d].role != Role::Primary
 }
 
-/// An INFO. The priority is read only from a node that says it is a replica
+/// An INFO. The priority is read only from a node that reports to be a replica
 /// (`sentinelRefreshInstanceInfo`).
 ///
-/// It does not tell whether a raise is under way. One takes a limited time, so what is heard later than a write by more
-/// than that is heard after the end of each raise that began before the write.
+/// It does not show whether a raise is in progress. A raise takes a limited time, so an INFO that
+/// is later than a write by more than that is later than the end of each raise that began before
+/// the write.
 fn hear(rules: &Rules, state: &State, sentinel: &mut Sentinel, d: usize) {
     let sight = &mut sentinel.sights[d];
     if d == sentinel.primary {
@@ -359,7 +364,7 @@ fn hear(rules: &Rules, state: &State, sentinel: &mut Sentinel, d: usize) {
     if state.data[d].role != Role::Primary {
         sight.promotable = state.data[d].promotable;
     }
-    // These two matter only of a priority of 0.
+    // These two matter only for a priority of 0.
     sight.says_primary = !sight.promotable && state.data[d].role == Role::Primary;
     sight.info = Info::Recent;
     let raising = state.data[d].raising;
@@ -370,9 +375,9 @@ fn hear(rules: &Rules, state: &State, sentinel: &mut Sentinel, d: usize) {
     sight.fresh = !sight.promotable && state.writer.pending.is_some_and(later);
 }
 
-/// `+switch-master`: all entries of replicas begin anew (`sentinelResetMasterAndChangeAddress`).
+/// `+switch-master`: all entries of replicas are reset (`sentinelResetMasterAndChangeAddress`).
 fn switch(sentinel: &mut Sentinel, primary: usize, epoch: u8) {
-    // Whom it deposes it knows.
+    // It knows the node that it deposes.
     sentinel.knows |= sentinel.primary != primary;
     sentinel.primary = primary;
     sentinel.epoch = epoch;

@@ -1,17 +1,18 @@
 //! The state of the modelled lab: small, comparable, without a clock.
 //!
-//! A log is a set of entries, writes and marks. Each attempt to write is a new number, and numbers rise, so a set is an
-//! ordered log, and a prefix of it is its lowest members. What the numbers stand for is in [`History`].
+//! A log is a set of entries: writes and marks. Each attempt to write is a new number, and numbers
+//! grow, so a set is an ordered log, and a prefix of it has its lowest members. [`History`] has the
+//! meaning of the numbers.
 
 use std::hash::{Hash, Hasher};
 
 use super::marks::History;
 
-/// Most data nodes.
+/// The largest number of data nodes.
 pub const NODES: usize = 3;
-/// Sentinels. Quorum and majority are both 2.
+/// The number of Sentinels. Quorum and majority are both 2.
 pub const SENTINELS: usize = 3;
-/// Sentinels that make a majority.
+/// The number of Sentinels in a majority.
 pub const MAJORITY: usize = 2;
 
 /// A set of entries, one bit each.
@@ -20,15 +21,15 @@ pub type Log = u16;
 /// The replication link of a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Link {
-    /// Down; or a full copy is being received, and the old data is still there.
+    /// Down; or a full copy is being received, and the old data still exists.
     Down,
-    /// A full copy, of what the primary had then, is being loaded; the data is incomplete, and the server
-    /// refuses a change of its role (`-LOADING`).
+    /// A full copy of what the primary had then is being loaded. The data is incomplete, and the
+    /// server refuses a change of its role (`-LOADING`).
     Loading(Log),
     Up,
 }
 
-/// What the server is at this moment.
+/// The role of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     /// A replica of nobody; or the server is not running.
@@ -40,40 +41,40 @@ pub enum Role {
     Primary,
 }
 
-/// A data node's processes: the server and its parent.
+/// The processes of a data node: the server and its supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Process {
     Up,
-    /// Server and parent are stopped, and keep everything.
+    /// Server and supervisor are stopped, and keep their state.
     Paused,
-    /// The server has ended, its parent runs. `just`: the parent has not seen it yet.
+    /// The server has ended, and its supervisor runs. `just`: the supervisor has not noticed yet.
     ServerGone {
         just: bool,
     },
     NodeGone,
 }
 
-/// What a parent remembers; see `redis_ha_lab::node::machine::Machine`.
+/// The memory of a supervisor; see `redis_ha_lab::node::machine::Machine`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Memory {
     pub was_primary: bool,
-    /// The server has been started in this process, and has had a role.
+    /// This process has started the server, which has had a role.
     pub served: bool,
-    /// Another node has been promoted over it, and it has not been in sync with that one yet.
+    /// Another node was promoted over it, and it has not been in sync with that node yet.
     pub deposed: bool,
-    /// The epoch at which a majority named it, since it is primary without a break.
+    /// The epoch at which a majority named it, since it has been primary without interruption.
     pub named_at: Option<u8>,
-    /// It was stopped, and may take its server for hung now.
+    /// It was stopped, and may consider its server hung now.
     pub overslept: bool,
     /// Peers last seen as replicas, one bit each.
     pub known: u8,
-    /// It has marked the term in which its server is primary.
+    /// It has marked the present term of its server.
     pub in_term: bool,
     /// By its own decision.
     pub decided: bool,
     /// It stands for the role.
     pub standing: bool,
-    /// Its server was promoted, and its parent did not see it as a candidate.
+    /// Its server was promoted without being a candidate to its supervisor.
     pub unasked: bool,
 }
 
@@ -83,39 +84,39 @@ pub struct Data {
     pub process: Process,
     pub role: Role,
     pub log: Log,
-    /// It knows where in its primary's stream it is; a restarted server does not.
+    /// It knows its position in its primary's stream; a restarted server does not.
     pub placed: bool,
     /// Its `replica-priority` is not 0.
     pub promotable: bool,
-    /// A raise is under way: what the primary had when its offset was read.
+    /// A raise is in progress: the primary's log when its offset was read.
     pub raising: Option<Log>,
-    /// What of its log is on disk for certain.
+    /// The part of its log that is certainly on disk.
     pub synced: Log,
-    /// It has a login that nobody knows, so that it can't copy from anybody.
+    /// It has an unknown login, so it cannot copy from any node.
     pub blocked: bool,
-    /// The node's process found nothing in its state folder.
+    /// The node's process found an empty state folder.
     pub first: bool,
     pub memory: Memory,
 }
 
-/// When a Sentinel last had an INFO of a node.
+/// The age of a Sentinel's last INFO of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Info {
     Never,
-    /// Longer ago than the period: asked for at once on reconnecting.
+    /// Older than the period: asked for at once after a reconnect.
     Old,
     Recent,
 }
 
-/// What one Sentinel knows of one data node.
+/// One Sentinel's view of one data node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Sight {
     /// Neither down nor disconnected.
     pub up: bool,
-    /// The cached priority is not 0; 100 is what a new entry begins with.
+    /// The cached priority is not 0; a new entry begins with 100.
     pub promotable: bool,
     pub info: Info,
-    /// By that INFO it is a primary, which says nothing of its priority.
+    /// In that INFO it is a primary, which does not update its priority.
     pub says_primary: bool,
     /// The INFO is newer than the pending write.
     pub fresh: bool,
@@ -141,13 +142,13 @@ pub struct Failover {
     pub promoted: bool,
 }
 
-/// A Sentinel's process.
+/// The process of a Sentinel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Watch {
     Up,
     /// Stopped, or cut off from everything: it keeps its view.
     Paused,
-    /// Cut off from all nodes, and still answering the writer.
+    /// Cut off from all nodes, but it answers the writer.
     Alone,
     Gone,
 }
@@ -155,16 +156,16 @@ pub enum Watch {
 /// A Sentinel.
 #[derive(Debug, Clone, Copy)]
 pub struct Sentinel {
-    /// For reports only; equal states may differ in it.
+    /// Only for reports; equal states may differ in it.
     pub name: u8,
     pub watch: Watch,
     pub primary: usize,
     pub epoch: u8,
     pub sights: [Sight; NODES],
     pub failover: Option<Failover>,
-    /// It is on the far side of the cut.
+    /// It is on the other side of the cut.
     pub cut: bool,
-    /// It knows of other data nodes than the primary.
+    /// It knows data nodes other than the primary.
     pub knows: bool,
 }
 
@@ -178,7 +179,7 @@ type SentinelKey = (
 );
 
 impl Sentinel {
-    /// Everything but the name.
+    /// Everything except the name.
     pub fn key(&self) -> SentinelKey {
         (
             self.watch,
@@ -205,7 +206,7 @@ impl Hash for Sentinel {
     }
 }
 
-/// A data node cut off from some others; the Sentinels among them are marked themselves.
+/// A data node that is cut off from some others; Sentinels are marked by their own field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Cut {
     pub node: usize,
@@ -213,27 +214,27 @@ pub struct Cut {
     pub from_writer: bool,
 }
 
-/// The write whose fate is open.
+/// The write with an open outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Pending {
     pub write: u8,
-    /// The moment after which an INFO counts as fresh has passed.
+    /// The time after which an INFO counts as fresh has passed.
     pub stamped: bool,
 }
 
-/// Why a node is taken for the primary.
+/// Why a node is considered primary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Standing {
-    /// A majority of the Sentinels names it, at that epoch.
+    /// A majority of the Sentinels names it, at this epoch.
     Elected(u8),
-    /// It has been promoted, and the Sentinels still name that one, at that epoch.
+    /// It was promoted, and the Sentinels still name `over`, at this epoch.
     Promoted { over: usize, epoch: u8 },
 }
 
 /// The writer: one write at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Writer {
-    /// Where it writes, and why there.
+    /// Where it writes, and why.
     pub target: Option<(usize, Standing)>,
     pub pending: Option<Pending>,
     pub next: u8,
@@ -259,20 +260,20 @@ pub struct State {
     pub cut: Option<Cut>,
     pub lost: Lost,
     pub faults: u8,
-    /// What all data nodes together held when, after the last fault, every Sentinel had found every node
-    /// again.
+    /// The combined logs of all data nodes when, after the last fault, every Sentinel had found
+    /// every node again.
     pub found: Option<Log>,
-    /// What the numbers in logs stand for.
+    /// The meaning of the numbers in logs.
     pub history: History,
-    /// The old primary of a planned handover that is under way.
+    /// The old primary of a planned handover in progress.
     pub handing: Option<usize>,
-    /// The node that was promoted in it went on from the old primary's history.
+    /// The node promoted in it continued the old primary's history.
     pub went_on: bool,
     /// The host that does not come back.
     pub absent: Option<usize>,
-    /// What only an operator can answer may be open: a host is absent after an unplanned stop.
+    /// A decision may be left to an operator: a host is missing after an unplanned stop.
     pub operator: bool,
-    /// How many epochs all Sentinels have left behind, where they are counted.
+    /// The number of epochs that all Sentinels have passed, where they are counted.
     pub past: u8,
     /// A copy with an acknowledged write was replaced by one without it.
     pub replaced: bool,
@@ -354,25 +355,25 @@ impl State {
         }
     }
 
-    /// Data nodes `a` and `b` can talk, as far as the network goes.
+    /// Whether the network connects the data nodes `a` and `b`.
     pub fn data_reach(&self, a: usize, b: usize) -> bool {
         !self
             .cut
             .is_some_and(|c| c.from_data && (c.node == a || c.node == b))
     }
 
-    /// The Sentinel and the data node can talk, as far as the network goes, and the Sentinel runs.
+    /// Whether the network connects the Sentinel and the data node, and the Sentinel runs.
     pub fn sentinel_reaches(&self, s: usize, d: usize) -> bool {
         let sentinel = &self.sentinels[s];
         sentinel.watch == Watch::Up && !(sentinel.cut && self.cut.is_some_and(|c| c.node == d))
     }
 
-    /// The node's server answers the Sentinel.
+    /// Whether the node's server answers the Sentinel.
     pub fn answers_sentinel(&self, s: usize, d: usize) -> bool {
         self.sentinel_reaches(s, d) && self.data[d].process == Process::Up
     }
 
-    /// The node's server answers the writer.
+    /// Whether the node's server answers the writer.
     pub fn answers_writer(&self, d: usize) -> bool {
         self.data[d].process == Process::Up
             && !self.cut.is_some_and(|c| c.from_writer && c.node == d)
