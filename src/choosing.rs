@@ -181,8 +181,8 @@ fn judge(answers: &[NodeAnswer], name: &str) -> Result<ChoicePreview, ChooseErro
     })
 }
 
-/// What happens to `copy`, that of the node of `answer`, if `own`, that of the node `chosen`, is
-/// chosen.
+/// What happens to `copy`, that of the node of `answer`, if `chosen_copy`, that of the node
+/// `chosen`, is chosen.
 fn fate_of(
     answer: &NodeAnswer,
     chosen: &str,

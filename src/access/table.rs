@@ -114,8 +114,9 @@ impl User {
                 "+ping",
             ],
             User::Replication => vec!["+ping", "+replconf", "+psync"],
-            // As listed in <https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/>, except that
-            // one channel is enough for Sentinels, and that they need not kill scripts here.
+            // As listed in
+            // <https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/>, except
+            // that one channel is enough for Sentinels, and that they need not kill scripts here.
             User::Sentinel => vec![
                 "&__sentinel__:hello",
                 "+ping",

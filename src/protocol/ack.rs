@@ -86,7 +86,8 @@ pub struct Coverage {
     pub round: u64,
     /// Every other data node has confirmed everything up to this offset.
     pub replicated: Option<u64>,
-    /// The number of batches that had been answered when the Sentinels were asked with success.
+    /// All batches with a lower number are witnessed: they had been answered when the Sentinels
+    /// were asked.
     pub witnessed: u64,
 }
 

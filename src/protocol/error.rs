@@ -110,16 +110,19 @@ impl std::fmt::Display for WriteError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             WriteError::ReadOnly => write!(f, "the node is a replica (READONLY)"),
-            WriteError::Loading => write!(f, "the node loads its data (LOADING)"),
-            WriteError::PrimaryLinkDown => write!(f, "a replica without its primary (MASTERDOWN)"),
+            WriteError::Loading => write!(f, "the node is loading its data (LOADING)"),
+            WriteError::PrimaryLinkDown => write!(
+                f,
+                "the node is a replica without a link to its primary (MASTERDOWN)"
+            ),
             WriteError::NoReplicas => write!(
                 f,
-                "the lab is closed, to be stopped, or too few replicas are there (NOREPLICAS): halab close --reopen"
+                "the lab is closed, or too few replicas are connected (NOREPLICAS); to reopen a closed lab: halab close --reopen"
             ),
             WriteError::CannotPersist => {
                 write!(
                     f,
-                    "the node can't write to its disk (MISCONF): free space, see its log"
+                    "the node cannot write to its disk (MISCONF): free space, and see its log"
                 )
             }
             WriteError::OutOfMemory => {
@@ -134,18 +137,18 @@ impl std::fmt::Display for WriteError {
                     "not permitted (NOAUTH, WRONGPASS or NOPERM): check the credentials"
                 )
             }
-            WriteError::Busy => write!(f, "the node runs a long script (BUSY)"),
+            WriteError::Busy => write!(f, "the node is running a long script (BUSY)"),
             WriteError::Unblocked => write!(f, "the node changed its role (UNBLOCKED)"),
             WriteError::MembersUnknown => write!(
                 f,
-                "the primary's list of members is of a later version, damaged, or of before a move: update this writer if its version \
-                 is older than the nodes'; see halab status"
+                "the primary's list of members is of a later version, damaged, or older than a move of the lab: update this writer if its \
+                 version is older than the nodes'; see halab status"
             ),
             WriteError::Other(code) => write!(f, "error reply {code}"),
             WriteError::Refused => write!(f, "connection refused"),
             WriteError::Timeout => write!(f, "no answer in time"),
             WriteError::ConnectionLost => write!(f, "connection lost"),
-            WriteError::NotRedis => write!(f, "not an answer of a Redis server"),
+            WriteError::NotRedis => write!(f, "the answer is not from a Redis server"),
         }
     }
 }

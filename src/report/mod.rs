@@ -1,8 +1,8 @@
 //! A supervisor's report on itself and its server, which shows why something is wrong.
 //!
 //! Pure: values, and the parser of the server's log. A report contains no secrets, because every
-//! client that may read metrics may read it. Unknown fields are ignored and missing ones have defaults, so
-//! programs of different versions understand each other.
+//! client that may read metrics may read it. Unknown fields are ignored and missing ones have
+//! defaults, so programs of different versions understand each other.
 
 mod description;
 mod server_log;

@@ -304,7 +304,7 @@ fn what_can_not_be_a_backup_or_is_damaged_is_not_restored() {
     lose_everything(&mut lab);
     let (code, said) = restore(&lab, &lab.path("none"), &[]);
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("is no backup"), "{said}");
+    assert!(said.contains("is not a complete backup"), "{said}");
     let data = backup.join("data.rdb");
     let whole = fs::read(&data).unwrap();
     let mut wrong = whole.clone();

@@ -319,7 +319,7 @@ fn an_empty_primary_has_lost_everything_only_if_it_was_the_primary_all_the_time(
             3,
             "redis-a has changed its replication history",
         ),
-        (STEADY, true, 3, "the Sentinels name redis-a at epoch"),
+        (STEADY, true, 3, "the Sentinels now name redis-a at epoch"),
     ] {
         let data = Liar::start(primary, Box::new(changing(Pretence::primary(), changes)));
         let sentinels = lab.lab.sentinels.iter().map(|node| {

@@ -1,5 +1,5 @@
-//! `halab member replace b c`: the program's own steps, each derived from the observed state, so the
-//! command can be interrupted and run again at any moment.
+//! `halab member replace b c`: the program's own steps, each derived from the observed state, so
+//! the command can be interrupted and run again at any moment.
 
 use redis_ha_lab::protocol::membership::{Conditions, Goal, NextStep, next};
 use redis_ha_lab::protocol::roster::{MemberKind, Roster, Standing};
@@ -8,7 +8,8 @@ use super::lab::{ADDED, Entry, Model, NAMES, NODES, Node, REMOVED, State, at};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Operator {
-    /// The list that was read, and the one to write over it. A failover may happen before the write.
+    /// The list that was read, and the one to write over it. A failover may happen before the
+    /// write.
     planned: Option<(Roster, Roster)>,
     /// The nodes that could be promoted when the command began, for the model without
     /// `candidates_rechecked`.

@@ -222,7 +222,8 @@ pub fn step(
             if sentinel.watch != Watch::Up
                 || other.watch != Watch::Up
                 || other.epoch <= sentinel.epoch
-                // A supervisor looks more often than Sentinels publish: a node that is no candidate is parked by then.
+                // A supervisor looks more often than Sentinels publish: a node that is no candidate
+                // is parked by then.
                 || state.data[other.primary].memory.unasked
             {
                 return None;

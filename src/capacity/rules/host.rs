@@ -92,9 +92,9 @@ fn server(facts: &HostFacts) -> Finding {
     }
 }
 
-/// <https://redis.io/docs/latest/operate/oss_and_stack/management/admin/> (Linux): "Set the Linux kernel
-/// overcommit memory setting to 1". <https://docs.kernel.org/mm/overcommit-accounting.html>: 0 refuses
-/// obvious overcommits, 2 refuses everything above the commit limit.
+/// <https://redis.io/docs/latest/operate/oss_and_stack/management/admin/> (Linux): "Set the Linux
+/// kernel overcommit memory setting to 1". <https://docs.kernel.org/mm/overcommit-accounting.html>:
+/// 0 refuses obvious overcommits, 2 refuses everything above the commit limit.
 fn overcommit(facts: &HostFacts) -> Finding {
     const CODE: &str = "overcommit-memory";
     let Some(setting) = facts.overcommit else {
@@ -122,9 +122,9 @@ fn overcommit(facts: &HostFacts) -> Finding {
         )
 }
 
-/// <https://redis.io/docs/latest/operate/oss_and_stack/management/optimization/latency/> (Latency induced
-/// by transparent huge pages). A server disables them for itself if it may (`disable-thp`, since
-/// 6.2).
+/// <https://redis.io/docs/latest/operate/oss_and_stack/management/optimization/latency/> (Latency
+/// induced by transparent huge pages). A server disables them for itself if it may (`disable-thp`,
+/// since 6.2).
 fn huge_pages(facts: &HostFacts) -> Finding {
     const CODE: &str = "transparent-huge-pages";
     let Some(chosen) = &facts.huge_pages else {
@@ -161,8 +161,8 @@ fn listen_backlog(facts: &HostFacts) -> Finding {
         )
 }
 
-/// <https://redis.io/docs/latest/develop/reference/clients/> (Maximum concurrent connected clients): a
-/// server with a lower limit of open files reduces `maxclients` by itself.
+/// <https://redis.io/docs/latest/develop/reference/clients/> (Maximum concurrent connected
+/// clients): a server with a lower limit of open files reduces `maxclients` by itself.
 fn open_files(facts: &HostFacts) -> Finding {
     const CODE: &str = "open-files";
     const NEEDED: u64 = MAX_CLIENTS + RESERVED_DESCRIPTORS;
@@ -223,8 +223,8 @@ fn memory(facts: &HostFacts) -> Finding {
         )
 }
 
-/// <https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/> (Log rewriting): the old
-/// file stays until the new one is complete.
+/// <https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/> (Log rewriting):
+/// the old file stays until the new one is complete.
 fn disk(facts: &HostFacts) -> Vec<Finding> {
     const SPACE: &str = "disk-space";
     const INODES: &str = "disk-inodes";
