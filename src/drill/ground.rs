@@ -632,7 +632,7 @@ impl Ground {
         let first = match &self.first_config {
             Some(first) => first.clone(),
             None => {
-                let text = match self.runner()?.stated() {
+                let text = match self.runner()?.config() {
                     Some(path) => fs::read_to_string(&path).map_err(file_error(&path))?,
                     None => include_str!("../../lab.toml").to_owned(),
                 };
@@ -641,7 +641,7 @@ impl Ground {
         };
         let path = self.folder.join("lab.toml");
         fs::write(&path, make(&first)).map_err(file_error(&path))?;
-        self.runner()?.restate(&path);
+        self.runner()?.set_config(&path);
         Ok(path)
     }
 
@@ -650,7 +650,7 @@ impl Ground {
     /// # Errors
     /// When it can't be started.
     pub fn take_in(&mut self, node: &Node) -> Result<(), GroundError> {
-        self.runner()?.take_in(&node.name, node.kind);
+        self.runner()?.add_node(&node.name, node.kind);
         self.start_node(&node.name)
     }
 

@@ -1,8 +1,9 @@
 //! Runs a whole lab as child processes: `halab up`, and the labs of tests and drills.
 //!
-//! Each node is `halab node NAME`, as in every other lane, with its output in a log file. The children
-//! die with this process, whatever ends it, and their servers with them.
+//! Each node is a process `halab node NAME`, as in every other lane, with its output in a log file.
+//! All child processes and their servers are killed when this process ends, for whatever reason.
 
+mod process;
 mod subnet;
 
 use std::fs::{self, File};
@@ -12,20 +13,22 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::config::{Lab, NodeKind};
 
+use process::{NodeProcess, exited};
+
 pub use subnet::{ClaimError, ClaimedSubnet};
 
-/// How long a node may take to end after SIGTERM before it is killed.
+/// How long a node may take to exit after SIGTERM before it is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
-/// Pause between two looks at a child that is to end.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
-/// What is stopped after what; at the end, what is no node.
+/// Pause between two checks whether a process has exited.
+const CHECK_PAUSE: Duration = Duration::from_millis(10);
+/// The order in which processes are stopped. `None`: the monitoring.
 const ORDER: [Option<NodeKind>; 3] = [Some(NodeKind::Sentinel), Some(NodeKind::Data), None];
 
-/// Why a node process could not be started.
+/// A process that could not be started.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {what} {path}: {source}")]
 pub struct RunnerError {
@@ -39,33 +42,33 @@ fn error_at(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Runner
     move |source| RunnerError { what, path, source }
 }
 
-/// How node processes are started.
+/// How nodes are started.
 #[derive(Debug, Clone)]
 pub struct Launch {
     /// The `halab` program.
     pub program: PathBuf,
-    /// Flags before `node NAME`: which lab, which state folder.
+    /// Options before `node NAME`: the lab, the state folder.
     pub arguments: Vec<String>,
-    /// Folder for one log file a node, appended to.
+    /// Folder with one log file per node. Logs are appended.
     pub logs: PathBuf,
 }
 
-/// How plain servers are started, without `halab node` around them: the comparison in drills.
+/// How plain servers are started, without supervisors: the comparison in drills.
 #[derive(Debug, Clone)]
 pub struct PlainLaunch {
-    /// The `halab` program, through which a server dies with its parent.
+    /// The `halab` program, which has the server killed when its parent process ends.
     pub program: PathBuf,
-    /// The server.
+    /// The server program.
     pub server: PathBuf,
-    /// Folder with one config file a node, `NAME.conf`.
+    /// Folder with one config file per node, `NAME.conf`.
     pub confs: PathBuf,
-    /// Folder for one log file a node, appended to.
+    /// Folder with one log file per node. Logs are appended.
     pub logs: PathBuf,
 }
 
 /// How the processes of a lab are started.
 #[derive(Debug)]
-enum Way {
+enum Launcher {
     Nodes(Launch),
     Plain(PlainLaunch),
 }
@@ -73,48 +76,40 @@ enum Way {
 /// The running nodes of a lab.
 #[derive(Debug)]
 pub struct Runner {
-    way: Way,
+    launcher: Launcher,
     nodes: Vec<NodeProcess>,
-    /// What watches the lab; nothing depends on it.
+    /// The monitoring. Nothing depends on it.
     monitors: Vec<NodeProcess>,
 }
 
-#[derive(Debug)]
-struct NodeProcess {
-    name: String,
-    /// Nothing for what is no node.
-    kind: Option<NodeKind>,
-    child: Option<Child>,
-}
-
-impl Way {
+impl Launcher {
     fn program(&self) -> &Path {
         match self {
-            Way::Nodes(launch) => &launch.program,
-            Way::Plain(launch) => &launch.program,
+            Launcher::Nodes(launch) => &launch.program,
+            Launcher::Plain(launch) => &launch.program,
         }
     }
 
     fn logs(&self) -> &Path {
         match self {
-            Way::Nodes(launch) => &launch.logs,
-            Way::Plain(launch) => &launch.logs,
+            Launcher::Nodes(launch) => &launch.logs,
+            Launcher::Plain(launch) => &launch.logs,
         }
     }
 
-    /// The command of one node, or of a part of the monitoring.
+    /// The command of a node or of a service of the monitoring.
     fn command(&self, name: &str, kind: Option<NodeKind>) -> Command {
         let mut command = Command::new(self.program());
         command
             .arg("exec-child")
             .arg(std::process::id().to_string());
         match self {
-            Way::Nodes(launch) => {
+            Launcher::Nodes(launch) => {
                 command.arg(&launch.program).arg("--");
-                let word = if kind.is_some() { "node" } else { "monitor" };
-                command.args(&launch.arguments).args([word, name]);
+                let subcommand = if kind.is_some() { "node" } else { "monitor" };
+                command.args(&launch.arguments).args([subcommand, name]);
             }
-            Way::Plain(launch) => {
+            Launcher::Plain(launch) => {
                 command.arg(&launch.server).arg("--");
                 command.arg(launch.confs.join(format!("{name}.conf")));
                 if kind == Some(NodeKind::Sentinel) {
@@ -127,24 +122,25 @@ impl Way {
 }
 
 impl Runner {
-    /// Starts all nodes of `lab`, the Sentinels first: data nodes ask them for their role.
+    /// Starts all nodes of `lab`. The Sentinels come first, because data nodes ask them for their
+    /// role.
     ///
     /// # Errors
-    /// When a process or its log can't be made; those that run are ended again.
+    /// If a process or its log cannot be created. Those already started are killed.
     pub fn start(lab: &Lab, launch: Launch) -> Result<Self, RunnerError> {
-        Self::start_all(lab, Way::Nodes(launch))
+        Self::start_all(lab, Launcher::Nodes(launch))
     }
 
-    /// The same with plain servers.
+    /// Starts plain servers instead of nodes.
     ///
     /// # Errors
     /// As [`Runner::start`].
     pub fn start_plain(lab: &Lab, launch: PlainLaunch) -> Result<Self, RunnerError> {
-        Self::start_all(lab, Way::Plain(launch))
+        Self::start_all(lab, Launcher::Plain(launch))
     }
 
-    fn start_all(lab: &Lab, way: Way) -> Result<Self, RunnerError> {
-        fs::create_dir_all(way.logs()).map_err(error_at("make", way.logs()))?;
+    fn start_all(lab: &Lab, launcher: Launcher) -> Result<Self, RunnerError> {
+        fs::create_dir_all(launcher.logs()).map_err(error_at("create", launcher.logs()))?;
         let nodes = lab
             .sentinels
             .iter()
@@ -156,7 +152,7 @@ impl Runner {
             })
             .collect();
         let mut runner = Runner {
-            way,
+            launcher,
             nodes,
             monitors: Vec::new(),
         };
@@ -167,24 +163,24 @@ impl Runner {
         Ok(runner)
     }
 
-    /// Starts one node, again or for the first time; nothing happens when it runs.
+    /// Starts a node, unless it is running.
     ///
     /// # Errors
-    /// When the process or its log can't be made.
+    /// If the process or its log cannot be created.
     pub fn start_node(&mut self, name: &str) -> Result<(), RunnerError> {
-        let Some(place) = self.nodes.iter().position(|n| n.name == name) else {
+        let Some(index) = self.nodes.iter().position(|n| n.name == name) else {
             return Ok(());
         };
-        if self.nodes[place].running() {
+        if self.nodes[index].running() {
             return Ok(());
         }
-        let kind = self.nodes[place].kind;
-        self.nodes[place].child = Some(self.spawn(name, kind)?);
+        let kind = self.nodes[index].kind;
+        self.nodes[index].child = Some(self.spawn(name, kind)?);
         Ok(())
     }
 
-    /// Knows one more node from now on, which does not run yet.
-    pub fn take_in(&mut self, name: &str, kind: NodeKind) {
+    /// Adds a node without starting it.
+    pub fn add_node(&mut self, name: &str, kind: NodeKind) {
         if self.nodes.iter().all(|n| n.name != name) {
             self.nodes.push(NodeProcess {
                 name: name.to_owned(),
@@ -194,9 +190,9 @@ impl Runner {
         }
     }
 
-    /// Every node that is started from now on is told of that `lab.toml`.
-    pub fn restate(&mut self, config: &Path) {
-        if let Way::Nodes(launch) = &mut self.way {
+    /// Sets the `lab.toml` of nodes that are started from now on.
+    pub fn set_config(&mut self, config: &Path) {
+        if let Launcher::Nodes(launch) = &mut self.launcher {
             let config = config.display().to_string();
             match launch.arguments.iter().position(|a| a == "--config") {
                 Some(at) if at + 1 < launch.arguments.len() => launch.arguments[at + 1] = config,
@@ -205,19 +201,19 @@ impl Runner {
         }
     }
 
-    /// The `lab.toml` that nodes are told of, where they are.
-    pub fn stated(&self) -> Option<PathBuf> {
-        let Way::Nodes(launch) = &self.way else {
+    /// The `lab.toml` of nodes that are started, if one is set.
+    pub fn config(&self) -> Option<PathBuf> {
+        let Launcher::Nodes(launch) = &self.launcher else {
             return None;
         };
         let at = launch.arguments.iter().position(|a| a == "--config")?;
         launch.arguments.get(at + 1).map(PathBuf::from)
     }
 
-    /// Starts a part of the monitoring, as `halab monitor NAME`.
+    /// Starts a service of the monitoring as `halab monitor NAME`.
     ///
     /// # Errors
-    /// When the process or its log can't be made.
+    /// If the process or its log cannot be created.
     pub fn start_monitor(&mut self, name: &str) -> Result<(), RunnerError> {
         let child = self.spawn(name, None)?;
         self.monitors.push(NodeProcess {
@@ -228,7 +224,7 @@ impl Runner {
         Ok(())
     }
 
-    /// Starts a node, or what watches the lab, as a child that dies with this process.
+    /// Starts a node or a service as a child process that is killed when this process ends.
     fn spawn(&self, name: &str, kind: Option<NodeKind>) -> Result<Child, RunnerError> {
         let log = self.log_of(name);
         let out = File::options()
@@ -237,38 +233,38 @@ impl Runner {
             .open(&log)
             .map_err(error_at("open the log", &log))?;
         let err = out.try_clone().map_err(error_at("open the log", &log))?;
-        self.way
+        self.launcher
             .command(name, kind)
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(err)
-            // Ctrl-C on the terminal is for this process, which ends its children in order.
+            // Ctrl-C on the terminal goes to this process only, which stops its children in order.
             .process_group(0)
             .spawn()
-            .map_err(error_at("start", self.way.program()))
+            .map_err(error_at("start", self.launcher.program()))
     }
 
-    /// Where the node's output goes.
+    /// The log file of a node.
     pub fn log_of(&self, name: &str) -> PathBuf {
-        self.way.logs().join(format!("{name}.log"))
+        self.launcher.logs().join(format!("{name}.log"))
     }
 
-    /// The nodes whose process has ended by itself, with their status.
+    /// The nodes that have exited by themselves since the last call, with their exit status.
     pub fn ended(&mut self) -> Vec<(String, ExitStatus)> {
-        ended(&mut self.nodes)
+        exited(&mut self.nodes)
     }
 
-    /// The parts of the monitoring whose process has ended by itself, with their status.
+    /// The services of the monitoring that have exited since the last call, with their exit status.
     pub fn ended_monitors(&mut self) -> Vec<(String, ExitStatus)> {
-        ended(&mut self.monitors)
+        exited(&mut self.monitors)
     }
 
-    /// Whether any node's process still runs.
+    /// Whether any node is running.
     pub fn any_running(&mut self) -> bool {
         self.nodes.iter_mut().any(NodeProcess::running)
     }
 
-    /// The process id of a node that runs.
+    /// The process id of a running node.
     pub fn pid_of(&self, name: &str) -> Option<u32> {
         self.nodes
             .iter()
@@ -278,14 +274,14 @@ impl Runner {
             .map(Child::id)
     }
 
-    /// Sends a signal to the process of a node (not to its server).
+    /// Sends a signal to a node, not to its server.
     pub fn signal_node(&mut self, name: &str, signal: Signal) {
         if let Some(node) = self.nodes.iter_mut().find(|n| n.name == name) {
             node.signal(signal);
         }
     }
 
-    /// Kills a node, server included, and waits until its process is gone.
+    /// Kills a node and its server, and waits for the exit of the node.
     pub fn kill_node(&mut self, name: &str) {
         if let Some(node) = self.nodes.iter_mut().find(|n| n.name == name) {
             node.signal(Signal::KILL);
@@ -293,34 +289,34 @@ impl Runner {
         }
     }
 
-    /// Stops one node in order: SIGTERM, and SIGKILL when it does not end in time.
+    /// Stops a node with SIGTERM, or with SIGKILL if it does not exit in time.
     pub fn stop_node(&mut self, name: &str) {
         if let Some(node) = self.nodes.iter_mut().find(|n| n.name == name) {
             node.signal(Signal::TERM);
-            node.end_by(Instant::now() + STOP_LIMIT);
+            node.wait_until(Instant::now() + STOP_LIMIT);
         }
     }
 
-    /// Stops all nodes in order. The Sentinels go first: no failover is wanted any more. Leaves the thread to others while
-    /// it waits, so that whoever is in a hurry can still be heard.
+    /// Stops all nodes. The Sentinels go first, so that they cause no failover. Does not block the
+    /// thread, so a second signal is still handled.
     pub async fn stop_async(&mut self) {
         for kind in ORDER {
-            let deadline = self.ask_to_end(kind);
+            let deadline = self.terminate_group(kind);
             while Instant::now() < deadline && self.group(kind).any(NodeProcess::running) {
-                tokio::time::sleep(LOOK_AGAIN).await;
+                tokio::time::sleep(CHECK_PAUSE).await;
             }
-            self.end_group(kind);
+            self.kill_group(kind);
         }
     }
 
-    /// The same, and blocks the thread: for where nothing can be awaited.
+    /// The same, blocking the thread.
     pub fn stop(&mut self) {
         for kind in ORDER {
-            let deadline = self.ask_to_end(kind);
+            let deadline = self.terminate_group(kind);
             while Instant::now() < deadline && self.group(kind).any(NodeProcess::running) {
-                std::thread::sleep(LOOK_AGAIN);
+                std::thread::sleep(CHECK_PAUSE);
             }
-            self.end_group(kind);
+            self.kill_group(kind);
         }
     }
 
@@ -329,16 +325,16 @@ impl Runner {
         all.filter(move |n| n.kind == kind)
     }
 
-    /// Returns when those that still run are to be killed.
-    fn ask_to_end(&mut self, kind: Option<NodeKind>) -> Instant {
+    /// Sends SIGTERM, and returns the time after which processes are killed.
+    fn terminate_group(&mut self, kind: Option<NodeKind>) -> Instant {
         for node in self.group(kind) {
             node.signal(Signal::TERM);
         }
         Instant::now() + STOP_LIMIT
     }
 
-    /// Kills what still runs.
-    fn end_group(&mut self, kind: Option<NodeKind>) {
+    /// Kills the processes that are still running.
+    fn kill_group(&mut self, kind: Option<NodeKind>) {
         for node in self.group(kind) {
             node.signal(Signal::KILL);
             node.reap();
@@ -346,63 +342,13 @@ impl Runner {
     }
 }
 
-fn ended(processes: &mut [NodeProcess]) -> Vec<(String, ExitStatus)> {
-    processes
-        .iter_mut()
-        .filter_map(|process| {
-            let status = process.child.as_mut()?.try_wait().ok()??;
-            process.child = None;
-            Some((process.name.clone(), status))
-        })
-        .collect()
-}
-
 impl Drop for Runner {
     fn drop(&mut self) {
-        // Whoever wanted an orderly end has called `stop`; a panic or an early return wants none left.
+        // An orderly stop calls `stop` before. After a panic or an early return, no process must
+        // remain.
         for node in self.nodes.iter_mut().chain(&mut self.monitors) {
             node.signal(Signal::KILL);
             node.reap();
         }
-    }
-}
-
-impl NodeProcess {
-    fn running(&mut self) -> bool {
-        self.child
-            .as_mut()
-            .is_some_and(|child| matches!(child.try_wait(), Ok(None)))
-    }
-
-    fn signal(&mut self, signal: Signal) {
-        // Only while it is not waited for: then the number can't have become another's.
-        if self.running()
-            && let Some(pid) = self
-                .child
-                .as_ref()
-                .and_then(|c| i32::try_from(c.id()).ok())
-                .and_then(Pid::from_raw)
-        {
-            // The only failure left is that it ended between the two lines.
-            let _ = kill_process(pid, signal);
-        }
-    }
-
-    fn reap(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // Killed before: it ends at once.
-            let _ = child.wait();
-        }
-    }
-
-    fn end_by(&mut self, deadline: Instant) {
-        while self.running() {
-            if Instant::now() >= deadline {
-                self.signal(Signal::KILL);
-                break;
-            }
-            std::thread::sleep(LOOK_AGAIN);
-        }
-        self.reap();
     }
 }

@@ -1,40 +1,41 @@
-//! A loopback /24 of its own for each lab that is started beside others.
+//! A separate loopback /24 network for each lab on a machine.
 //!
-//! The claim is a UDP port that is bound on an address of the network: the kernel gives it to one process of the machine,
-//! whoever's it is, and takes it back when that ends, `kill -9` included. No node speaks UDP, so the port is in nobody's way.
+//! A network is claimed by binding a UDP port on one of its addresses. The kernel gives the port to
+//! one process of the machine and frees it when that process ends, even by `kill -9`. No node uses
+//! UDP, so the port is not needed otherwise.
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
 use rand::RngExt;
 
-/// The second octets to draw from: far from 127.0, where people put things by hand.
+/// Range of the second octet: far from 127.0, which is often used by hand.
 const SECOND_OCTET: std::ops::RangeInclusive<u8> = 64..=126;
-/// Draws before giving up; nearly every draw is free.
+/// Number of random networks that are tried. Nearly every one is free.
 const TRIES: usize = 200;
 /// Ports that must be free on the first addresses of the network.
 const PORTS: [u16; 2] = [6379, 26379];
 
-/// The last octet and the UDP port of a claim. All labs of a machine have to agree on them.
+/// The last octet and the UDP port of a claim, the same for all labs of a machine.
 const CLAIM: (u8, u16) = (254, 6379);
 
 /// Why no network was claimed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimError {
-    /// The system gives no port there, and not because somebody has it.
+    /// The port could not be bound, and not because it is in use.
     #[error("cannot claim a loopback network by a UDP port at {at}: {source}")]
     System {
-        /// Where.
+        /// The address.
         at: Ipv4Addr,
-        /// What it said.
+        /// The error.
         source: io::Error,
     },
-    /// Every draw was taken.
-    #[error("no free loopback network among {TRIES} drawn: stop labs that are not needed any more")]
+    /// All networks that were tried are in use.
+    #[error("no free loopback network found in {TRIES} tries; stop labs that are no longer needed")]
     NoneFree,
 }
 
-/// A /24 of 127/8 that no other lab of this machine takes while this value lives.
+/// A /24 network of 127/8, claimed while this value lives.
 #[derive(Debug)]
 pub struct ClaimedSubnet {
     octets: [u8; 3],
@@ -42,10 +43,10 @@ pub struct ClaimedSubnet {
 }
 
 impl ClaimedSubnet {
-    /// Draws networks until one is free.
+    /// Tries random networks until one is free.
     ///
     /// # Errors
-    /// When there is none, or none can be claimed.
+    /// If none is free, or claiming fails.
     pub fn claim() -> Result<Self, ClaimError> {
         let mut rng = rand::rng();
         for _ in 0..TRIES {
@@ -61,7 +62,7 @@ impl ClaimedSubnet {
         Err(ClaimError::NoneFree)
     }
 
-    /// This network, unless somebody has it.
+    /// Claims this network, unless it is in use.
     fn of(octets: [u8; 3]) -> Result<Option<Self>, ClaimError> {
         let ([a, b, c], (d, port)) = (octets, CLAIM);
         let at = Ipv4Addr::new(a, b, c, d);
@@ -75,7 +76,7 @@ impl ClaimedSubnet {
         }
     }
 
-    /// Its first three octets.
+    /// The first three octets.
     pub fn octets(&self) -> [u8; 3] {
         self.octets
     }
@@ -88,7 +89,7 @@ impl std::fmt::Display for ClaimedSubnet {
     }
 }
 
-/// Whether nothing listens where a lab would; a lab started by hand has no claim.
+/// Whether nothing listens on the ports of a lab. A lab that was started by hand has no claim.
 fn is_free([a, b, c]: [u8; 3]) -> bool {
     (1..=40).all(|d| {
         PORTS
@@ -109,7 +110,7 @@ mod tests {
         let octets = claim.octets();
         assert!(ClaimedSubnet::of(octets).unwrap().is_none());
         drop(claim);
-        // A process that another test is just about to start may have it for a moment.
+        // A child process that another test is starting may still hold the socket for a moment.
         let begun = Instant::now();
         while ClaimedSubnet::of(octets).unwrap().is_none() {
             assert!(begun.elapsed() < Duration::from_secs(60));

@@ -37,7 +37,7 @@ fn state(lab: &mut TestLab, kind: NodeKind, name: &str, host: u8) {
         &format!("\n[[{table}]]\nname = \"{name}\"\naddress = \"127.0.0.{host}\"\nport = {port}\n");
     fs::write(&config, text).unwrap();
     read_again(lab);
-    lab.runner.take_in(name, kind);
+    lab.runner.add_node(name, kind);
 }
 
 /// Writes another `lab.toml`, without the node.
