@@ -149,7 +149,7 @@ wait_until_healthy() {
 a_node_has_ended() {
     case $(runner) in
     process-compose) pc list --output wide 2>/dev/null | grep -vE ' monitoring ' | grep -qE ' (Completed|Error|Skipped) ' ;;
-    *) grep -q 'a node has ended' "$LAB_RUN/runner.log" ;;
+    *) grep -q 'node exited' "$LAB_RUN/runner.log" ;;
     esac
 }
 

@@ -1,10 +1,10 @@
-//! The `halab` program; everything is in the library.
+//! The `halab` program. Everything else is in the library.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 fn main() -> ExitCode {
-    // Wrong usage exits with 2, and --help and --version with 0, inside of `parse`.
+    // `parse` exits by itself: with 2 for wrong usage, with 0 for --help and --version.
     ExitCode::from(redis_ha_lab::cli::Cli::parse().run().code())
 }

@@ -12,31 +12,35 @@ use crate::backup::{self, BackupError, BackupRequest};
 use crate::exit::Exit;
 
 use super::output::{print_json, print_text};
-use super::{Failure, Global, Outcome, Threads, parse_span, with_signals};
+use super::{CommandResult, Failure, Global, Threads, parse_span, with_signals};
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  halab backup /srv/backups                     a new folder in it, named by lab and time\n  \
-    halab backup --check /srv/backups/halab-20261128T160000.000Z\n  \
-    halab backup /srv/backups --from redis-a      copy this data node and no other\n\n\
-    Of a lab that serves: writes go on. Everything that was acknowledged before the command was given is in the \
-    backup; it says so itself (complete_before in manifest.json). A replica in sync is copied, over the network, so the command \
-    may run on any host that reaches the nodes and has the passwords of verifier and replication.\n\n\
-    The folder appears in one step, when all of it is on disk. It holds plain files: for an object store, copy it by \
-    the store's own tool, manifest.json last. To keep or remove old ones is left to you. To use one: halab restore.\n\n\
-    Exit code 0: there is a backup, or it is whole; 1: it is damaged, or none; 4: no backup was made."
-)]
+#[command(after_help = "Examples:\n  \
+    halab backup /srv/backups                 Create a folder in it, named after lab and time\n  \
+    halab backup /srv/backups --from redis-a  Copy from this data node only\n  \
+    halab backup --check /srv/backups/halab-20261128T160000.000Z\n\n\
+    Writes continue during the backup. It contains every record that was acknowledged before the \
+    command started (complete_before in manifest.json). The data is copied from a replica in sync \
+    over the network, so the command can run on any host that reaches the nodes and has the \
+    passwords of the users verifier and replication.\n\n\
+    The folder appears in one step, after all files are on disk. It contains plain files. To put it \
+    into an object store, copy it with the store's own tool, manifest.json last. Old backups are not \
+    removed. To use a backup, see halab restore.\n\n\
+    Exit codes:\n  \
+    0  the backup was made, or is intact\n  \
+    1  the folder is damaged, or is not a backup\n  \
+    4  no backup was made, or the folder cannot be read")]
 pub(super) struct BackupArgs {
-    /// Folder in which the backup's own folder is made
+    /// Folder in which to create the backup's folder
     #[arg(value_name = "DIR", required_unless_present = "check")]
     into: Option<PathBuf>,
-    /// Check a backup instead: its checksums, and the checksum in the data itself
+    /// Check a backup: its checksums, and the checksum in the data
     #[arg(long, value_name = "BACKUP", conflicts_with_all = ["into", "from", "limit"])]
     check: Option<PathBuf>,
-    /// The data node to copy [default: a replica in sync, or the primary where there is none]
+    /// Data node to copy from [default: a replica in sync, otherwise the primary]
     #[arg(long, value_name = "NODE")]
     from: Option<String>,
-    /// How long it may take
+    /// Time limit
     #[arg(long, value_name = "SPAN", value_parser = parse_span, default_value = "1h")]
     limit: Duration,
     /// Print JSON
@@ -44,23 +48,23 @@ pub(super) struct BackupArgs {
     json: bool,
 }
 
-/// What was made or checked.
+/// The backup that was made or checked.
 #[derive(Debug, Serialize)]
-struct Told {
+struct BackupSummary {
     folder: PathBuf,
     #[serde(flatten)]
     manifest: Manifest,
 }
 
-pub(super) fn run(global: &Global, args: &BackupArgs) -> Outcome {
-    let (told, done) = match (&args.check, &args.into) {
+pub(super) fn run(global: &Global, args: &BackupArgs) -> CommandResult {
+    let (summary, verb) = match (&args.check, &args.into) {
         (Some(folder), _) => {
             let manifest = match backup::check(folder) {
                 Ok(manifest) => manifest,
-                Err(error) => return Err(of_folder(error)),
+                Err(error) => return Err(folder_failure(error)),
             };
             let folder = folder.clone();
-            (Told { folder, manifest }, "whole")
+            (BackupSummary { folder, manifest }, "intact")
         }
         (None, into) => {
             let order = BackupRequest {
@@ -68,22 +72,22 @@ pub(super) fn run(global: &Global, args: &BackupArgs) -> Outcome {
                 from: args.from.clone(),
                 limit: args.limit,
             };
-            (take(global, &order)?, "made")
+            (take(global, &order)?, "created")
         }
     };
     if args.json {
-        print_json(&told)?;
+        print_json(&summary)?;
     } else {
-        print_text(render(&told, done))?;
+        print_text(render(&summary, verb))?;
     }
     Ok(Exit::Holds)
 }
 
-fn take(global: &Global, order: &BackupRequest) -> Result<Told, Failure> {
+fn take(global: &Global, order: &BackupRequest) -> Result<BackupSummary, Failure> {
     let lab = global.lab()?;
     with_signals(Threads::Many, |token| async move {
         match backup::take(&lab, order, &token).await {
-            Ok(taken) => Ok(Told {
+            Ok(taken) => Ok(BackupSummary {
                 folder: taken.folder,
                 manifest: taken.manifest,
             }),
@@ -93,8 +97,8 @@ fn take(global: &Global, order: &BackupRequest) -> Result<Told, Failure> {
     })
 }
 
-/// A backup that can't be used: damaged, or none.
-pub(super) fn of_folder(error: FolderError) -> Failure {
+/// The failure for a folder that is damaged or is not a backup.
+pub(super) fn folder_failure(error: FolderError) -> Failure {
     let exit = if error.is_invalid() {
         Exit::Violated
     } else {
@@ -106,8 +110,8 @@ pub(super) fn of_folder(error: FolderError) -> Failure {
     }
 }
 
-fn render(told: &Told, done: &str) -> String {
-    let Told { folder, manifest } = told;
+fn render(summary: &BackupSummary, verb: &str) -> String {
+    let BackupSummary { folder, manifest } = summary;
     let bytes: u64 = manifest.files.iter().map(|file| file.bytes).sum();
     let role = if manifest.from_primary {
         "the primary"
@@ -115,8 +119,8 @@ fn render(told: &Told, done: &str) -> String {
         "a replica in sync"
     };
     format!(
-        "{}: {done}\n  holds     {}, {bytes} bytes\n  complete  everything acknowledged before {} is in it\n  \
-         from      {}, {role}, server {}",
+        "{}: {verb}\n  holds     {}, {bytes} bytes\n  complete  contains every record acknowledged before {}\n  \
+         source    {}, {role}, server {}",
         folder.display(),
         manifest.holds,
         manifest

@@ -8,7 +8,7 @@ use crate::exit::Exit;
 use crate::renewal::{RenewalError, renew};
 
 use super::output::print_text;
-use super::{Failure, Global, Outcome, Threads, with_signals};
+use super::{CommandResult, Failure, Global, Threads, with_signals};
 
 #[derive(Debug, Args)]
 pub(super) struct CertificatesArgs {
@@ -18,22 +18,23 @@ pub(super) struct CertificatesArgs {
 
 #[derive(Debug, Subcommand)]
 enum CertificatesCommand {
-    /// Give every node a new certificate, while the lab runs
+    /// Replace the certificate of every node on a running lab
     #[command(
         after_help = "Example:\n  halab certificates renew && halab status\n\n\
-        No write fails: a data node takes its new certificate while it runs, Sentinels are started again\n\
-        one after the other. The CA stays. Ctrl-C ends it between two nodes; run again, it goes through\n\
-        all of them. Certificates that were given are changed where they come from, unless it is said\n\
-        that all nodes read this very folder."
+        No write fails. Data nodes load the new certificate without a restart; Sentinels are \
+        restarted one after the other. The CA does not change. Ctrl-C stops the command between two \
+        nodes; run it again to renew all certificates.\n\n\
+        Certificates in a folder set by --secrets are replaced at their source, not by this command, \
+        unless --shared states that all nodes read this folder."
     )]
     Renew {
-        /// The folder that was given is the one that every node reads
+        /// All nodes read the folder set by --secrets
         #[arg(long)]
         shared: bool,
     },
 }
 
-pub(super) fn run(global: &Global, args: &CertificatesArgs) -> Outcome {
+pub(super) fn run(global: &Global, args: &CertificatesArgs) -> CommandResult {
     let mut lab = global.lab()?;
     let CertificatesCommand::Renew { shared } = args.command;
     if let (true, Some(folder)) = (shared, &mut lab.security.secrets) {
@@ -47,6 +48,6 @@ pub(super) fn run(global: &Global, args: &CertificatesArgs) -> Outcome {
             error => Failure::from(error),
         })
     })?;
-    print_text("every node shows a new certificate")?;
+    print_text("every node uses a new certificate")?;
     Ok(Exit::Holds)
 }

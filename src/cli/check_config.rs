@@ -6,7 +6,7 @@ use crate::config::{LoadError, load};
 use crate::exit::Exit;
 
 use super::output::{print_json, print_text};
-use super::{Failure, Global, Outcome};
+use super::{CommandResult, Failure, Global};
 
 #[derive(Debug, Args)]
 #[command(
@@ -18,7 +18,7 @@ pub(super) struct CheckConfigArgs {
     json: bool,
 }
 
-pub(super) fn run(global: &Global, args: &CheckConfigArgs) -> Outcome {
+pub(super) fn run(global: &Global, args: &CheckConfigArgs) -> CommandResult {
     let name = global
         .config_file()
         .map_or("the built-in lab".to_owned(), |p| p.display().to_string());
@@ -41,7 +41,7 @@ pub(super) fn run(global: &Global, args: &CheckConfigArgs) -> Outcome {
     }
 }
 
-fn report_good(name: &str, args: &CheckConfigArgs) -> Outcome {
+fn report_good(name: &str, args: &CheckConfigArgs) -> CommandResult {
     if args.json {
         print_text("[]")?;
     } else {

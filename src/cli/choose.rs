@@ -13,27 +13,29 @@ use crate::exit::Exit;
 
 use super::node::unknown_node;
 use super::output::{print_json, print_text};
-use super::{Failure, Global, Outcome, Threads, parse_span, with_signals};
+use super::{CommandResult, Failure, Global, Threads, parse_span, with_signals};
 
 /// Limit for a connect or an answer of a node.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  halab choose redis-b          show what each node holds, and what would become of it\n  \
-    halab choose redis-b --yes    the lab goes on with what redis-b holds\n\n\
-    For a lab whose nodes wait because none can know whether it has everything: after a stop without a closing mark and with\n\
-    a node that does not come back, or when each of two copies may hold what the other lacks. Copies that are given up stay on\n\
-    the disks of their nodes, beside the new ones, as appendonlydir.kept-N.\n\
-    Exit code 0: chosen; 1: shown only, or it did not become primary in time."
-)]
+#[command(after_help = "Examples:\n  \
+    halab choose redis-b        Show each copy and what would happen to it\n  \
+    halab choose redis-b --yes  Continue with the copy of redis-b\n\n\
+    For a lab whose nodes wait because none of them can know that its copy is complete: after a stop \
+    without halab close, when a node does not come back, or when each of two copies may hold data \
+    that the other lacks. The other copies are kept on the disks of their nodes as \
+    appendonlydir.kept-N.\n\n\
+    Exit codes:\n  \
+    0  the node is primary\n  \
+    1  only shown, or the node did not become primary in time")]
 pub(super) struct ChooseArgs {
-    /// The data node whose copy the lab goes on with
+    /// Data node whose copy to continue with
     node: String,
-    /// Do it
+    /// Apply the choice instead of only showing it
     #[arg(long)]
     yes: bool,
-    /// How long it may take to become primary
+    /// How long to wait until the node is primary
     #[arg(long, value_name = "SPAN", value_parser = parse_span, default_value = "60s")]
     wait: Duration,
     /// Print JSON
@@ -41,13 +43,13 @@ pub(super) struct ChooseArgs {
     json: bool,
 }
 
-pub(super) fn run(global: &Global, args: &ChooseArgs) -> Outcome {
+pub(super) fn run(global: &Global, args: &ChooseArgs) -> CommandResult {
     let lab = global.lab()?;
     match lab.node(&args.node) {
         Some(node) if node.kind == NodeKind::Data => {}
         Some(_) => {
             return Err(Failure::usage(anyhow::anyhow!(
-                "{} is a Sentinel, which holds no data; the data nodes: {}",
+                "{} is a Sentinel and holds no data; the data nodes are {}",
                 args.node,
                 lab.data_nodes
                     .iter()
@@ -81,10 +83,10 @@ fn render(choice: &ChoicePreview, yes: bool, done: bool) -> String {
     let width = choice.nodes.iter().map(|n| n.node.len()).max().unwrap_or(0);
     for held in &choice.nodes {
         let then = match held.then {
-            CopyFate::Chosen => "the lab goes on with it",
-            CopyFate::Follows => "holds no more; it is copied anew where it holds less",
-            CopyFate::KeptAside => "may hold more: it is kept aside on its disk, and copied anew",
-            CopyFate::Unknown => "not known; should it hold more, its node waits",
+            CopyFate::Chosen => "the lab continues with this copy",
+            CopyFate::Follows => "holds no more; replaced by a new copy if it holds less",
+            CopyFate::KeptAside => "may hold more: kept aside on its disk, and replaced by a new copy",
+            CopyFate::Unknown => "not known; if it holds more, its node waits",
         };
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  {:width$}  {}: {then}", held.node, held.copy);
@@ -92,14 +94,14 @@ fn render(choice: &ChoicePreview, yes: bool, done: bool) -> String {
     let chosen = &choice.chosen;
     text += &match (yes, done, choice.serves) {
         (false, ..) => {
-            format!("nothing was changed; to go on with {chosen}: halab choose {chosen} --yes")
+            format!("nothing was changed; to continue with {chosen}: halab choose {chosen} --yes")
         }
         (true, true, true) => {
-            format!("{chosen} stays primary; the copies above are given up for it")
+            format!("{chosen} stays primary; the other copies are given up")
         }
         (true, true, false) => format!("{chosen} is primary"),
         (true, false, _) => format!(
-            "{chosen} has not become primary yet: its log and those of the Sentinels say why; it stays chosen"
+            "{chosen} is chosen but not primary yet; see its log and those of the Sentinels"
         ),
     };
     text

@@ -12,29 +12,31 @@ use crate::config::Lab;
 use crate::exit::Exit;
 
 use super::output::{print_json, print_text};
-use super::{Global, Outcome, Threads, parse_span, with_signals};
+use super::{CommandResult, Global, Threads, parse_span, with_signals};
 
 /// Limit for a connect or an answer of a node.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  halab close               then stop every node: systemctl stop, docker compose stop, ...\n  \
-    halab close --reopen      the nodes are not stopped after all\n  \
-    halab close --at-end      wait for SIGTERM first: for a supervisor that stops this before the nodes\n\n\
-    To be run before all nodes of a lab are stopped. The primary takes no more writes, all copies\n\
-    are brought level, and each is marked. At the next start any one of these nodes can take the\n\
-    role alone. Not stopped within a minute, they go on. ./lab down and halab up close by themselves.\n\
-    Exit code 0: every data node has everything; 1: only some, they are named."
-)]
+#[command(after_help = "Examples:\n  \
+    halab close           Then stop every node: systemctl stop, docker compose stop, ...\n  \
+    halab close --reopen  Accept writes again; the nodes are not stopped after all\n  \
+    halab close --at-end  Wait for SIGTERM first (for a service that is stopped before the nodes)\n\n\
+    Run this before you stop all nodes of a lab. The primary refuses writes, all copies are brought \
+    level, and each copy is marked as complete. At the next start, any one of these nodes can become \
+    primary alone. If the nodes are not stopped within a minute, the lab accepts writes again. \
+    ./lab down and halab up close the lab by themselves.\n\n\
+    Exit codes:\n  \
+    0  every copy is complete\n  \
+    1  only some copies are complete; they are listed")]
 pub(super) struct CloseArgs {
-    /// How long replicas may take to be level
+    /// How long to wait for the replicas to catch up
     #[arg(long, value_name = "SPAN", value_parser = parse_span, default_value = "10s")]
     limit: Duration,
-    /// Let a closed lab go on
+    /// Accept writes again
     #[arg(long, conflicts_with_all = ["at_end", "limit"])]
     reopen: bool,
-    /// Wait for SIGTERM or Ctrl-C, then close
+    /// Wait for SIGTERM or Ctrl-C, then close the lab
     #[arg(long)]
     at_end: bool,
     /// Print JSON
@@ -42,13 +44,13 @@ pub(super) struct CloseArgs {
     json: bool,
 }
 
-pub(super) fn run(global: &Global, args: &CloseArgs) -> Outcome {
+pub(super) fn run(global: &Global, args: &CloseArgs) -> CommandResult {
     let lab = global.lab()?;
     if args.reopen {
         let primary = with_signals(Threads::One, |_| async {
             Ok(closing::reopen(&lab, &connector(&lab)).await?)
         })?;
-        print_text(format_args!("writes go on at {primary}"))?;
+        print_text(format_args!("{primary} accepts writes again"))?;
         return Ok(Exit::Holds);
     }
     let closed = with_signals(Threads::One, |token| async move {
@@ -73,13 +75,14 @@ fn connector(lab: &Lab) -> Connector {
     Connector::new(lab, User::Operator, ANSWER_LIMIT)
 }
 
-/// Closes the lab before all its nodes are stopped; one that can't be closed is stopped all the same.
+/// Closes the lab before all nodes are stopped. A failure is only logged, since the nodes are
+/// stopped all the same.
 pub(super) async fn close_first(lab: &Lab, limit: Duration) {
     match closing::close(lab, &connector(lab), limit).await {
         Ok(closed) if closed.others.is_empty() => {}
         Ok(closed) => warn!("{}", render(&closed)),
         Err(error) => {
-            warn!(%error, "not closed: at the next start the nodes compare what they hold")
+            warn!(%error, "the lab could not be closed; the nodes compare their copies at the next start")
         }
     }
 }
@@ -88,12 +91,12 @@ fn render(closed: &Closed) -> String {
     let complete = closed.complete.join(", ");
     if closed.others.is_empty() {
         return format!(
-            "closed: no more writes are taken, {complete} have everything; stop the nodes now"
+            "closed: writes are refused, the copies of {complete} are complete; stop all nodes now"
         );
     }
     format!(
-        "closed: no more writes are taken, {complete} has everything; not so {}: at the next start that waits for one of the \
-         others",
+        "closed: writes are refused, the copy of {complete} is complete, that of {} is not; at the next \
+         start it waits for a complete one",
         closed.others.join(", ")
     )
 }

@@ -19,7 +19,7 @@ use crate::writer::MetricsAt;
 
 use super::output::print_text;
 use super::write::{PolicyName, parse_rate};
-use super::{Failure, Global, Outcome, Threads, with_signals};
+use super::{CommandResult, Failure, Global, Threads, with_signals};
 
 pub(super) use list::faults;
 use list::{list, with_controls};
@@ -154,7 +154,7 @@ impl From<NodesName> for NodesKind {
     }
 }
 
-pub(super) fn run(global: &Global, args: &DrillArgs) -> Outcome {
+pub(super) fn run(global: &Global, args: &DrillArgs) -> CommandResult {
     if args.list {
         return list();
     }

@@ -6,17 +6,21 @@ use crate::exit::Exit;
 use crate::forget::{ForgetError, Forgotten, forget};
 
 use super::output::{print_json, print_text};
-use super::{Failure, Global, Outcome, Threads, with_signals};
+use super::{CommandResult, Failure, Global, Threads, with_signals};
 
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  halab forget && halab status\n  halab forget --json\n\n\
-    A Sentinel never forgets a replica or a Sentinel by itself, and may promote whoever listens where\n\
-    one was. This resets one Sentinel after the other (SENTINEL RESET), the next one when that one\n\
-    knows every node of lab.toml again and the lab is healthy, so that a failover is possible all the\n\
-    time. It refuses while a stranger still answers, since that one would be known again at once, and\n\
-    while anything else is wrong. Nothing is done where there are no strangers.\n\n\
-    Exit code 0: no Sentinel knows a stranger; 1: refused, and why; 4: a Sentinel failed."
+    A Sentinel never forgets a replica or another Sentinel by itself, and may promote any server at \
+    the address of a former replica. This command resets one Sentinel after the other (SENTINEL \
+    RESET). Before the next reset it waits until that Sentinel knows every node of lab.toml again \
+    and the lab is healthy, so a failover is possible at any time.\n\n\
+    It refuses while a stranger still answers, because the Sentinels would learn it again at once, \
+    and while the lab has any other problem. Without strangers it does nothing.\n\n\
+    Exit codes:\n  \
+    0  no Sentinel knows a stranger\n  \
+    1  refused, with the reason\n  \
+    4  a Sentinel failed"
 )]
 pub(super) struct ForgetArgs {
     /// Print JSON
@@ -24,14 +28,14 @@ pub(super) struct ForgetArgs {
     json: bool,
 }
 
-pub(super) fn run(global: &Global, args: &ForgetArgs) -> Outcome {
+pub(super) fn run(global: &Global, args: &ForgetArgs) -> CommandResult {
     let lab = global.lab()?;
     let result = with_signals(Threads::One, |token| async move {
         Ok(forget(&lab, &token).await)
     })?;
     match result {
         Ok(done) if args.json => print_json(&done)?,
-        Ok(done) => print_text(told(&done))?,
+        Ok(done) => print_text(render(&done))?,
         Err(
             error @ (ForgetError::NotHealthy(_)
             | ForgetError::Running(_)
@@ -47,9 +51,9 @@ pub(super) fn run(global: &Global, args: &ForgetArgs) -> Outcome {
     Ok(Exit::Holds)
 }
 
-fn told(done: &Forgotten) -> String {
+fn render(done: &Forgotten) -> String {
     if done.strangers.is_empty() {
-        return "no Sentinel knows anybody who is not in lab.toml: nothing to forget".into();
+        return "nothing to forget: every server that the Sentinels know is in lab.toml".into();
     }
     let strangers: Vec<String> = done
         .strangers
@@ -59,10 +63,15 @@ fn told(done: &Forgotten) -> String {
     let reset: Vec<String> = done
         .reset
         .iter()
-        .map(|r| format!("{} (whole after {:.0} ms)", r.sentinel, r.whole_after_ms))
+        .map(|r| {
+            format!(
+                "{} (knows all nodes again after {:.0} ms)",
+                r.sentinel, r.whole_after_ms
+            )
+        })
         .collect();
     format!(
-        "forgotten: {}\nreset, one after the other: {}",
+        "forgotten: {}\nSentinels reset: {}",
         strangers.join(", "),
         reset.join(", ")
     )

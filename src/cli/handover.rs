@@ -10,23 +10,26 @@ use crate::exit::Exit;
 use crate::handover::{HandoverError, hand_over_unless};
 
 use super::output::{print_json, print_text};
-use super::{Failure, Global, Outcome, Threads, with_signals};
+use super::{CommandResult, Failure, Global, Threads, with_signals};
 
 /// Limit for a connect or an answer of a node.
 const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  halab handover && halab status\n\n\
-    Another data node becomes primary without a failed write; the Sentinels choose which. SIGTERM to the\n\
-    primary's halab node does the same before it stops. Exit code 0: handed over; 1: no other node is ready,\n\
-    or one that is not of the lab could take over.")]
+    Another data node becomes primary without a failed write. The Sentinels choose it. The \
+    primary's halab node does the same when it is stopped with SIGTERM.\n\n\
+    Exit codes:\n  \
+    0  handed over\n  \
+    1  no other data node is ready, or a server that is not in the lab could be promoted\n  \
+    4  the handover failed")]
 pub(super) struct HandoverArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-pub(super) fn run(global: &Global, args: &HandoverArgs) -> Outcome {
+pub(super) fn run(global: &Global, args: &HandoverArgs) -> CommandResult {
     let lab = global.lab()?;
     let result = with_signals(Threads::One, |token| async move {
         let connector = Connector::new(&lab, User::Operator, ANSWER_LIMIT);
@@ -38,7 +41,7 @@ pub(super) fn run(global: &Global, args: &HandoverArgs) -> Outcome {
                 print_json(&handover)?;
             } else {
                 print_text(format_args!(
-                    "{} handed over to {}: writes were paused for {:.0} ms, all done after {:.0} ms",
+                    "{} handed over to {}: writes paused for {:.0} ms, complete after {:.0} ms",
                     handover.from, handover.to, handover.paused_ms, handover.total_ms
                 ))?;
             }

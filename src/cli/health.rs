@@ -7,25 +7,28 @@ use clap::Args;
 use crate::exit::Exit;
 use crate::status;
 
-use super::node::{here, unknown_node};
+use super::node::{listening_at, unknown_node};
 use super::output::print_text;
-use super::{Global, Outcome, Threads, with_signals};
+use super::{CommandResult, Global, Threads, with_signals};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  halab health redis-a && echo serves\n\n\
-    A data node serves as primary, or as a replica whose link is up; a Sentinel when it knows the primary.\n\
-    Exit code 0: it serves; 1: it does not.")]
+    A data node serves if it is primary, or a replica with its link up. A Sentinel serves if it knows \
+    the primary.\n\n\
+    Exit codes:\n  \
+    0  the node serves\n  \
+    1  it does not")]
 pub(super) struct HealthArgs {
-    /// The node's name in lab.toml
+    /// Name of the node in lab.toml
     #[arg(env = "HALAB_NODE")]
     name: String,
-    /// It listens there: what its node was told by --listen
+    /// Address at which the node listens (--listen of halab node)
     #[arg(long, env = "HALAB_LISTEN", value_name = "ADDRESS")]
     listen: Option<Ipv4Addr>,
 }
 
-pub(super) fn run(global: &Global, args: &HealthArgs) -> Outcome {
-    let lab = here(global.lab()?, &args.name, args.listen);
+pub(super) fn run(global: &Global, args: &HealthArgs) -> CommandResult {
+    let lab = listening_at(global.lab()?, &args.name, args.listen);
     let node = lab
         .node(&args.name)
         .ok_or_else(|| unknown_node(&lab, &args.name))?;

@@ -7,25 +7,25 @@ use clap::{Args, CommandFactory};
 
 use crate::exit::Exit;
 
-use super::{Cli, Outcome};
+use super::{Cli, CommandResult};
 
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  halab completions bash > ~/.local/share/bash-completion/completions/halab"
 )]
 pub(super) struct CompletionsArgs {
-    /// The shell
+    /// Shell
     shell: clap_complete::Shell,
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  halab man ~/.local/share/man/man1")]
 pub(super) struct ManArgs {
-    /// Where the pages go; made if it is not there
+    /// Folder for the pages; created if missing
     folder: PathBuf,
 }
 
-pub(super) fn completions(args: &CompletionsArgs) -> Outcome {
+pub(super) fn completions(args: &CompletionsArgs) -> CommandResult {
     clap_complete::generate(
         args.shell,
         &mut Cli::command(),
@@ -35,9 +35,9 @@ pub(super) fn completions(args: &CompletionsArgs) -> Outcome {
     Ok(Exit::Holds)
 }
 
-pub(super) fn man(args: &ManArgs) -> Outcome {
+pub(super) fn man(args: &ManArgs) -> CommandResult {
     std::fs::create_dir_all(&args.folder)
         .and_then(|()| clap_mangen::generate_to(Cli::command(), &args.folder))
-        .with_context(|| format!("cannot write the manual into {}", args.folder.display()))?;
+        .with_context(|| format!("cannot write the manual pages to {}", args.folder.display()))?;
     Ok(Exit::Holds)
 }

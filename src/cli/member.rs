@@ -10,35 +10,39 @@ use crate::membership::{
 };
 
 use super::output::{print_json, print_text};
-use super::{Failure, Global, Outcome, Threads, parse_span, with_signals};
+use super::{CommandResult, Failure, Global, Threads, parse_span, with_signals};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
-    halab member list                               the members, and who runs with which lab.toml\n  \
-    halab --config new.toml member add redis-c      its node runs, and is stated in new.toml\n  \
+    halab member list                           Show the members and the lab.toml of each node\n  \
+    halab --config new.toml member add redis-c  Add a running node of new.toml\n  \
     halab member remove redis-b --dry-run\n  \
     halab member replace sentinel-3 sentinel-4\n\n\
-    A list within the data, on every data node, says who is a member of the lab. A data node that it\n\
-    does not list is never promotable, and a Sentinel that it does not list leads no failover. Writers\n\
-    read it from the primary, and need no restart. Nodes do: each runs with the lab.toml of its start, so\n\
-    a new node is stated in it, and the nodes started again one at a time with it, before it is added.\n\n\
-    Each step begins when the one before is true everywhere. What one loss could make fatal is refused,\n\
-    with what to do first. Cut short at any moment: run it again.\n\n\
-    Exit code 0: done; 1: refused, and why; 4: timed out, or there is no primary that serves.")]
+    The members of the lab are in a list within the replicated data. A data node that is not in the \
+    list is never promotable, and a Sentinel that is not in it leads no failover. Writers read the \
+    list from the primary and need no restart. Nodes read lab.toml only at their start: before you \
+    add a node, put it into lab.toml on every host and restart the nodes one at a time.\n\n\
+    Each step begins when the one before is complete on all nodes. A change after which one more \
+    loss could lose records is refused, with what to do first. If the command was interrupted, run \
+    it again.\n\n\
+    Exit codes:\n  \
+    0  done\n  \
+    1  refused, with the reason\n  \
+    4  timed out, or no primary serves")]
 pub(super) struct MemberArgs {
     #[command(subcommand)]
-    what: What,
+    command: MemberCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
-    /// Show the members, and which node runs with another lab.toml
+enum MemberCommand {
+    /// List the members, and nodes that run with another lab.toml
     List(ListArgs),
-    /// Make a node of lab.toml, which runs, a member
-    Add(OneArgs),
-    /// Take a node out; its node is to be stopped when this says so
-    Remove(OneArgs),
-    /// Make the second node a member, then take the first one out
+    /// Make a running node of lab.toml a member
+    Add(SingleArgs),
+    /// Remove a member; stop its node when the command asks for it
+    Remove(SingleArgs),
+    /// Add the second node, then remove the first one
     Replace(ReplaceArgs),
 }
 
@@ -51,10 +55,10 @@ struct ListArgs {
 
 #[derive(Debug, Args)]
 struct ChangeArgs {
-    /// Check everything, say what would be done, and change nothing
+    /// Check and show the change without making it
     #[arg(long)]
     dry_run: bool,
-    /// ChangeOptions long a step may wait for what it needs: a copy, a node that is to be stopped
+    /// Time limit for each step (a copy, a node to be stopped)
     #[arg(long, value_name = "SPAN", default_value = "10m", value_parser = parse_span)]
     wait: Duration,
     /// Print JSON
@@ -63,57 +67,57 @@ struct ChangeArgs {
 }
 
 #[derive(Debug, Args)]
-struct OneArgs {
-    /// The node's name
+struct SingleArgs {
+    /// Name of the node
     name: String,
     #[command(flatten)]
-    how: ChangeArgs,
+    options: ChangeArgs,
 }
 
 #[derive(Debug, Args)]
 struct ReplaceArgs {
-    /// The node that goes
+    /// Node to remove
     old: String,
-    /// The node that comes, of another name and address
+    /// Node to add, with another name and address
     new: String,
     #[command(flatten)]
-    how: ChangeArgs,
+    options: ChangeArgs,
 }
 
-pub(super) fn run(global: &Global, args: &MemberArgs) -> Outcome {
+pub(super) fn run(global: &Global, args: &MemberArgs) -> CommandResult {
     let lab = global.lab()?;
-    let (what, how) = match &args.what {
-        What::List(args) => {
-            let shown = with_signals(Threads::One, |_| async move { Ok(list(&lab).await) })?;
-            let listing = shown.map_err(failure)?;
+    let (what, args) = match &args.command {
+        MemberCommand::List(args) => {
+            let listed = with_signals(Threads::One, |_| async move { Ok(list(&lab).await) })?;
+            let listing = listed.map_err(failure)?;
             if args.json {
                 print_json(&listing)?;
             } else {
-                print_text(shown_as_text(&listing))?;
+                print_text(render_list(&listing))?;
             }
             return Ok(Exit::Holds);
         }
-        What::Add(args) => (MemberChange::Add(args.name.clone()), &args.how),
-        What::Remove(args) => (MemberChange::Remove(args.name.clone()), &args.how),
-        What::Replace(args) => (
+        MemberCommand::Add(args) => (MemberChange::Add(args.name.clone()), &args.options),
+        MemberCommand::Remove(args) => (MemberChange::Remove(args.name.clone()), &args.options),
+        MemberCommand::Replace(args) => (
             MemberChange::Replace(args.old.clone(), args.new.clone()),
-            &args.how,
+            &args.options,
         ),
     };
     let result = with_signals(Threads::One, |token| async move {
-        let how = ChangeOptions {
-            dry_run: how.dry_run,
-            step_limit: how.wait,
+        let options = ChangeOptions {
+            dry_run: args.dry_run,
+            step_limit: args.wait,
             stop: &token,
             on_step: &|step| eprintln!("{step}"),
         };
-        Ok(change(&lab, &what, &how).await)
+        Ok(change(&lab, &what, &options).await)
     })?;
     let done = result.map_err(failure)?;
-    if how.json {
+    if args.json {
         print_json(&done)?;
     } else {
-        print_text(told(&done))?;
+        print_text(render_change(&done))?;
     }
     Ok(Exit::Holds)
 }
@@ -128,28 +132,28 @@ fn failure(error: MemberError) -> Failure {
     }
 }
 
-fn told(done: &ChangeReport) -> String {
+fn render_change(done: &ChangeReport) -> String {
     let mut lines = Vec::new();
     if done.dry_run {
         lines.push("nothing was changed".to_owned());
     }
     lines.push(format!("data nodes: {}", done.data_nodes.join(", ")));
     lines.push(format!("Sentinels: {}", done.sentinels.join(", ")));
-    lines.extend(done.next.iter().map(|what| format!("now {what}")));
+    lines.extend(done.next.iter().map(|what| format!("next: {what}")));
     lines.join("\n")
 }
 
-fn shown_as_text(listing: &Listing) -> String {
+fn render_list(listing: &Listing) -> String {
     let mut lines = vec![format!("members, version {}", listing.version)];
     for row in &listing.nodes {
         let lab_toml = match &row.differs {
-            None => "does not say with which lab.toml it runs".to_owned(),
+            None => "its lab.toml is not known".to_owned(),
             Some(none) if none.is_empty() => "runs with this lab.toml".to_owned(),
             Some(some) => format!("runs with another lab.toml: {}", some.join(", ")),
         };
         let member = match (row.member, row.stated) {
             ("none", _) => "not a member",
-            ("counted", _) => "on its way in or out",
+            ("counted", _) => "being added or removed",
             (_, false) => "member, not in this lab.toml",
             _ => "member",
         };

@@ -13,41 +13,43 @@ use crate::http::Client;
 use crate::monitoring::{self, MonitoringError, Service, Start, Writers};
 
 use super::output::print_text;
-use super::{Failure, Global, Outcome, Threads, parse_span, with_signals};
+use super::{CommandResult, Failure, Global, Threads, parse_span, with_signals};
 
-/// How long a service may take to answer.
+/// Time limit for the answer of a service.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 /// Longest answer that is read; Grafana's has some 100 bytes.
 const ANSWER_MAX: usize = 64 * 1024;
-/// Pause between two looks at services that do not answer yet.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// Pause between two requests to a service that does not answer yet.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  halab monitor                 what there is, where, and whether it answers\n  \
-    halab monitor prometheus      run Prometheus for this lab, until Ctrl-C\n  \
-    halab monitor --wait 10s      wait until all that is on this machine answers\n\n\
-    A service that is not on this machine is no failure: the lab runs without it."
-)]
+#[command(after_help = "Examples:\n  \
+    halab monitor             List the services, their addresses, and whether they answer\n  \
+    halab monitor prometheus  Run Prometheus for this lab until Ctrl-C\n  \
+    halab monitor --wait 10s  Wait until all installed services answer\n\n\
+    A service that is not installed is not an error; the lab runs without it.\n\n\
+    Exit codes:\n  \
+    0  every installed service answers\n  \
+    1  an installed service does not answer")]
 pub(super) struct MonitorArgs {
-    /// Run this one: prometheus, grafana, redis-exporter or cadvisor
+    /// Service to run: prometheus, grafana, redis-exporter or cadvisor
     #[arg(value_parser = parse_service)]
     service: Option<Service>,
-    /// Have Prometheus ask all of them, also those that are not on this machine (in a container each)
+    /// Configure Prometheus to scrape all services, also those not installed here (for containers)
     #[arg(long, env = "HALAB_MONITOR_ALL")]
     all: bool,
-    /// They listen there, not at their address of lab.toml
+    /// Listen at this address instead of the one in lab.toml
     #[arg(long, env = "HALAB_LISTEN", value_name = "ADDRESS")]
     listen: Option<Ipv4Addr>,
-    /// Have Prometheus ask these cAdvisors, separated by commas, or "none" [default: the one beside it]
+    /// cAdvisors that Prometheus scrapes, comma-separated, or "none" [default: the local one]
     #[arg(long, env = "HALAB_CADVISORS", value_name = "ADDRESS:PORT,...", value_parser = parse_cadvisors)]
     cadvisors: Option<Cadvisors>,
-    /// Without a service: wait until all that are on this machine answer, for that long at most
+    /// Without SERVICE: wait until all installed services answer, at most this long
     #[arg(long, value_name = "SPAN", value_parser = parse_span, conflicts_with = "service")]
     wait: Option<Duration>,
 }
 
-/// Where the cAdvisors of the lab's hosts are.
+/// Addresses of the cAdvisors on the hosts of the lab.
 #[derive(Debug, Clone)]
 struct Cadvisors(Vec<SocketAddrV4>);
 
@@ -57,18 +59,18 @@ fn parse_cadvisors(text: &str) -> Result<Cadvisors, String> {
     }
     let all: Result<_, _> = text.split(',').map(|at| at.trim().parse()).collect();
     all.map(Cadvisors).map_err(|_| {
-        "IPv4 addresses with ports are expected, as 192.0.2.11:8080,192.0.2.12:8080, or none".into()
+        "expected IPv4 addresses with ports, for example 192.0.2.11:8080,192.0.2.12:8080, or none".into()
     })
 }
 
 fn parse_service(text: &str) -> Result<Service, String> {
     Service::named(text).ok_or_else(|| {
         let names = Service::ALL.map(Service::name).join(", ");
-        format!("the services are {names}")
+        format!("expected one of {names}")
     })
 }
 
-pub(super) fn run(global: &Global, args: &MonitorArgs) -> Outcome {
+pub(super) fn run(global: &Global, args: &MonitorArgs) -> CommandResult {
     let mut lab = global.lab()?;
     let Some(monitoring) = &mut lab.monitoring else {
         return Err(Failure::usage(MonitoringError::NotConfigured));
@@ -82,16 +84,21 @@ pub(super) fn run(global: &Global, args: &MonitorArgs) -> Outcome {
     }
 }
 
-fn become_service(global: &Global, lab: &Lab, service: Service, args: &MonitorArgs) -> Outcome {
+fn become_service(
+    global: &Global,
+    lab: &Lab,
+    service: Service,
+    args: &MonitorArgs,
+) -> CommandResult {
     let all = args.all;
     let Some(program) = monitoring::find(service) else {
         tracing::info!(
             service = service.name(),
-            "not on this machine; the lab runs without it"
+            "service not installed; the lab runs without it"
         );
         return Ok(Exit::Holds);
     };
-    let here = Service::ALL
+    let scraped = Service::ALL
         .into_iter()
         .filter(|s| all || monitoring::find(*s).is_some())
         .collect();
@@ -99,8 +106,8 @@ fn become_service(global: &Global, lab: &Lab, service: Service, args: &MonitorAr
         service,
         program,
         state_root: global.state_root()?,
-        here,
-        // One of another container can't write a file here.
+        here: scraped,
+        // A writer in another container cannot write a file here.
         writers: if all {
             Writers::Always
         } else {
@@ -111,16 +118,16 @@ fn become_service(global: &Global, lab: &Lab, service: Service, args: &MonitorAr
     Err(monitoring::become_service(lab, &start).into())
 }
 
-/// Lists all services. Exit code 0: all that are on this machine answer.
-fn list(monitoring: &Monitoring, limit: Duration) -> Outcome {
+/// Lists all services.
+fn list(monitoring: &Monitoring, limit: Duration) -> CommandResult {
     let all_up = with_signals(Threads::One, |token| async move {
         let deadline = Instant::now() + limit;
         let mut table = String::new();
         let mut all_up = true;
         for service in Service::ALL {
             let socket = service.socket(monitoring);
-            let how = if monitoring::find(service).is_none() {
-                "not on this machine"
+            let state = if monitoring::find(service).is_none() {
+                "not installed"
             } else if answers_by(service, socket, deadline, &token).await {
                 "up"
             } else {
@@ -128,7 +135,7 @@ fn list(monitoring: &Monitoring, limit: Duration) -> Outcome {
                 "does not answer"
             };
             table.push_str(&format!(
-                "  {:<16} {:<28} {how}\n",
+                "  {:<16} {:<28} {state}\n",
                 service.name(),
                 format!("http://{socket}")
             ));
@@ -152,7 +159,7 @@ async fn answers_by(
         if Instant::now() >= deadline || stop.is_cancelled() {
             return false;
         }
-        sleep(LOOK_AGAIN).await;
+        sleep(RETRY_PAUSE).await;
     }
 }
 

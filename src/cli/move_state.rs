@@ -6,28 +6,30 @@ use clap::Args;
 
 use crate::config::{LoadError, load};
 use crate::exit::Exit;
-use crate::node::{Move, MoveError, Outcome as Became, move_state};
+use crate::node::{Move, MoveError, Outcome as MoveOutcome, move_state};
 
 use super::output::{print_json, print_text};
-use super::{Failure, Global, Outcome, parse_subnet};
+use super::{CommandResult, Failure, Global, parse_subnet};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
-    halab --config new.toml move                    the state notes of which lab it is\n  \
-    halab --config new.toml move --from old.toml    the same, and it has to be of that one\n  \
+    halab --config new.toml move                  Take the old addresses from the state itself\n  \
+    halab --config new.toml move --from old.toml  Also check that the state is of old.toml\n  \
     halab --subnet 127.0.8 move --from-subnet 127.0.7\n\n\
-    For a lab that is stopped, after primary_name or addresses in lab.toml (or --subnet) were changed:\n\
-    until then no node starts. Rewrites the addresses and the name in the config file of each node\n\
-    under the state folder, and keeps data, epochs and ids. Nodes are matched by their names. A lab on\n\
-    several hosts: stop all nodes, then run it on each host. Cut short, it is completed by running it\n\
-    again.\n\n\
-    Exit code 0: all state here is of the new lab; 2: refused, nothing was touched; 4: a node runs,\n\
-    or a file can't be written.")]
+    After a change of primary_name or of addresses in lab.toml (or --subnet), no node starts until its \
+    state has been moved. This command rewrites names and addresses in the config file of each node \
+    under the state folder. It keeps data, epochs and ids, and matches nodes by name. Stop all nodes \
+    first. If the lab has several hosts, run the command on each. If it was interrupted, run it again.\n\n\
+    Exit codes:\n  \
+    0  all state on this host belongs to the new lab\n  \
+    2  refused; nothing was changed\n  \
+    4  a node is running, or a file cannot be written")]
 pub(super) struct MoveArgs {
-    /// The lab.toml that the state is of [default: as noted in the state]
+    /// lab.toml of the state before the move [default: as recorded in the state]
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
-    /// The /24 in which the nodes were, as 127.0.7 [default: as noted in the state; with --from, that of --subnet]
+    /// Network of the nodes before the move, for example 127.0.7 [default: as recorded in the
+    /// state; with --from, the value of --subnet]
     #[arg(long, value_name = "A.B.C", value_parser = parse_subnet)]
     from_subnet: Option<[u8; 3]>,
     /// Print JSON
@@ -35,7 +37,7 @@ pub(super) struct MoveArgs {
     json: bool,
 }
 
-pub(super) fn run(global: &Global, args: &MoveArgs) -> Outcome {
+pub(super) fn run(global: &Global, args: &MoveArgs) -> CommandResult {
     let new = global.lab()?;
     let from = match (&args.from, args.from_subnet) {
         (None, None) => None,
@@ -57,18 +59,18 @@ pub(super) fn run(global: &Global, args: &MoveArgs) -> Outcome {
     if args.json {
         print_json(&done)?;
     } else {
-        print_text(told(&done))?;
+        print_text(render(&done))?;
     }
     Ok(Exit::Holds)
 }
 
-fn told(done: &Move) -> String {
+fn render(done: &Move) -> String {
     let nodes = done.nodes.iter().map(|node| {
         let outcome = match node.outcome {
-            Became::Moved => "moved",
-            Became::Already => "is of the new lab already",
-            Became::NotHere => "has no state here",
-            Became::Empty => "has an empty config file, which it makes anew at its start",
+            MoveOutcome::Moved => "moved",
+            MoveOutcome::Already => "already belongs to the new lab",
+            MoveOutcome::NotHere => "has no state on this host",
+            MoveOutcome::Empty => "has an empty config file, which it recreates at its next start",
         };
         let changes = node.changes.iter().map(|c| format!("\n  {c}"));
         format!("{} {outcome}{}", node.node, changes.collect::<String>())

@@ -13,22 +13,24 @@ use crate::config::{Here, Lab};
 use crate::exit::Exit;
 use crate::node::{self, NodeError, Shutdown};
 
-use super::{Failure, Global, Outcome, Threads, with_signals};
+use super::{CommandResult, Failure, Global, Threads, with_signals};
 
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  halab node redis-a\n  halab --state /var/lib/halab node sentinel-1\n\n\
-    The state folder is seeded at the first start only. SIGTERM and Ctrl-C end the server in order.\n\
-    Exits with the server's status: 128 + N when signal N ended it."
+    The config file in the state folder is created at the first start only. SIGTERM and Ctrl-C stop \
+    the server in order, with a handover if it is primary.\n\n\
+    Exits with the status of the server, or 128 + N if signal N ended it."
 )]
 pub(super) struct NodeArgs {
-    /// The node's name in lab.toml
+    /// Name of the node in lab.toml
     #[arg(env = "HALAB_NODE")]
     name: String,
-    /// Listen there instead, where the node's address of lab.toml is passed on to it (the Service of a pod)
+    /// Listen at this address; the node's address in lab.toml is forwarded to it (as by a
+    /// Kubernetes Service)
     #[arg(long, env = "HALAB_LISTEN", value_name = "ADDRESS")]
     listen: Option<Ipv4Addr>,
-    /// Run in a cgroup of its own, /halab/NAME@ADDRESS, where that is permitted
+    /// Run in a separate cgroup, /halab/NAME@ADDRESS, where permitted
     #[arg(long, env = "HALAB_CGROUP")]
     cgroup: bool,
 }
@@ -37,13 +39,13 @@ pub(super) struct NodeArgs {
 pub(super) struct ExecChildArgs {
     parent: u32,
     program: PathBuf,
-    /// After `--`, so that none of them is taken for a flag of this program.
+    /// After `--`, so that none of them is parsed as an option of this program.
     #[arg(last = true)]
     arguments: Vec<OsString>,
 }
 
-pub(super) fn run(global: &Global, args: &NodeArgs) -> Outcome {
-    let lab = here(global.lab()?, &args.name, args.listen);
+pub(super) fn run(global: &Global, args: &NodeArgs) -> CommandResult {
+    let lab = listening_at(global.lab()?, &args.name, args.listen);
     let state = global.state_root()?;
     let server = global.redis_server.clone();
     let ended = with_signals(Threads::One, |token| async move {
@@ -67,8 +69,8 @@ pub(super) fn run(global: &Global, args: &NodeArgs) -> Outcome {
     }
 }
 
-/// The lab as the node `name` sees it, which listens there.
-pub(super) fn here(lab: Lab, name: &str, listen: Option<Ipv4Addr>) -> Lab {
+/// The lab as seen by the node `name`, which listens at `listen` if that is set.
+pub(super) fn listening_at(lab: Lab, name: &str, listen: Option<Ipv4Addr>) -> Lab {
     let here = listen.map(|listens| Here {
         node: name.to_owned(),
         listens,
@@ -76,12 +78,12 @@ pub(super) fn here(lab: Lab, name: &str, listen: Option<Ipv4Addr>) -> Lab {
     Lab { here, ..lab }
 }
 
-/// The failure that no node has that name.
+/// The failure for a name that no node has.
 pub(super) fn unknown_node(lab: &Lab, name: &str) -> Failure {
     Failure::usage(NodeError::unknown(lab, name))
 }
 
-/// The status as a shell shows it.
+/// The exit status as a shell reports it.
 pub(super) fn shell_code(status: ExitStatus) -> i32 {
     status
         .code()
@@ -89,7 +91,7 @@ pub(super) fn shell_code(status: ExitStatus) -> i32 {
         .unwrap_or(1)
 }
 
-pub(super) fn exec_child(args: &ExecChildArgs) -> Outcome {
+pub(super) fn exec_child(args: &ExecChildArgs) -> CommandResult {
     let error = node::become_server(args.parent, &args.program, &args.arguments);
-    Err(error).with_context(|| format!("cannot become {}", args.program.display()))?
+    Err(error).with_context(|| format!("cannot run {}", args.program.display()))?
 }

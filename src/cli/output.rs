@@ -1,11 +1,11 @@
-//! What commands print on standard output.
+//! Output of commands on standard output.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 
 use super::Failure;
 
-/// Prints a value and a line break. A reader that has gone away (`halab status | head`) is no error.
+/// Prints a value and a line break. A closed pipe (`halab status | head`) is not an error.
 pub(super) fn print_text(value: impl Display) -> Result<(), Failure> {
     match writeln!(io::stdout().lock(), "{value}") {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),

@@ -1,10 +1,10 @@
-//! Progress of long work, on standard error when that is a terminal.
+//! Progress bars on standard error, if it is a terminal.
 
 use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// A bar that counts records; without a length it only counts. `done` says what has been done to them.
+/// A progress bar for records; without a length it only counts. `done` is the word after the count.
 pub(super) fn records_bar(length: Option<u64>, done: &str) -> ProgressBar {
     let bar = length.map_or_else(ProgressBar::no_length, ProgressBar::new);
     if !std::io::stderr().is_terminal() {
@@ -16,7 +16,7 @@ pub(super) fn records_bar(length: Option<u64>, done: &str) -> ProgressBar {
         ),
         None => format!("{{spinner}} {{human_pos}} {done}, {{per_sec}}, {{elapsed}}  {{msg}}"),
     };
-    // A template that does not parse leaves the default one.
+    // If the template does not parse, the default style stays.
     if let Ok(style) = ProgressStyle::with_template(&template) {
         bar.set_style(style);
     }

@@ -11,7 +11,7 @@ use crate::monitoring;
 use crate::rotation::{RotationError, rotate};
 
 use super::output::print_text;
-use super::{Failure, Global, Outcome, Threads, with_signals};
+use super::{CommandResult, Failure, Global, Threads, with_signals};
 
 #[derive(Debug, Args)]
 pub(super) struct SecretsArgs {
@@ -21,78 +21,80 @@ pub(super) struct SecretsArgs {
 
 #[derive(Debug, Subcommand)]
 enum SecretsCommand {
-    /// Make a password for each user, and with TLS a certificate for each node, where there is none yet
+    /// Create missing passwords, and with TLS missing certificates
     #[command(after_help = "Example:\n  halab secrets make ./for-all-hosts\n\n\
-        A lab on one machine makes its own at its first start; this is for those who give them to several.")]
+        A lab on one machine creates its passwords at the first start. Use this command to create \
+        them for a lab on several hosts.")]
     Make {
-        /// The folder [default: that of the lab]
+        /// Folder [default: the secrets folder of the lab]
         #[arg(value_name = "DIR")]
         folder: Option<PathBuf>,
     },
-    /// Make a random key in a file, where there is none yet: Grafana's, for example
+    /// Create a file with a random key, for example for Grafana, if it does not exist
     #[command(
         after_help = "Example:\n  halab secrets key /var/lib/redis-ha-lab/grafana/secret-key\n\n\
-        256 bits as 64 hexadecimal digits, for the file's owner alone. A key that is there stays."
+        The key has 256 bits, as 64 hexadecimal digits, readable by the owner of the file only. An \
+        existing file is not changed."
     )]
     Key {
-        /// The file
+        /// File
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
-    /// Give every user a new password, while the lab runs
+    /// Replace the password of every user on a running lab
     #[command(after_help = "Example:\n  halab secrets rotate && halab status\n\n\
-        No write fails: old and new passwords are both accepted until everyone uses the new ones.\n\
-        Cut short, by Ctrl-C between two nodes, it is completed by running it again.\n\
-        Passwords that were given are changed where they come from, unless it is said that all nodes\n\
-        and clients read this very folder.")]
+        No write fails: old and new passwords are both accepted until all nodes and clients use the \
+        new ones. Ctrl-C stops the command between two nodes; run it again to complete it.\n\n\
+        Passwords in a folder set by --secrets are replaced at their source, not by this command, \
+        unless --shared states that all nodes and clients read this folder.")]
     Rotate {
-        /// The folder that was given is the one that every node and client reads
+        /// All nodes and clients read the folder set by --secrets
         #[arg(long)]
         shared: bool,
     },
 }
 
-pub(super) fn run(global: &Global, args: &SecretsArgs) -> Outcome {
+pub(super) fn run(global: &Global, args: &SecretsArgs) -> CommandResult {
     match &args.command {
         SecretsCommand::Make { folder } => make(global, folder.as_deref())?,
         SecretsCommand::Key { file } => {
-            let how = if make_key(file)? {
-                "made"
+            let outcome = if make_key(file)? {
+                "created"
             } else {
-                "there already"
+                "already exists"
             };
-            print_text(format_args!("key {}: {how}", file.display()))?;
+            print_text(format_args!("key {}: {outcome}", file.display()))?;
         }
-        SecretsCommand::Rotate { shared } => change_all(global, *shared)?,
+        SecretsCommand::Rotate { shared } => rotate_passwords(global, *shared)?,
     }
     Ok(Exit::Holds)
 }
 
 fn make(global: &Global, folder: Option<&Path>) -> Result<(), Failure> {
     let lab = global.lab()?;
-    let own = lab.security.secrets.as_ref().map(SecretsFolder::path);
+    let default = lab.security.secrets.as_ref().map(SecretsFolder::path);
     let secrets = Secrets::at(
         folder
-            .or(own)
+            .or(default)
             .ok_or_else(|| Failure::usage(SecretsError::Off))?,
     );
     let made = secrets.make_missing()?;
     print_text(format_args!(
-        "{} passwords made in {}",
+        "{} passwords created in {}",
         made.len(),
         secrets.folder().display()
     ))?;
     if lab.security.tls {
         let made = Certificates::at(secrets.folder()).make_missing(&lab)?;
         print_text(format_args!(
-            "{made} certificates made in {}",
+            "{made} certificates created in {}",
             secrets.folder().display()
         ))?;
     }
     Ok(())
 }
 
-fn change_all(global: &Global, shared: bool) -> Result<(), Failure> {
+fn rotate_passwords(global: &Global, shared: bool) -> Result<(), Failure> {
     let mut lab = global.lab()?;
     if let (true, Some(folder)) = (shared, &mut lab.security.secrets) {
         *folder = SecretsFolder::Own(folder.path().to_owned());
@@ -109,6 +111,6 @@ fn change_all(global: &Global, shared: bool) -> Result<(), Failure> {
                 error => Failure::from(error),
             })
     })?;
-    print_text("every user has a new password, on every node")?;
+    print_text("every user has a new password on every node")?;
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::drill::{Plan, markdown};
 
 use super::drill::{CommonArgs, faults, own_network, write_out};
 use super::output::print_text;
-use super::{Failure, Global, Outcome, Threads, parse_span, with_signals};
+use super::{CommandResult, Failure, Global, Threads, parse_span, with_signals};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -37,7 +37,7 @@ pub(super) struct SoakArgs {
     common: CommonArgs,
 }
 
-pub(super) fn run(global: &Global, args: &SoakArgs) -> Outcome {
+pub(super) fn run(global: &Global, args: &SoakArgs) -> CommandResult {
     let faults = match args.faults.as_slice() {
         [] => Fault::ALL.to_vec(),
         names => faults(names).map_err(Failure::usage)?,

@@ -10,23 +10,28 @@ use crate::status;
 use crate::watch;
 
 use super::output::{print_json, print_text};
-use super::{Global, Outcome, Threads, parse_span, with_signals};
+use super::{CommandResult, Global, Threads, parse_span, with_signals};
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  halab status\n  halab status --wait 30s   wait until healthy, 30 s at most\n  \
-    halab status --json\n  halab status --watch      a screen that follows\n  \
-    halab status --start-command 'systemctl start {unit}'\n\nExit code 0: healthy, any one node may be lost; 1: not."
-)]
+#[command(after_help = "Examples:\n  \
+    halab status\n  \
+    halab status --wait 30s  Wait until healthy, at most 30 s\n  \
+    halab status --watch     Show the current state on one screen\n  \
+    halab status --json\n  \
+    halab status --start-command 'systemctl start {unit}'\n\n\
+    docs/runbook.md explains each problem by its code.\n\n\
+    Exit codes:\n  \
+    0  healthy: the loss of any one node loses no acknowledged write\n  \
+    1  not healthy")]
 pub(super) struct StatusArgs {
-    /// Wait until the lab is healthy and every replica has caught up, for that long at most
+    /// Wait until the lab is healthy and every replica has caught up, at most this long
     #[arg(long, value_name = "SPAN", value_parser = parse_span)]
     wait: Option<Duration>,
-    /// How a node is started on this machine; the remedies say it, with the node's name at the end, or with its unit of
-    /// systemd in place of {unit}
+    /// Command that starts a node, shown in the remedies. {unit} stands for the node's systemd
+    /// unit; without it, the node's name is appended
     #[arg(long, env = "HALAB_START_COMMAND", value_name = "COMMAND")]
     start_command: Option<String>,
-    /// Show it all on one screen, as it is now, until q or Ctrl-C
+    /// Show the current state on one screen until q or Ctrl-C
     #[arg(long, conflicts_with_all = ["wait", "json"])]
     watch: bool,
     /// Print JSON
@@ -34,7 +39,7 @@ pub(super) struct StatusArgs {
     json: bool,
 }
 
-pub(super) fn run(global: &Global, args: &StatusArgs) -> Outcome {
+pub(super) fn run(global: &Global, args: &StatusArgs) -> CommandResult {
     let lab = global.lab()?;
     if args.watch {
         let healthy = with_signals(Threads::One, |token| async move {
@@ -45,11 +50,10 @@ pub(super) fn run(global: &Global, args: &StatusArgs) -> Outcome {
         return Ok(if healthy { Exit::Holds } else { Exit::Violated });
     }
     let limit = args.wait.unwrap_or(Duration::ZERO);
-    let status = with_signals(Threads::One, |token| async move {
+    let mut status = with_signals(Threads::One, |token| async move {
         Ok(status::wait_healthy(&lab, limit, &token).await)
     })?;
-    let mut status = status;
-    // Another host has no state here.
+    // Only nodes of this host have a state folder here.
     if let Ok(state) = global.state_root() {
         status.recall(&state);
     }

@@ -17,48 +17,49 @@ use crate::status;
 
 use super::close::close_first;
 use super::output::print_text;
-use super::{Failure, Global, Outcome, Threads, with_signals};
+use super::{CommandResult, Failure, Global, Threads, with_signals};
 
-/// How long the lab may take to be healthy before that is said.
+/// How long to wait for a healthy lab before the status is printed.
 const HEALTHY_LIMIT: Duration = Duration::from_secs(60);
-/// How long the replicas may take to be level before all nodes stop.
+/// How long to wait for the replicas to catch up before all nodes are stopped.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
-/// How often the children are looked at.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// How often the child processes are checked.
+const CHECK_PERIOD: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  halab up\n  halab --profile fast --subnet 127.0.7 up   beside another lab\n\n\
-    Runs until Ctrl-C or SIGTERM; then all nodes are stopped in order, at a second one killed. Logs: one file a node."
-)]
+#[command(after_help = "Examples:\n  \
+    halab up\n  \
+    halab --profile fast --subnet 127.0.7 up  Run a second lab beside another\n\n\
+    Runs until Ctrl-C or SIGTERM, then stops all nodes in order. A second signal kills them. Each \
+    node has its own log file.")]
 pub(super) struct UpArgs {
-    /// Folder for the nodes' logs [default: log in the state folder]
+    /// Folder for the logs of the nodes [default: log in the state folder]
     #[arg(long, value_name = "DIR")]
     logs: Option<PathBuf>,
-    /// Run the nodes alone, without Prometheus and the others of the monitoring
+    /// Run the nodes only, without the monitoring
     #[arg(long)]
     no_monitoring: bool,
 }
 
-pub(super) fn run(global: &Global, args: &UpArgs) -> Outcome {
+pub(super) fn run(global: &Global, args: &UpArgs) -> CommandResult {
     let lab = global.lab()?;
     let state = global.state_root()?;
-    // Before anything is started: all five would say the same.
+    // Before anything is started, or each node would report the same error.
     ServerBinary::find(global.redis_server.as_deref()).map_err(Failure::from)?;
     let launch = Launch {
-        program: std::env::current_exe().context("cannot find the own program")?,
+        program: std::env::current_exe().context("cannot find the path of this program")?,
         arguments: global.as_arguments(&state),
         logs: args.logs.clone().unwrap_or_else(|| state.join("log")),
     };
     let no_monitoring = args.no_monitoring;
-    // One thread: the children die with the thread that started them.
+    // One thread: child processes are killed when the thread that started them ends.
     with_signals(Threads::One, |token| async move {
         let mut runner = Runner::start(&lab, launch)?;
         if lab.monitoring.is_some() && !no_monitoring {
-            let here = Service::ALL
+            let installed = Service::ALL
                 .into_iter()
                 .filter(|s| monitoring::find(*s).is_some());
-            for service in here {
+            for service in installed {
                 runner.start_monitor(service.name())?;
             }
         }
@@ -66,34 +67,34 @@ pub(super) fn run(global: &Global, args: &UpArgs) -> Outcome {
     })
 }
 
-async fn serve(lab: &Lab, mut runner: Runner, stop: CancellationToken) -> Outcome {
-    let mut look = interval(LOOK_AGAIN);
+async fn serve(lab: &Lab, mut runner: Runner, stop: CancellationToken) -> CommandResult {
+    let mut checks = interval(CHECK_PERIOD);
     let healthy = status::wait_healthy(lab, HEALTHY_LIMIT, &stop);
     let mut healthy = std::pin::pin!(healthy);
-    let mut told = false;
+    let mut reported = false;
     let mut failed = false;
     loop {
         tokio::select! {
-            status = &mut healthy, if !told => {
-                told = true;
+            status = &mut healthy, if !reported => {
+                reported = true;
                 if !stop.is_cancelled() {
                     print_text(status::render(&status))?;
                 }
             }
             () = stop.cancelled() => break,
-            _ = look.tick() => {
+            _ = checks.tick() => {
                 for (name, status) in runner.ended() {
-                    // The others go on: that is what the lab is for.
+                    // The other nodes continue.
                     failed = true;
                     tracing::error!(node = %name, %status, log = %runner.log_of(&name).display(),
-                        "a node has ended");
+                        "node exited");
                 }
                 for (name, status) in runner.ended_monitors() {
                     tracing::warn!(service = %name, %status, log = %runner.log_of(&name).display(),
-                        "a part of the monitoring has ended; the lab runs without it");
+                        "monitoring service exited; the lab continues without it");
                 }
                 if !runner.any_running() {
-                    return Err(anyhow::anyhow!("all nodes have ended: see their logs").into());
+                    return Err(anyhow::anyhow!("all nodes have exited; see their logs").into());
                 }
             }
         }
@@ -102,9 +103,10 @@ async fn serve(lab: &Lab, mut runner: Runner, stop: CancellationToken) -> Outcom
     Ok(if failed { Exit::Failed } else { Exit::Holds })
 }
 
-/// Ends the lab in order. A second signal ends this process, and with it every node and its server, at once.
+/// Stops the lab in order. A second signal ends this process at once, and all nodes and servers
+/// with it.
 async fn stop_all(lab: &Lab, runner: &mut Runner) {
-    tracing::info!("stopping all nodes; Ctrl-C once more kills them");
+    tracing::info!("stopping all nodes; press Ctrl-C again to kill them");
     close_first(lab, CLOSE_LIMIT).await;
     runner.stop_async().await;
 }

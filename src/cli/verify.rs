@@ -11,23 +11,26 @@ use crate::verifier::{self, VerifyError, VerifyOptions, VerifyProgress};
 
 use super::output::{print_json, print_text};
 use super::progress::records_bar;
-use super::{Failure, Global, Outcome, Threads, parse_span, with_signals};
+use super::{CommandResult, Failure, Global, Threads, parse_span, with_signals};
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  halab verify --ledger w.ledger\n  halab verify --ledger w.ledger --scan --json\n\n\
-    Exit code 0: every acknowledged record is there; 1: one is missing or wrong; 3: it can't be said.\n\
-    1 is said only of a node that was the primary, or a replica in sync with it, during the entire reading."
-)]
+#[command(after_help = "Examples:\n  \
+    halab verify --ledger w.ledger\n  \
+    halab verify --ledger w.ledger --scan --json\n\n\
+    Reads every record of the ledger from each data node. The answers of a node count only if it was \
+    primary, or a replica in sync, during the entire reading.\n\n\
+    Exit codes:\n  \
+    0  every acknowledged record was found\n  \
+    1  an acknowledged record is missing or wrong\n  \
+    3  inconclusive")]
 pub(super) struct VerifyArgs {
-    /// The ledger that halab write has kept
+    /// Ledger of halab write
     #[arg(long, value_name = "FILE")]
     ledger: PathBuf,
-    /// Look also for records of the run that the ledger does not know; reads all keys of the server
+    /// Also report records of the run that are not in the ledger; reads all keys of the server
     #[arg(long)]
     scan: bool,
-    /// Start again, up to that long after the start, when the lab fails over during the reading; each replica may take
-    /// that long to catch up
+    /// Time limit for reading again after a failover, and for each replica to catch up
     #[arg(long, value_name = "SPAN", default_value = "30s", value_parser = parse_span)]
     wait: Duration,
     /// Print the report as JSON
@@ -35,7 +38,7 @@ pub(super) struct VerifyArgs {
     json: bool,
 }
 
-pub(super) fn run(global: &Global, args: &VerifyArgs) -> Outcome {
+pub(super) fn run(global: &Global, args: &VerifyArgs) -> CommandResult {
     let lab = global.lab()?;
     let options = VerifyOptions {
         ledger: args.ledger.clone(),
@@ -46,19 +49,19 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Outcome {
     };
     if !options.ledger.exists() {
         return Err(Failure::usage(anyhow::anyhow!(
-            "no ledger {}: halab write --ledger makes one",
+            "no ledger {}; halab write --ledger creates one",
             options.ledger.display()
         )));
     }
     let bar = records_bar(None, "read");
     let shown = bar.clone();
     let result = with_signals(Threads::Many, |token| async move {
-        let progress = |told: VerifyProgress<'_>| match told {
+        let progress = |progress: VerifyProgress<'_>| match progress {
             VerifyProgress::Read(read) => {
                 shown.set_position(read);
                 shown.set_message("");
             }
-            VerifyProgress::Restarting(change) => shown.set_message(format!("again: {change}")),
+            VerifyProgress::Restarting(change) => shown.set_message(format!("reading again: {change}")),
         };
         Ok(verifier::run(&lab, &options, &token, progress).await)
     })?;
@@ -77,7 +80,7 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Outcome {
             exit: Exit::Inconclusive,
             error: error.into(),
         }),
-        // The records may all be there: nobody could be asked.
+        // No data node answered, so nothing is known about the records.
         Err(error @ (VerifyError::NoPrimary(_) | VerifyError::Stopped)) => Err(Failure {
             exit: Exit::Inconclusive,
             error: error.into(),

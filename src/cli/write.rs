@@ -16,56 +16,59 @@ use crate::writer::{self, MetricsAt, Options, Progress, WriteFailure};
 
 use super::output::{print_json, print_text};
 use super::progress::records_bar;
-use super::{Failure, Global, Outcome, Threads, parse_span, with_signals};
+use super::{CommandResult, Failure, Global, Threads, parse_span, with_signals};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
-    halab write                                        1000 records, as the defaults of lab.toml say\n  \
-    halab write --count 200000 --ledger w.ledger       keep what was acknowledged, for halab verify\n  \
-    halab write --duration 30s --rate 500 --json\n  \
-    halab write --ledger w.ledger --resume             go on after a kill -9 of the writer\n\n\
-    Ctrl-C and SIGTERM end it in order, with the summary. Exit code 0: every record was acknowledged;\n\
-    3: some are unknown; 4: it failed.")]
+    halab write                                   Write the number of records set in lab.toml\n  \
+    halab write --count 200000 --ledger w.ledger  Keep a ledger for halab verify\n  \
+    halab write --ledger w.ledger --resume        Continue the run after the writer was killed\n  \
+    halab write --duration 30s --rate 500 --json\n\n\
+    Ctrl-C and SIGTERM stop the writer in order; it still prints its summary.\n\n\
+    Exit codes:\n  \
+    0  every record was acknowledged\n  \
+    3  the outcome of some records is unknown\n  \
+    4  the writer failed")]
 pub(super) struct WriteArgs {
-    /// Records to write [default: count of lab.toml, or no limit with --duration]
+    /// Number of records to write [default: from lab.toml; no limit with --duration]
     #[arg(long, value_name = "N")]
     count: Option<u64>,
-    /// Write for that long, as 30s or 5m
+    /// How long to write, for example 30s or 5m
     #[arg(long, value_name = "SPAN", value_parser = parse_span)]
     duration: Option<Duration>,
-    /// Write until it is told to stop
+    /// Write until stopped by a signal
     #[arg(long, conflicts_with_all = ["count", "duration"])]
     endless: bool,
-    /// At most so many records a second [default: no limit]
+    /// Maximum number of records per second [default: no limit]
     #[arg(long, value_name = "PER_SECOND", value_parser = parse_rate)]
     rate: Option<f64>,
-    /// Connections to the primary that write [default: of lab.toml]
+    /// Number of write connections [default: from lab.toml]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     connections: Option<u16>,
-    /// Batches on each connection that may wait to be acknowledged [default: of lab.toml]
+    /// Maximum number of unacknowledged batches per connection [default: from lab.toml]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     in_flight: Option<u16>,
-    /// Records sent in one go before they are confirmed together [default: of lab.toml]
+    /// Records per batch, confirmed together [default: from lab.toml]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     batch: Option<u32>,
-    /// What counts as acknowledged
+    /// When a record counts as acknowledged
     #[arg(long, value_enum, default_value_t = PolicyName::Available)]
     policy: PolicyName,
-    /// Keep what was sent and acknowledged in this file
+    /// Log sent records and their outcomes in this file
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
-    /// Go on with the run of an existing ledger: first send what it left unknown
+    /// Continue the run of an existing ledger; its unknown records are sent first
     #[arg(long, requires = "ledger")]
     resume: bool,
-    /// As --resume where the ledger exists, else start a new run: for services that are started again
+    /// Like --resume if the ledger exists, otherwise start a new run (for services)
     #[arg(long = "continue", requires = "ledger", conflicts_with = "resume")]
-    go_on: bool,
-    /// Give up after that long without any acknowledged record
+    continue_run: bool,
+    /// Give up after this time without an acknowledged record
     #[arg(long, value_name = "SPAN", value_parser = parse_span, default_value = "60s")]
     patience: Duration,
-    /// Serve metrics there during the run, or "off" [default: of lab.toml]
+    /// Serve metrics at this address, or "off" [default: from lab.toml]
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = parse_metrics)]
-    metrics: Option<MetricsWanted>,
+    metrics: Option<MetricsFlag>,
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
@@ -73,11 +76,11 @@ pub(super) struct WriteArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum PolicyName {
-    /// Every other data node has it; writes wait while one is lost
+    /// When every other data node has it; writes wait while one is down
     Replicated,
-    /// Every node that could be promoted has it; one lost node leaves the lab writable
+    /// When every promotable node has it; writes continue while one is down
     Available,
-    /// The server's +OK is enough; loses data
+    /// When the primary answers +OK; a failover can lose it
     None,
 }
 
@@ -91,30 +94,30 @@ impl From<PolicyName> for Policy {
     }
 }
 
-/// Where metrics are served.
+/// The value of `--metrics`.
 #[derive(Debug, Clone, Copy)]
-enum MetricsWanted {
+enum MetricsFlag {
     Off,
     At(SocketAddrV4),
 }
 
-fn parse_metrics(text: &str) -> Result<MetricsWanted, String> {
+fn parse_metrics(text: &str) -> Result<MetricsFlag, String> {
     match text {
-        "off" => Ok(MetricsWanted::Off),
-        _ => text.parse().map(MetricsWanted::At).map_err(|_| {
-            "an IPv4 address and a port are expected, as 127.0.0.41:9401, or off".into()
+        "off" => Ok(MetricsFlag::Off),
+        _ => text.parse().map(MetricsFlag::At).map_err(|_| {
+            "expected an IPv4 address and a port, for example 127.0.0.41:9401, or off".into()
         }),
     }
 }
 
-/// Records a second that can be asked for: from one in a quarter of an hour to more than any server takes.
+/// Accepted rates in records per second. The interval between two records fits into a `Duration`.
 const RATES: std::ops::RangeInclusive<f64> = 0.001..=1e9;
 
 pub(super) fn parse_rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if RATES.contains(&rate) => Ok(rate),
         _ => Err(format!(
-            "a number from {} to {} is expected",
+            "expected a number from {} to {}",
             RATES.start(),
             RATES.end()
         )),
@@ -122,16 +125,16 @@ pub(super) fn parse_rate(text: &str) -> Result<f64, String> {
 }
 
 impl WriteArgs {
-    /// Whether `--continue` is given, and there is a run to continue.
-    fn goes_on(&self) -> bool {
-        self.go_on && self.ledger.as_ref().is_some_and(|path| path.exists())
+    /// Whether `--continue` is set and the ledger exists.
+    fn continues(&self) -> bool {
+        self.continue_run && self.ledger.as_ref().is_some_and(|path| path.exists())
     }
 
     fn options(&self, global: &Global, lab: &Lab) -> Options {
         let defaults = &lab.writer;
         let metrics = match self.metrics {
-            Some(MetricsWanted::Off) => None,
-            Some(MetricsWanted::At(address)) => Some(address),
+            Some(MetricsFlag::Off) => None,
+            Some(MetricsFlag::At(address)) => Some(address),
             None => lab.monitoring.as_ref().map(Monitoring::writer_socket),
         };
         let count = match (self.count, self.duration) {
@@ -148,11 +151,11 @@ impl WriteArgs {
             wait_timeout: defaults.wait_timeout,
             policy: self.policy.into(),
             ledger: self.ledger.clone(),
-            resume: self.resume || self.goes_on(),
+            resume: self.resume || self.continues(),
             patience: self.patience,
             metrics: metrics.map(|address| MetricsAt {
                 address,
-                // Without a folder for state there is no Prometheus of this lab that would look there.
+                // Prometheus reads the file from the state folder.
                 file: global
                     .state_root()
                     .ok()
@@ -162,7 +165,7 @@ impl WriteArgs {
     }
 }
 
-pub(super) fn run(global: &Global, args: &WriteArgs) -> Outcome {
+pub(super) fn run(global: &Global, args: &WriteArgs) -> CommandResult {
     let lab = global.lab()?;
     let options = args.options(global, &lab);
     if let Some(ledger) = args
@@ -171,7 +174,7 @@ pub(super) fn run(global: &Global, args: &WriteArgs) -> Outcome {
         .filter(|path| args.resume && !path.exists())
     {
         return Err(Failure::usage(anyhow::anyhow!(
-            "no ledger {} to resume: leave --resume out to start a new run",
+            "no ledger {} to resume; start a new run without --resume",
             ledger.display()
         )));
     }
@@ -196,7 +199,7 @@ pub(super) fn run(global: &Global, args: &WriteArgs) -> Outcome {
     match failure {
         Some(failure) => Err(failure.into()),
         None => Ok(match summary.exit() {
-            // An empty order is carried out when nothing was written.
+            // With --count 0, nothing written is success.
             Exit::Inconclusive if summary.invoked == 0 && args.count == Some(0) => Exit::Holds,
             exit => exit,
         }),

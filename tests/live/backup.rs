@@ -105,7 +105,7 @@ fn what_was_acknowledged_before_a_backup_under_load_is_there_after_everything_wa
         writer.assert_all_acknowledged();
         let output = lab.halab(&["backup", "--check", &backup.display().to_string()]);
         assert!(output.status.success(), "{}", words(&output));
-        assert!(words(&output).contains("whole"), "{}", words(&output));
+        assert!(words(&output).contains(": intact"), "{}", words(&output));
 
         lose_everything(&mut lab);
         let (code, said) = restore(&lab, &backup, &[]);

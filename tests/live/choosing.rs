@@ -93,7 +93,7 @@ fn a_stale_copy_waits_until_it_is_chosen_and_what_is_given_up_stays_on_disk() {
     let (code, said) = choose(&lab, &["redis-b"]);
     assert_eq!(code, Some(1), "{said}");
     assert!(
-        about(&said, "redis-b").ends_with(&format!("{stale}: the lab goes on with it")),
+        about(&said, "redis-b").ends_with(&format!("{stale}: the lab continues with this copy")),
         "{said}"
     );
     assert!(about(&said, "redis-a").contains("not known"), "{said}");
@@ -129,7 +129,7 @@ fn a_stale_copy_waits_until_it_is_chosen_and_what_is_given_up_stays_on_disk() {
     let (code, said) = choose(&lab, &["redis-b"]);
     assert_eq!(code, Some(1), "{said}");
     assert!(
-        about(&said, "redis-a").contains(&format!("{apart}: may hold more: it is kept aside")),
+        about(&said, "redis-a").contains(&format!("{apart}: may hold more: kept aside")),
         "{said}"
     );
     assert_eq!(lab.holds("redis-a"), apart);
@@ -184,10 +184,7 @@ fn what_is_no_data_node_can_not_be_chosen() {
     let lab = TestLab::start();
     for (name, why) in [
         ("redis-c", "redis-c"),
-        (
-            "sentinel-1",
-            "sentinel-1 is a Sentinel, which holds no data",
-        ),
+        ("sentinel-1", "sentinel-1 is a Sentinel and holds no data"),
     ] {
         let (code, said) = choose(&lab, &[name, "--yes"]);
         assert_eq!(code, Some(2), "{said}");

@@ -2,13 +2,13 @@
 
 use anyhow::bail;
 
-use crate::cli::Outcome;
+use crate::cli::CommandResult;
 use crate::cli::output::print_text;
 use crate::drill::control::Control;
 use crate::drill::fault::{Fault, Needs};
 use crate::exit::Exit;
 
-pub(super) fn list() -> Outcome {
+pub(super) fn list() -> CommandResult {
     for fault in Fault::ALL {
         let spec = fault.spec();
         let needs = match spec.needs {
