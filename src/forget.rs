@@ -18,7 +18,7 @@ use tracing::info;
 use crate::access::User;
 use crate::client::{ClientError, Connector};
 use crate::config::{Lab, Node};
-use crate::status::{Standing, Status, Stranger, gather};
+use crate::status::{Status, Stranger, StrangerState, gather};
 
 /// Limit for a connect or an answer of a node.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
@@ -162,7 +162,7 @@ async fn wait_ready(lab: &Lab) -> Result<Status, ForgetError> {
 
 fn running(status: &Status) -> Vec<String> {
     let strangers = status.strangers.iter();
-    let up = strangers.filter(|s| s.listed.state != Standing::Down);
+    let up = strangers.filter(|s| s.entry.state != StrangerState::Down);
     up.map(Stranger::address).collect()
 }
 

@@ -321,7 +321,7 @@ fn table<'t>(rows: impl Iterator<Item = Row<'t>>, header: [&'static str; 5]) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{Code, DataNodeState, DataNodeStatus, Named, Problem};
+    use crate::status::{Code, DataNodeState, DataNodeStatus, NamedPrimary, Problem};
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
@@ -340,7 +340,7 @@ mod tests {
         };
         Status {
             lab: "redis-ha-lab".into(),
-            primary: Some(Named {
+            primary: Some(NamedPrimary {
                 node: primary.into(),
                 epoch: 3,
             }),

@@ -55,10 +55,10 @@ pub(super) fn run(global: &Global, args: &StatusArgs) -> CommandResult {
     })?;
     // Only nodes of this host have a state folder here.
     if let Ok(state) = global.state_root() {
-        status.recall(&state);
+        status.add_notes(&state);
     }
     if let Some(command) = &args.start_command {
-        status.name_start_command(command);
+        status.add_start_command(command);
     }
     if args.json {
         print_json(&status)?;

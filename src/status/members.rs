@@ -1,6 +1,6 @@
-//! Whom the Sentinels know, held against `lab.toml`: who is missing there, and who is a stranger.
+//! The servers that the Sentinels know, compared with `lab.toml`: missing nodes and strangers.
 //!
-//! [`ask`] asks; the rest is pure.
+//! Only [`ask`] is not pure.
 
 use std::collections::HashMap;
 use std::net::SocketAddrV4;
@@ -16,87 +16,79 @@ use crate::protocol::vote::SentinelView;
 
 use super::{Code, Problem, SentinelState, SentinelStatus};
 
-/// As what a Sentinel knows an instance.
+/// The kind of a stranger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// As a replica of the primary.
+pub enum StrangerKind {
+    /// A replica of the primary.
     Replica,
-    /// As another Sentinel.
+    /// Another Sentinel.
     Sentinel,
 }
 
-/// An instance that a Sentinel knows and `lab.toml` does not state.
+/// A Sentinel's entry for a stranger: a server that it knows and that is not in `lab.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Listed {
-    /// As what.
-    pub kind: Kind,
-    /// Where it listens; `None`: a replica that left in order, which the Sentinel knows and lists no more.
+pub struct StrangerEntry {
+    /// Its kind.
+    pub kind: StrangerKind,
+    /// Its address. `None` for a replica that left in order: the Sentinel knows it without listing
+    /// it.
     pub address: Option<SocketAddrV4>,
-    /// How it is.
-    pub state: Standing,
+    /// Its state.
+    pub state: StrangerState,
 }
 
-/// How a Sentinel sees a stranger.
+/// The state of a stranger as seen by a Sentinel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Standing {
-    /// It is down, or not listed.
+pub enum StrangerState {
+    /// Down, or not listed.
     Down,
-    /// It answers, and can't be promoted.
+    /// Answers, and cannot be promoted.
     Up,
-    /// It could be promoted.
+    /// Could be promoted.
     Promotable,
 }
 
-/// A stranger, and who knows it.
+/// A stranger, and the Sentinels that know it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Stranger {
-    /// What it is.
+    /// Kind, address and state.
     #[serde(flatten)]
-    pub listed: Listed,
+    pub entry: StrangerEntry,
     /// The Sentinels that know it.
     pub known_to: Vec<String>,
 }
 
 impl Stranger {
-    /// Its address, or that it has none here.
+    /// Its address in words.
     pub fn address(&self) -> String {
-        match self.listed.address {
+        match self.entry.address {
             Some(address) => address.to_string(),
-            None => "a replica that is not listed".into(),
+            None => "an unlisted replica".into(),
         }
     }
 
-    /// What is wrong with that.
+    /// The problem of this stranger.
     pub(super) fn problem(&self) -> Problem {
-        let (kind, danger, remedy) = match (self.listed.kind, self.listed.state) {
-            (Kind::Replica, Standing::Promotable) => (
-                "data node",
-                ", and could promote it",
-                "see that this command has the lab's current lab.toml; if so, end that server, then: halab forget",
-            ),
-            (Kind::Replica, Standing::Up) => (
-                "data node",
-                "",
-                "see that this command has the lab's current lab.toml; if so, end that server, then: halab forget",
-            ),
-            (Kind::Replica, Standing::Down) => (
-                "data node",
-                ", and could promote who comes up there",
-                "halab forget",
-            ),
-            (Kind::Sentinel, Standing::Down) => {
-                ("Sentinel", ", and count it in each vote", "halab forget")
+        let (kind, danger) = match (self.entry.kind, self.entry.state) {
+            (StrangerKind::Replica, StrangerState::Promotable) => {
+                ("data node", "; it could be promoted")
             }
-            (Kind::Sentinel, _) => (
-                "Sentinel",
-                ", and count it in each vote",
-                "see that this command has the lab's current lab.toml; if so, end that server, then: halab forget",
-            ),
+            (StrangerKind::Replica, StrangerState::Up) => ("data node", ""),
+            (StrangerKind::Replica, StrangerState::Down) => {
+                ("data node", "; a server started there could be promoted")
+            }
+            (StrangerKind::Sentinel, _) => ("Sentinel", "; it is counted in votes"),
+        };
+        let remedy = match self.entry.state {
+            StrangerState::Down => "halab forget",
+            StrangerState::Up | StrangerState::Promotable => {
+                "check that this command uses the lab's current lab.toml; if so, stop that server, then run halab forget"
+            }
         };
         let what = format!(
-            "{} is no {kind} of lab.toml; {} know it{danger}",
+            "{} is not a {kind} of lab.toml and is known to {}{danger}",
             self.address(),
             self.known_to.join(", ")
         );
@@ -107,17 +99,17 @@ impl Stranger {
     }
 }
 
-/// What a Sentinel says about whom it knows, beside the data nodes.
+/// The other Sentinels and the names that a Sentinel knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Known {
-    /// The other Sentinels, and whether it calls each down.
+pub(super) struct KnownServers {
+    /// The other Sentinels, and whether it considers each down.
     sentinels: Vec<(SocketAddrV4, bool)>,
     /// The names under which it monitors a primary.
     names: Vec<String>,
 }
 
-/// Asks every Sentinel; `None` from one that gives no answer.
-pub(super) async fn ask(lab: &Lab, connector: &Connector) -> Vec<Option<Known>> {
+/// Asks every Sentinel. `None` for one that does not answer.
+pub(super) async fn ask(lab: &Lab, connector: &Connector) -> Vec<Option<KnownServers>> {
     join_all(lab.sentinels.iter().map(|node| async {
         let mut conn = connector.open(node.socket()).await.ok()?;
         let mut pipe = redis::pipe();
@@ -128,7 +120,7 @@ pub(super) async fn ask(lab: &Lab, connector: &Connector) -> Vec<Option<Known>> 
     .await
 }
 
-fn read(values: &[redis::Value]) -> Option<Known> {
+fn read(values: &[redis::Value]) -> Option<KnownServers> {
     let [sentinels, names] = values else {
         return None;
     };
@@ -144,36 +136,56 @@ fn read(values: &[redis::Value]) -> Option<Known> {
         Some((address.parse().ok()?, down))
     });
     let names = fields(names)?.into_iter().map(|f| f.get("name").cloned());
-    Some(Known {
+    Some(KnownServers {
         sentinels: sentinels.collect::<Option<_>>()?,
         names: names.collect::<Option<_>>()?,
     })
 }
 
-/// Holds what the Sentinel `me` knows against the lab. A data node that is stated elsewhere may be known without being listed.
+/// The answers of one Sentinel.
+#[derive(Debug)]
+pub(super) struct SentinelAnswer<'a> {
+    pub(super) node: &'a Node,
+    pub(super) view: &'a SentinelView,
+    pub(super) known: Option<&'a KnownServers>,
+}
+
+/// Compares the servers that a Sentinel knows with those of the lab, and adds the differences to
+/// `state`. A data node that `stated` has at another address may be known without being listed.
 pub(super) fn compare(
     lab: &Lab,
     stated: &Lab,
-    me: &Node,
-    view: &SentinelView,
-    known: Option<&Known>,
+    sentinel: &SentinelAnswer<'_>,
     state: &mut SentinelState,
 ) {
+    compare_data_nodes(lab, stated, sentinel.view, state);
+    if let Some(known) = sentinel.known {
+        let others = lab
+            .sentinels
+            .iter()
+            .filter(|n| n.name != sentinel.node.name);
+        compare_sentinels(&others.collect::<Vec<_>>(), known, state);
+        let other = known.names.iter().filter(|n| **n != lab.primary_name);
+        state.other_names = other.cloned().collect();
+    }
+}
+
+fn compare_data_nodes(lab: &Lab, stated: &Lab, view: &SentinelView, state: &mut SentinelState) {
     let data_nodes: Vec<SocketAddrV4> = lab.data_nodes.iter().map(Node::socket).collect();
     let unknown = lab.data_nodes.iter();
     let unknown = unknown.filter(|n| !may_know(view, n.socket()));
     state.unknown = unknown.map(|n| n.name.clone()).collect();
     state.known_replicas = view.known_replicas;
-    let strange = view.replicas.iter();
-    let strange = strange.filter(|r| !data_nodes.contains(&r.address));
-    state.strangers = strange
-        .map(|r| Listed {
-            kind: Kind::Replica,
+    let strangers = view.replicas.iter();
+    let strangers = strangers.filter(|r| !data_nodes.contains(&r.address));
+    state.strangers = strangers
+        .map(|r| StrangerEntry {
+            kind: StrangerKind::Replica,
             address: Some(r.address),
             state: match (r.promotable(), r.down || r.disconnected) {
-                (true, _) => Standing::Promotable,
-                (_, true) => Standing::Down,
-                _ => Standing::Up,
+                (true, _) => StrangerState::Promotable,
+                (_, true) => StrangerState::Down,
+                _ => StrangerState::Up,
             },
         })
         .collect();
@@ -182,53 +194,54 @@ pub(super) fn compare(
     of_lab.sort_unstable();
     of_lab.dedup();
     let unlisted = unlisted_strangers(view, &of_lab);
-    let unlisted = std::iter::repeat_n(None, unlisted).map(|address| Listed {
-        kind: Kind::Replica,
+    let unlisted = std::iter::repeat_n(None, unlisted).map(|address| StrangerEntry {
+        kind: StrangerKind::Replica,
         address,
-        state: Standing::Down,
+        state: StrangerState::Down,
     });
     state.strangers.extend(unlisted);
-    let Some(known) = known else {
-        return;
-    };
-    let others = || lab.sentinels.iter().filter(|n| n.name != me.name);
-    let knows = |node: &&Node| known.sentinels.iter().any(|(a, _)| *a == node.socket());
-    let unknown = others().filter(|n| !knows(n)).map(|n| n.name.clone());
-    state.unknown.extend(unknown);
-    let strange = known.sentinels.iter();
-    let strange = strange.filter(|(a, _)| !others().any(|n| n.socket() == *a));
-    state
-        .strangers
-        .extend(strange.map(|(address, down)| Listed {
-            kind: Kind::Sentinel,
-            address: Some(*address),
-            state: if *down { Standing::Down } else { Standing::Up },
-        }));
-    let other = known.names.iter().filter(|n| **n != lab.primary_name);
-    state.other_names = other.cloned().collect();
 }
 
-/// The strangers of all Sentinels, each once.
+/// `others`: the Sentinels of the lab without the one that was asked.
+fn compare_sentinels(others: &[&Node], known: &KnownServers, state: &mut SentinelState) {
+    let knows = |node: &&&Node| known.sentinels.iter().any(|(a, _)| *a == node.socket());
+    let unknown = others.iter().filter(|n| !knows(n));
+    state.unknown.extend(unknown.map(|n| n.name.clone()));
+    let strangers = known.sentinels.iter();
+    let strangers = strangers.filter(|(a, _)| !others.iter().any(|n| n.socket() == *a));
+    state
+        .strangers
+        .extend(strangers.map(|(address, down)| StrangerEntry {
+            kind: StrangerKind::Sentinel,
+            address: Some(*address),
+            state: if *down {
+                StrangerState::Down
+            } else {
+                StrangerState::Up
+            },
+        }));
+}
+
+/// The strangers of all Sentinels, without duplicates.
 pub(super) fn strangers(sentinels: &[SentinelStatus]) -> Vec<Stranger> {
     let mut found: Vec<Stranger> = Vec::new();
     for node in sentinels {
         let Some(state) = node.state.up() else {
             continue;
         };
-        for listed in &state.strangers {
-            let same = |s: &&mut Stranger| {
-                s.listed.kind == listed.kind && s.listed.address == listed.address
-            };
+        for entry in &state.strangers {
+            let same =
+                |s: &&mut Stranger| s.entry.kind == entry.kind && s.entry.address == entry.address;
             match found.iter_mut().find(same) {
                 Some(stranger) => {
-                    // One that is able to promote it is enough.
-                    stranger.listed.state = stranger.listed.state.max(listed.state);
+                    // The most dangerous state counts.
+                    stranger.entry.state = stranger.entry.state.max(entry.state);
                     if !stranger.known_to.contains(&node.name) {
                         stranger.known_to.push(node.name.clone());
                     }
                 }
                 None => found.push(Stranger {
-                    listed: listed.clone(),
+                    entry: entry.clone(),
                     known_to: vec![node.name.clone()],
                 }),
             }

@@ -1,6 +1,7 @@
-//! What can be wrong with a lab: one code each, for scripts, and a section of `docs/runbook.md` each, for people.
+//! The kinds of problems of a lab. Each has a code, for scripts, and a section in
+//! `docs/runbook.md`.
 //!
-//! A new problem is a line of [`codes!`] and its section; a test holds the two to each other.
+//! A new kind needs a line in [`codes!`] and a section; a test compares the two.
 
 use std::fmt;
 
@@ -8,17 +9,18 @@ use serde::Serialize;
 
 use crate::report::LogProblem;
 
-/// Whether the lab is healthy all the same.
+/// Severity of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Severity {
+pub enum ProblemSeverity {
     /// The lab is not healthy.
     Fault,
-    /// Something is lost, or goes wrong, later: the lab may lose any one node as it is.
+    /// The lab is healthy now, but something will be lost or fail later.
     Warning,
 }
 
-/// The enum [`Code`]: name, severity and remedy of each. `{node}` in a remedy stands for the node's name.
+/// Defines the enum [`Code`]: name, code, severity and remedy of each kind. `{node}` in a remedy
+/// stands for the name of the node.
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $severity:ident, $remedy:literal;)*) => {
         /// A kind of problem.
@@ -28,20 +30,20 @@ macro_rules! codes {
         }
 
         impl Code {
-            /// All of them, in the order of the runbook.
+            /// All codes, in the order of the runbook.
             pub const ALL: &[Code] = &[$(Code::$name,)*];
 
-            /// The code as it is printed; it does not change.
+            /// The code as printed. It never changes.
             pub fn as_str(self) -> &'static str {
                 match self { $(Code::$name => $code,)* }
             }
 
-            /// How bad it is.
-            pub fn severity(self) -> Severity {
-                match self { $(Code::$name => Severity::$severity,)* }
+            /// The severity.
+            pub fn severity(self) -> ProblemSeverity {
+                match self { $(Code::$name => ProblemSeverity::$severity,)* }
             }
 
-            /// What helps, as a rule.
+            /// The usual remedy.
             pub(super) fn remedy(self) -> &'static str {
                 match self { $(Code::$name => $remedy,)* }
             }
@@ -55,139 +57,139 @@ codes! {
         "start the Sentinels that do not answer; those that disagree agree within seconds once they reach each other";
     /// The primary is no node of the lab.
     ForeignPrimary = "foreign-primary", Fault,
-        "see that this command has the lab's current lab.toml; if so, end the server at that address";
+        "check that this command uses the lab's current lab.toml; if so, stop the server at that address";
     /// No Sentinel knows a replica.
     NobodyPromotable = "nobody-promotable", Fault,
-        "start the named primary, from which the Sentinels learn the others; see the runbook first";
-    /// A Sentinel knows somebody that is not of the lab.
+        "read the runbook first; then start the named primary, from which the Sentinels learn the replicas";
+    /// A Sentinel knows a server that is not in the lab.
     Stranger = "stranger", Fault,
-        "see that this command has the lab's current lab.toml; if so, end the server at that address if it answers, then: halab forget";
-    /// Neither the server nor its node answers.
+        "check that this command uses the lab's current lab.toml; if so, stop the server at that address if it answers, then run halab forget";
+    /// Neither the server nor its supervisor answers.
     NodeDown = "node-down", Fault,
-        "start the node {node}, or mend the network to it";
-    /// The node runs, its server does not.
+        "start the node {node}, or fix the network to it";
+    /// The supervisor runs and its server does not.
     ServerEnded = "server-ended", Fault,
-        "mend what the server's log says; the node starts the server again by itself";
+        "fix the cause; the node then restarts the server by itself";
     /// The server does not answer.
     Unreachable = "unreachable", Fault,
-        "see the log of {node}; check the network between here and its address";
-    /// The parent does not answer.
+        "check the log of {node} and the network between this host and its address";
+    /// The supervisor does not answer.
     ParentSilent = "parent-silent", Warning,
-        "start the node {node} again if its process is gone or stopped; otherwise open the port of its metrics (node_port) to this host";
-    /// A line of a config file is refused.
+        "start the node {node} again if its process is gone or stopped; otherwise open its metrics port (node_port) to this host";
+    /// The server refuses a line of its config file.
     ConfigRefused = "config-refused", Fault,
-        "correct or remove that line, then start {node} again; its data is not touched";
-    /// The data can't be read.
+        "correct or remove that line, then start {node} again; its data is not affected";
+    /// The server cannot read its data.
     DataUnreadable = "data-unreadable", Fault,
-        "start the other data nodes: one that has the data takes over; remove nothing, this may be the only copy";
-    /// The data is of a newer server.
+        "start the other data nodes, one that has the data takes over; remove nothing, this may be the only copy";
+    /// The data was written by a newer server.
     DataTooNew = "data-too-new", Fault,
-        "install on {node} the server version that the data was written with, or a newer one; repair nothing";
-    /// The disk takes no writes.
+        "install on {node} the server version that wrote the data, or a newer one; do not repair the data";
+    /// The disk refuses writes.
     DiskRefuses = "disk-refuses", Fault,
-        "free space there, or make it writable; {node} goes on by itself";
+        "free space on it, or make it writable; {node} then continues by itself";
     /// A password is refused or missing.
     PasswordRefused = "password-refused", Fault,
-        "make the files of passwords (the secrets folder) of {node} the same as those of the other hosts, then restart {node}";
+        "make the secrets folder of {node} the same as on the other hosts, then restart {node}";
     /// The primary refuses the replica's password.
     ReplicaPasswordRefused = "replica-password-refused", Fault,
         "make the file `replication` in the secrets folders of both hosts the same, then restart {node}";
-    /// This command's own password is refused everywhere.
+    /// Every node refuses the password of this command.
     OwnPasswordRefused = "own-password-refused", Fault,
-        "give this command the secrets folder of the lab: --secrets or HALAB_SECRETS";
-    /// Data is loaded.
+        "set --secrets or HALAB_SECRETS to the secrets folder of the lab";
+    /// The server is loading its data.
     Loading = "loading", Fault,
         "wait until it is done";
-    /// No role is decided.
+    /// The node has no role yet.
     NoRole = "no-role", Fault,
-        "start what it waits for";
-    /// Only an operator can decide.
+        "start the node that it waits for";
+    /// Only an operator can decide between the copies.
     NeedsChoice = "needs-choice", Fault,
-        "see what the data nodes hold, then choose the copy to go on with: halab choose NODE";
-    /// The named primary is none.
+        "compare what the data nodes hold, then choose the copy to continue with: halab choose NODE";
+    /// The named primary is a replica.
     NotPrimary = "not-primary", Fault,
-        "wait for the failover that is under way; if it lasts, see the log of {node}";
+        "wait until the failover is over; if it lasts, check the log of {node}";
     /// A second primary.
     SecondPrimary = "second-primary", Fault,
-        "its node turns it into a replica within seconds; if it lasts, end the node {node} and start it again";
-    /// A replica of another than the primary.
+        "wait some seconds until its supervisor makes it a replica; if it lasts, stop the node {node} and start it again";
+    /// A replica follows a node that is not the primary.
     WrongPrimary = "wrong-primary", Fault,
-        "its node corrects that within seconds; if it lasts, see the log of {node}";
-    /// A replica without link.
+        "wait some seconds until its supervisor corrects it; if it lasts, check the log of {node}";
+    /// The link of a replica is down.
     NotInSync = "not-in-sync", Fault,
-        "wait while it copies; if it lasts, see the log of {node} and check the network to the primary";
-    /// A replica that is not promotable.
+        "wait while it copies; if it lasts, check the log of {node} and the network to the primary";
+    /// A replica in sync is not promotable.
     NotPromotable = "not-promotable", Fault,
-        "wait a moment; if it lasts, the log of {node} says why";
-    /// Closed for a stop.
+        "wait a moment; if it lasts, check the log of {node}";
+    /// The lab is closed for a stop.
     Closed = "closed", Fault,
-        "stop all nodes, or have it take writes again: halab close --reopen";
-    /// The primary's list of members can't be used.
+        "stop all nodes, or accept writes again: halab close --reopen";
+    /// The list of members on the primary cannot be used.
     MembersUnusable = "members-unusable", Fault,
-        "wait a second, in which its node may mend it; if it lasts, see docs/runbook.md, members-unusable";
+        "wait a second, its node may correct it; if it lasts, see docs/runbook.md, members-unusable";
     /// The primary is at its maxmemory.
     MemoryFull = "memory-full", Fault,
         "raise maxmemory on every data node (halab cli NODE CONFIG SET maxmemory ..., and in each redis.conf), or delete keys";
     /// A Sentinel names another primary.
     SentinelDisagrees = "sentinel-disagrees", Fault,
         "wait a moment; if it lasts, restart {node}; never edit its state";
-    /// A Sentinel calls the primary down.
+    /// A Sentinel considers the primary down.
     PrimaryDown = "primary-down", Fault,
-        "mend what is said of the primary; if only {node} says so, check the network between the two";
+        "fix the problems of the primary; if only {node} considers it down, check the network between the two";
     /// A failover is under way.
     FailoverUnderWay = "failover-under-way", Fault,
         "wait until it is over";
-    /// A Sentinel lacks a node of the lab.
+    /// A Sentinel does not know a node of the lab.
     MemberUnknown = "member-unknown", Fault,
-        "wait a moment; if it lasts, see whether {node} reaches the primary";
+        "wait a moment; if it lasts, check whether {node} reaches the primary";
     /// A Sentinel could not promote a replica.
     NotSeenPromotable = "not-seen-promotable", Fault,
-        "mend what is said of that replica; if nothing is, check the network between it and {node}";
-    /// CKQUORUM fails.
+        "fix the problems of that replica; if it has none, check the network between it and {node}";
+    /// `SENTINEL CKQUORUM` fails.
     QuorumLost = "quorum-lost", Fault,
         "start the Sentinels that do not answer";
-    /// A Sentinel monitors something else too.
+    /// A Sentinel monitors a second name.
     SecondName = "second-name", Fault,
         "see docs/runbook.md, A second name";
-    /// TILT.
+    /// A Sentinel is in TILT.
     Tilt = "tilt", Fault,
-        "nothing: it ends by itself 30 s after the last sign of it; find out what stopped the machine, or stepped its clock";
-    /// A member runs with another lab.toml.
+        "none: it ends by itself 30 s after the last sign of it; find out what stopped the machine or changed its clock";
+    /// A node runs with another lab.toml.
     OtherLabToml = "other-lab-toml", Fault,
-        "give {node} and this command the same lab.toml (and the same --subnet), then restart {node}, one at a time, the primary's last";
-    /// A node of lab.toml that may not be promoted, or lead a failover, for it is not a full member.
+        "give {node} and this command the same lab.toml (and --subnet), then restart {node}, one at a time, the primary last";
+    /// A node of lab.toml is not a full member: it is not promotable, or leads no failover.
     NotFullMember = "not-full-member", Warning,
-        "halab member list shows the members; make it one with halab member add {node}, or stop it";
-    /// A member of the lab that lab.toml does not state.
+        "check halab member list; make it a member with halab member add {node}, or stop it";
+    /// A member of the lab is not in lab.toml.
     MemberUnstated = "member-unstated", Warning,
-        "state {node} in lab.toml, or have it go: halab member remove {node}";
+        "add {node} to lab.toml, or remove it from the lab: halab member remove {node}";
     /// A replica has not caught up since the last failure.
     NotRecovered = "not-recovered", Fault,
         "wait";
-    /// Users that will be gone.
+    /// The server has users that the next start removes.
     UsersAdded = "users-added", Warning,
-        "expect them to be gone at the next start of {node}, and keep how they are made; they are on no other node";
-    /// Users that are gone.
+        "keep the commands that create them: they are gone at the next start of {node}, and are on no other node";
+    /// The server has lost users at its last start.
     UsersRemoved = "users-removed", Warning,
         "add them again on every data node (their lines are in users.removed.acl in the state folder of {node}), or remove that file";
 }
 
-/// One thing that is wrong.
+/// One problem of a lab.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// What kind.
+    /// The kind of problem.
     pub code: Code,
-    /// How bad it is.
-    pub severity: Severity,
-    /// The node that it is about; none: the lab as a whole.
+    /// The severity of its code.
+    pub severity: ProblemSeverity,
+    /// The node, or `None` for a problem of the lab as a whole.
     pub node: Option<String>,
-    /// What is seen, in a sentence.
+    /// What is observed, in one sentence.
     pub what: String,
-    /// Why, as far as it is known.
+    /// The cause, if known.
     pub cause: Option<String>,
-    /// Where the cause quotes a server's log: how long ago that was said, in whole seconds.
+    /// If the cause quotes a server's log: the age of the line in seconds.
     pub said_ago_s: Option<u64>,
-    /// What helps.
+    /// The remedy.
     pub remedy: String,
 }
 
@@ -214,7 +216,7 @@ impl Problem {
         }
     }
 
-    /// The same, with its cause.
+    /// The same problem with this cause.
     #[must_use]
     pub fn because(self, cause: Option<String>) -> Self {
         Problem {
@@ -224,7 +226,7 @@ impl Problem {
         }
     }
 
-    /// The same, with what its server's log says as the cause, behind what introduces that.
+    /// The same problem with a line of its server's log as the cause, after `introduction`.
     #[must_use]
     pub(super) fn because_said(self, introduction: &str, said: &LogProblem) -> Self {
         Problem {
@@ -233,13 +235,13 @@ impl Problem {
         }
     }
 
-    /// The lab is not healthy with it.
+    /// Whether the lab is not healthy because of it.
     pub fn is_fault(&self) -> bool {
-        self.severity == Severity::Fault
+        self.severity == ProblemSeverity::Fault
     }
 }
 
-/// What and why, in one line.
+/// The problem and its cause in one line.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.cause {
@@ -253,7 +255,7 @@ impl fmt::Display for Problem {
 mod tests {
     use super::*;
 
-    /// The codes that have a section in the runbook: headings of the form `### code: ...`, between two marks.
+    /// The codes with a section in the runbook: headings `### code` between two marks.
     fn sections() -> Vec<String> {
         let runbook = include_str!("../../docs/runbook.md");
         let parts: Vec<&str> = runbook.split("<!-- codes -->").collect();

@@ -1,4 +1,4 @@
-//! The list of members ([`crate::protocol::roster`]), held against `lab.toml`.
+//! The list of members ([`crate::protocol::roster`]), compared with `lab.toml`.
 
 use std::net::SocketAddrV4;
 
@@ -7,32 +7,38 @@ use crate::protocol::roster::{Member, MemberKind, Roster, Standing};
 use crate::protocol::vote::{Elected, SentinelView, elect};
 use crate::sentinel::Answers;
 
-use super::{Code, Problem, Said, Status};
+use super::gather::DataNodeAnswer;
+use super::{Code, Problem, Status};
 
-/// The list that counts: that of the primary; without one that answers, the newest that a data node has.
+/// The list that counts: that of the primary, or the newest one of a data node if no primary
+/// answers.
 pub(super) fn of_lab(
     lab: &Lab,
     primary: Option<SocketAddrV4>,
-    said: &[Result<Said, String>],
+    answers: &[Result<DataNodeAnswer, String>],
 ) -> Option<Roster> {
     let rosters = || {
-        let nodes = lab.data_nodes.iter().zip(said);
-        nodes.filter_map(|(node, said)| Some((node.socket(), said.as_ref().ok()?.roster.clone()?)))
+        let nodes = lab.data_nodes.iter().zip(answers);
+        nodes.filter_map(|(node, answer)| {
+            let roster = answer.as_ref().ok()?.roster.clone()?;
+            Some((node.socket(), roster))
+        })
     };
     let of_primary = rosters().find(|(at, _)| Some(*at) == primary);
     let newest = || rosters().max_by_key(|(_, roster)| roster.version);
     of_primary.or_else(newest).map(|(_, roster)| roster)
 }
 
-/// Whether the list has other nodes than `lab.toml`, or has them elsewhere.
+/// Whether the list has other nodes or addresses than `lab.toml`.
 pub(super) fn differs(lab: &Lab, roster: &Roster) -> bool {
     let members = || roster.data.iter().chain(&roster.sentinels);
     let stated = |m: &Member| lab.node(&m.name).is_some_and(|n| n.socket() == m.address);
     members().count() != lab.nodes().count() || !members().all(stated)
 }
 
-/// Why the list on the server of `node` can't be used: it is of before a move, or does not have the primary.
-pub(super) fn at_odds(roster: &Roster, node: &Node, is_primary: bool) -> Option<String> {
+/// Why the list on the server of `node` cannot be used: it was written before a move, or does not
+/// have the primary.
+pub(super) fn mismatch(roster: &Roster, node: &Node, is_primary: bool) -> Option<String> {
     match roster.member(MemberKind::Data, &node.name) {
         Some(member) if member.address != node.socket() => {
             Some(format!("it has {} at {}", node.name, member.address))
@@ -42,7 +48,8 @@ pub(super) fn at_odds(roster: &Roster, node: &Node, is_primary: bool) -> Option<
     }
 }
 
-/// The primary that a majority names, of the members where they are known: others have no say.
+/// The primary that a majority of the Sentinels names. If the members are known, only their votes
+/// count.
 pub(super) fn elected(answers: &Answers, members: Option<&Roster>) -> Option<Elected> {
     let Some(roster) = members else {
         return answers.elect().ok();
@@ -54,12 +61,13 @@ pub(super) fn elected(answers: &Answers, members: Option<&Roster>) -> Option<Ele
     elect(&views, members, members / 2 + 1).ok()
 }
 
-/// Takes off the strangers whoever is at an address that `lab.toml` states: of a name that is a member's elsewhere, that is said.
-pub(super) fn leave_stated(status: &mut Status) {
-    let stated = |at: &SocketAddrV4| status.stated.iter().any(|(_, there)| there == at);
+/// Removes strangers at an address of `lab.toml`. If the name is a member at another address, that
+/// is a problem of its own ([`Status::elsewhere`]).
+pub(super) fn remove_stated_strangers(status: &mut Status) {
+    let stated = |at: &SocketAddrV4| status.stated.iter().any(|(_, address)| address == at);
     status
         .strangers
-        .retain(|stranger| !stranger.listed.address.as_ref().is_some_and(stated));
+        .retain(|stranger| !stranger.entry.address.as_ref().is_some_and(stated));
 }
 
 impl Status {
@@ -68,13 +76,12 @@ impl Status {
             Some(MemberKind::Data)
         } else {
             let mut sentinels = self.sentinels.iter();
-            sentinels
-                .any(|n| n.name == name)
-                .then_some(MemberKind::Sentinel)
+            sentinels.any(|n| n.name == name).then_some(MemberKind::Sentinel)
         }
     }
 
-    /// What the list says of that node; `None`: it is not in it. Without a list all are full members.
+    /// The standing of a node in the list of members, or `None` if it is not in the list. Without a
+    /// list, every node is a full member.
     pub(super) fn standing(&self, name: &str) -> Option<Standing> {
         match (&self.members, self.kind(name)) {
             (Some(roster), Some(kind)) => roster.standing(kind, name),
@@ -82,13 +89,13 @@ impl Status {
         }
     }
 
-    /// Where `lab.toml` has that node, if it states it.
+    /// The address of a node in `lab.toml`.
     pub(super) fn stated_at(&self, name: &str) -> Option<SocketAddrV4> {
         let stated = self.stated.iter().find(|(stated, _)| stated == name);
         stated.map(|(_, at)| *at)
     }
 
-    /// The members that `lab.toml` has at another address.
+    /// Problems: members that `lab.toml` has at another address.
     pub(super) fn elsewhere(&self) -> Vec<Problem> {
         let members = self
             .members
@@ -98,14 +105,14 @@ impl Status {
             let (name, at) = (&member.name, self.stated_at(&member.name)?);
             (at != member.address).then(|| {
                 let what = format!(
-                    "{name} is a member of the lab at {}, and at {at} in the lab.toml of this command",
+                    "{name} is a member of the lab at {}, but is at {at} in the lab.toml of this command",
                     member.address
                 );
                 let cause = "a node at another address is another node".to_owned();
                 Problem {
                     remedy: format!(
-                        "put the address of {name} in lab.toml back on every host; a node at {at} gets a name of its own, is stated beside \
-                         {name}, and then: halab member replace {name} NEW"
+                        "restore the address of {name} in lab.toml on every host; to move it to {at}, add the node there to lab.toml \
+                         with a name of its own, then run: halab member replace {name} NEW"
                     ),
                     ..Problem::of_node(Code::MemberUnstated, name, what).because(Some(cause))
                 }
@@ -114,16 +121,17 @@ impl Status {
         elsewhere.collect()
     }
 
-    /// The members that this `lab.toml` does not state, and those of the nodes that run with one that does not.
+    /// Problems: members that are missing in the `lab.toml` of this command or of a node.
     pub(super) fn unstated(&self) -> Vec<Problem> {
         let mut found: Vec<(String, Vec<String>)> = Vec::new();
-        let mut lacks = |member: &str, who: String| match found.iter_mut().find(|f| f.0 == member) {
-            Some((_, lacking)) => lacking.push(who),
-            None => found.push((member.to_owned(), vec![who])),
+        let mut add = |member: &str, process: String| match found.iter_mut().find(|f| f.0 == member)
+        {
+            Some((_, lacking)) => lacking.push(process),
+            None => found.push((member.to_owned(), vec![process])),
         };
         for (name, report) in &self.parents {
             for member in report.up().iter().flat_map(|r| &r.members_unstated) {
-                lacks(member, name.clone());
+                add(member, name.clone());
             }
         }
         let members = self
@@ -131,13 +139,13 @@ impl Status {
             .iter()
             .flat_map(|r| r.data.iter().chain(&r.sentinels));
         for member in members.filter(|member| self.stated_at(&member.name).is_none()) {
-            lacks(&member.name, "this command".to_owned());
+            add(&member.name, "this command".to_owned());
         }
         let problem = |(member, lacking): (String, Vec<String>)| {
             let lacking = lacking.join(" and of ");
             let what =
-                format!("{member} is a member of the lab, and not in the lab.toml of {lacking}");
-            let cause = "every writer asks it, and waits for its word unless it is down".to_owned();
+                format!("{member} is a member of the lab, but not in the lab.toml of {lacking}");
+            let cause = "writers wait for its confirmation unless it is down".to_owned();
             Problem::of_node(Code::MemberUnstated, &member, what).because(Some(cause))
         };
         found.into_iter().map(problem).collect()
@@ -147,8 +155,7 @@ impl Status {
 #[cfg(test)]
 mod tests {
     use super::super::judge::tests::healthy;
-    use super::super::members::Kind as KnownAs;
-    use super::super::{Listed, Standing as Seen, Stranger};
+    use super::super::{Stranger, StrangerEntry, StrangerKind, StrangerState};
     use super::*;
 
     fn at(text: &str) -> SocketAddrV4 {
@@ -160,23 +167,23 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_at_a_stated_address_is_no_stranger() {
+    fn a_server_at_a_stated_address_is_no_stranger() {
         let mut status = healthy();
         let stranger = |address: &str| Stranger {
-            listed: Listed {
-                kind: KnownAs::Replica,
+            entry: StrangerEntry {
+                kind: StrangerKind::Replica,
                 address: Some(at(address)),
-                state: Seen::Up,
+                state: StrangerState::Up,
             },
             known_to: vec!["sentinel-1".into()],
         };
         status.strangers = vec![stranger("127.0.0.11:6379"), stranger("127.0.0.99:6379")];
-        leave_stated(&mut status);
+        remove_stated_strangers(&mut status);
         assert_eq!(status.strangers, [stranger("127.0.0.99:6379")]);
     }
 
     #[test]
-    fn a_list_of_other_nodes_or_of_other_places_differs() {
+    fn a_list_with_other_nodes_or_addresses_differs() {
         let lab = lab();
         let same = crate::client::first_roster(&lab);
         assert!(!differs(&lab, &same));
@@ -196,24 +203,19 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_before_a_move_and_one_without_the_primary_are_none_to_go_by() {
+    fn a_list_from_before_a_move_or_without_the_primary_cannot_be_used() {
         let lab = lab();
         let same = crate::client::first_roster(&lab);
         let node = &lab.data_nodes[1];
-        assert_eq!(at_odds(&same, node, true), None);
-        let moved = same.with(
-            MemberKind::Data,
-            "redis-b",
-            at("127.0.0.15:6379"),
-            Standing::Full,
-        );
+        assert_eq!(mismatch(&same, node, true), None);
+        let moved = same.with(MemberKind::Data, "redis-b", at("127.0.0.15:6379"), Standing::Full);
         for is_primary in [true, false] {
-            let why = at_odds(&moved, node, is_primary).unwrap();
+            let why = mismatch(&moved, node, is_primary).unwrap();
             assert!(why.contains("redis-b at 127.0.0.15"), "{why}");
         }
-        // A replica that is no member copies the list of those that are.
+        // A replica that is not a member has a copy of the list.
         let without = same.without(MemberKind::Data, "redis-b");
-        assert_eq!(at_odds(&without, node, false), None);
-        assert!(at_odds(&without, node, true).is_some());
+        assert_eq!(mismatch(&without, node, false), None);
+        assert!(mismatch(&without, node, true).is_some());
     }
 }

@@ -1,25 +1,26 @@
-//! What holds while something is wrong: whether writes are taken, and what the next loss would cost.
+//! What is at stake in a lab that is not healthy: whether writes are accepted, and what the next
+//! loss would cost.
 
 use super::{Code, DataNodeStatus, Problem, Reached, Status, judge};
 
-/// In sentences; nothing in a healthy lab.
+/// One sentence each. Empty in a healthy lab.
 pub(super) fn stakes(status: &Status) -> Vec<String> {
     if status.healthy {
         return Vec::new();
     }
-    let mut found = vec![of_data(status)];
-    found.extend(of_sentinels(status));
+    let mut found = vec![data_stakes(status)];
+    found.extend(sentinel_stakes(status));
     found
 }
 
-fn of_data(status: &Status) -> String {
-    let Some(primary) = serving(status) else {
-        if let Some(name) = unnamed(status) {
+fn data_stakes(status: &Status) -> String {
+    let Some(primary) = writable_primary(status) else {
+        if let Some(name) = unnamed_primary(status) {
             return format!(
-                "{name} says that it is primary, and may take writes; do not stop it before the Sentinels agree"
+                "{name} reports that it is primary and may take writes; do not stop it before the Sentinels agree"
             );
         }
-        return "no data node takes writes; a record that was acknowledged is on the disk of a data node above: remove none of them"
+        return "no data node takes writes; every acknowledged record is on the disk of a data node above, so do not remove their state"
             .to_owned();
     };
     let replicas = status.data_nodes.iter().filter(|node| {
@@ -33,19 +34,19 @@ fn of_data(status: &Status) -> String {
     let replicas: Vec<&str> = replicas.map(|node| node.name.as_str()).collect();
     if replicas.is_empty() {
         format!(
-            "{primary} takes writes, and is the only data node with every acknowledged record: if its disk is lost before another is \
-             in sync, records are lost"
+            "{primary} takes writes and is the only data node with every acknowledged record; if its disk is lost before another \
+             node is in sync, records are lost"
         )
     } else {
         format!(
-            "{primary} takes writes, and {} has every acknowledged record too",
+            "{primary} takes writes; every acknowledged record is also on {}",
             replicas.join(", ")
         )
     }
 }
 
-/// The primary, if it takes writes.
-fn serving(status: &Status) -> Option<&str> {
+/// The named primary, if it takes writes.
+fn writable_primary(status: &Status) -> Option<&str> {
     let primary = &status.primary.as_ref()?.node;
     let mut nodes = status.data_nodes.iter();
     let node = nodes.find(|node| node.name == *primary)?;
@@ -59,10 +60,10 @@ fn serving(status: &Status) -> Option<&str> {
     serves.then_some(primary.as_str())
 }
 
-/// Without a primary that the Sentinels name and that answers, a data node that says that it is primary.
-fn unnamed(status: &Status) -> Option<&str> {
-    let of = |name: &str| status.data_nodes.iter().find(|node| node.name == *name);
-    let named = status.primary.as_ref().and_then(|named| of(&named.node));
+/// If no named primary answers: a data node that reports that it is primary.
+fn unnamed_primary(status: &Status) -> Option<&str> {
+    let node = |name: &str| status.data_nodes.iter().find(|node| node.name == *name);
+    let named = status.primary.as_ref().and_then(|named| node(&named.node));
     if named.is_some_and(|node| node.state.up().is_some()) {
         return None;
     }
@@ -73,19 +74,19 @@ fn unnamed(status: &Status) -> Option<&str> {
         .map(|node| node.name.as_str())
 }
 
-fn of_sentinels(status: &Status) -> Option<String> {
+fn sentinel_stakes(status: &Status) -> Option<String> {
     let all = status.sentinels.len();
     let answer = |node: &&super::SentinelStatus| matches!(node.state, Reached::Up(_));
     let answering = status.sentinels.iter().filter(answer).count();
     let majority = all / 2 + 1;
     if answering < majority {
         Some(format!(
-            "{answering} of {all} Sentinels answer, so failovers may not come about, and a write is acknowledged only while every data node \
+            "{answering} of {all} Sentinels answer: there may be no failover, and a write is acknowledged only if every data node \
              confirms it"
         ))
     } else if answering == majority && answering < all {
         Some(format!(
-            "{answering} of {all} Sentinels answer: with one more lost, nobody can be promoted"
+            "{answering} of {all} Sentinels answer: if one more is lost, no node can be promoted"
         ))
     } else {
         None
@@ -97,15 +98,15 @@ mod tests {
     use super::super::judge::tests::{healthy, up};
     use super::*;
 
-    /// A part of each sentence, in a lab that was changed so.
-    fn says(change: fn(&mut Status), parts: &[&str]) {
+    /// Expects sentences with these parts, in a changed lab.
+    fn assert_stakes(change: fn(&mut Status), parts: &[&str]) {
         let mut status = healthy();
         status.healthy = false;
         change(&mut status);
-        let said = stakes(&status);
-        assert_eq!(said.len(), parts.len(), "{said:#?}");
-        for (said, part) in said.iter().zip(parts) {
-            assert!(said.contains(part), "{part:?} in {said:?}");
+        let found = stakes(&status);
+        assert_eq!(found.len(), parts.len(), "{found:#?}");
+        for (sentence, part) in found.iter().zip(parts) {
+            assert!(sentence.contains(part), "{part:?} in {sentence:?}");
         }
     }
 
@@ -122,44 +123,44 @@ mod tests {
 
     #[test]
     fn the_copies_are_counted() {
-        says(|_| {}, &["redis-b has every acknowledged record too"]);
-        let only: &[&str] = &["redis-a takes writes, and is the only data node"];
-        says(
+        assert_stakes(|_| {}, &["every acknowledged record is also on redis-b"]);
+        let only: &[&str] = &["redis-a takes writes and is the only data node"];
+        assert_stakes(
             |s| s.data_nodes[1].state = Reached::Unreachable("x".into()),
             only,
         );
-        says(
+        assert_stakes(
             |s| up(&mut s.data_nodes[1].state).link_up = Some(false),
             only,
         );
-        says(
+        assert_stakes(
             |s| up(&mut s.data_nodes[1].state).promotable = Some(false),
             only,
         );
         let none: &[&str] = &["no data node takes writes"];
-        says(
+        assert_stakes(
             |s| s.primary = None,
-            &["redis-a says that it is primary, and may take writes"],
+            &["redis-a reports that it is primary and may take writes"],
         );
-        says(
+        assert_stakes(
             |s| {
                 s.primary = None;
                 up(&mut s.data_nodes[0].state).role = "replica";
             },
             none,
         );
-        says(
+        assert_stakes(
             |s| {
                 let full = Problem::of_node(Code::MemoryFull, "redis-a", "x");
                 s.problems.push(full);
             },
             none,
         );
-        says(
+        assert_stakes(
             |s| s.data_nodes[0].state = Reached::Unreachable("x".into()),
             none,
         );
-        says(
+        assert_stakes(
             |s| s.data_nodes[0].holds = Some("term 1, closed".into()),
             none,
         );
@@ -167,19 +168,19 @@ mod tests {
 
     #[test]
     fn the_sentinels_are_counted() {
-        says(
+        assert_stakes(
             |s| lose_sentinels(s, 1),
-            &["redis-b has every", "with one more lost"],
+            &["also on redis-b", "if one more is lost"],
         );
         let two_lost = |s: &mut Status| {
             lose_sentinels(s, 2);
             s.primary = None;
         };
-        says(
+        assert_stakes(
             two_lost,
             &[
-                "redis-a says that it is primary",
-                "failovers may not come about, and a write",
+                "redis-a reports that it is primary",
+                "there may be no failover, and a write",
             ],
         );
     }

@@ -1,12 +1,14 @@
-//! A [`Status`] as tables for people.
+//! A [`Status`] as text: tables, problems, verdict.
 
 use std::fmt::Write;
 
 use comfy_table::{Cell, LineStyle, Table, TableStyle};
 
-use super::{Code, DataNodeState, Kind, Problem, Reached, SentinelState, Standing, Status};
+use super::{
+    Code, DataNodeState, Problem, Reached, SentinelState, Status, StrangerKind, StrangerState,
+};
 
-/// A line above, below, and under the header.
+/// Lines above, below, and under the header.
 const LINES: TableStyle = TableStyle::new()
     .top_border(LineStyle::none().fill('─').junction('─'))
     .header_separator(LineStyle::none().fill('─').junction('─'))
@@ -60,7 +62,7 @@ pub fn render(status: &Status) -> String {
     };
     let listed = |faults: bool| {
         let some = status.problems.iter().filter(|p| p.is_fault() == faults);
-        let list: Vec<String> = folded(some).iter().map(listed).collect();
+        let list: Vec<String> = folded(some).iter().map(problem_lines).collect();
         list.join("\n")
     };
     let verdict = if status.healthy {
@@ -85,8 +87,8 @@ pub fn render(status: &Status) -> String {
     )
 }
 
-/// Codes whose problems are one line where they differ in the node's name only. Each begins with that name, and its remedy is that
-/// of the code.
+/// Codes whose problems share a line if they differ only in the name of the node. Their texts begin
+/// with that name, and their remedies are those of the codes.
 const FOLDED: [Code; 7] = [
     Code::SentinelDisagrees,
     Code::PrimaryDown,
@@ -97,7 +99,7 @@ const FOLDED: [Code; 7] = [
     Code::OtherLabToml,
 ];
 
-/// Problems that differ in the node's name only, as one that names all of these nodes.
+/// Merges problems that differ only in the name of the node.
 fn folded<'a>(problems: impl Iterator<Item = &'a Problem>) -> Vec<Problem> {
     let mut found: Vec<(Problem, Vec<&str>, &str)> = Vec::new();
     for problem in problems {
@@ -128,7 +130,7 @@ fn folded<'a>(problems: impl Iterator<Item = &'a Problem>) -> Vec<Problem> {
     found.into_iter().map(all).collect()
 }
 
-/// What holds all the same.
+/// The section on what is at stake.
 fn stakes(status: &Status) -> String {
     let lines: Vec<String> = (status.stakes.iter())
         .map(|line| format!("\n    {line}"))
@@ -136,8 +138,8 @@ fn stakes(status: &Status) -> String {
     format!("\n  at stake:{}", lines.concat())
 }
 
-/// A problem as a line, with its code, its cause and its remedy below.
-fn listed(problem: &Problem) -> String {
+/// A problem in a line with its code; cause and remedy below.
+fn problem_lines(problem: &Problem) -> String {
     let mut text = format!("  - {} [{}]", problem.what, problem.code.as_str());
     if let Some(cause) = &problem.cause {
         let _ = write!(text, "\n      cause: {cause}");
@@ -146,7 +148,7 @@ fn listed(problem: &Problem) -> String {
     text
 }
 
-/// What each data node holds, where that matters.
+/// The section on what each data node holds.
 fn holdings(status: &Status) -> String {
     let lines: Vec<String> = status
         .data_nodes
@@ -162,14 +164,14 @@ fn holdings(status: &Status) -> String {
 fn strangers(status: &Status) -> Table {
     let mut table = table(&["stranger", "as", "state", "known to"]);
     for stranger in &status.strangers {
-        let kind = match stranger.listed.kind {
-            Kind::Replica => "replica",
-            Kind::Sentinel => "Sentinel",
+        let kind = match stranger.entry.kind {
+            StrangerKind::Replica => "replica",
+            StrangerKind::Sentinel => "Sentinel",
         };
-        let state = match stranger.listed.state {
-            Standing::Promotable => "promotable",
-            Standing::Up => "up",
-            Standing::Down => "down",
+        let state = match stranger.entry.state {
+            StrangerState::Promotable => "promotable",
+            StrangerState::Up => "up",
+            StrangerState::Down => "down",
         };
         let row = [
             stranger.address(),
@@ -239,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn problems_that_differ_in_the_name_only_are_one_line() {
+    fn problems_that_differ_only_in_the_name_share_a_line() {
         let other = |name: &str, cause: &str| {
             let what = format!("{name} runs with another lab.toml");
             Problem::of_node(Code::OtherLabToml, name, what).because(Some(cause.into()))

@@ -55,7 +55,7 @@ fn a_config_line_that_the_server_refuses_is_told_once_and_not_as_damaged_data() 
     });
     let problem = wait_problem(&lab, "config-refused", &replica);
     for part in [
-        "its node has ended",
+        "its node exited",
         "maxmemry ...",
         "Bad directive",
         "redis.conf",
@@ -322,9 +322,7 @@ fn a_planned_stop_is_told_as_such_with_what_is_at_stake_and_without_what_follows
     });
     let stakes = lab.status()["stakes"].to_string();
     assert!(
-        stakes.contains(&format!(
-            "{primary} takes writes, and is the only data node"
-        )),
+        stakes.contains(&format!("{primary} takes writes and is the only data node")),
         "{stakes}"
     );
     let by = |command: &str| {

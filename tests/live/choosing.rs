@@ -82,7 +82,7 @@ fn a_stale_copy_waits_until_it_is_chosen_and_what_is_given_up_stays_on_disk() {
         .split_once("what the data nodes hold:")
         .unwrap_or_else(|| panic!("{status}"));
     assert!(
-        about(held, "redis-a").contains(" or later, only copy (as its node saw it last)"),
+        about(held, "redis-a").contains(" or later, only copy (last seen by its node)"),
         "{status}"
     );
     let stale = lab.holds("redis-b");

@@ -74,7 +74,7 @@ fn assert_stays_closed(lab: &TestLab, closed: &Value) {
         }
         assert_eq!(status["primary"]["node"], closed["primary"]);
         let problems = status["problems"].to_string();
-        assert!(problems.contains("is closed, to be stopped"), "{problems}");
+        assert!(problems.contains("is closed for a stop"), "{problems}");
     }
     let said = probe(lab, closed["primary"].as_str().unwrap());
     assert!(said.contains("NOREPLICAS"), "{said}");

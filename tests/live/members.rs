@@ -311,7 +311,7 @@ fn a_second_name_that_a_sentinel_monitors_is_told() {
     let said = lab.halab(&monitor);
     assert!(said.status.success(), "{said:?}");
     let told = problems(&lab).join("\n");
-    assert!(told.contains("sentinel-2 monitors other beside"), "{told}");
+    assert!(told.contains("sentinel-2 monitors other besides"), "{told}");
     let said = lab.halab(&["cli", "sentinel-2", "-e", "sentinel", "remove", "other"]);
     assert!(said.status.success(), "{said:?}");
     lab.wait_healthy();
@@ -471,7 +471,7 @@ fn a_stranger_that_was_promoted_is_got_rid_of_without_losing_a_record() {
     });
     let told = problems(&lab).join("\n");
     assert!(
-        told.contains("is named primary and is not of this lab"),
+        told.contains("is named primary and is not in this lab"),
         "{told}"
     );
     drop(foreign);

@@ -209,7 +209,7 @@ fn a_data_node_is_added_and_another_removed_under_load() {
     assert_eq!(problems[0]["code"], "not-full-member", "{problems:#}");
     let remedy = problems[0]["remedy"].as_str().unwrap();
     assert!(
-        remedy.contains(&format!("take {old} out of lab.toml")),
+        remedy.contains(&format!("remove {old} from lab.toml")),
         "{problems:#}"
     );
     unstate(&mut lab, NodeKind::Data, old);

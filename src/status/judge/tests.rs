@@ -2,9 +2,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 
 use super::*;
-use crate::protocol::roster::{MemberKind as Of, Roster, Standing as As};
-use crate::report::{Description, LogProblem, MemoryUse, RefusedLogin};
-use crate::status::{Listed, Named};
+use crate::protocol::roster::{Kind, Roster, Standing};
+use crate::report::{Cause, Description, LogProblem, MemoryUse, RefusedLogin};
+use crate::status::{NamedPrimary, StrangerEntry};
 
 fn data(name: &str, role: &'static str) -> DataNodeStatus {
     let replica = role == "replica";
@@ -28,8 +28,8 @@ fn data(name: &str, role: &'static str) -> DataNodeStatus {
     }
 }
 
-fn named() -> Named {
-    Named {
+fn named() -> NamedPrimary {
+    NamedPrimary {
         node: "redis-a".into(),
         epoch: 3,
     }
@@ -44,7 +44,7 @@ fn view(name: &str) -> SentinelStatus {
         known_replicas: 1,
         promotable: vec!["redis-b".into()],
         unknown: vec![],
-        strangers: Vec::<Listed>::new(),
+        strangers: Vec::<StrangerEntry>::new(),
         other_names: vec![],
         quorum_ok: true,
         quorum: "OK".into(),
@@ -65,7 +65,7 @@ const NODES: [&str; 5] = [
 ];
 
 pub(in crate::status) fn healthy() -> Status {
-    let parent = |name: &str| {
+    let supervisor = |name: &str| {
         let report = NodeReport {
             node: name.into(),
             running: true,
@@ -85,14 +85,14 @@ pub(in crate::status) fn healthy() -> Status {
         problems: vec![],
         parents: NODES
             .iter()
-            .map(|name| parent(name))
+            .map(|name| supervisor(name))
             .collect::<BTreeMap<_, _>>(),
         description: Description::default(),
         stated: NODES.iter().map(|name| stated(name)).collect(),
     }
 }
 
-/// As [`data`] and [`view`] have it.
+/// Name and address as in [`data`] and [`view`].
 fn stated(name: &str) -> (String, SocketAddrV4) {
     let at = match name.starts_with("redis") {
         true => "127.0.0.11:6379",
@@ -108,25 +108,25 @@ pub(in crate::status) fn up<T>(state: &mut Reached<T>) -> &mut T {
     }
 }
 
-fn of_b(status: &mut Status) -> &mut DataNodeState {
+fn state_b(status: &mut Status) -> &mut DataNodeState {
     up(&mut status.data_nodes[1].state)
 }
 
-fn of_1(status: &mut Status) -> &mut SentinelState {
+fn state_1(status: &mut Status) -> &mut SentinelState {
     up(&mut status.sentinels[0].state)
 }
 
-fn parent<'a>(status: &'a mut Status, name: &str) -> &'a mut NodeReport {
+fn report_of<'a>(status: &'a mut Status, name: &str) -> &'a mut NodeReport {
     up(status.parents.get_mut(name).unwrap())
 }
 
 fn lose_b(status: &mut Status) {
     status.data_nodes[1].state = Reached::Unreachable("Connection refused".into());
-    parent(status, "redis-b").running = false;
+    report_of(status, "redis-b").running = false;
 }
 
-fn says(status: &mut Status, cause: Cause, line: &str) {
-    parent(status, "redis-b").said = Some(LogProblem {
+fn set_log(status: &mut Status, cause: Cause, line: &str) {
+    report_of(status, "redis-b").said = Some(LogProblem {
         cause,
         line: line.into(),
         ago_s: Some(12),
@@ -141,10 +141,10 @@ fn refusal(by: &str) -> RefusedLogin {
     }
 }
 
-/// A change of a healthy lab, the code that follows, about which node, and a part of its text.
-type Case = (Code, Option<&'static str>, &'static str, fn(&mut Status));
+/// The expected code, node and part of the text, and the change of a healthy lab that causes it.
+type ProblemCase = (Code, Option<&'static str>, &'static str, fn(&mut Status));
 
-const CASES: &[Case] = &[
+const CASES: &[ProblemCase] = &[
     (Code::NoMajority, None, "no majority", |s| s.primary = None),
     (
         Code::ForeignPrimary,
@@ -173,11 +173,11 @@ const CASES: &[Case] = &[
     (
         Code::ServerEnded,
         Some("redis-b"),
-        "signal: 9; it said last, 12 s ago: what",
+        "signal: 9; its last log line, 12 s ago: what",
         |s| {
             lose_b(s);
-            parent(s, "redis-b").last_end = Some("signal: 9".into());
-            says(s, Cause::Other, "what");
+            report_of(s, "redis-b").last_end = Some("signal: 9".into());
+            set_log(s, Cause::Other, "what");
         },
     ),
     (
@@ -195,7 +195,7 @@ const CASES: &[Case] = &[
     }),
     (Code::ConfigRefused, Some("redis-b"), "line 5", |s| {
         lose_b(s);
-        says(s, Cause::ConfigRefused, "line 5, \"foo 1\": Bad directive");
+        set_log(s, Cause::ConfigRefused, "line 5, \"foo 1\": Bad directive");
     }),
     (
         Code::DataUnreadable,
@@ -203,7 +203,7 @@ const CASES: &[Case] = &[
         "Bad file format",
         |s| {
             lose_b(s);
-            says(s, Cause::DataUnreadable, "Bad file format");
+            set_log(s, Cause::DataUnreadable, "Bad file format");
         },
     ),
     (
@@ -211,13 +211,13 @@ const CASES: &[Case] = &[
         Some("redis-b"),
         "RDB format version 12",
         |s| {
-            of_b(s).link_up = Some(false);
-            says(s, Cause::DataTooNew, "Can't handle RDB format version 12");
+            state_b(s).link_up = Some(false);
+            set_log(s, Cause::DataTooNew, "Can't handle RDB format version 12");
         },
     ),
     (Code::DiskRefuses, Some("redis-b"), "it is read-only", |s| {
         lose_b(s);
-        parent(s, "redis-b").disk = Some("it is read-only".into());
+        report_of(s, "redis-b").disk = Some("it is read-only".into());
     }),
     (Code::PasswordRefused, Some("redis-b"), "WRONGPASS", |s| {
         s.data_nodes[1].state = Reached::Unreachable("our password (WRONGPASS)".into());
@@ -227,8 +227,8 @@ const CASES: &[Case] = &[
         Some("redis-b"),
         "Unable to AUTH",
         |s| {
-            of_b(s).link_up = Some(false);
-            says(s, Cause::PasswordRefused, "Unable to AUTH to MASTER");
+            state_b(s).link_up = Some(false);
+            set_log(s, Cause::PasswordRefused, "Unable to AUTH to MASTER");
         },
     ),
     (Code::OwnPasswordRefused, None, "WRONGPASS", |s| {
@@ -239,35 +239,35 @@ const CASES: &[Case] = &[
             node.state = Reached::Unreachable("our password (WRONGPASS)".into());
         }
     }),
-    (Code::Loading, Some("redis-b"), "loads its data", |s| {
-        of_b(s).role = "loading"
+    (Code::Loading, Some("redis-b"), "is loading its data", |s| {
+        state_b(s).role = "loading"
     }),
     (Code::NoRole, Some("redis-b"), "waits for the others", |s| {
-        of_b(s).role = "parked";
-        parent(s, "redis-b").waiting = Some("the others".into());
+        state_b(s).role = "parked";
+        report_of(s, "redis-b").waiting = Some("the others".into());
     }),
     (Code::NeedsChoice, Some("redis-b"), "an operator", |s| {
-        of_b(s).link_up = Some(false);
-        parent(s, "redis-b").waiting = Some("an operator: halab choose NODE".into());
+        state_b(s).link_up = Some(false);
+        report_of(s, "redis-b").waiting = Some("an operator: halab choose NODE".into());
     }),
     (
         Code::NotPrimary,
         Some("redis-a"),
-        "says that it is a replica",
+        "reports that it is a replica",
         |s| {
             up(&mut s.data_nodes[0].state).role = "replica";
         },
     ),
     (Code::SecondPrimary, Some("redis-b"), "primary too", |s| {
-        of_b(s).role = "primary";
-        of_b(s).replica_of = None;
+        state_b(s).role = "primary";
+        state_b(s).replica_of = None;
     }),
     (
         Code::WrongPrimary,
         Some("redis-b"),
         "is a replica of redis-c",
         |s| {
-            of_b(s).replica_of = Some("redis-c".into());
+            state_b(s).replica_of = Some("redis-c".into());
         },
     ),
     (
@@ -275,8 +275,8 @@ const CASES: &[Case] = &[
         Some("redis-b"),
         "its link is down: its server says, 12 s ago: x",
         |s| {
-            of_b(s).link_up = Some(false);
-            says(s, Cause::Other, "x");
+            state_b(s).link_up = Some(false);
+            set_log(s, Cause::Other, "x");
         },
     ),
     (
@@ -284,7 +284,7 @@ const CASES: &[Case] = &[
         Some("redis-b"),
         "not promotable yet",
         |s| {
-            of_b(s).promotable = Some(false);
+            state_b(s).promotable = Some(false);
         },
     ),
     (
@@ -292,34 +292,29 @@ const CASES: &[Case] = &[
         Some("redis-b"),
         "is not a full member of the lab: it only copies",
         |s| {
-            of_b(s).promotable = Some(false);
-            parent(s, "redis-b").not_full = Some("it only copies".into());
+            state_b(s).promotable = Some(false);
+            report_of(s, "redis-b").not_full = Some("it only copies".into());
         },
     ),
     (
         Code::MemberUnstated,
         Some("redis-c"),
-        "not in the lab.toml of redis-a: every writer asks it",
+        "not in the lab.toml of redis-a: writers wait for its confirmation",
         |s| {
-            parent(s, "redis-a").members_unstated = vec!["redis-c".into()];
+            report_of(s, "redis-a").members_unstated = vec!["redis-c".into()];
         },
     ),
-    (
-        Code::Closed,
-        Some("redis-a"),
-        "is closed, to be stopped",
-        |s| {
-            s.data_nodes[0].holds = Some("term 1, closed".into());
-        },
-    ),
+    (Code::Closed, Some("redis-a"), "is closed for a stop", |s| {
+        s.data_nodes[0].holds = Some("term 1, closed".into());
+    }),
     (
         Code::MembersUnusable,
         Some("redis-a"),
-        "does not know whom to ask, and waits",
+        "so writers that connect wait: it is damaged",
         |s| up(&mut s.data_nodes[0].state).members_unusable = Some("it is damaged".into()),
     ),
     (Code::MemoryFull, Some("redis-a"), "11 of 10 bytes", |s| {
-        parent(s, "redis-a").memory = Some(MemoryUse {
+        report_of(s, "redis-a").memory = Some(MemoryUse {
             used: 11,
             limit: 10,
         });
@@ -327,9 +322,9 @@ const CASES: &[Case] = &[
     (
         Code::SentinelDisagrees,
         Some("sentinel-1"),
-        "calls redis-b primary",
+        "names redis-b as primary",
         |s| {
-            of_1(s).primary.node = "redis-b".into();
+            state_1(s).primary.node = "redis-b".into();
         },
     ),
     (
@@ -337,8 +332,8 @@ const CASES: &[Case] = &[
         Some("sentinel-1"),
         "redis-a refuses its password for the user sentinel",
         |s| {
-            of_1(s).primary_down = true;
-            parent(s, "sentinel-1").refused = vec![refusal("redis-a")];
+            state_1(s).primary_down = true;
+            report_of(s, "sentinel-1").refused = vec![refusal("redis-a")];
         },
     ),
     (
@@ -346,7 +341,7 @@ const CASES: &[Case] = &[
         Some("sentinel-1"),
         "failover is under way",
         |s| {
-            of_1(s).failover_in_progress = true;
+            state_1(s).failover_in_progress = true;
         },
     ),
     (
@@ -354,7 +349,7 @@ const CASES: &[Case] = &[
         Some("sentinel-1"),
         "does not know redis-b",
         |s| {
-            of_1(s).unknown = vec!["redis-b".into()];
+            state_1(s).unknown = vec!["redis-b".into()];
         },
     ),
     (
@@ -362,30 +357,30 @@ const CASES: &[Case] = &[
         Some("sentinel-1"),
         "could not promote redis-b",
         |s| {
-            of_1(s).promotable.clear();
+            state_1(s).promotable.clear();
         },
     ),
     (Code::QuorumLost, Some("sentinel-1"), "NOQUORUM", |s| {
-        of_1(s).quorum_ok = false;
-        of_1(s).quorum = "NOQUORUM".into();
+        state_1(s).quorum_ok = false;
+        state_1(s).quorum = "NOQUORUM".into();
     }),
     (
         Code::SecondName,
         Some("sentinel-1"),
         "monitors other",
         |s| {
-            of_1(s).other_names = vec!["other".into()];
+            state_1(s).other_names = vec!["other".into()];
         },
     ),
     (Code::Tilt, Some("sentinel-1"), "in TILT", |s| {
-        parent(s, "sentinel-1").tilt = true
+        report_of(s, "sentinel-1").tilt = true
     }),
     (
         Code::OtherLabToml,
         Some("redis-b"),
         "it has redis-c 1.1.1.1:1",
         |s| {
-            parent(s, "redis-b").lab = Description {
+            report_of(s, "redis-b").lab = Description {
                 digest: "1:00".into(),
                 members: vec!["redis-c 1.1.1.1:1".into()],
                 rules: vec![],
@@ -397,15 +392,15 @@ const CASES: &[Case] = &[
         Some("redis-a"),
         "shop; after a failover they are missing",
         |s| {
-            parent(s, "redis-a").users_added = vec!["shop".into()];
+            report_of(s, "redis-a").users_added = vec!["shop".into()];
         },
     ),
     (
         Code::UsersRemoved,
         Some("redis-b"),
-        "has lost users that were not of the lab: shop",
+        "has lost users that are not of the lab: shop",
         |s| {
-            parent(s, "redis-b").users_removed = vec!["shop".into()];
+            report_of(s, "redis-b").users_removed = vec!["shop".into()];
         },
     ),
 ];
@@ -435,11 +430,11 @@ fn every_code_has_its_case() {
     let tested: BTreeSet<&str> = CASES.iter().map(|(code, ..)| code.as_str()).collect();
     let left = Code::ALL.iter().filter(|c| !tested.contains(c.as_str()));
     let left: Vec<Code> = left.copied().collect();
-    // Found by `members`, and while it is waited for.
+    // The first is found by `members`, the second by `wait_healthy`.
     assert_eq!(left, [Code::Stranger, Code::NotRecovered]);
 }
 
-/// The node and the sentence of each problem with a password.
+/// Node and text of each problem with a password.
 fn of_passwords(status: &Status) -> Vec<(Option<String>, String)> {
     let found = problems(status).into_iter();
     found
@@ -448,19 +443,19 @@ fn of_passwords(status: &Status) -> Vec<(Option<String>, String)> {
         .collect()
 }
 
-fn refuses(status: &mut Status, by: &str, asker: &str, user: &str) {
+fn add_refusal(status: &mut Status, by: &str, client: &str, user: &str) {
     let refusal = RefusedLogin {
         user: user.into(),
         ..refusal(by)
     };
-    parent(status, asker).refused.push(refusal);
+    report_of(status, client).refused.push(refusal);
 }
 
 #[test]
-fn the_node_that_refuses_all_others_is_to_be_mended() {
+fn the_node_that_refuses_all_others_has_the_wrong_password() {
     let mut status = healthy();
     for name in NODES.iter().filter(|name| **name != "redis-b") {
-        refuses(&mut status, "redis-b", name, "sentinel");
+        add_refusal(&mut status, "redis-b", name, "sentinel");
     }
     let found = of_passwords(&status);
     assert_eq!(found.len(), 1, "{found:#?}");
@@ -468,43 +463,43 @@ fn the_node_that_refuses_all_others_is_to_be_mended() {
 }
 
 #[test]
-fn the_node_that_all_others_refuse_is_to_be_mended() {
+fn the_node_that_all_others_refuse_has_the_wrong_password() {
     let mut status = healthy();
     for name in NODES.iter().filter(|name| **name != "redis-b") {
-        refuses(&mut status, name, "redis-b", "node");
+        add_refusal(&mut status, name, "redis-b", "node");
     }
     let found = of_passwords(&status);
     assert_eq!(found.len(), 1, "{found:#?}");
     assert_eq!(found[0].0.as_deref(), Some("redis-b"));
     assert!(
-        found[0].1.contains("another password than redis-a"),
+        found[0].1.contains("a different password than redis-a"),
         "{found:?}"
     );
 }
 
 #[test]
-fn a_node_with_other_secrets_altogether_is_one_problem() {
+fn a_node_with_a_different_secrets_folder_is_one_problem() {
     let mut status = healthy();
     for name in NODES.iter().filter(|name| **name != "redis-b") {
-        refuses(&mut status, name, "redis-b", "node");
+        add_refusal(&mut status, name, "redis-b", "node");
         let user = if *name == "redis-a" {
             "replication"
         } else {
             "sentinel"
         };
-        refuses(&mut status, "redis-b", name, user);
+        add_refusal(&mut status, "redis-b", name, user);
     }
-    refuses(&mut status, "redis-a", "redis-b", "replication");
+    add_refusal(&mut status, "redis-a", "redis-b", "replication");
     let found = of_passwords(&status);
     assert_eq!(found.len(), 1, "{found:#?}");
     assert_eq!(found[0].0.as_deref(), Some("redis-b"));
 }
 
 #[test]
-fn of_two_that_differ_nobody_is_accused() {
+fn two_nodes_that_refuse_each_other_are_both_named() {
     let mut status = healthy();
-    refuses(&mut status, "redis-a", "redis-b", "replication");
-    refuses(&mut status, "redis-b", "redis-a", "replication");
+    add_refusal(&mut status, "redis-a", "redis-b", "replication");
+    add_refusal(&mut status, "redis-b", "redis-a", "replication");
     let found = of_passwords(&status);
     let what = "redis-a and redis-b have different passwords for the user replication";
     assert_eq!(found, [(None, what.to_owned())]);
@@ -514,8 +509,8 @@ fn of_two_that_differ_nobody_is_accused() {
 fn two_nodes_with_wrong_passwords_are_two_problems() {
     let mut status = healthy();
     for name in ["redis-a", "sentinel-1", "sentinel-2"] {
-        refuses(&mut status, name, "redis-b", "node");
-        refuses(&mut status, name, "sentinel-3", "sentinel");
+        add_refusal(&mut status, name, "redis-b", "node");
+        add_refusal(&mut status, name, "sentinel-3", "sentinel");
     }
     let nodes: Vec<_> = of_passwords(&status)
         .into_iter()
@@ -525,7 +520,7 @@ fn two_nodes_with_wrong_passwords_are_two_problems() {
 }
 
 #[test]
-fn a_node_that_lacks_a_password_is_the_one_to_be_mended() {
+fn a_node_without_a_password_is_the_one_named() {
     let mut status = healthy();
     let why = "no password for the user replication: x does not exist".into();
     let refusal = RefusedLogin {
@@ -533,12 +528,12 @@ fn a_node_that_lacks_a_password_is_the_one_to_be_mended() {
         user: "replication".into(),
         ..refusal("redis-a")
     };
-    parent(&mut status, "redis-b").refused.push(refusal);
+    report_of(&mut status, "redis-b").refused.push(refusal);
     assert_eq!(of_passwords(&status)[0].0.as_deref(), Some("redis-b"));
 }
 
 #[test]
-fn a_node_that_ended_with_an_error_is_told_by_its_note() {
+fn the_cause_of_an_ended_node_comes_from_its_note() {
     let note = NodeReport {
         ended: Some("the server refuses its config file".into()),
         ended_at: Some(100),
@@ -554,7 +549,7 @@ fn a_node_that_ended_with_an_error_is_told_by_its_note() {
     assert!(
         problem
             .to_string()
-            .contains("its node has ended 3 min ago: the server refuses"),
+            .contains("its node exited 3 min ago: the server refuses"),
         "{problem}"
     );
     let other = NodeReport {
@@ -563,7 +558,7 @@ fn a_node_that_ended_with_an_error_is_told_by_its_note() {
     };
     let problem = ended("redis-b", "x", &other, 0);
     assert_eq!(problem.code, Code::NodeDown);
-    assert_eq!(problem.to_string(), "x: its node has ended: cannot listen");
+    assert_eq!(problem.to_string(), "x: its node exited: cannot listen");
     let stopped = NodeReport {
         stopped_at: Some(100),
         ..NodeReport::default()
@@ -577,16 +572,16 @@ fn a_node_that_ended_with_an_error_is_told_by_its_note() {
 }
 
 #[test]
-fn a_refusal_for_the_version_is_the_cause_and_not_a_choice() {
+fn a_refused_version_is_the_cause_and_not_a_choice() {
     let refused = "Redis 7.0.15 can't read what Redis 8.0.2 wrote on this disk";
-    // Its server is not started.
+    // The server is not started.
     let mut status = healthy();
     lose_b(&mut status);
-    parent(&mut status, "redis-b").version_refused = Some(refused.into());
-    // It does not follow, and waited for something else before.
+    report_of(&mut status, "redis-b").version_refused = Some(refused.into());
+    // The server does not follow, and its node waited for something else before.
     let mut parked = healthy();
-    of_b(&mut parked).role = "parked";
-    let report = parent(&mut parked, "redis-b");
+    state_b(&mut parked).role = "parked";
+    let report = report_of(&mut parked, "redis-b");
     report.version_refused = Some(refused.into());
     report.waiting = Some("an operator: halab choose NODE".into());
     for status in [status, parked] {
@@ -599,21 +594,19 @@ fn a_refusal_for_the_version_is_the_cause_and_not_a_choice() {
 }
 
 #[test]
-fn no_role_without_a_parent_points_to_the_log() {
+fn no_role_without_a_supervisor_points_to_the_log() {
     let mut status = healthy();
-    of_b(&mut status).role = "parked";
+    state_b(&mut status).role = "parked";
     status.parents.clear();
     let found = problems(&status);
     assert!(
-        found[0]
-            .what
-            .contains("its node's log says what it waits for"),
+        found[0].what.contains("its log says what it waits for"),
         "{}",
         found[0]
     );
 }
 
-/// A list of members with all of the healthy lab, `lab.toml`'s addresses included.
+/// A list of members with all nodes of the status.
 fn listed(status: &Status) -> Roster {
     let data = status
         .data_nodes
@@ -629,7 +622,7 @@ fn codes(status: &Status) -> Vec<(Code, Option<String>)> {
 }
 
 #[test]
-fn what_follows_from_a_node_that_is_down_is_not_said_of_the_sentinels() {
+fn consequences_of_a_node_that_is_down_are_not_reported_for_the_sentinels() {
     let mut status = healthy();
     lose_b(&mut status);
     for sentinel in &mut status.sentinels {
@@ -654,7 +647,8 @@ fn what_follows_from_a_node_that_is_down_is_not_said_of_the_sentinels() {
     );
 }
 
-/// A lab with one data node and one Sentinel more than the healthy one, all members, and all answering.
+/// A lab with one data node and one Sentinel more than the healthy one, all members, and all
+/// answering.
 fn larger() -> Status {
     let mut status = healthy();
     status.data_nodes.push(data("redis-c", "replica"));
@@ -680,9 +674,9 @@ fn larger() -> Status {
 }
 
 #[test]
-fn a_node_that_is_no_member_is_not_needed() {
+fn a_node_that_is_not_a_member_is_not_needed() {
     let mut status = larger();
-    status.members = Some(listed(&status).without(Of::Data, "redis-b"));
+    status.members = Some(listed(&status).without(Kind::Data, "redis-b"));
     lose_b(&mut status);
     for sentinel in &mut status.sentinels {
         let state = up(&mut sentinel.state);
@@ -696,12 +690,12 @@ fn a_node_that_is_no_member_is_not_needed() {
     assert_eq!(problem.code, Code::NotFullMember);
     assert!(!problem.is_fault());
     assert!(
-        problem.remedy.starts_with("take redis-b out of lab.toml"),
+        problem.remedy.starts_with("remove redis-b from lab.toml"),
         "{problem:?}"
     );
-    // A Sentinel likewise.
+    // The same for a Sentinel.
     let mut status = larger();
-    status.members = Some(listed(&status).without(Of::Sentinel, "sentinel-3"));
+    status.members = Some(listed(&status).without(Kind::Sentinel, "sentinel-3"));
     status.sentinels[2].state = Reached::Unreachable("refused".into());
     assert_eq!(
         codes(&status),
@@ -710,29 +704,29 @@ fn a_node_that_is_no_member_is_not_needed() {
 }
 
 #[test]
-fn a_primary_that_is_down_is_a_fault_though_the_list_does_not_have_it() {
+fn a_primary_that_is_down_is_a_fault_even_if_it_is_not_in_the_list() {
     let mut status = larger();
-    status.members = Some(listed(&status).without(Of::Data, "redis-a"));
+    status.members = Some(listed(&status).without(Kind::Data, "redis-a"));
     status.data_nodes[0].state = Reached::Unreachable("refused".into());
-    parent(&mut status, "redis-a").running = false;
+    report_of(&mut status, "redis-a").running = false;
     let found = problems(&status);
     let faults: Vec<_> = found.iter().filter(|p| p.is_fault()).collect();
     assert_eq!(faults[0].code, Code::ServerEnded, "{found:#?}");
 }
 
 #[test]
-fn a_node_on_its_way_in_or_out_is_a_warning_with_or_without_its_parent() {
-    for with_parents in [true, false] {
+fn a_node_being_added_or_removed_is_a_warning_with_or_without_supervisors() {
+    for with_supervisors in [true, false] {
         let mut status = larger();
         let (_, at) = stated("redis-c");
-        status.members = Some(listed(&status).with(Of::Data, "redis-c", at, As::Counted));
+        status.members = Some(listed(&status).with(Kind::Data, "redis-c", at, Standing::Counted));
         up(&mut status.data_nodes[2].state).promotable = Some(false);
         for sentinel in &mut status.sentinels {
             up(&mut sentinel.state)
                 .promotable
                 .retain(|name| name != "redis-c");
         }
-        if !with_parents {
+        if !with_supervisors {
             status.parents.clear();
         }
         let found = problems(&status);
@@ -749,10 +743,10 @@ fn a_node_on_its_way_in_or_out_is_a_warning_with_or_without_its_parent() {
 
 #[test]
 fn a_member_that_is_down_is_a_fault_whatever_its_standing() {
-    for standing in [As::Counted, As::Full] {
+    for standing in [Standing::Counted, Standing::Full] {
         let mut status = healthy();
         let at = status.data_nodes[1].address;
-        status.members = Some(listed(&status).with(Of::Data, "redis-b", at, standing));
+        status.members = Some(listed(&status).with(Kind::Data, "redis-b", at, standing));
         lose_b(&mut status);
         assert_eq!(
             codes(&status),
@@ -762,10 +756,10 @@ fn a_member_that_is_down_is_a_fault_whatever_its_standing() {
 }
 
 #[test]
-fn a_name_at_another_address_is_not_to_be_added() {
+fn a_member_at_another_address_gets_no_remedy_to_add_it() {
     let mut status = healthy();
     let elsewhere = "127.0.0.99:6379".parse().unwrap();
-    status.members = Some(listed(&status).with(Of::Data, "redis-b", elsewhere, As::Full));
+    status.members = Some(listed(&status).with(Kind::Data, "redis-b", elsewhere, Standing::Full));
     let found = problems(&status);
     let [of_b] = found.as_slice() else {
         panic!("{found:#?}");
@@ -776,11 +770,11 @@ fn a_name_at_another_address_is_not_to_be_added() {
 }
 
 #[test]
-fn a_member_that_is_stated_nowhere_is_one_problem_that_names_who_lacks_it() {
+fn a_member_missing_in_lab_toml_is_one_problem_that_names_all_processes() {
     let mut status = healthy();
     let at = "127.0.0.13:6379".parse().unwrap();
-    status.members = Some(listed(&status).with(Of::Data, "redis-c", at, As::Full));
-    parent(&mut status, "redis-a").members_unstated = vec!["redis-c".into()];
+    status.members = Some(listed(&status).with(Kind::Data, "redis-c", at, Standing::Full));
+    report_of(&mut status, "redis-a").members_unstated = vec!["redis-c".into()];
     let found = problems(&status);
     let [problem] = found.as_slice() else {
         panic!("{found:#?}");
@@ -788,7 +782,7 @@ fn a_member_that_is_stated_nowhere_is_one_problem_that_names_who_lacks_it() {
     assert_eq!(problem.code, Code::MemberUnstated);
     let text = "not in the lab.toml of redis-a and of this command";
     assert!(problem.what.ends_with(text), "{problem}");
-    // It may even be primary.
+    // It may even be the primary.
     status.primary.as_mut().unwrap().node = at.to_string();
     let found = problems(&status);
     let primary = found
@@ -796,16 +790,16 @@ fn a_member_that_is_stated_nowhere_is_one_problem_that_names_who_lacks_it() {
         .find(|p| p.code == Code::ForeignPrimary)
         .unwrap();
     assert!(
-        primary.remedy.contains("the lab.toml that states redis-c"),
+        primary.remedy.contains("the lab.toml that has redis-c"),
         "{primary:?}"
     );
 }
 
 #[test]
-fn a_node_that_does_not_state_the_primary_does_not_wait_for_the_sentinels() {
+fn a_node_whose_lab_toml_lacks_the_primary_does_not_wait_for_the_sentinels() {
     let mut status = healthy();
-    of_b(&mut status).role = "parked";
-    let report = parent(&mut status, "redis-b");
+    state_b(&mut status).role = "parked";
+    let report = report_of(&mut status, "redis-b");
     report.waiting = Some("a majority of the Sentinels".into());
     report.foreign_primary = Some("127.0.0.13:6379".into());
     let found = problems(&status);
@@ -818,7 +812,7 @@ fn a_node_that_does_not_state_the_primary_does_not_wait_for_the_sentinels() {
 }
 
 #[test]
-fn the_age_of_what_a_server_said_goes_on_after_its_node_has_ended() {
+fn the_age_of_a_log_line_grows_after_its_node_has_ended() {
     let mut status = healthy();
     status.data_nodes[1].state = Reached::Unreachable("Connection refused".into());
     status
@@ -839,32 +833,32 @@ fn the_age_of_what_a_server_said_goes_on_after_its_node_has_ended() {
     std::fs::create_dir(root.path().join("redis-b")).unwrap();
     let file = root.path().join("redis-b/ended.json");
     std::fs::write(file, serde_json::to_vec(&note).unwrap()).unwrap();
-    // The second time as after the clock was set back.
+    // The second time, the clock was set back.
     for (now, age) in [(1040, 42), (960, 2)] {
         let mut status = status.clone();
-        status.recall_ends(root.path(), now);
-        // The cause is why the node has ended, and no quotation.
+        status.add_end_notes(root.path(), now);
+        // The cause is the error of the node, not a quoted log line.
         let of_b = |p: &&Problem| p.code == Code::ConfigRefused;
-        let told = status.problems.iter().find(of_b).unwrap();
-        assert_eq!(told.said_ago_s, None, "{told}");
+        let found = status.problems.iter().find(of_b).unwrap();
+        assert_eq!(found.said_ago_s, None, "{found}");
         let report = serde_json::to_value(&status.parents["redis-b"]).unwrap();
         assert_eq!(report["up"]["said"]["ago_s"], age, "{report:#}");
     }
 }
 
 #[test]
-fn a_node_that_was_promoted_for_a_lost_one_is_not_to_be_ended() {
+fn a_node_promoted_for_a_lost_one_is_a_failover_under_way() {
     let mut status = healthy();
     status.data_nodes[0].state = Reached::Unreachable("refused".into());
-    of_b(&mut status).role = "primary";
-    of_b(&mut status).replica_of = None;
+    state_b(&mut status).role = "primary";
+    state_b(&mut status).replica_of = None;
     let found = problems(&status);
     let of_b = found.iter().find(|p| p.node.as_deref() == Some("redis-b"));
     assert_eq!(of_b.unwrap().code, Code::FailoverUnderWay, "{found:#?}");
 }
 
 #[test]
-fn a_remedy_says_the_unit_of_a_node_where_the_command_has_a_place_for_it_and_else_the_name() {
+fn a_remedy_has_the_start_command_with_the_unit_or_the_name() {
     let mut status = healthy();
     status.data_nodes[1].state = Reached::Unreachable("Connection refused".into());
     status.sentinels[0].state = Reached::Unreachable("Connection refused".into());
@@ -873,9 +867,9 @@ fn a_remedy_says_the_unit_of_a_node_where_the_command_has_a_place_for_it_and_els
         status.parents.insert(name.into(), gone);
     }
     status.problems = problems(&status);
-    let told = |command: &str, node: &str| {
+    let remedy_with = |command: &str, node: &str| {
         let mut status = status.clone();
-        status.name_start_command(command);
+        status.add_start_command(command);
         let mut down = status.problems.iter();
         let down = down.find(|p| p.node.as_deref() == Some(node)).unwrap();
         down.remedy.clone()
@@ -893,7 +887,7 @@ fn a_remedy_says_the_unit_of_a_node_where_the_command_has_a_place_for_it_and_els
         ),
         ("./lab start", "redis-b", "./lab start redis-b"),
     ] {
-        let remedy = told(command, node);
+        let remedy = remedy_with(command, node);
         assert!(
             remedy.contains(&format!("start the node {node} ({by})")),
             "{remedy}"

@@ -1,0 +1,238 @@
+//! The questions to all nodes of one round, and their answers as a [`Status`].
+
+use std::net::SocketAddrV4;
+
+use futures_util::future::join_all;
+
+use crate::access::User;
+use crate::client::{ClientError, Connector, ReplicationInfo, places, with_members};
+use crate::config::{Lab, Node};
+use crate::protocol::copy::{Copy, PARKED_PORT};
+use crate::protocol::roster::Roster;
+use crate::protocol::vote::{Elected, SentinelView};
+use crate::report::Description;
+use crate::sentinel::{Answers, Panel};
+
+use super::members::KnownServers;
+use super::{
+    ANSWER_LIMIT, DataNodeState, DataNodeStatus, NamedPrimary, Problem, Reached, SentinelState,
+    SentinelStatus, Status, Stranger, members, parents, roster, stakes,
+};
+
+/// Asks every node of the lab once. If the list of members has other nodes or addresses than
+/// `lab.toml`, asks again, the members included: the members decide whether the lab is healthy.
+pub async fn gather(lab: &Lab) -> Status {
+    let status = ask_all(lab, lab, None).await;
+    match &status.members {
+        Some(roster) if roster::differs(lab, roster) => {
+            ask_all(lab, &with_members(lab, roster), Some(roster)).await
+        }
+        _ => status,
+    }
+}
+
+/// Asks every node of `lab` once. `lab` has the nodes of `stated`, the lab of `lab.toml`, and all
+/// `members`.
+async fn ask_all(stated: &Lab, lab: &Lab, members: Option<&Roster>) -> Status {
+    let connector = Connector::new(lab, User::Verifier, ANSWER_LIMIT);
+    let panel = Panel::new(lab, connector.clone());
+    let nodes = lab.data_nodes.iter();
+    let data_answers = join_all(nodes.map(|node| ask_data_node(node, &connector)));
+    let (answers, quorums, known, data_answers, parents) = tokio::join!(
+        panel.ask_each(),
+        panel.check_quorum(),
+        members::ask(lab, &connector),
+        data_answers,
+        parents::ask(lab),
+    );
+    let elected = roster::elected(&answers, members);
+    let named_at = elected.map(|elected| elected.address);
+    let quorums = quorums.into_iter().map(|(_, quorum)| quorum);
+    let sentinels = sentinels(stated, lab, answers, quorums.zip(known));
+    let mut status = Status {
+        lab: lab.name.clone(),
+        primary: elected.map(|e| named(lab, e.address, e.epoch)),
+        data_nodes: data_nodes(lab, elected, &data_answers),
+        strangers: members::strangers(&sentinels),
+        sentinels,
+        members: roster::of_lab(lab, named_at, &data_answers),
+        healthy: false,
+        stakes: Vec::new(),
+        problems: Vec::new(),
+        parents,
+        description: Description::of(stated),
+        stated: places(stated),
+    };
+    roster::remove_stated_strangers(&mut status);
+    status.problems = status.problems_without_strangers();
+    let strangers = status.strangers.iter().map(Stranger::problem);
+    status.problems.extend(strangers);
+    status.healthy = !status.problems.iter().any(Problem::is_fault);
+    status.stakes = stakes::stakes(&status);
+    status
+}
+
+fn data_nodes(
+    lab: &Lab,
+    elected: Option<Elected>,
+    answers: &[Result<DataNodeAnswer, String>],
+) -> Vec<DataNodeStatus> {
+    let offset = primary_offset(lab, elected, answers);
+    let nodes = lab.data_nodes.iter().zip(answers);
+    nodes
+        .map(|(node, answer)| {
+            let copy = answer.as_ref().ok().and_then(|a| a.copy.as_ref());
+            DataNodeStatus {
+                name: node.name.clone(),
+                address: node.socket(),
+                holds: copy.map(ToString::to_string),
+                state: match answer {
+                    Ok(answer) => Reached::Up(data_node_state(lab, answer, offset)),
+                    Err(why) => Reached::Unreachable(why.clone()),
+                },
+            }
+        })
+        .collect()
+}
+
+fn sentinels(
+    stated: &Lab,
+    lab: &Lab,
+    answers: Answers,
+    others: impl Iterator<Item = (Result<String, String>, Option<KnownServers>)>,
+) -> Vec<SentinelStatus> {
+    let nodes = lab.sentinels.iter().zip(answers.all).zip(others);
+    nodes
+        .map(|((node, answer), (quorum, known))| SentinelStatus {
+            name: node.name.clone(),
+            address: node.socket(),
+            state: match answer.view {
+                Ok(view) => {
+                    let mut state = sentinel_state(lab, &view, quorum);
+                    let sentinel = members::SentinelAnswer {
+                        node,
+                        view: &view,
+                        known: known.as_ref(),
+                    };
+                    members::compare(lab, stated, &sentinel, &mut state);
+                    Reached::Up(state)
+                }
+                Err(why) => Reached::Unreachable(why),
+            },
+        })
+        .collect()
+}
+
+/// The answer of a data node's server.
+pub(super) struct DataNodeAnswer {
+    pub(super) info: ReplicationInfo,
+    copy: Option<Copy>,
+    pub(super) roster: Option<Roster>,
+    /// Why its list of members cannot be used.
+    roster_unusable: Option<String>,
+}
+
+pub(super) async fn ask_data_node(
+    node: &Node,
+    connector: &Connector,
+) -> Result<DataNodeAnswer, String> {
+    let mut conn = connector
+        .open(node.socket())
+        .await
+        .map_err(|e| e.to_string())?;
+    let (info, copy) = conn.holding().await.map_err(|e| e.to_string())?;
+    // A server that is loading its data answers this with an error.
+    let held = conn.roster().await;
+    let unreadable = held.as_ref().is_err_and(ClientError::is_of_members);
+    let mut roster = held.ok().flatten().map(|held| held.roster);
+    let mismatch = roster
+        .as_ref()
+        .and_then(|roster| roster::mismatch(roster, node, info.is_primary));
+    if mismatch.is_some() {
+        roster = None;
+    }
+    Ok(DataNodeAnswer {
+        info,
+        copy,
+        roster,
+        roster_unusable: match unreadable {
+            true => Some("it is of a later version of halab, or damaged".into()),
+            false => mismatch,
+        },
+    })
+}
+
+fn primary_offset(
+    lab: &Lab,
+    elected: Option<Elected>,
+    answers: &[Result<DataNodeAnswer, String>],
+) -> Option<u64> {
+    let index = lab
+        .data_nodes
+        .iter()
+        .position(|n| Some(n.socket()) == elected.map(|e| e.address))?;
+    answers.get(index)?.as_ref().ok().map(|a| a.info.offset)
+}
+
+fn name_of(lab: &Lab, address: SocketAddrV4) -> String {
+    lab.data_node_at(address)
+        .map_or_else(|| address.to_string(), |n| n.name.clone())
+}
+
+fn named(lab: &Lab, address: SocketAddrV4, epoch: u64) -> NamedPrimary {
+    NamedPrimary {
+        node: name_of(lab, address),
+        epoch,
+    }
+}
+
+fn data_node_state(
+    lab: &Lab,
+    answer: &DataNodeAnswer,
+    primary_offset: Option<u64>,
+) -> DataNodeState {
+    let info = &answer.info;
+    let parked = info.primary.is_some_and(|p| p.port() == PARKED_PORT);
+    let replica = !info.is_primary && !parked;
+    DataNodeState {
+        pid: info.pid,
+        role: match (info.loading, info.is_primary) {
+            (true, _) => "loading",
+            (_, true) => "primary",
+            _ if parked => "parked",
+            _ => "replica",
+        },
+        replica_of: info.primary.filter(|_| replica).map(|p| name_of(lab, p)),
+        link_up: replica.then_some(info.link_up && !info.syncing),
+        promotable: replica.then_some(info.priority > 0),
+        offset: info.offset,
+        // The two offsets were not read at the same time.
+        lag_bytes: primary_offset
+            .filter(|_| replica)
+            .map(|offset| offset.saturating_sub(info.offset)),
+        replicas: info.is_primary.then_some(info.online.len()),
+        version: info.version.clone(),
+        members_unusable: answer.roster_unusable.clone(),
+    }
+}
+
+fn sentinel_state(lab: &Lab, view: &SentinelView, quorum: Result<String, String>) -> SentinelState {
+    SentinelState {
+        primary: named(lab, view.primary, view.config_epoch),
+        primary_down: view.primary_s_down,
+        failover_in_progress: view.failover_in_progress,
+        other_sentinels: view.other_sentinels,
+        known_replicas: view.known_replicas,
+        unknown: Vec::new(),
+        strangers: Vec::new(),
+        other_names: Vec::new(),
+        promotable: view
+            .replicas
+            .iter()
+            .filter(|r| r.promotable())
+            .map(|r| name_of(lab, r.address))
+            .collect(),
+        quorum_ok: quorum.is_ok(),
+        quorum: quorum.unwrap_or_else(|e| e),
+    }
+}
