@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::doctor::{Options, examine, render};
+use crate::doctor::{DoctorOptions, examine, render};
 use crate::exit::Exit;
 
 use super::output::{print_json, print_text};
@@ -33,10 +33,10 @@ pub(super) struct DoctorArgs {
 
 pub(super) fn run(global: &Global, args: &DoctorArgs) -> CommandResult {
     let lab = global.lab()?;
-    let options = Options {
+    let options = DoctorOptions {
         state: global.state_root()?,
         redis_server: global.redis_server.clone(),
-        here: args.force_host,
+        force_host: args.force_host,
     };
     let report = with_signals(Threads::One, |_| async move {
         Ok(examine(&lab, &options).await)

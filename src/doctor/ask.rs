@@ -1,4 +1,5 @@
-//! Asks a data node: its server by `INFO`, and by `CONFIG GET` where the operator's password is here; its parent by its metrics.
+//! Questions to a data node: its server by `INFO`, and by `CONFIG GET` if the operator's password
+//! is available; its supervisor by its metrics.
 
 use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,15 +10,15 @@ use crate::config::{Lab, Node};
 use crate::http::Client;
 
 use super::ANSWER_LIMIT;
-use super::facts::Answers;
+use super::facts::NodeAnswers;
 
-/// The longest answer with metrics that is read; a node's has some 10 KiB.
+/// Maximum length of the metrics that is read. A node has about 10 KiB.
 const METRICS_MAX: usize = 1 << 20;
 
-/// What one data node has.
+/// The facts of one data node.
 ///
 /// # Errors
-/// Why its server does not answer.
+/// The reason why its server does not answer.
 pub(super) async fn node(
     lab: &Lab,
     node: &Node,
@@ -33,7 +34,7 @@ pub(super) async fn node(
     let (info, buffers, metrics) =
         tokio::join!(info(node, reader), buffers(node, operator), metrics);
     let (info, asked) = info?;
-    let answers = Answers {
+    let answers = NodeAnswers {
         info: &info,
         metrics: metrics.as_deref(),
         buffers: buffers.as_deref(),
@@ -43,7 +44,7 @@ pub(super) async fn node(
     Ok(answers.facts(&node.name, hang_timeout))
 }
 
-/// `INFO`, and the time here before and after.
+/// `INFO`, and the local time before and after.
 async fn info(node: &Node, reader: &Connector) -> Result<(String, (u64, u64)), String> {
     let mut conn = reader
         .open(node.socket())
@@ -66,7 +67,7 @@ async fn buffers(node: &Node, operator: &Connector) -> Option<String> {
     values.remove(KEY)
 }
 
-/// Microseconds since 1970, as `server_time_usec` counts them.
+/// Microseconds since 1970, like `server_time_usec`.
 fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| {

@@ -1,4 +1,4 @@
-//! What a data node's server and parent say, as [`NodeFacts`].
+//! The answers of a data node's server and supervisor as [`NodeFacts`].
 
 use std::collections::HashMap;
 
@@ -6,19 +6,19 @@ use crate::capacity::{DiskSpace, NodeFacts, ProcessMemory};
 
 /// The answers of one data node.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Answers<'a> {
+pub(super) struct NodeAnswers<'a> {
     /// `INFO`.
     pub(super) info: &'a str,
-    /// What the parent serves to Prometheus.
+    /// The metrics of the supervisor.
     pub(super) metrics: Option<&'a str>,
     /// `CONFIG GET client-output-buffer-limit`.
     pub(super) buffers: Option<&'a str>,
-    /// The time here, in microseconds, before `INFO` was asked and after it was answered.
+    /// Local time in microseconds before `INFO` was sent and after it was answered.
     pub(super) asked: (u64, u64),
 }
 
-impl Answers<'_> {
-    /// What they come to.
+impl NodeAnswers<'_> {
+    /// The facts in these answers.
     pub(super) fn facts(&self, name: &str, hang_timeout_ms: u64) -> NodeFacts {
         let info: HashMap<&str, &str> = self
             .info
@@ -29,7 +29,7 @@ impl Answers<'_> {
         let all = |keys: [&str; 2]| keys.map(number).into_iter().flatten();
         let writes = |key: &str| info.get(key).map(|status| *status == "ok");
         let metric = |name: &str| self.metrics.and_then(|text| metric(text, name));
-        // A replica is a client that is counted apart, against the same limit.
+        // Replicas are counted separately, and count against the same limit.
         let clients = number("connected_clients")
             .map(|clients| clients + number("connected_slaves").unwrap_or(0));
         NodeFacts {
@@ -57,19 +57,20 @@ impl Answers<'_> {
             }),
             clients,
             max_clients: number("maxclients"),
-            clock_off_ms: number("server_time_usec").map(|there| off(there, self.asked)),
+            clock_off_ms: number("server_time_usec")
+                .map(|there| clock_difference(there, self.asked)),
         }
     }
 }
 
-/// By how many milliseconds a clock is off, beyond the time in which it was read.
-fn off(there: u64, (before, after): (u64, u64)) -> u64 {
+/// Clock difference in milliseconds, beyond the time that the question took.
+fn clock_difference(there: u64, (before, after): (u64, u64)) -> u64 {
     let early = before.saturating_sub(there);
     let late = there.saturating_sub(after);
     early.max(late) / 1000
 }
 
-/// The value of a metric without labels; `None` also for NaN, with which a node says that it does not know.
+/// The value of a metric without labels. `None` also for NaN, which means not known.
 fn metric(text: &str, name: &str) -> Option<u64> {
     let value: f64 = text
         .lines()
@@ -85,7 +86,8 @@ fn metric(text: &str, name: &str) -> Option<u64> {
     (value >= 0.0).then_some(value as u64)
 }
 
-/// The hard limit of a replica's output buffer: `normal 0 0 0 slave 536870912 0 0 pubsub 33554432 8388608 60`.
+/// The hard limit of a replica's output buffer in
+/// `normal 0 0 0 slave 536870912 0 0 pubsub 33554432 8388608 60`.
 fn replica_buffer(limits: &str) -> Option<u64> {
     let mut words = limits.split_whitespace();
     words.find(|word| ["slave", "replica"].contains(word))?;
@@ -106,8 +108,8 @@ mod tests {
         halab_node_memory_limit_bytes 25276510208.0\nhalab_node_memory_available_bytes NaN\n# EOF\n";
 
     #[test]
-    fn server_and_parent_together_say_it_all() {
-        let answers = Answers {
+    fn server_and_supervisor_together_have_all_facts() {
+        let answers = NodeAnswers {
             info: INFO,
             metrics: Some(METRICS),
             buffers: Some("normal 0 0 0 slave 536870912 0 0 pubsub 33554432 8388608 60"),
@@ -130,15 +132,15 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_within_the_time_of_the_question_is_not_off() {
-        assert_eq!(off(5, (4, 6)), 0);
-        assert_eq!(off(2_000_000, (4_000_000, 6_000_000)), 2000);
-        assert_eq!(off(9_000_000, (4_000_000, 6_000_000)), 3000);
+    fn a_difference_within_the_time_of_the_question_is_no_difference() {
+        assert_eq!(clock_difference(5, (4, 6)), 0);
+        assert_eq!(clock_difference(2_000_000, (4_000_000, 6_000_000)), 2000);
+        assert_eq!(clock_difference(9_000_000, (4_000_000, 6_000_000)), 3000);
     }
 
     #[test]
-    fn nothing_said_is_nothing_known() {
-        let facts = Answers::default().facts("redis-a", 1000);
+    fn without_answers_nothing_is_known() {
+        let facts = NodeAnswers::default().facts("redis-a", 1000);
         assert_eq!((facts.used, facts.max_clients), (None, None));
         assert_eq!((facts.disk, facts.memory), (None, ProcessMemory::default()));
         assert_eq!(facts.clock_off_ms, None);

@@ -1,11 +1,11 @@
-//! A [`Report`] for people: a line a finding, and what helps where something is to be mended.
+//! A [`DoctorReport`] as text: one line per finding, and a remedy where one is needed.
 
 use crate::capacity::{Finding, FindingSeverity};
 
-use super::Report;
+use super::DoctorReport;
 
-/// The findings by place, and what they come to.
-pub fn render(report: &Report) -> String {
+/// The findings by place, and their number by severity.
+pub fn render(report: &DoctorReport) -> String {
     let mut out = String::new();
     let mut place = None;
     for finding in &report.findings {
@@ -43,9 +43,9 @@ fn lines(finding: &Finding) -> String {
         "  {severity:<9}  {:<22}  {}{values}\n",
         finding.code, finding.what
     );
-    if let Some(mend) = &finding.mend {
-        lines.push_str(&format!("             why:  {}\n", finding.why));
-        lines.push_str(&format!("             mend: {mend}\n"));
+    if let Some(remedy) = &finding.mend {
+        lines.push_str(&format!("             reason: {}\n", finding.why));
+        lines.push_str(&format!("             remedy: {remedy}\n"));
     }
     lines
 }
@@ -56,7 +56,7 @@ mod tests {
     use crate::capacity::Unit;
 
     #[test]
-    fn only_what_is_to_be_mended_says_why_and_how() {
+    fn only_findings_to_fix_have_a_reason_and_a_remedy() {
         let fine = Finding::new("open-files", "host", "open files of a process started here")
             .values(Unit::Descriptors, 20_000, 10_032)
             .judged(FindingSeverity::Ok, "each client is one", "ulimit".into());
@@ -72,7 +72,7 @@ mod tests {
             "free 1023 MiB".into(),
         );
         let unknown = Finding::not_known("clock", "redis-a", "the server does not state its time");
-        let report = Report {
+        let report = DoctorReport {
             lab: "l".into(),
             enough: false,
             findings: vec![fine, short, unknown],
@@ -82,8 +82,8 @@ mod tests {
           ok         open-files              open files of a process started here: 20000 descriptors (10032 descriptors)
         redis-a
           SHORT      rewrite-space           free disk space for an append-only file of 1 GiB: 1 MiB (1 GiB)
-                     why:  a rewrite needs it
-                     mend: free 1023 MiB
+                     reason: a rewrite needs it
+                     remedy: free 1023 MiB
           not known  clock                   the server does not state its time
         l: 1 short, 0 warnings, 1 not known, 1 ok
         ");
