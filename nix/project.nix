@@ -50,6 +50,7 @@ rec {
     ];
     documents = sourceOf [
       ../docs
+      ../lab.schema.json
       ../README.md
       ../CHANGELOG.md
       ../CONTRIBUTING.md

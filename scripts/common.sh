@@ -20,9 +20,10 @@ need_halab() {
     [ -x "$CARGO_TARGET_DIR/release/halab" ] || die "halab is not built yet" "build it: ./lab setup"
 }
 
-# The names of the nodes as lab.toml states them, in its order.
+# The names of the nodes as lab.toml states them, in its order. It fails where halab is not built yet, or lab.toml is wrong.
 lab_nodes() {
-    awk -F'"' '/^\[/ { node = /^\[\[/ } node && /^name *=/ { print $2 }' "$HALAB_CONFIG"
+    need_halab
+    halab check-config --print nodes
 }
 
 # The mirror that the machine has its packages from, by the way of one that is always there.

@@ -114,7 +114,7 @@ within() {
     say "$what"
 }
 
-the_primary() { ./lab status --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["primary"]["node"])'; }
+the_primary() { ./lab status --primary; }
 
 # As the engine sees them, not as compose.yaml says.
 containers_have_no_rights() {

@@ -56,8 +56,9 @@ refuse_left_over() {
 
 # Another lab on the same addresses would look like this one, healthy, and get this one's writes.
 refuse_taken_addresses() {
-    local node
-    for node in $(lab_nodes); do
+    local nodes node
+    nodes=$(lab_nodes) || exit
+    for node in $nodes; do
         ! halab health "$node" >/dev/null 2>&1 ||
             die "another lab runs on this one's addresses: something answers as $node" \
                 "stop it there, or give this one a network of its own: HALAB_SUBNET=127.1.1 ./lab up (any 127.x.y)"

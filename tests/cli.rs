@@ -391,6 +391,47 @@ fn a_good_lab_toml_is_called_good() {
 }
 
 #[test]
+fn scripts_are_told_nodes_addresses_and_services_however_the_file_is_written() {
+    let halab = Halab::new();
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("lab.toml");
+    let ours = fs::read_to_string(ours).unwrap();
+    // As a script that knows little of TOML would not read it.
+    let other = ours
+        .replace('"', "'")
+        .replace("[monitoring]\n", "[monitoring] # who watches\n");
+    fs::write(halab.path("lab.toml"), other).unwrap();
+    let printed =
+        |what| halab.transcript(&["--subnet", "127.0.9", "check-config", "--print", what]);
+    insta::assert_snapshot!(["nodes", "addresses", "services"].map(printed).concat(), @r"
+    redis-a
+    redis-b
+    sentinel-1
+    sentinel-2
+    sentinel-3
+    exit code 0
+    127.0.9.11
+    127.0.9.12
+    127.0.9.21
+    127.0.9.22
+    127.0.9.23
+    127.0.9.31
+    127.0.9.41
+    exit code 0
+    prometheus
+    grafana
+    redis-exporter
+    cadvisor
+    exit code 0
+    ");
+    let (without, _) = ours.split_once("[monitoring]").unwrap();
+    fs::write(halab.path("lab.toml"), without).unwrap();
+    assert_eq!(printed("services"), "exit code 0\n");
+    fs::write(halab.path("lab.toml"), WRONG).unwrap();
+    assert_eq!(printed("nodes"), halab.transcript(&["check-config"]));
+    assert!(printed("schema").ends_with("}\nexit code 0\n"));
+}
+
+#[test]
 fn a_missing_server_is_answered_with_where_to_get_one_and_touches_nothing() {
     let halab = Halab::new();
     let said = halab.transcript(&["node", "redis-a"])

@@ -6,6 +6,7 @@
   "rustfmt.toml"
   "src"
   "lab.toml"
+  "lab.schema.json"
   "redis"
   "sentinel"
   "prometheus"

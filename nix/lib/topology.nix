@@ -2,13 +2,14 @@
 # nixpkgs; whether the content is right is for `halab check-config` to say.
 settings:
 let
-  node = kind: defaultPort: given: {
+  defaults = import ./keys.nix;
+  node = kind: defaults: given: {
     inherit kind;
     inherit (given) name address;
-    port = given.port or defaultPort;
+    port = given.port or defaults.port;
   };
-  dataNodes = map (node "data" 6379) (settings.data_node or [ ]);
-  sentinels = map (node "sentinel" 26379) (settings.sentinel or [ ]);
+  dataNodes = map (node "data" defaults.dataNode) (settings.data_node or [ ]);
+  sentinels = map (node "sentinel" defaults.sentinel) (settings.sentinel or [ ]);
   nodes = dataNodes ++ sentinels;
   names = map (n: n.name);
   watched = settings ? monitoring;
@@ -16,19 +17,7 @@ let
 in
 {
   # Where metrics are served and gathered; null: nowhere.
-  monitoring =
-    if !watched then
-      null
-    else
-      {
-        prometheus_port = 9090;
-        grafana_port = 3000;
-        redis_exporter_port = 9121;
-        cadvisor_port = 8080;
-        node_port = 9400;
-        writer_port = 9401;
-      }
-      // monitoring;
+  monitoring = if watched then defaults.monitoring // monitoring else null;
   inherit dataNodes sentinels nodes;
   dataNodeNames = names dataNodes;
   sentinelNames = names sentinels;

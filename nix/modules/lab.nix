@@ -14,9 +14,10 @@ let
   cfg = config.services.redis-ha-lab;
   toml = pkgs.formats.toml { };
   topology = import ../lib/topology.nix cfg.settings;
+  defaults = import ../lib/keys.nix;
   ports = import ./lib/ports.nix { inherit config lib; };
 
-  node = defaultPort: {
+  node = defaults: {
     freeformType = toml.type;
     options = {
       name = mkOption {
@@ -34,7 +35,7 @@ let
       };
       port = mkOption {
         type = types.port;
-        default = defaultPort;
+        default = defaults.port;
         description = "The TCP port that its server listens on.";
       };
     };
@@ -115,11 +116,11 @@ in
             };
           };
           data_node = mkOption {
-            type = types.nonEmptyListOf (types.submodule (node 6379));
+            type = types.nonEmptyListOf (types.submodule (node defaults.dataNode));
             description = "The Redis servers, two or more.";
           };
           sentinel = mkOption {
-            type = types.nonEmptyListOf (types.submodule (node 26379));
+            type = types.nonEmptyListOf (types.submodule (node defaults.sentinel));
             description = "The Sentinels, three or more, an odd number.";
           };
         };

@@ -110,8 +110,8 @@ in
           scrape_timeout = "900ms";
           evaluation_interval = "1s";
         };
-        retentionTime = "2d";
-        extraFlags = [ "--storage.tsdb.retention.size=512MB" ];
+        retentionTime = "${toString where.prometheus_retention_days}d";
+        extraFlags = [ "--storage.tsdb.retention.size=${toString where.prometheus_retention_mib}MB" ];
         # promtool judges all of it when the system is built.
         checkConfig = true;
         ruleFiles = lib.filesystem.listFilesRecursive ../../prometheus/rules;

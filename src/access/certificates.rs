@@ -514,7 +514,7 @@ mod tests {
         set_validity(&mut params, CERTIFICATE_DAYS);
         change(&mut params);
         let key = KeyPair::generate().unwrap();
-        let signed = params.signed_by(&key, &certificates.ca_made().unwrap());
+        let signed = params.signed_by(&key, &certificates.ca_or_generate().unwrap());
         let text = key.serialize_pem() + &signed.unwrap().pem();
         write(&certificates.node(&node.name), text.as_bytes()).unwrap();
     }

@@ -1,24 +1,44 @@
-//! `halab check-config`.
+//! `halab check-config`, and what scripts and editors ask of `lab.toml` or of its keys.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
-use crate::config::{LoadError, load};
+use crate::config::{Lab, LoadError, lab_schema, load};
 use crate::exit::Exit;
+use crate::monitoring::Service;
 
 use super::output::{print_json, print_text};
 use super::{CommandResult, Failure, Global};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  halab check-config\n  halab check-config --config my-lab.toml --json"
+    after_help = "Examples:\n  halab check-config\n  halab check-config --config my-lab.toml --json\n  \
+    halab check-config --print nodes\n  halab check-config --print schema >lab.schema.json"
 )]
 pub(super) struct CheckConfigArgs {
     /// Print the problems, an empty list if there are none, as JSON
     #[arg(long)]
     json: bool,
+    /// Print this instead, for scripts and editors
+    #[arg(long, value_enum, value_name = "WHAT", conflicts_with = "json")]
+    print: Option<Print>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Print {
+    /// The names of the nodes, one a line, data nodes first
+    Nodes,
+    /// The addresses of nodes, monitoring and writer, one a line
+    Addresses,
+    /// The names of the monitoring services, one a line; none without [monitoring]
+    Services,
+    /// The JSON schema of lab.toml, whatever the file says
+    Schema,
 }
 
 pub(super) fn run(global: &Global, args: &CheckConfigArgs) -> CommandResult {
+    if let Some(what) = args.print {
+        return print(global, what);
+    }
     let name = global
         .config_file()
         .map_or("the built-in lab".to_owned(), |p| p.display().to_string());
@@ -48,4 +68,36 @@ fn report_good(name: &str, args: &CheckConfigArgs) -> CommandResult {
         print_text(format_args!("{name} is good"))?;
     }
     Ok(Exit::Holds)
+}
+
+fn print(global: &Global, what: Print) -> CommandResult {
+    let lines: Vec<String> = match what {
+        Print::Schema => {
+            print_json(&lab_schema())?;
+            return Ok(Exit::Holds);
+        }
+        Print::Nodes => names(&global.lab()?),
+        Print::Addresses => addresses(&global.lab()?),
+        Print::Services => match global.lab()?.monitoring {
+            Some(_) => Service::ALL.map(|s| s.name().to_owned()).into(),
+            None => Vec::new(),
+        },
+    };
+    for line in lines {
+        print_text(line)?;
+    }
+    Ok(Exit::Holds)
+}
+
+fn names(lab: &Lab) -> Vec<String> {
+    lab.nodes().map(|node| node.name.clone()).collect()
+}
+
+fn addresses(lab: &Lab) -> Vec<String> {
+    let monitoring = lab.monitoring.iter();
+    lab.nodes()
+        .map(|node| node.address)
+        .chain(monitoring.flat_map(|m| [m.address, m.writer_address]))
+        .map(|address| address.to_string())
+        .collect()
 }

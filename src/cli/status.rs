@@ -37,6 +37,9 @@ pub(super) struct StatusArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Print only the name of the primary; nothing when there is none
+    #[arg(long, conflicts_with_all = ["watch", "json"])]
+    primary: bool,
 }
 
 pub(super) fn run(global: &Global, args: &StatusArgs) -> CommandResult {
@@ -60,7 +63,11 @@ pub(super) fn run(global: &Global, args: &StatusArgs) -> CommandResult {
     if let Some(command) = &args.start_command {
         status.add_start_command(command);
     }
-    if args.json {
+    if args.primary {
+        if let Some(primary) = &status.primary {
+            print_text(&primary.node)?;
+        }
+    } else if args.json {
         print_json(&status)?;
     } else {
         print_text(status::render(&status))?;

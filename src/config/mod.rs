@@ -4,32 +4,33 @@
 //! of all problems out, but for [`load()`], which reads the file. It leaves to others every runtime
 //! state.
 //!
-//! The way of a text: `parse` has it read by `draft` (one value after the other, through `reader`,
-//! by the descriptions in [`keys`]), judged by `rules` (what several values must be together), and
-//! built. Whatever is wrong is a [`Problem`].
+//! `keys` has every key, as types; `schema` describes them. `parse` has a text checked by `check` (each
+//! value by itself) and `rules` (what several values must be together), and read by serde. Whatever
+//! is wrong is a [`Problem`].
 
-mod draft;
-pub mod keys;
+mod check;
+mod keys;
 mod load;
 mod nearest;
 mod parse;
 mod problem;
-mod reader;
 mod reference;
 mod relocate;
 mod rules;
+mod schema;
 #[cfg(test)]
 mod tests;
 mod text;
 mod values;
 
+pub use keys::{Monitoring, Security, Timing, WriterDefaults};
 pub use load::{LoadError, load};
 pub use problem::{Fault, Hint, Position, Problem, Problems};
 pub use reference::key_reference;
+pub use schema::lab_schema;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// A whole lab: the data nodes, their Sentinels, and how fast they are to react.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,6 +78,16 @@ pub enum NodeKind {
     Sentinel,
 }
 
+impl NodeKind {
+    /// Its one name: in metrics, in reports and in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            NodeKind::Data => "data",
+            NodeKind::Sentinel => "sentinel",
+        }
+    }
+}
+
 /// One node of the lab: a server with an address of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Node {
@@ -95,68 +106,6 @@ impl Node {
     pub fn socket(&self) -> SocketAddrV4 {
         SocketAddrV4::new(self.address, self.port)
     }
-}
-
-/// Time limits; the profile decides which ones hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Timing {
-    /// Silence after which a Sentinel calls an instance subjectively down (`down-after-milliseconds`).
-    pub down_after: Duration,
-    /// Sentinel's `failover-timeout`: limit of a failover's steps; a failed one is retried after twice it.
-    pub failover_timeout: Duration,
-    /// Silence after which a node's parent kills its own server as hung; well below `down_after`.
-    pub hang_timeout: Duration,
-    /// Longest time from a replica's question for its primary's offset to its being promotable.
-    pub raise_limit: Duration,
-}
-
-/// What `halab write` does when its flags are silent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WriterDefaults {
-    /// Records to write.
-    pub count: u64,
-    /// Connections to the primary that write.
-    pub connections: usize,
-    /// Batches on each connection that may wait to be acknowledged.
-    pub in_flight: usize,
-    /// Records that are sent, and acknowledged, together.
-    pub batch: usize,
-    /// How long one `WAIT` waits for the replicas before the batch is looked at otherwise.
-    pub wait_timeout: Duration,
-}
-
-/// Where metrics are served, and where those who gather and show them listen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Monitoring {
-    /// The address of Prometheus, Grafana, redis_exporter and cAdvisor.
-    pub address: Ipv4Addr,
-    /// Port of Prometheus.
-    pub prometheus_port: u16,
-    /// Port of Grafana.
-    pub grafana_port: u16,
-    /// Port of redis_exporter.
-    pub redis_exporter_port: u16,
-    /// Port of cAdvisor.
-    pub cadvisor_port: u16,
-    /// Port of each node's own metrics, at the node's address.
-    pub node_port: u16,
-    /// The address of the writer's metrics.
-    pub writer_address: Ipv4Addr,
-    /// Port of the writer's metrics.
-    pub writer_port: u16,
-}
-
-/// Who is let in, whether others can listen, and where passwords and certificates are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Security {
-    /// Each part is a user of its own, with a password; no one else is let in.
-    pub acl: bool,
-    /// Everyone talks by TLS; the plain ports are closed.
-    pub tls: bool,
-    /// Who connects shows a certificate too.
-    pub mutual_tls: bool,
-    /// The folder of passwords and certificates, which `lab.toml` does not state: whoever reads it adds this. `None`: there are none.
-    pub secrets: Option<SecretsFolder>,
 }
 
 impl Security {

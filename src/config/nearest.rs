@@ -3,7 +3,7 @@
 /// The word out of `known` that is nearest to `word`, when a slip of the hand can explain it.
 pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // The distance costs time by the product of the lengths; no key is nearly this long.
-    if word.len() > 2 * super::keys::NAME_MAX {
+    if word.len() > 2 * super::values::NAME_MAX {
         return None;
     }
     // One edit for every three characters, two at least: `quorom`, `down_after`, `sentinels`.

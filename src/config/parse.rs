@@ -1,15 +1,15 @@
 //! From the text of `lab.toml` to a [`Lab`], or to all that is wrong with it.
 
-use toml::de::DeTable;
+use serde::Deserialize;
+use toml::de::{DeTable, DeValue, Deserializer};
 
-use super::Lab;
-use super::draft::Draft;
-use super::keys;
+use super::check::Document;
+use super::keys::Tables;
 use super::problem::{Fault, Problem, Problems};
-use super::reader::Reader;
 use super::rules;
 use super::text::Text;
 use super::values::join;
+use super::{Lab, Node};
 
 impl Lab {
     /// Reads the text of a `lab.toml`; `profile` replaces its time limits.
@@ -19,67 +19,91 @@ impl Lab {
     /// that is not TOML is judged no further than its syntax: what a broken line was meant to say
     /// would be guessed, and every later problem might follow from the guess.
     pub fn parse(text: &str, profile: Option<&str>) -> Result<Lab, Problems> {
-        let text_lines = Text::new(text);
-        let (document, errors) = DeTable::parse_recoverable(text);
-        let syntax = errors.iter().map(|e| Problem {
-            key: String::new(),
-            position: e.span().map(|span| text_lines.position(span.start)),
-            fault: Fault::Syntax {
-                message: e.message().escape_debug().to_string(),
-            },
+        let lines = Text::new(text);
+        let (mut document, errors) = DeTable::parse_recoverable(text);
+        let syntax = errors.iter().map(|error| {
+            let message = error.message().escape_debug().to_string();
+            lines.problem(error, Fault::Syntax { message })
         });
         if let Some(problems) = Problems::of(syntax.collect()) {
             return Err(problems);
         }
 
-        let mut reader = Reader::new(&text_lines, document.get_ref());
-        let draft = Draft::read(&mut reader);
-        let mut found = reader.problems;
-        found.extend(rules::broken(&draft));
-        let lab = match draft.timing(profile) {
-            Some(timing) => draft.build(timing),
-            None => Err(unknown_profile(
-                &draft,
-                profile.unwrap_or_default(),
-                &mut found,
-            )),
-        };
-        match (lab, Problems::of(found)) {
-            (Ok(lab), None) => Ok(lab),
-            (_, Some(problems)) => Err(problems),
-            (Err(problem), None) => Err(problem.into()),
+        let checked = Document::check(&lines, document.get_ref());
+        let mut found = rules::broken(&checked);
+        found.splice(..0, checked.problems);
+        found.extend(profile.and_then(|name| unknown_profile(document.get_ref(), name)));
+        if let Some(problems) = Problems::of(found) {
+            return Err(problems);
         }
+
+        inherit(document.get_mut());
+        let tables = Tables::deserialize(Deserializer::from(document)).map_err(|error| {
+            let message = error.message().escape_debug().to_string();
+            Problems::from(lines.problem(&error, Fault::Unreadable { message }))
+        })?;
+        Ok(tables.into_lab(profile))
     }
 
     /// The names of the profiles in the text of a `lab.toml`, in alphabetical order.
     ///
     /// For messages and completion: it takes what it can from a text that is wrong elsewhere.
     pub fn profiles(text: &str) -> Vec<String> {
-        let (document, _) = DeTable::parse_recoverable(text);
-        let profiles = document
-            .get_ref()
-            .get(keys::PROFILES.name)
-            .and_then(|p| p.get_ref().as_table());
-        profiles
-            .into_iter()
-            .flat_map(|table| table.keys())
-            .map(|name| name.get_ref().to_string())
-            .collect()
+        profiles(DeTable::parse_recoverable(text).0.get_ref())
     }
 }
 
-fn unknown_profile(draft: &Draft, name: &str, found: &mut Vec<Problem>) -> Problem {
-    let problem = Problem {
-        key: join(keys::PROFILES.name, name),
-        position: None,
-        fault: Fault::UnknownProfile {
-            profiles: draft
-                .profiles
-                .iter()
-                .map(|(name, _)| name.clone())
-                .collect(),
-        },
+impl Tables {
+    fn into_lab(mut self, profile: Option<&str>) -> Lab {
+        let profile = profile.and_then(|name| self.profiles.remove(name));
+        Lab {
+            name: self.lab.name,
+            primary_name: self.lab.primary_name,
+            quorum: self.lab.quorum,
+            seed_primary: self.lab.seed_primary,
+            data_nodes: self.data_node.into_iter().map(Node::from).collect(),
+            sentinels: self.sentinel.into_iter().map(Node::from).collect(),
+            timing: profile.unwrap_or(self.timing),
+            writer: self.writer,
+            monitoring: self.monitoring,
+            security: self.security,
+            here: None,
+        }
+    }
+}
+
+/// What a profile leaves out is as in `[timing]`.
+fn inherit(root: &mut DeTable<'_>) {
+    let timing = table(root, "timing").cloned().unwrap_or_default();
+    let Some(profiles) = root.get_mut("profiles") else {
+        return;
     };
-    found.push(problem.clone());
-    problem
+    let DeValue::Table(profiles) = profiles.get_mut() else {
+        return;
+    };
+    for (_, profile) in profiles.iter_mut() {
+        if let DeValue::Table(profile) = profile.get_mut() {
+            for (key, value) in &timing {
+                profile.entry(key.clone()).or_insert_with(|| value.clone());
+            }
+        }
+    }
+}
+
+fn unknown_profile(root: &DeTable<'_>, name: &str) -> Option<Problem> {
+    let profiles = profiles(root);
+    (!profiles.iter().any(|profile| profile == name)).then(|| Problem {
+        key: join("profiles", name),
+        position: None,
+        fault: Fault::UnknownProfile { profiles },
+    })
+}
+
+fn profiles(root: &DeTable<'_>) -> Vec<String> {
+    let names = table(root, "profiles").into_iter().flat_map(|t| t.keys());
+    names.map(|name| name.get_ref().to_string()).collect()
+}
+
+fn table<'a, 't>(root: &'a DeTable<'t>, key: &str) -> Option<&'a DeTable<'t>> {
+    root.get(key)?.get_ref().as_table()
 }

@@ -130,6 +130,12 @@ pub enum Fault {
         /// What the TOML parser says.
         message: String,
     },
+    /// A value that passes the check and that serde does not take.
+    #[error("{message}")]
+    Unreadable {
+        /// What serde says.
+        message: String,
+    },
     /// A key or a table that `lab.toml` does not have.
     #[error("unknown key")]
     UnknownKey {
@@ -155,13 +161,13 @@ pub enum Fault {
         example: String,
     },
     /// A number outside of what the key takes.
-    #[error("{value}{unit} is out of range")]
+    #[error("{} is out of range", with_unit(value, unit))]
     OutOfRange {
         /// The number as the file has it.
         value: String,
-        /// The unit with a space before it, or nothing.
+        /// The unit, empty when it has none.
         unit: &'static str,
-        /// The range that the key takes, in words.
+        /// The numbers that the key takes, in words.
         range: String,
     },
     /// A name that is no good as a folder, unit, host name or label.
@@ -274,9 +280,9 @@ pub enum Fault {
     #[error("a hang timeout of {hang_ms} ms is not below down_after_ms, {down_ms} ms")]
     HangTimeoutNotBelowDownAfter {
         /// The hang timeout in milliseconds.
-        hang_ms: u128,
+        hang_ms: u64,
         /// The down-after time in milliseconds.
-        down_ms: u128,
+        down_ms: u64,
     },
     /// Certificates of clients, and nobody to show them to.
     #[error("without TLS nobody shows a certificate")]
@@ -305,6 +311,7 @@ impl Fault {
     pub fn remedy(&self) -> String {
         match self {
             Fault::Syntax { .. } => "correct it to TOML 1.0".into(),
+            Fault::Unreadable { .. } => "write it as docs/configuration.md says".into(),
             Fault::UnknownKey {
                 hint: Hint::DidYouMean(key),
             } => format!("did you mean `{key}`?"),
@@ -329,10 +336,10 @@ impl Fault {
                 format!("add it under `{header}`, for example `{example}`")
             }
             Fault::WrongType { example, .. } => format!("write it like `{example}`"),
-            Fault::OutOfRange { range, .. } => format!("use {range}"),
+            Fault::OutOfRange { range, unit, .. } => format!("use {}", with_unit(range, unit)),
             Fault::BadName { .. } => format!(
                 "use 1 to {} lower-case letters, digits and '-', with no '-' at either end",
-                super::keys::NAME_MAX
+                super::values::NAME_MAX
             ),
             Fault::DuplicateName { .. } => "give every node a name of its own".into(),
             Fault::NotIpv4 { .. } => {
@@ -371,6 +378,10 @@ impl Fault {
             }
         }
     }
+}
+
+fn with_unit(number: &str, unit: &str) -> String {
+    format!("{number} {unit}").trim_end().to_owned()
 }
 
 /// The names, escaped, since those of profiles may be no good.

@@ -5,49 +5,48 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
-use super::draft::{Draft, NodeDraft, TimingDraft};
-use super::keys::{self, Section};
+use super::check::{Document, Located, Table};
 use super::problem::{Fault, Problem};
-use super::reader::Read;
 
 /// The nodes that a relocation can place into one /24 network, beside the two addresses of the monitoring.
 pub(super) const NODES_MAX: usize = 252;
+/// The fewest data nodes: of a single copy, every record is lost with its node.
+pub(super) const DATA_NODES_MIN: usize = 2;
+/// The fewest Sentinels of which a majority is left when one is lost.
+pub(super) const SENTINELS_MIN: usize = 3;
 
-/// Every rule that the draft breaks.
-pub(super) fn broken(draft: &Draft) -> Vec<Problem> {
+/// Every rule that the document breaks.
+pub(super) fn broken(document: &Document<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
-    names(draft, &mut problems);
-    addresses(draft, &mut problems);
-    ports(draft, &mut problems);
-    counts(draft, &mut problems);
-    problems.extend(quorum(draft));
-    problems.extend(seed_primary(draft));
-    problems.extend(mutual_tls(draft));
-    problems.extend(hang_timeout(&draft.timing, None));
-    for (_, profile) in &draft.profiles {
-        let stated = profile.hang_timeout != draft.timing.hang_timeout
-            || profile.down_after != draft.timing.down_after;
-        // What a profile only inherits is judged once, in `[timing]`.
-        if stated {
-            problems.extend(hang_timeout(profile, Some(&draft.timing)));
+    names(document, &mut problems);
+    addresses(document, &mut problems);
+    ports(document, &mut problems);
+    counts(document, &mut problems);
+    problems.extend(quorum(document));
+    problems.extend(seed_primary(document));
+    problems.extend(mutual_tls(document));
+    if let Some(timing) = document.table("timing") {
+        problems.extend(hang_timeout(timing, None));
+        for profile in document.tables("profiles").unwrap_or_default() {
+            problems.extend(hang_timeout(timing, Some(profile)));
         }
     }
     problems
 }
 
-fn names(draft: &Draft, problems: &mut Vec<Problem>) {
-    let mut first: HashMap<&str, &NodeDraft> = HashMap::new();
-    for (node, name) in draft
-        .nodes()
-        .filter_map(|n| Some((n, n.name.as_ref().ok()?)))
-    {
-        match first.get(name.value.as_str()) {
+fn names(document: &Document<'_>, problems: &mut Vec<Problem>) {
+    let mut first: HashMap<String, &Table<'_>> = HashMap::new();
+    for node in document.nodes() {
+        let Some(name) = node.get::<String>("name") else {
+            continue;
+        };
+        match first.get(&name.value) {
             Some(earlier) => problems.push(name.problem(Fault::DuplicateName {
                 name: name.value.clone(),
                 earlier: earlier.path.clone(),
             })),
             None => {
-                first.insert(&name.value, node);
+                first.insert(name.value, node);
             }
         }
     }
@@ -55,19 +54,19 @@ fn names(draft: &Draft, problems: &mut Vec<Problem>) {
 
 /// Addresses alone must differ, whatever the ports: a node binds its outgoing connections to its
 /// address, so a firewall rule or a network fault on a shared one would hit two nodes.
-fn addresses(draft: &Draft, problems: &mut Vec<Problem>) {
-    let monitoring = draft
-        .monitoring
-        .iter()
-        .flat_map(|m| [(&m.path, &m.address), (&m.path, &m.writer_address)]);
-    let nodes = draft.nodes().map(|n| (&n.path, &n.address));
+fn addresses(document: &Document<'_>, problems: &mut Vec<Problem>) {
+    let nodes = document.nodes().map(|node| (node, "address"));
+    let monitoring = document
+        .table("monitoring")
+        .into_iter()
+        .flat_map(|table| [(table, "address"), (table, "writer_address")]);
     let mut first: HashMap<Ipv4Addr, &String> = HashMap::new();
     let mut network: Option<(Ipv4Addr, &String)> = None;
-    for (path, at) in nodes
-        .chain(monitoring)
-        .filter_map(|(path, at)| Some((path, at.as_ref().ok()?)))
-    {
-        let address = at.value;
+    for (table, key) in nodes.chain(monitoring) {
+        let Some(at) = table.get::<Ipv4Addr>(key) else {
+            continue;
+        };
+        let (address, path) = (at.value, &table.path);
         if let Some(earlier) = first.get(&address) {
             let earlier = (*earlier).clone();
             problems.push(at.problem(Fault::DuplicateAddress { address, earlier }));
@@ -90,12 +89,13 @@ fn addresses(draft: &Draft, problems: &mut Vec<Problem>) {
 
 /// Listeners on one address have ports of their own: the four of the monitoring, and on each node the
 /// server and the metrics.
-fn ports(draft: &Draft, problems: &mut Vec<Problem>) {
-    let Some(monitoring) = &draft.monitoring else {
+fn ports(document: &Document<'_>, problems: &mut Vec<Problem>) {
+    let Some(monitoring) = document.table("monitoring") else {
         return;
     };
-    let mut judge = |earlier: &Read<u16>, later: &Read<u16>| {
-        if let (Ok(earlier), Ok(later)) = (earlier, later)
+    let port = |table: &Table<'_>, key| table.get::<u16>(key);
+    let mut judge = |earlier: &Option<Located<u16>>, later: &Option<Located<u16>>| {
+        if let (Some(earlier), Some(later)) = (earlier, later)
             && earlier.value == later.value
         {
             problems.push(later.problem(Fault::DuplicatePort {
@@ -107,63 +107,59 @@ fn ports(draft: &Draft, problems: &mut Vec<Problem>) {
         false
     };
     let services = [
-        &monitoring.prometheus_port,
-        &monitoring.grafana_port,
-        &monitoring.redis_exporter_port,
-        &monitoring.cadvisor_port,
-    ];
+        "prometheus_port",
+        "grafana_port",
+        "redis_exporter_port",
+        "cadvisor_port",
+    ]
+    .map(|key| port(monitoring, key));
     for (i, later) in services.iter().enumerate() {
         // One report is enough, however many have it.
         let _ = services[..i].iter().any(|earlier| judge(earlier, later));
     }
-    let _ = draft
+    let metrics = port(monitoring, "node_port");
+    let _ = document
         .nodes()
-        .any(|node| judge(&node.port, &monitoring.node_port));
+        .any(|node| judge(&port(node, "port"), &metrics));
 }
 
-fn counts(draft: &Draft, problems: &mut Vec<Problem>) {
-    let about = |section: &Section, fault| Problem {
-        key: section.name.into(),
-        position: None,
-        fault,
+fn counts(document: &Document<'_>, problems: &mut Vec<Problem>) {
+    let mut report = |section: &str, fault| {
+        problems.push(Problem {
+            key: section.into(),
+            position: None,
+            fault,
+        });
     };
-    let too_few = |section: &Section, count, least, why| {
-        about(
-            section,
-            Fault::TooFew {
-                count,
-                least,
-                header: section.header(),
-                why,
-            },
-        )
+    let too_few = |count, least, header: &str, why| Fault::TooFew {
+        count,
+        least,
+        header: header.into(),
+        why,
     };
-    if let Ok(data_nodes) = &draft.data_nodes
-        && data_nodes.len() < 2
-    {
+    let count = |section| document.tables(section).map(<[_]>::len);
+    if let Some(count) = count("data_node").filter(|count| *count < DATA_NODES_MIN) {
         let why = "with a single copy, losing that node loses every record";
-        problems.push(too_few(&keys::DATA_NODE, data_nodes.len(), 2, why));
+        report(
+            "data_node",
+            too_few(count, DATA_NODES_MIN, "[[data_node]]", why),
+        );
     }
-    if let Ok(sentinels) = &draft.sentinels {
-        if sentinels.len() < 3 {
+    match count("sentinel") {
+        Some(count) if count < SENTINELS_MIN => {
             let why = "a majority must be left when one is lost";
-            problems.push(too_few(&keys::SENTINEL, sentinels.len(), 3, why));
-        } else if sentinels.len() % 2 == 0 {
-            problems.push(about(
-                &keys::SENTINEL,
-                Fault::EvenSentinels {
-                    count: sentinels.len(),
-                },
-            ));
+            report(
+                "sentinel",
+                too_few(count, SENTINELS_MIN, "[[sentinel]]", why),
+            );
         }
+        Some(count) if count % 2 == 0 => report("sentinel", Fault::EvenSentinels { count }),
+        _ => {}
     }
-    let count = draft.nodes().count();
+    let count = document.nodes().count();
     if count > NODES_MAX {
-        let fault = Fault::TooManyNodes {
-            count,
-            most: NODES_MAX,
-        };
-        problems.push(about(&keys::DATA_NODE, fault));
+        let most = NODES_MAX;
+        report("data_node", Fault::TooManyNodes { count, most });
     }
 }
 
@@ -173,12 +169,12 @@ fn counts(draft: &Draft, problems: &mut Vec<Problem>) {
 /// other Sentinels vote for a failover without checking that the primary is down: with a smaller
 /// quorum, a minority whose own link is broken fails over a primary that a majority still reaches.
 /// A quorum of all Sentinels is slow to tolerate (no failover while one is lost), but safe.
-fn quorum(draft: &Draft) -> Option<Problem> {
-    let quorum = draft.quorum.as_ref().ok()?;
-    let sentinels = draft.sentinels.as_ref().ok()?.len();
+fn quorum(document: &Document<'_>) -> Option<Problem> {
+    let quorum = document.table("lab")?.get::<usize>("quorum")?;
+    let sentinels = document.tables("sentinel")?.len();
     let fault = match quorum.value {
         // Their number is wrong and reported; which quorum is right depends on how it is mended.
-        _ if sentinels < 3 => return None,
+        _ if sentinels < SENTINELS_MIN => return None,
         value if value > sentinels => Fault::QuorumOverSentinels {
             quorum: value,
             sentinels,
@@ -192,58 +188,54 @@ fn quorum(draft: &Draft) -> Option<Problem> {
     Some(quorum.problem(fault))
 }
 
-fn seed_primary(draft: &Draft) -> Option<Problem> {
-    let seed = draft.seed_primary.as_ref().ok()?;
-    let names: Vec<&Read<String>> = draft
-        .data_nodes
-        .as_ref()
-        .ok()?
-        .iter()
-        .map(|n| &n.name)
+fn seed_primary(document: &Document<'_>) -> Option<Problem> {
+    let seed = document.table("lab")?.get::<String>("seed_primary")?;
+    // One of the names that are no good may be the one that is meant: then nothing is said.
+    let data_nodes = document.tables("data_node")?.iter();
+    let data_nodes: Option<Vec<String>> = data_nodes
+        .map(|node| node.get::<String>("name").map(|name| name.value))
         .collect();
-    let good: Vec<String> = names
-        .iter()
-        .filter_map(|n| Some(n.as_ref().ok()?.value.clone()))
-        .collect();
-    // One of the names that are no good may be the one that is meant.
-    if good.contains(&seed.value) || good.len() < names.len() {
-        return None;
-    }
+    let data_nodes = data_nodes.filter(|names| !names.contains(&seed.value))?;
     Some(seed.problem(Fault::UnknownSeedPrimary {
         name: seed.value.clone(),
-        data_nodes: good,
+        data_nodes,
     }))
 }
 
-fn mutual_tls(draft: &Draft) -> Option<Problem> {
-    let (tls, mutual) = (draft.tls.as_ref().ok()?, draft.mutual_tls.as_ref().ok()?);
+fn mutual_tls(document: &Document<'_>) -> Option<Problem> {
+    let security = document.table("security")?;
+    let (tls, mutual) = (security.get::<bool>("tls")?, security.get("mutual_tls")?);
     (mutual.value && !tls.value).then(|| mutual.problem(Fault::MutualWithoutTls))
 }
 
 /// The hang timeout is below down-after: otherwise the Sentinels fail over first, and the hung
 /// primary is found by guess instead of by its parent.
 ///
-/// With a `base`, `timing` is a profile on top of it.
-fn hang_timeout(timing: &TimingDraft, base: Option<&TimingDraft>) -> Option<Problem> {
-    let (hang, down) = (
-        timing.hang_timeout.as_ref().ok()?,
-        timing.down_after.as_ref().ok()?,
-    );
+/// With a `profile`, of that: what it only inherits is judged once, in `timing`.
+fn hang_timeout(timing: &Table<'_>, profile: Option<&Table<'_>>) -> Option<Problem> {
+    const HANG: &str = "hang_timeout_ms";
+    const DOWN: &str = "down_after_ms";
+    let table = profile.unwrap_or(timing);
+    let stated = table.states(HANG) || table.states(DOWN);
+    if profile.is_some() && !stated {
+        return None;
+    }
+    let get = |key| match table.states(key) {
+        true => table.get::<u64>(key),
+        false => timing.get(key),
+    };
+    let (hang, down) = (get(HANG)?, get(DOWN)?);
     if hang.value < down.value {
         return None;
     }
     // The place is the hang timeout, unless down-after alone is what the table states.
-    let states_hang = match base {
-        Some(base) => timing.hang_timeout != base.hang_timeout,
-        None => hang.position.is_some(),
-    };
-    let place = if states_hang || down.position.is_none() {
-        hang
+    let place = if stated && !table.states(HANG) {
+        &down
     } else {
-        down
+        &hang
     };
     Some(place.problem(Fault::HangTimeoutNotBelowDownAfter {
-        hang_ms: hang.value.as_millis(),
-        down_ms: down.value.as_millis(),
+        hang_ms: hang.value,
+        down_ms: down.value,
     }))
 }

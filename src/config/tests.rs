@@ -5,111 +5,52 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::keys::{Default, SECTIONS, Shape};
-use super::{Lab, Problems, key_reference};
+use super::schema::{Kind, SECTIONS, Shape};
+use super::{Fault, Lab, Problem, Problems, key_reference};
 
 mod reports;
 mod single_problems;
 
 /// The `lab.toml` at the root of the repository.
 const SHIPPED: &str = include_str!("../../lab.toml");
+/// One whose lines do not move when keys come.
+const EXAMPLE: &str = include_str!("tests/lab.toml");
 
 fn problems(text: &str, profile: Option<&str>) -> Problems {
     Lab::parse(text, profile).unwrap_err()
 }
 
-/// The shipped lab with each `(old, new)` applied once, which must all be found.
+/// The problems as a user reads them, but for lists of all keys of a table, which grow.
+fn report(text: &str, profile: Option<&str>) -> String {
+    let report = problems(text, profile).to_string();
+    SECTIONS.iter().fold(report, |report, section| {
+        let keys: Vec<&str> = section.keys.iter().map(|k| k.name.as_str()).collect();
+        report.replace(
+            &format!("one of: {}", keys.join(", ")),
+            &format!("one of: (every key of {})", section.header()),
+        )
+    })
+}
+
+/// The example with each `(old, new)` applied once, which must all be found.
 fn edited(edits: &[(&str, &str)]) -> String {
-    edits.iter().fold(SHIPPED.to_owned(), |text, (old, new)| {
-        assert!(text.contains(old), "{old:?} is not in lab.toml");
+    edits.iter().fold(EXAMPLE.to_owned(), |text, (old, new)| {
+        assert!(text.contains(old), "{old:?} is not in tests/lab.toml");
         text.replacen(old, new, 1)
     })
 }
 
 /// The text of the `nth` table under a header, up to the next empty line.
 fn table(header: &str, nth: usize) -> &'static str {
-    let (start, _) = SHIPPED.match_indices(header).nth(nth).unwrap();
-    let rest = &SHIPPED[start..];
+    let (start, _) = EXAMPLE.match_indices(header).nth(nth).unwrap();
+    let rest = &EXAMPLE[start..];
     &rest[..rest.find("\n\n").unwrap()]
 }
 
 #[test]
 fn shipped_lab_is_the_documented_one() {
     let lab = Lab::parse(SHIPPED, None).unwrap();
-    insta::assert_debug_snapshot!(lab, @r#"
-    Lab {
-        name: "redis-ha-lab",
-        primary_name: "halab",
-        quorum: 2,
-        seed_primary: "redis-a",
-        data_nodes: [
-            Node {
-                name: "redis-a",
-                kind: Data,
-                address: 127.0.0.11,
-                port: 6379,
-            },
-            Node {
-                name: "redis-b",
-                kind: Data,
-                address: 127.0.0.12,
-                port: 6379,
-            },
-        ],
-        sentinels: [
-            Node {
-                name: "sentinel-1",
-                kind: Sentinel,
-                address: 127.0.0.21,
-                port: 26379,
-            },
-            Node {
-                name: "sentinel-2",
-                kind: Sentinel,
-                address: 127.0.0.22,
-                port: 26379,
-            },
-            Node {
-                name: "sentinel-3",
-                kind: Sentinel,
-                address: 127.0.0.23,
-                port: 26379,
-            },
-        ],
-        timing: Timing {
-            down_after: 5s,
-            failover_timeout: 5s,
-            hang_timeout: 1s,
-            raise_limit: 500ms,
-        },
-        writer: WriterDefaults {
-            count: 1000,
-            connections: 4,
-            in_flight: 16,
-            batch: 100,
-            wait_timeout: 50ms,
-        },
-        monitoring: Some(
-            Monitoring {
-                address: 127.0.0.31,
-                prometheus_port: 9090,
-                grafana_port: 3000,
-                redis_exporter_port: 9121,
-                cadvisor_port: 8080,
-                node_port: 9400,
-                writer_address: 127.0.0.41,
-                writer_port: 9401,
-            },
-        ),
-        security: Security {
-            acl: true,
-            tls: false,
-            mutual_tls: false,
-            secrets: None,
-        },
-        here: None,
-    }
-    "#);
+    insta::assert_debug_snapshot!(lab);
 }
 
 #[test]
@@ -152,8 +93,8 @@ fn profiles_are_listed_also_from_a_broken_file() {
 #[test]
 fn shipped_lab_states_every_key_with_its_default_or_none() {
     let document: toml::Table = SHIPPED.parse().unwrap();
-    for section in SECTIONS {
-        let value = &document[section.name];
+    for section in SECTIONS.iter() {
+        let value = &document[&section.name];
         let tables: Vec<&toml::Value> = match section.shape {
             Shape::Table => vec![value],
             Shape::List => value.as_array().unwrap().iter().collect(),
@@ -164,16 +105,11 @@ fn shipped_lab_states_every_key_with_its_default_or_none() {
             .flat_map(|t| section.keys.iter().map(move |k| (t, k)))
         {
             let stated = table
-                .get(key.name)
+                .get(&key.name)
                 .unwrap_or_else(|| panic!("{} {}", section.name, key.name));
-            if let Default::Value(default) = key.default {
-                assert_eq!(
-                    stated.as_integer(),
-                    Some(default),
-                    "{} {}",
-                    section.name,
-                    key.name
-                );
+            if let Some(default) = &key.default {
+                let stated = serde_json::to_value(stated).unwrap();
+                assert_eq!(stated, *default, "{} {}", section.name, key.name);
             }
         }
     }
@@ -205,8 +141,8 @@ fn a_lab_without_the_table_serves_no_metrics() {
 /// A key that is described but not read would be ignored in silence.
 #[test]
 fn every_described_key_is_read() {
-    for section in SECTIONS {
-        for key in section.keys {
+    for section in SECTIONS.iter() {
+        for key in &section.keys {
             let header = section.header();
             let text = format!("{header}\n{} = 1.5\n", key.name);
             let problems = Lab::parse(&text, None).unwrap_err();
@@ -236,6 +172,57 @@ fn configuration_document_lists_every_key() {
     }
 }
 
+/// Editors read it, and Nix its defaults.
+#[test]
+fn lab_schema_json_is_the_schema_of_the_keys() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("lab.schema.json");
+    let wanted = serde_json::to_string_pretty(&super::lab_schema()).unwrap() + "\n";
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, wanted).unwrap();
+    } else {
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap(),
+            wanted,
+            "UPDATE_DOCS=1 cargo test --lib config rewrites it"
+        );
+    }
+}
+
+/// The schema says it by a regular expression, the check by a function.
+#[test]
+fn names_are_the_same_to_editors_and_to_the_check() {
+    let pattern = super::schema::NAME_PATTERN.trim_matches(['^', '$']);
+    let good = proptest::string::string_regex(pattern).unwrap();
+    proptest!(|(name in good, other in "[-a-z0-9A-Z_.]{0,3}")| {
+        prop_assert!(name.len() > 63 || super::values::is_good_name(&name), "{name}");
+        // All characters that a name may have, but one of them at an end.
+        let other = other.to_ascii_lowercase().replace(['_', '.'], "-");
+        let dash_at_end = other.is_empty() || other.starts_with('-') || other.ends_with('-');
+        prop_assert_eq!(super::values::is_good_name(&other), !dash_at_end);
+    });
+}
+
+/// A file that the check lets pass is one that serde reads.
+#[test]
+fn every_limit_of_a_key_is_a_value_that_serde_takes() {
+    for section in SECTIONS.iter().filter(|s| s.shape == Shape::Table) {
+        for key in &section.keys {
+            let Kind::Integer { min, max } = key.kind else {
+                continue;
+            };
+            for value in [min, max] {
+                let mut document: toml::Table = SHIPPED.parse().unwrap();
+                document[&section.name][&key.name] = value.into();
+                let text = toml::to_string(&document).unwrap();
+                let problems = Lab::parse(&text, None).err();
+                let unreadable = |p: &Problem| matches!(p.fault, Fault::Unreadable { .. });
+                let found = problems.iter().flatten().any(unreadable);
+                assert!(!found, "{} = {value}: {problems:?}", key.name);
+            }
+        }
+    }
+}
+
 /// Texts that get past the syntax: lines of a lab in any order, some of them slightly wrong.
 fn nearly_a_lab() -> impl Strategy<Value = String> {
     let mut lines: Vec<String> = SHIPPED.lines().map(str::to_owned).collect();
@@ -262,6 +249,9 @@ fn nearly_a_lab() -> impl Strategy<Value = String> {
 fn parses_or_explains(text: &str, profile: Option<&str>) -> Result<(), TestCaseError> {
     if let Err(problems) = Lab::parse(text, profile) {
         prop_assert!(problems.len() > 0);
+        // What passes the check, serde reads.
+        let unreadable = |p: &Problem| matches!(p.fault, Fault::Unreadable { .. });
+        prop_assert!(!problems.iter().any(unreadable));
         prop_assert_eq!(problems.to_string().lines().count(), problems.len());
     }
     Ok(())

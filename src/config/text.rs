@@ -1,6 +1,6 @@
 //! The text of `lab.toml`, with byte offsets as lines and columns.
 
-use super::problem::Position;
+use super::problem::{Fault, Position, Problem};
 
 /// A text that knows where its lines start.
 pub(super) struct Text<'t> {
@@ -14,6 +14,15 @@ impl<'t> Text<'t> {
         Text {
             text,
             line_starts: std::iter::once(0).chain(after_newlines).collect(),
+        }
+    }
+
+    /// The problem that the TOML library finds at a place of the text.
+    pub fn problem(&self, error: &toml::de::Error, fault: Fault) -> Problem {
+        Problem {
+            key: String::new(),
+            position: error.span().map(|span| self.position(span.start)),
+            fault,
         }
     }
 

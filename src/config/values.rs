@@ -4,7 +4,8 @@ use std::net::Ipv4Addr;
 
 use toml::de::DeValue;
 
-use super::keys::NAME_MAX;
+/// The length limit of a name: that of a DNS label, since names become host names too.
+pub(super) const NAME_MAX: usize = 63;
 
 /// `path.key`; a key that is no bare TOML key is quoted and escaped.
 pub(super) fn join(path: &str, key: &str) -> String {

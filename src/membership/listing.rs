@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use serde::Serialize;
 
 use crate::client::{Connector, with_members};
-use crate::config::{Lab, Node, NodeKind};
+use crate::config::{Lab, Node};
 use crate::protocol::roster::{Standing, parse_known_nodes};
 
 use super::primary::find_primary;
@@ -100,10 +100,7 @@ pub(super) async fn list(lab: &Lab, connector: &Connector) -> Result<Listing, Me
     let rows = all.nodes().map(|node| async {
         Row {
             name: node.name.clone(),
-            kind: match node.kind {
-                NodeKind::Data => "data",
-                NodeKind::Sentinel => "sentinel",
-            },
+            kind: node.kind.name(),
             address: node.socket().to_string(),
             member: standing_text(roster.standing_at(kind_of(node), &node.name, node.socket())),
             stated: lab.node(&node.name).is_some(),

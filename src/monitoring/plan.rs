@@ -8,11 +8,6 @@ use crate::config::{Lab, Monitoring};
 
 use super::scraping::{WRITERS, Writers, prometheus_yml};
 
-/// How long, and how much, Prometheus keeps.
-const RETENTION: [&str; 2] = [
-    "--storage.tsdb.retention.time=2d",
-    "--storage.tsdb.retention.size=512MB",
-];
 /// The cgroup of all nodes: `halab node --cgroup` makes one for itself in it.
 const CGROUP: &str = "/halab";
 /// The cgroups of the units of nodes (nix/lib/units.nix).
@@ -160,13 +155,17 @@ impl Plan {
                 let config = prometheus_yml(lab, around)?;
                 plan.folders = vec![WRITERS];
                 plan.files.push(("prometheus.yml".to_owned(), config));
+                let days = monitoring.prometheus_retention_days;
+                // To Prometheus, an MB is a MiB.
+                let mib = monitoring.prometheus_retention_mib;
                 plan.arguments = vec![
                     format!("--config.file={}", path("prometheus.yml")),
+                    format!("--storage.tsdb.retention.time={days}d"),
+                    format!("--storage.tsdb.retention.size={mib}MB"),
                     format!("--storage.tsdb.path={}", path("data")),
                     format!("--web.listen-address={socket}"),
                     "--log.level=warn".to_owned(),
                 ];
-                plan.arguments.extend(RETENTION.map(str::to_owned));
             }
             Service::RedisExporter => {
                 // No target of its own: each scrape names one. A node that hangs may not hold up a scrape.
@@ -284,6 +283,20 @@ mod tests {
             prefixes(Some("/user.slice")),
             ["/halab,/system.slice/halab-,/user.slice/halab"]
         );
+    }
+
+    #[test]
+    fn prometheus_keeps_samples_as_long_as_lab_toml_says() {
+        let text = include_str!("../../lab.toml")
+            .replace("retention_days = 2", "retention_days = 30")
+            .replace("retention_mib = 512", "retention_mib = 4096");
+        let lab = Lab::parse(&text, None).unwrap();
+        let plan = Plan::new(&lab, Service::Prometheus, Path::new("/x"), &AROUND).unwrap();
+        let flags = plan.arguments.iter();
+        let retention: Vec<&str> = flags
+            .filter_map(|flag| flag.strip_prefix("--storage.tsdb.retention."))
+            .collect();
+        assert_eq!(retention, ["time=30d", "size=4096MB"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::fmt::Write;
 use std::net::SocketAddrV4;
 
-use crate::config::{Lab, Node, NodeKind};
+use crate::config::{Lab, Node};
 
 use super::plan::{Around, Service};
 
@@ -54,7 +54,7 @@ pub fn prometheus_yml(lab: &Lab, around: &Around) -> Option<String> {
     let _ = writeln!(out, "  - job_name: halab-node\n    static_configs:");
     for node in lab.nodes() {
         let at = monitoring.node_socket(node);
-        target(&mut out, lab, &at.to_string(), &node.name, kind(node));
+        target(&mut out, lab, &at.to_string(), &node.name, node.kind.name());
     }
     let _ = writeln!(out, "  - job_name: halab-writer");
     match around.writers {
@@ -88,13 +88,6 @@ pub fn prometheus_yml(lab: &Lab, around: &Around) -> Option<String> {
     Some(out)
 }
 
-fn kind(node: &Node) -> &'static str {
-    match node.kind {
-        NodeKind::Data => "data",
-        NodeKind::Sentinel => "sentinel",
-    }
-}
-
 fn target(out: &mut String, lab: &Lab, at: &str, node: &str, kind: &str) {
     let _ = writeln!(
         out,
@@ -117,7 +110,7 @@ fn redis(out: &mut String, lab: &Lab, exporter: SocketAddrV4) {
     let scheme = scheme(lab);
     for node in lab.nodes() {
         let at = format!("{scheme}://{}", node.socket());
-        target(out, lab, &at, &node.name, kind(node));
+        target(out, lab, &at, &node.name, node.kind.name());
     }
     let _ = write!(
         out,
@@ -197,7 +190,7 @@ fn cadvisor(out: &mut String, lab: &Lab, at: &[SocketAddrV4]) {
     );
     for node in lab.nodes() {
         let cgroup = cgroups(&[node]);
-        for (label, value) in [("node", node.name.as_str()), ("kind", kind(node))] {
+        for (label, value) in [("node", node.name.as_str()), ("kind", node.kind.name())] {
             let _ = writeln!(
                 out,
                 "      - source_labels: [id, {NODE_LABEL}]\n        regex: {cgroup}\n        target_label: {label}\n        \

@@ -15,7 +15,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use tracing::{info, warn};
 
-use crate::config::{Lab, Node, NodeKind};
+use crate::config::{Lab, Node};
 use crate::handover::Handover;
 use crate::metrics::MetricsServer;
 
@@ -111,12 +111,8 @@ pub(super) struct DataMetrics {
 /// A registry with what every node has, for the lab's `node`.
 fn registry(node: &Node, server_version: &str) -> Registry {
     let mut registry = Registry::with_prefix("halab_node");
-    let kind = match node.kind {
-        NodeKind::Data => "data",
-        NodeKind::Sentinel => "sentinel",
-    };
     let labels = vec![
-        ("kind", kind.to_owned()),
+        ("kind", node.kind.name().to_owned()),
         ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ("server_version", server_version.to_owned()),
     ];

@@ -196,7 +196,7 @@ pub async fn wait_healthy(lab: &Lab, limit: Duration, stop: &CancellationToken) 
         if !limit.is_zero() {
             let full = status.full(lab);
             let panel = Panel::new(&full, connector.clone());
-            let missing = recovery.look(&full, &panel, &connector).await.err();
+            let missing = recovery.observe(&full, &panel, &connector).await.err();
             if let Some(missing) = missing.filter(|_| status.healthy) {
                 status.healthy = false;
                 let problem = Problem::of_lab(Code::NotRecovered, missing);

@@ -9,9 +9,7 @@
   prometheus,
   prometheus-redis-exporter,
   coreutils,
-  gawk,
   gnugrep,
-  gnused,
   halab,
   process-compose,
   redis,
@@ -21,9 +19,7 @@ writeShellApplication {
   name = "redis-ha-lab";
   runtimeInputs = [
     coreutils
-    gawk
     gnugrep
-    gnused
     halab
     process-compose
     redis

@@ -43,11 +43,11 @@ pc() {
 # macOS gives the loopback interface one address only. Every node here has its own.
 need_addresses() {
     [ "$(uname -s)" = Darwin ] || return 0
-    local address missing=
-    while read -r address; do
-        [ -z "${HALAB_SUBNET-}" ] || address=$HALAB_SUBNET.${address##*.}
+    local addresses address missing=
+    addresses=$(halab check-config --print addresses) || exit
+    for address in $addresses; do
         ifconfig lo0 | grep -qF "inet $address " || missing+=" sudo ifconfig lo0 alias $address up;"
-    done < <(sed -n 's/^\(writer_\)\{0,1\}address *= *"\([^"]*\)".*/\2/p' "$HALAB_CONFIG")
+    done
     [ -z "$missing" ] || die "this machine's loopback interface lacks addresses of the lab's nodes" \
         "to add them until the next start:$missing"
 }
@@ -68,12 +68,13 @@ up() {
         rm -f "$LAB_RUN/pc.sock"
     fi
     # Another lab on the same addresses would look like this one, healthy, and get this one's writes.
-    local node
-    while read -r node; do
+    local nodes node
+    nodes=$(halab check-config --print nodes) || exit
+    for node in $nodes; do
         ! halab health "$node" >/dev/null 2>&1 ||
             die "another lab runs on this one's addresses: something answers as $node" \
                 "stop it there, or give this one a network of its own: HALAB_SUBNET=127.1.1 (any 127.x.y)"
-    done < <(awk -F'"' '/^\[/ { node = /^\[\[/ } node && /^name *=/ { print $2 }' "$HALAB_CONFIG")
+    done
     # So that what each node uses can be told apart, where that is permitted.
     export HALAB_CGROUP=true
     cd "$LAB_RUN" || exit

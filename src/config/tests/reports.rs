@@ -1,6 +1,6 @@
 //! Reports as a whole: many problems at once, their order, what is not repeated, JSON.
 
-use super::{SHIPPED, edited, problems, table};
+use super::{EXAMPLE, edited, problems, report, table};
 use crate::config::Lab;
 
 #[test]
@@ -24,7 +24,7 @@ port = 0
 hang_timeout_ms = 6000
 colour = \"red\"
 ";
-    insta::assert_snapshot!(problems(text, Some("quick")), @r#"
+    insta::assert_snapshot!(report(text, Some("quick")), @r#"
     line 2: lab.primary_name: missing; add it, for example `primary_name = "halab"`
     line 3: lab.name: "My Lab" is not a name that works everywhere; use 1 to 63 lower-case letters, digits and '-', with no '-' at either end
     line 5: lab.seed_primary: "redis-c" is not a data node; did you mean "redis-a"?
@@ -32,7 +32,7 @@ colour = \"red\"
     line 13: sentinel[0].address: 127.0.0.11 is already the address of data_node[0]; give every node an address of its own, for example out of 127.0.0.0/8
     line 14: sentinel[0].port: 0 is out of range; use 1 to 65535
     line 17: timing.hang_timeout_ms: a hang timeout of 6000 ms is not below down_after_ms, 5000 ms; set hang_timeout_ms well below 5000, for example 1000, or raise down_after_ms
-    line 18: timing.colour: unknown key; remove it, or use one of: down_after_ms, failover_timeout_ms, hang_timeout_ms, raise_limit_ms
+    line 18: timing.colour: unknown key; remove it, or use one of: (every key of [timing])
     data_node: 1 of at least 2; add a `[[data_node]]`: with a single copy, losing that node loses every record
     sentinel: 1 of at least 3; add a `[[sentinel]]`: a majority must be left when one is lost
     profiles.quick: no such profile; ask for none: the file has no profiles
@@ -67,7 +67,7 @@ fn sections_of_the_wrong_shape_are_reported_once_each() {
 /// The absence of the right key, and whatever follows from it, is not a second problem.
 #[test]
 fn a_misspelt_list_is_one_problem() {
-    let text = SHIPPED.replace("[[data_node]]", "[[data_nodes]]");
+    let text = EXAMPLE.replace("[[data_node]]", "[[data_nodes]]");
     insta::assert_snapshot!(problems(&text, None), @r"line 12: data_nodes: unknown key; did you mean `data_node`?");
 }
 
@@ -97,7 +97,7 @@ fn syntax_errors_have_line_and_column_and_come_alone() {
 
 #[test]
 fn an_unknown_profile_names_the_ones_that_there_are() {
-    insta::assert_snapshot!(problems(SHIPPED, Some("fats")), @r#"profiles.fats: no such profile; ask for one of: "fast""#);
+    insta::assert_snapshot!(problems(EXAMPLE, Some("fats")), @r#"profiles.fats: no such profile; ask for one of: "fast""#);
     let none = edited(&[(table("[profiles.fast]", 0), "")]);
     insta::assert_snapshot!(problems(&none, Some("a\nb")), @r#"profiles."a\nb": no such profile; ask for none: the file has no profiles"#);
 }
@@ -112,7 +112,7 @@ fn too_many_nodes_for_a_network_are_refused() {
             )
         })
         .collect();
-    insta::assert_snapshot!(problems(&format!("{SHIPPED}\n{nodes}"), None), @r"data_node: 258 nodes are more than the 252 that fit into one /24 network; keep to 252 nodes");
+    insta::assert_snapshot!(problems(&format!("{EXAMPLE}\n{nodes}"), None), @r"data_node: 258 nodes are more than the 252 that fit into one /24 network; keep to 252 nodes");
 }
 
 #[test]

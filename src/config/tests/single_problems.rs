@@ -1,10 +1,6 @@
 //! Every kind of problem alone, as the text that a user reads.
 
-use super::{edited, problems, table};
-
-fn report(edits: &[(&str, &str)]) -> String {
-    problems(&edited(edits), None).to_string()
-}
+use super::{edited, report, table};
 
 /// One bad input a line: what is edited in the shipped lab, and the whole report that follows.
 #[test]
@@ -199,7 +195,7 @@ fn every_single_problem_has_its_place_key_and_remedy() {
     ];
     let reports: Vec<String> = cases
         .iter()
-        .map(|(what, edits)| format!("# {what}\n{}", report(edits)))
+        .map(|(what, edits)| format!("# {what}\n{}", report(&edited(edits), None)))
         .collect();
     insta::assert_snapshot!(reports.join("\n"), @r#"
     # unknown key, misspelt
@@ -209,11 +205,11 @@ fn every_single_problem_has_its_place_key_and_remedy() {
     # unknown key of another table
     line 52: writer.quorum: unknown key; move it to `[lab]`
     # unknown key of several tables
-    line 52: writer.address: unknown key; remove it, or use one of: count, connections, in_flight, batch, wait_timeout_ms
+    line 52: writer.address: unknown key; remove it, or use one of: (every key of [writer])
     # unknown key
-    line 52: writer.password: unknown key; remove it, or use one of: count, connections, in_flight, batch, wait_timeout_ms
+    line 52: writer.password: unknown key; remove it, or use one of: (every key of [writer])
     # unknown key that needs quotes
-    line 52: writer."a b": unknown key; remove it, or use one of: count, connections, in_flight, batch, wait_timeout_ms
+    line 52: writer."a b": unknown key; remove it, or use one of: (every key of [writer])
     # unknown key at the top
     line 5: down_after_ms: unknown key; move it to `[timing]`
     # key in the wrong table

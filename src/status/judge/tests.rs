@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 
 use super::*;
-use crate::protocol::roster::{Kind, Roster, Standing};
+use crate::protocol::roster::{MemberKind, Roster, Standing};
 use crate::report::{Cause, Description, LogProblem, MemoryUse, RefusedLogin};
 use crate::status::{NamedPrimary, StrangerEntry};
 
@@ -676,7 +676,7 @@ fn larger() -> Status {
 #[test]
 fn a_node_that_is_not_a_member_is_not_needed() {
     let mut status = larger();
-    status.members = Some(listed(&status).without(Kind::Data, "redis-b"));
+    status.members = Some(listed(&status).without(MemberKind::Data, "redis-b"));
     lose_b(&mut status);
     for sentinel in &mut status.sentinels {
         let state = up(&mut sentinel.state);
@@ -695,7 +695,7 @@ fn a_node_that_is_not_a_member_is_not_needed() {
     );
     // The same for a Sentinel.
     let mut status = larger();
-    status.members = Some(listed(&status).without(Kind::Sentinel, "sentinel-3"));
+    status.members = Some(listed(&status).without(MemberKind::Sentinel, "sentinel-3"));
     status.sentinels[2].state = Reached::Unreachable("refused".into());
     assert_eq!(
         codes(&status),
@@ -706,7 +706,7 @@ fn a_node_that_is_not_a_member_is_not_needed() {
 #[test]
 fn a_primary_that_is_down_is_a_fault_even_if_it_is_not_in_the_list() {
     let mut status = larger();
-    status.members = Some(listed(&status).without(Kind::Data, "redis-a"));
+    status.members = Some(listed(&status).without(MemberKind::Data, "redis-a"));
     status.data_nodes[0].state = Reached::Unreachable("refused".into());
     report_of(&mut status, "redis-a").running = false;
     let found = problems(&status);
@@ -719,7 +719,7 @@ fn a_node_being_added_or_removed_is_a_warning_with_or_without_supervisors() {
     for with_supervisors in [true, false] {
         let mut status = larger();
         let (_, at) = stated("redis-c");
-        status.members = Some(listed(&status).with(Kind::Data, "redis-c", at, Standing::Counted));
+        status.members = Some(listed(&status).with(MemberKind::Data, "redis-c", at, Standing::Counted));
         up(&mut status.data_nodes[2].state).promotable = Some(false);
         for sentinel in &mut status.sentinels {
             up(&mut sentinel.state)
@@ -746,7 +746,7 @@ fn a_member_that_is_down_is_a_fault_whatever_its_standing() {
     for standing in [Standing::Counted, Standing::Full] {
         let mut status = healthy();
         let at = status.data_nodes[1].address;
-        status.members = Some(listed(&status).with(Kind::Data, "redis-b", at, standing));
+        status.members = Some(listed(&status).with(MemberKind::Data, "redis-b", at, standing));
         lose_b(&mut status);
         assert_eq!(
             codes(&status),
@@ -759,7 +759,7 @@ fn a_member_that_is_down_is_a_fault_whatever_its_standing() {
 fn a_member_at_another_address_gets_no_remedy_to_add_it() {
     let mut status = healthy();
     let elsewhere = "127.0.0.99:6379".parse().unwrap();
-    status.members = Some(listed(&status).with(Kind::Data, "redis-b", elsewhere, Standing::Full));
+    status.members = Some(listed(&status).with(MemberKind::Data, "redis-b", elsewhere, Standing::Full));
     let found = problems(&status);
     let [of_b] = found.as_slice() else {
         panic!("{found:#?}");
@@ -773,7 +773,7 @@ fn a_member_at_another_address_gets_no_remedy_to_add_it() {
 fn a_member_missing_in_lab_toml_is_one_problem_that_names_all_processes() {
     let mut status = healthy();
     let at = "127.0.0.13:6379".parse().unwrap();
-    status.members = Some(listed(&status).with(Kind::Data, "redis-c", at, Standing::Full));
+    status.members = Some(listed(&status).with(MemberKind::Data, "redis-c", at, Standing::Full));
     report_of(&mut status, "redis-a").members_unstated = vec!["redis-c".into()];
     let found = problems(&status);
     let [problem] = found.as_slice() else {

@@ -1,0 +1,360 @@
+//! The check of the document: every table and every value by itself, against the descriptions in
+//! [`super::schema`].
+//!
+//! serde stops at the first value that does not fit, and its errors have no remedy; validators of
+//! JSON schemas know no lines. So this check is our own: it reports every problem of the document,
+//! and serde reads only what passes it. Each problem is reported once: a value that is no good is
+//! no value to the rules that follow, and a key that is misspelt or misplaced is not missing too.
+
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+
+use super::nearest::nearest;
+use super::problem::{Fault, Hint, Position, Problem};
+use super::schema::{Key, Kind, SECTIONS, Section, Shape};
+use super::text::Text;
+use super::values::{is_good_name, join, type_of, unusable};
+
+/// A good value with its place in the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Located<T> {
+    pub value: T,
+    /// The path of the key.
+    pub key: String,
+    /// Nothing for a default.
+    pub position: Option<Position>,
+}
+
+impl<T> Located<T> {
+    /// What is wrong with the value beside others.
+    pub fn problem(&self, fault: Fault) -> Problem {
+        Problem {
+            key: self.key.clone(),
+            position: self.position,
+            fault,
+        }
+    }
+}
+
+/// The document, checked.
+pub(super) struct Document<'t> {
+    text: &'t Text<'t>,
+    /// The tables of each section; nothing where there is something else in its place.
+    tables: Vec<(&'static Section, Option<Vec<Table<'t>>>)>,
+    /// Everything that is wrong with single tables and values.
+    pub problems: Vec<Problem>,
+}
+
+/// One table of the document, read as one element of a section.
+pub(super) struct Table<'t> {
+    /// Path, for example `sentinel[2]`.
+    pub path: String,
+    section: &'static Section,
+    content: Content<'t>,
+    text: &'t Text<'t>,
+}
+
+/// What the file has for a table.
+enum Content<'t> {
+    /// Nothing: every key has its default, or is missing.
+    LeftOut,
+    /// The table.
+    Stated(Position, &'t DeTable<'t>),
+    /// Something else, or a table under a misspelt key; reported.
+    Unusable,
+}
+
+impl<'t> Document<'t> {
+    /// Checks all of it.
+    pub fn check(text: &'t Text<'t>, root: &'t DeTable<'t>) -> Self {
+        let mut document = Document {
+            text,
+            tables: Vec::with_capacity(SECTIONS.len()),
+            problems: Vec::new(),
+        };
+        let known = SECTIONS.iter().map(|section| section.name.as_str());
+        document.refuse_unknown("", root, known.collect());
+        for section in SECTIONS.iter() {
+            let tables = document.open_section(root, section);
+            document.tables.push((section, tables));
+        }
+        // Now that all unknown keys are known: one of them may be a missing one.
+        let tables = document.tables.iter().filter_map(|(_, t)| t.as_ref());
+        let problems = tables
+            .flatten()
+            .flat_map(|t| t.problems(&document.problems));
+        let problems: Vec<Problem> = problems.collect();
+        document.problems.extend(problems);
+        document
+    }
+
+    /// The tables of a section; nothing where there is something else in its place.
+    pub fn tables(&self, section: &str) -> Option<&[Table<'t>]> {
+        let found = self.tables.iter().find(|(s, _)| s.name == section);
+        debug_assert!(found.is_some(), "no section {section}");
+        found?.1.as_deref()
+    }
+
+    /// The one table of a section; nothing for one that is left out and has no defaults.
+    pub fn table(&self, section: &str) -> Option<&Table<'t>> {
+        self.tables(section)?.first()
+    }
+
+    /// All nodes, data nodes first.
+    pub fn nodes(&self) -> impl Iterator<Item = &Table<'t>> {
+        let sections = ["data_node", "sentinel"].into_iter();
+        sections.filter_map(|s| self.tables(s)).flatten()
+    }
+
+    fn open_section(
+        &mut self,
+        root: &'t DeTable<'t>,
+        section: &'static Section,
+    ) -> Option<Vec<Table<'t>>> {
+        let name = &section.name;
+        let Some(entry) = root.get(name.as_str()) else {
+            let content = match misspelt(&self.problems, "", name) {
+                true => Content::Unusable,
+                false => Content::LeftOut,
+            };
+            return match (section.shape, &content) {
+                (Shape::List, Content::Unusable) => None,
+                (Shape::Table, _) if section.required || !section.has_required_keys() => {
+                    Some(vec![self.table_of(section, name.clone(), content)])
+                }
+                _ => Some(Vec::new()),
+            };
+        };
+        match (section.shape, entry.get_ref()) {
+            (Shape::Table, _) => Some(vec![self.open(section, name.clone(), entry)]),
+            (Shape::List, DeValue::Array(elements)) => {
+                let open = |(i, e)| self.open(section, format!("{name}[{i}]"), e);
+                Some(elements.iter().enumerate().map(open).collect())
+            }
+            (Shape::Named, DeValue::Table(tables)) => {
+                let mut opened = Vec::with_capacity(tables.len());
+                for (name, table) in tables {
+                    let path = join(&section.name, name.get_ref());
+                    if !is_good_name(name.get_ref()) {
+                        let position = self.text.position(name.span().start);
+                        let name = name.get_ref().to_string();
+                        self.report(path.clone(), position, Fault::BadName { name });
+                    }
+                    opened.push(self.open(section, path, table));
+                }
+                Some(opened)
+            }
+            (Shape::List, _) => {
+                self.refuse_type(section, name.clone(), entry, "a list");
+                None
+            }
+            (Shape::Named, _) => {
+                self.refuse_type(section, name.clone(), entry, "a table");
+                None
+            }
+        }
+    }
+
+    fn open(
+        &mut self,
+        section: &'static Section,
+        path: String,
+        value: &'t Spanned<DeValue<'t>>,
+    ) -> Table<'t> {
+        let content = match value.get_ref() {
+            DeValue::Table(entries) => {
+                let known = section.keys.iter().map(|key| key.name.as_str());
+                self.refuse_unknown(&path, entries, known.collect());
+                Content::Stated(self.text.position(value.span().start), entries)
+            }
+            _ => {
+                self.refuse_type(section, path.clone(), value, "a table");
+                Content::Unusable
+            }
+        };
+        self.table_of(section, path, content)
+    }
+
+    fn table_of(&self, section: &'static Section, path: String, content: Content<'t>) -> Table<'t> {
+        Table {
+            path,
+            section,
+            content,
+            text: self.text,
+        }
+    }
+
+    /// Reports the keys of a table that are not `known`.
+    fn refuse_unknown(&mut self, path: &str, entries: &DeTable<'_>, known: Vec<&'static str>) {
+        for key in entries.keys() {
+            let name = key.get_ref().as_ref();
+            if !known.contains(&name) {
+                let hint = hint(name, &known);
+                let position = self.text.position(key.span().start);
+                self.report(join(path, name), position, Fault::UnknownKey { hint });
+            }
+        }
+    }
+
+    fn refuse_type(
+        &mut self,
+        section: &Section,
+        key: String,
+        value: &Spanned<DeValue<'_>>,
+        expected: &'static str,
+    ) {
+        let fault = Fault::WrongType {
+            expected,
+            found: type_of(value.get_ref()),
+            example: section.header(),
+        };
+        self.report(key, self.text.position(value.span().start), fault);
+    }
+
+    fn report(&mut self, key: String, position: Position, fault: Fault) {
+        self.problems.push(Problem {
+            key,
+            position: Some(position),
+            fault,
+        });
+    }
+}
+
+impl Table<'_> {
+    /// Whether the file states the key.
+    pub fn states(&self, key: &str) -> bool {
+        matches!(self.content, Content::Stated(_, entries) if entries.contains_key(key))
+    }
+
+    /// The value of a key, by default where the file is silent; nothing where no good one is.
+    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Option<Located<T>> {
+        let found = self.section.key(key);
+        debug_assert!(found.is_some(), "no key {key} in {}", self.path);
+        let key = found?;
+        let stated = match self.content {
+            Content::Unusable => return None,
+            Content::LeftOut => None,
+            Content::Stated(_, entries) => entries.get(key.name.as_str()),
+        };
+        let (value, position) = match stated {
+            Some(value) => {
+                judge(key, value.get_ref()).ok()?;
+                let read = T::deserialize(ValueDeserializer::from(value.clone()));
+                (read.ok()?, Some(self.text.position(value.span().start)))
+            }
+            None => (serde_json::from_value(key.default.clone()?).ok()?, None),
+        };
+        Some(Located {
+            value,
+            key: join(&self.path, &key.name),
+            position,
+        })
+    }
+
+    /// What is wrong with its values, beside the problems `known` already.
+    fn problems(&self, known: &[Problem]) -> Vec<Problem> {
+        let (header, table) = match self.content {
+            Content::Unusable => return Vec::new(),
+            Content::LeftOut => (Some(self.section.header()), None),
+            Content::Stated(position, entries) => (None, Some((position, entries))),
+        };
+        let mut problems = Vec::new();
+        for key in &self.section.keys {
+            let stated = table.and_then(|(_, entries)| entries.get(key.name.as_str()));
+            let (fault, position) = match stated {
+                Some(value) => match judge(key, value.get_ref()) {
+                    Ok(()) => continue,
+                    Err(fault) => (fault, Some(self.text.position(value.span().start))),
+                },
+                None if !key.required || self.misplaced(known, &key.name) => continue,
+                None => {
+                    let header = header.clone();
+                    let example = key.assignment();
+                    (Fault::Missing { header, example }, table.map(|(p, _)| p))
+                }
+            };
+            problems.push(Problem {
+                key: join(&self.path, &key.name),
+                position,
+                fault,
+            });
+        }
+        problems
+    }
+
+    /// Whether one of the problems accounts for the absence of the key: it is misspelt, or in a
+    /// table where it does not belong.
+    fn misplaced(&self, problems: &[Problem], key: &str) -> bool {
+        let home = self.section.header();
+        misspelt(problems, &self.path, key)
+            || problems.iter().any(|p| {
+                matches!(&p.fault, Fault::UnknownKey { hint: Hint::BelongsTo(h) } if *h == home)
+                    && p.key.rsplit('.').next() == Some(key)
+            })
+    }
+}
+
+/// Whether one of the problems is that `key` of the table at `path` is misspelt.
+fn misspelt(problems: &[Problem], path: &str, key: &str) -> bool {
+    problems.iter().any(|p| {
+        matches!(&p.fault, Fault::UnknownKey { hint: Hint::DidYouMean(meant) } if *meant == key)
+            && p.key.rsplit_once('.').map_or("", |(parent, _)| parent) == path
+    })
+}
+
+/// What is wrong with the value of a key by itself.
+fn judge(key: &Key, value: &DeValue<'_>) -> Result<(), Fault> {
+    let wrong_type = |expected| Fault::WrongType {
+        expected,
+        found: type_of(value),
+        example: key.assignment(),
+    };
+    let text = || value.as_str().ok_or_else(|| wrong_type("a string"));
+    match key.kind {
+        Kind::Name => match text()? {
+            name if is_good_name(name) => Ok(()),
+            name => Err(Fault::BadName { name: name.into() }),
+        },
+        Kind::Address => {
+            let text = text()?;
+            let address = text
+                .parse()
+                .map_err(|_| Fault::NotIpv4 { text: text.into() })?;
+            match unusable(address) {
+                None => Ok(()),
+                Some(what) => Err(Fault::UnusableAddress { address, what }),
+            }
+        }
+        Kind::Integer { min, max } => {
+            let integer = value.as_integer().ok_or_else(|| wrong_type("an integer"))?;
+            match i64::from_str_radix(integer.as_str(), integer.radix()) {
+                Ok(number) if (min..=max).contains(&number) => Ok(()),
+                _ => Err(Fault::OutOfRange {
+                    value: integer.to_string(),
+                    unit: key.unit(),
+                    range: Kind::range(min, max),
+                }),
+            }
+        }
+        Kind::Flag => match value.as_bool() {
+            Some(_) => Ok(()),
+            None => Err(wrong_type("true or false")),
+        },
+    }
+}
+
+/// What the unknown `key` may have been meant to be, in a table that takes `known`.
+fn hint(key: &str, known: &[&'static str]) -> Hint {
+    // A profile repeats the keys of `[timing]`; a key of several tables points nowhere.
+    let has_key = |s: &&Section| s.shape != Shape::Named && s.key(key).is_some();
+    let mut homes = SECTIONS.iter().filter(has_key);
+    if let (Some(home), None) = (homes.next(), homes.next()) {
+        return Hint::BelongsTo(home.header());
+    }
+    let near = nearest(key, known.iter().copied());
+    match known.iter().find(|k| near == Some(**k)) {
+        Some(near) => Hint::DidYouMean(near),
+        None => Hint::OneOf(known.to_vec()),
+    }
+}

@@ -1,0 +1,231 @@
+//! The JSON schema of `lab.toml`, and the description of each key that the check and the reference
+//! take from it.
+//!
+//! schemars derives the schema from the types in [`super::keys`], so a key is described there and
+//! nowhere else. Editors read it as `lab.schema.json`, Nix takes defaults from that file.
+
+use std::sync::LazyLock;
+
+use schemars::generate::SchemaSettings;
+use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::Value;
+
+use super::keys::Tables;
+use super::values::NAME_MAX;
+
+/// Names as a regular expression; `values::is_good_name` is the same in Rust.
+pub(super) const NAME_PATTERN: &str = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$";
+
+/// The units: the end of a key's name, and how it is written after a number.
+const UNITS: [(&str, &str); 3] = [("ms", "ms"), ("days", "days"), ("mib", "MiB")];
+
+/// All tables, in the order in which `lab.toml` states them.
+pub(super) static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
+    let schema = lab_schema();
+    let properties = entries(schema.get("properties"));
+    properties
+        .map(|(name, section)| Section::of(name, section, is_required(schema.as_value(), name)))
+        .collect()
+});
+
+/// The JSON schema of `lab.toml`, for editors: draft 7, which all of them know.
+///
+/// It has every rule of one key. Rules that join several keys are not in it.
+pub fn lab_schema() -> Schema {
+    // Each key in its place: who reads the schema has no references to follow.
+    let settings = SchemaSettings::draft07().with(|s| s.inline_subschemas = true);
+    settings.into_generator().into_root_schema_for::<Tables>()
+}
+
+/// One table of `lab.toml`.
+#[derive(Debug)]
+pub(super) struct Section {
+    /// The key of the table at the top of the file.
+    pub name: String,
+    /// How often the table stands in the file, and under which header.
+    pub shape: Shape,
+    /// Whether the file must have it.
+    pub required: bool,
+    /// Its keys, in the order in which the documentation lists them.
+    pub keys: Vec<Key>,
+    /// What the table describes; Markdown.
+    pub meaning: String,
+}
+
+/// How a section is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// `[name]`, once.
+    Table,
+    /// `[[name]]`, once for each element.
+    List,
+    /// `[name.ANY]`, once for each name that the file gives.
+    Named,
+}
+
+/// One key of a section.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// The key as written in the file.
+    pub name: String,
+    /// The values it takes.
+    pub kind: Kind,
+    /// The value of a key that is absent; `None`: it must be there, or is as in `[timing]`.
+    pub default: Option<Value>,
+    /// Whether it must be there.
+    pub required: bool,
+    /// A value that is right.
+    example: Value,
+    /// What it decides; Markdown.
+    pub meaning: String,
+}
+
+/// The values that a key takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A name: lower-case letters, digits and inner `-`, at most 63.
+    Name,
+    /// An IPv4 address that one host can have.
+    Address,
+    /// An integer between both limits, inclusive.
+    Integer {
+        /// The smallest value.
+        min: i64,
+        /// The largest value.
+        max: i64,
+    },
+    /// `true` or `false`.
+    Flag,
+}
+
+impl Section {
+    fn of(name: &str, schema: &Value, required: bool) -> Section {
+        let (shape, table) = match &schema["type"] {
+            Value::String(kind) if kind == "array" => (Shape::List, &schema["items"]),
+            _ if schema["additionalProperties"].is_object() => {
+                (Shape::Named, &schema["additionalProperties"])
+            }
+            _ => (Shape::Table, schema),
+        };
+        let keys = entries(table.get("properties"))
+            .map(|(name, key)| Key::of(name, key, is_required(table, name)));
+        Section {
+            name: name.to_owned(),
+            shape,
+            required,
+            keys: keys.collect(),
+            meaning: one_line(&schema["description"]),
+        }
+    }
+
+    /// Whether the table can't be there without one of its keys.
+    pub fn has_required_keys(&self) -> bool {
+        self.keys.iter().any(|key| key.required)
+    }
+
+    /// The key of that name.
+    pub fn key(&self, name: &str) -> Option<&Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+
+    /// The header under which the section is written, for example `[[sentinel]]`.
+    pub fn header(&self) -> String {
+        match self.shape {
+            Shape::Table => format!("[{}]", self.name),
+            Shape::List => format!("[[{}]]", self.name),
+            Shape::Named => format!("[{}.NAME]", self.name),
+        }
+    }
+}
+
+impl Key {
+    fn of(name: &str, schema: &Value, required: bool) -> Key {
+        let default = schema.get("default").cloned();
+        let example = schema["examples"].get(0).or(default.as_ref());
+        Key {
+            name: name.to_owned(),
+            kind: Kind::of(schema),
+            example: example.cloned().unwrap_or_default(),
+            default,
+            required,
+            meaning: one_line(&schema["description"]),
+        }
+    }
+
+    /// The key with a value that is right, as written in the file.
+    pub fn assignment(&self) -> String {
+        // Strings, integers and flags are the same in JSON and TOML.
+        format!("{} = {}", self.name, self.example)
+    }
+
+    /// The unit of its number, by the end of its name; empty when it has none.
+    pub fn unit(&self) -> &'static str {
+        let end = self.name.rsplit('_').next();
+        let unit = UNITS.iter().find(|(name, _)| end == Some(name));
+        unit.map_or("", |(_, unit)| unit)
+    }
+}
+
+impl Kind {
+    /// The numbers between two limits, in words.
+    pub fn range(min: i64, max: i64) -> String {
+        match max {
+            i64::MAX => format!("{min} or more"),
+            max => format!("{min} to {max}"),
+        }
+    }
+
+    fn of(schema: &Value) -> Kind {
+        let limit = |name: &str| schema[name].as_i64();
+        match schema["type"].as_str() {
+            Some("boolean") => Kind::Flag,
+            Some("string") if schema["format"] == "ipv4" => Kind::Address,
+            Some("string") if schema["pattern"] == NAME_PATTERN => Kind::Name,
+            Some("integer") => Kind::Integer {
+                min: limit("minimum").unwrap_or(i64::MIN),
+                max: limit("maximum").unwrap_or(i64::MAX),
+            },
+            // Before any file is read, so with a new type of key no test passes.
+            _ => unreachable!("the check does not know such a key: {schema}"),
+        }
+    }
+}
+
+/// The schema of a name.
+pub(super) fn name_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "pattern": NAME_PATTERN, "maxLength": NAME_MAX })
+}
+
+/// Makes the schema of tables by name: the names are good ones, and a key that is absent has no
+/// default, but is as in another table.
+pub(super) fn inherited(schema: &mut Schema) {
+    schema.insert(
+        "propertyNames".into(),
+        name_schema(&mut SchemaGenerator::default()).to_value(),
+    );
+    let table = schema.get_mut("additionalProperties");
+    let keys = table.and_then(|table| table.get_mut("properties")?.as_object_mut());
+    for key in keys
+        .into_iter()
+        .flat_map(|keys| keys.values_mut().filter_map(Value::as_object_mut))
+    {
+        if let Some(default) = key.remove("default") {
+            key.insert("examples".into(), Value::Array(vec![default]));
+        }
+    }
+}
+
+fn entries(object: Option<&Value>) -> impl Iterator<Item = (&str, &Value)> {
+    let object = object.and_then(Value::as_object).into_iter().flatten();
+    object.map(|(name, value)| (name.as_str(), value))
+}
+
+fn is_required(schema: &Value, name: &str) -> bool {
+    let required = schema["required"].as_array();
+    required.is_some_and(|names| names.iter().any(|n| n == name))
+}
+
+/// A text without the line breaks of the comment that it comes from.
+fn one_line(text: &Value) -> String {
+    text.as_str().unwrap_or_default().replace('\n', " ")
+}
