@@ -9,7 +9,7 @@ use super::{Code, Problem, Status, report};
 
 /// A refused login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct RefusedLogin<'a> {
+struct LoginRefusal<'a> {
     /// The node that logged in.
     client: &'a str,
     /// The node that refused.
@@ -18,7 +18,7 @@ struct RefusedLogin<'a> {
     why: &'a str,
 }
 
-impl<'a> RefusedLogin<'a> {
+impl<'a> LoginRefusal<'a> {
     /// The nodes that may have the wrong password. If the client has no password, only the client.
     fn suspects(&self) -> impl Iterator<Item = &'a str> {
         let other =
@@ -34,10 +34,10 @@ impl<'a> RefusedLogin<'a> {
 /// One problem for each node with a wrong password, and for each pair of nodes of which either may
 /// have the wrong one.
 pub(super) fn problems(status: &Status) -> Vec<Problem> {
-    let mut left: Vec<RefusedLogin<'_>> = Vec::new();
+    let mut left: Vec<LoginRefusal<'_>> = Vec::new();
     for name in status.parents.keys() {
         let refused = report(status, name).map_or(&[][..], |report| &report.refused);
-        left.extend(refused.iter().map(|refused| RefusedLogin {
+        left.extend(refused.iter().map(|refused| LoginRefusal {
             client: name,
             server: &refused.by,
             user: &refused.user,
@@ -47,13 +47,13 @@ pub(super) fn problems(status: &Status) -> Vec<Problem> {
     let mut found = Vec::new();
     while let Some(first) = left.first().copied() {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-        for suspect in left.iter().flat_map(RefusedLogin::suspects) {
+        for suspect in left.iter().flat_map(LoginRefusal::suspects) {
             *counts.entry(suspect).or_default() += 1;
         }
         let most = counts.values().copied().max().unwrap_or_default();
         let mut ahead = counts.iter().filter(|(_, count)| **count == most);
         let node = ahead.next().map_or(first.client, |(name, _)| *name);
-        let (its, others): (Vec<RefusedLogin<'_>>, Vec<_>) =
+        let (its, others): (Vec<LoginRefusal<'_>>, Vec<_>) =
             left.into_iter().partition(|refusal| refusal.involves(node));
         // Another node with the same count that is involved in the same refusals makes a pair.
         let equal = ahead.find(|(name, _)| its.iter().all(|refusal| refusal.involves(name)));
@@ -66,7 +66,7 @@ pub(super) fn problems(status: &Status) -> Vec<Problem> {
     found
 }
 
-fn of_one(node: &str, refusals: &[RefusedLogin<'_>]) -> Problem {
+fn of_one(node: &str, refusals: &[LoginRefusal<'_>]) -> Problem {
     let users = names(refusals.iter().map(|refusal| refusal.user));
     let others = refusals
         .iter()
@@ -83,7 +83,7 @@ fn of_one(node: &str, refusals: &[RefusedLogin<'_>]) -> Problem {
     Problem::of_node(Code::PasswordRefused, node, what).because(cause)
 }
 
-fn of_pair(one: &str, other: &str, refusals: &[RefusedLogin<'_>]) -> Problem {
+fn of_pair(one: &str, other: &str, refusals: &[LoginRefusal<'_>]) -> Problem {
     let users = names(refusals.iter().map(|refusal| refusal.user));
     let what = format!("{one} and {other} have different passwords for the user {users}");
     let cause = refusals.first().map(|refusal| refusal.why.to_owned());
