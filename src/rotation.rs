@@ -141,7 +141,8 @@ impl Rotation<'_> {
 
     async fn open(&self, node: &Node) -> Result<Conn, ClientError> {
         // With the operator's current password.
-        Connector::new(self.lab, User::Operator, ANSWER_LIMIT)
+        Connector::new(self.lab, User::Operator)
+            .patient(ANSWER_LIMIT)
             .open(node.socket())
             .await
     }

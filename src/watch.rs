@@ -29,8 +29,6 @@ pub use screen::draw;
 const PERIOD: Duration = Duration::from_millis(500);
 /// Time between two checks of the keyboard.
 const KEYS_PERIOD: Duration = Duration::from_millis(50);
-/// Time limit for connecting to a Sentinel for its events.
-const CONNECT_LIMIT: Duration = Duration::from_millis(500);
 /// Number of rates and events that are kept: more than a screen shows.
 const HISTORY_LENGTH: usize = 300;
 
@@ -123,7 +121,7 @@ async fn show(
     let mut view = View::default();
     let mut tasks = JoinSet::new();
     let (to, mut events) = mpsc::channel(WAITING);
-    let connector = Connector::new(lab, User::Verifier, CONNECT_LIMIT);
+    let connector = Connector::new(lab, User::Verifier);
     follow_events(lab, &connector, &to, &mut tasks);
     let mut rounds = interval(PERIOD);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Skip);

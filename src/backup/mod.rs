@@ -178,9 +178,9 @@ pub async fn take(
     };
     let run = BackupRun {
         lab,
-        reader: Connector::new(lab, User::Verifier, ANSWER_LIMIT),
+        reader: Connector::new(lab, User::Verifier).patient(ANSWER_LIMIT),
         // With the rights of a replica, which may read everything and do nothing else.
-        copier: Connector::new(lab, User::Replication, ANSWER_LIMIT),
+        copier: Connector::new(lab, User::Replication).patient(ANSWER_LIMIT),
         given,
     };
     let panel = Panel::new(lab, run.reader.clone());

@@ -60,7 +60,7 @@ pub(super) fn run(global: &Global, args: &ChooseArgs) -> CommandResult {
         }
         None => return Err(unknown_node(&lab, &args.node)),
     }
-    let connector = Connector::new(&lab, User::Operator, ANSWER_LIMIT);
+    let connector = Connector::new(&lab, User::Operator).patient(ANSWER_LIMIT);
     let (choice, done) = with_signals(Threads::One, |token| async move {
         let choice = choosing::preview(&lab, &connector, &args.node).await?;
         let done = if args.yes {
@@ -85,7 +85,9 @@ fn render(choice: &ChoicePreview, yes: bool, done: bool) -> String {
         let then = match held.then {
             CopyFate::Chosen => "the lab continues with this copy",
             CopyFate::Follows => "holds no more; replaced by a new copy if it holds less",
-            CopyFate::KeptAside => "may hold more: kept aside on its disk, and replaced by a new copy",
+            CopyFate::KeptAside => {
+                "may hold more: kept aside on its disk, and replaced by a new copy"
+            }
             CopyFate::Unknown => "not known; if it holds more, its node waits",
         };
         // Writing to a String cannot fail.

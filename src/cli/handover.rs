@@ -1,7 +1,5 @@
 //! `halab handover`.
 
-use std::time::Duration;
-
 use clap::Args;
 
 use crate::access::User;
@@ -11,9 +9,6 @@ use crate::handover::{HandoverError, hand_over_unless};
 
 use super::output::{print_json, print_text};
 use super::{CommandResult, Failure, Global, Threads, with_signals};
-
-/// Limit for a connect or an answer of a node.
-const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  halab handover && halab status\n\n\
@@ -32,7 +27,7 @@ pub(super) struct HandoverArgs {
 pub(super) fn run(global: &Global, args: &HandoverArgs) -> CommandResult {
     let lab = global.lab()?;
     let result = with_signals(Threads::One, |token| async move {
-        let connector = Connector::new(&lab, User::Operator, ANSWER_LIMIT);
+        let connector = Connector::new(&lab, User::Operator);
         Ok(hand_over_unless(&lab, &connector, &token).await)
     })?;
     match result {

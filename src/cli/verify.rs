@@ -61,7 +61,9 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> CommandResult {
                 shown.set_position(read);
                 shown.set_message("");
             }
-            VerifyProgress::Restarting(change) => shown.set_message(format!("reading again: {change}")),
+            VerifyProgress::Restarting(change) => {
+                shown.set_message(format!("reading again: {change}"))
+            }
         };
         Ok(verifier::run(&lab, &options, &token, progress).await)
     })?;

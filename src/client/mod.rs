@@ -8,8 +8,10 @@
 mod error;
 pub(crate) mod guard;
 mod info;
+mod line;
 mod mark;
 pub(crate) mod reply;
+mod retry;
 mod room;
 mod roster;
 mod snapshot;
@@ -25,7 +27,7 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ErrorKind, FromRedisValue, RedisConnectionInfo, RedisError};
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_util::either::Either;
@@ -36,11 +38,13 @@ use crate::protocol::WriteError;
 use crate::protocol::copy::{Copy, MARK_KEY};
 
 use guard::Guarded;
+use retry::Retries;
 use stream::Stream;
 use tls::Tls;
 
 pub use error::classify;
 pub use info::{Copying, ReplicationInfo, Role};
+pub use line::Line;
 pub use mark::{drawn, set_mark};
 pub use room::room_for;
 pub use roster::{Held, as_in_roster, first_roster, places, with_members};
@@ -107,7 +111,7 @@ impl ClientError {
 }
 
 /// How nodes are reached: as whom, the source address and the time limits.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Connector {
     login: Option<Login>,
     tls: Option<Tls>,
@@ -116,11 +120,18 @@ pub struct Connector {
     here: Option<(SocketAddrV4, Ipv4Addr)>,
     connect_limit: Duration,
     answer_limit: Duration,
+    /// Of all clones.
+    retries: Retries,
 }
 
+/// So many times the limit of an answer is the longest pause before a node is called again that accepts and does not answer.
+const LONGEST_PAUSE: u32 = 4;
+
 impl Connector {
-    /// A connector to the nodes of `lab`, as `user`, whose connects and answers must each come within `limit`.
-    pub fn new(lab: &Lab, user: User, limit: Duration) -> Self {
+    /// A connector to the nodes of `lab`, as `user`, whose connects and answers must each come within the lab's limit
+    /// ([`crate::config::Timing::answer_limit`]). After a call that came to nothing the next one waits (`retry`).
+    pub fn new(lab: &Lab, user: User) -> Self {
+        let limit = lab.timing.answer_limit();
         Connector {
             login: Login::of(lab, user),
             tls: Tls::of(lab),
@@ -131,7 +142,23 @@ impl Connector {
             }),
             connect_limit: limit,
             answer_limit: limit,
+            retries: Retries::new(limit * LONGEST_PAUSE),
         }
+    }
+
+    /// The same, with limits of at least `limit`: for whoever is in no hurry.
+    #[must_use]
+    pub fn patient(self, limit: Duration) -> Self {
+        let limit = limit.max(self.connect_limit);
+        self.within(limit)
+    }
+
+    /// The same, with exactly that limit for connects and answers.
+    #[must_use]
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.connect_limit = limit;
+        self.answer_limit = limit;
+        self
     }
 
     /// The same, with connections that come from `source`.
@@ -147,16 +174,69 @@ impl Connector {
         self
     }
 
+    /// How long an answer may take.
+    pub fn answer_limit(&self) -> Duration {
+        self.answer_limit
+    }
+
+    /// Whether a call would wait now, because the last ones came to nothing: for whoever has something else to do meanwhile.
+    pub fn pauses(&self, to: SocketAddrV4) -> bool {
+        self.retries.pauses(to)
+    }
+
+    /// The server there is another one now: what became of earlier calls says nothing of it.
+    pub fn forget(&self, to: SocketAddrV4) {
+        self.retries.forget(to);
+    }
+
     async fn stream(&self, to: SocketAddrV4) -> Result<Stream, ClientError> {
         let failed = |why: String| ClientError::Connect {
             to,
             why: with_remedy(why),
         };
-        let socket = TcpSocket::new_v4().map_err(|e| failed(e.to_string()))?;
+        let mut call = self.retries.call(to, self.answer_limit).await;
+        let stream = self.tcp(to).await;
+        let stream = stream.map_err(|why| {
+            call.not_accepted();
+            failed(why)
+        })?;
+        let transport = match &self.tls {
+            None => Either::Left(stream),
+            Some(tls) => {
+                let begun = timeout(self.connect_limit, tls.begin(stream, *to.ip())).await;
+                let begun = begun.map_err(|_| {
+                    format!(
+                        "no TLS within {:?}: was it started without security.tls?",
+                        self.connect_limit
+                    )
+                });
+                let begun = begun.and_then(|begun| begun.map_err(|e| e.to_string()));
+                begun.map_err(|why| {
+                    call.in_vain();
+                    failed(why)
+                })?
+            }
+        };
+        // With certificates on both sides, what the server thinks of ours is part of its answer; a round trip more, so
+        // that the reason of a refusal is told.
+        let waits = self.tls.as_ref().is_some_and(Tls::is_mutual);
+        let greet = Stream::greet(transport, call, self.login.as_ref(), waits);
+        timeout(self.answer_limit, greet)
+            .await
+            .map_err(|_| ClientError::Silent {
+                to,
+                limit: self.answer_limit,
+            })?
+            .map_err(|e| failed(e.to_string()))
+    }
+
+    /// The connection alone.
+    async fn tcp(&self, to: SocketAddrV4) -> Result<TcpStream, String> {
+        let socket = TcpSocket::new_v4().map_err(|e| e.to_string())?;
         if let Some(source) = self.source {
             socket
                 .bind(SocketAddr::new(source.into(), 0))
-                .map_err(|e| failed(format!("source address {source}: {e}")))?;
+                .map_err(|e| format!("source address {source}: {e}"))?;
         }
         // The own server needs nobody in between, and is judged by its address all the same.
         let at = match self.here {
@@ -165,34 +245,10 @@ impl Connector {
         };
         let stream = timeout(self.connect_limit, socket.connect(SocketAddr::V4(at)))
             .await
-            .map_err(|_| failed(format!("no answer within {:?}", self.connect_limit)))?
-            .map_err(|e| failed(e.to_string()))?;
-        stream
-            .set_nodelay(true)
-            .map_err(|e| failed(e.to_string()))?;
-        let transport = match &self.tls {
-            None => Either::Left(stream),
-            Some(tls) => timeout(self.connect_limit, tls.begin(stream, *to.ip()))
-                .await
-                .map_err(|_| {
-                    failed(format!(
-                        "no TLS within {:?}: was it started without security.tls?",
-                        self.connect_limit
-                    ))
-                })?
-                .map_err(|e| failed(e.to_string()))?,
-        };
-        // With certificates on both sides, what the server thinks of ours is part of its answer; a round trip more, so
-        // that the reason of a refusal is told.
-        let waits = self.tls.as_ref().is_some_and(Tls::is_mutual);
-        let greet = Stream::greet(transport, self.login.as_ref(), waits);
-        timeout(self.answer_limit, greet)
-            .await
-            .map_err(|_| ClientError::Silent {
-                to,
-                limit: self.answer_limit,
-            })?
-            .map_err(|e| failed(e.to_string()))
+            .map_err(|_| format!("no answer within {:?}", self.connect_limit))?
+            .map_err(|e| e.to_string())?;
+        stream.set_nodelay(true).map_err(|e| e.to_string())?;
+        Ok(stream)
     }
 
     /// The certificate that the server at `to` shows, in DER; nothing where it shows none.
@@ -494,5 +550,69 @@ impl Conn {
     /// As [`Conn::query`].
     pub async fn id(&mut self) -> Result<u64, ClientError> {
         self.query(redis::cmd("CLIENT").arg("ID")).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A lab in a network in which nothing listens.
+    fn nobody() -> Lab {
+        let mut lab = Lab::parse(include_str!("../../lab.toml"), None)
+            .unwrap()
+            .relocated([127, 254, 252]);
+        lab.security.acl = false;
+        lab
+    }
+
+    #[tokio::test]
+    async fn who_is_hung_up_on_at_once_calls_a_few_times_a_second_and_not_as_often_as_it_can() {
+        let lab = nobody();
+        let connector = Connector::new(&lab, User::Node);
+        let listener = TcpListener::bind((lab.data_nodes[0].address, 0))
+            .await
+            .unwrap();
+        let SocketAddr::V4(at) = listener.local_addr().unwrap() else {
+            panic!("an IPv4 address");
+        };
+        let calls = async {
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_secs(3) {
+                let role = async { connector.open(at).await?.role().await };
+                role.await.unwrap_err();
+            }
+        };
+        let mut taken = 0;
+        let hang_up = async {
+            loop {
+                drop(listener.accept().await.unwrap());
+                taken += 1;
+            }
+        };
+        tokio::select! {
+            () = calls => {}
+            () = hang_up => {}
+        }
+        // Half of 10, 20, 40 ... 1280 and 2000 ms are over at the ninth.
+        assert!((7..=11).contains(&taken), "{taken}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_listens_again_is_found_at_once() {
+        let lab = nobody();
+        let connector = Connector::new(&lab, User::Node);
+        let at = SocketAddrV4::new(lab.data_nodes[1].address, 6379);
+        for _ in 0..50 {
+            connector.open(at).await.unwrap_err();
+        }
+        let begun = Instant::now();
+        let _listener = TcpListener::bind(at).await.unwrap();
+        connector.open(at).await.unwrap();
+        assert!(begun.elapsed() < Duration::from_millis(100));
     }
 }

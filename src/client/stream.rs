@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::access::Login;
 
+use super::retry::Call;
 use super::tls::{Transport, explained};
 
 /// Longest answer to `AUTH` that is read.
@@ -30,6 +31,8 @@ const ALERT: u8 = 0x15;
 #[derive(Debug)]
 pub(super) struct Stream {
     transport: Transport,
+    /// There was no answer yet.
+    call: Option<Call>,
     /// The answer to `AUTH` is still to come.
     awaited: Option<Login>,
     /// What came in and was not handed on yet.
@@ -42,12 +45,16 @@ impl Stream {
     /// Says who we are, if there is anything to say. `waits`: until that is answered.
     pub(super) async fn greet(
         mut transport: Transport,
+        mut call: Call,
         login: Option<&Login>,
         waits: bool,
     ) -> io::Result<Self> {
         let mut said = Ok(());
         if let Some(login) = login {
-            let password = login.password().map_err(io::Error::other)?;
+            let password = login.password().map_err(|error| {
+                call.in_vain();
+                io::Error::other(error)
+            })?;
             let (name, password) = (login.user().name(), password.expose_secret());
             let mut auth = Zeroizing::new(Vec::with_capacity(64 + password.len() + name.len()));
             auth.extend_from_slice(b"*3\r\n$4\r\nAUTH\r\n");
@@ -65,6 +72,7 @@ impl Stream {
         }
         let mut stream = Stream {
             transport,
+            call: Some(call),
             awaited: login.cloned(),
             ahead: BytesMut::new(),
             refused: Arc::default(),
@@ -73,7 +81,24 @@ impl Stream {
             // Before what it may say of our own word: why it did not listen.
             poll_fn(|cx| stream.poll_answer(cx)).await?;
         }
+        if said.is_err() {
+            stream.in_vain();
+        }
         said.map(|()| stream)
+    }
+
+    /// The connection came to nothing, if it had no answer yet.
+    fn in_vain(&mut self) {
+        if let Some(mut call) = self.call.take() {
+            call.in_vain();
+        }
+    }
+
+    /// There is an answer.
+    fn answered(&mut self) {
+        if let Some(mut call) = self.call.take() {
+            call.answered();
+        }
     }
 
     /// What the connection runs on.
@@ -98,6 +123,19 @@ impl Stream {
 
     /// Takes the answer to `AUTH` out of what has come in.
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.awaited.is_none() {
+            return Poll::Ready(Ok(()));
+        }
+        let taken = self.take_answer(cx);
+        match &taken {
+            Poll::Ready(Ok(())) if self.awaited.is_none() => self.answered(),
+            Poll::Ready(_) => self.in_vain(),
+            Poll::Pending => {}
+        }
+        taken
+    }
+
+    fn take_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(login) = &self.awaited {
             if let Some(end) = self.ahead.windows(2).position(|w| w == b"\r\n") {
                 let line = String::from_utf8_lossy(&self.ahead[..end]).into_owned();
@@ -170,11 +208,9 @@ impl AsyncRead for Stream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.awaited.is_some() {
-            match this.poll_answer(cx) {
-                Poll::Ready(Ok(())) => {}
-                other => return other,
-            }
+        match this.poll_answer(cx) {
+            Poll::Ready(Ok(())) => {}
+            other => return other,
         }
         if !this.ahead.is_empty() {
             let some = this.ahead.len().min(buf.remaining());
@@ -182,7 +218,15 @@ impl AsyncRead for Stream {
             this.ahead.advance(some);
             return Poll::Ready(Ok(()));
         }
-        this.poll_transport(cx, buf)
+        let before = buf.filled().len();
+        let read = std::task::ready!(this.poll_transport(cx, buf));
+        if this.call.is_some() {
+            match &read {
+                Ok(()) if buf.filled().len() > before => this.answered(),
+                _ => this.in_vain(),
+            }
+        }
+        Poll::Ready(read)
     }
 }
 

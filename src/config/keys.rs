@@ -174,7 +174,7 @@ pub struct Timing {
     #[schemars(with = "u64", range(min = RECONNECT_MS, max = HOUR_MS))]
     pub down_after: Duration,
     /// Limit of a failover's steps (`failover-timeout`); a failed failover is tried again after
-    /// twice this.
+    /// twice this. A planned handover waits three fifths of it for the promotion, and at least 3 s.
     #[serde(
         rename = "failover_timeout_ms",
         with = "millis",
@@ -184,7 +184,8 @@ pub struct Timing {
     pub failover_timeout: Duration,
     /// Silence after which a node kills its own server as hung. Below `down_after_ms`, so that a
     /// hung server becomes a certain death before the Sentinels have to guess; well above the
-    /// longest pause of a healthy server.
+    /// longest pause of a healthy server. A connect, a TLS handshake and an answer may each take
+    /// half of it, and at least 500 ms.
     #[serde(
         rename = "hang_timeout_ms",
         with = "millis",

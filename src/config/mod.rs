@@ -31,6 +31,7 @@ pub use schema::lab_schema;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A whole lab: the data nodes, their Sentinels, and how fast they are to react.
 #[derive(Debug, Clone, PartialEq)]
@@ -165,6 +166,26 @@ impl Monitoring {
     /// Where the metrics of a node are.
     pub fn node_socket(&self, node: &Node) -> SocketAddrV4 {
         SocketAddrV4::new(node.address, self.node_port)
+    }
+}
+
+impl Timing {
+    /// Shortest answer limit: more than a round trip between distant sites.
+    const SHORTEST_ANSWER: Duration = Duration::from_millis(500);
+    /// Shortest limit of a promotion: several times what one takes.
+    const SHORTEST_PROMOTION: Duration = Duration::from_secs(3);
+
+    /// Limit of a connect, a TLS handshake or an answer of a node: half of the silence after which
+    /// its supervisor kills it as hung. Where a healthy server may be silent for longer, everything
+    /// else is slow too.
+    pub fn answer_limit(&self) -> Duration {
+        (self.hang_timeout / 2).max(Self::SHORTEST_ANSWER)
+    }
+
+    /// Limit of a planned handover's promotion, and then of the old primary's change to a replica:
+    /// three fifths of the time after which a Sentinel gives up the failover.
+    pub fn handover_limit(&self) -> Duration {
+        (self.failover_timeout * 3 / 5).max(Self::SHORTEST_PROMOTION)
     }
 }
 

@@ -70,6 +70,22 @@ fn profile_fast_replaces_the_time_limits_and_nothing_else() {
 }
 
 #[test]
+fn limits_of_answers_and_handovers_follow_the_timing_and_are_half_a_second_and_three_as_shipped() {
+    let limits = |text: &str, profile| {
+        let timing = Lab::parse(text, profile).unwrap().timing;
+        [timing.answer_limit(), timing.handover_limit()].map(|limit| limit.as_millis())
+    };
+    assert_eq!(limits(SHIPPED, None), [500, 3000]);
+    assert_eq!(limits(SHIPPED, Some("fast")), [500, 3000]);
+    let slow = edited(&[
+        ("down_after_ms = 5000", "down_after_ms = 10000"),
+        ("failover_timeout_ms = 5000", "failover_timeout_ms = 10000"),
+        ("hang_timeout_ms = 1000", "hang_timeout_ms = 5000"),
+    ]);
+    assert_eq!(limits(&slow, None), [2500, 6000]);
+}
+
+#[test]
 fn what_a_profile_leaves_out_stays_as_in_timing() {
     let text = format!("{SHIPPED}\n[profiles.slow]\ndown_after_ms = 30000\n");
     let slow = Lab::parse(&text, Some("slow")).unwrap().timing;

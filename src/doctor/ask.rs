@@ -9,7 +9,6 @@ use crate::client::Connector;
 use crate::config::{Lab, Node};
 use crate::http::Client;
 
-use super::ANSWER_LIMIT;
 use super::facts::NodeAnswers;
 
 /// Maximum length of the metrics that is read. A node has about 10 KiB.
@@ -27,7 +26,7 @@ pub(super) async fn node(
 ) -> Result<NodeFacts, String> {
     let metrics = async {
         let at = lab.monitoring.as_ref()?.node_socket(node);
-        let parent = Client::new(at, ANSWER_LIMIT, METRICS_MAX);
+        let parent = Client::new(at, lab.timing.answer_limit(), METRICS_MAX);
         let answer = parent.get("/metrics").await.ok()?;
         String::from_utf8(answer.body.into()).ok()
     };

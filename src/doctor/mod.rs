@@ -25,8 +25,6 @@ use crate::node::ServerBinary;
 
 pub use table::render;
 
-/// Time limit for connecting to a node and for each answer.
-const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 /// Time limit for questions to the system: a disk may hang, or a server not print its version.
 const HOST_LIMIT: Duration = Duration::from_secs(2);
 
@@ -100,8 +98,8 @@ pub async fn examine(lab: &Lab, options: &DoctorOptions) -> DoctorReport {
 }
 
 async fn examine_nodes(lab: &Lab) -> Vec<(String, Result<capacity::NodeFacts, String>)> {
-    let reader = Connector::new(lab, User::Verifier, ANSWER_LIMIT);
-    let operator = Connector::new(lab, User::Operator, ANSWER_LIMIT);
+    let reader = Connector::new(lab, User::Verifier);
+    let operator = Connector::new(lab, User::Operator);
     let nodes = lab.data_nodes.iter();
     let questions = nodes.map(|node| async {
         let facts = ask::node(lab, node, &reader, &operator).await;

@@ -257,7 +257,7 @@ impl Ground {
             }
         }
         Ok(Ground {
-            connector: Connector::new(&lab, User::Operator, ANSWER_LIMIT),
+            connector: Connector::new(&lab, User::Operator).patient(ANSWER_LIMIT),
             lab,
             nodes: start.nodes,
             server: Some(start.server),
@@ -289,7 +289,7 @@ impl Ground {
     ) -> Result<Self, GroundError> {
         fs::create_dir_all(&folder).map_err(file_error(&folder))?;
         Ok(Ground {
-            connector: Connector::new(&lab, User::Operator, ANSWER_LIMIT),
+            connector: Connector::new(&lab, User::Operator).patient(ANSWER_LIMIT),
             lab,
             nodes: match containers {
                 Some(_) => NodesKind::Containers,

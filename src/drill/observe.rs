@@ -19,8 +19,6 @@ use super::timeline::{RoleSeen, Seen, Seens, What};
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// A data node that gives no answer for so long is called silent.
 const SILENT_AFTER: Duration = Duration::from_millis(250);
-/// Limit for a connect or an answer of a Sentinel.
-const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 /// Last octet of the address that the observer asks from: of no node, so that no fault cuts it off.
 const OBSERVER: u8 = 250;
 
@@ -46,7 +44,7 @@ struct Inner {
 impl Observer {
     /// Begins to watch. Times count from `begun`.
     pub fn start(lab: &Lab, begun: Instant) -> Self {
-        let mut connector = Connector::new(lab, User::Operator, ANSWER_LIMIT);
+        let mut connector = Connector::new(lab, User::Operator);
         if let Some(address) = observer_address(lab) {
             connector = connector.from_source(address);
         }

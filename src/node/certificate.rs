@@ -22,8 +22,6 @@ use super::data::DataNode;
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// What lies between the turns of two Sentinels that get new files at the same moment; a start takes a tenth of it.
 const TURN: Duration = Duration::from_secs(1);
-/// Limit for another Sentinel's answer.
-const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 
 /// One state of the files, as told from another.
 type Fingerprint = [u8; 32];
@@ -95,8 +93,7 @@ impl Certificate {
             .iter()
             .position(|n| n.name == self.node.name)
             .and_then(|place| u32::try_from(place).ok());
-        let connector =
-            Connector::new(lab, User::Node, ANSWER_LIMIT).from_source(lab.listens(&self.node));
+        let connector = Connector::new(lab, User::Node).from_source(lab.listens(&self.node));
         loop {
             sleep(LOOK_AGAIN).await;
             if self.fresh().is_none() {

@@ -142,10 +142,10 @@ impl DataNode {
         } = own;
         metrics.certificate_ends(certificate.as_ref().map_or(0, Certificate::end));
         // Answers are waited for shorter than the hang limit, so that one lost answer is not a hang.
-        let limit = (lab.timing.hang_timeout / 3).clamp(CALM, Duration::from_millis(500));
-        let connector = Connector::new(&lab, User::Node, limit).from_source(lab.listens(&node));
-        let others = OTHERS_LIMIT.max(lab.timing.raise_limit);
-        let others = Connector::new(&lab, User::Node, others).from_source(lab.listens(&node));
+        let limit = (lab.timing.hang_timeout / HANG_QUESTIONS).max(CALM);
+        let connector = || Connector::new(&lab, User::Node).from_source(lab.listens(&node));
+        let others = connector().patient(OTHERS_LIMIT.max(lab.timing.raise_limit));
+        let connector = connector().within(limit);
         let panel = Arc::new(Panel::new(&lab, others.clone()));
         let observers = Observers::start(&lab, &node, &panel, &others);
         let seed = lab
@@ -314,6 +314,9 @@ impl DataNode {
             self.compare_versions();
             return Ok(Seen::Gone);
         }
+        if self.conn.is_none() && self.connector.pauses(self.node.socket()) {
+            return Ok(self.silence());
+        }
         match self.ask_server().await {
             Ok((info, copy)) => {
                 self.last_answer = Some(Instant::now());
@@ -335,13 +338,18 @@ impl DataNode {
                 debug!(node = %self.node.name, %error, "no answer of the own server");
                 self.conn = None;
                 self.unanswered += 1;
-                Ok(match self.last_answer {
-                    None => Seen::Starting,
-                    // It may be this process that was not running.
-                    Some(_) if self.unanswered < HANG_QUESTIONS => Seen::Silent(Duration::ZERO),
-                    Some(at) => Seen::Silent(at.elapsed()),
-                })
+                Ok(self.silence())
             }
+        }
+    }
+
+    /// What a server is that does not answer.
+    fn silence(&self) -> Seen {
+        match self.last_answer {
+            None => Seen::Starting,
+            // It may be this process that was not running.
+            Some(_) if self.unanswered < HANG_QUESTIONS => Seen::Silent(Duration::ZERO),
+            Some(at) => Seen::Silent(at.elapsed()),
         }
     }
 
@@ -375,6 +383,7 @@ impl DataNode {
 
     fn forget_server(&mut self) {
         self.server = None;
+        self.connector.forget(self.node.socket());
         self.conn = None;
         self.last_answer = None;
         self.unanswered = 0;

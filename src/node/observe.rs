@@ -24,7 +24,7 @@ use super::machine::{Peer, PeerCopy, PeerState, Vote};
 pub(super) const CALM: Duration = Duration::from_millis(100);
 /// Pause between two looks while a role is undecided or a failover is under way.
 pub(super) const URGENT: Duration = Duration::from_millis(20);
-/// A vote older than this is none: the Sentinels may have answered last before a cut.
+/// A vote older than this, or than an answer may take, is none: the Sentinels may have answered last before a cut.
 const VOTE_LIFETIME: Duration = Duration::from_millis(800);
 
 /// The latest observations.
@@ -35,6 +35,7 @@ pub(super) struct Observers {
     peers: Vec<(SocketAddrV4, watch::Receiver<Sighting>)>,
     /// What a peer said is believed for so long, while it is asked again.
     lifetime: Duration,
+    vote_lifetime: Duration,
     me: SocketAddrV4,
     name: String,
     pace: watch::Sender<Duration>,
@@ -98,6 +99,7 @@ impl Observers {
             peers,
             // When both hang for one reason, this one must not take the other for alive.
             lifetime: (lab.timing.hang_timeout * 2 / 3).max(CALM * 2),
+            vote_lifetime: lab.timing.answer_limit().max(VOTE_LIFETIME),
             me: me.socket(),
             name: me.name.clone(),
             pace,
@@ -122,7 +124,7 @@ impl Observers {
     /// node stays as they said it: there, too young is the safe side.
     pub(super) fn vote(&self) -> Option<Vote> {
         let latest = *self.vote.borrow();
-        let (asked, vote) = latest.filter(|(asked, _)| asked.elapsed() < VOTE_LIFETIME)?;
+        let (asked, vote) = latest.filter(|(asked, _)| asked.elapsed() < self.vote_lifetime)?;
         Some(Vote {
             // Seen from now: the answer is as old as the question at most.
             primary_alive_within: vote.primary_alive_within.map(|age| age + asked.elapsed()),
@@ -329,7 +331,7 @@ mod tests {
             .unwrap()
             .relocated([127, 254, 254]);
         lab.security.acl = false;
-        let connector = Connector::new(&lab, User::Node, CALM);
+        let connector = Connector::new(&lab, User::Node);
         let panel = Arc::new(Panel::new(&lab, connector.clone()));
         let mut observers = Observers::start(&lab, &lab.data_nodes[0], &panel, &connector);
         assert_eq!(observers.ended(), None);

@@ -407,7 +407,7 @@ type Seen = (String, Copy, &'static str);
 
 /// What the data nodes hold that are up, and those that are not, or don't say.
 async fn seen_up(lab: &Lab) -> (Vec<Seen>, Vec<Held>) {
-    let connector = Connector::new(lab, User::Verifier, ANSWER_LIMIT);
+    let connector = Connector::new(lab, User::Verifier).patient(ANSWER_LIMIT);
     let all = lab.data_nodes.iter().map(|node| {
         let connector = &connector;
         async move {

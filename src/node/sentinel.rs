@@ -33,9 +33,6 @@ const PUBLISH_PERIOD: Duration = Duration::from_millis(250);
 const PING_PERIOD: Duration = Duration::from_millis(500);
 /// How long a Sentinel may take to answer after its start.
 const START_LIMIT: Duration = Duration::from_secs(10);
-
-/// Limit of a question to the own server.
-const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 /// Period of a look at the server's clock.
 const CLOCK_PERIOD: Duration = Duration::from_secs(1);
 /// Pause between two questions of a Sentinel that has lost its memory.
@@ -227,7 +224,7 @@ async fn live(
 
 /// To the own server and to data nodes, from the own address.
 fn connector(lab: &Lab, node: &Node) -> Connector {
-    Connector::new(lab, User::Node, ANSWER_LIMIT).from_source(lab.listens(node))
+    Connector::new(lab, User::Node).from_source(lab.listens(node))
 }
 
 /// Ends when the server's clock has been stepped back. Sentinels count by the time of day when they asked last, and ask

@@ -12,7 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
 use crate::access::User;
-use crate::client::{ClientError, Connector};
+use crate::client::{ClientError, Conn, Connector};
 use crate::config::{Lab, Node, NodeKind};
 use crate::report::{MemoryUse, RefusedLogin};
 
@@ -23,7 +23,7 @@ use super::users;
 const PERIOD: Duration = Duration::from_secs(1);
 /// Pause between two tries of all passwords.
 const LOGIN_PERIOD: Duration = Duration::from_secs(10);
-/// Limit of a connect and of an answer.
+/// A connect and an answer may take so long in any case.
 const LIMIT: Duration = Duration::from_secs(1);
 
 /// Surveys until it is dropped. `folder`: the node's state folder.
@@ -39,6 +39,7 @@ pub(super) fn start(
         folder,
         statement,
         told: Vec::new(),
+        conn: None,
     };
     AbortOnDropHandle::new(tokio::spawn(survey.run()))
 }
@@ -50,6 +51,8 @@ struct Survey {
     statement: Statement,
     /// Users that have been told of.
     told: Vec<String>,
+    /// To the own server.
+    conn: Option<Conn>,
 }
 
 impl Survey {
@@ -68,11 +71,17 @@ impl Survey {
     }
 
     fn connector(&self, user: User) -> Connector {
-        Connector::new(&self.lab, user, LIMIT).from_source(self.lab.listens(&self.node))
+        Connector::new(&self.lab, user)
+            .patient(LIMIT)
+            .from_source(self.lab.listens(&self.node))
     }
 
     async fn look(&mut self) -> Result<(), ClientError> {
-        let mut conn = self.connector(User::Node).open(self.node.socket()).await?;
+        // A new one each second would cost a handshake each.
+        let mut conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => self.connector(User::Node).open(self.node.socket()).await?,
+        };
         let section = match self.node.kind {
             NodeKind::Data => "memory",
             NodeKind::Sentinel => "sentinel",
@@ -86,11 +95,11 @@ impl Survey {
             report.memory = memory;
             report.tilt = tilt;
         });
-        if !self.lab.security.acl {
-            return Ok(());
+        if self.lab.security.acl {
+            let names: Vec<String> = conn.query(redis::cmd("ACL").arg("USERS")).await?;
+            self.saw_users(users::foreign(names, self.node.kind));
         }
-        let names: Vec<String> = conn.query(redis::cmd("ACL").arg("USERS")).await?;
-        self.saw_users(users::foreign(names, self.node.kind));
+        self.conn = Some(conn);
         Ok(())
     }
 

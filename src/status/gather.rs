@@ -15,8 +15,8 @@ use crate::sentinel::{Answers, Panel};
 
 use super::members::KnownServers;
 use super::{
-    ANSWER_LIMIT, DataNodeState, DataNodeStatus, NamedPrimary, Problem, Reached, SentinelState,
-    SentinelStatus, Status, Stranger, members, parents, roster, stakes,
+    DataNodeState, DataNodeStatus, NamedPrimary, Problem, Reached, SentinelState, SentinelStatus,
+    Status, Stranger, members, parents, roster, stakes,
 };
 
 /// Asks every node of the lab once. If the list of members has other nodes or addresses than
@@ -34,7 +34,7 @@ pub async fn gather(lab: &Lab) -> Status {
 /// Asks every node of `lab` once. `lab` has the nodes of `stated`, the lab of `lab.toml`, and all
 /// `members`.
 async fn ask_all(stated: &Lab, lab: &Lab, members: Option<&Roster>) -> Status {
-    let connector = Connector::new(lab, User::Verifier, ANSWER_LIMIT);
+    let connector = Connector::new(lab, User::Verifier);
     let panel = Panel::new(lab, connector.clone());
     let nodes = lab.data_nodes.iter();
     let data_answers = join_all(nodes.map(|node| ask_data_node(node, &connector)));

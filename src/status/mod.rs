@@ -34,8 +34,6 @@ pub use members::{Stranger, StrangerEntry, StrangerKind, StrangerState};
 pub use problem::{Code, Problem, ProblemSeverity};
 pub use table::render;
 
-/// Time limit for connecting to a node and for each answer.
-const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 /// Pause between two rounds while waiting for a healthy lab.
 const ROUND_PAUSE: Duration = Duration::from_millis(100);
 
@@ -187,7 +185,7 @@ pub struct SentinelState {
 /// before that.
 pub async fn wait_healthy(lab: &Lab, limit: Duration, stop: &CancellationToken) -> Status {
     let deadline = Instant::now() + limit;
-    let connector = Connector::new(lab, User::Verifier, ANSWER_LIMIT);
+    let connector = Connector::new(lab, User::Verifier);
     let mut recovery = Recovery::default();
     let mut not_raised_since = HashMap::new();
     loop {
@@ -219,7 +217,7 @@ pub async fn wait_healthy(lab: &Lab, limit: Duration, stop: &CancellationToken) 
 /// # Errors
 /// The reason why it does not serve.
 pub async fn node_serves(lab: &Lab, node: &Node) -> Result<&'static str, String> {
-    let connector = Connector::new(lab, User::Verifier, ANSWER_LIMIT);
+    let connector = Connector::new(lab, User::Verifier);
     if lab.sentinels.contains(node) {
         let mut conn = connector
             .open(node.socket())

@@ -12,8 +12,6 @@ use crate::report::NodeReport;
 
 use super::Reached;
 
-/// From the connect to the end of the answer.
-const LIMIT: Duration = Duration::from_millis(500);
 /// Longest answer that is read.
 const LONGEST: usize = 64 * 1024;
 
@@ -22,9 +20,11 @@ pub(super) async fn ask(lab: &Lab) -> BTreeMap<String, Reached<NodeReport>> {
     let Some(monitoring) = &lab.monitoring else {
         return BTreeMap::new();
     };
+    // From the connect to the end of the answer.
+    let limit = lab.timing.answer_limit();
     let asked = lab.nodes().map(|node| async {
         let at = monitoring.node_socket(node);
-        let report = match get(at).await {
+        let report = match get(at, limit).await {
             Ok(report) if report.node == node.name => Reached::Up(report),
             Ok(report) => Reached::Unreachable(format!("the node there is {}", report.node)),
             Err(why) => Reached::Unreachable(why),
@@ -34,8 +34,8 @@ pub(super) async fn ask(lab: &Lab) -> BTreeMap<String, Reached<NodeReport>> {
     join_all(asked).await.into_iter().collect()
 }
 
-async fn get(at: SocketAddrV4) -> Result<NodeReport, String> {
-    match Client::new(at, LIMIT, LONGEST).get("/status").await {
+async fn get(at: SocketAddrV4, limit: Duration) -> Result<NodeReport, String> {
+    match Client::new(at, limit, LONGEST).get("/status").await {
         Ok(answer) => {
             read(&answer).ok_or_else(|| format!("{at}: no report: is it an older halab?"))
         }

@@ -76,7 +76,9 @@ impl Status {
             Some(MemberKind::Data)
         } else {
             let mut sentinels = self.sentinels.iter();
-            sentinels.any(|n| n.name == name).then_some(MemberKind::Sentinel)
+            sentinels
+                .any(|n| n.name == name)
+                .then_some(MemberKind::Sentinel)
         }
     }
 
@@ -208,7 +210,12 @@ mod tests {
         let same = crate::client::first_roster(&lab);
         let node = &lab.data_nodes[1];
         assert_eq!(mismatch(&same, node, true), None);
-        let moved = same.with(MemberKind::Data, "redis-b", at("127.0.0.15:6379"), Standing::Full);
+        let moved = same.with(
+            MemberKind::Data,
+            "redis-b",
+            at("127.0.0.15:6379"),
+            Standing::Full,
+        );
         for is_primary in [true, false] {
             let why = mismatch(&moved, node, is_primary).unwrap();
             assert!(why.contains("redis-b at 127.0.0.15"), "{why}");

@@ -22,12 +22,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
-use crate::client::{Conn, Connector, Role, as_in_roster};
+use crate::client::{Connector, Line, Role, as_in_roster};
 use crate::config::Lab;
 use crate::protocol::vote::Elected;
 use crate::sentinel::{Event, Panel, WAITING, follow_events};
 
-use super::ANSWER_LIMIT;
 use super::journal::Journal;
 use super::keeper::Membership;
 
@@ -136,12 +135,12 @@ impl Discovery {
             membership: membership.clone(),
             stranger_named: false,
             panel,
-            connector,
             probes: lab
                 .data_nodes
                 .iter()
-                .map(|n| Probe::new(n.socket()))
+                .map(|n| Probe::new(n.socket(), &connector))
                 .collect(),
+            connector,
             to,
             journal,
             trouble,
@@ -287,11 +286,10 @@ impl Seeker {
     /// that is lost is waited for only without that.
     async fn seek(&mut self) -> Result<Target, String> {
         let round = self.round;
-        let connector = &self.connector;
         let mut probes: FuturesUnordered<_> = self
             .probes
             .iter_mut()
-            .map(|probe| async move { (probe.address, probe.role(connector).await) })
+            .map(|probe| async move { (probe.address, probe.role().await) })
             .collect();
         let mut asked = pin!(self.panel.ask());
         let mut primaries = Vec::new();
@@ -356,52 +354,63 @@ impl Seeker {
 /// One data node, asked for its role again and again.
 struct Probe {
     address: SocketAddrV4,
-    conn: Option<Conn>,
+    line: Line,
+    /// Limit of an answer on any connection.
+    most: Duration,
     /// How long its answers take; one that was slow once is given time for a while.
     usual: Option<Duration>,
+    /// The first of the last rounds that had no answer in time.
+    silent_since: Option<Instant>,
 }
 
 impl Probe {
-    fn new(address: SocketAddrV4) -> Self {
+    fn new(address: SocketAddrV4, connector: &Connector) -> Self {
         Probe {
             address,
-            conn: None,
+            line: Line::new(address, connector.clone()),
+            most: connector.answer_limit(),
             usual: None,
+            silent_since: None,
         }
     }
 
-    /// How long it may take now: it may be far away, and it may hang.
+    /// How long a round waits for it: it may be far away, and it may hang.
     fn limit(&self) -> Duration {
-        let most = ANSWER_LIMIT * 2;
+        let most = self.most * 2;
         self.usual
             .map_or(most, |usual| (usual * SLOWER).clamp(ROLE_LIMIT, most))
     }
 
-    async fn role(&mut self, connector: &Connector) -> Result<Role, String> {
-        let limit = self.limit();
-        let asked = timeout(limit, self.ask(connector, limit)).await;
-        let role = asked.unwrap_or_else(|_| Err(format!("no answer within {limit:?}")));
-        if role.is_err() {
-            self.conn = None;
+    async fn role(&mut self) -> Result<Role, String> {
+        let (limit, begun) = (self.limit(), Instant::now());
+        let asked = timeout(limit, self.ask(limit)).await;
+        if let Ok(answer) = asked {
+            self.silent_since = None;
+            return answer.inspect_err(|_| drop(self.line.take()));
         }
-        role
+        // The round goes on without it. Its connection is left, or is made anew, only when its time is over.
+        let since = *self.silent_since.get_or_insert(begun);
+        if since.elapsed() >= self.most {
+            self.silent_since = None;
+            drop(self.line.take());
+        }
+        Err(format!("no answer within {limit:?}"))
     }
 
-    async fn ask(&mut self, connector: &Connector, limit: Duration) -> Result<Role, String> {
+    async fn ask(&mut self, limit: Duration) -> Result<Role, String> {
         let begun = Instant::now();
-        if let Some(warm) = &mut self.conn {
+        if let Some(warm) = self.line.warm() {
             match warm.role().await {
                 Ok(role) => {
                     self.took(begun.elapsed());
                     return Ok(role);
                 }
                 // A warm connection that has been cut meanwhile is worth one more try.
-                Err(_) if begun.elapsed() < limit / 2 => {}
+                Err(_) if begun.elapsed() < limit / 2 => drop(self.line.take()),
                 Err(error) => return Err(error.to_string()),
             }
         }
-        let opened = connector.open(self.address).await;
-        let conn = self.conn.insert(opened.map_err(|e| e.to_string())?);
+        let conn = self.line.conn().await.map_err(|e| e.to_string())?;
         let asked = Instant::now();
         let role = conn.role().await.map_err(|e| e.to_string())?;
         self.took(asked.elapsed());

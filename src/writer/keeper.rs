@@ -31,7 +31,7 @@ use crate::protocol::vote::Elected;
 use super::discovery::{Discovery, Standing, Target};
 use super::session::Session;
 use super::witness::{About, Witness};
-use super::{ANSWER_LIMIT, Options, REFUSED_PAUSE};
+use super::{Options, REFUSED_PAUSE};
 
 /// Channel of the messages that nobody reads: they give a connection that writes nothing a place in the stream of
 /// replication, which `WAIT` waits for.
@@ -109,13 +109,14 @@ impl Keeper {
         tasks: &mut JoinSet<()>,
     ) {
         let lab = &membership.lab;
+        let connector = Connector::new(lab, User::Writer);
+        let limit = options.wait_limit(&connector);
         let keeper = Keeper {
             nodes: lab.data_nodes.clone(),
             membership: membership.clone(),
             policy: options.policy,
             wait_ms: options.wait_ms(),
-            connector: Connector::new(lab, User::Writer, ANSWER_LIMIT)
-                .with_answer_limit(options.wait_limit()),
+            connector: connector.with_answer_limit(limit),
             discovery,
             witness,
         };

@@ -25,7 +25,7 @@ use super::journal::Journal;
 use super::keeper::Sessions;
 use super::session::Session;
 use super::work::{Job, Work};
-use super::{ANSWER_LIMIT, Options, REFUSED_PAUSE};
+use super::{Options, REFUSED_PAUSE};
 
 /// Batches sent and not answered: one that the primary executes, and the next one, so that it does not wait
 /// for it. More would lie in its buffers.
@@ -33,6 +33,8 @@ const UNANSWERED: usize = 2;
 /// Records written by one command. One command costs the server about half of what as many `SET`s do; more in one would
 /// keep it longer from everybody else, and gain nothing.
 const RECORDS_A_COMMAND: u64 = 128;
+/// Between two looks whether an answer is overdue.
+const CLOCK: Duration = Duration::from_millis(500);
 
 /// One of the writer's connections.
 #[derive(Debug)]
@@ -87,11 +89,11 @@ impl Lane {
         end: CancellationToken,
     ) -> Self {
         Lane {
+            limit: options.wait_limit(&connector),
             connector,
             policy: options.policy,
             in_flight: options.in_flight,
             wait_ms: options.wait_ms().into_bytes(),
-            limit: options.wait_limit(),
             sessions,
             records: Batch::new(journal.run(), Timestamp::default()),
             journal,
@@ -155,11 +157,17 @@ impl Lane {
     /// Writes over one connection, until there is a reason to leave it. What was in flight then is in the
     /// queue again.
     async fn serve(&mut self, session: &Session) -> Result<Left, ledger::Error> {
-        let wire = match self.connector.open_wire(session.primary).await {
-            Ok(wire) => wire,
-            Err(error) => {
-                debug!(%error, "cannot connect to the primary");
-                return Ok(Left::Failed(WriteError::Refused));
+        let wire = loop {
+            let opened = tokio::select! {
+                biased;
+                () = self.end.cancelled() => return Ok(Left::Done),
+                () = session.ended() => return Ok(Left::SessionEnded),
+                opened = self.connector.open_wire(session.primary) => opened,
+            };
+            match opened {
+                Ok(wire) => break wire,
+                // Nothing was sent, so the session is as good as before; the others would have to connect anew, too.
+                Err(error) => debug!(%error, "cannot connect to the primary"),
             }
         };
         let mut link = Link {
@@ -179,7 +187,7 @@ impl Lane {
 
     async fn drive(&mut self, link: &mut Link<'_>) -> Result<Left, ledger::Error> {
         let mut coverage = link.session.coverage();
-        let mut clock = interval(ANSWER_LIMIT);
+        let mut clock = interval(CLOCK);
         let (end, work) = (self.end.clone(), self.work.clone());
         loop {
             self.fill(link)?;

@@ -62,13 +62,10 @@ const STOP_LIMIT: Duration = Duration::from_secs(3);
 /// How often acknowledgements are handed to the system: the most that a `kill -9` of the writer can turn
 /// from acknowledged into unknown.
 const FLUSH_PERIOD: Duration = Duration::from_millis(20);
-/// Limit for a connect or an answer of a node that is not asked to wait: more than a round trip between sites that are
-/// far apart.
-const ANSWER_LIMIT: Duration = Duration::from_millis(500);
-
 /// Pause after a refusal that another primary would not cure.
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
-/// How much longer than a `WAIT` its answer may take before the connection counts as lost.
+/// How much longer than a `WAIT` its answer may take before the connection counts as lost; as long as any other answer, if
+/// that is more.
 const WAIT_SLACK: Duration = Duration::from_secs(2);
 
 /// What to write, and how.
@@ -116,8 +113,8 @@ impl Options {
     }
 
     /// How long the answer to a `WAIT` may take.
-    fn wait_limit(&self) -> Duration {
-        self.wait_timeout.max(SHORTEST_WAIT) + WAIT_SLACK
+    fn wait_limit(&self, connector: &Connector) -> Duration {
+        self.wait_timeout.max(SHORTEST_WAIT) + WAIT_SLACK.max(connector.answer_limit())
     }
 }
 
@@ -168,7 +165,7 @@ async fn run_with(
     let journal = Arc::new(journal);
     let _metrics = metrics::serve(lab, options, &journal).await;
     let work = Arc::new(Work::new(options, journal.clone(), left, stop.clone()));
-    let connector = Connector::new(lab, User::Writer, ANSWER_LIMIT);
+    let connector = Connector::new(lab, User::Writer);
     let trouble = Trouble::default();
     let (for_keepers, sessions) = watch::channel(None);
     background.spawn(follow_members(
@@ -270,7 +267,7 @@ async fn follow_members(
             changed,
         };
         let mut tasks = JoinSet::new();
-        let connector = Connector::new(&membership.lab, User::Writer, ANSWER_LIMIT);
+        let connector = Connector::new(&membership.lab, User::Writer);
         let panel = Arc::new(Panel::new(&membership.lab, connector.clone()));
         let discovery = Discovery::start(
             &membership,

@@ -10,7 +10,7 @@ use futures_util::future::{Either, join_all, maybe_done, select};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
-use crate::client::{Conn, Connector, ReplicationInfo};
+use crate::client::{Conn, Connector, Line, ReplicationInfo};
 use crate::protocol::ack::{
     ASSURANCE_CHANNEL, Evidence, NoWitness, UncoveredWrites, witness, witness_promoted,
 };
@@ -50,8 +50,8 @@ pub(super) struct Witness {
     panel: Arc<Panel>,
     connector: Connector,
     raise_limit: Duration,
-    /// One warm connection to each data node that was asked.
-    nodes: Mutex<HashMap<SocketAddrV4, Conn>>,
+    /// To each data node that was asked.
+    nodes: Mutex<HashMap<SocketAddrV4, Arc<Mutex<Line>>>>,
 }
 
 /// What a data node says of itself.
@@ -148,9 +148,17 @@ impl Witness {
 
     /// What a data node says of itself; a dead one says nothing.
     async fn own_word(&self, node: SocketAddrV4) -> Option<Word> {
+        let line = || Arc::new(Mutex::new(Line::new(node, self.connector.clone())));
+        let line = self
+            .nodes
+            .lock()
+            .await
+            .entry(node)
+            .or_insert_with(line)
+            .clone();
+        let mut line = line.lock().await;
         // Taken out while in use: a question that is given up drops its connection.
-        let warm = self.nodes.lock().await.remove(&node);
-        let answer = match warm {
+        let answer = match line.take() {
             Some(mut conn) => ask_node(&mut conn).await.map(|said| (conn, said)),
             None => None,
         };
@@ -158,12 +166,13 @@ impl Witness {
         let (conn, (info, copy, assured)) = match answer {
             Some(answer) => answer,
             None => {
-                let mut conn = self.connector.open(node).await.ok()?;
+                line.conn().await.ok()?;
+                let mut conn = line.take()?;
                 let said = ask_node(&mut conn).await?;
                 (conn, said)
             }
         };
-        self.nodes.lock().await.insert(node, conn);
+        line.put(conn);
         Some(Word {
             node,
             info,

@@ -19,7 +19,7 @@ use crate::protocol::copy::{Completeness, Copy, Mark, Relation};
 use super::super::machine::{Marked, Marking, Own, Server as Seen};
 use super::DataNode;
 
-/// How long the writing of a mark may hold the node up. It waits while writes are paused.
+/// How long the writing of a mark may hold the node up, or a quarter of the hang limit. It waits while writes are paused.
 const MARK_LIMIT: Duration = Duration::from_millis(300);
 
 /// What the node knows of its own copy.
@@ -324,7 +324,8 @@ impl DataNode {
         }
         pipe.add_command(set_mark(mark));
         pipe.cmd("INFO").arg("persistence");
-        let written = match timeout(MARK_LIMIT, self.send_mark(&pipe)).await {
+        let limit = MARK_LIMIT.max(self.lab.timing.hang_timeout / 4);
+        let written = match timeout(limit, self.send_mark(&pipe)).await {
             Ok(Ok(changes)) => {
                 self.copy.changes_marked = changes;
                 Ok(())
@@ -333,7 +334,7 @@ impl DataNode {
             // Writes are paused, or the disk is slow. The command goes with its connection.
             Err(_) => {
                 self.conn = None;
-                Err(format!("no answer within {MARK_LIMIT:?}"))
+                Err(format!("no answer within {limit:?}"))
             }
         };
         match written {

@@ -62,6 +62,8 @@ struct Vain {
 enum NotRaised {
     #[error("it takes {0:?} or longer from asking the primary for its offset to being promotable")]
     Late(Duration),
+    #[error("its primary does not answer this node, which asks again after a pause")]
+    OutOfReach,
     #[error("it has not what the primary has")]
     Behind,
     #[error("its link to the primary is down")]
@@ -136,7 +138,8 @@ impl DataNode {
             }
         }
         // Sentinels end subscriptions, too, when they confirm a role.
-        if self.own().await?.present(ASSURANCE_CHANNEL).await? == 0 {
+        let present = self.own().await?.present(ASSURANCE_CHANNEL).await?;
+        if present == 0 && !self.connector.pauses(at) {
             let assured = self.connector.attend(at, ASSURANCE_CHANNEL).await;
             self.raising.assurance = assured
                 .inspect_err(|error| debug!(node = %self.node.name, %error, "no assurance yet"))
@@ -224,6 +227,8 @@ impl DataNode {
         let id = self.own().await?.id().await?;
         let mut there = match self.raising.primary.take() {
             Some(conn) if conn.peer() == primary => conn,
+            // This node has its own server to look at meanwhile.
+            _ if self.others.pauses(primary) => return Err(NotRaised::OutOfReach),
             _ => {
                 let mut conn = self.others.open(primary).await?;
                 conn.role().await?;

@@ -719,7 +719,8 @@ fn a_node_being_added_or_removed_is_a_warning_with_or_without_supervisors() {
     for with_supervisors in [true, false] {
         let mut status = larger();
         let (_, at) = stated("redis-c");
-        status.members = Some(listed(&status).with(MemberKind::Data, "redis-c", at, Standing::Counted));
+        status.members =
+            Some(listed(&status).with(MemberKind::Data, "redis-c", at, Standing::Counted));
         up(&mut status.data_nodes[2].state).promotable = Some(false);
         for sentinel in &mut status.sentinels {
             up(&mut sentinel.state)
@@ -759,7 +760,8 @@ fn a_member_that_is_down_is_a_fault_whatever_its_standing() {
 fn a_member_at_another_address_gets_no_remedy_to_add_it() {
     let mut status = healthy();
     let elsewhere = "127.0.0.99:6379".parse().unwrap();
-    status.members = Some(listed(&status).with(MemberKind::Data, "redis-b", elsewhere, Standing::Full));
+    status.members =
+        Some(listed(&status).with(MemberKind::Data, "redis-b", elsewhere, Standing::Full));
     let found = problems(&status);
     let [of_b] = found.as_slice() else {
         panic!("{found:#?}");
