@@ -7,7 +7,8 @@
 //!
 //! Once a Sentinel has taken the call, a failover is under way that nobody can call back. From there on no failed command
 //! ends the handover: it goes on until the old primary follows the promoted node, or until nobody was promoted in time
-//! and writes go on.
+//! and writes go on. How long the promotion, the pause of writes and the demotion may take follows from the lab's limit of a
+//! failover ([`crate::config::Timing::handover_limit`]).
 
 use std::net::SocketAddrV4;
 use std::pin::pin;
@@ -30,12 +31,6 @@ use crate::sentinel::{Event, Panel, WAITING, follow_events};
 const PAUSE_AT: &str = "+failover-state-send-slaveof-noone";
 /// The events by which a Sentinel says that it gives a failover up begin so.
 const GIVEN_UP: &str = "-failover-abort";
-/// How long writes are paused at most: the pause ends by itself should this process die.
-const PAUSE_MS: u64 = 3000;
-/// How long the promotion may take.
-const PROMOTION_LIMIT: Duration = Duration::from_secs(3);
-/// How long the old primary may take to follow the promoted node.
-const DEMOTION_LIMIT: Duration = Duration::from_secs(3);
 /// How long the old primary may take to go on with writes.
 const RESUME_LIMIT: Duration = Duration::from_secs(1);
 /// How long the Sentinels may take to agree afterwards.
@@ -75,10 +70,12 @@ pub enum HandoverError {
     #[error("stopped; nothing was changed")]
     Stopped,
     /// The promotion did not come in time.
-    #[error("no other node was promoted within {PROMOTION_LIMIT:?}; {}{}", writes(from, resumed), rest(by.as_deref()))]
+    #[error("no other node was promoted within {limit:?}; {}{}", writes(from, resumed, *limit), rest(by.as_deref()))]
     NoPromotion {
         /// The primary, which still is.
         from: String,
+        /// How long it was waited for; a pause of writes lasts as long at most.
+        limit: Duration,
         /// Whether it said that it takes writes again; if not, its pause ends by itself.
         resumed: Result<(), ClientError>,
         /// Who leads the failover, where it is still under way.
@@ -100,12 +97,11 @@ pub enum HandoverError {
 }
 
 /// What happens to writes after a promotion that did not come.
-fn writes(from: &str, resumed: &Result<(), ClientError>) -> String {
+fn writes(from: &str, resumed: &Result<(), ClientError>, limit: Duration) -> String {
     match resumed {
         Ok(()) => format!("writes go on at {from}"),
         Err(error) => format!(
-            "{from} could not be told to go on with writes ({error}), a pause ends by itself after {} s",
-            PAUSE_MS / 1000
+            "{from} could not be told to go on with writes ({error}), a pause ends by itself after {limit:?}"
         ),
     }
 }
@@ -231,6 +227,7 @@ async fn carry_out(
         _tasks,
     } = ready;
     let begun = Instant::now();
+    let limit = lab.timing.handover_limit();
     let by = match panel.call_failover(from.socket()).await {
         Ok(by) => by,
         // An answer can be lost, and the call taken all the same.
@@ -242,15 +239,20 @@ async fn carry_out(
     let mut old = OldPrimary {
         node: from,
         connector,
+        limit,
         conn: Some(conn),
         history: None,
         trouble: None,
     };
     let mut paused = None;
     let promoted = {
-        let look = promoted_node(lab, from, connector, begun + PROMOTION_LIMIT);
+        let look = async {
+            // A node that hangs does not prolong it.
+            let look = promoted_node(lab, from, connector);
+            timeout_at(begun + limit, look).await.ok()
+        };
         let pause = async {
-            wait_for_event(&mut events, panel, from).await;
+            wait_for_event(&mut events, panel, (from, limit)).await;
             old.pause().await
         };
         let (mut look, mut pause) = (pin!(look), pin!(pause));
@@ -265,7 +267,7 @@ async fn carry_out(
         }
     };
     let promoted = match (promoted, &old.history) {
-        (Some(to), Some(history)) if !went_on(to, history, connector).await => None,
+        (Some(to), Some(history)) if !went_on(to, history, (connector, limit)).await => None,
         (promoted, _) => promoted,
     };
     let Some(to) = promoted else {
@@ -273,6 +275,7 @@ async fn carry_out(
         let by = is_under_way(panel, from).await.then_some(by);
         return Err(HandoverError::NoPromotion {
             from: from.name.clone(),
+            limit,
             resumed,
             by,
         });
@@ -306,6 +309,8 @@ async fn carry_out(
 struct OldPrimary<'a> {
     node: &'a Node,
     connector: &'a Connector,
+    /// How long writes are paused at most, should this process die, and how long it may take to follow the promoted node.
+    limit: Duration,
     conn: Option<Conn>,
     /// The history in which it was primary when writes were paused.
     history: Option<String>,
@@ -337,7 +342,8 @@ impl OldPrimary<'_> {
         if let Some(mark) = held.as_ref().and_then(Copy::mark) {
             pipe.add_command(set_mark(&mark.next(mark.epoch, mark.state)));
         }
-        pipe.cmd("CLIENT").arg("PAUSE").arg(PAUSE_MS).arg("WRITE");
+        let most = u64::try_from(self.limit.as_millis()).unwrap_or(u64::MAX);
+        pipe.cmd("CLIENT").arg("PAUSE").arg(most).arg("WRITE");
         conn.all(&pipe).await?;
         self.history = Some(info.replication_id);
         self.conn = Some(conn);
@@ -369,7 +375,7 @@ impl OldPrimary<'_> {
 
     /// Makes it a replica of `new`.
     async fn follow(&mut self, new: SocketAddrV4) -> Result<(), ClientError> {
-        let deadline = Instant::now() + DEMOTION_LIMIT;
+        let deadline = Instant::now() + self.limit;
         loop {
             match self.try_to_follow(new).await {
                 Err(error) if Instant::now() < deadline => {
@@ -414,7 +420,7 @@ async fn subscribe(
 ) -> mpsc::Receiver<Event> {
     let (to, mut events) = mpsc::channel(WAITING);
     follow_events(lab, connector, &to, tasks);
-    let deadline = Instant::now() + Duration::from_millis(500);
+    let deadline = Instant::now() + connector.answer_limit();
     let mut standing = 0;
     while standing < lab.sentinels.len() {
         match timeout_at(deadline, events.recv()).await {
@@ -429,7 +435,11 @@ async fn subscribe(
 
 /// Waits for the event that comes before the promotion, without a limit: it may have been missed. A Sentinel that was held up,
 /// by its disk say, finds what it knows of the replicas too old and gives the failover up: then it is called for again.
-async fn wait_for_event(events: &mut mpsc::Receiver<Event>, panel: &Panel, from: &Node) {
+async fn wait_for_event(
+    events: &mut mpsc::Receiver<Event>,
+    panel: &Panel,
+    (from, limit): (&Node, Duration),
+) {
     while let Some(event) = events.recv().await {
         debug!(event = %event.name, text = %event.text, "handover");
         if event.name == PAUSE_AT {
@@ -443,30 +453,22 @@ async fn wait_for_event(events: &mut mpsc::Receiver<Event>, panel: &Panel, from:
                 }
             };
             info!(from = %from.name, by = %event.sentinel, "handover: the failover was given up, and is called for again");
-            if timeout_at(Instant::now() + PROMOTION_LIMIT, again)
-                .await
-                .is_err()
-            {
+            if timeout_at(Instant::now() + limit, again).await.is_err() {
                 debug!("handover: no Sentinel has taken the failover again");
             }
         }
     }
 }
 
-/// The first other data node that says it is primary.
-async fn promoted_node<'a>(
-    lab: &'a Lab,
-    from: &Node,
-    connector: &Connector,
-    deadline: Instant,
-) -> Option<&'a Node> {
+/// The first other data node that says it is primary; waits for it.
+async fn promoted_node<'a>(lab: &'a Lab, from: &Node, connector: &Connector) -> &'a Node {
     let mut conns: Vec<(&Node, Option<Conn>)> = lab
         .data_nodes
         .iter()
         .filter(|n| n.name != from.name)
         .map(|n| (n, None))
         .collect();
-    while Instant::now() < deadline {
+    loop {
         for (node, slot) in &mut conns {
             // A promotion closes the connections of clients, so a broken one is made anew.
             let mut conn = match slot.take() {
@@ -477,20 +479,19 @@ async fn promoted_node<'a>(
                 },
             };
             match conn.role().await {
-                Ok(Role::Primary { .. }) => return Some(node),
+                Ok(Role::Primary { .. }) => return node,
                 Ok(_) => *slot = Some(conn),
                 Err(_) => {}
             }
         }
         sleep(LOOK_AGAIN).await;
     }
-    None
 }
 
 /// Whether the promoted node went on from that history. One that was selected, ended, and came back may be promoted all the same,
 /// with less; its history is another. A promotion closes connections, so one that fails says nothing; nor does silence.
-async fn went_on(to: &Node, history: &str, connector: &Connector) -> bool {
-    let deadline = Instant::now() + DEMOTION_LIMIT;
+async fn went_on(to: &Node, history: &str, (connector, limit): (&Connector, Duration)) -> bool {
+    let deadline = Instant::now() + limit;
     loop {
         let ask = async { connector.open(to.socket()).await?.replication().await };
         match ask.await {

@@ -50,6 +50,8 @@ mod raise;
 mod screen;
 #[path = "live/security.rs"]
 mod security;
+#[path = "live/slow.rs"]
+mod slow;
 #[path = "live/tls.rs"]
 mod tls;
 #[path = "live/upgrade.rs"]

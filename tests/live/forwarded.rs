@@ -5,9 +5,12 @@ use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use redis_ha_lab::config::{Lab, Node};
 use redis_ha_lab::runner::ClaimedSubnet;
@@ -20,9 +23,20 @@ use super::lab::{children_of, halab, redis_server, wait_until};
 /// Where each node really is.
 type Places = Arc<Mutex<HashMap<String, Ipv4Addr>>>;
 
+/// What passes connections on.
+#[derive(Debug, Default)]
+pub struct Way {
+    /// Connections so far.
+    pub taken: AtomicUsize,
+    /// A connection waits for so many milliseconds before anything is passed on: as a slow handshake does, and nothing later.
+    pub delay_ms: AtomicU64,
+}
+
 /// The nodes, each a process that dies with the test.
-struct Pods {
+pub struct Pods {
+    pub way: Arc<Way>,
     lab: Lab,
+    profile: &'static [&'static str],
     folder: TempDir,
     subnet: ClaimedSubnet,
     /// Of the addresses where nodes listen.
@@ -35,34 +49,57 @@ struct Pods {
 
 impl Pods {
     fn start() -> Self {
+        let shipped = include_str!("../../lab.toml");
+        Self::start_with(shipped, &["--profile", "fast"], Duration::ZERO)
+    }
+
+    /// By that `lab.toml`; each connection waits for so long before anything is passed on.
+    pub fn start_with(text: &str, profile: &'static [&'static str], delay: Duration) -> Self {
         let (subnet, elsewhere) = (
             ClaimedSubnet::claim().unwrap(),
             ClaimedSubnet::claim().unwrap(),
         );
-        let shipped = include_str!("../../lab.toml");
-        let lab = Lab::parse(shipped, Some("fast")).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("lab.toml"), text).unwrap();
+        let lab = Lab::parse(text, profile.get(1).copied()).unwrap();
         let mut pods = Pods {
+            way: Arc::default(),
             lab: lab.relocated(subnet.octets()),
-            folder: tempfile::tempdir().unwrap(),
+            profile,
+            folder,
             subnet,
             elsewhere,
             places: Places::default(),
             running: HashMap::new(),
             given: 0,
         };
+        pods.delay(delay);
         let nodes: Vec<Node> = pods.lab.nodes().cloned().collect();
         for node in nodes {
-            pass_on(&node, &pods.places);
+            pass_on(&node, &pods.places, &pods.way);
             pods.start_node(&node.name);
         }
         pods
     }
 
-    fn command(&self) -> Command {
+    /// Each connection that is made from now on waits for so long.
+    pub fn delay(&self, delay: Duration) {
+        let ms = u64::try_from(delay.as_millis()).unwrap();
+        self.way.delay_ms.store(ms, Ordering::SeqCst);
+    }
+
+    /// A path in the test's own folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn command(&self) -> Command {
         let mut command = halab();
         command
-            .args(["--profile", "fast", "--subnet", &self.subnet.to_string()])
-            .args(["--config", concat!(env!("CARGO_MANIFEST_DIR"), "/lab.toml")])
+            .args(self.profile)
+            .args(["--subnet", &self.subnet.to_string()])
+            .arg("--config")
+            .arg(self.path("lab.toml"))
             .arg("--state")
             .arg(self.folder.path())
             .arg("--redis-server")
@@ -96,11 +133,11 @@ impl Pods {
         }
     }
 
-    fn halab(&self, arguments: &[&str]) -> std::process::Output {
+    pub fn halab(&self, arguments: &[&str]) -> std::process::Output {
         self.command().args(arguments).output().unwrap()
     }
 
-    fn assert_halab(&self, arguments: &[&str]) {
+    pub fn assert_halab(&self, arguments: &[&str]) {
         let output = self.halab(arguments);
         let said = String::from_utf8_lossy(&output.stdout);
         let why = String::from_utf8_lossy(&output.stderr);
@@ -110,7 +147,7 @@ impl Pods {
         }
     }
 
-    fn primary(&self) -> Option<String> {
+    pub fn primary(&self) -> Option<String> {
         let said = self.halab(&["status", "--json"]).stdout;
         let status: Value = serde_json::from_slice(&said).unwrap();
         status["primary"]["node"].as_str().map(str::to_owned)
@@ -127,18 +164,25 @@ impl Drop for Pods {
 }
 
 /// Passes on what comes for `node`, until the test's process ends.
-fn pass_on(node: &Node, places: &Places) {
+fn pass_on(node: &Node, places: &Places, way: &Arc<Way>) {
     let listener = TcpListener::bind(node.socket()).unwrap();
     let (places, name, port) = (places.clone(), node.name.clone(), node.port);
+    let way = way.clone();
     thread::spawn(move || {
         for client in listener.incoming().flatten() {
-            let at = places.lock().unwrap()[&name];
-            // Nobody there: the client is hung up on.
-            if let Ok(server) = TcpStream::connect(SocketAddrV4::new(at, port)) {
-                let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-                thread::spawn(move || pump(from, to));
-                thread::spawn(move || pump(server, client));
-            }
+            way.taken.fetch_add(1, Ordering::SeqCst);
+            let delay = Duration::from_millis(way.delay_ms.load(Ordering::SeqCst));
+            let (places, name) = (places.clone(), name.clone());
+            thread::spawn(move || {
+                thread::sleep(delay);
+                let at = places.lock().unwrap()[&name];
+                // Nobody there: the client is hung up on.
+                if let Ok(server) = TcpStream::connect(SocketAddrV4::new(at, port)) {
+                    let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                    thread::spawn(move || pump(from, to));
+                    pump(server, client);
+                }
+            });
         }
     });
 }

@@ -337,18 +337,10 @@ class Lab:
         )
 
     def hand_over(self, before: Status) -> Status:
-        """By `halab handover`. It gives up where the other node is not promoted within 3 s, and writes go on: a slow machine is asked
-        up to three times."""
-        for left in range(2 if self.slowness > 1 else 0, -1, -1):
-            code, said = self.writer.execute("halab handover 2>&1")
-            if code == 0:
-                return self.wait_failover(before)
-            print(said, flush=True)
-            if not left:
-                raise AssertionError(f"halab handover ends with {code}: {said}")
-            # What was under way may come to its end all the same.
-            if self.wait_healthy().failed_over_from(before):
-                break
+        """By `halab handover`."""
+        code, said = self.writer.execute("halab handover 2>&1")
+        if code:
+            raise AssertionError(f"halab handover ends with {code}: {said}")
         return self.wait_failover(before)
 
     def kill_server(self, machine: Host, node: str) -> None:
