@@ -12,8 +12,7 @@ use crate::checker::{History, NodeReading};
 use crate::client::guard::Framing;
 use crate::client::{ReplicationInfo, Role, reply};
 use crate::config::Lab;
-use crate::drill::report::Report;
-use crate::drill::{html, markdown};
+use crate::drill::report::{DrillReport, html, markdown};
 use crate::ledger::{Entry, Header, LedgerReader, codec};
 use crate::protocol::ack::{Evidence, UncoveredWrites, witness};
 use crate::protocol::vote::elect;
@@ -216,7 +215,7 @@ pub fn resp(bytes: &[u8]) {
 
 /// A drill's report: rendered in every form.
 pub fn report(bytes: &[u8]) {
-    let Ok(report) = serde_json::from_slice::<Report>(bytes) else {
+    let Ok(report) = serde_json::from_slice::<DrillReport>(bytes) else {
         return;
     };
     for text in [

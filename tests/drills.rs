@@ -1,4 +1,4 @@
-//! What is written about drills, against the program and against measured reports.
+//! The documentation of drills, compared with the program and with committed reports.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,10 +11,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use redis_ha_lab::drill::control::{Control, Without};
-use redis_ha_lab::drill::fault::{Fault, Needs};
-use redis_ha_lab::drill::markdown;
-use redis_ha_lab::drill::report::{DrillVerdict, Kind, Report, Run};
+use redis_ha_lab::drill::faults::{Control, ControlSetting, FaultKind};
+use redis_ha_lab::drill::report::{DrillReport, DrillVerdict, Run, markdown};
 
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -24,7 +22,8 @@ fn read(name: &str) -> String {
     fs::read_to_string(file(name)).unwrap()
 }
 
-/// Holds what stands between two marks in a document to `wanted`; with UPDATE_DOCS it is written there.
+/// Compares the part between two marks of a document with `wanted`; with UPDATE_DOCS it is written
+/// there.
 fn hold(document: &str, mark: &str, wanted: &str) {
     // Tests run at the same time, and may write into the same document.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -54,7 +53,7 @@ fn hold(document: &str, mark: &str, wanted: &str) {
 
 /// The types of the report as tables: each field or variant with its comment.
 fn fields() -> String {
-    let source = read("src/drill/report.rs");
+    let source = read("src/drill/report/model.rs");
     let mut text = String::new();
     let mut comment: Vec<&str> = Vec::new();
     let mut inside = false;
@@ -63,13 +62,11 @@ fn fields() -> String {
         if let Some(words) = trimmed.strip_prefix("///") {
             comment.push(words.trim());
         } else if let Some(name) = opened(line) {
-            inside = name != "Soak";
-            if inside {
-                text += &format!(
-                    "\n## {name}\n\n{}\n\n| field | what |\n|---|---|\n",
-                    comment.join(" ")
-                );
-            }
+            inside = true;
+            text += &format!(
+                "\n## {name}\n\n{}\n\n| field | what |\n|---|---|\n",
+                comment.join(" ")
+            );
             comment.clear();
         } else if line == "}" {
             inside = false;
@@ -101,7 +98,7 @@ fn opened(line: &str) -> Option<&str> {
 fn results_md_explains_every_field_of_a_report() {
     let fields = fields();
     for part in [
-        "## Report\n",
+        "## DrillReport\n",
         "## Run\n",
         "| `rto_ms: Option<f64>` |",
         "## Samples\n",
@@ -112,9 +109,9 @@ fn results_md_explains_every_field_of_a_report() {
 }
 
 /// The committed reports in a folder under `docs/reports`, by name.
-fn reports(folder: &str) -> Vec<(String, Report)> {
+fn reports(folder: &str) -> Vec<(String, DrillReport)> {
     let folder = file("docs/reports").join(folder);
-    let mut reports: Vec<(String, Report)> = fs::read_dir(&folder)
+    let mut reports: Vec<(String, DrillReport)> = fs::read_dir(&folder)
         .unwrap()
         .map(|entry| {
             let path = entry.unwrap().path();
@@ -167,7 +164,7 @@ struct Row {
 
 /// What all runs come to: a table by server and policy, and a sentence. Whatever a run came to, it
 /// counts.
-fn campaign(reports: &[Report]) -> (String, String) {
+fn campaign(reports: &[DrillReport]) -> (String, String) {
     let mut rows: BTreeMap<(String, String), Row> = BTreeMap::new();
     let mut kinds: BTreeSet<String> = BTreeSet::new();
     for drill in reports.iter().flat_map(|report| &report.drills) {
@@ -212,7 +209,7 @@ fn campaign(reports: &[Report]) -> (String, String) {
 }
 
 /// The reports that the claim's figures are made of: all that are committed, but for the controls.
-fn of_the_claim() -> Vec<Report> {
+fn of_the_claim() -> Vec<DrillReport> {
     let all = [reports("measured"), reports("campaign")].concat();
     all.into_iter().map(|(_, report)| report).collect()
 }
@@ -226,10 +223,10 @@ struct Shown {
     lost: u64,
 }
 
-fn shown(fault: Fault, without: Without, reports: &[(String, Report)]) -> Shown {
+fn shown(fault: FaultKind, control: ControlSetting, reports: &[(String, DrillReport)]) -> Shown {
     let mut shown = Shown::default();
     let drills = reports.iter().flat_map(|(_, report)| &report.drills);
-    let of_it = drills.filter(|d| d.fault == Kind::Fault(fault) && without.is(&d.setting));
+    let of_it = drills.filter(|d| d.fault == fault.name() && control.matches(&d.setting));
     for run in of_it.flat_map(|drill| &drill.runs) {
         let records = run.records.clone().unwrap_or_default();
         shown.runs += 1;
@@ -240,14 +237,14 @@ fn shown(fault: Fault, without: Without, reports: &[(String, Report)]) -> Shown 
     shown
 }
 
-fn control(fault: Fault, reports: &[(String, Report)]) -> String {
-    let without = match fault.spec().control {
-        Control::Loses(without) => without,
+fn control(fault: FaultKind, reports: &[(String, DrillReport)]) -> String {
+    let setting = match fault.definition().control {
+        Control::Loses(setting) => setting,
         Control::Nothing(why) => return format!("none: {why}"),
     };
-    let shown = shown(fault, without, reports);
+    let shown = shown(fault, setting, reports);
     format!(
-        "{without}: {} of {} lost, in {} of {} runs",
+        "{setting}: {} of {} lost, in {} of {} runs",
         shown.lost, shown.acknowledged, shown.losing, shown.runs
     )
 }
@@ -257,30 +254,30 @@ fn faults() -> String {
         "\n| fault | needs | what it does | what must hold | control |\n|---|---|---|---|---|\n"
             .to_owned();
     let controls = reports("controls");
-    for fault in Fault::ALL {
-        let spec = fault.spec();
-        let needs = match spec.needs {
-            Needs::Signals => "",
-            Needs::OwnNodes => "own lab",
-            Needs::OwnNetwork => "network",
-            Needs::RoundTrips(_) => "delay",
-            Needs::LittleCpu => "cgroup",
-            Needs::OwnDisks => "disks",
-            Needs::Tracing => "tracing",
-            Needs::OwnClocks => "clocks",
-            Needs::OwnLimits => "limits",
-            Needs::OtherServer => "second server",
-        };
+    for fault in FaultKind::ALL {
+        let definition = fault.definition();
         text += &format!(
-            "| `{}` | {needs} | {} | {} | {} |\n",
-            spec.name,
-            spec.does,
-            spec.must,
-            control(fault, &controls)
+            "| `{fault}` | {} | {} | {} | {} |\n",
+            definition.requirement.label(),
+            definition.does,
+            definition.must,
+            control(*fault, &controls)
         );
     }
     text.push('\n');
     text
+}
+
+#[test]
+fn the_drills_of_committed_reports_are_of_faults_that_exist() {
+    for folder in ["measured", "campaign", "controls"] {
+        for (name, report) in reports(folder) {
+            for drill in report.drills {
+                let known = drill.fault.parse::<FaultKind>().is_ok() || drill.fault == "soak";
+                assert!(known, "{folder}/{name}: {}", drill.fault);
+            }
+        }
+    }
 }
 
 #[test]
@@ -331,12 +328,12 @@ fn lost(sentence: &str) -> u64 {
 fn every_fault_that_has_a_control_has_one_that_lost_acknowledged_records() {
     let reports = reports("controls");
     let mut without_one = Vec::new();
-    for fault in Fault::ALL {
-        match fault.spec().control {
-            Control::Loses(without) => {
-                let shown = shown(fault, without, &reports);
+    for fault in FaultKind::ALL {
+        match fault.definition().control {
+            Control::Loses(setting) => {
+                let shown = shown(*fault, setting, &reports);
                 if shown.lost == 0 {
-                    without_one.push(format!("{fault}: {without}, {} runs", shown.runs));
+                    without_one.push(format!("{fault}: {setting}, {} runs", shown.runs));
                 }
             }
             Control::Nothing(why) => assert!(!why.is_empty()),

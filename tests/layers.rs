@@ -60,24 +60,30 @@ const WRITERS: [(&str, &str); 20] = [
         "new files in a folder that is renamed when all are synced",
     ),
     (
-        "cli/drill/telling.rs",
+        "cli/drill/reporting.rs",
         "a pipe or terminal, which cannot be replaced",
     ),
     (
-        "drill/clock.rs",
+        "drill/environment/clock.rs",
         "in a lab of the drill: read by libfaketime",
     ),
-    ("drill/cpu.rs", "files of the kernel"),
+    ("drill/environment/cpu_quota.rs", "files of the kernel"),
     (
-        "drill/ground.rs",
+        "drill/environment/start.rs",
         "in a lab of the drill: its configuration, and a link to its server",
     ),
     (
-        "drill/inject/backups.rs",
+        "drill/faults/backup_and_restore.rs",
         "in a lab of the drill: a copy that is to be damaged",
     ),
-    ("drill/run.rs", "append-only: the log of events"),
-    ("drill/wrapped.rs", "in a lab of the drill: a script"),
+    (
+        "drill/experiment/files.rs",
+        "append-only: the log of events",
+    ),
+    (
+        "drill/environment/wrapper_script.rs",
+        "in a lab of the drill: a script",
+    ),
     ("ledger/file.rs", "append-only; a torn tail is detected"),
     (
         "monitoring/mod.rs",
@@ -99,8 +105,8 @@ const WRITERS: [(&str, &str); 20] = [
     ("node/statement.rs", "a note for display"),
     ("node/trash.rs", "moves what is to be removed"),
     (
-        "drill/inject/files.rs",
-        "in a lab of the drill: damages a file",
+        "drill/environment/mod.rs",
+        "in a lab of the drill: its configuration",
     ),
     ("runner/mod.rs", "append-only: the logs of the nodes"),
 ];
@@ -353,8 +359,8 @@ fn pure_files_are_pure() {
             for word in IMPURE.iter().chain(&SOCKETS) {
                 assert!(!has_word(&source.code, word), "{path} is pure: {word}");
             }
-            for other in used(source) {
-                assert!(pure(&other), "{path} is pure and uses {other}");
+            for other in used(source).iter().filter(|other| *other != module) {
+                assert!(pure(other), "{path} is pure and uses {other}");
             }
         }
     }
@@ -394,6 +400,124 @@ fn files_are_written_over_in_one_place() {
     );
     let gone: Vec<_> = listed.difference(&writers).collect();
     assert!(gone.is_empty(), "listed above, and no writers: {gone:?}");
+}
+
+/// The parts of `drill` in the document, in order: each with the parts that it uses.
+fn drill_parts(document: &str) -> Vec<(String, BTreeSet<String>)> {
+    let table = part(document, "drill parts");
+    let rows = table.lines().filter_map(|line| {
+        let cells: Vec<_> = line.split('|').map(str::trim).collect();
+        let [_, name, uses, _, _] = cells[..] else {
+            return None;
+        };
+        let uses = uses.split(", ").filter(|used| !used.is_empty());
+        name.starts_with('`')
+            .then(|| (unquoted(name), uses.map(unquoted).collect()))
+    });
+    rows.collect()
+}
+
+/// The sources of `drill` by its parts, which are the files and folders directly in it. Without
+/// `mod.rs`, which only declares them.
+fn sources_of_drill() -> BTreeMap<String, Vec<Source>> {
+    let folder = root().join("src/drill");
+    let mut parts: BTreeMap<String, Vec<Source>> = BTreeMap::new();
+    for source in sources("drill") {
+        let below = source.path.strip_prefix(&folder).unwrap();
+        if below != Path::new("mod.rs") {
+            let part = below.iter().next().unwrap().to_str().unwrap();
+            let part = part.trim_end_matches(".rs").to_owned();
+            parts.entry(part).or_default().push(source);
+        }
+    }
+    parts
+}
+
+/// The parts of `drill` that a source uses by `crate::drill::NAME`.
+fn used_in_drill(source: &Source) -> BTreeSet<String> {
+    let path = source.path.display();
+    assert!(
+        !source.code.contains("crate::drill::{"),
+        "{path}: one line for each `use crate::drill::NAME`"
+    );
+    let code = &source.code;
+    let names = code.split("crate::drill::").skip(1).map(|rest| {
+        rest.chars()
+            .take_while(|c| c.is_alphanumeric() || *c == '_')
+            .collect()
+    });
+    names.collect()
+}
+
+#[test]
+fn the_parts_of_drill_use_only_parts_above_them_in_the_table() {
+    let stated = drill_parts(&document());
+    let sources = sources_of_drill();
+    let names: BTreeSet<_> = stated.iter().map(|(name, _)| name).collect();
+    assert_eq!(names, sources.keys().collect(), "the table, src/drill");
+    let mut above = BTreeSet::new();
+    for (name, uses) in &stated {
+        let mut used: BTreeSet<_> = sources[name].iter().flat_map(used_in_drill).collect();
+        used.remove(name);
+        assert_eq!(*uses, used, "what {name} uses: the table, the code");
+        for part in &used {
+            assert!(above.contains(part), "{name} uses {part}: a circle");
+        }
+        above.insert(name.clone());
+    }
+}
+
+#[test]
+fn no_file_of_drill_leaves_its_part_but_by_crate() {
+    for source in sources_of_drill().into_values().flatten() {
+        let below = source.path.strip_prefix(root().join("src/drill")).unwrap();
+        let levels = below.components().count() - usize::from(source.name == "mod.rs");
+        assert!(
+            !source.code.contains(&"super::".repeat(levels)),
+            "{}: say `crate::drill::`",
+            source.path.display()
+        );
+    }
+}
+
+#[test]
+fn every_source_file_is_a_module_of_the_crate() {
+    let mut left = vec![root().join("src")];
+    while let Some(path) = left.pop() {
+        if path.is_dir() {
+            left.extend(fs::read_dir(&path).unwrap().map(|e| e.unwrap().path()));
+            continue;
+        }
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let folder = path.parent().unwrap();
+        let is_root = folder == root().join("src") && matches!(&*name, "lib" | "main");
+        if path.extension().is_none_or(|end| end != "rs") || is_root {
+            continue;
+        }
+        // A mod.rs is the module of its folder.
+        let (name, folder) = match name.as_str() {
+            "mod" => (
+                folder.file_name().unwrap().to_str().unwrap().to_owned(),
+                folder.parent().unwrap(),
+            ),
+            _ => (name, folder),
+        };
+        let parents = [
+            folder.join("mod.rs"),
+            folder.with_extension("rs"),
+            folder.join("lib.rs"),
+            folder.join("main.rs"),
+        ];
+        let wanted = format!("mod {name};");
+        let declared = parents.iter().any(|parent| {
+            let text = fs::read_to_string(parent).unwrap_or_default();
+            text.lines().any(|line| {
+                line.strip_suffix(&wanted)
+                    .is_some_and(|before| before.is_empty() || before.ends_with(' '))
+            })
+        });
+        assert!(declared, "{} is not compiled", path.display());
+    }
 }
 
 /// `word` stands in `code`, and not as the end of a longer name.

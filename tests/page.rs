@@ -11,9 +11,9 @@ use std::fs::{self, File};
 use std::io::BufReader;
 use std::process::{Command, Stdio};
 
-use redis_ha_lab::drill::html;
+use redis_ha_lab::drill::report::html;
 
-const SAMPLE: &str = include_str!("../src/drill/html/sample.json");
+const SAMPLE: &str = include_str!("../src/drill/report/html/sample.json");
 
 /// A picture, three bytes a pixel.
 struct Picture(Vec<u8>);

@@ -1,7 +1,7 @@
 //! `halab drill`.
 
 mod list;
-mod telling;
+mod reporting;
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use clap::Args;
 
-use crate::drill::fault::{Fault, Needs};
-use crate::drill::report::NodesKind;
-use crate::drill::{self, Choice, EngineAt, Plan, html, markdown, network};
+use crate::drill::faults::FaultKind;
+use crate::drill::report::{NodesKind, html, markdown};
+use crate::drill::{self, DrillPlan, EngineAt, Setup, network};
 use crate::monitoring;
 use crate::node::ServerBinary;
 use crate::protocol::ack::Policy;
@@ -21,10 +21,10 @@ use super::output::print_text;
 use super::write::{PolicyName, parse_rate};
 use super::{CommandResult, Failure, Global, Threads, with_signals};
 
-pub(super) use list::faults;
+pub(super) use list::{fault_names, faults};
 use list::{list, with_controls};
-use telling::Teller;
-pub(super) use telling::write_out;
+use reporting::ProgressReporter;
+pub(super) use reporting::write_report;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -34,20 +34,20 @@ pub(super) use telling::write_out;
     halab drill kill-primary-node --html kill.html     a page with the timeline and the rate of writes\n  \
     halab drill kill-primary --runs 10 --server ./redis-server-7 --server ./redis-server-8\n  \
     halab drill rolling-upgrade --server ./redis-server-7 --to ./redis-server-8\n  \
-    halab drill kill-primary --control                 without a rule of ours: has to lose records\n  \
+    halab drill kill-primary --control                 the negative control: has to lose records\n  \
     halab drill kill-primary --nodes ours --nodes stock --policy none\n\n\
-    With --control, violated is what is to be seen, and exit code 1.\n\n\
-    Exit code 0: nothing acknowledged is lost, and what must hold held; 1: not so; 3: it can't be said\n\
+    With --control, the expected verdict is violated, with exit code 1.\n\n\
+    Exit code 0: no acknowledged record is lost, and every invariant held; 1: violated; 3: inconclusive\n\
     (a fault that this machine does not permit, a stop by Ctrl-C); 4: the lab or the tool failed.")]
 pub(super) struct DrillArgs {
     /// The faults, or all
-    #[arg(value_name = "FAULT", required_unless_present = "list")]
+    #[arg(value_name = "FAULT", required_unless_present = "list", value_parser = fault_names())]
     faults: Vec<String>,
-    /// Show the faults and what must hold, and do nothing
+    /// List the faults and what must hold, and exit
     #[arg(long)]
     list: bool,
-    /// Run the control of each fault instead: the nodes, policy and load with which it has to lose
-    /// records
+    /// Run the negative control of each fault instead: the nodes, policy and load with which it has
+    /// to lose records
     #[arg(long, conflicts_with_all = ["nodes", "policy", "outrun", "attach"])]
     control: bool,
     /// Runs of each fault
@@ -55,17 +55,18 @@ pub(super) struct DrillArgs {
     runs: u16,
     #[command(flatten)]
     common: CommonArgs,
-    /// Who runs the servers; more than once: each
-    #[arg(long, value_name = "WHO", value_enum, default_values_t = [NodesName::Ours])]
+    /// The kind of nodes; may be repeated
+    #[arg(long, value_name = "KIND", value_enum, default_values_t = [NodesName::Ours])]
     nodes: Vec<NodesName>,
-    /// Let so little pass between the data nodes that the load outruns the replica, until the fault
-    /// is healed
+    /// Limit the bandwidth between the data nodes so that the load outruns the replica, until the
+    /// fault is healed
     #[arg(long, conflicts_with = "attach")]
     outrun: bool,
-    /// For rolling-upgrade: the server to go to [default: another one on PATH that reads what the first writes]
+    /// For rolling-upgrade: the new server [default: another one on PATH that reads the files of
+    /// the first]
     #[arg(long, value_name = "FILE", conflicts_with = "attach")]
     to: Option<PathBuf>,
-    /// Work on the lab that runs; only faults that are signals or questions
+    /// Use the lab that runs; only for faults that need only signals and commands
     #[arg(long, conflicts_with_all = ["nodes", "server"])]
     attach: bool,
     /// How the nodes of that lab run
@@ -95,36 +96,37 @@ pub(super) struct DrillArgs {
     /// Write the report as one page of HTML into this file: timeline, rate, latency, RTO, verdicts
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Leave samples, folders, and all timelines but the first of each fault, out of the report
+    /// Leave samples, folders and all timelines but the first of each fault out of the report
     #[arg(long)]
     short: bool,
 }
 
-/// What drills and soak runs both know.
+/// The arguments that drills and soak runs have in common.
 #[derive(Debug, Args)]
 pub(super) struct CommonArgs {
-    /// What counts as acknowledged; more than once: each
+    /// Acknowledgement policy of the writer; may be repeated
     #[arg(long, value_enum, default_values_t = [PolicyName::Available])]
     pub(super) policy: Vec<PolicyName>,
-    /// A server to run; more than once: each [default: as --redis-server, else every Redis and Valkey on PATH]
+    /// The server; may be repeated [default: as --redis-server, else every Redis and Valkey on
+    /// PATH]
     #[arg(long, value_name = "FILE")]
     pub(super) server: Vec<PathBuf>,
-    /// Where the moments and the choices are drawn from [default: drawn]
+    /// Random seed [default: random]
     #[arg(long, value_name = "N")]
     pub(super) seed: Option<u64>,
-    /// At most so many records a second [default: as fast as they are acknowledged]
+    /// Maximum number of records per second [default: as fast as they are acknowledged]
     #[arg(long, value_name = "PER_SECOND", value_parser = parse_rate)]
     pub(super) rate: Option<f64>,
     /// Connections of the writer [default: of lab.toml]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(super) connections: Option<u16>,
-    /// Records a batch [default: of lab.toml]
+    /// Records per batch [default: of lab.toml]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) batch: Option<u32>,
     /// Write the report as JSON into this file
     #[arg(long, value_name = "FILE")]
     pub(super) json: Option<PathBuf>,
-    /// Keep the folder of every run, not only of those in which something did not hold
+    /// Keep the folder of every run, not only of those that did not hold
     #[arg(long)]
     pub(super) keep: bool,
 }
@@ -167,15 +169,15 @@ pub(super) fn run(global: &Global, args: &DrillArgs) -> CommandResult {
         Some(_) => vec![NodesKind::Containers],
         None => args.nodes.iter().map(|name| (*name).into()).collect(),
     };
-    let mut choices = args.common.choices(global, &nodes, args.attach)?;
-    for choice in &mut choices {
-        choice.outrun = args.outrun;
-        if faults.contains(&Fault::RollingUpgrade) {
-            choice.to = args.other_than(&choice.server)?;
+    let mut setups = args.common.setups(global, &nodes, args.attach)?;
+    for setup in &mut setups {
+        setup.outrun = args.outrun;
+        if faults.contains(&FaultKind::RollingUpgrade) {
+            setup.to = args.other_than(&setup.server)?;
         }
     }
-    let plan = args.common.plan(global, faults, choices)?;
-    let plan = Plan {
+    let plan = args.common.plan(global, faults, setups)?;
+    let plan = DrillPlan {
         runs: usize::from(args.runs),
         control: args.control,
         attach: args.attach,
@@ -183,21 +185,21 @@ pub(super) fn run(global: &Global, args: &DrillArgs) -> CommandResult {
         containers,
         ..plan
     };
-    own_network(&plan)?;
-    let teller = Teller::new(args.common.json.clone(), args.short);
+    enter_namespaces(&plan)?;
+    let reporter = ProgressReporter::new(args.common.json.clone(), args.short);
     let report = with_signals(Threads::Many, |token| async move {
-        Ok(drill::run(&plan, &token, &teller.listener()).await)
+        Ok(drill::run(&plan, &token, &reporter.listener()).await)
     })?;
-    // From the whole report: its pictures are made of the samples.
+    // From the whole report: its charts need the samples.
     if let Some(path) = &args.html {
-        telling::write(path, &html::page(&report))?;
+        reporting::write(path, &html::page(&report))?;
     }
     let report = if args.short {
         report.shortened()
     } else {
         report
     };
-    write_out(
+    write_report(
         &report,
         args.common.json.as_deref(),
         args.markdown.as_deref(),
@@ -211,8 +213,8 @@ pub(super) fn run(global: &Global, args: &DrillArgs) -> CommandResult {
 }
 
 impl DrillArgs {
-    /// A lab of processes that runs has its Prometheus, which the writer's metrics are for as well.
-    fn metrics(&self, global: &Global, plan: &Plan) -> Result<Option<MetricsAt>, Failure> {
+    /// Where the writer serves metrics: for the Prometheus of a lab of processes that runs.
+    fn metrics(&self, global: &Global, plan: &DrillPlan) -> Result<Option<MetricsAt>, Failure> {
         let Some(monitoring) = plan.lab.monitoring.as_ref().filter(|_| self.attach) else {
             return Ok(None);
         };
@@ -225,7 +227,7 @@ impl DrillArgs {
         }))
     }
 
-    /// The server that a lab with that one is upgraded to.
+    /// The server that replaces that one in a rolling upgrade.
     fn other_than(&self, server: &ServerBinary) -> Result<Option<ServerBinary>, Failure> {
         let Some(named) = &self.to else {
             let mut here = ServerBinary::installed()?.into_iter();
@@ -243,13 +245,13 @@ impl DrillArgs {
         Ok(Some(to))
     }
 
-    /// Where the containers are, if the nodes are such.
+    /// The engine and the project, if the nodes are containers.
     fn containers(&self) -> anyhow::Result<Option<EngineAt>> {
         if self.lane == Lane::Processes {
             return Ok(None);
         }
         if !self.attach {
-            bail!("containers are not the drill's own: --lane containers needs --attach");
+            bail!("the drill does not start containers: --lane containers needs --attach");
         }
         let socket = self.engine.strip_prefix("unix://").with_context(|| {
             format!("the engine has to be at a socket of this machine, as unix:///var/run/docker.sock, not {}", self.engine)
@@ -261,36 +263,25 @@ impl DrillArgs {
     }
 }
 
-/// Starts this program anew in a network of its own when links are to be cut or disks filled, and that is possible. Where it is
-/// not, those faults are inconclusive, and say why.
-pub(super) fn own_network(plan: &Plan) -> Result<(), Failure> {
-    let cuts = |fault: &Fault| {
-        let needs = fault.spec().needs;
-        matches!(
-            needs,
-            Needs::OwnNetwork | Needs::OwnDisks | Needs::RoundTrips(_)
-        ) || plan.choices_of(*fault).iter().any(|choice| choice.outrun)
-    };
-    if plan.attach
-        || network::is_own()
-        || !plan.faults.iter().any(cuts)
-        || network::probe().is_err()
-    {
+/// Starts this program again in namespaces of its own if a fault needs them and the machine permits
+/// it. Otherwise those faults are inconclusive, and state the reason.
+pub(super) fn enter_namespaces(plan: &DrillPlan) -> Result<(), Failure> {
+    if !plan.needs_namespaces() || network::is_own() || network::probe().is_err() {
         return Ok(());
     }
     Err(network::reexec(std::env::args_os().skip(1)).into())
 }
 
 impl CommonArgs {
-    /// Every combination that was asked for.
-    pub(super) fn choices(
+    /// Every combination of servers, kinds of nodes and policies.
+    pub(super) fn setups(
         &self,
         global: &Global,
         nodes: &[NodesKind],
         attach: bool,
-    ) -> Result<Vec<Choice>, Failure> {
+    ) -> Result<Vec<Setup>, Failure> {
         let servers = match self.server.as_slice() {
-            // What a lab that runs is made of is not for the drill to choose.
+            // The drill does not choose the server of a lab that runs.
             [] if attach || global.redis_server.is_some() => {
                 vec![ServerBinary::find(global.redis_server.as_deref())?]
             }
@@ -300,11 +291,11 @@ impl CommonArgs {
                 .map(|path| ServerBinary::find(Some(path)))
                 .collect::<Result<_, _>>()?,
         };
-        let mut choices = Vec::new();
+        let mut setups = Vec::new();
         for server in &servers {
             for nodes in nodes {
                 for policy in &self.policy {
-                    choices.push(Choice {
+                    setups.push(Setup {
                         nodes: *nodes,
                         server: server.clone(),
                         policy: Policy::from(*policy),
@@ -314,16 +305,16 @@ impl CommonArgs {
                 }
             }
         }
-        Ok(choices)
+        Ok(setups)
     }
 
-    /// The plan that these and the global flags make.
+    /// The plan of these and the global arguments.
     pub(super) fn plan(
         &self,
         global: &Global,
-        faults: Vec<Fault>,
-        choices: Vec<Choice>,
-    ) -> Result<Plan, Failure> {
+        faults: Vec<FaultKind>,
+        setups: Vec<Setup>,
+    ) -> Result<DrillPlan, Failure> {
         let lab = global.lab()?;
         let mut arguments = Vec::new();
         if let Some(config) = global.config_file() {
@@ -336,16 +327,16 @@ impl CommonArgs {
         if let Some(profile) = &global.profile {
             arguments.extend(["--profile".to_owned(), profile.clone()]);
         }
-        Ok(Plan {
+        Ok(DrillPlan {
             profile: global.profile.clone(),
             program: std::env::current_exe().context("cannot find the own program")?,
             arguments,
             folder: global.state_root()?.join("drills"),
             faults,
-            choices,
+            setups,
             control: false,
             runs: 1,
-            // Short enough to be typed again, and exact in any JSON reader.
+            // Short enough to type, and exact in any JSON reader.
             seed: self
                 .seed
                 .unwrap_or_else(|| u64::from(rand::random::<u32>())),

@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::drill::fault::Fault;
-use crate::drill::report::NodesKind;
-use crate::drill::soak::{Listener, SoakPlan, Tally, soak};
-use crate::drill::{Plan, markdown};
+use crate::drill::faults::FaultKind;
+use crate::drill::report::{NodesKind, markdown};
+use crate::drill::{DrillPlan, SoakListener, SoakPlan, SoakProgress, soak};
 
-use super::drill::{CommonArgs, faults, own_network, write_out};
+use super::drill::{CommonArgs, enter_namespaces, fault_names, faults, write_report};
 use super::output::print_text;
 use super::{CommandResult, Failure, Global, Threads, parse_span, with_signals};
 
@@ -21,16 +20,16 @@ use super::{CommandResult, Failure, Global, Threads, parse_span, with_signals};
     halab soak --for 2h --policy available --policy replicated --server ./redis-server-8\n  \
     halab soak --for 10m kill-primary hang-primary      only these faults\n\n\
     Faults come in random order, each once the lab has recovered from the last. Each policy and server gets an\n\
-    equal share of the time. Ends early when something does not hold, and keeps everything of it.\n\
-    Ctrl-C ends it in order, with the verdict over what was done.")]
+    equal share of the time. Ends early when an invariant does not hold, and keeps all files of the run.\n\
+    Ctrl-C ends it in order, with a verdict over the faults so far.")]
 pub(super) struct SoakArgs {
-    /// The faults to draw from [default: all]
-    #[arg(value_name = "FAULT")]
+    /// The faults to choose from [default: all]
+    #[arg(value_name = "FAULT", value_parser = fault_names())]
     faults: Vec<String>,
-    /// For so long
+    /// Total duration
     #[arg(long = "for", value_name = "SPAN", value_parser = parse_span)]
     duration: Duration,
-    /// Read everything back and empty the lab after so many records
+    /// Read all records back and empty the lab after this number of records
     #[arg(long, value_name = "N", default_value_t = 4_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     chapter: u64,
     #[command(flatten)]
@@ -39,12 +38,12 @@ pub(super) struct SoakArgs {
 
 pub(super) fn run(global: &Global, args: &SoakArgs) -> CommandResult {
     let faults = match args.faults.as_slice() {
-        [] => Fault::ALL.to_vec(),
+        [] => FaultKind::ALL.to_vec(),
         names => faults(names).map_err(Failure::usage)?,
     };
-    let choices = args.common.choices(global, &[NodesKind::Ours], false)?;
-    let plan: Plan = args.common.plan(global, faults, choices)?;
-    own_network(&plan)?;
+    let setups = args.common.setups(global, &[NodesKind::Ours], false)?;
+    let plan: DrillPlan = args.common.plan(global, faults, setups)?;
+    enter_namespaces(&plan)?;
     let plan = SoakPlan {
         plan,
         duration: args.duration,
@@ -52,10 +51,10 @@ pub(super) fn run(global: &Global, args: &SoakArgs) -> CommandResult {
     };
     eprintln!("seed {}", plan.plan.seed);
     let report = with_signals(Threads::Many, |token| async move {
-        let listener: Listener = Arc::new(tell);
+        let listener: SoakListener = Arc::new(show);
         Ok(soak(&plan, &token, &listener).await)
     })?;
-    write_out(&report, args.common.json.as_deref(), None)?;
+    write_report(&report, args.common.json.as_deref(), None)?;
     for run in report.drills.iter().flat_map(|drill| &drill.runs) {
         for reason in &run.reasons {
             print_text(format_args!("because: {reason}"))?;
@@ -72,20 +71,20 @@ pub(super) fn run(global: &Global, args: &SoakArgs) -> CommandResult {
     Ok(report.verdict.into())
 }
 
-fn tell(tally: Tally<'_>) {
-    let seconds = tally.elapsed.as_secs();
-    let what = tally.fault.map_or_else(
+fn show(progress: SoakProgress<'_>) {
+    let seconds = progress.elapsed.as_secs();
+    let what = progress.fault.map_or_else(
         || "chapter verified".to_owned(),
-        |fault| format!("fault {}: {fault}", tally.faults),
+        |fault| format!("fault {}: {fault}", progress.faults),
     );
-    let trouble = tally.trouble.map_or(String::new(), |t| format!("; {t}"));
-    // Told for whoever watches; a closed standard error is no reason to end.
+    let trouble = progress.trouble.map_or(String::new(), |t| format!("; {t}"));
+    // A closed standard error is no reason to end.
     let _ = writeln!(
         std::io::stderr(),
         "{:>2}:{:02} {what:<46} {} acknowledged, {} of them read back{trouble}",
         seconds / 60,
         seconds % 60,
-        tally.acknowledged,
-        tally.verified,
+        progress.acknowledged,
+        progress.verified,
     );
 }

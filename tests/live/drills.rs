@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use redis_ha_lab::drill::network;
-use redis_ha_lab::drill::report::{DrillVerdict, Report};
+use redis_ha_lab::drill::report::{DrillReport, DrillVerdict};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::lab::{HALAB, TestLab, redis_server, wait_until};
@@ -33,13 +33,13 @@ fn command(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-fn report_in(folder: &Path) -> Report {
+fn report_in(folder: &Path) -> DrillReport {
     let json = std::fs::read_to_string(folder.join("report.json")).unwrap();
     serde_json::from_str(&json).unwrap()
 }
 
 /// Runs a drill; its exit code and report.
-fn drill(arguments: &[&str]) -> (Option<i32>, Report, String) {
+fn drill(arguments: &[&str]) -> (Option<i32>, DrillReport, String) {
     let folder = tempfile::tempdir().unwrap();
     let output: Output = command(folder.path(), arguments).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -61,7 +61,7 @@ fn a_drill_that_holds_says_so_with_its_timeline_and_leaves_nothing_behind() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{said}");
     let json = std::fs::read_to_string(folder.path().join("report.json")).unwrap();
-    let report: Report = serde_json::from_str(&json).unwrap();
+    let report: DrillReport = serde_json::from_str(&json).unwrap();
     assert_eq!(report.totals.lost, 0);
     assert!(report.totals.acknowledged > 0);
     let drill = &report.drills[0];
@@ -161,7 +161,7 @@ fn a_drill_works_on_a_lab_that_runs_and_leaves_it_running() {
     // The second needs nodes of its own.
     assert_eq!(output.status.code(), Some(3), "{said}");
     let json = std::fs::read_to_string(report).unwrap();
-    let report: Report = serde_json::from_str(&json).unwrap();
+    let report: DrillReport = serde_json::from_str(&json).unwrap();
     assert_eq!(report.drills[0].verdict, DrillVerdict::Holds, "{said}");
     assert_eq!(
         report.drills[1].verdict,

@@ -1,43 +1,27 @@
-//! The faults by their names, and what is said of each.
+//! `halab drill --list`, and the faults by their names.
 
 use anyhow::bail;
+use clap::builder::PossibleValuesParser;
 
 use crate::cli::CommandResult;
 use crate::cli::output::print_text;
-use crate::drill::control::Control;
-use crate::drill::fault::{Fault, Needs};
+use crate::drill::faults::{Control, FaultKind};
 use crate::exit::Exit;
 
+/// The name that stands for all faults.
+const ALL: &str = "all";
+
 pub(super) fn list() -> CommandResult {
-    for fault in Fault::ALL {
-        let spec = fault.spec();
-        let needs = match spec.needs {
-            Needs::Signals => "",
-            Needs::OwnNodes => " (not with --attach)",
-            Needs::OwnNetwork | Needs::RoundTrips(_) => {
-                " (in a network namespace, not with --attach)"
-            }
-            Needs::LittleCpu => " (with cgroups, as root, not with --attach)",
-            Needs::Tracing => " (with strace)",
-            Needs::OwnClocks => " (with libfaketime, not with --attach)",
-            Needs::OwnLimits => " (not with --attach)",
-            Needs::OtherServer => " (with a second server, not with --attach)",
-            Needs::OwnDisks => " (in a mount namespace, not with --attach)",
-        };
-        let needs = match (spec.needs, fault.not_in_containers()) {
-            (Needs::OwnNodes, None) => " (not with --attach, but for containers)",
-            (Needs::OwnNetwork, None) => {
-                " (in a network namespace, not with --attach, but for containers)"
-            }
-            _ => needs,
-        };
+    for fault in FaultKind::ALL {
+        let definition = fault.definition();
+        let in_containers = definition.not_in_containers.is_none();
         print_text(format_args!(
-            "{}{needs}\n  does: {}\n  must: {}\n  control: {}",
-            spec.name,
-            spec.does,
-            spec.must,
-            match spec.control {
-                Control::Loses(without) => without.to_string(),
+            "{fault}{}\n  does: {}\n  must: {}\n  control: {}",
+            definition.requirement.description(in_containers),
+            definition.does,
+            definition.must,
+            match definition.control {
+                Control::Loses(setting) => setting.to_string(),
                 Control::Nothing(why) => format!("none: {why}"),
             }
         ))?;
@@ -45,26 +29,33 @@ pub(super) fn list() -> CommandResult {
     Ok(Exit::Holds)
 }
 
-/// The faults of these names; `all` is all of them.
-pub(in crate::cli) fn faults(names: &[String]) -> anyhow::Result<Vec<Fault>> {
+/// The possible values of an argument: the names of all faults, and `all`.
+pub(in crate::cli) fn fault_names() -> PossibleValuesParser {
+    let names = FaultKind::ALL.iter().map(|fault| fault.name());
+    PossibleValuesParser::new([ALL].into_iter().chain(names))
+}
+
+/// The faults of these names; `all` stands for all of them.
+pub(in crate::cli) fn faults(names: &[String]) -> anyhow::Result<Vec<FaultKind>> {
     let mut faults = Vec::new();
     for name in names {
-        if name == "all" {
-            faults.extend(Fault::ALL);
+        if name == ALL {
+            faults.extend(FaultKind::ALL);
         } else {
-            faults.push(name.parse::<Fault>()?);
+            faults.push(name.parse()?);
         }
     }
     Ok(faults)
 }
 
 /// Leaves out of `all` the faults that have no control; one that was named itself is refused.
-pub(super) fn with_controls(names: &[String], faults: &mut Vec<Fault>) -> anyhow::Result<()> {
-    for name in names.iter().filter(|name| *name != "all") {
-        if let Control::Nothing(why) = name.parse::<Fault>()?.spec().control {
+pub(super) fn with_controls(names: &[String], faults: &mut Vec<FaultKind>) -> anyhow::Result<()> {
+    for name in names.iter().filter(|name| *name != ALL) {
+        let fault: FaultKind = name.parse()?;
+        if let Control::Nothing(why) = fault.definition().control {
             bail!("{name} has no control: {why}");
         }
     }
-    faults.retain(|fault| matches!(fault.spec().control, Control::Loses(_)));
+    faults.retain(|fault| matches!(fault.definition().control, Control::Loses(_)));
     Ok(())
 }

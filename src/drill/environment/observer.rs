@@ -1,0 +1,287 @@
+//! Observes the lab during a run: the Sentinels' events and the data nodes' roles, on one clock.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use crate::access::User;
+use crate::client::{Conn, Connector, Role};
+use crate::config::{Lab, Node};
+use crate::sentinel::{Panel, WAITING, follow_events};
+
+use crate::drill::judging::{EventLog, LabEvent, LabEventKind, ObservedRole};
+
+/// Interval at which data nodes are polled: the resolution of the roles in the report.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// A data node without an answer for this time is reported as silent.
+const SILENT_AFTER: Duration = Duration::from_millis(250);
+/// Last octet of the observer's source address: of no node, so that no fault cuts it off.
+const OBSERVER: u8 = 250;
+
+/// Observes a lab until it is dropped.
+#[derive(Debug)]
+pub struct LabObserver {
+    begun: Instant,
+    observed: Arc<Mutex<Observed>>,
+    /// Connections to the Sentinels from an address that no fault cuts off.
+    pub panel: Panel,
+    /// Connector with that source address.
+    pub connector: Connector,
+    lab: Lab,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Observed {
+    events: Vec<LabEvent>,
+    roles: Vec<(String, ObservedRole)>,
+}
+
+impl LabObserver {
+    /// Starts to observe. Times count from `begun`.
+    pub fn start(lab: &Lab, begun: Instant) -> Self {
+        let mut connector = Connector::new(lab, User::Operator);
+        if let Some(address) = observer_address(lab) {
+            connector = connector.from_source(address);
+        }
+        let observed = Arc::new(Mutex::new(Observed::default()));
+        let mut tasks = JoinSet::new();
+        let (to, events) = mpsc::channel(WAITING);
+        follow_events(lab, &connector, &to, &mut tasks);
+        tasks.spawn(keep_events(events, observed.clone(), begun));
+        for node in &lab.data_nodes {
+            let poller = RolePoller {
+                lab: lab.clone(),
+                node: node.clone(),
+                connector: connector.clone().with_answer_limit(SILENT_AFTER),
+                observed: observed.clone(),
+                begun,
+            };
+            tasks.spawn(poller.run());
+        }
+        LabObserver {
+            begun,
+            observed,
+            panel: Panel::new(lab, connector.clone()),
+            connector,
+            lab: lab.clone(),
+            tasks: Mutex::new(tasks),
+        }
+    }
+
+    /// The time, in microseconds of the run.
+    pub fn now(&self) -> u64 {
+        micros(self.begun.elapsed())
+    }
+
+    /// An instant, in microseconds of the run.
+    pub fn since_begin(&self, at: Instant) -> u64 {
+        micros(at.saturating_duration_since(self.begun))
+    }
+
+    /// Records an event of the drill itself.
+    pub fn record(&self, kind: LabEventKind) {
+        let at = self.now();
+        self.lock().events.push(LabEvent { at, kind });
+    }
+
+    /// The events so far that were not taken, in the order of time.
+    pub fn events(&self) -> EventLog {
+        sorted(self.lock().events.clone())
+    }
+
+    /// Takes the events so far: a long run would fill the memory.
+    pub fn take_events(&self) -> EventLog {
+        sorted(std::mem::take(&mut self.lock().events))
+    }
+
+    /// The error of a task that has ended, if any: from then on events are missed.
+    pub fn failure(&self) -> Option<String> {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = tasks.try_join_next()?;
+        let why = ended.err().map(|error| error.to_string());
+        let why = why.unwrap_or_else(|| "it has ended".to_owned());
+        Some(format!("a task of the observer failed: {why}"))
+    }
+
+    /// Whether a Sentinel has published an event of that name since a time.
+    pub fn has_published(&self, wanted: &str, since: u64) -> bool {
+        self.lock().events.iter().rev().any(|event| {
+            event.at >= since
+                && matches!(&event.kind, LabEventKind::Sentinel { name, .. } if name == wanted)
+        })
+    }
+
+    /// The data nodes that currently say that they are primary.
+    pub fn primaries(&self) -> Vec<String> {
+        self.lock()
+            .roles
+            .iter()
+            .filter(|(_, role)| *role == ObservedRole::Primary)
+            .map(|(node, _)| node.clone())
+            .collect()
+    }
+
+    /// The primary according to a majority of the Sentinels.
+    pub async fn named_primary(&self) -> Option<String> {
+        let elected = self.panel.ask().await.elect().ok()?;
+        self.lab
+            .data_node_at(elected.address)
+            .map(|node| node.name.clone())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Observed> {
+        self.observed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn sorted(mut events: Vec<LabEvent>) -> EventLog {
+    events.sort_by_key(|event| event.at);
+    EventLog(events)
+}
+
+/// An address of the lab's subnet that no node has; only the loopback has all addresses of it.
+fn observer_address(lab: &Lab) -> Option<Ipv4Addr> {
+    let [a, b, c, _] = lab.data_nodes.first()?.address.octets();
+    let address = Ipv4Addr::new(a, b, c, OBSERVER);
+    let free = lab.nodes().all(|node| node.address != address);
+    (address.is_loopback() && free).then_some(address)
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+async fn keep_events(
+    mut events: mpsc::Receiver<crate::sentinel::Event>,
+    observed: Arc<Mutex<Observed>>,
+    begun: Instant,
+) {
+    while let Some(event) = events.recv().await {
+        let event = LabEvent {
+            at: micros(event.at.saturating_duration_since(begun)),
+            kind: LabEventKind::Sentinel {
+                sentinel: event.sentinel,
+                name: event.name,
+                text: event.text,
+            },
+        };
+        let mut observed = observed.lock().unwrap_or_else(PoisonError::into_inner);
+        observed.events.push(event);
+    }
+}
+
+struct RolePoller {
+    lab: Lab,
+    node: Node,
+    connector: Connector,
+    observed: Arc<Mutex<Observed>>,
+    begun: Instant,
+}
+
+impl RolePoller {
+    async fn run(self) {
+        let mut conn: Option<Conn> = None;
+        loop {
+            let role = self.ask(&mut conn).await;
+            self.store(role);
+            sleep(POLL_INTERVAL).await;
+        }
+    }
+
+    /// The role, or silence. After an error a new connection is opened at once: a change of role
+    /// closes the old one, too.
+    async fn ask(&self, slot: &mut Option<Conn>) -> ObservedRole {
+        if let Some(conn) = slot.take() {
+            let begun = Instant::now();
+            match self.ask_on(conn, slot).await {
+                ObservedRole::Silent if begun.elapsed() < SILENT_AFTER / 2 => {}
+                role => return role,
+            }
+        }
+        match self.connector.open(self.node.socket()).await {
+            Ok(conn) => self.ask_on(conn, slot).await,
+            Err(_) => ObservedRole::Silent,
+        }
+    }
+
+    async fn ask_on(&self, mut conn: Conn, slot: &mut Option<Conn>) -> ObservedRole {
+        let role = match conn.role().await {
+            Ok(Role::Primary { .. }) => ObservedRole::Primary,
+            Ok(Role::Replica { of, connected, .. }) => ObservedRole::Replica {
+                of: self.name(of),
+                in_sync: connected,
+            },
+            // The connection is dropped: a late answer on it would be taken for a new one.
+            Ok(Role::Sentinel) | Err(_) => return ObservedRole::Silent,
+        };
+        *slot = Some(conn);
+        role
+    }
+
+    fn name(&self, address: SocketAddrV4) -> String {
+        match self.lab.data_node_at(address) {
+            Some(node) => node.name.clone(),
+            // Parked: a replica of an address where nothing listens.
+            None if *address.ip() == self.node.address => "nobody".to_owned(),
+            None => address.to_string(),
+        }
+    }
+
+    fn store(&self, role: ObservedRole) {
+        let at = micros(self.begun.elapsed());
+        let name = &self.node.name;
+        let mut observed = self.observed.lock().unwrap_or_else(PoisonError::into_inner);
+        match observed.roles.iter_mut().find(|(node, _)| node == name) {
+            Some((_, before)) if *before == role => return,
+            Some((_, before)) => *before = role.clone(),
+            None => observed.roles.push((name.clone(), role.clone())),
+        }
+        let kind = LabEventKind::Role {
+            node: name.clone(),
+            role,
+        };
+        observed.events.push(LabEvent { at, kind });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An observer of a lab in a subnet in which nothing listens.
+    fn observer() -> LabObserver {
+        let mut lab = Lab::parse(include_str!("../../../lab.toml"), None)
+            .unwrap()
+            .relocated([127, 254, 254]);
+        lab.security.acl = false;
+        LabObserver::start(&lab, Instant::now())
+    }
+
+    #[tokio::test]
+    async fn events_that_were_taken_are_not_returned_again() {
+        let observer = observer();
+        observer.record(LabEventKind::Action("before".into()));
+        assert_eq!(observer.take_events().0.len(), 1);
+        observer.record(LabEventKind::Action("after".into()));
+        assert_eq!(observer.events().0.len(), 1);
+        assert_eq!(observer.events().0.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_panics_is_a_failure() {
+        let observer = observer();
+        assert_eq!(observer.failure(), None);
+        let panics = async { panic!("by the test") };
+        let task = observer.tasks.lock().unwrap().spawn(panics);
+        while !task.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        let why = observer.failure().unwrap();
+        assert!(why.contains("by the test"), "{why}");
+    }
+}

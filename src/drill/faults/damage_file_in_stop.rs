@@ -1,0 +1,38 @@
+//! Bytes in the middle of the primary's append-only file are overwritten while the lab is stopped.
+
+use super::definition::CHANGES_SERVERS;
+use super::support::append_only_file::FileDamage;
+
+use super::prelude::*;
+
+pub(super) struct DamageFileInStop;
+
+impl FaultInjector for DamageFileInStop {
+    const DEFINITION: Definition = Definition {
+        does: "every node stopped as one act, bytes in the middle of the primary's append-only \
+             file overwritten, all started again",
+        must: "the other node takes the role; the damaged data is set aside and copied anew from \
+             there",
+        requirement: Requirement::OwnNodes,
+        failover: Failover::AtLeast(1),
+        writes: Writes::Continue,
+        control: Control::PLAIN,
+        not_in_containers: CHANGES_SERVERS,
+        properties: Properties {
+            needs_append_only_file: true,
+            ..Properties::NONE
+        },
+    };
+
+    async fn inject(context: &mut FaultContext<'_>) -> Result<(), InjectionError> {
+        let primary = context.primary.clone();
+        context.fill_file(&primary).await?;
+        context.stop_all().await?;
+        context.damage_file(&primary, FileDamage::Overwritten)?;
+        context.start_all().await
+    }
+
+    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError> {
+        environment.nodes.heal()
+    }
+}

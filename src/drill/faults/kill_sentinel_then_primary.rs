@@ -1,0 +1,33 @@
+//! One Sentinel is down when the primary is lost: a majority remains.
+
+use super::prelude::*;
+
+pub(super) struct KillSentinelThenPrimary;
+
+impl FaultInjector for KillSentinelThenPrimary {
+    const DEFINITION: Definition = Definition {
+        does: "one Sentinel killed, then the primary's node",
+        must: "fails over",
+        requirement: Requirement::OwnNodes,
+        failover: Failover::AtLeast(1),
+        writes: Writes::Continue,
+        control: Control::OUTRUN,
+        not_in_containers: None,
+        properties: Properties {
+            one_data_node_left: true,
+            ..Properties::NONE
+        },
+    };
+
+    async fn inject(context: &mut FaultContext<'_>) -> Result<(), InjectionError> {
+        let primary = context.primary.clone();
+        context.kill_sentinels(1)?;
+        context.begin_fault(format!("SIGKILL to the node {primary}"));
+        context.environment.nodes.kill(&primary)?;
+        context.await_failover_from(&primary).await
+    }
+
+    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError> {
+        environment.nodes.heal()
+    }
+}

@@ -1,0 +1,284 @@
+//! Times of acknowledgements, from the writer's ledger: gaps, rates, latencies. Pure.
+//!
+//! The ledger combines acknowledgements of up to 10 ms in one entry with its first and its last
+//! time. So a gap between two entries is exact, and a gap of less than 10 ms may be missed.
+
+use std::collections::BTreeMap;
+
+use crate::drill::report::{Samples, ms};
+use crate::ledger::{Entry, LedgerEvent};
+use crate::record::Timestamp;
+
+/// Acknowledgements of one ledger entry. Times are microseconds since the start of the writer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Span {
+    first: u64,
+    last: u64,
+    records: u64,
+    /// From the creation of the oldest of them to `last`.
+    latency: u64,
+}
+
+/// A time without an acknowledgement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// The last acknowledgement before it.
+    pub from: u64,
+    /// The first after it, or the end of the window.
+    pub to: u64,
+}
+
+impl Gap {
+    /// How long it is, in microseconds.
+    pub fn len(&self) -> u64 {
+        self.to - self.from
+    }
+
+    /// The part of it that does not lie before `at`.
+    pub fn since(self, at: u64) -> Self {
+        Gap {
+            from: self.from.max(at).min(self.to),
+            ..self
+        }
+    }
+}
+
+/// The acknowledgements of one run of the writer.
+#[derive(Debug, Clone, Default)]
+pub struct Acks {
+    start: Timestamp,
+    waiting: BTreeMap<u64, (u64, Timestamp)>,
+    spans: Vec<Span>,
+    /// Times at which the writer had to send a batch again.
+    again: Vec<u64>,
+}
+
+impl Acks {
+    /// None yet, of a writer that started at `start`.
+    pub fn new(start: Timestamp) -> Self {
+        Acks {
+            start,
+            ..Acks::default()
+        }
+    }
+
+    /// Adds the next entry of the ledger.
+    pub fn push(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Invoked(batch) => {
+                let seqs = (batch.seqs.end, batch.created);
+                self.waiting.insert(batch.seqs.start, seqs);
+            }
+            Entry::Settled(settled) => {
+                let mut oldest = u64::MAX;
+                let mut records = 0;
+                for seqs in &settled.seqs {
+                    records += seqs.end - seqs.start;
+                    oldest = oldest.min(self.settle(seqs.start, seqs.end));
+                }
+                if settled.outcome.is_acknowledged() {
+                    self.spans.push(Span {
+                        first: settled.first_at_us,
+                        last: settled.last_at_us,
+                        records,
+                        latency: settled.last_at_us.saturating_sub(oldest),
+                    });
+                }
+            }
+            Entry::Event {
+                at_us,
+                event: LedgerEvent::SentAgain,
+            } => self.again.push(*at_us),
+            Entry::Event { .. } | Entry::Closed { .. } => {}
+        }
+    }
+
+    /// Removes records from those that wait; returns the creation time of the oldest.
+    fn settle(&mut self, start: u64, end: u64) -> u64 {
+        let mut oldest = u64::MAX;
+        while let Some((&first, &(last, created))) = self.waiting.range(..end).next_back() {
+            if last <= start {
+                break;
+            }
+            oldest = oldest.min(created.micros_since(self.start));
+            self.waiting.remove(&first);
+            if first < start {
+                self.waiting.insert(first, (start, created));
+            }
+            if last > end {
+                self.waiting.insert(end, (last, created));
+            }
+        }
+        oldest
+    }
+
+    /// Sorts the entries by time; to be called once, after the last.
+    pub fn sorted(mut self) -> Self {
+        self.spans.sort_by_key(|span| (span.first, span.last));
+        self
+    }
+
+    /// The longest time without an acknowledgement that ends after `from` and begins before `to`,
+    /// cut off at `to`. It lies between two acknowledgements: one that never ends does not count.
+    pub fn longest_gap(&self, from: u64, to: u64) -> Option<Gap> {
+        let mut longest: Option<Gap> = None;
+        let mut last: Option<u64> = None;
+        for span in &self.spans {
+            if let Some(last) = last
+                && span.first > last
+                && span.first >= from
+                && last < to
+            {
+                let gap = Gap {
+                    from: last,
+                    to: span.first.min(to),
+                };
+                longest = longest.filter(|l| l.len() >= gap.len()).or(Some(gap));
+            }
+            last = last.max(Some(span.last));
+        }
+        longest
+    }
+
+    /// The first acknowledgement at or after `at`, with the resolution of an entry.
+    pub fn first_after(&self, at: u64) -> Option<u64> {
+        self.spans
+            .iter()
+            .filter(|span| span.last >= at)
+            .map(|span| span.first.max(at))
+            .min()
+    }
+
+    /// Records of entries that begin between two times: at least one record of each was
+    /// acknowledged in that time.
+    pub fn between(&self, from: u64, to: u64) -> u64 {
+        self.spans
+            .iter()
+            .filter(|span| (from..=to).contains(&span.first))
+            .map(|span| span.records)
+            .sum()
+    }
+
+    /// The first time at or after `at` at which a batch had to be sent again.
+    pub fn sent_again_after(&self, at: u64) -> Option<u64> {
+        self.again.iter().copied().filter(|t| *t >= at).min()
+    }
+
+    /// Rate and latency in equal intervals; `zero` is the zero of the report's clock.
+    pub fn samples(&self, interval_us: u64, zero: u64) -> Samples {
+        let end = self.spans.iter().map(|s| s.last).max().unwrap_or(0);
+        // Aligned so that an interval begins at zero.
+        let lead = zero.div_ceil(interval_us);
+        let index =
+            |at: u64| ((at + lead * interval_us).saturating_sub(zero) / interval_us) as usize;
+        let mut buckets: Vec<Vec<Span>> = vec![Vec::new(); index(end) + 1];
+        for span in &self.spans {
+            if let Some(bucket) = buckets.get_mut(index(span.last)) {
+                bucket.push(*span);
+            }
+        }
+        let mut samples = Samples {
+            interval_ms: ms(interval_us),
+            first_ms: -ms(lead * interval_us),
+            ..Samples::default()
+        };
+        for bucket in &mut buckets {
+            bucket.sort_by_key(|span| span.latency);
+            samples
+                .acknowledged
+                .push(bucket.iter().map(|span| span.records).sum());
+            let middle = bucket.get(bucket.len() / 2).map(|s| ms(s.latency));
+            samples.latency_median_ms.push(middle);
+            samples
+                .latency_max_ms
+                .push(bucket.last().map(|s| ms(s.latency)));
+        }
+        samples
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Invoked, RecordOutcome, SettledRecords};
+    use crate::record::SeqRange;
+
+    fn at(us: u64) -> Timestamp {
+        Timestamp::from_micros(us).unwrap()
+    }
+
+    fn invoked(start: u64, end: u64, created: u64) -> Entry {
+        Entry::Invoked(Invoked {
+            seqs: SeqRange::new(start, end),
+            created: at(created),
+        })
+    }
+
+    fn settled(start: u64, end: u64, first: u64, last: u64) -> Entry {
+        Entry::Settled(SettledRecords {
+            outcome: RecordOutcome::Replicated,
+            first_at_us: first,
+            last_at_us: last,
+            seqs: vec![SeqRange::new(start, end)],
+        })
+    }
+
+    fn acks(entries: &[Entry]) -> Acks {
+        let mut acks = Acks::new(at(0));
+        entries.iter().for_each(|e| acks.push(e));
+        acks.sorted()
+    }
+
+    #[test]
+    fn the_longest_gap_is_between_acknowledgements_and_in_the_window() {
+        let acks = acks(&[
+            invoked(0, 40, 0),
+            settled(0, 10, 1_000, 2_000),
+            // Longer than the others, and over before the window.
+            settled(10, 20, 900_000, 905_000),
+            settled(20, 30, 1_000_000, 1_001_000),
+            settled(30, 40, 1_400_000, 1_402_000),
+        ]);
+        let gap = acks.longest_gap(950_000, u64::MAX).unwrap();
+        assert_eq!((gap.from, gap.to), (1_001_000, 1_400_000));
+        assert_eq!(acks.longest_gap(1_500_000, u64::MAX), None);
+        // The next window begins within it.
+        let before = acks.longest_gap(950_000, 1_010_000).unwrap();
+        assert_eq!((before.from, before.to), (905_000, 1_000_000));
+        let after = acks.longest_gap(1_010_000, u64::MAX).unwrap();
+        assert_eq!(after, gap);
+        assert_eq!(after.since(1_010_000).from, 1_010_000);
+        assert_eq!(after.since(0), after);
+        assert_eq!(acks.first_after(1_001_001), Some(1_400_000));
+        assert_eq!(acks.between(950_000, 1_401_000), 20);
+        assert_eq!(acks.between(1_000_500, 1_399_999), 0);
+    }
+
+    #[test]
+    fn entries_that_overlap_leave_no_gap() {
+        let acks = acks(&[
+            invoked(0, 30, 0),
+            settled(0, 10, 0, 10_000),
+            settled(20, 30, 9_000, 12_000),
+            settled(10, 20, 2_000, 3_000),
+        ]);
+        assert_eq!(acks.longest_gap(0, u64::MAX), None);
+    }
+
+    #[test]
+    fn latency_counts_from_the_creation_of_the_oldest_record_of_an_entry() {
+        let acks = acks(&[
+            invoked(0, 10, 100_000),
+            invoked(10, 20, 150_000),
+            settled(0, 20, 160_000, 170_000),
+            invoked(20, 30, 300_000),
+            settled(20, 25, 310_000, 310_000),
+            settled(25, 30, 320_000, 320_000),
+        ]);
+        let samples = acks.samples(100_000, 250_000);
+        // Intervals begin 300 ms before zero, which is at 250 ms of the writer's clock.
+        assert_eq!(samples.first_ms, -300.0);
+        assert_eq!(samples.acknowledged, [0, 0, 20, 10]);
+        assert_eq!(samples.latency_max_ms, [None, None, Some(70.0), Some(20.0)]);
+    }
+}
