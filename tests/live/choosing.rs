@@ -164,7 +164,7 @@ fn a_healthy_lab_has_nothing_to_choose() {
     writer.wait_invoked(20_000);
     let ledger = writer.ledger.clone();
     for (node, why) in [
-        ("redis-b", "redis-a is primary and takes writes"),
+        ("redis-b", "redis-a is primary and accepts writes"),
         ("redis-a", "nothing has to be chosen"),
     ] {
         for yes in [&[][..], &["--yes"]] {
