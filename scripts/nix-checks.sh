@@ -3,7 +3,6 @@
 # nothing unused; what of its logic needs no nixpkgs gives what it must; the lock file fits; the scripts of the
 # tests on virtual machines have the right types. Sourced by scripts/test.sh. The rest is for `nix flake check`.
 
-NIXFMT=0.5.3  # of the crate nixfmt_rs, which formats as nixpkgs' nixfmt does
 DEADNIX=1.3.1
 
 setup_nix_checks() {
@@ -12,11 +11,8 @@ setup_nix_checks() {
     have mypy || apt_install "mypy, for the scripts of the VM tests" mypy
     have pyflakes3 || have pyflakes || apt_install "pyflakes, for the same" pyflakes3
     python3 -c 'import yaml' 2>/dev/null || apt_install "PyYAML, to compare prometheus.yml" python3-yaml
-    cargo_tool nixfmt nixfmt_rs $NIXFMT
     cargo_tool deadnix deadnix $DEADNIX
 }
-
-nix_files() { find flake.nix nix -name '*.nix'; }
 
 # No store: nothing is built or fetched here.
 nix_eval() { nix-instantiate --store dummy:// "$@"; }
@@ -26,7 +22,6 @@ nix_files_are_right() {
     while read -r file; do
         nix_eval --parse "$file" >/dev/null
     done < <(nix_files)
-    nix_files | xargs nixfmt --check
     nix_files | xargs deadnix --fail
     # In `nix develop`, and in `nix flake check`. The crate of that name is another program, so it isn't installed here.
     ! have statix || statix check .

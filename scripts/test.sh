@@ -2,6 +2,8 @@
 # `./lab test`: everything that has to hold before a change lands, fast to slow. A failed step does not keep the
 # next ones from running. Sourced by ./lab.
 
+# shellcheck source=scripts/format.sh
+. "$LAB_ROOT/scripts/format.sh"
 # shellcheck source=scripts/nix-checks.sh
 . "$LAB_ROOT/scripts/nix-checks.sh"
 # shellcheck source=scripts/containers-test.sh
@@ -42,7 +44,7 @@ test_all() {
     export HALAB_CONFIG=$LAB_ROOT/lab.toml
 
     setup_test_tools
-    step "format" cargo fmt --all --check
+    step "format" format_all --check
     step "shell scripts" shellcheck -x lab scripts/*.sh nix/packages/*/*.sh .ci/run machines/initrd-init machines/guest/lab-shell \
         packaging/debian/{config,postinst,prerm,postrm}
     step "process-compose.yaml has lab.toml's nodes" same_nodes
@@ -147,6 +149,7 @@ setup_test_tools() {
         (apt_install "a browser, to look at pages" chromium fonts-dejavu-core) || true
     have curl || apt_install "curl, to test how Grafana is fetched" curl
     have python3 || apt_install "Python, for the dashboards" python3
+    setup_format
     setup_nix_checks
     setup_other_server
     setup_package_test

@@ -1,0 +1,58 @@
+# shellcheck shell=bash
+# `./lab format`: one format for each kind of file, 100 columns for code, comments and prose. Sourced by ./lab and by
+# scripts/test.sh.
+
+NIXFMT=0.5.3 # of the crate nixfmt_rs, which formats as nixpkgs' nixfmt does
+
+# rustfmt wraps comments only as an unstable feature, which this variable allows.
+rust_format() {
+    RUSTC_BOOTSTRAP=1 cargo fmt --all "$@" -- --config wrap_comments=true,comment_width=100
+}
+
+# docs/nixos-options.md is written by Nix.
+prose_files() { find README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs -name '*.md' ! -name nixos-options.md; }
+
+python_files() { find scripts machines nix -name '*.py'; }
+
+nix_files() { find flake.nix nix -name '*.nix'; }
+
+setup_format() {
+    mkdir -p "$LAB_TOOLS"
+    setup_rust
+    pinned_python format
+    cargo_tool nixfmt nixfmt_rs $NIXFMT
+}
+
+format_usage() {
+    cat <<EOF
+./lab format [--check]
+
+Formats Rust, Nix, Python and Markdown files. With --check, changes nothing and fails if a file is not formatted.
+Installs mdformat and ruff from PyPI (pinned by hash) and nixfmt from crates.io in the tools' folder.
+EOF
+}
+
+cmd_format() {
+    local check=()
+    case ${1-} in
+    '') ;;
+    --check) check=(--check) ;;
+    -h | --help)
+        format_usage
+        return
+        ;;
+    *) die "format: unknown option '$1'" "./lab format --help" ;;
+    esac
+    setup_format
+    cd "$LAB_ROOT" || exit
+    format_all "${check[@]}"
+}
+
+format_all() {
+    local bin=$LAB_TOOLS/format-venv/bin status=0
+    rust_format "$@" || status=1
+    prose_files | xargs "$bin/mdformat" --wrap 100 --number --compact-tables "$@" || status=1
+    python_files | xargs "$bin/ruff" format --quiet --no-cache --line-length 100 "$@" || status=1
+    nix_files | xargs nixfmt "$@" || status=1
+    return $status
+}
