@@ -18,7 +18,9 @@ from .labsite import LabSite
 from .machine import Machine
 from .report import complain, say
 
-PARTS = {guest.name: ", ".join((*guest.nodes, *(["writer"] if guest.writer else []))) for guest in GUESTS}
+PARTS = {
+    guest.name: ", ".join((*guest.nodes, *(["writer"] if guest.writer else []))) for guest in GUESTS
+}
 NEXT = """
 Next:
   ./lab machines status          the lab, as the writer's machine sees it
@@ -68,7 +70,9 @@ class Command:
             machine.connect()
         os.close(lock)
         three = site.machines["three"]
-        three.wait_until("the lab is healthy: halab status", 900, lambda: three.execute("halab status")[0] == 0)
+        three.wait_until(
+            "the lab is healthy: halab status", 900, lambda: three.execute("halab status")[0] == 0
+        )
         print(three.execute("halab status")[1])
         for name, parts in PARTS.items():
             print(f"  {name:6} {parts}")
@@ -102,7 +106,9 @@ class Command:
         site = self.by_hand()
         for name, machine in site.machines.items():
             print(f"  {name:6} {'on ' if machine.booted else 'off'} {PARTS[name]}")
-        seen_from = next((machine for machine in reversed(site.machines.values()) if machine.booted), None)
+        seen_from = next(
+            (machine for machine in reversed(site.machines.values()) if machine.booted), None
+        )
         if seen_from is None:
             return 1
         status, output = seen_from.execute("halab status")
@@ -137,7 +143,9 @@ class Command:
         name = f"test-{test}"
         if test in driver.SCRIPTS:
             site = self.site(name, driver.variant_of(test))
-            return driver.Trial(test, site, partial(driver.run_script, test, site.machines, site.start, limit=limit))
+            return driver.Trial(
+                test, site, partial(driver.run_script, test, site.machines, site.start, limit=limit)
+            )
         hosts_site = HostSite(self.folder / name, self.folder / "hosts", self.kvm())
         return driver.Trial(test, hosts_site, partial(hosts.tell, hosts_site))
 
@@ -170,13 +178,21 @@ class Command:
         for run in self.options.runs:
             say(f"{run.test} with the fault {run.fault.name}: {run.fault.what}")
             site = self.site(f"fault-{run.fault.name}", driver.variant_of(run.test), run.fault)
-            act = partial(driver.run_script, run.test, site.machines, site.start, limit=LIMIT_SECONDS)
+            act = partial(
+                driver.run_script, run.test, site.machines, site.start, limit=LIMIT_SECONDS
+            )
             lock = site.lock()
-            results.append(driver.run_test(driver.Trial(run.test, site, act, run.expected), self.folder / "failed"))
+            results.append(
+                driver.run_test(
+                    driver.Trial(run.test, site, act, run.expected), self.folder / "failed"
+                )
+            )
             os.close(lock)
             site.folder.with_suffix(".lock").unlink()
         for run, seen in zip(self.options.runs, results, strict=True):
-            print(f"  {'seen' if seen else 'NOT SEEN':8}  {run.fault.kind:10}  {run.fault.name} by {run.test}")
+            print(
+                f"  {'seen' if seen else 'NOT SEEN':8}  {run.fault.kind:10}  {run.fault.name} by {run.test}"
+            )
         if not all(results):
             complain(f"faults not seen: {results.count(False)} of {len(results)}")
             return 1
@@ -184,7 +200,9 @@ class Command:
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="./lab machines", description="The lab on three virtual machines of Debian's packages.")
+    top = argparse.ArgumentParser(
+        prog="./lab machines", description="The lab on three virtual machines of Debian's packages."
+    )
     # For scripts/machines.sh, which installs nothing for a command that is none.
     top.add_argument("--check", action="store_true", help=argparse.SUPPRESS)
     commands = top.add_subparsers(dest="name", required=True, metavar="COMMAND")
@@ -205,11 +223,21 @@ def parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="a command there, as root")
     run.add_argument("machine", choices=list(PARTS))
     run.add_argument("command", nargs=argparse.REMAINDER)
-    test = commands.add_parser("test", help=f"tests on machines of their own: {', '.join(driver.NAMES)}; all of them if none is named")
+    test = commands.add_parser(
+        "test",
+        help=f"tests on machines of their own: {', '.join(driver.NAMES)}; all of them if none is named",
+    )
     test.add_argument("tests", nargs="*", metavar="TEST")
-    fault = commands.add_parser("faults", help="tests of machines with a fault each, which must fail by it; all faults if none is named")
+    fault = commands.add_parser(
+        "faults",
+        help="tests of machines with a fault each, which must fail by it; all faults if none is named",
+    )
     fault.add_argument("--list", action="store_true", help="which there are, and what sees them")
-    fault.add_argument("--control", action="store_true", help="the same tests with the same limit, without faults: they must pass")
+    fault.add_argument(
+        "--control",
+        action="store_true",
+        help="the same tests with the same limit, without faults: they must pass",
+    )
     fault.add_argument("--test", choices=driver.SCRIPTS, help="by this test only")
     fault.add_argument("faults", nargs="*", metavar="FAULT")
     return top

@@ -30,14 +30,21 @@ class Archive:
     def fill(self, names: tuple[str, ...], status: Path) -> None:
         """With what `apt-get install` of these brings on a machine whose dpkg has that status."""
         Apt(self.scratch, names, status=status, recommends=True).fetch()
-        made = subprocess.run(["dpkg-scanpackages", "--multiversion", "."], cwd=self.folder, capture_output=True, text=True)
+        made = subprocess.run(
+            ["dpkg-scanpackages", "--multiversion", "."],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+        )
         if made.returncode != 0:
             raise Trouble(f"dpkg-scanpackages failed:\n{made.stderr}")
         (self.folder / "Packages").write_text(made.stdout)
 
     def serve(self) -> str:
         """Until `end`; what a machine's sources.list says of it."""
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Silent, directory=str(self.folder)))
+        self.server = ThreadingHTTPServer(
+            ("127.0.0.1", 0), functools.partial(Silent, directory=str(self.folder))
+        )
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         return f"deb [trusted=yes] http://{OUTSIDE}:{self.server.server_port}/ ./\n"
 

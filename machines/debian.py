@@ -16,7 +16,15 @@ from .report import say
 
 # Beside what every Debian has (mmdebstrap's variant `important`).
 NAMES = (
-    *("linux-image-cloud-amd64", "initramfs-tools", "systemd-sysv", "udev", "dbus", "libpam-systemd", "libnss-systemd"),
+    *(
+        "linux-image-cloud-amd64",
+        "initramfs-tools",
+        "systemd-sysv",
+        "udev",
+        "dbus",
+        "libpam-systemd",
+        "libnss-systemd",
+    ),
     *("ifupdown", "iproute2", "openssh-server"),
 )
 # What is left of a network that apt would not find anything in, and of the tool.
@@ -30,7 +38,12 @@ def interfaces(address: str) -> str:
     return "\n".join(
         [
             *("source /etc/network/interfaces.d/*", "auto lo", "iface lo inet loopback"),
-            *("auto eth0", "iface eth0 inet static", "\taddress 10.0.2.15/24", "\tgateway 10.0.2.2"),
+            *(
+                "auto eth0",
+                "iface eth0 inet static",
+                "\taddress 10.0.2.15/24",
+                "\tgateway 10.0.2.2",
+            ),
             *("auto eth1", "iface eth1 inet static", f"\taddress {address}/24", ""),
         ]
     )
@@ -74,7 +87,9 @@ def suite() -> str:
 
 
 def mirror() -> str:
-    said = subprocess.run(["apt-get", "download", "--print-uris", "base-files"], capture_output=True, text=True).stdout
+    said = subprocess.run(
+        ["apt-get", "download", "--print-uris", "base-files"], capture_output=True, text=True
+    ).stdout
     found, pool, _ = said.lstrip("'").partition("/pool/")
     if not pool:
         raise Trouble("apt has no lists of packages", "as root: apt-get update; then this again")
@@ -107,8 +122,18 @@ class Debian:
         say("installing a Debian, to be copied for each host")
         archive = self.folder / "root.tar"
         hooks = [f"--customize-hook={hook}" for hook in NOT_INSTALLED]
-        command = ["mmdebstrap", "--quiet", "--format=tar", "--variant=important", "--aptopt=APT::Install-Recommends \"false\""]
-        made = subprocess.run([*command, *hooks, f"--include={','.join(NAMES)}", suite(), archive, mirror()], capture_output=True, text=True)
+        command = [
+            "mmdebstrap",
+            "--quiet",
+            "--format=tar",
+            "--variant=important",
+            '--aptopt=APT::Install-Recommends "false"',
+        ]
+        made = subprocess.run(
+            [*command, *hooks, f"--include={','.join(NAMES)}", suite(), archive, mirror()],
+            capture_output=True,
+            text=True,
+        )
         if made.returncode != 0:
             raise Trouble(f"mmdebstrap failed:\n{made.stderr.strip()[-2000:]}")
         root = self.folder / "root"
@@ -144,10 +169,17 @@ class Debian:
         (scratch / "commands").write_text(writing(files))
         part = scratch / "disk"
         subprocess.run(["cp", "--sparse=always", "--reflink=auto", self.disk, part], check=True)
-        done = subprocess.run(["debugfs", "-w", "-f", "commands", "disk"], cwd=scratch, capture_output=True, text=True)
+        done = subprocess.run(
+            ["debugfs", "-w", "-f", "commands", "disk"], cwd=scratch, capture_output=True, text=True
+        )
         for path in files:
             # It ends with 0 whatever happened.
-            if "Inode:" not in subprocess.run(["debugfs", "-R", f"stat /{path}", part], capture_output=True, text=True).stdout:
+            if (
+                "Inode:"
+                not in subprocess.run(
+                    ["debugfs", "-R", f"stat /{path}", part], capture_output=True, text=True
+                ).stdout
+            ):
                 raise Trouble(f"{path} could not be written to {disk.name}:\n{done.stderr}")
         part.rename(disk)
         shutil.rmtree(scratch)

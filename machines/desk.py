@@ -37,11 +37,22 @@ def free_port() -> int:
 def ssh_config(folder: Path, ports: Mapping[str, int]) -> str:
     lines = []
     for name, port in ports.items():
-        lines += [f"Host {name}", "  HostName 127.0.0.1", f"  Port {port}", f"  HostKeyAlias {name}"]
+        lines += [
+            f"Host {name}",
+            "  HostName 127.0.0.1",
+            f"  Port {port}",
+            f"  HostKeyAlias {name}",
+        ]
     return "\n".join(
         [
             *lines,
-            *("Host *", f'  IdentityFile "{folder}/key"', "  IdentitiesOnly yes", "  BatchMode yes", "  LogLevel ERROR"),
+            *(
+                "Host *",
+                f'  IdentityFile "{folder}/key"',
+                "  IdentitiesOnly yes",
+                "  BatchMode yes",
+                "  LogLevel ERROR",
+            ),
             *(f'  UserKnownHostsFile "{folder}/known_hosts"', "  StrictHostKeyChecking accept-new"),
             # A host that is off is noticed; a slow one is not taken for it.
             *("  ConnectTimeout 60", "  ServerAliveInterval 5", "  ServerAliveCountMax 24", ""),
@@ -65,13 +76,17 @@ class Desk:
         self.work.mkdir()
         for name in ("lab", "packaging"):
             (self.work / name).symlink_to(self.source / name)
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / "key"], check=True)
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / "key"], check=True
+        )
         (self.folder / "ssh_config").write_text(ssh_config(self.folder, self.ports))
         for name in ("ssh", "scp"):
             program = shutil.which(name)
             assert program, name
             wrapper = self.folder / "bin" / name
-            wrapper.write_text(f'#!/bin/sh\nexec {program} -F {shlex.quote(str(self.folder / "ssh_config"))} "$@"\n')
+            wrapper.write_text(
+                f'#!/bin/sh\nexec {program} -F {shlex.quote(str(self.folder / "ssh_config"))} "$@"\n'
+            )
             wrapper.chmod(0o755)
 
     @property
@@ -107,12 +122,16 @@ class Desk:
             raise NoAnswer(f"no answer within {limit:.0f} s: {what}") from None
         answer = Answer(0, process.returncode, output, errors)
         with open(self.log, "a") as log:
-            log.write(f"--- {what.strip()}\n{output}{errors}--- status {answer.status}, {time.monotonic() - began:.0f} s\n\n")
+            log.write(
+                f"--- {what.strip()}\n{output}{errors}--- status {answer.status}, {time.monotonic() - began:.0f} s\n\n"
+            )
         return answer
 
     def run(self, commands: str, limit: float = BLOCK_SECONDS) -> Answer:
         """As typed there, up to the first that fails."""
-        return self.finish(self.begin(["bash", "-euo", "pipefail", "-c", commands], ""), commands, limit)
+        return self.finish(
+            self.begin(["bash", "-euo", "pipefail", "-c", commands], ""), commands, limit
+        )
 
     def begin_on(self, host: str, commands: str) -> subprocess.Popen[str]:
         """As typed into `ssh root@HOST`, up to the first that fails: a login shell. It prints the host's greeting too."""
@@ -123,7 +142,11 @@ class Desk:
 
     def ask(self, host: str, commands: str, limit: float) -> Answer:
         """The same, without the greeting."""
-        return self.finish(self.begin(["ssh", f"root@{host}", "bash", "--login"], STRICT + commands), f"asked of {host}: {commands}", limit)
+        return self.finish(
+            self.begin(["ssh", f"root@{host}", "bash", "--login"], STRICT + commands),
+            f"asked of {host}: {commands}",
+            limit,
+        )
 
 
 class SshLine(Line):

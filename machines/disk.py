@@ -22,10 +22,34 @@ SIZE = "2G"
 FIREWALL = "/etc/nftables.d/redis-ha-lab.conf"
 # Of the packages' /etc, what no guest needs: services of another init, their logs' rotation, the package manager.
 ETC_LEFT_OUT = shutil.ignore_patterns(
-    "init.d", "rc?.d", "cron*", "apt", "dpkg", "initramfs-tools", "logrotate.d", "apache2", "lighttpd", "perl"
+    "init.d",
+    "rc?.d",
+    "cron*",
+    "apt",
+    "dpkg",
+    "initramfs-tools",
+    "logrotate.d",
+    "apache2",
+    "lighttpd",
+    "perl",
 )
 # The first folders of a root; others are links into /usr, and what is mounted.
-FOLDERS = ("dev", "home", "mnt", "opt", "proc", "root", "run", "srv", "sys", "tmp", "usr", "var/lib", "var/log/journal", "var/tmp")
+FOLDERS = (
+    "dev",
+    "home",
+    "mnt",
+    "opt",
+    "proc",
+    "root",
+    "run",
+    "srv",
+    "sys",
+    "tmp",
+    "usr",
+    "var/lib",
+    "var/log/journal",
+    "var/tmp",
+)
 
 SHELL_UNIT = """[Unit]
 Description=Shell on the serial line, for who started this machine
@@ -71,22 +95,40 @@ class Contents:
 
 
 def network_unit(addresses: list[str]) -> str:
-    lines = ["[Match]", "Name=eth0", "", "[Network]", *(f"Address={address}/24" for address in addresses)]
+    lines = [
+        "[Match]",
+        "Name=eth0",
+        "",
+        "[Network]",
+        *(f"Address={address}/24" for address in addresses),
+    ]
     # As on a host with its addresses set by hand: they stay while the cable is out.
-    lines += ["LinkLocalAddressing=no", "IPv6AcceptRA=no", "ConfigureWithoutCarrier=yes", "IgnoreCarrierLoss=yes"]
+    lines += [
+        "LinkLocalAddressing=no",
+        "IPv6AcceptRA=no",
+        "ConfigureWithoutCarrier=yes",
+        "IgnoreCarrierLoss=yes",
+    ]
     return "\n".join([*lines, "", "[Link]", "RequiredForOnline=carrier", ""])
 
 
 def addresses_of(guest: Guest, known: Mapping[str, str]) -> list[str]:
     """All of a machine's, its own first; `known` says which a node has."""
-    names = [*guest.nodes, *(["monitoring"] if guest.monitoring else []), *(["writer"] if guest.writer else [])]
+    names = [
+        *guest.nodes,
+        *(["monitoring"] if guest.monitoring else []),
+        *(["writer"] if guest.writer else []),
+    ]
     return [guest.address, *(known[name] for name in names)]
 
 
 def files_of(guest: Guest, contents: Contents, known: Mapping[str, str]) -> dict[str, str]:
     """Files that are a guest's own, by their path."""
     of_hosts = {other.name: other.address for other in GUESTS}
-    hosts = ["127.0.0.1 localhost", *(f"{address} {name}" for name, address in {**of_hosts, **known}.items())]
+    hosts = [
+        "127.0.0.1 localhost",
+        *(f"{address} {name}" for name, address in {**of_hosts, **known}.items()),
+    ]
     files = {
         "etc/hostname": f"{guest.name}\n",
         "etc/hosts": "\n".join([*hosts, ""]),
@@ -101,7 +143,9 @@ def files_of(guest: Guest, contents: Contents, known: Mapping[str, str]) -> dict
         "etc/systemd/system/lab-shell.service": SHELL_UNIT,
         "etc/systemd/system/lab-console.service": CONSOLE_UNIT,
     }
-    return files | {f"etc/systemd/system/{path}": text for path, text in units.files(contents.units).items()}
+    return files | {
+        f"etc/systemd/system/{path}": text for path, text in units.files(contents.units).items()
+    }
 
 
 def links_of(guest: Guest, contents: Contents) -> dict[str, str]:
@@ -116,11 +160,16 @@ def links_of(guest: Guest, contents: Contents) -> dict[str, str]:
         "sysinit.target.wants/nftables.service": f"{system}/nftables.service",
         "multi-user.target.wants/lab-console.service": "../lab-console.service",
     }
-    links |= {f"multi-user.target.wants/{unit}": f"../{units.template_of(unit)}" for unit in units.enabled(guest, contents.variant)}
+    links |= {
+        f"multi-user.target.wants/{unit}": f"../{units.template_of(unit)}"
+        for unit in units.enabled(guest, contents.variant)
+    }
     return {f"etc/systemd/system/{path}": target for path, target in links.items()}
 
 
-def fill(root: Path, image: Image, guest: Guest, contents: Contents, known: Mapping[str, str]) -> None:
+def fill(
+    root: Path, image: Image, guest: Guest, contents: Contents, known: Mapping[str, str]
+) -> None:
     for name in FOLDERS:
         (root / name).mkdir(parents=True)
     (root / "tmp").chmod(0o1777)
@@ -136,12 +185,16 @@ def fill(root: Path, image: Image, guest: Guest, contents: Contents, known: Mapp
         rules.write(f'include "{FIREWALL}"\n')
     # Nobody logs in by a password: none is given.
     accounts = [line.split(":")[0] for line in (root / "etc/passwd").read_text().splitlines()]
-    (root / "etc/shadow").write_text("".join(f"{account}:*:19000:0:99999:7:::\n" for account in accounts))
+    (root / "etc/shadow").write_text(
+        "".join(f"{account}:*:19000:0:99999:7:::\n" for account in accounts)
+    )
     (root / "etc/shadow").chmod(0o600)
     switch = (image.share / "nsswitch.conf").read_text()
     for table in ("passwd", "group", "shadow"):
         # The users that units have for as long as they run.
-        switch = switch.replace(f"{table}:", f"{table}: systemd", 1).replace(f"{table}: systemd         files", f"{table}: files systemd")
+        switch = switch.replace(f"{table}:", f"{table}: systemd", 1).replace(
+            f"{table}: systemd         files", f"{table}: files systemd"
+        )
     (root / "etc/nsswitch.conf").write_text(switch)
     for path, text in files_of(guest, contents, known).items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -149,7 +202,9 @@ def fill(root: Path, image: Image, guest: Guest, contents: Contents, known: Mapp
     for path, target in links_of(guest, contents).items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).symlink_to(target)
-    shutil.copytree(contents.secrets, root / SECRETS.lstrip("/"), ignore=shutil.ignore_patterns("ca.key"))
+    shutil.copytree(
+        contents.secrets, root / SECRETS.lstrip("/"), ignore=shutil.ignore_patterns("ca.key")
+    )
     (root / SECRETS.lstrip("/")).chmod(0o700)
     (root / "opt/halab/bin").mkdir(parents=True)
     shutil.copy(contents.halab, root / "opt/halab/bin/halab")
@@ -157,7 +212,12 @@ def fill(root: Path, image: Image, guest: Guest, contents: Contents, known: Mapp
 
 
 def make(
-    disk: Path, image: Image, guest: Guest, contents: Contents, known: Mapping[str, str], change: Callable[[Path], None]
+    disk: Path,
+    image: Image,
+    guest: Guest,
+    contents: Contents,
+    known: Mapping[str, str],
+    change: Callable[[Path], None],
 ) -> None:
     """`change` is given the folder of what comes onto the disk, last."""
     with tempfile.TemporaryDirectory(dir=disk.parent) as scratch:
@@ -167,7 +227,22 @@ def make(
         part = disk.with_suffix(".part")
         part.unlink(missing_ok=True)
         made = subprocess.run(
-            ["mke2fs", "-q", "-t", "ext4", "-N", "16384", "-E", "root_owner=0:0", "-d", root, part, SIZE], capture_output=True, text=True
+            [
+                "mke2fs",
+                "-q",
+                "-t",
+                "ext4",
+                "-N",
+                "16384",
+                "-E",
+                "root_owner=0:0",
+                "-d",
+                root,
+                part,
+                SIZE,
+            ],
+            capture_output=True,
+            text=True,
         )
         if made.returncode != 0:
             raise Trouble(f"the disk of {guest.name} could not be made:\n{made.stderr}")
@@ -176,6 +251,14 @@ def make(
 
 def addresses() -> dict[str, str]:
     """Of every node, the monitoring and the writer, by the last number that lab.toml gives them."""
-    last = {"redis-a": 11, "redis-b": 12, "sentinel-1": 21, "sentinel-2": 22, "sentinel-3": 23, "monitoring": 31, "writer": 41}
+    last = {
+        "redis-a": 11,
+        "redis-b": 12,
+        "sentinel-1": 21,
+        "sentinel-2": 22,
+        "sentinel-3": 23,
+        "monitoring": 31,
+        "writer": 41,
+    }
     assert {name for guest in GUESTS for name in guest.nodes} <= last.keys()
     return {name: f"{SUBNET}.{number}" for name, number in last.items()}

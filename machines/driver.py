@@ -44,7 +44,12 @@ EVIDENCE = {
 def hosts_line() -> str:
     """Which node, and which part of the lab, is on which machine."""
     of = {node: guest.name for guest in GUESTS for node in guest.nodes}
-    of |= {part: guest.name for guest in GUESTS for part in ("writer", "monitoring") if getattr(guest, part)}
+    of |= {
+        part: guest.name
+        for guest in GUESTS
+        for part in ("writer", "monitoring")
+        if getattr(guest, part)
+    }
     return "hosts = {" + ", ".join(f'"{node}": {name}' for node, name in of.items()) + "}\n"
 
 
@@ -56,8 +61,16 @@ def panel_queries(panel: dict[str, typing.Any]) -> list[str]:
 
 def queries_line() -> str:
     """What the dashboards ask, with Grafana's variables as it would fill them in."""
-    dashboards = [json.loads(path.read_text()) for path in sorted((ROOT / "grafana/dashboards").glob("*.json"))]
-    asked = [query for dashboard in dashboards for panel in dashboard["panels"] for query in panel_queries(panel)]
+    dashboards = [
+        json.loads(path.read_text())
+        for path in sorted((ROOT / "grafana/dashboards").glob("*.json"))
+    ]
+    asked = [
+        query
+        for dashboard in dashboards
+        for panel in dashboard["panels"]
+        for query in panel_queries(panel)
+    ]
     name = tomllib.loads((ROOT / "lab.toml").read_text())["lab"]["name"]
     for variable, value in {"$lab": name, "$node": ".*", "$__rate_interval": "10s"}.items():
         asked = [query.replace(variable, value) for query in asked]
@@ -69,7 +82,11 @@ def closed_line() -> str:
     PART:PORT; without those of the monitoring, which one test has."""
     lab = tomllib.loads((ROOT / "lab.toml").read_text())
     ports = lab["monitoring"]
-    closed = [f"{node['name']}:{port}" for node in lab["data_node"] + lab["sentinel"] for port in (node["port"], ports["node_port"])]
+    closed = [
+        f"{node['name']}:{port}"
+        for node in lab["data_node"] + lab["sentinel"]
+        for port in (node["port"], ports["node_port"])
+    ]
     closed.append(f"writer:{ports['writer_port']}")
     return f"CLOSED_TO_STRANGERS: list[str] = {json.dumps(closed)}\n"
 
@@ -82,14 +99,28 @@ def given_lines() -> str:
 def script_of(test: str, limit: float | None = None) -> str:
     """No wait of it is longer than `limit` seconds."""
     limited = f"LIMIT_SECONDS = {limit}\n" if limit is not None else ""
-    return given_lines() + (TESTS / "driver/lab.py").read_text() + limited + (TESTS / test / "test.py").read_text()
+    return (
+        given_lines()
+        + (TESTS / "driver/lab.py").read_text()
+        + limited
+        + (TESTS / test / "test.py").read_text()
+    )
 
 
 def run_script(
-    test: str, machines: dict[str, Machine], start_all: Callable[[], None], steps: Steps, limit: float | None = None
+    test: str,
+    machines: dict[str, Machine],
+    start_all: Callable[[], None],
+    steps: Steps,
+    limit: float | None = None,
 ) -> None:
     """Raises what the script does."""
-    reach = {**machines, "machines": list(machines.values()), "start_all": start_all, "subtest": steps.step}
+    reach = {
+        **machines,
+        "machines": list(machines.values()),
+        "start_all": start_all,
+        "subtest": steps.step,
+    }
     # As with NixOS, one file; its name is for tracebacks, which then show its lines.
     source = script_of(test, limit)
     exec(compile(source, f"<nix/tests/{test}>", "exec"), {"__name__": "__main__", **reach})
@@ -169,7 +200,9 @@ def run_test(trial: Trial, failed: Path) -> bool:
         print(f"\n{test}, {'with KVM' if site.kvm else 'emulated'}\n{steps.table()}\n", flush=True)
     seconds = time.monotonic() - began
     if wrong:
-        say(f"{test} {'DID NOT SEE the fault' if expected else 'FAILED'}, {seconds:.0f} s; what its machines said is in {folder}")
+        say(
+            f"{test} {'DID NOT SEE the fault' if expected else 'FAILED'}, {seconds:.0f} s; what its machines said is in {folder}"
+        )
         return False
     if failure is not None:
         say(f"{test} sees the fault, {seconds:.0f} s: {failure.reason.strip()}")

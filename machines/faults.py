@@ -38,7 +38,10 @@ class Edit:
         file = root / self.path
         text = file.read_text()
         if self.old not in text:
-            raise Trouble(f"the fault changes {self.old!r} in {self.path}, which does not have it", "machines/faults.py has to follow")
+            raise Trouble(
+                f"the fault changes {self.old!r} in {self.path}, which does not have it",
+                "machines/faults.py has to follow",
+            )
         file.write_text(text.replace(self.old, self.new))
 
 
@@ -219,7 +222,12 @@ FAULTS = (
         "the set of the lab's addresses on two lacks that of sentinel-3",
         ("two",),
         (Edit(FIREWALL_FILE, " 192.0.2.23,", ""),),
-        {"failover": Seen(HEALTHY, r"redis-a primary, redis-b replica; problems: sentinel-3 could not promote redis-b$")},
+        {
+            "failover": Seen(
+                HEALTHY,
+                r"redis-a primary, redis-b replica; problems: sentinel-3 could not promote redis-b$",
+            )
+        },
     ),
     Fault(
         "firewall-without-the-replica",
@@ -239,7 +247,11 @@ FAULTS = (
         "the set of the lab's addresses on two lacks that of redis-a",
         ("two",),
         (Edit(FIREWALL_FILE, " 192.0.2.11,", ""),),
-        {"failover": Seen(BACK, r"redis-a replica, redis-b primary; problems: redis-a is not in sync")},
+        {
+            "failover": Seen(
+                BACK, r"redis-a replica, redis-b primary; problems: redis-a is not in sync"
+            )
+        },
     ),
     Fault(
         "firewall-with-an-open-port",
@@ -247,7 +259,11 @@ FAULTS = (
         "the rule of the lab's ports on one lacks that of Sentinels",
         ("one",),
         (Edit(FIREWALL_FILE, " 26379,", ""),),
-        {"failover": Seen(CLOSED, r"which is not of the lab, \['sentinel-1:26379'\] take connections")},
+        {
+            "failover": Seen(
+                CLOSED, r"which is not of the lab, \['sentinel-1:26379'\] take connections"
+            )
+        },
     ),
     Fault(
         "firewall-without-the-exporter",
@@ -255,7 +271,11 @@ FAULTS = (
         "the rule that closes redis_exporter's port is not there on three",
         ("three",),
         (Edit(FIREWALL_FILE, "tcp dport 9121 drop", ""),),
-        {"monitoring": Seen(EXPORTER, r"another machine reaches \['monitoring:9090', 'monitoring:9121'\]")},
+        {
+            "monitoring": Seen(
+                EXPORTER, r"another machine reaches \['monitoring:9090', 'monitoring:9121'\]"
+            )
+        },
     ),
     Fault(
         "password-of-another-lab",
@@ -308,7 +328,10 @@ FAULTS = (
         ("one", "two"),
         (
             # Without that the addresses are there before any unit of the lab starts. Shipped units wait.
-            Added(f"{UNITS}/systemd-networkd.service.d/late.conf", "[Service]\nExecStartPre=/bin/sleep 60\n"),
+            Added(
+                f"{UNITS}/systemd-networkd.service.d/late.conf",
+                "[Service]\nExecStartPre=/bin/sleep 60\n",
+            ),
             Edit(f"{UNITS}/halab-data-node@.service", "After=network-online.target ", "After="),
             Edit(f"{UNITS}/halab-data-node@.service", "Wants=network-online.target", ""),
         ),
@@ -349,9 +372,17 @@ def runs_of(names: list[str], test: str | None = None) -> list[Run]:
         if name not in by_name:
             raise Trouble(f"there is no fault {name!r}", f"there are: {', '.join(by_name)}")
     faults = [by_name[name] for name in names] or FAULTS
-    runs = [Run(fault, by, expected) for fault in faults for by, expected in fault.seen.items() if test in (None, by)]
+    runs = [
+        Run(fault, by, expected)
+        for fault in faults
+        for by, expected in fault.seen.items()
+        if test in (None, by)
+    ]
     if not runs:
-        raise Trouble(f"{test} need not see {' or '.join(names)}", "./lab machines faults --list has what sees which")
+        raise Trouble(
+            f"{test} need not see {' or '.join(names)}",
+            "./lab machines faults --list has what sees which",
+        )
     return runs
 
 
@@ -360,6 +391,11 @@ def table(runs: list[Run]) -> str:
     lines = []
     for fault in dict.fromkeys(run.fault.name for run in runs):
         own = [run for run in runs if run.fault.name == fault]
-        lines.append(f"{fault} ({own[0].fault.kind}; {', '.join(own[0].fault.machines)}): {own[0].fault.what}")
-        lines += [f"  {run.test}: fails at {run.expected.claim!r}, with {run.expected.reason!r}" for run in own]
+        lines.append(
+            f"{fault} ({own[0].fault.kind}; {', '.join(own[0].fault.machines)}): {own[0].fault.what}"
+        )
+        lines += [
+            f"  {run.test}: fails at {run.expected.claim!r}, with {run.expected.reason!r}"
+            for run in own
+        ]
     return "\n".join([*lines, ""])

@@ -33,7 +33,11 @@ UNITS = {
 }
 HOST_OF = {"redis-a": "one", "redis-b": "two"}
 # Of ports that the page names, where nodes on other hosts than three listen.
-LISTENERS = {6379: ("192.0.2.11", "192.0.2.12"), 26379: ("192.0.2.21", "192.0.2.22"), 9400: ("192.0.2.11", "192.0.2.21")}
+LISTENERS = {
+    6379: ("192.0.2.11", "192.0.2.12"),
+    26379: ("192.0.2.21", "192.0.2.22"),
+    9400: ("192.0.2.11", "192.0.2.21"),
+}
 STRANGER = "192.0.2.99"
 # How long a connection may take on a host that answers.
 CONNECT_SECONDS = 10
@@ -41,8 +45,13 @@ CONNECT_SECONDS = 10
 
 def slower(lab_toml: str, tls: bool = True) -> str:
     """The page's lab.toml with time limits for emulated processors: a user of slow hosts would add the same."""
-    added = "".join(f"\n[{table}]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items()) for table, keys in EMULATED.items())
-    return (lab_toml if tls else re.sub(r"^tls = true", "tls = false", lab_toml, flags=re.MULTILINE)) + added
+    added = "".join(
+        f"\n[{table}]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items())
+        for table, keys in EMULATED.items()
+    )
+    return (
+        lab_toml if tls else re.sub(r"^tls = true", "tls = false", lab_toml, flags=re.MULTILINE)
+    ) + added
 
 
 def wants_tls() -> bool:
@@ -58,7 +67,11 @@ def wants_tls() -> bool:
 
 def held(verified: str) -> dict[str, int]:
     """Of each data node that has all acknowledged records, how many these are."""
-    parts = re.findall(r"^\w+: holds: (\S+), run \w+.*\n(?:.*\n)*?  acknowledged +(\d+)", verified, flags=re.MULTILINE)
+    parts = re.findall(
+        r"^\w+: holds: (\S+), run \w+.*\n(?:.*\n)*?  acknowledged +(\d+)",
+        verified,
+        flags=re.MULTILINE,
+    )
     return {node: int(count) for node, count in parts}
 
 
@@ -72,7 +85,9 @@ class Story:
         self.site = site
         self.page = page
         self.desk: Desk = site.desk
-        self.one, self.two, self.three = (typing.cast(Host, site.machines[name]) for name in ("one", "two", "three"))
+        self.one, self.two, self.three = (
+            typing.cast(Host, site.machines[name]) for name in ("one", "two", "three")
+        )
 
     # --- What is done ------------------------------------------------------------------------------------
 
@@ -87,7 +102,9 @@ class Story:
 
     def right(self, answer: Answer, commands: str) -> Answer:
         if answer.status != 0:
-            raise AssertionError(f"status {answer.status} of:\n{commands}\n{answer.output}{answer.errors}")
+            raise AssertionError(
+                f"status {answer.status} of:\n{commands}\n{answer.output}{answer.errors}"
+            )
         return answer
 
     def status(self) -> dict[str, typing.Any]:
@@ -99,7 +116,9 @@ class Story:
         return named
 
     def wait_healthy(self) -> None:
-        self.three.wait_until("the lab is healthy", HEALTHY_SECONDS, lambda: bool(self.status()["healthy"]))
+        self.three.wait_until(
+            "the lab is healthy", HEALTHY_SECONDS, lambda: bool(self.status()["healthy"])
+        )
 
     def ledger_bytes(self, ledger: str) -> int:
         return int(self.three.execute(f"stat -c %s {ledger} || echo 0")[1])
@@ -107,7 +126,11 @@ class Story:
     def wait_writes(self, ledger: str, limit: float = FAILOVER_SECONDS) -> None:
         """Until more is acknowledged than can have been under way."""
         before = self.ledger_bytes(ledger)
-        self.three.wait_until(f"records are acknowledged: {ledger}", limit, lambda: self.ledger_bytes(ledger) > before + 2000)
+        self.three.wait_until(
+            f"records are acknowledged: {ledger}",
+            limit,
+            lambda: self.ledger_bytes(ledger) > before + 2000,
+        )
 
     def verified(self, ledger: str) -> dict[str, int]:
         """Fails where one is missing; on both data nodes."""
@@ -142,7 +165,9 @@ class Story:
         self.as_the_page_says()
         block = self.page.next("A crash")
         writer = self.desk.begin_on("three", block)
-        self.three.wait_until("the writer writes", FAILOVER_SECONDS, lambda: self.ledger_bytes("second.ledger") > 2000)
+        self.three.wait_until(
+            "the writer writes", FAILOVER_SECONDS, lambda: self.ledger_bytes("second.ledger") > 2000
+        )
         self.yours("A crash")
         self.one.wait_for_shutdown()
         self.right(self.desk.finish(writer, block, HEALTHY_SECONDS), block)
@@ -177,10 +202,16 @@ class Story:
         lost.crash()
         # While there is no primary, so that it leaves records unknown.
         self.three.succeed("systemctl stop halab-writer")
-        ended = self.three.succeed("systemctl show --property=ActiveState,ExecMainStatus --value halab-writer").split()
+        ended = self.three.succeed(
+            "systemctl show --property=ActiveState,ExecMainStatus --value halab-writer"
+        ).split()
         if sorted(ended) != ["3", "inactive"]:
             raise AssertionError(f"a writer that was stopped while records were unknown is {ended}")
-        self.three.wait_until(f"another node than {before} is primary", FAILOVER_SECONDS, lambda: self.has_moved(before))
+        self.three.wait_until(
+            f"another node than {before} is primary",
+            FAILOVER_SECONDS,
+            lambda: self.has_moved(before),
+        )
         self.three.succeed("systemctl start halab-writer")
         self.wait_writes(WRITER_LEDGER)
         lost.start()
@@ -195,19 +226,28 @@ class Story:
 
     def reached(self, listeners: list[str]) -> set[str]:
         """Which of these (ADDRESS/PORT) host three connects to; from its own address, or from another that its routes say."""
-        attempts = [f"(! timeout {CONNECT_SECONDS} bash -c ': </dev/tcp/{at}' 2>/dev/null || echo {at}) &" for at in listeners]
+        attempts = [
+            f"(! timeout {CONNECT_SECONDS} bash -c ': </dev/tcp/{at}' 2>/dev/null || echo {at}) &"
+            for at in listeners
+        ]
         return set(self.three.succeed("\n".join([*attempts, "wait"])).split())
 
     def stranger_is_refused(self) -> None:
-        listeners = [f"{address}/{port}" for port, addresses in LISTENERS.items() for address in addresses]
+        listeners = [
+            f"{address}/{port}" for port, addresses in LISTENERS.items() for address in addresses
+        ]
         if missing := set(listeners) - self.reached(listeners):
             raise AssertionError(f"host three does not reach {missing}")
         asked = {address for addresses in LISTENERS.values() for address in addresses}
         self.three.succeed(
-            f"ip address add {STRANGER}/24 dev eth1", *(f"ip route add {address}/32 dev eth1 src {STRANGER}" for address in sorted(asked))
+            f"ip address add {STRANGER}/24 dev eth1",
+            *(f"ip route add {address}/32 dev eth1 src {STRANGER}" for address in sorted(asked)),
         )
         let_in = self.reached(listeners)
-        self.three.succeed(f"ip address del {STRANGER}/24 dev eth1", *(f"ip route del {address}/32 || true" for address in sorted(asked)))
+        self.three.succeed(
+            f"ip address del {STRANGER}/24 dev eth1",
+            *(f"ip route del {address}/32 || true" for address in sorted(asked)),
+        )
         if let_in:
             raise AssertionError(f"{STRANGER}, which is not of the lab, reaches {let_in}")
         if missing := set(listeners) - self.reached(listeners):
@@ -239,14 +279,18 @@ class Story:
         self.wait_writes(WRITER_LEDGER)
         if self.ledger_bytes(WRITER_LEDGER) < before + 4000:
             raise AssertionError("next to nothing was written meanwhile")
-        said = self.three.succeed("systemctl stop halab-writer && journalctl -b -u halab-writer -o cat | tail -n 8")
+        said = self.three.succeed(
+            "systemctl stop halab-writer && journalctl -b -u halab-writer -o cat | tail -n 8"
+        )
         if " failed 0 " not in said:
             raise AssertionError(f"writes have failed:\n{said}")
         self.verified(WRITER_LEDGER)
 
     def as_the_page_says(self) -> None:
         """redis-a is primary: a slow start, or a crash before, may have made it the other."""
-        self.three.wait_until("redis-a is primary, by a handover if need be", HEALTHY_SECONDS, self.has_handed_over)
+        self.three.wait_until(
+            "redis-a is primary, by a handover if need be", HEALTHY_SECONDS, self.has_handed_over
+        )
         self.wait_healthy()
 
     def has_handed_over(self) -> bool:
@@ -276,7 +320,9 @@ class Story:
         before = self.data()
         for name, units in UNITS.items():
             machine = self.site.machines[name]
-            machine.succeed('DEBIAN_FRONTEND=noninteractive apt-get install -y "$(ls -v ./redis-ha-lab_*.deb | tail -n 1)"')
+            machine.succeed(
+                'DEBIAN_FRONTEND=noninteractive apt-get install -y "$(ls -v ./redis-ha-lab_*.deb | tail -n 1)"'
+            )
         if self.data() != before:
             raise AssertionError("a removal or an installation has changed data")
         for name, units in UNITS.items():
@@ -301,19 +347,34 @@ class Story:
                 machine.connect()
 
         step("three Debian hosts are up, and let in by ssh", power_on)
-        step("1, 2: the package is made, the lab is a good one and has its secrets", self.package_and_lab)
+        step(
+            "1, 2: the package is made, the lab is a good one and has its secrets",
+            self.package_and_lab,
+        )
         step("3: it is installed on all of them", lambda: self.yours("The lab"))
         step("4: the nodes have their addresses", lambda: self.yours("The lab"))
-        step("5: the ports are closed to strangers, and the kernel is set", lambda: self.yours("The lab"))
+        step(
+            "5: the ports are closed to strangers, and the kernel is set",
+            lambda: self.yours("The lab"),
+        )
         step("6: the nodes are started", self.start_nodes)
         step("7: a thousand records are verified on both data nodes", self.first_thousand)
         step("a host crashes under load, as the page says: nothing is lost", self.crash_under_load)
         step("a record that is taken away is missed", self.a_loss_is_found)
-        step("the writer's unit: stopped amid a crash of the primary's host it has not failed, and goes on", self.writer_goes_on)
+        step(
+            "the writer's unit: stopped amid a crash of the primary's host it has not failed, and goes on",
+            self.writer_goes_on,
+        )
         step("an address that is not of the lab is refused", self.stranger_is_refused)
         step("monitoring: every target is up", self.all_is_watched)
-        step("upgrade: every node is restarted with the new package, and no write fails", self.upgrade)
-        step("remove keeps the data: installed again, the lab has every record", self.removed_and_back)
+        step(
+            "upgrade: every node is restarted with the new package, and no write fails",
+            self.upgrade,
+        )
+        step(
+            "remove keeps the data: installed again, the lab has every record",
+            self.removed_and_back,
+        )
         step("purge, answered with yes, leaves none of it", self.purged)
         self.page.ended()
 

@@ -28,9 +28,19 @@ class HostSite(Site):
         self.machines = {}
         for guest in GUESTS:
             hardware = qemu.Hardware(
-                folder / guest.name, guest.name, guest.number, MEMORY_MIB[guest.name], self.debian.boot, ssh_port=ports[guest.name]
+                folder / guest.name,
+                guest.name,
+                guest.number,
+                MEMORY_MIB[guest.name],
+                self.debian.boot,
+                ssh_port=ports[guest.name],
             )
-            host = Host(hardware, kvm, self.socket, partial(self.make_disk, guest.name, f"{SUBNET}.{guest.number}"))
+            host = Host(
+                hardware,
+                kvm,
+                self.socket,
+                partial(self.make_disk, guest.name, f"{SUBNET}.{guest.number}"),
+            )
             host.desk = self.desk
             self.machines[guest.name] = host
 

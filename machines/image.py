@@ -18,18 +18,55 @@ HERE = Path(__file__).resolve().parent
 
 # What a guest's kernel loads before its disks are there, and all that it may load later. The rest is most of the image.
 EARLY = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng", "ext4", "erofs")
-LATER = ("nf_tables", "nft_ct", "nft_reject_inet", "nft_limit", "nft_log", "nft_counter", "af_packet", "autofs4", "configfs")
+LATER = (
+    "nf_tables",
+    "nft_ct",
+    "nft_reject_inet",
+    "nft_limit",
+    "nft_log",
+    "nft_counter",
+    "af_packet",
+    "autofs4",
+    "configfs",
+)
 
 # Not needed on a guest: documents; units and rules for hardware, users and tasks that it does not have. What a package's
 # scripts would enable is not enabled in the first place.
 LEFT_OUT = (
-    *("share/doc", "share/man", "share/locale", "share/info", "share/lintian", "share/bug", "share/bash-completion", "share/zsh"),
-    *("share/initramfs-tools", "share/perl*", "share/fonts", "lib/x86_64-linux-gnu/perl*", "lib/x86_64-linux-gnu/gconv"),
+    *(
+        "share/doc",
+        "share/man",
+        "share/locale",
+        "share/info",
+        "share/lintian",
+        "share/bug",
+        "share/bash-completion",
+        "share/zsh",
+    ),
+    *(
+        "share/initramfs-tools",
+        "share/perl*",
+        "share/fonts",
+        "lib/x86_64-linux-gnu/perl*",
+        "lib/x86_64-linux-gnu/gconv",
+    ),
     *("lib/udev/hwdb.d", "lib/udev/hwdb.bin", "lib/systemd/catalog"),
-    *("lib/systemd/system-generators/systemd-gpt-auto-generator", "lib/systemd/system-generators/systemd-*crypt*"),
-    *(f"lib/systemd/system/sysinit.target.wants/{unit}" for unit in ("systemd-hwdb-*", "*crypt*", "*verity*", "dev-*", "sys-fs-fuse*")),
-    *(f"lib/systemd/system/sysinit.target.wants/{unit}" for unit in ("*binfmt*", "systemd-boot-*", "*-pcr*", "systemd-update-done*")),
-    *(f"lib/systemd/system/multi-user.target.wants/{unit}" for unit in ("systemd-logind*", "getty*", "systemd-ask*", "dbus*")),
+    *(
+        "lib/systemd/system-generators/systemd-gpt-auto-generator",
+        "lib/systemd/system-generators/systemd-*crypt*",
+    ),
+    *(
+        f"lib/systemd/system/sysinit.target.wants/{unit}"
+        for unit in ("systemd-hwdb-*", "*crypt*", "*verity*", "dev-*", "sys-fs-fuse*")
+    ),
+    *(
+        f"lib/systemd/system/sysinit.target.wants/{unit}"
+        for unit in ("*binfmt*", "systemd-boot-*", "*-pcr*", "systemd-update-done*")
+    ),
+    *(
+        f"lib/systemd/system/multi-user.target.wants/{unit}"
+        for unit in ("systemd-logind*", "getty*", "systemd-ask*", "dbus*")
+    ),
 )
 
 
@@ -62,7 +99,11 @@ def parse_dependencies(text: str) -> dict[str, list[str]]:
 def left_out(path: str) -> bool:
     """Whether a path within /usr is none of a guest's, itself or a folder that it is in."""
     parts = path.split("/")
-    return any(fnmatch.fnmatchcase("/".join(parts[:n]), pattern) for n in range(1, len(parts) + 1) for pattern in LEFT_OUT)
+    return any(
+        fnmatch.fnmatchcase("/".join(parts[:n]), pattern)
+        for n in range(1, len(parts) + 1)
+        for pattern in LEFT_OUT
+    )
 
 
 def own_key() -> str:
@@ -139,7 +180,11 @@ class Image:
         (root / "init").chmod(0o755)
         names = "".join(f"{path.relative_to(root)}\n" for path in sorted(root.rglob("*")))
         archive = subprocess.run(
-            ["cpio", "-o", "-H", "newc", "--quiet", "-R", "0:0"], cwd=root, input=names.encode(), stdout=subprocess.PIPE, check=True
+            ["cpio", "-o", "-H", "newc", "--quiet", "-R", "0:0"],
+            cwd=root,
+            input=names.encode(),
+            stdout=subprocess.PIPE,
+            check=True,
         )
         self.initrd.write_bytes(gzip.compress(archive.stdout, 1))
         shutil.rmtree(root)
@@ -163,4 +208,8 @@ class Image:
         for name in ("halab",):
             (usr / "bin" / name).symlink_to(f"/opt/halab/bin/{name}")
         self.usr.unlink(missing_ok=True)
-        subprocess.run(["mkfs.erofs", "--quiet", "-T0", "--all-root", self.usr, usr], stdout=subprocess.DEVNULL, check=True)
+        subprocess.run(
+            ["mkfs.erofs", "--quiet", "-T0", "--all-root", self.usr, usr],
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )

@@ -15,7 +15,15 @@ from .site import ROOT, Site
 
 
 class LabSite(Site):
-    def __init__(self, folder: Path, image: Image, halab: Path, variant: Variant, kvm: bool, fault: Fault | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        image: Image,
+        halab: Path,
+        variant: Variant,
+        kvm: bool,
+        fault: Fault | None = None,
+    ) -> None:
         super().__init__(folder, kvm)
         self.image = image
         self.halab = halab
@@ -23,7 +31,9 @@ class LabSite(Site):
         self.fault = fault
         self.machines = {
             guest.name: Machine(
-                qemu.Hardware(folder / guest.name, guest.name, guest.number, guest.memory(variant), image.boot),
+                qemu.Hardware(
+                    folder / guest.name, guest.name, guest.number, guest.memory(variant), image.boot
+                ),
                 kvm,
                 self.socket,
                 partial(self.make_disk, guest.name),
@@ -34,16 +44,27 @@ class LabSite(Site):
     def prepare(self) -> None:
         """The lab's description and secrets, the same on all machines; their disks are made when they start."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "lab.toml").write_text(lab_toml((ROOT / "lab.toml").read_text(), self.variant))
+        (self.folder / "lab.toml").write_text(
+            lab_toml((ROOT / "lab.toml").read_text(), self.variant)
+        )
         self.make_secrets("secrets")
         if self.fault is not None:
             # Of another lab with the same description.
             self.make_secrets("secrets-of-another-lab")
 
     def make_secrets(self, name: str) -> None:
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("HALAB_")}
+        environment = {
+            key: value for key, value in os.environ.items() if not key.startswith("HALAB_")
+        }
         made = subprocess.run(
-            [self.halab, "--config", self.folder / "lab.toml", "secrets", "make", self.folder / name],
+            [
+                self.halab,
+                "--config",
+                self.folder / "lab.toml",
+                "secrets",
+                "make",
+                self.folder / name,
+            ],
             env=environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

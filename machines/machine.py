@@ -29,7 +29,9 @@ PIECE_BYTES = 48_000
 
 
 class Machine:
-    def __init__(self, hardware: qemu.Hardware, kvm: bool, switch: Path, make_disk: Callable[[Path], None]) -> None:
+    def __init__(
+        self, hardware: qemu.Hardware, kvm: bool, switch: Path, make_disk: Callable[[Path], None]
+    ) -> None:
         self.hardware = hardware
         self.name = hardware.name
         self.kvm = kvm
@@ -102,19 +104,26 @@ class Machine:
         waiting = Waiting(f"{self.name} has been rebooted", BOOT_SECONDS + OFF_SECONDS)
         while True:
             try:
-                if self.connected().ready() and self.run("cat /proc/sys/kernel/random/boot_id", 60).output != before:
+                if (
+                    self.connected().ready()
+                    and self.run("cat /proc/sys/kernel/random/boot_id", 60).output != before
+                ):
                     return
             except NoAnswer:
                 self.forget_shell()
             if waiting.over():
-                raise AssertionError(f"{self.name} has not been rebooted after {waiting.limit:.0f} s{self.console_tail()}")
+                raise AssertionError(
+                    f"{self.name} has not been rebooted after {waiting.limit:.0f} s{self.console_tail()}"
+                )
             time.sleep(PAUSE_SECONDS)
 
     def wait_for_shutdown(self) -> None:
         waiting = Waiting(f"{self.name} is off", OFF_SECONDS)
         while self.booted:
             if waiting.over():
-                raise AssertionError(f"{self.name} is still on after {waiting.limit:.0f} s{self.console_tail()}")
+                raise AssertionError(
+                    f"{self.name} is still on after {waiting.limit:.0f} s{self.console_tail()}"
+                )
             time.sleep(0.1)
         self.forget_shell()
         (self.state_dir / "qemu.pid").unlink(missing_ok=True)
@@ -163,7 +172,9 @@ class Machine:
             try:
                 if self.connected().ready():
                     if not self.seen:
-                        self.log(f"has a shell, {time.monotonic() - self.began:.0f} s after power on")
+                        self.log(
+                            f"has a shell, {time.monotonic() - self.began:.0f} s after power on"
+                        )
                     self.seen = True
                     return
             except NoAnswer:
@@ -172,7 +183,9 @@ class Machine:
             if not self.booted:
                 raise AssertionError(f"{self.name} went off{self.console_tail()}")
             if waiting.over():
-                raise AssertionError(f"{self.name} has no shell after {waiting.limit:.0f} s{self.console_tail()}")
+                raise AssertionError(
+                    f"{self.name} has no shell after {waiting.limit:.0f} s{self.console_tail()}"
+                )
 
     def run(self, command: str, limit: float) -> Answer:
         return self.connected().run(command, limit)
@@ -195,7 +208,9 @@ class Machine:
         for command in commands:
             answer = self.ask(command, timeout)
             if answer.status != 0:
-                raise AssertionError(f"{self.name}: status {answer.status} of: {command}\n{answer.output}{answer.errors}")
+                raise AssertionError(
+                    f"{self.name}: status {answer.status} of: {command}\n{answer.output}{answer.errors}"
+                )
             output += answer.output
         return output
 
@@ -241,7 +256,9 @@ class Machine:
         def active() -> bool:
             state = self.execute(f"systemctl show --property=ActiveState --value {unit}")[1].strip()
             if state == "failed":
-                raise AssertionError(f"{self.name}: {unit} has failed\n{self.execute(f'journalctl -b -u {unit} -o cat | tail -n 20')[1]}")
+                raise AssertionError(
+                    f"{self.name}: {unit} has failed\n{self.execute(f'journalctl -b -u {unit} -o cat | tail -n 20')[1]}"
+                )
             return state == "active"
 
         self.wait_until(f"{unit} is active", timeout, active)
@@ -253,13 +270,17 @@ class Machine:
         data = Path(source).read_bytes()
         self.succeed(f"mkdir -p {Path(target).parent} && : >{target}")
         for at in range(0, len(data), PIECE_BYTES):
-            self.succeed(f"base64 -d >>{target} <<<{base64.b64encode(data[at : at + PIECE_BYTES]).decode()}")
+            self.succeed(
+                f"base64 -d >>{target} <<<{base64.b64encode(data[at : at + PIECE_BYTES]).decode()}"
+            )
 
     def copy_from_machine(self, source: str, target_dir: str = "") -> None:
         """One file, into a folder beside the machine's own things."""
         folder = self.state_dir / target_dir
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / Path(source).name).write_bytes(base64.b64decode(self.succeed(f"base64 -w 0 {source}")))
+        (folder / Path(source).name).write_bytes(
+            base64.b64decode(self.succeed(f"base64 -w 0 {source}"))
+        )
 
     # --- The rest -----------------------------------------------------------------------------------------
 

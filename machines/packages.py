@@ -16,8 +16,30 @@ from .errors import Trouble
 # All that a guest runs. What these depend on comes with them, what they recommend does not.
 NAMES = (
     # The system.
-    *("base-files", "base-passwd", "bash", "coreutils", "dash", "debianutils", "findutils", "grep", "gzip", "hostname"),
-    *("kmod", "libc-bin", "libnss-systemd", "mawk", "mount", "ncurses-base", "netbase", "passwd", "procps", "sed"),
+    *(
+        "base-files",
+        "base-passwd",
+        "bash",
+        "coreutils",
+        "dash",
+        "debianutils",
+        "findutils",
+        "grep",
+        "gzip",
+        "hostname",
+    ),
+    *(
+        "kmod",
+        "libc-bin",
+        "libnss-systemd",
+        "mawk",
+        "mount",
+        "ncurses-base",
+        "netbase",
+        "passwd",
+        "procps",
+        "sed",
+    ),
     *("systemd", "systemd-sysv", "tar", "udev", "util-linux"),
     # The network, and what looks at it.
     *("curl", "iproute2", "iputils-ping", "nftables"),
@@ -49,13 +71,21 @@ def parse_uris(text: str) -> list[Package]:
 
 def key_of(packages: list[Package]) -> str:
     """The same for the same names and versions."""
-    return hashlib.sha256("\n".join(package.file for package in sorted(packages)).encode()).hexdigest()[:16]
+    return hashlib.sha256(
+        "\n".join(package.file for package in sorted(packages)).encode()
+    ).hexdigest()[:16]
 
 
 class Apt:
     """apt-get for another machine, with the sources and lists of this one: it installs packages by name."""
 
-    def __init__(self, folder: Path, names: tuple[str, ...], status: Path | None = None, recommends: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        names: tuple[str, ...],
+        status: Path | None = None,
+        recommends: bool = False,
+    ) -> None:
         """`status` is what dpkg has there; a machine without any package has none."""
         self.names = names
         self.archives = folder / "archives"
@@ -82,17 +112,28 @@ class Apt:
     def run(self, *arguments: str) -> str:
         try:
             done = subprocess.run(
-                [*self.command, *arguments, "install", *self.names], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1800
+                [*self.command, *arguments, "install", *self.names],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=1800,
             )
         except FileNotFoundError:
-            raise Trouble("this machine has no apt-get", "the guests are made of Debian's packages, on Debian") from None
+            raise Trouble(
+                "this machine has no apt-get", "the guests are made of Debian's packages, on Debian"
+            ) from None
         if done.returncode != 0:
-            raise Trouble(f"apt-get could not get the guests' packages:\n{done.stderr.strip()}", "as root: apt-get update; then this again")
+            raise Trouble(
+                f"apt-get could not get the guests' packages:\n{done.stderr.strip()}",
+                "as root: apt-get update; then this again",
+            )
         return done.stdout
 
     def packages(self) -> list[Package]:
         # It does not name what it has fetched already: here it has fetched nothing.
-        return parse_uris(self.run("-o", f"Dir::Cache::archives={self.nothing}", "--print-uris", "-y"))
+        return parse_uris(
+            self.run("-o", f"Dir::Cache::archives={self.nothing}", "--print-uris", "-y")
+        )
 
     def fetch(self) -> None:
         self.run("--download-only", "-y")
@@ -106,11 +147,24 @@ def unpack(archives: Path, packages: list[Package], tree: Path) -> None:
         (tree / name).symlink_to(f"usr/{name}")
     for package in packages:
         # apt has the colon of an epoch in a file's name as %3a.
-        with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", archives / package.file], stdout=subprocess.PIPE) as files:
+        with subprocess.Popen(
+            ["dpkg-deb", "--fsys-tarfile", archives / package.file], stdout=subprocess.PIPE
+        ) as files:
             subprocess.run(
-                ["tar", "-x", "-C", tree, "--no-same-owner", "--keep-directory-symlink", "--delay-directory-restore"],
+                [
+                    "tar",
+                    "-x",
+                    "-C",
+                    tree,
+                    "--no-same-owner",
+                    "--keep-directory-symlink",
+                    "--delay-directory-restore",
+                ],
                 stdin=files.stdout,
                 check=True,
             )
         if files.returncode != 0:
-            raise Trouble(f"{package.file} could not be unpacked", f"remove it from {archives}, then this again")
+            raise Trouble(
+                f"{package.file} could not be unpacked",
+                f"remove it from {archives}, then this again",
+            )

@@ -40,7 +40,9 @@ class Page:
     def next(self, heading: str) -> str:
         if not self.left or self.left[0].heading != heading:
             there = repr(self.left[0]) if self.left else "none"
-            raise AssertionError(f"the next block of the page is to stand under {heading!r}; it is {there}")
+            raise AssertionError(
+                f"the next block of the page is to stand under {heading!r}; it is {there}"
+            )
         return self.left.pop(0).text
 
     def ended(self) -> None:

@@ -80,24 +80,45 @@ def arguments(hardware: Hardware, kvm: bool, card: int) -> list[str]:
     boot = hardware.boot
     own_network = f"user,id=outside,hostfwd=tcp:127.0.0.1:{hardware.ssh_port}-:22"
     return [
-        *(PROGRAM, "-name", hardware.name, "-nodefaults", "-no-user-config", "-display", "none", "-machine", "pc"),
+        *(
+            PROGRAM,
+            "-name",
+            hardware.name,
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-machine",
+            "pc",
+        ),
         *accelerator(kvm),
         *("-m", str(hardware.memory_mib), "-smp", str(hardware.cores)),
         *("-kernel", str(boot.kernel), "-initrd", str(boot.initrd)),
         # A console with many messages costs an emulated machine dearly.
-        *("-append", "console=ttyS0 loglevel=3 quiet panic=-1 net.ifnames=0 systemd.show_status=no " + boot.command_line),
+        *(
+            "-append",
+            "console=ttyS0 loglevel=3 quiet panic=-1 net.ifnames=0 systemd.show_status=no "
+            + boot.command_line,
+        ),
         # A guest that reboots stays the same process; one that panics is off.
         *("-action", "panic=exit-failure"),
         *drive("root", hardware.disk, "cache=unsafe"),
         *(drive("usr", boot.usr, "readonly=on") if boot.usr else []),
-        *(("-netdev", own_network, "-device", "virtio-net-pci,netdev=outside,romfile=") if hardware.ssh_port else ()),
+        *(
+            ("-netdev", own_network, "-device", "virtio-net-pci,netdev=outside,romfile=")
+            if hardware.ssh_port
+            else ()
+        ),
         *("-netdev", f"socket,id={CARD},fd={card}"),
         *("-device", f"virtio-net-pci,netdev={CARD},mac={hardware.ethernet},romfile="),
         *("-device", "virtio-rng-pci", "-device", "virtio-serial-pci"),
         # A port, not a console: a console's driver looks for input only now and then.
         *("-chardev", "socket,id=shell,path=shell.sock,server=on,wait=off"),
         *("-device", f"virtserialport,chardev=shell,name={SHELL_PORT}"),
-        *("-chardev", "socket,id=console,path=console.sock,server=on,wait=off,logfile=console.log,logappend=on"),
+        *(
+            "-chardev",
+            "socket,id=console,path=console.sock,server=on,wait=off,logfile=console.log,logappend=on",
+        ),
         *("-serial", "chardev:console"),
         *("-qmp", "unix:monitor.sock,server=on,wait=off"),
     ]
@@ -126,13 +147,33 @@ def kvm_boots(image: Image) -> bool:
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return False
     command = [
-        *(PROGRAM, "-nodefaults", "-no-user-config", "-display", "none", "-machine", "pc", "-no-reboot", "-m", "256"),
+        *(
+            PROGRAM,
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-machine",
+            "pc",
+            "-no-reboot",
+            "-m",
+            "256",
+        ),
         *accelerator(kvm=True),
-        *("-kernel", str(image.kernel), "-initrd", str(image.initrd), "-append", "console=ttyS0 quiet lab.probe"),
+        *(
+            "-kernel",
+            str(image.kernel),
+            "-initrd",
+            str(image.initrd),
+            "-append",
+            "console=ttyS0 quiet lab.probe",
+        ),
         *("-serial", "stdio"),
     ]
     try:
-        said = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PROBE_SECONDS).stdout
+        said = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PROBE_SECONDS
+        ).stdout
     except subprocess.TimeoutExpired as late:
         said = late.stdout or b""
     return b"the probe has booted" in said
@@ -150,5 +191,9 @@ def kvm_works(image: Image) -> bool:
         return known.read_text().split()[1] == "works"
     works = kvm_boots(image)
     known.write_text(f"{boot_id()} {'works' if works else 'does-not-work'}\n")
-    say("KVM works: the machines run at full speed" if works else "KVM does not work here: the machines are emulated, and slow")
+    say(
+        "KVM works: the machines run at full speed"
+        if works
+        else "KVM does not work here: the machines are emulated, and slow"
+    )
     return works

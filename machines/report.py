@@ -68,7 +68,10 @@ class Steps:
 
     def table(self) -> str:
         lines = [f"{'seconds':>8}  claim"]
-        lines += [f"{step.seconds:8.1f}  {step.claim}{'' if step.holds else '  -- FAILED'}" for step in self.done]
+        lines += [
+            f"{step.seconds:8.1f}  {step.claim}{'' if step.holds else '  -- FAILED'}"
+            for step in self.done
+        ]
         lines.append(f"{sum(step.seconds for step in self.done):8.1f}  in all")
         return "\n".join(lines)
 

@@ -50,7 +50,10 @@ class Site(abc.ABC):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Trouble(f"somebody else is at work in {self.folder}", "wait for it to end, or take another LAB_DIR") from None
+            raise Trouble(
+                f"somebody else is at work in {self.folder}",
+                "wait for it to end, or take another LAB_DIR",
+            ) from None
         return lock
 
     def switch_is_on(self) -> bool:

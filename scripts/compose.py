@@ -49,7 +49,15 @@ def problems(compose, lab, images, version):
     hold("services", "the list", sorted(services), sorted(set(nodes) | NO_NODES))
     address = lambda service: service.get("networks", {}).get("lab", {}).get("ipv4_address")
     for name, service in services.items():
-        image = "redis" if name in data else "sentinel" if name in sentinels else "writer" if name in OF_WRITER else name
+        image = (
+            "redis"
+            if name in data
+            else "sentinel"
+            if name in sentinels
+            else "writer"
+            if name in OF_WRITER
+            else name
+        )
         hold(name, "image", service.get("image"), f"redis-ha-lab-{image}:{version}")
         hold(name, "image's description", image in images["image"], True)
         hold(name, "cap_drop", service.get("cap_drop"), ["ALL"])
@@ -64,28 +72,57 @@ def problems(compose, lab, images, version):
         for limit in ("mem_limit", "cpus", "pids_limit", "stop_grace_period"):
             hold(name, f"{limit} is given", limit in service, True)
         profiles = service.get("profiles", [])
-        hold(name, "profiles", profiles, PROFILES[len(PROFILES) - len(profiles) :] if profiles else "not empty")
+        hold(
+            name,
+            "profiles",
+            profiles,
+            PROFILES[len(PROFILES) - len(profiles) :] if profiles else "not empty",
+        )
         for port in service.get("ports", []):
             hold(name, f"port {port} on a loopback", port.startswith("127."), True)
         hold(name, "HALAB_SUBNET", service["environment"].get("HALAB_SUBNET"), network)
     for name, node in nodes.items():
         service = services.get(name, {})
         hold(name, "address", address(service), moved(node["address"]))
-        hold(name, "ports", service.get("ports"), [f"{node['address']}:{node['port']}:{node['port']}"])
+        hold(
+            name,
+            "ports",
+            service.get("ports"),
+            [f"{node['address']}:{node['port']}:{node['port']}"],
+        )
         hold(name, "HALAB_NODE", service.get("environment", {}).get("HALAB_NODE"), name)
-        hold(name, "label", service.get("labels"), {"redis-ha-lab.node": f"{name}@{moved(node['address'])}"})
+        hold(
+            name,
+            "label",
+            service.get("labels"),
+            {"redis-ha-lab.node": f"{name}@{moved(node['address'])}"},
+        )
         hold(name, "profiles", service.get("profiles"), PROFILES)
         hold(name, "volumes", service.get("volumes", [])[:1], [f"{name}:/state"])
         image = images["image"]["redis" if name in data else "sentinel"]
         hold(name, "port of its image", image["ports"], [node["port"]])
     for name, service in services.items():
         mounted = [volume for volume in service.get("volumes", []) if volume.startswith("secrets:")]
-        path = images["image"].get("writer" if name in OF_WRITER else name, images["image"]["redis"])["env"].get("HALAB_SECRETS")
-        hold(name, "the passwords", mounted, [f"secrets:{path}" + (":ro" if name != "secrets" else "")] if path else [])
+        path = (
+            images["image"]
+            .get("writer" if name in OF_WRITER else name, images["image"]["redis"])["env"]
+            .get("HALAB_SECRETS")
+        )
+        hold(
+            name,
+            "the passwords",
+            mounted,
+            [f"secrets:{path}" + (":ro" if name != "secrets" else "")] if path else [],
+        )
     hold("writer", "address", address(services["writer"]), moved(monitoring["writer_address"]))
     hold("prometheus", "address", address(services["prometheus"]), moved(monitoring["address"]))
     shown = [monitoring[f"{name}_port"] for name in ("prometheus", "grafana", "cadvisor")]
-    hold("prometheus", "ports", services["prometheus"]["ports"], [f"127.0.0.1:{port}:{port}" for port in shown])
+    hold(
+        "prometheus",
+        "ports",
+        services["prometheus"]["ports"],
+        [f"127.0.0.1:{port}:{port}" for port in shown],
+    )
     for name in ("redis-exporter", "cadvisor", "grafana"):
         hold(name, "network_mode", services[name].get("network_mode"), "service:prometheus")
     for name in ("prometheus", "redis-exporter", "cadvisor", "grafana"):
@@ -94,16 +131,27 @@ def problems(compose, lab, images, version):
     # What Docker takes when nothing is said is 10 s; a handover may take longer.
     for name in data:
         hold(name, "stop_grace_period", services[name]["stop_grace_period"], "30s")
-    hold("volumes", "the list", sorted(compose["volumes"]), sorted(
-        {volume.split(":")[0] for service in services.values() for volume in service.get("volumes", [])
-         if not volume.startswith("/")}
-    ))
+    hold(
+        "volumes",
+        "the list",
+        sorted(compose["volumes"]),
+        sorted(
+            {
+                volume.split(":")[0]
+                for service in services.values()
+                for volume in service.get("volumes", [])
+                if not volume.startswith("/")
+            }
+        ),
+    )
     return found
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", required=True, help="say what does not fit, and fail then")
+    parser.add_argument(
+        "--check", action="store_true", required=True, help="say what does not fit, and fail then"
+    )
     parser.parse_args()
     read = lambda name: tomllib.loads((ROOT / name).read_text())
     compose = expanded(yaml.safe_load((ROOT / "compose.yaml").read_text()))

@@ -64,7 +64,9 @@ def selectors(query: str) -> typing.Iterator[Selector]:
             calls.append(before if re.fullmatch(r"[a-z_0-9]+", before) else "")
         elif token == ")":
             calls.pop()
-        elif token == "{" or (re.match(r"[A-Za-z_:]", token) and following not in CALLED and token not in NO_METRIC):
+        elif token == "{" or (
+            re.match(r"[A-Za-z_:]", token) and following not in CALLED and token not in NO_METRIC
+        ):
             name, matchers, span = token, "", ""
             if token == "{":
                 name, place = "", place - 1
@@ -86,7 +88,11 @@ def panels(dashboard: Dashboard) -> typing.Iterator[Dashboard]:
 
 def targets(dashboard: Dashboard) -> typing.Iterator[tuple[str, Dashboard]]:
     """All queries of panels, with the panel's title."""
-    return ((panel["title"], target) for panel in panels(dashboard) for target in panel.get("targets", []))
+    return (
+        (panel["title"], target)
+        for panel in panels(dashboard)
+        for target in panel.get("targets", [])
+    )
 
 
 def variables(dashboard: Dashboard, kind: str) -> list[Dashboard]:
@@ -98,21 +104,32 @@ def named(dashboard: Dashboard, name: str) -> Dashboard:
 
 
 def template_datasource(dashboard: Dashboard) -> typing.Iterator[str]:
-    found = [(one["name"], one["label"], one["query"]) for one in variables(dashboard, "datasource")]
+    found = [
+        (one["name"], one["label"], one["query"]) for one in variables(dashboard, "datasource")
+    ]
     if found != [("datasource", "Data source", "prometheus")]:
         yield f"variables for a data source: {found}"
 
 
 def template_job(dashboard: Dashboard) -> typing.Iterator[str]:
     lab = named(dashboard, "lab")
-    if not lab or lab["datasource"].get("uid") != DATASOURCE or lab["label"] != "Lab" or lab["multi"]:
+    if (
+        not lab
+        or lab["datasource"].get("uid") != DATASOURCE
+        or lab["label"] != "Lab"
+        or lab["multi"]
+    ):
         yield "there is no variable lab, of the data source variable, with one value"
 
 
 def template_instance(dashboard: Dashboard) -> typing.Iterator[str]:
     node = named(dashboard, "node")
     wanted = {"label": "Node", "multi": True, "allValue": ".+"}
-    if not node or node["datasource"].get("uid") != DATASOURCE or {key: node.get(key) for key in wanted} != wanted:
+    if (
+        not node
+        or node["datasource"].get("uid") != DATASOURCE
+        or {key: node.get(key) for key in wanted} != wanted
+    ):
         yield f"there is no variable node, of the data source variable, with {wanted}"
 
 
@@ -188,7 +205,9 @@ def target_instance(dashboard: Dashboard) -> typing.Iterator[str]:
 def target_counter_agg(dashboard: Dashboard) -> typing.Iterator[str]:
     for title, target in targets(dashboard):
         for one in selectors(target["expr"]):
-            if one.name.endswith("_total") and not (one.span and one.function in {"rate", "irate", "increase"}):
+            if one.name.endswith("_total") and not (
+                one.span and one.function in {"rate", "irate", "increase"}
+            ):
                 yield f"{title}: {one.name} is a counter, and no rate is taken of it"
 
 
@@ -216,19 +235,49 @@ def first_query(text: str) -> typing.Callable[[Dashboard], None]:
 
 # Each rule by the linter's name for it, and a change that breaks it. The first panel is a row.
 RULES: dict[str, tuple[Rule, typing.Callable[[Dashboard], None]]] = {
-    "template-datasource-rule": (template_datasource, set_in("templating", "list", 0, "name", "source")),
+    "template-datasource-rule": (
+        template_datasource,
+        set_in("templating", "list", 0, "name", "source"),
+    ),
     "template-job-rule": (template_job, set_in("templating", "list", 1, "name", "job")),
-    "template-instance-rule": (template_instance, set_in("templating", "list", 2, "allValue", ".*")),
-    "template-label-promql-rule": (template_label_promql, set_in("templating", "list", 1, "query", "query", "up")),
-    "template-on-time-change-reload-rule": (template_on_time_change_reload, set_in("templating", "list", 2, "refresh", 1)),
-    "panel-datasource-rule": (panel_datasource, set_in("panels", 1, "datasource", "uid", "halab-prometheus")),
-    "panel-title-description-rule": (panel_title_description, set_in("panels", 1, "description", "")),
-    "panel-units-rule": (panel_units, set_in("panels", 1, "fieldConfig", "defaults", "unit", "second")),
+    "template-instance-rule": (
+        template_instance,
+        set_in("templating", "list", 2, "allValue", ".*"),
+    ),
+    "template-label-promql-rule": (
+        template_label_promql,
+        set_in("templating", "list", 1, "query", "query", "up"),
+    ),
+    "template-on-time-change-reload-rule": (
+        template_on_time_change_reload,
+        set_in("templating", "list", 2, "refresh", 1),
+    ),
+    "panel-datasource-rule": (
+        panel_datasource,
+        set_in("panels", 1, "datasource", "uid", "halab-prometheus"),
+    ),
+    "panel-title-description-rule": (
+        panel_title_description,
+        set_in("panels", 1, "description", ""),
+    ),
+    "panel-units-rule": (
+        panel_units,
+        set_in("panels", 1, "fieldConfig", "defaults", "unit", "second"),
+    ),
     "panel-no-targets-rule": (panel_no_targets, set_in("panels", 1, "targets", [])),
-    "target-logql-rule": (target_logql, set_in("panels", 1, "targets", 0, "datasource", "type", "loki")),
-    "target-logql-auto-rule": (target_logql, set_in("panels", 1, "targets", 0, "datasource", "type", "loki")),
+    "target-logql-rule": (
+        target_logql,
+        set_in("panels", 1, "targets", 0, "datasource", "type", "loki"),
+    ),
+    "target-logql-auto-rule": (
+        target_logql,
+        set_in("panels", 1, "targets", 0, "datasource", "type", "loki"),
+    ),
     "target-promql-rule": (target_promql, first_query("")),
-    "target-rate-interval-rule": (target_rate_interval, first_query('sum by (a) (rate(x{lab="$lab"}[1m]))')),
+    "target-rate-interval-rule": (
+        target_rate_interval,
+        first_query('sum by (a) (rate(x{lab="$lab"}[1m]))'),
+    ),
     "target-job-rule": (target_job, first_query('x{lab="$lab"} + on (node) y')),
     "target-instance-rule": (target_instance, first_query('x{lab="$lab", node="redis-a"}')),
     "target-counter-agg-rule": (target_counter_agg, first_query('sum(x_total{lab="$lab"})')),

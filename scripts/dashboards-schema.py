@@ -23,7 +23,11 @@ def lost(written: typing.Any, read: typing.Any, path: str = "") -> typing.Iterat
     """What is in `written` and not in `read`, which is the same after a way through Grafana's types."""
     if isinstance(written, dict) and isinstance(read, dict):
         for key, value in written.items():
-            if path.startswith(".annotations.list[") and path.count(".") == 2 and key in OF_PROMETHEUS:
+            if (
+                path.startswith(".annotations.list[")
+                and path.count(".") == 2
+                and key in OF_PROMETHEUS
+            ):
                 continue
             if key in read:
                 yield from lost(value, read[key], f"{path}.{key}")

@@ -178,7 +178,9 @@ def own(name):
     for folder in image.get("state", []):
         layer.folder(folder, 0o700, user)
     if image.get("server"):
-        server = os.environ.get("HALAB_REDIS_SERVER") or found(["redis-server", "valkey-server"], "redis-server")
+        server = os.environ.get("HALAB_REDIS_SERVER") or found(
+            ["redis-server", "valkey-server"], "redis-server"
+        )
         layer.program("/bin/redis-server", server)
     service = image.get("service")
     if service:
@@ -223,7 +225,9 @@ def build(names, scratch):
             "created": "1970-01-01T00:00:01Z",
             "config": config_of(name),
             "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}" for digest in digests]},
-            "history": [{"created": "1970-01-01T00:00:01Z", "created_by": "./lab images"} for _ in digests],
+            "history": [
+                {"created": "1970-01-01T00:00:01Z", "created_by": "./lab images"} for _ in digests
+            ],
         }
         text = json.dumps(config, sort_keys=True).encode()
         identity = hashlib.sha256(text).hexdigest()
@@ -261,17 +265,31 @@ def write_archive(out, manifest, configs, layers):
 def engine_has(entry):
     shown = subprocess.run(
         ["docker", "image", "inspect", "--format", "{{.Id}}", entry["RepoTags"][0]],
-        capture_output=True, text=True, check=False,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return shown.stdout.strip() == "sha256:" + entry["Config"].removesuffix(".json")
 
 
 def main():
     names = list(description()["image"])
-    parser = argparse.ArgumentParser(prog="./lab images", description="Make the lab's images, without a registry.")
-    parser.add_argument("image", nargs="*", metavar="IMAGE", help=f"one of {', '.join(names)} [default: all]")
-    parser.add_argument("--save", metavar="FILE", help="write them into an archive, instead of loading them by docker")
-    parser.add_argument("--configs", action="store_true", help="print their configurations as JSON, and make nothing")
+    parser = argparse.ArgumentParser(
+        prog="./lab images", description="Make the lab's images, without a registry."
+    )
+    parser.add_argument(
+        "image", nargs="*", metavar="IMAGE", help=f"one of {', '.join(names)} [default: all]"
+    )
+    parser.add_argument(
+        "--save",
+        metavar="FILE",
+        help="write them into an archive, instead of loading them by docker",
+    )
+    parser.add_argument(
+        "--configs",
+        action="store_true",
+        help="print their configurations as JSON, and make nothing",
+    )
     args = parser.parse_args()
     for name in args.image:
         if name not in names:
@@ -291,7 +309,9 @@ def main():
             return
         missing = [entry for entry in manifest if not engine_has(entry)]
         if missing:
-            load = subprocess.Popen(["docker", "load", "--quiet"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+            load = subprocess.Popen(
+                ["docker", "load", "--quiet"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+            )
             write_archive(load.stdin, missing, configs, layers)
             load.stdin.close()
             if load.wait() != 0:

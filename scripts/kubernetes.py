@@ -31,7 +31,13 @@ IMAGES = read("containers/images.toml")["image"]
 
 def thing(api, kind, name, spec=None, labels=None, **more):
     meta = {"name": name, "labels": {**LABEL, **(labels or {})}}
-    return {"apiVersion": api, "kind": kind, "metadata": meta, **({"spec": spec} if spec is not None else {}), **more}
+    return {
+        "apiVersion": api,
+        "kind": kind,
+        "metadata": meta,
+        **({"spec": spec} if spec is not None else {}),
+        **more,
+    }
 
 
 def address(given):
@@ -146,12 +152,18 @@ def stateful(name, service, template, volume, size):
 
 def probe():
     # No liveness probe: whether a server is to be killed is for its parent to say, who knows what the Sentinels say.
-    health = {"exec": {"command": ["/bin/halab", "health"]}, "periodSeconds": 2, "timeoutSeconds": 3}
+    health = {
+        "exec": {"command": ["/bin/halab", "health"]},
+        "periodSeconds": 2,
+        "timeoutSeconds": 3,
+    }
     return {"readinessProbe": {**health, "failureThreshold": 3}}
 
 
 def nodes():
-    made = [thing("v1", "Namespace", NAME, labels={"pod-security.kubernetes.io/enforce": "restricted"})]
+    made = [
+        thing("v1", "Namespace", NAME, labels={"pod-security.kubernetes.io/enforce": "restricted"})
+    ]
     for component in ("redis", "sentinel"):
         ports = [(component, PORTS[component]), ("metrics", PORTS["metrics"])]
         spec = {
@@ -172,7 +184,9 @@ def nodes():
             "ports": [{"name": "server", "port": node["port"]}],
         }
         made.append(thing("v1", "Service", f"at-{node['name']}", spec))
-    kinds = [("redis", node) for node in LAB["data_node"]] + [("sentinel", node) for node in LAB["sentinel"]]
+    kinds = [("redis", node) for node in LAB["data_node"]] + [
+        ("sentinel", node) for node in LAB["sentinel"]
+    ]
     for component, node in kinds:
         data = component == "redis"
         ports = [(component, node["port"]), ("metrics", LAB["monitoring"]["node_port"])]
@@ -194,7 +208,11 @@ def nodes():
         "maxUnavailable": 1,
         "selector": {
             "matchExpressions": [
-                {"key": "app.kubernetes.io/component", "operator": "In", "values": ["redis", "sentinel"]}
+                {
+                    "key": "app.kubernetes.io/component",
+                    "operator": "In",
+                    "values": ["redis", "sentinel"],
+                }
             ]
         },
     }
@@ -207,13 +225,29 @@ def nodes():
         "250m",
         [("ledger", "/ledger")],
         # Records stay: at this rate a data node's memory is full of them after two months.
-        args=["write", "--duration", "1000h", "--rate", "1", "--ledger", "/ledger/$(RUN).ledger", "--metrics", f"$(HALAB_LISTEN):{monitoring['writer_port']}"],
+        args=[
+            "write",
+            "--duration",
+            "1000h",
+            "--rate",
+            "1",
+            "--ledger",
+            "/ledger/$(RUN).ledger",
+            "--metrics",
+            f"$(HALAB_LISTEN):{monitoring['writer_port']}",
+        ],
         ports=[("metrics", monitoring["writer_port"])],
     )
-    writer["env"].insert(0, {"name": "RUN", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}})
+    writer["env"].insert(
+        0, {"name": "RUN", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}
+    )
     template = pod("writer", "writer", [writer], 15, False)
     made.append(stateful("writer", "writer", template, "ledger", "8Gi"))
-    spec = {"clusterIP": "None", "selector": labels_of("writer"), "ports": [{"name": "metrics", "port": monitoring["writer_port"]}]}
+    spec = {
+        "clusterIP": "None",
+        "selector": labels_of("writer"),
+        "ports": [{"name": "metrics", "port": monitoring["writer_port"]}],
+    }
     made.append(thing("v1", "Service", "writer", spec, labels_of("writer")))
     exporter = container(
         "redis-exporter",
@@ -231,7 +265,9 @@ def nodes():
         },
     )
     template = pod("exporter", None, [exporter], 10, False)
-    template["spec"]["volumes"].append({"name": "state", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}})
+    template["spec"]["volumes"].append(
+        {"name": "state", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}}
+    )
     spec = {
         "replicas": 1,
         # Two would each be asked for all.
@@ -240,7 +276,11 @@ def nodes():
         "template": template,
     }
     made.append(thing("apps/v1", "Deployment", "redis-exporter", spec, labels_of("exporter")))
-    spec = {"clusterIP": "None", "selector": labels_of("exporter"), "ports": [{"name": "metrics", "port": monitoring["redis_exporter_port"]}]}
+    spec = {
+        "clusterIP": "None",
+        "selector": labels_of("exporter"),
+        "ports": [{"name": "metrics", "port": monitoring["redis_exporter_port"]}],
+    }
     made.append(thing("v1", "Service", "redis-exporter", spec, labels_of("exporter")))
     return made
 
@@ -258,16 +298,27 @@ def policies():
     }
     servers = tcp(PORTS["redis"], PORTS["sentinel"])
     metrics = tcp(PORTS["metrics"], monitoring["writer_port"], monitoring["redis_exporter_port"])
-    prometheus = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    prometheus = {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}
+    }
     selected = among("redis", "sentinel")["podSelector"]
     asking = ("redis", "sentinel", "writer", "exporter")
     return [
-        thing("networking.k8s.io/v1", "NetworkPolicy", "nobody", {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}),
+        thing(
+            "networking.k8s.io/v1",
+            "NetworkPolicy",
+            "nobody",
+            {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
+        ),
         thing(
             "networking.k8s.io/v1",
             "NetworkPolicy",
             "nodes-are-asked",
-            {"podSelector": selected, "policyTypes": ["Ingress"], "ingress": [{"from": [among(*asking)], "ports": servers}]},
+            {
+                "podSelector": selected,
+                "policyTypes": ["Ingress"],
+                "ingress": [{"from": [among(*asking)], "ports": servers}],
+            },
         ),
         thing(
             "networking.k8s.io/v1",
@@ -283,7 +334,11 @@ def policies():
             "networking.k8s.io/v1",
             "NetworkPolicy",
             "prometheus-asks",
-            {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{"from": [prometheus], "ports": metrics}]},
+            {
+                "podSelector": {},
+                "policyTypes": ["Ingress"],
+                "ingress": [{"from": [prometheus], "ports": metrics}],
+            },
         ),
     ]
 
@@ -299,19 +354,39 @@ def monitoring():
     shipped = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())
     jobs = {job["job_name"]: job for job in shipped["scrape_configs"]}
     elsewhere = lambda value: json.loads(
-        json.dumps(value).replace("127.0.0.", f"{NETWORK}.").replace("127\\\\.0\\\\.0\\\\.", NETWORK.replace(".", "\\\\.") + "\\\\.")
+        json.dumps(value)
+        .replace("127.0.0.", f"{NETWORK}.")
+        .replace("127\\\\.0\\\\.0\\\\.", NETWORK.replace(".", "\\\\.") + "\\\\.")
     )
-    times = {"interval": shipped["global"]["scrape_interval"], "scrapeTimeout": shipped["global"]["scrape_timeout"]}
+    times = {
+        "interval": shipped["global"]["scrape_interval"],
+        "scrapeTimeout": shipped["global"]["scrape_timeout"],
+    }
     fixed = lambda label, value: {"targetLabel": label, "replacement": value}
     lab = fixed("lab", LAB["lab"]["name"])
-    node = {"sourceLabels": ["__meta_kubernetes_pod_label_redis_ha_lab_node"], "targetLabel": "node"}
+    node = {
+        "sourceLabels": ["__meta_kubernetes_pod_label_redis_ha_lab_node"],
+        "targetLabel": "node",
+    }
 
     def monitor(name, components, endpoints):
-        select = {"matchExpressions": [{"key": "app.kubernetes.io/component", "operator": "In", "values": components}]}
-        return thing("monitoring.coreos.com/v1", "ServiceMonitor", name, {"selector": select, "endpoints": endpoints})
+        select = {
+            "matchExpressions": [
+                {"key": "app.kubernetes.io/component", "operator": "In", "values": components}
+            ]
+        }
+        return thing(
+            "monitoring.coreos.com/v1",
+            "ServiceMonitor",
+            name,
+            {"selector": select, "endpoints": endpoints},
+        )
 
     made = []
-    for name, kinds in (("halab-node", {"redis": "data", "sentinel": "sentinel"}), ("halab-writer", {"writer": "writer"})):
+    for name, kinds in (
+        ("halab-node", {"redis": "data", "sentinel": "sentinel"}),
+        ("halab-writer", {"writer": "writer"}),
+    ):
         kind = [
             {
                 "sourceLabels": ["__meta_kubernetes_pod_label_app_kubernetes_io_component"],
@@ -320,7 +395,11 @@ def monitoring():
             }
             for component, kind in kinds.items()
         ]
-        endpoint = {"port": "metrics", **times, "relabelings": [fixed("job", name), lab, node, *kind]}
+        endpoint = {
+            "port": "metrics",
+            **times,
+            "relabelings": [fixed("job", name), lab, node, *kind],
+        }
         made.append(monitor(name, list(kinds), [endpoint]))
     redis = jobs["redis"]
     endpoints = []
@@ -337,13 +416,17 @@ def monitoring():
                     fixed("instance", at.split("://")[1]),
                     *(fixed(label, value) for label, value in target["labels"].items()),
                 ],
-                "metricRelabelings": [camel(rule) for rule in elsewhere(redis["metric_relabel_configs"])],
+                "metricRelabelings": [
+                    camel(rule) for rule in elsewhere(redis["metric_relabel_configs"])
+                ],
             }
         )
     made.append(monitor("redis", ["exporter"], endpoints))
     for file in sorted((ROOT / "prometheus/rules").glob("*.yml")):
         rules = yaml.safe_load(file.read_text())
-        made.append(thing("monitoring.coreos.com/v1", "PrometheusRule", f"{NAME}-{file.stem}", rules))
+        made.append(
+            thing("monitoring.coreos.com/v1", "PrometheusRule", f"{NAME}-{file.stem}", rules)
+        )
     return made
 
 
@@ -363,10 +446,24 @@ def rendered(objects):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing, and fail where a file is another")
-    parser.add_argument("--schemas", type=Path, metavar="FOLDER", help="of the package kubernetes-validate: hold objects to it too")
-    parser.add_argument("--operator", type=Path, metavar="FOLDER", help="the source of the Prometheus operator: likewise")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing, and fail where a file is another"
+    )
+    parser.add_argument(
+        "--schemas",
+        type=Path,
+        metavar="FOLDER",
+        help="of the package kubernetes-validate: hold objects to it too",
+    )
+    parser.add_argument(
+        "--operator",
+        type=Path,
+        metavar="FOLDER",
+        help="the source of the Prometheus operator: likewise",
+    )
     args = parser.parse_args()
     found = []
     for name, make in FILES.items():
@@ -379,24 +476,47 @@ def main():
             path.write_text(text)
     kustomization = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
     if sorted(kustomization["resources"]) != sorted(FILES):
-        found.append(f"kustomization.yaml has {kustomization['resources']}, the files are {sorted(FILES)}")
-    needed = [f"secrets/{name}.pem" for name in ("ca", "client", *(f"node-{n['name']}" for n in LAB["data_node"] + LAB["sentinel"]))]
+        found.append(
+            f"kustomization.yaml has {kustomization['resources']}, the files are {sorted(FILES)}"
+        )
+    needed = [
+        f"secrets/{name}.pem"
+        for name in (
+            "ca",
+            "client",
+            *(f"node-{n['name']}" for n in LAB["data_node"] + LAB["sentinel"]),
+        )
+    ]
     if LAB.get("security", {}).get("tls"):
         given = [file for secret in kustomization["secretGenerator"] for file in secret["files"]]
-        found += [f"kustomization.yaml: security.tls needs {file} among the files of the secret" for file in needed if file not in given]
+        found += [
+            f"kustomization.yaml: security.tls needs {file} among the files of the secret"
+            for file in needed
+            if file not in given
+        ]
     else:
         shown = (FOLDER / "kustomization.yaml").read_text().splitlines()
-        found += [f"kustomization.yaml does not show {file}, for security.tls" for file in needed if f"      # - {file}" not in shown]
+        found += [
+            f"kustomization.yaml does not show {file}, for security.tls"
+            for file in needed
+            if f"      # - {file}" not in shown
+        ]
     if args.schemas:
         import kubernetes_api as api  # its packages are not needed for the rest
 
         # As they are written, not as they were made.
-        objects = [thing for name in FILES for thing in yaml.safe_load_all((FOLDER / name).read_text())]
+        objects = [
+            thing for name in FILES for thing in yaml.safe_load_all((FOLDER / name).read_text())
+        ]
         schemas = api.kubernetes(args.schemas)
         if args.operator:
             schemas |= api.operators(args.operator)
         else:
-            objects = [thing for thing in objects if not thing["apiVersion"].startswith("monitoring.coreos.com/")]
+            objects = [
+                thing
+                for thing in objects
+                if not thing["apiVersion"].startswith("monitoring.coreos.com/")
+            ]
         found += api.refused(objects, schemas)
     sys.exit("\n".join(found) or 0)
 

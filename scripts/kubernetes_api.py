@@ -19,7 +19,10 @@ def kubernetes(folder):
     # They name each other by file; here all are in one.
     definitions = json.loads(text.replace('"/api/_definitions.json#/', '"#/'))["$defs"]
     return {
-        (kind["group"], kind["version"], kind["kind"]): {"$ref": f"#/$defs/{name}", "$defs": definitions}
+        (kind["group"], kind["version"], kind["kind"]): {
+            "$ref": f"#/$defs/{name}",
+            "$defs": definitions,
+        }
         for name, definition in definitions.items()
         for kind in definition.get("x-kubernetes-group-version-kind", [])
     }
@@ -47,7 +50,9 @@ def strict(schema):
         return schema
     made = {
         # Of `properties` the keys are names of fields, not words of a schema.
-        key: {name: strict(of) for name, of in value.items()} if key == "properties" else strict(value)
+        key: {name: strict(of) for name, of in value.items()}
+        if key == "properties"
+        else strict(value)
         for key, value in schema.items()
     }
     if "properties" in schema and not schema.get("x-kubernetes-preserve-unknown-fields"):

@@ -28,8 +28,16 @@ def linked(tree: str) -> set[tuple[str, str]]:
 
 def notices(package: Package) -> list[str]:
     folder = Path(package["manifest_path"]).parent
-    files = [file for file in sorted(folder.iterdir()) if file.is_file() and file.name.lower().startswith(NAMES)]
-    return [file.read_text(encoding="utf-8", errors="replace").strip() for file in files if file.suffix not in (".rs", ".html")]
+    files = [
+        file
+        for file in sorted(folder.iterdir())
+        if file.is_file() and file.name.lower().startswith(NAMES)
+    ]
+    return [
+        file.read_text(encoding="utf-8", errors="replace").strip()
+        for file in files
+        if file.suffix not in (".rs", ".html")
+    ]
 
 
 def text_of(packages: list[Package]) -> str:
@@ -41,7 +49,9 @@ def text_of(packages: list[Package]) -> str:
     ]
     for package in packages:
         own = [str(numbers.setdefault(notice, len(numbers) + 1)) for notice in notices(package)]
-        lines.append(f"{package['name']} {package['version']}: {package['license']}; notices: {', '.join(own) or 'none'}")
+        lines.append(
+            f"{package['name']} {package['version']}: {package['license']}; notices: {', '.join(own) or 'none'}"
+        )
         lines += [f"    by {author}" for author in package["authors"]]
     for notice, number in numbers.items():
         lines += ["", f"{'=' * 40} {number}", "", notice]
@@ -49,11 +59,29 @@ def text_of(packages: list[Package]) -> str:
 
 
 def main() -> None:
-    platform = next(line.split()[1] for line in said_by("rustc", "-vV").splitlines() if line.startswith("host:"))
-    tree = said_by(
-        *("cargo", "tree", "--locked", "--edges", "normal,no-proc-macro", "--target", platform, "--prefix", "none", "--format", "{p}")
+    platform = next(
+        line.split()[1] for line in said_by("rustc", "-vV").splitlines() if line.startswith("host:")
     )
-    known = json.loads(said_by("cargo", "metadata", "--locked", "--format-version", "1", "--filter-platform", platform))["packages"]
+    tree = said_by(
+        *(
+            "cargo",
+            "tree",
+            "--locked",
+            "--edges",
+            "normal,no-proc-macro",
+            "--target",
+            platform,
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+        )
+    )
+    known = json.loads(
+        said_by(
+            "cargo", "metadata", "--locked", "--format-version", "1", "--filter-platform", platform
+        )
+    )["packages"]
     of = {(package["name"], package["version"]): package for package in known}
     sys.stdout.write(text_of([of[crate] for crate in sorted(linked(tree))]))
 

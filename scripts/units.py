@@ -46,7 +46,9 @@ def differences(wanted):
     there = {path.name: path.read_text() for path in FOLDER.iterdir()} if FOLDER.is_dir() else {}
     for name in sorted(wanted.keys() | there.keys()):
         old, new = (texts.get(name, "").splitlines(keepends=True) for texts in (there, wanted))
-        yield from difflib.unified_diff(old, new, f"deploy/systemd/{name}", f"{SOURCE}: {name}", n=0)
+        yield from difflib.unified_diff(
+            old, new, f"deploy/systemd/{name}", f"{SOURCE}: {name}", n=0
+        )
 
 
 def judged(wanted):
@@ -60,7 +62,9 @@ def judged(wanted):
         program.write_text("#!/bin/true\n")
         program.chmod(0o755)
         for name in ("network-online", "multi-user", "sysinit", "basic", "shutdown"):
-            (units / f"{name}.target").write_text("[Unit]\nDescription=There\nDefaultDependencies=no\n")
+            (units / f"{name}.target").write_text(
+                "[Unit]\nDescription=There\nDefaultDependencies=no\n"
+            )
         (units / "system.slice").write_text("[Unit]\nDescription=There\nDefaultDependencies=no\n")
         for name, text in wanted.items():
             (units / name).write_text(text)
@@ -76,15 +80,21 @@ def judged(wanted):
             security = ["systemd-analyze", "security", "--offline=true", f"--root={root}", "--no-pager",
                         f"--threshold={EXPOSURE}", name]  # fmt: skip
             said = subprocess.run(security, check=False, capture_output=True, text=True)
-            overall = [line for line in said.stdout.splitlines() if "Overall exposure level" in line]
+            overall = [
+                line for line in said.stdout.splitlines() if "Overall exposure level" in line
+            ]
             print(f"{name}: {overall[0].split(': ')[1] if overall else said.stderr.strip()}")
             if said.returncode != 0:
                 yield f"{name}: left with more than {EXPOSURE / 10:.1f} of 10, or not judged"
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail where the files are not right")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; fail where the files are not right"
+    )
     args = parser.parse_args()
     wanted = rendered()
     if not args.check:
@@ -93,7 +103,9 @@ def main():
     problems = list(differences(wanted))
     if problems:
         sys.stderr.writelines(problems)
-        sys.exit("deploy/systemd is not what nix/lib/units.nix says: scripts/units.py writes it anew")
+        sys.exit(
+            "deploy/systemd is not what nix/lib/units.nix says: scripts/units.py writes it anew"
+        )
     if not shutil.which("systemd-analyze"):
         print("systemd-analyze is not on this machine: the units are held to their source alone")
         return

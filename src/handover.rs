@@ -1,13 +1,14 @@
 //! A planned handover: another data node becomes primary without a failed write.
 //!
-//! A failover called by hand (`SENTINEL FAILOVER`) on a healthy lab loses what is written between the
-//! promotion and the demotion of the old primary. So writes are paused one Sentinel tick before the
-//! promotion, and the old primary becomes a replica of the new one as soon as that takes writes, long
-//! before the Sentinels announce it. Steps and reasons: `docs/protocol.md`.
+//! A failover called by hand (`SENTINEL FAILOVER`) on a healthy lab loses what is written between
+//! the promotion and the demotion of the old primary. So writes are paused one Sentinel tick before
+//! the promotion, and the old primary becomes a replica of the new one as soon as that takes
+//! writes, long before the Sentinels announce it. Steps and reasons: `docs/protocol.md`.
 //!
-//! Once a Sentinel has taken the call, a failover is under way that nobody can call back. From there on no failed command
-//! ends the handover: it goes on until the old primary follows the promoted node, or until nobody was promoted in time
-//! and writes go on. How long the promotion, the pause of writes and the demotion may take follows from the lab's limit of a
+//! Once a Sentinel has taken the call, a failover is under way that nobody can call back. From
+//! there on no failed command ends the handover: it goes on until the old primary follows the
+//! promoted node, or until nobody was promoted in time and writes go on. How long the promotion,
+//! the pause of writes and the demotion may take follows from the lab's limit of a
 //! failover ([`crate::config::Timing::handover_limit`]).
 
 use std::net::SocketAddrV4;
@@ -120,8 +121,8 @@ pub struct Handover {
     pub from: String,
     /// The node that is primary now.
     pub to: String,
-    /// From the pause of writes to the moment the old primary followed the new one, in milliseconds; 0 where writes could
-    /// not be paused.
+    /// From the pause of writes to the moment the old primary followed the new one, in
+    /// milliseconds; 0 where writes could not be paused.
     pub paused_ms: f64,
     /// From the call to the agreement of all Sentinels, in milliseconds.
     pub total_ms: f64,
@@ -132,12 +133,14 @@ pub struct Handover {
 /// Hands over from the node that is primary now to one that the Sentinels choose.
 ///
 /// # Errors
-/// When nothing was handed over, or the old primary does not follow the new one; the error says where writes go.
+/// When nothing was handed over, or the old primary does not follow the new one; the error says
+/// where writes go.
 pub async fn hand_over(lab: &Lab, connector: &Connector) -> Result<Handover, HandoverError> {
     hand_over_unless(lab, connector, &CancellationToken::new()).await
 }
 
-/// The same, unless `stop` is cancelled before the call: afterwards it is finished all the same, and that is said.
+/// The same, unless `stop` is cancelled before the call: afterwards it is finished all the same,
+/// and that is said.
 ///
 /// # Errors
 /// As [`hand_over`], and when it is stopped.
@@ -309,7 +312,8 @@ async fn carry_out(
 struct OldPrimary<'a> {
     node: &'a Node,
     connector: &'a Connector,
-    /// How long writes are paused at most, should this process die, and how long it may take to follow the promoted node.
+    /// How long writes are paused at most, should this process die, and how long it may take to
+    /// follow the promoted node.
     limit: Duration,
     conn: Option<Conn>,
     /// The history in which it was primary when writes were paused.
@@ -411,8 +415,8 @@ async fn is_under_way(panel: &Panel, from: &Node) -> bool {
         .any(|view| view.failover_in_progress || view.primary != from.socket())
 }
 
-/// Subscribes to all Sentinels, and waits until most subscriptions stand: an event that comes before
-/// that is missed.
+/// Subscribes to all Sentinels, and waits until most subscriptions stand: an event that comes
+/// before that is missed.
 async fn subscribe(
     lab: &Lab,
     connector: &Connector,
@@ -433,8 +437,9 @@ async fn subscribe(
     events
 }
 
-/// Waits for the event that comes before the promotion, without a limit: it may have been missed. A Sentinel that was held up,
-/// by its disk say, finds what it knows of the replicas too old and gives the failover up: then it is called for again.
+/// Waits for the event that comes before the promotion, without a limit: it may have been missed. A
+/// Sentinel that was held up, by its disk say, finds what it knows of the replicas too old and
+/// gives the failover up: then it is called for again.
 async fn wait_for_event(
     events: &mut mpsc::Receiver<Event>,
     panel: &Panel,
@@ -488,8 +493,9 @@ async fn promoted_node<'a>(lab: &'a Lab, from: &Node, connector: &Connector) -> 
     }
 }
 
-/// Whether the promoted node went on from that history. One that was selected, ended, and came back may be promoted all the same,
-/// with less; its history is another. A promotion closes connections, so one that fails says nothing; nor does silence.
+/// Whether the promoted node went on from that history. One that was selected, ended, and came back
+/// may be promoted all the same, with less; its history is another. A promotion closes connections,
+/// so one that fails says nothing; nor does silence.
 async fn went_on(to: &Node, history: &str, (connector, limit): (&Connector, Duration)) -> bool {
     let deadline = Instant::now() + limit;
     loop {
@@ -505,8 +511,8 @@ async fn went_on(to: &Node, history: &str, (connector, limit): (&Connector, Dura
     }
 }
 
-/// Turns the old primary into a replica of `new`, in one step: whoever still waits for it is sent away
-/// before a write could go on there. `first` is executed in the same transaction, before.
+/// Turns the old primary into a replica of `new`, in one step: whoever still waits for it is sent
+/// away before a write could go on there. `first` is executed in the same transaction, before.
 ///
 /// # Errors
 /// When it can't be reached.
@@ -535,8 +541,8 @@ pub async fn demote(
     Ok(())
 }
 
-/// Waits until every Sentinel that answers names `new` and is done: one that is stopped, or that leads
-/// the failover still, would leave replicas without a primary.
+/// Waits until every Sentinel that answers names `new` and is done: one that is stopped, or that
+/// leads the failover still, would leave replicas without a primary.
 async fn wait_agreement(panel: &Panel, new: SocketAddrV4) -> bool {
     let deadline = Instant::now() + AGREE_LIMIT;
     while Instant::now() < deadline {

@@ -64,7 +64,7 @@ fn fields() -> String {
         } else if let Some(name) = opened(line) {
             inside = true;
             text += &format!(
-                "\n## {name}\n\n{}\n\n| field | what |\n|---|---|\n",
+                "\n## {name}\n\n{}\n\n| field | what |\n| -- | -- |\n",
                 comment.join(" ")
             );
             comment.clear();
@@ -182,7 +182,7 @@ fn campaign(reports: &[DrillReport]) -> (String, String) {
         kinds.insert(drill.fault.to_string());
     }
     let mut table = "| server | policy | runs | of these hold | faults | acknowledged | lost |\n\
-                     |---|---|---|---|---|---|---|\n"
+                     | -- | -- | -- | -- | -- | -- | -- |\n"
         .to_owned();
     let mut all = Row::default();
     for ((server, policy), row) in &rows {
@@ -251,7 +251,7 @@ fn control(fault: FaultKind, reports: &[(String, DrillReport)]) -> String {
 
 fn faults() -> String {
     let mut text =
-        "\n| fault | needs | what it does | what must hold | control |\n|---|---|---|---|---|\n"
+        "\n| fault | needs | what it does | what must hold | control |\n| -- | -- | -- | -- | -- |\n"
             .to_owned();
     let controls = reports("controls");
     for fault in FaultKind::ALL {

@@ -1,7 +1,9 @@
-//! The targets of `fuzz/` without its tool: each file of the corpora as it is, and mutated at random.
+//! The targets of `fuzz/` without its tool: each file of the corpora as it is, and mutated at
+//! random.
 //!
-//! `HALAB_FUZZ_FOR=10m HALAB_FUZZ_TARGET=ledger cargo test --release --test fuzz -- --ignored` goes on for that
-//! long; `./lab fuzz` is that, where cargo-fuzz and a nightly toolchain are not at hand.
+//! `HALAB_FUZZ_FOR=10m HALAB_FUZZ_TARGET=ledger cargo test --release --test fuzz -- --ignored` goes
+//! on for that long; `./lab fuzz` is that, where cargo-fuzz and a nightly toolchain are not at
+//! hand.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,8 +1,8 @@
 //! The layers as `docs/architecture.md` states them, against the code.
 //!
 //! The code is read as text: `crate::NAME` outside of comments and outside of what only tests
-//! compile. That is cruder than a parser; what it could miss (a grouped `crate::{`, a way out of the
-//! module by `super::`) is refused instead.
+//! compile. That is cruder than a parser; what it could miss (a grouped `crate::{`, a way out of
+//! the module by `super::`) is refused instead.
 
 #![allow(
     clippy::unwrap_used,
@@ -261,9 +261,11 @@ fn sources(module: &str) -> Vec<Source> {
     sources
 }
 
-/// The text without comments and test modules, and the names of the test modules in files of their own.
+/// The text without comments and test modules, and the names of the test modules in files of their
+/// own.
 ///
-/// The code is formatted by rustfmt, so an item ends at the first line that closes it at its own depth.
+/// The code is formatted by rustfmt, so an item ends at the first line that closes it at its own
+/// depth.
 fn without_tests(text: &str) -> (String, Vec<String>) {
     let mut code = String::new();
     let mut files = vec![];

@@ -1,4 +1,5 @@
-//! The monitoring's files against each other, and (with `--ignored`, by `./lab test`) against a running lab.
+//! The monitoring's files against each other, and (with `--ignored`, by `./lab test`) against a
+//! running lab.
 
 #![allow(
     clippy::unwrap_used,

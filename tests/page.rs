@@ -1,5 +1,5 @@
-//! The page of `halab drill --html` as a browser draws it: bars, events and labels are there, by day, by night, and on a
-//! phone. Needs Chromium, so it runs in `./lab test` alone.
+//! The page of `halab drill --html` as a browser draws it: bars, events and labels are there, by
+//! day, by night, and on a phone. Needs Chromium, so it runs in `./lab test` alone.
 
 #![allow(
     clippy::unwrap_used,
@@ -99,7 +99,8 @@ fn on_a_phone_the_page_is_as_wide_as_the_screen() {
     assert_eq!(phone.pixels(), 500 * 900);
     let ink = phone.count([0x1c, 0x24, 0x30]);
     assert!(ink >= 1000, "{ink} pixels of text");
-    // What happened is a list there, with the colour of the Sentinels beside what they said; the bars are above it.
+    // What happened is a list there, with the colour of the Sentinels beside what they said; the
+    // bars are above it.
     let phone = screenshot((500, 1900), 1);
     for (what, least, colour) in [
         ("bars", 500, [0x5b, 0x8d, 0xef]),

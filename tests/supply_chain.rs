@@ -1,7 +1,9 @@
-//! What becomes part of the program, and what is downloaded to build and test it, against `deny.toml` and the pins.
+//! What becomes part of the program, and what is downloaded to build and test it, against
+//! `deny.toml` and the pins.
 //!
-//! cargo-deny reads the same file in the hosted workflow, and the advisories. It takes minutes to build on a new
-//! machine; what it says of licences, sources and duplicates is a few lines over what cargo itself tells.
+//! cargo-deny reads the same file in the hosted workflow, and the advisories. It takes minutes to
+//! build on a new machine; what it says of licences, sources and duplicates is a few lines over
+//! what cargo itself tells.
 
 #![allow(
     clippy::unwrap_used,

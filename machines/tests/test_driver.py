@@ -14,13 +14,22 @@ from machines.report import Steps
 class ScriptTest(unittest.TestCase):
     def run_script(self, script: str) -> Steps:
         steps = Steps()
-        machines: dict[str, typing.Any] = {name: mock.Mock(name=name) for name in ("one", "two", "three")}
-        with mock.patch.object(driver, "script_of", lambda test, limit: driver.hosts_line() + script), redirect_stdout(StringIO()):
+        machines: dict[str, typing.Any] = {
+            name: mock.Mock(name=name) for name in ("one", "two", "three")
+        }
+        with (
+            mock.patch.object(
+                driver, "script_of", lambda test, limit: driver.hosts_line() + script
+            ),
+            redirect_stdout(StringIO()),
+        ):
             driver.run_script("failover", machines, mock.Mock(), steps)
         return steps
 
     def test_a_script_has_its_machines_and_steps(self) -> None:
-        steps = self.run_script("start_all()\nwith subtest('crashes'):\n    hosts['redis-b'].crash()\n    two.crash.assert_called_once()\n")
+        steps = self.run_script(
+            "start_all()\nwith subtest('crashes'):\n    hosts['redis-b'].crash()\n    two.crash.assert_called_once()\n"
+        )
         self.assertEqual([(step.claim, step.holds) for step in steps.done], [("crashes", True)])
 
     def test_a_claim_that_does_not_hold_fails_the_script(self) -> None:

@@ -18,7 +18,9 @@ class LabTomlTest(unittest.TestCase):
     lab = tomllib.loads(lab_toml(SHIPPED, Variant(tls=True)))
 
     def test_every_address_is_in_the_network_of_the_machines(self) -> None:
-        self.assertEqual([node["address"] for node in self.lab["data_node"]], ["192.0.2.11", "192.0.2.12"])
+        self.assertEqual(
+            [node["address"] for node in self.lab["data_node"]], ["192.0.2.11", "192.0.2.12"]
+        )
         self.assertNotIn("127.0.0.", lab_toml(SHIPPED, Variant()))
 
     def test_the_rest_is_what_is_shipped(self) -> None:
@@ -42,18 +44,27 @@ class PlacementTest(unittest.TestCase):
         self.assertEqual(sorted(nodes), sorted(node for guest in GUESTS for node in guest.nodes))
 
     def test_a_machine_has_the_address_of_each_of_its_parts(self) -> None:
-        self.assertEqual(addresses_of(GUESTS[2], addresses()), ["192.0.2.3", "192.0.2.23", "192.0.2.31", "192.0.2.41"])
+        self.assertEqual(
+            addresses_of(GUESTS[2], addresses()),
+            ["192.0.2.3", "192.0.2.23", "192.0.2.31", "192.0.2.41"],
+        )
         self.assertIn("Address=192.0.2.23/24\n", network_unit(["192.0.2.23"]))
 
     def test_addresses_are_those_of_the_lab(self) -> None:
         lab = tomllib.loads(lab_toml(SHIPPED, Variant()))
         said = {node["name"]: node["address"] for node in lab["data_node"] + lab["sentinel"]}
-        said |= {"monitoring": lab["monitoring"]["address"], "writer": lab["monitoring"]["writer_address"]}
+        said |= {
+            "monitoring": lab["monitoring"]["address"],
+            "writer": lab["monitoring"]["writer_address"],
+        }
         self.assertEqual(addresses(), said)
 
     def test_the_firewall_of_hosts_names_the_addresses_of_these_machines(self) -> None:
         rules = (ROOT / "packaging/debian/nftables.conf").read_text()
-        sets = {name: re.findall(r"[\d.]+\d", elements) for name, elements in re.findall(r"set (\w+) {[^}]*elements = {([^}]*)}", rules)}
+        sets = {
+            name: re.findall(r"[\d.]+\d", elements)
+            for name, elements in re.findall(r"set (\w+) {[^}]*elements = {([^}]*)}", rules)
+        }
         self.assertEqual(sets["lab"], list(addresses().values()))
         self.assertEqual(sets["clients"], [guest.address for guest in GUESTS])
 
@@ -82,7 +93,10 @@ class UnitsTest(unittest.TestCase):
                 self.assertIn(template_of(unit), self.shipped)
 
     def test_the_first_machine_starts_its_server_and_its_sentinel(self) -> None:
-        self.assertEqual(enabled(GUESTS[0], Variant()), ["halab-sentinel@sentinel-1.service", "halab-data-node@redis-a.service"])
+        self.assertEqual(
+            enabled(GUESTS[0], Variant()),
+            ["halab-sentinel@sentinel-1.service", "halab-data-node@redis-a.service"],
+        )
 
     def test_the_writer_is_the_shipped_one_at_another_rate(self) -> None:
         self.assertIn("--continue", self.shipped["halab-writer.service.d/rate.conf"])

@@ -26,7 +26,9 @@ class ConclusionsTest(unittest.TestCase):
         self.assertEqual(held(BOTH), {"redis-b": 1000, "redis-a": 999})
 
     def test_a_node_with_a_loss_does_not_count(self) -> None:
-        self.assertEqual(held(BOTH.replace("replica: holds", "replica: violated")), {"redis-b": 1000})
+        self.assertEqual(
+            held(BOTH.replace("replica: holds", "replica: violated")), {"redis-b": 1000}
+        )
 
     def test_a_target_that_is_down_is_named(self) -> None:
         said = 'up{job="a"} => 1 @[1790000000.1]\nup{job="b"} => 0 @[1790000000.1]\n'
@@ -37,7 +39,9 @@ class HostsTest(unittest.TestCase):
     def test_the_pages_lab_differs_in_time_limits_alone(self) -> None:
         shipped = (ROOT / "packaging/debian/lab.toml").read_text()
         there = tomllib.loads(slower(shipped))
-        self.assertEqual({key: there[key] for key in tomllib.loads(shipped)}, tomllib.loads(shipped))
+        self.assertEqual(
+            {key: there[key] for key in tomllib.loads(shipped)}, tomllib.loads(shipped)
+        )
         self.assertEqual(there.keys() - tomllib.loads(shipped).keys(), EMULATED.keys())
         self.assertTrue(there["security"]["tls"])
         self.assertFalse(tomllib.loads(slower(shipped, tls=False))["security"]["tls"])

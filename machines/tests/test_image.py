@@ -39,7 +39,9 @@ class ModulesTest(unittest.TestCase):
         )
 
     def test_a_dash_and_an_underscore_are_the_same(self) -> None:
-        self.assertEqual(modules_wanted(["virtio_net"], self.dependencies), ["kernel/net/virtio-net.ko"])
+        self.assertEqual(
+            modules_wanted(["virtio_net"], self.dependencies), ["kernel/net/virtio-net.ko"]
+        )
 
     def test_what_the_kernel_has_built_in_is_no_module(self) -> None:
         self.assertEqual(modules_wanted(["ext4"], self.dependencies), [])

@@ -23,7 +23,9 @@ class LabShellTest(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         ended = subprocess.Popen(
-            ["bash", HERE / "guest/lab-shell", os.ttyname(slave), folder.name], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            ["bash", HERE / "guest/lab-shell", os.ttyname(slave), folder.name],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         self.addCleanup(ended.wait)
         self.addCleanup(ended.kill)
@@ -57,7 +59,9 @@ class LabShellTest(unittest.TestCase):
         self.assertEqual(self.run_here("# several\nx=1\necho $((x + 1))").output, "2\n")
 
     def test_much_comes_back_too(self) -> None:
-        self.assertEqual(self.run_here("seq 5000").output, "".join(f"{n}\n" for n in range(1, 5001)))
+        self.assertEqual(
+            self.run_here("seq 5000").output, "".join(f"{n}\n" for n in range(1, 5001))
+        )
 
     def test_what_separates_words_may_be_said(self) -> None:
         self.assertEqual(self.run_here("printf 'a\\x1fb'").output, "a\x1fb")

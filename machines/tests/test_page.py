@@ -38,7 +38,9 @@ class BlocksTest(unittest.TestCase):
             blocks("# A\n```console\none\n")
 
     def test_a_comment_in_a_block_is_no_heading(self) -> None:
-        self.assertEqual(blocks("# A\n```console\n# one\n```\n```console\ntwo\n```\n")[1].heading, "A")
+        self.assertEqual(
+            blocks("# A\n```console\n# one\n```\n```console\ntwo\n```\n")[1].heading, "A"
+        )
 
 
 class PageTest(unittest.TestCase):
@@ -64,7 +66,9 @@ class HostsPageTest(unittest.TestCase):
         """Seen without machines: a block that is added to the page has to be run by someone."""
         source = (ROOT / "machines/hosts.py").read_text()
         taken = re.findall(r'(?:yours|on_three|page\.next)\("([^"]+)"\)', source)
-        self.assertEqual(Counter(taken), Counter(block.heading for block in blocks(hosts.PAGE.read_text())))
+        self.assertEqual(
+            Counter(taken), Counter(block.heading for block in blocks(hosts.PAGE.read_text()))
+        )
 
     def test_addresses_that_the_story_asks_are_those_of_the_page(self) -> None:
         page = hosts.PAGE.read_text()

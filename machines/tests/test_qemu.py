@@ -32,4 +32,11 @@ class ArgumentsTest(unittest.TestCase):
 
     def test_a_root_of_its_own_needs_no_shared_usr(self) -> None:
         self.assertNotIn("id=usr", " ".join(arguments(self.hardware, True, 9)))
-        self.assertIn("id=usr", " ".join(arguments(replace(self.hardware, boot=replace(self.boot, usr=Path("/usr.erofs"))), True, 9)))
+        self.assertIn(
+            "id=usr",
+            " ".join(
+                arguments(
+                    replace(self.hardware, boot=replace(self.boot, usr=Path("/usr.erofs"))), True, 9
+                )
+            ),
+        )

@@ -21,7 +21,12 @@ class LinesTest(unittest.TestCase):
         mark, number, coded = line.rstrip("\n").split("\x1f")
         self.assertEqual((mark, number), ("?", "7"))
         self.assertNotIn("\n", coded)
-        read = subprocess.run(["bash", "-c", 'printf %b "$1"', "bash", coded], capture_output=True, text=True, check=True)
+        read = subprocess.run(
+            ["bash", "-c", 'printf %b "$1"', "bash", coded],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         self.assertEqual(read.stdout, HARD)
 
     def test_an_answer_is_read_in_both_ways_it_may_be_written(self) -> None:
@@ -55,7 +60,14 @@ class ShellTest(unittest.TestCase):
         self.addCleanup(self.guest.close)
 
     def test_an_answer_to_an_earlier_question_is_not_taken_for_one(self) -> None:
-        lines = "\n".join(["echo of a boot", answered("0", "5", "text:old", "text:"), answered("1", "0", "text:new", "text:"), ""])
+        lines = "\n".join(
+            [
+                "echo of a boot",
+                answered("0", "5", "text:old", "text:"),
+                answered("1", "0", "text:new", "text:"),
+                "",
+            ]
+        )
         threading.Timer(0.1, lambda: self.guest.sendall(lines.encode())).start()
         self.assertEqual(self.shell.run("true", 5).output, "new")
 

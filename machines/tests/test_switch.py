@@ -20,7 +20,11 @@ class FramesTest(unittest.TestCase):
         stream = wire(b"first") + wire(b"") + wire(b"second one")
         for size in range(1, len(stream) + 1):
             frames = Frames()
-            whole = [frame for at in range(0, len(stream), size) for frame in frames.feed(stream[at : at + size])]
+            whole = [
+                frame
+                for at in range(0, len(stream), size)
+                for frame in frames.feed(stream[at : at + size])
+            ]
             self.assertEqual(whole, [b"first", b"", b"second one"])
 
 

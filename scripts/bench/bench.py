@@ -37,7 +37,12 @@ HEADS = {
 # is nobody's, there is a user whom any password lets in.
 BENCH_USER = ["bench", "on", "nopass", "~key:*", "~py:*", "&*", "+@all"]
 
-USERS_COLUMNS = ["records_per_second_with", "records_per_second_without", "server_cpu_us_with", "server_cpu_us_without"]
+USERS_COLUMNS = [
+    "records_per_second_with",
+    "records_per_second_without",
+    "server_cpu_us_with",
+    "server_cpu_us_without",
+]
 
 # Rate a second, median latency in ms, processor time of the client in µs a record, its peak memory in MiB.
 Measured = tuple[float, float, float, float]
@@ -60,7 +65,9 @@ class Lab:
         self.subnet = f"127.{random.randrange(127, 250)}.{random.randrange(1, 250)}"
         config = self.scratch / "lab.toml"
         config.write_text(self.description())
-        self.env = dict(os.environ, HALAB_STATE=str(self.scratch / "state"), HALAB_SUBNET=self.subnet)
+        self.env = dict(
+            os.environ, HALAB_STATE=str(self.scratch / "state"), HALAB_SUBNET=self.subnet
+        )
         self.env["HALAB_CONFIG"] = str(config)
         self.up = subprocess.Popen(
             ["halab", "up"], env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -77,10 +84,14 @@ class Lab:
         shipped = Path(os.environ.get("HALAB_CONFIG", HERE.parent.parent / "lab.toml")).read_text()
         text, found = re.subn(r"(?ms)^\[monitoring\]\n.*?(?=^\[)", "", shipped)
         for key, value in self.security.items():
-            text, again = re.subn(rf"(?m)^{key} = (true|false)", f"{key} = {str(value).lower()}", text)
+            text, again = re.subn(
+                rf"(?m)^{key} = (true|false)", f"{key} = {str(value).lower()}", text
+            )
             found = min(found, again)
         if found != 1:
-            raise SystemExit("bench: lab.toml has not the tables [monitoring] and [security] as shipped")
+            raise SystemExit(
+                "bench: lab.toml has not the tables [monitoring] and [security] as shipped"
+            )
         return text
 
     def __exit__(self, *_: object) -> None:
@@ -89,14 +100,18 @@ class Lab:
         shutil.rmtree(self.scratch)
 
     def halab(self, *words: str) -> str:
-        run = subprocess.run(["halab", *words], env=self.env, text=True, capture_output=True, check=False)
+        run = subprocess.run(
+            ["halab", *words], env=self.env, text=True, capture_output=True, check=False
+        )
         if run.returncode != 0:
             raise SystemExit(f"bench: halab {' '.join(words)}: {run.stderr.strip()}")
         return run.stdout
 
     def status(self) -> dict[str, typing.Any]:
         # It exits with 1 when the lab is not healthy; a busy machine can make it look so for a moment.
-        run = subprocess.run(["halab", "status", "--json"], env=self.env, text=True, capture_output=True, check=False)
+        run = subprocess.run(
+            ["halab", "status", "--json"], env=self.env, text=True, capture_output=True, check=False
+        )
         if run.returncode not in (0, 1):
             raise SystemExit(f"bench: halab status: {run.stderr.strip()}")
         return dict(json.loads(run.stdout))
@@ -105,7 +120,9 @@ class Lab:
         self.halab("status", "--wait", "60s")
         status = self.status()
         # A server that was started anew knows the users of its file only.
-        for node in (status["data_nodes"] + status["sentinels"]) if self.security.get("acl", True) else []:
+        for node in (
+            (status["data_nodes"] + status["sentinels"]) if self.security.get("acl", True) else []
+        ):
             self.halab("cli", node["name"], "-e", "acl", "setuser", *BENCH_USER)
 
     def primary_node(self) -> dict[str, typing.Any]:
@@ -172,21 +189,36 @@ def peak_kib(pid: int) -> int:
     return int(found.group(1)) if found else 0
 
 
-def redis_benchmark(lab: Lab, connections: int, depth: int, count: int, together: int = 1) -> Measured:
+def redis_benchmark(
+    lab: Lab, connections: int, depth: int, count: int, together: int = 1
+) -> Measured:
     """`SET`, so many at a time; or `MSET` of the records that are to go together."""
     command = ["redis-benchmark", "-h", lab.primary(), "-c", str(connections), "-P", str(depth)]
     command += ["-n", str(count // together), "--user", BENCH_USER[0], "-a", "any"]
     if lab.tls:
         command += ["--tls", "--cacert", str(lab.scratch / "state" / "secrets" / "ca.pem")]
     command += ["-d", str(VALUE_BYTES), "-r", "1000000000", "--csv"]
-    command += ["-t", "set"] if together == 1 else ["MSET", *["key:__rand_int__", "x" * VALUE_BYTES] * together]
+    command += (
+        ["-t", "set"]
+        if together == 1
+        else ["MSET", *["key:__rand_int__", "x" * VALUE_BYTES] * together]
+    )
     out, cpu, memory = timed(command, lab.env)
     fields = [f.strip('"') for f in out.strip().splitlines()[-1].split(",")]
     return float(fields[1]) * together, float(fields[4]), cpu / count * 1e6, memory
 
 
 def halab_write(lab: Lab, policy: str, connections: int, depth: int, count: int) -> Measured:
-    command = ["halab", "write", "--policy", policy, "--connections", str(connections), "--batch", str(depth)]
+    command = [
+        "halab",
+        "write",
+        "--policy",
+        policy,
+        "--connections",
+        str(connections),
+        "--batch",
+        str(depth),
+    ]
     command += ["--count", str(count), "--json"]
     if connections == 1:
         command += ["--in-flight", "1"]
@@ -228,10 +260,22 @@ def halab_write_pauses(drill: str, runs: int) -> list[Pause]:
     """A drill in a lab of its own, with one record at a time."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
-        command = ["halab", "drill", drill, "--connections", "1", "--batch", "1", "--runs", str(runs)]
+        command = [
+            "halab",
+            "drill",
+            drill,
+            "--connections",
+            "1",
+            "--batch",
+            "1",
+            "--runs",
+            str(runs),
+        ]
         subprocess.run([*command, "--json", str(report)], check=True, capture_output=True)
         measured = json.loads(report.read_text())["drills"][0]["runs"]
-    return [(run["outages"][0]["rto_ms"], run["outages"][0]["switch_to_ack_ms"]) for run in measured]
+    return [
+        (run["outages"][0]["rto_ms"], run["outages"][0]["switch_to_ack_ms"]) for run in measured
+    ]
 
 
 def users(labs: int, pairs: int) -> list[list[tuple[float, ...]]]:
@@ -243,11 +287,17 @@ def users(labs: int, pairs: int) -> list[list[tuple[float, ...]]]:
     measured = []
     for number in range(labs):
         with contextlib.ExitStack() as running:
-            both = {acl: running.enter_context(Lab(acl=acl)) for acl in ((True, False) if number % 2 == 0 else (False, True))}
+            both = {
+                acl: running.enter_context(Lab(acl=acl))
+                for acl in ((True, False) if number % 2 == 0 else (False, True))
+            }
             pairs_of_labs = []
             # The first pair warms both up.
             for turn in range(pairs + 1):
-                print(f"bench: labs {number + 1} of {labs}, pair {turn}, with users and without", file=sys.stderr)
+                print(
+                    f"bench: labs {number + 1} of {labs}, pair {turn}, with users and without",
+                    file=sys.stderr,
+                )
                 rates, costs = {}, {}
                 for acl in (True, False) if turn % 2 == 0 else (False, True):
                     lab = both[acl]
@@ -278,12 +328,27 @@ def python_with_redis() -> str | None:
     venv = Path(os.environ.get("LAB_TOOLS", ".lab/tools")) / "bench-venv"
     python = venv / "bin" / "python"
     if not python.exists():
-        made = subprocess.run([sys.executable, "-m", "venv", str(venv)], capture_output=True, check=False)
+        made = subprocess.run(
+            [sys.executable, "-m", "venv", str(venv)], capture_output=True, check=False
+        )
         if made.returncode != 0:
             return None
     pinned = HERE.parent.parent / "tools" / "bench-requirements.txt"
-    install = [str(python), "-m", "pip", "install", "--quiet", "--require-hashes", "-r", str(pinned)]
-    return str(python) if subprocess.run(install, capture_output=True, check=False).returncode == 0 else None
+    install = [
+        str(python),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--require-hashes",
+        "-r",
+        str(pinned),
+    ]
+    return (
+        str(python)
+        if subprocess.run(install, capture_output=True, check=False).returncode == 0
+        else None
+    )
 
 
 def tables(report: dict[str, typing.Any]) -> str:
@@ -294,27 +359,46 @@ def tables(report: dict[str, typing.Any]) -> str:
             continue
         where = f"Redis {report['redis']}, {report['cores']} cores, medians of {report['rounds']} rounds"
         lines += [f"**{head}** ({where})", ""]
-        lines += ["| | records/s | of redis-benchmark | p50, ms | times redis-benchmark's | client CPU, µs a record | client, MiB |"]
-        lines += ["|---|---|---|---|---|---|---|"]
-        rows = {name: [statistics.median(c) for c in zip(*runs)] for name, runs in report["measured"][title].items()}
+        lines += [
+            "|  | records/s | of redis-benchmark | p50, ms | times redis-benchmark's | client CPU, µs a record | client, MiB |"
+        ]
+        lines += ["| -- | -- | -- | -- | -- | -- | -- |"]
+        rows = {
+            name: [statistics.median(c) for c in zip(*runs)]
+            for name, runs in report["measured"][title].items()
+        }
         base = rows["redis-benchmark SET"]
         for name, (rate, p50, cpu, memory) in rows.items():
             ratios = f"{rate / base[0]:.2f} | {p50:.3f} | {p50 / base[1]:.2f}"
             lines += [f"| {name} | {rate:,.0f} | {ratios} | {cpu:.2f} | {memory:.0f} |"]
         lines += [""]
     labs = report["users"]
-    head = f"medians of {len(labs)} times two labs, each pair measured {len(labs[0])} times"
+    head = f"{len(labs)} times two labs, each pair measured {len(labs[0])} times, medians"
     lines += [f"**ACL on vs off**, {CONNECTIONS} connections, depth {DEPTH} ({head})", ""]
-    lines += ["| | with | without | median of the ratios | of one pair of labs, least | most |", "|---|---|---|---|---|---|"]
-    for name, (one, other), digits in (("records/s", (0, 1), 0), ("CPU of the primary's server, µs a record", (2, 3), 2)):
-        medians = (f"{statistics.median(pair[c] for lab in labs for pair in lab):,.{digits}f}" for c in (one, other))
+    lines += [
+        "|  | with | without | median of the ratios | of one pair of labs, least | most |",
+        "| -- | -- | -- | -- | -- | -- |",
+    ]
+    for name, (one, other), digits in (
+        ("records/s", (0, 1), 0),
+        ("CPU of the primary's server, µs a record", (2, 3), 2),
+    ):
+        medians = (
+            f"{statistics.median(pair[c] for lab in labs for pair in lab):,.{digits}f}"
+            for c in (one, other)
+        )
         ratios = [[pair[one] / pair[other] for pair in lab] for lab in labs]
         each = sorted(statistics.median(lab) for lab in ratios)
         middle = statistics.median(ratio for lab in ratios for ratio in lab)
-        lines += [f"| {name} | {' | '.join(medians)} | {middle:.3f} | {each[0]:.2f} | {each[-1]:.2f} |"]
+        lines += [
+            f"| {name} | {' | '.join(medians)} | {middle:.3f} | {each[0]:.2f} | {each[-1]:.2f} |"
+        ]
     lines += [""]
     lines += [f"**through a failover**, one at a time (medians of {report['rounds']})", ""]
-    lines += ["| | | without a successful write, ms | its end after `+switch-master`, ms |", "|---|---|---|---|"]
+    lines += [
+        "|  |  | without a successful write, ms | its end after `+switch-master`, ms |",
+        "| -- | -- | -- | -- |",
+    ]
     for drill, clients in report["failover"].items():
         for name, runs in clients.items():
             pause, after = (statistics.median(column) for column in zip(*runs))
@@ -332,20 +416,38 @@ def document(path: Path, text: str) -> str:
 def measure(rounds: int) -> dict[str, typing.Any]:
     python = python_with_redis()
     if python is None:
-        print("bench: redis-py can't be installed here (python3-venv, PyPI): left out", file=sys.stderr)
-    pipelined = {"redis-benchmark SET": lambda lab: redis_benchmark(lab, CONNECTIONS, DEPTH, ROUND_RECORDS)}
-    pipelined[f"redis-benchmark MSET of {DEPTH}"] = lambda lab: redis_benchmark(lab, CONNECTIONS, 1, ROUND_RECORDS, DEPTH)
+        print(
+            "bench: redis-py can't be installed here (python3-venv, PyPI): left out",
+            file=sys.stderr,
+        )
+    pipelined = {
+        "redis-benchmark SET": lambda lab: redis_benchmark(lab, CONNECTIONS, DEPTH, ROUND_RECORDS)
+    }
+    pipelined[f"redis-benchmark MSET of {DEPTH}"] = lambda lab: redis_benchmark(
+        lab, CONNECTIONS, 1, ROUND_RECORDS, DEPTH
+    )
     single = {"redis-benchmark SET": lambda lab: redis_benchmark(lab, 1, 1, SINGLE_RECORDS)}
     for policy in ("none", "available", "replicated"):
         name = f"halab write --policy {policy}"
-        pipelined[name] = lambda lab, p=policy: halab_write(lab, p, CONNECTIONS, DEPTH, ROUND_RECORDS)
+        pipelined[name] = lambda lab, p=policy: halab_write(
+            lab, p, CONNECTIONS, DEPTH, ROUND_RECORDS
+        )
         single[name] = lambda lab, p=policy: halab_write(lab, p, 1, 1, SINGLE_RECORDS)
-    for subjects, depths in ((pipelined, (CONNECTIONS, DEPTH, ROUND_RECORDS)), (single, (1, 1, SINGLE_RECORDS))):
+    for subjects, depths in (
+        (pipelined, (CONNECTIONS, DEPTH, ROUND_RECORDS)),
+        (single, (1, 1, SINGLE_RECORDS)),
+    ):
         subjects["redis-benchmark SET" + TLS] = lambda lab, d=depths: redis_benchmark(lab, *d)
-        subjects["halab write --policy available" + TLS] = lambda lab, d=depths: halab_write(lab, "available", *d)
+        subjects["halab write --policy available" + TLS] = lambda lab, d=depths: halab_write(
+            lab, "available", *d
+        )
     for how, name in (("set", "bare socket, SET"), ("wait", "bare socket, SET and WAIT")):
         single[name] = lambda lab, h=how: bare_socket(lab, h, SINGLE_RECORDS)
-    apart = {name: subject for name, subject in single.items() if not name.endswith(TLS)} if len(ALL_CORES) > 1 else {}
+    apart = (
+        {name: subject for name, subject in single.items() if not name.endswith(TLS)}
+        if len(ALL_CORES) > 1
+        else {}
+    )
     if python is not None:
         single["redis-py, SET"] = lambda lab: redis_py(lab, python, "set", SINGLE_RECORDS)
         single["redis-py, SET and WAIT"] = lambda lab: redis_py(lab, python, "wait", SINGLE_RECORDS)
@@ -380,15 +482,26 @@ def measure(rounds: int) -> dict[str, typing.Any]:
 
 def main() -> None:
     options = argparse.ArgumentParser(prog="./lab bench", description=__doc__)
-    options.add_argument("--rounds", type=int, default=3, help="how often each is measured (default: 3)")
+    options.add_argument(
+        "--rounds", type=int, default=3, help="how often each is measured (default: 3)"
+    )
     options.add_argument("--json", metavar="FILE", help="write all measurements into this file")
-    options.add_argument("--document", action="store_true", help="put them into docs/performance.md as well")
-    options.add_argument("--check", action="store_true", help="measure nothing; hold docs/performance.md to its report")
+    options.add_argument(
+        "--document", action="store_true", help="put them into docs/performance.md as well"
+    )
+    options.add_argument(
+        "--check",
+        action="store_true",
+        help="measure nothing; hold docs/performance.md to its report",
+    )
     asked = options.parse_args()
     docs = HERE.parent.parent / "docs"
     performance, committed = docs / "performance.md", docs / "reports" / "bench.json"
     if asked.check:
-        if document(performance, tables(json.loads(committed.read_text()))) != performance.read_text():
+        if (
+            document(performance, tables(json.loads(committed.read_text())))
+            != performance.read_text()
+        ):
             raise SystemExit("bench: docs/performance.md is not what docs/reports/bench.json says")
         return
     report = measure(asked.rounds)

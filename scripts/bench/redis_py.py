@@ -24,7 +24,9 @@ def write(primary: "redis.Redis[bytes]", number: int, wait: bool) -> bool:
 
 def connect(sentinels: list[str], name: str, user: dict[str, typing.Any]) -> "redis.Redis[bytes]":
     """A connection to whatever Sentinel calls primary, made anew when it breaks."""
-    asked = Sentinel([(host, 26379) for host in sentinels], sentinel_kwargs={**user, "socket_timeout": 2})
+    asked = Sentinel(
+        [(host, 26379) for host in sentinels], sentinel_kwargs={**user, "socket_timeout": 2}
+    )
     return asked.master_for(name, socket_timeout=2, **user)
 
 

@@ -58,7 +58,9 @@ def main() -> None:
         last = now
         if done == WARM_UP:
             print("at work", flush=True)
-    raise SystemExit(f"redis-py: after {LIMIT:.0f} s, {done} records and {len(switched)} switches it is not over")
+    raise SystemExit(
+        f"redis-py: after {LIMIT:.0f} s, {done} records and {len(switched)} switches it is not over"
+    )
 
 
 if __name__ == "__main__":

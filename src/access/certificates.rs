@@ -374,8 +374,8 @@ impl Certificates {
     }
 }
 
-/// A name derived from the key, so that the CAs of two labs have different names; verifiers find the
-/// CA by name.
+/// A name derived from the key, so that the CAs of two labs have different names; verifiers find
+/// the CA by name.
 fn ca_name(key: &KeyPair) -> String {
     let id = Sha256::digest(key.subject_public_key_info());
     let id: String = id.iter().take(6).map(|b| format!("{b:02x}")).collect();

@@ -46,8 +46,8 @@ pub(super) struct DrillArgs {
     /// List the faults and what must hold, and exit
     #[arg(long)]
     list: bool,
-    /// Run the negative control of each fault instead: the nodes, policy and load with which it has
-    /// to lose records
+    /// Run the negative control of each fault instead: the nodes, policy and load with which it
+    /// has to lose records
     #[arg(long, conflicts_with_all = ["nodes", "policy", "outrun", "attach"])]
     control: bool,
     /// Runs of each fault

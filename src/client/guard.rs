@@ -1,9 +1,10 @@
 //! A limit on what a peer may say, below the parser of the crate `redis`.
 //!
-//! That parser takes a reply of any size, and asks for more until it is whole: a peer that begins one and never
-//! stops fills the memory, at the speed of the network, until a time limit ends the question. Here the bytes are
-//! counted as they come in, reply by reply; what is longer, deeper or of more parts than any answer that the
-//! lab asks for, or no RESP2 at all, is an error of the connection.
+//! That parser takes a reply of any size, and asks for more until it is whole: a peer that begins
+//! one and never stops fills the memory, at the speed of the network, until a time limit ends the
+//! question. Here the bytes are counted as they come in, reply by reply; what is longer, deeper or
+//! of more parts than any answer that the lab asks for, or no RESP2 at all, is an error of the
+//! connection.
 
 use std::io;
 use std::pin::Pin;
@@ -11,7 +12,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Most bytes of one reply. The longest that is asked for is the `MGET` of the verifier, some 40 bytes a record.
+/// Most bytes of one reply. The longest that is asked for is the `MGET` of the verifier, some 40
+/// bytes a record.
 const LONGEST: usize = 1 << 20;
 /// Most values of one reply, with those in it.
 const PARTS: u64 = 1 << 16;

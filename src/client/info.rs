@@ -105,8 +105,9 @@ fn number(value: &Value) -> Option<u64> {
     }
 }
 
-/// Silence of the primary, in seconds, after which a replica's link counts as down: three of the pings that a
-/// primary sends down each link (`repl-ping-replica-period 1`). Redis itself says so after `repl-timeout`.
+/// Silence of the primary, in seconds, after which a replica's link counts as down: three of the
+/// pings that a primary sends down each link (`repl-ping-replica-period 1`). Redis itself says so
+/// after `repl-timeout`.
 const LINK_SILENCE: i64 = 3;
 
 /// What `INFO` says of a data node, as far as the lab needs it.
@@ -116,7 +117,8 @@ pub struct ReplicationInfo {
     pub is_primary: bool,
     /// As a replica: its primary.
     pub primary: Option<SocketAddrV4>,
-    /// As a replica: its link to the primary is up, the first sync is done, and something came over it a moment ago.
+    /// As a replica: its link to the primary is up, the first sync is done, and something came
+    /// over it a moment ago.
     pub link_up: bool,
     /// As a replica: it receives a full copy.
     pub syncing: bool,
@@ -131,9 +133,9 @@ pub struct ReplicationInfo {
     pub priority: u64,
     /// As a primary: the replicas whose link is online.
     pub online: Vec<Confirmed>,
-    /// As a primary: those of `online` that were heard a moment ago (`lag` below 2 seconds; a replica confirms its offset every
-    /// second, and says something while it loads a full copy too). A link on which packets vanish stays online until
-    /// `repl-timeout`.
+    /// As a primary: those of `online` that were heard a moment ago (`lag` below 2 seconds; a
+    /// replica confirms its offset every second, and says something while it loads a full copy
+    /// too). A link on which packets vanish stays online until `repl-timeout`.
     pub heard: Vec<Confirmed>,
     /// As a primary: the replicas that make a full copy.
     pub copying: Vec<Copying>,
@@ -274,8 +276,8 @@ fn is_replica_line(key: &str) -> bool {
 pub struct Copying {
     /// Where it is.
     pub to: SocketAddrV4,
-    /// The copy has not begun. One that goes straight to the socket is in the same state until it is sent, so this is known by
-    /// whether the server saves at all.
+    /// The copy has not begun. One that goes straight to the socket is in the same state until it
+    /// is sent, so this is known by whether the server saves at all.
     pub waits: bool,
 }
 

@@ -1,5 +1,6 @@
-//! A connection to one node that is made anew where it was lost, and goes on being made when nobody waits for it any more: a
-//! handshake that is given up has cost all the same, and the next one would take as long.
+//! A connection to one node that is made anew where it was lost, and goes on being made when nobody
+//! waits for it any more: a handshake that is given up has cost all the same, and the next one
+//! would take as long.
 
 use std::net::SocketAddrV4;
 

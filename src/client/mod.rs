@@ -124,12 +124,14 @@ pub struct Connector {
     retries: Retries,
 }
 
-/// So many times the limit of an answer is the longest pause before a node is called again that accepts and does not answer.
+/// So many times the limit of an answer is the longest pause before a node is called again that
+/// accepts and does not answer.
 const LONGEST_PAUSE: u32 = 4;
 
 impl Connector {
-    /// A connector to the nodes of `lab`, as `user`, whose connects and answers must each come within the lab's limit
-    /// ([`crate::config::Timing::answer_limit`]). After a call that came to nothing the next one waits (`retry`).
+    /// A connector to the nodes of `lab`, as `user`, whose connects and answers must each come
+    /// within the lab's limit ([`crate::config::Timing::answer_limit`]). After a call that came
+    /// to nothing the next one waits (`retry`).
     pub fn new(lab: &Lab, user: User) -> Self {
         let limit = lab.timing.answer_limit();
         Connector {
@@ -179,7 +181,8 @@ impl Connector {
         self.answer_limit
     }
 
-    /// Whether a call would wait now, because the last ones came to nothing: for whoever has something else to do meanwhile.
+    /// Whether a call would wait now, because the last ones came to nothing: for whoever has
+    /// something else to do meanwhile.
     pub fn pauses(&self, to: SocketAddrV4) -> bool {
         self.retries.pauses(to)
     }
@@ -217,8 +220,8 @@ impl Connector {
                 })?
             }
         };
-        // With certificates on both sides, what the server thinks of ours is part of its answer; a round trip more, so
-        // that the reason of a refusal is told.
+        // With certificates on both sides, what the server thinks of ours is part of its answer; a
+        // round trip more, so that the reason of a refusal is told.
         let waits = self.tls.as_ref().is_some_and(Tls::is_mutual);
         let greet = Stream::greet(transport, call, self.login.as_ref(), waits);
         timeout(self.answer_limit, greet)
@@ -387,8 +390,8 @@ impl Conn {
         })
     }
 
-    /// As [`Conn::query`], while others use the connection too: commands are sent in the order of the
-    /// calls, and nobody waits for another's answer before sending.
+    /// As [`Conn::query`], while others use the connection too: commands are sent in the order of
+    /// the calls, and nobody waits for another's answer before sending.
     ///
     /// # Errors
     /// As [`Conn::query`].
@@ -418,7 +421,8 @@ impl Conn {
         answers.map_err(|error| self.reason(error))
     }
 
-    /// Sends several commands in one go. Each of them has to succeed, those of a transaction included.
+    /// Sends several commands in one go. Each of them has to succeed, those of a transaction
+    /// included.
     ///
     /// # Errors
     /// The first error reply, a broken connection, or no answer within the connector's limit.
@@ -462,7 +466,8 @@ impl Conn {
         self.read_replication(&text)
     }
 
-    /// The same, and what the node holds; the latter is `None` when it does not say, as while it loads its data.
+    /// The same, and what the node holds; the latter is `None` when it does not say, as while it
+    /// loads its data.
     ///
     /// # Errors
     /// As [`Conn::query`].
@@ -475,8 +480,8 @@ impl Conn {
             .map(|(info, copy, _)| (info, copy))
     }
 
-    /// The same, and after that, in one round trip, whether somebody is present on `channel`. A server that does not
-    /// say counts as one on which nobody is.
+    /// The same, and after that, in one round trip, whether somebody is present on `channel`. A
+    /// server that does not say counts as one on which nobody is.
     ///
     /// # Errors
     /// As [`Conn::query`].
@@ -520,7 +525,8 @@ impl Conn {
             Some(redis::Value::ServerError(error)) if error.code() == "NOPERM" => Some(None),
             _ => None,
         };
-        // The keys are counted a moment before the mark is read, so that data is never taken for none.
+        // The keys are counted a moment before the mark is read, so that data is never taken for
+        // none.
         let copy = mark
             .filter(|_| !info.loading)
             .map(|mark| Copy::read(info.keys, mark.as_deref()));

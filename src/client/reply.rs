@@ -1,13 +1,14 @@
 //! Replies of a server, out of the bytes that have come in.
 //!
 //! RESP2 as in <https://redis.io/docs/latest/develop/reference/protocol-spec/>. The parser of the crate `redis`
-//! takes any reply and some microseconds for one with ten parts; this one takes only what the lab asks
-//! for: what is longer or deeper is refused, so that a peer which never stops can't fill the memory.
+//! takes any reply and some microseconds for one with ten parts; this one takes only what the lab
+//! asks for: what is longer or deeper is refused, so that a peer which never stops can't fill the
+//! memory.
 
 use redis::Value;
 
-/// Most bytes of one reply, and most parts. The longest that is read here, `ROLE` of a primary, has about 60
-/// bytes a replica.
+/// Most bytes of one reply, and most parts. The longest that is read here, `ROLE` of a primary, has
+/// about 60 bytes a replica.
 const LONGEST: usize = 1 << 16;
 /// Most digits of a length, so that zeros before it don't make it a line of any length.
 const DIGITS: usize = 20;

@@ -1,12 +1,13 @@
 //! How soon a node is called again after a call that came to nothing.
 //!
-//! A handshake of TLS costs both sides processor time, also when the caller gives up in the middle of it. If everybody
-//! called again at once, handshakes that nobody waits for any more would fill a slow processor, and none would be in time.
-//! So a call that was accepted and came to nothing is followed by a pause, which doubles with each such call, with jitter,
-//! up to a bound. The first answer ends that.
+//! A handshake of TLS costs both sides processor time, also when the caller gives up in the middle
+//! of it. If everybody called again at once, handshakes that nobody waits for any more would fill a
+//! slow processor, and none would be in time. So a call that was accepted and came to nothing is
+//! followed by a pause, which doubles with each such call, with jitter, up to a bound. The first
+//! answer ends that.
 //!
-//! A node that does not accept a connection costs nothing. The pause after that stays the shortest one, so that a server
-//! that was started again is found as soon as it listens.
+//! A node that does not accept a connection costs nothing. The pause after that stays the shortest
+//! one, so that a server that was started again is found as soon as it listens.
 
 use std::collections::HashMap;
 use std::net::SocketAddrV4;
@@ -16,7 +17,8 @@ use std::time::Duration;
 use rand::RngExt;
 use tokio::time::{Instant, sleep_until};
 
-/// The first pause: as the writer's between two looks for a primary, so that one failed call delays none.
+/// The first pause: as the writer's between two looks for a primary, so that one failed call delays
+/// none.
 const SHORTEST: Duration = Duration::from_millis(10);
 
 /// What became of the last calls, by the node; shared by all who call with one connector.
@@ -35,7 +37,8 @@ struct Vain {
     until: Instant,
 }
 
-/// A call that is under way, until there is an answer. Dropped before that, it was in vain if the node has had its time.
+/// A call that is under way, until there is an answer. Dropped before that, it was in vain if the
+/// node has had its time.
 #[derive(Debug)]
 pub(super) struct Call {
     retries: Retries,

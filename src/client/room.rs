@@ -7,7 +7,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// Open files that a program of the lab needs beside its connections.
 const SPARE: u64 = 100;
 
-/// Makes sure that this process may have so many connections, raising its own limit as far as it is permitted.
+/// Makes sure that this process may have so many connections, raising its own limit as far as it is
+/// permitted.
 ///
 /// # Errors
 /// What is needed, where that is more than permitted.

@@ -1,4 +1,5 @@
-//! How the roster is read, written, and taken into account. What it says is in [`crate::protocol::roster`].
+//! How the roster is read, written, and taken into account. What it says is in
+//! [`crate::protocol::roster`].
 
 use std::net::SocketAddrV4;
 
@@ -9,8 +10,8 @@ use crate::protocol::roster::{MemberKind, ROSTER_KEY, Roster};
 
 use super::{ClientError, Conn};
 
-/// Written only over the text that the change was worked out from; `-` stands for none. As the mark, it is written also when
-/// `maxmemory` is reached.
+/// Written only over the text that the change was worked out from; `-` stands for none. As the
+/// mark, it is written also when `maxmemory` is reached.
 const CHANGE: &str = "#!lua flags=allow-oom\nlocal there = redis.call('GET', KEYS[1]) or '-'\n\
     if there ~= ARGV[2] then\n\
     return redis.error_reply('CHANGED somebody else has changed the members') end\n\
@@ -28,8 +29,8 @@ pub struct Held {
 }
 
 impl Conn {
-    /// The roster of the copy at the other end; `None` where there is none, or where the server is of a version before there
-    /// was one and lets nobody ask.
+    /// The roster of the copy at the other end; `None` where there is none, or where the server is
+    /// of a version before there was one and lets nobody ask.
     ///
     /// # Errors
     /// As [`Conn::query`]; or one that this version does not read.
@@ -57,8 +58,8 @@ impl Conn {
         Ok(Some(Held { roster, text }))
     }
 
-    /// Replaces the roster that was read, and ends every session that began with it, in one transaction. The server refuses where
-    /// there is another one now.
+    /// Replaces the roster that was read, and ends every session that began with it, in one
+    /// transaction. The server refuses where there is another one now.
     ///
     /// # Errors
     /// As [`Conn::query`].
@@ -102,7 +103,8 @@ pub fn first_roster(lab: &Lab) -> Roster {
     Roster::first(of(&lab.data_nodes), of(&lab.sentinels))
 }
 
-/// The lab as its roster has it: whose confirmation counts, which Sentinels are asked, and where they are.
+/// The lab as its roster has it: whose confirmation counts, which Sentinels are asked, and where
+/// they are.
 pub fn as_in_roster(lab: &Lab, roster: &Roster) -> Lab {
     let nodes = |kind, of| {
         let members = roster.of(of).iter();

@@ -1,13 +1,13 @@
-//! A copy of all that a data node holds, as of one moment, over the wire: `PSYNC`, as a replica would ask, and nothing after
-//! the RDB (`REPLCONF rdb-only`, as `redis-cli --rdb`).
+//! A copy of all that a data node holds, as of one moment, over the wire: `PSYNC`, as a replica
+//! would ask, and nothing after the RDB (`REPLCONF rdb-only`, as `redis-cli --rdb`).
 //!
-//! The server forks, and sends what it held at that moment straight from the child: nothing is written on its host, and it goes on
-//! serving. It says at which offset of which history that was. See
-//! <https://redis.io/docs/latest/operate/oss_and_stack/management/replication/>.
+//! The server forks, and sends what it held at that moment straight from the child: nothing is
+//! written on its host, and it goes on serving. It says at which offset of which history that was.
+//! See <https://redis.io/docs/latest/operate/oss_and_stack/management/replication/>.
 //!
-//! While it waits, a primary lists us among its replicas in `INFO`, and Sentinels read that. So we say that we listen on port -1: to a
-//! Sentinel that is no address (`createSentinelAddr` in sentinel.c), and to the lab no replica. We never acknowledge an
-//! offset, so we count for nobody.
+//! While it waits, a primary lists us among its replicas in `INFO`, and Sentinels read that. So we
+//! say that we listen on port -1: to a Sentinel that is no address (`createSentinelAddr` in
+//! sentinel.c), and to the lab no replica. We never acknowledge an offset, so we count for nobody.
 
 use std::io;
 use std::net::SocketAddrV4;
@@ -20,10 +20,12 @@ use tokio::time::timeout;
 use super::stream::Stream;
 use super::{ClientError, Connector};
 
-/// A server that prepares the copy says something each second (`repl-ping-replica-period`; 10 s by default), and sends without a
-/// pause then. Its own limit for a replica that takes nothing is `repl-timeout`, 10 s in the lab and 60 s by default.
+/// A server that prepares the copy says something each second (`repl-ping-replica-period`; 10 s by
+/// default), and sends without a pause then. Its own limit for a replica that takes nothing is
+/// `repl-timeout`, 10 s in the lab and 60 s by default.
 const SILENCE: Duration = Duration::from_secs(30);
-/// Length of the mark at the end of a copy whose length is not known at its begin (`CONFIG_RUN_ID_SIZE`).
+/// Length of the mark at the end of a copy whose length is not known at its begin
+/// (`CONFIG_RUN_ID_SIZE`).
 const END_MARK: usize = 40;
 /// Longest line that a server says before the copy.
 const LONGEST_LINE: usize = 4096;
@@ -77,7 +79,8 @@ pub struct Snapshot {
 }
 
 impl Connector {
-    /// Asks the data node at `from` for a copy of all that it holds. Returns when it has been begun.
+    /// Asks the data node at `from` for a copy of all that it holds. Returns when it has been
+    /// begun.
     ///
     /// # Errors
     /// When there is no connection, or the server gives none.

@@ -1,8 +1,8 @@
 //! The stream below every connection: says who we are, without waiting for the answer.
 //!
-//! `AUTH` is sent as soon as the connection stands, and the first command right behind it, so that a password costs
-//! no round trip: after a failover that is time without an acknowledged write. Its answer is taken out of what comes
-//! back; a refusal is an error of the connection, by its reason.
+//! `AUTH` is sent as soon as the connection stands, and the first command right behind it, so that
+//! a password costs no round trip: after a failover that is time without an acknowledged write. Its
+//! answer is taken out of what comes back; a refusal is an error of the connection, by its reason.
 
 use std::future::poll_fn;
 use std::io;
@@ -37,7 +37,8 @@ pub(super) struct Stream {
     awaited: Option<Login>,
     /// What came in and was not handed on yet.
     ahead: BytesMut,
-    /// Why we were refused. Who asks something a moment later is told that, and not that the connection is closed.
+    /// Why we were refused. Who asks something a moment later is told that, and not that the
+    /// connection is closed.
     refused: Arc<OnceLock<String>>,
 }
 
@@ -172,8 +173,8 @@ impl Stream {
     }
 }
 
-/// A server with TLS takes our first word for a broken handshake: it hangs up, with an alert at most. One that dies does
-/// too, so this is no more than a connection that broke.
+/// A server with TLS takes our first word for a broken handshake: it hangs up, with an alert at
+/// most. One that dies does too, so this is no more than a connection that broke.
 fn hung_up(stream: &Stream) -> Option<io::Error> {
     let alert = stream.ahead.is_empty() || stream.ahead.starts_with(&[ALERT]);
     (alert && matches!(stream.transport, Either::Left(_))).then(|| {

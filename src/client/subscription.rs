@@ -1,7 +1,7 @@
 //! The messages that a server publishes, read no faster than their reader takes them.
 //!
-//! The crate's own subscription keeps what was not taken yet, however much that is; here it stays with the
-//! sender, which is what TCP is for.
+//! The crate's own subscription keeps what was not taken yet, however much that is; here it stays
+//! with the sender, which is what TCP is for.
 
 use redis::Value;
 
@@ -48,8 +48,8 @@ impl Subscription {
     }
 }
 
-/// Presence on a channel, which others see by `PUBSUB NUMSUB`; what is published there is not read. Opened by
-/// [`super::Connector::attend`]; the server ends it with the connection.
+/// Presence on a channel, which others see by `PUBSUB NUMSUB`; what is published there is not read.
+/// Opened by [`super::Connector::attend`]; the server ends it with the connection.
 #[derive(Debug)]
 pub struct Presence {
     wire: Wire,

@@ -1,5 +1,5 @@
-//! TLS below a connection, for a lab that has it: the peer shows a certificate of the lab's CA for the very address
-//! that was called, or nothing is said to it.
+//! TLS below a connection, for a lab that has it: the peer shows a certificate of the lab's CA for
+//! the very address that was called, or nothing is said to it.
 //!
 //! The files are read anew for each connection: whoever changes them has nobody to tell.
 
@@ -117,7 +117,8 @@ impl ResolvesClientCert for Asked {
     }
 }
 
-/// Judges the certificate of a node as those who connect to it will, and that its key belongs to it.
+/// Judges the certificate of a node as those who connect to it will, and that its key belongs to
+/// it.
 ///
 /// # Errors
 /// What is wrong with it, and what helps.
@@ -239,7 +240,8 @@ fn clause(error: &Error) -> String {
     }
 }
 
-/// Whom a certificate is for: some of the names in it, as they are written, which rustls wraps in their kind.
+/// Whom a certificate is for: some of the names in it, as they are written, which rustls wraps in
+/// their kind.
 fn named(presented: &[String]) -> String {
     const MOST: usize = 4;
     let name = |text: &String| {
@@ -280,7 +282,8 @@ pub(super) fn shown(transport: &Transport) -> Option<CertificateDer<'static>> {
 mod tests {
     use super::*;
 
-    /// A record whose answer was tampered with may be written: only a refusal makes it fail for certain.
+    /// A record whose answer was tampered with may be written: only a refusal makes it fail for
+    /// certain.
     #[test]
     fn an_error_of_tls_is_a_broken_connection_and_no_refusal() {
         for wrong in [

@@ -1,5 +1,5 @@
-//! A private socket behind which a program that knows no password talks to a node: who we are has been said there
-//! already, anew for each of its connections.
+//! A private socket behind which a program that knows no password talks to a node: who we are has
+//! been said there already, anew for each of its connections.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -14,7 +14,8 @@ use tracing::error;
 
 use super::Connector;
 
-/// Longest path of a unix socket, in bytes (`sun_path` without its end): Linux has 108 bytes, macOS and the BSDs 104.
+/// Longest path of a unix socket, in bytes (`sun_path` without its end): Linux has 108 bytes, macOS
+/// and the BSDs 104.
 const LONGEST_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 
 /// The error of a socket, with its path and what helps.
@@ -51,7 +52,8 @@ impl Tunnel {
     /// # Errors
     /// When the folder or the socket can't be made.
     pub fn open() -> io::Result<Self> {
-        // Short, since a socket's path may have 107 bytes; and drawn, so that nobody can be there before.
+        // Short, since a socket's path may have 107 bytes; and drawn, so that nobody can be there
+        // before.
         let name = format!("halab-{:016x}", rand::random::<u64>());
         let folder = std::env::temp_dir().join(name);
         DirBuilder::new().mode(0o700).create(&folder)?;

@@ -1,7 +1,8 @@
 //! A connection driven by the task that owns it, for many small commands and answers.
 //!
 //! Commands are encoded into one buffer and answers are taken from one, without an allocation or a
-//! message to another task for each: with servers on the same cores, what the writer spends they lack.
+//! message to another task for each: with servers on the same cores, what the writer spends they
+//! lack.
 
 use std::time::Duration;
 

@@ -27,8 +27,8 @@ const HOUR_MS: u64 = 3_600_000;
 const TICK_MS: u64 = 100;
 
 /// After a switch a Sentinel may wait out its pause between two attempts to connect, 1 s
-/// (`SENTINEL_PING_PERIOD`), and a tick, while it counts the silence of the new primary already: with a
-/// shorter down-after it calls a healthy primary down, and fails over again.
+/// (`SENTINEL_PING_PERIOD`), and a tick, while it counts the silence of the new primary already:
+/// with a shorter down-after it calls a healthy primary down, and fails over again.
 const RECONNECT_MS: u64 = 1200;
 
 /// The lab: names, addresses, ports, quorum and time limits.
@@ -81,8 +81,8 @@ pub(super) struct LabTable {
     /// Sentinels decide.
     #[schemars(schema_with = "name_schema", example = "redis-a")]
     pub seed_primary: String,
-    /// Sentinels that must agree before the primary counts as objectively down: at least a majority
-    /// of them, at most all.
+    /// Sentinels that must agree before the primary counts as objectively down: at least a
+    /// majority of them, at most all.
     #[schemars(range(min = 1), example = 2)]
     pub quorum: usize,
 }
@@ -96,9 +96,9 @@ pub(super) struct NodeTable<K: Kind> {
     /// all nodes, data nodes and Sentinels together.
     #[schemars(schema_with = "name_schema", example = K::NAME)]
     name: String,
-    /// The node's own IPv4 address: its server listens there and its outgoing connections come from
-    /// there. No other node has it, even at another port, and either all nodes are in 127.0.0.0/8
-    /// or none is.
+    /// The node's own IPv4 address: its server listens there and its outgoing connections come
+    /// from there. No other node has it, even at another port, and either all nodes are in
+    /// 127.0.0.0/8 or none is.
     #[schemars(example = K::ADDRESS)]
     address: Ipv4Addr,
     /// The TCP port that its server listens on.
@@ -163,9 +163,9 @@ impl<K: Kind> From<NodeTable<K>> for Node {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Timing {
-    /// Silence after which a Sentinel calls a node subjectively down (`down-after-milliseconds`). A
-    /// Sentinel may take 1.1 s to connect to a new primary, so less than 1200 would call healthy
-    /// ones down.
+    /// Silence after which a Sentinel calls a node subjectively down (`down-after-milliseconds`).
+    /// A Sentinel may take 1.1 s to connect to a new primary, so less than 1200 would call
+    /// healthy ones down.
     #[serde(
         rename = "down_after_ms",
         with = "millis",
@@ -174,7 +174,8 @@ pub struct Timing {
     #[schemars(with = "u64", range(min = RECONNECT_MS, max = HOUR_MS))]
     pub down_after: Duration,
     /// Limit of a failover's steps (`failover-timeout`); a failed failover is tried again after
-    /// twice this. A planned handover waits three fifths of it for the promotion, and at least 3 s.
+    /// twice this. A planned handover waits three fifths of it for the promotion, and at least 3
+    /// s.
     #[serde(
         rename = "failover_timeout_ms",
         with = "millis",
@@ -194,9 +195,10 @@ pub struct Timing {
     #[schemars(with = "u64", range(min = 1, max = HOUR_MS))]
     pub hang_timeout: Duration,
     /// Longest time from asking the primary for its offset to being promotable: a replica that
-    /// takes longer stays as it is and tries again. Twice the round trip between the data nodes, or
-    /// more. A writer's must not be below a node's: to a writer that can't ask the node itself,
-    /// what the Sentinels know of it counts only after this time ([protocol.md](protocol.md)).
+    /// takes longer stays as it is and tries again. Twice the round trip between the data nodes,
+    /// or more. A writer's must not be below a node's: to a writer that can't ask the node
+    /// itself, what the Sentinels know of it counts only after this time
+    /// ([protocol.md](protocol.md)).
     #[serde(
         rename = "raise_limit_ms",
         with = "millis",
@@ -253,7 +255,8 @@ pub struct Monitoring {
     #[serde(default = "number::<2>")]
     #[schemars(range(min = 1, max = 3650))]
     pub prometheus_retention_days: u64,
-    /// The disk that samples may take in Prometheus. Beyond it, the oldest ones go before their time.
+    /// The disk that samples may take in Prometheus. Beyond it, the oldest ones go before their
+    /// time.
     #[serde(default = "number::<512>")]
     #[schemars(range(min = 64, max = 1_048_576))]
     pub prometheus_retention_mib: u64,

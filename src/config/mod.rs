@@ -4,9 +4,9 @@
 //! of all problems out, but for [`load()`], which reads the file. It leaves to others every runtime
 //! state.
 //!
-//! `keys` has every key, as types; `schema` describes them. `parse` has a text checked by `check` (each
-//! value by itself) and `rules` (what several values must be together), and read by serde. Whatever
-//! is wrong is a [`Problem`].
+//! `keys` has every key, as types; `schema` describes them. `parse` has a text checked by `check`
+//! (each value by itself) and `rules` (what several values must be together), and read by serde.
+//! Whatever is wrong is a [`Problem`].
 
 mod check;
 mod keys;
@@ -56,12 +56,14 @@ pub struct Lab {
     pub monitoring: Option<Monitoring>,
     /// Who is let in.
     pub security: Security,
-    /// Where this process's own node really is, which `lab.toml` does not state. `None`: at its address.
+    /// Where this process's own node really is, which `lab.toml` does not state. `None`: at its
+    /// address.
     pub here: Option<Here>,
 }
 
-/// A node that is reached at its address through something that passes connections on, as a Service of Kubernetes does
-/// for a pod: its server listens elsewhere. To all others it is where `lab.toml` says.
+/// A node that is reached at its address through something that passes connections on, as a Service
+/// of Kubernetes does for a pod: its server listens elsewhere. To all others it is where `lab.toml`
+/// says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Here {
     /// The node's name.

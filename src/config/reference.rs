@@ -11,7 +11,7 @@ pub fn key_reference() -> String {
     for section in SECTIONS.iter() {
         // Writing to a String cannot fail.
         let _ = write!(out, "## `{}`\n\n{}\n\n", section.header(), section.meaning);
-        out.push_str("| key | type | unit | default | meaning |\n|---|---|---|---|---|\n");
+        out.push_str("| key | type | unit | default | meaning |\n| -- | -- | -- | -- | -- |\n");
         for key in &section.keys {
             let _ = writeln!(
                 out,

@@ -8,7 +8,8 @@ use std::net::Ipv4Addr;
 use super::check::{Document, Located, Table};
 use super::problem::{Fault, Problem};
 
-/// The nodes that a relocation can place into one /24 network, beside the two addresses of the monitoring.
+/// The nodes that a relocation can place into one /24 network, beside the two addresses of the
+/// monitoring.
 pub(super) const NODES_MAX: usize = 252;
 /// The fewest data nodes: of a single copy, every record is lost with its node.
 pub(super) const DATA_NODES_MIN: usize = 2;
@@ -87,8 +88,8 @@ fn addresses(document: &Document<'_>, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Listeners on one address have ports of their own: the four of the monitoring, and on each node the
-/// server and the metrics.
+/// Listeners on one address have ports of their own: the four of the monitoring, and on each node
+/// the server and the metrics.
 fn ports(document: &Document<'_>, problems: &mut Vec<Problem>) {
     let Some(monitoring) = document.table("monitoring") else {
         return;

@@ -1,4 +1,5 @@
-//! A file by which Prometheus knows whom to ask, for somebody who comes and goes (`file_sd_configs`).
+//! A file by which Prometheus knows whom to ask, for somebody who comes and goes
+//! (`file_sd_configs`).
 
 use std::fs;
 use std::io;

@@ -104,7 +104,7 @@ fn table(registry: &Registry) -> String {
             }
         }
     }
-    let mut out = String::from("| metric | type | labels | meaning |\n|---|---|---|---|\n");
+    let mut out = String::from("| metric | type | labels | meaning |\n| -- | -- | -- | -- |\n");
     for name in order {
         let (kind, help, labels) = &rows[name];
         let suffix = match *kind {

@@ -1,10 +1,12 @@
-//! Who watches the lab: Prometheus, redis_exporter, cAdvisor, Grafana, each started for the lab at hand.
+//! Who watches the lab: Prometheus, redis_exporter, cAdvisor, Grafana, each started for the lab at
+//! hand.
 //!
 //! - `scraping`: `prometheus.yml` from the lab (pure)
 //! - `plan`: the files, flags and environment of each program (pure)
 //!
-//! Rules, dashboards and provisioning are those of `prometheus/` and `grafana/`, built in, so that `halab monitor`
-//! needs nothing but the programs. A program that is not on the machine is no failure: the lab is one without it.
+//! Rules, dashboards and provisioning are those of `prometheus/` and `grafana/`, built in, so that
+//! `halab monitor` needs nothing but the programs. A program that is not on the machine is no
+//! failure: the lab is one without it.
 
 mod plan;
 mod scraping;
@@ -154,7 +156,8 @@ pub fn become_service(lab: &Lab, start: &Start) -> MonitoringError {
     MonitoringError::Program { program, source }
 }
 
-/// The uppermost cgroup (v2) around this process that its user may put processes into, as `halab node` looks for it.
+/// The uppermost cgroup (v2) around this process that its user may put processes into, as `halab
+/// node` looks for it.
 fn delegated() -> Option<String> {
     let own = fs::read_to_string("/proc/self/cgroup").ok()?;
     let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
@@ -167,8 +170,9 @@ fn delegated() -> Option<String> {
     Some(format!("/{}", place.display()))
 }
 
-/// The file by which redis_exporter knows its password, since it is asked for any of the nodes: a line for each with its user, as the
-/// exporter looks for it, and one without, as that of Debian 12 (1.45) does.
+/// The file by which redis_exporter knows its password, since it is asked for any of the nodes: a
+/// line for each with its user, as the exporter looks for it, and one without, as that of Debian 12
+/// (1.45) does.
 fn write_passwords(lab: &Lab, folder: &Path) -> Result<(), MonitoringError> {
     let Some(login) = Login::of(lab, User::Exporter) else {
         return Ok(());
@@ -192,7 +196,8 @@ fn write_passwords(lab: &Lab, folder: &Path) -> Result<(), MonitoringError> {
         .map_err(|source| MonitoringError::File { path, source })
 }
 
-/// Has a redis_exporter that runs take the password that its user has now. One that does not run takes it at its start.
+/// Has a redis_exporter that runs take the password that its user has now. One that does not run
+/// takes it at its start.
 pub async fn exporter_changed(lab: &Lab, state_root: &Path) {
     let folder = folder(state_root, Service::RedisExporter);
     let Some(monitoring) = lab.monitoring.as_ref().filter(|_| folder.exists()) else {

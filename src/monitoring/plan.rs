@@ -116,7 +116,8 @@ pub struct Around<'a> {
     pub writers: Writers,
     /// Where the lab's hosts have their cAdvisors; `None`: one, on this machine.
     pub cadvisors: Option<&'a [SocketAddrV4]>,
-    /// Where else the nodes' cgroups may be: with cgroup v2, below one that is delegated to this user.
+    /// Where else the nodes' cgroups may be: with cgroup v2, below one that is delegated to this
+    /// user.
     pub delegated: Option<&'a str>,
 }
 
@@ -168,12 +169,14 @@ impl Plan {
                 ];
             }
             Service::RedisExporter => {
-                // No target of its own: each scrape names one. A node that hangs may not hold up a scrape.
+                // No target of its own: each scrape names one. A node that hangs may not hold up a
+                // scrape.
                 plan.arguments = vec![
                     "-redis.addr=".to_owned(),
                     format!("-web.listen-address={socket}"),
                     "-connection-timeout=800ms".to_owned(),
-                    // CONFIG GET shows passwords, so its user may not; nothing here shows what else it says.
+                    // CONFIG GET shows passwords, so its user may not; nothing here shows what
+                    // else it says.
                     "-config-command=-".to_owned(),
                 ];
                 if lab.security.acl {
@@ -238,8 +241,8 @@ impl Plan {
     }
 }
 
-/// Everyone who reaches it may look; nobody may change anything, so there is no password to protect. And
-/// it calls no one.
+/// Everyone who reaches it may look; nobody may change anything, so there is no password to
+/// protect. And it calls no one.
 const GRAFANA_SETTINGS: [(&str, &str); 10] = [
     ("GF_AUTH_ANONYMOUS_ENABLED", "true"),
     ("GF_AUTH_ANONYMOUS_ORG_ROLE", "Viewer"),
@@ -332,7 +335,8 @@ mod tests {
                     found.push(name.display().to_string());
                 }
             }
-            // The tests of the rules, and the shipped form of what is generated, are not for a running lab.
+            // The tests of the rules, and the shipped form of what is generated, are not for a
+            // running lab.
             found.retain(|name| {
                 !name.starts_with("tests/") && name != "prometheus.yml" && name != ".lint"
             });

@@ -1,7 +1,7 @@
 //! `prometheus.yml`: whom Prometheus asks, and what it calls the answers.
 //!
-//! Every series carries `lab`, `node` and `kind`, with the names of `lab.toml`. What names a node by its address
-//! gets its name beside it: `replica` and `primary`.
+//! Every series carries `lab`, `node` and `kind`, with the names of `lab.toml`. What names a node
+//! by its address gets its name beside it: `replica` and `primary`.
 
 use std::fmt::Write;
 use std::net::SocketAddrV4;
@@ -45,8 +45,8 @@ pub enum Writers {
     WhileThere,
 }
 
-/// The configuration for a lab, on a machine that has the services `around.here`; nothing for a lab without
-/// monitoring.
+/// The configuration for a lab, on a machine that has the services `around.here`; nothing for a lab
+/// without monitoring.
 pub fn prometheus_yml(lab: &Lab, around: &Around) -> Option<String> {
     let monitoring = lab.monitoring.as_ref()?;
     let mut out = HEAD.to_owned();
@@ -154,8 +154,9 @@ fn redis(out: &mut String, lab: &Lab, exporter: SocketAddrV4) {
 /// The label that a node's container carries in `compose.yaml`, as cAdvisor calls it.
 const NODE_LABEL: &str = "container_label_redis_ha_lab_node";
 
-/// What cAdvisor calls the cgroups of these nodes, as a regular expression over the cgroup and the label of a container: of
-/// processes and containers `NAME@ADDRESS`, and of systemd's units their names (nix/lib/units.nix).
+/// What cAdvisor calls the cgroups of these nodes, as a regular expression over the cgroup and the
+/// label of a container: of processes and containers `NAME@ADDRESS`, and of systemd's units their
+/// names (nix/lib/units.nix).
 fn cgroups(nodes: &[&Node]) -> String {
     let any = |name: &dyn Fn(&Node) -> String| {
         let names: Vec<String> = nodes.iter().map(|node| name(node)).collect();
@@ -166,8 +167,8 @@ fn cgroups(nodes: &[&Node]) -> String {
     format!("(.*/halab/|.*;)({placed});?|.*/halab-(data-node|sentinel)@({named})\\.service;?")
 }
 
-/// The cgroup of a node, or the label of its container, names it and its address, so that labs on one machine are
-/// told apart.
+/// The cgroup of a node, or the label of its container, names it and its address, so that labs on
+/// one machine are told apart.
 fn cadvisor(out: &mut String, lab: &Lab, at: &[SocketAddrV4]) {
     let _ = writeln!(
         out,
@@ -204,7 +205,8 @@ fn cadvisor(out: &mut String, lab: &Lab, at: &[SocketAddrV4]) {
     );
 }
 
-/// As a regular expression that matches the text itself: names and addresses have no other sign than the dot.
+/// As a regular expression that matches the text itself: names and addresses have no other sign
+/// than the dot.
 fn escaped(text: &str) -> String {
     text.replace('.', "\\.")
 }

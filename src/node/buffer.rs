@@ -1,9 +1,9 @@
-//! The limit of a server's output buffer for replicas (`client-output-buffer-limit`), which its node raises for the time of a full
-//! copy. Pure, but for the note.
+//! The limit of a server's output buffer for replicas (`client-output-buffer-limit`), which its
+//! node raises for the time of a full copy. Pure, but for the note.
 //!
-//! A `CONFIG REWRITE` in that time, an operator's or a Sentinel's, writes the raised limit into the server's file. So the limit
-//! before, and each raised one, are noted in the state folder before the server is told; the next start of the server takes a
-//! raised one back out of the file.
+//! A `CONFIG REWRITE` in that time, an operator's or a Sentinel's, writes the raised limit into the
+//! server's file. So the limit before, and each raised one, are noted in the state folder before
+//! the server is told; the next start of the server takes a raised one back out of the file.
 
 use std::fmt;
 use std::fs;
@@ -100,7 +100,8 @@ pub(super) fn note(folder: &Path, before: Limit, raised: Limit) -> io::Result<()
     let file = folder.join(NOTE);
     let noted = fs::read_to_string(&file).unwrap_or_default();
     let mut lines: Vec<String> = noted.lines().map(str::to_owned).collect();
-    // The first one is the limit that was there before any was raised. Another that is new is an operator's.
+    // The first one is the limit that was there before any was raised. Another that is new is an
+    // operator's.
     if !lines.contains(&before.to_string()) {
         lines = vec![before.to_string()];
     }
@@ -111,7 +112,8 @@ pub(super) fn note(folder: &Path, before: Limit, raised: Limit) -> io::Result<()
     fs::write(&file, format!("{}\n", lines.join("\n")))
 }
 
-/// Puts the limit before back into the server's file, where it is a raised one. Before a start of the server.
+/// Puts the limit before back into the server's file, where it is a raised one. Before a start of
+/// the server.
 pub(super) fn put_back(folder: &Path, conf: &mut Conf) {
     let file = folder.join(NOTE);
     let noted = fs::read_to_string(&file).unwrap_or_default();

@@ -1,7 +1,9 @@
-//! What the server of a node shows, with TLS: judged before the start, and new files brought to the server.
+//! What the server of a node shows, with TLS: judged before the start, and new files brought to the
+//! server.
 //!
-//! The server of a data node takes new files while it runs. A Sentinel's does not, so it is started again: one Sentinel
-//! after the other, and only while all others watch the primary, so that a failover is possible at every moment.
+//! The server of a data node takes new files while it runs. A Sentinel's does not, so it is started
+//! again: one Sentinel after the other, and only while all others watch the primary, so that a
+//! failover is possible at every moment.
 
 use std::collections::HashMap;
 use std::fs;
@@ -20,7 +22,8 @@ use super::data::DataNode;
 
 /// How often the files are looked at.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// What lies between the turns of two Sentinels that get new files at the same moment; a start takes a tenth of it.
+/// What lies between the turns of two Sentinels that get new files at the same moment; a start
+/// takes a tenth of it.
 const TURN: Duration = Duration::from_secs(1);
 
 /// One state of the files, as told from another.
@@ -38,7 +41,8 @@ pub(super) struct Certificate {
 }
 
 impl Certificate {
-    /// The certificate of `node`, made if it is the lab's own to make; nothing for a lab without TLS.
+    /// The certificate of `node`, made if it is the lab's own to make; nothing for a lab without
+    /// TLS.
     ///
     /// # Errors
     /// When it is not there, or nobody would take it.
@@ -139,7 +143,8 @@ impl DataNode {
             return;
         };
         let [own, ca] = paths.map(|path| path.to_string_lossy().into_owned());
-        // All at once, since key and certificate have to fit. Redis reads files anew also when their names stay.
+        // All at once, since key and certificate have to fit. Redis reads files anew also when
+        // their names stay.
         let mut cmd = redis::cmd("CONFIG");
         cmd.arg("SET")
             .arg(&["tls-cert-file", &own, "tls-key-file", &own])

@@ -1,10 +1,10 @@
 //! A cgroup for the node and its server, so that what they use can be told apart (by cAdvisor).
 //!
-//! With cgroup v1 a folder in each hierarchy, with v2 one folder; the same path in all: `halab/NAME@ADDRESS`.
-//! The address is in it, since labs on one machine may share names. Nothing is limited. Making one needs
-//! permission: root's, or with v2 a cgroup above this process that is delegated to its user, as systemd does for the
-//! services and terminals of one who is logged in. A node without it is a node all the same. What is left empty
-//! `./lab down` removes.
+//! With cgroup v1 a folder in each hierarchy, with v2 one folder; the same path in all:
+//! `halab/NAME@ADDRESS`. The address is in it, since labs on one machine may share names. Nothing
+//! is limited. Making one needs permission: root's, or with v2 a cgroup above this process that is
+//! delegated to its user, as systemd does for the services and terminals of one who is logged in. A
+//! node without it is a node all the same. What is left empty `./lab down` removes.
 
 use std::fs;
 use std::io;
@@ -17,8 +17,8 @@ const V1: [&str; 5] = ["cpu", "cpuacct", "memory", "pids", "blkio"];
 /// Controllers of cgroup v2 that count something.
 const V2: [&str; 4] = ["+cpu", "+memory", "+pids", "+io"];
 
-/// Moves this process, and with it the children that it is to have, into the node's cgroup. Returns its
-/// path in the hierarchies.
+/// Moves this process, and with it the children that it is to have, into the node's cgroup. Returns
+/// its path in the hierarchies.
 ///
 /// # Errors
 /// When there is no cgroup file system, or it can't be written.
@@ -60,8 +60,8 @@ fn join_below(root: &Path, own: &str, node: &Node) -> io::Result<String> {
     Ok(format!("/halab/{name}"))
 }
 
-/// Where with v2 the nodes' cgroup may be: in the root, else in the uppermost of those around this process that takes
-/// it. Where nothing is delegated, none does.
+/// Where with v2 the nodes' cgroup may be: in the root, else in the uppermost of those around this
+/// process that takes it. Where nothing is delegated, none does.
 fn places(own: &str) -> Vec<&Path> {
     let own = own.lines().find_map(|line| line.strip_prefix("0::/"));
     let mut places: Vec<&Path> = Path::new(own.unwrap_or_default()).ancestors().collect();
@@ -72,8 +72,8 @@ fn places(own: &str) -> Vec<&Path> {
 fn join_v2(place: &Path, name: &str) -> io::Result<()> {
     let parent = place.join("halab");
     fs::create_dir_all(&parent)?;
-    // One at a time: a kernel may lack one of them, and below the root one with processes of its own may give none. What
-    // is not counted is not shown, and no more.
+    // One at a time: a kernel may lack one of them, and below the root one with processes of its
+    // own may give none. What is not counted is not shown, and no more.
     for folder in [place, &parent] {
         for controller in V2 {
             let _ = fs::write(folder.join("cgroup.subtree_control"), controller);
@@ -81,7 +81,8 @@ fn join_v2(place: &Path, name: &str) -> io::Result<()> {
     }
     let cgroup = parent.join(name);
     enter(&cgroup).inspect_err(|_| {
-        // Made, and not to be entered: that of another session, with a cgroup above both that is nobody's to use.
+        // Made, and not to be entered: that of another session, with a cgroup above both that is
+        // nobody's to use.
         let _ = fs::remove_dir(&cgroup);
         let _ = fs::remove_dir(&parent);
     })

@@ -1,7 +1,7 @@
 //! Edits Redis and Sentinel config files, directive by directive. Pure.
 //!
-//! Both servers rewrite their own files at run time, and a Sentinel keeps its whole state there, so a
-//! file is never written anew after the first start: single directives are set, all else stays.
+//! Both servers rewrite their own files at run time, and a Sentinel keeps its whole state there, so
+//! a file is never written anew after the first start: single directives are set, all else stays.
 
 /// How a comment begins that is a note of `halab`.
 const NOTE: &str = "# halab: ";
@@ -56,7 +56,8 @@ impl Conf {
         self.lines.iter().all(|l| first_word(l).is_none())
     }
 
-    /// Adds each directive of `template` whose first word is not there. Returns how many were missing.
+    /// Adds each directive of `template` whose first word is not there. Returns how many were
+    /// missing.
     pub fn complete_from(&mut self, template: &Conf) -> usize {
         let has = |conf: &Conf, word: &str| {
             let mut words = conf.lines.iter().filter_map(|l| first_word(l));
@@ -100,8 +101,8 @@ impl Conf {
         self.lines.splice(at..at, notes);
     }
 
-    /// Sets the directive that starts with the words `key`: the first such line is replaced, further
-    /// ones go, and without one it is added at the end.
+    /// Sets the directive that starts with the words `key`: the first such line is replaced,
+    /// further ones go, and without one it is added at the end.
     pub fn set(&mut self, key: &[&str], arguments: &[&str]) {
         let quoted = arguments.iter().map(|a| quote(a));
         let line = key

@@ -1,6 +1,6 @@
-//! A data node: observes, asks the state machine what to do, and does it; how it ends is in `leave`, what it says of its
-//! copy in `marks`, how it becomes promotable in `raise`, whether it may in `roster`, how
-//! what it has comes to the disk in `syncing`.
+//! A data node: observes, asks the state machine what to do, and does it; how it ends is in
+//! `leave`, what it says of its copy in `marks`, how it becomes promotable in `raise`, whether it
+//! may in `roster`, how what it has comes to the disk in `syncing`.
 
 mod following;
 mod leave;
@@ -46,12 +46,14 @@ use raise::Raising;
 use roster::Listed;
 use syncing::Syncing;
 
-/// Limit for a connect or an answer of another node: several round trips between sites that are far apart.
+/// Limit for a connect or an answer of another node: several round trips between sites that are far
+/// apart.
 const OTHERS_LIMIT: Duration = Duration::from_secs(1);
-/// How long writes are paused at a time while this primary may be isolated; repeated before it ends.
+/// How long writes are paused at a time while this primary may be isolated; repeated before it
+/// ends.
 const FENCE_MS: u64 = 1000;
-/// Questions without an answer before the server's silence counts: one is lost when this process was stopped
-/// between asking and hearing. Each may take a third of the hang limit.
+/// Questions without an answer before the server's silence counts: one is lost when this process
+/// was stopped between asking and hearing. Each may take a third of the hang limit.
 const HANG_QUESTIONS: u32 = 3;
 /// How long the server may take to end after SIGTERM before it is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
@@ -141,7 +143,8 @@ impl DataNode {
             statement,
         } = own;
         metrics.certificate_ends(certificate.as_ref().map_or(0, Certificate::end));
-        // Answers are waited for shorter than the hang limit, so that one lost answer is not a hang.
+        // Answers are waited for shorter than the hang limit, so that one lost answer is not a
+        // hang.
         let limit = (lab.timing.hang_timeout / HANG_QUESTIONS).max(CALM);
         let connector = || Connector::new(&lab, User::Node).from_source(lab.listens(&node));
         let others = connector().patient(OTHERS_LIMIT.max(lab.timing.raise_limit));
@@ -406,7 +409,8 @@ impl DataNode {
         Version::parse(&self.binary.title())
     }
 
-    /// Whether the server that would be started can read what is on disk. It may have been replaced by another version.
+    /// Whether the server that would be started can read what is on disk. It may have been replaced
+    /// by another version.
     fn compare_versions(&mut self) {
         if self.binary.refresh() {
             info!(node = %self.node.name, version = %self.binary.title(), "the server is another one now");
@@ -433,7 +437,8 @@ impl DataNode {
             Some(conn) => conn,
             None => {
                 let mut conn = self.connector.open(self.node.socket()).await?;
-                // So that `halab member` sees who runs with which lab.toml. A server that does not take it serves all the same.
+                // So that `halab member` sees who runs with which lab.toml. A server that does not
+                // take it serves all the same.
                 if let Err(error) = conn.state_known(&self.lab).await {
                     debug!(node = %self.node.name, %error, "which nodes are known here is not stated");
                 }
@@ -470,8 +475,8 @@ impl DataNode {
         let of = info
             .primary
             .unwrap_or_else(|| parked_at(&self.lab, &self.node));
-        // A Sentinel has a parked server follow its primary after a while. Without a login it copies nothing, and its role is as
-        // undecided as before.
+        // A Sentinel has a parked server follow its primary after a while. Without a login it
+        // copies nothing, and its role is as undecided as before.
         let copies = info.link_up || info.syncing;
         if of == parked_at(&self.lab, &self.node) || !(self.admitted || copies) {
             return Seen::Parked;
@@ -628,7 +633,8 @@ impl DataNode {
         if self.server_syncs { "everysec" } else { "no" }
     }
 
-    /// Where this node can't sync the file, the server does, until it is started again: it refuses writes, then, by itself.
+    /// Where this node can't sync the file, the server does, until it is started again: it refuses
+    /// writes, then, by itself.
     async fn watch_syncs(&mut self) {
         let Some(why) = self.syncing.trouble().filter(|_| !self.server_syncs) else {
             return;
@@ -709,8 +715,9 @@ impl DataNode {
             .await
     }
 
-    /// Sends a command to the own server, and says whether it took it. One that fails is logged, and not repeated here: the
-    /// machine sees the effect, or its absence, at the next observation.
+    /// Sends a command to the own server, and says whether it took it. One that fails is logged,
+    /// and not repeated here: the machine sees the effect, or its absence, at the next
+    /// observation.
     async fn send(&mut self, cmd: &redis::Cmd) -> bool {
         let sent = match self.own().await {
             Ok(conn) => conn.query::<redis::Value>(cmd).await.map(drop),

@@ -1,5 +1,6 @@
-//! What a node holds, read from its append-only files without a server: by the last mark in them. The format of the files need not
-//! be known for it, so it is there also where the own server can't read them.
+//! What a node holds, read from its append-only files without a server: by the last mark in them.
+//! The format of the files need not be known for it, so it is there also where the own server can't
+//! read them.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -16,7 +17,8 @@ use super::state::{StateError, io_error};
 /// So much is read from a file at a time.
 const PART: usize = 1 << 20;
 
-/// What lies on disk that the own server can't read. Reading it takes seconds for each gigabyte, so it is done beside the node's work.
+/// What lies on disk that the own server can't read. Reading it takes seconds for each gigabyte, so
+/// it is done beside the node's work.
 #[derive(Debug, Default)]
 pub(super) enum OnDisk {
     /// The server can read it, or nobody has asked.
@@ -106,8 +108,8 @@ pub(super) fn held_in(files: &Path) -> Result<Copy, StateError> {
     })
 }
 
-/// The files that a server loads, in their order: the base, and the commands behind it. What it has replaced and not removed yet
-/// (type `h`) is left out.
+/// The files that a server loads, in their order: the base, and the commands behind it. What it has
+/// replaced and not removed yet (type `h`) is left out.
 fn listed(list: &str) -> Vec<String> {
     let of_type = |wanted: &str| {
         let names = list.lines().filter_map(|line| {

@@ -1,16 +1,17 @@
 //! What a data node does next: a pure state machine.
 //!
-//! [`Machine::step`] takes what was just observed of the own server, the Sentinels and the other data
-//! nodes, and returns what to do. It has no clock and no I/O; `docs/protocol.md` has the reasons.
+//! [`Machine::step`] takes what was just observed of the own server, the Sentinels and the other
+//! data nodes, and returns what to do. It has no clock and no I/O; `docs/protocol.md` has the
+//! reasons.
 //!
 //! Invariants:
 //! - A server is always started *parked*: as a replica of an address where nothing listens, with
 //!   `replica-priority 0`. It can be written to, or promoted, only by a later decision.
-//! - A node becomes primary by its own decision only when the Sentinels name it and no other data node
-//!   can hold more: on the first start of the lab, or when it has compared itself with all others, or knows that its own
-//!   copy is complete.
-//! - A replica is promotable only after it has caught up with a primary, or when it is known to hold more than the node
-//!   that is named, and no less than any other.
+//! - A node becomes primary by its own decision only when the Sentinels name it and no other data
+//!   node can hold more: on the first start of the lab, or when it has compared itself with all
+//!   others, or knows that its own copy is complete.
+//! - A replica is promotable only after it has caught up with a primary, or when it is known to
+//!   hold more than the node that is named, and no less than any other.
 //! - No node copies from one that holds less.
 
 mod observation;
@@ -34,26 +35,28 @@ use parked::{CHOSEN, FAILOVER_TIME, MayCopy, can_be_promoted, may_copy};
 pub const SENTINEL_INFO_PERIOD: Duration = Duration::from_millis(250);
 /// Pause between two calls for a failover; one takes about 0.2 s until the promotion.
 const FAILOVER_RETRY: Duration = Duration::from_millis(500);
-/// How much later than the loss of its link a sign of life of the primary has to be before a replica takes it for
-/// one. A Sentinel counts an answer when it reads it: one that was held up, by a busy machine, may read after the
-/// primary's end what came in before.
+/// How much later than the loss of its link a sign of life of the primary has to be before a
+/// replica takes it for one. A Sentinel counts an answer when it reads it: one that was held up, by
+/// a busy machine, may read after the primary's end what came in before.
 const READ_LATE: Duration = Duration::from_secs(1);
-/// How long the parent of a primary that has died waits for the promotion before it starts the server
-/// with its data again.
+/// How long the parent of a primary that has died waits for the promotion before it starts the
+/// server with its data again.
 const PROMOTION_PATIENCE: Duration = Duration::from_secs(2);
-/// Silence of a replica that a promotion explains: several round trips, of a network that may be slow.
+/// Silence of a replica that a promotion explains: several round trips, of a network that may be
+/// slow.
 const OUT_OF_SIGHT: Duration = Duration::from_secs(1);
 /// How long a named node whose own primary does not serve stays its replica before it decides anew.
 const FOLLOWS_NOBODY: Duration = Duration::from_secs(2);
-/// Pause between two marks while data is written: so much is the most by which two copies of one term differ unseen.
+/// Pause between two marks while data is written: so much is the most by which two copies of one
+/// term differ unseen.
 const MARK_PERIOD: Duration = Duration::from_secs(1);
 /// How long a lab may stay closed without being stopped.
 const CLOSED_LIMIT: Duration = Duration::from_secs(60);
 /// Exits of the server within [`CRASH_WINDOW`] that are one too many.
 const CRASH_LIMIT: usize = 5;
 const CRASH_WINDOW: Duration = Duration::from_secs(60);
-/// After so many hang limits a server is killed also when that helps nobody soon: no other data node can serve
-/// instead, or it was copying its data.
+/// After so many hang limits a server is killed also when that helps nobody soon: no other data
+/// node can serve instead, or it was copying its data.
 const PATIENCE_FACTOR: u32 = 10;
 /// What a node waits for whose data is whole, and of another server version than its own.
 const LESS_THAN_UNREADABLE: &str = "an operator: the data here is of another server version, and the primary lacks some of it; start this \
@@ -73,8 +76,9 @@ pub struct Machine {
     known_replicas: Vec<SocketAddrV4>,
     /// The server has had a role in this process, so its data is its own.
     ever_served: bool,
-    /// Another node has been promoted over this one, which has not been in sync with it yet; or this one was promoted
-    /// though it was no candidate. So it holds less, and does not take the role by its own decision while others are silent.
+    /// Another node has been promoted over this one, which has not been in sync with it yet; or
+    /// this one was promoted though it was no candidate. So it holds less, and does not take
+    /// the role by its own decision while others are silent.
     deposed: bool,
     started_once: bool,
     /// The server has said something since it was started last.
@@ -99,14 +103,16 @@ pub struct Machine {
     standing: Option<Duration>,
     /// It has decided to take the role itself.
     takes_role: bool,
-    /// When last seen as no primary, it could be promoted; a server that has just been started can't. None: it is primary.
+    /// When last seen as no primary, it could be promoted; a server that has just been started
+    /// can't. None: it is primary.
     candidate: Option<bool>,
     /// When the last mark was to be written.
     last_mark: Option<Duration>,
     /// Since when the lab has been closed, as the own mark says.
     closed_since: Option<Duration>,
     said: Option<&'static str>,
-    /// Of whom it has been said that the own server can't read what they write; this node stands for its own data.
+    /// Of whom it has been said that the own server can't read what they write; this node stands
+    /// for its own data.
     unreadable_told: Option<SocketAddrV4>,
 }
 
@@ -200,10 +206,11 @@ impl Machine {
         self.candidate = Some(true);
     }
 
-    /// Whether the server hangs, and killing it helps: there is one that can serve instead. When no other data node
-    /// answers, what they have in common hangs (the machine, its disk), and killing them all would make two
-    /// losses of a pause. And one that copies its data is silent while it drops the old and reads the new, serves
-    /// nobody, and would begin anew. Both are believed for a while only: it may hang for good.
+    /// Whether the server hangs, and killing it helps: there is one that can serve instead. When no
+    /// other data node answers, what they have in common hangs (the machine, its disk), and
+    /// killing them all would make two losses of a pause. And one that copies its data is
+    /// silent while it drops the old and reads the new, serves nobody, and would begin anew.
+    /// Both are believed for a while only: it may hang for good.
     fn hangs_alone(&self, seen: &Observation, silence: Duration) -> bool {
         let serves = |peer: &Peer| match peer.state {
             PeerState::Unreachable(_) => false,
@@ -215,8 +222,9 @@ impl Machine {
                 || silence >= self.id.hang_timeout * PATIENCE_FACTOR)
     }
 
-    /// Keeps the list of peers last seen as replicas. One that is primary while this node is parked, and
-    /// was a replica before, has been promoted; one that was not is a stale primary that came back.
+    /// Keeps the list of peers last seen as replicas. One that is primary while this node is
+    /// parked, and was a replica before, has been promoted; one that was not is a stale primary
+    /// that came back.
     fn remember_replicas(&mut self, seen: &Observation) {
         let serving = matches!(seen.server, Server::Primary { .. } | Server::Replica { .. });
         for peer in &seen.peers {
@@ -271,10 +279,12 @@ impl Machine {
                     return;
                 }
             }
-            // One that says it is no candidate holds less, though a Sentinel may not know that yet, and would promote it if asked.
+            // One that says it is no candidate holds less, though a Sentinel may not know that yet,
+            // and would promote it if asked.
             let expected = seen.peers.iter().any(may_come);
             let waited = seen.now.saturating_sub(since);
-            // A certain death needs no down-after. Without room for it, a start would come to nothing, however long nobody is promoted.
+            // A certain death needs no down-after. Without room for it, a start would come to
+            // nothing, however long nobody is promoted.
             if (waited < PROMOTION_PATIENCE || seen.disk_refuses) && expected {
                 self.call_failover(seen, "the server has ended", actions);
                 return;
@@ -292,8 +302,9 @@ impl Machine {
             return;
         }
         let unknown = seen.vote.is_none_or(|vote| vote.primary == self.id.me);
-        // A Sentinel that reconnects to a replica asks for INFO at once only when its last one is older
-        // than the period. So wait until it is: then each learns the priority of 0 first of all.
+        // A Sentinel that reconnects to a replica asks for INFO at once only when its last one is
+        // older than the period. So wait until it is: then each learns the priority of 0
+        // first of all.
         let forgotten = seen
             .vote
             .and_then(|vote| vote.my_info_age)
@@ -304,8 +315,8 @@ impl Machine {
         }
     }
 
-    /// Whether a server that is started can write. One that can't would end at once, and count as one that ends again
-    /// and again; so it is started when there is room, by nobody's hand.
+    /// Whether a server that is started can write. One that can't would end at once, and count as
+    /// one that ends again and again; so it is started when there is room, by nobody's hand.
     fn has_room(&mut self, seen: &Observation, actions: &mut Vec<Action>) -> bool {
         if seen.disk_refuses {
             self.tell_disk(seen, actions);
@@ -320,10 +331,11 @@ impl Machine {
         self.disk_told = seen.disk_refuses;
     }
 
-    /// The server ends before it is ready, again and again. Where another node has the data, that one is primary, or
-    /// is to become it, and what is here is set aside for a copy from there. Whether that is so; else the server's own
-    /// refusal stands, and the operator decides. Data that is whole, and of another version, is compared first: nobody takes its
-    /// place who may hold less.
+    /// The server ends before it is ready, again and again. Where another node has the data, that
+    /// one is primary, or is to become it, and what is here is set aside for a copy from there.
+    /// Whether that is so; else the server's own refusal stands, and the operator decides. Data
+    /// that is whole, and of another version, is compared first: nobody takes its place who may
+    /// hold less.
     fn replaced_by_another(&mut self, seen: &Observation, actions: &mut Vec<Action>) -> bool {
         let named = seen.vote.map(|vote| vote.primary);
         let has_all = |p: &Peer| match p.copy.relation {
@@ -400,7 +412,8 @@ impl Machine {
     }
 
     fn when_primary(&mut self, seen: &Observation, replicas: usize, actions: &mut Vec<Action>) {
-        // A leader that has selected a node promotes it until failover-timeout, though it has ended and come back with less.
+        // A leader that has selected a node promotes it until failover-timeout, though it has ended
+        // and come back with less.
         let stands = self.takes_role || seen.chosen;
         if self.candidate == Some(false) && !stands {
             self.deposed = true;
@@ -429,12 +442,13 @@ impl Machine {
                 self.submit(seen, vote.primary, actions);
                 return;
             }
-            // Not named yet: just promoted, and the Sentinels have not announced it. Named at an older
-            // epoch by others: the same.
+            // Not named yet: just promoted, and the Sentinels have not announced it. Named at an
+            // older epoch by others: the same.
         }
         self.tell_disk(seen, actions);
         if seen.disk_refuses && seen.peers.iter().any(can_be_promoted) {
-            // It refuses writes by itself; what it took before, the other one has, or nobody was told of it.
+            // It refuses writes by itself; what it took before, the other one has, or nobody was
+            // told of it.
             self.call_failover(seen, "the own disk takes no writes", actions);
         }
         let always = replicas == 0;
@@ -461,8 +475,8 @@ impl Machine {
         }
     }
 
-    /// Keeps the own mark as things are. Not while writes are paused, which holds up that of the mark too, nor while the disk
-    /// takes none.
+    /// Keeps the own mark as things are. Not while writes are paused, which holds up that of the
+    /// mark too, nor while the disk takes none.
     fn mark(&mut self, seen: &Observation, alone: bool, actions: &mut Vec<Action>) {
         if self.fenced || seen.disk_refuses || seen.own == Own::Unread {
             return;
@@ -504,8 +518,9 @@ impl Machine {
         }
     }
 
-    /// Whether the Sentinels have announced this time as primary. One that took the role by its own decision they may name since
-    /// long ago, and be about to promote another: they announce it by hearing it as a primary, with no failover under way.
+    /// Whether the Sentinels have announced this time as primary. One that took the role by its own
+    /// decision they may name since long ago, and be about to promote another: they announce it
+    /// by hearing it as a primary, with no failover under way.
     fn announced(&self, seen: &Observation) -> bool {
         let served_for = seen.now.saturating_sub(self.primary_since);
         let settled = |vote: Vote| {
@@ -528,7 +543,8 @@ impl Machine {
             && seen.written
             && let Own::Data(own) = seen.own
         {
-            // It is compared with others by its mark, should the new one end before it has been copied.
+            // It is compared with others by its mark, should the new one end before it has been
+            // copied.
             actions.push(Action::Mark(Marking {
                 epoch: self.named_at,
                 confirmed: own.confirmed,
@@ -556,7 +572,8 @@ impl Machine {
         }
         let demoted = std::mem::take(&mut self.was_primary);
         if !may_be_read(seen, of) {
-            // Its copies it would refuse again and again, and of its commands leave out those that it does not know.
+            // Its copies it would refuse again and again, and of its commands leave out those that
+            // it does not know.
             self.deposed |= demoted;
             self.tell_unreadable(of, actions);
             actions.push(Action::Park(
@@ -604,7 +621,8 @@ impl Machine {
         }
     }
 
-    /// A replica whose link is down, when the Sentinels name another than its primary, or one that does not serve.
+    /// A replica whose link is down, when the Sentinels name another than its primary, or one that
+    /// does not serve.
     fn without_primary(
         &mut self,
         seen: &Observation,
@@ -676,7 +694,8 @@ impl Machine {
     }
 }
 
-/// Whether the own server reads what the node there writes. One that does not take writes now writes nothing.
+/// Whether the own server reads what the node there writes. One that does not take writes now
+/// writes nothing.
 fn may_be_read(seen: &Observation, address: SocketAddrV4) -> bool {
     let mut peers = seen.peers.iter();
     peers.all(|p| p.address != address || p.state != PeerState::Primary || p.readable)

@@ -1,7 +1,7 @@
 //! What a node tells about itself, for Prometheus. Names and meanings: `docs/metrics.md`.
 //!
-//! Reads the observations and decisions that are made anyway, and changes nothing. Where a gauge has one
-//! series for each state, exactly one of them is 1.
+//! Reads the observations and decisions that are made anyway, and changes nothing. Where a gauge
+//! has one series for each state, exactly one of them is 1.
 
 use std::net::SocketAddrV4;
 use std::sync::atomic::AtomicU64;
@@ -204,7 +204,8 @@ impl DataMetrics {
 
     fn register(&self, registry: &mut Registry) {
         self.node.register(registry);
-        // Every series is there from the start: one that appears with its first event has no increase.
+        // Every series is there from the start: one that appears with its first event has no
+        // increase.
         for role in ROLES {
             let _ = self.role.get_or_create(&Role { role });
         }

@@ -2,7 +2,8 @@
 //!
 //! - [`machine`]: what a data node does next (pure)
 //! - `conf`: config files, directive by directive (pure)
-//! - `origin`: which lab a state is of (pure); `moved`: the config file of another lab (pure); `relocate`: `halab move`
+//! - `origin`: which lab a state is of (pure); `moved`: the config file of another lab (pure);
+//!   `relocate`: `halab move`
 //! - `restoring`: `halab restore`
 //! - `state`: the state folder: lock, first seeding
 //! - `room`: what it has of disk and memory, looked at beside its work
@@ -13,8 +14,9 @@
 //! - `certificate`: what the server shows, with TLS
 //! - `buffer`: the limit of the server's output buffer for replicas
 //! - `observe`: the Sentinels and the other data nodes, kept in view
-//! - `metrics`: what a node tells about itself; `statement`: what it states to whoever asks why something is wrong;
-//!   `survey`: what is looked at for that alone; `users`: users on a server that are not of the lab
+//! - `metrics`: what a node tells about itself; `statement`: what it states to whoever asks why
+//!   something is wrong; `survey`: what is looked at for that alone; `users`: users on a server
+//!   that are not of the lab
 //! - `held`: what a node holds, read without a server
 //! - `data`, `sentinel`: the two kinds of node
 
@@ -152,11 +154,13 @@ impl Shutdown {
     }
 }
 
-/// Runs the node `name` of `lab` with its state under `state_root` until `shutdown` or the end of its
-/// server, in a cgroup of its own if `own_cgroup` says so and that is permitted. Returns the server's last status, if it is known.
+/// Runs the node `name` of `lab` with its state under `state_root` until `shutdown` or the end of
+/// its server, in a cgroup of its own if `own_cgroup` says so and that is permitted. Returns the
+/// server's last status, if it is known.
 ///
 /// # Errors
-/// When the node can't be started; then nothing was touched. Or when its server ends again and again.
+/// When the node can't be started; then nothing was touched. Or when its server ends again and
+/// again.
 pub async fn run(
     lab: &Lab,
     name: &str,

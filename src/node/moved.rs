@@ -1,7 +1,8 @@
-//! A node's config file, moved from the lab that it is of to another: other addresses, another name of the primary. Pure.
+//! A node's config file, moved from the lab that it is of to another: other addresses, another name
+//! of the primary. Pure.
 //!
-//! Epochs, votes, the Sentinel's id and everything else stay. Addresses are exchanged all at once, so that two nodes may take each
-//! other's.
+//! Epochs, votes, the Sentinel's id and everything else stay. Addresses are exchanged all at once,
+//! so that two nodes may take each other's.
 
 use std::net::SocketAddrV4;
 
@@ -158,8 +159,8 @@ fn sentinel(moved: &mut Moved, old: &Origin, new: &Origin) -> Result<(), String>
     Ok(())
 }
 
-/// Earlier versions let a Sentinel begin to monitor a second name, at the seed primary, when the name was changed. What it
-/// has learned under that name goes, unless that is newer.
+/// Earlier versions let a Sentinel begin to monitor a second name, at the seed primary, when the
+/// name was changed. What it has learned under that name goes, unless that is newer.
 fn drop_newcomer(moved: &mut Moved, was: &str, now: &str) -> Result<(), String> {
     let epoch = |name: &str| -> u64 {
         let line = moved.conf.get(&["sentinel", "config-epoch", name]);

@@ -1,4 +1,5 @@
-//! What a data node observes of the Sentinels and of the other data nodes, kept fresh in the background.
+//! What a data node observes of the Sentinels and of the other data nodes, kept fresh in the
+//! background.
 //!
 //! Each observer runs on its own, so that a node that is silent holds up nothing else.
 
@@ -24,7 +25,8 @@ use super::machine::{Peer, PeerCopy, PeerState, Vote};
 pub(super) const CALM: Duration = Duration::from_millis(100);
 /// Pause between two looks while a role is undecided or a failover is under way.
 pub(super) const URGENT: Duration = Duration::from_millis(20);
-/// A vote older than this, or than an answer may take, is none: the Sentinels may have answered last before a cut.
+/// A vote older than this, or than an answer may take, is none: the Sentinels may have answered
+/// last before a cut.
 const VOTE_LIFETIME: Duration = Duration::from_millis(800);
 
 /// The latest observations.
@@ -120,8 +122,8 @@ impl Observers {
             .send_if_modified(|now| std::mem::replace(now, pace) != pace);
     }
 
-    /// What a majority of the Sentinels says, if they have been heard recently. The age of their INFO of this
-    /// node stays as they said it: there, too young is the safe side.
+    /// What a majority of the Sentinels says, if they have been heard recently. The age of their
+    /// INFO of this node stays as they said it: there, too young is the safe side.
     pub(super) fn vote(&self) -> Option<Vote> {
         let latest = *self.vote.borrow();
         let (asked, vote) = latest.filter(|(asked, _)| asked.elapsed() < self.vote_lifetime)?;
@@ -200,7 +202,8 @@ async fn observe_sentinels(
     loop {
         let asked = Instant::now();
         let vote = read_vote(&panel.ask().await, panel.majority(), me);
-        // Whoever it is, it would be given the records, and this node told to drop its own for what is there.
+        // Whoever it is, it would be given the records, and this node told to drop its own for what
+        // is there.
         let named = vote.map(|v| v.primary).filter(|p| !data_nodes.contains(p));
         if foreign.send_if_modified(|known| std::mem::replace(known, named) != named)
             && let Some(primary) = named

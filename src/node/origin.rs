@@ -1,7 +1,7 @@
 //! Which lab a node's state is of, and whether that is the lab of `lab.toml` still. Pure.
 //!
-//! It is noted in the node's config file, in comments, which Redis and Sentinel keep when they rewrite it; so the note and
-//! what it is about are changed in one step.
+//! It is noted in the node's config file, in comments, which Redis and Sentinel keep when they
+//! rewrite it; so the note and what it is about are changed in one step.
 
 use std::net::SocketAddrV4;
 
@@ -38,7 +38,8 @@ impl Origin {
         }
     }
 
-    /// What is noted in a config file; `None` in one of an earlier version, or where a line of it is missing.
+    /// What is noted in a config file; `None` in one of an earlier version, or where a line of it
+    /// is missing.
     pub(super) fn read(conf: &Conf) -> Option<Self> {
         let notes = conf.notes();
         let mut primary_name = None;
@@ -109,7 +110,8 @@ impl Origin {
     }
 }
 
-/// From where an operator has moved nodes of the lab, with `halab move`: names and addresses of before.
+/// From where an operator has moved nodes of the lab, with `halab move`: names and addresses of
+/// before.
 pub(super) fn moved_from(conf: &Conf) -> Vec<(String, SocketAddrV4)> {
     let notes = conf.notes().into_iter();
     let moved = notes.filter_map(|note| match note.as_slice() {
@@ -119,8 +121,9 @@ pub(super) fn moved_from(conf: &Conf) -> Vec<(String, SocketAddrV4)> {
     moved.collect()
 }
 
-/// What keeps a node from starting with the state that `conf` is of: another name of the primary, another address of a node, be
-/// it this one or another. A name is not given to another address but by `halab move`.
+/// What keeps a node from starting with the state that `conf` is of: another name of the primary,
+/// another address of a node, be it this one or another. A name is not given to another address but
+/// by `halab move`.
 pub(super) fn differs(conf: &Conf, lab: &Lab, node: &Node) -> Option<Difference> {
     let now = Origin::of(lab);
     let own = announced(conf, node.kind);
@@ -143,8 +146,8 @@ pub(super) fn differs(conf: &Conf, lab: &Lab, node: &Node) -> Option<Difference>
     }
 }
 
-/// In a state without a note: that the primary is at no address of a data node. When the Sentinel knows all data nodes
-/// beside that one, it is a stranger that was promoted, and no other lab.
+/// In a state without a note: that the primary is at no address of a data node. When the Sentinel
+/// knows all data nodes beside that one, it is a stranger that was promoted, and no other lab.
 fn monitors_elsewhere(conf: &Conf, lab: &Lab, at: Option<SocketAddrV4>) -> Option<Difference> {
     let at = at?;
     let known = known_replicas(conf, &lab.primary_name);

@@ -1,8 +1,9 @@
-//! `halab move`: the state of a stopped lab, taken along to other addresses or another name of the primary.
+//! `halab move`: the state of a stopped lab, taken along to other addresses or another name of the
+//! primary.
 //!
-//! All nodes' folders are locked first, so that none of them runs, and all files are worked out before the first is
-//! written. Each is replaced in one step, together with the note of which lab it is of; so a move that was cut short is
-//! completed by running it again.
+//! All nodes' folders are locked first, so that none of them runs, and all files are worked out
+//! before the first is written. Each is replaced in one step, together with the note of which lab
+//! it is of; so a move that was cut short is completed by running it again.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -67,7 +68,8 @@ pub enum Outcome {
     Empty,
 }
 
-/// Moves the state of every node of `new` that is under `root`. `from` is the lab that it is of; `None`: as is noted there.
+/// Moves the state of every node of `new` that is under `root`. `from` is the lab that it is of;
+/// `None`: as is noted there.
 ///
 /// # Errors
 /// Why nothing was moved; or, after an error of the file system, not all.
@@ -156,8 +158,9 @@ fn plan<'a>(
     ))
 }
 
-/// A state that is of the new lab. From where the nodes have come is noted, if that was said and is not noted yet: it was moved by
-/// a version that noted nothing, or its config file was lost and made anew.
+/// A state that is of the new lab. From where the nodes have come is noted, if that was said and is
+/// not noted yet: it was moved by a version that noted nothing, or its config file was lost and
+/// made anew.
 fn already<'a>(
     node: &'a Node,
     file: PathBuf,

@@ -1,16 +1,20 @@
 //! `halab restore`: a backup, put in place on one data node of a lab that holds nothing.
 //!
-//! What a server starts from is its append-only file: here the data of the backup as its base, and one command behind it, which writes a mark
-//! of another term ([`crate::protocol::copy::Mark::restored`]). So the restored copy is no continuation of what the lab did after the
-//! backup, and a node that comes back with that neither replaces it nor is replaced by it. Everything else is as at any start: the
-//! node takes the role when no other data node can hold more, and the others copy from it.
+//! What a server starts from is its append-only file: here the data of the backup as its base, and
+//! one command behind it, which writes a mark of another term
+//! ([`crate::protocol::copy::Mark::restored`]). So the restored copy is no continuation of what the
+//! lab did after the backup, and a node that comes back with that neither replaces it nor is
+//! replaced by it. Everything else is as at any start: the node takes the role when no other data
+//! node can hold more, and the others copy from it.
 //!
-//! Refused is what would put the backup in the place of a copy, on this host or seen over the network, that is not certainly less.
-//! What lies in its place is kept aside, never removed. The backup is put together beside the data by `files`, and takes its place
-//! when it is whole and on disk ([`StateDir::note_whole`]). A kill at any moment leaves the node with what it held or with the
-//! backup, never with nothing; the same order, given again, finds what is done already and does the rest. What other nodes of this
-//! host hold is set aside last where such a node waits, since it holds more than the backup or something else; and first where it
-//! would follow the backup, and copy it over what it holds: data without a mark.
+//! Refused is what would put the backup in the place of a copy, on this host or seen over the
+//! network, that is not certainly less. What lies in its place is kept aside, never removed. The
+//! backup is put together beside the data by `files`, and takes its place when it is whole and on
+//! disk ([`StateDir::note_whole`]). A kill at any moment leaves the node with what it held or with
+//! the backup, never with nothing; the same order, given again, finds what is done already and does
+//! the rest. What other nodes of this host hold is set aside last where such a node waits, since it
+//! holds more than the backup or something else; and first where it would follow the backup, and
+//! copy it over what it holds: data without a mark.
 
 mod files;
 
@@ -38,7 +42,8 @@ use super::state::{StateDir, StateError};
 /// Limit for a connect or an answer of a node.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
-/// Why it was not restored, or not to the end. In all cases every copy is where it was, or kept aside.
+/// Why it was not restored, or not to the end. In all cases every copy is where it was, or kept
+/// aside.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// There is no data node of that name.
@@ -251,7 +256,8 @@ struct OnHost<'a> {
 }
 
 impl Here<'_> {
-    /// Calls `done` after each step. Nothing is awaited: whoever waits for it is stopped by the token alone.
+    /// Calls `done` after each step. Nothing is awaited: whoever waits for it is stopped by the
+    /// token alone.
     fn restore(
         self,
         stop: &CancellationToken,

@@ -1,7 +1,7 @@
 //! What the node has of disk and memory, for whoever scrapes its metrics.
 //!
-//! Looked at beside the node's work: a disk that hangs may hold up the question, and a node has one thread, which must not
-//! be silent for so long.
+//! Looked at beside the node's work: a disk that hangs may hold up the question, and a node has one
+//! thread, which must not be silent for so long.
 
 use std::io;
 use std::path::PathBuf;

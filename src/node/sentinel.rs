@@ -1,4 +1,5 @@
-//! A Sentinel node: starts its server, quickens its periods, and ends with it; whether it leads failovers is in `roster`.
+//! A Sentinel node: starts its server, quickens its periods, and ends with it; whether it leads
+//! failovers is in `roster`.
 
 mod roster;
 
@@ -25,11 +26,11 @@ use super::state::StateDir;
 use super::statement::Statement;
 use super::{NodeError, Shutdown};
 
-/// Period with which Sentinels tell each other, through the data nodes, who is primary. Also the pace at
-/// which a returning old primary is demoted: four periods.
+/// Period with which Sentinels tell each other, through the data nodes, who is primary. Also the
+/// pace at which a returning old primary is demoted: four periods.
 const PUBLISH_PERIOD: Duration = Duration::from_millis(250);
-/// Period with which a Sentinel pings. Down-after counts from the first ping that is not answered, so silence is seen
-/// after up to this time more; a second is Sentinel's own.
+/// Period with which a Sentinel pings. Down-after counts from the first ping that is not answered,
+/// so silence is seen after up to this time more; a second is Sentinel's own.
 const PING_PERIOD: Duration = Duration::from_millis(500);
 /// How long a Sentinel may take to answer after its start.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -70,11 +71,12 @@ pub(super) async fn run(
     if own.state.first_start() {
         let connector = connector(lab, node);
         let may_lead = roster::may_lead(lab, node, &connector).await;
-        // One that is not a full member comes into a lab that is there, and knows as little as one that has lost its memory.
+        // One that is not a full member comes into a lab that is there, and knows as little as one
+        // that has lost its memory.
         joins = may_lead == Some(false);
         own.state.leads(!joins);
-        // Others, with their memory, may be there; where there are too few of them a whole lab starts: each begins as lab.toml says,
-        // and the marks guard the data.
+        // Others, with their memory, may be there; where there are too few of them a whole lab
+        // starts: each begins as lab.toml says, and the marks guard the data.
         let named = Panel::new(lab, connector).ask_each().await.elect().ok();
         heard = named.filter(|named| lab.data_node_at(named.address).is_some());
     }
@@ -146,9 +148,10 @@ async fn over(
     Ok(status)
 }
 
-/// Whom the other Sentinels name, a majority of all of them, without this one. One that has forgotten its votes and who is
-/// primary must not decide with others that have too: they would agree on the seed primary of `lab.toml`, whatever has
-/// happened since. So it waits for those who know. `None`: it was asked to stop.
+/// Whom the other Sentinels name, a majority of all of them, without this one. One that has
+/// forgotten its votes and who is primary must not decide with others that have too: they would
+/// agree on the seed primary of `lab.toml`, whatever has happened since. So it waits for those who
+/// know. `None`: it was asked to stop.
 async fn learn(lab: &Lab, node: &Node, joins: bool, shutdown: &Shutdown) -> Option<Elected> {
     let panel = Panel::new(lab, connector(lab, node));
     let mut told = String::new();
@@ -227,8 +230,9 @@ fn connector(lab: &Lab, node: &Node) -> Connector {
     Connector::new(lab, User::Node).from_source(lab.listens(node))
 }
 
-/// Ends when the server's clock has been stepped back. Sentinels count by the time of day when they asked last, and ask
-/// again a period after that: one whose clock goes back an hour asks, and sees, nothing for an hour.
+/// Ends when the server's clock has been stepped back. Sentinels count by the time of day when they
+/// asked last, and ask again a period after that: one whose clock goes back an hour asks, and sees,
+/// nothing for an hour.
 async fn stepped_back(lab: &Lab, node: &Node) {
     let connector = connector(lab, node);
     let mut cmd = redis::cmd("SENTINEL");
@@ -240,7 +244,8 @@ async fn stepped_back(lab: &Lab, node: &Node) {
             Some(open) => open,
             None => match connector.open(node.socket()).await {
                 Ok(mut open) => {
-                    // So that `halab member` sees who runs with which lab.toml. What does not take it is watched all the same.
+                    // So that `halab member` sees who runs with which lab.toml. What does not take
+                    // it is watched all the same.
                     if let Err(error) = open.state_known(lab).await {
                         debug!(node = %node.name, %error, "which nodes are known here is not stated");
                     }
@@ -262,8 +267,8 @@ async fn stepped_back(lab: &Lab, node: &Node) {
     }
 }
 
-/// Shortens the INFO, publish and PING periods; they last until the server ends. The ASK period stays: Sentinels that
-/// ask at the same moment split the vote.
+/// Shortens the INFO, publish and PING periods; they last until the server ends. The ASK period
+/// stays: Sentinels that ask at the same moment split the vote.
 async fn quicken(lab: &Lab, node: &Node) -> Result<(), ClientError> {
     let connector = connector(lab, node);
     let begun = Instant::now();

@@ -85,7 +85,8 @@ pub struct ServerBinary {
     stamp: Option<Stamp>,
 }
 
-/// Tells a file from another one of the same name: device, number, time of the last change in nanoseconds.
+/// Tells a file from another one of the same name: device, number, time of the last change in
+/// nanoseconds.
 type Stamp = (u64, u64, i64, i64);
 
 fn stamp(path: &Path) -> Option<Stamp> {
@@ -94,7 +95,8 @@ fn stamp(path: &Path) -> Option<Stamp> {
 }
 
 impl ServerBinary {
-    /// Every server on PATH that is another one by what it says of itself, Redis first; at least one.
+    /// Every server on PATH that is another one by what it says of itself, Redis first; at least
+    /// one.
     ///
     /// # Errors
     /// When there is none, or one is too old.
@@ -153,8 +155,9 @@ impl ServerBinary {
 }
 
 impl ServerBinary {
-    /// Looks whether the file is another one now, as after an upgrade, and asks it for its version then. Says whether it is of
-    /// another version. One that can't be asked is left to whoever starts it.
+    /// Looks whether the file is another one now, as after an upgrade, and asks it for its version
+    /// then. Says whether it is of another version. One that can't be asked is left to whoever
+    /// starts it.
     pub fn refresh(&mut self) -> bool {
         if stamp(&self.path) == self.stamp {
             return false;
@@ -188,9 +191,9 @@ fn parse_version(said: &str) -> Option<(u32, String)> {
     Some((version.split('.').next()?.parse().ok()?, version.to_owned()))
 }
 
-/// Makes sure that the node's address is of this machine and free, by listening on it for a moment. The
-/// server of a node that was killed a moment ago may still be on its way out, so a taken address is
-/// looked at again for a while.
+/// Makes sure that the node's address is of this machine and free, by listening on it for a moment.
+/// The server of a node that was killed a moment ago may still be on its way out, so a taken
+/// address is looked at again for a while.
 ///
 /// # Errors
 /// When it is not.
@@ -239,8 +242,9 @@ pub struct Server {
     heard: JoinHandle<()>,
 }
 
-/// Passes the server's output on to the own one, line by line, and hears what it says. On a thread of its own: an output that
-/// takes nothing holds up this thread, and neither the node nor the server.
+/// Passes the server's output on to the own one, line by line, and hears what it says. On a thread
+/// of its own: an output that takes nothing holds up this thread, and neither the node nor the
+/// server.
 fn hear(log: PipeReader, statement: Statement) -> io::Result<JoinHandle<()>> {
     make_roomy(&log);
     thread::Builder::new().name("log".into()).spawn(move || {
@@ -262,8 +266,8 @@ fn hear(log: PipeReader, statement: Statement) -> io::Result<JoinHandle<()>> {
     })
 }
 
-/// A node that is stopped (SIGSTOP) does not read, and what does not fit into the pipe is lost. 64 KiB are 600 lines; a mebibyte is
-/// what a process may have without privilege.
+/// A node that is stopped (SIGSTOP) does not read, and what does not fit into the pipe is lost. 64
+/// KiB are 600 lines; a mebibyte is what a process may have without privilege.
 #[cfg(target_os = "linux")]
 fn make_roomy(log: &PipeReader) {
     // With the usual room it works too.
@@ -276,9 +280,9 @@ fn make_roomy(_: &PipeReader) {}
 impl Server {
     /// Starts the server with the config file `conf`.
     ///
-    /// It runs in a process group of its own, so that Ctrl-C on the terminal reaches only its parent,
-    /// which then ends it in order; and it dies with its parent, whatever kills that: no data node
-    /// runs unattended.
+    /// It runs in a process group of its own, so that Ctrl-C on the terminal reaches only its
+    /// parent, which then ends it in order; and it dies with its parent, whatever kills that:
+    /// no data node runs unattended.
     ///
     /// # Errors
     /// When the process can't be started.
@@ -325,8 +329,8 @@ impl Server {
         Ok(Server { child, pid, heard })
     }
 
-    /// Waits until all that the server said before its end has been heard, for a moment at most: a child of its own may
-    /// hold its output.
+    /// Waits until all that the server said before its end has been heard, for a moment at most: a
+    /// child of its own may hold its output.
     pub(super) async fn all_heard(&self) {
         let deadline = Instant::now() + HEARING_LIMIT;
         while !self.heard.is_finished() && Instant::now() < deadline {

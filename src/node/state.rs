@@ -40,7 +40,8 @@ use super::users::keep_removed;
 const REDIS_TEMPLATE: &str = include_str!("../../redis/redis.conf");
 const SENTINEL_TEMPLATE: &str = include_str!("../../sentinel/sentinel.conf");
 
-/// A login that nobody knows. A parked server has it, so that it can't copy from anybody, whoever tells it to.
+/// A login that nobody knows. A parked server has it, so that it can't copy from anybody, whoever
+/// tells it to.
 pub(super) const PARKED_LOGIN: [(&str, &str); 2] = [
     ("masteruser", "halab-parked"),
     ("masterauth", "halab-parked"),
@@ -186,8 +187,9 @@ impl StateDir {
         self.first_start
     }
 
-    /// Why the disk under the folder takes no writes of a server, if so. Asked of the file system, which costs nothing:
-    /// the node of a primary that has just died has more urgent things to do than to write.
+    /// Why the disk under the folder takes no writes of a server, if so. Asked of the file system,
+    /// which costs nothing: the node of a primary that has just died has more urgent things to
+    /// do than to write.
     pub fn no_room(&self) -> Option<String> {
         let disk = rustix::fs::statvfs(&self.folder).ok()?;
         if disk.f_flag.contains(StatVfsMountFlags::RDONLY) {
@@ -208,7 +210,8 @@ impl StateDir {
     }
 
     /// Sets the append-only files aside before a start without them. They come back with
-    /// [`StateDir::open`], unless [`StateDir::discard_aside`] says that they are not needed any more.
+    /// [`StateDir::open`], unless [`StateDir::discard_aside`] says that they are not needed any
+    /// more.
     ///
     /// # Errors
     /// When they can't be moved; then they are where they were.
@@ -235,7 +238,8 @@ impl StateDir {
             .map_err(io_error("cannot move", &aside))
     }
 
-    /// Removes a copy that never got complete. Where it can't be moved away, a full disk say, it is removed where it is.
+    /// Removes a copy that never got complete. Where it can't be moved away, a full disk say, it is
+    /// removed where it is.
     fn throw_copy(&self, files: &Path) -> Result<(), StateError> {
         self.trash.throw(files).or_else(|_| remove_folder(files))
     }
@@ -248,7 +252,8 @@ impl StateDir {
         }
     }
 
-    /// Keeps the append-only files aside for good, before a start without them. Returns where they are.
+    /// Keeps the append-only files aside for good, before a start without them. Returns where they
+    /// are.
     ///
     /// # Errors
     /// When they can't be moved; then they are where they were.
@@ -256,8 +261,8 @@ impl StateDir {
         self.keep(&self.files())
     }
 
-    /// Keeps for good what was set aside, instead of putting it back at the next [`StateDir::open`]: the node serves with what it
-    /// has now.
+    /// Keeps for good what was set aside, instead of putting it back at the next
+    /// [`StateDir::open`]: the node serves with what it has now.
     ///
     /// # Errors
     /// When it can't be moved; then it is where it was.
@@ -311,8 +316,8 @@ impl StateDir {
         self.folder.join("data")
     }
 
-    /// Whether there is a config file, of use and of this lab. One that is of no use is copied beside itself, if anything
-    /// is in it.
+    /// Whether there is a config file, of use and of this lab. One that is of no use is copied
+    /// beside itself, if anything is in it.
     ///
     /// # Errors
     /// When it is of another lab.
@@ -381,15 +386,17 @@ impl StateDir {
         conf
     }
 
-    /// Removes what a server left that was killed while it rewrote its append-only file, or copied from its primary:
-    /// unfinished or replaced, as large as its data, and never read or removed by any server.
+    /// Removes what a server left that was killed while it rewrote its append-only file, or copied
+    /// from its primary: unfinished or replaced, as large as its data, and never read or
+    /// removed by any server.
     fn remove_unfinished(&self) {
         let entries = fs::read_dir(self.data()).into_iter().flatten().flatten();
         let unfinished = entries.filter(|e| is_unfinished(&e.file_name().to_string_lossy()));
         let unfinished = unfinished.map(|e| e.path());
         for path in unfinished.chain(unlisted(&self.files())) {
             let bytes = fs::metadata(&path).map_or(0, |m| m.len());
-            // Not worth a refusal to start: it costs room, and where that is missed the server is not started and says so.
+            // Not worth a refusal to start: it costs room, and where that is missed the server is
+            // not started and says so.
             match self.trash.throw(&path).or_else(|_| fs::remove_file(&path)) {
                 Ok(()) => {
                     info!(file = %path.display(), bytes, "removed: a killed server left it, unfinished or replaced");
@@ -413,9 +420,9 @@ impl StateDir {
         self.unfinished.take()
     }
 
-    /// Writes what `lab.toml` says into the node's config file, from the template at the first start, and clears the
-    /// server's folder of what a killed one left unfinished. Before each start of the server, while none runs.
-    /// Returns the file's path.
+    /// Writes what `lab.toml` says into the node's config file, from the template at the first
+    /// start, and clears the server's folder of what a killed one left unfinished. Before each
+    /// start of the server, while none runs. Returns the file's path.
     ///
     /// # Errors
     /// When it can't be read or written.
@@ -443,7 +450,8 @@ impl StateDir {
                 for (key, value) in PARKED_LOGIN {
                     conf.set(&[key], &[value]);
                 }
-                // The node sets these while the server runs, and a Sentinel may have had that written down.
+                // The node sets these while the server runs, and a Sentinel may have had that
+                // written down.
                 conf.set(&["appendfsync"], &["no"]);
                 conf.set(&["min-replicas-to-write"], &["0"]);
                 buffer::put_back(&self.folder, &mut conf);
@@ -526,7 +534,8 @@ impl StateDir {
     }
 }
 
-/// The port and what it speaks. A server shows its certificate also to those that it connects to itself.
+/// The port and what it speaks. A server shows its certificate also to those that it connects to
+/// itself.
 fn apply_tls(lab: &Lab, node: &Node, conf: &mut Conf) -> Result<(), StateError> {
     const KEYS: [&str; 6] = [
         "tls-port",
@@ -563,7 +572,8 @@ fn apply_tls(lab: &Lab, node: &Node, conf: &mut Conf) -> Result<(), StateError> 
     Ok(())
 }
 
-/// As whom a Sentinel talks to data nodes (`auth-user`), and to the other Sentinels (`sentinel-user`).
+/// As whom a Sentinel talks to data nodes (`auth-user`), and to the other Sentinels
+/// (`sentinel-user`).
 fn apply_passwords(
     lab: &Lab,
     secrets: Option<&Secrets>,
@@ -603,8 +613,9 @@ pub fn parked_at(lab: &Lab, node: &Node) -> std::net::SocketAddrV4 {
     std::net::SocketAddrV4::new(lab.listens(node), PARKED_PORT)
 }
 
-/// Parts of an append-only file that its list does not name: a rewrite has replaced them, and the server was killed before it had
-/// removed them. None where the list is not whole, for then nobody knows what belongs together.
+/// Parts of an append-only file that its list does not name: a rewrite has replaced them, and the
+/// server was killed before it had removed them. None where the list is not whole, for then nobody
+/// knows what belongs together.
 fn unlisted(files: &Path) -> Vec<PathBuf> {
     let Ok(list) = fs::read_to_string(files.join(AOF_LIST)) else {
         return Vec::new();
@@ -634,8 +645,8 @@ fn unlisted(files: &Path) -> Vec<PathBuf> {
     parts.map(|entry| entry.path()).collect()
 }
 
-/// Whether a server gives that name to a file that it has not finished: `rewriteAppendOnlyFile` in aof.c, `rdbSave` in
-/// rdb.c, `syncWithMaster` in replication.c.
+/// Whether a server gives that name to a file that it has not finished: `rewriteAppendOnlyFile` in
+/// aof.c, `rdbSave` in rdb.c, `syncWithMaster` in replication.c.
 fn is_unfinished(name: &str) -> bool {
     let numbers =
         |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');

@@ -1,5 +1,6 @@
-//! What this node states about itself to whoever asks (`/status` beside the metrics): kept up by the node's parts, read at each
-//! request. Nothing waits for a reader, and no reader waits for the node.
+//! What this node states about itself to whoever asks (`/status` beside the metrics): kept up by
+//! the node's parts, read at each request. Nothing waits for a reader, and no reader waits for the
+//! node.
 
 use std::fs;
 use std::net::SocketAddrV4;
@@ -15,7 +16,8 @@ use crate::report::{Cause, Description, LogProblem, LogReader, NodeReport};
 use super::machine::{Action, Observation, Server};
 use super::server::ServerBinary;
 
-/// In the state folder of a node that has ended with an error, or was stopped: what it stated last, and how it ended.
+/// In the state folder of a node that has ended with an error, or was stopped: what it stated last,
+/// and how it ended.
 pub(super) const NOTE: &str = "ended.json";
 
 /// The statement; clones are one.

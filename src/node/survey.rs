@@ -1,5 +1,6 @@
-//! Looks now and then at what a node states and does not have to know for its work: users that are not of the lab, memory
-//! against its limit, TILT, and whether the other nodes take the passwords that this one uses.
+//! Looks now and then at what a node states and does not have to know for its work: users that are
+//! not of the lab, memory against its limit, TILT, and whether the other nodes take the passwords
+//! that this one uses.
 //!
 //! On connections of its own: one that is slow, or refused, holds up nothing.
 

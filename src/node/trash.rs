@@ -1,8 +1,8 @@
-//! Files that nobody needs any more, removed beside the node's work: gigabytes take the file system a second, and a node
-//! has one thread, which must not be silent for so long.
+//! Files that nobody needs any more, removed beside the node's work: gigabytes take the file system
+//! a second, and a node has one thread, which must not be silent for so long.
 //!
-//! What is thrown away is moved first, in one step, so that half of it is never taken for all of it. What could not be
-//! removed is tried again at the next start.
+//! What is thrown away is moved first, in one step, so that half of it is never taken for all of
+//! it. What could not be removed is tried again at the next start.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -14,12 +14,14 @@ use tracing::warn;
 #[derive(Debug)]
 pub(super) struct Trash {
     folder: PathBuf,
-    /// To the thread, which ends when this is dropped, and with the process at the latest: nothing waits for it.
+    /// To the thread, which ends when this is dropped, and with the process at the latest: nothing
+    /// waits for it.
     to: Sender<PathBuf>,
 }
 
 impl Trash {
-    /// At that folder, on the file system of all that will be thrown away. Begins with what is there already.
+    /// At that folder, on the file system of all that will be thrown away. Begins with what is
+    /// there already.
     ///
     /// # Errors
     /// When no thread can be made.
@@ -39,7 +41,8 @@ impl Trash {
         Ok(trash)
     }
 
-    /// Has a file or a folder removed, which is gone from its place when this returns; nothing happens when it is not there.
+    /// Has a file or a folder removed, which is gone from its place when this returns; nothing
+    /// happens when it is not there.
     ///
     /// # Errors
     /// When it can't be moved; then it is where it was.
@@ -51,7 +54,8 @@ impl Trash {
         let mut number = 0_u32;
         loop {
             let there = self.folder.join(format!("{}-{number}", process::id()));
-            // What another process of that number left is not to be replaced, which a folder can't be.
+            // What another process of that number left is not to be replaced, which a folder can't
+            // be.
             if there.exists() {
                 number += 1;
                 continue;

@@ -1,5 +1,6 @@
-//! Users on a server that are not of the lab. A server starts with the users of the lab and no others, so those that an operator
-//! has added are gone then; nothing of that is silent: they are told while they are there, and kept in a file when they go.
+//! Users on a server that are not of the lab. A server starts with the users of the lab and no
+//! others, so those that an operator has added are gone then; nothing of that is silent: they are
+//! told while they are there, and kept in a file when they go.
 //!
 //! ```text
 //! STATE/NAME/users.seen         names of such users, as they were seen last on the running server
@@ -60,7 +61,8 @@ fn read(path: &Path) -> Result<String, StateError> {
     }
 }
 
-/// Keeps the lines of the users that are about to go, since the file `users` is written anew. Says so.
+/// Keeps the lines of the users that are about to go, since the file `users` is written anew. Says
+/// so.
 ///
 /// # Errors
 /// When they can't be kept; then the file is to stay as it is.

@@ -1,8 +1,9 @@
 //! Which server wrote the data that a node has on disk, and whether the own one can read it.
 //!
-//! Two things say so: the first bytes of the append-only file's base, a copy in the format of whoever made it; and a note
-//! beside the files, of the newest server that has served with them, which may have appended commands that an older one does
-//! not know. The note lies in the folder of the files, so that it goes where they go.
+//! Two things say so: the first bytes of the append-only file's base, a copy in the format of
+//! whoever made it; and a note beside the files, of the newest server that has served with them,
+//! which may have appended commands that an older one does not know. The note lies in the folder of
+//! the files, so that it goes where they go.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -19,8 +20,8 @@ use super::state::AOF_LIST;
 /// The note.
 const NOTE: &str = "written-by";
 
-/// What was compared, and what came of it. A node without a server looks fifty times a second; the files are read when they, or the
-/// version of the server, are others than at the last look.
+/// What was compared, and what came of it. A node without a server looks fifty times a second; the
+/// files are read when they, or the version of the server, are others than at the last look.
 #[derive(Debug, Default)]
 pub(super) struct Compared {
     of: Option<(Version, Seen)>,
@@ -35,7 +36,8 @@ struct Seen {
     base_stamp: Option<Stamp>,
 }
 
-/// Tells a file from another one of the same name, or from what it was: device, number, length, times of the last changes.
+/// Tells a file from another one of the same name, or from what it was: device, number, length,
+/// times of the last changes.
 type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
 
 fn stamp(path: &Path) -> Option<Stamp> {
@@ -54,7 +56,8 @@ fn stamps(files: &Path) -> [Option<Stamp>; 3] {
 }
 
 impl Compared {
-    /// What on disk the server `own` can't read, by who wrote it; nothing where it can, or where nothing is known.
+    /// What on disk the server `own` can't read, by who wrote it; nothing where it can, or where
+    /// nothing is known.
     pub(super) fn look(&mut self, files: &Path, own: Version) -> Option<String> {
         self.look_by(files, own, unreadable)
     }

@@ -30,8 +30,9 @@ pub struct Event {
 /// Events that wait for their reader; what is published beyond that waits in the Sentinel.
 pub const WAITING: usize = 1024;
 
-/// Subscribes to all events of every Sentinel of `lab` and forwards them to `to`, a channel of [`WAITING`]; a lost
-/// subscription is made again. The tasks belong to `tasks` and end with it, or when nobody listens.
+/// Subscribes to all events of every Sentinel of `lab` and forwards them to `to`, a channel of
+/// [`WAITING`]; a lost subscription is made again. The tasks belong to `tasks` and end with it, or
+/// when nobody listens.
 pub fn follow_events(
     lab: &Lab,
     connector: &Connector,

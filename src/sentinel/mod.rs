@@ -1,7 +1,8 @@
 //! Asking all Sentinels at once, and hearing their events.
 //!
-//! A [`Panel`] keeps one warm connection to each Sentinel of the lab, in a `seat`. Nothing here trusts a single
-//! Sentinel: answers go to [`crate::protocol::vote`], events are hints to ask again.
+//! A [`Panel`] keeps one warm connection to each Sentinel of the lab, in a `seat`. Nothing here
+//! trusts a single Sentinel: answers go to [`crate::protocol::vote`], events are hints to ask
+//! again.
 
 mod events;
 pub(crate) mod reply;
@@ -24,8 +25,8 @@ use crate::report::is_password_error;
 pub use events::{Event, WAITING, follow_events};
 use seat::Seat;
 
-/// How long a majority that has answered waits for those who have not, beyond what is usual for them. A Sentinel that
-/// is gone refuses at once; only a hung one lets this run out.
+/// How long a majority that has answered waits for those who have not, beyond what is usual for
+/// them. A Sentinel that is gone refuses at once; only a hung one lets this run out.
 const STRAGGLER_GRACE: Duration = Duration::from_millis(50);
 
 /// All Sentinels of a lab, with a warm connection to each.
@@ -95,7 +96,8 @@ impl Answers {
 }
 
 impl Panel {
-    /// The Sentinels of `lab`, reached by `connector`; connects at the first question. To be called within a runtime.
+    /// The Sentinels of `lab`, reached by `connector`; connects at the first question. To be called
+    /// within a runtime.
     pub fn new(lab: &Lab, connector: Connector) -> Self {
         let mut tasks = JoinSet::new();
         let seats = lab.sentinels.iter();
@@ -122,8 +124,8 @@ impl Panel {
         promotable_strangers(view, &self.data_nodes).next()
     }
 
-    /// Why a Sentinel with that view is not to be asked for a failover, if so: it is to lead none, or could promote a server that is
-    /// no data node of the lab.
+    /// Why a Sentinel with that view is not to be asked for a failover, if so: it is to lead none,
+    /// or could promote a server that is no data node of the lab.
     pub fn could_promote_a_stranger(&self, view: &SentinelView) -> Option<String> {
         if view.passive {
             return Some("it is not a full member of the lab: halab member list".to_owned());
@@ -136,13 +138,15 @@ impl Panel {
     }
 
     /// Asks all Sentinels at once for their view. Returns when all have answered or failed, or a
-    /// moment after a majority has answered, and those who have not take longer than they usually do.
+    /// moment after a majority has answered, and those who have not take longer than they usually
+    /// do.
     pub async fn ask(&self) -> Answers {
         self.ask_with_grace(Some(STRAGGLER_GRACE)).await
     }
 
-    /// The same, and waits for each until it has answered or counts as lost: it has refused, or said
-    /// nothing within the connector's limits. For questions that every Sentinel has a veto on.
+    /// The same, and waits for each until it has answered or counts as lost: it has refused, or
+    /// said nothing within the connector's limits. For questions that every Sentinel has a veto
+    /// on.
     pub async fn ask_each(&self) -> Answers {
         self.ask_with_grace(None).await
     }
@@ -224,11 +228,12 @@ impl Panel {
         .await
     }
 
-    /// Asks for a failover from `from` without waiting for down-after (`SENTINEL FAILOVER`). All Sentinels are asked at
-    /// once whom they name, so that a silent one delays nothing; then one after the other is called, until one takes it,
-    /// because two calls at once would start two failovers. One that names another primary is not called: the command
-    /// names no node, and would depose that one. Nor is one that could promote a server that is not of the lab. Returns who
-    /// took it.
+    /// Asks for a failover from `from` without waiting for down-after (`SENTINEL FAILOVER`). All
+    /// Sentinels are asked at once whom they name, so that a silent one delays nothing; then
+    /// one after the other is called, until one takes it, because two calls at once would start
+    /// two failovers. One that names another primary is not called: the command names no node,
+    /// and would depose that one. Nor is one that could promote a server that is not of the lab.
+    /// Returns who took it.
     ///
     /// # Errors
     /// What the last one said, when none took it.
@@ -244,8 +249,9 @@ impl Panel {
         Err(last)
     }
 
-    /// Asks those that are left, all at once, and takes the first one out that names `primary`, so that it is called right
-    /// after its answer. Takes out, too, who answers something else, and notes what.
+    /// Asks those that are left, all at once, and takes the first one out that names `primary`, so
+    /// that it is called right after its answer. Takes out, too, who answers something else,
+    /// and notes what.
     async fn first_to_name<'a>(
         &'a self,
         primary: SocketAddrV4,

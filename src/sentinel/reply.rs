@@ -55,8 +55,9 @@ fn replica(fields: &Fields) -> RedisResult<ReplicaView> {
     })
 }
 
-/// Age of the last INFO; `None` when there was none. Before the first one a Sentinel knows no `runid`, and
-/// gives an age of 0 or, in some versions, of decades: neither may be taken for an answer.
+/// Age of the last INFO; `None` when there was none. Before the first one a Sentinel knows no
+/// `runid`, and gives an age of 0 or, in some versions, of decades: neither may be taken for an
+/// answer.
 fn info_age(fields: &Fields) -> RedisResult<Option<Duration>> {
     let never = fields.get("runid").is_none_or(String::is_empty);
     let age = Duration::from_millis(number(fields, "info-refresh")?);

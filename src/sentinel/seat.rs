@@ -1,5 +1,6 @@
-//! One Sentinel, asked by one task: a question that nobody waits for any more is answered all the same, so that the
-//! connection stays good, and how long this Sentinel takes is known also when it takes longer than the others.
+//! One Sentinel, asked by one task: a question that nobody waits for any more is answered all the
+//! same, so that the connection stays good, and how long this Sentinel takes is known also when it
+//! takes longer than the others.
 
 use std::net::SocketAddrV4;
 use std::sync::Arc;

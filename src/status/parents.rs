@@ -1,4 +1,5 @@
-//! Asks the parents (`halab node`) what they state: `/status` beside each node's metrics, all at once, each within a limit.
+//! Asks the parents (`halab node`) what they state: `/status` beside each node's metrics, all at
+//! once, each within a limit.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
@@ -15,7 +16,8 @@ use super::Reached;
 /// Longest answer that is read.
 const LONGEST: usize = 64 * 1024;
 
-/// What each parent states, by the node's name; nothing in a lab without `[monitoring]`, where nobody can be asked.
+/// What each parent states, by the node's name; nothing in a lab without `[monitoring]`, where
+/// nobody can be asked.
 pub(super) async fn ask(lab: &Lab) -> BTreeMap<String, Reached<NodeReport>> {
     let Some(monitoring) = &lab.monitoring else {
         return BTreeMap::new();

@@ -1,13 +1,14 @@
 //! Who is primary now, kept fresh for all lanes.
 //!
-//! A round asks all Sentinels and every data node at once. The node that a majority of the Sentinels
-//! names, and that says itself that it is primary, is the target. When the named one is gone or is a
-//! replica, another data node that says it is primary is taken as *promoted*: the Sentinels have not
-//! announced it yet. There a record counts as acknowledged when every other data node confirms it, which is
-//! safe whoever the Sentinels settle on, or when the old primary itself has submitted to the new one.
+//! A round asks all Sentinels and every data node at once. The node that a majority of the
+//! Sentinels names, and that says itself that it is primary, is the target. When the named one is
+//! gone or is a replica, another data node that says it is primary is taken as *promoted*: the
+//! Sentinels have not announced it yet. There a record counts as acknowledged when every other data
+//! node confirms it, which is safe whoever the Sentinels settle on, or when the old primary itself
+//! has submitted to the new one.
 //!
-//! A round is run when a lane reports trouble, when a Sentinel publishes an event that hints at a change,
-//! and once in a while.
+//! A round is run when a lane reports trouble, when a Sentinel publishes an event that hints at a
+//! change, and once in a while.
 
 use std::fmt;
 use std::net::SocketAddrV4;
@@ -34,13 +35,15 @@ use super::keeper::Membership;
 const CALM: Duration = Duration::from_secs(1);
 /// Pause between two rounds while there is no target, or it is not announced.
 const URGENT: Duration = Duration::from_millis(10);
-/// A data node may take so long to say its role in any case. One that hangs must not hold up the others.
+/// A data node may take so long to say its role in any case. One that hangs must not hold up the
+/// others.
 const ROLE_LIMIT: Duration = Duration::from_millis(100);
-/// So many times what it took before it may take, too: a new connection is two or three round trips.
+/// So many times what it took before it may take, too: a new connection is two or three round
+/// trips.
 const SLOWER: u32 = 5;
 
-/// Pause between two hints that are heeded: several rounds fit in, so a Sentinel that publishes without an end keeps none
-/// from its end.
+/// Pause between two hints that are heeded: several rounds fit in, so a Sentinel that publishes
+/// without an end keeps none from its end.
 const HINT_PAUSE: Duration = Duration::from_millis(5);
 
 /// The node to write to.
@@ -72,7 +75,8 @@ impl fmt::Display for Standing {
 }
 
 impl Target {
-    /// Whether `now` is another primary than this one, so that connections to this one are of no use.
+    /// Whether `now` is another primary than this one, so that connections to this one are of no
+    /// use.
     fn is_superseded_by(&self, now: &Target) -> bool {
         match (self.standing, now.standing) {
             _ if self.address != now.address => true,
@@ -257,8 +261,9 @@ impl Seeker {
         }
     }
 
-    /// The members may have changed while this writer was cut off, or before it was started: then a data node that is known here has
-    /// the list. The keeper goes by that of the primary itself.
+    /// The members may have changed while this writer was cut off, or before it was started: then a
+    /// data node that is known here has the list. The keeper goes by that of the primary
+    /// itself.
     async fn look_for_members(&self) {
         let asked = self.lab.data_nodes.iter().map(|node| async {
             let mut conn = self.connector.open(node.socket()).await.ok()?;
@@ -282,8 +287,8 @@ impl Seeker {
             .map_or_else(|| address.to_string(), |n| n.name.clone())
     }
 
-    /// One round. It ends as soon as the node that a majority names has said that it is primary; a node
-    /// that is lost is waited for only without that.
+    /// One round. It ends as soon as the node that a majority names has said that it is primary; a
+    /// node that is lost is waited for only without that.
     async fn seek(&mut self) -> Result<Target, String> {
         let round = self.round;
         let mut probes: FuturesUnordered<_> = self
@@ -322,7 +327,8 @@ impl Seeker {
         self.stranger_named =
             matches!(&elected, Some(Ok(named)) if self.lab.data_node_at(named.address).is_none());
         match elected {
-            // Not even what every data node confirms: whoever that is, it may be promoted, and it has nothing.
+            // Not even what every data node confirms: whoever that is, it may be promoted, and it
+            // has nothing.
             Some(Ok(named)) if self.lab.data_node_at(named.address).is_none() => Err(format!(
                 "the Sentinels name {}, which is no data node of this lab: see who answers at their addresses",
                 named.address
@@ -388,7 +394,8 @@ impl Probe {
             self.silent_since = None;
             return answer.inspect_err(|_| drop(self.line.take()));
         }
-        // The round goes on without it. Its connection is left, or is made anew, only when its time is over.
+        // The round goes on without it. Its connection is left, or is made anew, only when its time
+        // is over.
         let since = *self.silent_since.get_or_insert(begun);
         if since.elapsed() >= self.most {
             self.silent_since = None;
@@ -431,7 +438,8 @@ struct Hints {
 }
 
 impl Hints {
-    /// Waits for a hint; `None` when there will be none. What is there beside it is answered by the same round.
+    /// Waits for a hint; `None` when there will be none. What is there beside it is answered by the
+    /// same round.
     async fn next(&mut self) -> Option<()> {
         sleep_until(self.from).await;
         loop {

@@ -26,7 +26,8 @@ pub(super) struct Flight {
     /// Whether it may have been written before this attempt.
     pub(super) doubted: bool,
     pub(super) sent: Instant,
-    /// Commands that write its records; each is answered once, and is executed as a whole or not at all.
+    /// Commands that write its records; each is answered once, and is executed as a whole or not
+    /// at all.
     pub(super) writes: u64,
     /// Answers read so far, of those expected.
     answers: u64,
@@ -59,8 +60,8 @@ impl Parcel {
 }
 
 impl Flight {
-    /// `parcel` is sent now, by so many commands, with so many questions after them; with one only, the keeper has to
-    /// ask what is confirmed.
+    /// `parcel` is sent now, by so many commands, with so many questions after them; with one only,
+    /// the keeper has to ask what is confirmed.
     pub(super) fn depart(
         mut parcel: Parcel,
         writes: u64,
@@ -95,7 +96,8 @@ impl Flight {
         self.answers == self.expected
     }
 
-    /// Reads the next of its answers: to its writes, then to `ROLE`, `WAIT` and `ROLE` as far as they were sent.
+    /// Reads the next of its answers: to its writes, then to `ROLE`, `WAIT` and `ROLE` as far as
+    /// they were sent.
     pub(super) fn read(
         &mut self,
         answer: Value,

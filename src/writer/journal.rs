@@ -60,8 +60,8 @@ impl Counts {
 pub struct Progress {
     /// What became of the records so far.
     pub counts: Counts,
-    /// Why the primary refuses the writes, where it does and another primary would not cure it; none once a record is
-    /// acknowledged again.
+    /// Why the primary refuses the writes, where it does and another primary would not cure it;
+    /// none once a record is acknowledged again.
     pub refused: Option<WriteError>,
 }
 
@@ -260,7 +260,8 @@ impl Journal {
         }
     }
 
-    /// Notes that the primary refuses writes, which are tried again; told once, until one is acknowledged.
+    /// Notes that the primary refuses writes, which are tried again; told once, until one is
+    /// acknowledged.
     pub(super) fn refused(&self, why: WriteError) {
         let mut inner = self.lock();
         if inner.refused.as_ref() != Some(&why) {

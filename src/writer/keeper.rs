@@ -1,10 +1,11 @@
 //! The connection on which the primary is asked what has been confirmed, for all lanes.
 //!
-//! The keeper opens it as soon as discovery has a target, and only then may lanes connect: so every write of
-//! the session is younger than this connection, which a change of role or the end of the server would
-//! close. Then it reads the roster: whose confirmation counts, and who is asked; where that is another lab than it was started
-//! for, it says so and ends. Round after round asks `ROLE`, `PUBLISH`, `WAIT`, `ROLE`, one for all batches that are on their way; while not
-//! every other data node confirms, the Sentinels are asked too. The rules are in [`crate::protocol::ack`].
+//! The keeper opens it as soon as discovery has a target, and only then may lanes connect: so every
+//! write of the session is younger than this connection, which a change of role or the end of the
+//! server would close. Then it reads the roster: whose confirmation counts, and who is asked; where
+//! that is another lab than it was started for, it says so and ends. Round after round asks `ROLE`,
+//! `PUBLISH`, `WAIT`, `ROLE`, one for all batches that are on their way; while not every other data
+//! node confirms, the Sentinels are asked too. The rules are in [`crate::protocol::ack`].
 
 use std::net::SocketAddrV4;
 use std::ops::ControlFlow;
@@ -33,8 +34,8 @@ use super::session::Session;
 use super::witness::{About, Witness};
 use super::{Options, REFUSED_PAUSE};
 
-/// Channel of the messages that nobody reads: they give a connection that writes nothing a place in the stream of
-/// replication, which `WAIT` waits for.
+/// Channel of the messages that nobody reads: they give a connection that writes nothing a place in
+/// the stream of replication, which `WAIT` waits for.
 pub const ROUND_CHANNEL: &str = "halab:round";
 /// Pause before asking again what was not acknowledged.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -55,7 +56,8 @@ pub(super) struct Keeper {
     witness: Witness,
 }
 
-/// The members that a keeper was started for, and what it shares with the one that comes after it when they have changed.
+/// The members that a keeper was started for, and what it shares with the one that comes after it
+/// when they have changed.
 #[derive(Debug, Clone)]
 pub(super) struct Membership {
     /// As in `lab.toml`.
@@ -189,7 +191,8 @@ impl Keeper {
         })
     }
 
-    /// Ends here where the lab has other members than this keeper knows: another one is started for those.
+    /// Ends here where the lab has other members than this keeper knows: another one is started for
+    /// those.
     async fn check_members(
         &self,
         primary: SocketAddrV4,
@@ -207,7 +210,8 @@ impl Keeper {
             }
             _ => return Ok(()),
         };
-        // Of a later version, or not brought up to date yet after the lab has moved: whom to ask is not known.
+        // Of a later version, or not brought up to date yet after the lab has moved: whom to ask is
+        // not known.
         let roster = Roster::from_text(&text)
             .filter(|roster| roster.data.iter().any(|member| member.address == primary))
             .ok_or(WriteError::MembersUnknown)?;
@@ -269,8 +273,9 @@ impl Keeper {
         let online = link.session.online();
         let mut questions = 1;
         if online > 0 {
-            // A WAIT is for what its own connection wrote last (before Redis 7.2: for all before its last command).
-            // A message goes to the replicas as a write does, and neither to the keys nor to the disk.
+            // A WAIT is for what its own connection wrote last (before Redis 7.2: for all before
+            // its last command). A message goes to the replicas as a write does, and
+            // neither to the keys nor to the disk.
             link.wire.push(&[b"PUBLISH", ROUND_CHANNEL.as_bytes(), b""]);
             let online = online.to_string();
             let wait: [&[u8]; 3] = [b"WAIT", online.as_bytes(), self.wait_ms.as_bytes()];
@@ -293,7 +298,8 @@ impl Keeper {
         link.coverage.replicated = link.coverage.replicated.max(replicated);
         link.session.publish(link.coverage);
 
-        // A question stays until it is answered: evidence has to be later than the writes by some time.
+        // A question stays until it is answered: evidence has to be later than the writes by some
+        // time.
         let question = *link.open.get_or_insert_with(|| Question {
             offset,
             answered,
@@ -335,9 +341,10 @@ impl Keeper {
         }
     }
 
-    /// The primary's mark, if it has marked the time in which it is primary and, where no other data node has the writes, that it is
-    /// the only copy. What is witnessed before could not be told, later, from what an older copy lacks; and a primary
-    /// writes everything to disk before it marks that it is the only copy, and each write before the answer from then on.
+    /// The primary's mark, if it has marked the time in which it is primary and, where no other
+    /// data node has the writes, that it is the only copy. What is witnessed before could not
+    /// be told, later, from what an older copy lacks; and a primary writes everything to disk
+    /// before it marks that it is the only copy, and each write before the answer from then on.
     async fn mark_of(
         &self,
         link: &mut Link,

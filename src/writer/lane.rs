@@ -1,9 +1,9 @@
 //! One connection to the primary, with some batches in flight.
 //!
 //! A batch is sent, and sent again, until it is acknowledged; see [`crate::protocol::ack`] for what
-//! that means. The lane sends the records by `MSET` and a `ROLE`, and goes on with the next batch; that the batch is
-//! acknowledged it learns from its session. It leaves its connection when the session ends: a
-//! primary that hangs would never break it.
+//! that means. The lane sends the records by `MSET` and a `ROLE`, and goes on with the next batch;
+//! that the batch is acknowledged it learns from its session. It leaves its connection when the
+//! session ends: a primary that hangs would never break it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,11 +27,11 @@ use super::session::Session;
 use super::work::{Job, Work};
 use super::{Options, REFUSED_PAUSE};
 
-/// Batches sent and not answered: one that the primary executes, and the next one, so that it does not wait
-/// for it. More would lie in its buffers.
+/// Batches sent and not answered: one that the primary executes, and the next one, so that it does
+/// not wait for it. More would lie in its buffers.
 const UNANSWERED: usize = 2;
-/// Records written by one command. One command costs the server about half of what as many `SET`s do; more in one would
-/// keep it longer from everybody else, and gain nothing.
+/// Records written by one command. One command costs the server about half of what as many `SET`s
+/// do; more in one would keep it longer from everybody else, and gain nothing.
 const RECORDS_A_COMMAND: u64 = 128;
 /// Between two looks whether an answer is overdue.
 const CLOCK: Duration = Duration::from_millis(500);
@@ -65,7 +65,8 @@ struct Link<'a> {
     flights: VecDeque<Flight>,
     /// So many of the flights, the first ones, have all their answers.
     answered: usize,
-    /// Nothing is sent before that time: the primary refused a write, and another would not cure it.
+    /// Nothing is sent before that time: the primary refused a write, and another would not cure
+    /// it.
     hold: Option<Instant>,
 }
 
@@ -154,8 +155,8 @@ impl Lane {
         self.sessions.wait_for(open).await.ok()?.clone()
     }
 
-    /// Writes over one connection, until there is a reason to leave it. What was in flight then is in the
-    /// queue again.
+    /// Writes over one connection, until there is a reason to leave it. What was in flight then is
+    /// in the queue again.
     async fn serve(&mut self, session: &Session) -> Result<Left, ledger::Error> {
         let wire = loop {
             let opened = tokio::select! {
@@ -166,7 +167,8 @@ impl Lane {
             };
             match opened {
                 Ok(wire) => break wire,
-                // Nothing was sent, so the session is as good as before; the others would have to connect anew, too.
+                // Nothing was sent, so the session is as good as before; the others would have to
+                // connect anew, too.
                 Err(error) => debug!(%error, "cannot connect to the primary"),
             }
         };
@@ -288,7 +290,8 @@ impl Lane {
             });
             writes += 1;
         }
-        // One batch at a time: then a WAIT on its own connection holds up nobody and spares a round trip.
+        // One batch at a time: then a WAIT on its own connection holds up nobody and spares a round
+        // trip.
         let online = match self.in_flight {
             1 => link.session.online(),
             _ => 0,

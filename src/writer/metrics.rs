@@ -1,7 +1,7 @@
 //! What a run tells about itself, for Prometheus. Names and meanings: `docs/metrics.md`.
 //!
-//! An observer: at each request it reads the counts that the journal keeps anyway. Only what the journal has
-//! no count of is noted for it, in [`Live`].
+//! An observer: at each request it reads the counts that the journal keeps anyway. Only what the
+//! journal has no count of is noted for it, in [`Live`].
 
 use std::fmt;
 use std::path::Path;
@@ -205,8 +205,8 @@ fn target(lab: &Lab, file: &Path) -> Target {
     }
 }
 
-/// Serves the metrics of a run where the options say. A run is a run without them: a second writer finds
-/// the address taken.
+/// Serves the metrics of a run where the options say. A run is a run without them: a second writer
+/// finds the address taken.
 pub(super) async fn serve(
     lab: &Lab,
     options: &Options,

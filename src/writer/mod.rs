@@ -11,9 +11,9 @@
 //! - `metrics`: the same for Prometheus
 //! - `summary`: what is said at the end
 //!
-//! Back-pressure is the shape of it: a lane takes a batch when fewer than `in_flight` of its own wait to be
-//! acknowledged, so there are never more than `connections * in_flight` in memory. Nothing is acknowledged before
-//! [`crate::protocol::ack`] says so.
+//! Back-pressure is the shape of it: a lane takes a batch when fewer than `in_flight` of its own
+//! wait to be acknowledged, so there are never more than `connections * in_flight` in memory.
+//! Nothing is acknowledged before [`crate::protocol::ack`] says so.
 
 mod discovery;
 mod flight;
@@ -54,18 +54,18 @@ use session::Session;
 use witness::Witness;
 use work::Work;
 
-/// Shortest `WAIT`: a healthy replica confirms within it also on a busy machine, so that the Sentinels are
-/// asked only when something is wrong. As in `lab.toml`.
+/// Shortest `WAIT`: a healthy replica confirms within it also on a busy machine, so that the
+/// Sentinels are asked only when something is wrong. As in `lab.toml`.
 pub const SHORTEST_WAIT: Duration = Duration::from_millis(50);
 /// How long batches in flight may take to be acknowledged after a request to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(3);
-/// How often acknowledgements are handed to the system: the most that a `kill -9` of the writer can turn
-/// from acknowledged into unknown.
+/// How often acknowledgements are handed to the system: the most that a `kill -9` of the writer can
+/// turn from acknowledged into unknown.
 const FLUSH_PERIOD: Duration = Duration::from_millis(20);
 /// Pause after a refusal that another primary would not cure.
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
-/// How much longer than a `WAIT` its answer may take before the connection counts as lost; as long as any other answer, if
-/// that is more.
+/// How much longer than a `WAIT` its answer may take before the connection counts as lost; as long
+/// as any other answer, if that is more.
 const WAIT_SLACK: Duration = Duration::from_secs(2);
 
 /// What to write, and how.
@@ -137,8 +137,8 @@ pub enum WriteFailure {
     Task(String),
 }
 
-/// Runs the writer until its work is done, `stop` is cancelled, or it fails. The summary is there in
-/// every case once the run has begun.
+/// Runs the writer until its work is done, `stop` is cancelled, or it fails. The summary is there
+/// in every case once the run has begun.
 ///
 /// # Errors
 /// Before the run has begun: the ledger can't be made or read.
@@ -151,7 +151,8 @@ pub async fn run(
     run_with(lab, options, stop, progress, JoinSet::new()).await
 }
 
-/// The same, with tasks beside those that it starts in the background: for tests of what becomes of one that ends.
+/// The same, with tasks beside those that it starts in the background: for tests of what becomes of
+/// one that ends.
 async fn run_with(
     lab: &Lab,
     options: &Options,
@@ -247,8 +248,9 @@ async fn run_with(
     }
 }
 
-/// Keeps those who find the primary and ask what is confirmed, for the lab of `lab.toml` first. Where the roster has other members,
-/// all of them end, with the session, and others begin for those.
+/// Keeps those who find the primary and ask what is confirmed, for the lab of `lab.toml` first.
+/// Where the roster has other members, all of them end, with the session, and others begin for
+/// those.
 async fn follow_members(
     stated: Lab,
     options: Options,

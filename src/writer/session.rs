@@ -1,7 +1,7 @@
 //! What the keeper and the lanes share while one node is written to.
 //!
-//! One session, one fate: when any of its connections breaks, all lanes leave it, and what they had not seen
-//! acknowledged is sent again in the next.
+//! One session, one fate: when any of its connections breaks, all lanes leave it, and what they had
+//! not seen acknowledged is sent again in the next.
 
 use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -86,8 +86,8 @@ impl Witness {
                 Either::Right(((), answers)) => answers.await,
             };
             let views = answers.views();
-            // A node that is lost says nothing, late: often the Sentinels' word is enough, and they may see more of it
-            // while it is waited for.
+            // A node that is lost says nothing, late: often the Sentinels' word is enough, and they
+            // may see more of it while it is waited for.
             let heard = words.as_mut().output_mut().map(|heard| heard.as_slice());
             let verdict = self.judge(about, &views, heard.unwrap_or_default(), age);
             if verdict.is_ok() || heard.is_some() {
@@ -131,8 +131,9 @@ impl Witness {
         match about {
             About::Elected(case) => witness(case, heard),
             About::Promoted { old, new, mark } => {
-                // One that was promoted itself, and was sent back before it was announced, would take the role by what its
-                // own copy says. One that loads a copy has that of the new one, or none.
+                // One that was promoted itself, and was sent back before it was announced, would
+                // take the role by what its own copy says. One that loads a copy
+                // has that of the new one, or none.
                 let new_copy = Copy::Marked(mark.clone());
                 let gives_way = |word: &&Word| {
                     let copy = word.copy.as_ref();

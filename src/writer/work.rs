@@ -12,8 +12,8 @@ use crate::ledger::{self, Invoked};
 use super::Options;
 use super::journal::Journal;
 
-/// Batches a second at least, when a rate is asked for: so that a low rate is not one big batch now and
-/// then.
+/// Batches a second at least, when a rate is asked for: so that a low rate is not one big batch now
+/// and then.
 const BATCHES_PER_SECOND: f64 = 20.0;
 
 /// What stands for a moment that the clock can't hold.
@@ -144,7 +144,8 @@ impl Work {
     }
 }
 
-/// When the record after `handed_out` others is due; what is too far for the clock is due in a year.
+/// When the record after `handed_out` others is due; what is too far for the clock is due in a
+/// year.
 fn due_at(begun: Instant, handed_out: u64, rate: f64) -> Instant {
     Duration::try_from_secs_f64(handed_out as f64 / rate)
         .ok()

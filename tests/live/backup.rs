@@ -1,4 +1,5 @@
-//! `halab backup` and `halab restore`: of a lab under load, into one that has lost everything, and what is refused.
+//! `halab backup` and `halab restore`: of a lab under load, into one that has lost everything, and
+//! what is refused.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -1,4 +1,5 @@
-//! `halab status` says why: what was wrong in labs that were broken on purpose, by its code, its cause and its remedy.
+//! `halab status` says why: what was wrong in labs that were broken on purpose, by its code, its
+//! cause and its remedy.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

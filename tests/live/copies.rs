@@ -1,5 +1,5 @@
-//! What becomes of a node's copy when another node is promoted: it is followed only by those that it holds no less than, and no
-//! copy is given up before another is complete.
+//! What becomes of a node's copy when another node is promoted: it is followed only by those that
+//! it holds no less than, and no copy is given up before another is complete.
 
 use rustix::process::Signal;
 

@@ -1,5 +1,5 @@
-//! Drills as a user runs them. What must hold is judged by the drill itself; here it is shown that it can say so,
-//! and that it says when it does not.
+//! Drills as a user runs them. What must hold is judged by the drill itself; here it is shown that
+//! it can say so, and that it says when it does not.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -101,7 +101,8 @@ fn a_client_that_trusts_ok_loses_records_when_it_is_isolated_with_the_primary() 
     ];
     let (code, report, said) = drill(&arguments);
     if let Err(why) = network::probe() {
-        // This machine gives nobody a network of his own: the drill has to say that, and nothing else.
+        // This machine gives nobody a network of his own: the drill has to say that, and nothing
+        // else.
         assert_eq!(code, Some(3), "{said}");
         assert!(said.contains(&why.to_string()), "{said}");
         return;

@@ -29,7 +29,8 @@ fn writes_go_on_while_a_replica_loads_its_copy() {
     let writer = lab.start_writer_into("second.ledger", &one_by_one);
     writer.wait_invoked(100);
 
-    // The replica has to copy everything anew, and takes its time for each key. It answers meanwhile.
+    // The replica has to copy everything anew, and takes its time for each key. It answers
+    // meanwhile.
     for (parameter, value) in [
         ("key-load-delay", "300"),
         ("loading-process-events-interval-bytes", "1024"),

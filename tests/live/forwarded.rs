@@ -1,5 +1,6 @@
-//! Nodes that are reached at their addresses through something that passes connections on, as a Service of Kubernetes
-//! does for a pod: each listens at another address, which is a new one whenever it is started anew.
+//! Nodes that are reached at their addresses through something that passes connections on, as a
+//! Service of Kubernetes does for a pod: each listens at another address, which is a new one
+//! whenever it is started anew.
 
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
@@ -28,7 +29,8 @@ type Places = Arc<Mutex<HashMap<String, Ipv4Addr>>>;
 pub struct Way {
     /// Connections so far.
     pub taken: AtomicUsize,
-    /// A connection waits for so many milliseconds before anything is passed on: as a slow handshake does, and nothing later.
+    /// A connection waits for so many milliseconds before anything is passed on: as a slow
+    /// handshake does, and nothing later.
     pub delay_ms: AtomicU64,
 }
 

@@ -55,13 +55,15 @@ fn a_rolling_restart_of_every_node_under_load_loses_nothing() {
 
 #[test]
 fn a_data_node_that_is_stopped_is_no_candidate_to_any_sentinel_by_then() {
-    // Where its address ends with it, a Sentinel that lists it takes it for connected until down-after: see docs/protocol.md.
+    // Where its address ends with it, a Sentinel that lists it takes it for connected until
+    // down-after: see docs/protocol.md.
     let mut lab = TestLab::start();
     for leaving in ["redis-b", "redis-a"] {
         let address = lab.lab.node(leaving).unwrap().address.to_string();
         lab.runner.stop_node(leaving);
         assert!(!on_all_sentinels(&lab, "replicas").contains(&address));
-        // They know it all the same: the other node would not take the role without its data, thinking itself alone.
+        // They know it all the same: the other node would not take the role without its data,
+        // thinking itself alone.
         let known = on_all_sentinels(&lab, "master");
         assert_eq!(known.matches("num-slaves\n1\n").count(), 3, "{known}");
         lab.runner.start_node(leaving).unwrap();
@@ -179,8 +181,8 @@ fn a_handover_without_a_promotion_says_that_the_failover_is_still_under_way() {
     let writer = lab.start_writer(&["--duration", "10m", "--rate", "20000"]);
     let ledger = writer.ledger.clone();
     writer.wait_invoked(10_000);
-    // In sync for the Sentinels and the primary, and then it does not take the promotion. The parent first: it would
-    // take a stopped server for a hung one.
+    // In sync for the Sentinels and the primary, and then it does not take the promotion. The
+    // parent first: it would take a stopped server for a hung one.
     lab.runner.signal_node("redis-b", Signal::STOP);
     lab.signal_server("redis-b", Signal::STOP);
     let log = lab.path("handover.log");

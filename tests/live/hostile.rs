@@ -1,5 +1,5 @@
-//! Peers that lie, played on real sockets: what they say is never acknowledged, never followed, and never fills
-//! the memory.
+//! Peers that lie, played on real sockets: what they say is never acknowledged, never followed, and
+//! never fills the memory.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
@@ -18,11 +18,12 @@ use tokio_util::sync::CancellationToken;
 use super::lab::{DEADLINE, HALAB, TestLab, is_running, wait_until};
 use super::liar::{Liar, Say, array};
 
-/// What the writer, or a node, may have had in memory at most. It is a third of this with the truth alone, and a liar says
-/// that much in a third of a second.
+/// What the writer, or a node, may have had in memory at most. It is a third of this with the truth
+/// alone, and a liar says that much in a third of a second.
 const PEAK_KIB: u64 = 32 * 1024;
 
-/// A Sentinel that names `primary`, healthy, at this epoch, with the replica that makes it look right.
+/// A Sentinel that names `primary`, healthy, at this epoch, with the replica that makes it look
+/// right.
 pub fn sentinel_that_names(
     primary: SocketAddrV4,
     epoch: u64,
@@ -74,8 +75,8 @@ fn primary_that_takes_everything(command: &str) -> Say {
     })
 }
 
-/// What is no answer to what `halab` asks. Others that connect there are real servers, which some of it would end
-/// (docs/security.md); they get an error.
+/// What is no answer to what `halab` asks. Others that connect there are real servers, which some
+/// of it would end (docs/security.md); they get an error.
 fn nonsense() -> Vec<(&'static str, Box<super::liar::Answers>)> {
     let megabyte = || vec![b'a'; 1 << 20];
     let forever = |begin: &[u8], then: Vec<u8>| Say::Forever(begin.to_vec(), then);

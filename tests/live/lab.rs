@@ -68,7 +68,8 @@ impl TestLab {
         Self::start_at(Shape::default(), Some(server))
     }
 
-    /// Puts that server in the place of the one with which nodes are started, as an upgrade of its package does.
+    /// Puts that server in the place of the one with which nodes are started, as an upgrade of its
+    /// package does.
     pub fn turn_to(&self, server: &ServerBinary) {
         let new = self.path("redis-server.new");
         std::os::unix::fs::symlink(std::path::absolute(&server.path).unwrap(), &new).unwrap();
@@ -129,8 +130,8 @@ impl TestLab {
         self.runner.stop();
     }
 
-    /// Moves the stopped lab to another network, and its description to another name of the primary; the nodes' state
-    /// stays as it is. Returns the network in which it was.
+    /// Moves the stopped lab to another network, and its description to another name of the
+    /// primary; the nodes' state stays as it is. Returns the network in which it was.
     pub fn change_lab_toml(&mut self, primary_name: &str) -> String {
         let subnet = ClaimedSubnet::claim().unwrap();
         let config = self.path("lab.toml");
@@ -481,7 +482,8 @@ pub fn redis_server() -> PathBuf {
     }
 }
 
-/// The server of the lab, and another one, of another version or product; first the one whose data the other reads.
+/// The server of the lab, and another one, of another version or product; first the one whose data
+/// the other reads.
 pub fn two_servers() -> [ServerBinary; 2] {
     let other = match std::env::var_os("HALAB_OTHER_SERVER") {
         Some(path) => path.into(),

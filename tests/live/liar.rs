@@ -16,8 +16,8 @@ pub enum Say {
     Bytes(Vec<u8>),
     /// This, and then the connection is closed.
     Last(Vec<u8>),
-    /// This, and then that again and again: a megabyte is a hundredth of a second, so that the real servers
-    /// beside it get their turn.
+    /// This, and then that again and again: a megabyte is a hundredth of a second, so that the real
+    /// servers beside it get their turn.
     Forever(Vec<u8>, Vec<u8>),
 }
 
@@ -49,7 +49,8 @@ impl Liar {
         let listening = thread::spawn(move || {
             let mut talks: Vec<thread::JoinHandle<()>> = Vec::new();
             while !end.load(Ordering::SeqCst) {
-                // A thread that nobody joins keeps its stack, and the system gives a process only so many.
+                // A thread that nobody joins keeps its stack, and the system gives a process only
+                // so many.
                 for talk in talks.extract_if(.., |talk| talk.is_finished()) {
                     talk.join().unwrap();
                 }

@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use super::lab::{Shape, TestLab, redis_server, wait_until};
 
-/// A lab of three data nodes whose third is lost and taken out of `lab.toml`. The Sentinels know it still.
+/// A lab of three data nodes whose third is lost and taken out of `lab.toml`. The Sentinels know it
+/// still.
 fn lab_with_a_ghost() -> (TestLab, SocketAddrV4) {
     let mut lab = TestLab::start_as(Shape {
         data_nodes: 3,
@@ -32,7 +33,8 @@ fn lab_with_a_ghost() -> (TestLab, SocketAddrV4) {
             p.starts_with("redis-c is not reachable") && p.contains("halab member remove redis-c")
         })
     });
-    // Not a member any more, as by halab member remove, which was ended before the Sentinels had forgotten it.
+    // Not a member any more, as by halab member remove, which was ended before the Sentinels had
+    // forgotten it.
     let without = lab.roster().without(MemberKind::Data, "redis-c").to_text();
     let primary = lab.primary().unwrap();
     ended_with(
@@ -110,7 +112,8 @@ fn stranger(lab: &TestLab) -> Value {
     lab.status()["strangers"][0].clone()
 }
 
-/// Waits until every Sentinel could promote the stranger: they make it a replica, and its priority is the default.
+/// Waits until every Sentinel could promote the stranger: they make it a replica, and its priority
+/// is the default.
 fn wait_promotable_to_all(lab: &TestLab) {
     wait_until(
         "the foreign server to be promotable to all Sentinels",
@@ -218,8 +221,8 @@ fn a_foreign_server_at_the_address_of_a_lost_node_is_never_promoted_by_a_node() 
             // Where the stranger was too slow to be seen as promotable just then, one is called.
             || lab.log(&primary).contains("failover called")
     });
-    // It goes on with its own data; or, on a machine so busy that this takes longer than down-after, the Sentinels promote
-    // the node that they prefer, by its priority.
+    // It goes on with its own data; or, on a machine so busy that this takes longer than
+    // down-after, the Sentinels promote the node that they prefer, by its priority.
     wait_until("a primary of the lab", || {
         problems(&lab).iter().all(|p| p.contains("of lab.toml"))
     });
@@ -227,11 +230,13 @@ fn a_foreign_server_at_the_address_of_a_lost_node_is_never_promoted_by_a_node() 
     writer.signal(Signal::TERM);
     writer.assert_all_acknowledged();
 
-    // Without the replica, nobody bears witness: the stranger could be promoted without having the writes.
+    // Without the replica, nobody bears witness: the stranger could be promoted without having the
+    // writes.
     wait_until("the lab to be whole but for the stranger", || {
         problems(&lab).iter().all(|p| p.contains("of lab.toml"))
     });
-    // A failover has the stranger follow the new primary, and ends its connections: it may be out of sight afterwards.
+    // A failover has the stranger follow the new primary, and ends its connections: it may be out
+    // of sight afterwards.
     if lab.primary() == Some(primary) {
         let replica = lab.replica();
         lab.runner.kill_node(&replica);

@@ -1,4 +1,5 @@
-//! Data nodes and Sentinels that come and go on a lab that runs, under load, with a writer that is never started again.
+//! Data nodes and Sentinels that come and go on a lab that runs, under load, with a writer that is
+//! never started again.
 
 use std::fs;
 use std::process::{Output, Stdio};
@@ -419,7 +420,8 @@ fn another_address_in_one_lab_toml_moves_nobody() {
     );
     assert!(refused.contains("halab move"), "{refused}");
 
-    // One without memory starts, copies, and may be promoted. The member that it has elsewhere is down.
+    // One without memory starts, copies, and may be promoted. The member that it has elsewhere is
+    // down.
     fs::remove_dir_all(lab.path("state").join(&replica)).unwrap();
     let before = lab.log(&replica).len();
     lab.runner.start_node(&replica).unwrap();

@@ -1,4 +1,5 @@
-//! A replica completes its copy under a load that would fill the primary's buffer for it before that.
+//! A replica completes its copy under a load that would fill the primary's buffer for it before
+//! that.
 
 use super::lab::{Shape, TestLab, invoked, wait_until};
 

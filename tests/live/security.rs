@@ -273,7 +273,8 @@ fn a_rotation_fails_no_write_and_no_password_is_where_it_does_not_belong() {
     let ledger = writer.ledger.clone();
     writer.wait_invoked(5_000);
     let report = lab.path("report.json").display().to_string();
-    // Whether all held is what the drills' own tests ask; on a busy machine two writers at once may be too many.
+    // Whether all held is what the drills' own tests ask; on a busy machine two writers at once may
+    // be too many.
     let drill = lab.halab(&[
         "--verbose",
         "drill",
@@ -299,7 +300,8 @@ fn a_rotation_fails_no_write_and_no_password_is_where_it_does_not_belong() {
         old.iter().all(|o| !new.contains(o)),
         "each user has a new one"
     );
-    // Everyone makes new connections with them: to the new primary, between Sentinels, of the new replica.
+    // Everyone makes new connections with them: to the new primary, between Sentinels, of the new
+    // replica.
     writer.wait_invoked(invoked(&ledger) + 5_000);
     assert!(lab.halab(&["handover"]).status.success());
     lab.wait_healthy();
@@ -352,7 +354,8 @@ fn a_rotation_fails_no_write_and_no_password_is_where_it_does_not_belong() {
     texts.push(("the drill's log".into(), drill.stderr));
     texts.push(("the drill's report".into(), drill.stdout));
 
-    // Everything that it left, but for the files that Redis has its passwords from, and the folder of secrets.
+    // Everything that it left, but for the files that Redis has its passwords from, and the folder
+    // of secrets.
     let state = lab.path("state");
     let kept = |path: &Path| {
         path == state.join("secrets")

@@ -1,5 +1,5 @@
-//! A lab whose handshakes take longer than shipped limits allow, as on a slow machine: the limits follow `lab.toml`, and
-//! whoever can't connect in time does not call again without a pause.
+//! A lab whose handshakes take longer than shipped limits allow, as on a slow machine: the limits
+//! follow `lab.toml`, and whoever can't connect in time does not call again without a pause.
 
 use std::process::Stdio;
 use std::sync::atomic::Ordering;
@@ -51,7 +51,8 @@ fn a_lab_whose_handshakes_take_long_comes_up_and_hands_over_with_longer_limits()
     wait_until("the writer to be at work", || {
         super::lab::invoked(ledger.as_ref()) >= 1000
     });
-    // The promoted node closes all its connections, and is seen to be promoted after the next handshake.
+    // The promoted node closes all its connections, and is seen to be promoted after the next
+    // handshake.
     pods.delay(Duration::from_millis(3200));
     let old = pods.primary().unwrap();
     pods.assert_halab(&["handover"]);
@@ -101,6 +102,7 @@ fn handshakes_that_are_never_in_time_are_few() {
     writer.wait().unwrap();
     let each_second = taken as f64 / seconds as f64;
     println!("{each_second} connections a second");
-    // Those of the servers themselves, and of eight processes to five nodes. Without pauses it is twice as many and more.
+    // Those of the servers themselves, and of eight processes to five nodes. Without pauses it is
+    // twice as many and more.
     assert!(each_second < 20.0, "{each_second}");
 }

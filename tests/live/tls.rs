@@ -1,5 +1,5 @@
-//! TLS on real servers: a lab with it is a lab as before, nothing is said in the clear, and whoever can't show who it is
-//! gets nothing but the reason.
+//! TLS on real servers: a lab with it is a lab as before, nothing is said in the clear, and whoever
+//! can't show who it is gets nothing but the reason.
 
 use std::fs;
 use std::io::{Read, Write};

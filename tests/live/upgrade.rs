@@ -1,4 +1,5 @@
-//! Servers of two versions in one lab: an upgrade in the right order, and what is refused in the wrong one.
+//! Servers of two versions in one lab: an upgrade in the right order, and what is refused in the
+//! wrong one.
 
 use super::lab::{TestLab, invoked, two_servers, wait_until};
 

@@ -1,4 +1,5 @@
-//! `halab verify` while the lab changes under it: what is not lost is never called lost, and what is lost always is.
+//! `halab verify` while the lab changes under it: what is not lost is never called lost, and what
+//! is lost always is.
 
 use std::net::SocketAddrV4;
 use std::path::Path;
@@ -74,8 +75,8 @@ fn ask(lab: &TestLab, node: &str, words: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// Kills the server of the primary, and goes on starting verifications until the lab is whole again. All that they
-/// said, once each has ended.
+/// Kills the server of the primary, and goes on starting verifications until the lab is whole
+/// again. All that they said, once each has ended.
 fn verify_over_a_failover(lab: &TestLab, ledger: &str) -> Vec<Output> {
     let primary = lab.primary().unwrap();
     lab.signal_server(&primary, Signal::KILL);
@@ -214,7 +215,8 @@ fn the_newest_records_of_a_writer_at_work_are_no_strangers() {
     assert_eq!(report(&output)["primary"]["unexpected"]["count"], 1);
 }
 
-/// A data node of which nothing is true; it has no record, and answers every `SCAN` with another one to come.
+/// A data node of which nothing is true; it has no record, and answers every `SCAN` with another
+/// one to come.
 #[derive(Debug, Clone)]
 struct Pretence {
     run_id: String,

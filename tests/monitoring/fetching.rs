@@ -1,5 +1,5 @@
-//! How scripts/monitoring.sh fetches Grafana, against a server of the test: what is right is taken, what is wrong, cut
-//! short or refused is not, and leaves nothing behind.
+//! How scripts/monitoring.sh fetches Grafana, against a server of the test: what is right is taken,
+//! what is wrong, cut short or refused is not, and leaves nothing behind.
 
 use std::env;
 use std::ffi::OsString;
@@ -68,7 +68,8 @@ fn serve(answer: Answer, body: Vec<u8>) -> SocketAddr {
     address
 }
 
-/// The tool folder first, as in `./lab`, and nothing else that has a Grafana: set-up leaves it at that one.
+/// The tool folder first, as in `./lab`, and nothing else that has a Grafana: set-up leaves it at
+/// that one.
 fn path_without_grafana(tools: &TempDir) -> OsString {
     let path = env::var_os("PATH").unwrap();
     let others = env::split_paths(&path).filter(|folder| !folder.join("grafana").exists());

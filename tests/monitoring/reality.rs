@@ -1,5 +1,6 @@
-//! Dashboards, rules and variables against the Prometheus of a running lab, in which a whole node and then a server
-//! are lost: what is asked there has an answer, and the alerts that should fire do, and no others.
+//! Dashboards, rules and variables against the Prometheus of a running lab, in which a whole node
+//! and then a server are lost: what is asked there has an answer, and the alerts that should fire
+//! do, and no others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,8 +19,8 @@ use super::text;
 const DASHBOARDS: [&str; 3] = ["ha-overview", "redis-nodes", "containers"];
 /// Queries that rightly return nothing, by panel, and why.
 const EMPTY: [(&str, &str); 1] = [("Of the limit", "no memory limit is set in this lab")];
-/// Alerts that three failovers, one of them by the loss of a whole node, cause, and somebody who may not do what they
-/// try. No other may fire.
+/// Alerts that three failovers, one of them by the loss of a whole node, cause, and somebody who
+/// may not do what they try. No other may fire.
 const FIRING: [&str; 9] = [
     "AccessRefused",
     "FailedOver",
@@ -257,7 +258,8 @@ fn every_query_has_an_answer_and_the_right_alerts_fire_when_the_primary_is_lost(
 
     // The whole node: nobody calls the failover for it, so the Sentinels need down-after.
     let old = lab.primary().unwrap();
-    // It stands still first, so that writes are on their way to it when it is killed, and have to be sent again.
+    // It stands still first, so that writes are on their way to it when it is killed, and have to
+    // be sent again.
     lab.runner.signal_node(&old, Signal::STOP);
     lab.signal_server(&old, Signal::STOP);
     writer.wait_invoked(invoked(&writer.ledger) + 400);
@@ -275,8 +277,8 @@ fn every_query_has_an_answer_and_the_right_alerts_fire_when_the_primary_is_lost(
     });
     lab.runner.start_node(&old).unwrap();
     lab.wait_healthy();
-    // The server alone: its node calls the failover. By a drill, whose writer tells Prometheus of itself in place of
-    // one that was killed, and of its end.
+    // The server alone: its node calls the failover. By a drill, whose writer tells Prometheus of
+    // itself in place of one that was killed, and of its end.
     drop(writer);
     let begun_drill = time(Duration::ZERO);
     let drill = lab.halab(&["drill", "kill-primary", "--attach", "--rate", "2000"]);

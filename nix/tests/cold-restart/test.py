@@ -1,4 +1,3 @@
-
 # The script of the test; the part above is driver/lab.py.
 
 lab = Lab(hosts["writer"])
@@ -28,7 +27,9 @@ with subtest("all machines crash at once, and start: the promoted node is still 
 with subtest("writing goes on, with the ledger of before"):
     lab.wait_writes()
 
-with subtest("all machines are shut down, and start, that of the replica with a new disk: the primary is the same"):
+with subtest(
+    "all machines are shut down, and start, that of the replica with a new disk: the primary is the same"
+):
     # With the seeded one's copy goes what its Sentinel knew: it begins with what lab.toml says.
     renewed = hosts[before.primary]
     lab.stop_writing()

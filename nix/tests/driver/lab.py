@@ -81,7 +81,8 @@ class Status:
                 for node in said["data_nodes"]
             },
             problems=tuple(
-                problem["what"] + (f" ({problem['cause']})" if problem["cause"] else "") for problem in said["problems"]
+                problem["what"] + (f" ({problem['cause']})" if problem["cause"] else "")
+                for problem in said["problems"]
             ),
         )
 
@@ -151,7 +152,8 @@ def connecting(targets: typing.Iterable[str], source: str = "") -> str:
     from_it = f"--interface {source} " if source else ""
     curl = f"curl -s --max-time {CONNECT_SECONDS} {from_it}"
     each = [
-        f"{{ {curl}-w '%{{time_connect}} {target}\\n' telnet://{target} </dev/null || true; }} &" for target in targets
+        f"{{ {curl}-w '%{{time_connect}} {target}\\n' telnet://{target} </dev/null || true; }} &"
+        for target in targets
     ]
     return "\n".join([*each, "wait"])
 
@@ -172,7 +174,10 @@ def unique(machines: typing.Iterable[Same]) -> list[Same]:
 
 def renew_disk(machine: Disk) -> None:
     """Of a machine that is off; at its start it gets a new one."""
-    [disk] = [*machine.state_dir.glob(f"{machine.name}.qcow2"), *machine.state_dir.glob(f"{machine.name}.img")]
+    [disk] = [
+        *machine.state_dir.glob(f"{machine.name}.qcow2"),
+        *machine.state_dir.glob(f"{machine.name}.img"),
+    ]
     disk.unlink()
 
 
@@ -191,7 +196,10 @@ def wait(
         if now - began > seconds:
             raise AssertionError(f"not so after {seconds:.0f} s: {what}; last seen: {brief(seen)}")
         if now - reported >= REPORT_SECONDS:
-            print(f"waiting since {now - began:.0f} s, of {seconds:.0f} s: {what}; now: {brief(seen)}", flush=True)
+            print(
+                f"waiting since {now - began:.0f} s, of {seconds:.0f} s: {what}; now: {brief(seen)}",
+                flush=True,
+            )
             reported = now
         # To look costs a slow machine time that it needs for what is waited for.
         pause = max(PAUSE_SECONDS, now - next_look)
@@ -220,11 +228,15 @@ class Lab:
         # Its exit code says whether the lab is healthy; the text is there either way.
         return Status.parse(self.writer.execute("halab status --json")[1])
 
-    def wait_until(self, what: str, holds: typing.Callable[[Status], bool], seconds: float) -> Status:
+    def wait_until(
+        self, what: str, holds: typing.Callable[[Status], bool], seconds: float
+    ) -> Status:
         return wait(what, seconds, self.status, holds, Status.brief)
 
     def wait_healthy(self) -> Status:
-        return self.wait_until("the lab is healthy", lambda s: s.healthy, BOOT_SECONDS * self.slowness)
+        return self.wait_until(
+            "the lab is healthy", lambda s: s.healthy, BOOT_SECONDS * self.slowness
+        )
 
     def wait_failover(self, before: Status) -> Status:
         return self.wait_until(
@@ -252,7 +264,9 @@ class Lab:
         """Which PART:PORT take a connection from a machine."""
         return connected(source.succeed(connecting(targets)))
 
-    def refuses_strangers(self, hosts: typing.Mapping[str, Host], targets: typing.Iterable[str]) -> None:
+    def refuses_strangers(
+        self, hosts: typing.Mapping[str, Host], targets: typing.Iterable[str]
+    ) -> None:
         """Each PART:PORT takes connections from another machine of the lab, and none from an address on
         that machine that is not of the lab."""
         machines = unique(hosts.values())
@@ -260,7 +274,9 @@ class Lab:
             there = [target for target in targets if hosts[target.split(":")[0]] is asked]
             asking = machines[number - 1]
             taken = self.reached(asking, there)
-            assert taken == set(there), f"from an address of the lab, only {sorted(taken)} of {there} take connections"
+            assert taken == set(there), (
+                f"from an address of the lab, only {sorted(taken)} of {there} take connections"
+            )
             peer = there[0].split(":")[0]
             stranger = asking.succeed(
                 f"address=$(getent ahostsv4 {peer} | sed -n '1s/ .*//p')\n"
@@ -274,7 +290,9 @@ class Lab:
             ).split()
             taken = connected(asking.succeed(connecting(there, stranger[0])))
             asking.succeed(f"ip address del {stranger[0]}/32 dev {stranger[1]}")
-            assert not taken, f"from {stranger[0]}, which is not of the lab, {sorted(taken)} take connections"
+            assert not taken, (
+                f"from {stranger[0]}, which is not of the lab, {sorted(taken)} take connections"
+            )
 
     def ask_prometheus(self, expression: str) -> str | None:
         """Its answer; None: it does not listen, or not yet."""
@@ -293,9 +311,16 @@ class Lab:
         return alerts(text) if text is not None else None
 
     def wait_firing(self, what: str, holds: typing.Callable[[set[str]], bool]) -> None:
-        wait(f"alerts that fire: {what}", BOOT_SECONDS * self.slowness, self.firing, lambda seen: seen is not None and holds(seen))
+        wait(
+            f"alerts that fire: {what}",
+            BOOT_SECONDS * self.slowness,
+            self.firing,
+            lambda seen: seen is not None and holds(seen),
+        )
 
-    def wait_query(self, what: str, expression: str, holds: typing.Callable[[dict[str, float]], bool]) -> None:
+    def wait_query(
+        self, what: str, expression: str, holds: typing.Callable[[dict[str, float]], bool]
+    ) -> None:
         wait(
             f"{what}: {expression}",
             FAILOVER_SECONDS * self.slowness,
@@ -305,14 +330,23 @@ class Lab:
 
     def has_grafana(self) -> bool:
         """Whether its unit starts with the machine of the monitoring, which is the writer's too."""
-        return self.writer.execute("systemctl list-dependencies --plain multi-user.target | grep -q grafana")[0] == 0
+        return (
+            self.writer.execute(
+                "systemctl list-dependencies --plain multi-user.target | grep -q grafana"
+            )[0]
+            == 0
+        )
 
     def dashboards(self) -> list[str]:
         """The uids of the dashboards that Grafana serves to anyone, each fetched."""
-        found = json.loads(self.writer.succeed("curl -fsS 'http://monitoring:3000/api/search?type=dash-db'"))
+        found = json.loads(
+            self.writer.succeed("curl -fsS 'http://monitoring:3000/api/search?type=dash-db'")
+        )
         uids = [dashboard["uid"] for dashboard in found]
         for uid in uids:
-            self.writer.succeed(f"curl -fsS -o /dev/null http://monitoring:3000/api/dashboards/uid/{uid}")
+            self.writer.succeed(
+                f"curl -fsS -o /dev/null http://monitoring:3000/api/dashboards/uid/{uid}"
+            )
         return uids
 
     def ask_grafana(self, expression: str) -> int:
@@ -345,7 +379,9 @@ class Lab:
 
     def kill_server(self, machine: Host, node: str) -> None:
         """The Redis server alone: what runs it is left."""
-        machine.succeed(f"pkill -KILL -P $(systemctl show --property=MainPID --value {unit_of(node)})")
+        machine.succeed(
+            f"pkill -KILL -P $(systemctl show --property=MainPID --value {unit_of(node)})"
+        )
 
     def stop_writing(self) -> str:
         """Ends the writer in order; returns its summary."""

@@ -9,13 +9,32 @@ from io import StringIO
 from typing import Any
 from unittest import mock
 
-from lab import COUNT_SECONDS, LEDGER_PROGRESS_BYTES, SLOWEST, Lab, Status, alerts, connected, connecting, frames, grown, renew_disk, samples, slowness, unique, unit_of, wait
+from lab import (
+    COUNT_SECONDS,
+    LEDGER_PROGRESS_BYTES,
+    SLOWEST,
+    Lab,
+    Status,
+    alerts,
+    connected,
+    connecting,
+    frames,
+    grown,
+    renew_disk,
+    samples,
+    slowness,
+    unique,
+    unit_of,
+    wait,
+)
 
 
 def said(primary: str | None, epoch: int = 0, problems: tuple[str, ...] = (), **roles: str) -> str:
     """As `halab status --json` says it, with what is not read left out."""
     nodes: list[dict[str, Any]] = [
-        {"name": name, "unreachable": "timed out"} if role == "unreachable" else {"name": name, "up": {"role": role}}
+        {"name": name, "unreachable": "timed out"}
+        if role == "unreachable"
+        else {"name": name, "up": {"role": role}}
         for name, role in roles.items()
     ]
     return json.dumps(
@@ -24,7 +43,15 @@ def said(primary: str | None, epoch: int = 0, problems: tuple[str, ...] = (), **
             "healthy": "unreachable" not in roles.values(),
             "data_nodes": nodes,
             "problems": [
-                {"code": "c", "severity": "fault", "node": None, "what": what, "cause": None, "remedy": "r"} for what in problems
+                {
+                    "code": "c",
+                    "severity": "fault",
+                    "node": None,
+                    "what": what,
+                    "cause": None,
+                    "remedy": "r",
+                }
+                for what in problems
             ],
         }
     )
@@ -53,7 +80,9 @@ class StatusTest(unittest.TestCase):
         self.assertTrue(self.before.healthy)
 
     def test_a_problem_is_what_is_seen(self) -> None:
-        now = Status.parse(said("a", 3, problems=("b is not reachable",), a="primary", b="unreachable"))
+        now = Status.parse(
+            said("a", 3, problems=("b is not reachable",), a="primary", b="unreachable")
+        )
         self.assertEqual(now.problems, ("b is not reachable",))
         self.assertEqual(self.before.problems, ())
 
@@ -97,14 +126,19 @@ class LabTest(unittest.TestCase):
 
     def test_a_wait_that_ends_says_what_was_seen(self) -> None:
         host = FakeHost(said("a", 0, a="primary", b="replica"))
-        with self.assertRaisesRegex(AssertionError, "not so after -1 s: never; last seen: primary a at epoch 0; a primary, b replica; problems: none"):
+        with self.assertRaisesRegex(
+            AssertionError,
+            "not so after -1 s: never; last seen: primary a at epoch 0; a primary, b replica; problems: none",
+        ):
             Lab(host).wait_until("never", lambda _: False, -1)
 
     def test_a_long_wait_reports_every_30_s_what_is_wrong(self) -> None:
         def healthy(status: Status) -> bool:
             return status.healthy
 
-        ill = Status.parse(said("a", 3, problems=("b is not reachable",), a="primary", b="unreachable"))
+        ill = Status.parse(
+            said("a", 3, problems=("b is not reachable",), a="primary", b="unreachable")
+        )
         well = Status.parse(said("a", 3, a="primary", b="replica"))
         seen = iter([ill] * 5 + [well])
         printed = StringIO()
@@ -116,7 +150,8 @@ class LabTest(unittest.TestCase):
             wait("the lab is healthy", 900, seen.__next__, healthy, Status.brief)
         ending = "of 900 s: the lab is healthy; now: primary a at epoch 3; a primary, b unreachable; problems: b is not reachable"
         self.assertEqual(
-            printed.getvalue().splitlines(), [f"waiting since 30 s, {ending}", f"waiting since 61 s, {ending}"]
+            printed.getvalue().splitlines(),
+            [f"waiting since 30 s, {ending}", f"waiting since 61 s, {ending}"],
         )
 
     def test_what_may_be_in_flight_is_no_progress(self) -> None:
@@ -139,17 +174,23 @@ class FirewallTest(unittest.TestCase):
         self.refuses(self.asking("b"), self.asking("a"))
 
     def test_a_port_that_a_stranger_reaches_is_named(self) -> None:
-        with self.assertRaisesRegex(AssertionError, r"from 192.0.2.250, which is not of the lab, \['b:1'\] take connections"):
+        with self.assertRaisesRegex(
+            AssertionError, r"from 192.0.2.250, which is not of the lab, \['b:1'\] take connections"
+        ):
             self.refuses(self.asking("b", foreign="0.002"), self.asking("a"))
 
     def test_a_port_that_is_closed_to_the_lab_too_proves_nothing(self) -> None:
-        with self.assertRaisesRegex(AssertionError, r"from an address of the lab, only \[\] of \['a:1'\] take connections"):
+        with self.assertRaisesRegex(
+            AssertionError, r"from an address of the lab, only \[\] of \['a:1'\] take connections"
+        ):
             self.refuses(self.asking("b"), self.asking("a", own="0.000000"))
 
     def test_each_target_is_asked_from_the_address(self) -> None:
         command = connecting(["a:1", "b:2"], "192.0.2.250")
         for target in ("a:1", "b:2"):
-            self.assertRegex(command, rf"--interface 192.0.2.250 -w '[^']* {target}\\n' telnet://{target} ")
+            self.assertRegex(
+                command, rf"--interface 192.0.2.250 -w '[^']* {target}\\n' telnet://{target} "
+            )
         self.assertNotIn("--interface", connecting(["a:1"]))
         self.assertEqual(connected("0.000213 a:1\n0.000000 b:2\n"), {"a:1"})
 
@@ -184,20 +225,31 @@ class MachinesTest(unittest.TestCase):
 
 class MonitoringTest(unittest.TestCase):
     def test_samples_go_by_their_node(self) -> None:
-        vector = [{"metric": {"node": "a", "lab": "l"}, "value": [1.5, "1"]}, {"metric": {"lab": "l"}, "value": [1.5, "0.5"]}]
+        vector = [
+            {"metric": {"node": "a", "lab": "l"}, "value": [1.5, "1"]},
+            {"metric": {"lab": "l"}, "value": [1.5, "0.5"]},
+        ]
         text = json.dumps({"status": "success", "data": {"resultType": "vector", "result": vector}})
         self.assertEqual(samples(text), {"a": 1.0, "l": 0.5})
 
     def test_a_prometheus_that_does_not_listen_yet_is_asked_again(self) -> None:
         vector = [{"metric": {"node": "a"}, "value": [1.5, "1"]}]
-        answer = json.dumps({"status": "success", "data": {"resultType": "vector", "result": vector}})
+        answer = json.dumps(
+            {"status": "success", "data": {"resultType": "vector", "result": vector}}
+        )
         host = FakeHost("", answer)
         Lab(host).wait_query("up", "up", lambda seen: seen == {"a": 1.0})
         self.assertEqual(host.answers, [])
 
     def test_alerts_go_by_their_names_each_once(self) -> None:
-        vector = [{"metric": {"alertname": name, "node": node}, "value": [1.5, "1"]} for name in "AB" for node in "ab"]
-        self.assertEqual(alerts(json.dumps({"status": "success", "data": {"result": vector}})), {"A", "B"})
+        vector = [
+            {"metric": {"alertname": name, "node": node}, "value": [1.5, "1"]}
+            for name in "AB"
+            for node in "ab"
+        ]
+        self.assertEqual(
+            alerts(json.dumps({"status": "success", "data": {"result": vector}})), {"A", "B"}
+        )
 
     def test_an_error_of_prometheus_is_one(self) -> None:
         with self.assertRaisesRegex(AssertionError, "parse error"):

@@ -1,4 +1,3 @@
-
 # The script of the test; the part above is driver/lab.py.
 
 lab = Lab(hosts["writer"])
@@ -19,7 +18,9 @@ with subtest("the lab's ports are open to its own machines, and closed to any ot
     else:
         print("left out: the firewall of these machines goes by interfaces")
 
-with subtest("the primary's machine crashes, with its Sentinel: the replica takes over, and writing goes on"):
+with subtest(
+    "the primary's machine crashes, with its Sentinel: the replica takes over, and writing goes on"
+):
     before = lab.status()
     assert before.primary is not None
     crashed = before.primary
@@ -27,7 +28,9 @@ with subtest("the primary's machine crashes, with its Sentinel: the replica take
     after = lab.wait_failover(before)
     lab.wait_writes()
 
-with subtest("the crashed machine comes back as a promotable replica, and the lab may lose a node again"):
+with subtest(
+    "the crashed machine comes back as a promotable replica, and the lab may lose a node again"
+):
     hosts[crashed].start()
     status = lab.wait_healthy()
     assert status.primary == after.primary, status
@@ -46,7 +49,9 @@ with subtest("back on the network, the old primary gives up its role, and is pro
     status = lab.wait_healthy()
     assert status.primary == after.primary, status
 
-with subtest("a Sentinel is killed, and then the primary's server: a failover all the same, and writing goes on"):
+with subtest(
+    "a Sentinel is killed, and then the primary's server: a failover all the same, and writing goes on"
+):
     hosts["sentinel-3"].succeed(f"systemctl kill --signal=KILL {unit_of('sentinel-3')}")
     before = status
     assert before.primary is not None

@@ -1,4 +1,3 @@
-
 # The script of the test; the part above is driver/lab.py.
 
 lab = Lab(hosts["writer"])
@@ -38,7 +37,9 @@ with subtest("the replica's machine is shut down and started, and writing goes o
     hosts[replica].start()
     status = lab.wait_healthy()
 
-with subtest("the primary's machine is shut down, which hands over first, and started; writing goes on"):
+with subtest(
+    "the primary's machine is shut down, which hands over first, and started; writing goes on"
+):
     assert status.primary is not None
     hosts[status.primary].shutdown()
     lab.wait_failover(status)
@@ -51,7 +52,9 @@ with subtest("so far no write failed"):
     print(summary)
     assert "failed 0" in summary, summary
 
-with subtest("the writer's machine, with a Sentinel, is shut down and started: the ledger is gone on with"):
+with subtest(
+    "the writer's machine, with a Sentinel, is shut down and started: the ledger is gone on with"
+):
     hosts["writer"].shutdown()
     hosts["writer"].start()
     lab.wait_healthy()

@@ -8,7 +8,9 @@ engine.wait_for_unit("docker.service")
 
 
 def image(role: str) -> str:
-    return engine.succeed(f"docker images --format '{{{{.Repository}}}}:{{{{.Tag}}}}' redis-ha-lab-{role}").strip()
+    return engine.succeed(
+        f"docker images --format '{{{{.Repository}}}}:{{{{.Tag}}}}' redis-ha-lab-{role}"
+    ).strip()
 
 
 def run(name: str, role: str, address: int, *arguments: str) -> None:
@@ -26,8 +28,13 @@ with subtest("every image is loaded by one command"):
 with subtest("no image runs as root, has a shell, or is without a healthcheck"):
     images = engine.succeed("docker images --format '{{.Repository}}:{{.Tag}}'").split()
     for loaded in images:
-        assert engine.succeed(f"docker inspect -f '{{{{.Config.User}}}}' {loaded}").strip() == "65532:65532", loaded
-        assert "CMD" in engine.succeed(f"docker inspect -f '{{{{.Config.Healthcheck.Test}}}}' {loaded}"), loaded
+        assert (
+            engine.succeed(f"docker inspect -f '{{{{.Config.User}}}}' {loaded}").strip()
+            == "65532:65532"
+        ), loaded
+        assert "CMD" in engine.succeed(
+            f"docker inspect -f '{{{{.Config.Healthcheck.Test}}}}' {loaded}"
+        ), loaded
         engine.fail(f"docker run --rm --entrypoint /bin/sh {loaded} -c true")
 
 with subtest("the passwords are made once, for all containers"):
@@ -39,7 +46,9 @@ with subtest("the nodes come up as containers, and are healthy"):
     for name, address in NODES.items():
         run(name, name.split("-")[0], address)
     for name in NODES:
-        engine.wait_until_succeeds(f"docker inspect -f '{{{{.State.Health.Status}}}}' {name} | grep -qx healthy")
+        engine.wait_until_succeeds(
+            f"docker inspect -f '{{{{.State.Health.Status}}}}' {name} | grep -qx healthy"
+        )
 
 with subtest("the monitoring comes up beside it, each service in a container, and asks every node"):
     run("prometheus", "prometheus", 31)
@@ -50,19 +59,34 @@ with subtest("the monitoring comes up beside it, each service in a container, an
             f" --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges {SECRETS} {image(service)}"
         )
     for service in ["prometheus", "redis-exporter", "grafana"]:
-        engine.wait_until_succeeds(f"docker inspect -f '{{{{.State.Health.Status}}}}' {service} | grep -qx healthy")
+        engine.wait_until_succeeds(
+            f"docker inspect -f '{{{{.State.Health.Status}}}}' {service} | grep -qx healthy"
+        )
     engine.wait_until_succeeds(
         f"curl -fsS http://{NETWORK}.31:9090/api/v1/query --data-urlencode 'query=count(up{{job=~\"halab-node|redis\"}} == 1)'"
         " | grep -q '\"10\"'"
     )
 
 with subtest("the writer writes while the primary's container is killed, and nothing is lost"):
-    run("writer", "writer", 41, "write", "--ledger", "/ledger/w.ledger", "--duration", "60s", "--rate", "1000")
+    run(
+        "writer",
+        "writer",
+        41,
+        "write",
+        "--ledger",
+        "/ledger/w.ledger",
+        "--duration",
+        "60s",
+        "--rate",
+        "1000",
+    )
     engine.wait_until_succeeds("docker logs writer 2>&1 | grep -q 'primary found primary=redis-a'")
     engine.succeed("docker kill --signal KILL redis-a")
     engine.wait_until_succeeds("docker logs writer 2>&1 | grep -q 'primary found primary=redis-b'")
     engine.succeed("docker start redis-a")
-    assert engine.succeed("docker wait writer").strip() == "0", engine.succeed("docker logs writer 2>&1")
+    assert engine.succeed("docker wait writer").strip() == "0", engine.succeed(
+        "docker logs writer 2>&1"
+    )
     print(
         engine.succeed(
             f"docker run --rm --network lab --env HALAB_SUBNET={NETWORK} --volumes-from writer {SECRETS}"

@@ -1,4 +1,3 @@
-
 # The script of the test; the part above is driver/lab.py.
 
 lab = Lab(hosts["writer"])
@@ -11,11 +10,21 @@ with subtest("the lab comes up, and is written to"):
 
 with subtest("Prometheus reaches every node, the writer and the exporters"):
     # Of some asks in a row: a slow machine does not answer each within a second.
-    lab.wait_query("nothing is down", "count(up) - sum(max_over_time(up[15s]))", lambda seen: list(seen.values()) == [0.0])
-    lab.wait_query("each server answers redis_exporter", "max_over_time(redis_up[15s]) == 1", lambda seen: len(seen) == 5)
+    lab.wait_query(
+        "nothing is down",
+        "count(up) - sum(max_over_time(up[15s]))",
+        lambda seen: list(seen.values()) == [0.0],
+    )
+    lab.wait_query(
+        "each server answers redis_exporter",
+        "max_over_time(redis_up[15s]) == 1",
+        lambda seen: len(seen) == 5,
+    )
     lab.wait_query("writing", "lab:acknowledged:rate5s", lambda seen: sum(seen.values()) > 0)
 
-with subtest("the firewall lets another machine reach Prometheus, and not redis_exporter, which it alone asks"):
+with subtest(
+    "the firewall lets another machine reach Prometheus, and not redis_exporter, which it alone asks"
+):
     seen = lab.reached(hosts["redis-a"], ["monitoring:9090", "monitoring:9121"])
     assert seen == {"monitoring:9090"}, f"another machine reaches {sorted(seen)}"
     seen = lab.reached(hosts["monitoring"], ["monitoring:9121"])
@@ -35,8 +44,12 @@ with subtest("the primary's machine crashes: alerts of what is down, and of the 
     crashed = before.primary
     hosts[crashed].crash()
     after = lab.wait_failover(before)
-    lab.wait_query("who is down", 'up{job="halab-node"} == 0', lambda seen: crashed in seen and len(seen) == 2)
-    lab.wait_firing("TargetDown and FailedOver", lambda firing: {"TargetDown", "FailedOver"} <= firing)
+    lab.wait_query(
+        "who is down", 'up{job="halab-node"} == 0', lambda seen: crashed in seen and len(seen) == 2
+    )
+    lab.wait_firing(
+        "TargetDown and FailedOver", lambda firing: {"TargetDown", "FailedOver"} <= firing
+    )
     lab.wait_query("the epoch", "lab:epoch:max", lambda seen: list(seen.values()) == [after.epoch])
 
 with subtest("it comes back: the alerts are over"):
@@ -44,12 +57,16 @@ with subtest("it comes back: the alerts are over"):
     lab.wait_healthy()
     lab.wait_firing("none", lambda firing: not firing)
 
-with subtest("Grafana, where it is, serves its dashboards to anyone, and their data source answers"):
+with subtest(
+    "Grafana, where it is, serves its dashboards to anyone, and their data source answers"
+):
     if lab.has_grafana():
         assert len(lab.dashboards()) >= 3, lab.dashboards()
         assert lab.ask_grafana("up") > 0
         # Nobody may change anything.
-        hosts["writer"].fail("curl -fsS -X DELETE http://monitoring:3000/api/dashboards/uid/" + lab.dashboards()[0])
+        hosts["writer"].fail(
+            "curl -fsS -X DELETE http://monitoring:3000/api/dashboards/uid/" + lab.dashboards()[0]
+        )
     else:
         print("left out: these machines have no Grafana")
 

@@ -1,11 +1,12 @@
 //! Which replicas are in sync with the own server, as a primary.
 //!
-//! A link counts as online from the moment the full copy has been sent, and the replica says something while it loads that copy.
-//! It has none of what was written meanwhile, for as long as the load and the catching up take. Until then this node is the only
-//! copy: its mark says so, and writes are witnessed. So a replica is counted by what it has confirmed.
+//! A link counts as online from the moment the full copy has been sent, and the replica says
+//! something while it loads that copy. It has none of what was written meanwhile, for as long as
+//! the load and the catching up take. Until then this node is the only copy: its mark says so, and
+//! writes are witnessed. So a replica is counted by what it has confirmed.
 //!
-//! From then on writes wait for it, which is how one catches up at last that is slower than the writers. So it is counted after
-//! some time in any case.
+//! From then on writes wait for it, which is how one catches up at last that is slower than the
+//! writers. So it is counted after some time in any case.
 
 use std::collections::VecDeque;
 use std::net::SocketAddrV4;
@@ -14,12 +15,13 @@ use std::time::Duration;
 use crate::client::ReplicationInfo;
 use crate::protocol::ack::Confirmed;
 
-/// How far behind a replica may be to be in sync: several looks, for it is seen right after it has confirmed.
+/// How far behind a replica may be to be in sync: several looks, for it is seen right after it has
+/// confirmed.
 const NEAR: Duration = Duration::from_millis(300);
 /// How far behind one may fall that was in sync. It confirms its offset once a second at least.
 const FAR: Duration = Duration::from_secs(2);
-/// How long one stays in sync that is seen not to be, with its link online: after a moment in which the own server stood still,
-/// what came in meanwhile may be unread.
+/// How long one stays in sync that is seen not to be, with its link online: after a moment in which
+/// the own server stood still, what came in meanwhile may be unread.
 const GRACE: Duration = Duration::from_millis(500);
 /// How long one that confirms may take to catch up, before writes wait for it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -71,7 +73,8 @@ impl Following {
         self.replicas.iter().filter(in_sync).count()
     }
 
-    /// Whether the replica there has what there was a moment ago. One that is in sync because writes wait for it may not.
+    /// Whether the replica there has what there was a moment ago. One that is in sync because
+    /// writes wait for it may not.
     pub(super) fn is_near(&self, address: SocketAddrV4) -> bool {
         let mut replicas = self.replicas.iter();
         replicas.any(|r| r.address == address && r.near)

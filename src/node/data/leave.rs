@@ -1,10 +1,11 @@
-//! How a data node ends when it is asked to: another one takes over, and no Sentinel would promote this one any more. Where
-//! none can, the copy is marked as complete.
+//! How a data node ends when it is asked to: another one takes over, and no Sentinel would promote
+//! this one any more. Where none can, the copy is marked as complete.
 //!
-//! An address may end with its node: a container's does, a machine's does. Then nobody refuses a connection there, and a
-//! Sentinel that tries one counts the node as connected, with what it said last, until down-after has passed. As long as
-//! that could be promoted, or may have become so since, nothing is witnessed and writes wait. So the node takes itself out
-//! of the list of candidates first, and ends when the Sentinels have heard it.
+//! An address may end with its node: a container's does, a machine's does. Then nobody refuses a
+//! connection there, and a Sentinel that tries one counts the node as connected, with what it said
+//! last, until down-after has passed. As long as that could be promoted, or may have become so
+//! since, nothing is witnessed and writes wait. So the node takes itself out of the list of
+//! candidates first, and ends when the Sentinels have heard it.
 
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -21,8 +22,8 @@ use crate::protocol::vote::SentinelView;
 use super::super::machine::Server as Seen;
 use super::{DataNode, stop};
 
-/// How long the Sentinels may take to hear it: their period of INFO is a quarter of a second, or one second while
-/// something is down.
+/// How long the Sentinels may take to hear it: their period of INFO is a quarter of a second, or
+/// one second while something is down.
 const RETIRE_LIMIT: Duration = Duration::from_secs(2);
 /// Pause between two looks at what they have heard.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -46,8 +47,8 @@ impl DataNode {
         mark.is_some_and(|mark| mark.state == Completeness::Closed)
     }
 
-    /// A primary that nobody has taken over from takes no more writes, and says so in its copy: nothing was acknowledged
-    /// after it. Replicas that are in sync have that too.
+    /// A primary that nobody has taken over from takes no more writes, and says so in its copy:
+    /// nothing was acknowledged after it. Replicas that are in sync have that too.
     async fn close_alone(&mut self) {
         if !matches!(self.look().await, Ok(Seen::Primary { .. })) || !self.copy.in_term() {
             return;
@@ -91,9 +92,10 @@ impl DataNode {
         }
     }
 
-    /// Before a replica stops: every Sentinel has heard that it is not to be promoted, and not to be listed
-    /// (`replica-announced no`). Listed again it is only after its next start, which is parked, with priority 0; so a
-    /// Sentinel that does not list it can't promote it, and that needs no later word of it to hold.
+    /// Before a replica stops: every Sentinel has heard that it is not to be promoted, and not to
+    /// be listed (`replica-announced no`). Listed again it is only after its next start, which
+    /// is parked, with priority 0; so a Sentinel that does not list it can't promote it, and
+    /// that needs no later word of it to hold.
     async fn retire(&mut self) {
         let (me, begun) = (self.node.socket(), Instant::now());
         let heard = |view: &SentinelView| view.primary != me && view.replica(me).is_none();

@@ -1,7 +1,9 @@
-//! The mark of the own copy, and who may be copied from. The rules are in [`crate::protocol::copy`].
+//! The mark of the own copy, and who may be copied from. The rules are in
+//! [`crate::protocol::copy`].
 //!
-//! A parked server can't copy from anybody: it has a login that nobody knows. So whoever sends it a `REPLICAOF`, a Sentinel or
-//! an operator, its data stays until its node has compared the copies and lets it in.
+//! A parked server can't copy from anybody: it has a login that nobody knows. So whoever sends it a
+//! `REPLICAOF`, a Sentinel or an operator, its data stays until its node has compared the copies
+//! and lets it in.
 
 use std::time::Duration;
 
@@ -19,7 +21,8 @@ use crate::protocol::copy::{Completeness, Copy, Mark, Relation};
 use super::super::machine::{Marked, Marking, Own, Server as Seen};
 use super::DataNode;
 
-/// How long the writing of a mark may hold the node up, or a quarter of the hang limit. It waits while writes are paused.
+/// How long the writing of a mark may hold the node up, or a quarter of the hang limit. It waits
+/// while writes are paused.
 const MARK_LIMIT: Duration = Duration::from_millis(300);
 
 /// What the node knows of its own copy.
@@ -31,9 +34,11 @@ pub(super) struct OwnCopy {
     last: Option<Copy>,
     /// What lies on disk that the own server can't read.
     on_disk: Option<Copy>,
-    /// What was set aside for a copy that is not complete yet; `None` also where that is not known.
+    /// What was set aside for a copy that is not complete yet; `None` also where that is not
+    /// known.
     aside: Option<Copy>,
-    /// The mark that begins the term in which this node is primary; it is written, or is being written.
+    /// The mark that begins the term in which this node is primary; it is written, or is being
+    /// written.
     term: Option<Mark>,
     /// It was read back.
     in_term: bool,
@@ -68,7 +73,8 @@ impl OwnCopy {
         self.held.as_ref()
     }
 
-    /// What the node can lose: what its server holds, or, while that is nothing, what was set aside for it.
+    /// What the node can lose: what its server holds, or, while that is nothing, what was set aside
+    /// for it.
     pub(super) fn at_stake(&self) -> Option<&Copy> {
         match &self.held {
             None => self.on_disk.as_ref(),
@@ -238,7 +244,8 @@ impl DataNode {
         (vote.primary == self.node.socket()).then_some(vote.epoch)
     }
 
-    /// What was set aside for a copy that this node now serves with is not to come back in its place.
+    /// What was set aside for a copy that this node now serves with is not to come back in its
+    /// place.
     fn keep_set_aside(&mut self) {
         self.copy.forget_aside();
         if let Err(error) = self.state.keep_set_aside() {
@@ -246,7 +253,8 @@ impl DataNode {
         }
     }
 
-    /// Marks the begin of the term in which this node is primary, and lets its server copy from others again later.
+    /// Marks the begin of the term in which this node is primary, and lets its server copy from
+    /// others again later.
     pub(super) async fn begin_term(&mut self) {
         self.keep_set_aside();
         self.admit().await;
@@ -311,7 +319,8 @@ impl DataNode {
         Some(last.next(epoch, state))
     }
 
-    /// Writes a mark, after `first`. Says whether it is written; if not, the machine sees that at the next look.
+    /// Writes a mark, after `first`. Says whether it is written; if not, the machine sees that at
+    /// the next look.
     async fn write_mark(&mut self, mark: &Mark, first: &[redis::Cmd]) -> bool {
         let mark = &Mark {
             // Not known yet where it is promoted by `first`: the next mark has it.
@@ -393,7 +402,8 @@ impl DataNode {
             if !self.send(&cmd).await {
                 return;
             }
-            // A new one may have been given to the server between the reading of this one and its setting.
+            // A new one may have been given to the server between the reading of this one and its
+            // setting.
             login = self.replication_login();
             let secret =
                 |login: &Option<SecretString>| login.as_ref().map(|p| p.expose_secret().to_owned());
@@ -404,8 +414,8 @@ impl DataNode {
         }
     }
 
-    /// The password with which the own server copies from another; the inner `None` where there are no users, the outer one
-    /// where it can't be read.
+    /// The password with which the own server copies from another; the inner `None` where there are
+    /// no users, the outer one where it can't be read.
     fn replication_login(&self) -> Option<Option<SecretString>> {
         let login = Secrets::of_lab(&self.lab).and_then(|secrets| {
             secrets

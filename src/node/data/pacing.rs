@@ -1,13 +1,15 @@
 //! How fast the own server takes writes while a replica copies from it.
 //!
-//! What is written during a full copy waits in the primary's memory until the replica has loaded the copy. At a limit
-//! (`client-output-buffer-limit`) the server drops the replica, which begins again. A load that reaches the limit sooner
-//! than the copy is loaded would leave the lab with one copy for as long as it lasts. So the limit follows the size
-//! of the data, as far as there is memory, and writes are held up in short pauses, as many as are needed for the buffer to last.
+//! What is written during a full copy waits in the primary's memory until the replica has loaded
+//! the copy. At a limit (`client-output-buffer-limit`) the server drops the replica, which begins
+//! again. A load that reaches the limit sooner than the copy is loaded would leave the lab with one
+//! copy for as long as it lasts. So the limit follows the size of the data, as far as there is
+//! memory, and writes are held up in short pauses, as many as are needed for the buffer to last.
 //!
-//! The allowance at any moment: a share of the limit that grows from the start of the copy on, fast at first, and never reaches
-//! the whole. A load that stays below it is not held up at all. It ends when the replica has caught up. A replica that does
-//! not get there, copy after copy, is waited for at fewer and fewer of them.
+//! The allowance at any moment: a share of the limit that grows from the start of the copy on, fast
+//! at first, and never reaches the whole. A load that stays below it is not held up at all. It ends
+//! when the replica has caught up. A replica that does not get there, copy after copy, is waited
+//! for at fewer and fewer of them.
 
 use std::collections::HashMap;
 use std::net::SocketAddrV4;
@@ -32,12 +34,12 @@ const SHARE_OF_DATA: u64 = 4;
 /// Percentages of the limit: what is allowed at once, and what is never passed.
 const AT_ONCE: u64 = 5;
 const MOST: u64 = 80;
-/// One pause: until after the next look, which asks the server something. It sees the end of a pause at the next command, and
-/// then lets in all that has come.
+/// One pause: until after the next look, which asks the server something. It sees the end of a
+/// pause at the next command, and then lets in all that has come.
 const PAUSE: Duration = Duration::from_millis(30);
-/// Pauses may follow each other for no longer than a part of `down_after_ms`: Sentinels, whose messages are held up too,
-/// call a server down that is silent, and drop a link on which nothing comes for three of their periods (250 ms).
-/// Then what has come meanwhile is let in.
+/// Pauses may follow each other for no longer than a part of `down_after_ms`: Sentinels, whose
+/// messages are held up too, call a server down that is silent, and drop a link on which nothing
+/// comes for three of their periods (250 ms). Then what has come meanwhile is let in.
 const PART_OF_DOWN_AFTER: u32 = 4;
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// Copies in vain after which writes are held up only for some.
@@ -104,7 +106,8 @@ pub(super) struct Pacing {
 }
 
 impl Pacing {
-    /// What the own server, as primary, says of its replicas, of which those that are `members` count.
+    /// What the own server, as primary, says of its replicas, of which those that are `members`
+    /// count.
     pub(super) fn see(
         &mut self,
         now: Duration,
@@ -185,7 +188,8 @@ impl Pacing {
         !self.transfers.is_empty()
     }
 
-    /// Whether writes are held up for the replica there: for the first copies, and then for fewer and fewer.
+    /// Whether writes are held up for the replica there: for the first copies, and then for fewer
+    /// and fewer.
     fn is_patient(&self, to: SocketAddrV4) -> bool {
         let vain = self.vain.get(&to).copied().unwrap_or_default();
         vain < PATIENT_COPIES || vain.is_power_of_two()
@@ -226,8 +230,8 @@ impl Pacing {
 }
 
 impl DataNode {
-    /// Holds writes up where a replica could not complete its copy otherwise. `seen`: at this look. Returns whether a copy is
-    /// under way.
+    /// Holds writes up where a replica could not complete its copy otherwise. `seen`: at this look.
+    /// Returns whether a copy is under way.
     pub(super) async fn pace(&mut self, seen: Seen) -> bool {
         match seen {
             Seen::Primary { .. } => {}
@@ -382,8 +386,9 @@ mod tests {
         }
     }
 
-    /// A load that writes `speed` bytes in 20 ms wherever it is not held up, until the copy is loaded or the limit is passed.
-    /// Returns what waited in the end and for how long it was held up at a time, or when the limit was passed.
+    /// A load that writes `speed` bytes in 20 ms wherever it is not held up, until the copy is
+    /// loaded or the limit is passed. Returns what waited in the end and for how long it was
+    /// held up at a time, or when the limit was passed.
     fn copied_under(speed: u64, copy_ms: u64) -> Result<(u64, u64), u64> {
         let (mut pacing, following) = (pacing(), Following::default());
         let mut offset = 5000;

@@ -1,17 +1,20 @@
-//! How a replica becomes promotable: when it has all that its primary had at a moment at which nobody counted any more
-//! on its not being promotable.
+//! How a replica becomes promotable: when it has all that its primary had at a moment at which
+//! nobody counted any more on its not being promotable.
 //!
-//! Who writes counts a record that this node lacks as acknowledged while the node can't be promoted. Two things tell:
+//! Who writes counts a record that this node lacks as acknowledged while the node can't be
+//! promoted. Two things tell:
 //!
-//! - The node's *assurance*, to those who can ask it: the parent is subscribed to a channel while the priority is 0 and no
-//!   raise is under way. It ends that, and sees on its server that it has ended, before it asks the primary for its
-//!   offset. So the offset includes every write for which the assurance was counted. No time is involved.
-//! - The INFO that the Sentinels have of it, to everyone else. It does not tell a raise that is under way. So a raise may
-//!   take `raise_limit` at most, from sending the question for the offset, and writers count a 0 that is later than
-//!   their write by more. What takes time and says nothing of the offset, connecting above all, is done before.
+//! - The node's *assurance*, to those who can ask it: the parent is subscribed to a channel while
+//!   the priority is 0 and no raise is under way. It ends that, and sees on its server that it has
+//!   ended, before it asks the primary for its offset. So the offset includes every write for which
+//!   the assurance was counted. No time is involved.
+//! - The INFO that the Sentinels have of it, to everyone else. It does not tell a raise that is
+//!   under way. So a raise may take `raise_limit` at most, from sending the question for the
+//!   offset, and writers count a 0 that is later than their write by more. What takes time and says
+//!   nothing of the offset, connecting above all, is done before.
 //!
-//! A raise whose answer did not come may still be executed by the server. Until its connection is known to be gone
-//! there is no assurance.
+//! A raise whose answer did not come may still be executed by the server. Until its connection is
+//! known to be gone there is no assurance.
 
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -25,8 +28,9 @@ use crate::protocol::ack::ASSURANCE_CHANNEL;
 use super::super::machine::Server as Seen;
 use super::DataNode;
 
-/// The `replica-priority` of a replica that is in sync. Sentinels prefer the lowest, and take 100 of one that has not said
-/// any as well as of a server that is not of the lab: both come after those that are in sync.
+/// The `replica-priority` of a replica that is in sync. Sentinels prefer the lowest, and take 100
+/// of one that has not said any as well as of a server that is not of the lab: both come after
+/// those that are in sync.
 const PROMOTABLE: &str = "10";
 /// Pause between two looks at the own offset.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
@@ -34,7 +38,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Pause before it says so again.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
-/// After so long without an attempt a new one is the first again: the replica was not in sync meanwhile.
+/// After so long without an attempt a new one is the first again: the replica was not in sync
+/// meanwhile.
 const FORGET: Duration = Duration::from_secs(5);
 
 /// What is kept between two attempts.
@@ -44,7 +49,8 @@ pub(super) struct Raising {
     assurance: Option<Presence>,
     /// The connection to the primary.
     primary: Option<Conn>,
-    /// The connection to the own server that may still bring a raise, by the server's number of it.
+    /// The connection to the own server that may still bring a raise, by the server's number of
+    /// it.
     unsettled: Option<u64>,
     /// Attempts that came to nothing, one after the other.
     vain: Option<Vain>,
@@ -148,7 +154,8 @@ impl DataNode {
         Ok(())
     }
 
-    /// Becomes promotable though it is in sync with nobody: it holds more than the node that is named.
+    /// Becomes promotable though it is in sync with nobody: it holds more than the node that is
+    /// named.
     pub(super) async fn stand(&mut self) {
         if !self.listed.may_stand() {
             warn!(node = %self.node.name, "does not stand for the role, for it is not a member of the lab: halab status shows who holds \
@@ -303,8 +310,8 @@ impl DataNode {
         }
     }
 
-    /// On the connection that the server knows by the number in `unsettled`. One that gives no answer is left: what was
-    /// sent on it may still come.
+    /// On the connection that the server knows by the number in `unsettled`. One that gives no
+    /// answer is left: what was sent on it may still come.
     async fn set_priority(&mut self, priority: &str) -> Result<(), ClientError> {
         let mut cmd = redis::cmd("CONFIG");
         cmd.arg("SET").arg("replica-priority").arg(priority);

@@ -1,8 +1,10 @@
-//! What the own copy of the roster says of this node, and what the node does about it ([`crate::protocol::roster`]).
+//! What the own copy of the roster says of this node, and what the node does about it
+//! ([`crate::protocol::roster`]).
 //!
-//! What the copy says is read from the own server at each look. A raise reads it once more, right before the node becomes
-//! promotable; and the assurance is ended before a raise and given again after it. So whoever has seen a roster on this
-//! server and, after that, the assurance, knows that the node acts on that roster.
+//! What the copy says is read from the own server at each look. A raise reads it once more, right
+//! before the node becomes promotable; and the assurance is ended before a raise and given again
+//! after it. So whoever has seen a roster on this server and, after that, the assurance, knows that
+//! the node acts on that roster.
 
 use std::net::SocketAddrV4;
 
@@ -61,13 +63,15 @@ impl Listed {
         matches!(self, Listed::NoRoster | Listed::As(Standing::Full))
     }
 
-    /// It may take the role by what its own copy says, when it holds more than the node that is named.
+    /// It may take the role by what its own copy says, when it holds more than the node that is
+    /// named.
     pub(super) fn may_stand(self) -> bool {
         !matches!(self, Listed::Not)
     }
 }
 
-/// Whether the confirmation of a replica there counts to the node at `own`. A roster that has that elsewhere is of before a move.
+/// Whether the confirmation of a replica there counts to the node at `own`. A roster that has that
+/// elsewhere is of before a move.
 pub(super) fn counts(roster: Option<&Held>, own: SocketAddrV4, at: SocketAddrV4) -> bool {
     roster.is_none_or(|held| {
         let lists = |at| held.roster.data.iter().any(|m| m.address == at);
@@ -75,7 +79,8 @@ pub(super) fn counts(roster: Option<&Held>, own: SocketAddrV4, at: SocketAddrV4)
     })
 }
 
-/// The members that `lab.toml` has elsewhere than the roster, and that were moved from there: who, where to, where from.
+/// The members that `lab.toml` has elsewhere than the roster, and that were moved from there: who,
+/// where to, where from.
 fn elsewhere(
     roster: &Roster,
     places: &[(String, SocketAddrV4)],
@@ -103,8 +108,8 @@ impl DataNode {
         self.read_roster().await.map(Listed::may_be_promotable)
     }
 
-    /// Reads the roster, and acts on it: a replica in sync that is not to be promotable becomes so; a primary keeps the roster.
-    /// Returns what the server is after that.
+    /// Reads the roster, and acts on it: a replica in sync that is not to be promotable becomes so;
+    /// a primary keeps the roster. Returns what the server is after that.
     pub(super) async fn apply_roster(&mut self, server: Seen) -> Seen {
         let before = self.listed;
         let server = self.listed_or_lowered(server).await;
@@ -151,13 +156,15 @@ impl DataNode {
             Seen::Primary { .. } if self.copy.in_term() && self.copy.confirmed() => {
                 self.keep_roster().await;
             }
-            // One whose link is down goes by the other rules: it may be the last copy, and chosen, or stand for the role.
+            // One whose link is down goes by the other rules: it may be the last copy, and chosen,
+            // or stand for the role.
             Seen::Replica {
                 of,
                 link_down_for: None,
                 promotable: true,
             } if !self.listed.may_be_promotable() && self.listed != Listed::Unread => {
-                // Its own copy says so, and nobody changes it before all who could be promoted have it.
+                // Its own copy says so, and nobody changes it before all who could be promoted have
+                // it.
                 let lowered = self.set("replica-priority", "0").await;
                 return Seen::Replica {
                     of,
@@ -170,8 +177,9 @@ impl DataNode {
         server
     }
 
-    /// The members that an operator has moved from where the roster has them, with `halab move`, and that do not answer there any
-    /// more: of a lab that was not stopped as a whole, one may. A `lab.toml` that only differs from those of the others moves nobody.
+    /// The members that an operator has moved from where the roster has them, with `halab move`,
+    /// and that do not answer there any more: of a lab that was not stopped as a whole, one
+    /// may. A `lab.toml` that only differs from those of the others moves nobody.
     async fn moved(&mut self, roster: &Roster) -> Vec<(String, SocketAddrV4)> {
         let places = places(&self.lab);
         let mut moved = Vec::new();
@@ -192,8 +200,9 @@ impl DataNode {
         moved
     }
 
-    /// Writes the first roster, where there is none, or none that lists this primary: an operator has had the lab go on with a copy
-    /// of other members. Writes the addresses anew where the whole lab has moved.
+    /// Writes the first roster, where there is none, or none that lists this primary: an operator
+    /// has had the lab go on with a copy of other members. Writes the addresses anew where the
+    /// whole lab has moved.
     async fn keep_roster(&mut self) {
         let now = self.roster.clone();
         let (next, what) = match (&now, self.listed) {

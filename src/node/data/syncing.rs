@@ -1,11 +1,13 @@
 //! The append-only file is synced to disk once a second, by the node of the server.
 //!
-//! The server could do that itself (`appendfsync everysec`). But while such a sync is under way it puts off writing to the
-//! file, for up to 2 s, and answers all the same (`flushAppendOnlyFile` in aof.c). Killed then, it comes back without what it has
-//! answered. So it is told not to sync (`no`): it writes each command to the file before it answers, and what is written
-//! survives the end of the server. Only the end of the machine can take what is not synced.
+//! The server could do that itself (`appendfsync everysec`). But while such a sync is under way it
+//! puts off writing to the file, for up to 2 s, and answers all the same (`flushAppendOnlyFile` in
+//! aof.c). Killed then, it comes back without what it has answered. So it is told not to sync
+//! (`no`): it writes each command to the file before it answers, and what is written survives the
+//! end of the server. Only the end of the machine can take what is not synced.
 //!
-//! Where a sync fails, or does not end, the server is told to do it after all: it refuses writes then by itself.
+//! Where a sync fails, or does not end, the server is told to do it after all: it refuses writes
+//! then by itself.
 
 use std::fs::{self, File};
 use std::io;

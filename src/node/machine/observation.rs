@@ -62,8 +62,8 @@ pub struct Vote {
     pub primary_silent_for: Duration,
     /// A majority has had answers from the primary, in that role, since that long ago or less.
     pub primary_alive_within: Option<Duration>,
-    /// All that answered name the primary, have had answers from it, in that role, since that long ago or less, and run no
-    /// failover.
+    /// All that answered name the primary, have had answers from it, in that role, since that long
+    /// ago or less, and run no failover.
     pub primary_settled_within: Option<Duration>,
     /// The youngest INFO that any Sentinel holds of this node as a replica.
     pub my_info_age: Option<Duration>,
@@ -141,7 +141,8 @@ pub struct PeerCopy {
     pub relation: Option<Relation>,
     /// It holds something.
     pub data: bool,
-    /// As a primary: it has marked the term in which it is one. Before that its mark is one that it had copied.
+    /// As a primary: it has marked the term in which it is one. Before that its mark is one that
+    /// it had copied.
     pub settled: bool,
     /// An operator has given the own copy up for this one.
     pub given_up: bool,
@@ -178,17 +179,19 @@ pub struct Observation {
     pub now: Duration,
     /// The own server.
     pub server: Server,
-    /// The disk under the state folder takes no writes: as the server says while it runs, as the file system
-    /// says while it is gone.
+    /// The disk under the state folder takes no writes: as the server says while it runs, as the
+    /// file system says while it is gone.
     pub disk_refuses: bool,
-    /// The server that would be started can't read what is on disk: a newer one wrote it, or one of another product.
+    /// The server that would be started can't read what is on disk: a newer one wrote it, or one
+    /// of another product.
     pub unreadable: bool,
-    /// The server writes to disk before each answer (`true`) or once a second, as it was last told and has confirmed; `None`:
-    /// not known.
+    /// The server writes to disk before each answer (`true`) or once a second, as it was last told
+    /// and has confirmed; `None`: not known.
     pub sync_always: Option<bool>,
     /// What the own server holds.
     pub own: Own,
-    /// The own server is empty, and `own` is what was set aside for a copy that is not complete yet.
+    /// The own server is empty, and `own` is what was set aside for a copy that is not complete
+    /// yet.
     pub set_aside: bool,
     /// As a primary: the term in which it is one has been marked.
     pub in_term: bool,
@@ -207,14 +210,16 @@ pub struct Observation {
 pub enum Action {
     /// Start the server, parked.
     Start,
-    /// Start the server, parked and without its data, which is set aside: another node has been promoted,
-    /// and all that this one keeps will be copied from there. Loading it first would only take time.
+    /// Start the server, parked and without its data, which is set aside: another node has been
+    /// promoted, and all that this one keeps will be copied from there. Loading it first would
+    /// only take time.
     StartAfresh,
     /// Kill the server: it hangs.
     Kill,
     /// Become primary (`REPLICAOF NO ONE`), begin a term, and why.
     Promote(&'static str),
-    /// Become promotable though parked: this copy holds more than that of the node that is named, and why.
+    /// Become promotable though parked: this copy holds more than that of the node that is named,
+    /// and why.
     Stand(&'static str),
     /// Become parked: a replica of nobody, which takes no writes and copies nothing.
     Park(&'static str),
@@ -248,7 +253,8 @@ pub enum Action {
     DiskRefuses,
     /// Say that the server can't read what is on disk, so it is not started, and what helps.
     CannotLoad,
-    /// Say that the own server can't read what that primary writes, so it does not follow, and what helps.
+    /// Say that the own server can't read what that primary writes, so it does not follow, and what
+    /// helps.
     CannotFollow(SocketAddrV4),
     /// End the node: its server ends again and again.
     GiveUp,

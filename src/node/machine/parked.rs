@@ -1,8 +1,9 @@
-//! The role of a parked server: whom it follows, and when it takes the role by its own decision or stands for it.
+//! The role of a parked server: whom it follows, and when it takes the role by its own decision or
+//! stands for it.
 //!
-//! Presence of data decides nothing here. Copies are compared by their marks ([`crate::protocol::copy`]): no node
-//! follows one that holds less, the one that is named takes the role when nobody can hold more, and who holds more
-//! than the named one has itself elected.
+//! Presence of data decides nothing here. Copies are compared by their marks
+//! ([`crate::protocol::copy`]): no node follows one that holds less, the one that is named takes
+//! the role when nobody can hold more, and who holds more than the named one has itself elected.
 
 use std::time::Duration;
 
@@ -89,8 +90,9 @@ impl Machine {
         self.wait_for(waits, actions);
     }
 
-    /// The server is empty, for another node was promoted. It follows that one as soon as it is known to hold no less than what
-    /// was set aside; otherwise that is put back, and the node decides by it as any other.
+    /// The server is empty, for another node was promoted. It follows that one as soon as it is
+    /// known to hold no less than what was set aside; otherwise that is put back, and the node
+    /// decides by it as any other.
     fn when_set_aside(
         &mut self,
         seen: &Observation,
@@ -102,7 +104,8 @@ impl Machine {
             peer.state == PeerState::Primary
                 && (named == Some(peer.address) || self.known_replicas.contains(&peer.address))
         };
-        // With the last mark of what was set aside it is the replica that had all of it, whether or not it has begun its term yet.
+        // With the last mark of what was set aside it is the replica that had all of it, whether or
+        // not it has begun its term yet.
         let has_all =
             |peer: &Peer| matches!(peer.copy.relation, Some(Relation::Same | Relation::More));
         match seen.peers.iter().find(promoted) {
@@ -115,10 +118,11 @@ impl Machine {
         }
     }
 
-    /// Whether this node, which is not named, certainly holds more than the one that is, and no less than any other.
-    /// The one that is named is compared with, or it is silent to all, and this copy has a closing mark. Once it stands, it does
-    /// so until somebody serves or holds more: a Sentinel may have it elected already, while the one that is named would
-    /// take the role as soon as this one is no candidate.
+    /// Whether this node, which is not named, certainly holds more than the one that is, and no
+    /// less than any other. The one that is named is compared with, or it is silent to all, and
+    /// this copy has a closing mark. Once it stands, it does so until somebody serves or holds
+    /// more: a Sentinel may have it elected already, while the one that is named would take the
+    /// role as soon as this one is no candidate.
     pub(super) fn may_stand(&self, seen: &Observation, vote: Vote, waited: Duration) -> bool {
         let Own::Data(own) = seen.own else {
             return false;
@@ -198,7 +202,8 @@ impl Machine {
             self.follow_if_it_may(seen, peer, "it has just been promoted", actions);
             return;
         }
-        // Sentinels that know no replica, after a SENTINEL RESET of all, can promote nobody: this one serves or none does.
+        // Sentinels that know no replica, after a SENTINEL RESET of all, can promote nobody: this
+        // one serves or none does.
         if vote.knows_replicas && seen.peers.iter().any(can_be_promoted) {
             self.call_failover(
                 seen,
@@ -292,7 +297,8 @@ impl Machine {
         actions: &mut Vec<Action>,
     ) {
         self.withdraw(actions);
-        // A node whose disk is new looks the same as one of a new lab; what the others hold tells the two apart.
+        // A node whose disk is new looks the same as one of a new lab; what the others hold tells
+        // the two apart.
         let all_empty = seen
             .peers
             .iter()

@@ -887,7 +887,8 @@ fn a_replaced_primary_never_takes_the_role_by_itself_before_it_is_in_sync() {
         let lost = || peer(PeerState::Unreachable(ms(60_000)));
         (0..20).all(|_| !promotes(&node.sees(1000, Server::Parked, Some(vote(A, 3)), lost())))
     };
-    // It submits, and the new one ends before anything has come from it; a Sentinel still takes this one for promotable.
+    // It submits, and the new one ends before anything has come from it; a Sentinel still takes
+    // this one for promotable.
     let mut node = Node::primary();
     let primary = Server::Primary { replicas: 0 };
     node.sees(10, primary, Some(vote(B, 2)), peer(WRITABLE));
@@ -1012,7 +1013,8 @@ fn without_the_named_node_only_a_closed_copy_stands_and_only_when_no_sentinel_he
         )));
         let last = node.sees(1000, Server::Parked, silent_primary(silence), gone());
         assert_eq!(stands(&last), does, "{own:?} {silence}");
-        // The one that is named is back, with the same: it has this one elected, which may be under way.
+        // The one that is named is back, with the same: it has this one elected, which may be under
+        // way.
         let back = node.sees(20, Server::Parked, silent_primary(0), peer(BEHIND));
         assert!(!lowers(&back) && !stands(&back));
         let moment = peer(PeerState::Unreachable(ms(40)));
@@ -1336,7 +1338,8 @@ fn a_term_that_a_node_began_by_itself_counts_when_all_sentinels_have_seen_it_as_
         confirmed: false,
         current: true,
     });
-    // One that has not heard it since, or that runs a failover, may be about to promote another node.
+    // One that has not heard it since, or that runs a failover, may be about to promote another
+    // node.
     for (heard, counts) in [(None, false), (Some(ms(400)), false), (Some(ms(200)), true)] {
         let mut node = Node::primary();
         node.now += ms(300);

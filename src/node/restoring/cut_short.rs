@@ -1,5 +1,5 @@
-//! A restore that is cut short: what is on disk after each step is what `kill -9` there leaves. On a copy of it the nodes are
-//! started, and the same restore is done again.
+//! A restore that is cut short: what is on disk after each step is what `kill -9` there leaves. On
+//! a copy of it the nodes are started, and the same restore is done again.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -36,7 +36,8 @@ fn copy_tree(from: &Path, to: &Path) {
     }
 }
 
-/// The marks of all copies of that node, wherever they are, but for what is only being put together.
+/// The marks of all copies of that node, wherever they are, but for what is only being put
+/// together.
 fn copies(root: &Path, node: &str) -> Vec<String> {
     let entries = fs::read_dir(root.join(node).join("data"));
     let mut found = Vec::new();
@@ -87,7 +88,8 @@ impl Before {
         }
     }
 
-    /// What the nodes do with what was left is no worse than what they had, or have with the backup.
+    /// What the nodes do with what was left is no worse than what they had, or have with the
+    /// backup.
     fn assert_start(&self, lab: &Lab, root: &Path, when: &str) {
         let backup = folder::describe(&self.order.backup).unwrap().mark;
         let target = usize::from(self.order.node.as_deref() == Some("redis-b"));

@@ -1,5 +1,5 @@
-//! The files that a server starts from, made from a backup: its data as the base, and behind it the commands that write another
-//! mark.
+//! The files that a server starts from, made from a backup: its data as the base, and behind it the
+//! commands that write another mark.
 
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File};
@@ -58,7 +58,8 @@ pub(super) fn put_together(
     Ok(folder::sync_folder(folder)?)
 }
 
-/// Gives a folder and its files to the owner of `like`: the node's user is to read what root has put there.
+/// Gives a folder and its files to the owner of `like`: the node's user is to read what root has
+/// put there.
 pub(super) fn owned_as(like: &Path, folder: &Path) -> Result<(), StateError> {
     let owner = |path: &Path| fs::metadata(path).map(|m| (m.uid(), m.gid()));
     let hand_over = || -> io::Result<()> {
@@ -80,7 +81,8 @@ pub(super) fn owned_as(like: &Path, folder: &Path) -> Result<(), StateError> {
     ))
 }
 
-/// The mark of the copy in `files`, which holds `held`, if it is that backup, restored, whole, and not changed since.
+/// The mark of the copy in `files`, which holds `held`, if it is that backup, restored, whole, and
+/// not changed since.
 pub(super) fn restored_before(files: &Path, manifest: &Manifest, held: &Copy) -> Option<Mark> {
     let Copy::Marked(held) = held else {
         return None;

@@ -1,7 +1,9 @@
-//! Whether this Sentinel may lead a failover, as the data nodes' rosters say ([`crate::protocol::roster`]).
+//! Whether this Sentinel may lead a failover, as the data nodes' rosters say
+//! ([`crate::protocol::roster`]).
 //!
-//! One that is not a full member runs, votes, and says who is primary; but its quorum can't be reached, so it leads no failover.
-//! Its config file keeps that quorum, and a start of its host changes nothing.
+//! One that is not a full member runs, votes, and says who is primary; but its quorum can't be
+//! reached, so it leads no failover. Its config file keeps that quorum, and a start of its host
+//! changes nothing.
 
 use std::time::Duration;
 
@@ -19,8 +21,9 @@ use super::Statement;
 /// Pause between two looks.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// What a data node that answers says of this Sentinel. One whose roster has itself, or the Sentinel, at another address says
-/// nothing: the lab has moved, and the primary puts the new addresses in next.
+/// What a data node that answers says of this Sentinel. One whose roster has itself, or the
+/// Sentinel, at another address says nothing: the lab has moved, and the primary puts the new
+/// addresses in next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Said {
     /// The version of its roster; 0: it has none.
@@ -31,8 +34,9 @@ struct Said {
     full: bool,
 }
 
-/// Whether it is to lead failovers; `None`: as before. `newest` is the version that counted last: a replica may have the list of
-/// before while the primary is silent, and only a primary can bring an older one.
+/// Whether it is to lead failovers; `None`: as before. `newest` is the version that counted last: a
+/// replica may have the list of before while the primary is silent, and only a primary can bring an
+/// older one.
 fn judge(said: &[Said], newest: &mut u64) -> Option<bool> {
     let primary = said.iter().find(|s| s.primary);
     *newest = match primary {

@@ -1,4 +1,5 @@
-//! How a backup takes the place of a node's append-only files, so that a kill at any moment leaves the old ones or the new ones.
+//! How a backup takes the place of a node's append-only files, so that a kill at any moment leaves
+//! the old ones or the new ones.
 //!
 //! ```text
 //! 1  appendonlydir.restoring    is put together; of no worth until it is whole
@@ -7,9 +8,10 @@
 //! 4  appendonlydir.restored -> appendonlydir
 //! ```
 //!
-//! Whoever opens the folder next finishes what was cut short ([`StateDir::settle_placing`]). With an `appendonlydir` nothing has
-//! been replaced, and what was to replace it goes: the backup has it. Without one, between 3 and 4, step 4 is done; a node that
-//! started without anything there would look like one that never held anything.
+//! Whoever opens the folder next finishes what was cut short ([`StateDir::settle_placing`]). With
+//! an `appendonlydir` nothing has been replaced, and what was to replace it goes: the backup has
+//! it. Without one, between 3 and 4, step 4 is done; a node that started without anything there
+//! would look like one that never held anything.
 
 use std::path::{Path, PathBuf};
 

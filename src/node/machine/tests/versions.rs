@@ -1,4 +1,5 @@
-//! Servers of several versions: what can't be read is neither followed nor loaded, and replaces nothing.
+//! Servers of several versions: what can't be read is neither followed nor loaded, and replaces
+//! nothing.
 
 use super::*;
 
