@@ -17,9 +17,9 @@ use std::time::Duration;
 use rand::RngExt;
 use tokio::time::{Instant, sleep_until};
 
-/// The first pause: as the writer's between two looks for a primary, so that one failed call delays
-/// none.
-const SHORTEST: Duration = Duration::from_millis(10);
+/// First pause: the writer's shortest pause between two rounds of discovery, so that one failed
+/// connection delays no round.
+const SHORTEST: Duration = Duration::from_millis(5);
 
 /// What became of the last calls, by the node; shared by all who call with one connector.
 #[derive(Debug, Clone)]
@@ -173,7 +173,7 @@ mod tests {
         let retries = Retries::new(LONGEST);
         let (mut call, first) = pause(&retries, node(1)).await;
         assert_eq!(first, Duration::ZERO);
-        for expected in [10, 20, 40, 80, 160, 320, 640, 1000, 1000] {
+        for expected in [5, 10, 20, 40, 80, 160, 320, 640, 1000, 1000] {
             call.in_vain();
             drop(call);
             assert!(retries.pauses(node(1)) && !retries.pauses(node(2)));
