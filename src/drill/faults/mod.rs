@@ -37,6 +37,7 @@ mod hang_replica;
 mod idle_connections;
 mod isolate_primary;
 mod isolate_primary_with_writer;
+mod isolate_replica;
 mod kill_both_in_turn;
 mod kill_primary;
 mod kill_primary_node;
@@ -178,6 +179,7 @@ register! {
     CutReplicationLink in cut_replication_link,
     KillReplica in kill_replica,
     HangReplica in hang_replica,
+    IsolateReplica in isolate_replica,
     KillSentinelThenPrimary in kill_sentinel_then_primary,
     KillTwoSentinelsThenPrimary in kill_two_sentinels_then_primary,
     RestartPrimaryInDownAfter in restart_primary_in_down_after,
