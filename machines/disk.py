@@ -80,6 +80,13 @@ Restart=always
 RestartSec=1
 """
 
+# systemd-networkd is restarted at once five times, and then never again. Once, its user was not yet there.
+NETWORKD_DROP_IN = """[Unit]
+StartLimitIntervalSec=0
+[Service]
+RestartSec=1
+"""
+
 
 @dataclass(frozen=True)
 class Contents:
@@ -134,6 +141,7 @@ def files_of(guest: Guest, contents: Contents, known: Mapping[str, str]) -> dict
         "etc/hosts": "\n".join([*hosts, ""]),
         "etc/machine-id": hashlib.md5(f"redis-ha-lab {guest.name}".encode()).hexdigest() + "\n",
         "etc/systemd/network/10-lab.network": network_unit(addresses_of(guest, known)),
+        "etc/systemd/system/systemd-networkd.service.d/restart.conf": NETWORKD_DROP_IN,
         "etc/sysctl.d/30-redis-ha-lab.conf": (contents.packaging / "sysctl.conf").read_text(),
         # As docs/hosts.md puts it there; its addresses are those of these machines.
         FIREWALL.lstrip("/"): (contents.packaging / "nftables.conf").read_text(),
