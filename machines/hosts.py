@@ -1,12 +1,14 @@
-"""The test `hosts`: docs/hosts.md, followed on three Debian hosts from its first block of commands to its last.
+"""The test `hosts`: docs/hosts.md, followed on three Debian hosts from its first block of commands
+to its last.
 
-The commands are the page's own text. Here stand what the page says in words (turn the host on again; writes go on), what has to
-come of each block, and what would show that this can fail: a record that is taken away, an address that is not of the lab.
+The commands are the page's own text. This module has what the page says in words (turn the host on
+again; writes go on), the expected result of each block, and two controls: a record that is removed,
+and an address that is not of the lab.
 """
 
-import json
 import os
 import re
+import sys
 import typing
 from collections.abc import Callable
 
@@ -19,13 +21,16 @@ from .report import Steps, say
 from .shell import Answer
 from .site import ROOT
 
+# The part of the scripts of nix/tests that asks a lab and judges its answers.
+sys.path.insert(0, str(ROOT / "nix/tests/driver"))
+from lab import LEDGER, LEDGER_PROGRESS_BYTES, Lab, grown  # noqa: E402
+
 PAGE = ROOT / "docs/hosts.md"
-HEALTHY_SECONDS = 600.0
-FAILOVER_SECONDS = 300.0
+# How long the writer of a block may take, and Prometheus to reach all targets.
+BLOCK_SECONDS = 600.0
 TARGETS_SECONDS = 300.0
 # Five nodes and the writer by themselves, what redis_exporter says of the five, and Prometheus.
 TARGETS = 12
-WRITER_LEDGER = "/var/lib/redis-ha-lab/writer/writer.ledger"
 UNITS = {
     "one": ("halab-data-node@redis-a", "halab-sentinel@sentinel-1"),
     "two": ("halab-data-node@redis-b", "halab-sentinel@sentinel-2"),
@@ -55,8 +60,8 @@ def slower(lab_toml: str, tls: bool = True) -> str:
 
 
 def wants_tls() -> bool:
-    """As the page has it, unless LAB_MACHINES_TLS says no: its handshakes take longer than nodes wait where a machine has little
-    of a core."""
+    """As the page has it, unless LAB_MACHINES_TLS says no: where a machine has little of a core, a
+    handshake takes longer than nodes wait for it."""
     told = os.environ.get("LAB_MACHINES_TLS", "yes")
     if told not in ("yes", "no"):
         raise Trouble(f"LAB_MACHINES_TLS is {told!r}", "it may be yes or no")
@@ -88,8 +93,7 @@ class Story:
         self.one, self.two, self.three = (
             typing.cast(Host, site.machines[name]) for name in ("one", "two", "three")
         )
-
-    # --- What is done ------------------------------------------------------------------------------------
+        self.lab = Lab(self.three)
 
     def yours(self, heading: str) -> Answer:
         """The next block, on your machine."""
@@ -107,31 +111,6 @@ class Story:
             )
         return answer
 
-    def status(self) -> dict[str, typing.Any]:
-        said: dict[str, typing.Any] = json.loads(self.three.execute("halab status --json")[1])
-        return said
-
-    def primary(self) -> str:
-        named: str = self.status()["primary"]["node"]
-        return named
-
-    def wait_healthy(self) -> None:
-        self.three.wait_until(
-            "the lab is healthy", HEALTHY_SECONDS, lambda: bool(self.status()["healthy"])
-        )
-
-    def ledger_bytes(self, ledger: str) -> int:
-        return int(self.three.execute(f"stat -c %s {ledger} || echo 0")[1])
-
-    def wait_writes(self, ledger: str, limit: float = FAILOVER_SECONDS) -> None:
-        """Until more is acknowledged than can have been under way."""
-        before = self.ledger_bytes(ledger)
-        self.three.wait_until(
-            f"records are acknowledged: {ledger}",
-            limit,
-            lambda: self.ledger_bytes(ledger) > before + 2000,
-        )
-
     def verified(self, ledger: str) -> dict[str, int]:
         """Fails where one is missing; on both data nodes."""
         said = held(self.three.succeed(f"halab verify --ledger {ledger}"))
@@ -141,8 +120,6 @@ class Story:
     def on_both(self, said: dict[str, int]) -> None:
         if said.keys() != HOST_OF.keys():
             raise AssertionError(f"verify holds for {said}, not for both data nodes")
-
-    # --- The page ------------------------------------------------------------------------------------------
 
     def package_and_lab(self) -> None:
         self.yours("The lab")
@@ -165,13 +142,11 @@ class Story:
         self.as_the_page_says()
         block = self.page.next("A crash")
         writer = self.desk.begin_on("three", block)
-        self.three.wait_until(
-            "the writer writes", FAILOVER_SECONDS, lambda: self.ledger_bytes("second.ledger") > 2000
-        )
+        self.lab.wait_writes("second.ledger")
         self.yours("A crash")
         self.one.wait_for_shutdown()
-        self.right(self.desk.finish(writer, block, HEALTHY_SECONDS), block)
-        if self.primary() != "redis-b":
+        self.right(self.desk.finish(writer, block, BLOCK_SECONDS), block)
+        if self.lab.status().primary != "redis-b":
             raise AssertionError("no failover was needed")
         self.one.start()
         self.on_both(held(self.on_three("A crash").output))
@@ -180,7 +155,7 @@ class Story:
         self.three.succeed(
             "\n".join(
                 [
-                    f'redis() {{ halab cli {self.primary()} -e "$@"; }}',
+                    f'redis() {{ halab cli {self.lab.status().primary} -e "$@"; }}',
                     # Of records alone: the lab keeps other keys there too.
                     "key=$(redis --scan --pattern 'halab:*:*' | head -n 1 || true)",
                     'redis DEL "$key" | grep -qx 1',
@@ -196,9 +171,10 @@ class Story:
 
     def writer_goes_on(self) -> None:
         self.on_three("A writer that stays")
-        self.wait_writes(WRITER_LEDGER)
-        before = self.primary()
-        lost = self.site.machines[HOST_OF[before]]
+        self.lab.wait_writes()
+        before = self.lab.wait_healthy()
+        assert before.primary is not None
+        lost = self.site.machines[HOST_OF[before.primary]]
         lost.crash()
         # While there is no primary, so that it leaves records unknown.
         self.three.succeed("systemctl stop halab-writer")
@@ -207,25 +183,18 @@ class Story:
         ).split()
         if sorted(ended) != ["3", "inactive"]:
             raise AssertionError(f"a writer that was stopped while records were unknown is {ended}")
-        self.three.wait_until(
-            f"another node than {before} is primary",
-            FAILOVER_SECONDS,
-            lambda: self.has_moved(before),
-        )
+        self.lab.wait_failover(before)
         self.three.succeed("systemctl start halab-writer")
-        self.wait_writes(WRITER_LEDGER)
+        self.lab.wait_writes()
         lost.start()
-        self.wait_healthy()
+        self.lab.wait_healthy()
         self.three.succeed("systemctl stop halab-writer")
-        self.verified(WRITER_LEDGER)
+        self.verified(LEDGER)
         self.three.succeed("systemctl start halab-writer")
-
-    def has_moved(self, before: str) -> bool:
-        named = self.status()["primary"]
-        return named is not None and named["node"] != before
 
     def reached(self, listeners: list[str]) -> set[str]:
-        """Which of these (ADDRESS/PORT) host three connects to; from its own address, or from another that its routes say."""
+        """Which of these (ADDRESS/PORT) take a connection from host three; from the source address
+        of its routes."""
         attempts = [
             f"(! timeout {CONNECT_SECONDS} bash -c ': </dev/tcp/{at}' 2>/dev/null || echo {at}) &"
             for at in listeners
@@ -267,8 +236,8 @@ class Story:
         self.as_the_page_says()
         pids = self.pids()
         self.right(self.desk.run("./lab package --output hosts --revision 2"), "a newer package")
-        self.wait_writes(WRITER_LEDGER)
-        before = self.ledger_bytes(WRITER_LEDGER)
+        self.lab.wait_writes()
+        before = self.lab.ledger_bytes()
         self.yours("Upgrade")
         if same := pids & self.pids():
             raise AssertionError(f"not restarted: {same}")
@@ -276,30 +245,24 @@ class Story:
             version = machine.succeed("dpkg-query -W -f '${Version}' redis-ha-lab")
             if not version.endswith("-2"):
                 raise AssertionError(f"{machine.name} has {version}")
-        self.wait_writes(WRITER_LEDGER)
-        if self.ledger_bytes(WRITER_LEDGER) < before + 4000:
+        self.lab.wait_writes()
+        # Those before the upgrade may have been in flight.
+        if not grown(before + LEDGER_PROGRESS_BYTES, self.lab.ledger_bytes()):
             raise AssertionError("next to nothing was written meanwhile")
         said = self.three.succeed(
             "systemctl stop halab-writer && journalctl -b -u halab-writer -o cat | tail -n 8"
         )
         if " failed 0 " not in said:
             raise AssertionError(f"writes have failed:\n{said}")
-        self.verified(WRITER_LEDGER)
+        self.verified(LEDGER)
 
     def as_the_page_says(self) -> None:
-        """redis-a is primary: a slow start, or a crash before, may have made it the other."""
-        self.three.wait_until(
-            "redis-a is primary, by a handover if need be", HEALTHY_SECONDS, self.has_handed_over
-        )
-        self.wait_healthy()
-
-    def has_handed_over(self) -> bool:
-        if self.primary() == "redis-a":
-            return True
-        # It gives up where the other node is not promoted within 3 s, and the lab goes on.
-        self.three.execute("halab handover")
-        self.wait_healthy()
-        return self.primary() == "redis-a"
+        """redis-a is primary: a crash before may have made it the other."""
+        self.lab.wait_healthy()
+        if self.lab.status().primary != "redis-a":
+            self.three.succeed("halab handover")
+        if (now := self.lab.wait_healthy()).primary != "redis-a":
+            raise AssertionError(f"redis-a is not primary after a handover: {now.brief()}")
 
     def pids(self) -> set[str]:
         return {
@@ -318,8 +281,7 @@ class Story:
         for machine in self.site.machines.values():
             machine.fail("command -v halab")
         before = self.data()
-        for name, units in UNITS.items():
-            machine = self.site.machines[name]
+        for machine in self.site.machines.values():
             machine.succeed(
                 'DEBIAN_FRONTEND=noninteractive apt-get install -y "$(ls -v ./redis-ha-lab_*.deb | tail -n 1)"'
             )
@@ -327,8 +289,8 @@ class Story:
             raise AssertionError("a removal or an installation has changed data")
         for name, units in UNITS.items():
             self.site.machines[name].succeed(f"systemctl start {' '.join(units)}")
-        self.wait_healthy()
-        self.verified(WRITER_LEDGER)
+        self.lab.wait_healthy()
+        self.verified(LEDGER)
 
     def purged(self) -> None:
         self.yours("Remove")
@@ -345,6 +307,7 @@ class Story:
             self.site.start()
             for machine in self.site.machines.values():
                 machine.connect()
+            self.lab.measure([self.one, self.two, self.three])
 
         step("three Debian hosts are up, and let in by ssh", power_on)
         step(

@@ -94,7 +94,7 @@ vm_scripts_are_right() {
         PYFLAKES_BUILTINS=$(printf '%s,' "${machines[@]}")start_all,subtest $pyflakes "$scratch/script.py"
     done
     # What runs the same scripts without Nix.
-    mypy --strict --cache-dir="$scratch/cache" -p machines
+    MYPYPATH=nix/tests/driver mypy --strict --cache-dir="$scratch/cache" -p machines
     $pyflakes machines
     python3 -B -m unittest discover --top-level-directory . --start-directory machines/tests
     cd nix/tests/driver || exit

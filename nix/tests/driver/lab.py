@@ -245,17 +245,17 @@ class Lab:
             FAILOVER_SECONDS * self.slowness,
         )
 
-    def ledger_bytes(self) -> int:
-        code, size = self.writer.execute(f"stat -c %s {LEDGER}")
+    def ledger_bytes(self, ledger: str = LEDGER) -> int:
+        code, size = self.writer.execute(f"stat -c %s {ledger}")
         return int(size) if code == 0 else 0
 
-    def wait_writes(self) -> None:
+    def wait_writes(self, ledger: str = LEDGER) -> None:
         """Until records are acknowledged that were sent after this was called."""
-        before = self.ledger_bytes()
+        before = self.ledger_bytes(ledger)
         wait(
             "records are acknowledged",
             FAILOVER_SECONDS * self.slowness,
-            self.ledger_bytes,
+            lambda: self.ledger_bytes(ledger),
             lambda now: grown(before, now),
             lambda now: f"{now - before} bytes more in the ledger; {self.status().brief()}",
         )
