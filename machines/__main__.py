@@ -153,16 +153,16 @@ class Command:
         self.make_image()
         return self.tests(self.options.tests)
 
-    def tests(self, tests: Iterable[str], limit: float | None = None) -> int:
-        failed = []
-        for test in tests:
-            trial = self.trial(test, limit)
-            site = trial.site
-            lock = site.lock()
-            if not driver.run_test(trial, self.folder / "failed"):
-                failed.append(test)
+    def holds(self, trial: driver.Trial) -> bool:
+        lock = trial.site.lock()
+        try:
+            return driver.run_test(trial, self.folder / "failed")
+        finally:
             os.close(lock)
-            site.folder.with_suffix(".lock").unlink()
+            trial.site.folder.with_suffix(".lock").unlink()
+
+    def tests(self, tests: Iterable[str], limit: float | None = None) -> int:
+        failed = [test for test in tests if not self.holds(self.trial(test, limit))]
         if failed:
             complain(f"failed: {', '.join(failed)}")
         return 1 if failed else 0
@@ -181,14 +181,7 @@ class Command:
             act = partial(
                 driver.run_script, run.test, site.machines, site.start, limit=LIMIT_SECONDS
             )
-            lock = site.lock()
-            results.append(
-                driver.run_test(
-                    driver.Trial(run.test, site, act, run.expected), self.folder / "failed"
-                )
-            )
-            os.close(lock)
-            site.folder.with_suffix(".lock").unlink()
+            results.append(self.holds(driver.Trial(run.test, site, act, run.expected)))
         for run, seen in zip(self.options.runs, results, strict=True):
             print(
                 f"  {'seen' if seen else 'NOT SEEN':8}  {run.fault.kind:10}  {run.fault.name} by {run.test}"

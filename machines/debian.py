@@ -86,16 +86,6 @@ def suite() -> str:
     raise Trouble("/etc/os-release names no release", "the hosts are Debian's, made on Debian")
 
 
-def mirror() -> str:
-    said = subprocess.run(
-        ["apt-get", "download", "--print-uris", "base-files"], capture_output=True, text=True
-    ).stdout
-    found, pool, _ = said.lstrip("'").partition("/pool/")
-    if not pool:
-        raise Trouble("apt has no lists of packages", "as root: apt-get update; then this again")
-    return found
-
-
 def key_of(wanted: list[packages.Package]) -> str:
     return f"{packages.key_of(wanted)} {hashlib.sha256((HERE / 'debian.py').read_bytes()).hexdigest()[:16]}"
 
@@ -130,7 +120,7 @@ class Debian:
             '--aptopt=APT::Install-Recommends "false"',
         ]
         made = subprocess.run(
-            [*command, *hooks, f"--include={','.join(NAMES)}", suite(), archive, mirror()],
+            [*command, *hooks, f"--include={','.join(NAMES)}", suite(), archive, os.environ["LAB_DEBIAN_MIRROR"]],
             capture_output=True,
             text=True,
         )

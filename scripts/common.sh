@@ -28,5 +28,8 @@ lab_nodes() {
 
 # The mirror that the machine has its packages from, by the way of one that is always there.
 debian_mirror() {
-    apt-get download --print-uris base-files 2>/dev/null | sed -n "s|^'\(.*\)/pool/.*|\1|p"
+    local mirror
+    mirror=$(apt-get download --print-uris base-files 2>/dev/null | sed -n "s|^'\(.*\)/pool/.*|\1|p")
+    [ -n "$mirror" ] || die "apt has no lists of packages" "as root: apt-get update; then this again"
+    printf '%s\n' "$mirror"
 }

@@ -7,14 +7,15 @@ MACHINES_PATH=$PATH:/usr/sbin:/sbin
 
 # setup_machines WORDS: those of the command.
 setup_machines() {
-    local packages=() program
+    local packages=() program hosts=no
     local -A of=(
         [qemu-system-x86_64]=qemu-system-x86 [mkfs.erofs]=erofs-utils [cpio]=cpio
         [depmod]=kmod [mke2fs]=e2fsprogs [dpkg-deb]=dpkg
     )
-    # What makes an installed Debian, and an archive of packages for it.
+    # For an installed Debian, and an archive of packages for it.
     case "$* " in
     'test ' | *' hosts '*)
+        hosts=yes
         of+=([mmdebstrap]=mmdebstrap [newuidmap]=uidmap [fakeroot]=fakeroot [dpkg-scanpackages]=dpkg-dev [ssh]=openssh-client)
         ;;
     esac
@@ -22,6 +23,10 @@ setup_machines() {
         PATH=$MACHINES_PATH have "$program" || packages+=("${of[$program]}")
     done
     [ ${#packages[@]} -eq 0 ] || apt_install "what makes and runs virtual machines" "${packages[@]}"
+    if [ $hosts = yes ]; then
+        LAB_DEBIAN_MIRROR=$(debian_mirror) || exit
+        export LAB_DEBIAN_MIRROR
+    fi
     [ "$(uname -m)" = x86_64 ] || die "./lab machines makes x86_64 machines alone" "nix flake check runs the same tests on $(uname -m)"
 }
 

@@ -92,7 +92,7 @@ setup_cadvisor() {
     fi
     scratch=$(mktemp -d)
     chmod 755 "$scratch" # apt downloads as a user of its own
-    for mirror in "$(debian_mirror)" http://deb.debian.org/debian; do
+    for mirror in "$(debian_mirror 2>/dev/null)" http://deb.debian.org/debian; do
         [ -n "$mirror" ] || continue
         if $helper download-file "$mirror/$CADVISOR_DEB" "$scratch/cadvisor.deb" "SHA256:$CADVISOR_SHA256" \
             >/dev/null 2>&1 && dpkg-deb -x "$scratch/cadvisor.deb" "$scratch"; then
