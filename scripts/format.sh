@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# `./lab format`: one format for each kind of file, 100 columns for code, comments and prose. Sourced by ./lab and by
-# scripts/test.sh.
+# `./lab format`: one format for each kind of file, 100 columns for code, comments of Rust, and prose.
+# Sourced by ./lab and by scripts/test.sh.
 
 NIXFMT=0.5.3 # of the crate nixfmt_rs, which formats as nixpkgs' nixfmt does
 

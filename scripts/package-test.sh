@@ -8,6 +8,8 @@ package_cannot() {
         echo "this is no Debian"
     elif ! may_install; then
         echo "dpkg in a folder needs root or sudo"
+    elif ! as_root unshare --mount true 2>/dev/null; then
+        echo "this container may not mount anything"
     fi
 }
 
@@ -22,8 +24,7 @@ setup_package_test() {
 debian_for_package() {
     local archive=$LAB_TOOLS/debian-root.tar mirror
     if [ ! -f "$archive" ]; then
-        mirror=$(debian_mirror)
-        [ -n "$mirror" ] || die "apt has no lists of packages" "apt-get update, then run this again"
+        mirror=$(debian_mirror) || exit
         say "making a small Debian, to install the package into" >&2
         as_root mmdebstrap --quiet --format=tar --variant=essential --include=debconf,libc6,libgcc-s1,redis-server \
             "$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)" "$archive.new" "$mirror" >&2 ||

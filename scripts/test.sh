@@ -57,8 +57,6 @@ test_all() {
     step "deploy/systemd is what nix/lib/units.nix says, and systemd understands it" scripts/units.py --check
     local cannot
     cannot=$(package_cannot)
-    # As in a container that may not mount anything.
-    [ -n "$cannot" ] || debian_for_package >/dev/null || cannot="a small Debian could not be made; the messages are above"
     if [ -z "$cannot" ]; then
         step "the Debian package: lintian, installed, upgraded, removed, purged" package_lane
     else
@@ -119,8 +117,7 @@ setup_other_server() {
     fi
     { have apt-get && have dpkg-deb; } || die "a second server is missing, and this machine has no apt-get" \
         "name one of another version by HALAB_OTHER_SERVER, then run this again"
-    mirror=$(debian_mirror)
-    [ -n "$mirror" ] || die "apt has no lists of packages" "apt-get update, then run this again"
+    mirror=$(debian_mirror) || exit
     say "fetching a second server: $package of $suite"
     scratch=$(mktemp -d)
     mkdir -p "$scratch/lists/partial" "$scratch/archives/partial"
