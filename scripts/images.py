@@ -20,6 +20,8 @@ import tempfile
 import tomllib
 from pathlib import Path
 
+import notices
+
 ROOT = Path(__file__).resolve().parent.parent
 SECOND = 1_000_000_000  # nanoseconds, as OCI states times
 SERVICES = {  # as in src/monitoring/plan.rs
@@ -167,6 +169,7 @@ def base():
     layer.file("/etc/passwd", f"halab:x:{uid}:{gid}:halab:/:/sbin/nologin\n".encode())
     layer.file("/etc/group", f"halab:x:{gid}:\n".encode())
     layer.folder("/tmp", 0o1777)
+    layer.file("/usr/share/doc/halab/NOTICES", notices.of_program(notices.host()).encode())
     return layer
 
 

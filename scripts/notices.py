@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Prints the licence notices of all crates that the program is linked with, from the sources that Cargo built it of.
+"""Prints the licence notices of all crates that the program is linked with, from their sources:
+scripts/notices.py [TARGET], by default for this machine.
 
-Each crate is named with its version, licence and authors, and with the numbers of its notices; a text that many crates share
-stands once. Crates that run only while others are compiled (build scripts, procedural macros) are no part of the program.
+Each crate is listed with its version, licence and authors, and with the numbers of its notices. A text
+that several crates share is printed once. Crates that only run during compilation (build scripts,
+procedural macros) are not part of the program.
 """
 
 import json
@@ -58,33 +60,22 @@ def text_of(packages: list[Package]) -> str:
     return "\n".join([*lines, ""])
 
 
-def main() -> None:
-    platform = next(
-        line.split()[1] for line in said_by("rustc", "-vV").splitlines() if line.startswith("host:")
-    )
-    tree = said_by(
-        *(
-            "cargo",
-            "tree",
-            "--locked",
-            "--edges",
-            "normal,no-proc-macro",
-            "--target",
-            platform,
-            "--prefix",
-            "none",
-            "--format",
-            "{p}",
-        )
-    )
-    known = json.loads(
-        said_by(
-            "cargo", "metadata", "--locked", "--format-version", "1", "--filter-platform", platform
-        )
-    )["packages"]
+def host() -> str:
+    """The target of this machine."""
+    version = said_by("rustc", "-vV")
+    return next(line.split()[1] for line in version.splitlines() if line.startswith("host:"))
+
+
+def of_program(target: str) -> str:
+    """The notices of all crates that the program for `target` is linked with."""
+    edges = ["--edges", "normal,no-proc-macro"]
+    layout = ["--prefix", "none", "--format", "{p}"]
+    tree = said_by("cargo", "tree", "--locked", "--target", target, *edges, *layout)
+    metadata = ["cargo", "metadata", "--locked", "--format-version", "1"]
+    known = json.loads(said_by(*metadata, "--filter-platform", target))["packages"]
     of = {(package["name"], package["version"]): package for package in known}
-    sys.stdout.write(text_of([of[crate] for crate in sorted(linked(tree))]))
+    return text_of([of[crate] for crate in sorted(linked(tree))])
 
 
 if __name__ == "__main__":
-    main()
+    sys.stdout.write(of_program(sys.argv[1] if len(sys.argv) > 1 else host()))

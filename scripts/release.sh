@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# `./lab release`: the files that a release publishes. .github/workflows/release.yml publishes them. Sourced by ./lab.
+# `./lab release`: the files of a release, which .github/workflows/release.yml publishes. Sourced by ./lab.
 
 RELEASE_TARGETS=(x86_64-unknown-linux-musl aarch64-unknown-linux-musl)
 CYCLONEDX=0.5.9 # cargo-cyclonedx
@@ -9,8 +9,9 @@ release_usage() {
 ./lab release [--output DIR] [--tag TAG]
 
 Makes in DIR (default: ./release):
-  redis-ha-lab-VERSION-TARGET.tar.gz  a static program, manual pages, completions, an example lab.toml, licences;
-                                      for each of: ${RELEASE_TARGETS[*]}
+  redis-ha-lab-VERSION-TARGET.tar.gz  a static program, manual pages, completions, an example
+                                      lab.toml, licences, notices of all linked crates; for each of:
+                                      ${RELEASE_TARGETS[*]}
   redis-ha-lab_VERSION-1_ARCH.deb     the Debian package, for the architecture of this machine
   redis-ha-lab-VERSION.cdx.json       a bill of materials of the program (CycloneDX)
   SHA256SUMS                          checksums of all of them
@@ -45,6 +46,8 @@ cmd_release() {
     mkdir -p "$output"
     output=$(realpath "$output")
     cd "$LAB_ROOT" || exit
+    # SHA256SUMS is of everything there: nothing of an earlier version may be.
+    [ -z "$(cd "$output" && release_files)" ] || die "$output has files of an earlier release" "remove them, or name another folder by --output"
     setup_release
     SOURCE_DATE_EPOCH=$(package_epoch)
     export SOURCE_DATE_EPOCH
@@ -98,6 +101,7 @@ release_archive() {
     halab completions bash >"$scratch/$name/completions/halab.bash"
     halab completions zsh >"$scratch/$name/completions/_halab"
     halab completions fish >"$scratch/$name/completions/halab.fish"
+    scripts/notices.py "$target" >"$scratch/$name/NOTICES"
     install -m 644 -t "$scratch/$name" lab.toml README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE
     tar -C "$scratch" --sort=name --owner=0 --group=0 --numeric-owner --mode=go=rX,u+rw --mtime="@$SOURCE_DATE_EPOCH" -c "$name" |
         gzip -9n >"$1/$name.tar.gz"
