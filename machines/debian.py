@@ -120,7 +120,14 @@ class Debian:
             '--aptopt=APT::Install-Recommends "false"',
         ]
         made = subprocess.run(
-            [*command, *hooks, f"--include={','.join(NAMES)}", suite(), archive, os.environ["LAB_DEBIAN_MIRROR"]],
+            [
+                *command,
+                *hooks,
+                f"--include={','.join(NAMES)}",
+                suite(),
+                archive,
+                os.environ["LAB_DEBIAN_MIRROR"],
+            ],
             capture_output=True,
             text=True,
         )

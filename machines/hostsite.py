@@ -1,4 +1,4 @@
-"""Three hosts of an installed Debian each, and the machine of who sets a lab up on them: the site of the test `hosts`."""
+"""Three hosts of an installed Debian each, and the machine of their operator: the site of the test `hosts`."""
 
 from functools import partial
 from pathlib import Path

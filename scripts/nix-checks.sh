@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# What can be said of the flake on a machine without Nix's packages: its files parse, are formatted and have
-# nothing unused; what of its logic needs no nixpkgs gives what it must; the lock file fits; the scripts of the
-# tests on virtual machines have the right types. Sourced by scripts/test.sh. The rest is for `nix flake check`.
+# Checks of the flake that need no package of Nix: its files parse and have nothing unused; logic that
+# needs no nixpkgs has the right results; the lock file fits; the scripts of the tests on virtual machines
+# have the right types. Sourced by scripts/test.sh. The rest is for `nix flake check`.
 
 DEADNIX=1.3.1
 

@@ -49,7 +49,7 @@ test_all() {
         packaging/debian/{config,postinst,prerm,postrm}
     step "process-compose.yaml has lab.toml's nodes" same_nodes
     step "compose.yaml has lab.toml's nodes, and no more rights than it needs" scripts/compose.py --check
-    step "Nix: files parse, are formatted, have nothing unused" nix_files_are_right
+    step "Nix: files parse, and have nothing unused" nix_files_are_right
     step "Nix: logic and lock file" nix_logic_is_right
     step "Nix: what Prometheus asks is what halab makes of lab.toml" scraping_is_that_of_halab
     step "Nix: its images are configured as those of ./lab images" images_are_those_of_the_flake

@@ -4,7 +4,7 @@
 # cargo_tool PROGRAM CRATE VERSION: installs it in the tools' folder unless it is on PATH.
 cargo_tool() {
     have "$1" && return
-    say "building $1"
+    say "building $1, a tool of the checks"
     # Unoptimized: built faster, and fast enough.
     env -u CARGO_TARGET_DIR cargo install --quiet --debug --locked --version "$3" --root "$LAB_TOOLS/$1.cargo" "$2" ||
         die "$1 could not be built" "cargo's messages are above"

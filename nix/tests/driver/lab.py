@@ -142,7 +142,7 @@ def frames(text: str) -> int:
 
 
 def slowness(seconds: float) -> float:
-    """How many times longer than with KVM anything takes on a machine that counts in that time."""
+    """How many times longer than with KVM anything takes on a machine whose counting loop takes that long."""
     return min(SLOWEST, max(1.0, seconds / COUNT_SECONDS))
 
 
