@@ -20,7 +20,7 @@ use crate::client::{ClientError, Connector};
 use crate::config::{Lab, Node};
 use crate::status::{Status, Stranger, StrangerState, gather};
 
-/// Limit for a connect or an answer of a node.
+/// Shortest limit of a connect or an answer; the lab's own may be longer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// How long a Sentinel may take after its reset to know all nodes again; usually about 2 s.
 const KNOWN_LIMIT: Duration = Duration::from_secs(30);
@@ -61,7 +61,7 @@ pub enum ForgetError {
     },
     /// A Sentinel does not become complete.
     #[error(
-        "{sentinel} was reset, and the lab is still not healthy after {KNOWN_LIMIT:?}; no other Sentinel was reset. See the log of \
+        "{sentinel} was reset, and the lab is still not healthy after {KNOWN_LIMIT:?}; the Sentinels after it were not reset. See the log of \
          {sentinel} and halab status, then run this again:\n{}", as_list(.missing)
     )]
     Incomplete {

@@ -32,10 +32,10 @@
 //! - [`monitoring`]: Prometheus, Grafana and exporters for the lab
 //! - [`runner`]: a whole lab as child processes; [`signals`]: requests to end
 //! - [`rotation`], [`renewal`]: new passwords and new certificates on a running lab
-//! - [`backup`]: a copy of all data, on disk
+//! - [`backup`]: a copy of all data, on disk; [`recovery`]: whether a lab has recovered
 //! - [`forget`]: strangers removed from the Sentinels
 //! - [`membership`]: data nodes and Sentinels added to and removed from a running lab
-//! - [`drill`]: a fault under load, healed and judged (`fault`, `report` and more there are pure)
+//! - [`drill`]: a fault under load, healed and judged (`report` and `judging` are pure)
 //! - [`watch`]: the lab on one screen
 //! - [`cli`]: the command line; [`fuzz`]: properties that input from outside must not break
 

@@ -55,20 +55,20 @@ impl Recovery {
         self.judge(lab, &LabObservation { views, infos })
     }
 
-    fn judge(&mut self, lab: &Lab, observe: &LabObservation) -> Result<String, String> {
-        let named = agreement(lab, observe).inspect_err(|_| self.target = None)?;
+    fn judge(&mut self, lab: &Lab, observation: &LabObservation) -> Result<String, String> {
+        let named = agreement(lab, observation).inspect_err(|_| self.target = None)?;
         let node = lab
             .data_node_at(named)
             .ok_or_else(|| format!("the Sentinels name {named}, which is not a data node"))?;
         let of = |at: SocketAddrV4| {
             let i = lab.data_nodes.iter().position(|n| n.socket() == at)?;
-            observe.infos.get(i)?.as_ref().ok()
+            observation.infos.get(i)?.as_ref().ok()
         };
         let primary = of(named).ok_or_else(|| format!("{} does not answer", node.name))?;
         if !primary.is_primary {
             return Err(format!("{} reports to be a replica", node.name));
         }
-        for (other, info) in lab.data_nodes.iter().zip(&observe.infos) {
+        for (other, info) in lab.data_nodes.iter().zip(&observation.infos) {
             if other.name == node.name {
                 continue;
             }
@@ -109,9 +109,9 @@ impl Recovery {
 
 /// The primary that every Sentinel names at one epoch, if all of them are connected to every
 /// replica.
-fn agreement(lab: &Lab, observe: &LabObservation) -> Result<SocketAddrV4, String> {
+fn agreement(lab: &Lab, observation: &LabObservation) -> Result<SocketAddrV4, String> {
     let mut named: Option<(SocketAddrV4, u64)> = None;
-    for (sentinel, view) in lab.sentinels.iter().zip(&observe.views) {
+    for (sentinel, view) in lab.sentinels.iter().zip(&observation.views) {
         let name = &sentinel.name;
         let view = view.as_ref().map_err(Clone::clone)?;
         let this = (view.primary, view.config_epoch);

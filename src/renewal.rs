@@ -18,7 +18,7 @@ use crate::client::{ClientError, Connector};
 use crate::config::{Lab, Node, NodeKind, SecretsFolder};
 use crate::signals::poll_until;
 
-/// Limit for a connect or an answer of a node.
+/// Shortest limit of a connect or an answer; the lab's own may be longer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// How long a node may take until its server presents the new certificate; a Sentinel first waits
 /// for its turn.

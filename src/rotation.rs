@@ -23,7 +23,7 @@ use crate::config::{Lab, Node, NodeKind, SecretsFolder};
 use crate::signals::poll_until;
 use secrecy::{ExposeSecret, SecretString};
 
-/// Limit for a connect or an answer of a node.
+/// Shortest limit of a connect or an answer; the lab's own may be longer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// How long a Sentinel may take to reconnect to all data nodes; it tries once a second.
 const RECONNECT_LIMIT: Duration = Duration::from_secs(10);

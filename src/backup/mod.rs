@@ -41,7 +41,7 @@ use folder::{DATA, DataWriter, FolderError, PartialBackup};
 use manifest::{DataFile, Manifest, SCHEMA};
 use rdb::{Content, Damage};
 
-/// Limit for a connect or an answer of a node.
+/// Shortest limit of a connect or an answer; the lab's own may be longer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 /// Pause between two attempts.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);

@@ -1,5 +1,6 @@
 //! Capacity: memory, disk, descriptors and kernel settings of a host and a data node, available and
 //! required.
+//!
 //! - `finding`: one result of a check (pure)
 //! - `rules`: numbers in, findings out, each with its source (pure)
 //! - `cgroup`, `meminfo`: the kernel's files about memory (pure)

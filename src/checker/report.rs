@@ -206,9 +206,9 @@ pub struct CheckReport {
     pub lost: RecordList,
     /// When the lost records were created; `None` if none is lost.
     pub loss: Option<Loss>,
-    /// RecordList with a value that was never written there.
+    /// Found with a value that was never written there.
     pub corrupted: RecordList,
-    /// RecordList, although they failed for certain or are not in the ledger.
+    /// Found, although they failed for certain or are not in the ledger.
     pub unexpected: RecordList,
     /// Read more than once.
     pub duplicated: RecordList,

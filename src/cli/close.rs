@@ -14,7 +14,7 @@ use crate::exit::Exit;
 use super::output::{print_json, print_text};
 use super::{CommandResult, Global, Threads, parse_span, with_signals};
 
-/// Limit for a connect or an answer of a node.
+/// Shortest limit of a connect or an answer; the lab's own may be longer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]

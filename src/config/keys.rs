@@ -174,8 +174,8 @@ pub struct Timing {
     #[schemars(with = "u64", range(min = RECONNECT_MS, max = HOUR_MS))]
     pub down_after: Duration,
     /// Limit of a failover's steps (`failover-timeout`); a failed failover is tried again after
-    /// twice this. A planned handover waits three fifths of it for the promotion, and at least 3
-    /// s.
+    /// twice this. A planned handover waits three fifths of it for the promotion, at
+    /// least 3 s.
     #[serde(
         rename = "failover_timeout_ms",
         with = "millis",

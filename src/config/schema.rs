@@ -30,7 +30,8 @@ pub(super) static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
 
 /// The JSON schema of `lab.toml`, for editors: draft 7, which all of them know.
 ///
-/// It has every rule of one key. Rules that join several keys are not in it.
+/// It has types, ranges and forms. Which addresses and numbers of nodes are usable, and rules that
+/// concern several keys, only the check knows.
 pub fn lab_schema() -> Schema {
     // Each key in its place: who reads the schema has no references to follow.
     let settings = SchemaSettings::draft07().with(|s| s.inline_subschemas = true);

@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     const INFO: &str = "# Server\r\nserver_time_usec:5000000\r\n# Clients\r\nconnected_clients:7\r\nmaxclients:224\r\n\
-        # ProcessMemory\r\nused_memory:1000\r\nused_memory_rss:2000\r\nmaxmemory:0\r\nmaxmemory_policy:noeviction\r\n\
+        # Memory\r\nused_memory:1000\r\nused_memory_rss:2000\r\nmaxmemory:0\r\nmaxmemory_policy:noeviction\r\n\
         # Persistence\r\nrdb_last_cow_size:5\r\naof_last_cow_size:300\r\naof_last_write_status:ok\r\n\
         aof_last_bgrewrite_status:err\r\naof_current_size:88\r\n# Stats\r\nevicted_keys:0\r\nlatest_fork_usec:1999\r\n\
         # Replication\r\nconnected_slaves:1\r\n";

@@ -43,7 +43,7 @@ enum Call {
         count: u64,
         outcome: RecordOutcome,
     },
-    LedgerEvent(String),
+    Event(String),
     Flush,
 }
 
@@ -54,7 +54,7 @@ fn call() -> impl Strategy<Value = Call> {
         4 => (0..600_u64, 1..200_u64, 0..4_usize).prop_map(|(back, count, outcome)| {
             Call::Settle { back, count, outcome: RecordOutcome::ALL[outcome] }
         }),
-        1 => ".{0,60}".prop_map(Call::LedgerEvent),
+        1 => ".{0,60}".prop_map(Call::Event),
         1 => Just(Call::Flush),
     ]
 }
@@ -80,7 +80,7 @@ fn make(calls: &[Call], ledger: &mut LedgerWriter) -> BTreeMap<u64, RecordOutcom
                     *best = (*best).max(*outcome);
                 }
             }
-            Call::LedgerEvent(text) => {
+            Call::Event(text) => {
                 ledger
                     .event(at_us, LedgerEvent::Note { text: text.clone() })
                     .unwrap();

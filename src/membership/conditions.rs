@@ -47,7 +47,7 @@ pub(super) struct MembersObservation<'a> {
     pub(super) quorum: usize,
     /// How long the Sentinel to remove has been silent.
     pub(super) silent_for: Option<Duration>,
-    /// See [`ConditionObserver`].
+    /// See [`super::observer::ConditionObserver`].
     pub(super) assumed: Option<&'a str>,
 }
 

@@ -36,7 +36,7 @@ pub use listing::{Listing, Row};
 
 use command::MemberCommand;
 
-/// Limit for a connect or an answer of a node.
+/// Shortest limit of a connect or an answer; the lab's own may be longer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 /// Pause between two observations.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);

@@ -35,7 +35,7 @@ pub use scraping::{Writers, prometheus_yml};
 const PASSWORDS: &str = "passwords.json";
 /// How long it may take to read that again.
 const RELOAD_LIMIT: Duration = Duration::from_secs(2);
-/// Longest answer to that which is read; it says `ok`.
+/// Longest answer to a reload that is read; usually `ok`.
 const RELOAD_ANSWER_MAX: usize = 64 * 1024;
 
 /// The file by which a writer tells this lab's Prometheus that it is there to be asked.
@@ -156,8 +156,8 @@ pub fn become_service(lab: &Lab, start: &Start) -> MonitoringError {
     MonitoringError::Program { program, source }
 }
 
-/// The uppermost cgroup (v2) around this process that its user may put processes into, as `halab
-/// node` looks for it.
+/// The uppermost cgroup (v2) around this process that its user may put processes into: the one
+/// that `halab node` looks for.
 fn delegated() -> Option<String> {
     let own = fs::read_to_string("/proc/self/cgroup").ok()?;
     let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?;

@@ -1,7 +1,7 @@
-//! Strangers: servers that a Sentinel knows and that are not in the lab.
+//! Strangers: servers that a Sentinel knows and that are neither in `lab.toml` nor in the list of
+//! members.
 //!
-//! Sentinels never forget a replica or a Sentinel by themselves. One at an address that is not in
-//! `lab.toml` is a *stranger*. A Sentinel may promote a replica that it knows, whatever server
+//! Sentinels never forget a replica or a Sentinel by themselves. A Sentinel may promote a replica that it knows, whatever server
 //! listens at that address now.
 
 use std::net::SocketAddrV4;

@@ -14,14 +14,8 @@ pub use server_log::{Cause, LogProblem, LogReader, ago};
 
 /// Parts of a server's errors that refuse a password.
 const REFUSED_PARTS: [&str; 2] = ["(WRONGPASS)", "NOAUTH"];
-/// Parts of the errors of an unavailable password, in the words of this version and of earlier
-/// ones.
-const UNAVAILABLE_PARTS: [&str; 4] = [
-    "no password for the user",
-    "is not a password: expected",
-    "there is no password of the user",
-    "is no password: one line",
-];
+/// Parts of the errors of an unavailable password: of `access::SecretsError`, whose test holds them.
+const UNAVAILABLE_PARTS: [&str; 2] = ["no password for the user", "is not a password: expected"];
 
 /// Whether an error text states that a password was refused or is unavailable.
 pub fn is_password_error(error: &str) -> bool {

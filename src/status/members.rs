@@ -26,7 +26,8 @@ pub enum StrangerKind {
     Sentinel,
 }
 
-/// A Sentinel's entry for a stranger: a server that it knows and that is not in `lab.toml`.
+/// A Sentinel's entry for a stranger: a server that it knows and that is neither in
+/// `lab.toml` nor in the list of members.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StrangerEntry {
     /// Its kind.

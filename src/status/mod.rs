@@ -48,7 +48,7 @@ pub struct Status {
     pub data_nodes: Vec<DataNodeStatus>,
     /// The Sentinels, in the order of `lab.toml`.
     pub sentinels: Vec<SentinelStatus>,
-    /// Servers that a Sentinel knows and that are not in `lab.toml`.
+    /// Servers that a Sentinel knows and that are neither in `lab.toml` nor in the list of members.
     pub strangers: Vec<Stranger>,
     /// The list of members on the primary, or the newest one of a data node if no primary answers.
     pub members: Option<Roster>,
@@ -167,7 +167,7 @@ pub struct SentinelState {
     pub promotable: Vec<String>,
     /// Nodes of the lab that it does not know.
     pub unknown: Vec<String>,
-    /// Servers that it knows and that are not in `lab.toml`.
+    /// Servers that it knows and that are neither in `lab.toml` nor in the list of members.
     pub strangers: Vec<StrangerEntry>,
     /// Other names under which it monitors a primary.
     pub other_names: Vec<String>,

@@ -128,9 +128,9 @@ mod tests {
             offset: 42,
             replicas: vec![],
         };
-        let observe = observation_of(&a(), &ReplicationInfo::parse(AS_PRIMARY), &role);
-        assert_eq!(observe, Ok(observation_42("aa", ReportedRole::Primary)));
-        let observe = observation_of(
+        let observation = observation_of(&a(), &ReplicationInfo::parse(AS_PRIMARY), &role);
+        assert_eq!(observation, Ok(observation_42("aa", ReportedRole::Primary)));
+        let observation = observation_of(
             &b(),
             &ReplicationInfo::parse(AS_REPLICA),
             &role_of_a_replica(true),
@@ -140,15 +140,15 @@ mod tests {
             linked: true,
             promotable: true,
         };
-        assert_eq!(observe, Ok(observation_42("bb", role)));
+        assert_eq!(observation, Ok(observation_42("bb", role)));
     }
 
     #[test]
     fn both_answers_must_report_the_link_as_up() {
         let linked = |info: &str, connected| {
             let info = ReplicationInfo::parse(info);
-            let observe = observation_of(&b(), &info, &role_of_a_replica(connected)).unwrap();
-            matches!(observe.role, ReportedRole::Replica { linked: true, .. })
+            let observation = observation_of(&b(), &info, &role_of_a_replica(connected)).unwrap();
+            matches!(observation.role, ReportedRole::Replica { linked: true, .. })
         };
         assert!(linked(AS_REPLICA, true));
         assert!(!linked(AS_REPLICA, false));

@@ -327,7 +327,7 @@ impl Verifier<'_> {
                 self.still_primary(primary).await?;
                 return changed(interruption);
             }
-            Err(time_is_over) => return Err(time_is_over),
+            Err(failed) => return Err(failed),
         };
         // That the primary's present offset arrives shows that the link is still up.
         let target = self.still_primary(primary).await?;

@@ -284,7 +284,8 @@ fn inodes(facts: &NodeFacts) -> Finding {
         .judged(
             at_least(free, FEW_INODES, ENOUGH_INODES),
             "without a free inode no file can be created, however much space is left",
-            "delete files on that disk (df -i), outside the state folder, which contains the data"
+            "delete files on that disk (df -i) that are neither in the state folder, which \
+             contains the data, nor backups"
                 .into(),
         ),
     }

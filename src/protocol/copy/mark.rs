@@ -19,7 +19,7 @@ const RESTORE_TERM_GAP: u64 = 1_000_000;
 pub struct Term {
     /// Grows by one with each term.
     pub number: u64,
-    /// RandomIds at random when the term begins. It tells two terms of one number apart.
+    /// Drawn at random when the term begins. It tells two terms of one number apart.
     pub id: String,
     /// The node that was primary.
     pub by: String,

@@ -15,7 +15,7 @@ pub(super) fn problem(status: &Status, node: &SentinelStatus) -> Option<Problem>
     };
     let problem = |code, what: String| Some(Problem::of_node(code, name, what));
     let others = status.sentinels.len() - 1;
-    let has_ghosts = state
+    let knows_stranger_sentinels = state
         .strangers
         .iter()
         .any(|s| s.kind == StrangerKind::Sentinel);
@@ -35,15 +35,15 @@ pub(super) fn problem(status: &Status, node: &SentinelStatus) -> Option<Problem>
     } else if !unknown.is_empty() {
         let what = format!("{name} does not know {}", unknown.join(", "));
         problem(Code::MemberUnknown, what)
-    } else if state.unknown.is_empty() && state.other_sentinels != others as u64 && !has_ghosts {
+    } else if state.unknown.is_empty() && state.other_sentinels != others as u64 && !knows_stranger_sentinels {
         let known = state.other_sentinels;
         let what = format!("{name} knows {known} other Sentinels instead of {others}");
         problem(Code::MemberUnknown, what)
     } else if !unpromotable.is_empty() {
         let what = format!("{name} could not promote {}", unpromotable.join(", "));
         problem(Code::NotSeenPromotable, what)
-    } else if !state.quorum_ok && !has_ghosts && not_full(status, name).is_none() {
-        // Ghosts are counted in the quorum; they are a problem of their own.
+    } else if !state.quorum_ok && !knows_stranger_sentinels && not_full(status, name).is_none() {
+        // Sentinels that are strangers are counted in the quorum; they are a problem of their own.
         problem(Code::QuorumLost, format!("{name}: {}", state.quorum))
     } else {
         None

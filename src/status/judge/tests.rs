@@ -2,8 +2,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 
 use super::*;
+use crate::access::SecretsError;
 use crate::protocol::roster::{MemberKind, Roster, Standing};
-use crate::report::{Cause, Description, LogProblem, MemoryUse, RefusedLogin};
+use crate::report::{Cause, Description, LogProblem, MemoryUse, RefusedLogin, lacks_password};
 use crate::status::{NamedPrimary, StrangerEntry};
 
 fn data(name: &str, role: &'static str) -> DataNodeStatus {
@@ -522,7 +523,13 @@ fn two_nodes_with_wrong_passwords_are_two_problems() {
 #[test]
 fn a_node_without_a_password_is_the_one_named() {
     let mut status = healthy();
-    let why = "no password for the user replication: x does not exist".into();
+    let missing = SecretsError::Missing {
+        user: "replication",
+        path: "x".into(),
+    };
+    let malformed = SecretsError::Malformed { path: "x".into() };
+    assert!(lacks_password(&malformed.to_string()));
+    let why = missing.to_string();
     let refusal = RefusedLogin {
         why,
         user: "replication".into(),
