@@ -23,12 +23,12 @@ from .site import ROOT
 
 # The part of the scripts of nix/tests that asks a lab and judges its answers.
 sys.path.insert(0, str(ROOT / "nix/tests/driver"))
-from lab import LEDGER, LEDGER_PROGRESS_BYTES, Lab, grown  # noqa: E402
+from lab import LEDGER, LEDGER_PROGRESS_BYTES, Lab, grown, wait  # noqa: E402
 
 PAGE = ROOT / "docs/hosts.md"
 # How long the writer of a block may take, and Prometheus to reach all targets.
 BLOCK_SECONDS = 600.0
-TARGETS_SECONDS = 300.0
+TARGETS_SECONDS = 60.0
 # Five nodes and the writer by themselves, what redis_exporter says of the five, and Prometheus.
 TARGETS = 12
 UNITS = {
@@ -80,9 +80,9 @@ def held(verified: str) -> dict[str, int]:
     return {node: int(count) for node, count in parts}
 
 
-def down(answer: str) -> list[str]:
+def down(series: list[str]) -> list[str]:
     """Of what promtool says of `up`, the series that are not 1."""
-    return [line for line in answer.splitlines() if not re.search(r"=> 1 @", line)]
+    return [line for line in series if not re.search(r"=> 1 @", line)]
 
 
 class Story:
@@ -226,11 +226,17 @@ class Story:
         self.on_three("Monitoring")
         ask = "promtool query instant http://192.0.2.31:9090 up"
 
-        def all_up() -> bool:
+        def asked() -> list[str]:
             status, said = self.three.execute(ask)
-            return status == 0 and len(said.splitlines()) == TARGETS and not down(said)
+            return said.splitlines() if status == 0 else []
 
-        self.three.wait_until("every target of Prometheus is up", TARGETS_SECONDS, all_up)
+        wait(
+            "every target of Prometheus is up",
+            TARGETS_SECONDS * self.lab.slowness,
+            asked,
+            lambda said: len(said) == TARGETS and not down(said),
+            lambda said: f"{len(said)} targets, not up: {'; '.join(down(said)) or 'none'}",
+        )
 
     def upgrade(self) -> None:
         self.as_the_page_says()

@@ -32,7 +32,7 @@ class ConclusionsTest(unittest.TestCase):
 
     def test_a_target_that_is_down_is_named(self) -> None:
         said = 'up{job="a"} => 1 @[1790000000.1]\nup{job="b"} => 0 @[1790000000.1]\n'
-        self.assertEqual(down(said), ['up{job="b"} => 0 @[1790000000.1]'])
+        self.assertEqual(down(said.splitlines()), ['up{job="b"} => 0 @[1790000000.1]'])
 
 
 class HostsTest(unittest.TestCase):
