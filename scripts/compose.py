@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Holds compose.yaml to lab.toml, and to what every container of the lab has to be: not root, without capabilities, its
-root file system read-only, published on loopback addresses alone."""
+"""Writes compose.yaml: containers/compose.yaml.in, with the nodes, addresses and ports of lab.toml. With --check, fails if
+compose.yaml differs. In both cases every container has to be hardened: not root, without capabilities, its root file
+system read-only, published on loopback addresses alone."""
 
 import argparse
 import re
@@ -11,12 +12,74 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+NETWORK = "${LAB_NETWORK:-198.51.100}"
 PROFILES = ["core", "monitoring", "full"]
 # The one service that is root, since it reads the engine's own files.
 ROOT_SERVICES = {"cadvisor"}
-NO_NODES = {"secrets", "closing", "prometheus", "redis-exporter", "cadvisor", "grafana", "writer"}
-# Other commands of the program in the writer's image.
+# Services without an image of their own: commands of the program in the writer's image.
 OF_WRITER = {"secrets", "closing"}
+
+
+def last_octet(address):
+    return address.rsplit(".", 1)[1]
+
+
+def in_network(address):
+    return f"{NETWORK}.{last_octet(address)}"
+
+
+def node_service(node, kind, previous=None):
+    """`previous`: the data node that has to be started before, and is stopped after."""
+    name, port = node["name"], node["port"]
+    address = in_network(node["address"])
+    lines = [
+        f"{name}:",
+        f"  <<: *{kind}",
+        f"  environment: {{ <<: *environment, HALAB_NODE: {name} }}",
+        f'  labels: {{ redis-ha-lab.node: "{name}@{address}" }}',
+        f'  networks: {{ lab: {{ ipv4_address: "{address}" }} }}',
+        f'  ports: ["${{LAB_LOOPBACK:-127.0.0}}.{last_octet(node["address"])}:{port}:{port}"]',
+        f'  volumes: ["{name}:/state", "secrets:/run/secrets:ro"]',
+    ]
+    if previous:
+        lines += [
+            "  # They stop one by one: stopped together, the primary would hand over to a node that is going.",
+            "  depends_on:",
+            "    <<: *sentinels-started",
+            f"    {previous}: {{ condition: service_started }}",
+        ]
+    return "".join(f"  {line}\n" for line in lines)
+
+
+def rendered(lab, version):
+    data, sentinels = lab["data_node"], lab["sentinel"]
+    monitoring = lab["monitoring"]
+    before = [None, *(node["name"] for node in data)]
+
+    def depending(nodes, indent, condition):
+        each = (f"{' ' * indent}{node['name']}: {{ condition: {condition} }}" for node in nodes)
+        return "\n".join(each)
+
+    values = {
+        "version": version,
+        "sentinels": "".join(node_service(node, "sentinel") for node in sentinels),
+        "data_nodes": "".join(
+            node_service(node, "data-node", previous)
+            for node, previous in zip(data, before, strict=False)
+        ),
+        "sentinels_started": depending(sentinels, 4, "service_started"),
+        "data_nodes_started": depending(data, 6, "service_started"),
+        "data_nodes_healthy": depending(data, 6, "service_healthy"),
+        "node_volumes": "\n".join(f"  {node['name']}:" for node in [*data, *sentinels]),
+        "monitoring_address": in_network(monitoring["address"]),
+        "writer_address": in_network(monitoring["writer_address"]),
+        **{
+            f"{name}_port": str(monitoring[f"{name}_port"])
+            for name in ("prometheus", "grafana", "cadvisor")
+        },
+    }
+    template = (ROOT / "containers/compose.yaml.in").read_text()
+    return re.sub(r"@(\w+)@", lambda mark: values[mark[1]], template)
 
 
 def expanded(value):
@@ -31,24 +94,18 @@ def expanded(value):
 
 
 def problems(compose, lab, images, version):
-    """Every way in which the file is not what it has to be."""
-    services = compose["services"]
-    subnet = compose["networks"]["lab"]["ipam"]["config"][0]["subnet"]
-    network = subnet.removesuffix(".0/24")
-    moved = lambda address: f"{network}.{address.split('.')[-1]}"
-    data = {node["name"]: node for node in lab["data_node"]}
-    sentinels = {node["name"]: node for node in lab["sentinel"]}
-    nodes = data | sentinels
-    monitoring = lab["monitoring"]
-    found = []
-
-    def hold(service, what, is_now, has_to_be):
-        if is_now != has_to_be:
-            found.append(f"{service}: {what} is {is_now}, and has to be {has_to_be}")
-
-    hold("services", "the list", sorted(services), sorted(set(nodes) | NO_NODES))
-    address = lambda service: service.get("networks", {}).get("lab", {}).get("ipv4_address")
-    for name, service in services.items():
+    """Every service that is not hardened, or does not fit its image."""
+    data = {node["name"]: node["port"] for node in lab["data_node"]}
+    sentinels = {node["name"]: node["port"] for node in lab["sentinel"]}
+    ports = {
+        **data,
+        **sentinels,
+        **{
+            name: lab["monitoring"][f"{name.replace('-', '_')}_port"]
+            for name in ("prometheus", "redis-exporter", "cadvisor", "grafana")
+        },
+    }
+    for name, service in compose["services"].items():
         image = (
             "redis"
             if name in data
@@ -58,106 +115,62 @@ def problems(compose, lab, images, version):
             if name in OF_WRITER
             else name
         )
-        hold(name, "image", service.get("image"), f"redis-ha-lab-{image}:{version}")
-        hold(name, "image's description", image in images["image"], True)
-        hold(name, "cap_drop", service.get("cap_drop"), ["ALL"])
-        hold(name, "cap_add", service.get("cap_add"), None)
-        hold(name, "privileged", service.get("privileged"), None)
-        hold(name, "read_only", service.get("read_only"), True)
-        hold(name, "security_opt", service.get("security_opt"), ["no-new-privileges:true"])
-        hold(name, "restart", service.get("restart"), "no")
-        hold(name, "pid", service.get("pid"), "host" if name in ROOT_SERVICES else None)
-        hold(name, "user", service.get("user"), "0:0" if name in ROOT_SERVICES else None)
-        hold(name, "a healthcheck of its own", "healthcheck" in service, False)
-        for limit in ("mem_limit", "cpus", "pids_limit", "stop_grace_period"):
-            hold(name, f"{limit} is given", limit in service, True)
+        described = images["image"].get(image, {})
+        secrets = described.get("env", {}).get("HALAB_SECRETS")
         profiles = service.get("profiles", [])
-        hold(
-            name,
-            "profiles",
-            profiles,
-            PROFILES[len(PROFILES) - len(profiles) :] if profiles else "not empty",
-        )
+        expected = {
+            "image": f"redis-ha-lab-{image}:{version}",
+            "cap_drop": ["ALL"],
+            "cap_add": None,
+            "privileged": None,
+            "read_only": True,
+            "security_opt": ["no-new-privileges:true"],
+            "restart": "no",
+            "pid": "host" if name in ROOT_SERVICES else None,
+            "user": "0:0" if name in ROOT_SERVICES else None,
+            # That of the image.
+            "healthcheck": None,
+            "profiles": PROFILES[len(PROFILES) - len(profiles) :] or "not empty",
+        }
+        for key, value in expected.items():
+            if service.get(key) != value:
+                yield f"{name}: {key} is {service.get(key)}, and has to be {value}"
+        for limit in ("mem_limit", "cpus", "pids_limit", "stop_grace_period"):
+            if limit not in service:
+                yield f"{name}: has no {limit}"
         for port in service.get("ports", []):
-            hold(name, f"port {port} on a loopback", port.startswith("127."), True)
-        hold(name, "HALAB_SUBNET", service["environment"].get("HALAB_SUBNET"), network)
-    for name, node in nodes.items():
-        service = services.get(name, {})
-        hold(name, "address", address(service), moved(node["address"]))
-        hold(
-            name,
-            "ports",
-            service.get("ports"),
-            [f"{node['address']}:{node['port']}:{node['port']}"],
-        )
-        hold(name, "HALAB_NODE", service.get("environment", {}).get("HALAB_NODE"), name)
-        hold(
-            name,
-            "label",
-            service.get("labels"),
-            {"redis-ha-lab.node": f"{name}@{moved(node['address'])}"},
-        )
-        hold(name, "profiles", service.get("profiles"), PROFILES)
-        hold(name, "volumes", service.get("volumes", [])[:1], [f"{name}:/state"])
-        image = images["image"]["redis" if name in data else "sentinel"]
-        hold(name, "port of its image", image["ports"], [node["port"]])
-    for name, service in services.items():
+            if not port.startswith("127."):
+                yield f"{name}: port {port} is not on a loopback address"
         mounted = [volume for volume in service.get("volumes", []) if volume.startswith("secrets:")]
-        path = (
-            images["image"]
-            .get("writer" if name in OF_WRITER else name, images["image"]["redis"])["env"]
-            .get("HALAB_SECRETS")
-        )
-        hold(
-            name,
-            "the passwords",
-            mounted,
-            [f"secrets:{path}" + (":ro" if name != "secrets" else "")] if path else [],
-        )
-    hold("writer", "address", address(services["writer"]), moved(monitoring["writer_address"]))
-    hold("prometheus", "address", address(services["prometheus"]), moved(monitoring["address"]))
-    shown = [monitoring[f"{name}_port"] for name in ("prometheus", "grafana", "cadvisor")]
-    hold(
-        "prometheus",
-        "ports",
-        services["prometheus"]["ports"],
-        [f"127.0.0.1:{port}:{port}" for port in shown],
-    )
-    for name in ("redis-exporter", "cadvisor", "grafana"):
-        hold(name, "network_mode", services[name].get("network_mode"), "service:prometheus")
-    for name in ("prometheus", "redis-exporter", "cadvisor", "grafana"):
-        port = monitoring[f"{name.replace('-', '_')}_port"]
-        hold(name, "port of its image", images["image"][name]["ports"], [port])
-    # What Docker takes when nothing is said is 10 s; a handover may take longer.
-    for name in data:
-        hold(name, "stop_grace_period", services[name]["stop_grace_period"], "30s")
-    hold(
-        "volumes",
-        "the list",
-        sorted(compose["volumes"]),
-        sorted(
-            {
-                volume.split(":")[0]
-                for service in services.values()
-                for volume in service.get("volumes", [])
-                if not volume.startswith("/")
-            }
-        ),
-    )
-    return found
+        wanted = [f"secrets:{secrets}" + (":ro" if name != "secrets" else "")] if secrets else []
+        if mounted != wanted:
+            yield f"{name}: the passwords are mounted as {mounted}, and have to be as {wanted}"
+        if name in ports and described.get("ports") != [ports[name]]:
+            yield f"{name}: lab.toml has port {ports[name]}, its image {described.get('ports')}"
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--check", action="store_true", required=True, help="say what does not fit, and fail then"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.parse_args()
+    parser.add_argument("--write", action="store_true", help="write the files (the default)")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; fail if compose.yaml differs"
+    )
+    args = parser.parse_args()
     read = lambda name: tomllib.loads((ROOT / name).read_text())
-    compose = expanded(yaml.safe_load((ROOT / "compose.yaml").read_text()))
-    version = read("Cargo.toml")["package"]["version"]
-    found = problems(compose, read("lab.toml"), read("containers/images.toml"), version)
-    sys.exit("\n".join(f"compose.yaml: {problem}" for problem in found) or 0)
+    lab, version = read("lab.toml"), read("Cargo.toml")["package"]["version"]
+    text = rendered(lab, version)
+    images = read("containers/images.toml")
+    found = [
+        f"compose.yaml: {problem}"
+        for problem in problems(expanded(yaml.safe_load(text)), lab, images, version)
+    ]
+    if not args.check:
+        (ROOT / "compose.yaml").write_text(text)
+    elif (ROOT / "compose.yaml").read_text() != text:
+        found.append("compose.yaml is not what scripts/compose.py makes: ./lab generate")
+    sys.exit("\n".join(found) or 0)
 
 
 if __name__ == "__main__":

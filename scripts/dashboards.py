@@ -5,6 +5,7 @@ Every query is sent to a running lab's Prometheus by tests/monitoring.rs. What a
 data source is a variable, every series is narrowed to a lab, every panel has a unit and says what it shows.
 """
 
+import argparse
 import json
 import pathlib
 import sys
@@ -791,7 +792,15 @@ def containers():
 
 
 def main():
-    check = sys.argv[1:] == ["--check"]
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    generating = parser.add_mutually_exclusive_group(required=True)
+    generating.add_argument("--write", action="store_true", help="write the dashboards")
+    generating.add_argument(
+        "--check", action="store_true", help="write nothing; fail if one differs"
+    )
+    check = parser.parse_args().check
     wrong = []
     for name, made in (
         ("ha-overview", overview()),
@@ -805,7 +814,7 @@ def main():
         elif not path.exists() or path.read_text() != text:
             wrong.append(path.name)
     if wrong:
-        sys.exit(f"{', '.join(wrong)}: not what scripts/dashboards.py makes; run it")
+        sys.exit(f"{', '.join(wrong)}: not what scripts/dashboards.py makes: ./lab generate")
 
 
 if __name__ == "__main__":

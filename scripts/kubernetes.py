@@ -449,6 +449,7 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--write", action="store_true", help="write the files (the default)")
     parser.add_argument(
         "--check", action="store_true", help="write nothing, and fail where a file is another"
     )
@@ -471,7 +472,9 @@ def main():
         path = FOLDER / name
         if args.check:
             if not path.exists() or path.read_text() != text:
-                found.append(f"{path.relative_to(ROOT)} is not what scripts/kubernetes.py makes")
+                found.append(
+                    f"{path.relative_to(ROOT)} is not what scripts/kubernetes.py makes: ./lab generate"
+                )
         else:
             path.write_text(text)
     kustomization = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())

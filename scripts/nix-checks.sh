@@ -6,11 +6,8 @@
 DEADNIX=1.3.1
 
 setup_nix_checks() {
-    # Only the program: it starts no daemon and makes no /nix.
-    have nix-instantiate || apt_install "Nix, to read the flake" nix-bin
     have mypy || apt_install "mypy, for the scripts of the VM tests" mypy
     have pyflakes3 || have pyflakes || apt_install "pyflakes, for the same" pyflakes3
-    python3 -c 'import yaml' 2>/dev/null || apt_install "PyYAML, to compare prometheus.yml" python3-yaml
     cargo_tool deadnix deadnix $DEADNIX
 }
 

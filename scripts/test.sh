@@ -2,6 +2,8 @@
 # `./lab test`: everything that has to hold before a change lands, fast to slow. A failed step does not keep the
 # next ones from running. Sourced by ./lab.
 
+# shellcheck source=scripts/generate.sh
+. "$LAB_ROOT/scripts/generate.sh"
 # shellcheck source=scripts/format.sh
 . "$LAB_ROOT/scripts/format.sh"
 # shellcheck source=scripts/nix-checks.sh
@@ -48,13 +50,12 @@ test_all() {
     step "shell scripts" shellcheck -x lab scripts/*.sh nix/packages/*/*.sh .ci/run machines/initrd-init machines/guest/lab-shell \
         packaging/debian/{config,postinst,prerm,postrm}
     step "process-compose.yaml has lab.toml's nodes" same_nodes
-    step "compose.yaml has lab.toml's nodes, and no more rights than it needs" scripts/compose.py --check
+    step "generated files; units as systemd judges them; containers are hardened" generated_by_scripts --check
     step "Nix: files parse, and have nothing unused" nix_files_are_right
     step "Nix: logic and lock file" nix_logic_is_right
     step "Nix: what Prometheus asks is what halab makes of lab.toml" scraping_is_that_of_halab
     step "Nix: its images are configured as those of ./lab images" images_are_those_of_the_flake
     step "Nix: scripts of the VM tests" vm_scripts_are_right
-    step "deploy/systemd is what nix/lib/units.nix says, and systemd understands it" scripts/units.py --check
     local cannot
     cannot=$(package_cannot)
     if [ -z "$cannot" ]; then
@@ -62,12 +63,10 @@ test_all() {
     else
         printf '\n==> the Debian package: left out: %s\n' "$cannot"
     fi
-    step "dashboards are what scripts/dashboards.py makes" scripts/dashboards.py --check
     step "dashboards keep the rules of Grafana's linter" scripts/dashboards-rules.py grafana/dashboards/*.json
     step "dashboards have no field that Grafana does not know" dashboards_have_known_fields
-    step "deploy/kubernetes is what lab.toml says, and known to Kubernetes' API" kubernetes_is_right
+    step "deploy/kubernetes is known to Kubernetes' API" kubernetes_is_right
     step "documents: every link leads somewhere" scripts/links.py
-    step "docs/performance.md is its report" scripts/bench/bench.py --check
     step "Prometheus: configuration, rules, their tests" prometheus_files_are_right
     step "clippy" cargo clippy --all-targets --locked --quiet -- -D warnings
     step "unit, model and CLI tests" all_but_live
@@ -145,7 +144,7 @@ setup_test_tools() {
     have chromium || ! grep -qx 'ID=debian' /etc/os-release ||
         (apt_install "a browser, to look at pages" chromium fonts-dejavu-core) || true
     have curl || apt_install "curl, to test how Grafana is fetched" curl
-    have python3 || apt_install "Python, for the dashboards" python3
+    setup_generators
     setup_format
     setup_nix_checks
     setup_other_server

@@ -92,6 +92,7 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--write", action="store_true", help="write the files (the default)")
     parser.add_argument(
         "--check", action="store_true", help="write nothing; fail where the files are not right"
     )
@@ -103,9 +104,7 @@ def main():
     problems = list(differences(wanted))
     if problems:
         sys.stderr.writelines(problems)
-        sys.exit(
-            "deploy/systemd is not what nix/lib/units.nix says: scripts/units.py writes it anew"
-        )
+        sys.exit("deploy/systemd is not what nix/lib/units.nix says: ./lab generate writes it")
     if not shutil.which("systemd-analyze"):
         print("systemd-analyze is not on this machine: the units are held to their source alone")
         return

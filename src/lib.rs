@@ -54,6 +54,9 @@ pub mod exit;
 pub mod files;
 pub mod forget;
 pub mod fuzz;
+#[cfg(test)]
+#[path = "../tests/generated/mod.rs"]
+mod generated;
 pub mod handover;
 pub mod http;
 pub mod ledger;

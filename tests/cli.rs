@@ -85,12 +85,12 @@ fn help(arguments: &[&str]) -> String {
 }
 
 #[test]
-fn help_of_halab() {
+fn generated_help_of_halab() {
     insta::assert_snapshot!("help", help(&["--help"]));
 }
 
 #[test]
-fn help_of_every_command() {
+fn generated_help_of_every_command() {
     for command in subcommands() {
         let name = command.get_name();
         insta::assert_snapshot!(format!("help-{name}"), help(&[name, "--help"]));

@@ -9,7 +9,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+
+mod generated;
 
 use redis_ha_lab::drill::faults::{Control, ControlSetting, FaultKind};
 use redis_ha_lab::drill::report::{DrillReport, DrillVerdict, Run, markdown};
@@ -20,35 +21,6 @@ fn file(name: &str) -> PathBuf {
 
 fn read(name: &str) -> String {
     fs::read_to_string(file(name)).unwrap()
-}
-
-/// Compares the part between two marks of a document with `wanted`; with UPDATE_DOCS it is written
-/// there.
-fn hold(document: &str, mark: &str, wanted: &str) {
-    // Tests run at the same time, and may write into the same document.
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let mark = format!("<!-- {mark} -->\n");
-    let text = read(document);
-    let parts: Vec<&str> = text.split(&mark).collect();
-    let [before, now, after] = parts[..] else {
-        panic!("{mark} does not stand twice in {document}");
-    };
-    if now == wanted {
-        return;
-    }
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(
-            file(document),
-            [before, &mark, wanted, &mark, after].concat(),
-        )
-        .unwrap();
-    } else {
-        assert_eq!(
-            now, wanted,
-            "{document}: UPDATE_DOCS=1 cargo test --test drills"
-        );
-    }
 }
 
 /// The types of the report as tables: each field or variant with its comment.
@@ -95,7 +67,7 @@ fn opened(line: &str) -> Option<&str> {
 }
 
 #[test]
-fn results_md_explains_every_field_of_a_report() {
+fn generated_fields_of_results_md() {
     let fields = fields();
     for part in [
         "## DrillReport\n",
@@ -105,7 +77,7 @@ fn results_md_explains_every_field_of_a_report() {
     ] {
         assert!(fields.contains(part), "{part}");
     }
-    hold("docs/results.md", "fields", &fields);
+    generated::part("docs/results.md", "fields", &fields);
 }
 
 /// The committed reports in a folder under `docs/reports`, by name.
@@ -281,18 +253,18 @@ fn the_drills_of_committed_reports_are_of_faults_that_exist() {
 }
 
 #[test]
-fn drills_md_has_every_fault() {
-    hold("docs/drills.md", "faults", &faults());
+fn generated_faults_of_drills_md() {
+    generated::part("docs/drills.md", "faults", &faults());
 }
 
 #[test]
-fn the_figures_in_drills_md_are_those_of_the_committed_reports() {
-    hold("docs/drills.md", "measured", &tables("measured"));
-    hold("docs/drills.md", "controls", &tables("controls"));
+fn generated_figures_of_drills_md() {
+    generated::part("docs/drills.md", "measured", &tables("measured"));
+    generated::part("docs/drills.md", "controls", &tables("controls"));
     let (table, sentence) = campaign(&of_the_claim());
     let text = format!("\n{table}\n{sentence}\n");
-    hold("docs/drills.md", "campaign", &text);
-    hold("README.md", "campaign", &format!("\n{sentence}\n"));
+    generated::part("docs/drills.md", "campaign", &text);
+    generated::part("README.md", "campaign", &format!("\n{sentence}\n"));
 }
 
 #[test]

@@ -100,6 +100,7 @@ pub fn rights_reference() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::generated;
     use crate::record::KEY_PREFIX;
 
     fn file(kind: NodeKind) -> String {
@@ -139,22 +140,11 @@ mod tests {
     }
 
     #[test]
-    fn the_document_shows_the_table() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/security.md");
-        let document = std::fs::read_to_string(path).unwrap();
-        let mark = "<!-- rights -->\n";
-        let parts: Vec<&str> = document.split(mark).collect();
-        let [before, _, after] = parts[..] else {
-            panic!("docs/security.md: two marks {mark:?}");
-        };
-        let now = format!("{before}{mark}\n{}{mark}{after}", rights_reference());
-        if std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::write(path, &now).unwrap();
-        }
-        assert_eq!(
-            std::fs::read_to_string(path).unwrap(),
-            now,
-            "UPDATE_DOCS=1 cargo test --lib"
+    fn generated_rights_of_security_md() {
+        generated::part(
+            "docs/security.md",
+            "rights",
+            &format!("\n{}", rights_reference()),
         );
     }
 }

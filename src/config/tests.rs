@@ -1,6 +1,5 @@
 //! The configuration as a whole: the shipped file, every kind of problem, and the documentation.
 
-use std::path::Path;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -8,6 +7,7 @@ use proptest::prelude::*;
 use super::keys::Tables;
 use super::schema::{Kind, SECTIONS, Shape};
 use super::{Fault, Lab, Problem, Problems, key_reference};
+use crate::generated;
 
 mod reports;
 mod single_problems;
@@ -49,7 +49,7 @@ fn table(header: &str, nth: usize) -> &'static str {
 }
 
 #[test]
-fn shipped_lab_is_the_documented_one() {
+fn generated_snapshot_of_the_shipped_lab() {
     let lab = Lab::parse(SHIPPED, None).unwrap();
     insta::assert_debug_snapshot!(lab);
 }
@@ -172,37 +172,20 @@ fn every_described_key_is_read() {
 }
 
 #[test]
-fn configuration_document_lists_every_key() {
-    const MARKER: &str =
-        "<!-- From here on generated: UPDATE_DOCS=1 cargo test --lib config -->\n\n";
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
-    let document = std::fs::read_to_string(&path).unwrap();
-    let (by_hand, _) = document.split_once(MARKER).unwrap();
-    let wanted = format!("{by_hand}{MARKER}{}\n", key_reference().trim_end());
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(&path, wanted).unwrap();
-    } else {
-        assert_eq!(
-            document, wanted,
-            "UPDATE_DOCS=1 cargo test --lib config rewrites it"
-        );
-    }
+fn generated_keys_of_configuration_md() {
+    let keys = format!("\n{}\n", key_reference().trim_end());
+    generated::end(
+        "docs/configuration.md",
+        "From here on generated: ./lab generate",
+        &keys,
+    );
 }
 
 /// Editors read it, and Nix its defaults.
 #[test]
-fn lab_schema_json_is_the_schema_of_the_keys() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("lab.schema.json");
-    let wanted = serde_json::to_string_pretty(&super::lab_schema()).unwrap() + "\n";
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(&path, wanted).unwrap();
-    } else {
-        assert_eq!(
-            std::fs::read_to_string(&path).unwrap(),
-            wanted,
-            "UPDATE_DOCS=1 cargo test --lib config rewrites it"
-        );
-    }
+fn generated_lab_schema_json() {
+    let schema = serde_json::to_string_pretty(&super::lab_schema()).unwrap() + "\n";
+    generated::file("lab.schema.json", &schema);
 }
 
 /// The schema says it by a regular expression, the check by a function.

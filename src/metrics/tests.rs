@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
+use crate::generated;
 
 const LOCAL: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
 
@@ -124,27 +125,15 @@ fn table(registry: &Registry) -> String {
 }
 
 #[test]
-fn metrics_document_lists_every_metric() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
-    let document = std::fs::read_to_string(path).unwrap();
-    let mut wanted = document.clone();
+fn generated_metrics_md() {
     for (part, registry) in [
         ("node", crate::node::example_registry()),
         ("writer", crate::writer::example_registry()),
     ] {
-        let mark = format!("<!-- {part} -->\n");
-        let parts: Vec<&str> = wanted.split(&mark).collect();
-        let [before, _, after] = parts[..] else {
-            panic!("{mark} stands twice in docs/metrics.md");
-        };
-        wanted = format!("{before}{mark}\n{}\n{mark}{after}", table(&registry));
-    }
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(path, wanted).unwrap();
-    } else {
-        assert_eq!(
-            document, wanted,
-            "UPDATE_DOCS=1 cargo test --lib metrics rewrites it"
+        generated::part(
+            "docs/metrics.md",
+            part,
+            &format!("\n{}\n", table(&registry)),
         );
     }
 }

@@ -13,7 +13,7 @@ use super::plan::{Around, Service};
 /// The head: what holds for all. A second is short for Prometheus, and long for a failover.
 const HEAD: &str = "\
 # Made from lab.toml, by `halab monitor prometheus` for the lab at hand, and by
-# UPDATE_DOCS=1 cargo test --lib monitoring for the shipped one, which is this file.
+# ./lab generate for the shipped one, which is this file.
 global:
   scrape_interval: 1s
   scrape_timeout: 900ms
@@ -214,6 +214,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::generated;
 
     fn shipped() -> Lab {
         Lab::parse(include_str!("../../lab.toml"), None).unwrap()
@@ -240,22 +241,13 @@ mod tests {
     }
 
     #[test]
-    fn the_shipped_file_is_that_of_the_shipped_lab() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/prometheus/prometheus.yml");
+    fn generated_prometheus_yml_of_the_shipped_lab() {
         let always = Around {
             writers: Writers::Always,
             ..around(&Service::ALL)
         };
-        let wanted = prometheus_yml(&shipped(), &always).unwrap();
-        if std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::write(path, wanted).unwrap();
-        } else {
-            let there = std::fs::read_to_string(path).unwrap();
-            assert_eq!(
-                there, wanted,
-                "UPDATE_DOCS=1 cargo test --lib monitoring rewrites it"
-            );
-        }
+        let yml = prometheus_yml(&shipped(), &always).unwrap();
+        generated::file("prometheus/prometheus.yml", &yml);
     }
 
     #[test]

@@ -1,0 +1,62 @@
+# shellcheck shell=bash
+# `./lab generate`: files, and parts of documents, that are generated. Sourced by ./lab and by
+# scripts/test.sh. docs/nixos-options.md needs Nix: `nix eval --raw .#docs.optionsMarkdown`.
+
+# Each writes its files; with --check it fails if one differs.
+GENERATORS=(
+    scripts/compose.py     # compose.yaml
+    scripts/units.py       # deploy/systemd
+    scripts/kubernetes.py  # deploy/kubernetes
+    scripts/dashboards.py  # grafana/dashboards
+    scripts/bench/bench.py # the tables of docs/performance.md
+)
+
+generate_usage() {
+    cat <<EOF
+./lab generate [--check]
+
+Writes all files, and all parts of documents, that are generated from lab.toml, the source and the
+committed reports: compose.yaml, deploy/, grafana/dashboards, prometheus/prometheus.yml,
+lab.schema.json, the tables of docs/ and README.md, and the snapshots of --help. With --check,
+changes nothing and fails if one differs.
+EOF
+}
+
+cmd_generate() {
+    case ${*-} in
+    '' | --check) ;;
+    -h | --help)
+        generate_usage
+        return
+        ;;
+    *) die "generate: unknown option '$*'" "./lab generate --help" ;;
+    esac
+    cd "$LAB_ROOT" || exit
+    setup_rust
+    setup_generators
+    generated_by_scripts "$@"
+    generated_by_tests "$@"
+}
+
+setup_generators() {
+    have python3 || apt_install "Python, for what is generated" python3
+    python3 -c 'import yaml' 2>/dev/null || apt_install "PyYAML, for YAML files" python3-yaml
+    # Only the program: it starts no daemon and makes no /nix.
+    have nix-instantiate || apt_install "Nix, to read the flake" nix-bin
+}
+
+# generated_by_scripts [--check]
+generated_by_scripts() {
+    local generator failed=0
+    for generator in "${GENERATORS[@]}"; do
+        "$generator" "${1---write}" || failed=1
+    done
+    return $failed
+}
+
+# generated_by_tests [--check]: the tests compare what the program generates, or write it.
+generated_by_tests() {
+    local settings=(-u GENERATE)
+    [ "${1-}" = --check ] || settings=(GENERATE=1 INSTA_UPDATE=always)
+    env "${settings[@]}" cargo test --locked --quiet --lib --test drills --test cli -- generated_
+}
