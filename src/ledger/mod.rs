@@ -3,8 +3,8 @@
 //! One append-only file for each run. The checker's verdict rests on these guarantees:
 //!
 //! - **No record exists that is not in the ledger.** [`LedgerWriter::invoked`] hands the entry to
-//!   the kernel before it returns, and only then may the batch be sent. This holds if the
-//!   writer is killed. For a crash of the whole machine, call [`LedgerWriter::sync`] as well.
+//!   the kernel before it returns, and only then may the batch be sent. This holds if the writer is
+//!   killed. For a crash of the whole machine, call [`LedgerWriter::sync`] as well.
 //! - **No record is recorded as acknowledged that was not.** Acknowledgements may be buffered, so a
 //!   crash can lose some. Those records become unknown, which is the safe direction.
 //! - **A torn tail is expected, damage is not.** A last entry that is cut off or half written is

@@ -1,8 +1,8 @@
 //! Strangers: servers that a Sentinel knows and that are neither in `lab.toml` nor in the list of
 //! members.
 //!
-//! Sentinels never forget a replica or a Sentinel by themselves. A Sentinel may promote a replica that it knows, whatever server
-//! listens at that address now.
+//! Sentinels never forget a replica or a Sentinel by themselves. A Sentinel may promote a replica
+//! that it knows, whatever server listens at that address now.
 
 use std::net::SocketAddrV4;
 

@@ -14,7 +14,8 @@ pub use server_log::{Cause, LogProblem, LogReader, ago};
 
 /// Parts of a server's errors that refuse a password.
 const REFUSED_PARTS: [&str; 2] = ["(WRONGPASS)", "NOAUTH"];
-/// Parts of the errors of an unavailable password: of `access::SecretsError`, whose test holds them.
+/// Parts of the errors of an unavailable password: of `access::SecretsError`, whose test holds
+/// them.
 const UNAVAILABLE_PARTS: [&str; 2] = ["no password for the user", "is not a password: expected"];
 
 /// Whether an error text states that a password was refused or is unavailable.

@@ -48,7 +48,8 @@ pub struct Status {
     pub data_nodes: Vec<DataNodeStatus>,
     /// The Sentinels, in the order of `lab.toml`.
     pub sentinels: Vec<SentinelStatus>,
-    /// Servers that a Sentinel knows and that are neither in `lab.toml` nor in the list of members.
+    /// Servers that a Sentinel knows and that are neither in `lab.toml` nor in the list of
+    /// members.
     pub strangers: Vec<Stranger>,
     /// The list of members on the primary, or the newest one of a data node if no primary answers.
     pub members: Option<Roster>,

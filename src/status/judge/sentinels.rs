@@ -35,7 +35,10 @@ pub(super) fn problem(status: &Status, node: &SentinelStatus) -> Option<Problem>
     } else if !unknown.is_empty() {
         let what = format!("{name} does not know {}", unknown.join(", "));
         problem(Code::MemberUnknown, what)
-    } else if state.unknown.is_empty() && state.other_sentinels != others as u64 && !knows_stranger_sentinels {
+    } else if state.unknown.is_empty()
+        && state.other_sentinels != others as u64
+        && !knows_stranger_sentinels
+    {
         let known = state.other_sentinels;
         let what = format!("{name} knows {known} other Sentinels instead of {others}");
         problem(Code::MemberUnknown, what)
