@@ -107,7 +107,11 @@ const WRITERS: [(&str, &str); 21] = [
     ),
     (
         "node/state.rs",
-        "the lock file; a note for display; folders whose moves the next start completes",
+        "the lock file, which is empty; a note for display",
+    ),
+    (
+        "node/state/set_aside.rs",
+        "moves folders; the next start completes a move that was cut short",
     ),
     ("node/statement.rs", "a note for display"),
     ("node/trash.rs", "moves what is to be removed"),

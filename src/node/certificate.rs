@@ -7,18 +7,17 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::access::{Certificates, User};
 use crate::client::{Connector, judge_own};
 use crate::config::{Lab, Node};
 
 use super::NodeError;
-use super::data::DataNode;
 
 /// How often the files are looked at.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -38,6 +37,16 @@ pub(super) struct Certificate {
     /// Files of no use are told about once.
     refused: Option<Fingerprint>,
     looked: Instant,
+}
+
+/// New files of a certificate, by their absolute paths.
+#[derive(Debug)]
+pub(super) struct Renewal {
+    /// Certificate and key of the node.
+    pub(super) own: String,
+    /// The CA's certificate.
+    pub(super) ca: String,
+    fingerprint: Fingerprint,
 }
 
 impl Certificate {
@@ -90,6 +99,26 @@ impl Certificate {
         Some(now)
     }
 
+    /// New files for the server of a data node: good ones that it has not read.
+    pub(super) fn renewal(&mut self) -> Option<Renewal> {
+        let fingerprint = self.fresh()?;
+        // The server has a working folder of its own.
+        let absolute = |path: PathBuf| {
+            let path = fs::canonicalize(path).ok()?;
+            Some(path.to_string_lossy().into_owned())
+        };
+        Some(Renewal {
+            own: absolute(self.certificates.node(&self.node.name))?,
+            ca: absolute(self.certificates.ca())?,
+            fingerprint,
+        })
+    }
+
+    /// The server has read these files.
+    pub(super) fn renewed(&mut self, renewal: &Renewal) {
+        self.in_use = Some(renewal.fingerprint);
+    }
+
     /// Waits until a Sentinel is to be started again: there are new files, and it is its turn.
     pub(super) async fn turn(&mut self, lab: &Lab) {
         let place = lab
@@ -125,47 +154,4 @@ async fn others_watch(lab: &Lab, node: &Node, connector: &Connector) -> bool {
         }
     }
     true
-}
-
-/// With its whole path: a server has a working folder of its own.
-pub(super) fn absolute(path: &Path) -> std::io::Result<PathBuf> {
-    fs::canonicalize(path)
-}
-
-impl DataNode {
-    /// Has the server take new files, if there are any. What it does not take is tried again.
-    pub(super) async fn renew_certificate(&mut self) {
-        let Some((fresh, paths)) = self.certificate.as_mut().and_then(|own| {
-            let fresh = own.fresh()?;
-            let path = absolute(&own.certificates.node(&own.node.name)).ok()?;
-            Some((fresh, [path, absolute(&own.certificates.ca()).ok()?]))
-        }) else {
-            return;
-        };
-        let [own, ca] = paths.map(|path| path.to_string_lossy().into_owned());
-        // All at once, since key and certificate have to fit. Redis reads files anew also when
-        // their names stay.
-        let mut cmd = redis::cmd("CONFIG");
-        cmd.arg("SET")
-            .arg(&["tls-cert-file", &own, "tls-key-file", &own])
-            .arg(&["tls-ca-cert-file", &ca]);
-        let sent = match self.own().await {
-            Ok(conn) => conn.query::<redis::Value>(&cmd).await.map(drop),
-            Err(error) => Err(error),
-        };
-        let Some(certificate) = &mut self.certificate else {
-            return;
-        };
-        match sent {
-            Ok(()) => {
-                certificate.in_use = Some(fresh);
-                let end = certificate.end();
-                info!(node = %certificate.node.name, end, "the server shows its new certificate");
-                self.metrics.certificate_ends(end);
-            }
-            Err(error) => {
-                warn!(node = %certificate.node.name, %error, "the server does not take its new certificate");
-            }
-        }
-    }
 }

@@ -7,6 +7,7 @@ mod leave;
 mod marks;
 mod pacing;
 mod raise;
+mod renewal;
 mod roster;
 mod syncing;
 
@@ -29,13 +30,15 @@ use crate::protocol::format::Version;
 use crate::report::Cause;
 use crate::sentinel::Panel;
 
+use super::binary::ServerBinary;
 use super::certificate::Certificate;
 use super::held::OnDisk;
 use super::machine::{Action, Identity, Machine, Observation, Server as Seen};
 use super::metrics::DataMetrics;
 use super::observe::{CALM, Observers, URGENT};
-use super::server::{Server, ServerBinary};
-use super::state::{PARKED_LOGIN, StateDir, parked_at};
+use super::server::Server;
+use super::state::StateDir;
+use super::state::config_file::{PARKED_LOGIN, parked_at};
 use super::statement::Statement;
 use super::{NodeError, Shutdown, version};
 
@@ -76,9 +79,9 @@ pub(super) struct DataNode {
     state: StateDir,
     conf: PathBuf,
     binary: ServerBinary,
-    pub(super) panel: Arc<Panel>,
+    panel: Arc<Panel>,
     /// To the own server.
-    pub(super) connector: Connector,
+    connector: Connector,
     /// To the other nodes.
     others: Connector,
     observers: Observers,
@@ -89,12 +92,12 @@ pub(super) struct DataNode {
     /// The server has been told to sync by itself, for this node can't.
     server_syncs: bool,
     machine: Machine,
-    pub(super) metrics: DataMetrics,
-    pub(super) certificate: Option<Certificate>,
+    metrics: DataMetrics,
+    certificate: Option<Certificate>,
     statement: Statement,
     started: Instant,
     server: Option<Server>,
-    pub(super) conn: Option<Conn>,
+    conn: Option<Conn>,
     last_answer: Option<Instant>,
     /// Questions since then.
     unanswered: u32,
@@ -432,7 +435,7 @@ impl DataNode {
     }
 
     /// The connection to the own server.
-    pub(super) async fn own(&mut self) -> Result<&mut Conn, ClientError> {
+    async fn own(&mut self) -> Result<&mut Conn, ClientError> {
         let conn = match self.conn.take() {
             Some(conn) => conn,
             None => {

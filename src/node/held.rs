@@ -12,7 +12,7 @@ use tracing::warn;
 use crate::backup::rdb::MarkFinder;
 use crate::protocol::copy::Copy;
 
-use super::state::{StateError, io_error};
+use super::state::error::{StateError, io_error};
 
 /// So much is read from a file at a time.
 const PART: usize = 1 << 20;

@@ -5,21 +5,21 @@
 //! - `origin`: which lab a state is of (pure); `moved`: the config file of another lab (pure);
 //!   `relocate`: `halab move`
 //! - `restoring`: `halab restore`
-//! - `state`: the state folder: lock, first seeding
+//! - `state`: the state folder: lock, config file, files set aside, users that are not of the lab
 //! - `room`: what it has of disk and memory, looked at beside its work
 //! - `version`: which server wrote what is on disk
 //! - `trash`: old files, removed beside the node's work
 //! - `cgroup`: a cgroup of its own
-//! - `server`: the server process
+//! - `binary`: the server binary; `server`: the server process
 //! - `certificate`: what the server shows, with TLS
 //! - `buffer`: the limit of the server's output buffer for replicas
 //! - `observe`: the Sentinels and the other data nodes, kept in view
 //! - `metrics`: what a node tells about itself; `statement`: what it states to whoever asks why
-//!   something is wrong; `survey`: what is looked at for that alone; `users`: users on a server
-//!   that are not of the lab
+//!   something is wrong; `survey`: what is looked at for that alone
 //! - `held`: what a node holds, read without a server
 //! - `data`, `sentinel`: the two kinds of node
 
+mod binary;
 mod buffer;
 mod certificate;
 mod cgroup;
@@ -40,7 +40,6 @@ mod state;
 mod statement;
 mod survey;
 mod trash;
-mod users;
 mod version;
 
 use std::path::{Path, PathBuf};
@@ -56,10 +55,11 @@ use crate::config::{Lab, Node, NodeKind};
 use certificate::Certificate;
 use statement::Statement;
 
+pub use binary::{BinaryError, ServerBinary};
 pub use relocate::{Move, MoveError, NodeMove, Outcome, move_state};
 pub use restoring::{Held, RestoreError, RestoreOrder, Restored, restore};
-pub use server::{ServerBinary, ServerError, become_server};
-pub use state::StateError;
+pub use server::{ServerError, become_server};
+pub use state::error::StateError;
 
 /// Why a node can't run.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +72,10 @@ pub enum NodeError {
         /// The names that exist.
         known: String,
     },
-    /// The server binary, its address or its process.
+    /// The server binary.
+    #[error(transparent)]
+    Binary(#[from] BinaryError),
+    /// The server's address or its process.
     #[error(transparent)]
     Server(#[from] ServerError),
     /// The state folder.

@@ -15,7 +15,9 @@ use crate::config::{Lab, Node};
 use super::conf::Conf;
 use super::moved::moved;
 use super::origin::Origin;
-use super::state::{StateError, conf_path, lock, replace, usable_conf};
+use super::state::config_file::{conf_path, usable_conf};
+use super::state::error::StateError;
+use super::state::{lock, replace};
 
 /// Why nothing was moved.
 #[derive(Debug, thiserror::Error)]

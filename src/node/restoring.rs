@@ -37,7 +37,8 @@ use crate::protocol::copy::{Copy, Mark, Relation};
 
 use super::NodeError;
 use super::held::held_in;
-use super::state::{StateDir, StateError};
+use super::state::StateDir;
+use super::state::error::StateError;
 
 /// Limit for a connect or an answer of a node.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);

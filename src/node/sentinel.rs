@@ -17,11 +17,12 @@ use crate::config::{Lab, Node, NodeKind};
 use crate::protocol::vote::Elected;
 use crate::sentinel::Panel;
 
+use super::binary::ServerBinary;
 use super::certificate::Certificate;
 use super::data::stop;
 use super::machine::SENTINEL_INFO_PERIOD;
 use super::metrics::NodeMetrics;
-use super::server::{Server, ServerBinary};
+use super::server::Server;
 use super::state::StateDir;
 use super::statement::Statement;
 use super::{NodeError, Shutdown};

@@ -13,8 +13,8 @@ use tracing::debug;
 use crate::config::{Lab, Node};
 use crate::report::{Cause, Description, LogProblem, LogReader, NodeReport};
 
+use super::binary::ServerBinary;
 use super::machine::{Action, Observation, Server};
-use super::server::ServerBinary;
 
 /// In the state folder of a node that has ended with an error, or was stopped: what it stated last,
 /// and how it ended.

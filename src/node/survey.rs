@@ -17,8 +17,8 @@ use crate::client::{ClientError, Conn, Connector};
 use crate::config::{Lab, Node, NodeKind};
 use crate::report::{MemoryUse, RefusedLogin};
 
+use super::state::users;
 use super::statement::Statement;
-use super::users;
 
 /// Pause between two looks at the own server.
 const PERIOD: Duration = Duration::from_secs(1);

@@ -9,7 +9,7 @@ use super::files::BASE;
 use super::tests::{data, later, never, ordered, put};
 use super::*;
 use crate::backup::rdb::tests::mark;
-use crate::node::state::conf_path;
+use crate::node::state::config_file::conf_path;
 
 /// What the data nodes hold before the restore, and what is ordered.
 struct Before {

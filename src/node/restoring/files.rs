@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backup::folder::{self, DataWriter, FolderError};
 use crate::backup::manifest::Manifest;
-use crate::node::state::{AOF_LIST, StateError, io_error};
+use crate::node::state::AOF_LIST;
+use crate::node::state::error::{StateError, io_error};
 use crate::protocol::copy::{Copy, MARK_KEY, Mark, RandomIds};
 use crate::protocol::roster::ROSTER_KEY;
 

@@ -19,7 +19,8 @@ use tracing::warn;
 
 use crate::files;
 
-use super::{StateDir, StateError, io_error};
+use super::StateDir;
+use super::error::{StateError, io_error};
 
 impl StateDir {
     /// Where a backup is put together before it takes the place of [`StateDir::files`].

@@ -17,7 +17,8 @@ use tracing::warn;
 use crate::access::User;
 use crate::config::{Node, NodeKind};
 
-use super::state::{StateError, io_error, replace};
+use super::error::{StateError, io_error};
+use super::replace;
 
 const SEEN: &str = "users.seen";
 const REMOVED: &str = "users.removed.acl";
@@ -28,7 +29,7 @@ fn is_of_lab(name: &str, kind: NodeKind) -> bool {
 }
 
 /// Those of `names` that are not of the lab.
-pub(super) fn foreign(names: Vec<String>, kind: NodeKind) -> Vec<String> {
+pub(in crate::node) fn foreign(names: Vec<String>, kind: NodeKind) -> Vec<String> {
     let mut names = names;
     names.retain(|name| !is_of_lab(name, kind));
     names.sort();
@@ -39,7 +40,7 @@ pub(super) fn foreign(names: Vec<String>, kind: NodeKind) -> Vec<String> {
 ///
 /// # Errors
 /// When it can't be written.
-pub(super) fn note_seen(folder: &Path, names: &[String]) -> Result<(), StateError> {
+pub(in crate::node) fn note_seen(folder: &Path, names: &[String]) -> Result<(), StateError> {
     replace(&folder.join(SEEN), &names.join("\n"))
 }
 
@@ -95,7 +96,7 @@ pub(super) fn keep_removed(folder: &Path, users: &Path, node: &Node) -> Result<(
 }
 
 /// Who was removed, and has not been added again.
-pub(super) fn removed(folder: &Path, present: &[String]) -> Vec<String> {
+pub(in crate::node) fn removed(folder: &Path, present: &[String]) -> Vec<String> {
     let kept = read(&folder.join(REMOVED)).unwrap_or_default();
     let names = lines_of(&kept).into_keys();
     names.filter(|name| !present.contains(name)).collect()
@@ -108,7 +109,7 @@ mod tests {
 
     #[test]
     fn users_that_go_are_kept_with_their_lines_and_those_of_the_lab_are_not() {
-        let lab = Lab::parse(include_str!("../../lab.toml"), None).unwrap();
+        let lab = Lab::parse(include_str!("../../../lab.toml"), None).unwrap();
         let node = &lab.data_nodes[0];
         let folder = tempfile::tempdir().unwrap();
         let users = folder.path().join("users.acl");

@@ -1,0 +1,328 @@
+//! The config file of a node's server: what `lab.toml` says, written before each start of the server.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddrV4;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use tracing::warn;
+
+use crate::access::{Certificates, Secrets, User, acl_file};
+use crate::config::{Lab, Node, NodeKind};
+use crate::node::buffer;
+use crate::node::conf::Conf;
+use crate::node::origin::{Difference, Origin, differs, moved_from};
+use crate::protocol::copy::PARKED_PORT;
+use crate::protocol::vote::{Elected, PASSIVE_QUORUM};
+
+use super::error::{StateError, io_error};
+use super::users::keep_removed;
+use super::{StateDir, replace};
+
+const REDIS_TEMPLATE: &str = include_str!("../../../redis/redis.conf");
+const SENTINEL_TEMPLATE: &str = include_str!("../../../sentinel/sentinel.conf");
+
+/// A login that nobody knows. A parked server has it, so that it can't copy from anybody, whoever
+/// tells it to.
+pub(in crate::node) const PARKED_LOGIN: [(&str, &str); 2] = [
+    ("masteruser", "halab-parked"),
+    ("masterauth", "halab-parked"),
+];
+
+impl StateDir {
+    /// Whether there is a config file, of use and of this lab. One that is of no use is copied
+    /// beside itself, if anything is in it.
+    ///
+    /// # Errors
+    /// When it is of another lab.
+    pub(super) fn look_at_conf(&mut self, lab: &Lab, node: &Node) -> Result<(), StateError> {
+        let file = conf_path(&self.folder, node);
+        if !file.exists() {
+            // A data node's data says what the file would.
+            let aside = || self.aside().exists() || self.restored().exists();
+            self.conf_lost = node.kind == NodeKind::Data && (self.has_data() || aside());
+            self.first_start = !self.conf_lost;
+        } else if let Some(conf) = usable_conf(&file, node.kind) {
+            return match differs(&conf, lab, node) {
+                None => Ok(()),
+                Some(Difference { what, was, now }) => Err(StateError::OtherLab {
+                    file,
+                    what,
+                    was,
+                    now,
+                }),
+            };
+        } else {
+            self.conf_lost = true;
+            if fs::metadata(&file).is_ok_and(|m| m.len() > 0) {
+                let kept = file.with_extension("damaged");
+                if let Err(error) = fs::copy(&file, &kept) {
+                    warn!(file = %file.display(), %error, "cannot be copied before it is made anew");
+                }
+            }
+        }
+        if self.conf_lost {
+            warn!(node = %node.name, file = %file.display(), "the config file is missing, empty or unreadable: it is made anew from \
+                what lab.toml says; data is not touched");
+        }
+        Ok(())
+    }
+
+    /// Whether a Sentinel has lost what it knew: epochs, votes, who is primary, who is there.
+    pub fn memory_lost(&self) -> bool {
+        self.conf_lost
+    }
+
+    /// Whether a Sentinel that starts for the first time leads failovers from the begin.
+    pub fn leads(&mut self, leads: bool) {
+        self.passive = !leads;
+    }
+
+    /// Whom a Sentinel that has lost its memory is to monitor, and since which epoch.
+    pub fn learn(&mut self, elected: Elected) {
+        self.learned = Some(elected);
+    }
+
+    /// The config file as it is, or as it begins.
+    fn conf(&self, node: &Node, file: &Path) -> Conf {
+        let template = Conf::parse(match node.kind {
+            NodeKind::Data => REDIS_TEMPLATE,
+            NodeKind::Sentinel => SENTINEL_TEMPLATE,
+        });
+        let found = (!self.first_start).then(|| usable_conf(file, node.kind));
+        let Some(mut conf) = found.flatten() else {
+            return template;
+        };
+        let missing = conf.complete_from(&template);
+        if missing > 0 {
+            warn!(node = %node.name, file = %file.display(), missing, "directives of the template were missing and are added");
+        }
+        conf
+    }
+
+    /// From where an operator has moved nodes of the lab: names and addresses of before.
+    pub fn moved_from(&self, node: &Node) -> Vec<(String, SocketAddrV4)> {
+        let conf = usable_conf(&conf_path(&self.folder, node), node.kind);
+        conf.as_ref().map_or_else(Vec::new, moved_from)
+    }
+
+    /// Writes what `lab.toml` says into the node's config file, from the template at the first
+    /// start, and clears the server's folder of what a killed one left unfinished. Before each
+    /// start of the server, while none runs. Returns the file's path.
+    ///
+    /// # Errors
+    /// When it can't be read or written.
+    pub fn apply(&self, lab: &Lab, node: &Node) -> Result<PathBuf, StateError> {
+        self.remove_unfinished();
+        let file = conf_path(&self.folder, node);
+        let mut conf = self.conf(node, &file);
+        Origin::of(lab).note(&mut conf);
+        let address = node.address.to_string();
+        let port = node.port.to_string();
+        let listens = lab.listens(node).to_string();
+        conf.set(&["bind"], &[&listens]);
+        // So that a firewall rule can cut this node off, whoever opens the connection.
+        conf.set(&["bind-source-addr"], &[&listens]);
+        conf.set(&["dir"], &[&self.data().to_string_lossy()]);
+        apply_tls(lab, node, &mut conf)?;
+        let secrets = Secrets::of_lab(lab)?;
+        self.apply_users(node, secrets.as_ref(), &mut conf)?;
+        match node.kind {
+            NodeKind::Data => {
+                conf.set(&["replica-announce-ip"], &[&address]);
+                conf.set(&["replica-announce-port"], &[&port]);
+                conf.set(&["replicaof"], &[&listens, &PARKED_PORT.to_string()]);
+                conf.set(&["replica-priority"], &["0"]);
+                for (key, value) in PARKED_LOGIN {
+                    conf.set(&[key], &[value]);
+                }
+                // The node sets these while the server runs, and a Sentinel may have had that
+                // written down.
+                conf.set(&["appendfsync"], &["no"]);
+                conf.set(&["min-replicas-to-write"], &["0"]);
+                buffer::put_back(&self.folder, &mut conf);
+                // A node that leaves says no, and a Sentinel may have had that written down.
+                conf.set(&["replica-announced"], &["yes"]);
+            }
+            NodeKind::Sentinel => {
+                self.apply_sentinel(lab, &address, &port, &mut conf);
+                apply_passwords(lab, secrets.as_ref(), &mut conf)?;
+            }
+        }
+        replace(&file, &conf.text())?;
+        Ok(file)
+    }
+
+    /// Who may do what there.
+    fn apply_users(
+        &self,
+        node: &Node,
+        secrets: Option<&Secrets>,
+        conf: &mut Conf,
+    ) -> Result<(), StateError> {
+        let file = self.folder.join("users.acl");
+        let Some(secrets) = secrets else {
+            conf.remove(&["aclfile"]);
+            return remove_file(&file);
+        };
+        let users = acl_file(node.kind, |user| secrets.accepted(user))?;
+        keep_removed(&self.folder, &file, node)?;
+        replace(&file, &users)?;
+        // A server without that file writes its users into this one, and then takes no other.
+        conf.remove(&["user"]);
+        conf.set(&["aclfile"], &[&file.to_string_lossy()]);
+        Ok(())
+    }
+
+    /// `sentinel monitor` names the seed primary once; later the file knows better than `lab.toml`.
+    fn apply_sentinel(&self, lab: &Lab, address: &str, port: &str, conf: &mut Conf) {
+        let name = lab.primary_name.as_str();
+        let monitored = conf.get(&["sentinel", "monitor", name]);
+        let noted = monitored
+            .as_ref()
+            .and_then(|words| words.get(2)?.parse().ok());
+        // One that was not a full member stays so until it has heard otherwise.
+        let passive = self.passive || noted.is_some_and(|quorum: u64| quorum >= PASSIVE_QUORUM);
+        let quorum = if passive {
+            PASSIVE_QUORUM
+        } else {
+            lab.quorum as u64
+        }
+        .to_string();
+        let (ip, at) = match (monitored.as_deref(), self.learned) {
+            (Some([ip, at, ..]), _) => (ip.clone(), at.clone()),
+            (_, Some(Elected { address, epoch })) => {
+                // As one that was there, and has voted in all epochs up to this.
+                let epoch = epoch.to_string();
+                conf.set(&["sentinel", "config-epoch", name], &[&epoch]);
+                conf.set(&["sentinel", "leader-epoch", name], &[&epoch]);
+                conf.set(&["sentinel", "current-epoch"], &[&epoch]);
+                (address.ip().to_string(), address.port().to_string())
+            }
+            _ => match lab.node(&lab.seed_primary) {
+                Some(seed) => (seed.address.to_string(), seed.port.to_string()),
+                None => return,
+            },
+        };
+        conf.set(&["sentinel", "announce-ip"], &[address]);
+        conf.set(&["sentinel", "announce-port"], &[port]);
+        conf.set(&["sentinel", "monitor", name], &[&ip, &at, &quorum]);
+        let ms = |d: Duration| d.as_millis().to_string();
+        conf.set(
+            &["sentinel", "down-after-milliseconds", name],
+            &[&ms(lab.timing.down_after)],
+        );
+        conf.set(
+            &["sentinel", "failover-timeout", name],
+            &[&ms(lab.timing.failover_timeout)],
+        );
+        conf.set(&["sentinel", "parallel-syncs", name], &["1"]);
+    }
+}
+
+/// The port and what it speaks. A server shows its certificate also to those that it connects to
+/// itself.
+fn apply_tls(lab: &Lab, node: &Node, conf: &mut Conf) -> Result<(), StateError> {
+    const KEYS: [&str; 6] = [
+        "tls-port",
+        "tls-cert-file",
+        "tls-key-file",
+        "tls-ca-cert-file",
+        "tls-auth-clients",
+        // Sentinels go by it too, towards data nodes and among themselves.
+        "tls-replication",
+    ];
+    let port = node.port.to_string();
+    let Some(certificates) = Certificates::of(lab) else {
+        for key in KEYS {
+            conf.remove(&[key]);
+        }
+        conf.set(&["port"], &[&port]);
+        return Ok(());
+    };
+    // The server has a working folder of its own.
+    let absolute = |path: PathBuf| {
+        let path = fs::canonicalize(&path).map_err(io_error("cannot find", &path))?;
+        Ok::<_, StateError>(path.to_string_lossy().into_owned())
+    };
+    let ca = absolute(certificates.ca())?;
+    let own = absolute(certificates.node(&node.name))?;
+    let clients = if lab.security.mutual_tls { "yes" } else { "no" };
+    for (key, value) in KEYS
+        .iter()
+        .zip([port.as_str(), &own, &own, &ca, clients, "yes"])
+    {
+        conf.set(&[*key], &[value]);
+    }
+    conf.set(&["port"], &["0"]);
+    Ok(())
+}
+
+/// As whom a Sentinel talks to data nodes (`auth-user`), and to the other Sentinels
+/// (`sentinel-user`).
+fn apply_passwords(
+    lab: &Lab,
+    secrets: Option<&Secrets>,
+    conf: &mut Conf,
+) -> Result<(), StateError> {
+    let name = lab.primary_name.as_str();
+    let users: [&[&str]; 2] = [
+        &["sentinel", "auth-user", name],
+        &["sentinel", "sentinel-user"],
+    ];
+    let passwords: [&[&str]; 2] = [
+        &["sentinel", "auth-pass", name],
+        &["sentinel", "sentinel-pass"],
+    ];
+    match secrets {
+        Some(secrets) => {
+            let password = secrets.password(User::Sentinel)?;
+            for key in users {
+                conf.set(key, &[User::Sentinel.name()]);
+            }
+            for key in passwords {
+                conf.set(key, &[password.expose_secret()]);
+            }
+        }
+        None => {
+            for key in users.into_iter().chain(passwords) {
+                conf.remove(key);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The address where `node` is parked while its role is undecided.
+pub(in crate::node) fn parked_at(lab: &Lab, node: &Node) -> SocketAddrV4 {
+    // Of this machine, so that it is refused at once.
+    SocketAddrV4::new(lab.listens(node), PARKED_PORT)
+}
+
+pub(in crate::node) fn conf_path(folder: &Path, node: &Node) -> PathBuf {
+    folder.join(match node.kind {
+        NodeKind::Data => "redis.conf",
+        NodeKind::Sentinel => "sentinel.conf",
+    })
+}
+
+/// A config file that can be read, and holds what it is there for.
+pub(in crate::node) fn usable_conf(file: &Path, kind: NodeKind) -> Option<Conf> {
+    let conf = Conf::parse(&fs::read_to_string(file).ok()?);
+    let usable = match kind {
+        NodeKind::Data => !conf.is_empty(),
+        NodeKind::Sentinel => conf.get(&["sentinel", "monitor"]).is_some(),
+    };
+    usable.then_some(conf)
+}
+
+fn remove_file(path: &Path) -> Result<(), StateError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(io_error("cannot remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
