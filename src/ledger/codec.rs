@@ -5,7 +5,10 @@
 //! like a flipped bit. Numbers are LEB128 varints, encoded as differences to the previous entry
 //! where that is shorter. So a frame can be read only after all frames before it.
 
-pub use super::header::{MAGIC, MAX_NAME, VERSION, decode_header, encode_header};
+mod header;
+
+pub use header::{MAGIC, MAX_NAME, VERSION, decode_header, encode_header};
+
 use super::wire::{Cursor, put, put_signed};
 use super::{Entry, Header, Invoked, LedgerEvent, RecordOutcome, SettledRecords};
 use crate::record::{RunId, SeqRange, Timestamp};

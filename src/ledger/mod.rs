@@ -29,7 +29,6 @@ mod append;
 pub mod codec;
 mod error;
 mod file;
-mod header;
 mod nibbles;
 #[cfg(test)]
 mod properties;

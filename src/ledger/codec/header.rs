@@ -1,8 +1,8 @@
 //! The header of a ledger: bytes to [`Header`] and back. Pure.
 
-use super::Header;
-use super::codec::{CRC_LEN, CodecError};
-use super::wire::Cursor;
+use super::{CRC_LEN, CodecError};
+use crate::ledger::Header;
+use crate::ledger::wire::Cursor;
 use crate::record::{RunId, Timestamp};
 
 /// The first bytes of every ledger.
