@@ -2,6 +2,7 @@
 //! hand.
 //!
 //! - `scraping`: `prometheus.yml` from the lab (pure)
+//! - `service`: the programs (pure)
 //! - `plan`: the files, flags and environment of each program (pure)
 //!
 //! Rules, dashboards and provisioning are those of `prometheus/` and `grafana/`, built in, so that
@@ -10,6 +11,7 @@
 
 mod plan;
 mod scraping;
+mod service;
 
 use std::fs;
 use std::io;
@@ -28,8 +30,9 @@ use crate::config::Lab;
 use crate::files;
 use crate::http::{Client, HttpError};
 
-pub use plan::{Around, Plan, Service};
-pub use scraping::{Writers, prometheus_yml};
+pub use plan::Plan;
+pub use scraping::prometheus_yml;
+pub use service::{Around, Service, Writers};
 
 /// The exporter's file in its folder.
 const PASSWORDS: &str = "passwords.json";

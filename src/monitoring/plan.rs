@@ -1,12 +1,12 @@
 //! What each program of the monitoring is started with.
 
-use std::net::SocketAddrV4;
 use std::path::Path;
 
 use crate::access::{Certificates, User};
-use crate::config::{Lab, Monitoring};
+use crate::config::Lab;
 
-use super::scraping::{WRITERS, Writers, prometheus_yml};
+use super::scraping::{WRITERS, prometheus_yml};
+use super::service::{Around, Service};
 
 /// The cgroup of all nodes: `halab node --cgroup` makes one for itself in it.
 const CGROUP: &str = "/halab";
@@ -47,79 +47,6 @@ const GRAFANA: [(&str, &str); 5] = [
         include_str!("../../grafana/dashboards/containers.json"),
     ),
 ];
-
-/// A program of the monitoring.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Service {
-    /// Gathers all metrics, judges the alerts.
-    Prometheus,
-    /// Shows them.
-    Grafana,
-    /// Asks Redis and the Sentinels on behalf of Prometheus.
-    RedisExporter,
-    /// Tells what each node's cgroup uses.
-    Cadvisor,
-}
-
-impl Service {
-    /// All of them, in the order in which they are listed.
-    pub const ALL: [Service; 4] = [
-        Service::Prometheus,
-        Service::Grafana,
-        Service::RedisExporter,
-        Service::Cadvisor,
-    ];
-
-    /// Its name in commands, logs and folders.
-    pub fn name(self) -> &'static str {
-        match self {
-            Service::Prometheus => "prometheus",
-            Service::Grafana => "grafana",
-            Service::RedisExporter => "redis-exporter",
-            Service::Cadvisor => "cadvisor",
-        }
-    }
-
-    /// The service of that name.
-    pub fn named(name: &str) -> Option<Service> {
-        Service::ALL.into_iter().find(|s| s.name() == name)
-    }
-
-    /// What its program may be called.
-    pub fn programs(self) -> &'static [&'static str] {
-        match self {
-            Service::Prometheus => &["prometheus"],
-            Service::Grafana => &["grafana"],
-            Service::RedisExporter => &["redis_exporter", "prometheus-redis-exporter"],
-            Service::Cadvisor => &["cadvisor"],
-        }
-    }
-
-    /// Where it listens.
-    pub fn socket(self, monitoring: &Monitoring) -> SocketAddrV4 {
-        let port = match self {
-            Service::Prometheus => monitoring.prometheus_port,
-            Service::Grafana => monitoring.grafana_port,
-            Service::RedisExporter => monitoring.redis_exporter_port,
-            Service::Cadvisor => monitoring.cadvisor_port,
-        };
-        SocketAddrV4::new(monitoring.address, port)
-    }
-}
-
-/// What there is beside a service.
-#[derive(Debug, Clone, Copy)]
-pub struct Around<'a> {
-    /// The services that this machine has.
-    pub here: &'a [Service],
-    /// How Prometheus comes to know of a writer.
-    pub writers: Writers,
-    /// Where the lab's hosts have their cAdvisors; `None`: one, on this machine.
-    pub cadvisors: Option<&'a [SocketAddrV4]>,
-    /// Where else the nodes' cgroups may be: with cgroup v2, below one that is delegated to this
-    /// user.
-    pub delegated: Option<&'a str>,
-}
 
 /// How a service is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -259,6 +186,7 @@ const GRAFANA_SETTINGS: [(&str, &str); 10] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::monitoring::service::Writers;
 
     const AROUND: Around = Around {
         here: &Service::ALL,

@@ -8,7 +8,7 @@ use std::net::SocketAddrV4;
 
 use crate::config::{Lab, Node};
 
-use super::plan::{Around, Service};
+use super::service::{Around, Service, Writers};
 
 /// The head: what holds for all. A second is short for Prometheus, and long for a failover.
 const HEAD: &str = "\
@@ -35,15 +35,6 @@ const CONTAINER_KEPT: &str = "container_(cpu_(usage|user|system)_seconds_total|c
 
 /// The folder, beside the configuration, into which Prometheus looks for writers.
 pub(super) const WRITERS: &str = "writers";
-
-/// How Prometheus comes to know of a writer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Writers {
-    /// It asks at a writer's address, whether one is there or not.
-    Always,
-    /// A writer tells it in a file while it is there.
-    WhileThere,
-}
 
 /// The configuration for a lab, on a machine that has the services `around.here`; nothing for a lab
 /// without monitoring.

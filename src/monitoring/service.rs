@@ -1,0 +1,87 @@
+//! The programs of the monitoring, and what a machine has of them.
+
+use std::net::SocketAddrV4;
+
+use crate::config::Monitoring;
+
+/// A program of the monitoring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// Gathers all metrics, judges the alerts.
+    Prometheus,
+    /// Shows them.
+    Grafana,
+    /// Asks Redis and the Sentinels on behalf of Prometheus.
+    RedisExporter,
+    /// Tells what each node's cgroup uses.
+    Cadvisor,
+}
+
+impl Service {
+    /// All of them, in the order in which they are listed.
+    pub const ALL: [Service; 4] = [
+        Service::Prometheus,
+        Service::Grafana,
+        Service::RedisExporter,
+        Service::Cadvisor,
+    ];
+
+    /// Its name in commands, logs and folders.
+    pub fn name(self) -> &'static str {
+        match self {
+            Service::Prometheus => "prometheus",
+            Service::Grafana => "grafana",
+            Service::RedisExporter => "redis-exporter",
+            Service::Cadvisor => "cadvisor",
+        }
+    }
+
+    /// The service of that name.
+    pub fn named(name: &str) -> Option<Service> {
+        Service::ALL.into_iter().find(|s| s.name() == name)
+    }
+
+    /// What its program may be called.
+    pub fn programs(self) -> &'static [&'static str] {
+        match self {
+            Service::Prometheus => &["prometheus"],
+            Service::Grafana => &["grafana"],
+            Service::RedisExporter => &["redis_exporter", "prometheus-redis-exporter"],
+            Service::Cadvisor => &["cadvisor"],
+        }
+    }
+
+    /// Where it listens.
+    pub fn socket(self, monitoring: &Monitoring) -> SocketAddrV4 {
+        let port = match self {
+            Service::Prometheus => monitoring.prometheus_port,
+            Service::Grafana => monitoring.grafana_port,
+            Service::RedisExporter => monitoring.redis_exporter_port,
+            Service::Cadvisor => monitoring.cadvisor_port,
+        };
+        SocketAddrV4::new(monitoring.address, port)
+    }
+}
+
+/// How Prometheus comes to know of a writer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writers {
+    /// It asks at a writer's address, whether one is there or not.
+    Always,
+    /// A writer tells it in a file while it is there.
+    WhileThere,
+}
+
+/// What there is beside a service.
+#[derive(Debug, Clone, Copy)]
+pub struct Around<'a> {
+    /// The services that this machine has.
+    pub here: &'a [Service],
+    /// How Prometheus comes to know of a writer.
+    pub writers: Writers,
+    /// Where the lab's hosts have their cAdvisors; `None`: one, on this machine.
+    pub cadvisors: Option<&'a [SocketAddrV4]>,
+    /// Where else the nodes' cgroups may be: with cgroup v2, below one that is delegated to this
+    /// user.
+    pub delegated: Option<&'a str>,
+}
