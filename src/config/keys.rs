@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::de::value::{Error, MapDeserializer};
 use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 
-use super::schema::{inherited, name_schema};
+use super::attributes::{inherited, name_schema};
 use super::{Node, NodeKind, SecretsFolder};
 
 /// No time limit is longer than an hour: a longer one is a wrong unit, and Sentinel reads its
@@ -39,11 +39,11 @@ pub(super) struct Tables {
     /// The lab as a whole.
     pub lab: LabTable,
     /// One Redis server, primary or replica; two or more.
-    #[schemars(length(min = super::rules::DATA_NODES_MIN))]
+    #[schemars(length(min = super::values::DATA_NODES_MIN))]
     pub data_node: Vec<NodeTable<DataNode>>,
     /// One Sentinel; three or more, an odd number: a fourth one would raise the majority without
     /// letting the lab lose one more.
-    #[schemars(length(min = super::rules::SENTINELS_MIN))]
+    #[schemars(length(min = super::values::SENTINELS_MIN))]
     pub sentinel: Vec<NodeTable<Sentinel>>,
     /// Time limits of nodes and Sentinels. The table may be left out.
     #[serde(default = "left_out::<Timing>")]

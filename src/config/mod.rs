@@ -4,10 +4,11 @@
 //! of all problems out, but for [`load()`], which reads the file. It leaves to others every runtime
 //! state.
 //!
-//! `keys` has every key, as types; `schema` describes them. `parse` has a text checked by `check`
+//! `keys` has every key, as types; `attributes` has parts of their schema; `schema` describes them. `parse` has a text checked by `check`
 //! (each value by itself) and `rules` (what several values must be together), and read by serde.
 //! Whatever is wrong is a [`Problem`].
 
+mod attributes;
 mod check;
 mod keys;
 mod load;

@@ -7,14 +7,11 @@ use std::net::Ipv4Addr;
 
 use super::check::{Document, Located, Table};
 use super::problem::{Fault, Problem};
+use super::values::{DATA_NODES_MIN, SENTINELS_MIN};
 
 /// The nodes that a relocation can place into one /24 network, beside the two addresses of the
 /// monitoring.
 pub(super) const NODES_MAX: usize = 252;
-/// The fewest data nodes: of a single copy, every record is lost with its node.
-pub(super) const DATA_NODES_MIN: usize = 2;
-/// The fewest Sentinels of which a majority is left when one is lost.
-pub(super) const SENTINELS_MIN: usize = 3;
 
 /// Every rule that the document breaks.
 pub(super) fn broken(document: &Document<'_>) -> Vec<Problem> {

@@ -191,7 +191,7 @@ fn generated_lab_schema_json() {
 /// The schema says it by a regular expression, the check by a function.
 #[test]
 fn names_are_the_same_to_editors_and_to_the_check() {
-    let pattern = super::schema::NAME_PATTERN.trim_matches(['^', '$']);
+    let pattern = super::attributes::NAME_PATTERN.trim_matches(['^', '$']);
     let good = proptest::string::string_regex(pattern).unwrap();
     proptest!(|(name in good, other in "[-a-z0-9A-Z_.]{0,3}")| {
         prop_assert!(name.len() > 63 || super::values::is_good_name(&name), "{name}");

@@ -1,9 +1,13 @@
-//! Single values: which ones are good, and what they are called in messages.
+//! Limits and single values: which values are good, and what they are called in messages.
 
 use std::net::Ipv4Addr;
 
 use toml::de::DeValue;
 
+/// The fewest data nodes: of a single copy, every record is lost with its node.
+pub(super) const DATA_NODES_MIN: usize = 2;
+/// The fewest Sentinels of which a majority is left when one is lost.
+pub(super) const SENTINELS_MIN: usize = 3;
 /// The length limit of a name: that of a DNS label, since names become host names too.
 pub(super) const NAME_MAX: usize = 63;
 
