@@ -49,13 +49,19 @@ async fn ask_all(stated: &Lab, lab: &Lab, members: Option<&Roster>) -> Status {
     let named_at = elected.map(|elected| elected.address);
     let quorums = quorums.into_iter().map(|(_, quorum)| quorum);
     let sentinels = sentinels(stated, lab, answers, quorums.zip(known));
+    let asked = lab.data_nodes.iter().zip(&data_answers);
+    let lists = asked.filter_map(|(node, answer)| {
+        let roster = answer.as_ref().ok()?.roster.as_ref()?;
+        Some((node.socket(), roster))
+    });
+    let members = roster::of_lab(named_at, &lists.collect::<Vec<_>>());
     let mut status = Status {
         lab: lab.name.clone(),
         primary: elected.map(|e| named(lab, e.address, e.epoch)),
         data_nodes: data_nodes(lab, elected, &data_answers),
         strangers: members::strangers(&sentinels),
         sentinels,
-        members: roster::of_lab(lab, named_at, &data_answers),
+        members,
         healthy: false,
         stakes: Vec::new(),
         problems: Vec::new(),
@@ -127,7 +133,7 @@ fn sentinels(
 pub(super) struct DataNodeAnswer {
     pub(super) info: ReplicationInfo,
     copy: Option<Copy>,
-    pub(super) roster: Option<Roster>,
+    roster: Option<Roster>,
     /// Why its list of members cannot be used.
     roster_unusable: Option<String>,
 }

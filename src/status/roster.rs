@@ -7,26 +7,19 @@ use crate::protocol::roster::{Member, MemberKind, Roster, Standing};
 use crate::protocol::vote::{Elected, SentinelView, elect};
 use crate::sentinel::Answers;
 
-use super::gather::DataNodeAnswer;
 use super::{Code, Problem, Status};
 
-/// The list that counts: that of the primary, or the newest one of a data node if no primary
-/// answers.
+/// The list that counts, of the `lists` by the addresses of their data nodes: that of the primary,
+/// or the newest one if no primary answers.
 pub(super) fn of_lab(
-    lab: &Lab,
     primary: Option<SocketAddrV4>,
-    answers: &[Result<DataNodeAnswer, String>],
+    lists: &[(SocketAddrV4, &Roster)],
 ) -> Option<Roster> {
-    let rosters = || {
-        let nodes = lab.data_nodes.iter().zip(answers);
-        nodes.filter_map(|(node, answer)| {
-            let roster = answer.as_ref().ok()?.roster.clone()?;
-            Some((node.socket(), roster))
-        })
-    };
-    let of_primary = rosters().find(|(at, _)| Some(*at) == primary);
-    let newest = || rosters().max_by_key(|(_, roster)| roster.version);
-    of_primary.or_else(newest).map(|(_, roster)| roster)
+    let of_primary = lists.iter().find(|(at, _)| Some(*at) == primary);
+    let newest = || lists.iter().max_by_key(|(_, roster)| roster.version);
+    of_primary
+        .or_else(newest)
+        .map(|(_, roster)| (*roster).clone())
 }
 
 /// Whether the list has other nodes or addresses than `lab.toml`.
