@@ -499,6 +499,202 @@ fn no_file_of_drill_leaves_its_part_but_by_crate() {
     }
 }
 
+/// The code of each module of the crate, by the module's path from the root.
+type Code = BTreeMap<Vec<String>, String>;
+
+/// The code of all modules that take part in the program.
+fn code_of_all() -> Code {
+    let src = root().join("src");
+    let all = modules();
+    let sources = all.iter().flat_map(|module| sources(module));
+    let by_path = sources.map(|source| {
+        let file = source.path.strip_prefix(&src).unwrap().with_extension("");
+        let mut path: Vec<String> = file
+            .iter()
+            .map(|part| part.to_str().unwrap().to_owned())
+            .collect();
+        path.pop_if(|last| last == "mod");
+        (path, source.code)
+    });
+    by_path.collect()
+}
+
+/// The paths that begin at `text`: one, or those of a group in braces.
+fn paths_at(text: &str) -> Vec<Vec<String>> {
+    if let Some(group) = text.strip_prefix('{') {
+        let (mut depth, mut begin, mut found) = (0, 0, vec![]);
+        for (at, c) in group.char_indices() {
+            let ends = depth == 0 && matches!(c, ',' | '}');
+            if ends {
+                found.extend(paths_at(group[begin..at].trim_start()));
+                begin = at + 1;
+            }
+            match c {
+                '{' => depth += 1,
+                '}' if depth == 0 => break,
+                '}' => depth -= 1,
+                _ => {}
+            }
+        }
+        return found;
+    }
+    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_');
+    let (name, rest) = text.split_at(end.unwrap_or(text.len()));
+    if name.is_empty() {
+        return vec![];
+    }
+    let longer = rest.strip_prefix("::").map(paths_at).unwrap_or_default();
+    let mut paths: Vec<Vec<String>> = longer
+        .into_iter()
+        .map(|path| [vec![name.to_owned()], path].concat())
+        .collect();
+    if paths.is_empty() {
+        paths.push(vec![name.to_owned()]);
+    }
+    paths
+}
+
+/// The module that has `path`: a name that a module only imports from one of its parts is of that
+/// part.
+fn module_of(code: &Code, path: &[String]) -> Vec<String> {
+    let mut module = vec![];
+    for name in path {
+        let below = [module.clone(), vec![name.clone()]].concat();
+        if code.contains_key(&below) {
+            module = below;
+            continue;
+        }
+        let own = code.get(&module).map(String::as_str).unwrap_or_default();
+        let imports = own.split("use ").skip(1).flat_map(|rest| {
+            let rest = rest.strip_prefix("self::").unwrap_or(rest);
+            paths_at(rest)
+        });
+        let from = imports
+            .filter(|import| import.len() > 1 && import.last() == Some(name))
+            .map(|import| [module.clone(), vec![import[0].clone()]].concat())
+            .find(|part| code.contains_key(part));
+        return from.unwrap_or(module);
+    }
+    module
+}
+
+/// The modules that the code of the module at `path` uses.
+fn used_by(code: &Code, path: &[String]) -> BTreeSet<Vec<String>> {
+    let text = &code[path];
+    let mut used = BTreeSet::new();
+    for (at, _) in text.match_indices("super::") {
+        // The first of several says how many there are.
+        if text[..at].ends_with("super::") {
+            continue;
+        }
+        let mut base = path.to_vec();
+        let mut rest = &text[at..];
+        while let Some(next) = rest.strip_prefix("super::") {
+            base.pop();
+            rest = next;
+        }
+        for path in paths_at(rest) {
+            used.insert(module_of(code, &[base.clone(), path].concat()));
+        }
+    }
+    for rest in text.split("crate::").skip(1) {
+        used.extend(paths_at(rest).iter().map(|path| module_of(code, path)));
+    }
+    used
+}
+
+/// Of each module that has parts: each part with the other parts that it uses, whatever is below
+/// them included.
+fn uses_of_parts(code: &Code) -> BTreeMap<Vec<String>, BTreeMap<String, BTreeSet<String>>> {
+    let mut uses: BTreeMap<_, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
+    for path in code.keys() {
+        for used in used_by(code, path) {
+            let common = path.iter().zip(&used).take_while(|(a, b)| a == b).count();
+            // A module and a part of it may use each other.
+            if let (Some(part), Some(other)) = (path.get(common), used.get(common)) {
+                let parts = uses.entry(path[..common].to_vec()).or_default();
+                parts.entry(part.clone()).or_default().insert(other.clone());
+            }
+        }
+    }
+    uses
+}
+
+/// Each module whose parts use each other in a circle, with the parts of one.
+fn circles(code: &Code) -> Vec<(String, Vec<String>)> {
+    let mut found = vec![];
+    for (module, mut uses) in uses_of_parts(code) {
+        // Whatever uses nothing that is left is in no circle.
+        loop {
+            let left: BTreeSet<_> = uses.keys().cloned().collect();
+            uses.retain(|_, used| used.iter().any(|part| left.contains(part)));
+            if uses.len() == left.len() {
+                break;
+            }
+        }
+        if let Some(first) = uses.keys().next() {
+            let mut way = vec![first.clone()];
+            while way[..way.len() - 1]
+                .iter()
+                .all(|part| part != way.last().unwrap())
+            {
+                let used = &uses[way.last().unwrap()];
+                way.push(
+                    used.iter()
+                        .find(|part| uses.contains_key(*part))
+                        .unwrap()
+                        .clone(),
+                );
+            }
+            found.push((module.join("::"), way));
+        }
+    }
+    found
+}
+
+#[test]
+fn the_parts_of_a_module_do_not_use_each_other_in_a_circle() {
+    assert_eq!(circles(&code_of_all()), []);
+}
+
+#[test]
+fn a_circle_through_a_group_a_reexport_or_a_submodule_is_found() {
+    let code = |modules: &[(&str, &str)]| -> Code {
+        let path = |name: &str| name.split("::").map(str::to_owned).collect();
+        let modules = modules.iter();
+        modules
+            .map(|(name, text)| (path(name), (*text).to_owned()))
+            .collect()
+    };
+    let of_b = |text| {
+        code(&[
+            ("m", "pub use a::A;"),
+            ("m::a", "use super::b::B;"),
+            ("m::b", text),
+        ])
+    };
+    for circle in [
+        "use super::a::A;",
+        "use super::{X, a::{A, C}};",
+        "use super::A;",
+        "fn f() { crate::m::a::A }",
+    ] {
+        let found = circles(&of_b(circle));
+        assert_eq!(found.len(), 1, "{circle}");
+        assert_eq!(found[0].0, "m", "{circle}");
+    }
+    for none in ["", "use super::X;", "use crate::n::A;"] {
+        assert_eq!(circles(&of_b(none)), [], "{none}");
+    }
+    let from_below = code(&[
+        ("m", ""),
+        ("m::a", "use super::b::c::C;"),
+        ("m::b", ""),
+        ("m::b::c", "use super::super::a::A;"),
+    ]);
+    assert_eq!(circles(&from_below).len(), 1);
+}
+
 #[test]
 fn every_source_file_is_a_module_of_the_crate() {
     let mut left = vec![root().join("src")];
