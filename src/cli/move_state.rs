@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::config::{LoadError, load};
 use crate::exit::Exit;
-use crate::node::{Move, MoveError, Outcome as MoveOutcome, move_state};
+use crate::node::{Move, MoveError, MoveOutcome, move_state};
 
 use super::output::{print_json, print_text};
 use super::{CommandResult, Failure, Global, parse_subnet};

@@ -42,14 +42,14 @@ pub struct ServerBinary {
     /// `Redis` or `Valkey`.
     pub product: String,
     /// Which file that was.
-    stamp: Option<Stamp>,
+    stamp: Option<BinaryStamp>,
 }
 
 /// Tells a file from another one of the same name: device, number, time of the last change in
 /// nanoseconds.
-type Stamp = (u64, u64, i64, i64);
+type BinaryStamp = (u64, u64, i64, i64);
 
-fn stamp(path: &Path) -> Option<Stamp> {
+fn stamp(path: &Path) -> Option<BinaryStamp> {
     let file = fs::metadata(path).ok()?;
     Some((file.dev(), file.ino(), file.mtime(), file.mtime_nsec()))
 }

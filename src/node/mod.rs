@@ -6,7 +6,6 @@
 //!   `relocate`: `halab move`
 //! - `restoring`: `halab restore`
 //! - `state`: the state folder: lock, config file, files set aside, users that are not of the lab
-//! - `room`: what it has of disk and memory, looked at beside its work
 //! - `version`: which server wrote what is on disk
 //! - `trash`: old files, removed beside the node's work
 //! - `cgroup`: a cgroup of its own
@@ -16,7 +15,7 @@
 //! - `observe`: the Sentinels and the other data nodes, kept in view
 //! - `metrics`: what a node tells about itself; `statement`: what it states to whoever asks why
 //!   something is wrong; `survey`: what is looked at for that alone
-//! - `held`: what a node holds, read without a server
+//! - `on_disk`: what the append-only files hold, read without a server
 //! - `data`, `sentinel`: the two kinds of node
 
 mod binary;
@@ -25,15 +24,13 @@ mod certificate;
 mod cgroup;
 mod conf;
 mod data;
-mod held;
 pub mod machine;
 mod metrics;
-mod moved;
 mod observe;
+mod on_disk;
 mod origin;
 mod relocate;
 mod restoring;
-mod room;
 mod sentinel;
 mod server;
 mod state;
@@ -56,8 +53,8 @@ use certificate::Certificate;
 use statement::Statement;
 
 pub use binary::{BinaryError, ServerBinary};
-pub use relocate::{Move, MoveError, NodeMove, Outcome, move_state};
-pub use restoring::{Held, RestoreError, RestoreOrder, Restored, restore};
+pub use relocate::{Move, MoveError, MoveOutcome, NodeMove, move_state};
+pub use restoring::{HeldCopy, RestoreError, RestoreOrder, Restored, restore};
 pub use server::{ServerError, become_server};
 pub use state::error::StateError;
 
@@ -216,12 +213,12 @@ async fn run_node(
     let _survey = survey::start(lab, node, state.folder().to_owned(), statement.clone());
     match node.kind {
         NodeKind::Data => {
-            let (metrics, registry) = metrics::DataMetrics::new(lab, node, &binary.version);
+            let (metrics, registry) = metrics::data::DataMetrics::new(lab, node, &binary.version);
             let _served = metrics::serve(lab, node, registry, statement).await;
-            if let Err(error) = metrics.room.watch(state.data()) {
+            if let Err(error) = metrics.resources.watch(state.data()) {
                 warn!(node = %node.name, %error, "disk and memory are not watched");
             }
-            let own = data::Own {
+            let own = data::DataNodeParts {
                 state,
                 binary,
                 metrics,
@@ -235,7 +232,7 @@ async fn run_node(
         NodeKind::Sentinel => {
             let (metrics, registry) = metrics::NodeMetrics::of_sentinel(node, &binary.version);
             let _served = metrics::serve(lab, node, registry, statement).await;
-            let own = sentinel::Own {
+            let own = sentinel::SentinelParts {
                 state,
                 binary,
                 metrics,
@@ -252,5 +249,5 @@ async fn run_node(
 #[allow(clippy::unwrap_used, reason = "only tests call it")]
 pub(crate) fn example_registry() -> prometheus_client::registry::Registry {
     let lab = Lab::parse(include_str!("../../lab.toml"), None).unwrap();
-    metrics::DataMetrics::new(&lab, &lab.data_nodes[0], "7.0.15").1
+    metrics::data::DataMetrics::new(&lab, &lab.data_nodes[0], "7.0.15").1
 }

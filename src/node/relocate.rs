@@ -5,6 +5,8 @@
 //! before the first is written. Each is replaced in one step, together with the note of which lab
 //! it is of; so a move that was cut short is completed by running it again.
 
+mod moved;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -13,11 +15,12 @@ use serde::Serialize;
 use crate::config::{Lab, Node};
 
 use super::conf::Conf;
-use super::moved::moved;
 use super::origin::Origin;
 use super::state::config_file::{conf_path, usable_conf};
 use super::state::error::StateError;
 use super::state::{lock, replace};
+
+use moved::move_conf;
 
 /// Why nothing was moved.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +54,7 @@ pub struct NodeMove {
     /// Its name.
     pub node: String,
     /// What became of it.
-    pub outcome: Outcome,
+    pub outcome: MoveOutcome,
     /// Each change, in words.
     pub changes: Vec<String>,
 }
@@ -59,7 +62,7 @@ pub struct NodeMove {
 /// What became of a node's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum MoveOutcome {
     /// It is of the new lab now.
     Moved,
     /// It was of the new lab before.
@@ -85,8 +88,8 @@ pub fn move_state(root: &Path, new: &Lab, from: Option<&Lab>) -> Result<Move, Mo
         let file = conf_path(&folder, node);
         let outcome = match (file.exists(), folder.join("data/appendonlydir").exists()) {
             (true, _) => None,
-            (false, true) => Some(Outcome::Empty),
-            (false, false) => Some(Outcome::NotHere),
+            (false, true) => Some(MoveOutcome::Empty),
+            (false, false) => Some(MoveOutcome::NotHere),
         };
         if let Some(outcome) = outcome {
             planned.push((node, None, outcome, Vec::new()));
@@ -112,7 +115,12 @@ pub fn move_state(root: &Path, new: &Lab, from: Option<&Lab>) -> Result<Move, Mo
     Ok(Move { nodes })
 }
 
-type Planned<'a> = (&'a Node, Option<(PathBuf, String)>, Outcome, Vec<String>);
+type Planned<'a> = (
+    &'a Node,
+    Option<(PathBuf, String)>,
+    MoveOutcome,
+    Vec<String>,
+);
 
 fn plan<'a>(
     node: &'a Node,
@@ -125,7 +133,7 @@ fn plan<'a>(
         why,
     };
     let Some(conf) = usable_conf(&file, node.kind) else {
-        return Ok((node, None, Outcome::Empty, Vec::new()));
+        return Ok((node, None, MoveOutcome::Empty, Vec::new()));
     };
     let noted = Origin::read(&conf);
     if noted.as_ref().is_some_and(|n| n.difference(to).is_none()) {
@@ -151,11 +159,11 @@ fn plan<'a>(
             ));
         }
     };
-    let done = moved(&conf, (&node.name, node.kind), &old, to).map_err(refused)?;
+    let done = move_conf(&conf, (&node.name, node.kind), &old, to).map_err(refused)?;
     Ok((
         node,
         Some((file, done.conf.text())),
-        Outcome::Moved,
+        MoveOutcome::Moved,
         done.changes,
     ))
 }
@@ -176,10 +184,10 @@ fn already<'a>(
     }
     let after = conf.text();
     if after == before {
-        return (node, None, Outcome::Already, Vec::new());
+        return (node, None, MoveOutcome::Already, Vec::new());
     }
     let changes = vec!["noted: where the nodes were before".to_owned()];
-    (node, Some((file, after)), Outcome::Moved, changes)
+    (node, Some((file, after)), MoveOutcome::Moved, changes)
 }
 
 #[cfg(test)]
@@ -223,7 +231,7 @@ mod tests {
     fn a_move_that_was_cut_short_after_any_file_is_completed_by_the_next() {
         let whole = made(&lab());
         let done = move_state(whole.path(), &other(), None).unwrap();
-        assert!(done.nodes.iter().all(|n| n.outcome == Outcome::Moved));
+        assert!(done.nodes.iter().all(|n| n.outcome == MoveOutcome::Moved));
         let wanted = files(whole.path(), &lab());
         for cut in 0..wanted.len() {
             let root = made(&lab());
@@ -233,7 +241,10 @@ mod tests {
                 fs::copy(path(whole.path()), path(root.path())).unwrap();
             }
             let done = move_state(root.path(), &other(), Some(&lab())).unwrap();
-            let already = done.nodes.iter().filter(|n| n.outcome == Outcome::Already);
+            let already = done
+                .nodes
+                .iter()
+                .filter(|n| n.outcome == MoveOutcome::Already);
             assert_eq!(already.count(), cut);
             let text = files(root.path(), &lab()).join("").replace(
                 &root.path().display().to_string(),
@@ -282,9 +293,9 @@ mod tests {
                 .unwrap()
                 .outcome
         };
-        assert_eq!(outcome(None), Outcome::Already);
-        assert_eq!(outcome(Some(&old)), Outcome::Moved);
-        assert_eq!(outcome(Some(&old)), Outcome::Already);
+        assert_eq!(outcome(None), MoveOutcome::Already);
+        assert_eq!(outcome(Some(&old)), MoveOutcome::Moved);
+        assert_eq!(outcome(Some(&old)), MoveOutcome::Already);
         let state = StateDir::open(root.path(), &new, node).unwrap();
         let from = state.moved_from(node);
         assert!(from.contains(&(node.name.clone(), old.data_nodes[0].socket())));

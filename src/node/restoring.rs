@@ -16,110 +16,30 @@
 //! holds more than the backup or something else; and first where it would follow the backup, and
 //! copy it over what it holds: data without a mark.
 
+mod copies;
+mod error;
 mod files;
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use futures_util::future::join_all;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::access::User;
 use crate::backup::folder::{self, FolderError};
 use crate::backup::manifest::Manifest;
-use crate::client::{ClientError, Connector, drawn};
+use crate::client::drawn;
 use crate::config::{Lab, Node, NodeKind};
 use crate::protocol::copy::{Copy, Mark, Relation};
 
 use super::NodeError;
-use super::held::held_in;
+use super::on_disk::copy_in;
 use super::state::StateDir;
 use super::state::error::StateError;
 
-/// Limit for a connect or an answer of a node.
-const ANSWER_LIMIT: Duration = Duration::from_secs(1);
-
-/// Why it was not restored, or not to the end. In all cases every copy is where it was, or kept
-/// aside.
-#[derive(Debug, thiserror::Error)]
-pub enum RestoreError {
-    /// There is no data node of that name.
-    #[error(transparent)]
-    Node(#[from] NodeError),
-    /// A Sentinel holds no data.
-    #[error("{0} is a Sentinel, which holds no data")]
-    Sentinel(String),
-    /// A copy that may hold what the backup lacks would be replaced.
-    #[error(
-        "nothing was restored: the backup holds {backup}, and {}. {remedy}",
-        list(held)
-    )]
-    WouldReplace {
-        /// What the backup holds.
-        backup: String,
-        /// The copies that are not less.
-        held: Vec<Held>,
-        /// What helps.
-        remedy: &'static str,
-    },
-    /// The backup can't be read, or is damaged.
-    #[error(transparent)]
-    Backup(#[from] FolderError),
-    /// A node runs, or a folder can't be used.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// It failed when the backup was in place already, or a copy had been set aside.
-    #[error("{source}. The restore is not complete. {}", how_to_bring_back(placed.as_deref(), kept))]
-    CutShort {
-        /// Why it failed.
-        source: Box<StateError>,
-        /// The backup, if it is in place.
-        placed: Option<Box<Kept>>,
-        /// The copies that are set aside.
-        kept: Vec<Kept>,
-    },
-}
-
-/// A copy that was set aside for the backup, or the backup itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
-    /// The node that held it.
-    pub node: String,
-    /// Where it was, and would be again.
-    pub files: PathBuf,
-    /// Where it is.
-    pub at: PathBuf,
-}
-
-fn how_to_bring_back(placed: Option<&Kept>, kept: &[Kept]) -> String {
-    let mut text = String::from(
-        "To go on with the backup, mend that and give the same command again, before any node is started. To go back to what was \
-         held before, while the nodes are stopped:",
-    );
-    if let Some(Kept { node, files, at }) = placed.filter(|p| kept.iter().all(|k| k.node != p.node))
-    {
-        let (files, at) = (files.display(), at.display());
-        // Writing to a String cannot fail.
-        let _ = write!(
-            text,
-            "\n  {node} held nothing, and has the backup; to take it away:\n    mv -T '{files}' '{at}'"
-        );
-    }
-    for Kept { node, files, at } in kept {
-        let (files, at) = (files.display(), at.display());
-        // Writing to a String cannot fail.
-        let _ = write!(
-            text,
-            "\n  what {node} held is in {at}; to put it back:\n    \
-             test ! -e '{files}' || mv -T '{files}' '{files}.not-complete'; mv -T '{at}' '{files}'"
-        );
-    }
-    text
-}
+use copies::{SET_ASIDE, STOP_FIRST, is_less, refuse, seen_up};
+pub use error::{HeldCopy, Kept, RestoreError};
 
 /// What a restore has just done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -146,28 +66,6 @@ enum Step {
     OtherKept,
 }
 
-impl RestoreError {
-    /// Whether it was refused before anything was touched.
-    pub fn is_refusal(&self) -> bool {
-        matches!(
-            self,
-            RestoreError::Node(_) | RestoreError::Sentinel(_) | RestoreError::WouldReplace { .. }
-        )
-    }
-}
-
-fn list(held: &[Held]) -> String {
-    let each = held
-        .iter()
-        .map(|h| format!("{} holds {} ({})", h.node, h.copy, h.seen));
-    each.collect::<Vec<_>>().join("; ")
-}
-
-const SET_ASIDE: &str = "If the lab is to go on with the backup all the same: halab restore --set-aside, which keeps what is here on its \
-    disk, as data/appendonlydir.kept-N";
-const STOP_FIRST: &str = "To go on with what the lab holds, start its nodes. If it is to go on with the backup: stop the data nodes \
-    first; those that are started later keep what they hold, wait, and name halab choose";
-
 /// What is to be restored, and where to.
 #[derive(Debug, Clone)]
 pub struct RestoreOrder {
@@ -179,17 +77,6 @@ pub struct RestoreOrder {
     pub backup: PathBuf,
     /// Copies on this host that are not less are kept aside, instead of refusing.
     pub set_aside: bool,
-}
-
-/// What a data node holds, as far as it can be seen from here.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Held {
-    /// Its name.
-    pub node: String,
-    /// What it holds, or why that is not known.
-    pub copy: String,
-    /// Where that was seen.
-    pub seen: &'static str,
 }
 
 /// What was restored.
@@ -208,7 +95,7 @@ pub struct Restored {
     /// Where copies that lay here are kept.
     pub kept: Vec<PathBuf>,
     /// Data nodes that could not be seen. Should one hold more, it keeps that and waits.
-    pub not_seen: Vec<Held>,
+    pub not_seen: Vec<HeldCopy>,
 }
 
 /// Puts a backup in place.
@@ -230,7 +117,7 @@ pub async fn restore(
     let manifest = folder::describe(&order.backup)?;
     let (up, not_seen) = seen_up(lab).await;
     refuse(&manifest, up, STOP_FIRST)?;
-    let here = Here {
+    let here = HostRestore {
         lab,
         order,
         node,
@@ -241,22 +128,22 @@ pub async fn restore(
 }
 
 /// What is restored on this host, when nobody over the network minds.
-struct Here<'a> {
+struct HostRestore<'a> {
     lab: &'a Lab,
     order: &'a RestoreOrder,
     node: &'a Node,
     manifest: Manifest,
-    not_seen: Vec<Held>,
+    not_seen: Vec<HeldCopy>,
 }
 
 /// A data node of this host, and what it holds.
-struct OnHost<'a> {
+struct LocalNode<'a> {
     node: &'a Node,
     state: StateDir,
     holds: Copy,
 }
 
-impl Here<'_> {
+impl HostRestore<'_> {
     /// Calls `done` after each step. Nothing is awaited: whoever waits for it is stopped by the
     /// token alone.
     fn restore(
@@ -290,7 +177,7 @@ impl Here<'_> {
         let in_the_way = others.into_iter();
         let in_the_way = in_the_way.filter(|on| !is_less(&self.manifest.mark, &on.holds));
         let restored = Copy::Marked(Box::new(mark.clone()));
-        let waits = |on: &&OnHost<'_>| {
+        let waits = |on: &&LocalNode<'_>| {
             let relation = restored.against(&on.holds, false);
             matches!(relation, Relation::More | Relation::Apart)
         };
@@ -340,7 +227,7 @@ impl Here<'_> {
     }
 
     /// Locks the data nodes of this host: none of them runs, or is started meanwhile.
-    fn look(&self) -> Result<Vec<OnHost<'_>>, RestoreError> {
+    fn look(&self) -> Result<Vec<LocalNode<'_>>, RestoreError> {
         let root = &self.order.root;
         let mut nodes = Vec::new();
         for node in self
@@ -351,11 +238,11 @@ impl Here<'_> {
         {
             StateDir::refuse_in_use(root, node)?;
             let state = StateDir::open(root, self.lab, node)?;
-            let holds = held_in(&state.files()).unwrap_or_else(|error| {
+            let holds = copy_in(&state.files()).unwrap_or_else(|error| {
                 warn!(node = %node.name, %error, "what it holds can't be read, so it counts as data without a mark");
                 Copy::Unmarked
             });
-            nodes.push(OnHost { node, state, holds });
+            nodes.push(LocalNode { node, state, holds });
         }
         Ok(nodes)
     }
@@ -386,7 +273,7 @@ impl Here<'_> {
     }
 }
 
-impl OnHost<'_> {
+impl LocalNode<'_> {
     /// The backup in place, and where it goes to be out of the way.
     fn placed(&self) -> Kept {
         let files = self.state.files();
@@ -407,67 +294,6 @@ impl OnHost<'_> {
         }
         Ok(())
     }
-}
-
-/// A node, what it holds, and where that was seen.
-type Seen = (String, Copy, &'static str);
-
-/// What the data nodes hold that are up, and those that are not, or don't say.
-async fn seen_up(lab: &Lab) -> (Vec<Seen>, Vec<Held>) {
-    let connector = Connector::new(lab, User::Verifier).patient(ANSWER_LIMIT);
-    let all = lab.data_nodes.iter().map(|node| {
-        let connector = &connector;
-        async move {
-            let ask = async { connector.open(node.socket()).await?.holding().await };
-            let answer: Result<_, ClientError> = ask.await;
-            (node.name.clone(), answer)
-        }
-    });
-    let (mut up, mut not_seen) = (Vec::new(), Vec::new());
-    for (node, answer) in join_all(all).await {
-        let copy = match answer {
-            Ok((_, Some(copy))) => {
-                up.push((node, copy, "it is up"));
-                continue;
-            }
-            Ok((_, None)) => "not known: it loads its data".to_owned(),
-            Err(error) => format!("not known: {error}"),
-        };
-        let seen = "over the network";
-        not_seen.push(Held { node, copy, seen });
-    }
-    (up, not_seen)
-}
-
-/// Whether a copy may give way to the backup: it holds nothing, or certainly less.
-fn is_less(backup: &Mark, held: &Copy) -> bool {
-    let backup = Copy::Marked(Box::new(backup.clone()));
-    match held {
-        Copy::Empty => true,
-        // What somebody put there is nobody's to replace.
-        Copy::Unmarked => false,
-        Copy::Marked(_) => backup.against(held, false) == Relation::Less,
-    }
-}
-
-fn refuse(manifest: &Manifest, held: Vec<Seen>, remedy: &'static str) -> Result<(), RestoreError> {
-    let more: Vec<Held> = held
-        .into_iter()
-        .filter(|(_, copy, _)| !is_less(&manifest.mark, copy))
-        .map(|(node, copy, seen)| Held {
-            node,
-            copy: copy.to_string(),
-            seen,
-        })
-        .collect();
-    if more.is_empty() {
-        return Ok(());
-    }
-    Err(RestoreError::WouldReplace {
-        backup: manifest.holds.clone(),
-        held: more,
-        remedy,
-    })
 }
 
 #[cfg(test)]

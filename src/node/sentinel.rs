@@ -19,7 +19,6 @@ use crate::sentinel::Panel;
 
 use super::binary::ServerBinary;
 use super::certificate::Certificate;
-use super::data::stop;
 use super::machine::SENTINEL_INFO_PERIOD;
 use super::metrics::NodeMetrics;
 use super::server::Server;
@@ -44,7 +43,7 @@ const STEP_MS: i64 = 2000;
 
 /// What is the node's own, whatever the lab.
 #[derive(Debug)]
-pub(super) struct Own {
+pub(super) struct SentinelParts {
     pub(super) state: StateDir,
     pub(super) binary: ServerBinary,
     pub(super) metrics: NodeMetrics,
@@ -53,18 +52,18 @@ pub(super) struct Own {
 }
 
 /// How the life of a server ended.
-enum End {
+enum ServerEnd {
     /// The node's ends with it.
-    Over(Option<ExitStatus>),
+    NodeEnds(Option<ExitStatus>),
     /// It is started again at once, and why.
-    Again(&'static str),
+    StartAgain(&'static str),
 }
 
 /// Runs until a signal comes or the server ends. Returns its status.
 pub(super) async fn run(
     lab: &Lab,
     node: &Node,
-    mut own: Own,
+    mut own: SentinelParts,
     shutdown: &Shutdown,
 ) -> Result<Option<ExitStatus>, NodeError> {
     let mut joins = false;
@@ -112,15 +111,17 @@ pub(super) async fn run(
             why, "server started");
         let mut server = server;
         let parts = (&mut own.certificate, &own.statement);
-        match live(lab, node, &mut server, parts, shutdown).await {
-            End::Over(status) => return over(node, &own.statement, &server, &conf, status).await,
-            End::Again(reason) => why = reason,
+        match supervise(lab, node, &mut server, parts, shutdown).await {
+            ServerEnd::NodeEnds(status) => {
+                return end_with_server(node, &own.statement, &server, &conf, status).await;
+            }
+            ServerEnd::StartAgain(reason) => why = reason,
         }
     }
 }
 
 /// The server has ended, and the node ends with its status; says why where that is known.
-async fn over(
+async fn end_with_server(
     node: &Node,
     statement: &Statement,
     server: &Server,
@@ -130,7 +131,7 @@ async fn over(
     if status.is_none_or(|status| status.success()) {
         return Ok(status);
     }
-    server.all_heard().await;
+    server.wait_for_log().await;
     if let Some(why) = statement.config_refused() {
         return Err(NodeError::ConfigRefused {
             node: node.name.clone(),
@@ -179,21 +180,21 @@ async fn learn(lab: &Lab, node: &Node, joins: bool, shutdown: &Shutdown) -> Opti
     }
 }
 
-async fn live(
+async fn supervise(
     lab: &Lab,
     node: &Node,
     server: &mut Server,
     (certificate, statement): (&mut Option<Certificate>, &Statement),
     shutdown: &Shutdown,
-) -> End {
+) -> ServerEnd {
     tokio::select! {
         quickened = quicken(lab, node) => {
             if let Err(error) = quickened {
                 warn!(node = %node.name, %error, "periods not shortened: failovers are slower");
             }
         }
-        status = server.wait() => return End::Over(status.ok()),
-        () = shutdown.wait() => return End::Over(stop(server).await),
+        status = server.wait() => return ServerEnd::NodeEnds(status.ok()),
+        () = shutdown.wait() => return ServerEnd::NodeEnds(server.stop().await),
     }
     let turn = async {
         match certificate {
@@ -203,25 +204,25 @@ async fn live(
     };
     let own = connector(lab, node);
     tokio::select! {
-        () = roster::follow(lab, node, &own, statement) => End::Over(stop(server).await),
+        () = roster::follow(lab, node, &own, statement) => ServerEnd::NodeEnds(server.stop().await),
         status = server.wait() => {
             warn!(node = %node.name, "the server has ended");
-            End::Over(status.ok())
+            ServerEnd::NodeEnds(status.ok())
         }
         () = shutdown.wait() => {
             info!(node = %node.name, "stopping");
-            End::Over(stop(server).await)
+            ServerEnd::NodeEnds(server.stop().await)
         }
         () = turn => {
             // Ended in order, it has its state in its file. It reads its certificate only at its start.
-            stop(server).await;
-            End::Again("new certificate")
+            server.stop().await;
+            ServerEnd::StartAgain("new certificate")
         }
         () = stepped_back(lab, node) => {
             warn!(node = %node.name, "the clock was stepped back: started again, or the Sentinel would ask nobody \
                 anything until it has caught up; have the clock slewed, not stepped");
-            stop(server).await;
-            End::Again("its clock was stepped back")
+            server.stop().await;
+            ServerEnd::StartAgain("its clock was stepped back")
         }
     }
 }

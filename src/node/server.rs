@@ -11,7 +11,8 @@ use std::{env, io};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::warn;
 
 use crate::config::{Lab, Node, NodeKind};
 
@@ -21,8 +22,10 @@ use super::statement::Statement;
 /// How long a killed server may take to leave its address.
 const LEAVING: Duration = Duration::from_secs(2);
 
+/// How long the server may take to end after SIGTERM before it is killed.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// How long the last words of a server that has ended are waited for.
-const HEARING_LIMIT: Duration = Duration::from_millis(200);
+const LOG_LIMIT: Duration = Duration::from_millis(200);
 /// Longest line of a log that is heard as one.
 const LONGEST_LINE: u64 = 64 * 1024;
 
@@ -105,8 +108,8 @@ pub struct Server {
 /// Passes the server's output on to the own one, line by line, and hears what it says. On a thread
 /// of its own: an output that takes nothing holds up this thread, and neither the node nor the
 /// server.
-fn hear(log: PipeReader, statement: Statement) -> io::Result<JoinHandle<()>> {
-    make_roomy(&log);
+fn forward_log(log: PipeReader, statement: Statement) -> io::Result<JoinHandle<()>> {
+    enlarge_pipe(&log);
     thread::Builder::new().name("log".into()).spawn(move || {
         let mut log = BufReader::new(log);
         let mut line = Vec::new();
@@ -129,13 +132,13 @@ fn hear(log: PipeReader, statement: Statement) -> io::Result<JoinHandle<()>> {
 /// A node that is stopped (SIGSTOP) does not read, and what does not fit into the pipe is lost. 64
 /// KiB are 600 lines; a mebibyte is what a process may have without privilege.
 #[cfg(target_os = "linux")]
-fn make_roomy(log: &PipeReader) {
+fn enlarge_pipe(log: &PipeReader) {
     // With the usual room it works too.
     let _ = rustix::pipe::fcntl_setpipe_size(log, 1 << 20);
 }
 
 #[cfg(not(target_os = "linux"))]
-fn make_roomy(_: &PipeReader) {}
+fn enlarge_pipe(_: &PipeReader) {}
 
 impl Server {
     /// Starts the server with the config file `conf`.
@@ -185,14 +188,14 @@ impl Server {
             .and_then(Pid::from_raw);
         // It holds the other end of the pipe, which the server alone is to have.
         drop(command);
-        let heard = hear(log, statement.clone()).map_err(failed)?;
+        let heard = forward_log(log, statement.clone()).map_err(failed)?;
         Ok(Server { child, pid, heard })
     }
 
     /// Waits until all that the server said before its end has been heard, for a moment at most: a
     /// child of its own may hold its output.
-    pub(super) async fn all_heard(&self) {
-        let deadline = Instant::now() + HEARING_LIMIT;
+    pub(super) async fn wait_for_log(&self) {
+        let deadline = Instant::now() + LOG_LIMIT;
         while !self.heard.is_finished() && Instant::now() < deadline {
             sleep(Duration::from_millis(2)).await;
         }
@@ -214,6 +217,19 @@ impl Server {
     /// Its status, if it has ended.
     pub fn try_wait(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
+    }
+
+    /// Ends it in order: SIGTERM, and SIGKILL when it does not end in time.
+    pub async fn stop(&mut self) -> Option<ExitStatus> {
+        self.signal(Signal::TERM);
+        match timeout(STOP_LIMIT, self.wait()).await {
+            Ok(status) => status.ok(),
+            Err(_) => {
+                warn!("the server did not end within {STOP_LIMIT:?}; killing it");
+                self.signal(Signal::KILL);
+                self.wait().await.ok()
+            }
+        }
     }
 
     /// Sends a signal; one to a server that has ended is lost.

@@ -36,7 +36,7 @@ use super::trash::Trash;
 use error::{StateError, io_error};
 
 /// With less than that on its disk a server is not started: it would end with its first writes.
-const ROOM: u64 = 1 << 20;
+const MIN_FREE: u64 = 1 << 20;
 /// A server's list of the parts of its append-only file.
 pub(super) const AOF_LIST: &str = "appendonly.aof.manifest";
 
@@ -86,7 +86,7 @@ impl StateDir {
             passive: false,
             unfinished: Cell::new(0),
         };
-        state.look_at_conf(lab, node)?;
+        state.check_conf(lab, node)?;
         state.restore_aside()?;
         state.settle_placing()?;
         Ok(state)
@@ -118,13 +118,13 @@ impl StateDir {
     /// Why the disk under the folder takes no writes of a server, if so. Asked of the file system,
     /// which costs nothing: the node of a primary that has just died has more urgent things to
     /// do than to write.
-    pub fn no_room(&self) -> Option<String> {
+    pub fn disk_refusal(&self) -> Option<String> {
         let disk = rustix::fs::statvfs(&self.folder).ok()?;
         if disk.f_flag.contains(StatVfsMountFlags::RDONLY) {
             return Some("it is read-only".into());
         }
         let left = disk.f_bavail.saturating_mul(disk.f_frsize);
-        (left < ROOM).then(|| format!("{} KiB are left", left / 1024))
+        (left < MIN_FREE).then(|| format!("{} KiB are left", left / 1024))
     }
 
     /// Whether the data node's own append-only file is there. That says nothing of what it holds.

@@ -14,7 +14,7 @@ use crate::config::{Lab, Node};
 use crate::report::{Cause, Description, LogProblem, LogReader, NodeReport};
 
 use super::binary::ServerBinary;
-use super::machine::{Action, Observation, Server};
+use super::machine::{Action, Observation, ServerState};
 
 /// In the state folder of a node that has ended with an error, or was stopped: what it stated last,
 /// and how it ended.
@@ -22,17 +22,17 @@ pub(super) const NOTE: &str = "ended.json";
 
 /// The statement; clones are one.
 #[derive(Debug, Clone)]
-pub(super) struct Statement(Arc<Mutex<Stated>>);
+pub(super) struct Statement(Arc<Mutex<StatementState>>);
 
 #[derive(Debug)]
-struct Stated {
+struct StatementState {
     report: NodeReport,
     log: LogReader,
     /// The age of what is heard is counted from here: the clock of the host may be set.
     begun: Instant,
 }
 
-impl Stated {
+impl StatementState {
     fn now(&self) -> Duration {
         self.begun.elapsed()
     }
@@ -51,7 +51,7 @@ impl Statement {
             lab: Description::of(lab),
             ..NodeReport::default()
         };
-        Statement(Arc::new(Mutex::new(Stated {
+        Statement(Arc::new(Mutex::new(StatementState {
             report,
             log: LogReader::default(),
             begun: Instant::now(),
@@ -59,7 +59,7 @@ impl Statement {
     }
 
     /// What was half written by a part that panicked is as good as what was there before.
-    fn lock(&self) -> MutexGuard<'_, Stated> {
+    fn lock(&self) -> MutexGuard<'_, StatementState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -144,15 +144,15 @@ impl Statement {
     pub(super) fn observed(&self, seen: &Observation) {
         let has_role = matches!(
             seen.server,
-            Server::Primary { .. }
-                | Server::Replica {
+            ServerState::Primary { .. }
+                | ServerState::Replica {
                     link_down_for: None,
                     ..
                 }
-                | Server::Gone
+                | ServerState::Gone
         );
         self.update(|report| {
-            report.running = seen.server != Server::Gone;
+            report.running = seen.server != ServerState::Gone;
             if has_role {
                 report.waiting = None;
             }

@@ -46,7 +46,7 @@ impl Trash {
     ///
     /// # Errors
     /// When it can't be moved; then it is where it was.
-    pub(super) fn throw(&self, path: &Path) -> io::Result<()> {
+    pub(super) fn discard(&self, path: &Path) -> io::Result<()> {
         if !path.exists() {
             return Ok(());
         }
@@ -114,7 +114,7 @@ mod tests {
             let files = root.path().join("files");
             fs::create_dir(&files).unwrap();
             fs::write(files.join(name), "x").unwrap();
-            trash.throw(&files).unwrap();
+            trash.discard(&files).unwrap();
             assert!(!files.exists());
         }
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);

@@ -23,31 +23,31 @@ const NOTE: &str = "written-by";
 /// What was compared, and what came of it. A node without a server looks fifty times a second; the
 /// files are read when they, or the version of the server, are others than at the last look.
 #[derive(Debug, Default)]
-pub(super) struct Compared {
-    of: Option<(Version, Seen)>,
+pub(super) struct VersionCheck {
+    of: Option<(Version, ComparedFiles)>,
     unreadable: Option<String>,
 }
 
 /// Which files those are: their folder, the server's list, the note, and the base.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Seen {
-    beside: [Option<Stamp>; 3],
+struct ComparedFiles {
+    beside: [Option<FileStamp>; 3],
     base: Option<PathBuf>,
-    base_stamp: Option<Stamp>,
+    base_stamp: Option<FileStamp>,
 }
 
 /// Tells a file from another one of the same name, or from what it was: device, number, length,
 /// times of the last changes.
-type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
+type FileStamp = (u64, u64, u64, (i64, i64), (i64, i64));
 
-fn stamp(path: &Path) -> Option<Stamp> {
+fn stamp(path: &Path) -> Option<FileStamp> {
     let file = fs::metadata(path).ok()?;
     let changed = (file.mtime(), file.mtime_nsec());
     let status_changed = (file.ctime(), file.ctime_nsec());
     Some((file.dev(), file.ino(), file.len(), changed, status_changed))
 }
 
-fn stamps(files: &Path) -> [Option<Stamp>; 3] {
+fn stamps(files: &Path) -> [Option<FileStamp>; 3] {
     [
         stamp(files),
         stamp(&files.join(AOF_LIST)),
@@ -55,7 +55,7 @@ fn stamps(files: &Path) -> [Option<Stamp>; 3] {
     ]
 }
 
-impl Compared {
+impl VersionCheck {
     /// What on disk the server `own` can't read, by who wrote it; nothing where it can, or where
     /// nothing is known.
     pub(super) fn look(&mut self, files: &Path, own: Version) -> Option<String> {
@@ -79,7 +79,7 @@ impl Compared {
             let base = base_in(files);
             let base_stamp = base.as_deref().and_then(stamp);
             self.unreadable = read(files, base.as_deref(), own);
-            let seen = Seen {
+            let seen = ComparedFiles {
                 beside,
                 base,
                 base_stamp,
@@ -90,7 +90,7 @@ impl Compared {
     }
 }
 
-/// See [`Compared::look`].
+/// See [`VersionCheck::look`].
 fn unreadable(files: &Path, base: Option<&Path>, own: Version) -> Option<String> {
     let base = base
         .and_then(format_of)
@@ -178,7 +178,7 @@ mod tests {
     }
 
     fn unreadable(files: &Path, own: Version) -> Option<String> {
-        Compared::default().look(files, own)
+        VersionCheck::default().look(files, own)
     }
 
     #[test]
@@ -187,7 +187,7 @@ mod tests {
         let files = folder.path();
         let (old, new) = (version("Redis 7.0.15"), version("Redis 8.0.2"));
         let write = |name: &str, text: &str| fs::write(files.join(name), text).unwrap();
-        let mut compared = Compared::default();
+        let mut compared = VersionCheck::default();
         let mut reads = 0;
         let mut look = |own| {
             let before = reads;

@@ -7,8 +7,8 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use redis_ha_lab::node::machine::{
-    Action, Identity, Machine, Marked, Observation, Own, Peer, PeerCopy, PeerState,
-    SENTINEL_INFO_PERIOD, Server, Vote,
+    Action, Machine, MachineConfig, MarkSummary, Observation, OwnData, Peer, PeerCopy, PeerState,
+    SENTINEL_INFO_PERIOD, ServerState, Vote,
 };
 use redis_ha_lab::protocol::copy::{Completeness, Copy, Relation};
 use redis_ha_lab::protocol::vote::{SentinelView, elect, settled_within};
@@ -142,7 +142,7 @@ fn act(
     if let Process::ServerGone { just } = &mut next.data[d].process {
         *just = false;
     }
-    if !rules.guard && seen.server == Server::Gone && named {
+    if !rules.guard && seen.server == ServerState::Gone && named {
         start(rules, next, d);
         next.data[d].role = Role::Primary;
         next.data[d].blocked = false;
@@ -330,7 +330,7 @@ fn observe(
         state.data[*x].role == link && state.can_replicate(*x, d)
     };
     let server = match (node.process, node.role) {
-        (Process::ServerGone { .. }, _) => Server::Gone,
+        (Process::ServerGone { .. }, _) => ServerState::Gone,
         (Process::Paused | Process::NodeGone, _) => return None,
         (
             Process::Up,
@@ -338,12 +338,12 @@ fn observe(
                 link: Link::Loading(_),
                 ..
             },
-        ) => Server::Loading,
-        (Process::Up, Role::Parked) => Server::Parked,
-        (Process::Up, Role::Primary) => Server::Primary {
+        ) => ServerState::Loading,
+        (Process::Up, Role::Parked) => ServerState::Parked,
+        (Process::Up, Role::Primary) => ServerState::Primary {
             replicas: (0..nodes).filter(heard).count(),
         },
-        (Process::Up, Role::Replica { of, link }) => Server::Replica {
+        (Process::Up, Role::Replica { of, link }) => ServerState::Replica {
             of: address(of),
             link_down_for: (link != Link::Up).then_some(LONG),
             promotable: node.promotable,
@@ -403,19 +403,19 @@ fn held(state: &State, d: usize) -> Option<Copy> {
     (node.process == Process::Up && !loading).then(|| state.history.copy(node.log))
 }
 
-fn own(rules: &Rules, state: &State, held: Option<&Copy>, d: usize) -> Own {
+fn own(rules: &Rules, state: &State, held: Option<&Copy>, d: usize) -> OwnData {
     match held {
-        None => Own::Unread,
-        Some(Copy::Empty) => Own::Empty,
+        None => OwnData::Unread,
+        Some(Copy::Empty) => OwnData::Empty,
         // Any data counts as complete.
-        Some(_) if !rules.compare => Own::Data(Marked {
+        Some(_) if !rules.compare => OwnData::Data(MarkSummary {
             state: Some(Completeness::Closed),
             epoch: Some(u64::MAX),
             mine: true,
             confirmed: true,
             current: true,
         }),
-        Some(copy) => Own::Data(copy.mark().map_or(Marked::NONE, |mark| Marked {
+        Some(copy) => OwnData::Data(copy.mark().map_or(MarkSummary::NONE, |mark| MarkSummary {
             state: Some(mark.state),
             epoch: mark.epoch,
             confirmed: mark.confirmed,
@@ -499,14 +499,19 @@ fn vote(nodes: usize, state: &State, d: usize, patient: bool) -> Option<Vote> {
 }
 
 /// An earlier observation, as far as it is remembered.
-fn earlier(now: Duration, server: Server, vote: Option<Vote>, peers: Vec<Peer>) -> Observation {
+fn earlier(
+    now: Duration,
+    server: ServerState,
+    vote: Option<Vote>,
+    peers: Vec<Peer>,
+) -> Observation {
     Observation {
         now,
         server,
         disk_refuses: false,
         unreadable: false,
         sync_always: None,
-        own: Own::Unread,
+        own: OwnData::Unread,
         set_aside: false,
         in_term: true,
         written: false,
@@ -547,7 +552,7 @@ fn names(primary: SocketAddrV4, epoch: u8) -> Vote {
 
 /// The machine before this observation.
 fn recall(nodes: usize, node: &Data, d: usize, seen: &Observation, patient: bool) -> Machine {
-    let mut machine = Machine::new(Identity {
+    let mut machine = Machine::new(MachineConfig {
         me: address(d),
         seed: address(0),
         has_state: !node.first,
@@ -561,11 +566,11 @@ fn recall(nodes: usize, node: &Data, d: usize, seen: &Observation, patient: bool
     if memory.served {
         show(earlier(
             Duration::from_secs(0),
-            Server::Gone,
+            ServerState::Gone,
             None,
             nobody(),
         ));
-        let served = Server::Replica {
+        let served = ServerState::Replica {
             of: address(d),
             link_down_for: None,
             promotable: true,
@@ -573,7 +578,7 @@ fn recall(nodes: usize, node: &Data, d: usize, seen: &Observation, patient: bool
         show(earlier(Duration::from_secs(1), served, None, nobody()));
     }
     if memory.deposed {
-        let submitted = Server::Replica {
+        let submitted = ServerState::Replica {
             of: address(NODES),
             link_down_for: Some(LONG),
             promotable: false,
@@ -585,16 +590,16 @@ fn recall(nodes: usize, node: &Data, d: usize, seen: &Observation, patient: bool
         let mine = Some(names(address(d), 0));
         let mut alone = earlier(
             Duration::from_millis(1500),
-            Server::Parked,
+            ServerState::Parked,
             mine,
             vec![holds_less()],
         );
-        alone.own = Own::Data(Marked::NONE);
+        alone.own = OwnData::Data(MarkSummary::NONE);
         show(alone);
     }
     if memory.was_primary {
         let mine = memory.named_at.map(|epoch| names(address(d), epoch));
-        let primary = Server::Primary { replicas: 1 };
+        let primary = ServerState::Primary { replicas: 1 };
         show(earlier(Duration::from_secs(2), primary, mine, nobody()));
     }
     let known = (0..nodes).filter(|p| memory.known & (1 << p) != 0);
@@ -609,10 +614,15 @@ fn recall(nodes: usize, node: &Data, d: usize, seen: &Observation, patient: bool
     let now = NOW - SHORT * 2;
     let heard = Some(names(address(NODES), 0));
     let before = if patient { NOW - LONG } else { now };
-    show(earlier(before, Server::Starting, heard, replicas.collect()));
+    show(earlier(
+        before,
+        ServerState::Starting,
+        heard,
+        replicas.collect(),
+    ));
     let since = if patient { NOW - LONG } else { NOW - SHORT };
     match seen.server {
-        Server::Gone if node.process == (Process::ServerGone { just: false }) => {
+        ServerState::Gone if node.process == (Process::ServerGone { just: false }) => {
             // It has seen the end, and waits: for a promotion, or until it is forgotten.
             let hope = Peer {
                 address: address(NODES),
@@ -621,17 +631,17 @@ fn recall(nodes: usize, node: &Data, d: usize, seen: &Observation, patient: bool
                 readable: true,
                 follows_me: false,
             };
-            show(earlier(since, Server::Gone, heard, vec![hope]));
+            show(earlier(since, ServerState::Gone, heard, vec![hope]));
         }
-        Server::Parked | Server::Replica { .. } if memory.standing => {
-            let mut stood = earlier(since, Server::Parked, heard, vec![holds_less()]);
-            stood.own = Own::Data(Marked::NONE);
+        ServerState::Parked | ServerState::Replica { .. } if memory.standing => {
+            let mut stood = earlier(since, ServerState::Parked, heard, vec![holds_less()]);
+            stood.own = OwnData::Data(MarkSummary::NONE);
             show(stood);
         }
-        Server::Primary { .. } if memory.unasked => {
-            show(earlier(since, Server::Parked, heard, nobody()));
+        ServerState::Primary { .. } if memory.unasked => {
+            show(earlier(since, ServerState::Parked, heard, nobody()));
         }
-        Server::Parked if patient => show(earlier(since, Server::Parked, None, nobody())),
+        ServerState::Parked if patient => show(earlier(since, ServerState::Parked, None, nobody())),
         _ => {}
     }
     machine

@@ -25,7 +25,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// The syncs of one node. A task of its own, which goes on whatever the node waits for.
 #[derive(Debug)]
-pub(super) struct Syncing {
+pub(super) struct FsyncTask {
     last: watch::Receiver<Sync>,
     _task: JoinSet<()>,
 }
@@ -37,7 +37,7 @@ enum Sync {
     Failed(io::Error),
 }
 
-impl Syncing {
+impl FsyncTask {
     /// Begins to sync the append-only files in `folder`.
     pub(super) fn start(folder: PathBuf) -> Self {
         let (to, last) = watch::channel(Sync::Ended);
@@ -55,11 +55,11 @@ impl Syncing {
                 sleep_until(begun + PERIOD).await;
             }
         });
-        Syncing { last, _task: task }
+        FsyncTask { last, _task: task }
     }
 
     /// Why the disk can't be relied on, if it can't.
-    pub(super) fn trouble(&self) -> Option<String> {
+    pub(super) fn failure(&self) -> Option<String> {
         match &*self.last.borrow() {
             Sync::Failed(error) => Some(error.to_string()),
             Sync::Begun(at) if at.elapsed() >= LIMIT => {
@@ -113,12 +113,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("appendonlydir");
         fs::write(&file, "x").unwrap();
-        let mut syncing = Syncing::start(file);
+        let mut syncing = FsyncTask::start(file);
         let failed = |last: &Sync| matches!(last, Sync::Failed(_));
         syncing.last.wait_for(failed).await.unwrap();
-        assert!(syncing.trouble().is_some());
-        let good = Syncing::start(folder.path().to_owned());
+        assert!(syncing.failure().is_some());
+        let good = FsyncTask::start(folder.path().to_owned());
         good.last.clone().changed().await.unwrap();
-        assert_eq!(good.trouble(), None);
+        assert_eq!(good.failure(), None);
     }
 }

@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The replicas of the own server.
 #[derive(Debug, Default)]
-pub(super) struct Following {
+pub(super) struct ReplicaTracker {
     /// The history in which offsets count.
     history: String,
     /// The own offsets in it, as far back as they matter.
@@ -49,7 +49,7 @@ struct Replica {
     near: bool,
 }
 
-impl Following {
+impl ReplicaTracker {
     /// How many replicas are in sync, of those whose confirmation counts.
     pub(super) fn in_sync(
         &mut self,
@@ -132,7 +132,7 @@ mod tests {
     /// A primary that is looked at ten times a second, and is written to at 1000 bytes a second.
     #[derive(Default)]
     struct Primary {
-        following: Following,
+        replicas: ReplicaTracker,
         at: u64,
     }
 
@@ -143,7 +143,7 @@ mod tests {
             let offset = 100_000 + self.at;
             let confirmed = behind.map_or(0, |behind| offset - behind);
             let now = Duration::from_millis(self.at);
-            self.following
+            self.replicas
                 .in_sync(now, &info("now", offset, confirmed, lag), |_| true)
         }
     }
@@ -184,7 +184,7 @@ mod tests {
             "role:master\r\nmaster_replid:now\r\nmaster_repl_offset:1000000\r\n",
         );
         let now = Duration::from_millis(primary.at);
-        assert_eq!(primary.following.in_sync(now, &gone, |_| true), 0);
+        assert_eq!(primary.replicas.in_sync(now, &gone, |_| true), 0);
     }
 
     #[test]
@@ -199,29 +199,29 @@ mod tests {
 
     #[test]
     fn a_replica_of_a_new_primary_is_in_sync_when_it_has_what_there_was_at_first() {
-        let mut following = Following::default();
+        let mut replicas = ReplicaTracker::default();
         let ms = Duration::from_millis;
         assert_eq!(
-            following.in_sync(ms(0), &info("old", 9000, 9000, 0), |_| true),
+            replicas.in_sync(ms(0), &info("old", 9000, 9000, 0), |_| true),
             1
         );
         assert_eq!(
-            following.in_sync(ms(3000), &info("new", 500, 499, 0), |_| true),
+            replicas.in_sync(ms(3000), &info("new", 500, 499, 0), |_| true),
             0
         );
         assert_eq!(
-            following.in_sync(ms(3100), &info("new", 900, 500, 0), |_| true),
+            replicas.in_sync(ms(3100), &info("new", 900, 500, 0), |_| true),
             1
         );
     }
 
     #[test]
     fn without_writes_a_replica_stays_in_sync() {
-        let mut following = Following::default();
+        let mut replicas = ReplicaTracker::default();
         for at in [0, 100, 5000, 60_000] {
             let now = Duration::from_millis(at);
             assert_eq!(
-                following.in_sync(now, &info("now", 700, 700, 1), |_| true),
+                replicas.in_sync(now, &info("now", 700, 700, 1), |_| true),
                 1
             );
         }

@@ -19,8 +19,8 @@ use crate::handover::hand_over;
 use crate::protocol::copy::{Completeness, Copy};
 use crate::protocol::vote::SentinelView;
 
-use super::super::machine::Server as Seen;
-use super::{DataNode, stop};
+use super::super::machine::ServerState;
+use super::DataNode;
 
 /// How long the Sentinels may take to hear it: their period of INFO is a quarter of a second, or
 /// one second while something is down.
@@ -37,12 +37,12 @@ impl DataNode {
             self.retire().await;
             self.close_alone().await;
         }
-        stop(&mut self.server.take()?).await
+        self.server.take()?.stop().await
     }
 
     async fn is_closed(&mut self) -> bool {
         // It only brings up to date what is known of the server.
-        let _ = self.look().await;
+        let _ = self.observe_server().await;
         let mark = self.copy.held().and_then(Copy::mark);
         mark.is_some_and(|mark| mark.state == Completeness::Closed)
     }
@@ -50,12 +50,14 @@ impl DataNode {
     /// A primary that nobody has taken over from takes no more writes, and says so in its copy:
     /// nothing was acknowledged after it. Replicas that are in sync have that too.
     async fn close_alone(&mut self) {
-        if !matches!(self.look().await, Ok(Seen::Primary { .. })) || !self.copy.in_term() {
+        if !matches!(self.observe_server().await, Ok(ServerState::Primary { .. }))
+            || !self.copy.in_term()
+        {
             return;
         }
         let epoch = self.named_epoch();
         let node = self.node.clone();
-        let closed = match self.own().await {
+        let closed = match self.own_conn().await {
             Ok(conn) => mark_closed(conn, &node, epoch).await,
             Err(error) => Err(error.into()),
         };
@@ -72,7 +74,7 @@ impl DataNode {
 
     /// Before a primary stops: another node takes over, if one is ready.
     async fn hand_over_first(&mut self) {
-        let primary = matches!(self.look().await, Ok(Seen::Primary { .. }));
+        let primary = matches!(self.observe_server().await, Ok(ServerState::Primary { .. }));
         if !primary
             || self
                 .observers
@@ -93,18 +95,23 @@ impl DataNode {
     }
 
     /// Before a replica stops: every Sentinel has heard that it is not to be promoted, and not to
-    /// be listed (`replica-announced no`). Listed again it is only after its next start, which
+    /// be listed (`replica-announced no`). OwnMembership again it is only after its next start, which
     /// is parked, with priority 0; so a Sentinel that does not list it can't promote it, and
     /// that needs no later word of it to hold.
     async fn retire(&mut self) {
         let (me, begun) = (self.node.socket(), Instant::now());
         let heard = |view: &SentinelView| view.primary != me && view.replica(me).is_none();
         while begun.elapsed() < RETIRE_LIMIT {
-            let said = match self.look().await.unwrap_or(Seen::Gone) {
-                Seen::Replica { .. } | Seen::Parked => self.say_retired().await.is_ok(),
+            let said = match self.observe_server().await.unwrap_or(ServerState::Gone) {
+                ServerState::Replica { .. } | ServerState::Parked => {
+                    self.say_retired().await.is_ok()
+                }
                 // Sentinels close its connections as they confirm a role: the next one is good.
-                Seen::Silent(_) => false,
-                Seen::Gone | Seen::Starting | Seen::Loading | Seen::Primary { .. } => return,
+                ServerState::Silent(_) => false,
+                ServerState::Gone
+                | ServerState::Starting
+                | ServerState::Loading
+                | ServerState::Primary { .. } => return,
             };
             // Each of them could be the one that leads a failover.
             let views = self.panel.ask_each().await.views();
@@ -126,7 +133,7 @@ impl DataNode {
         let mut both = redis::cmd("CONFIG");
         both.arg("SET").arg("replica-priority").arg("0");
         both.arg("replica-announced").arg("no");
-        self.own().await?.query::<redis::Value>(&both).await?;
+        self.own_conn().await?.query::<redis::Value>(&both).await?;
         Ok(())
     }
 }

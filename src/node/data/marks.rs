@@ -18,7 +18,7 @@ use crate::client::{ClientError, ReplicationInfo, drawn, set_mark};
 use crate::closing::{accept_writes, write_reopening};
 use crate::protocol::copy::{Completeness, Copy, Mark, Relation};
 
-use super::super::machine::{Marked, Marking, Own, Server as Seen};
+use super::super::machine::{MarkSummary, NextMark, OwnData, ServerState};
 use super::DataNode;
 
 /// How long the writing of a mark may hold the node up, or a quarter of the hang limit. It waits
@@ -53,7 +53,7 @@ pub(super) struct OwnCopy {
     /// An operator has chosen it.
     chosen: bool,
     /// That a mark was refused has been said.
-    refusal_told: bool,
+    refusal_reported: bool,
     /// What was noted in the state folder last, without its count.
     noted: Option<Copy>,
 }
@@ -133,20 +133,20 @@ impl OwnCopy {
     }
 
     /// What the server has just said.
-    pub(super) fn read(&mut self, seen: Seen, info: &ReplicationInfo, copy: Option<Copy>) {
+    pub(super) fn read(&mut self, seen: ServerState, info: &ReplicationInfo, copy: Option<Copy>) {
         self.held = copy;
         self.changes = info.changes;
         self.promotable = info.priority > 0;
         self.chosen = match seen {
-            Seen::Parked
-            | Seen::Replica {
+            ServerState::Parked
+            | ServerState::Replica {
                 link_down_for: Some(_),
                 ..
             } => info.priority == CHOSEN,
-            Seen::Primary { .. } => self.chosen && !self.in_term,
+            ServerState::Primary { .. } => self.chosen && !self.in_term,
             _ => false,
         };
-        let is_primary = matches!(seen, Seen::Primary { .. });
+        let is_primary = matches!(seen, ServerState::Primary { .. });
         // Another history while it is primary: it was promoted anew, unseen.
         if !is_primary || (self.was_primary && self.history != info.replication_id) {
             self.term = None;
@@ -193,12 +193,12 @@ impl OwnCopy {
     }
 
     /// For the state machine.
-    pub(super) fn own(&self, me: &str) -> Own {
+    pub(super) fn own(&self, me: &str) -> OwnData {
         match self.at_stake() {
-            None => Own::Unread,
-            Some(Copy::Empty) => Own::Empty,
-            Some(Copy::Unmarked) => Own::Data(Marked::NONE),
-            Some(Copy::Marked(mark)) => Own::Data(Marked {
+            None => OwnData::Unread,
+            Some(Copy::Empty) => OwnData::Empty,
+            Some(Copy::Unmarked) => OwnData::Data(MarkSummary::NONE),
+            Some(Copy::Marked(mark)) => OwnData::Data(MarkSummary {
                 state: Some(mark.state),
                 epoch: mark.epoch,
                 mine: mark.term.by == me,
@@ -281,7 +281,7 @@ impl DataNode {
     }
 
     /// Writes the next mark of the term.
-    pub(super) async fn mark(&mut self, marking: Marking) {
+    pub(super) async fn mark(&mut self, marking: NextMark) {
         if marking.state == Completeness::Sole && self.sync_always != Some(true) {
             // The mark says that everything is on disk before it is answered.
             return;
@@ -301,7 +301,7 @@ impl DataNode {
             return;
         };
         let mark = closed.reopen(&self.copy.history, drawn());
-        let written = async { write_reopening(self.own().await?, &mark).await }.await;
+        let written = async { write_reopening(self.own_conn().await?, &mark).await }.await;
         match written {
             Ok(()) => {
                 info!(node = %self.node.name, "the lab was closed and not stopped: writes go on")
@@ -351,15 +351,15 @@ impl DataNode {
                 if self.copy.term.as_ref().is_some_and(|t| t.term == mark.term) {
                     self.copy.term = Some(mark.clone());
                 }
-                self.copy.refusal_told = false;
+                self.copy.refusal_reported = false;
                 true
             }
-            Err(error) if self.copy.refusal_told => {
+            Err(error) if self.copy.refusal_reported => {
                 debug!(node = %self.node.name, error, "cannot mark the copy yet");
                 false
             }
             Err(error) => {
-                self.copy.refusal_told = true;
+                self.copy.refusal_reported = true;
                 warn!(node = %self.node.name, error, "cannot mark the copy yet; until then writes are acknowledged only \
                     when every data node has them");
                 false
@@ -369,7 +369,7 @@ impl DataNode {
 
     async fn send_mark(&mut self, pipe: &redis::Pipeline) -> Result<u64, ClientError> {
         let mut changes = 0;
-        for answer in self.own().await?.all(pipe).await? {
+        for answer in self.own_conn().await?.all(pipe).await? {
             match answer {
                 Value::BulkString(text) => {
                     changes = ReplicationInfo::parse(&String::from_utf8_lossy(&text)).changes;

@@ -25,7 +25,7 @@ use tracing::{debug, info, warn};
 use crate::client::{ClientError, Conn, Presence, ReplicationInfo};
 use crate::protocol::ack::ASSURANCE_CHANNEL;
 
-use super::super::machine::Server as Seen;
+use super::super::machine::ServerState;
 use super::DataNode;
 
 /// The `replica-priority` of a replica that is in sync. Sentinels prefer the lowest, and take 100
@@ -53,11 +53,11 @@ pub(super) struct Raising {
     /// it.
     unsettled: Option<u64>,
     /// Attempts that came to nothing, one after the other.
-    vain: Option<Vain>,
+    failed_attempts: Option<FailedAttempts>,
 }
 
 #[derive(Debug)]
-struct Vain {
+struct FailedAttempts {
     since: Instant,
     last: Instant,
     said: Option<Instant>,
@@ -77,7 +77,7 @@ enum NotRaised {
     #[error("it has another history than the primary")]
     OtherHistory,
     #[error("the list of members does not have it as promotable")]
-    NotListed,
+    NotMember,
     #[error("someone else is subscribed to {ASSURANCE_CHANNEL} on its server")]
     Assured,
     #[error(transparent)]
@@ -93,30 +93,35 @@ impl Raising {
     /// Says since when attempts have failed, when it is time to say so.
     fn failed(&mut self) -> Option<Duration> {
         let now = Instant::now();
-        let vain = match self.vain.take() {
-            Some(vain) if vain.last.elapsed() < FORGET => Vain { last: now, ..vain },
-            _ => Vain {
+        let failed_attempts = match self.failed_attempts.take() {
+            Some(failed_attempts) if failed_attempts.last.elapsed() < FORGET => FailedAttempts {
+                last: now,
+                ..failed_attempts
+            },
+            _ => FailedAttempts {
                 since: now,
                 last: now,
                 said: None,
             },
         };
-        let vain = self.vain.insert(vain);
-        let due = vain.since.elapsed() >= PATIENCE
-            && vain.said.is_none_or(|said| said.elapsed() >= SAY_AGAIN);
+        let failed_attempts = self.failed_attempts.insert(failed_attempts);
+        let due = failed_attempts.since.elapsed() >= PATIENCE
+            && failed_attempts
+                .said
+                .is_none_or(|said| said.elapsed() >= SAY_AGAIN);
         due.then(|| {
-            vain.said = Some(now);
-            vain.since.elapsed()
+            failed_attempts.said = Some(now);
+            failed_attempts.since.elapsed()
         })
     }
 }
 
 impl DataNode {
     /// Keeps the assurance up while it is true.
-    pub(super) async fn assure(&mut self, server: Seen) {
+    pub(super) async fn assure(&mut self, server: ServerState) {
         match server {
-            Seen::Parked
-            | Seen::Replica {
+            ServerState::Parked
+            | ServerState::Replica {
                 promotable: false, ..
             } if !self.copy.promotable() => {
                 if let Err(error) = self.try_assure().await {
@@ -131,7 +136,7 @@ impl DataNode {
     async fn try_assure(&mut self) -> Result<(), ClientError> {
         let at = self.node.socket();
         let unsettled = self.raising.unsettled;
-        let own = self.own().await?;
+        let own = self.own_conn().await?;
         if let Some(id) = unsettled {
             let mut cmd = redis::cmd("CLIENT");
             cmd.arg("KILL").arg("ID").arg(id);
@@ -144,7 +149,7 @@ impl DataNode {
             }
         }
         // Sentinels end subscriptions, too, when they confirm a role.
-        let present = self.own().await?.present(ASSURANCE_CHANNEL).await?;
+        let present = self.own_conn().await?.present(ASSURANCE_CHANNEL).await?;
         if present == 0 && !self.connector.pauses(at) {
             let assured = self.connector.attend(at, ASSURANCE_CHANNEL).await;
             self.raising.assurance = assured
@@ -157,13 +162,13 @@ impl DataNode {
     /// Becomes promotable though it is in sync with nobody: it holds more than the node that is
     /// named.
     pub(super) async fn stand(&mut self) {
-        if !self.listed.may_stand() {
+        if !self.membership.may_stand() {
             warn!(node = %self.node.name, "does not stand for the role, for it is not a member of the lab: halab status shows who holds \
                 what, and halab choose decides");
             return;
         }
         let stood = async {
-            let id = self.own().await?.id().await?;
+            let id = self.own_conn().await?.id().await?;
             self.end_assurance().await?;
             self.raising.unsettled = Some(id);
             self.set_priority(PROMOTABLE).await?;
@@ -178,7 +183,7 @@ impl DataNode {
 
     /// Becomes promotable, if this replica has all that its primary had a moment ago.
     pub(super) async fn raise(&mut self) {
-        if !self.listed.may_be_promotable() {
+        if !self.membership.may_be_promotable() {
             return;
         }
         // The copy is complete, and removing files may take long.
@@ -201,7 +206,7 @@ impl DataNode {
         let limit = self.lab.timing.raise_limit;
         match self.try_raise(limit).await {
             Ok((offset, took)) => {
-                self.raising.vain = None;
+                self.raising.failed_attempts = None;
                 self.machine.raised();
                 self.metrics.raised(true, Some(took));
                 info!(node = %self.node.name, offset, ?took, "in sync, promotable");
@@ -226,12 +231,12 @@ impl DataNode {
 
     /// The offset and the time that counts.
     async fn try_raise(&mut self, limit: Duration) -> Result<(u64, Duration), NotRaised> {
-        let own = self.own().await?.replication().await?;
+        let own = self.own_conn().await?.replication().await?;
         let (true, Some(primary)) = (in_sync(&own), own.primary) else {
             return Err(NotRaised::LinkDown);
         };
         // Both connections stand, and have been used, before time counts.
-        let id = self.own().await?.id().await?;
+        let id = self.own_conn().await?.id().await?;
         let mut there = match self.raising.primary.take() {
             Some(conn) if conn.peer() == primary => conn,
             // This node has its own server to look at meanwhile.
@@ -257,7 +262,7 @@ impl DataNode {
         }
         // It may have been said a moment ago that it is not to be promotable any more.
         if !self.still_listed().await? {
-            return Err(NotRaised::NotListed);
+            return Err(NotRaised::NotMember);
         }
         self.raising.unsettled = Some(id);
         self.set_priority(PROMOTABLE).await?;
@@ -279,7 +284,7 @@ impl DataNode {
         {
             debug!(node = %self.node.name, %error, "the assurance ended with its connection");
         }
-        match self.own().await?.present(ASSURANCE_CHANNEL).await? {
+        match self.own_conn().await?.present(ASSURANCE_CHANNEL).await? {
             0 => Ok(()),
             _ => Err(NotRaised::Assured),
         }
@@ -293,7 +298,7 @@ impl DataNode {
         deadline: Instant,
     ) -> Result<u64, NotRaised> {
         loop {
-            let own = self.own().await?.replication().await?;
+            let own = self.own_conn().await?.replication().await?;
             if !in_sync(&own) || own.primary != Some(primary) {
                 return Err(NotRaised::LinkDown);
             }
@@ -315,7 +320,7 @@ impl DataNode {
     async fn set_priority(&mut self, priority: &str) -> Result<(), ClientError> {
         let mut cmd = redis::cmd("CONFIG");
         cmd.arg("SET").arg("replica-priority").arg(priority);
-        let set = self.own().await?.query::<redis::Value>(&cmd).await;
+        let set = self.own_conn().await?.query::<redis::Value>(&cmd).await;
         if set.is_err() {
             self.conn = None;
         }

@@ -16,7 +16,7 @@ impl DataNode {
         cmd.arg("SET")
             .arg(&["tls-cert-file", &renewal.own, "tls-key-file", &renewal.own])
             .arg(&["tls-ca-cert-file", &renewal.ca]);
-        let sent = match self.own().await {
+        let sent = match self.own_conn().await {
             Ok(conn) => conn.query::<redis::Value>(&cmd).await.map(drop),
             Err(error) => Err(error),
         };

@@ -14,59 +14,68 @@ use crate::client::{ClientError, Held, first_roster, places};
 use crate::config::Node;
 use crate::protocol::roster::{MemberKind, Roster, Standing};
 
-use super::super::machine::Server as Seen;
+use super::super::machine::ServerState;
 use super::DataNode;
 
 /// What the own copy says of this node.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Listed {
+pub(super) enum OwnMembership {
     /// Not read yet, or of a later version.
     #[default]
     Unread,
     /// There is no roster: the lab is what `lab.toml` says.
     NoRoster,
     /// The roster lists it, as that.
-    As(Standing),
+    Member(Standing),
     /// The roster lists its name at another address.
-    Elsewhere(SocketAddrV4),
+    OtherAddress(SocketAddrV4),
     /// The roster does not list it.
-    Not,
+    NotListed,
 }
 
-impl Listed {
+impl OwnMembership {
     fn of(roster: Option<&Roster>, node: &Node) -> Self {
         let Some(roster) = roster else {
-            return Listed::NoRoster;
+            return OwnMembership::NoRoster;
         };
         match roster.member(MemberKind::Data, &node.name) {
-            None => Listed::Not,
-            Some(member) if member.address != node.socket() => Listed::Elsewhere(member.address),
-            Some(member) => Listed::As(member.standing),
+            None => OwnMembership::NotListed,
+            Some(member) if member.address != node.socket() => {
+                OwnMembership::OtherAddress(member.address)
+            }
+            Some(member) => OwnMembership::Member(member.standing),
         }
     }
 
     /// Why it is not a full member, if so.
     fn why_not_full(self, name: &str) -> Option<String> {
         match self {
-            Listed::Unread | Listed::NoRoster | Listed::As(Standing::Full) => None,
-            Listed::As(Standing::Counted) => {
+            OwnMembership::Unread
+            | OwnMembership::NoRoster
+            | OwnMembership::Member(Standing::Full) => None,
+            OwnMembership::Member(Standing::Counted) => {
                 Some("halab member has it on its way in or out of the lab".into())
             }
-            Listed::Elsewhere(at) => Some(format!(
+            OwnMembership::OtherAddress(at) => Some(format!(
                 "the list of members has {name} at {at}; a node at another address is another node, and needs a name of its own"
             )),
-            Listed::Not => Some("it is not in the list of members, and only copies".into()),
+            OwnMembership::NotListed => {
+                Some("it is not in the list of members, and only copies".into())
+            }
         }
     }
 
     pub(super) fn may_be_promotable(self) -> bool {
-        matches!(self, Listed::NoRoster | Listed::As(Standing::Full))
+        matches!(
+            self,
+            OwnMembership::NoRoster | OwnMembership::Member(Standing::Full)
+        )
     }
 
     /// It may take the role by what its own copy says, when it holds more than the node that is
     /// named.
     pub(super) fn may_stand(self) -> bool {
-        !matches!(self, Listed::Not)
+        !matches!(self, OwnMembership::NotListed)
     }
 }
 
@@ -97,24 +106,26 @@ fn elsewhere(
 }
 
 impl DataNode {
-    async fn read_roster(&mut self) -> Result<Listed, ClientError> {
-        self.roster = self.own().await?.roster().await?;
+    async fn read_roster(&mut self) -> Result<OwnMembership, ClientError> {
+        self.roster = self.own_conn().await?.roster().await?;
         let roster = self.roster.as_ref().map(|held| &held.roster);
-        Ok(Listed::of(roster, &self.node))
+        Ok(OwnMembership::of(roster, &self.node))
     }
 
     /// Whether the own copy says so at this moment.
     pub(super) async fn still_listed(&mut self) -> Result<bool, ClientError> {
-        self.read_roster().await.map(Listed::may_be_promotable)
+        self.read_roster()
+            .await
+            .map(OwnMembership::may_be_promotable)
     }
 
     /// Reads the roster, and acts on it: a replica in sync that is not to be promotable becomes so;
     /// a primary keeps the roster. Returns what the server is after that.
-    pub(super) async fn apply_roster(&mut self, server: Seen) -> Seen {
-        let before = self.listed;
+    pub(super) async fn apply_roster(&mut self, server: ServerState) -> ServerState {
+        let before = self.membership;
         let server = self.listed_or_lowered(server).await;
-        if before != self.listed && self.listed != Listed::Unread {
-            let why = self.listed.why_not_full(&self.node.name);
+        if before != self.membership && self.membership != OwnMembership::Unread {
+            let why = self.membership.why_not_full(&self.node.name);
             if let Some(why) = &why {
                 let name = &self.node.name;
                 warn!(node = %name, why, "not a full member of the lab, so not promotable; its data is safe. halab member add {name} \
@@ -123,7 +134,7 @@ impl DataNode {
             self.statement.update(|report| report.not_full = why);
         }
         let unstated = match server {
-            Seen::Primary { .. } => self.unstated(),
+            ServerState::Primary { .. } => self.unstated(),
             _ => Vec::new(),
         };
         self.statement
@@ -139,34 +150,36 @@ impl DataNode {
         unstated.map(|member| member.name.clone()).collect()
     }
 
-    async fn listed_or_lowered(&mut self, server: Seen) -> Seen {
+    async fn listed_or_lowered(&mut self, server: ServerState) -> ServerState {
         match server {
-            Seen::Primary { .. } | Seen::Replica { .. } | Seen::Parked => {
+            ServerState::Primary { .. } | ServerState::Replica { .. } | ServerState::Parked => {
                 match self.read_roster().await {
-                    Ok(listed) => self.listed = listed,
+                    Ok(listed) => self.membership = listed,
                     Err(error) => {
                         debug!(node = %self.node.name, %error, "the list of members was not read");
                         return server;
                     }
                 }
             }
-            _ => self.listed = Listed::Unread,
+            _ => self.membership = OwnMembership::Unread,
         }
         match server {
-            Seen::Primary { .. } if self.copy.in_term() && self.copy.confirmed() => {
+            ServerState::Primary { .. } if self.copy.in_term() && self.copy.confirmed() => {
                 self.keep_roster().await;
             }
             // One whose link is down goes by the other rules: it may be the last copy, and chosen,
             // or stand for the role.
-            Seen::Replica {
+            ServerState::Replica {
                 of,
                 link_down_for: None,
                 promotable: true,
-            } if !self.listed.may_be_promotable() && self.listed != Listed::Unread => {
+            } if !self.membership.may_be_promotable()
+                && self.membership != OwnMembership::Unread =>
+            {
                 // Its own copy says so, and nobody changes it before all who could be promoted have
                 // it.
                 let lowered = self.set("replica-priority", "0").await;
-                return Seen::Replica {
+                return ServerState::Replica {
                     of,
                     link_down_for: None,
                     promotable: !lowered,
@@ -205,12 +218,12 @@ impl DataNode {
     /// whole lab has moved.
     async fn keep_roster(&mut self) {
         let now = self.roster.clone();
-        let (next, what) = match (&now, self.listed) {
-            (None, Listed::NoRoster) => (
+        let (next, what) = match (&now, self.membership) {
+            (None, OwnMembership::NoRoster) => (
                 first_roster(&self.lab),
                 "the members of the lab are those of lab.toml",
             ),
-            (Some(held), Listed::Not) => {
+            (Some(held), OwnMembership::NotListed) => {
                 let mut next = first_roster(&self.lab);
                 next.version += held.roster.version;
                 (
@@ -228,7 +241,7 @@ impl DataNode {
             }
             _ => return,
         };
-        let sent = match self.own().await {
+        let sent = match self.own_conn().await {
             Ok(conn) => conn.change_roster(now.as_ref(), &next).await,
             Err(error) => Err(error),
         };
@@ -262,15 +275,15 @@ mod tests {
                 address: *at(host).ip(),
                 port: at(host).port(),
             };
-            Listed::of(Some(&roster), &node)
+            OwnMembership::of(Some(&roster), &node)
         };
         assert!(of("a", 11).may_be_promotable() && of("a", 11).may_stand());
-        assert_eq!(of("a", 13), Listed::Elsewhere(at(11)));
+        assert_eq!(of("a", 13), OwnMembership::OtherAddress(at(11)));
         assert!(!of("a", 13).may_be_promotable());
         assert!(!of("b", 12).may_be_promotable() && of("b", 12).may_stand());
         assert!(!of("c", 13).may_be_promotable() && !of("c", 13).may_stand());
-        assert!(Listed::NoRoster.may_be_promotable());
-        assert!(!Listed::Unread.may_be_promotable());
+        assert!(OwnMembership::NoRoster.may_be_promotable());
+        assert!(!OwnMembership::Unread.may_be_promotable());
     }
 
     #[test]

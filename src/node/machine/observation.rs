@@ -7,7 +7,7 @@ use crate::protocol::copy::{Completeness, Relation};
 
 /// What does not change while a node runs.
 #[derive(Debug, Clone)]
-pub struct Identity {
+pub struct MachineConfig {
     /// Where this node listens.
     pub me: SocketAddrV4,
     /// Where the lab's seed primary listens.
@@ -22,7 +22,7 @@ pub struct Identity {
 
 /// The own server, as just observed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Server {
+pub enum ServerState {
     /// There is no process.
     Gone,
     /// The process runs and has not answered since it was started.
@@ -73,18 +73,18 @@ pub struct Vote {
 
 /// What the own server holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Own {
+pub enum OwnData {
     /// Not read yet.
     Unread,
     /// Nothing.
     Empty,
     /// Data, and what its mark says.
-    Data(Marked),
+    Data(MarkSummary),
 }
 
 /// What the mark of the own copy says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Marked {
+pub struct MarkSummary {
     /// What was known of other copies when it was written; `None`: there is no mark.
     pub state: Option<Completeness>,
     /// The epoch at which its writer was named then.
@@ -97,9 +97,9 @@ pub struct Marked {
     pub current: bool,
 }
 
-impl Marked {
+impl MarkSummary {
     /// Data without a mark.
-    pub const NONE: Marked = Marked {
+    pub const NONE: MarkSummary = MarkSummary {
         state: None,
         epoch: None,
         mine: false,
@@ -110,7 +110,7 @@ impl Marked {
 
 /// What a mark is to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Marking {
+pub struct NextMark {
     /// The epoch at which the node is named.
     pub epoch: Option<u64>,
     /// The term counts.
@@ -178,7 +178,7 @@ pub struct Observation {
     /// Time since the node's process started.
     pub now: Duration,
     /// The own server.
-    pub server: Server,
+    pub server: ServerState,
     /// The disk under the state folder takes no writes: as the server says while it runs, as the
     /// file system says while it is gone.
     pub disk_refuses: bool,
@@ -189,7 +189,7 @@ pub struct Observation {
     /// and has confirmed; `None`: not known.
     pub sync_always: Option<bool>,
     /// What the own server holds.
-    pub own: Own,
+    pub own: OwnData,
     /// The own server is empty, and `own` is what was set aside for a copy that is not complete
     /// yet.
     pub set_aside: bool,
@@ -224,15 +224,15 @@ pub enum Action {
     /// Become parked: a replica of nobody, which takes no writes and copies nothing.
     Park(&'static str),
     /// Start again with the data that was set aside: the copy that was to replace it does not come.
-    PutBack,
+    RestoreSetAside,
     /// Mark the begin of the term in which this node is primary.
     BeginTerm,
     /// Write the next mark of the term.
-    Mark(Marking),
+    Mark(NextMark),
     /// A closed lab goes on: let writes go on, then mark it.
     Reopen,
     /// Set the own data aside for good, and start without it: an operator has chosen another copy.
-    Yield,
+    GiveUpCopy,
     /// Become a replica of that node, and why.
     Follow(SocketAddrV4, &'static str),
     /// Ask a Sentinel for a failover now, and why.

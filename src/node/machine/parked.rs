@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::protocol::copy::{Completeness, Relation};
 
-use super::{Action, Machine, Observation, Own, PROMOTION_PATIENCE, Peer, PeerState, Vote};
+use super::{Action, Machine, Observation, OwnData, PROMOTION_PATIENCE, Peer, PeerState, Vote};
 
 /// How long the very first start waits for a Sentinel to answer before the seed role holds.
 const FIRST_START_PATIENCE: Duration = Duration::from_secs(3);
@@ -40,8 +40,8 @@ impl Machine {
         match seen.vote {
             _ if seen.set_aside => self.when_set_aside(seen, parked_for, actions),
             None => self.when_parked_without_vote(seen, parked_for, actions),
-            Some(_) if seen.own == Own::Unread => {}
-            Some(vote) if vote.primary == self.id.me => {
+            Some(_) if seen.own == OwnData::Unread => {}
+            Some(vote) if vote.primary == self.config.me => {
                 self.when_named(seen, vote, parked_for, actions);
             }
             Some(vote) => self.when_another_is_named(seen, vote, parked_for, actions),
@@ -113,7 +113,7 @@ impl Machine {
                 let why = "another node was promoted, and holds what this one has set aside";
                 actions.push(Action::Follow(peer.address, why));
             }
-            _ if parked_for >= PROMOTION_PATIENCE => actions.push(Action::PutBack),
+            _ if parked_for >= PROMOTION_PATIENCE => actions.push(Action::RestoreSetAside),
             _ => {}
         }
     }
@@ -124,7 +124,7 @@ impl Machine {
     /// more: a Sentinel may have it elected already, while the one that is named would take the
     /// role as soon as this one is no candidate.
     pub(super) fn may_stand(&self, seen: &Observation, vote: Vote, waited: Duration) -> bool {
-        let Own::Data(own) = seen.own else {
+        let OwnData::Data(own) = seen.own else {
             return false;
         };
         if seen.set_aside {
@@ -132,7 +132,7 @@ impl Machine {
         }
         let closed =
             own.state == Some(Completeness::Closed) && own.epoch.is_some_and(|at| at >= vote.epoch);
-        let need = self.id.down_after + FAILOVER_TIME;
+        let need = self.config.down_after + FAILOVER_TIME;
         let gone =
             |silence: Duration| closed && (self.standing.is_some() || silence.min(waited) >= need);
         let silent_to_all = self.standing.is_some() || vote.primary_silent_for >= need;
@@ -176,7 +176,7 @@ impl Machine {
     ) {
         // Named itself, it takes the role and need not be elected.
         self.withdraw(actions);
-        let holds_data = matches!(seen.own, Own::Data(_));
+        let holds_data = matches!(seen.own, OwnData::Data(_));
         let nobody_has_data = || {
             let empty = |p: &Peer| match p.state {
                 PeerState::Unreachable(_) => true,
@@ -184,7 +184,7 @@ impl Machine {
             };
             seen.peers.iter().all(empty)
         };
-        if !vote.knows_replicas && !self.id.has_state && !holds_data && nobody_has_data() {
+        if !vote.knows_replicas && !self.config.has_state && !holds_data && nobody_has_data() {
             actions.push(Action::Promote(
                 "the first start of the lab, and the Sentinels name this node",
             ));
@@ -226,7 +226,7 @@ impl Machine {
         parked_for: Duration,
     ) -> Option<&'static str> {
         let own = match seen.own {
-            Own::Data(own) => Some(own),
+            OwnData::Data(own) => Some(own),
             _ => None,
         };
         let complete = own.is_some_and(|own| {
@@ -239,7 +239,7 @@ impl Machine {
         });
         // What served in this process, and no longer than it, is the own data without a break.
         let excused = own.is_some() && !self.deposed && (complete || self.ever_served);
-        let need = self.id.down_after + FAILOVER_TIME;
+        let need = self.config.down_after + FAILOVER_TIME;
         for peer in &seen.peers {
             match peer.state {
                 PeerState::Unreachable(silence) if excused => {
@@ -282,10 +282,10 @@ impl Machine {
             MayCopy::Yes => actions.push(Action::Follow(primary.address, why)),
             MayCopy::NotYet => {}
             MayCopy::Refused(why) => self.wait_for(why, actions),
-            MayCopy::Unreadable => self.tell_unreadable(primary.address, actions),
+            MayCopy::Unreadable => self.report_unreadable(primary.address, actions),
             MayCopy::GivenUp => {
-                self.starting();
-                actions.push(Action::Yield);
+                self.note_start();
+                actions.push(Action::GiveUpCopy);
             }
         }
     }
@@ -303,16 +303,18 @@ impl Machine {
             .peers
             .iter()
             .all(|p| p.copy.relation.is_some() && !p.copy.data);
-        let first =
-            !self.id.has_state && self.exits.is_empty() && seen.own == Own::Empty && all_empty;
+        let first = !self.config.has_state
+            && self.exits.is_empty()
+            && seen.own == OwnData::Empty
+            && all_empty;
         if first && parked_for >= FIRST_START_PATIENCE {
-            if self.id.me == self.id.seed {
+            if self.config.me == self.config.seed {
                 actions.push(Action::Promote(
                     "first start, no Sentinel answers: the seed role",
                 ));
             } else {
                 actions.push(Action::Follow(
-                    self.id.seed,
+                    self.config.seed,
                     "first start, no Sentinel answers",
                 ));
             }
@@ -339,14 +341,14 @@ fn holds_no_more(peer: &Peer) -> bool {
 }
 
 /// Whether the own copy may be replaced by that of a primary.
-pub(super) fn may_copy(own: Own, primary: &Peer) -> MayCopy {
+pub(super) fn may_copy(own: OwnData, primary: &Peer) -> MayCopy {
     if !primary.readable {
         return MayCopy::Unreadable;
     }
     match own {
-        Own::Unread => return MayCopy::NotYet,
-        Own::Empty => return MayCopy::Yes,
-        Own::Data(_) => {}
+        OwnData::Unread => return MayCopy::NotYet,
+        OwnData::Empty => return MayCopy::Yes,
+        OwnData::Data(_) => {}
     }
     match primary.copy.relation {
         None => MayCopy::NotYet,

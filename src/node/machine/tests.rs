@@ -1,7 +1,8 @@
 mod versions;
 
+use super::gone::CRASH_LIMIT;
 use super::*;
-use crate::protocol::copy::Relation;
+use crate::protocol::copy::{Completeness, Relation};
 
 const A: &str = "127.0.0.11:6379";
 const B: &str = "127.0.0.12:6379";
@@ -14,8 +15,8 @@ fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-fn identity() -> Identity {
-    Identity {
+fn identity() -> MachineConfig {
+    MachineConfig {
         me: at(A),
         seed: at(A),
         has_state: true,
@@ -66,7 +67,7 @@ fn peer_that(state: PeerState, copy: PeerCopy) -> Vec<Peer> {
 }
 
 /// Data of a replica or primary in service.
-const OPEN: Own = Own::Data(Marked {
+const OPEN: OwnData = OwnData::Data(MarkSummary {
     state: Some(Completeness::Open),
     epoch: Some(1),
     mine: false,
@@ -75,15 +76,15 @@ const OPEN: Own = Own::Data(Marked {
 });
 
 fn marks(epoch: u64, state: Completeness) -> Action {
-    Action::Mark(Marking {
+    Action::Mark(NextMark {
         epoch: Some(epoch),
         confirmed: true,
         state,
     })
 }
 
-fn marked(state: Completeness, epoch: u64, mine: bool) -> Own {
-    Own::Data(Marked {
+fn marked(state: Completeness, epoch: u64, mine: bool) -> OwnData {
+    OwnData::Data(MarkSummary {
         state: Some(state),
         epoch: Some(epoch),
         mine,
@@ -100,16 +101,16 @@ const WRITABLE: PeerState = PeerState::Primary;
 struct Node {
     machine: Machine,
     now: Duration,
-    own: Own,
+    own: OwnData,
     chosen: bool,
     sync_always: Option<bool>,
     set_aside: bool,
 }
 
 impl Node {
-    fn new(id: Identity) -> Self {
+    fn new(config: MachineConfig) -> Self {
         Node {
-            machine: Machine::new(id),
+            machine: Machine::new(config),
             now: Duration::ZERO,
             own: OPEN,
             chosen: false,
@@ -119,7 +120,7 @@ impl Node {
     }
 
     /// A node that holds this.
-    fn with(own: Own) -> Self {
+    fn with(own: OwnData) -> Self {
         Node {
             own,
             ..Node::new(identity())
@@ -130,7 +131,7 @@ impl Node {
     fn sees(
         &mut self,
         later: u64,
-        server: Server,
+        server: ServerState,
         vote: Option<Vote>,
         peers: Vec<Peer>,
     ) -> Vec<Action> {
@@ -141,7 +142,7 @@ impl Node {
     fn sees_disk(
         &mut self,
         later: u64,
-        server: Server,
+        server: ServerState,
         vote: Option<Vote>,
         peers: Vec<Peer>,
         disk_refuses: bool,
@@ -150,7 +151,7 @@ impl Node {
         // The mark of a primary is as it has to be.
         let named = vote.filter(|vote| vote.primary == at(A)).map(|v| v.epoch);
         let own = match (server, self.own) {
-            (Server::Primary { replicas }, Own::Data(own)) => Own::Data(Marked {
+            (ServerState::Primary { replicas }, OwnData::Data(own)) => OwnData::Data(MarkSummary {
                 state: Some(match replicas {
                     0 => Completeness::Sole,
                     _ => Completeness::Open,
@@ -170,7 +171,7 @@ impl Node {
             sync_always: self.sync_always,
             own,
             set_aside: self.set_aside,
-            in_term: matches!(server, Server::Primary { .. }),
+            in_term: matches!(server, ServerState::Primary { .. }),
             written: false,
             chosen: self.chosen,
             vote,
@@ -187,13 +188,13 @@ impl Node {
     /// A primary in service, with its replica in sync.
     fn primary() -> Self {
         let mut node = Node::new(identity());
-        node.sees(0, Server::Gone, None, peer(IN_SYNC));
+        node.sees(0, ServerState::Gone, None, peer(IN_SYNC));
         let same = peer_that(BEHIND, holds(Relation::Same));
-        let actions = node.sees(0, Server::Parked, Some(vote(A, 1)), same);
+        let actions = node.sees(0, ServerState::Parked, Some(vote(A, 1)), same);
         assert!(promotes(&actions), "{actions:?}");
         node.sees(
             100,
-            Server::Primary { replicas: 1 },
+            ServerState::Primary { replicas: 1 },
             Some(vote(A, 1)),
             peer(IN_SYNC),
         );
@@ -203,22 +204,22 @@ impl Node {
     /// A replica of B in service.
     fn replica() -> Self {
         let mut node = Node::new(identity());
-        node.sees(0, Server::Gone, None, peer(WRITABLE));
+        node.sees(0, ServerState::Gone, None, peer(WRITABLE));
         node.sees(100, in_sync(true), Some(vote(B, 1)), peer(WRITABLE));
         node
     }
 }
 
-fn in_sync(promotable: bool) -> Server {
-    Server::Replica {
+fn in_sync(promotable: bool) -> ServerState {
+    ServerState::Replica {
         of: at(B),
         link_down_for: None,
         promotable,
     }
 }
 
-fn cut(down_for: u64, promotable: bool) -> Server {
-    Server::Replica {
+fn cut(down_for: u64, promotable: bool) -> ServerState {
+    ServerState::Replica {
         of: at(B),
         link_down_for: Some(ms(down_for)),
         promotable,
@@ -249,18 +250,24 @@ fn lowers(actions: &[Action]) -> bool {
 #[test]
 fn a_server_is_started_parked_and_decides_nothing_while_it_loads() {
     let mut node = Node::new(identity());
-    assert_eq!(node.sees(0, Server::Gone, None, vec![]), [Action::Start]);
     assert_eq!(
-        node.sees(20, Server::Starting, Some(vote(A, 0)), vec![]),
+        node.sees(0, ServerState::Gone, None, vec![]),
+        [Action::Start]
+    );
+    assert_eq!(
+        node.sees(20, ServerState::Starting, Some(vote(A, 0)), vec![]),
         []
     );
-    assert_eq!(node.sees(20, Server::Loading, Some(vote(A, 0)), vec![]), []);
+    assert_eq!(
+        node.sees(20, ServerState::Loading, Some(vote(A, 0)), vec![]),
+        []
+    );
 }
 
 #[test]
 fn on_the_first_start_of_the_lab_the_named_node_is_primary() {
-    let mut node = Node::with(Own::Empty);
-    node.machine.id.has_state = false;
+    let mut node = Node::with(OwnData::Empty);
+    node.machine.config.has_state = false;
     let fresh = Vote {
         knows_replicas: false,
         ..vote(A, 0)
@@ -268,7 +275,7 @@ fn on_the_first_start_of_the_lab_the_named_node_is_primary() {
     let silent = peer(PeerState::Unreachable(ms(10)));
     assert!(promotes(&node.sees(
         50,
-        Server::Parked,
+        ServerState::Parked,
         Some(fresh),
         silent
     )));
@@ -277,15 +284,15 @@ fn on_the_first_start_of_the_lab_the_named_node_is_primary() {
 #[test]
 fn a_node_follows_the_named_primary_as_soon_as_that_takes_writes() {
     let mut node = Node::new(identity());
-    let waiting = node.sees(20, Server::Parked, Some(vote(B, 1)), peer(BEHIND));
+    let waiting = node.sees(20, ServerState::Parked, Some(vote(B, 1)), peer(BEHIND));
     assert_eq!(follows(&waiting), None);
-    let ready = node.sees(20, Server::Parked, Some(vote(B, 1)), peer(WRITABLE));
+    let ready = node.sees(20, ServerState::Parked, Some(vote(B, 1)), peer(WRITABLE));
     assert_eq!(follows(&ready), Some(at(B)));
 }
 
 #[test]
 fn without_sentinels_only_a_first_start_takes_the_seed_role_and_only_in_an_empty_lab() {
-    let new = Identity {
+    let new = MachineConfig {
         has_state: false,
         ..identity()
     };
@@ -298,47 +305,57 @@ fn without_sentinels_only_a_first_start_takes_the_seed_role_and_only_in_an_empty
         peer_that(BEHIND, copy)
     };
     let empty = |id| Node {
-        own: Own::Empty,
+        own: OwnData::Empty,
         ..Node::new(id)
     };
     let mut seed = empty(new.clone());
-    assert!(!promotes(&seed.sees(20, Server::Parked, None, nothing())));
-    assert!(promotes(&seed.sees(3000, Server::Parked, None, nothing())));
+    assert!(!promotes(&seed.sees(
+        20,
+        ServerState::Parked,
+        None,
+        nothing()
+    )));
+    assert!(promotes(&seed.sees(
+        3000,
+        ServerState::Parked,
+        None,
+        nothing()
+    )));
 
     // Its disk may be new while the other has the data.
     let mut replaced = empty(new.clone());
-    replaced.sees(20, Server::Parked, None, silent());
+    replaced.sees(20, ServerState::Parked, None, silent());
     assert!(!promotes(&replaced.sees(
         60_000,
-        Server::Parked,
+        ServerState::Parked,
         None,
         silent()
     )));
 
-    let mut other = empty(Identity {
+    let mut other = empty(MachineConfig {
         seed: at(B),
         ..new.clone()
     });
-    other.sees(20, Server::Parked, None, nothing());
+    other.sees(20, ServerState::Parked, None, nothing());
     assert_eq!(
-        follows(&other.sees(3000, Server::Parked, None, nothing())),
+        follows(&other.sees(3000, ServerState::Parked, None, nothing())),
         Some(at(B))
     );
 
     let mut late = empty(new);
-    late.sees(20, Server::Parked, None, peer(WRITABLE));
+    late.sees(20, ServerState::Parked, None, peer(WRITABLE));
     assert!(!promotes(&late.sees(
         9000,
-        Server::Parked,
+        ServerState::Parked,
         None,
         peer(WRITABLE)
     )));
 
     let mut known = Node::new(identity());
-    known.sees(20, Server::Parked, None, silent());
+    known.sees(20, ServerState::Parked, None, silent());
     assert!(!promotes(&known.sees(
         60_000,
-        Server::Parked,
+        ServerState::Parked,
         None,
         silent()
     )));
@@ -347,9 +364,9 @@ fn without_sentinels_only_a_first_start_takes_the_seed_role_and_only_in_an_empty
 #[test]
 fn waiting_is_said_once() {
     let mut node = Node::new(identity());
-    let first = node.sees(20, Server::Parked, None, vec![]);
+    let first = node.sees(20, ServerState::Parked, None, vec![]);
     assert!(matches!(first.as_slice(), [Action::Waiting(_)]));
-    assert_eq!(node.sees(20, Server::Parked, None, vec![]), []);
+    assert_eq!(node.sees(20, ServerState::Parked, None, vec![]), []);
 }
 
 // --- the guard of a primary that comes back fast
@@ -357,22 +374,22 @@ fn waiting_is_said_once() {
 #[test]
 fn a_returning_primary_calls_for_a_failover_when_another_can_take_over() {
     let mut node = Node::new(identity());
-    let actions = node.sees(20, Server::Parked, Some(vote(A, 3)), peer(IN_SYNC));
+    let actions = node.sees(20, ServerState::Parked, Some(vote(A, 3)), peer(IN_SYNC));
     assert!(calls(&actions) && !promotes(&actions));
     // Not twice at once: each call could start a failover of its own.
     assert!(!calls(&node.sees(
         20,
-        Server::Parked,
+        ServerState::Parked,
         Some(vote(A, 3)),
         peer(IN_SYNC)
     )));
     assert!(calls(&node.sees(
         500,
-        Server::Parked,
+        ServerState::Parked,
         Some(vote(A, 3)),
         peer(IN_SYNC)
     )));
-    let promoted = node.sees(20, Server::Parked, Some(vote(A, 3)), peer(WRITABLE));
+    let promoted = node.sees(20, ServerState::Parked, Some(vote(A, 3)), peer(WRITABLE));
     assert_eq!(follows(&promoted), Some(at(B)));
 }
 
@@ -381,7 +398,7 @@ fn a_returning_primary_takes_the_role_when_nobody_else_can_hold_more() {
     let mut node = Node::new(identity());
     assert!(promotes(&node.sees(
         20,
-        Server::Parked,
+        ServerState::Parked,
         Some(vote(A, 3)),
         peer(BEHIND)
     )));
@@ -391,7 +408,7 @@ fn a_returning_primary_takes_the_role_when_nobody_else_can_hold_more() {
 fn a_stale_primary_that_was_never_seen_as_a_replica_is_not_followed() {
     let mut node = Node::new(identity());
     for _ in 0..10 {
-        let actions = node.sees(1000, Server::Parked, Some(vote(A, 3)), peer(WRITABLE));
+        let actions = node.sees(1000, ServerState::Parked, Some(vote(A, 3)), peer(WRITABLE));
         assert_eq!(follows(&actions), None);
         assert!(!promotes(&actions));
     }
@@ -402,27 +419,30 @@ fn a_stale_primary_that_was_never_seen_as_a_replica_is_not_followed() {
 #[test]
 fn a_dead_primary_calls_for_the_failover_at_once_and_waits_for_the_promotion() {
     let mut node = Node::primary();
-    let actions = node.sees(10, Server::Gone, Some(vote(A, 1)), peer(IN_SYNC));
+    let actions = node.sees(10, ServerState::Gone, Some(vote(A, 1)), peer(IN_SYNC));
     assert!(calls(&actions) && !actions.contains(&Action::Start));
     assert_eq!(
-        node.sees(20, Server::Gone, Some(vote(A, 1)), peer(IN_SYNC)),
+        node.sees(20, ServerState::Gone, Some(vote(A, 1)), peer(IN_SYNC)),
         []
     );
-    let actions = node.sees(20, Server::Gone, Some(vote(A, 1)), peer(WRITABLE));
+    let actions = node.sees(20, ServerState::Gone, Some(vote(A, 1)), peer(WRITABLE));
     assert_eq!(actions, [Action::StartAfresh]);
-    let actions = node.sees(20, Server::Parked, Some(vote(A, 1)), peer(WRITABLE));
+    let actions = node.sees(20, ServerState::Parked, Some(vote(A, 1)), peer(WRITABLE));
     assert_eq!(follows(&actions), Some(at(B)));
 }
 
 #[test]
 fn a_promoted_node_that_is_out_of_sight_for_a_moment_is_waited_for() {
     let mut node = Node::primary();
-    node.sees(10, Server::Gone, Some(vote(A, 1)), peer(IN_SYNC));
+    node.sees(10, ServerState::Gone, Some(vote(A, 1)), peer(IN_SYNC));
     let moment = peer(PeerState::Unreachable(ms(40)));
-    assert_eq!(node.sees(150, Server::Gone, Some(vote(A, 1)), moment), []);
+    assert_eq!(
+        node.sees(150, ServerState::Gone, Some(vote(A, 1)), moment),
+        []
+    );
     let gone = peer(PeerState::Unreachable(ms(1100)));
     assert_eq!(
-        node.sees(150, Server::Gone, Some(vote(A, 1)), gone),
+        node.sees(150, ServerState::Gone, Some(vote(A, 1)), gone),
         [Action::Start]
     );
 }
@@ -430,7 +450,7 @@ fn a_promoted_node_that_is_out_of_sight_for_a_moment_is_waited_for() {
 #[test]
 fn a_dead_primary_whose_replica_can_not_take_over_starts_with_its_data_at_once() {
     let mut node = Node::primary();
-    let actions = node.sees(10, Server::Gone, Some(vote(A, 1)), peer(BEHIND));
+    let actions = node.sees(10, ServerState::Gone, Some(vote(A, 1)), peer(BEHIND));
     // A Sentinel may not know yet that the other is no candidate: it is not asked.
     assert_eq!(actions, [Action::Start]);
 }
@@ -438,21 +458,21 @@ fn a_dead_primary_whose_replica_can_not_take_over_starts_with_its_data_at_once()
 #[test]
 fn a_dead_primary_starts_with_its_data_when_the_promotion_does_not_come() {
     let mut node = Node::primary();
-    node.sees(10, Server::Gone, Some(vote(A, 1)), peer(IN_SYNC));
-    let actions = node.sees(2000, Server::Gone, Some(vote(A, 1)), peer(IN_SYNC));
+    node.sees(10, ServerState::Gone, Some(vote(A, 1)), peer(IN_SYNC));
+    let actions = node.sees(2000, ServerState::Gone, Some(vote(A, 1)), peer(IN_SYNC));
     assert_eq!(actions, [Action::Start]);
 }
 
 #[test]
 fn a_deposed_node_never_takes_the_role_by_itself_before_it_is_in_sync() {
     let mut node = Node::primary();
-    node.sees(10, Server::Gone, Some(vote(A, 1)), peer(IN_SYNC));
-    node.sees(20, Server::Gone, Some(vote(A, 1)), peer(WRITABLE));
+    node.sees(10, ServerState::Gone, Some(vote(A, 1)), peer(IN_SYNC));
+    node.sees(20, ServerState::Gone, Some(vote(A, 1)), peer(WRITABLE));
     for _ in 0..20 {
         let lost = peer(PeerState::Unreachable(ms(60_000)));
         assert!(!promotes(&node.sees(
             1000,
-            Server::Parked,
+            ServerState::Parked,
             Some(vote(A, 1)),
             lost
         )));
@@ -461,7 +481,7 @@ fn a_deposed_node_never_takes_the_role_by_itself_before_it_is_in_sync() {
     node.sees(20, cut(10, false), Some(vote(A, 1)), peer(WRITABLE));
     node.sees(
         20,
-        Server::Gone,
+        ServerState::Gone,
         Some(vote(A, 1)),
         peer(PeerState::Unreachable(ms(10))),
     );
@@ -469,17 +489,17 @@ fn a_deposed_node_never_takes_the_role_by_itself_before_it_is_in_sync() {
     for _ in 0..20 {
         assert!(!promotes(&node.sees(
             1000,
-            Server::Parked,
+            ServerState::Parked,
             Some(vote(A, 1)),
             lost()
         )));
     }
     // In sync, it holds all again.
     node.sees(20, in_sync(false), Some(vote(A, 1)), peer(WRITABLE));
-    node.sees(20, Server::Parked, Some(vote(A, 1)), lost());
+    node.sees(20, ServerState::Parked, Some(vote(A, 1)), lost());
     assert!(promotes(&node.sees(
         7000,
-        Server::Parked,
+        ServerState::Parked,
         Some(vote(A, 1)),
         lost()
     )));
@@ -493,24 +513,24 @@ fn a_dead_replica_starts_only_when_the_sentinels_have_forgotten_its_priority() {
         ..vote(B, 1)
     };
     assert_eq!(
-        node.sees(10, Server::Gone, Some(known(100)), peer(WRITABLE)),
+        node.sees(10, ServerState::Gone, Some(known(100)), peer(WRITABLE)),
         []
     );
     assert_eq!(
-        node.sees(100, Server::Gone, Some(known(200)), peer(WRITABLE)),
+        node.sees(100, ServerState::Gone, Some(known(200)), peer(WRITABLE)),
         []
     );
-    let later = node.sees(100, Server::Gone, Some(known(300)), peer(WRITABLE));
+    let later = node.sees(100, ServerState::Gone, Some(known(300)), peer(WRITABLE));
     assert_eq!(later, [Action::Start]);
 }
 
 #[test]
 fn a_server_that_ends_again_and_again_ends_the_node() {
     let mut node = Node::new(identity());
-    node.sees(0, Server::Gone, None, vec![]);
+    node.sees(0, ServerState::Gone, None, vec![]);
     for exits in 1..=6 {
-        node.sees(1000, Server::Starting, None, vec![]);
-        let actions = node.sees(1000, Server::Gone, None, vec![]);
+        node.sees(1000, ServerState::Starting, None, vec![]);
+        let actions = node.sees(1000, ServerState::Gone, None, vec![]);
         assert_eq!(
             actions.contains(&Action::GiveUp),
             exits == 6,
@@ -522,10 +542,10 @@ fn a_server_that_ends_again_and_again_ends_the_node() {
 #[test]
 fn ends_that_lie_far_apart_do_not_end_the_node() {
     let mut node = Node::new(identity());
-    node.sees(0, Server::Gone, None, vec![]);
+    node.sees(0, ServerState::Gone, None, vec![]);
     for _ in 0..20 {
-        node.sees(15_000, Server::Starting, None, vec![]);
-        let actions = node.sees(15_000, Server::Gone, None, vec![]);
+        node.sees(15_000, ServerState::Starting, None, vec![]);
+        let actions = node.sees(15_000, ServerState::Gone, None, vec![]);
         assert_eq!(actions, [Action::Start]);
     }
 }
@@ -534,7 +554,7 @@ fn ends_that_lie_far_apart_do_not_end_the_node() {
 fn a_silent_server_is_killed_after_the_hang_timeout_and_not_before() {
     let mut node = Node::primary();
     let mut silent = |for_ms| {
-        let server = Server::Silent(ms(for_ms));
+        let server = ServerState::Silent(ms(for_ms));
         node.sees(10, server, Some(vote(A, 1)), peer(IN_SYNC))
     };
     assert_eq!(silent(999), []);
@@ -546,7 +566,7 @@ fn a_silent_server_is_not_killed_while_none_could_serve_instead() {
     for state in [PeerState::Unreachable(ms(1000)), BEHIND] {
         let mut node = Node::primary();
         let mut silent = |for_ms| {
-            let server = Server::Silent(ms(for_ms));
+            let server = ServerState::Silent(ms(for_ms));
             node.sees(10, server, Some(vote(A, 1)), peer(state))
         };
         assert_eq!(silent(1000), []);
@@ -558,17 +578,17 @@ fn a_silent_server_is_not_killed_while_none_could_serve_instead() {
 
 #[test]
 fn a_server_that_copies_its_data_may_be_silent_for_long() {
-    for copying in [Server::Loading, cut(3000, false)] {
+    for copying in [ServerState::Loading, cut(3000, false)] {
         let mut node = Node::replica();
         let mut sees = |server| node.sees(10, server, Some(vote(B, 1)), peer(WRITABLE));
         sees(copying);
-        assert_eq!(sees(Server::Silent(ms(1000))), []);
-        assert_eq!(sees(Server::Silent(ms(9999))), []);
+        assert_eq!(sees(ServerState::Silent(ms(1000))), []);
+        assert_eq!(sees(ServerState::Silent(ms(9999))), []);
         // For good, it seems.
-        assert_eq!(sees(Server::Silent(ms(10_000))), [Action::Kill]);
+        assert_eq!(sees(ServerState::Silent(ms(10_000))), [Action::Kill]);
         // Once it has its data, its silence is a hang again.
         sees(in_sync(true));
-        assert_eq!(sees(Server::Silent(ms(1000))), [Action::Kill]);
+        assert_eq!(sees(ServerState::Silent(ms(1000))), [Action::Kill]);
     }
 }
 
@@ -579,7 +599,7 @@ fn a_node_that_becomes_primary_is_not_promotable_after_its_demotion() {
     let mut node = Node::replica();
     let actions = node.sees(
         10,
-        Server::Primary { replicas: 1 },
+        ServerState::Primary { replicas: 1 },
         Some(vote(B, 1)),
         vec![],
     );
@@ -592,7 +612,7 @@ fn a_promoted_node_that_is_not_announced_yet_stays_primary() {
     for _ in 0..10 {
         let actions = node.sees(
             100,
-            Server::Primary { replicas: 0 },
+            ServerState::Primary { replicas: 0 },
             Some(vote(B, 1)),
             vec![],
         );
@@ -607,7 +627,7 @@ fn a_second_promotion_is_not_undone_by_the_epoch_of_the_first() {
     // Promoted again; the Sentinels still name B, at an epoch above that of the first time.
     let actions = node.sees(
         10,
-        Server::Primary { replicas: 0 },
+        ServerState::Primary { replicas: 0 },
         Some(vote(B, 2)),
         peer(BEHIND),
     );
@@ -619,14 +639,14 @@ fn a_stale_primary_submits_as_soon_as_a_newer_epoch_names_another() {
     let mut node = Node::primary();
     let older = node.sees(
         10,
-        Server::Primary { replicas: 0 },
+        ServerState::Primary { replicas: 0 },
         Some(vote(B, 1)),
         peer(WRITABLE),
     );
     assert_eq!(follows(&older), None);
     let newer = node.sees(
         10,
-        Server::Primary { replicas: 0 },
+        ServerState::Primary { replicas: 0 },
         Some(vote(B, 2)),
         peer(WRITABLE),
     );
@@ -638,7 +658,7 @@ fn the_only_copy_is_synced_to_disk_before_each_answer() {
     let mut node = Node::primary();
     let alone = node.sees(
         10,
-        Server::Primary { replicas: 0 },
+        ServerState::Primary { replicas: 0 },
         Some(vote(A, 1)),
         vec![],
     );
@@ -646,7 +666,7 @@ fn the_only_copy_is_synced_to_disk_before_each_answer() {
     assert_eq!(
         node.sees(
             10,
-            Server::Primary { replicas: 0 },
+            ServerState::Primary { replicas: 0 },
             Some(vote(A, 1)),
             vec![]
         ),
@@ -654,7 +674,7 @@ fn the_only_copy_is_synced_to_disk_before_each_answer() {
     );
     let again = node.sees(
         10,
-        Server::Primary { replicas: 1 },
+        ServerState::Primary { replicas: 1 },
         Some(vote(A, 1)),
         vec![],
     );
@@ -664,7 +684,7 @@ fn the_only_copy_is_synced_to_disk_before_each_answer() {
 #[test]
 fn an_isolated_primary_fences_itself_before_down_after_and_opens_again() {
     let mut node = Node::primary();
-    let alone = Server::Primary { replicas: 0 };
+    let alone = ServerState::Primary { replicas: 0 };
     node.sees(10, alone, None, vec![]);
     assert!(
         !node
@@ -681,7 +701,7 @@ fn an_isolated_primary_fences_itself_before_down_after_and_opens_again() {
 fn a_primary_whose_replica_confirms_is_not_isolated() {
     let mut node = Node::primary();
     for _ in 0..100 {
-        let actions = node.sees(100, Server::Primary { replicas: 1 }, None, vec![]);
+        let actions = node.sees(100, ServerState::Primary { replicas: 1 }, None, vec![]);
         assert!(!actions.contains(&Action::Fence));
     }
 }
@@ -801,18 +821,18 @@ fn a_replica_left_behind_follows_the_primary_that_the_sentinels_name() {
 fn data_that_can_not_be_loaded_is_replaced_by_another_nodes_and_never_taken_for_all() {
     let mut node = Node::new(identity());
     assert_eq!(
-        node.sees(0, Server::Gone, Some(vote(A, 1)), peer(IN_SYNC)),
+        node.sees(0, ServerState::Gone, Some(vote(A, 1)), peer(IN_SYNC)),
         [Action::Start]
     );
-    node.sees(100, Server::Starting, Some(vote(A, 1)), peer(IN_SYNC));
+    node.sees(100, ServerState::Starting, Some(vote(A, 1)), peer(IN_SYNC));
     // It ended before it said anything: the other one is to take over first.
-    let called = node.sees(100, Server::Gone, Some(vote(A, 1)), peer(IN_SYNC));
+    let called = node.sees(100, ServerState::Gone, Some(vote(A, 1)), peer(IN_SYNC));
     assert!(
         matches!(called.as_slice(), [Action::CallFailover(_)]),
         "{called:?}"
     );
     assert_eq!(
-        node.sees(300, Server::Gone, Some(vote(A, 1)), peer(WRITABLE)),
+        node.sees(300, ServerState::Gone, Some(vote(A, 1)), peer(WRITABLE)),
         [Action::StartAfresh]
     );
 }
@@ -821,11 +841,11 @@ fn data_that_can_not_be_loaded_is_replaced_by_another_nodes_and_never_taken_for_
 fn data_that_can_not_be_loaded_stays_where_no_other_node_has_it() {
     let mut node = Node::new(identity());
     let gone = || PeerState::Unreachable(ms(60_000));
-    node.sees(0, Server::Gone, Some(vote(A, 1)), peer(gone()));
+    node.sees(0, ServerState::Gone, Some(vote(A, 1)), peer(gone()));
     let mut actions = Vec::new();
     for _ in 0..CRASH_LIMIT + 1 {
-        node.sees(100, Server::Starting, Some(vote(A, 1)), peer(gone()));
-        actions = node.sees(100, Server::Gone, Some(vote(A, 1)), peer(gone()));
+        node.sees(100, ServerState::Starting, Some(vote(A, 1)), peer(gone()));
+        actions = node.sees(100, ServerState::Gone, Some(vote(A, 1)), peer(gone()));
         assert!(!actions.contains(&Action::StartAfresh), "{actions:?}");
     }
     assert_eq!(actions, [Action::GiveUp]);
@@ -833,7 +853,7 @@ fn data_that_can_not_be_loaded_stays_where_no_other_node_has_it() {
 
 #[test]
 fn a_primary_whose_disk_takes_no_writes_has_another_one_take_over_and_says_so_once() {
-    let primary = Server::Primary { replicas: 1 };
+    let primary = ServerState::Primary { replicas: 1 };
     let mut node = Node::primary();
     let said = node.sees_disk(100, primary, Some(vote(A, 1)), peer(IN_SYNC), true);
     assert!(said.contains(&Action::DiskRefuses), "{said:?}");
@@ -856,14 +876,20 @@ fn a_server_is_started_only_when_its_disk_has_room_and_then_by_itself() {
         let mut node = Node::primary();
         let mut said = Vec::new();
         for _ in 0..9 {
-            said.extend(node.sees_disk(1000, Server::Gone, Some(vote(A, 1)), peer(other), true));
+            said.extend(node.sees_disk(
+                1000,
+                ServerState::Gone,
+                Some(vote(A, 1)),
+                peer(other),
+                true,
+            ));
         }
         assert!(said.contains(&Action::DiskRefuses), "{said:?}");
         assert!(
             !said.contains(&Action::Start) && !said.contains(&Action::StartAfresh),
             "{said:?}"
         );
-        let back = node.sees(1000, Server::Gone, Some(vote(A, 1)), peer(other));
+        let back = node.sees(1000, ServerState::Gone, Some(vote(A, 1)), peer(other));
         assert!(back.contains(&start), "{back:?}");
     }
 }
@@ -885,12 +911,12 @@ fn silent_primary(silence: u64) -> Option<Vote> {
 fn a_replaced_primary_never_takes_the_role_by_itself_before_it_is_in_sync() {
     let waits = |node: &mut Node| {
         let lost = || peer(PeerState::Unreachable(ms(60_000)));
-        (0..20).all(|_| !promotes(&node.sees(1000, Server::Parked, Some(vote(A, 3)), lost())))
+        (0..20).all(|_| !promotes(&node.sees(1000, ServerState::Parked, Some(vote(A, 3)), lost())))
     };
     // It submits, and the new one ends before anything has come from it; a Sentinel still takes
     // this one for promotable.
     let mut node = Node::primary();
-    let primary = Server::Primary { replicas: 0 };
+    let primary = ServerState::Primary { replicas: 0 };
     node.sees(10, primary, Some(vote(B, 2)), peer(WRITABLE));
     node.sees(20, cut(10, false), Some(vote(B, 2)), peer(WRITABLE));
     node.sees(20, primary, Some(vote(A, 3)), peer(BEHIND));
@@ -918,13 +944,13 @@ fn a_named_node_takes_the_role_without_another_only_when_its_own_copy_is_complet
         // Another configuration has come since.
         (marked(Sole, 2, true), false),
         (marked(Closed, 2, true), false),
-        (Own::Data(Marked::NONE), false),
-        (Own::Empty, false),
+        (OwnData::Data(MarkSummary::NONE), false),
+        (OwnData::Empty, false),
     ] {
         let mut node = Node::with(own);
         let mut parked = |later, gone| {
             let gone = peer(PeerState::Unreachable(ms(gone)));
-            promotes(&node.sees(later, Server::Parked, Some(vote(A, 3)), gone))
+            promotes(&node.sees(later, ServerState::Parked, Some(vote(A, 3)), gone))
         };
         assert!(!parked(20, 60_000), "{own:?}");
         // As long as a failover needs.
@@ -935,7 +961,7 @@ fn a_named_node_takes_the_role_without_another_only_when_its_own_copy_is_complet
 
 #[test]
 fn a_named_node_compares_itself_with_every_other_however_complete_it_is() {
-    for own in [OPEN, marked(Completeness::Closed, 3, true), Own::Empty] {
+    for own in [OPEN, marked(Completeness::Closed, 3, true), OwnData::Empty] {
         for (relation, takes) in [
             (Some(Relation::Less), true),
             (Some(Relation::Same), true),
@@ -950,7 +976,7 @@ fn a_named_node_compares_itself_with_every_other_however_complete_it_is() {
             let mut node = Node::with(own);
             for _ in 0..20 {
                 let peers = peer_that(BEHIND, copy);
-                let took = promotes(&node.sees(1000, Server::Parked, Some(vote(A, 3)), peers));
+                let took = promotes(&node.sees(1000, ServerState::Parked, Some(vote(A, 3)), peers));
                 assert_eq!(took, takes, "{own:?} {relation:?}");
             }
         }
@@ -967,11 +993,11 @@ fn a_node_that_holds_more_than_the_named_one_stands_for_the_role() {
     ] {
         let mut node = Node::new(identity());
         let peers = || peer_that(BEHIND, holds(relation));
-        let first = node.sees(20, Server::Parked, Some(vote(B, 3)), peers());
+        let first = node.sees(20, ServerState::Parked, Some(vote(B, 3)), peers());
         assert_eq!(stands(&first), does, "{relation:?}");
         assert!(!stands(&node.sees(
             20,
-            Server::Parked,
+            ServerState::Parked,
             Some(vote(B, 3)),
             peers()
         )));
@@ -980,9 +1006,9 @@ fn a_node_that_holds_more_than_the_named_one_stands_for_the_role() {
         let cut = node.sees(20, cut(100, false), Some(vote(B, 3)), peers());
         assert_eq!(stands(&cut), does, "{relation:?}");
     }
-    let mut unread = Node::with(Own::Unread);
+    let mut unread = Node::with(OwnData::Unread);
     assert_eq!(
-        unread.sees(20, Server::Parked, Some(vote(B, 3)), peer(BEHIND)),
+        unread.sees(20, ServerState::Parked, Some(vote(B, 3)), peer(BEHIND)),
         []
     );
 }
@@ -1001,28 +1027,28 @@ fn without_the_named_node_only_a_closed_copy_stands_and_only_when_no_sentinel_he
         let gone = || peer(PeerState::Unreachable(ms(60_000)));
         assert!(!stands(&node.sees(
             20,
-            Server::Parked,
+            ServerState::Parked,
             silent_primary(60_000),
             gone()
         )));
         assert!(!stands(&node.sees(
             6000,
-            Server::Parked,
+            ServerState::Parked,
             silent_primary(silence),
             gone()
         )));
-        let last = node.sees(1000, Server::Parked, silent_primary(silence), gone());
+        let last = node.sees(1000, ServerState::Parked, silent_primary(silence), gone());
         assert_eq!(stands(&last), does, "{own:?} {silence}");
         // The one that is named is back, with the same: it has this one elected, which may be under
         // way.
-        let back = node.sees(20, Server::Parked, silent_primary(0), peer(BEHIND));
+        let back = node.sees(20, ServerState::Parked, silent_primary(0), peer(BEHIND));
         assert!(!lowers(&back) && !stands(&back));
         let moment = peer(PeerState::Unreachable(ms(40)));
-        let away = node.sees(20, Server::Parked, silent_primary(40), moment);
+        let away = node.sees(20, ServerState::Parked, silent_primary(40), moment);
         assert!(!lowers(&away));
         // It holds more, or takes writes: the reason is gone, or was none.
         let more = peer_that(BEHIND, holds(Relation::More));
-        let more = node.sees(20, Server::Parked, silent_primary(0), more);
+        let more = node.sees(20, ServerState::Parked, silent_primary(0), more);
         assert_eq!(lowers(&more), does);
     }
 }
@@ -1037,7 +1063,7 @@ fn no_node_follows_one_that_holds_less() {
     ] {
         let peers = || peer_that(WRITABLE, holds(relation));
         let mut node = Node::new(identity());
-        let actions = node.sees(20, Server::Parked, Some(vote(B, 3)), peers());
+        let actions = node.sees(20, ServerState::Parked, Some(vote(B, 3)), peers());
         assert_eq!(follows(&actions).is_some(), does, "{relation:?}");
         assert_eq!(
             actions.iter().any(|a| matches!(a, Action::Waiting(_))),
@@ -1047,7 +1073,7 @@ fn no_node_follows_one_that_holds_less() {
         let mut primary = Node::primary();
         let newer = primary.sees(
             20,
-            Server::Primary { replicas: 0 },
+            ServerState::Primary { replicas: 0 },
             Some(vote(B, 3)),
             peers(),
         );
@@ -1066,19 +1092,19 @@ fn a_promoted_node_is_followed_when_it_has_marked_its_term() {
     assert_eq!(
         node.sees(
             20,
-            Server::Parked,
+            ServerState::Parked,
             Some(vote(B, 3)),
             peer_that(WRITABLE, unsettled)
         ),
         []
     );
     let peers = peer_that(WRITABLE, holds(Relation::More));
-    let settled = node.sees(20, Server::Parked, Some(vote(B, 3)), peers);
+    let settled = node.sees(20, ServerState::Parked, Some(vote(B, 3)), peers);
     assert_eq!(follows(&settled), Some(at(B)));
     // Where there is nothing, there is nothing to lose.
-    let mut empty = Node::with(Own::Empty);
+    let mut empty = Node::with(OwnData::Empty);
     let peers = peer_that(WRITABLE, unsettled);
-    let actions = empty.sees(20, Server::Parked, Some(vote(B, 3)), peers);
+    let actions = empty.sees(20, ServerState::Parked, Some(vote(B, 3)), peers);
     assert_eq!(follows(&actions), Some(at(B)));
 }
 
@@ -1104,7 +1130,7 @@ fn a_named_node_that_follows_one_that_does_not_serve_is_no_dead_end() {
     assert!(matches!(parks.as_slice(), [Action::Park(_)]), "{parks:?}");
     assert!(promotes(&node.sees(
         20,
-        Server::Parked,
+        ServerState::Parked,
         Some(vote(A, 1)),
         waits()
     )));
@@ -1122,7 +1148,7 @@ fn what_an_operator_has_chosen_takes_the_role_and_the_others_keep_theirs_aside()
     for (named, chosen) in [(A, false), (A, true), (B, false), (B, true)] {
         let mut node = Node::new(identity());
         node.chosen = chosen;
-        let actions = node.sees(20, Server::Parked, Some(vote(named, 3)), apart());
+        let actions = node.sees(20, ServerState::Parked, Some(vote(named, 3)), apart());
         assert_eq!(promotes(&actions), chosen && named == A);
         // Named, it takes the role; else its priority is what has it elected, and stays.
         assert!(!stands(&actions) && !lowers(&actions));
@@ -1133,8 +1159,8 @@ fn what_an_operator_has_chosen_takes_the_role_and_the_others_keep_theirs_aside()
     };
     let mut other = Node::new(identity());
     let peers = peer_that(WRITABLE, given_up);
-    let actions = other.sees(20, Server::Parked, Some(vote(B, 3)), peers);
-    assert_eq!(actions, [Action::Yield]);
+    let actions = other.sees(20, ServerState::Parked, Some(vote(B, 3)), peers);
+    assert_eq!(actions, [Action::GiveUpCopy]);
 }
 
 #[test]
@@ -1145,7 +1171,7 @@ fn a_primary_keeps_its_mark_as_things_are() {
         now += ms(later);
         machine.step(&Observation {
             now,
-            server: Server::Primary { replicas },
+            server: ServerState::Primary { replicas },
             disk_refuses: false,
             unreadable: false,
             sync_always: Some(false),
@@ -1169,7 +1195,7 @@ fn a_primary_keeps_its_mark_as_things_are() {
     // At once when something of it has changed, or is gone.
     let old = marked(Completeness::Open, 0, true);
     assert_eq!(sees(10, old, true, false, 1), next);
-    assert_eq!(sees(10, Own::Empty, true, false, 1), next);
+    assert_eq!(sees(10, OwnData::Empty, true, false, 1), next);
     let alone = sees(10, open, true, false, 0);
     let sole = marks(1, Completeness::Sole);
     assert_eq!(alone, [Action::SyncAlways(true), sole]);
@@ -1184,13 +1210,13 @@ fn a_primary_keeps_its_mark_as_things_are() {
 #[test]
 fn the_only_copy_is_synced_at_once_as_long_as_its_mark_says_that_it_is_the_only_one() {
     let mut node = Node::primary();
-    let alone = Server::Primary { replicas: 0 };
+    let alone = ServerState::Primary { replicas: 0 };
     node.sees(100, alone, Some(vote(A, 1)), peer(BEHIND));
     let mut joined = |state| {
         node.now += ms(100);
         node.machine.step(&Observation {
             now: node.now,
-            server: Server::Primary { replicas: 1 },
+            server: ServerState::Primary { replicas: 1 },
             disk_refuses: false,
             unreadable: false,
             sync_always: Some(true),
@@ -1213,7 +1239,7 @@ fn the_only_copy_is_synced_at_once_as_long_as_its_mark_says_that_it_is_the_only_
 #[test]
 fn a_server_that_does_not_take_it_is_told_again_to_sync_at_once() {
     let mut node = Node::primary();
-    let alone = Server::Primary { replicas: 0 };
+    let alone = ServerState::Primary { replicas: 0 };
     for _ in 0..3 {
         node.sync_always = None;
         let actions = node.sees(100, alone, Some(vote(A, 1)), vec![]);
@@ -1225,30 +1251,30 @@ fn a_server_that_does_not_take_it_is_told_again_to_sync_at_once() {
 #[test]
 fn a_server_that_is_promoted_before_it_was_looked_at_parks() {
     let mut node = Node::new(identity());
-    node.sees(20, Server::Gone, Some(vote(B, 3)), peer(BEHIND));
-    node.sees(20, Server::Starting, Some(vote(B, 3)), peer(BEHIND));
-    let alone = Server::Primary { replicas: 0 };
+    node.sees(20, ServerState::Gone, Some(vote(B, 3)), peer(BEHIND));
+    node.sees(20, ServerState::Starting, Some(vote(B, 3)), peer(BEHIND));
+    let alone = ServerState::Primary { replicas: 0 };
     let actions = node.sees(20, alone, Some(vote(B, 3)), peer(BEHIND));
     assert!(matches!(actions[..], [Action::Park(_)]), "{actions:?}");
 }
 
 #[test]
 fn a_server_that_is_promoted_though_it_is_no_candidate_parks() {
-    let primary = Server::Primary { replicas: 0 };
+    let primary = ServerState::Primary { replicas: 0 };
     let parks = |node: &mut Node| {
         let actions = node.sees(20, primary, Some(vote(B, 3)), peer(BEHIND));
         actions.iter().any(|a| matches!(a, Action::Park(_)))
     };
     let mut node = Node::new(identity());
-    node.sees(20, Server::Parked, Some(vote(B, 3)), peer(BEHIND));
+    node.sees(20, ServerState::Parked, Some(vote(B, 3)), peer(BEHIND));
     assert!(parks(&mut node));
     // It stood, or decided so itself, or was in sync.
     let mut node = Node::new(identity());
     let less = peer_that(BEHIND, holds(Relation::Less));
-    node.sees(20, Server::Parked, Some(vote(B, 3)), less);
+    node.sees(20, ServerState::Parked, Some(vote(B, 3)), less);
     assert!(!parks(&mut node));
     let mut node = Node::new(identity());
-    node.sees(20, Server::Parked, Some(vote(A, 3)), peer(BEHIND));
+    node.sees(20, ServerState::Parked, Some(vote(A, 3)), peer(BEHIND));
     assert!(!parks(&mut node));
     let mut node = Node::replica();
     assert!(!parks(&mut node));
@@ -1265,7 +1291,7 @@ fn a_replaced_primary_marks_what_it_has() {
         let mut node = Node::primary();
         let actions = node.machine.step(&Observation {
             now: node.now + ms(100),
-            server: Server::Primary { replicas: 0 },
+            server: ServerState::Primary { replicas: 0 },
             disk_refuses: false,
             unreadable: false,
             sync_always: Some(true),
@@ -1294,7 +1320,7 @@ fn a_term_counts_when_it_is_announced_or_the_node_that_is_named_has_submitted() 
         }]
     };
     let own = |confirmed| {
-        Own::Data(Marked {
+        OwnData::Data(MarkSummary {
             state: Some(Completeness::Open),
             epoch: None,
             mine: true,
@@ -1309,7 +1335,7 @@ fn a_term_counts_when_it_is_announced_or_the_node_that_is_named_has_submitted() 
             node.now += ms(100);
             actions = node.machine.step(&Observation {
                 now: node.now,
-                server: Server::Primary { replicas: 1 },
+                server: ServerState::Primary { replicas: 1 },
                 disk_refuses: false,
                 unreadable: false,
                 sync_always: Some(false),
@@ -1331,7 +1357,7 @@ fn a_term_counts_when_it_is_announced_or_the_node_that_is_named_has_submitted() 
 
 #[test]
 fn a_term_that_a_node_began_by_itself_counts_when_all_sentinels_have_seen_it_as_a_primary() {
-    let unconfirmed = Own::Data(Marked {
+    let unconfirmed = OwnData::Data(MarkSummary {
         state: Some(Completeness::Open),
         epoch: Some(1),
         mine: true,
@@ -1345,7 +1371,7 @@ fn a_term_that_a_node_began_by_itself_counts_when_all_sentinels_have_seen_it_as_
         node.now += ms(300);
         let actions = node.machine.step(&Observation {
             now: node.now,
-            server: Server::Primary { replicas: 1 },
+            server: ServerState::Primary { replicas: 1 },
             disk_refuses: false,
             unreadable: false,
             sync_always: Some(false),
@@ -1377,7 +1403,7 @@ fn a_named_node_whose_sentinels_know_no_replica_compares_itself_with_one_that_th
             ..vote(A, 3)
         };
         let peers = peer_that(IN_SYNC, holds(relation));
-        let actions = node.sees(20, Server::Parked, Some(reset), peers);
+        let actions = node.sees(20, ServerState::Parked, Some(reset), peers);
         assert!(!calls(&actions));
         assert_eq!(promotes(&actions), takes);
     }
@@ -1387,8 +1413,8 @@ fn a_named_node_whose_sentinels_know_no_replica_compares_itself_with_one_that_th
 fn a_node_whose_data_is_set_aside_follows_one_that_holds_no_less_or_has_it_put_back() {
     let set_aside = || {
         let mut node = Node::primary();
-        node.sees(100, Server::Gone, Some(vote(A, 1)), peer(IN_SYNC));
-        let actions = node.sees(100, Server::Gone, Some(vote(A, 1)), peer(WRITABLE));
+        node.sees(100, ServerState::Gone, Some(vote(A, 1)), peer(IN_SYNC));
+        let actions = node.sees(100, ServerState::Gone, Some(vote(A, 1)), peer(WRITABLE));
         assert_eq!(actions, [Action::StartAfresh]);
         node.set_aside = true;
         node
@@ -1406,27 +1432,31 @@ fn a_node_whose_data_is_set_aside_follows_one_that_holds_no_less_or_has_it_put_b
     ] {
         let mut node = set_aside();
         let peers = peer_that(WRITABLE, holds_it(relation));
-        let actions = node.sees(20, Server::Parked, Some(vote(A, 1)), peers.clone());
+        let actions = node.sees(20, ServerState::Parked, Some(vote(A, 1)), peers.clone());
         assert_eq!(follows(&actions).is_some(), may, "{relation:?}");
-        let later = node.sees(2000, Server::Parked, Some(vote(A, 1)), peers);
-        assert_eq!(later == [Action::PutBack], !may, "{relation:?}: {later:?}");
+        let later = node.sees(2000, ServerState::Parked, Some(vote(A, 1)), peers);
+        assert_eq!(
+            later == [Action::RestoreSetAside],
+            !may,
+            "{relation:?}: {later:?}"
+        );
     }
     // Nobody there any more: neither does an empty server take the role, nor does it stand for it.
     let mut node = set_aside();
     for named in [A, B] {
-        let actions = node.sees(20, Server::Parked, Some(vote(named, 1)), peer(BEHIND));
+        let actions = node.sees(20, ServerState::Parked, Some(vote(named, 1)), peer(BEHIND));
         assert_eq!(actions, []);
     }
     let gone = peer(PeerState::Unreachable(ms(9000)));
-    let actions = node.sees(2000, Server::Parked, Some(vote(A, 1)), gone.clone());
-    assert_eq!(actions, [Action::PutBack]);
+    let actions = node.sees(2000, ServerState::Parked, Some(vote(A, 1)), gone.clone());
+    assert_eq!(actions, [Action::RestoreSetAside]);
     let mut node = set_aside();
     assert_eq!(
         node.sees(20, cut(100, false), Some(vote(B, 2)), gone.clone()),
         []
     );
     let actions = node.sees(20, cut(9000, false), Some(vote(B, 2)), gone);
-    assert_eq!(actions, [Action::PutBack]);
+    assert_eq!(actions, [Action::RestoreSetAside]);
 }
 
 #[test]
@@ -1438,7 +1468,7 @@ fn a_node_that_was_raised_is_a_candidate_before_it_is_looked_at_again() {
         if raised {
             node.machine.raised();
         }
-        let alone = Server::Primary { replicas: 0 };
+        let alone = ServerState::Primary { replicas: 0 };
         let actions = node.sees(100, alone, Some(vote(B, 1)), peer(BEHIND));
         let parks = actions.iter().any(|a| matches!(a, Action::Park(_)));
         assert_eq!(parks, !raised);
@@ -1458,11 +1488,11 @@ fn a_server_that_hangs_again_and_again_is_started_again_each_time() {
     // On a disk that takes long to sync: nobody else has what it has.
     let mut node = Node::primary();
     for _ in 0..20 {
-        let silent = Server::Silent(identity().hang_timeout * PATIENCE_FACTOR);
+        let silent = ServerState::Silent(identity().hang_timeout * PATIENCE_FACTOR);
         let actions = node.sees(100, silent, Some(vote(A, 1)), peer(BEHIND));
         assert_eq!(actions, [Action::Kill]);
-        let actions = node.sees(100, Server::Gone, Some(vote(A, 1)), peer(BEHIND));
+        let actions = node.sees(100, ServerState::Gone, Some(vote(A, 1)), peer(BEHIND));
         assert!(actions.contains(&Action::Start), "{actions:?}");
-        node.sees(100, Server::Parked, Some(vote(A, 1)), peer(BEHIND));
+        node.sees(100, ServerState::Parked, Some(vote(A, 1)), peer(BEHIND));
     }
 }

@@ -8,8 +8,8 @@ use std::net::SocketAddrV4;
 
 use crate::config::NodeKind;
 
-use super::conf::{Change, Conf};
-use super::origin::{Origin, announced, monitored};
+use crate::node::conf::{Change, Conf};
+use crate::node::origin::{Origin, announced, monitored};
 
 /// Directives of a Sentinel that are about one primary: their first argument is its name.
 const OF_A_PRIMARY: [&str; 15] = [
@@ -35,7 +35,7 @@ const WITH_ADDRESS: [&str; 4] = ["monitor", "known-slave", "known-replica", "kno
 
 /// What became of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Moved {
+pub(super) struct MovedConf {
     /// The file.
     pub(super) conf: Conf,
     /// Each change, in words.
@@ -46,12 +46,12 @@ pub(super) struct Moved {
 ///
 /// # Errors
 /// Why that can't be done, in a sentence.
-pub(super) fn moved(
+pub(super) fn move_conf(
     conf: &Conf,
     (name, kind): (&str, NodeKind),
     old: &Origin,
     new: &Origin,
-) -> Result<Moved, String> {
+) -> Result<MovedConf, String> {
     let address = |lab: &Origin, which: &str| {
         let address = lab.address(name);
         address.ok_or_else(|| format!("the {which} lab has no node of that name"))
@@ -63,7 +63,7 @@ pub(super) fn moved(
             "its state is of {said}, and in the old lab it is at {was}: say with --from or --from-subnet which lab it is of"
         ));
     }
-    let mut moved = Moved {
+    let mut moved = MovedConf {
         conf: conf.clone(),
         changes: Vec::new(),
     };
@@ -93,7 +93,7 @@ pub(super) fn moved(
 }
 
 /// What a Sentinel knows of the primary and of the others.
-fn sentinel(moved: &mut Moved, old: &Origin, new: &Origin) -> Result<(), String> {
+fn sentinel(moved: &mut MovedConf, old: &Origin, new: &Origin) -> Result<(), String> {
     let (was, now) = (old.primary_name.as_str(), new.primary_name.as_str());
     let names = monitored(&moved.conf);
     let primary = names.iter().find(|(name, _)| name == was);
@@ -115,7 +115,7 @@ fn sentinel(moved: &mut Moved, old: &Origin, new: &Origin) -> Result<(), String>
         drop_newcomer(moved, was, now)?;
     }
     let mut known: Vec<SocketAddrV4> = Vec::new();
-    let Moved { conf, changes } = moved;
+    let MovedConf { conf, changes } = moved;
     conf.rewrite(|words| {
         let [first, key, name, rest @ ..] = words else {
             return Change::Keep;
@@ -161,7 +161,7 @@ fn sentinel(moved: &mut Moved, old: &Origin, new: &Origin) -> Result<(), String>
 
 /// Earlier versions let a Sentinel begin to monitor a second name, at the seed primary, when the
 /// name was changed. What it has learned under that name goes, unless that is newer.
-fn drop_newcomer(moved: &mut Moved, was: &str, now: &str) -> Result<(), String> {
+fn drop_newcomer(moved: &mut MovedConf, was: &str, now: &str) -> Result<(), String> {
     let epoch = |name: &str| -> u64 {
         let line = moved.conf.get(&["sentinel", "config-epoch", name]);
         let word = line.and_then(|l| l.first().cloned());
@@ -233,9 +233,9 @@ mod tests {
         sentinel known-sentinel halab 127.0.0.22 26379 12ab\n\
         sentinel current-epoch 7\n";
 
-    fn move_one(text: &str) -> Result<Moved, String> {
+    fn move_one(text: &str) -> Result<MovedConf, String> {
         let kind = ("sentinel-1", NodeKind::Sentinel);
-        moved(&Conf::parse(text), kind, &old(), &new())
+        move_conf(&Conf::parse(text), kind, &old(), &new())
     }
 
     #[test]
@@ -304,7 +304,7 @@ mod tests {
         let mut moved_to_stranger = new();
         moved_to_stranger.nodes[0].1 = "127.0.0.99:6379".parse().unwrap();
         let kind = ("sentinel-1", NodeKind::Sentinel);
-        let moved = moved(&Conf::parse(SENTINEL), kind, &old(), &moved_to_stranger).unwrap();
+        let moved = move_conf(&Conf::parse(SENTINEL), kind, &old(), &moved_to_stranger).unwrap();
         assert_eq!(moved.conf.text().matches("127.0.0.99 6379").count(), 1);
     }
 }

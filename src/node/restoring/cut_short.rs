@@ -44,16 +44,16 @@ fn copies(root: &Path, node: &str) -> Vec<String> {
     for entry in entries.into_iter().flatten().flatten() {
         let name = entry.file_name().into_string().unwrap();
         let counts = name.starts_with("appendonlydir") && !name.contains(".resto");
-        if let (true, Ok(Copy::Marked(mark))) = (counts, held_in(&entry.path())) {
+        if let (true, Ok(Copy::Marked(mark))) = (counts, copy_in(&entry.path())) {
             found.push(mark.to_text());
         }
     }
     found
 }
 
-fn here<'a>(lab: &'a Lab, order: &'a RestoreOrder) -> Here<'a> {
+fn here<'a>(lab: &'a Lab, order: &'a RestoreOrder) -> HostRestore<'a> {
     let name = order.node.as_ref().unwrap_or(&lab.seed_primary);
-    Here {
+    HostRestore {
         lab,
         order,
         node: lab.node(name).unwrap(),
@@ -67,7 +67,7 @@ fn started(lab: &Lab, root: &Path) -> Vec<(Copy, bool)> {
     let each = lab.data_nodes.iter().map(|node| {
         let state = StateDir::open(root, lab, node).unwrap();
         assert!(!state.restoring().exists() && !state.restored().exists());
-        (held_in(&state.files()).unwrap(), state.first_start())
+        (copy_in(&state.files()).unwrap(), state.first_start())
     });
     each.collect()
 }
@@ -120,7 +120,7 @@ impl Before {
         let again = here.restore(&never(), &mut |_| ());
         let again = again.unwrap_or_else(|error| panic!("{when}: {error}"));
         let files = data(&order, &node).join("appendonlydir");
-        let now = held_in(&files).unwrap();
+        let now = copy_in(&files).unwrap();
         assert_eq!(now.to_string(), again.holds, "{when}");
         let copied = fs::read(order.backup.join(folder::DATA)).unwrap();
         assert_eq!(fs::read(files.join(BASE)).unwrap(), copied, "{when}");

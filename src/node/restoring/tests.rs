@@ -58,7 +58,7 @@ async fn a_restored_node_has_the_data_and_a_mark_of_another_term() {
     assert_eq!(restored.not_seen.len(), 2);
     let files = data(&order, "redis-a").join("appendonlydir");
     assert_eq!(fs::read(files.join(BASE)).unwrap(), marked(&backup));
-    let Copy::Marked(now) = held_in(&files).unwrap() else {
+    let Copy::Marked(now) = copy_in(&files).unwrap() else {
         panic!("no mark");
     };
     assert_eq!(now.to_string(), restored.holds);
@@ -82,7 +82,7 @@ async fn a_restored_node_has_the_data_and_a_mark_of_another_term() {
     fs::write(files.join(BASE), base).unwrap();
     // The node starts from it.
     StateDir::open(&order.root, &lab, &lab.data_nodes[0]).unwrap();
-    assert_eq!(held_in(&files).unwrap(), now);
+    assert_eq!(copy_in(&files).unwrap(), now);
 }
 
 #[tokio::test]
@@ -152,7 +152,7 @@ async fn a_damaged_backup_and_a_node_that_runs_leave_all_as_it_was() {
     let backup = later(&mark());
     let (_root, lab, order) = ordered(&backup);
     put(&order, "redis-a", &mark(), None);
-    let before = held_in(&data(&order, "redis-a").join("appendonlydir")).unwrap();
+    let before = copy_in(&data(&order, "redis-a").join("appendonlydir")).unwrap();
     let running = StateDir::open(&order.root, &lab, &lab.data_nodes[0]).unwrap();
     let refused = restore(&lab, &order, &never()).await.unwrap_err();
     assert!(
@@ -166,7 +166,7 @@ async fn a_damaged_backup_and_a_node_that_runs_leave_all_as_it_was() {
     let refused = restore(&lab, &order, &never()).await.unwrap_err();
     assert!(matches!(refused, RestoreError::Backup(_)), "{refused}");
     assert_eq!(
-        held_in(&data(&order, "redis-a").join("appendonlydir")).unwrap(),
+        copy_in(&data(&order, "redis-a").join("appendonlydir")).unwrap(),
         before
     );
     fs::write(&file, &whole).unwrap();

@@ -37,7 +37,7 @@ impl StateDir {
     ///
     /// # Errors
     /// When it is of another lab.
-    pub(super) fn look_at_conf(&mut self, lab: &Lab, node: &Node) -> Result<(), StateError> {
+    pub(super) fn check_conf(&mut self, lab: &Lab, node: &Node) -> Result<(), StateError> {
         let file = conf_path(&self.folder, node);
         if !file.exists() {
             // A data node's data says what the file would.

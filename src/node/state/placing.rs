@@ -55,7 +55,7 @@ impl StateDir {
         let (restored, files) = (self.restored(), self.files());
         if restored.exists() {
             if files.exists() {
-                self.throw_copy(&restored)?;
+                self.remove_copy(&restored)?;
             } else {
                 warn!(folder = %files.display(), "a restore was cut short when what had been there was set aside: the backup is put in place");
                 self.put_in_place()?;
@@ -66,7 +66,7 @@ impl StateDir {
                 the restore again before the lab takes writes");
         }
         // Not worth a refusal to start: it costs room.
-        let _ = self.throw_copy(&self.restoring());
+        let _ = self.remove_copy(&self.restoring());
         Ok(())
     }
 }

@@ -24,7 +24,7 @@ impl StateDir {
         let (files, aside) = (self.files(), self.aside());
         if aside.exists() {
             // What is there now is a copy that never got complete.
-            self.throw_copy(&files)
+            self.remove_copy(&files)
         } else if files.exists() {
             fs::rename(&files, &aside).map_err(io_error("cannot move", &files))
         } else {
@@ -39,14 +39,14 @@ impl StateDir {
     pub fn discard_aside(&self) -> Result<(), StateError> {
         let aside = self.aside();
         self.trash
-            .throw(&aside)
+            .discard(&aside)
             .map_err(io_error("cannot move", &aside))
     }
 
     /// Removes a copy that never got complete. Where it can't be moved away, a full disk say, it is
     /// removed where it is.
-    pub(super) fn throw_copy(&self, files: &Path) -> Result<(), StateError> {
-        self.trash.throw(files).or_else(|_| remove_folder(files))
+    pub(super) fn remove_copy(&self, files: &Path) -> Result<(), StateError> {
+        self.trash.discard(files).or_else(|_| remove_folder(files))
     }
 
     /// Keeps the append-only files aside for good, before a start without them. Returns where they
@@ -93,7 +93,7 @@ impl StateDir {
     pub fn restore_aside(&self) -> Result<(), StateError> {
         let (files, aside) = (self.files(), self.aside());
         if aside.exists() {
-            self.throw_copy(&files)?;
+            self.remove_copy(&files)?;
             fs::rename(&aside, &files).map_err(io_error("cannot move", &aside))?;
         }
         Ok(())

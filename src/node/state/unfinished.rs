@@ -19,7 +19,11 @@ impl StateDir {
             let bytes = fs::metadata(&path).map_or(0, |m| m.len());
             // Not worth a refusal to start: it costs room, and where that is missed the server is
             // not started and says so.
-            match self.trash.throw(&path).or_else(|_| fs::remove_file(&path)) {
+            match self
+                .trash
+                .discard(&path)
+                .or_else(|_| fs::remove_file(&path))
+            {
                 Ok(()) => {
                     info!(file = %path.display(), bytes, "removed: a killed server left it, unfinished or replaced");
                     self.unfinished.set(self.unfinished.get() + 1);

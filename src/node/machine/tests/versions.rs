@@ -25,11 +25,11 @@ impl Node {
         self.now += ms(later);
         self.machine.step(&Observation {
             now: self.now,
-            server: Server::Gone,
+            server: ServerState::Gone,
             disk_refuses: false,
             unreadable: true,
             sync_always: None,
-            own: Own::Unread,
+            own: OwnData::Unread,
             set_aside: false,
             in_term: false,
             written: false,
@@ -43,22 +43,22 @@ impl Node {
 #[test]
 fn a_parked_node_does_not_follow_what_its_server_cannot_read_and_says_so_once() {
     let mut node = Node::new(identity());
-    node.sees(0, Server::Gone, None, newer(BEHIND, PeerCopy::UNREAD));
+    node.sees(0, ServerState::Gone, None, newer(BEHIND, PeerCopy::UNREAD));
     let primary = newer(WRITABLE, holds(Relation::More));
     let told = [Action::CannotFollow(at(B))];
-    let actions = node.sees(100, Server::Parked, Some(vote(B, 2)), primary.clone());
+    let actions = node.sees(100, ServerState::Parked, Some(vote(B, 2)), primary.clone());
     assert_eq!(actions, told);
-    let actions = node.sees(100, Server::Parked, Some(vote(B, 2)), primary.clone());
+    let actions = node.sees(100, ServerState::Parked, Some(vote(B, 2)), primary.clone());
     assert_eq!(actions, []);
     // An empty one neither: it would ask for a copy again and again.
-    node.own = Own::Empty;
-    let actions = node.sees(100, Server::Parked, Some(vote(B, 2)), primary.clone());
+    node.own = OwnData::Empty;
+    let actions = node.sees(100, ServerState::Parked, Some(vote(B, 2)), primary.clone());
     assert!(!follows(&actions), "{actions:?}");
     // With a server that reads it, it does; after that it is said anew.
     let readable = peer_that(WRITABLE, holds(Relation::More));
-    let actions = node.sees(100, Server::Parked, Some(vote(B, 2)), readable);
+    let actions = node.sees(100, ServerState::Parked, Some(vote(B, 2)), readable);
     assert!(follows(&actions), "{actions:?}");
-    let actions = node.sees(100, Server::Parked, Some(vote(B, 2)), primary);
+    let actions = node.sees(100, ServerState::Parked, Some(vote(B, 2)), primary);
     assert_eq!(actions, told);
 }
 
@@ -66,7 +66,7 @@ fn a_parked_node_does_not_follow_what_its_server_cannot_read_and_says_so_once() 
 fn a_replica_parks_when_its_primary_comes_back_newer() {
     for (link_down_for, promotable) in [(None, true), (None, false), (Some(ms(20)), true)] {
         let mut node = Node::replica();
-        let replica = Server::Replica {
+        let replica = ServerState::Replica {
             of: at(B),
             link_down_for,
             promotable,
@@ -75,13 +75,13 @@ fn a_replica_parks_when_its_primary_comes_back_newer() {
         let actions = node.sees(100, replica, Some(vote(B, 2)), primary.clone());
         assert!(parks(&actions), "{actions:?}");
         assert!(!actions.contains(&Action::Raise), "{actions:?}");
-        let actions = node.sees(100, Server::Parked, Some(vote(B, 2)), primary);
+        let actions = node.sees(100, ServerState::Parked, Some(vote(B, 2)), primary);
         assert!(!follows(&actions), "{actions:?}");
     }
     // One that is no primary, or is gone, gives it nothing to read.
     for state in [BEHIND, PeerState::Unreachable(ms(5000))] {
         let mut node = Node::replica();
-        let replica = Server::Replica {
+        let replica = ServerState::Replica {
             of: at(B),
             link_down_for: Some(ms(20)),
             promotable: true,
@@ -97,20 +97,20 @@ fn a_primary_over_which_a_newer_one_was_promoted_keeps_its_data() {
     let mut node = Node::primary();
     let actions = node.sees(
         100,
-        Server::Gone,
+        ServerState::Gone,
         Some(vote(A, 1)),
         newer(IN_SYNC, holds(Relation::Same)),
     );
     assert!(!actions.contains(&Action::StartAfresh), "{actions:?}");
     // Of a version that it reads it would take the place of what it has.
     let promoted = newer(WRITABLE, holds(Relation::More));
-    let actions = node.sees(100, Server::Gone, Some(vote(A, 1)), promoted);
+    let actions = node.sees(100, ServerState::Gone, Some(vote(A, 1)), promoted);
     assert_eq!(actions, [Action::Start]);
 
     let mut node = Node::primary();
-    node.sees(100, Server::Gone, Some(vote(A, 1)), peer(IN_SYNC));
+    node.sees(100, ServerState::Gone, Some(vote(A, 1)), peer(IN_SYNC));
     let promoted = peer_that(WRITABLE, holds(Relation::More));
-    let actions = node.sees(100, Server::Gone, Some(vote(A, 1)), promoted);
+    let actions = node.sees(100, ServerState::Gone, Some(vote(A, 1)), promoted);
     assert_eq!(actions, [Action::StartAfresh]);
 }
 
@@ -118,20 +118,25 @@ fn a_primary_over_which_a_newer_one_was_promoted_keeps_its_data() {
 fn a_replaced_primary_that_cannot_read_the_new_one_takes_no_writes_and_does_not_follow() {
     let mut node = Node::primary();
     let new = newer(WRITABLE, holds(Relation::More));
-    let actions = node.sees(100, Server::Primary { replicas: 0 }, Some(vote(B, 2)), new);
+    let actions = node.sees(
+        100,
+        ServerState::Primary { replicas: 0 },
+        Some(vote(B, 2)),
+        new,
+    );
     assert!(parks(&actions) && !follows(&actions), "{actions:?}");
 }
 
 #[test]
 fn what_is_set_aside_is_put_back_rather_than_replaced_by_what_cannot_be_read() {
     let mut node = Node::new(identity());
-    node.sees(0, Server::Gone, None, peer(IN_SYNC));
+    node.sees(0, ServerState::Gone, None, peer(IN_SYNC));
     node.set_aside = true;
     let new = newer(WRITABLE, holds(Relation::More));
-    let actions = node.sees(100, Server::Parked, Some(vote(B, 2)), new.clone());
+    let actions = node.sees(100, ServerState::Parked, Some(vote(B, 2)), new.clone());
     assert!(!follows(&actions), "{actions:?}");
-    let actions = node.sees(2000, Server::Parked, Some(vote(B, 2)), new);
-    assert_eq!(actions, [Action::PutBack]);
+    let actions = node.sees(2000, ServerState::Parked, Some(vote(B, 2)), new);
+    assert_eq!(actions, [Action::RestoreSetAside]);
 }
 
 #[test]
@@ -186,7 +191,7 @@ fn data_that_the_server_cannot_read_and_an_operator_has_given_up_is_kept() {
         ..holds(Relation::More)
     };
     let actions = node.cannot_load(100, Some(vote(B, 2)), peer_that(WRITABLE, chosen));
-    assert_eq!(actions, [Action::Yield]);
+    assert_eq!(actions, [Action::GiveUpCopy]);
 }
 
 #[test]

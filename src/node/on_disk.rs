@@ -20,7 +20,7 @@ const PART: usize = 1 << 20;
 /// What lies on disk that the own server can't read. Reading it takes seconds for each gigabyte, so
 /// it is done beside the node's work.
 #[derive(Debug, Default)]
-pub(super) enum OnDisk {
+pub(super) enum DiskCopy {
     /// The server can read it, or nobody has asked.
     #[default]
     Unasked,
@@ -32,40 +32,40 @@ pub(super) enum OnDisk {
     Unknown,
 }
 
-impl OnDisk {
+impl DiskCopy {
     /// What is known of the files by now; begins to read them at the first call.
     pub(super) fn ask(&mut self, files: &Path) -> Option<Copy> {
         *self = match std::mem::take(self) {
-            OnDisk::Unasked => Self::begin(files.to_owned()),
-            OnDisk::Reading(reading) if reading.is_finished() => match reading.join() {
-                Ok(Ok(copy)) => OnDisk::Known(copy),
+            DiskCopy::Unasked => Self::begin(files.to_owned()),
+            DiskCopy::Reading(reading) if reading.is_finished() => match reading.join() {
+                Ok(Ok(copy)) => DiskCopy::Known(copy),
                 Ok(Err(error)) => Self::failed(&error),
                 Err(_) => Self::failed(&"the reading of it panicked"),
             },
             other => other,
         };
         match self {
-            OnDisk::Known(copy) => Some(copy.clone()),
+            DiskCopy::Known(copy) => Some(copy.clone()),
             _ => None,
         }
     }
 
     fn begin(files: PathBuf) -> Self {
-        let read = move || held_in(&files);
+        let read = move || copy_in(&files);
         match thread::Builder::new().name("held".into()).spawn(read) {
-            Ok(reading) => OnDisk::Reading(reading),
+            Ok(reading) => DiskCopy::Reading(reading),
             Err(error) => Self::failed(&error),
         }
     }
 
     fn failed(error: &dyn std::fmt::Display) -> Self {
         warn!(%error, "what the append-only files hold is not known");
-        OnDisk::Unknown
+        DiskCopy::Unknown
     }
 }
 
 /// What the append-only files in that folder hold, by the last mark in them.
-pub(super) fn held_in(files: &Path) -> Result<Copy, StateError> {
+pub(super) fn copy_in(files: &Path) -> Result<Copy, StateError> {
     let entries = match fs::read_dir(files) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Copy::Empty),

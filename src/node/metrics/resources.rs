@@ -21,21 +21,21 @@ type Number = Gauge<f64, AtomicU64>;
 
 /// The metrics; NaN is *not known*, with which no alert compares.
 #[derive(Debug, Clone)]
-pub(super) struct RoomMetrics {
+pub(in crate::node) struct ResourceMetrics {
     disk_free: Number,
     inodes_free: Number,
     memory_limit: Number,
     memory_available: Number,
 }
 
-impl Default for RoomMetrics {
+impl Default for ResourceMetrics {
     fn default() -> Self {
         let unknown = || {
             let gauge = Number::default();
             gauge.set(f64::NAN);
             gauge
         };
-        RoomMetrics {
+        ResourceMetrics {
             disk_free: unknown(),
             inodes_free: unknown(),
             memory_limit: unknown(),
@@ -44,8 +44,8 @@ impl Default for RoomMetrics {
     }
 }
 
-impl RoomMetrics {
-    pub(super) fn register(&self, registry: &mut Registry) {
+impl ResourceMetrics {
+    pub(in crate::node) fn register(&self, registry: &mut Registry) {
         registry.register_with_unit(
             "disk_free",
             "Free space on the disk of the node's state folder; NaN: not known",
@@ -88,7 +88,7 @@ impl RoomMetrics {
     ///
     /// # Errors
     /// When no thread can be made.
-    pub(super) fn watch(&self, folder: PathBuf) -> io::Result<()> {
+    pub(in crate::node) fn watch(&self, folder: PathBuf) -> io::Result<()> {
         let metrics = self.clone();
         let look = move || {
             loop {
@@ -96,7 +96,9 @@ impl RoomMetrics {
                 thread::sleep(PAUSE);
             }
         };
-        thread::Builder::new().name("room".into()).spawn(look)?;
+        thread::Builder::new()
+            .name("resources".into())
+            .spawn(look)?;
         Ok(())
     }
 }
@@ -107,8 +109,8 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_no_number() {
-        let metrics = RoomMetrics::default();
-        let all = |metrics: &RoomMetrics| {
+        let metrics = ResourceMetrics::default();
+        let all = |metrics: &ResourceMetrics| {
             [
                 metrics.disk_free.get(),
                 metrics.inodes_free.get(),

@@ -1,0 +1,253 @@
+//! What a data node does with its server when the state machine has decided.
+
+use std::net::SocketAddrV4;
+
+use rustix::process::Signal;
+use tracing::{error, info, warn};
+
+use crate::config::NodeKind;
+use crate::handover::demote;
+use crate::node::machine::Action;
+use crate::node::server::Server;
+use crate::node::state::config_file::{PARKED_LOGIN, parked_at};
+use crate::node::{NodeError, version};
+
+use super::DataNode;
+
+/// How long writes are paused at a time while this primary may be isolated; repeated before it
+/// ends.
+const FENCE_MS: u64 = 1000;
+
+impl DataNode {
+    pub(super) async fn act(&mut self, action: Action) -> Result<(), NodeError> {
+        let name = self.node.name.clone();
+        match action {
+            Action::Start => return self.start_server(),
+            Action::StartAfresh => {
+                info!(node = %name, "another node was promoted: the own data is set aside");
+                self.state.set_aside()?;
+                self.copy.note_aside();
+                return self.start_server();
+            }
+            Action::GiveUp => {}
+            Action::DiskRefuses => {
+                let why = self.state.disk_refusal();
+                let told = why
+                    .clone()
+                    .unwrap_or_else(|| "its server can't write".into());
+                self.statement.update(|report| report.disk = Some(told));
+                error!(node = %name, folder = %self.state.data().display(),
+                    why = why.as_deref().unwrap_or("see the server's log"), "the disk takes no writes: free space \
+                    there, or make it writable; until then another node takes over, and this one waits");
+            }
+            Action::CannotLoad => {
+                let wrote = self.written_by.as_deref().unwrap_or("another server");
+                let why = version::cannot_load(&self.binary.title(), wrote);
+                error!(node = %name, folder = %self.state.data().display(), "{why}");
+                self.statement.refused_for_version(why);
+            }
+            Action::CannotFollow(primary) => {
+                let writes = self.observers.version_of(primary);
+                let why = version::cannot_follow(&self.binary.title(), writes);
+                error!(node = %name, %primary, "{why}");
+                self.statement.refused_for_version(why);
+            }
+            Action::Kill => {
+                error!(node = %name, "the server hangs; killing it");
+                if let Some(server) = &mut self.server {
+                    server.signal(Signal::KILL);
+                    // Certain death is what follows from here on.
+                    drop(server.wait().await);
+                }
+            }
+            Action::Promote(why) => {
+                info!(node = %name, role = "primary", why, copies = %self.describe_copies(), "role decided");
+                self.promote().await;
+            }
+            Action::Stand(why) => {
+                if !self.copy.promotable() {
+                    info!(node = %name, why, copies = %self.describe_copies(), "stands for the role");
+                    self.stand().await;
+                }
+            }
+            Action::Park(why) => {
+                warn!(node = %name, why, "takes no writes");
+                self.park().await;
+            }
+            Action::BeginTerm => self.begin_term().await,
+            Action::Mark(marking) => self.mark(marking).await,
+            Action::Reopen => self.reopen().await,
+            Action::GiveUpCopy => return self.give_up_copy().await,
+            Action::RestoreSetAside => return self.put_back().await,
+            Action::Follow(primary, why) => {
+                info!(node = %name, role = "replica", of = %primary, why, "role decided");
+                self.follow(primary).await;
+            }
+            Action::CallFailover(why) => {
+                let called = self.panel.call_failover(self.node.socket()).await;
+                self.metrics.called_failover(called.is_ok());
+                match called {
+                    Ok(by) => info!(node = %name, %by, why, "failover called"),
+                    Err(error) => {
+                        warn!(node = %name, %error, why, "no Sentinel takes the failover")
+                    }
+                }
+            }
+            Action::Raise => self.raise().await,
+            Action::Lower(why) => {
+                info!(node = %name, why, "not promotable");
+                self.set("replica-priority", "0").await;
+            }
+            Action::SyncAlways(always) => {
+                let (value, why) = if always {
+                    ("always", "no replica is in sync: this is the only copy")
+                } else {
+                    (self.syncs_once_a_second(), "a replica is in sync")
+                };
+                info!(node = %name, appendfsync = value, why, "how often it is written to disk");
+                let taken = self.set("appendfsync", value).await;
+                self.sync_always = taken.then_some(always);
+            }
+            Action::Fence => {
+                warn!(node = %name, "writes paused: no majority of the Sentinels, no replica in sync");
+                self.send(redis::cmd("CLIENT").arg("PAUSE").arg(FENCE_MS).arg("WRITE"))
+                    .await;
+            }
+            Action::Unfence => {
+                info!(node = %name, "writes go on");
+                self.send(redis::cmd("CLIENT").arg("UNPAUSE")).await;
+            }
+            Action::Waiting(what) => {
+                info!(node = %name, copies = %self.describe_copies(), "waiting for {what}");
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn start_server(&mut self) -> Result<(), NodeError> {
+        self.forget_server();
+        // Read anew, whatever was seen while it did not matter yet.
+        self.version_check = version::VersionCheck::default();
+        self.compare_versions();
+        if self.written_by.is_some() {
+            // As the next look says, too.
+            return Ok(());
+        }
+        // Parked again, whatever the server has written into its file meanwhile.
+        self.conf = self.state.apply(&self.lab, &self.node)?;
+        self.metrics
+            .removed_unfinished(self.state.take_unfinished());
+        if let Some(certificate) = &mut self.certificate {
+            certificate.read_at_start();
+            self.metrics.certificate_ends(certificate.end());
+        }
+        let server = Server::start(&self.binary, &self.conf, NodeKind::Data, &self.statement)?;
+        info!(node = %self.node.name, pid = server.pid(), address = %self.node.socket(),
+            version = %self.binary.version, "server started");
+        self.server = Some(server);
+        self.metrics.started();
+        Ok(())
+    }
+
+    /// How a server is told to sync its file once a second.
+    fn syncs_once_a_second(&self) -> &'static str {
+        if self.server_syncs { "everysec" } else { "no" }
+    }
+
+    /// Where this node can't sync the file, the server does, until it is started again: it refuses
+    /// writes, then, by itself.
+    pub(super) async fn watch_syncs(&mut self) {
+        let Some(why) = self.fsync.failure().filter(|_| !self.server_syncs) else {
+            return;
+        };
+        error!(node = %self.node.name, why, folder = %self.state.data().display(), "the append-only file can't be synced to \
+            disk: see what ails the disk; the server refuses writes as long as it can't either");
+        self.server_syncs = true;
+        if self.sync_always != Some(true) && self.server.is_some() {
+            self.server_syncs = self.set("appendfsync", "everysec").await;
+        }
+    }
+
+    /// Becomes a replica of an address where nothing listens.
+    async fn park(&mut self) {
+        let mut login = redis::cmd("CONFIG");
+        login.arg("SET").arg("replica-priority").arg("0");
+        for (key, value) in PARKED_LOGIN {
+            login.arg(key).arg(value);
+        }
+        // In one transaction: in between, somebody could have it copy.
+        if self
+            .demote(parked_at(&self.lab, &self.node), Some(login))
+            .await
+        {
+            self.admitted = false;
+        }
+    }
+
+    /// Starts again with what was set aside.
+    async fn put_back(&mut self) -> Result<(), NodeError> {
+        if let Some(mut server) = self.server.take() {
+            server.stop().await;
+        }
+        self.state.restore_aside()?;
+        warn!(node = %self.node.name, "there is nobody to copy from: the data that was set aside is put back");
+        self.start_server()?;
+        self.copy.forget_aside();
+        Ok(())
+    }
+
+    /// Starts anew without the own data, which is kept aside: an operator has chosen another copy.
+    async fn give_up_copy(&mut self) -> Result<(), NodeError> {
+        if let Some(mut server) = self.server.take() {
+            server.stop().await;
+        }
+        let kept = self.state.keep_aside()?;
+        warn!(node = %self.node.name, kept = %kept.display(), "an operator has chosen another copy: the own data is kept \
+            there, and copied anew");
+        self.start_server()
+    }
+
+    async fn follow(&mut self, primary: SocketAddrV4) {
+        // It has caught up with nobody yet.
+        self.set("replica-priority", "0").await;
+        self.admit().await;
+        // Otherwise at the next look: without a login it would copy nothing.
+        if self.admitted {
+            self.demote(primary, None).await;
+        }
+    }
+
+    /// Says whether the server has taken it.
+    async fn demote(&mut self, primary: SocketAddrV4, first: Option<redis::Cmd>) -> bool {
+        let sent = match self.own_conn().await {
+            Ok(conn) => demote(conn, primary, first).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = sent {
+            // Not lost: the next observation leads to the same decision.
+            warn!(node = %self.node.name, %error, "cannot become a replica yet");
+            return false;
+        }
+        true
+    }
+
+    pub(super) async fn set(&mut self, parameter: &str, value: &str) -> bool {
+        self.send(redis::cmd("CONFIG").arg("SET").arg(parameter).arg(value))
+            .await
+    }
+
+    /// Sends a command to the own server, and says whether it took it. One that fails is logged,
+    /// and not repeated here: the machine sees the effect, or its absence, at the next
+    /// observation.
+    pub(super) async fn send(&mut self, cmd: &redis::Cmd) -> bool {
+        let sent = match self.own_conn().await {
+            Ok(conn) => conn.query::<redis::Value>(cmd).await.map(drop),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = sent {
+            warn!(node = %self.node.name, %error, "the own server did not take a command");
+            return false;
+        }
+        true
+    }
+}

@@ -1,0 +1,223 @@
+//! The own server of a data node, as just seen: its process, its answer, and the files that it would
+//! load.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+
+use crate::client::{ClientError, Conn, ReplicationInfo};
+use crate::node::machine::ServerState;
+use crate::node::on_disk::DiskCopy;
+use crate::node::state::config_file::parked_at;
+use crate::node::{NodeError, version};
+use crate::protocol::copy::Copy;
+use crate::protocol::format::Version;
+use crate::report::Cause;
+
+use super::in_sync::ReplicaTracker;
+use super::pacing::Pacing;
+use super::{DataNode, HANG_QUESTIONS, roster};
+
+impl DataNode {
+    /// Looks at the own server.
+    pub(super) async fn observe_server(&mut self) -> Result<ServerState, NodeError> {
+        let Some(server) = &mut self.server else {
+            self.compare_versions();
+            return Ok(ServerState::Gone);
+        };
+        if let Some(status) = server.try_wait() {
+            warn!(node = %self.node.name, %status, "the server has ended");
+            self.statement
+                .update(|report| report.last_end = Some(status.to_string()));
+            if !self.loaded && status.code().is_some_and(|code| code != 0) {
+                // It has served nobody, so nobody waits for what this node does next.
+                server.wait_for_log().await;
+                self.report_failed_start()?;
+            }
+            self.metrics.exited();
+            self.forget_server();
+            self.compare_versions();
+            return Ok(ServerState::Gone);
+        }
+        if self.conn.is_none() && self.connector.pauses(self.node.socket()) {
+            return Ok(self.silent_state());
+        }
+        match self.ask_server().await {
+            Ok((info, copy)) => {
+                self.last_answer = Some(Instant::now());
+                self.unanswered = 0;
+                let seen = self.server_state(&info);
+                if self.loaded
+                    && !std::mem::replace(&mut self.noted, true)
+                    && let Some(running) = Version::parse(&info.version)
+                {
+                    version::note(&self.state.files(), running);
+                }
+                self.copy.read(seen, &info, copy);
+                if let Some(holds) = self.copy.take_note() {
+                    self.state.note_holding(&holds);
+                }
+                Ok(seen)
+            }
+            Err(error) => {
+                debug!(node = %self.node.name, %error, "no answer of the own server");
+                self.conn = None;
+                self.unanswered += 1;
+                Ok(self.silent_state())
+            }
+        }
+    }
+
+    /// What a server is that does not answer.
+    fn silent_state(&self) -> ServerState {
+        match self.last_answer {
+            None => ServerState::Starting,
+            // It may be this process that was not running.
+            Some(_) if self.unanswered < HANG_QUESTIONS => ServerState::Silent(Duration::ZERO),
+            Some(at) => ServerState::Silent(at.elapsed()),
+        }
+    }
+
+    /// Says why the server has ended before its data was loaded. An error: no further start helps.
+    fn report_failed_start(&self) -> Result<(), NodeError> {
+        if let Some(why) = self.statement.config_refused() {
+            return Err(NodeError::ConfigRefused {
+                node: self.node.name.clone(),
+                file: self.conf.clone(),
+                why,
+            });
+        }
+        let said = self.statement.said();
+        let (cause, said) = said.map_or((Cause::Other, None), |s| (s.cause, Some(s.line)));
+        let help = match cause {
+            Cause::DataTooNew => {
+                "the data was written by a newer server and is not damaged: install that version here or a newer one; repair \
+                 nothing"
+            }
+            Cause::DataUnreadable => {
+                "if the append-only file is damaged: start the other data nodes; one that has the data takes over, and here it is \
+                 set aside and copied anew from there; where none has, this may be the only copy: copy the folder, then restore a \
+                 backup, or cut off all behind the damage with redis-check-aof --fix"
+            }
+            _ => "see what the server said; its data is not touched",
+        };
+        error!(node = %self.node.name, folder = %self.state.data().display(), said = said.as_deref().unwrap_or("nothing"),
+            "the server has ended before its data was loaded; {help}");
+        Ok(())
+    }
+
+    pub(super) fn forget_server(&mut self) {
+        self.server = None;
+        self.connector.forget(self.node.socket());
+        self.conn = None;
+        self.last_answer = None;
+        self.unanswered = 0;
+        self.link_down_since = None;
+        self.loaded = false;
+        self.copy = std::mem::take(&mut self.copy).of_ended_server();
+        self.admitted = false;
+        // As its file says.
+        self.sync_always = Some(false);
+        self.server_syncs = false;
+        self.disk_refuses = false;
+        self.noted = false;
+        self.raising.server_ended();
+        self.replicas = ReplicaTracker::default();
+        self.pacing = Pacing::default();
+    }
+
+    /// The version of the server that is started here.
+    pub(super) fn version(&self) -> Option<Version> {
+        Version::parse(&self.binary.title())
+    }
+
+    /// Whether the server that would be started can read what is on disk. It may have been replaced
+    /// by another version.
+    pub(super) fn compare_versions(&mut self) {
+        if self.binary.refresh() {
+            info!(node = %self.node.name, version = %self.binary.title(), "the server is another one now");
+        }
+        let files = self.state.files();
+        self.written_by = self
+            .version()
+            .and_then(|own| self.version_check.look(&files, own));
+        if self.written_by.is_none() {
+            self.on_disk = DiskCopy::default();
+        } else {
+            let copy = self.on_disk.ask(&files);
+            self.copy.found_on_disk(copy);
+        }
+    }
+
+    async fn ask_server(&mut self) -> Result<(ReplicationInfo, Option<Copy>), ClientError> {
+        self.own_conn().await?.holding().await
+    }
+
+    /// The connection to the own server.
+    pub(super) async fn own_conn(&mut self) -> Result<&mut Conn, ClientError> {
+        let conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => {
+                let mut conn = self.connector.open(self.node.socket()).await?;
+                // So that `halab member` sees who runs with which lab.toml. A server that does not
+                // take it serves all the same.
+                if let Err(error) = conn.state_known(&self.lab).await {
+                    debug!(node = %self.node.name, %error, "which nodes are known here is not stated");
+                }
+                conn
+            }
+        };
+        Ok(self.conn.insert(conn))
+    }
+
+    pub(super) fn server_state(&mut self, info: &ReplicationInfo) -> ServerState {
+        self.disk_refuses = info.disk_refuses;
+        if info.crowded && !self.crowded {
+            error!(node = %self.node.name, "the server takes no more connections, all of maxclients are taken: close idle \
+                ones, or raise maxclients and ulimit -n; those that stand go on");
+        }
+        self.crowded = info.crowded;
+        if info.loading {
+            return ServerState::Loading;
+        }
+        self.loaded = true;
+        if info.is_primary {
+            self.link_down_since = None;
+            let now = self.started.elapsed();
+            let roster = self.roster.as_ref();
+            let own = self.node.socket();
+            let counts = |at| roster::counts(roster, own, at);
+            let replicas = self.replicas.in_sync(now, info, counts);
+            let lab = &self.lab;
+            let members = |at| lab.data_nodes.iter().any(|node| node.socket() == at);
+            self.pacing.see(now, info, &self.replicas, members);
+            return ServerState::Primary { replicas };
+        }
+        self.pacing.ended();
+        let of = info
+            .primary
+            .unwrap_or_else(|| parked_at(&self.lab, &self.node));
+        // A Sentinel has a parked server follow its primary after a while. Without a login it
+        // copies nothing, and its role is as undecided as before.
+        let copies = info.link_up || info.syncing;
+        if of == parked_at(&self.lab, &self.node) || !(self.admitted || copies) {
+            return ServerState::Parked;
+        }
+        let link_down_for = if info.link_up && !info.syncing {
+            self.link_down_since = None;
+            None
+        } else {
+            Some(
+                self.link_down_since
+                    .get_or_insert_with(Instant::now)
+                    .elapsed(),
+            )
+        };
+        ServerState::Replica {
+            of,
+            link_down_for,
+            promotable: info.priority > 0,
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The own server has ended: when it is started again, and with which data.
+
+use std::time::Duration;
+
+use crate::protocol::copy::Relation;
+
+use super::parked::can_be_promoted;
+use super::{
+    Action, Machine, Observation, PROMOTION_PATIENCE, Peer, PeerState, SENTINEL_INFO_PERIOD,
+    may_be_read,
+};
+
+/// Silence of a replica that a promotion explains: several round trips, of a network that may be
+/// slow.
+const OUT_OF_SIGHT: Duration = Duration::from_secs(1);
+/// Exits of the server within [`CRASH_WINDOW`] that are one too many.
+pub(super) const CRASH_LIMIT: usize = 5;
+const CRASH_WINDOW: Duration = Duration::from_secs(60);
+/// What a node waits for whose data is whole, and of another server version than its own.
+const LESS_THAN_UNREADABLE: &str = "an operator: the data here is of another server version, and the primary lacks some of it; start this \
+    node with that version, or choose a copy: halab choose NODE";
+
+impl Machine {
+    pub(super) fn when_gone(&mut self, seen: &Observation, actions: &mut Vec<Action>) {
+        let since = *self.gone_since.get_or_insert(seen.now);
+        let just_ended = self.started_once && since == seen.now;
+        if just_ended {
+            if !std::mem::take(&mut self.killed) {
+                self.exits.push_back(seen.now);
+            }
+            while self
+                .exits
+                .front()
+                .is_some_and(|t| seen.now.saturating_sub(*t) > CRASH_WINDOW)
+            {
+                self.exits.pop_front();
+            }
+            if self.exits.len() > CRASH_LIMIT {
+                actions.push(Action::GiveUp);
+                return;
+            }
+            self.unreadable |= !self.answered;
+        }
+        if self.was_primary {
+            // A promotion closes all connections, so a replica may be out of sight for a moment.
+            let may_come = |p: &Peer| match p.state {
+                PeerState::Replica { promotable } => promotable,
+                PeerState::Unreachable(silence) => {
+                    silence < OUT_OF_SIGHT && self.known_replicas.contains(&p.address)
+                }
+                PeerState::Primary => false,
+            };
+            if let Some(promoted) = self.promoted_peer(seen) {
+                self.deposed = true;
+                // What can't be read replaces nothing: it starts with what it has.
+                if may_be_read(seen, promoted) {
+                    if self.disk_takes_writes(seen, actions) {
+                        self.note_start();
+                        actions.push(Action::StartAfresh);
+                    }
+                    return;
+                }
+            }
+            // One that says it is no candidate holds less, though a Sentinel may not know that yet,
+            // and would promote it if asked.
+            let expected = seen.peers.iter().any(may_come);
+            let waited = seen.now.saturating_sub(since);
+            // A certain death needs no down-after. Without room for it, a start would come to
+            // nothing, however long nobody is promoted.
+            if (waited < PROMOTION_PATIENCE || seen.disk_refuses) && expected {
+                self.call_failover(seen, "the server has ended", actions);
+                return;
+            }
+        }
+        if !self.disk_takes_writes(seen, actions) {
+            return;
+        }
+        if seen.unreadable {
+            self.report_unreadable(self.config.me, actions);
+            self.replaced_by_another(seen, actions);
+            return;
+        }
+        if self.unreadable && self.replaced_by_another(seen, actions) {
+            return;
+        }
+        let unknown = seen.vote.is_none_or(|vote| vote.primary == self.config.me);
+        // A Sentinel that reconnects to a replica asks for INFO at once only when its last one is
+        // older than the period. So wait until it is: then each learns the priority of 0
+        // first of all.
+        let forgotten = seen
+            .vote
+            .and_then(|vote| vote.my_info_age)
+            .is_none_or(|age| age > SENTINEL_INFO_PERIOD);
+        if unknown || forgotten {
+            self.note_start();
+            actions.push(Action::Start);
+        }
+    }
+
+    /// Whether a server that is started can write. One that can't would end at once, and count as
+    /// one that ends again and again; so it is started when there is room, by nobody's hand.
+    fn disk_takes_writes(&mut self, seen: &Observation, actions: &mut Vec<Action>) -> bool {
+        if seen.disk_refuses {
+            self.report_disk(seen, actions);
+        }
+        !seen.disk_refuses
+    }
+
+    /// The server ends before it is ready, again and again. Where another node has the data, that
+    /// one is primary, or is to become it, and what is here is set aside for a copy from there.
+    /// Whether that is so; else the server's own refusal stands, and the operator decides. Data
+    /// that is whole, and of another version, is compared first: nobody takes its place who may
+    /// hold less.
+    fn replaced_by_another(&mut self, seen: &Observation, actions: &mut Vec<Action>) -> bool {
+        let named = seen.vote.map(|vote| vote.primary);
+        let has_all = |p: &Peer| match p.copy.relation {
+            Some(Relation::Same | Relation::More) => true,
+            Some(Relation::Less | Relation::Apart) => false,
+            None => !seen.unreadable,
+        };
+        let serves = |p: &&Peer| {
+            p.state == PeerState::Primary
+                && p.readable
+                && (named == Some(p.address) || self.known_replicas.contains(&p.address))
+        };
+        if let Some(primary) = seen.peers.iter().find(serves) {
+            if !has_all(primary) {
+                if primary.copy.relation.is_some() {
+                    self.wait_for(LESS_THAN_UNREADABLE, actions);
+                }
+                return true;
+            }
+            self.deposed = true;
+            self.note_start();
+            // A copy that an operator has given up is kept.
+            actions.push(if primary.copy.given_up {
+                Action::GiveUpCopy
+            } else {
+                Action::StartAfresh
+            });
+            return true;
+        }
+        let takes_over = |p: &Peer| can_be_promoted(p) && has_all(p);
+        if named == Some(self.config.me) && seen.peers.iter().any(takes_over) {
+            self.call_failover(seen, "the own data can't be loaded", actions);
+            return true;
+        }
+        if seen.peers.iter().any(|p| p.copy.data) {
+            self.wait_for(
+                "another data node, which has data, to take over: the own data can't be loaded",
+                actions,
+            );
+            return true;
+        }
+        false
+    }
+}

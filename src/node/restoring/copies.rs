@@ -1,0 +1,85 @@
+//! The copies that the data nodes hold, against the backup: which of them it may replace.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use crate::access::User;
+use crate::backup::manifest::Manifest;
+use crate::client::{ClientError, Connector};
+use crate::config::Lab;
+use crate::protocol::copy::{Copy, Mark, Relation};
+
+use super::error::{HeldCopy, RestoreError};
+
+/// Limit for a connect or an answer of a node.
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
+pub(super) const SET_ASIDE: &str = "If the lab is to go on with the backup all the same: halab restore --set-aside, which keeps what is here on its \
+    disk, as data/appendonlydir.kept-N";
+pub(super) const STOP_FIRST: &str = "To go on with what the lab holds, start its nodes. If it is to go on with the backup: stop the data nodes \
+    first; those that are started later keep what they hold, wait, and name halab choose";
+
+/// A node, what it holds, and where that was seen.
+pub(super) type SeenCopy = (String, Copy, &'static str);
+
+/// What the data nodes hold that are up, and those that are not, or don't say.
+pub(super) async fn seen_up(lab: &Lab) -> (Vec<SeenCopy>, Vec<HeldCopy>) {
+    let connector = Connector::new(lab, User::Verifier).patient(ANSWER_LIMIT);
+    let all = lab.data_nodes.iter().map(|node| {
+        let connector = &connector;
+        async move {
+            let ask = async { connector.open(node.socket()).await?.holding().await };
+            let answer: Result<_, ClientError> = ask.await;
+            (node.name.clone(), answer)
+        }
+    });
+    let (mut up, mut not_seen) = (Vec::new(), Vec::new());
+    for (node, answer) in join_all(all).await {
+        let copy = match answer {
+            Ok((_, Some(copy))) => {
+                up.push((node, copy, "it is up"));
+                continue;
+            }
+            Ok((_, None)) => "not known: it loads its data".to_owned(),
+            Err(error) => format!("not known: {error}"),
+        };
+        let seen = "over the network";
+        not_seen.push(HeldCopy { node, copy, seen });
+    }
+    (up, not_seen)
+}
+
+/// Whether a copy may give way to the backup: it holds nothing, or certainly less.
+pub(super) fn is_less(backup: &Mark, held: &Copy) -> bool {
+    let backup = Copy::Marked(Box::new(backup.clone()));
+    match held {
+        Copy::Empty => true,
+        // What somebody put there is nobody's to replace.
+        Copy::Unmarked => false,
+        Copy::Marked(_) => backup.against(held, false) == Relation::Less,
+    }
+}
+
+pub(super) fn refuse(
+    manifest: &Manifest,
+    held: Vec<SeenCopy>,
+    remedy: &'static str,
+) -> Result<(), RestoreError> {
+    let more: Vec<HeldCopy> = held
+        .into_iter()
+        .filter(|(_, copy, _)| !is_less(&manifest.mark, copy))
+        .map(|(node, copy, seen)| HeldCopy {
+            node,
+            copy: copy.to_string(),
+            seen,
+        })
+        .collect();
+    if more.is_empty() {
+        return Ok(());
+    }
+    Err(RestoreError::WouldReplace {
+        backup: manifest.holds.clone(),
+        held: more,
+        remedy,
+    })
+}
