@@ -7,10 +7,10 @@ use std::process::Command;
 
 use crate::protocol::format::Version;
 
-/// The oldest Redis that has all that the lab needs (`bind-source-addr`, `SENTINEL DEBUG`).
+/// The oldest major version of Redis with what the lab needs (`bind-source-addr`, `SENTINEL DEBUG`).
 pub const OLDEST_MAJOR: u32 = 7;
 
-/// The names under which the server is looked for on PATH, in this order.
+/// Names of the server binary on PATH, in order of preference.
 const NAMES: [&str; 2] = ["redis-server", "valkey-server"];
 
 /// Why there is no server binary to start.
@@ -32,21 +32,20 @@ pub enum BinaryError {
     },
 }
 
-/// A server binary whose version is good enough.
+/// A server binary of a supported version.
 #[derive(Debug, Clone)]
 pub struct ServerBinary {
     /// Where it is.
     pub path: PathBuf,
-    /// What it says of its version, as `7.0.15`.
+    /// Its version, as `7.0.15`.
     pub version: String,
     /// `Redis` or `Valkey`.
     pub product: String,
-    /// Which file that was.
+    /// The file that was asked for its version.
     stamp: Option<BinaryStamp>,
 }
 
-/// Tells a file from another one of the same name: device, number, time of the last change in
-/// nanoseconds.
+/// Distinguishes a file from another one of the same name: device, inode, modification time.
 type BinaryStamp = (u64, u64, i64, i64);
 
 fn stamp(path: &Path) -> Option<BinaryStamp> {
@@ -55,17 +54,16 @@ fn stamp(path: &Path) -> Option<BinaryStamp> {
 }
 
 impl ServerBinary {
-    /// Every server on PATH that is another one by what it says of itself, Redis first; at least
-    /// one.
+    /// The servers on PATH that differ in product or version, Redis first; at least one.
     ///
     /// # Errors
-    /// When there is none, or one is too old.
+    /// If there is none, or one is too old.
     pub fn installed() -> Result<Vec<Self>, BinaryError> {
         let mut found: Vec<Self> = Vec::new();
         for name in NAMES.iter().map(Path::new) {
             if which::which(name).is_ok() {
                 let server = Self::find(Some(name))?;
-                // Valkey comes with a redis-server that is itself.
+                // Valkey installs a redis-server that is Valkey.
                 if found.iter().all(|other| other.title() != server.title()) {
                     found.push(server);
                 }
@@ -77,10 +75,10 @@ impl ServerBinary {
         Ok(found)
     }
 
-    /// Finds the binary: the one asked for, else the first on PATH. Checks its version.
+    /// Finds the binary: `asked`, otherwise the first on PATH. Checks its version.
     ///
     /// # Errors
-    /// When there is none or it is too old.
+    /// If there is none, or it is too old.
     pub fn find(asked: Option<&Path>) -> Result<Self, BinaryError> {
         let path = match asked {
             Some(path) if path.components().count() > 1 => path.to_owned(),
@@ -113,9 +111,8 @@ impl ServerBinary {
         }
     }
 
-    /// Looks whether the file is another one now, as after an upgrade, and asks it for its version
-    /// then. Says whether it is of another version. One that can't be asked is left to whoever
-    /// starts it.
+    /// Checks whether the file has been replaced, as by an upgrade, and reads its version again then.
+    /// Returns whether the version has changed. A file that can't be asked fails at the next start.
     pub fn refresh(&mut self) -> bool {
         if stamp(&self.path) == self.stamp {
             return false;
@@ -127,7 +124,7 @@ impl ServerBinary {
         before.title() != self.title()
     }
 
-    /// Whether it reads what the other one writes; what is not known is left to the servers.
+    /// Whether it can read the data of `other`; yes if a version is unknown.
     pub fn reads(&self, other: &ServerBinary) -> bool {
         let version = |binary: &ServerBinary| Version::parse(&binary.title());
         let (own, writer) = (version(self), version(other));

@@ -1,9 +1,8 @@
-//! What the server of a node shows, with TLS: judged before the start, and new files brought to the
-//! server.
+//! The TLS certificate of a node's server: checked before the start, and renewed while it runs.
 //!
-//! The server of a data node takes new files while it runs. A Sentinel's does not, so it is started
-//! again: one Sentinel after the other, and only while all others watch the primary, so that a
-//! failover is possible at every moment.
+//! The server of a data node reads new files while it runs. A Sentinel reads them only at its start,
+//! so it is restarted: one Sentinel after the other, and only while all others watch the primary, so
+//! that a failover is possible at any time.
 
 use std::collections::HashMap;
 use std::fs;
@@ -19,24 +18,24 @@ use crate::config::{Lab, Node};
 
 use super::NodeError;
 
-/// How often the files are looked at.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// What lies between the turns of two Sentinels that get new files at the same moment; a start
-/// takes a tenth of it.
-const TURN: Duration = Duration::from_secs(1);
+/// How often the files are checked.
+const CHECK_PERIOD: Duration = Duration::from_secs(1);
+/// Pause between the restarts of two Sentinels that get new files at the same time; a start takes a
+/// tenth of it.
+const RESTART_SPACING: Duration = Duration::from_secs(1);
 
-/// One state of the files, as told from another.
+/// Distinguishes one state of the files from another.
 type Fingerprint = [u8; 32];
 
-/// The certificate of a node, and in which state its server has read it.
+/// The certificate of a node, and the state of the files that its server has read.
 #[derive(Debug)]
 pub(super) struct Certificate {
     certificates: Certificates,
     node: Node,
     in_use: Option<Fingerprint>,
-    /// Files of no use are told about once.
+    /// Unusable files that have been logged.
     refused: Option<Fingerprint>,
-    looked: Instant,
+    checked: Instant,
 }
 
 /// New files of a certificate, by their absolute paths.
@@ -50,11 +49,10 @@ pub(super) struct Renewal {
 }
 
 impl Certificate {
-    /// The certificate of `node`, made if it is the lab's own to make; nothing for a lab without
-    /// TLS.
+    /// The certificate of `node`, made if the lab makes its own certificates; `None` without TLS.
     ///
     /// # Errors
-    /// When it is not there, or nobody would take it.
+    /// If it is missing, or other nodes would not accept it.
     pub(super) fn of(lab: &Lab, node: &Node) -> Result<Option<Self>, NodeError> {
         let Some(certificates) = Certificates::of_lab(lab)? else {
             return Ok(None);
@@ -65,27 +63,27 @@ impl Certificate {
             certificates,
             node: node.clone(),
             refused: None,
-            looked: Instant::now(),
+            checked: Instant::now(),
         }))
     }
 
-    /// When it ends, in seconds of Unix time; 0 when that can't be told.
+    /// When it expires, as a Unix time in seconds; 0 if unknown.
     pub(super) fn end(&self) -> i64 {
         self.certificates.end(&self.node).unwrap_or(0)
     }
 
-    /// The server reads the files at its start, as they are now.
+    /// The server is about to start, and reads the files as they are now.
     pub(super) fn read_at_start(&mut self) {
         self.in_use = self.certificates.fingerprint(&self.node);
     }
 
-    /// Files that the server has not read and that are good; looked for no more often than is due.
-    fn fresh(&mut self) -> Option<Fingerprint> {
-        if self.looked.elapsed() < LOOK_AGAIN {
+    /// Valid files that the server has not read; checked once per [`CHECK_PERIOD`].
+    fn unread(&mut self) -> Option<Fingerprint> {
+        if self.checked.elapsed() < CHECK_PERIOD {
             return None;
         }
-        self.looked = Instant::now();
-        // Unreadable ones are no news either: the server goes on with what it has.
+        self.checked = Instant::now();
+        // Unreadable files change nothing: the server keeps what it has.
         let now = self.certificates.fingerprint(&self.node)?;
         if self.in_use == Some(now) {
             return None;
@@ -99,10 +97,10 @@ impl Certificate {
         Some(now)
     }
 
-    /// New files for the server of a data node: good ones that it has not read.
+    /// Valid files that the server of a data node has not read.
     pub(super) fn renewal(&mut self) -> Option<Renewal> {
-        let fingerprint = self.fresh()?;
-        // The server has a working folder of its own.
+        let fingerprint = self.unread()?;
+        // Absolute, because the server has another working folder.
         let absolute = |path: PathBuf| {
             let path = fs::canonicalize(path).ok()?;
             Some(path.to_string_lossy().into_owned())
@@ -119,8 +117,8 @@ impl Certificate {
         self.in_use = Some(renewal.fingerprint);
     }
 
-    /// Waits until a Sentinel is to be started again: there are new files, and it is its turn.
-    pub(super) async fn turn(&mut self, lab: &Lab) {
+    /// Waits until this Sentinel has new files and it is its turn to restart.
+    pub(super) async fn restart_turn(&mut self, lab: &Lab) {
         let place = lab
             .sentinels
             .iter()
@@ -128,11 +126,11 @@ impl Certificate {
             .and_then(|place| u32::try_from(place).ok());
         let connector = Connector::new(lab, User::Node).from_source(lab.listens(&self.node));
         loop {
-            sleep(LOOK_AGAIN).await;
-            if self.fresh().is_none() {
+            sleep(CHECK_PERIOD).await;
+            if self.unread().is_none() {
                 continue;
             }
-            sleep(TURN * place.unwrap_or(0)).await;
+            sleep(RESTART_SPACING * place.unwrap_or(0)).await;
             if others_watch(lab, &self.node, &connector).await {
                 return;
             }
@@ -140,7 +138,7 @@ impl Certificate {
     }
 }
 
-/// Whether every other Sentinel is connected to the primary, and finds it well.
+/// Whether every other Sentinel is connected to the primary and reports no problem with it.
 async fn others_watch(lab: &Lab, node: &Node, connector: &Connector) -> bool {
     let mut ask = redis::cmd("SENTINEL");
     ask.arg("MASTER").arg(&lab.primary_name);

@@ -52,14 +52,13 @@ use pacing::Pacing;
 use raise::Raising;
 use roster::OwnMembership;
 
-/// Limit for a connect or an answer of another node: several round trips between sites that are far
-/// apart.
+/// Limit for a connect or an answer of another node: several round trips between distant sites.
 const OTHERS_LIMIT: Duration = Duration::from_secs(1);
-/// Questions without an answer before the server's silence counts: one is lost when this process
-/// was stopped between asking and hearing. Each may take a third of the hang limit.
+/// Unanswered questions before the server's silence counts. One can be lost if this process was
+/// stopped between question and answer. Each may take a third of the hang limit.
 const HANG_QUESTIONS: u32 = 3;
 
-/// What is the node's own, whatever the lab.
+/// The parts that a data node is made of.
 #[derive(Debug)]
 pub(super) struct DataNodeParts {
     pub(super) state: StateDir,
@@ -69,7 +68,7 @@ pub(super) struct DataNodeParts {
     pub(super) statement: Statement,
 }
 
-/// Everything that a data node works with.
+/// A data node.
 #[derive(Debug)]
 pub(super) struct DataNode {
     lab: Lab,
@@ -87,7 +86,7 @@ pub(super) struct DataNode {
     replicas: ReplicaTracker,
     pacing: Pacing,
     fsync: FsyncTask,
-    /// The server has been told to sync by itself, for this node can't.
+    /// The server syncs the file itself, because this node can't.
     server_syncs: bool,
     machine: Machine,
     metrics: DataMetrics,
@@ -97,38 +96,38 @@ pub(super) struct DataNode {
     server: Option<Server>,
     conn: Option<Conn>,
     last_answer: Option<Instant>,
-    /// Questions since then.
+    /// Questions since the last answer.
     unanswered: u32,
     link_down_since: Option<Instant>,
-    /// The server has its data in memory.
+    /// The server has loaded its data.
     loaded: bool,
-    /// What it holds.
+    /// The own copy.
     copy: OwnCopy,
-    /// Its copy of the roster, and what that says of this node.
+    /// The list of members on the own server, and the membership of this node in it.
     roster: Option<Held>,
     membership: OwnMembership,
-    /// From where an operator has moved nodes: names and addresses of before.
+    /// Names and old addresses of nodes that an operator has moved.
     moved_from: Vec<(String, SocketAddrV4)>,
-    /// Nodes that were moved, and answer where they were.
+    /// Moved nodes whose old address still answers.
     answer_elsewhere: Vec<String>,
-    /// It has a login with which it can copy from another.
+    /// The server has a login with which it can copy from another node.
     admitted: bool,
-    /// How often it writes to disk, as it has confirmed.
+    /// Whether it writes to disk before each answer, as confirmed by the server.
     sync_always: Option<bool>,
-    /// What the server said of its disk last.
+    /// The server refused writes because of its disk, at the last answer.
     disk_refuses: bool,
-    /// It took no further connection then.
+    /// The server had reached maxclients, at the last answer.
     crowded: bool,
-    /// That it serves with its files is noted beside them.
+    /// The server's version has been noted beside its files.
     noted: bool,
-    /// Who wrote what is on disk, while no server runs and the one that is there can't read it.
+    /// The version that wrote the files on disk, if the server binary can't read them.
     written_by: Option<String>,
     version_check: version::VersionCheck,
-    /// What that holds.
+    /// The copy in those files.
     on_disk: DiskCopy,
 }
 
-/// Why the loop ended.
+/// Why the main loop ended.
 enum LoopEnd {
     Stopped,
     GaveUp,
@@ -144,8 +143,7 @@ impl DataNode {
             statement,
         } = own;
         metrics.certificate_ends(certificate.as_ref().map_or(0, Certificate::end));
-        // Answers are waited for shorter than the hang limit, so that one lost answer is not a
-        // hang.
+        // Shorter than the hang limit, so that one lost answer is not a hang.
         let limit = (lab.timing.hang_timeout / HANG_QUESTIONS).max(CALM);
         let connector = || Connector::new(&lab, User::Node).from_source(lab.listens(&node));
         let others = connector().patient(OTHERS_LIMIT.max(lab.timing.raise_limit));
@@ -208,7 +206,7 @@ impl DataNode {
         })
     }
 
-    /// Runs until a signal comes or the server ends too often. Returns the server's status.
+    /// Runs until a signal arrives or the server ends too often. Returns the server's exit status.
     pub(super) async fn run(
         mut self,
         shutdown: &Shutdown,
@@ -244,7 +242,7 @@ impl DataNode {
             ) {
                 self.renew_certificate().await;
             }
-            // A term that is not marked yet, or does not count, holds up who writes.
+            // Writers wait for a term that is not marked or not confirmed yet.
             let settled = self.copy.in_term() && self.copy.confirmed();
             let calm = matches!(server, ServerState::Primary { .. } if settled)
                 || matches!(

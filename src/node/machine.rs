@@ -1,18 +1,18 @@
 //! What a data node does next: a pure state machine.
 //!
-//! [`Machine::step`] takes what was just observed of the own server, the Sentinels and the other
-//! data nodes, and returns what to do. It has no clock and no I/O; `docs/protocol.md` has the
-//! reasons.
+//! [`Machine::step`] takes an observation of the own server, the Sentinels and the other data nodes,
+//! and returns the actions. It has no clock and no I/O. `docs/protocol.md` has the reasons. A file for
+//! each state of the own server decides the actions: `gone`, `parked`, `primary`, `replica`.
 //!
 //! Invariants:
 //! - A server is always started *parked*: as a replica of an address where nothing listens, with
 //!   `replica-priority 0`. It can be written to, or promoted, only by a later decision.
-//! - A node becomes primary by its own decision only when the Sentinels name it and no other data
-//!   node can hold more: on the first start of the lab, or when it has compared itself with all
-//!   others, or knows that its own copy is complete.
-//! - A replica is promotable only after it has caught up with a primary, or when it is known to
-//!   hold more than the node that is named, and no less than any other.
-//! - No node copies from one that holds less.
+//! - A node becomes primary by its own decision only if the Sentinels name it and no other data node
+//!   can hold more: on the first start of the lab, or after it has compared its copy with all others,
+//!   or if its own copy is known to be complete.
+//! - A replica is promotable only after it has caught up with a primary, or if its copy is known to
+//!   hold more than that of the named node, and no less than any other.
+//! - No node copies from a node that holds less.
 
 mod gone;
 mod observation;
@@ -35,64 +35,63 @@ pub use observation::{
 pub const SENTINEL_INFO_PERIOD: Duration = Duration::from_millis(250);
 /// Pause between two calls for a failover; one takes about 0.2 s until the promotion.
 const FAILOVER_RETRY: Duration = Duration::from_millis(500);
-/// How long the parent of a primary that has died waits for the promotion before it starts the
+/// How long the supervisor of a primary that has died waits for a promotion before it starts the
 /// server with its data again.
 const PROMOTION_PATIENCE: Duration = Duration::from_secs(2);
-/// After so many hang limits a server is killed also when that helps nobody soon: no other data
-/// node can serve instead, or it was copying its data.
+/// After so many hang limits a server is killed even if that does not help at once: no other data node
+/// can serve instead, or it was copying its data.
 const PATIENCE_FACTOR: u32 = 10;
 
-/// The state of a data node's parent between two observations.
+/// The state of a data node's supervisor between two observations.
 #[derive(Debug, Clone)]
 pub struct Machine {
     config: MachineConfig,
-    /// The server was primary when it was last seen.
+    /// The server was primary at the last observation.
     was_primary: bool,
-    /// When the server was seen to be gone, and not started again yet.
+    /// When the server was first observed to be gone, if it has not been started again.
     gone_since: Option<Duration>,
-    /// When the server was first seen parked since its last start.
+    /// When the server was first observed parked since its last start.
     parked_since: Option<Duration>,
-    /// Peers last seen as replicas; see [`Machine::remember_replicas`].
+    /// Peers last observed as replicas; see [`Machine::remember_replicas`].
     known_replicas: Vec<SocketAddrV4>,
-    /// The server has had a role in this process, so its data is its own.
+    /// The server has had a role since this process started, so its copy is its own.
     ever_served: bool,
-    /// Another node has been promoted over this one, which has not been in sync with it yet; or
-    /// this one was promoted though it was no candidate. So it holds less, and does not take
-    /// the role by its own decision while others are silent.
+    /// Another node was promoted and this one has not been in sync with it yet, or this one was
+    /// promoted though it was no candidate. So it holds less, and does not take the role by its own
+    /// decision while others are silent.
     deposed: bool,
     started_once: bool,
-    /// The server has said something since it was started last.
+    /// The server has answered since its last start.
     answered: bool,
-    /// It ended before it said anything: what it has on disk can't be read, most likely.
+    /// It ended before it answered: most likely it can't read its files.
     unreadable: bool,
-    /// It was copying or loading its data when it was last heard.
+    /// It was copying or loading its data at its last answer.
     copies: bool,
     exits: VecDeque<Duration>,
-    /// It was killed as hung: that end is no sign that it can't be started.
+    /// It was killed because it hung, so its end does not count as a crash.
     killed: bool,
     last_call: Option<Duration>,
-    /// Since when the server has been primary without a break.
+    /// Since when the server has been primary without interruption.
     primary_since: Duration,
-    /// The epoch at which a majority named this node primary, since it is primary without a break.
+    /// The epoch at which a majority names this node, since it has been primary without interruption.
     named_at: Option<u64>,
     voteless_since: Option<Duration>,
     fenced: bool,
-    /// That its disk takes no writes has been said.
+    /// That its disk takes no writes has been reported.
     disk_reported: bool,
-    /// Promotable though in sync with nobody, and when that was said last.
+    /// The node stands for primary: promotable without being in sync; when it was last decided.
     standing: Option<Duration>,
-    /// It has decided to take the role itself.
+    /// It has decided to take the role of the primary itself.
     takes_role: bool,
-    /// When last seen as no primary, it could be promoted; a server that has just been started
-    /// can't. None: it is primary.
+    /// Whether it could be promoted at the last observation; not after a start of the server. `None`:
+    /// it is primary.
     candidate: Option<bool>,
-    /// When the last mark was to be written.
+    /// When the last mark was decided.
     last_mark: Option<Duration>,
-    /// Since when the lab has been closed, as the own mark says.
+    /// Since when the lab has been closed, by the own mark.
     closed_since: Option<Duration>,
     waiting_for: Option<&'static str>,
-    /// Of whom it has been said that the own server can't read what they write; this node stands
-    /// for its own data.
+    /// The node whose data the own server can't read, as last reported; this node for its own files.
     unreadable_reported: Option<SocketAddrV4>,
 }
 
@@ -129,7 +128,7 @@ impl Machine {
         }
     }
 
-    /// What to do now.
+    /// Returns the actions for this observation.
     pub fn step(&mut self, seen: &Observation) -> Vec<Action> {
         match seen.vote {
             Some(_) => self.voteless_since = None,
@@ -181,16 +180,16 @@ impl Machine {
         actions
     }
 
-    /// The server has become promotable: a Sentinel may promote it before it is looked at again.
+    /// The server has become promotable: a Sentinel may promote it before the next observation.
     pub fn raised(&mut self) {
         self.candidate = Some(true);
     }
 
-    /// Whether the server hangs, and killing it helps: there is one that can serve instead. When no
-    /// other data node answers, what they have in common hangs (the machine, its disk), and
-    /// killing them all would make two losses of a pause. And one that copies its data is
-    /// silent while it drops the old and reads the new, serves nobody, and would begin anew.
-    /// Both are believed for a while only: it may hang for good.
+    /// Whether the server hangs and killing it helps, because another node can serve instead. If no
+    /// other data node answers, something that they share hangs (the machine, its disk), and killing
+    /// all servers would turn a pause into losses. A server that copies its data is silent while it
+    /// drops the old data and loads the new; it serves no client, and would start again. Both reasons
+    /// count for a while only, since it may hang for good.
     fn is_to_be_killed(&self, seen: &Observation, silence: Duration) -> bool {
         let serves = |peer: &Peer| match peer.state {
             PeerState::Unreachable(_) => false,
@@ -202,9 +201,9 @@ impl Machine {
                 || silence >= self.config.hang_timeout * PATIENCE_FACTOR)
     }
 
-    /// Keeps the list of peers last seen as replicas. One that is primary while this node is
-    /// parked, and was a replica before, has been promoted; one that was not is a stale primary
-    /// that came back.
+    /// Keeps the list of peers last observed as replicas. A peer that is primary while this node is
+    /// parked has been promoted if it was a replica before; otherwise it is a stale primary that came
+    /// back.
     fn remember_replicas(&mut self, seen: &Observation) {
         let serving = matches!(
             seen.server,
@@ -229,7 +228,7 @@ impl Machine {
         self.disk_reported = seen.disk_refuses;
     }
 
-    /// Says once of each that the own server can't read what it writes.
+    /// Reports, once for each node, that the own server can't read its data.
     fn report_unreadable(&mut self, whose: SocketAddrV4, actions: &mut Vec<Action>) {
         if self.unreadable_reported.replace(whose) != Some(whose) {
             actions.push(if whose == self.config.me {
@@ -251,7 +250,7 @@ impl Machine {
         self.fenced = false;
     }
 
-    /// A peer that is primary and was a replica before: it has been promoted.
+    /// The peer that was a replica before and is primary now, if any: it has been promoted.
     fn promoted_peer(&self, seen: &Observation) -> Option<SocketAddrV4> {
         seen.peers
             .iter()
@@ -260,7 +259,7 @@ impl Machine {
             .find(|address| self.known_replicas.contains(address))
     }
 
-    /// The server has a role again.
+    /// The server has a role.
     fn note_role(&mut self) {
         self.parked_since = None;
         self.waiting_for = None;
@@ -285,8 +284,7 @@ impl Machine {
     }
 }
 
-/// Whether the own server reads what the node there writes. One that does not take writes now
-/// writes nothing.
+/// Whether the own server can read the writes of that node. A node that is not primary writes nothing.
 fn may_be_read(seen: &Observation, address: SocketAddrV4) -> bool {
     let mut peers = seen.peers.iter();
     peers.all(|p| p.address != address || p.state != PeerState::Primary || p.readable)

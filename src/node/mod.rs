@@ -1,21 +1,21 @@
-//! `halab node`: one node of the lab, its server run as a child.
+//! `halab node`: the supervisor of one node, with the server as its child process.
 //!
 //! - [`machine`]: what a data node does next (pure)
 //! - `conf`: config files, directive by directive (pure)
-//! - `origin`: which lab a state is of (pure); `moved`: the config file of another lab (pure);
-//!   `relocate`: `halab move`
+//! - `origin`: the lab that a state folder belongs to (pure)
+//! - `relocate`: `halab move`
 //! - `restoring`: `halab restore`
 //! - `state`: the state folder: lock, config file, files set aside, users that are not of the lab
-//! - `version`: which server wrote what is on disk
-//! - `trash`: old files, removed beside the node's work
-//! - `cgroup`: a cgroup of its own
+//! - `version`: which server version wrote the files on disk
+//! - `trash`: removes old files in the background
+//! - `cgroup`: a cgroup for the node and its server
 //! - `binary`: the server binary; `server`: the server process
-//! - `certificate`: what the server shows, with TLS
-//! - `buffer`: the limit of the server's output buffer for replicas
-//! - `observe`: the Sentinels and the other data nodes, kept in view
-//! - `metrics`: what a node tells about itself; `statement`: what it states to whoever asks why
-//!   something is wrong; `survey`: what is looked at for that alone
-//! - `on_disk`: what the append-only files hold, read without a server
+//! - `certificate`: the server's TLS certificate and its renewal
+//! - `buffer`: the limit of the server's output buffer for replicas (pure, but for a note)
+//! - `observe`: observes the Sentinels and the other data nodes in the background
+//! - `metrics`: the metrics of a node; `statement`: its report at `/status`; `survey`: checks that
+//!   only the report needs
+//! - `on_disk`: reads the mark of append-only files without a server
 //! - `data`, `sentinel`: the two kinds of node
 
 mod binary;
@@ -81,24 +81,24 @@ pub enum NodeError {
     /// The passwords.
     #[error(transparent)]
     Secrets(#[from] SecretsError),
-    /// The certificates can't be had.
+    /// The lab's certificates can't be read or made.
     #[error(transparent)]
     Certificates(#[from] CertificateError),
-    /// The node's own is of no use.
+    /// The node's certificate is unusable.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The server ends again and again.
-    #[error("the server of {node} ended more than 5 times in 60 s{}", said_last(said.as_deref()))]
+    /// The server ends repeatedly.
+    #[error("the server of {node} ended more than 5 times in 60 s{}", last_reason(said.as_deref()))]
     CrashLoop {
         /// The node's name.
         node: String,
-        /// What its log said last about the reason.
+        /// The last reason in its log.
         said: Option<String>,
     },
-    /// The server refuses its config file, at each start.
+    /// The server refuses its config file.
     #[error(
-        "the server of {node} refuses its config file {}, {why}. Correct or remove that line, then start the node again; its data \
-         is not touched",
+        "the server of {node} refuses its config file {}, {why}; correct or remove that line, then start the node again (its data \
+         is unchanged)",
         file.display()
     )]
     ConfigRefused {
@@ -106,23 +106,23 @@ pub enum NodeError {
         node: String,
         /// The file.
         file: PathBuf,
-        /// Which line, and the server's own reason.
+        /// The line, and the server's reason.
         why: String,
     },
-    /// A part of this program failed, without which the node would be blind.
-    #[error("a part of the node failed, so it ends with its server: {0}")]
+    /// A background task that the node depends on has failed.
+    #[error("a background task of the node failed, so the node ends with its server: {0}")]
     Observer(String),
 }
 
-fn said_last(said: Option<&str>) -> String {
+fn last_reason(said: Option<&str>) -> String {
     match said {
-        Some(said) => format!("; it said last: {said}"),
-        None => "; its log above says why".to_owned(),
+        Some(said) => format!("; the last reason in its log: {said}"),
+        None => "; see its log above".to_owned(),
     }
 }
 
 impl NodeError {
-    /// That `lab` has no node of that name.
+    /// The error for a name that `lab` does not have.
     pub fn unknown(lab: &Lab, name: &str) -> Self {
         NodeError::Unknown {
             asked: name.to_owned(),
@@ -135,12 +135,12 @@ impl NodeError {
     }
 }
 
-/// A request to stop, given once and seen by all.
+/// A request to stop, seen by all parts of the node.
 #[derive(Debug, Clone)]
 pub struct Shutdown(CancellationToken);
 
 impl Shutdown {
-    /// A request that comes when `token` is cancelled.
+    /// A request to stop when `token` is cancelled.
     pub fn new(token: CancellationToken) -> Self {
         Shutdown(token)
     }
@@ -154,13 +154,12 @@ impl Shutdown {
     }
 }
 
-/// Runs the node `name` of `lab` with its state under `state_root` until `shutdown` or the end of
-/// its server, in a cgroup of its own if `own_cgroup` says so and that is permitted. Returns the
-/// server's last status, if it is known.
+/// Runs the node `name` of `lab` with its state under `state_root` until `shutdown` or until its
+/// server ends. With `own_cgroup`, and if permitted, it runs in a cgroup of its own. Returns the
+/// server's last exit status, if known.
 ///
 /// # Errors
-/// When the node can't be started; then nothing was touched. Or when its server ends again and
-/// again.
+/// If the node can't be started (nothing has been changed then), or its server ends repeatedly.
 pub async fn run(
     lab: &Lab,
     name: &str,
@@ -179,7 +178,7 @@ pub async fn run(
         lab, node, state_root, binary, own_cgroup, &statement, &shutdown,
     )
     .await;
-    // Where it has no folder yet, nobody will look for a note either.
+    // Without a state folder there is no place for a note.
     let folder = state_root.join(&node.name);
     match &ended {
         Err(NodeError::State(StateError::InUse(_))) => {}
@@ -203,10 +202,10 @@ async fn run_node(
     let certificate = Certificate::of(lab, node)?;
     let state = state::StateDir::open(state_root, lab, node)?;
     if own_cgroup {
-        // Before the server is started, which inherits it.
+        // The server inherits it, so this comes before its start.
         match cgroup::join(node) {
-            Ok(path) => info!(node = %node.name, %path, "in a cgroup of its own"),
-            Err(error) => info!(node = %node.name, %error, "no cgroup of its own"),
+            Ok(path) => info!(node = %node.name, %path, "running in its own cgroup"),
+            Err(error) => info!(node = %node.name, %error, "running without its own cgroup"),
         }
     }
     Statement::forget_end(state.folder());
@@ -216,7 +215,7 @@ async fn run_node(
             let (metrics, registry) = metrics::data::DataMetrics::new(lab, node, &binary.version);
             let _served = metrics::serve(lab, node, registry, statement).await;
             if let Err(error) = metrics.resources.watch(state.data()) {
-                warn!(node = %node.name, %error, "disk and memory are not watched");
+                warn!(node = %node.name, %error, "disk and memory metrics are not available");
             }
             let own = data::DataNodeParts {
                 state,

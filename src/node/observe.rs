@@ -1,7 +1,6 @@
-//! What a data node observes of the Sentinels and of the other data nodes, kept fresh in the
-//! background.
+//! Observes the Sentinels and the other data nodes in the background, for a data node.
 //!
-//! Each observer runs on its own, so that a node that is silent holds up nothing else.
+//! Each observer is a task of its own, so that a silent node delays nothing else.
 
 use std::net::SocketAddrV4;
 use std::sync::Arc;
@@ -21,12 +20,12 @@ use crate::sentinel::{Answers, Panel};
 
 use super::machine::{Peer, PeerCopy, PeerState, Vote};
 
-/// Pause between two looks while nothing happens.
+/// Pause between two observations while nothing happens.
 pub(super) const CALM: Duration = Duration::from_millis(100);
-/// Pause between two looks while a role is undecided or a failover is under way.
+/// Pause between two observations while a role is undecided or a failover is under way.
 pub(super) const URGENT: Duration = Duration::from_millis(20);
-/// A vote older than this, or than an answer may take, is none: the Sentinels may have answered
-/// last before a cut.
+/// A vote older than this, or than the limit of an answer, is dropped: the Sentinels may have answered
+/// before a network cut.
 const VOTE_LIFETIME: Duration = Duration::from_millis(800);
 
 /// The latest observations.
@@ -34,8 +33,8 @@ const VOTE_LIFETIME: Duration = Duration::from_millis(800);
 pub(super) struct Observers {
     vote: watch::Receiver<Option<(Instant, Vote)>>,
     foreign: watch::Receiver<Option<SocketAddrV4>>,
-    peers: Vec<(SocketAddrV4, watch::Receiver<Sighting>)>,
-    /// What a peer said is believed for so long, while it is asked again.
+    peers: Vec<(SocketAddrV4, watch::Receiver<PeerRecord>)>,
+    /// How long the last answer of a peer counts while it is asked again.
     lifetime: Duration,
     vote_lifetime: Duration,
     me: SocketAddrV4,
@@ -44,20 +43,21 @@ pub(super) struct Observers {
     tasks: JoinSet<()>,
 }
 
+/// The last observation of another data node.
 #[derive(Debug, Clone)]
-struct Sighting {
+struct PeerRecord {
     /// Its name.
     name: String,
     /// The last answer, or the start when there was none.
     at: Instant,
     state: Option<PeerState>,
-    /// What it holds, as it said then.
+    /// Its copy, at the last answer.
     copy: Option<Copy>,
-    /// As a replica: of whom.
+    /// The primary that it follows, as a replica.
     of: Option<SocketAddrV4>,
-    /// Its history of replication.
+    /// Its replication history.
     history: String,
-    /// Of its server, when it was last seen.
+    /// The version of its server, at the last answer.
     version: Option<Version>,
 }
 
@@ -78,7 +78,7 @@ impl Observers {
         ));
         let mut peers = Vec::new();
         for node in lab.data_nodes.iter().filter(|n| n.name != me.name) {
-            let (to, seen) = watch::channel(Sighting {
+            let (to, seen) = watch::channel(PeerRecord {
                 name: node.name.clone(),
                 at: Instant::now(),
                 state: None,
@@ -99,7 +99,7 @@ impl Observers {
             vote,
             foreign,
             peers,
-            // When both hang for one reason, this one must not take the other for alive.
+            // If both hang for the same reason, this node must not count the other as alive.
             lifetime: (lab.timing.hang_timeout * 2 / 3).max(CALM * 2),
             vote_lifetime: lab.timing.answer_limit().max(VOTE_LIFETIME),
             me: me.socket(),
@@ -109,38 +109,38 @@ impl Observers {
         }
     }
 
-    /// Why an observer has ended, if one has: what it saw last would count for ever.
+    /// Why an observer has ended, if one has: its last observation would count for ever.
     pub(super) fn ended(&mut self) -> Option<String> {
         let ended = self.tasks.try_join_next()?;
         let why = ended.err().map(|error| error.to_string());
         Some(why.unwrap_or_else(|| "it has ended".to_owned()))
     }
 
-    /// Looks more often, or less.
+    /// Sets the pause between two observations.
     pub(super) fn set_pace(&self, pace: Duration) {
         self.pace
             .send_if_modified(|now| std::mem::replace(now, pace) != pace);
     }
 
-    /// What a majority of the Sentinels says, if they have been heard recently. The age of their
-    /// INFO of this node stays as they said it: there, too young is the safe side.
+    /// The vote of a majority of the Sentinels, if it is recent. The age of their INFO of this node
+    /// stays as reported: there, too young is the safe side.
     pub(super) fn vote(&self) -> Option<Vote> {
         let latest = *self.vote.borrow();
         let (asked, vote) = latest.filter(|(asked, _)| asked.elapsed() < self.vote_lifetime)?;
         Some(Vote {
-            // Seen from now: the answer is as old as the question at most.
+            // As of now: the answer is at most as old as the question.
             primary_alive_within: vote.primary_alive_within.map(|age| age + asked.elapsed()),
             primary_settled_within: (vote.primary_settled_within).map(|age| age + asked.elapsed()),
             ..vote
         })
     }
 
-    /// Whom the Sentinels name, where that is no data node of this node's `lab.toml`.
+    /// The primary that the Sentinels name, if it is not a data node of this `lab.toml`.
     pub(super) fn foreign_primary(&self) -> Option<SocketAddrV4> {
         *self.foreign.borrow()
     }
 
-    /// The other data nodes, beside the own copy and the version of the own server.
+    /// The other data nodes, compared with the own copy and the version of the own server.
     pub(super) fn peers(&self, own: Option<&Copy>, server: Option<Version>) -> Vec<Peer> {
         self.peers
             .iter()
@@ -164,13 +164,13 @@ impl Observers {
             .collect()
     }
 
-    /// The version of the server of the data node there, when it was last seen.
+    /// The version of the server at that address, at its last answer.
     pub(super) fn version_of(&self, address: SocketAddrV4) -> Option<Version> {
         let found = self.peers.iter().find(|(a, _)| *a == address);
         found.and_then(|(_, seen)| seen.borrow().version)
     }
 
-    /// What the other data nodes hold, by name; nothing of those that are out of reach.
+    /// The copies of the other data nodes, by name; `None` if unreachable.
     pub(super) fn copies(&self) -> Vec<(String, Option<Copy>)> {
         self.peers
             .iter()
@@ -202,13 +202,12 @@ async fn observe_sentinels(
     loop {
         let asked = Instant::now();
         let vote = read_vote(&panel.ask().await, panel.majority(), me);
-        // Whoever it is, it would be given the records, and this node told to drop its own for what
-        // is there.
+        // Clients would write to that server, and this node would replace its data with a copy of it.
         let named = vote.map(|v| v.primary).filter(|p| !data_nodes.contains(p));
         if foreign.send_if_modified(|known| std::mem::replace(known, named) != named)
             && let Some(primary) = named
         {
-            warn!(%primary, "the Sentinels name a primary that is no data node of this lab.toml: not followed");
+            warn!(%primary, "the Sentinels name a primary that is not a data node of this lab.toml, so it is not followed");
         }
         let vote = vote.filter(|_| named.is_none());
         to.send_replace(vote.map(|vote| (asked, vote)));
@@ -216,7 +215,7 @@ async fn observe_sentinels(
     }
 }
 
-/// What the answers mean for the data node `me`; `None` without a majority.
+/// The vote by the answers, for the data node `me`; `None` without a majority.
 fn read_vote(answers: &Answers, majority: usize, me: SocketAddrV4) -> Option<Vote> {
     let elected = answers.elect().ok()?;
     let views = answers.views();
@@ -234,7 +233,7 @@ fn read_vote(answers: &Answers, majority: usize, me: SocketAddrV4) -> Option<Vot
         primary: elected.address,
         epoch: elected.epoch,
         knows_replicas: views.iter().any(|v| v.known_replicas > 0),
-        // Of all that were asked: one that hears it is enough.
+        // The shortest: one Sentinel that hears it is enough.
         primary_silent_for: agreeing
             .iter()
             .map(|v| v.primary_silent_for)
@@ -251,12 +250,12 @@ fn read_vote(answers: &Answers, majority: usize, me: SocketAddrV4) -> Option<Vot
 async fn observe_peer(
     address: SocketAddrV4,
     connector: Connector,
-    to: watch::Sender<Sighting>,
+    to: watch::Sender<PeerRecord>,
     mut pace: watch::Receiver<Duration>,
 ) {
     let mut conn: Option<Conn> = None;
     loop {
-        match look(&mut conn, address, &connector).await {
+        match ask_peer(&mut conn, address, &connector).await {
             Some((info, copy)) => to.send_modify(|seen| {
                 seen.at = Instant::now();
                 seen.state = Some(peer_state(&info));
@@ -277,7 +276,7 @@ async fn observe_peer(
     }
 }
 
-async fn look(
+async fn ask_peer(
     conn: &mut Option<Conn>,
     address: SocketAddrV4,
     connector: &Connector,
@@ -287,14 +286,14 @@ async fn look(
     {
         return Some(held);
     }
-    // A promotion closes all connections: one that was good before is worth a new one at once.
+    // A promotion closes all connections, so a failed connection is reopened at once.
     conn.insert(connector.open(address).await.ok()?)
         .holding()
         .await
         .ok()
 }
 
-fn peer_copy(me: &str, own: Option<&Copy>, seen: &Sighting) -> PeerCopy {
+fn peer_copy(me: &str, own: Option<&Copy>, seen: &PeerRecord) -> PeerCopy {
     let Some(copy) = &seen.copy else {
         return PeerCopy::UNREAD;
     };

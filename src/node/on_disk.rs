@@ -1,6 +1,5 @@
-//! What a node holds, read from its append-only files without a server: by the last mark in them.
-//! The format of the files need not be known for it, so it is there also where the own server can't
-//! read them.
+//! Reads the last mark of a node's copy from its append-only files, without a server. It does not
+//! depend on the format of the files, so it works for files that the own server can't read.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -14,14 +13,14 @@ use crate::protocol::copy::Copy;
 
 use super::state::error::{StateError, io_error};
 
-/// So much is read from a file at a time.
+/// Bytes that are read from a file at a time.
 const PART: usize = 1 << 20;
 
-/// What lies on disk that the own server can't read. Reading it takes seconds for each gigabyte, so
-/// it is done beside the node's work.
+/// The copy in files that the own server can't read. Reading it takes seconds per gigabyte, so a
+/// thread does it.
 #[derive(Debug, Default)]
 pub(super) enum DiskCopy {
-    /// The server can read it, or nobody has asked.
+    /// Not asked for, or the server can read it.
     #[default]
     Unasked,
     /// It is being read.
@@ -33,14 +32,14 @@ pub(super) enum DiskCopy {
 }
 
 impl DiskCopy {
-    /// What is known of the files by now; begins to read them at the first call.
+    /// The copy, if it has been read. Starts to read it at the first call.
     pub(super) fn ask(&mut self, files: &Path) -> Option<Copy> {
         *self = match std::mem::take(self) {
             DiskCopy::Unasked => Self::begin(files.to_owned()),
             DiskCopy::Reading(reading) if reading.is_finished() => match reading.join() {
                 Ok(Ok(copy)) => DiskCopy::Known(copy),
                 Ok(Err(error)) => Self::failed(&error),
-                Err(_) => Self::failed(&"the reading of it panicked"),
+                Err(_) => Self::failed(&"the reading thread panicked"),
             },
             other => other,
         };
@@ -52,19 +51,19 @@ impl DiskCopy {
 
     fn begin(files: PathBuf) -> Self {
         let read = move || copy_in(&files);
-        match thread::Builder::new().name("held".into()).spawn(read) {
+        match thread::Builder::new().name("on-disk".into()).spawn(read) {
             Ok(reading) => DiskCopy::Reading(reading),
             Err(error) => Self::failed(&error),
         }
     }
 
     fn failed(error: &dyn std::fmt::Display) -> Self {
-        warn!(%error, "what the append-only files hold is not known");
+        warn!(%error, "the copy in the append-only files is unknown");
         DiskCopy::Unknown
     }
 }
 
-/// What the append-only files in that folder hold, by the last mark in them.
+/// The copy in the append-only files of a folder, by their last mark.
 pub(super) fn copy_in(files: &Path) -> Result<Copy, StateError> {
     let entries = match fs::read_dir(files) {
         Ok(entries) => entries,
@@ -108,8 +107,8 @@ pub(super) fn copy_in(files: &Path) -> Result<Copy, StateError> {
     })
 }
 
-/// The files that a server loads, in their order: the base, and the commands behind it. What it has
-/// replaced and not removed yet (type `h`) is left out.
+/// The files that a server loads, in order: the base, then the commands. Files that it has replaced
+/// and not removed yet (type `h`) are left out.
 fn listed(list: &str) -> Vec<String> {
     let of_type = |wanted: &str| {
         let names = list.lines().filter_map(|line| {

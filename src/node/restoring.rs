@@ -10,7 +10,7 @@
 //! Refused is what would put the backup in the place of a copy, on this host or seen over the
 //! network, that is not certainly less. What lies in its place is kept aside, never removed. The
 //! backup is put together beside the data by `files`, and takes its place when it is whole and on
-//! disk ([`StateDir::note_whole`]). A kill at any moment leaves the node with what it held or with
+//! disk ([`StateDir::mark_complete`]). A kill at any moment leaves the node with what it held or with
 //! the backup, never with nothing; the same order, given again, finds what is done already and does
 //! the rest. What other nodes of this host hold is set aside last where such a node waits, since it
 //! holds more than the backup or something else; and first where it would follow the backup, and
@@ -189,7 +189,7 @@ impl HostRestore<'_> {
                 done(Step::FollowerKept);
             }
             if !already {
-                target.state.note_whole()?;
+                target.state.mark_complete()?;
                 done(Step::Whole);
                 target.keep(&mut kept)?;
                 done(Step::OldKept);

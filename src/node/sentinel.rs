@@ -1,5 +1,5 @@
-//! A Sentinel node: starts its server, quickens its periods, and ends with it; whether it leads
-//! failovers is in `roster`.
+//! A Sentinel node: starts its server, shortens its periods, and ends with it. `roster` decides
+//! whether it may lead failovers.
 
 mod roster;
 
@@ -26,22 +26,22 @@ use super::state::StateDir;
 use super::statement::Statement;
 use super::{NodeError, Shutdown};
 
-/// Period with which Sentinels tell each other, through the data nodes, who is primary. Also the
-/// pace at which a returning old primary is demoted: four periods.
+/// Period with which Sentinels publish the primary to each other, through the data nodes. A returning
+/// old primary is demoted after four of these periods.
 const PUBLISH_PERIOD: Duration = Duration::from_millis(250);
-/// Period with which a Sentinel pings. Down-after counts from the first ping that is not answered,
-/// so silence is seen after up to this time more; a second is Sentinel's own.
+/// Ping period of a Sentinel. Down-after counts from the first unanswered ping, so silence is noticed
+/// up to one period later. Sentinel's default is 1 s.
 const PING_PERIOD: Duration = Duration::from_millis(500);
 /// How long a Sentinel may take to answer after its start.
 const START_LIMIT: Duration = Duration::from_secs(10);
-/// Period of a look at the server's clock.
+/// Period of the check of the server's clock.
 const CLOCK_PERIOD: Duration = Duration::from_secs(1);
-/// Pause between two questions of a Sentinel that has lost its memory.
-const LEARN_AGAIN: Duration = Duration::from_secs(1);
-/// A step back by less is over before a new start would be.
-const STEP_MS: i64 = 2000;
+/// Pause between two questions to the other Sentinels, for one that has lost its state.
+const LEARN_PERIOD: Duration = Duration::from_secs(1);
+/// A smaller step back is over before a restart would be.
+const MIN_STEP_MS: i64 = 2000;
 
-/// What is the node's own, whatever the lab.
+/// The parts that a Sentinel node is made of.
 #[derive(Debug)]
 pub(super) struct SentinelParts {
     pub(super) state: StateDir,
@@ -51,15 +51,15 @@ pub(super) struct SentinelParts {
     pub(super) statement: Statement,
 }
 
-/// How the life of a server ended.
+/// How the run of a server ended.
 enum ServerEnd {
-    /// The node's ends with it.
+    /// The node ends with it.
     NodeEnds(Option<ExitStatus>),
-    /// It is started again at once, and why.
+    /// It is restarted at once, for this reason.
     StartAgain(&'static str),
 }
 
-/// Runs until a signal comes or the server ends. Returns its status.
+/// Runs until a signal arrives or the server ends. Returns the server's exit status.
 pub(super) async fn run(
     lab: &Lab,
     node: &Node,
@@ -71,18 +71,18 @@ pub(super) async fn run(
     if own.state.first_start() {
         let connector = connector(lab, node);
         let may_lead = roster::may_lead(lab, node, &connector).await;
-        // One that is not a full member comes into a lab that is there, and knows as little as one
-        // that has lost its memory.
+        // One that is not a full member joins an existing lab, and knows as little as one that has
+        // lost its state.
         joins = may_lead == Some(false);
         own.state.leads(!joins);
-        // Others, with their memory, may be there; where there are too few of them a whole lab
-        // starts: each begins as lab.toml says, and the marks guard the data.
+        // Other Sentinels with state may exist. If there are too few of them, the whole lab is
+        // starting: each Sentinel begins as in lab.toml, and the marks protect the data.
         let named = Panel::new(lab, connector).ask_each().await.elect().ok();
         heard = named.filter(|named| lab.data_node_at(named.address).is_some());
     }
     if let Some(elected) = heard {
         own.state.learn(elected);
-    } else if own.state.memory_lost() || joins {
+    } else if own.state.state_lost() || joins {
         match learn(lab, node, joins, shutdown).await {
             Some(elected) => own.state.learn(elected),
             None => return Ok(None),
@@ -90,9 +90,9 @@ pub(super) async fn run(
     }
     let conf = own.state.apply(lab, node)?;
     let mut why = if joins || heard.is_some() {
-        "a new member, seeded from what the other Sentinels agree on"
-    } else if own.state.memory_lost() {
-        "its memory was lost, seeded from what the other Sentinels agree on"
+        "new member, seeded from the majority of the other Sentinels"
+    } else if own.state.state_lost() {
+        "state lost, seeded from the majority of the other Sentinels"
     } else if own.state.first_start() {
         "first start, seeded from lab.toml"
     } else {
@@ -120,7 +120,7 @@ pub(super) async fn run(
     }
 }
 
-/// The server has ended, and the node ends with its status; says why where that is known.
+/// The server has ended, and the node ends with its status. Reports the reason if known.
 async fn end_with_server(
     node: &Node,
     statement: &Statement,
@@ -142,7 +142,7 @@ async fn end_with_server(
     let said = statement.said().map(|said| said.line);
     let how = status.map(|status| status.to_string()).unwrap_or_default();
     let why = format!("its server has ended ({how})");
-    error!(node = %node.name, status = how, said, "the server has ended by itself");
+    error!(node = %node.name, status = how, said, "the server has ended unexpectedly");
     statement.update(|report| report.last_end = Some(how));
     if let Some(folder) = conf.parent() {
         statement.note_end(folder, &why);
@@ -150,13 +150,13 @@ async fn end_with_server(
     Ok(status)
 }
 
-/// Whom the other Sentinels name, a majority of all of them, without this one. One that has
-/// forgotten its votes and who is primary must not decide with others that have too: they would
-/// agree on the seed primary of `lab.toml`, whatever has happened since. So it waits for those who
-/// know. `None`: it was asked to stop.
+/// The primary that a majority of all Sentinels names, without this one. Sentinels that have lost
+/// their state must not decide among themselves: they would agree on the seed primary of `lab.toml`,
+/// whatever has happened since. So this one waits for Sentinels that have their state. `None`: it was
+/// asked to stop.
 async fn learn(lab: &Lab, node: &Node, joins: bool, shutdown: &Shutdown) -> Option<Elected> {
     let panel = Panel::new(lab, connector(lab, node));
-    let mut told = String::new();
+    let mut logged = String::new();
     loop {
         let answers = panel.ask_each().await;
         let why = match answers.elect() {
@@ -164,17 +164,16 @@ async fn learn(lab: &Lab, node: &Node, joins: bool, shutdown: &Shutdown) -> Opti
             Ok(elected) => format!("they name {}, which is no data node", elected.address),
             Err(error) => error.to_string(),
         };
-        if why != told && joins {
-            warn!(node = %node.name, %why, "this Sentinel is new, and starts when a majority of the others agrees on the primary");
-            told = why;
-        } else if why != told {
-            warn!(node = %node.name, %why, "this Sentinel has lost its memory (epochs, votes, who is primary), and starts when a \
-                majority of all Sentinels, without it, agrees on the primary: start the others. If none of them has its memory, \
-                see docs/runbook.md, Sentinels without memory");
-            told = why;
+        if why != logged && joins {
+            warn!(node = %node.name, %why, "new Sentinel: waiting until a majority of the others agrees on the primary");
+            logged = why;
+        } else if why != logged {
+            warn!(node = %node.name, %why, "this Sentinel has lost its state and waits until a majority of all Sentinels, without it, agrees on the \
+                primary; start the others, or see docs/runbook.md, Sentinels without memory");
+            logged = why;
         }
         tokio::select! {
-            () = sleep(LEARN_AGAIN) => {}
+            () = sleep(LEARN_PERIOD) => {}
             () = shutdown.wait() => return None,
         }
     }
@@ -188,17 +187,17 @@ async fn supervise(
     shutdown: &Shutdown,
 ) -> ServerEnd {
     tokio::select! {
-        quickened = quicken(lab, node) => {
-            if let Err(error) = quickened {
-                warn!(node = %node.name, %error, "periods not shortened: failovers are slower");
+        shortened = shorten_periods(lab, node) => {
+            if let Err(error) = shortened {
+                warn!(node = %node.name, %error, "the periods could not be shortened, so failovers are slower");
             }
         }
         status = server.wait() => return ServerEnd::NodeEnds(status.ok()),
         () = shutdown.wait() => return ServerEnd::NodeEnds(server.stop().await),
     }
-    let turn = async {
+    let restart_turn = async {
         match certificate {
-            Some(certificate) => certificate.turn(lab).await,
+            Some(certificate) => certificate.restart_turn(lab).await,
             None => std::future::pending().await,
         }
     };
@@ -213,16 +212,15 @@ async fn supervise(
             info!(node = %node.name, "stopping");
             ServerEnd::NodeEnds(server.stop().await)
         }
-        () = turn => {
-            // Ended in order, it has its state in its file. It reads its certificate only at its start.
+        () = restart_turn => {
+            // Stopped in order, it has its state in its file. It reads its certificate only at its start.
             server.stop().await;
             ServerEnd::StartAgain("new certificate")
         }
         () = stepped_back(lab, node) => {
-            warn!(node = %node.name, "the clock was stepped back: started again, or the Sentinel would ask nobody \
-                anything until it has caught up; have the clock slewed, not stepped");
+            warn!(node = %node.name, "the clock was stepped back, so the Sentinel is restarted; have the clock slewed, not stepped");
             server.stop().await;
-            ServerEnd::StartAgain("its clock was stepped back")
+            ServerEnd::StartAgain("clock stepped back")
         }
     }
 }
@@ -232,9 +230,8 @@ fn connector(lab: &Lab, node: &Node) -> Connector {
     Connector::new(lab, User::Node).from_source(lab.listens(node))
 }
 
-/// Ends when the server's clock has been stepped back. Sentinels count by the time of day when they
-/// asked last, and ask again a period after that: one whose clock goes back an hour asks, and sees,
-/// nothing for an hour.
+/// Returns when the server's clock has been stepped back. A Sentinel schedules its questions by the
+/// time of day: if its clock goes back an hour, it asks nothing and notices nothing for an hour.
 async fn stepped_back(lab: &Lab, node: &Node) {
     let connector = connector(lab, node);
     let mut cmd = redis::cmd("SENTINEL");
@@ -246,10 +243,10 @@ async fn stepped_back(lab: &Lab, node: &Node) {
             Some(open) => open,
             None => match connector.open(node.socket()).await {
                 Ok(mut open) => {
-                    // So that `halab member` sees who runs with which lab.toml. What does not take
-                    // it is watched all the same.
+                    // `halab member` reads it to see which lab.toml each node uses. The clock is
+                    // checked even if the server refuses it.
                     if let Err(error) = open.state_known(lab).await {
-                        debug!(node = %node.name, %error, "which nodes are known here is not stated");
+                        debug!(node = %node.name, %error, "the nodes of this lab.toml are not published on the server");
                     }
                     open
                 }
@@ -259,7 +256,7 @@ async fn stepped_back(lab: &Lab, node: &Node) {
         if let Ok(primary) = open.query::<HashMap<String, String>>(&cmd).await {
             let in_future = |key: &&str| {
                 let age = primary.get(*key).and_then(|age| age.parse::<i64>().ok());
-                age.is_some_and(|age| age < -STEP_MS)
+                age.is_some_and(|age| age < -MIN_STEP_MS)
             };
             if ["last-ok-ping-reply", "info-refresh"].iter().any(in_future) {
                 return;
@@ -269,9 +266,9 @@ async fn stepped_back(lab: &Lab, node: &Node) {
     }
 }
 
-/// Shortens the INFO, publish and PING periods; they last until the server ends. The ASK period
-/// stays: Sentinels that ask at the same moment split the vote.
-async fn quicken(lab: &Lab, node: &Node) -> Result<(), ClientError> {
+/// Shortens the INFO, publish and PING periods until the server ends. The ASK period stays:
+/// Sentinels that ask at the same time split the vote.
+async fn shorten_periods(lab: &Lab, node: &Node) -> Result<(), ClientError> {
     let connector = connector(lab, node);
     let begun = Instant::now();
     let mut cmd = redis::cmd("SENTINEL");

@@ -19,20 +19,20 @@ use crate::config::{Lab, Node, NodeKind};
 use super::binary::ServerBinary;
 use super::statement::Statement;
 
-/// How long a killed server may take to leave its address.
-const LEAVING: Duration = Duration::from_secs(2);
+/// How long a killed server may take to release its address.
+const RELEASE_LIMIT: Duration = Duration::from_secs(2);
 
 /// How long the server may take to end after SIGTERM before it is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
-/// How long the last words of a server that has ended are waited for.
+/// How long to wait for the last lines of a server that has ended.
 const LOG_LIMIT: Duration = Duration::from_millis(200);
-/// Longest line of a log that is heard as one.
+/// Longest log line that is read as one.
 const LONGEST_LINE: u64 = 64 * 1024;
 
 /// Why the server can't be started.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// The node's address is taken, or is not of this machine.
+    /// The node's address is in use, or this machine does not have it.
     #[error("cannot listen on {address} for {node}: {source}; {remedy}")]
     Address {
         /// The node's name.
@@ -54,15 +54,15 @@ pub enum ServerError {
     },
 }
 
-/// Makes sure that the node's address is of this machine and free, by listening on it for a moment.
-/// The server of a node that was killed a moment ago may still be on its way out, so a taken
-/// address is looked at again for a while.
+/// Checks that this machine has the node's address and that it is free, by listening on it briefly.
+/// A server that was just killed may still hold the address, so an address in use is tried again
+/// for a while.
 ///
 /// # Errors
-/// When it is not.
+/// If the node can't listen there.
 pub async fn check_address(lab: &Lab, node: &Node) -> Result<(), ServerError> {
     let address = SocketAddrV4::new(lab.listens(node), node.port);
-    let deadline = Instant::now() + LEAVING;
+    let deadline = Instant::now() + RELEASE_LIMIT;
     loop {
         match TcpListener::bind(address) {
             Ok(_) => return Ok(()),
@@ -79,7 +79,7 @@ pub async fn check_address(lab: &Lab, node: &Node) -> Result<(), ServerError> {
 fn address_error(node: &Node, address: SocketAddrV4, source: io::Error) -> ServerError {
     let remedy = match source.kind() {
         io::ErrorKind::AddrInUse => {
-            "another server is there: stop it, or change the address in lab.toml"
+            "another server uses it: stop that server, or change the address in lab.toml"
         }
         io::ErrorKind::AddrNotAvailable => {
             "this machine does not have the address: add it (macOS: ifconfig lo0 alias), or change it \
@@ -101,13 +101,13 @@ fn address_error(node: &Node, address: SocketAddrV4, source: io::Error) -> Serve
 pub struct Server {
     child: Child,
     pid: Option<Pid>,
-    /// Ends with the server's output.
-    heard: JoinHandle<()>,
+    /// Forwards the log; ends with the server's output.
+    log_thread: JoinHandle<()>,
 }
 
-/// Passes the server's output on to the own one, line by line, and hears what it says. On a thread
-/// of its own: an output that takes nothing holds up this thread, and neither the node nor the
-/// server.
+/// Copies the server's output to this process's output, line by line, and passes each line to
+/// `statement`. It has a thread of its own: an output that blocks then blocks neither the node nor
+/// the server.
 fn forward_log(log: PipeReader, statement: Statement) -> io::Result<JoinHandle<()>> {
     enlarge_pipe(&log);
     thread::Builder::new().name("log".into()).spawn(move || {
@@ -115,25 +115,25 @@ fn forward_log(log: PipeReader, statement: Statement) -> io::Result<JoinHandle<(
         let mut line = Vec::new();
         loop {
             line.clear();
-            // A line without an end is cut, and heard in parts.
+            // A longer line is read in parts.
             match (&mut log).take(LONGEST_LINE).read_until(b'\n', &mut line) {
                 Ok(0) | Err(_) => return,
                 Ok(_) => {}
             }
-            // First, so that it is known when the server's end is.
+            // First, so that the reason is known when the server's end is.
             statement.hear(&String::from_utf8_lossy(&line));
-            // Nobody reads it: the server goes on all the same.
+            // If nobody reads the output, the server still goes on.
             let _ = io::stdout().write_all(&line);
             let _ = io::stdout().flush();
         }
     })
 }
 
-/// A node that is stopped (SIGSTOP) does not read, and what does not fit into the pipe is lost. 64
-/// KiB are 600 lines; a mebibyte is what a process may have without privilege.
+/// Makes the pipe as large as a process may without privilege. A node that is stopped (SIGSTOP) does
+/// not read, and lines that do not fit into the pipe are lost; the default of 64 KiB is 600 lines.
 #[cfg(target_os = "linux")]
 fn enlarge_pipe(log: &PipeReader) {
-    // With the usual room it works too.
+    // The default size works too.
     let _ = rustix::pipe::fcntl_setpipe_size(log, 1 << 20);
 }
 
@@ -143,9 +143,9 @@ fn enlarge_pipe(_: &PipeReader) {}
 impl Server {
     /// Starts the server with the config file `conf`.
     ///
-    /// It runs in a process group of its own, so that Ctrl-C on the terminal reaches only its
-    /// parent, which then ends it in order; and it dies with its parent, whatever kills that:
-    /// no data node runs unattended.
+    /// It has a process group of its own, so that Ctrl-C on the terminal reaches only its supervisor,
+    /// which then stops it in order. It is killed when its supervisor ends, however that ends: no
+    /// data node runs without one.
     ///
     /// # Errors
     /// When the process can't be started.
@@ -171,7 +171,7 @@ impl Server {
             command.arg("--sentinel");
         }
         let (log, to) = io::pipe().map_err(failed)?;
-        // Should nobody read, lines are lost, and the server goes on.
+        // If nobody reads, lines are lost and the server goes on.
         rustix::fs::fcntl_setfl(&to, rustix::fs::OFlags::NONBLOCK)
             .map_err(|error| failed(error.into()))?;
         let child = command
@@ -186,17 +186,21 @@ impl Server {
             .id()
             .and_then(|id| i32::try_from(id).ok())
             .and_then(Pid::from_raw);
-        // It holds the other end of the pipe, which the server alone is to have.
+        // It holds the writing end of the pipe, which only the server should have.
         drop(command);
-        let heard = forward_log(log, statement.clone()).map_err(failed)?;
-        Ok(Server { child, pid, heard })
+        let log_thread = forward_log(log, statement.clone()).map_err(failed)?;
+        Ok(Server {
+            child,
+            pid,
+            log_thread,
+        })
     }
 
-    /// Waits until all that the server said before its end has been heard, for a moment at most: a
-    /// child of its own may hold its output.
+    /// Waits until the log of a server that has ended is read to its end, with a limit: a child
+    /// process of the server may still hold its output.
     pub(super) async fn wait_for_log(&self) {
         let deadline = Instant::now() + LOG_LIMIT;
-        while !self.heard.is_finished() && Instant::now() < deadline {
+        while !self.log_thread.is_finished() && Instant::now() < deadline {
             sleep(Duration::from_millis(2)).await;
         }
     }
@@ -209,17 +213,17 @@ impl Server {
     /// Waits until it ends.
     ///
     /// # Errors
-    /// When the system can't tell.
+    /// If the system can't tell.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
         self.child.wait().await
     }
 
-    /// Its status, if it has ended.
+    /// Its exit status, if it has ended.
     pub fn try_wait(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
-    /// Ends it in order: SIGTERM, and SIGKILL when it does not end in time.
+    /// Stops it with SIGTERM, and with SIGKILL if it does not end in time.
     pub async fn stop(&mut self) -> Option<ExitStatus> {
         self.signal(Signal::TERM);
         match timeout(STOP_LIMIT, self.wait()).await {
@@ -232,7 +236,7 @@ impl Server {
         }
     }
 
-    /// Sends a signal; one to a server that has ended is lost.
+    /// Sends a signal. It has no effect on a server that has ended.
     pub fn signal(&self, signal: Signal) {
         // `id` is none once the child has been waited for, so the number can't be another's yet.
         if let (Some(pid), Some(_)) = (self.pid, self.child.id()) {
@@ -242,19 +246,19 @@ impl Server {
     }
 }
 
-/// Becomes the server: asks to be killed when the parent dies, then replaces this process.
+/// Asks the system to kill this process when its parent dies, then replaces it with the server.
 ///
 /// Runs in the child (`halab exec-child`), because a process can ask for that only for itself.
-/// Returns only when it failed.
+/// Returns only on failure.
 pub fn become_server(parent: u32, program: &Path, arguments: &[std::ffi::OsString]) -> io::Error {
-    // A server rewrites its file, which has passwords in it, with the mode that this leaves.
+    // The server rewrites its config file, which has passwords in it, with this umask.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     #[cfg(target_os = "linux")]
     {
         if let Err(error) = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)) {
             return error.into();
         }
-        // The parent may have died before the request: then nobody would ever send the signal.
+        // If the parent died before the request, the signal would never be sent.
         let now = rustix::process::getppid().map(|p| p.as_raw_nonzero().get());
         if now != i32::try_from(parent).ok() {
             return io::Error::other("the parent process has ended");

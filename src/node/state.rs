@@ -1,13 +1,13 @@
-//! The state folder of one node: locked while in use, seeded once, never overwritten.
+//! The state folder of one node: locked while in use, initialised once, never overwritten.
 //!
 //! ```text
 //! STATE/NAME/lock           held by the node's process
 //! STATE/NAME/redis.conf     or sentinel.conf; the server rewrites it
-//! STATE/NAME/users.acl      who may do what on the server, with the hashes of their passwords
+//! STATE/NAME/users.acl      the server's users, their rights, and the hashes of their passwords
 //! STATE/NAME/buffer-limit   the limit of the server's output buffer before it was raised
 //! STATE/NAME/data/          the server's working folder: append-only files
 //! STATE/NAME/data/trash/    what is being removed
-//! STATE/NAME/data/appendonlydir.restoring/    a backup that is being put in place, by `placing`
+//! STATE/NAME/data/appendonlydir.restoring/    a backup that is being restored, see `placing`
 //! ```
 
 pub(super) mod config_file;
@@ -35,7 +35,7 @@ use super::trash::Trash;
 
 use error::{StateError, io_error};
 
-/// With less than that on its disk a server is not started: it would end with its first writes.
+/// With less free space than this a server is not started: it would end at its first writes.
 const MIN_FREE: u64 = 1 << 20;
 /// A server's list of the parts of its append-only file.
 pub(super) const AOF_LIST: &str = "appendonly.aof.manifest";
@@ -44,29 +44,29 @@ pub(super) const AOF_LIST: &str = "appendonly.aof.manifest";
 #[derive(Debug)]
 pub struct StateDir {
     folder: PathBuf,
-    /// Dropped, and so unlocked, with the process at the latest, `kill -9` included.
+    /// Unlocked when the process ends, even by `kill -9`.
     _lock: File,
     first_start: bool,
-    /// The config file was there and holds nothing any more, or can't be read.
+    /// The config file existed and is now missing, empty or unreadable.
     conf_lost: bool,
-    /// Whom the other Sentinels name, for a Sentinel that has lost its memory.
+    /// The primary that the other Sentinels name, for a Sentinel that has lost its state.
     learned: Option<Elected>,
-    /// A Sentinel that starts for the first time leads no failover.
+    /// The Sentinel starts for the first time and must not lead failovers.
     passive: bool,
     trash: Trash,
-    /// Unfinished files that were removed, and not counted yet.
+    /// Unfinished files that were removed and not counted yet.
     unfinished: Cell<u64>,
 }
 
 impl StateDir {
-    /// Locks the folder of `node` under `root`, and makes it when it is not there.
+    /// Locks the folder of `node` under `root`, and makes it if it is missing.
     ///
     /// # Errors
-    /// When another process holds it, it is of another lab, or it can't be written.
+    /// If another process has locked it, it belongs to another lab, or it can't be written.
     pub fn open(root: &Path, lab: &Lab, node: &Node) -> Result<Self, StateError> {
         let folder = root.join(&node.name);
         let data = folder.join("data");
-        // The records are nobody else's; folders that are there already stay as somebody made them.
+        // The data is private. Existing folders keep their mode.
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -92,15 +92,15 @@ impl StateDir {
         Ok(state)
     }
 
-    /// Refuses when another process holds the folder; makes nothing.
+    /// Checks that no other process has locked the folder, without making it.
     ///
     /// # Errors
-    /// When it does.
+    /// If one has.
     pub fn refuse_in_use(root: &Path, node: &Node) -> Result<(), StateError> {
         let folder = root.join(&node.name);
         match File::open(folder.join("lock")).map(|file| file.try_lock()) {
             Ok(Err(TryLockError::WouldBlock)) => Err(StateError::InUse(folder)),
-            // Not there, or free; anything else shows when the folder is opened.
+            // Missing or free. Any other problem is reported by `open`.
             _ => Ok(()),
         }
     }
@@ -115,9 +115,8 @@ impl StateDir {
         self.first_start
     }
 
-    /// Why the disk under the folder takes no writes of a server, if so. Asked of the file system,
-    /// which costs nothing: the node of a primary that has just died has more urgent things to
-    /// do than to write.
+    /// Why the disk under the folder takes no writes, if so. It asks the file system instead of writing,
+    /// because the node of a primary that has just died must not wait for the disk.
     pub fn disk_refusal(&self) -> Option<String> {
         let disk = rustix::fs::statvfs(&self.folder).ok()?;
         if disk.f_flag.contains(StatVfsMountFlags::RDONLY) {
@@ -127,7 +126,7 @@ impl StateDir {
         (left < MIN_FREE).then(|| format!("{} KiB are left", left / 1024))
     }
 
-    /// Whether the data node's own append-only file is there. That says nothing of what it holds.
+    /// Whether the data node has append-only files, whatever they hold.
     fn has_data(&self) -> bool {
         let Ok(entries) = fs::read_dir(self.files()) else {
             return false;
@@ -137,11 +136,11 @@ impl StateDir {
             .any(|e| e.path().extension().is_some_and(|x| x == "manifest"))
     }
 
-    /// Notes what the node holds, for whoever asks while its server is down. It decides nothing.
+    /// Notes the node's copy, for display while its server is down. No decision depends on it.
     pub fn note_holding(&self, holds: &str) {
         let file = self.folder.join("holds");
         if let Err(error) = fs::write(&file, format!("{holds}\n")) {
-            debug!(file = %file.display(), %error, "cannot note what the node holds");
+            debug!(file = %file.display(), %error, "the note of the node's copy could not be written");
         }
     }
 
@@ -156,7 +155,7 @@ impl StateDir {
     }
 }
 
-/// Takes the lock of a node's folder.
+/// Locks a node's folder.
 pub(super) fn lock(folder: &Path) -> Result<File, StateError> {
     let path = folder.join("lock");
     let lock = OpenOptions::new()
@@ -179,8 +178,8 @@ pub(super) fn lock(folder: &Path) -> Result<File, StateError> {
     Ok(lock)
 }
 
-/// Replaces a file in one step, so that a kill at any moment leaves the old one or the new one.
+/// Replaces a file atomically: a kill at any moment leaves the old one or the new one.
 pub(super) fn replace(file: &Path, text: &str) -> Result<(), StateError> {
-    // Passwords may be in it.
+    // It may contain passwords.
     files::replace(file, files::PRIVATE, text.as_bytes()).map_err(io_error("cannot write", file))
 }

@@ -1,6 +1,5 @@
-//! What this node states about itself to whoever asks (`/status` beside the metrics): kept up by
-//! the node's parts, read at each request. Nothing waits for a reader, and no reader waits for the
-//! node.
+//! The report of this node about itself, served at `/status` beside the metrics. The parts of the
+//! node keep it up to date, and each request reads it. Neither waits for the other.
 
 use std::fs;
 use std::net::SocketAddrV4;
@@ -16,11 +15,10 @@ use crate::report::{Cause, Description, LogProblem, LogReader, NodeReport};
 use super::binary::ServerBinary;
 use super::machine::{Action, Observation, ServerState};
 
-/// In the state folder of a node that has ended with an error, or was stopped: what it stated last,
-/// and how it ended.
+/// In the state folder of a node that has failed or was stopped: its last report, and how it ended.
 pub(super) const NOTE: &str = "ended.json";
 
-/// The statement; clones are one.
+/// The report, shared by its clones.
 #[derive(Debug, Clone)]
 pub(super) struct Statement(Arc<Mutex<StatementState>>);
 
@@ -28,7 +26,7 @@ pub(super) struct Statement(Arc<Mutex<StatementState>>);
 struct StatementState {
     report: NodeReport,
     log: LogReader,
-    /// The age of what is heard is counted from here: the clock of the host may be set.
+    /// Ages of log lines count from here, since the clock of the host may be changed.
     begun: Instant,
 }
 
@@ -58,7 +56,7 @@ impl Statement {
         })))
     }
 
-    /// What was half written by a part that panicked is as good as what was there before.
+    /// A report that a panicked part left half written is as good as the one before.
     fn lock(&self) -> MutexGuard<'_, StatementState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -75,12 +73,12 @@ impl Statement {
         stated.log.line(line, now);
     }
 
-    /// What the server's log says about something that is wrong.
+    /// The problem that the server's log shows, if any.
     pub(super) fn said(&self) -> Option<LogProblem> {
         self.lock().said()
     }
 
-    /// The same, if it is that the server refuses its config file.
+    /// The reason in the log why the server refuses its config file, if it does.
     pub(super) fn config_refused(&self) -> Option<String> {
         let said = self.said()?;
         (said.cause == Cause::ConfigRefused).then_some(said.line)
@@ -100,7 +98,7 @@ impl Statement {
         serde_json::to_string(&self.report()).unwrap_or_default()
     }
 
-    /// Leaves a note of why the node has ended, for whoever looks into its state folder.
+    /// Leaves a note in the state folder of why the node has ended.
     pub(super) fn note_end(&self, folder: &Path, why: &str) {
         self.note(
             folder,
@@ -112,7 +110,7 @@ impl Statement {
         );
     }
 
-    /// Leaves a note that the node was stopped on request.
+    /// Leaves a note in the state folder that the node was stopped on request.
     pub(super) fn note_stop(&self, folder: &Path) {
         self.note(
             folder,
@@ -130,17 +128,17 @@ impl Statement {
         };
         let note = serde_json::to_vec(&report).unwrap_or_default();
         if let Err(error) = fs::write(folder.join(NOTE), note) {
-            debug!(folder = %folder.display(), %error, "cannot note how the node has ended");
+            debug!(folder = %folder.display(), %error, "the note of how the node ended could not be written");
         }
     }
 
-    /// The node starts: why it ended before is over.
+    /// Removes the note of an earlier end. Called when the node starts.
     pub(super) fn forget_end(folder: &Path) {
-        // Mostly not there. One that stays is told only while the node is gone.
+        // Mostly missing. A note that stays is read only while the node is down.
         let _ = fs::remove_file(folder.join(NOTE));
     }
 
-    /// What is seen of a data node's own server.
+    /// Takes over an observation of a data node.
     pub(super) fn observed(&self, seen: &Observation) {
         let has_role = matches!(
             seen.server,
@@ -162,21 +160,21 @@ impl Statement {
         });
     }
 
-    /// Whom the Sentinels name, where that is no data node of this node's `lab.toml`.
+    /// The primary that the Sentinels name, if it is not a data node of this `lab.toml`.
     pub(super) fn foreign_primary(&self, address: Option<SocketAddrV4>) {
         self.update(|report| report.foreign_primary = address.map(|at| at.to_string()));
     }
 
-    /// The server's version and that of the data, or of the primary, do not go together.
+    /// The server's version does not fit the data or the primary.
     pub(super) fn refused_for_version(&self, why: String) {
         self.update(|report| {
             report.version_refused = Some(why);
-            // That is what stands in the way, and not what was waited for before.
+            // It replaces the reason of an earlier wait.
             report.waiting = None;
         });
     }
 
-    /// What a data node is about to do.
+    /// Takes over a decision of a data node.
     pub(super) fn decided(&self, action: &Action) {
         match action {
             Action::Waiting(what) => self.update(|r| r.waiting = Some((*what).to_owned())),

@@ -1,8 +1,8 @@
-//! Looks now and then at what a node states and does not have to know for its work: users that are
-//! not of the lab, memory against its limit, TILT, and whether the other nodes take the passwords
-//! that this one uses.
+//! Periodic checks for the report of a node, on which its work does not depend: users that do not
+//! belong to the lab, memory against its limit, TILT, and whether the other nodes accept this node's
+//! passwords.
 //!
-//! On connections of its own: one that is slow, or refused, holds up nothing.
+//! They use connections of their own, so that a slow or refused one delays nothing else.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,14 +20,14 @@ use crate::report::{MemoryUse, RefusedLogin};
 use super::state::users;
 use super::statement::Statement;
 
-/// Pause between two looks at the own server.
+/// Pause between two checks of the own server.
 const PERIOD: Duration = Duration::from_secs(1);
 /// Pause between two tries of all passwords.
 const LOGIN_PERIOD: Duration = Duration::from_secs(10);
-/// A connect and an answer may take so long in any case.
+/// Minimum limit for a connect or an answer.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// Surveys until it is dropped. `folder`: the node's state folder.
+/// Starts the checks; they end when the handle is dropped. `folder`: the node's state folder.
 pub(super) fn start(
     lab: &Lab,
     node: &Node,
@@ -39,7 +39,7 @@ pub(super) fn start(
         node: node.clone(),
         folder,
         statement,
-        told: Vec::new(),
+        reported: Vec::new(),
         conn: None,
     };
     AbortOnDropHandle::new(tokio::spawn(survey.run()))
@@ -50,8 +50,8 @@ struct Survey {
     node: Node,
     folder: PathBuf,
     statement: Statement,
-    /// Users that have been told of.
-    told: Vec<String>,
+    /// Users that have been reported.
+    reported: Vec<String>,
     /// To the own server.
     conn: Option<Conn>,
 }
@@ -66,8 +66,8 @@ impl Survey {
                 let refused = self.try_passwords().await;
                 self.statement.update(|report| report.refused = refused);
             }
-            // One that does not answer is seen elsewhere.
-            let _ = self.look().await;
+            // A server that does not answer is reported elsewhere.
+            let _ = self.check_server().await;
         }
     }
 
@@ -77,8 +77,8 @@ impl Survey {
             .from_source(self.lab.listens(&self.node))
     }
 
-    async fn look(&mut self) -> Result<(), ClientError> {
-        // A new one each second would cost a handshake each.
+    async fn check_server(&mut self) -> Result<(), ClientError> {
+        // A new connection each second would cost a handshake each.
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
             None => self.connector(User::Node).open(self.node.socket()).await?,
@@ -98,22 +98,22 @@ impl Survey {
         });
         if self.lab.security.acl {
             let names: Vec<String> = conn.query(redis::cmd("ACL").arg("USERS")).await?;
-            self.saw_users(users::foreign(names, self.node.kind));
+            self.report_users(users::foreign(names, self.node.kind));
         }
         self.conn = Some(conn);
         Ok(())
     }
 
-    fn saw_users(&mut self, names: Vec<String>) {
-        if names != self.told {
+    fn report_users(&mut self, names: Vec<String>) {
+        if names != self.reported {
             if let Err(error) = users::note_seen(&self.folder, &names) {
-                warn!(node = %self.node.name, %error, "cannot note the users on the server");
+                warn!(node = %self.node.name, %error, "the users on the server could not be noted");
             }
             if !names.is_empty() {
-                warn!(node = %self.node.name, users = names.join(", "), "users on the server that are not of the lab: they \
-                    are gone at its next start, and are not on the other nodes");
+                warn!(node = %self.node.name, users = names.join(", "), "users on the server that do not belong to the \
+                    lab are removed at its next start");
             }
-            self.told.clone_from(&names);
+            self.reported.clone_from(&names);
         }
         let removed = users::removed(&self.folder, &names);
         self.statement.update(|report| {
@@ -141,7 +141,7 @@ impl Survey {
         refused.into_iter().flatten().collect()
     }
 
-    /// Why `to` does not let `user` in, if that is for its password.
+    /// Why `to` refuses the login of `user`, if it does because of the password.
     async fn refusal(&self, to: &Node, user: User) -> Option<RefusedLogin> {
         // A command that the user may give there.
         let command = match (user, to.kind) {

@@ -1,8 +1,8 @@
-//! Files that nobody needs any more, removed beside the node's work: gigabytes take the file system
-//! a second, and a node has one thread, which must not be silent for so long.
+//! Removes old files in the background. Removing gigabytes takes the file system about a second, and
+//! the one thread of a node must not block for so long.
 //!
-//! What is thrown away is moved first, in one step, so that half of it is never taken for all of
-//! it. What could not be removed is tried again at the next start.
+//! Files are first moved away in one step, so that a half removed folder is never taken for a whole
+//! one. A removal that failed is tried again at the next start.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -10,21 +10,19 @@ use std::{fs, io, process, thread};
 
 use tracing::warn;
 
-/// The folder of what is to be removed, and who does it.
+/// The folder of files to be removed, and the thread that removes them.
 #[derive(Debug)]
 pub(super) struct Trash {
     folder: PathBuf,
-    /// To the thread, which ends when this is dropped, and with the process at the latest: nothing
-    /// waits for it.
+    /// To the thread. It ends when this is dropped or the process ends; nothing waits for it.
     to: Sender<PathBuf>,
 }
 
 impl Trash {
-    /// At that folder, on the file system of all that will be thrown away. Begins with what is
-    /// there already.
+    /// Uses that folder, which must be on the file system of the files. Removes what it contains.
     ///
     /// # Errors
-    /// When no thread can be made.
+    /// If no thread can be made.
     pub(super) fn at(folder: PathBuf) -> io::Result<Self> {
         Self::with(folder, remove)
     }
@@ -41,11 +39,10 @@ impl Trash {
         Ok(trash)
     }
 
-    /// Has a file or a folder removed, which is gone from its place when this returns; nothing
-    /// happens when it is not there.
+    /// Removes a file or a folder. It has left its place when this returns. A missing one is no error.
     ///
     /// # Errors
-    /// When it can't be moved; then it is where it was.
+    /// If it can't be moved; then it stays where it is.
     pub(super) fn discard(&self, path: &Path) -> io::Result<()> {
         if !path.exists() {
             return Ok(());
@@ -54,8 +51,7 @@ impl Trash {
         let mut number = 0_u32;
         loop {
             let there = self.folder.join(format!("{}-{number}", process::id()));
-            // What another process of that number left is not to be replaced, which a folder can't
-            // be.
+            // Left by another process with this id. A rename can't replace a folder.
             if there.exists() {
                 number += 1;
                 continue;
@@ -68,7 +64,7 @@ impl Trash {
 
     fn hand_over(&self, path: PathBuf) {
         if let Err(unsent) = self.to.send(path) {
-            // Only a panic ends the thread; the room is needed all the same.
+            // The thread has panicked. The space is still needed.
             remove(&unsent.0);
         }
     }
@@ -81,7 +77,7 @@ fn remove(path: &Path) {
         fs::remove_file(path)
     };
     if let Err(error) = removed {
-        warn!(%error, path = %path.display(), "old files can't be removed and take room until the next start");
+        warn!(%error, path = %path.display(), "old files can't be removed, and use disk space until the next start");
     }
 }
 

@@ -1,9 +1,9 @@
-//! Which server wrote the data that a node has on disk, and whether the own one can read it.
+//! The server version that wrote the files of a node, and whether the own server can read them.
 //!
-//! Two things say so: the first bytes of the append-only file's base, a copy in the format of
-//! whoever made it; and a note beside the files, of the newest server that has served with them,
-//! which may have appended commands that an older one does not know. The note lies in the folder of
-//! the files, so that it goes where they go.
+//! There are two sources. The first bytes of the append-only file's base have the format version of
+//! the server that made it. A note beside the files has the version of the last server that served
+//! with them, which may have appended commands that an older one does not know. The note is in the
+//! folder of the files, so that it moves with them.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -17,18 +17,18 @@ use crate::protocol::format::{Format, HEADER, Version};
 
 use super::state::AOF_LIST;
 
-/// The note.
+/// The note of the version, beside the files.
 const NOTE: &str = "written-by";
 
-/// What was compared, and what came of it. A node without a server looks fifty times a second; the
-/// files are read when they, or the version of the server, are others than at the last look.
+/// The last comparison. A node without a server checks fifty times a second; the files are read only
+/// if they or the version of the server have changed since the last check.
 #[derive(Debug, Default)]
 pub(super) struct VersionCheck {
     of: Option<(Version, ComparedFiles)>,
     unreadable: Option<String>,
 }
 
-/// Which files those are: their folder, the server's list, the note, and the base.
+/// The files of a comparison: their folder, the server's list, the note, and the base.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ComparedFiles {
     beside: [Option<FileStamp>; 3],
@@ -36,8 +36,8 @@ struct ComparedFiles {
     base_stamp: Option<FileStamp>,
 }
 
-/// Tells a file from another one of the same name, or from what it was: device, number, length,
-/// times of the last changes.
+/// Distinguishes a file from another one of the same name, and from an earlier version of itself:
+/// device, inode, length, times of the last changes.
 type FileStamp = (u64, u64, u64, (i64, i64), (i64, i64));
 
 fn stamp(path: &Path) -> Option<FileStamp> {
@@ -56,19 +56,19 @@ fn stamps(files: &Path) -> [Option<FileStamp>; 3] {
 }
 
 impl VersionCheck {
-    /// What on disk the server `own` can't read, by who wrote it; nothing where it can, or where
-    /// nothing is known.
-    pub(super) fn look(&mut self, files: &Path, own: Version) -> Option<String> {
-        self.look_by(files, own, unreadable)
+    /// The version that wrote the files, if the server `own` can't read them; `None` if it can, or if
+    /// the version is unknown.
+    pub(super) fn unreadable_by(&mut self, files: &Path, own: Version) -> Option<String> {
+        self.compare_with(files, own, unreadable)
     }
 
-    fn look_by(
+    fn compare_with(
         &mut self,
         files: &Path,
         own: Version,
         read: impl FnOnce(&Path, Option<&Path>, Version) -> Option<String>,
     ) -> Option<String> {
-        // Before they are read, so that what changes meanwhile is seen at the next look.
+        // Before the files are read, so that the next check notices a change meanwhile.
         let beside = stamps(files);
         let as_before = self.of.as_ref().is_some_and(|(version, seen)| {
             *version == own
@@ -90,7 +90,7 @@ impl VersionCheck {
     }
 }
 
-/// See [`VersionCheck::look`].
+/// See [`VersionCheck::unreadable_by`].
 fn unreadable(files: &Path, base: Option<&Path>, own: Version) -> Option<String> {
     let base = base
         .and_then(format_of)
@@ -101,16 +101,16 @@ fn unreadable(files: &Path, base: Option<&Path>, own: Version) -> Option<String>
     }
 }
 
-/// What is said of a server that is not started for what is on disk.
+/// Why a server is not started with the files on disk.
 pub(super) fn cannot_load(own: &str, wrote: &str) -> String {
     format!(
-        "{own} can't read what {wrote} wrote on this disk, so it is not started, and nothing there is touched: start this node \
-         with that version or a later one; if another data node that this version can read has the data, it is copied anew \
-         from there, and what is here is set aside until then"
+        "{own} can't read what {wrote} wrote on this disk, so it is not started: start this node with that version or a later \
+         one; if another data node has the data in a version that this one can read, this node copies it from there, and sets \
+         its own files aside until then"
     )
 }
 
-/// What is said of a server that does not follow the primary.
+/// Why a server does not follow the primary.
 pub(super) fn cannot_follow(own: &str, writes: Option<Version>) -> String {
     let writes = writes.map_or_else(|| "another version".to_owned(), |v| v.to_string());
     format!(
@@ -119,7 +119,7 @@ pub(super) fn cannot_follow(own: &str, writes: Option<Version>) -> String {
     )
 }
 
-/// Notes that the server `own` serves with these files.
+/// Notes that a server of version `own` serves with these files.
 pub(super) fn note(files: &Path, own: Version) {
     if !files.is_dir() || noted(files).is_some_and(|before| before == own) {
         return;
@@ -127,7 +127,7 @@ pub(super) fn note(files: &Path, own: Version) {
     let path = files.join(NOTE);
     let text = format!("{own}\n");
     if let Err(error) = files::replace(&path, files::PUBLIC, text.as_bytes()) {
-        debug!(path = %path.display(), %error, "cannot note which server writes here");
+        debug!(path = %path.display(), %error, "the server version could not be noted beside the files");
     }
 }
 
@@ -165,7 +165,7 @@ fn base_of(line: &str) -> Option<&str> {
             _ => {}
         }
     }
-    // It is a name in this folder, whoever wrote the manifest.
+    // Only names in this folder count, whatever the manifest contains.
     name.filter(|name| base && !name.contains('/'))
 }
 
@@ -178,7 +178,7 @@ mod tests {
     }
 
     fn unreadable(files: &Path, own: Version) -> Option<String> {
-        VersionCheck::default().look(files, own)
+        VersionCheck::default().unreadable_by(files, own)
     }
 
     #[test]
@@ -191,7 +191,7 @@ mod tests {
         let mut reads = 0;
         let mut look = |own| {
             let before = reads;
-            let found = compared.look_by(files, own, |files, base, own| {
+            let found = compared.compare_with(files, own, |files, base, own| {
                 reads += 1;
                 super::unreadable(files, base, own)
             });

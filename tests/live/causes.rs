@@ -208,7 +208,7 @@ fn users_that_an_operator_adds_are_told_before_and_after_they_vanish() {
     assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o077, 0);
     assert!(
         lab.log(&replica)
-            .contains("users that are not of the lab are removed")
+            .contains("users that do not belong to the lab were removed")
     );
     fs::remove_file(&kept).unwrap();
     wait_until("nothing to be told", || {

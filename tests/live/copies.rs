@@ -51,7 +51,7 @@ fn the_promoted_node_may_be_lost_before_it_has_been_copied() {
     });
     lab.runner.kill_node("redis-b");
     wait_until("redis-a has its own data again", || {
-        says(&lab, "the data that was set aside is put back")
+        says(&lab, "the data that was set aside is restored")
     });
     lab.runner.start_node("redis-b").unwrap();
     // A Sentinel has had it written into its file.

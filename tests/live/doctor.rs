@@ -235,6 +235,6 @@ fn what_a_killed_rewrite_left_is_removed_and_counted() {
     assert_eq!(unfinished(), 0);
     assert!(
         lab.log(&node)
-            .contains("a killed server left it, unfinished or replaced")
+            .contains("removed a file that a killed server left unfinished or replaced")
     );
 }

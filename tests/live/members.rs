@@ -419,7 +419,7 @@ fn empty_config_files_cost_no_record_and_no_vote() {
     lab.runner.stop_node("sentinel-2");
     lab.runner.start_node("sentinel-1").unwrap();
     wait_until("the Sentinel to say what it waits for", || {
-        lab.log("sentinel-1").contains("has lost its memory")
+        lab.log("sentinel-1").contains("has lost its state")
     });
     assert_eq!(lab.server_pid("sentinel-1"), None);
     lab.runner.start_node("sentinel-2").unwrap();

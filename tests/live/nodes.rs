@@ -30,7 +30,7 @@ fn an_address_that_is_taken_is_refused_and_nothing_is_made() {
         .unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(4));
-    assert!(text.contains("another server is there"), "{text}");
+    assert!(text.contains("another server uses it"), "{text}");
     assert!(!elsewhere.exists());
 }
 

@@ -30,7 +30,7 @@ impl FaultInjector for DamagedAppendOnlyFile {
         let before = context.environment.log_of(&primary).len();
         context.restart_with_damage(FileDamage::Overwritten).await?;
         context
-            .await_message(&primary, before, "copied anew from there")
+            .await_message(&primary, before, "one that has the data takes over")
             .await?;
         context.await_writes(WRITES_LIMIT).await
     }

@@ -1,4 +1,4 @@
-//! What a data node does with its server when the state machine has decided.
+//! Executes the actions of the state machine on the own server.
 
 use std::net::SocketAddrV4;
 
@@ -14,7 +14,7 @@ use crate::node::{NodeError, version};
 
 use super::DataNode;
 
-/// How long writes are paused at a time while this primary may be isolated; repeated before it
+/// How long one pause of writes lasts while this primary may be isolated; it is renewed before it
 /// ends.
 const FENCE_MS: u64 = 1000;
 
@@ -24,7 +24,7 @@ impl DataNode {
         match action {
             Action::Start => return self.start_server(),
             Action::StartAfresh => {
-                info!(node = %name, "another node was promoted: the own data is set aside");
+                info!(node = %name, "another node was promoted, so the own data is set aside");
                 self.state.set_aside()?;
                 self.copy.note_aside();
                 return self.start_server();
@@ -37,8 +37,8 @@ impl DataNode {
                     .unwrap_or_else(|| "its server can't write".into());
                 self.statement.update(|report| report.disk = Some(told));
                 error!(node = %name, folder = %self.state.data().display(),
-                    why = why.as_deref().unwrap_or("see the server's log"), "the disk takes no writes: free space \
-                    there, or make it writable; until then another node takes over, and this one waits");
+                    why = why.as_deref().unwrap_or("see the server's log"), "the disk takes no writes, so this node waits; free space \
+                    there, or make it writable");
             }
             Action::CannotLoad => {
                 let wrote = self.written_by.as_deref().unwrap_or("another server");
@@ -56,7 +56,7 @@ impl DataNode {
                 error!(node = %name, "the server hangs; killing it");
                 if let Some(server) = &mut self.server {
                     server.signal(Signal::KILL);
-                    // Certain death is what follows from here on.
+                    // From here on the server is known to be dead.
                     drop(server.wait().await);
                 }
             }
@@ -66,7 +66,7 @@ impl DataNode {
             }
             Action::Stand(why) => {
                 if !self.copy.promotable() {
-                    info!(node = %name, why, copies = %self.describe_copies(), "stands for the role");
+                    info!(node = %name, why, copies = %self.describe_copies(), "stands for primary");
                     self.stand().await;
                 }
             }
@@ -78,7 +78,7 @@ impl DataNode {
             Action::Mark(marking) => self.mark(marking).await,
             Action::Reopen => self.reopen().await,
             Action::GiveUpCopy => return self.give_up_copy().await,
-            Action::RestoreSetAside => return self.put_back().await,
+            Action::RestoreSetAside => return self.restore_set_aside().await,
             Action::Follow(primary, why) => {
                 info!(node = %name, role = "replica", of = %primary, why, "role decided");
                 self.follow(primary).await;
@@ -89,7 +89,7 @@ impl DataNode {
                 match called {
                     Ok(by) => info!(node = %name, %by, why, "failover called"),
                     Err(error) => {
-                        warn!(node = %name, %error, why, "no Sentinel takes the failover")
+                        warn!(node = %name, %error, why, "no Sentinel accepts the failover")
                     }
                 }
             }
@@ -100,21 +100,21 @@ impl DataNode {
             }
             Action::SyncAlways(always) => {
                 let (value, why) = if always {
-                    ("always", "no replica is in sync: this is the only copy")
+                    ("always", "no replica is in sync, so this is the only copy")
                 } else {
                     (self.syncs_once_a_second(), "a replica is in sync")
                 };
-                info!(node = %name, appendfsync = value, why, "how often it is written to disk");
+                info!(node = %name, appendfsync = value, why, "appendfsync changes");
                 let taken = self.set("appendfsync", value).await;
                 self.sync_always = taken.then_some(always);
             }
             Action::Fence => {
-                warn!(node = %name, "writes paused: no majority of the Sentinels, no replica in sync");
+                warn!(node = %name, "writes paused: no majority of the Sentinels and no replica in sync");
                 self.send(redis::cmd("CLIENT").arg("PAUSE").arg(FENCE_MS).arg("WRITE"))
                     .await;
             }
             Action::Unfence => {
-                info!(node = %name, "writes go on");
+                info!(node = %name, "writes resumed");
                 self.send(redis::cmd("CLIENT").arg("UNPAUSE")).await;
             }
             Action::Waiting(what) => {
@@ -126,14 +126,14 @@ impl DataNode {
 
     pub(super) fn start_server(&mut self) -> Result<(), NodeError> {
         self.forget_server();
-        // Read anew, whatever was seen while it did not matter yet.
+        // Compared again, whatever was found before.
         self.version_check = version::VersionCheck::default();
         self.compare_versions();
         if self.written_by.is_some() {
-            // As the next look says, too.
+            // The next observation reports it too.
             return Ok(());
         }
-        // Parked again, whatever the server has written into its file meanwhile.
+        // Parked, even if the server has rewritten its file since.
         self.conf = self.state.apply(&self.lab, &self.node)?;
         self.metrics
             .removed_unfinished(self.state.take_unfinished());
@@ -149,33 +149,33 @@ impl DataNode {
         Ok(())
     }
 
-    /// How a server is told to sync its file once a second.
+    /// The value of `appendfsync` with which the file is synced once a second.
     fn syncs_once_a_second(&self) -> &'static str {
         if self.server_syncs { "everysec" } else { "no" }
     }
 
-    /// Where this node can't sync the file, the server does, until it is started again: it refuses
-    /// writes, then, by itself.
+    /// If this node can't sync the file, the server does it until its next start. If the server can't
+    /// either, it refuses writes by itself.
     pub(super) async fn watch_syncs(&mut self) {
         let Some(why) = self.fsync.failure().filter(|_| !self.server_syncs) else {
             return;
         };
         error!(node = %self.node.name, why, folder = %self.state.data().display(), "the append-only file can't be synced to \
-            disk: see what ails the disk; the server refuses writes as long as it can't either");
+            disk, so the server syncs it, and refuses writes while it can't either; check the disk");
         self.server_syncs = true;
         if self.sync_always != Some(true) && self.server.is_some() {
             self.server_syncs = self.set("appendfsync", "everysec").await;
         }
     }
 
-    /// Becomes a replica of an address where nothing listens.
+    /// Makes the server a replica of an address where nothing listens.
     async fn park(&mut self) {
         let mut login = redis::cmd("CONFIG");
         login.arg("SET").arg("replica-priority").arg("0");
         for (key, value) in PARKED_LOGIN {
             login.arg(key).arg(value);
         }
-        // In one transaction: in between, somebody could have it copy.
+        // In one transaction, so that nobody can make it copy in between.
         if self
             .demote(parked_at(&self.lab, &self.node), Some(login))
             .await
@@ -184,47 +184,47 @@ impl DataNode {
         }
     }
 
-    /// Starts again with what was set aside.
-    async fn put_back(&mut self) -> Result<(), NodeError> {
+    /// Restarts the server with the files that were set aside.
+    async fn restore_set_aside(&mut self) -> Result<(), NodeError> {
         if let Some(mut server) = self.server.take() {
             server.stop().await;
         }
         self.state.restore_aside()?;
-        warn!(node = %self.node.name, "there is nobody to copy from: the data that was set aside is put back");
+        warn!(node = %self.node.name, "no node to copy from, so the data that was set aside is restored");
         self.start_server()?;
         self.copy.forget_aside();
         Ok(())
     }
 
-    /// Starts anew without the own data, which is kept aside: an operator has chosen another copy.
+    /// Restarts the server without the own data, which is kept aside: an operator has chosen another
+    /// copy.
     async fn give_up_copy(&mut self) -> Result<(), NodeError> {
         if let Some(mut server) = self.server.take() {
             server.stop().await;
         }
         let kept = self.state.keep_aside()?;
-        warn!(node = %self.node.name, kept = %kept.display(), "an operator has chosen another copy: the own data is kept \
-            there, and copied anew");
+        warn!(node = %self.node.name, kept = %kept.display(), "an operator has chosen another copy, so the own data is kept aside");
         self.start_server()
     }
 
     async fn follow(&mut self, primary: SocketAddrV4) {
-        // It has caught up with nobody yet.
+        // It is not in sync with that primary yet.
         self.set("replica-priority", "0").await;
         self.admit().await;
-        // Otherwise at the next look: without a login it would copy nothing.
+        // Otherwise at the next step: without a login it would copy nothing.
         if self.admitted {
             self.demote(primary, None).await;
         }
     }
 
-    /// Says whether the server has taken it.
+    /// Returns whether the server has accepted the command.
     async fn demote(&mut self, primary: SocketAddrV4, first: Option<redis::Cmd>) -> bool {
         let sent = match self.own_conn().await {
             Ok(conn) => demote(conn, primary, first).await,
             Err(error) => Err(error),
         };
         if let Err(error) = sent {
-            // Not lost: the next observation leads to the same decision.
+            // The next observation leads to the same decision.
             warn!(node = %self.node.name, %error, "cannot become a replica yet");
             return false;
         }
@@ -236,16 +236,15 @@ impl DataNode {
             .await
     }
 
-    /// Sends a command to the own server, and says whether it took it. One that fails is logged,
-    /// and not repeated here: the machine sees the effect, or its absence, at the next
-    /// observation.
+    /// Sends a command to the own server, and returns whether it was accepted. A failure is logged and
+    /// not repeated here: the state machine sees its effect at the next observation.
     pub(super) async fn send(&mut self, cmd: &redis::Cmd) -> bool {
         let sent = match self.own_conn().await {
             Ok(conn) => conn.query::<redis::Value>(cmd).await.map(drop),
             Err(error) => Err(error),
         };
         if let Err(error) = sent {
-            warn!(node = %self.node.name, %error, "the own server did not take a command");
+            warn!(node = %self.node.name, %error, "the own server refused a command");
             return false;
         }
         true

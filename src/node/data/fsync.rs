@@ -1,13 +1,13 @@
-//! The append-only file is synced to disk once a second, by the node of the server.
+//! Syncs the append-only file to disk once a second, in the supervisor.
 //!
 //! The server could do that itself (`appendfsync everysec`). But while such a sync is under way it
-//! puts off writing to the file, for up to 2 s, and answers all the same (`flushAppendOnlyFile` in
-//! aof.c). Killed then, it comes back without what it has answered. So it is told not to sync
-//! (`no`): it writes each command to the file before it answers, and what is written survives the
-//! end of the server. Only the end of the machine can take what is not synced.
+//! delays writes to the file for up to 2 s and still answers (`flushAppendOnlyFile` in aof.c). If it
+//! is killed then, answered writes are lost. So it runs with `appendfsync no`: it writes each command
+//! to the file before it answers, and what is written survives the end of the server. Only a crash of
+//! the machine can lose what is not synced.
 //!
-//! Where a sync fails, or does not end, the server is told to do it after all: it refuses writes
-//! then by itself.
+//! If a sync fails or does not end, the server is told to sync after all: then it refuses writes by
+//! itself.
 
 use std::fs::{self, File};
 use std::io;
@@ -18,12 +18,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-/// From the begin of one sync to that of the next, if that has ended.
+/// From the begin of one sync to the begin of the next.
 const PERIOD: Duration = Duration::from_secs(1);
-/// A sync that takes longer does not end.
+/// A sync that takes longer counts as one that does not end.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// The syncs of one node. A task of its own, which goes on whatever the node waits for.
+/// The task that syncs the files of one node, independent of what the node waits for.
 #[derive(Debug)]
 pub(super) struct FsyncTask {
     last: watch::Receiver<Sync>,
@@ -58,7 +58,7 @@ impl FsyncTask {
         FsyncTask { last, _task: task }
     }
 
-    /// Why the disk can't be relied on, if it can't.
+    /// Why the files can't be synced, if so.
     pub(super) fn failure(&self) -> Option<String> {
         match &*self.last.borrow() {
             Sync::Failed(error) => Some(error.to_string()),
@@ -73,7 +73,7 @@ impl FsyncTask {
 fn sync(folder: &Path) -> io::Result<()> {
     let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
     let entries = match fs::read_dir(folder) {
-        // Nothing has been written yet, or it has just been set aside.
+        // Nothing has been written yet, or the files have just been set aside.
         Err(error) if gone(&error) => return Ok(()),
         entries => entries?,
     };

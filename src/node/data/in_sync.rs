@@ -1,12 +1,12 @@
-//! Which replicas are in sync with the own server, as a primary.
+//! Which replicas are in sync with the own server while it is primary.
 //!
-//! A link counts as online from the moment the full copy has been sent, and the replica says
-//! something while it loads that copy. It has none of what was written meanwhile, for as long as
-//! the load and the catching up take. Until then this node is the only copy: its mark says so, and
-//! writes are witnessed. So a replica is counted by what it has confirmed.
+//! Redis reports a link as online as soon as the full copy has been sent, while the replica still
+//! loads it. Until the replica has loaded it and caught up, it has nothing of what was written
+//! meanwhile, and this node is the only copy: its mark says so, and writes are witnessed. So a
+//! replica counts by the offset that it has confirmed.
 //!
-//! From then on writes wait for it, which is how one catches up at last that is slower than the
-//! writers. So it is counted after some time in any case.
+//! Once it counts, writes wait for it, and a replica that is slower than the writers catches up. So
+//! it counts after some time in any case.
 
 use std::collections::VecDeque;
 use std::net::SocketAddrV4;
@@ -15,18 +15,18 @@ use std::time::Duration;
 use crate::client::ReplicationInfo;
 use crate::protocol::ack::Confirmed;
 
-/// How far behind a replica may be to be in sync: several looks, for it is seen right after it has
-/// confirmed.
+/// How far behind a replica may be and become in sync: several observations, since it is observed
+/// right after it has confirmed.
 const NEAR: Duration = Duration::from_millis(300);
-/// How far behind one may fall that was in sync. It confirms its offset once a second at least.
+/// How far behind a replica in sync may fall. It confirms its offset at least once a second.
 const FAR: Duration = Duration::from_secs(2);
-/// How long one stays in sync that is seen not to be, with its link online: after a moment in which
-/// the own server stood still, what came in meanwhile may be unread.
+/// How long a replica stays in sync that is observed not to be, with its link online: if the own
+/// server was stopped for a moment, confirmations may be unread.
 const GRACE: Duration = Duration::from_millis(500);
-/// How long one that confirms may take to catch up, before writes wait for it.
+/// How long a replica that confirms may take to catch up before writes wait for it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The replicas of the own server.
+/// Tracks the replicas of the own server.
 #[derive(Debug, Default)]
 pub(super) struct ReplicaTracker {
     /// The history in which offsets count.
@@ -36,14 +36,14 @@ pub(super) struct ReplicaTracker {
     replicas: Vec<Replica>,
 }
 
-/// One whose link is online, and that has confirmed something.
+/// A replica whose link is online and that has confirmed an offset.
 #[derive(Debug, Clone, Copy)]
 struct Replica {
     address: SocketAddrV4,
     /// Since when it confirms without a break.
     since: Duration,
     in_sync: bool,
-    /// Since when it is seen not to be in sync, though it was.
+    /// Since when it has been observed not to be in sync, after it was.
     missed: Option<Duration>,
     /// It has what there was a moment ago.
     near: bool,

@@ -1,11 +1,11 @@
-//! How a data node ends when it is asked to: another one takes over, and no Sentinel would promote
-//! this one any more. Where none can, the copy is marked as complete.
+//! How a data node stops: a primary hands over, and a replica waits until no Sentinel would promote
+//! it. A primary that can't hand over marks its copy as complete.
 //!
-//! An address may end with its node: a container's does, a machine's does. Then nobody refuses a
-//! connection there, and a Sentinel that tries one counts the node as connected, with what it said
-//! last, until down-after has passed. As long as that could be promoted, or may have become so
-//! since, nothing is witnessed and writes wait. So the node takes itself out of the list of
-//! candidates first, and ends when the Sentinels have heard it.
+//! The address of a node may disappear with it, as that of a container or a machine does. Then no
+//! connection to it is refused, and a Sentinel counts the node as connected, with its last INFO, until
+//! down-after has passed. As long as the node could be promoted, or may have become promotable since,
+//! nothing is witnessed and writes wait. So the node first withdraws as a candidate, and ends when all
+//! Sentinels have seen that.
 
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -22,16 +22,16 @@ use crate::protocol::vote::SentinelView;
 use super::super::machine::ServerState;
 use super::DataNode;
 
-/// How long the Sentinels may take to hear it: their period of INFO is a quarter of a second, or
-/// one second while something is down.
+/// How long the Sentinels may take to see it: their INFO period is 250 ms, or 1 s while something is
+/// down.
 const RETIRE_LIMIT: Duration = Duration::from_secs(2);
-/// Pause between two looks at what they have heard.
+/// Pause between two questions to the Sentinels.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 impl DataNode {
-    /// Ends the server in order. Returns its status.
+    /// Stops the server in order. Returns its exit status.
     pub(super) async fn leave(&mut self) -> Option<ExitStatus> {
-        // Of a closed lab every node stops: nobody is to take over, and all is marked.
+        // In a closed lab every node stops: no node takes over, and all copies are marked.
         if !self.is_closed().await {
             self.hand_over_first().await;
             self.retire().await;
@@ -41,14 +41,14 @@ impl DataNode {
     }
 
     async fn is_closed(&mut self) -> bool {
-        // It only brings up to date what is known of the server.
+        // For its update of the own copy.
         let _ = self.observe_server().await;
         let mark = self.copy.held().and_then(Copy::mark);
         mark.is_some_and(|mark| mark.state == Completeness::Closed)
     }
 
-    /// A primary that nobody has taken over from takes no more writes, and says so in its copy:
-    /// nothing was acknowledged after it. Replicas that are in sync have that too.
+    /// A primary that no node takes over from refuses writes and marks its copy as closed: nothing was
+    /// acknowledged after the mark. Replicas in sync receive the mark too.
     async fn close_alone(&mut self) {
         if !matches!(self.observe_server().await, Ok(ServerState::Primary { .. }))
             || !self.copy.in_term()
@@ -66,13 +66,12 @@ impl DataNode {
                 wait_level(&self.lab, &self.connector, &node, &mark, RETIRE_LIMIT).await;
             }
             Err(error) => {
-                warn!(node = %node.name, %error, "stopping without a closing mark: at its next start this node compares its \
-                    copy with the others");
+                warn!(node = %node.name, %error, "stopping without a closing mark, so the next start compares this copy with the others");
             }
         }
     }
 
-    /// Before a primary stops: another node takes over, if one is ready.
+    /// Hands over before a primary stops, if another node is ready.
     async fn hand_over_first(&mut self) {
         let primary = matches!(self.observe_server().await, Ok(ServerState::Primary { .. }));
         if !primary
@@ -84,7 +83,7 @@ impl DataNode {
             return;
         }
         let handed_over = hand_over(&self.lab, &self.others).await;
-        // The demotion has closed it.
+        // The demotion has closed the connection.
         self.conn = None;
         self.metrics.handed_over(handed_over.as_ref().ok());
         match handed_over {
@@ -94,29 +93,28 @@ impl DataNode {
         }
     }
 
-    /// Before a replica stops: every Sentinel has heard that it is not to be promoted, and not to
-    /// be listed (`replica-announced no`). OwnMembership again it is only after its next start, which
-    /// is parked, with priority 0; so a Sentinel that does not list it can't promote it, and
-    /// that needs no later word of it to hold.
+    /// Waits, before a replica stops, until every Sentinel has seen that it is not promotable and not
+    /// to be listed (`replica-announced no`). It is listed again only after its next start, which is
+    /// parked, with priority 0. So a Sentinel that does not list it can't promote it.
     async fn retire(&mut self) {
         let (me, begun) = (self.node.socket(), Instant::now());
         let heard = |view: &SentinelView| view.primary != me && view.replica(me).is_none();
         while begun.elapsed() < RETIRE_LIMIT {
             let said = match self.observe_server().await.unwrap_or(ServerState::Gone) {
                 ServerState::Replica { .. } | ServerState::Parked => {
-                    self.say_retired().await.is_ok()
+                    self.announce_retirement().await.is_ok()
                 }
-                // Sentinels close its connections as they confirm a role: the next one is good.
+                // Sentinels close connections when they confirm a role; the next one works.
                 ServerState::Silent(_) => false,
                 ServerState::Gone
                 | ServerState::Starting
                 | ServerState::Loading
                 | ServerState::Primary { .. } => return,
             };
-            // Each of them could be the one that leads a failover.
+            // Each of them could lead a failover.
             let views = self.panel.ask_each().await.views();
             if views.len() < self.panel.majority() {
-                // Nobody could promote anyone.
+                // No failover is possible.
                 return;
             }
             if said && views.len() == self.lab.sentinels.len() && views.iter().all(heard) {
@@ -128,8 +126,8 @@ impl DataNode {
         warn!(node = %self.node.name, "stopping, though a Sentinel may still promote this node");
     }
 
-    /// In one command: who hears the one has heard the other.
-    async fn say_retired(&mut self) -> Result<(), ClientError> {
+    /// In one command, so that a Sentinel sees both at once.
+    async fn announce_retirement(&mut self) -> Result<(), ClientError> {
         let mut both = redis::cmd("CONFIG");
         both.arg("SET").arg("replica-priority").arg("0");
         both.arg("replica-announced").arg("no");

@@ -1,5 +1,4 @@
-//! The own server of a data node, as just seen: its process, its answer, and the files that it would
-//! load.
+//! Observes the own server of a data node: its process, its answer, and the files that it would load.
 
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use super::pacing::Pacing;
 use super::{DataNode, HANG_QUESTIONS, roster};
 
 impl DataNode {
-    /// Looks at the own server.
+    /// Observes the own server.
     pub(super) async fn observe_server(&mut self) -> Result<ServerState, NodeError> {
         let Some(server) = &mut self.server else {
             self.compare_versions();
@@ -31,7 +30,7 @@ impl DataNode {
             self.statement
                 .update(|report| report.last_end = Some(status.to_string()));
             if !self.loaded && status.code().is_some_and(|code| code != 0) {
-                // It has served nobody, so nobody waits for what this node does next.
+                // It never served, so the short wait delays nothing.
                 server.wait_for_log().await;
                 self.report_failed_start()?;
             }
@@ -61,7 +60,7 @@ impl DataNode {
                 Ok(seen)
             }
             Err(error) => {
-                debug!(node = %self.node.name, %error, "no answer of the own server");
+                debug!(node = %self.node.name, %error, "no answer from the own server");
                 self.conn = None;
                 self.unanswered += 1;
                 Ok(self.silent_state())
@@ -69,17 +68,20 @@ impl DataNode {
         }
     }
 
-    /// What a server is that does not answer.
+    /// The state of a server that does not answer.
     fn silent_state(&self) -> ServerState {
         match self.last_answer {
             None => ServerState::Starting,
-            // It may be this process that was not running.
+            // This process may have been stopped itself.
             Some(_) if self.unanswered < HANG_QUESTIONS => ServerState::Silent(Duration::ZERO),
             Some(at) => ServerState::Silent(at.elapsed()),
         }
     }
 
-    /// Says why the server has ended before its data was loaded. An error: no further start helps.
+    /// Reports why the server ended before its data was loaded.
+    ///
+    /// # Errors
+    /// If another start can't help.
     fn report_failed_start(&self) -> Result<(), NodeError> {
         if let Some(why) = self.statement.config_refused() {
             return Err(NodeError::ConfigRefused {
@@ -92,15 +94,14 @@ impl DataNode {
         let (cause, said) = said.map_or((Cause::Other, None), |s| (s.cause, Some(s.line)));
         let help = match cause {
             Cause::DataTooNew => {
-                "the data was written by a newer server and is not damaged: install that version here or a newer one; repair \
-                 nothing"
+                "the data was written by a newer server and is not damaged; install that version or a newer one, and do not \
+                 repair it"
             }
             Cause::DataUnreadable => {
-                "if the append-only file is damaged: start the other data nodes; one that has the data takes over, and here it is \
-                 set aside and copied anew from there; where none has, this may be the only copy: copy the folder, then restore a \
-                 backup, or cut off all behind the damage with redis-check-aof --fix"
+                "if the append-only file is damaged, start the other data nodes: one that has the data takes over, and this node \
+                 copies it; if none has it, copy this folder first, then restore a backup or run redis-check-aof --fix"
             }
-            _ => "see what the server said; its data is not touched",
+            _ => "see the server's log; its data is unchanged",
         };
         error!(node = %self.node.name, folder = %self.state.data().display(), said = said.as_deref().unwrap_or("nothing"),
             "the server has ended before its data was loaded; {help}");
@@ -117,7 +118,7 @@ impl DataNode {
         self.loaded = false;
         self.copy = std::mem::take(&mut self.copy).of_ended_server();
         self.admitted = false;
-        // As its file says.
+        // As in its config file.
         self.sync_always = Some(false);
         self.server_syncs = false;
         self.disk_refuses = false;
@@ -127,21 +128,20 @@ impl DataNode {
         self.pacing = Pacing::default();
     }
 
-    /// The version of the server that is started here.
+    /// The version of the server binary.
     pub(super) fn version(&self) -> Option<Version> {
         Version::parse(&self.binary.title())
     }
 
-    /// Whether the server that would be started can read what is on disk. It may have been replaced
-    /// by another version.
+    /// Checks whether the server binary, which may have been replaced, can read the files on disk.
     pub(super) fn compare_versions(&mut self) {
         if self.binary.refresh() {
-            info!(node = %self.node.name, version = %self.binary.title(), "the server is another one now");
+            info!(node = %self.node.name, version = %self.binary.title(), "the server binary has another version now");
         }
         let files = self.state.files();
         self.written_by = self
             .version()
-            .and_then(|own| self.version_check.look(&files, own));
+            .and_then(|own| self.version_check.unreadable_by(&files, own));
         if self.written_by.is_none() {
             self.on_disk = DiskCopy::default();
         } else {
@@ -160,10 +160,10 @@ impl DataNode {
             Some(conn) => conn,
             None => {
                 let mut conn = self.connector.open(self.node.socket()).await?;
-                // So that `halab member` sees who runs with which lab.toml. A server that does not
-                // take it serves all the same.
+                // `halab member` reads it to see which lab.toml each node uses. The node goes on if
+                // the server refuses it.
                 if let Err(error) = conn.state_known(&self.lab).await {
-                    debug!(node = %self.node.name, %error, "which nodes are known here is not stated");
+                    debug!(node = %self.node.name, %error, "the nodes of this lab.toml are not published on the server");
                 }
                 conn
             }
@@ -174,8 +174,8 @@ impl DataNode {
     pub(super) fn server_state(&mut self, info: &ReplicationInfo) -> ServerState {
         self.disk_refuses = info.disk_refuses;
         if info.crowded && !self.crowded {
-            error!(node = %self.node.name, "the server takes no more connections, all of maxclients are taken: close idle \
-                ones, or raise maxclients and ulimit -n; those that stand go on");
+            error!(node = %self.node.name, "the server has reached maxclients and refuses new connections; close idle \
+                ones, or raise maxclients and ulimit -n");
         }
         self.crowded = info.crowded;
         if info.loading {
@@ -198,8 +198,8 @@ impl DataNode {
         let of = info
             .primary
             .unwrap_or_else(|| parked_at(&self.lab, &self.node));
-        // A Sentinel has a parked server follow its primary after a while. Without a login it
-        // copies nothing, and its role is as undecided as before.
+        // A Sentinel makes a parked server follow its primary after a while. Without a login it copies
+        // nothing, and its role is still undecided.
         let copies = info.link_up || info.syncing;
         if of == parked_at(&self.lab, &self.node) || !(self.admitted || copies) {
             return ServerState::Parked;

@@ -1,9 +1,9 @@
-//! The mark of the own copy, and who may be copied from. The rules are in
+//! The mark of the own copy, and the login with which the server may copy. The rules are in
 //! [`crate::protocol::copy`].
 //!
-//! A parked server can't copy from anybody: it has a login that nobody knows. So whoever sends it a
-//! `REPLICAOF`, a Sentinel or an operator, its data stays until its node has compared the copies
-//! and lets it in.
+//! A parked server can't copy: it has a login that no server accepts. So its data stays, whoever
+//! sends it a `REPLICAOF` (a Sentinel or an operator), until its node has compared the copies and
+//! gives it a valid login.
 
 use std::time::Duration;
 
@@ -21,45 +21,43 @@ use crate::protocol::copy::{Completeness, Copy, Mark, Relation};
 use super::super::machine::{MarkSummary, NextMark, OwnData, ServerState};
 use super::DataNode;
 
-/// How long the writing of a mark may hold the node up, or a quarter of the hang limit. It waits
-/// while writes are paused.
+/// Limit for writing a mark, or a quarter of the hang limit if that is longer. The command waits while
+/// writes are paused.
 const MARK_LIMIT: Duration = Duration::from_millis(300);
 
-/// What the node knows of its own copy.
+/// The own copy, as far as the node knows it.
 #[derive(Debug, Default)]
 pub(super) struct OwnCopy {
     /// As last read; `None`: not read since the server was started.
     held: Option<Copy>,
-    /// What the last server held when it ended.
+    /// The copy of the last server when it ended.
     last: Option<Copy>,
-    /// What lies on disk that the own server can't read.
+    /// The copy on disk that the own server can't read.
     on_disk: Option<Copy>,
-    /// What was set aside for a copy that is not complete yet; `None` also where that is not
-    /// known.
+    /// The copy that was set aside until a new one is complete; `None` also if unknown.
     aside: Option<Copy>,
-    /// The mark that begins the term in which this node is primary; it is written, or is being
-    /// written.
+    /// The mark that begins this node's term as primary, written or being written.
     term: Option<Mark>,
     /// It was read back.
     in_term: bool,
-    /// The server's history of replication, and whether it was primary in it when last read.
+    /// The server's replication history, and whether it was primary when last read.
     history: String,
     was_primary: bool,
-    /// Changes of the data that the server counts, now and at the last mark.
+    /// Changes of the data by the server's count, now and at the last mark.
     changes: u64,
     changes_marked: u64,
     /// Its `replica-priority` is not 0.
     promotable: bool,
     /// An operator has chosen it.
     chosen: bool,
-    /// That a mark was refused has been said.
+    /// A refused mark has been reported.
     refusal_reported: bool,
-    /// What was noted in the state folder last, without its count.
+    /// The last note in the state folder, without its count.
     noted: Option<Copy>,
 }
 
 impl OwnCopy {
-    /// What is known when the server has ended.
+    /// What stays known when the server has ended.
     pub(super) fn of_ended_server(self) -> OwnCopy {
         OwnCopy {
             last: self.held.filter(|held| *held != Copy::Empty).or(self.last),
@@ -68,13 +66,13 @@ impl OwnCopy {
         }
     }
 
-    /// What the server holds.
+    /// The copy on the server.
     pub(super) fn held(&self) -> Option<&Copy> {
         self.held.as_ref()
     }
 
-    /// What the node can lose: what its server holds, or, while that is nothing, what was set aside
-    /// for it.
+    /// The copy that the node can lose: that of its server, or, while that is empty, the one that was
+    /// set aside.
     pub(super) fn at_stake(&self) -> Option<&Copy> {
         match &self.held {
             None => self.on_disk.as_ref(),
@@ -87,21 +85,21 @@ impl OwnCopy {
         self.held == Some(Copy::Empty) && self.aside.is_some()
     }
 
-    /// What the last server held is set aside now, or what was set aside before is so still.
+    /// The copy of the last server is set aside now, unless an older one still is.
     pub(super) fn note_aside(&mut self) {
-        // One that was never read is worth more than none.
+        // A copy that was never read still counts as one.
         self.aside = (self.aside.take())
             .or(self.on_disk.take())
             .or(self.last.take())
             .or(Some(Copy::Unmarked));
     }
 
-    /// What was found on disk that the own server can't read.
+    /// Notes the copy on disk that the own server can't read.
     pub(super) fn found_on_disk(&mut self, copy: Option<Copy>) {
         self.on_disk = copy;
     }
 
-    /// What was set aside was never read, so nothing else has been compared with it.
+    /// The copy that was set aside was never read, so no other was compared with it.
     pub(super) fn aside_is_unread(&self) -> bool {
         self.aside == Some(Copy::Unmarked)
     }
@@ -132,7 +130,7 @@ impl OwnCopy {
         self.chosen
     }
 
-    /// What the server has just said.
+    /// Takes over the last answer of the server.
     pub(super) fn read(&mut self, seen: ServerState, info: &ReplicationInfo, copy: Option<Copy>) {
         self.held = copy;
         self.changes = info.changes;
@@ -147,7 +145,7 @@ impl OwnCopy {
             _ => false,
         };
         let is_primary = matches!(seen, ServerState::Primary { .. });
-        // Another history while it is primary: it was promoted anew, unseen.
+        // Another history while it is primary: it was promoted again between two observations.
         if !is_primary || (self.was_primary && self.history != info.replication_id) {
             self.term = None;
             self.in_term = false;
@@ -155,7 +153,7 @@ impl OwnCopy {
         self.was_primary = is_primary;
         self.history.clone_from(&info.replication_id);
         let mark = self.held.as_ref().and_then(Copy::mark);
-        // A closed lab goes on by `halab close --reopen`: it began the next term for this node.
+        // `halab close --reopen` began the next term for this node.
         if let (Some(term), Some(mark)) = (&self.term, mark)
             && mark.term.number >= term.term.number
             && mark.term.id != term.term.id
@@ -171,7 +169,7 @@ impl OwnCopy {
         };
     }
 
-    /// What is to be noted in the state folder: the copy, when more has changed than its count.
+    /// The note for the state folder, if more than the count of the copy has changed.
     pub(super) fn take_note(&mut self) -> Option<String> {
         let held = self.at_stake()?.clone();
         let but_count = |copy: &Copy| match copy {
@@ -210,7 +208,7 @@ impl OwnCopy {
 }
 
 impl DataNode {
-    /// The mark that begins the term of this node as primary. `decided`: by this node itself.
+    /// The mark that begins this node's term as primary. `decided`: the node took the role itself.
     fn first_mark(&mut self, decided: bool) -> Mark {
         if let Some(mark) = &self.copy.term {
             return mark.clone();
@@ -218,7 +216,7 @@ impl DataNode {
         let last = self.copy.held().and_then(Copy::mark);
         let mut mark = Mark::begin(last, &self.node.name, drawn());
         mark.epoch = self.named_epoch();
-        // By its own decision, it waits until the Sentinels see it.
+        // A role taken by the node itself counts when the Sentinels confirm it.
         mark.confirmed = !decided && mark.epoch.is_some();
         if self.copy.chosen() {
             mark = mark.forced();
@@ -244,28 +242,26 @@ impl DataNode {
         (vote.primary == self.node.socket()).then_some(vote.epoch)
     }
 
-    /// What was set aside for a copy that this node now serves with is not to come back in its
-    /// place.
+    /// Keeps the copy that was set aside for good, so that it does not replace the one in use.
     fn keep_set_aside(&mut self) {
         self.copy.forget_aside();
         if let Err(error) = self.state.keep_set_aside() {
-            warn!(node = %self.node.name, %error, "old data is still set aside");
+            warn!(node = %self.node.name, %error, "data that was set aside could not be moved, and comes back at the next start");
         }
     }
 
-    /// Marks the begin of the term in which this node is primary, and lets its server copy from
-    /// others again later.
+    /// Marks the begin of this node's term as primary, and gives its server a login to copy with later.
     pub(super) async fn begin_term(&mut self) {
         self.keep_set_aside();
         self.admit().await;
         let mark = self.first_mark(false);
-        // As a primary before, it may have been closed.
+        // It may have been closed as a primary before.
         if self.write_mark(&mark, &[accept_writes(true)]).await {
             info!(node = %self.node.name, term = mark.term.number, "the term is marked");
         }
     }
 
-    /// Becomes primary and begins the term, in one go: no write comes in between.
+    /// Becomes primary and begins the term in one transaction, with no write in between.
     pub(super) async fn promote(&mut self) {
         self.keep_set_aside();
         self.admit().await;
@@ -283,7 +279,7 @@ impl DataNode {
     /// Writes the next mark of the term.
     pub(super) async fn mark(&mut self, marking: NextMark) {
         if marking.state == Completeness::Sole && self.sync_always != Some(true) {
-            // The mark says that everything is on disk before it is answered.
+            // The mark promises that every write is on disk before its answer.
             return;
         }
         if let Some(mark) = self.next_mark(marking.epoch, marking.state) {
@@ -295,7 +291,7 @@ impl DataNode {
         }
     }
 
-    /// A closed lab goes on, in another term.
+    /// Reopens a closed lab, in a new term.
     pub(super) async fn reopen(&mut self) {
         let Some(closed) = self.copy.held().and_then(Copy::mark) else {
             return;
@@ -304,26 +300,28 @@ impl DataNode {
         let written = async { write_reopening(self.own_conn().await?, &mark).await }.await;
         match written {
             Ok(()) => {
-                info!(node = %self.node.name, "the lab was closed and not stopped: writes go on")
+                info!(node = %self.node.name, "the lab was closed but not stopped, so writes are accepted again")
             }
-            // Again at the next look.
-            Err(error) => warn!(node = %self.node.name, %error, "a closed lab cannot go on yet"),
+            // Tried again at the next step.
+            Err(error) => {
+                warn!(node = %self.node.name, %error, "the closed lab can't be reopened yet")
+            }
         }
     }
 
     fn next_mark(&self, epoch: Option<u64>, state: Completeness) -> Option<Mark> {
         let term = self.copy.term.as_ref()?;
         let held = self.copy.held().and_then(Copy::mark);
-        // The one that is there, unless it was removed.
+        // The mark on the server, unless it was removed.
         let last = held.filter(|mark| mark.term == term.term).unwrap_or(term);
         Some(last.next(epoch, state))
     }
 
-    /// Writes a mark, after `first`. Says whether it is written; if not, the machine sees that at
-    /// the next look.
+    /// Writes a mark after the commands `first`. Returns whether it is written; if not, the state
+    /// machine decides again at the next step.
     async fn write_mark(&mut self, mark: &Mark, first: &[redis::Cmd]) -> bool {
         let mark = &Mark {
-            // Not known yet where it is promoted by `first`: the next mark has it.
+            // Not known yet if `first` promotes the server; the next mark has it.
             history: self.copy.history.clone(),
             ..mark.clone()
         };
@@ -340,7 +338,7 @@ impl DataNode {
                 Ok(())
             }
             Ok(Err(error)) => Err(error.to_string()),
-            // Writes are paused, or the disk is slow. The command goes with its connection.
+            // Writes are paused, or the disk is slow. Dropping the connection drops the command.
             Err(_) => {
                 self.conn = None;
                 Err(format!("no answer within {limit:?}"))
@@ -360,7 +358,7 @@ impl DataNode {
             }
             Err(error) => {
                 self.copy.refusal_reported = true;
-                warn!(node = %self.node.name, error, "cannot mark the copy yet; until then writes are acknowledged only \
+                warn!(node = %self.node.name, error, "cannot mark the copy yet, so writes are acknowledged only \
                     when every data node has them");
                 false
             }
@@ -383,7 +381,7 @@ impl DataNode {
         Ok(changes)
     }
 
-    /// Lets the own server log in at others, and so copy from one.
+    /// Gives the own server the login with which it can copy from another.
     pub(super) async fn admit(&mut self) {
         self.admitted = false;
         let mut login = self.replication_login();
@@ -402,8 +400,7 @@ impl DataNode {
             if !self.send(&cmd).await {
                 return;
             }
-            // A new one may have been given to the server between the reading of this one and its
-            // setting.
+            // The password may have been changed between reading and setting it.
             login = self.replication_login();
             let secret =
                 |login: &Option<SecretString>| login.as_ref().map(|p| p.expose_secret().to_owned());
@@ -414,8 +411,8 @@ impl DataNode {
         }
     }
 
-    /// The password with which the own server copies from another; the inner `None` where there are
-    /// no users, the outer one where it can't be read.
+    /// The password with which the own server copies. The outer `None`: it can't be read; the inner
+    /// one: the lab has no users.
     fn replication_login(&self) -> Option<Option<SecretString>> {
         let login = Secrets::of_lab(&self.lab).and_then(|secrets| {
             secrets
@@ -423,11 +420,11 @@ impl DataNode {
                 .transpose()
         });
         login
-            .inspect_err(|error| warn!(node = %self.node.name, %error, "no password to copy with"))
+            .inspect_err(|error| warn!(node = %self.node.name, %error, "the password for replication can't be read"))
             .ok()
     }
 
-    /// What every data node holds, as far as it is known, in one line.
+    /// The copies of all data nodes in one line, as far as known.
     pub(super) fn describe_copies(&self) -> String {
         let own = (self.node.name.clone(), self.copy.at_stake().cloned());
         let all = std::iter::once(own).chain(self.observers.copies());

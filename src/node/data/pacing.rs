@@ -1,15 +1,14 @@
-//! How fast the own server takes writes while a replica copies from it.
+//! Slows writes down while a replica makes a full copy of the own server.
 //!
-//! What is written during a full copy waits in the primary's memory until the replica has loaded
-//! the copy. At a limit (`client-output-buffer-limit`) the server drops the replica, which begins
-//! again. A load that reaches the limit sooner than the copy is loaded would leave the lab with one
-//! copy for as long as it lasts. So the limit follows the size of the data, as far as there is
-//! memory, and writes are held up in short pauses, as many as are needed for the buffer to last.
+//! Writes during a full copy wait in the primary's memory until the replica has loaded the copy. At a
+//! limit (`client-output-buffer-limit`) the server drops the replica, which starts again. A load that
+//! reaches the limit before the copy is loaded would leave the lab with one copy for as long as it
+//! lasts. So the limit is raised with the size of the data, as far as memory allows, and writes are
+//! paused briefly, as often as needed to stay below it.
 //!
-//! The allowance at any moment: a share of the limit that grows from the start of the copy on, fast
-//! at first, and never reaches the whole. A load that stays below it is not held up at all. It ends
-//! when the replica has caught up. A replica that does not get there, copy after copy, is waited
-//! for at fewer and fewer of them.
+//! The budget at any moment is a share of the limit that grows from the start of the copy, fast at
+//! first, and never reaches the whole. A load below it is not paused at all. Pacing ends when the
+//! replica has caught up. For a replica that fails copy after copy, fewer and fewer copies are paced.
 
 mod transfers;
 
@@ -27,25 +26,25 @@ use super::DataNode;
 pub(super) use transfers::Pacing;
 use transfers::{BufferBudget, PAUSE, RaisedLimit};
 
-/// What a full copy and its loading do each second, on a machine that is slow and busy.
+/// Rate of a full copy and its loading, on a slow and busy machine.
 const BYTES_PER_SECOND: u64 = 50_000_000;
-/// Shortest time that a copy is allowed for.
+/// Shortest duration that is assumed for a copy.
 const SHORTEST: Duration = Duration::from_secs(10);
-/// The limit grows by the data's size, or what there is of memory, divided by this.
+/// The limit is raised by the size of the data, or the available memory if less, divided by this.
 const SHARE_OF_DATA: u64 = 4;
-/// Pauses may follow each other for no longer than a part of `down_after_ms`: Sentinels, whose
-/// messages are held up too, call a server down that is silent, and drop a link on which nothing
-/// comes for three of their periods (250 ms). Then what has come meanwhile is let in.
+/// Consecutive pauses may last no longer than this part of `down_after_ms`. The pauses also delay the
+/// messages of Sentinels, which call a silent server down, and drop a link on which nothing arrives
+/// for three of their periods (250 ms). After that, the waiting writes are let in.
 const PART_OF_DOWN_AFTER: u32 = 4;
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 impl DataNode {
-    /// Holds writes up where a replica could not complete its copy otherwise. `seen`: at this look.
-    /// Returns whether a copy is under way.
+    /// Pauses writes if a replica could not complete its copy otherwise. `seen`: the state of the own
+    /// server at this step. Returns whether a copy is under way.
     pub(super) async fn pace(&mut self, seen: ServerState) -> bool {
         match seen {
             ServerState::Primary { .. } => {}
-            // Only a server that has just answered is told anything.
+            // Commands are sent only to a server that has just answered.
             ServerState::Replica { .. } | ServerState::Parked => {
                 self.end_pacing().await;
                 return false;
@@ -58,14 +57,14 @@ impl DataNode {
         }
         if self.pacing.budget.is_none() {
             let budget = self.raise_limit().await;
-            debug!(node = %self.node.name, ?budget, "a replica copies");
+            debug!(node = %self.node.name, ?budget, "a replica makes a full copy");
             self.pacing.budget = Some(budget);
         }
         let now = self.started.elapsed();
         let longest = (self.lab.timing.down_after / PART_OF_DOWN_AFTER).min(LONGEST_PAUSE);
         if self.pacing.pauses(now, longest) {
             if !std::mem::replace(&mut self.pacing.logged, true) {
-                info!(node = %self.node.name, "writes are slowed down, so that a replica completes its copy");
+                info!(node = %self.node.name, "writes are slowed down so that a replica can complete its copy");
             }
             let mut pause = redis::cmd("CLIENT");
             pause
@@ -81,7 +80,7 @@ impl DataNode {
 
     async fn end_pacing(&mut self) {
         if std::mem::take(&mut self.pacing.logged) {
-            info!(node = %self.node.name, "writes are not slowed down any more");
+            info!(node = %self.node.name, "writes are no longer slowed down");
         }
         self.pacing.budget = None;
         self.pacing.paused = None;
@@ -91,23 +90,23 @@ impl DataNode {
         let Ok(now) = self.buffer_limit().await else {
             return;
         };
-        // Another one is an operator's.
+        // Another limit was set by an operator.
         if now != Some(raised.to) || self.set_limit(raised.before).await {
             self.pacing.raised = None;
         }
     }
 
-    /// Raises the limit by a share of the data, where there is memory for it.
+    /// Raises the limit by a share of the data, as far as memory allows.
     async fn raise_limit(&mut self) -> BufferBudget {
         let used = self.used_memory().await.unwrap_or_else(|error| {
-            debug!(node = %self.node.name, %error, "the size of the data is not known");
+            debug!(node = %self.node.name, %error, "the size of the data is unknown");
             0
         });
         let span = Duration::from_secs(used / BYTES_PER_SECOND).max(SHORTEST);
         let limit = match self.buffer_limit().await {
             Ok(Some(limit)) => limit,
             other => {
-                warn!(node = %self.node.name, answer = ?other, "the limit of the replicas' output buffer is not known, so a load                     that reaches it is not slowed down while a replica copies");
+                warn!(node = %self.node.name, answer = ?other, "the output buffer limit for replicas is unknown, so writes are not slowed down");
                 return BufferBudget { limit: 0, span };
             }
         };
@@ -117,7 +116,7 @@ impl DataNode {
         let to = before.raised(used.min(available) / SHARE_OF_DATA);
         if before.hard > 0 && to != limit {
             if let Err(error) = buffer::note(self.state.folder(), before, to) {
-                debug!(node = %self.node.name, %error, "the raised limit is not noted");
+                debug!(node = %self.node.name, %error, "the raised limit could not be noted");
             }
             self.pacing.raised = Some(RaisedLimit { before, to });
             if self.set_limit(to).await {

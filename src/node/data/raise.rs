@@ -1,20 +1,20 @@
-//! How a replica becomes promotable: when it has all that its primary had at a moment at which
-//! nobody counted any more on its not being promotable.
+//! How a replica becomes promotable: when it has everything that its primary had at a moment from
+//! which no writer relies any more on the replica not being promotable.
 //!
-//! Who writes counts a record that this node lacks as acknowledged while the node can't be
-//! promoted. Two things tell:
+//! Writers count a record that this node lacks as acknowledged while the node can't be promoted. They
+//! learn that it can't from one of two sources:
 //!
-//! - The node's *assurance*, to those who can ask it: the parent is subscribed to a channel while
-//!   the priority is 0 and no raise is under way. It ends that, and sees on its server that it has
-//!   ended, before it asks the primary for its offset. So the offset includes every write for which
-//!   the assurance was counted. No time is involved.
-//! - The INFO that the Sentinels have of it, to everyone else. It does not tell a raise that is
-//!   under way. So a raise may take `raise_limit` at most, from sending the question for the
-//!   offset, and writers count a 0 that is later than their write by more. What takes time and says
-//!   nothing of the offset, connecting above all, is done before.
+//! - The node's *assurance*: the supervisor is subscribed to a channel while the priority is 0 and no
+//!   raise is under way. It ends the subscription, and checks on its server that it has ended, before
+//!   it asks the primary for its offset. So the offset includes every write for which the assurance
+//!   was counted, whatever the timing.
+//! - The INFO that the Sentinels have of the node. It does not show a raise that is under way. So a
+//!   raise may take at most `raise_limit`, from the question for the offset on, and writers count only
+//!   a priority of 0 that is later than their write by more than that. Slow steps that do not affect
+//!   the offset, such as connecting, come before.
 //!
-//! A raise whose answer did not come may still be executed by the server. Until its connection is
-//! known to be gone there is no assurance.
+//! The server may still execute a raise whose answer was lost. Until the connection of that raise is
+//! known to be closed, there is no assurance.
 
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -28,31 +28,30 @@ use crate::protocol::ack::ASSURANCE_CHANNEL;
 use super::super::machine::ServerState;
 use super::DataNode;
 
-/// The `replica-priority` of a replica that is in sync. Sentinels prefer the lowest, and take 100
-/// of one that has not said any as well as of a server that is not of the lab: both come after
+/// The `replica-priority` of a replica that is in sync. Sentinels prefer the lowest. They assume 100
+/// for a server that has not reported one, and for servers outside the lab: both come after
 /// those that are in sync.
 const PROMOTABLE: &str = "10";
-/// Pause between two looks at the own offset.
+/// Pause between two checks of the own offset.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
-/// A replica that is in sync and could not be raised for so long says so.
+/// After so long in sync without a successful raise, the node logs a warning.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Pause before it says so again.
-const SAY_AGAIN: Duration = Duration::from_secs(60);
-/// After so long without an attempt a new one is the first again: the replica was not in sync
+/// Pause before the next such warning.
+const WARN_AGAIN: Duration = Duration::from_secs(60);
+/// After so long without an attempt, the count of failures starts again: the replica was not in sync
 /// meanwhile.
 const FORGET: Duration = Duration::from_secs(5);
 
-/// What is kept between two attempts.
+/// What is kept between two attempts to become promotable.
 #[derive(Debug, Default)]
 pub(super) struct Raising {
     /// No raise is under way, and the priority is 0.
     assurance: Option<Presence>,
     /// The connection to the primary.
     primary: Option<Conn>,
-    /// The connection to the own server that may still bring a raise, by the server's number of
-    /// it.
+    /// The id, on the own server, of a connection on which a raise may still arrive.
     unsettled: Option<u64>,
-    /// Attempts that came to nothing, one after the other.
+    /// The present series of failed attempts.
     failed_attempts: Option<FailedAttempts>,
 }
 
@@ -68,17 +67,17 @@ struct FailedAttempts {
 enum NotRaised {
     #[error("it takes {0:?} or longer from asking the primary for its offset to being promotable")]
     Late(Duration),
-    #[error("its primary does not answer this node, which asks again after a pause")]
+    #[error("its primary does not answer; the next attempt follows after a pause")]
     OutOfReach,
-    #[error("it has not what the primary has")]
+    #[error("it has not caught up with the primary")]
     Behind,
     #[error("its link to the primary is down")]
     LinkDown,
-    #[error("it has another history than the primary")]
+    #[error("its replication history differs from the primary's")]
     OtherHistory,
     #[error("the list of members does not have it as promotable")]
     NotMember,
-    #[error("someone else is subscribed to {ASSURANCE_CHANNEL} on its server")]
+    #[error("another client is subscribed to {ASSURANCE_CHANNEL} on its server")]
     Assured,
     #[error(transparent)]
     NoAnswer(#[from] ClientError),
@@ -90,7 +89,7 @@ impl Raising {
         *self = Raising::default();
     }
 
-    /// Says since when attempts have failed, when it is time to say so.
+    /// Notes a failed attempt. Returns since when attempts fail, if a warning is due.
     fn failed(&mut self) -> Option<Duration> {
         let now = Instant::now();
         let failed_attempts = match self.failed_attempts.take() {
@@ -108,7 +107,7 @@ impl Raising {
         let due = failed_attempts.since.elapsed() >= PATIENCE
             && failed_attempts
                 .said
-                .is_none_or(|said| said.elapsed() >= SAY_AGAIN);
+                .is_none_or(|said| said.elapsed() >= WARN_AGAIN);
         due.then(|| {
             failed_attempts.said = Some(now);
             failed_attempts.since.elapsed()
@@ -117,7 +116,7 @@ impl Raising {
 }
 
 impl DataNode {
-    /// Keeps the assurance up while it is true.
+    /// Keeps the assurance up while it holds.
     pub(super) async fn assure(&mut self, server: ServerState) {
         match server {
             ServerState::Parked
@@ -128,7 +127,7 @@ impl DataNode {
                     debug!(node = %self.node.name, %error, "no assurance yet");
                 }
             }
-            // Before it was raised it was ended; a primary is asked by nobody.
+            // A raise has ended it before; nobody asks a primary for it.
             _ => self.raising.assurance = None,
         }
     }
@@ -140,7 +139,7 @@ impl DataNode {
         if let Some(id) = unsettled {
             let mut cmd = redis::cmd("CLIENT");
             cmd.arg("KILL").arg("ID").arg(id);
-            // Gone already or killed now: nothing comes from there any more.
+            // Closed before or killed now: nothing arrives on it any more.
             own.query::<u64>(&cmd).await?;
             let raised = own.replication().await?.priority > 0;
             self.raising.unsettled = None;
@@ -148,7 +147,7 @@ impl DataNode {
                 return Ok(());
             }
         }
-        // Sentinels end subscriptions, too, when they confirm a role.
+        // Sentinels also close subscriptions when they confirm a role.
         let present = self.own_conn().await?.present(ASSURANCE_CHANNEL).await?;
         if present == 0 && !self.connector.pauses(at) {
             let assured = self.connector.attend(at, ASSURANCE_CHANNEL).await;
@@ -159,12 +158,12 @@ impl DataNode {
         Ok(())
     }
 
-    /// Becomes promotable though it is in sync with nobody: it holds more than the node that is
-    /// named.
+    /// Makes the replica promotable without being in sync: its copy holds more than that of the named
+    /// node.
     pub(super) async fn stand(&mut self) {
         if !self.membership.may_stand() {
-            warn!(node = %self.node.name, "does not stand for the role, for it is not a member of the lab: halab status shows who holds \
-                what, and halab choose decides");
+            warn!(node = %self.node.name, "not a member of the lab, so it does not stand for primary; see the copies with halab status, \
+                and choose one with halab choose");
             return;
         }
         let stood = async {
@@ -176,17 +175,17 @@ impl DataNode {
             Ok::<_, NotRaised>(())
         };
         if let Err(why) = stood.await {
-            // Its priority is seen at the next look; it is withdrawn where the reason is gone.
+            // The next observation shows its priority, which is withdrawn if the reason is gone.
             warn!(node = %self.node.name, %why, "cannot become promotable yet");
         }
     }
 
-    /// Becomes promotable, if this replica has all that its primary had a moment ago.
+    /// Makes the replica promotable, if it has everything that its primary had a moment ago.
     pub(super) async fn raise(&mut self) {
         if !self.membership.may_be_promotable() {
             return;
         }
-        // The copy is complete, and removing files may take long.
+        // The copy is complete. Removing the old files may take long, so they are moved away.
         let unread = self.copy.aside_is_unread();
         let moved = if unread {
             self.state.keep_set_aside()
@@ -194,13 +193,12 @@ impl DataNode {
             self.state.discard_aside()
         };
         if let Err(error) = moved {
-            warn!(node = %self.node.name, %error, "not promotable while old data can't be moved away");
+            warn!(node = %self.node.name, %error, "not promotable, because old data can't be moved away");
             return;
         }
         if unread {
-            warn!(node = %self.node.name, folder = %self.state.data().display(), "the data that was here before could not be read, \
-                so nobody can say that this copy has all of it: it is kept there, as appendonlydir.kept-N, and may hold what \
-                the lab lacks");
+            warn!(node = %self.node.name, folder = %self.state.data().display(), "the previous data could not be read and may hold what the lab lacks, \
+                so it is kept as appendonlydir.kept-N");
         }
         self.copy.forget_aside();
         let limit = self.lab.timing.raise_limit;
@@ -219,9 +217,9 @@ impl DataNode {
                 self.metrics.raised(false, took);
                 match self.raising.failed() {
                     Some(so_long) => {
-                        warn!(node = %self.node.name, %why, ?limit, ?so_long, "in sync, and could not be made \
-                        promotable: while this is so, the loss of the primary stops all writes; where it takes too \
-                        long, raise timing.raise_limit_ms in lab.toml on every host; restart the writers first")
+                        warn!(node = %self.node.name, %why, ?limit, ?so_long, "in sync but not promotable, so the loss of the primary would \
+                        stop all writes; if raises take too long, increase timing.raise_limit_ms in lab.toml on every host, \
+                        and restart the writers first")
                     }
                     None => debug!(node = %self.node.name, %why, "not promotable yet"),
                 }
@@ -229,17 +227,17 @@ impl DataNode {
         }
     }
 
-    /// The offset and the time that counts.
+    /// Returns the offset, and the time from the question for it.
     async fn try_raise(&mut self, limit: Duration) -> Result<(u64, Duration), NotRaised> {
         let own = self.own_conn().await?.replication().await?;
         let (true, Some(primary)) = (in_sync(&own), own.primary) else {
             return Err(NotRaised::LinkDown);
         };
-        // Both connections stand, and have been used, before time counts.
+        // Both connections are open and have been used before the limit begins.
         let id = self.own_conn().await?.id().await?;
         let mut there = match self.raising.primary.take() {
             Some(conn) if conn.peer() == primary => conn,
-            // This node has its own server to look at meanwhile.
+            // This node must go on observing its own server meanwhile.
             _ if self.others.pauses(primary) => return Err(NotRaised::OutOfReach),
             _ => {
                 let mut conn = self.others.open(primary).await?;
@@ -260,7 +258,7 @@ impl DataNode {
         if Instant::now() >= deadline {
             return Err(NotRaised::Late(begun.elapsed()));
         }
-        // It may have been said a moment ago that it is not to be promotable any more.
+        // The list of members may have changed a moment ago.
         if !self.still_listed().await? {
             return Err(NotRaised::NotMember);
         }
@@ -268,7 +266,7 @@ impl DataNode {
         self.set_priority(PROMOTABLE).await?;
         let took = begun.elapsed();
         if took >= limit {
-            // It may have been a moment later than the writers count on: not this time.
+            // Possibly later than the writers allow for, so it is taken back.
             self.set_priority("0").await?;
             self.raising.unsettled = None;
             return Err(NotRaised::Late(took));
@@ -277,7 +275,7 @@ impl DataNode {
         Ok((offset, took))
     }
 
-    /// Ends the assurance, and sees that it has ended.
+    /// Ends the assurance, and checks that it has ended.
     async fn end_assurance(&mut self) -> Result<(), NotRaised> {
         if let Some(assurance) = self.raising.assurance.take()
             && let Err(error) = assurance.end().await
@@ -315,8 +313,8 @@ impl DataNode {
         }
     }
 
-    /// On the connection that the server knows by the number in `unsettled`. One that gives no
-    /// answer is left: what was sent on it may still come.
+    /// Uses the connection with the id in `unsettled`. A connection without an answer is dropped: its
+    /// command may still arrive.
     async fn set_priority(&mut self, priority: &str) -> Result<(), ClientError> {
         let mut cmd = redis::cmd("CONFIG");
         cmd.arg("SET").arg("replica-priority").arg(priority);

@@ -1,10 +1,10 @@
-//! What the own copy of the roster says of this node, and what the node does about it
+//! The membership of this node by the list of members on its own server, and what follows from it
 //! ([`crate::protocol::roster`]).
 //!
-//! What the copy says is read from the own server at each look. A raise reads it once more, right
-//! before the node becomes promotable; and the assurance is ended before a raise and given again
-//! after it. So whoever has seen a roster on this server and, after that, the assurance, knows that
-//! the node acts on that roster.
+//! The list is read from the own server at each step. A raise reads it once more, right before the
+//! node becomes promotable, and the assurance is ended before a raise and given again after it. So a
+//! client that has seen a list on this server and then the assurance knows that the node acts on that
+//! list.
 
 use std::net::SocketAddrV4;
 
@@ -17,19 +17,19 @@ use crate::protocol::roster::{MemberKind, Roster, Standing};
 use super::super::machine::ServerState;
 use super::DataNode;
 
-/// What the own copy says of this node.
+/// The membership of this node by the list on its own server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum OwnMembership {
     /// Not read yet, or of a later version.
     #[default]
     Unread,
-    /// There is no roster: the lab is what `lab.toml` says.
+    /// There is no list: the members are those of `lab.toml`.
     NoRoster,
-    /// The roster lists it, as that.
+    /// It is listed with this standing.
     Member(Standing),
-    /// The roster lists its name at another address.
+    /// Its name is listed at another address.
     OtherAddress(SocketAddrV4),
-    /// The roster does not list it.
+    /// It is not listed.
     NotListed,
 }
 
@@ -47,7 +47,7 @@ impl OwnMembership {
         }
     }
 
-    /// Why it is not a full member, if so.
+    /// Why it is not a full member; `None` if it is.
     fn why_not_full(self, name: &str) -> Option<String> {
         match self {
             OwnMembership::Unread
@@ -72,15 +72,14 @@ impl OwnMembership {
         )
     }
 
-    /// It may take the role by what its own copy says, when it holds more than the node that is
-    /// named.
+    /// Whether it may stand for primary when its copy holds more than that of the named node.
     pub(super) fn may_stand(self) -> bool {
         !matches!(self, OwnMembership::NotListed)
     }
 }
 
-/// Whether the confirmation of a replica there counts to the node at `own`. A roster that has that
-/// elsewhere is of before a move.
+/// Whether the node at `own` counts confirmations of a replica at `at`. A list that does not have
+/// `own` is from before a move.
 pub(super) fn counts(roster: Option<&Held>, own: SocketAddrV4, at: SocketAddrV4) -> bool {
     roster.is_none_or(|held| {
         let lists = |at| held.roster.data.iter().any(|m| m.address == at);
@@ -88,8 +87,8 @@ pub(super) fn counts(roster: Option<&Held>, own: SocketAddrV4, at: SocketAddrV4)
     })
 }
 
-/// The members that `lab.toml` has elsewhere than the roster, and that were moved from there: who,
-/// where to, where from.
+/// The members at another address in `lab.toml` than in the list, if an operator moved them from
+/// there: name and new address, and the old address.
 fn elsewhere(
     roster: &Roster,
     places: &[(String, SocketAddrV4)],
@@ -112,15 +111,15 @@ impl DataNode {
         Ok(OwnMembership::of(roster, &self.node))
     }
 
-    /// Whether the own copy says so at this moment.
+    /// Whether the list on the own server has this node as a full member now.
     pub(super) async fn still_listed(&mut self) -> Result<bool, ClientError> {
         self.read_roster()
             .await
             .map(OwnMembership::may_be_promotable)
     }
 
-    /// Reads the roster, and acts on it: a replica in sync that is not to be promotable becomes so;
-    /// a primary keeps the roster. Returns what the server is after that.
+    /// Reads the list of members and applies it: a replica in sync that may not be promotable is
+    /// lowered, and a primary maintains the list. Returns the state of the server after that.
     pub(super) async fn apply_roster(&mut self, server: ServerState) -> ServerState {
         let before = self.membership;
         let server = self.listed_or_lowered(server).await;
@@ -128,8 +127,7 @@ impl DataNode {
             let why = self.membership.why_not_full(&self.node.name);
             if let Some(why) = &why {
                 let name = &self.node.name;
-                warn!(node = %name, why, "not a full member of the lab, so not promotable; its data is safe. halab member add {name} \
-                    makes it one, or stop it");
+                warn!(node = %name, why, "not a full member of the lab, so not promotable; run halab member add {name}, or stop it");
             }
             self.statement.update(|report| report.not_full = why);
         }
@@ -142,7 +140,7 @@ impl DataNode {
         server
     }
 
-    /// The members that this node's `lab.toml` does not state.
+    /// The members that this node's `lab.toml` does not have.
     fn unstated(&self) -> Vec<String> {
         let members = self.roster.iter().map(|held| &held.roster);
         let members = members.flat_map(|roster| roster.data.iter().chain(&roster.sentinels));
@@ -156,7 +154,7 @@ impl DataNode {
                 match self.read_roster().await {
                     Ok(listed) => self.membership = listed,
                     Err(error) => {
-                        debug!(node = %self.node.name, %error, "the list of members was not read");
+                        debug!(node = %self.node.name, %error, "the list of members could not be read");
                         return server;
                     }
                 }
@@ -167,8 +165,8 @@ impl DataNode {
             ServerState::Primary { .. } if self.copy.in_term() && self.copy.confirmed() => {
                 self.keep_roster().await;
             }
-            // One whose link is down goes by the other rules: it may be the last copy, and chosen,
-            // or stand for the role.
+            // A replica whose link is down follows other rules: it may be the last copy and chosen, or
+            // stand for primary.
             ServerState::Replica {
                 of,
                 link_down_for: None,
@@ -176,8 +174,8 @@ impl DataNode {
             } if !self.membership.may_be_promotable()
                 && self.membership != OwnMembership::Unread =>
             {
-                // Its own copy says so, and nobody changes it before all who could be promoted have
-                // it.
+                // The list on its own server says so, and nobody changes the list before all promotable
+                // nodes have it.
                 let lowered = self.set("replica-priority", "0").await;
                 return ServerState::Replica {
                     of,
@@ -190,9 +188,9 @@ impl DataNode {
         server
     }
 
-    /// The members that an operator has moved from where the roster has them, with `halab move`,
-    /// and that do not answer there any more: of a lab that was not stopped as a whole, one
-    /// may. A `lab.toml` that only differs from those of the others moves nobody.
+    /// The members that an operator has moved with `halab move` from their address in the list, and
+    /// that no longer answer there. In a lab that was not stopped as a whole, one still may. A
+    /// `lab.toml` that only differs from those of the others moves no node.
     async fn moved(&mut self, roster: &Roster) -> Vec<(String, SocketAddrV4)> {
         let places = places(&self.lab);
         let mut moved = Vec::new();
@@ -206,29 +204,29 @@ impl DataNode {
             }
         }
         if answer != self.answer_elsewhere && !answer.is_empty() {
-            warn!(node = %self.node.name, nodes = answer.join(", "), "not moved in the list of members: something answers where they \
-                were; end that server, or give this lab other passwords if it is another lab");
+            warn!(node = %self.node.name, nodes = answer.join(", "), "not moved in the list of members, because a server answers at the \
+                old address; stop that server, or use other passwords if it belongs to another lab");
         }
         self.answer_elsewhere = answer;
         moved
     }
 
-    /// Writes the first roster, where there is none, or none that lists this primary: an operator
-    /// has had the lab go on with a copy of other members. Writes the addresses anew where the
+    /// Writes the first list of members if there is none, or if the list does not have this primary: an
+    /// operator has continued the lab with a copy of other members. Writes the new addresses if the
     /// whole lab has moved.
     async fn keep_roster(&mut self) {
         let now = self.roster.clone();
         let (next, what) = match (&now, self.membership) {
             (None, OwnMembership::NoRoster) => (
                 first_roster(&self.lab),
-                "the members of the lab are those of lab.toml",
+                "list of members written from lab.toml",
             ),
             (Some(held), OwnMembership::NotListed) => {
                 let mut next = first_roster(&self.lab);
                 next.version += held.roster.version;
                 (
                     next,
-                    "the list of members did not have this node: now the members are those of lab.toml",
+                    "the list of members did not have this node, so it was replaced by the nodes of lab.toml",
                 )
             }
             (Some(held), _) => {
@@ -236,7 +234,7 @@ impl DataNode {
                 if next.data == held.roster.data && next.sentinels == held.roster.sentinels {
                     return;
                 }
-                let what = "nodes of the lab have moved: the list of members has the new addresses";
+                let what = "list of members updated with the new addresses of moved nodes";
                 (next, what)
             }
             _ => return,
@@ -247,9 +245,9 @@ impl DataNode {
         };
         match sent {
             Ok(()) => info!(node = %self.node.name, version = next.version, what),
-            // Closed, or a disk that is full: again at the next look.
+            // The lab is closed or the disk is full: tried again at the next step.
             Err(error) => {
-                debug!(node = %self.node.name, %error, "the list of members is not written");
+                debug!(node = %self.node.name, %error, "the list of members could not be written");
             }
         }
     }

@@ -10,13 +10,12 @@ use super::{
     may_be_read,
 };
 
-/// Silence of a replica that a promotion explains: several round trips, of a network that may be
-/// slow.
-const OUT_OF_SIGHT: Duration = Duration::from_secs(1);
-/// Exits of the server within [`CRASH_WINDOW`] that are one too many.
+/// Silence of a replica that its promotion explains: several round trips of a slow network.
+const PROMOTION_SILENCE: Duration = Duration::from_secs(1);
+/// The node gives up after more exits of the server than this within [`CRASH_WINDOW`].
 pub(super) const CRASH_LIMIT: usize = 5;
 const CRASH_WINDOW: Duration = Duration::from_secs(60);
-/// What a node waits for whose data is whole, and of another server version than its own.
+/// What a node waits for whose data is complete, but of another server version than its own.
 const LESS_THAN_UNREADABLE: &str = "an operator: the data here is of another server version, and the primary lacks some of it; start this \
     node with that version, or choose a copy: halab choose NODE";
 
@@ -42,17 +41,17 @@ impl Machine {
             self.unreadable |= !self.answered;
         }
         if self.was_primary {
-            // A promotion closes all connections, so a replica may be out of sight for a moment.
+            // A promotion closes all connections, so a replica may be silent for a moment.
             let may_come = |p: &Peer| match p.state {
                 PeerState::Replica { promotable } => promotable,
                 PeerState::Unreachable(silence) => {
-                    silence < OUT_OF_SIGHT && self.known_replicas.contains(&p.address)
+                    silence < PROMOTION_SILENCE && self.known_replicas.contains(&p.address)
                 }
                 PeerState::Primary => false,
             };
             if let Some(promoted) = self.promoted_peer(seen) {
                 self.deposed = true;
-                // What can't be read replaces nothing: it starts with what it has.
+                // If the new primary's data can't be read, the server starts with its own data.
                 if may_be_read(seen, promoted) {
                     if self.disk_takes_writes(seen, actions) {
                         self.note_start();
@@ -61,12 +60,12 @@ impl Machine {
                     return;
                 }
             }
-            // One that says it is no candidate holds less, though a Sentinel may not know that yet,
-            // and would promote it if asked.
+            // A replica that is not promotable holds less. A Sentinel may not know that yet, and would
+            // promote it if asked.
             let expected = seen.peers.iter().any(may_come);
             let waited = seen.now.saturating_sub(since);
-            // A certain death needs no down-after. Without room for it, a start would come to
-            // nothing, however long nobody is promoted.
+            // The end of the server is certain, so down-after need not pass. Without space on disk a
+            // start would fail, however long no node is promoted.
             if (waited < PROMOTION_PATIENCE || seen.disk_refuses) && expected {
                 self.call_failover(seen, "the server has ended", actions);
                 return;
@@ -84,9 +83,9 @@ impl Machine {
             return;
         }
         let unknown = seen.vote.is_none_or(|vote| vote.primary == self.config.me);
-        // A Sentinel that reconnects to a replica asks for INFO at once only when its last one is
-        // older than the period. So wait until it is: then each learns the priority of 0
-        // first of all.
+        // A Sentinel that reconnects to a replica asks for INFO at once only if its last INFO is older
+        // than the period. So the start waits until then, and each Sentinel first learns the priority
+        // of 0.
         let forgotten = seen
             .vote
             .and_then(|vote| vote.my_info_age)
@@ -97,8 +96,8 @@ impl Machine {
         }
     }
 
-    /// Whether a server that is started can write. One that can't would end at once, and count as
-    /// one that ends again and again; so it is started when there is room, by nobody's hand.
+    /// Whether a started server could write. Otherwise it would end at once and count as a crash, so
+    /// it is started, without an operator, when the disk takes writes.
     fn disk_takes_writes(&mut self, seen: &Observation, actions: &mut Vec<Action>) -> bool {
         if seen.disk_refuses {
             self.report_disk(seen, actions);
@@ -132,7 +131,7 @@ impl Machine {
             }
             self.deposed = true;
             self.note_start();
-            // A copy that an operator has given up is kept.
+            // A copy that an operator has given up is kept aside.
             actions.push(if primary.copy.given_up {
                 Action::GiveUpCopy
             } else {

@@ -1,11 +1,11 @@
-//! What the state machine is told, and what it answers.
+//! The input of the state machine, an observation, and its output, actions.
 
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use crate::protocol::copy::{Completeness, Relation};
 
-/// What does not change while a node runs.
+/// The addresses and limits of a node, which do not change while it runs.
 #[derive(Debug, Clone)]
 pub struct MachineConfig {
     /// Where this node listens.
@@ -27,7 +27,7 @@ pub enum ServerState {
     Gone,
     /// The process runs and has not answered since it was started.
     Starting,
-    /// It has not answered for that long, though it had, and though it was asked again and again.
+    /// It answered before, and has not answered repeated questions for that long.
     Silent(Duration),
     /// It loads its data.
     Loading,
@@ -49,10 +49,10 @@ pub enum ServerState {
     },
 }
 
-/// What a majority of the Sentinels agrees on, and what they say of this node.
+/// What a majority of the Sentinels agrees on, and what they report of this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Vote {
-    /// Who is primary.
+    /// The primary.
     pub primary: SocketAddrV4,
     /// Since which epoch.
     pub epoch: u64,
@@ -71,7 +71,7 @@ pub struct Vote {
     pub sees_me: bool,
 }
 
-/// What the own server holds.
+/// The data on the own server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OwnData {
     /// Not read yet.
@@ -82,7 +82,7 @@ pub enum OwnData {
     Data(MarkSummary),
 }
 
-/// What the mark of the own copy says.
+/// The contents of the own copy's mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MarkSummary {
     /// What was known of other copies when it was written; `None`: there is no mark.
@@ -91,7 +91,7 @@ pub struct MarkSummary {
     pub epoch: Option<u64>,
     /// This node wrote it.
     pub mine: bool,
-    /// Its term counts.
+    /// Its term is confirmed.
     pub confirmed: bool,
     /// It was written in the server's present history of replication.
     pub current: bool,
@@ -108,12 +108,12 @@ impl MarkSummary {
     };
 }
 
-/// What a mark is to say.
+/// The contents of the next mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NextMark {
     /// The epoch at which the node is named.
     pub epoch: Option<u64>,
-    /// The term counts.
+    /// The term is confirmed.
     pub confirmed: bool,
     /// What is known of other copies.
     pub state: Completeness,
@@ -144,7 +144,7 @@ pub struct PeerCopy {
     /// As a primary: it has marked the term in which it is one. Before that its mark is one that
     /// it had copied.
     pub settled: bool,
-    /// An operator has given the own copy up for this one.
+    /// An operator has chosen this copy over the own one.
     pub given_up: bool,
 }
 
@@ -199,7 +199,7 @@ pub struct Observation {
     pub written: bool,
     /// An operator has chosen this node's copy.
     pub chosen: bool,
-    /// The Sentinels' word; `None`: no majority.
+    /// The vote of the Sentinels; `None`: no majority.
     pub vote: Option<Vote>,
     /// The other data nodes.
     pub peers: Vec<Peer>,
@@ -221,15 +221,15 @@ pub enum Action {
     /// Become promotable though parked: this copy holds more than that of the node that is named,
     /// and why.
     Stand(&'static str),
-    /// Become parked: a replica of nobody, which takes no writes and copies nothing.
+    /// Become parked: a replica of no node, which takes no writes and copies nothing.
     Park(&'static str),
-    /// Start again with the data that was set aside: the copy that was to replace it does not come.
+    /// Restart the server with the data that was set aside: no copy has replaced it.
     RestoreSetAside,
     /// Mark the begin of the term in which this node is primary.
     BeginTerm,
     /// Write the next mark of the term.
     Mark(NextMark),
-    /// A closed lab goes on: let writes go on, then mark it.
+    /// Reopen a closed lab: accept writes, then mark the new term.
     Reopen,
     /// Set the own data aside for good, and start without it: an operator has chosen another copy.
     GiveUpCopy,
@@ -245,17 +245,17 @@ pub enum Action {
     SyncAlways(bool),
     /// Pause writes: this primary may be isolated.
     Fence,
-    /// Let writes go on.
+    /// Resume writes.
     Unfence,
-    /// Say once that the node waits, for what, and what helps.
+    /// Report once what the node waits for, and what helps.
     Waiting(&'static str),
-    /// Say that the disk takes no writes, and what helps.
+    /// Report that the disk takes no writes, and what helps.
     DiskRefuses,
-    /// Say that the server can't read what is on disk, so it is not started, and what helps.
+    /// Report that the server can't read the files on disk and is not started, and what helps.
     CannotLoad,
-    /// Say that the own server can't read what that primary writes, so it does not follow, and what
+    /// Report that the own server can't read that primary's data and does not follow it, and what
     /// helps.
     CannotFollow(SocketAddrV4),
-    /// End the node: its server ends again and again.
+    /// End the node: its server ends repeatedly.
     GiveUp,
 }

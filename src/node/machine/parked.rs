@@ -1,9 +1,10 @@
-//! The role of a parked server: whom it follows, and when it takes the role by its own decision or
-//! stands for it.
+//! The own server is parked: which primary it follows, and when it becomes primary by its own decision
+//! or stands for primary.
 //!
-//! Presence of data decides nothing here. Copies are compared by their marks
-//! ([`crate::protocol::copy`]): no node follows one that holds less, the one that is named takes
-//! the role when nobody can hold more, and who holds more than the named one has itself elected.
+//! The presence of data decides nothing here. Copies are compared by their marks
+//! ([`crate::protocol::copy`]). No node follows one that holds less. The named node becomes primary
+//! when no other can hold more. A node that holds more than the named one stands for primary, so that
+//! the Sentinels elect it.
 
 use std::time::Duration;
 
@@ -11,11 +12,11 @@ use crate::protocol::copy::{Completeness, Relation};
 
 use super::{Action, Machine, Observation, OwnData, PROMOTION_PATIENCE, Peer, PeerState, Vote};
 
-/// How long the very first start waits for a Sentinel to answer before the seed role holds.
+/// How long the first start waits for a Sentinel to answer before the roles of `lab.toml` apply.
 const FIRST_START_PATIENCE: Duration = Duration::from_secs(3);
-/// How long a node that stands waits before it says so again.
+/// Pause before a node that stands for primary repeats the action.
 const STAND_AGAIN: Duration = Duration::from_secs(1);
-/// What a failover may take beyond down-after.
+/// How long a failover may take beyond down-after.
 pub(super) const FAILOVER_TIME: Duration = Duration::from_secs(2);
 
 /// Whether a node's copy may be replaced by that of a primary.
@@ -24,7 +25,7 @@ pub(super) enum MayCopy {
     Yes,
     /// Something has not been read, or not been marked yet.
     NotYet,
-    /// The primary holds less, or something else. What is said, and that only an operator decides.
+    /// The primary holds less, or has diverged: an operator must decide. With the reason to report.
     Refused(&'static str),
     /// An operator has chosen the primary's copy over this one.
     GivenUp,
@@ -90,9 +91,9 @@ impl Machine {
         self.wait_for(waits, actions);
     }
 
-    /// The server is empty, for another node was promoted. It follows that one as soon as it is
-    /// known to hold no less than what was set aside; otherwise that is put back, and the node
-    /// decides by it as any other.
+    /// The server is empty because another node was promoted. It follows that node once that is known
+    /// to hold no less than what was set aside. Otherwise the data is restored, and the node decides by
+    /// it as usual.
     fn when_set_aside(
         &mut self,
         seen: &Observation,
@@ -104,13 +105,13 @@ impl Machine {
             peer.state == PeerState::Primary
                 && (named == Some(peer.address) || self.known_replicas.contains(&peer.address))
         };
-        // With the last mark of what was set aside it is the replica that had all of it, whether or
-        // not it has begun its term yet.
+        // With the last mark of the data that was set aside, it is the replica that had all of it,
+        // whether or not it has begun its term.
         let has_all =
             |peer: &Peer| matches!(peer.copy.relation, Some(Relation::Same | Relation::More));
         match seen.peers.iter().find(promoted) {
             Some(peer) if has_all(peer) && peer.readable => {
-                let why = "another node was promoted, and holds what this one has set aside";
+                let why = "another node was promoted, and holds what this node has set aside";
                 actions.push(Action::Follow(peer.address, why));
             }
             _ if parked_for >= PROMOTION_PATIENCE => actions.push(Action::RestoreSetAside),
@@ -118,11 +119,11 @@ impl Machine {
         }
     }
 
-    /// Whether this node, which is not named, certainly holds more than the one that is, and no
-    /// less than any other. The one that is named is compared with, or it is silent to all, and
-    /// this copy has a closing mark. Once it stands, it does so until somebody serves or holds
-    /// more: a Sentinel may have it elected already, while the one that is named would take the
-    /// role as soon as this one is no candidate.
+    /// Whether this node, which is not named, certainly holds more than the named node, and no less
+    /// than any other. Either the copies were compared, or the named node is silent to all and this
+    /// copy has a closing mark. A node that stands goes on until another serves or holds more: a
+    /// Sentinel may have selected it already, and the named node would become primary as soon as this
+    /// one is no candidate.
     pub(super) fn may_stand(&self, seen: &Observation, vote: Vote, waited: Duration) -> bool {
         let OwnData::Data(own) = seen.own else {
             return false;
@@ -150,7 +151,7 @@ impl Machine {
     }
 
     pub(super) fn stand(&mut self, now: Duration, actions: &mut Vec<Action>) {
-        // Again from time to time: the server may not have taken it.
+        // Repeated, since the server may not have accepted it.
         let due = |since| now.saturating_sub(since) >= STAND_AGAIN;
         if self.standing.is_none_or(due) {
             self.standing = Some(now);
@@ -160,7 +161,7 @@ impl Machine {
         }
     }
 
-    /// Ceases to stand, when the reason for it is gone.
+    /// Stops standing for primary when the reason is gone.
     pub(super) fn withdraw(&mut self, actions: &mut Vec<Action>) {
         if self.standing.take().is_some() {
             actions.push(Action::Lower("the reason to stand is gone"));
@@ -174,7 +175,7 @@ impl Machine {
         parked_for: Duration,
         actions: &mut Vec<Action>,
     ) {
-        // Named itself, it takes the role and need not be elected.
+        // A named node becomes primary without an election.
         self.withdraw(actions);
         let holds_data = matches!(seen.own, OwnData::Data(_));
         let nobody_has_data = || {
@@ -202,8 +203,8 @@ impl Machine {
             self.follow_if_it_may(seen, peer, "it has just been promoted", actions);
             return;
         }
-        // Sentinels that know no replica, after a SENTINEL RESET of all, can promote nobody: this
-        // one serves or none does.
+        // Sentinels that know no replica, after a SENTINEL RESET on all, can promote none: only this
+        // node can serve.
         if vote.knows_replicas && seen.peers.iter().any(can_be_promoted) {
             self.call_failover(
                 seen,
@@ -218,7 +219,7 @@ impl Machine {
         }
     }
 
-    /// Why this node, which is named, does not take the role; nothing when no other can hold more.
+    /// Why this named node does not become primary; `None` if no other node can hold more.
     fn blocks_the_role(
         &self,
         seen: &Observation,
@@ -237,7 +238,7 @@ impl Machine {
             };
             here && own.epoch.is_some_and(|at| at >= vote.epoch)
         });
-        // What served in this process, and no longer than it, is the own data without a break.
+        // A server that has served in this process has its own data without a gap.
         let excused = own.is_some() && !self.deposed && (complete || self.ever_served);
         let need = self.config.down_after + FAILOVER_TIME;
         for peer in &seen.peers {
@@ -269,7 +270,7 @@ impl Machine {
         None
     }
 
-    /// Follows a primary, if that holds no less than this node.
+    /// Follows a primary if it holds no less than this node.
     pub(super) fn follow_if_it_may(
         &mut self,
         seen: &Observation,
@@ -297,8 +298,8 @@ impl Machine {
         actions: &mut Vec<Action>,
     ) {
         self.withdraw(actions);
-        // A node whose disk is new looks the same as one of a new lab; what the others hold tells
-        // the two apart.
+        // A node with a new disk looks like one of a new lab. The data of the others distinguishes the
+        // two.
         let all_empty = seen
             .peers
             .iter()
@@ -310,12 +311,12 @@ impl Machine {
         if first && parked_for >= FIRST_START_PATIENCE {
             if self.config.me == self.config.seed {
                 actions.push(Action::Promote(
-                    "first start, no Sentinel answers: the seed role",
+                    "first start without Sentinels, seed primary",
                 ));
             } else {
                 actions.push(Action::Follow(
                     self.config.seed,
-                    "first start, no Sentinel answers",
+                    "first start without Sentinels",
                 ));
             }
         } else {
@@ -352,7 +353,7 @@ pub(super) fn may_copy(own: OwnData, primary: &Peer) -> MayCopy {
     }
     match primary.copy.relation {
         None => MayCopy::NotYet,
-        // Just promoted: what it holds shows when it has begun its term.
+        // Just promoted: its copy is known once it has begun its term.
         _ if !primary.copy.settled => MayCopy::NotYet,
         Some(Relation::More | Relation::Same) if primary.copy.given_up => MayCopy::GivenUp,
         Some(Relation::More | Relation::Same) => MayCopy::Yes,

@@ -8,10 +8,9 @@ use crate::protocol::copy::Completeness;
 use super::parked::{MayCopy, can_be_promoted, may_copy};
 use super::{Action, Machine, MarkSummary, NextMark, Observation, OwnData, Peer, PeerState, Vote};
 
-/// Pause between two marks while data is written: so much is the most by which two copies of one
-/// term differ unseen.
+/// Pause between two marks while data is written. Two copies of one term differ unseen by at most this.
 const MARK_PERIOD: Duration = Duration::from_secs(1);
-/// How long a lab may stay closed without being stopped.
+/// How long a lab may stay closed without being stopped before it is reopened.
 const CLOSED_LIMIT: Duration = Duration::from_secs(60);
 
 impl Machine {
@@ -21,13 +20,13 @@ impl Machine {
         replicas: usize,
         actions: &mut Vec<Action>,
     ) {
-        // A leader that has selected a node promotes it until failover-timeout, though it has ended
-        // and come back with less.
+        // A leader that has selected a node promotes it until failover-timeout, even if it has ended and
+        // come back with less.
         let stands = self.takes_role || seen.chosen;
         if self.candidate == Some(false) && !stands {
             self.deposed = true;
             actions.push(Action::Park(
-                "it was promoted, and its copy has not been compared with others",
+                "it was promoted before its copy was compared with others",
             ));
             return;
         }
@@ -39,7 +38,7 @@ impl Machine {
             self.deposed = false;
             self.primary_since = seen.now;
             self.named_at = None;
-            // Once it is a replica again it is not to be promoted before it has caught up.
+            // As a replica again, it must not be promoted before it has caught up.
             actions.push(Action::Lower(
                 "a primary that is demoted later starts as not promotable",
             ));
@@ -51,13 +50,12 @@ impl Machine {
                 self.step_down(seen, vote.primary, actions);
                 return;
             }
-            // Not named yet: just promoted, and the Sentinels have not announced it. Named at an
-            // older epoch by others: the same.
+            // Otherwise it was just promoted, and the Sentinels have not announced it yet.
         }
         self.report_disk(seen, actions);
         if seen.disk_refuses && seen.peers.iter().any(can_be_promoted) {
-            // It refuses writes by itself; what it took before, the other one has, or nobody was
-            // told of it.
+            // The server refuses writes by itself. Earlier writes are on the other node, or were not
+            // acknowledged.
             self.call_failover(seen, "the own disk takes no writes", actions);
         }
         let always = replicas == 0;
@@ -69,7 +67,7 @@ impl Machine {
                 .voteless_since
                 .is_some_and(|since| seen.now.saturating_sub(since) >= self.config.down_after / 2);
         if isolated {
-            // Again at each step: a pause ends by itself.
+            // At each step, since a pause ends by itself.
             self.fenced = true;
             actions.push(Action::Fence);
         } else if self.fenced {
@@ -77,7 +75,7 @@ impl Machine {
             actions.push(Action::Unfence);
         }
         self.mark(seen, always, actions);
-        // As long as the mark that was read says that this is the only copy, all of it is on disk.
+        // While the mark says that this is the only copy, every write must be on disk.
         let says_sole =
             matches!(seen.own, OwnData::Data(own) if own.state == Some(Completeness::Sole));
         if !always && seen.sync_always != Some(false) && !says_sole {
@@ -85,8 +83,8 @@ impl Machine {
         }
     }
 
-    /// Keeps the own mark as things are. Not while writes are paused, which holds up that of the
-    /// mark too, nor while the disk takes none.
+    /// Keeps the own mark up to date. Not while writes are paused, which would delay the mark too, nor
+    /// while the disk takes no writes.
     fn mark(&mut self, seen: &Observation, alone: bool, actions: &mut Vec<Action>) {
         if self.fenced || seen.disk_refuses || seen.own == OwnData::Unread {
             return;
@@ -128,9 +126,9 @@ impl Machine {
         }
     }
 
-    /// Whether the Sentinels have announced this time as primary. One that took the role by its own
-    /// decision they may name since long ago, and be about to promote another: they announce it
-    /// by hearing it as a primary, with no failover under way.
+    /// Whether the Sentinels have confirmed this term as primary. If the node took the role by its own
+    /// decision, they may still name it from before and be about to promote another. Then they confirm
+    /// it once they have seen it as primary with no failover under way.
     fn announced(&self, seen: &Observation) -> bool {
         let served_for = seen.now.saturating_sub(self.primary_since);
         let settled = |vote: Vote| {
@@ -142,7 +140,7 @@ impl Machine {
         self.named_at.is_some() && (!self.takes_role || seen.vote.is_some_and(settled))
     }
 
-    /// A primary that has been replaced: it follows the new one, or takes no writes until it may.
+    /// A primary that has been replaced follows the new one, or is parked until it may.
     fn step_down(&mut self, seen: &Observation, primary: SocketAddrV4, actions: &mut Vec<Action>) {
         self.deposed = true;
         let peer = seen.peers.iter().find(|p| p.address == primary);
@@ -153,8 +151,8 @@ impl Machine {
             && seen.written
             && let OwnData::Data(own) = seen.own
         {
-            // It is compared with others by its mark, should the new one end before it has been
-            // copied.
+            // If the new primary ends before this node has copied it, the copies are compared by their
+            // marks.
             actions.push(Action::Mark(NextMark {
                 epoch: self.named_at,
                 confirmed: own.confirmed,
@@ -162,14 +160,14 @@ impl Machine {
             }));
         }
         actions.push(if may {
-            Action::Follow(primary, "a newer epoch names it")
+            Action::Follow(primary, "named at a newer epoch")
         } else {
             Action::Park("a newer epoch names another node")
         });
     }
 }
 
-/// The node that the Sentinels name follows this one, which was promoted over it.
+/// Whether the node that the Sentinels name follows this one, which was promoted in its place.
 fn named_node_follows(seen: &Observation) -> bool {
     let named = |p: &&Peer| seen.vote.is_some_and(|vote| vote.primary == p.address);
     seen.peers.iter().find(named).is_some_and(|p| p.follows_me)

@@ -6,11 +6,11 @@ use std::time::Duration;
 use super::parked::{CHOSEN, FAILOVER_TIME, can_be_promoted};
 use super::{Action, Machine, Observation, PeerState, Vote, may_be_read};
 
-/// How much later than the loss of its link a sign of life of the primary has to be before a
-/// replica takes it for one. A Sentinel counts an answer when it reads it: one that was held up, by
-/// a busy machine, may read after the primary's end what came in before.
+/// How much later than the loss of the link the primary must have answered a Sentinel to count as
+/// alive. A Sentinel dates an answer when it reads it: on a busy machine it may read, after the
+/// primary's end, an answer from before.
 const READ_LATE: Duration = Duration::from_secs(1);
-/// How long a named node whose own primary does not serve stays its replica before it decides anew.
+/// How long a named node stays the replica of a node that does not serve before it decides again.
 const FOLLOWS_NOBODY: Duration = Duration::from_secs(2);
 
 impl Machine {
@@ -28,8 +28,7 @@ impl Machine {
         }
         let demoted = std::mem::take(&mut self.was_primary);
         if !may_be_read(seen, of) {
-            // Its copies it would refuse again and again, and of its commands leave out those that
-            // it does not know.
+            // It would refuse each full copy, and skip the commands that it does not know.
             self.deposed |= demoted;
             self.report_unreadable(of, actions);
             actions.push(Action::Park(
@@ -39,7 +38,7 @@ impl Machine {
         }
         self.takes_role = false;
         self.candidate = Some(promotable);
-        // Named primary and a replica all the same: another node was promoted, not announced yet.
+        // Named, but a replica: another node was promoted and is not announced yet.
         let replaced = demoted || seen.vote.is_some_and(|v| v.primary == self.config.me);
         self.deposed = link_down_for.is_some() && (self.deposed || replaced);
         match link_down_for {
@@ -57,14 +56,14 @@ impl Machine {
                         && v.primary_alive_within
                             .is_some_and(|within| within + READ_LATE < down_for)
                 });
-                // Reached directly, a primary that is up proves itself: only the link is down.
+                // A primary that answers this node directly is up: only the link is down.
                 let reached = seen
                     .peers
                     .iter()
                     .any(|p| p.address == of && p.state == PeerState::Primary);
                 if seen.set_aside && !reached && down_for >= self.config.down_after + FAILOVER_TIME
                 {
-                    // Nothing has been copied, and nobody is there to copy from.
+                    // Nothing has been copied, and there is no node to copy from.
                     actions.push(Action::RestoreSetAside);
                     return;
                 }
@@ -78,7 +77,7 @@ impl Machine {
         }
     }
 
-    /// A replica whose link is down, when the Sentinels name another than its primary, or one that
+    /// A replica whose link is down while the Sentinels name another node than its primary, or one that
     /// does not serve.
     fn without_primary(
         &mut self,
@@ -95,10 +94,14 @@ impl Machine {
             self.takes_role = true;
             actions.push(Action::Promote("an operator has chosen this copy"));
         } else if vote.primary == self.config.me && serves(of) {
-            // It has submitted to one that was promoted, which is announced soon.
+            // It follows a node that was promoted and will be announced soon.
         } else if vote.primary == self.config.me {
             if seen.peers.iter().any(can_be_promoted) {
-                self.call_failover(seen, "this node follows one that does not serve", actions);
+                self.call_failover(
+                    seen,
+                    "this node follows a node that does not serve",
+                    actions,
+                );
             } else if down_for >= FOLLOWS_NOBODY && self.peer_is_replica(seen, of) {
                 actions.push(Action::Park("the node that it follows does not serve"));
             }
@@ -106,7 +109,7 @@ impl Machine {
             && named.state == PeerState::Primary
         {
             if vote.primary != of {
-                let why = "the Sentinels name it, the old is gone";
+                let why = "the Sentinels name it, and the old primary is gone";
                 self.follow_if_it_may(seen, named, why, actions);
             }
         } else if seen.chosen {

@@ -1,9 +1,8 @@
-//! Whether this Sentinel may lead a failover, as the data nodes' rosters say
+//! Whether this Sentinel may lead a failover, by the lists of members on the data nodes
 //! ([`crate::protocol::roster`]).
 //!
-//! One that is not a full member runs, votes, and says who is primary; but its quorum can't be
-//! reached, so it leads no failover. Its config file keeps that quorum, and a start of its host
-//! changes nothing.
+//! A Sentinel that is not a full member runs, votes and names the primary, but with a quorum that
+//! can't be reached, so it leads no failover. Its config file keeps that quorum across restarts.
 
 use std::time::Duration;
 
@@ -18,26 +17,26 @@ use crate::protocol::vote::PASSIVE_QUORUM;
 
 use super::Statement;
 
-/// Pause between two looks.
+/// Pause between two checks.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// What a data node that answers says of this Sentinel. One whose roster has itself, or the
-/// Sentinel, at another address says nothing: the lab has moved, and the primary puts the new
-/// addresses in next.
+/// The answer of a data node about this Sentinel. An answer whose list has the data node or the
+/// Sentinel at another address does not count: the lab has moved, and the primary is about to write
+/// the new addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Said {
+struct MembershipAnswer {
     /// The version of its roster; 0: it has none.
     version: u64,
-    /// It says that it is primary.
+    /// It is primary, by its own answer.
     primary: bool,
     /// Its roster lists this Sentinel as a full member, or it has none.
     full: bool,
 }
 
-/// Whether it is to lead failovers; `None`: as before. `newest` is the version that counted last: a
-/// replica may have the list of before while the primary is silent, and only a primary can bring an
-/// older one.
-fn judge(said: &[Said], newest: &mut u64) -> Option<bool> {
+/// Whether this Sentinel is to lead failovers; `None`: no change. `newest` is the last version that
+/// counted: a replica may have an older list while the primary is silent, and only a primary can
+/// make an older list count.
+fn judge(said: &[MembershipAnswer], newest: &mut u64) -> Option<bool> {
     let primary = said.iter().find(|s| s.primary);
     *newest = match primary {
         Some(primary) => primary.version,
@@ -54,8 +53,8 @@ async fn ask(
     slot: &mut Option<Conn>,
     connector: &Connector,
     (node, data): (&Node, &Node),
-) -> Option<Said> {
-    // A change of the members ends all connections.
+) -> Option<MembershipAnswer> {
+    // A change of the members closes all connections.
     if let Some(conn) = slot.take()
         && let Ok((said, conn)) = said_by(conn, (node, data)).await
     {
@@ -71,11 +70,11 @@ async fn ask(
 async fn said_by(
     mut conn: Conn,
     (node, data): (&Node, &Node),
-) -> Result<(Option<Said>, Conn), ClientError> {
+) -> Result<(Option<MembershipAnswer>, Conn), ClientError> {
     let held = conn.roster().await?;
     let primary = conn.replication().await?.is_primary;
     let Some(Held { roster, .. }) = held else {
-        let said = Said {
+        let said = MembershipAnswer {
             version: 0,
             primary,
             full: true,
@@ -85,7 +84,7 @@ async fn said_by(
     let member = roster.member(MemberKind::Sentinel, &node.name);
     let moved = member.is_some_and(|member| member.address != node.socket())
         || !roster.data.iter().any(|m| m.address == data.socket());
-    let said = Said {
+    let said = MembershipAnswer {
         version: roster.version,
         primary,
         full: member.is_some_and(|member| member.standing == Standing::Full),
@@ -93,7 +92,7 @@ async fn said_by(
     Ok(((!moved).then_some(said), conn))
 }
 
-/// Whether the data nodes that answer now list this Sentinel as one that may lead failovers.
+/// Whether the data nodes that answer list this Sentinel as a full member.
 pub(super) async fn may_lead(lab: &Lab, node: &Node, connector: &Connector) -> Option<bool> {
     let said = join_all(
         lab.data_nodes
@@ -104,7 +103,7 @@ pub(super) async fn may_lead(lab: &Lab, node: &Node, connector: &Connector) -> O
     judge(&said.into_iter().flatten().collect::<Vec<_>>(), &mut 0)
 }
 
-/// Has the own server lead failovers while the rosters list it, and not otherwise. Never ends.
+/// Lets the own server lead failovers only while the lists have it as a full member. Never returns.
 pub(super) async fn follow(lab: &Lab, node: &Node, connector: &Connector, statement: &Statement) {
     let mut conns: Vec<Option<Conn>> = lab.data_nodes.iter().map(|_| None).collect();
     let mut own: Option<Conn> = None;
@@ -113,7 +112,7 @@ pub(super) async fn follow(lab: &Lab, node: &Node, connector: &Connector, statem
     loop {
         let asked = conns.iter_mut().zip(&lab.data_nodes);
         let said = join_all(asked.map(|(conn, data)| ask(conn, connector, (node, data)))).await;
-        let said: Vec<Said> = said.into_iter().flatten().collect();
+        let said: Vec<MembershipAnswer> = said.into_iter().flatten().collect();
         let now = judge(&said, &mut newest);
         if let Some(leads) = now.filter(|_| now != set) {
             match set_quorum(&mut own, connector, (lab, node), leads).await {
@@ -123,11 +122,11 @@ pub(super) async fn follow(lab: &Lab, node: &Node, connector: &Connector, statem
                         log(node, leads);
                     }
                     let why =
-                        "it is not a full member in the list of members, and leads no failover";
+                        "it is not a full member in the list of members, so it leads no failover";
                     statement.update(|report| report.not_full = (!leads).then(|| why.to_owned()));
                 }
                 Err(error) => {
-                    debug!(node = %node.name, %error, "the quorum was not set");
+                    debug!(node = %node.name, %error, "the quorum could not be set");
                     own = None;
                 }
             }
@@ -139,14 +138,13 @@ pub(super) async fn follow(lab: &Lab, node: &Node, connector: &Connector, statem
 fn log(node: &Node, leads: bool) {
     let name = &node.name;
     if leads {
-        info!(node = %name, "a full member of the lab: it leads failovers");
+        info!(node = %name, "full member of the lab, may lead failovers");
     } else {
-        warn!(node = %name, "leads no failover, for it is not a full member of the lab: make it one with halab member add {name}, \
-            or stop it");
+        warn!(node = %name, "not a full member of the lab, leads no failover; run halab member add {name}, or stop it");
     }
 }
 
-/// Says whether that was another one.
+/// Returns whether the quorum was changed.
 async fn set_quorum(
     own: &mut Option<Conn>,
     connector: &Connector,
@@ -179,15 +177,15 @@ async fn set_quorum(
 mod tests {
     use super::*;
 
-    fn said(version: u64, primary: bool, full: bool) -> Said {
-        Said {
+    fn said(version: u64, primary: bool, full: bool) -> MembershipAnswer {
+        MembershipAnswer {
             version,
             primary,
             full,
         }
     }
 
-    fn judged(said: &[Said]) -> Option<bool> {
+    fn judged(said: &[MembershipAnswer]) -> Option<bool> {
         judge(said, &mut 0)
     }
 
@@ -200,7 +198,7 @@ mod tests {
         // The replica has the list of before.
         assert_eq!(judged(&[full, said(1, false, false)]), None);
         assert_eq!(judged(&[full, said(1, false, true)]), None);
-        // No primary answers: one that leads goes on, and one that does not waits.
+        // No primary answers: no change.
         assert_eq!(judged(&[said(2, false, false)]), None);
         assert_eq!(judged(&[said(2, false, true)]), Some(true));
     }

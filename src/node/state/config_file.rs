@@ -1,4 +1,4 @@
-//! The config file of a node's server: what `lab.toml` says, written before each start of the server.
+//! The config file of a node's server, updated from `lab.toml` before each start of the server.
 
 use std::fs;
 use std::io;
@@ -24,23 +24,23 @@ use super::{StateDir, replace};
 const REDIS_TEMPLATE: &str = include_str!("../../../redis/redis.conf");
 const SENTINEL_TEMPLATE: &str = include_str!("../../../sentinel/sentinel.conf");
 
-/// A login that nobody knows. A parked server has it, so that it can't copy from anybody, whoever
-/// tells it to.
+/// A login that no server accepts. A parked server has it, so that it can't copy from any server,
+/// whoever sends it a `REPLICAOF`.
 pub(in crate::node) const PARKED_LOGIN: [(&str, &str); 2] = [
     ("masteruser", "halab-parked"),
     ("masterauth", "halab-parked"),
 ];
 
 impl StateDir {
-    /// Whether there is a config file, of use and of this lab. One that is of no use is copied
-    /// beside itself, if anything is in it.
+    /// Checks whether there is a usable config file of this lab. An unusable one is copied to
+    /// `*.damaged`, if it is not empty.
     ///
     /// # Errors
-    /// When it is of another lab.
+    /// If it belongs to another lab.
     pub(super) fn check_conf(&mut self, lab: &Lab, node: &Node) -> Result<(), StateError> {
         let file = conf_path(&self.folder, node);
         if !file.exists() {
-            // A data node's data says what the file would.
+            // The data of a data node shows that there was a config file.
             let aside = || self.aside().exists() || self.restored().exists();
             self.conf_lost = node.kind == NodeKind::Data && (self.has_data() || aside());
             self.first_start = !self.conf_lost;
@@ -59,33 +59,33 @@ impl StateDir {
             if fs::metadata(&file).is_ok_and(|m| m.len() > 0) {
                 let kept = file.with_extension("damaged");
                 if let Err(error) = fs::copy(&file, &kept) {
-                    warn!(file = %file.display(), %error, "cannot be copied before it is made anew");
+                    warn!(file = %file.display(), %error, "the damaged config file could not be copied before it is replaced");
                 }
             }
         }
         if self.conf_lost {
-            warn!(node = %node.name, file = %file.display(), "the config file is missing, empty or unreadable: it is made anew from \
-                what lab.toml says; data is not touched");
+            warn!(node = %node.name, file = %file.display(), "the config file is missing, empty or unreadable, so it is \
+                made again from lab.toml; data is not changed");
         }
         Ok(())
     }
 
-    /// Whether a Sentinel has lost what it knew: epochs, votes, who is primary, who is there.
-    pub fn memory_lost(&self) -> bool {
+    /// Whether a Sentinel has lost its state: epochs, votes, the primary, the other servers.
+    pub fn state_lost(&self) -> bool {
         self.conf_lost
     }
 
-    /// Whether a Sentinel that starts for the first time leads failovers from the begin.
+    /// Sets whether a Sentinel that starts for the first time may lead failovers at once.
     pub fn leads(&mut self, leads: bool) {
         self.passive = !leads;
     }
 
-    /// Whom a Sentinel that has lost its memory is to monitor, and since which epoch.
+    /// Sets the primary and epoch for a Sentinel that has lost its state.
     pub fn learn(&mut self, elected: Elected) {
         self.learned = Some(elected);
     }
 
-    /// The config file as it is, or as it begins.
+    /// The present config file, or the template.
     fn conf(&self, node: &Node, file: &Path) -> Conf {
         let template = Conf::parse(match node.kind {
             NodeKind::Data => REDIS_TEMPLATE,
@@ -97,23 +97,23 @@ impl StateDir {
         };
         let missing = conf.complete_from(&template);
         if missing > 0 {
-            warn!(node = %node.name, file = %file.display(), missing, "directives of the template were missing and are added");
+            warn!(node = %node.name, file = %file.display(), missing, "missing directives were added from the template");
         }
         conf
     }
 
-    /// From where an operator has moved nodes of the lab: names and addresses of before.
+    /// Names and old addresses of nodes that an operator has moved.
     pub fn moved_from(&self, node: &Node) -> Vec<(String, SocketAddrV4)> {
         let conf = usable_conf(&conf_path(&self.folder, node), node.kind);
         conf.as_ref().map_or_else(Vec::new, moved_from)
     }
 
-    /// Writes what `lab.toml` says into the node's config file, from the template at the first
-    /// start, and clears the server's folder of what a killed one left unfinished. Before each
-    /// start of the server, while none runs. Returns the file's path.
+    /// Updates the node's config file from `lab.toml`, starting from the template at the first start,
+    /// and removes the unfinished files of a killed server. Called before each start of the server,
+    /// while none runs. Returns the path of the file.
     ///
     /// # Errors
-    /// When it can't be read or written.
+    /// If a file can't be read or written.
     pub fn apply(&self, lab: &Lab, node: &Node) -> Result<PathBuf, StateError> {
         self.remove_unfinished();
         let file = conf_path(&self.folder, node);
@@ -123,7 +123,7 @@ impl StateDir {
         let port = node.port.to_string();
         let listens = lab.listens(node).to_string();
         conf.set(&["bind"], &[&listens]);
-        // So that a firewall rule can cut this node off, whoever opens the connection.
+        // So that a firewall rule can cut this node off in both directions.
         conf.set(&["bind-source-addr"], &[&listens]);
         conf.set(&["dir"], &[&self.data().to_string_lossy()]);
         apply_tls(lab, node, &mut conf)?;
@@ -138,12 +138,12 @@ impl StateDir {
                 for (key, value) in PARKED_LOGIN {
                     conf.set(&[key], &[value]);
                 }
-                // The node sets these while the server runs, and a Sentinel may have had that
-                // written down.
+                // The node changes these at run time, and a Sentinel may have made the server write
+                // its config file.
                 conf.set(&["appendfsync"], &["no"]);
                 conf.set(&["min-replicas-to-write"], &["0"]);
                 buffer::put_back(&self.folder, &mut conf);
-                // A node that leaves says no, and a Sentinel may have had that written down.
+                // A stopping node sets `no`, which may have been written likewise.
                 conf.set(&["replica-announced"], &["yes"]);
             }
             NodeKind::Sentinel => {
@@ -155,7 +155,7 @@ impl StateDir {
         Ok(file)
     }
 
-    /// Who may do what there.
+    /// Writes the users of the server and their rights.
     fn apply_users(
         &self,
         node: &Node,
@@ -170,20 +170,20 @@ impl StateDir {
         let users = acl_file(node.kind, |user| secrets.accepted(user))?;
         keep_removed(&self.folder, &file, node)?;
         replace(&file, &users)?;
-        // A server without that file writes its users into this one, and then takes no other.
+        // Without an ACL file, a server writes its users here, and then refuses an ACL file.
         conf.remove(&["user"]);
         conf.set(&["aclfile"], &[&file.to_string_lossy()]);
         Ok(())
     }
 
-    /// `sentinel monitor` names the seed primary once; later the file knows better than `lab.toml`.
+    /// `sentinel monitor` is set to the seed primary once. Later the file is newer than `lab.toml`.
     fn apply_sentinel(&self, lab: &Lab, address: &str, port: &str, conf: &mut Conf) {
         let name = lab.primary_name.as_str();
         let monitored = conf.get(&["sentinel", "monitor", name]);
         let noted = monitored
             .as_ref()
             .and_then(|words| words.get(2)?.parse().ok());
-        // One that was not a full member stays so until it has heard otherwise.
+        // One that was not a full member stays passive until the lists of members say otherwise.
         let passive = self.passive || noted.is_some_and(|quorum: u64| quorum >= PASSIVE_QUORUM);
         let quorum = if passive {
             PASSIVE_QUORUM
@@ -194,7 +194,7 @@ impl StateDir {
         let (ip, at) = match (monitored.as_deref(), self.learned) {
             (Some([ip, at, ..]), _) => (ip.clone(), at.clone()),
             (_, Some(Elected { address, epoch })) => {
-                // As one that was there, and has voted in all epochs up to this.
+                // As if it had voted in all epochs up to this one.
                 let epoch = epoch.to_string();
                 conf.set(&["sentinel", "config-epoch", name], &[&epoch]);
                 conf.set(&["sentinel", "leader-epoch", name], &[&epoch]);
@@ -222,8 +222,7 @@ impl StateDir {
     }
 }
 
-/// The port and what it speaks. A server shows its certificate also to those that it connects to
-/// itself.
+/// The port, with or without TLS. A server also uses its certificate as a client.
 fn apply_tls(lab: &Lab, node: &Node, conf: &mut Conf) -> Result<(), StateError> {
     const KEYS: [&str; 6] = [
         "tls-port",
@@ -231,7 +230,7 @@ fn apply_tls(lab: &Lab, node: &Node, conf: &mut Conf) -> Result<(), StateError> 
         "tls-key-file",
         "tls-ca-cert-file",
         "tls-auth-clients",
-        // Sentinels go by it too, towards data nodes and among themselves.
+        // Sentinels apply it too, to connections to data nodes and among themselves.
         "tls-replication",
     ];
     let port = node.port.to_string();
@@ -242,7 +241,7 @@ fn apply_tls(lab: &Lab, node: &Node, conf: &mut Conf) -> Result<(), StateError> 
         conf.set(&["port"], &[&port]);
         return Ok(());
     };
-    // The server has a working folder of its own.
+    // Absolute, because the server has another working folder.
     let absolute = |path: PathBuf| {
         let path = fs::canonicalize(&path).map_err(io_error("cannot find", &path))?;
         Ok::<_, StateError>(path.to_string_lossy().into_owned())
@@ -260,7 +259,7 @@ fn apply_tls(lab: &Lab, node: &Node, conf: &mut Conf) -> Result<(), StateError> 
     Ok(())
 }
 
-/// As whom a Sentinel talks to data nodes (`auth-user`), and to the other Sentinels
+/// The users with which a Sentinel logs in to data nodes (`auth-user`) and to the other Sentinels
 /// (`sentinel-user`).
 fn apply_passwords(
     lab: &Lab,
@@ -297,7 +296,7 @@ fn apply_passwords(
 
 /// The address where `node` is parked while its role is undecided.
 pub(in crate::node) fn parked_at(lab: &Lab, node: &Node) -> SocketAddrV4 {
-    // Of this machine, so that it is refused at once.
+    // An address of this machine, so that a connection is refused at once.
     SocketAddrV4::new(lab.listens(node), PARKED_PORT)
 }
 
@@ -308,7 +307,7 @@ pub(in crate::node) fn conf_path(folder: &Path, node: &Node) -> PathBuf {
     })
 }
 
-/// A config file that can be read, and holds what it is there for.
+/// The config file, if it can be read and has its essential directives.
 pub(in crate::node) fn usable_conf(file: &Path, kind: NodeKind) -> Option<Conf> {
     let conf = Conf::parse(&fs::read_to_string(file).ok()?);
     let usable = match kind {

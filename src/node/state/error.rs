@@ -8,16 +8,16 @@ use crate::access::SecretsError;
 /// Why the state folder can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// Another process holds it.
+    /// Another process has locked it.
     #[error(
         "the state folder {0} is in use by another halab node: stop that one, or give --state another folder"
     )]
     InUse(PathBuf),
-    /// It is of another lab, or of this one before its name or addresses were changed.
+    /// It belongs to another lab, or to this one before its name or addresses were changed.
     #[error(
-        "{file}: {what} was {was} when this state was made, and is {now} in lab.toml (with --subnet, if given). Put lab.toml back as \
-         it was, or stop all nodes and have `halab move` change the state, which keeps the data. A node at another address that comes \
-         to a lab that runs gets a name of its own"
+        "{file}: {what} was {was} when this state was made, and is {now} in lab.toml (with --subnet, if given). Restore the old \
+         lab.toml, or stop all nodes and run `halab move`, which keeps the data. A node at another address that joins a running \
+         lab needs another name"
     )]
     OtherLab {
         /// The config file.
@@ -44,7 +44,7 @@ pub enum StateError {
     },
 }
 
-/// What helps against the commonest of them.
+/// The remedy for the most common errors.
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {

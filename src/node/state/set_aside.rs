@@ -14,16 +14,15 @@ use super::StateDir;
 use super::error::{StateError, io_error};
 
 impl StateDir {
-    /// Sets the append-only files aside before a start without them. They come back with
-    /// [`StateDir::open`], unless [`StateDir::discard_aside`] says that they are not needed any
-    /// more.
+    /// Sets the append-only files aside before a start without them. [`StateDir::open`] restores them,
+    /// unless [`StateDir::discard_aside`] has removed them.
     ///
     /// # Errors
-    /// When they can't be moved; then they are where they were.
+    /// If they can't be moved; then they stay where they are.
     pub fn set_aside(&self) -> Result<(), StateError> {
         let (files, aside) = (self.files(), self.aside());
         if aside.exists() {
-            // What is there now is a copy that never got complete.
+            // The present files are a copy that never became complete.
             self.remove_copy(&files)
         } else if files.exists() {
             fs::rename(&files, &aside).map_err(io_error("cannot move", &files))
@@ -32,10 +31,10 @@ impl StateDir {
         }
     }
 
-    /// Has what was set aside removed: the copy that replaces it is complete.
+    /// Removes the files that were set aside: the copy that replaces them is complete.
     ///
     /// # Errors
-    /// When it can't be moved away; then it comes back with the next [`StateDir::open`].
+    /// If they can't be moved away; then the next [`StateDir::open`] restores them.
     pub fn discard_aside(&self) -> Result<(), StateError> {
         let aside = self.aside();
         self.trash
@@ -43,26 +42,26 @@ impl StateDir {
             .map_err(io_error("cannot move", &aside))
     }
 
-    /// Removes a copy that never got complete. Where it can't be moved away, a full disk say, it is
-    /// removed where it is.
+    /// Removes a copy that never became complete. If it can't be moved away, as on a full disk, it is
+    /// removed in place.
     pub(super) fn remove_copy(&self, files: &Path) -> Result<(), StateError> {
         self.trash.discard(files).or_else(|_| remove_folder(files))
     }
 
-    /// Keeps the append-only files aside for good, before a start without them. Returns where they
-    /// are.
+    /// Keeps the append-only files aside for good, before a start without them. Returns their new
+    /// folder.
     ///
     /// # Errors
-    /// When they can't be moved; then they are where they were.
+    /// If they can't be moved; then they stay where they are.
     pub fn keep_aside(&self) -> Result<PathBuf, StateError> {
         self.keep(&self.files())
     }
 
-    /// Keeps for good what was set aside, instead of putting it back at the next
-    /// [`StateDir::open`]: the node serves with what it has now.
+    /// Keeps the files that were set aside for good, so that the next [`StateDir::open`] does not restore
+    /// them: the node serves with its present files.
     ///
     /// # Errors
-    /// When it can't be moved; then it is where it was.
+    /// If they can't be moved; then they stay where they are.
     pub fn keep_set_aside(&self) -> Result<(), StateError> {
         if self.aside().exists() {
             self.keep(&self.aside())?;
@@ -86,10 +85,11 @@ impl StateDir {
         Ok(kept)
     }
 
-    /// Puts back what was set aside, when the copy that was to replace it never got complete.
+    /// Restores the files that were set aside, if the copy that was to replace them never became
+    /// complete.
     ///
     /// # Errors
-    /// When it can't be moved; then it is set aside still.
+    /// If they can't be moved; then they are still set aside.
     pub fn restore_aside(&self) -> Result<(), StateError> {
         let (files, aside) = (self.files(), self.aside());
         if aside.exists() {

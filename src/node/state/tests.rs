@@ -200,12 +200,12 @@ fn a_sentinel_without_its_memory_is_seeded_with_what_the_others_name() {
     lab.security.acl = false;
     let node = &lab.sentinels[0];
     let state = StateDir::open(root.path(), &lab, node).unwrap();
-    assert!(state.first_start() && !state.memory_lost());
+    assert!(state.first_start() && !state.state_lost());
     let file = state.apply(&lab, node).unwrap();
     drop(state);
     fs::write(&file, "").unwrap();
     let mut state = StateDir::open(root.path(), &lab, node).unwrap();
-    assert!(state.memory_lost());
+    assert!(state.state_lost());
     state.learn(Elected {
         address: lab.data_nodes[1].socket(),
         epoch: 7,

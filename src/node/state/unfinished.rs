@@ -8,42 +8,42 @@ use tracing::{info, warn};
 use super::{AOF_LIST, StateDir};
 
 impl StateDir {
-    /// Removes what a server left that was killed while it rewrote its append-only file, or copied
-    /// from its primary: unfinished or replaced, as large as its data, and never read or
-    /// removed by any server.
+    /// Removes the unfinished or replaced files of a server that was killed while it rewrote its
+    /// append-only file or copied from its primary. They can be as large as the data, and no server
+    /// reads or removes them.
     pub(super) fn remove_unfinished(&self) {
         let entries = fs::read_dir(self.data()).into_iter().flatten().flatten();
         let unfinished = entries.filter(|e| is_unfinished(&e.file_name().to_string_lossy()));
         let unfinished = unfinished.map(|e| e.path());
         for path in unfinished.chain(unlisted(&self.files())) {
             let bytes = fs::metadata(&path).map_or(0, |m| m.len());
-            // Not worth a refusal to start: it costs room, and where that is missed the server is
-            // not started and says so.
+            // A failure only costs disk space. If that is too little, the server is not started, and
+            // the node reports it.
             match self
                 .trash
                 .discard(&path)
                 .or_else(|_| fs::remove_file(&path))
             {
                 Ok(()) => {
-                    info!(file = %path.display(), bytes, "removed: a killed server left it, unfinished or replaced");
+                    info!(file = %path.display(), bytes, "removed a file that a killed server left unfinished or replaced");
                     self.unfinished.set(self.unfinished.get() + 1);
                 }
                 Err(error) => {
-                    warn!(file = %path.display(), bytes, %error, "a killed server left it, unfinished or replaced, and it can't be removed");
+                    warn!(file = %path.display(), bytes, %error, "can't remove a file that a killed server left unfinished or replaced");
                 }
             }
         }
     }
 
-    /// How many unfinished files were removed since this was asked last.
+    /// The number of unfinished files removed since the last call.
     pub fn take_unfinished(&self) -> u64 {
         self.unfinished.take()
     }
 }
 
-/// Parts of an append-only file that its list does not name: a rewrite has replaced them, and the
-/// server was killed before it had removed them. None where the list is not whole, for then nobody
-/// knows what belongs together.
+/// Parts of an append-only file that its list does not name: a rewrite replaced them, and the server
+/// was killed before it removed them. Empty if the list is incomplete, since then it is unknown which
+/// parts belong together.
 fn unlisted(files: &Path) -> Vec<PathBuf> {
     let Ok(list) = fs::read_to_string(files.join(AOF_LIST)) else {
         return Vec::new();
@@ -73,8 +73,8 @@ fn unlisted(files: &Path) -> Vec<PathBuf> {
     parts.map(|entry| entry.path()).collect()
 }
 
-/// Whether a server gives that name to a file that it has not finished: `rewriteAppendOnlyFile` in
-/// aof.c, `rdbSave` in rdb.c, `syncWithMaster` in replication.c.
+/// Whether a server gives this name to an unfinished file: `rewriteAppendOnlyFile` in aof.c, `rdbSave`
+/// in rdb.c, `syncWithMaster` in replication.c.
 fn is_unfinished(name: &str) -> bool {
     let numbers =
         |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');

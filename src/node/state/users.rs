@@ -1,10 +1,10 @@
-//! Users on a server that are not of the lab. A server starts with the users of the lab and no
-//! others, so those that an operator has added are gone then; nothing of that is silent: they are
-//! told while they are there, and kept in a file when they go.
+//! Users on a server that do not belong to the lab. A server starts with the users of the lab only, so
+//! users that an operator has added are removed at its next start. They are reported while they exist,
+//! and kept in a file when they are removed.
 //!
 //! ```text
-//! STATE/NAME/users.seen         names of such users, as they were seen last on the running server
-//! STATE/NAME/users.removed.acl  their lines, once they are gone
+//! STATE/NAME/users.seen         names of such users, last observed on the running server
+//! STATE/NAME/users.removed.acl  their lines, after their removal
 //! ```
 
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ fn is_of_lab(name: &str, kind: NodeKind) -> bool {
     name == "default" || User::named(name).is_some_and(|user| !user.rights(kind).is_empty())
 }
 
-/// Those of `names` that are not of the lab.
+/// The `names` of users that do not belong to the lab.
 pub(in crate::node) fn foreign(names: Vec<String>, kind: NodeKind) -> Vec<String> {
     let mut names = names;
     names.retain(|name| !is_of_lab(name, kind));
@@ -36,10 +36,10 @@ pub(in crate::node) fn foreign(names: Vec<String>, kind: NodeKind) -> Vec<String
     names
 }
 
-/// Notes who was seen on the running server.
+/// Notes the users that were observed on the running server.
 ///
 /// # Errors
-/// When it can't be written.
+/// If the note can't be written.
 pub(in crate::node) fn note_seen(folder: &Path, names: &[String]) -> Result<(), StateError> {
     replace(&folder.join(SEEN), &names.join("\n"))
 }
@@ -62,11 +62,11 @@ fn read(path: &Path) -> Result<String, StateError> {
     }
 }
 
-/// Keeps the lines of the users that are about to go, since the file `users` is written anew. Says
-/// so.
+/// Keeps the lines of users that do not belong to the lab, before the file `users` is replaced, and
+/// logs a warning.
 ///
 /// # Errors
-/// When they can't be kept; then the file is to stay as it is.
+/// If they can't be kept; then the file must not be replaced.
 pub(super) fn keep_removed(folder: &Path, users: &Path, node: &Node) -> Result<(), StateError> {
     let saved = lines_of(&read(users)?);
     let mut going: BTreeMap<String, String> = saved
@@ -89,13 +89,12 @@ pub(super) fn keep_removed(folder: &Path, users: &Path, node: &Node) -> Result<(
     replace(&kept, &format!("{}\n", text.join("\n")))?;
     replace(&seen, "")?;
     let names: Vec<String> = going.into_keys().collect();
-    warn!(node = %node.name, users = names.join(", "), kept = %kept.display(), "users that are not of the lab are removed: a \
-        server starts with the users of the lab only; their lines are kept there. Add them again on every data node \
-        (ACL SETUSER), or remove that file");
+    warn!(node = %node.name, users = names.join(", "), kept = %kept.display(), "users that do not belong to the lab were removed \
+        at the start of the server; add them again on every data node (ACL SETUSER), or remove the file with their lines");
     Ok(())
 }
 
-/// Who was removed, and has not been added again.
+/// Users that were removed and have not been added again.
 pub(in crate::node) fn removed(folder: &Path, present: &[String]) -> Vec<String> {
     let kept = read(&folder.join(REMOVED)).unwrap_or_default();
     let names = lines_of(&kept).into_keys();
@@ -126,7 +125,7 @@ mod tests {
         assert!(!kept.contains("writer"), "{kept}");
         assert_eq!(removed(folder.path(), &[]), ["guest", "shop"]);
         assert_eq!(removed(folder.path(), &["shop".into()]), ["guest"]);
-        // What has gone once is not told again.
+        // A removal is reported once.
         fs::write(&users, "user default off\n").unwrap();
         fs::remove_file(folder.path().join(REMOVED)).unwrap();
         keep_removed(folder.path(), &users, node).unwrap();

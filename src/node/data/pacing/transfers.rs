@@ -1,4 +1,4 @@
-//! The full copies that replicas make of the own server: what waits for each, against what may wait.
+//! The full copies that replicas make of the own server: how much waits for each, and how much may.
 //! No I/O.
 
 use std::collections::HashMap;
@@ -9,13 +9,13 @@ use crate::client::ReplicationInfo;
 use crate::node::buffer::Limit;
 use crate::node::data::in_sync::ReplicaTracker;
 
-/// Percentages of the limit: what is allowed at once, and what is never passed.
+/// Percentages of the limit: the budget at the start, and the budget that is never exceeded.
 const AT_ONCE: u64 = 5;
 const MOST: u64 = 80;
-/// One pause: until after the next look, which asks the server something. It sees the end of a
-/// pause at the next command, and then lets in all that has come.
+/// Length of one pause: until after the next observation, which sends the server a command. The server
+/// notices the end of a pause at the next command, and then lets in all waiting writes.
 pub(super) const PAUSE: Duration = Duration::from_millis(30);
-/// Copies in incomplete after which writes are held up only for some.
+/// Incomplete copies of a replica after which only some further copies are paced.
 const PATIENT_COPIES: u32 = 3;
 
 /// A full copy under way.
@@ -23,17 +23,17 @@ const PATIENT_COPIES: u32 = 3;
 struct FullCopy {
     to: SocketAddrV4,
     since: Duration,
-    /// What is written from here on waits for the replica.
+    /// The offset from which on writes wait for the replica.
     from: u64,
-    /// It is loaded up to here.
+    /// The offset that the replica has confirmed.
     confirmed: u64,
-    /// It waits for the server to begin.
+    /// The server has not begun it yet.
     waits: bool,
-    /// It is sent. Then it is loaded.
+    /// It has been sent, and is being loaded.
     sent: bool,
 }
 
-/// What a transfer may take.
+/// How much may wait during a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct BufferBudget {
     /// Bytes after which the server drops the replica; 0: it never does.
@@ -43,7 +43,7 @@ pub(super) struct BufferBudget {
 }
 
 impl BufferBudget {
-    /// How many bytes may wait, so long after the start.
+    /// How many bytes may wait at this time after the start.
     fn allows(&self, after: Duration) -> u64 {
         let (after, span) = (after.as_millis(), self.span.as_millis());
         let grown = u128::from(self.limit) * u128::from(MOST - AT_ONCE) * after / (after + span);
@@ -52,35 +52,34 @@ impl BufferBudget {
     }
 }
 
-/// A limit that the server was logged, in place of the one before.
+/// A raised limit of the server, and the limit before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RaisedLimit {
     pub(super) before: Limit,
     pub(super) to: Limit,
 }
 
-/// The copies that replicas make of the own server.
+/// The full copies under way, and the state of the pacing.
 #[derive(Debug, Default)]
 pub(in crate::node::data) struct Pacing {
     history: String,
     offset: u64,
     transfers: Vec<FullCopy>,
-    /// Copies that each replica has begun and not completed.
+    /// Copies that each replica has begun and not completed, in a row.
     incomplete: HashMap<SocketAddrV4, u32>,
     pub(super) budget: Option<BufferBudget>,
-    /// Also where the server's answer to it was lost.
+    /// Set even if the server's answer was lost.
     pub(super) raised: Option<RaisedLimit>,
-    /// Since when writes are held up without a break.
+    /// Since when writes have been paused without a break.
     pub(super) paused: Option<Duration>,
     /// The last pause.
     last_pause: Option<Duration>,
-    /// That writes are slowed down was said.
+    /// The slowdown has been logged.
     pub(super) logged: bool,
 }
 
 impl Pacing {
-    /// What the own server, as primary, says of its replicas, of which those that are `members`
-    /// count.
+    /// Takes over the replicas that the own server reports as primary; only `members` count.
     pub(in crate::node::data) fn see(
         &mut self,
         now: Duration,
@@ -97,12 +96,12 @@ impl Pacing {
         let mut transfers: Vec<FullCopy> = Vec::new();
         for copying in info.copying.iter().filter(|copying| members(copying.to)) {
             let known = self.transfers.iter().find(|t| t.to == copying.to);
-            // The server makes one copy at a time, for all that had asked when it began.
+            // The server makes one copy at a time, for all replicas that had asked when it began.
             let another = |t: &FullCopy| t.to != copying.to && !t.waits && !t.sent;
             let waits = copying.waits
                 || known.is_none_or(|known| known.waits) && self.transfers.iter().any(another);
             let goes_on = known.filter(|known| !known.waits && !waits && !known.sent);
-            // A limit that is passed ends the connection: it is another copy.
+            // The server closes the connection at its limit, so this is another copy.
             transfers.push(match goes_on.filter(|known| !self.is_past_limit(known)) {
                 Some(known) => *known,
                 None => {
@@ -127,7 +126,7 @@ impl Pacing {
             if replicas.is_near(replica.address) {
                 self.incomplete.remove(&replica.address);
             } else {
-                // It is loaded, or catches up.
+                // It is being loaded, or the replica catches up.
                 transfers.push(FullCopy {
                     confirmed: replica.offset,
                     waits: false,
@@ -151,7 +150,7 @@ impl Pacing {
         limit > 0 && self.offset.saturating_sub(transfer.from) > limit
     }
 
-    /// The own server is no primary.
+    /// The own server is not primary any more.
     pub(in crate::node::data) fn ended(&mut self) {
         self.transfers.clear();
         self.incomplete.clear();
@@ -161,14 +160,13 @@ impl Pacing {
         !self.transfers.is_empty()
     }
 
-    /// Whether writes are held up for the replica there: for the first copies, and then for fewer
-    /// and fewer.
+    /// Whether writes are paused for that replica: for its first copies, then for fewer and fewer.
     fn waits_for(&self, to: SocketAddrV4) -> bool {
         let incomplete = self.incomplete.get(&to).copied().unwrap_or_default();
         incomplete < PATIENT_COPIES || incomplete.is_power_of_two()
     }
 
-    /// Whether more waits for a replica than is allowed by now.
+    /// Whether more waits for a replica than its budget allows now.
     fn is_ahead(&self, now: Duration) -> bool {
         let Some(budget) = self.budget.filter(|budget| budget.limit > 0) else {
             return false;
@@ -181,7 +179,7 @@ impl Pacing {
         })
     }
 
-    /// Whether writes are to be held up now.
+    /// Whether writes are to be paused now.
     pub(super) fn pauses(&mut self, now: Duration, longest: Duration) -> bool {
         if !self.is_ahead(now) {
             self.paused = None;
@@ -195,7 +193,7 @@ impl Pacing {
         true
     }
 
-    /// A pause begins; how much longer writes are held up by it.
+    /// Notes that a pause begins. Returns how much longer it delays writes.
     pub(super) fn begins_pause(&mut self, now: Duration) -> Duration {
         let before = self.last_pause.replace(now);
         before.map_or(PAUSE, |before| now.saturating_sub(before).min(PAUSE))
