@@ -1,7 +1,7 @@
-//! What a node tells about itself, for Prometheus. Names and meanings: `docs/metrics.md`.
+//! The metrics of a node, for Prometheus. `docs/metrics.md` has their names and meanings.
 //!
-//! Reads the observations and decisions that are made anyway, and changes nothing. Where a gauge
-//! has one series for each state, exactly one of them is 1.
+//! They are set from the observations and decisions of the node. If a gauge has one series for each
+//! state, exactly one of them is 1.
 
 pub(super) mod data;
 mod resources;
@@ -28,7 +28,7 @@ pub(super) struct NodeMetrics {
     certificate_end: Gauge,
 }
 
-/// A registry with what every node has, for the lab's `node`.
+/// A registry with the metrics of every node.
 fn registry(node: &Node, server_version: &str) -> Registry {
     let mut registry = Registry::with_prefix("halab_node");
     let labels = vec![
@@ -89,7 +89,7 @@ impl NodeMetrics {
     }
 }
 
-/// Serves `registry` where `lab.toml` says. Without its metrics a node is a node all the same.
+/// Serves `registry` at the address of `lab.toml`. A failure is logged, and the node goes on.
 pub(super) async fn serve(
     lab: &Lab,
     node: &Node,
@@ -106,7 +106,7 @@ pub(super) async fn serve(
             Some(server)
         }
         Err(error) => {
-            warn!(node = %node.name, %address, %error, "metrics not served");
+            warn!(node = %node.name, %address, %error, "metrics are not served");
             None
         }
     }

@@ -1,7 +1,7 @@
-//! Which lab a node's state is of, and whether that is the lab of `lab.toml` still. Pure.
+//! The lab that a node's state belongs to, compared with the lab of `lab.toml`. Pure.
 //!
-//! It is noted in the node's config file, in comments, which Redis and Sentinel keep when they
-//! rewrite it; so the note and what it is about are changed in one step.
+//! It is noted in comments of the node's config file, which Redis and Sentinel keep when they rewrite
+//! it. So the note and the state change in one step.
 
 use std::net::SocketAddrV4;
 
@@ -9,7 +9,7 @@ use crate::config::{Lab, Node, NodeKind};
 
 use super::conf::Conf;
 
-/// The lab that a state is of, as far as the state depends on it.
+/// The lab that a state belongs to, as far as the state depends on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     /// The name under which the Sentinels monitor the primary.
@@ -30,7 +30,7 @@ pub(super) struct Difference {
 }
 
 impl Origin {
-    /// What is to be noted of `lab`.
+    /// The note for `lab`.
     pub fn of(lab: &Lab) -> Self {
         Origin {
             primary_name: lab.primary_name.clone(),
@@ -38,8 +38,7 @@ impl Origin {
         }
     }
 
-    /// What is noted in a config file; `None` in one of an earlier version, or where a line of it
-    /// is missing.
+    /// The note in a config file; `None` in one of an earlier version, or if a line of it is missing.
     pub(super) fn read(conf: &Conf) -> Option<Self> {
         let notes = conf.notes();
         let mut primary_name = None;
@@ -57,7 +56,7 @@ impl Origin {
         })
     }
 
-    /// Notes it in a config file, beside from where nodes were moved.
+    /// Writes the note to a config file, and keeps the old addresses of moved nodes.
     pub(super) fn note(&self, conf: &mut Conf) {
         let moved = moved_from(conf);
         self.note_with(conf, &moved);
@@ -73,7 +72,7 @@ impl Origin {
         conf.set_notes(&notes.collect::<Vec<_>>());
     }
 
-    /// Notes it as the lab to which an operator has moved that of `old`.
+    /// Writes the note after an operator has moved the lab from `old`.
     pub(super) fn note_move(&self, old: &Origin, conf: &mut Conf) {
         let mut moved = moved_from(conf);
         for (name, was) in &old.nodes {
@@ -110,8 +109,7 @@ impl Origin {
     }
 }
 
-/// From where an operator has moved nodes of the lab, with `halab move`: names and addresses of
-/// before.
+/// Names and old addresses of nodes that an operator has moved with `halab move`.
 pub(super) fn moved_from(conf: &Conf) -> Vec<(String, SocketAddrV4)> {
     let notes = conf.notes().into_iter();
     let moved = notes.filter_map(|note| match note.as_slice() {
@@ -121,9 +119,9 @@ pub(super) fn moved_from(conf: &Conf) -> Vec<(String, SocketAddrV4)> {
     moved.collect()
 }
 
-/// What keeps a node from starting with the state that `conf` is of: another name of the primary,
-/// another address of a node, be it this one or another. A name is not given to another address but
-/// by `halab move`.
+/// The first difference between the lab of the state with `conf` and `lab.toml`, with which the node
+/// must not start: another name of the primary, or another address of any node. Only `halab move` may
+/// change them.
 pub(super) fn differs(conf: &Conf, lab: &Lab, node: &Node) -> Option<Difference> {
     let now = Origin::of(lab);
     let own = announced(conf, node.kind);

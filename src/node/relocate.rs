@@ -1,9 +1,8 @@
-//! `halab move`: the state of a stopped lab, taken along to other addresses or another name of the
-//! primary.
+//! `halab move`: moves the state of a stopped lab to other addresses or another name of the primary.
 //!
-//! All nodes' folders are locked first, so that none of them runs, and all files are worked out
-//! before the first is written. Each is replaced in one step, together with the note of which lab
-//! it is of; so a move that was cut short is completed by running it again.
+//! It first locks the folders of all nodes, so that none of them runs, and computes all files before it
+//! writes the first. Each file is replaced in one step, together with the note of its lab, so an
+//! interrupted move is completed by running it again.
 
 mod moved;
 
@@ -25,15 +24,15 @@ use moved::move_conf;
 /// Why nothing was moved.
 #[derive(Debug, thiserror::Error)]
 pub enum MoveError {
-    /// There is nothing to move.
+    /// There is no state to move.
     #[error("no state of a node of this lab in {0}: give the folder with --state")]
     NothingHere(PathBuf),
-    /// A state can't be moved.
+    /// The state of a node can't be moved.
     #[error("nothing was moved: {node}: {why}")]
     Refused {
-        /// Whose.
+        /// The node.
         node: String,
-        /// Why.
+        /// The reason.
         why: String,
     },
     /// A node runs, or a folder can't be used.
@@ -41,43 +40,43 @@ pub enum MoveError {
     State(#[from] StateError),
 }
 
-/// What was done.
+/// The result of a move.
 #[derive(Debug, Clone, Serialize)]
 pub struct Move {
     /// Every node of the new lab.
     pub nodes: Vec<NodeMove>,
 }
 
-/// What was done to one node's state.
+/// The result for one node.
 #[derive(Debug, Clone, Serialize)]
 pub struct NodeMove {
     /// Its name.
     pub node: String,
-    /// What became of it.
+    /// What was done.
     pub outcome: MoveOutcome,
     /// Each change, in words.
     pub changes: Vec<String>,
 }
 
-/// What became of a node's state.
+/// What was done with a node's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MoveOutcome {
-    /// It is of the new lab now.
+    /// It belongs to the new lab now.
     Moved,
-    /// It was of the new lab before.
+    /// It belonged to the new lab before.
     Already,
-    /// There is none on this machine.
+    /// This machine has none.
     NotHere,
-    /// Its config file is missing or holds nothing; the node makes it anew at its start.
+    /// Its config file is missing or empty; the node makes it again at its start.
     Empty,
 }
 
-/// Moves the state of every node of `new` that is under `root`. `from` is the lab that it is of;
-/// `None`: as is noted there.
+/// Moves the state of every node of `new` that is under `root`. `from` is the lab that it belongs to;
+/// `None`: the lab noted in it.
 ///
 /// # Errors
-/// Why nothing was moved; or, after an error of the file system, not all.
+/// If nothing was moved, or, after an error of the file system, not everything.
 pub fn move_state(root: &Path, new: &Lab, from: Option<&Lab>) -> Result<Move, MoveError> {
     let to = Origin::of(new);
     let from = from.map(Origin::of);
@@ -143,7 +142,7 @@ fn plan<'a>(
         (Some(noted), Some(from)) => match noted.difference(from) {
             Some(d) => {
                 return Err(refused(format!(
-                    "its state is not of the lab that was given with --from or --from-subnet: {} is {} there, and {} in the state",
+                    "its state does not belong to the lab of --from or --from-subnet: {} is {} there, and {} in the state",
                     d.what, d.now, d.was
                 )));
             }
@@ -153,7 +152,7 @@ fn plan<'a>(
         (None, Some(from)) => from.clone(),
         (None, None) => {
             return Err(refused(
-                "its state is of an earlier version and does not say of which lab: give the lab.toml of before with --from, or \
+                "its state was written by an earlier version, without a note of its lab: give the old lab.toml with --from, or \
                  its network with --from-subnet"
                     .into(),
             ));
@@ -168,9 +167,9 @@ fn plan<'a>(
     ))
 }
 
-/// A state that is of the new lab. From where the nodes have come is noted, if that was said and is
-/// not noted yet: it was moved by a version that noted nothing, or its config file was lost and
-/// made anew.
+/// A state that belongs to the new lab already. The old addresses of the nodes are noted, if `from`
+/// has them and they are not noted yet: an earlier version that noted nothing moved it, or its config
+/// file was lost and made again.
 fn already<'a>(
     node: &'a Node,
     file: PathBuf,

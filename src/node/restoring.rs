@@ -1,15 +1,14 @@
-//! `halab restore`: a backup, put in place on one data node of a lab that holds nothing.
+//! `halab restore`: restores a backup on one data node of a lab without data.
 //!
-//! What a server starts from is its append-only file: here the data of the backup as its base, and
-//! one command behind it, which writes a mark of another term
-//! ([`crate::protocol::copy::Mark::restored`]). So the restored copy is no continuation of what the
-//! lab did after the backup, and a node that comes back with that neither replaces it nor is
-//! replaced by it. Everything else is as at any start: the node takes the role when no other data
-//! node can hold more, and the others copy from it.
+//! A server starts from its append-only file: here the data of the backup as its base, and a command
+//! after it that writes a mark of another term ([`crate::protocol::copy::Mark::restored`]). So the
+//! restored copy does not continue what the lab did after the backup: it neither replaces a node that
+//! comes back with that, nor is replaced by it. Everything else is as at any start: the node becomes
+//! primary when no other data node can hold more, and the others copy from it.
 //!
-//! Refused is what would put the backup in the place of a copy, on this host or seen over the
-//! network, that is not certainly less. What lies in its place is kept aside, never removed. The
-//! backup is put together beside the data by `files`, and takes its place when it is whole and on
+//! A restore is refused if the backup would replace a copy, on this host or seen over the network, that
+//! is not certainly less. Files in its place are kept aside, never removed. `files` prepares the backup
+//! beside the data, and it replaces the data when it is complete and on
 //! disk ([`StateDir::mark_complete`]). A kill at any moment leaves the node with what it held or with
 //! the backup, never with nothing; the same order, given again, finds what is done already and does
 //! the rest. What other nodes of this host hold is set aside last where such a node waits, since it
@@ -41,7 +40,7 @@ use super::state::error::StateError;
 use copies::{SET_ASIDE, STOP_FIRST, is_less, refuse, seen_up};
 pub use error::{HeldCopy, Kept, RestoreError};
 
-/// What a restore has just done.
+/// A step that a restore has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Step {
     /// The state folders of this host are locked, and the one of the node is there.
@@ -66,7 +65,7 @@ enum Step {
     OtherKept,
 }
 
-/// What is to be restored, and where to.
+/// The backup, and where to restore it.
 #[derive(Debug, Clone)]
 pub struct RestoreOrder {
     /// Folder with the nodes' state.
@@ -79,7 +78,7 @@ pub struct RestoreOrder {
     pub set_aside: bool,
 }
 
-/// What was restored.
+/// The result of a restore.
 #[derive(Debug, Clone, Serialize)]
 pub struct Restored {
     /// The node that has it.
@@ -98,10 +97,10 @@ pub struct Restored {
     pub not_seen: Vec<HeldCopy>,
 }
 
-/// Puts a backup in place.
+/// Restores a backup.
 ///
 /// # Errors
-/// Why nothing was restored.
+/// If it was not restored, or not completely.
 pub async fn restore(
     lab: &Lab,
     order: &RestoreOrder,
@@ -127,7 +126,7 @@ pub async fn restore(
     here.restore(stop, &mut |_| ())
 }
 
-/// What is restored on this host, when nobody over the network minds.
+/// A restore on this host, after the nodes on the network were checked.
 struct HostRestore<'a> {
     lab: &'a Lab,
     order: &'a RestoreOrder,
@@ -136,7 +135,7 @@ struct HostRestore<'a> {
     not_seen: Vec<HeldCopy>,
 }
 
-/// A data node of this host, and what it holds.
+/// A data node of this host, with its locked state and its copy.
 struct LocalNode<'a> {
     node: &'a Node,
     state: StateDir,
@@ -144,14 +143,13 @@ struct LocalNode<'a> {
 }
 
 impl HostRestore<'_> {
-    /// Calls `done` after each step. Nothing is awaited: whoever waits for it is stopped by the
-    /// token alone.
+    /// Calls `done` after each step. It does not await anything; only `stop` interrupts it.
     fn restore(
         self,
         stop: &CancellationToken,
         done: &mut dyn FnMut(Step),
     ) -> Result<Restored, RestoreError> {
-        let nodes = self.look()?;
+        let nodes = self.lock_local_nodes()?;
         let (target, others): (Vec<_>, Vec<_>) =
             nodes.iter().partition(|on| on.node.name == self.node.name);
         let [target] = target[..] else {
@@ -226,8 +224,8 @@ impl HostRestore<'_> {
         })
     }
 
-    /// Locks the data nodes of this host: none of them runs, or is started meanwhile.
-    fn look(&self) -> Result<Vec<LocalNode<'_>>, RestoreError> {
+    /// Locks the data nodes of this host, so that none of them runs or is started meanwhile.
+    fn lock_local_nodes(&self) -> Result<Vec<LocalNode<'_>>, RestoreError> {
         let root = &self.order.root;
         let mut nodes = Vec::new();
         for node in self
@@ -239,7 +237,7 @@ impl HostRestore<'_> {
             StateDir::refuse_in_use(root, node)?;
             let state = StateDir::open(root, self.lab, node)?;
             let holds = copy_in(&state.files()).unwrap_or_else(|error| {
-                warn!(node = %node.name, %error, "what it holds can't be read, so it counts as data without a mark");
+                warn!(node = %node.name, %error, "the copy can't be read, so it counts as data without a mark");
                 Copy::Unmarked
             });
             nodes.push(LocalNode { node, state, holds });
@@ -247,7 +245,7 @@ impl HostRestore<'_> {
         Ok(nodes)
     }
 
-    /// Puts the backup together beside what the node holds; the mark that it has then.
+    /// Prepares the backup beside the node's files. Returns the mark of the restored copy.
     fn put_together(
         &self,
         target: &StateDir,
@@ -264,7 +262,7 @@ impl HostRestore<'_> {
                 false => Ok(()),
             });
         if let Err(error) = made {
-            // It costs room, and the next one removes it too.
+            // A failure only costs disk space, and the next restore removes it too.
             let _ = fs::remove_dir_all(&folder);
             return Err(error);
         }
@@ -274,7 +272,7 @@ impl HostRestore<'_> {
 }
 
 impl LocalNode<'_> {
-    /// The backup in place, and where it goes to be out of the way.
+    /// The restored files, and where to move them to undo the restore.
     fn placed(&self) -> Kept {
         let files = self.state.files();
         Kept {
@@ -284,7 +282,7 @@ impl LocalNode<'_> {
         }
     }
 
-    /// Sets aside what is there, if anything is.
+    /// Keeps the present files aside, if there are any.
     fn keep(&self, kept: &mut Vec<Kept>) -> Result<(), StateError> {
         let files = self.state.files();
         if files.exists() {

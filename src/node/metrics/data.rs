@@ -39,7 +39,7 @@ struct NamedLabel {
     primary: String,
 }
 
-/// What the server of a data node is, as its parent sees it.
+/// The states of a data node's server, as its supervisor observes them.
 const ROLES: [&str; 8] = [
     "primary", "replica", "parked", "loading", "starting", "silent", "gone", "stopping",
 ];
@@ -257,7 +257,7 @@ impl DataMetrics {
         self.pauses_for_copies.inc_by(longer.as_secs_f64());
     }
 
-    /// Of the node itself, and of the others as it sees them.
+    /// Takes over an observation.
     pub(in crate::node) fn observed(&self, seen: &Observation) {
         let (role, promotable, replicas, link_down) = match seen.server {
             ServerState::Gone => ("gone", false, 0, None),
@@ -297,7 +297,7 @@ impl DataMetrics {
         }
     }
 
-    /// The node hands over, if it is the primary, and ends. It observes nothing from here on.
+    /// The node stops. It makes no further observations.
     pub(in crate::node) fn stopping(&self) {
         self.set_role("stopping");
         self.promotable.set(0);
@@ -321,7 +321,7 @@ impl DataMetrics {
         }
     }
 
-    /// A decision that is about to be carried out.
+    /// Takes over a decision that is about to be executed.
     pub(in crate::node) fn decided(&self, action: &Action) {
         let decision = match action {
             Action::Start => "start",

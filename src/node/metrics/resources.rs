@@ -1,7 +1,7 @@
-//! What the node has of disk and memory, for whoever scrapes its metrics.
+//! The metrics of disk and memory.
 //!
-//! Looked at beside the node's work: a disk that hangs may hold up the question, and a node has one
-//! thread, which must not be silent for so long.
+//! A thread of its own measures them: a disk that hangs may block the measurement, and the one thread
+//! of a node must not block for so long.
 
 use std::io;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::capacity::{DiskSpace, ProcessMemory, disk_at, memory};
 
-/// Pause between two looks: an alert on a full disk counts in minutes.
+/// Pause between two measurements: an alert on a full disk counts in minutes.
 const PAUSE: Duration = Duration::from_secs(2);
 
 type Number = Gauge<f64, AtomicU64>;

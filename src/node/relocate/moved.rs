@@ -1,8 +1,8 @@
-//! A node's config file, moved from the lab that it is of to another: other addresses, another name
-//! of the primary. Pure.
+//! Moves the config file of a node from one lab to another: other addresses, another name of the
+//! primary. Pure.
 //!
-//! Epochs, votes, the Sentinel's id and everything else stay. Addresses are exchanged all at once,
-//! so that two nodes may take each other's.
+//! Epochs, votes, the Sentinel's id and everything else stay. All addresses are replaced at once, so
+//! that two nodes may swap theirs.
 
 use std::net::SocketAddrV4;
 
@@ -33,7 +33,7 @@ const OF_A_PRIMARY: [&str; 15] = [
 /// Those of them that also have an address.
 const WITH_ADDRESS: [&str; 4] = ["monitor", "known-slave", "known-replica", "known-sentinel"];
 
-/// What became of a file.
+/// A moved config file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct MovedConf {
     /// The file.
@@ -42,10 +42,10 @@ pub(super) struct MovedConf {
     pub(super) changes: Vec<String>,
 }
 
-/// Moves the file of the node `name`.
+/// Moves the config file of the node `name`.
 ///
 /// # Errors
-/// Why that can't be done, in a sentence.
+/// The reason why it can't be moved, as a sentence.
 pub(super) fn move_conf(
     conf: &Conf,
     (name, kind): (&str, NodeKind),
@@ -92,7 +92,7 @@ pub(super) fn move_conf(
     Ok(moved)
 }
 
-/// What a Sentinel knows of the primary and of the others.
+/// Moves a Sentinel's entries of the primary and of the other servers.
 fn sentinel(moved: &mut MovedConf, old: &Origin, new: &Origin) -> Result<(), String> {
     let (was, now) = (old.primary_name.as_str(), new.primary_name.as_str());
     let names = monitored(&moved.conf);
@@ -141,7 +141,7 @@ fn sentinel(moved: &mut MovedConf, old: &Origin, new: &Origin) -> Result<(), Str
         } else if to != at {
             changes.push(format!("{key}: {at} -> {to}"));
         }
-        // Sentinel does not start with one that is there twice.
+        // Sentinel does not start with a duplicate.
         if known.contains(&to) {
             changes.push(format!("{key} {at} goes: {to} is there already"));
             return Change::Remove;

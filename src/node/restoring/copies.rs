@@ -14,15 +14,15 @@ use super::error::{HeldCopy, RestoreError};
 
 /// Limit for a connect or an answer of a node.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
-pub(super) const SET_ASIDE: &str = "If the lab is to go on with the backup all the same: halab restore --set-aside, which keeps what is here on its \
-    disk, as data/appendonlydir.kept-N";
-pub(super) const STOP_FIRST: &str = "To go on with what the lab holds, start its nodes. If it is to go on with the backup: stop the data nodes \
-    first; those that are started later keep what they hold, wait, and name halab choose";
+pub(super) const SET_ASIDE: &str = "To continue with the backup all the same, run halab restore --set-aside, which keeps the copies on this host as \
+    data/appendonlydir.kept-N";
+pub(super) const STOP_FIRST: &str = "To continue with the data of the lab, start its nodes. To continue with the backup, stop the data nodes first; \
+    nodes that are started later keep their data and wait for halab choose";
 
-/// A node, what it holds, and where that was seen.
+/// A node, its copy, and where that was seen.
 pub(super) type SeenCopy = (String, Copy, &'static str);
 
-/// What the data nodes hold that are up, and those that are not, or don't say.
+/// The copies of the data nodes that answer, and the nodes whose copy is unknown.
 pub(super) async fn seen_up(lab: &Lab) -> (Vec<SeenCopy>, Vec<HeldCopy>) {
     let connector = Connector::new(lab, User::Verifier).patient(ANSWER_LIMIT);
     let all = lab.data_nodes.iter().map(|node| {
@@ -49,12 +49,12 @@ pub(super) async fn seen_up(lab: &Lab) -> (Vec<SeenCopy>, Vec<HeldCopy>) {
     (up, not_seen)
 }
 
-/// Whether a copy may give way to the backup: it holds nothing, or certainly less.
+/// Whether the backup may replace a copy: it is empty, or certainly less.
 pub(super) fn is_less(backup: &Mark, held: &Copy) -> bool {
     let backup = Copy::Marked(Box::new(backup.clone()));
     match held {
         Copy::Empty => true,
-        // What somebody put there is nobody's to replace.
+        // Data from outside the lab must not be replaced.
         Copy::Unmarked => false,
         Copy::Marked(_) => backup.against(held, false) == Relation::Less,
     }

@@ -309,7 +309,7 @@ fn a_restore_that_fails_after_it_has_set_a_copy_aside_says_where_it_is_and_how_t
         .canonicalize()
         .unwrap()
         .join("appendonlydir.kept-1");
-    for part in ["what redis-a held is in", &kept.display().to_string()] {
+    for part in ["the data of redis-a is in", &kept.display().to_string()] {
         assert!(said.contains(part), "{part}: {said}");
     }
     // By the letter.
@@ -324,7 +324,7 @@ fn a_restore_that_fails_after_it_has_set_a_copy_aside_says_where_it_is_and_how_t
 #[test]
 fn a_restore_that_has_failed_in_between_completes_when_what_was_in_the_way_is_gone() {
     let (_root, lab, order, more, failed) = fails_in_between();
-    assert!(failed.to_string().contains("give the same command again"));
+    assert!(failed.to_string().contains("run the same command again"));
     fs::remove_dir_all(data(&order, "redis-a").join("appendonlydir")).unwrap();
     let again = here(&lab, &order).restore(&never(), &mut |_| ()).unwrap();
     let found = started(&lab, &order.root);

@@ -9,14 +9,13 @@ use crate::backup::folder::FolderError;
 use crate::node::NodeError;
 use crate::node::state::error::StateError;
 
-/// Why it was not restored, or not to the end. In all cases every copy is where it was, or kept
-/// aside.
+/// Why a backup was not restored, or not completely. Every copy is unchanged or kept aside.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// There is no data node of that name.
     #[error(transparent)]
     Node(#[from] NodeError),
-    /// A Sentinel holds no data.
+    /// The node is a Sentinel.
     #[error("{0} is a Sentinel, which holds no data")]
     Sentinel(String),
     /// A copy that may hold what the backup lacks would be replaced.
@@ -38,7 +37,7 @@ pub enum RestoreError {
     /// A node runs, or a folder can't be used.
     #[error(transparent)]
     State(#[from] StateError),
-    /// It failed when the backup was in place already, or a copy had been set aside.
+    /// It failed after the backup was put in place or a copy was set aside.
     #[error("{source}. The restore is not complete. {}", how_to_bring_back(placed.as_deref(), kept))]
     CutShort {
         /// Why it failed.
@@ -63,8 +62,8 @@ pub struct Kept {
 
 fn how_to_bring_back(placed: Option<&Kept>, kept: &[Kept]) -> String {
     let mut text = String::from(
-        "To go on with the backup, mend that and give the same command again, before any node is started. To go back to what was \
-         held before, while the nodes are stopped:",
+        "To continue with the backup, remove the cause and run the same command again before any node is started. To go back to \
+         the previous data, while the nodes are stopped:",
     );
     if let Some(Kept { node, files, at }) = placed.filter(|p| kept.iter().all(|k| k.node != p.node))
     {
@@ -72,7 +71,7 @@ fn how_to_bring_back(placed: Option<&Kept>, kept: &[Kept]) -> String {
         // Writing to a String cannot fail.
         let _ = write!(
             text,
-            "\n  {node} held nothing, and has the backup; to take it away:\n    mv -T '{files}' '{at}'"
+            "\n  {node} had no data, and has the backup; to remove it:\n    mv -T '{files}' '{at}'"
         );
     }
     for Kept { node, files, at } in kept {
@@ -80,7 +79,7 @@ fn how_to_bring_back(placed: Option<&Kept>, kept: &[Kept]) -> String {
         // Writing to a String cannot fail.
         let _ = write!(
             text,
-            "\n  what {node} held is in {at}; to put it back:\n    \
+            "\n  the data of {node} is in {at}; to put it back:\n    \
              test ! -e '{files}' || mv -T '{files}' '{files}.not-complete'; mv -T '{at}' '{files}'"
         );
     }

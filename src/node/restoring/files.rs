@@ -1,5 +1,4 @@
-//! The files that a server starts from, made from a backup: its data as the base, and behind it the
-//! commands that write another mark.
+//! Makes append-only files from a backup: its data as the base, and commands that write another mark.
 
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File};
@@ -22,7 +21,7 @@ use super::{RestoreError, Step};
 pub(super) const BASE: &str = "appendonly.aof.1.base.rdb";
 pub(super) const COMMANDS: &str = "appendonly.aof.1.incr.aof";
 
-/// Puts them together, and has them stored.
+/// Writes the files and syncs them to disk.
 pub(super) fn put_together(
     folder: &Path,
     (backup, manifest): (&Path, &Manifest),
@@ -44,7 +43,7 @@ pub(super) fn put_together(
         done(Step::PartWritten);
         Ok(())
     })?;
-    // It is what was checked while it was read.
+    // The checksum was checked while the data was read.
     drop(base.finish(BASE)?);
     for (name, text) in [(COMMANDS, commands(mark)), (AOF_LIST, list())] {
         let path = folder.join(name);
@@ -59,8 +58,8 @@ pub(super) fn put_together(
     Ok(folder::sync_folder(folder)?)
 }
 
-/// Gives a folder and its files to the owner of `like`: the node's user is to read what root has
-/// put there.
+/// Gives a folder and its files to the owner of `like`, so that the node's user can read what root has
+/// restored.
 pub(super) fn owned_as(like: &Path, folder: &Path) -> Result<(), StateError> {
     let owner = |path: &Path| fs::metadata(path).map(|m| (m.uid(), m.gid()));
     let hand_over = || -> io::Result<()> {
