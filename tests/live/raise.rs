@@ -50,7 +50,7 @@ fn a_replica_is_not_raised_while_anyone_could_count_on_its_assurance_and_says_wh
     assert!(!promotable());
     wait_until("the node to say why", || {
         lab.log(&replica)
-            .contains("someone else is subscribed to halab:not-promotable on its server")
+            .contains("another client is subscribed to halab:not-promotable on its server")
     });
     let status = lab.status();
     let problems = status["problems"].to_string();
