@@ -133,7 +133,7 @@ async fn wait_presented(
     connector: &Connector,
     stop: &CancellationToken,
 ) -> Result<bool, RenewalError> {
-    let expected = certificates.shown_by(node)?;
+    let expected = certificates.node_certificate(node)?;
     let mut why = String::new();
     let poll = async || {
         let polled = async {

@@ -63,7 +63,8 @@ pub fn rights_reference() -> String {
     ] {
         let _ = write!(
             out,
-            "**{title}**\n\n| user | used by | keys | channels | commands |\n| -- | -- | -- | -- | -- |\n"
+            "**{title}**\n\n| user | used by | keys | channels | commands |\n\
+             | -- | -- | -- | -- | -- |\n"
         );
         for user in User::ALL {
             let rights = user.rights(kind);

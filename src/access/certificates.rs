@@ -50,8 +50,8 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 pub enum CertificateError {
     /// The file does not exist.
     #[error(
-        "{0} does not exist, but security.tls is set in lab.toml: start the lab first, or pass its secrets folder with \
-         --secrets or HALAB_SECRETS (halab secrets make DIR creates one)"
+        "{0} does not exist, but security.tls is set in lab.toml: start the lab first, or pass its \
+         secrets folder with --secrets or HALAB_SECRETS (halab secrets make DIR creates one)"
     )]
     Missing(PathBuf),
     /// The file does not contain what it should.
@@ -64,12 +64,14 @@ pub enum CertificateError {
     },
     /// The CA's key is not in the folder.
     #[error(
-        "cannot sign a new certificate: the CA key {0} is missing; get a certificate from where the others were made"
+        "cannot sign a new certificate: the CA key {0} is missing; get a certificate from where \
+         the others were made"
     )]
     NoCaKey(PathBuf),
     /// The folder is managed outside the lab.
     #[error(
-        "the folder {0} is not managed by the lab: change its certificates at their source; each node reloads them within seconds"
+        "the folder {0} is not managed by the lab: change its certificates at their source; each \
+         node reloads them within seconds"
     )]
     NotOwn(PathBuf),
     /// The lab does not use TLS.
@@ -185,12 +187,12 @@ impl Certificates {
         certificates(&text, &path)
     }
 
-    /// When the certificate of a node expires, in seconds of Unix time.
+    /// The expiry time of a node's certificate, in seconds of Unix time.
     ///
     /// # Errors
     /// If there is none.
     pub fn end(&self, node: &Node) -> Result<i64, CertificateError> {
-        ends(&self.shown_by(node)?).ok_or_else(|| CertificateError::Malformed {
+        expiry(&self.node_certificate(node)?).ok_or_else(|| CertificateError::Malformed {
             path: self.node(&node.name),
             what: "certificate",
         })
@@ -255,11 +257,14 @@ impl Certificates {
         self.make(&Owner::Client)
     }
 
-    /// The node's certificate, as it is in its file now.
+    /// The current certificate in a node's file.
     ///
     /// # Errors
     /// If there is none.
-    pub fn shown_by(&self, node: &Node) -> Result<CertificateDer<'static>, CertificateError> {
+    pub fn node_certificate(
+        &self,
+        node: &Node,
+    ) -> Result<CertificateDer<'static>, CertificateError> {
         let path = self.node(&node.name);
         let text = read(&path)?.ok_or_else(|| CertificateError::Missing(path.clone()))?;
         let chain = certificates(&text, &path)?;
@@ -282,7 +287,7 @@ impl Certificates {
     /// Whether peers will accept it for the next 30 days; `None` if it is missing or malformed.
     fn is_usable(&self, owner: &Owner<'_>, anchors: &[TrustAnchor<'_>]) -> Option<bool> {
         let identity = self.identity(&self.path_of(owner)).ok()?;
-        let (own, between) = identity.chain.split_first()?;
+        let (own, intermediates) = identity.chain.split_first()?;
         let own = EndEntityCert::try_from(own).ok()?;
         let (usage, is_named) = match owner {
             Owner::Node(node) => (
@@ -297,7 +302,7 @@ impl Certificates {
         let verified = own.verify_for_usage(
             ALL_VERIFICATION_ALGS,
             anchors,
-            between,
+            intermediates,
             ahead,
             usage,
             None,
@@ -404,7 +409,7 @@ fn set_validity(params: &mut CertificateParams, days: u64) {
 
 /// The expiry time of a certificate, in Unix time; `None` if it is malformed. webpki tells this
 /// time only of an expired certificate, so this asks it to verify for the latest time there is.
-fn ends(certificate: &CertificateDer<'_>) -> Option<i64> {
+fn expiry(certificate: &CertificateDer<'_>) -> Option<i64> {
     let time = UnixTime::since_unix_epoch(Duration::MAX);
     let usage = KeyUsage::server_auth();
     let certificate = EndEntityCert::try_from(certificate).ok()?;
@@ -469,7 +474,7 @@ mod tests {
         assert_eq!(certificates.make_missing(&lab).unwrap(), 6);
         assert_eq!(certificates.make_missing(&lab).unwrap(), 0);
         for node in lab.nodes() {
-            let shown = certificates.shown_by(node).unwrap();
+            let shown = certificates.node_certificate(node).unwrap();
             let shown = EndEntityCert::try_from(&shown).unwrap();
             for other in lab.nodes() {
                 let is_named = shown.verify_is_valid_for_subject_name(&other.address.into());
@@ -520,7 +525,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_nobody_would_take_in_a_month_is_made_anew() {
+    fn a_certificate_that_is_not_valid_for_another_month_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let lab = lab(folder.path());
         let certificates = Certificates::of(&lab).unwrap();
@@ -553,7 +558,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_certificate_is_told_and_what_is_none_has_none() {
+    fn the_expiry_time_is_read_and_a_malformed_certificate_has_none() {
         let folder = tempfile::tempdir().unwrap();
         let lab = lab(folder.path());
         let certificates = Certificates::of(&lab).unwrap();
@@ -571,10 +576,10 @@ mod tests {
             });
             assert_eq!(certificates.end(node).unwrap(), end);
         }
-        let whole = certificates.shown_by(node).unwrap();
+        let whole = certificates.node_certificate(node).unwrap();
         for length in 0..whole.len() {
             assert_eq!(
-                ends(&CertificateDer::from(&whole[..length])),
+                expiry(&CertificateDer::from(&whole[..length])),
                 None,
                 "{length}"
             );

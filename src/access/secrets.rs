@@ -41,8 +41,8 @@ const MAX_FILE_BYTES: u64 = 1024;
 pub enum SecretsError {
     /// The file does not exist.
     #[error(
-        "no password for the user {user}: {path} does not exist; start the lab first, or pass its secrets folder with \
-         --secrets or HALAB_SECRETS (halab secrets make DIR creates one)"
+        "no password for the user {user}: {path} does not exist; start the lab first, or pass its \
+         secrets folder with --secrets or HALAB_SECRETS (halab secrets make DIR creates one)"
     )]
     Missing {
         /// The user.
@@ -52,8 +52,8 @@ pub enum SecretsError {
     },
     /// The content cannot be a password.
     #[error(
-        "{path} is not a password: expected one line of {MIN_LENGTH} to {MAX_FILE_BYTES} printable ASCII characters, without \
-         blanks, quotes or backslashes"
+        "{path} is not a password: expected one line of {MIN_LENGTH} to {MAX_FILE_BYTES} printable \
+         ASCII characters, without blanks, quotes or backslashes"
     )]
     Malformed {
         /// The file.
@@ -61,7 +61,8 @@ pub enum SecretsError {
     },
     /// The folder is managed outside the lab.
     #[error(
-        "the folder {0} is not managed by the lab: change its files at their source, or pass --shared if every node and client reads this folder"
+        "the folder {0} is not managed by the lab: change its files at their source, or pass \
+         --shared if every node and client reads this folder"
     )]
     NotOwn(PathBuf),
     /// The lab does not use passwords.

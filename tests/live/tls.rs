@@ -350,7 +350,7 @@ fn certificates_are_renewed_under_load_without_a_failed_write() {
         "{said}"
     );
     for (node, old) in lab.lab.nodes().zip(&before) {
-        assert_eq!(old, &*certificates.shown_by(node).unwrap(), "{}", node.name);
+        assert_eq!(old, &*certificates.node_certificate(node).unwrap(), "{}", node.name);
     }
     lab.runner.start_node("sentinel-3").unwrap();
     lab.wait_healthy();
@@ -370,7 +370,7 @@ fn certificates_are_renewed_under_load_without_a_failed_write() {
         );
         let days = (end.unwrap() - now.as_secs_f64()) / 86_400.0;
         assert!((363.0..=365.0).contains(&days), "{}: {days}", node.name);
-        assert_eq!(new, &*certificates.shown_by(node).unwrap(), "{}", node.name);
+        assert_eq!(new, &*certificates.node_certificate(node).unwrap(), "{}", node.name);
     }
     // Everyone makes new connections: to the new primary, of the new replica, of the Sentinels.
     lab.wait_healthy();
