@@ -16,7 +16,7 @@ use crate::sentinel::{Answers, Panel};
 use super::members::KnownServers;
 use super::{
     DataNodeState, DataNodeStatus, NamedPrimary, Problem, Reached, SentinelState, SentinelStatus,
-    Status, Stranger, members, parents, roster, stakes,
+    Status, Stranger, members, roster, stakes, supervisors,
 };
 
 /// Asks every node of the lab once. If the list of members has other nodes or addresses than
@@ -43,7 +43,7 @@ async fn ask_all(stated: &Lab, lab: &Lab, members: Option<&Roster>) -> Status {
         panel.check_quorum(),
         members::ask(lab, &connector),
         data_answers,
-        parents::ask(lab),
+        supervisors::ask(lab),
     );
     let elected = roster::elected(&answers, members);
     let named_at = elected.map(|elected| elected.address);

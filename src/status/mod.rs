@@ -1,16 +1,16 @@
 //! `halab status`: the state of every node, and whether the lab is healthy.
 //!
-//! [`gather`] asks all nodes, and their supervisors by `parents`. `judge` finds the problems in the
-//! answers and is pure. [`Code`] lists the kinds of problems.
+//! [`gather`] asks all nodes, and their supervisors by `supervisors`. `judge` finds the problems in
+//! the answers and is pure. [`Code`] lists the kinds of problems.
 
 mod gather;
 mod judge;
 mod members;
 mod notes;
-mod parents;
 mod problem;
 mod roster;
 mod stakes;
+mod supervisors;
 mod table;
 
 use std::collections::{BTreeMap, HashMap};

@@ -1,5 +1,5 @@
-//! Asks the parents (`halab node`) what they state: `/status` beside each node's metrics, all at
-//! once, each within a limit.
+//! Requests the reports of all supervisors (`halab node`): `/status` beside each node's metrics,
+//! all at once, each within a time limit.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
@@ -13,16 +13,16 @@ use crate::report::NodeReport;
 
 use super::Reached;
 
-/// Longest answer that is read.
+/// Longest accepted answer.
 const LONGEST: usize = 64 * 1024;
 
-/// What each parent states, by the node's name; nothing in a lab without `[monitoring]`, where
-/// nobody can be asked.
+/// The report of each supervisor, by the node's name; empty in a lab without `[monitoring]`, where
+/// supervisors serve no reports.
 pub(super) async fn ask(lab: &Lab) -> BTreeMap<String, Reached<NodeReport>> {
     let Some(monitoring) = &lab.monitoring else {
         return BTreeMap::new();
     };
-    // From the connect to the end of the answer.
+    // From the start of the connect to the end of the answer.
     let limit = lab.timing.answer_limit();
     let asked = lab.nodes().map(|node| async {
         let at = monitoring.node_socket(node);
@@ -39,7 +39,7 @@ pub(super) async fn ask(lab: &Lab) -> BTreeMap<String, Reached<NodeReport>> {
 async fn get(at: SocketAddrV4, limit: Duration) -> Result<NodeReport, String> {
     match Client::new(at, limit, LONGEST).get("/status").await {
         Ok(answer) => {
-            read(&answer).ok_or_else(|| format!("{at}: no report: is it an older halab?"))
+            read(&answer).ok_or_else(|| format!("{at}: no report; it may be an older halab"))
         }
         Err(slow @ HttpError::TooSlow(_)) => Err(format!("{at} {slow}")),
         Err(error) => Err(format!("{at}: {error}")),
@@ -55,14 +55,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_is_read_and_anything_else_is_none() {
-        let said = |status, body: &'static str| {
+    fn a_report_is_parsed_and_anything_else_is_not() {
+        let parsed = |status, body: &'static str| {
             read(&Answer {
                 status,
                 body: body.into(),
             })
         };
-        let report = said(200, "{\"node\":\"redis-a\"}").unwrap();
+        let report = parsed(200, "{\"node\":\"redis-a\"}").unwrap();
         assert_eq!(report.node, "redis-a");
         for (status, body) in [
             (404, "metrics are at /metrics\n"),
@@ -70,12 +70,12 @@ mod tests {
             (200, "[1]"),
             (200, ""),
         ] {
-            assert_eq!(said(status, body), None);
+            assert_eq!(parsed(status, body), None);
         }
     }
 
     #[tokio::test]
-    async fn a_parent_that_says_nothing_costs_no_more_than_the_limit() {
+    async fn a_silent_supervisor_delays_the_answer_by_no_more_than_the_limit() {
         let mut lab = Lab::parse(include_str!("../../lab.toml"), None)
             .unwrap()
             .relocated([127, 254, 253]);
@@ -86,7 +86,7 @@ mod tests {
             .as_ref()
             .unwrap()
             .node_socket(&lab.data_nodes[0]);
-        // Accepts, by its backlog, and never answers.
+        // Its backlog accepts the connection, and nothing answers.
         let _silent = tokio::net::TcpListener::bind(at).await.unwrap();
         let asked = ask(&lab).await;
         let Reached::Unreachable(why) = &asked["redis-a"] else {
