@@ -26,7 +26,7 @@ use crate::client::{ClientError, Conn, Connector, Role, set_mark};
 use crate::config::{Lab, Node};
 use crate::protocol::copy::{Completeness, Copy};
 use crate::protocol::vote::NoPrimary;
-use crate::sentinel::{Event, Panel, WAITING, follow_events};
+use crate::sentinel::{Event, Panel, EVENT_CAPACITY, follow_events};
 
 /// The event that comes one tick before the promotion.
 const PAUSE_AT: &str = "+failover-state-send-slaveof-noone";
@@ -185,7 +185,7 @@ async fn prepare<'a>(
     let from = lab
         .data_node_at(elected.address)
         .ok_or(HandoverError::Stranger(elected.address))?;
-    let strange = |view: &_| panel.could_promote_a_stranger(view);
+    let strange = |view: &_| panel.failover_obstacle(view);
     let mut leading = answers.views().into_iter().filter(|view| !view.passive);
     if let Some(why) = leading.find_map(|view| strange(&view)) {
         return Err(HandoverError::StrangerPromotable(why));
@@ -422,7 +422,7 @@ async fn subscribe(
     connector: &Connector,
     tasks: &mut JoinSet<()>,
 ) -> mpsc::Receiver<Event> {
-    let (to, mut events) = mpsc::channel(WAITING);
+    let (to, mut events) = mpsc::channel(EVENT_CAPACITY);
     follow_events(lab, connector, &to, tasks);
     let deadline = Instant::now() + connector.answer_limit();
     let mut standing = 0;

@@ -20,7 +20,7 @@ use crate::access::User;
 use crate::client::Connector;
 use crate::config::Lab;
 use crate::protocol::sentinel_event::{is_about_failover, subject};
-use crate::sentinel::{Event, WAITING, follow_events};
+use crate::sentinel::{EVENT_CAPACITY, Event, follow_events};
 use crate::status::{Status, gather};
 
 pub use screen::draw;
@@ -120,7 +120,7 @@ async fn show(
     let start = Instant::now();
     let mut view = View::default();
     let mut tasks = JoinSet::new();
-    let (to, mut events) = mpsc::channel(WAITING);
+    let (to, mut events) = mpsc::channel(EVENT_CAPACITY);
     let connector = Connector::new(lab, User::Verifier);
     follow_events(lab, &connector, &to, &mut tasks);
     let mut rounds = interval(PERIOD);

@@ -1,6 +1,8 @@
-//! The events that Sentinels publish. Hints only: stale ones exist, and any of them can be missed.
+//! The events that Sentinels publish. They are hints only: an event can be stale, and can be
+//! missed.
 //!
-//! Event names: <https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/#pubsub-messages>.
+//! For their names see *Pub/Sub messages* in
+//! <https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/>.
 
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use crate::client::Connector;
 use crate::config::{Lab, Node};
 
-/// Pause before a lost subscription is made again.
+/// Pause before a lost subscription is renewed.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
 
 /// One event of one Sentinel.
@@ -19,20 +21,20 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
 pub struct Event {
     /// The Sentinel that published it.
     pub sentinel: String,
-    /// When it arrived here.
+    /// The time of its arrival.
     pub at: Instant,
-    /// Its name, as `+switch-master`; `+subscribed` when the subscription stands.
+    /// Its name, such as `+switch-master`; `+subscribed` when the subscription begins.
     pub name: String,
-    /// Its text, as Sentinel gives it.
+    /// Its text.
     pub text: String,
 }
 
-/// Events that wait for their reader; what is published beyond that waits in the Sentinel.
-pub const WAITING: usize = 1024;
+/// Capacity of the channel of events; further events wait in the Sentinel.
+pub const EVENT_CAPACITY: usize = 1024;
 
-/// Subscribes to all events of every Sentinel of `lab` and forwards them to `to`, a channel of
-/// [`WAITING`]; a lost subscription is made again. The tasks belong to `tasks` and end with it, or
-/// when nobody listens.
+/// Subscribes to all events of every Sentinel of `lab` and forwards them to `to`, a channel with a
+/// capacity of [`EVENT_CAPACITY`]. Lost subscriptions are renewed. The tasks end with `tasks`, or
+/// when the receiver is dropped.
 pub fn follow_events(
     lab: &Lab,
     connector: &Connector,
@@ -53,7 +55,7 @@ async fn follow_one(node: Node, connector: Connector, to: mpsc::Sender<Event>) {
                 name,
                 text,
             };
-            // Told too, so that a listener knows from when on it can't have missed one.
+            // From this event on, the receiver has not missed one.
             let subscribed = event("+subscribed".into(), String::new());
             if to.send(subscribed).await.is_err() {
                 return;

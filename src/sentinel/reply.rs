@@ -12,13 +12,13 @@ use crate::protocol::vote::{PASSIVE_QUORUM, ReplicaView, SentinelView};
 
 type Fields = HashMap<String, String>;
 
-/// Reads the two answers.
+/// Parses the two replies.
 ///
 /// # Errors
-/// An error reply, or an answer that is not of the documented shape.
+/// If one is an error reply or not of the documented form.
 pub(crate) fn view(values: &[Value]) -> RedisResult<SentinelView> {
     let [primary, replicas] = values else {
-        return Err(malformed("two answers expected"));
+        return Err(malformed("two replies expected"));
     };
     let primary = Fields::from_redis_value(primary.clone().extract_error()?)
         .map_err(|_| malformed("SENTINEL MASTER"))?;
@@ -55,9 +55,8 @@ fn replica(fields: &Fields) -> RedisResult<ReplicaView> {
     })
 }
 
-/// Age of the last INFO; `None` when there was none. Before the first one a Sentinel knows no
-/// `runid`, and gives an age of 0 or, in some versions, of decades: neither may be taken for an
-/// answer.
+/// Age of the last `INFO`; `None` before the first one. Then a Sentinel has no `runid`, and reports
+/// an age of 0 or, in some versions, of decades. Neither counts as an answer.
 fn info_age(fields: &Fields) -> RedisResult<Option<Duration>> {
     let never = fields.get("runid").is_none_or(String::is_empty);
     let age = Duration::from_millis(number(fields, "info-refresh")?);
@@ -89,11 +88,11 @@ fn socket(fields: &Fields) -> RedisResult<SocketAddrV4> {
     Ok(SocketAddrV4::new(ip, port))
 }
 
-fn malformed(what: &'static str) -> RedisError {
+fn malformed(part: &'static str) -> RedisError {
     RedisError::from((
         ErrorKind::UnexpectedReturnType,
         "not an answer of a Sentinel",
-        what.into(),
+        part.into(),
     ))
 }
 
@@ -122,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_ages_and_epochs_are_read() {
+    fn flags_ages_and_epochs_are_parsed() {
         let replicas = Value::Array(vec![fields(&[
             ("ip", "127.0.0.12"),
             ("port", "6379"),

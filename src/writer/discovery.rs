@@ -26,7 +26,7 @@ use tracing::{debug, info, warn};
 use crate::client::{Connector, Line, Role, as_in_roster};
 use crate::config::Lab;
 use crate::protocol::vote::Elected;
-use crate::sentinel::{Event, Panel, WAITING, follow_events};
+use crate::sentinel::{Event, Panel, EVENT_CAPACITY, follow_events};
 
 use super::journal::Journal;
 use super::keeper::Membership;
@@ -131,7 +131,7 @@ impl Discovery {
     ) -> Self {
         let lab = &membership.lab;
         let (to, target) = watch::channel(None);
-        let (events_to, events) = mpsc::channel(WAITING);
+        let (events_to, events) = mpsc::channel(EVENT_CAPACITY);
         follow_events(lab, &connector, &events_to, tasks);
         let look = Arc::new(Notify::new());
         let seeker = Seeker {

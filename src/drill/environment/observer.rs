@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::access::User;
 use crate::client::{Conn, Connector, Role};
 use crate::config::{Lab, Node};
-use crate::sentinel::{Panel, WAITING, follow_events};
+use crate::sentinel::{EVENT_CAPACITY, Panel, follow_events};
 
 use crate::drill::judging::{EventLog, LabEvent, LabEventKind, ObservedRole};
 
@@ -50,7 +50,7 @@ impl LabObserver {
         }
         let observed = Arc::new(Mutex::new(Observed::default()));
         let mut tasks = JoinSet::new();
-        let (to, events) = mpsc::channel(WAITING);
+        let (to, events) = mpsc::channel(EVENT_CAPACITY);
         follow_events(lab, &connector, &to, &mut tasks);
         tasks.spawn(keep_events(events, observed.clone(), begun));
         for node in &lab.data_nodes {

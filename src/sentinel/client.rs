@@ -1,6 +1,7 @@
-//! One Sentinel, asked by one task: a question that nobody waits for any more is answered all the
-//! same, so that the connection stays good, and how long this Sentinel takes is known also when it
-//! takes longer than the others.
+//! The connection to one Sentinel, owned by one task.
+//!
+//! The task waits for the answer to a question even if the caller no longer does. So the connection
+//! stays usable, and the answer time is known for a Sentinel that is slower than the others.
 
 use std::net::SocketAddrV4;
 use std::sync::Arc;
@@ -17,26 +18,26 @@ use crate::protocol::vote::SentinelView;
 
 use super::reply;
 
-/// What a Sentinel is asked.
+/// A request to the task.
 #[derive(Debug)]
-enum Question {
-    /// For its view.
+enum Request {
+    /// The Sentinel's view.
     View(oneshot::Sender<Result<SentinelView, ClientError>>),
-    /// For a failover from that node, if it names it.
+    /// A failover from this node, if the Sentinel names it as primary.
     Failover(SocketAddrV4, oneshot::Sender<Result<String, String>>),
 }
 
-/// A Sentinel of the lab.
+/// A Sentinel of the lab: the callers' side.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub(super) struct SentinelClient {
     pub(super) node: Node,
-    questions: mpsc::UnboundedSender<Question>,
-    /// How long the last answer took, in microseconds; 0: there was none.
+    requests: mpsc::UnboundedSender<Request>,
+    /// Time of the last answer in microseconds; 0 if there was none.
     usual: Arc<AtomicU64>,
 }
 
-/// The side of the task.
-struct Asker {
+/// The task's side.
+struct SentinelTask {
     node: Node,
     primary_name: String,
     connector: Connector,
@@ -44,32 +45,32 @@ struct Asker {
     usual: Arc<AtomicU64>,
 }
 
-impl Seat {
+impl SentinelClient {
     pub(super) fn start(
         node: &Node,
         primary_name: &str,
         connector: &Connector,
         tasks: &mut JoinSet<()>,
     ) -> Self {
-        // Not bounded: whoever asks waits for one answer, and what nobody waits for is not asked.
-        let (questions, asked) = mpsc::unbounded_channel();
+        // Not bounded: each caller waits for one answer, and abandoned requests are skipped.
+        let (requests, received) = mpsc::unbounded_channel();
         let usual = Arc::new(AtomicU64::new(0));
-        let asker = Asker {
+        let task = SentinelTask {
             node: node.clone(),
             primary_name: primary_name.to_owned(),
             connector: connector.clone(),
             conn: None,
             usual: usual.clone(),
         };
-        tasks.spawn(asker.run(asked));
-        Seat {
+        tasks.spawn(task.run(received));
+        SentinelClient {
             node: node.clone(),
-            questions,
+            requests,
             usual,
         }
     }
 
-    /// How long its last answer took; `None`: the last question came to nothing.
+    /// Time of its last answer; `None` if the last question failed.
     pub(super) fn usual(&self) -> Option<Duration> {
         match self.usual.load(Ordering::Relaxed) {
             0 => None,
@@ -77,37 +78,37 @@ impl Seat {
         }
     }
 
-    /// Its view, by a question that is sent after this call.
+    /// Its view, asked after this call.
     pub(super) async fn view(&self) -> Result<SentinelView, String> {
         let (to, answer) = oneshot::channel();
-        let sent = self.questions.send(Question::View(to));
+        let sent = self.requests.send(Request::View(to));
         match (sent, answer.await) {
             (Ok(()), Ok(answer)) => answer.map_err(|e| e.to_string()),
-            _ => Err("it is not asked any more".into()),
+            _ => Err("its task has ended".into()),
         }
     }
 
-    /// Asks it for a failover from `from`, if it names that one primary.
+    /// Requests a failover from `from`, if it names that node as primary.
     pub(super) async fn fail_over(&self, from: SocketAddrV4) -> Result<String, String> {
         let (to, answer) = oneshot::channel();
-        let sent = self.questions.send(Question::Failover(from, to));
+        let sent = self.requests.send(Request::Failover(from, to));
         match (sent, answer.await) {
             (Ok(()), Ok(answer)) => answer,
-            _ => Err("it is not asked any more".into()),
+            _ => Err("its task has ended".into()),
         }
     }
 }
 
-impl Asker {
-    async fn run(mut self, mut questions: mpsc::UnboundedReceiver<Question>) {
-        while let Some(question) = questions.recv().await {
-            // Whoever asked has gone meanwhile: the answer is given to nobody.
-            match question {
-                Question::View(to) if !to.is_closed() => drop(to.send(self.view().await)),
-                Question::Failover(from, to) if !to.is_closed() => {
+impl SentinelTask {
+    async fn run(mut self, mut requests: mpsc::UnboundedReceiver<Request>) {
+        while let Some(request) = requests.recv().await {
+            // Sending fails if the caller has stopped waiting meanwhile.
+            match request {
+                Request::View(to) if !to.is_closed() => drop(to.send(self.view().await)),
+                Request::Failover(from, to) if !to.is_closed() => {
                     drop(to.send(self.fail_over(from).await));
                 }
-                Question::View(_) | Question::Failover(..) => {}
+                Request::View(_) | Request::Failover(..) => {}
             }
         }
     }
@@ -145,14 +146,14 @@ impl Asker {
         if view.primary != from {
             return Err(format!("{name} names {} already", view.primary));
         }
-        // On the same connection, so that as little time as possible passes in between.
+        // On the same connection, right after the answer.
         let conn = self.conn.as_mut().ok_or("no connection")?;
         let mut cmd = redis::cmd("SENTINEL");
         cmd.arg("FAILOVER").arg(&self.primary_name);
         match conn.query::<String>(&cmd).await {
             Ok(_) => Ok(name),
             Err(ClientError::Redis { source, .. }) if source.code() == Some("INPROG") => {
-                Ok(format!("{name} (already under way)"))
+                Ok(format!("{name} (already in progress)"))
             }
             Err(error) => {
                 self.conn = None;
