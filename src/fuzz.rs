@@ -9,7 +9,7 @@ use std::time::Duration;
 use redis::Value;
 
 use crate::checker::{History, NodeReading};
-use crate::client::guard::Framing;
+use crate::client::framing::Framing;
 use crate::client::{ReplicationInfo, Role, reply};
 use crate::config::Lab;
 use crate::drill::report::{DrillReport, html, markdown};

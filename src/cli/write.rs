@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 
-use crate::client::room_for;
+use crate::client::ensure_open_files;
 use crate::config::{Lab, Monitoring};
 use crate::exit::Exit;
 use crate::monitoring;
@@ -178,7 +178,8 @@ pub(super) fn run(global: &Global, args: &WriteArgs) -> CommandResult {
             ledger.display()
         )));
     }
-    room_for(options.connections).map_err(|error| Failure::from(anyhow::Error::from(error)))?;
+    ensure_open_files(options.connections)
+        .map_err(|error| Failure::from(anyhow::Error::from(error)))?;
     let bar = records_bar(options.count, "acknowledged");
     let shown = bar.clone();
     let (summary, failure) = with_signals(Threads::One, |token| async move {

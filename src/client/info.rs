@@ -1,176 +1,77 @@
-//! What `ROLE` and `INFO` say of a data node, as types.
+//! The answer to `INFO` of a data node, as a type.
 //!
-//! `ROLE` lists only replicas whose link is online, each with the offset that it has acknowledged;
-//! it is what the acknowledgement protocol builds on. See <https://redis.io/docs/latest/commands/role/>
-//! and <https://redis.io/docs/latest/commands/info/>.
+//! See <https://redis.io/docs/latest/commands/info/>.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use redis::{ErrorKind, RedisError, Value};
-
 use crate::protocol::ack::Confirmed;
 
-/// The answer to `ROLE`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Role {
-    /// A primary: takes writes.
-    Primary {
-        /// Its replication offset in bytes.
-        offset: u64,
-        /// Its replicas whose link is online.
-        replicas: Vec<Confirmed>,
-    },
-    /// A replica.
-    Replica {
-        /// Its primary.
-        of: SocketAddrV4,
-        /// Whether its link is up and the first sync is done (`connected`).
-        connected: bool,
-        /// Its replication offset in bytes.
-        offset: u64,
-    },
-    /// A Sentinel.
-    Sentinel,
-}
-
-impl Role {
-    /// Reads the answer to `ROLE`.
-    ///
-    /// # Errors
-    /// When it is not of the documented shape.
-    pub fn from_value(value: &Value) -> Result<Role, RedisError> {
-        Self::read(value).ok_or_else(|| {
-            RedisError::from((ErrorKind::UnexpectedReturnType, "not an answer to ROLE"))
-        })
-    }
-
-    fn read(value: &Value) -> Option<Role> {
-        let Value::Array(items) = value else {
-            return None;
-        };
-        match text(items.first()?)?.as_str() {
-            "master" => {
-                let Value::Array(list) = items.get(2)? else {
-                    return None;
-                };
-                let replicas = list.iter().map(read_replica).collect::<Option<Vec<_>>>()?;
-                Some(Role::Primary {
-                    offset: number(items.get(1)?)?,
-                    replicas,
-                })
-            }
-            "slave" => Some(Role::Replica {
-                of: socket(&text(items.get(1)?)?, number(items.get(2)?)?)?,
-                connected: text(items.get(3)?)? == "connected",
-                // -1 until the first sync is done.
-                offset: number(items.get(4)?).unwrap_or(0),
-            }),
-            "sentinel" => Some(Role::Sentinel),
-            _ => None,
-        }
-    }
-}
-
-fn read_replica(value: &Value) -> Option<Confirmed> {
-    let Value::Array(items) = value else {
-        return None;
-    };
-    let address = socket(&text(items.first()?)?, number(items.get(1)?)?)?;
-    Some(Confirmed {
-        address,
-        offset: number(items.get(2)?)?,
-    })
-}
-
-fn socket(ip: &str, port: u64) -> Option<SocketAddrV4> {
-    Some(SocketAddrV4::new(
-        ip.parse::<Ipv4Addr>().ok()?,
-        u16::try_from(port).ok()?,
-    ))
-}
-
-fn text(value: &Value) -> Option<String> {
-    match value {
-        Value::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
-        Value::SimpleString(text) => Some(text.clone()),
-        Value::Int(n) => Some(n.to_string()),
-        _ => None,
-    }
-}
-
-fn number(value: &Value) -> Option<u64> {
-    match value {
-        Value::Int(n) => u64::try_from(*n).ok(),
-        other => text(other)?.parse().ok(),
-    }
-}
-
-/// Silence of the primary, in seconds, after which a replica's link counts as down: three of the
-/// pings that a primary sends down each link (`repl-ping-replica-period 1`). Redis itself says so
-/// after `repl-timeout`.
+/// Silence of the primary, in seconds, after which a replica's link counts as down: three periods
+/// of the pings that a primary sends on each link (`repl-ping-replica-period 1`). Redis itself
+/// reports the link as down only after `repl-timeout`.
 const LINK_SILENCE: i64 = 3;
 
-/// What `INFO` says of a data node, as far as the lab needs it.
+/// The answer to `INFO` of a data node, as far as the lab needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplicationInfo {
-    /// Whether it takes writes.
+    /// Whether it is a primary.
     pub is_primary: bool,
     /// As a replica: its primary.
     pub primary: Option<SocketAddrV4>,
-    /// As a replica: its link to the primary is up, the first sync is done, and something came
-    /// over it a moment ago.
+    /// As a replica: its link to the primary is up, the first sync is done, and the primary sent
+    /// something within the last seconds.
     pub link_up: bool,
-    /// As a replica: it receives a full copy.
+    /// As a replica: it is receiving a full copy.
     pub syncing: bool,
-    /// Its replication offset in bytes: as a primary what it has sent, as a replica what it has
-    /// processed.
+    /// Its replication offset in bytes: on a primary, of what it has sent; on a replica, of what
+    /// it has processed.
     pub offset: u64,
-    /// The history that the offset counts in (`master_replid`).
+    /// The replication history of the offset (`master_replid`).
     pub replication_id: String,
-    /// The history that it went on from when it was promoted (`master_replid2`).
+    /// The replication history before its promotion (`master_replid2`).
     pub before: Option<String>,
-    /// As a replica: its `replica-priority`; 0 is never promoted.
+    /// As a replica: its `replica-priority`; with 0 it is never promoted.
     pub priority: u64,
     /// As a primary: the replicas whose link is online.
     pub online: Vec<Confirmed>,
-    /// As a primary: those of `online` that were heard a moment ago (`lag` below 2 seconds; a
-    /// replica confirms its offset every second, and says something while it loads a full copy
-    /// too). A link on which packets vanish stays online until `repl-timeout`.
+    /// As a primary: those of `online` with a `lag` below 2 seconds. A replica confirms its offset
+    /// every second, and also sends something while it loads a full copy. A link that loses all
+    /// packets stays online until `repl-timeout`.
     pub heard: Vec<Confirmed>,
-    /// As a primary: the replicas that make a full copy.
+    /// As a primary: the replicas that are receiving or awaiting a full copy.
     pub copying: Vec<Copying>,
-    /// It still loads its data from disk.
+    /// It is still loading its data from disk.
     pub loading: bool,
-    /// It takes no further connection: all of `maxclients` are taken.
+    /// It accepts no further connection: `maxclients` is reached.
     pub crowded: bool,
-    /// The last write to its append-only file failed; as a primary it refuses writes then.
+    /// The last write to its append-only file failed; a primary then refuses writes.
     pub disk_refuses: bool,
-    /// Its keys, in all databases.
+    /// Number of keys in all databases.
     pub keys: u64,
-    /// Changes of the data that its process has counted.
+    /// Changes of the data since the last save, as its process counts them.
     pub changes: u64,
     /// Process id of the server, on its machine.
     pub pid: u32,
-    /// What the server drew for itself at its start (`run_id`): another one after each restart.
+    /// The server's random id (`run_id`), which changes with each restart.
     pub run_id: String,
-    /// The server's version as it says it.
+    /// The server's version as it reports it.
     pub version: String,
 }
 
-/// The keys of a database, as `INFO keyspace` says them: `keys=1,expires=0,avg_ttl=0`.
+/// The number of keys in a line of `INFO keyspace`: `keys=1,expires=0,avg_ttl=0`.
 fn keys_of(value: &str) -> u64 {
     let count = value.split(',').find_map(|part| part.strip_prefix("keys="));
     count.and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
 impl ReplicationInfo {
-    /// Reads the answer to `INFO`; `None` when it is not one of a data node.
+    /// Parses the answer to `INFO`; `None` if it is not that of a data node.
     pub fn of(text: &str) -> Option<Self> {
         let says_role = text.lines().any(|line| line.starts_with("role:"));
         says_role.then(|| Self::parse(text))
     }
 
-    /// Reads the text of `INFO`; what is not there keeps the value that promises least.
+    /// Parses the text of `INFO`; a missing field gets the most cautious value.
     pub fn parse(text: &str) -> Self {
         let mut info = ReplicationInfo {
             is_primary: false,
@@ -195,9 +96,9 @@ impl ReplicationInfo {
         };
         let (mut host, mut port, mut as_primary, mut as_replica) = (None, None, 0, 0);
         let mut silent = 0;
-        // Replicas are counted apart, and against the same limit.
+        // Replicas are counted separately, but against the same limit.
         let (mut clients, mut most) = (0, u64::MAX);
-        let mut saves = false;
+        let mut is_saving = false;
         for (key, value) in text
             .lines()
             .filter_map(|line| line.trim_end().split_once(':'))
@@ -215,7 +116,7 @@ impl ReplicationInfo {
                 "slave_repl_offset" => as_replica = value.parse().unwrap_or(0),
                 "master_replid" => info.replication_id = value.to_owned(),
                 "master_replid2" => {
-                    // Zeros where there was none.
+                    // Zeros if there was none.
                     info.before = value.contains(|c| c != '0').then(|| value.to_owned());
                 }
                 "slave_priority" => info.priority = value.parse().unwrap_or(0),
@@ -224,12 +125,12 @@ impl ReplicationInfo {
                 }
                 "maxclients" => most = value.parse().unwrap_or(u64::MAX),
                 "loading" => info.loading = value != "0",
-                "rdb_bgsave_in_progress" => saves = value != "0",
+                "rdb_bgsave_in_progress" => is_saving = value != "0",
                 "aof_last_write_status" => info.disk_refuses = value == "err",
                 "run_id" => info.run_id = value.to_owned(),
                 "process_id" => info.pid = value.parse().unwrap_or(0),
-                "redis_version" if info.version.is_empty() => info.version = shown(value),
-                "valkey_version" => info.version = format!("{} (Valkey)", shown(value)),
+                "redis_version" if info.version.is_empty() => info.version = printable(value),
+                "valkey_version" => info.version = format!("{} (Valkey)", printable(value)),
                 _ if is_replica_line(key) => {
                     let replica = online_replica(value);
                     let lag = field(value, "lag").and_then(|lag| lag.parse().ok());
@@ -248,7 +149,7 @@ impl ReplicationInfo {
         };
         info.crowded = clients >= most;
         for copying in &mut info.copying {
-            copying.waits &= !saves;
+            copying.waits &= !is_saving;
         }
         info.link_up &= silent < LINK_SILENCE;
         info.primary = host.zip(port).map(|(ip, port)| SocketAddrV4::new(ip, port));
@@ -256,8 +157,8 @@ impl ReplicationInfo {
     }
 }
 
-/// A version, fit for a terminal and a table, whoever says it.
-fn shown(version: &str) -> String {
+/// A version, made safe for a terminal and a table.
+fn printable(version: &str) -> String {
     version
         .chars()
         .filter(|c| !c.is_control())
@@ -265,19 +166,19 @@ fn shown(version: &str) -> String {
         .collect()
 }
 
-/// `slave0`, `slave1` ...; not `slave_priority` and the like.
+/// Whether this is the key of a replica's line: `slave0`, `slave1` ..., but not `slave_priority`.
 fn is_replica_line(key: &str) -> bool {
     key.strip_prefix("slave")
         .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// A replica that makes a full copy.
+/// A replica that receives or awaits a full copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Copying {
-    /// Where it is.
+    /// Its address.
     pub to: SocketAddrV4,
-    /// The copy has not begun. One that goes straight to the socket is in the same state until it
-    /// is sent, so this is known by whether the server saves at all.
+    /// The copy has not begun. A diskless copy is in the same state until it is sent, so this also
+    /// depends on whether the server is saving.
     pub waits: bool,
 }
 
@@ -299,7 +200,8 @@ fn address(value: &str) -> Option<SocketAddrV4> {
     Some(SocketAddrV4::new(ip, port))
 }
 
-/// `ip=127.0.0.12,port=6379,state=online,offset=14,lag=0`, where the state is online.
+/// The replica of the line `ip=127.0.0.12,port=6379,state=online,offset=14,lag=0`; `None` if its
+/// state is another.
 fn online_replica(value: &str) -> Option<Confirmed> {
     if field(value, "state") != Some("online") {
         return None;
@@ -310,7 +212,7 @@ fn online_replica(value: &str) -> Option<Confirmed> {
     })
 }
 
-/// The value of one `name=value` of a line of replicas.
+/// The value of a field in a replica's line.
 fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     line.split(',')
         .find_map(|f| f.strip_prefix(name)?.strip_prefix('='))
@@ -348,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_no_role_is_no_answer_and_a_version_is_short_and_plain() {
+    fn a_text_without_a_role_is_not_an_answer_and_versions_are_made_printable() {
         assert_eq!(ReplicationInfo::of("OK"), None);
         assert_eq!(
             ReplicationInfo::of("# Server\r\nredis_version:7.0.15\r\n"),
@@ -362,11 +264,11 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_tells_its_primary_link_and_priority() {
+    fn a_replica_reports_its_primary_link_and_priority() {
         let info = ReplicationInfo::parse(
-            "role:slave\r\nmaster_host:127.0.0.11\r\nmaster_port:6379\r\nmaster_link_status:down\r\n\
-             master_sync_in_progress:1\r\nslave_repl_offset:7\r\nslave_priority:100\r\n\
-             master_repl_offset:9\r\n",
+            "role:slave\r\nmaster_host:127.0.0.11\r\nmaster_port:6379\r\n\
+             master_link_status:down\r\nmaster_sync_in_progress:1\r\nslave_repl_offset:7\r\n\
+             slave_priority:100\r\nmaster_repl_offset:9\r\n",
         );
         assert_eq!(info.primary, Some("127.0.0.11:6379".parse().unwrap()));
         assert!(!info.is_primary && !info.link_up && info.syncing);
@@ -374,10 +276,11 @@ mod tests {
     }
 
     #[test]
-    fn a_server_whose_connections_are_all_taken_is_crowded() {
+    fn a_server_with_all_connections_in_use_is_crowded() {
         let crowded = |clients: u64, replicas: u64| {
             ReplicationInfo::parse(&format!(
-                "connected_clients:{clients}\r\nmaxclients:100\r\nrole:master\r\nconnected_slaves:{replicas}\r\n"
+                "connected_clients:{clients}\r\nmaxclients:100\r\nrole:master\r\n\
+                 connected_slaves:{replicas}\r\n"
             ))
             .crowded
         };
@@ -387,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_on_which_nothing_comes_is_down() {
+    fn a_silent_link_is_down() {
         let link = |seconds: &str| {
             ReplicationInfo::parse(&format!(
                 "role:slave\r\nmaster_link_status:up\r\nmaster_last_io_seconds_ago:{seconds}\r\n"
@@ -396,53 +299,5 @@ mod tests {
         };
         assert!(link("0") && link("2"));
         assert!(!link("3") && !link("9"));
-    }
-
-    #[test]
-    fn role_is_read_as_documented_and_nothing_else() {
-        let bulk = |s: &str| Value::BulkString(s.as_bytes().to_vec());
-        let primary = Value::Array(vec![
-            bulk("master"),
-            Value::Int(3129659),
-            Value::Array(vec![Value::Array(vec![
-                bulk("127.0.0.12"),
-                bulk("6379"),
-                bulk("3129242"),
-            ])]),
-        ]);
-        let replica = Confirmed {
-            address: "127.0.0.12:6379".parse().unwrap(),
-            offset: 3129242,
-        };
-        assert_eq!(
-            Role::from_value(&primary).unwrap(),
-            Role::Primary {
-                offset: 3129659,
-                replicas: vec![replica]
-            }
-        );
-        let replica = Value::Array(vec![
-            bulk("slave"),
-            bulk("127.0.0.11"),
-            Value::Int(6379),
-            bulk("connecting"),
-            Value::Int(-1),
-        ]);
-        assert_eq!(
-            Role::from_value(&replica).unwrap(),
-            Role::Replica {
-                of: "127.0.0.11:6379".parse().unwrap(),
-                connected: false,
-                offset: 0
-            }
-        );
-        for wrong in [
-            Value::Nil,
-            Value::Okay,
-            Value::Array(vec![]),
-            Value::Array(vec![bulk("x")]),
-        ] {
-            assert!(Role::from_value(&wrong).is_err());
-        }
     }
 }

@@ -1,13 +1,13 @@
-//! How a mark is written: the command, and what is drawn for it. What it says is in
-//! [`crate::protocol::copy`].
+//! Writing a mark: the command, and its random ids. [`crate::protocol::copy`] defines the content.
 
 use rand::RngExt;
 use rand::distr::Alphanumeric;
 
 use crate::protocol::copy::{MARK_KEY, Mark, RandomIds};
 
-/// A script with this flag is executed also when `maxmemory` is reached, which refuses `SET`: a
-/// node that could not mark its term would be followed by nobody. <https://redis.io/docs/latest/develop/programmability/lua-api/#script_flags>
+/// A script with this flag is executed even if `maxmemory` is reached, when `SET` is refused.
+/// Without it, a full node could not mark its term, and no replica would follow it. See
+/// <https://redis.io/docs/latest/develop/programmability/lua-api/#script_flags>.
 const SCRIPT: &str = "#!lua flags=allow-oom\nreturn redis.call('SET', KEYS[1], ARGV[1])";
 
 /// The command that writes a mark.
@@ -17,16 +17,16 @@ pub fn set_mark(mark: &Mark) -> redis::Cmd {
     cmd
 }
 
-/// Draws what a mark that begins a term needs.
+/// Random ids for the mark that begins a term.
 pub fn drawn() -> RandomIds {
-    let draw = || {
+    let random_id = || {
         let mut rng = rand::rng();
         (0..12)
             .map(|_| char::from(rng.sample(Alphanumeric)).to_ascii_lowercase())
             .collect()
     };
     RandomIds {
-        lab: draw(),
-        term: draw(),
+        lab: random_id(),
+        term: random_id(),
     }
 }

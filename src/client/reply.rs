@@ -1,34 +1,34 @@
-//! Replies of a server, out of the bytes that have come in.
+//! A parser of server replies.
 //!
-//! RESP2 as in <https://redis.io/docs/latest/develop/reference/protocol-spec/>. The parser of the crate `redis`
-//! takes any reply and some microseconds for one with ten parts; this one takes only what the lab
-//! asks for: what is longer or deeper is refused, so that a peer which never stops can't fill the
-//! memory.
+//! RESP2 as in <https://redis.io/docs/latest/develop/reference/protocol-spec/>. The parser of the
+//! crate `redis` accepts any reply, and takes some microseconds for one with ten values. This one
+//! rejects replies that are longer or more deeply nested than those that the lab asks for, so that
+//! a peer with an endless reply can't fill the memory.
 
 use redis::Value;
 
-/// Most bytes of one reply, and most parts. The longest that is read here, `ROLE` of a primary, has
-/// about 60 bytes a replica.
-const LONGEST: usize = 1 << 16;
-/// Most digits of a length, so that zeros before it don't make it a line of any length.
-const DIGITS: usize = 20;
-/// Most arrays in each other; `ROLE` has two.
-const DEEPEST: usize = 4;
+/// Maximum bytes of one reply, and maximum values. The longest one, that of a primary to `ROLE`,
+/// has about 60 bytes a replica.
+const MAX_BYTES: usize = 1 << 16;
+/// Maximum digits of a length; leading zeros would otherwise make it arbitrarily long.
+const MAX_DIGITS: usize = 20;
+/// Maximum nesting of arrays; `ROLE` has two.
+const MAX_DEPTH: usize = 4;
 
-/// What came in is no RESP2, or longer or deeper than any answer that is expected.
+/// The bytes are not RESP2, or beyond a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a reply of a Redis server")]
 pub struct NotResp;
 
-/// The first reply in `bytes` and its length; `None` while it is not complete.
+/// The first reply in `bytes` and its length; `None` while it is incomplete.
 ///
 /// # Errors
-/// When it is not a reply that can be expected.
+/// If it is not RESP2, or beyond a limit.
 pub fn read(bytes: &[u8]) -> Result<Option<(Value, usize)>, NotResp> {
     let mut reader = Reader { bytes, at: 0 };
     match reader.value(0)? {
         Some(value) => Ok(Some((value, reader.at))),
-        None if bytes.len() > LONGEST => Err(NotResp),
+        None if bytes.len() > MAX_BYTES => Err(NotResp),
         None => Ok(None),
     }
 }
@@ -48,7 +48,7 @@ impl<'a> Reader<'a> {
             b'+' if text == b"OK" => Some(Value::Okay),
             b'+' => Some(Value::SimpleString(utf8(text)?.to_owned())),
             b':' => Some(Value::Int(utf8(text)?.parse().map_err(|_| NotResp)?)),
-            // The crate's own reading of error replies, which nobody waits for.
+            // Error replies are parsed by the crate: they are rare.
             b'-' => {
                 let whole = [line, b"\r\n"].concat();
                 Some(redis::parse_redis_value(&whole).map_err(|_| NotResp)?)
@@ -57,7 +57,7 @@ impl<'a> Reader<'a> {
                 None => Some(Value::Nil),
                 Some(length) => self.bulk(length)?.map(|b| Value::BulkString(b.to_vec())),
             },
-            b'*' if depth < DEEPEST => match count(text)? {
+            b'*' if depth < MAX_DEPTH => match count(text)? {
                 None => Some(Value::Nil),
                 Some(parts) => self.array(parts, depth + 1)?,
             },
@@ -79,7 +79,7 @@ impl<'a> Reader<'a> {
     /// The next line, without its CR LF.
     fn line(&mut self) -> Result<Option<&'a [u8]>, NotResp> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
-        // Neither of the two may be in a line.
+        // A line contains neither of the two.
         let Some(end) = rest.iter().position(|b| matches!(b, b'\r' | b'\n')) else {
             return Ok(None);
         };
@@ -107,12 +107,12 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A length or a number of parts; -1 stands for *null*.
+/// A length or a number of values; `None` for -1, which is *null*.
 fn count(text: &[u8]) -> Result<Option<usize>, NotResp> {
     match utf8(text)? {
         "-1" => Ok(None),
         number => match number.parse() {
-            Ok(n) if n <= LONGEST && number.len() <= DIGITS => Ok(Some(n)),
+            Ok(n) if n <= MAX_BYTES && number.len() <= MAX_DIGITS => Ok(Some(n)),
             _ => Err(NotResp),
         },
     }
@@ -140,7 +140,7 @@ mod tests {
     ];
 
     #[test]
-    fn a_reply_is_read_as_the_crate_reads_it_however_it_is_cut() {
+    fn replies_are_parsed_as_by_the_crate_redis_once_complete() {
         for reply in REPLIES {
             let expected = redis::parse_redis_value(reply).unwrap();
             let two = [reply, reply].concat();
@@ -152,10 +152,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_reply_or_has_no_end_is_refused() {
-        let deep = b"*1\r\n".repeat(DEEPEST + 1);
-        let endless = vec![b'+'; LONGEST + 1];
-        let many = [b"*60000\r\n".as_slice(), &b":1\r\n".repeat(LONGEST / 4)].concat();
+    fn malformed_and_endless_replies_are_rejected() {
+        let deep = b"*1\r\n".repeat(MAX_DEPTH + 1);
+        let endless = vec![b'+'; MAX_BYTES + 1];
+        let many = [b"*60000\r\n".as_slice(), &b":1\r\n".repeat(MAX_BYTES / 4)].concat();
         for bytes in [
             b"HTTP/1.1 400 Bad Request\r\n".as_slice(),
             b"\r\n",
@@ -184,16 +184,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_read_refused_or_awaited(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn any_bytes_are_parsed_rejected_or_incomplete(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
             if let Ok(Some((_, length))) = read(&bytes) {
                 prop_assert!(length <= bytes.len());
             }
         }
 
         #[test]
-        fn bytes_like_resp_are_read_refused_or_awaited(text in "[+:$*\\-0-9a\r\n]{0,60}") {
+        fn bytes_like_resp_are_parsed_rejected_or_incomplete(text in "[+:$*\\-0-9a\r\n]{0,60}") {
             if let Ok(Some((value, length))) = read(text.as_bytes()) {
-                prop_assert_eq!(redis::parse_redis_value(&text.as_bytes()[..length]).ok(), Some(value));
+                let expected = redis::parse_redis_value(&text.as_bytes()[..length]).ok();
+                prop_assert_eq!(expected, Some(value));
             }
         }
     }

@@ -1,5 +1,5 @@
-//! How the roster is read, written, and taken into account. What it says is in
-//! [`crate::protocol::roster`].
+//! Reading, writing and applying the list of members. [`crate::protocol::roster`] defines the
+//! content.
 
 use std::net::SocketAddrV4;
 
@@ -10,34 +10,34 @@ use crate::protocol::roster::{MemberKind, ROSTER_KEY, Roster};
 
 use super::{ClientError, Conn};
 
-/// Written only over the text that the change was worked out from; `-` stands for none. As the
-/// mark, it is written also when `maxmemory` is reached.
+/// Replaces the list only if it still has the text from which the change was derived; `-` stands
+/// for no list. Like the mark, it is written even if `maxmemory` is reached.
 const CHANGE: &str = "#!lua flags=allow-oom\nlocal there = redis.call('GET', KEYS[1]) or '-'\n\
     if there ~= ARGV[2] then\n\
-    return redis.error_reply('CHANGED somebody else has changed the members') end\n\
+    return redis.error_reply('CHANGED the list of members was changed meanwhile') end\n\
     return redis.call('SET', KEYS[1], ARGV[1])";
-/// What stands for no roster.
+/// Stands for no list of members.
 const NONE: &str = "-";
 
-/// A roster and its text, as it was read.
+/// A list of members as it was read from a data node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
-    /// What it says.
+    /// The parsed list.
     pub roster: Roster,
     /// Its text.
     pub text: String,
 }
 
 impl Conn {
-    /// The roster of the copy at the other end; `None` where there is none, or where the server is
-    /// of a version before there was one and lets nobody ask.
+    /// The list of members on this node; `None` if there is none, or if a node of a version without
+    /// it does not permit the command.
     ///
     /// # Errors
-    /// As [`Conn::query`]; or one that this version does not read.
+    /// As [`Conn::query`]; or the list is damaged or of a later version.
     pub async fn roster(&mut self) -> Result<Option<Held>, ClientError> {
         let mut pipe = redis::pipe();
         pipe.cmd("GET").arg(ROSTER_KEY);
-        let to = self.to;
+        let to = self.peer();
         let failed = |source| ClientError::Redis { to, source };
         let mut answers = self.pipeline(&pipe).await.map_err(failed)?;
         let text = match answers.pop() {
@@ -58,8 +58,9 @@ impl Conn {
         Ok(Some(Held { roster, text }))
     }
 
-    /// Replaces the roster that was read, and ends every session that began with it, in one
-    /// transaction. The server refuses where there is another one now.
+    /// Replaces the list of members that was read, and closes every connection, in one transaction.
+    /// Sessions that began with the old list end with their connections. The server refuses if the
+    /// list has changed since.
     ///
     /// # Errors
     /// As [`Conn::query`].
@@ -78,7 +79,7 @@ impl Conn {
         self.all(&pipe).await.map(drop)
     }
 
-    /// States which nodes are known here, by the name of this connection.
+    /// States which nodes this program knows, by the name of this connection.
     ///
     /// # Errors
     /// As [`Conn::query`].
@@ -94,7 +95,7 @@ pub fn places(lab: &Lab) -> Vec<(String, SocketAddrV4)> {
     lab.nodes().map(|n| (n.name.clone(), n.socket())).collect()
 }
 
-/// The roster of a lab that has none.
+/// The first list of members of a lab.
 pub fn first_roster(lab: &Lab) -> Roster {
     let of = |nodes: &[Node]| {
         let nodes = nodes.iter().map(|n| (n.name.clone(), n.socket()));
@@ -103,8 +104,7 @@ pub fn first_roster(lab: &Lab) -> Roster {
     Roster::first(of(&lab.data_nodes), of(&lab.sentinels))
 }
 
-/// The lab as its roster has it: whose confirmation counts, which Sentinels are asked, and where
-/// they are.
+/// The lab with exactly the nodes of its list of members, at their addresses there.
 pub fn as_in_roster(lab: &Lab, roster: &Roster) -> Lab {
     let nodes = |kind, of| {
         let members = roster.of(of).iter();
@@ -123,7 +123,7 @@ pub fn as_in_roster(lab: &Lab, roster: &Roster) -> Lab {
     }
 }
 
-/// Every node of `lab` and of `roster`. Where both have a name, it is where the roster has it.
+/// The lab with every node of `lab` and of `roster`; the address in `roster` takes precedence.
 pub fn with_members(lab: &Lab, roster: &Roster) -> Lab {
     let mut all = as_in_roster(lab, roster);
     let lacks = |nodes: &[Node], node: &Node| nodes.iter().all(|n| n.name != node.name);
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_members_are_where_the_roster_has_them() {
+    fn members_have_the_addresses_of_the_roster() {
         let c: SocketAddrV4 = "127.0.0.13:6379".parse().unwrap();
         let roster = first_roster(&lab()).with(MemberKind::Data, "redis-c", c, Standing::Counted);
         let adopted = as_in_roster(&lab(), &roster);

@@ -1,13 +1,14 @@
-//! A copy of all that a data node holds, as of one moment, over the wire: `PSYNC`, as a replica
-//! would ask, and nothing after the RDB (`REPLCONF rdb-only`, as `redis-cli --rdb`).
+//! A copy of all data of a data node, as of one moment: `PSYNC`, as a replica sends it, without the
+//! stream of commands after the RDB (`REPLCONF rdb-only`, as `redis-cli --rdb`).
 //!
-//! The server forks, and sends what it held at that moment straight from the child: nothing is
-//! written on its host, and it goes on serving. It says at which offset of which history that was.
-//! See <https://redis.io/docs/latest/operate/oss_and_stack/management/replication/>.
+//! The server forks, and the child sends the data as of that moment. Nothing is written on the
+//! server's host, and it continues to serve. It states the history and the offset of the copy. See
+//! <https://redis.io/docs/latest/operate/oss_and_stack/management/replication/>.
 //!
-//! While it waits, a primary lists us among its replicas in `INFO`, and Sentinels read that. So we
-//! say that we listen on port -1: to a Sentinel that is no address (`createSentinelAddr` in
-//! sentinel.c), and to the lab no replica. We never acknowledge an offset, so we count for nobody.
+//! Meanwhile a primary lists this client among its replicas in `INFO`, which Sentinels read. So the
+//! client announces port -1: a Sentinel rejects that as an address (`createSentinelAddr` in
+//! sentinel.c), and the lab does not parse it as a replica. The client never acknowledges an
+//! offset, so no write counts as confirmed by it.
 
 use std::io;
 use std::net::SocketAddrV4;
@@ -20,34 +21,33 @@ use tokio::time::timeout;
 use super::stream::Stream;
 use super::{ClientError, Connector};
 
-/// A server that prepares the copy says something each second (`repl-ping-replica-period`; 10 s by
-/// default), and sends without a pause then. Its own limit for a replica that takes nothing is
-/// `repl-timeout`, 10 s in the lab and 60 s by default.
+/// Maximum silence of the server. While it prepares the copy it sends something each second
+/// (`repl-ping-replica-period`; 10 s by default), and then it sends without a pause. Its own limit
+/// for a replica that does not read is `repl-timeout`, 10 s in the lab and 60 s by default.
 const SILENCE: Duration = Duration::from_secs(30);
-/// Length of the mark at the end of a copy whose length is not known at its begin
-/// (`CONFIG_RUN_ID_SIZE`).
-const END_MARK: usize = 40;
-/// Longest line that a server says before the copy.
+/// Length of the delimiter after a copy of unknown length (`CONFIG_RUN_ID_SIZE`).
+const DELIMITER_BYTES: usize = 40;
+/// Longest line before the copy.
 const LONGEST_LINE: usize = 4096;
-/// Room made for each read.
-const READ_ROOM: usize = 256 * 1024;
+/// Free capacity for each read.
+const READ_CAPACITY: usize = 256 * 1024;
 
-/// Why there is no copy, or not all of it.
+/// Why there is no complete copy.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum SnapshotError {
     /// No connection.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The server does not give it.
-    #[error("{from} gives no copy: {why}")]
+    /// The server refuses.
+    #[error("{from} refuses to send a copy: {why}")]
     Refused {
         /// The node's address.
         from: SocketAddrV4,
-        /// In the server's words.
+        /// The server's answer.
         why: String,
     },
     /// The connection broke before the copy was complete.
-    #[error("{from} ended the copy before it was complete: {why}")]
+    #[error("the copy from {from} is incomplete: {why}")]
     Broken {
         /// The node's address.
         from: SocketAddrV4,
@@ -56,12 +56,12 @@ pub enum SnapshotError {
     },
 }
 
-/// How the end of a copy is known.
+/// How the end of a copy is recognized.
 #[derive(Debug)]
-enum End {
-    /// These bytes follow it.
-    Mark(Bytes),
-    /// So many bytes are left.
+enum CopyEnd {
+    /// By these bytes after it.
+    Delimiter(Bytes),
+    /// By the number of bytes that remain.
     Length(u64),
 }
 
@@ -71,19 +71,18 @@ pub struct Snapshot {
     from: SocketAddrV4,
     stream: Stream,
     input: BytesMut,
-    end: Option<End>,
-    /// The history of replication in which the offset counts (`master_replid`).
+    end: Option<CopyEnd>,
+    /// The replication history of the offset (`master_replid`).
     pub history: String,
-    /// The offset up to which the copy has everything, and behind which it has nothing.
+    /// The copy has exactly the writes up to this offset.
     pub offset: u64,
 }
 
 impl Connector {
-    /// Asks the data node at `from` for a copy of all that it holds. Returns when it has been
-    /// begun.
+    /// Requests a copy of all data of the data node at `from`. Returns when the copy begins.
     ///
     /// # Errors
-    /// When there is no connection, or the server gives none.
+    /// If there is no connection, or the server refuses.
     pub async fn snapshot(&self, from: SocketAddrV4) -> Result<Snapshot, SnapshotError> {
         let stream = self.stream(from).await?;
         let mut snapshot = Snapshot {
@@ -94,7 +93,7 @@ impl Connector {
             history: String::new(),
             offset: 0,
         };
-        // Answered before the next is sent: PSYNC is refused while an answer is under way.
+        // Wait for the answer: PSYNC is refused while one is outstanding.
         snapshot
             .send(&[
                 "REPLCONF",
@@ -122,10 +121,10 @@ impl Connector {
         }
         let line = snapshot.line().await?;
         let end = match (line.strip_prefix("$EOF:"), line.strip_prefix('$')) {
-            (Some(mark), _) if mark.len() == END_MARK => {
-                Some(End::Mark(Bytes::copy_from_slice(mark.as_bytes())))
-            }
-            (None, Some(length)) => length.parse().ok().map(End::Length),
+            (Some(delimiter), _) if delimiter.len() == DELIMITER_BYTES => Some(CopyEnd::Delimiter(
+                Bytes::copy_from_slice(delimiter.as_bytes()),
+            )),
+            (None, Some(length)) => length.parse().ok().map(CopyEnd::Length),
             _ => None,
         };
         snapshot.end = Some(end.ok_or_else(|| snapshot.refused(&line))?);
@@ -168,18 +167,18 @@ impl Snapshot {
             .map_err(|error: io::Error| self.broken(error.to_string()))
     }
 
-    /// Waits for more. Nothing more is said: false.
+    /// Waits for more bytes. Returns false if the server has closed the connection.
     async fn receive(&mut self) -> Result<bool, SnapshotError> {
-        self.input.reserve(READ_ROOM);
+        self.input.reserve(READ_CAPACITY);
         match timeout(SILENCE, self.stream.read_buf(&mut self.input)).await {
             Ok(Ok(0)) => Ok(false),
             Ok(Ok(_)) => Ok(true),
             Ok(Err(error)) => Err(self.broken(error.to_string())),
-            Err(_) => Err(self.broken(format!("nothing came for {SILENCE:?}"))),
+            Err(_) => Err(self.broken(format!("no data for {SILENCE:?}"))),
         }
     }
 
-    /// The next line. The server sends empty ones while the copy is prepared.
+    /// The next line. The server sends empty lines while it prepares the copy.
     async fn line(&mut self) -> Result<String, SnapshotError> {
         loop {
             let empty = self.input.iter().take_while(|b| **b == b'\n').count();
@@ -189,7 +188,7 @@ impl Snapshot {
                 return Ok(String::from_utf8_lossy(&line[..end]).into_owned());
             }
             if self.input.len() > LONGEST_LINE {
-                return Err(self.broken("it speaks another protocol"));
+                return Err(self.broken("not an answer of a Redis server"));
             }
             if !self.receive().await? {
                 return Err(self.broken("the connection was closed"));
@@ -197,10 +196,10 @@ impl Snapshot {
         }
     }
 
-    /// The next part of the copy, in order; nothing when it is complete.
+    /// The next part of the copy, in order; `None` when it is complete.
     ///
     /// # Errors
-    /// When the connection breaks before that.
+    /// If the connection breaks before that.
     pub async fn next(&mut self) -> Result<Option<Bytes>, SnapshotError> {
         loop {
             if let Some(part) = self.part() {
@@ -215,11 +214,11 @@ impl Snapshot {
         }
     }
 
-    /// What can be handed on of what has come in.
+    /// The received bytes that belong to the copy for certain.
     fn part(&mut self) -> Option<Bytes> {
         let ready = match &mut self.end {
             None => 0,
-            Some(End::Length(left)) => {
+            Some(CopyEnd::Length(left)) => {
                 let ready = self
                     .input
                     .len()
@@ -230,10 +229,10 @@ impl Snapshot {
                 }
                 ready
             }
-            // Nothing follows the mark, for no stream of commands was asked for.
-            Some(End::Mark(mark)) => {
-                let ready = self.input.len().saturating_sub(END_MARK);
-                if self.input.len() >= END_MARK && self.input[ready..] == mark[..] {
+            // Nothing follows the delimiter, because no stream of commands was requested.
+            Some(CopyEnd::Delimiter(delimiter)) => {
+                let ready = self.input.len().saturating_sub(DELIMITER_BYTES);
+                if self.input.len() >= DELIMITER_BYTES && self.input[ready..] == delimiter[..] {
                     self.end = None;
                 }
                 ready
@@ -252,10 +251,10 @@ mod tests {
     use crate::access::User;
     use crate::config::Lab;
 
-    const MARK: &str = "0123456789012345678901234567890123456789";
+    const DELIMITER: &str = "0123456789012345678901234567890123456789";
 
-    /// A server that answers REPLCONF and PSYNC, and then says `says`, in small parts.
-    async fn served(says: Vec<u8>) -> Result<(Snapshot, Vec<u8>), SnapshotError> {
+    /// The copy from a server that answers REPLCONF, and PSYNC by `output` in small parts.
+    async fn served(output: Vec<u8>) -> Result<(Snapshot, Vec<u8>), SnapshotError> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let server = async {
@@ -272,8 +271,8 @@ mod tests {
             }
             let out: &mut TcpStream = stream.get_mut();
             out.set_nodelay(true).unwrap();
-            for part in says.chunks(7) {
-                // Whoever has enough hangs up.
+            for part in output.chunks(7) {
+                // The client closes the connection when it has enough.
                 if out.write_all(part).await.is_err() {
                     break;
                 }
@@ -297,32 +296,37 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_copy_is_all_up_to_its_mark_or_length_and_pings_before_it_are_none_of_it() {
-        let data = [&b"REDIS0010\r\n\n$"[..], &[0; 300], &MARK.as_bytes()[..39]].concat();
-        let with_mark = format!("\n\n+FULLRESYNC abc 17\r\n\n\n$EOF:{MARK}\r\n");
-        let with_mark = [with_mark.as_bytes(), &data, MARK.as_bytes()].concat();
+    async fn a_copy_ends_at_its_delimiter_or_length_and_pings_before_it_are_skipped() {
+        let data = [
+            &b"REDIS0010\r\n\n$"[..],
+            &[0; 300],
+            &DELIMITER.as_bytes()[..39],
+        ]
+        .concat();
+        let delimited = format!("\n\n+FULLRESYNC abc 17\r\n\n\n$EOF:{DELIMITER}\r\n");
+        let delimited = [delimited.as_bytes(), &data, DELIMITER.as_bytes()].concat();
         let with_length = format!("+FULLRESYNC abc 17\r\n\n${}\r\n", data.len());
         let with_length = [with_length.as_bytes(), &data].concat();
-        for says in [with_mark, with_length] {
-            let (snapshot, got) = served(says).await.unwrap();
+        for output in [delimited, with_length] {
+            let (snapshot, got) = served(output).await.unwrap();
             assert_eq!((snapshot.history.as_str(), snapshot.offset), ("abc", 17));
             assert_eq!(got, data);
         }
     }
 
     #[tokio::test]
-    async fn a_copy_that_ends_early_is_none() {
-        let begun = format!("+FULLRESYNC abc 17\r\n$EOF:{MARK}\r\nREDIS0010");
-        for says in [
+    async fn an_incomplete_copy_is_an_error() {
+        let begun = format!("+FULLRESYNC abc 17\r\n$EOF:{DELIMITER}\r\nREDIS0010");
+        for output in [
             begun.as_str(),
             "+FULLRESYNC abc 17\r\n$100\r\nREDIS",
             "+FULLRES",
             "",
         ] {
-            let error = served(says.into()).await.unwrap_err();
+            let error = served(output.into()).await.unwrap_err();
             assert!(matches!(error, SnapshotError::Broken { .. }), "{error}");
         }
-        for (says, why) in [
+        for (output, why) in [
             (
                 "-NOMASTERLINK Can't SYNC while not connected with my master\r\n",
                 "NOMASTERLINK",
@@ -331,7 +335,7 @@ mod tests {
             ("+FULLRESYNC abc x\r\n", "abc x"),
             ("+FULLRESYNC abc 17\r\n+OK\r\n", "+OK"),
         ] {
-            let error = served(says.into()).await.unwrap_err();
+            let error = served(output.into()).await.unwrap_err();
             assert!(
                 matches!(&error, SnapshotError::Refused { why: said, .. } if said.contains(why)),
                 "{error}"

@@ -1,8 +1,9 @@
-//! The stream below every connection: says who we are, without waiting for the answer.
+//! The stream below every connection: authenticates without waiting for the answer.
 //!
-//! `AUTH` is sent as soon as the connection stands, and the first command right behind it, so that
-//! a password costs no round trip: after a failover that is time without an acknowledged write. Its
-//! answer is taken out of what comes back; a refusal is an error of the connection, by its reason.
+//! `AUTH` is sent as soon as the connection is established, and the first command right after it.
+//! So a password costs no round trip, which after a failover would be time without an acknowledged
+//! write. The answer to `AUTH` is removed from the received bytes. A refusal is an error of the
+//! connection, with its reason.
 
 use std::future::poll_fn;
 use std::io;
@@ -18,42 +19,42 @@ use zeroize::Zeroizing;
 
 use crate::access::Login;
 
-use super::retry::Call;
-use super::tls::{Transport, explained};
+use super::backoff::Attempt;
+use super::tls::{Transport, explain};
 
-/// Longest answer to `AUTH` that is read.
+/// Longest accepted answer to `AUTH`.
 const LONGEST: usize = 512;
 
-/// The first byte of an alert of TLS.
+/// The first byte of a TLS alert.
 const ALERT: u8 = 0x15;
 
-/// A connection on which we have said who we are.
+/// A connection on which `AUTH` has been sent, if the lab uses passwords.
 #[derive(Debug)]
 pub(super) struct Stream {
     transport: Transport,
-    /// There was no answer yet.
-    call: Option<Call>,
-    /// The answer to `AUTH` is still to come.
-    awaited: Option<Login>,
-    /// What came in and was not handed on yet.
-    ahead: BytesMut,
-    /// Why we were refused. Who asks something a moment later is told that, and not that the
-    /// connection is closed.
+    /// Set until the first answer.
+    attempt: Option<Attempt>,
+    /// Set until the answer to `AUTH`.
+    unanswered: Option<Login>,
+    /// Received bytes that were not passed on yet.
+    buffered: BytesMut,
+    /// Why `AUTH` was refused. Later requests fail with this reason, not with that of a closed
+    /// connection.
     refused: Arc<OnceLock<String>>,
 }
 
 impl Stream {
-    /// Says who we are, if there is anything to say. `waits`: until that is answered.
-    pub(super) async fn greet(
+    /// Sends `AUTH`, if there is a login. With `waits`, waits for the answer.
+    pub(super) async fn start(
         mut transport: Transport,
-        mut call: Call,
+        mut attempt: Attempt,
         login: Option<&Login>,
         waits: bool,
     ) -> io::Result<Self> {
-        let mut said = Ok(());
+        let mut sent = Ok(());
         if let Some(login) = login {
             let password = login.password().map_err(|error| {
-                call.in_vain();
+                attempt.failed();
                 io::Error::other(error)
             })?;
             let (name, password) = (login.user().name(), password.expose_secret());
@@ -64,8 +65,8 @@ impl Stream {
                 auth.extend_from_slice(word.as_bytes());
                 auth.extend_from_slice(b"\r\n");
             }
-            // An empty socket takes so little at once.
-            said = async {
+            // This much fits into the buffer of a new socket.
+            sent = async {
                 transport.write_all(&auth).await?;
                 transport.flush().await
             }
@@ -73,99 +74,99 @@ impl Stream {
         }
         let mut stream = Stream {
             transport,
-            call: Some(call),
-            awaited: login.cloned(),
-            ahead: BytesMut::new(),
+            attempt: Some(attempt),
+            unanswered: login.cloned(),
+            buffered: BytesMut::new(),
             refused: Arc::default(),
         };
         if waits {
-            // Before what it may say of our own word: why it did not listen.
+            // Before an error of sending: the answer has the reason for it.
             poll_fn(|cx| stream.poll_answer(cx)).await?;
         }
-        if said.is_err() {
-            stream.in_vain();
+        if sent.is_err() {
+            stream.failed();
         }
-        said.map(|()| stream)
+        sent.map(|()| stream)
     }
 
-    /// The connection came to nothing, if it had no answer yet.
-    fn in_vain(&mut self) {
-        if let Some(mut call) = self.call.take() {
-            call.in_vain();
+    /// The connection failed; without an answer so far, the attempt counts as failed.
+    fn failed(&mut self) {
+        if let Some(mut attempt) = self.attempt.take() {
+            attempt.failed();
         }
     }
 
-    /// There is an answer.
+    /// The server has answered.
     fn answered(&mut self) {
-        if let Some(mut call) = self.call.take() {
-            call.answered();
+        if let Some(mut attempt) = self.attempt.take() {
+            attempt.answered();
         }
     }
 
-    /// What the connection runs on.
+    /// The underlying connection.
     pub(super) fn transport(&self) -> &Transport {
         &self.transport
     }
 
-    /// Why we were refused, as soon as that is known.
+    /// The reason of a refused `AUTH`, once it is known.
     pub(super) fn refused(&self) -> Arc<OnceLock<String>> {
         self.refused.clone()
     }
 
-    /// Reads. A server's judgement of our certificate comes after the handshake, as an error here.
+    /// Reads. If the server rejects our certificate, the error occurs here, after the handshake.
     fn poll_transport(
         &mut self,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.transport).poll_read(cx, buf);
-        read.map_err(explained)
+        read.map_err(explain)
     }
 
-    /// Takes the answer to `AUTH` out of what has come in.
+    /// Removes the answer to `AUTH` from the received bytes.
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.awaited.is_none() {
+        if self.unanswered.is_none() {
             return Poll::Ready(Ok(()));
         }
-        let taken = self.take_answer(cx);
-        match &taken {
-            Poll::Ready(Ok(())) if self.awaited.is_none() => self.answered(),
-            Poll::Ready(_) => self.in_vain(),
+        let removed = self.remove_answer(cx);
+        match &removed {
+            Poll::Ready(Ok(())) if self.unanswered.is_none() => self.answered(),
+            Poll::Ready(_) => self.failed(),
             Poll::Pending => {}
         }
-        taken
+        removed
     }
 
-    fn take_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(login) = &self.awaited {
-            if let Some(end) = self.ahead.windows(2).position(|w| w == b"\r\n") {
-                let line = String::from_utf8_lossy(&self.ahead[..end]).into_owned();
+    fn remove_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(login) = &self.unanswered {
+            if let Some(end) = self.buffered.windows(2).position(|w| w == b"\r\n") {
+                let line = String::from_utf8_lossy(&self.buffered[..end]).into_owned();
                 if line == "+OK" {
-                    self.ahead.advance(end + 2);
+                    self.buffered.advance(end + 2);
                 } else if let Some(refusal) = refusal(&line, login) {
                     // Set once: the first refusal is the reason.
                     let _ = self.refused.set(refusal.to_string());
                     return Poll::Ready(Err(refusal));
                 }
-                // Anything else is no answer to AUTH: whoever reads on will say what it is.
-                self.awaited = None;
+                // Anything else is not an answer to AUTH: the parser reports it.
+                self.unanswered = None;
                 break;
             }
-            if self.ahead.len() > LONGEST {
-                self.awaited = None;
+            if self.buffered.len() > LONGEST {
+                self.unanswered = None;
                 break;
             }
-            let mut room = [0; LONGEST];
-            let mut buffer = ReadBuf::new(&mut room);
+            let mut bytes = [0; LONGEST];
+            let mut buffer = ReadBuf::new(&mut bytes);
             match self.poll_transport(cx, &mut buffer) {
-                Poll::Ready(Ok(())) if buffer.filled().is_empty() => match hung_up(self) {
+                Poll::Ready(Ok(())) if buffer.filled().is_empty() => match closed_early(self) {
                     Some(error) => return Poll::Ready(Err(error)),
                     None => break,
                 },
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset => {
-                    return Poll::Ready(Err(hung_up(self).unwrap_or(error)));
+                    return Poll::Ready(Err(closed_early(self).unwrap_or(error)));
                 }
-                Poll::Ready(Ok(())) => self.ahead.extend_from_slice(buffer.filled()),
+                Poll::Ready(Ok(())) => self.buffered.extend_from_slice(buffer.filled()),
                 other => return other,
             }
         }
@@ -173,27 +174,29 @@ impl Stream {
     }
 }
 
-/// A server with TLS takes our first word for a broken handshake: it hangs up, with an alert at
-/// most. One that dies does too, so this is no more than a connection that broke.
-fn hung_up(stream: &Stream) -> Option<io::Error> {
-    let alert = stream.ahead.is_empty() || stream.ahead.starts_with(&[ALERT]);
+/// The error of a connection that was closed before the first answer. A server with TLS closes it
+/// because `AUTH` is not a handshake, with an alert at most. A server that ends closes it too, so
+/// this is only a broken connection.
+fn closed_early(stream: &Stream) -> Option<io::Error> {
+    let alert = stream.buffered.is_empty() || stream.buffered.starts_with(&[ALERT]);
     (alert && matches!(stream.transport, Either::Left(_))).then(|| {
-        let why =
-            "it ended the connection at our first word: it has just ended, or it speaks TLS and security.tls is not set here";
+        let why = "it closed the connection before its first answer: it has just stopped, or it \
+                   requires TLS and security.tls is not set here";
         io::Error::new(io::ErrorKind::ConnectionReset, why)
     })
 }
 
-/// What a refusal of `AUTH` is as an error; nothing when the line is none.
+/// The error of a refused `AUTH`; `None` if the line is not a refusal.
 fn refusal(line: &str, login: &Login) -> Option<io::Error> {
     let user = login.user().name();
     let why = if line.starts_with("-WRONGPASS") {
         format!(
-            "it knows no user {user} with our password (WRONGPASS): are both of one lab, and its secrets?"
+            "authentication failed for user {user} (WRONGPASS); check that both use the same \
+             secrets folder"
         )
     } else if line.starts_with("-ERR AUTH") || line.starts_with("-ERR unknown command") {
         format!(
-            "it has no users ({}): was it started without security.acl?",
+            "it does not accept users ({}); check that it was started with security.acl",
             &line[1..]
         )
     } else {
@@ -213,18 +216,18 @@ impl AsyncRead for Stream {
             Poll::Ready(Ok(())) => {}
             other => return other,
         }
-        if !this.ahead.is_empty() {
-            let some = this.ahead.len().min(buf.remaining());
-            buf.put_slice(&this.ahead[..some]);
-            this.ahead.advance(some);
+        if !this.buffered.is_empty() {
+            let some = this.buffered.len().min(buf.remaining());
+            buf.put_slice(&this.buffered[..some]);
+            this.buffered.advance(some);
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
         let read = std::task::ready!(this.poll_transport(cx, buf));
-        if this.call.is_some() {
+        if this.attempt.is_some() {
             match &read {
                 Ok(()) if buf.filled().len() > before => this.answered(),
-                _ => this.in_vain(),
+                _ => this.failed(),
             }
         }
         Poll::Ready(read)
@@ -238,8 +241,8 @@ impl AsyncWrite for Stream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.transport).poll_write(cx, buf) {
-            Poll::Ready(Err(error)) if self.awaited.is_some() => {
-                Poll::Ready(Err(hung_up(&self).unwrap_or(error)))
+            Poll::Ready(Err(error)) if self.unanswered.is_some() => {
+                Poll::Ready(Err(closed_early(&self).unwrap_or(error)))
             }
             other => other,
         }

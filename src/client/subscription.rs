@@ -1,34 +1,34 @@
-//! The messages that a server publishes, read no faster than their reader takes them.
+//! Subscriptions with back-pressure.
 //!
-//! The crate's own subscription keeps what was not taken yet, however much that is; here it stays
-//! with the sender, which is what TCP is for.
+//! The subscription of the crate `redis` buffers unread messages without a bound. Here they stay
+//! with the sender.
 
 use redis::Value;
 
 use crate::protocol::WriteError;
 
-use super::Wire;
+use super::RawConn;
 
 /// One published message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// The channel that it was published on.
+    /// Its channel.
     pub channel: String,
-    /// What was published.
+    /// Its text.
     pub payload: String,
 }
 
 /// A subscription; opened by [`super::Connector::subscribe`].
 #[derive(Debug)]
 pub struct Subscription {
-    wire: Wire,
+    conn: RawConn,
 }
 
 impl Subscription {
-    pub(super) async fn start(mut wire: Wire, pattern: &str) -> Result<Self, WriteError> {
-        wire.push(&[b"PSUBSCRIBE", pattern.as_bytes()]);
-        match wire.exchange(1).await?.first() {
-            Some(Value::Array(_)) => Ok(Subscription { wire }),
+    pub(super) async fn start(mut conn: RawConn, pattern: &str) -> Result<Self, WriteError> {
+        conn.push(&[b"PSUBSCRIBE", pattern.as_bytes()]);
+        match conn.exchange(1).await?.first() {
+            Some(Value::Array(_)) => Ok(Subscription { conn }),
             Some(Value::ServerError(error)) => Err(WriteError::from_code(error.code())),
             _ => Err(WriteError::NotRedis),
         }
@@ -37,45 +37,46 @@ impl Subscription {
     /// Waits for the next message.
     ///
     /// # Errors
-    /// A broken connection, or what comes in is no message. Then there will be no more.
+    /// If the connection is broken, or the server sends something else. Then there are no more
+    /// messages.
     pub async fn next(&mut self) -> Result<Message, WriteError> {
         loop {
-            match self.wire.answer()? {
+            match self.conn.answer()? {
                 Some(answer) => return message(answer).ok_or(WriteError::NotRedis),
-                None => self.wire.receive().await?,
+                None => self.conn.receive().await?,
             }
         }
     }
 }
 
-/// Presence on a channel, which others see by `PUBSUB NUMSUB`; what is published there is not read.
-/// Opened by [`super::Connector::attend`]; the server ends it with the connection.
+/// A subscription that others see by `PUBSUB NUMSUB`; messages are not read. Opened by
+/// [`super::Connector::attend`]; it ends with the connection.
 #[derive(Debug)]
 pub struct Presence {
-    wire: Wire,
+    conn: RawConn,
 }
 
 impl Presence {
-    pub(super) async fn start(mut wire: Wire, channel: &str) -> Result<Self, WriteError> {
-        wire.push(&[b"SUBSCRIBE", channel.as_bytes()]);
-        match wire.exchange(1).await?.first() {
-            Some(Value::Array(_)) => Ok(Presence { wire }),
+    pub(super) async fn start(mut conn: RawConn, channel: &str) -> Result<Self, WriteError> {
+        conn.push(&[b"SUBSCRIBE", channel.as_bytes()]);
+        match conn.exchange(1).await?.first() {
+            Some(Value::Array(_)) => Ok(Presence { conn }),
             Some(Value::ServerError(error)) => Err(WriteError::from_code(error.code())),
             _ => Err(WriteError::NotRedis),
         }
     }
 
-    /// Ends it. When this has returned `Ok`, the server counts it no more.
+    /// Ends it. After `Ok` the server no longer counts it.
     ///
     /// # Errors
-    /// A broken connection; the server may notice that later.
+    /// If the connection is broken, which the server may notice later.
     pub async fn end(mut self) -> Result<(), WriteError> {
-        self.wire.push(&[b"UNSUBSCRIBE"]);
-        self.wire.exchange(1).await.map(drop)
+        self.conn.push(&[b"UNSUBSCRIBE"]);
+        self.conn.exchange(1).await.map(drop)
     }
 }
 
-/// `pmessage`, the pattern, the channel, the payload.
+/// The message in an answer: `pmessage`, the pattern, the channel, the payload.
 fn message(answer: Value) -> Option<Message> {
     let Value::Array(parts) = answer else {
         return None;

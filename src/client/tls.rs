@@ -1,7 +1,7 @@
-//! TLS below a connection, for a lab that has it: the peer shows a certificate of the lab's CA for
-//! the very address that was called, or nothing is said to it.
+//! TLS below a connection, in a lab that uses it: nothing is sent before the peer has presented a
+//! certificate of the lab's CA for the address of the connection.
 //!
-//! The files are read anew for each connection: whoever changes them has nobody to tell.
+//! The files are read for each connection, so no process has to be notified of a change.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -18,7 +18,7 @@ use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{
-    AlertDescription, CertificateError as Wrong, ClientConfig, Error, RootCertStore,
+    AlertDescription, CertificateError as InvalidCertificate, ClientConfig, Error, RootCertStore,
     SignatureScheme,
 };
 use tokio_util::either::Either;
@@ -26,32 +26,32 @@ use tokio_util::either::Either;
 use crate::access::{CertificateError, Certificates};
 use crate::config::{Lab, Node};
 
-/// How TLS is begun.
+/// The client side of TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Tls {
     certificates: Certificates,
-    /// We show a certificate too.
+    /// The client presents a certificate too.
     mutual: bool,
 }
 
-/// Why a certificate of our own is of no use.
+/// Why a certificate of the lab cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// It can't be read.
     #[error(transparent)]
     Files(#[from] CertificateError),
-    /// Nobody would take it.
+    /// Peers would reject it.
     #[error("the certificate in {path} {why}")]
-    Useless {
+    Unusable {
         /// The file.
         path: String,
-        /// As a clause: what is wrong, and what helps.
+        /// The reason and a remedy, as the predicate of the sentence.
         why: String,
     },
 }
 
 impl Tls {
-    /// How the servers of `lab` are to be talked to; nothing where it is in the clear.
+    /// The TLS settings of `lab`; `None` if it does not use TLS.
     pub(super) fn of(lab: &Lab) -> Option<Self> {
         Some(Tls {
             certificates: Certificates::of(lab)?,
@@ -59,54 +59,55 @@ impl Tls {
         })
     }
 
-    /// Has the server at `to` show who it is.
-    pub(super) async fn begin(&self, tcp: TcpStream, to: Ipv4Addr) -> io::Result<Transport> {
-        let asked = Arc::new(Asked::default());
-        let config = self.config(&asked).map_err(io::Error::other)?;
+    /// Performs the handshake with the server at `to`, and verifies its certificate.
+    pub(super) async fn handshake(&self, tcp: TcpStream, to: Ipv4Addr) -> io::Result<Transport> {
+        let request = Arc::new(CertificateRequest::default());
+        let config = self.config(&request).map_err(io::Error::other)?;
         let stream = TlsConnector::from(Arc::new(config))
             .connect(server_name(to), tcp)
             .await
-            .map_err(explained)?;
-        if asked.0.load(Ordering::Relaxed) {
-            // It would hang up a moment later, without a word that is sure to be heard.
-            let wanted = Error::AlertReceived(AlertDescription::CertificateRequired);
-            return Err(explained(io::Error::other(wanted)));
+            .map_err(explain)?;
+        if request.0.load(Ordering::Relaxed) {
+            // The server would close the connection a moment later, and its alert may get lost.
+            let required = Error::AlertReceived(AlertDescription::CertificateRequired);
+            return Err(explain(io::Error::other(required)));
         }
         Ok(Either::Right(Box::new(stream)))
     }
 
-    /// Whether the server judges us too, which it tells after the handshake.
+    /// Whether the server verifies a client certificate too; it reports the result after the
+    /// handshake.
     pub(super) fn is_mutual(&self) -> bool {
         self.mutual
     }
 
-    fn config(&self, asked: &Arc<Asked>) -> Result<ClientConfig, TlsError> {
+    fn config(&self, request: &Arc<CertificateRequest>) -> Result<ClientConfig, TlsError> {
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(|e| self.useless(e))?
+            .map_err(|e| self.unusable(e))?
             .with_root_certificates(roots(&self.certificates)?);
         if !self.mutual {
-            return Ok(builder.with_client_cert_resolver(asked.clone()));
+            return Ok(builder.with_client_cert_resolver(request.clone()));
         }
         let identity = self.certificates.identity(&self.certificates.client())?;
         builder
             .with_client_auth_cert(identity.chain, identity.key)
-            .map_err(|e| self.useless(e))
+            .map_err(|e| self.unusable(e))
     }
 
-    fn useless(&self, error: Error) -> TlsError {
-        TlsError::Useless {
+    fn unusable(&self, error: Error) -> TlsError {
+        TlsError::Unusable {
             path: self.certificates.client().display().to_string(),
-            why: clause(&error),
+            why: describe(&error),
         }
     }
 }
 
-/// Has no certificate, and notes that one was asked for.
+/// Whether the server has requested a client certificate; as a resolver it has none.
 #[derive(Debug, Default)]
-struct Asked(AtomicBool);
+struct CertificateRequest(AtomicBool);
 
-impl ResolvesClientCert for Asked {
+impl ResolvesClientCert for CertificateRequest {
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         self.0.store(true, Ordering::Relaxed);
         None
@@ -117,35 +118,34 @@ impl ResolvesClientCert for Asked {
     }
 }
 
-/// Judges the certificate of a node as those who connect to it will, and that its key belongs to
-/// it.
+/// Verifies the certificate of a node as its clients will, and that it matches its private key.
 ///
 /// # Errors
-/// What is wrong with it, and what helps.
+/// If peers would reject it; with the reason and a remedy.
 pub fn judge_own(certificates: &Certificates, node: &Node) -> Result<(), TlsError> {
     let path = certificates.node(&node.name);
-    let useless = |error: Error| TlsError::Useless {
+    let unusable = |error: Error| TlsError::Unusable {
         path: path.display().to_string(),
-        why: clause(&error),
+        why: describe(&error),
     };
     let identity = certificates.identity(&path)?;
     let provider = ring::default_provider();
-    let own = CertifiedKey::from_der(identity.chain, identity.key, &provider).map_err(useless)?;
+    let own = CertifiedKey::from_der(identity.chain, identity.key, &provider).map_err(unusable)?;
     let verifier = verifier(certificates, provider)?;
-    let (first, between) = own
+    let (first, intermediates) = own
         .cert
         .split_first()
-        .ok_or_else(|| useless(Error::NoCertificatesPresented))?;
+        .ok_or_else(|| unusable(Error::NoCertificatesPresented))?;
     verifier
         .verify_server_cert(
             first,
-            between,
+            intermediates,
             &server_name(node.address),
             &[],
             UnixTime::now(),
         )
         .map(drop)
-        .map_err(useless)
+        .map_err(unusable)
 }
 
 fn verifier(
@@ -155,7 +155,7 @@ fn verifier(
     let roots = Arc::new(roots(certificates)?);
     WebPkiServerVerifier::builder_with_provider(roots, Arc::new(provider))
         .build()
-        .map_err(|error| TlsError::Useless {
+        .map_err(|error| TlsError::Unusable {
             path: certificates.ca().display().to_string(),
             why: error.to_string(),
         })
@@ -164,9 +164,9 @@ fn verifier(
 fn roots(certificates: &Certificates) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for authority in certificates.authorities()? {
-        roots.add(authority).map_err(|error| TlsError::Useless {
+        roots.add(authority).map_err(|error| TlsError::Unusable {
             path: certificates.ca().display().to_string(),
-            why: clause(&error),
+            why: describe(&error),
         })?;
     }
     Ok(roots)
@@ -176,30 +176,31 @@ fn server_name(address: Ipv4Addr) -> ServerName<'static> {
     ServerName::from(address)
 }
 
-/// An error of TLS with its reason and what helps; another one stays as it is.
-pub(super) fn explained(error: io::Error) -> io::Error {
+/// A TLS error with its reason and a remedy; any other error unchanged.
+pub(super) fn explain(error: io::Error) -> io::Error {
     let text = match error.get_ref().and_then(|e| e.downcast_ref::<Error>()) {
-        Some(wrong @ Error::InvalidCertificate(_)) => {
-            format!("its certificate {}", clause(wrong))
+        Some(invalid @ Error::InvalidCertificate(_)) => {
+            format!("its certificate {}", describe(invalid))
         }
-        Some(wrong) => format!("it {}", clause(wrong)),
+        Some(other) => format!("it {}", describe(other)),
         None => return error,
     };
-    // Of the same kind: what was sent before may have been done, so this is no refusal of it.
+    // The kind stays: commands that were sent before may have been executed.
     io::Error::new(error.kind(), text)
 }
 
-/// What is wrong with a certificate or with who shows it, as a clause, and what helps.
-fn clause(error: &Error) -> String {
-    let wrong = match error {
-        Error::InvalidCertificate(wrong) => wrong,
+/// The reason of a TLS error and a remedy, as the predicate of a sentence about the certificate or
+/// the server.
+fn describe(error: &Error) -> String {
+    let invalid = match error {
+        Error::InvalidCertificate(invalid) => invalid,
         Error::InvalidMessage(_) => {
-            return "does not speak TLS: was it started without security.tls?".to_owned();
+            return "does not speak TLS; check that it was started with security.tls".to_owned();
         }
         Error::AlertReceived(
             AlertDescription::CertificateRequired | AlertDescription::HandshakeFailure,
         ) => {
-            return "wants a certificate from us: set security.mutual_tls as on its side"
+            return "requires a client certificate; set security.mutual_tls as on the server"
                 .to_owned();
         }
         Error::AlertReceived(
@@ -207,42 +208,43 @@ fn clause(error: &Error) -> String {
             | AlertDescription::BadCertificate
             | AlertDescription::CertificateUnknown
             | AlertDescription::DecryptError,
-        ) => return "does not take our certificate, which is not of its CA".to_owned(),
+        ) => return "rejects our certificate, which is not signed by its CA".to_owned(),
         Error::AlertReceived(AlertDescription::CertificateExpired) => {
-            return "does not take our certificate, which has expired: renew it \
+            return "rejects our certificate, which has expired; renew it \
                     (halab certificates renew)"
                 .to_owned();
         }
-        Error::InconsistentKeys(_) => return "does not belong to the key beside it".to_owned(),
-        other => return format!("does not get on with us by TLS: {other}"),
+        Error::InconsistentKeys(_) => return "does not match its private key".to_owned(),
+        other => return format!("failed the TLS handshake: {other}"),
     };
-    match wrong {
-        Wrong::UnknownIssuer | Wrong::BadSignature => {
-            "is not of this lab's CA (ca.pem among its secrets): are both of one lab?".to_owned()
+    match invalid {
+        InvalidCertificate::UnknownIssuer | InvalidCertificate::BadSignature => {
+            "is not signed by this lab's CA (ca.pem in the secrets folder); check that both use \
+             the same secrets folder"
+                .to_owned()
         }
-        Wrong::ExpiredContext { not_after, .. } => format!(
-            "has expired on {}: renew it (halab certificates renew), or where it was made",
+        InvalidCertificate::ExpiredContext { not_after, .. } => format!(
+            "expired on {}; renew it (halab certificates renew), or at its source",
             date(*not_after)
         ),
-        Wrong::NotValidYetContext { not_before, .. } => format!(
-            "is not good before {}: is the clock of this machine right?",
+        InvalidCertificate::NotValidYetContext { not_before, .. } => format!(
+            "is not valid before {}; check the clock of this machine",
             date(*not_before)
         ),
-        Wrong::NotValidForNameContext {
+        InvalidCertificate::NotValidForNameContext {
             expected,
             presented,
         } => format!(
-            "is for {}, not for {}: each node needs one with its own address",
-            named(presented),
+            "is for {}, not for {}; each node needs a certificate for its own address",
+            list_names(presented),
             expected.to_str()
         ),
-        other => format!("is of no use: {other}"),
+        other => format!("is invalid: {other}"),
     }
 }
 
-/// Whom a certificate is for: some of the names in it, as they are written, which rustls wraps in
-/// their kind.
-fn named(presented: &[String]) -> String {
+/// Some of the names in a certificate, without the kind in which rustls wraps each of them.
+fn list_names(presented: &[String]) -> String {
     const MOST: usize = 4;
     let name = |text: &String| {
         let inner = text
@@ -252,7 +254,7 @@ fn named(presented: &[String]) -> String {
     };
     let names: Vec<String> = presented.iter().take(MOST).map(name).collect();
     if names.is_empty() {
-        "no address at all".to_owned()
+        "no address".to_owned()
     } else {
         names.join(", ")
     }
@@ -261,14 +263,14 @@ fn named(presented: &[String]) -> String {
 fn date(time: UnixTime) -> String {
     let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     DateTime::from_timestamp(seconds, 0)
-        .map_or_else(|| "a day far away".to_owned(), |t| t.to_rfc3339())
+        .map_or_else(|| "a date out of range".to_owned(), |t| t.to_rfc3339())
 }
 
 /// A TCP connection, without TLS or with TLS.
 pub(super) type Transport = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
-/// The certificate that the server has shown.
-pub(super) fn shown(transport: &Transport) -> Option<CertificateDer<'static>> {
+/// The certificate that the server has presented.
+pub(super) fn peer_certificate(transport: &Transport) -> Option<CertificateDer<'static>> {
     match transport {
         Either::Left(_) => None,
         Either::Right(stream) => {
@@ -282,28 +284,28 @@ pub(super) fn shown(transport: &Transport) -> Option<CertificateDer<'static>> {
 mod tests {
     use super::*;
 
-    /// A record whose answer was tampered with may be written: only a refusal makes it fail for
-    /// certain.
+    /// A record may be written although its answer was tampered with: only a refusal makes it fail
+    /// for certain.
     #[test]
-    fn an_error_of_tls_is_a_broken_connection_and_no_refusal() {
-        for wrong in [
+    fn a_tls_error_is_a_broken_connection_and_not_a_refusal() {
+        for source in [
             Error::DecryptError,
             Error::AlertReceived(AlertDescription::CertificateRequired),
-            Error::InvalidCertificate(Wrong::UnknownIssuer),
+            Error::InvalidCertificate(InvalidCertificate::UnknownIssuer),
         ] {
-            let error = explained(io::Error::new(io::ErrorKind::InvalidData, wrong));
+            let error = explain(io::Error::new(io::ErrorKind::InvalidData, source));
             assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
         }
     }
 
     #[test]
-    fn names_are_told_as_they_are_written_and_not_without_end() {
+    fn the_list_of_names_is_printable_and_limited() {
         let names = |all: &[&str]| {
             let all: Vec<String> = all.iter().map(|n| (*n).to_owned()).collect();
-            named(&all)
+            list_names(&all)
         };
         assert_eq!(names(&["IpAddress(10.0.0.1)"]), "10.0.0.1");
-        assert_eq!(names(&[]), "no address at all");
+        assert_eq!(names(&[]), "no address");
         assert_eq!(names(&["a\nb"; 9]).matches("a b").count(), 4);
     }
 }

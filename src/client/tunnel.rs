@@ -1,5 +1,5 @@
-//! A private socket behind which a program that knows no password talks to a node: who we are has
-//! been said there already, anew for each of its connections.
+//! A private Unix socket that forwards to a node, for a program without the password: each of its
+//! connections is authenticated already.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -14,32 +14,30 @@ use tracing::error;
 
 use super::Connector;
 
-/// Longest path of a unix socket, in bytes (`sun_path` without its end): Linux has 108 bytes, macOS
-/// and the BSDs 104.
+/// Longest path of a Unix socket in bytes, without the final zero (`sun_path` has 108 bytes on
+/// Linux, and 104 on macOS and the BSDs).
 const LONGEST_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 
-/// The error of a socket, with its path and what helps.
-fn named(socket: &Path, error: &io::Error) -> io::Error {
+/// The error of a socket, with its path and a remedy.
+fn socket_error(socket: &Path, error: &io::Error) -> io::Error {
     let length = socket.as_os_str().len();
     let path = socket.display();
     if length > LONGEST_PATH {
         return io::Error::new(
             io::ErrorKind::InvalidFilename,
             format!(
-                "the path of the socket {path} has {length} bytes, and a unix socket's may have {LONGEST_PATH}: set TMPDIR to a \
-                 shorter folder (TMPDIR=/tmp)"
+                "the path of the socket {path} has {length} bytes, more than the {LONGEST_PATH} \
+                 of a Unix socket; set TMPDIR to a shorter folder (TMPDIR=/tmp)"
             ),
         );
     }
     io::Error::new(
         error.kind(),
-        format!(
-            "cannot listen on the socket {path}: {error}; set TMPDIR to a folder that may be written"
-        ),
+        format!("cannot listen on the socket {path}: {error}; set TMPDIR to a writable folder"),
     )
 }
 
-/// A socket in a folder that only the owner can enter; gone when it is dropped.
+/// A socket in a folder that only the owner can enter; removed on drop.
 #[derive(Debug)]
 pub struct Tunnel {
     folder: PathBuf,
@@ -47,47 +45,47 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// Listens on a socket of its own.
+    /// Listens on a new socket.
     ///
     /// # Errors
-    /// When the folder or the socket can't be made.
+    /// If the folder or the socket can't be created.
     pub fn open() -> io::Result<Self> {
-        // Short, since a socket's path may have 107 bytes; and drawn, so that nobody can be there
-        // before.
+        // Short, because a socket's path has a limit; random, so that it cannot be created in
+        // advance.
         let name = format!("halab-{:016x}", rand::random::<u64>());
         let folder = std::env::temp_dir().join(name);
         DirBuilder::new().mode(0o700).create(&folder)?;
         let socket = folder.join("redis.sock");
         let listener = UnixListener::bind(&socket).map_err(|error| {
-            // Nothing else is in it; a failure here is told by the one before.
+            // The folder is empty; the error that is returned matters more than one here.
             drop(fs::remove_dir(&folder));
-            named(&socket, &error)
+            socket_error(&socket, &error)
         })?;
         Ok(Tunnel { folder, listener })
     }
 
-    /// Where to connect to.
+    /// The path of the socket.
     pub fn path(&self) -> PathBuf {
         self.folder.join("redis.sock")
     }
 
-    /// Hands every connection on to `to`; never ends by itself.
+    /// Forwards every connection to `to`; never ends by itself.
     pub async fn serve(&self, connector: &Connector, to: SocketAddrV4) {
-        // Each ends with its connection, and all with this call.
+        // Each task ends with its connection, and all end with this call.
         let mut tasks = JoinSet::new();
         loop {
-            let mut near = match self.listener.accept().await {
-                Ok((near, _)) => near,
+            let mut client = match self.listener.accept().await {
+                Ok((client, _)) => client,
                 Err(error) => {
-                    error!(%error, "cannot take a connection");
+                    error!(%error, "cannot accept a connection");
                     return;
                 }
             };
             let connector = connector.clone();
             tasks.spawn(async move {
                 match connector.stream(to).await {
-                    // Whichever side ends it, the other one sees that.
-                    Ok(mut far) => drop(copy_bidirectional(&mut near, &mut far).await),
+                    // An error of one side closes the other.
+                    Ok(mut server) => drop(copy_bidirectional(&mut client, &mut server).await),
                     Err(error) => error!("{error}"),
                 }
             });
@@ -102,6 +100,6 @@ impl Drop for Tunnel {
 }
 
 fn remove(folder: &Path) {
-    // What is left behind is a socket without a listener, in a folder of its own.
+    // If this fails, a socket without a listener remains, in a folder of its own.
     let _ = fs::remove_dir_all(folder);
 }

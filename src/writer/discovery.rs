@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
-use crate::client::{Connector, Line, Role, as_in_roster};
+use crate::client::{Connector, ReconnectingConn, Role, as_in_roster};
 use crate::config::Lab;
 use crate::protocol::vote::Elected;
 use crate::sentinel::{Event, Panel, EVENT_CAPACITY, follow_events};
@@ -360,7 +360,7 @@ impl Seeker {
 /// One data node, asked for its role again and again.
 struct Probe {
     address: SocketAddrV4,
-    line: Line,
+    line: ReconnectingConn,
     /// Limit of an answer on any connection.
     most: Duration,
     /// How long its answers take; one that was slow once is given time for a while.
@@ -373,7 +373,7 @@ impl Probe {
     fn new(address: SocketAddrV4, connector: &Connector) -> Self {
         Probe {
             address,
-            line: Line::new(address, connector.clone()),
+            line: ReconnectingConn::new(address, connector.clone()),
             most: connector.answer_limit(),
             usual: None,
             silent_since: None,
@@ -406,7 +406,7 @@ impl Probe {
 
     async fn ask(&mut self, limit: Duration) -> Result<Role, String> {
         let begun = Instant::now();
-        if let Some(warm) = self.line.warm() {
+        if let Some(warm) = self.line.opened() {
             match warm.role().await {
                 Ok(role) => {
                     self.took(begun.elapsed());

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, info, trace, warn};
 
 use crate::access::User;
-use crate::client::{Connector, ReplicationInfo, Role, Wire, as_in_roster};
+use crate::client::{Connector, ReplicationInfo, Role, RawConn, as_in_roster};
 use crate::config::{Lab, Node};
 use crate::protocol::WriteError;
 use crate::protocol::ack::{
@@ -73,7 +73,7 @@ pub(super) struct Membership {
 /// The keeper's side of one session.
 struct Link {
     target: Target,
-    wire: Wire,
+    wire: RawConn,
     session: Arc<Session>,
     coverage: Coverage,
     /// So many batches had been answered at the last question that was settled, in whatever form.
@@ -160,7 +160,7 @@ impl Keeper {
 
     /// Connects, and looks who would confirm: a `WAIT` for nobody would only take time.
     async fn open(&self, target: Target) -> Result<Link, WriteError> {
-        let mut wire = match self.connector.open_wire(target.address).await {
+        let mut wire = match self.connector.open_raw(target.address).await {
             Ok(wire) => wire,
             Err(error) => {
                 debug!(%error, "cannot connect to the primary");

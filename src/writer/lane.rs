@@ -14,7 +14,7 @@ use tokio::time::{Instant, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::client::{Connector, Wire};
+use crate::client::{Connector, RawConn};
 use crate::ledger::{self, RecordOutcome};
 use crate::protocol::WriteError;
 use crate::protocol::ack::{Coverage, Policy};
@@ -59,7 +59,7 @@ pub(super) struct Lane {
 /// The connection in use.
 struct Link<'a> {
     session: &'a Session,
-    wire: Wire,
+    wire: RawConn,
     /// The first round of questions put after the connection was made.
     first_round: u64,
     flights: VecDeque<Flight>,
@@ -163,7 +163,7 @@ impl Lane {
                 biased;
                 () = self.end.cancelled() => return Ok(Left::Done),
                 () = session.ended() => return Ok(Left::SessionEnded),
-                opened = self.connector.open_wire(session.primary) => opened,
+                opened = self.connector.open_raw(session.primary) => opened,
             };
             match opened {
                 Ok(wire) => break wire,

@@ -10,7 +10,7 @@ use futures_util::future::{Either, join_all, maybe_done, select};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
-use crate::client::{Conn, Connector, Line, ReplicationInfo};
+use crate::client::{Conn, Connector, ReconnectingConn, ReplicationInfo};
 use crate::protocol::ack::{
     ASSURANCE_CHANNEL, Evidence, NoWitness, UncoveredWrites, witness, witness_promoted,
 };
@@ -51,7 +51,7 @@ pub(super) struct Witness {
     connector: Connector,
     raise_limit: Duration,
     /// To each data node that was asked.
-    nodes: Mutex<HashMap<SocketAddrV4, Arc<Mutex<Line>>>>,
+    nodes: Mutex<HashMap<SocketAddrV4, Arc<Mutex<ReconnectingConn>>>>,
 }
 
 /// What a data node says of itself.
@@ -149,7 +149,7 @@ impl Witness {
 
     /// What a data node says of itself; a dead one says nothing.
     async fn own_word(&self, node: SocketAddrV4) -> Option<Word> {
-        let line = || Arc::new(Mutex::new(Line::new(node, self.connector.clone())));
+        let line = || Arc::new(Mutex::new(ReconnectingConn::new(node, self.connector.clone())));
         let line = self
             .nodes
             .lock()

@@ -224,7 +224,10 @@ fn whoever_shows_another_certificate_is_refused_with_the_reason() {
     }
     Certificates::at(&others).make_missing(&lab.lab).unwrap();
     let status = status_with(&lab, &[("--secrets", &others)], "redis-a");
-    assert!(status.contains("is not of this lab's CA"), "{status}");
+    assert!(
+        status.contains("is not signed by this lab's CA"),
+        "{status}"
+    );
     let write = lab
         .command()
         .arg("--secrets")
@@ -247,7 +250,7 @@ fn whoever_shows_another_certificate_is_refused_with_the_reason() {
     });
     assert!(
         lab.log("redis-b")
-            .contains("has expired on 2021-02-03T00:00:00+00:00")
+            .contains("expired on 2021-02-03T00:00:00+00:00")
     );
     fs::write(&own, good).unwrap();
     lab.wait_healthy();
@@ -258,8 +261,8 @@ fn whoever_shows_another_certificate_is_refused_with_the_reason() {
     let foreign = others.join("node-redis-b.pem");
     let (a, b) = (&lab.lab.data_nodes[0].address, &node.address);
     for (file, reason) in [
-        (&old, "has expired on 2021-02-03".to_owned()),
-        (&foreign, "is not of this lab's CA".to_owned()),
+        (&old, "expired on 2021-02-03".to_owned()),
+        (&foreign, "is not signed by this lab's CA".to_owned()),
         (&theirs, format!("is for {a}, not for {b}")),
     ] {
         let _impostor = Impostor::start(&lab, &node, file);
@@ -282,7 +285,7 @@ fn whoever_shows_another_certificate_is_refused_with_the_reason() {
     plain.kill().unwrap();
     plain.wait().unwrap();
     assert!(
-        status.contains("was it started without security.tls?"),
+        status.contains("check that it was started with security.tls"),
         "{status}"
     );
 
@@ -304,7 +307,7 @@ fn with_mutual_tls_nobody_is_let_in_without_a_certificate() {
     for node in ["redis-a", "sentinel-1"] {
         let status = status_with(&lab, &[("--config", &one_way)], node);
         assert!(
-            status.contains("wants a certificate from us"),
+            status.contains("requires a client certificate"),
             "{node}: {status}"
         );
     }
@@ -317,7 +320,7 @@ fn with_mutual_tls_nobody_is_let_in_without_a_certificate() {
     fs::copy(lab.path("state/secrets/ca.pem"), others.join("ca.pem")).unwrap();
     let status = status_with(&lab, &[("--secrets", &others)], "redis-a");
     assert!(
-        status.contains("does not take our certificate, which is not of its CA"),
+        status.contains("rejects our certificate, which is not signed by its CA"),
         "{status}"
     );
 }
@@ -350,7 +353,12 @@ fn certificates_are_renewed_under_load_without_a_failed_write() {
         "{said}"
     );
     for (node, old) in lab.lab.nodes().zip(&before) {
-        assert_eq!(old, &*certificates.node_certificate(node).unwrap(), "{}", node.name);
+        assert_eq!(
+            old,
+            &*certificates.node_certificate(node).unwrap(),
+            "{}",
+            node.name
+        );
     }
     lab.runner.start_node("sentinel-3").unwrap();
     lab.wait_healthy();
@@ -370,7 +378,12 @@ fn certificates_are_renewed_under_load_without_a_failed_write() {
         );
         let days = (end.unwrap() - now.as_secs_f64()) / 86_400.0;
         assert!((363.0..=365.0).contains(&days), "{}: {days}", node.name);
-        assert_eq!(new, &*certificates.node_certificate(node).unwrap(), "{}", node.name);
+        assert_eq!(
+            new,
+            &*certificates.node_certificate(node).unwrap(),
+            "{}",
+            node.name
+        );
     }
     // Everyone makes new connections: to the new primary, of the new replica, of the Sentinels.
     lab.wait_healthy();

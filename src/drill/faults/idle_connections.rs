@@ -1,6 +1,6 @@
 //! Thousands of idle connections to the primary.
 
-use crate::client::room_for;
+use crate::client::ensure_open_files;
 
 use super::definition::CHANGES_SERVERS;
 
@@ -24,7 +24,7 @@ impl FaultInjector for IdleConnections {
 
     async fn inject(context: &mut FaultContext<'_>) -> Result<(), InjectionError> {
         let primary = context.primary.clone();
-        room_for(CONNECTIONS).map_err(EnvironmentError::unavailable)?;
+        ensure_open_files(CONNECTIONS).map_err(EnvironmentError::unavailable)?;
         context.begin_fault(format!("{CONNECTIONS} idle connections to {primary}"));
         let open = context.open_idle(&primary, CONNECTIONS).await?;
         let observed = context.observe_no_failover_from(&primary).await;

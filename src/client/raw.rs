@@ -1,8 +1,8 @@
-//! A connection driven by the task that owns it, for many small commands and answers.
+//! A connection that is driven by the task that owns it, for many small commands and answers.
 //!
-//! Commands are encoded into one buffer and answers are taken from one, without an allocation or a
-//! message to another task for each: with servers on the same cores, what the writer spends they
-//! lack.
+//! Commands are encoded into one buffer and answers are parsed from one, without an allocation or a
+//! message to another task for each. The servers of a lab often share the writer's cores, so the
+//! writer's processor time is lost to them.
 
 use std::time::Duration;
 
@@ -18,12 +18,12 @@ use super::reply;
 use super::stream::Stream;
 
 const OK: &[u8] = b"+OK\r\n";
-/// Room made for each read: the answers to many batches.
-const READ_ROOM: usize = 16 * 1024;
+/// Free capacity for each read: the answers to many batches.
+const READ_CAPACITY: usize = 16 * 1024;
 
-/// One connection; opened by [`super::Connector::open_wire`].
+/// One connection; opened by [`super::Connector::open_raw`].
 #[derive(Debug)]
-pub struct Wire {
+pub struct RawConn {
     stream: Stream,
     limit: Duration,
     command: redis::Cmd,
@@ -31,9 +31,9 @@ pub struct Wire {
     input: BytesMut,
 }
 
-impl Wire {
+impl RawConn {
     pub(super) fn new(stream: Stream, limit: Duration) -> Self {
-        Wire {
+        RawConn {
             stream,
             limit,
             command: redis::Cmd::new(),
@@ -42,7 +42,7 @@ impl Wire {
         }
     }
 
-    /// Puts a command behind those that are to be sent.
+    /// Appends a command to those to be sent.
     pub fn push(&mut self, words: &[&[u8]]) {
         self.push_with(|command| {
             for word in words {
@@ -51,26 +51,26 @@ impl Wire {
         });
     }
 
-    /// The same, of a command whose words are made one by one; `fill` gets it empty.
+    /// The same, for a command that `fill` builds from an empty one.
     pub fn push_with(&mut self, fill: impl FnOnce(&mut redis::Cmd)) {
         self.command.clear();
         fill(&mut self.command);
         self.command.write_packed_command(&mut self.out);
     }
 
-    /// Whether commands are to be sent.
+    /// Whether there are commands to be sent.
     pub fn has_commands(&self) -> bool {
         !self.out.is_empty()
     }
 
-    /// Sends all commands put so far. A call that is given up leaves the connection unusable.
+    /// Sends all commands appended so far. The connection is unusable after a cancelled call.
     ///
     /// # Errors
-    /// A broken connection.
+    /// If the connection is broken.
     pub async fn send(&mut self) -> Result<(), WriteError> {
         let sent = async {
             self.stream.write_all(&self.out).await?;
-            // With TLS, the rest of it may still be with us.
+            // With TLS, a part may still be in the local buffer.
             self.stream.flush().await
         };
         let sent = sent.await;
@@ -78,15 +78,15 @@ impl Wire {
         sent.map_err(|_| WriteError::ConnectionLost)
     }
 
-    /// Waits for more of the answers. May be given up and called again.
+    /// Waits for more bytes of the answers. Cancel-safe.
     ///
     /// # Errors
-    /// A broken connection; one that the server has closed is broken.
+    /// If the connection is broken or was closed by the server.
     pub async fn receive(&mut self) -> Result<(), WriteError> {
-        self.input.reserve(READ_ROOM);
+        self.input.reserve(READ_CAPACITY);
         match self.stream.read_buf(&mut self.input).await {
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                debug!(%error, "not let in");
+                debug!(%error, "authentication failed");
                 Err(WriteError::NotPermitted)
             }
             Ok(0) | Err(_) => Err(WriteError::ConnectionLost),
@@ -94,12 +94,12 @@ impl Wire {
         }
     }
 
-    /// The next answer, an error reply among them, if it has come in.
+    /// The next answer or error reply, if it is complete.
     ///
     /// # Errors
-    /// What came in is not an answer of a Redis server.
+    /// If the bytes are not an answer of a Redis server.
     pub fn answer(&mut self) -> Result<Option<Value>, WriteError> {
-        // Nearly all of them, at the price of a comparison.
+        // The fast path: nearly all answers are this one.
         if self.input.starts_with(OK) {
             self.input.advance(OK.len());
             return Ok(Some(Value::Okay));
@@ -112,10 +112,10 @@ impl Wire {
         Ok(Some(value))
     }
 
-    /// Sends all commands put so far and reads `count` answers, within the connector's limit.
+    /// Sends all commands appended so far and reads `count` answers, within the connector's limit.
     ///
     /// # Errors
-    /// A broken connection, no answers in time, or something else than answers.
+    /// If the connection is broken, or there are no valid answers in time.
     pub async fn exchange(&mut self, count: usize) -> Result<Vec<Value>, WriteError> {
         let limit = self.limit;
         let exchange = async {

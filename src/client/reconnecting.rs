@@ -1,6 +1,7 @@
-//! A connection to one node that is made anew where it was lost, and goes on being made when nobody
-//! waits for it any more: a handshake that is given up has cost all the same, and the next one
-//! would take as long.
+//! A connection to one node that is opened again after it was lost.
+//!
+//! It is opened in a task of its own, which continues when the caller stops waiting: an abandoned
+//! handshake has already cost its time, and the next one would take as long.
 
 use std::net::SocketAddrV4;
 
@@ -8,19 +9,19 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{ClientError, Conn, Connector};
 
-/// The connection to one node, for one who asks at a time.
+/// The connection to one node, for one user at a time.
 #[derive(Debug)]
-pub struct Line {
+pub struct ReconnectingConn {
     to: SocketAddrV4,
     connector: Connector,
     conn: Option<Conn>,
     opening: Option<AbortOnDropHandle<Result<Conn, ClientError>>>,
 }
 
-impl Line {
-    /// To the server at `to`; connects at the first question.
+impl ReconnectingConn {
+    /// A connection to the server at `to`; it is opened at the first use.
     pub fn new(to: SocketAddrV4, connector: Connector) -> Self {
-        Line {
+        ReconnectingConn {
             to,
             connector,
             conn: None,
@@ -28,15 +29,15 @@ impl Line {
         }
     }
 
-    /// The connection, if there is one.
-    pub fn warm(&mut self) -> Option<&mut Conn> {
+    /// The connection, if it is open.
+    pub fn opened(&mut self) -> Option<&mut Conn> {
         self.conn.as_mut()
     }
 
-    /// The connection. May be given up and called again: what has been begun goes on.
+    /// The connection, opened if necessary. Cancel-safe: the next call continues.
     ///
     /// # Errors
-    /// When the server can't be reached, or says nothing within the limit.
+    /// If the server can't be reached, or does not answer within the limit.
     pub async fn conn(&mut self) -> Result<&mut Conn, ClientError> {
         let conn = match self.conn.take() {
             Some(conn) => conn,
@@ -56,12 +57,13 @@ impl Line {
         Ok(self.conn.insert(conn))
     }
 
-    /// Takes the connection out, if there is one: it has failed, or is given back by [`Line::put`].
+    /// Takes the connection out, if it is open, to drop it or to return it by
+    /// [`ReconnectingConn::put`].
     pub fn take(&mut self) -> Option<Conn> {
         self.conn.take()
     }
 
-    /// Gives the connection back.
+    /// Returns the connection.
     pub fn put(&mut self, conn: Conn) {
         self.conn = Some(conn);
     }

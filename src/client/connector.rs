@@ -1,0 +1,276 @@
+//! Opens connections, with limits and backoff.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::time::Duration;
+
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
+use tokio_util::either::Either;
+
+use crate::access::{Login, User};
+use crate::config::Lab;
+use crate::protocol::WriteError;
+
+use super::backoff::Backoff;
+use super::error::with_remedy;
+use super::stream::Stream;
+use super::tls::{self, Tls};
+use super::{ClientError, Conn, Presence, RawConn, Subscription};
+
+/// How nodes are reached: the user, the source address and the time limits.
+#[derive(Debug, Clone)]
+pub struct Connector {
+    login: Option<Login>,
+    tls: Option<Tls>,
+    source: Option<Ipv4Addr>,
+    /// The node's own server: its address, and the address that it listens on.
+    own_server: Option<(SocketAddrV4, Ipv4Addr)>,
+    connect_limit: Duration,
+    answer_limit: Duration,
+    /// Shared by all clones.
+    backoff: Backoff,
+}
+
+/// Longest pause after connections that were accepted and not answered, in answer limits.
+const LONGEST_PAUSE: u32 = 4;
+
+impl Connector {
+    /// A connector to the nodes of `lab`, as `user`. Each connect and each answer must come within
+    /// the lab's limit ([`crate::config::Timing::answer_limit`]). After a connection without an
+    /// answer the next one waits (`backoff`).
+    pub fn new(lab: &Lab, user: User) -> Self {
+        let limit = lab.timing.answer_limit();
+        Connector {
+            login: Login::of(lab, user),
+            tls: Tls::of(lab),
+            source: None,
+            own_server: lab.here.as_ref().and_then(|here| {
+                let node = lab.node(&here.node)?;
+                Some((node.socket(), here.listens))
+            }),
+            connect_limit: limit,
+            answer_limit: limit,
+            backoff: Backoff::new(limit * LONGEST_PAUSE),
+        }
+    }
+
+    /// The same, with limits of at least `limit`, for callers that can wait.
+    #[must_use]
+    pub fn patient(self, limit: Duration) -> Self {
+        let limit = limit.max(self.connect_limit);
+        self.within(limit)
+    }
+
+    /// The same, with exactly this limit for connects and answers.
+    #[must_use]
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.connect_limit = limit;
+        self.answer_limit = limit;
+        self
+    }
+
+    /// The same, with connections that come from `source`.
+    pub fn from_source(mut self, source: Ipv4Addr) -> Self {
+        self.source = Some(source);
+        self
+    }
+
+    /// The same, with another limit for answers, which must be longer than the limit of a `WAIT`.
+    #[must_use]
+    pub fn with_answer_limit(mut self, limit: Duration) -> Self {
+        self.answer_limit = limit;
+        self
+    }
+
+    /// The time limit of an answer.
+    pub fn answer_limit(&self) -> Duration {
+        self.answer_limit
+    }
+
+    /// Whether a connection to this node would have to wait now, after connections without an
+    /// answer.
+    pub fn pauses(&self, to: SocketAddrV4) -> bool {
+        self.backoff.is_waiting(to)
+    }
+
+    /// Forgets earlier connections without an answer: another server listens there now.
+    pub fn forget(&self, to: SocketAddrV4) {
+        self.backoff.reset(to);
+    }
+
+    /// Opens a stream: connected, encrypted where the lab uses TLS, and with `AUTH` sent.
+    pub(super) async fn stream(&self, to: SocketAddrV4) -> Result<Stream, ClientError> {
+        let failed = |why: String| ClientError::Connect {
+            to,
+            why: with_remedy(why),
+        };
+        let mut attempt = self.backoff.attempt(to, self.answer_limit).await;
+        let stream = self.tcp(to).await;
+        let stream = stream.map_err(|why| {
+            attempt.refused();
+            failed(why)
+        })?;
+        let transport = match &self.tls {
+            None => Either::Left(stream),
+            Some(tls) => {
+                let handshake = tls.handshake(stream, *to.ip());
+                let done = timeout(self.connect_limit, handshake).await;
+                let done = done.map_err(|_| {
+                    format!(
+                        "no TLS handshake within {:?}; check that it was started with security.tls",
+                        self.connect_limit
+                    )
+                });
+                let done = done.and_then(|done| done.map_err(|e| e.to_string()));
+                done.map_err(|why| {
+                    attempt.failed();
+                    failed(why)
+                })?
+            }
+        };
+        // With mutual TLS, a server rejects our certificate only in its first answer. So wait for
+        // it, one more round trip, to report the reason.
+        let waits = self.tls.as_ref().is_some_and(Tls::is_mutual);
+        let start = Stream::start(transport, attempt, self.login.as_ref(), waits);
+        timeout(self.answer_limit, start)
+            .await
+            .map_err(|_| ClientError::Silent {
+                to,
+                limit: self.answer_limit,
+            })?
+            .map_err(|e| failed(e.to_string()))
+    }
+
+    /// Opens the TCP connection.
+    async fn tcp(&self, to: SocketAddrV4) -> Result<TcpStream, String> {
+        let socket = TcpSocket::new_v4().map_err(|e| e.to_string())?;
+        if let Some(source) = self.source {
+            socket
+                .bind(SocketAddr::new(source.into(), 0))
+                .map_err(|e| format!("source address {source}: {e}"))?;
+        }
+        // The own server is reached directly, but its certificate is checked against its address.
+        let at = match self.own_server {
+            Some((own, listens)) if own == to => SocketAddrV4::new(listens, to.port()),
+            _ => to,
+        };
+        let stream = timeout(self.connect_limit, socket.connect(SocketAddr::V4(at)))
+            .await
+            .map_err(|_| format!("no answer within {:?}", self.connect_limit))?
+            .map_err(|e| e.to_string())?;
+        stream.set_nodelay(true).map_err(|e| e.to_string())?;
+        Ok(stream)
+    }
+
+    /// The certificate that the server at `to` presents, in DER; `None` without TLS.
+    ///
+    /// # Errors
+    /// If the server can't be reached, or its certificate is invalid.
+    pub async fn certificate(&self, to: SocketAddrV4) -> Result<Option<Vec<u8>>, ClientError> {
+        let stream = self.stream(to).await?;
+        Ok(tls::peer_certificate(stream.transport()).map(|c| c.to_vec()))
+    }
+
+    /// Opens a connection to the server at `to`.
+    ///
+    /// # Errors
+    /// If the server can't be reached, or does not answer within the limit.
+    pub async fn open(&self, to: SocketAddrV4) -> Result<Conn, ClientError> {
+        Conn::start(self.stream(to).await?, to, self.answer_limit).await
+    }
+
+    /// Opens a connection that is driven by its owner.
+    ///
+    /// # Errors
+    /// If the server can't be reached.
+    pub async fn open_raw(&self, to: SocketAddrV4) -> Result<RawConn, ClientError> {
+        Ok(RawConn::new(self.stream(to).await?, self.answer_limit))
+    }
+
+    /// Subscribes to the channels that match `pattern`.
+    ///
+    /// # Errors
+    /// If the server can't be reached, or does not accept the subscription within the limit.
+    pub async fn subscribe(
+        &self,
+        to: SocketAddrV4,
+        pattern: &str,
+    ) -> Result<Subscription, WriteError> {
+        let conn = self.open_raw(to).await.map_err(|_| WriteError::Refused)?;
+        Subscription::start(conn, pattern).await
+    }
+
+    /// Subscribes to `channel` so that others see the subscription, until it is ended.
+    ///
+    /// # Errors
+    /// As [`Connector::subscribe`].
+    pub async fn attend(&self, to: SocketAddrV4, channel: &str) -> Result<Presence, WriteError> {
+        let conn = self.open_raw(to).await.map_err(|_| WriteError::Refused)?;
+        Presence::start(conn, channel).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A lab in a network in which nothing listens.
+    fn unreachable_lab() -> Lab {
+        let mut lab = Lab::parse(include_str!("../../lab.toml"), None)
+            .unwrap()
+            .relocated([127, 254, 252]);
+        lab.security.acl = false;
+        lab
+    }
+
+    #[tokio::test]
+    async fn connections_that_are_closed_at_once_are_repeated_only_a_few_times_a_second() {
+        let lab = unreachable_lab();
+        let connector = Connector::new(&lab, User::Node);
+        let listener = TcpListener::bind((lab.data_nodes[0].address, 0))
+            .await
+            .unwrap();
+        let SocketAddr::V4(at) = listener.local_addr().unwrap() else {
+            panic!("an IPv4 address");
+        };
+        let attempts = async {
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_secs(3) {
+                let role = async { connector.open(at).await?.role().await };
+                role.await.unwrap_err();
+            }
+        };
+        let mut accepted = 0;
+        let close = async {
+            loop {
+                drop(listener.accept().await.unwrap());
+                accepted += 1;
+            }
+        };
+        tokio::select! {
+            () = attempts => {}
+            () = close => {}
+        }
+        // Pauses of 5, 10, 20 ... 1280 and 2000 ms: nine attempts take 2.5 s, or half of that with
+        // the shortest jitter; then one or two more.
+        assert!((8..=12).contains(&accepted), "{accepted}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_listens_again_is_found_at_once() {
+        let lab = unreachable_lab();
+        let connector = Connector::new(&lab, User::Node);
+        let at = SocketAddrV4::new(lab.data_nodes[1].address, 6379);
+        for _ in 0..50 {
+            connector.open(at).await.unwrap_err();
+        }
+        let begun = Instant::now();
+        let _listener = TcpListener::bind(at).await.unwrap();
+        connector.open(at).await.unwrap();
+        assert!(begun.elapsed() < Duration::from_millis(100));
+    }
+}
