@@ -46,7 +46,7 @@ pub(super) fn run(global: &Global, args: &HandoverArgs) -> CommandResult {
                 Exit::Failed
             })
         }
-        Err(error @ (HandoverError::NobodyReady | HandoverError::StrangerPromotable(_))) => {
+        Err(error @ (HandoverError::NoReplicaReady | HandoverError::StrangerPromotable(_))) => {
             Err(Failure {
                 exit: Exit::Violated,
                 error: error.into(),

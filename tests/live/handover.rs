@@ -194,17 +194,17 @@ fn a_handover_without_a_promotion_says_that_the_failover_is_still_under_way() {
         .unwrap();
     let said = || std::fs::read_to_string(&log).unwrap();
     super::lab::wait_until("the call", || said().contains("failover called"));
-    // It can't be called back: the first Ctrl-C is told so.
+    // It can't be revoked, which the first Ctrl-C reports.
     kill_process(Pid::from_child(&handover), Signal::INT).unwrap();
     let code = handover.wait().unwrap().code();
     lab.signal_server("redis-b", Signal::CONT);
     lab.runner.signal_node("redis-b", Signal::CONT);
     let text = said();
     assert_eq!(code, Some(4), "{text}");
-    assert!(text.contains("can't be called back; finishing"), "{text}");
-    assert!(text.contains("writes go on at redis-a"), "{text}");
+    assert!(text.contains("cannot be revoked; completing"), "{text}");
+    assert!(text.contains("writes continue on redis-a"), "{text}");
     assert!(
-        text.contains("is still under way and may yet promote one"),
+        text.contains("is still in progress and may promote a node later"),
         "{text}"
     );
     lab.wait_healthy();

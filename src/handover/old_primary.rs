@@ -1,0 +1,147 @@
+//! The old primary of a handover: its writes are paused, then it becomes a replica.
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tracing::debug;
+
+use crate::client::{ClientError, Conn, Connector, Role, set_mark};
+use crate::config::Node;
+use crate::protocol::copy::Copy;
+
+use super::RETRY_PAUSE;
+
+/// Time limit to resume writes on the old primary.
+const RESUME_LIMIT: Duration = Duration::from_secs(1);
+
+/// The old primary. A connection that fails is opened again.
+pub(super) struct OldPrimary<'a> {
+    pub(super) node: &'a Node,
+    pub(super) connector: &'a Connector,
+    /// Maximum pause of writes, in case this process dies, and time limit to follow the promoted
+    /// node.
+    pub(super) limit: Duration,
+    pub(super) conn: Option<Conn>,
+    /// Its replication history when writes were paused.
+    pub(super) history: Option<String>,
+    /// Why writes could not be paused.
+    pub(super) pause_error: Option<ClientError>,
+}
+
+impl OldPrimary<'_> {
+    /// Marks the copy and pauses writes; retries until it succeeds.
+    pub(super) async fn pause(&mut self) -> Instant {
+        while let Err(error) = self.mark_and_pause().await {
+            debug!(%error, "handover: writes are not paused yet");
+            self.pause_error = Some(error);
+            sleep(RETRY_PAUSE).await;
+        }
+        Instant::now()
+    }
+
+    /// Marks the copy and pauses writes in one step, so that a copy with the mark has every write
+    /// before the pause.
+    async fn mark_and_pause(&mut self) -> Result<(), ClientError> {
+        let mut conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => self.connector.open(self.node.socket()).await?,
+        };
+        let (info, held) = conn.holding().await?;
+        let mut pipe = redis::pipe();
+        // During an earlier pause, the write of the mark would wait for its end.
+        pipe.cmd("CLIENT").arg("UNPAUSE");
+        if let Some(mark) = held.as_ref().and_then(Copy::mark) {
+            pipe.add_command(set_mark(&mark.next(mark.epoch, mark.state)));
+        }
+        let limit_ms = u64::try_from(self.limit.as_millis()).unwrap_or(u64::MAX);
+        pipe.cmd("CLIENT").arg("PAUSE").arg(limit_ms).arg("WRITE");
+        conn.all(&pipe).await?;
+        self.history = Some(info.replication_id);
+        self.conn = Some(conn);
+        Ok(())
+    }
+
+    /// Ends the pause of writes.
+    pub(super) async fn resume(&mut self) -> Result<(), ClientError> {
+        let cmd = redis::cmd("CLIENT").arg("UNPAUSE").clone();
+        let deadline = Instant::now() + RESUME_LIMIT;
+        loop {
+            match self.send(&cmd).await {
+                Err(_) if Instant::now() < deadline => sleep(RETRY_PAUSE).await,
+                done => return done,
+            }
+        }
+    }
+
+    async fn send(&mut self, cmd: &redis::Cmd) -> Result<(), ClientError> {
+        // Taken out while in use, so that a connection is not used again after a failed or
+        // abandoned command.
+        let mut conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => self.connector.open(self.node.socket()).await?,
+        };
+        conn.query::<redis::Value>(cmd).await?;
+        self.conn = Some(conn);
+        Ok(())
+    }
+
+    /// Makes it a replica of `new`.
+    pub(super) async fn follow(&mut self, new: SocketAddrV4) -> Result<(), ClientError> {
+        let deadline = Instant::now() + self.limit;
+        loop {
+            match self.try_to_follow(new).await {
+                Err(error) if Instant::now() < deadline => {
+                    debug!(%error, "handover: the old primary does not follow yet");
+                    sleep(RETRY_PAUSE).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn try_to_follow(&mut self, new: SocketAddrV4) -> Result<(), ClientError> {
+        let mut conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => {
+                let mut conn = self.connector.open(self.node.socket()).await?;
+                // The answer was lost, or its supervisor or a Sentinel was first.
+                if matches!(conn.role().await?, Role::Replica { .. }) {
+                    return Ok(());
+                }
+                conn
+            }
+        };
+        demote(&mut conn, new, None).await
+    }
+}
+
+/// Makes the old primary a replica of `new`, and disconnects its clients before a paused write
+/// could continue there, in one transaction. `first` is executed first in the same transaction.
+///
+/// # Errors
+/// If it can't be reached.
+pub async fn demote(
+    old: &mut Conn,
+    new: SocketAddrV4,
+    first: Option<redis::Cmd>,
+) -> Result<(), ClientError> {
+    let mut pipe = redis::pipe();
+    pipe.cmd("MULTI");
+    if let Some(first) = first {
+        pipe.add_command(first);
+    }
+    pipe.cmd("REPLICAOF")
+        .arg(new.ip().to_string())
+        .arg(new.port());
+    pipe.cmd("CLIENT")
+        .arg("KILL")
+        .arg("TYPE")
+        .arg("normal")
+        .arg("SKIPME")
+        .arg("yes");
+    pipe.cmd("CLIENT").arg("UNPAUSE");
+    pipe.cmd("EXEC");
+    old.all(&pipe).await?;
+    Ok(())
+}
