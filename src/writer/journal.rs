@@ -1,4 +1,4 @@
-//! The ledger of the run, and the running counts.
+//! The ledger and the counts of the run.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -12,38 +12,38 @@ use crate::ledger::{self, Header, Invoked, LedgerEvent, LedgerWriter, RecordOutc
 use crate::protocol::WriteError;
 use crate::record::{RunId, SeqRange, Timestamp};
 
-use super::metrics::Live;
+use super::metrics::LiveMetrics;
 use super::summary::{Latency, Summary};
 use super::{Options, WriteFailure};
 
-/// Latencies are kept in microseconds with three digits, from 1 µs to one hour.
+/// Latencies are stored in microseconds with three digits, from 1 µs to one hour.
 const LONGEST_US: u64 = 3_600_000_000;
-/// Batches sent again within that time of each other are the same trouble, told to the ledger once.
-const TROUBLE_PAUSE: Duration = Duration::from_millis(500);
+/// Batches sent again within this time of each other are one incident, noted in the ledger once.
+const INCIDENT_PAUSE: Duration = Duration::from_millis(500);
 
 /// The counts so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Records that may have been sent, of a resumed run too.
+    /// Records that may have been sent, including those before the run was resumed.
     pub invoked: u64,
-    /// Records that the run had acknowledged before it was resumed; the ledger knows how.
+    /// Records acknowledged before the run was resumed; the ledger has the form.
     pub before: u64,
     /// Records that every other data node confirmed.
     pub replicated: u64,
-    /// Records for which the Sentinels bore witness.
+    /// Records acknowledged with the Sentinels as witnesses.
     pub witnessed: u64,
-    /// Records that only the primary's `+OK` speaks for (policy `none`).
+    /// Records acknowledged by the primary's `+OK` alone (policy `none`).
     pub sent: u64,
     /// Records that failed for certain and were given up.
     pub failed: u64,
     /// Records that were sent again at least once.
     pub sent_again: u64,
-    /// How often another primary was taken.
+    /// Number of changes of the primary.
     pub primary_changes: u64,
 }
 
 impl Counts {
-    /// Acknowledged, in whatever way.
+    /// Acknowledged, in any form.
     pub fn acknowledged(&self) -> u64 {
         self.before + self.replicated + self.witnessed + self.sent
     }
@@ -55,35 +55,35 @@ impl Counts {
     }
 }
 
-/// How a run stands.
+/// The state of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// What became of the records so far.
+    /// The counts so far.
     pub counts: Counts,
-    /// Why the primary refuses the writes, where it does and another primary would not cure it;
-    /// none once a record is acknowledged again.
+    /// Why the primary refuses writes, if another primary would refuse them too; `None` once a
+    /// record is acknowledged again.
     pub refused: Option<WriteError>,
 }
 
-/// What a moment's metrics are made of.
+/// The values of the metrics at one moment.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Vitals {
+pub(super) struct MetricsSample {
     pub(super) counts: Counts,
     /// Time since the last acknowledgement, or since the start.
     pub(super) quiet_for: Duration,
     pub(super) longest_gap: Duration,
 }
 
-/// The ledger and the counts, shared by the lanes.
+/// The ledger and the counts, shared by the connections.
 #[derive(Debug)]
 pub(super) struct Journal {
     run: RunId,
-    /// Records that the run had before this process.
+    /// Records of the run before this process.
     known: u64,
     begun: Instant,
     /// Time of the run before this process, in microseconds.
     offset_us: u64,
-    live: Live,
+    live_metrics: LiveMetrics,
     inner: Mutex<Inner>,
 }
 
@@ -101,7 +101,7 @@ struct Inner {
 }
 
 impl Journal {
-    /// Makes or resumes the ledger. Returns also what the resumed run left unknown.
+    /// Creates or resumes the ledger. Also returns the unknown records of a resumed run.
     pub(super) fn open(lab: &Lab, options: &Options) -> Result<(Self, Vec<Invoked>), WriteFailure> {
         let mut counts = Counts::default();
         let (mut ledger, mut left, mut run, mut next_seq, mut offset_us) =
@@ -135,7 +135,7 @@ impl Journal {
             known: next_seq,
             begun: Instant::now(),
             offset_us,
-            live: Live::new(),
+            live_metrics: LiveMetrics::new(),
             inner: Mutex::new(Inner {
                 ledger,
                 next_seq,
@@ -167,21 +167,21 @@ impl Journal {
         }
     }
 
-    pub(super) fn vitals(&self) -> Vitals {
+    pub(super) fn sample(&self) -> MetricsSample {
         let inner = self.lock();
-        Vitals {
+        MetricsSample {
             counts: inner.counts,
             quiet_for: inner.last_ack.unwrap_or(self.begun).elapsed(),
             longest_gap: inner.longest_gap,
         }
     }
 
-    /// What is noted for the metrics alone.
-    pub(super) fn live(&self) -> &Live {
-        &self.live
+    /// The values that only the metrics need.
+    pub(super) fn live_metrics(&self) -> &LiveMetrics {
+        &self.live_metrics
     }
 
-    /// Records that are on their way.
+    /// Records in flight, or of unknown outcome.
     pub(super) fn in_flight(&self) -> u64 {
         self.lock().counts.unknown()
     }
@@ -191,7 +191,7 @@ impl Journal {
         self.lock().last_ack.unwrap_or(self.begun).elapsed()
     }
 
-    /// Notes a new batch; only then may it be sent.
+    /// Notes a new batch, which may be sent only after that.
     pub(super) fn invoked(&self, count: u64) -> Result<Invoked, ledger::Error> {
         let created = Timestamp::from(SystemTime::now());
         let mut inner = self.lock();
@@ -228,13 +228,13 @@ impl Journal {
             RecordOutcome::Replicated => inner.counts.replicated += count,
         }
         if outcome.is_acknowledged() {
-            self.live.acknowledged(now - sent);
+            self.live_metrics.acknowledged(now - sent);
             let us = u64::try_from((now - sent).as_micros()).unwrap_or(LONGEST_US);
             inner
                 .latency
                 .saturating_record_n(us.clamp(1, LONGEST_US), count);
             if inner.refused.take().is_some() {
-                info!("the primary takes writes again");
+                info!("the primary accepts writes again");
             }
             inner.first_ack.get_or_insert(now);
             if let Some(last) = inner.last_ack.replace(now) {
@@ -244,41 +244,41 @@ impl Journal {
         Ok(())
     }
 
-    /// Notes that a batch has to be sent again; the ledger is told when trouble begins.
+    /// Notes that a batch has to be sent again. The ledger gets the begin of an incident only.
     pub(super) fn sent_again(&self, count: u64) {
         let now = Instant::now();
         let at_us = self.at_us(now);
         let mut inner = self.lock();
         inner.counts.sent_again += count;
         let before = inner.last_again.replace(now);
-        if before.is_some_and(|before| now - before < TROUBLE_PAUSE) {
+        if before.is_some_and(|before| now - before < INCIDENT_PAUSE) {
             return;
         }
         if let Some(ledger) = &mut inner.ledger {
-            // As with a change of the primary.
+            // Ignored, as for a change of the primary.
             let _ = ledger.event(at_us, LedgerEvent::SentAgain);
         }
     }
 
-    /// Notes that the primary refuses writes, which are tried again; told once, until one is
+    /// Notes that the primary refuses writes, which are tried again. Logged once until a record is
     /// acknowledged.
     pub(super) fn refused(&self, why: WriteError) {
         let mut inner = self.lock();
         if inner.refused.as_ref() != Some(&why) {
-            warn!(error = %why, "the primary refuses the writes; trying again");
+            warn!(error = %why, "the primary refuses writes; trying again");
             inner.refused = Some(why);
         }
     }
 
-    /// Notes that another node is taken for the primary.
+    /// Notes that another node is the primary.
     pub(super) fn primary_changed(&self, node: &str) {
         let at_us = self.at_us(Instant::now());
         let mut inner = self.lock();
         inner.counts.primary_changes += 1;
-        // It was the other one that refused.
+        // The refusal was that of the previous primary.
         inner.refused = None;
         if let Some(ledger) = &mut inner.ledger {
-            // Told for the reader's sake; a ledger that can't be written shows at the next batch.
+            // Informational, so an error is ignored: the next batch reports it.
             let _ = ledger.event(
                 at_us,
                 LedgerEvent::PrimaryChanged {
@@ -295,7 +295,7 @@ impl Journal {
         }
     }
 
-    /// Closes the ledger and sums up.
+    /// Closes the ledger and returns the summary.
     pub(super) fn finish(
         &self,
         options: &Options,

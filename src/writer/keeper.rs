@@ -1,11 +1,12 @@
-//! The connection on which the primary is asked what has been confirmed, for all lanes.
+//! The keeper: the connection that asks the primary what is confirmed, for all write connections.
 //!
-//! The keeper opens it as soon as discovery has a target, and only then may lanes connect: so every
-//! write of the session is younger than this connection, which a change of role or the end of the
-//! server would close. Then it reads the roster: whose confirmation counts, and who is asked; where
-//! that is another lab than it was started for, it says so and ends. Round after round asks `ROLE`,
-//! `PUBLISH`, `WAIT`, `ROLE`, one for all batches that are on their way; while not every other data
-//! node confirms, the Sentinels are asked too. The rules are in [`crate::protocol::ack`].
+//! The keeper opens it as soon as discovery has a target; write connections are opened only after
+//! that. So every write of the session is later than this connection, which a change of role or the
+//! end of the server would close. The keeper first reads the list of members: whose confirmation
+//! counts, and which Sentinels are asked. If the members are not those for which it was started, it
+//! reports that and ends. Each round asks `ROLE`, `PUBLISH`, `WAIT`, `ROLE`, once for all batches
+//! in flight. While not every other data node confirms, it also asks the Sentinels. The rules are
+//! in [`crate::protocol::ack`].
 
 use std::net::SocketAddrV4;
 use std::ops::ControlFlow;
@@ -13,40 +14,41 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::Value;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
-use tracing::{debug, info, trace, warn};
+use tracing::{debug, trace, warn};
 
 use crate::access::User;
-use crate::client::{Connector, ReplicationInfo, Role, RawConn, as_in_roster};
-use crate::config::{Lab, Node};
+use crate::client::{Connector, RawConn, ReplicationInfo, Role};
+use crate::config::Node;
 use crate::protocol::WriteError;
 use crate::protocol::ack::{
     Confirmed, Coverage, NoWitness, Policy, UncoveredWrites, replicated_up_to, uncovered,
 };
 use crate::protocol::copy::{Completeness, MARK_KEY, Mark};
-use crate::protocol::roster::{ROSTER_KEY, Roster};
+use crate::protocol::roster::ROSTER_KEY;
 use crate::protocol::vote::Elected;
 
-use super::discovery::{Discovery, Standing, Target};
+use super::discovery::{Discovery, PrimaryStatus, WriteTarget};
+use super::members::Membership;
 use super::session::Session;
-use super::witness::{About, Witness};
+use super::witness::{Witness, WitnessQuestion};
 use super::{Options, REFUSED_PAUSE};
 
-/// Channel of the messages that nobody reads: they give a connection that writes nothing a place in
-/// the stream of replication, which `WAIT` waits for.
+/// Channel of messages without subscribers. They give the keeper's connection, which writes
+/// nothing, an offset in the replication stream for which `WAIT` waits.
 pub const ROUND_CHANNEL: &str = "halab:round";
-/// Pause before asking again what was not acknowledged.
+/// Pause before the next round if a batch could not be acknowledged.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// The session in use, for each lane.
+/// The session in use, for the write connections.
 pub(super) type Sessions = watch::Receiver<Option<Arc<Session>>>;
 
-/// Keeps one session after the other.
+/// Runs one session after the other.
 #[derive(Debug)]
 pub(super) struct Keeper {
-    /// All data nodes; whoever is not the target is to confirm.
+    /// All data nodes; those that are not the target have to confirm.
     nodes: Vec<Node>,
     membership: Membership,
     policy: Policy,
@@ -56,27 +58,13 @@ pub(super) struct Keeper {
     witness: Witness,
 }
 
-/// The members that a keeper was started for, and what it shares with the one that comes after it
-/// when they have changed.
-#[derive(Debug, Clone)]
-pub(super) struct Membership {
-    /// As in `lab.toml`.
-    pub(super) stated: Arc<Lab>,
-    /// As the roster has it.
-    pub(super) lab: Arc<Lab>,
-    /// Whom the lanes hear.
-    pub(super) sessions: watch::Sender<Option<Arc<Session>>>,
-    /// Who hears that the members are others now.
-    pub(super) changed: mpsc::Sender<Lab>,
-}
-
 /// The keeper's side of one session.
-struct Link {
-    target: Target,
-    wire: RawConn,
+struct KeeperSession {
+    target: WriteTarget,
+    conn: RawConn,
     session: Arc<Session>,
     coverage: Coverage,
-    /// So many batches had been answered at the last question that was settled, in whatever form.
+    /// Number of batches that the last settled question covered, in either form.
     covered: u64,
     open: Option<Question>,
 }
@@ -84,21 +72,21 @@ struct Link {
 /// Batches that not every other data node has confirmed.
 #[derive(Debug, Clone, Copy)]
 struct Question {
-    /// All of them lie at or before this offset.
+    /// All of them are at or before this offset.
     offset: u64,
-    /// How many have been answered in this session, these included.
+    /// Number of batches answered in this session, including these.
     answered: u64,
-    /// When they were known to be written and not confirmed.
+    /// When they were first known to be written and not confirmed.
     since: Instant,
 }
 
-/// Why a session is left.
+/// Why a session ends.
 #[derive(Debug)]
-enum Left {
-    /// Another node is primary, or this one anew.
+enum SessionEnd {
+    /// Another node is primary, or this one was elected again.
     Superseded,
-    /// A lane has lost its connection, or was refused.
-    ByALane,
+    /// A write connection was lost or refused.
+    ByConnection,
     Failed(WriteError),
 }
 
@@ -126,51 +114,51 @@ impl Keeper {
     }
 
     async fn run(mut self) {
-        // Round of the last target that was no good.
-        let mut bad_round = 0;
-        while let Some(target) = self.discovery.target_after(bad_round).await {
-            let left = match self.open(target).await {
-                Ok(mut link) => {
+        // Targets of this round or an earlier one have failed.
+        let mut failed_round = 0;
+        while let Some(target) = self.discovery.target_after(failed_round).await {
+            let end = match self.open(target).await {
+                Ok(mut keeping) => {
                     self.membership
                         .sessions
-                        .send_replace(Some(link.session.clone()));
-                    let left = self.keep(&mut link).await;
-                    link.session.end();
+                        .send_replace(Some(keeping.session.clone()));
+                    let end = self.keep(&mut keeping).await;
+                    keeping.session.end();
                     self.membership.sessions.send_replace(None);
-                    left
+                    end
                 }
-                Err(error) => Left::Failed(error),
+                Err(error) => SessionEnd::Failed(error),
             };
-            debug!(primary = %target.address, ?left, "left");
-            bad_round = match left {
-                Left::Superseded => target.round,
-                Left::ByALane | Left::Failed(_) => {
-                    self.discovery.report();
+            debug!(primary = %target.address, reason = ?end, "the session has ended");
+            failed_round = match end {
+                SessionEnd::Superseded => target.round,
+                SessionEnd::ByConnection | SessionEnd::Failed(_) => {
+                    self.discovery.request_round();
                     self.discovery.now().map_or(target.round, |t| t.round)
                 }
             };
-            if let Left::Failed(error) = left
+            if let SessionEnd::Failed(error) = end
                 && !error.wants_rediscovery()
             {
-                warn!(%error, "the primary refuses to say what is confirmed; trying again");
+                warn!(%error, "the primary refuses the keeper's questions; trying again");
                 sleep(REFUSED_PAUSE).await;
             }
         }
     }
 
-    /// Connects, and looks who would confirm: a `WAIT` for nobody would only take time.
-    async fn open(&self, target: Target) -> Result<Link, WriteError> {
-        let mut wire = match self.connector.open_raw(target.address).await {
-            Ok(wire) => wire,
+    /// Connects, and finds out which data nodes are online: a `WAIT` for none would only take time.
+    async fn open(&self, target: WriteTarget) -> Result<KeeperSession, WriteError> {
+        let mut conn = match self.connector.open_raw(target.address).await {
+            Ok(conn) => conn,
             Err(error) => {
                 debug!(%error, "cannot connect to the primary");
                 return Err(WriteError::Refused);
             }
         };
-        wire.push(&[b"ROLE"]);
-        wire.push(&[b"GET", ROSTER_KEY.as_bytes()]);
-        let answers = wire.exchange(2).await?;
-        let (_, confirmed) = primary(answers.first())?;
+        conn.push(&[b"ROLE"]);
+        conn.push(&[b"GET", ROSTER_KEY.as_bytes()]);
+        let answers = conn.exchange(2).await?;
+        let (_, confirmed) = parse_primary(answers.first())?;
         self.check_members(target.address, answers.get(1)).await?;
         let is_other = |node: &SocketAddrV4| *node != target.address;
         let others = self
@@ -181,9 +169,9 @@ impl Keeper {
             .collect();
         let session = Session::new(target.address, others);
         session.set_online(&confirmed);
-        Ok(Link {
+        Ok(KeeperSession {
             target,
-            wire,
+            conn,
             session: Arc::new(session),
             coverage: Coverage::default(),
             covered: 0,
@@ -191,137 +179,97 @@ impl Keeper {
         })
     }
 
-    /// Ends here where the lab has other members than this keeper knows: another one is started for
-    /// those.
+    /// Ends this keeper if the primary's list has other members; another one is started for those.
     async fn check_members(
         &self,
         primary: SocketAddrV4,
         answer: Option<&Value>,
     ) -> Result<(), WriteError> {
-        let text = match answer {
-            Some(Value::BulkString(text)) => String::from_utf8_lossy(text).into_owned(),
-            Some(Value::VerbatimString { text, .. }) => text.clone(),
-            // A node of an earlier version lets nobody ask.
-            Some(Value::ServerError(error)) if error.code() == "WRONGTYPE" => {
-                return Err(WriteError::MembersUnknown);
-            }
-            Some(Value::ServerError(error)) if error.code() != "NOPERM" => {
-                return Err(WriteError::from_code(error.code()));
-            }
-            _ => return Ok(()),
-        };
-        // Of a later version, or not brought up to date yet after the lab has moved: whom to ask is
-        // not known.
-        let roster = Roster::from_text(&text)
-            .filter(|roster| roster.data.iter().any(|member| member.address == primary))
-            .ok_or(WriteError::MembersUnknown)?;
-        let now = as_in_roster(&self.membership.stated, &roster);
-        if now == *self.membership.lab {
+        let Some(lab) = self.membership.changed_by(primary, answer)? else {
             return Ok(());
-        }
-        let names: Vec<&str> = now.nodes().map(|n| n.name.as_str()).collect();
-        info!(version = roster.version, members = %names.join(" "), "the members of the lab are others now");
-        // This task ends while it waits.
-        if self.membership.changed.send(now).await.is_ok() {
+        };
+        // This task is ended while it waits.
+        if self.membership.changed.send(lab).await.is_ok() {
             std::future::pending::<()>().await;
         }
         Err(WriteError::Refused)
     }
 
-    /// Confirms what the lanes send, until there is a reason to leave.
-    async fn keep(&mut self, link: &mut Link) -> Left {
-        let session = link.session.clone();
+    /// Confirms the batches of the write connections until the session ends.
+    async fn keep(&mut self, keeping: &mut KeeperSession) -> SessionEnd {
+        let session = keeping.session.clone();
         let mut discovery = self.discovery.clone();
-        let target = link.target;
+        let target = keeping.target;
         tokio::select! {
             biased;
-            () = discovery.superseded(target) => Left::Superseded,
-            () = session.ended() => Left::ByALane,
-            Err(error) = self.confirm(link) => Left::Failed(error),
+            () = discovery.superseded(target) => SessionEnd::Superseded,
+            () = session.ended() => SessionEnd::ByConnection,
+            Err(error) = self.confirm(keeping) => SessionEnd::Failed(error),
         }
     }
 
-    async fn confirm(&self, link: &mut Link) -> Result<(), WriteError> {
-        let session = link.session.clone();
+    async fn confirm(&self, keeping: &mut KeeperSession) -> Result<(), WriteError> {
+        let session = keeping.session.clone();
         loop {
-            let needed = async {
+            let round_needed = async {
                 match self.policy {
                     Policy::None => std::future::pending().await,
-                    // Nobody else has the writes; until they are answered there is nothing to ask.
+                    // No other node has the writes: nothing to ask before they are answered.
                     Policy::Available if session.online() == 0 => {
-                        session.more_answered(link.covered).await;
+                        session.more_answered(keeping.covered).await;
                     }
                     Policy::Available | Policy::Replicated => session.pending().await,
                 }
             };
             tokio::select! {
                 biased;
-                () = needed => {}
-                // Nothing was asked, so all that can come is the end of the connection.
-                ended = link.wire.receive() => return Err(ended.err().unwrap_or(WriteError::NotRedis)),
+                () = round_needed => {}
+                // No answer is outstanding, so this can only be the end of the connection.
+                ended = keeping.conn.receive() => {
+                    return Err(ended.err().unwrap_or(WriteError::NotRedis));
+                }
             }
-            if self.round(link).await?.is_break() {
+            if self.round(keeping).await?.is_break() {
                 sleep(PAUSE).await;
             }
         }
     }
 
-    /// One round of questions. `Break` when there is no point in asking again at once.
-    async fn round(&self, link: &mut Link) -> Result<ControlFlow<()>, WriteError> {
-        let (round, answered) = link.session.begin_round();
-        link.wire.push(&[b"ROLE"]);
-        let online = link.session.online();
-        let mut questions = 1;
-        if online > 0 {
-            // A WAIT is for what its own connection wrote last (before Redis 7.2: for all before
-            // its last command). A message goes to the replicas as a write does, and
-            // neither to the keys nor to the disk.
-            link.wire.push(&[b"PUBLISH", ROUND_CHANNEL.as_bytes(), b""]);
-            let online = online.to_string();
-            let wait: [&[u8]; 3] = [b"WAIT", online.as_bytes(), self.wait_ms.as_bytes()];
-            link.wire.push(&wait);
-            link.wire.push(&[b"ROLE"]);
-            questions = 4;
-        }
-        let answers = link.wire.exchange(questions).await?;
-        for answer in &answers {
-            if let Value::ServerError(error) = answer {
-                return Err(WriteError::from_code(error.code()));
-            }
-        }
-        let (offset, _) = primary(answers.first())?;
-        let (_, confirmed) = primary(answers.last())?;
+    /// One round of questions. `Break` if the next round would have the same result now.
+    async fn round(&self, keeping: &mut KeeperSession) -> Result<ControlFlow<()>, WriteError> {
+        let (round, answered) = keeping.session.begin_round();
+        let (offset, confirmed) = self.ask_primary(keeping).await?;
 
-        link.session.set_online(&confirmed);
-        link.coverage.round = round;
-        let replicated = replicated_up_to(link.session.others(), &confirmed);
-        link.coverage.replicated = link.coverage.replicated.max(replicated);
-        link.session.publish(link.coverage);
+        keeping.session.set_online(&confirmed);
+        keeping.coverage.round = round;
+        let replicated = replicated_up_to(keeping.session.others(), &confirmed);
+        keeping.coverage.replicated = keeping.coverage.replicated.max(replicated);
+        keeping.session.publish(keeping.coverage);
 
-        // A question stays until it is answered: evidence has to be later than the writes by some
-        // time.
-        let question = *link.open.get_or_insert_with(|| Question {
+        // A question stays open until it is answered: its evidence has to be later than the writes
+        // by some time.
+        let question = *keeping.open.get_or_insert_with(|| Question {
             offset,
             answered,
             since: Instant::now(),
         });
-        let missing = uncovered(link.session.others(), question.offset, &confirmed);
+        let missing = uncovered(keeping.session.others(), question.offset, &confirmed);
         let verdict = if missing.is_empty() {
             Ok(())
-        } else if question.answered == link.covered {
-            link.open = None;
+        } else if question.answered == keeping.covered {
+            keeping.open = None;
             return Ok(ControlFlow::Continue(()));
         } else if self.policy == Policy::Available {
-            let verdict = match self.mark_of(link, &missing).await? {
-                Some(mark) => self.ask_witness(link, question, missing, mark).await,
+            let verdict = match self.mark_of(keeping, &missing).await? {
+                Some(mark) => self.ask_witness(keeping, question, missing, mark).await,
                 None => Err(NoWitness::TermNotMarked),
             };
             if verdict.is_ok() {
-                // The testimony was about the primary at the other end: it has to be one still.
-                link.wire.push(&[b"ROLE"]);
-                primary(link.wire.exchange(1).await?.first())?;
-                link.coverage.witnessed = question.answered;
-                link.session.publish(link.coverage);
+                // The witnesses testified about this primary: it must still be primary.
+                keeping.conn.push(&[b"ROLE"]);
+                parse_primary(keeping.conn.exchange(1).await?.first())?;
+                keeping.coverage.witnessed = question.answered;
+                keeping.session.publish(keeping.coverage);
             }
             verdict
         } else {
@@ -329,8 +277,8 @@ impl Keeper {
         };
         match verdict {
             Ok(()) => {
-                link.covered = question.answered;
-                link.open = None;
+                keeping.covered = question.answered;
+                keeping.open = None;
                 Ok(ControlFlow::Continue(()))
             }
             Err(NoWitness::OtherPrimary) => Err(WriteError::Unblocked),
@@ -341,19 +289,51 @@ impl Keeper {
         }
     }
 
-    /// The primary's mark, if it has marked the time in which it is primary and, where no other
-    /// data node has the writes, that it is the only copy. What is witnessed before could not
-    /// be told, later, from what an older copy lacks; and a primary writes everything to disk
-    /// before it marks that it is the only copy, and each write before the answer from then on.
+    /// Asks the primary for its offset, and then for the offsets that its replicas have confirmed.
+    async fn ask_primary(
+        &self,
+        keeping: &mut KeeperSession,
+    ) -> Result<(u64, Vec<Confirmed>), WriteError> {
+        keeping.conn.push(&[b"ROLE"]);
+        let online = keeping.session.online();
+        let mut questions = 1;
+        if online > 0 {
+            // WAIT is about the last write of its own connection (before Redis 7.2: about all
+            // writes before its last command). A message is replicated like a write, but changes
+            // neither keys nor disk.
+            keeping
+                .conn
+                .push(&[b"PUBLISH", ROUND_CHANNEL.as_bytes(), b""]);
+            let online = online.to_string();
+            let wait: [&[u8]; 3] = [b"WAIT", online.as_bytes(), self.wait_ms.as_bytes()];
+            keeping.conn.push(&wait);
+            keeping.conn.push(&[b"ROLE"]);
+            questions = 4;
+        }
+        let answers = keeping.conn.exchange(questions).await?;
+        for answer in &answers {
+            if let Value::ServerError(error) = answer {
+                return Err(WriteError::from_code(error.code()));
+            }
+        }
+        let (offset, _) = parse_primary(answers.first())?;
+        let (_, confirmed) = parse_primary(answers.last())?;
+        Ok((offset, confirmed))
+    }
+
+    /// The primary's mark, if it marks the current term and, when no other data node has the
+    /// writes, states that this is the only copy. Otherwise witnessed writes could not be
+    /// distinguished later from those that an older copy lacks. Before a primary marks its copy as
+    /// the only one, it writes everything to disk, and from then on each write before its answer.
     async fn mark_of(
         &self,
-        link: &mut Link,
+        keeping: &mut KeeperSession,
         missing: &[SocketAddrV4],
     ) -> Result<Option<Mark>, WriteError> {
-        link.wire.push(&[b"INFO", b"replication"]);
-        link.wire.push(&[b"GET", MARK_KEY.as_bytes()]);
+        keeping.conn.push(&[b"INFO", b"replication"]);
+        keeping.conn.push(&[b"GET", MARK_KEY.as_bytes()]);
         let mut texts = Vec::new();
-        for answer in link.wire.exchange(2).await? {
+        for answer in keeping.conn.exchange(2).await? {
             texts.push(match answer {
                 Value::ServerError(error) => return Err(WriteError::from_code(error.code())),
                 Value::BulkString(text) => String::from_utf8_lossy(&text).into_owned(),
@@ -365,70 +345,80 @@ impl Keeper {
             return Err(WriteError::NotRedis);
         };
         let history = ReplicationInfo::parse(info).replication_id;
-        let is = |node: &&Node| node.socket() == link.target.address;
+        let is = |node: &&Node| node.socket() == keeping.target.address;
         let Some(node) = self.nodes.iter().find(is) else {
             return Ok(None);
         };
-        let alone = missing.len() == link.session.others().len();
+        let alone = missing.len() == keeping.session.others().len();
         Ok(Mark::from_text(mark).filter(|mark| {
-            let says = match mark.state {
+            let state_fits = match mark.state {
                 Completeness::Sole => true,
                 Completeness::Open => !alone,
-                // Whoever has that mark takes itself for complete.
+                // A node with this mark counts as complete.
                 Completeness::Closed => false,
             };
-            says && mark.counts_for(&node.name, &history)
+            state_fits && mark.counts_for(&node.name, &history)
         }))
     }
 
     async fn ask_witness(
         &self,
-        link: &mut Link,
+        keeping: &mut KeeperSession,
         question: Question,
         missing: Vec<SocketAddrV4>,
         mark: Mark,
     ) -> Result<(), NoWitness> {
         let mut discovery = self.discovery.clone();
         loop {
-            // Announced meanwhile, perhaps; the connection is to the same node.
+            // The primary may have been announced meanwhile; the connection is to the same node.
             if let Some(now) = discovery.now()
-                && now.address == link.target.address
+                && now.address == keeping.target.address
             {
-                link.target = now;
+                keeping.target = now;
             }
-            let about = about(link.target, missing.clone(), &mark)?;
+            let about = witness_question(keeping.target, missing.clone(), &mark)?;
             tokio::select! {
                 biased;
-                // Then what is asked is another thing, and may have its answer at once.
-                () = discovery.announced(link.target) => {}
+                // Then the question changes, and may be answered at once.
+                () = discovery.announced(keeping.target) => {}
                 verdict = self.witness.ask(&about, question.since) => return verdict,
             }
         }
     }
 }
 
-/// What the witnesses are asked about writes to `target`.
-fn about(target: Target, uncovered: Vec<SocketAddrV4>, mark: &Mark) -> Result<About, NoWitness> {
-    match target.standing {
-        Standing::Elected(epoch) => {
+/// The question to the witnesses about writes to `target`.
+fn witness_question(
+    target: WriteTarget,
+    uncovered: Vec<SocketAddrV4>,
+    mark: &Mark,
+) -> Result<WitnessQuestion, NoWitness> {
+    match target.status {
+        PrimaryStatus::Elected(epoch) => {
             let primary = Elected {
                 address: target.address,
                 epoch,
             };
-            Ok(About::Elected(UncoveredWrites { primary, uncovered }))
+            Ok(WitnessQuestion::Elected(UncoveredWrites {
+                primary,
+                uncovered,
+            }))
         }
-        Standing::Promoted { over } if uncovered == [over.address] => Ok(About::Promoted {
-            old: over,
-            new: target.address,
-            mark: Box::new(mark.clone()),
-        }),
-        // A node that is neither could be promoted as well as this one was.
-        Standing::Promoted { over } => Err(NoWitness::Promotable(over.address)),
+        PrimaryStatus::Promoted { over } if uncovered == [over.address] => {
+            Ok(WitnessQuestion::Promoted {
+                old: over,
+                new: target.address,
+                mark: Box::new(mark.clone()),
+            })
+        }
+        // Another node that has not confirmed could be promoted too.
+        PrimaryStatus::Promoted { over } => Err(NoWitness::Promotable(over.address)),
     }
 }
 
-/// The offset and the online replicas in an answer to `ROLE`; an error when it is not a primary's.
-pub(super) fn primary(answer: Option<&Value>) -> Result<(u64, Vec<Confirmed>), WriteError> {
+/// The offset and the online replicas in the answer of a primary to `ROLE`; an error for any other
+/// answer.
+pub(super) fn parse_primary(answer: Option<&Value>) -> Result<(u64, Vec<Confirmed>), WriteError> {
     match answer {
         Some(Value::ServerError(error)) => Err(WriteError::from_code(error.code())),
         Some(value) => match Role::from_value(value) {

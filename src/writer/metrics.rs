@@ -1,7 +1,7 @@
-//! What a run tells about itself, for Prometheus. Names and meanings: `docs/metrics.md`.
+//! The metrics of a run, for Prometheus. `docs/metrics.md` lists their names and meanings.
 //!
-//! An observer: at each request it reads the counts that the journal keeps anyway. Only what the
-//! journal has no count of is noted for it, in [`Live`].
+//! At each request a collector reads the counts of the journal. [`LiveMetrics`] has only the values
+//! that the journal does not count.
 
 use std::fmt;
 use std::path::Path;
@@ -21,37 +21,37 @@ use tracing::{info, warn};
 use crate::config::Lab;
 use crate::metrics::{MetricsServer, Target};
 
-use super::journal::{Journal, Vitals};
+use super::journal::{Journal, MetricsSample};
 use super::{MetricsAt, Options};
 
-/// From 0.25 ms to 16 s: a quiet lab acknowledges in 1 ms, a failover after down-after takes 6 s.
+/// From 0.25 ms to 16 s: an idle lab acknowledges in 1 ms; a failover after down-after takes 6 s.
 const LATENCY_BUCKETS: (f64, f64, u16) = (0.000_25, 2.0, 17);
 
-/// What is noted for the metrics alone.
+/// Values that only the metrics need.
 #[derive(Debug, Clone)]
-pub(super) struct Live {
+pub(super) struct LiveMetrics {
     latency: Histogram,
     rounds: Counter,
     primary: Arc<Mutex<Option<String>>>,
 }
 
-impl Live {
+impl LiveMetrics {
     pub(super) fn new() -> Self {
         let (start, factor, count) = LATENCY_BUCKETS;
-        Live {
+        LiveMetrics {
             latency: Histogram::new(exponential_buckets(start, factor, count)),
             rounds: Counter::default(),
             primary: Arc::default(),
         }
     }
 
-    /// A batch is acknowledged, that long after it was first sent.
+    /// Notes the time from the first sending of a batch to its acknowledgement.
     pub(super) fn acknowledged(&self, latency: Duration) {
         self.latency.observe(latency.as_secs_f64());
     }
 
-    /// All Sentinels and data nodes are asked who is primary; who is, if that is known.
-    pub(super) fn looked(&self, primary: Option<String>) {
+    /// Notes a round of discovery and the primary that it found.
+    pub(super) fn round_done(&self, primary: Option<String>) {
         self.rounds.inc();
         *self.primary.lock().unwrap_or_else(PoisonError::into_inner) = primary;
     }
@@ -64,30 +64,30 @@ impl Live {
     }
 }
 
-/// Reads the journal when it is asked to.
+/// Reads the journal at each request.
 #[derive(Debug)]
-struct Observer {
+struct JournalCollector {
     journal: Arc<Journal>,
     data_nodes: Vec<String>,
 }
 
-impl Collector for Observer {
+impl Collector for JournalCollector {
     fn encode(&self, mut to: DescriptorEncoder) -> fmt::Result {
-        let Vitals {
+        let MetricsSample {
             counts,
             quiet_for,
             longest_gap,
-        } = self.journal.vitals();
-        let live = self.journal.live();
+        } = self.journal.sample();
+        let live = self.journal.live_metrics();
         counter(
             &mut to,
             "records_invoked",
-            "Records that may have been sent, those of a resumed run among them",
+            "Records that may have been sent, including those before the run was resumed",
             counts.invoked,
         )?;
         let name = "records_acknowledged";
-        let help = "Records acknowledged: confirmed by every other data node, witnessed by the Sentinels, or on \
-                    the primary's word alone (policy none); before: in the run that is resumed";
+        let help = "Records acknowledged: replicated, witnessed, or unconfirmed (policy none); \
+                    before: acknowledged before the run was resumed";
         let mut family = to.encode_descriptor(name, help, None, MetricType::Counter)?;
         for (kind, count) in [
             ("replicated", counts.replicated),
@@ -107,25 +107,25 @@ impl Collector for Observer {
         counter(
             &mut to,
             "records_sent_again",
-            "Records that were sent more than once, since it was unknown what had become of them",
+            "Records that were sent more than once, because their outcome was unknown",
             counts.sent_again,
         )?;
         gauge(
             &mut to,
             "records_open",
-            "Records in flight or of unknown fate: neither acknowledged nor failed for certain",
+            "Records in flight or of unknown outcome: neither acknowledged nor failed for certain",
             None,
             counts.unknown() as f64,
         )?;
         counter(
             &mut to,
             "primary_changes",
-            "How often another node was taken for the primary",
+            "Number of changes of the primary",
             counts.primary_changes,
         )?;
         let primary = live.primary();
         let help =
-            "1 for the data node that the writer takes for the primary; all 0: it looks for one";
+            "1 for the data node that the writer uses as the primary; all 0 while it has none";
         let mut family = to.encode_descriptor("primary", help, None, MetricType::Gauge)?;
         for node in &self.data_nodes {
             let labels = [("primary", node.as_str())];
@@ -142,7 +142,7 @@ impl Collector for Observer {
         gauge(
             &mut to,
             "longest_gap",
-            "The longest time between two acknowledged writes so far",
+            "Longest time between two acknowledged writes so far",
             Some(&Unit::Seconds),
             longest_gap.as_secs_f64(),
         )
@@ -165,15 +165,15 @@ fn gauge(
     gauge.encode(to.encode_descriptor(name, help, unit, MetricType::Gauge)?)
 }
 
-/// Everything that a run tells.
+/// All metrics of a run.
 pub(super) fn registry(lab: &Lab, options: &Options, journal: Arc<Journal>) -> Registry {
     let mut registry = Registry::with_prefix("halab_writer");
     let labels = vec![
         ("run", journal.run().to_string()),
         ("policy", options.policy.as_str().to_owned()),
     ];
-    registry.register("run", "The run that writes", Info::new(labels));
-    let live = journal.live().clone();
+    registry.register("run", "The current run", Info::new(labels));
+    let live = journal.live_metrics().clone();
     registry.register_with_unit(
         "batch_latency",
         "From the first sending of a batch to its acknowledgement",
@@ -182,17 +182,17 @@ pub(super) fn registry(lab: &Lab, options: &Options, journal: Arc<Journal>) -> R
     );
     registry.register(
         "discovery_rounds",
-        "How often all Sentinels and data nodes were asked who is primary",
+        "Rounds in which all Sentinels and data nodes were asked for the primary",
         live.rounds,
     );
-    registry.register_collector(Box::new(Observer {
+    registry.register_collector(Box::new(JournalCollector {
         journal,
         data_nodes: lab.data_nodes.iter().map(|n| n.name.clone()).collect(),
     }));
     registry
 }
 
-/// The labels that Prometheus gives all others.
+/// The target file's content, with the labels of all other targets of the lab.
 fn target(lab: &Lab, file: &Path) -> Target {
     let name = "writer".to_owned();
     Target {
@@ -205,8 +205,8 @@ fn target(lab: &Lab, file: &Path) -> Target {
     }
 }
 
-/// Serves the metrics of a run where the options say. A run is a run without them: a second writer
-/// finds the address taken.
+/// Serves the metrics of a run, if the options request it. A failure does not end the run: a second
+/// writer finds the address in use.
 pub(super) async fn serve(
     lab: &Lab,
     options: &Options,
@@ -219,7 +219,8 @@ pub(super) async fn serve(
             if let Some(file) = file
                 && let Err(error) = server.tell(&target(lab, file))
             {
-                warn!(file = %file.display(), %error, "Prometheus is not told of the metrics");
+                let file = file.display();
+                warn!(%file, %error, "cannot write the target file for Prometheus");
             }
             Some(server)
         }

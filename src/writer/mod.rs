@@ -1,26 +1,29 @@
-//! `halab write`: writes records through the Sentinels, and counts only what is acknowledged.
+//! `halab write`: writes records to the primary that the Sentinels name, and counts those that are
+//! acknowledged.
 //!
-//! - `discovery`: who is primary now, kept fresh
-//! - `keeper`: the connection on which the primary is asked what is confirmed, for all lanes
-//! - `lane`: one connection that writes, with some batches in flight
-//! - `flight`: one batch on its way, and when it is acknowledged
-//! - `session`: what keeper and lanes share while one node is written to
+//! - `discovery`: finds the primary; `probe`: asks one data node for its role
+//! - `members`: restarts discovery and keeper when the list of members changes
+//! - `keeper`: the connection that asks the primary what is confirmed, for all write connections
+//! - `connection`: a write connection, with some batches in flight
+//! - `in_flight`: one batch in flight, and when it is acknowledged
+//! - `session`: the state that keeper and write connections share while they use one primary
 //! - `witness`: questions to the Sentinels
-//! - `work`: which batch comes next: count, duration, rate, what is left from before
-//! - `journal`: the ledger, and the running counts
-//! - `metrics`: the same for Prometheus
-//! - `summary`: what is said at the end
+//! - `work`: the next batch, by count, duration and rate; first the unknown ones of a resumed run
+//! - `journal`: the ledger and the counts; `metrics`: the counts for Prometheus
+//! - `summary`: the result of a run
 //!
-//! Back-pressure is the shape of it: a lane takes a batch when fewer than `in_flight` of its own
-//! wait to be acknowledged, so there are never more than `connections * in_flight` in memory.
-//! Nothing is acknowledged before [`crate::protocol::ack`] says so.
+//! Back-pressure: a connection takes a batch only while fewer than `in_flight` of its batches wait
+//! for acknowledgement, so at most `connections * in_flight` are in memory.
+//! [`crate::protocol::ack`] decides when a record is acknowledged.
 
+mod connection;
 mod discovery;
-mod flight;
+mod in_flight;
 mod journal;
 mod keeper;
-mod lane;
+mod members;
 mod metrics;
+mod probe;
 mod session;
 mod summary;
 mod witness;
@@ -31,9 +34,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, sleep};
+use tokio::time::{Instant, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::User;
@@ -41,107 +44,104 @@ use crate::client::Connector;
 use crate::config::Lab;
 use crate::ledger;
 use crate::protocol::ack::Policy;
-use crate::sentinel::Panel;
 
 pub use journal::{Counts, Progress};
 pub use summary::Summary;
 
-use discovery::{Discovery, Trouble};
+use connection::WriteConnection;
+use discovery::LastProblem;
 use journal::Journal;
-use keeper::{Keeper, Membership};
-use lane::Lane;
-use session::Session;
-use witness::Witness;
+use members::follow_members;
 use work::Work;
 
-/// Shortest `WAIT`: a healthy replica confirms within it also on a busy machine, so that the
-/// Sentinels are asked only when something is wrong. As in `lab.toml`.
+/// Shortest time limit of `WAIT`. A healthy replica confirms within it even on a busy machine, so
+/// the Sentinels are asked only in case of a problem. As in `lab.toml`.
 pub const SHORTEST_WAIT: Duration = Duration::from_millis(50);
-/// How long batches in flight may take to be acknowledged after a request to stop.
+/// Time for batches in flight to be acknowledged after a request to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(3);
-/// How often acknowledgements are handed to the system: the most that a `kill -9` of the writer can
-/// turn from acknowledged into unknown.
+/// Period in which the ledger is written to the kernel: a `kill -9` of the writer can turn the
+/// acknowledgements of that time into unknown ones.
 const FLUSH_PERIOD: Duration = Duration::from_millis(20);
-/// Pause after a refusal that another primary would not cure.
+/// Pause after a refusal that would be the same on another primary.
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
-/// How much longer than a `WAIT` its answer may take before the connection counts as lost; as long
-/// as any other answer, if that is more.
+/// Time beyond the limit of a `WAIT` after which its connection counts as lost, unless the limit of
+/// any other answer is longer.
 const WAIT_SLACK: Duration = Duration::from_secs(2);
 
-/// What to write, and how.
+/// Settings of a run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Stop after so many records; `None`: no limit.
+    /// Maximum number of records; `None`: no limit.
     pub count: Option<u64>,
-    /// Stop after that time; `None`: no limit.
+    /// Maximum duration; `None`: no limit.
     pub duration: Option<Duration>,
-    /// At most so many records a second; `None`: as many as are acknowledged.
+    /// Maximum records a second; `None`: as many as are acknowledged.
     pub rate: Option<f64>,
-    /// Connections that write.
+    /// Number of write connections.
     pub connections: usize,
-    /// Batches on each connection that may wait to be acknowledged.
+    /// Maximum batches in flight on each connection.
     pub in_flight: usize,
     /// Records a batch.
     pub batch: usize,
-    /// Limit of one `WAIT`; at least [`SHORTEST_WAIT`].
+    /// Time limit of `WAIT`; at least [`SHORTEST_WAIT`].
     pub wait_timeout: Duration,
-    /// Which acknowledgements count.
+    /// Acknowledgement policy.
     pub policy: Policy,
-    /// Where the ledger goes; `None`: no ledger.
+    /// Path of the ledger; `None`: no ledger.
     pub ledger: Option<PathBuf>,
-    /// Go on with the run whose ledger that is.
+    /// Continue the run of this ledger.
     pub resume: bool,
-    /// Give up after so long without any acknowledged record.
+    /// Fail after this time without an acknowledged record.
     pub patience: Duration,
-    /// Where metrics are served during the run; `None`: nowhere.
+    /// Where to serve metrics during the run; `None`: nowhere.
     pub metrics: Option<MetricsAt>,
 }
 
-/// Where metrics are served.
+/// Where to serve metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetricsAt {
-    /// There.
+    /// Address and port.
     pub address: SocketAddrV4,
-    /// The file that tells Prometheus of it, where there is one that looks into its folder.
+    /// The target file for Prometheus, if it watches the folder.
     pub file: Option<PathBuf>,
 }
 
 impl Options {
-    /// The limit of one `WAIT` as `WAIT` takes it.
+    /// The time limit of `WAIT`, as its argument.
     fn wait_ms(&self) -> String {
         self.wait_timeout.max(SHORTEST_WAIT).as_millis().to_string()
     }
 
-    /// How long the answer to a `WAIT` may take.
+    /// The time limit of the answer to `WAIT`.
     fn wait_limit(&self, connector: &Connector) -> Duration {
         self.wait_timeout.max(SHORTEST_WAIT) + WAIT_SLACK.max(connector.answer_limit())
     }
 }
 
-/// Why the run ended before its work was done.
+/// Why a run failed.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteFailure {
-    /// The ledger can't be written: nothing may be sent.
+    /// The ledger can't be written, so nothing may be sent.
     #[error(transparent)]
     Ledger(#[from] ledger::Error),
-    /// Nothing was acknowledged for too long.
-    #[error("no record was acknowledged for {seconds} s: {trouble}")]
+    /// No record was acknowledged for too long.
+    #[error("no record was acknowledged for {seconds} s: {reason}")]
     Patience {
-        /// For how long.
+        /// Time since the last acknowledgement.
         seconds: u64,
-        /// What is missing.
-        trouble: String,
+        /// The last problem.
+        reason: String,
     },
-    /// A part of the program ended early.
-    #[error("a part of the writer failed: {0}")]
+    /// A task ended early.
+    #[error("a task of the writer failed: {0}")]
     Task(String),
 }
 
-/// Runs the writer until its work is done, `stop` is cancelled, or it fails. The summary is there
-/// in every case once the run has begun.
+/// Runs the writer until its work is done, `stop` is cancelled, or it fails. Once the run has
+/// begun, there is always a summary.
 ///
 /// # Errors
-/// Before the run has begun: the ledger can't be made or read.
+/// If the ledger can't be created or read; then the run has not begun.
 pub async fn run(
     lab: &Lab,
     options: &Options,
@@ -151,8 +151,7 @@ pub async fn run(
     run_with(lab, options, stop, progress, JoinSet::new()).await
 }
 
-/// The same, with tasks beside those that it starts in the background: for tests of what becomes of
-/// one that ends.
+/// The same, with additional background tasks, for tests with a task that ends.
 async fn run_with(
     lab: &Lab,
     options: &Options,
@@ -160,43 +159,43 @@ async fn run_with(
     progress: impl Fn(Progress) + Send + Sync + 'static,
     mut background: JoinSet<()>,
 ) -> Result<(Summary, Option<WriteFailure>), WriteFailure> {
-    // A failure ends this run, and nothing else that the caller's token is for.
+    // A failure ends this run, but does not cancel the caller's token.
     let stop = stop.child_token();
     let (journal, left) = Journal::open(lab, options)?;
     let journal = Arc::new(journal);
     let _metrics = metrics::serve(lab, options, &journal).await;
     let work = Arc::new(Work::new(options, journal.clone(), left, stop.clone()));
     let connector = Connector::new(lab, User::Writer);
-    let trouble = Trouble::default();
-    let (for_keepers, sessions) = watch::channel(None);
+    let last_problem = LastProblem::default();
+    let (to_connections, sessions) = watch::channel(None);
     background.spawn(follow_members(
         lab.clone(),
         options.clone(),
-        for_keepers,
+        to_connections,
         journal.clone(),
-        trouble.clone(),
+        last_problem.clone(),
     ));
 
     let begun = Instant::now();
-    let end_lanes = CancellationToken::new();
-    let mut lanes = JoinSet::new();
+    let end_connections = CancellationToken::new();
+    let mut connections = JoinSet::new();
     for _ in 0..options.connections {
-        let lane = Lane::new(
+        let connection = WriteConnection::new(
             connector.clone(),
             options,
             sessions.clone(),
             journal.clone(),
             work.clone(),
-            end_lanes.clone(),
+            end_connections.clone(),
         );
-        lanes.spawn(lane.run());
+        connections.spawn(connection.run());
     }
     let mut failure = None;
     let mut flush = interval(FLUSH_PERIOD);
     let mut end_at: Option<Instant> = None;
     loop {
         tokio::select! {
-            ended = lanes.join_next() => match ended {
+            ended = connections.join_next() => match ended {
                 None => break,
                 Some(Ok(Ok(()))) => {}
                 Some(Ok(Err(error))) => {
@@ -208,7 +207,7 @@ async fn run_with(
                     stop.cancel();
                 }
             },
-            // None of them ends before the lanes have.
+            // None of them ends before the connections have.
             Some(ended) = background.join_next() => {
                 let why = ended.err().map_or_else(|| "it has ended".to_owned(), |e| e.to_string());
                 failure.get_or_insert(WriteFailure::Task(why));
@@ -226,18 +225,20 @@ async fn run_with(
                 if quiet >= options.patience && work.waiting() && end_at.is_none() {
                     failure.get_or_insert(WriteFailure::Patience {
                         seconds: quiet.as_secs(),
-                        trouble: refused.map_or_else(|| trouble.told(), |why| why.to_string()),
+                        reason: refused.map_or_else(|| last_problem.text(), |why| why.to_string()),
                     });
                     stop.cancel();
-                    end_lanes.cancel();
+                    end_connections.cancel();
                 }
             }
-            () = stop.cancelled(), if end_at.is_none() => end_at = Some(Instant::now() + STOP_LIMIT),
-            () = sleep(end_at.map_or(STOP_LIMIT, |at| at.saturating_duration_since(Instant::now()))),
-                if end_at.is_some() && !end_lanes.is_cancelled() => end_lanes.cancel(),
+            () = stop.cancelled(), if end_at.is_none() => {
+                end_at = Some(Instant::now() + STOP_LIMIT);
+            }
+            () = sleep_until(end_at.unwrap_or(begun)),
+                if end_at.is_some() && !end_connections.is_cancelled() => end_connections.cancel(),
         }
     }
-    // Background tasks hold nothing that must be ended in order.
+    // The background tasks need no orderly end.
     background.shutdown().await;
     progress(journal.progress());
     let elapsed = begun.elapsed();
@@ -248,58 +249,7 @@ async fn run_with(
     }
 }
 
-/// Keeps those who find the primary and ask what is confirmed, for the lab of `lab.toml` first.
-/// Where the roster has other members, all of them end, with the session, and others begin for
-/// those.
-async fn follow_members(
-    stated: Lab,
-    options: Options,
-    sessions: watch::Sender<Option<Arc<Session>>>,
-    journal: Arc<Journal>,
-    trouble: Trouble,
-) {
-    let stated = Arc::new(stated);
-    let mut lab = stated.clone();
-    loop {
-        let (changed, mut heard) = mpsc::channel(1);
-        let membership = Membership {
-            stated: stated.clone(),
-            lab,
-            sessions: sessions.clone(),
-            changed,
-        };
-        let mut tasks = JoinSet::new();
-        let connector = Connector::new(&membership.lab, User::Writer);
-        let panel = Arc::new(Panel::new(&membership.lab, connector.clone()));
-        let discovery = Discovery::start(
-            &membership,
-            panel.clone(),
-            connector.clone(),
-            (journal.clone(), trouble.clone()),
-            &mut tasks,
-        );
-        let witness = Witness::new(panel, connector, membership.lab.timing.raise_limit);
-        Keeper::start(&membership, &options, discovery, witness, &mut tasks);
-        tokio::select! {
-            Some(now) = heard.recv() => lab = Arc::new(now),
-            // It ends with why it ended.
-            Some(ended) = tasks.join_next() => {
-                if let Err(error) = ended
-                    && let Ok(panicked) = error.try_into_panic()
-                {
-                    std::panic::resume_unwind(panicked);
-                }
-                return;
-            }
-        }
-        tasks.shutdown().await;
-        if let Some(session) = sessions.send_replace(None) {
-            session.end();
-        }
-    }
-}
-
-/// A run without an end, of one connection.
+/// An endless run with one connection.
 #[cfg(test)]
 fn example_options() -> Options {
     Options {
@@ -318,7 +268,7 @@ fn example_options() -> Options {
     }
 }
 
-/// The metrics of a run that has not begun, for the document that lists them.
+/// The metrics of a run that has not begun, for the document with their list.
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "only tests call it")]
 pub(crate) fn example_registry() -> prometheus_client::registry::Registry {
@@ -333,7 +283,7 @@ mod tests {
     use super::*;
 
     /// A lab in a network in which nothing listens.
-    fn nobody() -> Lab {
+    fn unreachable_lab() -> Lab {
         let mut lab = Lab::parse(include_str!("../../lab.toml"), None)
             .unwrap()
             .relocated([127, 254, 254]);
@@ -342,13 +292,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_writer_that_fails_ends_itself_and_not_its_caller() {
+    async fn a_failed_writer_does_not_cancel_its_caller() {
         let caller = CancellationToken::new();
         let options = Options {
             patience: Duration::ZERO,
             ..example_options()
         };
-        let (_, failure) = run(&nobody(), &options, caller.clone(), |_| {})
+        let (_, failure) = run(&unreachable_lab(), &options, caller.clone(), |_| {})
             .await
             .unwrap();
         assert!(matches!(failure, Some(WriteFailure::Patience { .. })));
@@ -356,12 +306,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_background_task_that_ends_ends_the_run_and_is_named() {
+    async fn a_background_task_that_ends_fails_the_run_with_its_reason() {
         let options = Options {
             patience: Duration::from_secs(60),
             ..example_options()
         };
-        let lab = nobody();
+        let lab = unreachable_lab();
         let panics = || async { panic!("by the test") };
         let ends = || async {};
         for (panicking, why) in [(true, "by the test"), (false, "it has ended")] {
@@ -373,10 +323,10 @@ mod tests {
             }
             let run = run_with(&lab, &options, CancellationToken::new(), |_| {}, background);
             let (_, failure) = run.await.unwrap();
-            let Some(WriteFailure::Task(told)) = failure else {
+            let Some(WriteFailure::Task(reason)) = failure else {
                 panic!("{failure:?}");
             };
-            assert!(told.contains(why), "{told}");
+            assert!(reason.contains(why), "{reason}");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! What the keeper and the lanes share while one node is written to.
+//! The state that the keeper and the write connections share while they use one primary.
 //!
-//! One session, one fate: when any of its connections breaks, all lanes leave it, and what they had
-//! not seen acknowledged is sent again in the next.
+//! When any connection of a session breaks, all of them end with the session. Batches that are not
+//! acknowledged by then are sent again in the next one.
 
 use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -11,21 +11,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::protocol::ack::{Answered, Confirmed, Coverage};
 
-/// The connections to one primary, from finding it to leaving it.
+/// The use of one primary, from its discovery to the end of the connections.
 #[derive(Debug)]
 pub(super) struct Session {
-    /// The node that is written to.
+    /// The primary.
     pub(super) primary: SocketAddrV4,
-    /// The other data nodes, who are to confirm.
+    /// The other data nodes, which have to confirm.
     others: Vec<SocketAddrV4>,
-    /// How many of them were online when last seen; so many are waited for.
+    /// Number of them that were last listed as online; `WAIT` waits for as many.
     online: AtomicUsize,
     coverage: watch::Sender<Coverage>,
-    /// Rounds of questions that have been begun.
+    /// Number of rounds begun.
     begun: AtomicU64,
-    /// Batches that the keeper is to ask for.
+    /// Number of batches that the keeper has to ask for.
     pending: AtomicU64,
-    /// Batches whose writes were answered.
+    /// Number of batches whose writes were answered.
     answered: AtomicU64,
     work: Notify,
     over: CancellationToken,
@@ -54,14 +54,14 @@ impl Session {
         self.online.load(Ordering::SeqCst)
     }
 
-    // For the lanes.
+    // For the write connections.
 
-    /// The first round of questions that is asked later than now.
+    /// The first round that begins after this call.
     pub(super) fn next_round(&self) -> u64 {
         self.begun.load(Ordering::SeqCst) + 1
     }
 
-    /// The keeper is to ask for one more batch.
+    /// The keeper has to ask for one more batch.
     pub(super) fn sent(&self) {
         self.pending.fetch_add(1, Ordering::SeqCst);
         self.work.notify_one();
@@ -78,7 +78,7 @@ impl Session {
         }
     }
 
-    /// One that the keeper was to ask for is acknowledged, or given up.
+    /// A batch that the keeper had to ask for is acknowledged or given up.
     pub(super) fn done(&self) {
         self.pending.fetch_sub(1, Ordering::SeqCst);
     }
@@ -116,20 +116,20 @@ impl Session {
         }
     }
 
-    /// Notes who is online, of the replicas that the primary lists.
+    /// Notes how many other data nodes are online, from the primary's list of replicas.
     pub(super) fn set_online(&self, listed: &[Confirmed]) {
         let is_online = |n: &&SocketAddrV4| listed.iter().any(|c| c.address == **n);
         let online = self.others.iter().filter(is_online).count();
         self.online.store(online, Ordering::SeqCst);
     }
 
-    /// Begins a round: its number, and how many batches have been answered.
+    /// Begins a round. Returns its number and the number of answered batches.
     pub(super) fn begin_round(&self) -> (u64, u64) {
         let answered = self.answered.load(Ordering::SeqCst);
         (self.begun.fetch_add(1, Ordering::SeqCst) + 1, answered)
     }
 
-    /// Tells the lanes what a round has found.
+    /// Publishes the result of a round to the write connections.
     pub(super) fn publish(&self, coverage: Coverage) {
         self.coverage.send_replace(coverage);
     }

@@ -1,4 +1,4 @@
-//! What a run of the writer says at its end.
+//! The summary of a run.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::exit::Exit;
 use crate::record::RunId;
 
-/// The sums of a run.
+/// The result of a run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Summary {
     /// The run.
@@ -17,33 +17,33 @@ pub struct Summary {
     pub policy: &'static str,
     /// Records that may have been sent.
     pub invoked: u64,
-    /// Records acknowledged, in whatever way.
+    /// Records acknowledged, in any form.
     pub acknowledged: u64,
     /// Of these: before the run was resumed.
     pub acknowledged_before: u64,
     /// Of these: confirmed by every other data node.
     pub replicated: u64,
-    /// Of these: witnessed by the Sentinels.
+    /// Of these: witnessed.
     pub witnessed: u64,
     /// Of these: only the primary's `+OK` (policy `none`).
     pub unconfirmed: u64,
     /// Records that failed for certain and were given up.
     pub failed: u64,
-    /// Records that may or may not be there.
+    /// Records of unknown outcome.
     pub unknown: u64,
     /// Records that were sent more than once.
     pub sent_again: u64,
-    /// How often another primary was taken.
+    /// Number of changes of the primary.
     pub primary_changes: u64,
     /// Duration of the run in milliseconds.
     pub elapsed_ms: f64,
     /// Records acknowledged a second.
     pub records_per_second: f64,
-    /// From the first sending to the acknowledgement; none when nothing was acknowledged.
+    /// From the first sending to the acknowledgement; `None` if nothing was acknowledged.
     pub latency: Option<Latency>,
     /// Longest time between two acknowledgements in milliseconds.
     pub longest_gap_ms: f64,
-    /// Where the ledger is.
+    /// The path of the ledger.
     pub ledger: Option<PathBuf>,
 }
 
@@ -59,7 +59,7 @@ pub struct Latency {
 }
 
 impl Summary {
-    /// How the run ended: everything acknowledged, or not everything known.
+    /// The exit code: whether every record was acknowledged.
     pub fn exit(&self) -> Exit {
         if self.acknowledged > 0 && self.acknowledged == self.invoked {
             Exit::Holds

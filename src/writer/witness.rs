@@ -1,4 +1,4 @@
-//! Questions to the Sentinels, and to the nodes that have not confirmed.
+//! Questions to the witnesses: the Sentinels, and the data nodes that have not confirmed.
 
 use std::collections::HashMap;
 use std::net::SocketAddrV4;
@@ -21,12 +21,12 @@ use crate::sentinel::Panel;
 /// Pause before the Sentinels are asked again while a data node has not answered.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
-/// What is asked about writes that have been answered.
+/// A question about writes that the primary has answered.
 #[derive(Debug)]
-pub(super) enum About {
-    /// Whether no node that has not confirmed them can be promoted.
+pub(super) enum WitnessQuestion {
+    /// Whether none of the nodes that have not confirmed them can be promoted.
     Elected(UncoveredWrites),
-    /// Whether `old` has submitted to `new`, which was promoted over it and carries `mark`.
+    /// Whether `old` follows `new`, which was promoted in its place and has `mark`.
     Promoted {
         old: Elected,
         new: SocketAddrV4,
@@ -34,33 +34,33 @@ pub(super) enum About {
     },
 }
 
-impl About {
-    /// The data nodes whose own word matters.
+impl WitnessQuestion {
+    /// The data nodes whose own reports matter.
     fn nodes(&self) -> &[SocketAddrV4] {
         match self {
-            About::Elected(case) => &case.uncovered,
-            About::Promoted { old, .. } => std::slice::from_ref(&old.address),
+            WitnessQuestion::Elected(case) => &case.uncovered,
+            WitnessQuestion::Promoted { old, .. } => std::slice::from_ref(&old.address),
         }
     }
 }
 
-/// Asks the Sentinels to bear witness.
+/// Asks the witnesses.
 #[derive(Debug)]
 pub(super) struct Witness {
     panel: Arc<Panel>,
     connector: Connector,
     raise_limit: Duration,
-    /// To each data node that was asked.
-    nodes: Mutex<HashMap<SocketAddrV4, Arc<Mutex<ReconnectingConn>>>>,
+    /// Connections to the data nodes that were asked.
+    conns: Mutex<HashMap<SocketAddrV4, Arc<Mutex<ReconnectingConn>>>>,
 }
 
-/// What a data node says of itself.
+/// A data node's report about itself.
 #[derive(Debug)]
-struct Word {
+struct SelfReport {
     node: SocketAddrV4,
     info: ReplicationInfo,
     copy: Option<Copy>,
-    /// It assures that it can't be promoted.
+    /// It gives the assurance that it can't be promoted.
     assured: bool,
 }
 
@@ -70,111 +70,117 @@ impl Witness {
             panel,
             connector,
             raise_limit,
-            nodes: Mutex::default(),
+            conns: Mutex::default(),
         }
     }
 
-    /// Asks about writes that were known to be done at `since`.
-    pub(super) async fn ask(&self, about: &About, since: Instant) -> Result<(), NoWitness> {
-        let words = about.nodes().iter().map(|node| self.own_word(*node));
-        let mut words = pin!(maybe_done(join_all(words)));
+    /// Asks about writes that were known to be executed at `since`.
+    pub(super) async fn ask(
+        &self,
+        question: &WitnessQuestion,
+        since: Instant,
+    ) -> Result<(), NoWitness> {
+        let reports = question.nodes().iter().map(|node| self.self_report(*node));
+        let mut reports = pin!(maybe_done(join_all(reports)));
         loop {
             let age = Instant::now().saturating_duration_since(since);
             let asked = pin!(self.panel.ask_each());
-            let answers = match select(asked, words.as_mut()).await {
+            let answers = match select(asked, reports.as_mut()).await {
                 Either::Left((answers, _)) => answers,
                 Either::Right(((), answers)) => answers.await,
             };
             let views = answers.views();
-            // A node that is lost says nothing, late: often the Sentinels' word is enough, and they
-            // may see more of it while it is waited for.
-            let heard = words.as_mut().output_mut().map(|heard| heard.as_slice());
-            let verdict = self.judge(about, &views, heard.unwrap_or_default(), age);
-            if verdict.is_ok() || heard.is_some() {
+            // The report of a lost node takes until its time limit. Often the Sentinels' answers
+            // are enough, and they may learn more about that node meanwhile.
+            let received = reports.as_mut().output_mut().map(|all| all.as_slice());
+            let verdict = self.judge(question, &views, received.unwrap_or_default(), age);
+            if verdict.is_ok() || received.is_some() {
                 return verdict;
             }
-            if timeout(ASK_AGAIN, words.as_mut()).await.is_ok()
-                && let Some(heard) = words.as_mut().output_mut()
+            if timeout(ASK_AGAIN, reports.as_mut()).await.is_ok()
+                && let Some(received) = reports.as_mut().output_mut()
             {
-                return self.judge(about, &views, heard, age);
+                return self.judge(question, &views, received, age);
             }
         }
     }
 
     fn judge(
         &self,
-        about: &About,
+        question: &WitnessQuestion,
         views: &[SentinelView],
-        words: &[Option<Word>],
+        reports: &[Option<SelfReport>],
         age: Duration,
     ) -> Result<(), NoWitness> {
-        // It could become primary, and nothing says that it has the writes.
+        // A stranger could become primary without the writes.
         let stranger = |view| self.panel.promotable_stranger(view);
         if let Some(stranger) = views.iter().find_map(stranger) {
             return Err(NoWitness::Promotable(stranger));
         }
-        // Only who says that it is a replica and not to be promoted matters.
-        let submitted = || {
-            let said = words.iter().flatten();
-            said.filter(|word| !word.info.is_primary && word.info.priority == 0)
+        // Only the reports of replicas that are not promotable matter.
+        let not_promotable = || {
+            let received = reports.iter().flatten();
+            received.filter(|report| !report.info.is_primary && report.info.priority == 0)
         };
-        // A raise may be under way otherwise, with an offset that does not include the writes.
-        let assured = || submitted().filter(|word| word.assured);
-        let own_word: Vec<SocketAddrV4> = assured().map(|word| word.node).collect();
-        let heard = Evidence {
+        // Without the assurance, a raise may be in progress with an offset before the writes.
+        let assured = || not_promotable().filter(|report| report.assured);
+        let assured_nodes: Vec<SocketAddrV4> = assured().map(|report| report.node).collect();
+        let evidence = Evidence {
             views,
             majority: self.panel.majority(),
-            assured: &own_word,
+            assured: &assured_nodes,
             age,
             raise_limit: self.raise_limit,
         };
-        match about {
-            About::Elected(case) => witness(case, heard),
-            About::Promoted { old, new, mark } => {
-                // One that was promoted itself, and was sent back before it was announced, would
-                // take the role by what its own copy says. One that loads a copy
-                // has that of the new one, or none.
+        match question {
+            WitnessQuestion::Elected(case) => witness(case, evidence),
+            WitnessQuestion::Promoted { old, new, mark } => {
+                // An old primary that was promoted itself, and demoted before it was announced,
+                // would decide by its own copy. One that is loading has the copy of the new one, or
+                // none.
                 let new_copy = Copy::Marked(mark.clone());
-                let gives_way = |word: &&Word| {
-                    let copy = word.copy.as_ref();
-                    word.info.loading
+                let gives_way = |report: &&SelfReport| {
+                    let copy = report.copy.as_ref();
+                    report.info.loading
                         || copy.is_some_and(|c| c.against(&new_copy, true) == Relation::More)
                 };
-                let mut its = assured().filter(|word| word.node == old.address);
-                let follows = its.find(gives_way).and_then(|word| word.info.primary);
-                witness_promoted(*old, *new, follows, heard)
+                let mut old_reports = assured().filter(|report| report.node == old.address);
+                let follows = old_reports
+                    .find(gives_way)
+                    .and_then(|report| report.info.primary);
+                witness_promoted(*old, *new, follows, evidence)
             }
         }
     }
 
-    /// What a data node says of itself; a dead one says nothing.
-    async fn own_word(&self, node: SocketAddrV4) -> Option<Word> {
-        let line = || Arc::new(Mutex::new(ReconnectingConn::new(node, self.connector.clone())));
-        let line = self
-            .nodes
+    /// A data node's report about itself; `None` if it does not answer.
+    async fn self_report(&self, node: SocketAddrV4) -> Option<SelfReport> {
+        let new = || ReconnectingConn::new(node, self.connector.clone());
+        let reconnecting = self
+            .conns
             .lock()
             .await
             .entry(node)
-            .or_insert_with(line)
+            .or_insert_with(|| Arc::new(Mutex::new(new())))
             .clone();
-        let mut line = line.lock().await;
-        // Taken out while in use: a question that is given up drops its connection.
-        let answer = match line.take() {
-            Some(mut conn) => ask_node(&mut conn).await.map(|said| (conn, said)),
+        let mut reconnecting = reconnecting.lock().await;
+        // Taken out while in use: an abandoned question drops its connection.
+        let answer = match reconnecting.take() {
+            Some(mut conn) => ask_node(&mut conn).await.map(|reported| (conn, reported)),
             None => None,
         };
-        // It was started again, perhaps, or has changed its role.
+        // The server may have restarted or changed its role: try a new connection.
         let (conn, (info, copy, assured)) = match answer {
             Some(answer) => answer,
             None => {
-                line.conn().await.ok()?;
-                let mut conn = line.take()?;
-                let said = ask_node(&mut conn).await?;
-                (conn, said)
+                reconnecting.conn().await.ok()?;
+                let mut conn = reconnecting.take()?;
+                let reported = ask_node(&mut conn).await?;
+                (conn, reported)
             }
         };
-        line.put(conn);
-        Some(Word {
+        reconnecting.put(conn);
+        Some(SelfReport {
             node,
             info,
             copy,

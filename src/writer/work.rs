@@ -1,4 +1,4 @@
-//! Which batch comes next.
+//! The next batch to write.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,12 +12,11 @@ use crate::ledger::{self, Invoked};
 use super::Options;
 use super::journal::Journal;
 
-/// Batches a second at least, when a rate is asked for: so that a low rate is not one big batch now
-/// and then.
+/// Minimum batches a second with a given rate, so that a low rate does not become rare big batches.
 const BATCHES_PER_SECOND: f64 = 20.0;
 
-/// What stands for a moment that the clock can't hold.
-const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Stands for a time that the clock can't represent.
+const FAR_FUTURE: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A batch to write.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +26,7 @@ pub(super) struct Job {
     pub(super) in_doubt: bool,
 }
 
-/// Hands out batches to the lanes.
+/// Hands out batches to the write connections.
 #[derive(Debug)]
 pub(super) struct Work {
     journal: Arc<Journal>,
@@ -42,9 +41,9 @@ pub(super) struct Work {
 
 #[derive(Debug)]
 struct State {
-    /// Left unknown by the run that is resumed; sent first.
-    left: VecDeque<Invoked>,
-    /// Records handed out anew in this run.
+    /// The unknown records of the resumed run; sent first.
+    unknown: VecDeque<Invoked>,
+    /// New records handed out in this run.
     handed_out: u64,
     done: bool,
 }
@@ -53,7 +52,7 @@ impl Work {
     pub(super) fn new(
         options: &Options,
         journal: Arc<Journal>,
-        left: Vec<Invoked>,
+        unknown: Vec<Invoked>,
         stop: CancellationToken,
     ) -> Self {
         let batch = match options.rate {
@@ -61,7 +60,7 @@ impl Work {
             None => options.batch as u64,
         };
         let begun = Instant::now();
-        let split = left
+        let split = unknown
             .into_iter()
             .flat_map(|invoked| split(invoked, batch))
             .collect();
@@ -71,23 +70,23 @@ impl Work {
                 .map(|count| count.saturating_sub(journal.known())),
             journal,
             batch,
-            // What is too long for the clock has no end.
+            // A duration beyond the clock's range has no end.
             deadline: options.duration.and_then(|d| begun.checked_add(d)),
             rate: options.rate,
             begun,
             stop,
             state: Mutex::new(State {
-                left: split,
+                unknown: split,
                 handed_out: 0,
                 done: false,
             }),
         }
     }
 
-    /// The next batch, noted in the ledger, once it is due; `None` when there is no more.
+    /// The next batch, noted in the ledger, once it is due; `None` if there is no more work.
     ///
     /// # Errors
-    /// The ledger can't be written: then the batch must not be sent.
+    /// If the ledger can't be written; then the batch must not be sent.
     pub(super) async fn next(&self) -> Result<Option<Job>, ledger::Error> {
         loop {
             if self.stop.is_cancelled() || self.deadline.is_some_and(|at| Instant::now() >= at) {
@@ -96,7 +95,7 @@ impl Work {
             }
             let due = {
                 let mut state = self.lock();
-                if let Some(batch) = state.left.pop_front() {
+                if let Some(batch) = state.unknown.pop_front() {
                     return Ok(Some(Job {
                         batch,
                         in_doubt: true,
@@ -111,7 +110,7 @@ impl Work {
                 }
                 let due = self.due(state.handed_out);
                 if due.is_none_or(|at| at <= Instant::now()) {
-                    // Under the lock, so that the ledger and the count can't part.
+                    // Under the lock, so that ledger and count agree.
                     let batch = self.journal.invoked(room)?;
                     state.handed_out += room;
                     return Ok(Some(Job {
@@ -144,13 +143,13 @@ impl Work {
     }
 }
 
-/// When the record after `handed_out` others is due; what is too far for the clock is due in a
-/// year.
+/// When the record after `handed_out` others is due; in a year, if that is beyond the clock's
+/// range.
 fn due_at(begun: Instant, handed_out: u64, rate: f64) -> Instant {
     Duration::try_from_secs_f64(handed_out as f64 / rate)
         .ok()
         .and_then(|after| begun.checked_add(after))
-        .unwrap_or(begun + FAR)
+        .unwrap_or(begun + FAR_FUTURE)
 }
 
 fn split(invoked: Invoked, batch: u64) -> impl Iterator<Item = Invoked> {
@@ -168,7 +167,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_rate_and_no_number_of_records_overflows_the_clock(
+        fn no_rate_or_number_of_records_overflows_the_clock(
             rate in prop_oneof![
                 any::<f64>(),
                 Just(f64::MIN_POSITIVE),
@@ -184,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_record_is_due_when_the_rate_says() {
+    fn the_next_record_is_due_according_to_the_rate() {
         let begun = Instant::now();
         assert_eq!(due_at(begun, 0, 5.0), begun);
         assert_eq!(due_at(begun, 10, 5.0), begun + Duration::from_secs(2));

@@ -1,4 +1,4 @@
-//! One batch on its way: what its answers say, and when it counts as acknowledged.
+//! One batch in flight: its answers, and when it is acknowledged.
 
 use redis::Value;
 use tokio::time::Instant;
@@ -7,51 +7,51 @@ use crate::ledger::RecordOutcome;
 use crate::protocol::ack::{Answered, Coverage, Form, Policy, replicated_up_to};
 use crate::protocol::{Fate, WriteError};
 
-use super::keeper::primary;
+use super::keeper::parse_primary;
 use super::session::Session;
 use super::work::Job;
 
-/// A batch on its way, over all attempts to write it.
+/// A batch that is not settled yet, over all attempts to write it.
 #[derive(Debug)]
-pub(super) struct Parcel {
+pub(super) struct PendingBatch {
     pub(super) job: Job,
     pub(super) first_sent: Option<Instant>,
     pub(super) attempts: u32,
 }
 
-/// A batch that was sent on the connection in use.
+/// A batch that was sent on the current connection.
 #[derive(Debug)]
-pub(super) struct Flight {
-    pub(super) parcel: Parcel,
+pub(super) struct InFlight {
+    pub(super) pending: PendingBatch,
     /// Whether it may have been written before this attempt.
-    pub(super) doubted: bool,
+    pub(super) was_in_doubt: bool,
     pub(super) sent: Instant,
-    /// Commands that write its records; each is answered once, and is executed as a whole or not
-    /// at all.
+    /// Number of commands that write its records. Each has one answer and is executed as a whole
+    /// or not at all.
     pub(super) writes: u64,
-    /// Answers read so far, of those expected.
+    /// Answers received, of those expected.
     answers: u64,
     expected: u64,
-    pub(super) refused: Option<Refused>,
-    /// All its writes are on the primary.
+    pub(super) refused: Option<RefusedWrites>,
+    /// Set when the primary has executed all its writes.
     answered: Option<Answered>,
-    /// Every other data node confirmed it to a question on this very connection.
+    /// Every other data node has confirmed it, by a question on this connection.
     replicated: bool,
-    /// Counted among those that the keeper has to ask for.
+    /// The keeper has to ask whether it is confirmed.
     with_keeper: bool,
 }
 
 /// Error replies to the writes of a batch.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub(super) struct RefusedWrites {
     pub(super) first: WriteError,
-    /// Writes that were refused for certain.
+    /// Number of writes that failed for certain.
     pub(super) count: u64,
 }
 
-impl Parcel {
+impl PendingBatch {
     pub(super) fn new(job: Job) -> Self {
-        Parcel {
+        PendingBatch {
             job,
             first_sent: None,
             attempts: 0,
@@ -59,22 +59,22 @@ impl Parcel {
     }
 }
 
-impl Flight {
-    /// `parcel` is sent now, by so many commands, with so many questions after them; with one only,
-    /// the keeper has to ask what is confirmed.
-    pub(super) fn depart(
-        mut parcel: Parcel,
+impl InFlight {
+    /// `pending`, sent now by `writes` commands and followed by `questions` questions. With only
+    /// one question, the keeper has to ask whether it is confirmed.
+    pub(super) fn new(
+        mut pending: PendingBatch,
         writes: u64,
         questions: u64,
         session: &Session,
     ) -> Self {
         let sent = Instant::now();
-        parcel.first_sent.get_or_insert(sent);
-        parcel.attempts += 1;
-        // From here on it may be written, unless the server says no.
-        let doubted = std::mem::replace(&mut parcel.job.in_doubt, true);
-        let mut flight = Flight {
-            doubted,
+        pending.first_sent.get_or_insert(sent);
+        pending.attempts += 1;
+        // From now on it may have been written, unless the server refuses it.
+        let was_in_doubt = std::mem::replace(&mut pending.job.in_doubt, true);
+        let mut batch = InFlight {
+            was_in_doubt,
             sent,
             writes,
             answers: 0,
@@ -83,21 +83,21 @@ impl Flight {
             answered: None,
             replicated: false,
             with_keeper: false,
-            parcel,
+            pending,
         };
         if questions == 1 {
-            flight.hand_over(session);
+            batch.leave_to_keeper(session);
         }
-        flight
+        batch
     }
 
-    /// Whether no answer is outstanding.
+    /// Whether all answers have been received.
     pub(super) fn is_answered(&self) -> bool {
         self.answers == self.expected
     }
 
-    /// Reads the next of its answers: to its writes, then to `ROLE`, `WAIT` and `ROLE` as far as
-    /// they were sent.
+    /// Takes its next answer: to its writes, then to `ROLE`, `WAIT` and `ROLE` as far as they were
+    /// sent.
     pub(super) fn read(
         &mut self,
         answer: Value,
@@ -119,7 +119,7 @@ impl Flight {
             (2, Value::ServerError(error)) => Err(WriteError::from_code(error.code())),
             (2, _) => Ok(()),
             (_, role) => {
-                let (offset, confirmed) = primary(Some(&role))?;
+                let (offset, confirmed) = parse_primary(Some(&role))?;
                 match &self.answered {
                     None if self.refused.is_none() => {
                         self.answered = Some(session.answered(first_round, offset));
@@ -128,7 +128,7 @@ impl Flight {
                         let upto = replicated_up_to(session.others(), &confirmed);
                         self.replicated = upto >= Some(batch.offset);
                         if !self.replicated {
-                            self.hand_over(session);
+                            self.leave_to_keeper(session);
                         }
                     }
                     None => {}
@@ -138,13 +138,13 @@ impl Flight {
         }
     }
 
-    /// Leaves it to the keeper to find out what is confirmed.
-    fn hand_over(&mut self, session: &Session) {
+    /// Leaves the question whether it is confirmed to the keeper.
+    fn leave_to_keeper(&mut self, session: &Session) {
         self.with_keeper = true;
         session.sent();
     }
 
-    /// The form in which it is acknowledged, if it is.
+    /// The form of its acknowledgement, if it is acknowledged.
     pub(super) fn outcome(&self, policy: Policy, coverage: Coverage) -> Option<RecordOutcome> {
         if policy == Policy::None {
             return Some(RecordOutcome::Sent);
@@ -160,18 +160,18 @@ impl Flight {
 
     fn refuse(&mut self, error: WriteError) {
         let certain = u64::from(error.fate() == Fate::FailedForCertain);
-        let refused = self.refused.get_or_insert(Refused {
+        let refused = self.refused.get_or_insert(RefusedWrites {
             first: error,
             count: 0,
         });
         refused.count += certain;
     }
 
-    /// It is acknowledged, or given up on this connection.
-    pub(super) fn end(self, session: &Session) -> Parcel {
+    /// Ends its time in flight: it is acknowledged, or this connection is given up.
+    pub(super) fn end(self, session: &Session) -> PendingBatch {
         if self.with_keeper {
             session.done();
         }
-        self.parcel
+        self.pending
     }
 }
