@@ -44,23 +44,14 @@ struct Observed {
 impl LabObserver {
     /// Starts to observe. Times count from `begun`.
     pub fn start(lab: &Lab, begun: Instant) -> Self {
-        let mut connector = Connector::new(lab, User::Operator);
-        if let Some(address) = observer_address(lab) {
-            connector = connector.from_source(address);
-        }
+        let connector = connector_of(lab);
         let observed = Arc::new(Mutex::new(Observed::default()));
         let mut tasks = JoinSet::new();
         let (to, events) = mpsc::channel(EVENT_CAPACITY);
         follow_events(lab, &connector, &to, &mut tasks);
         tasks.spawn(keep_events(events, observed.clone(), begun));
         for node in &lab.data_nodes {
-            let poller = RolePoller {
-                lab: lab.clone(),
-                node: node.clone(),
-                connector: connector.clone().with_answer_limit(SILENT_AFTER),
-                observed: observed.clone(),
-                begun,
-            };
+            let poller = RolePoller::new(lab, node, observed.clone(), begun);
             tasks.spawn(poller.run());
         }
         LabObserver {
@@ -144,6 +135,15 @@ fn sorted(mut events: Vec<LabEvent>) -> EventLog {
     EventLog(events)
 }
 
+/// A connector with an address that no fault cuts off.
+fn connector_of(lab: &Lab) -> Connector {
+    let connector = Connector::new(lab, User::Operator);
+    match observer_address(lab) {
+        Some(address) => connector.from_source(address),
+        None => connector,
+    }
+}
+
 /// An address of the lab's subnet that no node has; only the loopback has all addresses of it.
 fn observer_address(lab: &Lab) -> Option<Ipv4Addr> {
     let [a, b, c, _] = lab.data_nodes.first()?.address.octets();
@@ -184,6 +184,17 @@ struct RolePoller {
 }
 
 impl RolePoller {
+    fn new(lab: &Lab, node: &Node, observed: Arc<Mutex<Observed>>, begun: Instant) -> Self {
+        RolePoller {
+            lab: lab.clone(),
+            node: node.clone(),
+            // Not a clone of the observer's: clones share the pauses after calls in vain.
+            connector: connector_of(lab).with_answer_limit(SILENT_AFTER),
+            observed,
+            begun,
+        }
+    }
+
     async fn run(self) {
         let mut conn: Option<Conn> = None;
         loop {
@@ -203,6 +214,8 @@ impl RolePoller {
                 role => return role,
             }
         }
+        // The observer asks at once: its interval is the resolution of the report.
+        self.connector.forget(self.node.socket());
         match self.connector.open(self.node.socket()).await {
             Ok(conn) => self.ask_on(conn, slot).await,
             Err(_) => ObservedRole::Silent,
@@ -251,15 +264,37 @@ impl RolePoller {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
+
+    fn lab(subnet: [u8; 3]) -> Lab {
+        let mut lab = Lab::parse(include_str!("../../../lab.toml"), None)
+            .unwrap()
+            .relocated(subnet);
+        lab.security.acl = false;
+        lab
+    }
 
     /// An observer of a lab in a subnet in which nothing listens.
     fn observer() -> LabObserver {
-        let mut lab = Lab::parse(include_str!("../../../lab.toml"), None)
-            .unwrap()
-            .relocated([127, 254, 254]);
-        lab.security.acl = false;
-        LabObserver::start(&lab, Instant::now())
+        LabObserver::start(&lab([127, 254, 254]), Instant::now())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_accepts_and_is_silent_is_asked_again_without_a_pause() {
+        const ASKED: u32 = 10;
+        let lab = lab([127, 254, 253]);
+        let node = &lab.data_nodes[0];
+        // The system accepts for it, as for a stopped process.
+        let _stopped = TcpListener::bind(node.socket()).unwrap();
+        let poller = RolePoller::new(&lab, node, Arc::default(), Instant::now());
+        for _ in 0..ASKED {
+            assert_eq!(poller.ask(&mut None).await, ObservedRole::Silent);
+        }
+        let took = poller.begun.elapsed();
+        assert!(took >= ASKED * SILENT_AFTER, "{took:?}");
+        assert!(took < (ASKED + 1) * SILENT_AFTER, "{took:?}");
     }
 
     #[tokio::test]
