@@ -25,7 +25,10 @@ pub enum Requirement {
     /// Nodes with a CPU quota from the start, by their cgroups.
     CpuQuota,
     /// strace, and the permission to trace a server.
-    Tracing,
+    Tracing {
+        /// The drill has to have started the nodes, so that it can start them again.
+        own_nodes: bool,
+    },
     /// A second server, which reads the files of the first one.
     SecondServer,
 }
@@ -53,7 +56,7 @@ impl Requirement {
             Requirement::OpenFileLimit => "limits",
             Requirement::RoundTrip { .. } => "delay",
             Requirement::CpuQuota => "cgroup",
-            Requirement::Tracing => "tracing",
+            Requirement::Tracing { .. } => "tracing",
             Requirement::SecondServer => "second server",
         }
     }
@@ -73,7 +76,8 @@ impl Requirement {
             (Requirement::OwnDisks, _) => " (in a mount namespace, not with --attach)",
             (Requirement::OwnClocks, _) => " (with libfaketime, not with --attach)",
             (Requirement::CpuQuota, _) => " (with cgroups, as root, not with --attach)",
-            (Requirement::Tracing, _) => " (with strace)",
+            (Requirement::Tracing { own_nodes: false }, _) => " (with strace)",
+            (Requirement::Tracing { own_nodes: true }, _) => " (with strace, not with --attach)",
             (Requirement::SecondServer, _) => " (with a second server, not with --attach)",
         }
     }
@@ -92,7 +96,7 @@ impl Requirement {
         match self {
             Requirement::Signals | Requirement::OwnNodes => true,
             Requirement::OwnNetwork => network::is_own(),
-            Requirement::Tracing => disk_latency::missing().is_none(),
+            Requirement::Tracing { .. } => disk_latency::missing().is_none(),
             Requirement::OwnDisks
             | Requirement::OwnClocks
             | Requirement::OpenFileLimit
@@ -117,7 +121,7 @@ impl Requirement {
             Requirement::RoundTrip { .. } => network::missing().or_else(delay::missing),
             Requirement::OwnClocks => clock::library().err(),
             Requirement::CpuQuota => cpu_quota::missing(),
-            Requirement::Tracing => disk_latency::missing(),
+            Requirement::Tracing { .. } => disk_latency::missing(),
             Requirement::SecondServer => (!available.second_server).then(|| {
                 format!(
                     "there is no other server on PATH that reads the files of {}: name one by --to",
@@ -130,14 +134,38 @@ impl Requirement {
     /// What the drill can't do to a lab that it did not start.
     fn only_in_own_lab(self) -> Option<&'static str> {
         match self {
-            Requirement::Signals | Requirement::Tracing => None,
-            Requirement::OwnNodes => Some("starts nodes again"),
+            Requirement::Signals | Requirement::Tracing { own_nodes: false } => None,
+            Requirement::OwnNodes | Requirement::Tracing { own_nodes: true } => {
+                Some("starts nodes again")
+            }
             Requirement::OwnNetwork => Some("cuts links"),
             Requirement::OwnDisks => Some("fills disks"),
             Requirement::OwnClocks => Some("steps clocks"),
             Requirement::OpenFileLimit => Some("limits servers"),
             Requirement::RoundTrip { .. } | Requirement::CpuQuota => Some("starts slow nodes"),
             Requirement::SecondServer => Some("replaces the server"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_that_starts_nodes_again_is_not_injected_into_a_lab_that_runs_already() {
+        let attached = Availability {
+            attached: true,
+            server: "Redis",
+            second_server: false,
+        };
+        for requirement in [
+            Requirement::OwnNodes,
+            Requirement::Tracing { own_nodes: true },
+        ] {
+            let why = requirement.missing(attached).unwrap();
+            assert!(why.contains("starts nodes again"), "{why}");
+            assert!(requirement.description(false).contains("not with --attach"));
         }
     }
 }

@@ -22,7 +22,7 @@ impl FaultInjector for CrashAllOnSlowDisks {
              SIGKILL to every node at once",
         must: "what was answered is written, synced or not; the nodes compare what they hold, and \
              one takes the role",
-        requirement: Requirement::Tracing,
+        requirement: Requirement::Tracing { own_nodes: true },
         failover: Failover::Allowed,
         writes: Writes::Continue,
         control: Control::PLAIN,

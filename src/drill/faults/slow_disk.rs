@@ -13,7 +13,7 @@ impl FaultInjector for SlowDisk {
         does: "each write of the primary's server to its append-only file takes 50 ms longer, each \
              sync 300 ms, by strace",
         must: "no failover; writes go on",
-        requirement: Requirement::Tracing,
+        requirement: Requirement::Tracing { own_nodes: false },
         failover: Failover::Forbidden,
         writes: Writes::Continue,
         control: Control::STAYS,
