@@ -1,6 +1,5 @@
 //! All nodes end at the same moment while no sync of an append-only file completes: what was
-//! written
-//! and not synced has to be there.
+//! written and not synced has to be there.
 
 use std::time::Duration;
 

@@ -1,6 +1,5 @@
 //! The primary hangs, and goes on while a Sentinel promotes the replica: there are two primaries
-//! for a
-//! moment.
+//! for a moment.
 
 use tokio::time::Instant;
 
