@@ -32,7 +32,7 @@ pub struct Definition {
 /// Properties that few faults have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Properties {
-    /// One data node is left until the fault is healed, so no write can be *replicated*.
+    /// For a time only one data node runs or is reachable, so no write can be *replicated* then.
     pub one_data_node_left: bool,
     /// It damages or delays the append-only file, which plain servers keep only for such faults.
     pub needs_append_only_file: bool,
