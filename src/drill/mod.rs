@@ -1,8 +1,9 @@
 //! Drills: a fault under load, healed, and judged by what was kept.
 //!
-//! Four parts, each below the previous one:
+//! Five parts; each uses only those after it:
 //!
 //! - [`faults`]: the faults, one file each: what they do, how they are injected and healed
+//! - `phases`: the phases of a run, begun by a fault and by its drill
 //! - [`environment`]: the lab that a drill works on: processes, containers, namespaces
 //! - [`judging`]: from events and acknowledgements to outages, invariants and a verdict (pure)
 //! - [`report`]: the report and its output formats (pure)
@@ -12,7 +13,6 @@
 //! - [`DrillPlan`]: what is drilled; [`run`]: all drills of a plan
 //! - [`soak()`]: many faults in one lab, for a long time
 //! - `experiment`: what both have in common: faults injected under load, and their judgement
-//! - `phases`: the phases of a run
 
 mod campaign;
 pub mod environment;
