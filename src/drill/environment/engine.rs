@@ -14,6 +14,8 @@ use crate::http::{Answer, Client, Endpoint, HttpError, wait_for};
 
 /// Time limit of an answer: connecting a network under load takes longest.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+/// The status of a change that is made already: a container that runs is started.
+const NOT_MODIFIED: u16 = 304;
 /// Largest answer; the description of a container has about 10 KiB.
 const ANSWER_MAX: usize = 16 << 20;
 
@@ -109,7 +111,7 @@ impl Engine {
             socket: self.socket.clone(),
             source,
         })?;
-        if status < 300 {
+        if status < 300 || status == NOT_MODIFIED {
             return Ok(body);
         }
         let told: Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -163,6 +165,9 @@ mod tests {
         there.post("/containers/a/pause", &Value::Null).unwrap();
         let request = asked.join().unwrap();
         assert!(request.contains("content-length: 0\r\n"), "{request}");
+
+        let (_folder, there, _asked) = engine("HTTP/1.1 304 Not Modified\r\n\r\n");
+        there.post("/containers/a/start", &Value::Null).unwrap();
 
         let refusal =
             "HTTP/1.1 409 Conflict\r\nContent-Length: 21\r\n\r\n{\"message\":\"it is\"}\n\n";
