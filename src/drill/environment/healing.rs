@@ -133,9 +133,8 @@ impl Environment {
     /// When the offset can't be written to its state folder.
     pub fn step_clock(&mut self, name: &str, offset: &str) -> Result<(), EnvironmentError> {
         let state = self.state_of(name);
-        clock::step(&state, offset).map_err(file_error(&state))?;
-        self.stepped_clocks.push(state);
-        Ok(())
+        self.stepped_clocks.push(state.clone());
+        clock::step(&state, offset).map_err(file_error(&state))
     }
 
     /// Sets every clock back to the machine's time.

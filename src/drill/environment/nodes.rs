@@ -84,6 +84,14 @@ impl Nodes {
         }
     }
 
+    /// An error if a node that ends is not started again by the healing.
+    fn check_can_start(&self) -> Result<(), EnvironmentError> {
+        match self.backend {
+            Backend::Own(_) | Backend::Containers(_) => Ok(()),
+            Backend::Attached => Err(EnvironmentError::NotOwn),
+        }
+    }
+
     fn node(&self, name: &str) -> Result<&Node, EnvironmentError> {
         let none = || EnvironmentError::Process {
             node: name.to_owned(),
@@ -197,11 +205,14 @@ impl Nodes {
     /// # Errors
     /// When the drill did not start it.
     pub fn kill(&mut self, name: &str) -> Result<(), EnvironmentError> {
+        self.check_can_start()?;
+        // Recorded before: a container may be killed although the answer was lost. Starting one
+        // that runs has no effect.
+        self.down.push(name.to_owned());
         match &self.backend {
             Backend::Containers(containers) => containers.kill(name)?,
             _ => self.runner()?.kill_node(name),
         }
-        self.down.push(name.to_owned());
         Ok(())
     }
 
@@ -210,6 +221,7 @@ impl Nodes {
     /// # Errors
     /// When the drill did not start them.
     pub async fn terminate(&mut self, names: &[String]) -> Result<(), EnvironmentError> {
+        self.check_can_start()?;
         for name in names {
             self.down.push(name.clone());
             match &self.backend {

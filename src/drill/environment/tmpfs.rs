@@ -66,6 +66,7 @@ impl Tmpfs {
     /// # Errors
     /// When the kernel refuses.
     pub fn fill(&mut self) -> Result<(), NetworkError> {
+        self.full = true;
         let mut result = Ok(());
         for free in FREE_KIB {
             let used = statvfs(&self.path).map_or(0, |s| (s.f_blocks - s.f_bfree) * s.f_frsize);
@@ -74,7 +75,6 @@ impl Tmpfs {
                 &self.path,
             );
             if result.is_ok() {
-                self.full = true;
                 break;
             }
         }
@@ -88,6 +88,7 @@ impl Tmpfs {
     /// When the kernel refuses.
     pub fn make_read_only(&mut self) -> Result<(), NetworkError> {
         let path = self.path.to_string_lossy().into_owned();
+        // This changes nothing yet; unmounting undoes it.
         run("mount", &["--bind", &path, &path], "")?;
         self.read_only = true;
         mount(&["-o", "remount,bind,ro"], &self.path)
