@@ -215,15 +215,24 @@ impl Containers {
             .ok_or_else(|| EngineError::Unfit(format!("the node {name} has no server now")))
     }
 
-    /// Undoes all pauses and disconnections. Goes on after an error, and returns the first.
+    /// Connects all disconnected containers. Goes on after an error, and returns the first.
     ///
     /// # Errors
     /// What could not be undone.
-    pub fn heal(&mut self) -> Result<(), EngineError> {
+    pub fn reconnect(&mut self) -> Result<(), EngineError> {
         let mut first = Ok(());
         for name in std::mem::take(&mut self.disconnected) {
             first = first.and(self.connect(&name));
         }
+        first
+    }
+
+    /// Unpauses all paused containers. Goes on after an error, and returns the first.
+    ///
+    /// # Errors
+    /// What could not be undone.
+    pub fn unpause(&mut self) -> Result<(), EngineError> {
+        let mut first = Ok(());
         for name in std::mem::take(&mut self.paused) {
             first = first.and(self.post(&name, "unpause"));
         }
@@ -233,7 +242,8 @@ impl Containers {
 
 impl Drop for Containers {
     fn drop(&mut self) {
-        if let Err(error) = self.heal() {
+        let reconnected = self.reconnect();
+        if let Err(error) = reconnected.and(self.unpause()) {
             warn!(%error, "a container could not be restored");
         }
     }

@@ -59,7 +59,7 @@ impl Environment {
             None => Ok(()),
         };
         let containers = match self.nodes.containers() {
-            Some(containers) => containers.heal().map_err(EnvironmentError::from),
+            Some(containers) => containers.reconnect().map_err(EnvironmentError::from),
             None => Ok(()),
         };
         firewall.and(containers)

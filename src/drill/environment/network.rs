@@ -244,17 +244,21 @@ impl Firewall {
         self.cut
     }
 
-    /// Removes all cuts, losses and bandwidth limits.
+    /// Removes all cuts, losses and bandwidth limits. Goes on after an error, and returns the
+    /// first.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn heal(&mut self) -> Result<(), NetworkError> {
+        let mut first = Ok(());
         if std::mem::take(&mut self.slowed) {
-            run("tc", &["qdisc", "del", "dev", "lo", "root"], "")?;
+            first = run("tc", &["qdisc", "del", "dev", "lo", "root"], "");
         }
-        self.cut = false;
-        let rules = format!("flush set ip {TABLE} cut\nflush set ip {TABLE} lossy\n");
-        run("nft", &["-f", "-"], &rules)
+        if std::mem::take(&mut self.cut) {
+            let rules = format!("flush set ip {TABLE} cut\nflush set ip {TABLE} lossy\n");
+            first = first.and(run("nft", &["-f", "-"], &rules));
+        }
+        first
     }
 }
 

@@ -302,7 +302,7 @@ impl Nodes {
     /// The first node that could not be healed.
     pub fn heal(&mut self) -> Result<(), EnvironmentError> {
         let mut first = match self.containers() {
-            Some(containers) => containers.heal().map_err(EnvironmentError::from),
+            Some(containers) => containers.unpause().map_err(EnvironmentError::from),
             None => Ok(()),
         };
         self.resume();
