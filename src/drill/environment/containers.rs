@@ -215,6 +215,18 @@ impl Containers {
             .ok_or_else(|| EngineError::Unfit(format!("the node {name} has no server now")))
     }
 
+    /// The changes that are not undone.
+    pub(super) fn changes(&self) -> Vec<&'static str> {
+        let mut changes = Vec::new();
+        if !self.disconnected.is_empty() {
+            changes.push("disconnected containers");
+        }
+        if !self.paused.is_empty() {
+            changes.push("paused containers");
+        }
+        changes
+    }
+
     /// Connects all disconnected containers. Goes on after an error, and returns the first.
     ///
     /// # Errors
@@ -355,6 +367,27 @@ mod tests {
         listed.retain(|c| c.id != "id-of-sentinel-2");
         let error = containers_of(&lab, &listed, "p").unwrap_err();
         assert!(error.to_string().contains("sentinel-2"), "{error}");
+    }
+
+    #[test]
+    fn paused_and_disconnected_containers_are_changes_until_they_are_healed() {
+        let lab = lab();
+        let mut containers = Containers {
+            engine: Engine::at("/nonexistent/docker.sock".into()),
+            nodes: containers_of(&lab, &listed(&lab), "p").unwrap(),
+            paused: Vec::new(),
+            disconnected: Vec::new(),
+        };
+        assert_eq!(containers.changes(), [""; 0]);
+        // Recorded before the engine is asked, which is not there.
+        containers.pause("redis-a").unwrap_err();
+        containers.disconnect("redis-b").unwrap_err();
+        let both = ["disconnected containers", "paused containers"];
+        assert_eq!(containers.changes(), both);
+        containers.reconnect().unwrap_err();
+        assert_eq!(containers.changes(), both[1..]);
+        containers.unpause().unwrap_err();
+        assert_eq!(containers.changes(), [""; 0]);
     }
 
     #[test]

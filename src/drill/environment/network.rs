@@ -138,8 +138,8 @@ pub fn reexec(arguments: impl IntoIterator<Item = OsString>) -> NetworkError {
 /// The rules of the drill's network.
 #[derive(Debug)]
 pub struct Firewall {
-    /// There are `tc` classes, to be removed by the next healing.
-    slowed: bool,
+    /// The bandwidth limit, in bytes per second, to be removed by the next healing.
+    limit: Option<u32>,
     /// There are elements in the sets of cut or lossy links.
     cut: bool,
 }
@@ -165,7 +165,7 @@ impl Firewall {
         );
         run("nft", &["-f", "-"], &rules)?;
         Ok(Firewall {
-            slowed: false,
+            limit: None,
             cut: false,
         })
     }
@@ -209,7 +209,7 @@ impl Firewall {
             // Nothing of the attempt may remain; its error is reported already.
             let _ = run("tc", &["qdisc", "del", "dev", "lo", "root"], "");
         } else {
-            self.slowed = true;
+            self.limit = Some(bytes);
         }
         result
     }
@@ -239,9 +239,10 @@ impl Firewall {
         Ok(())
     }
 
-    /// Whether links are cut or lossy.
+    /// Whether links are cut, lossy or slow. The limit by which a load outruns the replica does not
+    /// count: it belongs to the load, not to the fault.
     pub fn is_changed(&self) -> bool {
-        self.cut
+        self.cut || self.limit.is_some_and(|bytes| bytes != OUTRUN_BYTES)
     }
 
     /// Removes all cuts, losses and bandwidth limits. Goes on after an error, and returns the
@@ -251,7 +252,7 @@ impl Firewall {
     /// When the kernel refuses.
     pub fn heal(&mut self) -> Result<(), NetworkError> {
         let mut first = Ok(());
-        if std::mem::take(&mut self.slowed) {
+        if self.limit.take().is_some() {
             first = run("tc", &["qdisc", "del", "dev", "lo", "root"], "");
         }
         if std::mem::take(&mut self.cut) {
@@ -266,4 +267,18 @@ fn both_ways(
     pairs: &[(Ipv4Addr, Ipv4Addr)],
 ) -> impl Iterator<Item = (Ipv4Addr, Ipv4Addr)> + use<'_> {
     pairs.iter().flat_map(|(a, b)| [(*a, *b), (*b, *a)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cut_and_slow_links_are_changes_and_the_limit_of_the_load_is_not() {
+        let firewall = |cut, limit| Firewall { limit, cut };
+        assert!(!firewall(false, None).is_changed());
+        assert!(!firewall(false, Some(OUTRUN_BYTES)).is_changed());
+        assert!(firewall(false, Some(SLOW_BYTES)).is_changed());
+        assert!(firewall(true, Some(OUTRUN_BYTES)).is_changed());
+    }
 }

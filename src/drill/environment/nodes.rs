@@ -325,7 +325,10 @@ impl Nodes {
 
     /// The changes that are not undone.
     pub(super) fn changes(&self) -> Vec<&'static str> {
-        let mut changes = Vec::new();
+        let mut changes = match &self.backend {
+            Backend::Containers(containers) => containers.changes(),
+            Backend::Own(_) | Backend::Attached => Vec::new(),
+        };
         if !self.stopped.is_empty() {
             changes.push("stopped processes");
         }
