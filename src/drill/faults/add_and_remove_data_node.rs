@@ -48,8 +48,4 @@ impl FaultInjector for AddAndRemoveDataNode {
         context.edit_members(None, None)?;
         context.restart_members(&before, &before).await
     }
-
-    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError> {
-        environment.nodes.heal()
-    }
 }

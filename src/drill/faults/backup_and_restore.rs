@@ -66,10 +66,6 @@ impl FaultInjector for BackupAndRestore {
         context.record("the backup is restored");
         context.start_all().await
     }
-
-    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError> {
-        environment.nodes.heal()
-    }
 }
 
 async fn take_backup(context: &mut FaultContext<'_>) -> Result<Backup, InjectionError> {

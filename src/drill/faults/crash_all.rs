@@ -19,8 +19,4 @@ impl FaultInjector for CrashAll {
     async fn inject(context: &mut FaultContext<'_>) -> Result<(), InjectionError> {
         context.crash_all().await
     }
-
-    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError> {
-        environment.nodes.heal()
-    }
 }

@@ -31,8 +31,4 @@ impl FaultInjector for DamageFileInStop {
         context.damage_file(&primary, FileDamage::Overwritten)?;
         context.start_all().await
     }
-
-    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError> {
-        environment.nodes.heal()
-    }
 }

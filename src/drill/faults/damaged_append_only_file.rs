@@ -34,8 +34,4 @@ impl FaultInjector for DamagedAppendOnlyFile {
             .await?;
         context.await_writes(WRITES_LIMIT).await
     }
-
-    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError> {
-        environment.nodes.heal()
-    }
 }

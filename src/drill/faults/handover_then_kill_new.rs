@@ -45,10 +45,6 @@ impl FaultInjector for HandoverThenKillNew {
         context.phases.begin("observe");
         context.await_writes(WRITES_LIMIT).await
     }
-
-    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError> {
-        environment.nodes.heal()
-    }
 }
 
 /// Begins a planned handover, and waits for the promotion. Returns the new primary.

@@ -43,8 +43,4 @@ impl FaultInjector for HandoverThenKillNewNode {
         context.phases.begin("observe");
         context.await_writes(WRITES_LIMIT).await
     }
-
-    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError> {
-        environment.nodes.heal()
-    }
 }

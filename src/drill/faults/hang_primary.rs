@@ -22,9 +22,4 @@ impl FaultInjector for HangPrimary {
         context.environment.nodes.hang(&primary, false).await?;
         context.await_failover_from(&primary).await
     }
-
-    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError> {
-        // SIGCONT, if the server was not killed.
-        environment.nodes.heal()
-    }
 }

@@ -26,8 +26,4 @@ impl FaultInjector for HangPrimaryNode {
         context.environment.nodes.hang(&primary, true).await?;
         context.await_failover_from(&primary).await
     }
-
-    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError> {
-        environment.nodes.heal()
-    }
 }

@@ -26,8 +26,4 @@ impl FaultInjector for HangReplica {
         context.environment.nodes.hang(&replica, true).await?;
         context.observe_no_failover_from(&primary).await
     }
-
-    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError> {
-        environment.nodes.heal()
-    }
 }

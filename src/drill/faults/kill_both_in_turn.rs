@@ -27,9 +27,4 @@ impl FaultInjector for KillBothInTurn {
         context.environment.nodes.kill_server(&new).await?;
         context.await_failover_from(&new).await
     }
-
-    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError> {
-        // Its parent starts the server again; a plain server has no parent.
-        environment.nodes.heal()
-    }
 }

@@ -22,9 +22,4 @@ impl FaultInjector for KillPrimary {
         context.environment.nodes.kill_server(&primary).await?;
         context.await_failover_from(&primary).await
     }
-
-    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError> {
-        // Its parent starts the server again; a plain server has no parent.
-        environment.nodes.heal()
-    }
 }

@@ -25,8 +25,4 @@ impl FaultInjector for KillPrimaryNode {
         context.environment.nodes.kill(&primary)?;
         context.await_failover_from(&primary).await
     }
-
-    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError> {
-        environment.nodes.heal()
-    }
 }

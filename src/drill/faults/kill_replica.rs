@@ -26,8 +26,4 @@ impl FaultInjector for KillReplica {
         context.environment.nodes.kill(&replica)?;
         context.observe_no_failover_from(&primary).await
     }
-
-    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError> {
-        environment.nodes.heal()
-    }
 }

@@ -26,8 +26,4 @@ impl FaultInjector for KillSentinelThenPrimary {
         context.environment.nodes.kill(&primary)?;
         context.await_failover_from(&primary).await
     }
-
-    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError> {
-        environment.nodes.heal()
-    }
 }

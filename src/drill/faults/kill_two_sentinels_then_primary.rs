@@ -23,8 +23,4 @@ impl FaultInjector for KillTwoSentinelsThenPrimary {
         context.environment.nodes.kill(&primary)?;
         context.observe_no_failover_from(&primary).await
     }
-
-    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError> {
-        environment.nodes.heal()
-    }
 }

@@ -27,8 +27,4 @@ impl FaultInjector for LoseDiskInStop {
         context.record(format!("everything that {primary} had on disk is gone"));
         context.start_all().await
     }
-
-    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError> {
-        environment.nodes.heal()
-    }
 }

@@ -95,12 +95,18 @@ trait FaultInjector {
     /// When it could not be injected, or the lab did not do what it had to do.
     async fn inject(context: &mut FaultContext<'_>) -> Result<(), InjectionError>;
 
-    /// Undoes what `inject` did to the lab. Called also after an error of `inject`, at any point of
-    /// it; so it undoes what was done, and it is no error if there is nothing to undo.
+    /// Undoes what `inject` did to the lab: by default, processes that hang go on, and nodes that
+    /// do not run are started. Called also after an error of `inject`, at any point of it; so it
+    /// undoes what was done, and it is no error if there is nothing to undo.
+    ///
+    /// Afterwards the drill undoes whatever is left, and warns of it: that was not paired with its
+    /// fault.
     ///
     /// # Errors
     /// The first change that could not be undone.
-    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError>;
+    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError> {
+        environment.nodes.heal()
+    }
 }
 
 /// Declares [`FaultKind`] from the list of all faults.

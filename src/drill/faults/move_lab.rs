@@ -50,10 +50,6 @@ impl FaultInjector for MoveLab {
         move_to(context, &first)?;
         context.start_all().await
     }
-
-    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError> {
-        environment.nodes.heal()
-    }
 }
 
 /// As an operator does: the addresses in `lab.toml`, then `halab move`.

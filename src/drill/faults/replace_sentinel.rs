@@ -45,10 +45,6 @@ impl FaultInjector for ReplaceSentinel {
         context.environment.nodes.start(&old.name)?;
         replace(context, &before, &both, (&new, &old)).await
     }
-
-    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError> {
-        environment.nodes.heal()
-    }
 }
 
 /// Replaces one Sentinel by another, which runs already. `lab` is the lab afterwards, `both` has

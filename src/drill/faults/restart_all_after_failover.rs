@@ -33,8 +33,4 @@ impl FaultInjector for RestartAllAfterFailover {
         context.findings.expected_primary = Some(promoted);
         context.start_all().await
     }
-
-    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError> {
-        environment.nodes.heal()
-    }
 }

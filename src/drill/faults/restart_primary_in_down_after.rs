@@ -27,8 +27,4 @@ impl FaultInjector for RestartPrimaryInDownAfter {
         context.phases.begin("observe");
         context.await_writes(WRITES_LIMIT).await
     }
-
-    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError> {
-        environment.nodes.heal()
-    }
 }

@@ -29,8 +29,4 @@ impl FaultInjector for RestartPrimaryWithoutData {
         context.phases.begin("observe");
         context.await_writes(WRITES_LIMIT).await
     }
-
-    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError> {
-        environment.nodes.heal()
-    }
 }

@@ -47,10 +47,6 @@ impl FaultInjector for RollBackDiskInStop {
         ));
         context.start_all().await
     }
-
-    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError> {
-        environment.nodes.heal()
-    }
 }
 
 fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {

@@ -39,8 +39,4 @@ impl FaultInjector for RollingRestart {
         }
         Ok(())
     }
-
-    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError> {
-        environment.nodes.heal()
-    }
 }

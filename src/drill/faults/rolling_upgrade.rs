@@ -55,10 +55,6 @@ impl FaultInjector for RollingUpgrade {
         }
         Ok(())
     }
-
-    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError> {
-        environment.nodes.heal()
-    }
 }
 
 async fn restart(context: &mut FaultContext<'_>, name: &str) -> Result<(), InjectionError> {

@@ -30,8 +30,4 @@ impl FaultInjector for ShortenFileInStop {
         context.damage_file(&primary, FileDamage::CutInHalf)?;
         context.start_all().await
     }
-
-    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError> {
-        environment.nodes.heal()
-    }
 }

@@ -26,9 +26,4 @@ impl FaultInjector for SlowerNetwork {
     async fn inject(context: &mut FaultContext<'_>) -> Result<(), InjectionError> {
         KillPrimaryNode::inject(context).await
     }
-
-    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError> {
-        // The delay lasts as long as the lab.
-        environment.nodes.heal()
-    }
 }

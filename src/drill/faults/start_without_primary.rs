@@ -30,8 +30,4 @@ impl FaultInjector for StartWithoutPrimary {
         context.record(format!("all started again but {primary}"));
         context.await_failover_from(&primary).await
     }
-
-    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError> {
-        environment.nodes.heal()
-    }
 }

@@ -26,8 +26,4 @@ impl FaultInjector for StopPrimary {
         nodes.terminate(std::slice::from_ref(&primary)).await?;
         context.await_failover_from(&primary).await
     }
-
-    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError> {
-        environment.nodes.heal()
-    }
 }

@@ -29,8 +29,4 @@ impl FaultInjector for TornAppendOnlyFile {
         context.restart_with_damage(FileDamage::Torn).await?;
         context.await_writes(WRITES_LIMIT).await
     }
-
-    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError> {
-        environment.nodes.heal()
-    }
 }

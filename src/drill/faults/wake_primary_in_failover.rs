@@ -38,8 +38,4 @@ impl FaultInjector for WakePrimaryInFailover {
         context.record("SIGCONT");
         context.await_writes(WRITES_LIMIT).await
     }
-
-    fn heal(environment: &mut Environment) -> Result<(), EnvironmentError> {
-        environment.nodes.heal()
-    }
 }
