@@ -1,5 +1,7 @@
 //! The primary refuses writes, as it uses more memory than it may.
 
+use crate::client::Conn;
+
 use super::definition::CHANGES_SERVERS;
 use super::support::connections::set_config;
 
@@ -25,17 +27,26 @@ impl FaultInjector for MaxmemoryReached {
         let primary = context.primary.clone();
         context.begin_fault(format!("maxmemory of {primary} set below what it uses"));
         let mut conn = context.open(&primary).await?;
-        set_config(&mut conn, &primary, "maxmemory", 1).await?;
-        let observed = context.observe_no_failover_from(&primary).await;
-        let refused = context.load.refused().unwrap_or_default();
-        context.set_reported_error("the writer", "raise it or delete keys", &refused);
-        // Healed here, on the connection that is open, also after an error.
-        set_config(&mut conn, &primary, "maxmemory", 0).await?;
+        let observed = limit_memory(context, &mut conn, &primary).await;
+        // Restored here, on the connection that is open, also after an error. A node on which that
+        // fails is killed: started again by the healing, it has the setting of its file.
+        if let Err(error) = set_config(&mut conn, &primary, "maxmemory", 0).await {
+            context.environment.nodes.kill(&primary)?;
+            return Err(error);
+        }
         observed
     }
+}
 
-    fn heal(_: &mut Environment) -> Result<(), EnvironmentError> {
-        // `inject` has restored the setting.
-        Ok(())
-    }
+/// Has the node refuse writes, and observes the lab and the error of the writer.
+async fn limit_memory(
+    context: &mut FaultContext<'_>,
+    conn: &mut Conn,
+    node: &str,
+) -> Result<(), InjectionError> {
+    set_config(conn, node, "maxmemory", 1).await?;
+    let observed = context.observe_no_failover_from(node).await;
+    let refused = context.load.refused().unwrap_or_default();
+    context.set_reported_error("the writer", "raise it or delete keys", &refused);
+    observed
 }
