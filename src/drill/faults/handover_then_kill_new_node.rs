@@ -1,10 +1,7 @@
 //! The node of the new primary is lost before the old one is in sync with it, and restarts later.
 
-use tokio::task::JoinSet;
-use tokio::time::sleep;
-
-use super::handover_then_kill_new::{KILL_WINDOW, begin_handover};
-use super::support::waiting::WRITES_LIMIT;
+use super::support::planned::KILL_WINDOW;
+use super::support::waiting::{WRITES_LIMIT, stoppable_sleep};
 
 use super::prelude::*;
 
@@ -27,17 +24,14 @@ impl FaultInjector for HandoverThenKillNewNode {
     };
 
     async fn inject(context: &mut FaultContext<'_>) -> Result<(), InjectionError> {
-        // The handover runs until the end of this function.
-        let mut handover = JoinSet::new();
-        let new = begin_handover(context, &mut handover).await?;
-        let after = context.random_up_to(KILL_WINDOW);
-        sleep(after).await;
+        let (new, _handover) = context.begin_handover().await?;
+        context.random_pause(KILL_WINDOW).await?;
         context.begin_fault(format!("SIGKILL to the node {new}"));
         context.environment.nodes.kill(&new)?;
         // The Sentinels have given the failover up by then.
         let failover_timeout = context.environment.lab.timing.failover_timeout;
         let away = context.random_up_to(KILL_WINDOW) + failover_timeout;
-        sleep(away).await;
+        stoppable_sleep(away, context.stop).await?;
         context.record(format!("{new} started again"));
         context.environment.nodes.start(&new)?;
         context.phases.begin("observe");

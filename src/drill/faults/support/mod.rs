@@ -13,7 +13,7 @@ pub(super) mod append_only_file;
 pub(super) mod connections;
 mod members;
 pub(super) mod messages;
-mod planned;
+pub(super) mod planned;
 mod topology;
 pub(super) mod waiting;
 mod whole_lab;
