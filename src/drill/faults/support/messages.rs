@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::drill::faults::{FaultContext, InjectionError};
 use crate::drill::judging::ReportedError;
 
-use super::waiting::POLL_INTERVAL;
+use super::waiting::{ASK_INTERVAL, stoppable_sleep};
 
 /// Time that a node or the writer may take to report an error. A node checks every 0.1 s; a writer
 /// that writes little takes a while to fill the last page of its ledger.
@@ -34,7 +34,8 @@ impl FaultContext<'_> {
                 self.set_reported_error(node, remedy, "");
                 return Ok(());
             }
-            self.pause(deadline, "an error", POLL_INTERVAL).await?;
+            // Not `pause`: its timeout is an error, and here it is judged.
+            stoppable_sleep(ASK_INTERVAL, self.stop).await?;
         }
     }
 

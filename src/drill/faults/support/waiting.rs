@@ -17,8 +17,8 @@ use crate::sentinel::Panel;
 pub(in crate::drill::faults) const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// Time limit of the first acknowledged writes on a healthy lab.
 const LOAD_LIMIT: Duration = Duration::from_secs(30);
-/// Interval at which all nodes are asked.
-const ASK_INTERVAL: Duration = Duration::from_millis(50);
+/// Interval at which all nodes are asked, or a log is read.
+pub(in crate::drill::faults) const ASK_INTERVAL: Duration = Duration::from_millis(50);
 /// Time limit of a recovery. The longest known part is 30 s of TILT after a Sentinel was stalled.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(120);
 /// Time that a failover may take beyond the lab's time limits, on a slow machine.
