@@ -71,11 +71,15 @@ pub async fn soak(
     let begun = Instant::now();
     let setups = &soak.plan.setups;
     let share = soak.duration / u32::try_from(setups.len().max(1)).unwrap_or(1);
+    // Once: a requirement is checked by starting a program.
+    let faults = soak.plan.faults.iter().copied();
+    let usable: Vec<FaultKind> = faults.filter(|fault| is_usable(*fault)).collect();
     let mut drills = Vec::new();
     let mut totals = SoakTotals::default();
     for (i, setup) in setups.iter().enumerate() {
         let mut lab_run = LabRun {
             soak,
+            usable: &usable,
             setup,
             begun,
             until: begun + share * u32::try_from(i + 1).unwrap_or(1),
@@ -108,6 +112,8 @@ struct SoakTotals {
 /// The part of a soak run in one setup, with one lab.
 struct LabRun<'a> {
     soak: &'a SoakPlan,
+    /// The faults that are possible here.
+    usable: &'a [FaultKind],
     setup: &'a Setup,
     begun: Instant,
     until: Instant,
@@ -195,10 +201,8 @@ impl LabRun<'_> {
 
     /// One fault and the recovery from it.
     async fn next_fault(&mut self, experiment: &mut Experiment<'_>) -> Result<(), InjectionError> {
-        let usable = |fault: &&FaultKind| is_usable(**fault);
-        let pool: Vec<&FaultKind> = self.soak.plan.faults.iter().filter(usable).collect();
         let subject = experiment.subject();
-        let fault = pool.choose(subject.rng).map(|fault| **fault);
+        let fault = self.usable.choose(subject.rng).copied();
         let none = "no fault of this soak run can be injected on this machine";
         let fault = fault.ok_or_else(|| InjectionError::Refused(none.into()))?;
         let before = subject.observer.named_primary().await.unwrap_or_default();
