@@ -16,7 +16,7 @@ use rand::seq::IndexedRandom;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::drill::environment::{Environment, LabObserver, Requirement};
+use crate::drill::environment::{Environment, EnvironmentError, LabObserver, Requirement};
 use crate::drill::experiment::{Experiment, Scope, Subject, clean_up, keep_events};
 use crate::drill::faults::{FaultKind, InjectionError, await_recovery};
 use crate::drill::phases::Phases;
@@ -203,8 +203,8 @@ impl LabRun<'_> {
     async fn next_fault(&mut self, experiment: &mut Experiment<'_>) -> Result<(), InjectionError> {
         let subject = experiment.subject();
         let fault = self.usable.choose(subject.rng).copied();
-        let none = "no fault of this soak run can be injected on this machine";
-        let fault = fault.ok_or_else(|| InjectionError::Refused(none.into()))?;
+        let none = || EnvironmentError::Unavailable("every fault of this soak run".into());
+        let fault = fault.ok_or_else(none)?;
         let before = subject.observer.named_primary().await.unwrap_or_default();
         let (mut injected, outcome) = experiment.inject(fault, before, MAX_PAUSE, Ok(())).await;
         match outcome {

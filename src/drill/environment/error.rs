@@ -64,6 +64,14 @@ impl EnvironmentError {
         }
     }
 
+    /// The lab has no node of that name.
+    pub(in crate::drill) fn no_node(name: &str) -> Self {
+        EnvironmentError::Process {
+            node: name.to_owned(),
+            why: "there is no such node".into(),
+        }
+    }
+
     /// The machine does not permit it, as the system says.
     pub(in crate::drill) fn unavailable(error: io::Error) -> Self {
         EnvironmentError::Unavailable(error.to_string())

@@ -93,11 +93,8 @@ impl Nodes {
     }
 
     fn node(&self, name: &str) -> Result<&Node, EnvironmentError> {
-        let none = || EnvironmentError::Process {
-            node: name.to_owned(),
-            why: "there is no such node".into(),
-        };
-        self.lab.node(name).ok_or_else(none)
+        let node = self.lab.node(name);
+        node.ok_or_else(|| EnvironmentError::no_node(name))
     }
 
     /// What `INFO replication` and `INFO server` of a node say.

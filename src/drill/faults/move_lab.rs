@@ -8,7 +8,7 @@ use crate::checker::Verdict;
 use crate::config::Lab;
 use crate::drill::environment::lab_toml::{free_octets, with_addresses};
 use crate::node::move_state;
-use crate::verifier;
+use crate::verifier::{self, VerifyError};
 
 use super::definition::ADDS_NODES;
 use super::support::waiting::await_first_writes;
@@ -88,7 +88,11 @@ async fn verify(
         given_up: None,
     };
     let read = verifier::run(lab, &options, context.stop, |_| {}).await;
-    match read.map_err(InjectionError::refused)?.verdict {
+    let read = read.map_err(|error| match error {
+        VerifyError::Stopped => InjectionError::Stopped,
+        other => EnvironmentError::server("the lab at its other addresses", other).into(),
+    });
+    match read?.verdict {
         Verdict::Holds => Ok(()),
         other => Err(InjectionError::Missed(format!(
             "the records written after the move: {other:?}"

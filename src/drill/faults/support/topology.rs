@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use rand::seq::SliceRandom;
 
 use crate::config::Node;
+use crate::drill::environment::EnvironmentError;
 use crate::drill::faults::{FaultContext, InjectionError};
 
 /// A link, as the addresses of its two ends.
@@ -14,7 +15,7 @@ impl FaultContext<'_> {
     /// The node with that name.
     pub(in crate::drill::faults) fn node(&self, name: &str) -> Result<Node, InjectionError> {
         let node = self.environment.lab.node(name).cloned();
-        node.ok_or_else(|| InjectionError::Refused(format!("no node {name}")))
+        Ok(node.ok_or_else(|| EnvironmentError::no_node(name))?)
     }
 
     /// A data node that is not that primary.
