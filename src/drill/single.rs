@@ -81,12 +81,6 @@ impl SingleRun<'_> {
         stop: &CancellationToken,
     ) -> Run {
         let settings = self.plan.load_settings(self.setup);
-        let properties = self.fault.definition().properties;
-        // A handover waits for the replica: there the limit begins with the promotion.
-        let outrun = match settings.outrun && !properties.begins_with_handover {
-            true => environment.outrun().map_err(InjectionError::from),
-            false => Ok(()),
-        };
         let ledger = environment.ledger();
         let subject = Subject {
             environment,
@@ -96,7 +90,7 @@ impl SingleRun<'_> {
         };
         let mut experiment =
             Experiment::start(subject, Scope::SingleFault, settings, ledger, phases);
-        let (fault, outcome) = experiment.inject(self.fault, before, JITTER, outrun).await;
+        let (fault, outcome) = experiment.inject(self.fault, before, JITTER).await;
         experiment.push(fault);
         experiment.finish(outcome, self.seed, stop).await
     }

@@ -206,7 +206,7 @@ impl LabRun<'_> {
         let none = || EnvironmentError::Unavailable("every fault of this soak run".into());
         let fault = fault.ok_or_else(none)?;
         let before = subject.observer.named_primary().await.unwrap_or_default();
-        let (mut injected, outcome) = experiment.inject(fault, before, MAX_PAUSE, Ok(())).await;
+        let (mut injected, outcome) = experiment.inject(fault, before, MAX_PAUSE).await;
         match outcome {
             Ok(()) | Err(InjectionError::Missed(_)) => {}
             Err(error) => return Err(error),

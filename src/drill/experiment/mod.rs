@@ -124,14 +124,12 @@ impl<'a> Experiment<'a> {
         self.load.counts().acknowledged()
     }
 
-    /// Injects a fault after a random pause, observes the lab, and heals it. An error of `prepared`
-    /// is returned after the healing.
+    /// Injects a fault after a random pause, observes the lab, and heals it.
     pub(super) async fn inject(
         &mut self,
         fault: FaultKind,
         before: String,
         max_pause: Duration,
-        prepared: Result<(), InjectionError>,
     ) -> (InjectedFault, Result<(), InjectionError>) {
         let Subject {
             environment,
@@ -142,6 +140,9 @@ impl<'a> Experiment<'a> {
         let in_flight = self.settings.in_flight_records();
         let definition = fault.definition();
         let expectation = definition.expectation_under(self.settings.policy);
+        // A handover waits for the replica: there the limit begins with the promotion.
+        let outrun_after_promotion = definition.properties.begins_with_handover;
+        let outrun = self.settings.outrun;
         let mut context = FaultContext {
             environment,
             observer,
@@ -152,11 +153,13 @@ impl<'a> Experiment<'a> {
             rng,
             stop,
             phases: &mut self.phases,
-            outrun_after_promotion: self.settings.outrun
-                && definition.properties.begins_with_handover,
+            outrun_after_promotion: outrun && outrun_after_promotion,
             findings: Findings::default(),
         };
-        let mut outcome = prepared;
+        let mut outcome = match outrun && !outrun_after_promotion {
+            true => context.environment.outrun().map_err(InjectionError::from),
+            false => Ok(()),
+        };
         if outcome.is_ok() {
             outcome = await_first_writes(context.load, FIRST_ROUNDS * in_flight, stop).await;
         }
