@@ -2,9 +2,9 @@
 
 use super::prelude::*;
 
-pub(super) struct PlannedHandover;
+pub(super) struct Handover;
 
-impl FaultInjector for PlannedHandover {
+impl FaultInjector for Handover {
     const DEFINITION: Definition = Definition {
         does: "a planned handover, as by halab handover",
         must: "a pause shorter than down-after, no failed write",

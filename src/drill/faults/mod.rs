@@ -111,7 +111,7 @@ trait FaultInjector {
 
 /// Declares [`FaultKind`] from the list of all faults.
 macro_rules! register {
-    ($($(#[$attribute:meta])* $kind:ident in $module:ident,)*) => {
+    ($($kind:ident in $module:ident,)*) => {
         /// A kind of fault. Its name on the command line and in reports is in kebab-case.
         #[derive(
             Debug,
@@ -128,7 +128,6 @@ macro_rules! register {
         pub enum FaultKind {
             $(
                 #[doc = concat!("See `", stringify!($module), ".rs`.")]
-                $(#[$attribute])*
                 $kind,
             )*
         }
@@ -172,8 +171,7 @@ register! {
     HangPrimaryNode in hang_primary_node,
     WakePrimaryInFailover in wake_primary_in_failover,
     StopPrimary in stop_primary,
-    #[strum(serialize = "handover")]
-    PlannedHandover in handover,
+    Handover in handover,
     RollingRestart in rolling_restart,
     RollingUpgrade in rolling_upgrade,
     AddAndRemoveDataNode in add_and_remove_data_node,
