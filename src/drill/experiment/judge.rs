@@ -88,11 +88,11 @@ impl Judge<'_> {
             acknowledged_at_last: self.results.acknowledged_at_last,
             primary: primary.as_deref().map_err(String::as_str),
         };
-        match (self.scope, self.injected) {
-            (Scope::SingleFault, [fault]) => {
+        match self.injected {
+            [fault] if self.scope == Scope::SingleFault => {
                 run.invariants(&self.evidence(fault, &self.results.events, outages))
             }
-            (Scope::SingleFault | Scope::Chapter, faults) => {
+            faults => {
                 let windows: Vec<_> = self.windows(faults);
                 let evidence = windows.iter().map(|(fault, events, outages)| {
                     let name = fault.fault.name();

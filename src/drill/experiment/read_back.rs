@@ -37,10 +37,9 @@ pub(super) fn spans(
 /// The time in which acknowledged records may be missing, on the writer's clock.
 pub(super) fn discarded(injected: &[InjectedFault], writer_start: u64) -> Option<Range<u64>> {
     let local = |at: u64| at.saturating_sub(writer_start);
-    let spans = injected
+    let span = injected
         .iter()
-        .map(|fault| fault.findings.discarded.as_ref());
-    let span = spans.flatten().next()?;
+        .find_map(|fault| fault.findings.discarded.as_ref())?;
     Some(local(span.start)..local(span.end))
 }
 
