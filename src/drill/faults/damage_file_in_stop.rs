@@ -25,10 +25,6 @@ impl FaultInjector for DamageFileInStop {
     };
 
     async fn inject(context: &mut FaultContext<'_>) -> Result<(), InjectionError> {
-        let primary = context.primary.clone();
-        context.fill_file(&primary).await?;
-        context.stop_all().await?;
-        context.damage_file(&primary, FileDamage::Overwritten)?;
-        context.start_all().await
+        context.stop_and_damage(FileDamage::Overwritten).await
     }
 }

@@ -24,10 +24,6 @@ impl FaultInjector for ShortenFileInStop {
     };
 
     async fn inject(context: &mut FaultContext<'_>) -> Result<(), InjectionError> {
-        let primary = context.primary.clone();
-        context.fill_file(&primary).await?;
-        context.stop_all().await?;
-        context.damage_file(&primary, FileDamage::CutInHalf)?;
-        context.start_all().await
+        context.stop_and_damage(FileDamage::CutInHalf).await
     }
 }

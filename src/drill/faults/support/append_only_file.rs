@@ -65,10 +65,7 @@ impl FileDamage {
 impl FaultContext<'_> {
     /// Waits until the current file of a node has some content, and prevents a rewrite, which would
     /// begin an empty one.
-    pub(in crate::drill::faults) async fn fill_file(
-        &self,
-        node: &str,
-    ) -> Result<(), InjectionError> {
+    async fn fill_file(&self, node: &str) -> Result<(), InjectionError> {
         let mut conn = self.open(node).await?;
         // Until the server is started again.
         set_config(&mut conn, node, "auto-aof-rewrite-percentage", 0).await?;
@@ -91,11 +88,7 @@ impl FaultContext<'_> {
 
     /// Damages the file of a node. A plain server does not start with overwritten bytes: there the
     /// file is repaired as the server's log advises.
-    pub(in crate::drill::faults) fn damage_file(
-        &mut self,
-        node: &str,
-        damage: FileDamage,
-    ) -> Result<(), InjectionError> {
+    fn damage_file(&mut self, node: &str, damage: FileDamage) -> Result<(), InjectionError> {
         let folder = self.environment.state_of(node);
         let damaged = newest_increment(&folder).and_then(|file| damage.apply(&file));
         damaged.map_err(EnvironmentError::unavailable)?;
@@ -108,6 +101,18 @@ impl FaultContext<'_> {
             self.record("repaired by redis-check-aof --fix, as the server advises");
         }
         Ok(())
+    }
+
+    /// Stops all nodes, damages the file of the primary, and starts them again.
+    pub(in crate::drill::faults) async fn stop_and_damage(
+        &mut self,
+        damage: FileDamage,
+    ) -> Result<(), InjectionError> {
+        let primary = self.primary.clone();
+        self.fill_file(&primary).await?;
+        self.stop_all().await?;
+        self.damage_file(&primary, damage)?;
+        self.start_all().await
     }
 
     /// Kills the node of the primary, damages its file, and starts it again at once.
