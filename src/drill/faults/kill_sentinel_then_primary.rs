@@ -1,5 +1,7 @@
 //! One Sentinel is down when the primary is lost: a majority remains.
 
+use super::kill_primary_node::KillPrimaryNode;
+
 use super::prelude::*;
 
 pub(super) struct KillSentinelThenPrimary;
@@ -20,10 +22,7 @@ impl FaultInjector for KillSentinelThenPrimary {
     };
 
     async fn inject(context: &mut FaultContext<'_>) -> Result<(), InjectionError> {
-        let primary = context.primary.clone();
         context.kill_sentinels(1)?;
-        context.begin_fault(format!("SIGKILL to the node {primary}"));
-        context.environment.nodes.kill(&primary)?;
-        context.await_failover_from(&primary).await
+        KillPrimaryNode::inject(context).await
     }
 }

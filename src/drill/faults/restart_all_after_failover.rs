@@ -1,5 +1,7 @@
 //! All nodes restart after a failover: the promoted node is remembered.
 
+use super::kill_primary_node::KillPrimaryNode;
+
 use super::prelude::*;
 
 pub(super) struct RestartAllAfterFailover;
@@ -21,10 +23,7 @@ impl FaultInjector for RestartAllAfterFailover {
     };
 
     async fn inject(context: &mut FaultContext<'_>) -> Result<(), InjectionError> {
-        let primary = context.primary.clone();
-        context.begin_fault(format!("SIGKILL to the node {primary}"));
-        context.environment.nodes.kill(&primary)?;
-        context.await_failover_from(&primary).await?;
+        KillPrimaryNode::inject(context).await?;
         context.environment.restore()?;
         let promoted = context.await_recovery().await?;
         context.begin_fault("SIGTERM to every node");

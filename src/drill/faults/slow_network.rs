@@ -13,14 +13,8 @@ impl FaultInjector for SlowNetwork {
              the start; SIGKILL to the primary's server and its parent",
         must: "fails over after down-after; it comes back as a replica, and becomes promotable",
         requirement: Requirement::RoundTrip { ms: 50 },
-        failover: Failover::AtLeast(1),
-        writes: Writes::Continue,
-        control: Control::OUTRUN,
         not_in_containers: CHANGES_SERVERS,
-        properties: Properties {
-            one_data_node_left: true,
-            ..Properties::NONE
-        },
+        ..KillPrimaryNode::DEFINITION
     };
 
     async fn inject(context: &mut FaultContext<'_>) -> Result<(), InjectionError> {
