@@ -1,4 +1,5 @@
-"""The lab on virtual machines of Debian's packages: what `./lab machines` runs. docs/machines.md is its page.
+"""The lab on virtual machines made of Debian packages; `./lab machines` runs this package.
 
-Python's standard library and QEMU, no root, no KVM needed. Each module says what it is for.
+Documented in docs/machines.md. Needs Python's standard library and QEMU; needs neither root nor
+KVM.
 """

@@ -1,4 +1,4 @@
-"""`./lab machines COMMAND`: scripts/machines.sh sets up what this needs, and says where the lab's folder is."""
+"""`./lab machines COMMAND`. scripts/machines.sh installs the tools and passes the lab's folder."""
 
 import argparse
 import os
@@ -9,30 +9,30 @@ from functools import partial
 from pathlib import Path
 
 from . import console, driver, hosts, qemu
-from .errors import Trouble
+from .errors import LabError
 from .faults import LIMIT_SECONDS, Fault, runs_of, table
 from .guests import GUESTS, Variant
 from .hostsite import HostSite
 from .image import Image
 from .labsite import LabSite
 from .machine import Machine
-from .report import complain, say
+from .report import say_error, say
 
 PARTS = {
     guest.name: ", ".join((*guest.nodes, *(["writer"] if guest.writer else []))) for guest in GUESTS
 }
 NEXT = """
 Next:
-  ./lab machines status          the lab, as the writer's machine sees it
-  ./lab machines crash one       as if its power had failed; start one brings it back
-  ./lab machines cut two         as if its cable had been pulled; heal two puts it back
-  ./lab machines shell three     a shell there; Ctrl-] leaves it
-  ./lab machines down            all off; their disks stay
+  ./lab machines status          state of the machines and of the lab
+  ./lab machines crash one       power failure; `start one` turns it on again
+  ./lab machines cut two         pull the network cable; `heal two` plugs it in again
+  ./lab machines shell three     console; Ctrl-] leaves it
+  ./lab machines down            shut all machines down; their disks stay
 """
 
 
 class Command:
-    """What was asked for, with what it needs."""
+    """The command to run, with its options and files."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
@@ -47,10 +47,10 @@ class Command:
         return LabSite(self.folder / name, self.image, self.halab, variant, self.kvm(), fault)
 
     def by_hand(self) -> LabSite:
-        """The machines that `up` has made."""
+        """The machines created by `up`."""
         site = self.site("up", Variant())
         if not site.exists:
-            raise Trouble("the machines are not up", "./lab machines up")
+            raise LabError("the machines are not up", "./lab machines up")
         return site
 
     def machine(self) -> Machine:
@@ -90,7 +90,7 @@ class Command:
             machine.wait_for_shutdown()
         site.stop_switch()
         os.close(lock)
-        say(f"all off; their disks are in {site.folder}, until ./lab machines clean")
+        say(f"all machines are off; ./lab machines clean removes their disks in {site.folder}")
         return 0
 
     def clean(self) -> int:
@@ -99,7 +99,7 @@ class Command:
         site.remove()
         os.close(lock)
         site.folder.with_suffix(".lock").unlink()
-        say("the machines and their disks are gone; the image stays for the next ones")
+        say("removed the machines and their disks; the image stays for later runs")
         return 0
 
     def status(self) -> int:
@@ -130,7 +130,7 @@ class Command:
     def shell(self) -> int:
         machine = self.machine()
         if not machine.booted:
-            raise Trouble(f"{machine.name} is off", f"./lab machines start {machine.name}")
+            raise LabError(f"{machine.name} is off", f"./lab machines start {machine.name}")
         print("Ctrl-] leaves the console.", file=sys.stderr)
         console.attend(machine.hardware.console)
         return 0
@@ -139,21 +139,21 @@ class Command:
         method(self.machine())
         return 0
 
-    def trial(self, test: str, limit: float | None = None) -> driver.Trial:
+    def trial(self, test: str, limit: float | None = None) -> driver.TestRun:
         name = f"test-{test}"
         if test in driver.SCRIPTS:
             site = self.site(name, driver.variant_of(test))
-            return driver.Trial(
+            return driver.TestRun(
                 test, site, partial(driver.run_script, test, site.machines, site.start, limit=limit)
             )
         hosts_site = HostSite(self.folder / name, self.folder / "hosts", self.kvm())
-        return driver.Trial(test, hosts_site, partial(hosts.tell, hosts_site))
+        return driver.TestRun(test, hosts_site, partial(hosts.run, hosts_site))
 
     def test(self) -> int:
         self.make_image()
         return self.tests(self.options.tests)
 
-    def holds(self, trial: driver.Trial) -> bool:
+    def holds(self, trial: driver.TestRun) -> bool:
         lock = trial.site.lock()
         try:
             return driver.run_test(trial, self.folder / "failed")
@@ -164,7 +164,7 @@ class Command:
     def tests(self, tests: Iterable[str], limit: float | None = None) -> int:
         failed = [test for test in tests if not self.holds(self.trial(test, limit))]
         if failed:
-            complain(f"failed: {', '.join(failed)}")
+            say_error(f"failed: {', '.join(failed)}")
         return 1 if failed else 0
 
     def faults(self) -> int:
@@ -181,57 +181,58 @@ class Command:
             act = partial(
                 driver.run_script, run.test, site.machines, site.start, limit=LIMIT_SECONDS
             )
-            results.append(self.holds(driver.Trial(run.test, site, act, run.expected)))
-        for run, seen in zip(self.options.runs, results, strict=True):
+            results.append(self.holds(driver.TestRun(run.test, site, act, run.expected)))
+        for run, detected in zip(self.options.runs, results, strict=True):
             print(
-                f"  {'seen' if seen else 'NOT SEEN':8}  {run.fault.kind:10}  {run.fault.name} by {run.test}"
+                f"  {'detected' if detected else 'NOT DETECTED':12}  {run.fault.kind:10}  "
+                f"{run.fault.name} by {run.test}"
             )
         if not all(results):
-            complain(f"faults not seen: {results.count(False)} of {len(results)}")
+            say_error(f"faults not detected: {results.count(False)} of {len(results)}")
             return 1
         return 0
 
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
-        prog="./lab machines", description="The lab on three virtual machines of Debian's packages."
+        prog="./lab machines", description="The lab on three virtual machines of Debian packages."
     )
-    # For scripts/machines.sh, which installs nothing for a command that is none.
+    # scripts/machines.sh checks the command line with this before it installs anything.
     top.add_argument("--check", action="store_true", help=argparse.SUPPRESS)
     commands = top.add_subparsers(dest="name", required=True, metavar="COMMAND")
-    commands.add_parser("up", help="make the machines, start them, wait until the lab is healthy")
-    commands.add_parser("down", help="shut them down; their disks stay")
-    commands.add_parser("clean", help="remove them with their disks")
-    commands.add_parser("status", help="which are on, and the lab as one of them sees it")
+    commands.add_parser("up", help="create and start the machines, wait until the lab is healthy")
+    commands.add_parser("down", help="shut the machines down; their disks stay")
+    commands.add_parser("clean", help="remove the machines and their disks")
+    commands.add_parser("status", help="state of the machines and of the lab")
     for name, text in {
-        "crash": "as if its power had failed",
-        "start": "power on, and wait for a shell",
-        "shutdown": "power off, in order",
-        "reboot": "off and on, in order",
-        "cut": "as if its network cable had been pulled",
-        "heal": "the cable is back",
-        "shell": "its console; Ctrl-] leaves it",
+        "crash": "power failure",
+        "start": "power on, wait for a shell",
+        "shutdown": "orderly shutdown",
+        "reboot": "orderly reboot",
+        "cut": "pull the network cable",
+        "heal": "plug the network cable in again",
+        "shell": "console; Ctrl-] leaves it",
     }.items():
         commands.add_parser(name, help=text).add_argument("machine", choices=list(PARTS))
-    run = commands.add_parser("run", help="a command there, as root")
+    run = commands.add_parser("run", help="run a command there as root")
     run.add_argument("machine", choices=list(PARTS))
     run.add_argument("command", nargs=argparse.REMAINDER)
     test = commands.add_parser(
         "test",
-        help=f"tests on machines of their own: {', '.join(driver.NAMES)}; all of them if none is named",
+        help=f"run tests on machines of their own (default: all): {', '.join(driver.NAMES)}",
     )
     test.add_argument("tests", nargs="*", metavar="TEST")
     fault = commands.add_parser(
         "faults",
-        help="tests of machines with a fault each, which must fail by it; all faults if none is named",
+        help="run tests on machines with a fault, by which they must fail (default: all faults)",
     )
-    fault.add_argument("--list", action="store_true", help="which there are, and what sees them")
+    fault.add_argument("--list", action="store_true", help="list the faults and their tests")
     fault.add_argument(
         "--control",
         action="store_true",
-        help="the same tests with the same limit, without faults: they must pass",
+        help="run the same tests with the same limit and without faults; they must pass",
     )
-    fault.add_argument("--test", choices=driver.SCRIPTS, help="by this test only")
+    fault.add_argument("--test", choices=driver.SCRIPTS, help="run this test only")
     fault.add_argument("faults", nargs="*", metavar="FAULT")
     return top
 
@@ -243,12 +244,12 @@ def main() -> int:
             options.tests = driver.known(options.tests)
         if options.name == "faults":
             options.runs = runs_of(options.faults, options.test)
-    except Trouble as trouble:
-        complain(str(trouble), trouble.remedy)
+    except LabError as trouble:
+        say_error(str(trouble), trouble.remedy)
         return 2
     if options.check:
         return 0
-    # As Ctrl-C does: a test takes its machines with it.
+    # As Ctrl-C does: a test removes its machines when it ends.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     command = Command(options)
     methods = {
@@ -263,10 +264,10 @@ def main() -> int:
             return command.by_method(methods[options.name])
         result: int = getattr(command, options.name)()
         return result
-    except Trouble as trouble:
-        complain(str(trouble), trouble.remedy)
+    except LabError as trouble:
+        say_error(str(trouble), trouble.remedy)
     except AssertionError as failure:
-        complain(str(failure))
+        say_error(str(failure))
     except KeyboardInterrupt:
         return 130
     return 1

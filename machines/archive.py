@@ -1,4 +1,5 @@
-"""Debian packages for machines whose own network ends here: fetched by this machine's apt, served to theirs on loopback."""
+"""A package archive for hosts whose own network has no way out: fetched by this machine's apt,
+served on loopback."""
 
 import functools
 import subprocess
@@ -7,20 +8,20 @@ import typing
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from .errors import Trouble
+from .errors import LabError
 from .packages import Apt
 
-# By this address a machine's own network (qemu.py) has the loopback of whoever started it.
+# QEMU's user network (qemu.py) maps this address to the loopback of the machine that runs QEMU.
 OUTSIDE = "10.0.2.2"
 
 
-class Silent(SimpleHTTPRequestHandler):
+class QuietHandler(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: typing.Any) -> None:
         pass
 
 
 class Archive:
-    """An archive without folders: packages, and one index of them."""
+    """A flat archive: packages and one index."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "archives"
@@ -28,7 +29,7 @@ class Archive:
         self.server: ThreadingHTTPServer | None = None
 
     def fill(self, names: tuple[str, ...], status: Path) -> None:
-        """With what `apt-get install` of these brings on a machine whose dpkg has that status."""
+        """Fetch what `apt-get install NAMES` needs on a machine with this dpkg status."""
         Apt(self.scratch, names, status=status, recommends=True).fetch()
         made = subprocess.run(
             ["dpkg-scanpackages", "--multiversion", "."],
@@ -37,18 +38,18 @@ class Archive:
             text=True,
         )
         if made.returncode != 0:
-            raise Trouble(f"dpkg-scanpackages failed:\n{made.stderr}")
+            raise LabError(f"dpkg-scanpackages failed:\n{made.stderr}")
         (self.folder / "Packages").write_text(made.stdout)
 
     def serve(self) -> str:
-        """Until `end`; what a machine's sources.list says of it."""
+        """Serve until `stop`; returns the line for a machine's sources.list."""
         self.server = ThreadingHTTPServer(
-            ("127.0.0.1", 0), functools.partial(Silent, directory=str(self.folder))
+            ("127.0.0.1", 0), functools.partial(QuietHandler, directory=str(self.folder))
         )
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         return f"deb [trusted=yes] http://{OUTSIDE}:{self.server.server_port}/ ./\n"
 
-    def end(self) -> None:
+    def stop(self) -> None:
         if self.server is not None:
             self.server.shutdown()
             self.server.server_close()

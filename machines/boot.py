@@ -1,4 +1,4 @@
-"""What a machine is started with beside its own disk."""
+"""The files that a machine boots from, except its own disk."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from pathlib import Path
 class Boot:
     kernel: Path
     initrd: Path
-    # Where the root is; the rest of the kernel's command line is the same for all.
+    # The root file system; the rest of the kernel command line is the same for all machines.
     command_line: str = ""
-    # A /usr that machines share.
+    # A /usr shared by all machines.
     usr: Path | None = None

@@ -1,4 +1,4 @@
-"""A terminal on a machine's console, for who works by hand."""
+"""An interactive terminal on a machine's console."""
 
 import os
 import select
@@ -14,7 +14,7 @@ LEAVE = b"\x1d"
 
 
 def attend(path: Path) -> None:
-    """Until Ctrl-], or the machine is off."""
+    """Returns on Ctrl-] or when the machine goes off."""
     connection = sockets.connect(path)
     before = termios.tcgetattr(sys.stdin)
     tty.setraw(sys.stdin)

@@ -1,5 +1,8 @@
-"""A Debian as its installer leaves it, as far as a machine without a screen has it: made once by mmdebstrap, with every maintainer
-script, then copied for each machine, which gets its name, its addresses and who may log in."""
+"""A Debian root file system as its installer leaves it, as far as a machine without a screen needs.
+
+mmdebstrap makes it once, and every maintainer script runs. It is copied for each machine, which
+gets its own name, addresses and SSH key.
+"""
 
 import hashlib
 import os
@@ -10,11 +13,11 @@ from pathlib import Path
 
 from . import packages
 from .boot import Boot
-from .errors import Trouble
+from .errors import LabError
 from .image import HERE
 from .report import say
 
-# Beside what every Debian has (mmdebstrap's variant `important`).
+# In addition to mmdebstrap's variant `important`.
 NAMES = (
     *(
         "linux-image-cloud-amd64",
@@ -27,14 +30,14 @@ NAMES = (
     ),
     *("ifupdown", "iproute2", "openssh-server"),
 )
-# What is left of a network that apt would not find anything in, and of the tool.
+# Removes the apt settings of mmdebstrap and the resolver of the build machine.
 NOT_INSTALLED = ('rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap"', ': >"$1/etc/resolv.conf"')
 FSTAB = "/dev/vda / ext4 errors=remount-ro 0 1\n"
 SIZE = "3G"
 
 
 def interfaces(address: str) -> str:
-    """The way out by QEMU's own network, and the card of the lab's, with the host's own address."""
+    """eth0 is QEMU's user network; eth1 is the lab's network, with the host's own address."""
     return "\n".join(
         [
             *("source /etc/network/interfaces.d/*", "auto lo", "iface lo inet loopback"),
@@ -50,7 +53,7 @@ def interfaces(address: str) -> str:
 
 
 def own_files(name: str, address: str, key: str, sources: str) -> dict[str, str]:
-    """What differs between machines, by path."""
+    """The files that differ between machines, by path."""
     return {
         "etc/hostname": f"{name}\n",
         "etc/hosts": f"127.0.0.1 localhost\n127.0.1.1 {name}\n",
@@ -60,8 +63,9 @@ def own_files(name: str, address: str, key: str, sources: str) -> dict[str, str]
     }
 
 
-def writing(files: Mapping[str, str]) -> str:
-    """debugfs' commands that put files of the current folder, named by a number, in the place of what was there."""
+def debugfs_commands(files: Mapping[str, str]) -> str:
+    """debugfs commands that replace each path by the file of the current folder named by its
+    number."""
     lines = ["cd /"]
     folders = [path.rpartition("/")[0] for path in files]
     lines += [f"mkdir /{folder}" for folder in dict.fromkeys(folders) if folder == "root/.ssh"]
@@ -71,19 +75,19 @@ def writing(files: Mapping[str, str]) -> str:
 
 
 def as_root(command: list[str | Path], folder: Path) -> None:
-    """As root as far as files go: their owners are then those of the archive."""
+    """Run with root's file ownership, by fakeroot if needed: the archive's owners are kept."""
     faked: list[str | Path] = [] if os.geteuid() == 0 else ["fakeroot", "--"]
     done = subprocess.run([*faked, *command], cwd=folder, capture_output=True, text=True)
     if done.returncode != 0:
-        raise Trouble(f"{command[0]} failed:\n{done.stderr.strip()}")
+        raise LabError(f"{command[0]} failed:\n{done.stderr.strip()}")
 
 
 def suite() -> str:
-    """Of this machine, whose sources apt goes by."""
+    """The Debian release of this machine, whose apt sources are used."""
     for line in Path("/etc/os-release").read_text().splitlines():
         if line.startswith("VERSION_CODENAME="):
             return line.partition("=")[2].strip('"')
-    raise Trouble("/etc/os-release names no release", "the hosts are Debian's, made on Debian")
+    raise LabError("/etc/os-release has no VERSION_CODENAME", "run this on Debian")
 
 
 def key_of(wanted: list[packages.Package]) -> str:
@@ -94,7 +98,7 @@ class Debian:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.disk = folder / "disk.img"
-        # Of dpkg: which packages it has.
+        # dpkg's status file: the installed packages.
         self.status = folder / "status"
 
     @property
@@ -102,14 +106,14 @@ class Debian:
         return Boot(self.folder / "vmlinuz", self.folder / "initrd.img", "root=/dev/vda ro")
 
     def make(self) -> None:
-        """Anew when a package of it has another version."""
+        """Made again when the version of a package, or this file, changes."""
         self.folder.mkdir(parents=True, exist_ok=True)
         key = key_of(packages.Apt(self.folder / "apt", NAMES).packages())
         stamp = self.folder / "made-of"
         if stamp.exists() and stamp.read_text() == key:
             return
         stamp.unlink(missing_ok=True)
-        say("installing a Debian, to be copied for each host")
+        say("installing Debian once; it is copied for each host")
         archive = self.folder / "root.tar"
         hooks = [f"--customize-hook={hook}" for hook in NOT_INSTALLED]
         command = [
@@ -132,7 +136,7 @@ class Debian:
             text=True,
         )
         if made.returncode != 0:
-            raise Trouble(f"mmdebstrap failed:\n{made.stderr.strip()[-2000:]}")
+            raise LabError(f"mmdebstrap failed:\n{made.stderr.strip()[-2000:]}")
         root = self.folder / "root"
         shutil.rmtree(root, ignore_errors=True)
         (self.folder / "fstab").write_text(FSTAB)
@@ -155,28 +159,28 @@ class Debian:
         stamp.write_text(key)
 
     def copy(self, disk: Path, files: Mapping[str, str]) -> None:
-        """For one machine, with files of its own."""
+        """Copy the disk for one machine and write its own files."""
         scratch = disk.parent / "files"
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
         for number, text in enumerate(files.values()):
             (scratch / str(number)).write_text(text)
-            # What sshd reads of a user is that user's alone; the rest may be read by all.
+            # sshd refuses an authorized_keys file that others can write.
             (scratch / str(number)).chmod(0o644)
-        (scratch / "commands").write_text(writing(files))
+        (scratch / "commands").write_text(debugfs_commands(files))
         part = scratch / "disk"
         subprocess.run(["cp", "--sparse=always", "--reflink=auto", self.disk, part], check=True)
         done = subprocess.run(
             ["debugfs", "-w", "-f", "commands", "disk"], cwd=scratch, capture_output=True, text=True
         )
         for path in files:
-            # It ends with 0 whatever happened.
+            # debugfs exits with 0 even after an error.
             if (
                 "Inode:"
                 not in subprocess.run(
                     ["debugfs", "-R", f"stat /{path}", part], capture_output=True, text=True
                 ).stdout
             ):
-                raise Trouble(f"{path} could not be written to {disk.name}:\n{done.stderr}")
+                raise LabError(f"{path} could not be written to {disk.name}:\n{done.stderr}")
         part.rename(disk)
         shutil.rmtree(scratch)

@@ -1,7 +1,8 @@
-"""A guest's own disk: its /etc and /var, its programs of the lab; an ext4 file system, made without root.
+"""A guest's own disk: an ext4 file system with /etc, /var and the lab's programs, made without
+root.
 
-What maintainer scripts would make is made here, as far as a guest needs it: accounts, links of units, /etc's files that are
-copies of others.
+No maintainer script runs. This module makes what they would make, as far as a guest needs it:
+accounts, links of units, and files in /etc that are copies of others.
 """
 
 import hashlib
@@ -13,14 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import units
-from .errors import Trouble
+from .errors import LabError
 from .guests import GUESTS, SUBNET, Guest, Variant
 from .image import HERE, Image
 from .units import CONFIG, SECRETS
 
 SIZE = "2G"
 FIREWALL = "/etc/nftables.d/redis-ha-lab.conf"
-# Of the packages' /etc, what no guest needs: services of another init, their logs' rotation, the package manager.
+# Parts of the packages' /etc that no guest needs: other init systems, log rotation, package
+# manager.
 ETC_LEFT_OUT = shutil.ignore_patterns(
     "init.d",
     "rc?.d",
@@ -33,7 +35,7 @@ ETC_LEFT_OUT = shutil.ignore_patterns(
     "lighttpd",
     "perl",
 )
-# The first folders of a root; others are links into /usr, and what is mounted.
+# Folders made in the root file system; the others are links into /usr, or mounted.
 FOLDERS = (
     "dev",
     "home",
@@ -52,7 +54,7 @@ FOLDERS = (
 )
 
 SHELL_UNIT = """[Unit]
-Description=Shell on the serial line, for who started this machine
+Description=Shell on the serial line, for ./lab machines
 DefaultDependencies=no
 [Service]
 ExecStart=/opt/halab/lab-shell
@@ -63,7 +65,7 @@ RestartSec=1
 """
 
 CONSOLE_UNIT = """[Unit]
-Description=Shell on the console, for whoever has this machine in hand
+Description=Shell on the console, for interactive use
 After=multi-user.target
 [Service]
 ExecStart=/bin/bash --login
@@ -74,13 +76,14 @@ StandardOutput=tty
 StandardError=tty
 TTYPath=/dev/ttyS0
 TTYReset=true
-# A shell that somebody types into does not heed the usual signal.
+# An interactive shell ignores SIGTERM.
 KillSignal=SIGHUP
 Restart=always
 RestartSec=1
 """
 
-# systemd-networkd is restarted at once five times, and then never again. Once, its user was not yet there.
+# By default systemd gives up after five restarts in a row. systemd-networkd needs no limit: it was
+# seen to start before its user existed.
 NETWORKD_DROP_IN = """[Unit]
 StartLimitIntervalSec=0
 [Service]
@@ -90,11 +93,11 @@ RestartSec=1
 
 @dataclass(frozen=True)
 class Contents:
-    """What goes on guests' disks beside what is the same for all labs."""
+    """The parts of a guest's disk that depend on the lab."""
 
     halab: Path
     units: Path
-    # What a host without NixOS is given beside the units: firewall, sysctl.
+    # Files for a host without NixOS: firewall, sysctl.
     packaging: Path
     lab_toml: str
     secrets: Path
@@ -109,7 +112,7 @@ def network_unit(addresses: list[str]) -> str:
         "[Network]",
         *(f"Address={address}/24" for address in addresses),
     ]
-    # As on a host with its addresses set by hand: they stay while the cable is out.
+    # Keep the addresses while the cable is out, as with static addresses.
     lines += [
         "LinkLocalAddressing=no",
         "IPv6AcceptRA=no",
@@ -120,7 +123,7 @@ def network_unit(addresses: list[str]) -> str:
 
 
 def addresses_of(guest: Guest, known: Mapping[str, str]) -> list[str]:
-    """All of a machine's, its own first; `known` says which a node has."""
+    """All addresses of a machine, its own first; `known` maps nodes to addresses."""
     names = [
         *guest.nodes,
         *(["monitoring"] if guest.monitoring else []),
@@ -130,7 +133,7 @@ def addresses_of(guest: Guest, known: Mapping[str, str]) -> list[str]:
 
 
 def files_of(guest: Guest, contents: Contents, known: Mapping[str, str]) -> dict[str, str]:
-    """Files that are a guest's own, by their path."""
+    """The guest's own files, by path."""
     of_hosts = {other.name: other.address for other in GUESTS}
     hosts = [
         "127.0.0.1 localhost",
@@ -143,7 +146,7 @@ def files_of(guest: Guest, contents: Contents, known: Mapping[str, str]) -> dict
         "etc/systemd/network/10-lab.network": network_unit(addresses_of(guest, known)),
         "etc/systemd/system/systemd-networkd.service.d/restart.conf": NETWORKD_DROP_IN,
         "etc/sysctl.d/30-redis-ha-lab.conf": (contents.packaging / "sysctl.conf").read_text(),
-        # As docs/hosts.md puts it there; its addresses are those of these machines.
+        # The same path as in docs/hosts.md; its addresses are those of these machines.
         FIREWALL.lstrip("/"): (contents.packaging / "nftables.conf").read_text(),
         "etc/systemd/journald.conf.d/lab.conf": "[Journal]\nStorage=persistent\nSystemMaxUse=64M\nForwardToWall=no\n",
         "etc/profile.d/redis-ha-lab.sh": f"export HALAB_CONFIG={CONFIG} HALAB_SECRETS={SECRETS}\n",
@@ -157,14 +160,14 @@ def files_of(guest: Guest, contents: Contents, known: Mapping[str, str]) -> dict
 
 
 def links_of(guest: Guest, contents: Contents) -> dict[str, str]:
-    """Links that enable units, by their path."""
+    """The links that enable units, by path."""
     system = "/lib/systemd/system"
     links = {
         "default.target": f"{system}/multi-user.target",
         "multi-user.target.wants/systemd-networkd.service": f"{system}/systemd-networkd.service",
         "network-online.target.wants/systemd-networkd-wait-online.service": f"{system}/systemd-networkd-wait-online.service",
         "sysinit.target.wants/lab-shell.service": "../lab-shell.service",
-        # Before the network, as `systemctl enable nftables` has it.
+        # Before the network, as `systemctl enable nftables` does.
         "sysinit.target.wants/nftables.service": f"{system}/nftables.service",
         "multi-user.target.wants/lab-console.service": "../lab-console.service",
     }
@@ -191,7 +194,7 @@ def fill(
     shutil.copy(image.share / "profile", root / "etc")
     with (root / "etc/nftables.conf").open("a") as rules:
         rules.write(f'include "{FIREWALL}"\n')
-    # Nobody logs in by a password: none is given.
+    # No account has a password.
     accounts = [line.split(":")[0] for line in (root / "etc/passwd").read_text().splitlines()]
     (root / "etc/shadow").write_text(
         "".join(f"{account}:*:19000:0:99999:7:::\n" for account in accounts)
@@ -199,7 +202,7 @@ def fill(
     (root / "etc/shadow").chmod(0o600)
     switch = (image.share / "nsswitch.conf").read_text()
     for table in ("passwd", "group", "shadow"):
-        # The users that units have for as long as they run.
+        # Resolves the dynamic users of units.
         switch = switch.replace(f"{table}:", f"{table}: systemd", 1).replace(
             f"{table}: systemd         files", f"{table}: files systemd"
         )
@@ -227,7 +230,7 @@ def make(
     known: Mapping[str, str],
     change: Callable[[Path], None],
 ) -> None:
-    """`change` is given the folder of what comes onto the disk, last."""
+    """Make the disk; `change` can edit its files last, before they are written."""
     with tempfile.TemporaryDirectory(dir=disk.parent) as scratch:
         root = Path(scratch) / "root"
         fill(root, image, guest, contents, known)
@@ -253,12 +256,13 @@ def make(
             text=True,
         )
         if made.returncode != 0:
-            raise Trouble(f"the disk of {guest.name} could not be made:\n{made.stderr}")
+            raise LabError(f"the disk of {guest.name} could not be made:\n{made.stderr}")
         part.rename(disk)
 
 
 def addresses() -> dict[str, str]:
-    """Of every node, the monitoring and the writer, by the last number that lab.toml gives them."""
+    """The address of every node, of the monitoring and of the writer; the last number is that of
+    lab.toml."""
     last = {
         "redis-a": 11,
         "redis-b": 12,

@@ -1,7 +1,8 @@
-"""Runs a script of nix/tests on machines of this project, with what NixOS' test driver would give it.
+"""Runs a test script of nix/tests on these machines, with the interface of NixOS' test driver.
 
-A script there is made of parts, one after the other: which node is on which machine, what dashboards ask, driver/lab.py, and its
-own test.py; nix/tests/driver/machines.nix puts them together for NixOS, `script_of` here.
+A script consists of parts in one file: the machine of each node, the dashboards' queries,
+driver/lab.py, and the test's own test.py. nix/tests/driver/machines.nix joins them for NixOS,
+`script_of` does here.
 """
 
 import json
@@ -15,23 +16,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import Trouble
-from .faults import Failure, Seen, judge
+from .errors import LabError
+from .faults import Failure, ExpectedFailure, judge
 from .guests import GUESTS, Variant
 from .machine import Machine
 from .report import Steps, say
 from .site import ROOT, Site
 
 TESTS = ROOT / "nix/tests"
-# By scripts of nix/tests; the others of this project follow a page of docs.
+# Tests that are scripts of nix/tests; the other one follows a page of docs.
 SCRIPTS = ("failover", "handover", "cold-restart", "monitoring")
 NAMES = (*SCRIPTS, "hosts")
-# Twice what a test may take on emulated machines that have two cores for themselves. A hang ends here.
+# The limit of a test that hangs: twice the time that a test may take on emulated machines with two
+# cores.
 TEST_SECONDS = 50 * 60
 SECONDS = {"hosts": 100 * 60}
-# What is asked of a machine after a failure may hang as well.
+# Limit of each command that collects evidence after a failure.
 LEFT_SECONDS = 120.0
-# What a failed test leaves of each machine, by file name.
+# Evidence kept of each machine after a failed test: the command by file name.
 EVIDENCE = {
     "journal.txt": "journalctl --no-pager -o short-precise",
     "units.txt": "systemctl list-units --all --no-pager; systemctl --failed --no-pager",
@@ -42,7 +44,7 @@ EVIDENCE = {
 
 
 def hosts_line() -> str:
-    """Which node, and which part of the lab, is on which machine."""
+    """The script's line that maps each node and part of the lab to its machine."""
     of = {node: guest.name for guest in GUESTS for node in guest.nodes}
     of |= {
         part: guest.name
@@ -54,13 +56,13 @@ def hosts_line() -> str:
 
 
 def panel_queries(panel: dict[str, typing.Any]) -> list[str]:
-    """What a panel asks, and those in it."""
+    """The queries of a panel and of the panels in it."""
     own = [target["expr"] for target in panel.get("targets", [])]
     return own + [query for inner in panel.get("panels", []) for query in panel_queries(inner)]
 
 
 def queries_line() -> str:
-    """What the dashboards ask, with Grafana's variables as it would fill them in."""
+    """The script's line with the dashboards' queries, with Grafana's variables filled in."""
     dashboards = [
         json.loads(path.read_text())
         for path in sorted((ROOT / "grafana/dashboards").glob("*.json"))
@@ -78,8 +80,8 @@ def queries_line() -> str:
 
 
 def closed_line() -> str:
-    """The ports that the firewall of these machines closes to addresses that are not of the lab, as
-    PART:PORT; without those of the monitoring, which one test has."""
+    """The script's line with the ports that the firewall closes to addresses outside the lab, as
+    PART:PORT; without the ports of the monitoring, which only one test runs."""
     lab = tomllib.loads((ROOT / "lab.toml").read_text())
     ports = lab["monitoring"]
     closed = [
@@ -88,16 +90,16 @@ def closed_line() -> str:
         for port in (node["port"], ports["node_port"])
     ]
     closed.append(f"writer:{ports['writer_port']}")
-    return f"CLOSED_TO_STRANGERS: list[str] = {json.dumps(closed)}\n"
+    return f"FIREWALLED_PORTS: list[str] = {json.dumps(closed)}\n"
 
 
 def given_lines() -> str:
-    """What a script finds before driver/lab.py."""
+    """The lines before driver/lab.py."""
     return hosts_line() + queries_line() + closed_line()
 
 
 def script_of(test: str, limit: float | None = None) -> str:
-    """No wait of it is longer than `limit` seconds."""
+    """The whole script of a test; no wait is longer than `limit` seconds."""
     limited = f"LIMIT_SECONDS = {limit}\n" if limit is not None else ""
     return (
         given_lines()
@@ -114,14 +116,14 @@ def run_script(
     steps: Steps,
     limit: float | None = None,
 ) -> None:
-    """Raises what the script does."""
+    """Runs the script; its exceptions pass through."""
     reach = {
         **machines,
         "machines": list(machines.values()),
         "start_all": start_all,
         "subtest": steps.step,
     }
-    # As with NixOS, one file; its name is for tracebacks, which then show its lines.
+    # One file, as with NixOS. Tracebacks show its name.
     source = script_of(test, limit)
     exec(compile(source, f"<nix/tests/{test}>", "exec"), {"__name__": "__main__", **reach})
 
@@ -143,26 +145,26 @@ def keep_evidence(site: Site, steps: Steps, failure: str, folder: Path) -> None:
             continue
         for file, command in EVIDENCE.items():
             try:
-                said = machine.execute(command, timeout=LEFT_SECONDS)[1]
+                output = machine.execute(command, timeout=LEFT_SECONDS)[1]
             except AssertionError as silence:
                 (own / file).write_text(f"{silence}\n")
                 break
-            (own / file).write_text(said)
+            (own / file).write_text(output)
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One run of a test."""
+class TestRun:
+    """A test to run on a site."""
 
     test: str
     site: Site
     act: Callable[[Steps], None]
-    # The failure that a fault has to cause.
-    expected: Seen | None = None
+    # The failure that the site's fault must cause.
+    expected: ExpectedFailure | None = None
 
 
-def attempt(trial: Trial, steps: Steps) -> Failure | None:
-    """None: every claim of the test holds."""
+def attempt(trial: TestRun, steps: Steps) -> Failure | None:
+    """Runs the test; None if every claim holds."""
     limit = SECONDS.get(trial.test, TEST_SECONDS)
 
     def too_long(*_: object) -> None:
@@ -173,16 +175,16 @@ def attempt(trial: Trial, steps: Steps) -> Failure | None:
     try:
         trial.site.start_switch()
         trial.act(steps)
-    except Exception as problem:  # whatever the script raises is a claim that does not hold
+    except Exception as problem:  # any exception of the script means that a claim does not hold
         return Failure(steps.failed() or "", str(problem), traceback.format_exc())
     finally:
         signal.alarm(0)
     return None
 
 
-def run_test(trial: Trial, failed: Path) -> bool:
-    """Whether every claim of the test holds; with an expected failure, whether it fails by that. The
-    machines are gone afterwards in any case."""
+def run_test(trial: TestRun, failed: Path) -> bool:
+    """True if every claim of the test holds; with an expected failure, true if the test fails that
+    way. The machines are removed in any case."""
     test, site, expected = trial.test, trial.site, trial.expected
     steps = Steps()
     site.remove()
@@ -201,24 +203,25 @@ def run_test(trial: Trial, failed: Path) -> bool:
     seconds = time.monotonic() - began
     if wrong:
         say(
-            f"{test} {'DID NOT SEE the fault' if expected else 'FAILED'}, {seconds:.0f} s; what its machines said is in {folder}"
+            f"{test} {'DID NOT DETECT the fault' if expected else 'FAILED'}, {seconds:.0f} s; "
+            f"logs of its machines: {folder}"
         )
         return False
     if failure is not None:
-        say(f"{test} sees the fault, {seconds:.0f} s: {failure.reason.strip()}")
+        say(f"{test} detects the fault, {seconds:.0f} s: {failure.reason.strip()}")
         return True
     say(f"{test}: all {len(steps.done)} claims hold, {seconds:.0f} s")
     return True
 
 
 def variant_of(test: str) -> Variant:
-    """What a test has otherwise, as its default.nix says it for NixOS."""
+    """The settings of a test, as its default.nix has them for NixOS."""
     return Variant(tls=test == "handover", monitoring=test == "monitoring")
 
 
 def known(tests: list[str]) -> list[str]:
-    """All of them where none is named."""
+    """The tests named, or all tests if none is."""
     for test in tests:
         if test not in NAMES:
-            raise Trouble(f"there is no test {test!r}", f"there are: {', '.join(NAMES)}")
+            raise LabError(f"there is no test {test!r}", f"there are: {', '.join(NAMES)}")
     return tests or list(NAMES)

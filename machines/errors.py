@@ -1,8 +1,8 @@
-"""What goes wrong in a way that somebody can help."""
+"""Errors that a user can fix."""
 
 
-class Trouble(Exception):
-    """A problem, and what helps."""
+class LabError(Exception):
+    """A problem and its remedy."""
 
     def __init__(self, problem: str, remedy: str = "") -> None:
         super().__init__(problem)

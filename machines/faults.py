@@ -1,8 +1,9 @@
-"""Faults that the tests must see. Each is a small change of what goes onto guests' disks, such as a
-plausible edit would make.
+"""Faults that the tests must detect. Each is a small change of the files on guests' disks, as a
+plausible mistake would make it.
 
-A fault names the tests that turn red by it, the claim at which, and a part of the failure's text. A test
-that fails otherwise, or passes, has not seen it. `./lab machines faults` runs them.
+A fault names the tests that must fail, the claim at which each fails, and a part of the failure's
+text. A test that passes, or fails otherwise, has not detected the fault. `./lab machines faults`
+runs them.
 """
 
 import re
@@ -12,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .disk import FIREWALL
-from .errors import Trouble
+from .errors import LabError
 from .units import SECRETS
 
 KINDS = ("unit", "firewall", "credential", "boot order")
-# No wait of a run with a fault is longer. `--control` shows that the tests pass with this limit, and a
-# failure by the limit alone would lack the text that the fault is known by.
+# The limit of every wait in a run with a fault. `--control` shows that the tests pass with this
+# limit; a failure by the limit alone would lack the expected text.
 LIMIT_SECONDS = 90
 UNITS = "etc/systemd/system"
 FIREWALL_FILE = FIREWALL.lstrip("/")
@@ -26,7 +27,7 @@ SECRETS_FOLDER = SECRETS.lstrip("/")
 
 @dataclass(frozen=True)
 class Edit:
-    """Of a file: a text that is there once, or more often, becomes another."""
+    """Replaces a text in a file; the text must be there."""
 
     path: str
     old: str
@@ -36,16 +37,16 @@ class Edit:
         file = root / self.path
         text = file.read_text()
         if self.old not in text:
-            raise Trouble(
-                f"the fault changes {self.old!r} in {self.path}, which does not have it",
-                "machines/faults.py has to follow",
+            raise LabError(
+                f"the fault changes {self.old!r} in {self.path}, which does not contain it",
+                "update machines/faults.py",
             )
         file.write_text(text.replace(self.old, self.new))
 
 
 @dataclass(frozen=True)
-class Absent:
-    """A file or a link that is not there."""
+class Removal:
+    """Removes a file or a link."""
 
     path: str
 
@@ -54,8 +55,8 @@ class Absent:
 
 
 @dataclass(frozen=True)
-class Added:
-    """A file that is not there otherwise."""
+class Addition:
+    """Adds a file."""
 
     path: str
     text: str
@@ -67,8 +68,8 @@ class Added:
 
 
 @dataclass(frozen=True)
-class OfAnotherLab:
-    """A secret that was made for another lab, `other` being the folder of that one's."""
+class ForeignSecret:
+    """Replaces a secret by that of another lab, whose secrets are in the folder `other`."""
 
     secret: str
 
@@ -77,18 +78,18 @@ class OfAnotherLab:
         before = path.read_bytes()
         shutil.copy(other / self.secret, path)
         if path.read_bytes() == before:
-            raise Trouble(f"{self.secret} is the same in two labs")
+            raise LabError(f"{self.secret} is the same in two labs")
 
 
-Change = Edit | Absent | Added | OfAnotherLab
+Change = Edit | Removal | Addition | ForeignSecret
 
 
 @dataclass(frozen=True)
-class Seen:
-    """How a test sees a fault."""
+class ExpectedFailure:
+    """The failure by which a test detects a fault."""
 
     claim: str
-    # A regular expression, found in what the test fails with.
+    # A regular expression, searched in the failure's text.
     reason: str
 
 
@@ -100,10 +101,11 @@ class Fault:
     machines: tuple[str, ...]
     changes: tuple[Change, ...]
     # By test.
-    seen: typing.Mapping[str, Seen]
+    expected: typing.Mapping[str, ExpectedFailure]
 
     def apply(self, machine: str, root: Path, other: Path) -> None:
-        """To what comes onto a machine's disk; `other` is the folder with another lab's secrets."""
+        """Change the files of a machine's disk; `other` is the folder with another lab's
+        secrets."""
         if machine in self.machines:
             for change in self.changes:
                 change.apply(root, other)
@@ -111,15 +113,15 @@ class Fault:
 
 @dataclass(frozen=True)
 class Failure:
-    """Of a test: the claim under way, and what the script raised."""
+    """A test's failure: the claim that failed and the exception."""
 
     claim: str
     reason: str
     traceback: str
 
 
-def judge(expected: Seen, failure: Failure | None) -> str | None:
-    """Why a fault is not seen as it must be; None: it is."""
+def judge(expected: ExpectedFailure, failure: Failure | None) -> str | None:
+    """Why the fault was not detected; None if it was."""
     if failure is None:
         return "the test passed"
     if failure.claim != expected.claim:
@@ -129,8 +131,8 @@ def judge(expected: Seen, failure: Failure | None) -> str | None:
     return None
 
 
-# What is seen of a lab that has nothing but the fault: on a machine that is too slow for its limits
-# more is wrong, and a node that does not answer in time proves nothing.
+# The problems of a lab with this fault only. A machine that is too slow for the limits has other
+# problems too, and a timeout proves nothing: so these texts require a refused connection.
 REFUSED = r"\(cannot connect to [\d.:]+: Connection refused"
 ONLY_A = r"redis-a primary, redis-b unreachable; problems: redis-b is not reachable " + REFUSED
 ONLY_SENTINEL_3 = r"primary, redis-[ab] replica; problems: sentinel-3 is not reachable " + REFUSED
@@ -141,27 +143,27 @@ NEVER_SENTINEL_3 = (
 )
 NO_SYNC = r"redis-a primary, redis-b replica; problems: redis-b is not in sync"
 
-# Claims, as the scripts of nix/tests have them.
+# Claims of the scripts in nix/tests.
 HEALTHY = "the lab comes up: one primary, its replica in sync, three Sentinels that agree"
-UP = "the lab comes up, and is written to"
-CLOSED = "the lab's ports are open to its own machines, and closed to any other address"
-BACK = "the crashed machine comes back as a promotable replica, and the lab may lose a node again"
-WHOLE = "both are back without anybody's help, and the lab is whole again"
-RESTARTED = "the replica's node is killed with its server: its unit starts it again"
+UP = "the lab comes up and the writer writes"
+CLOSED = "the lab's ports are open to its own machines and closed to any other address"
+BACK = "the crashed machine comes back as a promotable replica and the lab is healthy"
+WHOLE = "both restart by themselves and the lab is healthy"
+RESTARTED = "the replica's node and server are killed: its unit restarts the node"
 STOPPED = "stopping the primary's unit hands over first"
-ALL_CRASHED = "all machines crash at once, and start: the promoted node is still primary"
-LEDGER = "writing goes on, with the ledger of before"
+ALL_CRASHED = "all machines crash at once and start: the promoted node is still primary"
+LEDGER = "the writer continues with the same ledger"
 SCRAPED = "Prometheus reaches every node, the writer and the exporters"
-EXPORTER = "the firewall lets another machine reach Prometheus, and not redis_exporter, which it alone asks"
+EXPORTER = "the firewall lets another machine reach Prometheus but not redis_exporter"
 
 FAULTS = (
     Fault(
         "unit-of-another-node",
         "unit",
-        "the unit of sentinel-3 starts sentinel-2, whose address another machine has",
+        "the unit of sentinel-3 starts sentinel-2, whose address belongs to another machine",
         ("three",),
         (Edit(f"{UNITS}/halab-sentinel@.service", "halab node %i", "halab node sentinel-2"),),
-        {"failover": Seen(HEALTHY, NEVER_SENTINEL_3)},
+        {"failover": ExpectedFailure(HEALTHY, NEVER_SENTINEL_3)},
     ),
     Fault(
         "sentinel-not-restarted",
@@ -169,7 +171,7 @@ FAULTS = (
         "the unit of sentinel-3 has Restart=no",
         ("three",),
         (Edit(f"{UNITS}/halab-sentinel@.service", "Restart=always", "Restart=no"),),
-        {"failover": Seen(WHOLE, ONLY_SENTINEL_3)},
+        {"failover": ExpectedFailure(WHOLE, ONLY_SENTINEL_3)},
     ),
     Fault(
         "data-node-not-restarted",
@@ -177,51 +179,59 @@ FAULTS = (
         "the units of data nodes have Restart=no",
         ("one", "two"),
         (Edit(f"{UNITS}/halab-data-node@.service", "Restart=on-abnormal", "Restart=no"),),
-        {"failover": Seen(RESTARTED, r"problems: redis-[ab] is not reachable " + REFUSED)},
+        {
+            "failover": ExpectedFailure(
+                RESTARTED, r"problems: redis-[ab] is not reachable " + REFUSED
+            )
+        },
     ),
     Fault(
         "server-ends-with-its-node",
         "unit",
-        "the units of data nodes have KillMode=control-group: a stop ends the server before its node has handed over",
+        "the units of data nodes have KillMode=control-group: stop ends the server before handover",
         ("one", "two"),
         (Edit(f"{UNITS}/halab-data-node@.service", "KillMode=mixed", "KillMode=control-group"),),
-        {"handover": Seen(STOPPED, r"grep -q 'handed over'")},
+        {"handover": ExpectedFailure(STOPPED, r"grep -q 'handed over'")},
     ),
     Fault(
         "data-not-kept",
         "unit",
-        "the state of data nodes is in /run, which a boot empties",
+        "the state of data nodes is in /run, which is empty after a boot",
         ("one", "two"),
         (
             Edit(f"{UNITS}/halab-data-node@.service", "StateDirectory", "RuntimeDirectory"),
             Edit(f"{UNITS}/halab-data-node@.service", "HALAB_STATE=/var/lib/", "HALAB_STATE=/run/"),
         ),
-        {"cold-restart": Seen(ALL_CRASHED, r".")},
+        {"cold-restart": ExpectedFailure(ALL_CRASHED, r".")},
     ),
     Fault(
         "ledger-not-continued",
         "unit",
-        "the writer begins a new run at each start, without --continue",
+        "the writer starts without --continue: each start begins a new run",
         ("three",),
         (Edit(f"{UNITS}/halab-writer.service.d/rate.conf", " --continue", ""),),
-        {"cold-restart": Seen(LEDGER, r"records are acknowledged; last seen: 0 bytes more")},
+        {
+            "cold-restart": ExpectedFailure(
+                LEDGER, r"records are acknowledged; last seen: 0 bytes more"
+            )
+        },
     ),
     Fault(
         "cadvisors-that-are-not-there",
         "unit",
-        "Prometheus is told of cAdvisors, of which there are none",
+        "Prometheus has targets for cAdvisor, which does not run",
         ("three",),
-        (Absent(f"{UNITS}/halab-prometheus.service.d/cadvisors.conf"),),
-        {"monitoring": Seen(SCRAPED, r"nothing is down: .*; last seen: \{'': [1-9]")},
+        (Removal(f"{UNITS}/halab-prometheus.service.d/cadvisors.conf"),),
+        {"monitoring": ExpectedFailure(SCRAPED, r"no target is down: .*; last seen: \{'': [1-9]")},
     ),
     Fault(
         "firewall-without-a-sentinel",
         "firewall",
-        "the set of the lab's addresses on two lacks that of sentinel-3",
+        "the firewall of two does not know the address of sentinel-3",
         ("two",),
         (Edit(FIREWALL_FILE, " 192.0.2.23,", ""),),
         {
-            "failover": Seen(
+            "failover": ExpectedFailure(
                 HEALTHY,
                 r"redis-a primary, redis-b replica; problems: sentinel-3 could not promote redis-b$",
             )
@@ -230,23 +240,23 @@ FAULTS = (
     Fault(
         "firewall-without-the-replica",
         "firewall",
-        "the set of the lab's addresses on one lacks that of redis-b",
+        "the firewall of one does not know the address of redis-b",
         ("one",),
         (Edit(FIREWALL_FILE, " 192.0.2.12,", ""),),
         {
-            "failover": Seen(HEALTHY, NO_SYNC),
-            "handover": Seen(UP, NO_SYNC),
-            "cold-restart": Seen(UP, NO_SYNC),
+            "failover": ExpectedFailure(HEALTHY, NO_SYNC),
+            "handover": ExpectedFailure(UP, NO_SYNC),
+            "cold-restart": ExpectedFailure(UP, NO_SYNC),
         },
     ),
     Fault(
         "firewall-without-the-first-primary",
         "firewall",
-        "the set of the lab's addresses on two lacks that of redis-a",
+        "the firewall of two does not know the address of redis-a",
         ("two",),
         (Edit(FIREWALL_FILE, " 192.0.2.11,", ""),),
         {
-            "failover": Seen(
+            "failover": ExpectedFailure(
                 BACK, r"redis-a replica, redis-b primary; problems: redis-a is not in sync"
             )
         },
@@ -254,23 +264,24 @@ FAULTS = (
     Fault(
         "firewall-with-an-open-port",
         "firewall",
-        "the rule of the lab's ports on one lacks that of Sentinels",
+        "the firewall of one does not close the port of Sentinels",
         ("one",),
         (Edit(FIREWALL_FILE, " 26379,", ""),),
         {
-            "failover": Seen(
-                CLOSED, r"which is not of the lab, \['sentinel-1:26379'\] take connections"
+            "failover": ExpectedFailure(
+                CLOSED,
+                r"\['sentinel-1:26379'\] accept connections from [\d.]+, an address outside the lab",
             )
         },
     ),
     Fault(
         "firewall-without-the-exporter",
         "firewall",
-        "the rule that closes redis_exporter's port is not there on three",
+        "the firewall of three does not close the port of redis_exporter",
         ("three",),
         (Edit(FIREWALL_FILE, "tcp dport 9121 drop", ""),),
         {
-            "monitoring": Seen(
+            "monitoring": ExpectedFailure(
                 EXPORTER, r"another machine reaches \['monitoring:9090', 'monitoring:9121'\]"
             )
         },
@@ -278,114 +289,123 @@ FAULTS = (
     Fault(
         "password-of-another-lab",
         "credential",
-        "two has another lab's password for replication",
+        "two has the replication password of another lab",
         ("two",),
-        (OfAnotherLab("replication"),),
-        {"failover": Seen(HEALTHY, r"different passwords for the user replica")},
+        (ForeignSecret("replication"),),
+        {"failover": ExpectedFailure(HEALTHY, r"different passwords for the user replica")},
     ),
     Fault(
         "password-file-missing",
         "credential",
-        "two lacks the file with the Sentinels' password",
+        "the file with the Sentinels' password is missing on two",
         ("two",),
-        (Absent(f"{SECRETS_FOLDER}/sentinel"),),
-        {"failover": Seen(HEALTHY, WITHOUT_TWO), "cold-restart": Seen(UP, WITHOUT_TWO)},
+        (Removal(f"{SECRETS_FOLDER}/sentinel"),),
+        {
+            "failover": ExpectedFailure(HEALTHY, WITHOUT_TWO),
+            "cold-restart": ExpectedFailure(UP, WITHOUT_TWO),
+        },
     ),
     Fault(
         "certificate-of-another-ca",
         "credential",
         "the certificate of redis-b is signed by another lab's CA",
         ("two",),
-        (OfAnotherLab("node-redis-b.pem"),),
-        {"handover": Seen(UP, ONLY_A)},
+        (ForeignSecret("node-redis-b.pem"),),
+        {"handover": ExpectedFailure(UP, ONLY_A)},
     ),
     Fault(
         "exporter-password-of-another-lab",
         "credential",
         "redis_exporter has another lab's password",
         ("three",),
-        (OfAnotherLab("exporter"),),
-        {"monitoring": Seen(SCRAPED, r"each server answers redis_exporter")},
+        (ForeignSecret("exporter"),),
+        {"monitoring": ExpectedFailure(SCRAPED, r"redis_exporter reaches every server")},
     ),
     Fault(
         "data-node-not-enabled",
         "boot order",
-        "the unit of redis-b does not start with its machine",
+        "the unit of redis-b is not enabled",
         ("two",),
-        (Absent(f"{UNITS}/multi-user.target.wants/halab-data-node@redis-b.service"),),
+        (Removal(f"{UNITS}/multi-user.target.wants/halab-data-node@redis-b.service"),),
         {
-            "failover": Seen(HEALTHY, ONLY_A),
-            "handover": Seen(UP, ONLY_A),
-            "cold-restart": Seen(UP, ONLY_A),
+            "failover": ExpectedFailure(HEALTHY, ONLY_A),
+            "handover": ExpectedFailure(UP, ONLY_A),
+            "cold-restart": ExpectedFailure(UP, ONLY_A),
         },
     ),
     Fault(
         "data-nodes-before-the-network",
         "boot order",
-        "the network is a minute late, as with a slow DHCP server, and the units of data nodes do not wait for it",
+        "the network is a minute late and the units of data nodes do not wait for it",
         ("one", "two"),
         (
-            # Without that the addresses are there before any unit of the lab starts. Shipped units wait.
-            Added(
+            # As with a slow DHCP server. Without the delay the addresses are there before any unit
+            # of the lab starts.
+            Addition(
                 f"{UNITS}/systemd-networkd.service.d/late.conf",
                 "[Service]\nExecStartPre=/bin/sleep 60\n",
             ),
             Edit(f"{UNITS}/halab-data-node@.service", "After=network-online.target ", "After="),
             Edit(f"{UNITS}/halab-data-node@.service", "Wants=network-online.target", ""),
         ),
-        {"failover": Seen(HEALTHY, r"problems: .*redis-a is not reachable " + REFUSED)},
+        {"failover": ExpectedFailure(HEALTHY, r"problems: .*redis-a is not reachable " + REFUSED)},
     ),
     Fault(
         "firewall-not-loaded",
         "boot order",
-        "nftables.service does not start with two",
+        "nftables.service is not enabled on two",
         ("two",),
-        (Absent(f"{UNITS}/sysinit.target.wants/nftables.service"),),
-        {"failover": Seen(CLOSED, r"which is not of the lab, \['redis-b:6379'")},
+        (Removal(f"{UNITS}/sysinit.target.wants/nftables.service"),),
+        {
+            "failover": ExpectedFailure(
+                CLOSED,
+                r"\['redis-b:6379'.*\] accept connections from [\d.]+, an address outside the lab",
+            )
+        },
     ),
     Fault(
         "prometheus-not-enabled",
         "boot order",
-        "the unit of Prometheus does not start with its machine",
+        "the unit of Prometheus is not enabled",
         ("three",),
-        (Absent(f"{UNITS}/multi-user.target.wants/halab-prometheus.service"),),
-        {"monitoring": Seen(SCRAPED, r"nothing is down: .*; last seen: None")},
+        (Removal(f"{UNITS}/multi-user.target.wants/halab-prometheus.service"),),
+        {"monitoring": ExpectedFailure(SCRAPED, r"no target is down: .*; last seen: None")},
     ),
 )
 
 
 @dataclass(frozen=True)
 class Run:
-    """A test on machines with a fault."""
+    """One test on machines with one fault."""
 
     fault: Fault
     test: str
-    expected: Seen
+    expected: ExpectedFailure
 
 
 def runs_of(names: list[str], test: str | None = None) -> list[Run]:
-    """With the faults named, or all if none is; of that test only, if it is given. Never none."""
+    """The runs of the faults named (default: all), of one test if given. Never empty."""
     by_name = {fault.name: fault for fault in FAULTS}
     for name in names:
         if name not in by_name:
-            raise Trouble(f"there is no fault {name!r}", f"there are: {', '.join(by_name)}")
+            raise LabError(f"there is no fault {name!r}", f"there are: {', '.join(by_name)}")
     faults = [by_name[name] for name in names] or FAULTS
     runs = [
         Run(fault, by, expected)
         for fault in faults
-        for by, expected in fault.seen.items()
+        for by, expected in fault.expected.items()
         if test in (None, by)
     ]
     if not runs:
-        raise Trouble(
-            f"{test} need not see {' or '.join(names)}",
-            "./lab machines faults --list has what sees which",
+        raise LabError(
+            f"{test} is not expected to detect {' or '.join(names)}",
+            "./lab machines faults --list shows the tests of each fault",
         )
     return runs
 
 
 def table(runs: list[Run]) -> str:
-    """What `--list` prints."""
+    """The output of `--list`."""
     lines = []
     for fault in dict.fromkeys(run.fault.name for run in runs):
         own = [run for run in runs if run.fault.name == fault]

@@ -1,25 +1,26 @@
-"""The three machines, as the template of three hosts has them (nix/templates/hosts), and what each of them is told."""
+"""The three machines, with the same parts as the template of NixOS hosts (nix/templates/hosts)."""
 
 import re
 from dataclasses import dataclass
 
-# Of documents and examples (RFC 5737): no real network has these. The last number is that of lab.toml.
+# A network for documentation (RFC 5737). The last number of an address is that of lab.toml.
 SUBNET = "192.0.2"
-# What Prometheus and its exporter take beside the rest.
+# Extra memory for Prometheus and redis_exporter.
 MONITORING_MIB = 384
 
 
 # Time limits for an emulated processor, by table of lab.toml.
 EMULATED = {
     "timing": {
-        # As nix/tests/driver/machines.nix: nothing healthy may be taken for down.
+        # As in nix/tests/driver/machines.nix: a slow node must not count as down.
         "down_after_ms": "10000",
         "failover_timeout_ms": "10000",
         "hang_timeout_ms": "5000",
-        # Answers take a hundred times as long as with KVM.
+        # Answers take up to a hundred times as long as with KVM.
         "raise_limit_ms": "2000",
     },
-    # Ten batches a second, as many as a thousand records are by the shipped size, and a fifth of the data: each start reads all of it.
+    # Ten batches a second, as with 1000 records a second and the shipped batch size, but a fifth of
+    # the data: each start of a server reads all data.
     "writer": {"batch": "20"},
 }
 
@@ -36,7 +37,7 @@ class Guest:
 
     @property
     def address(self) -> str:
-        """The host's own, from which everything but its nodes connects."""
+        """The host's own address: everything except its nodes connects from it."""
         return f"{SUBNET}.{self.number}"
 
     def memory(self, variant: "Variant") -> int:
@@ -57,21 +58,21 @@ GUESTS = (
 
 @dataclass(frozen=True)
 class Variant:
-    """What a test may have otherwise."""
+    """Settings that differ between tests."""
 
     tls: bool = False
     monitoring: bool = False
 
 
 def lab_toml(shipped: str, variant: Variant) -> str:
-    """The project's lab.toml on these machines: their network, and time limits for an emulated processor."""
+    """The project's lab.toml with the network of these machines and limits for emulated ones."""
     changes = {
         **EMULATED["timing"],
         **EMULATED["writer"],
         "tls": str(variant.tls).lower(),
         "mutual_tls": str(variant.tls).lower(),
     }
-    # Without the profiles, which would have other limits.
+    # Profiles have other limits.
     text = re.sub(r"^\[profiles\.[^\n]*\n(?:(?!\[)[^\n]*\n)*", "", shipped, flags=re.MULTILINE)
     for key, value in changes.items():
         text = re.sub(rf"^{key} *=[^\n#]*", f"{key} = {value} ", text, flags=re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Three hosts of an installed Debian each, and the machine of their operator: the site of the test `hosts`."""
+"""The site of the test `hosts`: three installed Debian hosts and their operator's workstation."""
 
 from functools import partial
 from pathlib import Path
@@ -6,25 +6,26 @@ from pathlib import Path
 from . import qemu
 from .archive import Archive
 from .debian import Debian, own_files
-from .desk import Desk, Host, free_port
 from .guests import GUESTS, SUBNET
 from .site import ROOT, Site
+from .workstation import Host, Workstation, free_port
 
-# What the page has apt install on a host beside the lab's own package, which needs redis-server.
+# The packages that the page installs by apt on a host, including the dependency of the lab's
+# package.
 INSTALLED_LATER = ("nftables", "redis-server", "prometheus", "prometheus-redis-exporter")
-# apt takes most of it, and on host three Prometheus.
+# Most of it is for apt, and for Prometheus on host three.
 MEMORY_MIB = {"one": 448, "two": 448, "three": 640}
 
 
 class HostSite(Site):
     def __init__(self, folder: Path, made: Path, kvm: bool) -> None:
-        """In `made` is what can be used again: the Debian and the packages."""
+        """`made` has the parts that later runs use again: the Debian disk and the packages."""
         super().__init__(folder, kvm)
         self.debian = Debian(made / "debian")
         self.archive = Archive(made / "archive")
         self.sources = ""
         ports = {guest.name: free_port() for guest in GUESTS}
-        self.desk = Desk(folder / "yours", ROOT, ports)
+        self.workstation = Workstation(folder / "workstation", ROOT, ports)
         self.machines = {}
         for guest in GUESTS:
             hardware = qemu.Hardware(
@@ -41,7 +42,7 @@ class HostSite(Site):
                 self.socket,
                 partial(self.make_disk, guest.name, f"{SUBNET}.{guest.number}"),
             )
-            host.desk = self.desk
+            host.workstation = self.workstation
             self.machines[guest.name] = host
 
     def prepare(self) -> None:
@@ -49,14 +50,14 @@ class HostSite(Site):
         self.debian.make()
         self.archive.fill(INSTALLED_LATER, self.debian.status)
         self.sources = self.archive.serve()
-        self.desk.set_up()
+        self.workstation.set_up()
 
     def make_disk(self, name: str, address: str, disk: Path) -> None:
-        self.debian.copy(disk, own_files(name, address, self.desk.public_key, self.sources))
+        self.debian.copy(disk, own_files(name, address, self.workstation.public_key, self.sources))
 
     def logs(self) -> list[Path]:
-        return [*super().logs(), self.desk.log]
+        return [*super().logs(), self.workstation.log]
 
     def remove(self) -> None:
         super().remove()
-        self.archive.end()
+        self.archive.stop()

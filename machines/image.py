@@ -1,4 +1,5 @@
-"""From the tree of packages to what guests boot: kernel, initrd, and /usr as a read-only image that all of them share."""
+"""Makes the boot files of guests from packages: kernel, initrd, and a read-only image of /usr that
+all guests share."""
 
 import fnmatch
 import gzip
@@ -11,12 +12,13 @@ from pathlib import Path
 
 from . import packages
 from .boot import Boot
-from .errors import Trouble
+from .errors import LabError
 from .report import say
 
 HERE = Path(__file__).resolve().parent
 
-# What a guest's kernel loads before its disks are there, and all that it may load later. The rest is most of the image.
+# Kernel modules loaded before the disks are there, and modules that may be loaded later. All others
+# are left out of the image.
 EARLY = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng", "ext4", "erofs")
 LATER = (
     "nf_tables",
@@ -30,8 +32,8 @@ LATER = (
     "configfs",
 )
 
-# Not needed on a guest: documents; units and rules for hardware, users and tasks that it does not have. What a package's
-# scripts would enable is not enabled in the first place.
+# Not needed on a guest: documents; units and rules for hardware, users and tasks that it does not
+# have. Units that a package's scripts would enable need no entry: no script runs.
 LEFT_OUT = (
     *(
         "share/doc",
@@ -71,15 +73,15 @@ LEFT_OUT = (
 
 
 def modules_wanted(names: Iterable[str], dependencies: dict[str, list[str]]) -> list[str]:
-    """The files of these modules and of what they need, in the order in which they can be loaded. A name that the kernel
-    has no module of is left out: it may have it built in."""
+    """The files of these modules and of their dependencies, in load order. Names without a module
+    are skipped: they may be built in."""
     files = {Path(file).name.split(".ko")[0].replace("-", "_"): file for file in dependencies}
     order: list[str] = []
 
     def add(file: str) -> None:
         if file in order:
             return
-        # depmod lists what a module needs with the deepest need last.
+        # depmod lists the deepest dependency last.
         for need in reversed(dependencies[file]):
             add(need)
         order.append(file)
@@ -91,13 +93,13 @@ def modules_wanted(names: Iterable[str], dependencies: dict[str, list[str]]) -> 
 
 
 def parse_dependencies(text: str) -> dict[str, list[str]]:
-    """modules.dep: a line a module, FILE: NEEDED-FILE..."""
+    """Parse modules.dep: one line per module, FILE: NEEDED-FILE..."""
     lines = (line.split(":", 1) for line in text.splitlines() if ":" in line)
     return {file.strip(): needs.split() for file, needs in lines}
 
 
 def left_out(path: str) -> bool:
-    """Whether a path within /usr is none of a guest's, itself or a folder that it is in."""
+    """Whether a path in /usr, or a folder above it, is left out of the image."""
     parts = path.split("/")
     return any(
         fnmatch.fnmatchcase("/".join(parts[:n]), pattern)
@@ -107,20 +109,20 @@ def left_out(path: str) -> bool:
 
 
 def own_key() -> str:
-    """The same as long as an image of the same packages would be the same."""
+    """A hash of the code that makes the image."""
     text = "".join((HERE / name).read_text() for name in ("image.py", "initrd-init", "packages.py"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class Image:
-    """What guests boot, in a folder; made anew when a package of it has another version, or this code has changed."""
+    """The boot files of guests; made again when the version of a package, or this code, changes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.kernel = folder / "vmlinuz"
         self.initrd = folder / "initrd"
         self.usr = folder / "usr.erofs"
-        # What the packages have for /etc, and the accounts and tables of /usr that go there.
+        # /etc of the packages, and files of /usr/share that are copied to /etc.
         self.etc = folder / "etc"
         self.share = folder / "share"
 
@@ -153,7 +155,7 @@ class Image:
     def take_kernel(self, tree: Path) -> None:
         found = sorted((tree / "boot").glob("vmlinuz-*"))
         if not found:
-            raise Trouble("the packages hold no kernel")
+            raise LabError("the packages contain no kernel")
         version = found[-1].name.removeprefix("vmlinuz-")
         shutil.copy(found[-1], self.kernel)
         modules = tree / "usr/lib/modules" / version
@@ -199,12 +201,12 @@ class Image:
                         folders.remove(name)
                     else:
                         path.unlink()
-        # What Debian's scripts link.
+        # Links that Debian's scripts would make.
         for name, target in {"awk": "mawk", "sh": "dash", "pager": "less"}.items():
             link = usr / "bin" / name
             if not link.is_symlink() and not link.exists():
                 link.symlink_to(target)
-        # The program under test comes from the machine's own disk: disk.py.
+        # The program under test is on the machine's own disk: disk.py.
         for name in ("halab",):
             (usr / "bin" / name).symlink_to(f"/opt/halab/bin/{name}")
         self.usr.unlink(missing_ok=True)

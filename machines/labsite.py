@@ -1,4 +1,5 @@
-"""The three machines of `./lab machines`: guests of the image, with the lab of this working tree on their disks."""
+"""The three machines of `./lab machines`: guests of the image, with the lab of this working
+tree."""
 
 import os
 import subprocess
@@ -6,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from . import disk, qemu
-from .errors import Trouble
+from .errors import LabError
 from .faults import Fault
 from .guests import GUESTS, Variant, lab_toml
 from .image import Image
@@ -42,14 +43,15 @@ class LabSite(Site):
         }
 
     def prepare(self) -> None:
-        """The lab's description and secrets, the same on all machines; their disks are made when they start."""
+        """Make lab.toml and the secrets, the same for all machines; disks are made at their
+        start."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "lab.toml").write_text(
             lab_toml((ROOT / "lab.toml").read_text(), self.variant)
         )
         self.make_secrets("secrets")
         if self.fault is not None:
-            # Of another lab with the same description.
+            # Another lab with the same lab.toml.
             self.make_secrets("secrets-of-another-lab")
 
     def make_secrets(self, name: str) -> None:
@@ -71,7 +73,7 @@ class LabSite(Site):
             text=True,
         )
         if made.returncode != 0:
-            raise Trouble(f"halab secrets make failed:\n{made.stderr}")
+            raise LabError(f"halab secrets make failed:\n{made.stderr}")
 
     def make_disk(self, name: str, path: Path) -> None:
         contents = disk.Contents(
@@ -83,8 +85,10 @@ class LabSite(Site):
             variant=self.variant,
         )
         guest = next(guest for guest in GUESTS if guest.name == name)
-        disk.make(path, self.image, guest, contents, disk.addresses(), partial(self.spoil, name))
+        disk.make(
+            path, self.image, guest, contents, disk.addresses(), partial(self.apply_fault, name)
+        )
 
-    def spoil(self, name: str, root: Path) -> None:
+    def apply_fault(self, name: str, root: Path) -> None:
         if self.fault is not None:
             self.fault.apply(name, root, self.folder / "secrets-of-another-lab")

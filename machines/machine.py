@@ -1,7 +1,9 @@
-"""One machine, with as much of the interface of NixOS' test driver as nix/tests uses, and a little more for who works by hand.
+"""One machine, with the part of the NixOS test driver's interface that nix/tests uses, and methods
+for interactive use.
 
-What it knows of itself is in its folder: another process goes on with the same machine. Times are in seconds. As with NixOS,
-`start` does not wait, and whatever needs the machine's shell starts the machine if it is off, and waits for it.
+Its state is in its folder, so another process can continue with the same machine. Times are in
+seconds. As with NixOS, `start` does not wait; methods that need the shell start the machine if it
+is off, and wait for it.
 """
 
 import base64
@@ -18,13 +20,13 @@ from .qmp import Monitor
 from .report import Waiting, say
 from .shell import Answer, Line, NoAnswer, Shell
 
-# From power on to a shell: 40 s were seen on an emulated machine that had a core for itself.
+# Limit from power on to a shell. It took 40 s on an emulated machine with a core for itself.
 BOOT_SECONDS = 600.0
-# A command; what a wait may take that says nothing else. As with NixOS.
+# Limit of a command, and the default limit of a wait, as with NixOS.
 COMMAND_SECONDS = 900.0
 OFF_SECONDS = 300.0
 PAUSE_SECONDS = 0.5
-# A piece of a file, on its way through the serial line.
+# A file goes over the serial line in pieces of this size.
 PIECE_BYTES = 48_000
 
 
@@ -37,24 +39,24 @@ class Machine:
         self.kvm = kvm
         self.switch = switch
         self.make_disk = make_disk
-        # As with NixOS: the folder with its disk, which is made anew at the next start if it is gone.
+        # The folder with the disk, as with NixOS. A missing disk is made again at the next start.
         self.state_dir = hardware.folder
         self.process: subprocess.Popen[bytes] | None = None
         self.shell: Line | None = None
-        # When it was started last, and whether it has answered since.
+        # The time of the last start, and whether the shell has answered since.
         self.began = time.monotonic()
-        self.seen = True
+        self.answered = True
 
-    # --- The power button ---------------------------------------------------------------------------------
+    # --- Power ------------------------------------------------------------------------------------
 
     @property
     def pid(self) -> int | None:
-        """Of its QEMU; None: it is off."""
+        """The process ID of QEMU; None if the machine is off."""
         if self.process is not None and self.process.poll() is not None:
             self.process = None
         try:
             pid = int((self.state_dir / "qemu.pid").read_text())
-            # Not another process that has got that number meanwhile.
+            # Another process may have the same ID now.
             here = os.readlink(f"/proc/{pid}/cwd") == str(self.state_dir.resolve())
             dead = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
         except (OSError, ValueError):
@@ -77,10 +79,10 @@ class Machine:
             self.process = qemu.start(self.hardware, self.kvm, card)
         (self.state_dir / "qemu.pid").write_text(f"{self.process.pid}\n")
         self.began = time.monotonic()
-        self.seen = False
+        self.answered = False
 
     def crash(self) -> None:
-        """As if its power had failed."""
+        """Power failure."""
         pid = self.pid
         if pid is None:
             return
@@ -89,7 +91,7 @@ class Machine:
         self.wait_for_shutdown()
 
     def shutdown(self) -> None:
-        """In order: every unit is stopped."""
+        """Orderly shutdown: every unit is stopped."""
         if not self.booted:
             return
         self.log("shutdown")
@@ -97,11 +99,11 @@ class Machine:
         self.wait_for_shutdown()
 
     def reboot(self) -> None:
-        """In order; back when its shell is."""
+        """Orderly reboot; returns when the shell answers again."""
         self.log("reboot")
         before = self.succeed("cat /proc/sys/kernel/random/boot_id")
         self.execute("systemctl reboot --no-block")
-        waiting = Waiting(f"{self.name} has been rebooted", BOOT_SECONDS + OFF_SECONDS)
+        waiting = Waiting(f"{self.name} has rebooted", BOOT_SECONDS + OFF_SECONDS)
         while True:
             try:
                 if (
@@ -113,7 +115,7 @@ class Machine:
                 self.forget_shell()
             if waiting.over():
                 raise AssertionError(
-                    f"{self.name} has not been rebooted after {waiting.limit:.0f} s{self.console_tail()}"
+                    f"{self.name} has not rebooted after {waiting.limit:.0f} s{self.console_tail()}"
                 )
             time.sleep(PAUSE_SECONDS)
 
@@ -128,22 +130,22 @@ class Machine:
         self.forget_shell()
         (self.state_dir / "qemu.pid").unlink(missing_ok=True)
 
-    # --- The network cable --------------------------------------------------------------------------------
+    # --- Network cable ----------------------------------------------------------------------------
 
     def block(self) -> None:
-        """As if its cable had been pulled."""
-        self.log("cut off from the network")
+        """Pull the network cable."""
+        self.log("network cable pulled")
         self.set_link(up=False)
 
     def unblock(self) -> None:
-        self.log("back on the network")
+        self.log("network cable plugged in")
         self.set_link(up=True)
 
     def set_link(self, up: bool) -> None:
         with Monitor(self.hardware.monitor) as monitor:
             monitor.execute("set_link", name=qemu.CARD, up=up)
 
-    # --- Its shell ----------------------------------------------------------------------------------------
+    # --- Shell ------------------------------------------------------------------------------------
 
     def open_line(self) -> Line:
         try:
@@ -162,7 +164,7 @@ class Machine:
             self.shell = None
 
     def connect(self) -> None:
-        """Until its shell answers."""
+        """Start the machine if it is off, and wait until its shell answers."""
         if not self.booted:
             self.start()
         if self.shell is not None:
@@ -171,11 +173,11 @@ class Machine:
         while True:
             try:
                 if self.connected().ready():
-                    if not self.seen:
+                    if not self.answered:
                         self.log(
                             f"has a shell, {time.monotonic() - self.began:.0f} s after power on"
                         )
-                    self.seen = True
+                    self.answered = True
                     return
             except NoAnswer:
                 self.forget_shell()
@@ -191,7 +193,7 @@ class Machine:
         return self.connected().run(command, limit)
 
     def execute(self, command: str, timeout: float = COMMAND_SECONDS) -> tuple[int, str]:
-        """Its status, and what it printed on standard output."""
+        """The command's exit status and standard output."""
         answer = self.ask(command, timeout)
         return answer.status, answer.output
 
@@ -209,7 +211,8 @@ class Machine:
             answer = self.ask(command, timeout)
             if answer.status != 0:
                 raise AssertionError(
-                    f"{self.name}: status {answer.status} of: {command}\n{answer.output}{answer.errors}"
+                    f"{self.name}: status {answer.status} of: {command}\n"
+                    f"{answer.output}{answer.errors}"
                 )
             output += answer.output
         return output
@@ -219,7 +222,9 @@ class Machine:
         for command in commands:
             answer = self.ask(command, timeout)
             if answer.status == 0:
-                raise AssertionError(f"{self.name}: this was to fail: {command}\n{answer.output}")
+                raise AssertionError(
+                    f"{self.name}: command should fail: {command}\n{answer.output}"
+                )
             output += answer.output
         return output
 
@@ -227,7 +232,7 @@ class Machine:
         waiting = Waiting(f"{self.name}: {what}", timeout)
         while not holds():
             if waiting.over():
-                raise AssertionError(f"{self.name}: not so after {timeout:.0f} s: {what}")
+                raise AssertionError(f"{self.name}: not met after {timeout:.0f} s: {what}")
             time.sleep(PAUSE_SECONDS)
 
     def wait_until_succeeds(self, command: str, timeout: float = COMMAND_SECONDS) -> str:
@@ -251,7 +256,7 @@ class Machine:
         return seen[-1].output
 
     def wait_for_unit(self, unit: str, timeout: float = COMMAND_SECONDS) -> None:
-        """Until it is active; at once an error where it has failed."""
+        """Wait until the unit is active; raises at once if it has failed."""
 
         def active() -> bool:
             state = self.execute(f"systemctl show --property=ActiveState --value {unit}")[1].strip()
@@ -263,10 +268,10 @@ class Machine:
 
         self.wait_until(f"{unit} is active", timeout, active)
 
-    # --- Files --------------------------------------------------------------------------------------------
+    # --- Files ------------------------------------------------------------------------------------
 
     def copy_from_host(self, source: str, target: str) -> None:
-        """One file."""
+        """Copy one file to the machine."""
         data = Path(source).read_bytes()
         self.succeed(f"mkdir -p {Path(target).parent} && : >{target}")
         for at in range(0, len(data), PIECE_BYTES):
@@ -275,17 +280,17 @@ class Machine:
             )
 
     def copy_from_machine(self, source: str, target_dir: str = "") -> None:
-        """One file, into a folder beside the machine's own things."""
+        """Copy one file from the machine into a folder under `state_dir`."""
         folder = self.state_dir / target_dir
         folder.mkdir(parents=True, exist_ok=True)
         (folder / Path(source).name).write_bytes(
             base64.b64decode(self.succeed(f"base64 -w 0 {source}"))
         )
 
-    # --- The rest -----------------------------------------------------------------------------------------
+    # --- Other ------------------------------------------------------------------------------------
 
     def remove(self) -> None:
-        """Off, and gone with its disk."""
+        """Crash the machine and remove its folder with the disk."""
         self.crash()
         shutil.rmtree(self.state_dir, ignore_errors=True)
 

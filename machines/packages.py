@@ -1,7 +1,8 @@
-"""From Debian's packages to a folder: what a guest's /usr and /etc are made of.
+"""Fetches Debian packages and unpacks them into a folder, from which a guest's /usr and /etc are
+made.
 
-apt-get finds and fetches them, as for a machine that has none, and dpkg-deb's archives are unpacked one over the other.
-Nothing is installed: no maintainer script runs, and what such scripts make is made in disk.py, as far as it is needed.
+apt-get resolves and fetches them as for a machine without any package. Nothing is installed: no
+maintainer script runs. disk.py makes what such scripts would make, as far as a guest needs it.
 """
 
 import hashlib
@@ -11,9 +12,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import Trouble
+from .errors import LabError
 
-# All that a guest runs. What these depend on comes with them, what they recommend does not.
+# The packages of a guest. Their dependencies are included, their recommendations are not.
 NAMES = (
     # The system.
     *(
@@ -41,20 +42,20 @@ NAMES = (
         "sed",
     ),
     *("systemd", "systemd-sysv", "tar", "udev", "util-linux"),
-    # The network, and what looks at it.
+    # The network, and tools to examine it.
     *("curl", "iproute2", "iputils-ping", "nftables"),
     # The lab.
     *("jq", "prometheus", "prometheus-redis-exporter", "redis-server"),
-    # For who works in it by hand.
+    # For interactive use.
     *("less", "psmisc", "strace"),
-    # What boots it.
+    # For booting.
     *("busybox-static", "linux-image-cloud-amd64"),
 )
 
 
 @dataclass(frozen=True, order=True)
 class Package:
-    """One that a guest has: the name of its file holds its version."""
+    """A package of a guest; the file's name contains the version."""
 
     file: str
 
@@ -64,20 +65,20 @@ class Package:
 
 
 def parse_uris(text: str) -> list[Package]:
-    """What `apt-get --print-uris` names: a line a package, 'URI' FILE SIZE HASH."""
+    """Parse the output of `apt-get --print-uris`: one line per package, 'URI' FILE SIZE HASH."""
     found = re.findall(r"^'[^']*' (\S+\.deb) \d+", text, flags=re.MULTILINE)
     return sorted(Package(file) for file in found)
 
 
 def key_of(packages: list[Package]) -> str:
-    """The same for the same names and versions."""
+    """A hash of the packages' names and versions."""
     return hashlib.sha256(
         "\n".join(package.file for package in sorted(packages)).encode()
     ).hexdigest()[:16]
 
 
 class Apt:
-    """apt-get for another machine, with the sources and lists of this one: it installs packages by name."""
+    """apt-get for another machine, with the sources and package lists of this one."""
 
     def __init__(
         self,
@@ -86,7 +87,7 @@ class Apt:
         status: Path | None = None,
         recommends: bool = False,
     ) -> None:
-        """`status` is what dpkg has there; a machine without any package has none."""
+        """`status` is the dpkg status file of that machine; None for one without any package."""
         self.names = names
         self.archives = folder / "archives"
         self.nothing = folder / "nothing"
@@ -105,7 +106,7 @@ class Apt:
             *("-o", f"Dir::Cache::srcpkgcache={folder}/srcpkgcache.bin"),
             *("-o", "Debug::NoLocking=1"),
             *("-o", f"APT::Install-Recommends={int(recommends)}"),
-            # Where it is not root's, apt can't give up its rights.
+            # In a folder that is not root's, apt cannot switch to its own user.
             *("-o", "APT::Sandbox::User=root"),
         ]
 
@@ -119,18 +120,18 @@ class Apt:
                 timeout=1800,
             )
         except FileNotFoundError:
-            raise Trouble(
-                "this machine has no apt-get", "the guests are made of Debian's packages, on Debian"
+            raise LabError(
+                "this machine has no apt-get", "run this on Debian: guests are made of its packages"
             ) from None
         if done.returncode != 0:
-            raise Trouble(
-                f"apt-get could not get the guests' packages:\n{done.stderr.strip()}",
-                "as root: apt-get update; then this again",
+            raise LabError(
+                f"apt-get could not fetch the guests' packages:\n{done.stderr.strip()}",
+                "run apt-get update as root, then try again",
             )
         return done.stdout
 
     def packages(self) -> list[Package]:
-        # It does not name what it has fetched already: here it has fetched nothing.
+        # apt-get does not list packages that are fetched already, so use an empty folder.
         return parse_uris(
             self.run("-o", f"Dir::Cache::archives={self.nothing}", "--print-uris", "-y")
         )
@@ -140,13 +141,13 @@ class Apt:
 
 
 def unpack(archives: Path, packages: list[Package], tree: Path) -> None:
-    """Each package's files, in a tree with a merged /usr."""
+    """Unpack the packages into a tree with a merged /usr."""
     shutil.rmtree(tree, ignore_errors=True)
     for name in ("bin", "sbin", "lib", "lib64"):
         (tree / "usr" / name).mkdir(parents=True)
         (tree / name).symlink_to(f"usr/{name}")
     for package in packages:
-        # apt has the colon of an epoch in a file's name as %3a.
+        # In file names, apt writes the colon of an epoch as %3a.
         with subprocess.Popen(
             ["dpkg-deb", "--fsys-tarfile", archives / package.file], stdout=subprocess.PIPE
         ) as files:
@@ -164,7 +165,7 @@ def unpack(archives: Path, packages: list[Package], tree: Path) -> None:
                 check=True,
             )
         if files.returncode != 0:
-            raise Trouble(
+            raise LabError(
                 f"{package.file} could not be unpacked",
-                f"remove it from {archives}, then this again",
+                f"remove it from {archives}, then try again",
             )

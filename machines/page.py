@@ -1,6 +1,8 @@
-"""The commands of a page of docs: its blocks fenced with `console`, one after the other, each with the heading that it stands
-under. Who runs them takes them in the page's order, and each says which heading it expects: a block that is added, removed or
-moved is noticed."""
+"""The commands of a docs page: its blocks fenced with `console`, in order, each with its heading.
+
+A test takes the blocks in the page's order and names the heading it expects, so a block that is
+added, removed or moved fails the test.
+"""
 
 import textwrap
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ class Block:
 
 
 def blocks(page: str) -> list[Block]:
-    """Also those within lists, where they are indented."""
+    """All blocks of the page, including indented ones in lists."""
     found: list[Block] = []
     heading = ""
     lines: list[str] | None = None
@@ -29,7 +31,7 @@ def blocks(page: str) -> list[Block]:
         elif line.startswith("#"):
             heading = line.lstrip("#").strip()
     if lines is not None:
-        raise AssertionError(f"a block under {heading!r} has no end")
+        raise AssertionError(f"a block under {heading!r} is not closed")
     return found
 
 
@@ -41,10 +43,10 @@ class Page:
         if not self.left or self.left[0].heading != heading:
             there = repr(self.left[0]) if self.left else "none"
             raise AssertionError(
-                f"the next block of the page is to stand under {heading!r}; it is {there}"
+                f"expected a block under {heading!r} next on the page; found {there}"
             )
         return self.left.pop(0).text
 
-    def ended(self) -> None:
+    def assert_finished(self) -> None:
         if self.left:
-            raise AssertionError(f"the page has a block that nobody has run: {self.left[0]!r}")
+            raise AssertionError(f"the page has a block that was not run: {self.left[0]!r}")

@@ -1,4 +1,4 @@
-"""QEMU: how a machine is started, and whether KVM works here."""
+"""QEMU: starts a machine, and tests whether KVM works."""
 
 import os
 import socket
@@ -7,23 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .boot import Boot
-from .errors import Trouble
+from .errors import LabError
 from .image import Image
 from .report import say
 
 PROGRAM = "qemu-system-x86_64"
-# A kernel is there within a second where KVM works.
+# With KVM, a kernel boots within a second.
 PROBE_SECONDS = 15
 CARD = "card"
-# By this name guest/lab-shell finds its end.
+# guest/lab-shell finds its port by this name.
 SHELL_PORT = "redis-ha-lab.shell"
-# What the emulator keeps translated code in, of each machine.
+# The emulator's cache of translated code, per machine.
 TRANSLATED_MIB = 128
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """What one machine is made of. Paths are within `folder`, where QEMU runs; those of sockets are then short."""
+    """One machine's hardware. QEMU runs in `folder`, so the paths of sockets are short."""
 
     folder: Path
     name: str
@@ -31,7 +31,8 @@ class Hardware:
     memory_mib: int
     boot: Boot
     cores: int = 1
-    # A card before that of the lab: to whoever started the machine, whose loopback has its port of ssh by this number.
+    # If set, the machine has a first network card with QEMU's user network, and its ssh port is
+    # forwarded to this port on the loopback of the machine that runs QEMU.
     ssh_port: int | None = None
 
     @property
@@ -56,7 +57,7 @@ class Hardware:
 
     @property
     def ethernet(self) -> str:
-        """Of the addresses that are nobody's."""
+        """A MAC address in QEMU's range."""
         return f"52:54:00:6c:61:{self.number:02x}"
 
 
@@ -67,10 +68,10 @@ def accelerator(kvm: bool) -> list[str]:
 
 
 def arguments(hardware: Hardware, kvm: bool, card: int) -> list[str]:
-    """QEMU's command line; `card` is the descriptor of a connection to the switch."""
+    """QEMU's command line; `card` is the file descriptor of a connection to the switch."""
 
     def drive(name: str, file: Path, more: str) -> list[str]:
-        # In -drive a comma ends a value, and two of them are one.
+        # In -drive a comma ends a value; a doubled comma is a literal one.
         path = str(file).replace(",", ",,")
         return [
             *("-drive", f"if=none,id={name},file={path},format=raw,{more}"),
@@ -94,13 +95,13 @@ def arguments(hardware: Hardware, kvm: bool, card: int) -> list[str]:
         *accelerator(kvm),
         *("-m", str(hardware.memory_mib), "-smp", str(hardware.cores)),
         *("-kernel", str(boot.kernel), "-initrd", str(boot.initrd)),
-        # A console with many messages costs an emulated machine dearly.
+        # Console messages are expensive on an emulated machine.
         *(
             "-append",
             "console=ttyS0 loglevel=3 quiet panic=-1 net.ifnames=0 systemd.show_status=no "
             + boot.command_line,
         ),
-        # A guest that reboots stays the same process; one that panics is off.
+        # A rebooting guest keeps its process; a panic ends it.
         *("-action", "panic=exit-failure"),
         *drive("root", hardware.disk, "cache=unsafe"),
         *(drive("usr", boot.usr, "readonly=on") if boot.usr else []),
@@ -112,7 +113,7 @@ def arguments(hardware: Hardware, kvm: bool, card: int) -> list[str]:
         *("-netdev", f"socket,id={CARD},fd={card}"),
         *("-device", f"virtio-net-pci,netdev={CARD},mac={hardware.ethernet},romfile="),
         *("-device", "virtio-rng-pci", "-device", "virtio-serial-pci"),
-        # A port, not a console: a console's driver looks for input only now and then.
+        # A serial port, not a console: the console driver polls for input at intervals.
         *("-chardev", "socket,id=shell,path=shell.sock,server=on,wait=off"),
         *("-device", f"virtserialport,chardev=shell,name={SHELL_PORT}"),
         *(
@@ -125,7 +126,7 @@ def arguments(hardware: Hardware, kvm: bool, card: int) -> list[str]:
 
 
 def start(hardware: Hardware, kvm: bool, card: socket.socket) -> subprocess.Popen[bytes]:
-    """A process of its own: it goes on when who started it ends."""
+    """Start QEMU as a process that outlives this one."""
     with open(hardware.folder / "qemu.log", "ab") as log:
         return subprocess.Popen(
             arguments(hardware, kvm, card.fileno()),
@@ -143,7 +144,7 @@ def boot_id() -> str:
 
 
 def kvm_boots(image: Image) -> bool:
-    """A kernel is booted with KVM: the device can open, and be of no use."""
+    """Boots a kernel with KVM: /dev/kvm may open and still not work."""
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return False
     command = [
@@ -171,21 +172,21 @@ def kvm_boots(image: Image) -> bool:
         *("-serial", "stdio"),
     ]
     try:
-        said = subprocess.run(
+        output = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PROBE_SECONDS
         ).stdout
     except subprocess.TimeoutExpired as late:
-        said = late.stdout or b""
-    return b"the probe has booted" in said
+        output = late.stdout or b""
+    return b"the probe has booted" in output
 
 
 def kvm_works(image: Image) -> bool:
-    """Tried once since this machine was started; LAB_MACHINES_KVM=yes or no does without the trial."""
-    told = os.environ.get("LAB_MACHINES_KVM", "")
-    if told in ("yes", "no"):
-        return told == "yes"
-    if told:
-        raise Trouble(f"LAB_MACHINES_KVM is {told!r}", "it may be yes or no")
+    """Whether KVM works: tested once per boot of this machine, unless LAB_MACHINES_KVM is set."""
+    setting = os.environ.get("LAB_MACHINES_KVM", "")
+    if setting in ("yes", "no"):
+        return setting == "yes"
+    if setting:
+        raise LabError(f"LAB_MACHINES_KVM is {setting!r}", "set it to yes or no")
     known = image.folder / "kvm"
     if known.exists() and known.read_text().split()[0] == boot_id():
         return known.read_text().split()[1] == "works"
@@ -194,6 +195,6 @@ def kvm_works(image: Image) -> bool:
     say(
         "KVM works: the machines run at full speed"
         if works
-        else "KVM does not work here: the machines are emulated, and slow"
+        else "KVM does not work here: the machines are emulated and slow"
     )
     return works

@@ -1,17 +1,17 @@
-"""QEMU's monitor (QMP): a JSON object a line, an answer to each command, events in between."""
+"""QEMU's monitor protocol (QMP): one JSON object per line; events may come between answers."""
 
 import json
 import typing
 from pathlib import Path
 
 from . import sockets
-from .errors import Trouble
+from .errors import LabError
 
 ANSWER_SECONDS = 60.0
 
 
 class Monitor:
-    """A connection to a machine's monitor, for as long as a `with` lasts."""
+    """A connection to a machine's monitor; a context manager."""
 
     def __init__(self, path: Path) -> None:
         self.connection = sockets.connect(path)
@@ -33,7 +33,7 @@ class Monitor:
         while line := self.lines.readline():
             answer = json.loads(line)
             if "error" in answer:
-                raise Trouble(f"QEMU refused {command}: {answer['error'].get('desc')}")
+                raise LabError(f"QEMU refused {command}: {answer['error'].get('desc')}")
             if "return" in answer:
                 return answer["return"]
-        raise Trouble(f"QEMU ended before it answered {command}")
+        raise LabError(f"QEMU ended before it answered {command}")

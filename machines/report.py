@@ -1,4 +1,4 @@
-"""What is said: lines for who waits, and how long each step of a test took."""
+"""Progress messages, and the table of a test's steps with their durations."""
 
 import sys
 import time
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-# Who waits hears of it so often.
+# The interval of messages during a wait.
 EVERY_SECONDS = 30.0
 
 
@@ -15,28 +15,28 @@ def say(text: str) -> None:
 
 
 class Waiting:
-    """One wait: says from time to time what for, and when it has been long enough."""
+    """One wait: reports at intervals what it waits for, and whether the limit is exceeded."""
 
     def __init__(self, what: str, limit: float) -> None:
         self.what = what
         self.limit = limit
         self.began = time.monotonic()
-        self.said = self.began
+        self.reported = self.began
 
     def elapsed(self) -> float:
         return time.monotonic() - self.began
 
     def over(self) -> bool:
         now = time.monotonic()
-        if now - self.said >= EVERY_SECONDS:
-            self.said = now
-            say(f"waiting for {self.elapsed():.0f} s, of {self.limit:.0f} at most: {self.what}")
+        if now - self.reported >= EVERY_SECONDS:
+            self.reported = now
+            say(f"waited {self.elapsed():.0f} s of at most {self.limit:.0f} s for: {self.what}")
         return self.elapsed() > self.limit
 
 
 @dataclass
 class Step:
-    """A claim of a test, with how long it took to see it."""
+    """A claim of a test, with its duration and result."""
 
     claim: str
     seconds: float
@@ -45,7 +45,7 @@ class Step:
 
 @dataclass
 class Steps:
-    """The steps of a test as far as it got; nested ones too, each at its end."""
+    """The completed steps of a test, including nested ones."""
 
     done: list[Step] = field(default_factory=list)
 
@@ -63,7 +63,7 @@ class Steps:
             print(f"    {'holds' if holds else 'FAILED'}, {seconds:.0f} s", flush=True)
 
     def failed(self) -> str | None:
-        """The claim that does not hold; the innermost of nested ones."""
+        """The claim that failed; of nested ones the innermost."""
         return next((step.claim for step in self.done if not step.holds), None)
 
     def table(self) -> str:
@@ -72,11 +72,11 @@ class Steps:
             f"{step.seconds:8.1f}  {step.claim}{'' if step.holds else '  -- FAILED'}"
             for step in self.done
         ]
-        lines.append(f"{sum(step.seconds for step in self.done):8.1f}  in all")
+        lines.append(f"{sum(step.seconds for step in self.done):8.1f}  total")
         return "\n".join(lines)
 
 
-def complain(problem: str, remedy: str = "") -> None:
+def say_error(problem: str, remedy: str = "") -> None:
     print(f"machines: error: {problem}", file=sys.stderr)
     if remedy:
         print(f"machines: {remedy}", file=sys.stderr)

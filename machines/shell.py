@@ -1,11 +1,11 @@
-"""A shell on a guest's serial line: commands go in as one line each, and come back as one.
+"""A shell on a guest's serial line: one line per command, one line per answer.
 
     ? NUMBER COMMAND                    to the guest
-    ! NUMBER STATUS OUTPUT ERRORS       from it: what was printed
+    ! NUMBER STATUS OUTPUT ERRORS       from the guest
 
-Between the words is the control character 31. In a command a backslash, the end of a line and that character are written as in
-C; what was printed begins with how it is written, `text:` likewise, or `base64:`. guest/lab-shell is the other end. Anything
-else on the line is no concern of this: an answer that nobody waits for any more.
+The control character 31 separates the words. In a command, backslash, newline and that character
+are escaped as in C. Output starts with its encoding: `text:`, escaped likewise, or `base64:`. The
+other end is guest/lab-shell. Other lines are ignored, such as answers that came too late.
 """
 
 import base64
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from . import sockets
 
-# Until the guest's end is there it is asked again and again; more often only fills its line.
+# Interval of attempts until the guest answers; shorter ones would only fill the line.
 ASK_SECONDS = 2.0
 BETWEEN = "\x1f"
 CODED = {"\\": "\\\\", "\n": "\\n", BETWEEN: "\\x1f"}
@@ -48,7 +48,7 @@ def decoded(word: str) -> str:
 
 
 def parse(line: str) -> Answer | None:
-    """None: this is no answer."""
+    """None if the line is no answer."""
     words = line.strip("\n").split(BETWEEN)
     if len(words) != 5 or words[0] != "!":
         return None
@@ -59,11 +59,11 @@ def parse(line: str) -> Answer | None:
 
 
 class NoAnswer(Exception):
-    """The guest's end of the line is silent, or gone."""
+    """The guest does not answer, or the line is closed."""
 
 
 class Line(typing.Protocol):
-    """A way to a guest's shell, whatever it goes by."""
+    """A connection to a guest's shell."""
 
     def ready(self) -> bool: ...
 
@@ -76,7 +76,7 @@ class Shell:
     def __init__(self, path: Path) -> None:
         self.connection: socket.socket = sockets.connect(path)
         self.buffer = bytearray()
-        # Numbers of other connections to the same guest are other ones.
+        # Numbers differ from those of other connections to the same guest.
         self.number = time.time_ns() // 1_000_000 % 10**9 * 1000
 
     def close(self) -> None:
@@ -91,7 +91,7 @@ class Shell:
         return self.number
 
     def answer(self, number: int, seconds: float) -> Answer | None:
-        """None: none in that time."""
+        """None if there is no answer in that time."""
         deadline = time.monotonic() + seconds
         while True:
             while (end := self.buffer.find(b"\n")) >= 0:
@@ -112,7 +112,7 @@ class Shell:
             self.buffer += data
 
     def ready(self) -> bool:
-        """Whether the guest's end answers, which is asked for a short time only."""
+        """Whether the guest answers within ASK_SECONDS."""
         return self.answer(self.ask("true"), ASK_SECONDS) is not None
 
     def run(self, command: str, limit: float) -> Answer:

@@ -1,5 +1,7 @@
-"""A folder with machines and their network: started, and found again by whoever comes later. Which machines these are, and what
-is on their disks, is for a site of its own to say."""
+"""A folder with machines and their network, which later processes can find and use again.
+
+Subclasses define the machines and their disks.
+"""
 
 import abc
 import fcntl
@@ -12,7 +14,7 @@ import time
 from pathlib import Path
 
 from . import sockets
-from .errors import Trouble
+from .errors import LabError
 from .image import HERE
 from .machine import Machine
 from .report import say
@@ -32,10 +34,10 @@ class Site(abc.ABC):
 
     @abc.abstractmethod
     def prepare(self) -> None:
-        """What all of its machines need; each disk is made when its machine starts."""
+        """Make what all machines need; each disk is made when its machine starts."""
 
     def logs(self) -> list[Path]:
-        """Of the site as a whole, which a failed test keeps."""
+        """Logs of the whole site, which a failed test keeps."""
         return [self.folder / "switch.log"]
 
     @property
@@ -43,16 +45,17 @@ class Site(abc.ABC):
         return self.socket.exists()
 
     def lock(self) -> int:
-        """Nobody else makes or ends the machines of this folder as long as the descriptor is open."""
+        """Lock the machines of this folder against other processes until the descriptor is
+        closed."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        # Beside it: the folder itself is removed.
+        # Beside the folder, which may be removed.
         lock = os.open(self.folder.with_suffix(".lock"), os.O_CREAT | os.O_RDWR, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Trouble(
-                f"somebody else is at work in {self.folder}",
-                "wait for it to end, or take another LAB_DIR",
+            raise LabError(
+                f"another process uses {self.folder}",
+                "wait for it to end, or set another LAB_DIR",
             ) from None
         return lock
 
@@ -79,7 +82,9 @@ class Site(abc.ABC):
         deadline = time.monotonic() + SWITCH_SECONDS
         while not self.switch_is_on():
             if switch.poll() is not None or time.monotonic() > deadline:
-                raise Trouble(f"the machines' switch does not start: {self.folder}/switch.log")
+                raise LabError(
+                    "the machines' switch does not start", f"see {self.folder}/switch.log"
+                )
             time.sleep(0.05)
 
     def stop_switch(self) -> None:
@@ -87,7 +92,7 @@ class Site(abc.ABC):
             try:
                 os.kill(int(self.switch_pid.read_text()), signal.SIGTERM)
             except (OSError, ValueError):
-                say(f"the switch of {self.folder} does not end")
+                say(f"could not stop the switch of {self.folder}")
         self.socket.unlink(missing_ok=True)
 
     def start(self) -> None:
@@ -96,7 +101,7 @@ class Site(abc.ABC):
             machine.start()
 
     def crash(self) -> None:
-        """All of it, at once."""
+        """Crash all machines and stop the switch."""
         for machine in self.machines.values():
             machine.crash()
         self.stop_switch()

@@ -1,4 +1,4 @@
-"""Unix sockets by paths of any length: the system takes no more than about a hundred bytes."""
+"""Unix sockets with paths of any length; the system's limit is about a hundred bytes."""
 
 import os
 import socket
@@ -8,8 +8,8 @@ from pathlib import Path
 
 
 @contextmanager
-def short(path: Path) -> Iterator[str]:
-    """A short name of that path, by its folder's descriptor."""
+def short_path(path: Path) -> Iterator[str]:
+    """A short name of the path, by its folder's file descriptor."""
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
     try:
         yield f"/proc/self/fd/{folder}/{path.name}"
@@ -18,10 +18,10 @@ def short(path: Path) -> Iterator[str]:
 
 
 def connect(path: Path) -> socket.socket:
-    """Raises OSError where nobody listens."""
+    """Raises OSError if nothing listens."""
     client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        with short(path) as name:
+        with short_path(path) as name:
             client.connect(name)
     except OSError:
         client.close()
@@ -30,10 +30,10 @@ def connect(path: Path) -> socket.socket:
 
 
 def listen(path: Path) -> socket.socket:
-    """In the place of who listened there before."""
+    """Listen at the path, replacing an earlier socket."""
     path.unlink(missing_ok=True)
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    with short(path) as name:
+    with short_path(path) as name:
         server.bind(name)
     server.listen()
     return server

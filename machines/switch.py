@@ -1,7 +1,8 @@
-"""The network of the machines: an Ethernet switch as a process of its own, each machine's card a connection to it.
+"""The network of the machines: an Ethernet switch in its own process, with a connection per card.
 
-On a connection, as QEMU's socket networks have it, a frame follows its length (4 bytes, the highest first). The switch
-learns which address is where from the frames' senders. Needs no root; a cut cable is for QEMU to make (`set_link`).
+On a connection, each frame follows its length (4 bytes, big-endian), as in QEMU's socket networks.
+The switch learns addresses from the frames' senders. It needs no root. QEMU cuts a cable
+(`set_link`).
 
     python3 -m machines.switch SOCKET
 """
@@ -16,7 +17,7 @@ from pathlib import Path
 from . import sockets
 
 HEADER = 4
-# What a machine that reads nothing may leave unread, until its frames are dropped, as a switch does.
+# Frames for a machine that does not read are dropped beyond this many unread bytes.
 UNREAD_BYTES = 4 << 20
 
 
@@ -41,7 +42,7 @@ class Frames:
 
 
 class Addresses:
-    """Which port an Ethernet address was last seen at; ports are whatever the caller has for them."""
+    """The port at which each Ethernet address was last seen; ports are opaque objects."""
 
     def __init__(self) -> None:
         self.ports: dict[bytes, object] = {}
@@ -50,11 +51,11 @@ class Addresses:
         self.ports = {address: at for address, at in self.ports.items() if at is not port}
 
     def targets(self, frame: bytes, source: object, ports: list[object]) -> list[object]:
-        """Where a frame goes that came in at `source`: to one port, or to all others."""
+        """The target ports of a frame that came in at `source`: one port, or all others."""
         to, sender = frame[:6], frame[6:12]
         if sender and not sender[0] & 1:
             self.ports[sender] = source
-        # The lowest bit of the first byte: for many.
+        # The lowest bit of the first byte marks a multicast address.
         known = None if to[:1] and to[0] & 1 else self.ports.get(to)
         return [port for port in ([known] if known is not None else ports) if port is not source]
 
@@ -81,7 +82,7 @@ class Port:
         except BlockingIOError:
             pass
         except OSError:
-            # It is gone; reading says so too.
+            # The connection is closed; reading will notice too.
             self.unsent.clear()
 
 

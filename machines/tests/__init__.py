@@ -1,1 +1,1 @@
-"""Unit tests: what needs no QEMU and no packages."""
+"""Unit tests, without QEMU and without packages."""

@@ -1,4 +1,4 @@
-"""A script's run, on machines that are none."""
+"""Runs of scripts, with mocks instead of machines."""
 
 import typing
 import unittest
@@ -7,7 +7,7 @@ from io import StringIO
 from unittest import mock
 
 from machines import driver
-from machines.errors import Trouble
+from machines.errors import LabError
 from machines.report import Steps
 
 
@@ -28,7 +28,8 @@ class ScriptTest(unittest.TestCase):
 
     def test_a_script_has_its_machines_and_steps(self) -> None:
         steps = self.run_script(
-            "start_all()\nwith subtest('crashes'):\n    hosts['redis-b'].crash()\n    two.crash.assert_called_once()\n"
+            "start_all()\nwith subtest('crashes'):\n"
+            "    hosts['redis-b'].crash()\n    two.crash.assert_called_once()\n"
         )
         self.assertEqual([(step.claim, step.holds) for step in steps.done], [("crashes", True)])
 
@@ -36,17 +37,17 @@ class ScriptTest(unittest.TestCase):
         with self.assertRaises(AssertionError):
             self.run_script("with subtest('is so'):\n    assert False\n")
 
-    def test_a_run_with_a_fault_has_a_limit_that_no_wait_exceeds(self) -> None:
+    def test_no_wait_exceeds_the_limit_of_a_run_with_a_fault(self) -> None:
         reach: dict[str, typing.Any] = {"one": 1, "two": 2, "three": 3}
         script = driver.script_of("failover", 0.0).split("\nlab = Lab(")[0]
         exec(script, reach)
-        with self.assertRaisesRegex(AssertionError, "not so after 0 s: never"):
+        with self.assertRaisesRegex(AssertionError, "not met after 0 s: never"):
             reach["wait"]("never", 3600, lambda: 1, lambda seen: False)
 
-    def test_what_is_closed_to_strangers_are_the_ports_of_the_lab(self) -> None:
+    def test_the_firewalled_ports_are_those_of_the_lab(self) -> None:
         reach: dict[str, typing.Any] = {}
         exec(driver.closed_line(), reach)
-        closed = reach["CLOSED_TO_STRANGERS"]
+        closed = reach["FIREWALLED_PORTS"]
         self.assertEqual(closed[:2] + closed[-1:], ["redis-a:6379", "redis-a:9400", "writer:9401"])
         self.assertEqual(len(closed), 11)
 
@@ -54,7 +55,7 @@ class ScriptTest(unittest.TestCase):
         for test in driver.SCRIPTS:
             compile(driver.script_of(test), test, "exec")
 
-    def test_an_unknown_test_is_named_with_the_known_ones(self) -> None:
-        with self.assertRaisesRegex(Trouble, "failovr"):
+    def test_an_unknown_test_is_an_error(self) -> None:
+        with self.assertRaisesRegex(LabError, "failovr"):
             driver.known(["failovr"])
         self.assertEqual(driver.known([]), list(driver.NAMES))

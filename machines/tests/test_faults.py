@@ -1,28 +1,37 @@
-"""Faults: what they change, and when they are seen."""
+"""Faults: their changes, and when they count as detected."""
 
 import tempfile
 import unittest
 from pathlib import Path
 
 from machines import disk, driver, faults
-from machines.errors import Trouble
-from machines.faults import FAULTS, Absent, Added, Edit, Failure, OfAnotherLab, Seen, judge
+from machines.errors import LabError
+from machines.faults import (
+    FAULTS,
+    Removal,
+    Addition,
+    Edit,
+    Failure,
+    ForeignSecret,
+    ExpectedFailure,
+    judge,
+)
 from machines.guests import GUESTS
 from machines.site import ROOT
 
 
 class JudgeTest(unittest.TestCase):
-    expected = Seen("it comes up", r"redis-b is not in sync")
+    expected = ExpectedFailure("it comes up", r"redis-b is not in sync")
 
-    def test_a_failure_of_that_claim_for_that_reason_is_one_that_is_seen(self) -> None:
+    def test_the_expected_claim_and_reason_detect_the_fault(self) -> None:
         self.assertIsNone(
             judge(self.expected, Failure("it comes up", "problems: redis-b is not in sync", ""))
         )
 
-    def test_a_test_that_passes_has_not_seen_it(self) -> None:
+    def test_a_test_that_passes_has_not_detected_the_fault(self) -> None:
         self.assertEqual(judge(self.expected, None), "the test passed")
 
-    def test_another_claim_or_another_reason_is_not_it(self) -> None:
+    def test_another_claim_or_reason_does_not_detect_the_fault(self) -> None:
         self.assertRegex(
             judge(self.expected, Failure("it goes on", "redis-b is not in sync", "")) or "",
             "another claim: 'it goes on'",
@@ -34,19 +43,28 @@ class JudgeTest(unittest.TestCase):
 
 
 class ReasonsTest(unittest.TestCase):
-    """What is seen of a lab with that fault, and of one whose machines are too slow."""
+    """The texts tell a lab with the fault from one whose machines are too slow."""
 
     refused = "(cannot connect to 192.0.2.12:6379: Connection refused (os error 111))"
 
     def matches(self, fault: str, problems: str) -> bool:
         expected = faults.runs_of([fault], "failover")[0].expected
-        reason = f"not so after 90 s: the lab is healthy; last seen: primary redis-a at epoch 0; {problems}"
+        reason = (
+            "not met after 90 s: the lab is healthy; last seen: primary redis-a at epoch 0; "
+            f"{problems}"
+        )
         return judge(expected, Failure(expected.claim, reason, "")) is None
 
-    def test_a_node_that_is_not_there_is_one_that_refuses_while_the_rest_is_well(self) -> None:
-        seen = f"redis-a primary, redis-b unreachable; problems: redis-b is not reachable {self.refused}"
+    def test_a_missing_node_refuses_connections_while_the_others_are_well(self) -> None:
+        seen = (
+            "redis-a primary, redis-b unreachable; "
+            f"problems: redis-b is not reachable {self.refused}"
+        )
         self.assertTrue(self.matches("data-node-not-enabled", seen))
-        slow = "redis-a primary, redis-b unreachable; problems: redis-b is not reachable (192.0.2.12:6379: timed out)"
+        slow = (
+            "redis-a primary, redis-b unreachable; "
+            "problems: redis-b is not reachable (192.0.2.12:6379: timed out)"
+        )
         self.assertFalse(self.matches("data-node-not-enabled", slow))
         self.assertFalse(
             self.matches(
@@ -84,27 +102,27 @@ class ChangesTest(unittest.TestCase):
         self.assertEqual((self.root / "unit").read_text(), "Restart=no\n")
 
     def test_a_fault_that_would_change_nothing_is_an_error(self) -> None:
-        with self.assertRaisesRegex(Trouble, "'on-failure' in unit, which does not have it"):
+        with self.assertRaisesRegex(LabError, "'on-failure' in unit, which does not contain it"):
             Edit("unit", "on-failure", "no").apply(self.root, self.other)
         with self.assertRaises(FileNotFoundError):
-            Absent("link").apply(self.root, self.other)
+            Removal("link").apply(self.root, self.other)
         (self.other / "writer").write_text("a")
-        with self.assertRaisesRegex(Trouble, "writer is the same in two labs"):
-            OfAnotherLab("writer").apply(self.root, self.other)
+        with self.assertRaisesRegex(LabError, "writer is the same in two labs"):
+            ForeignSecret("writer").apply(self.root, self.other)
 
-    def test_a_file_is_added_and_none_is_replaced(self) -> None:
-        Added("unit.d/late.conf", "[Service]\n").apply(self.root, self.other)
+    def test_an_added_file_replaces_no_other(self) -> None:
+        Addition("unit.d/late.conf", "[Service]\n").apply(self.root, self.other)
         self.assertEqual((self.root / "unit.d/late.conf").read_text(), "[Service]\n")
         with self.assertRaises(FileExistsError):
-            Added("unit", "").apply(self.root, self.other)
+            Addition("unit", "").apply(self.root, self.other)
 
-    def test_a_link_that_leads_nowhere_here_can_be_absent(self) -> None:
+    def test_a_dangling_link_can_be_removed(self) -> None:
         (self.root / "link").symlink_to("/nowhere")
-        Absent("link").apply(self.root, self.other)
+        Removal("link").apply(self.root, self.other)
         self.assertFalse((self.root / "link").is_symlink())
 
-    def test_a_secret_becomes_another_labs(self) -> None:
-        OfAnotherLab("writer").apply(self.root, self.other)
+    def test_a_secret_is_replaced_by_that_of_another_lab(self) -> None:
+        ForeignSecret("writer").apply(self.root, self.other)
         self.assertEqual((self.root / faults.SECRETS_FOLDER / "writer").read_text(), "b")
 
     def test_only_the_machines_of_a_fault_are_changed(self) -> None:
@@ -118,21 +136,21 @@ class ChangesTest(unittest.TestCase):
 class TableTest(unittest.TestCase):
     def test_each_fault_names_a_claim_of_its_test(self) -> None:
         for fault in FAULTS:
-            for test, seen in fault.seen.items():
+            for test, seen in fault.expected.items():
                 with self.subTest(fault=fault.name, test=test):
                     self.assertIn(f'"{seen.claim}"', driver.script_of(test))
 
-    def test_each_test_sees_a_fault_and_failover_one_of_each_kind(self) -> None:
+    def test_each_test_detects_a_fault_and_failover_one_of_each_kind(self) -> None:
         for test in driver.SCRIPTS:
-            self.assertTrue(any(test in fault.seen for fault in FAULTS), test)
+            self.assertTrue(any(test in fault.expected for fault in FAULTS), test)
         self.assertEqual(
-            {fault.kind for fault in FAULTS if "failover" in fault.seen}, set(faults.KINDS)
+            {fault.kind for fault in FAULTS if "failover" in fault.expected}, set(faults.KINDS)
         )
 
-    def test_each_fault_changes_what_its_machines_have(self) -> None:
+    def test_each_fault_changes_files_that_its_machines_have(self) -> None:
         for fault in FAULTS:
             for guest in (guest for guest in GUESTS if guest.name in fault.machines):
-                for test in fault.seen:
+                for test in fault.expected:
                     contents = disk.Contents(
                         halab=Path("halab"),
                         units=ROOT / "deploy/systemd",
@@ -149,30 +167,30 @@ class TableTest(unittest.TestCase):
                         with self.subTest(fault=fault.name, machine=guest.name, change=change):
                             if isinstance(change, Edit):
                                 self.assertIn(change.old, files[change.path])
-                            elif isinstance(change, Absent) and not change.path.startswith(
+                            elif isinstance(change, Removal) and not change.path.startswith(
                                 faults.SECRETS_FOLDER
                             ):
                                 self.assertIn(change.path, {**files, **links})
 
-    def test_names_and_machines_are_good(self) -> None:
+    def test_names_are_unique_and_kinds_and_machines_are_known(self) -> None:
         self.assertEqual(len({fault.name for fault in FAULTS}), len(FAULTS))
         for fault in FAULTS:
             self.assertIn(fault.kind, faults.KINDS)
             self.assertLessEqual(set(fault.machines), {guest.name for guest in GUESTS})
 
-    def test_an_unknown_fault_is_named_with_the_known_ones(self) -> None:
-        with self.assertRaisesRegex(Trouble, "no fault 'firewal'.*"):
+    def test_an_unknown_fault_is_an_error(self) -> None:
+        with self.assertRaisesRegex(LabError, "no fault 'firewal'.*"):
             faults.runs_of(["firewal"])
 
-    def test_runs_are_those_of_the_faults_and_the_test_that_are_named(self) -> None:
-        fault = next(fault for fault in FAULTS if len(fault.seen) > 1)
-        [test, *_] = fault.seen
-        self.assertEqual([run.test for run in faults.runs_of([fault.name])], list(fault.seen))
+    def test_runs_are_selected_by_fault_and_test(self) -> None:
+        fault = next(fault for fault in FAULTS if len(fault.expected) > 1)
+        [test, *_] = fault.expected
+        self.assertEqual([run.test for run in faults.runs_of([fault.name])], list(fault.expected))
         self.assertEqual([run.fault for run in faults.runs_of([fault.name], test)], [fault])
         self.assertEqual(
             {run.fault.name for run in faults.runs_of([])}, {fault.name for fault in FAULTS}
         )
 
-    def test_no_run_at_all_is_an_error_and_no_success(self) -> None:
-        with self.assertRaisesRegex(Trouble, "monitoring need not see data-not-kept"):
+    def test_an_empty_selection_is_an_error(self) -> None:
+        with self.assertRaisesRegex(LabError, "monitoring is not expected to detect data-not-kept"):
             faults.runs_of(["data-not-kept"], "monitoring")

@@ -1,4 +1,4 @@
-"""What guests are told: the lab's description, their addresses, their files."""
+"""The configuration of guests: lab.toml, addresses, files."""
 
 import re
 import tomllib
@@ -23,16 +23,16 @@ class LabTomlTest(unittest.TestCase):
         )
         self.assertNotIn("127.0.0.", lab_toml(SHIPPED, Variant()))
 
-    def test_the_rest_is_what_is_shipped(self) -> None:
+    def test_the_rest_is_as_shipped(self) -> None:
         shipped = tomllib.loads(SHIPPED)
         self.assertEqual(self.lab["lab"], shipped["lab"])
         self.assertEqual(self.lab["monitoring"].keys(), shipped["monitoring"].keys())
         self.assertNotIn("profiles", self.lab)
 
-    def test_time_limits_are_for_an_emulated_processor(self) -> None:
+    def test_time_limits_are_those_for_emulated_processors(self) -> None:
         self.assertEqual(self.lab["timing"]["down_after_ms"], 10000)
 
-    def test_tls_is_as_the_test_wants_it(self) -> None:
+    def test_tls_is_on_only_if_the_test_sets_it(self) -> None:
         self.assertTrue(self.lab["security"]["mutual_tls"])
         self.assertFalse(tomllib.loads(lab_toml(SHIPPED, Variant()))["security"]["tls"])
 
@@ -52,12 +52,12 @@ class PlacementTest(unittest.TestCase):
 
     def test_addresses_are_those_of_the_lab(self) -> None:
         lab = tomllib.loads(lab_toml(SHIPPED, Variant()))
-        said = {node["name"]: node["address"] for node in lab["data_node"] + lab["sentinel"]}
-        said |= {
+        expected = {node["name"]: node["address"] for node in lab["data_node"] + lab["sentinel"]}
+        expected |= {
             "monitoring": lab["monitoring"]["address"],
             "writer": lab["monitoring"]["writer_address"],
         }
-        self.assertEqual(addresses(), said)
+        self.assertEqual(addresses(), expected)
 
     def test_the_firewall_of_hosts_names_the_addresses_of_these_machines(self) -> None:
         rules = (ROOT / "packaging/debian/nftables.conf").read_text()
@@ -87,17 +87,17 @@ class PlacementTest(unittest.TestCase):
 class UnitsTest(unittest.TestCase):
     shipped = files(ROOT / "deploy/systemd")
 
-    def test_every_unit_that_starts_is_one_that_is_shipped(self) -> None:
+    def test_every_enabled_unit_is_shipped(self) -> None:
         for guest in GUESTS:
             for unit in enabled(guest, Variant(monitoring=True)):
                 self.assertIn(template_of(unit), self.shipped)
 
-    def test_the_first_machine_starts_its_server_and_its_sentinel(self) -> None:
+    def test_the_first_machine_enables_its_data_node_and_its_sentinel(self) -> None:
         self.assertEqual(
             enabled(GUESTS[0], Variant()),
             ["halab-sentinel@sentinel-1.service", "halab-data-node@redis-a.service"],
         )
 
-    def test_the_writer_is_the_shipped_one_at_another_rate(self) -> None:
+    def test_the_writer_differs_from_the_shipped_one_in_its_rate(self) -> None:
         self.assertIn("--continue", self.shipped["halab-writer.service.d/rate.conf"])
         self.assertIn(" --rate 200 ", self.shipped["halab-writer.service.d/rate.conf"])

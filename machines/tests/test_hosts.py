@@ -1,14 +1,14 @@
-"""What the test of docs/hosts.md concludes from what programs say, and what its hosts are told."""
+"""How the test of docs/hosts.md parses output, and the configuration of its hosts."""
 
 import tomllib
 import unittest
 from pathlib import Path
 
-from machines.debian import interfaces, own_files, writing
-from machines.desk import ssh_config
+from machines.debian import debugfs_commands, interfaces, own_files
 from machines.guests import EMULATED
-from machines.hosts import down, held, slower
+from machines.hosts import targets_down, verified_counts, with_emulated_limits
 from machines.site import ROOT
+from machines.workstation import ssh_config
 
 BOTH = """primary: holds: redis-b, run 1f890ca7c2266fde, policy available
   invoked       1000
@@ -22,37 +22,37 @@ replica: holds: redis-a, run 1f890ca7c2266fde, policy available
 
 
 class ConclusionsTest(unittest.TestCase):
-    def test_what_verify_says_of_each_data_node_is_read(self) -> None:
-        self.assertEqual(held(BOTH), {"redis-b": 1000, "redis-a": 999})
+    def test_the_output_of_verify_is_parsed_by_data_node(self) -> None:
+        self.assertEqual(verified_counts(BOTH), {"redis-b": 1000, "redis-a": 999})
 
     def test_a_node_with_a_loss_does_not_count(self) -> None:
         self.assertEqual(
-            held(BOTH.replace("replica: holds", "replica: violated")), {"redis-b": 1000}
+            verified_counts(BOTH.replace("replica: holds", "replica: violated")), {"redis-b": 1000}
         )
 
     def test_a_target_that_is_down_is_named(self) -> None:
-        said = 'up{job="a"} => 1 @[1790000000.1]\nup{job="b"} => 0 @[1790000000.1]\n'
-        self.assertEqual(down(said.splitlines()), ['up{job="b"} => 0 @[1790000000.1]'])
+        answer = 'up{job="a"} => 1 @[1790000000.1]\nup{job="b"} => 0 @[1790000000.1]\n'
+        self.assertEqual(targets_down(answer.splitlines()), ['up{job="b"} => 0 @[1790000000.1]'])
 
 
 class HostsTest(unittest.TestCase):
-    def test_the_pages_lab_differs_in_time_limits_alone(self) -> None:
+    def test_lab_toml_differs_from_the_page_in_time_limits_only(self) -> None:
         shipped = (ROOT / "packaging/debian/lab.toml").read_text()
-        there = tomllib.loads(slower(shipped))
+        there = tomllib.loads(with_emulated_limits(shipped))
         self.assertEqual(
             {key: there[key] for key in tomllib.loads(shipped)}, tomllib.loads(shipped)
         )
         self.assertEqual(there.keys() - tomllib.loads(shipped).keys(), EMULATED.keys())
         self.assertTrue(there["security"]["tls"])
-        self.assertFalse(tomllib.loads(slower(shipped, tls=False))["security"]["tls"])
+        self.assertFalse(tomllib.loads(with_emulated_limits(shipped, tls=False))["security"]["tls"])
 
     def test_a_host_has_its_own_address_on_the_network_of_the_lab(self) -> None:
         self.assertIn("iface eth1 inet static\n\taddress 192.0.2.2/24", interfaces("192.0.2.2"))
-        # Where the page puts the addresses of nodes.
+        # The page adds the addresses of nodes there.
         self.assertIn("source /etc/network/interfaces.d/*", interfaces("192.0.2.2"))
 
-    def test_a_file_of_a_host_takes_the_place_of_the_copied_one(self) -> None:
-        commands = writing(own_files("two", "192.0.2.2", "key", "deb")).splitlines()
+    def test_a_file_of_a_host_replaces_the_copied_one(self) -> None:
+        commands = debugfs_commands(own_files("two", "192.0.2.2", "key", "deb")).splitlines()
         self.assertLess(commands.index("rm /etc/hostname"), commands.index("write 0 /etc/hostname"))
 
     def test_ssh_finds_each_host_by_its_name(self) -> None:

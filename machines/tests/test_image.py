@@ -1,4 +1,4 @@
-"""From packages to what guests boot."""
+"""Boot files of guests, made from packages."""
 
 import unittest
 
@@ -8,16 +8,17 @@ from machines.packages import Package, key_of, parse_uris
 
 class PackagesTest(unittest.TestCase):
     uris = (
-        "'http://mirror/pool/main/r/redis/redis-tools_7.0.15-1_amd64.deb' redis-tools_5%3a7.0.15-1_amd64.deb 990000 SHA256:ab\n"
+        "'http://mirror/pool/main/r/redis/redis-tools_7.0.15-1_amd64.deb'"
+        " redis-tools_5%3a7.0.15-1_amd64.deb 990000 SHA256:ab\n"
         "'http://mirror/pool/main/b/bash/bash_5.2_amd64.deb' bash_5.2_amd64.deb 1 MD5Sum:cd\n"
     )
 
-    def test_packages_are_read_from_what_apt_prints(self) -> None:
+    def test_packages_are_parsed_from_the_output_of_apt(self) -> None:
         found = parse_uris(f"Reading package lists...\n{self.uris}")
         self.assertEqual([package.name for package in found], ["bash", "redis-tools"])
         self.assertEqual(found[1].file, "redis-tools_5%3a7.0.15-1_amd64.deb")
 
-    def test_the_key_follows_versions_and_not_their_order(self) -> None:
+    def test_the_key_depends_on_versions_but_not_on_their_order(self) -> None:
         old, other = Package("a_1_amd64.deb"), Package("b_1_amd64.deb")
         self.assertEqual(key_of([old, other]), key_of([other, old]))
         self.assertNotEqual(key_of([old, other]), key_of([Package("a_2_amd64.deb"), other]))
@@ -32,26 +33,26 @@ class ModulesTest(unittest.TestCase):
         "kernel/net/other.ko:\n"
     )
 
-    def test_what_a_module_needs_comes_before_it_and_once(self) -> None:
+    def test_dependencies_of_a_module_come_first_and_once(self) -> None:
         self.assertEqual(
             modules_wanted(["erofs", "libcrc32c"], self.dependencies),
             ["kernel/lib/crc.ko", "kernel/lib/libcrc32c.ko", "kernel/fs/erofs/erofs.ko"],
         )
 
-    def test_a_dash_and_an_underscore_are_the_same(self) -> None:
+    def test_a_dash_equals_an_underscore(self) -> None:
         self.assertEqual(
             modules_wanted(["virtio_net"], self.dependencies), ["kernel/net/virtio-net.ko"]
         )
 
-    def test_what_the_kernel_has_built_in_is_no_module(self) -> None:
+    def test_built_in_modules_are_skipped(self) -> None:
         self.assertEqual(modules_wanted(["ext4"], self.dependencies), [])
 
 
 class LeftOutTest(unittest.TestCase):
-    def test_a_folder_goes_with_all_that_is_in_it(self) -> None:
+    def test_a_folder_is_left_out_with_its_content(self) -> None:
         self.assertTrue(left_out("share/doc"))
         self.assertTrue(left_out("share/doc/bash/copyright"))
 
-    def test_a_name_that_only_begins_alike_stays(self) -> None:
+    def test_a_longer_name_stays(self) -> None:
         self.assertFalse(left_out("share/docbook"))
         self.assertFalse(left_out("bin/redis-server"))

@@ -1,4 +1,4 @@
-"""The guest's end of its serial line, run here on a pseudo-terminal, with the other end of the real thing."""
+"""guest/lab-shell on a pseudo-terminal, with the real other end (machines/shell.py)."""
 
 import contextlib
 import os
@@ -34,7 +34,7 @@ class LabShellTest(unittest.TestCase):
             self.addCleanup(os.close, descriptor)
 
         def copy(read: int, write: int) -> None:
-            # Until either end is gone.
+            # Until either end is closed.
             with contextlib.suppress(OSError):
                 while data := os.read(read, 4096):
                     os.write(write, data)
@@ -53,25 +53,25 @@ class LabShellTest(unittest.TestCase):
     def run_here(self, command: str) -> Answer:
         return self.shell.run(command, LIMIT)
 
-    def test_what_a_command_says_comes_back_as_it_was(self) -> None:
+    def test_output_and_status_come_back_unchanged(self) -> None:
         answer = self.run_here("printf 'a\\tb\\\\\\n\\n'; echo \"e'\" >&2; exit 3")
         self.assertEqual((answer.status, answer.output, answer.errors), (3, "a\tb\\\n\n", "e'\n"))
         self.assertEqual(self.run_here("# several\nx=1\necho $((x + 1))").output, "2\n")
 
-    def test_much_comes_back_too(self) -> None:
+    def test_long_output_comes_back_unchanged(self) -> None:
         self.assertEqual(
             self.run_here("seq 5000").output, "".join(f"{n}\n" for n in range(1, 5001))
         )
 
-    def test_what_separates_words_may_be_said(self) -> None:
+    def test_output_may_contain_the_separator(self) -> None:
         self.assertEqual(self.run_here("printf 'a\\x1fb'").output, "a\x1fb")
 
-    def test_a_failure_within_a_command_is_one(self) -> None:
+    def test_a_failure_within_a_command_fails_it(self) -> None:
         self.assertEqual(self.run_here("false | cat; echo on").output, "")
         self.assertNotEqual(self.run_here("false | cat").status, 0)
         self.assertNotEqual(self.run_here("echo $not_set").status, 0)
 
-    def test_a_command_leaves_the_shell_as_it_was(self) -> None:
+    def test_a_command_does_not_change_the_shell(self) -> None:
         self.run_here("cd /; exit 1")
         self.run_here("cat")
         self.assertEqual(self.run_here("pwd").output, os.path.expanduser("~") + "\n")

@@ -1,4 +1,4 @@
-"""What is said of waits and steps."""
+"""Messages of waits and steps."""
 
 import unittest
 from contextlib import redirect_stdout
@@ -9,21 +9,21 @@ from machines.report import Steps, Waiting
 
 
 class WaitingTest(unittest.TestCase):
-    def test_a_wait_is_said_every_30_s_and_ends(self) -> None:
+    def test_a_wait_is_reported_every_30_s_and_ends(self) -> None:
         now = 0.0
-        said = StringIO()
-        with mock.patch("time.monotonic", lambda: now), redirect_stdout(said):
+        output = StringIO()
+        with mock.patch("time.monotonic", lambda: now), redirect_stdout(output):
             waiting = Waiting("the lab is healthy", 65)
             over = []
             for moment in (0, 29, 30, 31, 59, 61, 66):
                 now = moment
                 over.append(waiting.over())
         self.assertEqual(over, [False] * 6 + [True])
-        self.assertEqual(said.getvalue().count("the lab is healthy"), 2)
+        self.assertEqual(output.getvalue().count("the lab is healthy"), 2)
 
 
 class StepsTest(unittest.TestCase):
-    def test_a_claim_that_fails_is_in_the_table_and_the_failure_goes_on(self) -> None:
+    def test_a_failed_claim_is_in_the_table_and_its_exception_passes(self) -> None:
         steps = Steps()
         with redirect_stdout(StringIO()):
             with steps.step("holds"):

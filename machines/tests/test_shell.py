@@ -1,4 +1,4 @@
-"""The lines of a guest's shell, and who reads them."""
+"""The line format of a guest's shell, and the reader of its answers."""
 
 import base64
 import socket
@@ -29,7 +29,7 @@ class LinesTest(unittest.TestCase):
         )
         self.assertEqual(read.stdout, HARD)
 
-    def test_an_answer_is_read_in_both_ways_it_may_be_written(self) -> None:
+    def test_an_answer_is_parsed_in_both_encodings(self) -> None:
         long = base64.b64encode(b"long\n").decode()
         self.assertEqual(
             parse(answered("7", "1", "text:a\\nb\\\\n", f"base64:{long}") + "\n"),
@@ -46,7 +46,7 @@ class LinesTest(unittest.TestCase):
         ):
             self.assertIsNone(parse(line), line)
 
-    def test_an_unknown_way_to_write_is_an_error(self) -> None:
+    def test_an_unknown_encoding_is_an_error(self) -> None:
         with self.assertRaises(ValueError):
             decoded("rot13:uryyb")
 
@@ -59,7 +59,7 @@ class ShellTest(unittest.TestCase):
         self.addCleanup(ours.close)
         self.addCleanup(self.guest.close)
 
-    def test_an_answer_to_an_earlier_question_is_not_taken_for_one(self) -> None:
+    def test_an_answer_to_an_earlier_command_is_ignored(self) -> None:
         lines = "\n".join(
             [
                 "echo of a boot",
@@ -71,11 +71,11 @@ class ShellTest(unittest.TestCase):
         threading.Timer(0.1, lambda: self.guest.sendall(lines.encode())).start()
         self.assertEqual(self.shell.run("true", 5).output, "new")
 
-    def test_silence_is_said(self) -> None:
+    def test_no_answer_within_the_limit_is_an_error(self) -> None:
         with self.assertRaisesRegex(NoAnswer, "no answer within 0 s: sleep"):
             self.shell.run("sleep 9", 0.1)
 
-    def test_a_machine_that_goes_off_is_said_at_once(self) -> None:
+    def test_a_machine_that_goes_off_is_an_error_at_once(self) -> None:
         self.guest.close()
         with self.assertRaises(NoAnswer):
             self.shell.run("true", 60)

@@ -1,4 +1,4 @@
-"""The switch: frames, who is where, and a real one with three cards."""
+"""The switch: frames, addresses, and a real switch with three cards."""
 
 import socket
 import tempfile
@@ -16,7 +16,7 @@ def wire(frame: bytes) -> bytes:
 
 
 class FramesTest(unittest.TestCase):
-    def test_frames_come_whole_however_the_stream_is_cut(self) -> None:
+    def test_frames_are_complete_however_the_stream_is_split(self) -> None:
         stream = wire(b"first") + wire(b"") + wire(b"second one")
         for size in range(1, len(stream) + 1):
             frames = Frames()
@@ -29,17 +29,17 @@ class FramesTest(unittest.TestCase):
 
 
 class AddressesTest(unittest.TestCase):
-    def test_an_unknown_address_is_everywhere_and_a_known_one_where_it_was_seen(self) -> None:
+    def test_a_frame_goes_to_all_ports_until_its_address_is_known(self) -> None:
         addresses = Addresses()
         ports: list[object] = ["1", "2", "3"]
         self.assertEqual(addresses.targets(B + A, "1", ports), ["2", "3"])
         self.assertEqual(addresses.targets(A + B, "2", ports), ["1"])
         self.assertEqual(addresses.targets(B + A, "1", ports), ["2"])
 
-    def test_a_frame_for_all_goes_to_all_others(self) -> None:
+    def test_a_broadcast_goes_to_all_other_ports(self) -> None:
         self.assertEqual(Addresses().targets(ALL + A, "1", ["1", "2", "3"]), ["2", "3"])
 
-    def test_a_port_that_is_gone_is_forgotten(self) -> None:
+    def test_a_closed_port_is_forgotten(self) -> None:
         addresses = Addresses()
         addresses.targets(ALL + A, "1", ["1", "2"])
         addresses.forget("1")
@@ -50,7 +50,7 @@ class SwitchTest(unittest.TestCase):
     def setUp(self) -> None:
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
-        # Deeper than a Unix socket's path may be long.
+        # Longer than the path of a Unix socket may be.
         deep = Path(folder.name) / ("d" * 100) / ("e" * 100)
         deep.mkdir(parents=True)
         self.path = deep / "switch.sock"
@@ -64,7 +64,7 @@ class SwitchTest(unittest.TestCase):
         self.switch.turn(1)
         return card
 
-    def test_a_frame_arrives_and_only_where_it_is_to(self) -> None:
+    def test_a_frame_arrives_at_its_target_only(self) -> None:
         one, two, three = self.card(), self.card(), self.card()
         one.sendall(wire(B + A + b"hello"))
         self.switch.turn(1)
@@ -76,7 +76,7 @@ class SwitchTest(unittest.TestCase):
         with self.assertRaises(TimeoutError):
             three.recv(100)
 
-    def test_a_card_that_is_gone_leaves_the_others_alone(self) -> None:
+    def test_a_closed_card_does_not_affect_the_others(self) -> None:
         one, two, three = self.card(), self.card(), self.card()
         three.close()
         self.switch.turn(1)
@@ -87,7 +87,7 @@ class SwitchTest(unittest.TestCase):
 
 
 class PortTest(unittest.TestCase):
-    def test_who_reads_nothing_is_sent_no_more_than_the_limit(self) -> None:
+    def test_unread_bytes_are_limited(self) -> None:
         ours, theirs = socket.socketpair()
         self.addCleanup(ours.close)
         self.addCleanup(theirs.close)

@@ -1,4 +1,4 @@
-# All machines go down at once after a failover, and come back; see test.py.
+# All machines crash at once after a failover and start again; see test.py.
 { scriptOf, ... }:
 {
   imports = [ ../driver/machines.nix ];

@@ -1,9 +1,9 @@
-# The script of the test; the part above is driver/lab.py.
+# The test script; driver/lab.py comes before it in the same file.
 
 lab = Lab(hosts["writer"])
 start_all()
 
-with subtest("the lab comes up, and is written to"):
+with subtest("the lab comes up and the writer writes"):
     lab.measure(hosts.values())
     before = lab.wait_healthy()
     hosts["writer"].wait_for_unit("halab-writer.service")
@@ -17,20 +17,20 @@ with subtest("a failover makes the other node primary"):
     hosts[before.primary].start()
     lab.wait_healthy()
 
-with subtest("all machines crash at once, and start: the promoted node is still primary"):
+with subtest("all machines crash at once and start: the promoted node is still primary"):
     for machine in unique(hosts.values()):
         machine.crash()
     start_all()
     status = lab.wait_healthy()
     assert status.primary == after.primary, status
 
-with subtest("writing goes on, with the ledger of before"):
+with subtest("the writer continues with the same ledger"):
     lab.wait_writes()
 
 with subtest(
-    "all machines are shut down, and start, that of the replica with a new disk: the primary is the same"
+    "all machines shut down and start, the replica's with a new disk: the primary stays the same"
 ):
-    # With the seeded one's copy goes what its Sentinel knew: it begins with what lab.toml says.
+    # The new disk loses the state of its Sentinel too, which starts with the primary of lab.toml.
     renewed = hosts[before.primary]
     lab.stop_writing()
     for machine in unique(hosts.values()):
@@ -41,7 +41,7 @@ with subtest(
     assert status.primary == after.primary, status
     assert status.roles[before.primary] == "replica", status
 
-with subtest("writing goes on, and the new disk's copy is whole: no acknowledged record is lost"):
+with subtest("writing continues and no acknowledged record is lost, also on the new disk"):
     lab.wait_writes()
     print(lab.stop_writing())
     print(lab.verify())

@@ -1,7 +1,8 @@
-"""What the VM tests ask of a lab, from the machine of its writer.
+"""Queries and actions of the VM tests on a lab, from the machine of its writer.
 
-Stands before each test script, in one file with it. What judges is pure (`Status`, `grown`), and has a unit
-test beside it; what acts takes a `Host`, of which the test driver's machines are ones.
+This file is put before each test script, in one file. Code that evaluates answers is pure
+(`Status`, `grown`) and has unit tests beside it. Code that acts takes a `Host`, a protocol that the
+test driver's machines implement.
 """
 
 import json
@@ -13,26 +14,28 @@ from dataclasses import dataclass
 
 # With KVM: a machine boots in half a minute, and its nodes find each other.
 BOOT_SECONDS = 150
-# Down-after, an election and a second one.
+# Down-after time, an election, and a second election.
 FAILOVER_SECONDS = 60
-# How long a shell counts to 20,000 with KVM; limits are longer where it takes longer, up to so many times.
+# A shell counts to 20,000 in COUNT_SECONDS with KVM. Where it takes longer, limits grow by the same
+# factor, at most SLOWEST.
 COUNT = "i=0; while [ $i -lt 20000 ]; do i=$((i + 1)); done"
 COUNT_SECONDS = 0.15
 SLOWEST = 8.0
-# The ledger grows by about 10 bytes a batch, and no more batches are in flight than connections times in_flight
-# of lab.toml (64). So this much is not in flight any more: it was acknowledged.
+# The ledger grows by about 10 bytes per batch. At most connections times in_flight of lab.toml (64)
+# batches are in flight, so growth by this size includes acknowledged batches.
 LEDGER_PROGRESS_BYTES = 2000
 LEDGER = "/var/lib/redis-ha-lab/writer/writer.ledger"
-# How often a wait reports what it waits for.
+# The interval of a wait's progress messages.
 REPORT_SECONDS = 30
 PAUSE_SECONDS = 0.5
-# No wait is longer. Shorter in a run with a fault: such a run waits once for what never comes
-# (docs/machines.md).
+# The limit of every wait. A run with a fault sets a shorter one: it waits for a condition that is
+# never met (docs/machines.md).
 LIMIT_SECONDS = float("inf")
-# What the firewall drops gets no answer. An emulated machine takes a second to start these programs.
+# Limit of a connection: a dropped packet gets no answer. An emulated machine takes a second to
+# start these programs.
 CONNECT_SECONDS = 4
-# The last number of an address that nothing of the lab has.
-STRANGER = 250
+# The last number of an address outside the lab.
+FOREIGN_ADDRESS = 250
 
 Seen = typing.TypeVar("Seen")
 
@@ -44,7 +47,7 @@ def unit_of(node: str) -> str:
 
 
 class Host(typing.Protocol):
-    """The part of the test driver's machine that is used here."""
+    """The methods of the test driver's machines that are used here."""
 
     def succeed(self, *commands: str) -> str: ...
 
@@ -52,7 +55,7 @@ class Host(typing.Protocol):
 
 
 class Disk(typing.Protocol):
-    """The same, of a machine that is off."""
+    """The attributes used of a machine that is off."""
 
     name: str
     state_dir: pathlib.Path
@@ -60,7 +63,7 @@ class Disk(typing.Protocol):
 
 @dataclass(frozen=True)
 class Status:
-    """What `halab status --json` says."""
+    """The output of `halab status --json`."""
 
     primary: str | None
     epoch: int
@@ -70,19 +73,19 @@ class Status:
 
     @staticmethod
     def parse(text: str) -> "Status":
-        said: dict[str, typing.Any] = json.loads(text)
-        named = said["primary"]
+        answer: dict[str, typing.Any] = json.loads(text)
+        named = answer["primary"]
         return Status(
             primary=named["node"] if named else None,
             epoch=named["epoch"] if named else -1,
-            healthy=said["healthy"],
+            healthy=answer["healthy"],
             roles={
                 node["name"]: node["up"]["role"] if "up" in node else "unreachable"
-                for node in said["data_nodes"]
+                for node in answer["data_nodes"]
             },
             problems=tuple(
                 problem["what"] + (f" ({problem['cause']})" if problem["cause"] else "")
-                for problem in said["problems"]
+                for problem in answer["problems"]
             ),
         )
 
@@ -97,7 +100,7 @@ class Status:
         return [name for name in self.roles if name != self.primary]
 
     def failed_over_from(self, before: "Status") -> bool:
-        """Whether another node is primary, named by a majority and by itself."""
+        """Whether another node is primary, by the majority of the Sentinels and by its own role."""
         return (
             self.primary is not None
             and self.primary != before.primary
@@ -107,48 +110,49 @@ class Status:
 
 
 def grown(before: int, now: int) -> bool:
-    """Whether a ledger of that many bytes has had records acknowledged since."""
+    """Whether records were acknowledged since the ledger had `before` bytes."""
     return now - before >= LEDGER_PROGRESS_BYTES
 
 
 def samples(text: str) -> dict[str, float]:
-    """What Prometheus answers to an instant query: the value of each series, by the label `node`, else `lab`."""
-    said: dict[str, typing.Any] = json.loads(text)
-    if said["status"] != "success":
+    """The values in Prometheus' answer to an instant query, by the label `node`, else `lab`."""
+    answer: dict[str, typing.Any] = json.loads(text)
+    if answer["status"] != "success":
         raise AssertionError(text)
     return {
         series["metric"].get("node", series["metric"].get("lab", "")): float(series["value"][1])
-        for series in said["data"]["result"]
+        for series in answer["data"]["result"]
     }
 
 
 def alerts(text: str) -> set[str]:
     """The names of the alerts in Prometheus' answer."""
-    said: dict[str, typing.Any] = json.loads(text)
-    if said["status"] != "success":
+    answer: dict[str, typing.Any] = json.loads(text)
+    if answer["status"] != "success":
         raise AssertionError(text)
-    return {series["metric"]["alertname"] for series in said["data"]["result"]}
+    return {series["metric"]["alertname"] for series in answer["data"]["result"]}
 
 
-def frames(text: str) -> int:
-    """How many values Grafana's data source has answered with."""
-    said: dict[str, typing.Any] = json.loads(text)
+def count_values(text: str) -> int:
+    """The number of values in an answer of Grafana's data source."""
+    answer: dict[str, typing.Any] = json.loads(text)
     return sum(
         len(column)
-        for result in said["results"].values()
+        for result in answer["results"].values()
         for frame in result.get("frames", [])
         for column in frame["data"]["values"]
     )
 
 
 def slowness(seconds: float) -> float:
-    """How many times longer than with KVM anything takes on a machine whose counting loop takes that long."""
+    """The factor by which a machine is slower than one with KVM, from the time of its counting
+    loop."""
     return min(SLOWEST, max(1.0, seconds / COUNT_SECONDS))
 
 
-def connecting(targets: typing.Iterable[str], source: str = "") -> str:
-    """A command that connects to each PART:PORT at the same time and sends nothing, from an address of
-    this machine. `connected` reads what it prints."""
+def connect_command(targets: typing.Iterable[str], source: str = "") -> str:
+    """A command that connects to each PART:PORT at the same time, from `source` if given, and sends
+    nothing. `accepted` parses its output."""
     from_it = f"--interface {source} " if source else ""
     curl = f"curl -s --max-time {CONNECT_SECONDS} {from_it}"
     each = [
@@ -158,8 +162,8 @@ def connecting(targets: typing.Iterable[str], source: str = "") -> str:
     return "\n".join([*each, "wait"])
 
 
-def connected(text: str) -> set[str]:
-    """Which targets took the connection: it took a time."""
+def accepted(text: str) -> set[str]:
+    """The targets that accepted the connection: their connect time is not 0."""
     lines = [line.split() for line in text.splitlines()]
     return {target for seconds, target in lines if float(seconds) > 0}
 
@@ -168,12 +172,12 @@ Same = typing.TypeVar("Same")
 
 
 def unique(machines: typing.Iterable[Same]) -> list[Same]:
-    """Each once, as several nodes may be on one."""
+    """Each machine once: several nodes may share one."""
     return list(dict.fromkeys(machines))
 
 
 def renew_disk(machine: Disk) -> None:
-    """Of a machine that is off; at its start it gets a new one."""
+    """Remove the disk of a machine that is off; at its start it gets a new one."""
     [disk] = [
         *machine.state_dir.glob(f"{machine.name}.qcow2"),
         *machine.state_dir.glob(f"{machine.name}.img"),
@@ -188,20 +192,21 @@ def wait(
     holds: typing.Callable[[Seen], bool],
     brief: typing.Callable[[Seen], str] = str,
 ) -> Seen:
-    """Looks until it holds. Every 30 s it prints what it waits for, and what it sees instead."""
+    """Looks until the condition holds. Every 30 s it prints the condition and what it last saw."""
     seconds = min(seconds, LIMIT_SECONDS)
     began = reported = next_look = time.monotonic()
     while not holds(seen := look()):
         now = time.monotonic()
         if now - began > seconds:
-            raise AssertionError(f"not so after {seconds:.0f} s: {what}; last seen: {brief(seen)}")
+            raise AssertionError(f"not met after {seconds:.0f} s: {what}; last seen: {brief(seen)}")
         if now - reported >= REPORT_SECONDS:
             print(
-                f"waiting since {now - began:.0f} s, of {seconds:.0f} s: {what}; now: {brief(seen)}",
+                f"waited {now - began:.0f} s of at most {seconds:.0f} s for: {what}; "
+                f"now: {brief(seen)}",
                 flush=True,
             )
             reported = now
-        # To look costs a slow machine time that it needs for what is waited for.
+        # On a slow machine, looking takes time from what the wait is for.
         pause = max(PAUSE_SECONDS, now - next_look)
         next_look = now + pause
         time.sleep(pause)
@@ -209,14 +214,14 @@ def wait(
 
 
 class Lab:
-    """A lab, seen from the machine of its writer."""
+    """A lab, queried from the machine of its writer."""
 
     def __init__(self, writer: Host) -> None:
         self.writer = writer
         self.slowness = 1.0
 
     def measure(self, machines: typing.Iterable[Host]) -> None:
-        """Waits until the machines are there, and sees how slow they are; limits of waits follow it."""
+        """Waits until the machines answer, and measures their speed; limits of waits follow it."""
         for machine in unique(machines):
             machine.succeed("true")
             began = time.monotonic()
@@ -225,7 +230,7 @@ class Lab:
         print(f"limits of waits are {self.slowness:.1f} times those with KVM", flush=True)
 
     def status(self) -> Status:
-        # Its exit code says whether the lab is healthy; the text is there either way.
+        # The exit code says whether the lab is healthy; the output is the same either way.
         return Status.parse(self.writer.execute("halab status --json")[1])
 
     def wait_until(
@@ -250,7 +255,7 @@ class Lab:
         return int(size) if code == 0 else 0
 
     def wait_writes(self, ledger: str = LEDGER) -> None:
-        """Until records are acknowledged that were sent after this was called."""
+        """Wait until records that were sent after this call are acknowledged."""
         before = self.ledger_bytes(ledger)
         wait(
             "records are acknowledged",
@@ -261,43 +266,44 @@ class Lab:
         )
 
     def reached(self, source: Host, targets: typing.Iterable[str]) -> set[str]:
-        """Which PART:PORT take a connection from a machine."""
-        return connected(source.succeed(connecting(targets)))
+        """The targets (PART:PORT) that accept a connection from a machine."""
+        return accepted(source.succeed(connect_command(targets)))
 
-    def refuses_strangers(
+    def refuses_foreign_addresses(
         self, hosts: typing.Mapping[str, Host], targets: typing.Iterable[str]
     ) -> None:
-        """Each PART:PORT takes connections from another machine of the lab, and none from an address on
-        that machine that is not of the lab."""
+        """Check that each PART:PORT accepts connections from another machine of the lab, and none
+        from an address on that machine that is outside the lab."""
         machines = unique(hosts.values())
         for number, asked in enumerate(machines):
             there = [target for target in targets if hosts[target.split(":")[0]] is asked]
             asking = machines[number - 1]
             taken = self.reached(asking, there)
             assert taken == set(there), (
-                f"from an address of the lab, only {sorted(taken)} of {there} take connections"
+                f"only {sorted(taken)} of {there} accept connections from an address of the lab"
             )
             peer = there[0].split(":")[0]
-            stranger = asking.succeed(
+            foreign, device = asking.succeed(
                 f"address=$(getent ahostsv4 {peer} | sed -n '1s/ .*//p')\n"
-                # Each machine has another, or the next would be sought where the last one was.
-                f"stranger=${{address%.*}}.{STRANGER + number}\n"
+                # Each machine has its own: the peers' ARP caches still have the last one.
+                f"foreign=${{address%.*}}.{FOREIGN_ADDRESS + number}\n"
                 "device=$(ip -o route get $address | sed 's/.* dev \\([^ ]*\\) .*/\\1/')\n"
-                "ip address add $stranger/32 dev $device\n"
-                # The control: packets have a way there and back, so it is the firewall that refuses.
-                f"ping -c 1 -W {CONNECT_SECONDS} -I $stranger $address >&2\n"
-                "echo $stranger $device"
+                "ip address add $foreign/32 dev $device\n"
+                # The control: packets get there and back, so a refusal is the firewall's.
+                f"ping -c 1 -W {CONNECT_SECONDS} -I $foreign $address >&2\n"
+                "echo $foreign $device"
             ).split()
-            taken = connected(asking.succeed(connecting(there, stranger[0])))
-            asking.succeed(f"ip address del {stranger[0]}/32 dev {stranger[1]}")
+            taken = accepted(asking.succeed(connect_command(there, foreign)))
+            asking.succeed(f"ip address del {foreign}/32 dev {device}")
             assert not taken, (
-                f"from {stranger[0]}, which is not of the lab, {sorted(taken)} take connections"
+                f"{sorted(taken)} accept connections from {foreign}, an address outside the lab"
             )
 
     def ask_prometheus(self, expression: str) -> str | None:
-        """Its answer; None: it does not listen, or not yet."""
+        """Prometheus' answer; None if it does not listen."""
         code, text = self.writer.execute(
-            f"curl -sS http://monitoring:9090/api/v1/query --data-urlencode {shlex.quote(f'query={expression}')}"
+            "curl -sS http://monitoring:9090/api/v1/query"
+            f" --data-urlencode {shlex.quote(f'query={expression}')}"
         )
         return text if code == 0 else None
 
@@ -329,7 +335,7 @@ class Lab:
         )
 
     def has_grafana(self) -> bool:
-        """Whether its unit starts with the machine of the monitoring, which is the writer's too."""
+        """Whether Grafana's unit is enabled on the machine of the monitoring and the writer."""
         return (
             self.writer.execute(
                 "systemctl list-dependencies --plain multi-user.target | grep -q grafana"
@@ -338,7 +344,7 @@ class Lab:
         )
 
     def dashboards(self) -> list[str]:
-        """The uids of the dashboards that Grafana serves to anyone, each fetched."""
+        """Fetch every dashboard from Grafana without a login; returns their uids."""
         found = json.loads(
             self.writer.succeed("curl -fsS 'http://monitoring:3000/api/search?type=dash-db'")
         )
@@ -350,7 +356,7 @@ class Lab:
         return uids
 
     def ask_grafana(self, expression: str) -> int:
-        """How many values Grafana's own data source answers with."""
+        """The number of values that Grafana's data source returns for a query."""
         query = {
             "from": "now-1m",
             "to": "now",
@@ -363,7 +369,7 @@ class Lab:
                 }
             ],
         }
-        return frames(
+        return count_values(
             self.writer.succeed(
                 "curl -fsS http://monitoring:3000/api/ds/query -H 'Content-Type: application/json'"
                 f" --data {shlex.quote(json.dumps(query))}"
@@ -371,29 +377,30 @@ class Lab:
         )
 
     def hand_over(self, before: Status) -> Status:
-        """By `halab handover`."""
-        code, said = self.writer.execute("halab handover 2>&1")
+        """Change the primary by `halab handover`."""
+        code, output = self.writer.execute("halab handover 2>&1")
         if code:
-            raise AssertionError(f"halab handover ends with {code}: {said}")
+            raise AssertionError(f"halab handover exited with {code}: {output}")
         return self.wait_failover(before)
 
     def kill_server(self, machine: Host, node: str) -> None:
-        """The Redis server alone: what runs it is left."""
+        """Kill the Redis server only; its supervisor keeps running."""
         machine.succeed(
             f"pkill -KILL -P $(systemctl show --property=MainPID --value {unit_of(node)})"
         )
 
     def stop_writing(self) -> str:
-        """Ends the writer in order; returns its summary."""
+        """Stop the writer in order; returns its summary."""
         self.writer.succeed("systemctl stop halab-writer.service")
         return self.writer.succeed("journalctl -b -u halab-writer.service -o cat | tail -n 8")
 
     def verify(self) -> str:
-        """Every acknowledged record, from the primary and from the replica; fails if one is missing."""
+        """Verify every acknowledged record on the primary and the replica; fails if one is
+        missing."""
         return self.writer.succeed(f"halab verify --ledger {LEDGER}")
 
-    def verify_finds_a_loss(self) -> None:
-        """The negative control: one record is taken away, and has to be missed."""
+    def verify_detects_loss(self) -> None:
+        """The negative control: delete one record, and check that verify reports it."""
         self.writer.succeed(
             "\n".join(
                 [

@@ -1,6 +1,7 @@
-# A lab on three machines, as the hosts of nix/templates/hosts: two with a Redis server and a Sentinel each, a third with a Sentinel,
-# the writer and the monitoring. Imported by the tests; what a test is called, and its script, are its own. `./lab machines
-# test` runs the same scripts on machines of Debian's packages (docs/machines.md).
+# A lab on three machines, as on the hosts of nix/templates/hosts: two with a Redis server and a
+# Sentinel each, and one with a Sentinel, the writer and the monitoring. The tests import it and add
+# their name and script. `./lab machines test` runs the same scripts on machines of Debian packages
+# (docs/machines.md).
 {
   lib,
   project,
@@ -8,7 +9,8 @@
   ...
 }:
 let
-  # In the network of all machines, with the last number that lab.toml gives it; the driver counts from 1 itself.
+  # An address in the network of the machines with the last number of lab.toml. The driver assigns
+  # numbers from 1 to the machines.
   placed = address: "192.168.1.${lib.last (lib.splitString "." address)}";
   addressed = map (node: node // { address = placed node.address; });
   settings = project.settings // {
@@ -18,11 +20,12 @@ let
     };
     data_node = addressed project.settings.data_node;
     sentinel = addressed project.settings.sentinel;
-    # With that rate ten batches a second, and little data: each start of a server reads all of it.
+    # Ten batches a second at the tests' rate, and little data: each start of a server reads all
+    # data.
     writer = project.settings.writer // {
       batch = 20;
     };
-    # Without KVM the machines share what one has otherwise: nothing healthy may be taken for down.
+    # For slow machines without KVM: a healthy node must not count as down.
     timing = {
       down_after_ms = 10000;
       failover_timeout_ms = 10000;
@@ -37,7 +40,7 @@ let
       (lib.nameValuePair "writer" settings.monitoring.writer_address)
     ]
   );
-  # Which machine has which node, and which part of the lab.
+  # The nodes and other parts of the lab by machine.
   placement = {
     one = [
       "redis-a"
@@ -56,7 +59,7 @@ let
   hosts = lib.concatMap (machine: map (part: ''"${part}": ${machine}'') placement.${machine}) (
     lib.attrNames placement
   );
-  # What the panels of the shipped dashboards ask, with Grafana's variables as it would fill them in.
+  # The queries of the shipped dashboards, with Grafana's variables filled in.
   queries =
     let
       dashboards = map (file: lib.importJSON file) (
@@ -78,14 +81,15 @@ let
         "10s"
       ]
     ) (lib.concatMap (dashboard: lib.concatMap ofPanel dashboard.panels) dashboards);
-  # What every machine has that runs these parts of a lab.
+  # Settings of every machine that runs these parts of a lab.
   running = parts: {
     networking.interfaces.eth1.ipv4.addresses = map (part: {
       address = addressOf.${part};
       prefixLength = 24;
     }) parts;
   };
-  # The settings of a machine with a server and a Sentinel; `cadvisor` is for a test of the monitoring.
+  # Settings of a machine with a server and a Sentinel; only the test of the monitoring uses
+  # cAdvisor.
   withServer =
     parts:
     lib.mkMerge [
@@ -106,25 +110,26 @@ let
     ];
 in
 {
-  # A test's script, with what it finds before it: which machine has which node, the dashboards' queries, and lab.py.
+  # The whole script of a test: the machine of each node, the dashboards' queries, lab.py, and its
+  # own script.
   _module.args.scriptOf =
     file:
     "hosts = {${lib.concatStringsSep ", " hosts}}\n"
     + "DASHBOARD_QUERIES = ${builtins.toJSON queries}\n"
-    # NixOS' firewall goes by port and interface: the lab's ports are open to all of eth1.
-    + "CLOSED_TO_STRANGERS: list[str] = []\n"
+    # The firewall of NixOS works by port and interface: the lab's ports are open to all of eth1.
+    + "FIREWALLED_PORTS: list[str] = []\n"
     + builtins.readFile ./lab.py
     + builtins.readFile file;
 
-  # Longer than any step may take with all of them failing one after the other; a hang ends here.
+  # The limit of a test that hangs, longer than the sum of all steps' limits.
   globalTimeout = 3600;
 
   defaults =
     { config, pkgs, ... }:
     let
       cfg = config.services.redis-ha-lab;
-      # Of a test, and so for everyone to read; on real hosts they never are in the Nix store. Certificates end a year
-      # after this was built.
+      # Secrets of a test may be in the Nix store, which everyone can read; those of real hosts
+      # never are. Certificates expire a year after this build.
       secrets = pkgs.runCommand "secrets-of-a-test" { nativeBuildInputs = [ cfg.package ]; } ''
         halab --config ${cfg.configFile} secrets make $out
       '';
@@ -136,7 +141,7 @@ in
         inherit settings;
         secretsFolder = "/etc/redis-ha-lab/secrets";
         openFirewall = true;
-        # The network of all; eth0 is the driver's.
+        # The network of the machines; eth0 belongs to the driver.
         firewallInterfaces = [ "eth1" ];
       };
       environment.etc."redis-ha-lab/secrets".source = secrets;

@@ -1,5 +1,8 @@
-"""What the test driver puts into a script's reach, as far as the scripts here use it; for a check of their types
-without Nix (scripts/nix-checks.sh), which adds the machines. In the build, the driver's own types are used."""
+"""The names that the NixOS test driver gives a script, as far as the scripts here use them.
+
+scripts/nix-checks.sh checks the scripts' types with it, without Nix, and adds the machines. The
+build uses the driver's own types.
+"""
 
 import contextlib
 import pathlib

@@ -1,4 +1,4 @@
-"""Unit tests of lab.py: what the VM tests conclude from what they are told."""
+"""Unit tests of lab.py: how the VM tests evaluate answers."""
 
 import json
 import pathlib
@@ -16,9 +16,9 @@ from lab import (
     Lab,
     Status,
     alerts,
-    connected,
-    connecting,
-    frames,
+    accepted,
+    connect_command,
+    count_values,
     grown,
     renew_disk,
     samples,
@@ -29,8 +29,10 @@ from lab import (
 )
 
 
-def said(primary: str | None, epoch: int = 0, problems: tuple[str, ...] = (), **roles: str) -> str:
-    """As `halab status --json` says it, with what is not read left out."""
+def status_json(
+    primary: str | None, epoch: int = 0, problems: tuple[str, ...] = (), **roles: str
+) -> str:
+    """An output of `halab status --json`, without the keys that lab.py does not read."""
     nodes: list[dict[str, Any]] = [
         {"name": name, "unreachable": "timed out"}
         if role == "unreachable"
@@ -58,7 +60,7 @@ def said(primary: str | None, epoch: int = 0, problems: tuple[str, ...] = (), **
 
 
 class FakeHost:
-    """Answers in order what it is given, an empty answer with the code of a failure."""
+    """Returns the given answers in order; an empty answer has an exit code of 7."""
 
     def __init__(self, *answers: str) -> None:
         self.answers = list(answers)
@@ -72,74 +74,78 @@ class FakeHost:
 
 
 class StatusTest(unittest.TestCase):
-    before = Status.parse(said("a", 3, a="primary", b="replica"))
+    before = Status.parse(status_json("a", 3, a="primary", b="replica"))
 
-    def test_reads_roles_and_who_is_primary(self) -> None:
+    def test_roles_and_primary_are_parsed(self) -> None:
         self.assertEqual(self.before.primary, "a")
         self.assertEqual(self.before.others(), ["b"])
         self.assertTrue(self.before.healthy)
 
-    def test_a_problem_is_what_is_seen(self) -> None:
+    def test_problems_are_parsed(self) -> None:
         now = Status.parse(
-            said("a", 3, problems=("b is not reachable",), a="primary", b="unreachable")
+            status_json("a", 3, problems=("b is not reachable",), a="primary", b="unreachable")
         )
         self.assertEqual(now.problems, ("b is not reachable",))
         self.assertEqual(self.before.problems, ())
 
     def test_a_promoted_replica_is_a_failover(self) -> None:
-        now = Status.parse(said("b", 4, a="unreachable", b="primary"))
+        now = Status.parse(status_json("b", 4, a="unreachable", b="primary"))
         self.assertTrue(now.failed_over_from(self.before))
         self.assertFalse(now.healthy)
 
-    def test_no_named_primary_is_none(self) -> None:
-        now = Status.parse(said(None, a="unreachable", b="replica"))
+    def test_without_a_named_primary_there_is_no_failover(self) -> None:
+        now = Status.parse(status_json(None, a="unreachable", b="replica"))
         self.assertFalse(now.failed_over_from(self.before))
 
-    def test_a_named_node_that_is_not_promoted_yet_is_none(self) -> None:
-        now = Status.parse(said("b", 4, a="unreachable", b="replica"))
+    def test_before_the_promotion_there_is_no_failover(self) -> None:
+        now = Status.parse(status_json("b", 4, a="unreachable", b="replica"))
         self.assertFalse(now.failed_over_from(self.before))
 
-    def test_the_same_epoch_is_none(self) -> None:
-        now = Status.parse(said("b", 3, a="replica", b="primary"))
+    def test_with_the_same_epoch_there_is_no_failover(self) -> None:
+        now = Status.parse(status_json("b", 3, a="replica", b="primary"))
         self.assertFalse(now.failed_over_from(self.before))
 
 
 class LabTest(unittest.TestCase):
     def test_waits_until_another_node_is_primary(self) -> None:
         host = FakeHost(
-            said(None, a="unreachable", b="replica"),
-            said("b", 1, a="unreachable", b="primary"),
+            status_json(None, a="unreachable", b="replica"),
+            status_json("b", 1, a="unreachable", b="primary"),
         )
-        before = Status.parse(said("a", 0, a="primary", b="replica"))
+        before = Status.parse(status_json("a", 0, a="primary", b="replica"))
         self.assertEqual(Lab(host).wait_failover(before).primary, "b")
 
-    old, new = said("a", 0, a="primary", b="replica"), said("b", 1, a="replica", b="primary")
+    old, new = (
+        status_json("a", 0, a="primary", b="replica"),
+        status_json("b", 1, a="replica", b="primary"),
+    )
 
     def hand_over(self, *answers: str) -> Status:
-        """With an empty answer a handover gives up."""
+        """An empty answer means that the handover failed."""
         return Lab(FakeHost(*answers)).hand_over(Status.parse(self.old))
 
-    def test_a_handover_is_asked_for_once(self) -> None:
+    def test_a_handover_is_requested_once(self) -> None:
         self.assertEqual(self.hand_over("handed over", self.new).primary, "b")
-        with self.assertRaisesRegex(AssertionError, "halab handover ends with 7"):
+        with self.assertRaisesRegex(AssertionError, "halab handover exited with 7"):
             self.hand_over("", "handed over", self.new)
 
-    def test_a_wait_that_ends_says_what_was_seen(self) -> None:
-        host = FakeHost(said("a", 0, a="primary", b="replica"))
+    def test_a_wait_beyond_its_limit_reports_what_it_last_saw(self) -> None:
+        host = FakeHost(status_json("a", 0, a="primary", b="replica"))
         with self.assertRaisesRegex(
             AssertionError,
-            "not so after -1 s: never; last seen: primary a at epoch 0; a primary, b replica; problems: none",
+            "not met after -1 s: never; last seen: "
+            "primary a at epoch 0; a primary, b replica; problems: none",
         ):
             Lab(host).wait_until("never", lambda _: False, -1)
 
-    def test_a_long_wait_reports_every_30_s_what_is_wrong(self) -> None:
+    def test_a_long_wait_reports_its_state_every_30_s(self) -> None:
         def healthy(status: Status) -> bool:
             return status.healthy
 
         ill = Status.parse(
-            said("a", 3, problems=("b is not reachable",), a="primary", b="unreachable")
+            status_json("a", 3, problems=("b is not reachable",), a="primary", b="unreachable")
         )
-        well = Status.parse(said("a", 3, a="primary", b="replica"))
+        well = Status.parse(status_json("a", 3, a="primary", b="replica"))
         seen = iter([ill] * 5 + [well])
         printed = StringIO()
         with (
@@ -148,55 +154,61 @@ class LabTest(unittest.TestCase):
             redirect_stdout(printed),
         ):
             wait("the lab is healthy", 900, seen.__next__, healthy, Status.brief)
-        ending = "of 900 s: the lab is healthy; now: primary a at epoch 3; a primary, b unreachable; problems: b is not reachable"
+        ending = (
+            "of at most 900 s for: the lab is healthy; now: primary a at epoch 3; "
+            "a primary, b unreachable; problems: b is not reachable"
+        )
         self.assertEqual(
             printed.getvalue().splitlines(),
-            [f"waiting since 30 s, {ending}", f"waiting since 61 s, {ending}"],
+            [f"waited 30 s {ending}", f"waited 61 s {ending}"],
         )
 
-    def test_what_may_be_in_flight_is_no_progress(self) -> None:
+    def test_bytes_that_may_be_in_flight_are_no_progress(self) -> None:
         self.assertFalse(grown(100, 100 + LEDGER_PROGRESS_BYTES - 1))
         self.assertTrue(grown(100, 100 + LEDGER_PROGRESS_BYTES))
 
 
 class FirewallTest(unittest.TestCase):
-    """Of two machines, `a` and `b`, each with a port."""
+    """Two machines, `a` and `b`, with a port each."""
 
     def refuses(self, a: FakeHost, b: FakeHost) -> None:
-        Lab(a).refuses_strangers({"a": a, "b": b}, ["a:1", "b:1"])
+        Lab(a).refuses_foreign_addresses({"a": a, "b": b}, ["a:1", "b:1"])
         self.assertEqual(a.answers + b.answers, [])
 
     def asking(self, of: str, own: str = "0.001", foreign: str = "0.000000") -> FakeHost:
-        """A machine that asks another from its own address, and then from one that is not of the lab."""
+        """A machine that connects to another from its own address, then from one outside the
+        lab."""
         return FakeHost(f"{own} {of}:1\n", "192.0.2.250 eth0\n", f"{foreign} {of}:1\n", "")
 
-    def test_open_to_the_lab_and_closed_to_a_stranger(self) -> None:
+    def test_open_to_the_lab_and_closed_to_a_foreign_address(self) -> None:
         self.refuses(self.asking("b"), self.asking("a"))
 
-    def test_a_port_that_a_stranger_reaches_is_named(self) -> None:
+    def test_a_port_that_a_foreign_address_reaches_is_named(self) -> None:
         with self.assertRaisesRegex(
-            AssertionError, r"from 192.0.2.250, which is not of the lab, \['b:1'\] take connections"
+            AssertionError,
+            r"\['b:1'\] accept connections from 192.0.2.250, an address outside the lab",
         ):
             self.refuses(self.asking("b", foreign="0.002"), self.asking("a"))
 
-    def test_a_port_that_is_closed_to_the_lab_too_proves_nothing(self) -> None:
+    def test_a_port_that_is_closed_to_the_lab_is_an_error(self) -> None:
         with self.assertRaisesRegex(
-            AssertionError, r"from an address of the lab, only \[\] of \['a:1'\] take connections"
+            AssertionError,
+            r"only \[\] of \['a:1'\] accept connections from an address of the lab",
         ):
             self.refuses(self.asking("b"), self.asking("a", own="0.000000"))
 
-    def test_each_target_is_asked_from_the_address(self) -> None:
-        command = connecting(["a:1", "b:2"], "192.0.2.250")
+    def test_connections_use_the_source_address(self) -> None:
+        command = connect_command(["a:1", "b:2"], "192.0.2.250")
         for target in ("a:1", "b:2"):
             self.assertRegex(
                 command, rf"--interface 192.0.2.250 -w '[^']* {target}\\n' telnet://{target} "
             )
-        self.assertNotIn("--interface", connecting(["a:1"]))
-        self.assertEqual(connected("0.000213 a:1\n0.000000 b:2\n"), {"a:1"})
+        self.assertNotIn("--interface", connect_command(["a:1"]))
+        self.assertEqual(accepted("0.000213 a:1\n0.000000 b:2\n"), {"a:1"})
 
 
 class UnitTest(unittest.TestCase):
-    def test_a_node_s_unit_is_an_instance_of_its_kind(self) -> None:
+    def test_the_unit_of_a_node_is_an_instance_of_its_template(self) -> None:
         self.assertEqual(unit_of("redis-a"), "halab-data-node@redis-a.service")
         self.assertEqual(unit_of("sentinel-1"), "halab-sentinel@sentinel-1.service")
 
@@ -207,7 +219,7 @@ class MachinesTest(unittest.TestCase):
         self.assertAlmostEqual(slowness(COUNT_SECONDS * 4), 4.0)
         self.assertEqual(slowness(COUNT_SECONDS * 1000), SLOWEST)
 
-    def test_a_machine_of_several_nodes_is_one(self) -> None:
+    def test_a_machine_with_several_nodes_counts_once(self) -> None:
         self.assertEqual(unique({"a": "one", "s": "one", "b": "two"}.values()), ["one", "two"])
 
     def test_a_disk_is_removed_in_the_format_of_either_driver(self) -> None:
@@ -224,7 +236,7 @@ class MachinesTest(unittest.TestCase):
 
 
 class MonitoringTest(unittest.TestCase):
-    def test_samples_go_by_their_node(self) -> None:
+    def test_samples_are_keyed_by_node(self) -> None:
         vector = [
             {"metric": {"node": "a", "lab": "l"}, "value": [1.5, "1"]},
             {"metric": {"lab": "l"}, "value": [1.5, "0.5"]},
@@ -232,7 +244,7 @@ class MonitoringTest(unittest.TestCase):
         text = json.dumps({"status": "success", "data": {"resultType": "vector", "result": vector}})
         self.assertEqual(samples(text), {"a": 1.0, "l": 0.5})
 
-    def test_a_prometheus_that_does_not_listen_yet_is_asked_again(self) -> None:
+    def test_the_query_is_repeated_until_prometheus_listens(self) -> None:
         vector = [{"metric": {"node": "a"}, "value": [1.5, "1"]}]
         answer = json.dumps(
             {"status": "success", "data": {"resultType": "vector", "result": vector}}
@@ -241,7 +253,7 @@ class MonitoringTest(unittest.TestCase):
         Lab(host).wait_query("up", "up", lambda seen: seen == {"a": 1.0})
         self.assertEqual(host.answers, [])
 
-    def test_alerts_go_by_their_names_each_once(self) -> None:
+    def test_alerts_are_a_set_of_names(self) -> None:
         vector = [
             {"metric": {"alertname": name, "node": node}, "value": [1.5, "1"]}
             for name in "AB"
@@ -251,14 +263,14 @@ class MonitoringTest(unittest.TestCase):
             alerts(json.dumps({"status": "success", "data": {"result": vector}})), {"A", "B"}
         )
 
-    def test_an_error_of_prometheus_is_one(self) -> None:
+    def test_an_error_of_prometheus_is_raised(self) -> None:
         with self.assertRaisesRegex(AssertionError, "parse error"):
             samples('{"status": "error", "error": "parse error"}')
 
-    def test_values_of_grafana_are_counted_and_none_is_none(self) -> None:
+    def test_values_of_grafana_are_counted(self) -> None:
         text = json.dumps({"results": {"A": {"frames": [{"data": {"values": [[1, 2], [3, 4]]}}]}}})
-        self.assertEqual(frames(text), 4)
-        self.assertEqual(frames('{"results": {"A": {"status": 200, "frames": []}}}'), 0)
+        self.assertEqual(count_values(text), 4)
+        self.assertEqual(count_values('{"results": {"A": {"status": 200, "frames": []}}}'), 0)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-# Nodes are lost one after the other while the writer writes; see test.py.
+# Nodes fail one after the other while the writer writes; see test.py.
 { scriptOf, ... }:
 {
   imports = [ ../driver/machines.nix ];

@@ -1,5 +1,5 @@
-# Planned changes: a handover, a stop, a rolling restart of every node, while the writer writes, all of it over TLS; see
-# test.py.
+# Planned changes over TLS while the writer writes: a handover, a stop, a rolling restart of every
+# node; see test.py.
 { lib, scriptOf, ... }:
 {
   imports = [ ../driver/machines.nix ];

@@ -1,19 +1,19 @@
-# The script of the test; the part above is driver/lab.py.
+# The test script; driver/lab.py comes before it in the same file.
 
 lab = Lab(hosts["writer"])
 start_all()
 
-with subtest("the lab comes up, and is written to"):
+with subtest("the lab comes up and the writer writes"):
     lab.measure(hosts.values())
     status = lab.wait_healthy()
     hosts["writer"].wait_for_unit("halab-writer.service")
     lab.wait_writes()
 
-with subtest("over TLS: no server answers in the clear"):
+with subtest("TLS: the primary does not answer without it"):
     assert status.primary is not None
     hosts["writer"].fail(f"redis-cli -h {status.primary} ping")
 
-with subtest("a handover makes the replica primary, and writing goes on"):
+with subtest("a handover makes the replica primary and writing continues"):
     after = lab.hand_over(status)
     lab.wait_writes()
     status = lab.wait_healthy()
@@ -29,7 +29,7 @@ with subtest("stopping the primary's unit hands over first"):
     hosts[stopped].succeed(f"systemctl start {unit_of(stopped)}")
     status = lab.wait_healthy()
 
-with subtest("the replica's machine is shut down and started, and writing goes on"):
+with subtest("the replica's machine shuts down and starts, and writing continues"):
     assert status.primary is not None
     [replica] = status.others()
     hosts[replica].shutdown()
@@ -37,9 +37,7 @@ with subtest("the replica's machine is shut down and started, and writing goes o
     hosts[replica].start()
     status = lab.wait_healthy()
 
-with subtest(
-    "the primary's machine is shut down, which hands over first, and started; writing goes on"
-):
+with subtest("the primary's machine shuts down after a handover and starts, and writing continues"):
     assert status.primary is not None
     hosts[status.primary].shutdown()
     lab.wait_failover(status)
@@ -47,20 +45,20 @@ with subtest(
     hosts[status.primary].start()
     lab.wait_healthy()
 
-with subtest("so far no write failed"):
+with subtest("no write has failed so far"):
     summary = lab.stop_writing()
     print(summary)
     assert "failed 0" in summary, summary
 
 with subtest(
-    "the writer's machine, with a Sentinel, is shut down and started: the ledger is gone on with"
+    "the writer's machine, with a Sentinel, shuts down and starts: the writer continues its ledger"
 ):
     hosts["writer"].shutdown()
     hosts["writer"].start()
     lab.wait_healthy()
     lab.wait_writes()
 
-with subtest("no write failed, and none is lost"):
+with subtest("no write has failed and no acknowledged record is lost"):
     summary = lab.stop_writing()
     print(summary)
     assert "failed 0" in summary, summary

@@ -1,4 +1,5 @@
-# The images, loaded into Docker and run as a lab: each node a container with an address of its own; see test.py.
+# The images, loaded into Docker and run as a lab: each node is a container with its own address;
+# see test.py.
 { packages, ... }:
 {
   name = "images";

@@ -1,4 +1,4 @@
-# The lab as containers: lab.toml's nodes, moved into the network of Docker by HALAB_SUBNET.
+# The lab as containers: the nodes of lab.toml with addresses in Docker's network (HALAB_SUBNET).
 NETWORK = "198.51.100"
 SECRETS = "--volume /secrets:/run/secrets:ro"
 NODES = {"redis-a": 11, "redis-b": 12, "sentinel-1": 21, "sentinel-2": 22, "sentinel-3": 23}
@@ -22,10 +22,10 @@ def run(name: str, role: str, address: int, *arguments: str) -> None:
     )
 
 
-with subtest("every image is loaded by one command"):
+with subtest("one command loads every image"):
     engine.succeed("load-images docker")
 
-with subtest("no image runs as root, has a shell, or is without a healthcheck"):
+with subtest("no image runs as root or has a shell, and each has a healthcheck"):
     images = engine.succeed("docker images --format '{{.Repository}}:{{.Tag}}'").split()
     for loaded in images:
         assert (
@@ -41,7 +41,7 @@ with subtest("the passwords are made once, for all containers"):
     engine.succeed("install -d -m 700 -o 65532 -g 65532 /secrets")
     engine.succeed(f"docker run --rm --volume /secrets:/run/secrets {image('writer')} secrets make")
 
-with subtest("the nodes come up as containers, and are healthy"):
+with subtest("the nodes come up as containers and are healthy"):
     engine.succeed(f"docker network create --subnet {NETWORK}.0/24 lab")
     for name, address in NODES.items():
         run(name, name.split("-")[0], address)
@@ -50,10 +50,10 @@ with subtest("the nodes come up as containers, and are healthy"):
             f"docker inspect -f '{{{{.State.Health.Status}}}}' {name} | grep -qx healthy"
         )
 
-with subtest("the monitoring comes up beside it, each service in a container, and asks every node"):
+with subtest("the monitoring comes up, one container per service, and reaches every node"):
     run("prometheus", "prometheus", 31)
     for service in ["redis-exporter", "grafana"]:
-        # All of them listen at the one address of [monitoring].
+        # All services listen at the one address of [monitoring].
         engine.succeed(
             f"docker run --detach --name {service} --network container:prometheus --env HALAB_SUBNET={NETWORK}"
             f" --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges {SECRETS} {image(service)}"
@@ -67,7 +67,7 @@ with subtest("the monitoring comes up beside it, each service in a container, an
         " | grep -q '\"10\"'"
     )
 
-with subtest("the writer writes while the primary's container is killed, and nothing is lost"):
+with subtest("the primary's container is killed under load and no acknowledged record is lost"):
     run(
         "writer",
         "writer",

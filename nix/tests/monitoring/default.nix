@@ -1,4 +1,5 @@
-# The monitoring of a lab: Prometheus, redis_exporter and Grafana on the third machine, cAdvisor on the others; see test.py.
+# The monitoring of a lab: Prometheus, redis_exporter and Grafana on the third machine, cAdvisor on
+# the others; see test.py.
 { lib, scriptOf, ... }:
 {
   imports = [ ../driver/machines.nix ];

@@ -1,30 +1,28 @@
-# The script of the test; the part above is driver/lab.py.
+# The test script; driver/lab.py comes before it in the same file.
 
 lab = Lab(hosts["writer"])
 start_all()
 
-with subtest("the lab comes up, and is written to"):
+with subtest("the lab comes up and the writer writes"):
     lab.measure(hosts.values())
     lab.wait_healthy()
     lab.wait_writes()
 
 with subtest("Prometheus reaches every node, the writer and the exporters"):
-    # Of some asks in a row: a slow machine does not answer each within a second.
+    # The maximum over several scrapes: a slow machine does not answer each within a second.
     lab.wait_query(
-        "nothing is down",
+        "no target is down",
         "count(up) - sum(max_over_time(up[15s]))",
         lambda seen: list(seen.values()) == [0.0],
     )
     lab.wait_query(
-        "each server answers redis_exporter",
+        "redis_exporter reaches every server",
         "max_over_time(redis_up[15s]) == 1",
         lambda seen: len(seen) == 5,
     )
     lab.wait_query("writing", "lab:acknowledged:rate5s", lambda seen: sum(seen.values()) > 0)
 
-with subtest(
-    "the firewall lets another machine reach Prometheus, and not redis_exporter, which it alone asks"
-):
+with subtest("the firewall lets another machine reach Prometheus but not redis_exporter"):
     seen = lab.reached(hosts["redis-a"], ["monitoring:9090", "monitoring:9121"])
     assert seen == {"monitoring:9090"}, f"another machine reaches {sorted(seen)}"
     seen = lab.reached(hosts["monitoring"], ["monitoring:9121"])
@@ -38,37 +36,37 @@ with subtest("every query of the dashboards is answered"):
     for expression in DASHBOARD_QUERIES:
         assert lab.query(expression) is not None, expression
 
-with subtest("the primary's machine crashes: alerts of what is down, and of the failover"):
+with subtest("the primary's machine crashes: alerts fire for its targets and for the failover"):
     before = lab.status()
     assert before.primary is not None
     crashed = before.primary
     hosts[crashed].crash()
     after = lab.wait_failover(before)
     lab.wait_query(
-        "who is down", 'up{job="halab-node"} == 0', lambda seen: crashed in seen and len(seen) == 2
+        "targets down", 'up{job="halab-node"} == 0', lambda seen: crashed in seen and len(seen) == 2
     )
     lab.wait_firing(
         "TargetDown and FailedOver", lambda firing: {"TargetDown", "FailedOver"} <= firing
     )
     lab.wait_query("the epoch", "lab:epoch:max", lambda seen: list(seen.values()) == [after.epoch])
 
-with subtest("it comes back: the alerts are over"):
+with subtest("the machine comes back and no alert fires"):
     hosts[crashed].start()
     lab.wait_healthy()
     lab.wait_firing("none", lambda firing: not firing)
 
 with subtest(
-    "Grafana, where it is, serves its dashboards to anyone, and their data source answers"
+    "Grafana, if installed, serves its dashboards without login and its data source answers"
 ):
     if lab.has_grafana():
         assert len(lab.dashboards()) >= 3, lab.dashboards()
         assert lab.ask_grafana("up") > 0
-        # Nobody may change anything.
+        # Changes need a login.
         hosts["writer"].fail(
             "curl -fsS -X DELETE http://monitoring:3000/api/dashboards/uid/" + lab.dashboards()[0]
         )
     else:
-        print("left out: these machines have no Grafana")
+        print("skipped: these machines have no Grafana")
 
 with subtest("no acknowledged record is lost"):
     print(lab.stop_writing())

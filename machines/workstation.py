@@ -1,6 +1,7 @@
-"""The machine that a page calls yours: a folder with this source, and the right to log in to the hosts by `ssh NAME`.
+"""The machine that the page calls yours: a folder with this source, and `ssh NAME` to the hosts.
 
-ssh goes by the user's own home whatever HOME says, so `ssh` and `scp` are others on PATH here, with the keys and hosts of the test.
+ssh reads the user's real home whatever HOME is. So `ssh` and `scp` on PATH are wrappers that use
+the keys and known hosts of the test.
 """
 
 import os
@@ -17,13 +18,13 @@ from pathlib import Path
 from .machine import Machine
 from .shell import Answer, Line, NoAnswer
 
-# A block of the page on emulated machines: packages are installed on three of them.
+# Limit for one block of commands; one installs packages on three emulated machines.
 BLOCK_SECONDS = 1800.0
 PAUSE_SECONDS = 2.0
 READY_SECONDS = 60.0
-# ssh's own status where the connection, and not the command, has failed.
+# ssh's exit status if the connection fails, not the command.
 NO_CONNECTION = 255
-# As whoever logs in has it, and an end with the first failure.
+# Stop at the first failing command.
 STRICT = "set -euo pipefail\n"
 
 
@@ -54,23 +55,24 @@ def ssh_config(folder: Path, ports: Mapping[str, int]) -> str:
                 "  LogLevel ERROR",
             ),
             *(f'  UserKnownHostsFile "{folder}/known_hosts"', "  StrictHostKeyChecking accept-new"),
-            # A host that is off is noticed; a slow one is not taken for it.
+            # Detects a host that is off, and tolerates a slow one.
             *("  ConnectTimeout 60", "  ServerAliveInterval 5", "  ServerAliveCountMax 24", ""),
         ]
     )
 
 
-class Desk:
+class Workstation:
     def __init__(self, folder: Path, source: Path, ports: Mapping[str, int]) -> None:
         self.folder = folder
         self.source = source
         self.ports = ports
         self.work = folder / "source"
-        # All that was run, with what came of it.
+        # All commands with their output and status.
         self.log = folder / "commands.log"
 
     def set_up(self) -> None:
-        """The source's files by links: what a command of the page makes lies beside them, and not in the source."""
+        """Link the source's files, so that files made by the page's commands stay out of the
+        source."""
         shutil.rmtree(self.folder, ignore_errors=True)
         (self.folder / "bin").mkdir(parents=True)
         self.work.mkdir()
@@ -116,7 +118,7 @@ class Desk:
         try:
             output, errors = process.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
-            # With all that it has started.
+            # The whole process group.
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
             raise NoAnswer(f"no answer within {limit:.0f} s: {what}") from None
@@ -128,20 +130,21 @@ class Desk:
         return answer
 
     def run(self, commands: str, limit: float = BLOCK_SECONDS) -> Answer:
-        """As typed there, up to the first that fails."""
+        """Run on the workstation, up to the first command that fails."""
         return self.finish(
             self.begin(["bash", "-euo", "pipefail", "-c", commands], ""), commands, limit
         )
 
     def begin_on(self, host: str, commands: str) -> subprocess.Popen[str]:
-        """As typed into `ssh root@HOST`, up to the first that fails: a login shell. It prints the host's greeting too."""
+        """Start in a login shell (`ssh root@HOST`), up to the first command that fails; the output
+        includes the host's greeting."""
         return self.begin(["ssh", f"root@{host}"], STRICT + commands)
 
     def run_on(self, host: str, commands: str, limit: float = BLOCK_SECONDS) -> Answer:
         return self.finish(self.begin_on(host, commands), f"on {host}: {commands}", limit)
 
     def ask(self, host: str, commands: str, limit: float) -> Answer:
-        """The same, without the greeting."""
+        """Run in a login shell on a host, without the greeting in the output."""
         return self.finish(
             self.begin(["ssh", f"root@{host}", "bash", "--login"], STRICT + commands),
             f"asked of {host}: {commands}",
@@ -150,8 +153,8 @@ class Desk:
 
 
 class SshLine(Line):
-    def __init__(self, desk: Desk, host: str) -> None:
-        self.desk = desk
+    def __init__(self, workstation: Workstation, host: str) -> None:
+        self.workstation = workstation
         self.host = host
 
     def ready(self) -> bool:
@@ -163,9 +166,9 @@ class SshLine(Line):
         return True
 
     def run(self, command: str, limit: float) -> Answer:
-        answer = self.desk.ask(self.host, command, limit)
+        answer = self.workstation.ask(self.host, command, limit)
         if answer.status == NO_CONNECTION:
-            raise NoAnswer(f"{self.host} does not let in: {answer.errors.strip()}")
+            raise NoAnswer(f"no ssh connection to {self.host}: {answer.errors.strip()}")
         return answer
 
     def close(self) -> None:
@@ -173,9 +176,9 @@ class SshLine(Line):
 
 
 class Host(Machine):
-    """A machine that is reached as a host is."""
+    """A machine reached over ssh."""
 
-    desk: Desk
+    workstation: Workstation
 
     def open_line(self) -> Line:
-        return SshLine(self.desk, self.name)
+        return SshLine(self.workstation, self.name)
