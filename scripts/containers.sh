@@ -1,14 +1,16 @@
 # shellcheck shell=bash
-# The containers lane: compose.yaml on a Docker engine, on the one that is here or on one of the lab's own. Sourced by ./lab.
+# The containers lane: compose.yaml on the running Docker engine or on one started by the lab.
+# Sourced by ./lab.
 #
-# What runs is noted in $LAB_RUN/containers, as settings that every later command takes over: `./lab status`, `write`,
-# `verify` and `drill` then go to the containers' addresses, which Linux reaches from outside.
+# $LAB_RUN/containers has the settings of the running containers for later commands: `./lab status`,
+# `write`, `verify` and `drill` then use the containers' addresses, which Linux can reach from
+# outside.
 
 ENGINE_SECONDS=30 # a first start takes 2 s
 LAB_PROJECT=${LAB_PROJECT:-redis-ha-lab}
 export LAB_PROJECT
 
-# --- the engine ---------------------------------------------------------------------------------------
+# --- the engine -----------------------------------------------------------------------------------
 
 engine_answers() { docker info >/dev/null 2>&1; }
 
@@ -17,13 +19,14 @@ setup_docker() {
     compose version >/dev/null 2>&1 && return
     local package=docker-compose
     apt_update
-    # Ubuntu's name of version 2.
+    # The name of version 2 in Ubuntu.
     [ -z "$(apt-cache madison docker-compose-v2 2>/dev/null)" ] || package=docker-compose-v2
     apt_install "Docker Compose" $package
-    compose version >/dev/null || die "neither 'docker compose' nor 'docker-compose' works" "its message is above"
+    compose version >/dev/null ||
+        die "neither 'docker compose' nor 'docker-compose' works" "see its message above"
 }
 
-# Not started: whether there is to be one with the machine is not for the lab to say.
+# Installs Docker without starting or enabling its service.
 install_docker() {
     (without_services apt_install "Docker" docker.io) || exit
     hash -r
@@ -42,7 +45,7 @@ compose() {
     fi
 }
 
-# The engine at hand, or one of the lab's own: LAB_ENGINE=own, or nobody answers.
+# Uses the running engine. With LAB_ENGINE=own, or if none answers, starts one of the lab's own.
 engine_up() {
     setup_docker
     if [ "${LAB_ENGINE-}" != own ] && [ "${engine-}" != own ] && engine_answers; then
@@ -50,7 +53,7 @@ engine_up() {
         LAB_ENGINE_SOCKET=$(docker context inspect --format '{{.Endpoints.docker.Host}}' 2>/dev/null | sed -n 's|^unix://||p')
         LAB_ENGINE_SOCKET=${LAB_ENGINE_SOCKET:-/var/run/docker.sock}
         case ${DOCKER_HOST-} in unix://*) LAB_ENGINE_SOCKET=${DOCKER_HOST#unix://} ;; esac
-        say "using the Docker engine that is here, $LAB_ENGINE_SOCKET"
+        say "using the running Docker engine, $LAB_ENGINE_SOCKET"
     else
         engine=own
         own_engine_up
@@ -59,7 +62,7 @@ engine_up() {
     export LAB_ENGINE_SOCKET LAB_ENGINE_ROOT
 }
 
-# Sockets have short paths; and this one is in memory where /run is.
+# A short path, as sockets need; in memory if /run is.
 engine_run() { printf '/run/halab-%s\n' "$(printf '%s' "$LAB_DIR" | sha256sum | cut -c1-8)"; }
 
 engine_pid() {
@@ -68,22 +71,24 @@ engine_pid() {
         [ "$(start_time "$pid")" = "$(cut -d' ' -f2 "$LAB_RUN/engine")" ] && printf '%s\n' "$pid"
 }
 
-# It changes nothing of the machine but for one bridge while the lab is up: no rules, no forwarding, no bridge of
-# its own. Ports are published by a process each, so nothing is reachable that listens on a loopback.
+# The only change to the machine is one bridge while the lab is up: no firewall rules, no
+# forwarding, no default bridge. A proxy process publishes each port, so services on a loopback stay
+# unreachable.
 own_engine_up() {
     LAB_ENGINE_SOCKET=$LAB_RUN/docker.sock
-    [ ${#LAB_ENGINE_SOCKET} -le 100 ] || die "the path of LAB_DIR is too long for a socket in it: $LAB_DIR" "choose a shorter one"
+    [ ${#LAB_ENGINE_SOCKET} -le 100 ] ||
+        die "the path of LAB_DIR is too long for a socket: $LAB_DIR" "choose a shorter path"
     export DOCKER_HOST=unix://$LAB_ENGINE_SOCKET
     ! engine_pid >/dev/null || return 0
     have dockerd || install_docker
-    may_install || die "a Docker engine of the lab's own needs root or sudo" "or start one, and run this again"
+    may_install || die "the lab needs root or sudo to start a Docker engine" "or start one yourself"
     mkdir -p "$LAB_RUN" "$LAB_DIR/engine"
-    # For its end. One that was killed has made them already.
+    # For the clean-up at the end. After a killed engine, the file already exists.
     [ -e "$LAB_RUN/engine.new" ] || engine_traces | while read -r trace; do
         [ -e "$trace" ] || printf '%s\n' "$trace"
     done >"$LAB_RUN/engine.new"
-    say "starting a Docker engine of the lab's own; what it keeps is in $LAB_DIR/engine"
-    # No limit is raised and no score lowered: root may lack the right to, in a container for one.
+    say "starting a Docker engine for the lab; its data is in $LAB_DIR/engine"
+    # Do not raise limits or lower the OOM score: root in a container may not be allowed to.
     as_root setsid dockerd --host "$DOCKER_HOST" --group "$(id -g)" --pidfile "$LAB_RUN/engine.pid" \
         --data-root "$LAB_DIR/engine" --exec-root "$(engine_run)" \
         --bridge none --iptables=false --ip6tables=false --ip-forward=false --ip-masq=false \
@@ -94,7 +99,7 @@ own_engine_up() {
         if [ -z "$(start_time $started)" ] || [ $((SECONDS - began)) -ge $ENGINE_SECONDS ]; then
             tail -n 5 "$LAB_RUN/engine.log" >&2
             own_engine_down
-            die "no Docker engine can be started here" "what it said is above, and in $LAB_RUN/engine.log"
+            die "cannot start a Docker engine" "see its log above and in $LAB_RUN/engine.log"
         fi
         sleep 0.1
     done
@@ -114,8 +119,8 @@ own_engine_down() {
     rm -f "$LAB_RUN/engine" "$LAB_RUN/engine.pid" "$LAB_RUN/docker.sock"
 }
 
-# What an engine leaves outside its folders, whatever it is told: nothing but empty folders, and a name for itself.
-# The inner ones first.
+# Paths that an engine creates outside its folders, whatever its options: empty folders and its key.
+# Inner folders come first.
 engine_traces() {
     printf '%s\n' /etc/docker/key.json /etc/docker /opt/containerd/{bin,lib} /opt/containerd \
         /run/docker/{plugins,swarm} /run/docker /run/containerd/{fifo,s} /run/containerd
@@ -125,7 +130,7 @@ engine_traces() {
     done
 }
 
-# Of those, what the engine's start did not find, if it is empty.
+# Removes the paths that did not exist before the engine started; folders only if empty.
 remove_engine_traces() {
     local path
     while read -r path; do
@@ -138,22 +143,22 @@ remove_engine_traces() {
     rm -f "$LAB_RUN/engine.new"
 }
 
-# --- the lab ------------------------------------------------------------------------------------------
+# --- the lab --------------------------------------------------------------------------------------
 
 containers_are_up() { [ -e "$LAB_RUN/containers" ]; }
 
-recall_containers() {
+load_container_settings() {
     # shellcheck source=/dev/null
     ! containers_are_up || . "$LAB_RUN/containers"
 }
 
-note_containers() {
+save_container_settings() {
     local name
     # shellcheck disable=SC2154  # set by engine_up
     {
         printf 'engine=%s\n' "$engine"
-        for name in HALAB_SUBNET HALAB_SECRETS HALAB_PROFILE DOCKER_HOST LAB_PROJECT LAB_NETWORK LAB_LOOPBACK LAB_UI \
-            HALAB_CONFIG LAB_ENGINE_SOCKET LAB_ENGINE_ROOT LAB_LEDGER; do
+        for name in HALAB_SUBNET HALAB_SECRETS HALAB_PROFILE HALAB_CONFIG DOCKER_HOST LAB_PROJECT \
+            LAB_NETWORK LAB_LOOPBACK LAB_UI LAB_ENGINE_SOCKET LAB_ENGINE_ROOT LAB_LEDGER; do
             [ -z "${!name-}" ] || printf 'export %s=%q\n' "$name" "${!name}"
         done
     } >"$LAB_RUN/containers"
@@ -165,8 +170,8 @@ lab_images() {
     case " $* " in
     *" --save "* | *" --configs "*) ;;
     *)
-        engine_answers || die "there is no Docker engine to load them into" \
-            "./lab up --containers starts one; ./lab images --save FILE writes an archive for any"
+        engine_answers || die "no Docker engine answers" \
+            "./lab up --containers starts one; ./lab images --save FILE writes an archive"
         ;;
     esac
     "$LAB_ROOT/scripts/images.py" "$@"
@@ -180,36 +185,38 @@ containers_up() {
     "$LAB_ROOT/scripts/images.py"
     export LAB_NETWORK=${LAB_NETWORK:-198.51.100}
     export HALAB_SUBNET=$LAB_NETWORK HALAB_SECRETS=$LAB_RUN/secrets
-    note_containers
+    save_container_settings
     compose --profile monitoring up --detach || up_failed
     copy_secrets
     ! grafana_image || compose --profile full up --detach grafana || up_failed
     containers_healthy
 }
 
-# The containers have them in a volume, whose files are for their user alone; commands on this machine need them too.
+# Copies the secrets out of the containers' volume, which only their user can read, for commands on
+# this machine.
 copy_secrets() {
     rm -rf "$HALAB_SECRETS"
     docker cp "$(compose --profile core ps --all --quiet secrets):/run/secrets" "$HALAB_SECRETS" >/dev/null ||
-        die "the passwords could not be copied out of their volume" "the message is above"
+        die "cannot copy the secrets out of their volume" "see the message above"
 }
 
-# containers_secrets ARGS...: `./lab secrets` on the passwords that all containers share.
+# containers_secrets ARGS...: runs `./lab secrets` on the passwords that all containers share.
 containers_secrets() {
     compose --profile core run --rm -T secrets secrets "$@" --shared
     copy_secrets
-    # It has read its own at its start.
+    # redis_exporter reads its password at its start only.
     compose --profile monitoring restart redis-exporter >/dev/null 2>&1
 }
 
-# containers_certificates ARGS...: `./lab certificates` on those that all containers share.
+# containers_certificates ARGS...: runs `./lab certificates` on the certificates that all containers
+# share.
 containers_certificates() {
     compose --profile core run --rm -T secrets certificates "$@" --shared
     copy_secrets
 }
 
 up_failed() {
-    die "the containers could not be brought up" "Compose's messages are above; to end what there is: ./lab down"
+    die "cannot start the containers" "see Compose's messages above; ./lab down removes the rest"
 }
 
 grafana_image() { [ -n "$(docker image ls --quiet redis-ha-lab-grafana)" ]; }
@@ -220,7 +227,8 @@ containers_healthy() {
         [ $((SECONDS - began)) -lt "$SETTLE_SECONDS" ] || {
             compose logs --tail 10 >&2 || true
             halab status >&2 || true
-            die "the lab is not healthy after $SETTLE_SECONDS s" "what the containers said is above; to end them: ./lab down"
+            die "the lab is not healthy after $SETTLE_SECONDS s" \
+                "see the containers' logs above; ./lab down removes them"
         }
     done
     say "healthy"
@@ -228,8 +236,8 @@ containers_healthy() {
 
 containers_down() {
     local engine=
-    recall_containers
-    # Containers outlive an engine that was killed.
+    load_container_settings
+    # Containers survive an engine that was killed: start it again to remove them.
     [ "$engine" != own ] || own_engine_up
     if engine_answers; then
         say "stopping the containers"
@@ -253,12 +261,12 @@ containers_control() {
 }
 
 containers_urls() {
-    printf '\nWatching it:\n'
+    printf '\nMonitoring:\n'
     local ui=${LAB_UI:-127.0.0.1}
     printf '  %-16s http://%s:%s\n' prometheus "$ui" 9090 cadvisor "$ui" 8080
     if grafana_image; then
         printf '  %-16s http://%s:%s\n' grafana "$ui" 3000
     else
-        printf '  %-16s not here: %s\n' grafana "its program is not on this machine, so there is no image of it"
+        printf '  %-16s missing: %s\n' grafana "not installed on this machine, so it has no image"
     fi
 }

@@ -1,23 +1,28 @@
 #!/usr/bin/env python3
-"""Holds dashboards to the rules of Grafana's dashboard-linter, each under its name there.
+"""Checks dashboards by the rules of Grafana's dashboard-linter, under the same names.
 
-The linter itself is a Go module, github.com/grafana/dashboard-linter. Its rules of June 2026 stand here again, since it takes long to
-come by: with all of Loki and Kubernetes below it, close to three minutes of a processor to build, and Grafana's types of dashboards of schema
-v2, which not every proxy serves. Built by hand (v0.2.0, with a stand-in for those types, which dashboards of the classic schema
-do not touch), `dashboard-linter lint --strict --config grafana/.lint` finds nothing in any of the dashboards, by all of its rules.
+The linter is a Go module, github.com/grafana/dashboard-linter. Its rules of June 2026 are
+implemented here again because it is expensive to get: with its dependencies, Loki and Kubernetes
+among them, it takes close to three minutes of processor time to build, and it needs Grafana's types
+of dashboards of schema v2, which not every module proxy serves. Built by hand (v0.2.0, with a
+stand-in for those types, which dashboards of the classic schema do not use), `dashboard-linter lint
+--strict --config grafana/.lint` reports no problem in any of the dashboards.
 
-Two pairs of rules are held in another form, which grafana/.lint leaves out, since this project calls a lab and a node by names that
-do not change, where the linter's dashboards have a job and an instance.
+Two pairs of rules are replaced, and excluded in grafana/.lint: this project identifies a lab and a
+node by fixed names, where the linter's dashboards have a job and an instance.
 
-- template-job-rule, template-instance-rule: there are variables `lab` and `node`. `lab` takes one value, since two labs
-  in one panel say nothing; `node` is as the linter wants `instance`.
-- target-job-rule, target-instance-rule: every selector has lab="$lab". A selector for node has node=~"$node", or none:
-  some panels are about the lab as a whole.
+- template-job-rule, template-instance-rule: there are variables `lab` and `node`. `lab` has a
+  single value, because two labs in one panel mean nothing; `node` follows the linter's rules for
+  `instance`.
+- target-job-rule, target-instance-rule: every selector has lab="$lab". A selector for node has
+  node=~"$node", or none: some panels show the whole lab.
 
-Without target: target-logql-rule and target-logql-auto-rule, as long as all queries are Prometheus'. That a query is right
-(target-promql-rule) is for a running Prometheus to say, in tests/monitoring.rs; here only that there is one.
+target-logql-rule and target-logql-auto-rule only check that all queries are for Prometheus. A
+running Prometheus checks the queries themselves (target-promql-rule) in tests/monitoring.rs; this
+script only checks that there is one.
 
-Before it judges the files it breaks the first one, once for each rule, and has to find that. Exit code 1: a rule is broken.
+First, the script breaks the first file once for each rule, and must find the problem. Exits with 1
+if a rule is broken.
 """
 
 import copy
@@ -31,9 +36,11 @@ Dashboard = dict[str, typing.Any]
 Rule = typing.Callable[[Dashboard], typing.Iterator[str]]
 
 DATASOURCE = "${datasource}"
-# Of https://github.com/grafana/grafana/blob/main/packages/grafana-data/src/valueFormats/categories.ts those in use here.
+# The units in use here, of
+# https://github.com/grafana/grafana/blob/main/packages/grafana-data/src/valueFormats/categories.ts
 UNITS = {"none", "percentunit", "bytes", "Bps", "s", "ops", "wps", "opm"}
-# Words of PromQL: before a list of labels, and others that are no metric. What stands before CALLED is a function.
+# Keywords of PromQL: those before a list of labels, and others that are no metric. A name before
+# CALLED is a function.
 GROUPING = {"by", "without", "on", "ignoring", "group_left", "group_right"}
 NO_METRIC = GROUPING | {"and", "or", "unless", "bool", "offset", "inf", "nan", "atan2"}
 CALLED = {"(", "by", "without"}
@@ -41,7 +48,7 @@ TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\$?[A-Za-z_:][\w:]*|[\d.]+[\w.]*|[=!~<>]+
 
 
 class Selector(typing.NamedTuple):
-    """What a query selects: `function(name{matchers}[span])`."""
+    """A selector of a query: `function(name{matchers}[span])`."""
 
     name: str
     matchers: list[str]
@@ -82,7 +89,7 @@ def selectors(query: str) -> typing.Iterator[Selector]:
 
 
 def panels(dashboard: Dashboard) -> typing.Iterator[Dashboard]:
-    """All that show something."""
+    """All panels except rows."""
     return (panel for panel in dashboard["panels"] if panel["type"] != "row")
 
 
@@ -119,7 +126,7 @@ def template_job(dashboard: Dashboard) -> typing.Iterator[str]:
         or lab["label"] != "Lab"
         or lab["multi"]
     ):
-        yield "there is no variable lab, of the data source variable, with one value"
+        yield "there is no single-valued variable lab with the data source variable"
 
 
 def template_instance(dashboard: Dashboard) -> typing.Iterator[str]:
@@ -130,7 +137,7 @@ def template_instance(dashboard: Dashboard) -> typing.Iterator[str]:
         or node["datasource"].get("uid") != DATASOURCE
         or {key: node.get(key) for key in wanted} != wanted
     ):
-        yield f"there is no variable node, of the data source variable, with {wanted}"
+        yield f"there is no variable node with the data source variable and {wanted}"
 
 
 def template_label_promql(dashboard: Dashboard) -> typing.Iterator[str]:
@@ -191,7 +198,7 @@ def target_job(dashboard: Dashboard) -> typing.Iterator[str]:
     for title, target in targets(dashboard):
         for one in selectors(target["expr"]):
             if 'lab="$lab"' not in one.matchers:
-                yield f"{title}: {one.name} of every lab"
+                yield f'{title}: {one.name} has no lab="$lab"'
 
 
 def target_instance(dashboard: Dashboard) -> typing.Iterator[str]:
@@ -208,7 +215,7 @@ def target_counter_agg(dashboard: Dashboard) -> typing.Iterator[str]:
             if one.name.endswith("_total") and not (
                 one.span and one.function in {"rate", "irate", "increase"}
             ):
-                yield f"{title}: {one.name} is a counter, and no rate is taken of it"
+                yield f"{title}: {one.name} is a counter without rate, irate or increase"
 
 
 def uneditable(dashboard: Dashboard) -> typing.Iterator[str]:
@@ -217,7 +224,7 @@ def uneditable(dashboard: Dashboard) -> typing.Iterator[str]:
 
 
 def set_in(*path: typing.Any) -> typing.Callable[[Dashboard], None]:
-    """What puts the last of `path` where the others lead."""
+    """A change that sets the value at a path; the last element of `path` is the value."""
 
     def change(dashboard: Dashboard) -> None:
         *way, key, value = path
@@ -233,7 +240,7 @@ def first_query(text: str) -> typing.Callable[[Dashboard], None]:
     return set_in("panels", 1, "targets", 0, "expr", text)
 
 
-# Each rule by the linter's name for it, and a change that breaks it. The first panel is a row.
+# Each rule by its name in the linter, with a change that breaks it. The first panel is a row.
 RULES: dict[str, tuple[Rule, typing.Callable[[Dashboard], None]]] = {
     "template-datasource-rule": (
         template_datasource,
@@ -291,7 +298,7 @@ def main(files: list[str]) -> int:
         example = copy.deepcopy(next(iter(dashboards.values())))
         broken(example)
         if not list(rule(example)):
-            sys.exit(f"{name} is not found where it is broken on purpose")
+            sys.exit(f"{name} does not detect a dashboard that breaks it")
     problems = [
         f"{file}: {name}: {problem}"
         for file, dashboard in dashboards.items()

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Reads dashboards with Grafana's own types and says which of their fields those do not know.
+"""Reads dashboards with Grafana's own types and reports unknown fields.
 
-Grafana ignores an unknown field in silence, so a misspelt one is a panel that shows something else. Runs with the Python
-packages of tools/dashboards-requirements.txt. Exit code 1: there is an unknown field.
+Grafana silently ignores an unknown field, so a misspelt one changes the panel. Needs the Python
+packages of tools/dashboards-requirements.txt. Exits with 1 if there is an unknown field.
 """
 
 import json
@@ -14,13 +14,13 @@ from grafana_foundation_sdk.cog import plugins
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-# Fields of an annotation that belong to the data source Prometheus, not to Grafana:
+# Fields of an annotation that belong to the Prometheus data source, not to Grafana:
 # https://grafana.com/docs/grafana/latest/dashboards/build-dashboards/annotate-visualizations/
 OF_PROMETHEUS = {"step", "titleFormat", "textFormat", "tagKeys"}
 
 
 def lost(written: typing.Any, read: typing.Any, path: str = "") -> typing.Iterator[str]:
-    """What is in `written` and not in `read`, which is the same after a way through Grafana's types."""
+    """The parts of `written` that are missing in `read`, its round trip through Grafana's types."""
     if isinstance(written, dict) and isinstance(read, dict):
         for key, value in written.items():
             if (

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes grafana/dashboards/*.json. This file is their source; `./lab test` holds the two to each other.
+"""Generates grafana/dashboards/*.json; `./lab test` checks that they are up to date.
 
-Every query is sent to a running lab's Prometheus by tests/monitoring.rs. What all panels share is here once: the
-data source is a variable, every series is narrowed to a lab, every panel has a unit and says what it shows.
+tests/monitoring.rs sends every query to the Prometheus of a running lab. All panels share: the data
+source is a variable, every series is limited to a lab, every panel has a unit and a description.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def panel(
 
 
 def lines(title, description, unit, *targets, width=8, stack=False, least=0, limit=None):
-    """Lines over time. `limit`: where an alert looks, a dashed line."""
+    """Lines over time; `limit` is the threshold of an alert, a dashed line."""
     defaults = {} if least is None else {"min": least}
     style = {}
     if limit is not None:
@@ -115,7 +115,7 @@ def stat(title, description, unit, expr, legend="", width=3, thresholds=None, na
 
 
 def states(title, description, mappings, *targets, width=12):
-    """A band for each series, coloured by what its value means."""
+    """A band for each series, coloured by its value."""
     options = {
         str(value): {"text": text, "color": color, "index": value}
         for value, text, color in mappings
@@ -185,7 +185,7 @@ def annotation(name, color, expr, title, text, tags):
 
 
 def arranged(panels):
-    """Places panels from left to right; a row, or what does not fit any more, begins anew."""
+    """Place panels from left to right; a row, or a panel that does not fit, starts a new line."""
     x = y = height = 0
     for number, one in enumerate(panels, start=1):
         place = one["gridPos"]
@@ -814,7 +814,7 @@ def main():
         elif not path.exists() or path.read_text() != text:
             wrong.append(path.name)
     if wrong:
-        sys.exit(f"{', '.join(wrong)}: not what scripts/dashboards.py makes: ./lab generate")
+        sys.exit(f"{', '.join(wrong)}: not up to date; ./lab generate writes it")
 
 
 if __name__ == "__main__":

@@ -1,18 +1,19 @@
 # shellcheck shell=bash
-# `./lab format`: one format for each kind of file, 100 columns for code, comments of Rust, and prose.
-# Sourced by ./lab and by scripts/test.sh.
+# `./lab format`: formats every kind of file to 100 columns: code, comments and prose. Sourced by
+# ./lab and by scripts/test.sh.
 
-NIXFMT=0.5.3 # of the crate nixfmt_rs, which formats as nixpkgs' nixfmt does
+NIXFMT=0.5.3 # version of the crate nixfmt_rs, which has the format of nixpkgs' nixfmt
 
-# rustfmt wraps comments only as an unstable feature, which this variable allows.
+# rustfmt wraps comments only as an unstable feature, which RUSTC_BOOTSTRAP allows.
 rust_format() {
     RUSTC_BOOTSTRAP=1 cargo fmt --all "$@" -- --config wrap_comments=true,comment_width=100
 }
 
-# Not those with parts that the tests compare byte by byte, or that Nix writes.
+# Except files with parts that tests compare byte by byte or that Nix generates.
 prose_files() {
     find README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs -name '*.md' \
-        ! -name configuration.md ! -name drills.md ! -name ledger.md ! -name nixos-options.md ! -name results.md
+        ! -name configuration.md ! -name drills.md ! -name ledger.md ! -name nixos-options.md \
+        ! -name results.md
 }
 
 python_files() { find scripts machines nix -name '*.py'; }
@@ -30,8 +31,9 @@ format_usage() {
     cat <<EOF
 ./lab format [--check]
 
-Formats Rust, Nix, Python and Markdown files. With --check, changes nothing and fails if a file is not formatted.
-Installs mdformat and ruff from PyPI (pinned by hash) and nixfmt from crates.io in the tools' folder.
+Formats Rust, Nix, Python and Markdown files.
+With --check, changes nothing and fails if a file is not formatted.
+Installs mdformat and ruff from PyPI (pinned by hash) and nixfmt from crates.io in the tool folder.
 EOF
 }
 

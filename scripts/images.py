@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""The lab's images, without Nix and without a registry: an archive for `docker load`, of programs that are on this
-machine. What each image holds is said in containers/images.toml, for this script and for the flake.
+"""Makes the lab's images without Nix and without a registry: an archive for `docker load`, from
+programs on this machine. containers/images.toml describes each image for this script and the flake.
 
-A root file system is a program, the libraries that `ldd` says it needs, and nothing else: no shell, no package manager.
-The same files give the same image, byte by byte, so an engine that has it is not given it again."""
+A root file system has only a program and the libraries that `ldd` lists: no shell, no package
+manager. The same files give the same image, byte by byte, so an image is loaded only if it is
+new."""
 
 import argparse
 import hashlib
@@ -23,7 +24,7 @@ from pathlib import Path
 import notices
 
 ROOT = Path(__file__).resolve().parent.parent
-SECOND = 1_000_000_000  # nanoseconds, as OCI states times
+SECOND = 1_000_000_000  # OCI has durations in nanoseconds
 SERVICES = {  # as in src/monitoring/plan.rs
     "prometheus": ["prometheus"],
     "redis-exporter": ["redis_exporter", "prometheus-redis-exporter"],
@@ -34,7 +35,7 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class Absent(Exception):
-    """A program that an image needs is not on this machine."""
+    """A program of an image is missing on this machine."""
 
 
 def description():
@@ -50,7 +51,7 @@ def reference(name):
 
 
 def config_of(name):
-    """The image's configuration, as an engine shows it."""
+    """The image's configuration in the form that an engine shows."""
     described = description()
     common, image = described["common"], described["image"][name]
     program = lambda words: [f"/bin/{words[0]}", *words[1:]]
@@ -86,7 +87,7 @@ def config_of(name):
 
 
 class Layer:
-    """Files of one layer, written in the order of their names with nothing of this machine in them."""
+    """Files of one layer, written in the order of their names, without metadata of this machine."""
 
     def __init__(self):
         self.members = {}
@@ -106,16 +107,17 @@ class Layer:
         self.members[path.lstrip("/")] = ("link", target, 0o777, 0)
 
     def program(self, path, source):
-        """A program of this machine, with all that it is linked to."""
+        """Add a program of this machine and the libraries that it is linked with."""
         source = Path(source).resolve()
         with source.open("rb") as start:
             if start.read(4) != b"\x7fELF":
-                raise Absent(f"{source} is no program but a script that starts one")
+                raise Absent(f"{source} is a script, not a program")
         self.file(path, source, 0o755)
         linked = subprocess.run(["ldd", source], capture_output=True, text=True, check=False)
         if "not found" in linked.stdout:
             raise Absent(f"{source} lacks a library: {linked.stdout.strip()}")
-        # "libc.so.6 => /lib/x/libc.so.6 (0x...)", "/lib64/ld-linux.so.2 (0x...)"; nothing of a static program.
+        # Lines such as "libc.so.6 => /lib/x/libc.so.6 (0x...)" and "/lib64/ld-linux.so.2 (0x...)";
+        # none for a static program.
         for library in re.findall(r"(?:=> |^\s*)(/\S+) \(0x", linked.stdout, re.MULTILINE):
             self.file(library, Path(library).resolve(), 0o755)
 
@@ -156,11 +158,11 @@ def found(names, what):
         path = shutil.which(name)
         if path:
             return path
-    raise Absent(f"{what} is not on this machine")
+    raise Absent(f"{what} is not installed on this machine")
 
 
 def base():
-    """What all images have: the program, lab.toml, a user."""
+    """The layer of all images: halab, lab.toml, a user."""
     layer = Layer()
     common = description()["common"]
     uid, gid = common["user"].split(":")
@@ -174,7 +176,7 @@ def base():
 
 
 def own(name):
-    """What one image has beside that."""
+    """The second layer of one image."""
     layer = Layer()
     image = description()["image"][name]
     user = int(description()["common"]["user"].split(":")[0])
@@ -190,7 +192,7 @@ def own(name):
         program = Path(found(SERVICES[service], service)).resolve()
         home = program.parent.parent
         if service == "grafana":
-            # Its pages lie beside its program, which looks for them there.
+            # Grafana looks for its pages beside its program.
             if not (home / "conf/defaults.ini").exists():
                 home = Path("/usr/share/grafana")
             for folder in ("conf", "public"):
@@ -199,14 +201,15 @@ def own(name):
             layer.link("/bin/grafana", "/usr/share/grafana/bin/grafana")
         else:
             layer.program(f"/bin/{SERVICES[service][0]}", program)
-        # Debian's looks for its web pages in a fixed place.
+        # Debian's Prometheus looks for its web pages in a fixed place.
         if service == "prometheus" and Path("/usr/share/prometheus/web").is_dir():
             layer.tree("/usr/share/prometheus/web", "/usr/share/prometheus/web")
     return layer
 
 
 def build(names, scratch):
-    """Writes all layers; the archive's manifest, its configurations by name, and why images are left out."""
+    """Write all layers; return the archive's manifest, its configurations by name, its layers, and
+    the reasons for missing images."""
     manifest, configs, layers, absent = [], {}, {}, {}
 
     def written(layer, key):
@@ -278,7 +281,7 @@ def engine_has(entry):
 def main():
     names = list(description()["image"])
     parser = argparse.ArgumentParser(
-        prog="./lab images", description="Make the lab's images, without a registry."
+        prog="./lab images", description="Make the lab's images without a registry."
     )
     parser.add_argument(
         "image", nargs="*", metavar="IMAGE", help=f"one of {', '.join(names)} [default: all]"
@@ -286,17 +289,17 @@ def main():
     parser.add_argument(
         "--save",
         metavar="FILE",
-        help="write them into an archive, instead of loading them by docker",
+        help="write the images into an archive instead of loading them into Docker",
     )
     parser.add_argument(
         "--configs",
         action="store_true",
-        help="print their configurations as JSON, and make nothing",
+        help="print the configurations of the images as JSON and make nothing",
     )
     args = parser.parse_args()
     for name in args.image:
         if name not in names:
-            parser.error(f"there is no image {name}: they are {', '.join(names)}")
+            parser.error(f"there is no image {name}; the images are {', '.join(names)}")
     names = args.image or names
     if args.configs:
         print(json.dumps({name: config_of(name) for name in names}, indent=2))
@@ -304,7 +307,7 @@ def main():
     with tempfile.TemporaryDirectory(dir=os.environ.get("LAB_DIR") or None) as scratch:
         manifest, configs, layers, absent = build(names, Path(scratch))
         for name, why in absent.items():
-            print(f"lab: no image of {name}: {why}", file=sys.stderr)
+            print(f"lab: no image {name}: {why}", file=sys.stderr)
         if args.save:
             with open(args.save, "wb") as out:
                 write_archive(out, manifest, configs, layers)
@@ -318,8 +321,8 @@ def main():
             write_archive(load.stdin, missing, configs, layers)
             load.stdin.close()
             if load.wait() != 0:
-                sys.exit("lab: error: the engine did not take the images; its message is above")
-        print(f"lab: {len(missing)} images loaded, {len(manifest) - len(missing)} there already")
+                sys.exit("lab: error: the engine cannot load the images; see its message above")
+        print(f"lab: {len(missing)} images loaded, {len(manifest) - len(missing)} already present")
     if absent and args.image:
         sys.exit(1)
 

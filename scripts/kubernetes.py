@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Makes deploy/kubernetes/*.yaml of lab.toml, containers/images.toml and prometheus/, or holds them to those (--check).
+"""Generates deploy/kubernetes/*.yaml from lab.toml, containers/images.toml and prometheus/, or
+checks them (--check).
 
-With --schemas FOLDER and --operator FOLDER, every object is also held to the API that it is for (scripts/kubernetes_api.py):
-its fields, their types, what is required; a field that the API does not know is refused."""
+With --schemas FOLDER and --operator FOLDER, every object is also checked against its API
+(scripts/kubernetes_api.py): unknown fields, wrong types, missing fields."""
 
 import argparse
 import json
@@ -14,8 +15,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "deploy/kubernetes"
-# Each node is known by the address of a Service, with its last octet of lab.toml. This /24 is the first of the range that
-# kubeadm, kind and minikube give to Services, where addresses are for who asks for one.
+# Each node has the address of a Service, with the last octet of lab.toml. This /24 is the first of
+# the default Service range of kubeadm, kind and minikube, a part for addresses that are requested.
 NETWORK = "10.96.0"
 NAME = "redis-ha-lab"
 PORTS = {"redis": 6379, "sentinel": 26379, "metrics": 9400}
@@ -51,16 +52,17 @@ def labels_of(component, node=None):
 def container(name, image, memory, cpu, mounts, args=None, env=None, ports=(), probes=None):
     described = IMAGES[image]
     variables = {"HALAB_SUBNET": NETWORK, **(env or {})}
-    # A pod has whatever address the network gives it; its Service's leads there.
+    # The pod's own address differs from that of its Service, by which the others know the node.
     listen = {"name": "HALAB_LISTEN", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
     made = {
         "name": name,
         "image": f"{NAME}-{image}:{VERSION}",
-        # Loaded into the machines, or pushed to a registry of one's own: kustomization.yaml renames it then.
+        # The image is loaded into the machines, or pushed to a registry; kustomization.yaml renames
+        # it then.
         "imagePullPolicy": "IfNotPresent",
         "env": [listen, *({"name": key, "value": value} for key, value in variables.items())],
         "ports": [{"name": what, "containerPort": port} for what, port in ports],
-        # What a container may use at most is all that it is promised: it is never moved away for lack of memory.
+        # Requests equal limits: the pod is not evicted for lack of memory.
         "resources": {
             "requests": {"memory": memory, "cpu": cpu},
             "limits": {"memory": memory},
@@ -131,7 +133,7 @@ def stateful(name, service, template, volume, size):
         {
             "replicas": 1,
             "serviceName": service,
-            # The next one waits for nobody: whether a node may start is decided by the node.
+            # No start order: each node decides whether it may start.
             "podManagementPolicy": "Parallel",
             "updateStrategy": {"type": "RollingUpdate"},
             "selector": {"matchLabels": {f"{NAME}/node": name}},
@@ -151,7 +153,7 @@ def stateful(name, service, template, volume, size):
 
 
 def probe():
-    # No liveness probe: whether a server is to be killed is for its parent to say, who knows what the Sentinels say.
+    # No liveness probe: the supervisor, which asks the Sentinels, decides whether to kill a server.
     health = {
         "exec": {"command": ["/bin/halab", "health"]},
         "periodSeconds": 2,
@@ -168,14 +170,15 @@ def nodes():
         ports = [(component, PORTS[component]), ("metrics", PORTS["metrics"])]
         spec = {
             "clusterIP": "None",
-            # A node that is not ready is the one that the others have to find.
+            # The other nodes must also find a node that is not ready.
             "publishNotReadyAddresses": True,
             "selector": labels_of(component),
             "ports": [{"name": what, "port": port} for what, port in ports],
         }
         made.append(thing("v1", "Service", component, spec, labels_of(component)))
     for node in LAB["data_node"] + LAB["sentinel"]:
-        # By whose address the others know it, wherever its pod is; without the labels that Prometheus looks for.
+        # The fixed address of the node, wherever its pod runs; without the labels that Prometheus
+        # selects.
         spec = {
             "type": "ClusterIP",
             "clusterIP": address(node["address"]),
@@ -200,10 +203,11 @@ def nodes():
             ports=ports,
             probes=probe(),
         )
-        # SIGTERM is the handover: longer than the 15 s that it may take, and the end of the server.
+        # SIGTERM triggers the handover: longer than the 15 s that it may take, plus the stop of the
+        # server.
         template = pod(component, node["name"], [inside], 45 if data else 15, True)
         made.append(stateful(node["name"], component, template, "state", "8Gi" if data else "1Gi"))
-    # Of all nodes one at a time, be it a data node or a Sentinel: that is the loss that the lab survives.
+    # One node at a time, data node or Sentinel: the lab survives the loss of one.
     voluntary = {
         "maxUnavailable": 1,
         "selector": {
@@ -224,7 +228,7 @@ def nodes():
         "256Mi",
         "250m",
         [("ledger", "/ledger")],
-        # Records stay: at this rate a data node's memory is full of them after two months.
+        # Records are never deleted: at this rate they fill a data node's memory in two months.
         args=[
             "write",
             "--duration",
@@ -270,7 +274,7 @@ def nodes():
     )
     spec = {
         "replicas": 1,
-        # Two would each be asked for all.
+        # Two instances would each be scraped for all nodes.
         "strategy": {"type": "Recreate"},
         "selector": {"matchLabels": labels_of("exporter")},
         "template": template,
@@ -286,7 +290,7 @@ def nodes():
 
 
 def policies():
-    """Who may speak with whom: nobody, but for what follows."""
+    """The network policies: all connections are refused except these."""
     monitoring = LAB["monitoring"]
     tcp = lambda *ports: [{"protocol": "TCP", "port": port} for port in ports]
     among = lambda *components: {
@@ -344,13 +348,13 @@ def policies():
 
 
 def camel(rule):
-    """A relabelling of prometheus.yml, as the operator writes it."""
+    """A relabelling rule of prometheus.yml in the operator's form."""
     names = {"source_labels": "sourceLabels", "target_label": "targetLabel"}
     return {names.get(key, key): value for key, value in rule.items()}
 
 
 def monitoring():
-    """For the Prometheus operator: what prometheus/ says, in its words."""
+    """The configuration of prometheus/ as objects of the Prometheus operator."""
     shipped = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())
     jobs = {job["job_name"]: job for job in shipped["scrape_configs"]}
     elsewhere = lambda value: json.loads(
@@ -442,7 +446,8 @@ def rendered(objects):
             return super().increase_indent(flow, False)
 
     text = yaml.dump_all(objects, Dumper=Plain, sort_keys=False, width=1000, explicit_start=True)
-    return f"# Made by scripts/kubernetes.py of lab.toml and prometheus/, and held to them by ./lab test.\n{text}"
+    head = "Generated by scripts/kubernetes.py from lab.toml and prometheus/; ./lab test checks it."
+    return f"# {head}\n{text}"
 
 
 def main():
@@ -451,19 +456,19 @@ def main():
     )
     parser.add_argument("--write", action="store_true", help="write the files (the default)")
     parser.add_argument(
-        "--check", action="store_true", help="write nothing, and fail where a file is another"
+        "--check", action="store_true", help="write nothing; fail if a file differs"
     )
     parser.add_argument(
         "--schemas",
         type=Path,
         metavar="FOLDER",
-        help="of the package kubernetes-validate: hold objects to it too",
+        help="schemas of the package kubernetes-validate, to check objects against",
     )
     parser.add_argument(
         "--operator",
         type=Path,
         metavar="FOLDER",
-        help="the source of the Prometheus operator: likewise",
+        help="source of the Prometheus operator, to check its objects against",
     )
     args = parser.parse_args()
     found = []
@@ -472,15 +477,13 @@ def main():
         path = FOLDER / name
         if args.check:
             if not path.exists() or path.read_text() != text:
-                found.append(
-                    f"{path.relative_to(ROOT)} is not what scripts/kubernetes.py makes: ./lab generate"
-                )
+                found.append(f"{path.relative_to(ROOT)} differs; ./lab generate writes it")
         else:
             path.write_text(text)
     kustomization = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
     if sorted(kustomization["resources"]) != sorted(FILES):
         found.append(
-            f"kustomization.yaml has {kustomization['resources']}, the files are {sorted(FILES)}"
+            f"kustomization.yaml lists {kustomization['resources']}; the files are {sorted(FILES)}"
         )
     needed = [
         f"secrets/{name}.pem"
@@ -493,7 +496,7 @@ def main():
     if LAB.get("security", {}).get("tls"):
         given = [file for secret in kustomization["secretGenerator"] for file in secret["files"]]
         found += [
-            f"kustomization.yaml: security.tls needs {file} among the files of the secret"
+            f"kustomization.yaml: security.tls needs {file} in the files of the secret"
             for file in needed
             if file not in given
         ]
@@ -505,9 +508,9 @@ def main():
             if f"      # - {file}" not in shown
         ]
     if args.schemas:
-        import kubernetes_api as api  # its packages are not needed for the rest
+        import kubernetes_api as api  # needs packages that nothing else here needs
 
-        # As they are written, not as they were made.
+        # The objects of the files, not those in memory.
         objects = [
             thing for name in FILES for thing in yaml.safe_load_all((FOLDER / name).read_text())
         ]

@@ -1,8 +1,9 @@
-"""What Kubernetes' API, and that of the Prometheus operator, would refuse of an object: unknown fields, wrong types, what is
-missing. For scripts/kubernetes.py.
+"""Checks objects against the APIs of Kubernetes and the Prometheus operator: unknown fields, wrong
+types, missing fields. For scripts/kubernetes.py.
 
-The schemas are those of the package kubernetes-validate, and the operator's own CustomResourceDefinitions. Of the latter's
-rules in CEL (x-kubernetes-validations) nothing is judged."""
+The schemas are those of the package kubernetes-validate and the operator's own
+CustomResourceDefinitions; the rules of the latter in CEL (x-kubernetes-validations) are not
+checked."""
 
 import json
 
@@ -13,10 +14,10 @@ API = "v1.34.0"
 
 
 def kubernetes(folder):
-    """Group, version and kind to schema, of Kubernetes' own."""
+    """The schemas of Kubernetes' own objects, by group, version and kind."""
     strict = next(folder.rglob(f"{API}-local-strict"))
     text = (strict / "_definitions.json").read_text()
-    # They name each other by file; here all are in one.
+    # The references name a file; here all definitions are in one document.
     definitions = json.loads(text.replace('"/api/_definitions.json#/', '"#/'))["$defs"]
     return {
         (kind["group"], kind["version"], kind["kind"]): {
@@ -29,27 +30,28 @@ def kubernetes(folder):
 
 
 def operators(folder):
-    """The same of the operator, of what is used here, out of its source."""
+    """The schemas of the operator's objects that are used here, from its source."""
     found = {}
     for kind in ("servicemonitors", "prometheusrules"):
         path = folder / f"example/prometheus-operator-crd/monitoring.coreos.com_{kind}.yaml"
         spec = yaml.safe_load(path.read_text())["spec"]
         for version in spec["versions"]:
             schema = strict(version["schema"]["openAPIV3Schema"])
-            # The API server knows what is in there, whatever the definition says.
+            # The API server checks metadata itself.
             schema["properties"]["metadata"] = {"type": "object"}
             found[spec["group"], version["name"], spec["names"]["kind"]] = schema
     return found
 
 
 def strict(schema):
-    """The schema, but unknown fields are refused: an API server drops them, or refuses them when asked to."""
+    """The schema with unknown fields refused; an API server drops them unless told to refuse
+    them."""
     if isinstance(schema, list):
         return [strict(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
     made = {
-        # Of `properties` the keys are names of fields, not words of a schema.
+        # The keys of `properties` are names of fields, not keywords of a schema.
         key: {name: strict(of) for name, of in value.items()}
         if key == "properties"
         else strict(value)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Says which links between the project's documents lead nowhere: to no file, or to no heading of it."""
+"""Reports broken links between the project's documents: the file or the heading does not exist."""
 
 import pathlib
 import re
@@ -18,14 +18,14 @@ def documents() -> list[pathlib.Path]:
 
 
 def prose(text: str) -> str:
-    """Without code, in which brackets are something else."""
+    """The text without code, in which brackets have another meaning."""
     return re.sub(
         r"`[^`\n]*`", "", re.sub(r"^ *```.*?^ *```$", "", text, flags=re.DOTALL | re.MULTILINE)
     )
 
 
 def headings(text: str) -> set[str]:
-    """What a link can name after #, by GitHub's way to make it."""
+    """The anchors of a document, in GitHub's form."""
     titles = re.findall(
         r"^#+ (.+)$",
         re.sub(r"^ *```.*?^ *```$", "", text, flags=re.DOTALL | re.MULTILINE),
@@ -45,10 +45,10 @@ def main() -> int:
             target = (document.parent / file).resolve() if file else document
             there = target.exists() and (not heading or heading in headings(target.read_text()))
             if not there:
-                print(f"{document.relative_to(ROOT)}: {link} leads nowhere", file=sys.stderr)
+                print(f"{document.relative_to(ROOT)}: broken link {link}", file=sys.stderr)
                 found = 1
     if not seen:
-        sys.exit("no link was seen at all")
+        sys.exit("found no link at all")
     return found
 
 

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# Checks of the flake that need no package of Nix: its files parse and have nothing unused; logic that
-# needs no nixpkgs has the right results; the lock file fits; the scripts of the tests on virtual machines
-# have the right types. Sourced by scripts/test.sh. The rest is for `nix flake check`.
+# Checks of the flake without nixpkgs: its files parse and have nothing unused; its own logic has
+# the right results; the lock file fits; the scripts of the VM tests have the right types. Sourced
+# by scripts/test.sh. `nix flake check` has the other checks.
 
 DEADNIX=1.3.1
 
@@ -11,37 +11,42 @@ setup_nix_checks() {
     cargo_tool deadnix deadnix $DEADNIX
 }
 
-# No store: nothing is built or fetched here.
+# Without a store: nothing is built or fetched.
 nix_eval() { nix-instantiate --store dummy:// "$@"; }
 
-nix_files_are_right() {
+check_nix_files() {
     local file
     while read -r file; do
         nix_eval --parse "$file" >/dev/null
     done < <(nix_files)
     nix_files | xargs deadnix --fail
-    # In `nix develop`, and in `nix flake check`. The crate of that name is another program, so it isn't installed here.
+    # `nix develop` and `nix flake check` have statix. It is not installed here: the crate of that
+    # name is another program.
     ! have statix || statix check .
 }
 
-nix_logic_is_right() {
+check_nix_logic() {
     local failed
     failed=$(nix_eval --eval --strict --json nix/lib/tests.nix)
-    [ "$failed" = "[]" ] || die "claims about the flake that do not hold: $failed" "they stand in nix/lib/tests.nix"
+    [ "$failed" = "[]" ] || die "claims about the flake that do not hold: $failed" \
+        "see nix/lib/tests.nix"
 }
 
-# Both make it from lab.toml: halab for itself, the flake for a Prometheus that NixOS runs.
-scraping_is_that_of_halab() {
+# Both generate the scrape configuration from lab.toml: halab for its own Prometheus, the flake for
+# that of NixOS.
+check_nix_scraping() {
     nix_eval --eval --strict --json nix/lib/scraping-shipped.nix | python3 -c '
 import json, sys, yaml
 flake = json.load(sys.stdin)
 halab = yaml.safe_load(open("prometheus/prometheus.yml"))["scrape_configs"]
-different = [job["job_name"] for job in halab if job not in flake] + [job["job_name"] for job in flake if job not in halab]
-sys.exit(f"nix/lib/scraping.nix and prometheus/prometheus.yml differ in: {different}" if different else 0)'
+different = [job["job_name"] for job in halab if job not in flake]
+different += [job["job_name"] for job in flake if job not in halab]
+if different:
+    sys.exit(f"nix/lib/scraping.nix and prometheus/prometheus.yml differ in: {different}")'
 }
 
-# Both make them of containers/images.toml; where a program lies is for each to know.
-images_are_those_of_the_flake() {
+# Both make the images from containers/images.toml; only the paths of programs differ.
+check_nix_images() {
     nix_eval --eval --strict --json nix/lib/images-shipped.nix | python3 -c '
 import json, os, sys
 def comparable(config):
@@ -64,18 +69,19 @@ different = [
 sys.exit("\n".join(different) or 0)' <(scripts/images.py --configs)
 }
 
-# Each script as the test driver sees it: what the driver gives, the machines, what the test puts before it, the script.
-vm_scripts_are_right() {
+# Checks each script as the test driver runs it: the driver's names, the machines, the lines before
+# the script, and the script.
+check_vm_scripts() {
     local scratch test pyflakes=pyflakes3 machines=(one two three engine)
     have pyflakes3 || pyflakes=pyflakes
     scratch=$(mktemp -d)
-    # shellcheck disable=SC2064  # the folder of now
+    # shellcheck disable=SC2064  # expanded now
     trap "rm -rf '$scratch'" EXIT
-    # Those of nix/tests/driver/machines.nix, and of the tests that have others.
+    # `machines` are those of nix/tests/driver/machines.nix and of tests with others.
     for test in nix/tests/*/test.py; do
         echo "$test"
         {
-            # As scriptOf of machines.nix does.
+            # As scriptOf in machines.nix does.
             if grep -q scriptOf "${test%/*}/default.nix"; then
                 python3 -B -c 'from machines import driver; print(driver.given_lines(), end="")'
                 cat nix/tests/driver/lab.py
@@ -90,7 +96,7 @@ vm_scripts_are_right() {
         mypy --strict --cache-dir="$scratch/cache" "$scratch/typed.py"
         PYFLAKES_BUILTINS=$(printf '%s,' "${machines[@]}")start_all,subtest $pyflakes "$scratch/script.py"
     done
-    # What runs the same scripts without Nix.
+    # The code that runs the same scripts without Nix.
     MYPYPATH=nix/tests/driver mypy --strict --cache-dir="$scratch/cache" -p machines
     $pyflakes machines
     python3 -B -m unittest discover --top-level-directory . --start-directory machines/tests

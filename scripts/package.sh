@@ -1,18 +1,18 @@
 # shellcheck shell=bash
-# `./lab package`: the program, the units of deploy/systemd and what belongs to them as a Debian package, by dpkg-deb alone.
-# What is written by hand is in packaging/debian. Sourced by ./lab package
-# and by scripts/test.sh.
+# `./lab package`: makes a Debian package of the program, the units of deploy/systemd and their
+# files by dpkg-deb. Handwritten parts are in packaging/debian. Sourced by ./lab package and by
+# scripts/test.sh.
 #
-# There are no sysusers and no tmpfiles in it: systemd makes the users of the units while they run (DynamicUser), and
-# their folders (StateDirectory, RuntimeDirectory).
+# The package needs no sysusers and no tmpfiles: systemd creates the users of running units
+# (DynamicUser) and their folders (StateDirectory, RuntimeDirectory).
 
 package_usage() {
     cat <<EOF
 ./lab package [--output DIR] [--revision N]
 
-Makes redis-ha-lab_VERSION-N_ARCHITECTURE.deb in DIR (default: the current folder) of the release binary, which is built
-first where it is not there. N is Debian's revision of the same version (default: 1).
-Who stands in it as maintainer: DEBFULLNAME and DEBEMAIL.
+Makes redis-ha-lab_VERSION-N_ARCHITECTURE.deb in DIR (default: the current folder) from the release
+binary, which is built first if needed. N is the Debian revision (default: 1). The environment
+variables DEBFULLNAME and DEBEMAIL name the maintainer.
 EOF
 }
 
@@ -33,7 +33,7 @@ cmd_package() {
         esac
         shift
     done
-    [[ $revision =~ ^[0-9]+$ ]] || die "package: '$revision' is no revision" "say a number, as 1"
+    [[ $revision =~ ^[0-9]+$ ]] || die "package: '$revision' is no revision" "use a number, such as 1"
     setup_package_tools
     mkdir -p "$LAB_TOOLS" "$output"
     setup_rust
@@ -42,10 +42,10 @@ cmd_package() {
 }
 
 setup_package_tools() {
-    have dpkg-deb || die "dpkg-deb is not here" "make the package on Debian, or on one of its descendants"
+    have dpkg-deb || die "dpkg-deb is missing" "make the package on Debian or a derivative"
     # They say what the program links to, strip it, and gather notices.
     { have dpkg-shlibdeps && have strip && have python3; } ||
-        apt_install "what reads and strips programs and gathers notices, for the package" dpkg-dev binutils python3
+        apt_install "tools to make the package" dpkg-dev binutils python3
 }
 
 # As Debian orders versions: 0.2.0-rc.1 comes before 0.2.0.
@@ -65,7 +65,8 @@ make_package() {
     arch=$(dpkg --print-architecture)
     file=$1/redis-ha-lab_${version}_$arch.deb
     scratch=$(mktemp -d)
-    # A bash of its own: in a condition, -e would be ignored. And modes are not those of whoever calls.
+    # A subshell with its own -e, which bash ignores in a condition, and a umask independent of the
+    # caller's.
     set +e
     (
         set -e
@@ -77,7 +78,7 @@ make_package() {
     local status=$?
     set -e
     rm -rf "$scratch"
-    [ $status -eq 0 ] || die "the package could not be made" "the messages are above"
+    [ $status -eq 0 ] || die "cannot make the package" "see the messages above"
     printf '%s\n' "$file"
 }
 
@@ -85,7 +86,7 @@ package_maintainer() {
     printf '%s <%s>\n' "${DEBFULLNAME:-The redis-ha-lab authors}" "${DEBEMAIL:-redis-ha-lab@packages.invalid}"
 }
 
-# package_files ROOT VERSION: all that is installed.
+# package_files ROOT VERSION: writes all files that the package installs.
 package_files() {
     local root=$1 packaging=$LAB_ROOT/packaging/debian halab=$CARGO_TARGET_DIR/release/halab
     local doc=$root/usr/share/doc/redis-ha-lab
@@ -117,14 +118,15 @@ package_changelog() {
     cat <<EOF
 redis-ha-lab ($1) unstable; urgency=medium
 
-  * Made from the source of this version by ./lab package; what is new in it
-    is in changelog.gz.
+  * Made from the source of this version by ./lab package; its changes are in
+    changelog.gz.
 
  -- $(package_maintainer)  $(LC_ALL=C date -u -R -d "@$SOURCE_DATE_EPOCH")
 EOF
 }
 
-# package_control SCRATCH VERSION ARCHITECTURE: what dpkg reads, for the files in SCRATCH/root.
+# package_control SCRATCH VERSION ARCHITECTURE: writes the control files for the files in
+# SCRATCH/root.
 package_control() {
     local root=$1/root packaging=$LAB_ROOT/packaging/debian sums libraries size
     sums=$(cd "$root" && find . -type f -printf '%P\0' | LC_ALL=C sort -z | xargs -0 md5sum)
@@ -133,7 +135,7 @@ package_control() {
     install -m 644 -t "$root/DEBIAN" "$packaging/templates"
     printf '%s\n' "$sums" >"$root/DEBIAN/md5sums"
 
-    # Asked in a folder that looks like a source package.
+    # dpkg-shlibdeps needs a folder that looks like a source package.
     mkdir "$1/debian"
     printf 'Source: redis-ha-lab\n\nPackage: redis-ha-lab\nArchitecture: any\n' >"$1/debian/control"
     libraries=$(cd "$1" && dpkg-shlibdeps -O root/usr/bin/halab)

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# `./lab release`: the files of a release, which .github/workflows/release.yml publishes. Sourced by ./lab.
+# `./lab release`: makes the files of a release, which .github/workflows/release.yml publishes.
+# Sourced by ./lab.
 
 RELEASE_TARGETS=(x86_64-unknown-linux-musl aarch64-unknown-linux-musl)
 CYCLONEDX=0.5.9 # cargo-cyclonedx
@@ -16,8 +17,8 @@ Makes in DIR (default: ./release):
   redis-ha-lab-VERSION.cdx.json       a bill of materials of the program (CycloneDX)
   SHA256SUMS                          checksums of all of them
 
-With --tag, fails unless TAG is v and the version of Cargo.toml, and CHANGELOG.md has a section for it.
-Needs rustup. The cross compiler comes from PyPI (cargo-zigbuild, pinned by hash).
+With --tag, fails unless TAG is vVERSION, with the version of Cargo.toml, and CHANGELOG.md has a
+section for it. Needs rustup. The cross compiler comes from PyPI (cargo-zigbuild, pinned by hash).
 
 Example: ./lab release --output /tmp/release && (cd /tmp/release && sha256sum --check SHA256SUMS)
 EOF
@@ -46,8 +47,9 @@ cmd_release() {
     mkdir -p "$output"
     output=$(realpath "$output")
     cd "$LAB_ROOT" || exit
-    # SHA256SUMS is of everything there: nothing of an earlier version may be.
-    [ -z "$(cd "$output" && release_files)" ] || die "$output has files of an earlier release" "remove them, or name another folder by --output"
+    # SHA256SUMS lists all files there, so there may be none of an earlier version.
+    [ -z "$(cd "$output" && release_files)" ] || die "$output has files of an earlier release" \
+        "remove them, or choose another folder with --output"
     setup_release
     SOURCE_DATE_EPOCH=$(package_epoch)
     export SOURCE_DATE_EPOCH
@@ -70,7 +72,8 @@ release_files() { find . -maxdepth 1 -name 'redis-ha-lab[-_]*' -printf '%f\n' | 
 release_matches() {
     local version
     version=$(release_version)
-    [ "$1" = "v$version" ] || die "the tag is $1, the version in Cargo.toml is $version" "use the tag v$version, or change the version"
+    [ "$1" = "v$version" ] || die "the tag is $1, but the version in Cargo.toml is $version" \
+        "use the tag v$version, or change the version"
     grep -qF "## [$version]" "$LAB_ROOT/CHANGELOG.md" ||
         die "CHANGELOG.md has no section [$version]" "rename its section [Unreleased]"
 }
@@ -78,7 +81,8 @@ release_matches() {
 setup_release() {
     mkdir -p "$LAB_TOOLS"
     setup_rust
-    have rustup || die "rustup is not here" "install Rust by rustup, which has the standard library of every target"
+    have rustup || die "rustup is missing" \
+        "install Rust by rustup, which has the standard library of every target"
     rustup target add "${RELEASE_TARGETS[@]}"
     setup_package_tools
     pinned_python release
@@ -92,10 +96,12 @@ release_archive() {
     name=redis-ha-lab-$(release_version)-$target
     flags="--remap-path-prefix=$LAB_ROOT=. --remap-path-prefix=${CARGO_HOME:-${HOME-}/.cargo}=cargo"
     say "building for $target"
-    PATH=$LAB_TOOLS/release-venv/bin:$PATH RUSTFLAGS="${RUSTFLAGS-} $flags" cargo zigbuild --release --locked --target "$target"
+    PATH=$LAB_TOOLS/release-venv/bin:$PATH RUSTFLAGS="${RUSTFLAGS-} $flags" \
+        cargo zigbuild --release --locked --target "$target"
     scratch=$(mktemp -d)
     install -D "$CARGO_TARGET_DIR/$target/release/halab" "$scratch/$name/halab"
-    # Manual and completions are the same for every architecture: the program of this machine writes them.
+    # Manual pages and completions do not depend on the architecture: this machine's program writes
+    # them.
     halab man "$scratch/$name/man/man1"
     mkdir "$scratch/$name/completions"
     halab completions bash >"$scratch/$name/completions/halab.bash"
@@ -103,7 +109,8 @@ release_archive() {
     halab completions fish >"$scratch/$name/completions/halab.fish"
     scripts/notices.py "$target" >"$scratch/$name/NOTICES"
     install -m 644 -t "$scratch/$name" lab.toml README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE
-    tar -C "$scratch" --sort=name --owner=0 --group=0 --numeric-owner --mode=go=rX,u+rw --mtime="@$SOURCE_DATE_EPOCH" -c "$name" |
+    tar -C "$scratch" --sort=name --owner=0 --group=0 --numeric-owner --mode=go=rX,u+rw \
+        --mtime="@$SOURCE_DATE_EPOCH" -c "$name" |
         gzip -9n >"$1/$name.tar.gz"
     rm -rf "$scratch"
 }

@@ -1,17 +1,18 @@
 # shellcheck shell=bash
-# Starts, watches and stops the lab in the background. Sourced by ./lab.
+# Starts, checks and stops the lab in the background. Sourced by ./lab.
 #
-# The runner is process-compose, or `halab up` where that isn't there. Either way it is one process, noted
-# in $LAB_RUN/runner as "PID START-TIME NAME". A PID alone is not trusted: it may be another's by now.
+# The runner is process-compose, or `halab up` without it. Either is one process, recorded in
+# $LAB_RUN/runner as "PID START-TIME NAME". The start time detects a PID that was reused.
 
-SETTLE_SECONDS=60 # a first start takes about 3 s, one after a crash some failover-timeouts
-# Beside the nodes in process-compose.yaml: who watches, and what closes the lab.
-LAB_BESIDE="cadvisor closing grafana prometheus redis-exporter"
+SETTLE_SECONDS=60 # a first start takes about 3 s, one after a crash a few failover timeouts
+# Other processes in process-compose.yaml: monitoring, and the one that closes the lab.
+LAB_OTHER_PROCESSES="cadvisor closing grafana prometheus redis-exporter"
 STOP_SECONDS=120  # each data node may take the 30 s of a handover
 
-# Of process $1, in ticks since boot; nothing if it is gone or only a zombie that nobody has reaped.
+# start_time PID: prints the start time in ticks since boot; nothing if the process is gone or a
+# zombie.
 start_time() {
-    # The name, which may contain blanks, ends at the last parenthesis; the state follows.
+    # The state follows the name, which may contain blanks and ends at the last parenthesis.
     sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | awk '$1 != "Z" { print $20 }'
 }
 
@@ -23,8 +24,9 @@ lab_is_up() {
     pid=$(runner_field 1) && [ -n "$pid" ] && [ "$(start_time "$pid")" = "$(runner_field 2)" ]
 }
 
-# Processes of this lab, whoever started them: `left_over nodes`, `servers` or `monitors`, one PID a line. A
-# node shows by its environment; a server overwrites that with its title, but its folder is in the state folder.
+# left_over nodes|servers|monitors: prints the PIDs of this lab's processes, whoever started them. A
+# node is found by its environment; a server overwrites that with its title, so it is found by its
+# working folder.
 left_over() {
     local proc name
     for proc in /proc/[0-9]*; do
@@ -37,7 +39,7 @@ left_over() {
             [[ $(readlink "$proc/cwd") == "$HALAB_STATE"/* ]]
             ;;
         monitors/*)
-            # Set by `halab monitor`, which becomes the program it starts.
+            # `halab monitor` sets it and then executes the program.
             [[ $(readlink "$proc/cwd") == "$HALAB_STATE"/monitoring/* ]] && grep -qz '^HALAB_MONITOR=' "$proc/environ"
             ;;
         *) false ;;
@@ -48,20 +50,20 @@ left_over() {
 
 any_left_over() { [ -n "$(left_over "$1")" ]; }
 
-refuse_left_over() {
+refuse_leftovers() {
     if any_left_over nodes || any_left_over servers; then
-        die "nodes of this lab still run, though nobody runs the lab" "stop them first: ./lab down"
+        die "nodes of this lab still run without a runner" "stop them first: ./lab down"
     fi
 }
 
-# Another lab on the same addresses would look like this one, healthy, and get this one's writes.
+# Another lab on the same addresses would be taken for this one and get its writes.
 refuse_taken_addresses() {
     local nodes node
     nodes=$(lab_nodes) || exit
     for node in $nodes; do
         ! halab health "$node" >/dev/null 2>&1 ||
-            die "another lab runs on this one's addresses: something answers as $node" \
-                "stop it there, or give this one a network of its own: HALAB_SUBNET=127.1.1 ./lab up (any 127.x.y)"
+            die "another lab uses the same addresses: something answers as $node" \
+                "stop it, or use another network: HALAB_SUBNET=127.1.1 ./lab up (any 127.x.y)"
     done
 }
 
@@ -71,58 +73,60 @@ choose_runner() {
     elif ! find_process_compose >/dev/null; then
         printf 'halab\n'
     elif ! same_nodes; then
-        # A lab.toml of one's own may have other nodes, which only `halab up` knows about.
+        # A custom lab.toml may have other nodes; only `halab up` can start those.
         printf 'halab\n'
     else
         printf 'process-compose\n'
     fi
 }
 
-# True if process-compose.yaml has exactly the nodes of lab.toml, and what is beside them.
+# True if process-compose.yaml has exactly the nodes of lab.toml and the other processes.
 same_nodes() {
     local listed
     listed=$(sed -n '/^processes:/,$s/^  \([a-z0-9-]*\):.*/\1/p' "$LAB_ROOT/process-compose.yaml" | sort)
-    [ "$listed" = "$( (lab_nodes && tr ' ' '\n' <<<"$LAB_BESIDE") | sort)" ]
+    [ "$listed" = "$( (lab_nodes && tr ' ' '\n' <<<"$LAB_OTHER_PROCESSES") | sort)" ]
 }
 
-# process-compose with this lab's socket. Its path is relative, since a socket's may have 107 bytes only.
+# process-compose with this lab's socket; the path is relative, as a socket's path is limited to 107
+# bytes.
 pc() {
     (cd "$LAB_RUN" && PROC_COMP_CONFIG=$LAB_RUN process-compose \
         --use-uds --unix-socket pc.sock --log-file "$LAB_RUN/pc-client.log" "$@")
 }
 
-# What a running lab was started with holds for every later command too, unless that says otherwise.
-note_settings() {
+# The settings of a running lab apply to later commands too, unless their caller sets others.
+save_settings() {
     local name
     for name in HALAB_SUBNET HALAB_PROFILE HALAB_CONFIG HALAB_STATE; do
         # shellcheck disable=SC2016  # expanded when it is read
-        [ -z "${!name-}" ] || printf '[[ $LAB_GIVEN == *" %s "* ]] || export %s=%q\n' "$name" "$name" "${!name}"
+        [ -z "${!name-}" ] ||
+            printf '[[ $LAB_GIVEN == *" %s "* ]] || export %s=%q\n' "$name" "$name" "${!name}"
     done >"$LAB_RUN/settings"
 }
 
-recall_settings() {
+load_settings() {
     # shellcheck source=/dev/null
     if lab_is_up && [ -e "$LAB_RUN/settings" ]; then . "$LAB_RUN/settings"; fi
 }
 
 lab_start() {
     local runner
-    refuse_left_over
+    refuse_leftovers
     refuse_taken_addresses
     runner=$(choose_runner)
     mkdir -p "$LAB_LOG" "$LAB_RUN" "$HALAB_STATE"
-    # pc.sock of a lab that was killed would keep the new one from listening.
+    # The socket of a killed runner would keep the new one from listening.
     rm -f "$LAB_RUN/pc.sock"
-    say "starting the lab with $runner; everything it keeps is in $LAB_DIR"
-    # So that what each node uses can be told apart.
+    say "starting the lab with $runner; its data is in $LAB_DIR"
+    # A cgroup for each node, so that cAdvisor can tell them apart.
     export HALAB_CGROUP=true
-    # A session of its own: Ctrl-C and the end of this terminal are not for the lab.
+    # A session of its own: Ctrl-C and the end of this terminal do not reach the lab.
     case $runner in
     process-compose)
         (
             cd "$LAB_RUN" || exit
             export PROC_COMP_CONFIG=$LAB_RUN
-            # Standard output repeats the nodes' logs, which have files of their own.
+            # Standard output repeats the nodes' logs, which are in files.
             exec setsid process-compose --config "$LAB_ROOT/process-compose.yaml" --tui=false --disable-dotenv \
                 --use-uds --unix-socket pc.sock --log-file "$LAB_RUN/pc.log"
         ) </dev/null >/dev/null 2>"$LAB_RUN/runner.log" &
@@ -130,9 +134,9 @@ lab_start() {
     halab)
         setsid halab up --logs "$LAB_LOG" </dev/null >"$LAB_RUN/runner.log" 2>&1 &
         ;;
-    *) die "LAB_RUNNER is '$runner'" "it is process-compose or halab" ;;
+    *) die "LAB_RUNNER is '$runner'" "set it to process-compose or halab" ;;
     esac
-    note_settings
+    save_settings
     printf '%s %s %s\n' $! "$(start_time $!)" "$runner" >"$LAB_RUN/runner"
 }
 
@@ -141,20 +145,25 @@ wait_until_healthy() {
     until halab status --wait 1s >/dev/null 2>&1; do
         lab_is_up || fail_with_logs "the lab has ended"
         ! a_node_has_ended || fail_with_logs "a node has ended"
-        [ $((SECONDS - began)) -lt $SETTLE_SECONDS ] || fail_with_logs "the lab is not healthy after $SETTLE_SECONDS s"
+        [ $((SECONDS - began)) -lt $SETTLE_SECONDS ] ||
+            fail_with_logs "the lab is not healthy after $SETTLE_SECONDS s"
     done
     say "healthy"
 }
 
-# Nothing starts it again, so there is no point in waiting.
+# Nothing restarts a node that has ended, so waiting would be useless.
 a_node_has_ended() {
     case $(runner) in
-    process-compose) pc list --output wide 2>/dev/null | grep -vE ' monitoring ' | grep -qE ' (Completed|Error|Skipped) ' ;;
+    process-compose)
+        pc list --output wide 2>/dev/null | grep -vE ' monitoring ' |
+            grep -qE ' (Completed|Error|Skipped) '
+        ;;
     *) grep -q 'node exited' "$LAB_RUN/runner.log" ;;
     esac
 }
 
-# fail_with_logs PROBLEM: the end of the log of each node that does not serve, and of the runner's own.
+# fail_with_logs PROBLEM: prints the end of the logs of unhealthy nodes and of the runner, and
+# exits.
 fail_with_logs() {
     local node file
     for node in $(lab_nodes); do
@@ -164,13 +173,13 @@ fail_with_logs() {
     done
     [ ! -s "$LAB_RUN/runner.log" ] || tail -n 5 "$LAB_RUN/runner.log" >&2
     halab status >&2 || true
-    die "$1" "what the failing nodes said is above; all logs: $LAB_LOG; docs/runbook.md says what helps. All data is kept in $LAB_DIR"
+    die "$1" "see the logs above; all logs: $LAB_LOG; remedies: docs/runbook.md. Data stays in $LAB_DIR"
 }
 
 lab_stop() {
     if lab_is_up; then
         say "stopping the lab"
-        # process-compose answers when all nodes have ended; `halab up` ends with its nodes.
+        # process-compose answers after all nodes have ended; `halab up` ends after its nodes.
         if [ "$(runner)" != process-compose ] || ! pc down >/dev/null 2>&1; then
             kill -TERM "$(runner_field 1)" 2>/dev/null || true
         fi
@@ -179,7 +188,7 @@ lab_stop() {
         say "the lab is not running"
         return
     fi
-    # What a runner left behind that was killed: the nodes, then servers whose node was killed too.
+    # A killed runner leaves nodes behind, and a killed node its server.
     local kind
     for kind in monitors nodes servers; do
         left_over $kind | xargs -r kill -TERM 2>/dev/null || true
@@ -190,10 +199,10 @@ lab_stop() {
     say "all nodes have ended; their data is in $HALAB_STATE"
 }
 
-# Of nodes that have ended; one in use is not removed.
+# Removes the cgroups of nodes that have ended; rmdir fails for one in use.
 remove_empty_cgroups() {
     rmdir /sys/fs/cgroup/{,*/}halab/* /sys/fs/cgroup/{,*/}halab 2>/dev/null || true
-    # With cgroup v2, of a user whose own ones are delegated: somewhere above this process.
+    # With cgroup v2 and delegation to a user they are somewhere above this process.
     local place
     place=$(sed -n 's/^0:://p' /proc/self/cgroup 2>/dev/null)
     while [ -n "${place%/}" ]; do
@@ -202,13 +211,18 @@ remove_empty_cgroups() {
     done
 }
 
-# wait_until_gone TEST...: until the test fails.
+# wait_until_gone TEST...: waits until the test fails.
 wait_until_gone() {
     local began=$SECONDS
     while "$@"; do
         [ $((SECONDS - began)) -lt $STOP_SECONDS ] ||
-            die "not ended after $STOP_SECONDS s" "see $LAB_LOG; to end them the hard way: kill -KILL" \
-                "$({ runner_field 1; left_over monitors; left_over nodes; left_over servers; } | sort -un | tr '\n' ' ')"
+            die "processes still run after $STOP_SECONDS s" "see $LAB_LOG; to force their end: kill -KILL" \
+                "$({
+                    runner_field 1
+                    left_over monitors
+                    left_over nodes
+                    left_over servers
+                } | sort -un | tr '\n' ' ')"
         sleep 0.1
     done
 }
@@ -223,8 +237,8 @@ lab_logs() {
 
 need_process_compose() {
     lab_is_up || die "the lab is not running" "start it: ./lab up"
-    [ "$(runner)" = process-compose ] || die "the lab is run by 'halab up', which has no $1" \
-        "with process-compose on PATH, or Go 1.26 to build it: ./lab down && ./lab up"
+    [ "$(runner)" = process-compose ] || die "'halab up' runs the lab; it has no $1" \
+        "install process-compose, or Go 1.26 to build it, then run ./lab down && ./lab up"
 }
 
 lab_tui() {
@@ -232,7 +246,7 @@ lab_tui() {
     pc attach
 }
 
-# Its parent, `halab node`, sees that and decides when the server comes back, and as what.
+# Kills the server of a node; its supervisor decides when and in which role to start it again.
 node_kill() {
     [ -n "${1-}" ] || die "kill: which node?" "the nodes: $(lab_nodes | tr '\n' ' ')"
     local server

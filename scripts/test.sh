@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# `./lab test`: everything that has to hold before a change lands, fast to slow. A failed step does not keep the
-# next ones from running. Sourced by ./lab.
+# `./lab test`: all tests of a change, from fast to slow. After a failed step the next ones still
+# run. Sourced by ./lab.
 
 # shellcheck source=scripts/generate.sh
 . "$LAB_ROOT/scripts/generate.sh"
@@ -22,7 +22,7 @@ step() {
     local name=$1 began=$SECONDS
     shift
     printf '\n==> %s\n' "$name"
-    # A subshell with its own -e: in a condition, bash would ignore -e inside the function.
+    # A subshell with its own -e: bash ignores -e in a function called in a condition.
     set +e
     (
         set -e
@@ -41,62 +41,65 @@ step() {
 
 test_all() {
     local began=$SECONDS
-    # The tests are about this project's lab.toml, whatever the lab at hand uses.
+    # The tests use this project's lab.toml, whatever the caller's lab uses.
     unset HALAB_PROFILE HALAB_SUBNET HALAB_STATE LAB_RUNNER
     export HALAB_CONFIG=$LAB_ROOT/lab.toml
 
     setup_test_tools
     step "format" format_all --check
-    step "shell scripts" shellcheck -x lab scripts/*.sh nix/packages/*/*.sh .ci/run machines/initrd-init machines/guest/lab-shell \
-        packaging/debian/{config,postinst,prerm,postrm}
-    step "process-compose.yaml has lab.toml's nodes" same_nodes
-    step "generated files; units as systemd judges them; containers are hardened" generated_by_scripts --check
-    step "Nix: files parse, and have nothing unused" nix_files_are_right
-    step "Nix: logic and lock file" nix_logic_is_right
-    step "Nix: what Prometheus asks is what halab makes of lab.toml" scraping_is_that_of_halab
-    step "Nix: its images are configured as those of ./lab images" images_are_those_of_the_flake
-    step "Nix: scripts of the VM tests" vm_scripts_are_right
-    local cannot
-    cannot=$(package_cannot)
-    if [ -z "$cannot" ]; then
-        step "the Debian package: lintian, installed, upgraded, removed, purged" package_lane
+    step "shell scripts" shellcheck -x lab scripts/*.sh nix/packages/*/*.sh .ci/run \
+        machines/initrd-init machines/guest/lab-shell packaging/debian/{config,postinst,prerm,postrm}
+    step "process-compose.yaml has the nodes of lab.toml" same_nodes
+    step "generated files are up to date; units are valid; containers are hardened" \
+        generated_by_scripts --check
+    step "Nix: files parse and have nothing unused" check_nix_files
+    step "Nix: logic and lock file" check_nix_logic
+    step "Nix: scrape configuration is equal to that of halab" check_nix_scraping
+    step "Nix: image configuration is equal to that of ./lab images" check_nix_images
+    step "Nix: scripts of the VM tests" check_vm_scripts
+    local obstacle
+    obstacle=$(package_test_obstacle)
+    if [ -z "$obstacle" ]; then
+        step "the Debian package: lintian, installed, upgraded, removed, purged" test_package
     else
-        printf '\n==> the Debian package: left out: %s\n' "$cannot"
+        printf '\n==> the Debian package: skipped: %s\n' "$obstacle"
     fi
-    step "dashboards keep the rules of Grafana's linter" scripts/dashboards-rules.py grafana/dashboards/*.json
-    step "dashboards have no field that Grafana does not know" dashboards_have_known_fields
-    step "deploy/kubernetes is known to Kubernetes' API" kubernetes_is_right
-    step "documents: every link leads somewhere" scripts/links.py
-    step "Prometheus: configuration, rules, their tests" prometheus_files_are_right
+    step "dashboards follow the rules of Grafana's linter" \
+        scripts/dashboards-rules.py grafana/dashboards/*.json
+    step "dashboards have no field unknown to Grafana" check_dashboard_fields
+    step "deploy/kubernetes is valid" check_kubernetes
+    step "documents: no broken link" scripts/links.py
+    step "Prometheus: configuration, rules, their tests" check_prometheus_files
     step "clippy" cargo clippy --all-targets --locked --quiet -- -D warnings
     step "unit, model and CLI tests" all_but_live
-    # They mostly wait: twice as many at a time as there are cores, and each takes the memory of a lab.
+    # They mostly wait, so run two per core, at most 8: each needs the memory of a lab.
     local cores
     cores=$(nproc)
-    step "live tests" env -u HALAB_CONFIG cargo test --locked --test live -- --test-threads $((cores < 4 ? 2 * cores : 8))
+    step "live tests" env -u HALAB_CONFIG cargo test --locked --test live -- \
+        --test-threads $((cores < 4 ? 2 * cores : 8))
     step "a whole lab, run by halab up" whole_lab halab
     if find_process_compose >/dev/null; then
         step "a whole lab, run by process-compose" whole_lab process-compose
     else
-        printf '\n==> a whole lab, run by process-compose: left out, it is not here\n'
+        printf '\n==> a whole lab, run by process-compose: skipped: it is not installed\n'
     fi
-    step "every query, rule and alert against a running lab" monitoring_is_real
+    step "every query, rule and alert against a running lab" test_monitoring
     if have chromium; then
         step "the page of a drill in a browser" cargo test --locked --test page -- --ignored
     else
-        printf '\n==> the page of a drill in a browser: left out, there is no chromium\n'
+        printf '\n==> the page of a drill in a browser: skipped: chromium is not installed\n'
     fi
     step "every drill once" every_drill
-    cannot=$(containers_cannot) || cannot="the attempt failed${cannot:+: $cannot}"
-    if [ -z "$cannot" ]; then
-        step "the lab as containers" containers_lane
+    obstacle=$(containers_test_obstacle) || obstacle="the attempt failed${obstacle:+: $obstacle}"
+    if [ -z "$obstacle" ]; then
+        step "the lab as containers" test_containers
     else
-        printf '\n==> the lab as containers: left out: %s\n' "$cannot"
+        printf '\n==> the lab as containers: skipped: %s\n' "$obstacle"
     fi
     step "README's commands" readme_commands
     step "the commands of docs/operations" operations_commands
 
-    printf '\n%d s in all\n' $((SECONDS - began))
+    printf '\n%d s in total\n' $((SECONDS - began))
     if [ ${#failed[@]} -gt 0 ]; then
         printf 'failed: %s\n' "${failed[@]}" >&2
         exit 1
@@ -104,46 +107,48 @@ test_all() {
     say "all steps passed"
 }
 
-# A second server, for the tests of upgrades: Valkey 8, which reads the data of bookworm's Redis 7.0; on later releases that Redis, whose
-# data theirs reads. Only its files; nothing is installed, and apt's own lists stay as they are.
+# A second server for the tests of upgrades. On bookworm it is Valkey 8, which reads the data of
+# bookworm's Redis 7.0; on later releases it is that Redis, whose data their server reads. It is
+# only unpacked: nothing is installed, and apt's own lists do not change.
 setup_other_server() {
     local suite package program mirror scratch other=$LAB_TOOLS/other-server
+    local remedy="set HALAB_OTHER_SERVER to a server of another version, then try again"
     [ -z "${HALAB_OTHER_SERVER-}" ] && [ ! -x "$other" ] || return 0
     if grep -qx 'VERSION_CODENAME=bookworm' /etc/os-release; then
         suite=bookworm-backports package=valkey-tools program=valkey-check-rdb
     else
         suite=bookworm package=redis-tools program=redis-check-rdb
     fi
-    { have apt-get && have dpkg-deb; } || die "a second server is missing, and this machine has no apt-get" \
-        "name one of another version by HALAB_OTHER_SERVER, then run this again"
+    { have apt-get && have dpkg-deb; } ||
+        die "a second server is missing, and this machine has no apt-get" "$remedy"
     mirror=$(debian_mirror) || exit
     say "fetching a second server: $package of $suite"
     scratch=$(mktemp -d)
     mkdir -p "$scratch/lists/partial" "$scratch/archives/partial"
-    printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' "$mirror" "$suite" >"$scratch/sources.list"
-    # Where it is not root's, apt can't give up its rights.
+    printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' \
+        "$mirror" "$suite" >"$scratch/sources.list"
+    # In a folder that is not root's, apt cannot switch to its own user.
     chmod 755 "$scratch"
     (
         cd "$scratch"
         apt() {
-            apt-get -qq -o APT::Sandbox::User=root -o Dir::State::Lists="$scratch/lists" -o Dir::Cache="$scratch" \
-                -o Dir::Etc::SourceList="$scratch/sources.list" -o Dir::Etc::SourceParts=/dev/null "$@" >&2
+            apt-get -qq -o APT::Sandbox::User=root -o Dir::State::Lists="$scratch/lists" \
+                -o Dir::Cache="$scratch" -o Dir::Etc::SourceList="$scratch/sources.list" \
+                -o Dir::Etc::SourceParts=/dev/null "$@" >&2
         }
         apt update && apt download "$package" && dpkg-deb -x "$package"_*.deb .
-    ) || die "a second server could not be fetched" \
-        "apt's messages are above; or name one of another version by HALAB_OTHER_SERVER, then run this again"
-    # It acts by the name it is called by.
+    ) || die "cannot fetch a second server" "see apt's messages above, or $remedy"
+    # The program is a server if it is called by such a name.
     cp "$scratch/usr/bin/$program" "$other"
     rm -rf "$scratch"
-    "$other" --version >/dev/null || die "the second server does not run here" \
-        "name one of another version by HALAB_OTHER_SERVER, then run this again"
+    "$other" --version >/dev/null || die "the second server does not run on this machine" "$remedy"
 }
 
 setup_test_tools() {
-    # Ubuntu's package of that name is none.
+    # Ubuntu has no deb of that name.
     have chromium || ! grep -qx 'ID=debian' /etc/os-release ||
-        (apt_install "a browser, to look at pages" chromium fonts-dejavu-core) || true
-    have curl || apt_install "curl, to test how Grafana is fetched" curl
+        (apt_install "a browser, for tests of HTML pages" chromium fonts-dejavu-core) || true
+    have curl || apt_install "curl, for the test of Grafana's download" curl
     setup_generators
     setup_format
     setup_nix_checks
@@ -151,34 +156,36 @@ setup_test_tools() {
     setup_package_test
     have shellcheck || apt_install "shellcheck" shellcheck
     if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then
-        have rustup || die "cargo has no rustfmt or clippy" "install them as you installed cargo"
+        have rustup || die "cargo has no rustfmt or clippy" "install them the way you installed cargo"
         say "installing rustfmt and clippy with rustup"
         rustup component add rustfmt clippy || die "rustup could not install rustfmt and clippy"
     fi
 }
 
-# By Grafana's own types, from PyPI.
-dashboards_have_known_fields() {
+# Uses Grafana's own types, from PyPI.
+check_dashboard_fields() {
     pinned_python dashboards
     "$LAB_TOOLS/dashboards-venv/bin/python" scripts/dashboards-schema.py grafana/dashboards/*.json
 }
 
-# By the schemas of Kubernetes' API, from PyPI, and by the Prometheus operator's own, pinned in tools/operator.
-kubernetes_is_right() {
-    # The packages name more than is asked of them here; YAML is read by the machine's own.
+# Uses the schemas of Kubernetes' API, from PyPI, and those of the Prometheus operator, pinned in
+# tools/operator.
+check_kubernetes() {
+    # Dependencies that are not used here are left out; PyYAML is the machine's own.
     pinned_python kubernetes --no-deps
     local venv=$LAB_TOOLS/kubernetes-venv operator=github.com/prometheus-operator/prometheus-operator
     local against=(--schemas "$venv/lib")
     if have go; then
-        against+=(--operator "$(cd tools/operator && go mod download -json $operator | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')")
+        against+=(--operator "$(cd tools/operator && go mod download -json $operator |
+            sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')")
     else
-        say "there is no Go, which fetches the Prometheus operator's types: its objects are held to nothing"
+        say "Go is missing, which fetches the Prometheus operator's types: its objects are not checked"
     fi
     "$venv/bin/python" -B scripts/kubernetes.py --check "${against[@]}"
 }
 
-prometheus_files_are_right() {
-    have promtool || die "promtool is not here" "install Debian's package prometheus (or promtool)"
+check_prometheus_files() {
+    have promtool || die "promtool is missing" "install Debian's package prometheus (or promtool)"
     # Rule files are named relative to the configuration.
     promtool check config prometheus/prometheus.yml
     promtool check rules prometheus/rules/*.yml
@@ -194,19 +201,21 @@ all_but_live() {
     env -u HALAB_CONFIG cargo test --locked --doc
 }
 
-# In a lab of the test itself, with a cgroup for each node; those are removed with the lab.
-monitoring_is_real() {
+# Runs in a separate lab with a cgroup for each node.
+test_monitoring() {
     trap 'remove_empty_cgroups' EXIT
-    env -u HALAB_CONFIG HALAB_CGROUP=true cargo test --locked --test monitoring -- --ignored --nocapture --skip the_lab_at_hand
+    env -u HALAB_CONFIG HALAB_CGROUP=true cargo test --locked --test monitoring -- \
+        --ignored --nocapture --skip the_lab_at_hand
 }
 
-# A lab of its own, in a scratch folder and in a /24 of its own, so that it runs beside any other.
+# Settings of a separate lab, in a scratch folder and in its own /24, so that it can run beside
+# others.
 own_lab() {
     scratch=$(mktemp -d)
     export LAB_DIR=$scratch
     export HALAB_SUBNET=127.$((RANDOM % 200 + 20)).$((RANDOM % 256))
-    # Also after a failure: nothing may stay behind. Ctrl-C does not reach what runs in the background.
-    # shellcheck disable=SC2046  # a word each
+    # Clean up after a failure too. Ctrl-C does not reach background jobs.
+    # shellcheck disable=SC2046  # one word per PID
     trap 'kill $(jobs -pr) 2>/dev/null || true; wait; ./lab down; rm -rf "$scratch"' EXIT
     say "in $scratch, addresses $HALAB_SUBNET.0/24"
 }
@@ -216,10 +225,10 @@ whole_lab() {
     own_lab
     export LAB_RUNNER=$1
     ./lab up
-    ./lab up # again: says that it is up, and writes again
+    ./lab up # again: reports that it is up, and writes again
     ./lab status
     ./lab down
-    ./lab down # again: says that it isn't running
+    ./lab down # again: reports that it is not running
     ./lab up --no-write # with its data
     local ledger
     for ledger in "$LAB_DIR"/ledger/*; do
@@ -231,14 +240,15 @@ whole_lab() {
     [ ! -e "$LAB_DIR" ]
 }
 
-# Every second one beside the others, each in a lab of its own: they mostly wait. At a rate that leaves the machine
-# time for both.
+# Two drills at a time, each in its own lab, as they mostly wait; at a rate that is low enough for
+# both.
 every_drill() {
     own_lab
     local faults half=() other=() i beside
-    # With a tenth of a processor for each node nothing may run beside it, and the short time limits are not meant for it.
-    mapfile -t faults < <(halab drill --list | sed -n 's/^\([a-z][a-z-]*\).*/\1/p' | grep -vxE 'little-cpu|rolling-upgrade')
-    [ ${#faults[@]} -gt 30 ] || die "halab drill --list names ${#faults[@]} faults"
+    # little-cpu gives each node a tenth of a processor: it must run alone and with longer limits.
+    mapfile -t faults < <(halab drill --list | sed -n 's/^\([a-z][a-z-]*\).*/\1/p' |
+        grep -vxE 'little-cpu|rolling-upgrade')
+    [ ${#faults[@]} -gt 30 ] || die "halab drill --list names only ${#faults[@]} faults"
     for i in "${!faults[@]}"; do
         if [ $((i % 2)) -eq 0 ]; then half+=("${faults[i]}"); else other+=("${faults[i]}"); fi
     done
@@ -253,12 +263,12 @@ every_drill() {
     return $status
 }
 
-# From the server of the lab to the second one, or the other way round.
+# Upgrades from the lab's server to the second one, or the other way round.
 upgrade_drill() {
     local second=${HALAB_OTHER_SERVER:-$LAB_TOOLS/other-server} status=0
     local drill=(halab drill rolling-upgrade --profile fast --rate 20000)
     "${drill[@]}" --to "$second" || status=$?
-    # 2: that one can't read what this one writes.
+    # 2: the second server cannot read the data of the first.
     [ $status -eq 2 ] || return $status
     "${drill[@]}" --server "$second" --to "$LAB_TOOLS/redis-server"
 }
@@ -270,7 +280,7 @@ readme_commands() {
     run_commands "$commands"
 }
 
-# The tasks of docs/operations, one page after the other on one running lab, in a folder of their own.
+# The tasks of docs/operations, page by page on one running lab, in their own folder.
 operations_commands() {
     local page commands
     own_lab
@@ -282,14 +292,15 @@ operations_commands() {
         say "$page"
         commands=$(scripts/documented-commands.sh "$page")
         if [ "${page##*/}" = upgrade.md ] && ! find_process_compose >/dev/null; then
-            say "left out: a single node is stopped and started by process-compose, which is not here"
+            say "skipped: it needs process-compose to stop and start single nodes"
             continue
         fi
         (cd "$scratch/work" && run_commands "$commands")
     done
 }
 
-# In a shell of their own. What they have started in the background ends with it, also after a failure.
+# run_commands TEXT: runs commands in a separate shell, which ends their background jobs, also after
+# a failure.
 run_commands() {
     bash -euo pipefail -c "trap '{ kill \$(jobs -pr); wait; } 2>/dev/null || true' EXIT; PS4='\$ '; set -x
 $1"

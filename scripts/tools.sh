@@ -1,22 +1,24 @@
 # shellcheck shell=bash
 # Tools with pinned versions from the registries of crates and Python packages. Sourced by ./lab.
 
-# cargo_tool PROGRAM CRATE VERSION: installs it in the tools' folder unless it is on PATH.
+# cargo_tool PROGRAM CRATE VERSION: installs a program in the tool folder unless it is on PATH.
 cargo_tool() {
     have "$1" && return
-    say "building $1, a tool of the checks"
-    # Unoptimized: built faster, and fast enough.
-    env -u CARGO_TARGET_DIR cargo install --quiet --debug --locked --version "$3" --root "$LAB_TOOLS/$1.cargo" "$2" ||
-        die "$1 could not be built" "cargo's messages are above"
+    say "building $1, a tool for checks"
+    # Without optimizations: builds faster and runs fast enough.
+    env -u CARGO_TARGET_DIR cargo install --quiet --debug --locked --version "$3" \
+        --root "$LAB_TOOLS/$1.cargo" "$2" || die "cannot build $1" "see cargo's messages above"
     ln -sf "$LAB_TOOLS/$1.cargo/bin/$1" "$LAB_TOOLS/$1"
 }
 
-# pinned_python NAME [OPTION...]: a venv with exactly the packages of tools/NAME-requirements.txt.
+# pinned_python NAME [OPTION...]: makes a venv with exactly the packages of
+# tools/NAME-requirements.txt.
 pinned_python() {
     local venv=$LAB_TOOLS/$1-venv pinned=tools/$1-requirements.txt
     shift
     if ! cmp -s "$pinned" "$venv/installed"; then
-        python3 -c 'import ensurepip' 2>/dev/null || apt_install "Python virtual environments" python3-venv
+        python3 -c 'import ensurepip' 2>/dev/null ||
+            apt_install "Python virtual environments" python3-venv
         rm -rf "$venv"
         python3 -m venv --system-site-packages "$venv"
         "$venv/bin/python" -m pip install --quiet --require-hashes -r "$pinned" "$@"

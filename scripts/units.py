@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""The units of deploy/systemd, made from nix/lib/units.nix: what a host without NixOS installs in /usr/lib/systemd/system.
+"""Generates deploy/systemd, the units for hosts without NixOS, from nix/lib/units.nix.
 
-`--check` writes nothing: it says which file is not what would be written, and lets systemd judge the files where
-`systemd-analyze` is on this machine: whether it understands every line, and how much of the system each unit is left with."""
+`--check` writes nothing. It reports files that differ from their source. If systemd-analyze is
+installed, it also verifies every unit and limits its exposure (`systemd-analyze security`)."""
 
 import argparse
 import difflib
@@ -18,14 +18,15 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "deploy/systemd"
 SOURCE = "nix/lib/units-shipped.nix"
 HEAD = "# Generated from nix/lib/units.nix by scripts/units.py: change it there.\n\n"
-# What `systemd-analyze security` may say at most, in tenths: 0 is best, 100 is worst. As in nix/checks/units.nix.
+# The highest exposure allowed by `systemd-analyze security`, in tenths: 0 is best, 100 is worst. As
+# in nix/checks/units.nix.
 EXPOSURE = 20
-# An instance of a template is judged by this name.
+# The name of the instance with which a template is checked.
 INSTANCE = "node-1"
 
 
 def rendered():
-    """The text of each file, by its name."""
+    """The text of each file, by name."""
     nix = ["nix-instantiate", "--store", "dummy://", "--eval", "--strict", "--json", SOURCE]
     shown = subprocess.run(nix, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     return {name: HEAD + text.strip() + "\n" for name, text in json.loads(shown).items()}
@@ -42,7 +43,7 @@ def write(wanted):
 
 
 def differences(wanted):
-    """What the files say instead, as a diff."""
+    """A diff between the files and their source."""
     there = {path.name: path.read_text() for path in FOLDER.iterdir()} if FOLDER.is_dir() else {}
     for name in sorted(wanted.keys() | there.keys()):
         old, new = (texts.get(name, "").splitlines(keepends=True) for texts in (there, wanted))
@@ -51,9 +52,9 @@ def differences(wanted):
         )
 
 
-def judged(wanted):
-    """What systemd finds wrong, a line each."""
-    # A root of its own, so that nothing of this machine's units is read: with the program, and what the units refer to.
+def systemd_problems(wanted):
+    """The problems that systemd finds, one per line."""
+    # A separate root, without this machine's units: it has the program and the units referred to.
     with tempfile.TemporaryDirectory() as root:
         units = Path(root) / "usr/lib/systemd/system"
         units.mkdir(parents=True)
@@ -70,22 +71,22 @@ def judged(wanted):
             (units / name).write_text(text)
         instances = [name.replace("@.", f"@{INSTANCE}.") for name in wanted]
         verify = ["systemd-analyze", "verify", f"--root={root}", "--man=no", *instances]
-        said = subprocess.run(verify, check=False, capture_output=True, text=True)
-        yield from said.stderr.splitlines()
-        if said.returncode != 0 and not said.stderr:
-            yield f"systemd-analyze verify: exit code {said.returncode}"
+        done = subprocess.run(verify, check=False, capture_output=True, text=True)
+        yield from done.stderr.splitlines()
+        if done.returncode != 0 and not done.stderr:
+            yield f"systemd-analyze verify: exit code {done.returncode}"
         for name in instances:
             if not name.endswith(".service"):
                 continue
             security = ["systemd-analyze", "security", "--offline=true", f"--root={root}", "--no-pager",
                         f"--threshold={EXPOSURE}", name]  # fmt: skip
-            said = subprocess.run(security, check=False, capture_output=True, text=True)
+            done = subprocess.run(security, check=False, capture_output=True, text=True)
             overall = [
-                line for line in said.stdout.splitlines() if "Overall exposure level" in line
+                line for line in done.stdout.splitlines() if "Overall exposure level" in line
             ]
-            print(f"{name}: {overall[0].split(': ')[1] if overall else said.stderr.strip()}")
-            if said.returncode != 0:
-                yield f"{name}: left with more than {EXPOSURE / 10:.1f} of 10, or not judged"
+            print(f"{name}: {overall[0].split(': ')[1] if overall else done.stderr.strip()}")
+            if done.returncode != 0:
+                yield f"{name}: exposure above {EXPOSURE / 10:.1f} of 10, or not analyzed"
 
 
 def main():
@@ -94,7 +95,7 @@ def main():
     )
     parser.add_argument("--write", action="store_true", help="write the files (the default)")
     parser.add_argument(
-        "--check", action="store_true", help="write nothing; fail where the files are not right"
+        "--check", action="store_true", help="write nothing; fail if a file differs or is invalid"
     )
     args = parser.parse_args()
     wanted = rendered()
@@ -104,12 +105,12 @@ def main():
     problems = list(differences(wanted))
     if problems:
         sys.stderr.writelines(problems)
-        sys.exit("deploy/systemd is not what nix/lib/units.nix says: ./lab generate writes it")
+        sys.exit("deploy/systemd differs from nix/lib/units.nix; ./lab generate writes it")
     if not shutil.which("systemd-analyze"):
-        print("systemd-analyze is not on this machine: the units are held to their source alone")
+        print("systemd-analyze is missing: the units are only compared with their source")
         return
     os.environ["SYSTEMD_COLORS"] = "0"
-    problems = list(judged(wanted))
+    problems = list(systemd_problems(wanted))
     if problems:
         sys.exit("\n".join(problems))
 

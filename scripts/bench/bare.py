@@ -1,7 +1,7 @@
-"""The least that a client can do: one socket, one record after the other, the command and its WAIT in one packet.
+"""A minimal client: one socket, one record after the other, the command and its WAIT in one packet.
 
-It finds nobody, survives nothing, and trusts the number that comes back; what it takes is what the servers take. Prints
-records a second and the median latency in ms.
+It has no service discovery and no error handling, and trusts the number of replicas in the answer,
+so its time is that of the servers. Prints records a second and the median latency in ms.
 """
 
 import socket
@@ -27,7 +27,7 @@ def main() -> None:
         primary.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         primary.sendall(command(b"AUTH", user.encode(), b"any"))
         if primary.recv(64) != b"+OK\r\n":
-            raise SystemExit("bare socket: not let in")
+            raise SystemExit("bare socket: authentication failed")
         begun = time.perf_counter()
         for number in range(int(count)):
             at = time.perf_counter()

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""What acknowledged writes cost: `halab write` beside redis-benchmark and redis-py, on the same servers, in one run.
+"""The cost of acknowledged writes: compares `halab write` with redis-benchmark and redis-py on the
+same servers in one run.
 
-Starts a lab of its own on a /24 of 127/8, and a second one with TLS, measures in rounds that take every subject in turn, and
-prints medians and their ratio to redis-benchmark's plain SET. Absolute rates are those of this machine at this time; compare
-ratios.
+Starts a separate lab on a /24 of 127/8, and a second one with TLS. Each round measures every client
+in turn. Prints medians and their ratio to redis-benchmark's plain SET. Absolute rates depend on the
+machine and its load; compare ratios.
 """
 
 import argparse
@@ -26,15 +27,15 @@ VALUE_BYTES = 44  # of a record: a time and a number
 ROUND_RECORDS = 1_000_000
 SINGLE_RECORDS = 20_000
 CONNECTIONS, DEPTH = 4, 100
-TLS = ", TLS"  # what is measured in the lab with TLS ends so
+TLS = ", TLS"  # the suffix of measurements in the lab with TLS
 HEADS = {
     "pipelined": f"{CONNECTIONS} connections, depth {DEPTH}",
     "single": "one at a time",
     "apart": "one at a time, the primary on a core of its own",
 }
 
-# redis-benchmark takes a password as an argument only, which everyone on the machine can read. So in this lab, which
-# is nobody's, there is a user whom any password lets in.
+# redis-benchmark takes a password only as an argument, which every user of the machine can read. So
+# this throwaway lab has a user without a password.
 BENCH_USER = ["bench", "on", "nopass", "~key:*", "~py:*", "&*", "+@all"]
 
 USERS_COLUMNS = [
@@ -44,9 +45,10 @@ USERS_COLUMNS = [
     "server_cpu_us_without",
 ]
 
-# Rate a second, median latency in ms, processor time of the client in µs a record, its peak memory in MiB.
+# Records a second, median latency in ms, the client's processor time in µs a record and peak memory
+# in MiB.
 Measured = tuple[float, float, float, float]
-# The longest time without a successful write, and how long after `+switch-master` it ended; in ms.
+# The longest time without a successful write, and the time from `+switch-master` to its end; in ms.
 Pause = tuple[float, float]
 HERE = Path(__file__).resolve().parent
 ALL_CORES = os.sched_getaffinity(0)
@@ -54,7 +56,7 @@ PRIMARY_NAME = "halab"  # in lab.toml
 
 
 class Lab:
-    """A lab that runs as long as the `with` block."""
+    """A lab that runs during a `with` block."""
 
     def __init__(self, **security: bool) -> None:
         self.security = security
@@ -80,7 +82,8 @@ class Lab:
         return self
 
     def description(self) -> str:
-        """The lab.toml at hand with other settings of security, and without monitoring, which takes turns with nobody."""
+        """The current lab.toml with other security settings and without monitoring, whose load
+        would disturb the measurement."""
         shipped = Path(os.environ.get("HALAB_CONFIG", HERE.parent.parent / "lab.toml")).read_text()
         text, found = re.subn(r"(?ms)^\[monitoring\]\n.*?(?=^\[)", "", shipped)
         for key, value in self.security.items():
@@ -89,9 +92,7 @@ class Lab:
             )
             found = min(found, again)
         if found != 1:
-            raise SystemExit(
-                "bench: lab.toml has not the tables [monitoring] and [security] as shipped"
-            )
+            raise SystemExit("bench: lab.toml lacks the shipped tables [monitoring] and [security]")
         return text
 
     def __exit__(self, *_: object) -> None:
@@ -108,7 +109,7 @@ class Lab:
         return run.stdout
 
     def status(self) -> dict[str, typing.Any]:
-        # It exits with 1 when the lab is not healthy; a busy machine can make it look so for a moment.
+        # Exit code 1 means not healthy, as it may seem for a moment on a busy machine.
         run = subprocess.run(
             ["halab", "status", "--json"], env=self.env, text=True, capture_output=True, check=False
         )
@@ -119,7 +120,7 @@ class Lab:
     def wait_healthy(self) -> None:
         self.halab("status", "--wait", "60s")
         status = self.status()
-        # A server that was started anew knows the users of its file only.
+        # A restarted server has only the users of its file.
         for node in (
             (status["data_nodes"] + status["sentinels"]) if self.security.get("acl", True) else []
         ):
@@ -134,7 +135,7 @@ class Lab:
         return str(self.primary_node()["address"]).split(":")[0]
 
     def primary_cpu(self) -> float:
-        """Seconds of processor time that the primary's server has taken."""
+        """The processor time of the primary's server in seconds."""
         used = dict(re.findall(r"(used_cpu_(?:sys|user)):([\d.]+)", self.redis("INFO", "cpu")))
         return float(used["used_cpu_sys"]) + float(used["used_cpu_user"])
 
@@ -142,15 +143,16 @@ class Lab:
         return self.halab("cli", self.primary_node()["name"], "-e", *words)
 
     def set_apart(self, apart: bool) -> None:
-        """The primary's server on the first core and its replicas on the others, as on hosts of their own; or all of
-        them on all cores again."""
+        """Run the primary's server on the first core and the replicas on the others, as on separate
+        hosts; or all of them on all cores again."""
         primary = self.primary_node()["name"]
         for node in self.status()["data_nodes"]:
             for task in Path(f"/proc/{node['up']['pid']}/task").iterdir():
                 os.sched_setaffinity(int(task.name), cores(apart, node["name"] == primary))
 
     def empty(self) -> None:
-        """Starts from nothing; at once, a million keys would hold up the server for its hang-timeout."""
+        """Delete all data; asynchronously, or a million keys would block the server for its
+        hang-timeout."""
         self.redis("FLUSHALL", "ASYNC")
         while "lazyfree_pending_objects:0" not in self.redis("INFO", "memory"):
             time.sleep(0.1)
@@ -158,7 +160,7 @@ class Lab:
 
 
 def cores(apart: bool, first: bool) -> set[int]:
-    """The processors for the primary (`first`) or for all others."""
+    """The cores for the primary (`first`) or for the other servers."""
     usable = sorted(ALL_CORES)
     if not apart:
         return set(usable)
@@ -166,11 +168,11 @@ def cores(apart: bool, first: bool) -> set[int]:
 
 
 def timed(command: list[str], env: dict[str, str]) -> tuple[str, float, float]:
-    """What a command prints, the processor seconds that it took, and its peak memory in MiB."""
+    """A command's output, processor time in seconds, and peak memory in MiB."""
     with tempfile.TemporaryFile("w+") as out:
-        # Where this process may run, its child may.
+        # The child inherits this process's set of cores.
         child = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.DEVNULL)
-        # Not ru_maxrss: that begins with what this process had when it made the child.
+        # Not ru_maxrss: it starts with the memory of this process at the fork.
         peak, ended = 0, 0
         while not ended:
             peak = max(peak, peak_kib(child.pid))
@@ -184,7 +186,7 @@ def timed(command: list[str], env: dict[str, str]) -> tuple[str, float, float]:
 
 
 def peak_kib(pid: int) -> int:
-    """The most memory that a running process had resident; 0 once it has ended."""
+    """The peak resident memory of a running process; 0 once it has ended."""
     found = re.search(r"VmHWM:\s*(\d+)", Path(f"/proc/{pid}/status").read_text())
     return int(found.group(1)) if found else 0
 
@@ -192,7 +194,7 @@ def peak_kib(pid: int) -> int:
 def redis_benchmark(
     lab: Lab, connections: int, depth: int, count: int, together: int = 1
 ) -> Measured:
-    """`SET`, so many at a time; or `MSET` of the records that are to go together."""
+    """`SET` with `depth` commands in flight, or `MSET` of `together` records."""
     command = ["redis-benchmark", "-h", lab.primary(), "-c", str(connections), "-P", str(depth)]
     command += ["-n", str(count // together), "--user", BENCH_USER[0], "-a", "any"]
     if lab.tls:
@@ -257,7 +259,7 @@ def redis_py_pause(lab: Lab, python: str, how: str, fault: signal.Signals) -> Pa
 
 
 def halab_write_pauses(drill: str, runs: int) -> list[Pause]:
-    """A drill in a lab of its own, with one record at a time."""
+    """Pauses of a drill, which has its own lab, with one record at a time."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         command = [
@@ -279,11 +281,11 @@ def halab_write_pauses(drill: str, runs: int) -> list[Pause]:
 
 
 def users(labs: int, pairs: int) -> list[list[tuple[float, ...]]]:
-    """Durable writes a second in a lab whose parts are users, and in one that lets everyone in, and the processor time of the
-    primary's server for one; each lab starts and goes first in turn.
+    """Acknowledged writes a second in labs with and without ACL, and the processor time of the
+    primary's server per write. The order of start and measurement alternates.
 
-    Two labs alike differ by some percent as long as they run, however often they are measured: where their memory lies, how
-    their tables are seeded. So there are several of each."""
+    Two equal labs differ by a few percent for as long as they run, because of memory layout and the
+    seeds of hash tables. So several labs of each kind are measured."""
     measured = []
     for number in range(labs):
         with contextlib.ExitStack() as running:
@@ -295,7 +297,7 @@ def users(labs: int, pairs: int) -> list[list[tuple[float, ...]]]:
             # The first pair warms both up.
             for turn in range(pairs + 1):
                 print(
-                    f"bench: labs {number + 1} of {labs}, pair {turn}, with users and without",
+                    f"bench: labs {number + 1} of {labs}, pair {turn}, with and without ACL",
                     file=sys.stderr,
                 )
                 rates, costs = {}, {}
@@ -324,7 +326,7 @@ def failovers(rounds: int, python: str | None) -> dict[str, dict[str, list[Pause
 
 
 def python_with_redis() -> str | None:
-    """A Python that has redis-py, made in the project's tool folder; None where it can't be had."""
+    """A Python with redis-py, in a venv in the tool folder; None if it cannot be installed."""
     venv = Path(os.environ.get("LAB_TOOLS", ".lab/tools")) / "bench-venv"
     python = venv / "bin" / "python"
     if not python.exists():
@@ -352,15 +354,19 @@ def python_with_redis() -> str | None:
 
 
 def tables(report: dict[str, typing.Any]) -> str:
-    """What was measured, as Markdown."""
+    """The measurements as Markdown tables."""
     lines = []
     for title, head in HEADS.items():
         if title not in report["measured"]:
             continue
-        where = f"Redis {report['redis']}, {report['cores']} cores, medians of {report['rounds']} rounds"
+        where = (
+            f"Redis {report['redis']}, {report['cores']} cores, "
+            f"medians of {report['rounds']} rounds"
+        )
         lines += [f"**{head}** ({where})", ""]
         lines += [
-            "|  | records/s | of redis-benchmark | p50, ms | times redis-benchmark's | client CPU, µs a record | client, MiB |"
+            "|  | records/s | of redis-benchmark | p50, ms | times redis-benchmark's "
+            "| client CPU, µs a record | client, MiB |"
         ]
         lines += ["| -- | -- | -- | -- | -- | -- | -- |"]
         rows = {
@@ -408,7 +414,7 @@ def tables(report: dict[str, typing.Any]) -> str:
 
 
 def document(path: Path, text: str) -> str:
-    """The document with `text` as its measured part."""
+    """The document with `text` as its generated part."""
     before, _, after = path.read_text().split("<!-- measured -->\n")
     return f"{before}<!-- measured -->\n\n{text}\n<!-- measured -->\n{after}"
 
@@ -417,7 +423,7 @@ def measure(rounds: int) -> dict[str, typing.Any]:
     python = python_with_redis()
     if python is None:
         print(
-            "bench: redis-py can't be installed here (python3-venv, PyPI): left out",
+            "bench: skipping redis-py, which cannot be installed (needs python3-venv and PyPI)",
             file=sys.stderr,
         )
     pipelined = {
@@ -482,12 +488,10 @@ def measure(rounds: int) -> dict[str, typing.Any]:
 
 def main() -> None:
     options = argparse.ArgumentParser(prog="./lab bench", description=__doc__)
+    options.add_argument("--rounds", type=int, default=3, help="number of rounds (default: 3)")
+    options.add_argument("--json", metavar="FILE", help="write all measurements to FILE")
     options.add_argument(
-        "--rounds", type=int, default=3, help="how often each is measured (default: 3)"
-    )
-    options.add_argument("--json", metavar="FILE", help="write all measurements into this file")
-    options.add_argument(
-        "--document", action="store_true", help="put them into docs/performance.md as well"
+        "--document", action="store_true", help="also write them to docs/performance.md"
     )
     options.add_argument(
         "--check",

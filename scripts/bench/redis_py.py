@@ -1,6 +1,7 @@
-"""A client as most write one, with redis-py: one record after the other, through Sentinel.
+"""A typical client with redis-py: one record after the other, with discovery by Sentinel.
 
-It trusts +OK; with WAIT it trusts the number that comes back. Prints records a second and the median latency in ms.
+It trusts +OK, or with WAIT the number of replicas in the answer. Prints records a second and the
+median latency in ms.
 """
 
 import sys
@@ -23,7 +24,7 @@ def write(primary: "redis.Redis[bytes]", number: int, wait: bool) -> bool:
 
 
 def connect(sentinels: list[str], name: str, user: dict[str, typing.Any]) -> "redis.Redis[bytes]":
-    """A connection to whatever Sentinel calls primary, made anew when it breaks."""
+    """A client of the primary named by Sentinel, which reconnects after an error."""
     asked = Sentinel(
         [(host, 26379) for host in sentinels], sentinel_kwargs={**user, "socket_timeout": 2}
     )
@@ -38,7 +39,7 @@ def main() -> None:
     for number in range(int(count)):
         at = time.perf_counter()
         if not write(primary, number, how == "wait"):
-            raise SystemExit("redis-py: no replica has confirmed a record")
+            raise SystemExit("redis-py: no replica confirmed a record")
         times.append(time.perf_counter() - at)
     print(int(count) / (time.perf_counter() - begun), sorted(times)[int(count) // 2] * 1000)
 

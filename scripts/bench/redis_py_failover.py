@@ -1,7 +1,8 @@
-"""The same client through a failover: it writes without a pause, and after a failure tries again at once.
+"""The same client during a failover: it writes without a pause and retries at once after an error.
 
-Says `at work`, and when it has written for two seconds after `+switch-master` prints, in ms, the longest time without
-a successful write, and how long after the event that time ended (below zero: before it).
+Prints `at work` when the load has started. When it has written for two seconds after
+`+switch-master`, it prints, in ms, the longest time without a successful write, and the time from
+the event to the end of that pause (negative: it ended before the event).
 """
 
 import json
@@ -14,8 +15,8 @@ import redis
 from redis_py import connect, write
 
 WARM_UP = 1000  # records before the first one that counts
-CALM = 2.0  # seconds without a longer pause, after which it is over
-LIMIT = 60.0  # seconds in which all of it has to happen
+CALM = 2.0  # seconds without a longer pause, after which the failover is over
+LIMIT = 60.0  # limit of the whole run, in seconds
 
 
 def main() -> None:
@@ -59,7 +60,8 @@ def main() -> None:
         if done == WARM_UP:
             print("at work", flush=True)
     raise SystemExit(
-        f"redis-py: after {LIMIT:.0f} s, {done} records and {len(switched)} switches it is not over"
+        f"redis-py: the failover is not over after {LIMIT:.0f} s, {done} records and "
+        f"{len(switched)} switches"
     )
 
 

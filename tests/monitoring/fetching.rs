@@ -140,10 +140,10 @@ fn an_archive_that_is_wrong_cut_short_or_refused_is_not_taken_and_that_is_said_o
         listener.local_addr().unwrap()
     };
     for (address, reason) in [
-        (serve(Answer::Whole, other), "is not the one that is pinned"),
-        (serve(Answer::Half, body.clone()), "can't be fetched"),
-        (serve(Answer::NotFound, body), "can't be fetched"),
-        (closed, "can't be fetched"),
+        (serve(Answer::Whole, other), "differs from the pinned one"),
+        (serve(Answer::Half, body.clone()), "cannot fetch its archive"),
+        (serve(Answer::NotFound, body), "cannot fetch its archive"),
+        (closed, "cannot fetch its archive"),
     ] {
         let tools = tempfile::tempdir().unwrap();
         let said = fetch(&tools, address, &hash);
