@@ -1,16 +1,16 @@
 {
-  description = "A lab of highly available Redis that proves: the loss of any one node loses no acknowledged write";
+  description = "A lab of highly available Redis: the loss of any one node loses no acknowledged write";
 
   inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
 
-  # Wiring only: what an output is made of stands in nix/, one file an output.
+  # Wiring only: nix/ has the definitions, one file per output.
   outputs =
     { self, nixpkgs }:
     let
       inherit (nixpkgs) lib;
       project = import ./nix/project.nix { inherit lib; };
 
-      # Everything runs on Linux; on macOS what needs neither cgroups nor systemd.
+      # Linux runs everything; macOS runs parts that need neither cgroups nor systemd.
       systems = [
         "x86_64-linux"
         "aarch64-linux"
@@ -47,7 +47,7 @@
               self.packages.${pkgs.stdenv.hostPlatform.system}.halab;
         };
 
-      # One machine with every part of the lab: `nix run .#vm`.
+      # A virtual machine with every part of the lab: `nix run .#vm`.
       nixosConfigurations.lab = lib.nixosSystem {
         modules = [
           self.nixosModules.default

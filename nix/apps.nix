@@ -1,4 +1,4 @@
-# `nix run` and `nix run .#NAME`: the lab, and its commands in the lab's environment.
+# `nix run` and `nix run .#NAME`: the lab, and its commands with the lab's settings.
 {
   lib,
   writeShellApplication,
@@ -10,7 +10,7 @@
   system,
 }:
 let
-  # The machine is described for one system, and runs here as a machine of this one.
+  # The configuration of the machine is for one system; here it runs on the current one.
   machine = self.nixosConfigurations.lab.extendModules {
     modules = [ { nixpkgs.hostPlatform = system; } ];
   };
@@ -29,11 +29,11 @@ let
 in
 {
   default = app lab "The whole lab, in process-compose's terminal interface";
-  halab = app halab "The program itself";
-  write = command "write" "Write records through whoever is primary";
+  halab = app halab "The program halab";
+  write = command "write" "Write records to the primary";
   verify = command "verify" "Read every acknowledged record back";
-  drill = command "drill" "Break a lab of its own in one way under load, and prove what was kept";
-  status = command "status" "Who is primary, and do the Sentinels agree";
+  drill = command "drill" "Run a fault in a separate lab under load and verify all records";
+  status = command "status" "Primary, replica lag, agreement of the Sentinels";
 }
 // lib.optionalAttrs onLinux {
   load-images = app packages.load-images "Load every image into docker or podman";

@@ -1,5 +1,5 @@
-# `nix develop`: everything that ./lab and its tests call, so that ./lab installs nothing. Not a Docker engine, nor a
-# browser: what needs those is left out of the tests where they are not.
+# `nix develop`: all tools of ./lab and its tests, so that ./lab installs nothing. It has no Docker
+# engine and no browser; tests that need them are skipped without them.
 {
   lib,
   callPackage,
@@ -56,6 +56,6 @@ mkShell {
   ++ (callPackage ./style-tools.nix { }).packages
   ++ lib.optional (pkgs ? rust-analyzer) pkgs.rust-analyzer;
 
-  # For rust-analyzer: the standard library's source.
+  # The source of the standard library, for rust-analyzer.
   RUST_SRC_PATH = rustPlatform.rustLibSrc;
 }

@@ -1,5 +1,5 @@
-# What drills break a lab with, beside signals: links cut in a network of their own, disks filled and slowed, clocks
-# stepped. A drill whose tool is missing says so, and is inconclusive.
+# Tools of drills, which cut links in a separate network, fill and slow disks, and step clocks. A
+# drill without its tool is inconclusive.
 { lib, pkgs }:
 {
   packages = lib.optionals pkgs.stdenv.hostPlatform.isLinux (

@@ -1,5 +1,5 @@
-# The machine of `nix run .#vm`: every part of the lab on one host, for a look around; Grafana is at
-# http://127.0.0.1:3000 of the host that it runs on. Real hosts run one part each.
+# The machine of `nix run .#vm`: every part of the lab on one virtual machine, to try it out.
+# Grafana is at http://127.0.0.1:3000 of the host. Real hosts run one part each.
 {
   config,
   lib,
@@ -13,7 +13,7 @@ let
     grafana = monitoring.grafana_port;
     prometheus = monitoring.prometheus_port;
   };
-  # What QEMU's own network calls this machine.
+  # The machine's address in QEMU's user network.
   guest = "10.0.2.15";
 in
 {
@@ -39,8 +39,8 @@ in
     firewall.allowedTCPPorts = lib.attrValues shown;
   };
 
-  # Grafana and Prometheus at the host's 127.0.0.1: QEMU reaches the machine's own address only, and they listen at
-  # the one that lab.toml gives them.
+  # Grafana and Prometheus at 127.0.0.1 of the host. QEMU forwards to the machine's address above;
+  # proxies forward to the address of lab.toml, at which the services listen.
   virtualisation.forwardPorts = map (port: {
     from = "host";
     host = {
@@ -57,7 +57,7 @@ in
     lib.nameValuePair "shown-${name}" {
       wantedBy = [ "sockets.target" ];
       listenStreams = [ "${guest}:${toString port}" ];
-      # The address comes by DHCP, later.
+      # The address comes later, by DHCP.
       socketConfig.FreeBind = true;
     }
   ) shown;
@@ -70,7 +70,7 @@ in
       };
     }
   ) shown;
-  # No password, and no way in but the machine's own console.
+  # No password: the only access is the machine's console.
   users.users.root.initialHashedPassword = "";
   services.getty.autologinUser = "root";
 
@@ -78,7 +78,7 @@ in
     graphics = false;
     cores = 2;
     memorySize = 2048;
-    # State stays in lab.qcow2, in the folder it was started from.
+    # The state is in lab.qcow2 in the folder of the start.
     diskSize = 4096;
   };
 

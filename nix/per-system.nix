@@ -1,4 +1,4 @@
-# The outputs of one system. Packages, images and checks are found by their files' names.
+# The outputs of one system. Packages, images and checks are discovered by file name.
 {
   lib,
   nixpkgs,
@@ -10,7 +10,7 @@
 let
   found = project.discover;
 
-  # What a file in nix/ may ask for by name: packages of nixpkgs, of this flake, and `project`.
+  # The arguments that files in nix/ may name: packages of nixpkgs and of this flake, and `project`.
   scope = lib.makeScope pkgs.newScope (
     ours:
     {
@@ -20,8 +20,8 @@ let
   );
   built = folder: lib.mapAttrs (_: file: scope.callPackage file { }) (found folder);
 
-  # Labs of virtual machines. With KVM where there is one, but without it too: nixpkgs would have such a machine refuse
-  # the build.
+  # Tests on virtual machines, with KVM if available and also without it, where nixpkgs' default is
+  # to refuse the build.
   vmTest =
     file:
     let
@@ -30,7 +30,7 @@ let
         _module.args = { inherit packages project self; };
       };
     in
-    # An older nixpkgs has no such function, and then it stays refused.
+    # An older nixpkgs lacks this function and still refuses the build without KVM.
     (test.overrideTestDerivation or (_: test)) (previous: {
       requiredSystemFeatures = lib.remove "kvm" previous.requiredSystemFeatures;
     });
@@ -41,7 +41,7 @@ let
     // {
       default = scope.halab;
     }
-    # Images are of Linux programs.
+    # Images contain Linux programs.
     // lib.optionalAttrs onLinux (
       lib.mapAttrs' (name: lib.nameValuePair "image-${name}") images
       // import ./images/lib/all.nix { inherit (pkgs) lib linkFarm writeShellApplication; } images
@@ -50,7 +50,7 @@ let
 in
 {
   inherit packages devShells;
-  # Not by callPackage, which would add attributes of its own to the set of apps.
+  # Without callPackage, which would add its own attributes to the set of apps.
   apps = import ./apps.nix {
     inherit lib;
     inherit (pkgs) writeShellApplication;
@@ -61,7 +61,7 @@ in
   formatter = scope.format;
 
   checks = lib.optionalAttrs onLinux (
-    # Every package and every shell is built.
+    # The checks include a build of every package and shell.
     lib.mapAttrs' (name: lib.nameValuePair "package-${name}") (removeAttrs packages [ "default" ])
     // lib.mapAttrs' (name: lib.nameValuePair "shell-${name}") devShells
     // built ./checks

@@ -1,4 +1,4 @@
-# What is the same for every system: version, sources, the lab's description. No package set is in reach here.
+# Values that are the same for every system: version, sources, lab.toml. Without a package set.
 { lib }:
 let
   root = ../.;
@@ -16,18 +16,18 @@ rec {
   manifest = (lib.importTOML ../Cargo.toml).package;
   inherit (manifest) version;
 
-  # The lab as it is shipped; NixOS hosts give settings of their own.
+  # The shipped lab; NixOS hosts have their own settings.
   settings = lib.importTOML ../lab.toml;
   topology = import ./lib/topology.nix settings;
-  # What the images hold.
+  # The description of the images.
   images = lib.importTOML ../containers/images.toml;
 
   discover = import ./lib/discover.nix;
 
-  # Each holds only what its build reads, so that editing another file builds nothing anew.
+  # Each source has only the files that its build reads, so that other changes rebuild nothing.
   sources = {
     program = sourceOf program;
-    # What all tests of the program read.
+    # The files that the program's tests read.
     tests = sourceOf (
       program
       ++ [
@@ -43,7 +43,7 @@ rec {
         ../.github
       ]
     );
-    # What the process lane runs.
+    # The files of the processes lane.
     lab = sourceOf [
       ../process-compose.yaml
       ../lab.toml
@@ -58,7 +58,7 @@ rec {
       ../LICENSE-MIT
       ../LICENSE-APACHE
     ];
-    # What the style checks read.
+    # The files of the style checks.
     everything = fileset.toSource {
       inherit root;
       fileset = root;

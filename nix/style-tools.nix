@@ -1,6 +1,6 @@
-# The tools that judge Nix code, by nixpkgs' names for them. They are of this project's development only, so one
-# that another nixpkgs lacks (an older release calls nixfmt otherwise) fails the check that calls it, by "command
-# not found", and not the evaluation of everything else.
+# Formatter and linters of Nix code, by their names in nixpkgs. Only development needs them: if
+# another nixpkgs lacks one (an older release has another name for nixfmt), only the check that
+# calls it fails, with "command not found", not the evaluation.
 { lib, pkgs }:
 {
   packages = lib.concatMap (name: lib.optional (pkgs ? ${name}) pkgs.${name}) [

@@ -1,4 +1,4 @@
-# The dashboards are what their source makes, and keep the rules of Grafana's linter.
+# The dashboards are up to date with their source and follow the rules of Grafana's linter.
 {
   lib,
   runCommand,

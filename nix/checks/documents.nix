@@ -1,4 +1,5 @@
-# docs/nixos-options.md is what the module's options say, and no link between the documents is dead.
+# docs/nixos-options.md is up to date with the module's options, and the documents have no broken
+# links.
 {
   lib,
   runCommand,
@@ -8,11 +9,11 @@
   project,
 }:
 assert lib.assertMsg (builtins.readFile ../../docs/nixos-options.md == docs.optionsMarkdown)
-  "docs/nixos-options.md is not what nix/modules says: nix eval --raw .#docs.optionsMarkdown >docs/nixos-options.md";
+  "docs/nixos-options.md is not up to date: nix eval --raw .#docs.optionsMarkdown >docs/nixos-options.md";
 runCommand "documents"
   {
     nativeBuildInputs = [
-      # lychee 0.24 and later does not start without certificates of a CA, with --offline either.
+      # lychee 0.24 and later needs CA certificates to start, also with --offline.
       cacert
       lychee
     ];

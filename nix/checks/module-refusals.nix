@@ -1,5 +1,5 @@
-# Settings of the NixOS module that must not build, each with the part of the message that says what helps. Judged
-# while it is evaluated; the build only notes it.
+# Settings of the NixOS module that must fail, each with the part of the message that names the
+# remedy. The evaluation checks them; the build only lists them.
 {
   lib,
   runCommand,
@@ -38,7 +38,7 @@ let
     names = project.topology.sentinelNames;
   };
 
-  # On other addresses than those of the own machine.
+  # The shipped lab with addresses outside of loopback.
   far =
     let
       away = map (node: node // { address = "192.0.2" + lib.removePrefix "127.0.0" node.address; });
@@ -61,7 +61,7 @@ let
       module = { };
       says = null;
     };
-    "a name that settings don't have" = {
+    "a name that is not in settings" = {
       module.services.redis-ha-lab = {
         dataNode = allData // {
           names = [ "redis-c" ];
@@ -77,20 +77,20 @@ let
         };
         sentinel = allSentinels;
       };
-      says = "which is none of this kind in settings: redis-a, redis-b";
+      says = "which is no node of this kind in settings: redis-a, redis-b";
     };
     "loopback addresses on several hosts" = {
       module.services.redis-ha-lab.dataNode.enable = true;
       says = "Give each node the address of its host";
     };
-    "several hosts without passwords that all have" = {
+    "several hosts without shared passwords" = {
       module.services.redis-ha-lab = {
         settings = far;
         dataNode.enable = true;
       };
-      says = "name it there: services.redis-ha-lab.secretsFolder";
+      says = "name that folder in services.redis-ha-lab.secretsFolder";
     };
-    "several hosts with them builds" = {
+    "several hosts with shared passwords builds" = {
       module.services.redis-ha-lab = {
         settings = far;
         dataNode.enable = true;
@@ -98,7 +98,7 @@ let
       };
       says = null;
     };
-    "TLS on several hosts without certificates that all trust" = {
+    "TLS on several hosts without shared certificates" = {
       module.services.redis-ha-lab = {
         settings = far // {
           security = {
@@ -117,7 +117,7 @@ let
         };
         sentinel = allSentinels;
       };
-      says = "a name stands twice";
+      says = "a name occurs twice";
     };
   };
 
@@ -131,7 +131,7 @@ let
 in
 assert lib.assertMsg (
   wrong == { }
-) "module-refusals: not as it should be: ${lib.concatStringsSep "; " (lib.attrNames wrong)}";
+) "module-refusals: these cases fail: ${lib.concatStringsSep "; " (lib.attrNames wrong)}";
 runCommand "module-refusals" { } ''
   printf '%s\n' ${lib.escapeShellArgs (lib.attrNames cases)} >$out
 ''

@@ -1,5 +1,5 @@
-# The lab of `nix run`, headless: it comes up, is written to while its primary's server is killed, and every
-# acknowledged record is found again. Then a drill.
+# The lab of `nix run`, headless: it comes up, the primary's server is killed under load, and every
+# acknowledged record is verified. Then a drill.
 {
   runCommand,
   lab,
@@ -23,7 +23,7 @@ runCommand "process-lab"
 
     redis-ha-lab write --duration 10s --rate 2000 --ledger kill.ledger &
     writer=$!
-    # Killed in the middle: some records are acknowledged, and some are still to come.
+    # The kill comes in the middle: after some records and before others.
     until [ "$(stat -c %s kill.ledger 2>/dev/null || echo 0)" -gt 1000 ]; do
       kill -0 $writer
       sleep 0.1
@@ -35,7 +35,7 @@ runCommand "process-lab"
     redis-ha-lab status --wait 60s | tee status
     grep -q 'primary redis-b at epoch 1, healthy' status
 
-    # A drill, in a lab of its own beside it.
+    # A drill, in a separate lab.
     redis-ha-lab --profile fast drill kill-primary
     touch $out
   ''

@@ -1,4 +1,4 @@
-# The shipped prometheus.yml and its rules are right, and the alerts fire when they should, and only then.
+# The shipped prometheus.yml and its rules are valid, and the alerts fire exactly when they should.
 {
   lib,
   runCommand,

@@ -1,5 +1,5 @@
-# The program as ./lab test judges it: format, clippy, and all tests, those with real servers too (the build
-# sandbox has a loopback network of its own).
+# The checks of ./lab test on the program: format, clippy, and all tests, including those with real
+# servers (the build sandbox has its own loopback network).
 {
   callPackage,
   halab,

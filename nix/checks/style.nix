@@ -1,4 +1,4 @@
-# Nix, Rust and shell files are formatted and lint clean.
+# Nix, Rust and shell files are formatted and pass their linters.
 {
   runCommand,
   callPackage,

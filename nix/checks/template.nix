@@ -1,5 +1,5 @@
-# The hosts of the template are ones: each evaluates to a system, with this flake and its nixpkgs, that no assertion
-# refuses. What docs/nix.md shows of them is held to their files by nix/lib/tests.nix.
+# Each host of the template evaluates to a system with this flake and its nixpkgs, without failed
+# assertions. nix/lib/tests.nix compares the files with docs/nix.md.
 {
   lib,
   runCommand,
@@ -13,7 +13,8 @@ let
       redis-ha-lab = self;
     }).nixosConfigurations;
 in
-# The path of the derivation, not what it builds: a system takes minutes, and brings nothing new here.
+# The path of the derivation, not its output: a build of a system takes minutes and would show
+# nothing more.
 runCommand "template" { } ''
   printf '%s\n' ${
     lib.escapeShellArgs (

@@ -1,6 +1,7 @@
-# How much of the system each unit is left with, as systemd judges it: `systemd-analyze security`, 0 best, 10 worst. None is
-# left with more than 2.0; docs/nix.md has the figures, and what they are made of. And while this is evaluated: the units of
-# deploy/systemd are those of NixOS, but for what nix/lib/units-compared.nix lists.
+# The exposure of each unit by `systemd-analyze security` (0 best, 10 worst) is at most 2.0;
+# docs/nix.md has the figures and explains them. The evaluation also checks that the units of
+# deploy/systemd are equal to those of NixOS, except for the differences listed in
+# nix/lib/units-compared.nix.
 {
   lib,
   stdenv,
@@ -33,12 +34,12 @@ let
     ];
 
   shipped = import ../lib/units-shipped.nix;
-  # On NixOS these two are NixOS' own.
+  # NixOS has its own units for these two.
   notHere = [
     "halab-prometheus.service"
     "halab-grafana.service"
   ];
-  # With what deploy/systemd expects: secrets that were brought here, and certificates among them.
+  # As deploy/systemd expects: with a folder of secrets, including certificates.
   given =
     (machine.extendModules {
       modules = [
@@ -58,7 +59,7 @@ let
     program = lib.getExe cfg.package;
     config = "${cfg.configFile}";
   };
-  # The unit of a template by one of its instances.
+  # A template is compared by one of its instances.
   evaluated =
     name:
     lib.replaceStrings
@@ -75,7 +76,7 @@ let
       there = comparable shipped.${name};
     in
     lib.optional (here != there)
-      "${name}: NixOS alone has ${toString (lib.subtractLists there here)}; deploy/systemd alone has ${toString (lib.subtractLists here there)}"
+      "${name}: only in NixOS: ${toString (lib.subtractLists there here)}; only in deploy/systemd: ${toString (lib.subtractLists here there)}"
   ) (lib.attrNames (removeAttrs shipped notHere));
 in
 assert lib.assertMsg (differences == [ ]) "units: ${lib.concatStringsSep "\n" differences}";

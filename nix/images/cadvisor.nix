@@ -1,2 +1,2 @@
-# cAdvisor. It needs what it reads, read-only: -v /sys:/sys:ro.
+# cAdvisor. It reads /sys of the host: -v /sys:/sys:ro.
 { callPackage, cadvisor }: callPackage ./lib/monitor.nix { } "cadvisor" cadvisor

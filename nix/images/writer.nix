@@ -1,4 +1,5 @@
-# The writer; its ledger is in /ledger. Any other command of the program: `docker run IMAGE verify --ledger ...`.
+# The writer; its ledger is in /ledger. The image also runs other commands of halab: `docker run
+# IMAGE verify --ledger ...`.
 { callPackage }:
 let
   common = callPackage ./lib/node.nix { };

@@ -1,5 +1,5 @@
-# { NAME = path; } for each NAME.nix and each NAME/default.nix of a folder. So a new package, check or test is
-# a new file, and no list names it a second time. Pure, and without nixpkgs.
+# { NAME = path; } for each NAME.nix and each NAME/default.nix of a folder: a new package, check or
+# test only needs a new file, and no entry in a list. Pure, without nixpkgs.
 folder:
 let
   entries = builtins.readDir folder;

@@ -1,7 +1,7 @@
-# What no unit of this module needs, taken away: a Redis server, a Sentinel and the writer read and write their
-# own state folder, and speak TCP over IPv4. docs/nix.md states what `systemd-analyze security` makes of it.
+# Restrictions of all units: a Redis server, a Sentinel and the writer only need their own state
+# folder and TCP over IPv4. docs/nix.md has the results of `systemd-analyze security`.
 {
-  # A user of its own for as long as the unit runs; the state folder is handed to it at each start.
+  # A user that exists while the unit runs; systemd gives it the state folder at each start.
   DynamicUser = true;
   UMask = "0077";
 
@@ -31,7 +31,7 @@
   AmbientCapabilities = "";
   CapabilityBoundingSet = "";
   LockPersonality = true;
-  # Neither server compiles at run time: Redis' Lua is an interpreter.
+  # No server compiles at run time: Redis' Lua is an interpreter.
   MemoryDenyWriteExecute = true;
   NoNewPrivileges = true;
   RestrictNamespaces = true;
@@ -45,9 +45,10 @@
     "@system-service"
     "~@privileged @resources"
   ];
-  # A call that is refused is an error, which the servers log, and not the end of the process.
+  # A refused call is an error, which the servers log, and does not kill the process.
   SystemCallErrorNumber = "EPERM";
 
-  # What a core dump would hold: passwords and keys. The program asks for the same, but may not, by the filter above.
+  # A core dump would contain passwords and keys. The program's own call to prevent it is refused by
+  # the filter above.
   LimitCORE = 0;
 }

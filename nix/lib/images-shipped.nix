@@ -1,6 +1,6 @@
-# What the flake's images are configured as, by name, evaluated without nixpkgs: of it stands here only what nix/images
-# asks for, and a package is where its program would be. scripts/nix-checks.sh compares it with what
-# scripts/images.py makes of the same description.
+# The configurations of the flake's images by name, evaluated without nixpkgs: this file has
+# stand-ins for the parts that nix/images uses, and a package is only the path of its program.
+# scripts/nix-checks.sh compares the result with that of scripts/images.py.
 let
   cargo = builtins.fromTOML (builtins.readFile ../../Cargo.toml);
   lib = {
@@ -44,7 +44,7 @@ let
     cadvisor = package "cadvisor";
     grafana = package "grafana";
   };
-  # As nixpkgs' callPackage: a function is given what it asks for by name.
+  # Like callPackage of nixpkgs: passes a function the arguments that it names.
   callPackage =
     file: given:
     let

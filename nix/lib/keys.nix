@@ -1,8 +1,9 @@
-# The keys of lab.toml as the program reads them, of lab.schema.json, which is made of src/config/keys.rs.
+# Defaults of the keys of lab.toml, from lab.schema.json, which is generated from
+# src/config/keys.rs.
 let
   inherit (builtins.fromJSON (builtins.readFile ../../lab.schema.json)) properties;
 
-  # Of the keys of a table that have one.
+  # The defaults of a table; keys without a default are left out.
   defaultsOf =
     table:
     let

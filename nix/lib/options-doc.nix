@@ -1,4 +1,4 @@
-# Options of a NixOS module as Markdown: a heading, the description, and a list an option.
+# Options of a NixOS module as Markdown: a heading, the description and a list per option.
 { lib }:
 options:
 let

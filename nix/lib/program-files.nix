@@ -1,4 +1,5 @@
-# What is compiled into the program, or read by its unit tests. tests.nix beside this file holds it to the code.
+# The files compiled into the program or read by its unit tests; tests.nix compares the list with
+# the code.
 [
   "Cargo.toml"
   "Cargo.lock"

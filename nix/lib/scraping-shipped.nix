@@ -1,5 +1,5 @@
-# What scraping.nix makes of the shipped lab.toml for the processes lane: by scripts/nix-checks.sh compared with
-# prometheus/prometheus.yml, which `halab` made.
+# The result of scraping.nix for the shipped lab.toml and the processes lane. scripts/nix-checks.sh
+# compares it with prometheus/prometheus.yml, which halab generated.
 let
   settings = builtins.fromTOML (builtins.readFile ../../lab.toml);
   topology = import ./topology.nix settings;

@@ -1,8 +1,8 @@
-# Prometheus' scrape_configs for a lab: what `halab monitor prometheus` makes of lab.toml, for a Prometheus that
-# NixOS runs. scripts/nix-checks.sh holds it to prometheus/prometheus.yml. Pure, and without nixpkgs.
+# Prometheus' scrape_configs for a lab on NixOS, equal to those that `halab monitor prometheus`
+# generates from lab.toml. scripts/nix-checks.sh compares both. Pure, without nixpkgs.
 {
   settings,
-  # Where cAdvisors listen: "ADDRESS:PORT".
+  # The addresses of cAdvisors: "ADDRESS:PORT".
   cadvisors,
 }:
 let
@@ -17,14 +17,14 @@ let
       inherit node kind;
     };
   };
-  # A name or an address as a regular expression that matches itself.
+  # A name or an address, escaped for a regular expression.
   escaped = builtins.replaceStrings [ "." ] [ "\\." ];
-  # A cgroup ends with the node's name, or a container's label is it.
+  # The node's name is the end of a cgroup's path, or a container's label.
   nodeLabels = [
     "id"
     "container_label_redis_ha_lab_node"
   ];
-  # Nodes as processes and containers, and as systemd's units.
+  # Nodes as processes and containers, and as systemd units.
   cgroupsOf =
     nodes:
     let
@@ -33,9 +33,9 @@ let
     "(.*/halab/|.*;)${any (node: "${node.name}@${escaped node.address}")};?"
     + "|.*/halab-(data-node|sentinel)@${any (node: node.name)}\\.service;?";
 
-  # What Redis tells that nothing here shows: half of its series.
+  # Metrics of Redis that no dashboard or rule uses: half of its series.
   redisDropped = "redis_(db_(keys_|avg_).*|config_.*|defrag_.*|tracking_.*|expire.*|io_thread.*|number_of_.*|cluster_.*|commands_latencies_.*|client_recent_.*|lazyfree.*)";
-  # What cAdvisor tells that is shown.
+  # Metrics of cAdvisor that the dashboards show.
   containerKept = "container_(cpu_(usage|user|system)_seconds_total|cpu_cfs_throttled_seconds_total|memory_(rss|cache|usage_bytes|working_set_bytes|failcnt)|processes|threads|file_descriptors|sockets|spec_memory_limit_bytes|start_time_seconds)";
 in
 [
@@ -46,14 +46,14 @@ in
     ) nodes;
   }
   {
-    # Down whenever nobody writes: no alert is about that.
+    # Down when no writer runs; no alert fires for that.
     job_name = "halab-writer";
     static_configs = [
       (target "writer" "writer" (at monitoring.writer_address monitoring.writer_port))
     ];
   }
   {
-    # One exporter asks every node; a scrape names the one to ask.
+    # One exporter serves all nodes; a scrape names the node.
     job_name = "redis";
     metrics_path = "/scrape";
     static_configs = map (
@@ -86,7 +86,7 @@ in
         action = "drop";
       }
     ]
-    # What names a node by its address gets its name beside it.
+    # Series with the address of a node also get its name.
     ++ builtins.concatMap (node: [
       {
         source_labels = [ "slave_ip" ];

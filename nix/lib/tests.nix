@@ -1,6 +1,5 @@
-# The logic of the flake that needs no nixpkgs, held to what it must give; and the lock file to flake.nix. Run by
-# scripts/nix-checks.sh: nix-instantiate --eval --strict --json nix/lib/tests.nix, which prints the claims
-# that fail.
+# Tests of the flake's own logic, without nixpkgs, and of the lock file. scripts/nix-checks.sh runs
+# `nix-instantiate --eval --strict --json nix/lib/tests.nix`, which prints the claims that fail.
 let
   topologyOf = text: import ./topology.nix (builtins.fromTOML text);
   shipped = topologyOf (builtins.readFile ../../lab.toml);
@@ -18,7 +17,7 @@ let
     );
   hardening = import ./hardening.nix;
   shippedUnits = import ./units-shipped.nix;
-  # Every service that there is, by its name in units.nix.
+  # Every service, by its name in units.nix.
   services =
     let
       units = unitsOf { };
@@ -40,7 +39,7 @@ let
   flake = import ../../flake.nix;
   lock = builtins.fromJSON (builtins.readFile ../../flake.lock);
   locked = name: lock.nodes.${lock.nodes.root.inputs.${name}};
-  # github:OWNER/REPO/REF, the one form that inputs have here.
+  # github:OWNER/REPO/REF, the only form of inputs in use.
   parts = url: builtins.match "github:([^/]+)/([^/]+)/([^/]+)" url;
   named = name: parts flake.inputs.${name}.url;
   originally =
@@ -56,7 +55,7 @@ let
   inputs = builtins.attrNames flake.inputs;
   lines = text: builtins.length (builtins.filter builtins.isString (builtins.split "\n" text)) - 1;
 
-  # What the flake gives on Linux, by name; the values are never looked at.
+  # The names of the flake's outputs on Linux; their values are not evaluated.
   names = folder: builtins.attrNames (discover folder);
   outputs = {
     apps = builtins.attrNames (
@@ -78,7 +77,7 @@ let
     images = names ../images;
     checks = names ../checks ++ map (name: "vm-${name}") (names ../tests);
   };
-  # Every Rust file of a folder, all in one text.
+  # The text of all Rust files of a folder.
   rustOf =
     folder:
     let
@@ -94,7 +93,7 @@ let
     in
     builtins.concatStringsSep "\n" (map textOf (builtins.attrNames entries));
   program = rustOf ../../src;
-  # What it has compiled in from outside of src/, and the documents that its unit tests read.
+  # Files outside of src/ that are compiled in, and documents that unit tests read.
   outside =
     matches "include_str!\\(\"[./]*/([^\"]*)\"" program
     ++ map (name: "docs/${name}.md") (matches "docs/([a-z-]+)\\.md\"\\)" program);
@@ -103,26 +102,24 @@ let
     builtins.elem path files || builtins.elem (builtins.head (builtins.split "/" path)) files;
 
   documented = builtins.readFile ../../docs/nix.md;
-  # What stands in a text where `pattern` has its one group.
+  # All matches of the only group of `pattern` in a text.
   matches =
     pattern: text: map builtins.head (builtins.filter builtins.isList (builtins.split pattern text));
   has = text: part: builtins.length (builtins.split part text) > 1;
-  # The names in the second column, in the row whose first one begins so.
+  # The names in the second column of the row whose first column begins with `first`.
   rowOf =
     first: matches "`([a-z-]+)`" (builtins.head (matches "\\| `${first}[^|]*\\|([^|]*)\\|" documented));
   subset = some: all: builtins.all (name: builtins.elem name all) some;
   appsRun = matches "nix run \\.#([a-z-]+)";
 
   claims = {
-    "the program's sources hold what it reads outside of src/" =
+    "the program's sources include all files that it reads outside of src/" =
       builtins.length outside > 10 && builtins.all (isAmong (import ./program-files.nix)) outside;
     "docs/nix.md has the command of every app" = subset outputs.apps (
       [ "default" ] ++ appsRun documented
     );
-    "docs/nix.md runs no app that there is not" = subset (appsRun documented) (
-      outputs.apps ++ [ "checks" ]
-    );
-    "README.md runs no app that there is not" =
+    "docs/nix.md runs only existing apps" = subset (appsRun documented) (outputs.apps ++ [ "checks" ]);
+    "README.md runs only existing apps" =
       appsRun (builtins.readFile ../../README.md) != [ ]
       && subset (appsRun (builtins.readFile ../../README.md)) outputs.apps;
     "docs/nix.md names every package, image and check" =
@@ -130,7 +127,7 @@ let
       && builtins.all (name: has documented "`redis-ha-lab-${name}`") outputs.images
       && subset outputs.images (rowOf "nix build \\.#image-NAME`")
       && subset outputs.checks (rowOf "nix build \\.#checks");
-    "docs/nix.md names no image and no check that there is not" =
+    "docs/nix.md names only existing images and checks" =
       subset (rowOf "nix build \\.#image-NAME`") outputs.images
       && subset (rowOf "nix build \\.#checks") (outputs.checks ++ [ "shell-default" ]);
     "docs/nix.md names every kind of output" = builtins.all (kind: has documented "`${kind}[.`]") (
@@ -142,10 +139,10 @@ let
       )
     );
 
-    "docs/nix.md shows the files of the template as they are" =
+    "docs/nix.md shows the current files of the template" =
       let
         shown = matches "```nix\n([^`]*)```" documented;
-        # The first line of a file says what it is; there the text does.
+        # The first line of a file describes it; in the document the text does.
         file =
           name:
           builtins.head (
@@ -157,7 +154,7 @@ let
         "one"
         "three"
       ];
-    "the three Debian hosts of packaging/debian are those of the template, and their firewall names their addresses and ports" =
+    "packaging/debian has the hosts of the template, and its firewall has their addresses and ports" =
       let
         ofNixOS = (import ../templates/hosts/lab.nix).services.redis-ha-lab.settings;
         ofDebian = builtins.fromTOML (builtins.readFile ../../packaging/debian/lab.toml);
@@ -194,7 +191,7 @@ let
           ]
         );
 
-    "with TLS, Prometheus has redis_exporter ask by rediss://, and all else stays" =
+    "with TLS, only the URLs of redis_exporter change, to rediss://" =
       let
         settings = builtins.fromTOML (builtins.readFile ../../lab.toml);
         asked =
@@ -213,7 +210,7 @@ let
       in
       has plain "redis://" && asked true == builtins.replaceStrings [ "redis://" ] [ "rediss://" ] plain;
 
-    "cAdvisor's cgroups of the nodes' units are those that Prometheus keeps" =
+    "Prometheus keeps the cgroups of the nodes' units" =
       let
         jobs = import ./scraping-shipped.nix;
         rules =
@@ -225,7 +222,7 @@ let
       && !kept "halab-writer"
       && !kept "halab-data-node@redis-z";
 
-    "a unit is given the passwords of its users, and of certificates only what it needs" =
+    "a unit gets only the passwords of its users and the certificates that it needs" =
       let
         writer = security: ((unitsOf { inherit security; }).writer { flags = [ ]; }).serviceConfig;
         secured =
@@ -244,7 +241,7 @@ let
           "client.pem:/s/client.pem"
         ]
       && secured false false true == [ ];
-    "a unit waits for what makes its secrets, and for nothing where there are none" =
+    "a unit waits for the unit that makes its secrets, if it has secrets" =
       let
         node =
           acl:
@@ -258,7 +255,7 @@ let
       && (node true).environment.HALAB_SECRETS == "%d"
       && (node false).requires == [ ]
       && !((node false).environment ? HALAB_SECRETS);
-    "where lab.toml is not known, a certificate may be missing and a password may not" =
+    "without a known lab.toml, certificates are optional and passwords are required" =
       let
         config = (unitsOf { security = null; }).sentinel.serviceConfig;
         named = list: map (entry: builtins.head (builtins.split ":" entry)) list;
@@ -271,7 +268,7 @@ let
       ]
       && subset (named config.SetCredential) loaded
       && builtins.length loaded == 10;
-    "no unit runs a shell, and each is hardened" = builtins.all (
+    "no unit runs a shell and each is hardened" = builtins.all (
       unit:
       let
         config = unit.serviceConfig;
@@ -292,7 +289,7 @@ let
         || config.${key} == hardening.${key}
       ) (builtins.attrNames hardening)
     ) (builtins.attrValues services);
-    "only cAdvisor has capabilities, and only what makes secrets is root" =
+    "only cAdvisor has capabilities and only the makers of secrets run as root" =
       builtins.attrNames (
         only (unit: unit.serviceConfig.CapabilityBoundingSet != "" || !unit.serviceConfig.PrivateUsers)
       ) == [ "cadvisor" ]
@@ -301,7 +298,7 @@ let
           "grafanaKeyMaker"
           "secretsMaker"
         ];
-    "a unit's text is what NixOS makes of it" =
+    "the text of a unit is equal to that of NixOS" =
       import ./unit-text.nix {
         description = "D";
         after = [
@@ -335,7 +332,7 @@ let
         [Install]
         WantedBy=m.target
       '';
-    "deploy/systemd is compared in full, but for what the hosts call things" =
+    "deploy/systemd is compared except for the listed differences between hosts" =
       let
         comparable = import ./units-compared.nix {
           program = "/nix/store/x/bin/halab";
@@ -364,7 +361,7 @@ let
       && changed "node %i" "node x" != comparable text
       && changed "network-online.target halab" "halab" != comparable text;
 
-    "the nodes of the shipped lab.toml are read in its order" =
+    "the nodes are in the order of the shipped lab.toml" =
       shipped.dataNodeNames == [
         "redis-a"
         "redis-b"
@@ -375,11 +372,11 @@ let
           "sentinel-2"
           "sentinel-3"
         ];
-    "a node is found by its name, with its kind" =
+    "a node with its kind is found by name" =
       shipped.byName.sentinel-2.kind == "sentinel"
       && shipped.byName.redis-b.kind == "data"
       && shipped.byName.redis-b.address == "127.0.0.12";
-    "a port that is left out is the usual one" =
+    "a missing port has its default" =
       let
         lab = topologyOf ''
           [[data_node]]
@@ -399,7 +396,7 @@ let
         7000
         26379
       ];
-    "where nothing is said of monitoring, nothing serves metrics" = (topologyOf "").monitoring == null;
+    "without the table monitoring nothing serves metrics" = (topologyOf "").monitoring == null;
     "the ports of the monitoring have defaults" =
       let
         inherit
@@ -416,7 +413,7 @@ let
       && monitoring.grafana_port == 3000;
     "a lab without nodes has none" = (topologyOf "").nodes == [ ];
 
-    "files and folders with a default.nix are discovered, and nothing else" =
+    "only Nix files and folders with a default.nix are discovered" =
       (discover ./.).topology == ./topology.nix
       && !((discover ../.) ? lib)
       && (discover ../packages).lab == ../packages/lab
@@ -428,7 +425,7 @@ let
     "flake.lock locks exactly the inputs of flake.nix" =
       builtins.attrNames lock.nodes.root.inputs == inputs
       && builtins.attrNames lock.nodes == builtins.sort builtins.lessThan (inputs ++ [ "root" ]);
-    "each input is locked to what flake.nix names" = builtins.all (
+    "each input is locked to the reference in flake.nix" = builtins.all (
       name: named name != null && originally name == named name
     ) inputs;
     "each input is locked by revision and hash" = builtins.all (
@@ -441,7 +438,7 @@ let
       && pin.owner == (locked name).original.owner
       && pin.repo == (locked name).original.repo
     ) inputs;
-    "flake.nix is wiring: fewer than 100 lines" = lines (builtins.readFile ../../flake.nix) < 100;
+    "flake.nix has fewer than 100 lines" = lines (builtins.readFile ../../flake.nix) < 100;
   };
 in
 builtins.filter (claim: !claims.${claim}) (builtins.attrNames claims)

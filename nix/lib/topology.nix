@@ -1,5 +1,5 @@
-# What the flake derives from the content of a lab.toml: the nodes by name, with their kind. Pure, and without
-# nixpkgs; whether the content is right is for `halab check-config` to say.
+# The nodes of a lab.toml by name, with their kind, for the flake. Pure, without nixpkgs. `halab
+# check-config` validates the content.
 settings:
 let
   defaults = import ./keys.nix;
@@ -16,7 +16,7 @@ let
   monitoring = settings.monitoring or { };
 in
 {
-  # Where metrics are served and gathered; null: nowhere.
+  # The addresses and ports of the monitoring; null: there is none.
   monitoring = if watched then defaults.monitoring // monitoring else null;
   inherit dataNodes sentinels nodes;
   dataNodeNames = names dataNodes;

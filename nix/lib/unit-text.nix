@@ -1,5 +1,6 @@
-# A unit as the text of its file, in the form in which NixOS writes those of systemd.services and systemd.targets: sections in
-# this order, keys in the order of the alphabet, a line an element of a list. Pure, and without nixpkgs.
+# A unit as the text of its file, in the form in which NixOS writes systemd.services and
+# systemd.targets: sections in this order, keys in alphabetical order, one line per element of a
+# list. Pure, without nixpkgs.
 unit:
 let
   concatMap = f: list: builtins.concatStringsSep "" (map f list);
@@ -21,7 +22,7 @@ let
       concatMap (v: "${key}=${value v}\n") (if builtins.isList given then given else [ given ])
     ) (builtins.attrNames keys);
 
-  # One line each, with what belongs to it beside each other.
+  # One line with all elements of the list.
   joined =
     key: name:
     let

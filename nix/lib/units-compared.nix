@@ -1,7 +1,7 @@
-# A unit's text as it is comparable between hosts: that which NixOS evaluates to and that of deploy/systemd are then the same,
-# byte for byte. What is taken away or replaced here is all that may differ. Pure, and without nixpkgs.
+# Normalizes the text of a unit, so that the unit of NixOS and that of deploy/systemd must be equal
+# byte for byte. Only the parts removed or replaced here may differ. Pure, without nixpkgs.
 {
-  # What the text calls the program and lab.toml, which lie elsewhere on each host.
+  # The paths of the program and of lab.toml in the text, which differ between hosts.
   program,
   config,
 }:
@@ -13,11 +13,12 @@ let
     "Environment=\"LOCALE_ARCHIVE="
     "Environment=\"PATH="
     "Environment=\"TZDIR="
-    # NixOS names the server and the address of cAdvisor; elsewhere the server is found on PATH, and the address is that of
-    # lab.toml until an administrator says otherwise.
+    # NixOS sets the server and the address of cAdvisor; elsewhere the server is found on PATH, and
+    # the address is that of lab.toml unless an administrator sets another.
     "Environment=\"HALAB_REDIS_SERVER="
     "Environment=\"HALAB_LISTEN="
-    # Elsewhere the unit does not know whether the lab has certificates, so that their files may be missing.
+    # Elsewhere the unit does not know whether the lab has certificates, so their files are
+    # optional.
     "SetCredential="
   ];
   placed =
@@ -31,7 +32,7 @@ let
         "/etc/redis-ha-lab/lab.toml"
       ]
       (builtins.unsafeDiscardStringContext text);
-  # NixOS knows the other nodes of the host, and stops a data node before them.
+  # NixOS knows the other nodes of the host and stops a data node before them.
   withoutNodes =
     line:
     if startsWith "After=" line then

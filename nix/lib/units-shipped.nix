@@ -1,5 +1,5 @@
-# The units of deploy/systemd, by the names of their files: for a host that is not of NixOS, with the program where packages
-# have it, and a lab.toml that is not known here. Written, and held to their files, by scripts/units.py.
+# The units of deploy/systemd by file name, for hosts without NixOS: the program is where a package
+# installs it, and lab.toml is unknown. scripts/units.py writes and checks the files.
 let
   text = import ./unit-text.nix;
   units = import ./units.nix {
@@ -13,7 +13,7 @@ builtins.mapAttrs (_: text) {
   "halab-sentinel@.service" = units.sentinel;
   "halab-sentinels.target" = units.sentinelsTarget;
   "halab-writer.service" = units.writer {
-    # Those of the NixOS module's defaults.
+    # The defaults of the NixOS module.
     flags = [
       "--policy available"
       "--rate 100"

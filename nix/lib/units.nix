@@ -1,20 +1,20 @@
-# What the systemd units of a lab say, on NixOS (nix/modules) and on any other host (units-shipped.nix). A unit is a value as
-# systemd.services has them. Pure, and without nixpkgs.
+# The systemd units of a lab, on NixOS (nix/modules) and on other hosts (units-shipped.nix). A unit
+# is a value of the form of systemd.services. Pure, without nixpkgs.
 #
-# Nodes are instances, and the name of the instance is that of the node: halab-data-node@redis-a. Everything that differs
-# between two nodes of a kind follows from it, by systemd's %i.
+# Nodes are instances of templates, named after the node: halab-data-node@redis-a. All differences
+# between two nodes of a kind follow from the name, by systemd's %i.
 {
   # The program halab.
   program,
   # lab.toml on the host, and the folder with the passwords and certificates.
   config,
   secrets,
-  # The table [security] of lab.toml; null: each host's own, read when a unit starts.
+  # The table [security] of lab.toml; null: unknown, each host reads its own when a unit starts.
   security ? null,
-  # Added to the environment of every unit, and of nodes alone.
+  # Environment variables of every unit, and of nodes only.
   everywhere ? { },
   ofNodes ? { },
-  # Units that make the secrets on this host, and so come first.
+  # Units that make the secrets on this host; they start first.
   makers ? [ ],
 }:
 let
@@ -27,7 +27,7 @@ let
 
   serviceOf =
     {
-      # What it is given of them: forClient or forNode.
+      # Credentials of the unit: forClient or forNode.
       secrets ? null,
       wants ? [ ],
       after ? [ ],
@@ -71,11 +71,12 @@ let
           ExecStart = "${program} node %i";
           StateDirectory = "${state}/%i";
           StateDirectoryMode = "0700";
-          # Without the slice that systemd has for instances: cAdvisor and what asks it know a node by its cgroup.
+          # Without systemd's slice for instances: the monitoring identifies a node by its cgroup.
           Slice = "system.slice";
-          # The signal to stop goes to `halab node` alone, which ends its server after what has to come before.
+          # Only `halab node` gets the stop signal; it stops its server after the handover.
           KillMode = "mixed";
-          # A server that the kernel has killed for its memory: what follows is its parent's decision.
+          # If the kernel kills the server for its memory use, the supervisor decides how to
+          # proceed.
           OOMPolicy = "continue";
           LimitNOFILE = 65536;
         }
@@ -83,13 +84,13 @@ let
       }
     );
 
-  # To list the open files of other users' processes, and to tell which of them are sockets.
+  # Needed to list the open files of other users' processes and to recognize sockets among them.
   inspecting = [
     "CAP_DAC_READ_SEARCH"
     "CAP_SYS_PTRACE"
   ];
 
-  # A program of the monitoring: `halab monitor` makes its files anew at each start, and becomes it.
+  # A monitoring program: at each start `halab monitor` writes its files and then executes it.
   monitor =
     {
       service,
@@ -111,8 +112,8 @@ let
         // serviceConfig;
       }
     );
-  # One that keeps nothing.
-  passing =
+  # A monitoring program without persistent state.
+  stateless =
     { service, ... }@unit:
     monitor (
       unit
@@ -125,8 +126,8 @@ let
         // unit.serviceConfig or { };
       }
     );
-  # One that keeps what it gathers.
-  keeping =
+  # A monitoring program with persistent state.
+  stateful =
     { service, ... }@unit:
     monitor (
       unit
@@ -143,7 +144,7 @@ let
       }
     );
 
-  # Run by root, once, and left as done: what it makes is for other units.
+  # A unit that runs once as root and makes files for other units.
   maker =
     { folder, command, ... }@unit:
     {
@@ -168,13 +169,14 @@ in
 {
   inherit (credentials) used;
 
-  # The unit of a node, by its kind.
+  # The name of a node's unit, by kind.
   names = {
     data = name: "halab-data-node@${name}";
     sentinel = name: "halab-sentinel@${name}";
   };
 
-  # Started with the first Sentinel of a host, and stopped only after the data nodes: theirs is the last word on a handover.
+  # Started with the first Sentinel of a host. It stops only after the data nodes, because a
+  # handover needs the Sentinels.
   sentinelsTarget = {
     description = "Sentinels of this host";
     documentation = [ "man:halab-node(1)" ];
@@ -184,11 +186,12 @@ in
     description = "Redis data node %i";
     after = [ "halab-sentinels.target" ];
     serviceConfig = {
-      # Only after an end that nobody decided (a signal to `halab node` itself): whether the server may come back is
-      # decided there, with the Sentinels' answers. A node that has given up stays down.
+      # Only after an abnormal end of `halab node` (a signal). Otherwise the supervisor decides, by
+      # the Sentinels' answers, whether the server may start again; a node that has given up stays
+      # down.
       Restart = "on-abnormal";
       RestartSec = "1s";
-      # Long enough for a handover: the other node promoted, and all Sentinels agreed.
+      # Long enough for a handover: the other node is promoted and all Sentinels agree.
       TimeoutStopSec = "45s";
     };
   };
@@ -198,7 +201,7 @@ in
     wants = [ "halab-sentinels.target" ];
     before = [ "halab-sentinels.target" ];
     serviceConfig = {
-      # A Sentinel holds no data, and its file knows who is primary: it may always come back.
+      # A Sentinel has no data, and its file names the primary: it may always restart.
       Restart = "always";
       RestartSec = "1s";
       TimeoutStopSec = "15s";
@@ -206,38 +209,40 @@ in
   };
 
   writer =
-    # What is added to the command, as words that systemd needs no quotes for.
+    # Flags of the command; words without characters that systemd would need quoted.
     { flags }:
     serviceOf {
       description = "Writer of the lab";
       documentation = [ "man:halab-write(1)" ];
       secrets = credentials.forClient [ "writer" ];
       serviceConfig = {
-        # A ledger of an earlier start is continued: what it left unknown is sent again.
+        # The ledger of an earlier start is continued: records with unknown outcome are sent again.
         ExecStart = "${program} write --continue --ledger /var/lib/${state}/writer/writer.ledger ${toString flags}";
         StateDirectory = "${state}/writer";
         StateDirectoryMode = "0700";
-        # It gives up after a minute without an acknowledged record; what was unknown then is sent again.
+        # The writer gives up after a minute without an acknowledged record; the next start sends
+        # records with unknown outcome again.
         Restart = "on-failure";
         RestartSec = "1s";
         TimeoutStopSec = "15s";
-        # It was stopped while records were unknown, as in a failover: no failure, the next start sends them again.
+        # Stopped while the outcome of records was unknown, as during a failover: not a failure, the
+        # next start sends them again.
         SuccessExitStatus = 3;
       };
     };
 
-  redisExporter = passing {
+  redisExporter = stateless {
     description = "redis_exporter of the lab";
     service = "redis-exporter";
     secrets = credentials.forClient [ "exporter" ];
   };
 
-  # It reads the kernel's cgroups, and of other users' processes the open files and which of them are sockets.
-  cadvisor = passing {
+  # It reads the kernel's cgroups and the open files and sockets of other users' processes.
+  cadvisor = stateless {
     description = "cAdvisor of the lab's units on this host";
     service = "cadvisor";
     serviceConfig = {
-      # It looks at processes that are not its own.
+      # It reads other users' processes.
       PrivateUsers = false;
       ProtectProc = "default";
       ProcSubset = "all";
@@ -246,18 +251,18 @@ in
     };
   };
 
-  # Of hosts without NixOS, which has modules of its own for both.
-  prometheus = keeping {
+  # For hosts without NixOS, which has its own modules for both.
+  prometheus = stateful {
     description = "Prometheus of the lab";
     service = "prometheus";
-    # Whatever runs on other hosts.
+    # Also services that run on other hosts.
     environment.HALAB_MONITOR_ALL = "true";
   };
-  grafana = keeping {
+  grafana = stateful {
     description = "Grafana of the lab";
     service = "grafana";
     serviceConfig = {
-      # It talks to its plugins by sockets of files, and they may compile at run time.
+      # It talks to its plugins over Unix sockets, and plugins may compile at run time.
       RestrictAddressFamilies = [
         "AF_INET"
         "AF_UNIX"

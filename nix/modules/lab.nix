@@ -1,4 +1,5 @@
-# What all roles share: the lab's description, checked when the system is built, and the programs.
+# The common parts of all roles: the lab's settings, checked when the system is built, and the
+# programs.
 {
   config,
   lib,
@@ -23,25 +24,26 @@ let
       name = mkOption {
         type = types.strMatching "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?";
         example = "redis-a";
-        description = "The node's one name everywhere: unit, state folder, log, metric label.";
+        description = "The node's name in units, state folders, logs and metric labels.";
       };
       address = mkOption {
         type = types.strMatching "[0-9.]+";
         example = "192.0.2.11";
         description = ''
-          The node's own IPv4 address. Its server listens there and nowhere else, and its connections to other nodes
-          come from there. No two nodes share one.
+          The node's own IPv4 address. Its server listens at this address only, and its connections
+          to other nodes come from it. Each node needs a different address.
         '';
       };
       port = mkOption {
         type = types.port;
         default = defaults.port;
-        description = "The TCP port that its server listens on.";
+        description = "The TCP port of its server.";
       };
     };
   };
 
-  # Wrong settings fail the build, with each problem's key and its remedy, rather than the start of a node.
+  # Wrong settings fail the build, with the key and the remedy of each problem, not the start of a
+  # node.
   checked =
     pkgs.runCommand "lab.toml"
       {
@@ -66,17 +68,17 @@ in
     package = mkOption {
       type = types.package;
       defaultText = lib.literalMD "`packages.halab` of this flake";
-      description = "The package that `halab` comes from.";
+      description = "The package with the program `halab`.";
     };
 
     redisPackage = mkPackageOption pkgs "redis" {
-      extraDescription = "Redis 7.0 or later, or Valkey 8; its `redis-server` is run.";
+      extraDescription = "Redis 7.0 or later, or Valkey 8; nodes run its `redis-server`.";
     };
 
     settings = mkOption {
       description = ''
-        The lab: what `lab.toml` says, the same on every host. Each key is explained in
-        [docs/configuration.md](configuration.md); `halab check-config` checks them when the system is built.
+        The content of `lab.toml`, the same on every host. [docs/configuration.md](configuration.md)
+        explains each key. `halab check-config` checks the settings when the system is built.
       '';
       type = types.submodule {
         freeformType = toml.type;
@@ -89,28 +91,34 @@ in
                 name = mkOption {
                   type = types.str;
                   example = "orders";
-                  description = "The name of the lab; a label of metrics and reports.";
+                  description = "The name of the lab, a label of metrics and reports.";
                 };
                 primary_name = mkOption {
                   type = types.str;
                   default = cfg.settings.lab.name;
                   defaultText = lib.literalExpression "settings.lab.name";
                   description = ''
-                    The name under which the Sentinels monitor the primary. Sentinels that meet under one name join each
-                    other's lab, so no two labs may have the same.
+                    The name under which the Sentinels monitor the primary. Sentinels with the same
+                    name join the same lab, so each lab needs a different name.
                   '';
                 };
                 seed_primary = mkOption {
                   type = types.str;
                   default = lib.head topology.dataNodeNames;
                   defaultText = lib.literalMD "the first of `settings.data_node`";
-                  description = "The data node that is primary at the very first start; after that the Sentinels decide.";
+                  description = ''
+                    The data node that is primary at the first start of the lab; later the Sentinels
+                    decide.
+                  '';
                 };
                 quorum = mkOption {
                   type = types.ints.positive;
                   default = lib.length topology.sentinels / 2 + 1;
                   defaultText = lib.literalMD "a majority of `settings.sentinel`";
-                  description = "Sentinels that must agree that the primary is down: a majority, or more.";
+                  description = ''
+                    The number of Sentinels that must agree that the primary is down: a majority or
+                    more.
+                  '';
                 };
               };
             };
@@ -121,7 +129,7 @@ in
           };
           sentinel = mkOption {
             type = types.nonEmptyListOf (types.submodule (node defaults.sentinel));
-            description = "The Sentinels, three or more, an odd number.";
+            description = "The Sentinels: an odd number, three or more.";
           };
         };
       };
@@ -131,7 +139,9 @@ in
       type = types.nullOr types.str;
       default = null;
       example = "fast";
-      description = "Take the time limits of this profile of `settings.profiles`, instead of `settings.timing`.";
+      description = ''
+        Use the time limits of this profile of `settings.profiles` instead of `settings.timing`.
+      '';
     };
 
     configFile = mkOption {
@@ -144,7 +154,7 @@ in
   config = {
     services.redis-ha-lab.configFile = checked;
 
-    # So that `halab status` on any host of the lab means this lab.
+    # `halab status` on any host of the lab then uses this lab.
     environment = lib.mkIf used {
       systemPackages = [ cfg.package ];
       etc."redis-ha-lab/lab.toml".source = cfg.configFile;
@@ -168,7 +178,9 @@ in
       }
       {
         assertion = lib.allUnique runHere;
-        message = "services.redis-ha-lab: a name stands twice in dataNode.names or sentinel.names; leave it there once.";
+        message = ''
+          services.redis-ha-lab: a name occurs twice in dataNode.names or sentinel.names. Remove one of them.
+        '';
       }
     ];
   };

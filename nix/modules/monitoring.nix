@@ -1,5 +1,6 @@
-# services.redis-ha-lab.monitoring: Prometheus and Grafana for the lab, by NixOS' own modules, with the rules and dashboards of
-# prometheus/ and grafana/, and redis_exporter; and .cadvisor, on each host that runs nodes.
+# services.redis-ha-lab.monitoring: Prometheus and Grafana for the lab, by the modules of NixOS,
+# with the rules and dashboards of prometheus/ and grafana/, and redis_exporter.
+# services.redis-ha-lab.cadvisor is for each host with nodes.
 {
   config,
   lib,
@@ -11,7 +12,7 @@ let
   cfg = config.services.redis-ha-lab;
   role = cfg.monitoring;
   topology = import ../lib/topology.nix cfg.settings;
-  # Where `settings` say nothing, an assertion below does.
+  # Without addresses in `settings`, an assertion below fails.
   where =
     if topology.monitoring == null then
       (import ../lib/topology.nix { monitoring.address = "127.0.0.1"; }).monitoring
@@ -33,17 +34,22 @@ let
 in
 {
   options.services.redis-ha-lab.monitoring = ports.options "Prometheus and Grafana" // {
-    enable = mkEnableOption "Prometheus, redis_exporter and Grafana for the lab on this host, the one with the address `settings.monitoring.address`";
+    enable = mkEnableOption ''
+      Prometheus, redis_exporter and Grafana for the lab on this host, which has the address
+      `settings.monitoring.address`'';
 
     cadvisors = mkOption {
       type = types.listOf types.str;
       default = lib.optional cfg.cadvisor.enable "${cfg.cadvisor.listenAddress}:${toString where.cadvisor_port}";
-      defaultText = lib.literalMD "the one of this host, if there is one";
+      defaultText = lib.literalMD "that of this host, if enabled";
       example = [
         "192.0.2.11:8080"
         "192.0.2.12:8080"
       ];
-      description = "Where the cAdvisors of the lab's hosts are asked for what each node's unit uses.";
+      description = ''
+        The addresses of the cAdvisors on the lab's hosts, for the resource usage of each node's
+        unit.
+      '';
     };
 
     grafanaSecretKeyFile = mkOption {
@@ -51,21 +57,25 @@ in
       default = null;
       example = "/run/keys/grafana";
       description = ''
-        File with the key by which Grafana encrypts secrets in its database; read by systemd (LoadCredential), so
-        root alone needs to read it. `null`: one is made at the first start, in /var/lib/${stateOfKey}.
+        File with the key with which Grafana encrypts secrets in its database. systemd reads it
+        (LoadCredential), so only root needs access. `null`: the first start makes one in
+        /var/lib/${stateOfKey}.
       '';
     };
   };
 
   options.services.redis-ha-lab.cadvisor = {
-    enable = mkEnableOption "cAdvisor on this host, for what each node's unit uses";
+    enable = mkEnableOption "cAdvisor on this host, for the resource usage of each node's unit";
 
     listenAddress = mkOption {
       type = types.str;
       default = if role.enable then where.address else "127.0.0.1";
-      defaultText = lib.literalMD "`settings.monitoring.address` where `monitoring` is enabled, else 127.0.0.1";
+      defaultText = lib.literalMD "`settings.monitoring.address` if `monitoring` is enabled, else 127.0.0.1";
       example = "192.0.2.11";
-      description = "The address that Prometheus reaches it at; its port is `settings.monitoring.cadvisor_port`.";
+      description = ''
+        The address at which Prometheus reaches cAdvisor; the port is
+        `settings.monitoring.cadvisor_port`.
+      '';
     };
   }
   // ports.options "cAdvisor";
@@ -76,7 +86,7 @@ in
         {
           assertion = topology.monitoring != null;
           message = ''
-            services.redis-ha-lab: settings say nothing of monitoring. Add its addresses:
+            services.redis-ha-lab: settings.monitoring is missing. Add its addresses:
             settings.monitoring = { address = "..."; writer_address = "..."; } (docs/configuration.md has every key).
           '';
         }
@@ -104,7 +114,7 @@ in
         enable = true;
         listenAddress = where.address;
         port = where.prometheus_port;
-        # A second is short for Prometheus, and long for a failover.
+        # One second is short for Prometheus and long for a failover.
         globalConfig = {
           scrape_interval = "1s";
           scrape_timeout = "900ms";
@@ -112,7 +122,7 @@ in
         };
         retentionTime = "${toString where.prometheus_retention_days}d";
         extraFlags = [ "--storage.tsdb.retention.size=${toString where.prometheus_retention_mib}MB" ];
-        # promtool judges all of it when the system is built.
+        # promtool checks the configuration when the system is built.
         checkConfig = true;
         ruleFiles = lib.filesystem.listFilesRecursive ../../prometheus/rules;
         scrapeConfigs = import ../lib/scraping.nix {
@@ -128,7 +138,8 @@ in
             http_addr = where.address;
             http_port = where.grafana_port;
           };
-          # Everyone who reaches it may look; nobody may change anything, so there is no password to protect.
+          # Everyone who reaches Grafana may view; nobody may change anything, so there is no
+          # password.
           "auth.anonymous" = {
             enabled = true;
             org_role = "Viewer";
@@ -139,7 +150,7 @@ in
             disable_initial_admin_creation = true;
             secret_key = "$__file{/run/credentials/grafana.service/secret-key}";
           };
-          # It calls no one.
+          # No outgoing connections.
           analytics = {
             reporting_enabled = false;
             check_for_updates = false;
@@ -151,7 +162,7 @@ in
         };
         provision = {
           enable = true;
-          # The very files of the processes lane; both read their environment, set below.
+          # The same files as in the processes lane; they use the environment variables set below.
           datasources.path = ../../grafana/provisioning/datasources/datasource.yml;
           dashboards.path = ../../grafana/provisioning/dashboards/dashboards.yml;
         };

@@ -1,5 +1,5 @@
-# services.redis-ha-lab.secretsFolder: the passwords of the users of the lab's servers, and with TLS their certificates, as
-# systemd credentials.
+# services.redis-ha-lab.secretsFolder: the passwords of the users of the lab's servers, and with TLS
+# their certificates, as systemd credentials.
 {
   config,
   lib,
@@ -23,12 +23,14 @@ in
     default = null;
     example = "/run/keys/redis-ha-lab";
     description = ''
-      Folder on this host with the password of each user of the lab's servers, a file each: writer, verifier, replication,
-      sentinel, exporter, node, operator. The same on every host that runs a node; a host that only writes needs writer, one
-      that only monitors needs exporter. With `settings.security.tls` also ca.pem, on every host, and node-NAME.pem of each
-      node that runs here; with `mutual_tls` also client.pem, on every host. `halab secrets make DIR` makes all of them. They are
-      read by systemd (LoadCredential), so root alone needs to read them; never put them into the Nix store. `null`: made
-      at the first start, in /var/lib/${made}, which does for a lab whose nodes all run on this host.
+      Folder on this host with the password of each user of the lab's servers, one file per user:
+      writer, verifier, replication, sentinel, exporter, node, operator. Every host that runs a node
+      needs the same files; a host that only writes needs writer, one that only monitors needs
+      exporter. With `settings.security.tls` every host also needs ca.pem, and node-NAME.pem of each
+      node that it runs; with `mutual_tls` also client.pem. `halab secrets make DIR` makes all
+      files. systemd reads them (LoadCredential), so only root needs access; never put them into the
+      Nix store. `null`: the first start makes them in /var/lib/${made}, which is sufficient if all
+      nodes of the lab run on this host.
     '';
   };
 
@@ -37,8 +39,8 @@ in
       {
         assertion = cfg.secretsFolder != null || allHere;
         message = ''
-          services.redis-ha-lab: the lab's nodes run on several hosts, which need the same passwords and certificates. Make them once by
-          `halab secrets make DIR`, bring DIR to every host, and name it there: services.redis-ha-lab.secretsFolder.
+          services.redis-ha-lab: the lab's nodes run on several hosts, which need the same passwords and certificates.
+          Make them once by `halab secrets make DIR`, copy DIR to every host, and name that folder in services.redis-ha-lab.secretsFolder.
         '';
       }
     ];

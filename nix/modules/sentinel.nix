@@ -1,4 +1,4 @@
-# services.redis-ha-lab.sentinel: Sentinels, which decide together who is primary.
+# services.redis-ha-lab.sentinel: Sentinels, which elect the primary.
 { config, lib, ... }:
 let
   cfg = config.services.redis-ha-lab;

@@ -1,4 +1,4 @@
-# services.redis-ha-lab.writer: writes records through whoever is primary, and keeps the ledger of them.
+# services.redis-ha-lab.writer: writes records to the primary and keeps their ledger.
 { config, lib, ... }:
 let
   inherit (lib) mkEnableOption mkOption types;
@@ -34,13 +34,13 @@ in
       type = types.nullOr types.ints.positive;
       default = null;
       example = 1000;
-      description = "Write so many records, and end; `null`: keep writing.";
+      description = "The number of records to write; `null`: write without end.";
     };
 
     rate = mkOption {
       type = types.nullOr types.ints.positive;
       default = 100;
-      description = "Records a second at most; `null`: as fast as they are acknowledged.";
+      description = "The maximum number of records a second; `null`: no limit.";
     };
 
     policy = mkOption {
@@ -51,8 +51,9 @@ in
       ];
       default = "available";
       description = ''
-        What counts as acknowledged: `replicated`, every other data node has it; `available`, every node that could be
-        promoted has it; `none`, the server's +OK, which loses data.
+        When a write counts as acknowledged: `replicated`, every other data node has it;
+        `available`, every node that could be promoted has it; `none`, the server answered +OK,
+        which loses data.
       '';
     };
 
@@ -60,7 +61,9 @@ in
       type = types.path;
       default = "/var/lib/${state}/writer.ledger";
       readOnly = true;
-      description = "Where the writer keeps what it sent and what was acknowledged, for `halab verify --ledger`.";
+      description = ''
+        The writer's file with the sent and the acknowledged records, for `halab verify --ledger`.
+      '';
     };
   };
 

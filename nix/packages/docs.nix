@@ -1,4 +1,4 @@
-# The documents, the manual pages, and the reference of the NixOS module's options, which is generated.
+# The documents, the manual pages, and the generated reference of the NixOS module's options.
 {
   lib,
   pkgs,
@@ -12,7 +12,8 @@ let
     modules = [
       ../modules
       {
-        # Only the options are looked at; those of NixOS that the module sets are not there.
+        # Only the options are evaluated; the options of NixOS that the module sets do not exist
+        # here.
         _module.check = false;
         _module.args = { inherit pkgs; };
       }
@@ -21,7 +22,7 @@ let
   optionsMarkdown = ''
     # Options of the NixOS module
 
-    Generated from `nix/modules`; a check of the flake holds it to them. To write it anew:
+    Generated from `nix/modules`; a check of the flake compares it. To update it:
 
     ```console
     nix eval --raw .#docs.optionsMarkdown >docs/nixos-options.md

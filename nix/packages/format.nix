@@ -1,4 +1,4 @@
-# `nix fmt`: formats every Nix and Rust file of the project, or only says which are not formatted (--check).
+# `nix fmt`: formats the Nix and Rust files of the project, or reports unformatted ones (--check).
 {
   writeShellApplication,
   cargo,
@@ -19,7 +19,8 @@ writeShellApplication {
     --check) flag=--check ;;
     *) flag= ;;
     esac
-    # nix fmt runs it in the current folder and names files or folders, or none; all of the project it is, always.
+    # `nix fmt` runs it in the current folder and may name files; it always formats the whole
+    # project.
     root=$(git rev-parse --show-toplevel 2>/dev/null) || root=$PWD
     cd "$root"
     find . -name '*.nix' -not -path './target/*' -not -path './.lab/*' -print0 | xargs -0 nixfmt ''${flag:+"$flag"}

@@ -1,4 +1,5 @@
-# The program, with its completions and manual. It finds its Redis server on PATH, or by HALAB_REDIS_SERVER.
+# The program with completions and manual pages. It finds the Redis server on PATH or by
+# HALAB_REDIS_SERVER.
 {
   lib,
   stdenv,
@@ -16,7 +17,7 @@ rustPlatform.buildRustPackage {
 
   nativeBuildInputs = [ installShellFiles ];
 
-  # All tests are in checks.rust: here they would have everything compiled once more, in a profile of their own.
+  # All tests are in checks.rust: here they would compile everything again in another profile.
   doCheck = false;
 
   postInstall = lib.optionalString (stdenv.hostPlatform.emulatorAvailable buildPackages) (

@@ -1,4 +1,4 @@
-# The images together: their scripts by name, and a program that loads them all.
+# All images: their scripts by name, and a program that loads all of them.
 {
   lib,
   linkFarm,
@@ -15,7 +15,7 @@ images: {
         for engine in docker podman ""; do ! command -v "$engine" >/dev/null || break; done
       fi
       if ! command -v "$engine" >/dev/null; then
-        echo "load-images: neither docker nor podman is on PATH; name the engine: nix run .#load-images -- ENGINE" >&2
+        echo "load-images: neither docker nor podman is on PATH; use nix run .#load-images -- ENGINE" >&2
         exit 1
       fi
       for image in ${lib.escapeShellArgs (lib.attrValues images)}; do

@@ -1,6 +1,7 @@
-# An OCI image of one program, as containers/images.toml describes it: no shell, no user that is root, the same bytes from
-# the same sources. It is a script that writes the image as an archive to standard output, so that no image has to be kept
-# in the store. scripts/images.py makes the same without Nix; scripts/nix-checks.sh holds one to the other.
+# An OCI image of one program, described in containers/images.toml: no shell, no root user, the same
+# bytes from the same sources. The package is a script that writes the image to standard output as
+# an archive, so that images are not kept in the store. scripts/images.py makes the same images
+# without Nix; scripts/nix-checks.sh compares both.
 {
   lib,
   dockerTools,
@@ -12,20 +13,20 @@
 {
   # The image's name, after redis-ha-lab-.
   name,
-  # Where the store has what the description only names.
+  # Environment variables with paths in the store.
   env ? { },
-  # Files beside the closure of the program.
+  # Packages in addition to the program.
   contents ? [ ],
 }:
 let
   inherit (project.images) common;
   described = project.images.image.${name};
   inherit (common) user;
-  # Owner of the folders of state.
+  # The owner of state folders.
   uid = builtins.head (builtins.split ":" user);
   state = described.state or [ ];
   second = 1000000000;
-  # Only the program: its manual and completions stay behind.
+  # The program only, without manual and completions.
   program = runCommand "halab-program-${halab.version}" { } ''
     install -D -m 755 ${lib.getExe halab} $out/bin/halab
   '';
@@ -36,7 +37,7 @@ in
   name = "redis-ha-lab-${name}";
   tag = project.version;
 
-  # Beside the closure, where orders from outside look for it: /bin/halab.
+  # Also at a fixed path, for commands from outside: /bin/halab.
   contents = contents ++ [
     program
     (writeTextDir "etc/passwd" "halab:x:${user}:halab:/:/sbin/nologin\n")
@@ -61,7 +62,7 @@ in
     WorkingDir = "/";
     ExposedPorts = lib.genAttrs (map (port: "${toString port}/tcp") (described.ports or [ ])) (_: { });
     Volumes = lib.genAttrs state (_: { });
-    # Of a data node it is the request to hand over, which has to come to the program itself.
+    # The signal triggers the handover of a data node, so it must reach the program itself.
     StopSignal = common.stop_signal;
     Healthcheck = {
       Test = [ "CMD" ] ++ command described.healthcheck;

@@ -1,9 +1,9 @@
-# The image of a service of the monitoring: `halab monitor NAME` and the service's program.
+# The image of a monitoring service: `halab monitor NAME` and the service's program.
 { lib, callPackage }:
 let
   common = callPackage ./node.nix { };
 in
-# The image's name, and where the program of the service is.
+# The image's name and the package of the service.
 name: package:
 common.image {
   inherit name;

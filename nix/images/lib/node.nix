@@ -1,4 +1,4 @@
-# What the images have in common: lab.toml; and that of a node, with the server.
+# The common parts of the images: lab.toml; and the image of a node, with the server.
 {
   lib,
   callPackage,
@@ -10,7 +10,7 @@
 rec {
   image = callPackage ./image.nix { };
 
-  # Only the server: redis-cli and the rest stay behind. Sentinel is the same program.
+  # The server only, without redis-cli and other programs. Sentinel is the same program.
   server = runCommand "redis-server-${redis.version}" { } ''
     install -D -m 755 ${lib.getExe' redis "redis-server"} $out/bin/redis-server
   '';

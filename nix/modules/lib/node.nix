@@ -1,4 +1,4 @@
-# What the two kinds of node have in common: their options, ports and assertions.
+# The common parts of both kinds of nodes: options, ports and assertions.
 { config, lib }:
 let
   inherit (lib) mkEnableOption mkOption types;
@@ -20,14 +20,14 @@ rec {
         defaultText = lib.literalExpression "[ config.networking.hostName ]";
         example = [ example ];
         description = ''
-          Which nodes of `settings` run here. One a host, or the loss of this host is the loss of several nodes; by
-          default the one that is called as the host is.
+          The nodes of `settings` that run on this host. Run one per host, otherwise the loss of
+          this host is the loss of several nodes. The default is the node with the host's name.
         '';
       };
     }
     // ports.options "the nodes and of their metrics";
 
-  # Their servers' ports, and that of their metrics.
+  # The ports of the servers and of their metrics.
   firewall =
     role:
     ports.firewall role (
@@ -37,7 +37,7 @@ rec {
       )
     );
 
-  # Names that settings don't have are for the assertion below to report.
+  # The assertion below reports names that are not in settings.
   known = role: lib.filter (name: topology.byName ? ${name}) role.names;
 
   assertions =
@@ -48,8 +48,8 @@ rec {
     map (name: {
       assertion = lib.elem name ofKind;
       message = ''
-        services.redis-ha-lab.${path}.names has "${name}", which is none of this kind in settings: ${lib.concatStringsSep ", " ofKind}.
-        Name one of these, or add "${name}" to settings; without `names` it is the host's name.
+        services.redis-ha-lab.${path}.names has "${name}", which is no node of this kind in settings: ${lib.concatStringsSep ", " ofKind}.
+        Name one of these, or add "${name}" to settings. The default of `names` is the host's name.
       '';
     }) role.names;
 }

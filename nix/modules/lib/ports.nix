@@ -1,16 +1,19 @@
-# The options by which ports are opened, of the lab and of each role, and what they come to in networking.firewall.
+# The options that open ports, of the lab and of each role, and the resulting networking.firewall.
 { config, lib }:
 let
   inherit (lib) mkOption types;
   cfg = config.services.redis-ha-lab;
 in
 rec {
-  # Of the lab: what the roles have where they say nothing else.
+  # Options of the lab: the defaults of the roles.
   optionsOfLab = {
     openFirewall = mkOption {
       type = types.bool;
       default = false;
-      description = "Open the ports of what runs here in the firewall, on `firewallInterfaces`; each role can say otherwise.";
+      description = ''
+        Open the ports of the enabled roles in the firewall, on `firewallInterfaces`. Each role can
+        override it.
+      '';
     };
 
     firewallInterfaces = mkOption {
@@ -18,8 +21,9 @@ rec {
       default = [ ];
       example = [ "wg0" ];
       description = ''
-        The interfaces that `openFirewall` opens the ports on; none: all of them. Name the one that the hosts of the lab
-        share: metrics are served to whoever asks, and without `settings.security.tls` nothing that goes over it is encrypted.
+        The interfaces on which `openFirewall` opens the ports; an empty list means all. Name the
+        interface of the network that the hosts of the lab share: metrics need no authentication,
+        and without `settings.security.tls` traffic is not encrypted.
       '';
     };
   };
@@ -32,7 +36,7 @@ rec {
         inherit (option) type;
         default = cfg.${name};
         defaultText = lib.literalExpression "config.services.redis-ha-lab.${name}";
-        description = "As `services.redis-ha-lab.${name}`, for the ports of ${what}.";
+        description = "Like `services.redis-ha-lab.${name}`, for the ports of ${what}.";
       }
     ) optionsOfLab;
 

@@ -1,4 +1,4 @@
-# The units of nix/lib/units.nix, for this host.
+# The units of nix/lib/units.nix for this host.
 { config, lib }:
 let
   cfg = config.services.redis-ha-lab;

@@ -1,4 +1,4 @@
-# `nix run`: the processes lane, by the very process-compose.yaml that ./lab runs.
+# `nix run`: the processes lane, with the same process-compose.yaml as ./lab.
 {
   lib,
   stdenv,
@@ -23,7 +23,7 @@ writeShellApplication {
     halab
     process-compose
     redis
-    # `halab monitor` runs what it finds on PATH.
+    # `halab monitor` finds these on PATH.
     grafana
     prometheus
     prometheus-redis-exporter
@@ -34,7 +34,7 @@ writeShellApplication {
   ]
   ++ (callPackage ../../drill-tools.nix { }).packages;
   runtimeEnv = {
-    # What ./lab has beside itself; the writer is the part that only the terminal interface shows.
+    # Files that ./lab has in its folder, and the writer, which only the terminal interface runs.
     LAB_COMPOSE = "${project.sources.lab}/process-compose.yaml";
     LAB_COMPOSE_WRITER = "${./writer.yaml}";
     LAB_TOML = "${project.sources.lab}/lab.toml";

@@ -1,5 +1,6 @@
-# Three hosts with a highly available Redis: a Sentinel on each, a Redis server on two, writer and monitoring on the
-# third. Replace the addresses, add each host's hardware and users, then: nixos-rebuild --flake .#one --target-host one
+# Three hosts with a highly available Redis: a Sentinel on each, a Redis server on two, writer and
+# monitoring on the third. Replace the addresses, add each host's hardware and users, then run:
+# nixos-rebuild --flake .#one --target-host one
 {
   inputs.redis-ha-lab.url = "github:OWNER/redis-ha-lab";
   inputs.nixpkgs.follows = "redis-ha-lab/nixpkgs";
@@ -17,7 +18,7 @@
             {
               networking.hostName = name;
 
-              # Replace these by the host's own.
+              # Replace these by the values of the host.
               nixpkgs.hostPlatform = "x86_64-linux";
               fileSystems."/".device = "/dev/disk/by-label/nixos";
               boot.loader.systemd-boot.enable = true;

@@ -3,7 +3,7 @@
   services.redis-ha-lab = {
     settings = {
       lab.name = "orders";
-      # Each node has an address of its own, also where two share a host.
+      # Each node has its own address, even if two share a host.
       data_node = [
         {
           name = "redis-a";
@@ -32,14 +32,14 @@
         address = "192.0.2.31";
         writer_address = "192.0.2.41";
       };
-      # Nobody on the network reads along, or stands in for a node.
+      # Protects against eavesdropping and impersonation on the network.
       security.tls = true;
     };
 
-    # Made once by halab secrets make DIR, and brought to every host, not by way of the Nix store.
+    # Make it once with halab secrets make DIR and copy it to every host, not through the Nix store.
     secretsFolder = "/etc/secrets/redis-ha-lab";
 
-    # On the network that the hosts share.
+    # The network that the hosts share.
     openFirewall = true;
     firewallInterfaces = [ "eth1" ];
   };

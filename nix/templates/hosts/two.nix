@@ -1,4 +1,4 @@
-# A server of Redis and a Sentinel.
+# A Redis server and a Sentinel.
 {
   networking.interfaces.eth1.ipv4.addresses = [
     {
