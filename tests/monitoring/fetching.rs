@@ -141,7 +141,10 @@ fn an_archive_that_is_wrong_cut_short_or_refused_is_not_taken_and_that_is_said_o
     };
     for (address, reason) in [
         (serve(Answer::Whole, other), "differs from the pinned one"),
-        (serve(Answer::Half, body.clone()), "cannot fetch its archive"),
+        (
+            serve(Answer::Half, body.clone()),
+            "cannot fetch its archive",
+        ),
         (serve(Answer::NotFound, body), "cannot fetch its archive"),
         (closed, "cannot fetch its archive"),
     ] {
