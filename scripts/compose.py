@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Writes compose.yaml: containers/compose.yaml.in, with the nodes, addresses and ports of lab.toml. With --check, fails if
-compose.yaml differs. In both cases every container has to be hardened: not root, without capabilities, its root file
-system read-only, published on loopback addresses alone."""
+"""Writes compose.yaml from containers/compose.yaml.in and the nodes, addresses and ports of lab.toml.
+
+Every container must have least privileges: no root user, no capabilities, a read-only root file
+system, ports on loopback addresses only.
+"""
 
 import argparse
 import re
@@ -14,7 +16,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 NETWORK = "${LAB_NETWORK:-198.51.100}"
 PROFILES = ["core", "monitoring", "full"]
-# The one service that is root, since it reads the engine's own files.
+# The only service that runs as root: it reads the engine's files.
 ROOT_SERVICES = {"cadvisor"}
 # Services without an image of their own: commands of the program in the writer's image.
 OF_WRITER = {"secrets", "closing"}
@@ -43,7 +45,8 @@ def node_service(node, kind, previous=None):
     ]
     if previous:
         lines += [
-            "  # They stop one by one: stopped together, the primary would hand over to a node that is going.",
+            "  # Data nodes stop one after the other: otherwise the primary would hand over to a node that is",
+            "  # stopping too.",
             "  depends_on:",
             "    <<: *sentinels-started",
             f"    {previous}: {{ condition: service_started }}",
@@ -83,7 +86,7 @@ def rendered(lab, version):
 
 
 def expanded(value):
-    """As Compose reads it when nothing is set."""
+    """The value as Compose expands it without environment variables."""
     if isinstance(value, str):
         return re.sub(r"\$\{[A-Z_]+:-([^}]*)\}", r"\1", value)
     if isinstance(value, list):
@@ -134,7 +137,7 @@ def problems(compose, lab, images, version):
         }
         for key, value in expected.items():
             if service.get(key) != value:
-                yield f"{name}: {key} is {service.get(key)}, and has to be {value}"
+                yield f"{name}: {key} is {service.get(key)}; it must be {value}"
         for limit in ("mem_limit", "cpus", "pids_limit", "stop_grace_period"):
             if limit not in service:
                 yield f"{name}: has no {limit}"
@@ -144,7 +147,7 @@ def problems(compose, lab, images, version):
         mounted = [volume for volume in service.get("volumes", []) if volume.startswith("secrets:")]
         wanted = [f"secrets:{secrets}" + (":ro" if name != "secrets" else "")] if secrets else []
         if mounted != wanted:
-            yield f"{name}: the passwords are mounted as {mounted}, and have to be as {wanted}"
+            yield f"{name}: the passwords are mounted as {mounted}; they must be mounted as {wanted}"
         if name in ports and described.get("ports") != [ports[name]]:
             yield f"{name}: lab.toml has port {ports[name]}, its image {described.get('ports')}"
 
