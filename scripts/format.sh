@@ -31,8 +31,8 @@ format_usage() {
     cat <<EOF
 ./lab format [--check]
 
-Formats Rust, Nix, Python and Markdown files.
-With --check, changes nothing and fails if a file is not formatted.
+Formats Rust, Nix, Python and Markdown files. Fails if a comment outside of Rust is wider than 100
+columns. With --check, changes nothing and fails if a file is not formatted.
 Installs mdformat and ruff from PyPI (pinned by hash) and nixfmt from crates.io in the tool folder.
 EOF
 }
@@ -59,5 +59,6 @@ format_all() {
     prose_files | xargs "$bin/mdformat" --wrap 100 --number --compact-tables "$@" || status=1
     python_files | xargs "$bin/ruff" format --quiet --no-cache --line-length 100 "$@" || status=1
     nix_files | xargs nixfmt "$@" || status=1
+    scripts/comment-width.py || status=1
     return $status
 }
