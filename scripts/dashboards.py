@@ -300,13 +300,14 @@ def overview():
     return dashboard(
         "halab-ha-overview",
         "HA overview",
-        "Who is primary, what a failover costs, and whether every acknowledged write is on every node that could be promoted.",
+        "The primary, the duration of failovers, and whether every promotable node has every "
+        "acknowledged write.",
         "",
         [
             row("Now"),
             stat(
                 "Primary",
-                "The data node that is primary, by the word of its own node.",
+                "The data node that is primary, as reported by its supervisor.",
                 "none",
                 f'halab_node_role{{{LAB}, role="primary"}} == 1',
                 "{{node}}",
@@ -316,7 +317,8 @@ def overview():
             ),
             stat(
                 "Promotable replicas",
-                "Replicas that are in sync and may be promoted. 0: the loss of the primary would stop all writes.",
+                "Replicas that are in sync and promotable. 0: the loss of the primary would stop all "
+                "writes.",
                 "none",
                 f"lab:promotable:sum{{{LAB}}}",
                 width=4,
@@ -324,22 +326,28 @@ def overview():
             ),
             stat(
                 "Sentinels",
-                "Sentinels that answer. Two of three are needed for a failover.",
+                "Reachable Sentinels. A failover needs two of three.",
                 "none",
                 f"lab:sentinels_up:sum{{{LAB}}}",
                 width=4,
                 thresholds=[("red", None), ("orange", 2), ("green", 3)],
             ),
-            stat("Epoch", "Rises with each failover.", "none", f"lab:epoch:max{{{LAB}}}", width=3),
+            stat(
+                "Epoch",
+                "Grows with each change of the primary.",
+                "none",
+                f"lab:epoch:max{{{LAB}}}",
+                width=3,
+            ),
             stat(
                 "Acknowledged writes",
-                "Records acknowledged a second, over 5 s. Nothing here while nobody writes.",
+                "Records acknowledged a second, over 5 s. No data while no writer runs.",
                 "wps",
                 f"lab:acknowledged:rate5s{{{LAB}}}",
                 width=3,
             ),
             stat(
-                "Since the last",
+                "Since last write",
                 "Time since the last acknowledged write.",
                 "s",
                 f"halab_writer_since_acknowledgement_seconds{{{LAB}}}",
@@ -348,7 +356,7 @@ def overview():
             ),
             stat(
                 "Alerts",
-                "Alerts that fire now.",
+                "Firing alerts.",
                 "none",
                 f'count(ALERTS{{{LAB}, alertstate="firing"}}) or vector(0)',
                 width=3,
@@ -357,7 +365,7 @@ def overview():
             row("Roles"),
             states(
                 "Role of each data node",
-                "By the word of its own node; a gap: the node is gone.",
+                "As reported by its supervisor. A gap: the node is down.",
                 [(0, "no role", "orange"), (1, "replica", "blue"), (2, "primary", "green")],
                 (
                     f'2 * sum by (node) (halab_node_role{{{DATA}, role="primary"}}) + sum by (node) (halab_node_role{{{DATA}, role="replica"}})',
@@ -365,22 +373,22 @@ def overview():
                 ),
             ),
             lines(
-                "Sentinels that name each node",
-                "Votes: how many Sentinels call it the primary. More than one line: they disagree.",
+                "Sentinels that name each node as primary",
+                "The number of Sentinels that name the node as primary. More than one line: they disagree.",
                 "none",
                 (f"count by (primary) (redis_sentinel_master_status{{{LAB}}})", "{{primary}}"),
                 width=6,
             ),
             lines(
-                "Epoch as each node hears it",
-                "The epoch of the majority of the Sentinels. Apart: some node does not reach them.",
+                "Epoch seen by each node",
+                "The epoch of the majority of the Sentinels. Different lines: a node does not reach them.",
                 "none",
                 (f"halab_node_epoch{{{DATA}}}", "{{node}}"),
                 width=6,
             ),
             states(
-                "What each Sentinel thinks of the primary",
-                "ok, or down by its own judgement (s_down) or by agreement (o_down).",
+                "State of the primary seen by each Sentinel",
+                "ok, subjectively down (s_down), or objectively down (o_down).",
                 [(0, "not ok", "red"), (1, "ok", "green")],
                 (
                     f'sum by (node) (redis_sentinel_master_status{{{SENTINEL}, master_status="ok"}}) or 0 * sum by (node) (redis_sentinel_master_status{{{SENTINEL}}})',
@@ -389,7 +397,7 @@ def overview():
             ),
             lines(
                 "Agreement",
-                "Of each Sentinel: other Sentinels and replicas that it can use, itself counted among the Sentinels.",
+                "For each Sentinel: usable Sentinels, including itself, and usable replicas.",
                 "none",
                 (f"redis_sentinel_master_ok_sentinels{{{SENTINEL}}}", "{{node}}: Sentinels"),
                 (f"redis_sentinel_master_ok_slaves{{{SENTINEL}}}", "{{node}}: replicas"),
@@ -397,7 +405,7 @@ def overview():
             ),
             lines(
                 "Quorum and TILT",
-                "1: the quorum can be reached; TILT at 1: the Sentinel judges nothing for 30 s.",
+                "Quorum 1: it can be reached. TILT 1: the Sentinel detects no failure for 30 s.",
                 "none",
                 (f"redis_sentinel_master_ckquorum_status{{{SENTINEL}}}", "{{node}}: quorum"),
                 (f"redis_sentinel_tilt{{{SENTINEL}}}", "{{node}}: TILT"),
@@ -406,7 +414,8 @@ def overview():
             row("Writes"),
             lines(
                 "Acknowledged, by kind",
-                "replicated: every other data node has it. witnessed: those without it can't be promoted, say the Sentinels.",
+                "replicated: every other data node has it. witnessed: the Sentinels confirm that no node "
+                "without it is promotable.",
                 "wps",
                 (
                     rate(
@@ -419,7 +428,8 @@ def overview():
             ),
             lines(
                 "Gap",
-                "Time since the last acknowledged write at each look, and the longest so far: what a failover costs.",
+                "Time since the last acknowledged write at each scrape, and the longest so far: the "
+                "duration of failovers.",
                 "s",
                 (f"halab_writer_since_acknowledgement_seconds{{{LAB}}}", "since the last"),
                 (f"halab_writer_longest_gap_seconds{{{LAB}}}", "longest so far"),
@@ -428,7 +438,7 @@ def overview():
             ),
             lines(
                 "Latency of a batch",
-                "From the first sending to the acknowledgement.",
+                "From the first attempt to the acknowledgement.",
                 "s",
                 (f"histogram_quantile(0.5, {latency})", "median"),
                 (f"histogram_quantile(0.99, {latency})", "99 %"),
@@ -436,26 +446,26 @@ def overview():
             ),
             lines(
                 "Sent again, failed",
-                "Sent again: it was unknown whether they had been written. Failed: for certain, and given up.",
+                "Sent again: the outcome was unknown. Failed: certainly not written, and not sent again.",
                 "wps",
                 (rate("halab_writer_records_sent_again_total", LAB), "sent again"),
                 (rate("halab_writer_records_failed_total", LAB), "failed"),
             ),
             lines(
-                "Under way",
-                "Records in flight or of unknown fate.",
+                "In flight",
+                "Records in flight or with unknown outcome.",
                 "none",
                 (f"halab_writer_records_open{{{LAB}}}", "records"),
             ),
             states(
                 "The writer's primary",
-                "Whom the writer takes for the primary; all dark: it looks for one.",
+                "The node that the writer uses as primary. All dark: it searches for one.",
                 [(0, "", "transparent"), (1, "writes here", "green")],
                 (f"halab_writer_primary{{{LAB}}}", "{{primary}}"),
             ),
             lines(
                 "Search for the primary",
-                "Rounds in which all Sentinels and data nodes are asked, and changes of the primary.",
+                "Rounds of questions to all Sentinels and data nodes, and changes of the primary.",
                 "ops",
                 (rate("halab_writer_discovery_rounds_total", LAB), "rounds"),
                 (rate("halab_writer_primary_changes_total", LAB), "changes"),
@@ -464,28 +474,28 @@ def overview():
             row("Replication"),
             lines(
                 "Lag",
-                "Bytes that a replica has not confirmed, as its primary counts them.",
+                "Bytes that a replica has not confirmed, as reported by its primary.",
                 "bytes",
                 (f"replica:replication_lag_bytes{{{LAB}}}", "{{replica}}"),
                 limit=10 * 1024 * 1024,
             ),
             lines(
                 "Link down",
-                "For how long a replica's link has been down or syncing.",
+                "The time for which a replica's link has been down or syncing.",
                 "s",
                 (f"halab_node_link_down_seconds{{{DATA}}}", "{{node}}"),
             ),
             states(
                 "Promotable",
-                "Whether the Sentinels may promote the node now; a primary is not.",
+                "Whether the Sentinels may promote the node. A primary is not promotable.",
                 [(0, "no", "orange"), (1, "yes", "green")],
                 (f"halab_node_promotable{{{DATA}}}", "{{node}}"),
                 width=8,
             ),
-            row("What the nodes did"),
+            row("Actions of nodes"),
             lines(
                 "Decisions",
-                "Of each node about its server, a minute; its log has the reasons.",
+                "Decisions of each node about its server, per minute; its log has the reasons.",
                 "opm",
                 (
                     f"60 * sum by (node, decision) ({rate('halab_node_decisions_total', DATA)}) > 0",
@@ -494,8 +504,8 @@ def overview():
                 width=12,
             ),
             lines(
-                "Failover calls, handovers",
-                "Calls of a dead primary's node; planned handovers.",
+                "Failover requests, handovers",
+                "Failover requests of nodes with a dead primary; planned handovers.",
                 "none",
                 (
                     f"sum by (node, outcome) (increase(halab_node_failover_calls_total{{{DATA}}}[$__rate_interval]))",
@@ -508,8 +518,8 @@ def overview():
                 width=6,
             ),
             lines(
-                "Starts and ends of servers",
-                "Ends that the node did not order, and starts.",
+                "Starts and exits of servers",
+                "Starts, and exits that the node did not cause.",
                 "none",
                 (
                     f"sum by (node) (increase(halab_node_server_starts_total{{{NODE}}}[$__rate_interval]))",
@@ -523,7 +533,8 @@ def overview():
             ),
             lines(
                 "Guards",
-                "1 while a node holds its server back from a role, pauses the writes of an isolated primary, or writes the only copy to disk before each answer.",
+                "1 while a node keeps its server from a role, pauses the writes of an isolated primary, "
+                "or syncs the only copy to disk before each answer.",
                 "none",
                 (f"halab_node_waiting{{{DATA}}}", "{{node}}: waits"),
                 (f"halab_node_writes_fenced{{{DATA}}}", "{{node}}: writes paused"),
@@ -538,7 +549,7 @@ def redis_nodes():
     return dashboard(
         "halab-redis-nodes",
         "Redis nodes",
-        "What each Redis server and Sentinel does: load, memory, persistence, replication.",
+        "Load, memory, persistence and replication of each Redis server and Sentinel.",
         "",
         [
             row("Load"),
@@ -565,7 +576,7 @@ def redis_nodes():
             ),
             lines(
                 "CPU",
-                "Of the server process, user and system.",
+                "The server process, user and system time.",
                 "percentunit",
                 (
                     f"{rate('redis_cpu_user_seconds_total', NODE)} + {rate('redis_cpu_sys_seconds_total', NODE)}",
@@ -574,14 +585,14 @@ def redis_nodes():
             ),
             lines(
                 "Clients",
-                "Connections, those blocked in WAIT among them.",
+                "Connections, including those blocked in WAIT.",
                 "none",
                 (f"redis_connected_clients{{{NODE}}}", "{{node}}"),
                 (f"redis_blocked_clients{{{DATA}}}", "{{node}}: blocked"),
             ),
             lines(
                 "Network",
-                "Bytes in, and out as negative.",
+                "Bytes received, and bytes sent as negative values.",
                 "Bps",
                 (rate("redis_net_input_bytes_total", NODE), "{{node}}: in"),
                 (f"-{rate('redis_net_output_bytes_total', NODE)}", "{{node}}: out"),
@@ -590,14 +601,14 @@ def redis_nodes():
             row("Memory and keys"),
             lines(
                 "Memory",
-                "Used by data and buffers, and resident.",
+                "Memory of data and buffers, and resident memory.",
                 "bytes",
                 (f"redis_memory_used_bytes{{{DATA}}}", "{{node}}: used"),
                 (f"redis_memory_used_rss_bytes{{{DATA}}}", "{{node}}: resident"),
             ),
             lines(
-                "Of the limit",
-                "Share of maxmemory. Nothing here while no limit is set, as in this lab.",
+                "Share of the limit",
+                "Share of maxmemory. No data without a limit, as in this lab.",
                 "percentunit",
                 (
                     f"redis_memory_used_bytes{{{DATA}}} / (redis_memory_max_bytes{{{DATA}}} > 0)",
@@ -607,32 +618,32 @@ def redis_nodes():
             ),
             lines(
                 "Keys",
-                "Records are keys: the nodes' lines lie on each other while they are in sync.",
+                "Records are keys: the lines of nodes in sync coincide.",
                 "none",
                 (f'redis_db_keys{{{DATA}, db="db0"}}', "{{node}}"),
             ),
             row("Replication"),
             lines(
                 "Offset",
-                "Position in the replication stream; the lines lie on each other while nodes are in sync.",
+                "Position in the replication stream; the lines of nodes in sync coincide.",
                 "bytes",
                 (f"redis_master_repl_offset{{{DATA}}}", "{{node}}"),
             ),
             lines(
                 "Replicas online",
-                "As the primary counts them.",
+                "As reported by the primary.",
                 "none",
                 (f"redis_connected_slaves{{{DATA}}}", "{{node}}"),
             ),
             lines(
                 "Link to the primary",
-                "1 while a replica's link is up. A primary has none.",
+                "1 while a replica's link is up. A primary has no link.",
                 "none",
                 (f"redis_master_link_up{{{DATA}}}", "{{node}}"),
             ),
             lines(
-                "Copies",
-                "Full copies that a primary sent; partial ones taken and refused.",
+                "Syncs",
+                "Full syncs that a primary sent; partial syncs accepted and refused.",
                 "none",
                 (f"redis_replica_resyncs_full{{{DATA}}}", "{{node}}: full"),
                 (f"redis_replica_partial_resync_accepted{{{DATA}}}", "{{node}}: partial"),
@@ -640,7 +651,7 @@ def redis_nodes():
             ),
             lines(
                 "Replication traffic",
-                "Bytes a second to replicas, and from the primary as negative.",
+                "Bytes a second to replicas, and bytes from the primary as negative values.",
                 "Bps",
                 (rate("redis_net_repl_output_bytes_total", DATA), "{{node}}: to replicas"),
                 (
@@ -651,7 +662,7 @@ def redis_nodes():
             ),
             lines(
                 "Buffers",
-                "Of replicas and clients, and the backlog.",
+                "Buffers of replicas and clients, and the backlog.",
                 "bytes",
                 (f"redis_mem_clients_slaves{{{DATA}}}", "{{node}}: replicas"),
                 (f"redis_mem_clients_normal{{{DATA}}}", "{{node}}: clients"),
@@ -665,44 +676,46 @@ def redis_nodes():
                 (f"redis_aof_current_size_bytes{{{DATA}}}", "{{node}}"),
             ),
             states(
-                "Last write to it",
-                "Whether the last write and the last rewrite went well.",
+                "Last write to the append-only file",
+                "Whether the last write and the last rewrite succeeded.",
                 [(0, "failed", "red"), (1, "ok", "green")],
                 (f"redis_aof_last_write_status{{{DATA}}}", "{{node}}: write"),
                 (f"redis_aof_last_bgrewrite_status{{{DATA}}}", "{{node}}: rewrite"),
                 width=8,
             ),
             lines(
-                "Late fsync",
-                "Times that a write waited for an fsync under way: the disk is too slow.",
+                "Delayed fsync",
+                "Writes that waited for a running fsync: the disk is too slow.",
                 "none",
                 (f"increase(redis_aof_delayed_fsync{{{DATA}}}[$__rate_interval])", "{{node}}"),
             ),
-            row("Life"),
+            row("Availability"),
             lines(
                 "Uptime",
-                "Of the server; it falls to 0 when it starts anew.",
+                "Time since the start of the server.",
                 "s",
                 (f"redis_uptime_in_seconds{{{NODE}}}", "{{node}}"),
                 width=12,
             ),
             states(
-                "Answers",
+                "Reachable",
                 "Whether the server answers redis_exporter.",
                 [(0, "no", "red"), (1, "yes", "green")],
                 (f"redis_up{{{NODE}}}", "{{node}}"),
             ),
-            row("Refusals"),
+            row("Errors"),
             lines(
                 "Error replies of data nodes, by kind",
-                "WRONGPASS, NOPERM: somebody was refused. NOAUTH: likewise, or a replica's first word. OOM: maxmemory is reached. ERR: three a second are redis_exporter's, which asks for what only newer servers have.",
+                "WRONGPASS, NOPERM: access was refused. NOAUTH: the same, or a replica's first PING. "
+                "OOM: maxmemory is reached. ERR: three a second come from redis_exporter, which uses "
+                "commands that only newer servers have.",
                 "ops",
                 (rate("redis_errors_total", DATA, "sum by (node, err) "), "{{node}}: {{err}}"),
                 width=12,
             ),
             lines(
                 "Refused connections, error replies",
-                "A second.",
+                "Refused connections and error replies a second.",
                 "ops",
                 (rate("redis_rejected_connections_total", NODE), "{{node}}: refused"),
                 (rate("redis_total_error_replies", NODE), "{{node}}: errors"),
@@ -716,7 +729,8 @@ def containers():
     return dashboard(
         "halab-containers",
         "Containers and cgroups",
-        "What each node uses, by cAdvisor: its cgroup holds the node and its server. Empty where no cgroup may be made.",
+        "Resource usage of each node, by cAdvisor: its cgroup has the supervisor and the server. Empty if "
+        "cgroups cannot be created.",
         "",
         [
             row("CPU"),
@@ -729,14 +743,14 @@ def containers():
                 stack=True,
             ),
             lines(
-                "In the kernel",
+                "System time",
                 "Cores used in system calls.",
                 "none",
                 (rate("container_cpu_system_seconds_total", NODE, "sum by (node) "), "{{node}}"),
                 width=6,
             ),
             lines(
-                "In user code",
+                "User time",
                 "Cores used outside of the kernel.",
                 "none",
                 (rate("container_cpu_user_seconds_total", NODE, "sum by (node) "), "{{node}}"),
@@ -745,7 +759,7 @@ def containers():
             row("Memory"),
             lines(
                 "Working set",
-                "What can't be given back at once.",
+                "Memory that cannot be reclaimed immediately.",
                 "bytes",
                 (f"container_memory_working_set_bytes{{{NODE}}}", "{{node}}"),
                 width=12,
@@ -753,15 +767,15 @@ def containers():
             ),
             lines(
                 "Resident, cache",
-                "Anonymous memory, and pages of files.",
+                "Anonymous memory, and file pages.",
                 "bytes",
                 (f"container_memory_rss{{{NODE}}}", "{{node}}: resident"),
                 (f"container_memory_cache{{{NODE}}}", "{{node}}: cache"),
                 width=6,
             ),
             lines(
-                "Of the limit",
-                "Share of the cgroup's limit. Nothing here while no limit is set, as in this lab.",
+                "Share of the limit",
+                "Share of the cgroup's limit. No data without a limit, as in this lab.",
                 "percentunit",
                 (
                     f"container_memory_working_set_bytes{{{NODE}}} / (container_spec_memory_limit_bytes{{{NODE}}} > 0)",
@@ -773,16 +787,19 @@ def containers():
             row("Processes"),
             lines(
                 "Processes",
-                "The node and its server; one while the server is down.",
+                "The supervisor and its server; one while the server is down.",
                 "none",
                 (f"container_processes{{{NODE}}}", "{{node}}"),
             ),
             lines(
-                "Threads", "Of all processes.", "none", (f"container_threads{{{NODE}}}", "{{node}}")
+                "Threads",
+                "Threads of all processes.",
+                "none",
+                (f"container_threads{{{NODE}}}", "{{node}}"),
             ),
             lines(
                 "Open files and sockets",
-                "Of all processes.",
+                "Open files and sockets of all processes.",
                 "none",
                 (f"container_file_descriptors{{{NODE}}}", "{{node}}: files"),
                 (f"container_sockets{{{NODE}}}", "{{node}}: sockets"),

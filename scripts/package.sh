@@ -43,7 +43,7 @@ cmd_package() {
 
 setup_package_tools() {
     have dpkg-deb || die "dpkg-deb is missing" "make the package on Debian or a derivative"
-    # They say what the program links to, strip it, and gather notices.
+    # They list the program's libraries, strip it, and collect notices.
     { have dpkg-shlibdeps && have strip && have python3; } ||
         apt_install "tools to make the package" dpkg-dev binutils python3
 }

@@ -18,7 +18,7 @@ use super::text;
 
 const DASHBOARDS: [&str; 3] = ["ha-overview", "redis-nodes", "containers"];
 /// Queries that rightly return nothing, by panel, and why.
-const EMPTY: [(&str, &str); 1] = [("Of the limit", "no memory limit is set in this lab")];
+const EMPTY: [(&str, &str); 1] = [("Share of the limit", "no memory limit is set in this lab")];
 /// Alerts that three failovers, one of them by the loss of a whole node, cause, and somebody who
 /// may not do what they try. No other may fire.
 const FIRING: [&str; 9] = [
