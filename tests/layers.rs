@@ -55,7 +55,7 @@ const WRITING: [&str; 7] = [
 /// The parts of `drill` that only have values: pure files of it use no other part.
 const PURE_PARTS_OF_DRILL: [&str; 2] = ["judging", "report"];
 /// The files that contain such text, and why they do not use `crate::files` for it.
-const WRITERS: [(&str, &str); 21] = [
+const WRITERS: [(&str, &str); 23] = [
     ("files.rs", "the one place for all others"),
     ("access/secrets.rs", "the lock file, which is empty"),
     (
@@ -108,6 +108,10 @@ const WRITERS: [(&str, &str); 21] = [
     (
         "node/state.rs",
         "the lock file, which is empty; a note for display",
+    ),
+    (
+        "node/state/config_file.rs",
+        "a copy of a damaged config file, for a person to look at",
     ),
     (
         "node/state/set_aside.rs",

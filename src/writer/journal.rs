@@ -12,7 +12,7 @@ use crate::ledger::{self, Header, Invoked, LedgerEvent, LedgerWriter, RecordOutc
 use crate::protocol::WriteError;
 use crate::record::{RunId, SeqRange, Timestamp};
 
-use super::metrics::LiveMetrics;
+use super::live::LiveMetrics;
 use super::summary::{Latency, Summary};
 use super::{Options, WriteFailure};
 

@@ -1,19 +1,17 @@
 //! The metrics of a run, for Prometheus. `docs/metrics.md` lists their names and meanings.
 //!
-//! At each request a collector reads the counts of the journal. [`LiveMetrics`] has only the values
-//! that the journal does not count.
+//! At each request a collector reads the counts of the journal. [`super::live`] has the values that the
+//! journal does not count.
 
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use tracing::{info, warn};
@@ -23,46 +21,6 @@ use crate::metrics::{MetricsServer, Target};
 
 use super::journal::{Journal, MetricsSample};
 use super::{MetricsAt, Options};
-
-/// From 0.25 ms to 16 s: an idle lab acknowledges in 1 ms; a failover after down-after takes 6 s.
-const LATENCY_BUCKETS: (f64, f64, u16) = (0.000_25, 2.0, 17);
-
-/// Values that only the metrics need.
-#[derive(Debug, Clone)]
-pub(super) struct LiveMetrics {
-    latency: Histogram,
-    rounds: Counter,
-    primary: Arc<Mutex<Option<String>>>,
-}
-
-impl LiveMetrics {
-    pub(super) fn new() -> Self {
-        let (start, factor, count) = LATENCY_BUCKETS;
-        LiveMetrics {
-            latency: Histogram::new(exponential_buckets(start, factor, count)),
-            rounds: Counter::default(),
-            primary: Arc::default(),
-        }
-    }
-
-    /// Notes the time from the first sending of a batch to its acknowledgement.
-    pub(super) fn acknowledged(&self, latency: Duration) {
-        self.latency.observe(latency.as_secs_f64());
-    }
-
-    /// Notes a round of discovery and the primary that it found.
-    pub(super) fn round_done(&self, primary: Option<String>) {
-        self.rounds.inc();
-        *self.primary.lock().unwrap_or_else(PoisonError::into_inner) = primary;
-    }
-
-    fn primary(&self) -> Option<String> {
-        self.primary
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-}
 
 /// Reads the journal at each request.
 #[derive(Debug)]

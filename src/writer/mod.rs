@@ -2,25 +2,29 @@
 //! acknowledged.
 //!
 //! - `discovery`: finds the primary; `probe`: asks one data node for its role
-//! - `members`: restarts discovery and keeper when the list of members changes
+//! - `background`: runs discovery and keeper, anew when the list of members changes; `members`: that
+//!   list
 //! - `keeper`: the connection that asks the primary what is confirmed, for all write connections
 //! - `connection`: a write connection, with some batches in flight
 //! - `in_flight`: one batch in flight, and when it is acknowledged
 //! - `session`: the state that keeper and write connections share while they use one primary
 //! - `witness`: questions to the Sentinels
 //! - `work`: the next batch, by count, duration and rate; first the unknown ones of a resumed run
-//! - `journal`: the ledger and the counts; `metrics`: the counts for Prometheus
+//! - `journal`: the ledger and the counts; `metrics`: the counts for Prometheus;
+//!   `live`: the values that only the metrics need
 //! - `summary`: the result of a run
 //!
 //! Back-pressure: a connection takes a batch only while fewer than `in_flight` of its batches wait
 //! for acknowledgement, so at most `connections * in_flight` are in memory.
 //! [`crate::protocol::ack`] decides when a record is acknowledged.
 
+mod background;
 mod connection;
 mod discovery;
 mod in_flight;
 mod journal;
 mod keeper;
+mod live;
 mod members;
 mod metrics;
 mod probe;
@@ -51,7 +55,7 @@ pub use summary::Summary;
 use connection::WriteConnection;
 use discovery::LastProblem;
 use journal::Journal;
-use members::follow_members;
+use background::follow_members;
 use work::Work;
 
 /// Shortest time limit of `WAIT`. A healthy replica confirms within it even on a busy machine, so

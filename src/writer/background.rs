@@ -1,0 +1,70 @@
+//! The background tasks of a run: discovery and keeper. When the list of members changes, they end
+//! with the session, and new ones begin with the new members.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::access::User;
+use crate::client::Connector;
+use crate::config::Lab;
+use crate::sentinel::Panel;
+
+use super::Options;
+use super::discovery::{Discovery, LastProblem};
+use super::journal::Journal;
+use super::keeper::Keeper;
+use super::members::Membership;
+use super::session::Session;
+use super::witness::Witness;
+
+/// Runs discovery and keeper, first for the nodes of `lab.toml`. When the members change, both end
+/// with the session, and new ones begin for the new members.
+pub(super) async fn follow_members(
+    stated: Lab,
+    options: Options,
+    sessions: watch::Sender<Option<Arc<Session>>>,
+    journal: Arc<Journal>,
+    last_problem: LastProblem,
+) {
+    let stated = Arc::new(stated);
+    let mut lab = stated.clone();
+    loop {
+        let (changed, mut changes) = mpsc::channel(1);
+        let membership = Membership {
+            stated: stated.clone(),
+            lab,
+            sessions: sessions.clone(),
+            changed,
+        };
+        let mut tasks = JoinSet::new();
+        let connector = Connector::new(&membership.lab, User::Writer);
+        let panel = Arc::new(Panel::new(&membership.lab, connector.clone()));
+        let discovery = Discovery::start(
+            &membership,
+            panel.clone(),
+            connector.clone(),
+            (journal.clone(), last_problem.clone()),
+            &mut tasks,
+        );
+        let witness = Witness::new(panel, connector, membership.lab.timing.raise_limit);
+        Keeper::start(&membership, &options, discovery, witness, &mut tasks);
+        tokio::select! {
+            Some(now) = changes.recv() => lab = Arc::new(now),
+            // This task ends for the same reason.
+            Some(ended) = tasks.join_next() => {
+                if let Err(error) = ended
+                    && let Ok(panicked) = error.try_into_panic()
+                {
+                    std::panic::resume_unwind(panicked);
+                }
+                return;
+            }
+        }
+        tasks.shutdown().await;
+        if let Some(session) = sessions.send_replace(None) {
+            session.end();
+        }
+    }
+}
