@@ -84,8 +84,9 @@ impl Machine {
                 "the node that the Sentinels name, to take the role: it may hold more"
             }
             _ => {
-                "the node that the Sentinels name, to learn whether it holds more; start it, or, if it is lost for \
-                 good, choose a copy: halab choose NODE"
+                "an answer of the node that the Sentinels name, to learn whether it holds more; start it, or check \
+                 the network and the firewall between the two; if it is lost for good, choose a copy: halab choose \
+                 NODE"
             }
         };
         self.wait_for(waits, actions);
