@@ -72,9 +72,10 @@ class ReasonsTest(unittest.TestCase):
             )
         )
 
-    def test_a_replica_that_is_not_in_sync_is_the_first_problem(self) -> None:
+    def test_a_replica_that_gets_no_answer_is_the_first_problem(self) -> None:
         seen = (
-            "redis-a primary, redis-b replica; problems: redis-b is not in sync: its link is down"
+            "redis-a primary, redis-b parked; problems: redis-b has no role yet (its node waits for "
+            "an answer of the node that the Sentinels name, to learn whether it holds more)"
         )
         self.assertTrue(self.matches("firewall-without-the-replica", seen))
         self.assertFalse(
