@@ -16,7 +16,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info};
 
-use crate::client::{ClientError, Conn, Connector, drawn, set_mark};
+use crate::client::{ClientError, Conn, Connector, random_ids, set_mark};
 use crate::config::{Lab, Node};
 use crate::protocol::copy::{Completeness, Copy, Mark};
 use crate::protocol::vote::NoPrimary;
@@ -238,7 +238,7 @@ pub async fn reopen(lab: &Lab, connector: &Connector) -> Result<String, CloseErr
     let Some(mark) = mark.filter(|m| info.is_primary && m.state == Completeness::Closed) else {
         return Err(CloseError::NotClosed);
     };
-    let open = mark.reopen(&info.replication_id, drawn());
+    let open = mark.reopen(&info.replication_id, random_ids());
     write_reopening(&mut primary, &open).await?;
     Ok(node.name.clone())
 }

@@ -89,12 +89,12 @@ impl Connector {
 
     /// Whether a connection to this node would have to wait now, after connections without an
     /// answer.
-    pub fn pauses(&self, to: SocketAddrV4) -> bool {
+    pub fn is_backing_off(&self, to: SocketAddrV4) -> bool {
         self.backoff.is_waiting(to)
     }
 
     /// Forgets earlier connections without an answer: another server listens there now.
-    pub fn forget(&self, to: SocketAddrV4) {
+    pub fn reset_backoff(&self, to: SocketAddrV4) {
         self.backoff.reset(to);
     }
 

@@ -18,7 +18,7 @@ pub fn set_mark(mark: &Mark) -> redis::Cmd {
 }
 
 /// Random ids for the mark that begins a term.
-pub fn drawn() -> RandomIds {
+pub fn random_ids() -> RandomIds {
     let random_id = || {
         let mut rng = rand::rng();
         (0..12)

@@ -21,7 +21,7 @@ const NONE: &str = "-";
 
 /// A list of members as it was read from a data node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
+pub struct StoredRoster {
     /// The parsed list.
     pub roster: Roster,
     /// Its text.
@@ -34,7 +34,7 @@ impl Conn {
     ///
     /// # Errors
     /// As [`Conn::query`]; or the list is damaged or of a later version.
-    pub async fn roster(&mut self) -> Result<Option<Held>, ClientError> {
+    pub async fn roster(&mut self) -> Result<Option<StoredRoster>, ClientError> {
         let mut pipe = redis::pipe();
         pipe.cmd("GET").arg(ROSTER_KEY);
         let to = self.peer();
@@ -55,7 +55,7 @@ impl Conn {
             return Ok(None);
         };
         let roster = Roster::from_text(&text).ok_or(ClientError::Members { to })?;
-        Ok(Some(Held { roster, text }))
+        Ok(Some(StoredRoster { roster, text }))
     }
 
     /// Replaces the list of members that was read, and closes every connection, in one transaction.
@@ -66,7 +66,7 @@ impl Conn {
     /// As [`Conn::query`].
     pub async fn change_roster(
         &mut self,
-        was: Option<&Held>,
+        was: Option<&StoredRoster>,
         next: &Roster,
     ) -> Result<(), ClientError> {
         let mut pipe = redis::pipe();
@@ -84,14 +84,14 @@ impl Conn {
     /// # Errors
     /// As [`Conn::query`].
     pub async fn state_known(&mut self, lab: &Lab) -> Result<(), ClientError> {
-        let name = crate::protocol::roster::known_nodes_name(places(lab).into_iter());
+        let name = crate::protocol::roster::known_nodes_name(node_addresses(lab).into_iter());
         let cmd = redis::cmd("CLIENT").arg("SETNAME").arg(name).clone();
         self.query::<redis::Value>(&cmd).await.map(drop)
     }
 }
 
 /// Names and addresses of all nodes of a lab.
-pub fn places(lab: &Lab) -> Vec<(String, SocketAddrV4)> {
+pub fn node_addresses(lab: &Lab) -> Vec<(String, SocketAddrV4)> {
     lab.nodes().map(|n| (n.name.clone(), n.socket())).collect()
 }
 
@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(as_in_roster(&lab(), &without).data_nodes.len(), 2);
         assert_eq!(with_members(&lab(), &without).data_nodes.len(), 3);
         assert_eq!(as_in_roster(&lab(), &first_roster(&lab())), lab());
-        let moved = roster.moved(&places(&lab().relocated([127, 0, 7])));
+        let moved = roster.moved(&node_addresses(&lab().relocated([127, 0, 7])));
         let moved = as_in_roster(&lab(), &moved);
         assert_eq!(moved.data_nodes[0].socket().to_string(), "127.0.7.11:6379");
     }

@@ -122,7 +122,7 @@ impl ResolvesClientCert for CertificateRequest {
 ///
 /// # Errors
 /// If peers would reject it; with the reason and a remedy.
-pub fn judge_own(certificates: &Certificates, node: &Node) -> Result<(), TlsError> {
+pub fn verify_own_certificate(certificates: &Certificates, node: &Node) -> Result<(), TlsError> {
     let path = certificates.node(&node.name);
     let unusable = |error: Error| TlsError::Unusable {
         path: path.display().to_string(),

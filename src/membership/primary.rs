@@ -2,7 +2,7 @@
 
 use std::net::SocketAddrV4;
 
-use crate::client::{Connector, Held, as_in_roster};
+use crate::client::{Connector, StoredRoster, as_in_roster};
 use crate::config::{Lab, Node};
 use crate::protocol::copy::{Completeness, Copy};
 use crate::sentinel::Panel;
@@ -14,7 +14,7 @@ use super::MemberError;
 pub(super) struct PrimaryView {
     pub(super) node: Node,
     pub(super) epoch: u64,
-    pub(super) stored: Held,
+    pub(super) stored: StoredRoster,
     pub(super) lab: Lab,
     /// The lab is closed, and takes no writes.
     pub(super) closed: bool,

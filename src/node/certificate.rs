@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use crate::access::{Certificates, User};
-use crate::client::{Connector, judge_own};
+use crate::client::{Connector, verify_own_certificate};
 use crate::config::{Lab, Node};
 
 use super::NodeError;
@@ -57,7 +57,7 @@ impl Certificate {
         let Some(certificates) = Certificates::of_lab(lab)? else {
             return Ok(None);
         };
-        judge_own(&certificates, node)?;
+        verify_own_certificate(&certificates, node)?;
         Ok(Some(Certificate {
             in_use: certificates.fingerprint(node),
             certificates,
@@ -88,7 +88,7 @@ impl Certificate {
         if self.in_use == Some(now) {
             return None;
         }
-        if let Err(error) = judge_own(&self.certificates, &self.node) {
+        if let Err(error) = verify_own_certificate(&self.certificates, &self.node) {
             if self.refused.replace(now) != Some(now) {
                 warn!(node = %self.node.name, %error, "a new certificate is not taken");
             }

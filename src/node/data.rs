@@ -30,7 +30,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, info};
 
 use crate::access::User;
-use crate::client::{Conn, Connector, Held};
+use crate::client::{Conn, Connector, StoredRoster};
 use crate::config::{Lab, Node};
 use crate::sentinel::Panel;
 
@@ -104,7 +104,7 @@ pub(super) struct DataNode {
     /// The own copy.
     copy: OwnCopy,
     /// The list of members on the own server, and the membership of this node in it.
-    roster: Option<Held>,
+    roster: Option<StoredRoster>,
     membership: OwnMembership,
     /// Names and old addresses of nodes that an operator has moved.
     moved_from: Vec<(String, SocketAddrV4)>,

@@ -28,7 +28,7 @@ use tracing::warn;
 
 use crate::backup::folder::{self, FolderError};
 use crate::backup::manifest::Manifest;
-use crate::client::drawn;
+use crate::client::random_ids;
 use crate::config::{Lab, Node, NodeKind};
 use crate::protocol::copy::{Copy, Mark, Relation};
 
@@ -252,7 +252,7 @@ impl HostRestore<'_> {
         stop: &CancellationToken,
         done: &mut dyn FnMut(Step),
     ) -> Result<Mark, RestoreError> {
-        let mark = self.manifest.mark.restored(&self.node.name, drawn());
+        let mark = self.manifest.mark.restored(&self.node.name, random_ids());
         let folder = target.restoring();
         let backup = (self.order.backup.as_path(), &self.manifest);
         let made = files::put_together(&folder, backup, &mark, stop, done)

@@ -5,7 +5,7 @@ use std::net::SocketAddrV4;
 use futures_util::future::join_all;
 
 use crate::access::User;
-use crate::client::{ClientError, Connector, ReplicationInfo, places, with_members};
+use crate::client::{ClientError, Connector, ReplicationInfo, node_addresses, with_members};
 use crate::config::{Lab, Node};
 use crate::protocol::copy::{Copy, PARKED_PORT};
 use crate::protocol::roster::Roster;
@@ -67,7 +67,7 @@ async fn ask_all(stated: &Lab, lab: &Lab, members: Option<&Roster>) -> Status {
         problems: Vec::new(),
         parents,
         description: Description::of(stated),
-        stated: places(stated),
+        stated: node_addresses(stated),
     };
     roster::remove_stated_strangers(&mut status);
     status.problems = status.problems_without_strangers();

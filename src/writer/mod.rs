@@ -52,10 +52,10 @@ use crate::protocol::ack::Policy;
 pub use journal::{Counts, Progress};
 pub use summary::Summary;
 
+use background::follow_members;
 use connection::WriteConnection;
 use discovery::LastProblem;
 use journal::Journal;
-use background::follow_members;
 use work::Work;
 
 /// Shortest time limit of `WAIT`. A healthy replica confirms within it even on a busy machine, so

@@ -215,7 +215,7 @@ impl RolePoller {
             }
         }
         // The observer asks at once: its interval is the resolution of the report.
-        self.connector.forget(self.node.socket());
+        self.connector.reset_backoff(self.node.socket());
         match self.connector.open(self.node.socket()).await {
             Ok(conn) => self.ask_on(conn, slot).await,
             Err(_) => ObservedRole::Silent,

@@ -39,7 +39,7 @@ impl DataNode {
             self.compare_versions();
             return Ok(ServerState::Gone);
         }
-        if self.conn.is_none() && self.connector.pauses(self.node.socket()) {
+        if self.conn.is_none() && self.connector.is_backing_off(self.node.socket()) {
             return Ok(self.silent_state());
         }
         match self.ask_server().await {
@@ -110,7 +110,7 @@ impl DataNode {
 
     pub(super) fn forget_server(&mut self) {
         self.server = None;
-        self.connector.forget(self.node.socket());
+        self.connector.reset_backoff(self.node.socket());
         self.conn = None;
         self.last_answer = None;
         self.unanswered = 0;

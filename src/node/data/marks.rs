@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 
 use crate::access::{Secrets, User};
 use crate::choosing::CHOSEN;
-use crate::client::{ClientError, ReplicationInfo, drawn, set_mark};
+use crate::client::{ClientError, ReplicationInfo, random_ids, set_mark};
 use crate::closing::{accept_writes, write_reopening};
 use crate::protocol::copy::{Completeness, Copy, Mark, Relation};
 
@@ -214,7 +214,7 @@ impl DataNode {
             return mark.clone();
         }
         let last = self.copy.held().and_then(Copy::mark);
-        let mut mark = Mark::begin(last, &self.node.name, drawn());
+        let mut mark = Mark::begin(last, &self.node.name, random_ids());
         mark.epoch = self.named_epoch();
         // A role taken by the node itself counts when the Sentinels confirm it.
         mark.confirmed = !decided && mark.epoch.is_some();
@@ -296,7 +296,7 @@ impl DataNode {
         let Some(closed) = self.copy.held().and_then(Copy::mark) else {
             return;
         };
-        let mark = closed.reopen(&self.copy.history, drawn());
+        let mark = closed.reopen(&self.copy.history, random_ids());
         let written = async { write_reopening(self.own_conn().await?, &mark).await }.await;
         match written {
             Ok(()) => {

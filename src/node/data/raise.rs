@@ -149,7 +149,7 @@ impl DataNode {
         }
         // Sentinels also close subscriptions when they confirm a role.
         let present = self.own_conn().await?.present(ASSURANCE_CHANNEL).await?;
-        if present == 0 && !self.connector.pauses(at) {
+        if present == 0 && !self.connector.is_backing_off(at) {
             let assured = self.connector.attend(at, ASSURANCE_CHANNEL).await;
             self.raising.assurance = assured
                 .inspect_err(|error| debug!(node = %self.node.name, %error, "no assurance yet"))
@@ -238,7 +238,7 @@ impl DataNode {
         let mut there = match self.raising.primary.take() {
             Some(conn) if conn.peer() == primary => conn,
             // This node must go on observing its own server meanwhile.
-            _ if self.others.pauses(primary) => return Err(NotRaised::OutOfReach),
+            _ if self.others.is_backing_off(primary) => return Err(NotRaised::OutOfReach),
             _ => {
                 let mut conn = self.others.open(primary).await?;
                 conn.role().await?;

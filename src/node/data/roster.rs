@@ -10,7 +10,7 @@ use std::net::SocketAddrV4;
 
 use tracing::{debug, info, warn};
 
-use crate::client::{ClientError, Held, first_roster, places};
+use crate::client::{ClientError, StoredRoster, first_roster, node_addresses};
 use crate::config::Node;
 use crate::protocol::roster::{MemberKind, Roster, Standing};
 
@@ -80,7 +80,7 @@ impl OwnMembership {
 
 /// Whether the node at `own` counts confirmations of a replica at `at`. A list that does not have
 /// `own` is from before a move.
-pub(super) fn counts(roster: Option<&Held>, own: SocketAddrV4, at: SocketAddrV4) -> bool {
+pub(super) fn counts(roster: Option<&StoredRoster>, own: SocketAddrV4, at: SocketAddrV4) -> bool {
     roster.is_none_or(|held| {
         let lists = |at| held.roster.data.iter().any(|m| m.address == at);
         lists(at) || !lists(own)
@@ -192,7 +192,7 @@ impl DataNode {
     /// that no longer answer there. In a lab that was not stopped as a whole, one still may. A
     /// `lab.toml` that only differs from those of the others moves no node.
     async fn moved(&mut self, roster: &Roster) -> Vec<(String, SocketAddrV4)> {
-        let places = places(&self.lab);
+        let places = node_addresses(&self.lab);
         let mut moved = Vec::new();
         let mut answer = Vec::new();
         for ((name, at), was) in elsewhere(roster, &places, &self.moved_from) {
@@ -309,7 +309,7 @@ mod tests {
     #[test]
     fn a_replica_that_is_not_a_member_is_no_second_copy() {
         let roster = Roster::first([("a".into(), at(11))], [("s".into(), at(21))]);
-        let held = Held {
+        let held = StoredRoster {
             text: roster.to_text(),
             roster,
         };

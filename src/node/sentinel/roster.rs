@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
-use crate::client::{ClientError, Conn, Connector, Held};
+use crate::client::{ClientError, Conn, Connector, StoredRoster};
 use crate::config::{Lab, Node};
 use crate::protocol::roster::{MemberKind, Standing};
 use crate::protocol::vote::PASSIVE_QUORUM;
@@ -73,7 +73,7 @@ async fn said_by(
 ) -> Result<(Option<MembershipAnswer>, Conn), ClientError> {
     let held = conn.roster().await?;
     let primary = conn.replication().await?.is_primary;
-    let Some(Held { roster, .. }) = held else {
+    let Some(StoredRoster { roster, .. }) = held else {
         let said = MembershipAnswer {
             version: 0,
             primary,
