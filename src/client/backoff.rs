@@ -17,8 +17,8 @@ use std::time::Duration;
 use rand::RngExt;
 use tokio::time::{Instant, sleep_until};
 
-/// First pause: the writer's shortest pause between two rounds of discovery, so that one failed
-/// connection delays no round.
+/// First pause: half of the writer's pause between two rounds of discovery (10 ms), so that one
+/// failed connection delays no round.
 const SHORTEST: Duration = Duration::from_millis(5);
 
 /// The failed attempts of each node, shared by all clones of a connector.
@@ -132,7 +132,11 @@ impl Attempt {
             count: 0,
             not_before: now,
         });
-        if accepted && failures.count <= self.earlier_failures {
+        if !accepted {
+            // Nothing listens there: what was silent before has ended.
+            failures.count = 0;
+            failures.not_before = now;
+        } else if failures.count <= self.earlier_failures {
             failures.count = self.earlier_failures + 1;
         }
         // Clients that were disconnected at the same moment do not reconnect at the same moment.
@@ -203,6 +207,20 @@ mod tests {
             assert!(waited <= SHORTEST + Duration::from_millis(1), "{waited:?}");
             attempt.refused();
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_was_silent_and_restarts_is_found_at_once() {
+        let backoff = Backoff::new(LONGEST);
+        for _ in 0..6 {
+            pause(&backoff, node(1)).await.0.failed();
+        }
+        // It was killed: its port refuses connections until it listens again.
+        let (mut attempt, waited) = pause(&backoff, node(1)).await;
+        assert!(waited > SHORTEST * 4, "{waited:?}");
+        attempt.refused();
+        let (_, waited) = pause(&backoff, node(1)).await;
+        assert!(waited <= SHORTEST + Duration::from_millis(1), "{waited:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -89,6 +89,9 @@ impl RawConn {
                 debug!(%error, "authentication failed");
                 Err(WriteError::NotPermitted)
             }
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                Err(WriteError::TooManyClients)
+            }
             Ok(0) | Err(_) => Err(WriteError::ConnectionLost),
             Ok(_) => Ok(()),
         }

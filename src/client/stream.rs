@@ -24,6 +24,9 @@ use super::tls::{Transport, explain};
 
 /// Longest accepted answer to `AUTH`.
 const LONGEST: usize = 512;
+/// The start of the answer of a server that has its maximum number of clients
+/// (`acceptCommonHandler`).
+const TOO_MANY_CLIENTS: &[u8] = b"-ERR max number of clients";
 
 /// The first byte of a TLS alert.
 const ALERT: u8 = 0x15;
@@ -186,8 +189,20 @@ fn closed_early(stream: &Stream) -> Option<io::Error> {
     })
 }
 
+/// The error of a server that has its maximum number of clients; `None` if `answer` does not begin
+/// like that.
+fn too_many_clients(answer: &[u8]) -> Option<io::Error> {
+    answer.starts_with(TOO_MANY_CLIENTS).then(|| {
+        let why = "max number of clients reached; end some, or raise maxclients";
+        io::Error::new(io::ErrorKind::ConnectionRefused, why)
+    })
+}
+
 /// The error of a refused `AUTH`; `None` if the line is not a refusal.
 fn refusal(line: &str, login: &Login) -> Option<io::Error> {
+    if let Some(refusal) = too_many_clients(line.as_bytes()) {
+        return Some(refusal);
+    }
     let user = login.user().name();
     let why = if line.starts_with("-WRONGPASS") {
         format!(
@@ -225,8 +240,13 @@ impl AsyncRead for Stream {
         let before = buf.filled().len();
         let read = std::task::ready!(this.poll_transport(cx, buf));
         if this.attempt.is_some() {
+            let answer = &buf.filled()[before..];
+            if let Some(refusal) = too_many_clients(answer) {
+                this.failed();
+                return Poll::Ready(Err(refusal));
+            }
             match &read {
-                Ok(()) if buf.filled().len() > before => this.answered(),
+                Ok(()) if !answer.is_empty() => this.answered(),
                 _ => this.failed(),
             }
         }

@@ -4,9 +4,9 @@
 //! of all problems out, but for [`load()`], which reads the file. It leaves to others every runtime
 //! state.
 //!
-//! `keys` has every key, as types; `attributes` has parts of their schema; `schema` describes them. `parse` has a text checked by `check`
-//! (each value by itself) and `rules` (what several values must be together), and read by serde.
-//! Whatever is wrong is a [`Problem`].
+//! `keys` has every key, as types; `attributes` has parts of their schema; `schema` describes them.
+//! `parse` has a text checked by `check` (each value by itself) and `rules` (what several values
+//! must be together), and read by serde. Whatever is wrong is a [`Problem`].
 
 mod attributes;
 mod check;

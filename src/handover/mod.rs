@@ -21,6 +21,7 @@ use std::net::SocketAddrV4;
 use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::future::select_all;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -190,7 +191,6 @@ async fn carry_out(
     let mut paused = None;
     let promoted = {
         let promotion = async {
-            // With a limit, because a node may hang.
             let promoted = promoted_node(lab, from, connector);
             timeout_at(begun + limit, promoted).await.ok()
         };
@@ -315,27 +315,27 @@ async fn wait_for_event(
     }
 }
 
-/// Waits for another data node that reports that it is primary.
+/// Waits for another data node that reports that it is primary. All are asked at the same time: one
+/// that hangs delays none of the others.
 async fn promoted_node<'a>(lab: &'a Lab, from: &Node, connector: &Connector) -> &'a Node {
-    let mut conns: Vec<(&Node, Option<Conn>)> = lab
-        .data_nodes
-        .iter()
-        .filter(|n| n.name != from.name)
-        .map(|n| (n, None))
-        .collect();
+    let others = lab.data_nodes.iter().filter(|n| n.name != from.name);
+    let asked = others.map(|node| Box::pin(until_primary(node, connector)));
+    select_all(asked).await.0
+}
+
+/// Waits until the node reports that it is primary.
+async fn until_primary<'a>(node: &'a Node, connector: &Connector) -> &'a Node {
+    let mut conn: Option<Conn> = None;
     loop {
-        for (node, slot) in &mut conns {
-            // A promotion closes the connections of clients; a broken one is opened again.
-            let mut conn = match slot.take() {
-                Some(conn) => conn,
-                None => match connector.open(node.socket()).await {
-                    Ok(conn) => conn,
-                    Err(_) => continue,
-                },
-            };
-            match conn.role().await {
+        // A promotion closes the connections of clients; a broken one is opened again.
+        let open = match conn.take() {
+            Some(open) => Ok(open),
+            None => connector.open(node.socket()).await,
+        };
+        if let Ok(mut open) = open {
+            match open.role().await {
                 Ok(Role::Primary { .. }) => return node,
-                Ok(_) => *slot = Some(conn),
+                Ok(_) => conn = Some(open),
                 Err(_) => {}
             }
         }

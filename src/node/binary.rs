@@ -7,7 +7,8 @@ use std::process::Command;
 
 use crate::protocol::format::Version;
 
-/// The oldest major version of Redis with what the lab needs (`bind-source-addr`, `SENTINEL DEBUG`).
+/// The oldest major version of Redis with what the lab needs (`bind-source-addr`, `SENTINEL
+/// DEBUG`).
 pub const OLDEST_MAJOR: u32 = 7;
 
 /// Names of the server binary on PATH, in order of preference.
@@ -111,8 +112,9 @@ impl ServerBinary {
         }
     }
 
-    /// Checks whether the file has been replaced, as by an upgrade, and reads its version again then.
-    /// Returns whether the version has changed. A file that can't be asked fails at the next start.
+    /// Checks whether the file has been replaced, as by an upgrade, and reads its version again
+    /// then. Returns whether the version has changed. A file that can't be asked fails at the
+    /// next start.
     pub fn refresh(&mut self) -> bool {
         if stamp(&self.path) == self.stamp {
             return false;

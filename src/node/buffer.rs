@@ -1,9 +1,9 @@
-//! The limit of a server's output buffer for replicas (`client-output-buffer-limit`), which its node
-//! raises during a full copy. Pure, but for the note.
+//! The limit of a server's output buffer for replicas (`client-output-buffer-limit`), which its
+//! node raises during a full copy. Pure, but for the note.
 //!
-//! A `CONFIG REWRITE` during that time, by an operator or a Sentinel, writes the raised limit into the
-//! server's config file. So the old limit and each raised one are noted in the state folder before the
-//! server is changed, and the next start of the server restores the old limit.
+//! A `CONFIG REWRITE` during that time, by an operator or a Sentinel, writes the raised limit into
+//! the server's config file. So the old limit and each raised one are noted in the state folder
+//! before the server is changed, and the next start of the server restores the old limit.
 
 use std::fmt;
 use std::fs;

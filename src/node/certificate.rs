@@ -1,8 +1,8 @@
 //! The TLS certificate of a node's server: checked before the start, and renewed while it runs.
 //!
-//! The server of a data node reads new files while it runs. A Sentinel reads them only at its start,
-//! so it is restarted: one Sentinel after the other, and only while all others watch the primary, so
-//! that a failover is possible at any time.
+//! The server of a data node reads new files while it runs. A Sentinel reads them only at its
+//! start, so it is restarted: one Sentinel after the other, and only while all others watch the
+//! primary, so that a failover is possible at any time.
 
 use std::collections::HashMap;
 use std::fs;

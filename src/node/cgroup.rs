@@ -3,8 +3,8 @@
 //! With cgroup v1 a folder in each hierarchy, with v2 one folder; the same path in all:
 //! `halab/NAME@ADDRESS`. The address is in it, since labs on one machine may share names. Nothing
 //! is limited. Making one needs permission: root's, or with v2 a cgroup above this process that is
-//! delegated to its user, as systemd does for the services and terminals of a logged-in user. A node
-//! without one works too. `./lab down` removes empty ones.
+//! delegated to its user, as systemd does for the services and terminals of a logged-in user. A
+//! node without one works too. `./lab down` removes empty ones.
 
 use std::fs;
 use std::io;

@@ -1,5 +1,5 @@
-//! A data node: observes its server and the other nodes, asks the state machine what to do, and does
-//! it.
+//! A data node: observes its server and the other nodes, asks the state machine what to do, and
+//! does it.
 //!
 //! - `look`: the own server, as just seen; `act`: the actions of the state machine
 //! - `marks`: the mark of the own copy; `roster`: the own membership

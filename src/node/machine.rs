@@ -1,15 +1,16 @@
 //! What a data node does next: a pure state machine.
 //!
-//! [`Machine::step`] takes an observation of the own server, the Sentinels and the other data nodes,
-//! and returns the actions. It has no clock and no I/O. `docs/protocol.md` has the reasons. A file for
-//! each state of the own server decides the actions: `gone`, `parked`, `primary`, `replica`.
+//! [`Machine::step`] takes an observation of the own server, the Sentinels and the other data
+//! nodes, and returns the actions. It has no clock and no I/O. `docs/protocol.md` has the reasons.
+//! A file for each state of the own server decides the actions: `gone`, `parked`, `primary`,
+//! `replica`.
 //!
 //! Invariants:
 //! - A server is always started *parked*: as a replica of an address where nothing listens, with
 //!   `replica-priority 0`. It can be written to, or promoted, only by a later decision.
-//! - A node becomes primary by its own decision only if the Sentinels name it and no other data node
-//!   can hold more: on the first start of the lab, or after it has compared its copy with all others,
-//!   or if its own copy is known to be complete.
+//! - A node becomes primary by its own decision only if the Sentinels name it and no other data
+//!   node can hold more: on the first start of the lab, or after it has compared its copy with all
+//!   others, or if its own copy is known to be complete.
 //! - A replica is promotable only after it has caught up with a primary, or if its copy is known to
 //!   hold more than that of the named node, and no less than any other.
 //! - No node copies from a node that holds less.
@@ -38,8 +39,8 @@ const FAILOVER_RETRY: Duration = Duration::from_millis(500);
 /// How long the supervisor of a primary that has died waits for a promotion before it starts the
 /// server with its data again.
 const PROMOTION_PATIENCE: Duration = Duration::from_secs(2);
-/// After so many hang limits a server is killed even if that does not help at once: no other data node
-/// can serve instead, or it was copying its data.
+/// After so many hang limits a server is killed even if that does not help at once: no other data
+/// node can serve instead, or it was copying its data.
 const PATIENCE_FACTOR: u32 = 10;
 
 /// The state of a data node's supervisor between two observations.
@@ -57,8 +58,8 @@ pub struct Machine {
     /// The server has had a role since this process started, so its copy is its own.
     ever_served: bool,
     /// Another node was promoted and this one has not been in sync with it yet, or this one was
-    /// promoted though it was no candidate. So it holds less, and does not take the role by its own
-    /// decision while others are silent.
+    /// promoted though it was no candidate. So it holds less, and does not take the role by its
+    /// own decision while others are silent.
     deposed: bool,
     started_once: bool,
     /// The server has answered since its last start.
@@ -73,7 +74,8 @@ pub struct Machine {
     last_call: Option<Duration>,
     /// Since when the server has been primary without interruption.
     primary_since: Duration,
-    /// The epoch at which a majority names this node, since it has been primary without interruption.
+    /// The epoch at which a majority names this node, since it has been primary without
+    /// interruption.
     named_at: Option<u64>,
     voteless_since: Option<Duration>,
     fenced: bool,
@@ -83,15 +85,16 @@ pub struct Machine {
     standing: Option<Duration>,
     /// It has decided to take the role of the primary itself.
     takes_role: bool,
-    /// Whether it could be promoted at the last observation; not after a start of the server. `None`:
-    /// it is primary.
+    /// Whether it could be promoted at the last observation; not after a start of the server.
+    /// `None`: it is primary.
     candidate: Option<bool>,
     /// When the last mark was decided.
     last_mark: Option<Duration>,
     /// Since when the lab has been closed, by the own mark.
     closed_since: Option<Duration>,
     waiting_for: Option<&'static str>,
-    /// The node whose data the own server can't read, as last reported; this node for its own files.
+    /// The node whose data the own server can't read, as last reported; this node for its own
+    /// files.
     unreadable_reported: Option<SocketAddrV4>,
 }
 
@@ -186,10 +189,10 @@ impl Machine {
     }
 
     /// Whether the server hangs and killing it helps, because another node can serve instead. If no
-    /// other data node answers, something that they share hangs (the machine, its disk), and killing
-    /// all servers would turn a pause into losses. A server that copies its data is silent while it
-    /// drops the old data and loads the new; it serves no client, and would start again. Both reasons
-    /// count for a while only, since it may hang for good.
+    /// other data node answers, something that they share hangs (the machine, its disk), and
+    /// killing all servers would turn a pause into losses. A server that copies its data is
+    /// silent while it drops the old data and loads the new; it serves no client, and would
+    /// start again. Both reasons count for a while only, since it may hang for good.
     fn is_to_be_killed(&self, seen: &Observation, silence: Duration) -> bool {
         let serves = |peer: &Peer| match peer.state {
             PeerState::Unreachable(_) => false,
@@ -202,8 +205,8 @@ impl Machine {
     }
 
     /// Keeps the list of peers last observed as replicas. A peer that is primary while this node is
-    /// parked has been promoted if it was a replica before; otherwise it is a stale primary that came
-    /// back.
+    /// parked has been promoted if it was a replica before; otherwise it is a stale primary that
+    /// came back.
     fn remember_replicas(&mut self, seen: &Observation) {
         let serving = matches!(
             seen.server,
@@ -284,7 +287,8 @@ impl Machine {
     }
 }
 
-/// Whether the own server can read the writes of that node. A node that is not primary writes nothing.
+/// Whether the own server can read the writes of that node. A node that is not primary writes
+/// nothing.
 fn may_be_read(seen: &Observation, address: SocketAddrV4) -> bool {
     let mut peers = seen.peers.iter();
     peers.all(|p| p.address != address || p.state != PeerState::Primary || p.readable)

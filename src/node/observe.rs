@@ -24,8 +24,8 @@ use super::machine::{Peer, PeerCopy, PeerState, Vote};
 pub(super) const CALM: Duration = Duration::from_millis(100);
 /// Pause between two observations while a role is undecided or a failover is under way.
 pub(super) const URGENT: Duration = Duration::from_millis(20);
-/// A vote older than this, or than the limit of an answer, is dropped: the Sentinels may have answered
-/// before a network cut.
+/// A vote older than this, or than the limit of an answer, is dropped: the Sentinels may have
+/// answered before a network cut.
 const VOTE_LIFETIME: Duration = Duration::from_millis(800);
 
 /// The latest observations.
@@ -202,7 +202,8 @@ async fn observe_sentinels(
     loop {
         let asked = Instant::now();
         let vote = read_vote(&panel.ask().await, panel.majority(), me);
-        // Clients would write to that server, and this node would replace its data with a copy of it.
+        // Clients would write to that server, and this node would replace its data with a copy of
+        // it.
         let named = vote.map(|v| v.primary).filter(|p| !data_nodes.contains(p));
         if foreign.send_if_modified(|known| std::mem::replace(known, named) != named)
             && let Some(primary) = named

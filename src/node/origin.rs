@@ -1,7 +1,7 @@
 //! The lab that a node's state belongs to, compared with the lab of `lab.toml`. Pure.
 //!
-//! It is noted in comments of the node's config file, which Redis and Sentinel keep when they rewrite
-//! it. So the note and the state change in one step.
+//! It is noted in comments of the node's config file, which Redis and Sentinel keep when they
+//! rewrite it. So the note and the state change in one step.
 
 use std::net::SocketAddrV4;
 
@@ -38,7 +38,8 @@ impl Origin {
         }
     }
 
-    /// The note in a config file; `None` in one of an earlier version, or if a line of it is missing.
+    /// The note in a config file; `None` in one of an earlier version, or if a line of it is
+    /// missing.
     pub(super) fn read(conf: &Conf) -> Option<Self> {
         let notes = conf.notes();
         let mut primary_name = None;
@@ -119,9 +120,9 @@ pub(super) fn moved_from(conf: &Conf) -> Vec<(String, SocketAddrV4)> {
     moved.collect()
 }
 
-/// The first difference between the lab of the state with `conf` and `lab.toml`, with which the node
-/// must not start: another name of the primary, or another address of any node. Only `halab move` may
-/// change them.
+/// The first difference between the lab of the state with `conf` and `lab.toml`, with which the
+/// node must not start: another name of the primary, or another address of any node. Only `halab
+/// move` may change them.
 pub(super) fn differs(conf: &Conf, lab: &Lab, node: &Node) -> Option<Difference> {
     let now = Origin::of(lab);
     let own = announced(conf, node.kind);

@@ -1,8 +1,9 @@
-//! `halab move`: moves the state of a stopped lab to other addresses or another name of the primary.
+//! `halab move`: moves the state of a stopped lab to other addresses or another name of the
+//! primary.
 //!
-//! It first locks the folders of all nodes, so that none of them runs, and computes all files before it
-//! writes the first. Each file is replaced in one step, together with the note of its lab, so an
-//! interrupted move is completed by running it again.
+//! It first locks the folders of all nodes, so that none of them runs, and computes all files
+//! before it writes the first. Each file is replaced in one step, together with the note of its
+//! lab, so an interrupted move is completed by running it again.
 
 mod moved;
 
@@ -72,8 +73,8 @@ pub enum MoveOutcome {
     Empty,
 }
 
-/// Moves the state of every node of `new` that is under `root`. `from` is the lab that it belongs to;
-/// `None`: the lab noted in it.
+/// Moves the state of every node of `new` that is under `root`. `from` is the lab that it belongs
+/// to; `None`: the lab noted in it.
 ///
 /// # Errors
 /// If nothing was moved, or, after an error of the file system, not everything.
@@ -168,8 +169,8 @@ fn plan<'a>(
 }
 
 /// A state that belongs to the new lab already. The old addresses of the nodes are noted, if `from`
-/// has them and they are not noted yet: an earlier version that noted nothing moved it, or its config
-/// file was lost and made again.
+/// has them and they are not noted yet: an earlier version that noted nothing moved it, or its
+/// config file was lost and made again.
 fn already<'a>(
     node: &'a Node,
     file: PathBuf,

@@ -1,19 +1,19 @@
 //! `halab restore`: restores a backup on one data node of a lab without data.
 //!
-//! A server starts from its append-only file: here the data of the backup as its base, and a command
-//! after it that writes a mark of another term ([`crate::protocol::copy::Mark::restored`]). So the
-//! restored copy does not continue what the lab did after the backup: it neither replaces a node that
-//! comes back with that, nor is replaced by it. Everything else is as at any start: the node becomes
-//! primary when no other data node can hold more, and the others copy from it.
+//! A server starts from its append-only file: here the data of the backup as its base, and a
+//! command after it that writes a mark of another term ([`crate::protocol::copy::Mark::restored`]).
+//! So the restored copy does not continue what the lab did after the backup: it neither replaces a
+//! node that comes back with that, nor is replaced by it. Everything else is as at any start: the
+//! node becomes primary when no other data node can hold more, and the others copy from it.
 //!
-//! A restore is refused if the backup would replace a copy, on this host or seen over the network, that
-//! is not certainly less. Files in its place are kept aside, never removed. `files` prepares the backup
-//! beside the data, and it replaces the data when it is complete and on
-//! disk ([`StateDir::mark_complete`]). A kill at any moment leaves the node with what it held or with
-//! the backup, never with nothing; the same order, given again, finds what is done already and does
-//! the rest. What other nodes of this host hold is set aside last where such a node waits, since it
-//! holds more than the backup or something else; and first where it would follow the backup, and
-//! copy it over what it holds: data without a mark.
+//! A restore is refused if the backup would replace a copy, on this host or seen over the network,
+//! that is not certainly less. Files in its place are kept aside, never removed. `files` prepares
+//! the backup beside the data, and it replaces the data when it is complete and on
+//! disk ([`StateDir::mark_complete`]). A kill at any moment leaves the node with what it held or
+//! with the backup, never with nothing; the same order, given again, finds what is done already and
+//! does the rest. What other nodes of this host hold is set aside last where such a node waits,
+//! since it holds more than the backup or something else; and first where it would follow the
+//! backup, and copy it over what it holds: data without a mark.
 
 mod copies;
 mod error;

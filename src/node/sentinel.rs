@@ -26,11 +26,11 @@ use super::state::StateDir;
 use super::statement::Statement;
 use super::{NodeError, Shutdown};
 
-/// Period with which Sentinels publish the primary to each other, through the data nodes. A returning
-/// old primary is demoted after four of these periods.
+/// Period with which Sentinels publish the primary to each other, through the data nodes. A
+/// returning old primary is demoted after four of these periods.
 const PUBLISH_PERIOD: Duration = Duration::from_millis(250);
-/// Ping period of a Sentinel. Down-after counts from the first unanswered ping, so silence is noticed
-/// up to one period later. Sentinel's default is 1 s.
+/// Ping period of a Sentinel. Down-after counts from the first unanswered ping, so silence is
+/// noticed up to one period later. Sentinel's default is 1 s.
 const PING_PERIOD: Duration = Duration::from_millis(500);
 /// How long a Sentinel may take to answer after its start.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -151,9 +151,9 @@ async fn end_with_server(
 }
 
 /// The primary that a majority of all Sentinels names, without this one. Sentinels that have lost
-/// their state must not decide among themselves: they would agree on the seed primary of `lab.toml`,
-/// whatever has happened since. So this one waits for Sentinels that have their state. `None`: it was
-/// asked to stop.
+/// their state must not decide among themselves: they would agree on the seed primary of
+/// `lab.toml`, whatever has happened since. So this one waits for Sentinels that have their state.
+/// `None`: it was asked to stop.
 async fn learn(lab: &Lab, node: &Node, joins: bool, shutdown: &Shutdown) -> Option<Elected> {
     let panel = Panel::new(lab, connector(lab, node));
     let mut logged = String::new();

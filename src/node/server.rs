@@ -129,8 +129,9 @@ fn forward_log(log: PipeReader, statement: Statement) -> io::Result<JoinHandle<(
     })
 }
 
-/// Makes the pipe as large as a process may without privilege. A node that is stopped (SIGSTOP) does
-/// not read, and lines that do not fit into the pipe are lost; the default of 64 KiB is 600 lines.
+/// Makes the pipe as large as a process may without privilege. A node that is stopped (SIGSTOP)
+/// does not read, and lines that do not fit into the pipe are lost; the default of 64 KiB is 600
+/// lines.
 #[cfg(target_os = "linux")]
 fn enlarge_pipe(log: &PipeReader) {
     // The default size works too.
@@ -143,9 +144,9 @@ fn enlarge_pipe(_: &PipeReader) {}
 impl Server {
     /// Starts the server with the config file `conf`.
     ///
-    /// It has a process group of its own, so that Ctrl-C on the terminal reaches only its supervisor,
-    /// which then stops it in order. It is killed when its supervisor ends, however that ends: no
-    /// data node runs without one.
+    /// It has a process group of its own, so that Ctrl-C on the terminal reaches only its
+    /// supervisor, which then stops it in order. It is killed when its supervisor ends, however
+    /// that ends: no data node runs without one.
     ///
     /// # Errors
     /// When the process can't be started.

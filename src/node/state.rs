@@ -115,8 +115,8 @@ impl StateDir {
         self.first_start
     }
 
-    /// Why the disk under the folder takes no writes, if so. It asks the file system instead of writing,
-    /// because the node of a primary that has just died must not wait for the disk.
+    /// Why the disk under the folder takes no writes, if so. It asks the file system instead of
+    /// writing, because the node of a primary that has just died must not wait for the disk.
     pub fn disk_refusal(&self) -> Option<String> {
         let disk = rustix::fs::statvfs(&self.folder).ok()?;
         if disk.f_flag.contains(StatVfsMountFlags::RDONLY) {

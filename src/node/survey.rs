@@ -1,6 +1,6 @@
 //! Periodic checks for the report of a node, on which its work does not depend: users that do not
-//! belong to the lab, memory against its limit, TILT, and whether the other nodes accept this node's
-//! passwords.
+//! belong to the lab, memory against its limit, TILT, and whether the other nodes accept this
+//! node's passwords.
 //!
 //! They use connections of their own, so that a slow or refused one delays nothing else.
 
@@ -35,6 +35,7 @@ pub(super) fn start(
     statement: Statement,
 ) -> AbortOnDropHandle<()> {
     let survey = Survey {
+        own: connector(lab, node, User::Node),
         lab: lab.clone(),
         node: node.clone(),
         folder,
@@ -45,6 +46,12 @@ pub(super) fn start(
     AbortOnDropHandle::new(tokio::spawn(survey.run()))
 }
 
+fn connector(lab: &Lab, node: &Node, user: User) -> Connector {
+    Connector::new(lab, user)
+        .patient(LIMIT)
+        .from_source(lab.listens(node))
+}
+
 struct Survey {
     lab: Lab,
     node: Node,
@@ -52,7 +59,9 @@ struct Survey {
     statement: Statement,
     /// Users that have been reported.
     reported: Vec<String>,
-    /// To the own server.
+    /// To the own server; one connector, so that a silent server is connected to with growing
+    /// pauses.
+    own: Connector,
     conn: Option<Conn>,
 }
 
@@ -71,17 +80,11 @@ impl Survey {
         }
     }
 
-    fn connector(&self, user: User) -> Connector {
-        Connector::new(&self.lab, user)
-            .patient(LIMIT)
-            .from_source(self.lab.listens(&self.node))
-    }
-
     async fn check_server(&mut self) -> Result<(), ClientError> {
         // A new connection each second would cost a handshake each.
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
-            None => self.connector(User::Node).open(self.node.socket()).await?,
+            None => self.own.open(self.node.socket()).await?,
         };
         let section = match self.node.kind {
             NodeKind::Data => "memory",
@@ -148,7 +151,7 @@ impl Survey {
             (User::Node, NodeKind::Data) => "ROLE",
             _ => "PING",
         };
-        let connector = self.connector(user);
+        let connector = connector(&self.lab, &self.node, user);
         let answer = match connector.open(to.socket()).await {
             Ok(mut conn) => conn.query::<redis::Value>(&redis::cmd(command)).await,
             Err(error) => Err(error),

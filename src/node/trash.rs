@@ -1,5 +1,5 @@
-//! Removes old files in the background. Removing gigabytes takes the file system about a second, and
-//! the one thread of a node must not block for so long.
+//! Removes old files in the background. Removing gigabytes takes the file system about a second,
+//! and the one thread of a node must not block for so long.
 //!
 //! Files are first moved away in one step, so that a half removed folder is never taken for a whole
 //! one. A removal that failed is tried again at the next start.
@@ -39,7 +39,8 @@ impl Trash {
         Ok(trash)
     }
 
-    /// Removes a file or a folder. It has left its place when this returns. A missing one is no error.
+    /// Removes a file or a folder. It has left its place when this returns. A missing one is no
+    /// error.
     ///
     /// # Errors
     /// If it can't be moved; then it stays where it is.

@@ -20,8 +20,8 @@ use super::state::AOF_LIST;
 /// The note of the version, beside the files.
 const NOTE: &str = "written-by";
 
-/// The last comparison. A node without a server checks fifty times a second; the files are read only
-/// if they or the version of the server have changed since the last check.
+/// The last comparison. A node without a server checks fifty times a second; the files are read
+/// only if they or the version of the server have changed since the last check.
 #[derive(Debug, Default)]
 pub(super) struct VersionCheck {
     of: Option<(Version, ComparedFiles)>,
@@ -56,8 +56,8 @@ fn stamps(files: &Path) -> [Option<FileStamp>; 3] {
 }
 
 impl VersionCheck {
-    /// The version that wrote the files, if the server `own` can't read them; `None` if it can, or if
-    /// the version is unknown.
+    /// The version that wrote the files, if the server `own` can't read them; `None` if it can, or
+    /// if the version is unknown.
     pub(super) fn unreadable_by(&mut self, files: &Path, own: Version) -> Option<String> {
         self.compare_with(files, own, unreadable)
     }

@@ -35,6 +35,8 @@ pub enum WriteError {
     MembersUnknown,
     /// Another error reply, with its code.
     Other(String),
+    /// `max number of clients reached`: the server refused the connection.
+    TooManyClients,
     /// The connection was refused: nothing was sent.
     Refused,
     /// No answer in time.
@@ -75,6 +77,7 @@ impl WriteError {
             | WriteError::NotPermitted
             | WriteError::Busy
             | WriteError::MembersUnknown
+            | WriteError::TooManyClients
             | WriteError::Refused => Fate::FailedForCertain,
             WriteError::Unblocked
             | WriteError::Other(_)
@@ -101,6 +104,7 @@ impl WriteError {
             | WriteError::NotPermitted
             | WriteError::Busy
             | WriteError::MembersUnknown
+            | WriteError::TooManyClients
             | WriteError::Other(_) => false,
         }
     }
@@ -145,6 +149,10 @@ impl std::fmt::Display for WriteError {
                  version is older than the nodes'; see halab status"
             ),
             WriteError::Other(code) => write!(f, "error reply {code}"),
+            WriteError::TooManyClients => write!(
+                f,
+                "max number of clients reached; end some, or raise maxclients"
+            ),
             WriteError::Refused => write!(f, "connection refused"),
             WriteError::Timeout => write!(f, "no answer in time"),
             WriteError::ConnectionLost => write!(f, "connection lost"),

@@ -48,8 +48,15 @@ pub(super) async fn follow_members(
             (journal.clone(), last_problem.clone()),
             &mut tasks,
         );
-        let witness = Witness::new(panel, connector, membership.lab.timing.raise_limit);
-        Keeper::start(&membership, &options, discovery, witness, &mut tasks);
+        let witness = Witness::new(panel, connector.clone(), membership.lab.timing.raise_limit);
+        Keeper::start(
+            &membership,
+            &options,
+            connector,
+            (discovery, witness),
+            journal.clone(),
+            &mut tasks,
+        );
         tokio::select! {
             Some(now) = changes.recv() => lab = Arc::new(now),
             // This task ends for the same reason.

@@ -35,6 +35,9 @@ const MAX_UNANSWERED: usize = 2;
 const RECORDS_A_COMMAND: u64 = 128;
 /// Period of the check for overdue answers.
 const CHECK_PERIOD: Duration = Duration::from_millis(500);
+/// Time without a connection in one session after which the reason is reported. A failover ends the
+/// session before.
+const REPORTED_AFTER: Duration = Duration::from_secs(1);
 
 /// A task that writes over one connection at a time.
 #[derive(Debug)]
@@ -132,8 +135,15 @@ impl WriteConnection {
             match self.serve(&session).await? {
                 Disconnect::Done => break,
                 Disconnect::SessionEnded => {}
+                // The other connections keep their places.
+                Disconnect::Failed(error @ WriteError::TooManyClients) => {
+                    self.journal.refused(&error.to_string());
+                }
                 Disconnect::Failed(error) => {
                     debug!(%error, "lost a connection to the primary");
+                    if !error.wants_rediscovery() {
+                        self.journal.refused(&error.to_string());
+                    }
                     session.end();
                 }
             }
@@ -157,6 +167,8 @@ impl WriteConnection {
 
     /// Writes over one connection until it ends. Then the batches in flight go back to the queue.
     async fn serve(&mut self, session: &Session) -> Result<Disconnect, ledger::Error> {
+        let begun = Instant::now();
+        let mut is_reported = false;
         let conn = loop {
             let opened = tokio::select! {
                 biased;
@@ -168,7 +180,15 @@ impl WriteConnection {
                 Ok(conn) => break conn,
                 // Nothing was sent, so the session stays valid. Ending it would make the other
                 // connections reconnect too.
-                Err(error) => debug!(%error, "cannot connect to the primary"),
+                Err(error) => {
+                    debug!(%error, "cannot connect to the primary");
+                    // While other connections get acknowledgements, once.
+                    let is_due = !is_reported || self.journal.quiet_for() >= REPORTED_AFTER;
+                    if begun.elapsed() >= REPORTED_AFTER && is_due {
+                        self.journal.refused(&error.to_string());
+                        is_reported = true;
+                    }
+                }
             }
         };
         let mut open = OpenConnection {
@@ -352,7 +372,7 @@ impl WriteConnection {
             debug!(error = %refused.first, %records, "the primary refused a batch");
             self.queue.push_back(batch.end(open.session));
             open.paused_until = Some(Instant::now() + REFUSED_PAUSE);
-            self.journal.refused(refused.first);
+            self.journal.refused(&refused.first.to_string());
         }
         Ok(())
     }

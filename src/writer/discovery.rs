@@ -250,6 +250,11 @@ impl DiscoveryTask {
                         self.journal.primary_changed(&name);
                     }
                 }
+                // If records are not acknowledged from now on, the problem is another one.
+                self.last_problem.replace(&format!(
+                    "{} is the primary, and too few nodes confirm the writes; see halab status",
+                    self.name(target.address)
+                ));
                 self.to.send_replace(Some(target));
             }
             Err(problem) => {

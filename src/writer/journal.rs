@@ -9,7 +9,6 @@ use tracing::{info, warn};
 
 use crate::config::Lab;
 use crate::ledger::{self, Header, Invoked, LedgerEvent, LedgerWriter, RecordOutcome};
-use crate::protocol::WriteError;
 use crate::record::{RunId, SeqRange, Timestamp};
 
 use super::live::LiveMetrics;
@@ -62,7 +61,7 @@ pub struct Progress {
     pub counts: Counts,
     /// Why the primary refuses writes, if another primary would refuse them too; `None` once a
     /// record is acknowledged again.
-    pub refused: Option<WriteError>,
+    pub refused: Option<String>,
 }
 
 /// The values of the metrics at one moment.
@@ -97,7 +96,7 @@ struct Inner {
     last_ack: Option<Instant>,
     last_again: Option<Instant>,
     longest_gap: Duration,
-    refused: Option<WriteError>,
+    refused: Option<String>,
 }
 
 impl Journal {
@@ -262,11 +261,11 @@ impl Journal {
 
     /// Notes that the primary refuses writes, which are tried again. Logged once until a record is
     /// acknowledged.
-    pub(super) fn refused(&self, why: WriteError) {
+    pub(super) fn refused(&self, why: &str) {
         let mut inner = self.lock();
-        if inner.refused.as_ref() != Some(&why) {
-            warn!(error = %why, "the primary refuses writes; trying again");
-            inner.refused = Some(why);
+        if inner.refused.as_deref() != Some(why) {
+            warn!(error = %why, "the primary does not accept writes; trying again");
+            inner.refused = Some(why.to_owned());
         }
     }
 

@@ -17,9 +17,8 @@ use redis::Value;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
-use tracing::{debug, trace, warn};
+use tracing::{debug, trace};
 
-use crate::access::User;
 use crate::client::{Connector, RawConn, ReplicationInfo, Role};
 use crate::config::Node;
 use crate::protocol::WriteError;
@@ -31,6 +30,7 @@ use crate::protocol::roster::ROSTER_KEY;
 use crate::protocol::vote::Elected;
 
 use super::discovery::{Discovery, PrimaryStatus, WriteTarget};
+use super::journal::Journal;
 use super::members::Membership;
 use super::session::Session;
 use super::witness::{Witness, WitnessQuestion};
@@ -56,6 +56,7 @@ pub(super) struct Keeper {
     connector: Connector,
     discovery: Discovery,
     witness: Witness,
+    journal: Arc<Journal>,
 }
 
 /// The keeper's side of one session.
@@ -94,12 +95,12 @@ impl Keeper {
     pub(super) fn start(
         membership: &Membership,
         options: &Options,
-        discovery: Discovery,
-        witness: Witness,
+        connector: Connector,
+        (discovery, witness): (Discovery, Witness),
+        journal: Arc<Journal>,
         tasks: &mut JoinSet<()>,
     ) {
         let lab = &membership.lab;
-        let connector = Connector::new(lab, User::Writer);
         let limit = options.wait_limit(&connector);
         let keeper = Keeper {
             nodes: lab.data_nodes.clone(),
@@ -109,6 +110,7 @@ impl Keeper {
             connector: connector.with_answer_limit(limit),
             discovery,
             witness,
+            journal,
         };
         tasks.spawn(keeper.run());
     }
@@ -140,7 +142,7 @@ impl Keeper {
             if let SessionEnd::Failed(error) = end
                 && !error.wants_rediscovery()
             {
-                warn!(%error, "the primary refuses the keeper's questions; trying again");
+                self.journal.refused(&error.to_string());
                 sleep(REFUSED_PAUSE).await;
             }
         }

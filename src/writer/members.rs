@@ -1,4 +1,5 @@
-//! The members of the lab, during a run: the nodes of `lab.toml` at first, then the list of members.
+//! The members of the lab, during a run: the nodes of `lab.toml` at first, then the list of
+//! members.
 
 use std::net::SocketAddrV4;
 use std::sync::Arc;

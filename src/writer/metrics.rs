@@ -1,7 +1,7 @@
 //! The metrics of a run, for Prometheus. `docs/metrics.md` lists their names and meanings.
 //!
-//! At each request a collector reads the counts of the journal. [`super::live`] has the values that the
-//! journal does not count.
+//! At each request a collector reads the counts of the journal. [`super::live`] has the values that
+//! the journal does not count.
 
 use std::fmt;
 use std::path::Path;

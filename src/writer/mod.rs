@@ -2,16 +2,16 @@
 //! acknowledged.
 //!
 //! - `discovery`: finds the primary; `probe`: asks one data node for its role
-//! - `background`: runs discovery and keeper, anew when the list of members changes; `members`: that
-//!   list
+//! - `background`: runs discovery and keeper, anew when the list of members changes; `members`:
+//!   that list
 //! - `keeper`: the connection that asks the primary what is confirmed, for all write connections
 //! - `connection`: a write connection, with some batches in flight
 //! - `in_flight`: one batch in flight, and when it is acknowledged
 //! - `session`: the state that keeper and write connections share while they use one primary
 //! - `witness`: questions to the Sentinels
 //! - `work`: the next batch, by count, duration and rate; first the unknown ones of a resumed run
-//! - `journal`: the ledger and the counts; `metrics`: the counts for Prometheus;
-//!   `live`: the values that only the metrics need
+//! - `journal`: the ledger and the counts; `metrics`: the counts for Prometheus; `live`: the values
+//!   that only the metrics need
 //! - `summary`: the result of a run
 //!
 //! Back-pressure: a connection takes a batch only while fewer than `in_flight` of its batches wait
@@ -229,7 +229,7 @@ async fn run_with(
                 if quiet >= options.patience && work.waiting() && end_at.is_none() {
                     failure.get_or_insert(WriteFailure::Patience {
                         seconds: quiet.as_secs(),
-                        reason: refused.map_or_else(|| last_problem.text(), |why| why.to_string()),
+                        reason: refused.unwrap_or_else(|| last_problem.text()),
                     });
                     stop.cancel();
                     end_connections.cancel();

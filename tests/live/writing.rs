@@ -1,5 +1,8 @@
 //! Writing and verifying while nothing goes wrong, and when the writer itself does.
 
+use std::io::Write;
+use std::process::Stdio;
+
 use rustix::process::Signal;
 
 use super::lab::{Shape, TestLab};
@@ -136,4 +139,38 @@ fn a_primary_that_refuses_writes_is_named_with_what_helps() {
     lab.start_writer_into("later.ledger", &[])
         .assert_all_acknowledged();
     lab.assert_nothing_lost(&lab.path("later.ledger"));
+}
+
+/// The log of a writer whose connections the primary no longer accepts, after these commands there.
+fn log_of_a_refused_writer(commands: &str) -> String {
+    let lab = TestLab::start();
+    let writer = lab.start_writer(&["--count", "100000000", "--rate", "500", "--patience", "3s"]);
+    writer.wait_invoked(1000);
+    // One connection for both: a later one may be refused as well.
+    let mut cli = lab.command();
+    let cli = cli.args(["cli", &lab.primary().unwrap(), "-e"]);
+    let mut cli = cli.stdin(Stdio::piped()).spawn().unwrap();
+    let kill = format!("{commands}\nCLIENT KILL USER writer\n");
+    let mut stdin = cli.stdin.take().unwrap();
+    stdin.write_all(kill.as_bytes()).unwrap();
+    drop(stdin);
+    assert!(cli.wait().unwrap().success());
+    let (code, summary, log) = writer.finish();
+    assert_eq!(code, Some(4), "{log}");
+    assert!(summary["acknowledged"].as_u64() > Some(0), "{summary:#}");
+    log
+}
+
+#[test]
+fn a_writer_whose_password_is_no_longer_accepted_gives_that_reason() {
+    let log = log_of_a_refused_writer("ACL SETUSER writer resetpass >another-password");
+    assert!(log.contains("WRONGPASS"), "{log}");
+    assert!(log.lines().count() < 20, "{log}");
+}
+
+#[test]
+fn a_writer_that_a_full_server_refuses_gives_that_reason() {
+    let log = log_of_a_refused_writer("CONFIG SET maxclients 1");
+    assert!(log.contains("max number of clients reached"), "{log}");
+    assert!(log.lines().count() < 20, "{log}");
 }

@@ -139,7 +139,7 @@ impl Load {
 
     /// The primary's reason, while it refuses the writes.
     pub fn refused(&self) -> Option<String> {
-        self.now().refused.map(|why| why.to_string())
+        self.now().refused
     }
 
     fn now(&self) -> Progress {

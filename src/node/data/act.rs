@@ -154,8 +154,8 @@ impl DataNode {
         if self.server_syncs { "everysec" } else { "no" }
     }
 
-    /// If this node can't sync the file, the server does it until its next start. If the server can't
-    /// either, it refuses writes by itself.
+    /// If this node can't sync the file, the server does it until its next start. If the server
+    /// can't either, it refuses writes by itself.
     pub(super) async fn watch_syncs(&mut self) {
         let Some(why) = self.fsync.failure().filter(|_| !self.server_syncs) else {
             return;
@@ -196,8 +196,8 @@ impl DataNode {
         Ok(())
     }
 
-    /// Restarts the server without the own data, which is kept aside: an operator has chosen another
-    /// copy.
+    /// Restarts the server without the own data, which is kept aside: an operator has chosen
+    /// another copy.
     async fn give_up_copy(&mut self) -> Result<(), NodeError> {
         if let Some(mut server) = self.server.take() {
             server.stop().await;
@@ -236,8 +236,8 @@ impl DataNode {
             .await
     }
 
-    /// Sends a command to the own server, and returns whether it was accepted. A failure is logged and
-    /// not repeated here: the state machine sees its effect at the next observation.
+    /// Sends a command to the own server, and returns whether it was accepted. A failure is logged
+    /// and not repeated here: the state machine sees its effect at the next observation.
     pub(super) async fn send(&mut self, cmd: &redis::Cmd) -> bool {
         let sent = match self.own_conn().await {
             Ok(conn) => conn.query::<redis::Value>(cmd).await.map(drop),

@@ -2,10 +2,10 @@
 //! it. A primary that can't hand over marks its copy as complete.
 //!
 //! The address of a node may disappear with it, as that of a container or a machine does. Then no
-//! connection to it is refused, and a Sentinel counts the node as connected, with its last INFO, until
-//! down-after has passed. As long as the node could be promoted, or may have become promotable since,
-//! nothing is witnessed and writes wait. So the node first withdraws as a candidate, and ends when all
-//! Sentinels have seen that.
+//! connection to it is refused, and a Sentinel counts the node as connected, with its last INFO,
+//! until down-after has passed. As long as the node could be promoted, or may have become
+//! promotable since, nothing is witnessed and writes wait. So the node first withdraws as a
+//! candidate, and ends when all Sentinels have seen that.
 
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -22,8 +22,8 @@ use crate::protocol::vote::SentinelView;
 use super::super::machine::ServerState;
 use super::DataNode;
 
-/// How long the Sentinels may take to see it: their INFO period is 250 ms, or 1 s while something is
-/// down.
+/// How long the Sentinels may take to see it: their INFO period is 250 ms, or 1 s while something
+/// is down.
 const RETIRE_LIMIT: Duration = Duration::from_secs(2);
 /// Pause between two questions to the Sentinels.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -47,8 +47,8 @@ impl DataNode {
         mark.is_some_and(|mark| mark.state == Completeness::Closed)
     }
 
-    /// A primary that no node takes over from refuses writes and marks its copy as closed: nothing was
-    /// acknowledged after the mark. Replicas in sync receive the mark too.
+    /// A primary that no node takes over from refuses writes and marks its copy as closed: nothing
+    /// was acknowledged after the mark. Replicas in sync receive the mark too.
     async fn close_alone(&mut self) {
         if !matches!(self.observe_server().await, Ok(ServerState::Primary { .. }))
             || !self.copy.in_term()
@@ -93,9 +93,9 @@ impl DataNode {
         }
     }
 
-    /// Waits, before a replica stops, until every Sentinel has seen that it is not promotable and not
-    /// to be listed (`replica-announced no`). It is listed again only after its next start, which is
-    /// parked, with priority 0. So a Sentinel that does not list it can't promote it.
+    /// Waits, before a replica stops, until every Sentinel has seen that it is not promotable and
+    /// not to be listed (`replica-announced no`). It is listed again only after its next start,
+    /// which is parked, with priority 0. So a Sentinel that does not list it can't promote it.
     async fn retire(&mut self) {
         let (me, begun) = (self.node.socket(), Instant::now());
         let heard = |view: &SentinelView| view.primary != me && view.replica(me).is_none();

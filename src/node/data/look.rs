@@ -1,4 +1,5 @@
-//! Observes the own server of a data node: its process, its answer, and the files that it would load.
+//! Observes the own server of a data node: its process, its answer, and the files that it would
+//! load.
 
 use std::time::Duration;
 
@@ -198,8 +199,8 @@ impl DataNode {
         let of = info
             .primary
             .unwrap_or_else(|| parked_at(&self.lab, &self.node));
-        // A Sentinel makes a parked server follow its primary after a while. Without a login it copies
-        // nothing, and its role is still undecided.
+        // A Sentinel makes a parked server follow its primary after a while. Without a login it
+        // copies nothing, and its role is still undecided.
         let copies = info.link_up || info.syncing;
         if of == parked_at(&self.lab, &self.node) || !(self.admitted || copies) {
             return ServerState::Parked;

@@ -21,8 +21,8 @@ use crate::protocol::copy::{Completeness, Copy, Mark, Relation};
 use super::super::machine::{MarkSummary, NextMark, OwnData, ServerState};
 use super::DataNode;
 
-/// Limit for writing a mark, or a quarter of the hang limit if that is longer. The command waits while
-/// writes are paused.
+/// Limit for writing a mark, or a quarter of the hang limit if that is longer. The command waits
+/// while writes are paused.
 const MARK_LIMIT: Duration = Duration::from_millis(300);
 
 /// The own copy, as far as the node knows it.
@@ -71,8 +71,8 @@ impl OwnCopy {
         self.held.as_ref()
     }
 
-    /// The copy that the node can lose: that of its server, or, while that is empty, the one that was
-    /// set aside.
+    /// The copy that the node can lose: that of its server, or, while that is empty, the one that
+    /// was set aside.
     pub(super) fn at_stake(&self) -> Option<&Copy> {
         match &self.held {
             None => self.on_disk.as_ref(),
@@ -250,7 +250,8 @@ impl DataNode {
         }
     }
 
-    /// Marks the begin of this node's term as primary, and gives its server a login to copy with later.
+    /// Marks the begin of this node's term as primary, and gives its server a login to copy with
+    /// later.
     pub(super) async fn begin_term(&mut self) {
         self.keep_set_aside();
         self.admit().await;

@@ -1,14 +1,15 @@
 //! Slows writes down while a replica makes a full copy of the own server.
 //!
-//! Writes during a full copy wait in the primary's memory until the replica has loaded the copy. At a
-//! limit (`client-output-buffer-limit`) the server drops the replica, which starts again. A load that
-//! reaches the limit before the copy is loaded would leave the lab with one copy for as long as it
-//! lasts. So the limit is raised with the size of the data, as far as memory allows, and writes are
-//! paused briefly, as often as needed to stay below it.
+//! Writes during a full copy wait in the primary's memory until the replica has loaded the copy. At
+//! a limit (`client-output-buffer-limit`) the server drops the replica, which starts again. A load
+//! that reaches the limit before the copy is loaded would leave the lab with one copy for as long
+//! as it lasts. So the limit is raised with the size of the data, as far as memory allows, and
+//! writes are paused briefly, as often as needed to stay below it.
 //!
 //! The budget at any moment is a share of the limit that grows from the start of the copy, fast at
 //! first, and never reaches the whole. A load below it is not paused at all. Pacing ends when the
-//! replica has caught up. For a replica that fails copy after copy, fewer and fewer copies are paced.
+//! replica has caught up. For a replica that fails copy after copy, fewer and fewer copies are
+//! paced.
 
 mod transfers;
 
@@ -32,15 +33,15 @@ const BYTES_PER_SECOND: u64 = 50_000_000;
 const SHORTEST: Duration = Duration::from_secs(10);
 /// The limit is raised by the size of the data, or the available memory if less, divided by this.
 const SHARE_OF_DATA: u64 = 4;
-/// Consecutive pauses may last no longer than this part of `down_after_ms`. The pauses also delay the
-/// messages of Sentinels, which call a silent server down, and drop a link on which nothing arrives
-/// for three of their periods (250 ms). After that, the waiting writes are let in.
+/// Consecutive pauses may last no longer than this part of `down_after_ms`. The pauses also delay
+/// the messages of Sentinels, which call a silent server down, and drop a link on which nothing
+/// arrives for three of their periods (250 ms). After that, the waiting writes are let in.
 const PART_OF_DOWN_AFTER: u32 = 4;
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 impl DataNode {
-    /// Pauses writes if a replica could not complete its copy otherwise. `seen`: the state of the own
-    /// server at this step. Returns whether a copy is under way.
+    /// Pauses writes if a replica could not complete its copy otherwise. `seen`: the state of the
+    /// own server at this step. Returns whether a copy is under way.
     pub(super) async fn pace(&mut self, seen: ServerState) -> bool {
         match seen {
             ServerState::Primary { .. } => {}

@@ -1,20 +1,20 @@
 //! How a replica becomes promotable: when it has everything that its primary had at a moment from
 //! which no writer relies any more on the replica not being promotable.
 //!
-//! Writers count a record that this node lacks as acknowledged while the node can't be promoted. They
-//! learn that it can't from one of two sources:
+//! Writers count a record that this node lacks as acknowledged while the node can't be promoted.
+//! They learn that it can't from one of two sources:
 //!
-//! - The node's *assurance*: the supervisor is subscribed to a channel while the priority is 0 and no
-//!   raise is under way. It ends the subscription, and checks on its server that it has ended, before
-//!   it asks the primary for its offset. So the offset includes every write for which the assurance
-//!   was counted, whatever the timing.
+//! - The node's *assurance*: the supervisor is subscribed to a channel while the priority is 0 and
+//!   no raise is under way. It ends the subscription, and checks on its server that it has ended,
+//!   before it asks the primary for its offset. So the offset includes every write for which the
+//!   assurance was counted, whatever the timing.
 //! - The INFO that the Sentinels have of the node. It does not show a raise that is under way. So a
-//!   raise may take at most `raise_limit`, from the question for the offset on, and writers count only
-//!   a priority of 0 that is later than their write by more than that. Slow steps that do not affect
-//!   the offset, such as connecting, come before.
+//!   raise may take at most `raise_limit`, from the question for the offset on, and writers count
+//!   only a priority of 0 that is later than their write by more than that. Slow steps that do not
+//!   affect the offset, such as connecting, come before.
 //!
-//! The server may still execute a raise whose answer was lost. Until the connection of that raise is
-//! known to be closed, there is no assurance.
+//! The server may still execute a raise whose answer was lost. Until the connection of that raise
+//! is known to be closed, there is no assurance.
 
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -28,8 +28,8 @@ use crate::protocol::ack::ASSURANCE_CHANNEL;
 use super::super::machine::ServerState;
 use super::DataNode;
 
-/// The `replica-priority` of a replica that is in sync. Sentinels prefer the lowest. They assume 100
-/// for a server that has not reported one, and for servers outside the lab: both come after
+/// The `replica-priority` of a replica that is in sync. Sentinels prefer the lowest. They assume
+/// 100 for a server that has not reported one, and for servers outside the lab: both come after
 /// those that are in sync.
 const PROMOTABLE: &str = "10";
 /// Pause between two checks of the own offset.
@@ -38,8 +38,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Pause before the next such warning.
 const WARN_AGAIN: Duration = Duration::from_secs(60);
-/// After so long without an attempt, the count of failures starts again: the replica was not in sync
-/// meanwhile.
+/// After so long without an attempt, the count of failures starts again: the replica was not in
+/// sync meanwhile.
 const FORGET: Duration = Duration::from_secs(5);
 
 /// What is kept between two attempts to become promotable.
@@ -158,8 +158,8 @@ impl DataNode {
         Ok(())
     }
 
-    /// Makes the replica promotable without being in sync: its copy holds more than that of the named
-    /// node.
+    /// Makes the replica promotable without being in sync: its copy holds more than that of the
+    /// named node.
     pub(super) async fn stand(&mut self) {
         if !self.membership.may_stand() {
             warn!(node = %self.node.name, "not a member of the lab, so it does not stand for primary; see the copies with halab status, \
@@ -313,8 +313,8 @@ impl DataNode {
         }
     }
 
-    /// Uses the connection with the id in `unsettled`. A connection without an answer is dropped: its
-    /// command may still arrive.
+    /// Uses the connection with the id in `unsettled`. A connection without an answer is dropped:
+    /// its command may still arrive.
     async fn set_priority(&mut self, priority: &str) -> Result<(), ClientError> {
         let mut cmd = redis::cmd("CONFIG");
         cmd.arg("SET").arg("replica-priority").arg(priority);

@@ -2,9 +2,9 @@
 //! ([`crate::protocol::roster`]).
 //!
 //! The list is read from the own server at each step. A raise reads it once more, right before the
-//! node becomes promotable, and the assurance is ended before a raise and given again after it. So a
-//! client that has seen a list on this server and then the assurance knows that the node acts on that
-//! list.
+//! node becomes promotable, and the assurance is ended before a raise and given again after it. So
+//! a client that has seen a list on this server and then the assurance knows that the node acts on
+//! that list.
 
 use std::net::SocketAddrV4;
 
@@ -165,8 +165,8 @@ impl DataNode {
             ServerState::Primary { .. } if self.copy.in_term() && self.copy.confirmed() => {
                 self.keep_roster().await;
             }
-            // A replica whose link is down follows other rules: it may be the last copy and chosen, or
-            // stand for primary.
+            // A replica whose link is down follows other rules: it may be the last copy and chosen,
+            // or stand for primary.
             ServerState::Replica {
                 of,
                 link_down_for: None,
@@ -174,8 +174,8 @@ impl DataNode {
             } if !self.membership.may_be_promotable()
                 && self.membership != OwnMembership::Unread =>
             {
-                // The list on its own server says so, and nobody changes the list before all promotable
-                // nodes have it.
+                // The list on its own server says so, and nobody changes the list before all
+                // promotable nodes have it.
                 let lowered = self.set("replica-priority", "0").await;
                 return ServerState::Replica {
                     of,
@@ -211,9 +211,9 @@ impl DataNode {
         moved
     }
 
-    /// Writes the first list of members if there is none, or if the list does not have this primary: an
-    /// operator has continued the lab with a copy of other members. Writes the new addresses if the
-    /// whole lab has moved.
+    /// Writes the first list of members if there is none, or if the list does not have this
+    /// primary: an operator has continued the lab with a copy of other members. Writes the new
+    /// addresses if the whole lab has moved.
     async fn keep_roster(&mut self) {
         let now = self.roster.clone();
         let (next, what) = match (&now, self.membership) {

@@ -60,12 +60,12 @@ impl Machine {
                     return;
                 }
             }
-            // A replica that is not promotable holds less. A Sentinel may not know that yet, and would
-            // promote it if asked.
+            // A replica that is not promotable holds less. A Sentinel may not know that yet, and
+            // would promote it if asked.
             let expected = seen.peers.iter().any(may_come);
             let waited = seen.now.saturating_sub(since);
-            // The end of the server is certain, so down-after need not pass. Without space on disk a
-            // start would fail, however long no node is promoted.
+            // The end of the server is certain, so down-after need not pass. Without space on disk
+            // a start would fail, however long no node is promoted.
             if (waited < PROMOTION_PATIENCE || seen.disk_refuses) && expected {
                 self.call_failover(seen, "the server has ended", actions);
                 return;
@@ -83,9 +83,9 @@ impl Machine {
             return;
         }
         let unknown = seen.vote.is_none_or(|vote| vote.primary == self.config.me);
-        // A Sentinel that reconnects to a replica asks for INFO at once only if its last INFO is older
-        // than the period. So the start waits until then, and each Sentinel first learns the priority
-        // of 0.
+        // A Sentinel that reconnects to a replica asks for INFO at once only if its last INFO is
+        // older than the period. So the start waits until then, and each Sentinel first
+        // learns the priority of 0.
         let forgotten = seen
             .vote
             .and_then(|vote| vote.my_info_age)
@@ -96,8 +96,8 @@ impl Machine {
         }
     }
 
-    /// Whether a started server could write. Otherwise it would end at once and count as a crash, so
-    /// it is started, without an operator, when the disk takes writes.
+    /// Whether a started server could write. Otherwise it would end at once and count as a crash,
+    /// so it is started, without an operator, when the disk takes writes.
     fn disk_takes_writes(&mut self, seen: &Observation, actions: &mut Vec<Action>) -> bool {
         if seen.disk_refuses {
             self.report_disk(seen, actions);

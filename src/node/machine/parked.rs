@@ -1,10 +1,10 @@
-//! The own server is parked: which primary it follows, and when it becomes primary by its own decision
-//! or stands for primary.
+//! The own server is parked: which primary it follows, and when it becomes primary by its own
+//! decision or stands for primary.
 //!
 //! The presence of data decides nothing here. Copies are compared by their marks
 //! ([`crate::protocol::copy`]). No node follows one that holds less. The named node becomes primary
-//! when no other can hold more. A node that holds more than the named one stands for primary, so that
-//! the Sentinels elect it.
+//! when no other can hold more. A node that holds more than the named one stands for primary, so
+//! that the Sentinels elect it.
 
 use std::time::Duration;
 
@@ -92,9 +92,9 @@ impl Machine {
         self.wait_for(waits, actions);
     }
 
-    /// The server is empty because another node was promoted. It follows that node once that is known
-    /// to hold no less than what was set aside. Otherwise the data is restored, and the node decides by
-    /// it as usual.
+    /// The server is empty because another node was promoted. It follows that node once that is
+    /// known to hold no less than what was set aside. Otherwise the data is restored, and the
+    /// node decides by it as usual.
     fn when_set_aside(
         &mut self,
         seen: &Observation,
@@ -123,8 +123,8 @@ impl Machine {
     /// Whether this node, which is not named, certainly holds more than the named node, and no less
     /// than any other. Either the copies were compared, or the named node is silent to all and this
     /// copy has a closing mark. A node that stands goes on until another serves or holds more: a
-    /// Sentinel may have selected it already, and the named node would become primary as soon as this
-    /// one is no candidate.
+    /// Sentinel may have selected it already, and the named node would become primary as soon as
+    /// this one is no candidate.
     pub(super) fn may_stand(&self, seen: &Observation, vote: Vote, waited: Duration) -> bool {
         let OwnData::Data(own) = seen.own else {
             return false;
@@ -204,8 +204,8 @@ impl Machine {
             self.follow_if_it_may(seen, peer, "it has just been promoted", actions);
             return;
         }
-        // Sentinels that know no replica, after a SENTINEL RESET on all, can promote none: only this
-        // node can serve.
+        // Sentinels that know no replica, after a SENTINEL RESET on all, can promote none: only
+        // this node can serve.
         if vote.knows_replicas && seen.peers.iter().any(can_be_promoted) {
             self.call_failover(
                 seen,
@@ -299,8 +299,8 @@ impl Machine {
         actions: &mut Vec<Action>,
     ) {
         self.withdraw(actions);
-        // A node with a new disk looks like one of a new lab. The data of the others distinguishes the
-        // two.
+        // A node with a new disk looks like one of a new lab. The data of the others distinguishes
+        // the two.
         let all_empty = seen
             .peers
             .iter()

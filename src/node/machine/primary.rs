@@ -8,7 +8,8 @@ use crate::protocol::copy::Completeness;
 use super::parked::{MayCopy, can_be_promoted, may_copy};
 use super::{Action, Machine, MarkSummary, NextMark, Observation, OwnData, Peer, PeerState, Vote};
 
-/// Pause between two marks while data is written. Two copies of one term differ unseen by at most this.
+/// Pause between two marks while data is written. Two copies of one term differ unseen by at most
+/// this.
 const MARK_PERIOD: Duration = Duration::from_secs(1);
 /// How long a lab may stay closed without being stopped before it is reopened.
 const CLOSED_LIMIT: Duration = Duration::from_secs(60);
@@ -20,8 +21,8 @@ impl Machine {
         replicas: usize,
         actions: &mut Vec<Action>,
     ) {
-        // A leader that has selected a node promotes it until failover-timeout, even if it has ended and
-        // come back with less.
+        // A leader that has selected a node promotes it until failover-timeout, even if it has
+        // ended and come back with less.
         let stands = self.takes_role || seen.chosen;
         if self.candidate == Some(false) && !stands {
             self.deposed = true;
@@ -54,8 +55,8 @@ impl Machine {
         }
         self.report_disk(seen, actions);
         if seen.disk_refuses && seen.peers.iter().any(can_be_promoted) {
-            // The server refuses writes by itself. Earlier writes are on the other node, or were not
-            // acknowledged.
+            // The server refuses writes by itself. Earlier writes are on the other node, or were
+            // not acknowledged.
             self.call_failover(seen, "the own disk takes no writes", actions);
         }
         let always = replicas == 0;
@@ -83,8 +84,8 @@ impl Machine {
         }
     }
 
-    /// Keeps the own mark up to date. Not while writes are paused, which would delay the mark too, nor
-    /// while the disk takes no writes.
+    /// Keeps the own mark up to date. Not while writes are paused, which would delay the mark too,
+    /// nor while the disk takes no writes.
     fn mark(&mut self, seen: &Observation, alone: bool, actions: &mut Vec<Action>) {
         if self.fenced || seen.disk_refuses || seen.own == OwnData::Unread {
             return;
@@ -126,9 +127,9 @@ impl Machine {
         }
     }
 
-    /// Whether the Sentinels have confirmed this term as primary. If the node took the role by its own
-    /// decision, they may still name it from before and be about to promote another. Then they confirm
-    /// it once they have seen it as primary with no failover under way.
+    /// Whether the Sentinels have confirmed this term as primary. If the node took the role by its
+    /// own decision, they may still name it from before and be about to promote another. Then
+    /// they confirm it once they have seen it as primary with no failover under way.
     fn announced(&self, seen: &Observation) -> bool {
         let served_for = seen.now.saturating_sub(self.primary_since);
         let settled = |vote: Vote| {
@@ -151,8 +152,8 @@ impl Machine {
             && seen.written
             && let OwnData::Data(own) = seen.own
         {
-            // If the new primary ends before this node has copied it, the copies are compared by their
-            // marks.
+            // If the new primary ends before this node has copied it, the copies are compared by
+            // their marks.
             actions.push(Action::Mark(NextMark {
                 epoch: self.named_at,
                 confirmed: own.confirmed,

@@ -1,4 +1,5 @@
-//! The own server is a replica: when it becomes promotable, and what it does when its primary is lost.
+//! The own server is a replica: when it becomes promotable, and what it does when its primary is
+//! lost.
 
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -77,8 +78,8 @@ impl Machine {
         }
     }
 
-    /// A replica whose link is down while the Sentinels name another node than its primary, or one that
-    /// does not serve.
+    /// A replica whose link is down while the Sentinels name another node than its primary, or one
+    /// that does not serve.
     fn without_primary(
         &mut self,
         seen: &Observation,

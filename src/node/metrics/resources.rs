@@ -1,7 +1,7 @@
 //! The metrics of disk and memory.
 //!
-//! A thread of its own measures them: a disk that hangs may block the measurement, and the one thread
-//! of a node must not block for so long.
+//! A thread of its own measures them: a disk that hangs may block the measurement, and the one
+//! thread of a node must not block for so long.
 
 use std::io;
 use std::path::PathBuf;

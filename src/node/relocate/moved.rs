@@ -1,8 +1,8 @@
 //! Moves the config file of a node from one lab to another: other addresses, another name of the
 //! primary. Pure.
 //!
-//! Epochs, votes, the Sentinel's id and everything else stay. All addresses are replaced at once, so
-//! that two nodes may swap theirs.
+//! Epochs, votes, the Sentinel's id and everything else stay. All addresses are replaced at once,
+//! so that two nodes may swap theirs.
 
 use std::net::SocketAddrV4;
 

@@ -1,4 +1,5 @@
-//! Makes append-only files from a backup: its data as the base, and commands that write another mark.
+//! Makes append-only files from a backup: its data as the base, and commands that write another
+//! mark.
 
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File};
@@ -58,8 +59,8 @@ pub(super) fn put_together(
     Ok(folder::sync_folder(folder)?)
 }
 
-/// Gives a folder and its files to the owner of `like`, so that the node's user can read what root has
-/// restored.
+/// Gives a folder and its files to the owner of `like`, so that the node's user can read what root
+/// has restored.
 pub(super) fn owned_as(like: &Path, folder: &Path) -> Result<(), StateError> {
     let owner = |path: &Path| fs::metadata(path).map(|m| (m.uid(), m.gid()));
     let hand_over = || -> io::Result<()> {

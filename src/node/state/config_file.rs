@@ -108,9 +108,9 @@ impl StateDir {
         conf.as_ref().map_or_else(Vec::new, moved_from)
     }
 
-    /// Updates the node's config file from `lab.toml`, starting from the template at the first start,
-    /// and removes the unfinished files of a killed server. Called before each start of the server,
-    /// while none runs. Returns the path of the file.
+    /// Updates the node's config file from `lab.toml`, starting from the template at the first
+    /// start, and removes the unfinished files of a killed server. Called before each start of
+    /// the server, while none runs. Returns the path of the file.
     ///
     /// # Errors
     /// If a file can't be read or written.

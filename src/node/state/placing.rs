@@ -1,5 +1,5 @@
-//! Replaces a node's append-only files by a backup, so that a kill at any moment leaves the old files
-//! or the new ones.
+//! Replaces a node's append-only files by a backup, so that a kill at any moment leaves the old
+//! files or the new ones.
 //!
 //! ```text
 //! 1  appendonlydir.restoring    is written; not usable until it is complete
@@ -9,9 +9,9 @@
 //! ```
 //!
 //! The next process that opens the folder finishes an interrupted restore
-//! ([`StateDir::settle_placing`]). If there is an `appendonlydir`, nothing has been replaced, and the
-//! restored files are removed; the backup still has them. If there is none, between 3 and 4, step 4 is
-//! done: a node that started without files would look like one that never held data.
+//! ([`StateDir::settle_placing`]). If there is an `appendonlydir`, nothing has been replaced, and
+//! the restored files are removed; the backup still has them. If there is none, between 3 and 4,
+//! step 4 is done: a node that started without files would look like one that never held data.
 
 use std::path::{Path, PathBuf};
 

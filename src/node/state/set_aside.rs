@@ -14,8 +14,8 @@ use super::StateDir;
 use super::error::{StateError, io_error};
 
 impl StateDir {
-    /// Sets the append-only files aside before a start without them. [`StateDir::open`] restores them,
-    /// unless [`StateDir::discard_aside`] has removed them.
+    /// Sets the append-only files aside before a start without them. [`StateDir::open`] restores
+    /// them, unless [`StateDir::discard_aside`] has removed them.
     ///
     /// # Errors
     /// If they can't be moved; then they stay where they are.
@@ -42,8 +42,8 @@ impl StateDir {
             .map_err(io_error("cannot move", &aside))
     }
 
-    /// Removes a copy that never became complete. If it can't be moved away, as on a full disk, it is
-    /// removed in place.
+    /// Removes a copy that never became complete. If it can't be moved away, as on a full disk, it
+    /// is removed in place.
     pub(super) fn remove_copy(&self, files: &Path) -> Result<(), StateError> {
         self.trash.discard(files).or_else(|_| remove_folder(files))
     }
@@ -57,8 +57,8 @@ impl StateDir {
         self.keep(&self.files())
     }
 
-    /// Keeps the files that were set aside for good, so that the next [`StateDir::open`] does not restore
-    /// them: the node serves with its present files.
+    /// Keeps the files that were set aside for good, so that the next [`StateDir::open`] does not
+    /// restore them: the node serves with its present files.
     ///
     /// # Errors
     /// If they can't be moved; then they stay where they are.

@@ -17,8 +17,8 @@ impl StateDir {
         let unfinished = unfinished.map(|e| e.path());
         for path in unfinished.chain(unlisted(&self.files())) {
             let bytes = fs::metadata(&path).map_or(0, |m| m.len());
-            // A failure only costs disk space. If that is too little, the server is not started, and
-            // the node reports it.
+            // A failure only costs disk space. If that is too little, the server is not started,
+            // and the node reports it.
             match self
                 .trash
                 .discard(&path)
@@ -41,9 +41,9 @@ impl StateDir {
     }
 }
 
-/// Parts of an append-only file that its list does not name: a rewrite replaced them, and the server
-/// was killed before it removed them. Empty if the list is incomplete, since then it is unknown which
-/// parts belong together.
+/// Parts of an append-only file that its list does not name: a rewrite replaced them, and the
+/// server was killed before it removed them. Empty if the list is incomplete, since then it is
+/// unknown which parts belong together.
 fn unlisted(files: &Path) -> Vec<PathBuf> {
     let Ok(list) = fs::read_to_string(files.join(AOF_LIST)) else {
         return Vec::new();
@@ -73,8 +73,8 @@ fn unlisted(files: &Path) -> Vec<PathBuf> {
     parts.map(|entry| entry.path()).collect()
 }
 
-/// Whether a server gives this name to an unfinished file: `rewriteAppendOnlyFile` in aof.c, `rdbSave`
-/// in rdb.c, `syncWithMaster` in replication.c.
+/// Whether a server gives this name to an unfinished file: `rewriteAppendOnlyFile` in aof.c,
+/// `rdbSave` in rdb.c, `syncWithMaster` in replication.c.
 fn is_unfinished(name: &str) -> bool {
     let numbers =
         |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');

@@ -1,6 +1,6 @@
-//! Users on a server that do not belong to the lab. A server starts with the users of the lab only, so
-//! users that an operator has added are removed at its next start. They are reported while they exist,
-//! and kept in a file when they are removed.
+//! Users on a server that do not belong to the lab. A server starts with the users of the lab only,
+//! so users that an operator has added are removed at its next start. They are reported while they
+//! exist, and kept in a file when they are removed.
 //!
 //! ```text
 //! STATE/NAME/users.seen         names of such users, last observed on the running server

@@ -12,8 +12,8 @@ use crate::node::data::in_sync::ReplicaTracker;
 /// Percentages of the limit: the budget at the start, and the budget that is never exceeded.
 const AT_ONCE: u64 = 5;
 const MOST: u64 = 80;
-/// Length of one pause: until after the next observation, which sends the server a command. The server
-/// notices the end of a pause at the next command, and then lets in all waiting writes.
+/// Length of one pause: until after the next observation, which sends the server a command. The
+/// server notices the end of a pause at the next command, and then lets in all waiting writes.
 pub(super) const PAUSE: Duration = Duration::from_millis(30);
 /// Incomplete copies of a replica after which only some further copies are paced.
 const PATIENT_COPIES: u32 = 3;
