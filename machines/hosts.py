@@ -228,14 +228,14 @@ class Walkthrough:
         self.on_three("Monitoring")
         ask = "promtool query instant http://192.0.2.31:9090 up"
 
-        def targets() -> list[str]:
+        def query() -> list[str]:
             status, output = self.three.execute(ask)
             return output.splitlines() if status == 0 else []
 
         wait(
             "every target of Prometheus is up",
             TARGETS_SECONDS * self.lab.slowness,
-            targets,
+            query,
             lambda seen: len(seen) == TARGETS and not targets_down(seen),
             lambda seen: f"{len(seen)} targets, not up: {'; '.join(targets_down(seen)) or 'none'}",
         )

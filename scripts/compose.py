@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
-"""Writes compose.yaml from containers/compose.yaml.in and the nodes, addresses and ports of lab.toml.
-
-Every container must have least privileges: no root user, no capabilities, a read-only root file
-system, ports on loopback addresses only.
-"""
+"""Generates compose.yaml from containers/compose.yaml.in and lab.toml: nodes, addresses and ports.
+With --check, fails if compose.yaml differs. In both cases checks that every container has least
+privileges: no root user, no capabilities, a read-only root file system, ports on loopback addresses
+only."""
 
 import argparse
 import re
@@ -18,7 +17,7 @@ NETWORK = "${LAB_NETWORK:-198.51.100}"
 PROFILES = ["core", "monitoring", "full"]
 # The only service that runs as root: it reads the engine's files.
 ROOT_SERVICES = {"cadvisor"}
-# Services without an image of their own: commands of the program in the writer's image.
+# Services that run commands of the program in the writer's image.
 OF_WRITER = {"secrets", "closing"}
 
 
@@ -31,7 +30,8 @@ def in_network(address):
 
 
 def node_service(node, kind, previous=None):
-    """`previous`: the data node that has to be started before, and is stopped after."""
+    """The service of a node; `previous` is the data node that starts before it and stops after
+    it."""
     name, port = node["name"], node["port"]
     address = in_network(node["address"])
     lines = [
@@ -45,8 +45,8 @@ def node_service(node, kind, previous=None):
     ]
     if previous:
         lines += [
-            "  # Data nodes stop one after the other: otherwise the primary would hand over to a node that is",
-            "  # stopping too.",
+            "  # Data nodes stop one after the other: otherwise the primary would hand over to a node that",
+            "  # is stopping too.",
             "  depends_on:",
             "    <<: *sentinels-started",
             f"    {previous}: {{ condition: service_started }}",
@@ -97,7 +97,7 @@ def expanded(value):
 
 
 def problems(compose, lab, images, version):
-    """Every service that is not hardened, or does not fit its image."""
+    """The services without least privileges, or that differ from their image."""
     data = {node["name"]: node["port"] for node in lab["data_node"]}
     sentinels = {node["name"]: node["port"] for node in lab["sentinel"]}
     ports = {
@@ -131,7 +131,7 @@ def problems(compose, lab, images, version):
             "restart": "no",
             "pid": "host" if name in ROOT_SERVICES else None,
             "user": "0:0" if name in ROOT_SERVICES else None,
-            # That of the image.
+            # The image defines it.
             "healthcheck": None,
             "profiles": PROFILES[len(PROFILES) - len(profiles) :] or "not empty",
         }
@@ -147,9 +147,9 @@ def problems(compose, lab, images, version):
         mounted = [volume for volume in service.get("volumes", []) if volume.startswith("secrets:")]
         wanted = [f"secrets:{secrets}" + (":ro" if name != "secrets" else "")] if secrets else []
         if mounted != wanted:
-            yield f"{name}: the passwords are mounted as {mounted}; they must be mounted as {wanted}"
+            yield f"{name}: the passwords are mounted as {mounted}; they must be as {wanted}"
         if name in ports and described.get("ports") != [ports[name]]:
-            yield f"{name}: lab.toml has port {ports[name]}, its image {described.get('ports')}"
+            yield f"{name}: port {ports[name]} in lab.toml, {described.get('ports')} in its image"
 
 
 def main():
@@ -172,7 +172,7 @@ def main():
     if not args.check:
         (ROOT / "compose.yaml").write_text(text)
     elif (ROOT / "compose.yaml").read_text() != text:
-        found.append("compose.yaml is not what scripts/compose.py makes: ./lab generate")
+        found.append("compose.yaml differs: run ./lab generate")
     sys.exit("\n".join(found) or 0)
 
 

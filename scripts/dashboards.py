@@ -831,7 +831,7 @@ def main():
         elif not path.exists() or path.read_text() != text:
             wrong.append(path.name)
     if wrong:
-        sys.exit(f"{', '.join(wrong)}: not up to date; ./lab generate writes it")
+        sys.exit(f"{', '.join(wrong)}: not up to date; run ./lab generate")
 
 
 if __name__ == "__main__":

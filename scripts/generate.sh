@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# `./lab generate`: files, and parts of documents, that are generated. Sourced by ./lab and by
+# `./lab generate`: writes generated files and generated parts of documents. Sourced by ./lab and by
 # scripts/test.sh. docs/nixos-options.md needs Nix: `nix eval --raw .#docs.optionsMarkdown`.
 
-# Each writes its files; with --check it fails if one differs.
+# Each writes its files; with --check it fails if a file differs.
 GENERATORS=(
     scripts/compose.py     # compose.yaml
     scripts/units.py       # deploy/systemd
@@ -15,10 +15,10 @@ generate_usage() {
     cat <<EOF
 ./lab generate [--check]
 
-Writes all files, and all parts of documents, that are generated from lab.toml, the source and the
+Writes the files and the parts of documents that are generated from lab.toml, the source and the
 committed reports: compose.yaml, deploy/, grafana/dashboards, prometheus/prometheus.yml,
 lab.schema.json, the tables of docs/ and README.md, and the snapshots of --help. With --check,
-changes nothing and fails if one differs.
+changes nothing and fails if a file differs.
 EOF
 }
 
@@ -39,13 +39,13 @@ cmd_generate() {
 }
 
 setup_generators() {
-    have python3 || apt_install "Python, for what is generated" python3
+    have python3 || apt_install "Python, for generated files" python3
     python3 -c 'import yaml' 2>/dev/null || apt_install "PyYAML, for YAML files" python3-yaml
-    # Only the program: it starts no daemon and makes no /nix.
+    # The program only: this package starts no daemon and creates no /nix.
     have nix-instantiate || apt_install "Nix, to read the flake" nix-bin
 }
 
-# generated_by_scripts [--check]
+# generated_by_scripts [--check]: runs the generators.
 generated_by_scripts() {
     local generator failed=0
     for generator in "${GENERATORS[@]}"; do
@@ -54,7 +54,7 @@ generated_by_scripts() {
     return $failed
 }
 
-# generated_by_tests [--check]: the tests compare what the program generates, or write it.
+# generated_by_tests [--check]: the tests write or compare files that the program generates.
 generated_by_tests() {
     local settings=(-u GENERATE)
     [ "${1-}" = --check ] || settings=(GENERATE=1 INSTA_UPDATE=always)

@@ -477,7 +477,7 @@ def main():
         path = FOLDER / name
         if args.check:
             if not path.exists() or path.read_text() != text:
-                found.append(f"{path.relative_to(ROOT)} differs; ./lab generate writes it")
+                found.append(f"{path.relative_to(ROOT)} differs: run ./lab generate")
         else:
             path.write_text(text)
     kustomization = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())

@@ -53,7 +53,7 @@ package_version() {
     sed -n '/^version = /{s/.*"\(.*\)"/\1/;s/-/~/;p;q}' "$LAB_ROOT/Cargo.toml"
 }
 
-# When the source has changed last; without git, as from an archive, the manifest.
+# The time of the last commit; without git, as in an archive, that of Cargo.toml.
 package_epoch() { git -C "$LAB_ROOT" log -1 --format=%ct 2>/dev/null || stat -c %Y "$LAB_ROOT/Cargo.toml"; }
 
 # make_package FOLDER REVISION: prints the file. The same sources and program give the same bytes.

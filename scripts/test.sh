@@ -50,7 +50,7 @@ test_all() {
     step "shell scripts" shellcheck -x lab scripts/*.sh nix/packages/*/*.sh .ci/run \
         machines/initrd-init machines/guest/lab-shell packaging/debian/{config,postinst,prerm,postrm}
     step "process-compose.yaml has the nodes of lab.toml" same_nodes
-    step "generated files are up to date; units are valid; containers are hardened" \
+    step "generated files are up to date, units and containers are hardened" \
         generated_by_scripts --check
     step "Nix: files parse and have nothing unused" check_nix_files
     step "Nix: logic and lock file" check_nix_logic
@@ -67,7 +67,7 @@ test_all() {
     step "dashboards follow the rules of Grafana's linter" \
         scripts/dashboards-rules.py grafana/dashboards/*.json
     step "dashboards have no field unknown to Grafana" check_dashboard_fields
-    step "deploy/kubernetes is valid" check_kubernetes
+    step "deploy/kubernetes is valid for Kubernetes' API" check_kubernetes
     step "documents: no broken link" scripts/links.py
     step "Prometheus: configuration, rules, their tests" check_prometheus_files
     step "clippy" cargo clippy --all-targets --locked --quiet -- -D warnings

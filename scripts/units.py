@@ -105,7 +105,7 @@ def main():
     problems = list(differences(wanted))
     if problems:
         sys.stderr.writelines(problems)
-        sys.exit("deploy/systemd differs from nix/lib/units.nix; ./lab generate writes it")
+        sys.exit("deploy/systemd differs from nix/lib/units.nix: run ./lab generate")
     if not shutil.which("systemd-analyze"):
         print("systemd-analyze is missing: the units are only compared with their source")
         return
