@@ -202,7 +202,7 @@ mod tests {
                 Problem::of_node(Code::Unreachable, "redis-z", "redis-z is not reachable")
                     .because(Some("refused".into())),
             ],
-            parents: std::collections::BTreeMap::new(),
+            supervisors: std::collections::BTreeMap::new(),
             description: crate::report::Description::default(),
             stated: vec![],
         }

@@ -38,7 +38,7 @@ async fn ask_all(stated: &Lab, lab: &Lab, members: Option<&Roster>) -> Status {
     let panel = Panel::new(lab, connector.clone());
     let nodes = lab.data_nodes.iter();
     let data_answers = join_all(nodes.map(|node| ask_data_node(node, &connector)));
-    let (answers, quorums, known, data_answers, parents) = tokio::join!(
+    let (answers, quorums, known, data_answers, supervisors) = tokio::join!(
         panel.ask_each(),
         panel.check_quorum(),
         members::ask(lab, &connector),
@@ -65,7 +65,7 @@ async fn ask_all(stated: &Lab, lab: &Lab, members: Option<&Roster>) -> Status {
         healthy: false,
         stakes: Vec::new(),
         problems: Vec::new(),
-        parents,
+        supervisors,
         description: Description::of(stated),
         stated: node_addresses(stated),
     };

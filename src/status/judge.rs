@@ -93,7 +93,7 @@ fn foreign_primary(status: &Status, address: &str) -> Problem {
 
 /// The report of a node's supervisor, if it answered.
 fn report<'a>(status: &'a Status, name: &str) -> Option<&'a NodeReport> {
-    status.parents.get(name)?.up()
+    status.supervisors.get(name)?.up()
 }
 
 /// The reasons of all nodes that are not reachable.
@@ -118,13 +118,13 @@ fn own_password(status: &Status) -> Option<String> {
 
 /// The server answers and its supervisor does not.
 fn silent_supervisor(status: &Status, name: &str) -> Option<Problem> {
-    let Reached::Unreachable(why) = status.parents.get(name)? else {
+    let Reached::Unreachable(why) = status.supervisors.get(name)? else {
         return None;
     };
     let what = format!(
         "the supervisor of {name} does not answer, so problems that only it knows are not reported"
     );
-    Some(Problem::of_node(Code::ParentSilent, name, what).because(Some(why.clone())))
+    Some(Problem::of_node(Code::SupervisorSilent, name, what).because(Some(why.clone())))
 }
 
 /// Problems that follow from the report of a node's supervisor alone.

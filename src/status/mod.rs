@@ -61,7 +61,7 @@ pub struct Status {
     pub problems: Vec<Problem>,
     /// The report of each node's supervisor, by the name of the node. For an ended node: the note
     /// in its state folder on this host.
-    pub parents: BTreeMap<String, Reached<NodeReport>>,
+    pub supervisors: BTreeMap<String, Reached<NodeReport>>,
     /// The description of the lab by the `lab.toml` of this command.
     #[serde(skip)]
     pub description: Description,

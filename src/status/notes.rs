@@ -46,7 +46,7 @@ impl Status {
                     said.ago_s = said.ago_s.map(|ago| ago + now.saturating_sub(at));
                 }
                 *problem = judge::ended(&name, &problem.what, &report, now);
-                self.parents.insert(name, Reached::Up(report));
+                self.supervisors.insert(name, Reached::Up(report));
             }
         }
     }

@@ -74,7 +74,7 @@ codes! {
     Unreachable = "unreachable", Fault,
         "check the log of {node} and the network between this host and its address";
     /// The supervisor does not answer.
-    ParentSilent = "parent-silent", Warning,
+    SupervisorSilent = "supervisor-silent", Warning,
         "start the node {node} again if its process is gone or stopped; otherwise open its metrics port (node_port) to this host";
     /// The server refuses a line of its config file.
     ConfigRefused = "config-refused", Fault,

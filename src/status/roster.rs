@@ -124,7 +124,7 @@ impl Status {
             Some((_, lacking)) => lacking.push(process),
             None => found.push((member.to_owned(), vec![process])),
         };
-        for (name, report) in &self.parents {
+        for (name, report) in &self.supervisors {
             for member in report.up().iter().flat_map(|r| &r.members_unstated) {
                 add(member, name.clone());
             }

@@ -71,7 +71,7 @@ fn a_config_line_that_the_server_refuses_is_told_once_and_not_as_damaged_data() 
             .contains("correct or remove that line")
     );
     wait_until("it to be older", || {
-        let note = &lab.status()["parents"][&replica]["up"]["said"];
+        let note = &lab.status()["supervisors"][&replica]["up"]["said"];
         note["ago_s"].as_u64() >= Some(2)
     });
     let log = lab.log(&replica);
@@ -263,8 +263,8 @@ fn a_node_that_is_gone_and_one_whose_server_is_gone_are_told_apart() {
     let replica = lab.replica();
     lab.signal_server(&replica, Signal::KILL);
     wait_until("the end of the server to be known", || {
-        let parent = &lab.status()["parents"][&replica]["up"];
-        parent["last_end"]
+        let supervisor = &lab.status()["supervisors"][&replica]["up"];
+        supervisor["last_end"]
             .as_str()
             .is_some_and(|end| end.contains("9"))
     });

@@ -33,7 +33,7 @@ fn unreachable_node(status: &Status, name: &str, why: &str) -> Problem {
     if is_password_error(why) {
         return Problem::of_node(Code::PasswordRefused, name, what).because(cause);
     }
-    let report = match status.parents.get(name) {
+    let report = match status.supervisors.get(name) {
         Some(Reached::Up(report)) => report,
         Some(Reached::Unreachable(_)) => {
             return Problem::of_node(Code::NodeDown, name, what).because(cause);

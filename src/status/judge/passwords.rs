@@ -35,7 +35,7 @@ impl<'a> LoginRefusal<'a> {
 /// have the wrong one.
 pub(super) fn problems(status: &Status) -> Vec<Problem> {
     let mut left: Vec<LoginRefusal<'_>> = Vec::new();
-    for name in status.parents.keys() {
+    for name in status.supervisors.keys() {
         let refused = report(status, name).map_or(&[][..], |report| &report.refused);
         left.extend(refused.iter().map(|refused| LoginRefusal {
             client: name,

@@ -84,7 +84,7 @@ pub(in crate::status) fn healthy() -> Status {
         healthy: true,
         stakes: vec![],
         problems: vec![],
-        parents: NODES
+        supervisors: NODES
             .iter()
             .map(|name| supervisor(name))
             .collect::<BTreeMap<_, _>>(),
@@ -118,7 +118,7 @@ fn state_1(status: &mut Status) -> &mut SentinelState {
 }
 
 fn report_of<'a>(status: &'a mut Status, name: &str) -> &'a mut NodeReport {
-    up(status.parents.get_mut(name).unwrap())
+    up(status.supervisors.get_mut(name).unwrap())
 }
 
 fn lose_b(status: &mut Status) {
@@ -168,7 +168,7 @@ const CASES: &[ProblemCase] = &[
     ),
     (Code::NodeDown, Some("redis-b"), "Connection refused", |s| {
         lose_b(s);
-        s.parents
+        s.supervisors
             .insert("redis-b".into(), Reached::Unreachable("refused".into()));
     }),
     (
@@ -187,11 +187,11 @@ const CASES: &[ProblemCase] = &[
         "Connection refused",
         |s| {
             lose_b(s);
-            s.parents.clear();
+            s.supervisors.clear();
         },
     ),
-    (Code::ParentSilent, Some("redis-b"), "timed out", |s| {
-        s.parents
+    (Code::SupervisorSilent, Some("redis-b"), "timed out", |s| {
+        s.supervisors
             .insert("redis-b".into(), Reached::Unreachable("timed out".into()));
     }),
     (Code::ConfigRefused, Some("redis-b"), "line 5", |s| {
@@ -604,7 +604,7 @@ fn a_refused_version_is_the_cause_and_not_a_choice() {
 fn no_role_without_a_supervisor_points_to_the_log() {
     let mut status = healthy();
     state_b(&mut status).role = "parked";
-    status.parents.clear();
+    status.supervisors.clear();
     let found = problems(&status);
     assert!(
         found[0].what.contains("its log says what it waits for"),
@@ -673,7 +673,7 @@ fn larger() -> Status {
             running: true,
             ..NodeReport::default()
         };
-        status.parents.insert(name.into(), Reached::Up(report));
+        status.supervisors.insert(name.into(), Reached::Up(report));
     }
     status.members = Some(listed(&status));
     assert_eq!(problems(&status), []);
@@ -735,7 +735,7 @@ fn a_node_being_added_or_removed_is_a_warning_with_or_without_supervisors() {
                 .retain(|name| name != "redis-c");
         }
         if !with_supervisors {
-            status.parents.clear();
+            status.supervisors.clear();
         }
         let found = problems(&status);
         let [problem] = found.as_slice() else {
@@ -825,7 +825,7 @@ fn the_age_of_a_log_line_grows_after_its_node_has_ended() {
     let mut status = healthy();
     status.data_nodes[1].state = Reached::Unreachable("Connection refused".into());
     status
-        .parents
+        .supervisors
         .insert("redis-b".into(), Reached::Unreachable("refused".into()));
     status.problems = problems(&status);
     let note = NodeReport {
@@ -850,7 +850,7 @@ fn the_age_of_a_log_line_grows_after_its_node_has_ended() {
         let of_b = |p: &&Problem| p.code == Code::ConfigRefused;
         let found = status.problems.iter().find(of_b).unwrap();
         assert_eq!(found.said_ago_s, None, "{found}");
-        let report = serde_json::to_value(&status.parents["redis-b"]).unwrap();
+        let report = serde_json::to_value(&status.supervisors["redis-b"]).unwrap();
         assert_eq!(report["up"]["said"]["ago_s"], age, "{report:#}");
     }
 }
@@ -873,7 +873,7 @@ fn a_remedy_has_the_start_command_with_the_unit_or_the_name() {
     status.sentinels[0].state = Reached::Unreachable("Connection refused".into());
     for name in ["redis-b", "sentinel-1"] {
         let gone = Reached::Unreachable("Connection refused".into());
-        status.parents.insert(name.into(), gone);
+        status.supervisors.insert(name.into(), gone);
     }
     status.problems = problems(&status);
     let remedy_with = |command: &str, node: &str| {
