@@ -280,35 +280,46 @@ impl Certificates {
         let ca = self.authorities().unwrap_or_default();
         let anchors = ca.iter().filter_map(|ca| anchor_from_trusted_cert(ca).ok());
         let anchors: Vec<_> = anchors.collect();
-        let is_usable = |owner: &Owner<'_>| self.is_usable(owner, &anchors).unwrap_or(false);
+        // A node is a client of the other nodes, too.
+        let node_usages = if lab.security.mutual_tls {
+            vec![KeyUsage::server_auth(), KeyUsage::client_auth()]
+        } else {
+            vec![KeyUsage::server_auth()]
+        };
+        let is_usable = |owner: &Owner<'_>| {
+            let usages = match owner {
+                Owner::Node(_) => node_usages.clone(),
+                Owner::Client => vec![KeyUsage::client_auth()],
+            };
+            self.is_usable(owner, usages, &anchors).unwrap_or(false)
+        };
         owners.filter(|owner| !is_usable(owner)).collect()
     }
 
     /// Whether peers will accept it for the next 30 days; `None` if it is missing or malformed.
-    fn is_usable(&self, owner: &Owner<'_>, anchors: &[TrustAnchor<'_>]) -> Option<bool> {
+    fn is_usable(
+        &self,
+        owner: &Owner<'_>,
+        usages: Vec<KeyUsage>,
+        anchors: &[TrustAnchor<'_>],
+    ) -> Option<bool> {
         let identity = self.identity(&self.path_of(owner)).ok()?;
         let (own, intermediates) = identity.chain.split_first()?;
         let own = EndEntityCert::try_from(own).ok()?;
-        let (usage, is_named) = match owner {
-            Owner::Node(node) => (
-                KeyUsage::server_auth(),
-                own.verify_is_valid_for_subject_name(&node.address.into())
-                    .is_ok(),
-            ),
-            Owner::Client => (KeyUsage::client_auth(), true),
+        let is_named = match owner {
+            Owner::Node(node) => own
+                .verify_is_valid_for_subject_name(&node.address.into())
+                .is_ok(),
+            Owner::Client => true,
         };
         let ahead = Duration::from_secs(UnixTime::now().as_secs()) + RENEW_WITHIN;
         let ahead = UnixTime::since_unix_epoch(ahead);
-        let verified = own.verify_for_usage(
-            ALL_VERIFICATION_ALGS,
-            anchors,
-            intermediates,
-            ahead,
-            usage,
-            None,
-            None,
-        );
-        Some(is_named && verified.is_ok())
+        let is_valid_for = |usage: KeyUsage| {
+            let algorithms = ALL_VERIFICATION_ALGS;
+            own.verify_for_usage(algorithms, anchors, intermediates, ahead, usage, None, None)
+                .is_ok()
+        };
+        Some(is_named && usages.into_iter().all(is_valid_for))
     }
 
     fn path_of(&self, owner: &Owner<'_>) -> PathBuf {
@@ -543,6 +554,14 @@ mod tests {
             made(&|params| params.extended_key_usages = clients.clone()),
             1
         );
+        let servers = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        given(&certificates, node, |params| {
+            params.extended_key_usages = servers.clone();
+        });
+        assert_eq!(certificates.make_missing(&lab).unwrap(), 0);
+        let mut mutual = lab.clone();
+        mutual.security.mutual_tls = true;
+        assert_eq!(certificates.make_missing(&mutual).unwrap(), 1);
         // Another CA with the same name.
         let ca = fs::read(certificates.ca()).unwrap();
         let key = KeyPair::generate().unwrap();
