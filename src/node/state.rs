@@ -23,6 +23,8 @@ use std::cell::Cell;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::StatVfsMountFlags;
 use tracing::debug;
@@ -37,6 +39,9 @@ use error::{StateError, io_error};
 
 /// With less free space than this a server is not started: it would end at its first writes.
 const MIN_FREE: u64 = 1 << 20;
+/// How long a lock that has just been given up may still be held: a child process has a copy of it
+/// from its fork until it executes its program.
+const FORK_LIMIT: Duration = Duration::from_millis(200);
 /// A server's list of the parts of its append-only file.
 pub(super) const AOF_LIST: &str = "appendonly.aof.manifest";
 
@@ -164,18 +169,23 @@ pub(super) fn lock(folder: &Path) -> Result<File, StateError> {
         .write(true)
         .open(&path)
         .map_err(io_error("cannot open", &path))?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(StateError::InUse(folder.to_owned())),
-        Err(TryLockError::Error(source)) => {
-            return Err(StateError::Io {
-                what: "cannot lock",
-                path,
-                source,
-            });
+    let begun = Instant::now();
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) if begun.elapsed() < FORK_LIMIT => {
+                thread::sleep(FORK_LIMIT / 20);
+            }
+            Err(TryLockError::WouldBlock) => return Err(StateError::InUse(folder.to_owned())),
+            Err(TryLockError::Error(source)) => {
+                return Err(StateError::Io {
+                    what: "cannot lock",
+                    path,
+                    source,
+                });
+            }
         }
     }
-    Ok(lock)
 }
 
 /// Replaces a file atomically: a kill at any moment leaves the old one or the new one.
