@@ -169,6 +169,7 @@ impl WriteConnection {
     async fn serve(&mut self, session: &Session) -> Result<Disconnect, ledger::Error> {
         let begun = Instant::now();
         let mut is_reported = false;
+        let mut refused = None;
         let conn = loop {
             let opened = tokio::select! {
                 biased;
@@ -182,6 +183,7 @@ impl WriteConnection {
                 // connections reconnect too.
                 Err(error) => {
                     debug!(%error, "cannot connect to the primary");
+                    refused.get_or_insert_with(|| self.journal.live_metrics().connection_refused());
                     // While other connections get acknowledgements, once.
                     let is_due = !is_reported || self.journal.quiet_for() >= REPORTED_AFTER;
                     if begun.elapsed() >= REPORTED_AFTER && is_due {
@@ -191,6 +193,7 @@ impl WriteConnection {
                 }
             }
         };
+        drop(refused);
         let mut open = OpenConnection {
             session,
             conn,

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
 /// From 0.25 ms to 16 s: an idle lab acknowledges in 1 ms; a failover after down-after takes 6 s.
@@ -14,6 +15,7 @@ const LATENCY_BUCKETS: (f64, f64, u16) = (0.000_25, 2.0, 17);
 pub(super) struct LiveMetrics {
     pub(super) latency: Histogram,
     pub(super) rounds: Counter,
+    pub(super) refused_connections: Gauge,
     primary: Arc<Mutex<Option<String>>>,
 }
 
@@ -23,6 +25,7 @@ impl LiveMetrics {
         LiveMetrics {
             latency: Histogram::new(exponential_buckets(start, factor, count)),
             rounds: Counter::default(),
+            refused_connections: Gauge::default(),
             primary: Arc::default(),
         }
     }
@@ -38,10 +41,26 @@ impl LiveMetrics {
         *self.primary.lock().unwrap_or_else(PoisonError::into_inner) = primary;
     }
 
+    /// Counts a connection that the primary does not accept, until the result is dropped.
+    pub(super) fn connection_refused(&self) -> RefusedConnection {
+        self.refused_connections.inc();
+        RefusedConnection(self.refused_connections.clone())
+    }
+
     pub(super) fn primary(&self) -> Option<String> {
         self.primary
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+}
+
+/// A write connection that the primary does not accept.
+#[derive(Debug)]
+pub(super) struct RefusedConnection(Gauge);
+
+impl Drop for RefusedConnection {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }

@@ -143,6 +143,11 @@ pub(super) fn registry(lab: &Lab, options: &Options, journal: Arc<Journal>) -> R
         "Rounds in which all Sentinels and data nodes were asked for the primary",
         live.rounds,
     );
+    registry.register(
+        "refused_connections",
+        "Write connections that a primary which answers does not accept; they are tried again",
+        live.refused_connections,
+    );
     registry.register_collector(Box::new(JournalCollector {
         journal,
         data_nodes: lab.data_nodes.iter().map(|n| n.name.clone()).collect(),
