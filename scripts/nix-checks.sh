@@ -32,19 +32,6 @@ check_nix_logic() {
         "see nix/lib/tests.nix"
 }
 
-# Both generate the scrape configuration from lab.toml: halab for its own Prometheus, the flake for
-# that of NixOS.
-check_nix_scraping() {
-    nix_eval --eval --strict --json nix/lib/scraping-shipped.nix | python3 -c '
-import json, sys, yaml
-flake = json.load(sys.stdin)
-halab = yaml.safe_load(open("prometheus/prometheus.yml"))["scrape_configs"]
-different = [job["job_name"] for job in halab if job not in flake]
-different += [job["job_name"] for job in flake if job not in halab]
-if different:
-    sys.exit(f"nix/lib/scraping.nix and prometheus/prometheus.yml differ in: {different}")'
-}
-
 # Both make the images from containers/images.toml; only the paths of programs differ.
 check_nix_images() {
     nix_eval --eval --strict --json nix/lib/images-shipped.nix | python3 -c '

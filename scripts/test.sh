@@ -54,7 +54,6 @@ test_all() {
         generated_by_scripts --check
     step "Nix: files parse and have nothing unused" check_nix_files
     step "Nix: logic and lock file" check_nix_logic
-    step "Nix: scrape configuration is equal to that of halab" check_nix_scraping
     step "Nix: image configuration is equal to that of ./lab images" check_nix_images
     step "Nix: scripts of the VM tests" check_vm_scripts
     local obstacle

@@ -26,19 +26,13 @@ let
     ++ [
       "halab-writer"
       "halab-secrets"
-      "halab-grafana-key"
       "halab-redis-exporter"
       "halab-cadvisor"
-      "prometheus"
-      "grafana"
+      "halab-prometheus"
+      "halab-grafana"
     ];
 
   shipped = import ../lib/units-shipped.nix;
-  # NixOS has its own units for these two.
-  notHere = [
-    "halab-prometheus.service"
-    "halab-grafana.service"
-  ];
   # As deploy/systemd expects: with a folder of secrets, including certificates.
   given =
     (machine.extendModules {
@@ -77,7 +71,7 @@ let
     in
     lib.optional (here != there)
       "${name}: only in NixOS: ${toString (lib.subtractLists there here)}; only in deploy/systemd: ${toString (lib.subtractLists here there)}"
-  ) (lib.attrNames (removeAttrs shipped notHere));
+  ) (lib.attrNames shipped);
 in
 assert lib.assertMsg (differences == [ ]) "units: ${lib.concatStringsSep "\n" differences}";
 runCommand "units" { nativeBuildInputs = [ systemd ]; } (

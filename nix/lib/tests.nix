@@ -191,32 +191,11 @@ let
           ]
         );
 
-    "with TLS, only the URLs of redis_exporter change, to rediss://" =
-      let
-        settings = builtins.fromTOML (builtins.readFile ../../lab.toml);
-        asked =
-          tls:
-          builtins.toJSON (
-            import ./scraping.nix {
-              settings = settings // {
-                security = settings.security // {
-                  inherit tls;
-                };
-              };
-              cadvisors = [ ];
-            }
-          );
-        plain = asked false;
-      in
-      has plain "redis://" && asked true == builtins.replaceStrings [ "redis://" ] [ "rediss://" ] plain;
-
     "Prometheus keeps the cgroups of the nodes' units" =
       let
-        jobs = import ./scraping-shipped.nix;
-        rules =
-          (builtins.head (builtins.filter (job: job.job_name == "cadvisor") jobs)).metric_relabel_configs;
-        keep = (builtins.elemAt rules 1).regex;
-        kept = unit: builtins.match keep "/system.slice/${unit}.service;" != null;
+        regexes = matches "regex: ([^\n]*)" (builtins.readFile ../../prometheus/prometheus.yml);
+        kept =
+          unit: builtins.any (regex: builtins.match regex "/system.slice/${unit}.service;" != null) regexes;
       in
       builtins.all (node: kept ((unitsOf { }).names.${node.kind} node.name)) shipped.nodes
       && !kept "halab-writer"
@@ -294,10 +273,7 @@ let
         only (unit: unit.serviceConfig.CapabilityBoundingSet != "" || !unit.serviceConfig.PrivateUsers)
       ) == [ "cadvisor" ]
       &&
-        builtins.attrNames (only (unit: !(unit.serviceConfig.DynamicUser or false))) == [
-          "grafanaKeyMaker"
-          "secretsMaker"
-        ];
+        builtins.attrNames (only (unit: !(unit.serviceConfig.DynamicUser or false))) == [ "secretsMaker" ];
     "the text of a unit is equal to that of NixOS" =
       import ./unit-text.nix {
         description = "D";

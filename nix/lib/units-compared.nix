@@ -13,10 +13,11 @@ let
     "Environment=\"LOCALE_ARCHIVE="
     "Environment=\"PATH="
     "Environment=\"TZDIR="
-    # NixOS sets the server and the address of cAdvisor; elsewhere the server is found on PATH, and
-    # the address is that of lab.toml unless an administrator sets another.
+    # NixOS sets the server and the addresses of cAdvisors; elsewhere the server is found on PATH,
+    # and the address is that of lab.toml unless an administrator sets others.
     "Environment=\"HALAB_REDIS_SERVER="
     "Environment=\"HALAB_LISTEN="
+    "Environment=\"HALAB_CADVISORS="
     # Elsewhere the unit does not know whether the lab has certificates, so their files are
     # optional.
     "SetCredential="

@@ -251,7 +251,6 @@ in
     };
   };
 
-  # For hosts without NixOS, which has its own modules for both.
   prometheus = stateful {
     description = "Prometheus of the lab";
     service = "prometheus";
@@ -275,13 +274,5 @@ in
     description = "Makes the passwords and certificates of the lab at the first start";
     folder = "secrets";
     command = "--config ${config} secrets make ${secrets}";
-  };
-
-  grafanaKeyMaker = maker {
-    description = "Makes Grafana's secret key at the first start";
-    requiredBy = [ "grafana.service" ];
-    before = [ "grafana.service" ];
-    folder = "grafana";
-    command = "secrets key /var/lib/${state}/grafana/secret-key";
   };
 }

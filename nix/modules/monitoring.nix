@@ -1,5 +1,5 @@
-# services.redis-ha-lab.monitoring: Prometheus and Grafana for the lab, by the modules of NixOS,
-# with the rules and dashboards of prometheus/ and grafana/, and redis_exporter.
+# services.redis-ha-lab.monitoring: Prometheus, Grafana and redis_exporter for the lab, with the
+# configuration, rules and dashboards of `halab monitor`.
 # services.redis-ha-lab.cadvisor is for each host with nodes.
 {
   config,
@@ -20,17 +20,6 @@ let
       topology.monitoring;
   ports = import ./lib/ports.nix { inherit config lib; };
   units = import ./lib/units.nix { inherit config lib; };
-
-  stateOfKey = "redis-ha-lab/grafana";
-  keyFile =
-    if role.grafanaSecretKeyFile != null then
-      role.grafanaSecretKeyFile
-    else
-      "/var/lib/${stateOfKey}/secret-key";
-  online = {
-    wants = [ "network-online.target" ];
-    after = [ "network-online.target" ];
-  };
 in
 {
   options.services.redis-ha-lab.monitoring = ports.options "Prometheus and Grafana" // {
@@ -49,17 +38,6 @@ in
       description = ''
         The addresses of the cAdvisors on the lab's hosts, for the resource usage of each node's
         unit.
-      '';
-    };
-
-    grafanaSecretKeyFile = mkOption {
-      type = types.nullOr types.str;
-      default = null;
-      example = "/run/keys/grafana";
-      description = ''
-        File with the key with which Grafana encrypts secrets in its database. systemd reads it
-        (LoadCredential), so only root needs access. `null`: the first start makes one in
-        /var/lib/${stateOfKey}.
       '';
     };
   };
@@ -110,81 +88,23 @@ in
         where.grafana_port
       ];
 
-      services.prometheus = {
-        enable = true;
-        listenAddress = where.address;
-        port = where.prometheus_port;
-        # One second is short for Prometheus and long for a failover.
-        globalConfig = {
-          scrape_interval = "1s";
-          scrape_timeout = "900ms";
-          evaluation_interval = "1s";
-        };
-        retentionTime = "${toString where.prometheus_retention_days}d";
-        extraFlags = [ "--storage.tsdb.retention.size=${toString where.prometheus_retention_mib}MB" ];
-        # promtool checks the configuration when the system is built.
-        checkConfig = true;
-        ruleFiles = lib.filesystem.listFilesRecursive ../../prometheus/rules;
-        scrapeConfigs = import ../lib/scraping.nix {
-          inherit (cfg) settings;
-          inherit (role) cadvisors;
-        };
-      };
-
-      services.grafana = {
-        enable = true;
-        settings = {
-          server = {
-            http_addr = where.address;
-            http_port = where.grafana_port;
-          };
-          # Everyone who reaches Grafana may view; nobody may change anything, so there is no
-          # password.
-          "auth.anonymous" = {
-            enabled = true;
-            org_role = "Viewer";
-          };
-          "auth.basic".enabled = false;
-          auth.disable_login_form = true;
-          security = {
-            disable_initial_admin_creation = true;
-            secret_key = "$__file{/run/credentials/grafana.service/secret-key}";
-          };
-          # No outgoing connections.
-          analytics = {
-            reporting_enabled = false;
-            check_for_updates = false;
-            check_for_plugin_updates = false;
-          };
-          news.news_feed_enabled = false;
-          log.level = "warn";
-          dashboards.default_home_dashboard_path = "${../../grafana/dashboards}/ha-overview.json";
-        };
-        provision = {
-          enable = true;
-          # The same files as in the processes lane; they use the environment variables set below.
-          datasources.path = ../../grafana/provisioning/datasources/datasource.yml;
-          dashboards.path = ../../grafana/provisioning/dashboards/dashboards.yml;
-        };
-      };
-
       systemd.services = {
-        prometheus = online;
+        halab-prometheus = lib.mkMerge [
+          units.prometheus
+          {
+            path = [ pkgs.prometheus ];
+            environment.HALAB_CADVISORS =
+              if role.cadvisors == [ ] then "none" else lib.concatStringsSep "," role.cadvisors;
+          }
+        ];
         halab-redis-exporter = lib.mkMerge [
           units.redisExporter
           { path = [ pkgs.prometheus-redis-exporter ]; }
         ];
-        grafana = lib.mkMerge [
-          online
-          {
-            environment = {
-              HALAB_PROMETHEUS_URL = "http://${where.address}:${toString where.prometheus_port}";
-              HALAB_DASHBOARDS = "${../../grafana/dashboards}";
-            };
-            serviceConfig.LoadCredential = [ "secret-key:${keyFile}" ];
-          }
+        halab-grafana = lib.mkMerge [
+          units.grafana
+          { path = [ pkgs.grafana ]; }
         ];
-        halab-grafana-key = lib.mkIf (role.grafanaSecretKeyFile == null) units.grafanaKeyMaker;
       };
     })
   ];
