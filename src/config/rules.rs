@@ -207,7 +207,7 @@ fn mutual_tls(document: &Document<'_>) -> Option<Problem> {
 }
 
 /// The hang timeout is below down-after: otherwise the Sentinels fail over first, and the hung
-/// primary is found by guess instead of by its parent.
+/// primary is found by guess instead of by its supervisor.
 ///
 /// With a `profile`, of that: what it only inherits is judged once, in `timing`.
 fn hang_timeout(timing: &Table<'_>, profile: Option<&Table<'_>>) -> Option<Problem> {

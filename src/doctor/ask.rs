@@ -27,7 +27,7 @@ pub(super) async fn node(
     let metrics = async {
         let at = lab.monitoring.as_ref()?.node_socket(node);
         let parent = Client::new(at, lab.timing.answer_limit(), METRICS_MAX);
-        let answer = parent.get("/metrics").await.ok()?;
+        let answer = supervisor.get("/metrics").await.ok()?;
         String::from_utf8(answer.body.into()).ok()
     };
     let (info, buffers, metrics) =

@@ -1,8 +1,8 @@
 //! Clocks of single servers, which can be stepped while the servers run, by libfaketime.
 //!
-//! The library is loaded into the servers only, by a wrapper script: their parents, the writer and
-//! the drill keep the machine's time. The monotonic clock is not changed, as when an administrator
-//! or NTP steps a clock.
+//! The library is loaded into the servers only, by a wrapper script: their supervisors, the writer
+//! and the drill keep the machine's time. The monotonic clock is not changed, as when an
+//! administrator or NTP steps a clock.
 
 use std::fs;
 use std::io;

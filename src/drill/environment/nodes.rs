@@ -144,7 +144,7 @@ impl Nodes {
         Pid::from_raw(i32::try_from(pid).ok()?)
     }
 
-    /// The parent of a server, if that is a `halab node`.
+    /// The supervisor of a server, if that is a `halab node`.
     fn parent_of(&self, name: &str, server: Pid) -> Result<Option<Pid>, EnvironmentError> {
         if self.are_plain() {
             return Ok(None);
@@ -165,31 +165,35 @@ impl Nodes {
         }
     }
 
-    /// Kills the server of a node, not its parent.
+    /// Kills the server of a node, not its supervisor.
     ///
     /// # Errors
     /// When its process is not known.
     pub async fn kill_server(&mut self, name: &str) -> Result<(), EnvironmentError> {
         let server = self.server_pid(name).await?;
         if self.are_plain() {
-            // No parent starts it again.
+            // No supervisor starts it again.
             self.down.push(name.to_owned());
         }
         signal(server, Signal::KILL);
         Ok(())
     }
 
-    /// Stops the server of a node by SIGSTOP; `with_parent`: first its parent, which would kill a
-    /// server that hangs.
+    /// Stops the server of a node by SIGSTOP; `with_supervisor`: first its supervisor, which would
+    /// kill a server that hangs.
     ///
     /// # Errors
     /// When its process is not known.
-    pub async fn hang(&mut self, name: &str, with_parent: bool) -> Result<(), EnvironmentError> {
-        if let (Backend::Containers(containers), true) = (&mut self.backend, with_parent) {
+    pub async fn hang(
+        &mut self,
+        name: &str,
+        with_supervisor: bool,
+    ) -> Result<(), EnvironmentError> {
+        if let (Backend::Containers(containers), true) = (&mut self.backend, with_supervisor) {
             return Ok(containers.pause(name)?);
         }
         let server = self.server_pid(name).await?;
-        let parent = self.parent_of(name, server)?.filter(|_| with_parent);
+        let parent = self.parent_of(name, server)?.filter(|_| with_supervisor);
         for pid in parent.into_iter().chain([server]) {
             self.stopped.push(pid);
             signal(pid, Signal::STOP);
@@ -197,7 +201,7 @@ impl Nodes {
         Ok(())
     }
 
-    /// Kills a node: the server and its parent.
+    /// Kills a node: the server and its supervisor.
     ///
     /// # Errors
     /// When the drill did not start it.
@@ -313,7 +317,7 @@ impl Nodes {
         first
     }
 
-    /// Resumes stopped processes, servers first: so each parent finds its server alive.
+    /// Resumes stopped processes, servers first: so each supervisor finds its server alive.
     fn resume(&mut self) {
         for pid in self.stopped.drain(..).rev() {
             signal(pid, Signal::CONT);

@@ -1,4 +1,4 @@
-//! The server of the primary hangs; its parent lives.
+//! The server of the primary hangs; its supervisor lives.
 
 use super::prelude::*;
 
@@ -7,7 +7,7 @@ pub(super) struct HangPrimary;
 impl FaultInjector for HangPrimary {
     const DEFINITION: Definition = Definition {
         does: "SIGSTOP to the primary's server",
-        must: "its parent kills it after hang-timeout, then as kill-primary",
+        must: "its supervisor kills it after hang-timeout, then as kill-primary",
         requirement: Requirement::Signals,
         failover: Failover::AtLeast(1),
         writes: Writes::Continue,

@@ -1,4 +1,4 @@
-//! The server of the primary and its parent hang, and go on after the failover.
+//! The server of the primary and its supervisor hang, and go on after the failover.
 
 use super::prelude::*;
 
@@ -6,7 +6,7 @@ pub(super) struct HangPrimaryNode;
 
 impl FaultInjector for HangPrimaryNode {
     const DEFINITION: Definition = Definition {
-        does: "SIGSTOP to the primary's server and its parent; SIGCONT after the failover",
+        does: "SIGSTOP to the primary's server and its supervisor; SIGCONT after the failover",
         must: "fails over; no write that the old primary accepts is acknowledged; it becomes a \
              replica",
         requirement: Requirement::Signals,

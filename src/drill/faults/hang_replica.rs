@@ -1,4 +1,4 @@
-//! The server of the replica and its parent hang.
+//! The server of the replica and its supervisor hang.
 
 use super::prelude::*;
 
@@ -6,7 +6,7 @@ pub(super) struct HangReplica;
 
 impl FaultInjector for HangReplica {
     const DEFINITION: Definition = Definition {
-        does: "SIGSTOP to the replica's server and its parent",
+        does: "SIGSTOP to the replica's server and its supervisor",
         must: "no failover; writes go on",
         requirement: Requirement::Signals,
         failover: Failover::Forbidden,

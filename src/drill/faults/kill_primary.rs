@@ -1,4 +1,4 @@
-//! The server of the primary is killed; its parent, `halab node`, lives.
+//! The server of the primary is killed; its supervisor, `halab node`, lives.
 
 use super::prelude::*;
 
@@ -7,7 +7,7 @@ pub(super) struct KillPrimary;
 impl FaultInjector for KillPrimary {
     const DEFINITION: Definition = Definition {
         does: "SIGKILL to the primary's server",
-        must: "its parent calls for the failover at once; it comes back as a replica",
+        must: "its supervisor calls for the failover at once; it comes back as a replica",
         requirement: Requirement::Signals,
         failover: Failover::AtLeast(1),
         writes: Writes::Continue,

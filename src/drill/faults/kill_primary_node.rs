@@ -1,4 +1,4 @@
-//! The server of the primary and its parent are killed, as by a crash of its machine.
+//! The server of the primary and its supervisor are killed, as by a crash of its machine.
 
 use super::prelude::*;
 
@@ -6,7 +6,8 @@ pub(super) struct KillPrimaryNode;
 
 impl FaultInjector for KillPrimaryNode {
     const DEFINITION: Definition = Definition {
-        does: "SIGKILL to the primary's server and its parent; started again after the failover",
+        does: "SIGKILL to the primary's server and its supervisor; started again after the \
+               failover",
         must: "fails over after down-after; it comes back as a replica",
         requirement: Requirement::OwnNodes,
         failover: Failover::AtLeast(1),

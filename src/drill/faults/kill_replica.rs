@@ -1,4 +1,4 @@
-//! The server of the replica and its parent are killed.
+//! The server of the replica and its supervisor are killed.
 
 use super::prelude::*;
 
@@ -6,7 +6,7 @@ pub(super) struct KillReplica;
 
 impl FaultInjector for KillReplica {
     const DEFINITION: Definition = Definition {
-        does: "SIGKILL to the replica's server and its parent",
+        does: "SIGKILL to the replica's server and its supervisor",
         must: "no failover; writes go on",
         requirement: Requirement::OwnNodes,
         failover: Failover::Forbidden,

@@ -9,8 +9,8 @@ pub(super) struct LittleCpu;
 
 impl FaultInjector for LittleCpu {
     const DEFINITION: Definition = Definition {
-        does: "each node, server and parent, has a tenth of a processor from the start; SIGKILL to \
-             those of the primary",
+        does: "each node, server and supervisor, has a tenth of a processor from the start; SIGKILL \
+             to those of the primary",
         must: "fails over after down-after; it comes back as a replica, and becomes promotable",
         requirement: Requirement::CpuQuota,
         not_in_containers: CHANGES_SERVERS,

@@ -11,8 +11,8 @@ pub(super) struct WakePrimaryInFailover;
 
 impl FaultInjector for WakePrimaryInFailover {
     const DEFINITION: Definition = Definition {
-        does: "SIGSTOP to the primary's server and its parent; SIGCONT when a Sentinel begins the \
-             failover",
+        does: "SIGSTOP to the primary's server and its supervisor; SIGCONT when a Sentinel begins \
+             the failover",
         must: "no write that the old primary accepts after SIGCONT is acknowledged",
         requirement: Requirement::Signals,
         failover: Failover::Allowed,
