@@ -26,7 +26,7 @@ pub(super) async fn node(
 ) -> Result<NodeFacts, String> {
     let metrics = async {
         let at = lab.monitoring.as_ref()?.node_socket(node);
-        let parent = Client::new(at, lab.timing.answer_limit(), METRICS_MAX);
+        let supervisor = Client::new(at, lab.timing.answer_limit(), METRICS_MAX);
         let answer = supervisor.get("/metrics").await.ok()?;
         String::from_utf8(answer.body.into()).ok()
     };
