@@ -193,9 +193,10 @@ let
 
     "Prometheus keeps the cgroups of the nodes' units" =
       let
-        regexes = matches "regex: ([^\n]*)" (builtins.readFile ../../prometheus/prometheus.yml);
-        kept =
-          unit: builtins.any (regex: builtins.match regex "/system.slice/${unit}.service;" != null) regexes;
+        # Of the rule that keeps series by their cgroup.
+        rule = "source_labels: \\[id,[^\n]*\n *regex: ([^\n]*)\n *action: keep";
+        keep = builtins.head (matches rule (builtins.readFile ../../prometheus/prometheus.yml));
+        kept = unit: builtins.match keep "/system.slice/${unit}.service;" != null;
       in
       builtins.all (node: kept ((unitsOf { }).names.${node.kind} node.name)) shipped.nodes
       && !kept "halab-writer"
@@ -268,7 +269,7 @@ let
         || config.${key} == hardening.${key}
       ) (builtins.attrNames hardening)
     ) (builtins.attrValues services);
-    "only cAdvisor has capabilities and only the makers of secrets run as root" =
+    "only cAdvisor has capabilities and only the maker of secrets runs as root" =
       builtins.attrNames (
         only (unit: unit.serviceConfig.CapabilityBoundingSet != "" || !unit.serviceConfig.PrivateUsers)
       ) == [ "cadvisor" ]

@@ -372,7 +372,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn generated_passwords_are_long_distinct_kept_and_private() {
+    fn passwords_that_are_made_are_long_distinct_kept_and_private() {
         let folder = tempfile::tempdir().unwrap();
         let secrets = Secrets::at(&folder.path().join("secrets"));
         assert_eq!(secrets.make_missing().unwrap(), User::ALL);

@@ -37,6 +37,14 @@ struct Failures {
     not_before: Instant,
 }
 
+/// How an attempt has failed.
+#[derive(Debug, Clone, Copy)]
+enum Failure {
+    Refused,
+    Unreachable,
+    Silent,
+}
+
 /// One attempt to connect, until there is an answer. Dropped before that, it counts as failed if
 /// its time limit has passed.
 #[derive(Debug)]
@@ -105,14 +113,19 @@ impl Backoff {
 }
 
 impl Attempt {
-    /// The node did not accept the connection.
+    /// Nothing listens there.
     pub(super) fn refused(&mut self) {
-        self.settle(false);
+        self.settle(Failure::Refused);
+    }
+
+    /// There was no connection, and it is not known whether anything listens there.
+    pub(super) fn unreachable(&mut self) {
+        self.settle(Failure::Unreachable);
     }
 
     /// The connection was accepted and failed without an answer.
     pub(super) fn failed(&mut self) {
-        self.settle(true);
+        self.settle(Failure::Silent);
     }
 
     /// The node has answered.
@@ -122,7 +135,7 @@ impl Attempt {
         }
     }
 
-    fn settle(&mut self, accepted: bool) {
+    fn settle(&mut self, failure: Failure) {
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
@@ -132,12 +145,16 @@ impl Attempt {
             count: 0,
             not_before: now,
         });
-        if !accepted {
-            // Nothing listens there: what was silent before has ended.
-            failures.count = 0;
-            failures.not_before = now;
-        } else if failures.count <= self.earlier_failures {
-            failures.count = self.earlier_failures + 1;
+        match failure {
+            // The server that was silent before has ended.
+            Failure::Refused => {
+                failures.count = 0;
+                failures.not_before = now;
+            }
+            Failure::Silent if failures.count <= self.earlier_failures => {
+                failures.count = self.earlier_failures + 1;
+            }
+            Failure::Silent | Failure::Unreachable => {}
         }
         // Clients that were disconnected at the same moment do not reconnect at the same moment.
         let part = rand::rng().random_range(0.5..=1.0);

@@ -1,5 +1,6 @@
 //! Opens connections, with limits and backoff.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
@@ -106,9 +107,12 @@ impl Connector {
         };
         let mut attempt = self.backoff.attempt(to, self.answer_limit).await;
         let stream = self.tcp(to).await;
-        let stream = stream.map_err(|why| {
-            attempt.refused();
-            failed(why)
+        let stream = stream.map_err(|error| {
+            match error.kind() {
+                io::ErrorKind::ConnectionRefused => attempt.refused(),
+                _ => attempt.unreachable(),
+            }
+            failed(error.to_string())
         })?;
         let transport = match &self.tls {
             None => Either::Left(stream),
@@ -142,23 +146,24 @@ impl Connector {
     }
 
     /// Opens the TCP connection.
-    async fn tcp(&self, to: SocketAddrV4) -> Result<TcpStream, String> {
-        let socket = TcpSocket::new_v4().map_err(|e| e.to_string())?;
+    async fn tcp(&self, to: SocketAddrV4) -> io::Result<TcpStream> {
+        let socket = TcpSocket::new_v4()?;
         if let Some(source) = self.source {
             socket
                 .bind(SocketAddr::new(source.into(), 0))
-                .map_err(|e| format!("source address {source}: {e}"))?;
+                .map_err(|e| io::Error::new(e.kind(), format!("source address {source}: {e}")))?;
         }
         // The own server is reached directly, but its certificate is checked against its address.
         let at = match self.own_server {
             Some((own, listens)) if own == to => SocketAddrV4::new(listens, to.port()),
             _ => to,
         };
-        let stream = timeout(self.connect_limit, socket.connect(SocketAddr::V4(at)))
-            .await
-            .map_err(|_| format!("no answer within {:?}", self.connect_limit))?
-            .map_err(|e| e.to_string())?;
-        stream.set_nodelay(true).map_err(|e| e.to_string())?;
+        let stream = timeout(self.connect_limit, socket.connect(SocketAddr::V4(at))).await;
+        let stream = stream.map_err(|_| {
+            let why = format!("no answer within {:?}", self.connect_limit);
+            io::Error::new(io::ErrorKind::TimedOut, why)
+        })??;
+        stream.set_nodelay(true)?;
         Ok(stream)
     }
 

@@ -89,7 +89,7 @@ impl RawConn {
                 debug!(%error, "authentication failed");
                 Err(WriteError::NotPermitted)
             }
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+            Err(error) if error.kind() == std::io::ErrorKind::QuotaExceeded => {
                 Err(WriteError::TooManyClients)
             }
             Ok(0) | Err(_) => Err(WriteError::ConnectionLost),

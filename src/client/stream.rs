@@ -147,8 +147,10 @@ impl Stream {
                 if line == "+OK" {
                     self.buffered.advance(end + 2);
                 } else if let Some(refusal) = refusal(&line, login) {
-                    // Set once: the first refusal is the reason.
-                    let _ = self.refused.set(refusal.to_string());
+                    if refusal.kind() == io::ErrorKind::PermissionDenied {
+                        // Set once: the first refusal is the reason.
+                        let _ = self.refused.set(refusal.to_string());
+                    }
                     return Poll::Ready(Err(refusal));
                 }
                 // Anything else is not an answer to AUTH: the parser reports it.
@@ -193,8 +195,10 @@ fn closed_early(stream: &Stream) -> Option<io::Error> {
 /// like that.
 fn too_many_clients(answer: &[u8]) -> Option<io::Error> {
     answer.starts_with(TOO_MANY_CLIENTS).then(|| {
-        let why = "max number of clients reached; end some, or raise maxclients";
-        io::Error::new(io::ErrorKind::ConnectionRefused, why)
+        io::Error::new(
+            io::ErrorKind::QuotaExceeded,
+            "max number of clients reached",
+        )
     })
 }
 

@@ -151,7 +151,7 @@ impl std::fmt::Display for WriteError {
             WriteError::Other(code) => write!(f, "error reply {code}"),
             WriteError::TooManyClients => write!(
                 f,
-                "max number of clients reached; end some, or raise maxclients"
+                "max number of clients reached; close idle connections, or raise maxclients"
             ),
             WriteError::Refused => write!(f, "connection refused"),
             WriteError::Timeout => write!(f, "no answer in time"),

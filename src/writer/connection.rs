@@ -23,6 +23,7 @@ use crate::record::{Batch, Timestamp};
 use super::in_flight::{InFlight, PendingBatch, RefusedWrites};
 use super::journal::Journal;
 use super::keeper::Sessions;
+use super::live::RefusedConnection;
 use super::session::Session;
 use super::work::{Job, Work};
 use super::{Options, REFUSED_PAUSE};
@@ -57,12 +58,39 @@ pub(super) struct WriteConnection {
     queue: VecDeque<PendingBatch>,
     /// There is no more work beyond the batches in the queue and in flight.
     last_taken: bool,
+    refusals: Refusals,
+}
+
+/// The attempts to connect that the primary has not accepted, since the last answer in this
+/// session.
+#[derive(Debug, Default)]
+struct Refusals {
+    since: Option<Instant>,
+    counted: Option<RefusedConnection>,
+    is_reported: bool,
+}
+
+impl Refusals {
+    /// Notes one more. It is reported when there has been no connection for some time: once, and
+    /// again while no connection gets acknowledgements.
+    fn note(&mut self, error: &str, journal: &Journal) {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        self.counted
+            .get_or_insert_with(|| journal.live_metrics().connection_refused());
+        let is_due = !self.is_reported || journal.quiet_for() >= REPORTED_AFTER;
+        if since.elapsed() >= REPORTED_AFTER && is_due {
+            journal.refused(error);
+            self.is_reported = true;
+        }
+    }
 }
 
 /// The current connection.
 struct OpenConnection<'a> {
     session: &'a Session,
     conn: RawConn,
+    /// The server has answered.
+    is_accepted: bool,
     /// The first round that began after the connection was opened.
     first_round: u64,
     in_flight: VecDeque<InFlight>,
@@ -80,6 +108,8 @@ enum Disconnect {
     Done,
     /// The session has ended.
     SessionEnded,
+    /// The server has closed the connection before its first answer, or refused it.
+    NotAccepted(WriteError),
     Failed(WriteError),
 }
 
@@ -105,6 +135,7 @@ impl WriteConnection {
             end,
             queue: VecDeque::new(),
             last_taken: false,
+            refusals: Refusals::default(),
         }
     }
 
@@ -134,10 +165,12 @@ impl WriteConnection {
             let Some(session) = session else { break };
             match self.serve(&session).await? {
                 Disconnect::Done => break,
-                Disconnect::SessionEnded => {}
-                // The other connections keep their places.
-                Disconnect::Failed(error @ WriteError::TooManyClients) => {
-                    self.journal.refused(&error.to_string());
+                Disconnect::SessionEnded => self.refusals = Refusals::default(),
+                // The session stays valid: the keeper's connection shows whether the primary works,
+                // and the other connections keep their places on a full server.
+                Disconnect::NotAccepted(error) => {
+                    debug!(%error, "the primary has not accepted a connection");
+                    self.refusals.note(&error.to_string(), &self.journal);
                 }
                 Disconnect::Failed(error) => {
                     debug!(%error, "lost a connection to the primary");
@@ -167,9 +200,6 @@ impl WriteConnection {
 
     /// Writes over one connection until it ends. Then the batches in flight go back to the queue.
     async fn serve(&mut self, session: &Session) -> Result<Disconnect, ledger::Error> {
-        let begun = Instant::now();
-        let mut is_reported = false;
-        let mut refused = None;
         let conn = loop {
             let opened = tokio::select! {
                 biased;
@@ -183,28 +213,39 @@ impl WriteConnection {
                 // connections reconnect too.
                 Err(error) => {
                     debug!(%error, "cannot connect to the primary");
-                    refused.get_or_insert_with(|| self.journal.live_metrics().connection_refused());
-                    // While other connections get acknowledgements, once.
-                    let is_due = !is_reported || self.journal.quiet_for() >= REPORTED_AFTER;
-                    if begun.elapsed() >= REPORTED_AFTER && is_due {
-                        self.journal.refused(&error.to_string());
-                        is_reported = true;
-                    }
+                    self.refusals.note(&error.to_string(), &self.journal);
                 }
             }
         };
-        drop(refused);
         let mut open = OpenConnection {
             session,
             conn,
+            is_accepted: false,
             first_round: session.next_round(),
             in_flight: VecDeque::with_capacity(self.max_in_flight),
             answered: 0,
             paused_until: None,
         };
         let end = self.drive(&mut open).await;
+        let is_accepted = open.is_accepted;
+        let end = end.map(|end| match end {
+            Disconnect::Failed(error) if !is_accepted && is_refusal(&error) => {
+                Disconnect::NotAccepted(error)
+            }
+            end => end,
+        });
+        // A full server reads nothing. One that refuses a password may execute what follows it, by
+        // the rights of its default user.
+        let not_executed = matches!(
+            &end,
+            Ok(Disconnect::NotAccepted(WriteError::TooManyClients))
+        );
         for batch in open.in_flight.into_iter().rev() {
-            self.queue.push_front(batch.end(session));
+            self.queue.push_front(if not_executed {
+                batch.not_executed(session)
+            } else {
+                batch.end(session)
+            });
         }
         end
     }
@@ -235,6 +276,10 @@ impl WriteConnection {
                 () = end.cancelled() => return Ok(Disconnect::Done),
                 () = open.session.ended() => return Ok(Disconnect::SessionEnded),
                 received = open.conn.receive() => {
+                    if received.is_ok() && !open.is_accepted {
+                        open.is_accepted = true;
+                        self.refusals = Refusals::default();
+                    }
                     let read = received.and_then(|()| self.read_answers(open));
                     if let Err(error) = read {
                         return Ok(Disconnect::Failed(error));
@@ -402,4 +447,12 @@ impl WriteConnection {
         }
         Ok(())
     }
+}
+
+/// Whether an error on a connection without any answer is that of a server that does not accept it.
+fn is_refusal(error: &WriteError) -> bool {
+    matches!(
+        error,
+        WriteError::TooManyClients | WriteError::NotPermitted | WriteError::ConnectionLost
+    )
 }

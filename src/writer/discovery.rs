@@ -250,14 +250,15 @@ impl DiscoveryTask {
                         self.journal.primary_changed(&name);
                     }
                 }
-                // If records are not acknowledged from now on, the problem is another one.
+                // An earlier problem is over.
                 self.last_problem.replace(&format!(
-                    "{} is the primary, and too few nodes confirm the writes; see halab status",
+                    "{} is the primary, and no record is acknowledged; see halab status",
                     self.name(target.address)
                 ));
                 self.to.send_replace(Some(target));
             }
             Err(problem) => {
+                self.journal.no_primary();
                 if self.last_problem.replace(&problem) {
                     warn!(%problem, "waiting for a primary");
                 }

@@ -167,6 +167,16 @@ impl InFlight {
         refused.count += certain;
     }
 
+    /// Ends its time in flight: the server has not accepted the connection, so it has executed none
+    /// of its commands.
+    pub(super) fn not_executed(self, session: &Session) -> PendingBatch {
+        let was_in_doubt = self.was_in_doubt;
+        let mut pending = self.end(session);
+        pending.job.in_doubt = was_in_doubt;
+        pending.attempts -= 1;
+        pending
+    }
+
     /// Ends its time in flight: it is acknowledged, or this connection is given up.
     pub(super) fn end(self, session: &Session) -> PendingBatch {
         if self.with_keeper {

@@ -269,6 +269,11 @@ impl Journal {
         }
     }
 
+    /// Notes that there is no primary, so that its refusals are over.
+    pub(super) fn no_primary(&self) {
+        self.lock().refused = None;
+    }
+
     /// Notes that another node is the primary.
     pub(super) fn primary_changed(&self, node: &str) {
         let at_us = self.at_us(Instant::now());

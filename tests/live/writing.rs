@@ -1,7 +1,7 @@
 //! Writing and verifying while nothing goes wrong, and when the writer itself does.
 
 use std::io::Write;
-use std::process::Stdio;
+use std::process::{Child, ChildStdin, Stdio};
 
 use rustix::process::Signal;
 
@@ -141,18 +141,23 @@ fn a_primary_that_refuses_writes_is_named_with_what_helps() {
     lab.assert_nothing_lost(&lab.path("later.ledger"));
 }
 
+/// redis-cli on the primary, with commands on standard input: one connection for all of them.
+fn cli_on_primary(lab: &TestLab) -> (Child, ChildStdin) {
+    let mut cli = lab.command();
+    let cli = cli.args(["cli", &lab.primary().unwrap(), "-e"]);
+    let cli = cli.stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut cli = cli.spawn().unwrap();
+    let stdin = cli.stdin.take().unwrap();
+    (cli, stdin)
+}
+
 /// The log of a writer whose connections the primary no longer accepts, after these commands there.
 fn log_of_a_refused_writer(commands: &str) -> String {
     let lab = TestLab::start();
     let writer = lab.start_writer(&["--count", "100000000", "--rate", "500", "--patience", "3s"]);
     writer.wait_invoked(1000);
-    // One connection for both: a later one may be refused as well.
-    let mut cli = lab.command();
-    let cli = cli.args(["cli", &lab.primary().unwrap(), "-e"]);
-    let mut cli = cli.stdin(Stdio::piped()).spawn().unwrap();
-    let kill = format!("{commands}\nCLIENT KILL USER writer\n");
-    let mut stdin = cli.stdin.take().unwrap();
-    stdin.write_all(kill.as_bytes()).unwrap();
+    let (mut cli, mut stdin) = cli_on_primary(&lab);
+    writeln!(stdin, "{commands}\nCLIENT KILL USER writer").unwrap();
     drop(stdin);
     assert!(cli.wait().unwrap().success());
     let (code, summary, log) = writer.finish();

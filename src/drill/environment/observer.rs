@@ -188,7 +188,8 @@ impl RolePoller {
         RolePoller {
             lab: lab.clone(),
             node: node.clone(),
-            // Not a clone of the observer's: clones share the pauses after calls in vain.
+            // Not a clone of the observer's: clones share the pauses after connections without an
+            // answer.
             connector: connector_of(lab).with_answer_limit(SILENT_AFTER),
             observed,
             begun,
