@@ -237,7 +237,7 @@ fn every_query_has_an_answer_and_the_right_alerts_fire_when_the_primary_is_lost(
         lab.runner.start_monitor(service.name()).unwrap();
     }
     let with_containers = monitoring::find(Service::Cadvisor).is_some()
-        && lab.log("redis-a").contains("in a cgroup of its own");
+        && lab.log("redis-a").contains("running in its own cgroup");
     if !with_containers {
         println!("left out: container_ metrics; there is no cAdvisor, or no cgroup may be made");
     }
