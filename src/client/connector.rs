@@ -110,6 +110,7 @@ impl Connector {
         let stream = stream.map_err(|error| {
             match error.kind() {
                 io::ErrorKind::ConnectionRefused => attempt.refused(),
+                io::ErrorKind::ConnectionReset => attempt.failed(),
                 _ => attempt.unreachable(),
             }
             failed(error.to_string())
@@ -232,8 +233,12 @@ mod tests {
         lab
     }
 
-    #[tokio::test]
-    async fn connections_that_are_closed_at_once_are_repeated_only_a_few_times_a_second() {
+    /// How many connections a server accepts within 3 s that closes each at once, from a client that
+    /// repeats `attempt`.
+    async fn accepted_in_3_s(
+        close: fn(TcpStream),
+        attempt: impl AsyncFn(&Connector, SocketAddrV4),
+    ) -> u32 {
         let lab = unreachable_lab();
         let connector = Connector::new(&lab, User::Node);
         let listener = TcpListener::bind((lab.data_nodes[0].address, 0))
@@ -245,24 +250,54 @@ mod tests {
         let attempts = async {
             let begun = Instant::now();
             while begun.elapsed() < Duration::from_secs(3) {
-                let role = async { connector.open(at).await?.role().await };
-                role.await.unwrap_err();
+                attempt(&connector, at).await;
             }
         };
         let mut accepted = 0;
-        let close = async {
+        let server = async {
             loop {
-                drop(listener.accept().await.unwrap());
+                close(listener.accept().await.unwrap().0);
                 accepted += 1;
             }
         };
         tokio::select! {
             () = attempts => {}
-            () = close => {}
+            () = server => {}
         }
-        // Pauses of 5, 10, 20 ... 1280 and 2000 ms: nine attempts take 2.5 s, or half of that with
-        // the shortest jitter; then one or two more.
-        assert!((8..=12).contains(&accepted), "{accepted}");
+        accepted
+    }
+
+    /// Pauses of 5, 10, 20 ... 1280 and 2000 ms: nine attempts take 2.5 s, or half of that with the
+    /// shortest jitter; then one or two more.
+    const FEW: std::ops::RangeInclusive<u32> = 8..=12;
+
+    #[tokio::test]
+    async fn connections_that_are_closed_at_once_are_repeated_only_a_few_times_a_second() {
+        let accepted = accepted_in_3_s(drop, async |connector, at| {
+            let role = async { connector.open(at).await?.role().await };
+            role.await.unwrap_err();
+        });
+        let accepted = accepted.await;
+        assert!(FEW.contains(&accepted), "{accepted}");
+    }
+
+    #[tokio::test]
+    async fn so_are_connections_that_are_reset_while_commands_are_sent() {
+        let reset = |stream: TcpStream| stream.set_zero_linger().unwrap();
+        let accepted = accepted_in_3_s(reset, async |connector, at| {
+            // The reset may come before the first answer to AUTH, or before AUTH.
+            let Ok(mut conn) = connector.open_raw(at).await else {
+                return;
+            };
+            loop {
+                conn.push(&[b"PING"]);
+                if conn.send().await.is_err() {
+                    return;
+                }
+            }
+        });
+        let accepted = accepted.await;
+        assert!(FEW.contains(&accepted), "{accepted}");
     }
 
     #[tokio::test]

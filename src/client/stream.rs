@@ -265,15 +265,21 @@ impl AsyncWrite for Stream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.transport).poll_write(cx, buf) {
-            Poll::Ready(Err(error)) if self.unanswered.is_some() => {
-                Poll::Ready(Err(closed_early(&self).unwrap_or(error)))
+            Poll::Ready(Err(error)) => {
+                self.failed();
+                let reason = self.unanswered.is_some().then(|| closed_early(&self));
+                Poll::Ready(Err(reason.flatten().unwrap_or(error)))
             }
             other => other,
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.transport).poll_flush(cx)
+        let flushed = Pin::new(&mut self.transport).poll_flush(cx);
+        if let Poll::Ready(Err(_)) = flushed {
+            self.failed();
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
