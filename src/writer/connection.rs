@@ -178,6 +178,7 @@ impl WriteConnection {
                         self.journal.refused(&error.to_string());
                     }
                     session.end();
+                    self.refusals = Refusals::default();
                 }
             }
         }
