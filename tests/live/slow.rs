@@ -98,6 +98,8 @@ fn handshakes_that_are_never_in_time_are_few() {
     let before = pods.way.taken.load(Ordering::SeqCst);
     thread::sleep(Duration::from_secs(seconds));
     let taken = pods.way.taken.load(Ordering::SeqCst) - before;
+    assert!(taken > 0, "nobody connects any more");
+    assert!(writer.try_wait().unwrap().is_none(), "the writer has ended");
     writer.kill().unwrap();
     writer.wait().unwrap();
     let each_second = taken as f64 / seconds as f64;
