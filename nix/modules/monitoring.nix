@@ -24,8 +24,8 @@ in
 {
   options.services.redis-ha-lab.monitoring = ports.options "Prometheus and Grafana" // {
     enable = mkEnableOption ''
-      Prometheus, redis_exporter and Grafana for the lab on this host, which has the address
-      `settings.monitoring.address`'';
+      Prometheus, redis_exporter and Grafana for the lab on this host, which has the
+      address `settings.monitoring.address`'';
 
     cadvisors = mkOption {
       type = types.listOf types.str;

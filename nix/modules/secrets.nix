@@ -29,8 +29,8 @@ in
       exporter. With `settings.security.tls` every host also needs ca.pem, and node-NAME.pem of each
       node that it runs; with `mutual_tls` also client.pem. `halab secrets make DIR` makes all
       files. systemd reads them (LoadCredential), so only root needs access; never put them into the
-      Nix store. `null`: the first start makes them in /var/lib/${made}, which is sufficient if all
-      nodes of the lab run on this host.
+      Nix store. `null`: the first start makes them in /var/lib/${made}, which is
+      sufficient if all nodes of the lab run on this host.
     '';
   };
 

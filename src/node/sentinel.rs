@@ -213,7 +213,8 @@ async fn supervise(
             ServerEnd::NodeEnds(server.stop().await)
         }
         () = restart_turn => {
-            // Stopped in order, it has its state in its file. It reads its certificate only at its start.
+            // Stopped in order, it has its state in its file. It reads its certificate only when it
+            // starts.
             server.stop().await;
             ServerEnd::StartAgain("new certificate")
         }

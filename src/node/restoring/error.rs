@@ -38,7 +38,10 @@ pub enum RestoreError {
     #[error(transparent)]
     State(#[from] StateError),
     /// It failed after the backup was put in place or a copy was set aside.
-    #[error("{source}. The restore is not complete. {}", how_to_bring_back(placed.as_deref(), kept))]
+    #[error(
+        "{source}. The restore is not complete. {}",
+        how_to_bring_back(placed.as_deref(), kept)
+    )]
     CutShort {
         /// Why it failed.
         source: Box<StateError>,
