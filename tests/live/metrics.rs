@@ -28,7 +28,7 @@ impl TestLab {
         value(&text, series)
     }
 
-    fn of_writer(&self, series: &str) -> Option<f64> {
+    pub(super) fn of_writer(&self, series: &str) -> Option<f64> {
         let text = scrape(self.lab.monitoring.as_ref().unwrap().writer_socket())?;
         value(&text, series)
     }

@@ -1,11 +1,11 @@
 //! Writing and verifying while nothing goes wrong, and when the writer itself does.
 
-use std::io::Write;
-use std::process::{Child, ChildStdin, Stdio};
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
 use rustix::process::Signal;
 
-use super::lab::{Shape, TestLab};
+use super::lab::{Shape, TestLab, wait_until};
 
 #[test]
 fn a_thousand_records_are_acknowledged_and_found_on_every_node() {
@@ -141,25 +141,48 @@ fn a_primary_that_refuses_writes_is_named_with_what_helps() {
     lab.assert_nothing_lost(&lab.path("later.ledger"));
 }
 
-/// redis-cli on the primary, with commands on standard input: one connection for all of them.
-fn cli_on_primary(lab: &TestLab) -> (Child, ChildStdin) {
-    let mut cli = lab.command();
-    let cli = cli.args(["cli", &lab.primary().unwrap(), "-e"]);
-    let cli = cli.stdin(Stdio::piped()).stdout(Stdio::null());
-    let mut cli = cli.spawn().unwrap();
-    let stdin = cli.stdin.take().unwrap();
-    (cli, stdin)
+/// redis-cli on the primary: one connection for several commands, since a full server refuses
+/// another.
+struct CliSession {
+    child: Child,
+    stdin: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
 }
 
-/// The log of a writer whose connections the primary no longer accepts, after these commands there.
-fn log_of_a_refused_writer(commands: &str) -> String {
+impl CliSession {
+    fn start(lab: &TestLab) -> Self {
+        let mut command = lab.command();
+        let command = command.args(["cli", &lab.primary().unwrap(), "-e"]);
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        CliSession {
+            stdin: child.stdin.take().unwrap(),
+            answers: BufReader::new(child.stdout.take().unwrap()).lines(),
+            child,
+        }
+    }
+
+    /// The first line of the answer.
+    fn ask(&mut self, command: &str) -> String {
+        writeln!(self.stdin, "{command}").unwrap();
+        self.answers.next().unwrap().unwrap()
+    }
+
+    fn end(mut self) {
+        drop(self.stdin);
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+/// The log of a writer whose connections the primary no longer accepts, after this command there.
+fn log_of_a_refused_writer(command: &str) -> String {
     let lab = TestLab::start();
     let writer = lab.start_writer(&["--count", "100000000", "--rate", "500", "--patience", "3s"]);
     writer.wait_invoked(1000);
-    let (mut cli, mut stdin) = cli_on_primary(&lab);
-    writeln!(stdin, "{commands}\nCLIENT KILL USER writer").unwrap();
-    drop(stdin);
-    assert!(cli.wait().unwrap().success());
+    let mut cli = CliSession::start(&lab);
+    assert_eq!(cli.ask(command), "OK");
+    cli.ask("CLIENT KILL USER writer");
+    cli.end();
     let (code, summary, log) = writer.finish();
     assert_eq!(code, Some(4), "{log}");
     assert!(summary["acknowledged"].as_u64() > Some(0), "{summary:#}");
@@ -178,4 +201,38 @@ fn a_writer_that_a_full_server_refuses_gives_that_reason() {
     let log = log_of_a_refused_writer("CONFIG SET maxclients 1");
     assert!(log.contains("max number of clients reached"), "{log}");
     assert!(log.lines().count() < 20, "{log}");
+}
+
+#[test]
+fn connections_that_a_full_server_refuses_are_counted_and_the_others_write_on() {
+    let lab = TestLab::start();
+    let info = lab.halab(&["cli", &lab.primary().unwrap(), "-e", "INFO", "clients"]);
+    let info = String::from_utf8(info.stdout).unwrap();
+    let mut lines = info.lines();
+    let clients = lines.find_map(|l| l.strip_prefix("connected_clients:"));
+    let clients: u32 = clients.unwrap().trim().parse().unwrap();
+    // Room for discovery, the keeper and a few of the connections that write.
+    let mut cli = CliSession::start(&lab);
+    let limit = format!("CONFIG SET maxclients {}", clients + 5);
+    assert_eq!(cli.ask(&limit), "OK");
+    let writer = lab.start_writer(&["--count", "100000000", "--connections", "30"]);
+    let refused = || lab.of_writer("halab_writer_refused_connections");
+    let acknowledged = "halab_writer_records_acknowledged_total{acknowledgement=\"replicated\"}";
+    wait_until("some connections to be refused, others to write", || {
+        refused() > Some(0.0) && lab.of_writer(acknowledged) > Some(10_000.0)
+    });
+    let before = lab.of_writer(acknowledged).unwrap();
+    wait_until("the others to write on", || {
+        lab.of_writer(acknowledged) > Some(before + 10_000.0)
+    });
+    assert!(refused() > Some(0.0));
+    assert_eq!(cli.ask("CONFIG SET maxclients 200"), "OK");
+    cli.end();
+    wait_until("the connections to be accepted", || refused() == Some(0.0));
+    writer.signal(Signal::INT);
+    let ledger = writer.ledger.clone();
+    let (code, summary, log) = writer.finish();
+    assert_eq!(summary["failed"], 0, "{code:?} {summary:#}\n{log}");
+    assert_eq!(summary["unknown"], 0, "{summary:#}\n{log}");
+    lab.assert_nothing_lost(&ledger);
 }
