@@ -233,8 +233,8 @@ mod tests {
         lab
     }
 
-    /// How many connections a server accepts within 3 s that closes each at once, from a client that
-    /// repeats `attempt`.
+    /// How many connections a server accepts within 3 s that closes each at once, from a client
+    /// that repeats `attempt`.
     async fn accepted_in_3_s(
         close: fn(TcpStream),
         attempt: impl AsyncFn(&Connector, SocketAddrV4),
