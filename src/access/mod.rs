@@ -19,5 +19,5 @@ mod table;
 
 pub use acl::{acl_file, allow, only, rights_reference};
 pub use certificates::{CertificateError, Certificates, TlsIdentity};
-pub use secrets::{Login, Secrets, SecretsError, make_key};
+pub use secrets::{Login, Secrets, SecretsError};
 pub use table::User;

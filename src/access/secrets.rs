@@ -307,19 +307,6 @@ impl Secrets {
     }
 }
 
-/// Writes a random key to a file, unless the file exists. Returns whether it was written.
-///
-/// # Errors
-/// If the file cannot be written.
-pub fn make_key(path: &Path) -> Result<bool, SecretsError> {
-    // A crash of the machine may leave an empty file.
-    if fs::metadata(path).is_ok_and(|file| file.len() > 0) {
-        return Ok(false);
-    }
-    write(path, &random()?)?;
-    Ok(true)
-}
-
 fn random() -> Result<SecretString, SecretsError> {
     let mut bytes = Zeroizing::new([0; PASSWORD_BYTES]);
     SysRng
@@ -393,22 +380,6 @@ mod tests {
         for entry in fs::read_dir(secrets.folder()).unwrap() {
             assert_eq!(mode(&entry.unwrap().path()), 0o600);
         }
-    }
-
-    #[test]
-    fn a_key_is_generated_once_and_private() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("key");
-        fs::write(&path, "").unwrap();
-        assert!(make_key(&path).unwrap());
-        let made = fs::read_to_string(&path).unwrap();
-        assert_eq!(made.trim_end().len(), 64);
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
-        assert!(!make_key(&path).unwrap());
-        assert_eq!(fs::read_to_string(&path).unwrap(), made);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use crate::access::{Certificates, Secrets, SecretsError, make_key};
+use crate::access::{Certificates, Secrets, SecretsError};
 use crate::config::SecretsFolder;
 use crate::exit::Exit;
 use crate::monitoring;
@@ -30,17 +30,6 @@ enum SecretsCommand {
         #[arg(value_name = "DIR")]
         folder: Option<PathBuf>,
     },
-    /// Create a file with a random key, for example for Grafana, if it does not exist
-    #[command(
-        after_help = "Example:\n  halab secrets key /var/lib/redis-ha-lab/grafana/secret-key\n\n\
-        The key has 256 bits, as 64 hexadecimal digits, readable by the owner of the file only. An \
-        existing file is not changed."
-    )]
-    Key {
-        /// File
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
-    },
     /// Replace the password of every user on a running lab
     #[command(after_help = "Example:\n  halab secrets rotate && halab status\n\n\
         No write fails: old and new passwords are both accepted until all nodes and clients use the \
@@ -57,14 +46,6 @@ enum SecretsCommand {
 pub(super) fn run(global: &Global, args: &SecretsArgs) -> CommandResult {
     match &args.command {
         SecretsCommand::Make { folder } => make(global, folder.as_deref())?,
-        SecretsCommand::Key { file } => {
-            let outcome = if make_key(file)? {
-                "created"
-            } else {
-                "already exists"
-            };
-            print_text(format_args!("key {}: {outcome}", file.display()))?;
-        }
         SecretsCommand::Rotate { shared } => rotate_passwords(global, *shared)?,
     }
     Ok(Exit::Holds)
