@@ -739,6 +739,40 @@ fn every_source_file_is_a_module_of_the_crate() {
     }
 }
 
+/// The types that `code` defines, those inside of an `impl` or a function left out.
+fn types_defined_in(code: &str) -> Vec<&str> {
+    let definition = |line| {
+        let mut words = str::split_whitespace(line)
+            .skip_while(|word| word.starts_with("pub") || word.ends_with(')'));
+        let is_type = matches!(words.next()?, "struct" | "enum" | "union" | "trait" | "type");
+        let mut name = words.next()?.split(|c: char| !c.is_alphanumeric());
+        is_type.then(|| name.next()).flatten()
+    };
+    let at_the_margin = code.lines().filter(|line| !line.starts_with(' '));
+    at_the_margin.filter_map(definition).collect()
+}
+
+#[test]
+fn no_two_types_have_one_name() {
+    let code = code_of_all();
+    let mut defined_in: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (path, text) in &code {
+        for name in types_defined_in(text) {
+            defined_in.entry(name).or_default().push(path.join("::"));
+        }
+    }
+    assert!(defined_in.len() > 100, "no types are seen: {defined_in:?}");
+    defined_in.retain(|_, modules| modules.len() > 1);
+    assert!(defined_in.is_empty(), "{defined_in:#?}");
+}
+
+#[test]
+fn definitions_of_types_are_found() {
+    let code = "pub struct A {\n    pub type X;\n}\nenum B<T> {}\npub(in crate::x) struct C;\n\
+                type D<'a> = E<'a>;\nimpl F for A {\n    type G = H;\n}\nuse x::trait_y;\n";
+    assert_eq!(types_defined_in(code), ["A", "B", "C", "D"]);
+}
+
 /// `word` stands in `code`, and not as the end of a longer name.
 fn has_word(code: &str, word: &str) -> bool {
     code.match_indices(word).any(|(at, _)| {

@@ -22,7 +22,7 @@ const MAX_STRAYS: usize = 100_000;
 pub struct NodeReading<'h> {
     history: &'h History,
     node: String,
-    /// For each record its [`Observed`], and [`TWICE`].
+    /// For each record its [`ReadState`], and [`TWICE`].
     observed: Nibbles,
     expected: Batch,
     loss: Option<Loss>,
@@ -33,7 +33,7 @@ pub struct NodeReading<'h> {
 
 /// What was read under the key of a record. Of several observations the greatest counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Observed {
+enum ReadState {
     Nothing,
     Value,
     OtherValue,
@@ -43,13 +43,13 @@ enum Observed {
 const OBSERVED: u8 = 0b011;
 const TWICE: u8 = 0b100;
 
-impl Observed {
-    fn of(nibble: u8) -> Observed {
+impl ReadState {
+    fn of(nibble: u8) -> ReadState {
         match nibble & OBSERVED {
-            0 => Observed::Nothing,
-            1 => Observed::Value,
-            2 => Observed::OtherValue,
-            _ => Observed::Absent,
+            0 => ReadState::Nothing,
+            1 => ReadState::Value,
+            2 => ReadState::OtherValue,
+            _ => ReadState::Absent,
         }
     }
 }
@@ -82,20 +82,20 @@ impl<'h> NodeReading<'h> {
             return;
         }
         let new = match value {
-            None => Observed::Absent,
-            Some(value) if self.expected.at(created).value_matches(seq, value) => Observed::Value,
-            Some(_) => Observed::OtherValue,
+            None => ReadState::Absent,
+            Some(value) if self.expected.at(created).value_matches(seq, value) => ReadState::Value,
+            Some(_) => ReadState::OtherValue,
         };
         let nibble = self.observed.get(seq);
-        let old = Observed::of(nibble);
-        let twice = if old == Observed::Nothing { 0 } else { TWICE };
+        let old = ReadState::of(nibble);
+        let twice = if old == ReadState::Nothing { 0 } else { TWICE };
         self.observed
             .set(seq, old.max(new) as u8 | twice | nibble & TWICE);
         let acknowledged = self
             .history
             .outcome(seq)
             .is_some_and(RecordOutcome::is_acknowledged);
-        if new == Observed::Absent && old != Observed::Absent && acknowledged {
+        if new == ReadState::Absent && old != ReadState::Absent && acknowledged {
             self.lose(created);
         }
     }
@@ -169,15 +169,15 @@ impl<'h> NodeReading<'h> {
                 None => counts.unsettled += 1,
             }
             let acknowledged = outcome.map(RecordOutcome::is_acknowledged);
-            match (acknowledged, Observed::of(nibble)) {
-                (_, Observed::OtherValue) => corrupted.push(seq),
-                (Some(true), Observed::Value) => counts.ok += 1,
-                (Some(true), Observed::Absent) => lost.push(seq),
-                (Some(true), Observed::Nothing) => unread.push(seq),
-                (Some(false), Observed::Value) => unexpected.push(seq),
-                (None, Observed::Value) => counts.recovered += 1,
-                (None, Observed::Absent | Observed::Nothing) => counts.unknown += 1,
-                (Some(false), Observed::Absent | Observed::Nothing) => {}
+            match (acknowledged, ReadState::of(nibble)) {
+                (_, ReadState::OtherValue) => corrupted.push(seq),
+                (Some(true), ReadState::Value) => counts.ok += 1,
+                (Some(true), ReadState::Absent) => lost.push(seq),
+                (Some(true), ReadState::Nothing) => unread.push(seq),
+                (Some(false), ReadState::Value) => unexpected.push(seq),
+                (None, ReadState::Value) => counts.recovered += 1,
+                (None, ReadState::Absent | ReadState::Nothing) => counts.unknown += 1,
+                (Some(false), ReadState::Absent | ReadState::Nothing) => {}
             }
         }
         counts.acknowledged = counts.replicated + counts.witnessed + counts.unconfirmed;

@@ -31,11 +31,11 @@ use super::{CommandResult, Failure, Global, Threads, parse_span, with_signals};
     4  timed out, or no primary serves")]
 pub(super) struct MemberArgs {
     #[command(subcommand)]
-    command: MemberCommand,
+    command: MemberSubcommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum MemberCommand {
+enum MemberSubcommand {
     /// List the members, and nodes that run with another lab.toml
     List(ListArgs),
     /// Make a running node of lab.toml a member
@@ -87,7 +87,7 @@ struct ReplaceArgs {
 pub(super) fn run(global: &Global, args: &MemberArgs) -> CommandResult {
     let lab = global.lab()?;
     let (what, args) = match &args.command {
-        MemberCommand::List(args) => {
+        MemberSubcommand::List(args) => {
             let listed = with_signals(Threads::One, |_| async move { Ok(list(&lab).await) })?;
             let listing = listed.map_err(failure)?;
             if args.json {
@@ -97,9 +97,9 @@ pub(super) fn run(global: &Global, args: &MemberArgs) -> CommandResult {
             }
             return Ok(Exit::Holds);
         }
-        MemberCommand::Add(args) => (MemberChange::Add(args.name.clone()), &args.options),
-        MemberCommand::Remove(args) => (MemberChange::Remove(args.name.clone()), &args.options),
-        MemberCommand::Replace(args) => (
+        MemberSubcommand::Add(args) => (MemberChange::Add(args.name.clone()), &args.options),
+        MemberSubcommand::Remove(args) => (MemberChange::Remove(args.name.clone()), &args.options),
+        MemberSubcommand::Replace(args) => (
             MemberChange::Replace(args.old.clone(), args.new.clone()),
             &args.options,
         ),

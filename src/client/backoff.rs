@@ -39,7 +39,7 @@ struct Failures {
 
 /// How an attempt has failed.
 #[derive(Debug, Clone, Copy)]
-enum Failure {
+enum FailedAttempt {
     Refused,
     Unreachable,
     Silent,
@@ -115,17 +115,17 @@ impl Backoff {
 impl Attempt {
     /// Nothing listens there.
     pub(super) fn refused(&mut self) {
-        self.settle(Failure::Refused);
+        self.settle(FailedAttempt::Refused);
     }
 
     /// There was no connection, and it is not known whether anything listens there.
     pub(super) fn unreachable(&mut self) {
-        self.settle(Failure::Unreachable);
+        self.settle(FailedAttempt::Unreachable);
     }
 
     /// The connection was accepted and failed without an answer.
     pub(super) fn failed(&mut self) {
-        self.settle(Failure::Silent);
+        self.settle(FailedAttempt::Silent);
     }
 
     /// The node has answered.
@@ -135,7 +135,7 @@ impl Attempt {
         }
     }
 
-    fn settle(&mut self, failure: Failure) {
+    fn settle(&mut self, failure: FailedAttempt) {
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
@@ -147,14 +147,14 @@ impl Attempt {
         });
         match failure {
             // The server that was silent before has ended.
-            Failure::Refused => {
+            FailedAttempt::Refused => {
                 failures.count = 0;
                 failures.not_before = now;
             }
-            Failure::Silent if failures.count <= self.earlier_failures => {
+            FailedAttempt::Silent if failures.count <= self.earlier_failures => {
                 failures.count = self.earlier_failures + 1;
             }
-            Failure::Silent | Failure::Unreachable => {}
+            FailedAttempt::Silent | FailedAttempt::Unreachable => {}
         }
         // Clients that were disconnected at the same moment do not reconnect at the same moment.
         let part = rand::rng().random_range(0.5..=1.0);

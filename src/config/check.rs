@@ -11,8 +11,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::nearest::nearest;
-use super::problem::{Fault, Hint, Position, Problem};
-use super::schema::{Key, Kind, SECTIONS, Section, Shape};
+use super::problem::{Fault, Hint, Position, ConfigProblem};
+use super::schema::{Key, ValueKind, SECTIONS, Section, Shape};
 use super::text::Text;
 use super::values::{is_good_name, join, type_of, unusable};
 
@@ -28,8 +28,8 @@ pub(super) struct Located<T> {
 
 impl<T> Located<T> {
     /// What is wrong with the value beside others.
-    pub fn problem(&self, fault: Fault) -> Problem {
-        Problem {
+    pub fn problem(&self, fault: Fault) -> ConfigProblem {
+        ConfigProblem {
             key: self.key.clone(),
             position: self.position,
             fault,
@@ -43,7 +43,7 @@ pub(super) struct Document<'t> {
     /// The tables of each section; nothing where there is something else in its place.
     tables: Vec<(&'static Section, Option<Vec<Table<'t>>>)>,
     /// Everything that is wrong with single tables and values.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<ConfigProblem>,
 }
 
 /// One table of the document, read as one element of a section.
@@ -51,12 +51,12 @@ pub(super) struct Table<'t> {
     /// Path, for example `sentinel[2]`.
     pub path: String,
     section: &'static Section,
-    content: Content<'t>,
+    content: TableContent<'t>,
     text: &'t Text<'t>,
 }
 
 /// What the file has for a table.
-enum Content<'t> {
+enum TableContent<'t> {
     /// Nothing: every key has its default, or is missing.
     LeftOut,
     /// The table.
@@ -84,7 +84,7 @@ impl<'t> Document<'t> {
         let problems = tables
             .flatten()
             .flat_map(|t| t.problems(&document.problems));
-        let problems: Vec<Problem> = problems.collect();
+        let problems: Vec<ConfigProblem> = problems.collect();
         document.problems.extend(problems);
         document
     }
@@ -115,11 +115,11 @@ impl<'t> Document<'t> {
         let name = &section.name;
         let Some(entry) = root.get(name.as_str()) else {
             let content = match misspelt(&self.problems, "", name) {
-                true => Content::Unusable,
-                false => Content::LeftOut,
+                true => TableContent::Unusable,
+                false => TableContent::LeftOut,
             };
             return match (section.shape, &content) {
-                (Shape::List, Content::Unusable) => None,
+                (Shape::List, TableContent::Unusable) => None,
                 (Shape::Table, _) if section.required || !section.has_required_keys() => {
                     Some(vec![self.table_of(section, name.clone(), content)])
                 }
@@ -166,17 +166,17 @@ impl<'t> Document<'t> {
             DeValue::Table(entries) => {
                 let known = section.keys.iter().map(|key| key.name.as_str());
                 self.refuse_unknown(&path, entries, known.collect());
-                Content::Stated(self.text.position(value.span().start), entries)
+                TableContent::Stated(self.text.position(value.span().start), entries)
             }
             _ => {
                 self.refuse_type(section, path.clone(), value, "a table");
-                Content::Unusable
+                TableContent::Unusable
             }
         };
         self.table_of(section, path, content)
     }
 
-    fn table_of(&self, section: &'static Section, path: String, content: Content<'t>) -> Table<'t> {
+    fn table_of(&self, section: &'static Section, path: String, content: TableContent<'t>) -> Table<'t> {
         Table {
             path,
             section,
@@ -213,7 +213,7 @@ impl<'t> Document<'t> {
     }
 
     fn report(&mut self, key: String, position: Position, fault: Fault) {
-        self.problems.push(Problem {
+        self.problems.push(ConfigProblem {
             key,
             position: Some(position),
             fault,
@@ -224,7 +224,7 @@ impl<'t> Document<'t> {
 impl Table<'_> {
     /// Whether the file states the key.
     pub fn states(&self, key: &str) -> bool {
-        matches!(self.content, Content::Stated(_, entries) if entries.contains_key(key))
+        matches!(self.content, TableContent::Stated(_, entries) if entries.contains_key(key))
     }
 
     /// The value of a key, by default where the file is silent; nothing where no good one is.
@@ -233,9 +233,9 @@ impl Table<'_> {
         debug_assert!(found.is_some(), "no key {key} in {}", self.path);
         let key = found?;
         let stated = match self.content {
-            Content::Unusable => return None,
-            Content::LeftOut => None,
-            Content::Stated(_, entries) => entries.get(key.name.as_str()),
+            TableContent::Unusable => return None,
+            TableContent::LeftOut => None,
+            TableContent::Stated(_, entries) => entries.get(key.name.as_str()),
         };
         let (value, position) = match stated {
             Some(value) => {
@@ -253,11 +253,11 @@ impl Table<'_> {
     }
 
     /// What is wrong with its values, beside the problems `known` already.
-    fn problems(&self, known: &[Problem]) -> Vec<Problem> {
+    fn problems(&self, known: &[ConfigProblem]) -> Vec<ConfigProblem> {
         let (header, table) = match self.content {
-            Content::Unusable => return Vec::new(),
-            Content::LeftOut => (Some(self.section.header()), None),
-            Content::Stated(position, entries) => (None, Some((position, entries))),
+            TableContent::Unusable => return Vec::new(),
+            TableContent::LeftOut => (Some(self.section.header()), None),
+            TableContent::Stated(position, entries) => (None, Some((position, entries))),
         };
         let mut problems = Vec::new();
         for key in &self.section.keys {
@@ -274,7 +274,7 @@ impl Table<'_> {
                     (Fault::Missing { header, example }, table.map(|(p, _)| p))
                 }
             };
-            problems.push(Problem {
+            problems.push(ConfigProblem {
                 key: join(&self.path, &key.name),
                 position,
                 fault,
@@ -285,7 +285,7 @@ impl Table<'_> {
 
     /// Whether one of the problems accounts for the absence of the key: it is misspelt, or in a
     /// table where it does not belong.
-    fn misplaced(&self, problems: &[Problem], key: &str) -> bool {
+    fn misplaced(&self, problems: &[ConfigProblem], key: &str) -> bool {
         let home = self.section.header();
         misspelt(problems, &self.path, key)
             || problems.iter().any(|p| {
@@ -296,7 +296,7 @@ impl Table<'_> {
 }
 
 /// Whether one of the problems is that `key` of the table at `path` is misspelt.
-fn misspelt(problems: &[Problem], path: &str, key: &str) -> bool {
+fn misspelt(problems: &[ConfigProblem], path: &str, key: &str) -> bool {
     problems.iter().any(|p| {
         matches!(&p.fault, Fault::UnknownKey { hint: Hint::DidYouMean(meant) } if *meant == key)
             && p.key.rsplit_once('.').map_or("", |(parent, _)| parent) == path
@@ -312,11 +312,11 @@ fn judge(key: &Key, value: &DeValue<'_>) -> Result<(), Fault> {
     };
     let text = || value.as_str().ok_or_else(|| wrong_type("a string"));
     match key.kind {
-        Kind::Name => match text()? {
+        ValueKind::Name => match text()? {
             name if is_good_name(name) => Ok(()),
             name => Err(Fault::BadName { name: name.into() }),
         },
-        Kind::Address => {
+        ValueKind::Address => {
             let text = text()?;
             let address = text
                 .parse()
@@ -326,18 +326,18 @@ fn judge(key: &Key, value: &DeValue<'_>) -> Result<(), Fault> {
                 Some(what) => Err(Fault::UnusableAddress { address, what }),
             }
         }
-        Kind::Integer { min, max } => {
+        ValueKind::Integer { min, max } => {
             let integer = value.as_integer().ok_or_else(|| wrong_type("an integer"))?;
             match i64::from_str_radix(integer.as_str(), integer.radix()) {
                 Ok(number) if (min..=max).contains(&number) => Ok(()),
                 _ => Err(Fault::OutOfRange {
                     value: integer.to_string(),
                     unit: key.unit(),
-                    range: Kind::range(min, max),
+                    range: ValueKind::range(min, max),
                 }),
             }
         }
-        Kind::Flag => match value.as_bool() {
+        ValueKind::Flag => match value.as_bool() {
             Some(_) => Ok(()),
             None => Err(wrong_type("true or false")),
         },

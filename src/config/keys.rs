@@ -40,11 +40,11 @@ pub(super) struct Tables {
     pub lab: LabTable,
     /// One Redis server, primary or replica; two or more.
     #[schemars(length(min = super::values::DATA_NODES_MIN))]
-    pub data_node: Vec<NodeTable<DataNode>>,
+    pub data_node: Vec<NodeTable<DataNodeTable>>,
     /// One Sentinel; three or more, an odd number: a fourth one would raise the majority without
     /// letting the lab lose one more.
     #[schemars(length(min = super::values::SENTINELS_MIN))]
-    pub sentinel: Vec<NodeTable<Sentinel>>,
+    pub sentinel: Vec<NodeTable<SentinelTable>>,
     /// Time limits of nodes and Sentinels. The table may be left out.
     #[serde(default = "left_out::<Timing>")]
     pub timing: Timing,
@@ -90,8 +90,8 @@ pub(super) struct LabTable {
 /// One node.
 #[derive(Debug, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, bound = "")]
-#[schemars(bound = "K: Kind")]
-pub(super) struct NodeTable<K: Kind> {
+#[schemars(bound = "K: NodeTableKind")]
+pub(super) struct NodeTable<K: NodeTableKind> {
     /// The node's one name everywhere: state folder, unit, log, metric label, report. Unique among
     /// all nodes, data nodes and Sentinels together.
     #[schemars(schema_with = "name_schema", example = K::NAME)]
@@ -110,7 +110,7 @@ pub(super) struct NodeTable<K: Kind> {
 }
 
 /// What depends on the kind of a node.
-pub(super) trait Kind {
+pub(super) trait NodeTableKind {
     const KIND: NodeKind;
     /// An example of a name.
     const NAME: &str;
@@ -122,13 +122,13 @@ pub(super) trait Kind {
 
 /// The kind of `[[data_node]]`.
 #[derive(Debug)]
-pub(super) enum DataNode {}
+pub(super) enum DataNodeTable {}
 
 /// The kind of `[[sentinel]]`.
 #[derive(Debug)]
-pub(super) enum Sentinel {}
+pub(super) enum SentinelTable {}
 
-impl Kind for DataNode {
+impl NodeTableKind for DataNodeTable {
     const KIND: NodeKind = NodeKind::Data;
     const NAME: &str = "redis-a";
     const ADDRESS: &str = "127.0.0.11";
@@ -138,7 +138,7 @@ impl Kind for DataNode {
     }
 }
 
-impl Kind for Sentinel {
+impl NodeTableKind for SentinelTable {
     const KIND: NodeKind = NodeKind::Sentinel;
     const NAME: &str = "sentinel-1";
     const ADDRESS: &str = "127.0.0.21";
@@ -148,7 +148,7 @@ impl Kind for Sentinel {
     }
 }
 
-impl<K: Kind> From<NodeTable<K>> for Node {
+impl<K: NodeTableKind> From<NodeTable<K>> for Node {
     fn from(table: NodeTable<K>) -> Self {
         Node {
             name: table.name,

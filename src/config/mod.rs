@@ -6,7 +6,7 @@
 //!
 //! `keys` has every key, as types; `attributes` has parts of their schema; `schema` describes them.
 //! `parse` has a text checked by `check` (each value by itself) and `rules` (what several values
-//! must be together), and read by serde. Whatever is wrong is a [`Problem`].
+//! must be together), and read by serde. Whatever is wrong is a [`ConfigProblem`].
 
 mod attributes;
 mod check;
@@ -26,7 +26,7 @@ mod values;
 
 pub use keys::{Monitoring, Security, Timing, WriterDefaults};
 pub use load::{LoadError, load};
-pub use problem::{Fault, Hint, Position, Problem, Problems};
+pub use problem::{Fault, Hint, Position, ConfigProblem, Problems};
 pub use reference::key_reference;
 pub use schema::lab_schema;
 

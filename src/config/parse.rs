@@ -5,7 +5,7 @@ use toml::de::{DeTable, DeValue, Deserializer};
 
 use super::check::Document;
 use super::keys::Tables;
-use super::problem::{Fault, Problem, Problems};
+use super::problem::{Fault, ConfigProblem, Problems};
 use super::rules;
 use super::text::Text;
 use super::values::join;
@@ -90,9 +90,9 @@ fn inherit(root: &mut DeTable<'_>) {
     }
 }
 
-fn unknown_profile(root: &DeTable<'_>, name: &str) -> Option<Problem> {
+fn unknown_profile(root: &DeTable<'_>, name: &str) -> Option<ConfigProblem> {
     let profiles = profiles(root);
-    (!profiles.iter().any(|profile| profile == name)).then(|| Problem {
+    (!profiles.iter().any(|profile| profile == name)).then(|| ConfigProblem {
         key: join("profiles", name),
         position: None,
         fault: Fault::UnknownProfile { profiles },

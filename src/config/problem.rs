@@ -12,13 +12,13 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 /// Displayed, it is one problem a line without a newline at the end; serialized, it is a list.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(transparent)]
-pub struct Problems(Vec<Problem>);
+pub struct Problems(Vec<ConfigProblem>);
 
 impl Problems {
     /// The problems in the order of the file, or nothing when there are none.
     ///
     /// Those without a place, such as an absent table, come last.
-    pub(super) fn of(mut found: Vec<Problem>) -> Option<Problems> {
+    pub(super) fn of(mut found: Vec<ConfigProblem>) -> Option<Problems> {
         // Stable: problems of one place stay in the order in which they were found.
         found.sort_by_key(|p| {
             p.position
@@ -28,7 +28,7 @@ impl Problems {
     }
 
     /// The problems, in the order of the file.
-    pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
+    pub fn iter(&self) -> std::slice::Iter<'_, ConfigProblem> {
         self.0.iter()
     }
 
@@ -39,15 +39,15 @@ impl Problems {
     }
 }
 
-impl From<Problem> for Problems {
-    fn from(problem: Problem) -> Self {
+impl From<ConfigProblem> for Problems {
+    fn from(problem: ConfigProblem) -> Self {
         Problems(vec![problem])
     }
 }
 
 impl<'a> IntoIterator for &'a Problems {
-    type Item = &'a Problem;
-    type IntoIter = std::slice::Iter<'a, Problem>;
+    type Item = &'a ConfigProblem;
+    type IntoIter = std::slice::Iter<'a, ConfigProblem>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
@@ -82,7 +82,7 @@ pub struct Position {
 /// Displayed: `line 9: sentinel[2].address: what is wrong; what to do`. Serialized: an object of
 /// `key`, `line`, `column` (each may be null), `problem` and `remedy`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub struct ConfigProblem {
     /// The path of the key, elements counted from 0; empty where the text is not TOML.
     pub key: String,
     /// Where it is; nothing for what is absent.
@@ -91,7 +91,7 @@ pub struct Problem {
     pub fault: Fault,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(Position { line, column }) = self.position {
             write!(f, "line {line}")?;
@@ -108,9 +108,9 @@ impl fmt::Display for Problem {
     }
 }
 
-impl Serialize for Problem {
+impl Serialize for ConfigProblem {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut object = serializer.serialize_struct("Problem", 5)?;
+        let mut object = serializer.serialize_struct("ConfigProblem", 5)?;
         object.serialize_field("key", &(!self.key.is_empty()).then_some(&self.key))?;
         object.serialize_field("line", &self.position.map(|p| p.line))?;
         object.serialize_field("column", &self.position.map(|p| p.column))?;

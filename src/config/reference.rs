@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::schema::{Key, Kind, SECTIONS, Shape};
+use super::schema::{Key, ValueKind, SECTIONS, Shape};
 use super::values::NAME_MAX;
 
 /// A table of keys for each section of `lab.toml`: type, unit, default, meaning.
@@ -28,12 +28,12 @@ pub fn key_reference() -> String {
     out
 }
 
-fn kind(kind: Kind) -> String {
+fn kind(kind: ValueKind) -> String {
     match kind {
-        Kind::Name => format!("name, 1 to {NAME_MAX} characters"),
-        Kind::Address => "IPv4 address".into(),
-        Kind::Integer { min, max } => format!("integer, {}", Kind::range(min, max)),
-        Kind::Flag => "`true` or `false`".into(),
+        ValueKind::Name => format!("name, 1 to {NAME_MAX} characters"),
+        ValueKind::Address => "IPv4 address".into(),
+        ValueKind::Integer { min, max } => format!("integer, {}", ValueKind::range(min, max)),
+        ValueKind::Flag => "`true` or `false`".into(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use super::check::{Document, Located, Table};
-use super::problem::{Fault, Problem};
+use super::problem::{Fault, ConfigProblem};
 use super::values::{DATA_NODES_MIN, SENTINELS_MIN};
 
 /// The nodes that a relocation can place into one /24 network, beside the two addresses of the
@@ -14,7 +14,7 @@ use super::values::{DATA_NODES_MIN, SENTINELS_MIN};
 pub(super) const NODES_MAX: usize = 252;
 
 /// Every rule that the document breaks.
-pub(super) fn broken(document: &Document<'_>) -> Vec<Problem> {
+pub(super) fn broken(document: &Document<'_>) -> Vec<ConfigProblem> {
     let mut problems = Vec::new();
     names(document, &mut problems);
     addresses(document, &mut problems);
@@ -32,7 +32,7 @@ pub(super) fn broken(document: &Document<'_>) -> Vec<Problem> {
     problems
 }
 
-fn names(document: &Document<'_>, problems: &mut Vec<Problem>) {
+fn names(document: &Document<'_>, problems: &mut Vec<ConfigProblem>) {
     let mut first: HashMap<String, &Table<'_>> = HashMap::new();
     for node in document.nodes() {
         let Some(name) = node.get::<String>("name") else {
@@ -52,7 +52,7 @@ fn names(document: &Document<'_>, problems: &mut Vec<Problem>) {
 
 /// Addresses alone must differ, whatever the ports: a node binds its outgoing connections to its
 /// address, so a firewall rule or a network fault on a shared one would hit two nodes.
-fn addresses(document: &Document<'_>, problems: &mut Vec<Problem>) {
+fn addresses(document: &Document<'_>, problems: &mut Vec<ConfigProblem>) {
     let nodes = document.nodes().map(|node| (node, "address"));
     let monitoring = document
         .table("monitoring")
@@ -87,7 +87,7 @@ fn addresses(document: &Document<'_>, problems: &mut Vec<Problem>) {
 
 /// Listeners on one address have ports of their own: the four of the monitoring, and on each node
 /// the server and the metrics.
-fn ports(document: &Document<'_>, problems: &mut Vec<Problem>) {
+fn ports(document: &Document<'_>, problems: &mut Vec<ConfigProblem>) {
     let Some(monitoring) = document.table("monitoring") else {
         return;
     };
@@ -121,9 +121,9 @@ fn ports(document: &Document<'_>, problems: &mut Vec<Problem>) {
         .any(|node| judge(&port(node, "port"), &metrics));
 }
 
-fn counts(document: &Document<'_>, problems: &mut Vec<Problem>) {
+fn counts(document: &Document<'_>, problems: &mut Vec<ConfigProblem>) {
     let mut report = |section: &str, fault| {
-        problems.push(Problem {
+        problems.push(ConfigProblem {
             key: section.into(),
             position: None,
             fault,
@@ -167,7 +167,7 @@ fn counts(document: &Document<'_>, problems: &mut Vec<Problem>) {
 /// other Sentinels vote for a failover without checking that the primary is down: with a smaller
 /// quorum, a minority whose own link is broken fails over a primary that a majority still reaches.
 /// A quorum of all Sentinels is slow to tolerate (no failover while one is lost), but safe.
-fn quorum(document: &Document<'_>) -> Option<Problem> {
+fn quorum(document: &Document<'_>) -> Option<ConfigProblem> {
     let quorum = document.table("lab")?.get::<usize>("quorum")?;
     let sentinels = document.tables("sentinel")?.len();
     let fault = match quorum.value {
@@ -186,7 +186,7 @@ fn quorum(document: &Document<'_>) -> Option<Problem> {
     Some(quorum.problem(fault))
 }
 
-fn seed_primary(document: &Document<'_>) -> Option<Problem> {
+fn seed_primary(document: &Document<'_>) -> Option<ConfigProblem> {
     let seed = document.table("lab")?.get::<String>("seed_primary")?;
     // One of the names that are no good may be the one that is meant: then nothing is said.
     let data_nodes = document.tables("data_node")?.iter();
@@ -200,7 +200,7 @@ fn seed_primary(document: &Document<'_>) -> Option<Problem> {
     }))
 }
 
-fn mutual_tls(document: &Document<'_>) -> Option<Problem> {
+fn mutual_tls(document: &Document<'_>) -> Option<ConfigProblem> {
     let security = document.table("security")?;
     let (tls, mutual) = (security.get::<bool>("tls")?, security.get("mutual_tls")?);
     (mutual.value && !tls.value).then(|| mutual.problem(Fault::MutualWithoutTls))
@@ -210,7 +210,7 @@ fn mutual_tls(document: &Document<'_>) -> Option<Problem> {
 /// primary is found by guess instead of by its supervisor.
 ///
 /// With a `profile`, of that: what it only inherits is judged once, in `timing`.
-fn hang_timeout(timing: &Table<'_>, profile: Option<&Table<'_>>) -> Option<Problem> {
+fn hang_timeout(timing: &Table<'_>, profile: Option<&Table<'_>>) -> Option<ConfigProblem> {
     const HANG: &str = "hang_timeout_ms";
     const DOWN: &str = "down_after_ms";
     let table = profile.unwrap_or(timing);

@@ -67,7 +67,7 @@ pub(super) struct Key {
     /// The key as written in the file.
     pub name: String,
     /// The values it takes.
-    pub kind: Kind,
+    pub kind: ValueKind,
     /// The value of a key that is absent; `None`: it must be there, or is as in `[timing]`.
     pub default: Option<Value>,
     /// Whether it must be there.
@@ -80,7 +80,7 @@ pub(super) struct Key {
 
 /// The values that a key takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ValueKind {
     /// A name: lower-case letters, digits and inner `-`, at most 63.
     Name,
     /// An IPv4 address that one host can have.
@@ -142,7 +142,7 @@ impl Key {
         let example = schema["examples"].get(0).or(default.as_ref());
         Key {
             name: name.to_owned(),
-            kind: Kind::of(schema),
+            kind: ValueKind::of(schema),
             example: example.cloned().unwrap_or_default(),
             default,
             required,
@@ -164,7 +164,7 @@ impl Key {
     }
 }
 
-impl Kind {
+impl ValueKind {
     /// The numbers between two limits, in words.
     pub fn range(min: i64, max: i64) -> String {
         match max {
@@ -173,13 +173,13 @@ impl Kind {
         }
     }
 
-    fn of(schema: &Value) -> Kind {
+    fn of(schema: &Value) -> ValueKind {
         let limit = |name: &str| schema[name].as_i64();
         match schema["type"].as_str() {
-            Some("boolean") => Kind::Flag,
-            Some("string") if schema["format"] == "ipv4" => Kind::Address,
-            Some("string") if schema["pattern"] == NAME_PATTERN => Kind::Name,
-            Some("integer") => Kind::Integer {
+            Some("boolean") => ValueKind::Flag,
+            Some("string") if schema["format"] == "ipv4" => ValueKind::Address,
+            Some("string") if schema["pattern"] == NAME_PATTERN => ValueKind::Name,
+            Some("integer") => ValueKind::Integer {
                 min: limit("minimum").unwrap_or(i64::MIN),
                 max: limit("maximum").unwrap_or(i64::MAX),
             },

@@ -5,8 +5,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::keys::Tables;
-use super::schema::{Kind, SECTIONS, Shape};
-use super::{Fault, Lab, Problem, Problems, key_reference};
+use super::schema::{ValueKind, SECTIONS, Shape};
+use super::{Fault, Lab, ConfigProblem, Problems, key_reference};
 use crate::generated;
 
 mod reports;
@@ -207,7 +207,7 @@ fn names_are_the_same_to_editors_and_to_the_check() {
 fn every_limit_of_a_key_is_a_value_that_serde_takes() {
     for section in SECTIONS.iter().filter(|s| s.shape != Shape::Named) {
         for key in &section.keys {
-            let Kind::Integer { min, max } = key.kind else {
+            let ValueKind::Integer { min, max } = key.kind else {
                 continue;
             };
             for value in [min, max] {
@@ -252,7 +252,7 @@ fn parses_or_explains(text: &str, profile: Option<&str>) -> Result<(), TestCaseE
     if let Err(problems) = Lab::parse(text, profile) {
         prop_assert!(problems.len() > 0);
         // What passes the check, serde reads.
-        let unreadable = |p: &Problem| matches!(p.fault, Fault::Unreadable { .. });
+        let unreadable = |p: &ConfigProblem| matches!(p.fault, Fault::Unreadable { .. });
         prop_assert!(!problems.iter().any(unreadable));
         prop_assert_eq!(problems.to_string().lines().count(), problems.len());
     }

@@ -1,6 +1,6 @@
 //! The text of `lab.toml`, with byte offsets as lines and columns.
 
-use super::problem::{Fault, Position, Problem};
+use super::problem::{Fault, Position, ConfigProblem};
 
 /// A text that knows where its lines start.
 pub(super) struct Text<'t> {
@@ -18,8 +18,8 @@ impl<'t> Text<'t> {
     }
 
     /// The problem that the TOML library finds at a place of the text.
-    pub fn problem(&self, error: &toml::de::Error, fault: Fault) -> Problem {
-        Problem {
+    pub fn problem(&self, error: &toml::de::Error, fault: Fault) -> ConfigProblem {
+        ConfigProblem {
             key: String::new(),
             position: error.span().map(|span| self.position(span.start)),
             fault,

@@ -54,7 +54,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// The result of a handover.
 #[derive(Debug, Clone, Serialize)]
-pub struct Handover {
+pub struct HandoverResult {
     /// The old primary.
     pub from: String,
     /// The new primary.
@@ -73,7 +73,7 @@ pub struct Handover {
 /// # Errors
 /// If no node was promoted, or the old primary does not follow the new one; the error states which
 /// node accepts writes.
-pub async fn hand_over(lab: &Lab, connector: &Connector) -> Result<Handover, HandoverError> {
+pub async fn hand_over(lab: &Lab, connector: &Connector) -> Result<HandoverResult, HandoverError> {
     hand_over_unless(lab, connector, &CancellationToken::new()).await
 }
 
@@ -86,7 +86,7 @@ pub async fn hand_over_unless(
     lab: &Lab,
     connector: &Connector,
     stop: &CancellationToken,
-) -> Result<Handover, HandoverError> {
+) -> Result<HandoverResult, HandoverError> {
     let panel = Panel::new(lab, connector.clone());
     let prepared = tokio::select! {
         biased;
@@ -163,7 +163,7 @@ async fn carry_out(
     connector: &Connector,
     panel: &Panel,
     prepared: Prepared<'_>,
-) -> Result<Handover, HandoverError> {
+) -> Result<HandoverResult, HandoverError> {
     let Prepared {
         from,
         conn,
@@ -247,7 +247,7 @@ async fn carry_out(
     );
 
     let agreed = wait_agreement(panel, to.socket()).await;
-    Ok(Handover {
+    Ok(HandoverResult {
         from: from.name.clone(),
         to: to.name.clone(),
         paused_ms,

@@ -34,19 +34,19 @@ pub struct Limits {
 
 /// Serves until it is dropped.
 #[derive(Debug)]
-pub struct Server {
+pub struct HttpServer {
     address: SocketAddr,
     _task: AbortOnDropHandle<()>,
 }
 
-impl Server {
+impl HttpServer {
     /// Listens on `address` and serves the routes of `router`.
     ///
     /// # Errors
     /// When it cannot listen there.
     pub async fn start(address: SocketAddrV4, router: Router, limits: Limits) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
-        Ok(Server {
+        Ok(HttpServer {
             address: listener.local_addr()?,
             _task: AbortOnDropHandle::new(tokio::spawn(accept(listener, router, limits))),
         })

@@ -25,16 +25,16 @@ const TEST_LIMIT: Duration = Duration::from_secs(20);
 const LARGE: usize = 64 << 20;
 const ASK: &[u8] = b"GET /page HTTP/1.1\r\n\r\n";
 
-async fn server() -> Server {
+async fn server() -> HttpServer {
     let large = || async { vec![b'x'; LARGE] };
     let router = Router::new()
         .route("/page", get("a page"))
         .route("/large", get(large));
-    Server::start(LOCAL, router, LIMITS).await.unwrap()
+    HttpServer::start(LOCAL, router, LIMITS).await.unwrap()
 }
 
 /// Sends `request` and reads until the server closes the connection.
-async fn ask(server: &Server, request: &[u8]) -> String {
+async fn ask(server: &HttpServer, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(server.address()).await.unwrap();
     // One that is turned away may be closed already.
     let _ = stream.write_all(request).await;

@@ -22,7 +22,7 @@ use axum::routing::get;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
-use crate::http::{Limits, Server};
+use crate::http::{Limits, HttpServer};
 
 use target::Told;
 
@@ -43,7 +43,7 @@ pub type Page = Box<dyn Fn() -> String + Send + Sync>;
 /// Serves metrics until it is dropped.
 #[derive(Debug)]
 pub struct MetricsServer {
-    server: Server,
+    server: HttpServer,
     told: Option<Told>,
 }
 
@@ -65,7 +65,7 @@ impl MetricsServer {
         registry: Registry,
         status: Option<Page>,
     ) -> io::Result<Self> {
-        let server = Server::start(address, router(registry, status), LIMITS).await?;
+        let server = HttpServer::start(address, router(registry, status), LIMITS).await?;
         Ok(MetricsServer { server, told: None })
     }
 

@@ -40,7 +40,7 @@ use super::machine::{Action, Machine, MachineConfig, Observation, ServerState};
 use super::metrics::data::DataMetrics;
 use super::observe::{CALM, Observers, URGENT};
 use super::on_disk::DiskCopy;
-use super::server::Server;
+use super::server::ServerProcess;
 use super::state::StateDir;
 use super::statement::Statement;
 use super::{NodeError, Shutdown, version};
@@ -93,7 +93,7 @@ pub(super) struct DataNode {
     certificate: Option<Certificate>,
     statement: Statement,
     started: Instant,
-    server: Option<Server>,
+    server: Option<ServerProcess>,
     conn: Option<Conn>,
     last_answer: Option<Instant>,
     /// Questions since the last answer.

@@ -21,7 +21,7 @@ use super::binary::ServerBinary;
 use super::certificate::Certificate;
 use super::machine::SENTINEL_INFO_PERIOD;
 use super::metrics::NodeMetrics;
-use super::server::Server;
+use super::server::ServerProcess;
 use super::state::StateDir;
 use super::statement::Statement;
 use super::{NodeError, Shutdown};
@@ -103,7 +103,7 @@ pub(super) async fn run(
             certificate.read_at_start();
             own.metrics.certificate_ends(certificate.end());
         }
-        let server = Server::start(&own.binary, &conf, NodeKind::Sentinel, &own.statement)?;
+        let server = ServerProcess::start(&own.binary, &conf, NodeKind::Sentinel, &own.statement)?;
         own.metrics.started();
         own.statement.update(|report| report.running = true);
         info!(node = %node.name, pid = server.pid(), address = %node.socket(),
@@ -124,7 +124,7 @@ pub(super) async fn run(
 async fn end_with_server(
     node: &Node,
     statement: &Statement,
-    server: &Server,
+    server: &ServerProcess,
     conf: &Path,
     status: Option<ExitStatus>,
 ) -> Result<Option<ExitStatus>, NodeError> {
@@ -182,7 +182,7 @@ async fn learn(lab: &Lab, node: &Node, joins: bool, shutdown: &Shutdown) -> Opti
 async fn supervise(
     lab: &Lab,
     node: &Node,
-    server: &mut Server,
+    server: &mut ServerProcess,
     (certificate, statement): (&mut Option<Certificate>, &Statement),
     shutdown: &Shutdown,
 ) -> ServerEnd {

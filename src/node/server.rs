@@ -98,7 +98,7 @@ fn address_error(node: &Node, address: SocketAddrV4, source: io::Error) -> Serve
 
 /// A running server, child of this process.
 #[derive(Debug)]
-pub struct Server {
+pub struct ServerProcess {
     child: Child,
     pid: Option<Pid>,
     /// Forwards the log; ends with the server's output.
@@ -141,7 +141,7 @@ fn enlarge_pipe(log: &PipeReader) {
 #[cfg(not(target_os = "linux"))]
 fn enlarge_pipe(_: &PipeReader) {}
 
-impl Server {
+impl ServerProcess {
     /// Starts the server with the config file `conf`.
     ///
     /// It has a process group of its own, so that Ctrl-C on the terminal reaches only its
@@ -190,7 +190,7 @@ impl Server {
         // It holds the writing end of the pipe, which only the server should have.
         drop(command);
         let log_thread = forward_log(log, statement.clone()).map_err(failed)?;
-        Ok(Server {
+        Ok(ServerProcess {
             child,
             pid,
             log_thread,

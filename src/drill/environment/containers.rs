@@ -60,12 +60,12 @@ struct ListedContainer {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Networks {
-    networks: BTreeMap<String, Endpoint>,
+    networks: BTreeMap<String, NetworkEndpoint>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Endpoint {
+struct NetworkEndpoint {
     #[serde(rename = "NetworkID")]
     network: String,
     #[serde(rename = "IPAMConfig")]

@@ -26,7 +26,7 @@ const OBSERVER: u8 = 250;
 #[derive(Debug)]
 pub struct LabObserver {
     begun: Instant,
-    observed: Arc<Mutex<Observed>>,
+    observed: Arc<Mutex<Observations>>,
     /// Connections to the Sentinels from an address that no fault cuts off.
     pub panel: Panel,
     /// Connector with that source address.
@@ -36,7 +36,7 @@ pub struct LabObserver {
 }
 
 #[derive(Debug, Default)]
-struct Observed {
+struct Observations {
     events: Vec<LabEvent>,
     roles: Vec<(String, ObservedRole)>,
 }
@@ -45,7 +45,7 @@ impl LabObserver {
     /// Starts to observe. Times count from `begun`.
     pub fn start(lab: &Lab, begun: Instant) -> Self {
         let connector = connector_of(lab);
-        let observed = Arc::new(Mutex::new(Observed::default()));
+        let observed = Arc::new(Mutex::new(Observations::default()));
         let mut tasks = JoinSet::new();
         let (to, events) = mpsc::channel(EVENT_CAPACITY);
         follow_events(lab, &connector, &to, &mut tasks);
@@ -125,7 +125,7 @@ impl LabObserver {
             .map(|node| node.name.clone())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Observed> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Observations> {
         self.observed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -158,7 +158,7 @@ fn micros(duration: Duration) -> u64 {
 
 async fn keep_events(
     mut events: mpsc::Receiver<crate::sentinel::Event>,
-    observed: Arc<Mutex<Observed>>,
+    observed: Arc<Mutex<Observations>>,
     begun: Instant,
 ) {
     while let Some(event) = events.recv().await {
@@ -179,12 +179,12 @@ struct RolePoller {
     lab: Lab,
     node: Node,
     connector: Connector,
-    observed: Arc<Mutex<Observed>>,
+    observed: Arc<Mutex<Observations>>,
     begun: Instant,
 }
 
 impl RolePoller {
-    fn new(lab: &Lab, node: &Node, observed: Arc<Mutex<Observed>>, begun: Instant) -> Self {
+    fn new(lab: &Lab, node: &Node, observed: Arc<Mutex<Observations>>, begun: Instant) -> Self {
         RolePoller {
             lab: lab.clone(),
             node: node.clone(),

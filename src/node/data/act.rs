@@ -8,7 +8,7 @@ use tracing::{error, info, warn};
 use crate::config::NodeKind;
 use crate::handover::demote;
 use crate::node::machine::Action;
-use crate::node::server::Server;
+use crate::node::server::ServerProcess;
 use crate::node::state::config_file::{PARKED_LOGIN, parked_at};
 use crate::node::{NodeError, version};
 
@@ -141,7 +141,7 @@ impl DataNode {
             certificate.read_at_start();
             self.metrics.certificate_ends(certificate.end());
         }
-        let server = Server::start(&self.binary, &self.conf, NodeKind::Data, &self.statement)?;
+        let server = ServerProcess::start(&self.binary, &self.conf, NodeKind::Data, &self.statement)?;
         info!(node = %self.node.name, pid = server.pid(), address = %self.node.socket(),
             version = %self.binary.version, "server started");
         self.server = Some(server);

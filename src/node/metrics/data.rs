@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::config::{Lab, Node};
-use crate::handover::Handover;
+use crate::handover::HandoverResult;
 use crate::node::machine::{Action, Observation, Peer, PeerState, ServerState};
 
 use super::resources::ResourceMetrics;
@@ -390,7 +390,7 @@ impl DataMetrics {
         }
     }
 
-    pub(in crate::node) fn handed_over(&self, done: Option<&Handover>) {
+    pub(in crate::node) fn handed_over(&self, done: Option<&HandoverResult>) {
         self.handovers.get_or_create(&outcome(done.is_some())).inc();
         if let Some(done) = done {
             self.handover_pause.set(done.paused_ms / 1000.0);

@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::drill::faults::{FaultContext, InjectionError};
-use crate::handover::{self, Handover, HandoverError};
+use crate::handover::{self, HandoverResult, HandoverError};
 
 use super::waiting::WRITES_LIMIT;
 
@@ -18,7 +18,7 @@ const CALL_AGAIN: Duration = Duration::from_secs(2);
 pub(in crate::drill::faults) const KILL_WINDOW: Duration = Duration::from_millis(500);
 
 /// A planned handover that goes on, as the command of an operator would, until it is dropped.
-type RunningHandover = JoinSet<Result<Handover, HandoverError>>;
+type RunningHandover = JoinSet<Result<HandoverResult, HandoverError>>;
 
 impl FaultContext<'_> {
     /// A planned handover; with plain nodes `SENTINEL FAILOVER`, as there is nothing better.
