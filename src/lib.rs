@@ -24,6 +24,7 @@
 //! - [`client`]: one connection to one node; [`http`]: HTTP, as server and as client
 //! - [`sentinel`]: questions to all Sentinels, and their events
 //! - [`metrics`]: a registry of metrics, served over HTTP
+//! - [`confirmation`]: which writes to the current primary are confirmed
 //! - [`handover`]: a planned change of the primary; [`closing`]: a planned stop of all nodes;
 //!   [`choosing`]: an operator's choice between copies
 //! - [`node`]: `halab node`, the supervisor of one server ([`node::machine`] is pure)
@@ -48,6 +49,7 @@ pub mod cli;
 pub mod client;
 pub mod closing;
 pub mod config;
+pub mod confirmation;
 pub mod doctor;
 pub mod drill;
 pub mod exit;

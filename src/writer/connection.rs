@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::client::{Connector, RawConn};
+use crate::confirmation::{Observer, REFUSED_PAUSE, Session, Sessions};
 use crate::ledger::{self, RecordOutcome};
 use crate::protocol::WriteError;
 use crate::protocol::ack::{Coverage, Policy};
@@ -22,11 +23,9 @@ use crate::record::{Batch, Timestamp};
 
 use super::in_flight::{InFlight, PendingBatch, RefusedWrites};
 use super::journal::Journal;
-use super::keeper::Sessions;
 use super::live::RefusedConnection;
-use super::session::Session;
 use super::work::{Job, Work};
-use super::{Options, REFUSED_PAUSE};
+use super::Options;
 
 /// Maximum batches without their answers: one that the primary executes, and the next one, so that
 /// the primary does not wait. More would only fill its buffers.
@@ -122,12 +121,13 @@ impl WriteConnection {
         work: Arc<Work>,
         end: CancellationToken,
     ) -> Self {
+        let confirmation = options.confirmation();
         WriteConnection {
-            limit: options.wait_limit(&connector),
+            limit: confirmation.wait_limit(&connector),
             connector,
             policy: options.policy,
             max_in_flight: options.in_flight,
-            wait_ms: options.wait_ms().into_bytes(),
+            wait_ms: confirmation.wait_ms().into_bytes(),
             sessions,
             records: Batch::new(journal.run(), Timestamp::default()),
             journal,

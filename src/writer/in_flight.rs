@@ -3,12 +3,11 @@
 use redis::Value;
 use tokio::time::Instant;
 
+use crate::confirmation::{Session, parse_primary};
 use crate::ledger::RecordOutcome;
 use crate::protocol::ack::{Answered, Coverage, Form, Policy, replicated_up_to};
 use crate::protocol::{Fate, WriteError};
 
-use super::keeper::parse_primary;
-use super::session::Session;
 use super::work::Job;
 
 /// A batch that is not settled yet, over all attempts to write it.

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::config::Lab;
+use crate::confirmation::Observer;
 use crate::ledger::{self, Header, Invoked, LedgerEvent, LedgerWriter, RecordOutcome};
 use crate::record::{RunId, SeqRange, Timestamp};
 
@@ -259,39 +260,6 @@ impl Journal {
         }
     }
 
-    /// Notes that the primary refuses writes, which are tried again. Logged once until a record is
-    /// acknowledged.
-    pub(super) fn refused(&self, why: &str) {
-        let mut inner = self.lock();
-        if inner.refused.as_deref() != Some(why) {
-            warn!(error = %why, "the primary does not accept writes; trying again");
-            inner.refused = Some(why.to_owned());
-        }
-    }
-
-    /// Notes that there is no primary, so that its refusals are over.
-    pub(super) fn no_primary(&self) {
-        self.lock().refused = None;
-    }
-
-    /// Notes that another node is the primary.
-    pub(super) fn primary_changed(&self, node: &str) {
-        let at_us = self.at_us(Instant::now());
-        let mut inner = self.lock();
-        inner.counts.primary_changes += 1;
-        // The refusal was that of the previous primary.
-        inner.refused = None;
-        if let Some(ledger) = &mut inner.ledger {
-            // Informational, so an error is ignored: the next batch reports it.
-            let _ = ledger.event(
-                at_us,
-                LedgerEvent::PrimaryChanged {
-                    node: node.to_owned(),
-                },
-            );
-        }
-    }
-
     pub(super) fn flush(&self) -> Result<(), ledger::Error> {
         match &mut self.lock().ledger {
             Some(ledger) => ledger.flush(),
@@ -346,5 +314,44 @@ impl Journal {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // A panic in between can at most miss a count; the ledger restores itself at its next call.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Observer for Journal {
+    fn round_ended(&self, primary: Option<String>) {
+        self.live_metrics.round_ended(primary);
+    }
+
+    /// Notes that the primary refuses writes, which are tried again. Logged once until a record is
+    /// acknowledged.
+    fn refused(&self, why: &str) {
+        let mut inner = self.lock();
+        if inner.refused.as_deref() != Some(why) {
+            warn!(error = %why, "the primary does not accept writes; trying again");
+            inner.refused = Some(why.to_owned());
+        }
+    }
+
+    /// Notes that there is no primary, so that its refusals are over.
+    fn no_primary(&self) {
+        self.lock().refused = None;
+    }
+
+    /// Notes that another node is the primary.
+    fn primary_changed(&self, node: &str) {
+        let at_us = self.at_us(Instant::now());
+        let mut inner = self.lock();
+        inner.counts.primary_changes += 1;
+        // The refusal was that of the previous primary.
+        inner.refused = None;
+        if let Some(ledger) = &mut inner.ledger {
+            // Informational, so an error is ignored: the next batch reports it.
+            let _ = ledger.event(
+                at_us,
+                LedgerEvent::PrimaryChanged {
+                    node: node.to_owned(),
+                },
+            );
+        }
     }
 }

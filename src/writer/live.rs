@@ -35,8 +35,8 @@ impl LiveMetrics {
         self.latency.observe(latency.as_secs_f64());
     }
 
-    /// Notes a round of discovery and the primary that it found.
-    pub(super) fn round_done(&self, primary: Option<String>) {
+    /// Notes that a round of discovery has ended, and the primary that it found.
+    pub(super) fn round_ended(&self, primary: Option<String>) {
         self.rounds.inc();
         *self.primary.lock().unwrap_or_else(PoisonError::into_inner) = primary;
     }

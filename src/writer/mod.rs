@@ -1,14 +1,8 @@
 //! `halab write`: writes records to the primary that the Sentinels name, and counts those that are
 //! acknowledged.
 //!
-//! - `discovery`: finds the primary; `probe`: asks one data node for its role
-//! - `background`: runs discovery and keeper, anew when the list of members changes; `members`:
-//!   that list
-//! - `keeper`: the connection that asks the primary what is confirmed, for all write connections
 //! - `connection`: a write connection, with some batches in flight
 //! - `in_flight`: one batch in flight, and when it is acknowledged
-//! - `session`: the state that keeper and write connections share while they use one primary
-//! - `witness`: questions to the Sentinels
 //! - `work`: the next batch, by count, duration and rate; first the unknown ones of a resumed run
 //! - `journal`: the ledger and the counts; `metrics`: the counts for Prometheus; `live`: the values
 //!   that only the metrics need
@@ -16,21 +10,15 @@
 //!
 //! Back-pressure: a connection takes a batch only while fewer than `in_flight` of its batches wait
 //! for acknowledgement, so at most `connections * in_flight` are in memory.
-//! [`crate::protocol::ack`] decides when a record is acknowledged.
+//! [`crate::confirmation`] finds the primary and asks what is confirmed; [`crate::protocol::ack`]
+//! decides when a record is acknowledged.
 
-mod background;
 mod connection;
-mod discovery;
 mod in_flight;
 mod journal;
-mod keeper;
 mod live;
-mod members;
 mod metrics;
-mod probe;
-mod session;
 mod summary;
-mod witness;
 mod work;
 
 use std::net::SocketAddrV4;
@@ -46,31 +34,22 @@ use tokio_util::sync::CancellationToken;
 use crate::access::User;
 use crate::client::Connector;
 use crate::config::Lab;
+use crate::confirmation::{self, LastProblem, SHORTEST_WAIT, Settings};
 use crate::ledger;
 use crate::protocol::ack::Policy;
 
 pub use journal::{Counts, Progress};
 pub use summary::Summary;
 
-use background::follow_members;
 use connection::WriteConnection;
-use discovery::LastProblem;
 use journal::Journal;
 use work::Work;
 
-/// Shortest time limit of `WAIT`. A healthy replica confirms within it even on a busy machine, so
-/// the Sentinels are asked only in case of a problem. As in `lab.toml`.
-pub const SHORTEST_WAIT: Duration = Duration::from_millis(50);
 /// Time for batches in flight to be acknowledged after a request to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(3);
 /// Period in which the ledger is written to the kernel: a `kill -9` of the writer can turn the
 /// acknowledgements of that time into unknown ones.
 const FLUSH_PERIOD: Duration = Duration::from_millis(20);
-/// Pause after a refusal that would be the same on another primary.
-const REFUSED_PAUSE: Duration = Duration::from_millis(100);
-/// Time beyond the limit of a `WAIT` after which its connection counts as lost, unless the limit of
-/// any other answer is longer.
-const WAIT_SLACK: Duration = Duration::from_secs(2);
 
 /// Settings of a run.
 #[derive(Debug, Clone)]
@@ -111,14 +90,13 @@ pub struct MetricsAt {
 }
 
 impl Options {
-    /// The time limit of `WAIT`, as its argument.
-    fn wait_ms(&self) -> String {
-        self.wait_timeout.max(SHORTEST_WAIT).as_millis().to_string()
-    }
-
-    /// The time limit of the answer to `WAIT`.
-    fn wait_limit(&self, connector: &Connector) -> Duration {
-        self.wait_timeout.max(SHORTEST_WAIT) + WAIT_SLACK.max(connector.answer_limit())
+    /// What counts as acknowledged.
+    fn confirmation(&self) -> Settings {
+        Settings {
+            user: User::Writer,
+            policy: self.policy,
+            wait_timeout: self.wait_timeout,
+        }
     }
 }
 
@@ -172,9 +150,9 @@ async fn run_with(
     let connector = Connector::new(lab, User::Writer);
     let last_problem = LastProblem::default();
     let (to_connections, sessions) = watch::channel(None);
-    background.spawn(follow_members(
+    background.spawn(confirmation::run(
         lab.clone(),
-        options.clone(),
+        options.confirmation(),
         to_connections,
         journal.clone(),
         last_problem.clone(),

@@ -1,10 +1,10 @@
-//! Finds the primary, and keeps it up to date for all connections of the writer.
+//! Finds the primary, and keeps it up to date for all write connections.
 //!
 //! A round asks all Sentinels and every data node at once. The target is the node that a majority
 //! of the Sentinels names and that itself reports that it is primary. If the named node does not
 //! answer or is a replica, another data node that reports that it is primary counts as *promoted*:
-//! the Sentinels have not announced it yet. There a record is acknowledged when every other data
-//! node confirms it, which is safe whichever node the Sentinels agree on, or when the old primary
+//! the Sentinels have not announced it yet. There a write is confirmed when every other data
+//! node has it, which is safe whichever node the Sentinels agree on, or when the old primary
 //! itself reports that it follows the new one.
 //!
 //! A round begins when a connection requests it, when a Sentinel publishes an event that hints at a
@@ -28,7 +28,7 @@ use crate::config::Lab;
 use crate::protocol::vote::Elected;
 use crate::sentinel::{EVENT_CAPACITY, Event, Panel, follow_events};
 
-use super::journal::Journal;
+use super::SharedObserver;
 use super::members::Membership;
 use super::probe::Probe;
 
@@ -90,7 +90,7 @@ pub(super) struct Discovery {
 
 /// Why the last failed round found no target.
 #[derive(Debug, Clone)]
-pub(super) struct LastProblem(Arc<Mutex<String>>);
+pub struct LastProblem(Arc<Mutex<String>>);
 
 impl Default for LastProblem {
     fn default() -> Self {
@@ -101,7 +101,8 @@ impl Default for LastProblem {
 }
 
 impl LastProblem {
-    pub(super) fn text(&self) -> String {
+    /// The reason, as a sentence.
+    pub fn text(&self) -> String {
         let text = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         text.clone()
     }
@@ -122,7 +123,7 @@ impl Discovery {
         membership: &Membership,
         panel: Arc<Panel>,
         connector: Connector,
-        (journal, last_problem): (Arc<Journal>, LastProblem),
+        (observer, last_problem): (SharedObserver, LastProblem),
         tasks: &mut JoinSet<()>,
     ) -> Self {
         let lab = &membership.lab;
@@ -142,7 +143,7 @@ impl Discovery {
                 .collect(),
             connector,
             to,
-            journal,
+            observer,
             last_problem,
             round: 0,
         };
@@ -197,7 +198,7 @@ struct DiscoveryTask {
     connector: Connector,
     probes: Vec<Probe>,
     to: watch::Sender<Option<WriteTarget>>,
-    journal: Arc<Journal>,
+    observer: SharedObserver,
     last_problem: LastProblem,
     round: u64,
 }
@@ -223,7 +224,7 @@ impl DiscoveryTask {
                 self.find_members().await;
             }
             let primary = found.as_ref().ok().map(|t| self.name(t.address));
-            self.journal.live_metrics().round_done(primary);
+            self.observer.round_ended(primary);
             let settled = found
                 .as_ref()
                 .is_ok_and(|t| matches!(t.status, PrimaryStatus::Elected(_)));
@@ -247,18 +248,18 @@ impl DiscoveryTask {
                     let name = self.name(target.address);
                     info!(primary = %name, status = %target.status, "primary found");
                     if before.is_some() {
-                        self.journal.primary_changed(&name);
+                        self.observer.primary_changed(&name);
                     }
                 }
                 // An earlier problem is over.
                 self.last_problem.replace(&format!(
-                    "{} is the primary, and no record is acknowledged; see halab status",
+                    "{} is the primary, and its writes are not confirmed; see halab status",
                     self.name(target.address)
                 ));
                 self.to.send_replace(Some(target));
             }
             Err(problem) => {
-                self.journal.no_primary();
+                self.observer.no_primary();
                 if self.last_problem.replace(&problem) {
                     warn!(%problem, "waiting for a primary");
                 }
@@ -267,7 +268,7 @@ impl DiscoveryTask {
     }
 
     /// Looks for a newer list of members on the known data nodes: the members may have changed
-    /// before this writer was started, or while it was cut off. The keeper uses the list of the
+    /// before this program was started, or while it was cut off. The keeper uses the list of the
     /// primary.
     async fn find_members(&self) {
         let asked = self.lab.data_nodes.iter().map(|node| async {

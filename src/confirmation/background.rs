@@ -6,26 +6,26 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::access::User;
 use crate::client::Connector;
 use crate::config::Lab;
 use crate::sentinel::Panel;
 
-use super::Options;
 use super::discovery::{Discovery, LastProblem};
-use super::journal::Journal;
 use super::keeper::Keeper;
 use super::members::Membership;
 use super::session::Session;
 use super::witness::Witness;
+use super::{Settings, SharedObserver};
 
 /// Runs discovery and keeper, first for the nodes of `lab.toml`. When the members change, both end
 /// with the session, and new ones begin for the new members.
-pub(super) async fn follow_members(
+///
+/// Returns only if one of them has ended by itself; a panic of one continues.
+pub async fn run(
     stated: Lab,
-    options: Options,
+    settings: Settings,
     sessions: watch::Sender<Option<Arc<Session>>>,
-    journal: Arc<Journal>,
+    observer: SharedObserver,
     last_problem: LastProblem,
 ) {
     let stated = Arc::new(stated);
@@ -39,22 +39,22 @@ pub(super) async fn follow_members(
             changed,
         };
         let mut tasks = JoinSet::new();
-        let connector = Connector::new(&membership.lab, User::Writer);
+        let connector = Connector::new(&membership.lab, settings.user);
         let panel = Arc::new(Panel::new(&membership.lab, connector.clone()));
         let discovery = Discovery::start(
             &membership,
             panel.clone(),
             connector.clone(),
-            (journal.clone(), last_problem.clone()),
+            (observer.clone(), last_problem.clone()),
             &mut tasks,
         );
         let witness = Witness::new(panel, connector.clone(), membership.lab.timing.raise_limit);
         Keeper::start(
             &membership,
-            &options,
+            &settings,
             connector,
             (discovery, witness),
-            journal.clone(),
+            observer.clone(),
             &mut tasks,
         );
         tokio::select! {

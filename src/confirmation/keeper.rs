@@ -30,11 +30,10 @@ use crate::protocol::roster::ROSTER_KEY;
 use crate::protocol::vote::Elected;
 
 use super::discovery::{Discovery, PrimaryStatus, WriteTarget};
-use super::journal::Journal;
 use super::members::Membership;
 use super::session::Session;
 use super::witness::{Witness, WitnessQuestion};
-use super::{Options, REFUSED_PAUSE};
+use super::{REFUSED_PAUSE, Settings, SharedObserver};
 
 /// Channel of messages without subscribers. They give the keeper's connection, which writes
 /// nothing, an offset in the replication stream for which `WAIT` waits.
@@ -43,7 +42,7 @@ pub const ROUND_CHANNEL: &str = "halab:round";
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// The session in use, for the write connections.
-pub(super) type Sessions = watch::Receiver<Option<Arc<Session>>>;
+pub type Sessions = watch::Receiver<Option<Arc<Session>>>;
 
 /// Runs one session after the other.
 #[derive(Debug)]
@@ -56,7 +55,7 @@ pub(super) struct Keeper {
     connector: Connector,
     discovery: Discovery,
     witness: Witness,
-    journal: Arc<Journal>,
+    observer: SharedObserver,
 }
 
 /// The keeper's side of one session.
@@ -94,23 +93,23 @@ enum SessionEnd {
 impl Keeper {
     pub(super) fn start(
         membership: &Membership,
-        options: &Options,
+        settings: &Settings,
         connector: Connector,
         (discovery, witness): (Discovery, Witness),
-        journal: Arc<Journal>,
+        observer: SharedObserver,
         tasks: &mut JoinSet<()>,
     ) {
         let lab = &membership.lab;
-        let limit = options.wait_limit(&connector);
+        let limit = settings.wait_limit(&connector);
         let keeper = Keeper {
             nodes: lab.data_nodes.clone(),
             membership: membership.clone(),
-            policy: options.policy,
-            wait_ms: options.wait_ms(),
+            policy: settings.policy,
+            wait_ms: settings.wait_ms(),
             connector: connector.with_answer_limit(limit),
             discovery,
             witness,
-            journal,
+            observer,
         };
         tasks.spawn(keeper.run());
     }
@@ -142,7 +141,7 @@ impl Keeper {
             if let SessionEnd::Failed(error) = end
                 && !error.wants_rediscovery()
             {
-                self.journal.refused(&error.to_string());
+                self.observer.refused(&error.to_string());
                 sleep(REFUSED_PAUSE).await;
             }
         }
@@ -420,7 +419,7 @@ fn witness_question(
 
 /// The offset and the online replicas in the answer of a primary to `ROLE`; an error for any other
 /// answer.
-pub(super) fn parse_primary(answer: Option<&Value>) -> Result<(u64, Vec<Confirmed>), WriteError> {
+pub fn parse_primary(answer: Option<&Value>) -> Result<(u64, Vec<Confirmed>), WriteError> {
     match answer {
         Some(Value::ServerError(error)) => Err(WriteError::from_code(error.code())),
         Some(value) => match Role::from_value(value) {

@@ -13,9 +13,9 @@ use crate::protocol::ack::{Answered, Confirmed, Coverage};
 
 /// The use of one primary, from its discovery to the end of the connections.
 #[derive(Debug)]
-pub(super) struct Session {
+pub struct Session {
     /// The primary.
-    pub(super) primary: SocketAddrV4,
+    pub primary: SocketAddrV4,
     /// The other data nodes, which have to confirm.
     others: Vec<SocketAddrV4>,
     /// Number of them that were last listed as online; `WAIT` waits for as many.
@@ -46,29 +46,29 @@ impl Session {
         }
     }
 
-    pub(super) fn others(&self) -> &[SocketAddrV4] {
+    pub fn others(&self) -> &[SocketAddrV4] {
         &self.others
     }
 
-    pub(super) fn online(&self) -> usize {
+    pub fn online(&self) -> usize {
         self.online.load(Ordering::SeqCst)
     }
 
     // For the write connections.
 
     /// The first round that begins after this call.
-    pub(super) fn next_round(&self) -> u64 {
+    pub fn next_round(&self) -> u64 {
         self.begun.load(Ordering::SeqCst) + 1
     }
 
     /// The keeper has to ask for one more batch.
-    pub(super) fn sent(&self) {
+    pub fn sent(&self) {
         self.pending.fetch_add(1, Ordering::SeqCst);
         self.work.notify_one();
     }
 
     /// The writes of a batch have been answered, at or before `offset`.
-    pub(super) fn answered(&self, first_round: u64, offset: u64) -> Answered {
+    pub fn answered(&self, first_round: u64, offset: u64) -> Answered {
         let number = self.answered.fetch_add(1, Ordering::SeqCst);
         self.work.notify_one();
         Answered {
@@ -79,24 +79,24 @@ impl Session {
     }
 
     /// A batch that the keeper had to ask for is acknowledged or given up.
-    pub(super) fn done(&self) {
+    pub fn done(&self) {
         self.pending.fetch_sub(1, Ordering::SeqCst);
     }
 
-    pub(super) fn coverage(&self) -> watch::Receiver<Coverage> {
+    pub fn coverage(&self) -> watch::Receiver<Coverage> {
         self.coverage.subscribe()
     }
 
     /// Ends the session for all.
-    pub(super) fn end(&self) {
+    pub fn end(&self) {
         self.over.cancel();
     }
 
-    pub(super) fn is_over(&self) -> bool {
+    pub fn is_over(&self) -> bool {
         self.over.is_cancelled()
     }
 
-    pub(super) async fn ended(&self) {
+    pub async fn ended(&self) {
         self.over.cancelled().await;
     }
 
