@@ -341,32 +341,6 @@ FAULTS = (
         },
     ),
     Fault(
-        "nodes-before-the-network",
-        "boot order",
-        "the network is a minute late and the units of nodes do not wait for it",
-        ("one", "two"),
-        (
-            # As with a slow DHCP server. Without the delay the addresses are there before any unit
-            # of the lab starts.
-            Addition(
-                f"{UNITS}/systemd-networkd.service.d/late.conf",
-                "[Service]\nExecStartPre=/bin/sleep 60\n",
-            ),
-            Edit(f"{UNITS}/halab-data-node@.service", "After=network-online.target ", "After="),
-            Edit(f"{UNITS}/halab-data-node@.service", "Wants=network-online.target", ""),
-            # A data node waits for the Sentinels of its host, too.
-            Edit(f"{UNITS}/halab-sentinel@.service", "After=network-online.target", ""),
-            Edit(f"{UNITS}/halab-sentinel@.service", "Wants=network-online.target ", "Wants="),
-        ),
-        {
-            "failover": ExpectedFailure(
-                HEALTHY,
-                r"redis-a unreachable, redis-b unreachable; problems: .*redis-a is not reachable "
-                + REFUSED,
-            )
-        },
-    ),
-    Fault(
         "firewall-not-loaded",
         "boot order",
         "nftables.service is not enabled on two",

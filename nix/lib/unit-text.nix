@@ -41,6 +41,12 @@ in
     // joined "Before" "before"
     // joined "Documentation" "documentation"
     // joined "Requires" "requires"
+    // (
+      if unit ? startLimitIntervalSec then
+        { StartLimitIntervalSec = unit.startLimitIntervalSec; }
+      else
+        { }
+    )
     // joined "Wants" "wants"
   )}
 ''

@@ -102,6 +102,8 @@ let
       removeAttrs unit [ "service" ]
       // {
         documentation = [ "man:halab-monitor(1)" ];
+        # Its address may be missing for longer than the default limit permits.
+        startLimitIntervalSec = 0;
         inherit environment;
         serviceConfig = {
           ExecStart = "${program} monitor ${service}";
@@ -200,6 +202,7 @@ in
     description = "Sentinel %i";
     wants = [ "halab-sentinels.target" ];
     before = [ "halab-sentinels.target" ];
+    startLimitIntervalSec = 0;
     serviceConfig = {
       # A Sentinel has no data, and its file names the primary: it may always restart.
       Restart = "always";
@@ -215,6 +218,7 @@ in
       description = "Writer of the lab";
       documentation = [ "man:halab-write(1)" ];
       secrets = credentials.forClient [ "writer" ];
+      startLimitIntervalSec = 0;
       serviceConfig = {
         # The ledger of an earlier start is continued: records with unknown outcome are sent again.
         ExecStart = "${program} write --continue --ledger /var/lib/${state}/writer/writer.ledger ${toString flags}";

@@ -12,14 +12,18 @@ use crate::config::{Lab, LoadError, SecretsFolder, load};
 use super::Failure;
 use super::values::parse_subnet;
 
-/// The built-in `lab.toml`, used in a folder without one.
+/// The built-in `lab.toml`, used where there is no other.
 const BUILT_IN: &str = include_str!("../../lab.toml");
+
+/// The `lab.toml` of a host that the Debian package or the NixOS module has set up.
+const OF_THIS_HOST: &str = "/etc/redis-ha-lab/lab.toml";
 
 /// Options of every command.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Lab")]
 pub(super) struct Global {
-    /// Configuration of the lab [default: lab.toml in the current folder, or the built-in one]
+    /// Configuration of the lab [default: lab.toml in the current folder, else
+    /// /etc/redis-ha-lab/lab.toml, else the built-in one]
     #[arg(long, global = true, env = "HALAB_CONFIG", value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// Use the timings of this profile of lab.toml
@@ -97,10 +101,9 @@ impl Global {
 
     /// The configuration file of the lab, or `None` for the built-in one.
     pub(super) fn config_file(&self) -> Option<PathBuf> {
-        let local = Path::new("lab.toml");
-        self.config
-            .clone()
-            .or_else(|| local.exists().then(|| local.to_owned()))
+        let existing = ["lab.toml", OF_THIS_HOST].map(Path::new);
+        let existing = existing.into_iter().find(|path| path.exists());
+        self.config.clone().or_else(|| existing.map(Path::to_owned))
     }
 
     /// The same options for another `halab` process.

@@ -93,7 +93,8 @@ pub(super) struct LabTable {
 #[schemars(bound = "K: NodeTableKind")]
 pub(super) struct NodeTable<K: NodeTableKind> {
     /// The node's one name everywhere: state folder, unit, log, metric label, report. Unique among
-    /// all nodes, data nodes and Sentinels together.
+    /// all nodes, data nodes and Sentinels together; not `log`, `monitoring`, `secrets` or
+    /// `writer`, which are other folders.
     #[schemars(schema_with = "name_schema", example = K::NAME)]
     name: String,
     /// The node's own IPv4 address: its server listens there and its outgoing connections come

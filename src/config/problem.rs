@@ -176,6 +176,12 @@ pub enum Fault {
         /// The name.
         name: String,
     },
+    /// The name of a folder beside those of the nodes.
+    #[error("{name:?} is the name of a folder that is not a node's")]
+    ReservedName {
+        /// The name.
+        name: String,
+    },
     /// A name that an earlier node has.
     #[error("{name:?} is already the name of {earlier}")]
     DuplicateName {
@@ -340,6 +346,10 @@ impl Fault {
             Fault::BadName { .. } => format!(
                 "use 1 to {} lower-case letters, digits and '-', with no '-' at either end",
                 super::values::NAME_MAX
+            ),
+            Fault::ReservedName { .. } => format!(
+                "choose another name than {}",
+                super::rules::RESERVED_NAMES.join(", ")
             ),
             Fault::DuplicateName { .. } => "give every node a name of its own".into(),
             Fault::NotIpv4 { .. } => {

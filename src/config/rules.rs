@@ -13,6 +13,10 @@ use super::values::{DATA_NODES_MIN, SENTINELS_MIN};
 /// monitoring.
 pub(super) const NODES_MAX: usize = 252;
 
+/// The folders beside those of the nodes in the state folder: logs of `halab up`, the monitoring's
+/// files, passwords, and the writer of the service.
+pub(super) const RESERVED_NAMES: [&str; 4] = ["log", "monitoring", "secrets", "writer"];
+
 /// Every rule that the document breaks.
 pub(super) fn broken(document: &Document<'_>) -> Vec<ConfigProblem> {
     let mut problems = Vec::new();
@@ -38,6 +42,10 @@ fn names(document: &Document<'_>, problems: &mut Vec<ConfigProblem>) {
         let Some(name) = node.get::<String>("name") else {
             continue;
         };
+        if RESERVED_NAMES.contains(&name.value.as_str()) {
+            let reserved = name.value.clone();
+            problems.push(name.problem(Fault::ReservedName { name: reserved }));
+        }
         match first.get(&name.value) {
             Some(earlier) => problems.push(name.problem(Fault::DuplicateName {
                 name: name.value.clone(),

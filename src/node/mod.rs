@@ -198,6 +198,10 @@ async fn run_node(
     statement: &Statement,
     shutdown: &Shutdown,
 ) -> Result<Option<ExitStatus>, NodeError> {
+    tokio::select! {
+        () = server::await_address(lab, node) => {}
+        () = shutdown.wait() => return Ok(None),
+    }
     server::check_address(lab, node).await?;
     let certificate = Certificate::of(lab, node)?;
     let state = state::StateDir::open(state_root, lab, node)?;

@@ -22,6 +22,11 @@ use super::statement::Statement;
 /// How long a killed server may take to release its address.
 const RELEASE_LIMIT: Duration = Duration::from_secs(2);
 
+/// Period in which a missing address is looked for, and in which a missing one is logged.
+const ADDRESS_PERIOD: Duration = Duration::from_millis(500);
+const ADDRESS_WARNING_PERIOD: Duration = Duration::from_secs(60);
+const ADDRESS_REMEDY: &str = "add the address to this machine (macOS: ifconfig lo0 alias), or change \
+                              it in lab.toml";
 /// How long the server may take to end after SIGTERM before it is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// How long to wait for the last lines of a server that has ended.
@@ -54,6 +59,27 @@ pub enum ServerError {
     },
 }
 
+/// Waits until this machine has the node's address. After a power cut the network may come up later
+/// than the machine. A loopback address does not come by itself, so it is not waited for.
+pub async fn await_address(lab: &Lab, node: &Node) {
+    let address = lab.listens(node);
+    let is_missing = || {
+        let tried = TcpListener::bind((address, 0));
+        tried.is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
+    };
+    let mut next_warning = Instant::now();
+    while !address.is_loopback() && is_missing() {
+        if Instant::now() >= next_warning {
+            next_warning = Instant::now() + ADDRESS_WARNING_PERIOD;
+            warn!(
+                node = %node.name, %address, remedy = ADDRESS_REMEDY,
+                "waiting for the address: this machine does not have it"
+            );
+        }
+        sleep(ADDRESS_PERIOD).await;
+    }
+}
+
 /// Checks that this machine has the node's address and that it is free, by listening on it briefly.
 /// A server that was just killed may still hold the address, so an address in use is tried again
 /// for a while.
@@ -81,10 +107,7 @@ fn address_error(node: &Node, address: SocketAddrV4, source: io::Error) -> Serve
         io::ErrorKind::AddrInUse => {
             "another server uses it: stop that server, or change the address in lab.toml"
         }
-        io::ErrorKind::AddrNotAvailable => {
-            "this machine does not have the address: add it (macOS: ifconfig lo0 alias), or change it \
-             in lab.toml"
-        }
+        io::ErrorKind::AddrNotAvailable => ADDRESS_REMEDY,
         io::ErrorKind::PermissionDenied => "take a port of 1024 or higher in lab.toml",
         _ => "change the address in lab.toml",
     };

@@ -56,6 +56,10 @@ fn every_single_problem_has_its_place_key_and_remedy() {
             &[("name = \"redis-b\"", "name = 7")],
         ),
         (
+            "name of another folder",
+            &[("name = \"redis-b\"", "name = \"secrets\"")],
+        ),
+        (
             "wrong type of a time",
             &[("hang_timeout_ms = 1000", "hang_timeout_ms = 1.5")],
         ),
