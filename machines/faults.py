@@ -55,19 +55,6 @@ class Removal:
 
 
 @dataclass(frozen=True)
-class Addition:
-    """Adds a file."""
-
-    path: str
-    text: str
-
-    def apply(self, root: Path, other: Path) -> None:
-        (root / self.path).parent.mkdir(parents=True, exist_ok=True)
-        with (root / self.path).open("x") as file:
-            file.write(self.text)
-
-
-@dataclass(frozen=True)
 class ForeignSecret:
     """Replaces a secret by that of another lab, whose secrets are in the folder `other`."""
 
@@ -81,7 +68,7 @@ class ForeignSecret:
             raise LabError(f"{self.secret} is the same in two labs")
 
 
-Change = Edit | Removal | Addition | ForeignSecret
+Change = Edit | Removal | ForeignSecret
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from machines.errors import LabError
 from machines.faults import (
     FAULTS,
     Removal,
-    Addition,
     Edit,
     Failure,
     ForeignSecret,
@@ -110,12 +109,6 @@ class ChangesTest(unittest.TestCase):
         (self.other / "writer").write_text("a")
         with self.assertRaisesRegex(LabError, "writer is the same in two labs"):
             ForeignSecret("writer").apply(self.root, self.other)
-
-    def test_an_added_file_replaces_no_other(self) -> None:
-        Addition("unit.d/late.conf", "[Service]\n").apply(self.root, self.other)
-        self.assertEqual((self.root / "unit.d/late.conf").read_text(), "[Service]\n")
-        with self.assertRaises(FileExistsError):
-            Addition("unit", "").apply(self.root, self.other)
 
     def test_a_dangling_link_can_be_removed(self) -> None:
         (self.root / "link").symlink_to("/nowhere")

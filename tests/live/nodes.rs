@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use super::lab::{TestLab, children_of, is_running, wait_until};
+use super::lab::{HALAB, TestLab, children_of, is_running, wait_until};
 
 #[test]
 fn a_state_folder_in_use_is_refused_and_left_alone() {
@@ -32,6 +32,44 @@ fn an_address_that_is_taken_is_refused_and_nothing_is_made() {
     assert_eq!(output.status.code(), Some(4));
     assert!(text.contains("another server uses it"), "{text}");
     assert!(!elsewhere.exists());
+}
+
+/// A Sentinel in a network namespace of its own, which gets the Sentinel's address only when the
+/// node has said that it waits. Arguments: `halab`, the state folder, a file for the log.
+const LATE_ADDRESS: &str = r#"
+ip link set lo up
+"$1" --config lab.toml --state "$2" node sentinel-1 > "$3" 2>&1 &
+node=$!
+trap 'kill $node' EXIT
+await() {
+    for _ in $(seq 600); do
+        if "$@"; then return; fi
+        sleep 0.1
+    done
+    echo "not within a minute: $*" >&2
+    exit 1
+}
+await grep -q "waiting for the address" "$3"
+kill -0 $node
+ip address add 10.77.0.21/32 dev lo
+await "$1" --config lab.toml --state "$2" health sentinel-1
+"#;
+
+#[test]
+fn a_node_waits_for_an_address_that_comes_late() {
+    let dir = tempfile::tempdir().unwrap();
+    let shipped = std::fs::read_to_string("lab.toml").unwrap();
+    let elsewhere = shipped.replace("127.0.0.", "10.77.0.");
+    std::fs::write(dir.path().join("lab.toml"), elsewhere).unwrap();
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--net", "sh", "-ec", LATE_ADDRESS, "sh"])
+        .arg(HALAB)
+        .args(["state", "node.log"])
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    let log = std::fs::read_to_string(dir.path().join("node.log")).unwrap_or_default();
+    assert!(output.status.success(), "{output:?}\n{log}");
 }
 
 #[test]
