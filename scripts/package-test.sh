@@ -136,6 +136,19 @@ in_root_answering() {
         as_root script -qec "chroot $root env -i $env DEBIAN_FRONTEND=teletype $*" /dev/null
 }
 
+# with_cancelled_question COMMAND...: runs a command while debconf has a preseeded yes, and every
+# question is cancelled: db_go returns 30.
+with_cancelled_question() {
+    local module=/usr/share/debconf/confmodule
+    # shellcheck disable=SC2016  # expanded in that Debian
+    in_root sh -euc 'mv "$1" "$1.kept"
+        for call in version fset input purge stop; do echo "db_$call() { :; }"; done >"$1"
+        echo "db_go() { return 30; }" >>"$1"
+        echo "db_get() { RET=true; }" >>"$1"' - $module
+    "$@"
+    in_root mv $module.kept $module
+}
+
 # Lists the data of nodes and writer, lab.toml and passwords, with checksums.
 kept_files() {
     # shellcheck disable=SC2016
@@ -202,6 +215,11 @@ $reload" "$(systemctl_calls)"
     before=$(in_root_answering no dpkg --purge redis-ha-lab)
     claim "an interactive purge asks" grep -q "Remove the data of the lab's nodes" <<<"$before"
     claim "data, lab.toml and passwords survive the answer no" same "$data" "$(kept_files)"
+
+    in_root dpkg -i /first.deb
+    with_cancelled_question in_root dpkg --purge redis-ha-lab
+    claim "data, lab.toml and passwords survive a cancelled question after a preseeded yes" \
+        same "$data" "$(kept_files)"
 
     in_root dpkg -i /first.deb
     in_root_answering yes dpkg --purge redis-ha-lab
