@@ -23,14 +23,15 @@ setup_package_test() {
 # Makes, once, a small Debian of this machine's release with the package's dependencies. Prints the
 # path of its archive.
 debian_for_package() {
-    local archive=$LAB_TOOLS/debian-root.tar mirror
+    local suite archive mirror
+    suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+    archive=$LAB_TOOLS/debian-root-$suite.tar
     if [ ! -f "$archive" ]; then
         mirror=$(debian_mirror) || exit
         say "making a small Debian to install the package into" >&2
         as_root mmdebstrap --quiet --format=tar --variant=essential \
             --include=debconf,libc6,libgcc-s1,redis-server \
-            "$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)" "$archive.new" "$mirror" >&2 ||
-            return 1
+            "$suite" "$archive.new" "$mirror" >&2 || return 1
         mv "$archive.new" "$archive"
     fi
     printf '%s\n' "$archive"
@@ -128,12 +129,15 @@ in_root() {
         DEBIAN_FRONTEND=noninteractive "$@"
 }
 
+# Limit of a command that asks: one that waits for another answer would wait forever.
+ANSWER_LIMIT=5m
+
 # in_root_answering TEXT COMMAND...: the same at a terminal, with TEXT typed in.
 in_root_answering() {
     local text=$1 env="PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 TERM=dumb"
     shift
     printf '%s\n' "$text" |
-        as_root script -qec "chroot $root env -i $env DEBIAN_FRONTEND=teletype $*" /dev/null
+        as_root timeout $ANSWER_LIMIT script -qec "chroot $root env -i $env DEBIAN_FRONTEND=teletype $*" /dev/null
 }
 
 # with_cancelled_question COMMAND...: runs a command while debconf has a preseeded yes, and every
