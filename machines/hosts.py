@@ -43,6 +43,8 @@ LISTENERS = {
     9400: ("192.0.2.11", "192.0.2.21"),
 }
 FOREIGN_ADDRESS = "192.0.2.99"
+# Folders that a removal keeps and a purge removes.
+KEPT_FOLDERS = ("/var/lib/redis-ha-lab", "/var/lib/private/redis-ha-lab", "/etc/redis-ha-lab")
 # Limit of a connection to a host that answers.
 CONNECT_SECONDS = 10
 
@@ -306,8 +308,8 @@ class Walkthrough:
     def purge(self) -> None:
         self.on_workstation("Remove")
         for machine in self.site.machines.values():
-            machine.fail("ls -d /var/lib/redis-ha-lab /var/lib/private/redis-ha-lab")
-            machine.fail("ls -d /etc/redis-ha-lab")
+            for folder in KEPT_FOLDERS:
+                machine.fail(f"ls -d {folder}")
 
     def run(self, steps: Steps) -> None:
         def step(claim: str, act: Callable[[], object]) -> None:
