@@ -43,6 +43,7 @@ LISTENERS = {
     9400: ("192.0.2.11", "192.0.2.21"),
 }
 FOREIGN_ADDRESS = "192.0.2.99"
+SSH_PORT = 22
 # Folders that a removal keeps and a purge removes.
 KEPT_FOLDERS = ("/var/lib/redis-ha-lab", "/var/lib/private/redis-ha-lab", "/etc/redis-ha-lab")
 # Limit of a connection to a host that answers.
@@ -216,11 +217,16 @@ class Walkthrough:
                 for address in sorted(asked)
             ),
         )
+        # The control: sshd, whose port is not the lab's, answers, so a refusal is the firewall's.
+        control = [f"{address}/{SSH_PORT}" for address in sorted(asked)]
+        answered = self.reached(control)
         accepted = self.reached(listeners)
         self.three.succeed(
             f"ip address del {FOREIGN_ADDRESS}/24 dev eth1",
             *(f"ip route del {address}/32 || true" for address in sorted(asked)),
         )
+        if missing := set(control) - answered:
+            raise AssertionError(f"{FOREIGN_ADDRESS} does not reach {missing}: its route is broken")
         if accepted:
             raise AssertionError(f"{FOREIGN_ADDRESS}, outside the lab, reaches {accepted}")
         if missing := set(listeners) - self.reached(listeners):
