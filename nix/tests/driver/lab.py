@@ -406,7 +406,8 @@ class Lab:
                 [
                     "primary=$(halab status --json | jq -r .primary.node)",
                     'redis() { halab cli "$primary" -e "$@"; }',
-                    "key=$(redis RANDOMKEY)",
+                    # Records only: the lab keeps other keys too.
+                    "key=$(redis --scan --pattern 'halab:*:*' | head -n 1 || true)",
                     'redis DEL "$key" | grep -qx 1',
                     f"code=0; halab verify --ledger {LEDGER} >&2 || code=$?",
                     "[ $code -eq 1 ]",
