@@ -125,7 +125,11 @@ def run_script(
     }
     # One file, as with NixOS. Tracebacks show its name.
     source = script_of(test, limit)
-    exec(compile(source, f"<nix/tests/{test}>", "exec"), {"__name__": "__main__", **reach})
+    names: dict[str, typing.Any] = {"__name__": "__main__", **reach}
+    try:
+        exec(compile(source, f"<nix/tests/{test}>", "exec"), names)
+    finally:
+        steps.skipped += names.get("skipped", [])
 
 
 def keep_evidence(site: Site, steps: Steps, failure: str, folder: Path) -> None:
@@ -210,7 +214,7 @@ def run_test(trial: TestRun, failed: Path) -> bool:
     if failure is not None:
         say(f"{test} detects the fault, {seconds:.0f} s: {failure.reason.strip()}")
         return True
-    say(f"{test}: all {len(steps.done)} claims hold, {seconds:.0f} s")
+    say(f"{test}: {steps.result()}, {seconds:.0f} s")
     return True
 
 

@@ -45,9 +45,11 @@ class Step:
 
 @dataclass
 class Steps:
-    """The completed steps of a test, including nested ones."""
+    """The completed steps of a test, including nested ones, and the skipped ones."""
 
     done: list[Step] = field(default_factory=list)
+    # Claims that the machines cannot test, each with the reason.
+    skipped: list[tuple[str, str]] = field(default_factory=list)
 
     @contextmanager
     def step(self, claim: str) -> Iterator[None]:
@@ -66,12 +68,18 @@ class Steps:
         """The claim that failed; of nested ones the innermost."""
         return next((step.claim for step in self.done if not step.holds), None)
 
+    def result(self) -> str:
+        """One line for a test whose claims all hold."""
+        skipped = f"; {len(self.skipped)} skipped" if self.skipped else ""
+        return f"all {len(self.done)} claims tested hold{skipped}"
+
     def table(self) -> str:
         lines = [f"{'seconds':>8}  claim"]
         lines += [
             f"{step.seconds:8.1f}  {step.claim}{'' if step.holds else '  -- FAILED'}"
             for step in self.done
         ]
+        lines += [f"{'skipped':>8}  {claim}: {reason}" for claim, reason in self.skipped]
         lines.append(f"{sum(step.seconds for step in self.done):8.1f}  total")
         return "\n".join(lines)
 

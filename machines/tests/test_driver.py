@@ -37,6 +37,13 @@ class ScriptTest(unittest.TestCase):
         with self.assertRaises(AssertionError):
             self.run_script("with subtest('is so'):\n    assert False\n")
 
+    def test_a_skipped_claim_does_not_count_as_tested(self) -> None:
+        steps = self.run_script(
+            "skipped = [('it is refused', 'no firewall')]\nwith subtest('is so'):\n    pass\n"
+        )
+        self.assertEqual(steps.result(), "all 1 claims tested hold; 1 skipped")
+        self.assertIn("skipped  it is refused: no firewall", steps.table())
+
     def test_no_wait_exceeds_the_limit_of_a_run_with_a_fault(self) -> None:
         reach: dict[str, typing.Any] = {"one": 1, "two": 2, "three": 3}
         script = driver.script_of("failover", 0.0).split("\nlab = Lab(")[0]

@@ -39,6 +39,15 @@ FOREIGN_ADDRESS = 250
 
 Seen = typing.TypeVar("Seen")
 
+# Claims that these machines cannot test, each with the reason.
+skipped: list[tuple[str, str]] = []
+
+
+def skip(claim: str, reason: str) -> None:
+    """Reports a claim that is not tested, in place of its step."""
+    skipped.append((claim, reason))
+    print(f"skipped: {claim}: {reason}", flush=True)
+
 
 def unit_of(node: str) -> str:
     """The unit of a node of the shipped lab.toml, on the node's machine."""
