@@ -98,7 +98,6 @@ class Command:
         lock = site.lock()
         site.remove()
         os.close(lock)
-        site.folder.with_suffix(".lock").unlink()
         say("removed the machines and their disks; the image stays for later runs")
         return 0
 
@@ -159,7 +158,6 @@ class Command:
             return driver.run_test(trial, self.folder / "failed")
         finally:
             os.close(lock)
-            trial.site.folder.with_suffix(".lock").unlink()
 
     def tests(self, tests: Iterable[str], limit: float | None = None) -> int:
         failed = [test for test in tests if not self.holds(self.trial(test, limit))]

@@ -48,7 +48,8 @@ class Site(abc.ABC):
         """Lock the machines of this folder against other processes until the descriptor is
         closed."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        # Beside the folder, which may be removed.
+        # Beside the folder, which may be removed. The lock file stays: if it were removed, one
+        # process could lock the removed file while another locks a new one.
         lock = os.open(self.folder.with_suffix(".lock"), os.O_CREAT | os.O_RDWR, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
