@@ -4,7 +4,7 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -55,6 +55,12 @@ class Command:
 
     def machine(self) -> Machine:
         return self.by_hand().machines[self.options.machine]
+
+    def running(self) -> Machine:
+        machine = self.machine()
+        if not machine.booted:
+            raise LabError(f"{machine.name} is off", f"./lab machines start {machine.name}")
+        return machine
 
     def make_image(self) -> None:
         self.image.folder.mkdir(parents=True, exist_ok=True)
@@ -115,27 +121,44 @@ class Command:
         return status
 
     def start(self) -> int:
-        machine = self.machine()
+        site = self.by_hand()
+        machine = site.machines[self.options.machine]
+        # After a reboot of this computer the switch is off too.
+        site.start_switch()
         machine.start()
         machine.connect()
         return 0
 
     def run(self) -> int:
-        answer = self.machine().ask(" ".join(self.options.command))
+        answer = self.running().ask(" ".join(self.options.command))
         print(answer.output, end="")
         print(answer.errors, end="", file=sys.stderr)
         return answer.status
 
     def shell(self) -> int:
-        machine = self.machine()
-        if not machine.booted:
-            raise LabError(f"{machine.name} is off", f"./lab machines start {machine.name}")
+        machine = self.running()
         print("Ctrl-] leaves the console.", file=sys.stderr)
         console.attend(machine.hardware.console)
         return 0
 
-    def by_method(self, method: Callable[[Machine], None]) -> int:
-        method(self.machine())
+    def crash(self) -> int:
+        self.machine().crash()
+        return 0
+
+    def shutdown(self) -> int:
+        self.machine().shutdown()
+        return 0
+
+    def reboot(self) -> int:
+        self.running().reboot()
+        return 0
+
+    def cut(self) -> int:
+        self.running().block()
+        return 0
+
+    def heal(self) -> int:
+        self.running().unblock()
         return 0
 
     def trial(self, test: str, limit: float | None = None) -> driver.TestRun:
@@ -212,7 +235,7 @@ def parser() -> argparse.ArgumentParser:
         "shell": "console; Ctrl-] leaves it",
     }.items():
         commands.add_parser(name, help=text).add_argument("machine", choices=list(PARTS))
-    run = commands.add_parser("run", help="run a command there as root")
+    run = commands.add_parser("run", help="run a command as root on a machine that is on")
     run.add_argument("machine", choices=list(PARTS))
     run.add_argument("command", nargs=argparse.REMAINDER)
     test = commands.add_parser(
@@ -250,21 +273,12 @@ def main() -> int:
     # As Ctrl-C does: a test removes its machines when it ends.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     command = Command(options)
-    methods = {
-        "crash": Machine.crash,
-        "shutdown": Machine.shutdown,
-        "reboot": Machine.reboot,
-        "cut": Machine.block,
-        "heal": Machine.unblock,
-    }
     try:
-        if options.name in methods:
-            return command.by_method(methods[options.name])
         result: int = getattr(command, options.name)()
         return result
     except LabError as trouble:
         say_error(str(trouble), trouble.remedy)
-    except AssertionError as failure:
+    except (AssertionError, OSError) as failure:
         say_error(str(failure))
     except KeyboardInterrupt:
         return 130
