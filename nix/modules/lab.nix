@@ -56,7 +56,12 @@ let
         cp $given $out
       '';
 
-  used = cfg.dataNode.enable || cfg.sentinel.enable || cfg.writer.enable;
+  used =
+    cfg.dataNode.enable
+    || cfg.sentinel.enable
+    || cfg.writer.enable
+    || cfg.monitoring.enable
+    || cfg.cadvisor.enable;
   runHere =
     lib.optionals cfg.dataNode.enable cfg.dataNode.names
     ++ lib.optionals cfg.sentinel.enable cfg.sentinel.names;
