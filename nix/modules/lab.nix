@@ -159,12 +159,14 @@ in
   config = {
     services.redis-ha-lab.configFile = checked;
 
-    # `halab status` on any host of the lab then uses this lab.
+    # `halab status` on any host of the lab then uses this lab, and `halab restore` the state of
+    # the units of this host.
     environment = lib.mkIf used {
       systemPackages = [ cfg.package ];
       etc."redis-ha-lab/lab.toml".source = cfg.configFile;
       variables = {
         HALAB_CONFIG = "/etc/redis-ha-lab/lab.toml";
+        HALAB_STATE = "/var/lib/redis-ha-lab";
         HALAB_START_COMMAND = "systemctl start {unit}";
       }
       // lib.optionalAttrs (cfg.profile != null) { HALAB_PROFILE = cfg.profile; };
