@@ -20,7 +20,8 @@ from .image import HERE, Image
 from .units import CONFIG, SECRETS
 
 SIZE = "2G"
-FIREWALL = "/etc/nftables.d/redis-ha-lab.conf"
+FIREWALL = "/etc/redis-ha-lab/nftables.conf"
+FIREWALL_UNIT = "redis-ha-lab-firewall.service"
 # Parts of the packages' /etc that no guest needs: other init systems, log rotation, package
 # manager.
 ETC_LEFT_OUT = shutil.ignore_patterns(
@@ -148,6 +149,7 @@ def files_of(guest: Guest, contents: Contents, known: Mapping[str, str]) -> dict
         "etc/sysctl.d/30-redis-ha-lab.conf": (contents.packaging / "sysctl.conf").read_text(),
         # The same path as in docs/hosts.md; its addresses are those of these machines.
         FIREWALL.lstrip("/"): (contents.packaging / "nftables.conf").read_text(),
+        f"etc/systemd/system/{FIREWALL_UNIT}": (contents.packaging / FIREWALL_UNIT).read_text(),
         "etc/systemd/journald.conf.d/lab.conf": "[Journal]\nStorage=persistent\nSystemMaxUse=64M\nForwardToWall=no\n",
         "etc/profile.d/redis-ha-lab.sh": f"export HALAB_CONFIG={CONFIG} HALAB_SECRETS={SECRETS}\n",
         CONFIG.lstrip("/"): contents.lab_toml,
@@ -167,8 +169,8 @@ def links_of(guest: Guest, contents: Contents) -> dict[str, str]:
         "multi-user.target.wants/systemd-networkd.service": f"{system}/systemd-networkd.service",
         "network-online.target.wants/systemd-networkd-wait-online.service": f"{system}/systemd-networkd-wait-online.service",
         "sysinit.target.wants/lab-shell.service": "../lab-shell.service",
-        # Before the network, as `systemctl enable nftables` does.
-        "sysinit.target.wants/nftables.service": f"{system}/nftables.service",
+        # Before the network.
+        f"sysinit.target.wants/{FIREWALL_UNIT}": f"../{FIREWALL_UNIT}",
         "multi-user.target.wants/lab-console.service": "../lab-console.service",
     }
     links |= {
@@ -192,8 +194,6 @@ def fill(
     for name in ("passwd", "group"):
         shutil.copy(image.share / f"{name}.master", root / "etc" / name)
     shutil.copy(image.share / "profile", root / "etc")
-    with (root / "etc/nftables.conf").open("a") as rules:
-        rules.write(f'include "{FIREWALL}"\n')
     # No account has a password.
     accounts = [line.split(":")[0] for line in (root / "etc/passwd").read_text().splitlines()]
     (root / "etc/shadow").write_text(

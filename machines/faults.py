@@ -12,7 +12,7 @@ import typing
 from dataclasses import dataclass
 from pathlib import Path
 
-from .disk import FIREWALL
+from .disk import FIREWALL, FIREWALL_UNIT
 from .errors import LabError
 from .units import SECRETS
 
@@ -330,9 +330,9 @@ FAULTS = (
     Fault(
         "firewall-not-loaded",
         "boot order",
-        "nftables.service is not enabled on two",
+        "the firewall's unit is not enabled on two",
         ("two",),
-        (Removal(f"{UNITS}/sysinit.target.wants/nftables.service"),),
+        (Removal(f"{UNITS}/sysinit.target.wants/{FIREWALL_UNIT}"),),
         {
             "failover": ExpectedFailure(
                 CLOSED,

@@ -71,7 +71,10 @@ not() { ! "$@"; }
 
 package_files_are_right() {
     local files=$1 doc=$1/usr/share/doc/redis-ha-lab pages=$scratch/pages units=$1/usr/lib/systemd/system
-    claim "the units are those of deploy/systemd" diff -r deploy/systemd "$units"
+    claim "the units are those of deploy/systemd, and that of the firewall" \
+        same "$(cd deploy/systemd && ls; echo redis-ha-lab-firewall.service)" "$(ls "$units")"
+    claim "the units are as in deploy/systemd" \
+        diff -r --exclude redis-ha-lab-firewall.service deploy/systemd "$units"
     halab man "$pages"
     install -D -t "$scratch/packed" "$files"/usr/share/man/man1/*.gz
     gunzip "$scratch"/packed/*.gz
@@ -201,9 +204,10 @@ test_dpkg() {
 
     in_root dpkg --remove redis-ha-lab
     claim "the program is removed" not in_root test -e /usr/bin/halab
-    claim "removal stops the data nodes first, then the rest" \
+    claim "removal stops the data nodes first, then the rest, the firewall last" \
         same "stop halab-data-node@*.service
 stop halab-*
+stop redis-ha-lab-firewall.service
 $reload" "$(systemctl_calls)"
     claim "data, lab.toml and passwords survive removal" same "$data" "$(kept_files)"
     claim "links of enabled units stay" in_root test -L "$enabled"

@@ -93,7 +93,8 @@ package_files() {
     install -D "$halab" "$root/usr/bin/halab"
     strip --strip-unneeded --remove-section=.comment --remove-section=.note "$root/usr/bin/halab"
 
-    install -D -m 644 -t "$root/usr/lib/systemd/system" "$LAB_ROOT"/deploy/systemd/*
+    install -D -m 644 -t "$root/usr/lib/systemd/system" "$LAB_ROOT"/deploy/systemd/* \
+        "$packaging/redis-ha-lab-firewall.service"
     install -D -m 644 -t "$root/usr/share/redis-ha-lab" "$LAB_ROOT/lab.schema.json"
     install -D -m 644 "$packaging/sysctl.conf" "$root/usr/lib/sysctl.d/30-redis-ha-lab.conf"
     install -D -m 644 "$packaging/lintian-overrides" "$root/usr/share/lintian/overrides/redis-ha-lab"

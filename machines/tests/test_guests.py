@@ -5,7 +5,7 @@ import tomllib
 import unittest
 from pathlib import Path
 
-from machines.disk import addresses, addresses_of, network_unit
+from machines.disk import FIREWALL, FIREWALL_UNIT, addresses, addresses_of, network_unit
 from machines.driver import hosts_line
 from machines.guests import GUESTS, Variant, lab_toml
 from machines.site import ROOT
@@ -67,6 +67,11 @@ class PlacementTest(unittest.TestCase):
         }
         self.assertEqual(sets["lab"], list(addresses().values()))
         self.assertEqual(sets["clients"], [guest.address for guest in GUESTS])
+
+    def test_the_unit_of_the_firewall_loads_the_file_of_the_page(self) -> None:
+        unit = (ROOT / "packaging/debian" / FIREWALL_UNIT).read_text()
+        self.assertIn(f"\nExecStart=/usr/sbin/nft -f {FIREWALL}\n", unit)
+        self.assertIn(f"`{FIREWALL}`", (ROOT / "docs/hosts.md").read_text())
 
     def test_nixos_has_the_same_parts_on_the_same_machines(self) -> None:
         text = Path(ROOT / "nix/tests/driver/machines.nix").read_text()
