@@ -132,6 +132,11 @@ class Walkthrough:
         # Without TLS the page's certificates are made and copied too, and nothing uses them.
         lab.write_text(with_emulated_limits(shipped, tls_is_wanted()))
 
+    def install(self) -> None:
+        self.on_workstation("The lab")
+        for machine in self.site.machines.values():
+            machine.fail("systemctl is-active redis-server")
+
     def start_nodes(self) -> None:
         self.on_workstation("The lab")
         for name, units in UNITS.items():
@@ -336,7 +341,10 @@ class Walkthrough:
             "1, 2: the package is made, lab.toml is valid, the secrets are made",
             self.make_package_and_lab,
         )
-        step("3: the package is installed on all hosts", lambda: self.on_workstation("The lab"))
+        step(
+            "3: the package is installed on all hosts, and Debian's Redis does not run",
+            self.install,
+        )
         step("4: the nodes have their addresses", lambda: self.on_workstation("The lab"))
         step(
             "5: the firewall and the kernel settings are in place",
