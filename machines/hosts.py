@@ -22,7 +22,7 @@ from .workstation import Host, Workstation
 
 # The part of the scripts of nix/tests that queries a lab and evaluates the answers.
 sys.path.insert(0, str(ROOT / "nix/tests/driver"))
-from lab import LEDGER, LEDGER_PROGRESS_BYTES, Lab, grown, wait  # noqa: E402
+from lab import BOOT_SECONDS, LEDGER, LEDGER_PROGRESS_BYTES, Lab, grown, wait  # noqa: E402
 
 PAGE = ROOT / "docs/hosts.md"
 # Limits of the writer of a block, and of Prometheus reaching all targets.
@@ -282,6 +282,7 @@ class Walkthrough:
         if " failed 0 " not in output:
             raise AssertionError(f"writes failed:\n{output}")
         self.verify(LEDGER)
+        self.three.succeed("systemctl start halab-writer")
 
     def make_redis_a_primary(self) -> None:
         """The page expects redis-a as primary; an earlier crash may have changed that."""
@@ -302,8 +303,15 @@ class Walkthrough:
         list_all = "cd / && find var/lib/private/redis-ha-lab/redis-* etc/redis-ha-lab -type f -exec sha256sum {} + | sort"
         return self.one.succeed(list_all) + self.two.succeed(list_all)
 
-    def remove_and_reinstall(self) -> None:
+    def stop_all(self) -> None:
+        # The writer runs until the page stops it, and the page's loop begins with the primary's
+        # host: a replica that is promoted meanwhile would acknowledge records alone.
+        self.make_redis_a_primary()
+        self.lab.wait_writes()
         self.on_three("Remove")
+        self.on_workstation("Remove")
+
+    def remove_and_reinstall(self) -> None:
         self.on_workstation("Remove")
         for machine in self.site.machines.values():
             machine.fail("command -v halab")
@@ -314,8 +322,18 @@ class Walkthrough:
             )
         if self.data() != before:
             raise AssertionError("the removal or the installation has changed data")
-        for name, units in UNITS.items():
+        # One copy alone has every record.
+        for name, units in {**UNITS, "two": ("halab-sentinel@sentinel-2",)}.items():
             self.site.machines[name].succeed(f"systemctl start {' '.join(units)}")
+        self.lab.wait_until(
+            "redis-a is primary without redis-b",
+            lambda seen: seen.primary == "redis-a" and seen.roles["redis-a"] == "primary",
+            BOOT_SECONDS * self.lab.slowness,
+        )
+        alone = verified_counts(self.three.succeed(f"halab verify --ledger {LEDGER}"))
+        if alone.keys() != {"redis-a"}:
+            raise AssertionError(f"verify holds for {alone}, not for redis-a alone")
+        self.two.succeed("systemctl start halab-data-node@redis-b")
         self.lab.wait_healthy()
         self.verify(LEDGER)
 
@@ -364,8 +382,9 @@ class Walkthrough:
             "upgrade: every node restarts with the new package and no write fails",
             self.upgrade,
         )
+        step("every node is stopped as one act", self.stop_all)
         step(
-            "remove keeps the data: after reinstallation the lab has every record",
+            "remove keeps the data: after reinstallation one copy alone has every record",
             self.remove_and_reinstall,
         )
         step("purge, answered with yes, removes the data", self.purge)
