@@ -58,8 +58,11 @@ test_all() {
     step "Nix: scripts of the VM tests" check_vm_scripts
     local obstacle
     obstacle=$(package_test_obstacle)
+    local package="the Debian package: lintian, installed, upgraded, removed, purged"
     if [ -z "$obstacle" ]; then
-        step "the Debian package: lintian, installed, upgraded, removed, purged" test_package
+        step "$package" test_package
+    elif [ "${LAB_PACKAGE_TEST-}" = required ]; then
+        step "$package" die "the package cannot be tested here, and LAB_PACKAGE_TEST=required: $obstacle"
     else
         printf '\n==> the Debian package: skipped: %s\n' "$obstacle"
     fi
