@@ -29,7 +29,7 @@ use std::time::Duration;
 
 pub use observation::{
     Action, MachineConfig, MarkSummary, NextMark, Observation, OwnData, Peer, PeerCopy, PeerState,
-    ServerState, Vote,
+    ServerState, Vote, Wait,
 };
 
 /// Period with which Sentinels ask data nodes for INFO in this lab (`SENTINEL DEBUG INFO-PERIOD`).
@@ -92,7 +92,7 @@ pub struct Machine {
     last_mark: Option<Duration>,
     /// Since when the lab has been closed, by the own mark.
     closed_since: Option<Duration>,
-    waiting_for: Option<&'static str>,
+    waiting_for: Option<Wait>,
     /// The node whose data the own server can't read, as last reported; this node for its own
     /// files.
     unreadable_reported: Option<SocketAddrV4>,
@@ -279,7 +279,7 @@ impl Machine {
         }
     }
 
-    fn wait_for(&mut self, what: &'static str, actions: &mut Vec<Action>) {
+    fn wait_for(&mut self, what: Wait, actions: &mut Vec<Action>) {
         if self.waiting_for != Some(what) {
             self.waiting_for = Some(what);
             actions.push(Action::Waiting(what));

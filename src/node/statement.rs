@@ -13,7 +13,7 @@ use crate::config::{Lab, Node};
 use crate::report::{Cause, Description, LogProblem, LogReader, NodeReport};
 
 use super::binary::ServerBinary;
-use super::machine::{Action, Observation, ServerState};
+use super::machine::{Action, Observation, ServerState, Wait};
 
 /// In the state folder of a node that has failed or was stopped: its last report, and how it ended.
 pub(super) const NOTE: &str = "ended.json";
@@ -152,7 +152,7 @@ impl Statement {
         self.update(|report| {
             report.running = seen.server != ServerState::Gone;
             if has_role {
-                report.waiting = None;
+                set_wait(report, None);
             }
             if !seen.disk_refuses {
                 report.disk = None;
@@ -170,17 +170,17 @@ impl Statement {
         self.update(|report| {
             report.version_refused = Some(why);
             // It replaces the reason of an earlier wait.
-            report.waiting = None;
+            set_wait(report, None);
         });
     }
 
     /// Takes over a decision of a data node.
     pub(super) fn decided(&self, action: &Action) {
         match action {
-            Action::Waiting(what) => self.update(|r| r.waiting = Some((*what).to_owned())),
+            Action::Waiting(what) => self.update(|r| set_wait(r, Some(*what))),
             Action::Follow(..) | Action::Promote(_) | Action::Stand(_) => {
                 self.update(|r| {
-                    r.waiting = None;
+                    set_wait(r, None);
                     r.version_refused = None;
                 });
             }
@@ -190,8 +190,36 @@ impl Statement {
     }
 }
 
+fn set_wait(report: &mut NodeReport, wait: Option<Wait>) {
+    report.waiting = wait.map(|wait| wait.to_string());
+    report.needs_choice = matches!(wait, Some(Wait::Choice(_)));
+}
+
 /// In seconds since 1970.
 fn now() -> Option<u64> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.ok().map(|now| now.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_that_a_start_of_nodes_ends_needs_no_choice_whatever_its_text_says() {
+        let mut report = NodeReport::default();
+        for (wait, needs_choice) in [
+            (Some(Wait::Choice("an operator: halab choose NODE")), true),
+            (
+                Some(Wait::Nodes("the others; start them, or halab choose NODE")),
+                false,
+            ),
+            (Some(Wait::Choice("an operator: halab choose NODE")), true),
+            (None, false),
+        ] {
+            set_wait(&mut report, wait);
+            assert_eq!(report.needs_choice, needs_choice, "{wait:?}");
+            assert_eq!(report.waiting, wait.map(|wait| wait.to_string()));
+        }
+    }
 }

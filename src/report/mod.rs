@@ -50,6 +50,8 @@ pub struct NodeReport {
     pub stopped_at: Option<u64>,
     /// What the supervisor waits for before it gives its server a role.
     pub waiting: Option<String>,
+    /// It waits for an operator to choose a copy (`halab choose`).
+    pub needs_choice: bool,
     /// The primary named by the Sentinels, if it is no data node of the supervisor's `lab.toml`.
     /// It is not followed.
     pub foreign_primary: Option<String>,
@@ -145,5 +147,6 @@ mod tests {
         assert_eq!(report.node, "redis-a");
         assert_eq!(report.said.unwrap().cause, Cause::Other);
         assert_eq!(report.users_added, Vec::<String>::new());
+        assert!(!report.needs_choice);
     }
 }

@@ -6,7 +6,7 @@ use crate::protocol::copy::Relation;
 
 use super::parked::can_be_promoted;
 use super::{
-    Action, Machine, Observation, PROMOTION_PATIENCE, Peer, PeerState, SENTINEL_INFO_PERIOD,
+    Action, Machine, Observation, PROMOTION_PATIENCE, Peer, PeerState, SENTINEL_INFO_PERIOD, Wait,
     may_be_read,
 };
 
@@ -125,7 +125,7 @@ impl Machine {
         if let Some(primary) = seen.peers.iter().find(serves) {
             if !has_all(primary) {
                 if primary.copy.relation.is_some() {
-                    self.wait_for(LESS_THAN_UNREADABLE, actions);
+                    self.wait_for(Wait::Choice(LESS_THAN_UNREADABLE), actions);
                 }
                 return true;
             }
@@ -145,10 +145,9 @@ impl Machine {
             return true;
         }
         if seen.peers.iter().any(|p| p.copy.data) {
-            self.wait_for(
-                "another data node, which has data, to take over: the own data can't be loaded",
-                actions,
-            );
+            let what =
+                "another data node, which has data, to take over: the own data can't be loaded";
+            self.wait_for(Wait::Nodes(what), actions);
             return true;
         }
         false

@@ -1,5 +1,6 @@
 //! The input of the state machine, an observation, and its output, actions.
 
+use std::fmt;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
@@ -248,7 +249,7 @@ pub enum Action {
     /// Resume writes.
     Unfence,
     /// Report once what the node waits for, and what helps.
-    Waiting(&'static str),
+    Waiting(Wait),
     /// Report that the disk takes no writes, and what helps.
     DiskRefuses,
     /// Report that the server can't read the files on disk and is not started, and what helps.
@@ -258,4 +259,21 @@ pub enum Action {
     CannotFollow(SocketAddrV4),
     /// End the node: its server ends repeatedly.
     GiveUp,
+}
+
+/// What a node waits for, as text that follows *waiting for*, with what helps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// Other nodes: the wait can end without an operator's choice, even if a choice may end it too.
+    Nodes(&'static str),
+    /// An operator, who has to choose a copy (`halab choose`).
+    Choice(&'static str),
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Wait::Nodes(what) | Wait::Choice(what) => f.write_str(what),
+        }
+    }
 }

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use crate::protocol::copy::{Completeness, Relation};
 
-use super::{Action, Machine, Observation, OwnData, PROMOTION_PATIENCE, Peer, PeerState, Vote};
+use super::{
+    Action, Machine, Observation, OwnData, PROMOTION_PATIENCE, Peer, PeerState, Vote, Wait,
+};
 
 /// How long the first start waits for a Sentinel to answer before the roles of `lab.toml` apply.
 const FIRST_START_PATIENCE: Duration = Duration::from_secs(3);
@@ -66,7 +68,7 @@ impl Machine {
             return;
         }
         if seen.chosen {
-            self.wait_for(CHOSEN, actions);
+            self.wait_for(Wait::Nodes(CHOSEN), actions);
             return;
         }
         if self.may_stand(seen, vote, parked_for) {
@@ -75,19 +77,19 @@ impl Machine {
         }
         self.withdraw(actions);
         let waits = match named.map(|p| (p.state, p.copy.relation)) {
-            Some((PeerState::Replica { .. }, Some(Relation::Apart))) => APART,
-            Some((PeerState::Replica { .. }, Some(Relation::Less))) => {
+            Some((PeerState::Replica { .. }, Some(Relation::Apart))) => Wait::Choice(APART),
+            Some((PeerState::Replica { .. }, Some(Relation::Less))) => Wait::Nodes(
                 "the other data nodes, to learn whether one holds more than this one; start them, or choose a copy: \
-                 halab choose NODE"
-            }
+                 halab choose NODE",
+            ),
             Some((PeerState::Replica { .. }, _)) => {
-                "the node that the Sentinels name, to take the role: it may hold more"
+                Wait::Nodes("the node that the Sentinels name, to take the role: it may hold more")
             }
-            _ => {
+            _ => Wait::Nodes(
                 "an answer of the node that the Sentinels name, to learn whether it holds more; start it, or check \
                  the network and the firewall between the two; if it is lost for good, choose a copy: halab choose \
-                 NODE"
-            }
+                 NODE",
+            ),
         };
         self.wait_for(waits, actions);
     }
@@ -226,7 +228,7 @@ impl Machine {
         seen: &Observation,
         vote: Vote,
         parked_for: Duration,
-    ) -> Option<&'static str> {
+    ) -> Option<Wait> {
         let own = match seen.own {
             OwnData::Data(own) => Some(own),
             _ => None,
@@ -246,25 +248,29 @@ impl Machine {
             match peer.state {
                 PeerState::Unreachable(silence) if excused => {
                     if silence.min(parked_for) < need {
-                        return Some("another data node, to learn whether it holds more");
+                        return Some(Wait::Nodes(MAY_HOLD_MORE));
                     }
                 }
                 PeerState::Unreachable(_) => {
-                    return Some(
+                    return Some(Wait::Nodes(
                         "the other data nodes, to learn whether one holds more than this one; start them, or, if they \
                          are lost for good, choose a copy: halab choose NODE",
-                    );
+                    ));
                 }
                 PeerState::Primary => {
-                    return Some("another data node, which says that it is primary too");
+                    return Some(Wait::Nodes(
+                        "another data node, which says that it is primary too",
+                    ));
                 }
                 PeerState::Replica { .. } => match peer.copy.relation {
                     Some(Relation::Less | Relation::Same) => {}
                     Some(Relation::More) => {
-                        return Some("a data node that holds more than this one, to take over");
+                        return Some(Wait::Nodes(
+                            "a data node that holds more than this one, to take over",
+                        ));
                     }
-                    Some(Relation::Apart) => return Some(APART),
-                    None => return Some("another data node, to learn whether it holds more"),
+                    Some(Relation::Apart) => return Some(Wait::Choice(APART)),
+                    None => return Some(Wait::Nodes(MAY_HOLD_MORE)),
                 },
             }
         }
@@ -283,7 +289,7 @@ impl Machine {
         match may_copy(seen.own, primary) {
             MayCopy::Yes => actions.push(Action::Follow(primary.address, why)),
             MayCopy::NotYet => {}
-            MayCopy::Refused(why) => self.wait_for(why, actions),
+            MayCopy::Refused(why) => self.wait_for(Wait::Choice(why), actions),
             MayCopy::Unreadable => self.report_unreadable(primary.address, actions),
             MayCopy::GivenUp => {
                 self.note_start();
@@ -321,16 +327,15 @@ impl Machine {
                 ));
             }
         } else {
-            self.wait_for(
-                "a majority of the Sentinels, to learn who is primary: start them",
-                actions,
-            );
+            let what = "a majority of the Sentinels, to learn who is primary: start them";
+            self.wait_for(Wait::Nodes(what), actions);
         }
     }
 }
 
 /// What a chosen node waits for.
 pub(super) const CHOSEN: &str = "the Sentinels, to elect it: an operator has chosen this copy";
+const MAY_HOLD_MORE: &str = "another data node, to learn whether it holds more";
 const APART: &str = "an operator: each of the copies may hold what the other lacks; see what they hold with halab status, \
     then choose one: halab choose NODE";
 

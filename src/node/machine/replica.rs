@@ -5,7 +5,7 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use super::parked::{CHOSEN, FAILOVER_TIME, can_be_promoted};
-use super::{Action, Machine, Observation, PeerState, Vote, may_be_read};
+use super::{Action, Machine, Observation, PeerState, Vote, Wait, may_be_read};
 
 /// How much later than the loss of the link the primary must have answered a Sentinel to count as
 /// alive. A Sentinel dates an answer when it reads it: on a busy machine it may read, after the
@@ -114,7 +114,7 @@ impl Machine {
                 self.follow_if_it_may(seen, named, why, actions);
             }
         } else if seen.chosen {
-            self.wait_for(CHOSEN, actions);
+            self.wait_for(Wait::Nodes(CHOSEN), actions);
         } else if self.may_stand(seen, vote, down_for) {
             if !promotable {
                 self.stand(seen.now, actions);

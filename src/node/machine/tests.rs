@@ -369,6 +369,38 @@ fn waiting_is_said_once() {
     assert_eq!(node.sees(20, ServerState::Parked, None, vec![]), []);
 }
 
+#[test]
+fn only_a_wait_for_an_operator_needs_a_choice() {
+    const SILENT: PeerState = PeerState::Unreachable(Duration::from_secs(60));
+    let wait = |named, state, copy| {
+        let mut node = Node::with(OPEN);
+        let peers = peer_that(state, copy);
+        let actions = node.sees(60_000, ServerState::Parked, Some(vote(named, 3)), peers);
+        match actions.as_slice() {
+            [Action::Waiting(wait)] => *wait,
+            other => panic!("{other:?}"),
+        }
+    };
+    // A start of the silent node, or its answer, ends the wait.
+    for wait in [
+        wait(A, SILENT, PeerCopy::UNREAD),
+        wait(B, SILENT, PeerCopy::UNREAD),
+    ] {
+        assert!(matches!(wait, Wait::Nodes(_)), "{wait:?}");
+        assert!(wait.to_string().contains("start"), "{wait}");
+    }
+    // All nodes answer, and none may copy from another.
+    for wait in [
+        wait(A, BEHIND, holds(Relation::Apart)),
+        wait(B, BEHIND, holds(Relation::Apart)),
+        wait(B, WRITABLE, holds(Relation::Apart)),
+        wait(B, WRITABLE, holds(Relation::Less)),
+    ] {
+        assert!(matches!(wait, Wait::Choice(_)), "{wait:?}");
+        assert!(wait.to_string().starts_with("an operator: "), "{wait}");
+    }
+}
+
 // --- the guard of a primary that comes back fast
 
 #[test]

@@ -5,9 +5,6 @@ use crate::report::{Cause, NodeReport, ago, is_password_error};
 
 use super::{Code, Problem, Reached, Status, report};
 
-/// A part of the text of every wait that only an operator can end.
-const CHOICE: &str = "halab choose";
-
 /// A node that does not answer. `None` for a node that is not a member: the lab does not need it.
 pub(super) fn silent_node(
     status: &Status,
@@ -130,7 +127,7 @@ pub(super) fn with_cause(status: &Status, problem: Problem) -> Problem {
     }
     if let Some(waiting) = &report.waiting {
         let cause = Some(format!("its node waits for {waiting}"));
-        let code = if waiting.contains(CHOICE) {
+        let code = if report.needs_choice {
             Code::NeedsChoice
         } else {
             problem.code

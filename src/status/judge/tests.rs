@@ -249,7 +249,9 @@ const CASES: &[ProblemCase] = &[
     }),
     (Code::NeedsChoice, Some("redis-b"), "an operator", |s| {
         state_b(s).link_up = Some(false);
-        report_of(s, "redis-b").waiting = Some("an operator: halab choose NODE".into());
+        let report = report_of(s, "redis-b");
+        report.waiting = Some("an operator: halab choose NODE".into());
+        report.needs_choice = true;
     }),
     (
         Code::NotPrimary,
@@ -591,6 +593,7 @@ fn a_refused_version_is_the_cause_and_not_a_choice() {
     let report = report_of(&mut parked, "redis-b");
     report.version_refused = Some(refused.into());
     report.waiting = Some("an operator: halab choose NODE".into());
+    report.needs_choice = true;
     for status in [status, parked] {
         let found = problems(&status);
         let problem = found.iter().find(|p| p.node.as_deref() == Some("redis-b"));
@@ -598,6 +601,20 @@ fn a_refused_version_is_the_cause_and_not_a_choice() {
         assert_eq!(problem.code, Code::DataTooNew, "{problem:?}");
         assert_eq!(problem.cause.as_deref(), Some(refused));
     }
+}
+
+#[test]
+fn a_node_that_waits_for_another_needs_no_choice_though_one_would_end_the_wait() {
+    let mut status = healthy();
+    state_b(&mut status).role = "parked";
+    let text = "the others; start them, or choose a copy: halab choose NODE";
+    report_of(&mut status, "redis-b").waiting = Some(text.into());
+    let found = problems(&status);
+    let problem = found.iter().find(|p| p.node.as_deref() == Some("redis-b"));
+    let problem = problem.unwrap();
+    assert_eq!(problem.code, Code::NoRole, "{problem:?}");
+    assert!(problem.remedy.starts_with("start the node"), "{problem:?}");
+    assert!(problem.to_string().contains(text), "{problem}");
 }
 
 #[test]
