@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use crate::access::User;
 use crate::client::{ClientError, Connector, ReplicationInfo, node_addresses, with_members};
 use crate::config::{Lab, Node};
-use crate::protocol::copy::{Copy, PARKED_PORT};
+use crate::protocol::copy::{Completeness, Copy, PARKED_PORT};
 use crate::protocol::roster::Roster;
 use crate::protocol::vote::{Elected, SentinelView};
 use crate::report::Description;
@@ -92,6 +92,9 @@ fn data_nodes(
                 name: node.name.clone(),
                 address: node.socket(),
                 holds: copy.map(ToString::to_string),
+                closed: copy
+                    .and_then(Copy::mark)
+                    .is_some_and(|mark| mark.state == Completeness::Closed),
                 state: match answer {
                     Ok(answer) => Reached::Up(data_node_state(lab, answer, offset)),
                     Err(why) => Reached::Unreachable(why.clone()),

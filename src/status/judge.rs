@@ -19,7 +19,7 @@ use super::{
 };
 
 pub(super) use causes::ended;
-pub(super) use data_nodes::{is_closed, not_raised};
+pub(super) use data_nodes::not_raised;
 pub(super) use membership::not_full;
 
 /// All problems but those of strangers.

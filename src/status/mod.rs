@@ -89,6 +89,9 @@ pub struct DataNodeStatus {
     /// The copy that it holds, in words. If it is not reachable: the last note in its state folder
     /// on this host.
     pub holds: Option<String>,
+    /// The lab was closed on it (`halab close`), by the copy of its server.
+    #[serde(skip)]
+    pub closed: bool,
     /// The answer of its server.
     #[serde(flatten)]
     pub state: Reached<DataNodeState>,

@@ -55,8 +55,7 @@ fn writable_primary(status: &Status) -> Option<&str> {
         let codes = [Code::MembersUnusable, Code::MemoryFull, Code::DiskRefuses];
         problem.node.as_deref() == Some(primary) && codes.contains(&problem.code)
     };
-    let serves =
-        state.role == "primary" && !judge::is_closed(node) && !status.problems.iter().any(refuses);
+    let serves = state.role == "primary" && !node.closed && !status.problems.iter().any(refuses);
     serves.then_some(primary.as_str())
 }
 
@@ -70,7 +69,7 @@ fn unnamed_primary(status: &Status) -> Option<&str> {
     let is_primary = |node: &&DataNodeStatus| node.state.up().is_some_and(|s| s.role == "primary");
     let mut nodes = status.data_nodes.iter().filter(is_primary);
     nodes
-        .find(|node| !judge::is_closed(node))
+        .find(|node| !node.closed)
         .map(|node| node.name.as_str())
 }
 
@@ -160,10 +159,7 @@ mod tests {
             |s| s.data_nodes[0].state = Reached::Unreachable("x".into()),
             none,
         );
-        assert_stakes(
-            |s| s.data_nodes[0].holds = Some("term 1, closed".into()),
-            none,
-        );
+        assert_stakes(|s| s.data_nodes[0].closed = true, none);
     }
 
     #[test]

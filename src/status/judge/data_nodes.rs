@@ -7,9 +7,6 @@ use super::{
     Code, DataNodeState, DataNodeStatus, Problem, Reached, Status, is_gone, not_full, report,
 };
 
-/// The end of the text on a copy in a closed lab.
-const CLOSED: &str = ", closed";
-
 /// The most important problem of a data node.
 pub(super) fn problem(
     status: &Status,
@@ -74,7 +71,7 @@ fn of_primary(status: &Status, node: &DataNodeStatus, state: &DataNodeState) -> 
         let problem = Problem::of_node(Code::NotPrimary, name, what);
         return Some(with_cause(status, problem));
     }
-    if is_closed(node) {
+    if node.closed {
         let what = format!("{name} is closed for a stop and refuses writes");
         return Some(Problem::of_node(Code::Closed, name, what));
     }
@@ -88,11 +85,6 @@ fn of_primary(status: &Status, node: &DataNodeStatus, state: &DataNodeState) -> 
     let what = format!("{name} is at its maxmemory and refuses writes that need memory");
     let cause = format!("{} of {} bytes are in use", memory.used, memory.limit);
     Some(Problem::of_node(Code::MemoryFull, name, what).because(Some(cause)))
-}
-
-/// Whether the lab was closed on that node (`halab close`).
-pub fn is_closed(node: &DataNodeStatus) -> bool {
-    node.holds.as_deref().is_some_and(|h| h.ends_with(CLOSED))
 }
 
 /// The text on a replica that is in sync and not promotable, with the time for which that is known.

@@ -25,6 +25,7 @@ fn data(name: &str, role: &'static str) -> DataNodeStatus {
         name: name.into(),
         address: "127.0.0.11:6379".parse().unwrap(),
         holds: None,
+        closed: false,
         state: Reached::Up(state),
     }
 }
@@ -308,7 +309,7 @@ const CASES: &[ProblemCase] = &[
         },
     ),
     (Code::Closed, Some("redis-a"), "is closed for a stop", |s| {
-        s.data_nodes[0].holds = Some("term 1, closed".into());
+        s.data_nodes[0].closed = true;
     }),
     (
         Code::MembersUnusable,
