@@ -9,8 +9,8 @@ use crate::protocol::roster::MemberKind;
 
 use super::primary::{PrimaryView, find_primary};
 use super::{
-    ChangeOptions, ChangeReport, MemberChange, MemberError, POLL_INTERVAL, STATEMENT_LIMIT,
-    is_primary, kind_of,
+    ChangeOptions, ChangeReport, ChangeStep, MemberChange, MemberError, POLL_INTERVAL,
+    STATEMENT_LIMIT, is_primary, kind_of,
 };
 
 /// A running command.
@@ -163,9 +163,13 @@ impl<'a> MemberCommand<'a> {
         self.remove(old).await
     }
 
-    pub(super) fn record_step(&mut self, step: String) {
-        (self.options.on_step)(&step);
-        self.steps.push(step);
+    pub(super) fn record_step(&mut self, what: String) {
+        self.record(&ChangeStep::Done(what));
+    }
+
+    pub(super) fn record(&mut self, step: &ChangeStep) {
+        (self.options.on_step)(step);
+        self.steps.push(step.to_string());
     }
 
     /// Notes what the operator has to do next.

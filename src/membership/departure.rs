@@ -8,7 +8,7 @@ use crate::client::with_members;
 use crate::config::Node;
 use crate::forget::{ForgetError, forget};
 
-use super::{MemberCommand, MemberError, POLL_INTERVAL, STATEMENT_LIMIT};
+use super::{ChangeStep, MemberCommand, MemberError, POLL_INTERVAL, STATEMENT_LIMIT};
 
 /// How long a node has to be silent to count as stopped.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -31,10 +31,7 @@ impl MemberCommand<'_> {
                 silent_since = None;
                 if !reported {
                     reported = true;
-                    self.record_step(format!(
-                        "{} is no longer a member: stop its node now, and disable its start at boot (this command waits)",
-                        node.name
-                    ));
+                    self.record(&ChangeStep::StopNode(node.name.clone()));
                 }
             }
             if self.options.stop.is_cancelled() {

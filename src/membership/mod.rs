@@ -21,6 +21,7 @@ mod observer;
 mod primary;
 mod steps;
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -103,7 +104,31 @@ pub struct ChangeOptions<'a> {
     /// Stops the command between two steps.
     pub stop: &'a CancellationToken,
     /// Called with each step.
-    pub on_step: &'a (dyn Fn(&str) + Sync),
+    pub on_step: &'a (dyn Fn(&ChangeStep) + Sync),
+}
+
+/// A step of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChangeStep {
+    /// It was done, or, with `dry_run`, would be.
+    Done(String),
+    /// The next one waits for this condition.
+    Waiting(String),
+    /// This node is no longer a member. The command waits until the operator has stopped it.
+    StopNode(String),
+}
+
+impl fmt::Display for ChangeStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ChangeStep::Done(what) => f.write_str(what),
+            ChangeStep::Waiting(missing) => write!(f, "waiting: {missing}"),
+            ChangeStep::StopNode(name) => write!(
+                f,
+                "{name} is no longer a member: stop its node now, and disable its start at boot (this command waits)"
+            ),
+        }
+    }
 }
 
 /// Makes `change`.

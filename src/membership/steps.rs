@@ -10,7 +10,7 @@ use crate::protocol::roster::{MemberKind, Roster, Standing};
 use super::command::MemberCommand;
 use super::observer::ConditionObserver;
 use super::primary::find_primary;
-use super::{MemberError, POLL_INTERVAL, STATEMENT_LIMIT};
+use super::{ChangeStep, MemberError, POLL_INTERVAL, STATEMENT_LIMIT};
 
 /// The result of one attempt at a step.
 enum StepOutcome {
@@ -51,7 +51,7 @@ impl MemberCommand<'_> {
                 });
             }
             if reported != missing {
-                (self.options.on_step)(&format!("waiting: {missing}"));
+                (self.options.on_step)(&ChangeStep::Waiting(missing.clone()));
                 reported = missing;
             }
             tokio::select! {

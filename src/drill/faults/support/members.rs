@@ -7,7 +7,7 @@ use crate::config::{Lab, Node, NodeKind};
 use crate::drill::environment::lab_toml::{free_octets, with_members};
 use crate::drill::faults::{FaultContext, InjectionError};
 use crate::drill::judging::LabEventKind;
-use crate::membership::{ChangeOptions, MemberChange, change};
+use crate::membership::{ChangeOptions, ChangeStep, MemberChange, change};
 
 /// Time limit of a copy or a start.
 const STEP_LIMIT: Duration = Duration::from_secs(60);
@@ -78,7 +78,7 @@ impl FaultContext<'_> {
         what: MemberChange,
     ) -> Result<(), InjectionError> {
         let observer = self.observer;
-        let tell = |step: &str| observer.record(LabEventKind::Action(step.to_owned()));
+        let tell = |step: &ChangeStep| observer.record(LabEventKind::Action(step.to_string()));
         let options = ChangeOptions {
             dry_run: false,
             step_limit: STEP_LIMIT,
@@ -98,9 +98,9 @@ impl FaultContext<'_> {
     ) -> Result<(), InjectionError> {
         let observer = self.observer;
         let (ready, mut is_ready) = tokio::sync::watch::channel(false);
-        let tell = |step: &str| {
-            observer.record(LabEventKind::Action(step.to_owned()));
-            if step.contains("stop its node now") {
+        let tell = |step: &ChangeStep| {
+            observer.record(LabEventKind::Action(step.to_string()));
+            if matches!(step, ChangeStep::StopNode(_)) {
                 ready.send_replace(true);
             }
         };
