@@ -5,6 +5,8 @@
 //! STATE/NAME/redis.conf     or sentinel.conf; the server rewrites it
 //! STATE/NAME/users.acl      the server's users, their rights, and the hashes of their passwords
 //! STATE/NAME/buffer-limit   the limit of the server's output buffer before it was raised
+//! STATE/NAME/holds          the copy, in words, for display while the server is down
+//! STATE/NAME/ended.json     how the node has ended, with its last report
 //! STATE/NAME/data/          the server's working folder: append-only files
 //! STATE/NAME/data/trash/    what is being removed
 //! STATE/NAME/data/appendonlydir.restoring/    a backup that is being restored, see `placing`
@@ -32,6 +34,7 @@ use tracing::debug;
 use crate::config::{Lab, Node};
 use crate::files;
 use crate::protocol::vote::Elected;
+use crate::report::COPY_NOTE;
 
 use super::trash::Trash;
 
@@ -143,7 +146,7 @@ impl StateDir {
 
     /// Notes the node's copy, for display while its server is down. No decision depends on it.
     pub fn note_holding(&self, holds: &str) {
-        let file = self.folder.join("holds");
+        let file = self.folder.join(COPY_NOTE);
         if let Err(error) = fs::write(&file, format!("{holds}\n")) {
             debug!(file = %file.display(), %error, "the note of the node's copy could not be written");
         }

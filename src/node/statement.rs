@@ -10,13 +10,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tracing::debug;
 
 use crate::config::{Lab, Node};
-use crate::report::{Cause, Description, LogProblem, LogReader, NodeReport};
+use crate::report::{Cause, Description, END_NOTE, LogProblem, LogReader, NodeReport};
 
 use super::binary::ServerBinary;
 use super::machine::{Action, Observation, ServerState, Wait};
-
-/// In the state folder of a node that has failed or was stopped: its last report, and how it ended.
-pub(super) const NOTE: &str = "ended.json";
 
 /// The report, shared by its clones.
 #[derive(Debug, Clone)]
@@ -127,7 +124,7 @@ impl Statement {
             ..report
         };
         let note = serde_json::to_vec(&report).unwrap_or_default();
-        if let Err(error) = fs::write(folder.join(NOTE), note) {
+        if let Err(error) = fs::write(folder.join(END_NOTE), note) {
             debug!(folder = %folder.display(), %error, "the note of how the node ended could not be written");
         }
     }
@@ -135,7 +132,7 @@ impl Statement {
     /// Removes the note of an earlier end. Called when the node starts.
     pub(super) fn forget_end(folder: &Path) {
         // Mostly missing. A note that stays is read only while the node is down.
-        let _ = fs::remove_file(folder.join(NOTE));
+        let _ = fs::remove_file(folder.join(END_NOTE));
     }
 
     /// Takes over an observation of a data node.

@@ -12,6 +12,11 @@ use serde::{Deserialize, Serialize};
 pub use description::Description;
 pub use server_log::{Cause, LogProblem, LogReader, ago};
 
+/// File in a node's state folder with the copy that it holds, in words. For display only.
+pub const COPY_NOTE: &str = "holds";
+/// File in the state folder of a node that has failed or was stopped: its last report, and how it
+/// ended.
+pub const END_NOTE: &str = "ended.json";
 /// Parts of a server's errors that refuse a password.
 const REFUSED_PARTS: [&str; 2] = ["(WRONGPASS)", "NOAUTH"];
 /// Parts of the errors of an unavailable password: of `access::SecretsError`, whose test holds

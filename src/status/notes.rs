@@ -5,14 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::report::NodeReport;
+use crate::report::{COPY_NOTE, END_NOTE, NodeReport};
 
 use super::{Code, DataNodeStatus, Problem, Reached, Status, judge};
-
-/// File in a node's state folder with the copy that it holds.
-const COPY_NOTE: &str = "holds";
-/// File in a node's state folder with the report of a node that ended with an error or was stopped.
-const END_NOTE: &str = "ended.json";
 
 impl Status {
     /// Adds the notes of nodes that are not reachable and have their state folder under

@@ -4,7 +4,9 @@ use std::net::SocketAddrV4;
 use super::*;
 use crate::access::SecretsError;
 use crate::protocol::roster::{MemberKind, Roster, Standing};
-use crate::report::{Cause, Description, LogProblem, MemoryUse, RefusedLogin, lacks_password};
+use crate::report::{
+    Cause, Description, END_NOTE, LogProblem, MemoryUse, RefusedLogin, lacks_password,
+};
 use crate::status::{NamedPrimary, StrangerEntry};
 
 fn data(name: &str, role: &'static str) -> DataNodeStatus {
@@ -858,7 +860,7 @@ fn the_age_of_a_log_line_grows_after_its_node_has_ended() {
     };
     let root = tempfile::tempdir().unwrap();
     std::fs::create_dir(root.path().join("redis-b")).unwrap();
-    let file = root.path().join("redis-b/ended.json");
+    let file = root.path().join("redis-b").join(END_NOTE);
     std::fs::write(file, serde_json::to_vec(&note).unwrap()).unwrap();
     // The second time, the clock was set back.
     for (now, age) in [(1040, 42), (960, 2)] {
