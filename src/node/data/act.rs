@@ -43,13 +43,14 @@ impl DataNode {
             Action::CannotLoad => {
                 let wrote = self.written_by.as_deref().unwrap_or("another server");
                 let why = version::cannot_load(&self.binary.title(), wrote);
-                error!(node = %name, folder = %self.state.data().display(), "{why}");
+                error!(node = %name, folder = %self.state.data().display(), why,
+                    "the data on disk can't be read by this server");
                 self.statement.refused_for_version(why);
             }
             Action::CannotFollow(primary) => {
                 let writes = self.observers.version_of(primary);
                 let why = version::cannot_follow(&self.binary.title(), writes);
-                error!(node = %name, %primary, "{why}");
+                error!(node = %name, %primary, why, "the primary's data can't be read by this server");
                 self.statement.refused_for_version(why);
             }
             Action::Kill => {
@@ -141,7 +142,8 @@ impl DataNode {
             certificate.read_at_start();
             self.metrics.certificate_ends(certificate.end());
         }
-        let server = ServerProcess::start(&self.binary, &self.conf, NodeKind::Data, &self.statement)?;
+        let server =
+            ServerProcess::start(&self.binary, &self.conf, NodeKind::Data, &self.statement)?;
         info!(node = %self.node.name, pid = server.pid(), address = %self.node.socket(),
             version = %self.binary.version, "server started");
         self.server = Some(server);

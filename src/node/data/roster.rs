@@ -216,17 +216,17 @@ impl DataNode {
     /// addresses if the whole lab has moved.
     async fn keep_roster(&mut self) {
         let now = self.roster.clone();
-        let (next, what) = match (&now, self.membership) {
+        let (next, why) = match (&now, self.membership) {
             (None, OwnMembership::NoRoster) => (
                 first_roster(&self.lab),
-                "list of members written from lab.toml",
+                "there was none, so it has the nodes of lab.toml",
             ),
             (Some(held), OwnMembership::NotListed) => {
                 let mut next = first_roster(&self.lab);
                 next.version += held.roster.version;
                 (
                     next,
-                    "the list of members did not have this node, so it was replaced by the nodes of lab.toml",
+                    "it did not have this node, so it was replaced by the nodes of lab.toml",
                 )
             }
             (Some(held), _) => {
@@ -234,8 +234,7 @@ impl DataNode {
                 if next.data == held.roster.data && next.sentinels == held.roster.sentinels {
                     return;
                 }
-                let what = "list of members updated with the new addresses of moved nodes";
-                (next, what)
+                (next, "members have moved to new addresses")
             }
             _ => return,
         };
@@ -244,7 +243,8 @@ impl DataNode {
             Err(error) => Err(error),
         };
         match sent {
-            Ok(()) => info!(node = %self.node.name, version = next.version, what),
+            Ok(()) => info!(node = %self.node.name, version = next.version, why,
+                "list of members written"),
             // The lab is closed or the disk is full: tried again at the next step.
             Err(error) => {
                 debug!(node = %self.node.name, %error, "the list of members could not be written");
