@@ -47,6 +47,7 @@ use super::{NodeError, Shutdown, version};
 
 use fsync::FsyncTask;
 use in_sync::ReplicaTracker;
+use look::ServerWatch;
 use marks::OwnCopy;
 use pacing::Pacing;
 use raise::Raising;
@@ -86,8 +87,6 @@ pub(super) struct DataNode {
     replicas: ReplicaTracker,
     pacing: Pacing,
     fsync: FsyncTask,
-    /// The server syncs the file itself, because this node can't.
-    server_syncs: bool,
     machine: Machine,
     metrics: DataMetrics,
     certificate: Option<Certificate>,
@@ -95,12 +94,7 @@ pub(super) struct DataNode {
     started: Instant,
     server: Option<ServerProcess>,
     conn: Option<Conn>,
-    last_answer: Option<Instant>,
-    /// Questions since the last answer.
-    unanswered: u32,
-    link_down_since: Option<Instant>,
-    /// The server has loaded its data.
-    loaded: bool,
+    watch: ServerWatch,
     /// The own copy.
     copy: OwnCopy,
     /// The list of members on the own server, and the membership of this node in it.
@@ -110,16 +104,8 @@ pub(super) struct DataNode {
     moved_from: Vec<(String, SocketAddrV4)>,
     /// Moved nodes whose old address still answers.
     answer_elsewhere: Vec<String>,
-    /// The server has a login with which it can copy from another node.
-    admitted: bool,
-    /// Whether it writes to disk before each answer, as confirmed by the server.
+    /// Whether the server writes to disk before each answer, as confirmed by the server.
     sync_always: Option<bool>,
-    /// The server refused writes because of its disk, at the last answer.
-    disk_refuses: bool,
-    /// The server had reached maxclients, at the last answer.
-    crowded: bool,
-    /// The server's version has been noted beside its files.
-    noted: bool,
     /// The version that wrote the files on disk, if the server binary can't read them.
     written_by: Option<String>,
     version_check: version::VersionCheck,
@@ -166,7 +152,6 @@ impl DataNode {
         let fsync = FsyncTask::start(state.files());
         Ok(DataNode {
             fsync,
-            server_syncs: false,
             lab,
             node,
             state,
@@ -186,20 +171,13 @@ impl DataNode {
             started: Instant::now(),
             server: None,
             conn: None,
-            last_answer: None,
-            unanswered: 0,
-            link_down_since: None,
-            loaded: false,
+            watch: ServerWatch::default(),
             copy: OwnCopy::default(),
             roster: None,
             membership: OwnMembership::default(),
             moved_from,
             answer_elsewhere: Vec::new(),
-            admitted: false,
             sync_always: None,
-            disk_refuses: false,
-            crowded: false,
-            noted: false,
             written_by: None,
             version_check: version::VersionCheck::default(),
             on_disk: DiskCopy::default(),
@@ -259,7 +237,7 @@ impl DataNode {
                 server,
                 disk_refuses: match server {
                     ServerState::Gone => self.state.disk_refusal().is_some(),
-                    _ => self.disk_refuses,
+                    _ => self.watch.disk_refuses,
                 },
                 unreadable: self.written_by.is_some(),
                 sync_always: self.sync_always,

@@ -153,20 +153,24 @@ impl DataNode {
 
     /// The value of `appendfsync` with which the file is synced once a second.
     fn syncs_once_a_second(&self) -> &'static str {
-        if self.server_syncs { "everysec" } else { "no" }
+        if self.watch.syncs_itself {
+            "everysec"
+        } else {
+            "no"
+        }
     }
 
     /// If this node can't sync the file, the server does it until its next start. If the server
     /// can't either, it refuses writes by itself.
     pub(super) async fn watch_syncs(&mut self) {
-        let Some(why) = self.fsync.failure().filter(|_| !self.server_syncs) else {
+        let Some(why) = self.fsync.failure().filter(|_| !self.watch.syncs_itself) else {
             return;
         };
         error!(node = %self.node.name, why, folder = %self.state.data().display(), "the append-only file can't be synced to \
             disk, so the server syncs it, and refuses writes while it can't either; check the disk");
-        self.server_syncs = true;
+        self.watch.syncs_itself = true;
         if self.sync_always != Some(true) && self.server.is_some() {
-            self.server_syncs = self.set("appendfsync", "everysec").await;
+            self.watch.syncs_itself = self.set("appendfsync", "everysec").await;
         }
     }
 
@@ -182,7 +186,7 @@ impl DataNode {
             .demote(parked_at(&self.lab, &self.node), Some(login))
             .await
         {
-            self.admitted = false;
+            self.watch.admitted = false;
         }
     }
 
@@ -214,7 +218,7 @@ impl DataNode {
         self.set("replica-priority", "0").await;
         self.admit().await;
         // Otherwise at the next step: without a login it would copy nothing.
-        if self.admitted {
+        if self.watch.admitted {
             self.demote(primary, None).await;
         }
     }

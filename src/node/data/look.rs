@@ -19,6 +19,27 @@ use super::in_sync::ReplicaTracker;
 use super::pacing::Pacing;
 use super::{DataNode, HANG_QUESTIONS, roster};
 
+/// What is known of the running server; nothing of it holds for the next one.
+#[derive(Debug, Default)]
+pub(super) struct ServerWatch {
+    last_answer: Option<Instant>,
+    /// Questions since the last answer.
+    unanswered: u32,
+    link_down_since: Option<Instant>,
+    /// It has loaded its data.
+    loaded: bool,
+    /// Its version has been noted beside its files.
+    noted: bool,
+    /// It refused writes because of its disk, at the last answer.
+    pub(super) disk_refuses: bool,
+    /// It had reached maxclients, at the last answer.
+    crowded: bool,
+    /// It has a login with which it can copy from another node.
+    pub(super) admitted: bool,
+    /// It syncs the append-only file itself, because this node can't.
+    pub(super) syncs_itself: bool,
+}
+
 impl DataNode {
     /// Observes the own server.
     pub(super) async fn observe_server(&mut self) -> Result<ServerState, NodeError> {
@@ -30,7 +51,7 @@ impl DataNode {
             warn!(node = %self.node.name, %status, "the server has ended");
             self.statement
                 .update(|report| report.last_end = Some(status.to_string()));
-            if !self.loaded && status.code().is_some_and(|code| code != 0) {
+            if !self.watch.loaded && status.code().is_some_and(|code| code != 0) {
                 // It never served, so the short wait delays nothing.
                 server.wait_for_log().await;
                 self.report_failed_start()?;
@@ -45,11 +66,11 @@ impl DataNode {
         }
         match self.ask_server().await {
             Ok((info, copy)) => {
-                self.last_answer = Some(Instant::now());
-                self.unanswered = 0;
+                self.watch.last_answer = Some(Instant::now());
+                self.watch.unanswered = 0;
                 let seen = self.server_state(&info);
-                if self.loaded
-                    && !std::mem::replace(&mut self.noted, true)
+                if self.watch.loaded
+                    && !std::mem::replace(&mut self.watch.noted, true)
                     && let Some(running) = Version::parse(&info.version)
                 {
                     version::note(&self.state.files(), running);
@@ -63,7 +84,7 @@ impl DataNode {
             Err(error) => {
                 debug!(node = %self.node.name, %error, "no answer from the own server");
                 self.conn = None;
-                self.unanswered += 1;
+                self.watch.unanswered += 1;
                 Ok(self.silent_state())
             }
         }
@@ -71,10 +92,12 @@ impl DataNode {
 
     /// The state of a server that does not answer.
     fn silent_state(&self) -> ServerState {
-        match self.last_answer {
+        match self.watch.last_answer {
             None => ServerState::Starting,
             // This process may have been stopped itself.
-            Some(_) if self.unanswered < HANG_QUESTIONS => ServerState::Silent(Duration::ZERO),
+            Some(_) if self.watch.unanswered < HANG_QUESTIONS => {
+                ServerState::Silent(Duration::ZERO)
+            }
             Some(at) => ServerState::Silent(at.elapsed()),
         }
     }
@@ -113,17 +136,10 @@ impl DataNode {
         self.server = None;
         self.connector.reset_backoff(self.node.socket());
         self.conn = None;
-        self.last_answer = None;
-        self.unanswered = 0;
-        self.link_down_since = None;
-        self.loaded = false;
+        self.watch = ServerWatch::default();
         self.copy = std::mem::take(&mut self.copy).of_ended_server();
-        self.admitted = false;
         // As in its config file.
         self.sync_always = Some(false);
-        self.server_syncs = false;
-        self.disk_refuses = false;
-        self.noted = false;
         self.raising.server_ended();
         self.replicas = ReplicaTracker::default();
         self.pacing = Pacing::default();
@@ -173,18 +189,18 @@ impl DataNode {
     }
 
     pub(super) fn server_state(&mut self, info: &ReplicationInfo) -> ServerState {
-        self.disk_refuses = info.disk_refuses;
-        if info.crowded && !self.crowded {
+        self.watch.disk_refuses = info.disk_refuses;
+        if info.crowded && !self.watch.crowded {
             error!(node = %self.node.name, "the server has reached maxclients and refuses new connections; close idle \
                 ones, or raise maxclients and ulimit -n");
         }
-        self.crowded = info.crowded;
+        self.watch.crowded = info.crowded;
         if info.loading {
             return ServerState::Loading;
         }
-        self.loaded = true;
+        self.watch.loaded = true;
         if info.is_primary {
-            self.link_down_since = None;
+            self.watch.link_down_since = None;
             let now = self.started.elapsed();
             let roster = self.roster.as_ref();
             let own = self.node.socket();
@@ -202,15 +218,16 @@ impl DataNode {
         // A Sentinel makes a parked server follow its primary after a while. Without a login it
         // copies nothing, and its role is still undecided.
         let copies = info.link_up || info.syncing;
-        if of == parked_at(&self.lab, &self.node) || !(self.admitted || copies) {
+        if of == parked_at(&self.lab, &self.node) || !(self.watch.admitted || copies) {
             return ServerState::Parked;
         }
         let link_down_for = if info.link_up && !info.syncing {
-            self.link_down_since = None;
+            self.watch.link_down_since = None;
             None
         } else {
             Some(
-                self.link_down_since
+                self.watch
+                    .link_down_since
                     .get_or_insert_with(Instant::now)
                     .elapsed(),
             )

@@ -384,7 +384,7 @@ impl DataNode {
 
     /// Gives the own server the login with which it can copy from another.
     pub(super) async fn admit(&mut self) {
-        self.admitted = false;
+        self.watch.admitted = false;
         let mut login = self.replication_login();
         while let Some(password) = login {
             let mut cmd = redis::cmd("CONFIG");
@@ -406,7 +406,7 @@ impl DataNode {
             let secret =
                 |login: &Option<SecretString>| login.as_ref().map(|p| p.expose_secret().to_owned());
             if login.as_ref().map(&secret) == Some(secret(&password)) {
-                self.admitted = true;
+                self.watch.admitted = true;
                 return;
             }
         }
