@@ -20,7 +20,7 @@ use crate::protocol::vote::ReplicaView;
 use crate::sentinel::Panel;
 
 /// The `replica-priority` that tells the node of a parked server that its copy is chosen.
-pub const CHOSEN: u64 = 1;
+pub const CHOSEN_PRIORITY: u64 = 1;
 /// Pause between two observations.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How many observations in a row must find the mark, because the node also writes its mark.
@@ -226,7 +226,7 @@ pub async fn choose(
     }
     let mut conn = connector.open(node.socket()).await?;
     let mut set = redis::cmd("CONFIG");
-    set.arg("SET").arg("replica-priority").arg(CHOSEN);
+    set.arg("SET").arg("replica-priority").arg(CHOSEN_PRIORITY);
     conn.query::<Value>(&set).await?;
     let panel = Panel::new(lab, connector.clone());
     let deadline = Instant::now() + limit;

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use crate::access::{Secrets, User};
-use crate::choosing::CHOSEN;
+use crate::choosing::CHOSEN_PRIORITY;
 use crate::client::{ClientError, ReplicationInfo, random_ids, set_mark};
 use crate::closing::{accept_writes, write_reopening};
 use crate::protocol::copy::{Completeness, Copy, Mark, Relation};
@@ -140,7 +140,7 @@ impl OwnCopy {
             | ServerState::Replica {
                 link_down_for: Some(_),
                 ..
-            } => info.priority == CHOSEN,
+            } => info.priority == CHOSEN_PRIORITY,
             ServerState::Primary { .. } => self.chosen && !self.in_term,
             _ => false,
         };

@@ -68,7 +68,7 @@ impl Machine {
             return;
         }
         if seen.chosen {
-            self.wait_for(Wait::Nodes(CHOSEN), actions);
+            self.wait_for(Wait::Nodes(WAIT_FOR_ELECTION), actions);
             return;
         }
         if self.may_stand(seen, vote, parked_for) {
@@ -334,7 +334,8 @@ impl Machine {
 }
 
 /// What a chosen node waits for.
-pub(super) const CHOSEN: &str = "the Sentinels, to elect it: an operator has chosen this copy";
+pub(super) const WAIT_FOR_ELECTION: &str =
+    "the Sentinels, to elect it: an operator has chosen this copy";
 const MAY_HOLD_MORE: &str = "another data node, to learn whether it holds more";
 const APART: &str = "an operator: each of the copies may hold what the other lacks; see what they hold with halab status, \
     then choose one: halab choose NODE";

@@ -4,7 +4,7 @@
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use super::parked::{CHOSEN, FAILOVER_TIME, can_be_promoted};
+use super::parked::{FAILOVER_TIME, WAIT_FOR_ELECTION, can_be_promoted};
 use super::{Action, Machine, Observation, PeerState, Vote, Wait, may_be_read};
 
 /// How much later than the loss of the link the primary must have answered a Sentinel to count as
@@ -114,7 +114,7 @@ impl Machine {
                 self.follow_if_it_may(seen, named, why, actions);
             }
         } else if seen.chosen {
-            self.wait_for(Wait::Nodes(CHOSEN), actions);
+            self.wait_for(Wait::Nodes(WAIT_FOR_ELECTION), actions);
         } else if self.may_stand(seen, vote, down_for) {
             if !promotable {
                 self.stand(seen.now, actions);
