@@ -1,9 +1,9 @@
 //! The limit of a server's output buffer for replicas (`client-output-buffer-limit`), which its
-//! node raises during a full copy. Pure, but for the note.
+//! node enlarges during a full copy. Pure, but for the note.
 //!
-//! A `CONFIG REWRITE` during that time, by an operator or a Sentinel, writes the raised limit into
-//! the server's config file. So the old limit and each raised one are noted in the state folder
-//! before the server is changed, and the next start of the server restores the old limit.
+//! A `CONFIG REWRITE` during that time, by an operator or a Sentinel, writes the enlarged limit
+//! into the server's config file. So the old limit and each enlarged one are noted in the state
+//! folder before the server is changed, and the next start of the server restores the old limit.
 
 use std::fmt;
 use std::fs;
@@ -21,7 +21,7 @@ const CLASSES: [&str; 2] = ["replica", "slave"];
 
 /// The limit; 0 is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Limit {
+pub(super) struct OutputBufferLimit {
     /// Bytes at which the server drops the replica.
     pub(super) hard: u64,
     /// Bytes at which it does so after a while.
@@ -30,14 +30,14 @@ pub(super) struct Limit {
     pub(super) seconds: u64,
 }
 
-impl Limit {
+impl OutputBufferLimit {
     /// From the answer to `CONFIG GET`, or the arguments in a file: four words for each class.
     pub(super) fn of(text: &str) -> Option<Self> {
         let words: Vec<&str> = text.split_whitespace().collect();
         let classes = words.chunks_exact(4);
         // The last one counts.
         let class = classes.rev().find(|class| CLASSES.contains(&class[0]))?;
-        Some(Limit {
+        Some(OutputBufferLimit {
             hard: bytes(class[1])?,
             soft: bytes(class[2])?,
             seconds: class[3].parse().ok()?,
@@ -53,9 +53,9 @@ impl Limit {
         }
     }
 
-    /// The hard limit alone, raised by so much.
-    pub(super) fn raised(self, by: u64) -> Self {
-        Limit {
+    /// The hard limit alone, enlarged by so much.
+    pub(super) fn enlarged(self, by: u64) -> Self {
+        OutputBufferLimit {
             hard: self.hard.saturating_add(by),
             soft: 0,
             seconds: 0,
@@ -64,9 +64,9 @@ impl Limit {
 }
 
 /// As an argument of `CONFIG SET`.
-impl fmt::Display for Limit {
+impl fmt::Display for OutputBufferLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Limit {
+        let OutputBufferLimit {
             hard,
             soft,
             seconds,
@@ -92,37 +92,41 @@ fn bytes(size: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(unit)
 }
 
-/// Notes that the server with the limit `before` is about to be given `raised`.
+/// Notes that the server with the limit `before` is about to be given `enlarged`.
 ///
 /// # Errors
 /// When it can't be written.
-pub(super) fn note(folder: &Path, before: Limit, raised: Limit) -> io::Result<()> {
+pub(super) fn note(
+    folder: &Path,
+    before: OutputBufferLimit,
+    enlarged: OutputBufferLimit,
+) -> io::Result<()> {
     let file = folder.join(NOTE);
     let noted = fs::read_to_string(&file).unwrap_or_default();
     let mut lines: Vec<String> = noted.lines().map(str::to_owned).collect();
-    // The first one is the limit that was there before any was raised. Another that is new is an
+    // The first one is the limit that was there before any was enlarged. Another that is new is an
     // operator's.
     if !lines.contains(&before.to_string()) {
         lines = vec![before.to_string()];
     }
-    if !lines.contains(&raised.to_string()) {
-        lines.push(raised.to_string());
+    if !lines.contains(&enlarged.to_string()) {
+        lines.push(enlarged.to_string());
     }
-    // Not synced: without it, after a power cut, the limit of the next start may be a raised one.
+    // Not synced: without it, after a power cut, the next start may have an enlarged limit.
     fs::write(&file, format!("{}\n", lines.join("\n")))
 }
 
-/// Puts the limit before back into the server's file, where it is a raised one. Before a start of
+/// Restores the limit before in the server's file, where it is an enlarged one. Before a start of
 /// the server.
 pub(super) fn put_back(folder: &Path, conf: &mut Conf) {
     let file = folder.join(NOTE);
     let noted = fs::read_to_string(&file).unwrap_or_default();
-    let mut limits = noted.lines().map(Limit::of);
+    let mut limits = noted.lines().map(OutputBufferLimit::of);
     let Some(Some(before)) = limits.next() else {
         return;
     };
-    let stated = Limit::of(&conf.get_all(&[DIRECTIVE]).concat().join(" "));
-    if stated.is_some() && limits.any(|raised| raised == stated) {
+    let stated = OutputBufferLimit::of(&conf.get_all(&[DIRECTIVE]).concat().join(" "));
+    if stated.is_some() && limits.any(|enlarged| enlarged == stated) {
         conf.rewrite(without_replicas);
         let text = before.to_string();
         let words: Vec<&str> = text.split(' ').collect();
@@ -154,7 +158,7 @@ fn without_replicas(words: &[&str]) -> Change {
 mod tests {
     use super::*;
 
-    const BEFORE: Limit = Limit {
+    const BEFORE: OutputBufferLimit = OutputBufferLimit {
         hard: 512 << 20,
         soft: 1 << 20,
         seconds: 60,
@@ -163,19 +167,24 @@ mod tests {
     #[test]
     fn a_limit_is_read_however_servers_and_operators_write_it() {
         let slave = "normal 0 0 0 slave 536870912 1048576 60 pubsub 33554432 8388608 60";
-        assert_eq!(Limit::of(slave), Some(BEFORE));
-        assert_eq!(Limit::of("replica 512mb 1mb 60"), Some(BEFORE));
-        assert_eq!(Limit::of(&BEFORE.to_string()), Some(BEFORE));
-        assert_eq!(Limit::of("replica 1 0 0 slave 2k 0 0").unwrap().hard, 2000);
+        assert_eq!(OutputBufferLimit::of(slave), Some(BEFORE));
+        assert_eq!(OutputBufferLimit::of("replica 512mb 1mb 60"), Some(BEFORE));
+        assert_eq!(OutputBufferLimit::of(&BEFORE.to_string()), Some(BEFORE));
+        assert_eq!(
+            OutputBufferLimit::of("replica 1 0 0 slave 2k 0 0")
+                .unwrap()
+                .hard,
+            2000
+        );
         for none in ["", "normal 0 0 0", "replica", "replica x 0 0"] {
-            assert_eq!(Limit::of(none), None, "{none}");
+            assert_eq!(OutputBufferLimit::of(none), None, "{none}");
         }
     }
 
     #[test]
     fn what_may_wait_for_long_is_the_lower_limit_of_those_there_are() {
         let of = |hard, soft| {
-            Limit {
+            OutputBufferLimit {
                 hard,
                 soft,
                 seconds: 9,
@@ -183,8 +192,8 @@ mod tests {
             .for_long()
         };
         assert_eq!((of(5, 3), of(5, 0), of(0, 3), of(0, 0)), (3, 5, 3, 0));
-        let raised = BEFORE.raised(1);
-        assert_eq!((raised.for_long(), raised.soft), ((512 << 20) + 1, 0));
+        let enlarged = BEFORE.enlarged(1);
+        assert_eq!((enlarged.for_long(), enlarged.soft), ((512 << 20) + 1, 0));
     }
 
     /// The lines of the file after the next start.
@@ -195,15 +204,15 @@ mod tests {
     }
 
     #[test]
-    fn a_raised_limit_in_the_file_is_taken_back_at_the_next_start_and_an_operators_stays() {
+    fn an_enlarged_limit_in_the_file_is_taken_back_at_the_next_start_and_an_operators_stays() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
         let file = "port 1\nclient-output-buffer-limit normal 0 0 0 slave 600mb 0 0\n";
-        assert_eq!(started_with(folder, file), file, "nothing was raised");
-        note(folder, BEFORE, BEFORE.raised(1)).unwrap();
-        note(folder, BEFORE, BEFORE.raised(88 << 20)).unwrap();
-        // Not put back yet, when it is raised again.
-        note(folder, BEFORE.raised(1), BEFORE.raised(2)).unwrap();
+        assert_eq!(started_with(folder, file), file, "nothing was enlarged");
+        note(folder, BEFORE, BEFORE.enlarged(1)).unwrap();
+        note(folder, BEFORE, BEFORE.enlarged(88 << 20)).unwrap();
+        // Not put back yet, when it is enlarged again.
+        note(folder, BEFORE.enlarged(1), BEFORE.enlarged(2)).unwrap();
         let started = started_with(folder, file);
         assert_eq!(
             started,
@@ -211,11 +220,11 @@ mod tests {
         );
         assert_eq!(started_with(folder, &started), started, "once");
 
-        note(folder, BEFORE, BEFORE.raised(1)).unwrap();
+        note(folder, BEFORE, BEFORE.enlarged(1)).unwrap();
         let operators = "client-output-buffer-limit replica 700mb 0 0\n";
         assert_eq!(started_with(folder, operators), operators);
-        note(folder, BEFORE, BEFORE.raised(1)).unwrap();
-        note(folder, BEFORE.raised(7), BEFORE.raised(8)).unwrap();
+        note(folder, BEFORE, BEFORE.enlarged(1)).unwrap();
+        note(folder, BEFORE.enlarged(7), BEFORE.enlarged(8)).unwrap();
         let noted = fs::read_to_string(folder.join(NOTE)).unwrap();
         assert_eq!(
             noted.lines().count(),

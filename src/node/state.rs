@@ -4,7 +4,7 @@
 //! STATE/NAME/lock           held by the node's process
 //! STATE/NAME/redis.conf     or sentinel.conf; the server rewrites it
 //! STATE/NAME/users.acl      the server's users, their rights, and the hashes of their passwords
-//! STATE/NAME/buffer-limit   the limit of the server's output buffer before it was raised
+//! STATE/NAME/buffer-limit   the limit of the server's output buffer before it was enlarged
 //! STATE/NAME/holds          the copy, in words, for display while the server is down
 //! STATE/NAME/ended.json     how the node has ended, with its last report
 //! STATE/NAME/data/          the server's working folder: append-only files

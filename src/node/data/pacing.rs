@@ -3,7 +3,7 @@
 //! Writes during a full copy wait in the primary's memory until the replica has loaded the copy. At
 //! a limit (`client-output-buffer-limit`) the server drops the replica, which starts again. A load
 //! that reaches the limit before the copy is loaded would leave the lab with one copy for as long
-//! as it lasts. So the limit is raised with the size of the data, as far as memory allows, and
+//! as it lasts. So the limit is enlarged with the size of the data, as far as memory allows, and
 //! writes are paused briefly, as often as needed to stay below it.
 //!
 //! The budget at any moment is a share of the limit that grows from the start of the copy, fast at
@@ -20,18 +20,18 @@ use tracing::{debug, info, warn};
 use crate::capacity;
 use crate::client::ClientError;
 
-use super::super::buffer::{self, Limit};
+use super::super::buffer::{self, OutputBufferLimit};
 use super::super::machine::ServerState;
 use super::DataNode;
 
 pub(super) use transfers::Pacing;
-use transfers::{BufferBudget, PAUSE, RaisedLimit};
+use transfers::{BufferBudget, EnlargedLimit, PAUSE};
 
 /// Rate of a full copy and its loading, on a slow and busy machine.
 const BYTES_PER_SECOND: u64 = 50_000_000;
 /// Shortest duration that is assumed for a copy.
 const SHORTEST: Duration = Duration::from_secs(10);
-/// The limit is raised by the size of the data, or the available memory if less, divided by this.
+/// The limit is enlarged by the size of the data, or the available memory if less, divided by this.
 const SHARE_OF_DATA: u64 = 4;
 /// Consecutive pauses may last no longer than this part of `down_after_ms`. The pauses also delay
 /// the messages of Sentinels, which call a silent server down, and drop a link on which nothing
@@ -57,7 +57,7 @@ impl DataNode {
             return false;
         }
         if self.pacing.budget.is_none() {
-            let budget = self.raise_limit().await;
+            let budget = self.enlarge_buffer_limit().await;
             debug!(node = %self.node.name, ?budget, "a replica makes a full copy");
             self.pacing.budget = Some(budget);
         }
@@ -85,20 +85,20 @@ impl DataNode {
         }
         self.pacing.budget = None;
         self.pacing.paused = None;
-        let Some(raised) = self.pacing.raised else {
+        let Some(enlarged) = self.pacing.enlarged else {
             return;
         };
         let Ok(now) = self.buffer_limit().await else {
             return;
         };
         // Another limit was set by an operator.
-        if now != Some(raised.to) || self.set_limit(raised.before).await {
-            self.pacing.raised = None;
+        if now != Some(enlarged.to) || self.set_limit(enlarged.before).await {
+            self.pacing.enlarged = None;
         }
     }
 
-    /// Raises the limit by a share of the data, as far as memory allows.
-    async fn raise_limit(&mut self) -> BufferBudget {
+    /// Enlarges the limit by a share of the data, as far as memory allows.
+    async fn enlarge_buffer_limit(&mut self) -> BufferBudget {
         let used = self.used_memory().await.unwrap_or_else(|error| {
             debug!(node = %self.node.name, %error, "the size of the data is unknown");
             0
@@ -111,15 +111,15 @@ impl DataNode {
                 return BufferBudget { limit: 0, span };
             }
         };
-        let before = self.pacing.raised.filter(|raised| raised.to == limit);
-        let before = before.map_or(limit, |raised| raised.before);
+        let before = self.pacing.enlarged.filter(|enlarged| enlarged.to == limit);
+        let before = before.map_or(limit, |enlarged| enlarged.before);
         let available = capacity::memory().available.unwrap_or(0);
-        let to = before.raised(used.min(available) / SHARE_OF_DATA);
+        let to = before.enlarged(used.min(available) / SHARE_OF_DATA);
         if before.hard > 0 && to != limit {
             if let Err(error) = buffer::note(self.state.folder(), before, to) {
-                debug!(node = %self.node.name, %error, "the raised limit could not be noted");
+                debug!(node = %self.node.name, %error, "the enlarged limit could not be noted");
             }
-            self.pacing.raised = Some(RaisedLimit { before, to });
+            self.pacing.enlarged = Some(EnlargedLimit { before, to });
             if self.set_limit(to).await {
                 return BufferBudget {
                     limit: to.for_long(),
@@ -133,18 +133,18 @@ impl DataNode {
         }
     }
 
-    async fn set_limit(&mut self, limit: Limit) -> bool {
+    async fn set_limit(&mut self, limit: OutputBufferLimit) -> bool {
         self.set(buffer::DIRECTIVE, &limit.to_string()).await
     }
 
     /// The limit as it is now.
-    async fn buffer_limit(&mut self) -> Result<Option<Limit>, ClientError> {
+    async fn buffer_limit(&mut self) -> Result<Option<OutputBufferLimit>, ClientError> {
         let cmd = redis::cmd("CONFIG")
             .arg("GET")
             .arg(buffer::DIRECTIVE)
             .clone();
         let answer: Vec<String> = self.own_conn().await?.query(&cmd).await?;
-        Ok(answer.get(1).and_then(|value| Limit::of(value)))
+        Ok(answer.get(1).and_then(|value| OutputBufferLimit::of(value)))
     }
 
     async fn used_memory(&mut self) -> Result<u64, ClientError> {

@@ -6,7 +6,7 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use crate::client::ReplicationInfo;
-use crate::node::buffer::Limit;
+use crate::node::buffer::OutputBufferLimit;
 use crate::node::data::in_sync::ReplicaTracker;
 
 /// Percentages of the limit: the budget at the start, and the budget that is never exceeded.
@@ -52,11 +52,11 @@ impl BufferBudget {
     }
 }
 
-/// A raised limit of the server, and the limit before.
+/// An enlarged limit of the server, and the limit before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct RaisedLimit {
-    pub(super) before: Limit,
-    pub(super) to: Limit,
+pub(super) struct EnlargedLimit {
+    pub(super) before: OutputBufferLimit,
+    pub(super) to: OutputBufferLimit,
 }
 
 /// The full copies under way, and the state of the pacing.
@@ -69,7 +69,7 @@ pub(in crate::node::data) struct Pacing {
     incomplete: HashMap<SocketAddrV4, u32>,
     pub(super) budget: Option<BufferBudget>,
     /// Set even if the server's answer was lost.
-    pub(super) raised: Option<RaisedLimit>,
+    pub(super) enlarged: Option<EnlargedLimit>,
     /// Since when writes have been paused without a break.
     pub(super) paused: Option<Duration>,
     /// The last pause.
