@@ -140,7 +140,7 @@ impl Certificates {
     ///
     /// # Errors
     /// If one cannot be generated.
-    pub fn of_lab(lab: &Lab) -> Result<Option<Certificates>, CertificateError> {
+    pub fn load_or_generate(lab: &Lab) -> Result<Option<Certificates>, CertificateError> {
         if !lab.security.tls {
             return Ok(None);
         }

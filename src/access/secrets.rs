@@ -138,7 +138,7 @@ impl Secrets {
     ///
     /// # Errors
     /// If one cannot be generated.
-    pub fn of_lab(lab: &Lab) -> Result<Option<Secrets>, SecretsError> {
+    pub fn load_or_generate(lab: &Lab) -> Result<Option<Secrets>, SecretsError> {
         if !lab.security.acl {
             return Ok(None);
         }

@@ -131,8 +131,8 @@ pub fn become_service(lab: &Lab, start: &Start) -> MonitoringError {
     if service == Service::RedisExporter {
         // All of a lab starts at once: this may be the first to want passwords and certificates.
         let ready = || {
-            Secrets::of_lab(lab)?;
-            Certificates::of_lab(lab)?;
+            Secrets::load_or_generate(lab)?;
+            Certificates::load_or_generate(lab)?;
             write_passwords(lab, &folder)
         };
         if let Err(error) = ready() {

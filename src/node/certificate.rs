@@ -54,7 +54,7 @@ impl Certificate {
     /// # Errors
     /// If it is missing, or other nodes would not accept it.
     pub(super) fn of(lab: &Lab, node: &Node) -> Result<Option<Self>, NodeError> {
-        let Some(certificates) = Certificates::of_lab(lab)? else {
+        let Some(certificates) = Certificates::load_or_generate(lab)? else {
             return Ok(None);
         };
         verify_own_certificate(&certificates, node)?;

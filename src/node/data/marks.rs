@@ -415,7 +415,7 @@ impl DataNode {
     /// The password with which the own server copies. The outer `None`: it can't be read; the inner
     /// one: the lab has no users.
     fn replication_login(&self) -> Option<Option<SecretString>> {
-        let login = Secrets::of_lab(&self.lab).and_then(|secrets| {
+        let login = Secrets::load_or_generate(&self.lab).and_then(|secrets| {
             secrets
                 .map(|secrets| secrets.password(User::Replication))
                 .transpose()

@@ -127,7 +127,7 @@ impl StateDir {
         conf.set(&["bind-source-addr"], &[&listens]);
         conf.set(&["dir"], &[&self.data().to_string_lossy()]);
         apply_tls(lab, node, &mut conf)?;
-        let secrets = Secrets::of_lab(lab)?;
+        let secrets = Secrets::load_or_generate(lab)?;
         self.apply_users(node, secrets.as_ref(), &mut conf)?;
         match node.kind {
             NodeKind::Data => {
