@@ -112,7 +112,7 @@ fn write(lines: &[&str], path: &Path) {
                 let outcome = match how {
                     "replicated" => RecordOutcome::Replicated,
                     "witnessed" => RecordOutcome::Witnessed,
-                    "sent" => RecordOutcome::Sent,
+                    "sent" => RecordOutcome::Unconfirmed,
                     _ => panic!("{line}"),
                 };
                 ledger.settled(range(seqs), outcome, micros(at)).unwrap();

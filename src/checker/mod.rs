@@ -30,7 +30,7 @@
 //! # let header = Header { run: RunId::new(1), start, lab: "lab".into(), policy: "none".into() };
 //! # let mut writer = LedgerWriter::create(path, header)?;
 //! # let seqs = writer.invoked(3, start)?;
-//! # writer.settled(seqs, RecordOutcome::Sent, 10)?;
+//! # writer.settled(seqs, RecordOutcome::Unconfirmed, 10)?;
 //! # writer.close(20)?;
 //! let history = History::read(&mut LedgerReader::open(path)?)?;
 //! let mut reading = NodeReading::new(&history, "redis-a");

@@ -164,7 +164,7 @@ impl<'h> NodeReading<'h> {
             match outcome {
                 Some(RecordOutcome::Replicated) => counts.replicated += 1,
                 Some(RecordOutcome::Witnessed) => counts.witnessed += 1,
-                Some(RecordOutcome::Sent) => counts.unconfirmed += 1,
+                Some(RecordOutcome::Unconfirmed) => counts.unconfirmed += 1,
                 Some(RecordOutcome::Failed) => counts.failed += 1,
                 None => counts.unsettled += 1,
             }

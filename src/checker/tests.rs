@@ -187,7 +187,10 @@ fn the_worst_verdict_wins() {
 
 #[test]
 fn the_report_as_json() {
-    let settled = [(0, RecordOutcome::Replicated), (1, RecordOutcome::Sent)];
+    let settled = [
+        (0, RecordOutcome::Replicated),
+        (1, RecordOutcome::Unconfirmed),
+    ];
     let report = check(3, &settled, &[(0, Read::Value), (1, Read::Absent)]);
     let none = serde_json::json!({ "count": 0, "ranges": [], "ranges_left_out": 0 });
     assert_eq!(

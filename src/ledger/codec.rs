@@ -294,7 +294,7 @@ const KIND_CLOSED: u8 = 7;
 const fn kind_of(outcome: RecordOutcome) -> u8 {
     match outcome {
         RecordOutcome::Failed => 2,
-        RecordOutcome::Sent => 3,
+        RecordOutcome::Unconfirmed => 3,
         RecordOutcome::Witnessed => 4,
         RecordOutcome::Replicated => 5,
     }

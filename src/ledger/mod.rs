@@ -109,7 +109,8 @@ pub enum RecordOutcome {
     /// Failed for certain: no node executed it.
     Failed,
     /// Acknowledged by `+OK` alone (policy `none`).
-    Sent,
+    #[serde(rename = "sent")]
+    Unconfirmed,
     /// Acknowledged: a majority of the Sentinels are witnesses that no other node can be promoted.
     Witnessed,
     /// Acknowledged: every node that could be promoted has it.
@@ -120,7 +121,7 @@ impl RecordOutcome {
     /// All outcomes, the weakest first.
     pub const ALL: [RecordOutcome; 4] = [
         RecordOutcome::Failed,
-        RecordOutcome::Sent,
+        RecordOutcome::Unconfirmed,
         RecordOutcome::Witnessed,
         RecordOutcome::Replicated,
     ];

@@ -146,7 +146,7 @@ impl InFlight {
     /// The form of its acknowledgement, if it is acknowledged.
     pub(super) fn outcome(&self, policy: Policy, coverage: Coverage) -> Option<RecordOutcome> {
         if policy == Policy::None {
-            return Some(RecordOutcome::Sent);
+            return Some(RecordOutcome::Unconfirmed);
         }
         if self.replicated {
             return Some(RecordOutcome::Replicated);

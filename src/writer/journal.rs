@@ -33,7 +33,7 @@ pub struct Counts {
     /// Records acknowledged with the Sentinels as witnesses.
     pub witnessed: u64,
     /// Records acknowledged by the primary's `+OK` alone (policy `none`).
-    pub sent: u64,
+    pub unconfirmed: u64,
     /// Records that failed for certain and were given up.
     pub failed: u64,
     /// Records that were sent again at least once.
@@ -45,7 +45,7 @@ pub struct Counts {
 impl Counts {
     /// Acknowledged, in any form.
     pub fn acknowledged(&self) -> u64 {
-        self.before + self.replicated + self.witnessed + self.sent
+        self.before + self.replicated + self.witnessed + self.unconfirmed
     }
 
     /// Neither acknowledged nor failed for certain.
@@ -223,7 +223,7 @@ impl Journal {
         let count = seqs.end - seqs.start;
         match outcome {
             RecordOutcome::Failed => inner.counts.failed += count,
-            RecordOutcome::Sent => inner.counts.sent += count,
+            RecordOutcome::Unconfirmed => inner.counts.unconfirmed += count,
             RecordOutcome::Witnessed => inner.counts.witnessed += count,
             RecordOutcome::Replicated => inner.counts.replicated += count,
         }
@@ -293,7 +293,7 @@ impl Journal {
             acknowledged_before: counts.before,
             replicated: counts.replicated,
             witnessed: counts.witnessed,
-            unconfirmed: counts.sent,
+            unconfirmed: counts.unconfirmed,
             failed: counts.failed,
             unknown: counts.unknown(),
             sent_again: counts.sent_again,

@@ -50,7 +50,7 @@ impl Collector for JournalCollector {
         for (kind, count) in [
             ("replicated", counts.replicated),
             ("witnessed", counts.witnessed),
-            ("unconfirmed", counts.sent),
+            ("unconfirmed", counts.unconfirmed),
             ("before", counts.before),
         ] {
             let labels = [("acknowledgement", kind)];

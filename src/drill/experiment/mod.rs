@@ -306,7 +306,7 @@ impl<'a> Experiment<'a> {
         }));
         let policy = self.settings.policy;
         let count = |counts: Counts| match policy {
-            Policy::None => counts.sent,
+            Policy::None => counts.unconfirmed,
             Policy::Replicated | Policy::Available => counts.replicated,
         };
         let new = NEW_ROUNDS * self.settings.in_flight_records();
