@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::client::{ClientError, Connector, ReplicationInfo, set_mark};
+use crate::client::{ClientError, Connector, ServerInfo, set_mark};
 use crate::config::{Lab, Node};
 use crate::protocol::copy::{Copy, MARK_KEY, Mark, Relation};
 use crate::protocol::vote::ReplicaView;
@@ -96,12 +96,12 @@ pub struct ChoicePreview {
 
 struct NodeAnswer {
     node: Node,
-    held: Result<(ReplicationInfo, Option<Copy>), String>,
+    held: Result<(ServerInfo, Option<Copy>), String>,
 }
 
 async fn ask(lab: &Lab, connector: &Connector) -> Vec<NodeAnswer> {
     let all = lab.data_nodes.iter().map(|node| async {
-        let ask = async { connector.open(node.socket()).await?.holding().await };
+        let ask = async { connector.open(node.socket()).await?.info_and_copy().await };
         NodeAnswer {
             node: node.clone(),
             held: ask.await.map_err(|e: ClientError| e.to_string()),
@@ -187,7 +187,7 @@ fn fate_of(
     answer: &NodeAnswer,
     chosen: &str,
     chosen_copy: &Copy,
-    info: &ReplicationInfo,
+    info: &ServerInfo,
     copy: &Copy,
 ) -> CopyFate {
     if answer.node.name == chosen {
@@ -232,7 +232,7 @@ pub async fn choose(
     let deadline = Instant::now() + limit;
     while Instant::now() < deadline && !stop.is_cancelled() {
         if let Ok(mut conn) = connector.open(node.socket()).await
-            && let Ok((info, Some(copy))) = conn.holding().await
+            && let Ok((info, Some(copy))) = conn.info_and_copy().await
             && info.is_primary
             && copy
                 .mark()
@@ -292,7 +292,7 @@ async fn give_up_others(
         let mut watch = redis::cmd("WATCH");
         watch.arg(MARK_KEY);
         conn.query::<Value>(&watch).await?;
-        let (_, copy) = conn.holding().await?;
+        let (_, copy) = conn.info_and_copy().await?;
         let Some(mark) = copy.as_ref().and_then(Copy::mark) else {
             return Err(ChooseError::NoData(node.name.clone()));
         };

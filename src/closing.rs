@@ -114,7 +114,7 @@ pub async fn close(
 /// The closing mark of the primary `node`, if it has one.
 async fn closing_mark(connector: &Connector, node: &Node) -> Option<Mark> {
     let mut primary = connector.open(node.socket()).await.ok()?;
-    let (info, copy) = primary.holding().await.ok()?;
+    let (info, copy) = primary.info_and_copy().await.ok()?;
     let mark = copy.as_ref().and_then(Copy::mark)?;
     (info.is_primary && mark.state == Completeness::Closed).then(|| mark.clone())
 }
@@ -167,7 +167,7 @@ async fn next_mark(
     node: &Node,
     epoch: Option<u64>,
 ) -> Result<Mark, CloseError> {
-    let (info, copy) = primary.holding().await?;
+    let (info, copy) = primary.info_and_copy().await?;
     let mark = copy.as_ref().and_then(Copy::mark);
     match mark {
         Some(mark) if info.is_primary && mark.counts_for(&node.name, &info.replication_id) => {
@@ -210,7 +210,7 @@ async fn has_mark(node: &Node, connector: &Connector, mark: &Mark, deadline: Ins
         return false;
     };
     loop {
-        match conn.holding().await {
+        match conn.info_and_copy().await {
             Ok((_, copy)) if copy.as_ref().and_then(Copy::mark) == Some(mark) => return true,
             // Without a link it cannot receive the mark.
             Ok((info, _)) if info.link_up || info.syncing || info.loading => {}
@@ -233,7 +233,7 @@ pub async fn reopen(lab: &Lab, connector: &Connector) -> Result<String, CloseErr
         .data_node_at(elected.address)
         .ok_or(CloseError::Stranger(elected.address))?;
     let mut primary = connector.open(node.socket()).await?;
-    let (info, copy) = primary.holding().await?;
+    let (info, copy) = primary.info_and_copy().await?;
     let mark = copy.as_ref().and_then(Copy::mark);
     let Some(mark) = mark.filter(|m| info.is_primary && m.state == Completeness::Closed) else {
         return Err(CloseError::NotClosed);

@@ -106,7 +106,7 @@ pub struct Reset {
 /// # Errors
 /// Why not all are forgotten.
 pub async fn forget(lab: &Lab, stop: &CancellationToken) -> Result<Forgotten, ForgetError> {
-    let connector = Connector::new(lab, User::Operator).patient(ANSWER_LIMIT);
+    let connector = Connector::new(lab, User::Operator).with_min_limit(ANSWER_LIMIT);
     let mut done = Forgotten::default();
     for node in &lab.sentinels {
         let status = wait_ready(lab).await?;

@@ -10,7 +10,7 @@ use redis::Value;
 
 use crate::checker::{History, NodeReading};
 use crate::client::framing::Framing;
-use crate::client::{ReplicationInfo, Role, reply};
+use crate::client::{Role, ServerInfo, reply};
 use crate::config::Lab;
 use crate::drill::report::{DrillReport, html, markdown};
 use crate::ledger::{Entry, Header, LedgerReader, codec};
@@ -162,7 +162,7 @@ pub fn sentinel(bytes: &[u8]) {
         let _ = Role::from_value(value);
         if let Value::BulkString(text) = value
             && let Ok(text) = std::str::from_utf8(text)
-            && let Some(info) = ReplicationInfo::of(text)
+            && let Some(info) = ServerInfo::of(text)
         {
             assert!(info.heard.len() <= info.online.len());
             assert!(info.version.len() < 100);

@@ -6,7 +6,7 @@ use std::net::SocketAddrV4;
 
 use futures_util::future::join_all;
 
-use crate::client::{Connector, ReplicationInfo};
+use crate::client::{Connector, ServerInfo};
 use crate::config::Lab;
 use crate::protocol::vote::SentinelView;
 use crate::sentinel::Panel;
@@ -17,7 +17,7 @@ struct LabObservation {
     /// A view for each Sentinel, or why there is none.
     views: Vec<Result<SentinelView, String>>,
     /// An answer for each data node, in the order of `lab.toml`.
-    infos: Vec<Result<ReplicationInfo, String>>,
+    infos: Vec<Result<ServerInfo, String>>,
 }
 
 /// The progress of a recovery.
@@ -49,7 +49,7 @@ impl Recovery {
                 .open(node.socket())
                 .await
                 .map_err(|e| e.to_string())?;
-            conn.replication().await.map_err(|e| e.to_string())
+            conn.info().await.map_err(|e| e.to_string())
         }))
         .await;
         self.judge(lab, &LabObservation { views, infos })
@@ -194,8 +194,8 @@ mod tests {
         LabObservation {
             views: vec![Ok(view(lab)), Ok(view(lab)), Ok(view(lab))],
             infos: vec![
-                Ok(ReplicationInfo::parse(&primary)),
-                Ok(ReplicationInfo::parse(replica)),
+                Ok(ServerInfo::parse(&primary)),
+                Ok(ServerInfo::parse(replica)),
             ],
         }
     }

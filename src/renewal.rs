@@ -86,7 +86,7 @@ pub async fn renew(lab: &Lab, stop: &CancellationToken) -> Result<(), RenewalErr
         }
         None => return Err(CertificateError::Off.into()),
     };
-    let connector = Connector::new(lab, User::Operator).patient(ANSWER_LIMIT);
+    let connector = Connector::new(lab, User::Operator).with_min_limit(ANSWER_LIMIT);
     let secrets = Secrets::at(certificates.folder());
     let all = lab.nodes().count();
     let stopped = |renewed| RenewalError::Stopped { renewed, all };

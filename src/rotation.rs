@@ -142,7 +142,7 @@ impl Rotation<'_> {
     async fn open(&self, node: &Node) -> Result<Conn, ClientError> {
         // With the operator's current password.
         Connector::new(self.lab, User::Operator)
-            .patient(ANSWER_LIMIT)
+            .with_min_limit(ANSWER_LIMIT)
             .open(node.socket())
             .await
     }

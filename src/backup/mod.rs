@@ -178,9 +178,9 @@ pub async fn take(
     };
     let run = BackupRun {
         lab,
-        reader: Connector::new(lab, User::Verifier).patient(ANSWER_LIMIT),
+        reader: Connector::new(lab, User::Verifier).with_min_limit(ANSWER_LIMIT),
         // With the rights of a replica, which may read everything and do nothing else.
-        copier: Connector::new(lab, User::Replication).patient(ANSWER_LIMIT),
+        copier: Connector::new(lab, User::Replication).with_min_limit(ANSWER_LIMIT),
         given,
     };
     let panel = Panel::new(lab, run.reader.clone());
@@ -258,7 +258,7 @@ impl BackupRun<'_> {
         let primary = primary.ok_or(Obstacle::Stranger(before.address))?;
         let mut conn = self.reader.open(primary.socket()).await?;
         let at = Utc::now();
-        let (info, copy) = conn.holding().await?;
+        let (info, copy) = conn.info_and_copy().await?;
         // A primary that was deposed unnoticed still reports to be primary; the Sentinels, asked
         // after it, do not name it.
         if panel.ask().await.elect()? != before {
@@ -304,7 +304,12 @@ impl BackupRun<'_> {
     ) -> Result<Manifest, AttemptError> {
         let boundary = self.boundary(panel).await?;
         let node = self.source(&boundary, attempt);
-        let (info, _) = self.reader.open(node.socket()).await?.holding().await?;
+        let (info, _) = self
+            .reader
+            .open(node.socket())
+            .await?
+            .info_and_copy()
+            .await?;
         let mut snapshot = self.copier.snapshot(node.socket()).await?;
         let (history, offset) = (snapshot.history.clone(), snapshot.offset);
         if history != boundary.history || offset < boundary.offset {

@@ -60,7 +60,7 @@ pub(super) fn run(global: &Global, args: &ChooseArgs) -> CommandResult {
         }
         None => return Err(unknown_node(&lab, &args.node)),
     }
-    let connector = Connector::new(&lab, User::Operator).patient(ANSWER_LIMIT);
+    let connector = Connector::new(&lab, User::Operator).with_min_limit(ANSWER_LIMIT);
     let (choice, done) = with_signals(Threads::One, |token| async move {
         let choice = choosing::preview(&lab, &connector, &args.node).await?;
         let done = if args.yes {

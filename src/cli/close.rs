@@ -72,7 +72,7 @@ pub(super) fn run(global: &Global, args: &CloseArgs) -> CommandResult {
 }
 
 fn connector(lab: &Lab) -> Connector {
-    Connector::new(lab, User::Operator).patient(ANSWER_LIMIT)
+    Connector::new(lab, User::Operator).with_min_limit(ANSWER_LIMIT)
 }
 
 /// Closes the lab before all nodes are stopped. A failure is only logged, since the nodes are

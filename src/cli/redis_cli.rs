@@ -53,7 +53,7 @@ pub(super) fn run(global: &Global, args: &CliArgs) -> CommandResult {
     let node = lab
         .node(&args.node)
         .ok_or_else(|| unknown_node(&lab, &args.node))?;
-    let connector = Connector::new(&lab, args.user).patient(CONNECT_LIMIT);
+    let connector = Connector::new(&lab, args.user).with_min_limit(CONNECT_LIMIT);
     // Ctrl-C is handled by redis-cli. This process ends when redis-cli ends.
     let status: ExitStatus = with_signals(Threads::One, |_| async {
         let tunnel = Tunnel::open().context("cannot create a private socket")?;

@@ -13,7 +13,7 @@ use crate::protocol::copy::{Copy, MARK_KEY};
 
 use super::framing::LimitedStream;
 use super::stream::Stream;
-use super::{ClientError, ReplicationInfo, Role};
+use super::{ClientError, Role, ServerInfo};
 
 /// The sections of `INFO` that describe the state of a data node.
 const SECTIONS: [&str; 5] = [
@@ -158,9 +158,9 @@ impl Conn {
     ///
     /// # Errors
     /// As [`Conn::query`].
-    pub async fn replication(&mut self) -> Result<ReplicationInfo, ClientError> {
+    pub async fn info(&mut self) -> Result<ServerInfo, ClientError> {
         let text: String = self.query(redis::cmd("INFO").arg(&SECTIONS)).await?;
-        self.read_replication(&text)
+        self.read_info(&text)
     }
 
     /// The same, and a description of the node's data; `None` if the node does not report it, for
@@ -168,11 +168,11 @@ impl Conn {
     ///
     /// # Errors
     /// As [`Conn::query`].
-    pub async fn holding(&mut self) -> Result<(ReplicationInfo, Option<Copy>), ClientError> {
+    pub async fn info_and_copy(&mut self) -> Result<(ServerInfo, Option<Copy>), ClientError> {
         let mut pipe = redis::pipe();
         pipe.cmd("INFO").arg(&SECTIONS);
         pipe.cmd("GET").arg(MARK_KEY);
-        self.read_holding(&pipe)
+        self.read_info_and_copy(&pipe)
             .await
             .map(|(info, copy, _)| (info, copy))
     }
@@ -182,15 +182,15 @@ impl Conn {
     ///
     /// # Errors
     /// As [`Conn::query`].
-    pub async fn holding_and_presence(
+    pub async fn info_copy_and_presence(
         &mut self,
         channel: &str,
-    ) -> Result<(ReplicationInfo, Option<Copy>, bool), ClientError> {
+    ) -> Result<(ServerInfo, Option<Copy>, bool), ClientError> {
         let mut pipe = redis::pipe();
         pipe.cmd("INFO").arg(&SECTIONS);
         pipe.cmd("GET").arg(MARK_KEY);
         pipe.cmd("PUBSUB").arg("NUMSUB").arg(channel);
-        let (info, copy, numsub) = self.read_holding(&pipe).await?;
+        let (info, copy, numsub) = self.read_info_and_copy(&pipe).await?;
         let present = numsub
             .and_then(|numsub| <(String, u64)>::from_redis_value(numsub).ok())
             .is_some_and(|(_, count)| count > 0);
@@ -198,10 +198,10 @@ impl Conn {
     }
 
     /// Sends `pipe`: `INFO`, `GET` of the mark, and one more command at most. Returns the answers.
-    async fn read_holding(
+    async fn read_info_and_copy(
         &mut self,
         pipe: &redis::Pipeline,
-    ) -> Result<(ReplicationInfo, Option<Copy>, Option<redis::Value>), ClientError> {
+    ) -> Result<(ServerInfo, Option<Copy>, Option<redis::Value>), ClientError> {
         let to = self.to;
         let answers = self.pipeline(pipe).await;
         let mut answers = answers
@@ -212,7 +212,7 @@ impl Conn {
             .extract_error()
             .and_then(|info| String::from_redis_value(info).map_err(RedisError::from))
             .map_err(|source| ClientError::Redis { to, source })?;
-        let info = self.read_replication(&text)?;
+        let info = self.read_info(&text)?;
         let mark = match answers.next() {
             Some(redis::Value::Nil) => Some(None),
             Some(value @ redis::Value::BulkString(_)) => {
@@ -230,8 +230,8 @@ impl Conn {
         Ok((info, copy, answers.next()))
     }
 
-    fn read_replication(&self, text: &str) -> Result<ReplicationInfo, ClientError> {
-        ReplicationInfo::of(text).ok_or_else(|| ClientError::Redis {
+    fn read_info(&self, text: &str) -> Result<ServerInfo, ClientError> {
+        ServerInfo::of(text).ok_or_else(|| ClientError::Redis {
             to: self.to,
             source: (ErrorKind::UnexpectedReturnType, "not an answer to INFO").into(),
         })
@@ -241,7 +241,7 @@ impl Conn {
     ///
     /// # Errors
     /// As [`Conn::query`].
-    pub async fn present(&mut self, channel: &str) -> Result<u64, ClientError> {
+    pub async fn subscriber_count(&mut self, channel: &str) -> Result<u64, ClientError> {
         let cmd = redis::cmd("PUBSUB").arg("NUMSUB").arg(channel).clone();
         let (_, count): (String, u64) = self.query(&cmd).await?;
         Ok(count)

@@ -57,14 +57,14 @@ impl Connector {
 
     /// The same, with limits of at least `limit`, for callers that can wait.
     #[must_use]
-    pub fn patient(self, limit: Duration) -> Self {
+    pub fn with_min_limit(self, limit: Duration) -> Self {
         let limit = limit.max(self.connect_limit);
-        self.within(limit)
+        self.with_limit(limit)
     }
 
     /// The same, with exactly this limit for connects and answers.
     #[must_use]
-    pub fn within(mut self, limit: Duration) -> Self {
+    pub fn with_limit(mut self, limit: Duration) -> Self {
         self.connect_limit = limit;
         self.answer_limit = limit;
         self

@@ -13,7 +13,7 @@ const LINK_SILENCE: i64 = 3;
 
 /// The answer to `INFO` of a data node, as far as the lab needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReplicationInfo {
+pub struct ServerInfo {
     /// Whether it is a primary.
     pub is_primary: bool,
     /// As a replica: its primary.
@@ -29,7 +29,7 @@ pub struct ReplicationInfo {
     /// The replication history of the offset (`master_replid`).
     pub replication_id: String,
     /// The replication history before its promotion (`master_replid2`).
-    pub before: Option<String>,
+    pub previous_replication_id: Option<String>,
     /// As a replica: its `replica-priority`; with 0 it is never promoted.
     pub priority: u64,
     /// As a primary: the replicas whose link is online.
@@ -64,7 +64,7 @@ fn keys_of(value: &str) -> u64 {
     count.and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
-impl ReplicationInfo {
+impl ServerInfo {
     /// Parses the answer to `INFO`; `None` if it is not that of a data node.
     pub fn of(text: &str) -> Option<Self> {
         let says_role = text.lines().any(|line| line.starts_with("role:"));
@@ -73,14 +73,14 @@ impl ReplicationInfo {
 
     /// Parses the text of `INFO`; a missing field gets the most cautious value.
     pub fn parse(text: &str) -> Self {
-        let mut info = ReplicationInfo {
+        let mut info = ServerInfo {
             is_primary: false,
             primary: None,
             link_up: false,
             syncing: false,
             offset: 0,
             replication_id: String::new(),
-            before: None,
+            previous_replication_id: None,
             priority: 0,
             online: Vec::new(),
             copying: Vec::new(),
@@ -117,7 +117,8 @@ impl ReplicationInfo {
                 "master_replid" => info.replication_id = value.to_owned(),
                 "master_replid2" => {
                     // Zeros if there was none.
-                    info.before = value.contains(|c| c != '0').then(|| value.to_owned());
+                    info.previous_replication_id =
+                        value.contains(|c| c != '0').then(|| value.to_owned());
                 }
                 "slave_priority" => info.priority = value.parse().unwrap_or(0),
                 "connected_clients" | "connected_slaves" => {
@@ -224,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_primary_lists_only_online_replicas() {
-        let info = ReplicationInfo::parse(
+        let info = ServerInfo::parse(
             "# Server\r\nredis_version:7.0.15\r\nrun_id:abc\r\n# Replication\r\nrole:master\r\n\
              slave0:ip=127.0.0.12,port=6379,state=online,offset=1400,lag=0\r\n\
              slave1:ip=127.0.0.13,port=6379,state=wait_bgsave,offset=0,lag=0\r\n\
@@ -243,7 +244,7 @@ mod tests {
             waits: true,
         };
         assert_eq!(info.copying, [copying]);
-        let silent = ReplicationInfo::parse(
+        let silent = ServerInfo::parse(
             "role:master\r\nslave0:ip=127.0.0.12,port=6379,state=online,offset=1400,lag=2\r\n",
         );
         assert_eq!((silent.online.len(), silent.heard.len()), (1, 0));
@@ -251,21 +252,18 @@ mod tests {
 
     #[test]
     fn a_text_without_a_role_is_not_an_answer_and_versions_are_made_printable() {
-        assert_eq!(ReplicationInfo::of("OK"), None);
-        assert_eq!(
-            ReplicationInfo::of("# Server\r\nredis_version:7.0.15\r\n"),
-            None
-        );
+        assert_eq!(ServerInfo::of("OK"), None);
+        assert_eq!(ServerInfo::of("# Server\r\nredis_version:7.0.15\r\n"), None);
         let version = format!("redis_version:\x1b[2J{}\r\nrole:master\r\n", "7".repeat(99));
         assert_eq!(
-            ReplicationInfo::of(&version).unwrap().version,
+            ServerInfo::of(&version).unwrap().version,
             "[2J77777777777777777"
         );
     }
 
     #[test]
     fn a_replica_reports_its_primary_link_and_priority() {
-        let info = ReplicationInfo::parse(
+        let info = ServerInfo::parse(
             "role:slave\r\nmaster_host:127.0.0.11\r\nmaster_port:6379\r\n\
              master_link_status:down\r\nmaster_sync_in_progress:1\r\nslave_repl_offset:7\r\n\
              slave_priority:100\r\nmaster_repl_offset:9\r\n",
@@ -278,7 +276,7 @@ mod tests {
     #[test]
     fn a_server_with_all_connections_in_use_is_crowded() {
         let crowded = |clients: u64, replicas: u64| {
-            ReplicationInfo::parse(&format!(
+            ServerInfo::parse(&format!(
                 "connected_clients:{clients}\r\nmaxclients:100\r\nrole:master\r\n\
                  connected_slaves:{replicas}\r\n"
             ))
@@ -286,13 +284,13 @@ mod tests {
         };
         assert!(crowded(100, 0) && crowded(99, 1));
         assert!(!crowded(98, 1));
-        assert!(!ReplicationInfo::parse("role:master\r\nconnected_slaves:1\r\n").crowded);
+        assert!(!ServerInfo::parse("role:master\r\nconnected_slaves:1\r\n").crowded);
     }
 
     #[test]
     fn a_silent_link_is_down() {
         let link = |seconds: &str| {
-            ReplicationInfo::parse(&format!(
+            ServerInfo::parse(&format!(
                 "role:slave\r\nmaster_link_status:up\r\nmaster_last_io_seconds_ago:{seconds}\r\n"
             ))
             .link_up

@@ -42,7 +42,7 @@ mod tunnel;
 pub use conn::Conn;
 pub use connector::Connector;
 pub use error::{ClientError, classify};
-pub use info::{Copying, ReplicationInfo};
+pub use info::{Copying, ServerInfo};
 pub use mark::{random_ids, set_mark};
 pub use open_files::ensure_open_files;
 pub use raw::RawConn;

@@ -281,7 +281,8 @@ mod tests {
         };
         let mut lab = Lab::parse(include_str!("../../lab.toml"), None).unwrap();
         lab.security.acl = false;
-        let connector = Connector::new(&lab, User::Replication).patient(Duration::from_secs(5));
+        let connector =
+            Connector::new(&lab, User::Replication).with_min_limit(Duration::from_secs(5));
         let client = async {
             let at = SocketAddrV4::new([127, 0, 0, 1].into(), port);
             let mut snapshot = connector.snapshot(at).await?;

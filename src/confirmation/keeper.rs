@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, trace};
 
-use crate::client::{Connector, RawConn, ReplicationInfo, Role};
+use crate::client::{Connector, RawConn, Role, ServerInfo};
 use crate::config::Node;
 use crate::protocol::WriteError;
 use crate::protocol::ack::{
@@ -345,7 +345,7 @@ impl Keeper {
         let [info, mark] = &texts[..] else {
             return Err(WriteError::NotRedis);
         };
-        let history = ReplicationInfo::parse(info).replication_id;
+        let history = ServerInfo::parse(info).replication_id;
         let is = |node: &&Node| node.socket() == keeping.target.address;
         let Some(node) = self.nodes.iter().find(is) else {
             return Ok(None);

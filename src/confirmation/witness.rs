@@ -10,7 +10,7 @@ use futures_util::future::{Either, join_all, maybe_done, select};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
-use crate::client::{Conn, Connector, ReconnectingConn, ReplicationInfo};
+use crate::client::{Conn, Connector, ReconnectingConn, ServerInfo};
 use crate::protocol::ack::{
     ASSURANCE_CHANNEL, Evidence, NoWitness, UncoveredWrites, witness, witness_promoted,
 };
@@ -58,7 +58,7 @@ pub(super) struct Witness {
 #[derive(Debug)]
 struct SelfReport {
     node: SocketAddrV4,
-    info: ReplicationInfo,
+    info: ServerInfo,
     copy: Option<Copy>,
     /// It gives the assurance that it can't be promoted.
     assured: bool,
@@ -189,6 +189,6 @@ impl Witness {
     }
 }
 
-async fn ask_node(conn: &mut Conn) -> Option<(ReplicationInfo, Option<Copy>, bool)> {
-    conn.holding_and_presence(ASSURANCE_CHANNEL).await.ok()
+async fn ask_node(conn: &mut Conn) -> Option<(ServerInfo, Option<Copy>, bool)> {
+    conn.info_copy_and_presence(ASSURANCE_CHANNEL).await.ok()
 }

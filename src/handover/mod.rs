@@ -137,7 +137,7 @@ async fn prepare<'a>(
             .any(crate::protocol::vote::ReplicaView::promotable)
     });
     let mut conn = connector.open(from.socket()).await?;
-    let (_, copy) = conn.holding().await?;
+    let (_, copy) = conn.info_and_copy().await?;
     let mark = copy.as_ref().and_then(Copy::mark);
     if mark.is_some_and(|mark| mark.state == Completeness::Closed) {
         return Err(HandoverError::Closed);
@@ -353,9 +353,9 @@ async fn continues_history(
 ) -> bool {
     let deadline = Instant::now() + limit;
     loop {
-        let ask = async { connector.open(to.socket()).await?.replication().await };
+        let ask = async { connector.open(to.socket()).await?.info().await };
         match ask.await {
-            Ok(info) => return info.before.as_deref() == Some(history),
+            Ok(info) => return info.previous_replication_id.as_deref() == Some(history),
             Err(error) if Instant::now() < deadline => {
                 debug!(%error, "handover: the promoted node does not answer yet");
                 sleep(RETRY_PAUSE).await;

@@ -47,7 +47,7 @@ impl OldPrimary<'_> {
             Some(conn) => conn,
             None => self.connector.open(self.node.socket()).await?,
         };
-        let (info, held) = conn.holding().await?;
+        let (info, held) = conn.info_and_copy().await?;
         let mut pipe = redis::pipe();
         // During an earlier pause, the write of the mark would wait for its end.
         pipe.cmd("CLIENT").arg("UNPAUSE");

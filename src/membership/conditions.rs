@@ -3,7 +3,7 @@
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use crate::client::ReplicationInfo;
+use crate::client::ServerInfo;
 use crate::config::Node;
 use crate::protocol::ack::{Evidence, NoWitness, UncoveredWrites, witness};
 use crate::protocol::roster::{MemberKind, Standing};
@@ -31,7 +31,7 @@ pub(super) struct DataNodeReply {
 
 #[derive(Debug)]
 pub(super) struct NodeState {
-    pub(super) info: ReplicationInfo,
+    pub(super) info: ServerInfo,
     /// It has the same list of members as the primary.
     pub(super) current: bool,
     /// It gives the assurance that it cannot be promoted.
@@ -57,7 +57,7 @@ impl MembersObservation<'_> {
         reply.state.as_ref().ok()
     }
 
-    pub(super) fn info_of(&self, name: &str) -> Option<&ReplicationInfo> {
+    pub(super) fn info_of(&self, name: &str) -> Option<&ServerInfo> {
         self.state(name).map(|state| &state.info)
     }
 

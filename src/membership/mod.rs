@@ -140,7 +140,7 @@ pub async fn change(
     change: &MemberChange,
     options: &ChangeOptions<'_>,
 ) -> Result<ChangeReport, MemberError> {
-    let connector = Connector::new(lab, User::Operator).patient(ANSWER_LIMIT);
+    let connector = Connector::new(lab, User::Operator).with_min_limit(ANSWER_LIMIT);
     MemberCommand::new(lab, options, connector)
         .run(change)
         .await
@@ -151,7 +151,7 @@ pub async fn change(
 /// # Errors
 /// If no primary is found, or it has no list of members.
 pub async fn list(lab: &Lab) -> Result<Listing, MemberError> {
-    let connector = Connector::new(lab, User::Operator).patient(ANSWER_LIMIT);
+    let connector = Connector::new(lab, User::Operator).with_min_limit(ANSWER_LIMIT);
     let deadline = Instant::now() + STATEMENT_LIMIT;
     loop {
         match listing::list(lab, &connector).await {

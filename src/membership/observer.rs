@@ -146,7 +146,7 @@ async fn ask(connector: &Connector, primary: &PrimaryView, node: &Node) -> DataN
         let mut conn = connector.open(node.socket()).await?;
         let stored = conn.roster().await?;
         // Asked after the list: a node that then gives the assurance acts on that list.
-        let (info, _, assured) = conn.holding_and_presence(ASSURANCE_CHANNEL).await?;
+        let (info, _, assured) = conn.info_copy_and_presence(ASSURANCE_CHANNEL).await?;
         let current = stored.is_some_and(|stored| stored.text == primary.stored.text);
         Ok::<_, ClientError>(NodeState {
             info,

@@ -37,7 +37,7 @@ pub(super) async fn find_primary(
         asked.push(node.socket());
         let state = async {
             let mut conn = connector.open(node.socket()).await?;
-            let (info, copy) = conn.holding().await?;
+            let (info, copy) = conn.info_and_copy().await?;
             let mark = copy.as_ref().and_then(Copy::mark);
             let closed = mark.is_some_and(|mark| mark.state == Completeness::Closed);
             Ok::<_, crate::client::ClientError>((info.is_primary, closed, conn.roster().await?))

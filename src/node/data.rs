@@ -132,8 +132,8 @@ impl DataNode {
         // Shorter than the hang limit, so that one lost answer is not a hang.
         let limit = (lab.timing.hang_timeout / HANG_QUESTIONS).max(CALM);
         let connector = || Connector::new(&lab, User::Node).from_source(lab.listens(&node));
-        let others = connector().patient(OTHERS_LIMIT.max(lab.timing.raise_limit));
-        let connector = connector().within(limit);
+        let others = connector().with_min_limit(OTHERS_LIMIT.max(lab.timing.raise_limit));
+        let connector = connector().with_limit(limit);
         let panel = Arc::new(Panel::new(&lab, others.clone()));
         let observers = Observers::start(&lab, &node, &panel, &others);
         let seed = lab

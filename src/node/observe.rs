@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use crate::client::{Conn, Connector, ReplicationInfo};
+use crate::client::{Conn, Connector, ServerInfo};
 use crate::config::{Lab, Node};
 use crate::protocol::copy::Copy;
 use crate::protocol::format::Version;
@@ -281,15 +281,15 @@ async fn ask_peer(
     conn: &mut Option<Conn>,
     address: SocketAddrV4,
     connector: &Connector,
-) -> Option<(ReplicationInfo, Option<Copy>)> {
+) -> Option<(ServerInfo, Option<Copy>)> {
     if let Some(warm) = conn
-        && let Ok(held) = warm.holding().await
+        && let Ok(held) = warm.info_and_copy().await
     {
         return Some(held);
     }
     // A promotion closes all connections, so a failed connection is reopened at once.
     conn.insert(connector.open(address).await.ok()?)
-        .holding()
+        .info_and_copy()
         .await
         .ok()
 }
@@ -313,7 +313,7 @@ fn peer_copy(me: &str, own: Option<&Copy>, seen: &PeerRecord) -> PeerCopy {
     }
 }
 
-fn peer_state(info: &ReplicationInfo) -> PeerState {
+fn peer_state(info: &ServerInfo) -> PeerState {
     if info.is_primary {
         PeerState::Primary
     } else {

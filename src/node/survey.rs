@@ -48,7 +48,7 @@ pub(super) fn start(
 
 fn connector(lab: &Lab, node: &Node, user: User) -> Connector {
     Connector::new(lab, user)
-        .patient(LIMIT)
+        .with_min_limit(LIMIT)
         .from_source(lab.listens(node))
 }
 

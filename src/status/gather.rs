@@ -5,7 +5,7 @@ use std::net::SocketAddrV4;
 use futures_util::future::join_all;
 
 use crate::access::User;
-use crate::client::{ClientError, Connector, ReplicationInfo, node_addresses, with_members};
+use crate::client::{ClientError, Connector, ServerInfo, node_addresses, with_members};
 use crate::config::{Lab, Node};
 use crate::protocol::copy::{Completeness, Copy, PARKED_PORT};
 use crate::protocol::roster::Roster;
@@ -134,7 +134,7 @@ fn sentinels(
 
 /// The answer of a data node's server.
 pub(super) struct DataNodeAnswer {
-    pub(super) info: ReplicationInfo,
+    pub(super) info: ServerInfo,
     copy: Option<Copy>,
     roster: Option<Roster>,
     /// Why its list of members cannot be used.
@@ -149,7 +149,7 @@ pub(super) async fn ask_data_node(
         .open(node.socket())
         .await
         .map_err(|e| e.to_string())?;
-    let (info, copy) = conn.holding().await.map_err(|e| e.to_string())?;
+    let (info, copy) = conn.info_and_copy().await.map_err(|e| e.to_string())?;
     // A server that is loading its data answers this with an error.
     let held = conn.roster().await;
     let unreadable = held.as_ref().is_err_and(ClientError::is_of_members);

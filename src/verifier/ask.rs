@@ -1,6 +1,6 @@
 //! Asks the Sentinels and a data node for one observation.
 
-use crate::client::{ClientError, Connector, ReplicationInfo, Role};
+use crate::client::{ClientError, Connector, Role, ServerInfo};
 use crate::config::{Lab, Node};
 use crate::protocol::vote::{Elected, NoPrimary};
 use crate::sentinel::Panel;
@@ -20,7 +20,7 @@ pub(super) async fn observe(
 ) -> Result<NodeObservation, Interruption> {
     let answers = async {
         let mut conn = connector.open(node.socket()).await?;
-        Ok((conn.replication().await?, conn.role().await?))
+        Ok((conn.info().await?, conn.role().await?))
     };
     let (info, role) = answers.await.map_err(|error| unanswered(node, &error))?;
     observation_of(node, &info, &role)
@@ -38,7 +38,7 @@ pub(super) fn unanswered(node: &Node, error: &ClientError) -> Interruption {
 /// An error if they contradict each other, or if a compared value is missing: it is not taken as 0.
 fn observation_of(
     node: &Node,
-    info: &ReplicationInfo,
+    info: &ServerInfo,
     role: &Role,
 ) -> Result<NodeObservation, Interruption> {
     let name = || node.name.clone();
@@ -73,7 +73,7 @@ fn observation_of(
     };
     Ok(NodeObservation {
         run_id: info.run_id.clone(),
-        history: info.replication_id.clone(),
+        replication_id: info.replication_id.clone(),
         offset,
         role,
     })
@@ -104,7 +104,7 @@ mod tests {
     fn observation_42(run_id: &str, role: ReportedRole) -> NodeObservation {
         NodeObservation {
             run_id: run_id.into(),
-            history: "8a5c".into(),
+            replication_id: "8a5c".into(),
             offset: 42,
             role,
         }
@@ -128,11 +128,11 @@ mod tests {
             offset: 42,
             replicas: vec![],
         };
-        let observation = observation_of(&a(), &ReplicationInfo::parse(AS_PRIMARY), &role);
+        let observation = observation_of(&a(), &ServerInfo::parse(AS_PRIMARY), &role);
         assert_eq!(observation, Ok(observation_42("aa", ReportedRole::Primary)));
         let observation = observation_of(
             &b(),
-            &ReplicationInfo::parse(AS_REPLICA),
+            &ServerInfo::parse(AS_REPLICA),
             &role_of_a_replica(true),
         );
         let role = ReportedRole::Replica {
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn both_answers_must_report_the_link_as_up() {
         let linked = |info: &str, connected| {
-            let info = ReplicationInfo::parse(info);
+            let info = ServerInfo::parse(info);
             let observation = observation_of(&b(), &info, &role_of_a_replica(connected)).unwrap();
             matches!(observation.role, ReportedRole::Replica { linked: true, .. })
         };
@@ -169,7 +169,7 @@ mod tests {
             replicas: vec![],
         };
         let error_text = |info: &str, role: &Role| {
-            observation_of(&a(), &ReplicationInfo::parse(info), role)
+            observation_of(&a(), &ServerInfo::parse(info), role)
                 .unwrap_err()
                 .to_string()
         };

@@ -121,7 +121,7 @@ async fn verify(
     for fault in &options.faults {
         history.push_fault(fault.clone());
     }
-    let connector = Connector::new(lab, User::Verifier).patient(ANSWER_LIMIT);
+    let connector = Connector::new(lab, User::Verifier).with_min_limit(ANSWER_LIMIT);
     let verifier = Verifier {
         lab,
         source: Source {

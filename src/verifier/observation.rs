@@ -26,7 +26,7 @@ pub struct NodeObservation {
     /// Its server's `run_id`.
     pub run_id: String,
     /// Its replication history (`master_replid`).
-    pub history: String,
+    pub replication_id: String,
     /// Its offset in that history, in bytes.
     pub offset: u64,
     /// Its role.
@@ -219,7 +219,7 @@ pub fn in_sync(
             primary: primary_name,
         });
     }
-    if observation.history != target.history {
+    if observation.replication_id != target.replication_id {
         return Err(Interruption::Apart {
             node,
             primary: primary_name,
@@ -286,7 +286,7 @@ fn same_history(
     before: &NodeObservation,
     after: &NodeObservation,
 ) -> Result<(), Interruption> {
-    if before.history == after.history {
+    if before.replication_id == after.replication_id {
         return Ok(());
     }
     Err(Interruption::OtherHistory {
@@ -321,7 +321,7 @@ mod tests {
     fn primary(offset: u64) -> NodeObservation {
         NodeObservation {
             run_id: "aa".into(),
-            history: HISTORY.into(),
+            replication_id: HISTORY.into(),
             offset,
             role: ReportedRole::Primary,
         }
@@ -330,7 +330,7 @@ mod tests {
     fn replica(offset: u64) -> NodeObservation {
         NodeObservation {
             run_id: "bb".into(),
-            history: HISTORY.into(),
+            replication_id: HISTORY.into(),
             offset,
             role: ReportedRole::Replica {
                 of: a().socket(),
@@ -373,7 +373,7 @@ mod tests {
             text
         );
         let again = NodeObservation {
-            history: "77".into(),
+            replication_id: "77".into(),
             ..primary(7)
         };
         assert_eq!(
@@ -396,7 +396,7 @@ mod tests {
             result_text(in_sync(&b(), observation, &a(), &primary(42)))
         };
         let apart = NodeObservation {
-            history: "77".into(),
+            replication_id: "77".into(),
             ..replica(42)
         };
         assert_eq!(
@@ -433,7 +433,7 @@ mod tests {
         };
         assert_eq!(text_of(&restarted), "redis-b was restarted");
         let apart = NodeObservation {
-            history: "77".into(),
+            replication_id: "77".into(),
             ..replica(50)
         };
         assert_eq!(

@@ -294,7 +294,7 @@ fn a_silent_sentinel_holds_up_no_call_for_a_failover() {
         .map(|node| Liar::start(node.socket(), Box::new(sentinel_that_names(primary, 1))))
         .collect();
     // Whoever waits for the silent one waits for longer than this test.
-    let connector = Connector::new(&lab, User::Operator).within(Duration::from_secs(3600));
+    let connector = Connector::new(&lab, User::Operator).with_limit(Duration::from_secs(3600));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -325,7 +325,7 @@ fn a_sentinel_that_names_another_primary_is_not_called_for_a_failover() {
         .iter()
         .map(|node| Liar::start(node.socket(), Box::new(sentinel_that_names(new, 1))))
         .collect();
-    let connector = Connector::new(&lab, User::Operator).within(Duration::from_secs(5));
+    let connector = Connector::new(&lab, User::Operator).with_limit(Duration::from_secs(5));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -355,7 +355,7 @@ fn a_handover_that_is_stopped_before_its_call_makes_none() {
     let _silent: Vec<TcpListener> = sentinels
         .map(|node| TcpListener::bind(node.socket()).unwrap())
         .collect();
-    let connector = Connector::new(&lab, User::Operator).within(Duration::from_secs(3600));
+    let connector = Connector::new(&lab, User::Operator).with_limit(Duration::from_secs(3600));
     let stop = CancellationToken::new();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -331,7 +331,7 @@ fn certificates_are_renewed_under_load_without_a_failed_write() {
     let certificates = Certificates::at(&lab.path("state/secrets"));
     let mut inside = lab.lab.clone();
     inside.security = inside.security.for_state(&lab.path("state"));
-    let connector = Connector::new(&inside, User::Verifier).within(Duration::from_secs(10));
+    let connector = Connector::new(&inside, User::Verifier).with_limit(Duration::from_secs(10));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
 use crate::access::User;
-use crate::client::{ClientError, Connector, ReplicationInfo};
+use crate::client::{ClientError, Connector, ServerInfo};
 use crate::config::{Lab, Node};
 use crate::drill::report::NodesKind;
 use crate::protocol::format::Version;
@@ -54,7 +54,7 @@ impl Nodes {
             lab: lab.clone(),
             kind,
             backend,
-            connector: Connector::new(lab, User::Operator).patient(ANSWER_LIMIT),
+            connector: Connector::new(lab, User::Operator).with_min_limit(ANSWER_LIMIT),
             stopped: Vec::new(),
             down: Vec::new(),
         }
@@ -98,9 +98,9 @@ impl Nodes {
     }
 
     /// What `INFO replication` and `INFO server` of a node say.
-    async fn info(&self, node: &Node) -> Result<ReplicationInfo, ClientError> {
+    async fn info(&self, node: &Node) -> Result<ServerInfo, ClientError> {
         let mut conn = self.connector.open(node.socket()).await?;
-        conn.replication().await
+        conn.info().await
     }
 
     /// The server of a data node, as `Redis 7.0.15`.

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use crate::client::ReplicationInfo;
+use crate::client::ServerInfo;
 use crate::protocol::ack::Confirmed;
 
 /// How far behind a replica may be and become in sync: several observations, since it is observed
@@ -54,7 +54,7 @@ impl ReplicaTracker {
     pub(super) fn in_sync(
         &mut self,
         now: Duration,
-        info: &ReplicationInfo,
+        info: &ServerInfo,
         counts: impl Fn(SocketAddrV4) -> bool,
     ) -> usize {
         if self.history != info.replication_id {
@@ -122,8 +122,8 @@ mod tests {
     use super::*;
 
     /// What a primary says that has one replica, whose link is online.
-    fn info(history: &str, offset: u64, confirmed: u64, lag: u64) -> ReplicationInfo {
-        ReplicationInfo::parse(&format!(
+    fn info(history: &str, offset: u64, confirmed: u64, lag: u64) -> ServerInfo {
+        ServerInfo::parse(&format!(
             "role:master\r\nmaster_replid:{history}\r\nmaster_repl_offset:{offset}\r\n\
              slave0:ip=127.0.0.12,port=6379,state=online,offset={confirmed},lag={lag}\r\n"
         ))
@@ -180,9 +180,8 @@ mod tests {
         assert_eq!(primary.sees(Some(0), 2), 0);
         assert_eq!(primary.sees(Some(0), 0), 1);
         primary.at += 100;
-        let gone = ReplicationInfo::parse(
-            "role:master\r\nmaster_replid:now\r\nmaster_repl_offset:1000000\r\n",
-        );
+        let gone =
+            ServerInfo::parse("role:master\r\nmaster_replid:now\r\nmaster_repl_offset:1000000\r\n");
         let now = Duration::from_millis(primary.at);
         assert_eq!(primary.replicas.in_sync(now, &gone, |_| true), 0);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
-use crate::client::{ClientError, Conn, ReplicationInfo};
+use crate::client::{ClientError, Conn, ServerInfo};
 use crate::node::machine::ServerState;
 use crate::node::on_disk::DiskCopy;
 use crate::node::state::config_file::parked_at;
@@ -167,8 +167,8 @@ impl DataNode {
         }
     }
 
-    async fn ask_server(&mut self) -> Result<(ReplicationInfo, Option<Copy>), ClientError> {
-        self.own_conn().await?.holding().await
+    async fn ask_server(&mut self) -> Result<(ServerInfo, Option<Copy>), ClientError> {
+        self.own_conn().await?.info_and_copy().await
     }
 
     /// The connection to the own server.
@@ -188,7 +188,7 @@ impl DataNode {
         Ok(self.conn.insert(conn))
     }
 
-    pub(super) fn server_state(&mut self, info: &ReplicationInfo) -> ServerState {
+    pub(super) fn server_state(&mut self, info: &ServerInfo) -> ServerState {
         self.watch.disk_refuses = info.disk_refuses;
         if info.crowded && !self.watch.crowded {
             error!(node = %self.node.name, "the server has reached maxclients and refuses new connections; close idle \

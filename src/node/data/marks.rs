@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 
 use crate::access::{Secrets, User};
 use crate::choosing::CHOSEN_PRIORITY;
-use crate::client::{ClientError, ReplicationInfo, random_ids, set_mark};
+use crate::client::{ClientError, ServerInfo, random_ids, set_mark};
 use crate::closing::{accept_writes, write_reopening};
 use crate::protocol::copy::{Completeness, Copy, Mark, Relation};
 
@@ -131,7 +131,7 @@ impl OwnCopy {
     }
 
     /// Takes over the last answer of the server.
-    pub(super) fn read(&mut self, seen: ServerState, info: &ReplicationInfo, copy: Option<Copy>) {
+    pub(super) fn read(&mut self, seen: ServerState, info: &ServerInfo, copy: Option<Copy>) {
         self.held = copy;
         self.changes = info.changes;
         self.promotable = info.priority > 0;
@@ -371,10 +371,10 @@ impl DataNode {
         for answer in self.own_conn().await?.all(pipe).await? {
             match answer {
                 Value::BulkString(text) => {
-                    changes = ReplicationInfo::parse(&String::from_utf8_lossy(&text)).changes;
+                    changes = ServerInfo::parse(&String::from_utf8_lossy(&text)).changes;
                 }
                 Value::VerbatimString { text, .. } => {
-                    changes = ReplicationInfo::parse(&text).changes;
+                    changes = ServerInfo::parse(&text).changes;
                 }
                 _ => {}
             }

@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{debug, info, warn};
 
-use crate::client::{ClientError, Conn, Presence, ReplicationInfo};
+use crate::client::{ClientError, Conn, Presence, ServerInfo};
 use crate::protocol::ack::ASSURANCE_CHANNEL;
 
 use super::super::machine::ServerState;
@@ -141,14 +141,18 @@ impl DataNode {
             cmd.arg("KILL").arg("ID").arg(id);
             // Closed before or killed now: nothing arrives on it any more.
             own.query::<u64>(&cmd).await?;
-            let raised = own.replication().await?.priority > 0;
+            let raised = own.info().await?.priority > 0;
             self.raising.unsettled = None;
             if raised {
                 return Ok(());
             }
         }
         // Sentinels also close subscriptions when they confirm a role.
-        let present = self.own_conn().await?.present(ASSURANCE_CHANNEL).await?;
+        let present = self
+            .own_conn()
+            .await?
+            .subscriber_count(ASSURANCE_CHANNEL)
+            .await?;
         if present == 0 && !self.connector.is_backing_off(at) {
             let assured = self.connector.attend(at, ASSURANCE_CHANNEL).await;
             self.raising.assurance = assured
@@ -229,7 +233,7 @@ impl DataNode {
 
     /// Returns the offset, and the time from the question for it.
     async fn try_raise(&mut self, limit: Duration) -> Result<(u64, Duration), NotRaised> {
-        let own = self.own_conn().await?.replication().await?;
+        let own = self.own_conn().await?.info().await?;
         let (true, Some(primary)) = (in_sync(&own), own.primary) else {
             return Err(NotRaised::LinkDown);
         };
@@ -249,7 +253,7 @@ impl DataNode {
 
         let begun = Instant::now();
         let deadline = begun + limit;
-        let Ok(asked) = timeout_at(deadline, there.replication()).await else {
+        let Ok(asked) = timeout_at(deadline, there.info()).await else {
             return Err(NotRaised::Late(begun.elapsed()));
         };
         let asked = asked?;
@@ -282,7 +286,12 @@ impl DataNode {
         {
             debug!(node = %self.node.name, %error, "the assurance ended with its connection");
         }
-        match self.own_conn().await?.present(ASSURANCE_CHANNEL).await? {
+        match self
+            .own_conn()
+            .await?
+            .subscriber_count(ASSURANCE_CHANNEL)
+            .await?
+        {
             0 => Ok(()),
             _ => Err(NotRaised::Assured),
         }
@@ -292,11 +301,11 @@ impl DataNode {
     async fn caught_up(
         &mut self,
         primary: SocketAddrV4,
-        asked: &ReplicationInfo,
+        asked: &ServerInfo,
         deadline: Instant,
     ) -> Result<u64, NotRaised> {
         loop {
-            let own = self.own_conn().await?.replication().await?;
+            let own = self.own_conn().await?.info().await?;
             if !in_sync(&own) || own.primary != Some(primary) {
                 return Err(NotRaised::LinkDown);
             }
@@ -326,6 +335,6 @@ impl DataNode {
     }
 }
 
-fn in_sync(own: &ReplicationInfo) -> bool {
+fn in_sync(own: &ServerInfo) -> bool {
     !own.is_primary && own.link_up && !own.syncing
 }

@@ -24,11 +24,11 @@ pub(super) type SeenCopy = (String, Copy, &'static str);
 
 /// The copies of the data nodes that answer, and the nodes whose copy is unknown.
 pub(super) async fn seen_up(lab: &Lab) -> (Vec<SeenCopy>, Vec<HeldCopy>) {
-    let connector = Connector::new(lab, User::Verifier).patient(ANSWER_LIMIT);
+    let connector = Connector::new(lab, User::Verifier).with_min_limit(ANSWER_LIMIT);
     let all = lab.data_nodes.iter().map(|node| {
         let connector = &connector;
         async move {
-            let ask = async { connector.open(node.socket()).await?.holding().await };
+            let ask = async { connector.open(node.socket()).await?.info_and_copy().await };
             let answer: Result<_, ClientError> = ask.await;
             (node.name.clone(), answer)
         }

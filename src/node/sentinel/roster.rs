@@ -72,7 +72,7 @@ async fn said_by(
     (node, data): (&Node, &Node),
 ) -> Result<(Option<MembershipAnswer>, Conn), ClientError> {
     let held = conn.roster().await?;
-    let primary = conn.replication().await?.is_primary;
+    let primary = conn.info().await?.is_primary;
     let Some(StoredRoster { roster, .. }) = held else {
         let said = MembershipAnswer {
             version: 0,

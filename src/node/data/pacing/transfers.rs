@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use crate::client::ReplicationInfo;
+use crate::client::ServerInfo;
 use crate::node::buffer::OutputBufferLimit;
 use crate::node::data::in_sync::ReplicaTracker;
 
@@ -83,7 +83,7 @@ impl Pacing {
     pub(in crate::node::data) fn see(
         &mut self,
         now: Duration,
-        info: &ReplicationInfo,
+        info: &ServerInfo,
         replicas: &ReplicaTracker,
         members: impl Fn(SocketAddrV4) -> bool,
     ) {
@@ -211,19 +211,19 @@ mod tests {
     }
 
     /// What a primary says that has one replica.
-    fn says(offset: u64, state: &str, confirmed: u64) -> ReplicationInfo {
+    fn says(offset: u64, state: &str, confirmed: u64) -> ServerInfo {
         let (state, saves) = match state {
             "waits" => ("wait_bgsave", 0),
             "copies" => ("wait_bgsave", 1),
             other => (other, 0),
         };
-        ReplicationInfo::parse(&format!(
+        ServerInfo::parse(&format!(
             "role:master\r\nrdb_bgsave_in_progress:{saves}\r\nmaster_replid:now\r\nmaster_repl_offset:{offset}\r\n\
              slave0:ip=127.0.0.12,port=6379,state={state},offset={confirmed},lag=0\r\n"
         ))
     }
 
-    fn see(pacing: &mut Pacing, now: u64, info: &ReplicationInfo, replicas: &ReplicaTracker) {
+    fn see(pacing: &mut Pacing, now: u64, info: &ServerInfo, replicas: &ReplicaTracker) {
         pacing.see(at(now), info, replicas, |_| true);
     }
 
@@ -352,7 +352,7 @@ mod tests {
     fn a_replica_that_never_completes_a_copy_is_waited_for_less_and_less() {
         let (mut pacing, replicas) = (pacing(), ReplicaTracker::default());
         let gone =
-            ReplicationInfo::parse("role:master\r\nmaster_replid:now\r\nmaster_repl_offset:0\r\n");
+            ServerInfo::parse("role:master\r\nmaster_replid:now\r\nmaster_repl_offset:0\r\n");
         let mut paced = Vec::new();
         for copy in 0..12 {
             let now = copy * 1000;
@@ -375,7 +375,7 @@ mod tests {
     fn one_that_asks_while_another_copies_begins_when_that_is_sent() {
         let (mut pacing, replicas) = (pacing(), ReplicaTracker::default());
         let both = |offset: u64, first: &str| {
-            ReplicationInfo::parse(&format!(
+            ServerInfo::parse(&format!(
                 "role:master\r\nrdb_bgsave_in_progress:1\r\nmaster_replid:now\r\nmaster_repl_offset:{offset}\r\n\
                  slave0:ip=127.0.0.12,port=6379,state={first},offset=0,lag=0\r\n\
                  slave1:ip=127.0.0.13,port=6379,state=wait_bgsave,offset=0,lag=0\r\n"
