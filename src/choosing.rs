@@ -15,7 +15,7 @@ use tracing::debug;
 
 use crate::client::{ClientError, Connector, ServerInfo, set_mark};
 use crate::config::{Lab, Node};
-use crate::protocol::copy::{Copy, MARK_KEY, Mark, Relation};
+use crate::protocol::copy::{DataCopy, MARK_KEY, Mark, Relation};
 use crate::protocol::vote::ReplicaView;
 use crate::sentinel::Panel;
 
@@ -96,7 +96,7 @@ pub struct ChoicePreview {
 
 struct NodeAnswer {
     node: Node,
-    held: Result<(ServerInfo, Option<Copy>), String>,
+    held: Result<(ServerInfo, Option<DataCopy>), String>,
 }
 
 async fn ask(lab: &Lab, connector: &Connector) -> Vec<NodeAnswer> {
@@ -135,7 +135,7 @@ fn judge(answers: &[NodeAnswer], name: &str) -> Result<ChoicePreview, ChooseErro
                     return Err(ChooseError::InSync(name.to_owned()));
                 }
                 match copy {
-                    Some(copy) if *copy != Copy::Empty => {
+                    Some(copy) if *copy != DataCopy::Empty => {
                         chosen_copy = Some((info.is_primary, copy))
                     }
                     _ => return Err(ChooseError::NoData(name.to_owned())),
@@ -186,9 +186,9 @@ fn judge(answers: &[NodeAnswer], name: &str) -> Result<ChoicePreview, ChooseErro
 fn fate_of(
     answer: &NodeAnswer,
     chosen: &str,
-    chosen_copy: &Copy,
+    chosen_copy: &DataCopy,
     info: &ServerInfo,
-    copy: &Copy,
+    copy: &DataCopy,
 ) -> CopyFate {
     if answer.node.name == chosen {
         return CopyFate::Chosen;
@@ -293,7 +293,7 @@ async fn give_up_others(
         watch.arg(MARK_KEY);
         conn.query::<Value>(&watch).await?;
         let (_, copy) = conn.info_and_copy().await?;
-        let Some(mark) = copy.as_ref().and_then(Copy::mark) else {
+        let Some(mark) = copy.as_ref().and_then(DataCopy::mark) else {
             return Err(ChooseError::NoData(node.name.clone()));
         };
         if given_up.iter().all(|other| mark.gives_up(other)) {

@@ -18,7 +18,7 @@ use tracing::{debug, info};
 
 use crate::client::{ClientError, Conn, Connector, random_ids, set_mark};
 use crate::config::{Lab, Node};
-use crate::protocol::copy::{Completeness, Copy, Mark};
+use crate::protocol::copy::{Completeness, DataCopy, Mark};
 use crate::protocol::vote::NoPrimary;
 use crate::sentinel::Panel;
 
@@ -115,7 +115,7 @@ pub async fn close(
 async fn closing_mark(connector: &Connector, node: &Node) -> Option<Mark> {
     let mut primary = connector.open(node.socket()).await.ok()?;
     let (info, copy) = primary.info_and_copy().await.ok()?;
-    let mark = copy.as_ref().and_then(Copy::mark)?;
+    let mark = copy.as_ref().and_then(DataCopy::mark)?;
     (info.is_primary && mark.state == Completeness::Closed).then(|| mark.clone())
 }
 
@@ -168,7 +168,7 @@ async fn next_mark(
     epoch: Option<u64>,
 ) -> Result<Mark, CloseError> {
     let (info, copy) = primary.info_and_copy().await?;
-    let mark = copy.as_ref().and_then(Copy::mark);
+    let mark = copy.as_ref().and_then(DataCopy::mark);
     match mark {
         Some(mark) if info.is_primary && mark.counts_for(&node.name, &info.replication_id) => {
             Ok(mark.next(epoch.or(mark.epoch), Completeness::Closed))
@@ -211,7 +211,7 @@ async fn has_mark(node: &Node, connector: &Connector, mark: &Mark, deadline: Ins
     };
     loop {
         match conn.info_and_copy().await {
-            Ok((_, copy)) if copy.as_ref().and_then(Copy::mark) == Some(mark) => return true,
+            Ok((_, copy)) if copy.as_ref().and_then(DataCopy::mark) == Some(mark) => return true,
             // Without a link it cannot receive the mark.
             Ok((info, _)) if info.link_up || info.syncing || info.loading => {}
             Ok(_) | Err(_) => return false,
@@ -234,7 +234,7 @@ pub async fn reopen(lab: &Lab, connector: &Connector) -> Result<String, CloseErr
         .ok_or(CloseError::Stranger(elected.address))?;
     let mut primary = connector.open(node.socket()).await?;
     let (info, copy) = primary.info_and_copy().await?;
-    let mark = copy.as_ref().and_then(Copy::mark);
+    let mark = copy.as_ref().and_then(DataCopy::mark);
     let Some(mark) = mark.filter(|m| info.is_primary && m.state == Completeness::Closed) else {
         return Err(CloseError::NotClosed);
     };

@@ -739,12 +739,53 @@ fn every_source_file_is_a_module_of_the_crate() {
     }
 }
 
+/// What is in scope everywhere: a type of the same name would hide it. Without `Result`, for a
+/// module's own alias of it is idiomatic.
+const PRELUDE: [&str; 33] = [
+    "AsMut",
+    "AsRef",
+    "Box",
+    "Clone",
+    "Copy",
+    "Debug",
+    "Default",
+    "DoubleEndedIterator",
+    "Drop",
+    "Eq",
+    "ExactSizeIterator",
+    "Extend",
+    "Fn",
+    "FnMut",
+    "FnOnce",
+    "From",
+    "FromIterator",
+    "Future",
+    "Hash",
+    "Into",
+    "IntoFuture",
+    "IntoIterator",
+    "Iterator",
+    "Option",
+    "Ord",
+    "PartialEq",
+    "PartialOrd",
+    "Send",
+    "Sized",
+    "String",
+    "Sync",
+    "Vec",
+    "Unpin",
+];
+
 /// The types that `code` defines, those inside of an `impl` or a function left out.
 fn types_defined_in(code: &str) -> Vec<&str> {
     let definition = |line| {
         let mut words = str::split_whitespace(line)
             .skip_while(|word| word.starts_with("pub") || word.ends_with(')'));
-        let is_type = matches!(words.next()?, "struct" | "enum" | "union" | "trait" | "type");
+        let is_type = matches!(
+            words.next()?,
+            "struct" | "enum" | "union" | "trait" | "type"
+        );
         let mut name = words.next()?.split(|c: char| !c.is_alphanumeric());
         is_type.then(|| name.next()).flatten()
     };
@@ -753,7 +794,7 @@ fn types_defined_in(code: &str) -> Vec<&str> {
 }
 
 #[test]
-fn no_two_types_have_one_name() {
+fn no_two_types_have_one_name_and_none_that_of_the_prelude() {
     let code = code_of_all();
     let mut defined_in: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (path, text) in &code {
@@ -762,6 +803,9 @@ fn no_two_types_have_one_name() {
         }
     }
     assert!(defined_in.len() > 100, "no types are seen: {defined_in:?}");
+    let hidden = PRELUDE.map(|name| (name, defined_in.get(name)));
+    let hidden: Vec<_> = hidden.iter().filter(|(_, by)| by.is_some()).collect();
+    assert!(hidden.is_empty(), "{hidden:#?}");
     defined_in.retain(|_, modules| modules.len() > 1);
     assert!(defined_in.is_empty(), "{defined_in:#?}");
 }

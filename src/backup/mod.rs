@@ -33,7 +33,7 @@ use tracing::{debug, info};
 use crate::access::User;
 use crate::client::{ClientError, Connector, SnapshotError};
 use crate::config::{Lab, Node};
-use crate::protocol::copy::{Copy, Mark};
+use crate::protocol::copy::{DataCopy, Mark};
 use crate::protocol::vote::NoPrimary;
 use crate::sentinel::Panel;
 
@@ -264,7 +264,7 @@ impl BackupRun<'_> {
         if panel.ask().await.elect()? != before {
             return Err(Obstacle::Changed);
         }
-        let mark = copy.as_ref().and_then(Copy::mark);
+        let mark = copy.as_ref().and_then(DataCopy::mark);
         let mark =
             mark.filter(|m| info.is_primary && m.counts_for(&primary.name, &info.replication_id));
         let mark = mark.ok_or_else(|| Obstacle::NotInTerm(primary.name.clone()))?;

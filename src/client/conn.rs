@@ -9,7 +9,7 @@ use redis::{AsyncConnectionConfig, ErrorKind, FromRedisValue, RedisConnectionInf
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use crate::protocol::copy::{Copy, MARK_KEY};
+use crate::protocol::copy::{DataCopy, MARK_KEY};
 
 use super::framing::LimitedStream;
 use super::stream::Stream;
@@ -168,7 +168,7 @@ impl Conn {
     ///
     /// # Errors
     /// As [`Conn::query`].
-    pub async fn info_and_copy(&mut self) -> Result<(ServerInfo, Option<Copy>), ClientError> {
+    pub async fn info_and_copy(&mut self) -> Result<(ServerInfo, Option<DataCopy>), ClientError> {
         let mut pipe = redis::pipe();
         pipe.cmd("INFO").arg(&SECTIONS);
         pipe.cmd("GET").arg(MARK_KEY);
@@ -185,7 +185,7 @@ impl Conn {
     pub async fn info_copy_and_presence(
         &mut self,
         channel: &str,
-    ) -> Result<(ServerInfo, Option<Copy>, bool), ClientError> {
+    ) -> Result<(ServerInfo, Option<DataCopy>, bool), ClientError> {
         let mut pipe = redis::pipe();
         pipe.cmd("INFO").arg(&SECTIONS);
         pipe.cmd("GET").arg(MARK_KEY);
@@ -201,7 +201,7 @@ impl Conn {
     async fn read_info_and_copy(
         &mut self,
         pipe: &redis::Pipeline,
-    ) -> Result<(ServerInfo, Option<Copy>, Option<redis::Value>), ClientError> {
+    ) -> Result<(ServerInfo, Option<DataCopy>, Option<redis::Value>), ClientError> {
         let to = self.to;
         let answers = self.pipeline(pipe).await;
         let mut answers = answers
@@ -226,7 +226,7 @@ impl Conn {
         // empty data set.
         let copy = mark
             .filter(|_| !info.loading)
-            .map(|mark| Copy::read(info.keys, mark.as_deref()));
+            .map(|mark| DataCopy::read(info.keys, mark.as_deref()));
         Ok((info, copy, answers.next()))
     }
 

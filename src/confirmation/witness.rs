@@ -14,7 +14,7 @@ use crate::client::{Conn, Connector, ReconnectingConn, ServerInfo};
 use crate::protocol::ack::{
     ASSURANCE_CHANNEL, Evidence, NoWitness, UncoveredWrites, witness, witness_promoted,
 };
-use crate::protocol::copy::{Copy, Mark, Relation};
+use crate::protocol::copy::{DataCopy, Mark, Relation};
 use crate::protocol::vote::{Elected, SentinelView};
 use crate::sentinel::Panel;
 
@@ -59,7 +59,7 @@ pub(super) struct Witness {
 struct SelfReport {
     node: SocketAddrV4,
     info: ServerInfo,
-    copy: Option<Copy>,
+    copy: Option<DataCopy>,
     /// It gives the assurance that it can't be promoted.
     assured: bool,
 }
@@ -138,7 +138,7 @@ impl Witness {
                 // An old primary that was promoted itself, and demoted before it was announced,
                 // would decide by its own copy. One that is loading has the copy of the new one, or
                 // none.
-                let new_copy = Copy::Marked(mark.clone());
+                let new_copy = DataCopy::Marked(mark.clone());
                 let gives_way = |report: &&SelfReport| {
                     let copy = report.copy.as_ref();
                     report.info.loading
@@ -189,6 +189,6 @@ impl Witness {
     }
 }
 
-async fn ask_node(conn: &mut Conn) -> Option<(ServerInfo, Option<Copy>, bool)> {
+async fn ask_node(conn: &mut Conn) -> Option<(ServerInfo, Option<DataCopy>, bool)> {
     conn.info_copy_and_presence(ASSURANCE_CHANNEL).await.ok()
 }

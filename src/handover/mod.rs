@@ -31,7 +31,7 @@ use tracing::{debug, info, warn};
 
 use crate::client::{ClientError, Conn, Connector, Role};
 use crate::config::{Lab, Node};
-use crate::protocol::copy::{Completeness, Copy};
+use crate::protocol::copy::{Completeness, DataCopy};
 use crate::sentinel::{EVENT_CAPACITY, Event, Panel, follow_events};
 
 use old_primary::OldPrimary;
@@ -138,7 +138,7 @@ async fn prepare<'a>(
     });
     let mut conn = connector.open(from.socket()).await?;
     let (_, copy) = conn.info_and_copy().await?;
-    let mark = copy.as_ref().and_then(Copy::mark);
+    let mark = copy.as_ref().and_then(DataCopy::mark);
     if mark.is_some_and(|mark| mark.state == Completeness::Closed) {
         return Err(HandoverError::Closed);
     }

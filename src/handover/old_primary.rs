@@ -8,7 +8,7 @@ use tracing::debug;
 
 use crate::client::{ClientError, Conn, Connector, Role, set_mark};
 use crate::config::Node;
-use crate::protocol::copy::Copy;
+use crate::protocol::copy::DataCopy;
 
 use super::RETRY_PAUSE;
 
@@ -51,7 +51,7 @@ impl OldPrimary<'_> {
         let mut pipe = redis::pipe();
         // During an earlier pause, the write of the mark would wait for its end.
         pipe.cmd("CLIENT").arg("UNPAUSE");
-        if let Some(mark) = held.as_ref().and_then(Copy::mark) {
+        if let Some(mark) = held.as_ref().and_then(DataCopy::mark) {
             pipe.add_command(set_mark(&mark.next(mark.epoch, mark.state)));
         }
         let limit_ms = u64::try_from(self.limit.as_millis()).unwrap_or(u64::MAX);

@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 
 use crate::client::{Connector, StoredRoster, as_in_roster};
 use crate::config::{Lab, Node};
-use crate::protocol::copy::{Completeness, Copy};
+use crate::protocol::copy::{Completeness, DataCopy};
 use crate::sentinel::Panel;
 
 use super::MemberError;
@@ -38,7 +38,7 @@ pub(super) async fn find_primary(
         let state = async {
             let mut conn = connector.open(node.socket()).await?;
             let (info, copy) = conn.info_and_copy().await?;
-            let mark = copy.as_ref().and_then(Copy::mark);
+            let mark = copy.as_ref().and_then(DataCopy::mark);
             let closed = mark.is_some_and(|mark| mark.state == Completeness::Closed);
             Ok::<_, crate::client::ClientError>((info.is_primary, closed, conn.roster().await?))
         };

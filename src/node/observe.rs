@@ -13,7 +13,7 @@ use tracing::warn;
 
 use crate::client::{Conn, Connector, ServerInfo};
 use crate::config::{Lab, Node};
-use crate::protocol::copy::Copy;
+use crate::protocol::copy::DataCopy;
 use crate::protocol::format::Version;
 use crate::protocol::vote::{SentinelView, settled_within};
 use crate::sentinel::{Answers, Panel};
@@ -52,7 +52,7 @@ struct PeerRecord {
     at: Instant,
     state: Option<PeerState>,
     /// Its copy, at the last answer.
-    copy: Option<Copy>,
+    copy: Option<DataCopy>,
     /// The primary that it follows, as a replica.
     of: Option<SocketAddrV4>,
     /// Its replication history.
@@ -141,7 +141,7 @@ impl Observers {
     }
 
     /// The other data nodes, compared with the own copy and the version of the own server.
-    pub(super) fn peers(&self, own: Option<&Copy>, server: Option<Version>) -> Vec<Peer> {
+    pub(super) fn peers(&self, own: Option<&DataCopy>, server: Option<Version>) -> Vec<Peer> {
         self.peers
             .iter()
             .map(|(address, seen)| {
@@ -171,7 +171,7 @@ impl Observers {
     }
 
     /// The copies of the other data nodes, by name; `None` if unreachable.
-    pub(super) fn copies(&self) -> Vec<(String, Option<Copy>)> {
+    pub(super) fn copies(&self) -> Vec<(String, Option<DataCopy>)> {
         self.peers
             .iter()
             .map(|(_, seen)| {
@@ -281,7 +281,7 @@ async fn ask_peer(
     conn: &mut Option<Conn>,
     address: SocketAddrV4,
     connector: &Connector,
-) -> Option<(ServerInfo, Option<Copy>)> {
+) -> Option<(ServerInfo, Option<DataCopy>)> {
     if let Some(warm) = conn
         && let Ok(held) = warm.info_and_copy().await
     {
@@ -294,7 +294,7 @@ async fn ask_peer(
         .ok()
 }
 
-fn peer_copy(me: &str, own: Option<&Copy>, seen: &PeerRecord) -> PeerCopy {
+fn peer_copy(me: &str, own: Option<&DataCopy>, seen: &PeerRecord) -> PeerCopy {
     let Some(copy) = &seen.copy else {
         return PeerCopy::UNREAD;
     };
@@ -304,10 +304,10 @@ fn peer_copy(me: &str, own: Option<&Copy>, seen: &PeerRecord) -> PeerCopy {
             let serves = seen.state == Some(PeerState::Primary);
             own.against_that_of(me, copy, &seen.name, serves)
         }),
-        data: *copy != Copy::Empty,
+        data: *copy != DataCopy::Empty,
         settled: mark.is_none_or(|m| m.term.by == seen.name && m.history == seen.history),
         given_up: own
-            .and_then(Copy::mark)
+            .and_then(DataCopy::mark)
             .zip(mark)
             .is_some_and(|(own, mark)| mark.gives_up(own)),
     }

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use tracing::warn;
 
 use crate::backup::rdb::MarkFinder;
-use crate::protocol::copy::Copy;
+use crate::protocol::copy::DataCopy;
 
 use super::state::error::{StateError, io_error};
 
@@ -24,16 +24,16 @@ pub(super) enum DiskCopy {
     #[default]
     Unasked,
     /// It is being read.
-    Reading(JoinHandle<Result<Copy, StateError>>),
+    Reading(JoinHandle<Result<DataCopy, StateError>>),
     /// It was read.
-    Known(Copy),
+    Known(DataCopy),
     /// It can't be read.
     Unknown,
 }
 
 impl DiskCopy {
     /// The copy, if it has been read. Starts to read it at the first call.
-    pub(super) fn ask(&mut self, files: &Path) -> Option<Copy> {
+    pub(super) fn ask(&mut self, files: &Path) -> Option<DataCopy> {
         *self = match std::mem::take(self) {
             DiskCopy::Unasked => Self::begin(files.to_owned()),
             DiskCopy::Reading(reading) if reading.is_finished() => match reading.join() {
@@ -64,10 +64,10 @@ impl DiskCopy {
 }
 
 /// The copy in the append-only files of a folder, by their last mark.
-pub(super) fn copy_in(files: &Path) -> Result<Copy, StateError> {
+pub(super) fn copy_in(files: &Path) -> Result<DataCopy, StateError> {
     let entries = match fs::read_dir(files) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Copy::Empty),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(DataCopy::Empty),
         Err(error) => return Err(io_error("cannot read", files)(error)),
     };
     let (mut list, mut bytes) = (String::new(), 0);
@@ -85,7 +85,7 @@ pub(super) fn copy_in(files: &Path) -> Result<Copy, StateError> {
         }
     }
     if bytes == 0 {
-        return Ok(Copy::Empty);
+        return Ok(DataCopy::Empty);
     }
     let mut marks = MarkFinder::default();
     for path in listed(&list).into_iter().map(|name| files.join(name)) {
@@ -102,8 +102,8 @@ pub(super) fn copy_in(files: &Path) -> Result<Copy, StateError> {
         }
     }
     Ok(match marks.last {
-        Some(mark) => Copy::Marked(Box::new(mark)),
-        None => Copy::Unmarked,
+        Some(mark) => DataCopy::Marked(Box::new(mark)),
+        None => DataCopy::Unmarked,
     })
 }
 

@@ -30,7 +30,7 @@ use crate::backup::folder::{self, FolderError};
 use crate::backup::manifest::Manifest;
 use crate::client::random_ids;
 use crate::config::{Lab, Node, NodeKind};
-use crate::protocol::copy::{Copy, Mark, Relation};
+use crate::protocol::copy::{DataCopy, Mark, Relation};
 
 use super::NodeError;
 use super::on_disk::copy_in;
@@ -139,7 +139,7 @@ struct HostRestore<'a> {
 struct LocalNode<'a> {
     node: &'a Node,
     state: StateDir,
-    holds: Copy,
+    holds: DataCopy,
 }
 
 impl HostRestore<'_> {
@@ -174,7 +174,7 @@ impl HostRestore<'_> {
         // Others that hold less copy anew by themselves.
         let in_the_way = others.into_iter();
         let in_the_way = in_the_way.filter(|on| !is_less(&self.manifest.mark, &on.holds));
-        let restored = Copy::Marked(Box::new(mark.clone()));
+        let restored = DataCopy::Marked(Box::new(mark.clone()));
         let waits = |on: &&LocalNode<'_>| {
             let relation = restored.against(&on.holds, false);
             matches!(relation, Relation::More | Relation::Apart)
@@ -238,7 +238,7 @@ impl HostRestore<'_> {
             let state = StateDir::open(root, self.lab, node)?;
             let holds = copy_in(&state.files()).unwrap_or_else(|error| {
                 warn!(node = %node.name, %error, "the copy can't be read, so it counts as data without a mark");
-                Copy::Unmarked
+                DataCopy::Unmarked
             });
             nodes.push(LocalNode { node, state, holds });
         }

@@ -25,7 +25,7 @@ pub const PARKED_PORT: u16 = 1;
 
 /// The data of a data node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Copy {
+pub enum DataCopy {
     /// No keys.
     Empty,
     /// Keys without a mark: written by something else, or by a version without marks.
@@ -47,38 +47,38 @@ pub enum Relation {
     Apart,
 }
 
-impl Copy {
+impl DataCopy {
     /// From the number of keys and the value of [`MARK_KEY`] on a server.
-    pub fn read(keys: u64, mark: Option<&str>) -> Copy {
+    pub fn read(keys: u64, mark: Option<&str>) -> DataCopy {
         match mark.and_then(Mark::from_text) {
-            Some(mark) => Copy::Marked(Box::new(mark)),
-            None if keys == 0 => Copy::Empty,
-            None => Copy::Unmarked,
+            Some(mark) => DataCopy::Marked(Box::new(mark)),
+            None if keys == 0 => DataCopy::Empty,
+            None => DataCopy::Unmarked,
         }
     }
 
     /// Its mark.
     pub fn mark(&self) -> Option<&Mark> {
         match self {
-            Copy::Marked(mark) => Some(mark),
-            Copy::Empty | Copy::Unmarked => None,
+            DataCopy::Marked(mark) => Some(mark),
+            DataCopy::Empty | DataCopy::Unmarked => None,
         }
     }
 
     /// What `other` holds, compared with this copy, whose node takes no writes. `serves`: the node
     /// of `other` has taken writes since it was promoted. Then it has everything acknowledged
     /// before its promotion, whether its term is confirmed or not.
-    pub fn against(&self, other: &Copy, serves: bool) -> Relation {
-        let rank = |copy: &Copy| match copy {
-            Copy::Empty => 0,
-            Copy::Unmarked => 1,
-            Copy::Marked(_) => 2,
+    pub fn against(&self, other: &DataCopy, serves: bool) -> Relation {
+        let rank = |copy: &DataCopy| match copy {
+            DataCopy::Empty => 0,
+            DataCopy::Unmarked => 1,
+            DataCopy::Marked(_) => 2,
         };
         match (self, other) {
-            (Copy::Marked(mine), Copy::Marked(theirs)) if serves => {
+            (DataCopy::Marked(mine), DataCopy::Marked(theirs)) if serves => {
                 compare(&mine.last_confirmed(), theirs)
             }
-            (Copy::Marked(mine), Copy::Marked(theirs)) => {
+            (DataCopy::Marked(mine), DataCopy::Marked(theirs)) => {
                 compare(&mine.last_confirmed(), &theirs.last_confirmed())
             }
             _ => match rank(other).cmp(&rank(self)) {
@@ -89,12 +89,18 @@ impl Copy {
         }
     }
 
-    /// Like [`Copy::against`], where the owners are known: `me` has this copy, `them` the other.
+    /// Like [`DataCopy::against`], where the owners are known: `me` has this copy, `them` the other.
     /// Two copies with the same mark may differ in later writes. If the mark says *only copy*,
     /// only its writer is certain to have these writes, on disk.
-    pub fn against_that_of(&self, me: &str, other: &Copy, them: &str, serves: bool) -> Relation {
+    pub fn against_that_of(
+        &self,
+        me: &str,
+        other: &DataCopy,
+        them: &str,
+        serves: bool,
+    ) -> Relation {
         let only_copy = match (self, other) {
-            (Copy::Marked(mine), Copy::Marked(theirs)) => {
+            (DataCopy::Marked(mine), DataCopy::Marked(theirs)) => {
                 mine.place() == theirs.place() && theirs.state == Completeness::Sole
             }
             _ => false,
@@ -107,12 +113,12 @@ impl Copy {
     }
 }
 
-impl fmt::Display for Copy {
+impl fmt::Display for DataCopy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Copy::Empty => f.write_str("nothing"),
-            Copy::Unmarked => f.write_str("data without a mark"),
-            Copy::Marked(mark) => write!(f, "{mark}"),
+            DataCopy::Empty => f.write_str("nothing"),
+            DataCopy::Unmarked => f.write_str("data without a mark"),
+            DataCopy::Marked(mark) => write!(f, "{mark}"),
         }
     }
 }

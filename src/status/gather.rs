@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use crate::access::User;
 use crate::client::{ClientError, Connector, ServerInfo, node_addresses, with_members};
 use crate::config::{Lab, Node};
-use crate::protocol::copy::{Completeness, Copy, PARKED_PORT};
+use crate::protocol::copy::{Completeness, DataCopy, PARKED_PORT};
 use crate::protocol::roster::Roster;
 use crate::protocol::vote::{Elected, SentinelView};
 use crate::report::Description;
@@ -93,7 +93,7 @@ fn data_nodes(
                 address: node.socket(),
                 holds: copy.map(ToString::to_string),
                 closed: copy
-                    .and_then(Copy::mark)
+                    .and_then(DataCopy::mark)
                     .is_some_and(|mark| mark.state == Completeness::Closed),
                 state: match answer {
                     Ok(answer) => Reached::Up(data_node_state(lab, answer, offset)),
@@ -135,7 +135,7 @@ fn sentinels(
 /// The answer of a data node's server.
 pub(super) struct DataNodeAnswer {
     pub(super) info: ServerInfo,
-    copy: Option<Copy>,
+    copy: Option<DataCopy>,
     roster: Option<Roster>,
     /// Why its list of members cannot be used.
     roster_unusable: Option<String>,

@@ -1,4 +1,4 @@
-//! The marks of copies in the model. They are turned into the crate's own [`copy::Copy`]s, which
+//! The marks of copies in the model. They are turned into the crate's own [`copy::DataCopy`]s, which
 //! compare themselves.
 //!
 //! A mark is an entry of the log, like a write: it is streamed, copied and lost in the same way.
@@ -204,12 +204,12 @@ impl History {
     }
 
     /// The copy in the crate's own type.
-    pub fn copy(&self, log: Log) -> copy::Copy {
+    pub fn copy(&self, log: Log) -> copy::DataCopy {
         let Some(stamp) = self.stamp(log) else {
             return if log == 0 {
-                copy::Copy::Empty
+                copy::DataCopy::Empty
             } else {
-                copy::Copy::Unmarked
+                copy::DataCopy::Unmarked
             };
         };
         let (term, at) = self.term(stamp.term);
@@ -237,7 +237,7 @@ impl History {
                 forced: false,
             });
         }
-        copy::Copy::Marked(Box::new(Mark {
+        copy::DataCopy::Marked(Box::new(Mark {
             lab: at.lab.to_string(),
             term,
             count: u64::from(stamp.count),

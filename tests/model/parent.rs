@@ -10,7 +10,7 @@ use redis_ha_lab::node::machine::{
     Action, Machine, MachineConfig, MarkSummary, Observation, OwnData, Peer, PeerCopy, PeerState,
     SENTINEL_INFO_PERIOD, ServerState, Vote,
 };
-use redis_ha_lab::protocol::copy::{Completeness, Copy, Relation};
+use redis_ha_lab::protocol::copy::{Completeness, DataCopy, Relation};
 use redis_ha_lab::protocol::vote::{SentinelView, elect, settled_within};
 
 use super::faults;
@@ -391,7 +391,7 @@ fn observe(
 }
 
 /// The copy that the server of `d` reports; `None` while it is loading, or gone.
-fn held(state: &State, d: usize) -> Option<Copy> {
+fn held(state: &State, d: usize) -> Option<DataCopy> {
     let node = &state.data[d];
     let loading = matches!(
         node.role,
@@ -403,10 +403,10 @@ fn held(state: &State, d: usize) -> Option<Copy> {
     (node.process == Process::Up && !loading).then(|| state.history.copy(node.log))
 }
 
-fn own(rules: &Rules, state: &State, held: Option<&Copy>, d: usize) -> OwnData {
+fn own(rules: &Rules, state: &State, held: Option<&DataCopy>, d: usize) -> OwnData {
     match held {
         None => OwnData::Unread,
-        Some(Copy::Empty) => OwnData::Empty,
+        Some(DataCopy::Empty) => OwnData::Empty,
         // Any data counts as complete.
         Some(_) if !rules.compare => OwnData::Data(MarkSummary {
             state: Some(Completeness::Closed),
@@ -425,13 +425,18 @@ fn own(rules: &Rules, state: &State, held: Option<&Copy>, d: usize) -> OwnData {
     }
 }
 
-fn peer_copy(rules: &Rules, state: &State, own: Option<&Copy>, (d, p): (usize, usize)) -> PeerCopy {
+fn peer_copy(
+    rules: &Rules,
+    state: &State,
+    own: Option<&DataCopy>,
+    (d, p): (usize, usize),
+) -> PeerCopy {
     let Some(copy) = held(state, p) else {
         return PeerCopy::UNREAD;
     };
-    let there_is = copy != Copy::Empty;
+    let there_is = copy != DataCopy::Empty;
     let serves = state.data[p].role == Role::Primary;
-    let against = |own: &Copy| {
+    let against = |own: &DataCopy| {
         if rules.sole_writer {
             own.against_that_of(name(d), &copy, name(p), serves)
         } else {
@@ -440,7 +445,9 @@ fn peer_copy(rules: &Rules, state: &State, own: Option<&Copy>, (d, p): (usize, u
     };
     let compared = match own.map(against) {
         // Only the existence of data decides.
-        Some(_) if !rules.compare && own == Some(&Copy::Empty) && there_is => Some(Relation::More),
+        Some(_) if !rules.compare && own == Some(&DataCopy::Empty) && there_is => {
+            Some(Relation::More)
+        }
         Some(_) if !rules.compare => Some(Relation::Same),
         Some(Relation::Less | Relation::Apart) if !rules.keep_more && serves => {
             Some(Relation::Same)

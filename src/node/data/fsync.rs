@@ -26,12 +26,12 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// The task that syncs the files of one node, independent of what the node waits for.
 #[derive(Debug)]
 pub(super) struct FsyncTask {
-    last: watch::Receiver<Sync>,
+    last: watch::Receiver<SyncState>,
     _task: JoinSet<()>,
 }
 
 #[derive(Debug)]
-enum Sync {
+enum SyncState {
     Begun(Instant),
     Ended,
     Failed(io::Error),
@@ -40,17 +40,17 @@ enum Sync {
 impl FsyncTask {
     /// Begins to sync the append-only files in `folder`.
     pub(super) fn start(folder: PathBuf) -> Self {
-        let (to, last) = watch::channel(Sync::Ended);
+        let (to, last) = watch::channel(SyncState::Ended);
         let mut task = JoinSet::new();
         task.spawn(async move {
             loop {
                 let begun = Instant::now();
-                to.send_replace(Sync::Begun(begun));
+                to.send_replace(SyncState::Begun(begun));
                 let folder = folder.clone();
                 let synced = tokio::task::spawn_blocking(move || sync(&folder)).await;
                 to.send_replace(match synced.map_err(io::Error::other) {
-                    Ok(Ok(())) => Sync::Ended,
-                    Ok(Err(error)) | Err(error) => Sync::Failed(error),
+                    Ok(Ok(())) => SyncState::Ended,
+                    Ok(Err(error)) | Err(error) => SyncState::Failed(error),
                 });
                 sleep_until(begun + PERIOD).await;
             }
@@ -61,11 +61,11 @@ impl FsyncTask {
     /// Why the files can't be synced, if so.
     pub(super) fn failure(&self) -> Option<String> {
         match &*self.last.borrow() {
-            Sync::Failed(error) => Some(error.to_string()),
-            Sync::Begun(at) if at.elapsed() >= LIMIT => {
+            SyncState::Failed(error) => Some(error.to_string()),
+            SyncState::Begun(at) if at.elapsed() >= LIMIT => {
                 Some(format!("a sync has not ended for {LIMIT:?}"))
             }
-            Sync::Begun(_) | Sync::Ended => None,
+            SyncState::Begun(_) | SyncState::Ended => None,
         }
     }
 }
@@ -114,7 +114,7 @@ mod tests {
         let file = folder.path().join("appendonlydir");
         fs::write(&file, "x").unwrap();
         let mut syncing = FsyncTask::start(file);
-        let failed = |last: &Sync| matches!(last, Sync::Failed(_));
+        let failed = |last: &SyncState| matches!(last, SyncState::Failed(_));
         syncing.last.wait_for(failed).await.unwrap();
         assert!(syncing.failure().is_some());
         let good = FsyncTask::start(folder.path().to_owned());

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use crate::client::ClientError;
 use crate::closing::{mark_closed, wait_level};
 use crate::handover::hand_over;
-use crate::protocol::copy::{Completeness, Copy};
+use crate::protocol::copy::{Completeness, DataCopy};
 use crate::protocol::vote::SentinelView;
 
 use super::super::machine::ServerState;
@@ -43,7 +43,7 @@ impl DataNode {
     async fn is_closed(&mut self) -> bool {
         // For its update of the own copy.
         let _ = self.observe_server().await;
-        let mark = self.copy.held().and_then(Copy::mark);
+        let mark = self.copy.held().and_then(DataCopy::mark);
         mark.is_some_and(|mark| mark.state == Completeness::Closed)
     }
 

@@ -11,7 +11,7 @@ use crate::node::machine::ServerState;
 use crate::node::on_disk::DiskCopy;
 use crate::node::state::config_file::parked_at;
 use crate::node::{NodeError, version};
-use crate::protocol::copy::Copy;
+use crate::protocol::copy::DataCopy;
 use crate::protocol::format::Version;
 use crate::report::Cause;
 
@@ -167,7 +167,7 @@ impl DataNode {
         }
     }
 
-    async fn ask_server(&mut self) -> Result<(ServerInfo, Option<Copy>), ClientError> {
+    async fn ask_server(&mut self) -> Result<(ServerInfo, Option<DataCopy>), ClientError> {
         self.own_conn().await?.info_and_copy().await
     }
 

@@ -16,7 +16,7 @@ use crate::access::{Secrets, User};
 use crate::choosing::CHOSEN_PRIORITY;
 use crate::client::{ClientError, ServerInfo, random_ids, set_mark};
 use crate::closing::{accept_writes, write_reopening};
-use crate::protocol::copy::{Completeness, Copy, Mark, Relation};
+use crate::protocol::copy::{Completeness, DataCopy, Mark, Relation};
 
 use super::super::machine::{MarkSummary, NextMark, OwnData, ServerState};
 use super::DataNode;
@@ -29,13 +29,13 @@ const MARK_LIMIT: Duration = Duration::from_millis(300);
 #[derive(Debug, Default)]
 pub(super) struct OwnCopy {
     /// As last read; `None`: not read since the server was started.
-    held: Option<Copy>,
+    held: Option<DataCopy>,
     /// The copy of the last server when it ended.
-    last: Option<Copy>,
+    last: Option<DataCopy>,
     /// The copy on disk that the own server can't read.
-    on_disk: Option<Copy>,
+    on_disk: Option<DataCopy>,
     /// The copy that was set aside until a new one is complete; `None` also if unknown.
-    aside: Option<Copy>,
+    aside: Option<DataCopy>,
     /// The mark that begins this node's term as primary, written or being written.
     term: Option<Mark>,
     /// It was read back.
@@ -53,36 +53,39 @@ pub(super) struct OwnCopy {
     /// A refused mark has been reported.
     refusal_reported: bool,
     /// The last note in the state folder, without its count.
-    noted: Option<Copy>,
+    noted: Option<DataCopy>,
 }
 
 impl OwnCopy {
     /// What stays known when the server has ended.
     pub(super) fn of_ended_server(self) -> OwnCopy {
         OwnCopy {
-            last: self.held.filter(|held| *held != Copy::Empty).or(self.last),
+            last: self
+                .held
+                .filter(|held| *held != DataCopy::Empty)
+                .or(self.last),
             aside: self.aside,
             ..OwnCopy::default()
         }
     }
 
     /// The copy on the server.
-    pub(super) fn held(&self) -> Option<&Copy> {
+    pub(super) fn held(&self) -> Option<&DataCopy> {
         self.held.as_ref()
     }
 
     /// The copy that the node can lose: that of its server, or, while that is empty, the one that
     /// was set aside.
-    pub(super) fn at_stake(&self) -> Option<&Copy> {
+    pub(super) fn at_stake(&self) -> Option<&DataCopy> {
         match &self.held {
             None => self.on_disk.as_ref(),
-            Some(Copy::Empty) => self.aside.as_ref().or(self.held.as_ref()),
+            Some(DataCopy::Empty) => self.aside.as_ref().or(self.held.as_ref()),
             held => held.as_ref(),
         }
     }
 
     pub(super) fn set_aside(&self) -> bool {
-        self.held == Some(Copy::Empty) && self.aside.is_some()
+        self.held == Some(DataCopy::Empty) && self.aside.is_some()
     }
 
     /// The copy of the last server is set aside now, unless an older one still is.
@@ -91,17 +94,17 @@ impl OwnCopy {
         self.aside = (self.aside.take())
             .or(self.on_disk.take())
             .or(self.last.take())
-            .or(Some(Copy::Unmarked));
+            .or(Some(DataCopy::Unmarked));
     }
 
     /// Notes the copy on disk that the own server can't read.
-    pub(super) fn found_on_disk(&mut self, copy: Option<Copy>) {
+    pub(super) fn found_on_disk(&mut self, copy: Option<DataCopy>) {
         self.on_disk = copy;
     }
 
     /// The copy that was set aside was never read, so no other was compared with it.
     pub(super) fn aside_is_unread(&self) -> bool {
-        self.aside == Some(Copy::Unmarked)
+        self.aside == Some(DataCopy::Unmarked)
     }
 
     /// Nothing is set aside any more.
@@ -114,7 +117,7 @@ impl OwnCopy {
     }
 
     pub(super) fn confirmed(&self) -> bool {
-        let mark = self.held.as_ref().and_then(Copy::mark);
+        let mark = self.held.as_ref().and_then(DataCopy::mark);
         mark.is_some_and(|mark| mark.confirmed)
     }
 
@@ -131,7 +134,7 @@ impl OwnCopy {
     }
 
     /// Takes over the last answer of the server.
-    pub(super) fn read(&mut self, seen: ServerState, info: &ServerInfo, copy: Option<Copy>) {
+    pub(super) fn read(&mut self, seen: ServerState, info: &ServerInfo, copy: Option<DataCopy>) {
         self.held = copy;
         self.changes = info.changes;
         self.promotable = info.priority > 0;
@@ -152,7 +155,7 @@ impl OwnCopy {
         }
         self.was_primary = is_primary;
         self.history.clone_from(&info.replication_id);
-        let mark = self.held.as_ref().and_then(Copy::mark);
+        let mark = self.held.as_ref().and_then(DataCopy::mark);
         // `halab close --reopen` began the next term for this node.
         if let (Some(term), Some(mark)) = (&self.term, mark)
             && mark.term.number >= term.term.number
@@ -172,8 +175,8 @@ impl OwnCopy {
     /// The note for the state folder, if more than the count of the copy has changed.
     pub(super) fn take_note(&mut self) -> Option<String> {
         let held = self.at_stake()?.clone();
-        let but_count = |copy: &Copy| match copy {
-            Copy::Marked(mark) => Copy::Marked(Box::new(Mark {
+        let but_count = |copy: &DataCopy| match copy {
+            DataCopy::Marked(mark) => DataCopy::Marked(Box::new(Mark {
                 count: 0,
                 ..(**mark).clone()
             })),
@@ -185,7 +188,7 @@ impl OwnCopy {
         }
         self.noted = now;
         Some(match &held {
-            Copy::Marked(mark) => mark.or_later(),
+            DataCopy::Marked(mark) => mark.or_later(),
             other => other.to_string(),
         })
     }
@@ -194,9 +197,9 @@ impl OwnCopy {
     pub(super) fn own(&self, me: &str) -> OwnData {
         match self.at_stake() {
             None => OwnData::Unread,
-            Some(Copy::Empty) => OwnData::Empty,
-            Some(Copy::Unmarked) => OwnData::Data(MarkSummary::NONE),
-            Some(Copy::Marked(mark)) => OwnData::Data(MarkSummary {
+            Some(DataCopy::Empty) => OwnData::Empty,
+            Some(DataCopy::Unmarked) => OwnData::Data(MarkSummary::NONE),
+            Some(DataCopy::Marked(mark)) => OwnData::Data(MarkSummary {
                 state: Some(mark.state),
                 epoch: mark.epoch,
                 mine: mark.term.by == me,
@@ -213,14 +216,14 @@ impl DataNode {
         if let Some(mark) = &self.copy.term {
             return mark.clone();
         }
-        let last = self.copy.held().and_then(Copy::mark);
+        let last = self.copy.held().and_then(DataCopy::mark);
         let mut mark = Mark::begin(last, &self.node.name, random_ids());
         mark.epoch = self.named_epoch();
         // A role taken by the node itself counts when the Sentinels confirm it.
         mark.confirmed = !decided && mark.epoch.is_some();
         if self.copy.chosen() {
             mark = mark.forced();
-            let mine = self.copy.held().cloned().unwrap_or(Copy::Empty);
+            let mine = self.copy.held().cloned().unwrap_or(DataCopy::Empty);
             let others = self.observers.copies().into_iter();
             let me = &self.node.name;
             let given_up = others
@@ -294,7 +297,7 @@ impl DataNode {
 
     /// Reopens a closed lab, in a new term.
     pub(super) async fn reopen(&mut self) {
-        let Some(closed) = self.copy.held().and_then(Copy::mark) else {
+        let Some(closed) = self.copy.held().and_then(DataCopy::mark) else {
             return;
         };
         let mark = closed.reopen(&self.copy.history, random_ids());
@@ -312,7 +315,7 @@ impl DataNode {
 
     fn next_mark(&self, epoch: Option<u64>, state: Completeness) -> Option<Mark> {
         let term = self.copy.term.as_ref()?;
-        let held = self.copy.held().and_then(Copy::mark);
+        let held = self.copy.held().and_then(DataCopy::mark);
         // The mark on the server, unless it was removed.
         let last = held.filter(|mark| mark.term == term.term).unwrap_or(term);
         Some(last.next(epoch, state))

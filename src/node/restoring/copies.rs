@@ -8,7 +8,7 @@ use crate::access::User;
 use crate::backup::manifest::Manifest;
 use crate::client::{ClientError, Connector};
 use crate::config::Lab;
-use crate::protocol::copy::{Copy, Mark, Relation};
+use crate::protocol::copy::{DataCopy, Mark, Relation};
 
 use super::error::{HeldCopy, RestoreError};
 
@@ -20,7 +20,7 @@ pub(super) const STOP_FIRST: &str = "To continue with the data of the lab, start
     nodes that are started later keep their data and wait for halab choose";
 
 /// A node, its copy, and where that was seen.
-pub(super) type SeenCopy = (String, Copy, &'static str);
+pub(super) type SeenCopy = (String, DataCopy, &'static str);
 
 /// The copies of the data nodes that answer, and the nodes whose copy is unknown.
 pub(super) async fn seen_up(lab: &Lab) -> (Vec<SeenCopy>, Vec<HeldCopy>) {
@@ -50,13 +50,13 @@ pub(super) async fn seen_up(lab: &Lab) -> (Vec<SeenCopy>, Vec<HeldCopy>) {
 }
 
 /// Whether the backup may replace a copy: it is empty, or certainly less.
-pub(super) fn is_less(backup: &Mark, held: &Copy) -> bool {
-    let backup = Copy::Marked(Box::new(backup.clone()));
+pub(super) fn is_less(backup: &Mark, held: &DataCopy) -> bool {
+    let backup = DataCopy::Marked(Box::new(backup.clone()));
     match held {
-        Copy::Empty => true,
+        DataCopy::Empty => true,
         // Data from outside the lab must not be replaced.
-        Copy::Unmarked => false,
-        Copy::Marked(_) => backup.against(held, false) == Relation::Less,
+        DataCopy::Unmarked => false,
+        DataCopy::Marked(_) => backup.against(held, false) == Relation::Less,
     }
 }
 

@@ -44,7 +44,7 @@ fn copies(root: &Path, node: &str) -> Vec<String> {
     for entry in entries.into_iter().flatten().flatten() {
         let name = entry.file_name().into_string().unwrap();
         let counts = name.starts_with("appendonlydir") && !name.contains(".resto");
-        if let (true, Ok(Copy::Marked(mark))) = (counts, copy_in(&entry.path())) {
+        if let (true, Ok(DataCopy::Marked(mark))) = (counts, copy_in(&entry.path())) {
             found.push(mark.to_text());
         }
     }
@@ -63,7 +63,7 @@ fn here<'a>(lab: &'a Lab, order: &'a RestoreOrder) -> HostRestore<'a> {
 }
 
 /// What a start of all data nodes finds: what each holds, and whether it was never started.
-fn started(lab: &Lab, root: &Path) -> Vec<(Copy, bool)> {
+fn started(lab: &Lab, root: &Path) -> Vec<(DataCopy, bool)> {
     let each = lab.data_nodes.iter().map(|node| {
         let state = StateDir::open(root, lab, node).unwrap();
         assert!(!state.restoring().exists() && !state.restored().exists());
@@ -72,9 +72,9 @@ fn started(lab: &Lab, root: &Path) -> Vec<(Copy, bool)> {
     each.collect()
 }
 
-fn mark_of(copy: &Copy) -> Option<&Mark> {
+fn mark_of(copy: &DataCopy) -> Option<&Mark> {
     match copy {
-        Copy::Marked(mark) => Some(mark),
+        DataCopy::Marked(mark) => Some(mark),
         _ => None,
     }
 }
@@ -253,7 +253,7 @@ fn data_without_a_mark_is_set_aside_before_its_node_could_copy_the_backup_over_i
         for (step, left) in left {
             let found = started(&lab, &left);
             let restored = mark_of(&found[0].0).is_some_and(|mark| !mark.restored.is_empty());
-            let follows = restored && !matches!(found[1].0, Copy::Empty);
+            let follows = restored && !matches!(found[1].0, DataCopy::Empty);
             assert!(
                 !follows,
                 "killed after {step:?}: redis-b holds {}",

@@ -13,7 +13,7 @@ use crate::backup::folder::{self, DataWriter, FolderError};
 use crate::backup::manifest::Manifest;
 use crate::node::state::AOF_LIST;
 use crate::node::state::error::{StateError, io_error};
-use crate::protocol::copy::{Copy, MARK_KEY, Mark, RandomIds};
+use crate::protocol::copy::{DataCopy, MARK_KEY, Mark, RandomIds};
 use crate::protocol::roster::ROSTER_KEY;
 
 use super::{RestoreError, Step};
@@ -84,8 +84,8 @@ pub(super) fn owned_as(like: &Path, folder: &Path) -> Result<(), StateError> {
 
 /// The mark of the copy in `files`, which holds `held`, if it is that backup, restored, whole, and
 /// not changed since.
-pub(super) fn restored_before(files: &Path, manifest: &Manifest, held: &Copy) -> Option<Mark> {
-    let Copy::Marked(held) = held else {
+pub(super) fn restored_before(files: &Path, manifest: &Manifest, held: &DataCopy) -> Option<Mark> {
+    let DataCopy::Marked(held) = held else {
         return None;
     };
     let drawn = RandomIds {

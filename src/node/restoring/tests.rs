@@ -58,11 +58,14 @@ async fn a_restored_node_has_the_data_and_a_mark_of_another_term() {
     assert_eq!(restored.not_seen.len(), 2);
     let files = data(&order, "redis-a").join("appendonlydir");
     assert_eq!(fs::read(files.join(BASE)).unwrap(), marked(&backup));
-    let Copy::Marked(now) = copy_in(&files).unwrap() else {
+    let DataCopy::Marked(now) = copy_in(&files).unwrap() else {
         panic!("no mark");
     };
     assert_eq!(now.to_string(), restored.holds);
-    let (now, was) = (Copy::Marked(now), Copy::Marked(Box::new(backup.clone())));
+    let (now, was) = (
+        DataCopy::Marked(now),
+        DataCopy::Marked(Box::new(backup.clone())),
+    );
     assert_eq!(now.against(&was, false), Relation::Apart);
     // Once is enough, and a second time would begin another term.
     let again = restore(&lab, &order, &never()).await.unwrap();

@@ -24,7 +24,7 @@ fn later(mark: &Mark, times: u64) -> Mark {
 }
 
 fn relation(mine: &Mark, theirs: &Mark) -> Relation {
-    let marked = |mark: &Mark| Copy::Marked(Box::new(mark.clone()));
+    let marked = |mark: &Mark| DataCopy::Marked(Box::new(mark.clone()));
     let there = marked(mine).against(&marked(theirs), false);
     let back = marked(theirs).against(&marked(mine), false);
     let mirrored = match there {
@@ -40,16 +40,16 @@ fn relation(mine: &Mark, theirs: &Mark) -> Relation {
 fn a_mark_is_read_as_it_was_written_and_anything_else_is_none() {
     let mark = begin(Some(&first("a")), "b", "second");
     assert_eq!(Mark::from_text(&mark.to_text()), Some(mark.clone()));
-    assert_eq!(Copy::read(7, Some(&mark.to_text())).mark(), Some(&mark));
-    assert_eq!(Copy::read(7, Some("{}")), Copy::Unmarked);
-    assert_eq!(Copy::read(7, None), Copy::Unmarked);
-    assert_eq!(Copy::read(0, None), Copy::Empty);
+    assert_eq!(DataCopy::read(7, Some(&mark.to_text())).mark(), Some(&mark));
+    assert_eq!(DataCopy::read(7, Some("{}")), DataCopy::Unmarked);
+    assert_eq!(DataCopy::read(7, None), DataCopy::Unmarked);
+    assert_eq!(DataCopy::read(0, None), DataCopy::Empty);
 }
 
 #[test]
 fn nothing_is_less_than_data_and_data_without_a_mark_less_than_data_with_one() {
-    let marked = Copy::Marked(Box::new(first("a")));
-    let ranks = [Copy::Empty, Copy::Unmarked, marked];
+    let marked = DataCopy::Marked(Box::new(first("a")));
+    let ranks = [DataCopy::Empty, DataCopy::Unmarked, marked];
     for (i, mine) in ranks.iter().enumerate() {
         for (j, theirs) in ranks.iter().enumerate() {
             let wanted = match j.cmp(&i) {
@@ -109,7 +109,7 @@ fn within_a_term_the_later_mark_is_more() {
 
 #[test]
 fn of_two_copies_with_one_mark_of_an_only_copy_that_of_its_writer_is_more() {
-    let copy = |mark: Mark| Copy::Marked(Box::new(mark));
+    let copy = |mark: Mark| DataCopy::Marked(Box::new(mark));
     let open = first("a");
     let sole = || copy(open.next(Some(0), Completeness::Sole));
     for (me, them, relation) in [
@@ -198,7 +198,7 @@ fn a_copy_older_than_all_terms_remembered_is_less() {
 
 #[test]
 fn a_term_that_was_never_confirmed_counts_only_while_its_node_serves() {
-    let copy = |mark: &Mark| Copy::Marked(Box::new(mark.clone()));
+    let copy = |mark: &Mark| DataCopy::Marked(Box::new(mark.clone()));
     let old = later(&first("a"), 5);
     let promoted = Mark::begin(Some(&old), "b", drawn("second"));
     // The promotion was abandoned, and the old primary continued.
