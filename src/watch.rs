@@ -156,7 +156,9 @@ fn quit_requested() -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{Code, DataNodeState, DataNodeStatus, NamedPrimary, Problem, Reached};
+    use crate::status::{
+        DataNodeState, DataNodeStatus, NamedPrimary, Problem, ProblemCode, Reached,
+    };
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
@@ -201,8 +203,12 @@ mod tests {
             healthy: false,
             stakes: vec![],
             problems: vec![
-                Problem::of_node(Code::Unreachable, "redis-z", "redis-z is not reachable")
-                    .because(Some("refused".into())),
+                Problem::of_node(
+                    ProblemCode::Unreachable,
+                    "redis-z",
+                    "redis-z is not reachable",
+                )
+                .because(Some("refused".into())),
             ],
             supervisors: std::collections::BTreeMap::new(),
             description: crate::report::Description::default(),

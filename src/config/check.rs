@@ -11,8 +11,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::nearest::nearest;
-use super::problem::{Fault, Hint, Position, ConfigProblem};
-use super::schema::{Key, ValueKind, SECTIONS, Section, Shape};
+use super::problem::{ConfigProblem, ConfigProblemKind, Hint, Position};
+use super::schema::{Key, SECTIONS, Section, Shape, ValueKind};
 use super::text::Text;
 use super::values::{is_good_name, join, type_of, unusable};
 
@@ -28,11 +28,11 @@ pub(super) struct Located<T> {
 
 impl<T> Located<T> {
     /// What is wrong with the value beside others.
-    pub fn problem(&self, fault: Fault) -> ConfigProblem {
+    pub fn problem(&self, kind: ConfigProblemKind) -> ConfigProblem {
         ConfigProblem {
             key: self.key.clone(),
             position: self.position,
-            fault,
+            kind,
         }
     }
 }
@@ -139,7 +139,7 @@ impl<'t> Document<'t> {
                     if !is_good_name(name.get_ref()) {
                         let position = self.text.position(name.span().start);
                         let name = name.get_ref().to_string();
-                        self.report(path.clone(), position, Fault::BadName { name });
+                        self.report(path.clone(), position, ConfigProblemKind::BadName { name });
                     }
                     opened.push(self.open(section, path, table));
                 }
@@ -176,7 +176,12 @@ impl<'t> Document<'t> {
         self.table_of(section, path, content)
     }
 
-    fn table_of(&self, section: &'static Section, path: String, content: TableContent<'t>) -> Table<'t> {
+    fn table_of(
+        &self,
+        section: &'static Section,
+        path: String,
+        content: TableContent<'t>,
+    ) -> Table<'t> {
         Table {
             path,
             section,
@@ -192,7 +197,11 @@ impl<'t> Document<'t> {
             if !known.contains(&name) {
                 let hint = hint(name, &known);
                 let position = self.text.position(key.span().start);
-                self.report(join(path, name), position, Fault::UnknownKey { hint });
+                self.report(
+                    join(path, name),
+                    position,
+                    ConfigProblemKind::UnknownKey { hint },
+                );
             }
         }
     }
@@ -204,19 +213,19 @@ impl<'t> Document<'t> {
         value: &Spanned<DeValue<'_>>,
         expected: &'static str,
     ) {
-        let fault = Fault::WrongType {
+        let kind = ConfigProblemKind::WrongType {
             expected,
             found: type_of(value.get_ref()),
             example: section.header(),
         };
-        self.report(key, self.text.position(value.span().start), fault);
+        self.report(key, self.text.position(value.span().start), kind);
     }
 
-    fn report(&mut self, key: String, position: Position, fault: Fault) {
+    fn report(&mut self, key: String, position: Position, kind: ConfigProblemKind) {
         self.problems.push(ConfigProblem {
             key,
             position: Some(position),
-            fault,
+            kind,
         });
     }
 }
@@ -262,22 +271,25 @@ impl Table<'_> {
         let mut problems = Vec::new();
         for key in &self.section.keys {
             let stated = table.and_then(|(_, entries)| entries.get(key.name.as_str()));
-            let (fault, position) = match stated {
+            let (kind, position) = match stated {
                 Some(value) => match judge(key, value.get_ref()) {
                     Ok(()) => continue,
-                    Err(fault) => (fault, Some(self.text.position(value.span().start))),
+                    Err(kind) => (kind, Some(self.text.position(value.span().start))),
                 },
                 None if !key.required || self.misplaced(known, &key.name) => continue,
                 None => {
                     let header = header.clone();
                     let example = key.assignment();
-                    (Fault::Missing { header, example }, table.map(|(p, _)| p))
+                    (
+                        ConfigProblemKind::Missing { header, example },
+                        table.map(|(p, _)| p),
+                    )
                 }
             };
             problems.push(ConfigProblem {
                 key: join(&self.path, &key.name),
                 position,
-                fault,
+                kind,
             });
         }
         problems
@@ -289,7 +301,7 @@ impl Table<'_> {
         let home = self.section.header();
         misspelt(problems, &self.path, key)
             || problems.iter().any(|p| {
-                matches!(&p.fault, Fault::UnknownKey { hint: Hint::BelongsTo(h) } if *h == home)
+                matches!(&p.kind, ConfigProblemKind::UnknownKey { hint: Hint::BelongsTo(h) } if *h == home)
                     && p.key.rsplit('.').next() == Some(key)
             })
     }
@@ -298,14 +310,14 @@ impl Table<'_> {
 /// Whether one of the problems is that `key` of the table at `path` is misspelt.
 fn misspelt(problems: &[ConfigProblem], path: &str, key: &str) -> bool {
     problems.iter().any(|p| {
-        matches!(&p.fault, Fault::UnknownKey { hint: Hint::DidYouMean(meant) } if *meant == key)
+        matches!(&p.kind, ConfigProblemKind::UnknownKey { hint: Hint::DidYouMean(meant) } if *meant == key)
             && p.key.rsplit_once('.').map_or("", |(parent, _)| parent) == path
     })
 }
 
 /// What is wrong with the value of a key by itself.
-fn judge(key: &Key, value: &DeValue<'_>) -> Result<(), Fault> {
-    let wrong_type = |expected| Fault::WrongType {
+fn judge(key: &Key, value: &DeValue<'_>) -> Result<(), ConfigProblemKind> {
+    let wrong_type = |expected| ConfigProblemKind::WrongType {
         expected,
         found: type_of(value),
         example: key.assignment(),
@@ -314,23 +326,23 @@ fn judge(key: &Key, value: &DeValue<'_>) -> Result<(), Fault> {
     match key.kind {
         ValueKind::Name => match text()? {
             name if is_good_name(name) => Ok(()),
-            name => Err(Fault::BadName { name: name.into() }),
+            name => Err(ConfigProblemKind::BadName { name: name.into() }),
         },
         ValueKind::Address => {
             let text = text()?;
             let address = text
                 .parse()
-                .map_err(|_| Fault::NotIpv4 { text: text.into() })?;
+                .map_err(|_| ConfigProblemKind::NotIpv4 { text: text.into() })?;
             match unusable(address) {
                 None => Ok(()),
-                Some(what) => Err(Fault::UnusableAddress { address, what }),
+                Some(what) => Err(ConfigProblemKind::UnusableAddress { address, what }),
             }
         }
         ValueKind::Integer { min, max } => {
             let integer = value.as_integer().ok_or_else(|| wrong_type("an integer"))?;
             match i64::from_str_radix(integer.as_str(), integer.radix()) {
                 Ok(number) if (min..=max).contains(&number) => Ok(()),
-                _ => Err(Fault::OutOfRange {
+                _ => Err(ConfigProblemKind::OutOfRange {
                     value: integer.to_string(),
                     unit: key.unit(),
                     range: ValueKind::range(min, max),

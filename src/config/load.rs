@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::{Lab, Problems};
+use super::{ConfigProblems, Lab};
 
 /// Most bytes of a `lab.toml`; one of a hundred nodes has a tenth.
 const LONGEST: usize = 64 * 1024;
@@ -50,13 +50,13 @@ pub enum LoadError {
         /// The file.
         path: PathBuf,
         /// Everything that is wrong with it.
-        problems: Problems,
+        problems: ConfigProblems,
     },
 }
 
 impl LoadError {
     /// What is wrong with the content of the file, when it could be read.
-    pub fn problems(&self) -> Option<&Problems> {
+    pub fn problems(&self) -> Option<&ConfigProblems> {
         match self {
             LoadError::Invalid { problems, .. } => Some(problems),
             LoadError::Absent { .. }

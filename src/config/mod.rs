@@ -26,7 +26,7 @@ mod values;
 
 pub use keys::{Monitoring, Security, Timing, WriterDefaults};
 pub use load::{LoadError, load};
-pub use problem::{Fault, Hint, Position, ConfigProblem, Problems};
+pub use problem::{ConfigProblem, ConfigProblemKind, ConfigProblems, Hint, Position};
 pub use reference::key_reference;
 pub use schema::lab_schema;
 

@@ -5,7 +5,7 @@ use toml::de::{DeTable, DeValue, Deserializer};
 
 use super::check::Document;
 use super::keys::Tables;
-use super::problem::{Fault, ConfigProblem, Problems};
+use super::problem::{ConfigProblem, ConfigProblemKind, ConfigProblems};
 use super::rules;
 use super::text::Text;
 use super::values::join;
@@ -18,14 +18,14 @@ impl Lab {
     /// Everything that is wrong, at once, also in profiles that were not asked for. Only a text
     /// that is not TOML is judged no further than its syntax: what a broken line was meant to say
     /// would be guessed, and every later problem might follow from the guess.
-    pub fn parse(text: &str, profile: Option<&str>) -> Result<Lab, Problems> {
+    pub fn parse(text: &str, profile: Option<&str>) -> Result<Lab, ConfigProblems> {
         let lines = Text::new(text);
         let (mut document, errors) = DeTable::parse_recoverable(text);
         let syntax = errors.iter().map(|error| {
             let message = error.message().escape_debug().to_string();
-            lines.problem(error, Fault::Syntax { message })
+            lines.problem(error, ConfigProblemKind::Syntax { message })
         });
-        if let Some(problems) = Problems::of(syntax.collect()) {
+        if let Some(problems) = ConfigProblems::of(syntax.collect()) {
             return Err(problems);
         }
 
@@ -33,14 +33,14 @@ impl Lab {
         let mut found = rules::broken(&checked);
         found.splice(..0, checked.problems);
         found.extend(profile.and_then(|name| unknown_profile(document.get_ref(), name)));
-        if let Some(problems) = Problems::of(found) {
+        if let Some(problems) = ConfigProblems::of(found) {
             return Err(problems);
         }
 
         inherit(document.get_mut());
         let tables = Tables::deserialize(Deserializer::from(document)).map_err(|error| {
             let message = error.message().escape_debug().to_string();
-            Problems::from(lines.problem(&error, Fault::Unreadable { message }))
+            ConfigProblems::from(lines.problem(&error, ConfigProblemKind::Unreadable { message }))
         })?;
         Ok(tables.into_lab(profile))
     }
@@ -95,7 +95,7 @@ fn unknown_profile(root: &DeTable<'_>, name: &str) -> Option<ConfigProblem> {
     (!profiles.iter().any(|profile| profile == name)).then(|| ConfigProblem {
         key: join("profiles", name),
         position: None,
-        fault: Fault::UnknownProfile { profiles },
+        kind: ConfigProblemKind::UnknownProfile { profiles },
     })
 }
 

@@ -12,19 +12,19 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 /// Displayed, it is one problem a line without a newline at the end; serialized, it is a list.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(transparent)]
-pub struct Problems(Vec<ConfigProblem>);
+pub struct ConfigProblems(Vec<ConfigProblem>);
 
-impl Problems {
+impl ConfigProblems {
     /// The problems in the order of the file, or nothing when there are none.
     ///
     /// Those without a place, such as an absent table, come last.
-    pub(super) fn of(mut found: Vec<ConfigProblem>) -> Option<Problems> {
+    pub(super) fn of(mut found: Vec<ConfigProblem>) -> Option<ConfigProblems> {
         // Stable: problems of one place stay in the order in which they were found.
         found.sort_by_key(|p| {
             p.position
                 .map_or((true, 0, 0), |p| (false, p.line, p.column))
         });
-        (!found.is_empty()).then_some(Problems(found))
+        (!found.is_empty()).then_some(ConfigProblems(found))
     }
 
     /// The problems, in the order of the file.
@@ -39,13 +39,13 @@ impl Problems {
     }
 }
 
-impl From<ConfigProblem> for Problems {
+impl From<ConfigProblem> for ConfigProblems {
     fn from(problem: ConfigProblem) -> Self {
-        Problems(vec![problem])
+        ConfigProblems(vec![problem])
     }
 }
 
-impl<'a> IntoIterator for &'a Problems {
+impl<'a> IntoIterator for &'a ConfigProblems {
     type Item = &'a ConfigProblem;
     type IntoIter = std::slice::Iter<'a, ConfigProblem>;
 
@@ -54,7 +54,7 @@ impl<'a> IntoIterator for &'a Problems {
     }
 }
 
-impl fmt::Display for Problems {
+impl fmt::Display for ConfigProblems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, problem) in self.iter().enumerate() {
             if i > 0 {
@@ -66,7 +66,7 @@ impl fmt::Display for Problems {
     }
 }
 
-impl std::error::Error for Problems {}
+impl std::error::Error for ConfigProblems {}
 
 /// A place in the text of `lab.toml`, both counted from 1; the column counts characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,7 +88,7 @@ pub struct ConfigProblem {
     /// Where it is; nothing for what is absent.
     pub position: Option<Position>,
     /// What is wrong.
-    pub fault: Fault,
+    pub kind: ConfigProblemKind,
 }
 
 impl fmt::Display for ConfigProblem {
@@ -104,7 +104,7 @@ impl fmt::Display for ConfigProblem {
         if !self.key.is_empty() {
             write!(f, "{}: ", self.key)?;
         }
-        write!(f, "{}; {}", self.fault, self.fault.remedy())
+        write!(f, "{}; {}", self.kind, self.kind.remedy())
     }
 }
 
@@ -114,16 +114,16 @@ impl Serialize for ConfigProblem {
         object.serialize_field("key", &(!self.key.is_empty()).then_some(&self.key))?;
         object.serialize_field("line", &self.position.map(|p| p.line))?;
         object.serialize_field("column", &self.position.map(|p| p.column))?;
-        object.serialize_field("problem", &self.fault.to_string())?;
-        object.serialize_field("remedy", &self.fault.remedy())?;
+        object.serialize_field("problem", &self.kind.to_string())?;
+        object.serialize_field("remedy", &self.kind.remedy())?;
         object.end()
     }
 }
 
-/// What is wrong; its text says it, [`Fault::remedy`] says what to do.
+/// What is wrong; its text says it, [`ConfigProblemKind::remedy`] says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Fault {
+pub enum ConfigProblemKind {
     /// The text is not TOML.
     #[error("not TOML: {message}")]
     Syntax {
@@ -312,61 +312,68 @@ pub enum Hint {
     OneOf(Vec<&'static str>),
 }
 
-impl Fault {
+impl ConfigProblemKind {
     /// What to do about it: one sentence without a full stop, as an order.
     pub fn remedy(&self) -> String {
         match self {
-            Fault::Syntax { .. } => "correct it to TOML 1.0".into(),
-            Fault::Unreadable { .. } => "write it as docs/configuration.md says".into(),
-            Fault::UnknownKey {
+            ConfigProblemKind::Syntax { .. } => "correct it to TOML 1.0".into(),
+            ConfigProblemKind::Unreadable { .. } => "write it as docs/configuration.md says".into(),
+            ConfigProblemKind::UnknownKey {
                 hint: Hint::DidYouMean(key),
             } => format!("did you mean `{key}`?"),
-            Fault::UnknownKey {
+            ConfigProblemKind::UnknownKey {
                 hint: Hint::BelongsTo(header),
             } => format!("move it to `{header}`"),
-            Fault::UnknownKey {
+            ConfigProblemKind::UnknownKey {
                 hint: Hint::OneOf(keys),
             } => {
                 format!("remove it, or use one of: {}", keys.join(", "))
             }
-            Fault::Missing {
+            ConfigProblemKind::Missing {
                 header: None,
                 example,
             } => {
                 format!("add it, for example `{example}`")
             }
-            Fault::Missing {
+            ConfigProblemKind::Missing {
                 header: Some(header),
                 example,
             } => {
                 format!("add it under `{header}`, for example `{example}`")
             }
-            Fault::WrongType { example, .. } => format!("write it like `{example}`"),
-            Fault::OutOfRange { range, unit, .. } => format!("use {}", with_unit(range, unit)),
-            Fault::BadName { .. } => format!(
+            ConfigProblemKind::WrongType { example, .. } => format!("write it like `{example}`"),
+            ConfigProblemKind::OutOfRange { range, unit, .. } => {
+                format!("use {}", with_unit(range, unit))
+            }
+            ConfigProblemKind::BadName { .. } => format!(
                 "use 1 to {} lower-case letters, digits and '-', with no '-' at either end",
                 super::values::NAME_MAX
             ),
-            Fault::ReservedName { .. } => format!(
+            ConfigProblemKind::ReservedName { .. } => format!(
                 "choose another name than {}",
                 super::rules::RESERVED_NAMES.join(", ")
             ),
-            Fault::DuplicateName { .. } => "give every node a name of its own".into(),
-            Fault::NotIpv4 { .. } => {
+            ConfigProblemKind::DuplicateName { .. } => "give every node a name of its own".into(),
+            ConfigProblemKind::NotIpv4 { .. } => {
                 "write four numbers from 0 to 255, for example \"127.0.0.11\"".into()
             }
-            Fault::UnusableAddress { .. } | Fault::DuplicateAddress { .. } => {
+            ConfigProblemKind::UnusableAddress { .. }
+            | ConfigProblemKind::DuplicateAddress { .. } => {
                 "give every node an address of its own, for example out of 127.0.0.0/8".into()
             }
-            Fault::DuplicatePort { .. } => "give each listener a port of its own".into(),
-            Fault::MixedLoopback { .. } => "put all nodes into 127.0.0.0/8, or none of them".into(),
-            Fault::TooFew { header, why, .. } => format!("add a `{header}`: {why}"),
-            Fault::TooManyNodes { most, .. } => format!("keep to {most} nodes"),
-            Fault::EvenSentinels { .. } => {
+            ConfigProblemKind::DuplicatePort { .. } => {
+                "give each listener a port of its own".into()
+            }
+            ConfigProblemKind::MixedLoopback { .. } => {
+                "put all nodes into 127.0.0.0/8, or none of them".into()
+            }
+            ConfigProblemKind::TooFew { header, why, .. } => format!("add a `{header}`: {why}"),
+            ConfigProblemKind::TooManyNodes { most, .. } => format!("keep to {most} nodes"),
+            ConfigProblemKind::EvenSentinels { .. } => {
                 "make it an odd number: add a `[[sentinel]]` or remove one".into()
             }
-            Fault::QuorumOverSentinels { sentinels, .. }
-            | Fault::QuorumBelowMajority { sentinels, .. } => {
+            ConfigProblemKind::QuorumOverSentinels { sentinels, .. }
+            | ConfigProblemKind::QuorumBelowMajority { sentinels, .. } => {
                 let majority = sentinels / 2 + 1;
                 if majority == *sentinels {
                     format!("use {majority}")
@@ -374,16 +381,16 @@ impl Fault {
                     format!("use {majority}, the majority (at most {sentinels})")
                 }
             }
-            Fault::UnknownSeedPrimary { name, data_nodes } => choose(name, data_nodes),
-            Fault::HangTimeoutNotBelowDownAfter { down_ms, .. } => format!(
+            ConfigProblemKind::UnknownSeedPrimary { name, data_nodes } => choose(name, data_nodes),
+            ConfigProblemKind::HangTimeoutNotBelowDownAfter { down_ms, .. } => format!(
                 "set hang_timeout_ms well below {down_ms}, for example {}, or raise down_after_ms",
                 (down_ms / 5).max(1)
             ),
-            Fault::MutualWithoutTls => "set tls = true as well, or remove this".into(),
-            Fault::UnknownProfile { profiles } if profiles.is_empty() => {
+            ConfigProblemKind::MutualWithoutTls => "set tls = true as well, or remove this".into(),
+            ConfigProblemKind::UnknownProfile { profiles } if profiles.is_empty() => {
                 "ask for none: the file has no profiles".into()
             }
-            Fault::UnknownProfile { profiles } => {
+            ConfigProblemKind::UnknownProfile { profiles } => {
                 format!("ask for one of: {}", quoted(profiles))
             }
         }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use super::check::{Document, Located, Table};
-use super::problem::{Fault, ConfigProblem};
+use super::problem::{ConfigProblem, ConfigProblemKind};
 use super::values::{DATA_NODES_MIN, SENTINELS_MIN};
 
 /// The nodes that a relocation can place into one /24 network, beside the two addresses of the
@@ -44,10 +44,10 @@ fn names(document: &Document<'_>, problems: &mut Vec<ConfigProblem>) {
         };
         if RESERVED_NAMES.contains(&name.value.as_str()) {
             let reserved = name.value.clone();
-            problems.push(name.problem(Fault::ReservedName { name: reserved }));
+            problems.push(name.problem(ConfigProblemKind::ReservedName { name: reserved }));
         }
         match first.get(&name.value) {
-            Some(earlier) => problems.push(name.problem(Fault::DuplicateName {
+            Some(earlier) => problems.push(name.problem(ConfigProblemKind::DuplicateName {
                 name: name.value.clone(),
                 earlier: earlier.path.clone(),
             })),
@@ -75,7 +75,7 @@ fn addresses(document: &Document<'_>, problems: &mut Vec<ConfigProblem>) {
         let (address, path) = (at.value, &table.path);
         if let Some(earlier) = first.get(&address) {
             let earlier = (*earlier).clone();
-            problems.push(at.problem(Fault::DuplicateAddress { address, earlier }));
+            problems.push(at.problem(ConfigProblemKind::DuplicateAddress { address, earlier }));
             continue;
         }
         first.insert(address, path);
@@ -84,7 +84,7 @@ fn addresses(document: &Document<'_>, problems: &mut Vec<ConfigProblem>) {
         let (other, earlier) = *network.get_or_insert((address, path));
         if address.is_loopback() != other.is_loopback() {
             let earlier = earlier.clone();
-            problems.push(at.problem(Fault::MixedLoopback {
+            problems.push(at.problem(ConfigProblemKind::MixedLoopback {
                 address,
                 other,
                 earlier,
@@ -104,7 +104,7 @@ fn ports(document: &Document<'_>, problems: &mut Vec<ConfigProblem>) {
         if let (Some(earlier), Some(later)) = (earlier, later)
             && earlier.value == later.value
         {
-            problems.push(later.problem(Fault::DuplicatePort {
+            problems.push(later.problem(ConfigProblemKind::DuplicatePort {
                 port: later.value,
                 earlier: earlier.key.clone(),
             }));
@@ -130,14 +130,14 @@ fn ports(document: &Document<'_>, problems: &mut Vec<ConfigProblem>) {
 }
 
 fn counts(document: &Document<'_>, problems: &mut Vec<ConfigProblem>) {
-    let mut report = |section: &str, fault| {
+    let mut report = |section: &str, kind| {
         problems.push(ConfigProblem {
             key: section.into(),
             position: None,
-            fault,
+            kind,
         });
     };
-    let too_few = |count, least, header: &str, why| Fault::TooFew {
+    let too_few = |count, least, header: &str, why| ConfigProblemKind::TooFew {
         count,
         least,
         header: header.into(),
@@ -159,13 +159,15 @@ fn counts(document: &Document<'_>, problems: &mut Vec<ConfigProblem>) {
                 too_few(count, SENTINELS_MIN, "[[sentinel]]", why),
             );
         }
-        Some(count) if count % 2 == 0 => report("sentinel", Fault::EvenSentinels { count }),
+        Some(count) if count % 2 == 0 => {
+            report("sentinel", ConfigProblemKind::EvenSentinels { count })
+        }
         _ => {}
     }
     let count = document.nodes().count();
     if count > NODES_MAX {
         let most = NODES_MAX;
-        report("data_node", Fault::TooManyNodes { count, most });
+        report("data_node", ConfigProblemKind::TooManyNodes { count, most });
     }
 }
 
@@ -178,20 +180,22 @@ fn counts(document: &Document<'_>, problems: &mut Vec<ConfigProblem>) {
 fn quorum(document: &Document<'_>) -> Option<ConfigProblem> {
     let quorum = document.table("lab")?.get::<usize>("quorum")?;
     let sentinels = document.tables("sentinel")?.len();
-    let fault = match quorum.value {
+    let kind = match quorum.value {
         // Their number is wrong and reported; which quorum is right depends on how it is mended.
         _ if sentinels < SENTINELS_MIN => return None,
-        value if value > sentinels => Fault::QuorumOverSentinels {
+        value if value > sentinels => ConfigProblemKind::QuorumOverSentinels {
             quorum: value,
             sentinels,
         },
-        value if sentinels % 2 == 1 && value < sentinels / 2 + 1 => Fault::QuorumBelowMajority {
-            quorum: value,
-            sentinels,
-        },
+        value if sentinels % 2 == 1 && value < sentinels / 2 + 1 => {
+            ConfigProblemKind::QuorumBelowMajority {
+                quorum: value,
+                sentinels,
+            }
+        }
         _ => return None,
     };
-    Some(quorum.problem(fault))
+    Some(quorum.problem(kind))
 }
 
 fn seed_primary(document: &Document<'_>) -> Option<ConfigProblem> {
@@ -202,7 +206,7 @@ fn seed_primary(document: &Document<'_>) -> Option<ConfigProblem> {
         .map(|node| node.get::<String>("name").map(|name| name.value))
         .collect();
     let data_nodes = data_nodes.filter(|names| !names.contains(&seed.value))?;
-    Some(seed.problem(Fault::UnknownSeedPrimary {
+    Some(seed.problem(ConfigProblemKind::UnknownSeedPrimary {
         name: seed.value.clone(),
         data_nodes,
     }))
@@ -211,7 +215,7 @@ fn seed_primary(document: &Document<'_>) -> Option<ConfigProblem> {
 fn mutual_tls(document: &Document<'_>) -> Option<ConfigProblem> {
     let security = document.table("security")?;
     let (tls, mutual) = (security.get::<bool>("tls")?, security.get("mutual_tls")?);
-    (mutual.value && !tls.value).then(|| mutual.problem(Fault::MutualWithoutTls))
+    (mutual.value && !tls.value).then(|| mutual.problem(ConfigProblemKind::MutualWithoutTls))
 }
 
 /// The hang timeout is below down-after: otherwise the Sentinels fail over first, and the hung
@@ -240,8 +244,10 @@ fn hang_timeout(timing: &Table<'_>, profile: Option<&Table<'_>>) -> Option<Confi
     } else {
         &hang
     };
-    Some(place.problem(Fault::HangTimeoutNotBelowDownAfter {
-        hang_ms: hang.value,
-        down_ms: down.value,
-    }))
+    Some(
+        place.problem(ConfigProblemKind::HangTimeoutNotBelowDownAfter {
+            hang_ms: hang.value,
+            down_ms: down.value,
+        }),
+    )
 }

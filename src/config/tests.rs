@@ -5,8 +5,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::keys::Tables;
-use super::schema::{ValueKind, SECTIONS, Shape};
-use super::{Fault, Lab, ConfigProblem, Problems, key_reference};
+use super::schema::{SECTIONS, Shape, ValueKind};
+use super::{ConfigProblem, ConfigProblemKind, ConfigProblems, Lab, key_reference};
 use crate::generated;
 
 mod reports;
@@ -17,7 +17,7 @@ const SHIPPED: &str = include_str!("../../lab.toml");
 /// One whose lines do not move when keys come.
 const EXAMPLE: &str = include_str!("tests/lab.toml");
 
-fn problems(text: &str, profile: Option<&str>) -> Problems {
+fn problems(text: &str, profile: Option<&str>) -> ConfigProblems {
     Lab::parse(text, profile).unwrap_err()
 }
 
@@ -164,7 +164,7 @@ fn every_described_key_is_read() {
             let text = format!("{header}\n{} = 1.5\n", key.name);
             let problems = Lab::parse(&text, None).unwrap_err();
             let reported = problems.iter().any(|p| {
-                p.key.ends_with(&format!(".{}", key.name)) && p.fault.to_string().contains("float")
+                p.key.ends_with(&format!(".{}", key.name)) && p.kind.to_string().contains("float")
             });
             assert!(reported, "{header} {} in:\n{problems}", key.name);
         }
@@ -252,7 +252,7 @@ fn parses_or_explains(text: &str, profile: Option<&str>) -> Result<(), TestCaseE
     if let Err(problems) = Lab::parse(text, profile) {
         prop_assert!(problems.len() > 0);
         // What passes the check, serde reads.
-        let unreadable = |p: &ConfigProblem| matches!(p.fault, Fault::Unreadable { .. });
+        let unreadable = |p: &ConfigProblem| matches!(p.kind, ConfigProblemKind::Unreadable { .. });
         prop_assert!(!problems.iter().any(unreadable));
         prop_assert_eq!(problems.to_string().lines().count(), problems.len());
     }

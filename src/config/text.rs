@@ -1,6 +1,6 @@
 //! The text of `lab.toml`, with byte offsets as lines and columns.
 
-use super::problem::{Fault, Position, ConfigProblem};
+use super::problem::{ConfigProblem, ConfigProblemKind, Position};
 
 /// A text that knows where its lines start.
 pub(super) struct Text<'t> {
@@ -18,11 +18,11 @@ impl<'t> Text<'t> {
     }
 
     /// The problem that the TOML library finds at a place of the text.
-    pub fn problem(&self, error: &toml::de::Error, fault: Fault) -> ConfigProblem {
+    pub fn problem(&self, error: &toml::de::Error, kind: ConfigProblemKind) -> ConfigProblem {
         ConfigProblem {
             key: String::new(),
             position: error.span().map(|span| self.position(span.start)),
-            fault,
+            kind,
         }
     }
 

@@ -14,8 +14,8 @@ mod sentinels;
 use crate::report::{NodeReport, is_password_error};
 
 use super::{
-    Code, DataNodeState, DataNodeStatus, Problem, Reached, SentinelState, SentinelStatus, Status,
-    StrangerKind,
+    DataNodeState, DataNodeStatus, Problem, ProblemCode, Reached, SentinelState, SentinelStatus,
+    Status, StrangerKind,
 };
 
 pub(super) use causes::ended;
@@ -29,7 +29,7 @@ pub(super) fn problems(status: &Status) -> Vec<Problem> {
     match primary {
         None => found.push(
             Problem::of_lab(
-                Code::NoMajority,
+                ProblemCode::NoMajority,
                 "no majority of the Sentinels agrees on a primary",
             )
             .because(own_password(status)),
@@ -41,7 +41,7 @@ pub(super) fn problems(status: &Status) -> Vec<Problem> {
     }
     if let Some(cause) = own_password(status) {
         let what = "every node refuses the password of this command";
-        found.push(Problem::of_lab(Code::OwnPasswordRefused, what).because(Some(cause)));
+        found.push(Problem::of_lab(ProblemCode::OwnPasswordRefused, what).because(Some(cause)));
     }
     for node in &status.data_nodes {
         found.extend(data_nodes::problem(status, node, primary));
@@ -77,7 +77,7 @@ fn of_any_node(status: &Status, name: &str, answers: bool) -> Vec<Problem> {
 /// The primary is not a node of `lab.toml`.
 fn foreign_primary(status: &Status, address: &str) -> Problem {
     let what = format!("{address} is named primary and is not in this lab");
-    let problem = Problem::of_lab(Code::ForeignPrimary, what);
+    let problem = Problem::of_lab(ProblemCode::ForeignPrimary, what);
     let members = status.members.iter().flat_map(|roster| &roster.data);
     let mut at_address = members.filter(|member| member.address.to_string() == address);
     match at_address.next().map(|member| &member.name) {
@@ -124,7 +124,7 @@ fn silent_supervisor(status: &Status, name: &str) -> Option<Problem> {
     let what = format!(
         "the supervisor of {name} does not answer, so problems that only it knows are not reported"
     );
-    Some(Problem::of_node(Code::SupervisorSilent, name, what).because(Some(why.clone())))
+    Some(Problem::of_node(ProblemCode::SupervisorSilent, name, what).because(Some(why.clone())))
 }
 
 /// Problems that follow from the report of a node's supervisor alone.
@@ -135,21 +135,26 @@ fn reported(status: &Status, name: &str, primary: Option<&str>) -> Vec<Problem> 
     let mut found = Vec::new();
     if let Some(difference) = status.description.difference(&report.lab) {
         let what = format!("{name} runs with another lab.toml than this command");
-        found.push(Problem::of_node(Code::OtherLabToml, name, what).because(Some(difference)));
+        found.push(
+            Problem::of_node(ProblemCode::OtherLabToml, name, what).because(Some(difference)),
+        );
     }
     if report.tilt {
         let what = format!("{name} is in TILT and judges nothing");
-        found.push(Problem::of_node(Code::Tilt, name, what));
+        found.push(Problem::of_node(ProblemCode::Tilt, name, what));
     }
     if let Some(disk) = report.disk.as_ref().filter(|_| report.running) {
         let what = format!("the disk of {name} refuses writes");
-        found.push(Problem::of_node(Code::DiskRefuses, name, what).because(Some(disk.clone())));
+        found.push(
+            Problem::of_node(ProblemCode::DiskRefuses, name, what).because(Some(disk.clone())),
+        );
     }
     if !report.users_added.is_empty() {
         let users = report.users_added.join(", ");
         let what = format!("{name} has users that are not of the lab: {users}");
         let cause = "a server starts with the users of the lab only".to_owned();
-        let mut problem = Problem::of_node(Code::UsersAdded, name, what).because(Some(cause));
+        let mut problem =
+            Problem::of_node(ProblemCode::UsersAdded, name, what).because(Some(cause));
         if primary == Some(name) {
             problem.what.push_str("; after a failover they are missing");
         }
@@ -159,7 +164,7 @@ fn reported(status: &Status, name: &str, primary: Option<&str>) -> Vec<Problem> 
         let users = report.users_removed.join(", ");
         let what = format!("{name} has lost users that are not of the lab: {users}");
         let cause = "it was restarted, with the users of the lab only".to_owned();
-        found.push(Problem::of_node(Code::UsersRemoved, name, what).because(Some(cause)));
+        found.push(Problem::of_node(ProblemCode::UsersRemoved, name, what).because(Some(cause)));
     }
     found
 }
@@ -193,7 +198,7 @@ fn nobody_promotable(status: &Status) -> Option<Problem> {
         remedy: format!(
             "read docs/runbook.md, Nobody can be promoted; then start {primary}, from which the Sentinels learn the replicas"
         ),
-        ..Problem::of_lab(Code::NobodyPromotable, what).because(Some(copies))
+        ..Problem::of_lab(ProblemCode::NobodyPromotable, what).because(Some(copies))
     })
 }
 

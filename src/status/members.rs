@@ -14,7 +14,7 @@ use crate::config::{Lab, Node};
 use crate::protocol::members::{may_know, unlisted_strangers};
 use crate::protocol::vote::SentinelView;
 
-use super::{Code, Problem, SentinelState, SentinelStatus};
+use super::{Problem, ProblemCode, SentinelState, SentinelStatus};
 
 /// The kind of a stranger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -95,7 +95,7 @@ impl Stranger {
         );
         Problem {
             remedy: remedy.to_owned(),
-            ..Problem::of_lab(Code::Stranger, what)
+            ..Problem::of_lab(ProblemCode::Stranger, what)
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `halab status`: the state of every node, and whether the lab is healthy.
 //!
 //! [`gather`] asks all nodes, and their supervisors by `supervisors`. `judge` finds the problems in
-//! the answers and is pure. [`Code`] lists the kinds of problems.
+//! the answers and is pure. [`ProblemCode`] lists the kinds of problems.
 
 mod gather;
 mod judge;
@@ -31,7 +31,7 @@ use crate::sentinel::Panel;
 
 pub use gather::gather;
 pub use members::{Stranger, StrangerEntry, StrangerKind, StrangerState};
-pub use problem::{Code, Problem, ProblemSeverity};
+pub use problem::{Problem, ProblemCode, ProblemSeverity};
 pub use table::render;
 
 /// Pause between two rounds while waiting for a healthy lab.
@@ -201,7 +201,7 @@ pub async fn wait_healthy(lab: &Lab, limit: Duration, stop: &CancellationToken) 
             let missing = recovery.observe(&full, &panel, &connector).await.err();
             if let Some(missing) = missing.filter(|_| status.healthy) {
                 status.healthy = false;
-                let problem = Problem::of_lab(Code::NotRecovered, missing);
+                let problem = Problem::of_lab(ProblemCode::NotRecovered, missing);
                 status.problems.push(problem);
             }
         }
@@ -281,7 +281,7 @@ impl Status {
         let faults = self.problems_without_strangers();
         let faults = faults
             .iter()
-            .filter(|p| p.is_fault() && p.code != Code::OtherLabToml);
+            .filter(|p| p.is_fault() && p.code != ProblemCode::OtherLabToml);
         faults.map(ToString::to_string).collect()
     }
 
@@ -305,7 +305,7 @@ impl Status {
 
     /// Adds to *not-promotable* problems how long each has lasted. `since` has the first time.
     fn add_not_raised_time(&mut self, since: &mut HashMap<String, Instant>, now: Instant) {
-        let not_raised = |p: &&mut Problem| p.code == Code::NotPromotable;
+        let not_raised = |p: &&mut Problem| p.code == ProblemCode::NotPromotable;
         let mut names = Vec::new();
         for problem in self.problems.iter_mut().filter(not_raised) {
             let name = problem.node.clone().unwrap_or_default();

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::report::{COPY_NOTE, END_NOTE, NodeReport};
 
-use super::{Code, DataNodeStatus, Problem, Reached, Status, judge};
+use super::{DataNodeStatus, Problem, ProblemCode, Reached, Status, judge};
 
 impl Status {
     /// Adds the notes of nodes that are not reachable and have their state folder under
@@ -25,7 +25,7 @@ impl Status {
 
     /// Adds why nodes have ended. `now` is in seconds since 1970.
     pub(super) fn add_end_notes(&mut self, state_root: &Path, now: u64) {
-        let is_down = |p: &&mut Problem| p.code == Code::NodeDown;
+        let is_down = |p: &&mut Problem| p.code == ProblemCode::NodeDown;
         for problem in self.problems.iter_mut().filter(is_down) {
             let Some(name) = problem.node.clone() else {
                 continue;

@@ -19,33 +19,33 @@ pub enum ProblemSeverity {
     Warning,
 }
 
-/// Defines the enum [`Code`]: name, code, severity and remedy of each kind. `{node}` in a remedy
+/// Defines the enum [`ProblemCode`]: name, code, severity and remedy of each kind. `{node}` in a remedy
 /// stands for the name of the node.
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $severity:ident, $remedy:literal;)*) => {
         /// A kind of problem.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-        pub enum Code {
+        pub enum ProblemCode {
             $($(#[$doc])* #[serde(rename = $code)] $name,)*
         }
 
-        impl Code {
+        impl ProblemCode {
             /// All codes, in the order of the runbook.
-            pub const ALL: &[Code] = &[$(Code::$name,)*];
+            pub const ALL: &[ProblemCode] = &[$(ProblemCode::$name,)*];
 
             /// The code as printed. It never changes.
             pub fn as_str(self) -> &'static str {
-                match self { $(Code::$name => $code,)* }
+                match self { $(ProblemCode::$name => $code,)* }
             }
 
             /// The severity.
             pub fn severity(self) -> ProblemSeverity {
-                match self { $(Code::$name => ProblemSeverity::$severity,)* }
+                match self { $(ProblemCode::$name => ProblemSeverity::$severity,)* }
             }
 
             /// The usual remedy.
             pub(super) fn remedy(self) -> &'static str {
-                match self { $(Code::$name => $remedy,)* }
+                match self { $(ProblemCode::$name => $remedy,)* }
             }
         }
     };
@@ -178,7 +178,7 @@ codes! {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// The kind of problem.
-    pub code: Code,
+    pub code: ProblemCode,
     /// The severity of its code.
     pub severity: ProblemSeverity,
     /// The node, or `None` for a problem of the lab as a whole.
@@ -195,7 +195,7 @@ pub struct Problem {
 
 impl Problem {
     /// A problem of the lab as a whole.
-    pub fn of_lab(code: Code, what: impl Into<String>) -> Self {
+    pub fn of_lab(code: ProblemCode, what: impl Into<String>) -> Self {
         Problem {
             code,
             severity: code.severity(),
@@ -208,7 +208,7 @@ impl Problem {
     }
 
     /// A problem of one node.
-    pub fn of_node(code: Code, node: &str, what: impl Into<String>) -> Self {
+    pub fn of_node(code: ProblemCode, node: &str, what: impl Into<String>) -> Self {
         Problem {
             node: Some(node.to_owned()),
             remedy: code.remedy().replace("{node}", node),
@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn each_code_has_its_section_in_the_runbook_and_each_section_its_code() {
-        let codes: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        let codes: Vec<&str> = ProblemCode::ALL.iter().map(|code| code.as_str()).collect();
         assert_eq!(
             sections(),
             codes,
@@ -279,7 +279,7 @@ mod tests {
     #[test]
     fn a_section_says_what_how_to_see_what_to_do_and_what_not() {
         let runbook = include_str!("../../docs/runbook.md");
-        for code in Code::ALL {
+        for code in ProblemCode::ALL {
             let (_, rest) = runbook
                 .split_once(&format!("### {}\n", code.as_str()))
                 .unwrap();
@@ -294,7 +294,7 @@ mod tests {
     #[test]
     fn codes_are_kebab_case_and_each_is_there_once() {
         let mut seen = std::collections::HashSet::new();
-        for code in Code::ALL {
+        for code in ProblemCode::ALL {
             let text = code.as_str();
             assert!(
                 text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'),
@@ -307,9 +307,10 @@ mod tests {
 
     #[test]
     fn a_problem_names_its_node_in_the_remedy() {
-        let problem = Problem::of_node(Code::Tilt, "sentinel-1", "sentinel-1 is in TILT");
+        let problem = Problem::of_node(ProblemCode::Tilt, "sentinel-1", "sentinel-1 is in TILT");
         assert!(problem.is_fault() && !problem.remedy.contains("{node}"));
-        let warning = Problem::of_node(Code::UsersAdded, "redis-a", "x").because(Some("y".into()));
+        let warning =
+            Problem::of_node(ProblemCode::UsersAdded, "redis-a", "x").because(Some("y".into()));
         assert!(!warning.is_fault() && warning.remedy.contains("redis-a"));
         assert_eq!(warning.to_string(), "x: y");
     }

@@ -7,7 +7,7 @@ use crate::protocol::roster::{Member, MemberKind, Roster, Standing};
 use crate::protocol::vote::{Elected, SentinelView, elect};
 use crate::sentinel::Answers;
 
-use super::{Code, Problem, Status};
+use super::{Problem, ProblemCode, Status};
 
 /// The list that counts, of the `lists` by the addresses of their data nodes: that of the primary,
 /// or the newest one if no primary answers.
@@ -109,7 +109,7 @@ impl Status {
                         "restore the address of {name} in lab.toml on every host; to move it to {at}, add the node there to lab.toml \
                          with a name of its own, then run: halab member replace {name} NEW"
                     ),
-                    ..Problem::of_node(Code::MemberUnstated, name, what).because(Some(cause))
+                    ..Problem::of_node(ProblemCode::MemberUnstated, name, what).because(Some(cause))
                 }
             })
         });
@@ -141,7 +141,7 @@ impl Status {
             let what =
                 format!("{member} is a member of the lab, but not in the lab.toml of {lacking}");
             let cause = "writers wait for its confirmation unless it is down".to_owned();
-            Problem::of_node(Code::MemberUnstated, &member, what).because(Some(cause))
+            Problem::of_node(ProblemCode::MemberUnstated, &member, what).because(Some(cause))
         };
         found.into_iter().map(problem).collect()
     }

@@ -1,7 +1,7 @@
 //! What is at stake in a lab that is not healthy: whether writes are accepted, and what the next
 //! loss would cost.
 
-use super::{Code, DataNodeStatus, Problem, Reached, Status, judge};
+use super::{DataNodeStatus, Problem, ProblemCode, Reached, Status, judge};
 
 /// One sentence each. Empty in a healthy lab.
 pub(super) fn stakes(status: &Status) -> Vec<String> {
@@ -52,7 +52,11 @@ fn writable_primary(status: &Status) -> Option<&str> {
     let node = nodes.find(|node| node.name == *primary)?;
     let state = node.state.up()?;
     let refuses = |problem: &Problem| {
-        let codes = [Code::MembersUnusable, Code::MemoryFull, Code::DiskRefuses];
+        let codes = [
+            ProblemCode::MembersUnusable,
+            ProblemCode::MemoryFull,
+            ProblemCode::DiskRefuses,
+        ];
         problem.node.as_deref() == Some(primary) && codes.contains(&problem.code)
     };
     let serves = state.role == "primary" && !node.closed && !status.problems.iter().any(refuses);
@@ -150,7 +154,7 @@ mod tests {
         );
         assert_stakes(
             |s| {
-                let full = Problem::of_node(Code::MemoryFull, "redis-a", "x");
+                let full = Problem::of_node(ProblemCode::MemoryFull, "redis-a", "x");
                 s.problems.push(full);
             },
             none,

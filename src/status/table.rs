@@ -5,7 +5,8 @@ use std::fmt::Write;
 use comfy_table::{Cell, LineStyle, Table, TableStyle};
 
 use super::{
-    Code, DataNodeState, Problem, Reached, SentinelState, Status, StrangerKind, StrangerState,
+    DataNodeState, Problem, ProblemCode, Reached, SentinelState, Status, StrangerKind,
+    StrangerState,
 };
 
 /// Lines above, below, and under the header.
@@ -89,14 +90,14 @@ pub fn render(status: &Status) -> String {
 
 /// Codes whose problems share a line if they differ only in the name of the node. Their texts begin
 /// with that name, and their remedies are those of the codes.
-const FOLDED: [Code; 7] = [
-    Code::SentinelDisagrees,
-    Code::PrimaryDown,
-    Code::FailoverUnderWay,
-    Code::MemberUnknown,
-    Code::NotSeenPromotable,
-    Code::Tilt,
-    Code::OtherLabToml,
+const FOLDED: [ProblemCode; 7] = [
+    ProblemCode::SentinelDisagrees,
+    ProblemCode::PrimaryDown,
+    ProblemCode::FailoverUnderWay,
+    ProblemCode::MemberUnknown,
+    ProblemCode::NotSeenPromotable,
+    ProblemCode::Tilt,
+    ProblemCode::OtherLabToml,
 ];
 
 /// Merges problems that differ only in the name of the node.
@@ -244,9 +245,9 @@ mod tests {
     fn problems_that_differ_only_in_the_name_share_a_line() {
         let other = |name: &str, cause: &str| {
             let what = format!("{name} runs with another lab.toml");
-            Problem::of_node(Code::OtherLabToml, name, what).because(Some(cause.into()))
+            Problem::of_node(ProblemCode::OtherLabToml, name, what).because(Some(cause.into()))
         };
-        let alone = Problem::of_lab(Code::NoMajority, "no majority");
+        let alone = Problem::of_lab(ProblemCode::NoMajority, "no majority");
         let all = [
             other("redis-a", "it has x"),
             alone.clone(),

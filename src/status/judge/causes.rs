@@ -3,7 +3,7 @@
 
 use crate::report::{Cause, NodeReport, ago, is_password_error};
 
-use super::{Code, Problem, Reached, Status, report};
+use super::{Problem, ProblemCode, Reached, Status, report};
 
 /// A node that does not answer. `None` for a node that is not a member: the lab does not need it.
 pub(super) fn silent_node(
@@ -28,18 +28,18 @@ fn unreachable_node(status: &Status, name: &str, why: &str) -> Problem {
     let what = format!("{name} is not reachable");
     let cause = Some(why.to_owned());
     if is_password_error(why) {
-        return Problem::of_node(Code::PasswordRefused, name, what).because(cause);
+        return Problem::of_node(ProblemCode::PasswordRefused, name, what).because(cause);
     }
     let report = match status.supervisors.get(name) {
         Some(Reached::Up(report)) => report,
         Some(Reached::Unreachable(_)) => {
-            return Problem::of_node(Code::NodeDown, name, what).because(cause);
+            return Problem::of_node(ProblemCode::NodeDown, name, what).because(cause);
         }
-        None => return Problem::of_node(Code::Unreachable, name, what).because(cause),
+        None => return Problem::of_node(ProblemCode::Unreachable, name, what).because(cause),
     };
     if let Some(disk) = &report.disk {
         let cause = format!("its disk refuses writes: {disk}");
-        return Problem::of_node(Code::DiskRefuses, name, what).because(Some(cause));
+        return Problem::of_node(ProblemCode::DiskRefuses, name, what).because(Some(cause));
     }
     if let Some(problem) = from_versions(name, &what, report) {
         return problem;
@@ -48,13 +48,13 @@ fn unreachable_node(status: &Status, name: &str, why: &str) -> Problem {
         return problem;
     }
     if report.running {
-        return Problem::of_node(Code::Unreachable, name, what).because(cause);
+        return Problem::of_node(ProblemCode::Unreachable, name, what).because(cause);
     }
     let end = report
         .last_end
         .as_deref()
         .unwrap_or("it has not been started yet");
-    let problem = Problem::of_node(Code::ServerEnded, name, what);
+    let problem = Problem::of_node(ProblemCode::ServerEnded, name, what);
     let cause = format!("its server does not run: {end}");
     match &report.said {
         Some(said) => problem.because_said(&format!("{cause}; its last log line"), said),
@@ -66,10 +66,10 @@ fn unreachable_node(status: &Status, name: &str, why: &str) -> Problem {
 pub fn ended(name: &str, what: &str, note: &NodeReport, now: u64) -> Problem {
     if let (Some(at), None) = (note.stopped_at, &note.ended) {
         let cause = format!("it was stopped on request, {}", ago(now.saturating_sub(at)));
-        return Problem::of_node(Code::NodeDown, name, what).because(Some(cause));
+        return Problem::of_node(ProblemCode::NodeDown, name, what).because(Some(cause));
     }
     let problem = from_log(name, what, note);
-    let problem = problem.unwrap_or_else(|| Problem::of_node(Code::NodeDown, name, what));
+    let problem = problem.unwrap_or_else(|| Problem::of_node(ProblemCode::NodeDown, name, what));
     let cause = note.ended.as_deref().map(|why| match note.ended_at {
         Some(at) => {
             let ago = ago(now.saturating_sub(at));
@@ -86,18 +86,18 @@ pub fn ended(name: &str, what: &str, note: &NodeReport, now: u64) -> Problem {
 /// The version of the server does not fit that of the data or of the primary.
 fn from_versions(name: &str, what: &str, report: &NodeReport) -> Option<Problem> {
     let why = report.version_refused.clone()?;
-    Some(Problem::of_node(Code::DataTooNew, name, what).because(Some(why)))
+    Some(Problem::of_node(ProblemCode::DataTooNew, name, what).because(Some(why)))
 }
 
 /// The problem that the server's log shows, if the line is a known one.
 fn from_log(name: &str, what: &str, report: &NodeReport) -> Option<Problem> {
     let said = report.said.as_ref()?;
     let code = match said.cause {
-        Cause::ConfigRefused => Code::ConfigRefused,
-        Cause::DataUnreadable => Code::DataUnreadable,
-        Cause::DataTooNew => Code::DataTooNew,
-        Cause::PasswordRefused => Code::ReplicaPasswordRefused,
-        Cause::DiskRefuses => Code::DiskRefuses,
+        Cause::ConfigRefused => ProblemCode::ConfigRefused,
+        Cause::DataUnreadable => ProblemCode::DataUnreadable,
+        Cause::DataTooNew => ProblemCode::DataTooNew,
+        Cause::PasswordRefused => ProblemCode::ReplicaPasswordRefused,
+        Cause::DiskRefuses => ProblemCode::DiskRefuses,
         Cause::MemoryShort | Cause::AddressTaken | Cause::UsersRefused | Cause::Other => {
             return None;
         }
@@ -128,7 +128,7 @@ pub(super) fn with_cause(status: &Status, problem: Problem) -> Problem {
     if let Some(waiting) = &report.waiting {
         let cause = Some(format!("its node waits for {waiting}"));
         let code = if report.needs_choice {
-            Code::NeedsChoice
+            ProblemCode::NeedsChoice
         } else {
             problem.code
         };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::causes::{silent_node, with_cause};
 use super::{
-    Code, DataNodeState, DataNodeStatus, Problem, Reached, Status, is_gone, not_full, report,
+    DataNodeState, DataNodeStatus, Problem, ProblemCode, Reached, Status, is_gone, not_full, report,
 };
 
 /// The most important problem of a data node.
@@ -21,7 +21,7 @@ pub(super) fn problem(
     let problem = |code, what: String| Problem::of_node(code, name, what);
     if state.role == "loading" {
         return Some(problem(
-            Code::Loading,
+            ProblemCode::Loading,
             format!("{name} is loading its data"),
         ));
     }
@@ -32,7 +32,7 @@ pub(super) fn problem(
         } else {
             format!("{name} has no role yet; its log says what it waits for")
         };
-        return Some(with_cause(status, problem(Code::NoRole, what)));
+        return Some(with_cause(status, problem(ProblemCode::NoRole, what)));
     }
     let primary = primary?;
     if name == primary {
@@ -40,24 +40,24 @@ pub(super) fn problem(
     }
     match (&state.replica_of, state.link_up) {
         (None, _) if is_gone(status, primary) => Some(problem(
-            Code::FailoverUnderWay,
+            ProblemCode::FailoverUnderWay,
             format!("{name} was promoted, and the Sentinels have not announced it yet"),
         )),
         (None, _) => Some(problem(
-            Code::SecondPrimary,
+            ProblemCode::SecondPrimary,
             format!("{name} reports that it is primary too"),
         )),
         (Some(of), _) if of != primary => {
             let what = format!("{name} is a replica of {of}");
-            Some(with_cause(status, problem(Code::WrongPrimary, what)))
+            Some(with_cause(status, problem(ProblemCode::WrongPrimary, what)))
         }
         (_, Some(false)) => {
             let what = format!("{name} is not in sync: its link is down");
-            Some(with_cause(status, problem(Code::NotInSync, what)))
+            Some(with_cause(status, problem(ProblemCode::NotInSync, what)))
         }
         _ if not_full(status, name).is_some() => None,
         _ if state.promotable == Some(false) => {
-            Some(problem(Code::NotPromotable, not_raised(name, None)))
+            Some(problem(ProblemCode::NotPromotable, not_raised(name, None)))
         }
         _ => None,
     }
@@ -68,23 +68,23 @@ fn of_primary(status: &Status, node: &DataNodeStatus, state: &DataNodeState) -> 
     let name = node.name.as_str();
     if state.role != "primary" {
         let what = format!("{name} is named primary and reports that it is a replica");
-        let problem = Problem::of_node(Code::NotPrimary, name, what);
+        let problem = Problem::of_node(ProblemCode::NotPrimary, name, what);
         return Some(with_cause(status, problem));
     }
     if node.closed {
         let what = format!("{name} is closed for a stop and refuses writes");
-        return Some(Problem::of_node(Code::Closed, name, what));
+        return Some(Problem::of_node(ProblemCode::Closed, name, what));
     }
     if let Some(why) = &state.members_unusable {
         let what =
             format!("the list of members on {name} cannot be used, so writers that connect wait");
-        let problem = Problem::of_node(Code::MembersUnusable, name, what);
+        let problem = Problem::of_node(ProblemCode::MembersUnusable, name, what);
         return Some(problem.because(Some(why.clone())));
     }
     let memory = report(status, name)?.memory.filter(|m| m.is_full())?;
     let what = format!("{name} is at its maxmemory and refuses writes that need memory");
     let cause = format!("{} of {} bytes are in use", memory.used, memory.limit);
-    Some(Problem::of_node(Code::MemoryFull, name, what).because(Some(cause)))
+    Some(Problem::of_node(ProblemCode::MemoryFull, name, what).because(Some(cause)))
 }
 
 /// The text on a replica that is in sync and not promotable, with the time for which that is known.

@@ -2,7 +2,7 @@
 
 use crate::protocol::roster::Standing;
 
-use super::{Code, Problem, Status, report};
+use super::{Problem, ProblemCode, Status, report};
 
 /// Why a node is not a full member, by the list of members, or without a list by its supervisor's
 /// report.
@@ -25,7 +25,7 @@ pub(super) fn problem(status: &Status, name: &str, answers: bool) -> Option<Prob
     } else {
         format!("{name} is not a member of the lab and does not run")
     };
-    let problem = Problem::of_node(Code::NotFullMember, name, what).because(Some(why));
+    let problem = Problem::of_node(ProblemCode::NotFullMember, name, what).because(Some(why));
     let remedy = match (answers, status.standing(name)) {
         (true, None) => return Some(problem),
         (true, Some(_)) => format!(

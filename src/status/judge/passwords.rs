@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::report::lacks_password;
 
-use super::{Code, Problem, Status, report};
+use super::{Problem, ProblemCode, Status, report};
 
 /// A refused login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +80,7 @@ fn of_one(node: &str, refusals: &[LoginRefusal<'_>]) -> Problem {
         format!("{node} has a different password than {others} for the user {users}")
     };
     let cause = refusals.first().map(|refusal| refusal.why.to_owned());
-    Problem::of_node(Code::PasswordRefused, node, what).because(cause)
+    Problem::of_node(ProblemCode::PasswordRefused, node, what).because(cause)
 }
 
 fn of_pair(one: &str, other: &str, refusals: &[LoginRefusal<'_>]) -> Problem {
@@ -92,7 +92,7 @@ fn of_pair(one: &str, other: &str, refusals: &[LoginRefusal<'_>]) -> Problem {
             "make the secrets folders of {one} and {other} the same as those of the other hosts, then restart the node that \
              had the wrong one"
         ),
-        ..Problem::of_lab(Code::PasswordRefused, what).because(cause)
+        ..Problem::of_lab(ProblemCode::PasswordRefused, what).because(cause)
     }
 }
 

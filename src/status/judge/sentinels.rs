@@ -2,7 +2,7 @@
 
 use super::causes::silent_node;
 use super::{
-    Code, Problem, Reached, SentinelState, SentinelStatus, Status, StrangerKind, data_nodes,
+    Problem, ProblemCode, Reached, SentinelState, SentinelStatus, Status, StrangerKind, data_nodes,
     is_gone, not_full, report,
 };
 
@@ -24,30 +24,30 @@ pub(super) fn problem(status: &Status, node: &SentinelStatus) -> Option<Problem>
     let why_down = why_down(status, name, &state.primary.node);
     if status.primary.as_ref().is_some_and(|p| *p != state.primary) {
         let what = format!("{name} names {} as primary", state.primary.node);
-        problem(Code::SentinelDisagrees, what)
+        problem(ProblemCode::SentinelDisagrees, what)
     } else if state.primary_down && (why_down.is_some() || !is_gone(status, &state.primary.node)) {
         let what = format!("{name} considers the primary down");
-        let problem = Problem::of_node(Code::PrimaryDown, name, what);
+        let problem = Problem::of_node(ProblemCode::PrimaryDown, name, what);
         Some(problem.because(why_down))
     } else if state.failover_in_progress {
         let what = format!("{name} reports that a failover is under way");
-        problem(Code::FailoverUnderWay, what)
+        problem(ProblemCode::FailoverUnderWay, what)
     } else if !unknown.is_empty() {
         let what = format!("{name} does not know {}", unknown.join(", "));
-        problem(Code::MemberUnknown, what)
+        problem(ProblemCode::MemberUnknown, what)
     } else if state.unknown.is_empty()
         && state.other_sentinels != others as u64
         && !knows_stranger_sentinels
     {
         let known = state.other_sentinels;
         let what = format!("{name} knows {known} other Sentinels instead of {others}");
-        problem(Code::MemberUnknown, what)
+        problem(ProblemCode::MemberUnknown, what)
     } else if !unpromotable.is_empty() {
         let what = format!("{name} could not promote {}", unpromotable.join(", "));
-        problem(Code::NotSeenPromotable, what)
+        problem(ProblemCode::NotSeenPromotable, what)
     } else if !state.quorum_ok && !knows_stranger_sentinels && not_full(status, name).is_none() {
         // Sentinels that are strangers are counted in the quorum; they are a problem of their own.
-        problem(Code::QuorumLost, format!("{name}: {}", state.quorum))
+        problem(ProblemCode::QuorumLost, format!("{name}: {}", state.quorum))
     } else {
         None
     }
@@ -92,5 +92,5 @@ pub(super) fn second_name(node: &SentinelStatus) -> Option<Problem> {
         node.name,
         names.join(", ")
     );
-    (!names.is_empty()).then(|| Problem::of_node(Code::SecondName, &node.name, what))
+    (!names.is_empty()).then(|| Problem::of_node(ProblemCode::SecondName, &node.name, what))
 }

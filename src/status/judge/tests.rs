@@ -146,12 +146,19 @@ fn refusal(by: &str) -> RefusedLogin {
 }
 
 /// The expected code, node and part of the text, and the change of a healthy lab that causes it.
-type ProblemCase = (Code, Option<&'static str>, &'static str, fn(&mut Status));
+type ProblemCase = (
+    ProblemCode,
+    Option<&'static str>,
+    &'static str,
+    fn(&mut Status),
+);
 
 const CASES: &[ProblemCase] = &[
-    (Code::NoMajority, None, "no majority", |s| s.primary = None),
+    (ProblemCode::NoMajority, None, "no majority", |s| {
+        s.primary = None
+    }),
     (
-        Code::ForeignPrimary,
+        ProblemCode::ForeignPrimary,
         None,
         "10.0.0.1:6379 is named primary",
         |s| {
@@ -159,7 +166,7 @@ const CASES: &[ProblemCase] = &[
         },
     ),
     (
-        Code::NobodyPromotable,
+        ProblemCode::NobodyPromotable,
         None,
         "redis-b holds a copy up to offset 7",
         |s| {
@@ -169,13 +176,18 @@ const CASES: &[ProblemCase] = &[
             }
         },
     ),
-    (Code::NodeDown, Some("redis-b"), "Connection refused", |s| {
-        lose_b(s);
-        s.supervisors
-            .insert("redis-b".into(), Reached::Unreachable("refused".into()));
-    }),
     (
-        Code::ServerEnded,
+        ProblemCode::NodeDown,
+        Some("redis-b"),
+        "Connection refused",
+        |s| {
+            lose_b(s);
+            s.supervisors
+                .insert("redis-b".into(), Reached::Unreachable("refused".into()));
+        },
+    ),
+    (
+        ProblemCode::ServerEnded,
         Some("redis-b"),
         "signal: 9; its last log line, 12 s ago: what",
         |s| {
@@ -185,7 +197,7 @@ const CASES: &[ProblemCase] = &[
         },
     ),
     (
-        Code::Unreachable,
+        ProblemCode::Unreachable,
         Some("redis-b"),
         "Connection refused",
         |s| {
@@ -193,16 +205,21 @@ const CASES: &[ProblemCase] = &[
             s.supervisors.clear();
         },
     ),
-    (Code::SupervisorSilent, Some("redis-b"), "timed out", |s| {
-        s.supervisors
-            .insert("redis-b".into(), Reached::Unreachable("timed out".into()));
-    }),
-    (Code::ConfigRefused, Some("redis-b"), "line 5", |s| {
+    (
+        ProblemCode::SupervisorSilent,
+        Some("redis-b"),
+        "timed out",
+        |s| {
+            s.supervisors
+                .insert("redis-b".into(), Reached::Unreachable("timed out".into()));
+        },
+    ),
+    (ProblemCode::ConfigRefused, Some("redis-b"), "line 5", |s| {
         lose_b(s);
         set_log(s, Cause::ConfigRefused, "line 5, \"foo 1\": Bad directive");
     }),
     (
-        Code::DataUnreadable,
+        ProblemCode::DataUnreadable,
         Some("redis-b"),
         "Bad file format",
         |s| {
@@ -211,7 +228,7 @@ const CASES: &[ProblemCase] = &[
         },
     ),
     (
-        Code::DataTooNew,
+        ProblemCode::DataTooNew,
         Some("redis-b"),
         "RDB format version 12",
         |s| {
@@ -219,15 +236,25 @@ const CASES: &[ProblemCase] = &[
             set_log(s, Cause::DataTooNew, "Can't handle RDB format version 12");
         },
     ),
-    (Code::DiskRefuses, Some("redis-b"), "it is read-only", |s| {
-        lose_b(s);
-        report_of(s, "redis-b").disk = Some("it is read-only".into());
-    }),
-    (Code::PasswordRefused, Some("redis-b"), "WRONGPASS", |s| {
-        s.data_nodes[1].state = Reached::Unreachable("our password (WRONGPASS)".into());
-    }),
     (
-        Code::ReplicaPasswordRefused,
+        ProblemCode::DiskRefuses,
+        Some("redis-b"),
+        "it is read-only",
+        |s| {
+            lose_b(s);
+            report_of(s, "redis-b").disk = Some("it is read-only".into());
+        },
+    ),
+    (
+        ProblemCode::PasswordRefused,
+        Some("redis-b"),
+        "WRONGPASS",
+        |s| {
+            s.data_nodes[1].state = Reached::Unreachable("our password (WRONGPASS)".into());
+        },
+    ),
+    (
+        ProblemCode::ReplicaPasswordRefused,
         Some("redis-b"),
         "Unable to AUTH",
         |s| {
@@ -235,7 +262,7 @@ const CASES: &[ProblemCase] = &[
             set_log(s, Cause::PasswordRefused, "Unable to AUTH to MASTER");
         },
     ),
-    (Code::OwnPasswordRefused, None, "WRONGPASS", |s| {
+    (ProblemCode::OwnPasswordRefused, None, "WRONGPASS", |s| {
         for node in &mut s.data_nodes {
             node.state = Reached::Unreachable("our password (WRONGPASS)".into());
         }
@@ -243,33 +270,51 @@ const CASES: &[ProblemCase] = &[
             node.state = Reached::Unreachable("our password (WRONGPASS)".into());
         }
     }),
-    (Code::Loading, Some("redis-b"), "is loading its data", |s| {
-        state_b(s).role = "loading"
-    }),
-    (Code::NoRole, Some("redis-b"), "waits for the others", |s| {
-        state_b(s).role = "parked";
-        report_of(s, "redis-b").waiting = Some("the others".into());
-    }),
-    (Code::NeedsChoice, Some("redis-b"), "an operator", |s| {
-        state_b(s).link_up = Some(false);
-        let report = report_of(s, "redis-b");
-        report.waiting = Some("an operator: halab choose NODE".into());
-        report.needs_choice = true;
-    }),
     (
-        Code::NotPrimary,
+        ProblemCode::Loading,
+        Some("redis-b"),
+        "is loading its data",
+        |s| state_b(s).role = "loading",
+    ),
+    (
+        ProblemCode::NoRole,
+        Some("redis-b"),
+        "waits for the others",
+        |s| {
+            state_b(s).role = "parked";
+            report_of(s, "redis-b").waiting = Some("the others".into());
+        },
+    ),
+    (
+        ProblemCode::NeedsChoice,
+        Some("redis-b"),
+        "an operator",
+        |s| {
+            state_b(s).link_up = Some(false);
+            let report = report_of(s, "redis-b");
+            report.waiting = Some("an operator: halab choose NODE".into());
+            report.needs_choice = true;
+        },
+    ),
+    (
+        ProblemCode::NotPrimary,
         Some("redis-a"),
         "reports that it is a replica",
         |s| {
             up(&mut s.data_nodes[0].state).role = "replica";
         },
     ),
-    (Code::SecondPrimary, Some("redis-b"), "primary too", |s| {
-        state_b(s).role = "primary";
-        state_b(s).replica_of = None;
-    }),
     (
-        Code::WrongPrimary,
+        ProblemCode::SecondPrimary,
+        Some("redis-b"),
+        "primary too",
+        |s| {
+            state_b(s).role = "primary";
+            state_b(s).replica_of = None;
+        },
+    ),
+    (
+        ProblemCode::WrongPrimary,
         Some("redis-b"),
         "is a replica of redis-c",
         |s| {
@@ -277,7 +322,7 @@ const CASES: &[ProblemCase] = &[
         },
     ),
     (
-        Code::NotInSync,
+        ProblemCode::NotInSync,
         Some("redis-b"),
         "its link is down: its server says, 12 s ago: x",
         |s| {
@@ -286,7 +331,7 @@ const CASES: &[ProblemCase] = &[
         },
     ),
     (
-        Code::NotPromotable,
+        ProblemCode::NotPromotable,
         Some("redis-b"),
         "not promotable yet",
         |s| {
@@ -294,7 +339,7 @@ const CASES: &[ProblemCase] = &[
         },
     ),
     (
-        Code::NotFullMember,
+        ProblemCode::NotFullMember,
         Some("redis-b"),
         "is not a full member of the lab: it only copies",
         |s| {
@@ -303,30 +348,40 @@ const CASES: &[ProblemCase] = &[
         },
     ),
     (
-        Code::MemberUnstated,
+        ProblemCode::MemberUnstated,
         Some("redis-c"),
         "not in the lab.toml of redis-a: writers wait for its confirmation",
         |s| {
             report_of(s, "redis-a").members_unstated = vec!["redis-c".into()];
         },
     ),
-    (Code::Closed, Some("redis-a"), "is closed for a stop", |s| {
-        s.data_nodes[0].closed = true;
-    }),
     (
-        Code::MembersUnusable,
+        ProblemCode::Closed,
+        Some("redis-a"),
+        "is closed for a stop",
+        |s| {
+            s.data_nodes[0].closed = true;
+        },
+    ),
+    (
+        ProblemCode::MembersUnusable,
         Some("redis-a"),
         "so writers that connect wait: it is damaged",
         |s| up(&mut s.data_nodes[0].state).members_unusable = Some("it is damaged".into()),
     ),
-    (Code::MemoryFull, Some("redis-a"), "11 of 10 bytes", |s| {
-        report_of(s, "redis-a").memory = Some(MemoryUse {
-            used: 11,
-            limit: 10,
-        });
-    }),
     (
-        Code::SentinelDisagrees,
+        ProblemCode::MemoryFull,
+        Some("redis-a"),
+        "11 of 10 bytes",
+        |s| {
+            report_of(s, "redis-a").memory = Some(MemoryUse {
+                used: 11,
+                limit: 10,
+            });
+        },
+    ),
+    (
+        ProblemCode::SentinelDisagrees,
         Some("sentinel-1"),
         "names redis-b as primary",
         |s| {
@@ -334,7 +389,7 @@ const CASES: &[ProblemCase] = &[
         },
     ),
     (
-        Code::PrimaryDown,
+        ProblemCode::PrimaryDown,
         Some("sentinel-1"),
         "redis-a refuses its password for the user sentinel",
         |s| {
@@ -343,7 +398,7 @@ const CASES: &[ProblemCase] = &[
         },
     ),
     (
-        Code::FailoverUnderWay,
+        ProblemCode::FailoverUnderWay,
         Some("sentinel-1"),
         "failover is under way",
         |s| {
@@ -351,7 +406,7 @@ const CASES: &[ProblemCase] = &[
         },
     ),
     (
-        Code::MemberUnknown,
+        ProblemCode::MemberUnknown,
         Some("sentinel-1"),
         "does not know redis-b",
         |s| {
@@ -359,30 +414,35 @@ const CASES: &[ProblemCase] = &[
         },
     ),
     (
-        Code::NotSeenPromotable,
+        ProblemCode::NotSeenPromotable,
         Some("sentinel-1"),
         "could not promote redis-b",
         |s| {
             state_1(s).promotable.clear();
         },
     ),
-    (Code::QuorumLost, Some("sentinel-1"), "NOQUORUM", |s| {
-        state_1(s).quorum_ok = false;
-        state_1(s).quorum = "NOQUORUM".into();
-    }),
     (
-        Code::SecondName,
+        ProblemCode::QuorumLost,
+        Some("sentinel-1"),
+        "NOQUORUM",
+        |s| {
+            state_1(s).quorum_ok = false;
+            state_1(s).quorum = "NOQUORUM".into();
+        },
+    ),
+    (
+        ProblemCode::SecondName,
         Some("sentinel-1"),
         "monitors other",
         |s| {
             state_1(s).other_names = vec!["other".into()];
         },
     ),
-    (Code::Tilt, Some("sentinel-1"), "in TILT", |s| {
+    (ProblemCode::Tilt, Some("sentinel-1"), "in TILT", |s| {
         report_of(s, "sentinel-1").tilt = true
     }),
     (
-        Code::OtherLabToml,
+        ProblemCode::OtherLabToml,
         Some("redis-b"),
         "it has redis-c 1.1.1.1:1",
         |s| {
@@ -394,7 +454,7 @@ const CASES: &[ProblemCase] = &[
         },
     ),
     (
-        Code::UsersAdded,
+        ProblemCode::UsersAdded,
         Some("redis-a"),
         "shop; after a failover they are missing",
         |s| {
@@ -402,7 +462,7 @@ const CASES: &[ProblemCase] = &[
         },
     ),
     (
-        Code::UsersRemoved,
+        ProblemCode::UsersRemoved,
         Some("redis-b"),
         "has lost users that are not of the lab: shop",
         |s| {
@@ -434,17 +494,19 @@ fn each_code_follows_from_what_is_seen() {
 #[test]
 fn every_code_has_its_case() {
     let tested: BTreeSet<&str> = CASES.iter().map(|(code, ..)| code.as_str()).collect();
-    let left = Code::ALL.iter().filter(|c| !tested.contains(c.as_str()));
-    let left: Vec<Code> = left.copied().collect();
+    let left = ProblemCode::ALL
+        .iter()
+        .filter(|c| !tested.contains(c.as_str()));
+    let left: Vec<ProblemCode> = left.copied().collect();
     // The first is found by `members`, the second by `wait_healthy`.
-    assert_eq!(left, [Code::Stranger, Code::NotRecovered]);
+    assert_eq!(left, [ProblemCode::Stranger, ProblemCode::NotRecovered]);
 }
 
 /// Node and text of each problem with a password.
 fn of_passwords(status: &Status) -> Vec<(Option<String>, String)> {
     let found = problems(status).into_iter();
     found
-        .filter(|problem| problem.code == Code::PasswordRefused)
+        .filter(|problem| problem.code == ProblemCode::PasswordRefused)
         .map(|problem| (problem.node, problem.what))
         .collect()
 }
@@ -557,7 +619,7 @@ fn the_cause_of_an_ended_node_comes_from_its_note() {
         ..NodeReport::default()
     };
     let problem = ended("redis-b", "redis-b is not reachable", &note, 280);
-    assert_eq!(problem.code, Code::ConfigRefused);
+    assert_eq!(problem.code, ProblemCode::ConfigRefused);
     assert!(
         problem
             .to_string()
@@ -569,14 +631,14 @@ fn the_cause_of_an_ended_node_comes_from_its_note() {
         ..NodeReport::default()
     };
     let problem = ended("redis-b", "x", &other, 0);
-    assert_eq!(problem.code, Code::NodeDown);
+    assert_eq!(problem.code, ProblemCode::NodeDown);
     assert_eq!(problem.to_string(), "x: its node exited: cannot listen");
     let stopped = NodeReport {
         stopped_at: Some(100),
         ..NodeReport::default()
     };
     let problem = ended("redis-b", "x", &stopped, 112);
-    assert_eq!(problem.code, Code::NodeDown);
+    assert_eq!(problem.code, ProblemCode::NodeDown);
     assert_eq!(
         problem.to_string(),
         "x: it was stopped on request, 12 s ago"
@@ -601,7 +663,7 @@ fn a_refused_version_is_the_cause_and_not_a_choice() {
         let found = problems(&status);
         let problem = found.iter().find(|p| p.node.as_deref() == Some("redis-b"));
         let problem = problem.unwrap();
-        assert_eq!(problem.code, Code::DataTooNew, "{problem:?}");
+        assert_eq!(problem.code, ProblemCode::DataTooNew, "{problem:?}");
         assert_eq!(problem.cause.as_deref(), Some(refused));
     }
 }
@@ -615,7 +677,7 @@ fn a_node_that_waits_for_another_needs_no_choice_though_one_would_end_the_wait()
     let found = problems(&status);
     let problem = found.iter().find(|p| p.node.as_deref() == Some("redis-b"));
     let problem = problem.unwrap();
-    assert_eq!(problem.code, Code::NoRole, "{problem:?}");
+    assert_eq!(problem.code, ProblemCode::NoRole, "{problem:?}");
     assert!(problem.remedy.starts_with("start the node"), "{problem:?}");
     assert!(problem.to_string().contains(text), "{problem}");
 }
@@ -643,7 +705,7 @@ fn listed(status: &Status) -> Roster {
     Roster::first(data, sentinels.map(|n| (n.name.clone(), n.address)))
 }
 
-fn codes(status: &Status) -> Vec<(Code, Option<String>)> {
+fn codes(status: &Status) -> Vec<(ProblemCode, Option<String>)> {
     let found = problems(status).into_iter();
     found.map(|problem| (problem.code, problem.node)).collect()
 }
@@ -657,7 +719,7 @@ fn consequences_of_a_node_that_is_down_are_not_reported_for_the_sentinels() {
     }
     assert_eq!(
         codes(&status),
-        [(Code::ServerEnded, Some("redis-b".into()))]
+        [(ProblemCode::ServerEnded, Some("redis-b".into()))]
     );
 
     let mut status = healthy();
@@ -668,7 +730,7 @@ fn consequences_of_a_node_that_is_down_are_not_reported_for_the_sentinels() {
     assert!(
         codes(&status)
             .iter()
-            .all(|(code, _)| *code != Code::PrimaryDown),
+            .all(|(code, _)| *code != ProblemCode::PrimaryDown),
         "{:?}",
         codes(&status)
     );
@@ -714,7 +776,7 @@ fn a_node_that_is_not_a_member_is_not_needed() {
     let [problem] = found.as_slice() else {
         panic!("{found:#?}");
     };
-    assert_eq!(problem.code, Code::NotFullMember);
+    assert_eq!(problem.code, ProblemCode::NotFullMember);
     assert!(!problem.is_fault());
     assert!(
         problem.remedy.starts_with("remove redis-b from lab.toml"),
@@ -726,7 +788,7 @@ fn a_node_that_is_not_a_member_is_not_needed() {
     status.sentinels[2].state = Reached::Unreachable("refused".into());
     assert_eq!(
         codes(&status),
-        [(Code::NotFullMember, Some("sentinel-3".into()))]
+        [(ProblemCode::NotFullMember, Some("sentinel-3".into()))]
     );
 }
 
@@ -738,7 +800,7 @@ fn a_primary_that_is_down_is_a_fault_even_if_it_is_not_in_the_list() {
     report_of(&mut status, "redis-a").running = false;
     let found = problems(&status);
     let faults: Vec<_> = found.iter().filter(|p| p.is_fault()).collect();
-    assert_eq!(faults[0].code, Code::ServerEnded, "{found:#?}");
+    assert_eq!(faults[0].code, ProblemCode::ServerEnded, "{found:#?}");
 }
 
 #[test]
@@ -761,7 +823,7 @@ fn a_node_being_added_or_removed_is_a_warning_with_or_without_supervisors() {
         let [problem] = found.as_slice() else {
             panic!("{found:#?}");
         };
-        assert_eq!(problem.code, Code::NotFullMember);
+        assert_eq!(problem.code, ProblemCode::NotFullMember);
         assert!(
             problem.remedy.contains("halab member remove redis-c"),
             "{problem:?}"
@@ -778,7 +840,7 @@ fn a_member_that_is_down_is_a_fault_whatever_its_standing() {
         lose_b(&mut status);
         assert_eq!(
             codes(&status),
-            [(Code::ServerEnded, Some("redis-b".into()))]
+            [(ProblemCode::ServerEnded, Some("redis-b".into()))]
         );
     }
 }
@@ -793,7 +855,7 @@ fn a_member_at_another_address_gets_no_remedy_to_add_it() {
     let [of_b] = found.as_slice() else {
         panic!("{found:#?}");
     };
-    assert_eq!(of_b.code, Code::MemberUnstated);
+    assert_eq!(of_b.code, ProblemCode::MemberUnstated);
     assert!(of_b.remedy.contains("a name of its own"), "{of_b:?}");
     assert!(of_b.to_string().contains("127.0.0.99"), "{of_b}");
 }
@@ -808,7 +870,7 @@ fn a_member_missing_in_lab_toml_is_one_problem_that_names_all_processes() {
     let [problem] = found.as_slice() else {
         panic!("{found:#?}");
     };
-    assert_eq!(problem.code, Code::MemberUnstated);
+    assert_eq!(problem.code, ProblemCode::MemberUnstated);
     let text = "not in the lab.toml of redis-a and of this command";
     assert!(problem.what.ends_with(text), "{problem}");
     // It may even be the primary.
@@ -816,7 +878,7 @@ fn a_member_missing_in_lab_toml_is_one_problem_that_names_all_processes() {
     let found = problems(&status);
     let primary = found
         .iter()
-        .find(|p| p.code == Code::ForeignPrimary)
+        .find(|p| p.code == ProblemCode::ForeignPrimary)
         .unwrap();
     assert!(
         primary.remedy.contains("the lab.toml that has redis-c"),
@@ -832,7 +894,10 @@ fn a_node_whose_lab_toml_lacks_the_primary_does_not_wait_for_the_sentinels() {
     report.waiting = Some("a majority of the Sentinels".into());
     report.foreign_primary = Some("127.0.0.13:6379".into());
     let found = problems(&status);
-    let problem = found.iter().find(|p| p.code == Code::NoRole).unwrap();
+    let problem = found
+        .iter()
+        .find(|p| p.code == ProblemCode::NoRole)
+        .unwrap();
     assert!(
         problem.to_string().contains("name 127.0.0.13:6379 primary"),
         "{problem}"
@@ -867,7 +932,7 @@ fn the_age_of_a_log_line_grows_after_its_node_has_ended() {
         let mut status = status.clone();
         status.add_end_notes(root.path(), now);
         // The cause is the error of the node, not a quoted log line.
-        let of_b = |p: &&Problem| p.code == Code::ConfigRefused;
+        let of_b = |p: &&Problem| p.code == ProblemCode::ConfigRefused;
         let found = status.problems.iter().find(of_b).unwrap();
         assert_eq!(found.said_ago_s, None, "{found}");
         let report = serde_json::to_value(&status.supervisors["redis-b"]).unwrap();
@@ -883,7 +948,11 @@ fn a_node_promoted_for_a_lost_one_is_a_failover_under_way() {
     state_b(&mut status).replica_of = None;
     let found = problems(&status);
     let of_b = found.iter().find(|p| p.node.as_deref() == Some("redis-b"));
-    assert_eq!(of_b.unwrap().code, Code::FailoverUnderWay, "{found:#?}");
+    assert_eq!(
+        of_b.unwrap().code,
+        ProblemCode::FailoverUnderWay,
+        "{found:#?}"
+    );
 }
 
 #[test]
