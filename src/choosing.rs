@@ -17,7 +17,7 @@ use crate::client::{ClientError, Connector, ServerInfo, set_mark};
 use crate::config::{Lab, Node};
 use crate::protocol::copy::{DataCopy, MARK_KEY, Mark, Relation};
 use crate::protocol::vote::ReplicaView;
-use crate::sentinel::Panel;
+use crate::sentinel::SentinelClients;
 
 /// The `replica-priority` that tells the node of a parked server that its copy is chosen.
 pub const CHOSEN_PRIORITY: u64 = 1;
@@ -228,7 +228,7 @@ pub async fn choose(
     let mut set = redis::cmd("CONFIG");
     set.arg("SET").arg("replica-priority").arg(CHOSEN_PRIORITY);
     conn.query::<Value>(&set).await?;
-    let panel = Panel::new(lab, connector.clone());
+    let sentinels = SentinelClients::new(lab, connector.clone());
     let deadline = Instant::now() + limit;
     while Instant::now() < deadline && !stop.is_cancelled() {
         if let Ok(mut conn) = connector.open(node.socket()).await
@@ -240,7 +240,7 @@ pub async fn choose(
         {
             return Ok(true);
         }
-        elect(&panel, node.socket()).await;
+        elect(&sentinels, node.socket()).await;
         tokio::select! {
             () = sleep(POLL_INTERVAL) => {}
             () = stop.cancelled() => {}
@@ -251,8 +251,8 @@ pub async fn choose(
 
 /// Calls for a failover if the Sentinels name another node, which cannot call for it itself, and
 /// all of them could promote the chosen one.
-async fn elect(panel: &Panel, chosen: SocketAddrV4) {
-    let answers = panel.ask().await;
+async fn elect(sentinels: &SentinelClients, chosen: SocketAddrV4) {
+    let answers = sentinels.ask().await;
     let Ok(elected) = answers.elect() else {
         return;
     };
@@ -261,7 +261,7 @@ async fn elect(panel: &Panel, chosen: SocketAddrV4) {
         replica.is_some_and(ReplicaView::promotable) && !view.failover_in_progress
     });
     if elected.address != chosen && sees {
-        match panel.call_failover(elected.address).await {
+        match sentinels.call_failover(elected.address).await {
             Ok(by) => debug!(%by, "failover called"),
             Err(error) => debug!(error, "no Sentinel accepts the failover yet"),
         }

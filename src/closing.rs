@@ -20,7 +20,7 @@ use crate::client::{ClientError, Conn, Connector, random_ids, set_mark};
 use crate::config::{Lab, Node};
 use crate::protocol::copy::{Completeness, DataCopy, Mark};
 use crate::protocol::vote::NoPrimary;
-use crate::sentinel::Panel;
+use crate::sentinel::SentinelClients;
 
 /// How long writes are paused before the mark is written. The pause ends by itself if this process
 /// ends.
@@ -95,7 +95,10 @@ pub async fn close(
     connector: &Connector,
     limit: Duration,
 ) -> Result<Closed, CloseError> {
-    let elected = Panel::new(lab, connector.clone()).ask().await.elect()?;
+    let elected = SentinelClients::new(lab, connector.clone())
+        .ask()
+        .await
+        .elect()?;
     let node = lab
         .data_node_at(elected.address)
         .ok_or(CloseError::Stranger(elected.address))?;
@@ -228,7 +231,10 @@ async fn has_mark(node: &Node, connector: &Connector, mark: &Mark, deadline: Ins
 /// # Errors
 /// If it is not closed, or cannot be reached.
 pub async fn reopen(lab: &Lab, connector: &Connector) -> Result<String, CloseError> {
-    let elected = Panel::new(lab, connector.clone()).ask().await.elect()?;
+    let elected = SentinelClients::new(lab, connector.clone())
+        .ask()
+        .await
+        .elect()?;
     let node = lab
         .data_node_at(elected.address)
         .ok_or(CloseError::Stranger(elected.address))?;

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use crate::client::{Connector, ServerInfo};
 use crate::config::Lab;
 use crate::protocol::vote::SentinelView;
-use crate::sentinel::Panel;
+use crate::sentinel::SentinelClients;
 
 /// One observation of all nodes.
 #[derive(Debug)]
@@ -35,10 +35,10 @@ impl Recovery {
     pub async fn observe(
         &mut self,
         lab: &Lab,
-        panel: &Panel,
+        sentinels: &SentinelClients,
         connector: &Connector,
     ) -> Result<String, String> {
-        let answers = panel.ask_each().await;
+        let answers = sentinels.ask_each().await;
         let views = answers
             .all
             .into_iter()

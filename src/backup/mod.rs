@@ -35,7 +35,7 @@ use crate::client::{ClientError, Connector, SnapshotError};
 use crate::config::{Lab, Node};
 use crate::protocol::copy::{DataCopy, Mark};
 use crate::protocol::vote::NoPrimary;
-use crate::sentinel::Panel;
+use crate::sentinel::SentinelClients;
 
 use folder::{DATA, DataWriter, FolderError, PartialBackup};
 use manifest::{DataFile, Manifest, SCHEMA};
@@ -183,7 +183,7 @@ pub async fn take(
         copier: Connector::new(lab, User::Replication).with_min_limit(ANSWER_LIMIT),
         given,
     };
-    let panel = Panel::new(lab, run.reader.clone());
+    let sentinels = SentinelClients::new(lab, run.reader.clone());
     let partial = PartialBackup::begin(&request.into, &lab.primary_name, Utc::now())?;
     let deadline = Instant::now() + request.limit;
     let mut last = Obstacle::Time;
@@ -191,7 +191,7 @@ pub async fn take(
     loop {
         // The time limit ends before the numbers do.
         let number = attempts.next().unwrap_or_default();
-        let attempt = timeout_at(deadline, run.attempt(&panel, &partial, number));
+        let attempt = timeout_at(deadline, run.attempt(&sentinels, &partial, number));
         let result = tokio::select! {
             result = attempt => result,
             () = stop.cancelled() => return Err(BackupError::Stopped),
@@ -252,8 +252,8 @@ struct BackupRun<'a> {
 
 impl BackupRun<'_> {
     /// The state of the primary now.
-    async fn boundary(&self, panel: &Panel) -> Result<Boundary, Obstacle> {
-        let before = panel.ask().await.elect()?;
+    async fn boundary(&self, sentinels: &SentinelClients) -> Result<Boundary, Obstacle> {
+        let before = sentinels.ask().await.elect()?;
         let primary = self.lab.data_node_at(before.address);
         let primary = primary.ok_or(Obstacle::Stranger(before.address))?;
         let mut conn = self.reader.open(primary.socket()).await?;
@@ -261,7 +261,7 @@ impl BackupRun<'_> {
         let (info, copy) = conn.info_and_copy().await?;
         // A primary that was deposed unnoticed still reports to be primary; the Sentinels, asked
         // after it, do not name it.
-        if panel.ask().await.elect()? != before {
+        if sentinels.ask().await.elect()? != before {
             return Err(Obstacle::Changed);
         }
         let mark = copy.as_ref().and_then(DataCopy::mark);
@@ -298,11 +298,11 @@ impl BackupRun<'_> {
 
     async fn attempt(
         &self,
-        panel: &Panel,
+        sentinels: &SentinelClients,
         partial: &PartialBackup,
         attempt: usize,
     ) -> Result<Manifest, AttemptError> {
-        let boundary = self.boundary(panel).await?;
+        let boundary = self.boundary(sentinels).await?;
         let node = self.source(&boundary, attempt);
         let (info, _) = self
             .reader

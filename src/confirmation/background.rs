@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use crate::client::Connector;
 use crate::config::Lab;
-use crate::sentinel::Panel;
+use crate::sentinel::SentinelClients;
 
 use super::discovery::{Discovery, LastProblem};
 use super::keeper::Keeper;
@@ -40,7 +40,7 @@ pub async fn run(
         };
         let mut tasks = JoinSet::new();
         let connector = Connector::new(&membership.lab, settings.user);
-        let panel = Arc::new(Panel::new(&membership.lab, connector.clone()));
+        let panel = Arc::new(SentinelClients::new(&membership.lab, connector.clone()));
         let discovery = Discovery::start(
             &membership,
             panel.clone(),

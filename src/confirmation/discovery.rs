@@ -26,7 +26,7 @@ use tracing::{debug, info, warn};
 use crate::client::{Connector, Role, as_in_roster};
 use crate::config::Lab;
 use crate::protocol::vote::Elected;
-use crate::sentinel::{EVENT_CAPACITY, Event, Panel, follow_events};
+use crate::sentinel::{EVENT_CAPACITY, Event, SentinelClients, follow_events};
 
 use super::SharedObserver;
 use super::members::Membership;
@@ -121,7 +121,7 @@ impl LastProblem {
 impl Discovery {
     pub(super) fn start(
         membership: &Membership,
-        panel: Arc<Panel>,
+        panel: Arc<SentinelClients>,
         connector: Connector,
         (observer, last_problem): (SharedObserver, LastProblem),
         tasks: &mut JoinSet<()>,
@@ -194,7 +194,7 @@ struct DiscoveryTask {
     membership: Membership,
     /// The node that the Sentinels named in the last round is not in `lab`.
     stranger_named: bool,
-    panel: Arc<Panel>,
+    panel: Arc<SentinelClients>,
     connector: Connector,
     probes: Vec<Probe>,
     to: watch::Sender<Option<WriteTarget>>,

@@ -16,7 +16,7 @@ use crate::protocol::ack::{
 };
 use crate::protocol::copy::{DataCopy, Mark, Relation};
 use crate::protocol::vote::{Elected, SentinelView};
-use crate::sentinel::Panel;
+use crate::sentinel::SentinelClients;
 
 /// Pause before the Sentinels are asked again while a data node has not answered.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
@@ -47,7 +47,7 @@ impl WitnessQuestion {
 /// Asks the witnesses.
 #[derive(Debug)]
 pub(super) struct Witness {
-    panel: Arc<Panel>,
+    panel: Arc<SentinelClients>,
     connector: Connector,
     raise_limit: Duration,
     /// Connections to the data nodes that were asked.
@@ -65,7 +65,11 @@ struct SelfReport {
 }
 
 impl Witness {
-    pub(super) fn new(panel: Arc<Panel>, connector: Connector, raise_limit: Duration) -> Self {
+    pub(super) fn new(
+        panel: Arc<SentinelClients>,
+        connector: Connector,
+        raise_limit: Duration,
+    ) -> Self {
         Witness {
             panel,
             connector,

@@ -32,7 +32,7 @@ use tracing::{debug, info, warn};
 use crate::client::{ClientError, Conn, Connector, Role};
 use crate::config::{Lab, Node};
 use crate::protocol::copy::{Completeness, DataCopy};
-use crate::sentinel::{EVENT_CAPACITY, Event, Panel, follow_events};
+use crate::sentinel::{EVENT_CAPACITY, Event, SentinelClients, follow_events};
 
 use old_primary::OldPrimary;
 
@@ -87,13 +87,13 @@ pub async fn hand_over_unless(
     connector: &Connector,
     stop: &CancellationToken,
 ) -> Result<HandoverResult, HandoverError> {
-    let panel = Panel::new(lab, connector.clone());
+    let sentinels = SentinelClients::new(lab, connector.clone());
     let prepared = tokio::select! {
         biased;
         () = stop.cancelled() => return Err(HandoverError::Stopped),
-        prepared = prepare(lab, connector, &panel) => prepared?,
+        prepared = prepare(lab, connector, &sentinels) => prepared?,
     };
-    let mut work = pin!(carry_out(lab, connector, &panel, prepared));
+    let mut work = pin!(carry_out(lab, connector, &sentinels, prepared));
     tokio::select! {
         done = &mut work => done,
         () = stop.cancelled() => {
@@ -119,14 +119,14 @@ struct Prepared<'a> {
 async fn prepare<'a>(
     lab: &'a Lab,
     connector: &Connector,
-    panel: &Panel,
+    sentinels: &SentinelClients,
 ) -> Result<Prepared<'a>, HandoverError> {
-    let answers = panel.ask().await;
+    let answers = sentinels.ask().await;
     let elected = answers.elect()?;
     let from = lab
         .data_node_at(elected.address)
         .ok_or(HandoverError::Stranger(elected.address))?;
-    let obstacle = |view: &_| panel.failover_obstacle(view);
+    let obstacle = |view: &_| sentinels.failover_obstacle(view);
     let mut leading = answers.views().into_iter().filter(|view| !view.passive);
     if let Some(why) = leading.find_map(|view| obstacle(&view)) {
         return Err(HandoverError::StrangerPromotable(why));
@@ -161,7 +161,7 @@ async fn prepare<'a>(
 async fn carry_out(
     lab: &Lab,
     connector: &Connector,
-    panel: &Panel,
+    sentinels: &SentinelClients,
     prepared: Prepared<'_>,
 ) -> Result<HandoverResult, HandoverError> {
     let Prepared {
@@ -172,10 +172,10 @@ async fn carry_out(
     } = prepared;
     let begun = Instant::now();
     let limit = lab.timing.handover_limit();
-    let by = match panel.call_failover(from.socket()).await {
+    let by = match sentinels.call_failover(from.socket()).await {
         Ok(by) => by,
         // The Sentinel may have accepted although its answer was lost.
-        Err(_) if is_in_progress(panel, from).await => "a Sentinel".to_owned(),
+        Err(_) if is_in_progress(sentinels, from).await => "a Sentinel".to_owned(),
         Err(error) => return Err(HandoverError::Refused(error)),
     };
     info!(from = %from.name, %by, "handover: failover called");
@@ -195,7 +195,7 @@ async fn carry_out(
             timeout_at(begun + limit, promoted).await.ok()
         };
         let pause = async {
-            wait_for_event(&mut events, panel, (from, limit)).await;
+            wait_for_event(&mut events, sentinels, (from, limit)).await;
             old.pause().await
         };
         let (mut promotion, mut pause) = (pin!(promotion), pin!(pause));
@@ -217,7 +217,7 @@ async fn carry_out(
     };
     let Some(to) = promoted else {
         let resumed = old.resume().await;
-        let by = is_in_progress(panel, from).await.then_some(by);
+        let by = is_in_progress(sentinels, from).await.then_some(by);
         return Err(HandoverError::NoPromotion {
             from: from.name.clone(),
             limit,
@@ -246,7 +246,7 @@ async fn carry_out(
         "handover: the old primary follows the new one"
     );
 
-    let agreed = wait_agreement(panel, to.socket()).await;
+    let agreed = wait_agreement(sentinels, to.socket()).await;
     Ok(HandoverResult {
         from: from.name.clone(),
         to: to.name.clone(),
@@ -257,8 +257,8 @@ async fn carry_out(
 }
 
 /// Whether a Sentinel has a failover from `from` in progress, or has completed it.
-async fn is_in_progress(panel: &Panel, from: &Node) -> bool {
-    let views = panel.ask_each().await.views();
+async fn is_in_progress(sentinels: &SentinelClients, from: &Node) -> bool {
+    let views = sentinels.ask_each().await.views();
     views
         .iter()
         .any(|view| view.failover_in_progress || view.primary != from.socket())
@@ -291,7 +291,7 @@ async fn subscribe(
 /// about the replicas is too old. Then the failover is requested again.
 async fn wait_for_event(
     events: &mut mpsc::Receiver<Event>,
-    panel: &Panel,
+    sentinels: &SentinelClients,
     (from, limit): (&Node, Duration),
 ) {
     while let Some(event) = events.recv().await {
@@ -301,7 +301,7 @@ async fn wait_for_event(
         }
         if event.name.starts_with(ABORT_PREFIX) {
             let again = async {
-                while let Err(why) = panel.call_failover(from.socket()).await {
+                while let Err(why) = sentinels.call_failover(from.socket()).await {
                     debug!(why, "handover: no Sentinel accepts the failover yet");
                     sleep(RETRY_PAUSE).await;
                 }
@@ -367,15 +367,15 @@ async fn continues_history(
 
 /// Waits until every Sentinel that answers names `new` and has no failover in progress. A Sentinel
 /// that is stopped before, while it leads the failover, would leave replicas without a primary.
-async fn wait_agreement(panel: &Panel, new: SocketAddrV4) -> bool {
+async fn wait_agreement(sentinels: &SentinelClients, new: SocketAddrV4) -> bool {
     let deadline = Instant::now() + AGREE_LIMIT;
     while Instant::now() < deadline {
-        let answers = panel.ask().await;
+        let answers = sentinels.ask().await;
         let views = answers.views();
         let all = views
             .iter()
             .all(|v| v.primary == new && !v.failover_in_progress);
-        if all && views.len() >= panel.majority() {
+        if all && views.len() >= sentinels.majority() {
             return true;
         }
         sleep(AGREE_PAUSE).await;

@@ -7,7 +7,7 @@ use crate::config::{Node, NodeKind};
 use crate::protocol::ack::ASSURANCE_CHANNEL;
 use crate::protocol::membership::{Conditions, Goal};
 use crate::protocol::roster::MemberKind;
-use crate::sentinel::Panel;
+use crate::sentinel::SentinelClients;
 
 use super::conditions::{DataNodeReply, MembersObservation, NodeState};
 use super::primary::PrimaryView;
@@ -71,8 +71,8 @@ impl ConditionObserver {
                 port: address.port(),
             });
         }
-        let panel = Panel::new(&lab, connector.clone());
-        let answers = panel.ask_each().await;
+        let sentinels = SentinelClients::new(&lab, connector.clone());
+        let answers = sentinels.ask_each().await;
         let views = answers.views();
         let silent = match goal {
             Goal::Removed {

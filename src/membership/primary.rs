@@ -5,7 +5,7 @@ use std::net::SocketAddrV4;
 use crate::client::{Connector, StoredRoster, as_in_roster};
 use crate::config::{Lab, Node};
 use crate::protocol::copy::{Completeness, DataCopy};
-use crate::sentinel::Panel;
+use crate::sentinel::SentinelClients;
 
 use super::MemberError;
 
@@ -66,7 +66,11 @@ pub(super) async fn find_primary(
             unasked.splice(0..0, members.data_nodes);
             continue;
         }
-        match Panel::new(&members, connector.clone()).ask().await.elect() {
+        match SentinelClients::new(&members, connector.clone())
+            .ask()
+            .await
+            .elect()
+        {
             Ok(named) if named.address == node.socket() => {
                 let this = members.data_node_at(node.socket()).cloned();
                 return Ok(PrimaryView {

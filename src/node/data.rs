@@ -32,7 +32,7 @@ use tracing::{debug, info};
 use crate::access::User;
 use crate::client::{Conn, Connector, StoredRoster};
 use crate::config::{Lab, Node};
-use crate::sentinel::Panel;
+use crate::sentinel::SentinelClients;
 
 use super::binary::ServerBinary;
 use super::certificate::Certificate;
@@ -77,7 +77,7 @@ pub(super) struct DataNode {
     state: StateDir,
     conf: PathBuf,
     binary: ServerBinary,
-    panel: Arc<Panel>,
+    sentinels: Arc<SentinelClients>,
     /// To the own server.
     connector: Connector,
     /// To the other nodes.
@@ -134,8 +134,8 @@ impl DataNode {
         let connector = || Connector::new(&lab, User::Node).from_source(lab.listens(&node));
         let others = connector().with_min_limit(OTHERS_LIMIT.max(lab.timing.raise_limit));
         let connector = connector().with_limit(limit);
-        let panel = Arc::new(Panel::new(&lab, others.clone()));
-        let observers = Observers::start(&lab, &node, &panel, &others);
+        let sentinels = Arc::new(SentinelClients::new(&lab, others.clone()));
+        let observers = Observers::start(&lab, &node, &sentinels, &others);
         let seed = lab
             .node(&lab.seed_primary)
             .map_or(node.socket(), Node::socket);
@@ -157,7 +157,7 @@ impl DataNode {
             state,
             conf,
             binary,
-            panel,
+            sentinels,
             connector,
             others,
             observers,

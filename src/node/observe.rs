@@ -16,7 +16,7 @@ use crate::config::{Lab, Node};
 use crate::protocol::copy::DataCopy;
 use crate::protocol::format::Version;
 use crate::protocol::vote::{SentinelView, settled_within};
-use crate::sentinel::{Answers, Panel};
+use crate::sentinel::{Answers, SentinelClients};
 
 use super::machine::{Peer, PeerCopy, PeerState, Vote};
 
@@ -63,13 +63,18 @@ struct PeerRecord {
 
 impl Observers {
     /// Starts to observe as the data node `me`.
-    pub(super) fn start(lab: &Lab, me: &Node, panel: &Arc<Panel>, connector: &Connector) -> Self {
+    pub(super) fn start(
+        lab: &Lab,
+        me: &Node,
+        sentinels: &Arc<SentinelClients>,
+        connector: &Connector,
+    ) -> Self {
         let mut tasks = JoinSet::new();
         let (pace, _) = watch::channel(URGENT);
         let (vote_to, vote) = watch::channel(None);
         let (foreign_to, foreign) = watch::channel(None);
         tasks.spawn(observe_sentinels(
-            panel.clone(),
+            sentinels.clone(),
             lab.data_nodes.iter().map(Node::socket).collect(),
             me.socket(),
             vote_to,
@@ -192,7 +197,7 @@ async fn pause(pace: &mut watch::Receiver<Duration>) {
 }
 
 async fn observe_sentinels(
-    panel: Arc<Panel>,
+    sentinels: Arc<SentinelClients>,
     data_nodes: Vec<SocketAddrV4>,
     me: SocketAddrV4,
     to: watch::Sender<Option<(Instant, Vote)>>,
@@ -201,7 +206,7 @@ async fn observe_sentinels(
 ) {
     loop {
         let asked = Instant::now();
-        let vote = read_vote(&panel.ask().await, panel.majority(), me);
+        let vote = read_vote(&sentinels.ask().await, sentinels.majority(), me);
         // Clients would write to that server, and this node would replace its data with a copy of
         // it.
         let named = vote.map(|v| v.primary).filter(|p| !data_nodes.contains(p));
@@ -335,8 +340,8 @@ mod tests {
             .relocated([127, 254, 254]);
         lab.security.acl = false;
         let connector = Connector::new(&lab, User::Node);
-        let panel = Arc::new(Panel::new(&lab, connector.clone()));
-        let mut observers = Observers::start(&lab, &lab.data_nodes[0], &panel, &connector);
+        let sentinels = Arc::new(SentinelClients::new(&lab, connector.clone()));
+        let mut observers = Observers::start(&lab, &lab.data_nodes[0], &sentinels, &connector);
         assert_eq!(observers.ended(), None);
         let task = observers.tasks.spawn(async { panic!("by the test") });
         while !task.is_finished() {

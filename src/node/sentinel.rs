@@ -15,7 +15,7 @@ use crate::access::User;
 use crate::client::{ClientError, Connector};
 use crate::config::{Lab, Node, NodeKind};
 use crate::protocol::vote::Elected;
-use crate::sentinel::Panel;
+use crate::sentinel::SentinelClients;
 
 use super::binary::ServerBinary;
 use super::certificate::Certificate;
@@ -77,7 +77,11 @@ pub(super) async fn run(
         own.state.leads(!joins);
         // Other Sentinels with state may exist. If there are too few of them, the whole lab is
         // starting: each Sentinel begins as in lab.toml, and the marks protect the data.
-        let named = Panel::new(lab, connector).ask_each().await.elect().ok();
+        let named = SentinelClients::new(lab, connector)
+            .ask_each()
+            .await
+            .elect()
+            .ok();
         heard = named.filter(|named| lab.data_node_at(named.address).is_some());
     }
     if let Some(elected) = heard {
@@ -155,10 +159,10 @@ async fn end_with_server(
 /// `lab.toml`, whatever has happened since. So this one waits for Sentinels that have their state.
 /// `None`: it was asked to stop.
 async fn learn(lab: &Lab, node: &Node, joins: bool, shutdown: &Shutdown) -> Option<Elected> {
-    let panel = Panel::new(lab, connector(lab, node));
+    let sentinels = SentinelClients::new(lab, connector(lab, node));
     let mut logged = String::new();
     loop {
-        let answers = panel.ask_each().await;
+        let answers = sentinels.ask_each().await;
         let why = match answers.elect() {
             Ok(elected) if lab.data_node_at(elected.address).is_some() => return Some(elected),
             Ok(elected) => format!("they name {}, which is no data node", elected.address),

@@ -1,8 +1,8 @@
 //! Questions to all Sentinels at once, and their events.
 //!
-//! A [`Panel`] keeps one open connection to each Sentinel of the lab, in a `client`. Nothing here
-//! relies on a single Sentinel: [`crate::protocol::vote`] judges the answers, and events only
-//! trigger a new question.
+//! [`SentinelClients`] keeps one open connection to each Sentinel of the lab, in a `client`.
+//! Nothing here relies on a single Sentinel: [`crate::protocol::vote`] judges the answers, and
+//! events only trigger a new question.
 
 mod client;
 mod events;
@@ -32,13 +32,13 @@ const STRAGGLER_GRACE: Duration = Duration::from_millis(50);
 
 /// All Sentinels of a lab, with an open connection to each.
 #[derive(Debug)]
-pub struct Panel {
+pub struct SentinelClients {
     clients: Vec<SentinelClient>,
     data_nodes: Vec<SocketAddrV4>,
     primary_name: String,
     majority: usize,
     connector: Connector,
-    /// One task for each client; they end with the panel.
+    /// One task for each client; they end with it.
     _tasks: JoinSet<()>,
 }
 
@@ -96,7 +96,7 @@ impl Answers {
     }
 }
 
-impl Panel {
+impl SentinelClients {
     /// The Sentinels of `lab`, reached by `connector`; connects at the first question. Must be
     /// called within a runtime.
     pub fn new(lab: &Lab, connector: Connector) -> Self {
@@ -105,7 +105,7 @@ impl Panel {
         let clients = clients
             .map(|node| SentinelClient::start(node, &lab.primary_name, &connector, &mut tasks))
             .collect();
-        Panel {
+        SentinelClients {
             clients,
             data_nodes: lab.data_nodes.iter().map(Node::socket).collect(),
             primary_name: lab.primary_name.clone(),

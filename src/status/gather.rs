@@ -11,7 +11,7 @@ use crate::protocol::copy::{Completeness, DataCopy, PARKED_PORT};
 use crate::protocol::roster::Roster;
 use crate::protocol::vote::{Elected, SentinelView};
 use crate::report::Description;
-use crate::sentinel::{Answers, Panel};
+use crate::sentinel::{Answers, SentinelClients};
 
 use super::members::KnownServers;
 use super::{
@@ -35,12 +35,12 @@ pub async fn gather(lab: &Lab) -> Status {
 /// `members`.
 async fn ask_all(stated: &Lab, lab: &Lab, members: Option<&Roster>) -> Status {
     let connector = Connector::new(lab, User::Verifier);
-    let panel = Panel::new(lab, connector.clone());
+    let clients = SentinelClients::new(lab, connector.clone());
     let nodes = lab.data_nodes.iter();
     let data_answers = join_all(nodes.map(|node| ask_data_node(node, &connector)));
     let (answers, quorums, known, data_answers, supervisors) = tokio::join!(
-        panel.ask_each(),
-        panel.check_quorum(),
+        clients.ask_each(),
+        clients.check_quorum(),
         members::ask(lab, &connector),
         data_answers,
         supervisors::ask(lab),

@@ -27,7 +27,7 @@ use crate::config::{Lab, Node};
 use crate::protocol::roster::Roster;
 use crate::recovery::Recovery;
 use crate::report::{Description, NodeReport};
-use crate::sentinel::Panel;
+use crate::sentinel::SentinelClients;
 
 pub use gather::gather;
 pub use members::{Stranger, StrangerEntry, StrangerKind, StrangerState};
@@ -197,8 +197,8 @@ pub async fn wait_healthy(lab: &Lab, limit: Duration, stop: &CancellationToken) 
         status.add_not_raised_time(&mut not_raised_since, Instant::now());
         if !limit.is_zero() {
             let full = status.full(lab);
-            let panel = Panel::new(&full, connector.clone());
-            let missing = recovery.observe(&full, &panel, &connector).await.err();
+            let sentinels = SentinelClients::new(&full, connector.clone());
+            let missing = recovery.observe(&full, &sentinels, &connector).await.err();
             if let Some(missing) = missing.filter(|_| status.healthy) {
                 status.healthy = false;
                 let problem = Problem::of_lab(ProblemCode::NotRecovered, missing);

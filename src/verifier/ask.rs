@@ -3,14 +3,17 @@
 use crate::client::{ClientError, Connector, Role, ServerInfo};
 use crate::config::{Lab, Node};
 use crate::protocol::vote::{Elected, NoPrimary};
-use crate::sentinel::Panel;
+use crate::sentinel::SentinelClients;
 
 use super::observation::{Interruption, NodeObservation, ReportedRole};
 
 /// The elected primary. Asked on new connections: one that was idle during a long reading may be
 /// closed.
 pub(super) async fn vote(lab: &Lab, connector: &Connector) -> Result<Elected, NoPrimary> {
-    Panel::new(lab, connector.clone()).ask().await.elect()
+    SentinelClients::new(lab, connector.clone())
+        .ask()
+        .await
+        .elect()
 }
 
 /// Observes a data node.

@@ -12,7 +12,7 @@ use redis_ha_lab::access::{Secrets, User};
 use redis_ha_lab::client::Connector;
 use redis_ha_lab::handover::{HandoverError, hand_over_unless};
 use redis_ha_lab::runner::ClaimedSubnet;
-use redis_ha_lab::sentinel::Panel;
+use redis_ha_lab::sentinel::SentinelClients;
 use tokio_util::sync::CancellationToken;
 
 use super::lab::{DEADLINE, HALAB, TestLab, is_running, wait_until};
@@ -299,10 +299,10 @@ fn a_silent_sentinel_holds_up_no_call_for_a_failover() {
         .enable_all()
         .build()
         .unwrap();
-    let panel = runtime.block_on(async { Panel::new(&lab, connector) });
+    let sentinels = runtime.block_on(async { SentinelClients::new(&lab, connector) });
     let call = |from| {
         runtime.block_on(async {
-            tokio::time::timeout(DEADLINE, panel.call_failover(from))
+            tokio::time::timeout(DEADLINE, sentinels.call_failover(from))
                 .await
                 .expect("the call waits for the silent Sentinel")
         })
@@ -331,7 +331,11 @@ fn a_sentinel_that_names_another_primary_is_not_called_for_a_failover() {
         .build()
         .unwrap();
     let refused = runtime
-        .block_on(async { Panel::new(&lab, connector).call_failover(old).await })
+        .block_on(async {
+            SentinelClients::new(&lab, connector)
+                .call_failover(old)
+                .await
+        })
         .unwrap_err();
     assert!(
         refused.contains(&format!("names {new} already")),

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::access::User;
 use crate::client::{Conn, Connector, Role};
 use crate::config::{Lab, Node};
-use crate::sentinel::{EVENT_CAPACITY, Panel, follow_events};
+use crate::sentinel::{EVENT_CAPACITY, SentinelClients, follow_events};
 
 use crate::drill::judging::{EventLog, LabEvent, LabEventKind, ObservedRole};
 
@@ -28,7 +28,7 @@ pub struct LabObserver {
     begun: Instant,
     observed: Arc<Mutex<Observations>>,
     /// Connections to the Sentinels from an address that no fault cuts off.
-    pub panel: Panel,
+    pub sentinels: SentinelClients,
     /// Connector with that source address.
     pub connector: Connector,
     lab: Lab,
@@ -57,7 +57,7 @@ impl LabObserver {
         LabObserver {
             begun,
             observed,
-            panel: Panel::new(lab, connector.clone()),
+            sentinels: SentinelClients::new(lab, connector.clone()),
             connector,
             lab: lab.clone(),
             tasks: Mutex::new(tasks),
@@ -119,7 +119,7 @@ impl LabObserver {
 
     /// The primary according to a majority of the Sentinels.
     pub async fn named_primary(&self) -> Option<String> {
-        let elected = self.panel.ask().await.elect().ok()?;
+        let elected = self.sentinels.ask().await.elect().ok()?;
         self.lab
             .data_node_at(elected.address)
             .map(|node| node.name.clone())

@@ -85,7 +85,7 @@ impl DataNode {
                 self.follow(primary).await;
             }
             Action::CallFailover(why) => {
-                let called = self.panel.call_failover(self.node.socket()).await;
+                let called = self.sentinels.call_failover(self.node.socket()).await;
                 self.metrics.called_failover(called.is_ok());
                 match called {
                     Ok(by) => info!(node = %name, %by, why, "failover called"),

@@ -112,8 +112,8 @@ impl DataNode {
                 | ServerState::Primary { .. } => return,
             };
             // Each of them could lead a failover.
-            let views = self.panel.ask_each().await.views();
-            if views.len() < self.panel.majority() {
+            let views = self.sentinels.ask_each().await.views();
+            if views.len() < self.sentinels.majority() {
                 // No failover is possible.
                 return;
             }

@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::drill::faults::{FaultContext, InjectionError};
-use crate::handover::{self, HandoverResult, HandoverError};
+use crate::handover::{self, HandoverError, HandoverResult};
 
 use super::waiting::WRITES_LIMIT;
 
@@ -46,7 +46,7 @@ impl FaultContext<'_> {
         let mut handover = JoinSet::new();
         if self.environment.nodes.are_plain() {
             let socket = self.node(&from)?.socket();
-            let called = self.observer.panel.call_failover(socket).await;
+            let called = self.observer.sentinels.call_failover(socket).await;
             called.map_err(InjectionError::Refused)?;
         } else {
             let lab = self.environment.lab.clone();
@@ -81,7 +81,7 @@ impl FaultContext<'_> {
         from: &str,
     ) -> Result<(), InjectionError> {
         let socket = self.node(from)?.socket();
-        let called = self.observer.panel.call_failover(socket).await;
+        let called = self.observer.sentinels.call_failover(socket).await;
         called.map_err(InjectionError::Refused)?;
         let other = || self.observer.primaries().iter().any(|name| name != from);
         while let Err(error) = self
@@ -92,7 +92,7 @@ impl FaultContext<'_> {
                 return Err(error);
             };
             // Refused: the failover is still in progress.
-            if self.observer.panel.call_failover(socket).await.is_err() {
+            if self.observer.sentinels.call_failover(socket).await.is_err() {
                 break;
             }
         }

@@ -11,7 +11,7 @@ use crate::drill::environment::{LabObserver, Load};
 use crate::drill::faults::{FaultContext, InjectionError};
 use crate::drill::judging::Writes;
 use crate::recovery::Recovery;
-use crate::sentinel::Panel;
+use crate::sentinel::SentinelClients;
 
 /// Interval at which the observed events are checked.
 pub(in crate::drill::faults) const POLL_INTERVAL: Duration = Duration::from_millis(5);
@@ -107,8 +107,8 @@ impl FaultContext<'_> {
         &self,
         lab: &Lab,
     ) -> Result<String, InjectionError> {
-        let panel = Panel::new(lab, self.observer.connector.clone());
-        recover(lab, &panel, self.observer, self.stop).await
+        let sentinels = SentinelClients::new(lab, self.observer.connector.clone());
+        recover(lab, &sentinels, self.observer, self.stop).await
     }
 
     /// Waits until a condition holds; `what` is named if it does not until the deadline.
@@ -196,19 +196,19 @@ pub(in crate::drill) async fn await_recovery(
     observer: &LabObserver,
     stop: &CancellationToken,
 ) -> Result<String, InjectionError> {
-    recover(lab, &observer.panel, observer, stop).await
+    recover(lab, &observer.sentinels, observer, stop).await
 }
 
 async fn recover(
     lab: &Lab,
-    panel: &Panel,
+    sentinels: &SentinelClients,
     observer: &LabObserver,
     stop: &CancellationToken,
 ) -> Result<String, InjectionError> {
     let deadline = Instant::now() + RECOVERY_LIMIT;
     let mut recovery = Recovery::default();
     loop {
-        let missing = match recovery.observe(lab, panel, &observer.connector).await {
+        let missing = match recovery.observe(lab, sentinels, &observer.connector).await {
             Ok(primary) => return Ok(primary),
             Err(missing) => missing,
         };
