@@ -117,7 +117,7 @@ const WRITERS: [(&str, &str); 23] = [
         "node/state/set_aside.rs",
         "moves folders; the next start completes a move that was cut short",
     ),
-    ("node/statement.rs", "a note for display"),
+    ("node/shared_report.rs", "a note for display"),
     ("node/trash.rs", "moves what is to be removed"),
     (
         "drill/environment/mod.rs",

@@ -41,8 +41,8 @@ use super::metrics::data::DataMetrics;
 use super::observe::{CALM, Observers, URGENT};
 use super::on_disk::DiskCopy;
 use super::server::ServerProcess;
+use super::shared_report::SharedReport;
 use super::state::StateDir;
-use super::statement::Statement;
 use super::{NodeError, Shutdown, version};
 
 use fsync::FsyncTask;
@@ -66,7 +66,7 @@ pub(super) struct DataNodeParts {
     pub(super) binary: ServerBinary,
     pub(super) metrics: DataMetrics,
     pub(super) certificate: Option<Certificate>,
-    pub(super) statement: Statement,
+    pub(super) report: SharedReport,
 }
 
 /// A data node.
@@ -90,7 +90,7 @@ pub(super) struct DataNode {
     machine: Machine,
     metrics: DataMetrics,
     certificate: Option<Certificate>,
-    statement: Statement,
+    report: SharedReport,
     started: Instant,
     server: Option<ServerProcess>,
     conn: Option<Conn>,
@@ -126,7 +126,7 @@ impl DataNode {
             binary,
             metrics,
             certificate,
-            statement,
+            report,
         } = own;
         metrics.certificate_ends(certificate.as_ref().map_or(0, Certificate::end));
         // Shorter than the hang limit, so that one lost answer is not a hang.
@@ -167,7 +167,7 @@ impl DataNode {
             machine,
             metrics,
             certificate,
-            statement,
+            report,
             started: Instant::now(),
             server: None,
             conn: None,
@@ -192,7 +192,7 @@ impl DataNode {
         match self.serve(shutdown).await? {
             LoopEnd::GaveUp => Err(NodeError::CrashLoop {
                 node: self.node.name.clone(),
-                said: self.statement.said().map(|said| said.line),
+                said: self.report.said().map(|said| said.line),
             }),
             LoopEnd::Stopped => {
                 info!(node = %self.node.name, "stopping");
@@ -250,12 +250,12 @@ impl DataNode {
                 peers: self.observers.peers(self.copy.at_stake(), self.version()),
             };
             self.metrics.observed(&seen);
-            self.statement.observed(&seen);
-            self.statement
+            self.report.observed(&seen);
+            self.report
                 .foreign_primary(self.observers.foreign_primary());
             for action in self.machine.step(&seen) {
                 self.metrics.decided(&action);
-                self.statement.decided(&action);
+                self.report.decided(&action);
                 debug!(node = %self.node.name, ?action, ?seen, "decided");
                 if action == Action::GiveUp {
                     return Ok(LoopEnd::GaveUp);

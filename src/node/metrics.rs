@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use crate::config::{Lab, Node};
 use crate::metrics::MetricsServer;
 
-use super::statement::Statement;
+use super::shared_report::SharedReport;
 
 /// The metrics of every node.
 #[derive(Debug, Default)]
@@ -94,12 +94,12 @@ pub(super) async fn serve(
     lab: &Lab,
     node: &Node,
     registry: Registry,
-    statement: &Statement,
+    report: &SharedReport,
 ) -> Option<MetricsServer> {
     let port = lab.monitoring.as_ref()?.node_port;
     let address = SocketAddrV4::new(lab.listens(node), port);
-    let statement = statement.clone();
-    let page = Box::new(move || statement.page());
+    let report = report.clone();
+    let page = Box::new(move || report.page());
     match MetricsServer::start_with(address, registry, Some(page)).await {
         Ok(server) => {
             info!(node = %node.name, %address, "metrics served");

@@ -13,8 +13,8 @@
 //! - `certificate`: the server's TLS certificate and its renewal
 //! - `buffer`: the limit of the server's output buffer for replicas (pure, but for a note)
 //! - `observe`: observes the Sentinels and the other data nodes in the background
-//! - `metrics`: the metrics of a node; `statement`: its report at `/status`; `survey`: checks that
-//!   only the report needs
+//! - `metrics`: the metrics of a node; `shared_report`: its report at `/status`; `survey`: checks
+//!   that only the report needs
 //! - `on_disk`: reads the mark of append-only files without a server
 //! - `data`, `sentinel`: the two kinds of node
 
@@ -33,8 +33,8 @@ mod relocate;
 mod restoring;
 mod sentinel;
 mod server;
+mod shared_report;
 mod state;
-mod statement;
 mod survey;
 mod trash;
 mod version;
@@ -50,7 +50,7 @@ use crate::client::TlsError;
 use crate::config::{Lab, Node, NodeKind};
 
 use certificate::Certificate;
-use statement::Statement;
+use shared_report::SharedReport;
 
 pub use binary::{BinaryError, ServerBinary};
 pub use relocate::{Move, MoveError, MoveOutcome, NodeMove, move_state};
@@ -173,17 +173,17 @@ pub async fn run(
         .ok_or_else(|| NodeError::unknown(lab, name))?;
     let binary = ServerBinary::find(redis_server.as_deref())?;
     state::StateDir::refuse_in_use(state_root, node)?;
-    let statement = Statement::new(lab, node, &binary);
+    let report = SharedReport::new(lab, node, &binary);
     let ended = run_node(
-        lab, node, state_root, binary, own_cgroup, &statement, &shutdown,
+        lab, node, state_root, binary, own_cgroup, &report, &shutdown,
     )
     .await;
     // Without a state folder there is no place for a note.
     let folder = state_root.join(&node.name);
     match &ended {
         Err(NodeError::State(StateError::InUse(_))) => {}
-        Err(error) if folder.is_dir() => statement.note_end(&folder, &error.to_string()),
-        Ok(_) if shutdown.requested() && folder.is_dir() => statement.note_stop(&folder),
+        Err(error) if folder.is_dir() => report.note_end(&folder, &error.to_string()),
+        Ok(_) if shutdown.requested() && folder.is_dir() => report.note_stop(&folder),
         _ => {}
     }
     ended
@@ -195,7 +195,7 @@ async fn run_node(
     state_root: &Path,
     binary: ServerBinary,
     own_cgroup: bool,
-    statement: &Statement,
+    report: &SharedReport,
     shutdown: &Shutdown,
 ) -> Result<Option<ExitStatus>, NodeError> {
     tokio::select! {
@@ -212,12 +212,12 @@ async fn run_node(
             Err(error) => info!(node = %node.name, %error, "running without its own cgroup"),
         }
     }
-    Statement::forget_end(state.folder());
-    let _survey = survey::start(lab, node, state.folder().to_owned(), statement.clone());
+    SharedReport::forget_end(state.folder());
+    let _survey = survey::start(lab, node, state.folder().to_owned(), report.clone());
     match node.kind {
         NodeKind::Data => {
             let (metrics, registry) = metrics::data::DataMetrics::new(lab, node, &binary.version);
-            let _served = metrics::serve(lab, node, registry, statement).await;
+            let _served = metrics::serve(lab, node, registry, report).await;
             if let Err(error) = metrics.resources.watch(state.data()) {
                 warn!(node = %node.name, %error, "disk and memory metrics are not available");
             }
@@ -226,7 +226,7 @@ async fn run_node(
                 binary,
                 metrics,
                 certificate,
-                statement: statement.clone(),
+                report: report.clone(),
             };
             data::DataNode::new(lab.clone(), node.clone(), own)?
                 .run(shutdown)
@@ -234,13 +234,13 @@ async fn run_node(
         }
         NodeKind::Sentinel => {
             let (metrics, registry) = metrics::NodeMetrics::of_sentinel(node, &binary.version);
-            let _served = metrics::serve(lab, node, registry, statement).await;
+            let _served = metrics::serve(lab, node, registry, report).await;
             let own = sentinel::SentinelParts {
                 state,
                 binary,
                 metrics,
                 certificate,
-                statement: statement.clone(),
+                report: report.clone(),
             };
             sentinel::run(lab, node, own, shutdown).await
         }

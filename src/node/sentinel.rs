@@ -22,8 +22,8 @@ use super::certificate::Certificate;
 use super::machine::SENTINEL_INFO_PERIOD;
 use super::metrics::NodeMetrics;
 use super::server::ServerProcess;
+use super::shared_report::SharedReport;
 use super::state::StateDir;
-use super::statement::Statement;
 use super::{NodeError, Shutdown};
 
 /// Period with which Sentinels publish the primary to each other, through the data nodes. A
@@ -48,7 +48,7 @@ pub(super) struct SentinelParts {
     pub(super) binary: ServerBinary,
     pub(super) metrics: NodeMetrics,
     pub(super) certificate: Option<Certificate>,
-    pub(super) statement: Statement,
+    pub(super) report: SharedReport,
 }
 
 /// How the run of a server ended.
@@ -107,17 +107,17 @@ pub(super) async fn run(
             certificate.read_at_start();
             own.metrics.certificate_ends(certificate.end());
         }
-        let server = ServerProcess::start(&own.binary, &conf, NodeKind::Sentinel, &own.statement)?;
+        let server = ServerProcess::start(&own.binary, &conf, NodeKind::Sentinel, &own.report)?;
         own.metrics.started();
-        own.statement.update(|report| report.running = true);
+        own.report.update(|report| report.running = true);
         info!(node = %node.name, pid = server.pid(), address = %node.socket(),
             version = %own.binary.version, role = "sentinel", monitors = %lab.primary_name,
             why, "server started");
         let mut server = server;
-        let parts = (&mut own.certificate, &own.statement);
+        let parts = (&mut own.certificate, &own.report);
         match supervise(lab, node, &mut server, parts, shutdown).await {
             ServerEnd::NodeEnds(status) => {
-                return end_with_server(node, &own.statement, &server, &conf, status).await;
+                return end_with_server(node, &own.report, &server, &conf, status).await;
             }
             ServerEnd::StartAgain(reason) => why = reason,
         }
@@ -127,7 +127,7 @@ pub(super) async fn run(
 /// The server has ended, and the node ends with its status. Reports the reason if known.
 async fn end_with_server(
     node: &Node,
-    statement: &Statement,
+    report: &SharedReport,
     server: &ServerProcess,
     conf: &Path,
     status: Option<ExitStatus>,
@@ -136,20 +136,20 @@ async fn end_with_server(
         return Ok(status);
     }
     server.wait_for_log().await;
-    if let Some(why) = statement.config_refused() {
+    if let Some(why) = report.config_refused() {
         return Err(NodeError::ConfigRefused {
             node: node.name.clone(),
             file: conf.to_owned(),
             why,
         });
     }
-    let said = statement.said().map(|said| said.line);
+    let said = report.said().map(|said| said.line);
     let how = status.map(|status| status.to_string()).unwrap_or_default();
     let why = format!("its server has ended ({how})");
     error!(node = %node.name, status = how, said, "the server has ended unexpectedly");
-    statement.update(|report| report.last_end = Some(how));
+    report.update(|report| report.last_end = Some(how));
     if let Some(folder) = conf.parent() {
-        statement.note_end(folder, &why);
+        report.note_end(folder, &why);
     }
     Ok(status)
 }
@@ -187,7 +187,7 @@ async fn supervise(
     lab: &Lab,
     node: &Node,
     server: &mut ServerProcess,
-    (certificate, statement): (&mut Option<Certificate>, &Statement),
+    (certificate, report): (&mut Option<Certificate>, &SharedReport),
     shutdown: &Shutdown,
 ) -> ServerEnd {
     tokio::select! {
@@ -207,7 +207,7 @@ async fn supervise(
     };
     let own = connector(lab, node);
     tokio::select! {
-        () = roster::follow(lab, node, &own, statement) => ServerEnd::NodeEnds(server.stop().await),
+        () = roster::follow(lab, node, &own, report) => ServerEnd::NodeEnds(server.stop().await),
         status = server.wait() => {
             warn!(node = %node.name, "the server has ended");
             ServerEnd::NodeEnds(status.ok())

@@ -17,7 +17,7 @@ use tracing::warn;
 use crate::config::{Lab, Node, NodeKind};
 
 use super::binary::ServerBinary;
-use super::statement::Statement;
+use super::shared_report::SharedReport;
 
 /// How long a killed server may take to release its address.
 const RELEASE_LIMIT: Duration = Duration::from_secs(2);
@@ -129,9 +129,9 @@ pub struct ServerProcess {
 }
 
 /// Copies the server's output to this process's output, line by line, and passes each line to
-/// `statement`. It has a thread of its own: an output that blocks then blocks neither the node nor
+/// `report`. It has a thread of its own: an output that blocks then blocks neither the node nor
 /// the server.
-fn forward_log(log: PipeReader, statement: Statement) -> io::Result<JoinHandle<()>> {
+fn forward_log(log: PipeReader, report: SharedReport) -> io::Result<JoinHandle<()>> {
     enlarge_pipe(&log);
     thread::Builder::new().name("log".into()).spawn(move || {
         let mut log = BufReader::new(log);
@@ -144,7 +144,7 @@ fn forward_log(log: PipeReader, statement: Statement) -> io::Result<JoinHandle<(
                 Ok(_) => {}
             }
             // First, so that the reason is known when the server's end is.
-            statement.hear(&String::from_utf8_lossy(&line));
+            report.hear(&String::from_utf8_lossy(&line));
             // If nobody reads the output, the server still goes on.
             let _ = io::stdout().write_all(&line);
             let _ = io::stdout().flush();
@@ -177,7 +177,7 @@ impl ServerProcess {
         binary: &ServerBinary,
         conf: &Path,
         kind: NodeKind,
-        statement: &Statement,
+        report: &SharedReport,
     ) -> Result<Self, ServerError> {
         let failed = |source| ServerError::Start {
             path: binary.path.clone(),
@@ -212,7 +212,7 @@ impl ServerProcess {
             .and_then(Pid::from_raw);
         // It holds the writing end of the pipe, which only the server should have.
         drop(command);
-        let log_thread = forward_log(log, statement.clone()).map_err(failed)?;
+        let log_thread = forward_log(log, report.clone()).map_err(failed)?;
         Ok(ServerProcess {
             child,
             pid,

@@ -17,8 +17,8 @@ use crate::client::{ClientError, Conn, Connector};
 use crate::config::{Lab, Node, NodeKind};
 use crate::report::{MemoryUse, RefusedLogin};
 
+use super::shared_report::SharedReport;
 use super::state::users;
-use super::statement::Statement;
 
 /// Pause between two checks of the own server.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -32,14 +32,14 @@ pub(super) fn start(
     lab: &Lab,
     node: &Node,
     folder: PathBuf,
-    statement: Statement,
+    report: SharedReport,
 ) -> AbortOnDropHandle<()> {
     let survey = Survey {
         own: connector(lab, node, User::Node),
         lab: lab.clone(),
         node: node.clone(),
         folder,
-        statement,
+        report,
         reported: Vec::new(),
         conn: None,
     };
@@ -56,7 +56,7 @@ struct Survey {
     lab: Lab,
     node: Node,
     folder: PathBuf,
-    statement: Statement,
+    report: SharedReport,
     /// Users that have been reported.
     reported: Vec<String>,
     /// To the own server; one connector, so that a silent server is connected to with growing
@@ -73,7 +73,7 @@ impl Survey {
             if tried.is_none_or(|at| at.elapsed() >= LOGIN_PERIOD) {
                 tried = Some(Instant::now());
                 let refused = self.try_passwords().await;
-                self.statement.update(|report| report.refused = refused);
+                self.report.update(|report| report.refused = refused);
             }
             // A server that does not answer is reported elsewhere.
             let _ = self.check_server().await;
@@ -95,7 +95,7 @@ impl Survey {
         let tilt = info
             .lines()
             .any(|line| line.trim_end() == "sentinel_tilt:1");
-        self.statement.update(|report| {
+        self.report.update(|report| {
             report.memory = memory;
             report.tilt = tilt;
         });
@@ -119,7 +119,7 @@ impl Survey {
             self.reported.clone_from(&names);
         }
         let removed = users::removed(&self.folder, &names);
-        self.statement.update(|report| {
+        self.report.update(|report| {
             report.users_added = names;
             report.users_removed = removed;
         });

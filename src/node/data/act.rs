@@ -35,7 +35,7 @@ impl DataNode {
                 let told = why
                     .clone()
                     .unwrap_or_else(|| "its server can't write".into());
-                self.statement.update(|report| report.disk = Some(told));
+                self.report.update(|report| report.disk = Some(told));
                 error!(node = %name, folder = %self.state.data().display(),
                     why = why.as_deref().unwrap_or("see the server's log"), "the disk takes no writes, so this node waits; free space \
                     there, or make it writable");
@@ -45,13 +45,13 @@ impl DataNode {
                 let why = version::cannot_load(&self.binary.title(), wrote);
                 error!(node = %name, folder = %self.state.data().display(), why,
                     "the data on disk can't be read by this server");
-                self.statement.refused_for_version(why);
+                self.report.refused_for_version(why);
             }
             Action::CannotFollow(primary) => {
                 let writes = self.observers.version_of(primary);
                 let why = version::cannot_follow(&self.binary.title(), writes);
                 error!(node = %name, %primary, why, "the primary's data can't be read by this server");
-                self.statement.refused_for_version(why);
+                self.report.refused_for_version(why);
             }
             Action::Kill => {
                 error!(node = %name, "the server hangs; killing it");
@@ -142,8 +142,7 @@ impl DataNode {
             certificate.read_at_start();
             self.metrics.certificate_ends(certificate.end());
         }
-        let server =
-            ServerProcess::start(&self.binary, &self.conf, NodeKind::Data, &self.statement)?;
+        let server = ServerProcess::start(&self.binary, &self.conf, NodeKind::Data, &self.report)?;
         info!(node = %self.node.name, pid = server.pid(), address = %self.node.socket(),
             version = %self.binary.version, "server started");
         self.server = Some(server);

@@ -49,7 +49,7 @@ impl DataNode {
         };
         if let Some(status) = server.try_wait() {
             warn!(node = %self.node.name, %status, "the server has ended");
-            self.statement
+            self.report
                 .update(|report| report.last_end = Some(status.to_string()));
             if !self.watch.loaded && status.code().is_some_and(|code| code != 0) {
                 // It never served, so the short wait delays nothing.
@@ -107,14 +107,14 @@ impl DataNode {
     /// # Errors
     /// If another start can't help.
     fn report_failed_start(&self) -> Result<(), NodeError> {
-        if let Some(why) = self.statement.config_refused() {
+        if let Some(why) = self.report.config_refused() {
             return Err(NodeError::ConfigRefused {
                 node: self.node.name.clone(),
                 file: self.conf.clone(),
                 why,
             });
         }
-        let said = self.statement.said();
+        let said = self.report.said();
         let (cause, said) = said.map_or((Cause::Other, None), |s| (s.cause, Some(s.line)));
         let help = match cause {
             Cause::DataTooNew => {

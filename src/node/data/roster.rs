@@ -129,13 +129,13 @@ impl DataNode {
                 let name = &self.node.name;
                 warn!(node = %name, why, "not a full member of the lab, so not promotable; run halab member add {name}, or stop it");
             }
-            self.statement.update(|report| report.not_full = why);
+            self.report.update(|report| report.not_full = why);
         }
         let unstated = match server {
             ServerState::Primary { .. } => self.unstated(),
             _ => Vec::new(),
         };
-        self.statement
+        self.report
             .update(|report| report.members_unstated = unstated);
         server
     }

@@ -15,7 +15,7 @@ use crate::config::{Lab, Node};
 use crate::protocol::roster::{MemberKind, Standing};
 use crate::protocol::vote::PASSIVE_QUORUM;
 
-use super::Statement;
+use super::SharedReport;
 
 /// Pause between two checks.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -104,7 +104,7 @@ pub(super) async fn may_lead(lab: &Lab, node: &Node, connector: &Connector) -> O
 }
 
 /// Lets the own server lead failovers only while the lists have it as a full member. Never returns.
-pub(super) async fn follow(lab: &Lab, node: &Node, connector: &Connector, statement: &Statement) {
+pub(super) async fn follow(lab: &Lab, node: &Node, connector: &Connector, report: &SharedReport) {
     let mut conns: Vec<Option<Conn>> = lab.data_nodes.iter().map(|_| None).collect();
     let mut own: Option<Conn> = None;
     let mut set: Option<bool> = None;
@@ -123,7 +123,7 @@ pub(super) async fn follow(lab: &Lab, node: &Node, connector: &Connector, statem
                     }
                     let why =
                         "it is not a full member in the list of members, so it leads no failover";
-                    statement.update(|report| report.not_full = (!leads).then(|| why.to_owned()));
+                    report.update(|report| report.not_full = (!leads).then(|| why.to_owned()));
                 }
                 Err(error) => {
                     debug!(node = %node.name, %error, "the quorum could not be set");

@@ -17,17 +17,17 @@ use super::machine::{Action, Observation, ServerState, Wait};
 
 /// The report, shared by its clones.
 #[derive(Debug, Clone)]
-pub(super) struct Statement(Arc<Mutex<StatementState>>);
+pub(super) struct SharedReport(Arc<Mutex<ReportState>>);
 
 #[derive(Debug)]
-struct StatementState {
+struct ReportState {
     report: NodeReport,
     log: LogReader,
     /// Ages of log lines count from here, since the clock of the host may be changed.
     begun: Instant,
 }
 
-impl StatementState {
+impl ReportState {
     fn now(&self) -> Duration {
         self.begun.elapsed()
     }
@@ -37,7 +37,7 @@ impl StatementState {
     }
 }
 
-impl Statement {
+impl SharedReport {
     pub(super) fn new(lab: &Lab, node: &Node, binary: &ServerBinary) -> Self {
         let report = NodeReport {
             node: node.name.clone(),
@@ -46,7 +46,7 @@ impl Statement {
             lab: Description::of(lab),
             ..NodeReport::default()
         };
-        Statement(Arc::new(Mutex::new(StatementState {
+        SharedReport(Arc::new(Mutex::new(ReportState {
             report,
             log: LogReader::default(),
             begun: Instant::now(),
@@ -54,7 +54,7 @@ impl Statement {
     }
 
     /// A report that a panicked part left half written is as good as the one before.
-    fn lock(&self) -> MutexGuard<'_, StatementState> {
+    fn lock(&self) -> MutexGuard<'_, ReportState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -65,9 +65,9 @@ impl Statement {
 
     /// The next line of the server's log.
     pub(super) fn hear(&self, line: &str) {
-        let mut stated = self.lock();
-        let now = stated.now();
-        stated.log.line(line, now);
+        let mut state = self.lock();
+        let now = state.now();
+        state.log.line(line, now);
     }
 
     /// The problem that the server's log shows, if any.
@@ -82,10 +82,10 @@ impl Statement {
     }
 
     pub(super) fn report(&self) -> NodeReport {
-        let stated = self.lock();
+        let state = self.lock();
         NodeReport {
-            said: stated.said(),
-            ..stated.report.clone()
+            said: state.said(),
+            ..state.report.clone()
         }
     }
 
