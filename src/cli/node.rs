@@ -9,7 +9,7 @@ use std::process::ExitStatus;
 use anyhow::Context;
 use clap::Args;
 
-use crate::config::{Here, Lab};
+use crate::config::{ForwardedNode, Lab};
 use crate::exit::Exit;
 use crate::node::{self, NodeError, Shutdown};
 
@@ -71,11 +71,11 @@ pub(super) fn run(global: &Global, args: &NodeArgs) -> CommandResult {
 
 /// The lab as seen by the node `name`, which listens at `listen` if that is set.
 pub(super) fn listening_at(lab: Lab, name: &str, listen: Option<Ipv4Addr>) -> Lab {
-    let here = listen.map(|listens| Here {
+    let forwarded = listen.map(|listens| ForwardedNode {
         node: name.to_owned(),
         listens,
     });
-    Lab { here, ..lab }
+    Lab { forwarded, ..lab }
 }
 
 /// The failure for a name that no node has.

@@ -45,9 +45,9 @@ impl Connector {
             login: Login::of(lab, user),
             tls: Tls::of(lab),
             source: None,
-            own_server: lab.here.as_ref().and_then(|here| {
-                let node = lab.node(&here.node)?;
-                Some((node.socket(), here.listens))
+            own_server: lab.forwarded.as_ref().and_then(|own| {
+                let node = lab.node(&own.node)?;
+                Some((node.socket(), own.listens))
             }),
             connect_limit: limit,
             answer_limit: limit,

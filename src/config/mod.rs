@@ -57,16 +57,16 @@ pub struct Lab {
     pub monitoring: Option<Monitoring>,
     /// Who is let in.
     pub security: Security,
-    /// Where this process's own node really is, which `lab.toml` does not state. `None`: at its
-    /// address.
-    pub here: Option<Here>,
+    /// This process's own node, if it listens elsewhere than at its address. `lab.toml` does not
+    /// state it.
+    pub forwarded: Option<ForwardedNode>,
 }
 
-/// A node that is reached at its address through something that passes connections on, as a Service
-/// of Kubernetes does for a pod: its server listens elsewhere. To all others it is where `lab.toml`
-/// says.
+/// A node whose server listens at another address than that of `lab.toml`: connections to the
+/// latter are forwarded, as by a Service of Kubernetes to a pod. All others use the address of
+/// `lab.toml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Here {
+pub struct ForwardedNode {
     /// The node's name.
     pub node: String,
     /// Its address on its own machine: it listens there, and its connections come from there.
@@ -210,8 +210,8 @@ impl Lab {
 
     /// The address that a node has on its own machine.
     pub fn listens(&self, node: &Node) -> Ipv4Addr {
-        match &self.here {
-            Some(here) if here.node == node.name => here.listens,
+        match &self.forwarded {
+            Some(forwarded) if forwarded.node == node.name => forwarded.listens,
             _ => node.address,
         }
     }

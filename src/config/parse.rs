@@ -67,7 +67,7 @@ impl Tables {
             writer: self.writer,
             monitoring: self.monitoring,
             security: self.security,
-            here: None,
+            forwarded: None,
         }
     }
 }

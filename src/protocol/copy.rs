@@ -89,9 +89,9 @@ impl DataCopy {
         }
     }
 
-    /// Like [`DataCopy::against`], where the owners are known: `me` has this copy, `them` the other.
-    /// Two copies with the same mark may differ in later writes. If the mark says *only copy*,
-    /// only its writer is certain to have these writes, on disk.
+    /// Like [`DataCopy::against`], where the owners are known: `me` has this copy, `them` the
+    /// other. Two copies with the same mark may differ in later writes. If the mark says *only
+    /// copy*, only its writer is certain to have these writes, on disk.
     pub fn against_that_of(
         &self,
         me: &str,

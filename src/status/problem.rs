@@ -19,8 +19,8 @@ pub enum ProblemSeverity {
     Warning,
 }
 
-/// Defines the enum [`ProblemCode`]: name, code, severity and remedy of each kind. `{node}` in a remedy
-/// stands for the name of the node.
+/// Defines the enum [`ProblemCode`]: name, code, severity and remedy of each kind. `{node}` in a
+/// remedy stands for the name of the node.
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $severity:ident, $remedy:literal;)*) => {
         /// A kind of problem.

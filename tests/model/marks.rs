@@ -1,5 +1,5 @@
-//! The marks of copies in the model. They are turned into the crate's own [`copy::DataCopy`]s, which
-//! compare themselves.
+//! The marks of copies in the model. They are turned into the crate's own [`copy::DataCopy`]s,
+//! which compare themselves.
 //!
 //! A mark is an entry of the log, like a write: it is streamed, copied and lost in the same way.
 //! The mark of a copy is the newest in its log.
