@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Lab, Monitoring};
 use crate::exit::Exit;
 use crate::http::Client;
-use crate::monitoring::{self, MonitoringError, Service, Start, Writers};
+use crate::monitoring::{self, MonitoringError, Service, Start, WriterDiscovery};
 
 use super::output::print_text;
 use super::{CommandResult, Failure, Global, Threads, parse_span, with_signals};
@@ -106,12 +106,12 @@ fn become_service(
         service,
         program,
         state_root: global.state_root()?,
-        here: scraped,
+        services: scraped,
         // A writer in another container cannot write a file here.
         writers: if all {
-            Writers::Always
+            WriterDiscovery::Static
         } else {
-            Writers::WhileThere
+            WriterDiscovery::FileSd
         },
         cadvisors: args.cadvisors.clone().map(|Cadvisors(all)| all),
     };

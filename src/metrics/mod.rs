@@ -2,7 +2,7 @@
 //!
 //! The pages are `/metrics` and, for a node, `/status`. `crate::http` limits what clients can use.
 //! The metrics themselves are defined where they are measured (`node`, `writer`). A process that
-//! comes and goes announces itself to Prometheus in a file (`target`).
+//! does not run all the time has a target file for Prometheus (`target`).
 
 mod target;
 #[cfg(test)]
@@ -22,9 +22,9 @@ use axum::routing::get;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
-use crate::http::{Limits, HttpServer};
+use crate::http::{HttpServer, Limits};
 
-use target::Told;
+use target::TargetFile;
 
 pub use target::Target;
 
@@ -44,7 +44,7 @@ pub type Page = Box<dyn Fn() -> String + Send + Sync>;
 #[derive(Debug)]
 pub struct MetricsServer {
     server: HttpServer,
-    told: Option<Told>,
+    target_file: Option<TargetFile>,
 }
 
 impl MetricsServer {
@@ -66,15 +66,18 @@ impl MetricsServer {
         status: Option<Page>,
     ) -> io::Result<Self> {
         let server = HttpServer::start(address, router(registry, status), LIMITS).await?;
-        Ok(MetricsServer { server, told: None })
+        Ok(MetricsServer {
+            server,
+            target_file: None,
+        })
     }
 
-    /// Tells Prometheus in a file, until it is dropped.
+    /// Writes the target file for Prometheus, which is removed when this server is dropped.
     ///
     /// # Errors
     /// When the file can't be written.
-    pub fn tell(&mut self, target: &Target) -> io::Result<()> {
-        self.told = Told::tell(target, self.address())?;
+    pub fn write_target_file(&mut self, target: &Target) -> io::Result<()> {
+        self.target_file = TargetFile::write(target, self.address())?;
         Ok(())
     }
 

@@ -1,5 +1,5 @@
-//! A file by which Prometheus knows whom to ask, for somebody who comes and goes
-//! (`file_sd_configs`).
+//! The target file of a process that does not run all the time: Prometheus reads from it which
+//! address to scrape (`file_sd_configs`).
 
 use std::fs;
 use std::io;
@@ -8,22 +8,22 @@ use std::path::{Path, PathBuf};
 
 use crate::files;
 
-/// Whose metrics they are, and where that is to be told.
+/// A target of Prometheus: its labels, and its target file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// The file; it is not written where nobody made its folder.
+    /// The target file; it is not written if its folder does not exist.
     pub file: PathBuf,
     /// Labels of all series, names first.
     pub labels: Vec<(&'static str, String)>,
 }
 
-/// The file, as long as it is true.
+/// A target file, which is removed when this is dropped.
 #[derive(Debug)]
-pub(super) struct Told(PathBuf);
+pub(super) struct TargetFile(PathBuf);
 
-impl Told {
-    /// Writes the file, whole or not at all; nothing where its folder is not there.
-    pub(super) fn tell(target: &Target, address: SocketAddr) -> io::Result<Option<Self>> {
+impl TargetFile {
+    /// Writes the file atomically; nothing if its folder does not exist.
+    pub(super) fn write(target: &Target, address: SocketAddr) -> io::Result<Option<Self>> {
         if !target.file.parent().is_some_and(Path::is_dir) {
             return Ok(None);
         }
@@ -35,13 +35,13 @@ impl Told {
         }]);
         // Prometheus may be another user.
         files::replace(&target.file, files::PUBLIC, format!("{text}\n").as_bytes())?;
-        Ok(Some(Told(target.file.clone())))
+        Ok(Some(TargetFile(target.file.clone())))
     }
 }
 
-impl Drop for Told {
+impl Drop for TargetFile {
     fn drop(&mut self) {
-        // One that is gone already was removed by whoever removes the lab.
+        // If it is missing, it was removed together with the lab.
         let _ = fs::remove_file(&self.0);
     }
 }

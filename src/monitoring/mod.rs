@@ -32,7 +32,7 @@ use crate::http::{Client, HttpError};
 
 pub use plan::Plan;
 pub use scraping::prometheus_yml;
-pub use service::{Around, Service, Writers};
+pub use service::{ScrapeContext, Service, WriterDiscovery};
 
 /// The exporter's file in its folder.
 const PASSWORDS: &str = "passwords.json";
@@ -98,11 +98,11 @@ pub struct Start {
     pub program: PathBuf,
     /// The folder below which its files are.
     pub state_root: PathBuf,
-    /// The services that there are, for Prometheus to ask.
-    pub here: Vec<Service>,
-    /// How Prometheus comes to know of a writer.
-    pub writers: Writers,
-    /// Where the lab's hosts have their cAdvisors; `None`: one, on this machine.
+    /// The services that Prometheus scrapes.
+    pub services: Vec<Service>,
+    /// How Prometheus discovers a writer.
+    pub writers: WriterDiscovery,
+    /// The addresses of the cAdvisors of the lab's hosts; `None`: one, on this machine.
     pub cadvisors: Option<Vec<SocketAddrV4>>,
 }
 
@@ -116,13 +116,13 @@ pub fn become_service(lab: &Lab, start: &Start) -> MonitoringError {
     // Links lead to where its own files are: Grafana's pages lie beside its program.
     let program = fs::canonicalize(&start.program).unwrap_or_else(|_| start.program.clone());
     let delegated = delegated();
-    let around = Around {
-        here: &start.here,
+    let context = ScrapeContext {
+        services: &start.services,
         writers: start.writers,
         cadvisors: start.cadvisors.as_deref(),
         delegated: delegated.as_deref(),
     };
-    let Some(plan) = Plan::new(lab, service, &folder, &around) else {
+    let Some(plan) = Plan::new(lab, service, &folder, &context) else {
         return MonitoringError::NotConfigured;
     };
     if let Err(error) = write_files(&folder, &plan) {

@@ -6,7 +6,7 @@ use crate::access::{Certificates, User};
 use crate::config::Lab;
 
 use super::scraping::{WRITERS, prometheus_yml};
-use super::service::{Around, Service};
+use super::service::{ScrapeContext, Service};
 
 /// The cgroup of all nodes: `halab node --cgroup` makes one for itself in it.
 const CGROUP: &str = "/halab";
@@ -63,7 +63,12 @@ pub struct Plan {
 
 impl Plan {
     /// The plan for a service whose files are in `folder`; nothing for a lab without monitoring.
-    pub fn new(lab: &Lab, service: Service, folder: &Path, around: &Around) -> Option<Plan> {
+    pub fn new(
+        lab: &Lab,
+        service: Service,
+        folder: &Path,
+        context: &ScrapeContext,
+    ) -> Option<Plan> {
         let monitoring = lab.monitoring.as_ref()?;
         let socket = service.socket(monitoring);
         let path = |name: &str| folder.join(name).display().to_string();
@@ -80,7 +85,7 @@ impl Plan {
         match service {
             Service::Prometheus => {
                 plan.files = owned(&RULES);
-                let config = prometheus_yml(lab, around)?;
+                let config = prometheus_yml(lab, context)?;
                 plan.folders = vec![WRITERS];
                 plan.files.push(("prometheus.yml".to_owned(), config));
                 let days = monitoring.prometheus_retention_days;
@@ -126,7 +131,7 @@ impl Plan {
                 }
             }
             Service::Cadvisor => {
-                let cgroups = match around.delegated {
+                let cgroups = match context.delegated {
                     Some(place) => format!("{CGROUP},{UNITS},{place}{CGROUP}"),
                     None => format!("{CGROUP},{UNITS}"),
                 };
@@ -186,11 +191,11 @@ const GRAFANA_SETTINGS: [(&str, &str); 10] = [
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::monitoring::service::Writers;
+    use crate::monitoring::service::WriterDiscovery;
 
-    const AROUND: Around = Around {
-        here: &Service::ALL,
-        writers: Writers::Always,
+    const CONTEXT: ScrapeContext = ScrapeContext {
+        services: &Service::ALL,
+        writers: WriterDiscovery::Static,
         cadvisors: None,
         delegated: None,
     };
@@ -199,11 +204,11 @@ mod tests {
     fn cadvisor_also_looks_where_a_user_without_rights_may_have_made_the_cgroups() {
         let lab = Lab::parse(include_str!("../../lab.toml"), None).unwrap();
         let prefixes = |delegated| {
-            let around = Around {
+            let context = ScrapeContext {
                 delegated,
-                ..AROUND
+                ..CONTEXT
             };
-            let plan = Plan::new(&lab, Service::Cadvisor, Path::new("/x"), &around).unwrap();
+            let plan = Plan::new(&lab, Service::Cadvisor, Path::new("/x"), &context).unwrap();
             let flags = plan.arguments.into_iter();
             let flag = flags
                 .filter_map(|f| Some(f.strip_prefix("-raw_cgroup_prefix_whitelist=")?.to_owned()));
@@ -222,7 +227,7 @@ mod tests {
             .replace("retention_days = 2", "retention_days = 30")
             .replace("retention_mib = 512", "retention_mib = 4096");
         let lab = Lab::parse(&text, None).unwrap();
-        let plan = Plan::new(&lab, Service::Prometheus, Path::new("/x"), &AROUND).unwrap();
+        let plan = Plan::new(&lab, Service::Prometheus, Path::new("/x"), &CONTEXT).unwrap();
         let flags = plan.arguments.iter();
         let retention: Vec<&str> = flags
             .filter_map(|flag| flag.strip_prefix("--storage.tsdb.retention."))
@@ -235,7 +240,7 @@ mod tests {
         let mut lab = Lab::parse(include_str!("../../lab.toml"), None).unwrap();
         lab.security = lab.security.for_state(Path::new("/state"));
         let tls = |lab: &Lab| -> Vec<String> {
-            let plan = Plan::new(lab, Service::RedisExporter, Path::new("/x"), &AROUND).unwrap();
+            let plan = Plan::new(lab, Service::RedisExporter, Path::new("/x"), &CONTEXT).unwrap();
             let flags = plan.arguments.into_iter();
             flags.filter(|flag| flag.starts_with("-tls")).collect()
         };
@@ -281,7 +286,7 @@ mod tests {
             .unwrap()
             .relocated([127, 9, 3]);
         for service in Service::ALL {
-            let plan = Plan::new(&lab, service, Path::new("/s"), &AROUND).unwrap();
+            let plan = Plan::new(&lab, service, Path::new("/s"), &CONTEXT).unwrap();
             let text = format!("{:?}{:?}", plan.arguments, plan.environment);
             assert!(text.contains("127.9.3.31"), "{text}");
             assert!(!text.contains("127.0.0."), "{text}");

@@ -8,7 +8,7 @@ use std::net::SocketAddrV4;
 
 use crate::config::{Lab, Node};
 
-use super::service::{Around, Service, Writers};
+use super::service::{ScrapeContext, Service, WriterDiscovery};
 
 /// The head: what holds for all. A second is short for Prometheus, and long for a failover.
 const HEAD: &str = "\
@@ -36,9 +36,9 @@ const CONTAINER_KEPT: &str = "container_(cpu_(usage|user|system)_seconds_total|c
 /// The folder, beside the configuration, into which Prometheus looks for writers.
 pub(super) const WRITERS: &str = "writers";
 
-/// The configuration for a lab, on a machine that has the services `around.here`; nothing for a lab
-/// without monitoring.
-pub fn prometheus_yml(lab: &Lab, around: &Around) -> Option<String> {
+/// The configuration for a lab, on a machine that has the services `context.services`; nothing for
+/// a lab without monitoring.
+pub fn prometheus_yml(lab: &Lab, context: &ScrapeContext) -> Option<String> {
     let monitoring = lab.monitoring.as_ref()?;
     let mut out = HEAD.to_owned();
     // Writing to a String cannot fail.
@@ -48,27 +48,27 @@ pub fn prometheus_yml(lab: &Lab, around: &Around) -> Option<String> {
         target(&mut out, lab, &at.to_string(), &node.name, node.kind.name());
     }
     let _ = writeln!(out, "  - job_name: halab-writer");
-    match around.writers {
+    match context.writers {
         // Down whenever nobody writes: no alert is about that.
-        Writers::Always => {
+        WriterDiscovery::Static => {
             out.push_str("    static_configs:\n");
             let at = monitoring.writer_socket();
             target(&mut out, lab, &at.to_string(), "writer", "writer");
         }
-        Writers::WhileThere => {
+        WriterDiscovery::FileSd => {
             let _ = writeln!(
                 out,
                 "    file_sd_configs:\n      - files: [{WRITERS}/*.json]"
             );
         }
     }
-    if around.here.contains(&Service::RedisExporter) {
+    if context.services.contains(&Service::RedisExporter) {
         redis(&mut out, lab, Service::RedisExporter.socket(monitoring));
     }
-    match around.cadvisors {
+    match context.cadvisors {
         Some([]) => {}
         Some(given) => cadvisor(&mut out, lab, given),
-        None if around.here.contains(&Service::Cadvisor) => {
+        None if context.services.contains(&Service::Cadvisor) => {
             cadvisor(&mut out, lab, &[Service::Cadvisor.socket(monitoring)]);
         }
         None => {}
@@ -211,17 +211,17 @@ mod tests {
         Lab::parse(include_str!("../../lab.toml"), None).unwrap()
     }
 
-    fn around(here: &[Service]) -> Around<'_> {
-        Around {
-            here,
-            writers: Writers::WhileThere,
+    fn context(services: &[Service]) -> ScrapeContext<'_> {
+        ScrapeContext {
+            services,
+            writers: WriterDiscovery::FileSd,
             cadvisors: None,
             delegated: None,
         }
     }
 
-    fn yml(lab: &Lab, here: &[Service]) -> Option<String> {
-        prometheus_yml(lab, &around(here))
+    fn yml(lab: &Lab, services: &[Service]) -> Option<String> {
+        prometheus_yml(lab, &context(services))
     }
 
     #[test]
@@ -233,9 +233,9 @@ mod tests {
 
     #[test]
     fn generated_prometheus_yml_of_the_shipped_lab() {
-        let always = Around {
-            writers: Writers::Always,
-            ..around(&Service::ALL)
+        let always = ScrapeContext {
+            writers: WriterDiscovery::Static,
+            ..context(&Service::ALL)
         };
         let yml = prometheus_yml(&shipped(), &always).unwrap();
         generated::file("prometheus/prometheus.yml", &yml);
@@ -271,11 +271,11 @@ mod tests {
     fn cadvisors_of_several_hosts_are_asked_where_they_are() {
         let given = ["192.0.2.11:8080", "192.0.2.12:8080"].map(|at| at.parse().unwrap());
         let asked = |cadvisors| {
-            let around = Around {
+            let context = ScrapeContext {
                 cadvisors: Some(cadvisors),
-                ..around(&Service::ALL)
+                ..context(&Service::ALL)
             };
-            prometheus_yml(&shipped(), &around).unwrap()
+            prometheus_yml(&shipped(), &context).unwrap()
         };
         let text = asked(&given);
         assert!(text.contains("192.0.2.11:8080") && text.contains("192.0.2.12:8080"));

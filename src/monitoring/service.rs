@@ -63,23 +63,23 @@ impl Service {
     }
 }
 
-/// How Prometheus comes to know of a writer.
+/// How Prometheus discovers a writer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Writers {
-    /// It asks at a writer's address, whether one is there or not.
-    Always,
-    /// A writer tells it in a file while it is there.
-    WhileThere,
+pub enum WriterDiscovery {
+    /// A static target (`static_configs`), which is down while no writer runs.
+    Static,
+    /// A target file (`file_sd_configs`) that each writer has while it runs.
+    FileSd,
 }
 
-/// What there is beside a service.
+/// What the configuration of a service depends on, beside the lab.
 #[derive(Debug, Clone, Copy)]
-pub struct Around<'a> {
+pub struct ScrapeContext<'a> {
     /// The services that this machine has.
-    pub here: &'a [Service],
-    /// How Prometheus comes to know of a writer.
-    pub writers: Writers,
-    /// Where the lab's hosts have their cAdvisors; `None`: one, on this machine.
+    pub services: &'a [Service],
+    /// How Prometheus discovers a writer.
+    pub writers: WriterDiscovery,
+    /// The addresses of the cAdvisors of the lab's hosts; `None`: one, on this machine.
     pub cadvisors: Option<&'a [SocketAddrV4]>,
     /// Where else the nodes' cgroups may be: with cgroup v2, below one that is delegated to this
     /// user.

@@ -180,7 +180,7 @@ pub(super) async fn serve(
         Ok(mut server) => {
             info!(%address, "metrics served");
             if let Some(file) = file
-                && let Err(error) = server.tell(&target(lab, file))
+                && let Err(error) = server.write_target_file(&target(lab, file))
             {
                 let file = file.display();
                 warn!(%file, %error, "cannot write the target file for Prometheus");
