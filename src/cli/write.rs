@@ -12,7 +12,7 @@ use crate::config::{Lab, Monitoring};
 use crate::exit::Exit;
 use crate::monitoring;
 use crate::protocol::ack::Policy;
-use crate::writer::{self, MetricsAt, Options, Progress, WriteFailure};
+use crate::writer::{self, MetricsAt, WriteOptions, WriteProgress, WriterError};
 
 use super::output::{print_json, print_text};
 use super::progress::records_bar;
@@ -130,7 +130,7 @@ impl WriteArgs {
         self.continue_run && self.ledger.as_ref().is_some_and(|path| path.exists())
     }
 
-    fn options(&self, global: &Global, lab: &Lab) -> Options {
+    fn options(&self, global: &Global, lab: &Lab) -> WriteOptions {
         let defaults = &lab.writer;
         let metrics = match self.metrics {
             Some(MetricsFlag::Off) => None,
@@ -141,7 +141,7 @@ impl WriteArgs {
             (None, None) if !self.endless => Some(defaults.count),
             (count, _) => count,
         };
-        Options {
+        WriteOptions {
             count,
             duration: self.duration,
             rate: self.rate,
@@ -183,11 +183,11 @@ pub(super) fn run(global: &Global, args: &WriteArgs) -> CommandResult {
     let bar = records_bar(options.count, "acknowledged");
     let shown = bar.clone();
     let (summary, failure) = with_signals(Threads::One, |token| async move {
-        let show = move |now: Progress| show(&shown, &now);
+        let show = move |now: WriteProgress| show(&shown, &now);
         writer::run(&lab, &options, token, show)
             .await
             .map_err(|error| match error {
-                WriteFailure::Ledger(inner) if inner.is_wrong_file() => Failure::usage(inner),
+                WriterError::Ledger(inner) if inner.is_wrong_file() => Failure::usage(inner),
                 _ => Failure::from(error),
             })
     })?;
@@ -207,7 +207,7 @@ pub(super) fn run(global: &Global, args: &WriteArgs) -> CommandResult {
     }
 }
 
-fn show(bar: &ProgressBar, now: &Progress) {
+fn show(bar: &ProgressBar, now: &WriteProgress) {
     let counts = now.counts;
     bar.set_position(counts.acknowledged());
     if let Some(why) = &now.refused {

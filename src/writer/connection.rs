@@ -21,11 +21,11 @@ use crate::protocol::WriteError;
 use crate::protocol::ack::{Coverage, Policy};
 use crate::record::{Batch, Timestamp};
 
+use super::WriteOptions;
 use super::in_flight::{InFlight, PendingBatch, RefusedWrites};
 use super::journal::Journal;
 use super::live::RefusedConnection;
 use super::work::{Job, Work};
-use super::Options;
 
 /// Maximum batches without their answers: one that the primary executes, and the next one, so that
 /// the primary does not wait. More would only fill its buffers.
@@ -115,7 +115,7 @@ enum Disconnect {
 impl WriteConnection {
     pub(super) fn new(
         connector: Connector,
-        options: &Options,
+        options: &WriteOptions,
         sessions: Sessions,
         journal: Arc<Journal>,
         work: Arc<Work>,

@@ -13,8 +13,8 @@ use crate::ledger::{self, Header, Invoked, LedgerEvent, LedgerWriter, RecordOutc
 use crate::record::{RunId, SeqRange, Timestamp};
 
 use super::live::LiveMetrics;
-use super::summary::{Latency, Summary};
-use super::{Options, WriteFailure};
+use super::summary::{Latency, WriteSummary};
+use super::{WriteOptions, WriterError};
 
 /// Latencies are stored in microseconds with three digits, from 1 µs to one hour.
 const LONGEST_US: u64 = 3_600_000_000;
@@ -57,7 +57,7 @@ impl Counts {
 
 /// The state of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct WriteProgress {
     /// The counts so far.
     pub counts: Counts,
     /// Why the primary refuses writes, if another primary would refuse them too; `None` once a
@@ -102,7 +102,10 @@ struct Inner {
 
 impl Journal {
     /// Creates or resumes the ledger. Also returns the unknown records of a resumed run.
-    pub(super) fn open(lab: &Lab, options: &Options) -> Result<(Self, Vec<Invoked>), WriteFailure> {
+    pub(super) fn open(
+        lab: &Lab,
+        options: &WriteOptions,
+    ) -> Result<(Self, Vec<Invoked>), WriterError> {
         let mut counts = Counts::default();
         let (mut ledger, mut left, mut run, mut next_seq, mut offset_us) =
             (None, Vec::new(), RunId::new(rand::random()), 0, 0);
@@ -129,7 +132,7 @@ impl Journal {
             }
         }
         let latency = Histogram::new_with_bounds(1, LONGEST_US, 3)
-            .map_err(|e| WriteFailure::Task(format!("latency histogram: {e}")))?;
+            .map_err(|e| WriterError::Task(format!("latency histogram: {e}")))?;
         let journal = Journal {
             run,
             known: next_seq,
@@ -159,9 +162,9 @@ impl Journal {
         self.known
     }
 
-    pub(super) fn progress(&self) -> Progress {
+    pub(super) fn progress(&self) -> WriteProgress {
         let inner = self.lock();
-        Progress {
+        WriteProgress {
             counts: inner.counts,
             refused: inner.refused.clone(),
         }
@@ -270,9 +273,9 @@ impl Journal {
     /// Closes the ledger and returns the summary.
     pub(super) fn finish(
         &self,
-        options: &Options,
+        options: &WriteOptions,
         elapsed: Duration,
-    ) -> Result<Summary, ledger::Error> {
+    ) -> Result<WriteSummary, ledger::Error> {
         let at_us = self.at_us(Instant::now());
         let mut inner = self.lock();
         if let Some(ledger) = inner.ledger.take() {
@@ -285,7 +288,7 @@ impl Journal {
             p99_ms: ms(inner.latency.value_at_quantile(0.99)),
             max_ms: ms(inner.latency.max()),
         });
-        Ok(Summary {
+        Ok(WriteSummary {
             run: self.run,
             policy: options.policy.as_str(),
             invoked: counts.invoked,

@@ -20,7 +20,7 @@ use crate::config::Lab;
 use crate::metrics::{MetricsServer, Target};
 
 use super::journal::{Journal, MetricsSample};
-use super::{MetricsAt, Options};
+use super::{MetricsAt, WriteOptions};
 
 /// Reads the journal at each request.
 #[derive(Debug)]
@@ -124,7 +124,7 @@ fn gauge(
 }
 
 /// All metrics of a run.
-pub(super) fn registry(lab: &Lab, options: &Options, journal: Arc<Journal>) -> Registry {
+pub(super) fn registry(lab: &Lab, options: &WriteOptions, journal: Arc<Journal>) -> Registry {
     let mut registry = Registry::with_prefix("halab_writer");
     let labels = vec![
         ("run", journal.run().to_string()),
@@ -172,7 +172,7 @@ fn target(lab: &Lab, file: &Path) -> Target {
 /// writer finds the address in use.
 pub(super) async fn serve(
     lab: &Lab,
-    options: &Options,
+    options: &WriteOptions,
     journal: &Arc<Journal>,
 ) -> Option<MetricsServer> {
     let MetricsAt { address, file } = options.metrics.as_ref()?;

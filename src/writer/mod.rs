@@ -38,8 +38,8 @@ use crate::confirmation::{self, LastProblem, SHORTEST_WAIT, Settings};
 use crate::ledger;
 use crate::protocol::ack::Policy;
 
-pub use journal::{Counts, Progress};
-pub use summary::Summary;
+pub use journal::{Counts, WriteProgress};
+pub use summary::WriteSummary;
 
 use connection::WriteConnection;
 use journal::Journal;
@@ -53,7 +53,7 @@ const FLUSH_PERIOD: Duration = Duration::from_millis(20);
 
 /// Settings of a run.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct WriteOptions {
     /// Maximum number of records; `None`: no limit.
     pub count: Option<u64>,
     /// Maximum duration; `None`: no limit.
@@ -89,7 +89,7 @@ pub struct MetricsAt {
     pub file: Option<PathBuf>,
 }
 
-impl Options {
+impl WriteOptions {
     /// What counts as acknowledged.
     fn confirmation(&self) -> Settings {
         Settings {
@@ -102,7 +102,7 @@ impl Options {
 
 /// Why a run failed.
 #[derive(Debug, thiserror::Error)]
-pub enum WriteFailure {
+pub enum WriterError {
     /// The ledger can't be written, so nothing may be sent.
     #[error(transparent)]
     Ledger(#[from] ledger::Error),
@@ -126,21 +126,21 @@ pub enum WriteFailure {
 /// If the ledger can't be created or read; then the run has not begun.
 pub async fn run(
     lab: &Lab,
-    options: &Options,
+    options: &WriteOptions,
     stop: CancellationToken,
-    progress: impl Fn(Progress) + Send + Sync + 'static,
-) -> Result<(Summary, Option<WriteFailure>), WriteFailure> {
+    progress: impl Fn(WriteProgress) + Send + Sync + 'static,
+) -> Result<(WriteSummary, Option<WriterError>), WriterError> {
     run_with(lab, options, stop, progress, JoinSet::new()).await
 }
 
 /// The same, with additional background tasks, for tests with a task that ends.
 async fn run_with(
     lab: &Lab,
-    options: &Options,
+    options: &WriteOptions,
     stop: CancellationToken,
-    progress: impl Fn(Progress) + Send + Sync + 'static,
+    progress: impl Fn(WriteProgress) + Send + Sync + 'static,
     mut background: JoinSet<()>,
-) -> Result<(Summary, Option<WriteFailure>), WriteFailure> {
+) -> Result<(WriteSummary, Option<WriterError>), WriterError> {
     // A failure ends this run, but does not cancel the caller's token.
     let stop = stop.child_token();
     let (journal, left) = Journal::open(lab, options)?;
@@ -181,23 +181,23 @@ async fn run_with(
                 None => break,
                 Some(Ok(Ok(()))) => {}
                 Some(Ok(Err(error))) => {
-                    failure.get_or_insert(WriteFailure::Ledger(error));
+                    failure.get_or_insert(WriterError::Ledger(error));
                     stop.cancel();
                 }
                 Some(Err(error)) => {
-                    failure.get_or_insert(WriteFailure::Task(error.to_string()));
+                    failure.get_or_insert(WriterError::Task(error.to_string()));
                     stop.cancel();
                 }
             },
             // None of them ends before the connections have.
             Some(ended) = background.join_next() => {
                 let why = ended.err().map_or_else(|| "it has ended".to_owned(), |e| e.to_string());
-                failure.get_or_insert(WriteFailure::Task(why));
+                failure.get_or_insert(WriterError::Task(why));
                 stop.cancel();
             }
             _ = flush.tick() => {
                 if let Err(error) = journal.flush() {
-                    failure.get_or_insert(WriteFailure::Ledger(error));
+                    failure.get_or_insert(WriterError::Ledger(error));
                     stop.cancel();
                 }
                 let now = journal.progress();
@@ -205,7 +205,7 @@ async fn run_with(
                 progress(now);
                 let quiet = journal.quiet_for();
                 if quiet >= options.patience && work.waiting() && end_at.is_none() {
-                    failure.get_or_insert(WriteFailure::Patience {
+                    failure.get_or_insert(WriterError::Patience {
                         seconds: quiet.as_secs(),
                         reason: refused.unwrap_or_else(|| last_problem.text()),
                     });
@@ -227,14 +227,14 @@ async fn run_with(
     let summary = journal.finish(options, elapsed);
     match summary {
         Ok(summary) => Ok((summary, failure)),
-        Err(error) => Err(failure.unwrap_or(WriteFailure::Ledger(error))),
+        Err(error) => Err(failure.unwrap_or(WriterError::Ledger(error))),
     }
 }
 
 /// An endless run with one connection.
 #[cfg(test)]
-fn example_options() -> Options {
-    Options {
+fn example_options() -> WriteOptions {
+    WriteOptions {
         count: None,
         duration: None,
         rate: None,
@@ -276,20 +276,20 @@ mod tests {
     #[tokio::test]
     async fn a_failed_writer_does_not_cancel_its_caller() {
         let caller = CancellationToken::new();
-        let options = Options {
+        let options = WriteOptions {
             patience: Duration::ZERO,
             ..example_options()
         };
         let (_, failure) = run(&unreachable_lab(), &options, caller.clone(), |_| {})
             .await
             .unwrap();
-        assert!(matches!(failure, Some(WriteFailure::Patience { .. })));
+        assert!(matches!(failure, Some(WriterError::Patience { .. })));
         assert!(!caller.is_cancelled());
     }
 
     #[tokio::test]
     async fn a_background_task_that_ends_fails_the_run_with_its_reason() {
-        let options = Options {
+        let options = WriteOptions {
             patience: Duration::from_secs(60),
             ..example_options()
         };
@@ -305,7 +305,7 @@ mod tests {
             }
             let run = run_with(&lab, &options, CancellationToken::new(), |_| {}, background);
             let (_, failure) = run.await.unwrap();
-            let Some(WriteFailure::Task(reason)) = failure else {
+            let Some(WriterError::Task(reason)) = failure else {
                 panic!("{failure:?}");
             };
             assert!(reason.contains(why), "{reason}");

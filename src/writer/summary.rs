@@ -10,7 +10,7 @@ use crate::record::RunId;
 
 /// The result of a run.
 #[derive(Debug, Clone, Serialize)]
-pub struct Summary {
+pub struct WriteSummary {
     /// The run.
     pub run: RunId,
     /// The acknowledgement policy.
@@ -58,7 +58,7 @@ pub struct Latency {
     pub max_ms: f64,
 }
 
-impl Summary {
+impl WriteSummary {
     /// The exit code: whether every record was acknowledged.
     pub fn exit(&self) -> Exit {
         if self.acknowledged > 0 && self.acknowledged == self.invoked {
@@ -69,7 +69,7 @@ impl Summary {
     }
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for WriteSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{self, Invoked};
 
-use super::Options;
+use super::WriteOptions;
 use super::journal::Journal;
 
 /// Minimum batches a second with a given rate, so that a low rate does not become rare big batches.
@@ -50,7 +50,7 @@ struct State {
 
 impl Work {
     pub(super) fn new(
-        options: &Options,
+        options: &WriteOptions,
         journal: Arc<Journal>,
         unknown: Vec<Invoked>,
         stop: CancellationToken,

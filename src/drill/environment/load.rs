@@ -10,7 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Lab;
 use crate::protocol::ack::Policy;
-use crate::writer::{self, Counts, MetricsAt, Options, Progress, Summary, WriteFailure};
+use crate::writer::{
+    self, Counts, MetricsAt, WriteOptions, WriteProgress, WriteSummary, WriterError,
+};
 
 /// The writer gives up after this time without an acknowledgement: longer than any fault lasts.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -46,17 +48,17 @@ impl LoadSettings {
 pub struct Load {
     /// Start of the writer's clock.
     pub started: Instant,
-    progress: watch::Receiver<Progress>,
+    progress: watch::Receiver<WriteProgress>,
     stop: CancellationToken,
     lab: Lab,
-    options: Options,
-    task: JoinSet<Result<(Summary, Option<WriteFailure>), WriteFailure>>,
+    options: WriteOptions,
+    task: JoinSet<Result<(WriteSummary, Option<WriterError>), WriterError>>,
 }
 
 impl Load {
     /// Starts it; it writes until [`Load::finish`].
     pub fn start(lab: &Lab, settings: &LoadSettings, ledger: &Path) -> Self {
-        let options = Options {
+        let options = WriteOptions {
             count: None,
             duration: None,
             rate: settings.rate,
@@ -75,7 +77,7 @@ impl Load {
 
     /// Starts another writer with the same settings, for that lab, with a ledger of its own.
     pub fn beside(&self, lab: &Lab, ledger: &Path) -> Self {
-        let options = Options {
+        let options = WriteOptions {
             ledger: Some(ledger.to_owned()),
             resume: false,
             metrics: None,
@@ -84,10 +86,10 @@ impl Load {
         Load::begin(lab, options)
     }
 
-    fn begin(lab: &Lab, options: Options) -> Self {
+    fn begin(lab: &Lab, options: WriteOptions) -> Self {
         let mut load = Load {
             started: Instant::now(),
-            progress: watch::channel(Progress::default()).1,
+            progress: watch::channel(WriteProgress::default()).1,
             stop: CancellationToken::new(),
             lab: lab.clone(),
             options,
@@ -108,11 +110,11 @@ impl Load {
     }
 
     /// Waits until it has ended by itself. Returns its summary, if it has one, and its error.
-    pub async fn ended(&mut self) -> (Option<Summary>, Option<WriteFailure>) {
+    pub async fn ended(&mut self) -> (Option<WriteSummary>, Option<WriterError>) {
         match self.task.join_next().await {
             Some(Ok(Ok((summary, failure)))) => (Some(summary), failure),
             Some(Ok(Err(failure))) => (None, Some(failure)),
-            Some(Err(error)) => (None, Some(WriteFailure::Task(error.to_string()))),
+            Some(Err(error)) => (None, Some(WriterError::Task(error.to_string()))),
             None => (None, None),
         }
     }
@@ -142,7 +144,7 @@ impl Load {
         self.now().refused
     }
 
-    fn now(&self) -> Progress {
+    fn now(&self) -> WriteProgress {
         self.progress.borrow().clone()
     }
 
@@ -150,12 +152,12 @@ impl Load {
     ///
     /// # Errors
     /// When it failed.
-    pub async fn finish(mut self) -> Result<Summary, WriteFailure> {
+    pub async fn finish(mut self) -> Result<WriteSummary, WriterError> {
         self.stop.cancel();
         match self.ended().await {
             (Some(summary), None) => Ok(summary),
             (_, Some(failure)) => Err(failure),
-            (None, None) => Err(WriteFailure::Task("it has ended".into())),
+            (None, None) => Err(WriterError::Task("it has ended".into())),
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::drill::judging::{Acks, EventLog, FaultEvidence, RunEvidence, Timeline
 use crate::drill::report::{DrillVerdict, Invariant, Outage, Records, Run};
 use crate::protocol::ack::Policy;
 use crate::verifier::{Verification, VerifyError};
-use crate::writer::{Summary, WriteFailure};
+use crate::writer::{WriteSummary, WriterError};
 
 use super::{InjectedFault, Scope};
 
@@ -23,7 +23,7 @@ pub(super) struct Results {
     pub(super) primary: Result<String, String>,
     /// A write was acknowledged after the recovery.
     pub(super) acknowledged_at_last: bool,
-    pub(super) writer: Result<Summary, WriteFailure>,
+    pub(super) writer: Result<WriteSummary, WriterError>,
     pub(super) verification: Result<Verification, VerifyError>,
     pub(super) records: Option<Records>,
     pub(super) acks: Acks,

@@ -5,7 +5,7 @@ use std::path::Path;
 use tokio::time::timeout;
 
 use crate::ledger::{self, LedgerReader};
-use crate::writer::WriteFailure;
+use crate::writer::WriterError;
 
 use super::definition::CHANGES_SERVERS;
 use super::support::messages::REPORT_LIMIT;
@@ -37,7 +37,7 @@ impl FaultInjector for FullDiskOfLedger {
             return Err(InjectionError::missed("the writer did not end"));
         };
         let message = match failure {
-            Some(WriteFailure::Ledger(error @ ledger::Error::Full { .. })) => error.to_string(),
+            Some(WriterError::Ledger(error @ ledger::Error::Full { .. })) => error.to_string(),
             other => {
                 let text = format!("the writer ended by {other:?}");
                 return Err(InjectionError::Missed(text));

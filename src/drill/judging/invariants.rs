@@ -2,7 +2,7 @@
 
 use crate::drill::report::{Invariant, Outage, Records};
 use crate::verifier::Verification;
-use crate::writer::Summary;
+use crate::writer::WriteSummary;
 
 use super::expectation::{Expectation, Failover, Writes};
 use super::records::nothing_lost;
@@ -54,7 +54,7 @@ pub struct ReportedError {
 #[derive(Debug, Clone, Copy)]
 pub struct RunEvidence<'a> {
     /// The writer's summary, if it ended without an error.
-    pub writer: Option<&'a Summary>,
+    pub writer: Option<&'a WriteSummary>,
     /// The counts of records, if they were read back.
     pub records: Option<&'a Records>,
     /// The result of the verification.
