@@ -40,7 +40,7 @@ fn run(target: &FuzzTarget, input: &[u8]) {
         let path = std::env::temp_dir().join(format!("halab-fuzz-{}.found", target.name));
         fs::write(&path, input).unwrap();
         panic!(
-            "{}: found one, kept as {}; into fuzz/corpus/{0} with it, then mend it",
+            "{}: found one, kept as {}; into fuzz/corpus/{0} with it, then fix it",
             target.name,
             path.display()
         );

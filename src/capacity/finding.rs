@@ -110,7 +110,7 @@ pub struct Finding {
     /// Why it is needed.
     pub why: &'static str,
     /// A command or an instruction that fixes it; `None` if nothing is wrong.
-    pub mend: Option<String>,
+    pub remedy: Option<String>,
 }
 
 impl Finding {
@@ -124,7 +124,7 @@ impl Finding {
             measured: None,
             needed: None,
             why: "",
-            mend: None,
+            remedy: None,
         }
     }
 
@@ -152,10 +152,10 @@ impl Finding {
 
     /// The same with its severity, reason and remedy.
     #[must_use]
-    pub fn judged(mut self, severity: FindingSeverity, why: &'static str, mend: String) -> Self {
+    pub fn judged(mut self, severity: FindingSeverity, why: &'static str, remedy: String) -> Self {
         self.severity = severity;
         self.why = why;
-        self.mend = (severity > FindingSeverity::Ok).then_some(mend);
+        self.remedy = (severity > FindingSeverity::Ok).then_some(remedy);
         self
     }
 }

@@ -181,7 +181,7 @@ fn quorum(document: &Document<'_>) -> Option<ConfigProblem> {
     let quorum = document.table("lab")?.get::<usize>("quorum")?;
     let sentinels = document.tables("sentinel")?.len();
     let kind = match quorum.value {
-        // Their number is wrong and reported; which quorum is right depends on how it is mended.
+        // Their number is wrong and reported; which quorum is right depends on how that is fixed.
         _ if sentinels < SENTINELS_MIN => return None,
         value if value > sentinels => ConfigProblemKind::QuorumOverSentinels {
             quorum: value,

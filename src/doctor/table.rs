@@ -43,7 +43,7 @@ fn lines(finding: &Finding) -> String {
         "  {severity:<9}  {:<22}  {}{values}\n",
         finding.code, finding.what
     );
-    if let Some(remedy) = &finding.mend {
+    if let Some(remedy) = &finding.remedy {
         lines.push_str(&format!("             reason: {}\n", finding.why));
         lines.push_str(&format!("             remedy: {remedy}\n"));
     }

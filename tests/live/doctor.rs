@@ -126,8 +126,8 @@ fn maxmemory_above_the_memory_limit_is_short_on_that_node_alone() {
     assert_eq!(found.all("short"), [("redis-a", "maxmemory")]);
     assert_eq!(found.code, Some(1));
     let finding = found.find("redis-a", "maxmemory").unwrap();
-    let mend = finding["mend"].as_str().unwrap();
-    assert!(mend.contains("CONFIG SET maxmemory"), "{mend}");
+    let remedy = finding["remedy"].as_str().unwrap();
+    assert!(remedy.contains("CONFIG SET maxmemory"), "{remedy}");
     assert_eq!(finding["measured"]["unit"], "bytes");
 }
 
@@ -204,8 +204,8 @@ fn a_small_disk_is_short_before_the_start_and_on_the_running_node() {
     });
     let found = lab.doctor();
     assert_eq!(found.all("short"), [(node.as_str(), "rewrite-space")]);
-    let mend = found.find(&node, "rewrite-space").unwrap()["mend"].as_str();
-    assert!(mend.unwrap().contains("MiB on the disk"), "{mend:?}");
+    let remedy = found.find(&node, "rewrite-space").unwrap()["remedy"].as_str();
+    assert!(remedy.unwrap().contains("MiB on the disk"), "{remedy:?}");
 }
 
 #[test]

@@ -321,7 +321,7 @@ mod tests {
         let finding = findings.iter().find(|f| f.code == code).unwrap();
         assert_eq!(finding.severity > Warning, finding.severity == Short);
         assert_eq!(
-            finding.mend.is_some(),
+            finding.remedy.is_some(),
             matches!(finding.severity, Warning | Short),
             "{finding:?}"
         );
@@ -356,7 +356,7 @@ mod tests {
         let findings = judge_host(&HostFacts::default());
         for finding in findings {
             assert_eq!(finding.severity, NotKnown, "{finding:?}");
-            assert_eq!((finding.measured, finding.mend), (None, None));
+            assert_eq!((finding.measured, finding.remedy), (None, None));
         }
     }
 

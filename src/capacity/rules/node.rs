@@ -119,7 +119,7 @@ fn max_memory(facts: &NodeFacts) -> Finding {
     }
     let least = most.saturating_add(buffer);
     let needed = most.saturating_mul(2).saturating_add(buffer);
-    let mend = if fits {
+    let remedy = if fits {
         format!("{}; or {}", set(fitting), raise(most))
     } else {
         raise(most)
@@ -127,7 +127,7 @@ fn max_memory(facts: &NodeFacts) -> Finding {
     let what = format!("memory limit for a maxmemory of {}", human_bytes(most));
     Finding::new(CODE, name, what)
         .values(Unit::Bytes, limit, needed)
-        .judged(at_least(limit, least, needed), WHY, mend)
+        .judged(at_least(limit, least, needed), WHY, remedy)
 }
 
 /// The limit is nine tenths, as in the alert `MemoryNearLimit`.

@@ -41,7 +41,7 @@ fn find(code: &str, change: impl FnOnce(&mut NodeFacts)) -> Finding {
     let findings = judge_node(&facts);
     let finding = findings.iter().find(|f| f.code == code).unwrap().clone();
     assert_eq!(
-        finding.mend.is_some(),
+        finding.remedy.is_some(),
         matches!(finding.severity, Warning | Short),
         "{finding:?}"
     );
@@ -81,7 +81,7 @@ fn a_good_node_has_every_code_once_and_all_are_ok() {
 fn what_a_node_does_not_state_is_not_known() {
     for finding in judge_node(&NodeFacts::default()) {
         assert_eq!(finding.severity, NotKnown, "{finding:?}");
-        assert_eq!((finding.measured, finding.mend), (None, None));
+        assert_eq!((finding.measured, finding.remedy), (None, None));
     }
 }
 
@@ -103,16 +103,16 @@ fn maxmemory_that_is_not_set_is_a_warning() {
 
 #[test]
 fn a_lower_maxmemory_is_proposed_only_where_the_data_fits() {
-    let mend = |limit, used| {
+    let remedy = |limit, used| {
         let change = |f: &mut NodeFacts| {
             f.memory.limit = Some(limit);
             f.used = Some(used);
         };
-        find("maxmemory", change).mend.unwrap()
+        find("maxmemory", change).remedy.unwrap()
     };
-    let fits = mend(2 * GIB, 700 * MIB);
+    let fits = remedy(2 * GIB, 700 * MIB);
     assert!(fits.contains("CONFIG SET maxmemory 768mb"), "{fits}");
-    let too_much = mend(2 * GIB, 800 * MIB);
+    let too_much = remedy(2 * GIB, 800 * MIB);
     assert!(!too_much.contains("CONFIG SET"), "{too_much}");
     assert!(too_much.contains("--memory 4608m"), "{too_much}");
 }
