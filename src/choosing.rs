@@ -1,23 +1,29 @@
 //! An operator's choice of the copy with which the lab continues, where the nodes cannot decide.
 //!
 //! The chosen node takes the role, and its next mark names the copies that were given up for it.
-//! Their nodes set them aside on disk and copy the chosen one. Nothing is deleted.
+//! Their nodes set them aside on disk and copy the chosen one. Nothing is deleted. `judge` decides
+//! from the answers of all data nodes what a choice would do.
+
+mod judge;
 
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use redis::Value;
-use serde::Serialize;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::client::{ClientError, Connector, ServerInfo, set_mark};
+use crate::client::{ClientError, Connector, set_mark};
 use crate::config::{Lab, Node};
-use crate::protocol::copy::{DataCopy, MARK_KEY, Mark, Relation};
+use crate::protocol::copy::{DataCopy, MARK_KEY, Mark};
 use crate::protocol::vote::ReplicaView;
 use crate::sentinel::SentinelClients;
+
+use judge::{HeldCopyState, NodeAnswer, judge};
+
+pub use judge::{ChoicePreview, CopyFate, NodeCopy};
 
 /// The `replica-priority` that tells the node of a parked server that its copy is chosen.
 pub const CHOSEN_PRIORITY: u64 = 1;
@@ -57,54 +63,17 @@ pub enum ChooseError {
     Client(#[from] ClientError),
 }
 
-/// The copy of a data node, compared with the chosen one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct NodeCopy {
-    /// The node.
-    pub node: String,
-    /// The copy, or why it is not known.
-    pub copy: String,
-    /// What happens to it after the choice.
-    pub then: CopyFate,
-}
-
-/// What happens to a copy after the choice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CopyFate {
-    /// The lab continues with it.
-    Chosen,
-    /// It holds no more than the chosen one, and its node follows.
-    Follows,
-    /// It may hold what the chosen one lacks: it is set aside on disk, and its node copies the
-    /// chosen one.
-    KeptAside,
-    /// Not known now. If it holds more, its node waits until another choice gives it up.
-    Unknown,
-}
-
-/// The copies of all data nodes, and what a choice would do to them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ChoicePreview {
-    /// The chosen node.
-    pub chosen: String,
-    /// All data nodes, in the order of `lab.toml`.
-    pub nodes: Vec<NodeCopy>,
-    /// The chosen node is already primary: other copies are given up for it.
-    pub serves: bool,
-}
-
-struct NodeAnswer {
-    node: Node,
-    held: Result<(ServerInfo, Option<DataCopy>), String>,
-}
-
 async fn ask(lab: &Lab, connector: &Connector) -> Vec<NodeAnswer> {
     let all = lab.data_nodes.iter().map(|node| async {
         let ask = async { connector.open(node.socket()).await?.info_and_copy().await };
+        let held = ask.await.map(|(info, copy)| HeldCopyState {
+            is_primary: info.is_primary,
+            link_up: info.link_up,
+            copy,
+        });
         NodeAnswer {
-            node: node.clone(),
-            held: ask.await.map_err(|e: ClientError| e.to_string()),
+            node: node.name.clone(),
+            held: held.map_err(|e: ClientError| e.to_string()),
         }
     });
     join_all(all).await
@@ -121,87 +90,6 @@ pub async fn preview(
 ) -> Result<ChoicePreview, ChooseError> {
     let answers = ask(lab, connector).await;
     judge(&answers, name)
-}
-
-fn judge(answers: &[NodeAnswer], name: &str) -> Result<ChoicePreview, ChooseError> {
-    let mut chosen_copy = None;
-    for answer in answers {
-        match &answer.held {
-            Ok((info, _)) if info.is_primary && answer.node.name != name => {
-                return Err(ChooseError::Serves(answer.node.name.clone()));
-            }
-            Ok((info, copy)) if answer.node.name == name => {
-                if !info.is_primary && info.link_up {
-                    return Err(ChooseError::InSync(name.to_owned()));
-                }
-                match copy {
-                    Some(copy) if *copy != DataCopy::Empty => {
-                        chosen_copy = Some((info.is_primary, copy))
-                    }
-                    _ => return Err(ChooseError::NoData(name.to_owned())),
-                }
-            }
-            Err(why) if answer.node.name == name => {
-                return Err(ChooseError::Unreachable {
-                    node: name.to_owned(),
-                    why: why.clone(),
-                });
-            }
-            _ => {}
-        }
-    }
-    let Some((serves, chosen_copy)) = chosen_copy else {
-        return Err(ChooseError::NoData(name.to_owned()));
-    };
-    let nodes: Vec<NodeCopy> = answers
-        .iter()
-        .map(|answer| {
-            let (copy, then) = match &answer.held {
-                Ok((info, Some(copy))) => (
-                    copy.to_string(),
-                    fate_of(answer, name, chosen_copy, info, copy),
-                ),
-                Ok((_, None)) => ("loading its data".to_owned(), CopyFate::Unknown),
-                Err(why) => (why.clone(), CopyFate::Unknown),
-            };
-            NodeCopy {
-                node: answer.node.name.clone(),
-                copy,
-                then,
-            }
-        })
-        .collect();
-    if serves && nodes.iter().all(|held| held.then != CopyFate::KeptAside) {
-        return Err(ChooseError::NothingToGiveUp(name.to_owned()));
-    }
-    Ok(ChoicePreview {
-        chosen: name.to_owned(),
-        nodes,
-        serves,
-    })
-}
-
-/// What happens to `copy`, that of the node of `answer`, if `chosen_copy`, that of the node
-/// `chosen`, is chosen.
-fn fate_of(
-    answer: &NodeAnswer,
-    chosen: &str,
-    chosen_copy: &DataCopy,
-    info: &ServerInfo,
-    copy: &DataCopy,
-) -> CopyFate {
-    if answer.node.name == chosen {
-        return CopyFate::Chosen;
-    }
-    // It is in sync with the primary, which is the chosen node. Its answer may be the later of the
-    // two.
-    if info.link_up {
-        return CopyFate::Follows;
-    }
-    match chosen_copy.against_that_of(chosen, copy, &answer.node.name, false) {
-        Relation::Less | Relation::Same => CopyFate::Follows,
-        Relation::More | Relation::Apart => CopyFate::KeptAside,
-    }
 }
 
 /// Makes the lab continue with the copy of the node `name`. Returns whether the node has become
@@ -282,7 +170,7 @@ async fn give_up_others(
         .iter()
         .zip(answers)
         .filter(|(held, _)| held.then == CopyFate::KeptAside)
-        .filter_map(|(_, answer)| answer.held.as_ref().ok()?.1.as_ref()?.mark())
+        .filter_map(|(_, answer)| answer.held.as_ref().ok()?.copy.as_ref()?.mark())
         .collect();
     let mut conn = connector.open(node.socket()).await?;
     let deadline = Instant::now() + limit;
