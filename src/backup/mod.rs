@@ -16,6 +16,7 @@
 
 pub mod folder;
 pub mod manifest;
+pub mod mark_finder;
 pub mod rdb;
 
 use std::net::SocketAddrV4;

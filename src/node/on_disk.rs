@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 
 use tracing::warn;
 
-use crate::backup::rdb::MarkFinder;
+use crate::backup::mark_finder::MarkFinder;
 use crate::protocol::copy::DataCopy;
 
 use super::state::error::{StateError, io_error};
