@@ -739,6 +739,74 @@ fn every_source_file_is_a_module_of_the_crate() {
     }
 }
 
+/// The parts that the list in a module's head names: of "- `a`, `b`: text; `c`: text" they are `a`,
+/// `b` and `c`. rustdoc checks the names that are links.
+fn parts_named_in_head(text: &str) -> Vec<String> {
+    let mut items: Vec<String> = vec![];
+    let mut in_item = false;
+    for line in text.lines().map_while(|line| line.strip_prefix("//!")) {
+        if let Some(item) = line.strip_prefix(" - ") {
+            items.push(item.to_owned());
+            in_item = true;
+        } else if let Some(more) = line.strip_prefix("   ").filter(|_| in_item) {
+            let item = items.last_mut().expect("an item");
+            *item = format!("{item} {more}");
+        } else {
+            in_item = false;
+        }
+    }
+    let quoted = |name: &str| -> Option<String> {
+        let name = name.strip_prefix('`')?.strip_suffix('`')?;
+        let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        name.chars().all(is_name).then(|| name.to_owned())
+    };
+    let labels = items.iter().flat_map(|item| item.split("; "));
+    let labels = labels.filter_map(|part| Some(part.split_once(": ")?.0));
+    let names = labels.map(|label| label.split(", ").map(quoted).collect::<Option<Vec<_>>>());
+    names.flatten().flatten().collect()
+}
+
+#[test]
+fn the_lists_in_the_heads_of_modules_name_parts_that_exist() {
+    let mut left = vec![root().join("src")];
+    let (mut named, mut missing) = (0, vec![]);
+    while let Some(path) = left.pop() {
+        if path.is_dir() {
+            left.extend(fs::read_dir(&path).unwrap().map(|e| e.unwrap().path()));
+            continue;
+        }
+        if path.extension().is_none_or(|end| end != "rs") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let declared = text.lines().filter_map(|line| line.strip_suffix(';'));
+        let declared = declared.filter_map(|line| match line.rsplit_once("mod ")? {
+            (before, name) if before.is_empty() || before.starts_with("pub") => Some(name),
+            _ => None,
+        });
+        let declared: BTreeSet<&str> = declared.collect();
+        // The lists of a file without parts are about something else.
+        if declared.is_empty() {
+            continue;
+        }
+        for name in parts_named_in_head(&text) {
+            named += 1;
+            if !declared.contains(name.as_str()) {
+                missing.push(format!("{}: {name}", path.display()));
+            }
+        }
+    }
+    assert!(named > 50, "no lists are seen");
+    assert_eq!(missing, [] as [String; 0]);
+}
+
+#[test]
+fn names_in_heads_are_found() {
+    let text = "//! A `x`: y\n//!\n//! - `a`, `b_2`: what; `c`:\n//!   more of `d`: e; `f`: g\n\
+                //! - [`h`]: i\n//! - `J`: k\n//! - no `l`: m\n//!\n//!   `n`: o\n\n//! - `p`: q\n";
+    assert_eq!(parts_named_in_head(text), ["a", "b_2", "c", "f"]);
+}
+
 /// What is in scope everywhere: a type of the same name would hide it. Without `Result`, for a
 /// module's own alias of it is idiomatic.
 const PRELUDE: [&str; 33] = [

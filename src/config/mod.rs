@@ -4,9 +4,13 @@
 //! of all problems out, but for [`load()`], which reads the file. It leaves to others every runtime
 //! state.
 //!
-//! `keys` has every key, as types; `attributes` has parts of their schema; `schema` describes them.
-//! `parse` has a text checked by `check` (each value by itself) and `rules` (what several values
-//! must be together), and read by serde. Whatever is wrong is a [`ConfigProblem`].
+//! - `load`: reads the file; `parse`: from the text to a [`Lab`]; `text`: its lines and columns
+//! - `keys`: every key, as types; `attributes`: parts of their JSON schema; `schema`: the schema,
+//!   and the description of each key; `reference`: the descriptions as Markdown
+//! - `check`: checks each value by itself; `rules`: checks several values together; `values`: the
+//!   limits of single values; `nearest`: the known word that is most like an unknown one
+//! - `problem`: everything that can be wrong, as a [`ConfigProblem`] with its remedy
+//! - `relocate`: the lab, moved into another network
 
 mod attributes;
 mod check;

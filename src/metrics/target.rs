@@ -13,7 +13,7 @@ use crate::files;
 pub struct Target {
     /// The target file; it is not written if its folder does not exist.
     pub file: PathBuf,
-    /// Labels of all series, names first.
+    /// Labels of all series: name, value.
     pub labels: Vec<(&'static str, String)>,
 }
 

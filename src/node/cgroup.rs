@@ -60,8 +60,9 @@ fn join_below(root: &Path, own: &str, node: &Node) -> io::Result<String> {
     Ok(format!("/halab/{name}"))
 }
 
-/// Where with v2 the nodes' cgroup may be: in the root, else in the uppermost of those around this
-/// process that takes it. Where nothing is delegated, none does.
+/// The cgroups (v2) in which the nodes' cgroup may be created, in order of preference: the root,
+/// then the ancestors of this process's cgroup, and that cgroup itself, from the top down. Without
+/// delegation, none permits it.
 fn places(own: &str) -> Vec<&Path> {
     let own = own.lines().find_map(|line| line.strip_prefix("0::/"));
     let mut places: Vec<&Path> = Path::new(own.unwrap_or_default()).ancestors().collect();
@@ -72,8 +73,9 @@ fn places(own: &str) -> Vec<&Path> {
 fn join_v2(place: &Path, name: &str) -> io::Result<()> {
     let parent = place.join("halab");
     fs::create_dir_all(&parent)?;
-    // One at a time: a kernel may lack one of them, and below the root one with processes of its
-    // own may give none. What is not counted is not shown, and no more.
+    // One at a time, because the kernel may lack one of them. Below the root, a cgroup that
+    // contains processes can't enable any. The metrics of a controller that is not enabled are
+    // missing.
     for folder in [place, &parent] {
         for controller in V2 {
             let _ = fs::write(folder.join("cgroup.subtree_control"), controller);
@@ -81,8 +83,8 @@ fn join_v2(place: &Path, name: &str) -> io::Result<()> {
     }
     let cgroup = parent.join(name);
     enter(&cgroup).inspect_err(|_| {
-        // Made, and not to be entered: that of another session, with a cgroup above both that is
-        // nobody's to use.
+        // It was created, but a process may enter it only with write access to the common ancestor
+        // of its old and its new cgroup.
         let _ = fs::remove_dir(&cgroup);
         let _ = fs::remove_dir(&parent);
     })

@@ -1,11 +1,11 @@
 //! A data node: observes its server and the other nodes, asks the state machine what to do, and
 //! does it.
 //!
-//! - `look`: the own server, as just seen; `act`: the actions of the state machine
+//! - `look`: observes the own server; `act`: executes the actions of the state machine
 //! - `marks`: the mark of the own copy; `roster`: the own membership
 //! - `raise`: how a replica becomes promotable
-//! - `following`: which replicas are in sync; `pacing`: writes are slowed during a full copy
-//! - `syncing`: syncs the append-only file to disk
+//! - `in_sync`: which replicas are in sync; `pacing`: writes are slowed down during a full copy
+//! - `fsync`: syncs the append-only file to disk
 //! - `renewal`: gives the server a renewed certificate
 //! - `leave`: how the node ends
 

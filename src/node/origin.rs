@@ -145,8 +145,9 @@ pub(super) fn differs(conf: &Conf, lab: &Lab, node: &Node) -> Option<Difference>
     }
 }
 
-/// In a state without a note: that the primary is at no address of a data node. When the Sentinel
-/// knows all data nodes beside that one, it is a stranger that was promoted, and no other lab.
+/// For a state folder without a note: the difference if the monitored primary is at no address of a
+/// data node. If the Sentinel knows all data nodes as its replicas, the primary is a stranger that
+/// was promoted, and the state is of this lab.
 fn monitors_elsewhere(conf: &Conf, lab: &Lab, at: Option<SocketAddrV4>) -> Option<Difference> {
     let at = at?;
     let known = known_replicas(conf, &lab.primary_name);

@@ -7,13 +7,19 @@
 //! node becomes primary when no other data node can hold more, and the others copy from it.
 //!
 //! A restore is refused if the backup would replace a copy, on this host or seen over the network,
-//! that is not certainly less. Files in its place are kept aside, never removed. `files` prepares
-//! the backup beside the data, and it replaces the data when it is complete and on
-//! disk ([`StateDir::mark_complete`]). A kill at any moment leaves the node with what it held or
-//! with the backup, never with nothing; the same order, given again, finds what is done already and
-//! does the rest. What other nodes of this host hold is set aside last where such a node waits,
-//! since it holds more than the backup or something else; and first where it would follow the
-//! backup, and copy it over what it holds: data without a mark.
+//! that does not certainly hold less. Replaced files are set aside, never removed. The backup is
+//! prepared beside the data, and replaces it when it is complete and on disk
+//! ([`StateDir::mark_complete`]). After a kill at any moment the node has its earlier data or the
+//! backup. The same command, run again, completes the restore.
+//!
+//! The copies of other nodes on this host are set aside in an order that is safe after a kill:
+//! - Before the backup is in place: data without a mark. Its node would follow the restored node,
+//!   and replace that data by a copy of the backup.
+//! - After that: data that holds more than the backup, or is apart from it. Its node waits.
+//!
+//! - `copies`: which copies the backup may replace
+//! - `files`: makes the append-only files from the backup
+//! - `error`: why nothing was restored
 
 mod copies;
 mod error;

@@ -1,16 +1,29 @@
 //! The state folder of one node: locked while in use, initialised once, never overwritten.
 //!
 //! ```text
-//! STATE/NAME/lock           held by the node's process
-//! STATE/NAME/redis.conf     or sentinel.conf; the server rewrites it
-//! STATE/NAME/users.acl      the server's users, their rights, and the hashes of their passwords
-//! STATE/NAME/buffer-limit   the limit of the server's output buffer before it was enlarged
-//! STATE/NAME/holds          the copy, in words, for display while the server is down
-//! STATE/NAME/ended.json     how the node has ended, with its last report
-//! STATE/NAME/data/          the server's working folder: append-only files
-//! STATE/NAME/data/trash/    what is being removed
-//! STATE/NAME/data/appendonlydir.restoring/    a backup that is being restored, see `placing`
+//! STATE/NAME/lock               held by the node's process
+//! STATE/NAME/redis.conf         or sentinel.conf; the server rewrites it
+//! STATE/NAME/redis.damaged      or sentinel.damaged: the last config file that could not be used
+//! STATE/NAME/users.acl          the server's users, their rights, the hashes of their passwords
+//! STATE/NAME/users.seen         users that are not of the lab
+//! STATE/NAME/users.removed.acl  such users that were removed
+//! STATE/NAME/buffer-limit       the limit of the server's output buffer before it was enlarged
+//! STATE/NAME/holds              the copy, in words, for display while the server is down
+//! STATE/NAME/ended.json         how the node has ended, with its last report
+//! STATE/NAME/data/              the server's working folder
+//! STATE/NAME/data/trash/        what is being removed
+//! STATE/NAME/data/appendonlydir/            append-only files; their server's version: written-by
+//! STATE/NAME/data/appendonlydir.aside/      set aside until a copy replaces them
+//! STATE/NAME/data/appendonlydir.kept-N/     kept for an operator
+//! STATE/NAME/data/appendonlydir.restoring/  a backup that is being restored
+//! STATE/NAME/data/appendonlydir.restored/   a restored backup that is not in place yet
 //! ```
+//!
+//! - `config_file`: the server's config file, updated from `lab.toml`
+//! - `users`: users on the server that are not of the lab
+//! - `set_aside`: append-only files that are set aside; `placing`: a backup replaces them
+//! - `unfinished`: removes what a killed server left
+//! - `error`: why a state folder can't be used
 
 pub(super) mod config_file;
 pub(super) mod error;

@@ -1,7 +1,12 @@
 //! `halab status`: the state of every node, and whether the lab is healthy.
 //!
-//! [`gather`] asks all nodes, and their supervisors by `supervisors`. `judge` finds the problems in
-//! the answers and is pure. [`ProblemCode`] lists the kinds of problems.
+//! - `gather`: asks all nodes; `supervisors`: requests the reports of their supervisors; `notes`:
+//!   reads what nodes of this host have noted
+//! - `judge`: the problems that follow from the answers (pure); `problem`: their kinds, as
+//!   [`ProblemCode`]
+//! - `members`: the servers that the Sentinels know; `roster`: the list of members; both compared
+//!   with `lab.toml`
+//! - `stakes`: what the next loss would cost (pure); `table`: the status as text (pure)
 
 mod gather;
 mod judge;

@@ -105,11 +105,12 @@ impl Machine {
         !seen.disk_refuses
     }
 
-    /// The server ends before it is ready, again and again. Where another node has the data, that
-    /// one is primary, or is to become it, and what is here is set aside for a copy from there.
-    /// Whether that is so; else the server's own refusal stands, and the operator decides. Data
-    /// that is whole, and of another version, is compared first: nobody takes its place who may
-    /// hold less.
+    /// For a server that can't load its data. If another node has the data, that node is primary or
+    /// is asked to take over, and the own data is set aside for a copy from it. Returns whether
+    /// another node has the data; if none has it, an operator has to act on the server's error.
+    ///
+    /// Data that is intact and of another version is compared first: only a node that holds no less
+    /// replaces it.
     fn replaced_by_another(&mut self, seen: &Observation, actions: &mut Vec<Action>) -> bool {
         let named = seen.vote.map(|vote| vote.primary);
         let has_all = |p: &Peer| match p.copy.relation {

@@ -21,8 +21,8 @@ impl Machine {
         replicas: usize,
         actions: &mut Vec<Action>,
     ) {
-        // A leader that has selected a node promotes it until failover-timeout, even if it has
-        // ended and come back with less.
+        // A Sentinel that leads a failover tries to promote the node that it has selected until
+        // failover-timeout, even if that node has been restarted with less data.
         let stands = self.takes_role || seen.chosen;
         if self.candidate == Some(false) && !stands {
             self.deposed = true;
