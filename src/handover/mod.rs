@@ -172,12 +172,7 @@ async fn carry_out(
     } = prepared;
     let begun = Instant::now();
     let limit = lab.timing.handover_limit();
-    let by = match sentinels.call_failover(from.socket()).await {
-        Ok(by) => by,
-        // The Sentinel may have accepted although its answer was lost.
-        Err(_) if is_in_progress(sentinels, from).await => "a Sentinel".to_owned(),
-        Err(error) => return Err(HandoverError::Refused(error)),
-    };
+    let by = request_failover(sentinels, from).await?;
     info!(from = %from.name, %by, "handover: failover called");
 
     let mut old = OldPrimary {
@@ -188,33 +183,8 @@ async fn carry_out(
         history: None,
         pause_error: None,
     };
-    let mut paused = None;
-    let promoted = {
-        let promotion = async {
-            let promoted = promoted_node(lab, from, connector);
-            timeout_at(begun + limit, promoted).await.ok()
-        };
-        let pause = async {
-            wait_for_event(&mut events, sentinels, (from, limit)).await;
-            old.pause().await
-        };
-        let (mut promotion, mut pause) = (pin!(promotion), pin!(pause));
-        tokio::select! {
-            // The event was missed, or writes can't be paused.
-            promoted = &mut promotion => promoted,
-            at = &mut pause => {
-                debug!("handover: writes paused");
-                paused = Some(at);
-                promotion.await
-            }
-        }
-    };
-    let promoted = match (promoted, &old.history) {
-        (Some(to), Some(history)) if !continues_history(to, history, (connector, limit)).await => {
-            None
-        }
-        (promoted, _) => promoted,
-    };
+    let (promoted, paused) =
+        await_promotion((lab, sentinels), &mut events, &mut old, begun + limit).await;
     let Some(to) = promoted else {
         let resumed = old.resume().await;
         let by = is_in_progress(sentinels, from).await.then_some(by);
@@ -254,6 +224,58 @@ async fn carry_out(
         total_ms: begun.elapsed().as_secs_f64() * 1000.0,
         agreed,
     })
+}
+
+/// Requests the failover. Returns the Sentinel that leads it.
+async fn request_failover(
+    sentinels: &SentinelClients,
+    from: &Node,
+) -> Result<String, HandoverError> {
+    match sentinels.call_failover(from.socket()).await {
+        Ok(by) => Ok(by),
+        // The Sentinel may have accepted although its answer was lost.
+        Err(_) if is_in_progress(sentinels, from).await => Ok("a Sentinel".to_owned()),
+        Err(error) => Err(HandoverError::Refused(error)),
+    }
+}
+
+/// Pauses writes on the old primary at the event before the promotion, and waits for the promotion
+/// until `deadline`. Returns the promoted node, if there is one that continues the replication
+/// history, and the time of the pause.
+async fn await_promotion<'a>(
+    (lab, sentinels): (&'a Lab, &SentinelClients),
+    events: &mut mpsc::Receiver<Event>,
+    old: &mut OldPrimary<'_>,
+    deadline: Instant,
+) -> (Option<&'a Node>, Option<Instant>) {
+    let (from, connector, limit) = (old.node, old.connector, old.limit);
+    let mut paused = None;
+    let promoted = {
+        let promotion = async {
+            let promoted = promoted_node(lab, from, connector);
+            timeout_at(deadline, promoted).await.ok()
+        };
+        let pause = async {
+            wait_for_event(events, sentinels, (from, limit)).await;
+            old.pause().await
+        };
+        let (mut promotion, mut pause) = (pin!(promotion), pin!(pause));
+        tokio::select! {
+            // The event was missed, or writes can't be paused.
+            promoted = &mut promotion => promoted,
+            at = &mut pause => {
+                debug!("handover: writes paused");
+                paused = Some(at);
+                promotion.await
+            }
+        }
+    };
+    match (promoted, &old.history) {
+        (Some(to), Some(history)) if !continues_history(to, history, (connector, limit)).await => {
+            (None, paused)
+        }
+        _ => (promoted, paused),
+    }
 }
 
 /// Whether a Sentinel has a failover from `from` in progress, or has completed it.

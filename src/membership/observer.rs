@@ -3,11 +3,11 @@
 use tokio::time::Instant;
 
 use crate::client::{ClientError, Connector};
-use crate::config::{Node, NodeKind};
+use crate::config::{Lab, Node, NodeKind};
 use crate::protocol::ack::ASSURANCE_CHANNEL;
 use crate::protocol::membership::{Conditions, Goal};
 use crate::protocol::roster::MemberKind;
-use crate::sentinel::SentinelClients;
+use crate::sentinel::{Answers, SentinelClients};
 
 use super::conditions::{DataNodeReply, MembersObservation, NodeState};
 use super::primary::PrimaryView;
@@ -39,51 +39,13 @@ impl ConditionObserver {
         goal: &Goal,
         quorum: usize,
     ) -> Conditions {
-        let mut nodes = primary.lab.data_nodes.clone();
-        if let Goal::Added {
-            kind: MemberKind::Data,
-            name,
-            address,
-        } = goal
-            && nodes.iter().all(|n| n.name != *name)
-        {
-            nodes.push(Node {
-                name: name.clone(),
-                address: *address.ip(),
-                port: address.port(),
-                ..primary.node.clone()
-            });
-        }
+        let nodes = data_nodes(primary, goal);
         let replies = nodes.iter().map(|node| ask(connector, primary, node));
         let replies = futures_util::future::join_all(replies).await;
-        let mut lab = primary.lab.clone();
-        if let Goal::Added {
-            kind: MemberKind::Sentinel,
-            name,
-            address,
-        } = goal
-            && lab.sentinels.iter().all(|n| n.name != *name)
-        {
-            lab.sentinels.push(Node {
-                name: name.clone(),
-                kind: NodeKind::Sentinel,
-                address: *address.ip(),
-                port: address.port(),
-            });
-        }
-        let sentinels = SentinelClients::new(&lab, connector.clone());
+        let sentinels = SentinelClients::new(&lab_with_sentinel(primary, goal), connector.clone());
         let answers = sentinels.ask_each().await;
         let views = answers.views();
-        let silent = match goal {
-            Goal::Removed {
-                kind: MemberKind::Sentinel,
-                name,
-            } => {
-                let mut all = answers.all.iter();
-                all.any(|a| a.sentinel == *name && a.view.is_err())
-            }
-            _ => false,
-        };
+        let silent = is_silent(&answers, goal);
         self.silent_since = silent.then(|| self.silent_since.unwrap_or_else(Instant::now));
         let observation = MembersObservation {
             silent_for: self.silent_since.map(|since| since.elapsed()),
@@ -94,50 +56,114 @@ impl ConditionObserver {
             views: &views,
             quorum,
         };
-        let conditions = match goal {
-            Goal::Added {
-                kind: MemberKind::Data,
-                name,
-                ..
-            } => Conditions {
-                distributed: observation.list_is_distributed(None),
-                ready: observation.is_copied(name, self.last_offset.as_ref()),
-                inactive: Ok(()),
-                sufficient_without: Ok(()),
-            },
-            Goal::Added {
-                kind: MemberKind::Sentinel,
-                name,
-                ..
-            } => Conditions {
-                distributed: observation.list_is_distributed(None),
-                ready: observation.is_known(name),
-                inactive: Ok(()),
-                sufficient_without: Ok(()),
-            },
-            Goal::Removed {
-                kind: MemberKind::Data,
-                name,
-            } => Conditions {
-                distributed: observation.list_is_distributed(Some(name)),
-                ready: Ok(()),
-                inactive: observation.not_promotable(name),
-                sufficient_without: observation.copies_without(name),
-            },
-            Goal::Removed {
-                kind: MemberKind::Sentinel,
-                name,
-            } => Conditions {
-                distributed: observation.list_is_distributed(None),
-                ready: Ok(()),
-                inactive: observation.leads_no_failover(name),
-                sufficient_without: observation.sentinels_without(name),
-            },
-        };
+        let conditions = conditions_of(&observation, goal, self.last_offset.as_ref());
         self.last_offset = observation
             .info_of(&primary.node.name)
             .map(|info| (info.replication_id.clone(), info.offset));
         conditions
+    }
+}
+
+/// The data nodes, with the one to be added.
+fn data_nodes(primary: &PrimaryView, goal: &Goal) -> Vec<Node> {
+    let mut nodes = primary.lab.data_nodes.clone();
+    if let Goal::Added {
+        kind: MemberKind::Data,
+        name,
+        address,
+    } = goal
+        && nodes.iter().all(|n| n.name != *name)
+    {
+        nodes.push(Node {
+            name: name.clone(),
+            address: *address.ip(),
+            port: address.port(),
+            ..primary.node.clone()
+        });
+    }
+    nodes
+}
+
+/// The lab, with the Sentinel to be added.
+fn lab_with_sentinel(primary: &PrimaryView, goal: &Goal) -> Lab {
+    let mut lab = primary.lab.clone();
+    if let Goal::Added {
+        kind: MemberKind::Sentinel,
+        name,
+        address,
+    } = goal
+        && lab.sentinels.iter().all(|n| n.name != *name)
+    {
+        lab.sentinels.push(Node {
+            name: name.clone(),
+            kind: NodeKind::Sentinel,
+            address: *address.ip(),
+            port: address.port(),
+        });
+    }
+    lab
+}
+
+/// Whether the Sentinel to be removed does not answer.
+fn is_silent(answers: &Answers, goal: &Goal) -> bool {
+    match goal {
+        Goal::Removed {
+            kind: MemberKind::Sentinel,
+            name,
+        } => {
+            let mut all = answers.all.iter();
+            all.any(|a| a.sentinel == *name && a.view.is_err())
+        }
+        _ => false,
+    }
+}
+
+/// The conditions of the steps to `goal`. `last_offset`: the primary's replication history and
+/// offset at the previous observation.
+fn conditions_of(
+    observation: &MembersObservation<'_>,
+    goal: &Goal,
+    last_offset: Option<&(String, u64)>,
+) -> Conditions {
+    match goal {
+        Goal::Added {
+            kind: MemberKind::Data,
+            name,
+            ..
+        } => Conditions {
+            distributed: observation.list_is_distributed(None),
+            ready: observation.is_copied(name, last_offset),
+            inactive: Ok(()),
+            sufficient_without: Ok(()),
+        },
+        Goal::Added {
+            kind: MemberKind::Sentinel,
+            name,
+            ..
+        } => Conditions {
+            distributed: observation.list_is_distributed(None),
+            ready: observation.is_known(name),
+            inactive: Ok(()),
+            sufficient_without: Ok(()),
+        },
+        Goal::Removed {
+            kind: MemberKind::Data,
+            name,
+        } => Conditions {
+            distributed: observation.list_is_distributed(Some(name)),
+            ready: Ok(()),
+            inactive: observation.not_promotable(name),
+            sufficient_without: observation.copies_without(name),
+        },
+        Goal::Removed {
+            kind: MemberKind::Sentinel,
+            name,
+        } => Conditions {
+            distributed: observation.list_is_distributed(None),
+            ready: Ok(()),
+            inactive: observation.leads_no_failover(name),
+            sufficient_without: observation.sentinels_without(name),
+        },
     }
 }
 

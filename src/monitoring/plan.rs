@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::access::{Certificates, User};
-use crate::config::Lab;
+use crate::config::{Lab, Monitoring};
 
 use super::scraping::{WRITERS, prometheus_yml};
 use super::service::{ScrapeContext, Service};
@@ -49,7 +49,7 @@ const GRAFANA: [(&str, &str); 5] = [
 ];
 
 /// How a service is started.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Its arguments.
     pub arguments: Vec<String>,
@@ -70,106 +70,129 @@ impl Plan {
         context: &ScrapeContext,
     ) -> Option<Plan> {
         let monitoring = lab.monitoring.as_ref()?;
-        let socket = service.socket(monitoring);
-        let path = |name: &str| folder.join(name).display().to_string();
-        let owned = |files: &[(&str, &str)]| {
-            let own = |(name, text): &(&str, &str)| ((*name).to_owned(), (*text).to_owned());
-            files.iter().map(own).collect::<Vec<_>>()
-        };
-        let mut plan = Plan {
-            arguments: Vec::new(),
-            environment: Vec::new(),
-            files: Vec::new(),
-            folders: Vec::new(),
-        };
         match service {
-            Service::Prometheus => {
-                plan.files = owned(&RULES);
-                let config = prometheus_yml(lab, context)?;
-                plan.folders = vec![WRITERS];
-                plan.files.push(("prometheus.yml".to_owned(), config));
-                let days = monitoring.prometheus_retention_days;
-                // To Prometheus, an MB is a MiB.
-                let mib = monitoring.prometheus_retention_mib;
-                plan.arguments = vec![
-                    format!("--config.file={}", path("prometheus.yml")),
-                    format!("--storage.tsdb.retention.time={days}d"),
-                    format!("--storage.tsdb.retention.size={mib}MB"),
-                    format!("--storage.tsdb.path={}", path("data")),
-                    format!("--web.listen-address={socket}"),
-                    "--log.level=warn".to_owned(),
-                ];
-            }
-            Service::RedisExporter => {
-                // No target of its own: each scrape names one. A node that hangs may not hold up a
-                // scrape.
-                plan.arguments = vec![
-                    "-redis.addr=".to_owned(),
-                    format!("-web.listen-address={socket}"),
-                    "-connection-timeout=800ms".to_owned(),
-                    // CONFIG GET shows passwords, so its user may not; nothing here shows what
-                    // else it says.
-                    "-config-command=-".to_owned(),
-                ];
-                if lab.security.acl {
-                    plan.arguments
-                        .push(format!("-redis.user={}", User::Exporter.name()));
-                    let passwords = path(super::PASSWORDS);
-                    plan.arguments
-                        .push(format!("-redis.password-file={passwords}"));
-                }
-                if let Some(certificates) = Certificates::of(lab) {
-                    let (ca, own) = (certificates.ca(), certificates.client());
-                    let mut flag = |name: &str, file: &Path| {
-                        plan.arguments.push(format!("-{name}={}", file.display()));
-                    };
-                    flag("tls-ca-cert-file", &ca);
-                    if lab.security.mutual_tls {
-                        flag("tls-client-cert-file", &own);
-                        flag("tls-client-key-file", &own);
-                    }
-                }
-            }
-            Service::Cadvisor => {
-                let cgroups = match context.delegated {
-                    Some(place) => format!("{CGROUP},{UNITS},{place}{CGROUP}"),
-                    None => format!("{CGROUP},{UNITS}"),
-                };
-                plan.arguments = vec![
-                    format!("-listen_ip={}", socket.ip()),
-                    format!("-port={}", socket.port()),
-                    "-logtostderr".to_owned(),
-                    // Only the nodes' cgroups, besides Docker's containers and the machine.
-                    "-docker_only".to_owned(),
-                    format!("-raw_cgroup_prefix_whitelist={cgroups}"),
-                    // Of a container's labels only the one that says which node it is.
-                    "-store_container_labels=false".to_owned(),
-                    format!("-whitelisted_container_labels={NODE_LABEL}"),
-                    "-housekeeping_interval=1s".to_owned(),
-                    "-disable_metrics=percpu,disk,diskIO".to_owned(),
-                ];
-            }
-            Service::Grafana => {
-                plan.files = owned(&GRAFANA);
-                plan.arguments = vec!["server".to_owned()];
-                let prometheus = Service::Prometheus.socket(monitoring);
-                let home = path("dashboards/ha-overview.json");
-                plan.environment = vec![
-                    ("HALAB_PROMETHEUS_URL", format!("http://{prometheus}")),
-                    ("HALAB_DASHBOARDS", path("dashboards")),
-                    ("GF_SERVER_HTTP_ADDR", socket.ip().to_string()),
-                    ("GF_SERVER_HTTP_PORT", socket.port().to_string()),
-                    ("GF_PATHS_DATA", path("data")),
-                    ("GF_PATHS_LOGS", path("logs")),
-                    ("GF_PATHS_PLUGINS", path("plugins")),
-                    ("GF_PATHS_PROVISIONING", path("provisioning")),
-                    ("GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH", home),
-                ];
-                plan.environment
-                    .extend(GRAFANA_SETTINGS.map(|(name, value)| (name, value.to_owned())));
-            }
+            Service::Prometheus => prometheus(lab, monitoring, folder, context),
+            Service::RedisExporter => Some(redis_exporter(lab, monitoring, folder)),
+            Service::Cadvisor => Some(cadvisor(monitoring, context)),
+            Service::Grafana => Some(grafana(monitoring, folder)),
         }
-        Some(plan)
+    }
+}
+
+fn path(folder: &Path, name: &str) -> String {
+    folder.join(name).display().to_string()
+}
+
+fn owned(files: &[(&str, &str)]) -> Vec<(String, String)> {
+    let own = |(name, text): &(&str, &str)| ((*name).to_owned(), (*text).to_owned());
+    files.iter().map(own).collect()
+}
+
+fn prometheus(
+    lab: &Lab,
+    monitoring: &Monitoring,
+    folder: &Path,
+    context: &ScrapeContext,
+) -> Option<Plan> {
+    let socket = Service::Prometheus.socket(monitoring);
+    let mut files = owned(&RULES);
+    let config = prometheus_yml(lab, context)?;
+    files.push(("prometheus.yml".to_owned(), config));
+    let days = monitoring.prometheus_retention_days;
+    // To Prometheus, an MB is a MiB.
+    let mib = monitoring.prometheus_retention_mib;
+    Some(Plan {
+        arguments: vec![
+            format!("--config.file={}", path(folder, "prometheus.yml")),
+            format!("--storage.tsdb.retention.time={days}d"),
+            format!("--storage.tsdb.retention.size={mib}MB"),
+            format!("--storage.tsdb.path={}", path(folder, "data")),
+            format!("--web.listen-address={socket}"),
+            "--log.level=warn".to_owned(),
+        ],
+        files,
+        folders: vec![WRITERS],
+        ..Plan::default()
+    })
+}
+
+fn redis_exporter(lab: &Lab, monitoring: &Monitoring, folder: &Path) -> Plan {
+    let socket = Service::RedisExporter.socket(monitoring);
+    // No target of its own: each scrape names one. A node that hangs may not hold up a scrape.
+    let mut arguments = vec![
+        "-redis.addr=".to_owned(),
+        format!("-web.listen-address={socket}"),
+        "-connection-timeout=800ms".to_owned(),
+        // CONFIG GET shows passwords, so its user may not; nothing here shows what else it says.
+        "-config-command=-".to_owned(),
+    ];
+    if lab.security.acl {
+        arguments.push(format!("-redis.user={}", User::Exporter.name()));
+        let passwords = path(folder, super::PASSWORDS);
+        arguments.push(format!("-redis.password-file={passwords}"));
+    }
+    if let Some(certificates) = Certificates::of(lab) {
+        let (ca, own) = (certificates.ca(), certificates.client());
+        let mut flag = |name: &str, file: &Path| {
+            arguments.push(format!("-{name}={}", file.display()));
+        };
+        flag("tls-ca-cert-file", &ca);
+        if lab.security.mutual_tls {
+            flag("tls-client-cert-file", &own);
+            flag("tls-client-key-file", &own);
+        }
+    }
+    Plan {
+        arguments,
+        ..Plan::default()
+    }
+}
+
+fn cadvisor(monitoring: &Monitoring, context: &ScrapeContext) -> Plan {
+    let socket = Service::Cadvisor.socket(monitoring);
+    let cgroups = match context.delegated {
+        Some(place) => format!("{CGROUP},{UNITS},{place}{CGROUP}"),
+        None => format!("{CGROUP},{UNITS}"),
+    };
+    Plan {
+        arguments: vec![
+            format!("-listen_ip={}", socket.ip()),
+            format!("-port={}", socket.port()),
+            "-logtostderr".to_owned(),
+            // Only the nodes' cgroups, besides Docker's containers and the machine.
+            "-docker_only".to_owned(),
+            format!("-raw_cgroup_prefix_whitelist={cgroups}"),
+            // Of a container's labels only the one that says which node it is.
+            "-store_container_labels=false".to_owned(),
+            format!("-whitelisted_container_labels={NODE_LABEL}"),
+            "-housekeeping_interval=1s".to_owned(),
+            "-disable_metrics=percpu,disk,diskIO".to_owned(),
+        ],
+        ..Plan::default()
+    }
+}
+
+fn grafana(monitoring: &Monitoring, folder: &Path) -> Plan {
+    let socket = Service::Grafana.socket(monitoring);
+    let prometheus = Service::Prometheus.socket(monitoring);
+    let home = path(folder, "dashboards/ha-overview.json");
+    let mut environment = vec![
+        ("HALAB_PROMETHEUS_URL", format!("http://{prometheus}")),
+        ("HALAB_DASHBOARDS", path(folder, "dashboards")),
+        ("GF_SERVER_HTTP_ADDR", socket.ip().to_string()),
+        ("GF_SERVER_HTTP_PORT", socket.port().to_string()),
+        ("GF_PATHS_DATA", path(folder, "data")),
+        ("GF_PATHS_LOGS", path(folder, "logs")),
+        ("GF_PATHS_PLUGINS", path(folder, "plugins")),
+        ("GF_PATHS_PROVISIONING", path(folder, "provisioning")),
+        ("GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH", home),
+    ];
+    environment.extend(GRAFANA_SETTINGS.map(|(name, value)| (name, value.to_owned())));
+    Plan {
+        arguments: vec!["server".to_owned()],
+        environment,
+        files: owned(&GRAFANA),
+        ..Plan::default()
     }
 }
 

@@ -220,35 +220,9 @@ impl DataNode {
             ) {
                 self.renew_certificate().await;
             }
-            // Writers wait for a term that is not marked or not confirmed yet.
-            let settled = self.copy.in_term() && self.copy.confirmed();
-            let calm = matches!(server, ServerState::Primary { .. } if settled)
-                || matches!(
-                    server,
-                    ServerState::Replica {
-                        link_down_for: None,
-                        promotable,
-                        ..
-                    } if promotable || !self.membership.may_be_promotable()
-                );
+            let calm = self.is_calm(server);
             self.observers.set_pace(if calm { CALM } else { URGENT });
-            let seen = Observation {
-                now: self.started.elapsed(),
-                server,
-                disk_refuses: match server {
-                    ServerState::Gone => self.state.disk_refusal().is_some(),
-                    _ => self.watch.disk_refuses,
-                },
-                unreadable: self.written_by.is_some(),
-                sync_always: self.sync_always,
-                own: self.copy.own(&self.node.name),
-                set_aside: self.copy.set_aside(),
-                in_term: self.copy.in_term(),
-                written: self.copy.written(),
-                chosen: self.copy.chosen(),
-                vote: self.observers.vote(),
-                peers: self.observers.peers(self.copy.at_stake(), self.version()),
-            };
+            let seen = self.observation(server);
             self.metrics.observed(&seen);
             self.report.observed(&seen);
             self.report
@@ -274,6 +248,41 @@ impl DataNode {
                 () = ended => {}
                 () = shutdown.wait() => return Ok(LoopEnd::Stopped),
             }
+        }
+    }
+
+    /// Whether nothing is expected to change soon: the node serves in its role.
+    fn is_calm(&self, server: ServerState) -> bool {
+        match server {
+            // Writers wait for a term that is not marked or not confirmed yet.
+            ServerState::Primary { .. } => self.copy.in_term() && self.copy.confirmed(),
+            ServerState::Replica {
+                link_down_for: None,
+                promotable,
+                ..
+            } => promotable || !self.membership.may_be_promotable(),
+            _ => false,
+        }
+    }
+
+    /// What the state machine decides from. `server`: the state of the own server.
+    fn observation(&self, server: ServerState) -> Observation {
+        Observation {
+            now: self.started.elapsed(),
+            server,
+            disk_refuses: match server {
+                ServerState::Gone => self.state.disk_refusal().is_some(),
+                _ => self.watch.disk_refuses,
+            },
+            unreadable: self.written_by.is_some(),
+            sync_always: self.sync_always,
+            own: self.copy.own(&self.node.name),
+            set_aside: self.copy.set_aside(),
+            in_term: self.copy.in_term(),
+            written: self.copy.written(),
+            chosen: self.copy.chosen(),
+            vote: self.observers.vote(),
+            peers: self.observers.peers(self.copy.at_stake(), self.version()),
         }
     }
 }
