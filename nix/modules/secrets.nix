@@ -40,7 +40,7 @@ in
         assertion = cfg.secretsFolder != null || allHere;
         message = ''
           services.redis-ha-lab: the lab's nodes run on several hosts, which need the same passwords and certificates.
-          Make them once by `halab secrets make DIR`, copy DIR to every host, and name that folder in services.redis-ha-lab.secretsFolder.
+          Make them once by `halab secrets make DIR`, copy to every host what it needs of DIR (docs/nix.md), and name that folder in services.redis-ha-lab.secretsFolder.
         '';
       }
     ];

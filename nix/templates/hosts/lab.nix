@@ -36,7 +36,7 @@
       security.tls = true;
     };
 
-    # Make it once with halab secrets make DIR and copy it to every host, not through the Nix store.
+    # Made once with halab secrets make DIR; each host gets its part, not through the Nix store.
     secretsFolder = "/etc/secrets/redis-ha-lab";
 
     # The network that the hosts share.
