@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::schema::{Key, ValueKind, SECTIONS, Shape};
+use super::schema::{Key, SECTIONS, Shape, ValueKind};
 use super::values::NAME_MAX;
 
 /// A table of keys for each section of `lab.toml`: type, unit, default, meaning.

@@ -46,10 +46,12 @@ impl Session {
         }
     }
 
+    /// The other data nodes, which have to confirm.
     pub fn others(&self) -> &[SocketAddrV4] {
         &self.others
     }
 
+    /// Number of other data nodes that were last listed as online.
     pub fn online(&self) -> usize {
         self.online.load(Ordering::SeqCst)
     }
@@ -83,6 +85,7 @@ impl Session {
         self.pending.fetch_sub(1, Ordering::SeqCst);
     }
 
+    /// What is confirmed, as it changes.
     pub fn coverage(&self) -> watch::Receiver<Coverage> {
         self.coverage.subscribe()
     }
@@ -92,10 +95,12 @@ impl Session {
         self.over.cancel();
     }
 
+    /// Whether the session has ended.
     pub fn is_over(&self) -> bool {
         self.over.is_cancelled()
     }
 
+    /// Waits until the session ends.
     pub async fn ended(&self) {
         self.over.cancelled().await;
     }

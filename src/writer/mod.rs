@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::User;
 use crate::client::Connector;
 use crate::config::Lab;
-use crate::confirmation::{self, LastProblem, SHORTEST_WAIT, Settings};
+use crate::confirmation::{self, LastProblem, Settings};
 use crate::ledger;
 use crate::protocol::ack::Policy;
 
@@ -66,7 +66,7 @@ pub struct WriteOptions {
     pub in_flight: usize,
     /// Records a batch.
     pub batch: usize,
-    /// Time limit of `WAIT`; at least [`SHORTEST_WAIT`].
+    /// Time limit of `WAIT`; at least [`confirmation::SHORTEST_WAIT`].
     pub wait_timeout: Duration,
     /// Acknowledgement policy.
     pub policy: Policy,
@@ -241,7 +241,7 @@ fn example_options() -> WriteOptions {
         connections: 1,
         in_flight: 1,
         batch: 1,
-        wait_timeout: SHORTEST_WAIT,
+        wait_timeout: confirmation::SHORTEST_WAIT,
         policy: Policy::Available,
         ledger: None,
         resume: false,

@@ -62,7 +62,15 @@ fn a_node_waits_for_an_address_that_comes_late() {
     let elsewhere = shipped.replace("127.0.0.", "10.77.0.");
     std::fs::write(dir.path().join("lab.toml"), elsewhere).unwrap();
     let output = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--net", "sh", "-ec", LATE_ADDRESS, "sh"])
+        .args([
+            "--user",
+            "--map-root-user",
+            "--net",
+            "sh",
+            "-ec",
+            LATE_ADDRESS,
+            "sh",
+        ])
         .arg(HALAB)
         .args(["state", "node.log"])
         .current_dir(dir.path())
