@@ -234,6 +234,8 @@ fn every_single_problem_has_its_place_key_and_remedy() {
     line 9: lab.quorum: expected an integer, found a string; write it like `quorum = 2`
     # wrong type of a name
     line 18: data_node[1].name: expected a string, found an integer; write it like `name = "redis-a"`
+    # name of another folder
+    line 18: data_node[1].name: "secrets" is the name of a folder that is not a node's; choose another name than log, monitoring, secrets, writer
     # wrong type of a time
     line 41: timing.hang_timeout_ms: expected an integer, found a float; write it like `hang_timeout_ms = 1000`
     # profile that is no table
