@@ -111,7 +111,7 @@ fn become_service(
         writers: if all {
             WriterDiscovery::Static
         } else {
-            WriterDiscovery::FileSd
+            WriterDiscovery::ByFile
         },
         cadvisors: args.cadvisors.clone().map(|Cadvisors(all)| all),
     };

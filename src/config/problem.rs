@@ -351,7 +351,7 @@ impl ConfigProblemKind {
             ),
             ConfigProblemKind::ReservedName { .. } => format!(
                 "choose another name than {}",
-                super::rules::RESERVED_NAMES.join(", ")
+                super::values::RESERVED_NAMES.join(", ")
             ),
             ConfigProblemKind::DuplicateName { .. } => "give every node a name of its own".into(),
             ConfigProblemKind::NotIpv4 { .. } => {

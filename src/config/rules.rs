@@ -7,15 +7,11 @@ use std::net::Ipv4Addr;
 
 use super::check::{Document, Located, Table};
 use super::problem::{ConfigProblem, ConfigProblemKind};
-use super::values::{DATA_NODES_MIN, SENTINELS_MIN};
+use super::values::{DATA_NODES_MIN, RESERVED_NAMES, SENTINELS_MIN};
 
 /// The nodes that a relocation can place into one /24 network, beside the two addresses of the
 /// monitoring.
 pub(super) const NODES_MAX: usize = 252;
-
-/// The folders beside those of the nodes in the state folder: logs of `halab up`, the monitoring's
-/// files, passwords, and the writer of the service.
-pub(super) const RESERVED_NAMES: [&str; 4] = ["log", "monitoring", "secrets", "writer"];
 
 /// Every rule that the document breaks.
 pub(super) fn broken(document: &Document<'_>) -> Vec<ConfigProblem> {

@@ -10,6 +10,9 @@ pub(super) const DATA_NODES_MIN: usize = 2;
 pub(super) const SENTINELS_MIN: usize = 3;
 /// The length limit of a name: that of a DNS label, since names become host names too.
 pub(super) const NAME_MAX: usize = 63;
+/// The folders beside those of the nodes in the state folder: logs of `halab up`, the monitoring's
+/// files, passwords, and the writer of the service.
+pub(super) const RESERVED_NAMES: [&str; 4] = ["log", "monitoring", "secrets", "writer"];
 
 /// `path.key`; a key that is no bare TOML key is quoted and escaped.
 pub(super) fn join(path: &str, key: &str) -> String {

@@ -55,7 +55,7 @@ pub fn prometheus_yml(lab: &Lab, context: &ScrapeContext) -> Option<String> {
             let at = monitoring.writer_socket();
             target(&mut out, lab, &at.to_string(), "writer", "writer");
         }
-        WriterDiscovery::FileSd => {
+        WriterDiscovery::ByFile => {
             let _ = writeln!(
                 out,
                 "    file_sd_configs:\n      - files: [{WRITERS}/*.json]"
@@ -214,7 +214,7 @@ mod tests {
     fn context(services: &[Service]) -> ScrapeContext<'_> {
         ScrapeContext {
             services,
-            writers: WriterDiscovery::FileSd,
+            writers: WriterDiscovery::ByFile,
             cadvisors: None,
             delegated: None,
         }

@@ -69,7 +69,7 @@ pub enum WriterDiscovery {
     /// A static target (`static_configs`), which is down while no writer runs.
     Static,
     /// A target file (`file_sd_configs`) that each writer has while it runs.
-    FileSd,
+    ByFile,
 }
 
 /// What the configuration of a service depends on, beside the lab.
