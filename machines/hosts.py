@@ -30,7 +30,7 @@ BLOCK_SECONDS = 600.0
 TARGETS_SECONDS = 60.0
 # Five nodes, the writer, redis_exporter's metrics of the five nodes, and Prometheus.
 TARGETS = 12
-UNITS = {
+UNITS: dict[str, tuple[str, ...]] = {
     "one": ("halab-data-node@redis-a", "halab-sentinel@sentinel-1"),
     "two": ("halab-data-node@redis-b", "halab-sentinel@sentinel-2"),
     "three": ("halab-sentinel@sentinel-3",),
@@ -321,7 +321,8 @@ class Walkthrough:
         if self.data() != before:
             raise AssertionError("the removal or the installation has changed data")
         # One copy alone has every record.
-        for name, units in {**UNITS, "two": ("halab-sentinel@sentinel-2",)}.items():
+        one_copy = UNITS | {"two": ("halab-sentinel@sentinel-2",)}
+        for name, units in one_copy.items():
             self.site.machines[name].succeed(f"systemctl start {' '.join(units)}")
         self.lab.wait_until(
             "redis-a is primary without redis-b",
