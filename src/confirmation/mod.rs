@@ -8,10 +8,10 @@
 //! - `session`: the state that keeper and write connections share while they use one primary
 //! - `witness`: questions to the Sentinels
 //!
-//! A write connection is opened only during a session, after the keeper's. It states the writes that
-//! the primary has answered ([`Session::answered`]), and learns from [`Session::coverage`] which of
-//! them are confirmed. [`crate::protocol::ack`] has the rules. What the writes are, whether they are
-//! sent again, and what is noted about them is not the concern of this module.
+//! A write connection is opened only during a session, after the keeper's. It states the writes
+//! that the primary has answered ([`Session::answered`]), and learns from [`Session::coverage`]
+//! which of them are confirmed. [`crate::protocol::ack`] has the rules. What the writes are,
+//! whether they are sent again, and what is noted about them is not the concern of this module.
 
 mod background;
 mod discovery;
