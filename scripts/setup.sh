@@ -83,17 +83,28 @@ has_libfaketime() {
         compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null
 }
 
+# The programs that drills run (src/drill), which may be missing on a Debian machine.
+DRILL_PROGRAMS=(nft iptables ip tc unshare strace)
+
+has_drill_programs() {
+    local program
+    for program in "${DRILL_PROGRAMS[@]}"; do
+        have "$program" || return
+    done
+    has_libfaketime
+}
+
 # Tools that cut and slow links in a network namespace, slow disks, and step clocks. Without them
 # those drills are inconclusive, so no error here is fatal.
 setup_drills() {
     local consequence="drills that cut links, slow disks or step clocks will be inconclusive"
-    have nft && have tc && have unshare && have strace && has_libfaketime && return
+    has_drill_programs && return
     if ! have apt-get || ! may_install; then
-        say "nft, tc, unshare, strace or libfaketime is missing: $consequence"
+        say "one of ${DRILL_PROGRAMS[*]} or libfaketime is missing: $consequence"
         return
     fi
-    (apt_install "nft, tc, strace and libfaketime, for drills that cut links, slow disks and step clocks" \
-        nftables iproute2 util-linux strace libfaketime) || say "$consequence"
+    (apt_install "programs for drills that cut links, slow disks and step clocks" \
+        nftables iptables iproute2 util-linux strace libfaketime) || say "$consequence"
     hash -r
 }
 

@@ -319,3 +319,37 @@ fn every_fault_that_has_a_control_has_one_that_lost_acknowledged_records() {
         "halab drill FAULT --control: no committed report of a loss for {without_one:#?}"
     );
 }
+
+/// The programs that the sources of drills run: the first argument of `run` and of `Command::new`.
+fn programs_run_by_drills() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut left = vec![file("src/drill")];
+    while let Some(path) = left.pop() {
+        if path.is_dir() {
+            left.extend(fs::read_dir(&path).unwrap().map(|e| e.unwrap().path()));
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        for call in ["run(\"", "Command::new(\""] {
+            let named = text.split(call).skip(1);
+            found.extend(named.map(|rest| rest.split('"').next().unwrap().to_owned()));
+        }
+    }
+    found
+}
+
+#[test]
+fn set_up_installs_every_program_that_a_drill_runs() {
+    // Every Debian has these.
+    let essential = ["cp", "mount", "umount"].map(str::to_owned);
+    let mut run = programs_run_by_drills();
+    for program in essential {
+        assert!(run.remove(&program), "no drill runs {program}");
+    }
+    let setup = read("scripts/setup.sh");
+    let list = setup
+        .lines()
+        .find_map(|l| l.strip_prefix("DRILL_PROGRAMS=("));
+    let list = list.unwrap().trim_end_matches(')').split(' ');
+    assert_eq!(list.map(str::to_owned).collect::<BTreeSet<_>>(), run);
+}
