@@ -5,6 +5,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::protocol::ack::Confirmed;
+use crate::protocol::history::History;
 
 /// Silence of the primary, in seconds, after which a replica's link counts as down: three periods
 /// of the pings that a primary sends on each link (`repl-ping-replica-period 1`). Redis itself
@@ -30,6 +31,8 @@ pub struct ServerInfo {
     pub replication_id: String,
     /// The replication history before its promotion (`master_replid2`).
     pub previous_replication_id: Option<String>,
+    /// The first offset that is not of the history before its promotion (`second_repl_offset`).
+    pub previous_until: u64,
     /// As a replica: its `replica-priority`; with 0 it is never promoted.
     pub priority: u64,
     /// As a primary: the replicas whose link is online.
@@ -71,6 +74,15 @@ impl ServerInfo {
         says_role.then(|| Self::parse(text))
     }
 
+    /// The histories of which it has the data.
+    pub fn history(&self) -> History {
+        let previous = self.previous_replication_id.clone();
+        History {
+            id: self.replication_id.clone(),
+            before: previous.map(|id| (id, self.previous_until)),
+        }
+    }
+
     /// Parses the text of `INFO`; a missing field gets the most cautious value.
     pub fn parse(text: &str) -> Self {
         let mut info = ServerInfo {
@@ -81,6 +93,7 @@ impl ServerInfo {
             offset: 0,
             replication_id: String::new(),
             previous_replication_id: None,
+            previous_until: 0,
             priority: 0,
             online: Vec::new(),
             copying: Vec::new(),
@@ -120,6 +133,7 @@ impl ServerInfo {
                     info.previous_replication_id =
                         value.contains(|c| c != '0').then(|| value.to_owned());
                 }
+                "second_repl_offset" => info.previous_until = value.parse().unwrap_or(0),
                 "slave_priority" => info.priority = value.parse().unwrap_or(0),
                 "connected_clients" | "connected_slaves" => {
                     clients += value.parse().unwrap_or(0);

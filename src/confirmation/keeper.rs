@@ -23,7 +23,8 @@ use crate::client::{Connector, RawConn, Role, ServerInfo};
 use crate::config::Node;
 use crate::protocol::WriteError;
 use crate::protocol::ack::{
-    Confirmed, Coverage, NoWitness, Policy, UncoveredWrites, replicated_up_to, uncovered,
+    Confirmed, Coverage, NoWitness, Policy, UncoveredWrites, followed_beyond, replicated_up_to,
+    uncovered,
 };
 use crate::protocol::copy::{Completeness, MARK_KEY, Mark};
 use crate::protocol::roster::ROSTER_KEY;
@@ -72,6 +73,8 @@ struct KeeperSession {
 /// Batches that not every other data node has confirmed.
 #[derive(Debug, Clone, Copy)]
 struct Question {
+    /// The round in which it was first asked.
+    round: u64,
     /// All of them are at or before this offset.
     offset: u64,
     /// Number of batches answered in this session, including these.
@@ -158,7 +161,8 @@ impl Keeper {
         };
         conn.push(&[b"ROLE"]);
         conn.push(&[b"GET", ROSTER_KEY.as_bytes()]);
-        let answers = conn.exchange(2).await?;
+        conn.push(&[b"INFO", b"replication"]);
+        let answers = conn.exchange(3).await?;
         let (_, confirmed) = parse_primary(answers.first())?;
         self.check_members(target.address, answers.get(1)).await?;
         let is_other = |node: &SocketAddrV4| *node != target.address;
@@ -168,7 +172,8 @@ impl Keeper {
             .map(Node::socket)
             .filter(is_other)
             .collect();
-        let session = Session::new(target.address, others);
+        let history = ServerInfo::parse(&text_of(answers.get(2))?).history();
+        let session = Session::new(target.address, others, history);
         session.set_online(&confirmed);
         Ok(KeeperSession {
             target,
@@ -243,13 +248,19 @@ impl Keeper {
 
         keeping.session.set_online(&confirmed);
         keeping.coverage.round = round;
-        let replicated = replicated_up_to(keeping.session.others(), &confirmed);
+        let others = keeping.session.others();
+        let replicated = replicated_up_to(others, &confirmed);
         keeping.coverage.replicated = keeping.coverage.replicated.max(replicated);
+        if followed_beyond(others, offset, &confirmed) {
+            keeping.coverage.through = round;
+        }
+        keeping.session.round_answered(round, offset);
         keeping.session.publish(keeping.coverage);
 
         // A question stays open until it is answered: its evidence has to be later than the writes
         // by some time.
         let question = *keeping.open.get_or_insert_with(|| Question {
+            round,
             offset,
             answered,
             since: Instant::now(),
@@ -270,6 +281,7 @@ impl Keeper {
                 keeping.conn.push(&[b"ROLE"]);
                 parse_primary(keeping.conn.exchange(1).await?.first())?;
                 keeping.coverage.witnessed = question.answered;
+                keeping.coverage.through = keeping.coverage.through.max(question.round);
                 keeping.session.publish(keeping.coverage);
             }
             verdict
@@ -333,25 +345,16 @@ impl Keeper {
     ) -> Result<Option<Mark>, WriteError> {
         keeping.conn.push(&[b"INFO", b"replication"]);
         keeping.conn.push(&[b"GET", MARK_KEY.as_bytes()]);
-        let mut texts = Vec::new();
-        for answer in keeping.conn.exchange(2).await? {
-            texts.push(match answer {
-                Value::ServerError(error) => return Err(WriteError::from_code(error.code())),
-                Value::BulkString(text) => String::from_utf8_lossy(&text).into_owned(),
-                Value::VerbatimString { text, .. } => text,
-                _ => String::new(),
-            });
-        }
-        let [info, mark] = &texts[..] else {
-            return Err(WriteError::NotRedis);
-        };
-        let history = ServerInfo::parse(info).replication_id;
+        let answers = keeping.conn.exchange(2).await?;
+        let info = text_of(answers.first())?;
+        let mark = text_of(answers.get(1))?;
+        let history = ServerInfo::parse(&info).replication_id;
         let is = |node: &&Node| node.socket() == keeping.target.address;
         let Some(node) = self.nodes.iter().find(is) else {
             return Ok(None);
         };
         let alone = missing.len() == keeping.session.others().len();
-        Ok(Mark::from_text(mark).filter(|mark| {
+        Ok(Mark::from_text(&mark).filter(|mark| {
             let state_fits = match mark.state {
                 Completeness::Sole => true,
                 Completeness::Open => !alone,
@@ -414,6 +417,17 @@ fn witness_question(
         }
         // Another node that has not confirmed could be promoted too.
         PrimaryStatus::Promoted { over } => Err(NoWitness::Promotable(over.address)),
+    }
+}
+
+/// The text of an answer; empty for an answer without text.
+fn text_of(answer: Option<&Value>) -> Result<String, WriteError> {
+    match answer {
+        Some(Value::ServerError(error)) => Err(WriteError::from_code(error.code())),
+        Some(Value::BulkString(text)) => Ok(String::from_utf8_lossy(text).into_owned()),
+        Some(Value::VerbatimString { text, .. }) => Ok(text.clone()),
+        Some(_) => Ok(String::new()),
+        None => Err(WriteError::NotRedis),
     }
 }
 

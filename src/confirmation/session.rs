@@ -3,13 +3,19 @@
 //! When any connection of a session breaks, all of them end with the session. Batches that are not
 //! acknowledged by then are sent again in the next one.
 
+use std::collections::VecDeque;
 use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::protocol::ack::{Answered, Confirmed, Coverage};
+use crate::protocol::history::{Extent, History};
+
+/// Number of rounds whose offsets are kept: those of some seconds.
+const OFFSETS_MAX: usize = 16 * 1024;
 
 /// The use of one primary, from its discovery to the end of the connections.
 #[derive(Debug)]
@@ -20,6 +26,11 @@ pub struct Session {
     others: Vec<SocketAddrV4>,
     /// Number of them that were last listed as online; `WAIT` waits for as many.
     online: AtomicUsize,
+    /// The histories of which the primary has the data.
+    history: History,
+    /// The offsets of the last rounds, and the last round whose offset is known.
+    offsets: Mutex<VecDeque<(u64, u64)>>,
+    last_answered: AtomicU64,
     coverage: watch::Sender<Coverage>,
     /// Number of rounds begun.
     begun: AtomicU64,
@@ -32,11 +43,14 @@ pub struct Session {
 }
 
 impl Session {
-    pub(super) fn new(primary: SocketAddrV4, others: Vec<SocketAddrV4>) -> Self {
+    pub(super) fn new(primary: SocketAddrV4, others: Vec<SocketAddrV4>, history: History) -> Self {
         Session {
             primary,
             others,
             online: AtomicUsize::new(0),
+            history,
+            offsets: Mutex::default(),
+            last_answered: AtomicU64::new(0),
             coverage: watch::Sender::new(Coverage::default()),
             begun: AtomicU64::new(0),
             pending: AtomicU64::new(0),
@@ -78,6 +92,37 @@ impl Session {
             offset,
             number,
         }
+    }
+
+    /// The primary has answered something. Returns the first round that confirms it.
+    pub fn answered_now(&self) -> u64 {
+        self.answered.fetch_add(1, Ordering::SeqCst);
+        self.work.notify_one();
+        self.next_round()
+    }
+
+    /// The last round whose offset is known: what is sent now lies behind that offset.
+    pub fn last_answered_round(&self) -> u64 {
+        self.last_answered.load(Ordering::SeqCst)
+    }
+
+    /// Where a write lies that was sent after the answer to the round `after`, and was answered
+    /// before the round `before` began.
+    pub fn extent(&self, after: u64, before: u64) -> Extent {
+        let offsets = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+        let first_from = |round: u64| offsets.partition_point(|(known, _)| *known < round);
+        let exact = offsets
+            .get(first_from(after))
+            .filter(|(round, _)| *round == after);
+        Extent {
+            after: exact.map(|(_, offset)| *offset),
+            upto: offsets.get(first_from(before)).map(|(_, offset)| *offset),
+        }
+    }
+
+    /// The histories of which the primary has the data.
+    pub fn history(&self) -> &History {
+        &self.history
     }
 
     /// A batch that the keeper had to ask for is acknowledged or given up.
@@ -132,6 +177,16 @@ impl Session {
     pub(super) fn begin_round(&self) -> (u64, u64) {
         let answered = self.answered.load(Ordering::SeqCst);
         (self.begun.fetch_add(1, Ordering::SeqCst) + 1, answered)
+    }
+
+    /// Notes the offset of the primary in a round.
+    pub(super) fn round_answered(&self, round: u64, offset: u64) {
+        let mut offsets = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+        if offsets.len() == OFFSETS_MAX {
+            offsets.pop_front();
+        }
+        offsets.push_back((round, offset));
+        self.last_answered.store(round, Ordering::SeqCst);
     }
 
     /// Publishes the result of a round to the write connections.

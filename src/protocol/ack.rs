@@ -68,6 +68,13 @@ pub fn replicated_up_to(others: &[SocketAddrV4], confirmed: &[Confirmed]) -> Opt
     others.iter().map(of).min().flatten()
 }
 
+/// Whether each of the `others` has confirmed something behind `offset`. Then its confirmation is
+/// later than the moment at which the primary was at `offset`: at that moment it still followed this
+/// primary, so no other node was primary.
+pub fn followed_beyond(others: &[SocketAddrV4], offset: u64, confirmed: &[Confirmed]) -> bool {
+    replicated_up_to(others, confirmed).is_some_and(|upto| upto > offset)
+}
+
 /// A batch that the primary has answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answered {
@@ -89,6 +96,9 @@ pub struct Coverage {
     /// All batches with a lower number are witnessed: they had been answered when the Sentinels
     /// were asked.
     pub witnessed: u64,
+    /// Everything that the primary had executed when this round began is confirmed, and it was
+    /// still the primary then; 0: none yet.
+    pub through: u64,
 }
 
 /// The two forms of acknowledgement.
@@ -485,6 +495,7 @@ mod tests {
             round,
             replicated,
             witnessed,
+            through: 0,
         };
         assert_eq!(found(3, Some(100), 0).form(&batch), Some(Form::Replicated));
         assert_eq!(found(3, Some(99), 7).form(&batch), None);
@@ -503,6 +514,7 @@ mod tests {
             round: 3,
             replicated: Some(5000),
             witnessed: 9,
+            through: 0,
         };
         assert_eq!(old.form(&batch), None);
     }

@@ -8,6 +8,7 @@
 //! - [`WriteError`]: whether a write failed for certain or may have happened
 //! - [`copy`]: the mark of a copy of the data, and the comparison of two copies
 //! - [`format`]: which server version reads what another one writes
+//! - [`history`]: whether a later primary has a write of an earlier one
 //! - [`roster`]: the list of members; [`membership`]: the steps that add and remove a member
 //! - [`members`]: strangers, which the Sentinels know although they are not in the lab
 //! - [`sentinel_event`]: the parts of a Sentinel's event
@@ -18,6 +19,7 @@ pub mod ack;
 pub mod copy;
 mod error;
 pub mod format;
+pub mod history;
 pub mod members;
 pub mod membership;
 pub mod roster;

@@ -1,0 +1,110 @@
+//! Replication histories: whether a write of an earlier primary is part of the data of a later one.
+//!
+//! A server that is promoted begins a new history (`master_replid`) and states which history it
+//! continues and up to which offset (`master_replid2`, `second_repl_offset`).
+
+/// The histories of which a primary has the data.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct History {
+    /// Its own history (`master_replid`).
+    pub id: String,
+    /// The history that it continues, and the first offset of that history that it does not have.
+    pub before: Option<(String, u64)>,
+}
+
+/// What is known of a write that an earlier primary has executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Survival {
+    /// The later primary has it.
+    Survived,
+    /// The later primary does not have it, nor will any other.
+    Lost,
+    /// Either is possible.
+    Unknown,
+}
+
+/// Where a write lies in the history of the primary that has executed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// The write lies behind this offset.
+    pub after: Option<u64>,
+    /// The write lies at or before this offset.
+    pub upto: Option<u64>,
+}
+
+impl History {
+    /// Whether the primary with this history has a write that another primary, with history
+    /// `executed_in`, has executed.
+    pub fn survival(&self, executed_in: &str, write: Extent) -> Survival {
+        if self.id == executed_in && !executed_in.is_empty() {
+            return Survival::Survived;
+        }
+        let Some((_, until)) = self.before.as_ref().filter(|(id, _)| id == executed_in) else {
+            return Survival::Unknown;
+        };
+        let has_all_upto = until.saturating_sub(1);
+        if write.upto.is_some_and(|upto| upto <= has_all_upto) {
+            Survival::Survived
+        } else if write.after.is_some_and(|after| after >= has_all_upto) {
+            Survival::Lost
+        } else {
+            Survival::Unknown
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn promoted() -> History {
+        History {
+            id: "new".into(),
+            before: Some(("old".into(), 101)),
+        }
+    }
+
+    fn extent(after: u64, upto: u64) -> Extent {
+        Extent {
+            after: Some(after),
+            upto: Some(upto),
+        }
+    }
+
+    #[test]
+    fn a_write_before_the_end_of_the_old_history_has_survived() {
+        assert_eq!(
+            promoted().survival("old", extent(60, 100)),
+            Survival::Survived
+        );
+        assert_eq!(promoted().survival("new", extent(0, 0)), Survival::Survived);
+    }
+
+    #[test]
+    fn a_write_behind_the_end_of_the_old_history_is_lost() {
+        assert_eq!(promoted().survival("old", extent(100, 140)), Survival::Lost);
+        assert_eq!(promoted().survival("old", extent(200, 240)), Survival::Lost);
+    }
+
+    #[test]
+    fn a_write_across_the_end_or_of_another_history_is_unknown() {
+        assert_eq!(
+            promoted().survival("old", extent(99, 101)),
+            Survival::Unknown
+        );
+        assert_eq!(
+            promoted().survival("other", extent(0, 1)),
+            Survival::Unknown
+        );
+        assert_eq!(promoted().survival("", extent(0, 1)), Survival::Unknown);
+        let no_bounds = Extent {
+            after: None,
+            upto: None,
+        };
+        assert_eq!(promoted().survival("old", no_bounds), Survival::Unknown);
+        assert_eq!(
+            History::default().survival("", no_bounds),
+            Survival::Unknown
+        );
+    }
+}
