@@ -28,6 +28,7 @@
 //! - [`handover`]: a planned change of the primary; [`closing`]: a planned stop of all nodes;
 //!   [`choosing`]: an operator's choice between copies
 //! - [`node`]: `halab node`, the supervisor of one server ([`node::machine`] is pure)
+//! - [`proxy`]: any client, with the promise of [`writer`]
 //! - [`writer`], [`verifier`], [`status`]: the work of the commands `write`, `verify`, `status`
 //! - [`doctor`]: resources of the hosts and data nodes, judged by the rules of [`capacity`]
 //! - [`monitoring`]: Prometheus, Grafana and exporters for the lab
@@ -67,6 +68,7 @@ pub mod metrics;
 pub mod monitoring;
 pub mod node;
 pub mod protocol;
+pub mod proxy;
 pub mod record;
 pub mod recovery;
 pub mod renewal;

@@ -44,6 +44,8 @@ mod metrics;
 mod nodes;
 #[path = "live/pacing.rs"]
 mod pacing;
+#[path = "live/proxy.rs"]
+mod proxy;
 #[path = "live/raise.rs"]
 mod raise;
 #[path = "live/screen.rs"]

@@ -21,6 +21,7 @@ mod move_state;
 mod node;
 mod output;
 mod progress;
+mod proxy;
 mod redis_cli;
 mod restore;
 mod secrets;
@@ -76,6 +77,8 @@ enum Command {
     Up(up::UpArgs),
     /// Write records to the current primary and count the acknowledged ones
     Write(write::WriteArgs),
+    /// Serve any Redis client: what is answered is kept, and a failover is a pause
+    Proxy(proxy::ProxyArgs),
     /// Read back every acknowledged record
     Verify(verify::VerifyArgs),
     /// Show nodes, roles, replication lag, and problems with their remedies
@@ -164,6 +167,7 @@ impl Cli {
             Command::Verify(args) => verify::run(&self.global, &args),
             Command::Status(args) => status::run(&self.global, &args),
             Command::Doctor(args) => doctor::run(&self.global, &args),
+            Command::Proxy(args) => proxy::run(&self.global, &args),
             Command::Handover(args) => handover::run(&self.global, &args),
             Command::Close(args) => close::run(&self.global, &args),
             Command::Choose(args) => choose::run(&self.global, &args),

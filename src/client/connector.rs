@@ -76,6 +76,13 @@ impl Connector {
         self
     }
 
+    /// The same, without a login: the user of the connection logs in.
+    #[must_use]
+    pub fn without_login(mut self) -> Self {
+        self.login = None;
+        self
+    }
+
     /// The same, with another limit for answers, which must be longer than the limit of a `WAIT`.
     #[must_use]
     pub fn with_answer_limit(mut self, limit: Duration) -> Self {
@@ -97,6 +104,14 @@ impl Connector {
     /// Forgets earlier connections without an answer: another server listens there now.
     pub fn reset_backoff(&self, to: SocketAddrV4) {
         self.backoff.reset(to);
+    }
+
+    /// Opens a connection for bytes as they are.
+    ///
+    /// # Errors
+    /// If the server can't be reached.
+    pub async fn open_stream(&self, to: SocketAddrV4) -> Result<Stream, ClientError> {
+        self.stream(to).await
     }
 
     /// Opens a stream: connected, encrypted where the lab uses TLS, and with `AUTH` sent.

@@ -5,7 +5,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::protocol::ack::Confirmed;
-use crate::protocol::history::History;
+use crate::protocol::history::ReplicationHistory;
 
 /// Silence of the primary, in seconds, after which a replica's link counts as down: three periods
 /// of the pings that a primary sends on each link (`repl-ping-replica-period 1`). Redis itself
@@ -75,9 +75,9 @@ impl ServerInfo {
     }
 
     /// The histories of which it has the data.
-    pub fn history(&self) -> History {
+    pub fn history(&self) -> ReplicationHistory {
         let previous = self.previous_replication_id.clone();
-        History {
+        ReplicationHistory {
             id: self.replication_id.clone(),
             before: previous.map(|id| (id, self.previous_until)),
         }

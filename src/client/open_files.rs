@@ -7,6 +7,14 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// Open files that a program of the lab needs besides its connections.
 const SPARE: u64 = 100;
 
+/// The most connections that this process may open, by its hard limit of open files.
+pub fn most_connections() -> usize {
+    let most = getrlimit(Resource::Nofile).maximum;
+    most.map_or(usize::MAX, |most| {
+        usize::try_from(most.saturating_sub(SPARE)).unwrap_or(usize::MAX)
+    })
+}
+
 /// Ensures that this process may open that many connections; raises its own limit if permitted.
 ///
 /// # Errors

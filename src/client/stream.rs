@@ -33,7 +33,7 @@ const ALERT: u8 = 0x15;
 
 /// A connection on which `AUTH` has been sent, if the lab uses passwords.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub struct Stream {
     transport: Transport,
     /// Set until the first answer.
     attempt: Option<Attempt>,

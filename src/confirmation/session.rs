@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::protocol::ack::{Answered, Confirmed, Coverage};
-use crate::protocol::history::{Extent, History};
+use crate::protocol::history::{Extent, ReplicationHistory};
 
 /// Number of rounds whose offsets are kept: those of some seconds.
 const OFFSETS_MAX: usize = 16 * 1024;
@@ -27,7 +27,7 @@ pub struct Session {
     /// Number of them that were last listed as online; `WAIT` waits for as many.
     online: AtomicUsize,
     /// The histories of which the primary has the data.
-    history: History,
+    history: ReplicationHistory,
     /// The offsets of the last rounds, and the last round whose offset is known.
     offsets: Mutex<VecDeque<(u64, u64)>>,
     last_answered: AtomicU64,
@@ -43,7 +43,11 @@ pub struct Session {
 }
 
 impl Session {
-    pub(super) fn new(primary: SocketAddrV4, others: Vec<SocketAddrV4>, history: History) -> Self {
+    pub(super) fn new(
+        primary: SocketAddrV4,
+        others: Vec<SocketAddrV4>,
+        history: ReplicationHistory,
+    ) -> Self {
         Session {
             primary,
             others,
@@ -121,7 +125,7 @@ impl Session {
     }
 
     /// The histories of which the primary has the data.
-    pub fn history(&self) -> &History {
+    pub fn history(&self) -> &ReplicationHistory {
         &self.history
     }
 

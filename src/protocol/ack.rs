@@ -69,8 +69,8 @@ pub fn replicated_up_to(others: &[SocketAddrV4], confirmed: &[Confirmed]) -> Opt
 }
 
 /// Whether each of the `others` has confirmed something behind `offset`. Then its confirmation is
-/// later than the moment at which the primary was at `offset`: at that moment it still followed this
-/// primary, so no other node was primary.
+/// later than the moment at which the primary was at `offset`: at that moment it still followed
+/// this primary, so no other node was primary.
 pub fn followed_beyond(others: &[SocketAddrV4], offset: u64, confirmed: &[Confirmed]) -> bool {
     replicated_up_to(others, confirmed).is_some_and(|upto| upto > offset)
 }

@@ -5,7 +5,7 @@
 
 /// The histories of which a primary has the data.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct History {
+pub struct ReplicationHistory {
     /// Its own history (`master_replid`).
     pub id: String,
     /// The history that it continues, and the first offset of that history that it does not have.
@@ -32,7 +32,7 @@ pub struct Extent {
     pub upto: Option<u64>,
 }
 
-impl History {
+impl ReplicationHistory {
     /// Whether the primary with this history has a write that another primary, with history
     /// `executed_in`, has executed.
     pub fn survival(&self, executed_in: &str, write: Extent) -> Survival {
@@ -57,8 +57,8 @@ impl History {
 mod tests {
     use super::*;
 
-    fn promoted() -> History {
-        History {
+    fn promoted() -> ReplicationHistory {
+        ReplicationHistory {
             id: "new".into(),
             before: Some(("old".into(), 101)),
         }
@@ -103,7 +103,7 @@ mod tests {
         };
         assert_eq!(promoted().survival("old", no_bounds), Survival::Unknown);
         assert_eq!(
-            History::default().survival("", no_bounds),
+            ReplicationHistory::default().survival("", no_bounds),
             Survival::Unknown
         );
     }

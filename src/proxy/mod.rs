@@ -1,0 +1,282 @@
+//! `halab proxy`: an endpoint that any Redis client uses as one Redis server, with the promise of
+//! `halab write`.
+//!
+//! - An answer is given when all that the command wrote is on every node that could be promoted.
+//! - What was read is kept by any later primary, and is not older than the request.
+//! - A failover is a pause: the client's connection outlives the primary.
+//! - A command that may or may not have been executed ends the client's connection.
+//!
+//! Parts:
+//! - `client`: one client, and the connection to the primary on its behalf
+//! - `command`, `answer`: where commands and answers end (pure)
+//! - `kind`: what a command does (pure)
+//! - `sent`: the commands that are not over, and what becomes of them when the primary changes
+//! - `carried`: the session that is restored on the next primary (pure)
+//! - `metrics`: what it counts
+//!
+//! Each client has its own connection to the primary, so the state of its session is the server's
+//! own. [`crate::confirmation`] asks for all clients together what is confirmed.
+
+mod answer;
+mod carried;
+mod client;
+mod command;
+mod kind;
+mod metrics;
+mod sent;
+
+use std::io;
+use std::net::{SocketAddr, SocketAddrV4};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::access::User;
+use crate::client::{Connector, Stream};
+use crate::config::Lab;
+use crate::confirmation::{self, LastProblem, Observer, Session, Settings};
+use crate::protocol::ack::Policy;
+
+use client::{ClientTask, End};
+use metrics::ProxyMetrics;
+
+/// Pause after a connection to the primary that could not be opened.
+const CONNECT_PAUSE: Duration = Duration::from_millis(5);
+/// Pause after a connection could not be accepted, most likely for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Time for the commands of clients to end after a request to stop.
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+
+/// When an answer to a read is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reads {
+    /// When it is certain that this node was still the primary, and that what was read is kept.
+    Linearizable,
+    /// At once: it may be older than the request, and a failover may take it back.
+    Local,
+}
+
+/// What becomes of a write that was sent to a primary that is lost, and not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unanswered {
+    /// The client is disconnected: it was executed or not.
+    Disconnect,
+    /// It is sent again: it is executed once or twice.
+    Retry,
+}
+
+/// Settings of a proxy.
+#[derive(Debug, Clone)]
+pub struct ProxyOptions {
+    /// Where it listens.
+    pub listen: SocketAddrV4,
+    /// When an answer to a read is given.
+    pub reads: Reads,
+    /// What becomes of writes without an answer.
+    pub unanswered: Unanswered,
+    /// How long a command waits for a primary.
+    pub patience: Duration,
+    /// Maximum number of clients.
+    pub clients: usize,
+    /// Maximum bytes of one command.
+    pub longest_command: usize,
+    /// Acknowledgement policy.
+    pub policy: Policy,
+    /// Time limit of `WAIT`.
+    pub wait_timeout: Duration,
+}
+
+/// What all clients share.
+#[derive(Debug)]
+struct Shared {
+    connector: Connector,
+    sessions: watch::Receiver<Option<Arc<Session>>>,
+    options: ProxyOptions,
+    /// No more commands are read.
+    stop: CancellationToken,
+    metrics: ProxyMetrics,
+}
+
+impl Shared {
+    /// Waits for a primary, and connects to it. `None` if there will be none.
+    async fn open_primary(&self) -> Option<(Arc<Session>, Stream)> {
+        let mut sessions = self.sessions.clone();
+        loop {
+            let is_active = |s: &Option<Arc<Session>>| s.as_ref().is_some_and(|s| !s.is_over());
+            let session = sessions.wait_for(is_active).await.ok()?.clone()?;
+            let stream = tokio::select! {
+                biased;
+                () = session.ended() => continue,
+                stream = self.connector.open_stream(session.primary) => stream,
+            };
+            match stream {
+                Ok(stream) => return Some((session, stream)),
+                Err(error) => {
+                    debug!(%error, "cannot connect to the primary");
+                    sleep(CONNECT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// Why a proxy ends early.
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyError {
+    /// It can't listen.
+    #[error("cannot listen on {address}: {source}; choose another address with --listen")]
+    Listen {
+        /// Where.
+        address: SocketAddrV4,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A background task has ended.
+    #[error("a task of the proxy has ended: {0}")]
+    Task(String),
+}
+
+/// Notes the primary, for the log and the metrics.
+#[derive(Debug)]
+struct Notes(ProxyMetrics);
+
+impl Observer for Notes {
+    fn round_ended(&self, _primary: Option<String>) {}
+
+    fn primary_changed(&self, _node: &str) {
+        self.0.primary_changes.inc();
+    }
+
+    fn no_primary(&self) {}
+
+    fn refused(&self, why: &str) {
+        if self.0.is_new_refusal(why) {
+            warn!(error = %why, "the primary refuses the proxy; trying again");
+        }
+    }
+}
+
+/// Serves clients until `stop` is cancelled and their commands are over. `listening` is called with
+/// the address once clients can connect.
+///
+/// # Errors
+/// If it can't listen, or a background task ends.
+pub async fn run(
+    lab: &Lab,
+    options: ProxyOptions,
+    stop: CancellationToken,
+    listening: impl FnOnce(SocketAddr),
+) -> Result<(), ProxyError> {
+    let failed = |source| ProxyError::Listen {
+        address: options.listen,
+        source,
+    };
+    let listener = TcpListener::bind(options.listen).await.map_err(failed)?;
+    listening(listener.local_addr().map_err(failed)?);
+    let metrics = ProxyMetrics::default();
+    let settings = Settings {
+        user: User::Writer,
+        policy: options.policy,
+        wait_timeout: options.wait_timeout,
+    };
+    let (to_clients, sessions) = watch::channel(None);
+    let mut background = JoinSet::new();
+    background.spawn(confirmation::run(
+        lab.clone(),
+        settings,
+        to_clients,
+        Arc::new(Notes(metrics.clone())),
+        LastProblem::default(),
+    ));
+    let shared = Arc::new(Shared {
+        connector: Connector::new(lab, User::Writer).without_login(),
+        sessions,
+        options,
+        stop: stop.clone(),
+        metrics,
+    });
+    let mut clients = JoinSet::new();
+    let result = tokio::select! {
+        () = accept(&listener, &shared, &mut clients) => Ok(()),
+        () = stop.cancelled() => Ok(()),
+        Some(ended) = background.join_next() => {
+            let why = ended.err().map_or_else(|| "without a reason".to_owned(), |e| e.to_string());
+            Err(ProxyError::Task(why))
+        }
+    };
+    drop(listener);
+    stop.cancel();
+    let (sent_again, unknown) = (
+        shared.metrics.sent_again.get(),
+        shared.metrics.unknown.get(),
+    );
+    let primary_changes = shared.metrics.primary_changes.get();
+    info!(
+        clients = clients.len(),
+        primary_changes, sent_again, unknown, "stopping"
+    );
+    let deadline = Instant::now() + DRAIN_LIMIT;
+    loop {
+        tokio::select! {
+            ended = clients.join_next() => if ended.is_none() {
+                break;
+            },
+            () = sleep_until(deadline) => {
+                info!(clients = clients.len(), "stopped with commands that are not over");
+                break;
+            }
+        }
+    }
+    result
+}
+
+/// Accepts clients.
+async fn accept(listener: &TcpListener, shared: &Arc<Shared>, clients: &mut JoinSet<()>) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = clients.join_next() => continue,
+        };
+        match accepted {
+            Ok((stream, from)) if clients.len() >= shared.options.clients => {
+                debug!(%from, "refused: the maximum number of clients is reached");
+                refuse(stream).await;
+            }
+            Ok((stream, from)) => {
+                // Without it, small answers would wait for the client's acknowledgement.
+                if stream.set_nodelay(true).is_err() {
+                    continue;
+                }
+                let task = ClientTask::new(shared.clone(), stream);
+                let metrics = shared.metrics.clone();
+                clients.spawn(async move {
+                    metrics.clients.inc();
+                    match task.run().await {
+                        End::Closed => debug!(%from, "client closed"),
+                        end @ End::Broken(_) => debug!(%from, reason = %end, "client disconnected"),
+                        end => warn!(%from, reason = %end, "client disconnected"),
+                    }
+                    metrics.clients.dec();
+                });
+            }
+            Err(error) => {
+                warn!(%error, "cannot accept a client");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Tells a client that there is no room for it.
+async fn refuse(mut stream: TcpStream) {
+    let text = b"-ERR max number of clients reached\r\n";
+    // It fits into the buffer of a new socket.
+    let written = tokio::io::AsyncWriteExt::write_all(&mut stream, text);
+    let _ = timeout(Duration::from_millis(100), written).await;
+}

@@ -1,0 +1,262 @@
+//! The commands of one client that are not over yet, with the answers to them.
+//!
+//! Two queues: `waiting`, not sent to a primary, and `sent`, in the order of the answers. The bytes
+//! of all answers are in one buffer, `held`, in the same order.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::time::Instant;
+
+use crate::protocol::history::Survival;
+
+use super::kind::Kind;
+
+/// A command that was received from the client.
+#[derive(Debug, Clone)]
+pub struct ClientRequest {
+    /// Its bytes, as they came.
+    pub command: Bytes,
+    /// What it does.
+    pub kind: Kind,
+    /// Number of answers of the server.
+    pub frames: usize,
+    /// The proxy does not send it, and answers this.
+    pub refusal: Option<Bytes>,
+    /// It restores the session: its answer is not for the client.
+    pub is_restoring: bool,
+    /// When it was received.
+    pub received: Instant,
+}
+
+/// A command that was sent, or that the proxy answers.
+#[derive(Debug)]
+pub struct Sent {
+    /// The command; `None` for a message that answers none.
+    pub job: Option<ClientRequest>,
+    /// The last round with an answer when it was sent: it lies behind the offset of that round.
+    pub after: u64,
+    /// The first round that began after the first byte of the answer: it confirms the answer.
+    pub before: Option<u64>,
+    /// Bytes of the answer in `held`.
+    pub length: usize,
+    /// Answers still missing.
+    pub missing: usize,
+    /// The answer is an error.
+    pub is_error: bool,
+    /// The primary has refused it before executing it, because it is no longer the primary.
+    pub is_refused: bool,
+    /// It was answered with +QUEUED.
+    pub is_queued: bool,
+    /// The proxy's own answer.
+    pub own: Option<Bytes>,
+    /// A part of the answer was passed on already.
+    pub has_begun: bool,
+    /// Its effect on the session was noted already.
+    pub is_noted: bool,
+}
+
+impl Sent {
+    /// A command that is sent now.
+    pub fn new(job: ClientRequest, after: u64) -> Self {
+        Sent {
+            missing: job.frames,
+            job: Some(job),
+            after,
+            before: None,
+            length: 0,
+            is_error: false,
+            is_refused: false,
+            is_queued: false,
+            own: None,
+            has_begun: false,
+            is_noted: false,
+        }
+    }
+
+    /// A command that the proxy answers with `answer`.
+    pub fn answered_by_proxy(job: ClientRequest, answer: Bytes) -> Self {
+        Sent {
+            missing: 0,
+            own: Some(answer),
+            ..Sent::new(job, 0)
+        }
+    }
+
+    /// A message of the server that answers no command.
+    pub fn message(length: usize, before: u64) -> Self {
+        Sent {
+            job: None,
+            after: 0,
+            before: Some(before),
+            length,
+            missing: 0,
+            is_error: false,
+            is_refused: false,
+            is_queued: false,
+            own: None,
+            has_begun: false,
+            is_noted: false,
+        }
+    }
+
+    /// Whether the whole answer has been received.
+    pub fn is_complete(&self) -> bool {
+        self.missing == 0
+    }
+
+    /// Whether it is a command that a transaction can have.
+    pub fn is_command(&self) -> bool {
+        let kind = self.job.as_ref().map(|job| job.kind);
+        matches!(kind, Some(Kind::Read | Kind::Write))
+    }
+
+    /// Whether it is `DISCARD`.
+    pub fn is_discard(&self) -> bool {
+        self.job
+            .as_ref()
+            .is_some_and(|job| job.kind == Kind::Discard)
+    }
+
+    /// Whether the answer is about a change of data: a write outside of a transaction that is being
+    /// queued, or `EXEC`.
+    pub fn may_have_written(&self) -> bool {
+        let kind = self.job.as_ref().map(|job| job.kind);
+        matches!(kind, Some(Kind::Write | Kind::Exec)) && !self.is_queued && self.own.is_none()
+    }
+}
+
+/// What becomes of the commands of a client when the primary changes.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// So many of the first commands were executed and have survived.
+    pub kept: usize,
+    /// One of the others may have been executed or not, so that the client must be told.
+    pub is_unknown: bool,
+}
+
+/// Judges the commands that were sent to an earlier primary. `survival` states whether a command
+/// that may have written, and was answered, has survived.
+///
+/// The last command that has survived is the border: whatever was answered before it was executed
+/// before the promotion, by a primary whose data up to there is in the later one. What follows it
+/// is sent again, unless it may have been executed.
+pub fn judge(sent: &VecDeque<Sent>, mut survival: impl FnMut(&Sent) -> Survival) -> Outcome {
+    let mut kept = 0;
+    let mut last_unknown = None;
+    for (at, command) in sent.iter().enumerate() {
+        if !command.may_have_written() {
+            continue;
+        }
+        let fate = match command.is_complete() {
+            true => survival(command),
+            false => Survival::Unknown,
+        };
+        match fate {
+            Survival::Survived => kept = at + 1,
+            Survival::Lost => {}
+            Survival::Unknown => last_unknown = Some(at),
+        }
+    }
+    let has_begun = sent.iter().skip(kept).any(|command| command.has_begun);
+    Outcome {
+        kept,
+        is_unknown: has_begun || last_unknown.is_some_and(|at| at >= kept),
+    }
+}
+
+/// Removes from `sent` and `held` all but the first `kept` commands, and returns those that are to
+/// be sent again, in their order. Messages are dropped.
+pub fn take_back(
+    sent: &mut VecDeque<Sent>,
+    held: &mut BytesMut,
+    kept: usize,
+) -> Vec<ClientRequest> {
+    let kept_bytes: usize = sent.iter().take(kept).map(|command| command.length).sum();
+    held.truncate(kept_bytes);
+    let rest = sent.split_off(kept.min(sent.len()));
+    let jobs = rest.into_iter().filter_map(|command| command.job);
+    jobs.filter(|job| !job.is_restoring).collect()
+}
+
+/// Passes on `length` bytes of the answers, or drops them.
+pub fn pass_on(held: &mut BytesMut, length: usize, to: Option<&mut BytesMut>) {
+    if let Some(to) = to {
+        to.extend_from_slice(&held[..length]);
+    }
+    held.advance(length);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(kind: Kind) -> ClientRequest {
+        ClientRequest {
+            command: Bytes::from_static(b"x"),
+            kind,
+            frames: 1,
+            refusal: None,
+            is_restoring: false,
+            received: Instant::now(),
+        }
+    }
+
+    /// Commands by their letters: `r` a read, `w` a write, capitals with their answers.
+    fn queue(letters: &str) -> VecDeque<Sent> {
+        let one = |letter: char| {
+            let kind = match letter.to_ascii_lowercase() {
+                'r' => Kind::Read,
+                _ => Kind::Write,
+            };
+            let mut sent = Sent::new(job(kind), 0);
+            if letter.is_uppercase() {
+                sent.missing = 0;
+                sent.length = 1;
+            }
+            sent
+        };
+        letters.chars().map(one).collect()
+    }
+
+    /// The outcome if the writes with answers have these fates, in their order.
+    fn outcome(letters: &str, fates: &[Survival]) -> (usize, bool) {
+        let mut fates = fates.iter();
+        let found = judge(&queue(letters), |_| *fates.next().unwrap());
+        (found.kept, found.is_unknown)
+    }
+
+    #[test]
+    fn the_last_write_that_survived_is_the_border() {
+        use Survival::{Lost, Survived, Unknown};
+        assert_eq!(outcome("", &[]), (0, false));
+        assert_eq!(outcome("RRr", &[]), (0, false));
+        assert_eq!(outcome("W", &[Survived]), (1, false));
+        assert_eq!(outcome("RWR", &[Survived]), (2, false));
+        assert_eq!(outcome("WW", &[Survived, Lost]), (1, false));
+        assert_eq!(outcome("WWr", &[Survived, Unknown]), (1, true));
+        // A later one that survived shows that this one did.
+        assert_eq!(outcome("WW", &[Unknown, Survived]), (2, false));
+        assert_eq!(outcome("WWW", &[Unknown, Survived, Lost]), (2, false));
+        assert_eq!(outcome("Ww", &[Survived]), (1, true));
+        assert_eq!(outcome("Rw", &[]), (0, true));
+    }
+
+    #[test]
+    fn an_answer_that_has_begun_cannot_be_given_again() {
+        let mut sent = queue("r");
+        sent[0].has_begun = true;
+        assert!(judge(&sent, |_| Survival::Unknown).is_unknown);
+    }
+
+    #[test]
+    fn what_is_sent_again_keeps_its_order_and_leaves_no_bytes() {
+        let mut sent = queue("WRr");
+        sent.insert(2, Sent::message(1, 7));
+        let mut held = BytesMut::from(&b"abc"[..]);
+        let again = take_back(&mut sent, &mut held, 1);
+        assert_eq!((sent.len(), &held[..]), (1, &b"a"[..]));
+        assert_eq!(again.len(), 2);
+        assert!(again.iter().all(|job| job.kind == Kind::Read));
+    }
+}

@@ -1,0 +1,325 @@
+//! `halab proxy`: any client is answered as by one server, and what is answered is kept.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use redis::{Commands, Connection, RedisResult};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::lab::{TestLab, wait_until};
+
+/// Clients that write at the same time.
+const CLIENTS: usize = 10;
+
+/// A running proxy; killed when dropped.
+struct Proxy {
+    child: Child,
+    url: String,
+    address: String,
+}
+
+impl Proxy {
+    fn start(lab: &TestLab, arguments: &[&str]) -> Self {
+        let [a, b, c, _] = lab.lab.data_nodes[0].address.octets();
+        let address = format!("{a}.{b}.{c}.51:6379");
+        let log = File::create(lab.path("proxy.log")).unwrap();
+        let child = lab
+            .command()
+            .arg("proxy")
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let password = fs::read_to_string(lab.path("state/secrets/operator")).unwrap();
+        let proxy = Proxy {
+            child,
+            url: format!("redis://operator:{}@{address}/", password.trim()),
+            address,
+        };
+        wait_until("the proxy to serve", || proxy.connected().is_ok());
+        proxy
+    }
+
+    fn connected(&self) -> RedisResult<Connection> {
+        let client = redis::Client::open(self.url.as_str())?;
+        let connection = client.get_connection_with_timeout(Duration::from_secs(20))?;
+        connection.set_read_timeout(Some(Duration::from_secs(20)))?;
+        Ok(connection)
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().cast_signed()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What one client has seen.
+#[derive(Debug, Default)]
+struct Seen {
+    answered: Vec<String>,
+    failed: usize,
+    longest: Duration,
+}
+
+/// Writes one key after the other until `stop` is set. A call that fails is not repeated.
+fn write_keys(proxy: &Proxy, client: usize, stop: &AtomicBool) -> Seen {
+    let mut seen = Seen::default();
+    let mut connection = proxy.connected().unwrap();
+    let mut number = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let key = format!("app:{client}:{number}");
+        number += 1;
+        let begun = Instant::now();
+        match connection.set::<_, _, ()>(&key, number) {
+            Ok(()) => seen.answered.push(key),
+            Err(_) => {
+                seen.failed += 1;
+                wait_until("the proxy to accept a client again", || {
+                    proxy.connected().is_ok_and(|new| {
+                        connection = new;
+                        true
+                    })
+                });
+            }
+        }
+        seen.longest = seen.longest.max(begun.elapsed());
+    }
+    seen
+}
+
+/// What clients have seen that write while `disturb` runs, and for a while before and after it.
+fn clients_during(proxy: &Proxy, disturb: impl FnOnce()) -> Vec<Seen> {
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let stop = &stop;
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|client| scope.spawn(move || write_keys(proxy, client, stop)))
+            .collect();
+        thread::sleep(Duration::from_secs(1));
+        disturb();
+        thread::sleep(Duration::from_secs(1));
+        stop.store(true, Ordering::Relaxed);
+        clients.into_iter().map(|c| c.join().unwrap()).collect()
+    })
+}
+
+/// Every answered key is on the primary.
+fn assert_kept(proxy: &Proxy, clients: &[Seen]) {
+    let mut connection = proxy.connected().unwrap();
+    for seen in clients {
+        assert!(seen.answered.len() > 10, "{seen:?}");
+        for keys in seen.answered.chunks(500) {
+            let found: Vec<Option<u64>> = connection.mget(keys).unwrap();
+            let missing = keys.iter().zip(found).find(|(_, value)| value.is_none());
+            assert_eq!(missing, None);
+        }
+    }
+}
+
+#[test]
+fn a_killed_primary_is_a_pause_and_what_was_answered_is_kept() {
+    let mut lab = TestLab::start();
+    let proxy = Proxy::start(&lab, &[]);
+    let primary = lab.primary().unwrap();
+    let seen = clients_during(&proxy, || {
+        lab.signal_server(&primary, Signal::KILL);
+        lab.wait_failover_from(&primary);
+        lab.wait_healthy();
+    });
+    assert!(seen.iter().all(|client| client.failed <= 1), "{seen:?}");
+    assert_kept(&proxy, &seen);
+}
+
+#[test]
+fn with_retry_a_killed_primary_fails_no_call() {
+    let mut lab = TestLab::start();
+    let proxy = Proxy::start(&lab, &["--unanswered", "retry"]);
+    let primary = lab.primary().unwrap();
+    let seen = clients_during(&proxy, || {
+        lab.signal_server(&primary, Signal::KILL);
+        lab.wait_failover_from(&primary);
+        lab.wait_healthy();
+    });
+    assert!(seen.iter().all(|client| client.failed == 0), "{seen:?}");
+    assert_kept(&proxy, &seen);
+}
+
+#[test]
+fn a_handover_fails_at_most_the_call_that_each_client_has_sent() {
+    let mut lab = TestLab::start();
+    let proxy = Proxy::start(&lab, &[]);
+    let seen = clients_during(&proxy, || {
+        let output = lab.halab(&["handover"]);
+        assert!(output.status.success(), "{output:?}");
+        lab.wait_healthy();
+    });
+    // A handover disconnects clients before their paused writes could be executed, and the proxy
+    // cannot tell these writes from executed ones.
+    assert!(seen.iter().all(|client| client.failed <= 1), "{seen:?}");
+    assert_kept(&proxy, &seen);
+}
+
+#[test]
+fn a_session_is_carried_over_to_the_next_primary() {
+    let mut lab = TestLab::start();
+    let proxy = Proxy::start(&lab, &[]);
+    let mut connection = proxy.connected().unwrap();
+    let ask = |connection: &mut Connection, command: &str| -> RedisResult<redis::Value> {
+        let mut words = command.split(' ');
+        let mut cmd = redis::cmd(words.next().unwrap());
+        for word in words {
+            cmd.arg(word);
+        }
+        cmd.query(connection)
+    };
+    for command in [
+        "SELECT 3",
+        "CLIENT SETNAME shop",
+        "SET watched 1",
+        "WATCH watched",
+    ] {
+        ask(&mut connection, command).unwrap();
+    }
+    let mut queueing = proxy.connected().unwrap();
+    for command in ["SELECT 3", "MULTI", "INCR counted"] {
+        ask(&mut queueing, command).unwrap();
+    }
+    let subscriber = proxy.connected().unwrap();
+    let mut subscriber = subscriber;
+    let mut messages = subscriber.as_pubsub();
+    messages.subscribe("news").unwrap();
+
+    let output = lab.halab(&["handover"]);
+    assert!(output.status.success(), "{output:?}");
+    lab.wait_healthy();
+
+    let text = |value: redis::Value| redis::from_redis_value::<String>(value).unwrap();
+    assert_eq!(
+        text(ask(&mut connection, "CLIENT GETNAME").unwrap()),
+        "shop"
+    );
+    assert_eq!(text(ask(&mut connection, "GET watched").unwrap()), "1");
+    // What was watched may have changed meanwhile.
+    ask(&mut connection, "MULTI").unwrap();
+    ask(&mut connection, "SET watched 2").unwrap();
+    assert_eq!(ask(&mut connection, "EXEC").unwrap(), redis::Value::Nil);
+    assert_eq!(text(ask(&mut connection, "GET watched").unwrap()), "1");
+    // The queued command is executed once.
+    let executed: Vec<u64> = redis::from_redis_value(ask(&mut queueing, "EXEC").unwrap()).unwrap();
+    assert_eq!(executed, [1]);
+    // The subscription may be restored a moment later than the first command.
+    wait_until("a subscriber", || {
+        let said = ask(&mut connection, "PUBLISH news hello").unwrap();
+        redis::from_redis_value::<u64>(said).unwrap() > 0
+    });
+    let message: String = messages.get_message().unwrap().get_payload().unwrap();
+    assert_eq!(message, "hello");
+}
+
+#[test]
+fn pipelines_of_any_size_are_answered_in_order_and_hostile_clients_harm_no_other() {
+    let lab = TestLab::start();
+    let proxy = Proxy::start(&lab, &["--max-command-mib", "1"]);
+    // More commands in one packet than are taken at once.
+    let mut connection = proxy.connected().unwrap();
+    let mut pipeline = redis::pipe();
+    for number in 0..20_000_u64 {
+        pipeline.cmd("ECHO").arg(number);
+    }
+    let answers: Vec<u64> = pipeline.query(&mut connection).unwrap();
+    assert!(answers.iter().copied().eq(0..20_000));
+    // A value that is longer than what is held at once.
+    let long = vec![b'x'; 900_000];
+    let _: () = connection.set("long", &long).unwrap();
+    for _ in 0..3 {
+        assert_eq!(connection.get::<_, Vec<u8>>("long").unwrap(), long);
+    }
+
+    let hostile = |bytes: &[u8]| {
+        let mut stream = TcpStream::connect(&proxy.address).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        stream.write_all(bytes).unwrap();
+        stream
+    };
+    let answer = |mut stream: TcpStream| {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    };
+    assert!(answer(hostile(b"*1\r\nGET\r\n")).contains("Protocol error: expected '$'"));
+    let too_long = answer(hostile(b"*2\r\n$3\r\nGET\r\n$2000000\r\n"));
+    assert!(
+        too_long.contains("longer than the proxy accepts"),
+        "{too_long}"
+    );
+    // Half a command, and one that does not read its answers.
+    let _half = hostile(b"*2\r\n$3\r\nGE");
+    let mut deaf = proxy.connected().unwrap();
+    for _ in 0..200 {
+        let get = redis::cmd("GET").arg("long").get_packed_command();
+        if deaf.send_packed_command(&get).is_err() {
+            break;
+        }
+    }
+    let answered: String = redis::cmd("PING").query(&mut connection).unwrap();
+    assert_eq!(answered, "PONG");
+    for refused in ["MONITOR", "PSYNC", "CLUSTER"] {
+        let error = redis::cmd(refused)
+            .query::<()>(&mut connection)
+            .unwrap_err();
+        assert!(error.to_string().contains("halab proxy"), "{error}");
+    }
+}
+
+#[test]
+fn a_stopped_proxy_answers_what_was_sent() {
+    let lab = TestLab::start();
+    let mut proxy = Proxy::start(&lab, &[]);
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let (stop, proxy) = (&stop, &proxy);
+        let writer = scope.spawn(move || {
+            let mut connection = proxy.connected().unwrap();
+            let mut answered = 0;
+            while !stop.load(Ordering::Relaxed) {
+                match connection.incr::<_, _, u64>("n", 1) {
+                    Ok(n) => answered = n,
+                    Err(_) => break,
+                }
+            }
+            answered
+        });
+        thread::sleep(Duration::from_millis(500));
+        proxy.signal(Signal::TERM);
+        let answered = writer.join().unwrap();
+        stop.store(true, Ordering::Relaxed);
+        let primary = lab.primary().unwrap();
+        let kept = lab.halab(&["cli", &primary, "-e", "get", "n"]);
+        let kept: u64 = String::from_utf8_lossy(&kept.stdout)
+            .trim()
+            .parse()
+            .unwrap();
+        // Sent and not answered is at most one.
+        assert!(
+            answered > 10 && (answered..=answered + 1).contains(&kept),
+            "{answered} {kept}"
+        );
+    });
+    assert!(proxy.child.wait().unwrap().success());
+}
