@@ -38,7 +38,9 @@ rec {
         ../lab
         ../scripts
         ../deny.toml
-        ../deploy/systemd
+        ../deploy
+        ../packaging/debian/README.Debian
+        ../nix/lib/credentials.nix
         ../fuzz
         ../.github
       ]

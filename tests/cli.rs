@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use clap::CommandFactory;
 use predicates::prelude::*;
 use proptest::strategy::Strategy;
+use redis_ha_lab::access::User;
 use redis_ha_lab::cli::Cli;
 use redis_ha_lab::exit::Exit;
 use tempfile::TempDir;
@@ -196,6 +197,26 @@ fn every_command_of_a_unit_is_one_that_halab_takes() {
         }
     }
     assert!(commands >= 6, "{commands}");
+}
+
+/// Whatever hands password files to nodes lists them by name.
+#[test]
+fn every_lane_hands_a_node_the_password_of_every_user() {
+    let unit = "LoadCredential=NAME:/etc/redis-ha-lab/secrets/NAME\n";
+    for (file, form) in [
+        ("nix/lib/credentials.nix", "\"NAME\"\n"),
+        ("deploy/systemd/halab-data-node@.service", unit),
+        ("deploy/systemd/halab-sentinel@.service", unit),
+        ("deploy/kubernetes/kustomization.yaml", "- secrets/NAME\n"),
+        ("packaging/debian/README.Debian", " NAME "),
+    ] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        let text = fs::read_to_string(path).unwrap();
+        for user in User::ALL {
+            let wanted = form.replace("NAME", user.name());
+            assert!(text.contains(&wanted), "{file}: {wanted}");
+        }
+    }
 }
 
 const WRONG: &str = r#"

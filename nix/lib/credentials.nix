@@ -23,6 +23,7 @@ let
   # All users; a node has the password hash of each.
   users = [
     "writer"
+    "proxy"
     "verifier"
     "replication"
     "sentinel"

@@ -247,7 +247,7 @@ let
         "node-%i.pem"
       ]
       && subset (named config.SetCredential) loaded
-      && builtins.length loaded == 10;
+      && builtins.length loaded == 11;
     "no unit runs a shell and each is hardened" = builtins.all (
       unit:
       let

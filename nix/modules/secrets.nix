@@ -24,11 +24,11 @@ in
     example = "/run/keys/redis-ha-lab";
     description = ''
       Folder on this host with the password of each user of the lab's servers, one file per user:
-      writer, verifier, replication, sentinel, exporter, node, operator. Every host that runs a node
-      needs the same files; a host that only writes needs writer, one that only monitors needs
-      exporter. With `settings.security.tls` every host also needs ca.pem, and node-NAME.pem of each
-      node that it runs; with `mutual_tls` also client.pem. `halab secrets make DIR` makes all
-      files. systemd reads them (LoadCredential), so only root needs access; never put them into the
+      writer, proxy, verifier, replication, sentinel, exporter, node, operator. Every host that runs
+      a node needs the same files; a host that only writes needs writer, one that only monitors
+      needs exporter. With `settings.security.tls` every host also needs ca.pem, and node-NAME.pem
+      of each node that it runs; with `mutual_tls` also client.pem. `halab secrets make DIR` makes
+      all files. systemd reads them (LoadCredential), so only root needs access; never put them into the
       Nix store. `null`: the first start makes them in /var/lib/${made}, which is
       sufficient if all nodes of the lab run on this host.
     '';

@@ -7,6 +7,8 @@ use crate::config::NodeKind;
 pub enum User {
     /// `halab write`.
     Writer,
+    /// `halab proxy`.
+    Proxy,
     /// `halab verify`, `status`, `health`, `backup`, `restore`: read-only.
     Verifier,
     /// A replica, on its primary; and `halab backup`, which copies like a replica.
@@ -21,8 +23,8 @@ pub enum User {
     Operator,
 }
 
-/// What the handover, the node and the writer need to ask a Sentinel and receive its events. A
-/// Sentinel has no keys, and its channels are its events.
+/// What the handover, the node, the writer and the proxy need to ask a Sentinel and receive its
+/// events. A Sentinel has no keys, and its channels are its events.
 const SENTINEL_QUERIES: [&str; 5] = [
     "&*",
     "+ping",
@@ -33,8 +35,9 @@ const SENTINEL_QUERIES: [&str; 5] = [
 
 impl User {
     /// All users, in the order of files and tables.
-    pub const ALL: [User; 7] = [
+    pub const ALL: [User; 8] = [
         User::Writer,
+        User::Proxy,
         User::Verifier,
         User::Replication,
         User::Sentinel,
@@ -47,6 +50,7 @@ impl User {
     pub fn name(self) -> &'static str {
         match self {
             User::Writer => "writer",
+            User::Proxy => "proxy",
             User::Verifier => "verifier",
             User::Replication => "replication",
             User::Sentinel => "sentinel",
@@ -65,6 +69,7 @@ impl User {
     pub fn used_by(self) -> &'static str {
         match self {
             User::Writer => "`halab write`",
+            User::Proxy => "`halab proxy`, for what it asks on its own connections",
             User::Verifier => "`halab verify`, `status`, `health`, `backup` and `restore`",
             User::Replication => "a replica, on its primary; `halab backup`, which copies like one",
             User::Sentinel => "a Sentinel, on data nodes and other Sentinels",
@@ -100,6 +105,19 @@ impl User {
                 "+role",
                 "+info",
                 // To read the assurance of a node.
+                "+pubsub|numsub",
+            ],
+            // As the writer confirms, but it writes nothing itself: each application's commands are
+            // sent as that application's user.
+            User::Proxy => vec![
+                "%R~halab-mark",
+                "%R~halab-members",
+                "+get",
+                "&halab:round",
+                "+publish",
+                "+wait",
+                "+role",
+                "+info",
                 "+pubsub|numsub",
             ],
             User::Verifier => vec![
@@ -180,8 +198,8 @@ impl User {
     fn on_sentinel(self) -> Vec<&'static str> {
         let queries_and = |more: &[&'static str]| [&SENTINEL_QUERIES, more].concat();
         match self {
-            // It may ask which node is primary, but not cause a failover.
-            User::Writer => SENTINEL_QUERIES.to_vec(),
+            // They may ask which node is primary, but not cause a failover.
+            User::Writer | User::Proxy => SENTINEL_QUERIES.to_vec(),
             User::Verifier => queries_and(&[
                 "+sentinel|ckquorum",
                 "+sentinel|get-master-addr-by-name",

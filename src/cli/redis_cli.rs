@@ -29,7 +29,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 pub(super) struct CliArgs {
     /// Name of the node in lab.toml
     node: String,
-    /// User: writer, verifier, replication, sentinel, exporter, node or operator
+    /// User: writer, proxy, verifier, replication, sentinel, exporter, node or operator
     #[arg(long, value_name = "NAME", default_value = "operator", value_parser = parse_user)]
     user: User,
     /// Arguments for redis-cli: its own options, a command

@@ -89,7 +89,7 @@ fn who_does_not_say_who_they_are_is_let_in_nowhere() {
 #[test]
 fn no_user_may_do_more_than_its_part_needs() {
     let lab = TestLab::start();
-    let tries: [(User, NodeKind, &[&[&str]]); 10] = [
+    let tries: [(User, NodeKind, &[&[&str]]); 12] = [
         (
             User::Writer,
             NodeKind::Data,
@@ -106,6 +106,17 @@ fn no_user_may_do_more_than_its_part_needs() {
                 &["acl", "list"],
                 &["client", "pause", "1"],
                 &["publish", "__sentinel__:hello", "x"],
+            ],
+        ),
+        (
+            User::Proxy,
+            NodeKind::Data,
+            &[
+                &["get", "halab:x"],
+                &["mset", "halab:x", "1"],
+                &["set", "halab-mark", "1"],
+                &["publish", "halab:not-promotable", "x"],
+                &["client", "list"],
             ],
         ),
         (
@@ -165,6 +176,14 @@ fn no_user_may_do_more_than_its_part_needs() {
             ],
         ),
         (
+            User::Proxy,
+            NodeKind::Sentinel,
+            &[
+                &["sentinel", "failover", "halab"],
+                &["sentinel", "set", "halab", "quorum", "1"],
+            ],
+        ),
+        (
             User::Verifier,
             NodeKind::Sentinel,
             &[
@@ -214,7 +233,7 @@ fn no_user_may_do_more_than_its_part_needs() {
         "1"
     );
     // Who has nothing to do on a Sentinel is not known there.
-    let password = &secrets_of(&lab)[2];
+    let password = &secrets_of(&lab)[index_of(User::Replication)];
     let sentinel = &lab.lab.sentinels[0];
     let answer = said_by(sentinel, &["AUTH", User::Replication.name(), password]);
     assert!(answer.starts_with("-WRONGPASS"), "{answer}");
@@ -252,6 +271,11 @@ fn files(folder: &Path, left_out: impl Fn(&Path) -> bool) -> Vec<(String, Vec<u8
         }
     }
     found
+}
+
+/// Where a user is in `secrets_of`.
+fn index_of(user: User) -> usize {
+    User::ALL.iter().position(|other| *other == user).unwrap()
 }
 
 fn secrets_of(lab: &TestLab) -> Vec<String> {
@@ -401,7 +425,8 @@ fn a_rotation_fails_no_write_and_no_password_is_where_it_does_not_belong() {
     }
     // The search finds what is there; which of both depends on when Redis wrote its file.
     let conf = fs::read_to_string(state.join("sentinel-1/sentinel.conf")).unwrap();
-    assert!(conf.contains(&old[3]) || conf.contains(&new[3]));
+    let sentinel = index_of(User::Sentinel);
+    assert!(conf.contains(&old[sentinel]) || conf.contains(&new[sentinel]));
 }
 
 #[test]
