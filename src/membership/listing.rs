@@ -5,6 +5,7 @@ use std::net::SocketAddrV4;
 use futures_util::future::join_all;
 use serde::Serialize;
 
+use crate::access::User;
 use crate::client::{Connector, with_members};
 use crate::config::{Lab, Node};
 use crate::protocol::roster::{Standing, parse_known_nodes};
@@ -59,12 +60,20 @@ async fn known_nodes_of(connector: &Connector, node: &Node) -> KnownNodes {
     let Ok(list) = list.await else {
         return KnownNodes::Silent;
     };
-    let mut names = list
-        .split([' ', '\n'])
-        .filter_map(|f| f.strip_prefix("name="));
-    names
-        .find_map(parse_known_nodes)
-        .map_or(KnownNodes::Unstated, KnownNodes::Listed)
+    stated_nodes(&list).map_or(KnownNodes::Unstated, KnownNodes::Listed)
+}
+
+/// The nodes that the supervisor states, out of the answer to `CLIENT LIST`. Any client can take a
+/// name, so that of another user is none: `default` is whoever connects to a lab without ACL.
+fn stated_nodes(list: &str) -> Option<Vec<(String, SocketAddrV4)>> {
+    list.lines().find_map(|line| {
+        let field = |key: &str| line.split(' ').find_map(|field| field.strip_prefix(key));
+        let user = field("user=")?;
+        if user != User::Node.name() && user != "default" {
+            return None;
+        }
+        parse_known_nodes(field("name=")?)
+    })
 }
 
 /// What is missing if `node` runs with a `lab.toml` without all of `required`. `None` if nothing
@@ -132,5 +141,28 @@ fn standing_text(standing: Option<Standing>) -> &'static str {
         Some(Standing::Full) => "full",
         Some(Standing::Counted) => "counted",
         None => "none",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_supervisor_states_which_nodes_it_knows() {
+        let line = |user: &str, name: &str| {
+            format!(
+                "id=7 addr=127.0.0.1:4 name={name} db=0 cmd=client|setname user={user} redir=-1\n"
+            )
+        };
+        let named = "halab-knows:redis-a=127.0.0.11:6379";
+        let of = |list: &[String]| stated_nodes(&list.concat()).map(|nodes| nodes[0].0.clone());
+        let own = line("node", named);
+        let of_shop = line("shop", "halab-knows:redis-z=127.0.0.11:6379");
+        assert_eq!(of(&[of_shop.clone(), own.clone()]), Some("redis-a".into()));
+        assert_eq!(of(&[of_shop]), None);
+        // Without ACL, all are this user.
+        assert_eq!(of(&[line("default", named)]), Some("redis-a".into()));
+        assert_eq!(of(&[line("node", "shop")]), None);
     }
 }
