@@ -3,7 +3,7 @@
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
-use super::values::NAME_MAX;
+use super::values::{DEFAULT_COMMANDS, NAME_MAX, RULE_MAX};
 
 /// Names as a regular expression; `values::is_good_name` is the same in Rust.
 pub(super) const NAME_PATTERN: &str = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$";
@@ -11,6 +11,40 @@ pub(super) const NAME_PATTERN: &str = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$";
 /// The schema of a name.
 pub(super) fn name_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "pattern": NAME_PATTERN, "maxLength": NAME_MAX })
+}
+
+/// The format of each element of a list, which editors ignore.
+pub(super) const KEY_FORMAT: &str = "redis-keys";
+pub(super) const CHANNEL_FORMAT: &str = "redis-channels";
+pub(super) const COMMAND_FORMAT: &str = "redis-acl-commands";
+
+/// The schema of patterns of keys. Which ones are the lab's, only the check knows.
+pub(super) fn keys_schema(_: &mut SchemaGenerator) -> Schema {
+    strings(KEY_FORMAT, "^[!-~]+$", &["shop:*"])
+}
+
+/// The schema of patterns of channels.
+pub(super) fn channels_schema(_: &mut SchemaGenerator) -> Schema {
+    strings(CHANNEL_FORMAT, "^[!-~]+$", &["shop:*"])
+}
+
+/// The schema of ACL rules of commands.
+pub(super) fn commands_schema(_: &mut SchemaGenerator) -> Schema {
+    let rule = "^[+-](@[a-z]+|[a-z0-9_.-]+(\\|[a-z0-9_.-]+)?)$";
+    strings(COMMAND_FORMAT, rule, &DEFAULT_COMMANDS)
+}
+
+/// Makes the schema of a key whose default follows from another key.
+pub(super) fn without_default(schema: &mut Schema) {
+    schema.remove("default");
+}
+
+fn strings(format: &str, pattern: &str, example: &[&str]) -> Schema {
+    json_schema!({
+        "type": "array",
+        "items": { "type": "string", "format": format, "pattern": pattern, "maxLength": RULE_MAX },
+        "examples": [example],
+    })
 }
 
 /// Makes the schema of tables by name: the names are good ones, and a key that is absent has no

@@ -10,9 +10,10 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
+use super::app::{judge_channels, judge_keys, judge_rule};
 use super::nearest::nearest;
 use super::problem::{ConfigProblem, ConfigProblemKind, Hint, Position};
-use super::schema::{Key, SECTIONS, Section, Shape, ValueKind};
+use super::schema::{ElementKind, Key, SECTIONS, Section, Shape, ValueKind};
 use super::text::Text;
 use super::values::{is_good_name, join, type_of, unusable};
 
@@ -249,6 +250,9 @@ impl Table<'_> {
         let (value, position) = match stated {
             Some(value) => {
                 judge(key, value.get_ref()).ok()?;
+                if judge_elements(key, value.get_ref()).next().is_some() {
+                    return None;
+                }
                 let read = T::deserialize(ValueDeserializer::from(value.clone()));
                 (read.ok()?, Some(self.text.position(value.span().start)))
             }
@@ -273,7 +277,16 @@ impl Table<'_> {
             let stated = table.and_then(|(_, entries)| entries.get(key.name.as_str()));
             let (kind, position) = match stated {
                 Some(value) => match judge(key, value.get_ref()) {
-                    Ok(()) => continue,
+                    Ok(()) => {
+                        let path = join(&self.path, &key.name);
+                        let bad = judge_elements(key, value.get_ref());
+                        problems.extend(bad.map(|(i, element, kind)| ConfigProblem {
+                            key: format!("{path}[{i}]"),
+                            position: Some(self.text.position(element.span().start)),
+                            kind,
+                        }));
+                        continue;
+                    }
                     Err(kind) => (kind, Some(self.text.position(value.span().start))),
                 },
                 None if !key.required || self.misplaced(known, &key.name) => continue,
@@ -315,7 +328,7 @@ fn misspelt(problems: &[ConfigProblem], path: &str, key: &str) -> bool {
     })
 }
 
-/// What is wrong with the value of a key by itself.
+/// What is wrong with the value of a key by itself; of a list, but for its elements.
 fn judge(key: &Key, value: &DeValue<'_>) -> Result<(), ConfigProblemKind> {
     let wrong_type = |expected| ConfigProblemKind::WrongType {
         expected,
@@ -353,7 +366,42 @@ fn judge(key: &Key, value: &DeValue<'_>) -> Result<(), ConfigProblemKind> {
             Some(_) => Ok(()),
             None => Err(wrong_type("true or false")),
         },
+        ValueKind::List(_) => match value.as_array() {
+            Some(_) => Ok(()),
+            None => Err(wrong_type("a list")),
+        },
     }
+}
+
+/// The elements of a list that are wrong by themselves, with what is wrong.
+fn judge_elements<'a, 't>(
+    key: &Key,
+    value: &'a DeValue<'t>,
+) -> impl Iterator<Item = (usize, &'a Spanned<DeValue<'t>>, ConfigProblemKind)> {
+    let kind = match key.kind {
+        ValueKind::List(kind) => Some(kind),
+        _ => None,
+    };
+    let elements = kind.and_then(|kind| Some((kind, value.as_array()?)));
+    let elements = elements.into_iter().flat_map(|(kind, elements)| {
+        let each = elements.iter().enumerate();
+        each.map(move |(i, element)| (kind, i, element))
+    });
+    elements.filter_map(move |(kind, i, element)| {
+        let judged = match element.get_ref().as_str() {
+            None => Err(ConfigProblemKind::WrongType {
+                expected: "a string",
+                found: type_of(element.get_ref()),
+                example: key.assignment(),
+            }),
+            Some(text) => match kind {
+                ElementKind::Keys => judge_keys(text),
+                ElementKind::Channels => judge_channels(text),
+                ElementKind::Commands => judge_rule(text),
+            },
+        };
+        Some((i, element, judged.err()?))
+    })
 }
 
 /// What the unknown `key` may have been meant to be, in a table that takes `known`.

@@ -15,7 +15,11 @@ use schemars::JsonSchema;
 use serde::de::value::{Error, MapDeserializer};
 use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 
-use super::attributes::{inherited, name_schema};
+use super::app::App;
+use super::attributes::{
+    channels_schema, commands_schema, inherited, keys_schema, name_schema, without_default,
+};
+use super::values::DEFAULT_COMMANDS;
 use super::{Node, NodeKind, SecretsFolder};
 
 /// No time limit is longer than an hour: a longer one is a wrong unit, and Sentinel reads its
@@ -64,6 +68,10 @@ pub(super) struct Tables {
     /// Who is let in, and whether others can listen. The table may be left out.
     #[serde(default = "left_out::<Security>")]
     pub security: Security,
+    /// One application: a user of its own on every server, with a password, keys and channels
+    /// ([applications.md](applications.md)). Any number, also none. Nodes read it at their start.
+    #[serde(default)]
+    pub app: Vec<AppTable>,
 }
 
 /// `[lab]`.
@@ -309,6 +317,53 @@ pub struct Security {
     /// adds this. `None`: there are none.
     #[serde(skip)]
     pub secrets: Option<SecretsFolder>,
+}
+
+/// `[[app]]`.
+#[derive(Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AppTable {
+    /// The application's name, and that of its user. No other application has it, and no part of
+    /// the lab: not `default`, `writer`, `proxy`, `verifier`, `replication`, `sentinel`,
+    /// `exporter`, `node`, `operator`, `halab`, nor one that begins with `halab-`.
+    #[schemars(schema_with = "name_schema", example = &"shop")]
+    name: String,
+    /// Patterns of the keys that it may read and write, as in `KEYS` of Redis. By default all that
+    /// begin with its name and a colon. None may match a key that begins with `halab:` or
+    /// `halab-`, which are the lab's.
+    #[serde(default)]
+    #[schemars(schema_with = "keys_schema", transform = without_default)]
+    keys: Option<Vec<String>>,
+    /// Patterns of the channels to which it may publish and subscribe, likewise. Subscriptions to
+    /// patterns need the same pattern here. None may match a channel that begins with `halab:`,
+    /// `halab-` or `__sentinel__:`.
+    #[serde(default)]
+    #[schemars(schema_with = "channels_schema", transform = without_default)]
+    channels: Option<Vec<String>>,
+    /// The commands that it may use, as ACL rules: `+COMMAND`, `-COMMAND`, `+COMMAND|SUBCOMMAND`,
+    /// `+@CATEGORY`, `-@CATEGORY`; the last one that concerns a command holds. Whatever they say,
+    /// it has `wait`, `role` and `publish`, and neither `flushall`, `flushdb`, `swapdb` nor, but
+    /// for `role`, the category `admin`. A server does not start with a command that it does not
+    /// know.
+    #[serde(default = "default_commands")]
+    #[schemars(schema_with = "commands_schema")]
+    commands: Vec<String>,
+}
+
+impl From<AppTable> for App {
+    fn from(table: AppTable) -> Self {
+        let own = || vec![format!("{}:*", table.name)];
+        App {
+            keys: table.keys.unwrap_or_else(own),
+            channels: table.channels.unwrap_or_else(own),
+            commands: table.commands,
+            name: table.name,
+        }
+    }
+}
+
+fn default_commands() -> Vec<String> {
+    DEFAULT_COMMANDS.map(str::to_owned).to_vec()
 }
 
 /// Defaults of integers.

@@ -9,11 +9,14 @@
 //!   and the description of each key; `reference`: the descriptions as Markdown
 //! - `check`: checks each value by itself; `rules`: checks several values together; `values`: the
 //!   limits of single values; `nearest`: the known word that is most like an unknown one
+//! - `app`: what an application may state; `glob`: patterns of keys and channels
 //! - `problem`: everything that can be wrong, as a [`ConfigProblem`] with its remedy
 //! - `relocate`: the lab, moved into another network
 
+mod app;
 mod attributes;
 mod check;
+mod glob;
 mod keys;
 mod load;
 mod nearest;
@@ -28,6 +31,7 @@ mod tests;
 mod text;
 mod values;
 
+pub use app::{App, WHOLE_DATABASE_COMMANDS};
 pub use keys::{Monitoring, Security, Timing, WriterDefaults};
 pub use load::{LoadError, load};
 pub use problem::{ConfigProblem, ConfigProblemKind, ConfigProblems, Hint, Position};
@@ -61,6 +65,8 @@ pub struct Lab {
     pub monitoring: Option<Monitoring>,
     /// Who is let in.
     pub security: Security,
+    /// The applications that use it.
+    pub apps: Vec<App>,
     /// This process's own node, if it listens elsewhere than at its address. `lab.toml` does not
     /// state it.
     pub forwarded: Option<ForwardedNode>,
@@ -205,6 +211,11 @@ impl Lab {
     /// The node of that name.
     pub fn node(&self, name: &str) -> Option<&Node> {
         self.nodes().find(|n| n.name == name)
+    }
+
+    /// The application of that name.
+    pub fn app(&self, name: &str) -> Option<&App> {
+        self.apps.iter().find(|app| app.name == name)
     }
 
     /// The data node that listens on `socket`.

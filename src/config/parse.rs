@@ -9,7 +9,7 @@ use super::problem::{ConfigProblem, ConfigProblemKind, ConfigProblems};
 use super::rules;
 use super::text::Text;
 use super::values::join;
-use super::{Lab, Node};
+use super::{App, Lab, Node};
 
 impl Lab {
     /// Reads the text of a `lab.toml`; `profile` replaces its time limits.
@@ -67,6 +67,7 @@ impl Tables {
             writer: self.writer,
             monitoring: self.monitoring,
             security: self.security,
+            apps: self.app.into_iter().map(App::from).collect(),
             forwarded: None,
         }
     }

@@ -190,6 +190,59 @@ pub enum ConfigProblemKind {
         /// The path of the earlier node.
         earlier: String,
     },
+    /// The name of an application that a user of the lab has.
+    #[error("{name:?} is the name of a user of the lab itself")]
+    UserOfLab {
+        /// The name.
+        name: String,
+    },
+    /// The name of an earlier application.
+    #[error("{name:?} is already the name of {earlier}")]
+    DuplicateApp {
+        /// The name.
+        name: String,
+        /// The path of the earlier application.
+        earlier: String,
+    },
+    /// Applications of a lab without users.
+    #[error("an application is a user, and with acl = false there are none")]
+    AppWithoutAcl,
+    /// A pattern that no ACL rule can state.
+    #[error("{pattern:?} is not a pattern that an ACL can have")]
+    BadPattern {
+        /// The pattern.
+        pattern: String,
+    },
+    /// A pattern of keys or channels of the lab itself.
+    #[error("{pattern:?} matches {what} that begin with {prefix}, which are the lab's")]
+    PatternOfLab {
+        /// The pattern.
+        pattern: String,
+        /// Keys or channels.
+        what: &'static str,
+        /// The beginning of those of the lab.
+        prefix: &'static str,
+    },
+    /// Not an ACL rule of a command or a category.
+    #[error("{rule:?} is not an ACL rule of a command")]
+    BadRule {
+        /// What the file has.
+        rule: String,
+    },
+    /// A category that servers do not have.
+    #[error("{rule:?} names a category that Redis does not have")]
+    UnknownCategory {
+        /// The rule.
+        rule: String,
+        /// The category that is written nearly so.
+        near: Option<&'static str>,
+    },
+    /// Commands that would give an application a part of the lab.
+    #[error("{rule:?} allows what no application may do: it changes servers, users or all keys")]
+    RuleOfLab {
+        /// The rule.
+        rule: String,
+    },
     /// Not an IPv4 address.
     #[error("{text:?} is not an IPv4 address")]
     NotIpv4 {
@@ -354,6 +407,33 @@ impl ConfigProblemKind {
                 super::values::RESERVED_NAMES.join(", ")
             ),
             ConfigProblemKind::DuplicateName { .. } => "give every node a name of its own".into(),
+            ConfigProblemKind::UserOfLab { .. } => format!(
+                "choose another name than {}, halab, and those that begin with halab-",
+                super::values::USERS_OF_LAB.join(", ")
+            ),
+            ConfigProblemKind::DuplicateApp { .. } => {
+                "give every application a name of its own".into()
+            }
+            ConfigProblemKind::AppWithoutAcl => {
+                "set security.acl = true, or remove the application".into()
+            }
+            ConfigProblemKind::BadPattern { .. } => format!(
+                "use 1 to {} ASCII characters without blanks, for example \"shop:*\"",
+                super::values::RULE_MAX
+            ),
+            ConfigProblemKind::PatternOfLab { .. } => {
+                "begin it with what is the application's own, for example \"shop:*\"".into()
+            }
+            ConfigProblemKind::BadRule { .. } => {
+                "write it in lower case like \"+get\", \"-client|kill\" or \"-@dangerous\"".into()
+            }
+            ConfigProblemKind::UnknownCategory {
+                near: Some(near), ..
+            } => format!("did you mean @{near}?"),
+            ConfigProblemKind::UnknownCategory { near: None, .. } => {
+                "use one that ACL CAT lists".into()
+            }
+            ConfigProblemKind::RuleOfLab { .. } => "remove it".into(),
             ConfigProblemKind::NotIpv4 { .. } => {
                 "write four numbers from 0 to 255, for example \"127.0.0.11\"".into()
             }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::schema::{Key, SECTIONS, Shape, ValueKind};
+use super::schema::{ElementKind, Key, SECTIONS, Shape, ValueKind};
 use super::values::NAME_MAX;
 
 /// A table of keys for each section of `lab.toml`: type, unit, default, meaning.
@@ -20,7 +20,8 @@ pub fn key_reference() -> String {
                 kind(key.kind),
                 key.unit(),
                 default(key, section.shape),
-                key.meaning
+                // In a table, a bar would begin the next cell.
+                key.meaning.replace('|', "\\|")
             );
         }
         out.push('\n');
@@ -34,6 +35,8 @@ fn kind(kind: ValueKind) -> String {
         ValueKind::Address => "IPv4 address".into(),
         ValueKind::Integer { min, max } => format!("integer, {}", ValueKind::range(min, max)),
         ValueKind::Flag => "`true` or `false`".into(),
+        ValueKind::List(ElementKind::Keys | ElementKind::Channels) => "list of patterns".into(),
+        ValueKind::List(ElementKind::Commands) => "list of ACL rules".into(),
     }
 }
 
@@ -41,6 +44,7 @@ fn default(key: &Key, shape: Shape) -> String {
     match &key.default {
         Some(value) => format!("`{value}`"),
         None if shape == Shape::Named => "as in `[timing]`".into(),
+        None if !key.required => "by `name`".into(),
         None => "required".into(),
     }
 }

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
+use super::app::is_free_name;
 use super::check::{Document, Located, Table};
 use super::problem::{ConfigProblem, ConfigProblemKind};
 use super::values::{DATA_NODES_MIN, RESERVED_NAMES, SENTINELS_MIN};
@@ -23,6 +24,7 @@ pub(super) fn broken(document: &Document<'_>) -> Vec<ConfigProblem> {
     problems.extend(quorum(document));
     problems.extend(seed_primary(document));
     problems.extend(mutual_tls(document));
+    apps(document, &mut problems);
     if let Some(timing) = document.table("timing") {
         problems.extend(hang_timeout(timing, None));
         for profile in document.tables("profiles").unwrap_or_default() {
@@ -212,6 +214,36 @@ fn mutual_tls(document: &Document<'_>) -> Option<ConfigProblem> {
     let security = document.table("security")?;
     let (tls, mutual) = (security.get::<bool>("tls")?, security.get("mutual_tls")?);
     (mutual.value && !tls.value).then(|| mutual.problem(ConfigProblemKind::MutualWithoutTls))
+}
+
+/// An application is a user that no one else is.
+fn apps(document: &Document<'_>, problems: &mut Vec<ConfigProblem>) {
+    let acl = document
+        .table("security")
+        .and_then(|t| t.get::<bool>("acl"));
+    let mut first: HashMap<String, &String> = HashMap::new();
+    for app in document.tables("app").unwrap_or_default() {
+        let Some(name) = app.get::<String>("name") else {
+            continue;
+        };
+        if acl.as_ref().is_some_and(|acl| !acl.value) {
+            problems.push(name.problem(ConfigProblemKind::AppWithoutAcl));
+        }
+        if !is_free_name(&name.value) {
+            problems.push(name.problem(ConfigProblemKind::UserOfLab {
+                name: name.value.clone(),
+            }));
+        }
+        match first.get(&name.value) {
+            Some(earlier) => problems.push(name.problem(ConfigProblemKind::DuplicateApp {
+                name: name.value.clone(),
+                earlier: (*earlier).clone(),
+            })),
+            None => {
+                first.insert(name.value, &app.path);
+            }
+        }
+    }
 }
 
 /// The hang timeout is below down-after: otherwise the Sentinels fail over first, and the hung

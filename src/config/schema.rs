@@ -10,7 +10,7 @@ use schemars::Schema;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
-use super::attributes::NAME_PATTERN;
+use super::attributes::{CHANNEL_FORMAT, COMMAND_FORMAT, KEY_FORMAT, NAME_PATTERN};
 use super::keys::Tables;
 
 /// The units: the end of a key's name, and how it is written after a number.
@@ -68,7 +68,8 @@ pub(super) struct Key {
     pub name: String,
     /// The values it takes.
     pub kind: ValueKind,
-    /// The value of a key that is absent; `None`: it must be there, or is as in `[timing]`.
+    /// The value of a key that is absent; `None`: it must be there, is as in `[timing]`, or follows
+    /// from another key.
     pub default: Option<Value>,
     /// Whether it must be there.
     pub required: bool,
@@ -94,6 +95,19 @@ pub(super) enum ValueKind {
     },
     /// `true` or `false`.
     Flag,
+    /// A list of strings.
+    List(ElementKind),
+}
+
+/// The strings in a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ElementKind {
+    /// Patterns of keys.
+    Keys,
+    /// Patterns of channels.
+    Channels,
+    /// ACL rules of commands.
+    Commands,
 }
 
 impl Section {
@@ -152,7 +166,7 @@ impl Key {
 
     /// The key with a value that is right, as written in the file.
     pub fn assignment(&self) -> String {
-        // Strings, integers and flags are the same in JSON and TOML.
+        // Strings, integers, flags and lists of them are the same in JSON and TOML.
         format!("{} = {}", self.name, self.example)
     }
 
@@ -177,6 +191,12 @@ impl ValueKind {
         let limit = |name: &str| schema[name].as_i64();
         match schema["type"].as_str() {
             Some("boolean") => ValueKind::Flag,
+            Some("array") => ValueKind::List(match schema["items"]["format"].as_str() {
+                Some(KEY_FORMAT) => ElementKind::Keys,
+                Some(CHANNEL_FORMAT) => ElementKind::Channels,
+                Some(COMMAND_FORMAT) => ElementKind::Commands,
+                _ => unreachable!("the check does not know such a list: {schema}"),
+            }),
             Some("string") if schema["format"] == "ipv4" => ValueKind::Address,
             Some("string") if schema["pattern"] == NAME_PATTERN => ValueKind::Name,
             Some("integer") => ValueKind::Integer {

@@ -111,7 +111,10 @@ fn profiles_are_listed_also_from_a_broken_file() {
 fn shipped_lab_states_every_key_with_its_default_or_none() {
     let document: toml::Table = SHIPPED.parse().unwrap();
     for section in SECTIONS.iter() {
-        let value = &document[&section.name];
+        let Some(value) = document.get(&section.name) else {
+            assert!(!section.required, "{}", section.name);
+            continue;
+        };
         let tables: Vec<&toml::Value> = match section.shape {
             Shape::Table => vec![value],
             Shape::List => value.as_array().unwrap().iter().collect(),
@@ -130,6 +133,46 @@ fn shipped_lab_states_every_key_with_its_default_or_none() {
             }
         }
     }
+}
+
+/// It has no application, but shows one.
+#[test]
+fn the_application_in_the_comments_of_the_shipped_lab_states_every_key_with_its_default() {
+    let at = SHIPPED.find("# [[app]]").unwrap();
+    let shown: Vec<&str> = SHIPPED[at..]
+        .lines()
+        .map(|line| line.trim_start_matches("# "))
+        .collect();
+    let of = |more: &str| {
+        Lab::parse(&format!("{SHIPPED}\n{more}"), None)
+            .unwrap()
+            .apps
+    };
+    let stated = of(&shown.join("\n"));
+    assert_eq!(stated, of("[[app]]\nname = \"shop\""));
+    let section = SECTIONS.iter().find(|s| s.name == "app").unwrap();
+    for key in &section.keys {
+        let begin = format!("{} = ", key.name);
+        assert!(shown.iter().any(|line| line.starts_with(&begin)), "{begin}");
+    }
+}
+
+#[test]
+fn an_application_has_what_begins_with_its_name_unless_it_states_more() {
+    let text = format!(
+        "{SHIPPED}\n[[app]]\nname = \"a\"\n[[app]]\nname = \"b\"\nkeys = []\n\
+         channels = [\"news\"]\ncommands = [\"+@read\"]\n"
+    );
+    let lab = Lab::parse(&text, None).unwrap();
+    let own = |text: &[&str]| text.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
+    let [a, b] = &lab.apps[..] else {
+        panic!("{:?}", lab.apps);
+    };
+    assert_eq!((&a.keys, &a.channels), (&own(&["a:*"]), &own(&["a:*"])));
+    assert_eq!((&b.keys, &b.channels), (&own(&[]), &own(&["news"])));
+    assert_eq!(b.commands, ["+@read"]);
+    assert_eq!(lab.app("b"), Some(b));
+    assert_eq!(lab.app("c"), None);
 }
 
 #[test]
@@ -240,11 +283,29 @@ fn nearly_a_lab() -> impl Strategy<Value = String> {
         "0xff",
     ] {
         lines.extend(
-            ["quorum", "address", "name", "lab", "timing", "\"a\\nb\""]
-                .map(|k| format!("{k} = {value}")),
+            [
+                "quorum",
+                "address",
+                "name",
+                "lab",
+                "timing",
+                "keys",
+                "\"a\\nb\"",
+            ]
+            .map(|k| format!("{k} = {value}")),
         );
     }
-    lines.extend(["[profiles.\"x\\ny\"]", "[[lab]]", "[sentinel]"].map(str::to_owned));
+    let rules = ["+get", "+ get", "-@all", "+@admin", "ping", "+a|b", "+@\\n"];
+    lines.extend(rules.map(|rule| format!("commands = [\"{rule}\"]")));
+    lines.extend(["h*", "shop:*", "a b", "[", ""].map(|p| format!("channels = [\"{p}\", 1]")));
+    let headers = [
+        "[profiles.\"x\\ny\"]",
+        "[[lab]]",
+        "[sentinel]",
+        "[[app]]",
+        "[app]",
+    ];
+    lines.extend(headers.map(str::to_owned));
     proptest::collection::vec(proptest::sample::select(lines), 0..60).prop_map(|l| l.join("\n"))
 }
 

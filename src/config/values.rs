@@ -14,6 +14,28 @@ pub(super) const NAME_MAX: usize = 63;
 /// files, passwords, and the writer of the service.
 pub(super) const RESERVED_NAMES: [&str; 4] = ["log", "monitoring", "secrets", "writer"];
 
+/// The length limit of a pattern and of an ACL rule of an application.
+pub(super) const RULE_MAX: usize = 200;
+
+/// The commands that an application may use where `lab.toml` does not say: what may stop a server,
+/// change its role, or read and delete all keys, it may not. `INFO` is among the dangerous ones
+/// because it tells about the server; client libraries ask it whether the server has loaded its
+/// data (ioredis).
+pub(super) const DEFAULT_COMMANDS: [&str; 4] = ["+@all", "-@admin", "-@dangerous", "+info"];
+
+/// Users of the servers that are no application. `access` has the same, by a test.
+pub(super) const USERS_OF_LAB: [&str; 9] = [
+    "default",
+    "exporter",
+    "node",
+    "operator",
+    "proxy",
+    "replication",
+    "sentinel",
+    "verifier",
+    "writer",
+];
+
 /// `path.key`; a key that is no bare TOML key is quoted and escaped.
 pub(super) fn join(path: &str, key: &str) -> String {
     let bare = !key.is_empty()

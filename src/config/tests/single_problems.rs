@@ -196,6 +196,67 @@ fn every_single_problem_has_its_place_key_and_remedy() {
             "certificates of clients without TLS",
             &[("mutual_tls = false", "mutual_tls = true")],
         ),
+        (
+            "an application that is a user of the lab",
+            &[("[security]", "[[app]]\nname = \"proxy\"\n[security]")],
+        ),
+        (
+            "two applications of one name",
+            &[(
+                "[security]",
+                "[[app]]\nname = \"shop\"\n[[app]]\nname = \"shop\"\n[security]",
+            )],
+        ),
+        (
+            "an application of a lab without users",
+            &[
+                ("[security]", "[[app]]\nname = \"shop\"\n[security]"),
+                ("acl = true", "acl = false"),
+            ],
+        ),
+        (
+            "patterns of what is the lab's",
+            &[(
+                "[security]",
+                "[[app]]\nname = \"shop\"\nkeys = [\"shop:*\", \"*\", \"hala[ab]*\"]\n\
+                 channels = [\"__s*\"]\n[security]",
+            )],
+        ),
+        (
+            "patterns that end the rule",
+            &[(
+                "[security]",
+                "[[app]]\nname = \"shop\"\nkeys = [\"shop:* +@all\", \"\", 1]\n[security]",
+            )],
+        ),
+        (
+            "patterns that are no list",
+            &[(
+                "[security]",
+                "[[app]]\nname = \"shop\"\nkeys = \"x\"\n[security]",
+            )],
+        ),
+        (
+            "rules that are no commands",
+            &[(
+                "[security]",
+                "[[app]]\nname = \"shop\"\ncommands = [\"+get\", \"nopass\", \"~*\", \"+GET\"]\n[security]",
+            )],
+        ),
+        (
+            "categories that there are not",
+            &[(
+                "[security]",
+                "[[app]]\nname = \"shop\"\ncommands = [\"+@reads\", \"+@shopping\"]\n[security]",
+            )],
+        ),
+        (
+            "rules that give away the lab",
+            &[(
+                "[security]",
+                "[[app]]\nname = \"shop\"\ncommands = [\"+@admin\", \"+config|set\", \"+flushall\"]\n[security]",
+            )],
+        ),
     ];
     let reports: Vec<String> = cases
         .iter()
@@ -223,7 +284,7 @@ fn every_single_problem_has_its_place_key_and_remedy() {
     # unknown table, misspelt
     line 51: writers: unknown key; did you mean `writer`?
     # unknown table
-    line 51: grafana: unknown key; remove it, or use one of: lab, data_node, sentinel, timing, profiles, writer, monitoring, security
+    line 51: grafana: unknown key; remove it, or use one of: lab, data_node, sentinel, timing, profiles, writer, monitoring, security, app
     # unknown key in a profile
     line 46: profiles.fast.wait_timeout_ms: unknown key; move it to `[writer]`
     # missing key
@@ -330,5 +391,32 @@ fn every_single_problem_has_its_place_key_and_remedy() {
     line 60: monitoring.address: 127.0.0.21 is already the address of sentinel[0]; give every node an address of its own, for example out of 127.0.0.0/8
     # certificates of clients without TLS
     line 72: security.mutual_tls: without TLS nobody shows a certificate; set tls = true as well, or remove this
+    # an application that is a user of the lab
+    line 70: app[0].name: "proxy" is the name of a user of the lab itself; choose another name than default, exporter, node, operator, proxy, replication, sentinel, verifier, writer, halab, and those that begin with halab-
+    # two applications of one name
+    line 72: app[1].name: "shop" is already the name of app[0]; give every application a name of its own
+    # an application of a lab without users
+    line 70: app[0].name: an application is a user, and with acl = false there are none; set security.acl = true, or remove the application
+    # patterns of what is the lab's
+    line 71: app[0].keys[1]: "*" matches keys that begin with halab:, which are the lab's; begin it with what is the application's own, for example "shop:*"
+    line 71: app[0].keys[2]: "hala[ab]*" matches keys that begin with halab:, which are the lab's; begin it with what is the application's own, for example "shop:*"
+    line 72: app[0].channels[0]: "__s*" matches channels that begin with __sentinel__:, which are the lab's; begin it with what is the application's own, for example "shop:*"
+    # patterns that end the rule
+    line 71: app[0].keys[0]: "shop:* +@all" is not a pattern that an ACL can have; use 1 to 200 ASCII characters without blanks, for example "shop:*"
+    line 71: app[0].keys[1]: "" is not a pattern that an ACL can have; use 1 to 200 ASCII characters without blanks, for example "shop:*"
+    line 71: app[0].keys[2]: expected a string, found an integer; write it like `keys = ["shop:*"]`
+    # patterns that are no list
+    line 71: app[0].keys: expected a list, found a string; write it like `keys = ["shop:*"]`
+    # rules that are no commands
+    line 71: app[0].commands[1]: "nopass" is not an ACL rule of a command; write it in lower case like "+get", "-client|kill" or "-@dangerous"
+    line 71: app[0].commands[2]: "~*" is not an ACL rule of a command; write it in lower case like "+get", "-client|kill" or "-@dangerous"
+    line 71: app[0].commands[3]: "+GET" is not an ACL rule of a command; write it in lower case like "+get", "-client|kill" or "-@dangerous"
+    # categories that there are not
+    line 71: app[0].commands[0]: "+@reads" names a category that Redis does not have; did you mean @read?
+    line 71: app[0].commands[1]: "+@shopping" names a category that Redis does not have; use one that ACL CAT lists
+    # rules that give away the lab
+    line 71: app[0].commands[0]: "+@admin" allows what no application may do: it changes servers, users or all keys; remove it
+    line 71: app[0].commands[1]: "+config|set" allows what no application may do: it changes servers, users or all keys; remove it
+    line 71: app[0].commands[2]: "+flushall" allows what no application may do: it changes servers, users or all keys; remove it
     "#);
 }
