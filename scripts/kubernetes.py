@@ -493,8 +493,13 @@ def main():
             *(f"node-{n['name']}" for n in LAB["data_node"] + LAB["sentinel"]),
         )
     ]
+    given = [file for secret in kustomization["secretGenerator"] for file in secret["files"]]
+    found += [
+        f"kustomization.yaml: the application {app['name']} needs secrets/app-{app['name']}"
+        for app in LAB.get("app", [])
+        if f"secrets/app-{app['name']}" not in given
+    ]
     if LAB.get("security", {}).get("tls"):
-        given = [file for secret in kustomization["secretGenerator"] for file in secret["files"]]
         found += [
             f"kustomization.yaml: security.tls needs {file} in the files of the secret"
             for file in needed

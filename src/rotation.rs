@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::access::{Secrets, SecretsError, User, allow, only};
+use crate::access::{Account, Secrets, SecretsError, User, allow, only};
 use crate::client::{ClientError, Conn, Connector};
 use crate::config::{Lab, Node, NodeKind, SecretsFolder};
 use crate::signals::poll_until;
@@ -45,6 +45,17 @@ pub enum RotationError {
         node: String,
         /// The error.
         source: ClientError,
+    },
+    /// A server was started before `lab.toml` had a user.
+    #[error(
+        "{node} does not know the user {user}, so no password was changed; restart its node, which reads lab.toml then, \
+         and run this again"
+    )]
+    UnknownUser {
+        /// The node.
+        node: String,
+        /// The user.
+        user: String,
     },
     /// A node did not answer later.
     #[error(
@@ -100,7 +111,8 @@ pub async fn rotate(
         }
     };
     // The current passwords must exist: without them no server accepts a login.
-    for user in User::ALL {
+    let users: Vec<Account> = Account::all(lab).collect();
+    for user in &users {
         secrets.password(user)?;
     }
     let rotation = Rotation {
@@ -110,7 +122,7 @@ pub async fn rotate(
     };
     rotation.add_next_passwords().await?;
     info!("every node accepts the old and the new passwords");
-    for user in User::ALL {
+    for user in &users {
         secrets.promote(user)?;
     }
     rotation.switch_servers().await?;
@@ -118,7 +130,7 @@ pub async fn rotate(
     info!("all clients and servers use the new passwords");
     rotation.check_stop()?;
     // Before the servers do: a server that starts from now on does not read them again.
-    for user in User::ALL {
+    for user in &users {
         secrets.forget(user)?;
     }
     rotation.remove_old_passwords().await
@@ -156,10 +168,19 @@ impl Rotation<'_> {
                 source,
             };
             let mut conn = self.open(node).await.map_err(failed)?;
-            // Checks that the node answers and accepts the operator.
-            conn.query::<redis::Value>(redis::cmd("ACL").arg("WHOAMI"))
+            // Also checks that the node answers and accepts the operator.
+            let known: Vec<String> = conn
+                .query(redis::cmd("ACL").arg("USERS"))
                 .await
                 .map_err(failed)?;
+            let unknown =
+                users_of(self.lab, node.kind).find(|u| !known.iter().any(|k| k == u.name()));
+            if let Some(user) = unknown {
+                return Err(RotationError::UnknownUser {
+                    node: node.name.clone(),
+                    user: user.name().to_owned(),
+                });
+            }
             conns.push((node, conn));
             if self.stop.is_cancelled() {
                 return Err(RotationError::Stopped);
@@ -167,11 +188,11 @@ impl Rotation<'_> {
         }
         for (node, mut conn) in conns {
             self.check_stop()?;
-            for user in users_of(node.kind) {
-                let Some(next) = self.secrets.next(user)? else {
+            for user in users_of(self.lab, node.kind) {
+                let Some(next) = self.secrets.next(&user)? else {
                     continue;
                 };
-                set_user(&mut conn, user, &[allow(&next)])
+                set_user(&mut conn, &user, &[allow(&next)])
                     .await
                     .map_err(|source| RotationError::Unchanged {
                         node: node.name.clone(),
@@ -247,9 +268,9 @@ impl Rotation<'_> {
     async fn remove_old_passwords(&self) -> Result<(), RotationError> {
         for node in self.lab.nodes() {
             let mut conn = self.open(node).await.map_err(|e| incomplete(node, e))?;
-            for user in users_of(node.kind) {
-                let password = self.secrets.password(user)?;
-                set_user(&mut conn, user, &only(&password))
+            for user in users_of(self.lab, node.kind) {
+                let password = self.secrets.password(&user)?;
+                set_user(&mut conn, &user, &only(&password))
                     .await
                     .map_err(|source| incomplete(node, source))?;
             }
@@ -265,12 +286,11 @@ fn incomplete(node: &Node, source: ClientError) -> RotationError {
     }
 }
 
-fn users_of(kind: NodeKind) -> impl Iterator<Item = User> {
-    let exists = move |user: &User| !user.rights(kind).is_empty();
-    User::ALL.into_iter().filter(exists)
+fn users_of(lab: &Lab, kind: NodeKind) -> impl Iterator<Item = Account> {
+    Account::all(lab).filter(move |user| user.is_on(kind))
 }
 
-async fn set_user(conn: &mut Conn, user: User, rules: &[String]) -> Result<(), ClientError> {
+async fn set_user(conn: &mut Conn, user: &Account, rules: &[String]) -> Result<(), ClientError> {
     let mut cmd = redis::cmd("ACL");
     cmd.arg("SETUSER").arg(user.name()).arg(rules);
     conn.query::<redis::Value>(&cmd).await.map(drop)

@@ -5,6 +5,9 @@
   # The table [security] of lab.toml. null: it is unknown until the unit starts, so the unit lists
   # all files that the table may require.
   security,
+  # The names of the applications of lab.toml; where it is unknown, each host adds theirs by a
+  # drop-in.
+  apps ? [ ],
   # The folder with the files on the host.
   folder,
 }:
@@ -21,7 +24,8 @@ let
   optional = wanted: value: if wanted then [ value ] else [ ];
 
   # All users; a node has the password hash of each.
-  users = [
+  users = parts ++ map (name: "app-${name}") apps;
+  parts = [
     "writer"
     "proxy"
     "verifier"

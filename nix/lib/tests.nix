@@ -221,6 +221,15 @@ let
           "client.pem:/s/client.pem"
         ]
       && secured false false true == [ ];
+    "a node gets the password of each application, and a writer none" =
+      let
+        units = unitsOf {
+          security = { };
+          apps = [ "shop" ];
+        };
+        has = unit: builtins.elem "app-shop:/s/app-shop" unit.serviceConfig.LoadCredential;
+      in
+      has units.dataNode && has units.sentinel && !has (units.writer { flags = [ ]; });
     "a unit waits for the unit that makes its secrets, if it has secrets" =
       let
         node =

@@ -11,6 +11,8 @@
   secrets,
   # The table [security] of lab.toml; null: unknown, each host reads its own when a unit starts.
   security ? null,
+  # The names of the applications of lab.toml, likewise.
+  apps ? [ ],
   # Environment variables of every unit, and of nodes only.
   everywhere ? { },
   ofNodes ? { },
@@ -20,7 +22,7 @@
 let
   hardening = import ./hardening.nix;
   credentials = import ./credentials.nix {
-    inherit security;
+    inherit security apps;
     folder = secrets;
   };
   state = "redis-ha-lab";

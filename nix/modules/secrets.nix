@@ -24,8 +24,8 @@ in
     example = "/run/keys/redis-ha-lab";
     description = ''
       Folder on this host with the password of each user of the lab's servers, one file per user:
-      writer, proxy, verifier, replication, sentinel, exporter, node, operator. Every host that runs
-      a node needs the same files; a host that only writes needs writer, one that only monitors
+      writer, proxy, verifier, replication, sentinel, exporter, node, operator; and app-NAME of each
+      application in `settings.app`. Every host that runs a node needs the same files; a host that only writes needs writer, one that only monitors
       needs exporter. With `settings.security.tls` every host also needs ca.pem, and node-NAME.pem
       of each node that it runs; with `mutual_tls` also client.pem. `halab secrets make DIR` makes
       all files. systemd reads them (LoadCredential), so only root needs access; never put them into the

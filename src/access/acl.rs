@@ -7,8 +7,9 @@ use std::fmt::Write;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use crate::config::NodeKind;
+use crate::config::{Lab, NodeKind, WHOLE_DATABASE_COMMANDS};
 
+use super::app::{ALWAYS, Account, ON_SENTINEL, ROUND};
 use super::table::User;
 
 /// The ACL rule that adds this password: its SHA-256, as Redis stores it.
@@ -32,17 +33,18 @@ pub fn only(password: &SecretString) -> [String; 2] {
 /// # Errors
 /// The first error of `accepted`.
 pub fn acl_file<E>(
+    lab: &Lab,
     kind: NodeKind,
-    mut accepted: impl FnMut(User) -> Result<Vec<SecretString>, E>,
+    mut accepted: impl FnMut(&Account) -> Result<Vec<SecretString>, E>,
 ) -> Result<String, E> {
     // A client that is not authenticated may only authenticate.
     let mut file = "user default off resetpass resetkeys resetchannels -@all\n".to_owned();
-    for user in User::ALL {
+    for user in Account::all(lab) {
         let rights = user.rights(kind);
         if rights.is_empty() {
             continue;
         }
-        let passwords: Vec<String> = accepted(user)?.iter().map(allow).collect();
+        let passwords: Vec<String> = accepted(&user)?.iter().map(allow).collect();
         let _ = writeln!(
             file,
             "user {} on {} resetkeys resetchannels -@all {}",
@@ -54,7 +56,8 @@ pub fn acl_file<E>(
     Ok(file)
 }
 
-/// Users and rights as Markdown: a table for data nodes and one for Sentinels.
+/// Users and rights as Markdown: a table for data nodes and one for Sentinels, each with a line for
+/// an application.
 pub fn rights_reference() -> String {
     let mut out = String::new();
     for (kind, title) in [
@@ -71,18 +74,7 @@ pub fn rights_reference() -> String {
             if rights.is_empty() {
                 continue;
             }
-            let of = |marks: &[&str]| {
-                let some = rights
-                    .iter()
-                    .filter(|r| marks.iter().any(|m| r.starts_with(m)))
-                    .map(|r| format!("`{}`", r.trim_start_matches('+').replace('|', " ")))
-                    .collect::<Vec<_>>();
-                if some.is_empty() {
-                    "none".to_owned()
-                } else {
-                    some.join(", ")
-                }
-            };
+            let of = |marks: &[&str]| marked(&rights, marks);
             let _ = writeln!(
                 out,
                 "| `{}` | {} | {} | {} | {} |",
@@ -93,20 +85,72 @@ pub fn rights_reference() -> String {
                 of(&["+"])
             );
         }
-        out.push('\n');
+        let [keys, channels, commands] = of_application(kind);
+        let _ = writeln!(
+            out,
+            "| the application's | an application of `lab.toml` ([applications.md](applications.md)) | \
+             {keys} | {channels} | {commands} |\n"
+        );
     }
     out
 }
 
+/// The rules that begin with one of the `marks`.
+fn marked(rules: &[&str], marks: &[&str]) -> String {
+    let some = rules
+        .iter()
+        .filter(|r| marks.iter().any(|m| r.starts_with(m)))
+        .map(|r| format!("`{}`", r.trim_start_matches('+').replace('|', " ")))
+        .collect::<Vec<_>>();
+    if some.is_empty() {
+        "none".to_owned()
+    } else {
+        some.join(", ")
+    }
+}
+
+/// Keys, channels and commands of an application, on a node of that kind.
+fn of_application(kind: NodeKind) -> [String; 3] {
+    match kind {
+        NodeKind::Data => [
+            "its `keys`".to_owned(),
+            format!("its `channels`, `{ROUND}`"),
+            format!(
+                "its `commands`, with {}, without `{}`, and but for `role` without `@admin`",
+                marked(&ALWAYS, &["+"]),
+                WHOLE_DATABASE_COMMANDS.join("`, `")
+            ),
+        ],
+        NodeKind::Sentinel => [
+            "none".to_owned(),
+            marked(&ON_SENTINEL, &["&"]),
+            marked(&ON_SENTINEL, &["+", "-"]),
+        ],
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::app::tests::lab_with;
     use super::*;
     use crate::generated;
     use crate::record::KEY_PREFIX;
 
     fn file(kind: NodeKind) -> String {
-        let accepted = |user: User| Ok::<_, ()>(vec![SecretString::from(user.name())]);
-        acl_file(kind, accepted).unwrap()
+        let lab = lab_with("[[app]]\nname = \"shop\"");
+        let accepted = |user: &Account| Ok::<_, ()>(vec![SecretString::from(user.name())]);
+        acl_file(&lab, kind, accepted).unwrap()
+    }
+
+    #[test]
+    fn an_application_is_a_user_of_every_server() {
+        let line = |kind| {
+            let file = file(kind);
+            let line = file.lines().find(|line| line.starts_with("user shop on #"));
+            line.unwrap().to_owned()
+        };
+        assert!(line(NodeKind::Data).contains(" resetkeys resetchannels -@all ~shop:* &shop:* "));
+        assert!(line(NodeKind::Sentinel).contains(" +sentinel|get-master-addr-by-name "));
     }
 
     #[test]

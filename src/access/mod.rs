@@ -5,6 +5,7 @@
 //! files and the tables of `docs/security.md` are generated from it.
 //!
 //! - `table`: users and their rights (pure)
+//! - `app`: the users of applications, and both kinds of users as one type (pure)
 //! - `acl`: the ACL file of a server, and the tables (pure)
 //! - `secrets`: the folder with a password for each user
 //! - `certificates`: the same folder, with a certificate for each node
@@ -13,11 +14,13 @@
 //! into the connection, and its memory is zeroed.
 
 mod acl;
+mod app;
 mod certificates;
 mod secrets;
 mod table;
 
 pub use acl::{acl_file, allow, only, rights_reference};
+pub use app::{Account, AppUser};
 pub use certificates::{CertificateError, Certificates, TlsIdentity};
 pub use secrets::{Login, Secrets, SecretsError};
 pub use table::User;

@@ -3,6 +3,7 @@
 //! ```text
 //! SECRETS/          0700
 //! SECRETS/writer    0600, one line: the password
+//! SECRETS/app-NAME  likewise, of an application
 //! SECRETS/writer.next     during a rotation: the next password
 //! SECRETS/writer.old      during a rotation: the previous one, which a server may still use
 //! SECRETS/.lock     held while files are written
@@ -27,6 +28,7 @@ use zeroize::Zeroizing;
 use crate::config::{Lab, SecretsFolder};
 use crate::files;
 
+use super::app::Account;
 use super::table::User;
 
 /// Bytes of a generated password: 256 bits.
@@ -46,7 +48,7 @@ pub enum SecretsError {
     )]
     Missing {
         /// The user.
-        user: &'static str,
+        user: String,
         /// The path.
         path: PathBuf,
     },
@@ -97,23 +99,23 @@ pub struct Secrets {
 /// A user and the folder with its password, for a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Login {
-    user: User,
+    account: Account,
     secrets: Secrets,
 }
 
 impl Login {
     /// The login of `user` on the servers of `lab`; `None` if the lab does not use passwords.
-    pub fn of(lab: &Lab, user: User) -> Option<Login> {
+    pub fn of(lab: &Lab, user: impl Into<Account>) -> Option<Login> {
         let folder = lab.security.secrets.as_ref()?;
         lab.security.acl.then(|| Login {
-            user,
+            account: user.into(),
             secrets: Secrets::at(folder.path()),
         })
     }
 
-    /// The user.
-    pub fn user(&self) -> User {
-        self.user
+    /// The name of the user.
+    pub fn name(&self) -> &str {
+        self.account.name()
     }
 
     /// The current password.
@@ -121,7 +123,7 @@ impl Login {
     /// # Errors
     /// If there is none.
     pub fn password(&self) -> Result<SecretString, SecretsError> {
-        self.secrets.password(self.user)
+        self.secrets.password(&self.account)
     }
 }
 
@@ -145,12 +147,12 @@ impl Secrets {
         match &lab.security.secrets {
             Some(SecretsFolder::Own(folder)) => {
                 let secrets = Secrets::at(folder);
-                secrets.make_missing()?;
+                secrets.make_missing(lab)?;
                 Ok(Some(secrets))
             }
             Some(SecretsFolder::Given(folder)) => Ok(Some(Secrets::at(folder))),
             None => Err(SecretsError::Missing {
-                user: User::Node.name(),
+                user: User::Node.name().to_owned(),
                 path: PathBuf::from("secrets"),
             }),
         }
@@ -161,26 +163,28 @@ impl Secrets {
         &self.folder
     }
 
-    fn path(&self, user: User) -> PathBuf {
-        self.folder.join(user.name())
+    /// The file with the password of a user.
+    pub fn path(&self, user: &Account) -> PathBuf {
+        self.folder.join(user.file())
     }
 
-    fn next_path(&self, user: User) -> PathBuf {
-        self.folder.join(format!("{}.next", user.name()))
+    fn next_path(&self, user: &Account) -> PathBuf {
+        self.folder.join(format!("{}.next", user.file()))
     }
 
-    fn old_path(&self, user: User) -> PathBuf {
-        self.folder.join(format!("{}.old", user.name()))
+    fn old_path(&self, user: &Account) -> PathBuf {
+        self.folder.join(format!("{}.old", user.file()))
     }
 
     /// The password of a user.
     ///
     /// # Errors
     /// If there is none.
-    pub fn password(&self, user: User) -> Result<SecretString, SecretsError> {
-        let path = self.path(user);
-        read(&path)?.ok_or(SecretsError::Missing {
-            user: user.name(),
+    pub fn password(&self, user: impl Into<Account>) -> Result<SecretString, SecretsError> {
+        let user = user.into();
+        let path = self.path(&user);
+        read(&path)?.ok_or_else(|| SecretsError::Missing {
+            user: user.name().to_owned(),
             path,
         })
     }
@@ -190,7 +194,7 @@ impl Secrets {
     ///
     /// # Errors
     /// If there is no current one.
-    pub fn accepted(&self, user: User) -> Result<Vec<SecretString>, SecretsError> {
+    pub fn accepted(&self, user: &Account) -> Result<Vec<SecretString>, SecretsError> {
         // In this order, because a rotation may rename one to the other between two reads.
         let next = read(&self.next_path(user))?;
         let mut all = vec![self.password(user)?];
@@ -199,14 +203,14 @@ impl Secrets {
         Ok(all)
     }
 
-    /// Generates a password for each user that has none. Returns these users.
+    /// Generates a password for each user of `lab` that has none. Returns these users.
     ///
     /// # Errors
     /// If a file cannot be written.
-    pub fn make_missing(&self) -> Result<Vec<User>, SecretsError> {
-        let missing = || -> Vec<User> {
-            let has_none = |user: &User| !self.path(*user).exists();
-            User::ALL.into_iter().filter(has_none).collect()
+    pub fn make_missing(&self, lab: &Lab) -> Result<Vec<Account>, SecretsError> {
+        let missing = || -> Vec<Account> {
+            let has_none = |user: &Account| !self.path(user).exists();
+            Account::all(lab).filter(has_none).collect()
         };
         if missing().is_empty() {
             return Ok(Vec::new());
@@ -214,7 +218,7 @@ impl Secrets {
         let _lock = self.lock()?;
         let missing = missing();
         for user in &missing {
-            write(&self.path(*user), &random()?)?;
+            write(&self.path(user), &random()?)?;
         }
         Ok(missing)
     }
@@ -224,7 +228,7 @@ impl Secrets {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn next(&self, user: User) -> Result<Option<SecretString>, SecretsError> {
+    pub fn next(&self, user: &Account) -> Result<Option<SecretString>, SecretsError> {
         let path = self.next_path(user);
         if let Some(next) = read(&path)? {
             return Ok(Some(next));
@@ -242,7 +246,7 @@ impl Secrets {
     ///
     /// # Errors
     /// If a file cannot be written.
-    pub fn promote(&self, user: User) -> Result<(), SecretsError> {
+    pub fn promote(&self, user: &Account) -> Result<(), SecretsError> {
         let (from, to) = (self.next_path(user), self.path(user));
         if !from.exists() {
             return Ok(());
@@ -255,7 +259,7 @@ impl Secrets {
     ///
     /// # Errors
     /// If its file cannot be removed.
-    pub fn forget(&self, user: User) -> Result<(), SecretsError> {
+    pub fn forget(&self, user: &Account) -> Result<(), SecretsError> {
         let path = self.old_path(user);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -356,24 +360,28 @@ fn write(path: &Path, password: &SecretString) -> Result<(), SecretsError> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use super::super::app::tests::lab_with;
     use super::*;
 
     #[test]
     fn passwords_that_are_made_are_long_distinct_kept_and_private() {
         let folder = tempfile::tempdir().unwrap();
         let secrets = Secrets::at(&folder.path().join("secrets"));
-        assert_eq!(secrets.make_missing().unwrap(), User::ALL);
+        let lab = lab_with("[[app]]\nname = \"shop\"");
+        let users: Vec<Account> = Account::all(&lab).collect();
+        assert_eq!(secrets.make_missing(&lab).unwrap(), users);
+        assert!(secrets.folder().join("app-shop").exists());
         let all = |secrets: &Secrets| -> Vec<String> {
-            let read = |u| secrets.password(u).unwrap().expose_secret().to_owned();
-            User::ALL.into_iter().map(read).collect()
+            let read = |u: &Account| secrets.password(u).unwrap().expose_secret().to_owned();
+            users.iter().map(read).collect()
         };
         let made = all(&secrets);
         let mut different = made.clone();
         different.sort();
         different.dedup();
-        assert_eq!(different.len(), User::ALL.len());
+        assert_eq!(different.len(), users.len());
         assert!(made.iter().all(|p| p.len() == 64));
-        assert_eq!(secrets.make_missing().unwrap(), []);
+        assert_eq!(secrets.make_missing(&lab).unwrap(), []);
         assert_eq!(all(&secrets), made);
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(secrets.folder()), 0o700);
@@ -409,26 +417,27 @@ mod tests {
     fn during_a_rotation_both_are_accepted_and_an_interrupted_one_continues() {
         let folder = tempfile::tempdir().unwrap();
         let secrets = Secrets::at(folder.path());
-        secrets.make_missing().unwrap();
+        secrets.make_missing(&lab_with("")).unwrap();
+        let node = &Account::from(User::Node);
         let shown = |all: Vec<SecretString>| -> Vec<String> {
             all.iter().map(|p| p.expose_secret().to_owned()).collect()
         };
-        let old = shown(secrets.accepted(User::Node).unwrap());
+        let old = shown(secrets.accepted(node).unwrap());
         let next = || {
-            let next = secrets.next(User::Node).unwrap();
+            let next = secrets.next(node).unwrap();
             next.map(|p| p.expose_secret().to_owned())
         };
         let new = next().unwrap();
         assert_eq!(next(), Some(new.clone()));
-        let both = || shown(secrets.accepted(User::Node).unwrap());
+        let both = || shown(secrets.accepted(node).unwrap());
         assert_eq!(both(), [old[0].clone(), new.clone()]);
-        secrets.promote(User::Node).unwrap();
+        secrets.promote(node).unwrap();
         // A server may still use the old one towards other servers.
         assert_eq!(both(), [new.clone(), old[0].clone()]);
         assert_eq!(next(), None);
-        secrets.promote(User::Node).unwrap();
+        secrets.promote(node).unwrap();
         assert_eq!(both(), [new.clone(), old[0].clone()]);
-        secrets.forget(User::Node).unwrap();
+        secrets.forget(node).unwrap();
         assert_eq!(both(), [new]);
         assert!(next().is_some());
     }

@@ -60,11 +60,6 @@ impl User {
         }
     }
 
-    /// The user with that name.
-    pub fn named(name: &str) -> Option<User> {
-        User::ALL.into_iter().find(|user| user.name() == name)
-    }
-
     /// Who uses it, for the tables.
     pub fn used_by(self) -> &'static str {
         match self {

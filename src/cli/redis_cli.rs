@@ -4,16 +4,17 @@ use std::ffi::OsString;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Args;
 use tokio::process::Command;
 
-use crate::access::User;
+use crate::access::{Account, User};
 use crate::client::{Connector, Tunnel};
+use crate::config::Lab;
 use crate::exit::Exit;
 
 use super::node::{shell_code, unknown_node};
-use super::{CommandResult, Global, Threads, with_signals};
+use super::{CommandResult, Failure, Global, Threads, with_signals};
 
 /// Time limit for connecting to a node.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
@@ -29,9 +30,10 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 pub(super) struct CliArgs {
     /// Name of the node in lab.toml
     node: String,
-    /// User: writer, proxy, verifier, replication, sentinel, exporter, node or operator
-    #[arg(long, value_name = "NAME", default_value = "operator", value_parser = parse_user)]
-    user: User,
+    /// User: writer, proxy, verifier, replication, sentinel, exporter, node, operator, or the name of
+    /// an application
+    #[arg(long, value_name = "NAME", default_value = User::Operator.name())]
+    user: String,
     /// Arguments for redis-cli: its own options, a command
     #[arg(
         trailing_var_arg = true,
@@ -41,11 +43,14 @@ pub(super) struct CliArgs {
     arguments: Vec<OsString>,
 }
 
-fn parse_user(text: &str) -> Result<User, String> {
-    User::named(text).ok_or_else(|| {
-        let names = User::ALL.map(User::name).join(", ");
-        format!("expected one of {names}")
-    })
+fn unknown_user(lab: &Lab, name: &str) -> Failure {
+    let names: Vec<String> = Account::all(lab)
+        .map(|user| user.name().to_owned())
+        .collect();
+    Failure::usage(anyhow!(
+        "no user is named {name:?}; name one of: {}",
+        names.join(", ")
+    ))
 }
 
 pub(super) fn run(global: &Global, args: &CliArgs) -> CommandResult {
@@ -53,7 +58,8 @@ pub(super) fn run(global: &Global, args: &CliArgs) -> CommandResult {
     let node = lab
         .node(&args.node)
         .ok_or_else(|| unknown_node(&lab, &args.node))?;
-    let connector = Connector::new(&lab, args.user).with_min_limit(CONNECT_LIMIT);
+    let user = Account::named(&lab, &args.user).ok_or_else(|| unknown_user(&lab, &args.user))?;
+    let connector = Connector::new(&lab, user).with_min_limit(CONNECT_LIMIT);
     // Ctrl-C is handled by redis-cli. This process ends when redis-cli ends.
     let status: ExitStatus = with_signals(Threads::One, |_| async {
         let tunnel = Tunnel::open().context("cannot create a private socket")?;

@@ -59,7 +59,7 @@ fn make(global: &Global, folder: Option<&Path>) -> Result<(), Failure> {
             .or(default)
             .ok_or_else(|| Failure::usage(SecretsError::Off))?,
     );
-    let made = secrets.make_missing()?;
+    let made = secrets.make_missing(&lab)?;
     print_text(format_args!(
         "{} passwords created in {}",
         made.len(),

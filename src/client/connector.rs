@@ -8,7 +8,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_util::either::Either;
 
-use crate::access::{Login, User};
+use crate::access::{Account, Login};
 use crate::config::Lab;
 use crate::protocol::WriteError;
 
@@ -39,7 +39,7 @@ impl Connector {
     /// A connector to the nodes of `lab`, as `user`. Each connect and each answer must come within
     /// the lab's limit ([`crate::config::Timing::answer_limit`]). After a connection without an
     /// answer the next one waits (`backoff`).
-    pub fn new(lab: &Lab, user: User) -> Self {
+    pub fn new(lab: &Lab, user: impl Into<Account>) -> Self {
         let limit = lab.timing.answer_limit();
         Connector {
             login: Login::of(lab, user),
@@ -238,6 +238,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::access::User;
 
     /// A lab in a network in which nothing listens.
     fn unreachable_lab() -> Lab {

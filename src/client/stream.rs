@@ -60,7 +60,7 @@ impl Stream {
                 attempt.failed();
                 io::Error::other(error)
             })?;
-            let (name, password) = (login.user().name(), password.expose_secret());
+            let (name, password) = (login.name(), password.expose_secret());
             let mut auth = Zeroizing::new(Vec::with_capacity(64 + password.len() + name.len()));
             auth.extend_from_slice(b"*3\r\n$4\r\nAUTH\r\n");
             for word in [name, password] {
@@ -207,7 +207,7 @@ fn refusal(line: &str, login: &Login) -> Option<io::Error> {
     if let Some(refusal) = too_many_clients(line.as_bytes()) {
         return Some(refusal);
     }
-    let user = login.user().name();
+    let user = login.name();
     let why = if line.starts_with("-WRONGPASS") {
         format!(
             "authentication failed for user {user} (WRONGPASS); check that both use the same \

@@ -101,7 +101,7 @@ impl Survey {
         });
         if self.lab.security.acl {
             let names: Vec<String> = conn.query(redis::cmd("ACL").arg("USERS")).await?;
-            self.report_users(users::foreign(names, self.node.kind));
+            self.report_users(users::foreign(names, self.node.kind, &self.lab));
         }
         self.conn = Some(conn);
         Ok(())

@@ -387,7 +387,7 @@ fn sentinels_that_talk_nonsense_are_given_up_in_time_and_in_little_memory() {
         .unwrap()
         .relocated(subnet.octets());
     let secrets = tempfile::tempdir().unwrap();
-    Secrets::at(secrets.path()).make_missing().unwrap();
+    Secrets::at(secrets.path()).make_missing(&lab).unwrap();
     for (what, answers) in nonsense() {
         let answers: Arc<super::liar::Answers> = answers.into();
         let liars: Vec<Liar> = lab

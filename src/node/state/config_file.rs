@@ -18,7 +18,7 @@ use crate::protocol::copy::PARKED_PORT;
 use crate::protocol::vote::{Elected, PASSIVE_QUORUM};
 
 use super::error::{StateError, io_error};
-use super::users::keep_removed;
+use super::users::{keep_removed, note_apps};
 use super::{StateDir, replace};
 
 const REDIS_TEMPLATE: &str = include_str!("../../../redis/redis.conf");
@@ -128,7 +128,7 @@ impl StateDir {
         conf.set(&["dir"], &[&self.data().to_string_lossy()]);
         apply_tls(lab, node, &mut conf)?;
         let secrets = Secrets::load_or_generate(lab)?;
-        self.apply_users(node, secrets.as_ref(), &mut conf)?;
+        self.apply_users(lab, node, secrets.as_ref(), &mut conf)?;
         match node.kind {
             NodeKind::Data => {
                 conf.set(&["replica-announce-ip"], &[&address]);
@@ -158,6 +158,7 @@ impl StateDir {
     /// Writes the users of the server and their rights.
     fn apply_users(
         &self,
+        lab: &Lab,
         node: &Node,
         secrets: Option<&Secrets>,
         conf: &mut Conf,
@@ -167,9 +168,10 @@ impl StateDir {
             conf.remove(&["aclfile"]);
             return remove_file(&file);
         };
-        let users = acl_file(node.kind, |user| secrets.accepted(user))?;
-        keep_removed(&self.folder, &file, node)?;
+        let users = acl_file(lab, node.kind, |user| secrets.accepted(user))?;
+        keep_removed(&self.folder, &file, node, lab)?;
         replace(&file, &users)?;
+        note_apps(&self.folder, lab)?;
         // Without an ACL file, a server writes its users here, and then refuses an ACL file.
         conf.remove(&["user"]);
         conf.set(&["aclfile"], &[&file.to_string_lossy()]);

@@ -5,6 +5,7 @@
 //! ```text
 //! STATE/NAME/users.seen         names of such users, last observed on the running server
 //! STATE/NAME/users.removed.acl  their lines, after their removal
+//! STATE/NAME/users.apps         names of the applications with which the server was started last
 //! ```
 
 use std::collections::BTreeMap;
@@ -14,24 +15,25 @@ use std::path::Path;
 
 use tracing::warn;
 
-use crate::access::User;
-use crate::config::{Node, NodeKind};
+use crate::access::Account;
+use crate::config::{Lab, Node, NodeKind};
 
 use super::error::{StateError, io_error};
 use super::replace;
 
 const SEEN: &str = "users.seen";
 const REMOVED: &str = "users.removed.acl";
+const APPS: &str = "users.apps";
 
 /// Whether the lab has a user of that name on a server of that kind.
-fn is_of_lab(name: &str, kind: NodeKind) -> bool {
-    name == "default" || User::named(name).is_some_and(|user| !user.rights(kind).is_empty())
+fn is_of_lab(name: &str, kind: NodeKind, lab: &Lab) -> bool {
+    name == "default" || Account::named(lab, name).is_some_and(|user| user.is_on(kind))
 }
 
 /// The `names` of users that do not belong to the lab.
-pub(in crate::node) fn foreign(names: Vec<String>, kind: NodeKind) -> Vec<String> {
+pub(in crate::node) fn foreign(names: Vec<String>, kind: NodeKind, lab: &Lab) -> Vec<String> {
     let mut names = names;
-    names.retain(|name| !is_of_lab(name, kind));
+    names.retain(|name| !is_of_lab(name, kind, lab));
     names.sort();
     names
 }
@@ -42,6 +44,20 @@ pub(in crate::node) fn foreign(names: Vec<String>, kind: NodeKind) -> Vec<String
 /// If the note can't be written.
 pub(in crate::node) fn note_seen(folder: &Path, names: &[String]) -> Result<(), StateError> {
     replace(&folder.join(SEEN), &names.join("\n"))
+}
+
+/// Notes the applications with which the server is started. One that is no longer in `lab.toml` then
+/// goes without a report: whoever removed it there wants that.
+///
+/// # Errors
+/// If the note can't be written.
+pub(super) fn note_apps(folder: &Path, lab: &Lab) -> Result<(), StateError> {
+    let names: Vec<&str> = lab.apps.iter().map(|app| app.name.as_str()).collect();
+    let note = folder.join(APPS);
+    match names.is_empty() && !note.exists() {
+        true => Ok(()),
+        false => replace(&note, &names.join("\n")),
+    }
 }
 
 /// The lines of the users in a file of users, by their names.
@@ -67,11 +83,18 @@ fn read(path: &Path) -> Result<String, StateError> {
 ///
 /// # Errors
 /// If they can't be kept; then the file must not be replaced.
-pub(super) fn keep_removed(folder: &Path, users: &Path, node: &Node) -> Result<(), StateError> {
+pub(super) fn keep_removed(
+    folder: &Path,
+    users: &Path,
+    node: &Node,
+    lab: &Lab,
+) -> Result<(), StateError> {
     let saved = lines_of(&read(users)?);
+    let apps = read(&folder.join(APPS))?;
+    let was_app = |name: &str| apps.lines().any(|app| app == name);
     let mut going: BTreeMap<String, String> = saved
         .into_iter()
-        .filter(|(name, _)| !is_of_lab(name, node.kind))
+        .filter(|(name, _)| !is_of_lab(name, node.kind, lab) && !was_app(name))
         .collect();
     let seen = folder.join(SEEN);
     for name in read(&seen)?.lines().filter(|name| !name.is_empty()) {
@@ -118,7 +141,7 @@ mod tests {
         )
         .unwrap();
         note_seen(folder.path(), &["shop".into(), "guest".into()]).unwrap();
-        keep_removed(folder.path(), &users, node).unwrap();
+        keep_removed(folder.path(), &users, node, &lab).unwrap();
         let kept = fs::read_to_string(folder.path().join(REMOVED)).unwrap();
         assert!(kept.contains("user shop on #bb ~shop:* +get"), "{kept}");
         assert!(kept.contains("user guest (not saved"), "{kept}");
@@ -128,7 +151,7 @@ mod tests {
         // A removal is reported once.
         fs::write(&users, "user default off\n").unwrap();
         fs::remove_file(folder.path().join(REMOVED)).unwrap();
-        keep_removed(folder.path(), &users, node).unwrap();
+        keep_removed(folder.path(), &users, node, &lab).unwrap();
         assert!(!folder.path().join(REMOVED).exists());
     }
 
@@ -141,10 +164,35 @@ mod tests {
                 "node".to_owned(),
             ]
         };
-        assert_eq!(foreign(names(), NodeKind::Data), ["shop"]);
-        assert_eq!(
-            foreign(names(), NodeKind::Sentinel),
-            ["replication", "shop"]
-        );
+        let lab = Lab::parse(include_str!("../../../lab.toml"), None).unwrap();
+        assert_eq!(foreign(names(), NodeKind::Data, &lab), ["shop"]);
+        let on_sentinel = foreign(names(), NodeKind::Sentinel, &lab);
+        assert_eq!(on_sentinel, ["replication", "shop"]);
+        let lab = with_shop();
+        assert_eq!(foreign(names(), NodeKind::Data, &lab), [""; 0]);
+        assert_eq!(foreign(names(), NodeKind::Sentinel, &lab), ["replication"]);
+    }
+
+    fn with_shop() -> Lab {
+        let shipped = include_str!("../../../lab.toml");
+        Lab::parse(&format!("{shipped}\n[[app]]\nname = \"shop\""), None).unwrap()
+    }
+
+    #[test]
+    fn an_application_that_was_removed_from_lab_toml_is_not_kept() {
+        let lab = Lab::parse(include_str!("../../../lab.toml"), None).unwrap();
+        let node = &lab.data_nodes[0];
+        let folder = tempfile::tempdir().unwrap();
+        let users = folder.path().join("users.acl");
+        let text = "user default off\nuser shop on #bb ~shop:* +get\nuser guest on #cc +get\n";
+        fs::write(&users, text).unwrap();
+        note_apps(folder.path(), &with_shop()).unwrap();
+        keep_removed(folder.path(), &users, node, &lab).unwrap();
+        note_apps(folder.path(), &lab).unwrap();
+        assert_eq!(removed(folder.path(), &[]), ["guest"]);
+        // One that an operator adds again by hand is none.
+        fs::write(&users, "user default off\nuser shop on #bb +get\n").unwrap();
+        keep_removed(folder.path(), &users, node, &lab).unwrap();
+        assert_eq!(removed(folder.path(), &[]), ["guest", "shop"]);
     }
 }

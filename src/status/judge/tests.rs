@@ -591,7 +591,7 @@ fn two_nodes_with_wrong_passwords_are_two_problems() {
 fn a_node_without_a_password_is_the_one_named() {
     let mut status = healthy();
     let missing = SecretsError::Missing {
-        user: "replication",
+        user: "replication".into(),
         path: "x".into(),
     };
     let malformed = SecretsError::Malformed { path: "x".into() };
