@@ -128,6 +128,10 @@ fn wrong_usage_is_answered_with_a_remedy_and_touches_nothing() {
         &["--subnet", "300.1.1", "status"],
         &["node", "redis-z"],
         &["health", "redis-z"],
+        &["app", "shop"],
+        &["app", "--show-password"],
+        &["app", "shop", "--proxy", "localhost"],
+        &["cli", "redis-a", "--user", "shop"],
         &["--config", "none.toml", "status"],
         &["--profile", "slow", "check-config"],
         &["verify", "--ledger", "none.ledger"],
@@ -217,6 +221,86 @@ fn every_lane_hands_a_node_the_password_of_every_user() {
             assert!(text.contains(&wanted), "{file}: {wanted}");
         }
     }
+}
+
+/// A lab with two applications, beside the passwords of one.
+fn with_applications(tls: bool) -> Halab {
+    let halab = Halab::new();
+    let mut text = include_str!("../lab.toml").to_owned();
+    if tls {
+        text = text
+            .replace("\ntls = false", "\ntls = true")
+            .replace("\nmutual_tls = false", "\nmutual_tls = true");
+    }
+    text += "\n[[app]]\nname = \"shop\"\n[[app]]\nname = \"reports\"\nkeys = [\"shop:*\", \"r:*\"]\n\
+             channels = []\ncommands = [\"+@read\", \"+ping\"]\n";
+    fs::write(halab.path("lab.toml"), text).unwrap();
+    let secrets = halab.path("state/secrets");
+    fs::create_dir_all(&secrets).unwrap();
+    fs::write(secrets.join("app-shop"), "not-so-secret@/0\n").unwrap();
+    halab
+}
+
+#[test]
+fn applications_are_listed() {
+    let halab = with_applications(false);
+    insta::assert_snapshot!(halab.transcript(&["app"]), @"
+    shop     keys shop:*  channels shop:*  commands +@all -@admin -@dangerous +info
+    reports  keys shop:* r:*  channels none  commands +@read +ping
+    exit code 0
+    ");
+    insta::assert_snapshot!(halab.transcript(&["app", "--json"]));
+    let none = Halab::new();
+    insta::assert_snapshot!(none.transcript(&["app"]), @"
+    lab.toml has no applications; add a table [[app]] (docs/applications.md)
+    exit code 0
+    ");
+}
+
+#[test]
+fn an_application_is_shown_how_to_connect() {
+    let halab = with_applications(false);
+    insta::assert_snapshot!(halab.transcript(&["--state", "state", "app", "shop"]));
+}
+
+#[test]
+fn an_application_is_shown_how_to_connect_with_tls() {
+    let halab = with_applications(true);
+    insta::assert_snapshot!(halab.transcript(&["--state", "state", "app", "shop"]));
+}
+
+#[test]
+fn an_application_is_described_to_programs() {
+    let halab = with_applications(true);
+    let shown = [
+        "--state",
+        "state",
+        "app",
+        "shop",
+        "--json",
+        "--show-password",
+    ];
+    insta::assert_snapshot!(halab.transcript(&shown));
+}
+
+#[test]
+fn a_password_is_shown_only_if_asked_for() {
+    let halab = with_applications(false);
+    let lab = ["--state", "state", "--subnet", "127.0.7", "app", "shop"];
+    for more in [&[][..], &["--json"], &["--library", "jedis"]] {
+        let shown = halab.transcript(&[&lab[..], more].concat());
+        assert!(shown.ends_with("exit code 0\n"), "{shown}");
+        assert!(shown.contains("127.0.7.51:6379"), "{shown}");
+        assert!(!shown.contains("not-so-secret"), "{shown}");
+        let shown = halab.transcript(&[&lab[..], more, &["--show-password"]].concat());
+        assert!(shown.contains("not-so-secret@/0"), "{shown}");
+        assert!(shown.contains(":not-so-secret%40%2F0@"), "{shown}");
+    }
+    let missing = ["--state", "state", "app", "reports", "--show-password"];
+    insta::assert_snapshot!(halab.transcript(&missing), @"
+    halab: no password for the user reports: state/secrets/app-reports does not exist; start the lab first, or pass its secrets folder with --secrets or HALAB_SECRETS (halab secrets make DIR creates one)
+    exit code 4
+    ");
 }
 
 const WRONG: &str = r#"

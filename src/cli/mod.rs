@@ -3,6 +3,7 @@
 //! One file per command. Only this module and `main.rs` use `anyhow`; each module of the library
 //! has its own error type.
 
+mod app;
 mod backup;
 mod certificates;
 mod check_config;
@@ -109,6 +110,8 @@ enum Command {
     Monitor(monitor::MonitorArgs),
     /// Run redis-cli on a node, logged in as a user of the lab
     Cli(redis_cli::CliArgs),
+    /// List the applications of lab.toml, or show how one connects
+    App(app::AppArgs),
     /// Create or rotate the passwords of the lab
     Secrets(secrets::SecretsArgs),
     /// Renew the certificates of a lab with TLS
@@ -180,6 +183,7 @@ impl Cli {
             Command::Health(args) => health::run(&self.global, &args),
             Command::Monitor(args) => monitor::run(&self.global, &args),
             Command::Cli(args) => redis_cli::run(&self.global, &args),
+            Command::App(args) => app::run(&self.global, &args),
             Command::Secrets(args) => secrets::run(&self.global, &args),
             Command::Certificates(args) => certificates::run(&self.global, &args),
             Command::Move(args) => move_state::run(&self.global, &args),
