@@ -10,6 +10,8 @@ mod lab;
 #[path = "live/liar.rs"]
 mod liar;
 
+#[path = "live/applications.rs"]
+mod applications;
 #[path = "live/backup.rs"]
 mod backup;
 #[path = "live/causes.rs"]

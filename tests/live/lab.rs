@@ -29,6 +29,8 @@ pub struct Shape {
     pub profile: Option<&'static str>,
     pub tls: bool,
     pub mutual_tls: bool,
+    /// With the application `shop`.
+    pub app: bool,
 }
 
 impl Default for Shape {
@@ -39,6 +41,7 @@ impl Default for Shape {
             profile: Some("fast"),
             tls: false,
             mutual_tls: false,
+            app: false,
         }
     }
 }
@@ -537,5 +540,10 @@ fn lab_toml(shape: Shape) -> String {
             "[[sentinel]]\nname = \"sentinel-{n}\"\naddress = \"127.0.0.{octet}\"\nport = 26379\n"
         )
     });
-    text + &data.chain(sentinels).collect::<String>()
+    let app = if shape.app {
+        "[[app]]\nname = \"shop\"\n"
+    } else {
+        ""
+    };
+    text + &data.chain(sentinels).collect::<String>() + app
 }
