@@ -30,8 +30,8 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 pub(super) struct CliArgs {
     /// Name of the node in lab.toml
     node: String,
-    /// User: writer, proxy, verifier, replication, sentinel, exporter, node, operator, or the name of
-    /// an application
+    /// User: writer, proxy, verifier, replication, sentinel, exporter, node, operator, or the name
+    /// of an application
     #[arg(long, value_name = "NAME", default_value = User::Operator.name())]
     user: String,
     /// Arguments for redis-cli: its own options, a command

@@ -68,8 +68,8 @@ pub(super) struct Key {
     pub name: String,
     /// The values it takes.
     pub kind: ValueKind,
-    /// The value of a key that is absent; `None`: it must be there, is as in `[timing]`, or follows
-    /// from another key.
+    /// The value of a key that is absent; `None`: it must be there, is as in `[timing]`, or
+    /// follows from another key.
     pub default: Option<Value>,
     /// Whether it must be there.
     pub required: bool,

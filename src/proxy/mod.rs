@@ -181,7 +181,7 @@ pub async fn run(
     listening(listener.local_addr().map_err(failed)?);
     let metrics = ProxyMetrics::default();
     let settings = Settings {
-        user: User::Writer,
+        user: User::Proxy,
         policy: options.policy,
         wait_timeout: options.wait_timeout,
     };
@@ -195,7 +195,7 @@ pub async fn run(
         LastProblem::default(),
     ));
     let shared = Arc::new(Shared {
-        connector: Connector::new(lab, User::Writer).without_login(),
+        connector: Connector::new(lab, User::Proxy).without_login(),
         sessions,
         options,
         stop: stop.clone(),

@@ -46,8 +46,8 @@ pub(in crate::node) fn note_seen(folder: &Path, names: &[String]) -> Result<(), 
     replace(&folder.join(SEEN), &names.join("\n"))
 }
 
-/// Notes the applications with which the server is started. One that is no longer in `lab.toml` then
-/// goes without a report: whoever removed it there wants that.
+/// Notes the applications with which the server is started. One that is no longer in `lab.toml`
+/// then goes without a report: whoever removed it there wants that.
 ///
 /// # Errors
 /// If the note can't be written.
