@@ -23,8 +23,7 @@ use crate::client::{Connector, RawConn, Role, ServerInfo};
 use crate::config::Node;
 use crate::protocol::WriteError;
 use crate::protocol::ack::{
-    Confirmed, Coverage, NoWitness, Policy, UncoveredWrites, followed_beyond, replicated_up_to,
-    uncovered,
+    Confirmed, Coverage, NoWitness, Policy, UncoveredWrites, not_followed_beyond, replicated_up_to,
 };
 use crate::protocol::copy::{Completeness, MARK_KEY, Mark};
 use crate::protocol::roster::ROSTER_KEY;
@@ -251,7 +250,7 @@ impl Keeper {
         let others = keeping.session.others();
         let replicated = replicated_up_to(others, &confirmed);
         keeping.coverage.replicated = keeping.coverage.replicated.max(replicated);
-        if followed_beyond(others, offset, &confirmed) {
+        if not_followed_beyond(others, offset, &confirmed).is_empty() {
             keeping.coverage.through = round;
         }
         keeping.session.round_answered(round, offset);
@@ -265,8 +264,11 @@ impl Keeper {
             answered,
             since: Instant::now(),
         });
-        let missing = uncovered(keeping.session.others(), question.offset, &confirmed);
+        // Not only those that lack the writes: the question is also whether this is the primary.
+        let missing = not_followed_beyond(others, question.offset, &confirmed);
         let verdict = if missing.is_empty() {
+            keeping.coverage.through = keeping.coverage.through.max(question.round);
+            keeping.session.publish(keeping.coverage);
             Ok(())
         } else if question.answered == keeping.covered {
             keeping.open = None;

@@ -68,11 +68,16 @@ pub fn replicated_up_to(others: &[SocketAddrV4], confirmed: &[Confirmed]) -> Opt
     others.iter().map(of).min().flatten()
 }
 
-/// Whether each of the `others` has confirmed something behind `offset`. Then its confirmation is
-/// later than the moment at which the primary was at `offset`: at that moment it still followed
-/// this primary, so no other node was primary.
-pub fn followed_beyond(others: &[SocketAddrV4], offset: u64, confirmed: &[Confirmed]) -> bool {
-    replicated_up_to(others, confirmed).is_some_and(|upto| upto > offset)
+/// The data nodes that have not confirmed anything behind `offset`. A confirmation of what is behind
+/// it is later than the moment at which the primary was at `offset`: at that moment the node still
+/// followed this primary. So if there is none, no other node was primary then. A node that has
+/// confirmed exactly `offset` may have done so long before.
+pub fn not_followed_beyond(
+    others: &[SocketAddrV4],
+    offset: u64,
+    confirmed: &[Confirmed],
+) -> Vec<SocketAddrV4> {
+    uncovered(others, offset.saturating_add(1), confirmed)
 }
 
 /// A batch that the primary has answered.
@@ -482,6 +487,19 @@ mod tests {
         let stranger = "127.0.0.99:6379";
         let both = [confirmed(at(B), 100), confirmed(at(stranger), 100)];
         assert_eq!(replicated_up_to(&others, &both), None);
+    }
+
+    #[test]
+    fn a_confirmation_of_exactly_the_offset_proves_nothing_of_the_present() {
+        let confirmed = |offset| {
+            [Confirmed {
+                address: at(B),
+                offset,
+            }]
+        };
+        assert_eq!(not_followed_beyond(&[at(B)], 100, &confirmed(100)), [at(B)]);
+        assert!(not_followed_beyond(&[at(B)], 100, &confirmed(101)).is_empty());
+        assert_eq!(not_followed_beyond(&[at(B)], 100, &[]), [at(B)]);
     }
 
     #[test]

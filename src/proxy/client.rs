@@ -33,9 +33,9 @@ use crate::protocol::{Fate, WriteError};
 use super::answer::{AnswerReader, error_code, message_kind};
 use super::carried::{Carried, encoded};
 use super::command::{BadCommand, CommandReader};
-use super::kind::{Kind, kind_of};
+use super::kind::{Kind, Refused, kind_of};
 use super::sent::{ClientRequest, Sent, judge, pass_on, take_back};
-use super::{Reads, Shared, Unanswered};
+use super::{Shared, Unanswered};
 
 /// Bytes of one read.
 const READ: usize = 16 * 1024;
@@ -46,6 +46,10 @@ const COMMANDS_MAX: usize = 1024;
 const BUFFER_MAX: usize = 256 * 1024;
 /// An incomplete answer of this length is confirmed and passed on before the rest has come.
 const LONG_ANSWER: usize = 64 * 1024;
+/// Words of a command that decide about its kind.
+const WORDS_SEEN: usize = 16;
+/// Characters of a command's name that are shown.
+const NAME_SHOWN: usize = 32;
 /// Capacity of a buffer that an idle client may keep.
 const IDLE_CAPACITY: usize = 4096;
 
@@ -246,13 +250,10 @@ impl ClientTask {
                     .take(2)
                     .any(|word| word.contains(&b'"') || word.contains(&b'\''));
             let kind = match is_quoted {
-                true => Err(super::kind::Refused("write the command without quotes")),
+                true => Err(Refused("write the command without quotes")),
                 false => kind_of(&words),
             };
-            let name = String::from_utf8_lossy(words.first().copied().unwrap_or_default())
-                .chars()
-                .take(NAME_SHOWN)
-                .collect::<String>();
+            let refusal = kind.err().map(|refused| refusal(&words, refused));
             let frames = match kind {
                 Ok(Kind::Subscribe(_)) => count.saturating_sub(1).max(1),
                 // Without names: as many as there are subscriptions, see `send_commands`.
@@ -264,11 +265,7 @@ impl ClientTask {
             if count == 0 {
                 continue;
             }
-            let refusal = kind.err().map(|refused| {
-                let why = refused.0;
-                format!("-ERR {name} is not available through halab proxy: {why}\r\n").into()
-            });
-            let job = ClientRequest {
+            let request = ClientRequest {
                 command,
                 kind: kind.unwrap_or(Kind::Read),
                 frames,
@@ -276,8 +273,8 @@ impl ClientTask {
                 is_restoring: false,
                 received: Instant::now(),
             };
-            self.waiting_bytes += job.command.len();
-            self.waiting.push_back(job);
+            self.waiting_bytes += request.command.len();
+            self.waiting.push_back(request);
         }
         Ok(false)
     }
@@ -289,7 +286,7 @@ impl ClientTask {
 
     /// Waits for a primary, connects to it and restores the session there.
     async fn connect(&mut self) -> Result<(), End> {
-        let oldest = self.waiting.front().map(|job| job.received);
+        let oldest = self.waiting.front().map(|request| request.received);
         let deadline = oldest.unwrap_or_else(Instant::now) + self.shared.options.patience;
         let opened = tokio::select! {
             opened = self.shared.open_primary() => Some(opened.ok_or(End::Closed)?),
@@ -311,18 +308,16 @@ impl ClientTask {
             return Err(End::Unknown);
         }
         self.lost = None;
-        self.answered = 0;
-        self.unassigned = 0;
-        let mut jobs = take_back(&mut self.sent, &mut self.held, 0);
-        jobs.extend(std::mem::take(&mut self.waiting));
+        let mut requests = take_back(&mut self.sent, &mut self.held, 0);
+        requests.extend(std::mem::take(&mut self.waiting));
         self.waiting_bytes = 0;
         let text = format!(
             "-NOPRIMARY no primary for {} s; the command was not executed\r\n",
             self.shared.options.patience.as_secs_f64()
         );
         let mut is_session_intact = !self.carried.is_queueing();
-        for job in jobs {
-            is_session_intact &= matches!(job.kind, Kind::Read | Kind::Write);
+        for request in requests {
+            is_session_intact &= matches!(request.kind, Kind::Read | Kind::Write);
             self.out.extend_from_slice(text.as_bytes());
         }
         self.flush().await?;
@@ -355,7 +350,7 @@ impl ClientTask {
         for (kind, command) in self.carried.restoring() {
             link.out.extend_from_slice(&command);
             link.has_subscribed |= matches!(kind, Kind::Subscribe(_));
-            let job = ClientRequest {
+            let request = ClientRequest {
                 command,
                 kind,
                 frames: 1,
@@ -363,7 +358,7 @@ impl ClientTask {
                 is_restoring: true,
                 received: Instant::now(),
             };
-            self.sent.push_back(Sent::new(job, after));
+            self.sent.push_back(Sent::new(request, after));
         }
         if self.carried.is_tracking() && self.carried.is_resp3() {
             self.out
@@ -381,23 +376,16 @@ impl ClientTask {
             if sent.is_refused {
                 return Survival::Lost;
             }
-            let before = sent.before.unwrap_or(u64::MAX);
-            let extent = lost.extent(sent.after, before);
+            // Without an answer: behind `after`, if it was executed at all.
+            let extent = lost.extent(sent.after, sent.before.unwrap_or(u64::MAX));
             match now.history().survival(&lost.history().id, extent) {
-                Survival::Lost if !is_other => Survival::Unknown,
-                survival => survival,
+                Survival::Survived if sent.is_complete() => Survival::Survived,
+                Survival::Lost if is_other => Survival::Lost,
+                _ if retries => Survival::Lost,
+                _ => Survival::Unknown,
             }
         };
-        let mut outcome = judge(&self.sent, survival);
-        if retries
-            && !self
-                .sent
-                .iter()
-                .skip(outcome.kept)
-                .any(|sent| sent.has_begun)
-        {
-            outcome.is_unknown = false;
-        }
+        let outcome = judge(&self.sent, survival);
         if outcome.is_unknown {
             self.shared.metrics.unknown.inc();
             return Err(End::Unknown);
@@ -405,8 +393,6 @@ impl ClientTask {
         // A partial answer at the end belongs to a command that is not kept.
         let again = take_back(&mut self.sent, &mut self.held, outcome.kept);
         self.shared.metrics.sent_again.inc_by(again.len() as u64);
-        self.unassigned = 0;
-        self.answered = self.sent.len();
         for mut sent in std::mem::take(&mut self.sent) {
             if !sent.is_noted {
                 self.note(&mut sent);
@@ -414,9 +400,9 @@ impl ClientTask {
             self.sent.push_back(sent);
         }
         self.carried.moved();
-        for job in again.into_iter().rev() {
-            self.waiting_bytes += job.command.len();
-            self.waiting.push_front(job);
+        for request in again.into_iter().rev() {
+            self.waiting_bytes += request.command.len();
+            self.waiting.push_front(request);
         }
         Ok(())
     }
@@ -426,24 +412,19 @@ impl ClientTask {
             return;
         };
         debug!(primary = %link.session.primary, "the connection to the primary has ended");
-        // The commands that restore the session are not part of it.
-        let restoring = |sent: &Sent| sent.job.as_ref().is_some_and(|job| job.is_restoring);
-        if self.sent.iter().any(restoring) {
-            let mut length = 0;
-            let mut kept = VecDeque::new();
-            let mut bytes = BytesMut::new();
-            for sent in std::mem::take(&mut self.sent) {
-                let part = length..length + sent.length;
-                length = part.end;
-                if !restoring(&sent) {
-                    bytes.extend_from_slice(&self.held[part]);
-                    kept.push_back(sent);
-                }
+        // What restores the session, and an answer that is not complete, end with the connection.
+        let held = std::mem::take(&mut self.held);
+        let mut at = 0;
+        for sent in std::mem::take(&mut self.sent) {
+            let answer = at..at + sent.length;
+            at = answer.end;
+            if !sent.is_restoring() {
+                self.held.extend_from_slice(&held[answer]);
+                self.sent.push_back(sent);
             }
-            self.sent = kept;
-            self.held = bytes;
-            self.unassigned = 0;
         }
+        self.answered = 0;
+        self.unassigned = 0;
         // A session without commands in it leaves nothing to decide.
         if !self.sent.is_empty() {
             self.lost = Some(link.session.clone());
@@ -458,31 +439,33 @@ impl ClientTask {
         };
         let after = link.session.last_answered_round();
         while link.can_send()
-            && let Some(job) = self.waiting.front()
+            && let Some(request) = self.waiting.front()
         {
-            let is_barrier = match job.kind {
+            let is_barrier = match request.kind {
                 Kind::Quit | Kind::Reset => true,
-                Kind::Unsubscribe(_) => job.frames == 0,
+                Kind::Unsubscribe(_) => request.frames == 0,
                 _ => false,
             };
             if is_barrier && !self.sent.is_empty() {
                 return;
             }
-            let Some(mut job) = self.waiting.pop_front() else {
+            let Some(mut request) = self.waiting.pop_front() else {
                 return;
             };
-            self.waiting_bytes = self.waiting_bytes.saturating_sub(job.command.len());
+            self.waiting_bytes = self.waiting_bytes.saturating_sub(request.command.len());
             // In its turn: the commands before it are answered first.
-            if let Some(answer) = job.refusal.clone() {
-                self.sent.push_back(Sent::answered_by_proxy(job, answer));
+            if let Some(answer) = request.refusal.clone() {
+                self.sent
+                    .push_back(Sent::answered_by_proxy(request, answer));
                 continue;
             }
-            match job.kind {
+            match request.kind {
                 Kind::Quit => {
                     self.is_ending = true;
                     self.waiting.clear();
                     let answer = Bytes::from_static(b"+OK\r\n");
-                    self.sent.push_back(Sent::answered_by_proxy(job, answer));
+                    self.sent
+                        .push_back(Sent::answered_by_proxy(request, answer));
                     return;
                 }
                 Kind::Exec if self.carried.exec_must_fail() => {
@@ -490,7 +473,7 @@ impl ClientTask {
                         command: encoded(&[b"DISCARD"]),
                         kind: Kind::Discard,
                         is_restoring: true,
-                        ..job.clone()
+                        ..request.clone()
                     };
                     link.out.extend_from_slice(&discard.command);
                     self.sent.push_back(Sent::new(discard, after));
@@ -498,17 +481,17 @@ impl ClientTask {
                         true => Bytes::from_static(b"_\r\n"),
                         false => Bytes::from_static(b"*-1\r\n"),
                     };
-                    self.sent.push_back(Sent::answered_by_proxy(job, nil));
+                    self.sent.push_back(Sent::answered_by_proxy(request, nil));
                     continue;
                 }
-                Kind::Unsubscribe(topic) if job.frames == 0 => {
-                    job.frames = self.carried.subscriptions_to(topic).max(1);
+                Kind::Unsubscribe(topic) if request.frames == 0 => {
+                    request.frames = self.carried.subscriptions_to(topic).max(1);
                 }
                 Kind::Subscribe(_) => link.has_subscribed = true,
                 _ => {}
             }
-            link.out.extend_from_slice(&job.command);
-            self.sent.push_back(Sent::new(job, after));
+            link.out.extend_from_slice(&request.command);
+            self.sent.push_back(Sent::new(request, after));
         }
     }
 
@@ -597,7 +580,7 @@ impl ClientTask {
             if let Some(own) = &sent.own {
                 self.out.extend_from_slice(own);
             } else {
-                let is_free = self.shared.options.reads == Reads::Local && !sent.may_have_written();
+                let is_free = self.shared.options.is_unconfirmed(sent.may_have_written());
                 let is_confirmed = is_free || sent.before.is_some_and(|before| before <= through);
                 is_asking = sent.before.is_some() && !is_confirmed;
                 if !is_confirmed {
@@ -616,7 +599,7 @@ impl ClientTask {
                 break;
             };
             self.answered = self.answered.saturating_sub(1);
-            let is_restoring = sent.job.as_ref().is_some_and(|job| job.is_restoring);
+            let is_restoring = sent.is_restoring();
             if is_restoring && sent.is_error && !sent.is_discard() {
                 let why = String::from_utf8_lossy(&self.held[..sent.length])
                     .trim_end()
@@ -641,23 +624,27 @@ impl ClientTask {
     /// Notes the effect of a command on the client's session.
     fn note(&mut self, sent: &mut Sent) {
         sent.is_noted = true;
-        let Some(job) = &sent.job else { return };
-        if matches!(job.kind, Kind::Read | Kind::Write) && !sent.is_queued {
+        let Some(request) = &sent.request else { return };
+        if matches!(request.kind, Kind::Read | Kind::Write) && !sent.is_queued {
             return;
         }
         if sent.is_queued {
-            self.carried.queued(&job.command);
+            self.carried.queued(&request.command);
             return;
         }
-        let ends_transaction = matches!(job.kind, Kind::Exec | Kind::Discard);
+        let ends_transaction = matches!(request.kind, Kind::Exec | Kind::Discard);
         if sent.is_error && !ends_transaction {
             return;
         }
         let mut reader = CommandReader::default();
-        if let Ok(Some(command)) = reader.read(&job.command, usize::MAX) {
-            let words = command.words.iter().map(|word| &job.command[word.clone()]);
+        if let Ok(Some(command)) = reader.read(&request.command, usize::MAX) {
+            let words = command
+                .words
+                .iter()
+                .map(|word| &request.command[word.clone()]);
             let words: Vec<&[u8]> = words.collect();
-            self.carried.executed(job.kind, &job.command, &words);
+            self.carried
+                .executed(request.kind, &request.command, &words);
         }
     }
 
@@ -761,10 +748,12 @@ impl ClientTask {
     }
 }
 
-/// Words of a command that decide about its kind.
-const WORDS_SEEN: usize = 16;
-/// Characters of a command's name that are shown.
-const NAME_SHOWN: usize = 32;
+/// The answer to a command that is not sent.
+fn refusal(words: &[&[u8]], Refused(why): Refused) -> Bytes {
+    let name = String::from_utf8_lossy(words.first().copied().unwrap_or_default());
+    let name: String = name.chars().take(NAME_SHOWN).collect();
+    format!("-ERR {name} is not available through halab proxy: {why}\r\n").into()
+}
 
 /// Whether an error states that the command was not executed, and that another primary would
 /// execute it.

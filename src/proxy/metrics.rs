@@ -1,15 +1,12 @@
-//! What a proxy counts, for its log at the end and for tests.
+//! What a proxy counts, for its log at the end.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::gauge::Gauge;
 
 /// The counts of a proxy.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ProxyMetrics {
-    /// Connected clients.
-    pub(super) clients: Gauge,
     /// Clients that were disconnected because a command may or may not have been executed.
     pub(super) unknown: Counter,
     /// Commands that were sent again to another primary.

@@ -92,6 +92,13 @@ pub struct ProxyOptions {
     pub wait_timeout: Duration,
 }
 
+impl ProxyOptions {
+    /// Whether an answer is given without a confirmation.
+    fn is_unconfirmed(&self, may_have_written: bool) -> bool {
+        self.policy == Policy::None || (self.reads == Reads::Local && !may_have_written)
+    }
+}
+
 /// What all clients share.
 #[derive(Debug)]
 struct Shared {
@@ -142,7 +149,7 @@ pub enum ProxyError {
     Task(String),
 }
 
-/// Notes the primary, for the log and the metrics.
+/// Counts changes of the primary, and logs its refusals.
 #[derive(Debug)]
 struct Notes(ProxyMetrics);
 
@@ -254,15 +261,12 @@ async fn accept(listener: &TcpListener, shared: &Arc<Shared>, clients: &mut Join
                     continue;
                 }
                 let task = ClientTask::new(shared.clone(), stream);
-                let metrics = shared.metrics.clone();
                 clients.spawn(async move {
-                    metrics.clients.inc();
                     match task.run().await {
                         End::Closed => debug!(%from, "client closed"),
                         end @ End::Broken(_) => debug!(%from, reason = %end, "client disconnected"),
                         end => warn!(%from, reason = %end, "client disconnected"),
                     }
-                    metrics.clients.dec();
                 });
             }
             Err(error) => {

@@ -30,10 +30,10 @@ pub struct ClientRequest {
 }
 
 /// A command that was sent, or that the proxy answers.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Sent {
     /// The command; `None` for a message that answers none.
-    pub job: Option<ClientRequest>,
+    pub request: Option<ClientRequest>,
     /// The last round with an answer when it was sent: it lies behind the offset of that round.
     pub after: u64,
     /// The first round that began after the first byte of the answer: it confirms the answer.
@@ -58,45 +58,30 @@ pub struct Sent {
 
 impl Sent {
     /// A command that is sent now.
-    pub fn new(job: ClientRequest, after: u64) -> Self {
+    pub fn new(request: ClientRequest, after: u64) -> Self {
         Sent {
-            missing: job.frames,
-            job: Some(job),
+            missing: request.frames,
+            request: Some(request),
             after,
-            before: None,
-            length: 0,
-            is_error: false,
-            is_refused: false,
-            is_queued: false,
-            own: None,
-            has_begun: false,
-            is_noted: false,
+            ..Sent::default()
         }
     }
 
     /// A command that the proxy answers with `answer`.
-    pub fn answered_by_proxy(job: ClientRequest, answer: Bytes) -> Self {
+    pub fn answered_by_proxy(request: ClientRequest, answer: Bytes) -> Self {
         Sent {
-            missing: 0,
+            request: Some(request),
             own: Some(answer),
-            ..Sent::new(job, 0)
+            ..Sent::default()
         }
     }
 
     /// A message of the server that answers no command.
     pub fn message(length: usize, before: u64) -> Self {
         Sent {
-            job: None,
-            after: 0,
             before: Some(before),
             length,
-            missing: 0,
-            is_error: false,
-            is_refused: false,
-            is_queued: false,
-            own: None,
-            has_begun: false,
-            is_noted: false,
+            ..Sent::default()
         }
     }
 
@@ -107,21 +92,27 @@ impl Sent {
 
     /// Whether it is a command that a transaction can have.
     pub fn is_command(&self) -> bool {
-        let kind = self.job.as_ref().map(|job| job.kind);
+        let kind = self.request.as_ref().map(|request| request.kind);
         matches!(kind, Some(Kind::Read | Kind::Write))
+    }
+
+    /// Whether it restores the session.
+    pub fn is_restoring(&self) -> bool {
+        let request = self.request.as_ref();
+        request.is_some_and(|request| request.is_restoring)
     }
 
     /// Whether it is `DISCARD`.
     pub fn is_discard(&self) -> bool {
-        self.job
+        self.request
             .as_ref()
-            .is_some_and(|job| job.kind == Kind::Discard)
+            .is_some_and(|request| request.kind == Kind::Discard)
     }
 
     /// Whether the answer is about a change of data: a write outside of a transaction that is being
     /// queued, or `EXEC`.
     pub fn may_have_written(&self) -> bool {
-        let kind = self.job.as_ref().map(|job| job.kind);
+        let kind = self.request.as_ref().map(|request| request.kind);
         matches!(kind, Some(Kind::Write | Kind::Exec)) && !self.is_queued && self.own.is_none()
     }
 }
@@ -136,7 +127,7 @@ pub struct Outcome {
 }
 
 /// Judges the commands that were sent to an earlier primary. `survival` states whether a command
-/// that may have written, and was answered, has survived.
+/// that may have written has survived; one without an answer never has.
 ///
 /// The last command that has survived is the border: whatever was answered before it was executed
 /// before the promotion, by a primary whose data up to there is in the later one. What follows it
@@ -148,11 +139,7 @@ pub fn judge(sent: &VecDeque<Sent>, mut survival: impl FnMut(&Sent) -> Survival)
         if !command.may_have_written() {
             continue;
         }
-        let fate = match command.is_complete() {
-            true => survival(command),
-            false => Survival::Unknown,
-        };
-        match fate {
+        match survival(command) {
             Survival::Survived => kept = at + 1,
             Survival::Lost => {}
             Survival::Unknown => last_unknown = Some(at),
@@ -175,8 +162,8 @@ pub fn take_back(
     let kept_bytes: usize = sent.iter().take(kept).map(|command| command.length).sum();
     held.truncate(kept_bytes);
     let rest = sent.split_off(kept.min(sent.len()));
-    let jobs = rest.into_iter().filter_map(|command| command.job);
-    jobs.filter(|job| !job.is_restoring).collect()
+    let requests = rest.into_iter().filter_map(|command| command.request);
+    requests.filter(|request| !request.is_restoring).collect()
 }
 
 /// Passes on `length` bytes of the answers, or drops them.
@@ -191,7 +178,7 @@ pub fn pass_on(held: &mut BytesMut, length: usize, to: Option<&mut BytesMut>) {
 mod tests {
     use super::*;
 
-    fn job(kind: Kind) -> ClientRequest {
+    fn request(kind: Kind) -> ClientRequest {
         ClientRequest {
             command: Bytes::from_static(b"x"),
             kind,
@@ -209,7 +196,7 @@ mod tests {
                 'r' => Kind::Read,
                 _ => Kind::Write,
             };
-            let mut sent = Sent::new(job(kind), 0);
+            let mut sent = Sent::new(request(kind), 0);
             if letter.is_uppercase() {
                 sent.missing = 0;
                 sent.length = 1;
@@ -219,10 +206,15 @@ mod tests {
         letters.chars().map(one).collect()
     }
 
-    /// The outcome if the writes with answers have these fates, in their order.
+    /// The outcome if the writes with answers have these fates, in their order; of those without,
+    /// nothing is known.
     fn outcome(letters: &str, fates: &[Survival]) -> (usize, bool) {
         let mut fates = fates.iter();
-        let found = judge(&queue(letters), |_| *fates.next().unwrap());
+        let survival = |sent: &Sent| match sent.is_complete() {
+            true => *fates.next().unwrap(),
+            false => Survival::Unknown,
+        };
+        let found = judge(&queue(letters), survival);
         (found.kept, found.is_unknown)
     }
 
@@ -257,6 +249,6 @@ mod tests {
         let again = take_back(&mut sent, &mut held, 1);
         assert_eq!((sent.len(), &held[..]), (1, &b"a"[..]));
         assert_eq!(again.len(), 2);
-        assert!(again.iter().all(|job| job.kind == Kind::Read));
+        assert!(again.iter().all(|request| request.kind == Kind::Read));
     }
 }

@@ -323,3 +323,72 @@ fn a_stopped_proxy_answers_what_was_sent() {
     });
     assert!(proxy.child.wait().unwrap().success());
 }
+
+#[test]
+fn connections_to_the_primary_that_are_killed_are_replaced_unseen_by_readers() {
+    let lab = TestLab::start();
+    let proxy = Proxy::start(&lab, &[]);
+    let primary = lab.lab.node(&lab.primary().unwrap()).unwrap().socket();
+    let direct = proxy.url.replace(&proxy.address, &primary.to_string());
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let (stop, proxy) = (&stop, &proxy);
+        let killer = scope.spawn(move || {
+            let client = redis::Client::open(direct).unwrap();
+            let mut connection = client.get_connection().unwrap();
+            let mut killed = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let kill = redis::cmd("CLIENT")
+                    .arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"])
+                    .query::<u64>(&mut connection);
+                killed += kill.unwrap();
+                thread::sleep(Duration::from_millis(15));
+            }
+            killed
+        });
+        let readers = (0..4).map(|reader| {
+            scope.spawn(move || {
+                let mut connection = proxy.connected().unwrap();
+                for command in [&["SELECT", "2"][..], &["CLIENT", "SETNAME", "reader"]] {
+                    let (name, arguments) = command.split_first().unwrap();
+                    let mut cmd = redis::cmd(name);
+                    cmd.arg(arguments).query::<()>(&mut connection).unwrap();
+                }
+                for round in 0..60_u64 {
+                    let mut pipeline = redis::pipe();
+                    for number in 0..20 {
+                        pipeline
+                            .cmd("ECHO")
+                            .arg(format!("{reader}:{round}:{number}"));
+                    }
+                    let answers: Vec<String> = pipeline.query(&mut connection).unwrap();
+                    let sent = (0..20).map(|number| format!("{reader}:{round}:{number}"));
+                    assert!(
+                        answers.into_iter().eq(sent),
+                        "reader {reader}, round {round}"
+                    );
+                }
+                let name: String = redis::cmd("CLIENT")
+                    .arg("GETNAME")
+                    .query(&mut connection)
+                    .unwrap();
+                assert_eq!(name, "reader");
+            })
+        });
+        let readers: Vec<_> = readers.collect();
+        let read = readers.into_iter().map(thread::ScopedJoinHandle::join);
+        let read: Vec<_> = read.collect();
+        stop.store(true, Ordering::Relaxed);
+        assert!(killer.join().unwrap() > 20);
+        assert!(read.iter().all(Result::is_ok), "{read:?}");
+    });
+}
+
+#[test]
+fn policy_none_answers_without_a_confirmation() {
+    let lab = TestLab::start();
+    let proxy = Proxy::start(&lab, &["--policy", "none"]);
+    let mut connection = proxy.connected().unwrap();
+    let _: () = connection.set("k", 1).unwrap();
+    assert_eq!(connection.get::<_, u64>("k").unwrap(), 1);
+}
