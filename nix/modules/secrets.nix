@@ -25,12 +25,13 @@ in
     description = ''
       Folder on this host with the password of each user of the lab's servers, one file per user:
       writer, proxy, verifier, replication, sentinel, exporter, node, operator; and app-NAME of each
-      application in `settings.app`. Every host that runs a node needs the same files; a host that only writes needs writer, one that only monitors
-      needs exporter. With `settings.security.tls` every host also needs ca.pem, and node-NAME.pem
-      of each node that it runs; with `mutual_tls` also client.pem. `halab secrets make DIR` makes
-      all files. systemd reads them (LoadCredential), so only root needs access; never put them into the
-      Nix store. `null`: the first start makes them in /var/lib/${made}, which is
-      sufficient if all nodes of the lab run on this host.
+      application in `settings.app`. Every host that runs a node needs the same files; a host that
+      only writes needs writer, one that only monitors needs exporter. With `settings.security.tls`
+      every host also needs ca.pem, and node-NAME.pem of each node that it runs; with `mutual_tls`
+      also client.pem. `halab secrets make DIR` makes all files. systemd reads them
+      (LoadCredential), so only root needs access; never put them into the Nix store. `null`: the
+      first start makes them in /var/lib/${made}, which is sufficient if all nodes of
+      the lab run on this host.
     '';
   };
 
@@ -39,8 +40,10 @@ in
       {
         assertion = cfg.secretsFolder != null || allHere;
         message = ''
-          services.redis-ha-lab: the lab's nodes run on several hosts, which need the same passwords and certificates.
-          Make them once by `halab secrets make DIR`, copy to every host what it needs of DIR (docs/nix.md), and name that folder in services.redis-ha-lab.secretsFolder.
+          services.redis-ha-lab: the lab's nodes run on several hosts,
+          which need the same passwords and certificates. Make them once by
+          `halab secrets make DIR`, copy to every host what it needs of DIR (docs/nix.md), and
+          name that folder in services.redis-ha-lab.secretsFolder.
         '';
       }
     ];

@@ -68,10 +68,10 @@ pub fn replicated_up_to(others: &[SocketAddrV4], confirmed: &[Confirmed]) -> Opt
     others.iter().map(of).min().flatten()
 }
 
-/// The data nodes that have not confirmed anything behind `offset`. A confirmation of what is behind
-/// it is later than the moment at which the primary was at `offset`: at that moment the node still
-/// followed this primary. So if there is none, no other node was primary then. A node that has
-/// confirmed exactly `offset` may have done so long before.
+/// The data nodes that have not confirmed anything behind `offset`. A confirmation of what is
+/// behind it is later than the moment at which the primary was at `offset`: at that moment the node
+/// still followed this primary. So if there is none, no other node was primary then. A node that
+/// has confirmed exactly `offset` may have done so long before.
 pub fn not_followed_beyond(
     others: &[SocketAddrV4],
     offset: u64,
