@@ -1,12 +1,13 @@
 """How the test of docs/hosts.md parses output, and the configuration of its hosts."""
 
+import json
 import tomllib
 import unittest
 from pathlib import Path
 
 from machines.debian import debugfs_commands, interfaces, own_files
 from machines.guests import EMULATED
-from machines.hosts import targets_down, verified_counts, with_emulated_limits
+from machines.hosts import series_of, targets_down, verified_counts, with_emulated_limits
 from machines.site import ROOT
 from machines.workstation import ssh_config
 
@@ -31,8 +32,16 @@ class ConclusionsTest(unittest.TestCase):
         )
 
     def test_a_target_that_is_down_is_named(self) -> None:
-        answer = 'up{job="a"} => 1 @[1790000000.1]\nup{job="b"} => 0 @[1790000000.1]\n'
-        self.assertEqual(targets_down(answer.splitlines()), ['up{job="b"} => 0 @[1790000000.1]'])
+        series = [
+            {"metric": {"job": "redis", "instance": f"192.0.2.1{n}"}, "value": [1.5, f"{n}"]}
+            for n in (0, 1)
+        ]
+        body = json.dumps({"status": "success", "data": {"result": series}})
+        answer = f"HTTP/1.0 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+        self.assertEqual(targets_down(series_of(answer)), ["redis at 192.0.2.10"])
+        # An answer that was cut off has no targets at all.
+        self.assertEqual(series_of(answer[:-5]), [])
+        self.assertEqual(series_of("HTTP/1.0 503 Service Unavailable\r\n\r\n"), [])
 
 
 class HostsTest(unittest.TestCase):
