@@ -9,14 +9,14 @@ use std::time::Duration;
 use redis::Value;
 
 use crate::checker::{History, NodeReading};
-use crate::client::framing::Framing;
-use crate::client::{Role, ServerInfo, reply};
+use crate::client::{Role, ServerInfo, framing, reply};
 use crate::config::Lab;
 use crate::drill::report::{DrillReport, html, markdown};
 use crate::ledger::{Entry, Header, LedgerReader, codec};
 use crate::protocol::ack::{Evidence, UncoveredWrites, witness};
 use crate::protocol::vote::elect;
 use crate::record::{RunId, Timestamp};
+use crate::resp::{ReplyFraming, ReplyLimits};
 use crate::sentinel::reply::view;
 
 /// A kind of input.
@@ -193,18 +193,33 @@ pub fn sentinel(bytes: &[u8]) {
 
 /// A reply, framed and parsed: both agree, however the bytes are split.
 pub fn resp(bytes: &[u8]) {
-    let mut framing = Framing::default();
-    let at_once = framing.feed(bytes);
-    let mut piecewise = Framing::default();
-    let in_pieces = bytes.chunks(3).try_for_each(|piece| piecewise.feed(piece));
-    assert_eq!(
-        at_once.is_ok(),
-        in_pieces.is_ok(),
-        "framed otherwise in pieces"
-    );
+    let any_size = ReplyLimits {
+        is_resp3: true,
+        bytes: u64::MAX,
+        values: u64::MAX,
+        depth: 64,
+    };
+    for limits in [framing::LIMITS, any_size] {
+        let at_once = ReplyFraming::new(limits).read_all(bytes);
+        let mut framing = ReplyFraming::new(limits);
+        let in_pieces = bytes
+            .chunks(3)
+            .try_for_each(|piece| framing.read_all(piece));
+        assert_eq!(
+            at_once.is_ok(),
+            in_pieces.is_ok(),
+            "framed otherwise in pieces"
+        );
+        let is_limited = limits == framing::LIMITS;
+        if is_limited && at_once.is_ok() {
+            let unlimited = ReplyFraming::new(any_size).read_all(bytes);
+            assert_eq!(unlimited, Ok(()), "refused without limits");
+        }
+    }
     if let Ok(Some((value, length))) = reply::read(bytes) {
         let reply = bytes.get(..length).unwrap_or_default();
-        assert_eq!(Framing::default().feed(reply), Ok(()), "refused a reply");
+        let framed = ReplyFraming::new(framing::LIMITS).read(reply);
+        assert_eq!(framed, Ok((length, true)), "refused a reply");
         assert_eq!(
             redis::parse_redis_value(reply).ok(),
             Some(value),

@@ -17,6 +17,7 @@
 //! - [`capacity`]: memory, disk and descriptors of a host and a data node, available and required
 //!   (I/O in `read`)
 //! - [`report`]: a supervisor's report on itself and its server; parsing of the server's log
+//! - [`resp`]: where a reply of a Redis server ends
 //! - [`protocol`]: when a record is acknowledged, which node is primary, what an error means
 //!
 //! With I/O, each on top of the ones before it:
@@ -73,6 +74,7 @@ pub mod record;
 pub mod recovery;
 pub mod renewal;
 pub mod report;
+pub mod resp;
 pub mod rotation;
 pub mod runner;
 pub mod sentinel;
