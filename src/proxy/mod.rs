@@ -10,7 +10,8 @@
 //! - `client`: one client, and the connection to the primary on its behalf
 //! - `command`, `answer`: where commands and answers end (pure)
 //! - `kind`: what a command does (pure)
-//! - `sent`: the commands that are not over, and what becomes of them when the primary changes
+//! - `sent`: what is known of a command that was sent, and what becomes of it when the primary
+//!   changes
 //! - `carried`: the session that is restored on the next primary (pure)
 //! - `metrics`: what it counts
 //!

@@ -1,11 +1,9 @@
-//! The commands of one client that are not over yet, with the answers to them.
-//!
-//! Two queues: `waiting`, not sent to a primary, and `sent`, in the order of the answers. The bytes
-//! of all answers are in one buffer, `held`, in the same order.
+//! What is known of a command that was sent, and what becomes of the commands that were sent to a
+//! primary that is lost.
 
 use std::collections::VecDeque;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::protocol::history::Survival;
@@ -152,28 +150,6 @@ pub fn judge(sent: &VecDeque<Sent>, mut survival: impl FnMut(&Sent) -> Survival)
     }
 }
 
-/// Removes from `sent` and `held` all but the first `kept` commands, and returns those that are to
-/// be sent again, in their order. Messages are dropped.
-pub fn take_back(
-    sent: &mut VecDeque<Sent>,
-    held: &mut BytesMut,
-    kept: usize,
-) -> Vec<ClientRequest> {
-    let kept_bytes: usize = sent.iter().take(kept).map(|command| command.length).sum();
-    held.truncate(kept_bytes);
-    let rest = sent.split_off(kept.min(sent.len()));
-    let requests = rest.into_iter().filter_map(|command| command.request);
-    requests.filter(|request| !request.is_restoring).collect()
-}
-
-/// Passes on `length` bytes of the answers, or drops them.
-pub fn pass_on(held: &mut BytesMut, length: usize, to: Option<&mut BytesMut>) {
-    if let Some(to) = to {
-        to.extend_from_slice(&held[..length]);
-    }
-    held.advance(length);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,16 +215,5 @@ mod tests {
         let mut sent = queue("r");
         sent[0].has_begun = true;
         assert!(judge(&sent, |_| Survival::Unknown).is_unknown);
-    }
-
-    #[test]
-    fn what_is_sent_again_keeps_its_order_and_leaves_no_bytes() {
-        let mut sent = queue("WRr");
-        sent.insert(2, Sent::message(1, 7));
-        let mut held = BytesMut::from(&b"abc"[..]);
-        let again = take_back(&mut sent, &mut held, 1);
-        assert_eq!((sent.len(), &held[..]), (1, &b"a"[..]));
-        assert_eq!(again.len(), 2);
-        assert!(again.iter().all(|request| request.kind == Kind::Read));
     }
 }

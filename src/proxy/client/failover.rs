@@ -1,0 +1,136 @@
+//! What becomes of a client when its primary is lost: the wait for another one, the commands
+//! without a confirmed answer, and the session that is restored there.
+
+use std::sync::Arc;
+
+use tokio::time::{Instant, sleep_until};
+use tracing::debug;
+
+use crate::client::Stream;
+use crate::confirmation::Session;
+use crate::protocol::history::Survival;
+use crate::proxy::Unanswered;
+use crate::proxy::kind::Kind;
+use crate::proxy::sent::{ClientRequest, Sent};
+
+use super::link::PrimaryLink;
+use super::{ClientTask, End};
+
+impl ClientTask {
+    /// Waits for a primary, connects to it and restores the session there.
+    pub(super) async fn connect(&mut self) -> Result<(), End> {
+        let oldest = self
+            .pipeline
+            .first_waiting()
+            .map(|request| request.received);
+        let deadline = oldest.unwrap_or_else(Instant::now) + self.shared.options.patience;
+        let opened = tokio::select! {
+            opened = self.shared.open_primary() => Some(opened.ok_or(End::Closed)?),
+            () = sleep_until(deadline) => None,
+            () = self.shared.stop.cancelled(), if !self.is_ending => return Err(End::Closed),
+        };
+        match opened {
+            Some((session, stream)) => self.connected(session, stream),
+            None => self.give_up().await,
+        }
+    }
+
+    /// There was no primary for too long: answers that the commands were not executed.
+    async fn give_up(&mut self) -> Result<(), End> {
+        // Writes that were sent cannot be decided about without a primary.
+        let outcome = self.pipeline.judge(|_| Survival::Unknown);
+        if outcome.is_unknown {
+            self.shared.metrics.unknown.inc();
+            return Err(End::Unknown);
+        }
+        self.lost = None;
+        let requests = self.pipeline.take_all();
+        let text = format!(
+            "-NOPRIMARY no primary for {} s; the command was not executed\r\n",
+            self.shared.options.patience.as_secs_f64()
+        );
+        let mut is_session_intact = !self.carried.is_queueing();
+        for request in requests {
+            is_session_intact &= matches!(request.kind, Kind::Read | Kind::Write);
+            self.out.extend_from_slice(text.as_bytes());
+        }
+        self.flush().await?;
+        // A client that goes on after such an error in a transaction would execute a part of it.
+        match is_session_intact {
+            true => Ok(()),
+            false => Err(End::NoPrimary),
+        }
+    }
+
+    /// Decides about the commands of the last session, and restores the client's session.
+    fn connected(&mut self, session: Arc<Session>, stream: Stream) -> Result<(), End> {
+        if let Some(lost) = self.lost.take() {
+            self.decide(&lost, &session)?;
+        }
+        let mut link = PrimaryLink::new(session, stream);
+        self.pipeline.confirm_again(|| link.session.answered_now());
+        let after = link.session.last_answered_round();
+        for (kind, command) in self.carried.restoring() {
+            link.out.extend_from_slice(&command);
+            link.answers.has_subscribed |= matches!(kind, Kind::Subscribe(_));
+            let request = ClientRequest {
+                command,
+                kind,
+                frames: 1,
+                refusal: None,
+                is_restoring: true,
+                received: Instant::now(),
+            };
+            self.pipeline.add_sent(Sent::new(request, after));
+        }
+        if self.carried.is_tracking() && self.carried.is_resp3() {
+            self.out
+                .extend_from_slice(b">2\r\n$10\r\ninvalidate\r\n_\r\n");
+        }
+        self.primary = Some(link);
+        Ok(())
+    }
+
+    fn decide(&mut self, lost: &Session, now: &Session) -> Result<(), End> {
+        let retries = self.shared.options.unanswered == Unanswered::Retry;
+        // The same server may have started again with less than it had.
+        let is_other = lost.primary != now.primary;
+        let survival = |sent: &Sent| {
+            if sent.is_refused {
+                return Survival::Lost;
+            }
+            // Without an answer: behind `after`, if it was executed at all.
+            let extent = lost.extent(sent.after, sent.before.unwrap_or(u64::MAX));
+            match now.history().survival(&lost.history().id, extent) {
+                Survival::Survived if sent.is_complete() => Survival::Survived,
+                Survival::Lost if is_other => Survival::Lost,
+                _ if retries => Survival::Lost,
+                _ => Survival::Unknown,
+            }
+        };
+        let outcome = self.pipeline.judge(survival);
+        if outcome.is_unknown {
+            self.shared.metrics.unknown.inc();
+            return Err(End::Unknown);
+        }
+        let again = self.pipeline.send_again(outcome.kept);
+        self.shared.metrics.sent_again.inc_by(again);
+        self.pipeline.note_all(&mut self.carried);
+        self.carried.moved();
+        Ok(())
+    }
+
+    /// The connection to the primary is lost. What was sent is decided about once there is another.
+    pub(super) fn primary_lost(&mut self) {
+        let Some(link) = self.primary.take() else {
+            return;
+        };
+        debug!(primary = %link.session.primary, "the connection to the primary has ended");
+        self.pipeline.connection_lost();
+        // A session without commands in it leaves nothing to decide.
+        if self.pipeline.has_sent() {
+            self.lost = Some(link.session.clone());
+        }
+        self.carried.moved();
+    }
+}

@@ -1,0 +1,308 @@
+//! One client: its connection, and the connection to the primary on its behalf.
+//!
+//! Nothing that the primary says is passed on before a round of questions, begun after it was said,
+//! has confirmed all that the primary had executed ([`crate::confirmation`]). So an answer is kept
+//! by any later primary, and an answer to a read is not older than the request.
+//!
+//! The connection to the primary ends with the session. The client's connection stays: what it
+//! knows of its own session is restored on the next primary (`carried`), and `sent` decides which
+//! commands are over, which are sent again, and whether the client must be disconnected because a
+//! command may or may not have been executed.
+//!
+//! Parts:
+//! - `requests`: what the client has sent, as commands
+//! - `sending`: which of them is sent to the primary when, and which the proxy answers
+//! - `pipeline`: the commands that are not over, the answers to them, and when these are passed on
+//! - `failover`: what becomes of all that when the primary is lost
+//! - `link`: the connection to the primary
+
+mod failover;
+mod link;
+mod pipeline;
+mod requests;
+mod sending;
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::net::TcpStream;
+use tracing::debug;
+
+use crate::confirmation::Session;
+
+use super::Shared;
+use super::carried::Carried;
+use super::command::BadCommand;
+use super::sent::Sent;
+use link::{PrimaryLink, poll_read_some, poll_write_all};
+use pipeline::Pipeline;
+use requests::Requests;
+
+/// Bytes in one direction beyond which no more are taken, unless a single command or answer is
+/// longer.
+const BUFFER_MAX: usize = 256 * 1024;
+/// Capacity of a buffer that an idle client may keep.
+const IDLE_CAPACITY: usize = 4096;
+
+/// Why a client's connection ends.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum End {
+    /// The client has closed it, or has sent `QUIT`, or the proxy stops.
+    #[error("closed")]
+    Closed,
+    /// It is broken.
+    #[error("broken: {0}")]
+    Broken(#[from] io::Error),
+    /// The client's bytes are not commands.
+    #[error("protocol error: {0}")]
+    BadCommand(#[from] BadCommand),
+    /// A command was sent to a primary that is lost, and may or may not have been executed.
+    #[error("a command may or may not have been executed by the lost primary")]
+    Unknown,
+    /// There was no primary for too long, in a transaction or while the session was changed.
+    #[error("no primary for too long")]
+    NoPrimary,
+    /// The session cannot be restored on the new primary.
+    #[error("the session cannot be restored on the primary: {0}")]
+    NotRestored(String),
+}
+
+/// One client.
+#[derive(Debug)]
+pub(super) struct ClientTask {
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    requests: Requests,
+    pipeline: Pipeline,
+    /// Passed on, to be written to the client.
+    out: BytesMut,
+    primary: Option<PrimaryLink>,
+    /// The session in which the commands of the pipeline were sent, if its connection is lost.
+    lost: Option<Arc<Session>>,
+    carried: Carried,
+    /// No more commands are read.
+    is_ending: bool,
+}
+
+/// What has happened.
+enum LinkEvent {
+    /// Something was read or written.
+    Progress,
+    /// The connection to the primary is lost, or its session has ended.
+    PrimaryLost,
+    /// The proxy stops.
+    Stop,
+}
+
+impl ClientTask {
+    pub(super) fn new(shared: Arc<Shared>, stream: TcpStream) -> Self {
+        ClientTask {
+            shared,
+            stream,
+            requests: Requests::default(),
+            pipeline: Pipeline::default(),
+            out: BytesMut::new(),
+            primary: None,
+            lost: None,
+            carried: Carried::default(),
+            is_ending: false,
+        }
+    }
+
+    /// Serves the client until its connection ends.
+    pub(super) async fn run(mut self) -> End {
+        let end = loop {
+            match self.step().await {
+                Ok(()) => {}
+                Err(end) => break end,
+            }
+        };
+        if let End::BadCommand(error) = &end {
+            self.out
+                .extend_from_slice(format!("-ERR Protocol error: {error}\r\n").as_bytes());
+        }
+        // What is left is at most a few answers. A client that does not read them gets none.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.flush()).await;
+        end
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        let (stream, out) = (&mut self.stream, &mut self.out);
+        poll_fn(|cx| poll_write_all(stream, out, cx)).await
+    }
+
+    async fn step(&mut self) -> Result<(), End> {
+        let is_limited = self.read_commands()?;
+        let is_needed = !self.pipeline.is_empty()
+            || self.carried.subscriptions() > 0
+            || self.carried.is_tracking();
+        if self.primary.is_none() && is_needed {
+            self.connect().await?;
+        }
+        self.send_commands();
+        self.release()?;
+        if self.is_ending && self.pipeline.is_empty() {
+            self.flush().await?;
+            return Err(End::Closed);
+        }
+        let can_send = self.primary.as_ref().is_some_and(PrimaryLink::can_send);
+        let has_only_waiting = !self.pipeline.has_sent() && !self.pipeline.is_empty();
+        if (is_limited && self.pipeline.has_room()) || (can_send && has_only_waiting) {
+            return Ok(());
+        }
+        self.shrink();
+        match self.next_event().await? {
+            LinkEvent::Progress => {}
+            LinkEvent::PrimaryLost => self.primary_lost(),
+            LinkEvent::Stop => self.is_ending = true,
+        }
+        Ok(())
+    }
+
+    /// Takes the commands that were received. Returns whether some are left for want of room.
+    fn read_commands(&mut self) -> Result<bool, End> {
+        let longest = self.shared.options.longest_command;
+        while !self.is_ending && !self.requests.bytes.is_empty() {
+            if !self.pipeline.has_room() {
+                return Ok(true);
+            }
+            let Some(request) = self.requests.next(longest)? else {
+                return Ok(false);
+            };
+            self.pipeline.add_waiting(request);
+        }
+        Ok(false)
+    }
+
+    /// Passes on the answers that are confirmed.
+    fn release(&mut self) -> Result<(), End> {
+        let through = match &mut self.primary {
+            Some(link) if link.answers.refuses => return Ok(()),
+            Some(link) => link.coverage.borrow_and_update().through,
+            None => 0,
+        };
+        let options = &self.shared.options;
+        let is_confirmed = |sent: &Sent| {
+            options.is_unconfirmed(sent.may_have_written())
+                || sent.before.is_some_and(|before| before <= through)
+        };
+        let (carried, out) = (&mut self.carried, &mut self.out);
+        let is_asking = self.pipeline.release(is_confirmed, carried, out)?;
+        if let Some(link) = &mut self.primary {
+            link.ask(is_asking);
+            if !self.pipeline.has_sent() && self.carried.subscriptions() == 0 {
+                link.answers.has_subscribed = false;
+            }
+        }
+        Ok(())
+    }
+
+    /// Frees the memory of buffers that are not in use.
+    fn shrink(&mut self) {
+        if self.pipeline.is_empty() {
+            shrink(&mut self.requests.bytes);
+            shrink(&mut self.out);
+            self.pipeline.shrink();
+        }
+    }
+
+    async fn next_event(&mut self) -> Result<LinkEvent, End> {
+        let wants_input = !self.is_ending && self.pipeline.has_room();
+        let wants_answers = self.pipeline.has_room_for_answers();
+        let is_ending = self.is_ending;
+        let was_full = self.out.len() >= BUFFER_MAX;
+        let ClientTask {
+            shared,
+            stream,
+            requests,
+            pipeline,
+            out,
+            primary,
+            ..
+        } = self;
+        let (mut link_io, mut link_end) = (None, None);
+        let mut is_asking = false;
+        if let Some(link) = primary {
+            if link.answers.refuses {
+                link.session.end();
+                return Ok(LinkEvent::PrimaryLost);
+            }
+            is_asking = link.is_asking();
+            link_io = Some((&mut link.stream, &mut link.out));
+            link_end = Some((&link.session, &mut link.coverage));
+        }
+        let io = poll_fn(|cx| {
+            let written = poll_write_all(stream, out, cx)?;
+            let mut is_ready = was_full && written.is_ready();
+            if wants_input
+                && let Poll::Ready(read) = poll_read_some(stream, &mut requests.bytes, cx)?
+            {
+                if read == 0 {
+                    return Poll::Ready(Err(End::Closed));
+                }
+                is_ready = true;
+            }
+            let mut received = Ok(0);
+            if let Some((primary, to_primary)) = &mut link_io {
+                if let Poll::Ready(Err(error)) = poll_write_all(*primary, to_primary, cx) {
+                    return Poll::Ready(Ok(Err(error)));
+                }
+                if wants_answers
+                    && let Poll::Ready(read) = poll_read_some(*primary, pipeline.held(), cx)
+                {
+                    received = match read {
+                        Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+                        read => read,
+                    };
+                    is_ready = true;
+                }
+            }
+            match is_ready {
+                true => Poll::Ready(Ok(received)),
+                false => Poll::Pending,
+            }
+        });
+        let session_over = async {
+            match link_end {
+                None => std::future::pending().await,
+                Some((session, coverage)) => tokio::select! {
+                    biased;
+                    () = session.ended() => true,
+                    changed = coverage.changed(), if is_asking => changed.is_err(),
+                },
+            }
+        };
+        let received = tokio::select! {
+            biased;
+            () = shared.stop.cancelled(), if !is_ending => return Ok(LinkEvent::Stop),
+            received = io => received?,
+            is_over = session_over => return Ok(match is_over {
+                true => LinkEvent::PrimaryLost,
+                false => LinkEvent::Progress,
+            }),
+        };
+        match (received, &mut self.primary) {
+            (Err(error), _) => {
+                debug!(%error, "lost the connection to the primary");
+                Ok(LinkEvent::PrimaryLost)
+            }
+            (Ok(received @ 1..), Some(link)) => {
+                let before = link.session.answered_now();
+                self.pipeline.assign(received, before, &mut link.answers)?;
+                Ok(LinkEvent::Progress)
+            }
+            _ => Ok(LinkEvent::Progress),
+        }
+    }
+}
+
+/// Frees the memory of a buffer that is not in use.
+fn shrink(buffer: &mut BytesMut) {
+    if buffer.is_empty() && buffer.capacity() > IDLE_CAPACITY {
+        *buffer = BytesMut::new();
+    }
+}

@@ -1,0 +1,439 @@
+//! The commands of one client that are not over, with the answers to them.
+//!
+//! Two queues: `waiting`, not sent to a primary, and `sent`, in the order of the answers. The bytes
+//! of all answers are in one buffer, `held`, in the same order.
+//!
+//! Invariants: `held` has the bytes of the answers to `sent`, and at its end those that are not
+//! assigned to a command yet. A command leaves `sent` by [`Pipeline::release`], confirmed, or by
+//! one of the ways in which a lost primary leaves it: kept, sent again, or given up.
+
+use std::collections::VecDeque;
+use std::io;
+
+use bytes::{Buf, BytesMut};
+
+use crate::protocol::history::Survival;
+use crate::protocol::{Fate, WriteError};
+use crate::proxy::answer::{AnswerReader, error_code, message_kind};
+use crate::proxy::carried::Carried;
+use crate::proxy::command::CommandReader;
+use crate::proxy::kind::Kind;
+use crate::proxy::sent::{ClientRequest, Outcome, Sent, judge};
+
+use super::{BUFFER_MAX, End, shrink};
+
+/// Maximum number of commands of a client that are not over yet.
+const COMMANDS_MAX: usize = 1024;
+/// An incomplete answer of this length is confirmed and passed on before the rest has come.
+const LONG_ANSWER: usize = 64 * 1024;
+
+/// What the answers on one connection to a primary have shown so far.
+#[derive(Debug, Default)]
+pub(super) struct AnswerState {
+    reader: AnswerReader,
+    /// In RESP2, the server may send messages.
+    pub(super) has_subscribed: bool,
+    /// The primary refuses commands, because it is no longer one.
+    pub(super) refuses: bool,
+}
+
+/// The commands of one client that are not over.
+#[derive(Debug, Default)]
+pub(super) struct Pipeline {
+    /// Not sent yet.
+    waiting: VecDeque<ClientRequest>,
+    waiting_bytes: usize,
+    /// Sent, or answered by the proxy; not passed on yet.
+    sent: VecDeque<Sent>,
+    /// The first of `sent` have their answers.
+    answered: usize,
+    /// The answers to `sent`.
+    held: BytesMut,
+    /// Bytes at the end of `held` of an answer that is not assigned to a command yet.
+    unassigned: usize,
+}
+
+impl Pipeline {
+    /// Whether more commands are taken.
+    pub(super) fn has_room(&self) -> bool {
+        self.waiting.len() + self.sent.len() < COMMANDS_MAX && self.waiting_bytes < BUFFER_MAX
+    }
+
+    /// Whether more answers are taken.
+    pub(super) fn has_room_for_answers(&self) -> bool {
+        self.held.len() < BUFFER_MAX
+    }
+
+    /// Whether all commands are over.
+    pub(super) fn is_empty(&self) -> bool {
+        self.sent.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Whether commands were sent, or answered by the proxy, that are not over.
+    pub(super) fn has_sent(&self) -> bool {
+        !self.sent.is_empty()
+    }
+
+    /// Adds a command that was received.
+    pub(super) fn add_waiting(&mut self, request: ClientRequest) {
+        self.waiting_bytes += request.command.len();
+        self.waiting.push_back(request);
+    }
+
+    /// The next command to be sent.
+    pub(super) fn first_waiting(&self) -> Option<&ClientRequest> {
+        self.waiting.front()
+    }
+
+    /// Removes the next command to be sent.
+    pub(super) fn take_waiting(&mut self) -> Option<ClientRequest> {
+        let request = self.waiting.pop_front()?;
+        self.waiting_bytes = self.waiting_bytes.saturating_sub(request.command.len());
+        Some(request)
+    }
+
+    /// Drops the commands that are not sent.
+    pub(super) fn drop_waiting(&mut self) {
+        self.waiting.clear();
+        self.waiting_bytes = 0;
+    }
+
+    /// Adds a command that was sent, or is answered by the proxy.
+    pub(super) fn add_sent(&mut self, sent: Sent) {
+        self.sent.push_back(sent);
+    }
+
+    /// Where received answers are appended; [`Pipeline::assign`] follows.
+    pub(super) fn held(&mut self) -> &mut BytesMut {
+        &mut self.held
+    }
+
+    /// Assigns the last `received` bytes of the answers to their commands. `before` is the first
+    /// round that confirms them.
+    pub(super) fn assign(
+        &mut self,
+        received: usize,
+        before: u64,
+        answers: &mut AnswerState,
+    ) -> io::Result<()> {
+        let mut at = self.held.len() - received;
+        while at < self.held.len() {
+            let (taken, ended) = answers
+                .reader
+                .read(&self.held[at..])
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            at += taken;
+            self.unassigned += taken;
+            if !ended && self.unassigned < LONG_ANSWER {
+                continue;
+            }
+            while self.sent.get(self.answered).is_some_and(Sent::is_complete) {
+                self.answered += 1;
+            }
+            let head = answers.reader.head();
+            let is_message = (answers.has_subscribed || head.first() == Some(&b'>'))
+                && matches!(
+                    message_kind(head),
+                    Some(b"message" | b"pmessage" | b"smessage" | b"invalidate")
+                );
+            let length = std::mem::take(&mut self.unassigned);
+            let owner = self.sent.get_mut(self.answered);
+            if is_message && owner.as_ref().is_none_or(|sent| sent.length == 0) {
+                if !ended {
+                    // A message of any length is passed on as a whole.
+                    self.unassigned = length;
+                    continue;
+                }
+                self.sent
+                    .insert(self.answered, Sent::message(length, before));
+                self.answered += 1;
+                continue;
+            }
+            let Some(sent) = owner else {
+                let why = "an answer to no command";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+            };
+            sent.length += length;
+            sent.before.get_or_insert(before);
+            if !ended || is_message {
+                continue;
+            }
+            let code = error_code(head);
+            sent.is_error |= code.is_some();
+            sent.is_queued = head.starts_with(b"+QUEUED\r\n") && sent.is_command();
+            // A subscription that is refused or queued has one answer, whatever it names.
+            sent.missing = match head.first() {
+                Some(b'-' | b'+' | b'!') => 0,
+                _ => sent.missing - 1,
+            };
+            if let Some(code) = code
+                && is_not_executed(code)
+            {
+                sent.is_refused = true;
+                answers.refuses = true;
+            }
+            if code == Some("EXECABORT") && answers.refuses {
+                sent.is_refused = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes on the answers that are confirmed to `out`, and notes the effect of their commands on
+    /// the session. Returns whether the first of the others waits for a confirmation.
+    pub(super) fn release(
+        &mut self,
+        is_confirmed: impl Fn(&Sent) -> bool,
+        carried: &mut Carried,
+        out: &mut BytesMut,
+    ) -> Result<bool, End> {
+        let mut is_asking = false;
+        while out.len() < BUFFER_MAX
+            && let Some(sent) = self.sent.front_mut()
+        {
+            if let Some(own) = &sent.own {
+                out.extend_from_slice(own);
+            } else {
+                let is_confirmed = is_confirmed(sent);
+                is_asking = sent.before.is_some() && !is_confirmed;
+                if !is_confirmed {
+                    break;
+                }
+                if !sent.is_complete() {
+                    if sent.length >= LONG_ANSWER {
+                        sent.has_begun = true;
+                        let length = std::mem::take(&mut sent.length);
+                        self.pass_on(length, Some(out));
+                    }
+                    break;
+                }
+            }
+            let Some(mut sent) = self.sent.pop_front() else {
+                break;
+            };
+            self.answered = self.answered.saturating_sub(1);
+            let is_restoring = sent.is_restoring();
+            if is_restoring && sent.is_error && !sent.is_discard() {
+                let why = String::from_utf8_lossy(&self.held[..sent.length])
+                    .trim_end()
+                    .to_owned();
+                return Err(End::NotRestored(why));
+            }
+            if !sent.is_noted && !is_restoring {
+                note(&mut sent, carried);
+            }
+            self.pass_on(sent.length, (!is_restoring).then_some(&mut *out));
+        }
+        Ok(is_asking)
+    }
+
+    /// Passes on the first `length` bytes of the answers, or drops them.
+    fn pass_on(&mut self, length: usize, to: Option<&mut BytesMut>) {
+        if let Some(to) = to {
+            to.extend_from_slice(&self.held[..length]);
+        }
+        self.held.advance(length);
+    }
+
+    /// The connection is lost. What restores the session, and an answer that is not complete, end
+    /// with it.
+    pub(super) fn connection_lost(&mut self) {
+        let held = std::mem::take(&mut self.held);
+        let mut at = 0;
+        for sent in std::mem::take(&mut self.sent) {
+            let answer = at..at + sent.length;
+            at = answer.end;
+            if !sent.is_restoring() {
+                self.held.extend_from_slice(&held[answer]);
+                self.sent.push_back(sent);
+            }
+        }
+        self.answered = 0;
+        self.unassigned = 0;
+    }
+
+    /// Judges the commands that were sent; see [`judge`].
+    pub(super) fn judge(&self, survival: impl FnMut(&Sent) -> Survival) -> Outcome {
+        judge(&self.sent, survival)
+    }
+
+    /// Has all commands that were sent but the first `kept` be sent again, before those that are
+    /// waiting. Returns their number.
+    pub(super) fn send_again(&mut self, kept: usize) -> u64 {
+        let again = self.take_back(kept);
+        let count = again.len() as u64;
+        for request in again.into_iter().rev() {
+            self.waiting_bytes += request.command.len();
+            self.waiting.push_front(request);
+        }
+        count
+    }
+
+    /// Removes all commands, and returns them in their order.
+    pub(super) fn take_all(&mut self) -> Vec<ClientRequest> {
+        let mut requests = self.take_back(0);
+        requests.extend(std::mem::take(&mut self.waiting));
+        self.waiting_bytes = 0;
+        requests
+    }
+
+    /// Removes from `sent`, with their answers, all but the first `kept` commands, and returns
+    /// those that are to be sent again, in their order. Messages are dropped.
+    ///
+    /// A partial answer at the end belongs to a command that is not kept.
+    fn take_back(&mut self, kept: usize) -> Vec<ClientRequest> {
+        let answers = self.sent.iter().take(kept).map(|command| command.length);
+        let kept_bytes: usize = answers.sum();
+        self.held.truncate(kept_bytes);
+        let rest = self.sent.split_off(kept.min(self.sent.len()));
+        let requests = rest.into_iter().filter_map(|command| command.request);
+        requests.filter(|request| !request.is_restoring).collect()
+    }
+
+    /// Notes the effect on the session of all commands that were sent.
+    pub(super) fn note_all(&mut self, carried: &mut Carried) {
+        for sent in self.sent.iter_mut().filter(|sent| !sent.is_noted) {
+            note(sent, carried);
+        }
+    }
+
+    /// Of what was answered by an earlier primary: `answered_now` states which round of the new one
+    /// confirms it.
+    pub(super) fn confirm_again(&mut self, answered_now: impl Fn() -> u64) {
+        for kept in &mut self.sent {
+            kept.before = Some(answered_now());
+        }
+    }
+
+    /// Frees the memory of queues that are not in use.
+    pub(super) fn shrink(&mut self) {
+        shrink(&mut self.held);
+        if self.waiting.capacity() + self.sent.capacity() > 64 {
+            self.waiting = VecDeque::new();
+            self.sent = VecDeque::new();
+        }
+    }
+}
+
+/// Notes the effect of a command on the client's session.
+fn note(sent: &mut Sent, carried: &mut Carried) {
+    sent.is_noted = true;
+    let Some(request) = &sent.request else { return };
+    if matches!(request.kind, Kind::Read | Kind::Write) && !sent.is_queued {
+        return;
+    }
+    if sent.is_queued {
+        carried.queued(&request.command);
+        return;
+    }
+    let ends_transaction = matches!(request.kind, Kind::Exec | Kind::Discard);
+    if sent.is_error && !ends_transaction {
+        return;
+    }
+    let mut reader = CommandReader::default();
+    if let Ok(Some(command)) = reader.read(&request.command, usize::MAX) {
+        let words = command.words.iter();
+        let words: Vec<&[u8]> = words.map(|word| &request.command[word.clone()]).collect();
+        carried.executed(request.kind, &request.command, &words);
+    }
+}
+
+/// Whether an error states that the command was not executed, and that another primary would
+/// execute it.
+fn is_not_executed(code: &str) -> bool {
+    let error = WriteError::from_code(code);
+    let failed = error.fate() == Fate::FailedForCertain || error == WriteError::Unblocked;
+    failed && error.wants_rediscovery()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn request(kind: Kind) -> ClientRequest {
+        ClientRequest {
+            command: Bytes::from_static(b"x"),
+            kind,
+            frames: 1,
+            refusal: None,
+            is_restoring: false,
+            received: Instant::now(),
+        }
+    }
+
+    /// A pipeline of these commands, all sent.
+    fn sent(kinds: &[Kind]) -> Pipeline {
+        let mut pipeline = Pipeline::default();
+        for kind in kinds {
+            pipeline.add_sent(Sent::new(request(*kind), 0));
+        }
+        pipeline
+    }
+
+    /// Receives answers before the round `before`.
+    fn receive(pipeline: &mut Pipeline, answers: &mut AnswerState, bytes: &[u8], before: u64) {
+        pipeline.held().extend_from_slice(bytes);
+        pipeline.assign(bytes.len(), before, answers).unwrap();
+    }
+
+    /// What is passed on once everything up to the round `through` is confirmed, and whether more
+    /// waits for a confirmation.
+    fn released(pipeline: &mut Pipeline, through: u64) -> (String, bool) {
+        let mut out = BytesMut::new();
+        let is_confirmed = |sent: &Sent| sent.before.is_some_and(|before| before <= through);
+        let is_asking = pipeline.release(is_confirmed, &mut Carried::default(), &mut out);
+        (
+            String::from_utf8_lossy(&out).into_owned(),
+            is_asking.unwrap(),
+        )
+    }
+
+    #[test]
+    fn an_answer_is_passed_on_when_it_is_confirmed_and_in_the_order_of_the_commands() {
+        let mut pipeline = sent(&[Kind::Write, Kind::Read, Kind::Write]);
+        let mut answers = AnswerState::default();
+        receive(&mut pipeline, &mut answers, b"+OK\r\n$1\r\n", 3);
+        receive(&mut pipeline, &mut answers, b"v\r\n", 4);
+        assert_eq!(released(&mut pipeline, 2), (String::new(), true));
+        assert_eq!(released(&mut pipeline, 3), ("+OK\r\n".into(), true));
+        assert_eq!(released(&mut pipeline, 4), ("$1\r\nv\r\n".into(), false));
+        assert!(pipeline.has_sent());
+    }
+
+    #[test]
+    fn a_message_is_no_answer_and_an_answer_to_no_command_is_an_error() {
+        let mut pipeline = sent(&[Kind::Read]);
+        let mut answers = AnswerState::default();
+        let message = b">2\r\n+invalidate\r\n_\r\n";
+        receive(&mut pipeline, &mut answers, message, 1);
+        receive(&mut pipeline, &mut answers, b":1\r\n", 1);
+        let text = format!("{}:1\r\n", String::from_utf8_lossy(message));
+        assert_eq!(released(&mut pipeline, 1), (text, false));
+        assert!(pipeline.is_empty());
+        pipeline.held().extend_from_slice(b":2\r\n");
+        assert!(pipeline.assign(4, 1, &mut answers).is_err());
+    }
+
+    #[test]
+    fn what_is_sent_again_keeps_its_order_and_leaves_no_bytes() {
+        let mut pipeline = sent(&[Kind::Write, Kind::Read, Kind::Read]);
+        pipeline.add_waiting(request(Kind::Write));
+        let mut answers = AnswerState {
+            has_subscribed: true,
+            ..AnswerState::default()
+        };
+        let message = b"*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nm\r\n";
+        receive(&mut pipeline, &mut answers, b":1\r\n:2\r\n", 1);
+        receive(&mut pipeline, &mut answers, message, 1);
+        pipeline.connection_lost();
+        assert_eq!(pipeline.send_again(1), 2);
+        let waiting: Vec<_> = std::iter::from_fn(|| pipeline.take_waiting()).collect();
+        let kinds: Vec<_> = waiting.iter().map(|request| request.kind).collect();
+        assert_eq!(kinds, [Kind::Read, Kind::Read, Kind::Write]);
+        assert_eq!(released(&mut pipeline, 1), (":1\r\n".into(), false));
+        assert!(pipeline.is_empty() && pipeline.held.is_empty());
+    }
+}
