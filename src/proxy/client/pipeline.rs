@@ -59,9 +59,10 @@ impl Pipeline {
         self.waiting.len() + self.sent.len() < COMMANDS_MAX && self.waiting_bytes < BUFFER_MAX
     }
 
-    /// Whether more answers are taken.
+    /// Whether more answers are taken. A message that has begun is always read to its end, since it
+    /// is passed on as a whole.
     pub(super) fn has_room_for_answers(&self) -> bool {
-        self.held.len() < BUFFER_MAX
+        self.held.len() - self.unassigned < BUFFER_MAX
     }
 
     /// Whether all commands are over.
@@ -415,6 +416,26 @@ mod tests {
         assert!(pipeline.is_empty());
         pipeline.held().extend_from_slice(b":2\r\n");
         assert!(pipeline.assign(4, 1, &mut answers).is_err());
+    }
+
+    #[test]
+    fn a_message_that_is_longer_than_the_buffer_is_read_to_its_end() {
+        let mut pipeline = Pipeline::default();
+        let mut answers = AnswerState {
+            has_subscribed: true,
+            ..AnswerState::default()
+        };
+        let text = "m".repeat(2 * BUFFER_MAX);
+        let message = format!(
+            "*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n${}\r\n{text}\r\n",
+            text.len()
+        );
+        for part in message.as_bytes().chunks(16 * 1024) {
+            assert!(pipeline.has_room_for_answers());
+            receive(&mut pipeline, &mut answers, part, 1);
+        }
+        assert!(!pipeline.has_room_for_answers());
+        assert_eq!(released(&mut pipeline, 1), (message, false));
     }
 
     #[test]
