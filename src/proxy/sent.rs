@@ -83,6 +83,12 @@ impl Sent {
         }
     }
 
+    /// Bytes of the command.
+    pub fn command_length(&self) -> usize {
+        let request = self.request.as_ref();
+        request.map_or(0, |request| request.command.len())
+    }
+
     /// Whether the whole answer has been received.
     pub fn is_complete(&self) -> bool {
         self.missing == 0

@@ -45,6 +45,7 @@ pub(super) struct Pipeline {
     waiting_bytes: usize,
     /// Sent, or answered by the proxy; not passed on yet.
     sent: VecDeque<Sent>,
+    sent_bytes: usize,
     /// The first of `sent` have their answers.
     answered: usize,
     /// The answers to `sent`.
@@ -54,9 +55,11 @@ pub(super) struct Pipeline {
 }
 
 impl Pipeline {
-    /// Whether more commands are taken.
+    /// Whether more commands are taken. Those that were sent are kept until they are over, since
+    /// they may have to be sent again.
     pub(super) fn has_room(&self) -> bool {
-        self.waiting.len() + self.sent.len() < COMMANDS_MAX && self.waiting_bytes < BUFFER_MAX
+        self.waiting.len() + self.sent.len() < COMMANDS_MAX
+            && self.waiting_bytes + self.sent_bytes < BUFFER_MAX
     }
 
     /// Whether more answers are taken. A message that has begun is always read to its end, since it
@@ -101,6 +104,7 @@ impl Pipeline {
 
     /// Adds a command that was sent, or is answered by the proxy.
     pub(super) fn add_sent(&mut self, sent: Sent) {
+        self.sent_bytes += sent.command_length();
         self.sent.push_back(sent);
     }
 
@@ -212,6 +216,7 @@ impl Pipeline {
             let Some(mut sent) = self.sent.pop_front() else {
                 break;
             };
+            self.sent_bytes = self.sent_bytes.saturating_sub(sent.command_length());
             self.answered = self.answered.saturating_sub(1);
             let is_restoring = sent.is_restoring();
             if is_restoring && sent.is_error && !sent.is_discard() {
@@ -244,10 +249,12 @@ impl Pipeline {
         for sent in std::mem::take(&mut self.sent) {
             let answer = at..at + sent.length;
             at = answer.end;
-            if !sent.is_restoring() {
-                self.held.extend_from_slice(&held[answer]);
-                self.sent.push_back(sent);
+            if sent.is_restoring() {
+                self.sent_bytes = self.sent_bytes.saturating_sub(sent.command_length());
+                continue;
             }
+            self.held.extend_from_slice(&held[answer]);
+            self.sent.push_back(sent);
         }
         self.answered = 0;
         self.unassigned = 0;
@@ -287,6 +294,7 @@ impl Pipeline {
         let kept_bytes: usize = answers.sum();
         self.held.truncate(kept_bytes);
         let rest = self.sent.split_off(kept.min(self.sent.len()));
+        self.sent_bytes = self.sent.iter().map(Sent::command_length).sum();
         let requests = rest.into_iter().filter_map(|command| command.request);
         requests.filter(|request| !request.is_restoring).collect()
     }
@@ -436,6 +444,36 @@ mod tests {
         }
         assert!(!pipeline.has_room_for_answers());
         assert_eq!(released(&mut pipeline, 1), (message, false));
+    }
+
+    #[test]
+    fn commands_take_room_until_they_are_over() {
+        let long = || ClientRequest {
+            command: Bytes::from(vec![b'x'; BUFFER_MAX / 2]),
+            ..request(Kind::Write)
+        };
+        let mut pipeline = Pipeline::default();
+        pipeline.add_waiting(long());
+        assert!(pipeline.has_room());
+        pipeline.add_waiting(long());
+        assert!(!pipeline.has_room());
+        while let Some(request) = pipeline.take_waiting() {
+            pipeline.add_sent(Sent::new(request, 0));
+        }
+        assert!(!pipeline.has_room());
+        let mut answers = AnswerState::default();
+        receive(&mut pipeline, &mut answers, b"+OK\r\n", 1);
+        assert_eq!(released(&mut pipeline, 0), (String::new(), true));
+        assert!(!pipeline.has_room());
+        assert_eq!(released(&mut pipeline, 1), ("+OK\r\n".into(), false));
+        assert!(pipeline.has_room());
+        // What is to be sent again takes room as before, and what is given up none.
+        pipeline.add_waiting(long());
+        pipeline.connection_lost();
+        assert_eq!(pipeline.send_again(0), 1);
+        assert!(!pipeline.has_room());
+        assert_eq!(pipeline.take_all().len(), 2);
+        assert_eq!((pipeline.waiting_bytes, pipeline.sent_bytes), (0, 0));
     }
 
     #[test]
