@@ -52,7 +52,8 @@ impl ClientTask {
         let mut is_session_intact = !self.carried.is_queueing();
         for request in requests {
             is_session_intact &= matches!(request.kind, Kind::Read | Kind::Write);
-            self.out.extend_from_slice(text.as_bytes());
+            let answer = request.refusal.as_deref().unwrap_or(text.as_bytes());
+            self.out.extend_from_slice(answer);
         }
         self.flush().await?;
         // A client that goes on after such an error in a transaction would execute a part of it.

@@ -21,6 +21,8 @@ mod link;
 mod pipeline;
 mod requests;
 mod sending;
+#[cfg(test)]
+mod tests;
 
 use std::future::poll_fn;
 use std::io;
@@ -28,8 +30,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tracing::debug;
 
 use crate::confirmation::Session;
@@ -37,7 +40,8 @@ use crate::confirmation::Session;
 use super::Shared;
 use super::carried::Carried;
 use super::command::BadCommand;
-use super::sent::Sent;
+use super::kind::Kind;
+use super::sent::{ClientRequest, Sent};
 use link::{PrimaryLink, poll_read_some, poll_write_all};
 use pipeline::Pipeline;
 use requests::Requests;
@@ -86,6 +90,8 @@ pub(super) struct ClientTask {
     carried: Carried,
     /// No more commands are read.
     is_ending: bool,
+    /// What follows the last command is not one. Its answer is the last in the pipeline.
+    bad_command: Option<BadCommand>,
 }
 
 /// What has happened.
@@ -110,6 +116,7 @@ impl ClientTask {
             lost: None,
             carried: Carried::default(),
             is_ending: false,
+            bad_command: None,
         }
     }
 
@@ -121,10 +128,6 @@ impl ClientTask {
                 Err(end) => break end,
             }
         };
-        if let End::BadCommand(error) = &end {
-            self.out
-                .extend_from_slice(format!("-ERR Protocol error: {error}\r\n").as_bytes());
-        }
         // What is left is at most a few answers. A client that does not read them gets none.
         let _ = tokio::time::timeout(Duration::from_secs(1), self.flush()).await;
         end
@@ -147,7 +150,7 @@ impl ClientTask {
         self.release()?;
         if self.is_ending && self.pipeline.is_empty() {
             self.flush().await?;
-            return Err(End::Closed);
+            return Err(self.bad_command.map_or(End::Closed, End::BadCommand));
         }
         let can_send = self.primary.as_ref().is_some_and(PrimaryLink::can_send);
         let has_only_waiting = !self.pipeline.has_sent() && !self.pipeline.is_empty();
@@ -170,12 +173,35 @@ impl ClientTask {
             if !self.pipeline.has_room() {
                 return Ok(true);
             }
-            let Some(request) = self.requests.next(longest)? else {
-                return Ok(false);
-            };
-            self.pipeline.add_waiting(request);
+            match self.requests.next(longest) {
+                Ok(Some(request)) => self.pipeline.add_waiting(request),
+                Ok(None) => return Ok(false),
+                Err(error) => self.refuse_input(error)?,
+            }
         }
         Ok(false)
+    }
+
+    /// Ends the client, whose bytes are not commands, once the commands before them are answered:
+    /// the error would be taken for the answer to one of these.
+    fn refuse_input(&mut self, error: BadCommand) -> Result<(), End> {
+        let answer = format!("-ERR Protocol error: {error}\r\n");
+        // No primary is needed for it.
+        if self.pipeline.is_empty() {
+            self.out.extend_from_slice(answer.as_bytes());
+            return Err(error.into());
+        }
+        self.is_ending = true;
+        self.bad_command = Some(error);
+        self.pipeline.add_waiting(ClientRequest {
+            command: Bytes::new(),
+            kind: Kind::Read,
+            frames: 1,
+            refusal: Some(answer.into()),
+            is_restoring: false,
+            received: Instant::now(),
+        });
+        Ok(())
     }
 
     /// Passes on the answers that are confirmed.

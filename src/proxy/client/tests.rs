@@ -1,0 +1,100 @@
+//! Clients while there is no primary.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::access::User;
+use crate::client::Connector;
+use crate::config::Lab;
+use crate::protocol::ack::Policy;
+use crate::proxy::metrics::ProxyMetrics;
+use crate::proxy::{ProxyOptions, Reads, Unanswered};
+
+use super::*;
+
+/// How long a command waits for a primary.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// How long a test waits for what must come.
+const SOON: Duration = Duration::from_secs(20);
+
+/// A client of a proxy that has no primary.
+struct Connected {
+    stream: TcpStream,
+    task: JoinHandle<End>,
+    /// Dropped by a proxy that ends.
+    sessions: watch::Sender<Option<Arc<Session>>>,
+}
+
+impl Connected {
+    async fn with(carried: Carried) -> Self {
+        let lab = Lab::parse(include_str!("../../../lab.toml"), None).unwrap();
+        let (sessions, receiver) = watch::channel(None);
+        let options = ProxyOptions {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            reads: Reads::Linearizable,
+            unanswered: Unanswered::Disconnect,
+            patience: PATIENCE,
+            clients: 1,
+            longest_command: 1000,
+            policy: Policy::Available,
+            wait_timeout: Duration::from_secs(1),
+        };
+        let shared = Arc::new(Shared {
+            connector: Connector::new(&lab, User::Proxy).without_login(),
+            sessions: receiver,
+            options,
+            stop: CancellationToken::new(),
+            metrics: ProxyMetrics::default(),
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        let task = ClientTask {
+            carried,
+            ..ClientTask::new(shared, accepted)
+        };
+        Connected {
+            stream,
+            task: tokio::spawn(task.run()),
+            sessions,
+        }
+    }
+
+    async fn send(&mut self, text: &str) {
+        self.stream.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    /// All that is answered until the connection ends, and why it has ended.
+    async fn rest(mut self) -> (String, End) {
+        let mut text = String::new();
+        let read = timeout(SOON, self.stream.read_to_string(&mut text)).await;
+        read.unwrap().unwrap();
+        (text, timeout(SOON, self.task).await.unwrap().unwrap())
+    }
+}
+
+const NO_PRIMARY: &str = "-NOPRIMARY no primary for 0.2 s; the command was not executed\r\n";
+
+#[tokio::test]
+async fn an_error_of_the_protocol_is_not_taken_for_the_answer_to_an_earlier_command() {
+    let mut client = Connected::with(Carried::default()).await;
+    client.send("SET k v\r\n*1\r\n$2000\r\n").await;
+    let (text, end) = client.rest().await;
+    let error = "-ERR Protocol error: the command is longer than the proxy accepts\r\n";
+    assert_eq!(text, format!("{NO_PRIMARY}{error}"));
+    assert!(matches!(end, End::BadCommand(BadCommand::TooLong)), "{end}");
+}
+
+#[tokio::test]
+async fn an_error_of_the_protocol_alone_needs_no_primary() {
+    let mut client = Connected::with(Carried::default()).await;
+    client.send("*x\r\n").await;
+    let (text, end) = client.rest().await;
+    assert_eq!(text, "-ERR Protocol error: invalid multibulk length\r\n");
+    assert!(matches!(end, End::BadCommand(BadCommand::WordCount)));
+}
