@@ -1,7 +1,9 @@
 //! What becomes of a client when its primary is lost: the wait for another one, the commands
 //! without a confirmed answer, and the session that is restored there.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
@@ -13,21 +15,44 @@ use crate::proxy::Unanswered;
 use crate::proxy::kind::Kind;
 use crate::proxy::sent::{ClientRequest, Sent};
 
-use super::link::PrimaryLink;
+use super::link::{PrimaryLink, poll_read_some, poll_write_all};
 use super::{ClientTask, End};
 
 impl ClientTask {
-    /// Waits for a primary, connects to it and restores the session there.
+    /// Waits for a primary, connects to it and restores the session there. Gives the commands up if
+    /// that takes too long. A client without commands, which only expects messages, waits as long
+    /// as it takes, or until it has sent something.
     pub(super) async fn connect(&mut self) -> Result<(), End> {
+        let has_commands = !self.pipeline.is_empty();
         let oldest = self
             .pipeline
             .first_waiting()
             .map(|request| request.received);
         let deadline = oldest.unwrap_or_else(Instant::now) + self.shared.options.patience;
+        let ClientTask {
+            shared,
+            stream,
+            requests,
+            out,
+            is_ending,
+            ..
+        } = self;
+        let client = poll_fn(|cx| {
+            // What was confirmed before the loss. Whether all of it is written does not matter here.
+            let _ = poll_write_all(stream, out, cx)?;
+            match has_commands {
+                true => Poll::Pending,
+                false => poll_read_some(stream, &mut requests.bytes, cx),
+            }
+        });
         let opened = tokio::select! {
-            opened = self.shared.open_primary() => Some(opened.ok_or(End::Closed)?),
-            () = sleep_until(deadline) => None,
-            () = self.shared.stop.cancelled(), if !self.is_ending => return Err(End::Closed),
+            opened = shared.open_primary() => Some(opened.ok_or(End::Closed)?),
+            () = sleep_until(deadline), if has_commands => None,
+            read = client => return match read? {
+                0 => Err(End::Closed),
+                _ => Ok(()),
+            },
+            () = shared.stop.cancelled(), if !*is_ending => return Err(End::Closed),
         };
         match opened {
             Some((session, stream)) => self.connected(session, stream),

@@ -140,11 +140,13 @@ impl ClientTask {
 
     async fn step(&mut self) -> Result<(), End> {
         let is_limited = self.read_commands()?;
-        let is_needed = !self.pipeline.is_empty()
-            || self.carried.subscriptions() > 0
-            || self.carried.is_tracking();
+        let expects_messages = self.carried.subscriptions() > 0 || self.carried.is_tracking();
+        let is_needed = !self.pipeline.is_empty() || (expects_messages && !self.is_ending);
         if self.primary.is_none() && is_needed {
             self.connect().await?;
+            if self.primary.is_none() {
+                return Ok(());
+            }
         }
         self.send_commands();
         self.release()?;

@@ -4,13 +4,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::User;
 use crate::client::Connector;
 use crate::config::Lab;
 use crate::protocol::ack::Policy;
+use crate::proxy::carried::encoded;
+use crate::proxy::kind::Topic;
 use crate::proxy::metrics::ProxyMetrics;
 use crate::proxy::{ProxyOptions, Reads, Unanswered};
 
@@ -69,6 +71,13 @@ impl Connected {
         self.stream.write_all(text.as_bytes()).await.unwrap();
     }
 
+    async fn expect(&mut self, text: &str) {
+        let mut answer = vec![0; text.len()];
+        let read = timeout(SOON, self.stream.read_exact(&mut answer)).await;
+        read.unwrap().unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), text);
+    }
+
     /// All that is answered until the connection ends, and why it has ended.
     async fn rest(mut self) -> (String, End) {
         let mut text = String::new();
@@ -76,6 +85,15 @@ impl Connected {
         read.unwrap().unwrap();
         (text, timeout(SOON, self.task).await.unwrap().unwrap())
     }
+}
+
+/// The session of a client with a subscription.
+fn subscribed() -> Carried {
+    let mut carried = Carried::default();
+    let words: [&[u8]; 2] = [b"SUBSCRIBE", b"c"];
+    let command = encoded(&words);
+    carried.executed(Kind::Subscribe(Topic::Channel), &command, &words);
+    carried
 }
 
 const NO_PRIMARY: &str = "-NOPRIMARY no primary for 0.2 s; the command was not executed\r\n";
@@ -97,4 +115,28 @@ async fn an_error_of_the_protocol_alone_needs_no_primary() {
     let (text, end) = client.rest().await;
     assert_eq!(text, "-ERR Protocol error: invalid multibulk length\r\n");
     assert!(matches!(end, End::BadCommand(BadCommand::WordCount)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscriber_waits_for_a_primary_as_long_as_it_takes() {
+    let client = Connected::with(subscribed()).await;
+    sleep(10 * PATIENCE).await;
+    assert!(!client.task.is_finished());
+    // Whoever waits for a primary sees that there will be none.
+    drop(client.sessions);
+    let end = timeout(SOON, client.task).await.unwrap().unwrap();
+    assert!(matches!(end, End::Closed), "{end}");
+}
+
+#[tokio::test]
+async fn a_subscriber_that_waits_is_answered_and_its_end_is_noticed() {
+    let mut client = Connected::with(subscribed()).await;
+    for _ in 0..2 {
+        client.send("PING\r\n").await;
+        client.expect(NO_PRIMARY).await;
+    }
+    let Connected { stream, task, .. } = client;
+    drop(stream);
+    let end = timeout(SOON, task).await.unwrap().unwrap();
+    assert!(matches!(end, End::Closed), "{end}");
 }
