@@ -32,7 +32,8 @@ pub struct ClientRequest {
 pub struct Sent {
     /// The command; `None` for a message that answers none.
     pub request: Option<ClientRequest>,
-    /// The last round with an answer when it was sent: it lies behind the offset of that round.
+    /// The last round with an answer when it was sent: it lies behind the offset of that round. 0
+    /// if no such round is known.
     pub after: u64,
     /// The first round that began after the first byte of the answer: it confirms the answer.
     pub before: Option<u64>,

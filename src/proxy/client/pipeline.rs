@@ -307,9 +307,10 @@ impl Pipeline {
     }
 
     /// Of what was answered by an earlier primary: `answered_now` states which round of the new one
-    /// confirms it.
+    /// confirms it. The rounds of the earlier one mean nothing there.
     pub(super) fn confirm_again(&mut self, answered_now: impl Fn() -> u64) {
         for kept in &mut self.sent {
+            kept.after = 0;
             kept.before = Some(answered_now());
         }
     }
@@ -474,6 +475,19 @@ mod tests {
         assert!(!pipeline.has_room());
         assert_eq!(pipeline.take_all().len(), 2);
         assert_eq!((pipeline.waiting_bytes, pipeline.sent_bytes), (0, 0));
+    }
+
+    #[test]
+    fn of_what_is_kept_no_round_of_the_earlier_primary_is_used_for_a_later_one() {
+        let mut pipeline = Pipeline::default();
+        pipeline.add_sent(Sent::new(request(Kind::Write), 70));
+        receive(&mut pipeline, &mut AnswerState::default(), b":1\r\n", 71);
+        pipeline.connection_lost();
+        assert_eq!(pipeline.send_again(1), 0);
+        pipeline.confirm_again(|| 2);
+        let rounds = |sent: &Sent| (sent.after, sent.before);
+        let kept: Vec<_> = pipeline.sent.iter().map(rounds).collect();
+        assert_eq!(kept, [(0, Some(2))]);
     }
 
     #[test]
