@@ -101,6 +101,12 @@ impl Sent {
         matches!(kind, Some(Kind::Read | Kind::Write))
     }
 
+    /// Whether it is a subscription.
+    pub fn is_subscription(&self) -> bool {
+        let kind = self.request.as_ref().map(|request| request.kind);
+        matches!(kind, Some(Kind::Subscribe(_)))
+    }
+
     /// Whether it restores the session.
     pub fn is_restoring(&self) -> bool {
         let request = self.request.as_ref();

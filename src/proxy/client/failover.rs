@@ -98,7 +98,6 @@ impl ClientTask {
         let after = link.session.last_answered_round();
         for (kind, command) in self.carried.restoring() {
             link.out.extend_from_slice(&command);
-            link.answers.has_subscribed |= matches!(kind, Kind::Subscribe(_));
             let request = ClientRequest {
                 command,
                 kind,

@@ -31,7 +31,7 @@ const LONG_ANSWER: usize = 64 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct AnswerState {
     reader: AnswerReader,
-    /// In RESP2, the server may send messages.
+    /// A subscription was answered: in RESP2, the server may send messages.
     pub(super) has_subscribed: bool,
     /// The primary refuses commands, because it is no longer one.
     pub(super) refuses: bool,
@@ -165,6 +165,8 @@ impl Pipeline {
             }
             let code = error_code(head);
             sent.is_error |= code.is_some();
+            // Not when it is sent: an answer before this one may look like a message.
+            answers.has_subscribed |= sent.is_subscription() && code.is_none();
             sent.is_queued = head.starts_with(b"+QUEUED\r\n") && sent.is_command();
             // A subscription that is refused or queued has one answer, whatever it names.
             sent.missing = match head.first() {
@@ -362,6 +364,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::proxy::kind::Topic;
 
     fn request(kind: Kind) -> ClientRequest {
         ClientRequest {
@@ -425,6 +428,24 @@ mod tests {
         assert!(pipeline.is_empty());
         pipeline.held().extend_from_slice(b":2\r\n");
         assert!(pipeline.assign(4, 1, &mut answers).is_err());
+    }
+
+    #[test]
+    fn an_array_before_a_subscription_is_no_message() {
+        let mut pipeline = sent(&[Kind::Read, Kind::Subscribe(Topic::Channel)]);
+        let mut answers = AnswerState::default();
+        let array = "*2\r\n$7\r\nmessage\r\n$1\r\nx\r\n";
+        receive(&mut pipeline, &mut answers, array.as_bytes(), 1);
+        let subscribed = "*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n";
+        receive(&mut pipeline, &mut answers, subscribed.as_bytes(), 1);
+        assert_eq!(
+            released(&mut pipeline, 1),
+            (format!("{array}{subscribed}"), false)
+        );
+        assert!(pipeline.is_empty());
+        let message = "*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nm\r\n";
+        receive(&mut pipeline, &mut answers, message.as_bytes(), 1);
+        assert_eq!(released(&mut pipeline, 1), (message.into(), false));
     }
 
     #[test]

@@ -63,7 +63,6 @@ impl ClientTask {
                 Kind::Unsubscribe(topic) if request.frames == 0 => {
                     request.frames = self.carried.subscriptions_to(topic).max(1);
                 }
-                Kind::Subscribe(_) => link.answers.has_subscribed = true,
                 _ => {}
             }
             link.out.extend_from_slice(&request.command);
