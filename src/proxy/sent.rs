@@ -150,7 +150,12 @@ pub fn judge(sent: &VecDeque<Sent>, mut survival: impl FnMut(&Sent) -> Survival)
         if !command.may_have_written() {
             continue;
         }
-        match survival(command) {
+        // What was refused was not executed, whatever else is known.
+        let survival = match command.is_refused {
+            true => Survival::Lost,
+            false => survival(command),
+        };
+        match survival {
             Survival::Survived => kept = at + 1,
             Survival::Lost => {}
             Survival::Unknown => last_unknown = Some(at),
@@ -221,6 +226,14 @@ mod tests {
         assert_eq!(outcome("WWW", &[Unknown, Survived, Lost]), (2, false));
         assert_eq!(outcome("Ww", &[Survived]), (1, true));
         assert_eq!(outcome("Rw", &[]), (0, true));
+    }
+
+    #[test]
+    fn a_write_that_was_refused_was_not_executed() {
+        let mut sent = queue("W");
+        sent[0].is_refused = true;
+        let outcome = judge(&sent, |_| Survival::Unknown);
+        assert_eq!((outcome.kept, outcome.is_unknown), (0, false));
     }
 
     #[test]

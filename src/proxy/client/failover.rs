@@ -62,7 +62,7 @@ impl ClientTask {
 
     /// There was no primary for too long: answers that the commands were not executed.
     async fn give_up(&mut self) -> Result<(), End> {
-        // Writes that were sent cannot be decided about without a primary.
+        // A write that was sent, and not refused, cannot be decided about without a primary.
         let outcome = self.pipeline.judge(|_| Survival::Unknown);
         if outcome.is_unknown {
             self.shared.metrics.unknown.inc();
@@ -121,9 +121,6 @@ impl ClientTask {
         // The same server may have started again with less than it had.
         let is_other = lost.primary != now.primary;
         let survival = |sent: &Sent| {
-            if sent.is_refused {
-                return Survival::Lost;
-            }
             // Without an answer: behind `after`, if it was executed at all.
             let extent = lost.extent(sent.after, sent.before.unwrap_or(u64::MAX));
             match now.history().survival(&lost.history().id, extent) {
