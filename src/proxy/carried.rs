@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+use super::command::words_of;
 use super::kind::{Kind, Topic};
 
 /// The state of a session.
@@ -20,8 +21,8 @@ pub struct Carried {
     subscriptions: BTreeMap<Topic, BTreeSet<Vec<u8>>>,
     /// RESP3.
     is_resp3: bool,
-    /// The commands after `MULTI`.
-    queued: Option<Vec<Bytes>>,
+    /// The commands after `MULTI`, which have no effect before `EXEC`.
+    queued: Option<Vec<(Kind, Bytes)>>,
     /// Keys are watched.
     is_watching: bool,
     /// Keys were watched on an earlier primary: the next `EXEC` answers nil, as if one of them had
@@ -102,9 +103,18 @@ impl Carried {
     }
 
     /// A command was queued after `MULTI`.
-    pub fn queued(&mut self, command: &Bytes) {
+    pub fn queued(&mut self, kind: Kind, command: &Bytes) {
         if let Some(queued) = &mut self.queued {
-            queued.push(command.clone());
+            queued.push((kind, command.clone()));
+        }
+    }
+
+    /// The queued commands were executed.
+    pub fn transaction_executed(&mut self) {
+        for (kind, command) in self.queued.take().unwrap_or_default() {
+            if !matches!(kind, Kind::Read | Kind::Write) {
+                self.executed(kind, &command, &words_of(&command));
+            }
         }
     }
 
@@ -184,7 +194,8 @@ impl Carried {
         }
         if let Some(queued) = &self.queued {
             commands.push((Kind::Multi, encoded(&[b"MULTI"])));
-            commands.extend(queued.iter().map(|command| (Kind::Read, command.clone())));
+            let queued = queued.iter();
+            commands.extend(queued.map(|(_, command)| (Kind::Read, command.clone())));
         }
         commands
     }
@@ -258,7 +269,7 @@ mod tests {
             "UNSUBSCRIBE a",
         );
         executed(&mut carried, Kind::Multi, "MULTI");
-        carried.queued(&Bytes::from_static(b"INCR n"));
+        carried.queued(Kind::Write, &Bytes::from_static(b"INCR n"));
         assert_eq!(
             restored(&carried),
             [
@@ -274,6 +285,24 @@ mod tests {
         assert_eq!(restored(&carried).last().unwrap(), "SUBSCRIBE b");
         executed(&mut carried, Kind::Reset, "RESET");
         assert!(restored(&carried).is_empty());
+    }
+
+    #[test]
+    fn a_queued_command_has_its_effect_with_the_transaction_and_in_its_place() {
+        let mut carried = Carried::default();
+        let queue = |carried: &mut Carried| {
+            executed(carried, Kind::Multi, "MULTI");
+            carried.queued(Kind::Write, &encoded(&[b"INCR", b"n"]));
+            carried.queued(Kind::Select, &encoded(&[b"SELECT", b"3"]));
+        };
+        queue(&mut carried);
+        assert_eq!(restored(&carried), ["MULTI", "INCR n", "SELECT 3"]);
+        executed(&mut carried, Kind::Discard, "DISCARD");
+        assert!(restored(&carried).is_empty());
+        queue(&mut carried);
+        carried.transaction_executed();
+        executed(&mut carried, Kind::Exec, "EXEC");
+        assert_eq!(restored(&carried), ["SELECT 3"]);
     }
 
     #[test]

@@ -150,6 +150,16 @@ impl CommandReader {
     }
 }
 
+/// The words of a complete command; none if it is not one.
+pub fn words_of(command: &[u8]) -> Vec<&[u8]> {
+    let mut reader = CommandReader::default();
+    let Ok(Some(read)) = reader.read(command, usize::MAX) else {
+        return Vec::new();
+    };
+    let words = read.words.iter();
+    words.map(|word| &command[word.clone()]).collect()
+}
+
 /// The length of the first word of an inline command; `None` if its quotes are not closed.
 fn inline_word(line: &[u8]) -> Option<usize> {
     let mut quote = None;

@@ -43,6 +43,8 @@ pub struct Sent {
     pub missing: usize,
     /// The answer is an error.
     pub is_error: bool,
+    /// The answer is nil. To `EXEC`: nothing was executed.
+    pub is_nil: bool,
     /// The primary has refused it before executing it, because it is no longer the primary.
     pub is_refused: bool,
     /// It was answered with +QUEUED.
@@ -93,12 +95,6 @@ impl Sent {
     /// Whether the whole answer has been received.
     pub fn is_complete(&self) -> bool {
         self.missing == 0
-    }
-
-    /// Whether it is a command that a transaction can have.
-    pub fn is_command(&self) -> bool {
-        let kind = self.request.as_ref().map(|request| request.kind);
-        matches!(kind, Some(Kind::Read | Kind::Write))
     }
 
     /// Whether it is a subscription.

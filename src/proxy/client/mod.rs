@@ -222,7 +222,8 @@ impl ClientTask {
         let is_asking = self.pipeline.release(is_confirmed, carried, out)?;
         if let Some(link) = &mut self.primary {
             link.ask(is_asking);
-            if !self.pipeline.has_sent() && self.carried.subscriptions() == 0 {
+            let may_subscribe = self.carried.subscriptions() > 0 || self.carried.is_queueing();
+            if !self.pipeline.has_sent() && !may_subscribe {
                 link.answers.has_subscribed = false;
             }
         }

@@ -16,7 +16,7 @@ use crate::protocol::history::Survival;
 use crate::protocol::{Fate, WriteError};
 use crate::proxy::answer::{AnswerReader, error_code, message_kind};
 use crate::proxy::carried::Carried;
-use crate::proxy::command::CommandReader;
+use crate::proxy::command::words_of;
 use crate::proxy::kind::Kind;
 use crate::proxy::sent::{ClientRequest, Outcome, Sent, judge};
 
@@ -167,7 +167,8 @@ impl Pipeline {
             sent.is_error |= code.is_some();
             // Not when it is sent: an answer before this one may look like a message.
             answers.has_subscribed |= sent.is_subscription() && code.is_none();
-            sent.is_queued = head.starts_with(b"+QUEUED\r\n") && sent.is_command();
+            sent.is_queued = head.starts_with(b"+QUEUED\r\n");
+            sent.is_nil = head.starts_with(b"*-1\r\n") || head.starts_with(b"_\r\n");
             // A subscription that is refused or queued has one answer, whatever it names.
             sent.missing = match head.first() {
                 Some(b'-' | b'+' | b'!') => 0,
@@ -331,23 +332,24 @@ impl Pipeline {
 fn note(sent: &mut Sent, carried: &mut Carried) {
     sent.is_noted = true;
     let Some(request) = &sent.request else { return };
-    if matches!(request.kind, Kind::Read | Kind::Write) && !sent.is_queued {
-        return;
-    }
     if sent.is_queued {
-        carried.queued(&request.command);
+        carried.queued(request.kind, &request.command);
         return;
     }
-    let ends_transaction = matches!(request.kind, Kind::Exec | Kind::Discard);
+    let ends_transaction = match request.kind {
+        Kind::Read | Kind::Write => return,
+        Kind::Exec | Kind::Discard => true,
+        _ => false,
+    };
     if sent.is_error && !ends_transaction {
         return;
     }
-    let mut reader = CommandReader::default();
-    if let Ok(Some(command)) = reader.read(&request.command, usize::MAX) {
-        let words = command.words.iter();
-        let words: Vec<&[u8]> = words.map(|word| &request.command[word.clone()]).collect();
-        carried.executed(request.kind, &request.command, &words);
+    let is_executed = !sent.is_error && !sent.is_nil && sent.own.is_none();
+    if request.kind == Kind::Exec && is_executed {
+        carried.transaction_executed();
     }
+    let words = words_of(&request.command);
+    carried.executed(request.kind, &request.command, &words);
 }
 
 /// Whether an error states that the command was not executed, and that another primary would
@@ -509,6 +511,31 @@ mod tests {
         let rounds = |sent: &Sent| (sent.after, sent.before);
         let kept: Vec<_> = pipeline.sent.iter().map(rounds).collect();
         assert_eq!(kept, [(0, Some(2))]);
+    }
+
+    #[test]
+    fn a_transaction_that_is_not_executed_changes_no_session() {
+        let select = || ClientRequest {
+            command: Bytes::from_static(b"SELECT 3\r\n"),
+            ..request(Kind::Select)
+        };
+        let restored_after = |exec: &[u8]| {
+            let mut pipeline = sent(&[Kind::Multi]);
+            pipeline.add_sent(Sent::new(select(), 0));
+            pipeline.add_sent(Sent::new(request(Kind::Exec), 0));
+            let mut answers = AnswerState::default();
+            let text = [b"+OK\r\n+QUEUED\r\n", exec].concat();
+            receive(&mut pipeline, &mut answers, &text, 1);
+            let (mut carried, mut out) = (Carried::default(), BytesMut::new());
+            pipeline.release(|_| true, &mut carried, &mut out).unwrap();
+            assert_eq!(out, text);
+            let restoring = carried.restoring().into_iter();
+            restoring.map(|(kind, _)| kind).collect::<Vec<_>>()
+        };
+        assert_eq!(restored_after(b"*1\r\n+OK\r\n"), [Kind::Select]);
+        for exec in [&b"*-1\r\n"[..], b"_\r\n", b"-EXECABORT no\r\n"] {
+            assert_eq!(restored_after(exec), [], "{exec:?}");
+        }
     }
 
     #[test]
