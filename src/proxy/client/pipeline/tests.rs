@@ -1,0 +1,197 @@
+//! The commands of a client from their receipt to their answers, by values.
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::*;
+use crate::proxy::kind::Topic;
+
+fn request(kind: Kind) -> ClientRequest {
+    ClientRequest {
+        command: Bytes::from_static(b"x"),
+        kind,
+        frames: 1,
+        refusal: None,
+        is_restoring: false,
+        received: Instant::now(),
+    }
+}
+
+/// A pipeline of these commands, all sent.
+fn sent(kinds: &[Kind]) -> Pipeline {
+    let mut pipeline = Pipeline::default();
+    for kind in kinds {
+        pipeline.add_sent(Sent::new(request(*kind), 0));
+    }
+    pipeline
+}
+
+/// Receives answers before the round `before`.
+fn receive(pipeline: &mut Pipeline, answers: &mut AnswerState, bytes: &[u8], before: u64) {
+    pipeline.held().extend_from_slice(bytes);
+    pipeline.assign(bytes.len(), before, answers).unwrap();
+}
+
+/// What is passed on once everything up to the round `through` is confirmed, and whether more
+/// waits for a confirmation.
+fn released(pipeline: &mut Pipeline, through: u64) -> (String, bool) {
+    let mut out = BytesMut::new();
+    let is_confirmed = |sent: &Sent| sent.before.is_some_and(|before| before <= through);
+    let is_asking = pipeline.release(is_confirmed, &mut Carried::default(), &mut out);
+    (
+        String::from_utf8_lossy(&out).into_owned(),
+        is_asking.unwrap(),
+    )
+}
+
+#[test]
+fn an_answer_is_passed_on_when_it_is_confirmed_and_in_the_order_of_the_commands() {
+    let mut pipeline = sent(&[Kind::Write, Kind::Read, Kind::Write]);
+    let mut answers = AnswerState::default();
+    receive(&mut pipeline, &mut answers, b"+OK\r\n$1\r\n", 3);
+    receive(&mut pipeline, &mut answers, b"v\r\n", 4);
+    assert_eq!(released(&mut pipeline, 2), (String::new(), true));
+    assert_eq!(released(&mut pipeline, 3), ("+OK\r\n".into(), true));
+    assert_eq!(released(&mut pipeline, 4), ("$1\r\nv\r\n".into(), false));
+    assert!(pipeline.has_sent());
+}
+
+#[test]
+fn a_message_is_no_answer_and_an_answer_to_no_command_is_an_error() {
+    let mut pipeline = sent(&[Kind::Read]);
+    let mut answers = AnswerState::default();
+    let message = b">2\r\n+invalidate\r\n_\r\n";
+    receive(&mut pipeline, &mut answers, message, 1);
+    receive(&mut pipeline, &mut answers, b":1\r\n", 1);
+    let text = format!("{}:1\r\n", String::from_utf8_lossy(message));
+    assert_eq!(released(&mut pipeline, 1), (text, false));
+    assert!(pipeline.is_empty());
+    pipeline.held().extend_from_slice(b":2\r\n");
+    assert!(pipeline.assign(4, 1, &mut answers).is_err());
+}
+
+#[test]
+fn an_array_before_a_subscription_is_no_message() {
+    let mut pipeline = sent(&[Kind::Read, Kind::Subscribe(Topic::Channel)]);
+    let mut answers = AnswerState::default();
+    let array = "*2\r\n$7\r\nmessage\r\n$1\r\nx\r\n";
+    receive(&mut pipeline, &mut answers, array.as_bytes(), 1);
+    let subscribed = "*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n";
+    receive(&mut pipeline, &mut answers, subscribed.as_bytes(), 1);
+    assert_eq!(
+        released(&mut pipeline, 1),
+        (format!("{array}{subscribed}"), false)
+    );
+    assert!(pipeline.is_empty());
+    let message = "*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nm\r\n";
+    receive(&mut pipeline, &mut answers, message.as_bytes(), 1);
+    assert_eq!(released(&mut pipeline, 1), (message.into(), false));
+}
+
+#[test]
+fn a_message_that_is_longer_than_the_buffer_is_read_to_its_end() {
+    let mut pipeline = Pipeline::default();
+    let mut answers = AnswerState {
+        has_subscribed: true,
+        ..AnswerState::default()
+    };
+    let text = "m".repeat(2 * BUFFER_MAX);
+    let message = format!(
+        "*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n${}\r\n{text}\r\n",
+        text.len()
+    );
+    for part in message.as_bytes().chunks(16 * 1024) {
+        assert!(pipeline.has_room_for_answers());
+        receive(&mut pipeline, &mut answers, part, 1);
+    }
+    assert!(!pipeline.has_room_for_answers());
+    assert_eq!(released(&mut pipeline, 1), (message, false));
+}
+
+#[test]
+fn commands_take_room_until_they_are_over() {
+    let long = || ClientRequest {
+        command: Bytes::from(vec![b'x'; BUFFER_MAX / 2]),
+        ..request(Kind::Write)
+    };
+    let mut pipeline = Pipeline::default();
+    pipeline.add_waiting(long());
+    assert!(pipeline.has_room());
+    pipeline.add_waiting(long());
+    assert!(!pipeline.has_room());
+    while let Some(request) = pipeline.take_waiting() {
+        pipeline.add_sent(Sent::new(request, 0));
+    }
+    assert!(!pipeline.has_room());
+    let mut answers = AnswerState::default();
+    receive(&mut pipeline, &mut answers, b"+OK\r\n", 1);
+    assert_eq!(released(&mut pipeline, 0), (String::new(), true));
+    assert!(!pipeline.has_room());
+    assert_eq!(released(&mut pipeline, 1), ("+OK\r\n".into(), false));
+    assert!(pipeline.has_room());
+    // What is to be sent again takes room as before, and what is given up none.
+    pipeline.add_waiting(long());
+    pipeline.connection_lost();
+    assert_eq!(pipeline.send_again(0), 1);
+    assert!(!pipeline.has_room());
+    assert_eq!(pipeline.take_all().len(), 2);
+    assert_eq!((pipeline.waiting_bytes, pipeline.sent_bytes), (0, 0));
+}
+
+#[test]
+fn of_what_is_kept_no_round_of_the_earlier_primary_is_used_for_a_later_one() {
+    let mut pipeline = Pipeline::default();
+    pipeline.add_sent(Sent::new(request(Kind::Write), 70));
+    receive(&mut pipeline, &mut AnswerState::default(), b":1\r\n", 71);
+    pipeline.connection_lost();
+    assert_eq!(pipeline.send_again(1), 0);
+    pipeline.confirm_again(|| 2);
+    let rounds = |sent: &Sent| (sent.after, sent.before);
+    let kept: Vec<_> = pipeline.sent.iter().map(rounds).collect();
+    assert_eq!(kept, [(0, Some(2))]);
+}
+
+#[test]
+fn a_transaction_that_is_not_executed_changes_no_session() {
+    let select = || ClientRequest {
+        command: Bytes::from_static(b"SELECT 3\r\n"),
+        ..request(Kind::Select)
+    };
+    let restored_after = |exec: &[u8]| {
+        let mut pipeline = sent(&[Kind::Multi]);
+        pipeline.add_sent(Sent::new(select(), 0));
+        pipeline.add_sent(Sent::new(request(Kind::Exec), 0));
+        let mut answers = AnswerState::default();
+        let text = [b"+OK\r\n+QUEUED\r\n", exec].concat();
+        receive(&mut pipeline, &mut answers, &text, 1);
+        let (mut carried, mut out) = (Carried::default(), BytesMut::new());
+        pipeline.release(|_| true, &mut carried, &mut out).unwrap();
+        assert_eq!(out, text);
+        let restoring = carried.restoring().into_iter();
+        restoring.map(|(kind, _)| kind).collect::<Vec<_>>()
+    };
+    assert_eq!(restored_after(b"*1\r\n+OK\r\n"), [Kind::Select]);
+    for exec in [&b"*-1\r\n"[..], b"_\r\n", b"-EXECABORT no\r\n"] {
+        assert_eq!(restored_after(exec), [], "{exec:?}");
+    }
+}
+
+#[test]
+fn what_is_sent_again_keeps_its_order_and_leaves_no_bytes() {
+    let mut pipeline = sent(&[Kind::Write, Kind::Read, Kind::Read]);
+    pipeline.add_waiting(request(Kind::Write));
+    let mut answers = AnswerState {
+        has_subscribed: true,
+        ..AnswerState::default()
+    };
+    let message = b"*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nm\r\n";
+    receive(&mut pipeline, &mut answers, b":1\r\n:2\r\n", 1);
+    receive(&mut pipeline, &mut answers, message, 1);
+    pipeline.connection_lost();
+    assert_eq!(pipeline.send_again(1), 2);
+    let waiting: Vec<_> = std::iter::from_fn(|| pipeline.take_waiting()).collect();
+    let kinds: Vec<_> = waiting.iter().map(|request| request.kind).collect();
+    assert_eq!(kinds, [Kind::Read, Kind::Read, Kind::Write]);
+    assert_eq!(released(&mut pipeline, 1), (":1\r\n".into(), false));
+    assert!(pipeline.is_empty() && pipeline.held.is_empty());
+}
