@@ -12,28 +12,27 @@
 //! node, which watches them, tells it to.
 //!
 //! - `issue`: generates keys and signs certificates
+//! - `validity`: which certificates peers will accept, and until when
 
 mod issue;
+mod validity;
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, TrustAnchor, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
-use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use zeroize::Zeroizing;
 
 use crate::config::{Lab, Node, SecretsFolder};
 use crate::files;
 
 use super::secrets::{Secrets, SecretsError};
+use validity::expiry;
 
-/// A generated certificate that expires within this time is replaced at the next start.
-const RENEW_WITHIN: Duration = Duration::from_secs(30 * 86_400);
 /// Longest file that is read: room for hundreds of certificates.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
@@ -266,71 +265,11 @@ impl Certificates {
         })
     }
 
-    /// The owners without a usable certificate.
-    fn owners_without<'l>(&self, lab: &'l Lab) -> Vec<Owner<'l>> {
-        let owners = lab.nodes().map(Owner::Node).chain([Owner::Client]);
-        let ca = self.authorities().unwrap_or_default();
-        let anchors = ca.iter().filter_map(|ca| anchor_from_trusted_cert(ca).ok());
-        let anchors: Vec<_> = anchors.collect();
-        // A node is a client of the other nodes, too.
-        let node_usages = if lab.security.mutual_tls {
-            vec![KeyUsage::server_auth(), KeyUsage::client_auth()]
-        } else {
-            vec![KeyUsage::server_auth()]
-        };
-        let is_usable = |owner: &Owner<'_>| {
-            let usages = match owner {
-                Owner::Node(_) => node_usages.clone(),
-                Owner::Client => vec![KeyUsage::client_auth()],
-            };
-            self.is_usable(owner, usages, &anchors).unwrap_or(false)
-        };
-        owners.filter(|owner| !is_usable(owner)).collect()
-    }
-
-    /// Whether peers will accept it for the next 30 days; `None` if it is missing or malformed.
-    fn is_usable(
-        &self,
-        owner: &Owner<'_>,
-        usages: Vec<KeyUsage>,
-        anchors: &[TrustAnchor<'_>],
-    ) -> Option<bool> {
-        let identity = self.identity(&self.path_of(owner)).ok()?;
-        let (own, intermediates) = identity.chain.split_first()?;
-        let own = EndEntityCert::try_from(own).ok()?;
-        let is_named = match owner {
-            Owner::Node(node) => own
-                .verify_is_valid_for_subject_name(&node.address.into())
-                .is_ok(),
-            Owner::Client => true,
-        };
-        let ahead = Duration::from_secs(UnixTime::now().as_secs()) + RENEW_WITHIN;
-        let ahead = UnixTime::since_unix_epoch(ahead);
-        let is_valid_for = |usage: KeyUsage| {
-            let algorithms = ALL_VERIFICATION_ALGS;
-            own.verify_for_usage(algorithms, anchors, intermediates, ahead, usage, None, None)
-                .is_ok()
-        };
-        Some(is_named && usages.into_iter().all(is_valid_for))
-    }
-
     fn path_of(&self, owner: &Owner<'_>) -> PathBuf {
         match owner {
             Owner::Node(node) => self.node(&node.name),
             Owner::Client => self.client(),
         }
-    }
-}
-
-/// The expiry time of a certificate, in Unix time; `None` if it is malformed. webpki tells this
-/// time only of an expired certificate, so this asks it to verify for the latest time there is.
-fn expiry(certificate: &CertificateDer<'_>) -> Option<i64> {
-    let time = UnixTime::since_unix_epoch(Duration::MAX);
-    let usage = KeyUsage::server_auth();
-    let certificate = EndEntityCert::try_from(certificate).ok()?;
-    match certificate.verify_for_usage(ALL_VERIFICATION_ALGS, &[], &[], time, usage, None, None) {
-        Err(webpki::Error::CertExpired { not_after, .. }) => not_after.as_secs().try_into().ok(),
-        _ => None,
     }
 }
 
@@ -376,6 +315,7 @@ mod tests {
     use rcgen::{
         BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, date_time_ymd,
     };
+    use webpki::EndEntityCert;
 
     use super::issue::{CERTIFICATE_DAYS, ca_name, set_common_name, set_validity};
     use super::*;
