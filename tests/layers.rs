@@ -59,7 +59,7 @@ const WRITERS: [(&str, &str); 23] = [
     ("files.rs", "the one place for all others"),
     ("access/secrets.rs", "the lock file, which is empty"),
     (
-        "backup/folder.rs",
+        "backup/folder/writing.rs",
         "new files in a folder that is renamed when all are synced",
     ),
     (
