@@ -2,9 +2,9 @@
 //!
 //! That parser accepts a reply of any size and buffers it until it is complete. A peer that sends
 //! an endless reply fills the memory, at the speed of the network, until a time limit ends the
-//! request. So the bytes of each reply are counted as they arrive ([`crate::resp`]). A reply that is
-//! longer, more deeply nested or of more values than any that the lab asks for, or that is not RESP2,
-//! is an error of the connection.
+//! request. So the bytes of each reply are counted as they arrive ([`crate::resp`]). A reply that
+//! is longer, more deeply nested or of more values than any that the lab asks for, or that is not
+//! RESP2, is an error of the connection.
 
 use std::io;
 use std::pin::Pin;

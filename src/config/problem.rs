@@ -1,5 +1,5 @@
-//! What is wrong with a `lab.toml`: each problem with its key, its place and its remedy, as text and
-//! as JSON.
+//! What is wrong with a `lab.toml`: each problem with its key, its place and its remedy, as text
+//! and as JSON.
 //!
 //! A problem is one line of text. What it repeats from the file is quoted and escaped, so that no
 //! content of the file can break that line.

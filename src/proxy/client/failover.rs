@@ -38,7 +38,7 @@ impl ClientTask {
             ..
         } = self;
         let client = poll_fn(|cx| {
-            // What was confirmed before the loss. Whether all of it is written does not matter here.
+            // What was confirmed before the loss; what is not written now is written later.
             let _ = poll_write_all(stream, out, cx)?;
             match has_commands {
                 true => Poll::Pending,
