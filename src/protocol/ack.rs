@@ -365,10 +365,30 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_has_one_name_on_the_command_line_and_in_the_ledger() {
+        let names = [Policy::Replicated, Policy::Available, Policy::None].map(Policy::as_str);
+        assert_eq!(names, ["replicated", "available", "none"]);
+    }
+
+    #[test]
     fn a_dead_replica_is_witnessed_by_a_majority() {
         let dead = replica(100, true, true, 6000);
         assert_eq!(ask(&views(&[dead.clone(), dead.clone()])), Ok(()));
         assert_eq!(ask(&views(&[dead])), Err(NoWitness::TooFewAnswers));
+    }
+
+    #[test]
+    fn a_replica_that_is_down_or_disconnected_or_without_an_info_is_no_candidate() {
+        let never_heard = ReplicaView {
+            info_age: None,
+            ..replica(100, false, false, 0)
+        };
+        let down = replica(100, true, false, 6000);
+        let disconnected = replica(100, false, true, 6000);
+        for lost in [down, disconnected, never_heard] {
+            let answers = views(&[lost.clone(), lost]);
+            assert_eq!(ask(&answers), Ok(()), "{answers:?}");
+        }
     }
 
     #[test]
@@ -384,12 +404,16 @@ mod tests {
     #[test]
     fn a_priority_of_zero_counts_only_when_it_was_said_after_the_write() {
         let fresh = replica(0, false, false, 50);
-        let stale = replica(0, false, false, 150);
         assert_eq!(ask(&views(&[fresh.clone(), fresh.clone()])), Ok(()));
-        assert_eq!(
-            ask(&views(&[fresh, stale])),
-            Err(NoWitness::Promotable(at(B)))
-        );
+        // A raise that takes its whole limit may have begun before the write.
+        let at_the_limit = replica(0, false, false, 75);
+        let stale = replica(0, false, false, 150);
+        for late in [at_the_limit, stale] {
+            assert_eq!(
+                ask(&views(&[fresh.clone(), late])),
+                Err(NoWitness::Promotable(at(B)))
+            );
+        }
     }
 
     #[test]
@@ -406,9 +430,13 @@ mod tests {
     #[test]
     fn a_failover_under_way_acknowledges_nothing() {
         let dead = replica(0, true, true, 0);
-        let mut answers = views(&[dead.clone(), dead]);
-        answers[0].failover_in_progress = true;
-        assert_eq!(ask(&answers), Err(NoWitness::FailoverInProgress));
+        let answers = views(&[dead.clone(), dead]);
+        for (failover_in_progress, primary_o_down) in [(true, false), (false, true)] {
+            let mut answers = answers.clone();
+            answers[0].failover_in_progress = failover_in_progress;
+            answers[0].primary_o_down = primary_o_down;
+            assert_eq!(ask(&answers), Err(NoWitness::FailoverInProgress));
+        }
     }
 
     #[test]
@@ -454,6 +482,21 @@ mod tests {
             ask(Some(at(B)), &[view(A, 7), announced]),
             Err(NoWitness::Promotable(at(A)))
         );
+        // Announced, and that Sentinel is about to fail over again.
+        let leads = SentinelView {
+            failover_in_progress: true,
+            ..view(B, 8)
+        };
+        let calls_it_down = SentinelView {
+            primary_o_down: true,
+            ..view(B, 8)
+        };
+        for away in [leads, calls_it_down] {
+            assert_eq!(
+                ask(Some(at(B)), &[view(A, 7), away]),
+                Err(NoWitness::FailoverInProgress)
+            );
+        }
     }
 
     #[test]

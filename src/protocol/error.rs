@@ -180,4 +180,33 @@ mod tests {
             Fate::FailedForCertain
         );
     }
+
+    #[test]
+    fn the_primary_is_looked_for_again_unless_it_answered_and_refused() {
+        for error in [
+            WriteError::from_code("READONLY"),
+            WriteError::from_code("UNBLOCKED"),
+            WriteError::Refused,
+            WriteError::Timeout,
+            WriteError::ConnectionLost,
+        ] {
+            assert!(error.wants_rediscovery(), "{error}");
+        }
+        for error in [
+            WriteError::from_code("NOREPLICAS"),
+            WriteError::from_code("MISCONF"),
+            WriteError::from_code("OOM"),
+            WriteError::TooManyClients,
+        ] {
+            assert!(!error.wants_rediscovery(), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_its_code_and_an_unknown_one_too() {
+        for code in ["READONLY", "NOREPLICAS", "OOM", "EXECABORT"] {
+            let text = WriteError::from_code(code).to_string();
+            assert!(text.contains(code), "{text}");
+        }
+    }
 }

@@ -224,4 +224,43 @@ mod tests {
         // Only the server itself can tell.
         assert!(reads("Redis 99.0.0", b"REDIS0014"));
     }
+
+    #[test]
+    fn each_server_reads_the_formats_up_to_its_own() {
+        for (server, own) in [
+            ("Redis 6.2.14", 9),
+            ("Redis 7.0.15", 10),
+            ("Redis 7.2.0", 11),
+            ("Redis 7.4.0", 12),
+            ("Redis 8.0.2", 12),
+            ("Valkey 7.2.5", 11),
+            ("Valkey 8.1.0", 11),
+            ("Valkey 9.0.0", 80),
+            ("Valkey 9.1.0", 80),
+            ("Valkey 9.2.0", 81),
+        ] {
+            let reads = |number| version(server).reads_format(Format(number));
+            assert!(reads(own) && !reads(own + 1), "{server}");
+        }
+        // Formats of the other product, whatever the version.
+        assert!(!version("Redis 99.0.0").reads_format(Format(80)));
+        assert!(!version("Valkey 99.0.0").reads_format(Format(12)));
+        assert!(!version("Valkey 99.0.0").reads_format(Format(79)));
+        assert!(version("Valkey 99.0.0").reads_format(Format(80)));
+    }
+
+    #[test]
+    fn a_format_names_the_oldest_server_that_reads_it() {
+        for (number, server) in [
+            (10, "Redis 7.0 or Valkey 7.2 or later"),
+            (11, "Redis 7.2 or Valkey 7.2 or later"),
+            (12, "Redis 7.4 or later"),
+            (13, "a newer Redis or later"),
+            (80, "Valkey 9.0 or later"),
+            (81, "Valkey 9.2 or later"),
+        ] {
+            let text = format!("a server that writes format {number} ({server})");
+            assert_eq!(Format(number).to_string(), text);
+        }
+    }
 }

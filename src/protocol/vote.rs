@@ -215,6 +215,31 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_replica_that_is_lost_or_has_priority_zero_or_gave_no_info_is_not_promotable() {
+        let good = ReplicaView {
+            address: B.parse().unwrap(),
+            priority: 100,
+            says_replica: true,
+            down: false,
+            disconnected: false,
+            link_up: true,
+            info_age: Some(Duration::ZERO),
+        };
+        assert!(good.promotable());
+        let spoil: [fn(&mut ReplicaView); 4] = [
+            |r| r.down = true,
+            |r| r.disconnected = true,
+            |r| r.priority = 0,
+            |r| r.info_age = None,
+        ];
+        for spoil in spoil {
+            let mut replica = good.clone();
+            spoil(&mut replica);
+            assert!(!replica.promotable(), "{replica:?}");
+        }
+    }
+
+    #[test]
     fn one_answer_of_three_is_too_few() {
         assert_eq!(
             elect(&[view(A, 1)], 3, 2),

@@ -47,6 +47,37 @@ fn a_mark_is_read_as_it_was_written_and_anything_else_is_none() {
 }
 
 #[test]
+fn a_mark_counts_only_for_its_node_and_history_and_in_a_confirmed_term() {
+    let mark = Mark {
+        history: "history".into(),
+        ..first("a")
+    };
+    assert!(mark.counts_for("a", "history"));
+    assert!(!mark.counts_for("b", "history"));
+    // Promoted again, and that term is not marked yet.
+    assert!(!mark.counts_for("a", "later history"));
+    let unconfirmed = Mark {
+        confirmed: false,
+        ..mark
+    };
+    assert!(!unconfirmed.counts_for("a", "history"));
+}
+
+#[test]
+fn a_mark_says_its_term_its_node_its_count_and_what_was_known_of_other_copies() {
+    let open = later(&begin(Some(&first("a")), "b", "second"), 2);
+    let as_text = |state| open.next(None, state).to_string();
+    assert_eq!(as_text(Completeness::Open), "term 2 (b), mark 4");
+    assert_eq!(as_text(Completeness::Sole), "term 2 (b), mark 4, only copy");
+    assert_eq!(as_text(Completeness::Closed), "term 2 (b), mark 4, closed");
+    assert_eq!(open.or_later(), "term 2 (b), mark 3 or later");
+    let copy = DataCopy::Marked(Box::new(open));
+    assert_eq!(copy.to_string(), "term 2 (b), mark 3");
+    assert_eq!(DataCopy::Empty.to_string(), "nothing");
+    assert_eq!(DataCopy::Unmarked.to_string(), "data without a mark");
+}
+
+#[test]
 fn nothing_is_less_than_data_and_data_without_a_mark_less_than_data_with_one() {
     let marked = DataCopy::Marked(Box::new(first("a")));
     let ranks = [DataCopy::Empty, DataCopy::Unmarked, marked];
@@ -169,6 +200,15 @@ fn two_terms_from_one_copy_are_apart_until_an_operator_gives_one_up() {
 }
 
 #[test]
+fn two_copies_that_operators_gave_up_for_each_other_are_apart() {
+    let old = first("a");
+    let mut one = begin(Some(&old), "b", "one");
+    let mut two = begin(Some(&old), "c", "two");
+    (one.over, two.over) = (vec![two.place()], vec![one.place()]);
+    assert_eq!(relation(&one, &two), Relation::Apart);
+}
+
+#[test]
 fn an_operators_choice_gives_up_no_copy_that_was_not_seen() {
     let old = later(&first("a"), 5);
     let chosen = begin(Some(&old), "b", "second").forced();
@@ -194,6 +234,22 @@ fn a_copy_older_than_all_terms_remembered_is_less() {
     });
     assert_eq!(newest.before.len(), MAX_EARLIER_TERMS);
     assert_eq!(relation(&old, &newest), Relation::More);
+}
+
+#[test]
+fn a_term_beside_the_oldest_one_remembered_is_apart() {
+    let newest = (0..100).fold(first("a"), |mark, i| {
+        begin(Some(&mark), "b", &i.to_string())
+    });
+    let oldest = &newest.before[MAX_EARLIER_TERMS - 1].term;
+    let beside = Mark {
+        term: Term {
+            id: "beside".into(),
+            ..oldest.clone()
+        },
+        ..first("c")
+    };
+    assert_eq!(relation(&beside, &newest), Relation::Apart);
 }
 
 #[test]
@@ -255,6 +311,10 @@ fn a_restored_copy_is_apart_from_all_that_the_lab_did_after_the_backup() {
             );
             assert_eq!(relation(&next, &now), Relation::Less, "{now}");
             now = next;
+        }
+        // However many terms later, it has what the backup certainly had.
+        for less in [&first("a"), &earlier, &term, &later(&term, 6)] {
+            assert_eq!(relation(&now, less), Relation::Less, "{less}");
         }
         // Another restore of the same backup, and a restore of a backup of the restored lab.
         assert_eq!(
