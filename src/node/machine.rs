@@ -23,7 +23,7 @@ mod replica;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ pub struct Machine {
     /// When the server was first observed parked since its last start.
     parked_since: Option<Duration>,
     /// Peers last observed as replicas; see [`Machine::remember_replicas`].
-    known_replicas: Vec<SocketAddrV4>,
+    known_replicas: BTreeSet<SocketAddrV4>,
     /// The server has had a role since this process started, so its copy is its own.
     ever_served: bool,
     /// Another node was promoted and this one has not been in sync with it yet, or this one was
@@ -106,7 +106,7 @@ impl Machine {
             was_primary: false,
             gone_since: None,
             parked_since: None,
-            known_replicas: Vec::new(),
+            known_replicas: BTreeSet::new(),
             ever_served: false,
             deposed: false,
             started_once: false,
@@ -213,13 +213,14 @@ impl Machine {
             ServerState::Primary { .. } | ServerState::Replica { .. }
         );
         for peer in &seen.peers {
-            let known = self.known_replicas.contains(&peer.address);
             match peer.state {
-                PeerState::Replica { .. } if !known => self.known_replicas.push(peer.address),
-                PeerState::Primary if serving => {
-                    self.known_replicas.retain(|a| *a != peer.address);
+                PeerState::Replica { .. } => {
+                    self.known_replicas.insert(peer.address);
                 }
-                _ => {}
+                PeerState::Primary if serving => {
+                    self.known_replicas.remove(&peer.address);
+                }
+                PeerState::Primary | PeerState::Unreachable(_) => {}
             }
         }
     }
