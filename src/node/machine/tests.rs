@@ -6,6 +6,7 @@ use crate::protocol::copy::{Completeness, Relation};
 
 const A: &str = "127.0.0.11:6379";
 const B: &str = "127.0.0.12:6379";
+const C: &str = "127.0.0.13:6379";
 
 fn at(text: &str) -> SocketAddrV4 {
     text.parse().unwrap()
@@ -64,6 +65,15 @@ fn peer_that(state: PeerState, copy: PeerCopy) -> Vec<Peer> {
         readable: true,
         follows_me: false,
     }]
+}
+
+/// B as the one, C as the other.
+fn two_peers(one: Vec<Peer>, other: Vec<Peer>) -> Vec<Peer> {
+    let other = Peer {
+        address: at(C),
+        ..other[0]
+    };
+    vec![one[0], other]
 }
 
 /// Data of a replica or primary in service.
@@ -282,6 +292,36 @@ fn on_the_first_start_of_the_lab_the_named_node_is_primary() {
 }
 
 #[test]
+fn a_named_node_without_data_takes_the_role_only_where_there_has_never_been_any() {
+    for (has_state, knows_replicas, other_has_data, takes) in [
+        (false, false, false, true),
+        // Its data is gone, or the Sentinels have forgotten the others.
+        (true, false, false, false),
+        (false, true, false, false),
+        (false, false, true, false),
+    ] {
+        let mut node = Node::with(OwnData::Empty);
+        node.machine.config.has_state = has_state;
+        let vote = Vote {
+            knows_replicas,
+            ..vote(A, 0)
+        };
+        let other = PeerCopy {
+            data: other_has_data,
+            ..holds(Relation::Same)
+        };
+        let silent = peer(PeerState::Unreachable(ms(60_000)));
+        let peers = two_peers(peer_that(BEHIND, other), silent);
+        let actions = node.sees(60_000, ServerState::Parked, Some(vote), peers);
+        assert_eq!(
+            promotes(&actions),
+            takes,
+            "{has_state} {knows_replicas} {other_has_data}"
+        );
+    }
+}
+
+#[test]
 fn a_node_follows_the_named_primary_as_soon_as_that_takes_writes() {
     let mut node = Node::new(identity());
     let waiting = node.sees(20, ServerState::Parked, Some(vote(B, 1)), peer(BEHIND));
@@ -359,6 +399,40 @@ fn without_sentinels_only_a_first_start_takes_the_seed_role_and_only_in_an_empty
         None,
         silent()
     )));
+
+    // It had state, which is gone.
+    let mut lost = empty(identity());
+    lost.sees(20, ServerState::Parked, None, nothing());
+    assert!(!promotes(&lost.sees(
+        60_000,
+        ServerState::Parked,
+        None,
+        nothing()
+    )));
+}
+
+#[test]
+fn a_wait_names_what_ends_it() {
+    let silent = || peer(PeerState::Unreachable(ms(60_000)));
+    for (named, what) in [
+        (
+            peer_that(BEHIND, holds(Relation::Less)),
+            "the other data nodes",
+        ),
+        (
+            peer(BEHIND),
+            "the node that the Sentinels name, to take the role",
+        ),
+        (silent(), "an answer of the node that the Sentinels name"),
+    ] {
+        let mut node = Node::new(identity());
+        let peers = two_peers(named, silent());
+        let actions = node.sees(20, ServerState::Parked, Some(vote(B, 3)), peers);
+        let [Action::Waiting(wait)] = actions[..] else {
+            panic!("{actions:?}");
+        };
+        assert!(wait.to_string().starts_with(what), "{wait}");
+    }
 }
 
 #[test]
@@ -446,6 +520,21 @@ fn a_stale_primary_that_was_never_seen_as_a_replica_is_not_followed() {
     }
 }
 
+#[test]
+fn a_stale_primary_that_this_node_has_followed_is_not_taken_for_a_promoted_one() {
+    let mut node = Node::new(identity());
+    node.sees(0, ServerState::Gone, None, peer(BEHIND));
+    node.sees(100, in_sync(true), Some(vote(B, 1)), peer(WRITABLE));
+    let silent = peer(PeerState::Unreachable(ms(5000)));
+    let alone = ServerState::Primary { replicas: 0 };
+    node.sees(5000, alone, Some(vote(A, 2)), silent);
+    // The other comes back as the primary that it was. The own data is not set aside for its data.
+    let actions = node.sees(10, ServerState::Gone, Some(vote(A, 2)), peer(WRITABLE));
+    assert_eq!(actions, [Action::Start]);
+    let actions = node.sees(10, ServerState::Parked, Some(vote(A, 2)), peer(WRITABLE));
+    assert_eq!(follows(&actions), None);
+}
+
 // --- a certain death
 
 #[test]
@@ -472,7 +561,7 @@ fn a_promoted_node_that_is_out_of_sight_for_a_moment_is_waited_for() {
         node.sees(150, ServerState::Gone, Some(vote(A, 1)), moment),
         []
     );
-    let gone = peer(PeerState::Unreachable(ms(1100)));
+    let gone = peer(PeerState::Unreachable(ms(1000)));
     assert_eq!(
         node.sees(150, ServerState::Gone, Some(vote(A, 1)), gone),
         [Action::Start]
@@ -549,7 +638,7 @@ fn a_dead_replica_starts_only_when_the_sentinels_have_forgotten_its_priority() {
         []
     );
     assert_eq!(
-        node.sees(100, ServerState::Gone, Some(known(200)), peer(WRITABLE)),
+        node.sees(100, ServerState::Gone, Some(known(250)), peer(WRITABLE)),
         []
     );
     let later = node.sees(100, ServerState::Gone, Some(known(300)), peer(WRITABLE));
@@ -573,12 +662,16 @@ fn a_server_that_ends_again_and_again_ends_the_node() {
 
 #[test]
 fn ends_that_lie_far_apart_do_not_end_the_node() {
-    let mut node = Node::new(identity());
-    node.sees(0, ServerState::Gone, None, vec![]);
-    for _ in 0..20 {
-        node.sees(15_000, ServerState::Starting, None, vec![]);
-        let actions = node.sees(15_000, ServerState::Gone, None, vec![]);
-        assert_eq!(actions, [Action::Start]);
+    // The sixth end comes a minute after the first, or later.
+    for (pause, gives_up) in [(12_000, true), (12_001, false)] {
+        let mut node = Node::new(identity());
+        node.sees(0, ServerState::Gone, None, vec![]);
+        let mut said = Vec::new();
+        for _ in 0..20 {
+            node.sees(0, ServerState::Starting, None, vec![]);
+            said.extend(node.sees(pause, ServerState::Gone, None, vec![]));
+        }
+        assert_eq!(said.contains(&Action::GiveUp), gives_up, "{pause}");
     }
 }
 
@@ -827,26 +920,13 @@ fn a_restarted_parked_primary_is_no_proof_of_life() {
 
 #[test]
 fn a_replica_left_behind_follows_the_primary_that_the_sentinels_name() {
-    let mut node = Node::new(identity());
-    let c = "127.0.0.13:6379";
-    let peers = vec![
-        Peer {
-            address: at(B),
-            state: PeerState::Unreachable(ms(5000)),
-            copy: PeerCopy::UNREAD,
-            readable: true,
-            follows_me: false,
-        },
-        Peer {
-            address: at(c),
-            state: WRITABLE,
-            copy: holds(Relation::More),
-            readable: true,
-            follows_me: false,
-        },
-    ];
-    let actions = node.sees(10, cut(5000, true), Some(vote(c, 2)), peers);
-    assert_eq!(follows(&actions), Some(at(c)));
+    // The old one is gone, or has come back as the primary that it was.
+    for old in [PeerState::Unreachable(ms(5000)), WRITABLE] {
+        let mut node = Node::new(identity());
+        let peers = two_peers(peer(old), peer_that(WRITABLE, holds(Relation::More)));
+        let actions = node.sees(10, cut(5000, true), Some(vote(C, 2)), peers);
+        assert_eq!(follows(&actions), Some(at(C)), "{old:?}");
+    }
 }
 
 #[test]
@@ -962,6 +1042,21 @@ fn a_replaced_primary_never_takes_the_role_by_itself_before_it_is_in_sync() {
     let mut node = Node::primary();
     node.sees(20, cut(10, false), Some(vote(B, 2)), peer(WRITABLE));
     assert!(waits(&mut node));
+    // Named, it is a replica of one that was promoted and is not announced yet.
+    let mut node = Node::replica();
+    node.sees(20, cut(10, false), Some(vote(A, 2)), peer(WRITABLE));
+    assert!(waits(&mut node));
+}
+
+#[test]
+fn a_node_that_has_served_and_lost_its_data_waits_for_the_others() {
+    let mut node = Node::primary();
+    node.own = OwnData::Empty;
+    for _ in 0..20 {
+        let lost = peer(PeerState::Unreachable(ms(60_000)));
+        let actions = node.sees(1000, ServerState::Parked, Some(vote(A, 1)), lost);
+        assert!(!promotes(&actions), "{actions:?}");
+    }
 }
 
 #[test]
@@ -1043,6 +1138,25 @@ fn a_node_that_holds_more_than_the_named_one_stands_for_the_role() {
         unread.sees(20, ServerState::Parked, Some(vote(B, 3)), peer(BEHIND)),
         []
     );
+}
+
+#[test]
+fn a_node_stands_only_if_no_other_node_holds_more_or_serves_or_is_silent() {
+    let silent = PeerState::Unreachable(ms(60_000));
+    for (third, does) in [
+        (peer(BEHIND), true),
+        (peer_that(BEHIND, holds(Relation::Less)), true),
+        (peer_that(BEHIND, holds(Relation::More)), false),
+        (peer_that(BEHIND, holds(Relation::Apart)), false),
+        (peer(WRITABLE), false),
+        (peer(silent), false),
+    ] {
+        let mut node = Node::new(identity());
+        let named = peer_that(BEHIND, holds(Relation::Less));
+        let peers = two_peers(named, third.clone());
+        let actions = node.sees(60_000, ServerState::Parked, Some(vote(B, 3)), peers);
+        assert_eq!(stands(&actions), does, "{third:?}");
+    }
 }
 
 #[test]
@@ -1193,6 +1307,51 @@ fn what_an_operator_has_chosen_takes_the_role_and_the_others_keep_theirs_aside()
     let peers = peer_that(WRITABLE, given_up);
     let actions = other.sees(20, ServerState::Parked, Some(vote(B, 3)), peers);
     assert_eq!(actions, [Action::GiveUpCopy]);
+}
+
+#[test]
+fn a_replica_that_an_operator_has_chosen_takes_the_role_only_when_it_is_named() {
+    for (named, takes) in [(A, true), (B, false)] {
+        let mut node = Node::replica();
+        node.chosen = true;
+        let apart = peer_that(BEHIND, holds(Relation::Apart));
+        let actions = node.sees(100, cut(5000, false), Some(vote(named, 3)), apart);
+        assert_eq!(promotes(&actions), takes, "{actions:?}");
+    }
+}
+
+#[test]
+fn a_primary_writes_no_mark_while_writes_are_paused_or_refused_or_the_last_one_is_not_read() {
+    let old = marked(Completeness::Open, 0, true);
+    let marks = |own: OwnData, isolated: bool, disk_refuses: bool| {
+        let mut node = Node::primary();
+        let mut actions = Vec::new();
+        for _ in 0..2 {
+            node.now += ms(3000);
+            actions = node.machine.step(&Observation {
+                now: node.now,
+                server: ServerState::Primary {
+                    replicas: usize::from(!isolated),
+                },
+                disk_refuses,
+                unreadable: false,
+                sync_always: Some(isolated),
+                own,
+                set_aside: false,
+                in_term: own != OwnData::Unread,
+                written: true,
+                chosen: false,
+                vote: (!isolated).then(|| vote(A, 1)),
+                peers: peer(BEHIND),
+            });
+        }
+        let marks = |a: &Action| matches!(a, Action::Mark(_) | Action::BeginTerm);
+        actions.iter().any(marks)
+    };
+    assert!(marks(old, false, false));
+    assert!(!marks(old, true, false));
+    assert!(!marks(old, false, true));
+    assert!(!marks(OwnData::Unread, false, false));
 }
 
 #[test]
@@ -1398,7 +1557,12 @@ fn a_term_that_a_node_began_by_itself_counts_when_all_sentinels_have_seen_it_as_
     });
     // One that has not heard it since, or that runs a failover, may be about to promote another
     // node.
-    for (heard, counts) in [(None, false), (Some(ms(400)), false), (Some(ms(200)), true)] {
+    for (heard, counts) in [
+        (None, false),
+        (Some(ms(400)), false),
+        (Some(ms(300)), false),
+        (Some(ms(200)), true),
+    ] {
         let mut node = Node::primary();
         node.now += ms(300);
         let actions = node.machine.step(&Observation {
@@ -1489,6 +1653,35 @@ fn a_node_whose_data_is_set_aside_follows_one_that_holds_no_less_or_has_it_put_b
     );
     let actions = node.sees(20, cut(9000, false), Some(vote(B, 2)), gone);
     assert_eq!(actions, [Action::RestoreSetAside]);
+}
+
+#[test]
+fn a_node_whose_data_is_set_aside_follows_no_primary_that_is_neither_named_nor_was_promoted() {
+    for (named, may) in [(A, false), (B, true)] {
+        let mut node = Node::new(identity());
+        node.set_aside = true;
+        let more = peer_that(WRITABLE, holds(Relation::More));
+        let actions = node.sees(20, ServerState::Parked, Some(vote(named, 2)), more);
+        assert_eq!(follows(&actions).is_some(), may, "{named}");
+    }
+}
+
+#[test]
+fn a_replica_restores_what_was_set_aside_once_there_is_no_node_to_copy_from() {
+    let silent = PeerState::Unreachable(ms(9000));
+    for (set_aside, down_for, primary, restores) in [
+        (true, 7000, silent, true),
+        // As long as a failover may take.
+        (true, 6999, silent, false),
+        (true, 9000, WRITABLE, false),
+        (false, 9000, silent, false),
+    ] {
+        let mut node = Node::replica();
+        node.set_aside = set_aside;
+        let actions = node.sees(20, cut(down_for, false), Some(vote(B, 2)), peer(primary));
+        let restored = actions.contains(&Action::RestoreSetAside);
+        assert_eq!(restored, restores, "{set_aside} {down_for} {primary:?}");
+    }
 }
 
 #[test]

@@ -128,6 +128,19 @@ fn a_replaced_primary_that_cannot_read_the_new_one_takes_no_writes_and_does_not_
 }
 
 #[test]
+fn a_primary_made_a_replica_of_one_that_it_cannot_read_does_not_take_the_role_by_itself() {
+    let mut node = Node::primary();
+    let new = newer(WRITABLE, holds(Relation::More));
+    let actions = node.sees(20, cut(10, false), Some(vote(B, 2)), new);
+    assert!(parks(&actions), "{actions:?}");
+    for _ in 0..20 {
+        let lost = newer(PeerState::Unreachable(ms(60_000)), PeerCopy::UNREAD);
+        let actions = node.sees(1000, ServerState::Parked, Some(vote(A, 3)), lost);
+        assert!(!promotes(&actions), "{actions:?}");
+    }
+}
+
+#[test]
 fn what_is_set_aside_is_put_back_rather_than_replaced_by_what_cannot_be_read() {
     let mut node = Node::new(identity());
     node.sees(0, ServerState::Gone, None, peer(IN_SYNC));
