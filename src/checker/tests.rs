@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::ledger::{Entry, Header, Invoked, RecordOutcome, SettledRecords};
+use crate::ledger::{
+    Entry, Header, Invoked, LedgerReader, LedgerWriter, RecordOutcome, SettledRecords,
+};
 use crate::record::{Batch, RunId, SeqRange, Timestamp};
 
 fn header() -> Header {
@@ -183,6 +185,41 @@ fn the_worst_verdict_wins() {
     assert_eq!(Verdict::worst([]), Holds);
     assert_eq!(Verdict::worst([Holds, Inconclusive]), Inconclusive);
     assert_eq!(Verdict::worst([Inconclusive, Violated, Holds]), Violated);
+}
+
+#[test]
+fn what_was_acknowledged_in_the_time_that_a_restore_gave_up_is_unknown() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("run.ledger");
+    let mut writer = LedgerWriter::create(&path, header()).unwrap();
+    let seqs = writer.invoked(1, created()).unwrap();
+    writer
+        .settled(seqs, RecordOutcome::Replicated, 200)
+        .unwrap();
+    writer.close(400).unwrap();
+    for (given_up, unknown) in [
+        (None, false),
+        (Some(100..200), false),
+        (Some(100..201), true),
+        (Some(200..300), true),
+        (Some(201..300), false),
+    ] {
+        let mut ledger = LedgerReader::open(&path).unwrap();
+        let history = History::read_given_up(&mut ledger, given_up.clone()).unwrap();
+        assert_eq!(history.outcome(0).is_none(), unknown, "{given_up:?}");
+    }
+}
+
+#[test]
+fn strays_beyond_those_remembered_are_counted() {
+    let history = History::new(header());
+    let mut reading = NodeReading::new(&history, "redis-a");
+    for seq in 0..100_003 {
+        reading.observe_stray(seq);
+    }
+    // One that is remembered counts once, however often it is found.
+    reading.observe_stray(0);
+    assert_eq!(reading.finish().unexpected.count, 100_003);
 }
 
 #[test]
