@@ -104,15 +104,17 @@ fn an_unknown_profile_names_the_ones_that_there_are() {
 
 #[test]
 fn too_many_nodes_for_a_network_are_refused() {
-    let nodes: String = (0..253)
-        .map(|i| {
+    let with_more = |count| {
+        let nodes = (0..count).map(|i| {
             format!(
                 "[[data_node]]\nname = \"n{i}\"\naddress = \"127.0.1.{}\"\n",
                 i + 1
             )
-        })
-        .collect();
-    insta::assert_snapshot!(problems(&format!("{EXAMPLE}\n{nodes}"), None), @r"data_node: 258 nodes are more than the 252 that fit into one /24 network; keep to 252 nodes");
+        });
+        format!("{EXAMPLE}\n{}", nodes.collect::<String>())
+    };
+    assert!(Lab::parse(&with_more(247), None).is_ok());
+    insta::assert_snapshot!(problems(&with_more(253), None), @r"data_node: 258 nodes are more than the 252 that fit into one /24 network; keep to 252 nodes");
 }
 
 #[test]
@@ -128,6 +130,24 @@ fn a_quorum_of_a_majority_up_to_all_is_accepted() {
     for quorum in [2, 3] {
         let text = edited(&[("quorum = 2 ", &format!("quorum = {quorum} "))]);
         assert_eq!(Lab::parse(&text, None).map(|lab| lab.quorum), Ok(quorum));
+    }
+}
+
+#[test]
+fn a_quorum_below_a_majority_of_five_sentinels_is_refused_and_one_over_their_number() {
+    let five = "[[sentinel]]\nname = \"s4\"\naddress = \"127.0.0.24\"\n\
+                [[sentinel]]\nname = \"s5\"\naddress = \"127.0.0.25\"\n[timing]";
+    for (quorum, accepted) in [
+        (1, false),
+        (2, false),
+        (3, true),
+        (4, true),
+        (5, true),
+        (6, false),
+    ] {
+        let quorum_is = format!("quorum = {quorum} ");
+        let text = edited(&[("quorum = 2 ", &quorum_is), ("[timing]", five)]);
+        assert_eq!(Lab::parse(&text, None).is_ok(), accepted, "{quorum}");
     }
 }
 
