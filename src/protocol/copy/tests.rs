@@ -64,6 +64,21 @@ fn a_mark_counts_only_for_its_node_and_history_and_in_a_confirmed_term() {
 }
 
 #[test]
+fn the_next_mark_of_a_term_states_the_present_epoch_and_what_is_known_now() {
+    let mark = first("a");
+    let next = mark.next(Some(7), Completeness::Sole);
+    assert_eq!(
+        next,
+        Mark {
+            count: 2,
+            epoch: Some(7),
+            state: Completeness::Sole,
+            ..mark
+        }
+    );
+}
+
+#[test]
 fn a_mark_says_its_term_its_node_its_count_and_what_was_known_of_other_copies() {
     let open = later(&begin(Some(&first("a")), "b", "second"), 2);
     let as_text = |state| open.next(None, state).to_string();
