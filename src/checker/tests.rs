@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ledger::{
-    Entry, Header, Invoked, LedgerReader, LedgerWriter, RecordOutcome, SettledRecords,
+    Entry, Header, Invoked, LedgerEvent, LedgerReader, LedgerWriter, RecordOutcome, SettledRecords,
 };
 use crate::record::{Batch, RunId, SeqRange, Timestamp};
 
@@ -208,6 +208,72 @@ fn what_was_acknowledged_in_the_time_that_a_restore_gave_up_is_unknown() {
         let history = History::read_given_up(&mut ledger, given_up.clone()).unwrap();
         assert_eq!(history.outcome(0).is_none(), unknown, "{given_up:?}");
     }
+}
+
+#[test]
+fn a_fault_has_its_own_end_and_its_failover_comes_before_the_next_fault() {
+    let starts = |at_us, fault: &str| Entry::Event {
+        at_us,
+        event: LedgerEvent::FaultStarted {
+            fault: fault.to_owned(),
+            expects_failover: true,
+        },
+    };
+    let ends = |at_us, fault: &str| Entry::Event {
+        at_us,
+        event: LedgerEvent::FaultEnded {
+            fault: fault.to_owned(),
+        },
+    };
+    for (changed_at, without) in [
+        (99, vec!["a", "b"]),
+        (100, vec!["b"]),
+        (199, vec!["b"]),
+        (200, vec!["a"]),
+    ] {
+        let mut history = History::new(header());
+        for entry in [starts(100, "a"), starts(200, "b"), ends(300, "a")] {
+            history.push(&entry);
+        }
+        history.push(&Entry::Event {
+            at_us: changed_at,
+            event: LedgerEvent::PrimaryChanged {
+                node: "redis-b".to_owned(),
+            },
+        });
+        let end_of: Vec<_> = history.faults().iter().map(|f| f.end_us).collect();
+        assert_eq!(end_of, [Some(300), None]);
+        let found: Vec<_> = history.faults_without_failover().collect();
+        let found: Vec<&str> = found.iter().map(|f| f.name.as_str()).collect();
+        assert_eq!(found, without, "{changed_at}");
+    }
+}
+
+#[test]
+fn a_loss_belongs_to_a_fault_that_is_not_in_the_ledger() {
+    let fault = FaultInterval {
+        name: "power".to_owned(),
+        start_us: 0,
+        end_us: None,
+        expects_failover: false,
+    };
+    let mut history = History::new(header());
+    let seqs = SeqRange::new(0, 1);
+    history.push(&Entry::Invoked(Invoked {
+        seqs,
+        created: created(),
+    }));
+    history.push(&Entry::Settled(SettledRecords {
+        outcome: RecordOutcome::Replicated,
+        first_at_us: 1,
+        last_at_us: 1,
+        seqs: vec![seqs],
+    }));
+    history.push_fault(fault.clone());
+    let mut reading = NodeReading::new(&history, "redis-a");
+    reading.observe(0, created(), None);
+    let loss = reading.finish().loss.unwrap();
+    assert_eq!(loss.faults, [FaultLoss { fault, records: 1 }]);
 }
 
 #[test]
