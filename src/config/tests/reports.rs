@@ -126,6 +126,19 @@ fn a_name_as_long_as_a_dns_label_is_accepted_and_one_longer_is_not() {
 }
 
 #[test]
+fn a_pattern_and_a_rule_of_200_characters_are_accepted_and_longer_ones_are_not() {
+    for (key, begin) in [("keys", "x"), ("channels", "x"), ("commands", "+")] {
+        let of_length = |length: usize| {
+            let value = format!("{begin}{}", "x".repeat(length - 1));
+            let app = format!("[[app]]\nname = \"shop\"\n{key} = [\"{value}\"]\n[security]");
+            edited(&[("[security]", &app)])
+        };
+        assert!(Lab::parse(&of_length(200), None).is_ok(), "{key}");
+        assert_eq!(problems(&of_length(201), None).len(), 1, "{key}");
+    }
+}
+
+#[test]
 fn a_quorum_of_a_majority_up_to_all_is_accepted() {
     for quorum in [2, 3] {
         let text = edited(&[("quorum = 2 ", &format!("quorum = {quorum} "))]);
