@@ -27,6 +27,19 @@ pub fn only(password: &SecretString) -> [String; 2] {
     ["resetpass".to_owned(), allow(password)]
 }
 
+/// The default user. It is off, so a client that is not authenticated may only authenticate.
+///
+/// A data node nevertheless needs its rights. When a server loads its append-only file, it executes
+/// the file as the default user, and checks the rights of that user at each `EXEC`. Without rights
+/// it leaves out every transaction, and every script with more than one write: they are lost by a
+/// restart, and the server starts as if nothing were wrong (Redis 7.0.15, Valkey 8.0.1).
+fn default_user(kind: NodeKind) -> &'static str {
+    match kind {
+        NodeKind::Data => "user default off resetpass ~* &* +@all",
+        NodeKind::Sentinel => "user default off resetpass resetkeys resetchannels -@all",
+    }
+}
+
 /// The ACL file of a server: every user with rights there, with the passwords that `accepted`
 /// returns.
 ///
@@ -37,8 +50,7 @@ pub fn acl_file<E>(
     kind: NodeKind,
     mut accepted: impl FnMut(&Account) -> Result<Vec<SecretString>, E>,
 ) -> Result<String, E> {
-    // A client that is not authenticated may only authenticate.
-    let mut file = "user default off resetpass resetkeys resetchannels -@all\n".to_owned();
+    let mut file = format!("{}\n", default_user(kind));
     for user in Account::all(lab) {
         let rights = user.rights(kind);
         if rights.is_empty() {
@@ -159,9 +171,17 @@ mod tests {
         let hash = "#b93006774cbdd4b299389a03ac3d88c3a76b460d538795bc12718011a909fba5";
         assert_eq!(allow(&SecretString::from("writer")), hash);
         let file = file(NodeKind::Data);
-        assert!(file.starts_with("user default off"));
         assert!(file.contains(&format!("user writer on {hash} ")));
         assert!(!file.contains(">"), "{file}");
+    }
+
+    #[test]
+    fn the_default_user_of_a_data_node_is_off_and_has_the_rights_to_load_its_file() {
+        let first = file(NodeKind::Data).lines().next().unwrap().to_owned();
+        assert_eq!(first, "user default off resetpass ~* &* +@all");
+        // A Sentinel loads no data.
+        let first = file(NodeKind::Sentinel).lines().next().unwrap().to_owned();
+        assert!(first.starts_with("user default off resetpass ") && first.ends_with(" -@all"));
     }
 
     #[test]

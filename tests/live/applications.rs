@@ -153,6 +153,35 @@ fn an_application_uses_its_own_keys_and_nothing_of_the_lab() {
     assert_eq!(shop.ask(&["GET", "shop:1"]), "sold");
 }
 
+/// A server that loads its append-only file checks the rights of its default user at each `EXEC`.
+#[test]
+fn transactions_and_scripts_survive_a_crash_of_every_node() {
+    let mut lab = with_shop();
+    let node_of = |lab: &TestLab| lab.lab.node(&lab.primary().unwrap()).unwrap().clone();
+    let mut shop = Shop::login(&lab, &node_of(&lab));
+    assert_eq!(shop.ask(&["MULTI"]), "OK");
+    for key in ["shop:a", "shop:b"] {
+        assert_eq!(shop.ask(&["SET", key, "1"]), "QUEUED");
+    }
+    assert_eq!(shop.ask(&["EXEC"]), "OK OK");
+    let script = "redis.call('SET', KEYS[1], 1) return redis.call('INCR', KEYS[2])";
+    assert_eq!(shop.ask(&["EVAL", script, "2", "shop:c", "shop:d"]), "1");
+    assert_eq!(shop.ask(&["WAIT", "1", "5000"]), "1");
+
+    let names: Vec<String> = lab.lab.nodes().map(|node| node.name.clone()).collect();
+    for name in &names {
+        lab.runner.kill_node(name);
+    }
+    for name in &names {
+        lab.runner.start_node(name).unwrap();
+    }
+    lab.wait_healthy();
+    let mut shop = Shop::login(&lab, &node_of(&lab));
+    for key in ["shop:a", "shop:b", "shop:c", "shop:d"] {
+        assert_eq!(shop.ask(&["GET", key]), "1", "{key}");
+    }
+}
+
 #[test]
 fn a_library_asks_the_sentinels_for_the_primary_as_the_application() {
     let lab = with_shop();
