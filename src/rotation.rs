@@ -173,12 +173,13 @@ impl Rotation<'_> {
                 .query(redis::cmd("ACL").arg("USERS"))
                 .await
                 .map_err(failed)?;
-            let unknown =
-                users_of(self.lab, node.kind).find(|u| !known.iter().any(|k| k == u.name()));
+            let unknown = users_of(self.lab, node.kind)
+                .flat_map(|user| user.names(node.kind))
+                .find(|name| !known.contains(name));
             if let Some(user) = unknown {
                 return Err(RotationError::UnknownUser {
                     node: node.name.clone(),
-                    user: user.name().to_owned(),
+                    user,
                 });
             }
             conns.push((node, conn));
@@ -192,7 +193,7 @@ impl Rotation<'_> {
                 let Some(next) = self.secrets.next(&user)? else {
                     continue;
                 };
-                set_user(&mut conn, &user, &[allow(&next)])
+                set_user(&mut conn, (&user, node.kind), &[allow(&next)])
                     .await
                     .map_err(|source| RotationError::Unchanged {
                         node: node.name.clone(),
@@ -270,7 +271,7 @@ impl Rotation<'_> {
             let mut conn = self.open(node).await.map_err(|e| incomplete(node, e))?;
             for user in users_of(self.lab, node.kind) {
                 let password = self.secrets.password(&user)?;
-                set_user(&mut conn, &user, &only(&password))
+                set_user(&mut conn, (&user, node.kind), &only(&password))
                     .await
                     .map_err(|source| incomplete(node, source))?;
             }
@@ -290,10 +291,17 @@ fn users_of(lab: &Lab, kind: NodeKind) -> impl Iterator<Item = Account> {
     Account::all(lab).filter(move |user| user.is_on(kind))
 }
 
-async fn set_user(conn: &mut Conn, user: &Account, rules: &[String]) -> Result<(), ClientError> {
-    let mut cmd = redis::cmd("ACL");
-    cmd.arg("SETUSER").arg(user.name()).arg(rules);
-    conn.query::<redis::Value>(&cmd).await.map(drop)
+/// Adds the rules to a user of a server, under each of its names there.
+async fn set_user(
+    conn: &mut Conn,
+    (user, on): (&Account, NodeKind),
+    rules: &[String],
+) -> Result<(), ClientError> {
+    let mut pipe = redis::pipe();
+    for name in user.names(on) {
+        pipe.cmd("ACL").arg("SETUSER").arg(name).arg(rules);
+    }
+    conn.all(&pipe).await.map(drop)
 }
 
 /// Whether a Sentinel is connected to the primary and to each replica.

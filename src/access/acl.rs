@@ -51,19 +51,15 @@ pub fn acl_file<E>(
     mut accepted: impl FnMut(&Account) -> Result<Vec<SecretString>, E>,
 ) -> Result<String, E> {
     let mut file = format!("{}\n", default_user(kind));
-    for user in Account::all(lab) {
-        let rights = user.rights(kind);
-        if rights.is_empty() {
-            continue;
-        }
+    for user in Account::all(lab).filter(|user| user.is_on(kind)) {
         let passwords: Vec<String> = accepted(&user)?.iter().map(allow).collect();
-        let _ = writeln!(
-            file,
-            "user {} on {} resetkeys resetchannels -@all {}",
-            user.name(),
-            passwords.join(" "),
-            rights.join(" ")
-        );
+        let (passwords, rights) = (passwords.join(" "), user.rights(kind).join(" "));
+        for name in user.names(kind) {
+            let _ = writeln!(
+                file,
+                "user {name} on {passwords} resetkeys resetchannels -@all {rights}"
+            );
+        }
     }
     Ok(file)
 }
@@ -152,6 +148,16 @@ mod tests {
         let lab = lab_with("[[app]]\nname = \"shop\"");
         let accepted = |user: &Account| Ok::<_, ()>(vec![SecretString::from(user.name())]);
         acl_file(&lab, kind, accepted).unwrap()
+    }
+
+    #[test]
+    fn an_application_has_the_same_password_and_rights_through_the_proxy() {
+        let file = file(NodeKind::Data);
+        let after = |name: &str| {
+            let line = file.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap().to_owned()
+        };
+        assert_eq!(after("user shop on "), after("user shop@proxy on "));
     }
 
     #[test]

@@ -27,6 +27,20 @@ pub(super) const ALWAYS: [&str; 3] = ["+publish", "+wait", "+role"];
 /// The channel of that `PUBLISH`, which has no subscribers.
 pub(super) const ROUND: &str = "&halab:round";
 
+/// The end of the second name of an application's user. `halab proxy` logs in with it on behalf of
+/// clients that log in with the first, so that a server can tell its connections from others.
+const BY_PROXY: &str = "@proxy";
+
+/// The name with which `halab proxy` logs in on behalf of an application.
+pub fn name_by_proxy(application: &str) -> String {
+    format!("{application}{BY_PROXY}")
+}
+
+/// The application of a user that logs in through `halab proxy`.
+pub fn application_by_proxy(name: &str) -> Option<&str> {
+    name.strip_suffix(BY_PROXY)
+}
+
 /// What libraries that know Sentinel ask it: the primary, the replicas, the other Sentinels, and
 /// its events. They begin a connection as on a data node. `client|setinfo` is not in all versions,
 /// and a server does not start with a rule that it does not know; so the whole category is allowed.
@@ -78,11 +92,25 @@ impl Account {
         Account::all(lab).find(|account| account.name() == name)
     }
 
-    /// Its name on the servers.
+    /// Its name.
     pub fn name(&self) -> &str {
         match self {
             Account::Part(user) => user.name(),
             Account::App(user) => &user.app.name,
+        }
+    }
+
+    /// Its names on a node of that kind: all have the same password and rights. None if it does not
+    /// exist there.
+    pub fn names(&self, kind: NodeKind) -> Vec<String> {
+        let name = self.name().to_owned();
+        match self {
+            _ if !self.is_on(kind) => vec![],
+            Account::App(_) if kind == NodeKind::Data => {
+                let by_proxy = name_by_proxy(&name);
+                vec![name, by_proxy]
+            }
+            _ => vec![name],
         }
     }
 
@@ -156,7 +184,9 @@ pub(super) mod tests {
             "~shop:* ~cart:* &halab:round +@all -@admin -flushall -flushdb -swapdb +publish +wait \
              +role"
         );
-        assert!(user.is_on(NodeKind::Sentinel));
+        assert_eq!(user.names(NodeKind::Data), ["shop", "shop@proxy"]);
+        // A proxy asks the Sentinels as itself.
+        assert_eq!(user.names(NodeKind::Sentinel), ["shop"]);
     }
 
     /// What `lab.toml` refuses are the names that the lab has.

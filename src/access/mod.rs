@@ -20,7 +20,7 @@ mod secrets;
 mod table;
 
 pub use acl::{acl_file, allow, only, rights_reference};
-pub use app::{Account, AppUser};
+pub use app::{Account, AppUser, application_by_proxy, name_by_proxy};
 pub use certificates::{CertificateError, Certificates, TlsIdentity};
 pub use secrets::{Login, Secrets, SecretsError};
 pub use table::User;

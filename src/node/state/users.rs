@@ -15,7 +15,7 @@ use std::path::Path;
 
 use tracing::warn;
 
-use crate::access::Account;
+use crate::access::{Account, application_by_proxy};
 use crate::config::{Lab, Node, NodeKind};
 
 use super::error::{StateError, io_error};
@@ -27,7 +27,8 @@ const APPS: &str = "users.apps";
 
 /// Whether the lab has a user of that name on a server of that kind.
 fn is_of_lab(name: &str, kind: NodeKind, lab: &Lab) -> bool {
-    name == "default" || Account::named(lab, name).is_some_and(|user| user.is_on(kind))
+    let has_name = |user: Account| user.names(kind).iter().any(|own| own == name);
+    name == "default" || Account::all(lab).any(has_name)
 }
 
 /// The `names` of users that do not belong to the lab.
@@ -91,7 +92,10 @@ pub(super) fn keep_removed(
 ) -> Result<(), StateError> {
     let saved = lines_of(&read(users)?);
     let apps = read(&folder.join(APPS))?;
-    let was_app = |name: &str| apps.lines().any(|app| app == name);
+    let was_app = |name: &str| {
+        let name = application_by_proxy(name).unwrap_or(name);
+        apps.lines().any(|app| app == name)
+    };
     let mut going: BTreeMap<String, String> = saved
         .into_iter()
         .filter(|(name, _)| !is_of_lab(name, node.kind, lab) && !was_app(name))
@@ -157,13 +161,7 @@ mod tests {
 
     #[test]
     fn a_user_of_the_lab_that_has_no_rights_on_a_sentinel_is_foreign_there() {
-        let names = || {
-            vec![
-                "replication".to_owned(),
-                "shop".to_owned(),
-                "node".to_owned(),
-            ]
-        };
+        let names = || ["replication", "shop", "node"].map(String::from).to_vec();
         let lab = Lab::parse(include_str!("../../../lab.toml"), None).unwrap();
         assert_eq!(foreign(names(), NodeKind::Data, &lab), ["shop"]);
         let on_sentinel = foreign(names(), NodeKind::Sentinel, &lab);
@@ -171,6 +169,9 @@ mod tests {
         let lab = with_shop();
         assert_eq!(foreign(names(), NodeKind::Data, &lab), [""; 0]);
         assert_eq!(foreign(names(), NodeKind::Sentinel, &lab), ["replication"]);
+        let by_proxy = || vec!["shop@proxy".to_owned()];
+        assert_eq!(foreign(by_proxy(), NodeKind::Data, &lab), [""; 0]);
+        assert_eq!(foreign(by_proxy(), NodeKind::Sentinel, &lab), by_proxy());
     }
 
     fn with_shop() -> Lab {
@@ -184,7 +185,8 @@ mod tests {
         let node = &lab.data_nodes[0];
         let folder = tempfile::tempdir().unwrap();
         let users = folder.path().join("users.acl");
-        let text = "user default off\nuser shop on #bb ~shop:* +get\nuser guest on #cc +get\n";
+        let text = "user default off\nuser shop on #bb ~shop:* +get\n\
+                    user shop@proxy on #bb ~shop:* +get\nuser guest on #cc +get\n";
         fs::write(&users, text).unwrap();
         note_apps(folder.path(), &with_shop()).unwrap();
         keep_removed(folder.path(), &users, node, &lab).unwrap();
