@@ -160,7 +160,7 @@ impl Keeper {
         };
         conn.push(&[b"ROLE"]);
         conn.push(&[b"GET", ROSTER_KEY.as_bytes()]);
-        conn.push(&[b"INFO", b"replication"]);
+        conn.push(&[b"INFO"]);
         let answers = conn.exchange(3).await?;
         let (_, confirmed) = parse_primary(answers.first())?;
         self.check_members(target.address, answers.get(1)).await?;
@@ -171,8 +171,8 @@ impl Keeper {
             .map(Node::socket)
             .filter(is_other)
             .collect();
-        let history = ServerInfo::parse(&text_of(answers.get(2))?).history();
-        let session = Session::new(target.address, others, history);
+        let info = ServerInfo::parse(&text_of(answers.get(2))?);
+        let session = Session::new(target.address, others, &info);
         session.set_online(&confirmed);
         Ok(KeeperSession {
             target,

@@ -5,7 +5,8 @@
 //! - `background`: runs discovery and keeper, anew when the list of members changes; `members`:
 //!   that list
 //! - `keeper`: the connection that asks the primary what is confirmed, for all write connections
-//! - `session`: the state that keeper and write connections share while they use one primary
+//! - `session`: the state that keeper and write connections share while they use one primary;
+//!   `last_offset`: where the history of a session that is over has ended
 //! - `witness`: questions to the Sentinels
 //!
 //! A write connection is opened only during a session, after the keeper's. It states the writes
@@ -16,6 +17,7 @@
 mod background;
 mod discovery;
 mod keeper;
+mod last_offset;
 mod members;
 mod probe;
 mod session;

@@ -8,11 +8,14 @@ use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, OnceCell, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::client::{Connector, ServerInfo};
 use crate::protocol::ack::{Answered, Confirmed, Coverage};
 use crate::protocol::history::{Extent, ReplicationHistory};
+
+use super::last_offset::last_offset;
 
 /// Number of rounds whose offsets are kept: those of some seconds.
 const OFFSETS_MAX: usize = 16 * 1024;
@@ -28,6 +31,10 @@ pub struct Session {
     online: AtomicUsize,
     /// The histories of which the primary has the data.
     history: ReplicationHistory,
+    /// Identifies the process of the primary's server.
+    run_id: String,
+    /// The last offset of its history; see [`Session::last_offset`].
+    last_offset: OnceCell<Option<u64>>,
     /// The offsets of the last rounds, and the last round whose offset is known.
     offsets: Mutex<VecDeque<(u64, u64)>>,
     last_answered: AtomicU64,
@@ -43,16 +50,14 @@ pub struct Session {
 }
 
 impl Session {
-    pub(super) fn new(
-        primary: SocketAddrV4,
-        others: Vec<SocketAddrV4>,
-        history: ReplicationHistory,
-    ) -> Self {
+    pub(super) fn new(primary: SocketAddrV4, others: Vec<SocketAddrV4>, info: &ServerInfo) -> Self {
         Session {
             primary,
             others,
             online: AtomicUsize::new(0),
-            history,
+            history: info.history(),
+            run_id: info.run_id.clone(),
+            last_offset: OnceCell::new(),
             offsets: Mutex::default(),
             last_answered: AtomicU64::new(0),
             coverage: watch::Sender::new(Coverage::default()),
@@ -127,6 +132,13 @@ impl Session {
     /// The histories of which the primary has the data.
     pub fn history(&self) -> &ReplicationHistory {
         &self.history
+    }
+
+    /// The last offset at which the primary of this session, which is over, has executed anything,
+    /// if its server states it. It is asked once, for all callers.
+    pub async fn last_offset(&self, connector: &Connector) -> Option<u64> {
+        let asked = || last_offset(self.primary, &self.run_id, &self.history.id, connector);
+        *self.last_offset.get_or_init(asked).await
     }
 
     /// A batch that the keeper had to ask for is acknowledged or given up.

@@ -53,6 +53,21 @@ impl ReplicationHistory {
     }
 }
 
+impl ReplicationHistory {
+    /// The last offset of `earlier` in the data of this server, if it is the history that it
+    /// continues.
+    ///
+    /// A primary that is demoted keeps its data and asks its successor to continue at its own
+    /// offset. If the successor has a history of which that offset is a part, the demoted server
+    /// takes over the successor's history, and notes its own as the one before, up to that offset
+    /// (`slaveTryPartialResynchronization`). Then this is the offset of the last write that it has
+    /// executed as primary.
+    pub fn end_of(&self, earlier: &str) -> Option<u64> {
+        let (_, until) = self.before.as_ref().filter(|(id, _)| id == earlier)?;
+        (!earlier.is_empty()).then(|| until.saturating_sub(1))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +99,14 @@ mod tests {
     fn a_write_behind_the_end_of_the_old_history_is_lost() {
         assert_eq!(promoted().survival("old", extent(100, 140)), Survival::Lost);
         assert_eq!(promoted().survival("old", extent(200, 240)), Survival::Lost);
+    }
+
+    #[test]
+    fn a_demoted_server_states_where_its_own_history_ended() {
+        let demoted = promoted();
+        assert_eq!(demoted.end_of("old"), Some(100));
+        assert_eq!(demoted.end_of("new"), None);
+        assert_eq!(ReplicationHistory::default().end_of(""), None);
     }
 
     #[test]
