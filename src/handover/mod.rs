@@ -34,7 +34,7 @@ use crate::config::{Lab, Node};
 use crate::protocol::copy::{Completeness, DataCopy};
 use crate::sentinel::{EVENT_CAPACITY, Event, SentinelClients, follow_events};
 
-use old_primary::OldPrimary;
+use old_primary::{OldPrimary, users_to_disconnect};
 
 pub use error::HandoverError;
 pub use old_primary::demote;
@@ -110,6 +110,7 @@ pub async fn hand_over_unless(
 struct Prepared<'a> {
     from: &'a Node,
     conn: Conn,
+    users: Option<Vec<String>>,
     events: mpsc::Receiver<Event>,
     /// The subscriptions.
     _tasks: JoinSet<()>,
@@ -147,11 +148,13 @@ async fn prepare<'a>(
     if !ready || !online {
         return Err(HandoverError::NoReplicaReady);
     }
+    let users = users_to_disconnect(&mut conn).await?;
     let mut tasks = JoinSet::new();
     let events = subscribe(lab, connector, &mut tasks).await;
     Ok(Prepared {
         from,
         conn,
+        users,
         events,
         _tasks: tasks,
     })
@@ -167,6 +170,7 @@ async fn carry_out(
     let Prepared {
         from,
         conn,
+        users,
         mut events,
         _tasks,
     } = prepared;
@@ -180,6 +184,7 @@ async fn carry_out(
         connector,
         limit,
         conn: Some(conn),
+        users,
         history: None,
         pause_error: None,
     };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
+use crate::access::application_by_proxy;
 use crate::client::{ClientError, Conn, Connector, Role, set_mark};
 use crate::config::Node;
 use crate::protocol::copy::DataCopy;
@@ -23,6 +24,8 @@ pub(super) struct OldPrimary<'a> {
     /// node.
     pub(super) limit: Duration,
     pub(super) conn: Option<Conn>,
+    /// The users whose clients are disconnected; `None` for all.
+    pub(super) users: Option<Vec<String>>,
     /// Its replication history when writes were paused.
     pub(super) history: Option<String>,
     /// Why writes could not be paused.
@@ -112,12 +115,34 @@ impl OldPrimary<'_> {
                 conn
             }
         };
-        demote(&mut conn, new, None).await
+        let disconnect = match &self.users {
+            None => vec![disconnect_clients()],
+            Some(users) => users.iter().map(|user| disconnect_user(user)).collect(),
+        };
+        change_primary(&mut conn, new, None, disconnect).await
     }
 }
 
-/// Makes the old primary a replica of `new`, and disconnects its clients before a paused write
-/// could continue there, in one transaction. `first` is executed first in the same transaction.
+/// The users whose clients a handover disconnects: all but those of clients of `halab proxy`, if
+/// there are any. Their paused writes are refused (`READONLY`), so the proxy knows that they were
+/// not executed. A client that is disconnected does not know that.
+///
+/// # Errors
+/// If the server can't be reached, or does not list its users.
+pub(super) async fn users_to_disconnect(
+    conn: &mut Conn,
+) -> Result<Option<Vec<String>>, ClientError> {
+    let all: Vec<String> = conn.query(redis::cmd("ACL").arg("USERS")).await?;
+    let count = all.len();
+    let others: Vec<String> = all
+        .into_iter()
+        .filter(|user| application_by_proxy(user).is_none())
+        .collect();
+    Ok((others.len() < count).then_some(others))
+}
+
+/// Makes the server a replica of `new`, and disconnects its clients, in one transaction: no client
+/// takes it for a primary any longer. `first` is executed first in the same transaction.
 ///
 /// # Errors
 /// If it can't be reached.
@@ -125,6 +150,16 @@ pub async fn demote(
     old: &mut Conn,
     new: SocketAddrV4,
     first: Option<redis::Cmd>,
+) -> Result<(), ClientError> {
+    change_primary(old, new, first, vec![disconnect_clients()]).await
+}
+
+/// Also ends a pause of writes. A paused write is not executed: the server is a replica by then.
+async fn change_primary(
+    old: &mut Conn,
+    new: SocketAddrV4,
+    first: Option<redis::Cmd>,
+    disconnect: Vec<redis::Cmd>,
 ) -> Result<(), ClientError> {
     let mut pipe = redis::pipe();
     pipe.cmd("MULTI");
@@ -134,14 +169,24 @@ pub async fn demote(
     pipe.cmd("REPLICAOF")
         .arg(new.ip().to_string())
         .arg(new.port());
-    pipe.cmd("CLIENT")
-        .arg("KILL")
-        .arg("TYPE")
-        .arg("normal")
-        .arg("SKIPME")
-        .arg("yes");
+    for cmd in disconnect {
+        pipe.add_command(cmd);
+    }
     pipe.cmd("CLIENT").arg("UNPAUSE");
     pipe.cmd("EXEC");
     old.all(&pipe).await?;
     Ok(())
+}
+
+fn disconnect_clients() -> redis::Cmd {
+    let mut cmd = redis::cmd("CLIENT");
+    cmd.arg("KILL").arg("TYPE").arg("normal");
+    cmd.arg("SKIPME").arg("yes");
+    cmd
+}
+
+fn disconnect_user(name: &str) -> redis::Cmd {
+    let mut cmd = disconnect_clients();
+    cmd.arg("USER").arg(name);
+    cmd
 }

@@ -53,7 +53,11 @@ impl AnswerReader {
     }
 }
 
-/// The code of an error answer, given its beginning; `None` for any other answer.
+/// What precedes the refusal of a whole transaction, which was refused at its `EXEC`.
+const ABORT: &[u8] = b"EXECABORT Transaction discarded because of: ";
+
+/// The code of an error answer, given its beginning; `None` for any other answer. That of a
+/// transaction which was refused as a whole is the code of the refusal.
 pub fn error_code(head: &[u8]) -> Option<&str> {
     let text = match head {
         [b'-', text @ ..] => text,
@@ -61,6 +65,7 @@ pub fn error_code(head: &[u8]) -> Option<&str> {
         [b'!', rest @ ..] => rest.splitn(2, |b| *b == b'\n').nth(1)?,
         _ => return None,
     };
+    let text = text.strip_prefix(ABORT).unwrap_or(text);
     let end = text.iter().position(|b| b.is_ascii_whitespace());
     std::str::from_utf8(&text[..end.unwrap_or(text.len())]).ok()
 }
@@ -159,6 +164,13 @@ mod tests {
         assert_eq!(error_code(b"-READONLY You can't\r\n"), Some("READONLY"));
         assert_eq!(error_code(b"!9\r\nERR wrong\r\n"), Some("ERR"));
         assert_eq!(error_code(b"+OK\r\n"), None);
+        let aborted = |why: &str| format!("-EXECABORT Transaction discarded because of{why}\r\n");
+        let (refused, failed) = (
+            aborted(": READONLY You can't"),
+            aborted(" previous errors."),
+        );
+        assert_eq!(error_code(refused.as_bytes()), Some("READONLY"));
+        assert_eq!(error_code(failed.as_bytes()), Some("EXECABORT"));
         let message = b"*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nm\r\n";
         assert_eq!(message_kind(message), Some(&b"message"[..]));
         assert_eq!(

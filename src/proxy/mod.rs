@@ -10,6 +10,7 @@
 //! - `client`: one client, and the connection to the primary on its behalf
 //! - `command`, `answer`: where commands and answers end (pure)
 //! - `kind`: what a command does (pure)
+//! - `login`: the name with which it is logged in (pure)
 //! - `sent`: what is known of a command that was sent, and what becomes of it when the primary
 //!   changes
 //! - `carried`: the session that is restored on the next primary (pure)
@@ -23,9 +24,11 @@ mod carried;
 mod client;
 mod command;
 mod kind;
+mod login;
 mod metrics;
 mod sent;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
@@ -103,7 +106,12 @@ impl ProxyOptions {
 /// What all clients share.
 #[derive(Debug)]
 struct Shared {
+    /// Without a login: the clients log in.
     connector: Connector,
+    /// As the proxy's own user.
+    own: Connector,
+    /// The names of the applications.
+    applications: BTreeSet<String>,
     sessions: watch::Receiver<Option<Arc<Session>>>,
     options: ProxyOptions,
     /// No more commands are read.
@@ -204,6 +212,8 @@ pub async fn run(
     ));
     let shared = Arc::new(Shared {
         connector: Connector::new(lab, User::Proxy).without_login(),
+        own: Connector::new(lab, User::Proxy),
+        applications: lab.apps.iter().map(|app| app.name.clone()).collect(),
         sessions,
         options,
         stop: stop.clone(),

@@ -2,21 +2,26 @@
 //! without a confirmed answer, and the session that is restored there.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use crate::client::Stream;
 use crate::confirmation::Session;
-use crate::protocol::history::Survival;
+use crate::protocol::history::{Extent, Survival};
 use crate::proxy::Unanswered;
 use crate::proxy::kind::Kind;
 use crate::proxy::sent::{ClientRequest, Sent};
 
 use super::link::{PrimaryLink, poll_read_some, poll_write_all};
 use super::{ClientTask, End};
+
+/// Time for the last answers of a primary, once it is demoted, or cannot be asked whether it is.
+const LAST_ANSWERS_LIMIT: Duration = Duration::from_millis(200);
 
 impl ClientTask {
     /// Waits for a primary, connects to it and restores the session there. Gives the commands up if
@@ -55,7 +60,7 @@ impl ClientTask {
             () = shared.stop.cancelled(), if !*is_ending => return Err(End::Closed),
         };
         match opened {
-            Some((session, stream)) => self.connected(session, stream),
+            Some((session, stream)) => self.connected(session, stream).await,
             None => self.give_up().await,
         }
     }
@@ -89,9 +94,9 @@ impl ClientTask {
     }
 
     /// Decides about the commands of the last session, and restores the client's session.
-    fn connected(&mut self, session: Arc<Session>, stream: Stream) -> Result<(), End> {
+    async fn connected(&mut self, session: Arc<Session>, stream: Stream) -> Result<(), End> {
         if let Some(lost) = self.lost.take() {
-            self.decide(&lost, &session)?;
+            self.decide(&lost, &session).await?;
         }
         let mut link = PrimaryLink::new(session, stream);
         self.pipeline.confirm_again(|| link.session.answered_now());
@@ -116,21 +121,21 @@ impl ClientTask {
         Ok(())
     }
 
-    fn decide(&mut self, lost: &Session, now: &Session) -> Result<(), End> {
-        let retries = self.shared.options.unanswered == Unanswered::Retry;
-        // The same server may have started again with less than it had.
-        let is_other = lost.primary != now.primary;
-        let survival = |sent: &Sent| {
-            // Without an answer: behind `after`, if it was executed at all.
-            let extent = lost.extent(sent.after, sent.before.unwrap_or(u64::MAX));
-            match now.history().survival(&lost.history().id, extent) {
-                Survival::Survived if sent.is_complete() => Survival::Survived,
-                Survival::Lost if is_other => Survival::Lost,
-                _ if retries => Survival::Lost,
-                _ => Survival::Unknown,
-            }
-        };
-        let outcome = self.pipeline.judge(survival);
+    async fn decide(&mut self, lost: &Session, now: &Session) -> Result<(), End> {
+        let judge = |last| self.pipeline.judge(|sent| survival(sent, lost, now, last));
+        let mut outcome = judge(None);
+        if outcome.is_unknown
+            && let Some(last) = lost.last_offset(&self.shared.own).await
+        {
+            outcome = judge(Some(last));
+        }
+        if outcome.is_unknown && self.shared.options.unanswered == Unanswered::Retry {
+            let or_lost = |sent: &Sent| match survival(sent, lost, now, None) {
+                Survival::Survived => Survival::Survived,
+                Survival::Lost | Survival::Unknown => Survival::Lost,
+            };
+            outcome = self.pipeline.judge(or_lost);
+        }
         if outcome.is_unknown {
             self.shared.metrics.unknown.inc();
             return Err(End::Unknown);
@@ -139,6 +144,43 @@ impl ClientTask {
         self.shared.metrics.sent_again.inc_by(again);
         self.pipeline.note_all(&mut self.carried);
         self.carried.moved();
+        Ok(())
+    }
+
+    /// Takes what a primary that is lost still answers. One that was demoted refuses what it has
+    /// not executed, and that can be sent to the next one.
+    pub(super) async fn take_last_answers(&mut self) -> Result<(), End> {
+        let Some(link) = &self.primary else {
+            return Ok(());
+        };
+        self.pipeline.not_sent(link.out.len());
+        let (shared, session) = (self.shared.clone(), link.session.clone());
+        // Until then, it may be about to be demoted, with writes paused.
+        let mut settled = pin!(session.last_offset(&shared.own));
+        let mut deadline = None;
+        while self.pipeline.awaits_answer_to_write()
+            && self.pipeline.has_room_for_answers()
+            && let Some(link) = &mut self.primary
+        {
+            let (stream, held) = (&mut link.stream, self.pipeline.held());
+            tokio::select! {
+                biased;
+                read = poll_fn(|cx| poll_read_some(stream, held, cx)) => match read {
+                    Ok(received @ 1..) => {
+                        let before = link.session.answered_now();
+                        self.pipeline.assign(received, before, &mut link.answers)?;
+                    }
+                    // Its end, or an error.
+                    _ => break,
+                },
+                _ = &mut settled, if deadline.is_none() => {
+                    deadline = Some(Instant::now() + LAST_ANSWERS_LIMIT);
+                }
+                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                    break;
+                }
+            }
+        }
         Ok(())
     }
 
@@ -154,5 +196,23 @@ impl ClientTask {
             self.lost = Some(link.session.clone());
         }
         self.carried.moved();
+    }
+}
+
+/// What became of a command that was sent to the primary `lost`, after which `now` is primary.
+/// `last` is the last offset at which the lost one has executed anything, if that is known.
+fn survival(sent: &Sent, lost: &Session, now: &Session, last: Option<u64>) -> Survival {
+    // Without an answer: behind `after`, if it was executed at all.
+    let extent = lost.extent(sent.after, sent.before.unwrap_or(u64::MAX));
+    let extent = Extent {
+        upto: extent.upto.or(last),
+        ..extent
+    };
+    // The same server may have started again with less than it had.
+    let is_other = lost.primary != now.primary;
+    match now.history().survival(&lost.history().id, extent) {
+        Survival::Survived if sent.is_complete() => Survival::Survived,
+        Survival::Lost if is_other => Survival::Lost,
+        _ => Survival::Unknown,
     }
 }

@@ -162,7 +162,10 @@ impl ClientTask {
         self.shrink();
         match self.next_event().await? {
             LinkEvent::Progress => {}
-            LinkEvent::PrimaryLost => self.primary_lost(),
+            LinkEvent::PrimaryLost => {
+                self.take_last_answers().await?;
+                self.primary_lost();
+            }
             LinkEvent::Stop => self.is_ending = true,
         }
         Ok(())
@@ -175,7 +178,7 @@ impl ClientTask {
             if !self.pipeline.has_room() {
                 return Ok(true);
             }
-            match self.requests.next(longest) {
+            match self.requests.next(longest, &self.shared.applications) {
                 Ok(Some(request)) => self.pipeline.add_waiting(request),
                 Ok(None) => return Ok(false),
                 Err(error) => self.refuse_input(error)?,

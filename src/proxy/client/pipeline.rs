@@ -247,6 +247,27 @@ impl Pipeline {
         self.held.advance(length);
     }
 
+    /// The last `unsent` bytes of the commands were not sent. A command of which a part is missing
+    /// was not executed.
+    pub(super) fn not_sent(&mut self, mut unsent: usize) {
+        for sent in self.sent.iter_mut().rev() {
+            if unsent == 0 {
+                break;
+            }
+            if sent.own.is_none() {
+                unsent = unsent.saturating_sub(sent.command_length());
+                sent.is_refused = true;
+            }
+        }
+    }
+
+    /// Whether a write may have been executed, and its answer is missing.
+    pub(super) fn awaits_answer_to_write(&self) -> bool {
+        let is_open = |sent: &Sent| !sent.is_complete() && !sent.is_refused;
+        let mut writes = self.sent.iter().filter(|sent| sent.may_have_written());
+        writes.any(is_open)
+    }
+
     /// The connection is lost. What restores the session, and an answer that is not complete, end
     /// with it.
     pub(super) fn connection_lost(&mut self) {

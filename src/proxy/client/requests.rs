@@ -1,10 +1,13 @@
 //! What a client has sent: bytes to commands, each with what the proxy has to know of it.
 
+use std::collections::BTreeSet;
+
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use crate::proxy::command::{BadCommand, CommandReader};
 use crate::proxy::kind::{Kind, Refused, kind_of};
+use crate::proxy::login;
 use crate::proxy::sent::ClientRequest;
 
 /// Words of a command that decide about its kind.
@@ -20,11 +23,16 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    /// The next command; `None` if the rest is incomplete.
+    /// The next command; `None` if the rest is incomplete. A login of one of the `applications` is
+    /// one by the proxy.
     ///
     /// # Errors
     /// If the bytes are not a command, or it is longer than `longest`.
-    pub(super) fn next(&mut self, longest: usize) -> Result<Option<ClientRequest>, BadCommand> {
+    pub(super) fn next(
+        &mut self,
+        longest: usize,
+        applications: &BTreeSet<String>,
+    ) -> Result<Option<ClientRequest>, BadCommand> {
         while let Some(command) = self.reader.read(&self.bytes, longest)? {
             let words: Vec<&[u8]> = command
                 .words
@@ -49,8 +57,12 @@ impl Requests {
                 Ok(Kind::Unsubscribe(_)) => count.saturating_sub(1),
                 _ => 1,
             };
+            let login = (kind == Ok(Kind::Login) && words.len() == count)
+                .then(|| login::by_proxy(&words, applications))
+                .flatten();
             let length = command.length;
-            let command = self.bytes.split_to(length).freeze();
+            let received = self.bytes.split_to(length).freeze();
+            let command = login.unwrap_or(received);
             if count == 0 {
                 continue;
             }
@@ -83,7 +95,8 @@ mod tests {
         let mut requests = Requests::default();
         requests.bytes.extend_from_slice(text.as_bytes());
         let mut found = Vec::new();
-        while let Some(request) = requests.next(1 << 20).unwrap() {
+        let applications = BTreeSet::from(["shop".to_owned()]);
+        while let Some(request) = requests.next(1 << 20, &applications).unwrap() {
             found.push(request);
         }
         found
@@ -104,6 +117,14 @@ mod tests {
             ]
         );
         assert_eq!(&found[0].command[..], b"GET k\r\n");
+    }
+
+    #[test]
+    fn an_application_is_logged_in_by_its_second_name() {
+        let found = all("AUTH shop pw\r\nAUTH operator pw\r\n");
+        let login = b"*3\r\n$4\r\nAUTH\r\n$10\r\nshop@proxy\r\n$2\r\npw\r\n";
+        assert_eq!(&found[0].command[..], login);
+        assert_eq!(&found[1].command[..], b"AUTH operator pw\r\n");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Clients while there is no primary.
 
+use std::collections::BTreeSet;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -47,6 +49,8 @@ impl Connected {
         };
         let shared = Arc::new(Shared {
             connector: Connector::new(&lab, User::Proxy).without_login(),
+            own: Connector::new(&lab, User::Proxy),
+            applications: BTreeSet::new(),
             sessions: receiver,
             options,
             stop: CancellationToken::new(),

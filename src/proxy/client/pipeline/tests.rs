@@ -195,3 +195,34 @@ fn what_is_sent_again_keeps_its_order_and_leaves_no_bytes() {
     assert_eq!(released(&mut pipeline, 1), (":1\r\n".into(), false));
     assert!(pipeline.is_empty() && pipeline.held.is_empty());
 }
+
+#[test]
+fn a_write_of_which_a_part_was_not_sent_was_not_executed() {
+    // Three commands of one byte each; the last byte was not sent.
+    let mut pipeline = sent(&[Kind::Write, Kind::Write, Kind::Write]);
+    pipeline.not_sent(1);
+    let lost = pipeline.judge(|_| Survival::Unknown);
+    assert!(lost.is_unknown);
+    assert!(pipeline.awaits_answer_to_write());
+    let mut answers = AnswerState::default();
+    receive(
+        &mut pipeline,
+        &mut answers,
+        b"-READONLY\r\n-READONLY\r\n",
+        1,
+    );
+    assert!(!pipeline.awaits_answer_to_write());
+    let lost = pipeline.judge(|_| Survival::Unknown);
+    assert_eq!((lost.kept, lost.is_unknown), (0, false));
+    assert_eq!(pipeline.send_again(0), 3);
+}
+
+#[test]
+fn a_read_without_an_answer_leaves_nothing_open() {
+    let mut pipeline = sent(&[Kind::Read, Kind::Write, Kind::Read]);
+    let mut answers = AnswerState::default();
+    receive(&mut pipeline, &mut answers, b":1\r\n", 1);
+    assert!(pipeline.awaits_answer_to_write());
+    receive(&mut pipeline, &mut answers, b":1\r\n", 1);
+    assert!(!pipeline.awaits_answer_to_write());
+}
