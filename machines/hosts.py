@@ -33,7 +33,7 @@ TARGETS_SECONDS = 60.0
 # Limit of one query, and the query: an HTTP request by the shell alone.
 QUERY_SECONDS = 20
 QUERY_TARGETS = r"""exec 3<>/dev/tcp/192.0.2.31/9090
-printf 'GET /api/v1/query?query=max_over_time(up%%5B15s%%5D) HTTP/1.0\r\n\r\n' >&3
+printf 'GET /api/v1/query?query=max_over_time(up%%5B1m%%5D) HTTP/1.0\r\n\r\n' >&3
 cat <&3"""
 # Five nodes, the writer, redis_exporter's metrics of the five nodes, and Prometheus.
 TARGETS = 12
