@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, OnceCell, watch};
 use tokio_util::sync::CancellationToken;
@@ -134,11 +134,23 @@ impl Session {
         &self.history
     }
 
-    /// The last offset at which the primary of this session, which is over, has executed anything,
-    /// if its server states it. It is asked once, for all callers.
-    pub async fn last_offset(&self, connector: &Connector) -> Option<u64> {
-        let asked = || last_offset(self.primary, &self.run_id, &self.history.id, connector);
-        *self.last_offset.get_or_init(asked).await
+    /// The last offset at which the primary of this session, once it is over, has executed anything
+    /// in its history, if its server states it. It is asked once, for all callers.
+    pub async fn last_offset(self: &Arc<Self>, connector: &Connector) -> Option<u64> {
+        if !self.is_over() {
+            return None;
+        }
+        let (session, connector) = (self.clone(), connector.clone());
+        // A task, for a caller may end before the answer.
+        let asked = tokio::spawn(async move {
+            let history = &session.history.id;
+            let ask = || last_offset(session.primary, &session.run_id, history, &connector);
+            *session.last_offset.get_or_init(ask).await
+        });
+        let last = asked.await.ok().flatten()?;
+        let offsets = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = offsets.back().map_or(0, |(_, offset)| *offset);
+        (last >= known).then_some(last)
     }
 
     /// A batch that the keeper had to ask for is acknowledged or given up.

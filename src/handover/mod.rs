@@ -37,7 +37,7 @@ use crate::sentinel::{EVENT_CAPACITY, Event, SentinelClients, follow_events};
 use old_primary::{OldPrimary, users_to_disconnect};
 
 pub use error::HandoverError;
-pub use old_primary::demote;
+pub use old_primary::{demote, disconnect_clients};
 
 /// The event that comes one tick before the promotion.
 const PAUSE_AT: &str = "+failover-state-send-slaveof-noone";
@@ -148,7 +148,7 @@ async fn prepare<'a>(
     if !ready || !online {
         return Err(HandoverError::NoReplicaReady);
     }
-    let users = users_to_disconnect(&mut conn).await?;
+    let users = users_to_disconnect(&mut conn, lab).await;
     let mut tasks = JoinSet::new();
     let events = subscribe(lab, connector, &mut tasks).await;
     Ok(Prepared {

@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
-use crate::access::application_by_proxy;
+use crate::access::name_by_proxy;
 use crate::client::{ClientError, Conn, Connector, Role, set_mark};
-use crate::config::Node;
+use crate::config::{Lab, Node};
 use crate::protocol::copy::DataCopy;
 
 use super::RETRY_PAUSE;
@@ -126,19 +126,16 @@ impl OldPrimary<'_> {
 /// The users whose clients a handover disconnects: all but those of clients of `halab proxy`, if
 /// there are any. Their paused writes are refused (`READONLY`), so the proxy knows that they were
 /// not executed. A client that is disconnected does not know that.
-///
-/// # Errors
-/// If the server can't be reached, or does not list its users.
-pub(super) async fn users_to_disconnect(
-    conn: &mut Conn,
-) -> Result<Option<Vec<String>>, ClientError> {
-    let all: Vec<String> = conn.query(redis::cmd("ACL").arg("USERS")).await?;
-    let count = all.len();
-    let others: Vec<String> = all
-        .into_iter()
-        .filter(|user| application_by_proxy(user).is_none())
+pub(super) async fn users_to_disconnect(conn: &mut Conn, lab: &Lab) -> Option<Vec<String>> {
+    let all: Vec<String> = conn.query(redis::cmd("ACL").arg("USERS")).await.ok()?;
+    let by_proxy: Vec<String> = lab
+        .apps
+        .iter()
+        .map(|app| name_by_proxy(&app.name))
         .collect();
-    Ok((others.len() < count).then_some(others))
+    let is_other = |user: &String| !by_proxy.contains(user);
+    let others: Vec<String> = all.iter().filter(|user| is_other(user)).cloned().collect();
+    (others.len() < all.len()).then_some(others)
 }
 
 /// Makes the server a replica of `new`, and disconnects its clients, in one transaction: no client
@@ -178,7 +175,9 @@ async fn change_primary(
     Ok(())
 }
 
-fn disconnect_clients() -> redis::Cmd {
+/// Disconnects all other clients of a server.
+#[must_use]
+pub fn disconnect_clients() -> redis::Cmd {
     let mut cmd = redis::cmd("CLIENT");
     cmd.arg("KILL").arg("TYPE").arg("normal");
     cmd.arg("SKIPME").arg("yes");

@@ -60,8 +60,8 @@ impl ReplicationHistory {
     /// A primary that is demoted keeps its data and asks its successor to continue at its own
     /// offset. If the successor has a history of which that offset is a part, the demoted server
     /// takes over the successor's history, and notes its own as the one before, up to that offset
-    /// (`slaveTryPartialResynchronization`). Then this is the offset of the last write that it has
-    /// executed as primary.
+    /// (`slaveTryPartialResynchronization`). So it has executed nothing as primary after this
+    /// offset.
     pub fn end_of(&self, earlier: &str) -> Option<u64> {
         let (_, until) = self.before.as_ref().filter(|(id, _)| id == earlier)?;
         (!earlier.is_empty()).then(|| until.saturating_sub(1))

@@ -80,7 +80,7 @@ impl Carried {
                 self.watch_is_lost = false;
             }
             Kind::Reset => *self = Carried::default(),
-            Kind::Unwatch | Kind::Read | Kind::Write | Kind::Quit => {}
+            Kind::Unwatch | Kind::Read | Kind::Write | Kind::MayWrite | Kind::Quit => {}
         }
     }
 
@@ -112,7 +112,7 @@ impl Carried {
     /// The queued commands were executed.
     pub fn transaction_executed(&mut self) {
         for (kind, command) in self.queued.take().unwrap_or_default() {
-            if !matches!(kind, Kind::Read | Kind::Write) {
+            if !kind.is_data() {
                 self.executed(kind, &command, &words_of(&command));
             }
         }

@@ -5,8 +5,11 @@
 pub enum Kind {
     /// It changes nothing, so it is harmless to repeat.
     Read,
-    /// It may change data. Every command that is not known counts as one.
+    /// It changes data, and a replica refuses it.
     Write,
+    /// It may change data, and a replica executes it: a script, a message. Every command that is
+    /// not known counts as one.
+    MayWrite,
     /// It logs in, or changes the protocol.
     Login,
     /// `SELECT`.
@@ -31,6 +34,13 @@ pub enum Kind {
     Reset,
     /// `QUIT`.
     Quit,
+}
+
+impl Kind {
+    /// Whether it is about data, and leaves the session as it is.
+    pub fn is_data(self) -> bool {
+        matches!(self, Kind::Read | Kind::Write | Kind::MayWrite)
+    }
 }
 
 /// What is subscribed to.
@@ -61,7 +71,7 @@ pub fn kind_of(words: &[&[u8]]) -> Result<Kind, Refused> {
     let name = words.first().copied().unwrap_or_default();
     let mut upper = [0; 24];
     let Some(name) = upper_case(name, &mut upper) else {
-        return Ok(Kind::Write);
+        return Ok(Kind::MayWrite);
     };
     Ok(match name {
         b"AUTH" | b"HELLO" => Kind::Login,
@@ -89,7 +99,8 @@ pub fn kind_of(words: &[&[u8]]) -> Result<Kind, Refused> {
         }
         b"SHUTDOWN" | b"DEBUG" => return Err(Refused(OF_LAB)),
         name if READS.binary_search(&name).is_ok() => Kind::Read,
-        _ => Kind::Write,
+        name if WRITES.binary_search(&name).is_ok() => Kind::Write,
+        _ => Kind::MayWrite,
     })
 }
 
@@ -109,10 +120,11 @@ fn client(sub: &[u8], words: &[&[u8]]) -> Result<Kind, Refused> {
             }
             Ok(Kind::Setting)
         }
+        Some(b"CAPA") => Err(Refused("the proxy itself follows the primary")),
         Some(b"REPLY") => Err(Refused("the proxy has to see every answer")),
         Some(b"PAUSE" | b"UNPAUSE") => Err(Refused(OF_LAB)),
         // KILL and UNBLOCK are about other connections.
-        Some(b"KILL" | b"UNBLOCK") => Ok(Kind::Write),
+        Some(b"KILL" | b"UNBLOCK") => Ok(Kind::MayWrite),
         _ => Ok(Kind::Read),
     }
 }
@@ -231,6 +243,145 @@ const READS: [&[u8]; 101] = [
     b"ZUNION",
 ];
 
+/// The commands that have the flag `write`, in the order of their names: a replica refuses them.
+/// Sources: the commands of Redis 7 and 8 and of Valkey 8.
+const WRITES: [&[u8]; 107] = [
+    b"APPEND",
+    b"BITFIELD",
+    b"BITOP",
+    b"BLMOVE",
+    b"BLMPOP",
+    b"BLPOP",
+    b"BRPOP",
+    b"BRPOPLPUSH",
+    b"BZMPOP",
+    b"BZPOPMAX",
+    b"BZPOPMIN",
+    b"COPY",
+    b"DECR",
+    b"DECRBY",
+    b"DEL",
+    b"EXPIRE",
+    b"EXPIREAT",
+    b"FLUSHALL",
+    b"FLUSHDB",
+    b"GEOADD",
+    b"GEORADIUS",
+    b"GEORADIUSBYMEMBER",
+    b"GEOSEARCHSTORE",
+    b"GETDEL",
+    b"GETEX",
+    b"GETSET",
+    b"HDEL",
+    b"HEXPIRE",
+    b"HEXPIREAT",
+    b"HGETDEL",
+    b"HGETEX",
+    b"HINCRBY",
+    b"HINCRBYFLOAT",
+    b"HMSET",
+    b"HPERSIST",
+    b"HPEXPIRE",
+    b"HPEXPIREAT",
+    b"HSET",
+    b"HSETEX",
+    b"HSETNX",
+    b"INCR",
+    b"INCRBY",
+    b"INCRBYFLOAT",
+    b"LINSERT",
+    b"LMOVE",
+    b"LMPOP",
+    b"LPOP",
+    b"LPUSH",
+    b"LPUSHX",
+    b"LREM",
+    b"LSET",
+    b"LTRIM",
+    b"MIGRATE",
+    b"MOVE",
+    b"MSET",
+    b"MSETNX",
+    b"PERSIST",
+    b"PEXPIRE",
+    b"PEXPIREAT",
+    b"PFADD",
+    b"PFDEBUG",
+    b"PFMERGE",
+    b"PSETEX",
+    b"RENAME",
+    b"RENAMENX",
+    b"RESTORE",
+    b"RESTORE-ASKING",
+    b"RPOP",
+    b"RPOPLPUSH",
+    b"RPUSH",
+    b"RPUSHX",
+    b"SADD",
+    b"SDIFFSTORE",
+    b"SET",
+    b"SETBIT",
+    b"SETEX",
+    b"SETNX",
+    b"SETRANGE",
+    b"SINTERSTORE",
+    b"SMOVE",
+    b"SORT",
+    b"SPOP",
+    b"SREM",
+    b"SUNIONSTORE",
+    b"SWAPDB",
+    b"UNLINK",
+    b"XACK",
+    b"XADD",
+    b"XAUTOCLAIM",
+    b"XCLAIM",
+    b"XDEL",
+    b"XREADGROUP",
+    b"XSETID",
+    b"XTRIM",
+    b"ZADD",
+    b"ZDIFFSTORE",
+    b"ZINCRBY",
+    b"ZINTERSTORE",
+    b"ZMPOP",
+    b"ZPOPMAX",
+    b"ZPOPMIN",
+    b"ZRANGESTORE",
+    b"ZREM",
+    b"ZREMRANGEBYLEX",
+    b"ZREMRANGEBYRANK",
+    b"ZREMRANGEBYSCORE",
+    b"ZUNIONSTORE",
+];
+
+/// Whether a write that was not refused has changed data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DataChange {
+    Always,
+    /// If its answer is a positive integer.
+    IfPositive,
+    NotKnown,
+}
+
+/// Whether the write with these words changes data: some, such as `SETNX`, may find nothing to
+/// change.
+pub fn change_of(words: &[&[u8]]) -> DataChange {
+    let mut upper = [0; 24];
+    let name = words.first().and_then(|name| upper_case(name, &mut upper));
+    match name.unwrap_or_default() {
+        b"SET" if words.len() == 3 => DataChange::Always,
+        b"DECR" | b"DECRBY" | b"GETSET" | b"HINCRBY" | b"HINCRBYFLOAT" | b"HMSET" | b"HSET"
+        | b"INCR" | b"INCRBY" | b"INCRBYFLOAT" | b"LPUSH" | b"MSET" | b"PSETEX" | b"RPUSH"
+        | b"SETEX" | b"XADD" => DataChange::Always,
+        b"COPY" | b"DEL" | b"EXPIRE" | b"EXPIREAT" | b"HDEL" | b"HSETNX" | b"LINSERT"
+        | b"LPUSHX" | b"LREM" | b"MOVE" | b"MSETNX" | b"PERSIST" | b"PEXPIRE" | b"PEXPIREAT"
+        | b"PFADD" | b"RENAMENX" | b"RPUSHX" | b"SADD" | b"SETNX" | b"SMOVE" | b"SREM"
+        | b"UNLINK" | b"XACK" | b"XDEL" | b"ZADD" | b"ZREM" => DataChange::IfPositive,
+        _ => DataChange::NotKnown,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,8 +392,9 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_in_order() {
-        assert!(READS.is_sorted());
+    fn the_tables_are_in_order_and_no_command_is_in_both() {
+        assert!(READS.is_sorted() && WRITES.is_sorted());
+        assert!(!READS.iter().any(|name| WRITES.contains(name)));
     }
 
     #[test]
@@ -252,12 +404,14 @@ mod tests {
         assert_eq!(of("set k v"), Ok(Kind::Write));
         assert_eq!(
             of("a-command-of-a-module-with-a-long-name"),
-            Ok(Kind::Write)
+            Ok(Kind::MayWrite)
         );
+        assert_eq!(of("eval x 0"), Ok(Kind::MayWrite));
+        assert_eq!(of("publish c x"), Ok(Kind::MayWrite));
         assert_eq!(of("client setname x"), Ok(Kind::Setting));
         assert_eq!(of("client id"), Ok(Kind::Read));
         assert_eq!(of("psubscribe x*"), Ok(Kind::Subscribe(Topic::Pattern)));
-        assert_eq!(of(""), Ok(Kind::Write));
+        assert_eq!(of(""), Ok(Kind::MayWrite));
     }
 
     #[test]
@@ -265,6 +419,7 @@ mod tests {
         for command in [
             "monitor",
             "client reply off",
+            "client capa redirect",
             "client tracking on redirect 7",
             "psync ? -1",
             "cluster info",

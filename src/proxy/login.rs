@@ -21,7 +21,14 @@ pub fn by_proxy(words: &[&[u8]], applications: &BTreeSet<String>) -> Option<Byte
     let user = if is(0, "AUTH") && words.len() == 3 {
         1
     } else if is(0, "HELLO") {
-        (2..words.len()).find(|at| is(*at, "AUTH"))? + 1
+        let mut option = 2;
+        while is(option, "SETNAME") {
+            option += 2;
+        }
+        if !is(option, "AUTH") {
+            return None;
+        }
+        option + 1
     } else {
         return None;
     };
@@ -65,6 +72,7 @@ mod tests {
             "HELLO 3",
             "HELLO 3 AUTH",
             "HELLO 3 AUTH operator shop",
+            "HELLO 3 SETNAME AUTH shop pw",
             "GET shop",
         ] {
             assert_eq!(sent(command), None, "{command}");

@@ -97,9 +97,10 @@ pub struct ProxyOptions {
 }
 
 impl ProxyOptions {
-    /// Whether an answer is given without a confirmation.
-    fn is_unconfirmed(&self, may_have_written: bool) -> bool {
-        self.policy == Policy::None || (self.reads == Reads::Local && !may_have_written)
+    /// Whether an answer is given without a confirmation, if it `needs_primary`: nobody but the
+    /// primary may have given it.
+    fn is_unconfirmed(&self, needs_primary: bool) -> bool {
+        self.policy == Policy::None || (self.reads == Reads::Local && !needs_primary)
     }
 }
 

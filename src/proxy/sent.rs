@@ -8,7 +8,8 @@ use tokio::time::Instant;
 
 use crate::protocol::history::Survival;
 
-use super::kind::Kind;
+use super::command::words_of;
+use super::kind::{DataChange, Kind, change_of};
 
 /// A command that was received from the client.
 #[derive(Debug, Clone)]
@@ -49,6 +50,10 @@ pub struct Sent {
     pub is_refused: bool,
     /// It was answered with +QUEUED.
     pub is_queued: bool,
+    /// It is `EXEC`, and one of its commands always changes data.
+    pub has_changes: bool,
+    /// It was answered with a positive integer.
+    pub is_positive: bool,
     /// The proxy's own answer.
     pub own: Option<Bytes>,
     /// A part of the answer was passed on already.
@@ -120,7 +125,33 @@ impl Sent {
     /// queued, or `EXEC`.
     pub fn may_have_written(&self) -> bool {
         let kind = self.request.as_ref().map(|request| request.kind);
-        matches!(kind, Some(Kind::Write | Kind::Exec)) && !self.is_queued && self.own.is_none()
+        let writes = matches!(kind, Some(Kind::Write | Kind::MayWrite | Kind::Exec));
+        writes && !self.is_queued && self.own.is_none()
+    }
+
+    /// Whether it changes data whenever it is executed.
+    pub fn always_changes(&self) -> bool {
+        let request = self.request.as_ref();
+        request.is_some_and(|of| change_of(&words_of(&of.command)) == DataChange::Always)
+    }
+
+    /// Whether its answer states that data was changed, so that the replication stream has it.
+    pub fn has_changed_data(&self) -> bool {
+        let Some(request) = &self.request else {
+            return false;
+        };
+        if !self.is_complete() || self.is_error || self.is_nil || self.own.is_some() {
+            return false;
+        }
+        match request.kind {
+            Kind::Exec => self.has_changes,
+            Kind::Write => match change_of(&words_of(&request.command)) {
+                DataChange::Always => !self.is_queued,
+                DataChange::IfPositive => self.is_positive,
+                DataChange::NotKnown => false,
+            },
+            _ => false,
+        }
     }
 }
 
@@ -142,12 +173,14 @@ pub struct Outcome {
 pub fn judge(sent: &VecDeque<Sent>, mut survival: impl FnMut(&Sent) -> Survival) -> Outcome {
     let mut kept = 0;
     let mut last_unknown = None;
+    let mut is_demoted = false;
     for (at, command) in sent.iter().enumerate() {
+        // A server that refuses a command as a replica writes nothing from there on.
+        is_demoted |= command.is_refused;
         if !command.may_have_written() {
             continue;
         }
-        // What was refused was not executed, whatever else is known.
-        let survival = match command.is_refused {
+        let survival = match is_demoted {
             true => Survival::Lost,
             false => survival(command),
         };

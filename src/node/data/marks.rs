@@ -16,6 +16,7 @@ use crate::access::{Secrets, User};
 use crate::choosing::CHOSEN_PRIORITY;
 use crate::client::{ClientError, ServerInfo, random_ids, set_mark};
 use crate::closing::{accept_writes, write_reopening};
+use crate::handover::disconnect_clients;
 use crate::protocol::copy::{Completeness, DataCopy, Mark, Relation};
 
 use super::super::machine::{MarkSummary, NextMark, OwnData, ServerState};
@@ -272,10 +273,9 @@ impl DataNode {
         let mark = self.first_mark(true);
         let mut promote = redis::cmd("REPLICAOF");
         promote.arg("NO").arg("ONE");
-        if self
-            .write_mark(&mark, &[accept_writes(true), promote])
-            .await
-        {
+        // As a Sentinel does: no connection goes on from one term to the next.
+        let first = [accept_writes(true), promote, disconnect_clients()];
+        if self.write_mark(&mark, &first).await {
             info!(node = %self.node.name, term = mark.term.number, "the term is marked");
         }
     }

@@ -14,7 +14,6 @@ use crate::client::Stream;
 use crate::confirmation::Session;
 use crate::protocol::history::{Extent, Survival};
 use crate::proxy::Unanswered;
-use crate::proxy::kind::Kind;
 use crate::proxy::sent::{ClientRequest, Sent};
 
 use super::link::{PrimaryLink, poll_read_some, poll_write_all};
@@ -81,7 +80,7 @@ impl ClientTask {
         );
         let mut is_session_intact = !self.carried.is_queueing();
         for request in requests {
-            is_session_intact &= matches!(request.kind, Kind::Read | Kind::Write);
+            is_session_intact &= request.kind.is_data();
             let answer = request.refusal.as_deref().unwrap_or(text.as_bytes());
             self.out.extend_from_slice(answer);
         }
@@ -121,16 +120,16 @@ impl ClientTask {
         Ok(())
     }
 
-    async fn decide(&mut self, lost: &Session, now: &Session) -> Result<(), End> {
+    async fn decide(&mut self, lost: &Arc<Session>, now: &Session) -> Result<(), End> {
         let judge = |last| self.pipeline.judge(|sent| survival(sent, lost, now, last));
-        let mut outcome = judge(None);
-        if outcome.is_unknown
-            && let Some(last) = lost.last_offset(&self.shared.own).await
-        {
-            outcome = judge(Some(last));
+        let mut last = None;
+        let mut outcome = judge(last);
+        if outcome.is_unknown && lost.primary != now.primary {
+            last = lost.last_offset(&self.shared.own).await;
+            outcome = judge(last);
         }
         if outcome.is_unknown && self.shared.options.unanswered == Unanswered::Retry {
-            let or_lost = |sent: &Sent| match survival(sent, lost, now, None) {
+            let or_lost = |sent: &Sent| match survival(sent, lost, now, last) {
                 Survival::Survived => Survival::Survived,
                 Survival::Lost | Survival::Unknown => Survival::Lost,
             };
@@ -204,10 +203,14 @@ impl ClientTask {
 fn survival(sent: &Sent, lost: &Session, now: &Session, last: Option<u64>) -> Survival {
     // Without an answer: behind `after`, if it was executed at all.
     let extent = lost.extent(sent.after, sent.before.unwrap_or(u64::MAX));
-    let extent = Extent {
-        upto: extent.upto.or(last),
-        ..extent
+    // A change is in the replication stream. Anything else leaves no trace there: it may have been
+    // answered later, by a server that was not the primary any longer. Then only a later part of
+    // the stream shows that it was.
+    let upto = match sent.has_changed_data() {
+        true => extent.upto.or(last),
+        false => extent.upto.map(|upto| upto + 1),
     };
+    let extent = Extent { upto, ..extent };
     // The same server may have started again with less than it had.
     let is_other = lost.primary != now.primary;
     match now.history().survival(&lost.history().id, extent) {

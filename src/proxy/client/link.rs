@@ -53,7 +53,7 @@ impl PrimaryLink {
 
     /// Whether more commands may be sent.
     pub(super) fn can_send(&self) -> bool {
-        self.out.len() < BUFFER_MAX && !self.answers.refuses
+        self.out.len() < BUFFER_MAX
     }
 
     /// Whether the keeper asks on behalf of this client.

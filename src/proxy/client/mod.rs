@@ -212,13 +212,13 @@ impl ClientTask {
     /// Passes on the answers that are confirmed.
     fn release(&mut self) -> Result<(), End> {
         let through = match &mut self.primary {
-            Some(link) if link.answers.refuses => return Ok(()),
             Some(link) => link.coverage.borrow_and_update().through,
             None => 0,
         };
         let options = &self.shared.options;
         let is_confirmed = |sent: &Sent| {
-            options.is_unconfirmed(sent.may_have_written())
+            // A refusal may show that this is no longer the primary; then it is no answer.
+            options.is_unconfirmed(sent.may_have_written() || sent.is_refused)
                 || sent.before.is_some_and(|before| before <= through)
         };
         let (carried, out) = (&mut self.carried, &mut self.out);
@@ -259,10 +259,6 @@ impl ClientTask {
         let (mut link_io, mut link_end) = (None, None);
         let mut is_asking = false;
         if let Some(link) = primary {
-            if link.answers.refuses {
-                link.session.end();
-                return Ok(LinkEvent::PrimaryLost);
-            }
             is_asking = link.is_asking();
             link_io = Some((&mut link.stream, &mut link.out));
             link_end = Some((&link.session, &mut link.coverage));

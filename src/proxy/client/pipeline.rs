@@ -36,8 +36,10 @@ pub(super) struct AnswerState {
     reader: AnswerReader,
     /// A subscription was answered: in RESP2, the server may send messages.
     pub(super) has_subscribed: bool,
-    /// The primary refuses commands, because it is no longer one.
-    pub(super) refuses: bool,
+    /// A command that always changes data was queued since the last `MULTI`.
+    has_queued_changes: bool,
+    /// A command was refused as by a server that is not the primary.
+    refuses: bool,
 }
 
 /// The commands of one client that are not over.
@@ -171,14 +173,29 @@ impl Pipeline {
             // Not when it is sent: an answer before this one may look like a message.
             answers.has_subscribed |= sent.is_subscription() && code.is_none();
             sent.is_queued = head.starts_with(b"+QUEUED\r\n");
+            match sent.request.as_ref().map(|request| request.kind) {
+                Some(Kind::Multi) => answers.has_queued_changes = false,
+                Some(Kind::Write) if sent.is_queued => {
+                    answers.has_queued_changes |= sent.always_changes();
+                }
+                Some(Kind::Exec) => sent.has_changes = answers.has_queued_changes,
+                _ => {}
+            }
+            sent.is_positive = matches!(head, [b':', b'1'..=b'9', ..]);
             sent.is_nil = head.starts_with(b"*-1\r\n") || head.starts_with(b"_\r\n");
             // A subscription that is refused or queued has one answer, whatever it names.
             sent.missing = match head.first() {
                 Some(b'-' | b'+' | b'!') => 0,
                 _ => sent.missing - 1,
             };
+            // A script may answer with any error.
+            let is_free = sent
+                .request
+                .as_ref()
+                .is_some_and(|of| of.kind == Kind::MayWrite);
             if let Some(code) = code
                 && is_not_executed(code)
+                && (!is_free || is_by_server(head))
             {
                 sent.is_refused = true;
                 answers.refuses = true;
@@ -361,7 +378,7 @@ fn note(sent: &mut Sent, carried: &mut Carried) {
         return;
     }
     let ends_transaction = match request.kind {
-        Kind::Read | Kind::Write => return,
+        Kind::Read | Kind::Write | Kind::MayWrite => return,
         Kind::Exec | Kind::Discard => true,
         _ => false,
     };
@@ -374,6 +391,12 @@ fn note(sent: &mut Sent, carried: &mut Carried) {
     }
     let words = words_of(&request.command);
     carried.executed(request.kind, &request.command, &words);
+}
+
+/// Whether an error is one that the server itself gives as a replica, in its own words.
+fn is_by_server(head: &[u8]) -> bool {
+    head.starts_with(b"-READONLY You can't write against a read only replica")
+        || head.starts_with(b"-UNBLOCKED force unblock from blocking operation")
 }
 
 /// Whether an error states that the command was not executed, and that another primary would

@@ -57,7 +57,9 @@ impl Requests {
                 Ok(Kind::Unsubscribe(_)) => count.saturating_sub(1),
                 _ => 1,
             };
-            let login = (kind == Ok(Kind::Login) && words.len() == count)
+            // With quotes, the words are not those that the server would read.
+            let is_plain = !command.is_inline || !words.concat().contains(&b'"');
+            let login = (kind == Ok(Kind::Login) && words.len() == count && is_plain)
                 .then(|| login::by_proxy(&words, applications))
                 .flatten();
             let length = command.length;
@@ -121,10 +123,11 @@ mod tests {
 
     #[test]
     fn an_application_is_logged_in_by_its_second_name() {
-        let found = all("AUTH shop pw\r\nAUTH operator pw\r\n");
+        let found = all("AUTH shop pw\r\nAUTH operator pw\r\nAUTH shop \"pw\"\r\n");
         let login = b"*3\r\n$4\r\nAUTH\r\n$10\r\nshop@proxy\r\n$2\r\npw\r\n";
         assert_eq!(&found[0].command[..], login);
         assert_eq!(&found[1].command[..], b"AUTH operator pw\r\n");
+        assert_eq!(&found[2].command[..], b"AUTH shop \"pw\"\r\n");
     }
 
     #[test]

@@ -226,3 +226,76 @@ fn a_read_without_an_answer_leaves_nothing_open() {
     receive(&mut pipeline, &mut answers, b":1\r\n", 1);
     assert!(!pipeline.awaits_answer_to_write());
 }
+
+/// A command, sent as the client would.
+fn of(kind: Kind, command: &'static str) -> ClientRequest {
+    let command = Bytes::from_static(command.as_bytes());
+    ClientRequest {
+        command,
+        ..request(kind)
+    }
+}
+
+/// A script may be executed by a replica, and `SETNX` may find nothing to change.
+#[test]
+fn only_a_change_of_data_is_known_to_be_in_the_replication_stream() {
+    let answered = |requests: Vec<ClientRequest>, bytes: &str| -> bool {
+        let mut pipeline = Pipeline::default();
+        for request in requests {
+            pipeline.add_sent(Sent::new(request, 0));
+        }
+        let mut answers = AnswerState::default();
+        receive(&mut pipeline, &mut answers, bytes.as_bytes(), 1);
+        pipeline.sent.back().unwrap().has_changed_data()
+    };
+    let write = |command| vec![of(Kind::Write, command)];
+    assert!(answered(write("SET k v\r\n"), "+OK\r\n"));
+    assert!(!answered(write("SET k v NX\r\n"), "+OK\r\n"));
+    assert!(!answered(write("SET k v\r\n"), "-NOPERM no\r\n"));
+    assert!(!answered(write("GETSET k v\r\n"), "$5\r\nha"));
+    assert!(answered(write("SETNX k v\r\n"), ":1\r\n"));
+    assert!(!answered(write("SETNX k v\r\n"), ":0\r\n"));
+    assert!(!answered(
+        vec![of(Kind::MayWrite, "EVAL x 0\r\n")],
+        "+OK\r\n"
+    ));
+    assert!(!answered(vec![of(Kind::Read, "GET k\r\n")], "$1\r\nv\r\n"));
+
+    let transaction = |kind, command| {
+        vec![
+            of(Kind::Multi, "MULTI\r\n"),
+            of(kind, command),
+            of(Kind::Exec, "EXEC\r\n"),
+        ]
+    };
+    let executed = "+OK\r\n+QUEUED\r\n*1\r\n:1\r\n";
+    let with_change = || transaction(Kind::Write, "INCR k\r\n");
+    let without = || transaction(Kind::MayWrite, "EVAL x 0\r\n");
+    assert!(answered(with_change(), executed));
+    assert!(!answered(with_change(), "+OK\r\n+QUEUED\r\n*-1\r\n"));
+    assert!(!answered(without(), executed));
+    // The changes of an earlier transaction do not count.
+    let both = [with_change(), without()].concat();
+    assert!(!answered(both, &executed.repeat(2)));
+}
+
+/// A server that refuses a write as a replica has changed nothing since.
+#[test]
+fn what_follows_a_refused_write_was_not_executed_either() {
+    let mut pipeline = sent(&[Kind::Write, Kind::MayWrite]);
+    let refused = b"-READONLY You can't write against a read only replica.\r\n:0\r\n";
+    receive(&mut pipeline, &mut AnswerState::default(), refused, 1);
+    let outcome = pipeline.judge(|_| Survival::Survived);
+    assert_eq!((outcome.kept, outcome.is_unknown), (0, false));
+}
+
+/// Such an error may be one of the application's own, from a script.
+#[test]
+fn a_refusal_is_an_answer_once_it_is_confirmed_that_the_primary_gave_it() {
+    let mut pipeline = sent(&[Kind::MayWrite, Kind::Read]);
+    let mut answers = AnswerState::default();
+    receive(&mut pipeline, &mut answers, b"-READONLY shop\r\n:1\r\n", 2);
+    assert_eq!(released(&mut pipeline, 1), (String::new(), true));
+    let found = released(&mut pipeline, 2);
+    assert_eq!(found, ("-READONLY shop\r\n:1\r\n".into(), false));
+}
