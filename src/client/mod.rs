@@ -14,6 +14,7 @@
 //! - `framing`: limits on the size of replies; `reply`: a parser of replies
 //! - `backoff`: pauses after connections without an answer
 //! - `role`, `info`: the answers to `ROLE` and `INFO`
+//! - `disconnect`: commands that disconnect clients of a server
 //! - `mark`, `roster`: reading and writing the mark and the list of members
 //! - `snapshot`: a copy of all data; `subscription`: published messages; `tunnel`: a local socket
 //!   for programs without a password
@@ -23,6 +24,7 @@
 mod backoff;
 mod conn;
 mod connector;
+mod disconnect;
 mod error;
 pub(crate) mod framing;
 mod info;
@@ -41,6 +43,7 @@ mod tunnel;
 
 pub use conn::Conn;
 pub use connector::Connector;
+pub use disconnect::{disconnect_clients, disconnect_clients_of};
 pub use error::{ClientError, classify};
 pub use info::{Copying, ServerInfo};
 pub use mark::{random_ids, set_mark};

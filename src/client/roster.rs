@@ -8,7 +8,7 @@ use redis::FromRedisValue;
 use crate::config::{Lab, Node, NodeKind};
 use crate::protocol::roster::{MemberKind, ROSTER_KEY, Roster};
 
-use super::{ClientError, Conn};
+use super::{ClientError, Conn, disconnect_clients};
 
 /// Replaces the list only if it still has the text from which the change was derived; `-` stands
 /// for no list. Like the mark, it is written even if `maxmemory` is reached.
@@ -74,7 +74,7 @@ impl Conn {
         let write = pipe.cmd("EVAL").arg(CHANGE).arg(1).arg(ROSTER_KEY);
         write.arg(next.to_text());
         write.arg(was.map_or(NONE, |was| was.text.as_str()));
-        pipe.cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal");
+        pipe.add_command(disconnect_clients());
         pipe.cmd("EXEC");
         self.all(&pipe).await.map(drop)
     }

@@ -37,7 +37,7 @@ use crate::sentinel::{EVENT_CAPACITY, Event, SentinelClients, follow_events};
 use old_primary::{OldPrimary, users_to_disconnect};
 
 pub use error::HandoverError;
-pub use old_primary::{demote, disconnect_clients};
+pub use old_primary::demote;
 
 /// The event that comes one tick before the promotion.
 const PAUSE_AT: &str = "+failover-state-send-slaveof-noone";

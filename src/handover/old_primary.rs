@@ -7,7 +7,9 @@ use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use crate::access::name_by_proxy;
-use crate::client::{ClientError, Conn, Connector, Role, set_mark};
+use crate::client::{
+    ClientError, Conn, Connector, Role, disconnect_clients, disconnect_clients_of, set_mark,
+};
 use crate::config::{Lab, Node};
 use crate::protocol::copy::DataCopy;
 
@@ -117,7 +119,10 @@ impl OldPrimary<'_> {
         };
         let disconnect = match &self.users {
             None => vec![disconnect_clients()],
-            Some(users) => users.iter().map(|user| disconnect_user(user)).collect(),
+            Some(users) => users
+                .iter()
+                .map(|user| disconnect_clients_of(user))
+                .collect(),
         };
         change_primary(&mut conn, new, None, disconnect).await
     }
@@ -173,19 +178,4 @@ async fn change_primary(
     pipe.cmd("EXEC");
     old.all(&pipe).await?;
     Ok(())
-}
-
-/// Disconnects all other clients of a server.
-#[must_use]
-pub fn disconnect_clients() -> redis::Cmd {
-    let mut cmd = redis::cmd("CLIENT");
-    cmd.arg("KILL").arg("TYPE").arg("normal");
-    cmd.arg("SKIPME").arg("yes");
-    cmd
-}
-
-fn disconnect_user(name: &str) -> redis::Cmd {
-    let mut cmd = disconnect_clients();
-    cmd.arg("USER").arg(name);
-    cmd
 }

@@ -39,10 +39,9 @@ impl ReplicationHistory {
         if self.id == executed_in && !executed_in.is_empty() {
             return Survival::Survived;
         }
-        let Some((_, until)) = self.before.as_ref().filter(|(id, _)| id == executed_in) else {
+        let Some(has_all_upto) = self.end_of(executed_in) else {
             return Survival::Unknown;
         };
-        let has_all_upto = until.saturating_sub(1);
         if write.upto.is_some_and(|upto| upto <= has_all_upto) {
             Survival::Survived
         } else if write.after.is_some_and(|after| after >= has_all_upto) {
@@ -51,9 +50,7 @@ impl ReplicationHistory {
             Survival::Unknown
         }
     }
-}
 
-impl ReplicationHistory {
     /// The last offset of `earlier` in the data of this server, if it is the history that it
     /// continues.
     ///

@@ -14,9 +14,8 @@ use tracing::{debug, info, warn};
 
 use crate::access::{Secrets, User};
 use crate::choosing::CHOSEN_PRIORITY;
-use crate::client::{ClientError, ServerInfo, random_ids, set_mark};
+use crate::client::{ClientError, ServerInfo, disconnect_clients, random_ids, set_mark};
 use crate::closing::{accept_writes, write_reopening};
-use crate::handover::disconnect_clients;
 use crate::protocol::copy::{Completeness, DataCopy, Mark, Relation};
 
 use super::super::machine::{MarkSummary, NextMark, OwnData, ServerState};
