@@ -198,10 +198,10 @@ pub fn judge(sent: &VecDeque<Sent>, mut survival: impl FnMut(&Sent) -> Survival)
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::proxy) mod tests {
     use super::*;
 
-    fn request(kind: Kind) -> ClientRequest {
+    pub fn request(kind: Kind) -> ClientRequest {
         ClientRequest {
             command: Bytes::from_static(b"x"),
             kind,

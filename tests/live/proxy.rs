@@ -295,7 +295,7 @@ fn an_application_s_own_error_is_passed_on_and_ends_no_session() {
 
 /// Without a second name on the servers, a client of the proxy is one like any other there.
 #[test]
-fn a_handover_disconnects_clients_that_are_no_application() {
+fn a_handover_fails_at_most_one_call_of_a_client_that_is_no_application() {
     let mut lab = TestLab::start();
     let proxy = Proxy::start(&lab, &[]);
     let seen = clients_during(&proxy, || {

@@ -173,12 +173,18 @@ impl Pipeline {
             // Not when it is sent: an answer before this one may look like a message.
             answers.has_subscribed |= sent.is_subscription() && code.is_none();
             sent.is_queued = head.starts_with(b"+QUEUED\r\n");
-            match sent.request.as_ref().map(|request| request.kind) {
+            let kind = sent.request.as_ref().map(|request| request.kind);
+            match kind {
                 Some(Kind::Multi) => answers.has_queued_changes = false,
                 Some(Kind::Write) if sent.is_queued => {
                     answers.has_queued_changes |= sent.always_changes();
                 }
-                Some(Kind::Exec) => sent.has_changes = answers.has_queued_changes,
+                Some(Kind::Exec) => {
+                    // A command that failed has changed nothing.
+                    let answer = &self.held[at.saturating_sub(sent.length)..at];
+                    let has_error = memchr::memmem::find(answer, b"\r\n-").is_some();
+                    sent.has_changes = answers.has_queued_changes && !has_error;
+                }
                 _ => {}
             }
             sent.is_positive = matches!(head, [b':', b'1'..=b'9', ..]);
@@ -188,15 +194,7 @@ impl Pipeline {
                 Some(b'-' | b'+' | b'!') => 0,
                 _ => sent.missing - 1,
             };
-            // A script may answer with any error.
-            let is_free = sent
-                .request
-                .as_ref()
-                .is_some_and(|of| of.kind == Kind::MayWrite);
-            if let Some(code) = code
-                && is_not_executed(code)
-                && (!is_free || is_by_server(head))
-            {
+            if code.is_some_and(|code| is_refusal(kind, code, head)) {
                 sent.is_refused = true;
                 answers.refuses = true;
             }
@@ -393,16 +391,22 @@ fn note(sent: &mut Sent, carried: &mut Carried) {
     carried.executed(request.kind, &request.command, &words);
 }
 
-/// Whether an error is one that the server itself gives as a replica, in its own words.
-fn is_by_server(head: &[u8]) -> bool {
-    head.starts_with(b"-READONLY You can't write against a read only replica")
-        || head.starts_with(b"-UNBLOCKED force unblock from blocking operation")
-}
-
-/// Whether an error states that the command was not executed, and that another primary would
-/// execute it.
-fn is_not_executed(code: &str) -> bool {
-    let error = WriteError::from_code(code);
-    let failed = error.fate() == Fate::FailedForCertain || error == WriteError::Unblocked;
-    failed && error.wants_rediscovery()
+/// Whether an error with this `code` states that the command was not executed, because the server is
+/// not the primary any longer, and that another primary would execute it. A script, also one that
+/// only reads, may answer with any error: there the server's own words count.
+fn is_refusal(kind: Option<Kind>, code: &str, head: &[u8]) -> bool {
+    let is_free = !matches!(kind, Some(Kind::Write | Kind::Exec));
+    let starts = |words: &[&str]| words.iter().any(|text| head.starts_with(text.as_bytes()));
+    match WriteError::from_code(code) {
+        // The end of a blocked command by `CLIENT UNBLOCK` is an answer.
+        WriteError::Unblocked => starts(&["-UNBLOCKED force unblock from blocking operation"]),
+        error if error.fate() != Fate::FailedForCertain || !error.wants_rediscovery() => false,
+        _ if is_free => starts(&[
+            "-READONLY You can't write against a read only replica",
+            "-MASTERDOWN Link with MASTER is down",
+            "-LOADING Redis is loading the dataset in memory",
+            "-LOADING Valkey is loading the dataset in memory",
+        ]),
+        _ => true,
+    }
 }

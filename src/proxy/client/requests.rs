@@ -41,11 +41,11 @@ impl Requests {
                 .map(|word| &self.bytes[word.clone()])
                 .collect();
             let count = command.words.len();
-            let is_quoted = command.is_inline
-                && words
-                    .iter()
-                    .take(2)
-                    .any(|word| word.contains(&b'"') || word.contains(&b'\''));
+            let has_quotes = |first: usize| {
+                let mut words = words.iter().take(first);
+                command.is_inline && words.any(|w| w.contains(&b'"') || w.contains(&b'\''))
+            };
+            let is_quoted = has_quotes(2);
             let kind = match is_quoted {
                 true => Err(Refused("write the command without quotes")),
                 false => kind_of(&words),
@@ -58,8 +58,7 @@ impl Requests {
                 _ => 1,
             };
             // With quotes, the words are not those that the server would read.
-            let is_plain = !command.is_inline || !words.concat().contains(&b'"');
-            let login = (kind == Ok(Kind::Login) && words.len() == count && is_plain)
+            let login = (kind == Ok(Kind::Login) && words.len() == count && !has_quotes(count))
                 .then(|| login::by_proxy(&words, applications))
                 .flatten();
             let length = command.length;

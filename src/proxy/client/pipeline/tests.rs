@@ -1,21 +1,10 @@
 //! The commands of a client from their receipt to their answers, by values.
 
 use bytes::Bytes;
-use tokio::time::Instant;
 
 use super::*;
 use crate::proxy::kind::Topic;
-
-fn request(kind: Kind) -> ClientRequest {
-    ClientRequest {
-        command: Bytes::from_static(b"x"),
-        kind,
-        frames: 1,
-        refusal: None,
-        is_restoring: false,
-        received: Instant::now(),
-    }
-}
+use crate::proxy::sent::tests::request;
 
 /// A pipeline of these commands, all sent.
 fn sent(kinds: &[Kind]) -> Pipeline {
@@ -273,6 +262,8 @@ fn only_a_change_of_data_is_known_to_be_in_the_replication_stream() {
     let without = || transaction(Kind::MayWrite, "EVAL x 0\r\n");
     assert!(answered(with_change(), executed));
     assert!(!answered(with_change(), "+OK\r\n+QUEUED\r\n*-1\r\n"));
+    let failed = "+OK\r\n+QUEUED\r\n*1\r\n-WRONGTYPE no number\r\n";
+    assert!(!answered(with_change(), failed));
     assert!(!answered(without(), executed));
     // The changes of an earlier transaction do not count.
     let both = [with_change(), without()].concat();
@@ -298,4 +289,41 @@ fn a_refusal_is_an_answer_once_it_is_confirmed_that_the_primary_gave_it() {
     assert_eq!(released(&mut pipeline, 1), (String::new(), true));
     let found = released(&mut pipeline, 2);
     assert_eq!(found, ("-READONLY shop\r\n:1\r\n".into(), false));
+}
+
+/// The words decide where a client may choose the error.
+#[test]
+fn only_an_error_of_a_server_that_is_no_primary_is_a_refusal() {
+    let is_refused = |kind, answer: &str| {
+        let mut pipeline = sent(&[kind]);
+        receive(
+            &mut pipeline,
+            &mut AnswerState::default(),
+            answer.as_bytes(),
+            1,
+        );
+        pipeline.sent[0].is_refused
+    };
+    let native = "-READONLY You can't write against a read only replica.\r\n";
+    for kind in [Kind::Read, Kind::Write, Kind::MayWrite] {
+        assert!(is_refused(kind, native), "{kind:?}");
+    }
+    let forced = "-UNBLOCKED force unblock from blocking operation, instance state changed\r\n";
+    assert!(is_refused(Kind::Write, forced));
+    // By `CLIENT UNBLOCK`.
+    assert!(!is_refused(
+        Kind::Write,
+        "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n"
+    ));
+    assert!(is_refused(
+        Kind::Exec,
+        "-EXECABORT Transaction discarded because of: READONLY no\r\n"
+    ));
+    // By a script, `EVAL` or `EVAL_RO`.
+    for kind in [Kind::Read, Kind::MayWrite] {
+        assert!(
+            !is_refused(kind, "-READONLY the shop is closed\r\n"),
+            "{kind:?}"
+        );
+    }
 }
