@@ -94,9 +94,13 @@ pub fn rights_reference() -> String {
             );
         }
         let [keys, channels, commands] = of_application(kind);
+        let user = match kind {
+            NodeKind::Data => "`NAME`; `NAME@proxy`, for `halab proxy` on its behalf",
+            NodeKind::Sentinel => "`NAME`",
+        };
         let _ = writeln!(
             out,
-            "| the application's | an application of `lab.toml` ([applications.md](applications.md)) | \
+            "| {user} | an application of `lab.toml` ([applications.md](applications.md)) | \
              {keys} | {channels} | {commands} |\n"
         );
     }
