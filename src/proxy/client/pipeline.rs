@@ -391,9 +391,9 @@ fn note(sent: &mut Sent, carried: &mut Carried) {
     carried.executed(request.kind, &request.command, &words);
 }
 
-/// Whether an error with this `code` states that the command was not executed, because the server is
-/// not the primary any longer, and that another primary would execute it. A script, also one that
-/// only reads, may answer with any error: there the server's own words count.
+/// Whether an error with this `code` states that the command was not executed, because the server
+/// is not the primary any longer, and that another primary would execute it. A script, also one
+/// that only reads, may answer with any error: there the server's own words count.
 fn is_refusal(kind: Option<Kind>, code: &str, head: &[u8]) -> bool {
     let is_free = !matches!(kind, Some(Kind::Write | Kind::Exec));
     let starts = |words: &[&str]| words.iter().any(|text| head.starts_with(text.as_bytes()));
