@@ -281,11 +281,10 @@ impl Runner {
         }
     }
 
-    /// Kills a node and its server, and waits for the exit of the node.
+    /// Kills a node and its server, and waits until both have exited.
     pub fn kill_node(&mut self, name: &str) {
         if let Some(node) = self.nodes.iter_mut().find(|n| n.name == name) {
-            node.signal(Signal::KILL);
-            node.reap();
+            node.kill();
         }
     }
 
@@ -336,8 +335,7 @@ impl Runner {
     /// Kills the processes that are still running.
     fn kill_group(&mut self, kind: Option<NodeKind>) {
         for node in self.group(kind) {
-            node.signal(Signal::KILL);
-            node.reap();
+            node.kill();
         }
     }
 }
@@ -347,8 +345,7 @@ impl Drop for Runner {
         // An orderly stop calls `stop` before. After a panic or an early return, no process must
         // remain.
         for node in self.nodes.iter_mut().chain(&mut self.monitors) {
-            node.signal(Signal::KILL);
-            node.reap();
+            node.kill();
         }
     }
 }

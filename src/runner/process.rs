@@ -1,13 +1,19 @@
 //! One child process of the runner.
 
+use std::fs;
+use std::os::fd::OwnedFd;
 use std::process::{Child, ExitStatus};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
 use crate::config::NodeKind;
 
 use super::CHECK_PAUSE;
+
+/// Within this time a server exits after the kernel has killed it.
+const SERVER_EXIT_LIMIT: Duration = Duration::from_secs(5);
 
 /// A child process of the runner: a node, or a service of the monitoring.
 #[derive(Debug)]
@@ -25,21 +31,35 @@ impl NodeProcess {
             .is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
+    /// Its process id, if it is running. Until it is waited for, no other process can have it.
+    fn pid(&mut self) -> Option<Pid> {
+        if !self.running() {
+            return None;
+        }
+        Pid::from_raw(i32::try_from(self.child.as_ref()?.id()).ok()?)
+    }
+
     pub(super) fn signal(&mut self, signal: Signal) {
-        // Only before it is waited for: until then no other process can have its id.
-        if self.running()
-            && let Some(pid) = self
-                .child
-                .as_ref()
-                .and_then(|c| i32::try_from(c.id()).ok())
-                .and_then(Pid::from_raw)
-        {
+        if let Some(pid) = self.pid() {
             // It can only fail if the process has exited in between.
             let _ = kill_process(pid, signal);
         }
     }
 
-    pub(super) fn reap(&mut self) {
+    /// Kills the process, and waits until it and its server have exited. The kernel kills the
+    /// server of a node whose process ends, a moment later.
+    pub(super) fn kill(&mut self) {
+        let pid = self.pid().filter(|_| self.kind.is_some());
+        let servers = pid.map(open_children).unwrap_or_default();
+        self.signal(Signal::KILL);
+        self.reap();
+        let deadline = Instant::now() + SERVER_EXIT_LIMIT;
+        for server in servers {
+            wait_for_exit(&server, deadline);
+        }
+    }
+
+    fn reap(&mut self) {
         if let Some(mut child) = self.child.take() {
             // It was killed before, so this returns at once.
             let _ = child.wait();
@@ -50,13 +70,33 @@ impl NodeProcess {
     pub(super) fn wait_until(&mut self, deadline: Instant) {
         while self.running() {
             if Instant::now() >= deadline {
-                self.signal(Signal::KILL);
-                break;
+                self.kill();
+                return;
             }
             std::thread::sleep(CHECK_PAUSE);
         }
         self.reap();
     }
+}
+
+/// A descriptor for each child of a process.
+fn open_children(parent: Pid) -> Vec<OwnedFd> {
+    let parent = parent.as_raw_nonzero();
+    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
+    children
+        .unwrap_or_default()
+        .split_whitespace()
+        .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
+        .filter_map(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
+        .collect()
+}
+
+/// Waits until the process of a descriptor has exited, at most until the deadline.
+fn wait_for_exit(process: &OwnedFd, deadline: Instant) {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let left = Timespec::try_from(left).ok();
+    // A signal may end the wait early. The exit is only waited for, nothing depends on it.
+    let _ = poll(&mut [PollFd::new(process, PollFlags::IN)], left.as_ref());
 }
 
 /// The processes that have exited by themselves since the last call, with their exit status.

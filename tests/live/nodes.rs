@@ -17,6 +17,25 @@ fn a_state_folder_in_use_is_refused_and_left_alone() {
 }
 
 #[test]
+fn a_killed_node_has_ended_together_with_its_server() {
+    let mut lab = TestLab::start();
+    for name in [
+        "redis-a",
+        "redis-b",
+        "sentinel-1",
+        "sentinel-2",
+        "sentinel-3",
+    ] {
+        let server = lab.server_pid(name).unwrap();
+        lab.runner.kill_node(name);
+        assert!(
+            !is_running(server.try_into().unwrap()),
+            "{name}: its server is still there"
+        );
+    }
+}
+
+#[test]
 fn an_address_that_is_taken_is_refused_and_nothing_is_made() {
     let mut lab = TestLab::start();
     lab.runner.stop_node("sentinel-3");
