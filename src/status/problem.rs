@@ -168,7 +168,7 @@ codes! {
         "wait";
     /// The server has users that the next start removes.
     UsersAdded = "users-added", Warning,
-        "keep the commands that create them: they are gone at the next start of {node}, and are on no other node";
+        "give an application its user by [[app]] in lab.toml; of any other keep the commands that create it: it is gone at the next start of {node}, and is on no other node";
     /// The server has lost users at its last start.
     UsersRemoved = "users-removed", Warning,
         "add them again on every data node (their lines are in users.removed.acl in the state folder of {node}), or remove that file";
