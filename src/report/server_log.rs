@@ -20,6 +20,8 @@ pub enum Cause {
     DataUnreadable,
     /// The data was written by a newer server.
     DataTooNew,
+    /// The server cannot execute a command that its primary has executed.
+    CommandRefused,
     /// The primary refuses the replica's password.
     PasswordRefused,
     /// The disk accepts no writes.
@@ -65,7 +67,15 @@ pub fn ago(seconds: u64) -> String {
 }
 
 /// Parts of lines with a known cause; the first match counts.
-const KNOWN_CAUSES: [(&str, Cause); 20] = [
+const KNOWN_CAUSES: [(&str, Cause); 22] = [
+    (
+        "is sending an error to its AOF-loading-client",
+        Cause::DataUnreadable,
+    ),
+    (
+        "This replica is sending an error to its",
+        Cause::CommandRefused,
+    ),
     ("Can't handle RDB format version", Cause::DataTooNew),
     ("Unable to AUTH to MASTER", Cause::PasswordRefused),
     ("WRONGPASS", Cause::PasswordRefused),
@@ -370,6 +380,14 @@ mod tests {
             (
                 "Bad file format reading the append only file a",
                 Cause::DataUnreadable,
+            ),
+            (
+                "== CRITICAL == This server is sending an error to its AOF-loading-client: '-NOPERM no' after processing the command 'exec'",
+                Cause::DataUnreadable,
+            ),
+            (
+                "== CRITICAL == This replica is sending an error to its primary: '-WRONGTYPE no' after processing the command 'lpush'",
+                Cause::CommandRefused,
             ),
             (
                 "Aborting Redis startup because of ACL errors: users.acl:1",

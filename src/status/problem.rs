@@ -85,6 +85,9 @@ codes! {
     /// The data was written by a newer server.
     DataTooNew = "data-too-new", Fault,
         "install on {node} the server version that wrote the data, or a newer one; do not repair the data";
+    /// A replica cannot execute a command of its primary.
+    CommandRefused = "command-refused", Fault,
+        "install the server version of the primary on {node}, if it is newer; {node} then copies the data anew by itself";
     /// The disk refuses writes.
     DiskRefuses = "disk-refuses", Fault,
         "free space on it, or make it writable; {node} then continues by itself";
@@ -136,7 +139,7 @@ codes! {
     /// A Sentinel considers the primary down.
     PrimaryDown = "primary-down", Fault,
         "fix the problems of the primary; if only {node} considers it down, check the network between the two";
-    /// A failover is under way.
+    /// A failover is in progress.
     FailoverUnderWay = "failover-under-way", Fault,
         "wait until it is over";
     /// A Sentinel does not know a node of the lab.

@@ -4,11 +4,12 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use redis_ha_lab::config::Node;
 
-use super::lab::{Shape, TestLab};
+use super::lab::{Shape, TestLab, wait_until};
 
 /// A connection of the application `shop`.
 struct Shop {
@@ -179,6 +180,101 @@ fn transactions_and_scripts_survive_a_crash_of_every_node() {
     let mut shop = Shop::login(&lab, &node_of(&lab));
     for key in ["shop:a", "shop:b", "shop:c", "shop:d"] {
         assert_eq!(shop.ask(&["GET", key]), "1", "{key}");
+    }
+}
+
+/// A command to a data node as the operator.
+fn operate(lab: &TestLab, node: &str, words: &[&str]) -> String {
+    let output = lab.halab(&[&["cli", node, "-e"], words].concat());
+    assert!(output.status.success(), "{node}: {output:?}");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// Without its setting, a replica leaves out what it cannot execute, and confirms it all the same.
+#[test]
+fn a_replica_confirms_no_command_that_it_cannot_execute() {
+    let lab = with_shop();
+    let (primary, replica) = (lab.primary().unwrap(), lab.replica());
+    // As if its server did not know the command: it is of another version.
+    operate(
+        &lab,
+        &replica,
+        &["CONFIG", "SET", "replica-read-only", "no"],
+    );
+    operate(&lab, &replica, &["SET", "shop:list", "not a list"]);
+    operate(
+        &lab,
+        &replica,
+        &["CONFIG", "SET", "replica-read-only", "yes"],
+    );
+    let mut shop = Shop::login(&lab, lab.lab.node(&primary).unwrap());
+    assert_eq!(shop.ask(&["LPUSH", "shop:list", "a"]), "1");
+    wait_until("the write to be confirmed", || {
+        shop.ask(&["WAIT", "1", "1000"]) == "1"
+    });
+    let held = operate(&lab, &replica, &["LRANGE", "shop:list", "0", "-1"]);
+    assert_eq!(held, "a");
+}
+
+/// The newest append-only file of a data node.
+fn newest_file(lab: &TestLab, node: &str) -> PathBuf {
+    let folder = lab.path("state").join(node).join("data/appendonlydir");
+    let files = fs::read_dir(folder).unwrap();
+    files
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_string_lossy().ends_with(".incr.aof"))
+        .max_by_key(|path| path.metadata().unwrap().modified().unwrap())
+        .unwrap()
+}
+
+#[test]
+fn a_file_with_a_command_that_cannot_be_executed_is_not_loaded_without_it() {
+    let mut lab = with_shop();
+    let primary = lab.primary().unwrap();
+    let mut shop = Shop::login(&lab, lab.lab.node(&primary).unwrap());
+    assert_eq!(shop.ask(&["SET", "shop:text", "kept"]), "OK");
+    assert_eq!(shop.ask(&["WAIT", "1", "5000"]), "1");
+    let names: Vec<String> = lab.lab.nodes().map(|node| node.name.clone()).collect();
+    let refused = "*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*2\r\n$4\r\nINCR\r\n$9\r\nshop:text\r\n";
+    for name in &names {
+        lab.runner.kill_node(name);
+    }
+    let data_nodes = ["redis-a", "redis-b"];
+    let files = data_nodes.map(|node| newest_file(&lab, node));
+    let whole = files.clone().map(|file| fs::read(file).unwrap());
+    let spoiled = whole
+        .clone()
+        .map(|content| [&content, refused.as_bytes()].concat());
+    for (file, content) in files.iter().zip(&spoiled) {
+        fs::write(file, content).unwrap();
+    }
+    for name in &names {
+        lab.runner.start_node(name).unwrap();
+    }
+    let status = || {
+        let output = lab.halab(&["status"]);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    wait_until("both nodes to give up, and to say why", || {
+        let status = status();
+        ["[data-unreadable]", "its node exited"].map(|part| status.matches(part).count()) == [2, 2]
+    });
+    // No node serves without it, and nothing on disk is changed.
+    for (file, content) in files.iter().zip(&spoiled) {
+        assert!(fs::read(file).unwrap() == *content, "{}", file.display());
+    }
+
+    // With the copy that can be loaded, the lab goes on.
+    lab.runner.kill_node("redis-b");
+    fs::write(&files[1], &whole[1]).unwrap();
+    lab.runner.start_node("redis-b").unwrap();
+    wait_until("the choice", || {
+        lab.halab(&["choose", "redis-b", "--yes"]).status.success()
+    });
+    lab.runner.start_node("redis-a").unwrap();
+    lab.wait_healthy();
+    for node in data_nodes {
+        assert_eq!(operate(&lab, node, &["GET", "shop:text"]), "kept");
     }
 }
 

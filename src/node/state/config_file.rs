@@ -142,6 +142,8 @@ impl StateDir {
                 // its config file.
                 conf.set(&["appendfsync"], &["no"]);
                 conf.set(&["min-replicas-to-write"], &["0"]);
+                // The config file may be older than this line of the template.
+                conf.set(&["propagation-error-behavior"], &["panic"]);
                 buffer::put_back(&self.folder, &mut conf);
                 // A stopping node sets `no`, which may have been written likewise.
                 conf.set(&["replica-announced"], &["yes"]);

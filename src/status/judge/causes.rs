@@ -96,6 +96,7 @@ fn from_log(name: &str, what: &str, report: &NodeReport) -> Option<Problem> {
         Cause::ConfigRefused => ProblemCode::ConfigRefused,
         Cause::DataUnreadable => ProblemCode::DataUnreadable,
         Cause::DataTooNew => ProblemCode::DataTooNew,
+        Cause::CommandRefused => ProblemCode::CommandRefused,
         Cause::PasswordRefused => ProblemCode::ReplicaPasswordRefused,
         Cause::DiskRefuses => ProblemCode::DiskRefuses,
         Cause::MemoryShort | Cause::AddressTaken | Cause::UsersRefused | Cause::Other => {

@@ -237,6 +237,17 @@ const CASES: &[ProblemCase] = &[
         },
     ),
     (
+        ProblemCode::CommandRefused,
+        Some("redis-b"),
+        "after processing the command",
+        |s| {
+            state_b(s).link_up = Some(false);
+            let line =
+                "This replica is sending an error to its primary after processing the command 'x'";
+            set_log(s, Cause::CommandRefused, line);
+        },
+    ),
+    (
         ProblemCode::DiskRefuses,
         Some("redis-b"),
         "it is read-only",
@@ -400,7 +411,7 @@ const CASES: &[ProblemCase] = &[
     (
         ProblemCode::FailoverUnderWay,
         Some("sentinel-1"),
-        "failover is under way",
+        "failover is in progress",
         |s| {
             state_1(s).failover_in_progress = true;
         },
@@ -498,7 +509,7 @@ fn every_code_has_its_case() {
         .iter()
         .filter(|c| !tested.contains(c.as_str()));
     let left: Vec<ProblemCode> = left.copied().collect();
-    // The first is found by `members`, the second by `wait_healthy`.
+    // The first is found by `known_servers`, the second by `wait_healthy`.
     assert_eq!(left, [ProblemCode::Stranger, ProblemCode::NotRecovered]);
 }
 
