@@ -64,7 +64,7 @@ mutants_crate() {
         mutated=(--file 'src/protocol/**' --file 'src/node/machine{.rs,/**}')
         paths=(src/protocol src/node/machine.rs src/node/machine)
         lib='pub mod protocol; pub mod node { pub mod machine; }'
-        crates='serde|serde_json|thiserror|insta'
+        crates='serde|serde_json|strum|thiserror|insta'
         integration_tests=(model members)
         [ "$integration" = no ] || crates+='|stateright'
         ;;

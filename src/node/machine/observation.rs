@@ -21,7 +21,7 @@ pub struct MachineConfig {
     pub down_after: Duration,
 }
 
-/// The own server, as just observed.
+/// This node's server, as just observed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServerState {
     /// There is no process.
@@ -72,7 +72,7 @@ pub struct Vote {
     pub sees_me: bool,
 }
 
-/// The data on the own server.
+/// The data on this node's server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OwnData {
     /// Not read yet.
@@ -83,7 +83,7 @@ pub enum OwnData {
     Data(MarkSummary),
 }
 
-/// The contents of the own copy's mark.
+/// The contents of the mark of this node's copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MarkSummary {
     /// What was known of other copies when it was written; `None`: there is no mark.
@@ -129,7 +129,7 @@ pub struct Peer {
     pub state: PeerState,
     /// What it holds.
     pub copy: PeerCopy,
-    /// The own server reads what it writes, or its version is not known.
+    /// This node's server reads what it writes, or its version is not known.
     pub readable: bool,
     /// It is a replica of this node, as it says itself.
     pub follows_me: bool,
@@ -138,14 +138,14 @@ pub struct Peer {
 /// What another data node holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerCopy {
-    /// Against the own copy; `None`: one of the two has not been read.
+    /// Against this node's copy; `None`: one of the two has not been read.
     pub relation: Option<Relation>,
     /// It holds something.
     pub data: bool,
     /// As a primary: it has marked the term in which it is one. Before that its mark is one that
     /// it had copied.
     pub settled: bool,
-    /// An operator has chosen this copy over the own one.
+    /// An operator has chosen this copy over this node's.
     pub given_up: bool,
 }
 
@@ -178,7 +178,7 @@ pub enum PeerState {
 pub struct Observation {
     /// Time since the node's process started.
     pub now: Duration,
-    /// The own server.
+    /// This node's server.
     pub server: ServerState,
     /// The disk under the state folder takes no writes: as the server says while it runs, as the
     /// file system says while it is gone.
@@ -189,10 +189,10 @@ pub struct Observation {
     /// The server writes to disk before each answer (`true`) or once a second, as it was last told
     /// and has confirmed; `None`: not known.
     pub sync_always: Option<bool>,
-    /// What the own server holds.
+    /// What this node's server holds.
     pub own: OwnData,
-    /// The own server is empty, and `own` is what was set aside for a copy that is not complete
-    /// yet.
+    /// This node's server is empty, and `own` is what was set aside for a copy that is not
+    /// complete yet.
     pub set_aside: bool,
     /// As a primary: the term in which it is one has been marked.
     pub in_term: bool,
@@ -206,8 +206,9 @@ pub struct Observation {
     pub peers: Vec<Peer>,
 }
 
-/// What to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What to do. Its name is also a label of metrics.
+#[derive(Debug, Clone, PartialEq, Eq, strum::IntoStaticStr, strum::VariantNames)]
+#[strum(serialize_all = "snake_case")]
 pub enum Action {
     /// Start the server, parked.
     Start,
@@ -225,6 +226,7 @@ pub enum Action {
     /// Become parked: a replica of no node, which takes no writes and copies nothing.
     Park(&'static str),
     /// Restart the server with the data that was set aside: no copy has replaced it.
+    #[strum(serialize = "put_back")]
     RestoreSetAside,
     /// Mark the begin of the term in which this node is primary.
     BeginTerm,
@@ -232,7 +234,9 @@ pub enum Action {
     Mark(NextMark),
     /// Reopen a closed lab: accept writes, then mark the new term.
     Reopen,
-    /// Set the own data aside for good, and start without it: an operator has chosen another copy.
+    /// Set this node's data aside for good, and start without it: an operator has chosen another
+    /// copy.
+    #[strum(serialize = "yield")]
     GiveUpCopy,
     /// Become a replica of that node, and why.
     Follow(SocketAddrV4, &'static str),
@@ -254,8 +258,8 @@ pub enum Action {
     DiskRefuses,
     /// Report that the server can't read the files on disk and is not started, and what helps.
     CannotLoad,
-    /// Report that the own server can't read that primary's data and does not follow it, and what
-    /// helps.
+    /// Report that this node's server can't read that primary's data and does not follow it, and
+    /// what helps.
     CannotFollow(SocketAddrV4),
     /// End the node: its server ends repeatedly.
     GiveUp,

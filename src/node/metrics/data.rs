@@ -8,6 +8,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
+use strum::VariantNames as _;
 
 use crate::config::{Lab, Node};
 use crate::handover::HandoverResult;
@@ -43,25 +44,8 @@ struct NamedLabel {
 const ROLES: [&str; 8] = [
     "primary", "replica", "parked", "loading", "starting", "silent", "gone", "stopping",
 ];
-const DECISIONS: [&str; 17] = [
-    "start",
-    "start_afresh",
-    "kill",
-    "promote",
-    "follow",
-    "call_failover",
-    "raise",
-    "lower",
-    "sync_always",
-    "sync_once_a_second",
-    "fence",
-    "unfence",
-    "wait",
-    "disk_refuses",
-    "cannot_load",
-    "cannot_follow",
-    "give_up",
-];
+/// The label of `SyncAlways(false)`; that of every other action is its name.
+const SYNC_ONCE_A_SECOND: &str = "sync_once_a_second";
 const OUTCOMES: [&str; 2] = ["done", "failed"];
 
 /// The metrics of a data node.
@@ -132,7 +116,7 @@ impl DataMetrics {
         for role in ROLES {
             let _ = self.role.get_or_create(&RoleLabel { role });
         }
-        for decision in DECISIONS {
+        for decision in [&[SYNC_ONCE_A_SECOND], Action::VARIANTS].concat() {
             let _ = self.decisions.get_or_create(&DecisionLabel { decision });
         }
         for outcome in OUTCOMES {
@@ -324,30 +308,8 @@ impl DataMetrics {
     /// Takes over a decision that is about to be executed.
     pub(in crate::node) fn decided(&self, action: &Action) {
         let decision = match action {
-            Action::Start => "start",
-            Action::StartAfresh => "start_afresh",
-            Action::Kill => "kill",
-            Action::Promote(_) => "promote",
-            Action::Stand(_) => "stand",
-            Action::Park(_) => "park",
-            Action::BeginTerm => "begin_term",
-            Action::Mark(..) => "mark",
-            Action::Reopen => "reopen",
-            Action::RestoreSetAside => "put_back",
-            Action::GiveUpCopy => "yield",
-            Action::Follow(..) => "follow",
-            Action::CallFailover(_) => "call_failover",
-            Action::Raise => "raise",
-            Action::Lower(_) => "lower",
-            Action::SyncAlways(true) => "sync_always",
-            Action::SyncAlways(false) => "sync_once_a_second",
-            Action::Fence => "fence",
-            Action::Unfence => "unfence",
-            Action::Waiting(_) => "wait",
-            Action::DiskRefuses => "disk_refuses",
-            Action::CannotLoad => "cannot_load",
-            Action::CannotFollow(_) => "cannot_follow",
-            Action::GiveUp => "give_up",
+            Action::SyncAlways(false) => SYNC_ONCE_A_SECOND,
+            named => named.into(),
         };
         self.decisions
             .get_or_create(&DecisionLabel { decision })
