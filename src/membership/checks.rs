@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::client::with_members;
 use crate::config::{Node, NodeKind};
-use crate::protocol::membership::Goal;
+use crate::protocol::member_change::Goal;
 
 use super::command::MemberCommand;
 use super::listing::nodes_missing_at;

@@ -4,7 +4,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::client::{Connector, with_members};
 use crate::config::{Lab, Node, NodeKind};
-use crate::protocol::membership::Goal;
+use crate::protocol::member_change::Goal;
 use crate::protocol::roster::MemberKind;
 
 use super::primary::{PrimaryView, find_primary};

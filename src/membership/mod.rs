@@ -1,6 +1,6 @@
 //! `halab member`: data nodes and Sentinels are added to and removed from a running lab.
 //!
-//! [`crate::protocol::membership`] decides the next step, from the primary's list of members and
+//! [`crate::protocol::member_change`] decides the next step, from the primary's list of members and
 //! the observed conditions. The list is the only state. A command that was interrupted is run again
 //! and continues from it.
 //!

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use crate::client::{ClientError, Connector};
 use crate::config::{Lab, Node, NodeKind};
 use crate::protocol::ack::ASSURANCE_CHANNEL;
-use crate::protocol::membership::{Conditions, Goal};
+use crate::protocol::member_change::{Conditions, Goal};
 use crate::protocol::roster::MemberKind;
 use crate::sentinel::{Answers, SentinelClients};
 

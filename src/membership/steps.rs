@@ -4,7 +4,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::client::{ClientError, classify};
 use crate::protocol::WriteError;
-use crate::protocol::membership::{Goal, NextStep, next};
+use crate::protocol::member_change::{Goal, NextStep, next};
 use crate::protocol::roster::{MemberKind, Roster, Standing};
 
 use super::command::MemberCommand;

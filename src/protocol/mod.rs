@@ -9,8 +9,8 @@
 //! - [`copy`]: the mark of a copy of the data, and the comparison of two copies
 //! - [`format`]: which server version reads what another one writes
 //! - [`history`]: whether a later primary has a write of an earlier one
-//! - [`roster`]: the list of members; [`membership`]: the steps that add and remove a member
-//! - [`members`]: strangers, which the Sentinels know although they are not in the lab
+//! - [`roster`]: the list of members; [`member_change`]: the steps that add and remove a member
+//! - [`strangers`]: servers, that the Sentinels know although they are not in the lab
 //! - [`sentinel_event`]: the parts of a Sentinel's event
 //!
 //! `docs/protocol.md` has the reasoning, race by race.
@@ -20,10 +20,10 @@ pub mod copy;
 mod error;
 pub mod format;
 pub mod history;
-pub mod members;
-pub mod membership;
+pub mod member_change;
 pub mod roster;
 pub mod sentinel_event;
+pub mod strangers;
 pub mod vote;
 
 pub use error::{Fate, WriteError};

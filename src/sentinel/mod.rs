@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::client::{ClientError, Connector};
 use crate::config::{Lab, Node};
-use crate::protocol::members::promotable_strangers;
+use crate::protocol::strangers::promotable_strangers;
 use crate::protocol::vote::{Elected, NoPrimary, SentinelView, elect};
 use crate::report::is_password_error;
 

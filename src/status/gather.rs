@@ -13,10 +13,10 @@ use crate::protocol::vote::{Elected, SentinelView};
 use crate::report::Description;
 use crate::sentinel::{Answers, SentinelClients};
 
-use super::members::KnownServers;
+use super::known_servers::KnownServers;
 use super::{
     DataNodeState, DataNodeStatus, NamedPrimary, Problem, Reached, SentinelState, SentinelStatus,
-    Status, Stranger, members, roster, stakes, supervisors,
+    Status, Stranger, known_servers, roster, stakes, supervisors,
 };
 
 /// Asks every node of the lab once. If the list of members has other nodes or addresses than
@@ -41,7 +41,7 @@ async fn ask_all(stated: &Lab, lab: &Lab, members: Option<&Roster>) -> Status {
     let (answers, quorums, known, data_answers, supervisors) = tokio::join!(
         clients.ask_each(),
         clients.check_quorum(),
-        members::ask(lab, &connector),
+        known_servers::ask(lab, &connector),
         data_answers,
         supervisors::ask(lab),
     );
@@ -59,7 +59,7 @@ async fn ask_all(stated: &Lab, lab: &Lab, members: Option<&Roster>) -> Status {
         lab: lab.name.clone(),
         primary: elected.map(|e| named(lab, e.address, e.epoch)),
         data_nodes: data_nodes(lab, elected, &data_answers),
-        strangers: members::strangers(&sentinels),
+        strangers: known_servers::strangers(&sentinels),
         sentinels,
         members,
         healthy: false,
@@ -118,12 +118,12 @@ fn sentinels(
             state: match answer.view {
                 Ok(view) => {
                     let mut state = sentinel_state(lab, &view, quorum);
-                    let sentinel = members::SentinelAnswer {
+                    let sentinel = known_servers::SentinelAnswer {
                         node,
                         view: &view,
                         known: known.as_ref(),
                     };
-                    members::compare(lab, stated, &sentinel, &mut state);
+                    known_servers::compare(lab, stated, &sentinel, &mut state);
                     Reached::Up(state)
                 }
                 Err(why) => Reached::Unreachable(why),

@@ -4,13 +4,13 @@
 //!   reads what nodes of this host have noted
 //! - `judge`: the problems that follow from the answers (pure); `problem`: their kinds, as
 //!   [`ProblemCode`]
-//! - `members`: the servers that the Sentinels know; `roster`: the list of members; both compared
-//!   with `lab.toml`
+//! - `known_servers`: the servers that the Sentinels know; `roster`: the list of members; both
+//!   compared with `lab.toml`
 //! - `stakes`: what the next loss would cost (pure); `table`: the status as text (pure)
 
 mod gather;
 mod judge;
-mod members;
+mod known_servers;
 mod notes;
 mod problem;
 mod roster;
@@ -35,7 +35,7 @@ use crate::report::{Description, NodeReport};
 use crate::sentinel::SentinelClients;
 
 pub use gather::gather;
-pub use members::{Stranger, StrangerEntry, StrangerKind, StrangerState};
+pub use known_servers::{Stranger, StrangerEntry, StrangerKind, StrangerState};
 pub use problem::{Problem, ProblemCode, ProblemSeverity};
 pub use table::render;
 
@@ -166,7 +166,7 @@ pub struct SentinelState {
     pub primary: NamedPrimary,
     /// It considers the primary down (`s_down`).
     pub primary_down: bool,
-    /// A failover is under way.
+    /// A failover is in progress.
     pub failover_in_progress: bool,
     /// Number of other Sentinels that it knows.
     pub other_sentinels: u64,

@@ -1,7 +1,7 @@
 //! `halab member replace b c`: the program's own steps, each derived from the observed state, so
 //! the command can be interrupted and run again at any moment.
 
-use redis_ha_lab::protocol::membership::{Conditions, Goal, NextStep, next};
+use redis_ha_lab::protocol::member_change::{Conditions, Goal, NextStep, next};
 use redis_ha_lab::protocol::roster::{MemberKind, Roster, Standing};
 
 use super::lab::{ADDED, Entry, Model, NAMES, NODES, Node, REMOVED, State, at};

@@ -30,7 +30,7 @@ pub(super) fn problem(status: &Status, node: &SentinelStatus) -> Option<Problem>
         let problem = Problem::of_node(ProblemCode::PrimaryDown, name, what);
         Some(problem.because(why_down))
     } else if state.failover_in_progress {
-        let what = format!("{name} reports that a failover is under way");
+        let what = format!("{name} reports that a failover is in progress");
         problem(ProblemCode::FailoverUnderWay, what)
     } else if !unknown.is_empty() {
         let what = format!("{name} does not know {}", unknown.join(", "));

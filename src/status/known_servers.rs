@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::client::Connector;
 use crate::config::{Lab, Node};
-use crate::protocol::members::{may_know, unlisted_strangers};
+use crate::protocol::strangers::{may_know, unlisted_strangers};
 use crate::protocol::vote::SentinelView;
 
 use super::{Problem, ProblemCode, SentinelState, SentinelStatus};
