@@ -139,6 +139,7 @@ struct Row {
 fn campaign(reports: &[DrillReport]) -> (String, String) {
     let mut rows: BTreeMap<(String, String), Row> = BTreeMap::new();
     let mut kinds: BTreeSet<String> = BTreeSet::new();
+    let mut others: BTreeMap<&str, usize> = BTreeMap::new();
     for drill in reports.iter().flat_map(|report| &report.drills) {
         let key = (drill.setting.server.clone(), drill.setting.policy.clone());
         let row = rows.entry(key).or_default();
@@ -146,6 +147,15 @@ fn campaign(reports: &[DrillReport]) -> (String, String) {
             row.runs += 1;
             row.holds += usize::from(run.verdict == DrillVerdict::Holds);
             row.faults += run.outages.len();
+            let other = match run.verdict {
+                DrillVerdict::Holds => None,
+                DrillVerdict::Violated => Some("violated an invariant"),
+                DrillVerdict::Inconclusive => Some("inconclusive"),
+                DrillVerdict::Failed => Some("failed"),
+            };
+            if let Some(other) = other {
+                *others.entry(other).or_default() += 1;
+            }
             if let Some(records) = &run.records {
                 row.acknowledged += records.acknowledged;
                 row.lost += records.lost;
@@ -171,10 +181,12 @@ fn campaign(reports: &[DrillReport]) -> (String, String) {
         all.acknowledged += row.acknowledged;
         all.lost += row.lost;
     }
+    let others = others.iter().map(|(what, runs)| format!(", {runs} {what}"));
     let sentence = format!(
-        "{} runs, {} of them hold; {} faults of {} kinds, {} acknowledged writes, {} lost.\n",
+        "{} runs: {} hold{}; {} faults of {} kinds, {} acknowledged writes, {} lost.\n",
         all.runs,
         all.holds,
+        others.collect::<String>(),
         all.faults,
         kinds.len(),
         all.acknowledged,

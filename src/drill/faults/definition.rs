@@ -112,7 +112,7 @@ impl ControlSetting {
 
 impl fmt::Display for ControlSetting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} nodes, policy {}", self.nodes, self.policy.as_str())?;
+        write!(f, "nodes: {}, policy: {}", self.nodes, self.policy.as_str())?;
         if self.outrun {
             f.write_str(", outrun")?;
         }
