@@ -20,7 +20,7 @@
 //! - [`resp`]: where a reply of a Redis server ends
 //! - [`protocol`]: when a record is acknowledged, which node is primary, what an error means
 //!
-//! With I/O, each on top of the ones before it:
+//! With I/O (docs/architecture.md has the layers):
 //! - [`files`]: files that are replaced in one step
 //! - [`client`]: one connection to one node; [`http`]: HTTP, as server and as client
 //! - [`sentinel`]: questions to all Sentinels, and their events

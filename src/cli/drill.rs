@@ -329,7 +329,7 @@ impl CommonArgs {
         }
         Ok(DrillPlan {
             profile: global.profile.clone(),
-            program: std::env::current_exe().context("cannot find the own program")?,
+            program: std::env::current_exe().context("cannot find this program")?,
             arguments,
             folder: global.state_root()?.join("drills"),
             faults,

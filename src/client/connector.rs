@@ -169,7 +169,8 @@ impl Connector {
                 .bind(SocketAddr::new(source.into(), 0))
                 .map_err(|e| io::Error::new(e.kind(), format!("source address {source}: {e}")))?;
         }
-        // The own server is reached directly, but its certificate is checked against its address.
+        // This node's server is reached directly, but its certificate is checked against its
+        // address.
         let at = match self.own_server {
             Some((own, listens)) if own == to => SocketAddrV4::new(listens, to.port()),
             _ => to,

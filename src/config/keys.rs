@@ -60,12 +60,12 @@ pub(super) struct Tables {
     /// What `halab write` does when its flags are silent. The table may be left out.
     #[serde(default = "left_out::<WriterDefaults>")]
     pub writer: WriterDefaults,
-    /// Where metrics are served, and where those listen who gather and show them. The table may be
-    /// left out: then nothing serves metrics.
+    /// Addresses and ports of metrics and of the monitoring services. The table may be left out:
+    /// then nothing serves metrics.
     #[serde(default)]
     #[schemars(with = "Monitoring")]
     pub monitoring: Option<Monitoring>,
-    /// Who is let in, and whether others can listen. The table may be left out.
+    /// Access control and encryption. The table may be left out.
     #[serde(default = "left_out::<Security>")]
     pub security: Security,
     /// One application: a user of its own on every server, with a password, keys and channels
@@ -248,7 +248,7 @@ pub struct WriterDefaults {
     pub wait_timeout: Duration,
 }
 
-/// Where metrics are served, and where those who gather and show them listen.
+/// Addresses and ports of metrics and of the monitoring services.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Monitoring {
@@ -295,21 +295,21 @@ pub struct Monitoring {
     pub writer_port: u16,
 }
 
-/// Who is let in, whether others can listen, and where passwords and certificates are.
+/// Access control, encryption, and the folder of passwords and certificates.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Security {
     /// Each part of the lab is a user of its own on every server, with the least rights and a
-    /// password; no one else is let in ([security.md](security.md)). `false`: whoever reaches an
-    /// address may do anything there.
+    /// password; every other login is refused ([security.md](security.md)). `false`: any client
+    /// that reaches an address has all rights.
     #[serde(default = "flag::<true>")]
     pub acl: bool,
-    /// Replication, Sentinels, writer, exporter and every other part talk by TLS, and no server
-    /// listens for anything else ([security.md](security.md)).
+    /// All connections to servers use TLS, and the plain ports are closed
+    /// ([security.md](security.md)).
     #[serde(default)]
     #[schemars(example = true)]
     pub tls: bool,
-    /// Who connects has to show a certificate of the lab's CA as well. Only with `tls`.
+    /// Clients, too, must present a certificate of the lab's CA. Only with `tls`.
     #[serde(default)]
     #[schemars(example = true)]
     pub mutual_tls: bool,

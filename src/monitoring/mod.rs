@@ -1,5 +1,4 @@
-//! Who watches the lab: Prometheus, redis_exporter, cAdvisor, Grafana, each started for the lab at
-//! hand.
+//! Starts Prometheus, redis_exporter, cAdvisor and Grafana for a lab.
 //!
 //! - `scraping`: `prometheus.yml` from the lab (pure)
 //! - `service`: the programs (pure)

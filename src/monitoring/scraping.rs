@@ -25,10 +25,10 @@ rule_files:
 scrape_configs:
 ";
 
-/// What Redis tells that nothing here shows: half of its series.
+/// Metrics of Redis that nothing uses: half of its series.
 const REDIS_DROPPED: &str = "redis_(db_(keys_|avg_).*|config_.*|defrag_.*|tracking_.*|expire.*|io_thread.*|\
                              number_of_.*|cluster_.*|commands_latencies_.*|client_recent_.*|lazyfree.*)";
-/// What cAdvisor tells that is shown.
+/// Metrics of cAdvisor that are kept.
 const CONTAINER_KEPT: &str = "container_(cpu_(usage|user|system)_seconds_total|cpu_cfs_throttled_seconds_total|\
                               memory_(rss|cache|usage_bytes|working_set_bytes|failcnt)|processes|threads|\
                               file_descriptors|sockets|spec_memory_limit_bytes|start_time_seconds)";

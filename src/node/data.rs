@@ -1,8 +1,8 @@
 //! A data node: observes its server and the other nodes, asks the state machine what to do, and
 //! does it.
 //!
-//! - `look`: observes the own server; `act`: executes the actions of the state machine
-//! - `marks`: the mark of the own copy; `roster`: the own membership
+//! - `look`: observes this node's server; `act`: executes the actions of the state machine
+//! - `marks`: the mark of this node's copy; `roster`: this node's membership
 //! - `raise`: how a replica becomes promotable
 //! - `in_sync`: which replicas are in sync; `pacing`: writes are slowed down during a full copy
 //! - `fsync`: syncs the append-only file to disk
@@ -78,7 +78,7 @@ pub(super) struct DataNode {
     conf: PathBuf,
     binary: ServerBinary,
     sentinels: Arc<SentinelClients>,
-    /// To the own server.
+    /// To this node's server.
     connector: Connector,
     /// To the other nodes.
     others: Connector,
@@ -95,9 +95,9 @@ pub(super) struct DataNode {
     server: Option<ServerProcess>,
     conn: Option<Conn>,
     watch: ServerWatch,
-    /// The own copy.
+    /// This node's copy.
     copy: OwnCopy,
-    /// The list of members on the own server, and the membership of this node in it.
+    /// The list of members on this node's server, and the membership of this node in it.
     roster: Option<StoredRoster>,
     membership: OwnMembership,
     /// Names and old addresses of nodes that an operator has moved.
@@ -265,7 +265,7 @@ impl DataNode {
         }
     }
 
-    /// What the state machine decides from. `server`: the state of the own server.
+    /// What the state machine decides from. `server`: the state of this node's server.
     fn observation(&self, server: ServerState) -> Observation {
         Observation {
             now: self.started.elapsed(),

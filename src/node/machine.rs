@@ -1,8 +1,8 @@
 //! What a data node does next: a pure state machine.
 //!
-//! [`Machine::step`] takes an observation of the own server, the Sentinels and the other data
+//! [`Machine::step`] takes an observation of this node's server, the Sentinels and the other data
 //! nodes, and returns the actions. It has no clock and no I/O. `docs/protocol.md` has the reasons.
-//! A file for each state of the own server decides the actions: `gone`, `parked`, `primary`,
+//! A file for each state of this node's server decides the actions: `gone`, `parked`, `primary`,
 //! `replica`.
 //!
 //! Invariants:
@@ -90,10 +90,10 @@ pub struct Machine {
     candidate: Option<bool>,
     /// When the last mark was decided.
     last_mark: Option<Duration>,
-    /// Since when the lab has been closed, by the own mark.
+    /// Since when the lab has been closed, by this node's mark.
     closed_since: Option<Duration>,
     waiting_for: Option<Wait>,
-    /// The node whose data the own server can't read, as last reported; this node for its own
+    /// The node whose data this node's server can't read, as last reported; this node for its own
     /// files.
     unreadable_reported: Option<SocketAddrV4>,
 }
@@ -232,7 +232,7 @@ impl Machine {
         self.disk_reported = seen.disk_refuses;
     }
 
-    /// Reports, once for each node, that the own server can't read its data.
+    /// Reports, once for each node, that this node's server can't read its data.
     fn report_unreadable(&mut self, whose: SocketAddrV4, actions: &mut Vec<Action>) {
         if self.unreadable_reported.replace(whose) != Some(whose) {
             actions.push(if whose == self.config.me {
@@ -288,7 +288,7 @@ impl Machine {
     }
 }
 
-/// Whether the own server can read the writes of that node. A node that is not primary writes
+/// Whether this node's server can read the writes of that node. A node that is not primary writes
 /// nothing.
 fn may_be_read(seen: &Observation, address: SocketAddrV4) -> bool {
     let mut peers = seen.peers.iter();

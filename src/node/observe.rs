@@ -22,7 +22,7 @@ use super::machine::{Peer, PeerCopy, PeerState, Vote};
 
 /// Pause between two observations while nothing happens.
 pub(super) const CALM: Duration = Duration::from_millis(100);
-/// Pause between two observations while a role is undecided or a failover is under way.
+/// Pause between two observations while a role is undecided or a failover is in progress.
 pub(super) const URGENT: Duration = Duration::from_millis(20);
 /// A vote older than this, or than the limit of an answer, is dropped: the Sentinels may have
 /// answered before a network cut.
@@ -145,7 +145,7 @@ impl Observers {
         *self.foreign.borrow()
     }
 
-    /// The other data nodes, compared with the own copy and the version of the own server.
+    /// The other data nodes, compared with this node's copy and the version of this node's server.
     pub(super) fn peers(&self, own: Option<&DataCopy>, server: Option<Version>) -> Vec<Peer> {
         self.peers
             .iter()

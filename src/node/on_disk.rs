@@ -1,5 +1,5 @@
 //! Reads the last mark of a node's copy from its append-only files, without a server. It does not
-//! depend on the format of the files, so it works for files that the own server can't read.
+//! depend on the format of the files, so it works for files that this node's server can't read.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -16,8 +16,8 @@ use super::state::error::{StateError, io_error};
 /// Bytes that are read from a file at a time.
 const PART: usize = 1 << 20;
 
-/// The copy in files that the own server can't read. Reading it takes seconds per gigabyte, so a
-/// thread does it.
+/// The copy in files that this node's server can't read. Reading it takes seconds per gigabyte, so
+/// a thread does it.
 #[derive(Debug, Default)]
 pub(super) enum DiskCopy {
     /// Not asked for, or the server can read it.

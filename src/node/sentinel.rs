@@ -230,7 +230,7 @@ async fn supervise(
     }
 }
 
-/// To the own server and to data nodes, from the own address.
+/// To this node's server and to data nodes, from this node's address.
 fn connector(lab: &Lab, node: &Node) -> Connector {
     Connector::new(lab, User::Node).from_source(lab.listens(node))
 }

@@ -20,7 +20,7 @@ use crate::report::{MemoryUse, RefusedLogin};
 use super::shared_report::SharedReport;
 use super::state::users;
 
-/// Pause between two checks of the own server.
+/// Pause between two checks of this node's server.
 const PERIOD: Duration = Duration::from_secs(1);
 /// Pause between two tries of all passwords.
 const LOGIN_PERIOD: Duration = Duration::from_secs(10);
@@ -59,7 +59,7 @@ struct Survey {
     report: SharedReport,
     /// Users that have been reported.
     reported: Vec<String>,
-    /// To the own server; one connector, so that a silent server is connected to with growing
+    /// To this node's server; one connector, so that a silent server is connected to with growing
     /// pauses.
     own: Connector,
     conn: Option<Conn>,

@@ -1,4 +1,4 @@
-//! The server version that wrote the files of a node, and whether the own server can read them.
+//! The server version that wrote the files of a node, and whether this node's server can read them.
 //!
 //! There are two sources. The first bytes of the append-only file's base have the format version of
 //! the server that made it. A note beside the files has the version of the last server that served

@@ -47,7 +47,7 @@ fn the_promoted_node_may_be_lost_before_it_has_been_copied() {
     assert_eq!(lab.wait_failover_from("redis-a"), "redis-b");
     let says = |lab: &TestLab, words: &str| lab.log("redis-a").contains(words);
     wait_until("redis-a follows redis-b without its data", || {
-        says(&lab, "role decided") && says(&lab, "the own data is set aside")
+        says(&lab, "role decided") && says(&lab, "this node's data is set aside")
     });
     lab.runner.kill_node("redis-b");
     wait_until("redis-a has its own data again", || {

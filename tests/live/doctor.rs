@@ -218,7 +218,7 @@ fn what_a_killed_rewrite_left_is_removed_and_counted() {
         .assert_all_acknowledged();
     // So slow that it is cut short for certain: 20 keys take 10 s.
     lab.config_set(&node, "rdb-key-save-delay", "500000");
-    // The one after its first copy may still be under way.
+    // The one after its first copy may still be in progress.
     wait_until("a rewrite to begin", || {
         let begun = lab.halab(&["cli", &node, "-e", "BGREWRITEAOF"]);
         begun.status.success()
@@ -229,7 +229,7 @@ fn what_a_killed_rewrite_left_is_removed_and_counted() {
         let names = entries.map(|e| e.file_name().to_string_lossy().into_owned());
         names.filter(|name| name.starts_with("temp-")).count()
     };
-    wait_until("a rewrite under way", || unfinished() == 1);
+    wait_until("a rewrite in progress", || unfinished() == 1);
     lab.signal_server(&node, Signal::KILL);
     wait_until("its file to be removed", || counted() == Some(1.0));
     assert_eq!(unfinished(), 0);

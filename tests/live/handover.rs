@@ -135,7 +135,7 @@ fn a_handover_whose_connection_to_the_old_primary_breaks_is_carried_out() {
         .spawn()
         .unwrap();
     let name = lab.lab.primary_name.clone();
-    super::lab::wait_until("the failover to be under way", || {
+    super::lab::wait_until("the failover to be in progress", || {
         let ask = ["cli", "sentinel-1", "-e", "sentinel", "master", &name];
         let said = String::from_utf8(lab.halab(&ask).stdout).unwrap();
         said.contains("failover_in_progress") || !super::lab::is_running(child.id())

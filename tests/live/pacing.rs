@@ -29,7 +29,7 @@ fn a_copy_completes_under_a_load_that_outruns_it() {
         ask(&lab, &primary, &["config", "set", parameter, value]);
     }
     ask(&lab, &primary, &["config", "rewrite"]);
-    // Little is under way at a time: that is let in even where writes are held up.
+    // Little is in progress at a time: that is let in even where writes are held up.
     let load = [
         "--duration",
         "10m",

@@ -125,7 +125,7 @@ fn the_upgrade_of_a_replica_can_be_taken_back() {
         "redis-b",
         "wrote on this disk, so it is not started"
     ));
-    assert!(says(&lab, "redis-b", "the own data is set aside"));
+    assert!(says(&lab, "redis-b", "this node's data is set aside"));
     assert_eq!(lab.primary().as_deref(), Some("redis-a"));
     lab.assert_nothing_lost(&ledger);
 }

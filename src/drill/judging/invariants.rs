@@ -9,7 +9,7 @@ use super::records::nothing_lost;
 use super::timeline::Timeline;
 
 /// A record that was confirmed before a link was cut may be acknowledged this much later: its
-/// confirmation was under way.
+/// confirmation was in progress.
 const UNDER_WAY_US: u64 = 300_000;
 
 /// What is known of one fault when it is over.

@@ -1,4 +1,4 @@
-//! Executes the actions of the state machine on the own server.
+//! Executes the actions of the state machine on this node's server.
 
 use std::net::SocketAddrV4;
 
@@ -24,7 +24,7 @@ impl DataNode {
         match action {
             Action::Start => return self.start_server(),
             Action::StartAfresh => {
-                info!(node = %name, "another node was promoted, so the own data is set aside");
+                info!(node = %name, "another node was promoted, so this node's data is set aside");
                 self.state.set_aside()?;
                 self.copy.note_aside();
                 return self.start_server();
@@ -201,14 +201,14 @@ impl DataNode {
         Ok(())
     }
 
-    /// Restarts the server without the own data, which is kept aside: an operator has chosen
+    /// Restarts the server without this node's data, which is kept aside: an operator has chosen
     /// another copy.
     async fn give_up_copy(&mut self) -> Result<(), NodeError> {
         if let Some(mut server) = self.server.take() {
             server.stop().await;
         }
         let kept = self.state.keep_aside()?;
-        warn!(node = %self.node.name, kept = %kept.display(), "an operator has chosen another copy, so the own data is kept aside");
+        warn!(node = %self.node.name, kept = %kept.display(), "an operator has chosen another copy, so this node's data is kept aside");
         self.start_server()
     }
 
@@ -241,15 +241,15 @@ impl DataNode {
             .await
     }
 
-    /// Sends a command to the own server, and returns whether it was accepted. A failure is logged
-    /// and not repeated here: the state machine sees its effect at the next observation.
+    /// Sends a command to this node's server, and returns whether it was accepted. A failure is
+    /// logged and not repeated here: the state machine sees its effect at the next observation.
     pub(super) async fn send(&mut self, cmd: &redis::Cmd) -> bool {
         let sent = match self.own_conn().await {
             Ok(conn) => conn.query::<redis::Value>(cmd).await.map(drop),
             Err(error) => Err(error),
         };
         if let Err(error) = sent {
-            warn!(node = %self.node.name, %error, "the own server refused a command");
+            warn!(node = %self.node.name, %error, "this node's server refused a command");
             return false;
         }
         true

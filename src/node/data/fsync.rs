@@ -1,8 +1,8 @@
 //! Syncs the append-only file to disk once a second, in the supervisor.
 //!
-//! The server could do that itself (`appendfsync everysec`). But while such a sync is under way it
-//! delays writes to the file for up to 2 s and still answers (`flushAppendOnlyFile` in aof.c). If
-//! it is killed then, answered writes are lost. So it runs with `appendfsync no`: it writes each
+//! The server could do that itself (`appendfsync everysec`). But while such a sync is in progress
+//! it delays writes to the file for up to 2 s and still answers (`flushAppendOnlyFile` in aof.c).
+//! If it is killed then, answered writes are lost. So it runs with `appendfsync no`: it writes each
 //! command to the file before it answers, and what is written survives the end of the server. Only
 //! a crash of the machine can lose what is not synced.
 //!

@@ -1,4 +1,4 @@
-//! Which replicas are in sync with the own server while it is primary.
+//! Which replicas are in sync with this node's server while it is primary.
 //!
 //! Redis reports a link as online as soon as the full copy has been sent, while the replica still
 //! loads it. Until the replica has loaded it and caught up, it has nothing of what was written
@@ -20,18 +20,18 @@ use crate::protocol::ack::Confirmed;
 const NEAR: Duration = Duration::from_millis(300);
 /// How far behind a replica in sync may fall. It confirms its offset at least once a second.
 const FAR: Duration = Duration::from_secs(2);
-/// How long a replica stays in sync that is observed not to be, with its link online: if the own
-/// server was stopped for a moment, confirmations may be unread.
+/// How long a replica stays in sync that is observed not to be, with its link online: if this
+/// node's server was stopped for a moment, confirmations may be unread.
 const GRACE: Duration = Duration::from_millis(500);
 /// How long a replica that confirms may take to catch up before writes wait for it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Tracks the replicas of the own server.
+/// Tracks the replicas of this node's server.
 #[derive(Debug, Default)]
 pub(super) struct ReplicaTracker {
     /// The history in which offsets count.
     history: String,
-    /// The own offsets in it, as far back as they matter.
+    /// This node's offsets in it, as far back as they matter.
     offsets: VecDeque<(Duration, u64)>,
     replicas: Vec<Replica>,
 }
@@ -108,7 +108,7 @@ impl ReplicaTracker {
         }
     }
 
-    /// The own offset so long ago; of a new primary the first.
+    /// This node's offset so long ago; of a new primary the first.
     fn offset(&self, now: Duration, ago: Duration) -> u64 {
         let old = |(at, _): &&(Duration, u64)| now.saturating_sub(*at) >= ago;
         let newest = self.offsets.iter().rev().find(old);

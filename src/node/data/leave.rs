@@ -41,7 +41,7 @@ impl DataNode {
     }
 
     async fn is_closed(&mut self) -> bool {
-        // For its update of the own copy.
+        // For its update of this node's copy.
         let _ = self.observe_server().await;
         let mark = self.copy.held().and_then(DataCopy::mark);
         mark.is_some_and(|mark| mark.state == Completeness::Closed)

@@ -1,4 +1,4 @@
-//! Observes the own server of a data node: its process, its answer, and the files that it would
+//! Observes the server of this data node: its process, its answer, and the files that it would
 //! load.
 
 use std::time::Duration;
@@ -41,7 +41,7 @@ pub(super) struct ServerWatch {
 }
 
 impl DataNode {
-    /// Observes the own server.
+    /// Observes this node's server.
     pub(super) async fn observe_server(&mut self) -> Result<ServerState, NodeError> {
         let Some(server) = &mut self.server else {
             self.compare_versions();
@@ -82,7 +82,7 @@ impl DataNode {
                 Ok(seen)
             }
             Err(error) => {
-                debug!(node = %self.node.name, %error, "no answer from the own server");
+                debug!(node = %self.node.name, %error, "no answer from this node's server");
                 self.conn = None;
                 self.watch.unanswered += 1;
                 Ok(self.silent_state())
@@ -171,7 +171,7 @@ impl DataNode {
         self.own_conn().await?.info_and_copy().await
     }
 
-    /// The connection to the own server.
+    /// The connection to this node's server.
     pub(super) async fn own_conn(&mut self) -> Result<&mut Conn, ClientError> {
         let conn = match self.conn.take() {
             Some(conn) => conn,

@@ -1,4 +1,4 @@
-//! The mark of the own copy, and the login with which the server may copy. The rules are in
+//! The mark of this node's copy, and the login with which the server may copy. The rules are in
 //! [`crate::protocol::copy`].
 //!
 //! A parked server can't copy: it has a login that no server accepts. So its data stays, whoever
@@ -25,14 +25,14 @@ use super::DataNode;
 /// while writes are paused.
 const MARK_LIMIT: Duration = Duration::from_millis(300);
 
-/// The own copy, as far as the node knows it.
+/// This node's copy, as far as the node knows it.
 #[derive(Debug, Default)]
 pub(super) struct OwnCopy {
     /// As last read; `None`: not read since the server was started.
     held: Option<DataCopy>,
     /// The copy of the last server when it ended.
     last: Option<DataCopy>,
-    /// The copy on disk that the own server can't read.
+    /// The copy on disk that this node's server can't read.
     on_disk: Option<DataCopy>,
     /// The copy that was set aside until a new one is complete; `None` also if unknown.
     aside: Option<DataCopy>,
@@ -97,7 +97,7 @@ impl OwnCopy {
             .or(Some(DataCopy::Unmarked));
     }
 
-    /// Notes the copy on disk that the own server can't read.
+    /// Notes the copy on disk that this node's server can't read.
     pub(super) fn found_on_disk(&mut self, copy: Option<DataCopy>) {
         self.on_disk = copy;
     }
@@ -384,7 +384,7 @@ impl DataNode {
         Ok(changes)
     }
 
-    /// Gives the own server the login with which it can copy from another.
+    /// Gives this node's server the login with which it can copy from another.
     pub(super) async fn admit(&mut self) {
         self.watch.admitted = false;
         let mut login = self.replication_login();
@@ -414,8 +414,8 @@ impl DataNode {
         }
     }
 
-    /// The password with which the own server copies. The outer `None`: it can't be read; the inner
-    /// one: the lab has no users.
+    /// The password with which this node's server copies. The outer `None`: it can't be read; the
+    /// inner one: the lab has no users.
     fn replication_login(&self) -> Option<Option<SecretString>> {
         let login = Secrets::load_or_generate(&self.lab).and_then(|secrets| {
             secrets

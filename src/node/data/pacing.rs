@@ -1,4 +1,4 @@
-//! Slows writes down while a replica makes a full copy of the own server.
+//! Slows writes down while a replica makes a full copy of this node's server.
 //!
 //! Writes during a full copy wait in the primary's memory until the replica has loaded the copy. At
 //! a limit (`client-output-buffer-limit`) the server drops the replica, which starts again. A load
@@ -41,7 +41,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 impl DataNode {
     /// Pauses writes if a replica could not complete its copy otherwise. `seen`: the state of the
-    /// own server at this step. Returns whether a copy is under way.
+    /// own server at this step. Returns whether a copy is in progress.
     pub(super) async fn pace(&mut self, seen: ServerState) -> bool {
         match seen {
             ServerState::Primary { .. } => {}

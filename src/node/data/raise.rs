@@ -5,11 +5,11 @@
 //! They learn that it can't from one of two sources:
 //!
 //! - The node's *assurance*: the supervisor is subscribed to a channel while the priority is 0 and
-//!   no raise is under way. It ends the subscription, and checks on its server that it has ended,
+//!   no raise is in progress. It ends the subscription, and checks on its server that it has ended,
 //!   before it asks the primary for its offset. So the offset includes every write for which the
 //!   assurance was counted, whatever the timing.
-//! - The INFO that the Sentinels have of the node. It does not show a raise that is under way. So a
-//!   raise may take at most `raise_limit`, from the question for the offset on, and writers count
+//! - The INFO that the Sentinels have of the node. It does not show a raise that is in progress. So
+//!   a raise may take at most `raise_limit`, from the question for the offset on, and writers count
 //!   only a priority of 0 that is later than their write by more than that. Slow steps that do not
 //!   affect the offset, such as connecting, come before.
 //!
@@ -32,7 +32,7 @@ use super::DataNode;
 /// 100 for a server that has not reported one, and for servers outside the lab: both come after
 /// those that are in sync.
 const PROMOTABLE: &str = "10";
-/// Pause between two checks of the own offset.
+/// Pause between two checks of this node's offset.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// After so long in sync without a successful raise, the node logs a warning.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -45,11 +45,11 @@ const FORGET: Duration = Duration::from_secs(5);
 /// What is kept between two attempts to become promotable.
 #[derive(Debug, Default)]
 pub(super) struct Raising {
-    /// No raise is under way, and the priority is 0.
+    /// No raise is in progress, and the priority is 0.
     assurance: Option<Presence>,
     /// The connection to the primary.
     primary: Option<Conn>,
-    /// The id, on the own server, of a connection on which a raise may still arrive.
+    /// The id, on this node's server, of a connection on which a raise may still arrive.
     unsettled: Option<u64>,
     /// The present series of failed attempts.
     failed_attempts: Option<FailedAttempts>,
@@ -297,7 +297,7 @@ impl DataNode {
         }
     }
 
-    /// The own offset, once it has reached what the primary had when it was asked.
+    /// This node's offset, once it has reached what the primary had when it was asked.
     async fn caught_up(
         &mut self,
         primary: SocketAddrV4,

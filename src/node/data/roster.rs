@@ -1,10 +1,10 @@
 //! The membership of this node by the list of members on its own server, and what follows from it
 //! ([`crate::protocol::roster`]).
 //!
-//! The list is read from the own server at each step. A raise reads it once more, right before the
-//! node becomes promotable, and the assurance is ended before a raise and given again after it. So
-//! a client that has seen a list on this server and then the assurance knows that the node acts on
-//! that list.
+//! The list is read from this node's server at each step. A raise reads it once more, right before
+//! the node becomes promotable, and the assurance is ended before a raise and given again after it.
+//! So a client that has seen a list on this server and then the assurance knows that the node acts
+//! on that list.
 
 use std::net::SocketAddrV4;
 
@@ -111,7 +111,7 @@ impl DataNode {
         Ok(OwnMembership::of(roster, &self.node))
     }
 
-    /// Whether the list on the own server has this node as a full member now.
+    /// Whether the list on this node's server has this node as a full member now.
     pub(super) async fn still_listed(&mut self) -> Result<bool, ClientError> {
         self.read_roster()
             .await

@@ -1,4 +1,4 @@
-//! The own server has ended: when it is started again, and with which data.
+//! This node's server has ended: when it is started again, and with which data.
 
 use std::time::Duration;
 
@@ -106,7 +106,7 @@ impl Machine {
     }
 
     /// For a server that can't load its data. If another node has the data, that node is primary or
-    /// is asked to take over, and the own data is set aside for a copy from it. Returns whether
+    /// is asked to take over, and this node's data is set aside for a copy from it. Returns whether
     /// another node has the data; if none has it, an operator has to act on the server's error.
     ///
     /// Data that is intact and of another version is compared first: only a node that holds no less
@@ -142,12 +142,12 @@ impl Machine {
         }
         let takes_over = |p: &Peer| can_be_promoted(p) && has_all(p);
         if named == Some(self.config.me) && seen.peers.iter().any(takes_over) {
-            self.call_failover(seen, "the own data can't be loaded", actions);
+            self.call_failover(seen, "this node's data can't be loaded", actions);
             return true;
         }
         if seen.peers.iter().any(|p| p.copy.data) {
             let what =
-                "another data node, which has data, to take over: the own data can't be loaded";
+                "another data node, which has data, to take over: this node's data can't be loaded";
             self.wait_for(Wait::Nodes(what), actions);
             return true;
         }

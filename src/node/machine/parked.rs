@@ -1,4 +1,4 @@
-//! The own server is parked: which primary it follows, and when it becomes primary by its own
+//! This node's server is parked: which primary it follows, and when it becomes primary by its own
 //! decision or stands for primary.
 //!
 //! The presence of data decides nothing here. Copies are compared by their marks
@@ -31,7 +31,7 @@ pub(super) enum MayCopy {
     Refused(&'static str),
     /// An operator has chosen the primary's copy over this one.
     GivenUp,
-    /// The own server can't read what the primary writes.
+    /// This node's server can't read what the primary writes.
     Unreadable,
 }
 
@@ -348,7 +348,7 @@ fn holds_no_more(peer: &Peer) -> bool {
     matches!(peer.copy.relation, Some(Relation::Less | Relation::Same))
 }
 
-/// Whether the own copy may be replaced by that of a primary.
+/// Whether this node's copy may be replaced by that of a primary.
 pub(super) fn may_copy(own: OwnData, primary: &Peer) -> MayCopy {
     if !primary.readable {
         return MayCopy::Unreadable;

@@ -1,4 +1,4 @@
-//! The own server is primary: its marks, its fence, and what it does when it is replaced.
+//! This node's server is primary: its marks, its fence, and what it does when it is replaced.
 
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -57,7 +57,7 @@ impl Machine {
         if seen.disk_refuses && seen.peers.iter().any(can_be_promoted) {
             // The server refuses writes by itself. Earlier writes are on the other node, or were
             // not acknowledged.
-            self.call_failover(seen, "the own disk takes no writes", actions);
+            self.call_failover(seen, "this node's disk takes no writes", actions);
         }
         let always = replicas == 0;
         if always && seen.sync_always != Some(true) {
@@ -84,8 +84,8 @@ impl Machine {
         }
     }
 
-    /// Keeps the own mark up to date. Not while writes are paused, which would delay the mark too,
-    /// nor while the disk takes no writes.
+    /// Keeps this node's mark up to date. Not while writes are paused, which would delay the mark
+    /// too, nor while the disk takes no writes.
     fn mark(&mut self, seen: &Observation, alone: bool, actions: &mut Vec<Action>) {
         if self.fenced || seen.disk_refuses || seen.own == OwnData::Unread {
             return;
@@ -129,7 +129,7 @@ impl Machine {
 
     /// Whether the Sentinels have confirmed this term as primary. If the node took the role by its
     /// own decision, they may still name it from before and be about to promote another. Then
-    /// they confirm it once they have seen it as primary with no failover under way.
+    /// they confirm it once they have seen it as primary with no failover in progress.
     fn announced(&self, seen: &Observation) -> bool {
         let served_for = seen.now.saturating_sub(self.primary_since);
         let settled = |vote: Vote| {

@@ -1,5 +1,5 @@
-//! The own server is a replica: when it becomes promotable, and what it does when its primary is
-//! lost.
+//! This node's server is a replica: when it becomes promotable, and what it does when its primary
+//! is lost.
 
 use std::net::SocketAddrV4;
 use std::time::Duration;

@@ -528,7 +528,8 @@ fn a_stale_primary_that_this_node_has_followed_is_not_taken_for_a_promoted_one()
     let silent = peer(PeerState::Unreachable(ms(5000)));
     let alone = ServerState::Primary { replicas: 0 };
     node.sees(5000, alone, Some(vote(A, 2)), silent);
-    // The other comes back as the primary that it was. The own data is not set aside for its data.
+    // The other comes back as the primary that it was. This node's data is not set aside for its
+    // data.
     let actions = node.sees(10, ServerState::Gone, Some(vote(A, 2)), peer(WRITABLE));
     assert_eq!(actions, [Action::Start]);
     let actions = node.sees(10, ServerState::Parked, Some(vote(A, 2)), peer(WRITABLE));

@@ -103,7 +103,8 @@ pub(super) async fn may_lead(lab: &Lab, node: &Node, connector: &Connector) -> O
     judge(&said.into_iter().flatten().collect::<Vec<_>>(), &mut 0)
 }
 
-/// Lets the own server lead failovers only while the lists have it as a full member. Never returns.
+/// Lets this node's server lead failovers only while the lists have it as a full member. Never
+/// returns.
 pub(super) async fn follow(lab: &Lab, node: &Node, connector: &Connector, report: &SharedReport) {
     let mut conns: Vec<Option<Conn>> = lab.data_nodes.iter().map(|_| None).collect();
     let mut own: Option<Conn> = None;

@@ -1,5 +1,5 @@
-//! The full copies that replicas make of the own server: how much waits for each, and how much may.
-//! No I/O.
+//! The full copies that replicas make of this node's server: how much waits for each, and how much
+//! may. No I/O.
 
 use std::collections::HashMap;
 use std::net::SocketAddrV4;
@@ -18,7 +18,7 @@ pub(super) const PAUSE: Duration = Duration::from_millis(30);
 /// Incomplete copies of a replica after which only some further copies are paced.
 const PATIENT_COPIES: u32 = 3;
 
-/// A full copy under way.
+/// A full copy in progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FullCopy {
     to: SocketAddrV4,
@@ -59,7 +59,7 @@ pub(super) struct EnlargedLimit {
     pub(super) to: OutputBufferLimit,
 }
 
-/// The full copies under way, and the state of the pacing.
+/// The full copies in progress, and the state of the pacing.
 #[derive(Debug, Default)]
 pub(in crate::node::data) struct Pacing {
     history: String,
@@ -79,7 +79,7 @@ pub(in crate::node::data) struct Pacing {
 }
 
 impl Pacing {
-    /// Takes over the replicas that the own server reports as primary; only `members` count.
+    /// Takes over the replicas that this node's server reports as primary; only `members` count.
     pub(in crate::node::data) fn see(
         &mut self,
         now: Duration,
@@ -150,7 +150,7 @@ impl Pacing {
         limit > 0 && self.offset.saturating_sub(transfer.from) > limit
     }
 
-    /// The own server is not primary any more.
+    /// This node's server is not primary any more.
     pub(in crate::node::data) fn ended(&mut self) {
         self.transfers.clear();
         self.incomplete.clear();

@@ -3,7 +3,7 @@
 
 use super::*;
 
-/// A peer whose server writes what the own one can't read.
+/// A peer whose server writes what this node's can't read.
 fn newer(state: PeerState, copy: PeerCopy) -> Vec<Peer> {
     vec![Peer {
         readable: false,
