@@ -24,9 +24,9 @@ lab_is_up() {
     pid=$(runner_field 1) && [ -n "$pid" ] && [ "$(start_time "$pid")" = "$(runner_field 2)" ]
 }
 
-# left_over proxies|nodes|servers|monitors: prints the PIDs of this lab's processes, whoever started them. A
-# node is found by its environment; a server overwrites that with its title, so it is found by its
-# working folder.
+# left_over proxies|nodes|servers|monitors: prints the PIDs of this lab's processes, whoever started
+# them. A node is found by its environment; a server overwrites that with its title, so it is found
+# by its working folder.
 left_over() {
     local proc name
     for proc in /proc/[0-9]*; do

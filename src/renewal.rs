@@ -71,8 +71,8 @@ fn remaining_hint(renewed: usize) -> &'static str {
     }
 }
 
-/// Gives every node of `lab`, its proxy and its clients a new certificate. If `stop` is cancelled, it ends
-/// between two nodes.
+/// Gives every node of `lab`, its proxy and its clients a new certificate. If `stop` is cancelled,
+/// it ends between two nodes.
 ///
 /// # Errors
 /// If a node does not answer, a file cannot be written, a server does not load its certificate, or

@@ -26,8 +26,7 @@ in
 
   config = lib.mkIf role.enable {
     networking.firewall = ports.firewall role (
-      [ topology.proxy.port ]
-      ++ lib.optional (topology.monitoring != null) topology.monitoring.proxy_port
+      [ topology.proxy.port ] ++ lib.optional (topology.monitoring != null) topology.monitoring.proxy_port
     );
     systemd.services.halab-proxy = units.proxy {
       flags = lib.optionals (role.address != null) [

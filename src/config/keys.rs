@@ -73,8 +73,8 @@ pub(super) struct Tables {
     #[serde(default = "left_out::<Security>")]
     pub security: Security,
     /// The address that any Redis client uses as one Redis server ([proxy.md](proxy.md)), and what
-    /// `halab proxy` does when its flags are silent. The table may be left out: then no lane starts
-    /// a proxy, and one that is started by hand has the defaults.
+    /// `halab proxy` does when its flags are silent. The table may be left out: then no lane
+    /// starts a proxy, and one that is started by hand has the defaults.
     #[serde(default)]
     #[schemars(with = "Proxy")]
     pub proxy: Option<Proxy>,
@@ -111,8 +111,8 @@ pub(super) struct LabTable {
 #[schemars(bound = "K: NodeTableKind")]
 pub(super) struct NodeTable<K: NodeTableKind> {
     /// The node's one name everywhere: state folder, unit, log, metric label, report. Unique among
-    /// all nodes, data nodes and Sentinels together; not `log`, `monitoring`, `proxy`, `secrets` or
-    /// `writer`, which are other folders and processes.
+    /// all nodes, data nodes and Sentinels together; not `log`, `monitoring`, `proxy`, `secrets`
+    /// or `writer`, which are other folders and processes.
     #[schemars(schema_with = "name_schema", example = K::NAME)]
     name: String,
     /// The node's own IPv4 address: its server listens there and its outgoing connections come

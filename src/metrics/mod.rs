@@ -1,8 +1,9 @@
 //! Serves a registry of metrics over HTTP, for Prometheus.
 //!
-//! The pages are `/metrics` and, for a node, `/status`, for the proxy, `/healthz`. `crate::http` limits what clients can use.
-//! The metrics themselves are defined where they are measured (`node`, `writer`, `proxy`). A process that
-//! does not run all the time has a target file for Prometheus (`target`).
+//! The pages are `/metrics` and, for a node, `/status`, for the proxy, `/healthz`. `crate::http`
+//! limits what clients can use. The metrics themselves are defined where they are measured (`node`,
+//! `writer`, `proxy`). A process that does not run all the time has a target file for Prometheus
+//! (`target`).
 
 mod target;
 #[cfg(test)]

@@ -83,8 +83,8 @@ pub fn prometheus_yml(lab: &Lab, context: &ScrapeContext) -> Option<String> {
     Some(out)
 }
 
-/// Where the lab's proxy serves its metrics, if Prometheus can ask there: a proxy for the clients of
-/// another host alone listens at a loopback address of that host.
+/// Where the lab's proxy serves its metrics, if Prometheus can ask there: a proxy for the clients
+/// of another host alone listens at a loopback address of that host.
 fn proxy(lab: &Lab) -> Option<SocketAddrV4> {
     let (monitoring, _) = (lab.monitoring.as_ref()?, lab.proxy.as_ref()?);
     let is_near = |at: &SocketAddrV4| at.ip().is_loopback() == monitoring.address.is_loopback();
