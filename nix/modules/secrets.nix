@@ -33,10 +33,10 @@ in
       application in `settings.app`. Every host that runs a node needs the same files; a host that
       only writes needs writer, one with only a proxy needs proxy, one that only monitors needs
       exporter. With `settings.security.tls` every host also needs ca.pem, and node-NAME.pem of each
-      node that it runs, and proxy.pem for the proxy; with `mutual_tls` also client.pem. `halab secrets make DIR` makes all files. systemd reads them
-      (LoadCredential), so only root needs access; never put them into the Nix store. `null`: the
-      first start makes them in /var/lib/${made}, which is sufficient if all nodes of
-      the lab run on this host.
+      node that it runs, and proxy.pem for the proxy; with `mutual_tls` also client.pem.
+      `halab secrets make DIR` makes all files. systemd reads them (LoadCredential), so only root
+      needs access; never put them into the Nix store. `null`: the first start makes them in
+      /var/lib/${made}, which is sufficient if all nodes of the lab run on this host.
     '';
   };
 
