@@ -30,6 +30,7 @@ in
       names = project.topology.sentinelNames;
     };
     writer.enable = true;
+    proxy.enable = true;
     monitoring.enable = true;
     cadvisor.enable = true;
   };

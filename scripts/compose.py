@@ -54,6 +54,38 @@ def node_service(node, kind, previous=None):
     return "".join(f"  {line}\n" for line in lines)
 
 
+def proxy_settings(lab):
+    """The table [proxy] with its defaults; None without it."""
+    if "proxy" not in lab:
+        return None
+    network = lab["data_node"][0]["address"].rsplit(".", 1)[0]
+    return {"address": f"{network}.51", "port": 6379, **lab["proxy"]}
+
+
+def proxy_service(proxy):
+    """The service of the proxy; nothing for a lab without one."""
+    if proxy is None:
+        return ""
+    address, port = proxy["address"], proxy["port"]
+    lines = [
+        "# One address for any Redis client. It depends on `closing`, so it stops first: its clients are",
+        "# answered before the lab closes.",
+        "proxy:",
+        "  <<: *node",
+        "  image: redis-ha-lab-proxy:${LAB_VERSION:-@version@}",
+        "  environment: { <<: *environment }",
+        f'  networks: {{ lab: {{ ipv4_address: "{in_network(address)}" }} }}',
+        f'  ports: ["${{LAB_LOOPBACK:-127.0.0}}.{last_octet(address)}:{port}:{port}"]',
+        '  volumes: ["secrets:/run/secrets:ro"]',
+        "  stop_grace_period: 15s",
+        "  mem_limit: 512m",
+        "  cpus: 1.0",
+        "  depends_on:",
+        "    closing: { condition: service_started }",
+    ]
+    return "".join(f"  {line}\n" for line in lines)
+
+
 def rendered(lab, version):
     data, sentinels = lab["data_node"], lab["sentinel"]
     monitoring = lab["monitoring"]
@@ -73,6 +105,7 @@ def rendered(lab, version):
         "sentinels_started": depending(sentinels, 4, "service_started"),
         "data_nodes_started": depending(data, 6, "service_started"),
         "data_nodes_healthy": depending(data, 6, "service_healthy"),
+        "proxy": proxy_service(proxy_settings(lab)).replace("@version@", version),
         "node_volumes": "\n".join(f"  {node['name']}:" for node in [*data, *sentinels]),
         "monitoring_address": in_network(monitoring["address"]),
         "writer_address": in_network(monitoring["writer_address"]),
@@ -108,6 +141,8 @@ def problems(compose, lab, images, version):
             for name in ("prometheus", "redis-exporter", "cadvisor", "grafana")
         },
     }
+    if proxy := proxy_settings(lab):
+        ports["proxy"] = proxy["port"]
     for name, service in compose["services"].items():
         image = (
             "redis"

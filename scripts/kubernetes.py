@@ -11,6 +11,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import compose
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,6 +29,10 @@ read = lambda name: tomllib.loads((ROOT / name).read_text())
 LAB = read("lab.toml")
 VERSION = read("Cargo.toml")["package"]["version"]
 IMAGES = read("containers/images.toml")["image"]
+# None: the lab has no proxy.
+PROXY = compose.proxy_settings(LAB)
+# The label of a pod, in any namespace, that may connect to the proxy.
+CLIENT = f"{NAME}/client"
 
 
 def thing(api, kind, name, spec=None, labels=None, **more):
@@ -81,7 +86,7 @@ def container(name, image, memory, cpu, mounts, args=None, env=None, ports=(), p
     }
     if args:
         made["args"] = args
-    if {path for _, path in mounts} | {SECRETS} != set(described["state"]) | {SECRETS}:
+    if {path for _, path in mounts} | {SECRETS} != set(described.get("state", [])) | {SECRETS}:
         sys.exit(f"{name}: the image {image} keeps its state in {described['state']}")
     return made
 
@@ -253,6 +258,7 @@ def nodes():
         "ports": [{"name": "metrics", "port": monitoring["writer_port"]}],
     }
     made.append(thing("v1", "Service", "writer", spec, labels_of("writer")))
+    made += proxy() if PROXY else []
     exporter = container(
         "redis-exporter",
         "redis-exporter",
@@ -289,6 +295,43 @@ def nodes():
     return made
 
 
+def proxy():
+    """Two proxies behind the lab's address for them: a client's connection is with one of them."""
+    port, metrics = PROXY["port"], LAB["monitoring"]["proxy_port"]
+    inside = container(
+        "proxy",
+        "proxy",
+        "512Mi",
+        "500m",
+        [],
+        # Together below the maxclients of a data node, 10000.
+        args=["--max-clients", "4500"],
+        ports=[("server", port), ("metrics", metrics)],
+        probes=probe(),
+    )
+    labels = labels_of("proxy")
+    spec = {
+        "replicas": 2,
+        "strategy": {
+            "type": "RollingUpdate",
+            "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1},
+        },
+        "selector": {"matchLabels": labels},
+        # SIGTERM: commands that were sent are answered first.
+        "template": pod("proxy", "proxy", [inside], 15, True),
+    }
+    service = {
+        "type": "ClusterIP",
+        "clusterIP": address(PROXY["address"]),
+        "selector": labels,
+        "ports": [{"name": "server", "port": port}, {"name": "metrics", "port": metrics}],
+    }
+    return [
+        thing("apps/v1", "Deployment", "proxy", spec, labels),
+        thing("v1", "Service", "proxy", service, labels),
+    ]
+
+
 def policies():
     """The network policies: all connections are refused except these."""
     monitoring = LAB["monitoring"]
@@ -306,7 +349,13 @@ def policies():
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}
     }
     selected = among("redis", "sentinel")["podSelector"]
-    asking = ("redis", "sentinel", "writer", "exporter")
+    asking = ("redis", "sentinel", "writer", "exporter", *(["proxy"] if PROXY else []))
+    clients = []
+    if PROXY:
+        metrics += tcp(LAB["monitoring"]["proxy_port"])
+        clients = [
+            {"namespaceSelector": {}, "podSelector": {"matchLabels": {CLIENT: "true"}}},
+        ]
     return [
         thing(
             "networking.k8s.io/v1",
@@ -343,6 +392,19 @@ def policies():
                 "policyTypes": ["Ingress"],
                 "ingress": [{"from": [prometheus], "ports": metrics}],
             },
+        ),
+        *(
+            thing(
+                "networking.k8s.io/v1",
+                "NetworkPolicy",
+                "clients-use-the-proxy",
+                {
+                    "podSelector": among("proxy")["podSelector"],
+                    "policyTypes": ["Ingress"],
+                    "ingress": [{"from": [client], "ports": tcp(PROXY["port"])}],
+                },
+            )
+            for client in clients
         ),
     ]
 
@@ -390,6 +452,7 @@ def monitoring():
     for name, kinds in (
         ("halab-node", {"redis": "data", "sentinel": "sentinel"}),
         ("halab-writer", {"writer": "writer"}),
+        *([("halab-proxy", {"proxy": "proxy"})] if PROXY else []),
     ):
         kind = [
             {
@@ -490,6 +553,7 @@ def main():
         for name in (
             "ca",
             "client",
+            *(["proxy"] if PROXY else []),
             *(f"node-{n['name']}" for n in LAB["data_node"] + LAB["sentinel"]),
         )
     ]

@@ -5,8 +5,8 @@
 # $LAB_RUN/runner as "PID START-TIME NAME". The start time detects a PID that was reused.
 
 SETTLE_SECONDS=60 # a first start takes about 3 s, one after a crash a few failover timeouts
-# Other processes in process-compose.yaml: monitoring, and the one that closes the lab.
-LAB_OTHER_PROCESSES="cadvisor closing grafana prometheus redis-exporter"
+# Other processes in process-compose.yaml: monitoring, the proxy, and the one that closes the lab.
+LAB_OTHER_PROCESSES="cadvisor closing grafana prometheus proxy redis-exporter"
 STOP_SECONDS=120  # each data node may take the 30 s of a handover
 
 # start_time PID: prints the start time in ticks since boot; nothing if the process is gone or a
@@ -24,9 +24,9 @@ lab_is_up() {
     pid=$(runner_field 1) && [ -n "$pid" ] && [ "$(start_time "$pid")" = "$(runner_field 2)" ]
 }
 
-# left_over nodes|servers|monitors: prints the PIDs of this lab's processes, whoever started them. A
-# node is found by its environment; a server overwrites that with its title, so it is found by its
-# working folder.
+# left_over proxies|nodes|servers|monitors: prints the PIDs of this lab's processes, whoever started
+# them. A node is found by its environment; a server overwrites that with its title, so it is found
+# by its working folder.
 left_over() {
     local proc name
     for proc in /proc/[0-9]*; do
@@ -34,6 +34,10 @@ left_over() {
         case $1/$name in
         nodes/halab)
             grep -qzxF "HALAB_STATE=$HALAB_STATE" "$proc/environ" && grep -qzxE 'node|up' "$proc/cmdline"
+            ;;
+        proxies/halab)
+            # Not one that was started by hand.
+            grep -qzxF "HALAB_STATE=$HALAB_STATE" "$proc/environ" && grep -qzxF -e --if-configured "$proc/cmdline"
             ;;
         servers/redis-server | servers/valkey-server)
             [[ $(readlink "$proc/cwd") == "$HALAB_STATE"/* ]]
@@ -155,7 +159,7 @@ wait_until_healthy() {
 a_node_has_ended() {
     case $(runner) in
     process-compose)
-        pc list --output wide 2>/dev/null | grep -vE ' monitoring ' |
+        pc list --output wide 2>/dev/null | grep -vE ' (monitoring|proxy) ' |
             grep -qE ' (Completed|Error|Skipped) '
         ;;
     *) grep -q 'node exited' "$LAB_RUN/runner.log" ;;
@@ -184,13 +188,13 @@ lab_stop() {
             kill -TERM "$(runner_field 1)" 2>/dev/null || true
         fi
         wait_until_gone lab_is_up
-    elif ! any_left_over monitors && ! any_left_over nodes && ! any_left_over servers; then
+    elif ! any_left_over proxies && ! any_left_over monitors && ! any_left_over nodes && ! any_left_over servers; then
         say "the lab is not running"
         return
     fi
     # A killed runner leaves nodes behind, and a killed node its server.
     local kind
-    for kind in monitors nodes servers; do
+    for kind in proxies monitors nodes servers; do
         left_over $kind | xargs -r kill -TERM 2>/dev/null || true
         wait_until_gone any_left_over $kind
     done
@@ -219,6 +223,7 @@ wait_until_gone() {
             die "processes still run after $STOP_SECONDS s" "see $LAB_LOG; to force their end: kill -KILL" \
                 "$({
                     runner_field 1
+                    left_over proxies
                     left_over monitors
                     left_over nodes
                     left_over servers

@@ -71,8 +71,8 @@ fn remaining_hint(renewed: usize) -> &'static str {
     }
 }
 
-/// Gives every node of `lab`, and its clients, a new certificate. If `stop` is cancelled, it ends
-/// between two nodes.
+/// Gives every node of `lab`, its proxy and its clients a new certificate. If `stop` is cancelled,
+/// it ends between two nodes.
 ///
 /// # Errors
 /// If a node does not answer, a file cannot be written, a server does not load its certificate, or
@@ -119,6 +119,10 @@ pub async fn renew(lab: &Lab, stop: &CancellationToken) -> Result<(), RenewalErr
             return Err(stopped(renewed + 1));
         }
         info!(node = %node.name, "presents a new certificate");
+    }
+    if lab.proxy_uses_tls() {
+        certificates.renew_proxy(lab)?;
+        info!("a proxy that runs shows its new certificate within seconds");
     }
     certificates.renew_client()?;
     Ok(())

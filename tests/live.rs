@@ -48,6 +48,12 @@ mod nodes;
 mod pacing;
 #[path = "live/proxy.rs"]
 mod proxy;
+#[path = "live/proxy_metrics.rs"]
+mod proxy_metrics;
+#[path = "live/proxy_service.rs"]
+mod proxy_service;
+#[path = "live/proxy_tls.rs"]
+mod proxy_tls;
 #[path = "live/raise.rs"]
 mod raise;
 #[path = "live/screen.rs"]

@@ -25,6 +25,7 @@ let
     ++ map (node: "halab-sentinel@${node.name}") project.topology.sentinels
     ++ [
       "halab-writer"
+      "halab-proxy"
       "halab-secrets"
       "halab-redis-exporter"
       "halab-cadvisor"

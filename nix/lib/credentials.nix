@@ -5,6 +5,8 @@
   # The table [security] of lab.toml. null: it is unknown until the unit starts, so the unit lists
   # all files that the table may require.
   security,
+  # Whether clients of the proxy connect by TLS, in a lab with TLS.
+  proxyTls ? true,
   # The names of the applications of lab.toml; where it is unknown, each host adds theirs by a
   # drop-in.
   apps ? [ ],
@@ -52,6 +54,8 @@ in
 
   # For a client that uses these users.
   forClient = passwords: load passwords ofClient;
+  # For the proxy, which shows its clients a certificate of its own.
+  forProxy = load [ "proxy" ] (ofClient ++ optional (tls && proxyTls) "proxy.pem");
   # For a node, whose server has its own certificate.
   forNode = name: load users (ofClient ++ optional tls "node-${name}.pem");
 }

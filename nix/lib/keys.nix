@@ -16,4 +16,5 @@ in
   dataNode = defaultsOf properties.data_node.items;
   sentinel = defaultsOf properties.sentinel.items;
   monitoring = defaultsOf properties.monitoring;
+  proxy = defaultsOf properties.proxy;
 }

@@ -29,6 +29,7 @@ let
     ]
     // {
       writer = units.writer { flags = [ ]; };
+      proxy = units.proxy { flags = [ ]; };
     };
   only =
     wanted:
@@ -221,6 +222,27 @@ let
           "client.pem:/s/client.pem"
         ]
       && secured false false true == [ ];
+    "the proxy gets its password, and with TLS its certificate, unless its clients connect without" =
+      let
+        loaded =
+          proxyTls: security:
+          ((unitsOf { inherit security proxyTls; }).proxy { flags = [ ]; }).serviceConfig.LoadCredential;
+        tls = {
+          tls = true;
+        };
+      in
+      loaded true { } == [ "proxy:/s/proxy" ]
+      &&
+        loaded true tls == [
+          "proxy:/s/proxy"
+          "ca.pem:/s/ca.pem"
+          "proxy.pem:/s/proxy.pem"
+        ]
+      &&
+        loaded false tls == [
+          "proxy:/s/proxy"
+          "ca.pem:/s/ca.pem"
+        ];
     "a node gets the password of each application, and a writer none" =
       let
         units = unitsOf {

@@ -18,6 +18,8 @@ in
 {
   # The addresses and ports of the monitoring; null: there is none.
   monitoring = if watched then defaults.monitoring // monitoring else null;
+  # The settings of the proxy, whether the lab has one or not.
+  proxy = defaults.proxy // (settings.proxy or { });
   inherit dataNodes sentinels nodes;
   dataNodeNames = names dataNodes;
   sentinelNames = names sentinels;

@@ -20,6 +20,7 @@ builtins.mapAttrs (_: text) {
       "--endless"
     ];
   };
+  "halab-proxy.service" = units.proxy { flags = [ ]; };
   "halab-redis-exporter.service" = units.redisExporter;
   "halab-cadvisor.service" = units.cadvisor;
   "halab-prometheus.service" = units.prometheus;

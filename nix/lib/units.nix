@@ -13,6 +13,8 @@
   security ? null,
   # The names of the applications of lab.toml, likewise.
   apps ? [ ],
+  # Whether clients of the proxy connect by TLS, in a lab with TLS.
+  proxyTls ? true,
   # Environment variables of every unit, and of nodes only.
   everywhere ? { },
   ofNodes ? { },
@@ -22,7 +24,7 @@
 let
   hardening = import ./hardening.nix;
   credentials = import ./credentials.nix {
-    inherit security apps;
+    inherit security apps proxyTls;
     folder = secrets;
   };
   state = "redis-ha-lab";
@@ -234,6 +236,27 @@ in
         # Stopped while the outcome of records was unknown, as during a failover: not a failure, the
         # next start sends them again.
         SuccessExitStatus = 3;
+      };
+    };
+
+  proxy =
+    # Flags of the command, as above.
+    { flags }:
+    serviceOf {
+      description = "Proxy of the lab for any Redis client";
+      documentation = [ "man:halab-proxy(1)" ];
+      secrets = credentials.forProxy;
+      # Its address may be missing for longer than the default limit permits.
+      startLimitIntervalSec = 0;
+      serviceConfig = {
+        ExecStart = toString ([ "${program} proxy" ] ++ flags);
+        # It has no state, so it may always restart.
+        Restart = "always";
+        RestartSec = "1s";
+        # Commands that were sent are answered first.
+        TimeoutStopSec = "15s";
+        # Two for each client.
+        LimitNOFILE = 65536;
       };
     };
 

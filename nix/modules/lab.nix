@@ -60,6 +60,7 @@ let
     cfg.dataNode.enable
     || cfg.sentinel.enable
     || cfg.writer.enable
+    || cfg.proxy.enable
     || cfg.monitoring.enable
     || cfg.cadvisor.enable;
   runHere =

@@ -14,7 +14,12 @@ let
   runHere =
     lib.optionals cfg.dataNode.enable cfg.dataNode.names
     ++ lib.optionals cfg.sentinel.enable cfg.sentinel.names;
-  used = cfg.dataNode.enable || cfg.sentinel.enable || cfg.writer.enable || cfg.monitoring.enable;
+  used =
+    cfg.dataNode.enable
+    || cfg.sentinel.enable
+    || cfg.writer.enable
+    || cfg.proxy.enable
+    || cfg.monitoring.enable;
   allHere = lib.all (node: lib.elem node.name runHere) topology.nodes;
 in
 {
@@ -26,12 +31,12 @@ in
       Folder on this host with the password of each user of the lab's servers, one file per user:
       writer, proxy, verifier, replication, sentinel, exporter, node, operator; and app-NAME of each
       application in `settings.app`. Every host that runs a node needs the same files; a host that
-      only writes needs writer, one that only monitors needs exporter. With `settings.security.tls`
-      every host also needs ca.pem, and node-NAME.pem of each node that it runs; with `mutual_tls`
-      also client.pem. `halab secrets make DIR` makes all files. systemd reads them
-      (LoadCredential), so only root needs access; never put them into the Nix store. `null`: the
-      first start makes them in /var/lib/${made}, which is sufficient if all nodes of
-      the lab run on this host.
+      only writes needs writer, one with only a proxy needs proxy, one that only monitors needs
+      exporter. With `settings.security.tls` every host also needs ca.pem, and node-NAME.pem of each
+      node that it runs, and proxy.pem for the proxy; with `mutual_tls` also client.pem.
+      `halab secrets make DIR` makes all files. systemd reads them (LoadCredential), so only root
+      needs access; never put them into the Nix store. `null`: the first start makes them in
+      /var/lib/${made}, which is sufficient if all nodes of the lab run on this host.
     '';
   };
 

@@ -4,6 +4,7 @@
 //! SECRETS/ca.pem                 the certificates of the CA, by which all others are verified
 //! SECRETS/ca.key           0600  the CA's private key; needed only to sign certificates
 //! SECRETS/node-NAME.pem    0600  a node's private key, followed by its certificate
+//! SECRETS/proxy.pem        0600  the same for the proxy, which shows it to its clients
 //! SECRETS/client.pem       0600  the same for clients, where security.mutual_tls requires one
 //! ```
 //!
@@ -19,6 +20,7 @@ mod validity;
 
 use std::fs;
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -109,7 +111,19 @@ pub struct TlsIdentity {
 /// The owner of a certificate.
 enum Owner<'a> {
     Node(&'a Node),
+    Proxy(Ipv4Addr),
     Client,
+}
+
+impl Owner<'_> {
+    /// The address at which it is a server.
+    fn address(&self) -> Option<Ipv4Addr> {
+        match self {
+            Owner::Node(node) => Some(node.address),
+            Owner::Proxy(address) => Some(*address),
+            Owner::Client => None,
+        }
+    }
 }
 
 impl Certificates {
@@ -163,6 +177,11 @@ impl Certificates {
         self.folder.join("client.pem")
     }
 
+    /// The path of the certificate that the proxy presents to its clients.
+    pub fn proxy(&self) -> PathBuf {
+        self.folder.join("proxy.pem")
+    }
+
     /// The path of the certificate that the server of a node presents.
     pub fn node(&self, name: &str) -> PathBuf {
         self.folder.join(format!("node-{name}.pem"))
@@ -178,13 +197,13 @@ impl Certificates {
         certificates(&text, &path)
     }
 
-    /// The expiry time of a node's certificate, in seconds of Unix time.
+    /// The expiry time of the certificate in a file, such as a node's, in seconds of Unix time.
     ///
     /// # Errors
     /// If there is none.
-    pub fn end(&self, node: &Node) -> Result<i64, CertificateError> {
-        expiry(&self.node_certificate(node)?).ok_or_else(|| CertificateError::Malformed {
-            path: self.node(&node.name),
+    pub fn end(&self, path: &Path) -> Result<i64, CertificateError> {
+        expiry(&self.certificate(path)?).ok_or_else(|| CertificateError::Malformed {
+            path: path.to_owned(),
             what: "certificate",
         })
     }
@@ -206,11 +225,11 @@ impl Certificates {
         })
     }
 
-    /// Changes when the certificate of the node or that of the CA changes.
-    pub fn fingerprint(&self, node: &Node) -> Option<[u8; 32]> {
+    /// Changes when the certificate in a file, such as a node's, or that of the CA changes.
+    pub fn fingerprint(&self, path: &Path) -> Option<[u8; 32]> {
         let mut hash = Sha256::new();
-        for path in [self.ca(), self.node(&node.name)] {
-            hash.update(Sha256::digest(&*read(&path).ok()??));
+        for path in [&*self.ca(), path] {
+            hash.update(Sha256::digest(&*read(path).ok()??));
         }
         Some(hash.finalize().into())
     }
@@ -240,12 +259,36 @@ impl Certificates {
         self.make(&Owner::Node(node))
     }
 
+    /// Generates a new certificate for the proxy of `lab`. The caller holds the lock of the folder.
+    ///
+    /// # Errors
+    /// As [`Certificates::make_missing`].
+    pub fn renew_proxy(&self, lab: &Lab) -> Result<(), CertificateError> {
+        self.make(&Owner::Proxy(*lab.proxy_socket().ip()))
+    }
+
     /// Generates a new certificate for clients. The caller holds the lock of the folder.
     ///
     /// # Errors
     /// As [`Certificates::make_missing`].
     pub fn renew_client(&self) -> Result<(), CertificateError> {
         self.make(&Owner::Client)
+    }
+
+    /// The current certificate in a file.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn certificate(&self, path: &Path) -> Result<CertificateDer<'static>, CertificateError> {
+        let text = read(path)?.ok_or_else(|| CertificateError::Missing(path.to_owned()))?;
+        let chain = certificates(&text, path)?;
+        chain
+            .into_iter()
+            .next()
+            .ok_or_else(|| CertificateError::Malformed {
+                path: path.to_owned(),
+                what: "certificate",
+            })
     }
 
     /// The current certificate in a node's file.
@@ -256,18 +299,13 @@ impl Certificates {
         &self,
         node: &Node,
     ) -> Result<CertificateDer<'static>, CertificateError> {
-        let path = self.node(&node.name);
-        let text = read(&path)?.ok_or_else(|| CertificateError::Missing(path.clone()))?;
-        let chain = certificates(&text, &path)?;
-        chain.into_iter().next().ok_or(CertificateError::Malformed {
-            path,
-            what: "certificate",
-        })
+        self.certificate(&self.node(&node.name))
     }
 
     fn path_of(&self, owner: &Owner<'_>) -> PathBuf {
         match owner {
             Owner::Node(node) => self.node(&node.name),
+            Owner::Proxy(_) => self.proxy(),
             Owner::Client => self.client(),
         }
     }
@@ -319,6 +357,7 @@ mod tests {
 
     use super::issue::{CERTIFICATE_DAYS, ca_name, set_common_name, set_validity};
     use super::*;
+    use crate::config::Proxy;
 
     fn lab(folder: &Path) -> Lab {
         let mut lab = Lab::parse(include_str!("../../lab.toml"), None).unwrap();
@@ -332,7 +371,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let lab = lab(&folder.path().join("secrets"));
         let certificates = Certificates::of(&lab).unwrap();
-        assert_eq!(certificates.make_missing(&lab).unwrap(), 6);
+        assert_eq!(certificates.make_missing(&lab).unwrap(), 7);
         assert_eq!(certificates.make_missing(&lab).unwrap(), 0);
         for node in lab.nodes() {
             let shown = certificates.node_certificate(node).unwrap();
@@ -341,13 +380,38 @@ mod tests {
                 let is_named = shown.verify_is_valid_for_subject_name(&other.address.into());
                 assert_eq!(is_named.is_ok(), other.name == node.name);
             }
-            let days = (certificates.end(node).unwrap() - Utc::now().timestamp()) / 86_400;
+            let days = (certificates.end(&certificates.node(&node.name)).unwrap()
+                - Utc::now().timestamp())
+                / 86_400;
             assert!((363..=365).contains(&days), "{days}");
         }
+        let shown = certificates.certificate(&certificates.proxy()).unwrap();
+        let shown = EndEntityCert::try_from(&shown).unwrap();
+        let is_for = |address: Ipv4Addr| shown.verify_is_valid_for_subject_name(&address.into());
+        assert!(is_for(*lab.proxy_socket().ip()).is_ok());
+        assert!(is_for(lab.data_nodes[0].address).is_err());
         for entry in fs::read_dir(folder.path().join("secrets")).unwrap() {
             let mode = entry.unwrap().metadata().unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600);
         }
+    }
+
+    #[test]
+    fn a_proxy_whose_clients_connect_without_tls_needs_no_certificate() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut lab = lab(folder.path());
+        lab.proxy.as_mut().unwrap().tls = Some(false);
+        let certificates = Certificates::of(&lab).unwrap();
+        assert_eq!(certificates.make_missing(&lab).unwrap(), 6);
+        assert!(!certificates.proxy().exists());
+        lab.proxy = None;
+        assert_eq!(certificates.make_missing(&lab).unwrap(), 1);
+        // At another address, it needs another.
+        lab.proxy = Some(Proxy {
+            address: Some([127, 0, 0, 99].into()),
+            ..Proxy::default()
+        });
+        assert_eq!(certificates.make_missing(&lab).unwrap(), 1);
     }
 
     #[test]
@@ -357,16 +421,17 @@ mod tests {
         let certificates = Certificates::of(&lab).unwrap();
         certificates.make_missing(&lab).unwrap();
         lab.data_nodes[1].address = [127, 0, 0, 99].into();
-        let before = certificates.fingerprint(&lab.data_nodes[0]);
+        let of_first = certificates.node(&lab.data_nodes[0].name);
+        let before = certificates.fingerprint(&of_first);
         assert_eq!(certificates.make_missing(&lab).unwrap(), 1);
-        assert_eq!(certificates.fingerprint(&lab.data_nodes[0]), before);
+        assert_eq!(certificates.fingerprint(&of_first), before);
         fs::remove_file(certificates.ca()).unwrap();
         // With the same key it is the same CA.
-        assert_eq!(certificates.make_missing(&lab).unwrap(), 6);
+        assert_eq!(certificates.make_missing(&lab).unwrap(), 7);
         fs::remove_file(certificates.ca()).unwrap();
         fs::remove_file(certificates.ca_key()).unwrap();
-        assert_eq!(certificates.make_missing(&lab).unwrap(), 6);
-        assert_ne!(certificates.fingerprint(&lab.data_nodes[0]), before);
+        assert_eq!(certificates.make_missing(&lab).unwrap(), 7);
+        assert_ne!(certificates.fingerprint(&of_first), before);
         // Without the CA's key nothing can be signed.
         fs::remove_file(certificates.ca_key()).unwrap();
         fs::remove_file(certificates.client()).unwrap();
@@ -421,7 +486,7 @@ mod tests {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let other = params.self_signed(&key).unwrap().pem();
         fs::write(certificates.ca(), other).unwrap();
-        assert_eq!(certificates.owners_without(&lab).len(), 6);
+        assert_eq!(certificates.owners_without(&lab).len(), 7);
         fs::write(certificates.ca(), ca).unwrap();
         assert_eq!(certificates.owners_without(&lab).len(), 0);
     }
@@ -443,7 +508,10 @@ mod tests {
                 params.not_before = date_time_ymd(2020, 1, 1);
                 params.not_after = date_time_ymd(year, 2, 3);
             });
-            assert_eq!(certificates.end(node).unwrap(), end);
+            assert_eq!(
+                certificates.end(&certificates.node(&node.name)).unwrap(),
+                end
+            );
         }
         let whole = certificates.node_certificate(node).unwrap();
         for length in 0..whole.len() {
@@ -464,7 +532,7 @@ mod tests {
             let all: Vec<_> = (0..4).map(|_| scope.spawn(one)).collect();
             all.into_iter().map(|t| t.join().unwrap()).sum()
         });
-        assert_eq!(made, 6);
+        assert_eq!(made, 7);
     }
 
     #[test]

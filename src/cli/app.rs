@@ -2,7 +2,7 @@
 
 mod code;
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddrV4;
 use std::path::PathBuf;
 
 use anyhow::anyhow;
@@ -19,10 +19,6 @@ use super::{CommandResult, Failure, Global};
 
 use code::Library;
 
-/// The default address of `halab proxy`: this host of the lab's network.
-const PROXY_HOST: u8 = 51;
-const PROXY_PORT: u16 = 6379;
-
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     halab app                               List the applications of lab.toml\n  \
@@ -34,7 +30,7 @@ const PROXY_PORT: u16 = 6379;
 pub(super) struct AppArgs {
     /// Name of the application in lab.toml [default: list all applications]
     name: Option<String>,
-    /// Address at which halab proxy listens [default: the lab's network, 51, port 6379]
+    /// Address at which halab proxy listens [default: from lab.toml]
     #[arg(long, value_name = "ADDRESS:PORT", requires = "name", value_parser = parse_address)]
     proxy: Option<SocketAddrV4>,
     /// Show the code for this client library only
@@ -69,6 +65,7 @@ struct Connection {
 struct ProxyAccess {
     address: SocketAddrV4,
     url: String,
+    tls: Option<TlsFiles>,
 }
 
 /// By a library that asks the Sentinels for the primary.
@@ -80,7 +77,7 @@ struct SentinelAccess {
 }
 
 /// What a client of a lab with TLS needs.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 struct TlsFiles {
     /// The certificate of the lab's CA.
     ca: PathBuf,
@@ -154,8 +151,13 @@ fn connection(lab: &Lab, app: &App, args: &AppArgs) -> Result<Connection, Failur
         true => Some(secrets.password(&account)?.expose_secret().to_owned()),
         false => None,
     };
-    let proxy = args.proxy.unwrap_or_else(|| proxy_address(lab));
+    let proxy = args.proxy.unwrap_or_else(|| lab.proxy_socket());
     let certificates = Certificates::at(folder);
+    let tls = lab.security.tls.then(|| TlsFiles {
+        ca: certificates.ca(),
+        client: lab.security.mutual_tls.then(|| certificates.client()),
+    });
+    let proxy_tls = tls.clone().filter(|_| lab.proxy_uses_tls());
     Ok(Connection {
         name: app.name.clone(),
         keys: app.keys.clone(),
@@ -165,26 +167,21 @@ fn connection(lab: &Lab, app: &App, args: &AppArgs) -> Result<Connection, Failur
         password_file: secrets.path(&account),
         proxy: ProxyAccess {
             address: proxy,
-            url: code::url(account.name(), password.as_deref(), proxy),
+            url: code::url(
+                proxy_tls.is_some(),
+                account.name(),
+                password.as_deref(),
+                proxy,
+            ),
+            tls: proxy_tls,
         },
         password,
         sentinel: SentinelAccess {
             primary_name: lab.primary_name.clone(),
             addresses: lab.sentinels.iter().map(|node| node.socket()).collect(),
-            tls: lab.security.tls.then(|| TlsFiles {
-                ca: certificates.ca(),
-                client: lab.security.mutual_tls.then(|| certificates.client()),
-            }),
+            tls,
         },
     })
-}
-
-fn proxy_address(lab: &Lab) -> SocketAddrV4 {
-    let first = lab.nodes().next();
-    let [a, b, c, _] = first
-        .map_or(Ipv4Addr::LOCALHOST, |node| node.address)
-        .octets();
-    SocketAddrV4::new([a, b, c, PROXY_HOST].into(), PROXY_PORT)
 }
 
 fn render(of: &Connection, only: Option<Library>) -> String {
@@ -201,7 +198,7 @@ fn render(of: &Connection, only: Option<Library>) -> String {
         .iter()
         .map(|a| a.to_string())
         .collect();
-    let tls = match &of.sentinel.tls {
+    let tls = |files: &Option<TlsFiles>| match files {
         None => "off".to_owned(),
         Some(TlsFiles { ca, client }) => {
             let client = client
@@ -213,10 +210,11 @@ fn render(of: &Connection, only: Option<Library>) -> String {
     let mut text = format!(
         "application {}\n  user      {}\n  password  {password}\n  keys      {}\n  channels  {}\n  \
          commands  {}\n\n\
-         by halab proxy, as one Redis server\n  address   {}\n  URL       {}\n\n\
+         by halab proxy, as one Redis server\n  address   {}\n  URL       {}\n  \
+         TLS       {}\n\n\
          by Sentinel, for libraries that ask it for the primary\n  Sentinels {}\n  \
          name      {}\n  login     the same user and password, on Sentinels and data nodes\n  \
-         TLS       {tls}\n",
+         TLS       {}\n",
         of.name,
         of.user,
         words(&of.keys),
@@ -224,8 +222,10 @@ fn render(of: &Connection, only: Option<Library>) -> String {
         words(&of.commands),
         of.proxy.address,
         of.proxy.url,
+        tls(&of.proxy.tls),
         addresses.join(", "),
         of.sentinel.primary_name,
+        tls(&of.sentinel.tls),
     );
     for library in Library::ALL {
         text += &format!(

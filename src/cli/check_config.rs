@@ -27,7 +27,7 @@ pub(super) struct CheckConfigArgs {
 enum Print {
     /// The names of the nodes, one a line, data nodes first
     Nodes,
-    /// The addresses of nodes, monitoring and writer, one a line
+    /// The addresses of nodes, monitoring, writer and proxy, one a line
     Addresses,
     /// The names of the monitoring services, one a line; none without [monitoring]
     Services,
@@ -98,6 +98,7 @@ fn addresses(lab: &Lab) -> Vec<String> {
     lab.nodes()
         .map(|node| node.address)
         .chain(monitoring.flat_map(|m| [m.address, m.writer_address]))
+        .chain(lab.proxy.iter().map(|_| *lab.proxy_socket().ip()))
         .map(|address| address.to_string())
         .collect()
 }

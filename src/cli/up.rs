@@ -36,9 +36,12 @@ pub(super) struct UpArgs {
     /// Folder for the logs of the nodes [default: log in the state folder]
     #[arg(long, value_name = "DIR")]
     logs: Option<PathBuf>,
-    /// Run the nodes only, without the monitoring
+    /// Run the lab without the monitoring
     #[arg(long)]
     no_monitoring: bool,
+    /// Run the lab without the proxy
+    #[arg(long)]
+    no_proxy: bool,
 }
 
 pub(super) fn run(global: &Global, args: &UpArgs) -> CommandResult {
@@ -51,7 +54,11 @@ pub(super) fn run(global: &Global, args: &UpArgs) -> CommandResult {
         arguments: global.as_arguments(&state),
         logs: args.logs.clone().unwrap_or_else(|| state.join("log")),
     };
-    let no_monitoring = args.no_monitoring;
+    let UpArgs {
+        no_monitoring,
+        no_proxy,
+        ..
+    } = *args;
     // One thread: child processes are killed when the thread that started them ends.
     with_signals(Threads::One, |token| async move {
         let mut runner = Runner::start(&lab, launch)?;
@@ -62,6 +69,9 @@ pub(super) fn run(global: &Global, args: &UpArgs) -> CommandResult {
             for service in installed {
                 runner.start_monitor(service.name())?;
             }
+        }
+        if lab.proxy.is_some() && !no_proxy {
+            runner.start_proxy()?;
         }
         serve(&lab, runner, token).await
     })
@@ -89,9 +99,9 @@ async fn serve(lab: &Lab, mut runner: Runner, stop: CancellationToken) -> Comman
                     tracing::error!(node = %name, %status, log = %runner.log_of(&name).display(),
                         "node exited");
                 }
-                for (name, status) in runner.ended_monitors() {
+                for (name, status) in runner.ended_others() {
                     tracing::warn!(service = %name, %status, log = %runner.log_of(&name).display(),
-                        "monitoring service exited; the lab continues without it");
+                        "exited; the lab continues without it");
                 }
                 if !runner.any_running() {
                     return Err(anyhow::anyhow!("all nodes have exited; see their logs").into());
@@ -107,6 +117,8 @@ async fn serve(lab: &Lab, mut runner: Runner, stop: CancellationToken) -> Comman
 /// with it.
 async fn stop_all(lab: &Lab, runner: &mut Runner) {
     tracing::info!("stopping all nodes; press Ctrl-C again to kill them");
+    // Before writes are paused for the closing: its clients are answered.
+    runner.stop_proxy().await;
     close_first(lab, CLOSE_LIMIT).await;
     runner.stop_async().await;
 }

@@ -96,12 +96,12 @@ impl From<PolicyName> for Policy {
 
 /// The value of `--metrics`.
 #[derive(Debug, Clone, Copy)]
-enum MetricsFlag {
+pub(super) enum MetricsFlag {
     Off,
     At(SocketAddrV4),
 }
 
-fn parse_metrics(text: &str) -> Result<MetricsFlag, String> {
+pub(super) fn parse_metrics(text: &str) -> Result<MetricsFlag, String> {
     match text {
         "off" => Ok(MetricsFlag::Off),
         _ => text.parse().map(MetricsFlag::At).map_err(|_| {

@@ -55,6 +55,22 @@ impl Connector {
         }
     }
 
+    /// A connector to the proxy of `lab`, without a login. Connections to its address in `lab.toml`
+    /// go to `listens`, and the certificate is checked against the former.
+    pub fn to_proxy(lab: &Lab, listens: SocketAddrV4) -> Self {
+        let limit = lab.timing.answer_limit();
+        let address = SocketAddrV4::new(*lab.proxy_socket().ip(), listens.port());
+        Connector {
+            login: None,
+            tls: Tls::of(lab).filter(|_| lab.proxy_uses_tls()),
+            source: None,
+            own_server: Some((address, *listens.ip())),
+            connect_limit: limit,
+            answer_limit: limit,
+            backoff: Backoff::new(limit * LONGEST_PAUSE),
+        }
+    }
+
     /// The same, with limits of at least `limit`, for callers that can wait.
     #[must_use]
     pub fn with_min_limit(self, limit: Duration) -> Self {

@@ -55,5 +55,5 @@ pub use roster::{StoredRoster, as_in_roster, first_roster, node_addresses, with_
 pub use snapshot::{Snapshot, SnapshotError};
 pub use stream::Stream;
 pub use subscription::{Message, Presence, Subscription};
-pub use tls::{TlsError, verify_own_certificate};
+pub use tls::{TlsError, acceptor, verify_certificate};
 pub use tunnel::Tunnel;

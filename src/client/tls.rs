@@ -2,9 +2,14 @@
 //! certificate of the lab's CA for the address of the connection.
 //!
 //! The files are read for each connection, so no process has to be notified of a change.
+//!
+//! - `server`: the server side
+
+mod server;
 
 use std::io;
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -24,7 +29,9 @@ use tokio_rustls::rustls::{
 use tokio_util::either::Either;
 
 use crate::access::{CertificateError, Certificates};
-use crate::config::{Lab, Node};
+use crate::config::Lab;
+
+pub use server::acceptor;
 
 /// The client side of TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,17 +125,21 @@ impl ResolvesClientCert for CertificateRequest {
     }
 }
 
-/// Verifies the certificate of a node as its clients will, and that it matches its private key.
+/// Verifies the certificate in `path` as the clients of a server at `address` will, and that it
+/// matches its private key.
 ///
 /// # Errors
 /// If peers would reject it; with the reason and a remedy.
-pub fn verify_own_certificate(certificates: &Certificates, node: &Node) -> Result<(), TlsError> {
-    let path = certificates.node(&node.name);
+pub fn verify_certificate(
+    certificates: &Certificates,
+    path: &Path,
+    address: Ipv4Addr,
+) -> Result<(), TlsError> {
     let unusable = |error: Error| TlsError::Unusable {
         path: path.display().to_string(),
         why: describe(&error),
     };
-    let identity = certificates.identity(&path)?;
+    let identity = certificates.identity(path)?;
     let provider = ring::default_provider();
     let own = CertifiedKey::from_der(identity.chain, identity.key, &provider).map_err(unusable)?;
     let verifier = verifier(certificates, provider)?;
@@ -140,7 +151,7 @@ pub fn verify_own_certificate(certificates: &Certificates, node: &Node) -> Resul
         .verify_server_cert(
             first,
             intermediates,
-            &server_name(node.address),
+            &server_name(address),
             &[],
             UnixTime::now(),
         )

@@ -34,6 +34,15 @@ pub(super) fn commands_schema(_: &mut SchemaGenerator) -> Schema {
     strings(COMMAND_FORMAT, rule, &DEFAULT_COMMANDS)
 }
 
+/// The schemas of keys that take one of a few words; the types have them, too.
+pub(super) fn reads_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "enum": ["linearizable", "local"] })
+}
+
+pub(super) fn unanswered_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "enum": ["disconnect", "retry"] })
+}
+
 /// Makes the schema of a key whose default follows from another key.
 pub(super) fn without_default(schema: &mut Schema) {
     schema.remove("default");

@@ -232,6 +232,11 @@ impl<'t> Document<'t> {
 }
 
 impl Table<'_> {
+    /// Whether the file has it.
+    pub fn is_stated(&self) -> bool {
+        matches!(self.content, TableContent::Stated(..))
+    }
+
     /// Whether the file states the key.
     pub fn states(&self, key: &str) -> bool {
         matches!(self.content, TableContent::Stated(_, entries) if entries.contains_key(key))
@@ -365,6 +370,13 @@ fn judge(key: &Key, value: &DeValue<'_>) -> Result<(), ConfigProblemKind> {
         ValueKind::Flag => match value.as_bool() {
             Some(_) => Ok(()),
             None => Err(wrong_type("true or false")),
+        },
+        ValueKind::Choice(words) => match text()? {
+            text if words.iter().any(|word| word == text) => Ok(()),
+            text => Err(ConfigProblemKind::UnknownWord {
+                word: text.into(),
+                words,
+            }),
         },
         ValueKind::List(_) => match value.as_array() {
             Some(_) => Ok(()),

@@ -6,6 +6,8 @@
 //! reference in `docs/configuration.md`, `lab.schema.json`, and the defaults in Nix come from that.
 //! Rules that join several keys are in `rules`.
 
+mod proxy;
+
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::net::Ipv4Addr;
@@ -21,6 +23,8 @@ use super::attributes::{
 };
 use super::values::DEFAULT_COMMANDS;
 use super::{Node, NodeKind, SecretsFolder};
+
+pub use proxy::{Proxy, Reads, Unanswered};
 
 /// No time limit is longer than an hour: a longer one is a wrong unit, and Sentinel reads its
 /// limits by `atoi`, which far larger ones overflow.
@@ -68,6 +72,12 @@ pub(super) struct Tables {
     /// Access control and encryption. The table may be left out.
     #[serde(default = "left_out::<Security>")]
     pub security: Security,
+    /// The address that any Redis client uses as one Redis server ([proxy.md](proxy.md)), and what
+    /// `halab proxy` does when its flags are silent. The table may be left out: then no lane
+    /// starts a proxy, and one that is started by hand has the defaults.
+    #[serde(default)]
+    #[schemars(with = "Proxy")]
+    pub proxy: Option<Proxy>,
     /// One application: a user of its own on every server, with a password, keys and channels
     /// ([applications.md](applications.md)). Any number, also none. Nodes read it at their start.
     #[serde(default)]
@@ -101,8 +111,8 @@ pub(super) struct LabTable {
 #[schemars(bound = "K: NodeTableKind")]
 pub(super) struct NodeTable<K: NodeTableKind> {
     /// The node's one name everywhere: state folder, unit, log, metric label, report. Unique among
-    /// all nodes, data nodes and Sentinels together; not `log`, `monitoring`, `secrets` or
-    /// `writer`, which are other folders.
+    /// all nodes, data nodes and Sentinels together; not `log`, `monitoring`, `proxy`, `secrets`
+    /// or `writer`, which are other folders and processes.
     #[schemars(schema_with = "name_schema", example = K::NAME)]
     name: String,
     /// The node's own IPv4 address: its server listens there and its outgoing connections come
@@ -293,6 +303,10 @@ pub struct Monitoring {
     #[serde(default = "port::<9401>")]
     #[schemars(range(min = 1))]
     pub writer_port: u16,
+    /// The port on which `halab proxy` serves its metrics, at its own address.
+    #[serde(default = "port::<9402>")]
+    #[schemars(range(min = 1))]
+    pub proxy_port: u16,
 }
 
 /// Access control, encryption, and the folder of passwords and certificates.

@@ -32,7 +32,7 @@ mod text;
 mod values;
 
 pub use app::{App, WHOLE_DATABASE_COMMANDS};
-pub use keys::{Monitoring, Security, Timing, WriterDefaults};
+pub use keys::{Monitoring, Proxy, Reads, Security, Timing, Unanswered, WriterDefaults};
 pub use load::{LoadError, load};
 pub use problem::{ConfigProblem, ConfigProblemKind, ConfigProblems, Hint, Position};
 pub use reference::key_reference;
@@ -65,6 +65,8 @@ pub struct Lab {
     pub monitoring: Option<Monitoring>,
     /// Who is let in.
     pub security: Security,
+    /// The proxy; `None`: no lane starts one.
+    pub proxy: Option<Proxy>,
     /// The applications that use it.
     pub apps: Vec<App>,
     /// This process's own node, if it listens elsewhere than at its address. `lab.toml` does not
@@ -216,6 +218,31 @@ impl Lab {
     /// The application of that name.
     pub fn app(&self, name: &str) -> Option<&App> {
         self.apps.iter().find(|app| app.name == name)
+    }
+
+    /// The settings of `halab proxy`: its defaults, if `lab.toml` has none.
+    pub fn proxy_settings(&self) -> Proxy {
+        self.proxy.clone().unwrap_or_default()
+    }
+
+    /// Where the proxy listens for clients.
+    pub fn proxy_socket(&self) -> SocketAddrV4 {
+        let proxy = self.proxy_settings();
+        let first = self.data_nodes.first();
+        let first = first.map_or(Ipv4Addr::LOCALHOST, |node| node.address);
+        let address = proxy.address.unwrap_or_else(|| Proxy::usual_address(first));
+        SocketAddrV4::new(address, proxy.port)
+    }
+
+    /// Where the proxy serves its metrics; `None`: nowhere.
+    pub fn proxy_metrics(&self) -> Option<SocketAddrV4> {
+        let port = self.monitoring.as_ref()?.proxy_port;
+        Some(SocketAddrV4::new(*self.proxy_socket().ip(), port))
+    }
+
+    /// Whether clients of the proxy connect by TLS.
+    pub fn proxy_uses_tls(&self) -> bool {
+        self.security.tls && self.proxy_settings().tls.unwrap_or(true)
     }
 
     /// The data node that listens on `socket`.

@@ -67,6 +67,7 @@ impl Tables {
             writer: self.writer,
             monitoring: self.monitoring,
             security: self.security,
+            proxy: self.proxy,
             apps: self.app.into_iter().map(App::from).collect(),
             forwarded: None,
         }

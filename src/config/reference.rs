@@ -35,6 +35,10 @@ fn kind(kind: ValueKind) -> String {
         ValueKind::Address => "IPv4 address".into(),
         ValueKind::Integer { min, max } => format!("integer, {}", ValueKind::range(min, max)),
         ValueKind::Flag => "`true` or `false`".into(),
+        ValueKind::Choice(words) => {
+            let words: Vec<String> = words.iter().map(|word| format!("`\"{word}\"`")).collect();
+            words.join(" or ")
+        }
         ValueKind::List(ElementKind::Keys | ElementKind::Channels) => "list of patterns".into(),
         ValueKind::List(ElementKind::Commands) => "list of ACL rules".into(),
     }
@@ -44,7 +48,8 @@ fn default(key: &Key, shape: Shape) -> String {
     match &key.default {
         Some(value) => format!("`{value}`"),
         None if shape == Shape::Named => "as in `[timing]`".into(),
-        None if !key.required => "by `name`".into(),
+        None if !key.required && shape == Shape::List => "by `name`".into(),
+        None if !key.required => "see right".into(),
         None => "required".into(),
     }
 }

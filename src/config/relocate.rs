@@ -11,7 +11,7 @@ impl Lab {
     /// already (their networks differed), or it is 0 or 255, the node takes the lowest octet that
     /// no other node has or keeps. So addresses stay different from each other, for every lab that
     /// [`Lab::parse`] gives; a lab made otherwise, of more than 254 addresses, does not fit. The
-    /// addresses of the monitoring move with the nodes, after them.
+    /// addresses of the monitoring and the proxy move with the nodes, after them.
     pub fn relocated(&self, subnet: [u8; 3]) -> Lab {
         let [a, b, c] = subnet;
         let monitoring = self.monitoring.iter();
@@ -19,6 +19,7 @@ impl Lab {
             .nodes()
             .map(|n| n.address)
             .chain(monitoring.flat_map(|m| [m.address, m.writer_address]))
+            .chain(self.proxy.iter().filter_map(|proxy| proxy.address))
             .map(last_octet)
             .collect();
         let mut taken: Vec<u8> = Vec::with_capacity(wanted.len());
@@ -37,7 +38,8 @@ impl Lab {
         let monitoring = lab.monitoring.iter_mut();
         let addresses = nodes
             .map(|n| &mut n.address)
-            .chain(monitoring.flat_map(|m| [&mut m.address, &mut m.writer_address]));
+            .chain(monitoring.flat_map(|m| [&mut m.address, &mut m.writer_address]))
+            .chain(lab.proxy.iter_mut().filter_map(|p| p.address.as_mut()));
         for (address, octet) in addresses.zip(taken) {
             *address = Ipv4Addr::new(a, b, c, octet);
         }
@@ -105,6 +107,20 @@ mod tests {
         let moved = original.relocated([127, 9, 3]).monitoring.unwrap();
         assert_eq!(moved.address.to_string(), "127.9.3.31");
         assert_eq!(moved.writer_address.to_string(), "127.9.3.1");
+    }
+
+    #[test]
+    fn the_proxy_moves_too_whether_its_address_is_stated_or_not() {
+        let mut lab = Lab::parse(include_str!("../../lab.toml"), None).unwrap();
+        let at = |lab: &Lab| lab.relocated([127, 9, 3]).proxy_socket().to_string();
+        for address in [Some("127.0.0.51".parse().unwrap()), None] {
+            lab.proxy.as_mut().unwrap().address = address;
+            assert_eq!(at(&lab), "127.9.3.51:6379");
+        }
+        lab.proxy.as_mut().unwrap().address = Some("127.5.5.11".parse().unwrap());
+        assert_eq!(at(&lab), "127.9.3.1:6379");
+        lab.proxy = None;
+        assert_eq!(at(&lab), "127.9.3.51:6379");
     }
 
     #[test]

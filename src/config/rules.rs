@@ -5,14 +5,15 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
+use super::Proxy;
 use super::app::is_free_name;
 use super::check::{Document, Located, Table};
 use super::problem::{ConfigProblem, ConfigProblemKind};
-use super::values::{DATA_NODES_MIN, RESERVED_NAMES, SENTINELS_MIN};
+use super::values::{DATA_NODES_MIN, RESERVED_NAMES, SENTINELS_MIN, join};
 
 /// The nodes that a relocation can place into one /24 network, beside the two addresses of the
-/// monitoring.
-pub(super) const NODES_MAX: usize = 252;
+/// monitoring and that of the proxy.
+pub(super) const NODES_MAX: usize = 251;
 
 /// Every rule that the document breaks.
 pub(super) fn broken(document: &Document<'_>) -> Vec<ConfigProblem> {
@@ -24,6 +25,7 @@ pub(super) fn broken(document: &Document<'_>) -> Vec<ConfigProblem> {
     problems.extend(quorum(document));
     problems.extend(seed_primary(document));
     problems.extend(mutual_tls(document));
+    problems.extend(proxy_tls(document));
     apps(document, &mut problems);
     if let Some(timing) = document.table("timing") {
         problems.extend(hang_timeout(timing, None));
@@ -89,10 +91,33 @@ fn addresses(document: &Document<'_>, problems: &mut Vec<ConfigProblem>) {
             }));
         }
     }
+    // Only clients connect to the proxy: it may serve those of one host, at a loopback address.
+    if let Some(at) = proxy_address(document)
+        && let Some(earlier) = first.get(&at.value)
+    {
+        problems.push(at.problem(ConfigProblemKind::DuplicateAddress {
+            address: at.value,
+            earlier: (*earlier).clone(),
+        }));
+    }
+}
+
+/// The address of the proxy, stated or as it follows from the first data node's.
+fn proxy_address(document: &Document<'_>) -> Option<Located<Ipv4Addr>> {
+    let proxy = document.table("proxy").filter(|table| table.is_stated())?;
+    if proxy.states("address") {
+        return proxy.get("address");
+    }
+    let first = document.tables("data_node")?.first()?;
+    Some(Located {
+        value: Proxy::usual_address(first.get("address")?.value),
+        key: join(&proxy.path, "address"),
+        position: None,
+    })
 }
 
 /// Listeners on one address have ports of their own: the four of the monitoring, and on each node
-/// the server and the metrics.
+/// and the proxy the server and the metrics.
 fn ports(document: &Document<'_>, problems: &mut Vec<ConfigProblem>) {
     let Some(monitoring) = document.table("monitoring") else {
         return;
@@ -125,6 +150,9 @@ fn ports(document: &Document<'_>, problems: &mut Vec<ConfigProblem>) {
     let _ = document
         .nodes()
         .any(|node| judge(&port(node, "port"), &metrics));
+    if let Some(proxy) = document.table("proxy").filter(|table| table.is_stated()) {
+        judge(&port(proxy, "port"), &port(monitoring, "proxy_port"));
+    }
 }
 
 fn counts(document: &Document<'_>, problems: &mut Vec<ConfigProblem>) {
@@ -214,6 +242,13 @@ fn mutual_tls(document: &Document<'_>) -> Option<ConfigProblem> {
     let security = document.table("security")?;
     let (tls, mutual) = (security.get::<bool>("tls")?, security.get("mutual_tls")?);
     (mutual.value && !tls.value).then(|| mutual.problem(ConfigProblemKind::MutualWithoutTls))
+}
+
+/// Without TLS in the lab, nobody makes certificates.
+fn proxy_tls(document: &Document<'_>) -> Option<ConfigProblem> {
+    let stated = document.table("proxy")?.get::<bool>("tls")?;
+    let tls = document.table("security")?.get::<bool>("tls")?;
+    (stated.value && !tls.value).then(|| stated.problem(ConfigProblemKind::ProxyTlsWithoutTls))
 }
 
 /// An application is a user that no one else is.

@@ -95,6 +95,8 @@ pub(super) enum ValueKind {
     },
     /// `true` or `false`.
     Flag,
+    /// One of these words.
+    Choice(&'static [String]),
     /// A list of strings.
     List(ElementKind),
 }
@@ -199,6 +201,12 @@ impl ValueKind {
             }),
             Some("string") if schema["format"] == "ipv4" => ValueKind::Address,
             Some("string") if schema["pattern"] == NAME_PATTERN => ValueKind::Name,
+            Some("string") if schema["enum"].is_array() => {
+                let words = schema["enum"].as_array().into_iter().flatten();
+                let words = words.filter_map(|word| word.as_str().map(str::to_owned));
+                // Once, for as long as the process lives, as the sections themselves.
+                ValueKind::Choice(words.collect::<Vec<_>>().leak())
+            }
             Some("integer") => ValueKind::Integer {
                 min: limit("minimum").unwrap_or(i64::MIN),
                 max: limit("maximum").unwrap_or(i64::MAX),

@@ -11,8 +11,8 @@ pub(super) const SENTINELS_MIN: usize = 3;
 /// The length limit of a name: that of a DNS label, since names become host names too.
 pub(super) const NAME_MAX: usize = 63;
 /// The folders beside those of the nodes in the state folder: logs of `halab up`, the monitoring's
-/// files, passwords, and the writer of the service.
-pub(super) const RESERVED_NAMES: [&str; 4] = ["log", "monitoring", "secrets", "writer"];
+/// files, passwords, and the writer of the service. And the proxy, whose log is beside the nodes'.
+pub(super) const RESERVED_NAMES: [&str; 5] = ["log", "monitoring", "proxy", "secrets", "writer"];
 
 /// The length limit of a pattern and of an ACL rule of an application.
 pub(super) const RULE_MAX: usize = 200;

@@ -1,8 +1,9 @@
 //! Serves a registry of metrics over HTTP, for Prometheus.
 //!
-//! The pages are `/metrics` and, for a node, `/status`. `crate::http` limits what clients can use.
-//! The metrics themselves are defined where they are measured (`node`, `writer`). A process that
-//! does not run all the time has a target file for Prometheus (`target`).
+//! The pages are `/metrics` and, for a node, `/status`, for the proxy, `/healthz`. `crate::http`
+//! limits what clients can use. The metrics themselves are defined where they are measured (`node`,
+//! `writer`, `proxy`). A process that does not run all the time has a target file for Prometheus
+//! (`target`).
 
 mod target;
 #[cfg(test)]
@@ -40,6 +41,16 @@ const HINT: &str = "metrics are at /metrics\n";
 /// Makes the text of a page at each request, without waiting for anything.
 pub type Page = Box<dyn Fn() -> String + Send + Sync>;
 
+/// States at each request, without waiting for anything, whether the process serves, with a text.
+pub type Health = Box<dyn Fn() -> Result<String, String> + Send + Sync>;
+
+/// The pages beside the metrics.
+#[derive(Default)]
+struct Pages {
+    status: Option<Page>,
+    health: Option<Health>,
+}
+
 /// Serves metrics until it is dropped.
 #[derive(Debug)]
 pub struct MetricsServer {
@@ -53,7 +64,7 @@ impl MetricsServer {
     /// # Errors
     /// When the address can't be had.
     pub async fn start(address: SocketAddrV4, registry: Registry) -> io::Result<Self> {
-        Self::start_with(address, registry, None).await
+        Self::start_pages(address, registry, Pages::default()).await
     }
 
     /// The same, and what `status` returns at `/status`, as JSON.
@@ -63,9 +74,37 @@ impl MetricsServer {
     pub async fn start_with(
         address: SocketAddrV4,
         registry: Registry,
-        status: Option<Page>,
+        status: Page,
     ) -> io::Result<Self> {
-        let server = HttpServer::start(address, router(registry, status), LIMITS).await?;
+        let pages = Pages {
+            status: Some(status),
+            ..Pages::default()
+        };
+        Self::start_pages(address, registry, pages).await
+    }
+
+    /// The same, and at `/healthz` what `health` states: 200 or 503, with its text.
+    ///
+    /// # Errors
+    /// When the address can't be had.
+    pub async fn start_with_health(
+        address: SocketAddrV4,
+        registry: Registry,
+        health: Health,
+    ) -> io::Result<Self> {
+        let pages = Pages {
+            health: Some(health),
+            ..Pages::default()
+        };
+        Self::start_pages(address, registry, pages).await
+    }
+
+    async fn start_pages(
+        address: SocketAddrV4,
+        registry: Registry,
+        pages: Pages,
+    ) -> io::Result<Self> {
+        let server = HttpServer::start(address, router(registry, pages), LIMITS).await?;
         Ok(MetricsServer {
             server,
             target_file: None,
@@ -87,11 +126,20 @@ impl MetricsServer {
     }
 }
 
-fn router(registry: Registry, status: Option<Page>) -> Router {
+fn router(registry: Registry, pages: Pages) -> Router {
     let registry = Arc::new(registry);
     let metrics = move || async move { exposition(&registry) };
     let mut router = Router::new().route("/metrics", get(metrics));
-    if let Some(page) = status.map(Arc::new) {
+    if let Some(health) = pages.health.map(Arc::new) {
+        let healthz = move || async move {
+            match health() {
+                Ok(text) => (StatusCode::OK, text),
+                Err(text) => (StatusCode::SERVICE_UNAVAILABLE, text),
+            }
+        };
+        router = router.route("/healthz", get(healthz));
+    }
+    if let Some(page) = pages.status.map(Arc::new) {
         let status = move || async move { ([(CONTENT_TYPE, "application/json")], page()) };
         router = router.route("/status", get(status));
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,7 +19,11 @@ async fn server(status: Option<Page>) -> MetricsServer {
     let counter: Counter = Counter::default();
     counter.inc();
     registry.register("looks", "Looks taken", counter);
-    let server = MetricsServer::start_with(LOCAL, registry, status);
+    let pages = Pages {
+        status,
+        ..Pages::default()
+    };
+    let server = MetricsServer::start_pages(LOCAL, registry, pages);
     server.await.unwrap()
 }
 
@@ -78,6 +83,28 @@ async fn what_a_node_states_is_served_as_json_and_nothing_else_is_there() {
     }
 }
 
+#[tokio::test]
+async fn a_process_that_does_not_serve_answers_503_with_the_reason() {
+    let serves = Arc::new(AtomicBool::new(true));
+    let state = serves.clone();
+    let health: Health = Box::new(move || match state.load(Ordering::Relaxed) {
+        true => Ok("primary redis-a\n".into()),
+        false => Err("no primary\n".into()),
+    });
+    let server = MetricsServer::start_with_health(LOCAL, Registry::default(), health);
+    let server = server.await.unwrap();
+    let (head, body) = ask(&server, "GET /healthz").await;
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert_eq!(body, "primary redis-a\n");
+    serves.store(false, Ordering::Relaxed);
+    let (head, body) = ask(&server, "GET /healthz").await;
+    assert!(
+        head.starts_with("HTTP/1.1 503 Service Unavailable\r\n"),
+        "{head}"
+    );
+    assert_eq!(body, "no primary\n");
+}
+
 /// The tables of `docs/metrics.md`: what the text of an exposition says of each metric.
 fn table(registry: &Registry) -> String {
     let mut text = String::new();
@@ -129,6 +156,7 @@ fn generated_metrics_md() {
     for (part, registry) in [
         ("node", crate::node::example_registry()),
         ("writer", crate::writer::example_registry()),
+        ("proxy", crate::proxy::example_registry()),
     ] {
         generated::part(
             "docs/metrics.md",

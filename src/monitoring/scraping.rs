@@ -62,6 +62,10 @@ pub fn prometheus_yml(lab: &Lab, context: &ScrapeContext) -> Option<String> {
             );
         }
     }
+    if let Some(at) = proxy(lab) {
+        let _ = writeln!(out, "  - job_name: halab-proxy\n    static_configs:");
+        target(&mut out, lab, &at.to_string(), "proxy", "proxy");
+    }
     if context.services.contains(&Service::RedisExporter) {
         redis(&mut out, lab, Service::RedisExporter.socket(monitoring));
     }
@@ -77,6 +81,14 @@ pub fn prometheus_yml(lab: &Lab, context: &ScrapeContext) -> Option<String> {
     let at = Service::Prometheus.socket(monitoring);
     target(&mut out, lab, &at.to_string(), "prometheus", "monitoring");
     Some(out)
+}
+
+/// Where the lab's proxy serves its metrics, if Prometheus can ask there: a proxy for the clients
+/// of another host alone listens at a loopback address of that host.
+fn proxy(lab: &Lab) -> Option<SocketAddrV4> {
+    let (monitoring, _) = (lab.monitoring.as_ref()?, lab.proxy.as_ref()?);
+    let is_near = |at: &SocketAddrV4| at.ip().is_loopback() == monitoring.address.is_loopback();
+    lab.proxy_metrics().filter(is_near)
 }
 
 fn target(out: &mut String, lab: &Lab, at: &str, node: &str, kind: &str) {
@@ -205,6 +217,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Proxy;
     use crate::generated;
 
     fn shipped() -> Lab {
@@ -258,6 +271,26 @@ mod tests {
         assert_eq!(text.matches("rediss://127.0.0.").count(), 5, "{text}");
         assert!(text.contains("regex: rediss://(.*)"), "{text}");
         assert_eq!(text.matches("redis://").count(), 0, "{text}");
+    }
+
+    #[test]
+    fn a_proxy_is_a_target_where_there_is_one_that_prometheus_reaches() {
+        let mut lab = shipped();
+        let target = "targets: [\"127.0.0.51:9402\"]";
+        assert!(yml(&lab, &[]).unwrap().contains(target));
+        for (monitoring, proxy) in [
+            ("192.0.2.31", Some("127.0.0.1")),
+            ("127.0.0.31", Some("192.0.2.51")),
+            ("127.0.0.31", None),
+        ] {
+            lab.monitoring.as_mut().unwrap().address = monitoring.parse().unwrap();
+            lab.proxy = proxy.map(|address| Proxy {
+                address: Some(address.parse().unwrap()),
+                ..Proxy::default()
+            });
+            let text = yml(&lab, &[]).unwrap();
+            assert!(!text.contains("halab-proxy"), "{text}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use crate::access::{Certificates, User};
-use crate::client::{Connector, verify_own_certificate};
+use crate::client::{Connector, verify_certificate};
 use crate::config::{Lab, Node};
 
 use super::NodeError;
@@ -57,9 +57,9 @@ impl Certificate {
         let Some(certificates) = Certificates::load_or_generate(lab)? else {
             return Ok(None);
         };
-        verify_own_certificate(&certificates, node)?;
+        verify_certificate(&certificates, &certificates.node(&node.name), node.address)?;
         Ok(Some(Certificate {
-            in_use: certificates.fingerprint(node),
+            in_use: certificates.fingerprint(&certificates.node(&node.name)),
             certificates,
             node: node.clone(),
             refused: None,
@@ -67,14 +67,18 @@ impl Certificate {
         }))
     }
 
+    fn path(&self) -> PathBuf {
+        self.certificates.node(&self.node.name)
+    }
+
     /// When it expires, as a Unix time in seconds; 0 if unknown.
     pub(super) fn end(&self) -> i64 {
-        self.certificates.end(&self.node).unwrap_or(0)
+        self.certificates.end(&self.path()).unwrap_or(0)
     }
 
     /// The server is about to start, and reads the files as they are now.
     pub(super) fn read_at_start(&mut self) {
-        self.in_use = self.certificates.fingerprint(&self.node);
+        self.in_use = self.certificates.fingerprint(&self.path());
     }
 
     /// Valid files that the server has not read; checked once per [`CHECK_PERIOD`].
@@ -84,11 +88,12 @@ impl Certificate {
         }
         self.checked = Instant::now();
         // Unreadable files change nothing: the server keeps what it has.
-        let now = self.certificates.fingerprint(&self.node)?;
+        let now = self.certificates.fingerprint(&self.path())?;
         if self.in_use == Some(now) {
             return None;
         }
-        if let Err(error) = verify_own_certificate(&self.certificates, &self.node) {
+        if let Err(error) = verify_certificate(&self.certificates, &self.path(), self.node.address)
+        {
             if self.refused.replace(now) != Some(now) {
                 warn!(node = %self.node.name, %error, "a new certificate is not taken");
             }
@@ -106,7 +111,7 @@ impl Certificate {
             Some(path.to_string_lossy().into_owned())
         };
         Some(Renewal {
-            own: absolute(self.certificates.node(&self.node.name))?,
+            own: absolute(self.path())?,
             ca: absolute(self.certificates.ca())?,
             fingerprint,
         })

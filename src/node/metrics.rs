@@ -100,7 +100,7 @@ pub(super) async fn serve(
     let address = SocketAddrV4::new(lab.listens(node), port);
     let report = report.clone();
     let page = Box::new(move || report.page());
-    match MetricsServer::start_with(address, registry, Some(page)).await {
+    match MetricsServer::start_with(address, registry, page).await {
         Ok(server) => {
             info!(node = %node.name, %address, "metrics served");
             Some(server)

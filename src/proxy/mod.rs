@@ -15,6 +15,7 @@
 //!   changes
 //! - `carried`: the session that is restored on the next primary (pure)
 //! - `metrics`: what it counts
+//! - `tls`: TLS towards clients
 //!
 //! Each client has its own connection to the primary, so the state of its session is the server's
 //! own. [`crate::confirmation`] asks for all clients together what is confirmed.
@@ -27,6 +28,7 @@ mod kind;
 mod login;
 mod metrics;
 mod sent;
+mod tls;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -38,17 +40,22 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::access::User;
-use crate::client::{Connector, Stream};
-use crate::config::Lab;
+use crate::client::{Connector, Stream, TlsError};
+use crate::config::{Lab, Reads, Unanswered};
 use crate::confirmation::{self, LastProblem, Observer, Session, Settings};
 use crate::protocol::ack::Policy;
 
 use client::{ClientTask, End};
 use metrics::ProxyMetrics;
+use tls::{CertificateFiles, Refused};
+
+pub use tls::ClientCertificate;
 
 /// Pause after a connection to the primary that could not be opened.
 const CONNECT_PAUSE: Duration = Duration::from_millis(5);
@@ -56,24 +63,6 @@ const CONNECT_PAUSE: Duration = Duration::from_millis(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Time for the commands of clients to end after a request to stop.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
-
-/// When an answer to a read is given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reads {
-    /// When it is certain that this node was still the primary, and that what was read is kept.
-    Linearizable,
-    /// At once: it may be older than the request, and a failover may take it back.
-    Local,
-}
-
-/// What becomes of a write that was sent to a primary that is lost, and not answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unanswered {
-    /// The client is disconnected: it was executed or not.
-    Disconnect,
-    /// It is sent again: it is executed once or twice.
-    Retry,
-}
 
 /// Settings of a proxy.
 #[derive(Debug, Clone)]
@@ -94,6 +83,10 @@ pub struct ProxyOptions {
     pub policy: Policy,
     /// Time limit of `WAIT`.
     pub wait_timeout: Duration,
+    /// Where metrics are served, if anywhere.
+    pub metrics: Option<SocketAddrV4>,
+    /// What clients are shown; `None`: they connect without TLS.
+    pub certificate: Option<ClientCertificate>,
 }
 
 impl ProxyOptions {
@@ -154,6 +147,9 @@ pub enum ProxyError {
         /// What the system said.
         source: io::Error,
     },
+    /// The certificate for clients.
+    #[error("cannot serve clients by TLS: {0}")]
+    Tls(#[from] TlsError),
     /// A background task has ended.
     #[error("a task of the proxy has ended: {0}")]
     Task(String),
@@ -194,16 +190,26 @@ pub async fn run(
         address: options.listen,
         source,
     };
+    let metrics = ProxyMetrics::default();
+    let mut background = JoinSet::new();
+    let acceptor = match &options.certificate {
+        None => None,
+        Some(certificate) => {
+            let mut files = CertificateFiles::of(lab, certificate)?;
+            let (to_listener, acceptor) = watch::channel(files.acceptor(&metrics)?);
+            background.spawn(files.follow(to_listener, metrics.clone()));
+            Some(acceptor)
+        }
+    };
     let listener = TcpListener::bind(options.listen).await.map_err(failed)?;
     listening(listener.local_addr().map_err(failed)?);
-    let metrics = ProxyMetrics::default();
     let settings = Settings {
         user: User::Proxy,
         policy: options.policy,
         wait_timeout: options.wait_timeout,
     };
     let (to_clients, sessions) = watch::channel(None);
-    let mut background = JoinSet::new();
+    let _metrics_server = metrics::serve(lab, &options, &metrics, sessions.clone()).await;
     background.spawn(confirmation::run(
         lab.clone(),
         settings,
@@ -222,7 +228,7 @@ pub async fn run(
     });
     let mut clients = JoinSet::new();
     let result = tokio::select! {
-        () = accept(&listener, &shared, &mut clients) => Ok(()),
+        () = accept(&listener, acceptor.as_ref(), &shared, &mut clients) => Ok(()),
         () = stop.cancelled() => Ok(()),
         Some(ended) = background.join_next() => {
             let why = ended.err().map_or_else(|| "without a reason".to_owned(), |e| e.to_string());
@@ -255,8 +261,13 @@ pub async fn run(
     result
 }
 
-/// Accepts clients.
-async fn accept(listener: &TcpListener, shared: &Arc<Shared>, clients: &mut JoinSet<()>) {
+/// Accepts clients, by TLS if there is an acceptor.
+async fn accept(
+    listener: &TcpListener,
+    acceptor: Option<&watch::Receiver<TlsAcceptor>>,
+    shared: &Arc<Shared>,
+    clients: &mut JoinSet<()>,
+) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -265,21 +276,19 @@ async fn accept(listener: &TcpListener, shared: &Arc<Shared>, clients: &mut Join
         match accepted {
             Ok((stream, from)) if clients.len() >= shared.options.clients => {
                 debug!(%from, "refused: the maximum number of clients is reached");
-                refuse(stream).await;
+                shared.metrics.clients_refused.inc();
+                // With TLS, it would not be understood.
+                if acceptor.is_none() {
+                    refuse(stream).await;
+                }
             }
             Ok((stream, from)) => {
                 // Without it, small answers would wait for the client's acknowledgement.
                 if stream.set_nodelay(true).is_err() {
                     continue;
                 }
-                let task = ClientTask::new(shared.clone(), stream);
-                clients.spawn(async move {
-                    match task.run().await {
-                        End::Closed => debug!(%from, "client closed"),
-                        end @ End::Broken(_) => debug!(%from, reason = %end, "client disconnected"),
-                        end => warn!(%from, reason = %end, "client disconnected"),
-                    }
-                });
+                let acceptor = acceptor.map(|acceptor| acceptor.borrow().clone());
+                clients.spawn(serve(shared.clone(), acceptor, stream, from));
             }
             Err(error) => {
                 warn!(%error, "cannot accept a client");
@@ -289,10 +298,67 @@ async fn accept(listener: &TcpListener, shared: &Arc<Shared>, clients: &mut Join
     }
 }
 
+/// Serves one client.
+async fn serve(
+    shared: Arc<Shared>,
+    acceptor: Option<TlsAcceptor>,
+    stream: TcpStream,
+    from: SocketAddr,
+) {
+    let stream = match acceptor {
+        None => Either::Left(stream),
+        Some(acceptor) => {
+            let accepted = tokio::select! {
+                accepted = tls::accept(acceptor, stream) => accepted,
+                () = shared.stop.cancelled() => return,
+            };
+            match accepted {
+                Ok(stream) => stream,
+                // Such as a check whether something listens.
+                Err(why @ Refused::Closed) => return debug!(%from, reason = %why, "client refused"),
+                Err(why) => {
+                    shared.metrics.handshakes_failed.inc();
+                    return warn!(%from, reason = %why, "client refused");
+                }
+            }
+        }
+    };
+    match ClientTask::new(shared, stream).run().await {
+        End::Closed => debug!(%from, "client closed"),
+        end @ End::Broken(_) => debug!(%from, reason = %end, "client disconnected"),
+        end => warn!(%from, reason = %end, "client disconnected"),
+    }
+}
+
 /// Tells a client that there is no room for it.
 async fn refuse(mut stream: TcpStream) {
     let text = b"-ERR max number of clients reached\r\n";
     // It fits into the buffer of a new socket.
     let written = tokio::io::AsyncWriteExt::write_all(&mut stream, text);
     let _ = timeout(Duration::from_millis(100), written).await;
+}
+
+/// A registry with every metric of a proxy, for the document that lists them.
+#[cfg(test)]
+pub(crate) fn example_registry() -> prometheus_client::registry::Registry {
+    let lab = Lab::parse(include_str!("../../lab.toml"), None).unwrap();
+    let (_, sessions) = watch::channel(None);
+    metrics::registry(&lab, &example_options(), &ProxyMetrics::default(), sessions)
+}
+
+/// Options for tests.
+#[cfg(test)]
+fn example_options() -> ProxyOptions {
+    ProxyOptions {
+        listen: SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 0),
+        reads: Reads::Linearizable,
+        unanswered: Unanswered::Disconnect,
+        patience: Duration::from_millis(200),
+        clients: 1,
+        longest_command: 1000,
+        policy: Policy::Available,
+        wait_timeout: Duration::from_secs(1),
+        metrics: None,
+        certificate: None,
+    }
 }

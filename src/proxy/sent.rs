@@ -38,6 +38,8 @@ pub struct Sent {
     pub after: u64,
     /// The first round that began after the first byte of the answer: it confirms the answer.
     pub before: Option<u64>,
+    /// When its answer was complete.
+    pub answered: Option<std::time::Instant>,
     /// Bytes of the answer in `held`.
     pub length: usize,
     /// Answers still missing.

@@ -17,7 +17,7 @@ use rustix::process::Signal;
 
 use crate::config::{Lab, NodeKind};
 
-use process::{NodeProcess, exited};
+use process::{LabProcess, ProcessKind, exited};
 
 pub use subnet::{ClaimError, ClaimedSubnet};
 
@@ -25,8 +25,15 @@ pub use subnet::{ClaimError, ClaimedSubnet};
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 /// Pause between two checks whether a process has exited.
 const CHECK_PAUSE: Duration = Duration::from_millis(10);
-/// The order in which processes are stopped. `None`: the monitoring.
-const ORDER: [Option<NodeKind>; 3] = [Some(NodeKind::Sentinel), Some(NodeKind::Data), None];
+/// The order in which processes are stopped.
+const ORDER: [ProcessKind; 4] = [
+    ProcessKind::Proxy,
+    ProcessKind::Node(NodeKind::Sentinel),
+    ProcessKind::Node(NodeKind::Data),
+    ProcessKind::Monitor,
+];
+/// The name of the proxy's process, and of its log.
+const PROXY: &str = "proxy";
 
 /// A process that could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -77,9 +84,9 @@ enum Launcher {
 #[derive(Debug)]
 pub struct Runner {
     launcher: Launcher,
-    nodes: Vec<NodeProcess>,
-    /// The monitoring. Nothing depends on it.
-    monitors: Vec<NodeProcess>,
+    nodes: Vec<LabProcess>,
+    /// The proxy and the monitoring. No node depends on them.
+    others: Vec<LabProcess>,
 }
 
 impl Launcher {
@@ -97,8 +104,8 @@ impl Launcher {
         }
     }
 
-    /// The command of a node or of a service of the monitoring.
-    fn command(&self, name: &str, kind: Option<NodeKind>) -> Command {
+    /// The command of a process.
+    fn command(&self, name: &str, kind: ProcessKind) -> Command {
         let mut command = Command::new(self.program());
         command
             .arg("exec-child")
@@ -106,13 +113,17 @@ impl Launcher {
         match self {
             Launcher::Nodes(launch) => {
                 command.arg(&launch.program).arg("--");
-                let subcommand = if kind.is_some() { "node" } else { "monitor" };
-                command.args(&launch.arguments).args([subcommand, name]);
+                command.args(&launch.arguments);
+                match kind {
+                    ProcessKind::Node(_) => command.args(["node", name]),
+                    ProcessKind::Proxy => command.arg("proxy"),
+                    ProcessKind::Monitor => command.args(["monitor", name]),
+                };
             }
             Launcher::Plain(launch) => {
                 command.arg(&launch.server).arg("--");
                 command.arg(launch.confs.join(format!("{name}.conf")));
-                if kind == Some(NodeKind::Sentinel) {
+                if kind == ProcessKind::Node(NodeKind::Sentinel) {
                     command.arg("--sentinel");
                 }
             }
@@ -145,16 +156,16 @@ impl Runner {
             .sentinels
             .iter()
             .chain(&lab.data_nodes)
-            .map(|node| NodeProcess {
+            .map(|node| LabProcess {
                 name: node.name.clone(),
-                kind: Some(node.kind),
+                kind: ProcessKind::Node(node.kind),
                 child: None,
             })
             .collect();
         let mut runner = Runner {
             launcher,
             nodes,
-            monitors: Vec::new(),
+            others: Vec::new(),
         };
         let names: Vec<String> = runner.nodes.iter().map(|n| n.name.clone()).collect();
         for name in names {
@@ -182,9 +193,9 @@ impl Runner {
     /// Adds a node without starting it.
     pub fn add_node(&mut self, name: &str, kind: NodeKind) {
         if self.nodes.iter().all(|n| n.name != name) {
-            self.nodes.push(NodeProcess {
+            self.nodes.push(LabProcess {
                 name: name.to_owned(),
-                kind: Some(kind),
+                kind: ProcessKind::Node(kind),
                 child: None,
             });
         }
@@ -215,17 +226,29 @@ impl Runner {
     /// # Errors
     /// If the process or its log cannot be created.
     pub fn start_monitor(&mut self, name: &str) -> Result<(), RunnerError> {
-        let child = self.spawn(name, None)?;
-        self.monitors.push(NodeProcess {
+        self.start_other(name, ProcessKind::Monitor)
+    }
+
+    /// Starts the proxy as `halab proxy`.
+    ///
+    /// # Errors
+    /// If the process or its log cannot be created.
+    pub fn start_proxy(&mut self) -> Result<(), RunnerError> {
+        self.start_other(PROXY, ProcessKind::Proxy)
+    }
+
+    fn start_other(&mut self, name: &str, kind: ProcessKind) -> Result<(), RunnerError> {
+        let child = self.spawn(name, kind)?;
+        self.others.push(LabProcess {
             name: name.to_owned(),
-            kind: None,
+            kind,
             child: Some(child),
         });
         Ok(())
     }
 
-    /// Starts a node or a service as a child process that is killed when this process ends.
-    fn spawn(&self, name: &str, kind: Option<NodeKind>) -> Result<Child, RunnerError> {
+    /// Starts a child process that is killed when this process ends.
+    fn spawn(&self, name: &str, kind: ProcessKind) -> Result<Child, RunnerError> {
         let log = self.log_of(name);
         let out = File::options()
             .create(true)
@@ -244,7 +267,7 @@ impl Runner {
             .map_err(error_at("start", self.launcher.program()))
     }
 
-    /// The log file of a node.
+    /// The log file of a process.
     pub fn log_of(&self, name: &str) -> PathBuf {
         self.launcher.logs().join(format!("{name}.log"))
     }
@@ -254,14 +277,15 @@ impl Runner {
         exited(&mut self.nodes)
     }
 
-    /// The services of the monitoring that have exited since the last call, with their exit status.
-    pub fn ended_monitors(&mut self) -> Vec<(String, ExitStatus)> {
-        exited(&mut self.monitors)
+    /// Proxy and services of the monitoring that have exited since the last call, with their exit
+    /// status.
+    pub fn ended_others(&mut self) -> Vec<(String, ExitStatus)> {
+        exited(&mut self.others)
     }
 
     /// Whether any node is running.
     pub fn any_running(&mut self) -> bool {
-        self.nodes.iter_mut().any(NodeProcess::running)
+        self.nodes.iter_mut().any(LabProcess::running)
     }
 
     /// The process id of a running node.
@@ -296,36 +320,45 @@ impl Runner {
         }
     }
 
-    /// Stops all nodes. The Sentinels go first, so that they cause no failover. Does not block the
-    /// thread, so a second signal is still handled.
+    /// Stops all processes. The Sentinels stop before the data nodes, so that they cause no
+    /// failover. Does not block the thread, so a second signal is still handled.
     pub async fn stop_async(&mut self) {
         for kind in ORDER {
-            let deadline = self.terminate_group(kind);
-            while Instant::now() < deadline && self.group(kind).any(NodeProcess::running) {
-                tokio::time::sleep(CHECK_PAUSE).await;
-            }
-            self.kill_group(kind);
+            self.stop_group(kind).await;
         }
+    }
+
+    /// Stops the proxy: its clients get the answers to what they have sent.
+    pub async fn stop_proxy(&mut self) {
+        self.stop_group(ProcessKind::Proxy).await;
+    }
+
+    async fn stop_group(&mut self, kind: ProcessKind) {
+        let deadline = self.terminate_group(kind);
+        while Instant::now() < deadline && self.group(kind).any(LabProcess::running) {
+            tokio::time::sleep(CHECK_PAUSE).await;
+        }
+        self.kill_group(kind);
     }
 
     /// The same, blocking the thread.
     pub fn stop(&mut self) {
         for kind in ORDER {
             let deadline = self.terminate_group(kind);
-            while Instant::now() < deadline && self.group(kind).any(NodeProcess::running) {
+            while Instant::now() < deadline && self.group(kind).any(LabProcess::running) {
                 std::thread::sleep(CHECK_PAUSE);
             }
             self.kill_group(kind);
         }
     }
 
-    fn group(&mut self, kind: Option<NodeKind>) -> impl Iterator<Item = &mut NodeProcess> {
-        let all = self.nodes.iter_mut().chain(&mut self.monitors);
+    fn group(&mut self, kind: ProcessKind) -> impl Iterator<Item = &mut LabProcess> {
+        let all = self.nodes.iter_mut().chain(&mut self.others);
         all.filter(move |n| n.kind == kind)
     }
 
     /// Sends SIGTERM, and returns the time after which processes are killed.
-    fn terminate_group(&mut self, kind: Option<NodeKind>) -> Instant {
+    fn terminate_group(&mut self, kind: ProcessKind) -> Instant {
         for node in self.group(kind) {
             node.signal(Signal::TERM);
         }
@@ -333,7 +366,7 @@ impl Runner {
     }
 
     /// Kills the processes that are still running.
-    fn kill_group(&mut self, kind: Option<NodeKind>) {
+    fn kill_group(&mut self, kind: ProcessKind) {
         for node in self.group(kind) {
             node.kill();
         }
@@ -344,7 +377,7 @@ impl Drop for Runner {
     fn drop(&mut self) {
         // An orderly stop calls `stop` before. After a panic or an early return, no process must
         // remain.
-        for node in self.nodes.iter_mut().chain(&mut self.monitors) {
+        for node in self.nodes.iter_mut().chain(&mut self.others) {
             node.kill();
         }
     }

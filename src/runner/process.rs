@@ -15,16 +15,24 @@ use super::CHECK_PAUSE;
 /// Within this time a server exits after the kernel has killed it.
 const SERVER_EXIT_LIMIT: Duration = Duration::from_secs(5);
 
-/// A child process of the runner: a node, or a service of the monitoring.
+/// What a child process of the runner is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ProcessKind {
+    Node(NodeKind),
+    Proxy,
+    /// A service of the monitoring.
+    Monitor,
+}
+
+/// A child process of the runner.
 #[derive(Debug)]
-pub(super) struct NodeProcess {
+pub(super) struct LabProcess {
     pub(super) name: String,
-    /// `None` for a service of the monitoring.
-    pub(super) kind: Option<NodeKind>,
+    pub(super) kind: ProcessKind,
     pub(super) child: Option<Child>,
 }
 
-impl NodeProcess {
+impl LabProcess {
     pub(super) fn running(&mut self) -> bool {
         self.child
             .as_mut()
@@ -49,7 +57,8 @@ impl NodeProcess {
     /// Kills the process, and waits until it and its server have exited. The kernel kills the
     /// server of a node whose process ends, a moment later.
     pub(super) fn kill(&mut self) {
-        let pid = self.pid().filter(|_| self.kind.is_some());
+        let has_server = matches!(self.kind, ProcessKind::Node(_));
+        let pid = self.pid().filter(|_| has_server);
         let servers = pid.map(open_children).unwrap_or_default();
         self.signal(Signal::KILL);
         self.reap();
@@ -100,7 +109,7 @@ fn wait_for_exit(process: &OwnedFd, deadline: Instant) {
 }
 
 /// The processes that have exited by themselves since the last call, with their exit status.
-pub(super) fn exited(processes: &mut [NodeProcess]) -> Vec<(String, ExitStatus)> {
+pub(super) fn exited(processes: &mut [LabProcess]) -> Vec<(String, ExitStatus)> {
     processes
         .iter_mut()
         .filter_map(|process| {

@@ -6,6 +6,7 @@
 //!   [`ProblemCode`]
 //! - `known_servers`: the servers that the Sentinels know; `roster`: the list of members; both
 //!   compared with `lab.toml`
+//! - `proxy`: whether a proxy serves
 //! - `stakes`: what the next loss would cost (pure); `table`: the status as text (pure)
 
 mod gather;
@@ -13,6 +14,7 @@ mod judge;
 mod known_servers;
 mod notes;
 mod problem;
+mod proxy;
 mod roster;
 mod stakes;
 mod supervisors;
@@ -37,6 +39,7 @@ use crate::sentinel::SentinelClients;
 pub use gather::gather;
 pub use known_servers::{Stranger, StrangerEntry, StrangerKind, StrangerState};
 pub use problem::{Problem, ProblemCode, ProblemSeverity};
+pub use proxy::proxy_serves;
 pub use table::render;
 
 /// Pause between two rounds while waiting for a healthy lab.

@@ -9,14 +9,14 @@ use rustix::process::Signal;
 use super::lab::{TestLab, wait_until};
 
 /// What is served at `address`; nothing when nobody listens.
-fn scrape(address: SocketAddrV4) -> Option<String> {
+pub fn scrape(address: SocketAddrV4) -> Option<String> {
     let client = Client::new(address, Duration::from_secs(5), 1 << 20);
     let answer = wait_for(client.get("/metrics")).ok()?;
     String::from_utf8(answer.body.into()).ok()
 }
 
 /// The value of one series, such as `halab_node_role{role="primary"}`.
-fn value(text: &str, series: &str) -> Option<f64> {
+pub fn value(text: &str, series: &str) -> Option<f64> {
     text.lines()
         .find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
 }

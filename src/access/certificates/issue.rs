@@ -1,8 +1,6 @@
 //! Generates keys, and signs certificates with the lab's CA, which is generated first if it is
 //! missing.
 
-use std::net::Ipv4Addr;
-
 use chrono::{DateTime, Datelike, Days, NaiveDate, Utc};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -27,24 +25,28 @@ impl Certificates {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();
         let name = match owner {
-            Owner::Node(node) => {
-                let address: Ipv4Addr = node.address;
-                params.subject_alt_names = vec![rcgen::SanType::IpAddress(address.into())];
-                node.name.clone()
-            }
-            Owner::Client => "client".to_owned(),
+            Owner::Node(node) => node.name.as_str(),
+            Owner::Proxy(_) => "proxy",
+            Owner::Client => "client",
         };
-        set_common_name(&mut params, &name);
+        if let Some(address) = owner.address() {
+            params.subject_alt_names = vec![rcgen::SanType::IpAddress(address.into())];
+        }
+        set_common_name(&mut params, name);
         set_validity(&mut params, CERTIFICATE_DAYS);
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         // A server is also a client: a replica of its primary, a Sentinel of all nodes.
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        if let Owner::Node(_) = owner {
-            params
-                .extended_key_usages
-                .push(ExtendedKeyUsagePurpose::ServerAuth);
-        }
+        let (server, client) = (
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        );
+        params.extended_key_usages = match owner {
+            Owner::Node(_) => vec![client, server],
+            // To the lab it shows the certificate of clients.
+            Owner::Proxy(_) => vec![server],
+            Owner::Client => vec![client],
+        };
         let certificate = params.signed_by(&key, &ca)?;
         let text = Zeroizing::new(key.serialize_pem() + &certificate.pem());
         write(&self.path_of(owner), text.as_bytes())

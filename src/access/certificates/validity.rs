@@ -15,7 +15,10 @@ const RENEW_WITHIN: Duration = Duration::from_secs(30 * 86_400);
 impl Certificates {
     /// The owners without a usable certificate.
     pub(super) fn owners_without<'l>(&self, lab: &'l Lab) -> Vec<Owner<'l>> {
-        let owners = lab.nodes().map(Owner::Node).chain([Owner::Client]);
+        let proxy = *lab.proxy_socket().ip();
+        let proxy = lab.proxy_uses_tls().then_some(Owner::Proxy(proxy));
+        let owners = lab.nodes().map(Owner::Node);
+        let owners = owners.chain(proxy).chain([Owner::Client]);
         let ca = self.authorities().unwrap_or_default();
         let anchors = ca.iter().filter_map(|ca| anchor_from_trusted_cert(ca).ok());
         let anchors: Vec<_> = anchors.collect();
@@ -28,6 +31,7 @@ impl Certificates {
         let is_usable = |owner: &Owner<'_>| {
             let usages = match owner {
                 Owner::Node(_) => node_usages.clone(),
+                Owner::Proxy(_) => vec![KeyUsage::server_auth()],
                 Owner::Client => vec![KeyUsage::client_auth()],
             };
             self.is_usable(owner, usages, &anchors).unwrap_or(false)
@@ -45,12 +49,10 @@ impl Certificates {
         let identity = self.identity(&self.path_of(owner)).ok()?;
         let (own, intermediates) = identity.chain.split_first()?;
         let own = EndEntityCert::try_from(own).ok()?;
-        let is_named = match owner {
-            Owner::Node(node) => own
-                .verify_is_valid_for_subject_name(&node.address.into())
-                .is_ok(),
-            Owner::Client => true,
-        };
+        let is_named = owner.address().is_none_or(|address| {
+            own.verify_is_valid_for_subject_name(&address.into())
+                .is_ok()
+        });
         let ahead = Duration::from_secs(UnixTime::now().as_secs()) + RENEW_WITHIN;
         let ahead = UnixTime::since_unix_epoch(ahead);
         let is_valid_for = |usage: KeyUsage| {

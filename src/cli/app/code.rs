@@ -50,9 +50,10 @@ impl Library {
 }
 
 /// The URL of a Redis server, for the user.
-pub(super) fn url(user: &str, password: Option<&str>, at: SocketAddrV4) -> String {
+pub(super) fn url(tls: bool, user: &str, password: Option<&str>, at: SocketAddrV4) -> String {
     let password = password.map_or_else(|| PASSWORD.to_owned(), percent_encoded);
-    format!("redis://{user}:{password}@{at}/0")
+    let scheme = if tls { "rediss" } else { "redis" };
+    format!("{scheme}://{user}:{password}@{at}/0")
 }
 
 fn percent_encoded(text: &str) -> String {
@@ -99,6 +100,13 @@ fn redis_py(to: &Connection) -> String {
     let all = sentinels(to, ", ", |at| {
         format!("({:?}, {})", at.ip().to_string(), at.port())
     });
+    let by_proxy = match (&to.proxy.tls, tls(to)) {
+        (Some(_), Some((ca, client))) => {
+            let client = client.map(|f| format!(", ssl_certfile={f:?}, ssl_keyfile={f:?}"));
+            format!(", ssl_ca_certs={ca:?}{}", client.unwrap_or_default())
+        }
+        _ => String::new(),
+    };
     let tls = tls(to).map_or_else(String::new, |(ca, client)| {
         let client = client.map(|f| format!(", \"ssl_certfile\": {f:?}, \"ssl_keyfile\": {f:?}"));
         let client = client.unwrap_or_default();
@@ -108,7 +116,7 @@ fn redis_py(to: &Connection) -> String {
         "import redis\n\
          from redis.sentinel import Sentinel\n\n\
          # by the proxy\n\
-         db = redis.Redis.from_url(\"{url}\")\n\n\
+         db = redis.Redis.from_url(\"{url}\"{by_proxy})\n\n\
          # by Sentinel\n\
          login = {{\"username\": \"{user}\", \"password\": \"{password}\"}}\n\
          {tls}\
@@ -139,13 +147,14 @@ fn ioredis(to: &Connection) -> String {
         true => "",
         false => "import { readFileSync } from \"node:fs\";\n",
     };
+    let by_proxy = to.proxy.tls.as_ref().map_or("", |_| ", { tls }");
     format!(
         "{import}\
          import Redis from \"ioredis\";\n\n\
-         // by the proxy\n\
-         const db = new Redis(\"{url}\");\n\n\
-         // by Sentinel\n\
          {before}\
+         // by the proxy\n\
+         const db = new Redis(\"{url}\"{by_proxy});\n\n\
+         // by Sentinel\n\
          const db = new Redis({{\n  \
            sentinels: [{all}],\n  \
            name: \"{name}\",\n  \
@@ -176,19 +185,22 @@ fn go_redis(to: &Connection) -> String {
                      roots := x509.NewCertPool()\n\
                      roots.AppendCertsFromPEM(pem)\n\
                      {load}\
-                     secure := &tls.Config{{RootCAs: roots{give}}}\n"
+                     secure := &tls.Config{{RootCAs: roots{give}}}\n\n"
                 ),
                 "\tTLSConfig: secure,\n",
             )
         }
     };
+    let by_proxy = to.proxy.tls.as_ref();
+    let by_proxy = by_proxy.map_or("", |_| "options.TLSConfig = secure\n");
     format!(
         "import \"github.com/redis/go-redis/v9\"\n\n\
+         {before}\
          // by the proxy\n\
          options, err := redis.ParseURL(\"{url}\")\n\
+         {by_proxy}\
          db := redis.NewClient(options)\n\n\
          // by Sentinel\n\
-         {before}\
          db := redis.NewFailoverClient(&redis.FailoverOptions{{\n\
          \tMasterName: \"{name}\",\n\
          \tSentinelAddrs: []string{{{all}}},\n\
@@ -217,7 +229,7 @@ fn jedis(to: &Connection) -> String {
             let ca = ca.display();
             (
                 format!(
-                    "// the trust store of the JVM has {ca}\n{}",
+                    "// the trust store of the JVM has {ca}\n{}\n",
                     client.unwrap_or_default()
                 ),
                 ".ssl(true)",
@@ -227,10 +239,10 @@ fn jedis(to: &Connection) -> String {
     format!(
         "import java.util.Set;\n\
          import redis.clients.jedis.*;\n\n\
+         {before}\
          // by the proxy\n\
          var db = new JedisPooled(\"{url}\");\n\n\
          // by Sentinel\n\
-         {before}\
          var login = DefaultJedisClientConfig.builder().user(\"{user}\").password(\"{password}\"){tls}.build();\n\
          var db = new JedisSentineled(\"{name}\", login, Set.of({all}), login);\n"
     )
@@ -259,7 +271,7 @@ fn redis_rs(to: &Connection) -> String {
             };
             (
                 format!(
-                    "let tls = TlsCertificates {{ client_tls: {client}, root_cert: Some(fs::read({ca:?})?) }};\n"
+                    "let tls = TlsCertificates {{ client_tls: {client}, root_cert: Some(fs::read({ca:?})?) }};\n\n"
                 ),
                 "    .set_client_to_sentinel_tls_mode(TlsMode::Secure)\n    \
                  .set_client_to_sentinel_certificates(tls.clone())\n    \
@@ -272,15 +284,19 @@ fn redis_rs(to: &Connection) -> String {
         true => "feature sentinel",
         false => "features sentinel and tls-rustls",
     };
+    let open = match &to.proxy.tls {
+        None => format!("Client::open(\"{url}\")?"),
+        Some(_) => format!("Client::build_with_tls(\"{url}\", tls.clone())?"),
+    };
     format!(
         "// with the {feature} of the crate redis\n\
          use redis::sentinel::{{SentinelClientBuilder, SentinelServerType}};\n\
          use redis::*;\n\n\
+         {before}\
          // by the proxy\n\
-         let db = Client::open(\"{url}\")?.get_connection()?;\n\n\
+         let db = {open}.get_connection()?;\n\n\
          // by Sentinel\n\
          let sentinels = [\n    {all},\n];\n\
-         {before}\
          let mut client = SentinelClientBuilder::new(sentinels, \"{name}\", SentinelServerType::Master)?\n    \
              .set_client_to_sentinel_username(\"{user}\")\n    \
              .set_client_to_sentinel_password(\"{password}\")\n    \
@@ -300,11 +316,15 @@ mod tests {
     fn a_password_of_any_characters_is_read_back_from_a_url() {
         let at = SocketAddrV4::new([127, 0, 0, 51].into(), 6379);
         assert_eq!(
-            url("shop", None, at),
+            url(false, "shop", None, at),
             "redis://shop:PASSWORD@127.0.0.51:6379/0"
         );
+        assert_eq!(
+            url(true, "shop", None, at),
+            "rediss://shop:PASSWORD@127.0.0.51:6379/0"
+        );
         let given = "p@ss/w:rd%?#[]!&=+";
-        let parsed = redis::parse_redis_url(&url("shop", Some(given), at)).unwrap();
+        let parsed = redis::parse_redis_url(&url(false, "shop", Some(given), at)).unwrap();
         let info = redis::IntoConnectionInfo::into_connection_info(parsed).unwrap();
         assert_eq!(info.redis_settings().password(), Some(given));
     }

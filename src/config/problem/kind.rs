@@ -53,14 +53,22 @@ pub enum ConfigProblemKind {
         /// The numbers that the key takes, in words.
         range: String,
     },
+    /// Not one of the words that the key takes.
+    #[error("{word:?} is no value of this key")]
+    UnknownWord {
+        /// What the file has.
+        word: String,
+        /// The words that it takes.
+        words: &'static [String],
+    },
     /// A name that is no good as a folder, unit, host name or label.
     #[error("{name:?} is not a name that works everywhere")]
     BadName {
         /// The name.
         name: String,
     },
-    /// The name of a folder beside those of the nodes.
-    #[error("{name:?} is the name of a folder that is not a node's")]
+    /// The name of a folder or a process beside the nodes.
+    #[error("{name:?} is the name of a folder or process that is not a node's")]
     ReservedName {
         /// The name.
         name: String,
@@ -229,6 +237,9 @@ pub enum ConfigProblemKind {
     /// Certificates of clients, and nobody to show them to.
     #[error("without TLS nobody shows a certificate")]
     MutualWithoutTls,
+    /// TLS towards clients of a lab without certificates.
+    #[error("a lab without TLS has no certificate that the proxy could show")]
+    ProxyTlsWithoutTls,
     /// The profile asked for is not in the file.
     #[error("no such profile")]
     UnknownProfile {
@@ -281,6 +292,7 @@ impl ConfigProblemKind {
             ConfigProblemKind::OutOfRange { range, unit, .. } => {
                 format!("use {}", with_unit(range, unit))
             }
+            ConfigProblemKind::UnknownWord { word, words } => choose(word, words),
             ConfigProblemKind::BadName { .. } => format!(
                 "use 1 to {} lower-case letters, digits and '-', with no '-' at either end",
                 values::NAME_MAX
@@ -350,6 +362,9 @@ impl ConfigProblemKind {
                 (down_ms / 5).max(1)
             ),
             ConfigProblemKind::MutualWithoutTls => "set tls = true as well, or remove this".into(),
+            ConfigProblemKind::ProxyTlsWithoutTls => {
+                "set security.tls = true as well, or remove this".into()
+            }
             ConfigProblemKind::UnknownProfile { profiles } if profiles.is_empty() => {
                 "ask for none: the file has no profiles".into()
             }

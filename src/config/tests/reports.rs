@@ -113,8 +113,8 @@ fn too_many_nodes_for_a_network_are_refused() {
         });
         format!("{EXAMPLE}\n{}", nodes.collect::<String>())
     };
-    assert!(Lab::parse(&with_more(247), None).is_ok());
-    insta::assert_snapshot!(problems(&with_more(253), None), @r"data_node: 258 nodes are more than the 252 that fit into one /24 network; keep to 252 nodes");
+    assert!(Lab::parse(&with_more(246), None).is_ok());
+    insta::assert_snapshot!(problems(&with_more(253), None), @r"data_node: 258 nodes are more than the 251 that fit into one /24 network; keep to 251 nodes");
 }
 
 #[test]

@@ -197,6 +197,54 @@ fn every_single_problem_has_its_place_key_and_remedy() {
             &[("mutual_tls = false", "mutual_tls = true")],
         ),
         (
+            "proxy on the address of a node",
+            &[(
+                "[security]",
+                "[proxy]\naddress = \"127.0.0.21\"\n[security]",
+            )],
+        ),
+        (
+            "proxy on the address of the writer's metrics",
+            &[(
+                "[security]",
+                "[proxy]\naddress = \"127.0.0.41\"\n[security]",
+            )],
+        ),
+        (
+            "proxy at its usual address, which a node has",
+            &[
+                ("\"127.0.0.23\"", "\"127.0.0.51\""),
+                ("[security]", "[proxy]\nport = 6379\n[security]"),
+            ],
+        ),
+        (
+            "node named like the proxy",
+            &[("name = \"redis-b\"", "name = \"proxy\"")],
+        ),
+        (
+            "metrics of the proxy on the port of its clients",
+            &[("[security]", "[proxy]\nport = 9402\n[security]")],
+        ),
+        (
+            "TLS towards clients in a lab without",
+            &[("[security]", "[proxy]\ntls = true\n[security]")],
+        ),
+        (
+            "reads and unanswered writes that there are not",
+            &[(
+                "[security]",
+                "[proxy]\nreads = \"locale\"\nunanswered = \"x\"\n[security]",
+            )],
+        ),
+        (
+            "every limit of the proxy",
+            &[(
+                "[security]",
+                "[proxy]\naddress = \"0.0.0.0\"\nport = 0\ntls = 1\nreads = 1\npatience_ms = 0\n\
+                 max_clients = 0\nmax_command_mib = 513\nfoo = 1\n[security]",
+            )],
+        ),
+        (
             "an application that is a user of the lab",
             &[("[security]", "[[app]]\nname = \"proxy\"\n[security]")],
         ),
@@ -284,7 +332,7 @@ fn every_single_problem_has_its_place_key_and_remedy() {
     # unknown table, misspelt
     line 51: writers: unknown key; did you mean `writer`?
     # unknown table
-    line 51: grafana: unknown key; remove it, or use one of: lab, data_node, sentinel, timing, profiles, writer, monitoring, security, app
+    line 51: grafana: unknown key; remove it, or use one of: lab, data_node, sentinel, timing, profiles, writer, monitoring, security, proxy, app
     # unknown key in a profile
     line 46: profiles.fast.wait_timeout_ms: unknown key; move it to `[writer]`
     # missing key
@@ -296,7 +344,7 @@ fn every_single_problem_has_its_place_key_and_remedy() {
     # wrong type of a name
     line 18: data_node[1].name: expected a string, found an integer; write it like `name = "redis-a"`
     # name of another folder
-    line 18: data_node[1].name: "secrets" is the name of a folder that is not a node's; choose another name than log, monitoring, secrets, writer
+    line 18: data_node[1].name: "secrets" is the name of a folder or process that is not a node's; choose another name than log, monitoring, proxy, secrets, writer
     # wrong type of a time
     line 41: timing.hang_timeout_ms: expected an integer, found a float; write it like `hang_timeout_ms = 1000`
     # profile that is no table
@@ -391,6 +439,30 @@ fn every_single_problem_has_its_place_key_and_remedy() {
     line 60: monitoring.address: 127.0.0.21 is already the address of sentinel[0]; give every node an address of its own, for example out of 127.0.0.0/8
     # certificates of clients without TLS
     line 72: security.mutual_tls: without TLS nobody shows a certificate; set tls = true as well, or remove this
+    # proxy on the address of a node
+    line 70: proxy.address: 127.0.0.21 is already the address of sentinel[0]; give every node an address of its own, for example out of 127.0.0.0/8
+    # proxy on the address of the writer's metrics
+    line 70: proxy.address: 127.0.0.41 is already the address of monitoring; give every node an address of its own, for example out of 127.0.0.0/8
+    # proxy at its usual address, which a node has
+    proxy.address: 127.0.0.51 is already the address of sentinel[2]; give every node an address of its own, for example out of 127.0.0.0/8
+    # node named like the proxy
+    line 18: data_node[1].name: "proxy" is the name of a folder or process that is not a node's; choose another name than log, monitoring, proxy, secrets, writer
+    # metrics of the proxy on the port of its clients
+    monitoring.proxy_port: 9402 is already the port of proxy.port; give each listener a port of its own
+    # TLS towards clients in a lab without
+    line 70: proxy.tls: a lab without TLS has no certificate that the proxy could show; set security.tls = true as well, or remove this
+    # reads and unanswered writes that there are not
+    line 70: proxy.reads: "locale" is no value of this key; did you mean "local"?
+    line 71: proxy.unanswered: "x" is no value of this key; name one of: "disconnect", "retry"
+    # every limit of the proxy
+    line 70: proxy.address: 0.0.0.0 is every address of the machine, not the address of one node; give every node an address of its own, for example out of 127.0.0.0/8
+    line 71: proxy.port: 0 is out of range; use 1 to 65535
+    line 72: proxy.tls: expected true or false, found an integer; write it like `tls = true`
+    line 73: proxy.reads: expected a string, found an integer; write it like `reads = "linearizable"`
+    line 74: proxy.patience_ms: 0 ms is out of range; use 1 to 3600000 ms
+    line 75: proxy.max_clients: 0 is out of range; use 1 to 1000000
+    line 76: proxy.max_command_mib: 513 MiB is out of range; use 1 to 512 MiB
+    line 77: proxy.foo: unknown key; remove it, or use one of: (every key of [proxy])
     # an application that is a user of the lab
     line 70: app[0].name: "proxy" is the name of a user of the lab itself; choose another name than default, exporter, node, operator, proxy, replication, sentinel, verifier, writer, halab, and those that begin with halab-
     # two applications of one name

@@ -11,9 +11,9 @@ use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use crate::client::Stream;
+use crate::config::Unanswered;
 use crate::confirmation::Session;
 use crate::protocol::history::{Extent, Survival};
-use crate::proxy::Unanswered;
 use crate::proxy::sent::{ClientRequest, Sent};
 
 use super::link::{PrimaryLink, poll_read_some, poll_write_all};
@@ -74,6 +74,12 @@ impl ClientTask {
         }
         self.lost = None;
         let requests = self.pipeline.take_all();
+        let refused = requests.iter().filter(|request| request.refusal.is_none());
+        self.shared
+            .metrics
+            .no_primary
+            .inc_by(refused.count() as u64);
+        self.count.holds(0);
         let text = format!(
             "-NOPRIMARY no primary for {} s; the command was not executed\r\n",
             self.shared.options.patience.as_secs_f64()
@@ -167,7 +173,9 @@ impl ClientTask {
                 read = poll_fn(|cx| poll_read_some(stream, held, cx)) => match read {
                     Ok(received @ 1..) => {
                         let before = link.session.answered_now();
-                        self.pipeline.assign(received, before, &mut link.answers)?;
+                        let now = std::time::Instant::now();
+                        self.pipeline
+                            .assign(received, before, now, &mut link.answers)?;
                     }
                     // Its end, or an error.
                     _ => break,

@@ -84,12 +84,9 @@ pub(super) fn poll_write_all<S: AsyncWrite + Unpin>(
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
         bytes.advance(written);
-        if bytes.is_empty() {
-            // With TLS, a part may still be in the local buffer.
-            return Pin::new(stream).poll_flush(cx);
-        }
     }
-    Poll::Ready(Ok(()))
+    // With TLS, a part may still be in the local buffer, also if all was written before.
+    Pin::new(stream).poll_flush(cx)
 }
 
 /// Reads once; 0 at the end.

@@ -31,7 +31,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::net::TcpStream;
+use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -41,7 +41,9 @@ use super::Shared;
 use super::carried::Carried;
 use super::command::BadCommand;
 use super::kind::Kind;
+use super::metrics::{ClientCount, Tally};
 use super::sent::{ClientRequest, Sent};
+use super::tls::ClientStream;
 use link::{PrimaryLink, poll_read_some, poll_write_all};
 use pipeline::Pipeline;
 use requests::Requests;
@@ -79,7 +81,7 @@ pub(super) enum End {
 #[derive(Debug)]
 pub(super) struct ClientTask {
     shared: Arc<Shared>,
-    stream: TcpStream,
+    stream: ClientStream,
     requests: Requests,
     pipeline: Pipeline,
     /// Passed on, to be written to the client.
@@ -88,6 +90,7 @@ pub(super) struct ClientTask {
     /// The session in which the commands of the pipeline were sent, if its connection is lost.
     lost: Option<Arc<Session>>,
     carried: Carried,
+    count: ClientCount,
     /// No more commands are read.
     is_ending: bool,
     /// What follows the last command is not one. Its answer is the last in the pipeline.
@@ -105,8 +108,9 @@ enum LinkEvent {
 }
 
 impl ClientTask {
-    pub(super) fn new(shared: Arc<Shared>, stream: TcpStream) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, stream: ClientStream) -> Self {
         ClientTask {
+            count: shared.metrics.client(),
             shared,
             stream,
             requests: Requests::default(),
@@ -129,7 +133,12 @@ impl ClientTask {
             }
         };
         // What is left is at most a few answers. A client that does not read them gets none.
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.flush()).await;
+        let rest = async {
+            self.flush().await?;
+            // With TLS, the end of the connection is said.
+            self.stream.shutdown().await
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(1), rest).await;
         end
     }
 
@@ -221,8 +230,23 @@ impl ClientTask {
             options.is_unconfirmed(sent.may_have_written() || sent.is_refused)
                 || sent.before.is_some_and(|before| before <= through)
         };
+        let (mut tally, now) = (Tally::default(), std::time::Instant::now());
+        let passed_on = |sent: &Sent| {
+            let Some(request) = &sent.request else { return };
+            let is_other = sent.is_queued || request.refusal.is_some();
+            tally.answered(request.kind, is_other);
+            // Others have waited for no confirmation.
+            if let Some(answered) = sent.answered
+                && !options.is_unconfirmed(sent.may_have_written() || sent.is_refused)
+            {
+                tally.held(now.saturating_duration_since(answered));
+            }
+        };
         let (carried, out) = (&mut self.carried, &mut self.out);
-        let is_asking = self.pipeline.release(is_confirmed, carried, out)?;
+        let released = self.pipeline.release(is_confirmed, passed_on, carried, out);
+        self.count.answered(&tally);
+        self.count.holds(self.pipeline.answers_held());
+        let is_asking = released?;
         if let Some(link) = &mut self.primary {
             link.ask(is_asking);
             let may_subscribe = self.carried.subscriptions() > 0 || self.carried.is_queueing();
@@ -320,7 +344,9 @@ impl ClientTask {
             }
             (Ok(received @ 1..), Some(link)) => {
                 let before = link.session.answered_now();
-                self.pipeline.assign(received, before, &mut link.answers)?;
+                let now = std::time::Instant::now();
+                self.pipeline
+                    .assign(received, before, now, &mut link.answers)?;
                 Ok(LinkEvent::Progress)
             }
             _ => Ok(LinkEvent::Progress),

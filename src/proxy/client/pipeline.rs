@@ -12,6 +12,7 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::io;
+use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
 
@@ -118,12 +119,13 @@ impl Pipeline {
         &mut self.held
     }
 
-    /// Assigns the last `received` bytes of the answers to their commands. `before` is the first
-    /// round that confirms them.
+    /// Assigns the last `received` bytes of the answers, which came at `now`, to their commands.
+    /// `before` is the first round that confirms them.
     pub(super) fn assign(
         &mut self,
         received: usize,
         before: u64,
+        now: Instant,
         answers: &mut AnswerState,
     ) -> io::Result<()> {
         let mut at = self.held.len() - received;
@@ -137,9 +139,7 @@ impl Pipeline {
             if !ended && self.unassigned < LONG_ANSWER {
                 continue;
             }
-            while self.sent.get(self.answered).is_some_and(Sent::is_complete) {
-                self.answered += 1;
-            }
+            self.answers_held();
             let head = answers.reader.head();
             let is_message = (answers.has_subscribed || head.first() == Some(&b'>'))
                 && matches!(
@@ -194,6 +194,9 @@ impl Pipeline {
                 Some(b'-' | b'+' | b'!') => 0,
                 _ => sent.missing - 1,
             };
+            if sent.is_complete() {
+                sent.answered = Some(now);
+            }
             if code.is_some_and(|code| is_refusal(kind, code, head)) {
                 sent.is_refused = true;
                 answers.refuses = true;
@@ -206,10 +209,12 @@ impl Pipeline {
     }
 
     /// Passes on the answers that are confirmed to `out`, and notes the effect of their commands on
-    /// the session. Returns whether the first of the others waits for a confirmation.
+    /// the session; `passed_on` is told of each. Returns whether the first of the others waits for
+    /// a confirmation.
     pub(super) fn release(
         &mut self,
         is_confirmed: impl Fn(&Sent) -> bool,
+        mut passed_on: impl FnMut(&Sent),
         carried: &mut Carried,
         out: &mut BytesMut,
     ) -> Result<bool, End> {
@@ -249,9 +254,21 @@ impl Pipeline {
             if !sent.is_noted && !is_restoring {
                 note(&mut sent, carried);
             }
+            if !is_restoring {
+                passed_on(&sent);
+            }
             self.pass_on(sent.length, (!is_restoring).then_some(&mut *out));
         }
         Ok(is_asking)
+    }
+
+    /// The number of commands whose answers are complete and not passed on, up to the first one
+    /// without.
+    pub(super) fn answers_held(&mut self) -> usize {
+        while self.sent.get(self.answered).is_some_and(Sent::is_complete) {
+            self.answered += 1;
+        }
+        self.answered
     }
 
     /// Passes on the first `length` bytes of the answers, or drops them.

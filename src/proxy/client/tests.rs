@@ -3,20 +3,20 @@
 use std::collections::BTreeSet;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::User;
 use crate::client::Connector;
 use crate::config::Lab;
-use crate::protocol::ack::Policy;
 use crate::proxy::carried::encoded;
 use crate::proxy::kind::Topic;
 use crate::proxy::metrics::ProxyMetrics;
-use crate::proxy::{ProxyOptions, Reads, Unanswered};
+use crate::proxy::{ProxyOptions, example_options};
 
 use super::*;
 
@@ -38,14 +38,8 @@ impl Connected {
         let lab = Lab::parse(include_str!("../../../lab.toml"), None).unwrap();
         let (sessions, receiver) = watch::channel(None);
         let options = ProxyOptions {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            reads: Reads::Linearizable,
-            unanswered: Unanswered::Disconnect,
             patience: PATIENCE,
-            clients: 1,
-            longest_command: 1000,
-            policy: Policy::Available,
-            wait_timeout: Duration::from_secs(1),
+            ..example_options()
         };
         let shared = Arc::new(Shared {
             connector: Connector::new(&lab, User::Proxy).without_login(),
@@ -62,7 +56,7 @@ impl Connected {
         let (accepted, _) = listener.accept().await.unwrap();
         let task = ClientTask {
             carried,
-            ..ClientTask::new(shared, accepted)
+            ..ClientTask::new(shared, Either::Left(accepted))
         };
         Connected {
             stream,

@@ -18,7 +18,9 @@ fn sent(kinds: &[Kind]) -> Pipeline {
 /// Receives answers before the round `before`.
 fn receive(pipeline: &mut Pipeline, answers: &mut AnswerState, bytes: &[u8], before: u64) {
     pipeline.held().extend_from_slice(bytes);
-    pipeline.assign(bytes.len(), before, answers).unwrap();
+    pipeline
+        .assign(bytes.len(), before, Instant::now(), answers)
+        .unwrap();
 }
 
 /// What is passed on once everything up to the round `through` is confirmed, and whether more
@@ -26,7 +28,7 @@ fn receive(pipeline: &mut Pipeline, answers: &mut AnswerState, bytes: &[u8], bef
 fn released(pipeline: &mut Pipeline, through: u64) -> (String, bool) {
     let mut out = BytesMut::new();
     let is_confirmed = |sent: &Sent| sent.before.is_some_and(|before| before <= through);
-    let is_asking = pipeline.release(is_confirmed, &mut Carried::default(), &mut out);
+    let is_asking = pipeline.release(is_confirmed, |_| {}, &mut Carried::default(), &mut out);
     (
         String::from_utf8_lossy(&out).into_owned(),
         is_asking.unwrap(),
@@ -56,7 +58,7 @@ fn a_message_is_no_answer_and_an_answer_to_no_command_is_an_error() {
     assert_eq!(released(&mut pipeline, 1), (text, false));
     assert!(pipeline.is_empty());
     pipeline.held().extend_from_slice(b":2\r\n");
-    assert!(pipeline.assign(4, 1, &mut answers).is_err());
+    assert!(pipeline.assign(4, 1, Instant::now(), &mut answers).is_err());
 }
 
 #[test]
@@ -154,7 +156,9 @@ fn a_transaction_that_is_not_executed_changes_no_session() {
         let text = [b"+OK\r\n+QUEUED\r\n", exec].concat();
         receive(&mut pipeline, &mut answers, &text, 1);
         let (mut carried, mut out) = (Carried::default(), BytesMut::new());
-        pipeline.release(|_| true, &mut carried, &mut out).unwrap();
+        pipeline
+            .release(|_| true, |_| {}, &mut carried, &mut out)
+            .unwrap();
         assert_eq!(out, text);
         let restoring = carried.restoring().into_iter();
         restoring.map(|(kind, _)| kind).collect::<Vec<_>>()

@@ -1,0 +1,54 @@
+//! Whether a proxy serves: asked as a client asks it.
+
+use std::io;
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use crate::client::Connector;
+use crate::config::Lab;
+
+/// How long a proxy may take for its answer: longer than a failover after the primary's server was
+/// killed, shorter than the patience of a healthcheck.
+const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+/// Longest answer that is read.
+const ANSWER_MAX: usize = 512;
+
+/// Whether the proxy that listens at `listens` answers a command from the primary.
+///
+/// # Errors
+/// Why it does not.
+pub async fn proxy_serves(lab: &Lab, listens: SocketAddrV4) -> Result<(), String> {
+    // Any answer of the primary is one, also that the client has to log in first.
+    match timeout(ANSWER_LIMIT, answer(lab, listens)).await {
+        Err(_) => Err(format!("no answer within {} s", ANSWER_LIMIT.as_secs())),
+        Ok(Err(error)) => Err(error.to_string()),
+        Ok(Ok(answer)) => match answer.strip_prefix('-') {
+            None => Ok(()),
+            Some(error) if error.starts_with("NOAUTH ") => Ok(()),
+            Some(error) => Err(format!("it answers {error}")),
+        },
+    }
+}
+
+/// The first line of the answer to `PING`.
+async fn answer(lab: &Lab, listens: SocketAddrV4) -> io::Result<String> {
+    let address = SocketAddrV4::new(*lab.proxy_socket().ip(), listens.port());
+    let mut stream = Connector::to_proxy(lab, listens)
+        .open_stream(address)
+        .await
+        .map_err(|error| io::Error::other(error.to_string()))?;
+    stream.write_all(b"PING\r\n").await?;
+    stream.flush().await?;
+    let mut answer = Vec::new();
+    while answer.len() < ANSWER_MAX && !answer.contains(&b'\n') {
+        if stream.read_buf(&mut answer).await? == 0 {
+            let what = "it closed the connection without an answer";
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, what));
+        }
+    }
+    let text = String::from_utf8_lossy(&answer);
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
