@@ -521,6 +521,7 @@ fn scripts_are_told_nodes_addresses_and_services_however_the_file_is_written() {
     127.0.9.23
     127.0.9.31
     127.0.9.41
+    127.0.9.51
     exit code 0
     prometheus
     grafana

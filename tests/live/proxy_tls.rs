@@ -115,6 +115,11 @@ fn a_client_by_tls_is_served_through_a_killed_primary() {
     assert_eq!(client.ask("SET k 0").unwrap(), "+OK");
     let old = lab.primary().unwrap();
     lab.signal_server(&old, Signal::KILL);
+    // What is sent to a primary that is dying would be unknown.
+    let uses_old = format!("halab_proxy_primary{{primary=\"{old}\"}}");
+    wait_until("the proxy to notice", || {
+        of_proxy(&lab, &uses_old) == Some(0.0)
+    });
     for number in 1..=100 {
         // The same connection, and nothing is executed twice.
         let answer = client.ask("INCR k").unwrap();
@@ -154,8 +159,8 @@ fn with_mutual_tls_a_client_shows_a_certificate_of_the_lab() {
     assert_eq!(own.ask("SET k v").unwrap(), "+OK");
     // With TLS 1.3 the refusal is read after the handshake.
     let refused = TlsClient::connect(&lab, false).and_then(|mut client| client.ask("PING"));
-    let error = refused.unwrap_err().to_string();
-    assert!(error.contains("CertificateRequired"), "{error}");
+    // By an alert, or because the connection is closed already.
+    assert!(refused.is_err());
     wait_until("the log to say so", || {
         lab.log("proxy").contains("peer sent no certificates")
     });

@@ -85,7 +85,7 @@ impl Totals {
     pub(super) fn confirmation(&self) -> (f64, u64, Vec<(f64, u64)>) {
         let ends = (0..BUCKETS).map(|at| (FIRST_NANOS << at) as f64 / 1e9);
         let counts = self.held.iter().map(|c| c.load(Ordering::Relaxed));
-        let buckets: Vec<_> = ends.chain([f64::MAX]).zip(counts).collect();
+        let buckets: Vec<_> = ends.chain([f64::INFINITY]).zip(counts).collect();
         let count = buckets.iter().map(|(_, count)| count).sum();
         let sum = self.held_nanos.load(Ordering::Relaxed) as f64 / 1e9;
         (sum, count, buckets)
@@ -130,6 +130,6 @@ mod tests {
             .into_iter()
             .filter(|(_, count)| *count > 0)
             .collect();
-        assert_eq!(used, [(0.0016, 2), (f64::MAX, 2)]);
+        assert_eq!(used, [(0.0016, 2), (f64::INFINITY, 2)]);
     }
 }
