@@ -42,6 +42,7 @@ rec {
         ../packaging/debian/README.Debian
         ../nix/lib/credentials.nix
         ../fuzz
+        ../examples
         ../.github
       ]
     );

@@ -19,7 +19,7 @@ COLUMNS = 100
 FILES = (
     *("lab", "*.nix", "*.toml", "*.yaml"),
     *("scripts/**/*", "machines/**/*", "nix/**/*", "prometheus/**/*", "containers/*"),
-    *("packaging/**/*", ".github/**/*.yml", ".ci/*", "redis/*", "sentinel/*"),
+    *("examples/*/*", "packaging/**/*", ".github/**/*.yml", ".ci/*", "redis/*", "sentinel/*"),
 )
 EXCEPTED = re.compile(r"https?://|^\s*#?\s*\|.*\|\s*$")
 

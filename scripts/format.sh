@@ -6,17 +6,22 @@ NIXFMT=0.5.3 # version of the crate nixfmt_rs, which has the format of nixpkgs' 
 
 # rustfmt wraps comments only as an unstable feature, which RUSTC_BOOTSTRAP allows.
 rust_format() {
-    RUSTC_BOOTSTRAP=1 cargo fmt --all "$@" -- --config wrap_comments=true,comment_width=100
+    local manifest status=0
+    for manifest in Cargo.toml examples/rust/Cargo.toml; do
+        RUSTC_BOOTSTRAP=1 cargo fmt --all --manifest-path "$manifest" "$@" -- \
+            --config wrap_comments=true,comment_width=100 || status=1
+    done
+    return $status
 }
 
 # Except files with parts that tests compare byte by byte or that Nix generates.
 prose_files() {
-    find README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs -name '*.md' \
+    find README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs examples/README.md -name '*.md' \
         ! -name configuration.md ! -name drills.md ! -name ledger.md ! -name nixos-options.md \
         ! -name results.md
 }
 
-python_files() { find scripts machines nix -name '*.py'; }
+python_files() { find scripts machines nix examples/python -name venv -prune -o -name '*.py' -print; }
 
 nix_files() { find flake.nix nix -name '*.nix'; }
 

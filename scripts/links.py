@@ -14,6 +14,7 @@ def documents() -> list[pathlib.Path]:
         *ROOT.glob("docs/**/*.md"),
         *ROOT.glob("deploy/**/*.md"),
         *ROOT.glob("fuzz/*.md"),
+        *ROOT.glob("examples/*.md"),
     ]
 
 

@@ -6,6 +6,8 @@
 . "$LAB_ROOT/scripts/generate.sh"
 # shellcheck source=scripts/format.sh
 . "$LAB_ROOT/scripts/format.sh"
+# shellcheck source=scripts/examples.sh
+. "$LAB_ROOT/scripts/examples.sh"
 # shellcheck source=scripts/nix-checks.sh
 . "$LAB_ROOT/scripts/nix-checks.sh"
 # shellcheck source=scripts/containers-test.sh
@@ -85,6 +87,7 @@ test_all() {
     else
         printf '\n==> a whole lab, run by process-compose: skipped: it is not installed\n'
     fi
+    step "the examples for applications, while the primary is killed" test_examples
     step "every query, rule and alert against a running lab" test_monitoring
     if have chromium; then
         step "the page of a drill in a browser" cargo test --locked --test page -- --ignored

@@ -11,11 +11,18 @@ cargo_tool() {
     ln -sf "$LAB_TOOLS/$1.cargo/bin/$1" "$LAB_TOOLS/$1"
 }
 
-# pinned_python NAME [OPTION...]: makes a venv with exactly the packages of
+# pinned_python NAME [OPTION...]: makes a venv in the tool folder with exactly the packages of
 # tools/NAME-requirements.txt.
 pinned_python() {
-    local venv=$LAB_TOOLS/$1-venv pinned=tools/$1-requirements.txt
+    local name=$1
     shift
+    pinned_venv "$LAB_TOOLS/$name-venv" "tools/$name-requirements.txt" "$@"
+}
+
+# pinned_venv FOLDER FILE [OPTION...]: makes a venv with exactly the packages of a file.
+pinned_venv() {
+    local venv=$1 pinned=$2
+    shift 2
     if ! cmp -s "$pinned" "$venv/installed"; then
         python3 -c 'import ensurepip' 2>/dev/null ||
             apt_install "Python virtual environments" python3-venv

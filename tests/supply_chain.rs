@@ -66,7 +66,7 @@ fn deny() -> Deny {
 fn locked() -> Vec<Locked> {
     let read = |path| fs::read_to_string(root().join(path)).unwrap();
     let parse = |path| toml::from_str::<Lock>(&read(path)).unwrap().package;
-    let locks = ["Cargo.lock", "fuzz/Cargo.lock"];
+    let locks = ["Cargo.lock", "fuzz/Cargo.lock", "examples/rust/Cargo.lock"];
     locks.into_iter().flat_map(parse).collect()
 }
 

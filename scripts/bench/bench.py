@@ -11,17 +11,16 @@ import argparse
 import contextlib
 import json
 import os
-import random
 import re
-import shutil
 import signal
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import typing
 from pathlib import Path
+
+from lab import ALL_CORES, BENCH_USER, HERE, Lab, cores, document, timed
 
 VALUE_BYTES = 44  # of a record: a time and a number
 ROUND_RECORDS = 1_000_000
@@ -33,10 +32,6 @@ HEADS = {
     "single": "one at a time",
     "apart": "one at a time, the primary on a core of its own",
 }
-
-# redis-benchmark takes a password only as an argument, which every user of the machine can read. So
-# this throwaway lab has a user without a password.
-BENCH_USER = ["bench", "on", "nopass", "~key:*", "~py:*", "&*", "+@all"]
 
 USERS_COLUMNS = [
     "records_per_second_with",
@@ -50,145 +45,7 @@ USERS_COLUMNS = [
 Measured = tuple[float, float, float, float]
 # The longest time without a successful write, and the time from `+switch-master` to its end; in ms.
 Pause = tuple[float, float]
-HERE = Path(__file__).resolve().parent
-ALL_CORES = os.sched_getaffinity(0)
 PRIMARY_NAME = "halab"  # in lab.toml
-
-
-class Lab:
-    """A lab that runs during a `with` block."""
-
-    def __init__(self, **security: bool) -> None:
-        self.security = security
-        self.tls = security.get("tls", False)
-
-    def __enter__(self) -> "Lab":
-        self.scratch = Path(tempfile.mkdtemp(prefix="halab-bench-"))
-        self.subnet = f"127.{random.randrange(127, 250)}.{random.randrange(1, 250)}"
-        config = self.scratch / "lab.toml"
-        config.write_text(self.description())
-        self.env = dict(
-            os.environ, HALAB_STATE=str(self.scratch / "state"), HALAB_SUBNET=self.subnet
-        )
-        self.env["HALAB_CONFIG"] = str(config)
-        self.up = subprocess.Popen(
-            ["halab", "up"], env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        try:
-            self.wait_healthy()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def description(self) -> str:
-        """The current lab.toml with other security settings and without monitoring, whose load
-        would disturb the measurement."""
-        shipped = Path(os.environ.get("HALAB_CONFIG", HERE.parent.parent / "lab.toml")).read_text()
-        text, found = re.subn(r"(?ms)^\[monitoring\]\n.*?(?=^\[)", "", shipped)
-        for key, value in self.security.items():
-            text, again = re.subn(
-                rf"(?m)^{key} = (true|false)", f"{key} = {str(value).lower()}", text
-            )
-            found = min(found, again)
-        if found != 1:
-            raise SystemExit("bench: lab.toml lacks the shipped tables [monitoring] and [security]")
-        return text
-
-    def __exit__(self, *_: object) -> None:
-        self.up.terminate()
-        self.up.wait()
-        shutil.rmtree(self.scratch)
-
-    def halab(self, *words: str) -> str:
-        run = subprocess.run(
-            ["halab", *words], env=self.env, text=True, capture_output=True, check=False
-        )
-        if run.returncode != 0:
-            raise SystemExit(f"bench: halab {' '.join(words)}: {run.stderr.strip()}")
-        return run.stdout
-
-    def status(self) -> dict[str, typing.Any]:
-        # Exit code 1 means not healthy, as it may seem for a moment on a busy machine.
-        run = subprocess.run(
-            ["halab", "status", "--json"], env=self.env, text=True, capture_output=True, check=False
-        )
-        if run.returncode not in (0, 1):
-            raise SystemExit(f"bench: halab status: {run.stderr.strip()}")
-        return dict(json.loads(run.stdout))
-
-    def wait_healthy(self) -> None:
-        self.halab("status", "--wait", "60s")
-        status = self.status()
-        # A restarted server has only the users of its file.
-        for node in (
-            (status["data_nodes"] + status["sentinels"]) if self.security.get("acl", True) else []
-        ):
-            self.halab("cli", node["name"], "-e", "acl", "setuser", *BENCH_USER)
-
-    def primary_node(self) -> dict[str, typing.Any]:
-        status = self.status()
-        named = status["primary"]["node"]
-        return next(n for n in status["data_nodes"] if n["name"] == named)
-
-    def primary(self) -> str:
-        return str(self.primary_node()["address"]).split(":")[0]
-
-    def primary_cpu(self) -> float:
-        """The processor time of the primary's server in seconds."""
-        used = dict(re.findall(r"(used_cpu_(?:sys|user)):([\d.]+)", self.redis("INFO", "cpu")))
-        return float(used["used_cpu_sys"]) + float(used["used_cpu_user"])
-
-    def redis(self, *words: str) -> str:
-        return self.halab("cli", self.primary_node()["name"], "-e", *words)
-
-    def set_apart(self, apart: bool) -> None:
-        """Run the primary's server on the first core and the replicas on the others, as on separate
-        hosts; or all of them on all cores again."""
-        primary = self.primary_node()["name"]
-        for node in self.status()["data_nodes"]:
-            for task in Path(f"/proc/{node['up']['pid']}/task").iterdir():
-                os.sched_setaffinity(int(task.name), cores(apart, node["name"] == primary))
-
-    def empty(self) -> None:
-        """Delete all data; asynchronously, or a million keys would block the server for its
-        hang-timeout."""
-        self.redis("FLUSHALL", "ASYNC")
-        while "lazyfree_pending_objects:0" not in self.redis("INFO", "memory"):
-            time.sleep(0.1)
-        self.wait_healthy()
-
-
-def cores(apart: bool, first: bool) -> set[int]:
-    """The cores for the primary (`first`) or for the other servers."""
-    usable = sorted(ALL_CORES)
-    if not apart:
-        return set(usable)
-    return {usable[0]} if first else set(usable[1:])
-
-
-def timed(command: list[str], env: dict[str, str]) -> tuple[str, float, float]:
-    """A command's output, processor time in seconds, and peak memory in MiB."""
-    with tempfile.TemporaryFile("w+") as out:
-        # The child inherits this process's set of cores.
-        child = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.DEVNULL)
-        # Not ru_maxrss: it starts with the memory of this process at the fork.
-        peak, ended = 0, 0
-        while not ended:
-            peak = max(peak, peak_kib(child.pid))
-            time.sleep(0.02)
-            ended, status, used = os.wait4(child.pid, os.WNOHANG)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        if child.returncode != 0:
-            raise SystemExit(f"bench: {' '.join(command[:4])} ... ended with {child.returncode}")
-        out.seek(0)
-        return out.read(), used.ru_utime + used.ru_stime, peak / 1024
-
-
-def peak_kib(pid: int) -> int:
-    """The peak resident memory of a running process; 0 once it has ended."""
-    found = re.search(r"VmHWM:\s*(\d+)", Path(f"/proc/{pid}/status").read_text())
-    return int(found.group(1)) if found else 0
 
 
 def redis_benchmark(
@@ -411,12 +268,6 @@ def tables(report: dict[str, typing.Any]) -> str:
             lines += [f"| {drill} | {name} | {pause:,.0f} | {after:,.0f} |"]
     lines += [""]
     return "\n".join(lines)
-
-
-def document(path: Path, text: str) -> str:
-    """The document with `text` as its generated part."""
-    before, _, after = path.read_text().split("<!-- measured -->\n")
-    return f"{before}<!-- measured -->\n\n{text}\n<!-- measured -->\n{after}"
 
 
 def measure(rounds: int) -> dict[str, typing.Any]:

@@ -24,12 +24,12 @@ use crate::confirmation::Session;
 use crate::metrics::{Health, MetricsServer};
 
 use super::ProxyOptions;
-use tally::Totals;
+use tally::TalliedTotals;
 
 pub(super) use tally::Tally;
 
 /// The session in which the proxy is, if there is a primary.
-type Sessions = watch::Receiver<Option<Arc<Session>>>;
+type SessionWatch = watch::Receiver<Option<Arc<Session>>>;
 
 /// The counts of a proxy.
 #[derive(Debug, Clone, Default)]
@@ -49,7 +49,7 @@ pub(super) struct ProxyMetrics {
     clients: Gauge,
     certificate_end: Gauge,
     answers_held: Gauge,
-    totals: Arc<Totals>,
+    totals: Arc<TalliedTotals>,
     refusal: Arc<Mutex<Option<String>>>,
 }
 
@@ -160,8 +160,8 @@ impl Drop for ClientCount {
 /// Reads the totals and the session at each request.
 #[derive(Debug)]
 struct TotalsCollector {
-    totals: Arc<Totals>,
-    sessions: Sessions,
+    totals: Arc<TalliedTotals>,
+    sessions: SessionWatch,
     /// Name and address of each data node.
     data_nodes: Vec<(String, SocketAddrV4)>,
     max_clients: usize,
@@ -202,7 +202,7 @@ impl Collector for TotalsCollector {
 }
 
 /// The primary of the current session.
-fn primary(sessions: &Sessions) -> Option<SocketAddrV4> {
+fn primary(sessions: &SessionWatch) -> Option<SocketAddrV4> {
     let session = sessions.borrow();
     let session = session.as_ref().filter(|session| !session.is_over())?;
     Some(session.primary)
@@ -213,7 +213,7 @@ pub(super) fn registry(
     lab: &Lab,
     options: &ProxyOptions,
     metrics: &ProxyMetrics,
-    sessions: Sessions,
+    sessions: SessionWatch,
 ) -> Registry {
     let mut registry = Registry::with_prefix("halab_proxy");
     let reads = match options.reads {
@@ -238,7 +238,7 @@ pub(super) fn registry(
 }
 
 /// Whether the proxy serves: whether it has a primary.
-fn health(lab: &Lab, sessions: Sessions) -> Health {
+fn health(lab: &Lab, sessions: SessionWatch) -> Health {
     let lab = lab.clone();
     Box::new(move || match primary(&sessions) {
         None => Err("no primary\n".to_owned()),
@@ -256,7 +256,7 @@ pub(super) async fn serve(
     lab: &Lab,
     options: &ProxyOptions,
     metrics: &ProxyMetrics,
-    sessions: Sessions,
+    sessions: SessionWatch,
 ) -> Option<MetricsServer> {
     let address = options.metrics?;
     let registry = registry(lab, options, metrics, sessions.clone());

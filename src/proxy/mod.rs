@@ -53,7 +53,7 @@ use crate::protocol::ack::Policy;
 
 use client::{ClientTask, End};
 use metrics::ProxyMetrics;
-use tls::{CertificateFiles, Refused};
+use tls::{CertificateFiles, RefusedClient};
 
 pub use tls::ClientCertificate;
 
@@ -315,7 +315,9 @@ async fn serve(
             match accepted {
                 Ok(stream) => stream,
                 // Such as a check whether something listens.
-                Err(why @ Refused::Closed) => return debug!(%from, reason = %why, "client refused"),
+                Err(why @ RefusedClient::Closed) => {
+                    return debug!(%from, reason = %why, "client refused");
+                }
                 Err(why) => {
                     shared.metrics.handshakes_failed.inc();
                     return warn!(%from, reason = %why, "client refused");

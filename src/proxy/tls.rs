@@ -44,7 +44,7 @@ pub enum ClientCertificate {
 
 /// Why a client was not accepted.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refused {
+pub(super) enum RefusedClient {
     #[error(
         "it does not connect by TLS; use rediss:// or --tls with ca.pem of the secrets folder, or \
          set proxy.tls = false in lab.toml"
@@ -144,22 +144,29 @@ impl CertificateFiles {
 pub(super) async fn accept(
     acceptor: TlsAcceptor,
     mut stream: TcpStream,
-) -> Result<ClientStream, Refused> {
+) -> Result<ClientStream, RefusedClient> {
     let handshake = async {
         let mut first = [0];
-        match stream.peek(&mut first).await.map_err(Refused::Failed)? {
-            0 => return Err(Refused::Closed),
+        match stream
+            .peek(&mut first)
+            .await
+            .map_err(RefusedClient::Failed)?
+        {
+            0 => return Err(RefusedClient::Closed),
             _ if first[0] != HANDSHAKE => {
                 // It fits into the buffer of a new socket.
                 let _ = stream.write_all(PLAIN_REFUSED).await;
-                return Err(Refused::Plain);
+                return Err(RefusedClient::Plain);
             }
             _ => {}
         }
-        let accepted = acceptor.accept(stream).await.map_err(Refused::Failed)?;
+        let accepted = acceptor
+            .accept(stream)
+            .await
+            .map_err(RefusedClient::Failed)?;
         Ok(Either::Right(Box::new(accepted)))
     };
     timeout(HANDSHAKE_LIMIT, handshake)
         .await
-        .unwrap_or(Err(Refused::Silent))
+        .unwrap_or(Err(RefusedClient::Silent))
 }

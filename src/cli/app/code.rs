@@ -14,6 +14,10 @@ use super::{Connection, TlsFiles};
 /// Stands for the password where it is not shown.
 const PASSWORD: &str = "PASSWORD";
 
+/// Seconds that a library waits for an answer of the proxy, where it has a limit by default: longer
+/// than the proxy waits for a primary.
+const ANSWER_LIMIT: u8 = 15;
+
 /// A client library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Library {
@@ -116,7 +120,7 @@ fn redis_py(to: &Connection) -> String {
         "import redis\n\
          from redis.sentinel import Sentinel\n\n\
          # by the proxy\n\
-         db = redis.Redis.from_url(\"{url}\"{by_proxy})\n\n\
+         db = redis.Redis.from_url(\"{url}\", socket_timeout={ANSWER_LIMIT}{by_proxy})\n\n\
          # by Sentinel\n\
          login = {{\"username\": \"{user}\", \"password\": \"{password}\"}}\n\
          {tls}\
@@ -199,6 +203,7 @@ fn go_redis(to: &Connection) -> String {
          // by the proxy\n\
          options, err := redis.ParseURL(\"{url}\")\n\
          {by_proxy}\
+         options.ReadTimeout = {ANSWER_LIMIT} * time.Second\n\
          db := redis.NewClient(options)\n\n\
          // by Sentinel\n\
          db := redis.NewFailoverClient(&redis.FailoverOptions{{\n\
@@ -237,14 +242,20 @@ fn jedis(to: &Connection) -> String {
         }
     };
     format!(
-        "import java.util.Set;\n\
-         import redis.clients.jedis.*;\n\n\
+        "// Jedis 8\n\
+         import java.net.URI;\n\
+         import java.util.Set;\n\
+         import redis.clients.jedis.*;\n\
+         import redis.clients.jedis.util.JedisURIHelper;\n\n\
          {before}\
          // by the proxy\n\
-         var db = new JedisPooled(\"{url}\");\n\n\
+         var url = URI.create(\"{url}\");\n\
+         var login = DefaultJedisClientConfig.builder(url).socketTimeoutMillis({ANSWER_LIMIT}_000).build();\n\
+         var db = RedisClient.builder().hostAndPort(JedisURIHelper.getHostAndPort(url)).clientConfig(login).build();\n\n\
          // by Sentinel\n\
          var login = DefaultJedisClientConfig.builder().user(\"{user}\").password(\"{password}\"){tls}.build();\n\
-         var db = new JedisSentineled(\"{name}\", login, Set.of({all}), login);\n"
+         var db = RedisSentinelClient.builder().masterName(\"{name}\").sentinels(Set.of({all}))\n    \
+             .sentinelClientConfig(login).clientConfig(login).build();\n"
     )
 }
 

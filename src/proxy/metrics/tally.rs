@@ -55,13 +55,13 @@ fn bucket(nanos: u64) -> usize {
 
 /// What was answered to all clients.
 #[derive(Debug, Default)]
-pub(super) struct Totals {
+pub(super) struct TalliedTotals {
     commands: [AtomicU64; KINDS.len()],
     held: [AtomicU64; BUCKETS + 1],
     held_nanos: AtomicU64,
 }
 
-impl Totals {
+impl TalliedTotals {
     pub(super) fn add(&self, tally: &Tally) {
         if !tally.is_used {
             return;
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn totals_are_the_sum_of_all_tallies() {
-        let totals = Totals::default();
+        let totals = TalliedTotals::default();
         for _ in 0..2 {
             let mut tally = Tally::default();
             tally.answered(Kind::Read, false);
