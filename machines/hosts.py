@@ -14,7 +14,7 @@ import typing
 from collections.abc import Callable
 
 from .errors import LabError
-from .guests import EMULATED
+from .guests import EMULATED, GUESTS
 from .hostsite import HostSite
 from .page import Page
 from .report import Steps, say
@@ -43,6 +43,12 @@ UNITS: dict[str, tuple[str, ...]] = {
     "three": ("halab-sentinel@sentinel-3",),
 }
 HOST_OF = {"redis-a": "one", "redis-b": "two"}
+# Addresses of the page beside a host's own.
+ADDRESSES = {
+    "one": ("192.0.2.11", "192.0.2.21"),
+    "two": ("192.0.2.12", "192.0.2.22"),
+    "three": ("192.0.2.23", "192.0.2.31", "192.0.2.41"),
+}
 # Ports of the page, with the addresses of nodes on hosts one and two that listen at them.
 LISTENERS = {
     6379: ("192.0.2.11", "192.0.2.12"),
@@ -87,6 +93,11 @@ def verified_counts(verified: str) -> dict[str, int]:
         flags=re.MULTILINE,
     )
     return {node: int(count) for node, count in parts}
+
+
+def addresses_in(shown: str) -> list[str]:
+    """The addresses in the output of `ip -o address`, each as often as it is there."""
+    return sorted(re.findall(r" inet ([\d.]+)/", shown))
 
 
 class Series(typing.TypedDict):
@@ -161,6 +172,23 @@ class Walkthrough:
         self.on_workstation("The lab")
         for machine in self.site.machines.values():
             machine.fail("systemctl is-active redis-server")
+
+    def give_addresses(self) -> None:
+        """A repeated block changes nothing. The addresses are there after a new start of the
+        network too, and the host's own address stays the source of its other connections."""
+        block = self.page.next("The lab")
+        for _ in range(2):
+            self.require_success(self.workstation.run(block), block)
+        for guest in GUESTS:
+            machine = self.site.machines[guest.name]
+            # ssh uses another card.
+            machine.succeed("ifdown eth1 && ifup eth1")
+            given = addresses_in(machine.succeed("ip -4 -o address show dev eth1"))
+            if given != sorted([guest.address, *ADDRESSES[guest.name]]):
+                raise AssertionError(f"addresses of {guest.name}: {given}")
+            source = machine.succeed(f"ip -o route get {FOREIGN_ADDRESS}")
+            if f" src {guest.address} " not in source:
+                raise AssertionError(f"{guest.name} does not connect from its address: {source}")
 
     def start_nodes(self) -> None:
         self.on_workstation("The lab")
@@ -392,7 +420,7 @@ class Walkthrough:
             "3: the package is installed on all hosts, and Debian's Redis does not run",
             self.install,
         )
-        step("4: the nodes have their addresses", lambda: self.on_workstation("The lab"))
+        step("4: the nodes have their addresses, also after a repetition", self.give_addresses)
         step(
             "5: the firewall and the kernel settings are in place",
             lambda: self.on_workstation("The lab"),

@@ -1,0 +1,68 @@
+"""Commands of docs/hosts.md that change files, run in a folder, with a substitute for ssh that runs
+the command for a host in the folder of that host."""
+
+import os
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+from machines import hosts
+from machines.hosts import ADDRESSES
+from machines.page import blocks
+
+# The host's commands run in its folder, with its paths of /etc below it. Programs that change the
+# system are left out.
+SSH = """#!/bin/bash
+host=${1#root@}; shift
+cd "$HOSTS/$host" || exit
+install() { command install "${@//\\/etc/etc}"; }
+ip() { :; }
+eval "${*//\\/etc\\//$HOSTS/$host/etc/}"
+"""
+
+
+def block_with(text: str) -> str:
+    """The page's block that contains a text."""
+    [found] = [block.text for block in blocks(hosts.PAGE.read_text()) if text in block.text]
+    return found
+
+
+class PageCommandsTest(unittest.TestCase):
+    def setUp(self) -> None:
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.folder = Path(scratch.name)
+        for host in ("one", "two", "three"):
+            (self.folder / host / "etc/network/interfaces.d").mkdir(parents=True)
+        self.work = self.folder / "work"
+        self.work.mkdir()
+        (self.folder / "bin").mkdir()
+        ssh = self.folder / "bin/ssh"
+        ssh.write_text(SSH)
+        ssh.chmod(0o755)
+
+    def run_here(self, commands: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", commands],
+            cwd=self.work,
+            env={
+                **os.environ,
+                "HOSTS": str(self.folder),
+                "PATH": f"{self.folder}/bin:{os.environ['PATH']}",
+            },
+            capture_output=True,
+            text=True,
+        )
+
+    def test_repeated_addresses_are_written_once(self) -> None:
+        commands = block_with("interfaces.d")
+        for _ in range(2):
+            done = self.run_here(commands)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+        for host, addresses in ADDRESSES.items():
+            written = self.folder / host / "etc/network/interfaces.d/redis-ha-lab"
+            self.assertEqual(
+                written.read_text(),
+                "".join(f"iface eth1 inet static\n\taddress {each}/32\n" for each in addresses),
+            )
