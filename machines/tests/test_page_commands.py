@@ -66,3 +66,17 @@ class PageCommandsTest(unittest.TestCase):
                 written.read_text(),
                 "".join(f"iface eth1 inet static\n\taddress {each}/32\n" for each in addresses),
             )
+
+    def test_an_address_that_the_firewall_lacks_is_reported(self) -> None:
+        [compare] = [
+            line.strip().removeprefix("ssh root@$host ").strip("'")
+            for line in block_with("nft list set").splitlines()
+            if "nft list set" in line
+        ]
+        listed = "halab() { printf '192.0.2.%s\\n' 12 11; }\n"
+        loaded = "nft() { echo 'elements = { 192.0.2.11, 192.0.2.@ }'; }\n"
+        for number, status in ((12, 0), (13, 1)):
+            done = self.run_here(listed + loaded.replace("@", str(number)) + compare)
+            self.assertEqual(done.returncode, status, done.stdout)
+        self.assertIn("< 192.0.2.12\n", done.stdout)
+        self.assertIn("> 192.0.2.13\n", done.stdout)
