@@ -10,6 +10,7 @@ from pathlib import Path
 from machines import hosts
 from machines.hosts import ADDRESSES
 from machines.page import blocks
+from machines.site import ROOT
 
 # The host's commands run in its folder, with its paths of /etc below it. Programs that change the
 # system are left out.
@@ -80,3 +81,18 @@ class PageCommandsTest(unittest.TestCase):
             self.assertEqual(done.returncode, status, done.stdout)
         self.assertIn("< 192.0.2.12\n", done.stdout)
         self.assertIn("> 192.0.2.13\n", done.stdout)
+
+    def test_a_repeated_first_step_keeps_the_edited_files(self) -> None:
+        (self.work / "packaging").symlink_to(ROOT / "packaging")
+        (self.work / "hosts").mkdir()
+        commands = "".join(
+            line for line in block_with("cp packaging").splitlines(True) if "./lab" not in line
+        )
+        self.assertEqual(self.run_here(commands).returncode, 0)
+        (self.work / "hosts/lab.toml").write_text("edited")
+        self.assertEqual(self.run_here(commands).returncode, 0)
+        self.assertEqual((self.work / "hosts/lab.toml").read_text(), "edited")
+        self.assertEqual(
+            {path.name for path in (self.work / "hosts").iterdir()},
+            {"lab.toml", "nftables.conf", "profile.sh"},
+        )
