@@ -17,7 +17,6 @@ from machines.site import ROOT
 SSH = """#!/bin/bash
 host=${1#root@}; shift
 cd "$HOSTS/$host" || exit
-install() { command install "${@//\\/etc/etc}"; }
 ip() { :; }
 eval "${*//\\/etc\\//$HOSTS/$host/etc/}"
 """
@@ -95,4 +94,25 @@ class PageCommandsTest(unittest.TestCase):
         self.assertEqual(
             {path.name for path in (self.work / "hosts").iterdir()},
             {"lab.toml", "nftables.conf", "profile.sh"},
+        )
+
+    def test_a_host_gets_only_the_keys_of_its_nodes(self) -> None:
+        """Also after a kill of `secrets make`, which may leave `.NAME.XXXXXX`, and with a copy of
+        the CA's key."""
+        secrets = self.work / "hosts/secrets"
+        secrets.mkdir(parents=True)
+        shared = {"writer", "app-shop", "ca.pem", "client.pem"}
+        keys = {"ca.key", ".ca.key.Ab12Cd", "ca.key.bak", "ca.key~", ".node-redis-b.pem.Ab12Cd"}
+        nodes = {f"node-{node}.pem" for node in ("redis-a", "redis-b", "sentinel-1")}
+        for name in shared | keys | nodes:
+            (secrets / name).write_text("")
+        define = block_with("install -m 644 lab.toml").partition("secrets() {")[2]
+        define = f"secrets() {{{define.partition(chr(10) + '}')[0]}\n}}\n"
+        copy = 'scp() { cp "$1" "$HOSTS/one${2#root@one:}"; }\n'
+        for _ in range(2):
+            done = self.run_here(define + copy + "secrets one redis-a sentinel-1")
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(
+            {path.name for path in (self.folder / "one/etc/redis-ha-lab/secrets").iterdir()},
+            shared | {"node-redis-a.pem", "node-sentinel-1.pem"},
         )
