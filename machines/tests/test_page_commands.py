@@ -2,6 +2,7 @@
 the command for a host in the folder of that host."""
 
 import os
+import re
 import subprocess
 import tempfile
 import unittest
@@ -116,3 +117,18 @@ class PageCommandsTest(unittest.TestCase):
             {path.name for path in (self.folder / "one/etc/redis-ha-lab/secrets").iterdir()},
             shared | {"node-redis-a.pem", "node-sentinel-1.pem"},
         )
+
+    def test_a_repeated_exchange_of_passwords_loses_none(self) -> None:
+        folders = {"secrets": "old", "secrets-new": "new"}
+        for folder, password in folders.items():
+            (self.work / "hosts" / folder).mkdir(parents=True)
+            (self.work / "hosts" / folder / "writer").write_text(password)
+        [exchange] = re.findall(r"`([^`]*mv -T [^`]*)`", hosts.PAGE.read_text())
+        self.assertEqual(self.run_here(exchange).returncode, 0)
+        self.assertNotEqual(self.run_here(exchange).returncode, 0)
+        (self.work / "hosts/secrets-new").mkdir()
+        self.assertNotEqual(self.run_here(exchange).returncode, 0)
+        for folder, password in {"secrets": "new", "secrets-old": "old"}.items():
+            kept = self.work / "hosts" / folder
+            self.assertEqual([path.name for path in kept.iterdir()], ["writer"])
+            self.assertEqual((kept / "writer").read_text(), password)
