@@ -50,7 +50,6 @@ class ConclusionsTest(unittest.TestCase):
         self.assertEqual(series_of(answer[:-5]), [])
         self.assertEqual(series_of("HTTP/1.0 503 Service Unavailable\r\n\r\n"), [])
 
-
     def test_an_address_counts_as_often_as_it_is_there(self) -> None:
         shown = "3: eth1    inet 192.0.2.{}/{} brd 192.0.2.11 scope global eth1"
         self.assertEqual(

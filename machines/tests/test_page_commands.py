@@ -132,3 +132,19 @@ class PageCommandsTest(unittest.TestCase):
             kept = self.work / "hosts" / folder
             self.assertEqual([path.name for path in kept.iterdir()], ["writer"])
             self.assertEqual((kept / "writer").read_text(), password)
+
+    def test_an_upgrade_brings_the_secrets_to_the_hosts_as_the_installation_does(self) -> None:
+        """Before the package: a unit of a newer version may need one more password."""
+        texts = [block.text for block in blocks(hosts.PAGE.read_text())]
+        functions = [
+            re.findall(r"^secrets\(\) \{.*?^\}\n(?:secrets [^\n]*\n)+", text, re.M | re.S)
+            for text in texts
+        ]
+        installed, upgraded = [found for found in functions if found]
+        self.assertEqual(installed, upgraded)
+        [upgrade] = [text for text in texts if "systemctl restart halab-data-node" in text]
+        made, given, installs, restarts = (
+            upgrade.index(text)
+            for text in ("secrets make hosts/secrets", "secrets three", "apt-get", "restart")
+        )
+        self.assertTrue(made < given < installs < restarts)
