@@ -59,6 +59,16 @@ FOREIGN_ADDRESS = "192.0.2.99"
 SSH_PORT = 22
 # Folders that a removal keeps and a purge removes.
 KEPT_FOLDERS = ("/var/lib/redis-ha-lab", "/var/lib/private/redis-ha-lab", "/etc/redis-ha-lab")
+LIST_KEPT = "cd / && find var/lib/private/redis-ha-lab etc/redis-ha-lab -type f -exec sha256sum {} + | sort -k 2"
+# Some of the files there, by host, as a control of the list.
+KEPT_FILES = {
+    "one": ("etc/redis-ha-lab/lab.toml", "etc/redis-ha-lab/secrets/node-redis-a.pem"),
+    "two": ("etc/redis-ha-lab/lab.toml", "etc/redis-ha-lab/secrets/node-redis-b.pem"),
+    "three": (
+        "etc/redis-ha-lab/secrets/writer",
+        "var/lib/private/redis-ha-lab/writer/writer.ledger",
+    ),
+}
 # Limit of a connection to a host that answers.
 CONNECT_SECONDS = 10
 
@@ -93,6 +103,17 @@ def verified_counts(verified: str) -> dict[str, int]:
         flags=re.MULTILINE,
     )
     return {node: int(count) for node, count in parts}
+
+
+def require_unchanged(by: str, before: dict[str, str], now: dict[str, str]) -> None:
+    """Raises if a file of a host, in lists of hashes and paths, is another one or missing."""
+    different = [
+        f"{name}: {line.split('  ', 1)[1]}"
+        for name in before
+        for line in sorted(set(before[name].splitlines()) ^ set(now[name].splitlines()))
+    ]
+    if different:
+        raise AssertionError(f"{by} has changed {', '.join(dict.fromkeys(different))}")
 
 
 def addresses_in(shown: str) -> list[str]:
@@ -355,9 +376,13 @@ class Walkthrough:
             for unit in units
         }
 
-    def data(self) -> str:
-        list_all = "cd / && find var/lib/private/redis-ha-lab/redis-* etc/redis-ha-lab -type f -exec sha256sum {} + | sort"
-        return self.one.succeed(list_all) + self.two.succeed(list_all)
+    def kept_files(self) -> dict[str, str]:
+        """The files that a removal keeps on each host, with their hashes. Nothing may run."""
+        listed = {name: machine.succeed(LIST_KEPT) for name, machine in self.site.machines.items()}
+        for name, files in listed.items():
+            if missing := [path for path in KEPT_FILES[name] if f"  {path}\n" not in files]:
+                raise AssertionError(f"{name} has no {', '.join(missing)}")
+        return listed
 
     def stop_all(self) -> None:
         # The writer runs until the page stops it, and the page's loop begins with the primary's
@@ -368,16 +393,16 @@ class Walkthrough:
         self.on_workstation("Remove")
 
     def remove_and_reinstall(self) -> None:
+        before = self.kept_files()
         self.on_workstation("Remove")
         for machine in self.site.machines.values():
             machine.fail("command -v halab")
-        before = self.data()
+        require_unchanged("the removal", before, self.kept_files())
         for machine in self.site.machines.values():
             machine.succeed(
                 'DEBIAN_FRONTEND=noninteractive apt-get install -y "$(ls -v ./redis-ha-lab_*.deb | tail -n 1)"'
             )
-        if self.data() != before:
-            raise AssertionError("the removal or the installation has changed data")
+        require_unchanged("the installation", before, self.kept_files())
         # One copy alone has every record.
         one_copy = UNITS | {"two": ("halab-sentinel@sentinel-2",)}
         for name, units in one_copy.items():
