@@ -8,7 +8,6 @@ from pathlib import Path
 from machines.debian import debugfs_commands, interfaces, own_files
 from machines.guests import EMULATED
 from machines.hosts import (
-    ADDRESSES,
     addresses_in,
     require_unchanged,
     series_of,
