@@ -27,6 +27,8 @@ LEDGER_PROGRESS_BYTES = 2000
 LEDGER = "/var/lib/redis-ha-lab/writer/writer.ledger"
 # The interval of a wait's progress messages.
 REPORT_SECONDS = 30
+# In the log of a Redis or Valkey server that is stopped.
+SERVER_STOPS = "User requested shutdown"
 PAUSE_SECONDS = 0.5
 # The limit of every wait. A run with a fault sets a shorter one: it waits for a condition that is
 # never met (docs/machines.md).
@@ -158,6 +160,14 @@ class NoPrometheus:
     """No answer: the error of curl, such as 7 for a refused connection."""
 
     error: str
+
+
+def handed_over_first(log: str) -> bool:
+    """Whether a node that was stopped last handed over before its server was stopped, by the log of
+    both."""
+    ending = log.rpartition(" stopping node=")[2]
+    before, handed_over, _ = ending.partition(" handed over ")
+    return bool(handed_over) and SERVER_STOPS not in before
 
 
 def without_series(
@@ -300,8 +310,17 @@ class Lab:
             FAILOVER_SECONDS * self.slowness,
             lambda: self.ledger_bytes(ledger),
             lambda now: grown(before, now),
-            lambda now: f"{now - before} bytes more in the ledger; {self.status().brief()}",
+            lambda now: (
+                f"{now - before} bytes more in the ledger; {self.status().brief()}"
+                + (f"; the writer: {self.writer_log(3)}" if ledger == LEDGER else "")
+            ),
         )
+
+    def writer_log(self, lines: int) -> str:
+        """The last lines of the writer's unit."""
+        return self.writer.execute(
+            f"journalctl -b -u halab-writer.service -o cat | tail -n {lines}"
+        )[1].strip()
 
     def reached(self, source: Host, targets: typing.Iterable[str]) -> set[str]:
         """The targets (PART:PORT) that accept a connection from a machine."""
@@ -462,7 +481,7 @@ class Lab:
     def stop_writing(self) -> str:
         """Stop the writer in order; returns its summary."""
         self.writer.succeed("systemctl stop halab-writer.service")
-        return self.writer.succeed("journalctl -b -u halab-writer.service -o cat | tail -n 8")
+        return self.writer_log(8)
 
     def verify(self) -> str:
         """Verify every acknowledged record on the primary and the replica; fails if one is

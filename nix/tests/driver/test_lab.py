@@ -23,6 +23,7 @@ from lab import (
     connect_command,
     count_values,
     grown,
+    handed_over_first,
     renew_disk,
     samples,
     slowness,
@@ -214,6 +215,22 @@ class FirewallTest(unittest.TestCase):
 
 
 class UnitTest(unittest.TestCase):
+    def test_a_server_that_is_stopped_with_its_node_is_no_handover_before_the_stop(self) -> None:
+        earlier = (
+            "INFO stopping node=a\nINFO handed over node=a to=b\n1:S # User requested shutdown...\n"
+        )
+        stopping, over = "INFO stopping node=a\n", "INFO handed over node=a to=b paused_ms=9\n"
+        refused, server = (
+            "WARN stopping without a handover node=a\n",
+            "1:M # User requested shutdown...\n",
+        )
+        self.assertTrue(handed_over_first(earlier + stopping + over + server))
+        self.assertTrue(handed_over_first(stopping + over))
+        # The server waits for its replica, in which time the handover can still succeed.
+        self.assertFalse(handed_over_first(stopping + server + over))
+        self.assertFalse(handed_over_first(earlier + stopping + refused + server))
+        self.assertFalse(handed_over_first(""))
+
     def test_the_unit_of_a_node_is_an_instance_of_its_template(self) -> None:
         self.assertEqual(unit_of("redis-a"), "halab-data-node@redis-a.service")
         self.assertEqual(unit_of("sentinel-1"), "halab-sentinel@sentinel-1.service")
