@@ -43,6 +43,10 @@ EVIDENCE = {
 }
 
 
+# The script's lines about what these machines lack: docs/machines.md.
+MONITORED = "CADVISORS = 0\nGRAFANA = False\n"
+
+
 def hosts_line() -> str:
     """The script's line that maps each node and part of the lab to its machine."""
     of = {node: guest.name for guest in GUESTS for node in guest.nodes}
@@ -95,7 +99,7 @@ def closed_line() -> str:
 
 def given_lines() -> str:
     """The lines before driver/lab.py."""
-    return hosts_line() + queries_line() + closed_line()
+    return hosts_line() + queries_line() + closed_line() + MONITORED
 
 
 def script_of(test: str, limit: float | None = None) -> str:

@@ -14,7 +14,7 @@ import typing
 from collections.abc import Callable
 
 from .errors import LabError
-from .guests import EMULATED
+from .guests import EMULATED, GUESTS
 from .hostsite import HostSite
 from .page import Page
 from .report import Steps, say
@@ -43,6 +43,12 @@ UNITS: dict[str, tuple[str, ...]] = {
     "three": ("halab-sentinel@sentinel-3",),
 }
 HOST_OF = {"redis-a": "one", "redis-b": "two"}
+# Addresses of the page beside a host's own.
+ADDRESSES = {
+    "one": ("192.0.2.11", "192.0.2.21"),
+    "two": ("192.0.2.12", "192.0.2.22"),
+    "three": ("192.0.2.23", "192.0.2.31", "192.0.2.41"),
+}
 # Ports of the page, with the addresses of nodes on hosts one and two that listen at them.
 LISTENERS = {
     6379: ("192.0.2.11", "192.0.2.12"),
@@ -53,6 +59,16 @@ FOREIGN_ADDRESS = "192.0.2.99"
 SSH_PORT = 22
 # Folders that a removal keeps and a purge removes.
 KEPT_FOLDERS = ("/var/lib/redis-ha-lab", "/var/lib/private/redis-ha-lab", "/etc/redis-ha-lab")
+LIST_KEPT = "cd / && find var/lib/private/redis-ha-lab etc/redis-ha-lab -type f -exec sha256sum {} + | sort -k 2"
+# Some of the files there, by host, as a control of the list.
+KEPT_FILES = {
+    "one": ("etc/redis-ha-lab/lab.toml", "etc/redis-ha-lab/secrets/node-redis-a.pem"),
+    "two": ("etc/redis-ha-lab/lab.toml", "etc/redis-ha-lab/secrets/node-redis-b.pem"),
+    "three": (
+        "etc/redis-ha-lab/secrets/writer",
+        "var/lib/private/redis-ha-lab/writer/writer.ledger",
+    ),
+}
 # Limit of a connection to a host that answers.
 CONNECT_SECONDS = 10
 
@@ -87,6 +103,22 @@ def verified_counts(verified: str) -> dict[str, int]:
         flags=re.MULTILINE,
     )
     return {node: int(count) for node, count in parts}
+
+
+def require_unchanged(by: str, before: dict[str, str], now: dict[str, str]) -> None:
+    """Raises if a file of a host, in lists of hashes and paths, is another one or missing."""
+    different = [
+        f"{name}: {line.split('  ', 1)[1]}"
+        for name in before
+        for line in sorted(set(before[name].splitlines()) ^ set(now[name].splitlines()))
+    ]
+    if different:
+        raise AssertionError(f"{by} has changed {', '.join(dict.fromkeys(different))}")
+
+
+def addresses_in(shown: str) -> list[str]:
+    """The addresses in the output of `ip -o address`, each as often as it is there."""
+    return sorted(re.findall(r" inet ([\d.]+)/", shown))
 
 
 class Series(typing.TypedDict):
@@ -161,6 +193,23 @@ class Walkthrough:
         self.on_workstation("The lab")
         for machine in self.site.machines.values():
             machine.fail("systemctl is-active redis-server")
+
+    def give_addresses(self) -> None:
+        """A repeated block changes nothing. The addresses are there after a new start of the
+        network too, and the host's own address stays the source of its other connections."""
+        block = self.page.next("The lab")
+        for _ in range(2):
+            self.require_success(self.workstation.run(block), block)
+        for guest in GUESTS:
+            machine = self.site.machines[guest.name]
+            # ssh uses another card.
+            machine.succeed("ifdown eth1 && ifup eth1")
+            given = addresses_in(machine.succeed("ip -4 -o address show dev eth1"))
+            if given != sorted([guest.address, *ADDRESSES[guest.name]]):
+                raise AssertionError(f"addresses of {guest.name}: {given}")
+            source = machine.succeed(f"ip -o route get {FOREIGN_ADDRESS}")
+            if f" src {guest.address} " not in source:
+                raise AssertionError(f"{guest.name} does not connect from its address: {source}")
 
     def start_nodes(self) -> None:
         self.on_workstation("The lab")
@@ -327,9 +376,13 @@ class Walkthrough:
             for unit in units
         }
 
-    def data(self) -> str:
-        list_all = "cd / && find var/lib/private/redis-ha-lab/redis-* etc/redis-ha-lab -type f -exec sha256sum {} + | sort"
-        return self.one.succeed(list_all) + self.two.succeed(list_all)
+    def kept_files(self) -> dict[str, str]:
+        """The files that a removal keeps on each host, with their hashes. Nothing may run."""
+        listed = {name: machine.succeed(LIST_KEPT) for name, machine in self.site.machines.items()}
+        for name, files in listed.items():
+            if missing := [path for path in KEPT_FILES[name] if f"  {path}\n" not in files]:
+                raise AssertionError(f"{name} has no {', '.join(missing)}")
+        return listed
 
     def stop_all(self) -> None:
         # The writer runs until the page stops it, and the page's loop begins with the primary's
@@ -340,16 +393,16 @@ class Walkthrough:
         self.on_workstation("Remove")
 
     def remove_and_reinstall(self) -> None:
+        before = self.kept_files()
         self.on_workstation("Remove")
         for machine in self.site.machines.values():
             machine.fail("command -v halab")
-        before = self.data()
+        require_unchanged("the removal", before, self.kept_files())
         for machine in self.site.machines.values():
             machine.succeed(
                 'DEBIAN_FRONTEND=noninteractive apt-get install -y "$(ls -v ./redis-ha-lab_*.deb | tail -n 1)"'
             )
-        if self.data() != before:
-            raise AssertionError("the removal or the installation has changed data")
+        require_unchanged("the installation", before, self.kept_files())
         # One copy alone has every record.
         one_copy = UNITS | {"two": ("halab-sentinel@sentinel-2",)}
         for name, units in one_copy.items():
@@ -392,7 +445,7 @@ class Walkthrough:
             "3: the package is installed on all hosts, and Debian's Redis does not run",
             self.install,
         )
-        step("4: the nodes have their addresses", lambda: self.on_workstation("The lab"))
+        step("4: the nodes have their addresses, also after a repetition", self.give_addresses)
         step(
             "5: the firewall and the kernel settings are in place",
             lambda: self.on_workstation("The lab"),

@@ -41,6 +41,80 @@ class JudgeTest(unittest.TestCase):
         )
 
 
+class TextsTest(unittest.TestCase):
+    """A text is that of the fault and not that of any failure at the same claim."""
+
+    def judge(self, fault: str, reason: str) -> bool:
+        [run] = faults.runs_of([fault])
+        return judge(run.expected, Failure(run.expected.claim, reason, "")) is None
+
+    def test_a_server_stopped_before_the_handover(self) -> None:
+        stops, over = "1:M # User requested shutdown...", "INFO handed over node=a to=b"
+        refused = "WARN stopping without a handover node=a"
+        fault = "server-ends-with-its-node"
+        for log, detected in (
+            (["INFO stopping node=a", stops, over], True),
+            (["INFO stopping node=a", stops, refused], True),
+            (["INFO stopping node=a", over, stops], False),
+            (["INFO stopping node=a", stops, over, "INFO stopping node=a", over, stops], False),
+            (["INFO stopping node=a", refused], False),
+            (["one: status 1 of: journalctl"], False),
+        ):
+            with self.subTest(log=log):
+                self.assertEqual(self.judge(fault, "\n".join(log)), detected)
+
+    def test_a_writer_that_refuses_its_ledger(self) -> None:
+        waited = (
+            "not met after 90 s: records are acknowledged; last seen: 0 bytes more in the ledger"
+        )
+        says = "the ledger /var/lib/redis-ha-lab/writer/writer.ledger already exists; continue"
+        for log, detected in ((f"halab: {says}", True), ("INFO primary found", False)):
+            reason = f"{waited}; primary a; the writer: Started.\n{log}"
+            self.assertEqual(self.judge("ledger-not-continued", reason), detected)
+
+    def test_an_exporter_that_may_not_log_in(self) -> None:
+        waited = (
+            "not met after 90 s: redis_exporter reaches every server: redis_up == 1; last seen: "
+        )
+        for seen, detected in (
+            ("{}", True),
+            ("{'redis-a': 1.0}", False),
+            ("NoPrometheus()", False),
+        ):
+            self.assertEqual(
+                self.judge("exporter-password-of-another-lab", waited + seen), detected
+            )
+
+    def test_a_prometheus_that_does_not_listen(self) -> None:
+        waited = "not met after 90 s: targets by job: count by (job) (up); last seen: "
+        for error, detected in (
+            ("curl: (7) Failed to connect to monitoring port 9090", True),
+            ("curl: (28) Operation timed out", False),
+            ("curl: (6) Could not resolve host: monitoring", False),
+        ):
+            seen = f"NoPrometheus(error={error!r})"
+            self.assertEqual(self.judge("prometheus-not-enabled", waited + seen), detected, seen)
+
+    def test_a_target_that_should_not_be_there(self) -> None:
+        waited = "not met after 90 s: targets by job: count by (job) (up); last seen: "
+        for seen, detected in (
+            ("{'redis': 5.0, 'cadvisor': 1.0}", True),
+            ("{'redis': 5.0}", False),
+        ):
+            self.assertEqual(self.judge("cadvisors-that-are-not-there", waited + seen), detected)
+
+    def test_the_roles_of_the_other_node_are_required(self) -> None:
+        refused = "(cannot connect to 192.0.2.12:6379: Connection refused (os error 111))"
+        passwords = "redis-b: different passwords for the user replica"
+        for fault, problem in (
+            ("data-node-not-restarted", f"redis-b is not reachable {refused}"),
+            ("password-of-another-lab", passwords),
+        ):
+            for primary, detected in (("primary", True), ("unreachable", False)):
+                seen = f"redis-a {primary}, redis-b unreachable; problems: {problem}"
+                self.assertEqual(self.judge(fault, seen), detected, seen)
+
+
 class ReasonsTest(unittest.TestCase):
     """The texts tell a lab with the fault from one whose machines are too slow."""
 

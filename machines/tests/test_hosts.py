@@ -7,7 +7,14 @@ from pathlib import Path
 
 from machines.debian import debugfs_commands, interfaces, own_files
 from machines.guests import EMULATED
-from machines.hosts import series_of, targets_down, verified_counts, with_emulated_limits
+from machines.hosts import (
+    addresses_in,
+    require_unchanged,
+    series_of,
+    targets_down,
+    verified_counts,
+    with_emulated_limits,
+)
 from machines.site import ROOT
 from machines.workstation import ssh_config
 
@@ -42,6 +49,25 @@ class ConclusionsTest(unittest.TestCase):
         # An answer that was cut off has no targets at all.
         self.assertEqual(series_of(answer[:-5]), [])
         self.assertEqual(series_of("HTTP/1.0 503 Service Unavailable\r\n\r\n"), [])
+
+    def test_a_file_that_is_changed_or_missing_on_any_host_is_named(self) -> None:
+        before = {"one": "aa  etc/lab.toml\n", "three": "bb  var/a.ledger\ncc  etc/x\n"}
+        require_unchanged("the removal", before, dict(before))
+        with self.assertRaisesRegex(
+            AssertionError, "^the removal has changed three: var/a.ledger$"
+        ):
+            require_unchanged(
+                "the removal", before, {**before, "three": "b1  var/a.ledger\ncc  etc/x\n"}
+            )
+        with self.assertRaisesRegex(AssertionError, "three: etc/x"):
+            require_unchanged("it", before, {**before, "three": "bb  var/a.ledger\n"})
+
+    def test_an_address_counts_as_often_as_it_is_there(self) -> None:
+        shown = "3: eth1    inet 192.0.2.{}/{} brd 192.0.2.11 scope global eth1"
+        self.assertEqual(
+            addresses_in("\n".join(shown.format(*at) for at in ((11, 32), (1, 24), (11, 24)))),
+            ["192.0.2.1", "192.0.2.11", "192.0.2.11"],
+        )
 
 
 class HostsTest(unittest.TestCase):

@@ -27,6 +27,8 @@ LEDGER_PROGRESS_BYTES = 2000
 LEDGER = "/var/lib/redis-ha-lab/writer/writer.ledger"
 # The interval of a wait's progress messages.
 REPORT_SECONDS = 30
+# In the log of a Redis or Valkey server that is stopped.
+SERVER_STOPS = "User requested shutdown"
 PAUSE_SECONDS = 0.5
 # The limit of every wait. A run with a fault sets a shorter one: it waits for a condition that is
 # never met (docs/machines.md).
@@ -34,6 +36,9 @@ LIMIT_SECONDS = float("inf")
 # Limit of a connection: a dropped packet gets no answer. An emulated machine takes a second to
 # start these programs.
 CONNECT_SECONDS = 4
+# The time for which no alert may fire on a lab with which nothing is wrong: longer than any `for:`
+# of prometheus/rules but that of ten minutes.
+QUIET_SECONDS = 35
 # The last number of an address outside the lab.
 FOREIGN_ADDRESS = 250
 
@@ -124,12 +129,20 @@ def grown(before: int, now: int) -> bool:
 
 
 def samples(text: str) -> dict[str, float]:
-    """The values in Prometheus' answer to an instant query, by the label `node`, else `lab`."""
+    """The values in Prometheus' answer to an instant query, by the label `node`, else `job`, else
+    `lab`."""
     answer: dict[str, typing.Any] = json.loads(text)
     if answer["status"] != "success":
         raise AssertionError(text)
     return {
-        series["metric"].get("node", series["metric"].get("lab", "")): float(series["value"][1])
+        next(
+            (
+                series["metric"][label]
+                for label in ("node", "job", "lab")
+                if label in series["metric"]
+            ),
+            "",
+        ): float(series["value"][1])
         for series in answer["data"]["result"]
     }
 
@@ -140,6 +153,32 @@ def alerts(text: str) -> set[str]:
     if answer["status"] != "success":
         raise AssertionError(text)
     return {series["metric"]["alertname"] for series in answer["data"]["result"]}
+
+
+@dataclass(frozen=True)
+class NoPrometheus:
+    """No answer: the error of curl, such as 7 for a refused connection."""
+
+    error: str
+
+
+def handed_over_first(log: str) -> bool:
+    """Whether a node that was stopped last handed over before its server was stopped, by the log of
+    both."""
+    ending = log.rpartition(" stopping node=")[2]
+    before, handed_over, _ = ending.partition(" handed over ")
+    return bool(handed_over) and SERVER_STOPS not in before
+
+
+def without_series(
+    queries: typing.Iterable[str],
+    look: typing.Callable[[str], typing.Mapping[str, float] | NoPrometheus],
+) -> list[str]:
+    """The queries that have no answer, or one without a series."""
+    seen = {query: look(query) for query in queries}
+    return [
+        query for query, answer in seen.items() if isinstance(answer, NoPrometheus) or not answer
+    ]
 
 
 def count_values(text: str) -> int:
@@ -271,8 +310,17 @@ class Lab:
             FAILOVER_SECONDS * self.slowness,
             lambda: self.ledger_bytes(ledger),
             lambda now: grown(before, now),
-            lambda now: f"{now - before} bytes more in the ledger; {self.status().brief()}",
+            lambda now: (
+                f"{now - before} bytes more in the ledger; {self.status().brief()}"
+                + (f"; the writer: {self.writer_log(3)}" if ledger == LEDGER else "")
+            ),
         )
+
+    def writer_log(self, lines: int) -> str:
+        """The last lines of the writer's unit."""
+        return self.writer.execute(
+            f"journalctl -b -u halab-writer.service -o cat | tail -n {lines}"
+        )[1].strip()
 
     def reached(self, source: Host, targets: typing.Iterable[str]) -> set[str]:
         """The targets (PART:PORT) that accept a connection from a machine."""
@@ -308,29 +356,44 @@ class Lab:
                 f"{sorted(taken)} accept connections from {foreign}, an address outside the lab"
             )
 
-    def ask_prometheus(self, expression: str) -> str | None:
-        """Prometheus' answer; None if it does not listen."""
+    def ask_prometheus(
+        self, expression: str, parse: typing.Callable[[str], Seen]
+    ) -> Seen | NoPrometheus:
+        """Prometheus' answer, parsed; the error of curl if there is none."""
         code, text = self.writer.execute(
             "curl -sS http://monitoring:9090/api/v1/query"
-            f" --data-urlencode {shlex.quote(f'query={expression}')}"
+            f" --data-urlencode {shlex.quote(f'query={expression}')} 2>&1"
         )
-        return text if code == 0 else None
+        return parse(text) if code == 0 else NoPrometheus(text.strip())
 
-    def query(self, expression: str) -> dict[str, float] | None:
-        text = self.ask_prometheus(expression)
-        return samples(text) if text is not None else None
+    def query(self, expression: str) -> dict[str, float] | NoPrometheus:
+        return self.ask_prometheus(expression, samples)
 
-    def firing(self) -> set[str] | None:
+    def firing(self) -> set[str] | NoPrometheus:
         """The names of the alerts that fire now."""
-        text = self.ask_prometheus('ALERTS{alertstate="firing"}')
-        return alerts(text) if text is not None else None
+        return self.ask_prometheus('ALERTS{alertstate="firing"}', alerts)
+
+    def wait_quiet(self) -> None:
+        """Wait until for QUIET_SECONDS no alert has fired, and none has been active throughout: one
+        with a longer `for:` is about to fire then."""
+        recent = (
+            f'max_over_time(ALERTS{{alertstate="firing"}}[{QUIET_SECONDS}s])'
+            f" or time() - ALERTS_FOR_STATE > {QUIET_SECONDS}"
+        )
+        began = time.monotonic()
+        wait(
+            f"no alert fires for {QUIET_SECONDS} s",
+            BOOT_SECONDS * self.slowness,
+            lambda: self.ask_prometheus(recent, alerts),
+            lambda seen: seen == set() and time.monotonic() - began > QUIET_SECONDS,
+        )
 
     def wait_firing(self, what: str, holds: typing.Callable[[set[str]], bool]) -> None:
         wait(
             f"alerts that fire: {what}",
             BOOT_SECONDS * self.slowness,
             self.firing,
-            lambda seen: seen is not None and holds(seen),
+            lambda seen: not isinstance(seen, NoPrometheus) and holds(seen),
         )
 
     def wait_query(
@@ -340,16 +403,33 @@ class Lab:
             f"{what}: {expression}",
             FAILOVER_SECONDS * self.slowness,
             lambda: self.query(expression),
-            lambda seen: seen is not None and holds(seen),
+            lambda seen: not isinstance(seen, NoPrometheus) and holds(seen),
         )
 
-    def has_grafana(self) -> bool:
-        """Whether Grafana's unit is enabled on the machine of the monitoring and the writer."""
-        return (
-            self.writer.execute(
-                "systemctl list-dependencies --plain multi-user.target | grep -q grafana"
-            )[0]
-            == 0
+    def wait_series(self, queries: typing.Iterable[str]) -> None:
+        """Wait until each query has had an answer with a series."""
+        left = list(queries)
+
+        def look() -> list[str]:
+            left[:] = without_series(left, self.query)
+            return left
+
+        wait(
+            "every query has a series",
+            FAILOVER_SECONDS * self.slowness,
+            look,
+            lambda seen: not seen,
+            lambda seen: f"none for {seen}",
+        )
+
+    def wait_targets(self, expected: dict[str, float]) -> None:
+        """Wait until Prometheus has these numbers of targets, by job, and each of them is up."""
+        self.wait_query("targets by job", "count by (job) (up)", lambda seen: seen == expected)
+        self.wait_query(
+            "no target is down",
+            # The maximum over several scrapes: a slow machine does not answer each within a second.
+            "sum by (job) (max_over_time(up[15s]))",
+            lambda seen: seen == expected,
         )
 
     def dashboards(self) -> list[str]:
@@ -401,7 +481,7 @@ class Lab:
     def stop_writing(self) -> str:
         """Stop the writer in order; returns its summary."""
         self.writer.succeed("systemctl stop halab-writer.service")
-        return self.writer.succeed("journalctl -b -u halab-writer.service -o cat | tail -n 8")
+        return self.writer_log(8)
 
     def verify(self) -> str:
         """Verify every acknowledged record on the primary and the replica; fails if one is

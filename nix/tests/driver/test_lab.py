@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import tempfile
 import unittest
 from contextlib import redirect_stdout
@@ -13,20 +14,26 @@ from lab import (
     COUNT_SECONDS,
     LEDGER_PROGRESS_BYTES,
     SLOWEST,
+    QUIET_SECONDS,
     Lab,
+    NoPrometheus,
     Status,
     alerts,
     accepted,
     connect_command,
     count_values,
     grown,
+    handed_over_first,
     renew_disk,
     samples,
     slowness,
     unique,
     unit_of,
     wait,
+    without_series,
 )
+
+RULES = pathlib.Path(__file__).resolve().parents[3] / "prometheus/rules"
 
 
 def status_json(
@@ -208,6 +215,22 @@ class FirewallTest(unittest.TestCase):
 
 
 class UnitTest(unittest.TestCase):
+    def test_a_server_that_is_stopped_with_its_node_is_no_handover_before_the_stop(self) -> None:
+        earlier = (
+            "INFO stopping node=a\nINFO handed over node=a to=b\n1:S # User requested shutdown...\n"
+        )
+        stopping, over = "INFO stopping node=a\n", "INFO handed over node=a to=b paused_ms=9\n"
+        refused, server = (
+            "WARN stopping without a handover node=a\n",
+            "1:M # User requested shutdown...\n",
+        )
+        self.assertTrue(handed_over_first(earlier + stopping + over + server))
+        self.assertTrue(handed_over_first(stopping + over))
+        # The server waits for its replica, in which time the handover can still succeed.
+        self.assertFalse(handed_over_first(stopping + server + over))
+        self.assertFalse(handed_over_first(earlier + stopping + refused + server))
+        self.assertFalse(handed_over_first(""))
+
     def test_the_unit_of_a_node_is_an_instance_of_its_template(self) -> None:
         self.assertEqual(unit_of("redis-a"), "halab-data-node@redis-a.service")
         self.assertEqual(unit_of("sentinel-1"), "halab-sentinel@sentinel-1.service")
@@ -243,6 +266,86 @@ class MonitoringTest(unittest.TestCase):
         ]
         text = json.dumps({"status": "success", "data": {"resultType": "vector", "result": vector}})
         self.assertEqual(samples(text), {"a": 1.0, "l": 0.5})
+        self.assertEqual(samples(self.by_job({"redis": 5})), {"redis": 5.0})
+        self.assertEqual(samples(self.answer()), {})
+
+    def answer(self, *vector: dict[str, Any]) -> str:
+        data = {"resultType": "vector", "result": list(vector)}
+        return json.dumps({"status": "success", "data": data})
+
+    def by_job(self, counts: dict[str, int]) -> str:
+        return self.answer(
+            *({"metric": {"job": job}, "value": [1.5, str(n)]} for job, n in counts.items())
+        )
+
+    def test_a_target_that_is_missing_down_or_unexpected_is_an_error(self) -> None:
+        well = self.by_job({"redis": 2, "prometheus": 1})
+        expected: dict[str, float] = {"redis": 2, "prometheus": 1}
+        with mock.patch("lab.time.sleep"), mock.patch("lab.LIMIT_SECONDS", -1):
+            Lab(FakeHost(well, well)).wait_targets(expected)
+            for there, up in (
+                (self.by_job({"redis": 1, "prometheus": 1}), well),
+                (self.by_job({"prometheus": 1}), well),
+                (self.by_job({"redis": 2, "prometheus": 1, "cadvisor": 1}), well),
+                (well, self.by_job({"redis": 1, "prometheus": 1})),
+                (self.answer(), self.answer()),
+            ):
+                with self.assertRaisesRegex(AssertionError, "not met"):
+                    Lab(FakeHost(there, up)).wait_targets(expected)
+
+    def wait_quiet(self, seconds: int, *answers: str) -> None:
+        """The wait begins at 0 and has this time at its next look."""
+        clock = [0.0] * 2 + [float(seconds)] * 10
+        with (
+            mock.patch("lab.time.sleep"),
+            mock.patch("lab.LIMIT_SECONDS", 1),
+            mock.patch("lab.time.monotonic", side_effect=clock),
+        ):
+            Lab(FakeHost(*answers)).wait_quiet()
+
+    def test_no_alert_is_quiet_only_after_the_whole_time(self) -> None:
+        none = self.answer()
+        fires = self.answer({"metric": {"alertname": "A"}, "value": [1.5, "1"]})
+        self.wait_quiet(QUIET_SECONDS + 1, none)
+        with self.assertRaisesRegex(AssertionError, "no alert fires for 35 s; last seen: set()"):
+            self.wait_quiet(QUIET_SECONDS - 1, none)
+        with self.assertRaisesRegex(AssertionError, "last seen: {'A'}"):
+            self.wait_quiet(QUIET_SECONDS + 1, fires)
+        with self.assertRaisesRegex(AssertionError, "NoPrometheus"):
+            self.wait_quiet(QUIET_SECONDS + 1, "")
+
+    def test_the_quiet_time_is_longer_than_alerts_need_to_fire(self) -> None:
+        rules = "".join(path.read_text() for path in RULES.glob("*.yml"))
+        units = {"s": 1, "m": 60}
+        needed = [
+            int(n) * units[unit] for n, unit in re.findall(r"^ +for: (\d+)([sm])$", rules, re.M)
+        ]
+        self.assertGreater(len(needed), 10)
+        self.assertEqual([seconds for seconds in needed if seconds >= QUIET_SECONDS], [600])
+
+    def test_a_query_without_a_series_is_named(self) -> None:
+        refused = NoPrometheus("curl: (7)")
+        answers: dict[str, dict[str, float] | NoPrometheus] = {"a": {"n": 1}, "b": {}, "c": refused}
+        self.assertEqual(without_series(answers, lambda query: answers[query]), ["b", "c"])
+
+    def test_a_query_needs_a_series_once(self) -> None:
+        one = self.by_job({"redis": 1})
+        host = FakeHost(self.answer(), one, one)
+        with mock.patch("lab.time.sleep"):
+            Lab(host).wait_series(["a", "b"])
+        self.assertEqual(host.answers, [])
+        with mock.patch("lab.LIMIT_SECONDS", -1), self.assertRaisesRegex(AssertionError, r"'b'"):
+            Lab(FakeHost(one, self.answer())).wait_series(["a", "b"])
+
+    def test_the_error_of_curl_is_reported(self) -> None:
+        host = mock.Mock(execute=mock.Mock(return_value=(7, "curl: (7) Failed to connect\n")))
+        with (
+            mock.patch("lab.LIMIT_SECONDS", -1),
+            self.assertRaisesRegex(
+                AssertionError, r"last seen: NoPrometheus\(error='curl: \(7\) Failed to connect'\)"
+            ),
+        ):
+            Lab(host).wait_query("up", "up", lambda seen: True)
 
     def test_the_query_is_repeated_until_prometheus_listens(self) -> None:
         vector = [{"metric": {"node": "a"}, "value": [1.5, "1"]}]

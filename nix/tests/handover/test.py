@@ -11,6 +11,10 @@ with subtest("the lab comes up and the writer writes"):
 
 with subtest("TLS: the primary does not answer without it"):
     assert status.primary is not None
+    # The controls: redis-cli runs here, and a connection is accepted, so TLS is what it lacks.
+    hosts["writer"].succeed("redis-cli --version")
+    taken = lab.reached(hosts["writer"], [f"{status.primary}:6379"])
+    assert taken, f"{status.primary} accepts no connection"
     hosts["writer"].fail(f"redis-cli -h {status.primary} ping")
 
 with subtest("a handover makes the replica primary and writing continues"):
@@ -23,7 +27,8 @@ with subtest("stopping the primary's unit hands over first"):
     assert status.primary is not None
     stopped = status.primary
     hosts[stopped].succeed(f"systemctl stop {unit_of(stopped)}")
-    hosts[stopped].succeed(f"journalctl -b -u {unit_of(stopped)} | grep -q 'handed over'")
+    journal = hosts[stopped].succeed(f"journalctl -b -u {unit_of(stopped)} -o cat | tail -n 60")
+    assert handed_over_first(journal), journal
     lab.wait_failover(status)
     lab.wait_writes()
     hosts[stopped].succeed(f"systemctl start {unit_of(stopped)}")
