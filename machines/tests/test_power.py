@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import time
 import unittest
 from contextlib import redirect_stdout
 from io import StringIO
@@ -49,7 +50,12 @@ class PowerTest(unittest.TestCase):
         hardware = qemu.Hardware(
             self.site / "one", "one", 1, 256, Boot(Path("/vmlinuz"), Path("/initrd"))
         )
-        return Machine(hardware, False, self.switch, lambda disk: disk.touch())
+        return Machine(hardware, False, self.switch, self.make_disk)
+
+    def make_disk(self, disk: Path) -> None:
+        # Long enough for another command to see the machine off.
+        time.sleep(0.1)
+        disk.touch()
 
     def test_two_commands_at_once_start_one_machine(self) -> None:
         starts = [threading.Thread(target=self.machine().start) for _ in range(8)]
