@@ -4,7 +4,8 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from .image import Image
 from .labsite import LabSite
 from .machine import Machine
 from .report import say_error, say
+from .site import remove_abandoned
 
 PARTS = {
     guest.name: ", ".join((*guest.nodes, *(["writer"] if guest.writer else []))) for guest in GUESTS
@@ -51,16 +53,29 @@ class Command:
         site = self.site("up", Variant())
         if not site.exists:
             raise LabError("the machines are not up", "./lab machines up")
+        for machine in site.machines.values():
+            machine.turned_on_by_command = True
         return site
 
-    def machine(self) -> Machine:
-        return self.by_hand().machines[self.options.machine]
+    @contextmanager
+    def one_machine(self) -> Iterator[Machine]:
+        """A machine, with a lock against `up`, `down` and `clean`, which use all."""
+        site = self.by_hand()
+        lock = site.lock(shared=True)
+        try:
+            yield site.machines[self.options.machine]
+        finally:
+            os.close(lock)
 
-    def running(self) -> Machine:
-        machine = self.machine()
+    @contextmanager
+    def running(self) -> Iterator[Machine]:
+        with self.one_machine() as machine:
+            self.require_on(machine)
+            yield machine
+
+    def require_on(self, machine: Machine) -> None:
         if not machine.booted:
             raise LabError(f"{machine.name} is off", f"./lab machines start {machine.name}")
-        return machine
 
     def make_image(self) -> None:
         self.image.folder.mkdir(parents=True, exist_ok=True)
@@ -74,6 +89,8 @@ class Command:
         site.start()
         for machine in site.machines.values():
             machine.connect()
+            # Another command may turn one off from here on.
+            machine.turned_on_by_command = True
         os.close(lock)
         three = site.machines["three"]
         three.wait_until(
@@ -104,8 +121,22 @@ class Command:
         lock = site.lock()
         site.remove()
         os.close(lock)
+        for folder in self.abandoned():
+            if remove_abandoned(folder):
+                say(f"removed the machines of a test that was killed: {folder.name}")
+            else:
+                say(f"kept the machines of a test that runs: {folder.name}")
         say("removed the machines and their disks; the image stays for later runs")
         return 0
+
+    def abandoned(self) -> list[Path]:
+        """The folders of tests, which remove theirs unless they are killed."""
+        return [
+            folder
+            for pattern in ("test-*", "fault-*")
+            for folder in sorted(self.folder.glob(pattern))
+            if folder.is_dir()
+        ]
 
     def status(self) -> int:
         site = self.by_hand()
@@ -122,43 +153,59 @@ class Command:
 
     def start(self) -> int:
         site = self.by_hand()
+        lock = site.lock(shared=True)
         machine = site.machines[self.options.machine]
         # After a reboot of this computer the switch is off too.
         site.start_switch()
         machine.start()
         machine.connect()
+        os.close(lock)
         return 0
 
     def run(self) -> int:
-        answer = self.running().ask(" ".join(self.options.command))
+        # Without a lock, as `shell`: `down` ends the command.
+        machine = self.by_hand().machines[self.options.machine]
+        self.require_on(machine)
+        answer = machine.ask(" ".join(self.options.command))
         print(answer.output, end="")
         print(answer.errors, end="", file=sys.stderr)
         return answer.status
 
     def shell(self) -> int:
-        machine = self.running()
+        if not sys.stdin.isatty():
+            raise LabError(
+                "the console needs a terminal",
+                f"./lab machines run {self.options.machine} COMMAND",
+            )
+        machine = self.by_hand().machines[self.options.machine]
+        self.require_on(machine)
         print("Ctrl-] leaves the console.", file=sys.stderr)
         console.attend(machine.hardware.console)
         return 0
 
     def crash(self) -> int:
-        self.machine().crash()
+        with self.one_machine() as machine:
+            machine.crash()
         return 0
 
     def shutdown(self) -> int:
-        self.machine().shutdown()
+        with self.one_machine() as machine:
+            machine.shutdown()
         return 0
 
     def reboot(self) -> int:
-        self.running().reboot()
+        with self.running() as machine:
+            machine.reboot()
         return 0
 
     def cut(self) -> int:
-        self.running().block()
+        with self.running() as machine:
+            machine.block()
         return 0
 
     def heal(self) -> int:
-        self.running().unblock()
+        with self.running() as machine:
+            machine.unblock()
         return 0
 
     def trial(self, test: str, limit: float | None = None) -> driver.TestRun:

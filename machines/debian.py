@@ -8,10 +8,10 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from . import packages
+from . import locks, packages
 from .boot import Boot
 from .errors import LabError
 from .image import HERE
@@ -34,6 +34,8 @@ NAMES = (
 NOT_INSTALLED = ('rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap"', ': >"$1/etc/resolv.conf"')
 FSTAB = "/dev/vda / ext4 errors=remount-ro 0 1\n"
 SIZE = "3G"
+# The time in which mmdebstrap removes an installation that is not complete.
+END_SECONDS = 60.0
 
 
 def interfaces(address: str) -> str:
@@ -82,6 +84,27 @@ def as_root(command: list[str | Path], folder: Path) -> None:
         raise LabError(f"{command[0]} failed:\n{done.stderr.strip()}")
 
 
+def install(command: Sequence[str | Path]) -> None:
+    """Run mmdebstrap. If this process is ended meanwhile, mmdebstrap removes what it has made in
+    the folder for temporary files. That one is not of the lab's folder: the user for which
+    mmdebstrap makes it may not be let in there."""
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        errors = process.communicate()[1]
+    except BaseException:
+        process.terminate()
+        try:
+            process.communicate(timeout=END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+        raise
+    if process.returncode != 0:
+        raise LabError(f"{command[0]} failed:\n{errors.strip()[-2000:]}")
+
+
 def suite() -> str:
     """The Debian release of this machine, whose apt sources are used."""
     for line in Path("/etc/os-release").read_text().splitlines():
@@ -106,8 +129,12 @@ class Debian:
         return Boot(self.folder / "vmlinuz", self.folder / "initrd.img", "root=/dev/vda ro")
 
     def make(self) -> None:
-        """Made again when the version of a package, or this file, changes."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Made again when the version of a package, or this file, changes. Several processes may
+        call it at once."""
+        with locks.locked(self.folder / "lock", "installs Debian"):
+            self.make_alone()
+
+    def make_alone(self) -> None:
         key = key_of(packages.Apt(self.folder / "apt", NAMES).packages())
         stamp = self.folder / "made-of"
         if stamp.exists() and stamp.read_text() == key:
@@ -123,7 +150,7 @@ class Debian:
             "--variant=important",
             '--aptopt=APT::Install-Recommends "false"',
         ]
-        made = subprocess.run(
+        install(
             [
                 *command,
                 *hooks,
@@ -131,12 +158,8 @@ class Debian:
                 suite(),
                 archive,
                 os.environ["LAB_DEBIAN_MIRROR"],
-            ],
-            capture_output=True,
-            text=True,
+            ]
         )
-        if made.returncode != 0:
-            raise LabError(f"mmdebstrap failed:\n{made.stderr.strip()[-2000:]}")
         root = self.folder / "root"
         shutil.rmtree(root, ignore_errors=True)
         (self.folder / "fstab").write_text(FSTAB)

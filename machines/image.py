@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from . import packages
+from . import locks, packages
 from .boot import Boot
 from .errors import LabError
 from .report import say
@@ -131,26 +131,46 @@ class Image:
         return Boot(self.kernel, self.initrd, usr=self.usr)
 
     def make(self) -> None:
+        """Several processes may call it at once."""
+        with locks.locked(self.folder / "lock", "makes the guests' image"):
+            self.make_alone()
+
+    def make_alone(self) -> None:
         apt = packages.Apt(self.folder / "apt", packages.NAMES)
         wanted = apt.packages()
         key = f"{packages.key_of(wanted)} {own_key()}"
         stamp = self.folder / "made-of"
         if stamp.exists() and stamp.read_text() == key:
             return
-        stamp.unlink(missing_ok=True)
         say(f"making the guests' image of {len(wanted)} Debian packages")
         apt.fetch()
+        # Machines may run with the earlier image, or be made of it, until this one is complete.
+        new = Image(self.folder / "new")
+        shutil.rmtree(new.folder, ignore_errors=True)
+        new.folder.mkdir()
+        new.make_parts(apt, wanted)
+        stamp.unlink(missing_ok=True)
+        self.take(new)
+        stamp.write_text(key)
+
+    def make_parts(self, apt: packages.Apt, wanted: list[packages.Package]) -> None:
         tree = self.folder / "tree"
         packages.unpack(apt.archives, wanted, tree)
         self.take_kernel(tree)
-        for kept in (self.etc, self.share):
-            shutil.rmtree(kept, ignore_errors=True)
         shutil.copytree(tree / "etc", self.etc, symlinks=True)
         for name in ("base-files", "base-passwd", "libc-bin"):
             shutil.copytree(tree / "usr/share" / name, self.share, dirs_exist_ok=True)
         self.make_usr(tree / "usr")
         shutil.rmtree(tree)
-        stamp.write_text(key)
+
+    def take(self, new: "Image") -> None:
+        """Replace the parts by those of another folder, which is removed."""
+        for file in (self.kernel, self.initrd, self.usr):
+            (new.folder / file.name).rename(file)
+        for folder in (self.etc, self.share):
+            shutil.rmtree(folder, ignore_errors=True)
+            (new.folder / folder.name).rename(folder)
+        shutil.rmtree(new.folder)
 
     def take_kernel(self, tree: Path) -> None:
         found = sorted((tree / "boot").glob("vmlinuz-*"))

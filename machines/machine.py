@@ -13,9 +13,11 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
-from . import qemu, sockets
+from . import locks, qemu, sockets
+from .errors import LabError
 from .qmp import Monitor
 from .report import Waiting, say
 from .shell import Answer, Line, NoAnswer, Shell
@@ -46,49 +48,53 @@ class Machine:
         # The time of the last start, and whether the shell has answered since.
         self.began = time.monotonic()
         self.answered = True
+        # Whether the machine stays off until `start`: another process may have turned it off.
+        self.turned_on_by_command = False
 
     # --- Power ------------------------------------------------------------------------------------
 
     @property
-    def pid(self) -> int | None:
-        """The process ID of QEMU; None if the machine is off."""
+    def pids(self) -> list[int]:
+        """The process ID of QEMU; none if the machine is off. Found by its folder: a file with the
+        ID would be missing after a kill between QEMU's start and the write."""
         if self.process is not None and self.process.poll() is not None:
             self.process = None
-        try:
-            pid = int((self.state_dir / "qemu.pid").read_text())
-            # Another process may have the same ID now.
-            here = os.readlink(f"/proc/{pid}/cwd") == str(self.state_dir.resolve())
-            dead = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-        except (OSError, ValueError):
-            return None
-        return pid if here and not dead else None
+        return qemu.running_in(self.state_dir)
 
     @property
     def booted(self) -> bool:
-        return self.pid is not None
+        return bool(self.pids)
+
+    def power_switch(self) -> AbstractContextManager[None]:
+        """One process at a time turns the machine on or off."""
+        # Beside the folder, which may be removed.
+        return locks.locked(self.state_dir.with_suffix(".lock"), f"turns {self.name} on or off")
 
     def start(self) -> None:
-        if self.booted:
-            return
-        self.log("start")
-        self.state_dir.mkdir(parents=True, exist_ok=True)
-        if not self.hardware.disk.exists():
-            self.make_disk(self.hardware.disk)
-        self.forget_shell()
-        with sockets.connect(self.switch) as card:
-            self.process = qemu.start(self.hardware, self.kvm, card)
-        (self.state_dir / "qemu.pid").write_text(f"{self.process.pid}\n")
-        self.began = time.monotonic()
-        self.answered = False
+        with self.power_switch():
+            if self.booted:
+                return
+            self.log("start")
+            self.state_dir.mkdir(parents=True, exist_ok=True)
+            if not self.hardware.disk.exists():
+                self.make_disk(self.hardware.disk)
+            self.forget_shell()
+            with sockets.connect(self.switch) as card:
+                self.process = qemu.start(self.hardware, self.kvm, card)
+            self.began = time.monotonic()
+            self.answered = False
 
     def crash(self) -> None:
         """Power failure."""
-        pid = self.pid
-        if pid is None:
-            return
-        self.log("crash")
-        os.kill(pid, signal.SIGKILL)
-        self.wait_for_shutdown()
+        with self.power_switch():
+            pids = self.pids
+            if not pids:
+                return
+            self.log("crash")
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self.wait_for_shutdown()
 
     def shutdown(self) -> None:
         """Orderly shutdown: every unit is stopped."""
@@ -128,7 +134,6 @@ class Machine:
                 )
             time.sleep(0.1)
         self.forget_shell()
-        (self.state_dir / "qemu.pid").unlink(missing_ok=True)
 
     # --- Network cable ----------------------------------------------------------------------------
 
@@ -164,8 +169,11 @@ class Machine:
             self.shell = None
 
     def connect(self) -> None:
-        """Start the machine if it is off, and wait until its shell answers."""
+        """Start the machine if it is off, unless only a command turns it on, and wait until its
+        shell answers."""
         if not self.booted:
+            if self.turned_on_by_command:
+                raise LabError(f"{self.name} is off", f"./lab machines start {self.name}")
             self.start()
         if self.shell is not None:
             return

@@ -139,6 +139,29 @@ def start(hardware: Hardware, kvm: bool, card: socket.socket) -> subprocess.Pope
         )
 
 
+def command_of(pid: int) -> list[str]:
+    """The command line of a process."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+
+
+def running_in(folder: Path) -> list[int]:
+    """The process IDs of the machines of a folder, in which QEMU runs."""
+    here = str(folder.resolve())
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            # A process that has ended and was not waited for has no folder.
+            if os.readlink(entry / "cwd") != here:
+                continue
+            if Path(command_of(int(entry.name))[0]).name == PROGRAM:
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return sorted(found)
+
+
 def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
@@ -180,6 +203,18 @@ def kvm_boots(image: Image) -> bool:
     return b"the probe has booted" in output
 
 
+WORKS = {True: "works", False: "does-not-work"}
+
+
+def known_result(file: Path) -> bool | None:
+    """The result of an earlier test in this boot; None if there is none that can be read."""
+    try:
+        words = file.read_text().split()
+    except (OSError, ValueError):
+        return None
+    return next((works for works, word in WORKS.items() if words == [boot_id(), word]), None)
+
+
 def kvm_works(image: Image) -> bool:
     """Whether KVM works: tested once per boot of this machine, unless LAB_MACHINES_KVM is set."""
     setting = os.environ.get("LAB_MACHINES_KVM", "")
@@ -188,10 +223,12 @@ def kvm_works(image: Image) -> bool:
     if setting:
         raise LabError(f"LAB_MACHINES_KVM is {setting!r}", "set it to yes or no")
     known = image.folder / "kvm"
-    if known.exists() and known.read_text().split()[0] == boot_id():
-        return known.read_text().split()[1] == "works"
+    if (before := known_result(known)) is not None:
+        return before
     works = kvm_boots(image)
-    known.write_text(f"{boot_id()} {'works' if works else 'does-not-work'}\n")
+    part = known.with_suffix(f".{os.getpid()}")
+    part.write_text(f"{boot_id()} {WORKS[works]}\n")
+    part.rename(known)
     say(
         "KVM works: the machines run at full speed"
         if works

@@ -4,7 +4,6 @@ Subclasses define the machines and their disks.
 """
 
 import abc
-import fcntl
 import os
 import shutil
 import signal
@@ -13,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import sockets
+from . import locks, qemu, sockets
 from .errors import LabError
 from .image import HERE
 from .machine import Machine
@@ -23,14 +22,53 @@ SWITCH_SECONDS = 20.0
 ROOT = HERE.parent
 
 
+SWITCH_SOCKET = "switch.sock"
+SWITCH_PID = "switch.pid"
+
+
+def lock_file(folder: Path) -> Path:
+    """Beside the folder, which may be removed."""
+    return folder.with_suffix(".lock")
+
+
+def stop_switch(folder: Path) -> bool:
+    """Ends the switch of a site's folder; False if there is none."""
+    try:
+        pid = int((folder / SWITCH_PID).read_text())
+        # Another process may have the same ID now.
+        if str(folder / SWITCH_SOCKET) not in qemu.command_of(pid):
+            return False
+        os.kill(pid, signal.SIGTERM)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def remove_abandoned(folder: Path) -> bool:
+    """End the machines of a folder whose process was killed, and remove it; False if a process
+    still uses it."""
+    lock = locks.try_lock(lock_file(folder))
+    if lock is None:
+        return False
+    try:
+        for machine in folder.iterdir():
+            for pid in qemu.running_in(machine):
+                os.kill(pid, signal.SIGKILL)
+        stop_switch(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(lock)
+    return True
+
+
 class Site(abc.ABC):
     machines: dict[str, Machine]
 
     def __init__(self, folder: Path, kvm: bool) -> None:
         self.folder = folder
         self.kvm = kvm
-        self.socket = folder / "switch.sock"
-        self.switch_pid = folder / "switch.pid"
+        self.socket = folder / SWITCH_SOCKET
+        self.switch_pid = folder / SWITCH_PID
 
     @abc.abstractmethod
     def prepare(self) -> None:
@@ -44,20 +82,16 @@ class Site(abc.ABC):
     def exists(self) -> bool:
         return self.socket.exists()
 
-    def lock(self) -> int:
-        """Lock the machines of this folder against other processes until the descriptor is
-        closed."""
+    def lock(self, shared: bool = False) -> int:
+        """Lock the machines of this folder against other processes until the descriptor is closed.
+        Processes with a shared lock, for single machines, exclude only those that use all."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        # Beside the folder, which may be removed. The lock file stays: if it were removed, one
-        # process could lock the removed file while another locks a new one.
-        lock = os.open(self.folder.with_suffix(".lock"), os.O_CREAT | os.O_RDWR, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        lock = locks.try_lock(lock_file(self.folder), shared)
+        if lock is None:
             raise LabError(
                 f"another process uses {self.folder}",
                 "wait for it to end, or set another LAB_DIR",
-            ) from None
+            )
         return lock
 
     def switch_is_on(self) -> bool:
@@ -68,6 +102,10 @@ class Site(abc.ABC):
         return True
 
     def start_switch(self) -> None:
+        with locks.locked(self.folder / "switch.lock", "starts the switch"):
+            self.start_switch_alone()
+
+    def start_switch_alone(self) -> None:
         if self.switch_is_on():
             return
         with open(self.folder / "switch.log", "ab") as log:
@@ -89,11 +127,8 @@ class Site(abc.ABC):
             time.sleep(0.05)
 
     def stop_switch(self) -> None:
-        if self.switch_is_on():
-            try:
-                os.kill(int(self.switch_pid.read_text()), signal.SIGTERM)
-            except (OSError, ValueError):
-                say(f"could not stop the switch of {self.folder}")
+        if not stop_switch(self.folder) and self.switch_is_on():
+            say(f"could not stop the switch of {self.folder}")
         self.socket.unlink(missing_ok=True)
 
     def start(self) -> None:

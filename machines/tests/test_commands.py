@@ -1,5 +1,6 @@
 """Commands of `./lab machines` on machines that are off."""
 
+import os
 import typing
 import unittest
 from contextlib import redirect_stdout
@@ -17,13 +18,18 @@ class OffTest(unittest.TestCase):
         self.two = mock.Mock(booted=False)
         self.two.name = "two"
         self.site = mock.Mock(machines={"two": self.two})
+        # A descriptor that the command closes.
+        self.site.lock.side_effect = lambda shared=False: os.open("/dev/null", os.O_RDONLY)
 
     def run_command(self, *words: str) -> None:
         options = parser().parse_args(words)
         folders = {"LAB_DIR": "/nowhere", "CARGO_TARGET_DIR": "/nowhere"}
         with mock.patch.dict("os.environ", folders), redirect_stdout(StringIO()):
             command = Command(options)
-            with mock.patch.object(command, "by_hand", return_value=self.site):
+            with (
+                mock.patch.object(command, "by_hand", return_value=self.site),
+                mock.patch("sys.stdin.isatty", return_value=True),
+            ):
                 act: typing.Callable[[], int] = getattr(command, options.name)
                 self.assertEqual(act(), 0)
 

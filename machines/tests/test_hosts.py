@@ -1,11 +1,14 @@
 """How the test of docs/hosts.md parses output, and the configuration of its hosts."""
 
 import json
+import signal
+import tempfile
 import tomllib
 import unittest
 from pathlib import Path
 
-from machines.debian import debugfs_commands, interfaces, own_files
+from machines.debian import debugfs_commands, install, interfaces, own_files
+from machines.errors import LabError
 from machines.guests import EMULATED
 from machines.hosts import (
     addresses_in,
@@ -68,6 +71,32 @@ class ConclusionsTest(unittest.TestCase):
             addresses_in("\n".join(shown.format(*at) for at in ((11, 32), (1, 24), (11, 24)))),
             ["192.0.2.1", "192.0.2.11", "192.0.2.11"],
         )
+
+
+class InstallTest(unittest.TestCase):
+    def test_an_interrupted_installation_is_cleaned_up_before_the_process_ends(self) -> None:
+        """By the program itself, here a script, which needs SIGTERM and some time for it."""
+        with tempfile.TemporaryDirectory() as folder:
+            started, cleaned = Path(folder) / "started", Path(folder) / "cleaned"
+            script = f"trap 'sleep 0.3; touch {cleaned}; exit 1' TERM; touch {started}; while :; do sleep 0.05; done"
+
+            def interrupt(number: int, frame: object) -> None:
+                raise KeyboardInterrupt
+
+            before = signal.signal(signal.SIGALRM, interrupt)
+            signal.setitimer(signal.ITIMER_REAL, 0.5)
+            try:
+                with self.assertRaises(KeyboardInterrupt):
+                    install(["bash", "-c", script])
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.signal(signal.SIGALRM, before)
+            self.assertTrue(started.exists())
+            self.assertTrue(cleaned.exists())
+
+    def test_a_failed_installation_is_an_error(self) -> None:
+        with self.assertRaisesRegex(LabError, "bash failed:\nno space"):
+            install(["bash", "-c", "echo no space >&2; exit 1"])
 
 
 class HostsTest(unittest.TestCase):
