@@ -118,8 +118,8 @@ def judge(expected: ExpectedFailure, failure: Failure | None) -> str | None:
     return None
 
 
-# The problems of a lab with this fault. A machine that is too slow for the limits has other problems
-# too, and a timeout proves nothing. So each text of `halab status` has the roles, which show that
+# The problems of a lab with this fault. A machine that is too slow for the limits has other
+# problems too, and a timeout proves nothing. So each text of `halab status` has the roles, which show that
 # the rest of the lab works. Where a node does not run, the text requires a refused connection too;
 # where a rule drops packets, none can be refused.
 REFUSED = r"\(cannot connect to [\d.:]+: Connection refused"

@@ -118,8 +118,8 @@ in
     + "DASHBOARD_QUERIES = ${builtins.toJSON queries}\n"
     # The firewall of NixOS works by port and interface: the lab's ports are open to all of eth1.
     + "FIREWALLED_PORTS: list[str] = []\n"
-    # What the test of the monitoring has beside Prometheus and redis_exporter, stated apart from the
-    # module, so that a missing one fails the test.
+    # What the test of the monitoring has beside Prometheus and redis_exporter, stated apart from
+    # the module, so that a missing one fails the test.
     + "CADVISORS = 2\nGRAFANA = True\n"
     + builtins.readFile ./lab.py
     + builtins.readFile file;
