@@ -166,7 +166,11 @@ class Command:
         # Without a lock, as `shell`: `down` ends the command.
         machine = self.by_hand().machines[self.options.machine]
         self.require_on(machine)
-        answer = machine.ask(" ".join(self.options.command))
+        try:
+            answer = machine.ask(" ".join(self.options.command))
+        except (KeyboardInterrupt, SystemExit):
+            machine.end_command()
+            raise
         print(answer.output, end="")
         print(answer.errors, end="", file=sys.stderr)
         return answer.status

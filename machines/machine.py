@@ -30,6 +30,8 @@ OFF_SECONDS = 300.0
 PAUSE_SECONDS = 0.5
 # A file goes over the serial line in pieces of this size.
 PIECE_BYTES = 48_000
+# Typed on the console; systemd ends all processes of the unit.
+END_COMMAND = b"\nsystemctl restart --no-block lab-shell.service\n"
 
 
 class Machine:
@@ -199,6 +201,12 @@ class Machine:
 
     def run(self, command: str, limit: float) -> Answer:
         return self.connected().run(command, limit)
+
+    def end_command(self) -> None:
+        """End a command that nobody waits for: the shell runs one at a time, so later ones would
+        wait for it. By the console's shell, as the other one is busy."""
+        with suppress(OSError), sockets.connect(self.hardware.console) as console:
+            console.sendall(END_COMMAND)
 
     def execute(self, command: str, timeout: float = COMMAND_SECONDS) -> tuple[int, str]:
         """The command's exit status and standard output."""

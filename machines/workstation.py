@@ -96,7 +96,9 @@ class Workstation:
         return (self.folder / "key.pub").read_text()
 
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "PATH": f"{self.folder}/bin:{os.environ['PATH']}"}
+        # As for the machines of labsite.py: a setting of the caller's lab is not the page's.
+        own = {key: value for key, value in os.environ.items() if not key.startswith("HALAB_")}
+        return {**own, "PATH": f"{self.folder}/bin:{os.environ['PATH']}"}
 
     def begin(self, command: list[str], typed: str) -> subprocess.Popen[str]:
         with tempfile.TemporaryFile("w+") as file:

@@ -46,6 +46,15 @@ class OffTest(unittest.TestCase):
         # None of them turned it on.
         self.assertEqual(self.two.method_calls, [])
 
+    def test_an_interrupted_run_ends_its_command(self) -> None:
+        self.two.booted = True
+        for interruption in (KeyboardInterrupt, SystemExit):
+            self.two.reset_mock()
+            self.two.ask.side_effect = interruption
+            with self.assertRaises(interruption):
+                self.run_command("run", "two", "sleep", "9")
+            self.two.end_command.assert_called_once_with()
+
     def test_start_also_starts_the_switch(self) -> None:
         self.run_command("start", "two")
         self.site.start_switch.assert_called_once_with()

@@ -101,6 +101,18 @@ class PowerTest(unittest.TestCase):
         for process in self.ended:
             process.wait(10)
 
+    def test_a_command_is_ended_by_the_console(self) -> None:
+        """By the unit that guests have."""
+        machine = self.machine()
+        machine.end_command()  # without a console
+        machine.state_dir.mkdir()
+        with sockets.listen(machine.hardware.console) as server:
+            machine.end_command()
+            with server.accept()[0] as console, console.makefile() as lines:
+                typed = lines.read()
+        self.assertEqual(typed.split()[-1], "lab-shell.service")
+        self.assertEqual(typed[-1], "\n")
+
     def test_a_process_that_is_not_the_switch_is_not_ended(self) -> None:
         other = subprocess.Popen(["sleep", "600"])
         self.addCleanup(other.wait)
