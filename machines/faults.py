@@ -119,9 +119,9 @@ def judge(expected: ExpectedFailure, failure: Failure | None) -> str | None:
 
 
 # The problems of a lab with this fault. A machine that is too slow for the limits has other
-# problems too, and a timeout proves nothing. So each text of `halab status` has the roles, which show that
-# the rest of the lab works. Where a node does not run, the text requires a refused connection too;
-# where a rule drops packets, none can be refused.
+# problems too, and a timeout proves nothing. So each text of `halab status` has the roles, which
+# show that the rest of the lab works. Where a node does not run, the text requires a refused
+# connection too; where a rule drops packets, none can be refused.
 REFUSED = r"\(cannot connect to [\d.:]+: Connection refused"
 ONLY_A = r"redis-a primary, redis-b unreachable; problems: redis-b is not reachable " + REFUSED
 ONLY_SENTINEL_3 = (
