@@ -183,7 +183,7 @@ fn campaign(reports: &[DrillReport]) -> (String, String) {
     }
     let others = others.iter().map(|(what, runs)| format!(", {runs} {what}"));
     let sentence = format!(
-        "{} runs: {} hold{}; {} faults of {} kinds, {} acknowledged writes, {} lost.\n",
+        "- {} runs: {} hold{}\n- {} faults of {} kinds, {} acknowledged writes, {} lost\n",
         all.runs,
         all.holds,
         others.collect::<String>(),
@@ -299,9 +299,9 @@ fn a_run_that_loses_or_fails_is_counted_like_any_other() {
     let (table, after) = campaign(&reports);
     let words = |text: &str| -> Vec<String> { text.split(' ').map(str::to_owned).collect() };
     let number = |text: &str, at: usize| -> u64 { words(text)[at].parse().unwrap() };
-    assert_eq!(number(&after, 0), number(&before, 0) + 1, "{after}");
-    assert_eq!(number(&after, 2) + 1, number(&before, 2), "{after}");
-    assert!(after.ends_with(&format!("{} lost.\n", lost(&before) + 3)));
+    assert_eq!(number(&after, 1), number(&before, 1) + 1, "{after}");
+    assert_eq!(number(&after, 3) + 1, number(&before, 3), "{after}");
+    assert!(after.ends_with(&format!("{} lost\n", lost(&before) + 3)));
     assert!(table.contains(" 3 |\n"), "{table}");
 }
 
