@@ -201,7 +201,11 @@ fn a_lab_with_tls_fails_over_loses_nothing_and_says_nothing_in_the_clear() {
 
     // The keys are in the folder of secrets, and nowhere else.
     let keys = private_keys(&lab);
-    assert_eq!(keys.len(), 7, "the CA's, five nodes', the clients'");
+    assert_eq!(
+        keys.len(),
+        8,
+        "the CA's, five nodes', the proxy's, the clients'"
+    );
     let secrets = lab.path("state/secrets");
     for path in files_below(lab.folder.path()) {
         if path.starts_with(&secrets) {
