@@ -36,7 +36,10 @@ class Lab:
         )
         self.env["HALAB_CONFIG"] = str(config)
         self.up = subprocess.Popen(
-            ["halab", "up"], env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            ["halab", "up", "--no-proxy"],
+            env=self.env,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         try:
             self.wait_healthy()

@@ -136,7 +136,12 @@ def proxy(lab: Apps) -> Iterator[None]:
     with open(lab.scratch / "proxy.log", "w") as log:
         child = subprocess.Popen(["halab", "proxy"], env=lab.env, stdout=log, stderr=log)
         try:
-            wait_until("the proxy to listen", lambda: "clients can connect" in proxy_log(lab))
+            wait_until(
+                "the proxy to listen",
+                lambda: child.poll() is not None or "clients can connect" in proxy_log(lab),
+            )
+            if child.poll() is not None:
+                raise SystemExit(f"examples: the proxy has ended: {proxy_log(lab).strip()}")
             yield
         finally:
             child.terminate()
