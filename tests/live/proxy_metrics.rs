@@ -73,7 +73,8 @@ fn commands_are_counted_by_kind_and_a_killed_primary_by_what_it_causes() {
     wait_until("the new primary in the metrics", || lab.proxy_uses(&new));
     assert!(!lab.proxy_uses(&old));
     assert_eq!(lab.of_proxy("unknown_total"), Some(1.0));
-    assert_eq!(lab.of_proxy("sent_again_total"), Some(1.0));
+    // More than once, if the first primary that was found did not stay.
+    assert!(lab.of_proxy("sent_again_total") >= Some(1.0));
     assert_eq!(lab.of_proxy("clients"), Some(1.0));
     let now = lab.of_proxy("primary_changes_total").unwrap();
     assert!(now > changes, "{now} {changes}");
