@@ -13,6 +13,9 @@ package_test_obstacle() {
     fi
 }
 
+# The same as a reason to skip the test; with LAB_PACKAGE_TEST=required it fails instead.
+package_test_skipped() { [ "${LAB_PACKAGE_TEST-}" = required ] || package_test_obstacle; }
+
 setup_package_test() {
     [ -z "$(package_test_obstacle)" ] || return 0
     setup_package_tools
@@ -29,7 +32,7 @@ debian_for_package() {
     if [ ! -f "$archive" ]; then
         mirror=$(debian_mirror) || exit
         say "making a small Debian to install the package into" >&2
-        as_root mmdebstrap --quiet --format=tar --variant=essential \
+        as_root mmdebstrap --format=tar --variant=essential \
             --include=debconf,libc6,libgcc-s1,redis-server \
             "$suite" "$archive.new" "$mirror" >&2 || return 1
         mv "$archive.new" "$archive"
@@ -38,7 +41,10 @@ debian_for_package() {
 }
 
 test_package() {
-    local first second archive
+    local first second archive obstacle
+    obstacle=$(package_test_obstacle)
+    [ -z "$obstacle" ] ||
+        die "the package cannot be tested here, and LAB_PACKAGE_TEST=required: $obstacle"
     scratch=$(mktemp -d)
     trap 'as_root rm -rf "$scratch"' EXIT
     mkdir "$scratch"/{again,root}

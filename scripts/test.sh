@@ -17,37 +17,132 @@
 # shellcheck source=scripts/package-test.sh
 . "$LAB_ROOT/scripts/package-test.sh"
 
+# The names of failed steps, and the files with their output.
 failed=()
+failed_logs=()
+# Only steps with one of these texts in their name; all if there is none.
+selected=()
+
+test_usage() {
+    cat <<EOF
+./lab test [--list] [TEXT...]
+
+Installs what the tests need, then runs every step; with TEXT only the steps that have one of the
+texts in their name. After a failed step the next ones still run. The last lines of each failed step
+are repeated at the end. --list prints the names of the steps. Exit code: 0 if all steps passed.
+
+  ./lab test                  all steps, as CI runs them
+  ./lab test format clippy    these two
+  ./lab test "live tests"
+EOF
+}
+
+cmd_test() {
+    local list=no option
+    for option; do
+        case $option in
+        -h | --help)
+            test_usage
+            return
+            ;;
+        --list) list=yes ;;
+        -*) die "test: unknown option '$option'" "./lab test --help" ;;
+        *) selected+=("$option") ;;
+        esac
+    done
+    [ -n "$(step_names)" ] || die "test: no step has '${selected[*]}' in its name" "./lab test --list"
+    if [ $list = yes ]; then
+        step_names
+        return
+    fi
+    # No test needs Grafana, which is large; a test covers its download without it.
+    export LAB_GRAFANA=no
+    # The tests use this project's lab.toml, whatever the caller's lab uses.
+    unset HALAB_PROFILE HALAB_SUBNET HALAB_STATE LAB_RUNNER
+    export HALAB_CONFIG=$LAB_ROOT/lab.toml
+    # Steps write to a pipe.
+    [ ! -t 1 ] || export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-always}
+    setup
+    setup_test_tools
+    test_steps
+    report_steps
+}
+
+step_names() (
+    step() { ! is_selected "$1" || printf '%s\n' "$1"; }
+    step_unless() { step "$2"; }
+    test_steps
+)
+
+is_selected() {
+    local text
+    for text in "${selected[@]}"; do
+        [[ $1 != *"$text"* ]] || return 0
+    done
+    [ ${#selected[@]} -eq 0 ]
+}
 
 # step NAME COMMAND...
 step() {
-    local name=$1 began=$SECONDS
+    local name=$1 began=$SECONDS log output tee
     shift
+    is_selected "$name" || return 0
+    log=$(mktemp)
     printf '\n==> %s\n' "$name"
+    exec {output}> >(exec tee "$log")
+    tee=$!
     # A subshell with its own -e: bash ignores -e in a function called in a condition.
     set +e
     (
         set -e
         cd "$LAB_ROOT"
         "$@"
-    )
+    ) >&$output 2>&1
     local status=$?
+    exec {output}>&-
+    # Not for ever: a process that the step has left may keep the pipe open.
+    timeout 10 tail --pid=$tee -f /dev/null
     set -e
     if [ $status -eq 0 ]; then
         printf '==> %s: ok, %d s\n' "$name" $((SECONDS - began))
+        rm "$log"
     else
         printf '==> %s: FAILED, %d s\n' "$name" $((SECONDS - began))
         failed+=("$name")
+        failed_logs+=("$log")
     fi
 }
 
-test_all() {
-    local began=$SECONDS
-    # The tests use this project's lab.toml, whatever the caller's lab uses.
-    unset HALAB_PROFILE HALAB_SUBNET HALAB_STATE LAB_RUNNER
-    export HALAB_CONFIG=$LAB_ROOT/lab.toml
+# step_unless OBSTACLE NAME COMMAND...: the same, skipped if the command OBSTACLE prints a reason.
+step_unless() {
+    local obstacle=$1 reason
+    shift
+    is_selected "$1" || return 0
+    reason=$($obstacle) || reason="the attempt failed${reason:+: $reason}"
+    if [ -z "$reason" ]; then
+        step "$@"
+    else
+        printf '\n==> %s: skipped: %s\n' "$1" "$reason"
+    fi
+}
 
-    setup_test_tools
+report_steps() {
+    local i
+    printf '\n%d s in total\n' $SECONDS
+    for i in "${!failed[@]}"; do
+        printf '\n==> %s: the end of its output\n' "${failed[i]}"
+        tail -n 40 "${failed_logs[i]}"
+        rm "${failed_logs[i]}"
+    done
+    if [ ${#failed[@]} -gt 0 ]; then
+        printf '\n'
+        printf 'failed: %s\n' "${failed[@]}" >&2
+        exit 1
+    fi
+    say "all steps passed"
+}
+
+test_steps() {
     step "format" format_all --check
     step "shell scripts" shellcheck -x lab scripts/*.sh nix/packages/*/*.sh .ci/run \
         machines/initrd-init machines/guest/lab-shell packaging/debian/{config,postinst,prerm,postrm}
@@ -58,16 +153,8 @@ test_all() {
     step "Nix: logic and lock file" check_nix_logic
     step "Nix: image configuration is equal to that of ./lab images" check_nix_images
     step "Nix: scripts of the VM tests" check_vm_scripts
-    local obstacle
-    obstacle=$(package_test_obstacle)
-    local package="the Debian package: lintian, installed, upgraded, removed, purged"
-    if [ -z "$obstacle" ]; then
-        step "$package" test_package
-    elif [ "${LAB_PACKAGE_TEST-}" = required ]; then
-        step "$package" die "the package cannot be tested here, and LAB_PACKAGE_TEST=required: $obstacle"
-    else
-        printf '\n==> the Debian package: skipped: %s\n' "$obstacle"
-    fi
+    step_unless package_test_skipped \
+        "the Debian package: lintian, installed, upgraded, removed, purged" test_package
     step "dashboards follow the rules of Grafana's linter" \
         scripts/dashboards-rules.py grafana/dashboards/*.json
     step "dashboards have no field unknown to Grafana" check_dashboard_fields
@@ -76,40 +163,30 @@ test_all() {
     step "Prometheus: configuration, rules, their tests" check_prometheus_files
     step "clippy" cargo clippy --all-targets --locked --quiet -- -D warnings
     step "unit, model and CLI tests" all_but_live
-    # They mostly wait, so run two per core, at most 8: each needs the memory of a lab.
-    local cores
-    cores=$(nproc)
-    step "live tests" env -u HALAB_CONFIG cargo test --locked --test live -- \
-        --test-threads $((cores < 4 ? 2 * cores : 8))
+    step "live tests" live_tests
     step "a whole lab, run by halab up" whole_lab halab
-    if find_process_compose >/dev/null; then
-        step "a whole lab, run by process-compose" whole_lab process-compose
-    else
-        printf '\n==> a whole lab, run by process-compose: skipped: it is not installed\n'
-    fi
+    step_unless process_compose_obstacle "a whole lab, run by process-compose" \
+        whole_lab process-compose
     step "the examples for applications, while the primary is killed" test_examples
     step "every query, rule and alert against a running lab" test_monitoring
-    if have chromium; then
-        step "the page of a drill in a browser" cargo test --locked --test page -- --ignored
-    else
-        printf '\n==> the page of a drill in a browser: skipped: chromium is not installed\n'
-    fi
+    step_unless browser_obstacle "the page of a drill in a browser" \
+        cargo test --locked --test page -- --ignored
     step "every drill once" every_drill
-    obstacle=$(containers_test_obstacle) || obstacle="the attempt failed${obstacle:+: $obstacle}"
-    if [ -z "$obstacle" ]; then
-        step "the lab as containers" test_containers
-    else
-        printf '\n==> the lab as containers: skipped: %s\n' "$obstacle"
-    fi
+    step_unless containers_test_obstacle "the lab as containers" test_containers
     step "README's commands" readme_commands
     step "the commands of docs/operations" operations_commands
+}
 
-    printf '\n%d s in total\n' $((SECONDS - began))
-    if [ ${#failed[@]} -gt 0 ]; then
-        printf 'failed: %s\n' "${failed[@]}" >&2
-        exit 1
-    fi
-    say "all steps passed"
+process_compose_obstacle() { find_process_compose >/dev/null || echo "it is not installed"; }
+
+browser_obstacle() { have chromium || echo "chromium is not installed"; }
+
+# They mostly wait, so run two per core, at most 8: each needs the memory of a lab.
+live_tests() {
+    local cores
+    cores=$(nproc)
+    env -u HALAB_CONFIG cargo test --locked --test live -- \
+        --test-threads $((cores < 4 ? 2 * cores : 8))
 }
 
 # A second server for the tests of upgrades. On bookworm it is Valkey 8, which reads the data of
