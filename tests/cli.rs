@@ -270,6 +270,24 @@ fn an_application_is_shown_how_to_connect_with_tls() {
 }
 
 #[test]
+fn a_library_waits_longer_for_an_answer_than_the_proxy_for_a_primary() {
+    let halab = with_applications(false);
+    let config = halab.path("lab.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let longer = text.replace("\npatience_ms = 10000", "\npatience_ms = 60000");
+    assert_ne!(longer, text);
+    fs::write(&config, longer).unwrap();
+    let shown = halab.transcript(&["--state", "state", "app", "shop"]);
+    for limit in [
+        "socket_timeout=65",
+        "ReadTimeout = 65 *",
+        "socketTimeoutMillis(65_000)",
+    ] {
+        assert!(shown.contains(limit), "{limit}: {shown}");
+    }
+}
+
+#[test]
 fn an_application_is_described_to_programs() {
     let halab = with_applications(true);
     let shown = [

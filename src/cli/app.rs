@@ -19,6 +19,9 @@ use super::{CommandResult, Failure, Global};
 
 use code::Library;
 
+/// Seconds that a library waits for an answer beyond the proxy's wait for a primary.
+const BEYOND_PATIENCE: u64 = 5;
+
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     halab app                               List the applications of lab.toml\n  \
@@ -66,6 +69,9 @@ struct ProxyAccess {
     address: SocketAddrV4,
     url: String,
     tls: Option<TlsFiles>,
+    /// How long a library has to wait for an answer, where it has a limit.
+    #[serde(skip)]
+    answer_seconds: u64,
 }
 
 /// By a library that asks the Sentinels for the primary.
@@ -174,6 +180,7 @@ fn connection(lab: &Lab, app: &App, args: &AppArgs) -> Result<Connection, Failur
                 proxy,
             ),
             tls: proxy_tls,
+            answer_seconds: lab.proxy_settings().patience.as_secs() + BEYOND_PATIENCE,
         },
         password,
         sentinel: SentinelAccess {

@@ -202,11 +202,14 @@ fn up_starts_the_proxy_and_stops_it_first() {
     let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
     let url = shown["proxy"]["url"].as_str().unwrap();
     let client = redis::Client::open(url).unwrap();
-    let mut connection = client.get_connection().unwrap();
+    let limit = Duration::from_secs(20);
+    let mut connection = client.get_connection_with_timeout(limit).unwrap();
+    connection.set_read_timeout(Some(limit)).unwrap();
     connection.set::<_, _, ()>("shop:k", "v").unwrap();
     let found: String = connection.get("shop:k").unwrap();
     assert_eq!(found, "v");
     kill_process(Pid::from_child(&up), Signal::TERM).unwrap();
+    wait_until("halab up to end", || up.try_wait().unwrap().is_some());
     assert_eq!(up.wait().unwrap().code(), Some(0));
     let log = fs::read_to_string(lab.path("state/log/proxy.log")).unwrap();
     // No primary was lost meanwhile: it has stopped before the nodes. A client that waits for no

@@ -14,10 +14,6 @@ use super::{Connection, TlsFiles};
 /// Stands for the password where it is not shown.
 const PASSWORD: &str = "PASSWORD";
 
-/// Seconds that a library waits for an answer of the proxy, where it has a limit by default: longer
-/// than the proxy waits for a primary.
-const ANSWER_LIMIT: u8 = 15;
-
 /// A client library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Library {
@@ -100,6 +96,7 @@ fn tls(to: &Connection) -> Option<(&Path, Option<&Path>)> {
 
 fn redis_py(to: &Connection) -> String {
     let url = &to.proxy.url;
+    let limit = to.proxy.answer_seconds;
     let (user, password, name) = (&to.user, password(to), &to.sentinel.primary_name);
     let all = sentinels(to, ", ", |at| {
         format!("({:?}, {})", at.ip().to_string(), at.port())
@@ -120,7 +117,7 @@ fn redis_py(to: &Connection) -> String {
         "import redis\n\
          from redis.sentinel import Sentinel\n\n\
          # by the proxy\n\
-         db = redis.Redis.from_url(\"{url}\", socket_timeout={ANSWER_LIMIT}{by_proxy})\n\n\
+         db = redis.Redis.from_url(\"{url}\", socket_timeout={limit}{by_proxy})\n\n\
          # by Sentinel\n\
          login = {{\"username\": \"{user}\", \"password\": \"{password}\"}}\n\
          {tls}\
@@ -171,6 +168,7 @@ fn ioredis(to: &Connection) -> String {
 
 fn go_redis(to: &Connection) -> String {
     let url = &to.proxy.url;
+    let limit = to.proxy.answer_seconds;
     let (user, password, name) = (&to.user, password(to), &to.sentinel.primary_name);
     let all = sentinels(to, ", ", |at| format!("\"{at}\""));
     let (before, tls) = match tls(to) {
@@ -203,7 +201,7 @@ fn go_redis(to: &Connection) -> String {
          // by the proxy\n\
          options, err := redis.ParseURL(\"{url}\")\n\
          {by_proxy}\
-         options.ReadTimeout = {ANSWER_LIMIT} * time.Second\n\
+         options.ReadTimeout = {limit} * time.Second\n\
          db := redis.NewClient(options)\n\n\
          // by Sentinel\n\
          db := redis.NewFailoverClient(&redis.FailoverOptions{{\n\
@@ -218,6 +216,7 @@ fn go_redis(to: &Connection) -> String {
 
 fn jedis(to: &Connection) -> String {
     let url = &to.proxy.url;
+    let limit = to.proxy.answer_seconds;
     let (user, password, name) = (&to.user, password(to), &to.sentinel.primary_name);
     let all = sentinels(to, ", ", |at| {
         format!("new HostAndPort(\"{}\", {})", at.ip(), at.port())
@@ -250,7 +249,7 @@ fn jedis(to: &Connection) -> String {
          {before}\
          // by the proxy\n\
          var url = URI.create(\"{url}\");\n\
-         var login = DefaultJedisClientConfig.builder(url).socketTimeoutMillis({ANSWER_LIMIT}_000).build();\n\
+         var login = DefaultJedisClientConfig.builder(url).socketTimeoutMillis({limit}_000).build();\n\
          var db = RedisClient.builder().hostAndPort(JedisURIHelper.getHostAndPort(url)).clientConfig(login).build();\n\n\
          // by Sentinel\n\
          var login = DefaultJedisClientConfig.builder().user(\"{user}\").password(\"{password}\"){tls}.build();\n\
