@@ -6,16 +6,24 @@
 // Tests may index and panic; the program may not.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "model/confirmation.rs"]
+mod confirmation;
 #[path = "model/ends.rs"]
 mod ends;
 #[path = "model/explore.rs"]
 mod explore;
+#[path = "model/fate.rs"]
+mod fate;
 #[path = "model/faults.rs"]
 mod faults;
 #[path = "model/marks.rs"]
 mod marks;
 #[path = "model/parent.rs"]
 mod parent;
+#[path = "model/proxy.rs"]
+mod proxy;
+#[path = "model/reader.rs"]
+mod reader;
 #[path = "model/replication.rs"]
 mod replication;
 #[path = "model/rules.rs"]
@@ -29,7 +37,7 @@ mod writer;
 
 use std::sync::atomic::Ordering;
 
-use explore::{Found, explore};
+use explore::{Claim, Found, explore, explore_for, safe};
 use faults::Kind;
 use rules::{Bounds, Rules, WitnessRule};
 
@@ -37,6 +45,8 @@ use rules::{Bounds, Rules, WitnessRule};
 const TWO: Bounds = Bounds {
     nodes: 2,
     writes: 1,
+    reads: 0,
+    judged: false,
     faults: 2,
     max_epoch: 2,
     endless: false,
@@ -78,7 +88,12 @@ fn holds_across_failovers(bounds: Bounds) {
 
 /// Without a rule, the loss that it prevents is found. `expected`: strings that its trace contains.
 fn loses(rules: Rules, bounds: Bounds, expected: &[&str]) {
-    let found = explore(rules, bounds);
+    breaks(safe, rules, bounds, expected);
+}
+
+/// The same, for this claim.
+fn breaks(claim: Claim, rules: Rules, bounds: Bounds, expected: &[&str]) {
+    let found = explore_for(rules, bounds, claim);
     let loss = found.loss.unwrap_or_else(|| {
         panic!(
             "no loss in {} states without the rule: {rules:?}",

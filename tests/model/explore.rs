@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use redis_ha_lab::protocol::copy::Completeness;
 use stateright::{Checker, Model, Path, Property};
 
+use super::fate::{self, Proxied};
 use super::faults::{self, Fault, Healing, Tail};
 use super::marks::{self, Entry};
 use super::parent;
+use super::reader;
 use super::replication;
 use super::rules::{Bounds, Rules};
 use super::sentinel;
@@ -25,6 +27,7 @@ pub enum Step {
     Link(usize, replication::Step),
     Parent(usize, parent::Step),
     Writer(writer::Step),
+    Reader(reader::Step),
 }
 
 /// Counters which show that the exploration was not trivial.
@@ -34,6 +37,11 @@ pub struct Tally {
     pub witnessed_after_failover: AtomicUsize,
     pub replicated_after_failover: AtomicUsize,
     pub recoveries: AtomicUsize,
+    pub read_after_failover: AtomicUsize,
+    pub read_with_witnesses: AtomicUsize,
+    /// Writes that were judged to have survived, and then confirmed.
+    pub survived: AtomicUsize,
+    pub sent_again: AtomicUsize,
 }
 
 impl Tally {
@@ -52,6 +60,19 @@ impl Tally {
             more(&self.witnessed_after_failover, witnessed);
             more(&self.replicated_after_failover, !witnessed);
         }
+        let read = |state: &State| state.reader.is_some_and(|reader| reader.pending.is_some());
+        if let Step::Reader(reader::Step::Role | reader::Step::Ask) = step
+            && read(before)
+        {
+            more(&self.read_after_failover, failed_over);
+            let witnessed = matches!(step, Step::Reader(reader::Step::Ask));
+            more(&self.read_with_witnesses, witnessed);
+        }
+        if let (Some(was), Some(is)) = (&before.proxied, &after.proxied) {
+            let judged = step == Step::Writer(writer::Step::Discover) && was.is_open();
+            more(&self.survived, judged && after.writer.pending.is_some());
+            more(&self.sent_again, was.again && !is.again);
+        }
     }
 }
 
@@ -60,16 +81,23 @@ impl Tally {
 pub struct LabModel {
     pub rules: Rules,
     pub bounds: Bounds,
+    pub claim: Claim,
     pub steps: Vec<Step>,
     pub tally: Arc<Tally>,
 }
 
-pub const SAFE: &str = "the primary has every acknowledged write";
+/// What must hold in every state.
+pub type Claim = fn(&Rules, &State) -> bool;
+
+pub const SAFE: &str = "the claim";
 
 impl LabModel {
     pub fn new(rules: Rules, bounds: Bounds) -> Self {
         let mut steps: Vec<Step> = Vec::new();
         steps.extend(writer::all().into_iter().map(Step::Writer));
+        if bounds.reads > 0 {
+            steps.extend(reader::all().map(Step::Reader));
+        }
         for d in 0..bounds.nodes {
             steps.extend(replication::ALL.map(|x| Step::Link(d, x)));
             steps.extend(parent::all().into_iter().map(|x| Step::Parent(d, x)));
@@ -89,6 +117,7 @@ impl LabModel {
         LabModel {
             rules,
             bounds,
+            claim: safe,
             steps,
             tally: Arc::default(),
         }
@@ -145,12 +174,16 @@ impl LabModel {
             Step::Link(d, x) => replication::step(state, d, x),
             Step::Parent(d, x) => parent::step(bounds, rules, state, d, x),
             Step::Writer(x) => writer::step(bounds, rules, state, x),
+            Step::Reader(x) => reader::step(bounds, rules, state, x),
         }?;
         let leads = |sentinel: &&Sentinel| sentinel.failover.is_some();
         if bounds.calm && next.sentinels.iter().filter(leads).count() > 1 {
             return None;
         }
         writer::disconnect(state, &mut next);
+        reader::disconnect(state, &mut next);
+        reader::remember(bounds.nodes, state, &mut next);
+        fate::continue_histories(bounds.nodes, state, &mut next);
         replication::disconnect(bounds.nodes, state, &mut next);
         for node in &mut next.data {
             node.memory.unasked &= rules.candidate && node.role == Role::Primary;
@@ -172,6 +205,8 @@ impl LabModel {
             next.past = 0;
         }
         writer::rest(bounds, &mut next);
+        reader::rest(bounds, &mut next);
+        fate::tidy(bounds.nodes, rules, &mut next);
         for sentinel in &mut next.sentinels {
             sentinel::tidy(sentinel);
         }
@@ -186,7 +221,12 @@ impl Model for LabModel {
     type Action = Step;
 
     fn init_states(&self) -> Vec<State> {
-        vec![State::healthy(self.bounds.nodes)]
+        let nodes = self.bounds.nodes;
+        vec![State {
+            reader: (self.bounds.reads > 0).then(Reader::new),
+            proxied: self.bounds.judged.then(|| Proxied::new(nodes)),
+            ..State::healthy(nodes)
+        }]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Step>) {
@@ -206,15 +246,32 @@ impl Model for LabModel {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![Property::always(SAFE, |model: &Self, state: &State| {
-            safe(&model.rules, state)
+            (model.claim)(&model.rules, state)
         })]
     }
+}
+
+/// No acknowledged write is lost, no read is stale, and no write is misjudged or executed twice.
+pub fn safe(rules: &Rules, state: &State) -> bool {
+    kept(rules, state) && current(rules, state) && judged_rightly(rules, state)
+}
+
+/// A read that was passed on has every write that was acknowledged before it was asked.
+pub fn current(_: &Rules, state: &State) -> bool {
+    !state.reader.is_some_and(|reader| reader.stale)
+}
+
+/// A write that is said to have survived is in the data of the primary that says so, and no copy
+/// has two executions of one write.
+pub fn judged_rightly(_: &Rules, state: &State) -> bool {
+    let wrong = |proxied: &Proxied| proxied.misjudged || proxied.is_executed_twice(state);
+    !state.proxied.as_ref().is_some_and(wrong)
 }
 
 /// The node named by the newest configuration has every acknowledged write, once it is primary and,
 /// where that is a rule, has marked its term, because nothing is witnessed before. And no copy with
 /// such a write was replaced by a copy without it.
-pub fn safe(rules: &Rules, state: &State) -> bool {
+pub fn kept(rules: &Rules, state: &State) -> bool {
     if state.replaced {
         return false;
     }
@@ -328,6 +385,8 @@ fn sentence(state: &State, step: Step) -> String {
         Step::Parent(d, x) => format!("{}: its parent: {x:?}", letter(d)),
         Step::Writer(writer::Step::Ask) => "writer: the Sentinels bear witness".to_owned(),
         Step::Writer(x) => format!("writer: {x:?}"),
+        Step::Reader(reader::Step::Ask) => "reader: the Sentinels bear witness".to_owned(),
+        Step::Reader(x) => format!("reader: {x:?}"),
     }
 }
 
@@ -388,6 +447,30 @@ pub fn summary(nodes: usize, state: &State) -> String {
         entries(state, state.writer.acknowledged),
         state.lost
     );
+    if let Some(reader) = &state.reader {
+        let _ = write!(text, " | {}", reading(state, reader));
+    }
+    if let Some(proxied) = &state.proxied {
+        let _ = write!(text, " | {proxied:?}");
+    }
+    text
+}
+
+fn reading(state: &State, reader: &Reader) -> String {
+    let mut text = String::from("reader:");
+    if let Some((d, _)) = reader.target {
+        let _ = write!(text, " at {}", letter(d));
+    }
+    if let Some(message) = reader.round {
+        let _ = write!(text, ", round m{message}");
+    }
+    if let Some(read) = reader.pending {
+        let (seen, due) = (entries(state, read.seen), entries(state, read.due));
+        let _ = write!(text, ", has read [{seen}], due [{due}]");
+    }
+    if reader.stale {
+        text.push_str(", a stale read was passed on");
+    }
     text
 }
 
@@ -410,7 +493,8 @@ fn entries(state: &State, log: Log) -> String {
                     .epoch
                     .map_or(String::new(), |epoch| format!("@{epoch}"))
             )),
-            _ => text.push(format!("w{e}")),
+            Entry::Message => text.push(format!("m{e}")),
+            Entry::Write | Entry::Free => text.push(format!("w{e}")),
         }
     }
     text.join(" ")
@@ -428,7 +512,13 @@ pub struct Found {
 
 /// Explores all states within the bounds, breadth first, or until a loss is found.
 pub fn explore(rules: Rules, bounds: Bounds) -> Found {
-    let model = LabModel::new(rules, bounds);
+    explore_for(rules, bounds, safe)
+}
+
+/// The same, with another claim.
+pub fn explore_for(rules: Rules, bounds: Bounds, claim: Claim) -> Found {
+    let mut model = LabModel::new(rules, bounds);
+    model.claim = claim;
     let tally = model.tally.clone();
     // One thread: the shortest trace, and the same one each time.
     let checker = model.checker().threads(1).spawn_bfs().join();

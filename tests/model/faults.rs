@@ -3,6 +3,7 @@
 use redis_ha_lab::protocol::copy::Completeness;
 
 use super::marks::cut_off;
+use super::reader;
 use super::rules::{Bounds, Rules};
 use super::sentinel;
 use super::state::*;
@@ -363,7 +364,7 @@ pub fn strike(bounds: &Bounds, rules: &Rules, state: &State, fault: Fault) -> Op
                 let sight = &mut sentinel.sights[node];
                 sight.promotable = false;
                 sight.up = false;
-                sight.fresh = false;
+                sight.fresh = 0;
             }
             end_server(&mut next, node);
             end_node(&mut next, node);
@@ -398,7 +399,8 @@ pub fn strike(bounds: &Bounds, rules: &Rules, state: &State, fault: Fault) -> Op
 /// it answers, until it has marked that it has one.
 fn left_on_disk(state: &State, node: usize, tail: Tail) -> Option<Log> {
     let history = &state.history;
-    let log = state.data[node].log;
+    // A message is in no file.
+    let log = state.data[node].log & !history.messages();
     let lost = match tail {
         Tail::Kept => return Some(log),
         Tail::Entry => log.checked_ilog2()?,
@@ -453,6 +455,7 @@ fn stop_all(bounds: &Bounds, rules: &Rules, next: &mut State, closed: bool) -> O
     next.lost = Lost::All;
     next.writer.target = None;
     next.writer.pending = None;
+    reader::stop(next);
     if !bounds.busy {
         next.writer.next = bounds.writes;
     }

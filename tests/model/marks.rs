@@ -32,6 +32,8 @@ pub enum Entry {
     Free,
     Write,
     Mark(Stamp),
+    /// The message of a round of questions: streamed like a write, but stored in no key or file.
+    Message,
 }
 
 /// An earlier term, as recorded in the copy that continued from it.
@@ -96,6 +98,10 @@ impl History {
 
     pub fn writes(&self) -> Log {
         self.bits_of(|entry| *entry == Entry::Write)
+    }
+
+    pub fn messages(&self) -> Log {
+        self.bits_of(|entry| *entry == Entry::Message)
     }
 
     fn bits_of(&self, is: impl Fn(&Entry) -> bool) -> Log {
@@ -271,6 +277,12 @@ fn each_set(nodes: usize, state: &mut State, mut change: impl FnMut(Log) -> Log)
     if let Some(pending) = &mut state.writer.pending {
         pending.write = change(1 << pending.write).trailing_zeros() as u8;
     }
+    if let Some(reader) = &mut state.reader {
+        reader.each_set(&mut change);
+    }
+    if let Some(proxied) = &mut state.proxied {
+        proxied.each_set(&mut change);
+    }
 }
 
 /// All copies, and those that a raise waits for.
@@ -294,9 +306,18 @@ fn copies(nodes: usize, state: &State) -> Vec<Log> {
 /// equal. `last`: no further faults are possible, so no older state of a copy comes back.
 pub fn tidy(nodes: usize, last: bool, state: &mut State) {
     let pending = state.writer.pending.map_or(0, |p| 1 << p.write);
-    let promised = state.writer.acknowledged | pending;
-    // A write whose outcome stays unknown promises nothing.
-    let kept = promised | state.history.marks();
+    let mut promised = state.writer.acknowledged | pending;
+    // A write whose outcome stays unknown promises nothing, unless it was read, or may be.
+    let mut kept = state.history.marks();
+    if let Some(reader) = &state.reader {
+        promised |= reader.pinned();
+        kept |= reader.readable(&state.history);
+    }
+    if let Some(proxied) = &state.proxied {
+        promised |= proxied.pinned();
+        kept |= proxied.attempts;
+    }
+    kept |= promised;
     each_set(nodes, state, |set| set & kept);
     // A raise waits for no existing mark.
     let marks = state.history.marks();
@@ -361,10 +382,11 @@ fn tidy_epochs(state: &mut State) {
     for node in &mut state.data {
         node.memory.named_at = node.memory.named_at.map(shift);
     }
-    if let Some((_, Standing::Elected(epoch) | Standing::Promoted { epoch, .. })) =
-        &mut state.writer.target
-    {
-        *epoch = shift(*epoch);
+    let reading = state.reader.as_mut().map(|reader| &mut reader.target);
+    for target in reading.into_iter().chain([&mut state.writer.target]) {
+        if let Some((_, Standing::Elected(epoch) | Standing::Promoted { epoch, .. })) = target {
+            *epoch = shift(*epoch);
+        }
     }
     for entry in &mut state.history.entries {
         if let Entry::Mark(stamp) = entry {

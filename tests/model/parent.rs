@@ -13,12 +13,13 @@ use redis_ha_lab::node::machine::{
 use redis_ha_lab::protocol::copy::{Completeness, DataCopy, Relation};
 use redis_ha_lab::protocol::vote::{SentinelView, elect, settled_within};
 
+use super::confirmation::{OLD, RECENT, address, node_at, view};
 use super::faults;
 use super::marks::name;
 use super::rules::{Bounds, Rules};
 use super::sentinel;
 use super::state::*;
-use super::writer::{self, OLD, RECENT, address, node_at, view};
+use super::writer;
 
 const DOWN_AFTER: Duration = Duration::from_secs(5);
 /// The time of the present observation, since the start of the process.
@@ -77,7 +78,7 @@ pub fn step(bounds: &Bounds, rules: &Rules, state: &State, d: usize, step: Step)
                             let sight = &mut sentinel.sights[d];
                             sight.info = sight.info.min(Info::Old);
                             sight.up = false;
-                            sight.fresh = false;
+                            sight.fresh = 0;
                         }
                     }
                     Process::Up if without_role(node) && quiet(bounds.nodes, state) => {}
@@ -467,7 +468,7 @@ fn vote(nodes: usize, state: &State, d: usize, patient: bool) -> Option<Vote> {
     let asked: Vec<usize> = (0..SENTINELS)
         .filter(|s| state.sentinel_reaches(*s, d))
         .collect();
-    let views: Vec<SentinelView> = asked.iter().map(|s| view(nodes, state, *s)).collect();
+    let views: Vec<SentinelView> = asked.iter().map(|s| view(nodes, state, *s, 0)).collect();
     let elected = elect(&views, SENTINELS, MAJORITY).ok()?;
     let primary = node_at(elected.address);
     let agreeing = || {

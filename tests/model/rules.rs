@@ -13,6 +13,33 @@ pub enum WitnessRule {
     PlainOk,
 }
 
+/// When the answer to a read is passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadRule {
+    /// When a round that began after the answer shows that each other node has followed the primary
+    /// beyond its offset at the beginning of the round, or, by the witnesses, cannot be promoted.
+    Linearizable,
+    /// The same, but it is enough that a node has confirmed that offset, whenever it did so.
+    AnyConfirmation,
+    /// The same as the first, but with a round that began before the answer.
+    EarlierRound,
+    /// At once.
+    Local,
+}
+
+/// What becomes of a write that a lost primary has executed, and that was not confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FateRule {
+    /// `redis_ha_lab::protocol::history::ReplicationHistory::survival`.
+    Survival,
+    /// The same, with the end of the old history one too high.
+    EndTooHigh,
+    /// The same, with the end of the old history one too low.
+    EndTooLow,
+    /// The same, but the end counts whichever history it belongs to.
+    AnyHistory,
+}
+
 /// The rules that apply.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
@@ -70,6 +97,8 @@ pub struct Rules {
     pub sole_writer: bool,
     /// A Sentinel's first configuration is not written again if the lab already has one.
     pub name_checked: bool,
+    pub reads: ReadRule,
+    pub fate: FateRule,
 }
 
 impl Rules {
@@ -98,6 +127,8 @@ impl Rules {
         deposed: true,
         sole_writer: true,
         name_checked: true,
+        reads: ReadRule::Linearizable,
+        fate: FateRule::Survival,
     };
 
     /// The rules from before copies had marks.
@@ -124,6 +155,10 @@ impl Rules {
 pub struct Bounds {
     pub nodes: usize,
     pub writes: u8,
+    pub reads: u8,
+    /// A write that a lost primary has executed, and that was not confirmed, is judged at the next
+    /// one. Otherwise its outcome stays unknown.
+    pub judged: bool,
     pub faults: u8,
     /// The highest epoch.
     pub max_epoch: u8,

@@ -121,7 +121,7 @@ pub fn step(
                 return None;
             }
             mine.sights[d].up = false;
-            mine.sights[d].fresh = false;
+            mine.sights[d].fresh = 0;
         }
         Step::Reconnect(d) => {
             if sentinel.sights[d].up
@@ -369,11 +369,16 @@ fn hear(rules: &Rules, state: &State, sentinel: &mut Sentinel, d: usize) {
     sight.says_primary = !sight.promotable && state.data[d].role == Role::Primary;
     sight.info = Info::Recent;
     let raising = state.data[d].raising;
-    let later = |p: Pending| {
-        p.stamped
-            && !(rules.fresh_after_raise && raising.is_some_and(|had| had & (1 << p.write) == 0))
-    };
-    sight.fresh = !sight.promotable && state.writer.pending.is_some_and(later);
+    let may_lack =
+        |upto: Log| rules.fresh_after_raise && raising.is_some_and(|had| had & upto != upto);
+    let after_write = |p: Pending| p.stamped && !may_lack(1 << p.write);
+    let after_read = |p: PendingRead| !may_lack(p.seen);
+    sight.fresh = 0;
+    if !sight.promotable {
+        let read = state.reader.and_then(|reader| reader.pending);
+        sight.fresh |= WRITER * u8::from(state.writer.pending.is_some_and(after_write));
+        sight.fresh |= READER * u8::from(read.is_some_and(after_read));
+    }
 }
 
 /// `+switch-master`: all entries of replicas are reset (`sentinelResetMasterAndChangeAddress`).

@@ -6,6 +6,7 @@
 
 use std::hash::{Hash, Hasher};
 
+use super::fate::Proxied;
 use super::marks::History;
 
 /// The largest number of data nodes.
@@ -28,6 +29,13 @@ pub enum Link {
     Loading(Log),
     Up,
 }
+
+/// The clients that wait for a confirmation of something that is older than an INFO, one bit each.
+pub type Clients = u8;
+/// The writer, for its pending write.
+pub const WRITER: Clients = 1;
+/// The reader, for its pending read.
+pub const READER: Clients = 2;
 
 /// The role of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -118,8 +126,8 @@ pub struct Sight {
     pub info: Info,
     /// In that INFO it is a primary, which does not update its priority.
     pub says_primary: bool,
-    /// The INFO is newer than the pending write.
-    pub fresh: bool,
+    /// For these, the INFO is newer than what they wait for.
+    pub fresh: Clients,
 }
 
 impl Sight {
@@ -129,7 +137,7 @@ impl Sight {
         promotable: true,
         info: Info::Never,
         says_primary: false,
-        fresh: false,
+        fresh: 0,
     };
 }
 
@@ -241,6 +249,32 @@ pub struct Writer {
     pub acknowledged: Log,
 }
 
+/// A read that was answered by the reader's target, and is not passed on yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PendingRead {
+    /// The writes in the answer.
+    pub seen: Log,
+    /// The writes that had been acknowledged, to anyone, when it was asked.
+    pub due: Log,
+}
+
+/// Another client: one read at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Reader {
+    /// Where it reads, and why.
+    pub target: Option<(usize, Standing)>,
+    /// The message of its round of questions, an entry of its target's log.
+    pub round: Option<u8>,
+    pub pending: Option<PendingRead>,
+    /// Reads that were passed on.
+    pub done: u8,
+    /// One of them lacked a write that was acknowledged before it was asked.
+    pub stale: bool,
+    /// For each primary, what each replica had confirmed to it when it left. The primary may not
+    /// have noticed that, and lists it still.
+    pub heard: [[Log; NODES]; NODES],
+}
+
 /// The node that is lost now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Lost {
@@ -257,6 +291,10 @@ pub struct State {
     pub data: [Data; NODES],
     pub sentinels: [Sentinel; SENTINELS],
     pub writer: Writer,
+    /// `None` where nothing is read.
+    pub reader: Option<Reader>,
+    /// `None` where a write of a lost primary is not judged.
+    pub proxied: Option<Proxied>,
     pub cut: Option<Cut>,
     pub lost: Lost,
     pub faults: u8,
@@ -320,7 +358,7 @@ impl State {
             promotable: true,
             info: Info::Recent,
             says_primary: false,
-            fresh: false,
+            fresh: 0,
         };
         let sentinel = |name| Sentinel {
             name,
@@ -341,6 +379,8 @@ impl State {
                 next: 0,
                 acknowledged: 0,
             },
+            reader: None,
+            proxied: None,
             cut: None,
             lost: Lost::Nothing,
             faults: 0,

@@ -1,0 +1,149 @@
+//! What `halab proxy` adds to the protocol: reads, and the fate of a write of a lost primary.
+
+use std::sync::atomic::Ordering;
+
+use super::explore::{current, judged_rightly, kept};
+use super::faults::Kind;
+use super::rules::{Bounds, FateRule, ReadRule, Rules};
+use super::{TWO, breaks, holds};
+
+/// One write, one read, one fault.
+const READ: Bounds = Bounds {
+    reads: 1,
+    faults: 1,
+    ..TWO
+};
+
+/// One write that is judged, one fault.
+const JUDGED: Bounds = Bounds {
+    judged: true,
+    faults: 1,
+    ..TWO
+};
+
+/// Explores what readers do, and checks that they read after a failover and with witnesses.
+fn reads_hold(bounds: Bounds) {
+    let tally = holds(bounds).tally;
+    for (count, what) in [
+        (&tally.read_after_failover, "after a failover"),
+        (&tally.read_with_witnesses, "with witnesses"),
+    ] {
+        assert!(count.load(Ordering::Relaxed) > 0, "no read {what}");
+    }
+}
+
+#[test]
+fn what_was_read_is_kept_and_current_when_a_node_is_cut_off() {
+    let kinds = &[Kind::Cut];
+    reads_hold(Bounds { kinds, ..READ });
+}
+
+#[test]
+fn what_was_read_is_kept_and_current_when_a_stopped_node_goes_on() {
+    let kinds = &[Kind::Pause];
+    reads_hold(Bounds { kinds, ..READ });
+}
+
+#[test]
+fn what_was_read_is_kept_and_current_when_a_server_ends() {
+    let kinds = &[Kind::Server];
+    reads_hold(Bounds { kinds, ..READ });
+}
+
+fn with_reads(reads: ReadRule) -> Rules {
+    Rules {
+        reads,
+        ..Rules::ALL
+    }
+}
+
+#[test]
+fn a_read_that_is_answered_at_once_may_be_taken_back() {
+    let rules = with_reads(ReadRule::Local);
+    breaks(kept, rules, READ, &["reader: Read", "promotes"]);
+}
+
+#[test]
+fn a_read_that_is_answered_at_once_by_an_old_primary_may_be_stale() {
+    let rules = with_reads(ReadRule::Local);
+    let kinds = &[Kind::Cut];
+    let expected = ["cut off", "promotes", "a stale read"];
+    breaks(current, rules, Bounds { kinds, ..READ }, &expected);
+}
+
+#[test]
+fn a_confirmation_from_before_the_read_does_not_show_that_the_primary_still_is_one() {
+    let rules = with_reads(ReadRule::AnyConfirmation);
+    let kinds = &[Kind::Cut];
+    let expected = ["cut off", "promotes", "a stale read"];
+    breaks(current, rules, Bounds { kinds, ..READ }, &expected);
+}
+
+#[test]
+fn a_round_from_before_the_answer_confirms_nothing() {
+    let rules = with_reads(ReadRule::EarlierRound);
+    let kinds = &[Kind::Cut];
+    let bounds = Bounds { kinds, ..READ };
+    breaks(current, rules, bounds, &["promotes", "a stale read"]);
+    breaks(kept, rules, bounds, &["reader: Begin", "promotes"]);
+}
+
+/// Explores what becomes of writes of a lost primary, and checks that some have survived, and some
+/// were sent again.
+fn fates_hold(bounds: Bounds) {
+    let tally = holds(bounds).tally;
+    for (count, what) in [
+        (&tally.survived, "has survived"),
+        (&tally.sent_again, "was sent again"),
+    ] {
+        assert!(count.load(Ordering::Relaxed) > 0, "no write {what}");
+    }
+}
+
+#[test]
+fn a_write_of_a_lost_primary_is_judged_rightly() {
+    for kinds in [
+        &[Kind::Server, Kind::Node] as &[Kind],
+        &[Kind::Cut],
+        &[Kind::Pause],
+    ] {
+        fates_hold(Bounds { kinds, ..JUDGED });
+    }
+}
+
+#[test]
+fn a_write_is_judged_rightly_after_handovers() {
+    fates_hold(HANDOVERS);
+}
+
+/// There and back.
+const HANDOVERS: Bounds = Bounds {
+    faults: 2,
+    max_epoch: 3,
+    calm: true,
+    kinds: &[Kind::Handover],
+    ..JUDGED
+};
+
+fn with_fate(fate: FateRule) -> Rules {
+    Rules { fate, ..Rules::ALL }
+}
+
+#[test]
+fn a_write_behind_the_end_of_the_old_history_has_not_survived() {
+    let rules = with_fate(FateRule::EndTooHigh);
+    breaks(judged_rightly, rules, JUDGED, &["misjudged: true"]);
+    breaks(kept, rules, JUDGED, &["misjudged: true"]);
+}
+
+#[test]
+fn a_write_before_the_end_of_the_old_history_must_not_be_sent_again() {
+    let rules = with_fate(FateRule::EndTooLow);
+    breaks(judged_rightly, rules, JUDGED, &["promotes", "again: true"]);
+}
+
+#[test]
+fn the_end_of_another_history_says_nothing() {
+    let rules = with_fate(FateRule::AnyHistory);
+    breaks(judged_rightly, rules, HANDOVERS, &["misjudged: true"]);
+}
