@@ -112,8 +112,12 @@ impl Proxied {
         self.attempts = change(self.attempts);
     }
 
-    /// Whether some copy has two executions of the same write.
+    /// Whether some copy has two executions of a write that was acknowledged. Before that, an old
+    /// primary may execute it again: if it stays primary, nothing is confirmed until then.
     pub fn is_executed_twice(&self, state: &State) -> bool {
+        if state.writer.acknowledged & self.attempts == 0 {
+            return false;
+        }
         let twice = |node: &Data| (node.log & self.attempts).count_ones() > 1;
         state.data.iter().any(twice)
     }
