@@ -252,6 +252,7 @@ impl Connector {
 mod tests {
     use std::time::Instant;
 
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;
@@ -331,6 +332,36 @@ mod tests {
         });
         let accepted = accepted.await;
         assert!(FEW.contains(&accepted), "{accepted}");
+    }
+
+    #[tokio::test]
+    async fn what_was_not_sent_is_dropped_with_the_connection() {
+        let lab = unreachable_lab();
+        let connector = Connector::new(&lab, User::Node);
+        let listener = TcpListener::bind((lab.data_nodes[0].address, 0))
+            .await
+            .unwrap();
+        let SocketAddr::V4(at) = listener.local_addr().unwrap() else {
+            panic!("an IPv4 address");
+        };
+        for drops in [false, true] {
+            let mut stream = connector.open_stream(at).await.unwrap();
+            let (mut accepted, _) = listener.accept().await.unwrap();
+            // Until the kernel takes no more: the server does not read.
+            let mut written = 0;
+            let chunk = [b'x'; 64 * 1024];
+            while let Ok(more) = timeout(Duration::from_millis(200), stream.write(&chunk)).await {
+                written += more.unwrap();
+            }
+            if drops {
+                stream.drop_unsent();
+            }
+            drop(stream);
+            let mut received = Vec::new();
+            let read = accepted.read_to_end(&mut received).await;
+            assert_eq!(read.is_err(), drops, "{read:?}");
+            assert_eq!(received.len() < written, drops);
+        }
     }
 
     #[tokio::test]

@@ -15,6 +15,7 @@ use bytes::{Buf, BytesMut};
 use secrecy::ExposeSecret;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_util::either::Either;
+use tracing::debug;
 use zeroize::Zeroizing;
 
 use crate::access::Login;
@@ -103,6 +104,18 @@ impl Stream {
     fn answered(&mut self) {
         if let Some(mut attempt) = self.attempt.take() {
             attempt.answered();
+        }
+    }
+
+    /// Of what was written, the kernel drops what it has not sent when the connection is closed. A
+    /// server that cannot be reached now must not execute it later.
+    pub fn drop_unsent(&self) {
+        let socket = match &self.transport {
+            Either::Left(socket) => socket,
+            Either::Right(tls) => tls.get_ref().0,
+        };
+        if let Err(error) = socket.set_zero_linger() {
+            debug!(%error, "the kernel may still send what was written");
         }
     }
 

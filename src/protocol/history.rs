@@ -3,6 +3,8 @@
 //! A server that is promoted begins a new history (`master_replid`) and states which history it
 //! continues and up to which offset (`master_replid2`, `second_repl_offset`).
 
+use std::net::SocketAddrV4;
+
 /// The histories of which a primary has the data.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReplicationHistory {
@@ -30,6 +32,40 @@ pub struct Extent {
     pub after: Option<u64>,
     /// The write lies at or before this offset.
     pub upto: Option<u64>,
+}
+
+/// The execution of a command by a primary that is lost, if there was one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Execution {
+    /// The server that was primary.
+    pub server: SocketAddrV4,
+    /// Its history at that time.
+    pub history: String,
+    /// Where in that history it lies.
+    pub extent: Extent,
+}
+
+impl Execution {
+    /// Whether the primary `server`, with this history, has the command in its data.
+    pub fn survival(&self, server: SocketAddrV4, history: &ReplicationHistory) -> Survival {
+        match history.survival(&self.history, self.extent) {
+            // The same server may have started again with less than it had.
+            Survival::Lost if self.server == server => Survival::Unknown,
+            survival => survival,
+        }
+    }
+}
+
+/// Whether the primary `server`, with this history, has none of these executions of a command, so
+/// that it may execute it. That an earlier primary had none of them says nothing: if its promotion
+/// is given up, the history before it goes on.
+pub fn has_none_of<'a>(
+    executions: impl IntoIterator<Item = &'a Execution>,
+    server: SocketAddrV4,
+    history: &ReplicationHistory,
+) -> bool {
+    let mut executions = executions.into_iter();
+    executions.all(|execution| execution.survival(server, history) == Survival::Lost)
 }
 
 impl ReplicationHistory {
@@ -96,6 +132,42 @@ mod tests {
     fn a_write_behind_the_end_of_the_old_history_is_lost() {
         assert_eq!(promoted().survival("old", extent(100, 140)), Survival::Lost);
         assert_eq!(promoted().survival("old", extent(200, 240)), Survival::Lost);
+    }
+
+    #[test]
+    fn a_command_is_executed_again_only_where_no_earlier_execution_is() {
+        let address = |host| SocketAddrV4::new([127, 0, 0, host].into(), 6379);
+        let executed = Execution {
+            server: address(1),
+            history: "old".into(),
+            extent: extent(100, 140),
+        };
+        let may = |of: &[&Execution], host, history: &ReplicationHistory| {
+            has_none_of(of.iter().copied(), address(host), history)
+        };
+        assert!(may(&[], 1, &promoted()));
+        assert!(may(&[&executed], 2, &promoted()));
+        // The old primary, which goes on in its history, has it.
+        let old = ReplicationHistory {
+            id: "old".into(),
+            before: None,
+        };
+        assert!(!may(&[&executed], 1, &old));
+        // It may have started again without it.
+        assert!(!may(&[&executed], 1, &promoted()));
+        // Of a second promotion after it, nothing is known.
+        let later = ReplicationHistory {
+            id: "newer".into(),
+            before: Some(("new".into(), 200)),
+        };
+        assert!(!may(&[&executed], 3, &later));
+        let second = Execution {
+            history: "new".into(),
+            extent: extent(200, 240),
+            ..executed.clone()
+        };
+        assert!(may(&[&second], 3, &later));
+        assert!(!may(&[&second, &executed], 3, &later));
     }
 
     #[test]

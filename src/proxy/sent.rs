@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::protocol::history::Survival;
+use crate::protocol::history::{Execution, Survival};
 
 use super::command::words_of;
 use super::kind::{DataChange, Kind, change_of};
@@ -26,6 +26,9 @@ pub struct ClientRequest {
     pub is_restoring: bool,
     /// When it was received.
     pub received: Instant,
+    /// Its executions by earlier primaries, which the primaries after them did not have. It must
+    /// not be sent to a primary that has one of them.
+    pub earlier: Vec<Execution>,
 }
 
 /// A command that was sent, or that the proxy answers.
@@ -157,6 +160,16 @@ impl Sent {
     }
 }
 
+/// Whether each command that was sent may have been executed: a server that refuses a command as a
+/// replica executes no write from there on.
+pub fn may_be_executed(sent: &VecDeque<Sent>) -> impl Iterator<Item = bool> + '_ {
+    let mut is_demoted = false;
+    sent.iter().map(move |command| {
+        is_demoted |= command.is_refused;
+        command.may_have_written() && !is_demoted
+    })
+}
+
 /// What becomes of the commands of a client when the primary changes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Outcome {
@@ -175,18 +188,11 @@ pub struct Outcome {
 pub fn judge(sent: &VecDeque<Sent>, mut survival: impl FnMut(&Sent) -> Survival) -> Outcome {
     let mut kept = 0;
     let mut last_unknown = None;
-    let mut is_demoted = false;
-    for (at, command) in sent.iter().enumerate() {
-        // A server that refuses a command as a replica writes nothing from there on.
-        is_demoted |= command.is_refused;
-        if !command.may_have_written() {
+    for (at, (command, may_be_executed)) in sent.iter().zip(may_be_executed(sent)).enumerate() {
+        if !may_be_executed {
             continue;
         }
-        let survival = match is_demoted {
-            true => Survival::Lost,
-            false => survival(command),
-        };
-        match survival {
+        match survival(command) {
             Survival::Survived => kept = at + 1,
             Survival::Lost => {}
             Survival::Unknown => last_unknown = Some(at),
@@ -211,6 +217,7 @@ pub(in crate::proxy) mod tests {
             refusal: None,
             is_restoring: false,
             received: Instant::now(),
+            earlier: Vec::new(),
         }
     }
 

@@ -133,8 +133,8 @@ pub fn is_superseded(target: Option<(usize, Standing)>, found: (usize, Standing)
 }
 
 /// Whether the change of a client's target closes its connections. A change of role does, and the
-/// client notices. The end of a server may go unnoticed while the Sentinels are asked, but not until
-/// it is started again.
+/// client notices. The end of a server may go unnoticed while the Sentinels are asked, but not
+/// until it is started again.
 pub fn closes(was: &Data, is: &Data) -> bool {
     let demoted = was.role == Role::Primary && is.role != Role::Primary;
     let restarted = matches!(was.process, Process::ServerGone { .. });

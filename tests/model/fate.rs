@@ -1,12 +1,17 @@
-//! What becomes of a write that a lost primary has executed, and that was not confirmed: the crate's
-//! own rule judges it by the replication history of the next primary, as `halab proxy` does.
+//! What becomes of a write that a lost primary has executed, and that was not confirmed: the
+//! crate's own rule judges it by the replication history of the next primary, as `halab proxy`
+//! does.
 //!
 //! A server begins a history when it is promoted, and notes the one before with its own offset
 //! (`shiftReplicationId`). It takes over the history of its primary, with all of its data
 //! (`readSyncBulkPayload`), or without a gap, and then it notes its own as the one before
 //! (`slaveTryPartialResynchronization`). A restarted server has an offset of its own.
 
-use redis_ha_lab::protocol::history::{Extent, ReplicationHistory, Survival};
+use std::net::SocketAddrV4;
+
+use redis_ha_lab::protocol::history::{
+    Execution, Extent, ReplicationHistory, Survival, has_none_of,
+};
 
 use super::confirmation::offset;
 use super::rules::{FateRule, Rules};
@@ -27,7 +32,7 @@ pub struct Lineage {
     before: Option<(u8, Log)>,
 }
 
-/// Where a write lies; see [`Extent`]. Offsets are those of copies.
+/// Where a write lies; see [`Execution`]. Offsets are those of copies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Place {
     node: usize,
@@ -50,6 +55,8 @@ pub struct Proxied {
     /// Where the writer's write lies.
     place: Option<Place>,
     open: Option<Open>,
+    /// Executions by earlier primaries, which the primaries after them did not have.
+    earlier: [Option<Place>; EARLIER],
     /// The write was lost, and is sent again.
     pub again: bool,
     /// All numbers of the writer's write, one for each time that it was sent.
@@ -57,6 +64,9 @@ pub struct Proxied {
     /// A write was said to have survived on a primary that does not have it.
     pub misjudged: bool,
 }
+
+/// A write is sent again once for each epoch at most.
+const EARLIER: usize = 2;
 
 const RESTARTED: Lineage = Lineage {
     id: UNUSED,
@@ -74,10 +84,16 @@ impl Proxied {
             lineages,
             place: None,
             open: None,
+            earlier: [None; EARLIER],
             again: false,
             attempts: 0,
             misjudged: false,
         }
+    }
+
+    /// All executions that are known.
+    fn places(&self) -> impl Iterator<Item = &Place> {
+        self.earlier.iter().chain([&self.place]).flatten()
     }
 
     /// Whether a write is to be judged or sent again.
@@ -102,7 +118,7 @@ impl Proxied {
                 *end = change(*end);
             }
         }
-        if let Some(place) = &mut self.place {
+        for place in self.earlier.iter_mut().chain([&mut self.place]).flatten() {
             place.after = place.after.map(&mut change);
             place.upto = place.upto.map(&mut change);
         }
@@ -170,17 +186,38 @@ pub fn judge(rules: &Rules, next: &mut State, d: usize) {
     let Some(mut proxied) = next.proxied else {
         return;
     };
-    let (Some(open), Some(place)) = (proxied.open.take(), proxied.place.take()) else {
-        return;
+    if let (Some(open), Some(place)) = (proxied.open.take(), proxied.place.take()) {
+        judge_last(rules, next, &mut proxied, d, open, place);
+    }
+    let earlier = proxied.earlier.into_iter().flatten();
+    let has_one = |place: Place| {
+        let history = stated(rules, &proxied.lineages[d], place.history);
+        !has_none_of([&execution(&place)], server(d), &history)
     };
+    if proxied.again && rules.fate != FateRule::LastExecution && earlier.into_iter().any(has_one) {
+        // The client is disconnected.
+        proxied.again = false;
+        proxied.attempts = 0;
+    }
+    next.proxied = Some(proxied);
+}
+
+/// Judges the write by its last execution, at `place`.
+fn judge_last(
+    rules: &Rules,
+    next: &mut State,
+    proxied: &mut Proxied,
+    d: usize,
+    open: Open,
+    place: Place,
+) {
     let history = stated(rules, &proxied.lineages[d], place.history);
-    let by_round = place.upto.map(offset);
-    let upto = by_round.or_else(|| last_offset(next, &proxied, &place));
-    let extent = Extent {
-        after: place.after.map(offset),
+    let upto = place.upto.or_else(|| last_offset(next, proxied, &place));
+    let place = Place {
         upto: upto.filter(|_| open.is_answered),
+        ..place
     };
-    match history.survival(&name(place.history), extent) {
+    match execution(&place).survival(server(d), &history) {
         Survival::Survived => {
             proxied.misjudged |= next.data[d].log & (1 << open.write) == 0;
             proxied.place = Some(Place {
@@ -194,11 +231,29 @@ pub fn judge(rules: &Rules, next: &mut State, d: usize) {
                 stamped: true,
             });
         }
-        Survival::Lost if place.node != d => proxied.again = true,
+        Survival::Lost => {
+            proxied.again = true;
+            let free = proxied.earlier.iter_mut().find(|place| place.is_none());
+            *free.expect("room for all executions") = Some(place);
+        }
         // The client is disconnected.
-        Survival::Lost | Survival::Unknown => proxied.attempts = 0,
+        Survival::Unknown => proxied.attempts = 0,
     }
-    next.proxied = Some(proxied);
+}
+
+fn execution(place: &Place) -> Execution {
+    Execution {
+        server: server(place.node),
+        history: name(place.history),
+        extent: Extent {
+            after: place.after.map(offset),
+            upto: place.upto.map(offset),
+        },
+    }
+}
+
+fn server(d: usize) -> SocketAddrV4 {
+    SocketAddrV4::new([127, 0, 0, d as u8].into(), 6379)
 }
 
 fn name(history: u8) -> String {
@@ -211,7 +266,7 @@ fn stated(rules: &Rules, lineage: &Lineage, executed_in: u8) -> ReplicationHisto
         let first_missing = match rules.fate {
             FateRule::EndTooHigh => offset(end) + 2,
             FateRule::EndTooLow => offset(end),
-            FateRule::Survival | FateRule::AnyHistory => offset(end) + 1,
+            FateRule::Survival | FateRule::AnyHistory | FateRule::LastExecution => offset(end) + 1,
         };
         let id = match rules.fate {
             FateRule::AnyHistory => executed_in,
@@ -226,13 +281,13 @@ fn stated(rules: &Rules, lineage: &Lineage, executed_in: u8) -> ReplicationHisto
 }
 
 /// Where the lost primary says that its history ended, once it has continued that of the new one.
-fn last_offset(state: &State, proxied: &Proxied, place: &Place) -> Option<u64> {
+fn last_offset(state: &State, proxied: &Proxied, place: &Place) -> Option<Log> {
     let node = &state.data[place.node];
     let lineage = proxied.lineages[place.node];
     let (id, end) = lineage.before?;
     let states_it =
         state.answers_writer(place.node) && node.role != Role::Primary && !is_loading(node.role);
-    (states_it && id == place.history).then(|| offset(end))
+    (states_it && id == place.history).then_some(end)
 }
 
 /// The histories after a step.
@@ -242,7 +297,8 @@ pub fn continue_histories(nodes: usize, before: &State, after: &mut State) {
     };
     let old = proxied.lineages;
     let ids = old.iter().map(|lineage| lineage.id).max().unwrap_or(FIRST);
-    let mut new_id = ids.max(proxied.place.map_or(0, |place| place.history)) + 1;
+    let of_write = proxied.places().map(|place| place.history).max();
+    let mut new_id = ids.max(of_write.unwrap_or(0)) + 1;
     for d in 0..nodes {
         let (was, is) = (&before.data[d], &after.data[d]);
         let mine = &mut proxied.lineages[d];
@@ -300,8 +356,11 @@ pub fn tidy(nodes: usize, rules: &Rules, state: &mut State) {
     };
     if state.writer.pending.is_none() && proxied.open.is_none() {
         proxied.place = None;
+        if !proxied.again {
+            proxied.earlier = [None; EARLIER];
+        }
     }
-    let of_write = proxied.place.map(|place| place.history);
+    let of_write: Vec<_> = proxied.places().map(|place| place.history).collect();
     let mut known = vec![UNUSED];
     let ids = proxied.lineages.iter().take(nodes).map(|l| l.id);
     for id in ids.chain(of_write) {
@@ -324,7 +383,12 @@ pub fn tidy(nodes: usize, rules: &Rules, state: &mut State) {
             None => None,
         };
     }
-    if let Some(place) = &mut proxied.place {
+    for place in proxied
+        .earlier
+        .iter_mut()
+        .chain([&mut proxied.place])
+        .flatten()
+    {
         place.history = number(place.history).unwrap_or(UNUSED);
     }
 }

@@ -38,6 +38,8 @@ pub enum FateRule {
     EndTooLow,
     /// The same, but the end counts whichever history it belongs to.
     AnyHistory,
+    /// The same as the first, but executions by primaries before the last one are forgotten.
+    LastExecution,
 }
 
 /// The rules that apply.

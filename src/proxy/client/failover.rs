@@ -13,7 +13,7 @@ use tracing::debug;
 use crate::client::Stream;
 use crate::config::Unanswered;
 use crate::confirmation::Session;
-use crate::protocol::history::{Extent, Survival};
+use crate::protocol::history::{Execution, Extent, Survival, has_none_of};
 use crate::proxy::sent::{ClientRequest, Sent};
 
 use super::link::{PrimaryLink, poll_read_some, poll_write_all};
@@ -66,11 +66,9 @@ impl ClientTask {
 
     /// There was no primary for too long: answers that the commands were not executed.
     async fn give_up(&mut self) -> Result<(), End> {
-        // A write that was sent, and not refused, cannot be decided about without a primary.
-        let outcome = self.pipeline.judge(|_| Survival::Unknown);
-        if outcome.is_unknown {
-            self.shared.metrics.unknown.inc();
-            return Err(End::Unknown);
+        // A write that may have been executed cannot be decided about without a primary.
+        if !self.pipeline.is_unexecuted() {
+            return Err(self.unknown());
         }
         self.lost = None;
         let requests = self.pipeline.take_all();
@@ -100,9 +98,17 @@ impl ClientTask {
 
     /// Decides about the commands of the last session, and restores the client's session.
     async fn connected(&mut self, session: Arc<Session>, stream: Stream) -> Result<(), End> {
-        if let Some(lost) = self.lost.take() {
-            self.decide(&lost, &session).await?;
+        let again = match self.lost.take() {
+            Some(lost) => self.decide(&lost, &session).await?,
+            None => 0,
+        };
+        // Decided at an earlier primary, which may have been given up since.
+        let is_sent_again = self.shared.options.unanswered == Unanswered::Retry
+            || has_none_of(self.pipeline.earlier(), session.primary, session.history());
+        if !is_sent_again {
+            return Err(self.unknown());
         }
+        self.shared.metrics.sent_again.inc_by(again);
         let mut link = PrimaryLink::new(session, stream);
         self.pipeline.confirm_again(|| link.session.answered_now());
         let after = link.session.last_answered_round();
@@ -115,6 +121,7 @@ impl ClientTask {
                 refusal: None,
                 is_restoring: true,
                 received: Instant::now(),
+                earlier: Vec::new(),
             };
             self.pipeline.add_sent(Sent::new(request, after));
         }
@@ -126,7 +133,15 @@ impl ClientTask {
         Ok(())
     }
 
-    async fn decide(&mut self, lost: &Arc<Session>, now: &Session) -> Result<(), End> {
+    /// A command may or may not have been executed.
+    fn unknown(&self) -> End {
+        self.shared.metrics.unknown.inc();
+        End::Unknown
+    }
+
+    /// Decides about the commands that were sent to the primary `lost`, after which `now` is
+    /// primary. Returns how many are sent again.
+    async fn decide(&mut self, lost: &Arc<Session>, now: &Session) -> Result<u64, End> {
         let judge = |last| self.pipeline.judge(|sent| survival(sent, lost, now, last));
         let mut last = None;
         let mut outcome = judge(last);
@@ -142,14 +157,13 @@ impl ClientTask {
             outcome = self.pipeline.judge(or_lost);
         }
         if outcome.is_unknown {
-            self.shared.metrics.unknown.inc();
-            return Err(End::Unknown);
+            return Err(self.unknown());
         }
-        let again = self.pipeline.send_again(outcome.kept);
-        self.shared.metrics.sent_again.inc_by(again);
+        let execution = |sent: &Sent| execution(sent, lost, last);
+        let again = self.pipeline.send_again(outcome.kept, execution);
         self.pipeline.note_all(&mut self.carried);
         self.carried.moved();
-        Ok(())
+        Ok(again)
     }
 
     /// Takes what a primary that is lost still answers. One that was demoted refuses what it has
@@ -197,6 +211,7 @@ impl ClientTask {
             return;
         };
         debug!(primary = %link.session.primary, "the connection to the primary has ended");
+        link.stream.drop_unsent();
         self.pipeline.connection_lost();
         // A session without commands in it leaves nothing to decide.
         if self.pipeline.has_sent() {
@@ -209,6 +224,15 @@ impl ClientTask {
 /// What became of a command that was sent to the primary `lost`, after which `now` is primary.
 /// `last` is the last offset at which the lost one has executed anything, if that is known.
 fn survival(sent: &Sent, lost: &Session, now: &Session, last: Option<u64>) -> Survival {
+    match execution(sent, lost, last).survival(now.primary, now.history()) {
+        // Its answer is missing.
+        Survival::Survived if !sent.is_complete() => Survival::Unknown,
+        survival => survival,
+    }
+}
+
+/// Where a command lies in the history of the primary `lost`, if that has executed it.
+fn execution(sent: &Sent, lost: &Session, last: Option<u64>) -> Execution {
     // Without an answer: behind `after`, if it was executed at all.
     let extent = lost.extent(sent.after, sent.before.unwrap_or(u64::MAX));
     // A change is in the replication stream. Anything else leaves no trace there: it may have been
@@ -218,12 +242,9 @@ fn survival(sent: &Sent, lost: &Session, now: &Session, last: Option<u64>) -> Su
         true => extent.upto.or(last),
         false => extent.upto.map(|upto| upto + 1),
     };
-    let extent = Extent { upto, ..extent };
-    // The same server may have started again with less than it had.
-    let is_other = lost.primary != now.primary;
-    match now.history().survival(&lost.history().id, extent) {
-        Survival::Survived if sent.is_complete() => Survival::Survived,
-        Survival::Lost if is_other => Survival::Lost,
-        _ => Survival::Unknown,
+    Execution {
+        server: lost.primary,
+        history: lost.history().id.clone(),
+        extent: Extent { upto, ..extent },
     }
 }

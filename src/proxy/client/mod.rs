@@ -214,6 +214,7 @@ impl ClientTask {
             refusal: Some(answer.into()),
             is_restoring: false,
             received: Instant::now(),
+            earlier: Vec::new(),
         });
         Ok(())
     }

@@ -16,13 +16,13 @@ use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
 
-use crate::protocol::history::Survival;
+use crate::protocol::history::{Execution, Survival};
 use crate::protocol::{Fate, WriteError};
 use crate::proxy::answer::{AnswerReader, error_code, message_kind};
 use crate::proxy::carried::Carried;
 use crate::proxy::command::words_of;
 use crate::proxy::kind::Kind;
-use crate::proxy::sent::{ClientRequest, Outcome, Sent, judge};
+use crate::proxy::sent::{ClientRequest, Outcome, Sent, judge, may_be_executed};
 
 use super::{BUFFER_MAX, End, shrink};
 
@@ -325,8 +325,21 @@ impl Pipeline {
     }
 
     /// Has all commands that were sent but the first `kept` be sent again, before those that are
-    /// waiting. Returns their number.
-    pub(super) fn send_again(&mut self, kept: usize) -> u64 {
+    /// waiting. Returns their number. `execution` states where one would be found that was
+    /// executed.
+    pub(super) fn send_again(
+        &mut self,
+        kept: usize,
+        execution: impl Fn(&Sent) -> Execution,
+    ) -> u64 {
+        let may_be_executed: Vec<_> = may_be_executed(&self.sent).collect();
+        let all = self.sent.iter_mut().zip(may_be_executed).skip(kept);
+        for (sent, _) in all.filter(|(_, may_be)| *may_be) {
+            let execution = execution(sent);
+            if let Some(request) = &mut sent.request {
+                request.earlier.push(execution);
+            }
+        }
         let again = self.take_back(kept);
         let count = again.len() as u64;
         for request in again.into_iter().rev() {
@@ -334,6 +347,18 @@ impl Pipeline {
             self.waiting.push_front(request);
         }
         count
+    }
+
+    /// The earlier executions of the commands that are not sent.
+    pub(super) fn earlier(&self) -> impl Iterator<Item = &Execution> {
+        self.waiting.iter().flat_map(|request| &request.earlier)
+    }
+
+    /// Whether it is certain that no command was executed.
+    pub(super) fn is_unexecuted(&self) -> bool {
+        let sent = self.sent.iter().filter_map(|sent| sent.request.as_ref());
+        let mut all = self.waiting.iter().chain(sent);
+        !self.judge(|_| Survival::Unknown).is_unknown && all.all(|of| of.earlier.is_empty())
     }
 
     /// Removes all commands, and returns them in their order.

@@ -74,6 +74,7 @@ impl Requests {
                 refusal,
                 is_restoring: false,
                 received: Instant::now(),
+                earlier: Vec::new(),
             }));
         }
         Ok(None)

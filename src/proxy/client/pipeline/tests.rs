@@ -1,8 +1,11 @@
 //! The commands of a client from their receipt to their answers, by values.
 
+use std::net::SocketAddrV4;
+
 use bytes::Bytes;
 
 use super::*;
+use crate::protocol::history::Extent;
 use crate::proxy::kind::Topic;
 use crate::proxy::sent::tests::request;
 
@@ -123,7 +126,7 @@ fn commands_take_room_until_they_are_over() {
     // What is to be sent again takes room as before, and what is given up none.
     pipeline.add_waiting(long());
     pipeline.connection_lost();
-    assert_eq!(pipeline.send_again(0), 1);
+    assert_eq!(pipeline.send_again(0, executed), 1);
     assert!(!pipeline.has_room());
     assert_eq!(pipeline.take_all().len(), 2);
     assert_eq!((pipeline.waiting_bytes, pipeline.sent_bytes), (0, 0));
@@ -135,7 +138,7 @@ fn of_what_is_kept_no_round_of_the_earlier_primary_is_used_for_a_later_one() {
     pipeline.add_sent(Sent::new(request(Kind::Write), 70));
     receive(&mut pipeline, &mut AnswerState::default(), b":1\r\n", 71);
     pipeline.connection_lost();
-    assert_eq!(pipeline.send_again(1), 0);
+    assert_eq!(pipeline.send_again(1, executed), 0);
     pipeline.confirm_again(|| 2);
     let rounds = |sent: &Sent| (sent.after, sent.before);
     let kept: Vec<_> = pipeline.sent.iter().map(rounds).collect();
@@ -181,7 +184,7 @@ fn what_is_sent_again_keeps_its_order_and_leaves_no_bytes() {
     receive(&mut pipeline, &mut answers, b":1\r\n:2\r\n", 1);
     receive(&mut pipeline, &mut answers, message, 1);
     pipeline.connection_lost();
-    assert_eq!(pipeline.send_again(1), 2);
+    assert_eq!(pipeline.send_again(1, executed), 2);
     let waiting: Vec<_> = std::iter::from_fn(|| pipeline.take_waiting()).collect();
     let kinds: Vec<_> = waiting.iter().map(|request| request.kind).collect();
     assert_eq!(kinds, [Kind::Read, Kind::Read, Kind::Write]);
@@ -207,7 +210,55 @@ fn a_write_of_which_a_part_was_not_sent_was_not_executed() {
     assert!(!pipeline.awaits_answer_to_write());
     let lost = pipeline.judge(|_| Survival::Unknown);
     assert_eq!((lost.kept, lost.is_unknown), (0, false));
-    assert_eq!(pipeline.send_again(0), 3);
+    assert_eq!(pipeline.send_again(0, executed), 3);
+    assert_eq!(pipeline.earlier().count(), 0);
+}
+
+/// Where a command was executed, if it was.
+fn executed(_: &Sent) -> Execution {
+    Execution {
+        server: SocketAddrV4::new([127, 0, 0, 11].into(), 6379),
+        history: "old".into(),
+        extent: Extent {
+            after: Some(1),
+            upto: None,
+        },
+    }
+}
+
+#[test]
+fn every_execution_of_a_write_that_is_sent_again_is_remembered() {
+    let mut pipeline = sent(&[Kind::Read, Kind::Write, Kind::Write, Kind::Write]);
+    assert!(!pipeline.is_unexecuted());
+    // The last one is refused.
+    pipeline.not_sent(1);
+    pipeline.connection_lost();
+    pipeline.send_again(0, executed);
+    assert_eq!(pipeline.earlier().count(), 2);
+    // None of them is sent now, but an earlier primary may have executed two.
+    assert!(!pipeline.is_unexecuted());
+    let again: Vec<_> = std::iter::from_fn(|| pipeline.take_waiting()).collect();
+    for request in again {
+        pipeline.add_sent(Sent::new(request, 0));
+    }
+    // The next primary refuses them all: it has executed none, and the one before it two.
+    let mut answers = AnswerState::default();
+    let refusals = b"-READONLY\r\n".repeat(4);
+    receive(&mut pipeline, &mut answers, &refusals, 1);
+    assert!(!pipeline.is_unexecuted());
+    pipeline.connection_lost();
+    pipeline.send_again(0, executed);
+    assert_eq!(pipeline.earlier().count(), 2);
+}
+
+#[test]
+fn a_write_that_was_only_refused_was_executed_nowhere() {
+    let mut pipeline = sent(&[Kind::Write]);
+    let mut answers = AnswerState::default();
+    receive(&mut pipeline, &mut answers, b"-READONLY\r\n", 1);
+    assert!(pipeline.is_unexecuted());
+    pipeline.send_again(0, executed);
+    assert!(pipeline.is_unexecuted());
 }
 
 #[test]
