@@ -109,6 +109,19 @@ fn a_write_of_a_primary_that_has_ended_is_judged_rightly() {
     fates_hold(Bounds { kinds, ..JUDGED });
 }
 
+#[test]
+#[ignore = "minutes: wider than the others"]
+fn a_write_of_a_primary_that_is_cut_off_is_judged_rightly() {
+    let kinds = &[Kind::Cut];
+    fates_hold(Bounds { kinds, ..JUDGED });
+}
+
+#[test]
+#[ignore = "minutes: wider than the others"]
+fn a_write_is_judged_rightly_through_two_handovers() {
+    holds(HANDOVERS);
+}
+
 /// Judged as lost on the promoted node, it would be sent again to the old primary, which has it.
 #[test]
 fn every_earlier_execution_of_a_write_counts_also_if_a_promotion_is_given_up() {
