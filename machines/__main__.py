@@ -21,7 +21,14 @@ from .report import say_error, say
 from .site import remove_abandoned
 
 PARTS = {
-    guest.name: ", ".join((*guest.nodes, *(["writer"] if guest.writer else []))) for guest in GUESTS
+    guest.name: ", ".join(
+        (
+            *guest.nodes,
+            *(["writer"] if guest.writer else []),
+            *(["proxy"] if guest.proxy else []),
+        )
+    )
+    for guest in GUESTS
 }
 NEXT = """
 Next:

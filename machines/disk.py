@@ -129,6 +129,7 @@ def addresses_of(guest: Guest, known: Mapping[str, str]) -> list[str]:
         *guest.nodes,
         *(["monitoring"] if guest.monitoring else []),
         *(["writer"] if guest.writer else []),
+        *(["proxy"] if guest.proxy else []),
     ]
     return [guest.address, *(known[name] for name in names)]
 
@@ -148,7 +149,7 @@ def files_of(guest: Guest, contents: Contents, known: Mapping[str, str]) -> dict
         "etc/systemd/system/systemd-networkd.service.d/restart.conf": NETWORKD_DROP_IN,
         "etc/sysctl.d/30-redis-ha-lab.conf": (contents.packaging / "sysctl.conf").read_text(),
         # The same path as in docs/hosts.md; its addresses are those of these machines.
-        FIREWALL.lstrip("/"): (contents.packaging / "nftables.conf").read_text(),
+        FIREWALL.lstrip("/"): firewall((contents.packaging / "nftables.conf").read_text(), known),
         f"etc/systemd/system/{FIREWALL_UNIT}": (contents.packaging / FIREWALL_UNIT).read_text(),
         "etc/systemd/journald.conf.d/lab.conf": "[Journal]\nStorage=persistent\nSystemMaxUse=64M\nForwardToWall=no\n",
         "etc/profile.d/redis-ha-lab.sh": f"export HALAB_CONFIG={CONFIG} HALAB_SECRETS={SECRETS}\n",
@@ -159,6 +160,14 @@ def files_of(guest: Guest, contents: Contents, known: Mapping[str, str]) -> dict
     return files | {
         f"etc/systemd/system/{path}": text for path, text in units.files(contents.units).items()
     }
+
+
+def firewall(shipped: str, known: Mapping[str, str]) -> str:
+    """The shipped rules, which have no proxy, with its address, as docs/hosts.md says."""
+    last = known["writer"]
+    if shipped.count(last) != 1:
+        raise ValueError(f"nftables.conf does not have {last} once")
+    return shipped.replace(last, f"{last}, {known['proxy']}")
 
 
 def links_of(guest: Guest, contents: Contents) -> dict[str, str]:
@@ -261,8 +270,8 @@ def make(
 
 
 def addresses() -> dict[str, str]:
-    """The address of every node, of the monitoring and of the writer; the last number is that of
-    lab.toml."""
+    """The address of every node, of the monitoring, of the writer and of the proxy; the last number
+    is that of lab.toml."""
     last = {
         "redis-a": 11,
         "redis-b": 12,
@@ -271,6 +280,7 @@ def addresses() -> dict[str, str]:
         "sentinel-3": 23,
         "monitoring": 31,
         "writer": 41,
+        "proxy": 51,
     }
     assert {name for guest in GUESTS for name in guest.nodes} <= last.keys()
     return {name: f"{SUBNET}.{number}" for name, number in last.items()}

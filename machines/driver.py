@@ -53,7 +53,7 @@ def hosts_line() -> str:
     of |= {
         part: guest.name
         for guest in GUESTS
-        for part in ("writer", "monitoring")
+        for part in ("writer", "proxy", "monitoring")
         if getattr(guest, part)
     }
     return "hosts = {" + ", ".join(f'"{node}": {name}' for node, name in of.items()) + "}\n"
@@ -94,6 +94,7 @@ def closed_line() -> str:
         for port in (node["port"], ports["node_port"])
     ]
     closed.append(f"writer:{ports['writer_port']}")
+    closed += [f"proxy:{lab['proxy']['port']}", f"proxy:{ports['proxy_port']}"]
     return f"FIREWALLED_PORTS: list[str] = {json.dumps(closed)}\n"
 
 

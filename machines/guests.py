@@ -33,6 +33,7 @@ class Guest:
     data_nodes: tuple[str, ...] = ()
     sentinels: tuple[str, ...] = ()
     writer: bool = False
+    proxy: bool = False
     monitoring: bool = False
 
     @property
@@ -52,7 +53,7 @@ class Guest:
 GUESTS = (
     Guest("one", 1, 256, data_nodes=("redis-a",), sentinels=("sentinel-1",)),
     Guest("two", 2, 256, data_nodes=("redis-b",), sentinels=("sentinel-2",)),
-    Guest("three", 3, 320, sentinels=("sentinel-3",), writer=True, monitoring=True),
+    Guest("three", 3, 320, sentinels=("sentinel-3",), writer=True, proxy=True, monitoring=True),
 )
 
 

@@ -19,6 +19,8 @@ def enabled(guest: Guest, variant: Variant) -> list[str]:
     units += [f"halab-data-node@{name}.service" for name in guest.data_nodes]
     if guest.writer:
         units.append("halab-writer.service")
+    if guest.proxy:
+        units.append("halab-proxy.service")
     if variant.monitoring and guest.monitoring:
         units += ["halab-prometheus.service", "halab-redis-exporter.service"]
     return units

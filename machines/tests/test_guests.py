@@ -5,7 +5,7 @@ import tomllib
 import unittest
 from pathlib import Path
 
-from machines.disk import FIREWALL, FIREWALL_UNIT, addresses, addresses_of, network_unit
+from machines.disk import FIREWALL, FIREWALL_UNIT, addresses, addresses_of, firewall, network_unit
 from machines.driver import hosts_line
 from machines.guests import GUESTS, Variant, lab_toml
 from machines.site import ROOT
@@ -46,7 +46,7 @@ class PlacementTest(unittest.TestCase):
     def test_a_machine_has_the_address_of_each_of_its_parts(self) -> None:
         self.assertEqual(
             addresses_of(GUESTS[2], addresses()),
-            ["192.0.2.3", "192.0.2.23", "192.0.2.31", "192.0.2.41"],
+            ["192.0.2.3", "192.0.2.23", "192.0.2.31", "192.0.2.41", "192.0.2.51"],
         )
         self.assertIn("Address=192.0.2.23/24\n", network_unit(["192.0.2.23"]))
 
@@ -56,11 +56,13 @@ class PlacementTest(unittest.TestCase):
         expected |= {
             "monitoring": lab["monitoring"]["address"],
             "writer": lab["monitoring"]["writer_address"],
+            "proxy": lab["proxy"]["address"],
         }
         self.assertEqual(addresses(), expected)
 
     def test_the_firewall_of_hosts_names_the_addresses_of_these_machines(self) -> None:
-        rules = (ROOT / "packaging/debian/nftables.conf").read_text()
+        shipped = (ROOT / "packaging/debian/nftables.conf").read_text()
+        rules = firewall(shipped, addresses())
         sets = {
             name: re.findall(r"[\d.]+\d", elements)
             for name, elements in re.findall(r"set (\w+) {[^}]*elements = {([^}]*)}", rules)

@@ -316,6 +316,15 @@ class Lab:
             ),
         )
 
+    def wait_proxy(self) -> None:
+        """Wait until the proxy answers a command from the primary."""
+        wait(
+            "the proxy serves",
+            FAILOVER_SECONDS * self.slowness,
+            lambda: self.writer.execute("halab health proxy"),
+            lambda seen: seen[0] == 0,
+        )
+
     def writer_log(self, lines: int) -> str:
         """The last lines of the writer's unit."""
         return self.writer.execute(

@@ -1,5 +1,5 @@
 # A lab on three machines, as on the hosts of nix/templates/hosts: two with a Redis server and a
-# Sentinel each, and one with a Sentinel, the writer and the monitoring. The tests import it and add
+# Sentinel each, and one with a Sentinel, the writer, the proxy and the monitoring. The tests import it and add
 # their name and script. `./lab machines test` runs the same scripts on machines of Debian packages
 # (docs/machines.md).
 {
@@ -17,6 +17,9 @@ let
     monitoring = project.settings.monitoring // {
       address = placed project.settings.monitoring.address;
       writer_address = placed project.settings.monitoring.writer_address;
+    };
+    proxy = project.settings.proxy // {
+      address = placed project.settings.proxy.address;
     };
     data_node = addressed project.settings.data_node;
     sentinel = addressed project.settings.sentinel;
@@ -38,6 +41,7 @@ let
     ++ [
       (lib.nameValuePair "monitoring" settings.monitoring.address)
       (lib.nameValuePair "writer" settings.monitoring.writer_address)
+      (lib.nameValuePair "proxy" settings.proxy.address)
     ]
   );
   # The nodes and other parts of the lab by machine.
@@ -54,6 +58,7 @@ let
       "sentinel-3"
       "monitoring"
       "writer"
+      "proxy"
     ];
   };
   hosts = lib.concatMap (machine: map (part: ''"${part}": ${machine}'') placement.${machine}) (
@@ -170,6 +175,7 @@ in
             enable = true;
             rate = 200;
           };
+          proxy.enable = true;
         };
         environment.systemPackages = [
           pkgs.jq

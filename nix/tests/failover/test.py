@@ -29,6 +29,9 @@ with subtest(
     after = lab.wait_failover(before)
     lab.wait_writes()
 
+with subtest("the proxy serves the new primary"):
+    lab.wait_proxy()
+
 with subtest("the crashed machine comes back as a promotable replica and the lab is healthy"):
     hosts[crashed].start()
     status = lab.wait_healthy()

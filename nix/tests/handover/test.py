@@ -8,6 +8,7 @@ with subtest("the lab comes up and the writer writes"):
     status = lab.wait_healthy()
     hosts["writer"].wait_for_unit("halab-writer.service")
     lab.wait_writes()
+    lab.wait_proxy()
 
 with subtest("TLS: the primary does not answer without it"):
     assert status.primary is not None

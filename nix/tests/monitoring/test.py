@@ -8,10 +8,10 @@ with subtest("the lab comes up and the writer writes"):
     lab.wait_healthy()
     lab.wait_writes()
 
-with subtest("Prometheus reaches every node, the writer and the exporters"):
-    nodes = len(hosts.keys() - {"writer", "monitoring"})
+with subtest("Prometheus reaches every node, writer, proxy and the exporters"):
+    nodes = len(hosts.keys() - {"writer", "proxy", "monitoring"})
     targets: dict[str, float] = {"halab-node": nodes, "redis": nodes}
-    targets |= {"halab-writer": 1, "prometheus": 1}
+    targets |= {"halab-writer": 1, "halab-proxy": 1, "prometheus": 1}
     lab.wait_targets(targets | ({"cadvisor": CADVISORS} if CADVISORS else {}))
     lab.wait_query(
         "redis_exporter reaches every server",
