@@ -155,7 +155,7 @@ RESTARTED = "the replica's node and server are killed: its unit restarts the nod
 STOPPED = "stopping the primary's unit hands over first"
 KEPT = "writing continues and no acknowledged record is lost, also on the new disk"
 LEDGER = "the writer continues with the same ledger"
-SCRAPED = "Prometheus reaches every node, writer, proxy and the exporters"
+SCRAPED = "Prometheus reaches every node, the writer and the exporters"
 EXPORTER = "the firewall lets another machine reach Prometheus but not redis_exporter"
 
 FAULTS = (

@@ -64,6 +64,16 @@ class Variant:
     tls: bool = False
     monitoring: bool = False
 
+    @property
+    def proxy(self) -> bool:
+        """Prometheus and the exporters leave an emulated machine no time for a proxy."""
+        return not self.monitoring
+
+
+def without_tables(text: str, name: str) -> str:
+    """lab.toml without the tables whose names begin with a pattern."""
+    return re.sub(rf"^\[{name}[^\n]*\n(?:(?!\[)[^\n]*\n)*", "", text, flags=re.MULTILINE)
+
 
 def lab_toml(shipped: str, variant: Variant) -> str:
     """The project's lab.toml with the network of these machines and limits for emulated ones."""
@@ -74,7 +84,9 @@ def lab_toml(shipped: str, variant: Variant) -> str:
         "mutual_tls": str(variant.tls).lower(),
     }
     # Profiles have other limits.
-    text = re.sub(r"^\[profiles\.[^\n]*\n(?:(?!\[)[^\n]*\n)*", "", shipped, flags=re.MULTILINE)
+    text = without_tables(shipped, r"profiles\.")
+    if not variant.proxy:
+        text = without_tables(text, r"proxy\]")
     for key, value in changes.items():
         text = re.sub(rf"^{key} *=[^\n#]*", f"{key} = {value} ", text, flags=re.MULTILINE)
     return re.sub(r"\b127\.0\.0\.(\d+)", rf"{SUBNET}.\1", text)

@@ -19,7 +19,7 @@ def enabled(guest: Guest, variant: Variant) -> list[str]:
     units += [f"halab-data-node@{name}.service" for name in guest.data_nodes]
     if guest.writer:
         units.append("halab-writer.service")
-    if guest.proxy:
+    if variant.proxy and guest.proxy:
         units.append("halab-proxy.service")
     if variant.monitoring and guest.monitoring:
         units += ["halab-prometheus.service", "halab-redis-exporter.service"]
