@@ -22,7 +22,10 @@ pub enum HandoverError {
     #[error("the lab is closed; stop its nodes, or reopen it with halab close --reopen")]
     Closed,
     /// No other data node can be promoted; nothing was changed.
-    #[error("no other data node is in sync and promotable; wait until one is (halab status)")]
+    #[error(
+        "no other data node is in sync and promotable, or not every one that a Sentinel could \
+         promote; wait until they are (halab status)"
+    )]
     NoReplicaReady,
     /// The Sentinels refused; nothing was changed.
     #[error("no Sentinel accepts the failover: {0}")]

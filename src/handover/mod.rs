@@ -17,11 +17,12 @@
 mod error;
 mod old_primary;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::future::select_all;
+use futures_util::future::{join_all, select_all};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -32,6 +33,7 @@ use tracing::{debug, info, warn};
 use crate::client::{ClientError, Conn, Connector, Role};
 use crate::config::{Lab, Node};
 use crate::protocol::copy::{Completeness, DataCopy};
+use crate::protocol::vote::SentinelView;
 use crate::sentinel::{EVENT_CAPACITY, Event, SentinelClients, follow_events};
 
 use old_primary::{OldPrimary, users_to_disconnect};
@@ -132,11 +134,7 @@ async fn prepare<'a>(
     if let Some(why) = leading.find_map(|view| obstacle(&view)) {
         return Err(HandoverError::StrangerPromotable(why));
     }
-    let ready = answers.views().iter().all(|view| {
-        view.replicas
-            .iter()
-            .any(crate::protocol::vote::ReplicaView::promotable)
-    });
+    let ready = candidates_are_ready(lab, connector, from, &answers.views()).await;
     let mut conn = connector.open(from.socket()).await?;
     let (_, copy) = conn.info_and_copy().await?;
     let mark = copy.as_ref().and_then(DataCopy::mark);
@@ -158,6 +156,38 @@ async fn prepare<'a>(
         events,
         _tasks: tasks,
     })
+}
+
+/// Whether each Sentinel could promote a data node, and each node that one of them could promote
+/// itself reports that it can be: a Sentinel may remember a priority from before, or the default of
+/// a new entry, of a node that no longer has every acknowledged write.
+async fn candidates_are_ready(
+    lab: &Lab,
+    connector: &Connector,
+    from: &Node,
+    views: &[SentinelView],
+) -> bool {
+    let of = |view: &SentinelView| -> BTreeSet<SocketAddrV4> {
+        let candidates = view.replicas.iter().filter(|replica| replica.promotable());
+        candidates.map(|replica| replica.address).collect()
+    };
+    let found: Vec<_> = views.iter().map(of).collect();
+    if found.iter().any(BTreeSet::is_empty) {
+        return false;
+    }
+    let others = lab.data_nodes.iter().map(Node::socket);
+    let asked = others.filter(|at| found.iter().any(|of| of.contains(at)));
+    let reports = asked.map(async |at| match connector.open(at).await {
+        Ok(mut conn) => conn.info().await.is_ok_and(|info| {
+            !info.is_primary
+                && info.primary == Some(from.socket())
+                && info.link_up
+                && !info.syncing
+                && info.priority > 0
+        }),
+        Err(_) => false,
+    });
+    join_all(reports).await.into_iter().all(|is_ready| is_ready)
 }
 
 /// Requests the failover, and completes the handover.

@@ -96,8 +96,21 @@ fn without_another_node_in_sync_there_is_no_handover_and_it_says_why() {
     assert_eq!(lab.primary().as_deref(), Some("redis-a"));
 }
 
-/// Takes a right from a user on one server, without its file: until the server's next start.
-fn forbid(lab: &TestLab, node: &str, user: &str, right: &str) {
+/// For a while the Sentinels, and the primary, take a server that hangs for one in sync.
+#[test]
+fn a_handover_asks_the_candidate_itself() {
+    let lab = TestLab::start();
+    lab.signal_server("redis-b", Signal::STOP);
+    let output = lab.halab(&["handover"]);
+    lab.signal_server("redis-b", Signal::CONT);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("no other data node is in sync"), "{text}");
+    assert_eq!(lab.primary().as_deref(), Some("redis-a"));
+}
+
+/// Changes a right of a user on one server, without its file: until the server's next start.
+fn set_right(lab: &TestLab, node: &str, user: &str, right: &str) {
     let said = lab.halab(&["cli", node, "-e", "acl", "setuser", user, right]);
     assert!(said.status.success(), "{said:?}");
 }
@@ -109,7 +122,7 @@ fn a_handover_that_cannot_pause_writes_goes_on_to_demote_the_old_primary() {
     let ledger = writer.ledger.clone();
     writer.wait_invoked(10_000);
     // Taken by the Sentinels, and then the first command to the old primary fails.
-    forbid(&lab, "redis-a", "operator", "-client|pause");
+    set_right(&lab, "redis-a", "operator", "-client|pause");
     let output = lab.halab(&["handover", "--json"]);
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(0), "{text}");
@@ -158,8 +171,8 @@ fn a_handover_that_cannot_demote_the_old_primary_says_who_is_primary_now() {
     let mut lab = TestLab::start();
     // Nobody can: neither the handover, nor the Sentinels, nor the parent.
     for user in ["operator", "sentinel"] {
-        forbid(&lab, "redis-a", user, "-replicaof");
-        forbid(&lab, "redis-a", user, "-slaveof");
+        set_right(&lab, "redis-a", user, "-replicaof");
+        set_right(&lab, "redis-a", user, "-slaveof");
     }
     lab.runner.signal_node("redis-a", Signal::STOP);
     let output = lab.halab(&["handover"]);
@@ -181,10 +194,8 @@ fn a_handover_without_a_promotion_says_that_the_failover_is_still_under_way() {
     let writer = lab.start_writer(&["--duration", "10m", "--rate", "20000"]);
     let ledger = writer.ledger.clone();
     writer.wait_invoked(10_000);
-    // In sync for the Sentinels and the primary, and then it does not take the promotion. The
-    // parent first: it would take a stopped server for a hung one.
-    lab.runner.signal_node("redis-b", Signal::STOP);
-    lab.signal_server("redis-b", Signal::STOP);
+    // It is in sync, and then it does not take the promotion.
+    set_right(&lab, "redis-b", "sentinel", "-slaveof");
     let log = lab.path("handover.log");
     let mut handover = lab
         .command()
@@ -197,8 +208,7 @@ fn a_handover_without_a_promotion_says_that_the_failover_is_still_under_way() {
     // It can't be revoked, which the first Ctrl-C reports.
     kill_process(Pid::from_child(&handover), Signal::INT).unwrap();
     let code = handover.wait().unwrap().code();
-    lab.signal_server("redis-b", Signal::CONT);
-    lab.runner.signal_node("redis-b", Signal::CONT);
+    set_right(&lab, "redis-b", "sentinel", "+slaveof");
     let text = said();
     assert_eq!(code, Some(4), "{text}");
     assert!(text.contains("cannot be revoked; completing"), "{text}");

@@ -330,7 +330,16 @@ pub fn strike(bounds: &Bounds, rules: &Rules, state: &State, fault: Fault) -> Op
             let ready = state.sentinels.iter().all(|s| {
                 s.watch != Watch::Up || (0..bounds.nodes).any(|d| sentinel::selectable(s, d))
             });
+            let selectable = |d| {
+                let mut up = state.sentinels.iter().filter(|s| s.watch == Watch::Up);
+                up.any(|s| sentinel::selectable(s, d))
+            };
+            let is_ready = |d: usize| {
+                state.data[d].role == in_sync && state.data[d].promotable && state.answers_writer(d)
+            };
+            let asked = (0..bounds.nodes).all(|d| !selectable(d) || is_ready(d));
             if !ready
+                || rules.handover_asks && !asked
                 || !online
                 || state.handing.is_some()
                 || state.data[p].role != Role::Primary

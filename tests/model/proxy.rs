@@ -122,6 +122,18 @@ fn a_write_is_judged_rightly_through_two_handovers() {
     holds(HANDOVERS);
 }
 
+/// A Sentinel has connected to the old primary before that follows the new one, which acknowledges
+/// a write alone: the Sentinel remembers the old one's priority as a primary.
+#[test]
+fn a_handover_that_trusts_what_the_sentinels_remember_loses_a_write() {
+    let rules = Rules {
+        handover_asks: false,
+        ..Rules::ALL
+    };
+    let expected = ["the Sentinels bear witness", "a handover is called for"];
+    breaks(kept, rules, HANDOVERS, &expected);
+}
+
 /// Judged as lost on the promoted node, it would be sent again to the old primary, which has it.
 #[test]
 fn every_earlier_execution_of_a_write_counts_also_if_a_promotion_is_given_up() {

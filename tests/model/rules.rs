@@ -71,6 +71,9 @@ pub struct Rules {
     /// The supervisor of a primary that has ended calls for a failover only if a replica reports
     /// that it can be promoted. Otherwise it always does.
     pub candidate_called: bool,
+    /// A handover begins only if each node that a Sentinel could promote itself reports that it
+    /// can be. Otherwise the view of the Sentinels is enough.
+    pub handover_asks: bool,
     /// Copies are compared by their marks. Otherwise only the existence of data counts.
     pub compare: bool,
     /// A node that holds more than the named node stands for the role.
@@ -116,6 +119,7 @@ impl Rules {
         guard: true,
         named_only: true,
         candidate_called: true,
+        handover_asks: true,
         compare: true,
         stand: true,
         park: true,
