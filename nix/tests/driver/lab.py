@@ -326,9 +326,9 @@ class Lab:
         )
 
     def writer_log(self, lines: int) -> str:
-        """The last lines of the writer's unit."""
+        """What the writer has said last, without systemd's messages about its unit."""
         return self.writer.execute(
-            f"journalctl -b -u halab-writer.service -o cat | tail -n {lines}"
+            f"journalctl -b _SYSTEMD_UNIT=halab-writer.service -o cat | tail -n {lines}"
         )[1].strip()
 
     def reached(self, source: Host, targets: typing.Iterable[str]) -> set[str]:
