@@ -62,9 +62,10 @@ fn holds(bounds: Bounds) -> Found {
     let found = explore(Rules::ALL, bounds);
     println!("{} states, depth {}", found.states, found.depth);
     if let Some(loss) = &found.loss {
-        panic!("an acknowledged write is lost:\n{loss}");
+        panic!("the claim does not hold:\n{loss}");
     }
-    assert!(found.tally.recoveries.load(Ordering::Relaxed) > 0);
+    let only_handovers = bounds.kinds == [Kind::Handover];
+    assert!(only_handovers || found.tally.recoveries.load(Ordering::Relaxed) > 0);
     found
 }
 

@@ -46,12 +46,14 @@ pub(super) fn run(global: &Global, args: &HandoverArgs) -> CommandResult {
                 Exit::Failed
             })
         }
-        Err(error @ (HandoverError::NoReplicaReady | HandoverError::StrangerPromotable(_))) => {
-            Err(Failure {
-                exit: Exit::Violated,
-                error: error.into(),
-            })
-        }
+        Err(
+            error @ (HandoverError::NoReplicaReady
+            | HandoverError::CandidateNotReady(_)
+            | HandoverError::StrangerPromotable(_)),
+        ) => Err(Failure {
+            exit: Exit::Violated,
+            error: error.into(),
+        }),
         Err(error) => Err(error.into()),
     }
 }

@@ -107,8 +107,8 @@ impl Stream {
         }
     }
 
-    /// Of what was written, the kernel drops what it has not sent when the connection is closed. A
-    /// server that cannot be reached now must not execute it later.
+    /// Of what was written, the kernel drops what it has not sent when the connection is closed: a
+    /// server that cannot be reached now does not receive it later.
     pub fn drop_unsent(&self) {
         let socket = match &self.transport {
             Either::Left(socket) => socket,

@@ -22,11 +22,14 @@ pub enum HandoverError {
     #[error("the lab is closed; stop its nodes, or reopen it with halab close --reopen")]
     Closed,
     /// No other data node can be promoted; nothing was changed.
-    #[error(
-        "no other data node is in sync and promotable, or not every one that a Sentinel could \
-         promote; wait until they are (halab status)"
-    )]
+    #[error("no other data node is in sync and promotable; wait until one is (halab status)")]
     NoReplicaReady,
+    /// Nodes that a Sentinel could promote do not report that they can be; nothing was changed.
+    #[error(
+        "a Sentinel could promote {0}, which does not itself report that it is in sync and \
+         promotable; wait until it does (halab status)"
+    )]
+    CandidateNotReady(String),
     /// The Sentinels refused; nothing was changed.
     #[error("no Sentinel accepts the failover: {0}")]
     Refused(String),

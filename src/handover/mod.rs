@@ -11,18 +11,19 @@
 //! writes and the demotion follow from the lab's limit of a failover
 //! ([`crate::config::Timing::handover_limit`]).
 //!
+//! - `candidates`: the nodes that a Sentinel could promote, each asked itself
 //! - `error`: why a handover failed
 //! - `old_primary`: the commands to the old primary
 
+mod candidates;
 mod error;
 mod old_primary;
 
-use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::future::{join_all, select_all};
+use futures_util::future::select_all;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -33,7 +34,6 @@ use tracing::{debug, info, warn};
 use crate::client::{ClientError, Conn, Connector, Role};
 use crate::config::{Lab, Node};
 use crate::protocol::copy::{Completeness, DataCopy};
-use crate::protocol::vote::SentinelView;
 use crate::sentinel::{EVENT_CAPACITY, Event, SentinelClients, follow_events};
 
 use old_primary::{OldPrimary, users_to_disconnect};
@@ -134,7 +134,6 @@ async fn prepare<'a>(
     if let Some(why) = leading.find_map(|view| obstacle(&view)) {
         return Err(HandoverError::StrangerPromotable(why));
     }
-    let ready = candidates_are_ready(lab, connector, from, &answers.views()).await;
     let mut conn = connector.open(from.socket()).await?;
     let (_, copy) = conn.info_and_copy().await?;
     let mark = copy.as_ref().and_then(DataCopy::mark);
@@ -143,12 +142,14 @@ async fn prepare<'a>(
     }
     let online =
         matches!(conn.role().await?, Role::Primary { replicas, .. } if !replicas.is_empty());
-    if !ready || !online {
+    if !online {
         return Err(HandoverError::NoReplicaReady);
     }
     let users = users_to_disconnect(&mut conn, lab).await;
     let mut tasks = JoinSet::new();
     let events = subscribe(lab, connector, &mut tasks).await;
+    // Last: what a candidate reports may change.
+    candidates::await_ready(lab, connector, sentinels, from).await?;
     Ok(Prepared {
         from,
         conn,
@@ -156,38 +157,6 @@ async fn prepare<'a>(
         events,
         _tasks: tasks,
     })
-}
-
-/// Whether each Sentinel could promote a data node, and each node that one of them could promote
-/// itself reports that it can be: a Sentinel may remember a priority from before, or the default of
-/// a new entry, of a node that no longer has every acknowledged write.
-async fn candidates_are_ready(
-    lab: &Lab,
-    connector: &Connector,
-    from: &Node,
-    views: &[SentinelView],
-) -> bool {
-    let of = |view: &SentinelView| -> BTreeSet<SocketAddrV4> {
-        let candidates = view.replicas.iter().filter(|replica| replica.promotable());
-        candidates.map(|replica| replica.address).collect()
-    };
-    let found: Vec<_> = views.iter().map(of).collect();
-    if found.iter().any(BTreeSet::is_empty) {
-        return false;
-    }
-    let others = lab.data_nodes.iter().map(Node::socket);
-    let asked = others.filter(|at| found.iter().any(|of| of.contains(at)));
-    let reports = asked.map(async |at| match connector.open(at).await {
-        Ok(mut conn) => conn.info().await.is_ok_and(|info| {
-            !info.is_primary
-                && info.primary == Some(from.socket())
-                && info.link_up
-                && !info.syncing
-                && info.priority > 0
-        }),
-        Err(_) => false,
-    });
-    join_all(reports).await.into_iter().all(|is_ready| is_ready)
 }
 
 /// Requests the failover, and completes the handover.
@@ -291,7 +260,7 @@ async fn await_promotion<'a>(
             timeout_at(deadline, promoted).await.ok()
         };
         let pause = async {
-            wait_for_event(events, sentinels, (from, limit)).await;
+            wait_for_event(events, sentinels, (lab, connector), (from, limit)).await;
             old.pause().await
         };
         let (mut promotion, mut pause) = (pin!(promotion), pin!(pause));
@@ -349,6 +318,7 @@ async fn subscribe(
 async fn wait_for_event(
     events: &mut mpsc::Receiver<Event>,
     sentinels: &SentinelClients,
+    (lab, connector): (&Lab, &Connector),
     (from, limit): (&Node, Duration),
 ) {
     while let Some(event) = events.recv().await {
@@ -358,8 +328,13 @@ async fn wait_for_event(
         }
         if event.name.starts_with(ABORT_PREFIX) {
             let again = async {
-                while let Err(why) = sentinels.call_failover(from.socket()).await {
-                    debug!(why, "handover: no Sentinel accepts the failover yet");
+                loop {
+                    let refused = match candidates::check(lab, connector, sentinels, from).await {
+                        Ok(()) => sentinels.call_failover(from.socket()).await.err(),
+                        Err(error) => Some(error.to_string()),
+                    };
+                    let Some(why) = refused else { break };
+                    debug!(why, "handover: the failover cannot be requested yet");
                     sleep(RETRY_PAUSE).await;
                 }
             };

@@ -19,7 +19,7 @@ pub struct ReplicationHistory {
 pub enum Survival {
     /// The later primary has it.
     Survived,
-    /// The later primary does not have it, nor will any other.
+    /// The later primary does not have it, nor does any that continues its history.
     Lost,
     /// Either is possible.
     Unknown,

@@ -105,7 +105,7 @@ fn a_handover_asks_the_candidate_itself() {
     lab.signal_server("redis-b", Signal::CONT);
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains("no other data node is in sync"), "{text}");
+    assert!(text.contains("in sync and promotable; wait"), "{text}");
     assert_eq!(lab.primary().as_deref(), Some("redis-a"));
 }
 

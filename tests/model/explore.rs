@@ -71,7 +71,8 @@ impl Tally {
         if let (Some(was), Some(is)) = (&before.proxied, &after.proxied) {
             let judged = step == Step::Writer(writer::Step::Discover) && was.is_open();
             more(&self.survived, judged && after.writer.pending.is_some());
-            more(&self.sent_again, was.again && !is.again);
+            let sent = step == Step::Writer(writer::Step::Send);
+            more(&self.sent_again, sent && was.again && !is.again);
         }
     }
 }
@@ -262,7 +263,7 @@ pub fn current(_: &Rules, state: &State) -> bool {
 }
 
 /// A write that is said to have survived is in the data of the primary that says so, and no copy
-/// has two executions of one write.
+/// has two executions of an acknowledged write.
 pub fn judged_rightly(_: &Rules, state: &State) -> bool {
     let wrong = |proxied: &Proxied| proxied.misjudged || proxied.is_executed_twice(state);
     !state.proxied.as_ref().is_some_and(wrong)

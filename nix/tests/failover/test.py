@@ -11,6 +11,7 @@ with subtest("the lab comes up: one primary, its replica in sync, three Sentinel
 with subtest("the writer's records are acknowledged"):
     hosts["writer"].wait_for_unit("halab-writer.service")
     lab.wait_writes()
+    lab.wait_proxy()
 
 ports_closed = "the lab's ports are open to its own machines and closed to any other address"
 if FIREWALLED_PORTS:

@@ -102,10 +102,7 @@ impl ClientTask {
             Some(lost) => self.decide(&lost, &session).await?,
             None => 0,
         };
-        // Decided at an earlier primary, which may have been given up since.
-        let is_sent_again = self.shared.options.unanswered == Unanswered::Retry
-            || has_none_of(self.pipeline.earlier(), session.primary, session.history());
-        if !is_sent_again {
+        if !self.may_send_to(&session) {
             return Err(self.unknown());
         }
         self.shared.metrics.sent_again.inc_by(again);
@@ -131,6 +128,19 @@ impl ClientTask {
         }
         self.primary = Some(link);
         Ok(())
+    }
+
+    /// Whether the commands that are waiting may be sent to the primary of this session. It was
+    /// decided at an earlier one that they are sent again, which may have been given up since.
+    fn may_send_to(&self, session: &Session) -> bool {
+        let mut executions = self.pipeline.earlier_executions();
+        let (server, history) = (session.primary, session.history());
+        match self.shared.options.unanswered {
+            Unanswered::Disconnect => has_none_of(executions, server, history),
+            // What this primary is known to have is not sent to it.
+            Unanswered::Retry => executions
+                .all(|execution| execution.survival(server, history) != Survival::Survived),
+        }
     }
 
     /// A command may or may not have been executed.

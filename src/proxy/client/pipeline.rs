@@ -350,11 +350,11 @@ impl Pipeline {
     }
 
     /// The earlier executions of the commands that are not sent.
-    pub(super) fn earlier(&self) -> impl Iterator<Item = &Execution> {
+    pub(super) fn earlier_executions(&self) -> impl Iterator<Item = &Execution> {
         self.waiting.iter().flat_map(|request| &request.earlier)
     }
 
-    /// Whether it is certain that no command was executed.
+    /// Whether it is certain that no write was executed.
     pub(super) fn is_unexecuted(&self) -> bool {
         let sent = self.sent.iter().filter_map(|sent| sent.request.as_ref());
         let mut all = self.waiting.iter().chain(sent);

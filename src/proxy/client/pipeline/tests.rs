@@ -211,7 +211,7 @@ fn a_write_of_which_a_part_was_not_sent_was_not_executed() {
     let lost = pipeline.judge(|_| Survival::Unknown);
     assert_eq!((lost.kept, lost.is_unknown), (0, false));
     assert_eq!(pipeline.send_again(0, executed), 3);
-    assert_eq!(pipeline.earlier().count(), 0);
+    assert_eq!(pipeline.earlier_executions().count(), 0);
 }
 
 /// Where a command was executed, if it was.
@@ -234,7 +234,7 @@ fn every_execution_of_a_write_that_is_sent_again_is_remembered() {
     pipeline.not_sent(1);
     pipeline.connection_lost();
     pipeline.send_again(0, executed);
-    assert_eq!(pipeline.earlier().count(), 2);
+    assert_eq!(pipeline.earlier_executions().count(), 2);
     // None of them is sent now, but an earlier primary may have executed two.
     assert!(!pipeline.is_unexecuted());
     let again: Vec<_> = std::iter::from_fn(|| pipeline.take_waiting()).collect();
@@ -248,7 +248,7 @@ fn every_execution_of_a_write_that_is_sent_again_is_remembered() {
     assert!(!pipeline.is_unexecuted());
     pipeline.connection_lost();
     pipeline.send_again(0, executed);
-    assert_eq!(pipeline.earlier().count(), 2);
+    assert_eq!(pipeline.earlier_executions().count(), 2);
 }
 
 #[test]
