@@ -11,6 +11,7 @@
 //! - [`record`]: records: run, sequence number, key, value
 //! - [`ledger`]: the format of the writer's ledger, and the files it is in (the I/O part)
 //! - [`checker`]: history to verdict
+//! - [`linearizability`]: whether what clients were answered fits one object
 //! - [`exit`]: exit codes
 //! - [`access`]: users and their rights; password and certificate files (I/O in `access::secrets`
 //!   and `access::certificates`)
@@ -64,6 +65,7 @@ mod generated;
 pub mod handover;
 pub mod http;
 pub mod ledger;
+pub mod linearizability;
 pub mod membership;
 pub mod metrics;
 pub mod monitoring;
