@@ -139,6 +139,23 @@ fn wrong_usage_is_answered_with_a_remedy_and_touches_nothing() {
         &["monitor", "prometheus", "--cadvisors", "192.0.2.11"],
         &["drill", "full-load", "--control"],
         &["drill", "kill-primary", "--control", "--policy", "none"],
+        &["drill", "kill-primary", "--reads", "local"],
+        &[
+            "drill",
+            "kill-primary",
+            "--clients",
+            "direct",
+            "--reads",
+            "local",
+        ],
+        &[
+            "drill",
+            "kill-primary",
+            "--clients",
+            "proxy",
+            "--nodes",
+            "stock",
+        ],
     ] {
         let transcript = halab.transcript(arguments);
         assert!(transcript.ends_with("exit code 2\n"), "{transcript}");

@@ -55,7 +55,7 @@ const WRITING: [&str; 7] = [
 /// The parts of `drill` that only have values: pure files of it use no other part.
 const PURE_PARTS_OF_DRILL: [&str; 2] = ["judging", "report"];
 /// The files that contain such text, and why they do not use `crate::files` for it.
-const WRITERS: [(&str, &str); 23] = [
+const WRITERS: [(&str, &str); 24] = [
     ("files.rs", "the one place for all others"),
     ("access/secrets.rs", "the lock file, which is empty"),
     (
@@ -65,6 +65,10 @@ const WRITERS: [(&str, &str); 23] = [
     (
         "cli/drill/reporting.rs",
         "a pipe or terminal, which cannot be replaced",
+    ),
+    (
+        "drill/clients/recorder.rs",
+        "append-only: the calls of clients",
     ),
     (
         "drill/environment/clock.rs",

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use crate::drill::faults::FaultKind;
-use crate::drill::report::{NodesKind, html, markdown};
+use crate::drill::report::{ClientSetting, ClientsVia, NodesKind, html, markdown};
 use crate::drill::{self, DrillPlan, EngineAt, Setup, network};
 use crate::monitoring;
 use crate::node::ServerBinary;
@@ -18,6 +18,7 @@ use crate::protocol::ack::Policy;
 use crate::writer::MetricsAt;
 
 use super::output::print_text;
+use super::proxy::ReadsName;
 use super::write::{PolicyName, parse_rate};
 use super::{CommandResult, Failure, Global, Threads, with_signals};
 
@@ -25,6 +26,9 @@ pub(super) use list::{fault_names, faults};
 use list::{list, with_controls};
 use reporting::ProgressReporter;
 pub(super) use reporting::write_report;
+
+/// Records per second beside client applications.
+const RATE_BESIDE_CLIENTS: f64 = 2000.0;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -35,7 +39,8 @@ pub(super) use reporting::write_report;
     halab drill kill-primary --runs 10 --server ./redis-server-7 --server ./redis-server-8\n  \
     halab drill rolling-upgrade --server ./redis-server-7 --to ./redis-server-8\n  \
     halab drill kill-primary --control                 the negative control: has to lose records\n  \
-    halab drill kill-primary --nodes ours --nodes stock --policy none\n\n\
+    halab drill kill-primary --nodes ours --nodes stock --policy none\n  \
+    halab drill kill-primary --clients proxy           clients through a proxy, and a check of their answers\n\n\
     With --control, the expected verdict is violated, with exit code 1.\n\n\
     Exit code 0: no acknowledged record is lost, and every invariant held; 1: violated; 3: inconclusive\n\
     (a fault that this machine does not permit, a stop by Ctrl-C); 4: the lab or the tool failed.")]
@@ -90,6 +95,15 @@ pub(super) struct DrillArgs {
         default_value = "unix:///var/run/docker.sock"
     )]
     engine: String,
+    /// Client applications beside the writer, whose answers have to be linearizable [default: none]
+    #[arg(long, value_name = "VIA", value_enum, conflicts_with_all = ["attach", "control"])]
+    clients: Option<ClientsName>,
+    /// Number of client applications
+    #[arg(long, value_name = "N", requires = "clients", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    client_count: u16,
+    /// When the proxy of client applications answers a read
+    #[arg(long, value_enum, requires = "clients", default_value_t = ReadsName::Linearizable)]
+    reads: ReadsName,
     /// Write the report as Markdown into this file
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
@@ -139,6 +153,14 @@ enum Lane {
     Containers,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum ClientsName {
+    /// Through a halab proxy with the policy of the writer
+    Proxy,
+    /// At the primary that the Sentinels name: what it answers is trusted
+    Direct,
+}
+
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum NodesName {
     /// Nodes run by `halab node`
@@ -164,6 +186,7 @@ pub(super) fn run(global: &Global, args: &DrillArgs) -> CommandResult {
     if args.control {
         with_controls(&args.faults, &mut faults).map_err(Failure::usage)?;
     }
+    let clients = args.clients().map_err(Failure::usage)?;
     let containers = args.containers().map_err(Failure::usage)?;
     let nodes: Vec<NodesKind> = match containers {
         Some(_) => vec![NodesKind::Containers],
@@ -183,6 +206,9 @@ pub(super) fn run(global: &Global, args: &DrillArgs) -> CommandResult {
         attach: args.attach,
         metrics: args.metrics(global, &plan)?,
         containers,
+        clients,
+        // Beside clients the writer only shows when writes go on.
+        rate: plan.rate.or(clients.map(|_| RATE_BESIDE_CLIENTS)),
         ..plan
     };
     enter_namespaces(&plan)?;
@@ -243,6 +269,32 @@ impl DrillArgs {
             return Err(Failure::usage(anyhow::anyhow!(text)));
         }
         Ok(Some(to))
+    }
+
+    /// The client applications.
+    fn clients(&self) -> anyhow::Result<Option<ClientSetting>> {
+        let Some(via) = self.clients else {
+            return Ok(None);
+        };
+        let local_reads = self.reads == ReadsName::Local;
+        if self
+            .nodes
+            .iter()
+            .any(|nodes| matches!(nodes, NodesName::Stock))
+        {
+            bail!("--clients needs the users of --nodes ours");
+        }
+        if via == ClientsName::Direct && local_reads {
+            bail!("--reads local is an option of the proxy: it needs --clients proxy");
+        }
+        Ok(Some(ClientSetting {
+            via: match via {
+                ClientsName::Proxy => ClientsVia::Proxy,
+                ClientsName::Direct => ClientsVia::Direct,
+            },
+            count: usize::from(self.client_count),
+            local_reads,
+        }))
     }
 
     /// The engine and the project, if the nodes are containers.
@@ -346,6 +398,7 @@ impl CommonArgs {
             attach: false,
             metrics: None,
             containers: None,
+            clients: None,
             keep: self.keep,
             lab,
         })

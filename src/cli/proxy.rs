@@ -66,7 +66,7 @@ pub(super) struct ProxyArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum ReadsName {
+pub(super) enum ReadsName {
     /// When it is certain that the data is current and kept
     Linearizable,
     /// At once: it may be older than the request, and a failover may take it back

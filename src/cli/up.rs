@@ -71,7 +71,7 @@ pub(super) fn run(global: &Global, args: &UpArgs) -> CommandResult {
             }
         }
         if lab.proxy.is_some() && !no_proxy {
-            runner.start_proxy()?;
+            runner.start_proxy(&[])?;
         }
         serve(&lab, runner, token).await
     })

@@ -1,9 +1,10 @@
 //! Drills: a fault under load, healed, and judged by what was kept.
 //!
-//! Five parts; each uses only those after it:
+//! Six parts; each uses only those after it:
 //!
 //! - [`faults`]: the faults, one file each: what they do, how they are injected and healed
 //! - `phases`: the phases of a run, begun by a fault and by its drill
+//! - `clients`: client applications beside the writer, and what they were answered
 //! - [`environment`]: the lab that a drill works on: processes, containers, namespaces
 //! - [`judging`]: from events and acknowledgements to outages, invariants and a verdict (pure)
 //! - [`report`]: the report and its output formats (pure)
@@ -15,6 +16,7 @@
 //! - `experiment`: what both have in common: faults injected under load, and their judgement
 
 mod campaign;
+mod clients;
 pub mod environment;
 mod experiment;
 pub mod faults;

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use crate::config::Lab;
+use crate::drill::clients::APPLICATION;
 use crate::drill::environment::{
     Availability, Containers, EngineAt, Environment, EnvironmentError, LabStart, LoadSettings,
     Requirement, network,
 };
 use crate::drill::faults::{Control, FaultKind};
-use crate::drill::report::{Host, NodesKind, Setting};
+use crate::drill::report::{ClientSetting, Host, NodesKind, Setting};
 use crate::node::ServerBinary;
 use crate::protocol::ack::Policy;
 use crate::record::Timestamp;
@@ -51,6 +52,8 @@ pub struct DrillPlan {
     pub metrics: Option<MetricsAt>,
     /// The engine, if the nodes of that lab are containers.
     pub containers: Option<EngineAt>,
+    /// Client applications beside the writer, in drills of single faults.
+    pub clients: Option<ClientSetting>,
     /// Keep the folder of every run.
     pub keep: bool,
 }
@@ -114,6 +117,7 @@ impl DrillPlan {
             batch: self.batch,
             rate: self.rate,
             link_bytes_per_second: setup.outrun.then_some(network::OUTRUN_BYTES),
+            clients: self.clients,
         }
     }
 
@@ -165,6 +169,7 @@ impl DrillPlan {
             requirement,
             append_only,
             other: setup.to.clone(),
+            application: self.clients.map(|_| APPLICATION),
         })
     }
 

@@ -90,6 +90,11 @@ impl SingleRun<'_> {
         };
         let mut experiment =
             Experiment::start(subject, Scope::SingleFault, settings, ledger, phases);
+        if let Some(clients) = self.plan.clients
+            && let Err(error) = experiment.start_clients(clients, self.seed).await
+        {
+            return experiment.finish(Err(error), self.seed, stop).await;
+        }
         let (fault, outcome) = experiment.inject(self.fault, before, JITTER).await;
         experiment.push(fault);
         experiment.finish(outcome, self.seed, stop).await

@@ -186,7 +186,7 @@ impl Runner {
             return Ok(());
         }
         let kind = self.nodes[index].kind;
-        self.nodes[index].child = Some(self.spawn(name, kind)?);
+        self.nodes[index].child = Some(self.spawn(name, kind, &[])?);
         Ok(())
     }
 
@@ -226,19 +226,24 @@ impl Runner {
     /// # Errors
     /// If the process or its log cannot be created.
     pub fn start_monitor(&mut self, name: &str) -> Result<(), RunnerError> {
-        self.start_other(name, ProcessKind::Monitor)
+        self.start_other(name, ProcessKind::Monitor, &[])
     }
 
-    /// Starts the proxy as `halab proxy`.
+    /// Starts the proxy as `halab proxy` with these options.
     ///
     /// # Errors
     /// If the process or its log cannot be created.
-    pub fn start_proxy(&mut self) -> Result<(), RunnerError> {
-        self.start_other(PROXY, ProcessKind::Proxy)
+    pub fn start_proxy(&mut self, options: &[&str]) -> Result<(), RunnerError> {
+        self.start_other(PROXY, ProcessKind::Proxy, options)
     }
 
-    fn start_other(&mut self, name: &str, kind: ProcessKind) -> Result<(), RunnerError> {
-        let child = self.spawn(name, kind)?;
+    fn start_other(
+        &mut self,
+        name: &str,
+        kind: ProcessKind,
+        options: &[&str],
+    ) -> Result<(), RunnerError> {
+        let child = self.spawn(name, kind, options)?;
         self.others.push(LabProcess {
             name: name.to_owned(),
             kind,
@@ -247,8 +252,8 @@ impl Runner {
         Ok(())
     }
 
-    /// Starts a child process that is killed when this process ends.
-    fn spawn(&self, name: &str, kind: ProcessKind) -> Result<Child, RunnerError> {
+    /// Starts a child process, with more options, that is killed when this process ends.
+    fn spawn(&self, name: &str, kind: ProcessKind, options: &[&str]) -> Result<Child, RunnerError> {
         let log = self.log_of(name);
         let out = File::options()
             .create(true)
@@ -258,6 +263,7 @@ impl Runner {
         let err = out.try_clone().map_err(error_at("open the log", &log))?;
         self.launcher
             .command(name, kind)
+            .args(options)
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(err)

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use redis_ha_lab::drill::network;
-use redis_ha_lab::drill::report::{DrillReport, DrillVerdict};
+use redis_ha_lab::drill::report::{DrillReport, DrillVerdict, Invariant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::lab::{HALAB, TestLab, redis_server, wait_until};
@@ -26,10 +26,13 @@ fn command(folder: &Path, arguments: &[&str]) -> Command {
         .arg(folder.join("state"))
         .arg("--redis-server")
         .arg(redis_server())
-        // Several of them run at once, on a few cores.
-        .args(["drill", "--seed", "7", "--rate", "20000", "--json"])
+        .args(["drill", "--seed", "7", "--json"])
         .arg(folder.join("report.json"))
         .args(arguments);
+    // Several of them run at once, on a few cores. Beside clients the default is lower.
+    if !arguments.contains(&"--clients") {
+        command.args(["--rate", "20000"]);
+    }
     command
 }
 
@@ -249,4 +252,66 @@ fn the_control_of_a_kill_loses_records() {
     let drill = &report.drills[0];
     assert!(drill.setting.link_bytes_per_second.is_some());
     assert!(drill.summary.lost > 0, "{said}");
+}
+
+/// The judgement of the clients, and the objects that are not linearizable.
+fn judged_clients(report: &DrillReport) -> (Option<bool>, Vec<&str>) {
+    let run = &report.drills[0].runs[0];
+    let of_clients = |invariant: &&Invariant| invariant.name.starts_with("what clients");
+    let invariant = run.invariants.iter().find(of_clients);
+    let clients = run.clients.as_ref().unwrap();
+    let violated = clients.objects.iter().filter(|object| {
+        assert_eq!(
+            object.verdict == DrillVerdict::Violated,
+            object.counterexample.is_some()
+        );
+        object.verdict == DrillVerdict::Violated
+    });
+    (
+        invariant.and_then(|invariant| invariant.held),
+        violated.map(|object| object.key.as_str()).collect(),
+    )
+}
+
+#[test]
+fn clients_of_a_proxy_are_answered_as_by_one_server_while_the_primary_is_killed() {
+    let (code, report, said) = drill(&["kill-primary", "--clients", "proxy"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(judged_clients(&report), (Some(true), vec![]), "{said}");
+    let clients = report.drills[0].runs[0].clients.as_ref().unwrap();
+    assert_eq!(clients.objects.len(), 12);
+    let busy = clients.objects.iter().all(|object| object.calls > 20);
+    assert!(busy && clients.answered > 1000, "{clients:?}");
+}
+
+/// The writer of such a drill has the policy of the proxy, and loses records as well where that is
+/// `none`.
+fn assert_clients_find(arguments: &[&str], lost_by_writer: bool) {
+    let (code, report, said) = drill(arguments);
+    assert_eq!(code, Some(1), "{said}");
+    let (held, violated) = judged_clients(&report);
+    assert_eq!(held, Some(false), "{said}");
+    assert!(!violated.is_empty(), "{said}");
+    // The counterexample is shown.
+    assert!(said.contains("Linearizable until this answer"), "{said}");
+    if !lost_by_writer {
+        assert_eq!(report.totals.lost, 0, "{said}");
+    }
+}
+
+#[test]
+fn clients_that_trust_the_servers_are_found_when_a_hung_primary_wakes_during_the_failover() {
+    assert_clients_find(&["wake-primary-in-failover", "--clients", "direct"], false);
+}
+
+#[test]
+fn a_proxy_that_confirms_nothing_is_found() {
+    let arguments = [
+        "wake-primary-in-failover",
+        "--clients",
+        "proxy",
+        "--policy",
+        "none",
+    ];
+    assert_clients_find(&arguments, true);
 }

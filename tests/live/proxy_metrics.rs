@@ -32,7 +32,7 @@ impl TestLab {
 #[test]
 fn commands_are_counted_by_kind_and_a_killed_primary_by_what_it_causes() {
     let mut lab = TestLab::start();
-    lab.runner.start_proxy().unwrap();
+    lab.runner.start_proxy(&[]).unwrap();
     let proxy = lab.lab.proxy_socket();
     let mut client = PlainClient::logged_in(&lab, proxy);
     for number in 0..3 {

@@ -166,7 +166,7 @@ fn it_serves_while_it_listens_and_has_a_primary() {
     let mut lab = TestLab::start();
     let (said, serves) = health(&lab);
     assert!(!serves && said.contains("Connection refused"), "{said}");
-    lab.runner.start_proxy().unwrap();
+    lab.runner.start_proxy(&[]).unwrap();
     wait_until("the proxy to serve", || health(&lab).1);
     assert_eq!(healthz(&lab), Some(200));
     for node in ["redis-a", "redis-b"] {

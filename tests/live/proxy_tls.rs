@@ -97,7 +97,7 @@ fn start(mutual_tls: bool) -> TestLab {
         ..Shape::default()
     });
     lab.lab.security.secrets = Some(SecretsFolder::Own(lab.path("state/secrets")));
-    lab.runner.start_proxy().unwrap();
+    lab.runner.start_proxy(&[]).unwrap();
     wait_until("the proxy to serve", || {
         lab.halab(&["health", "proxy"]).status.success()
     });

@@ -236,7 +236,7 @@ fn every_query_has_an_answer_and_the_right_alerts_fire_when_the_primary_is_lost(
     for service in here {
         lab.runner.start_monitor(service.name()).unwrap();
     }
-    lab.runner.start_proxy().unwrap();
+    lab.runner.start_proxy(&[]).unwrap();
     let with_containers = monitoring::find(Service::Cadvisor).is_some()
         && lab.log("redis-a").contains("running in its own cgroup");
     if !with_containers {

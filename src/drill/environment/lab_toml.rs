@@ -1,4 +1,4 @@
-//! Edited forms of a `lab.toml`: other members, other addresses.
+//! Edited forms of a `lab.toml`: other members, other addresses, one more application.
 
 use std::collections::HashMap;
 
@@ -29,6 +29,21 @@ pub fn with_members(text: &str, added: Option<&Node>, removed: Option<&Node>) ->
             nodes.push(table.into());
         }
     })
+}
+
+/// The text with one more application of that name, and the defaults of all else.
+pub fn with_application(text: &str, name: &str) -> String {
+    let Ok(mut table) = text.parse::<Table>() else {
+        return text.to_owned();
+    };
+    let app = Table::from_iter([("name".to_owned(), Value::from(name))]);
+    let apps = table
+        .entry("app")
+        .or_insert_with(|| Value::Array(Vec::new()));
+    if let Value::Array(apps) = apps {
+        apps.push(app.into());
+    }
+    table.to_string()
 }
 
 /// The text with the addresses of `lab`.
@@ -94,6 +109,15 @@ mod tests {
         let names: Vec<&str> = other.sentinels.iter().map(|n| n.name.as_str()).collect();
         assert_eq!(names, ["sentinel-1", "sentinel-2", "sentinel-new"]);
         assert_eq!(other.data_nodes, lab.data_nodes);
+    }
+
+    #[test]
+    fn a_lab_toml_with_another_application_is_valid() {
+        let once = with_application(TEXT, "shop");
+        let twice = Lab::parse(&with_application(&once, "news"), None).unwrap();
+        let names: Vec<&str> = twice.apps.iter().map(|app| app.name.as_str()).collect();
+        assert_eq!(names, ["shop", "news"]);
+        assert_eq!(twice.data_nodes, lab().data_nodes);
     }
 
     #[test]

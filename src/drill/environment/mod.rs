@@ -36,7 +36,7 @@ mod tmpfs;
 mod wrapper_script;
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 
 use tracing::warn;
@@ -66,6 +66,10 @@ pub use start::LabStart;
 /// The source address of the writer's connections: the one that the system chooses on the loopback
 /// when a program does not bind one.
 pub const WRITER: Ipv4Addr = Ipv4Addr::LOCALHOST;
+/// The `lab.toml` that this program has.
+const BUILT_IN: &str = include_str!("../../../lab.toml");
+/// Name of the drill's own `lab.toml` in the folder of a run.
+const LAB_TOML: &str = "lab.toml";
 /// Folder of the ledger, if that has a file system of its own.
 const LEDGER: &str = "ledger";
 
@@ -164,12 +168,12 @@ impl Environment {
             None => {
                 let text = match self.nodes.runner()?.config() {
                     Some(path) => fs::read_to_string(&path).map_err(file_error(&path))?,
-                    None => include_str!("../../../lab.toml").to_owned(),
+                    None => BUILT_IN.to_owned(),
                 };
                 self.first_config.insert(text).clone()
             }
         };
-        let path = self.folder.join("lab.toml");
+        let path = self.folder.join(LAB_TOML);
         fs::write(&path, edit(&first)).map_err(file_error(&path))?;
         self.nodes.runner()?.set_config(&path);
         Ok(())
@@ -182,6 +186,15 @@ impl Environment {
     pub fn start_new_node(&mut self, node: &Node) -> Result<(), EnvironmentError> {
         self.nodes.runner()?.add_node(&node.name, node.kind);
         self.nodes.start(&node.name)
+    }
+
+    /// Starts the proxy with these options. Returns its address.
+    ///
+    /// # Errors
+    /// When it can't be started, or the drill did not start the lab.
+    pub fn start_proxy(&mut self, options: &[&str]) -> Result<SocketAddrV4, EnvironmentError> {
+        self.nodes.runner()?.start_proxy(options)?;
+        Ok(self.lab.proxy_socket())
     }
 
     /// Removes all files of a node.

@@ -64,6 +64,11 @@ impl LabObserver {
         }
     }
 
+    /// Start of the run.
+    pub fn begun(&self) -> Instant {
+        self.begun
+    }
+
     /// The time, in microseconds of the run.
     pub fn now(&self) -> u64 {
         micros(self.begun.elapsed())

@@ -14,12 +14,15 @@ use super::containers::Containers;
 use super::cpu_quota::{self, CpuQuota};
 use super::delay::Delay;
 use super::error::{EnvironmentError, file_error};
+use super::lab_toml::with_application;
 use super::network::{self, Firewall};
 use super::nodes::{Backend, Nodes};
 use super::requirement::Requirement;
 use super::tmpfs::Tmpfs;
 use super::wrapper_script::write_wrapper;
-use super::{Environment, LEDGER, Servers, WRITER, clock, open_files, stock_config};
+use super::{
+    BUILT_IN, Environment, LAB_TOML, LEDGER, Servers, WRITER, clock, open_files, stock_config,
+};
 
 /// How a lab is started.
 #[derive(Debug, Clone)]
@@ -42,6 +45,8 @@ pub struct LabStart {
     pub append_only: bool,
     /// The server that replaces the first one, in a rolling upgrade.
     pub other: Option<ServerBinary>,
+    /// An application that the lab has beside those of `lab.toml`.
+    pub application: Option<&'static str>,
 }
 
 impl Environment {
@@ -50,16 +55,17 @@ impl Environment {
     ///
     /// # Errors
     /// When a node can't be started.
-    pub fn start(start: LabStart) -> Result<Self, EnvironmentError> {
+    pub fn start(mut start: LabStart) -> Result<Self, EnvironmentError> {
         let subnet = ClaimedSubnet::claim()?;
-        let mut lab = start.lab.relocated(subnet.octets());
         let state = start.state();
+        fs::create_dir_all(&state).map_err(file_error(&state))?;
+        start.add_application()?;
+        let mut lab = start.lab.relocated(subnet.octets());
         lab.security = match start.nodes {
             NodesKind::Ours | NodesKind::Containers => lab.security.for_state(&state),
             // Redis' default: no users, no passwords.
             NodesKind::Stock => Security::off(),
         };
-        fs::create_dir_all(&state).map_err(file_error(&state))?;
         let disks = start.disks(&lab)?;
         let server = start.server_program()?;
         let firewall = match network::is_own() {
@@ -127,6 +133,32 @@ impl Environment {
 impl LabStart {
     fn state(&self) -> PathBuf {
         self.folder.join("state")
+    }
+
+    /// Adds the application to the lab, and to a `lab.toml` of the drill's own, for the nodes.
+    fn add_application(&mut self) -> Result<(), EnvironmentError> {
+        let Some(name) = self.application.filter(|name| self.lab.app(name).is_none()) else {
+            return Ok(());
+        };
+        let at = self.arguments.iter().position(|a| a == "--config");
+        let path = at.and_then(|at| self.arguments.get(at + 1));
+        let text = match path {
+            Some(path) => fs::read_to_string(path).map_err(file_error(Path::new(path)))?,
+            None => BUILT_IN.to_owned(),
+        };
+        let path = self.folder.join(LAB_TOML);
+        let text = with_application(&text, name);
+        fs::write(&path, &text).map_err(file_error(&path))?;
+        let with_it = Lab::parse(&text, None).map_err(|problems| {
+            EnvironmentError::Unavailable(format!("lab.toml has no place for {name}: {problems}"))
+        })?;
+        self.lab.apps = with_it.apps;
+        let path = path.display().to_string();
+        match at {
+            Some(at) => self.arguments[at + 1] = path,
+            None => self.arguments.extend(["--config".to_owned(), path]),
+        }
+        Ok(())
     }
 
     /// File systems for every node and the ledger, if the fault needs them.

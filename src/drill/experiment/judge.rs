@@ -3,7 +3,7 @@
 use crate::drill::environment::{Environment, EnvironmentError};
 use crate::drill::faults::InjectionError;
 use crate::drill::judging::{Acks, EventLog, FaultEvidence, RunEvidence, Timeline, verdict};
-use crate::drill::report::{DrillVerdict, Invariant, Outage, Records, Run};
+use crate::drill::report::{ClientCalls, DrillVerdict, Invariant, Outage, Records, Run};
 use crate::protocol::ack::Policy;
 use crate::verifier::{Verification, VerifyError};
 use crate::writer::{WriteSummary, WriterError};
@@ -26,6 +26,8 @@ pub(super) struct Results {
     pub(super) writer: Result<WriteSummary, WriterError>,
     pub(super) verification: Result<Verification, VerifyError>,
     pub(super) records: Option<Records>,
+    /// The calls of client applications, if there were any.
+    pub(super) clients: Option<ClientCalls>,
     pub(super) acks: Acks,
     pub(super) events: EventLog,
     /// End, on the observer's clock.
@@ -61,6 +63,7 @@ impl Judge<'_> {
             outages,
             records: self.results.records.clone(),
             invariants,
+            clients: self.results.clients.clone(),
             samples: Some(self.results.acks.samples(SAMPLE_US, zero)),
             kept: None,
         }
@@ -85,6 +88,7 @@ impl Judge<'_> {
             writer: writer.as_ref().ok(),
             records: self.results.records.as_ref(),
             verification: verification.as_ref().ok(),
+            clients: self.results.clients.as_ref(),
             acknowledged_at_last: self.results.acknowledged_at_last,
             primary: primary.as_deref().map_err(String::as_str),
         };
@@ -147,7 +151,9 @@ impl Judge<'_> {
             return (judged, reasons);
         };
         reasons.insert(0, why);
-        let lost = invariants.first().is_some_and(|i| i.held == Some(false));
+        // The first: no record is lost; the second, if there are clients: they are linearizable.
+        let first = 1 + usize::from(self.results.clients.is_some());
+        let lost = invariants.iter().take(first).any(|i| i.held == Some(false));
         let verdict = match self.scope {
             // A fault that was not injected shows nothing; a lost record is lost all the same.
             Scope::SingleFault if lost => DrillVerdict::Violated,

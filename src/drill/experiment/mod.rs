@@ -4,8 +4,10 @@
 //! The lab is healed after every fault, whatever happened, and the records are read back if
 //! possible.
 //!
-//! - `judge`: invariants and verdict; `read_back`: records and ledger; `files`: the kept folder
+//! - `judge`: invariants and verdict; `read_back`: records and ledger; `clients`: the calls of
+//!   client applications; `files`: the kept folder
 
+mod clients;
 mod files;
 mod judge;
 mod read_back;
@@ -18,6 +20,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::drill::clients::Clients;
 use crate::drill::environment::{Environment, EnvironmentError, LabObserver, Load, LoadSettings};
 use crate::drill::faults::{
     FaultContext, FaultKind, Findings, InjectionError, await_first_writes, await_recovery,
@@ -28,6 +31,7 @@ use crate::drill::report::Run;
 use crate::protocol::ack::Policy;
 use crate::writer::Counts;
 
+use clients::checked;
 pub(super) use files::{clean_up, keep_events};
 use judge::{Judge, Results};
 use read_back::{discarded, read_acks, spans, verify};
@@ -70,6 +74,7 @@ pub(super) struct Experiment<'a> {
     settings: LoadSettings,
     ledger: PathBuf,
     load: Load,
+    clients: Option<Clients>,
     phases: Phases,
     /// Start, on the observer's clock.
     began: u64,
@@ -113,6 +118,7 @@ impl<'a> Experiment<'a> {
             settings,
             ledger,
             load,
+            clients: None,
             phases,
             began,
             injected: Vec::new(),
@@ -249,6 +255,10 @@ impl<'a> Experiment<'a> {
         self.phases.begin("settle");
         let (primary, acknowledged_at_last) = self.settle(stop).await;
         let observer = self.subject.observer;
+        let recording = match self.clients.take() {
+            Some(clients) => Some(clients.finish().await),
+            None => None,
+        };
         let writer = self.load.finish().await;
         let end = observer.now();
 
@@ -256,6 +266,10 @@ impl<'a> Experiment<'a> {
         let events = match self.scope {
             Scope::SingleFault => observer.events(),
             Scope::Chapter => observer.events().between(self.began, end),
+        };
+        let clients = match recording {
+            Some(recording) => Some(checked(recording, events.last_fault()).await),
+            None => None,
         };
         let environment = &*self.subject.environment;
         let faults = spans(&self.injected, &events, self.writer_start);
@@ -270,6 +284,7 @@ impl<'a> Experiment<'a> {
             acknowledged_at_last,
             writer,
             records: records.ok(),
+            clients,
             verification,
             acks: read_acks(&self.ledger),
             events,

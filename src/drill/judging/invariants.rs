@@ -1,10 +1,11 @@
 //! What must hold in a run, compared with what was observed. Pure.
 
-use crate::drill::report::{Invariant, Outage, Records};
+use crate::drill::report::{ClientCalls, Invariant, Outage, Records};
 use crate::verifier::Verification;
 use crate::writer::WriteSummary;
 
 use super::expectation::{Expectation, Failover, Writes};
+use super::linearizable::linearizable;
 use super::records::nothing_lost;
 use super::timeline::Timeline;
 
@@ -59,6 +60,8 @@ pub struct RunEvidence<'a> {
     pub records: Option<&'a Records>,
     /// The result of the verification.
     pub verification: Option<&'a Verification>,
+    /// The calls of client applications, if there were any.
+    pub clients: Option<&'a ClientCalls>,
     /// A record was acknowledged after the recovery, by every node (or by `+OK`, if that is
     /// trusted).
     pub acknowledged_at_last: bool,
@@ -70,6 +73,7 @@ impl RunEvidence<'_> {
     /// The invariants of a run with one fault.
     pub fn invariants(&self, fault: &FaultEvidence<'_>) -> Vec<Invariant> {
         let mut all = vec![nothing_lost(self.records, self.verification)];
+        all.extend(self.clients.map(linearizable));
         all.extend(fault.reaction());
         if let Some(writer) = self.writer {
             let detail = format!("{} failed, {} unknown", writer.failed, writer.unknown);
@@ -325,6 +329,7 @@ mod tests {
             writer: None,
             records: Some(&records),
             verification: Some(verification),
+            clients: None,
             acknowledged_at_last: true,
             primary: Ok("redis-b"),
         };

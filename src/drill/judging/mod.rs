@@ -5,7 +5,8 @@
 //! - [`Timeline`]: outages and timeline
 //! - [`Expectation`]: what a fault has to lead to
 //! - `invariants`: what must hold, compared with what was observed
-//! - `records`: their counts; `verdict`: the verdict over the invariants
+//! - `records`: their counts; `linearizable`: the calls of client applications
+//! - `verdict`: the verdict over the invariants
 //!
 //! How a fault is injected and how the lab is observed is not known here.
 
@@ -13,6 +14,7 @@ mod acks;
 mod events;
 mod expectation;
 mod invariants;
+mod linearizable;
 mod records;
 mod timeline;
 mod verdict;

@@ -1,11 +1,13 @@
 //! Reports and drills made of runs: sums, statistics, verdicts. Pure.
 
+use std::fmt;
+
 use crate::checker::Verdict;
 use crate::exit::Exit;
 
 use super::model::{
-    Drill, DrillReport, DrillSummary, DrillVerdict, Host, Invariant, Outage, Run, SCHEMA_VERSION,
-    Setting, Totals,
+    ClientCalls, ClientSetting, Drill, DrillReport, DrillSummary, DrillVerdict, Host, Invariant,
+    Outage, Run, SCHEMA_VERSION, Setting, Totals,
 };
 use super::stats::Spread;
 
@@ -65,6 +67,7 @@ impl Run {
             outages: Vec::new(),
             records: None,
             invariants: Vec::new(),
+            clients: None,
             samples: None,
             kept: None,
         }
@@ -116,12 +119,42 @@ impl Setting {
         }
     }
 
-    /// The kind of nodes, and whether the load outruns the replica.
+    /// The kind of nodes, whether the load outruns the replica, and client applications.
     pub fn nodes_and_load(&self) -> String {
-        match self.link_bytes_per_second {
-            Some(_) => format!("{}, outrun", self.nodes),
-            None => self.nodes.to_string(),
+        let outrun = match self.link_bytes_per_second {
+            Some(_) => ", outrun",
+            None => "",
+        };
+        let clients = self
+            .clients
+            .map_or(String::new(), |clients| format!(", {clients}"));
+        format!("{}{outrun}{clients}", self.nodes)
+    }
+}
+
+impl fmt::Display for ClientSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} clients: {}", self.count, self.via)?;
+        if self.local_reads {
+            f.write_str(", local reads")?;
         }
+        Ok(())
+    }
+}
+
+impl ClientCalls {
+    /// The counts in a sentence without a full stop.
+    pub fn sentence(&self) -> String {
+        format!(
+            "{} calls of clients: {} answered, {} not executed, {} unknown, the longest {:.0} ms",
+            self.calls, self.answered, self.not_executed, self.unknown, self.longest_ms
+        )
+    }
+
+    /// The objects that are not linearizable, each with its counterexample.
+    pub fn counterexamples(&self) -> impl Iterator<Item = (&str, &str)> {
+        let objects = self.objects.iter();
+        objects.filter_map(|o| Some((o.key.as_str(), o.counterexample.as_deref()?)))
     }
 }
 

@@ -10,7 +10,7 @@ mod tests;
 
 use std::fmt::{Display, Write};
 
-use super::{Drill, DrillReport, DrillSummary, Run, Spread};
+use super::{ClientCalls, Drill, DrillReport, DrillSummary, Run, Spread};
 
 const STYLE: &str = include_str!("html/style.css");
 
@@ -226,7 +226,24 @@ fn run(out: &mut String, number: usize, run: &Run, whole: bool) {
             escaped(&invariant.detail)
         );
     }
-    out.push_str("</table></div></details>\n");
+    out.push_str("</table></div>\n");
+    if let Some(clients) = &run.clients {
+        self::clients(out, clients);
+    }
+    out.push_str("</details>\n");
+}
+
+/// The calls of client applications, and what does not fit.
+fn clients(out: &mut String, clients: &ClientCalls) {
+    let _ = writeln!(out, "<p>{}.</p>", escaped(clients.sentence()));
+    for (key, counterexample) in clients.counterexamples() {
+        let _ = writeln!(
+            out,
+            "<p><code>{}</code> is not linearizable:</p>\n<div class=\"scroll\"><pre>{}</pre></div>",
+            escaped(key),
+            escaped(counterexample)
+        );
+    }
 }
 
 fn badge(verdict: impl Display) -> String {

@@ -132,6 +132,12 @@ pub fn markdown(report: &DrillReport) -> String {
                 let _ = write!(text, "\n- run {}: kept in `{kept}`", i + 1);
             }
         }
+        for clients in drill.runs.iter().filter_map(|run| run.clients.as_ref()) {
+            let _ = write!(text, "\n{}.\n", clients.sentence());
+            for (key, counterexample) in clients.counterexamples() {
+                let _ = write!(text, "\n`{key}`:\n\n```text\n{counterexample}```\n");
+            }
+        }
         if let Some(run) = drill.runs.iter().find(|run| !run.timeline.is_empty()) {
             let _ = write!(text, "\n```text\n{}```\n", timeline(run));
         }
@@ -158,8 +164,22 @@ pub fn brief(run: &Run) -> String {
             records.sent_again
         );
     }
+    if let Some(clients) = &run.clients {
+        let _ = writeln!(text, "  {}", clients.sentence());
+    }
     for reason in &run.reasons {
         let _ = writeln!(text, "  because: {reason}");
+    }
+    // The others are in the report.
+    let counterexamples = run
+        .clients
+        .iter()
+        .flat_map(|clients| clients.counterexamples());
+    if let Some((key, counterexample)) = counterexamples.into_iter().next() {
+        let _ = writeln!(text, "  {key}:");
+        for line in counterexample.lines() {
+            let _ = writeln!(text, "    {line}");
+        }
     }
     if let Some(kept) = &run.kept {
         let _ = writeln!(text, "  kept: {kept}");

@@ -14,8 +14,9 @@ mod model;
 mod stats;
 
 pub use model::{
-    Drill, DrillReport, DrillSummary, DrillVerdict, Host, Invariant, NodesKind, Outage, Phase,
-    Records, Run, SCHEMA_VERSION, Samples, Setting, TimelineEntry, Totals,
+    CalledObject, ClientCalls, ClientSetting, ClientsVia, Drill, DrillReport, DrillSummary,
+    DrillVerdict, Host, Invariant, NodesKind, Outage, Phase, Records, Run, SCHEMA_VERSION, Samples,
+    Setting, TimelineEntry, Totals,
 };
 pub use stats::Spread;
 

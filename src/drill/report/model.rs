@@ -98,6 +98,31 @@ pub struct Setting {
     /// the promotion) until the fault is healed; none: not limited.
     #[serde(default)]
     pub link_bytes_per_second: Option<u32>,
+    /// Client applications beside the writer; none: the writer alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients: Option<ClientSetting>,
+}
+
+/// How client applications were set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientSetting {
+    /// How they reach the primary.
+    pub via: ClientsVia,
+    /// Their number.
+    pub count: usize,
+    /// The proxy answers reads at once (`--reads local`).
+    pub local_reads: bool,
+}
+
+/// How client applications reach the primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+pub enum ClientsVia {
+    /// Through a `halab proxy`, with the policy of the writer.
+    Proxy,
+    /// At the node that the Sentinels name as primary; what it answers is trusted.
+    Direct,
 }
 
 /// The kind of nodes.
@@ -174,6 +199,9 @@ pub struct Run {
     pub records: Option<Records>,
     /// What must hold, and whether it did.
     pub invariants: Vec<Invariant>,
+    /// What client applications were answered; none without them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients: Option<ClientCalls>,
     /// Rate and latency of the writer; none when left out.
     pub samples: Option<Samples>,
     /// Folder with the ledger, logs and events of this run; none: removed.
@@ -264,6 +292,40 @@ pub struct Records {
     pub lost_from: Option<String>,
     /// Of the lost ones: creation time of the youngest, RFC 3339.
     pub lost_to: Option<String>,
+}
+
+/// The calls of client applications.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ClientCalls {
+    /// Calls.
+    pub calls: usize,
+    /// Of these: answered.
+    pub answered: usize,
+    /// Of these: not executed, as an error said.
+    pub not_executed: usize,
+    /// Of these: it is not known whether they were executed.
+    pub unknown: usize,
+    /// Duration of the longest call.
+    pub longest_ms: f64,
+    /// Why the calls or the last reads are not complete; none: they are.
+    pub failure: Option<String>,
+    /// The objects that were called.
+    pub objects: Vec<CalledObject>,
+}
+
+/// An object that client applications called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CalledObject {
+    /// Its key.
+    pub key: String,
+    /// `register`, `counter`, `queue` or `set`.
+    pub kind: String,
+    /// Calls that were executed or may have been.
+    pub calls: usize,
+    /// `holds`: linearizable; `violated`: not; `inconclusive`: the search has reached a bound.
+    pub verdict: DrillVerdict,
+    /// What does not fit, with times in seconds from the (last) fault; none if it is not violated.
+    pub counterexample: Option<String>,
 }
 
 /// A condition that must hold.

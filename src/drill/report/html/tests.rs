@@ -1,7 +1,7 @@
 //! The page of a real run of kill-primary-node, from a report written by `halab drill --json`.
 
 use super::*;
-use crate::drill::report::DrillVerdict;
+use crate::drill::report::{CalledObject, ClientSetting, ClientsVia, DrillVerdict};
 
 fn sample() -> DrillReport {
     serde_json::from_str(include_str!("sample.json")).unwrap()
@@ -67,6 +67,39 @@ fn text_from_a_report_stays_text() {
             .count()
             >= 6
     );
+}
+
+#[test]
+fn what_clients_were_answered_is_on_the_page_with_what_does_not_fit() {
+    let mut report = sample();
+    let object = |key: &str, counterexample: Option<&str>| CalledObject {
+        key: key.to_owned(),
+        kind: "register".to_owned(),
+        calls: 7,
+        verdict: DrillVerdict::Violated,
+        counterexample: counterexample.map(str::to_owned),
+    };
+    report.drills[0].setting.clients = Some(ClientSetting {
+        via: ClientsVia::Proxy,
+        count: 20,
+        local_reads: true,
+    });
+    report.drills[0].runs[0].clients = Some(ClientCalls {
+        calls: 14,
+        unknown: 3,
+        objects: vec![object("one", Some("get -> 7\n")), object("two", None)],
+        ..ClientCalls::default()
+    });
+    let text = page(&report);
+    for part in [
+        "20 clients: proxy, local reads",
+        "14 calls of clients: 0 answered, 0 not executed, 3 unknown",
+        "<code>one</code> is not linearizable",
+        "<pre>get -&gt; 7\n</pre>",
+    ] {
+        assert!(text.contains(part), "{part}");
+    }
+    assert!(!text.contains("<code>two</code>"));
 }
 
 #[test]
