@@ -95,7 +95,8 @@ pub(super) struct DrillArgs {
         default_value = "unix:///var/run/docker.sock"
     )]
     engine: String,
-    /// Client applications beside the writer, whose answers have to be linearizable [default: none]
+    /// Client applications beside the writer, whose answers have to be linearizable [default:
+    /// none]
     #[arg(long, value_name = "VIA", value_enum, conflicts_with_all = ["attach", "control"])]
     clients: Option<ClientsName>,
     /// Number of client applications

@@ -12,8 +12,8 @@ const LAST: usize = 8;
 /// A part of a history that is not linearizable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counterexample {
-    /// The answers that came in at the end of that part: without them it is linearizable, as far as
-    /// the bounds of the search permit to say.
+    /// The answers that came in at the end of that part: without them it is linearizable, as far
+    /// as the bounds of the search permit to say.
     pub answers: Vec<Operation>,
     /// Number of operations in the longest order that fits.
     pub length: usize,

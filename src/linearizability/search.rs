@@ -93,7 +93,8 @@ pub(super) struct Search<'a> {
     /// Numbers of the calls without an answer that may have changed something, by invocation.
     open: Vec<usize>,
     /// Of each of these: the one before it with the same method. Of two equal calls without an
-    /// answer the earlier one comes first: whatever fits with the later one, fits with the earlier.
+    /// answer the earlier one comes first: whatever fits with the later one, fits with the
+    /// earlier.
     twin: Vec<Option<u32>>,
 }
 
