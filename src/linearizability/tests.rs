@@ -6,11 +6,11 @@ use stateright::semantics::{ConsistencyTester, LinearizabilityTester, Sequential
 
 use super::*;
 
-/// A history of these calls: client, method, invoked, and answered when and with what.
-fn history(
-    kind: ObjectKind,
-    calls: Vec<(u64, Method, u64, Option<(u64, Returned)>)>,
-) -> ObjectHistory {
+/// A call: client, method, invoked when, and answered when and with what.
+type Call = (u64, Method, u64, Option<(u64, Returned)>);
+
+/// A history of these calls.
+fn history(kind: ObjectKind, calls: Vec<Call>) -> ObjectHistory {
     let operation = |(client, method, invoked, returned)| Operation {
         client,
         method,
@@ -346,7 +346,7 @@ fn method(kind: ObjectKind, choice: u8, value: u64) -> Method {
         (ObjectKind::Register, 0 | 1) | (ObjectKind::Counter, 0 | 1) => Method::Get,
         (ObjectKind::Register, 2) => Method::Set(value),
         (ObjectKind::Register, _) => Method::CompareAndSet {
-            expected: (value > 0).then_some(value - 1),
+            expected: value.checked_sub(1),
             new: value,
         },
         (ObjectKind::Counter, _) => Method::Increment,
