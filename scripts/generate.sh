@@ -8,6 +8,7 @@ GENERATORS=(
     scripts/units.py       # deploy/systemd
     scripts/kubernetes.py  # deploy/kubernetes
     scripts/dashboards.py  # grafana/dashboards
+    scripts/commands.py    # the commands of ./lab in docs/commands.md
     scripts/bench/bench.py # the tables of docs/performance.md
 )
 
