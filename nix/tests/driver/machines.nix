@@ -1,7 +1,7 @@
 # A lab on three machines, as on the hosts of nix/templates/hosts: two with a Redis server and a
 # Sentinel each, and one with a Sentinel, the writer, the proxy and the monitoring. The tests import
-# it and add their name and script. `./lab machines test` runs the same scripts on machines of Debian
-# packages (docs/machines.md).
+# it and add their name and script. `./lab machines test` runs the same scripts on machines of
+# Debian packages (docs/machines.md).
 {
   lib,
   project,
