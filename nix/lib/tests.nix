@@ -177,6 +177,7 @@ let
           ++ (with monitoring; [
             node_port
             writer_port
+            proxy_port
             prometheus_port
             grafana_port
             redis_exporter_port

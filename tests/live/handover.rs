@@ -99,10 +99,13 @@ fn without_another_node_in_sync_there_is_no_handover_and_it_says_why() {
 /// For a while the Sentinels, and the primary, take a server that hangs for one in sync.
 #[test]
 fn a_handover_asks_the_candidate_itself() {
-    let lab = TestLab::start();
+    let mut lab = TestLab::start();
+    // The parent first: it would take a stopped server for a hung one.
+    lab.runner.signal_node("redis-b", Signal::STOP);
     lab.signal_server("redis-b", Signal::STOP);
     let output = lab.halab(&["handover"]);
     lab.signal_server("redis-b", Signal::CONT);
+    lab.runner.signal_node("redis-b", Signal::CONT);
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("in sync and promotable; wait"), "{text}");

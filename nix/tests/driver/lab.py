@@ -318,11 +318,15 @@ class Lab:
 
     def wait_proxy(self) -> None:
         """Wait until the proxy answers a command from the primary."""
+
+        def serves(seen: tuple[int, str]) -> bool:
+            return seen[0] == 0
+
         wait(
             "the proxy serves",
             FAILOVER_SECONDS * self.slowness,
             lambda: self.writer.execute("halab health proxy"),
-            lambda seen: seen[0] == 0,
+            serves,
         )
 
     def writer_log(self, lines: int) -> str:
