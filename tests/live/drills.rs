@@ -27,12 +27,13 @@ fn command(folder: &Path, arguments: &[&str]) -> Command {
         .arg("--redis-server")
         .arg(redis_server())
         .args(["drill", "--seed", "7", "--json"])
-        .arg(folder.join("report.json"))
-        .args(arguments);
+        .arg(folder.join("report.json"));
     // Several of them run at once, on a few cores. Beside clients the default is lower.
     if !arguments.contains(&"--clients") {
         command.args(["--rate", "20000"]);
     }
+    // Last: the caller may add a value.
+    command.args(arguments);
     command
 }
 
