@@ -64,8 +64,7 @@ fn holds(bounds: Bounds) -> Found {
     if let Some(loss) = &found.loss {
         panic!("the claim does not hold:\n{loss}");
     }
-    let only_handovers = bounds.kinds == [Kind::Handover];
-    assert!(only_handovers || found.tally.recoveries.load(Ordering::Relaxed) > 0);
+    assert!(found.tally.recoveries.load(Ordering::Relaxed) > 0);
     found
 }
 

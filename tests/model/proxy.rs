@@ -116,12 +116,6 @@ fn a_write_of_a_primary_that_is_cut_off_is_judged_rightly() {
     fates_hold(Bounds { kinds, ..JUDGED });
 }
 
-#[test]
-#[ignore = "minutes: wider than the others"]
-fn a_write_is_judged_rightly_through_two_handovers() {
-    holds(HANDOVERS);
-}
-
 /// A Sentinel has connected to the old primary before that follows the new one, which acknowledges
 /// a write alone: the Sentinel remembers the old one's priority as a primary.
 #[test]
