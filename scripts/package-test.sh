@@ -14,7 +14,7 @@ package_test_obstacle() {
 }
 
 # The same as a reason to skip the test; with LAB_PACKAGE_TEST=required it fails instead.
-package_test_skipped() { [ "${LAB_PACKAGE_TEST-}" = required ] || package_test_obstacle; }
+package_step_obstacle() { [ "${LAB_PACKAGE_TEST-}" = required ] || package_test_obstacle; }
 
 setup_package_test() {
     [ -z "$(package_test_obstacle)" ] || return 0

@@ -267,6 +267,17 @@ mod tests {
         lab
     }
 
+    /// A server of that lab, at any port.
+    async fn listening(lab: &Lab) -> (TcpListener, SocketAddrV4) {
+        let listener = TcpListener::bind((lab.data_nodes[0].address, 0))
+            .await
+            .unwrap();
+        let SocketAddr::V4(at) = listener.local_addr().unwrap() else {
+            panic!("an IPv4 address");
+        };
+        (listener, at)
+    }
+
     /// How many connections a server accepts within 3 s that closes each at once, from a client
     /// that repeats `attempt`.
     async fn accepted_in_3_s(
@@ -275,12 +286,7 @@ mod tests {
     ) -> u32 {
         let lab = unreachable_lab();
         let connector = Connector::new(&lab, User::Node);
-        let listener = TcpListener::bind((lab.data_nodes[0].address, 0))
-            .await
-            .unwrap();
-        let SocketAddr::V4(at) = listener.local_addr().unwrap() else {
-            panic!("an IPv4 address");
-        };
+        let (listener, at) = listening(&lab).await;
         let attempts = async {
             let begun = Instant::now();
             while begun.elapsed() < Duration::from_secs(3) {
@@ -338,12 +344,7 @@ mod tests {
     async fn what_was_not_sent_is_dropped_with_the_connection() {
         let lab = unreachable_lab();
         let connector = Connector::new(&lab, User::Node);
-        let listener = TcpListener::bind((lab.data_nodes[0].address, 0))
-            .await
-            .unwrap();
-        let SocketAddr::V4(at) = listener.local_addr().unwrap() else {
-            panic!("an IPv4 address");
-        };
+        let (listener, at) = listening(&lab).await;
         for drops in [false, true] {
             let mut stream = connector.open_stream(at).await.unwrap();
             let (mut accepted, _) = listener.accept().await.unwrap();

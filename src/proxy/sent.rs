@@ -134,6 +134,15 @@ impl Sent {
         writes && !self.is_queued && self.own.is_none()
     }
 
+    /// Whether its answer counts only if the server is still the primary. A refusal may show that
+    /// it is not; then it is no answer. Of a command with earlier executions, only a primary
+    /// that stays one shows that they are lost.
+    pub fn needs_primary(&self) -> bool {
+        let request = self.request.as_ref();
+        let has_earlier = request.is_some_and(|request| !request.earlier.is_empty());
+        self.may_have_written() || self.is_refused || has_earlier
+    }
+
     /// Whether it changes data whenever it is executed.
     pub fn always_changes(&self) -> bool {
         let request = self.request.as_ref();
@@ -272,6 +281,26 @@ pub(in crate::proxy) mod tests {
         sent[0].is_refused = true;
         let outcome = judge(&sent, |_| Survival::Unknown);
         assert_eq!((outcome.kept, outcome.is_unknown), (0, false));
+    }
+
+    #[test]
+    fn a_command_with_an_earlier_execution_is_answered_by_a_primary_only() {
+        let mut read = Sent::new(request(Kind::Read), 0);
+        assert!(!read.needs_primary());
+        let discard = request(Kind::Discard);
+        let executed = Execution {
+            server: std::net::SocketAddrV4::new([127, 0, 0, 11].into(), 6379),
+            history: "old".into(),
+            extent: crate::protocol::history::Extent {
+                after: Some(1),
+                upto: None,
+            },
+        };
+        let earlier = vec![executed];
+        let discard = Sent::new(ClientRequest { earlier, ..discard }, 0);
+        assert!(discard.needs_primary());
+        read.is_refused = true;
+        assert!(read.needs_primary());
     }
 
     #[test]

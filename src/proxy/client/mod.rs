@@ -227,8 +227,7 @@ impl ClientTask {
         };
         let options = &self.shared.options;
         let is_confirmed = |sent: &Sent| {
-            // A refusal may show that this is no longer the primary; then it is no answer.
-            options.is_unconfirmed(sent.may_have_written() || sent.is_refused)
+            options.is_unconfirmed(sent.needs_primary())
                 || sent.before.is_some_and(|before| before <= through)
         };
         let (mut tally, now) = (Tally::default(), std::time::Instant::now());
@@ -238,7 +237,7 @@ impl ClientTask {
             tally.answered(request.kind, is_other);
             // Others have waited for no confirmation.
             if let Some(answered) = sent.answered
-                && !options.is_unconfirmed(sent.may_have_written() || sent.is_refused)
+                && !options.is_unconfirmed(sent.needs_primary())
             {
                 tally.held(now.saturating_duration_since(answered));
             }

@@ -325,8 +325,8 @@ impl Pipeline {
     }
 
     /// Has all commands that were sent but the first `kept` be sent again, before those that are
-    /// waiting. Returns their number. `execution` states where one would be found that was
-    /// executed.
+    /// waiting. Returns their number. `execution` gives the place of a command in the history, if
+    /// it was executed.
     pub(super) fn send_again(
         &mut self,
         kept: usize,
