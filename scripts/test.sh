@@ -131,6 +131,8 @@ report_steps() {
     printf '\n%d s in total\n' $SECONDS
     for i in "${!failed[@]}"; do
         printf '\n==> %s: the end of its output\n' "${failed[i]}"
+        # A failed Rust test prints much after the reason.
+        grep -A 3 ' panicked at ' "${failed_logs[i]}" | cut -c -300 | head -n 40 || true
         tail -n 40 "${failed_logs[i]}"
         rm "${failed_logs[i]}"
     done
