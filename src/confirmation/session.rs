@@ -69,6 +69,18 @@ impl Session {
         }
     }
 
+    /// A session for tests, of which one round was answered: at `offset`.
+    #[cfg(test)]
+    pub fn example(primary: SocketAddrV4, history: ReplicationHistory, offset: u64) -> Self {
+        let session = Session {
+            history,
+            ..Self::new(primary, Vec::new(), &ServerInfo::parse(""))
+        };
+        let (round, _) = session.begin_round();
+        session.round_answered(round, offset);
+        session
+    }
+
     /// The other data nodes, which have to confirm.
     pub fn others(&self) -> &[SocketAddrV4] {
         &self.others
@@ -188,7 +200,7 @@ impl Session {
     }
 
     /// Waits until more than `number` batches have been answered.
-    pub(super) async fn more_answered(&self, number: u64) {
+    pub async fn more_answered(&self, number: u64) {
         while self.answered.load(Ordering::SeqCst) <= number {
             self.work.notified().await;
         }

@@ -43,6 +43,8 @@ pub struct Execution {
     pub history: String,
     /// Where in that history it lies.
     pub extent: Extent,
+    /// Whether it was answered: without an answer, it is not known that there was one.
+    pub is_answered: bool,
 }
 
 impl Execution {
@@ -66,6 +68,18 @@ pub fn has_none_of<'a>(
 ) -> bool {
     let mut executions = executions.into_iter();
     executions.all(|execution| execution.survival(server, history) == Survival::Lost)
+}
+
+/// Whether the primary `server`, with this history, is known to have one of these executions of a
+/// command. That the history of a command without an answer goes on does not show that it has the
+/// command.
+pub fn is_known_to_have_one_of<'a>(
+    executions: impl IntoIterator<Item = &'a Execution>,
+    server: SocketAddrV4,
+    history: &ReplicationHistory,
+) -> bool {
+    let mut answered = executions.into_iter().filter(|of| of.is_answered);
+    answered.any(|execution| execution.survival(server, history) == Survival::Survived)
 }
 
 impl ReplicationHistory {
@@ -141,6 +155,7 @@ mod tests {
             server: address(1),
             history: "old".into(),
             extent: extent(100, 140),
+            is_answered: true,
         };
         let may = |of: &[&Execution], host, history: &ReplicationHistory| {
             has_none_of(of.iter().copied(), address(host), history)
@@ -168,6 +183,34 @@ mod tests {
         };
         assert!(may(&[&second], 3, &later));
         assert!(!may(&[&second, &executed], 3, &later));
+    }
+
+    #[test]
+    fn a_command_without_an_answer_is_not_known_to_be_executed() {
+        let server = SocketAddrV4::new([127, 0, 0, 1].into(), 6379);
+        let old = ReplicationHistory {
+            id: "old".into(),
+            before: None,
+        };
+        let answered = Execution {
+            server,
+            history: "old".into(),
+            extent: extent(100, 140),
+            is_answered: true,
+        };
+        let unanswered = Execution {
+            is_answered: false,
+            ..answered.clone()
+        };
+        let has = |of: &[&Execution], history| {
+            is_known_to_have_one_of(of.iter().copied(), server, history)
+        };
+        assert!(!has(&[], &old));
+        assert!(!has(&[&unanswered], &old));
+        assert!(has(&[&unanswered, &answered], &old));
+        assert!(!has(&[&answered], &promoted()));
+        // But it may be: it is not sent where that would be twice.
+        assert!(!has_none_of([&unanswered], server, &old));
     }
 
     #[test]

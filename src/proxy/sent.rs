@@ -295,6 +295,7 @@ pub(in crate::proxy) mod tests {
                 after: Some(1),
                 upto: None,
             },
+            is_answered: true,
         };
         let earlier = vec![executed];
         let discard = Sent::new(ClientRequest { earlier, ..discard }, 0);

@@ -249,6 +249,7 @@ fn execution(place: &Place) -> Execution {
             after: place.after.map(offset),
             upto: place.upto.map(offset),
         },
+        is_answered: place.upto.is_some(),
     }
 }
 

@@ -13,7 +13,7 @@ use tracing::debug;
 use crate::client::Stream;
 use crate::config::Unanswered;
 use crate::confirmation::Session;
-use crate::protocol::history::{Execution, Extent, Survival, has_none_of};
+use crate::protocol::history::{Execution, Extent, Survival, has_none_of, is_known_to_have_one_of};
 use crate::proxy::sent::{ClientRequest, Sent};
 
 use super::link::{PrimaryLink, poll_read_some, poll_write_all};
@@ -133,13 +133,11 @@ impl ClientTask {
     /// Whether the commands that are waiting may be sent to the primary of this session. It was
     /// decided at an earlier one that they are sent again, which may have been given up since.
     fn may_send_to(&self, session: &Session) -> bool {
-        let mut executions = self.pipeline.earlier_executions();
+        let executions = self.pipeline.earlier_executions();
         let (server, history) = (session.primary, session.history());
         match self.shared.options.unanswered {
             Unanswered::Disconnect => has_none_of(executions, server, history),
-            // What this primary is known to have is not sent to it.
-            Unanswered::Retry => executions
-                .all(|execution| execution.survival(server, history) != Survival::Survived),
+            Unanswered::Retry => !is_known_to_have_one_of(executions, server, history),
         }
     }
 
@@ -256,5 +254,6 @@ fn execution(sent: &Sent, lost: &Session, last: Option<u64>) -> Execution {
         server: lost.primary,
         history: lost.history().id.clone(),
         extent: Extent { upto, ..extent },
+        is_answered: sent.is_complete(),
     }
 }

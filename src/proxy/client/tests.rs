@@ -1,6 +1,7 @@
-//! Clients while there is no primary.
+//! Clients while there is no primary, and when it changes.
 
 use std::collections::BTreeSet;
+use std::net::{SocketAddr, SocketAddrV4};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -12,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::User;
 use crate::client::Connector;
-use crate::config::Lab;
+use crate::config::{Lab, Unanswered};
+use crate::protocol::history::ReplicationHistory;
 use crate::proxy::carried::encoded;
 use crate::proxy::kind::Topic;
 use crate::proxy::metrics::ProxyMetrics;
@@ -35,10 +37,15 @@ struct Connected {
 
 impl Connected {
     async fn with(carried: Carried) -> Self {
+        Self::with_rule(carried, Unanswered::Disconnect).await
+    }
+
+    async fn with_rule(carried: Carried, unanswered: Unanswered) -> Self {
         let lab = Lab::parse(include_str!("../../../lab.toml"), None).unwrap();
         let (sessions, receiver) = watch::channel(None);
         let options = ProxyOptions {
             patience: PATIENCE,
+            unanswered,
             ..example_options()
         };
         let shared = Arc::new(Shared {
@@ -137,4 +144,104 @@ async fn a_subscriber_that_waits_is_answered_and_its_end_is_noticed() {
     drop(stream);
     let end = timeout(SOON, task).await.unwrap().unwrap();
     assert!(matches!(end, End::Closed), "{end}");
+}
+
+/// Stands for the server of a data node: it accepts connections, and takes a command.
+struct Server {
+    listener: TcpListener,
+    address: SocketAddrV4,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let SocketAddr::V4(address) = listener.local_addr().unwrap() else {
+            unreachable!("an address of version 4 was asked for");
+        };
+        Server { listener, address }
+    }
+
+    /// The next connection, once `SET` was sent over it.
+    async fn takes_set(&self) -> TcpStream {
+        let (mut stream, _) = timeout(SOON, self.listener.accept())
+            .await
+            .unwrap()
+            .unwrap();
+        let mut command = vec![0; SET.len()];
+        let read = timeout(SOON, stream.read_exact(&mut command)).await;
+        read.unwrap().unwrap();
+        assert_eq!(String::from_utf8_lossy(&command), SET);
+        stream
+    }
+
+    /// A session with it as the primary, in the history `id`, at offset 100.
+    fn session(&self, id: &str, before: Option<(&str, u64)>) -> Arc<Session> {
+        let history = ReplicationHistory {
+            id: id.into(),
+            before: before.map(|(id, until)| (id.into(), until)),
+        };
+        Arc::new(Session::example(self.address, history, 100))
+    }
+}
+
+const SET: &str = "SET k v\r\n";
+
+/// A client whose primary has closed the connection in place of an answer to `SET`.
+async fn unanswered(server: &Server, rule: Unanswered) -> Connected {
+    let mut client = Connected::with_rule(Carried::default(), rule).await;
+    client
+        .sessions
+        .send_replace(Some(server.session("old", None)));
+    client.send(SET).await;
+    drop(server.takes_set().await);
+    client
+}
+
+#[tokio::test]
+async fn a_write_without_an_answer_disconnects_the_client() {
+    let server = Server::start().await;
+    let client = unanswered(&server, Unanswered::Disconnect).await;
+    let (text, end) = client.rest().await;
+    assert_eq!(text, "");
+    assert!(matches!(end, End::Unknown), "{end}");
+}
+
+/// Also to the server to which it was sent: only its connection may be lost.
+#[tokio::test]
+async fn with_retry_a_write_without_an_answer_is_sent_again() {
+    let server = Server::start().await;
+    let client = unanswered(&server, Unanswered::Retry).await;
+    for _ in 0..3 {
+        drop(server.takes_set().await);
+    }
+    assert!(!client.task.is_finished());
+}
+
+/// A primary has executed a write, a second one is promoted without it, and is demoted before it
+/// executes it. The first one goes on, with the write.
+#[tokio::test]
+async fn a_write_is_not_sent_to_a_primary_that_has_it() {
+    for rule in [Unanswered::Disconnect, Unanswered::Retry] {
+        let (first, second) = (Server::start().await, Server::start().await);
+        let mut client = Connected::with_rule(Carried::default(), rule).await;
+        let old = first.session("old", None);
+        client.sessions.send_replace(Some(old.clone()));
+        client.send(SET).await;
+        let mut to_first = first.takes_set().await;
+        to_first.write_all(b"+OK\r\n").await.unwrap();
+        // The answer is read, and not confirmed.
+        old.more_answered(0).await;
+
+        let new = second.session("new", Some(("old", 101)));
+        client.sessions.send_replace(Some(new.clone()));
+        old.end();
+        let mut to_second = second.takes_set().await;
+        to_second.write_all(b"-READONLY\r\n").await.unwrap();
+        let again = first.session("old", None);
+        client.sessions.send_replace(Some(again));
+        new.end();
+        let (text, end) = client.rest().await;
+        assert_eq!(text, "", "{rule:?}");
+        assert!(matches!(end, End::Unknown), "{rule:?}: {end}");
+    }
 }

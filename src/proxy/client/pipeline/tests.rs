@@ -223,6 +223,7 @@ fn executed(_: &Sent) -> Execution {
             after: Some(1),
             upto: None,
         },
+        is_answered: false,
     }
 }
 
