@@ -39,6 +39,9 @@ CONNECT_SECONDS = 4
 # The time for which no alert may fire on a lab with which nothing is wrong: longer than any `for:`
 # of prometheus/rules but that of ten minutes.
 QUIET_SECONDS = 35
+# A query of a dashboard is answered if its panel would show a line for some of this time: a slow
+# machine misses scrapes.
+PANEL_SECONDS = 300
 # The last number of an address outside the lab.
 FOREIGN_ADDRESS = 250
 
@@ -170,15 +173,23 @@ def handed_over_first(log: str) -> bool:
     return bool(handed_over) and SERVER_STOPS not in before
 
 
-def without_series(
-    queries: typing.Iterable[str],
-    look: typing.Callable[[str], typing.Mapping[str, float] | NoPrometheus],
-) -> list[str]:
-    """The queries that have no answer, or one without a series."""
-    seen = {query: look(query) for query in queries}
-    return [
-        query for query, answer in seen.items() if isinstance(answer, NoPrometheus) or not answer
-    ]
+def panels_query(queries: typing.Iterable[str]) -> str:
+    """One query for all of these: a value for each that had a series within PANEL_SECONDS, with its
+    position as the label `position`. One after the other, they take a slow machine's time from what
+    they ask for, and the answer with every series is long."""
+    return " or ".join(
+        f"label_replace(count(last_over_time(({query})[{PANEL_SECONDS}s:5s])), "
+        f'"position", "{position}", "", "")'
+        for position, query in enumerate(queries)
+    )
+
+
+def positions(text: str) -> set[int]:
+    """The positions in the answer to `panels_query`."""
+    answer: dict[str, typing.Any] = json.loads(text)
+    if answer["status"] != "success":
+        raise AssertionError(text)
+    return {int(series["metric"]["position"]) for series in answer["data"]["result"]}
 
 
 def count_values(text: str) -> int:
@@ -420,19 +431,22 @@ class Lab:
         )
 
     def wait_series(self, queries: typing.Iterable[str]) -> None:
-        """Wait until each query has had an answer with a series."""
+        """Wait until each query has had a series within the last PANEL_SECONDS."""
         left = list(queries)
 
-        def look() -> list[str]:
-            left[:] = without_series(left, self.query)
+        def look() -> list[str] | NoPrometheus:
+            seen = self.ask_prometheus(panels_query(left), positions)
+            if isinstance(seen, NoPrometheus):
+                return seen
+            left[:] = [query for position, query in enumerate(left) if position not in seen]
             return left
 
         wait(
             "every query has a series",
             FAILOVER_SECONDS * self.slowness,
             look,
-            lambda seen: not seen,
-            lambda seen: f"none for {seen}",
+            lambda seen: not isinstance(seen, NoPrometheus) and not seen,
+            lambda seen: str(seen) if isinstance(seen, NoPrometheus) else f"none for {seen}",
         )
 
     def wait_targets(self, expected: dict[str, float]) -> None:

@@ -27,10 +27,10 @@ from lab import (
     renew_disk,
     samples,
     slowness,
+    panels_query,
     unique,
     unit_of,
     wait,
-    without_series,
 )
 
 RULES = pathlib.Path(__file__).resolve().parents[3] / "prometheus/rules"
@@ -323,19 +323,32 @@ class MonitoringTest(unittest.TestCase):
         self.assertGreater(len(needed), 10)
         self.assertEqual([seconds for seconds in needed if seconds >= QUIET_SECONDS], [600])
 
-    def test_a_query_without_a_series_is_named(self) -> None:
-        refused = NoPrometheus("curl: (7)")
-        answers: dict[str, dict[str, float] | NoPrometheus] = {"a": {"n": 1}, "b": {}, "c": refused}
-        self.assertEqual(without_series(answers, lambda query: answers[query]), ["b", "c"])
+    def at_positions(self, *found: int) -> str:
+        return self.answer(
+            *({"metric": {"position": str(at)}, "value": [1.5, "1"]} for at in found)
+        )
 
     def test_a_query_needs_a_series_once(self) -> None:
-        one = self.by_job({"redis": 1})
-        host = FakeHost(self.answer(), one, one)
+        # Of a, b and c the first answer has b; of a and c the next one has c.
+        host = FakeHost("", self.at_positions(1), self.at_positions(1), self.at_positions(0))
         with mock.patch("lab.time.sleep"):
-            Lab(host).wait_series(["a", "b"])
+            Lab(host).wait_series(["a", "b", "c"])
         self.assertEqual(host.answers, [])
-        with mock.patch("lab.LIMIT_SECONDS", -1), self.assertRaisesRegex(AssertionError, r"'b'"):
-            Lab(FakeHost(one, self.answer())).wait_series(["a", "b"])
+
+    def test_a_query_without_a_series_is_named(self) -> None:
+        with mock.patch("lab.LIMIT_SECONDS", -1):
+            with self.assertRaisesRegex(AssertionError, r"none for \['b'\]"):
+                Lab(FakeHost(self.at_positions(0))).wait_series(["a", "b"])
+            with self.assertRaisesRegex(AssertionError, "NoPrometheus"):
+                Lab(FakeHost("")).wait_series(["a"])
+
+    def test_all_queries_are_one(self) -> None:
+        self.assertEqual(
+            panels_query(["up", "rate(a[10s])"]),
+            'label_replace(count(last_over_time((up)[300s:5s])), "position", "0", "", "") or '
+            "label_replace(count(last_over_time((rate(a[10s]))[300s:5s])), "
+            '"position", "1", "", "")',
+        )
 
     def test_the_error_of_curl_is_reported(self) -> None:
         host = mock.Mock(execute=mock.Mock(return_value=(7, "curl: (7) Failed to connect\n")))
