@@ -125,7 +125,7 @@ in
     + "FIREWALLED_PORTS: list[str] = []\n"
     # What the test of the monitoring has beside Prometheus and redis_exporter, stated apart from
     # the module, so that a missing one fails the test.
-    + "CADVISORS = 2\nGRAFANA = True\nPROXIES = 1\n"
+    + "CADVISORS = 2\nGRAFANA = True\nPROXIES = 1\nNOT_EXPORTED: list[str] = []\n"
     + builtins.readFile ./lab.py
     + builtins.readFile file;
 
