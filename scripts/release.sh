@@ -74,8 +74,11 @@ release_matches() {
     version=$(release_version)
     [ "$1" = "v$version" ] || die "the tag is $1, but the version in Cargo.toml is $version" \
         "use the tag v$version, or change the version"
-    grep -qF "## [$version]" "$LAB_ROOT/CHANGELOG.md" ||
-        die "CHANGELOG.md has no section [$version]" "rename its section [Unreleased]"
+    grep -qE "^## \[${version//./\\.}\] - [0-9]{4}-[0-9]{2}-[0-9]{2}$" "$LAB_ROOT/CHANGELOG.md" ||
+        die "CHANGELOG.md has no section [$version] with a date" \
+            "add the date to its heading: ## [$version] - $(date -u +%F)"
+    ! sed -n '/^## \[Unreleased\]/,/^## \[[0-9]/p' "$LAB_ROOT/CHANGELOG.md" | grep -q '^- ' ||
+        die "CHANGELOG.md has unreleased entries" "move them to the section [$version]"
 }
 
 setup_release() {
