@@ -331,12 +331,13 @@ FAULTS = (
     Fault(
         "exporter-password-of-another-lab",
         "credential",
-        "redis_exporter has another lab's password",
+        "three has another lab's password of the user exporter: only its own Sentinel accepts it",
         ("three",),
         (ForeignSecret("exporter"),),
         {
             "monitoring": ExpectedFailure(
-                SCRAPED, r"redis_exporter reaches every server: .*; last seen: \{\}"
+                SCRAPED,
+                r"redis_exporter reaches every server: .*; last seen: \{'sentinel-3': 1\.0\}",
             )
         },
     ),

@@ -77,8 +77,9 @@ class TextsTest(unittest.TestCase):
             "not met after 90 s: redis_exporter reaches every server: redis_up == 1; last seen: "
         )
         for seen, detected in (
-            ("{}", True),
-            ("{'redis-a': 1.0}", False),
+            ("{'sentinel-3': 1.0}", True),
+            ("{'redis-a': 1.0, 'sentinel-3': 1.0}", False),
+            ("{}", False),
             ("NoPrometheus()", False),
         ):
             self.assertEqual(
