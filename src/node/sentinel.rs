@@ -143,10 +143,10 @@ async fn end_with_server(
             why,
         });
     }
-    let said = report.said().map(|said| said.line);
+    let log_problem = report.log_problem().map(|problem| problem.line);
     let how = status.map(|status| status.to_string()).unwrap_or_default();
     let why = format!("its server has ended ({how})");
-    error!(node = %node.name, status = how, said, "the server has ended unexpectedly");
+    error!(node = %node.name, status = how, log_problem, "the server has ended unexpectedly");
     report.update(|report| report.last_end = Some(how));
     if let Some(folder) = conf.parent() {
         report.note_end(folder, &why);

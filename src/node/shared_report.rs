@@ -32,7 +32,7 @@ impl ReportState {
         self.begun.elapsed()
     }
 
-    fn said(&self) -> Option<LogProblem> {
+    fn log_problem(&self) -> Option<LogProblem> {
         self.log.problem(self.now())
     }
 }
@@ -71,20 +71,20 @@ impl SharedReport {
     }
 
     /// The problem that the server's log shows, if any.
-    pub(super) fn said(&self) -> Option<LogProblem> {
-        self.lock().said()
+    pub(super) fn log_problem(&self) -> Option<LogProblem> {
+        self.lock().log_problem()
     }
 
     /// The reason in the log why the server refuses its config file, if it does.
     pub(super) fn config_refused(&self) -> Option<String> {
-        let said = self.said()?;
-        (said.cause == Cause::ConfigRefused).then_some(said.line)
+        let problem = self.log_problem()?;
+        (problem.cause == Cause::ConfigRefused).then_some(problem.line)
     }
 
     pub(super) fn report(&self) -> NodeReport {
         let state = self.lock();
         NodeReport {
-            said: state.said(),
+            log_problem: state.log_problem(),
             ..state.report.clone()
         }
     }

@@ -64,7 +64,8 @@ pub struct NodeReport {
     /// reason.
     pub version_refused: Option<String>,
     /// The last problem in the server's log, until the log shows that it is over.
-    pub said: Option<LogProblem>,
+    #[serde(alias = "said")]
+    pub log_problem: Option<LogProblem>,
     /// The lab as the supervisor knows it.
     pub lab: Description,
     /// Logins that failed because a node refuses a password of this node, or this node has none.
@@ -150,7 +151,7 @@ mod tests {
         let older = r#"{"node":"redis-a","said":{"cause":"of-the-future","line":"x"},"new":1}"#;
         let report: NodeReport = serde_json::from_str(older).unwrap();
         assert_eq!(report.node, "redis-a");
-        assert_eq!(report.said.unwrap().cause, Cause::Other);
+        assert_eq!(report.log_problem.unwrap().cause, Cause::Other);
         assert_eq!(report.users_added, Vec::<String>::new());
         assert!(!report.needs_choice);
     }

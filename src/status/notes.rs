@@ -33,12 +33,13 @@ impl Status {
             let note = fs::read(state_root.join(&name).join(END_NOTE)).ok();
             let note: Option<NodeReport> = note.and_then(|n| serde_json::from_slice(&n).ok());
             if let Some(mut report) = note {
-                if let (Some(said), Some(at)) =
-                    (&mut report.said, report.ended_at.or(report.stopped_at))
-                {
+                if let (Some(problem), Some(at)) = (
+                    &mut report.log_problem,
+                    report.ended_at.or(report.stopped_at),
+                ) {
                     // The age was noted at that time. If the clock was set back since, nothing is
                     // added.
-                    said.ago_s = said.ago_s.map(|ago| ago + now.saturating_sub(at));
+                    problem.ago_s = problem.ago_s.map(|ago| ago + now.saturating_sub(at));
                 }
                 *problem = judge::ended(&name, &problem.what, &report, now);
                 self.supervisors.insert(name, Reached::Up(report));

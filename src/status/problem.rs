@@ -186,12 +186,12 @@ pub struct Problem {
     pub severity: ProblemSeverity,
     /// The node, or `None` for a problem of the lab as a whole.
     pub node: Option<String>,
-    /// What is observed, in one sentence.
+    /// The observation, in one sentence.
     pub what: String,
     /// The cause, if known.
     pub cause: Option<String>,
     /// If the cause quotes a server's log: the age of the line in seconds.
-    pub said_ago_s: Option<u64>,
+    pub log_line_ago_s: Option<u64>,
     /// The remedy.
     pub remedy: String,
 }
@@ -205,7 +205,7 @@ impl Problem {
             node: None,
             what: what.into(),
             cause: None,
-            said_ago_s: None,
+            log_line_ago_s: None,
             remedy: code.remedy().to_owned(),
         }
     }
@@ -224,17 +224,17 @@ impl Problem {
     pub fn because(self, cause: Option<String>) -> Self {
         Problem {
             cause,
-            said_ago_s: None,
+            log_line_ago_s: None,
             ..self
         }
     }
 
     /// The same problem with a line of its server's log as the cause, after `introduction`.
     #[must_use]
-    pub(super) fn because_said(self, introduction: &str, said: &LogProblem) -> Self {
+    pub(super) fn because_of_log(self, introduction: &str, line: &LogProblem) -> Self {
         Problem {
-            said_ago_s: said.ago_s,
-            ..self.because(Some(said.describe(introduction)))
+            log_line_ago_s: line.ago_s,
+            ..self.because(Some(line.describe(introduction)))
         }
     }
 

@@ -71,7 +71,7 @@ fn a_config_line_that_the_server_refuses_is_told_once_and_not_as_damaged_data() 
             .contains("correct or remove that line")
     );
     wait_until("it to be older", || {
-        let note = &lab.status()["supervisors"][&replica]["up"]["said"];
+        let note = &lab.status()["supervisors"][&replica]["up"]["log_problem"];
         note["ago_s"].as_u64() >= Some(2)
     });
     let log = lab.log(&replica);
@@ -101,8 +101,8 @@ fn a_stale_password_of_a_replica_is_told_with_what_its_server_says() {
     assert!(cause(&problem).contains("WRONGPASS"), "{problem:#}");
     // It tries again every second.
     assert!(cause(&problem).contains(" s ago: "), "{problem:#}");
-    assert!(problem["said_ago_s"].as_u64() < Some(60), "{problem:#}");
-    assert!(problem["said_ago_s"].is_u64(), "{problem:#}");
+    assert!(problem["log_line_ago_s"].as_u64() < Some(60), "{problem:#}");
+    assert!(problem["log_line_ago_s"].is_u64(), "{problem:#}");
     assert!(
         !problem.to_string().contains("stale-password"),
         "{problem:#}"

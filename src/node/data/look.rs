@@ -114,8 +114,8 @@ impl DataNode {
                 why,
             });
         }
-        let said = self.report.said();
-        let (cause, said) = said.map_or((Cause::Other, None), |s| (s.cause, Some(s.line)));
+        let problem = self.report.log_problem();
+        let (cause, line) = problem.map_or((Cause::Other, None), |s| (s.cause, Some(s.line)));
         let help = match cause {
             Cause::DataTooNew => {
                 "the data was written by a newer server and is not damaged; install that version or a newer one, and do not \
@@ -127,7 +127,7 @@ impl DataNode {
             }
             _ => "see the server's log; its data is unchanged",
         };
-        error!(node = %self.node.name, folder = %self.state.data().display(), said = said.as_deref().unwrap_or("nothing"),
+        error!(node = %self.node.name, folder = %self.state.data().display(), log_problem = line.as_deref().unwrap_or("none"),
             "the server has ended before its data was loaded; {help}");
         Ok(())
     }

@@ -56,8 +56,8 @@ fn unreachable_node(status: &Status, name: &str, why: &str) -> Problem {
         .unwrap_or("it has not been started yet");
     let problem = Problem::of_node(ProblemCode::ServerEnded, name, what);
     let cause = format!("its server does not run: {end}");
-    match &report.said {
-        Some(said) => problem.because_said(&format!("{cause}; its last log line"), said),
+    match &report.log_problem {
+        Some(line) => problem.because_of_log(&format!("{cause}; its last log line"), line),
         None => problem.because(Some(cause)),
     }
 }
@@ -91,8 +91,8 @@ fn from_versions(name: &str, what: &str, report: &NodeReport) -> Option<Problem>
 
 /// The problem that the server's log shows, if the line is a known one.
 fn from_log(name: &str, what: &str, report: &NodeReport) -> Option<Problem> {
-    let said = report.said.as_ref()?;
-    let code = match said.cause {
+    let line = report.log_problem.as_ref()?;
+    let code = match line.cause {
         Cause::ConfigRefused => ProblemCode::ConfigRefused,
         Cause::DataUnreadable => ProblemCode::DataUnreadable,
         Cause::DataTooNew => ProblemCode::DataTooNew,
@@ -103,7 +103,7 @@ fn from_log(name: &str, what: &str, report: &NodeReport) -> Option<Problem> {
             return None;
         }
     };
-    Some(Problem::of_node(code, name, what).because_said("its server says", said))
+    Some(Problem::of_node(code, name, what).because_of_log("its server says", line))
 }
 
 /// The same problem with the cause that the supervisor reports, if any.
@@ -135,9 +135,9 @@ pub(super) fn with_cause(status: &Status, problem: Problem) -> Problem {
         };
         return Problem::of_node(code, &node, problem.what).because(cause);
     }
-    match (from_log(&node, &problem.what, report), &report.said) {
+    match (from_log(&node, &problem.what, report), &report.log_problem) {
         (Some(known), _) => known,
-        (None, Some(said)) => problem.because_said("its server says", said),
+        (None, Some(line)) => problem.because_of_log("its server says", line),
         (None, None) => problem,
     }
 }

@@ -130,7 +130,7 @@ fn lose_b(status: &mut Status) {
 }
 
 fn set_log(status: &mut Status, cause: Cause, line: &str) {
-    report_of(status, "redis-b").said = Some(LogProblem {
+    report_of(status, "redis-b").log_problem = Some(LogProblem {
         cause,
         line: line.into(),
         ago_s: Some(12),
@@ -622,7 +622,7 @@ fn the_cause_of_an_ended_node_comes_from_its_note() {
     let note = NodeReport {
         ended: Some("the server refuses its config file".into()),
         ended_at: Some(100),
-        said: Some(LogProblem {
+        log_problem: Some(LogProblem {
             cause: Cause::ConfigRefused,
             line: "line 5".into(),
             ago_s: Some(1),
@@ -927,7 +927,7 @@ fn the_age_of_a_log_line_grows_after_its_node_has_ended() {
     let note = NodeReport {
         ended: Some("the server refuses its config file".into()),
         ended_at: Some(1000),
-        said: Some(LogProblem {
+        log_problem: Some(LogProblem {
             cause: Cause::ConfigRefused,
             line: "line 5".into(),
             ago_s: Some(2),
@@ -945,9 +945,9 @@ fn the_age_of_a_log_line_grows_after_its_node_has_ended() {
         // The cause is the error of the node, not a quoted log line.
         let of_b = |p: &&Problem| p.code == ProblemCode::ConfigRefused;
         let found = status.problems.iter().find(of_b).unwrap();
-        assert_eq!(found.said_ago_s, None, "{found}");
+        assert_eq!(found.log_line_ago_s, None, "{found}");
         let report = serde_json::to_value(&status.supervisors["redis-b"]).unwrap();
-        assert_eq!(report["up"]["said"]["ago_s"], age, "{report:#}");
+        assert_eq!(report["up"]["log_problem"]["ago_s"], age, "{report:#}");
     }
 }
 
