@@ -28,7 +28,7 @@ pub enum BinaryError {
     TooOld {
         /// The binary.
         path: PathBuf,
-        /// What it said of itself.
+        /// Its own version line.
         found: String,
     },
 }
@@ -97,17 +97,21 @@ impl ServerBinary {
             .arg("--version")
             .output()
             .map_err(|e| BinaryError::Missing(format!("{}: {e}", path.display())))?;
-        let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        match parse_version(&said) {
+        let version_line = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        match parse_version(&version_line) {
             Some((major, version)) if major >= OLDEST_MAJOR => Ok(ServerBinary {
                 path,
                 version,
-                product: said.split(' ').next().unwrap_or_default().to_owned(),
+                product: version_line
+                    .split(' ')
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned(),
                 stamp,
             }),
             _ => Err(BinaryError::TooOld {
                 path,
-                found: format!("\"{said}\""),
+                found: format!("\"{version_line}\""),
             }),
         }
     }
@@ -141,8 +145,8 @@ impl ServerBinary {
 }
 
 /// `Redis server v=7.0.15 sha=...` or `Valkey server v=8.0.1 ...`.
-fn parse_version(said: &str) -> Option<(u32, String)> {
-    let version = said
+fn parse_version(version_line: &str) -> Option<(u32, String)> {
+    let version = version_line
         .split_whitespace()
         .find_map(|word| word.strip_prefix("v="))?;
     Some((version.split('.').next()?.parse().ok()?, version.to_owned()))

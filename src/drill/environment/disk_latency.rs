@@ -108,14 +108,14 @@ impl DiskLatency {
     /// The error of strace when it could not attach.
     fn why(mut self) -> String {
         self.end();
-        let mut said = String::new();
+        let mut errors = String::new();
         if let Some(mut stderr) = self.strace.stderr.take() {
             // No message is reported as an empty one.
-            let _ = stderr.read_to_string(&mut said);
+            let _ = stderr.read_to_string(&mut errors);
         }
         format!(
             "strace may not trace the server ({}): see kernel.yama.ptrace_scope",
-            said.trim()
+            errors.trim()
         )
     }
 

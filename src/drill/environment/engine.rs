@@ -114,11 +114,11 @@ impl Engine {
         if status < 300 || status == NOT_MODIFIED {
             return Ok(body);
         }
-        let told: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
         Err(EngineError::Refused {
             request: format!("{method} {path}"),
             status,
-            message: told["message"].as_str().unwrap_or("no reason").to_owned(),
+            message: answer["message"].as_str().unwrap_or("no reason").to_owned(),
         })
     }
 }

@@ -70,8 +70,8 @@ pub(super) fn run(program: &str, arguments: &[&str], input: &str) -> Result<(), 
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(failed(said.lines().next().unwrap_or("failed").to_owned()))
+    let errors = String::from_utf8_lossy(&output.stderr);
+    Err(failed(errors.lines().next().unwrap_or("failed").to_owned()))
 }
 
 fn package(program: &str) -> &'static str {

@@ -32,10 +32,10 @@ impl DataNode {
             Action::GiveUp => {}
             Action::DiskRefuses => {
                 let why = self.state.disk_refusal();
-                let told = why
+                let reason = why
                     .clone()
                     .unwrap_or_else(|| "its server can't write".into());
-                self.report.update(|report| report.disk = Some(told));
+                self.report.update(|report| report.disk = Some(reason));
                 error!(node = %name, folder = %self.state.data().display(),
                     why = why.as_deref().unwrap_or("see the server's log"), "the disk takes no writes, so this node waits; free space \
                     there, or make it writable");

@@ -100,7 +100,7 @@ impl DataNode {
         let (me, begun) = (self.node.socket(), Instant::now());
         let heard = |view: &SentinelView| view.primary != me && view.replica(me).is_none();
         while begun.elapsed() < RETIRE_LIMIT {
-            let said = match self.observe_server().await.unwrap_or(ServerState::Gone) {
+            let is_announced = match self.observe_server().await.unwrap_or(ServerState::Gone) {
                 ServerState::Replica { .. } | ServerState::Parked => {
                     self.announce_retirement().await.is_ok()
                 }
@@ -117,7 +117,7 @@ impl DataNode {
                 // No failover is possible.
                 return;
             }
-            if said && views.len() == self.lab.sentinels.len() && views.iter().all(heard) {
+            if is_announced && views.len() == self.lab.sentinels.len() && views.iter().all(heard) {
                 info!(node = %self.node.name, "no Sentinel would promote this node any more");
                 return;
             }

@@ -59,7 +59,7 @@ pub(super) struct Raising {
 struct FailedAttempts {
     since: Instant,
     last: Instant,
-    said: Option<Instant>,
+    logged_at: Option<Instant>,
 }
 
 /// Why a replica was not raised.
@@ -100,16 +100,16 @@ impl Raising {
             _ => FailedAttempts {
                 since: now,
                 last: now,
-                said: None,
+                logged_at: None,
             },
         };
         let failed_attempts = self.failed_attempts.insert(failed_attempts);
         let due = failed_attempts.since.elapsed() >= PATIENCE
             && failed_attempts
-                .said
-                .is_none_or(|said| said.elapsed() >= WARN_AGAIN);
+                .logged_at
+                .is_none_or(|logged_at| logged_at.elapsed() >= WARN_AGAIN);
         due.then(|| {
-            failed_attempts.said = Some(now);
+            failed_attempts.logged_at = Some(now);
             failed_attempts.since.elapsed()
         })
     }

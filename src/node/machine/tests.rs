@@ -667,12 +667,12 @@ fn ends_that_lie_far_apart_do_not_end_the_node() {
     for (pause, gives_up) in [(12_000, true), (12_001, false)] {
         let mut node = Node::new(identity());
         node.sees(0, ServerState::Gone, None, vec![]);
-        let mut said = Vec::new();
+        let mut actions = Vec::new();
         for _ in 0..20 {
             node.sees(0, ServerState::Starting, None, vec![]);
-            said.extend(node.sees(pause, ServerState::Gone, None, vec![]));
+            actions.extend(node.sees(pause, ServerState::Gone, None, vec![]));
         }
-        assert_eq!(said.contains(&Action::GiveUp), gives_up, "{pause}");
+        assert_eq!(actions.contains(&Action::GiveUp), gives_up, "{pause}");
     }
 }
 
@@ -968,18 +968,18 @@ fn data_that_can_not_be_loaded_stays_where_no_other_node_has_it() {
 fn a_primary_whose_disk_takes_no_writes_has_another_one_take_over_and_says_so_once() {
     let primary = ServerState::Primary { replicas: 1 };
     let mut node = Node::primary();
-    let said = node.sees_disk(100, primary, Some(vote(A, 1)), peer(IN_SYNC), true);
-    assert!(said.contains(&Action::DiskRefuses), "{said:?}");
+    let actions = node.sees_disk(100, primary, Some(vote(A, 1)), peer(IN_SYNC), true);
+    assert!(actions.contains(&Action::DiskRefuses), "{actions:?}");
     assert!(
-        said.iter().any(|a| matches!(a, Action::CallFailover(_))),
-        "{said:?}"
+        actions.iter().any(|a| matches!(a, Action::CallFailover(_))),
+        "{actions:?}"
     );
     let again = node.sees_disk(100, primary, Some(vote(A, 1)), peer(IN_SYNC), true);
     assert_eq!(again, []);
     // Nobody who could: it refuses writes where it is.
     let mut node = Node::primary();
-    let said = node.sees_disk(100, primary, Some(vote(A, 1)), peer(BEHIND), true);
-    assert_eq!(said, [Action::DiskRefuses]);
+    let actions = node.sees_disk(100, primary, Some(vote(A, 1)), peer(BEHIND), true);
+    assert_eq!(actions, [Action::DiskRefuses]);
 }
 
 #[test]
@@ -987,9 +987,9 @@ fn a_server_is_started_only_when_its_disk_has_room_and_then_by_itself() {
     // Another node has taken over meanwhile, or none could.
     for (other, start) in [(WRITABLE, Action::StartAfresh), (BEHIND, Action::Start)] {
         let mut node = Node::primary();
-        let mut said = Vec::new();
+        let mut actions = Vec::new();
         for _ in 0..9 {
-            said.extend(node.sees_disk(
+            actions.extend(node.sees_disk(
                 1000,
                 ServerState::Gone,
                 Some(vote(A, 1)),
@@ -997,10 +997,10 @@ fn a_server_is_started_only_when_its_disk_has_room_and_then_by_itself() {
                 true,
             ));
         }
-        assert!(said.contains(&Action::DiskRefuses), "{said:?}");
+        assert!(actions.contains(&Action::DiskRefuses), "{actions:?}");
         assert!(
-            !said.contains(&Action::Start) && !said.contains(&Action::StartAfresh),
-            "{said:?}"
+            !actions.contains(&Action::Start) && !actions.contains(&Action::StartAfresh),
+            "{actions:?}"
         );
         let back = node.sees(1000, ServerState::Gone, Some(vote(A, 1)), peer(other));
         assert!(back.contains(&start), "{back:?}");

@@ -303,22 +303,22 @@ fn fails_in_between() -> (tempfile::TempDir, Lab, RestoreOrder, Mark, RestoreErr
 #[test]
 fn a_restore_that_fails_after_it_has_set_a_copy_aside_says_where_it_is_and_how_to_bring_it_back() {
     let (_root, lab, order, more, failed) = fails_in_between();
-    let said = failed.to_string();
-    assert!(!failed.is_refusal(), "{said}");
+    let message = failed.to_string();
+    assert!(!failed.is_refusal(), "{message}");
     let kept = data(&order, "redis-a")
         .canonicalize()
         .unwrap()
         .join("appendonlydir.kept-1");
     for part in ["the data of redis-a is in", &kept.display().to_string()] {
-        assert!(said.contains(part), "{part}: {said}");
+        assert!(message.contains(part), "{part}: {message}");
     }
     // By the letter.
-    let line = said.lines().find(|line| line.contains("mv -T")).unwrap();
+    let line = message.lines().find(|line| line.contains("mv -T")).unwrap();
     let done = Command::new("sh").args(["-ec", line]).status().unwrap();
     assert!(done.success(), "{line}");
     assert!(!kept.exists());
     let found = started(&lab, &order.root);
-    assert_eq!(mark_of(&found[0].0), Some(&more), "{said}");
+    assert_eq!(mark_of(&found[0].0), Some(&more), "{message}");
 }
 
 #[test]

@@ -96,15 +96,15 @@ async fn only_what_is_certainly_less_gives_way_and_it_is_kept() {
     put(&order, "redis-a", &mark(), Some(&later(&backup)));
     put(&order, "redis-b", &mark(), None);
     let refused = restore(&lab, &order, &never()).await.unwrap_err();
-    let said = refused.to_string();
-    assert!(refused.is_refusal(), "{said}");
+    let message = refused.to_string();
+    assert!(refused.is_refusal(), "{message}");
     for part in [
         "redis-a holds term 1 (redis-a), mark 4 (on this host)",
         "--set-aside",
     ] {
-        assert!(said.contains(part), "{said}");
+        assert!(message.contains(part), "{message}");
     }
-    assert!(!said.contains("redis-b"), "{said}");
+    assert!(!message.contains("redis-b"), "{message}");
     put(&order, "redis-a", &mark(), Some(&later(&mark())));
     let restored = restore(&lab, &order, &never()).await.unwrap();
     let kept = data(&order, "redis-a")
@@ -125,12 +125,12 @@ async fn only_what_is_certainly_less_gives_way_and_it_is_kept() {
     let files = data(&order, "redis-a").join("appendonlydir");
     fs::write(files.join(BASE), "something").unwrap();
     fs::write(files.join(COMMANDS), "").unwrap();
-    let said = restore(&lab, &order, &never())
+    let message = restore(&lab, &order, &never())
         .await
         .unwrap_err()
         .to_string();
     for part in ["redis-a holds data without a mark", "redis-b holds term 1"] {
-        assert!(said.contains(part), "{said}");
+        assert!(message.contains(part), "{message}");
     }
     order.set_aside = true;
     let restored = restore(&lab, &order, &never()).await.unwrap();

@@ -36,16 +36,16 @@ struct MembershipAnswer {
 /// Whether this Sentinel is to lead failovers; `None`: no change. `newest` is the last version that
 /// counted: a replica may have an older list while the primary is silent, and only a primary can
 /// make an older list count.
-fn judge(said: &[MembershipAnswer], newest: &mut u64) -> Option<bool> {
-    let primary = said.iter().find(|s| s.primary);
+fn judge(answers: &[MembershipAnswer], newest: &mut u64) -> Option<bool> {
+    let primary = answers.iter().find(|s| s.primary);
     *newest = match primary {
         Some(primary) => primary.version,
-        None => said.iter().map(|s| s.version).fold(*newest, u64::max),
+        None => answers.iter().map(|s| s.version).fold(*newest, u64::max),
     };
     if primary.is_some_and(|primary| !primary.full) {
         return Some(false);
     }
-    let all = !said.is_empty() && said.iter().all(|s| s.full && s.version >= *newest);
+    let all = !answers.is_empty() && answers.iter().all(|s| s.full && s.version >= *newest);
     all.then_some(true)
 }
 
@@ -56,51 +56,51 @@ async fn ask(
 ) -> Option<MembershipAnswer> {
     // A change of the members closes all connections.
     if let Some(conn) = slot.take()
-        && let Ok((said, conn)) = said_by(conn, (node, data)).await
+        && let Ok((answer, conn)) = answer_of(conn, (node, data)).await
     {
         *slot = Some(conn);
-        return said;
+        return answer;
     }
     let conn = connector.open(data.socket()).await.ok()?;
-    let (said, conn) = said_by(conn, (node, data)).await.ok()?;
+    let (answer, conn) = answer_of(conn, (node, data)).await.ok()?;
     *slot = Some(conn);
-    said
+    answer
 }
 
-async fn said_by(
+async fn answer_of(
     mut conn: Conn,
     (node, data): (&Node, &Node),
 ) -> Result<(Option<MembershipAnswer>, Conn), ClientError> {
     let held = conn.roster().await?;
     let primary = conn.info().await?.is_primary;
     let Some(StoredRoster { roster, .. }) = held else {
-        let said = MembershipAnswer {
+        let answer = MembershipAnswer {
             version: 0,
             primary,
             full: true,
         };
-        return Ok((Some(said), conn));
+        return Ok((Some(answer), conn));
     };
     let member = roster.member(MemberKind::Sentinel, &node.name);
     let moved = member.is_some_and(|member| member.address != node.socket())
         || !roster.data.iter().any(|m| m.address == data.socket());
-    let said = MembershipAnswer {
+    let answer = MembershipAnswer {
         version: roster.version,
         primary,
         full: member.is_some_and(|member| member.standing == Standing::Full),
     };
-    Ok(((!moved).then_some(said), conn))
+    Ok(((!moved).then_some(answer), conn))
 }
 
 /// Whether the data nodes that answer list this Sentinel as a full member.
 pub(super) async fn may_lead(lab: &Lab, node: &Node, connector: &Connector) -> Option<bool> {
-    let said = join_all(
+    let answers = join_all(
         lab.data_nodes
             .iter()
             .map(|data| async move { ask(&mut None, connector, (node, data)).await }),
     )
     .await;
-    judge(&said.into_iter().flatten().collect::<Vec<_>>(), &mut 0)
+    judge(&answers.into_iter().flatten().collect::<Vec<_>>(), &mut 0)
 }
 
 /// Lets this node's server lead failovers only while the lists have it as a full member. Never
@@ -112,9 +112,9 @@ pub(super) async fn follow(lab: &Lab, node: &Node, connector: &Connector, report
     let mut newest = 0;
     loop {
         let asked = conns.iter_mut().zip(&lab.data_nodes);
-        let said = join_all(asked.map(|(conn, data)| ask(conn, connector, (node, data)))).await;
-        let said: Vec<MembershipAnswer> = said.into_iter().flatten().collect();
-        let now = judge(&said, &mut newest);
+        let answers = join_all(asked.map(|(conn, data)| ask(conn, connector, (node, data)))).await;
+        let answers: Vec<MembershipAnswer> = answers.into_iter().flatten().collect();
+        let now = judge(&answers, &mut newest);
         if let Some(leads) = now.filter(|_| now != set) {
             match set_quorum(&mut own, connector, (lab, node), leads).await {
                 Ok(changed) => {
@@ -178,7 +178,7 @@ async fn set_quorum(
 mod tests {
     use super::*;
 
-    fn said(version: u64, primary: bool, full: bool) -> MembershipAnswer {
+    fn answer(version: u64, primary: bool, full: bool) -> MembershipAnswer {
         MembershipAnswer {
             version,
             primary,
@@ -186,30 +186,30 @@ mod tests {
         }
     }
 
-    fn judged(said: &[MembershipAnswer]) -> Option<bool> {
-        judge(said, &mut 0)
+    fn judged(answers: &[MembershipAnswer]) -> Option<bool> {
+        judge(answers, &mut 0)
     }
 
     #[test]
     fn it_leads_when_all_list_it_and_does_not_when_the_primary_does_not() {
         assert_eq!(judged(&[]), None);
-        let (full, out) = (said(2, true, true), said(2, true, false));
-        assert_eq!(judged(&[full, said(2, false, true)]), Some(true));
-        assert_eq!(judged(&[out, said(1, false, true)]), Some(false));
+        let (full, out) = (answer(2, true, true), answer(2, true, false));
+        assert_eq!(judged(&[full, answer(2, false, true)]), Some(true));
+        assert_eq!(judged(&[out, answer(1, false, true)]), Some(false));
         // The replica has the list of before.
-        assert_eq!(judged(&[full, said(1, false, false)]), None);
-        assert_eq!(judged(&[full, said(1, false, true)]), None);
+        assert_eq!(judged(&[full, answer(1, false, false)]), None);
+        assert_eq!(judged(&[full, answer(1, false, true)]), None);
         // No primary answers: no change.
-        assert_eq!(judged(&[said(2, false, false)]), None);
-        assert_eq!(judged(&[said(2, false, true)]), Some(true));
+        assert_eq!(judged(&[answer(2, false, false)]), None);
+        assert_eq!(judged(&[answer(2, false, true)]), Some(true));
     }
 
     #[test]
     fn an_older_list_says_nothing_until_a_primary_has_it() {
         let mut newest = 0;
-        assert_eq!(judge(&[said(3, true, false)], &mut newest), Some(false));
-        assert_eq!(judge(&[said(2, false, true)], &mut newest), None);
+        assert_eq!(judge(&[answer(3, true, false)], &mut newest), Some(false));
+        assert_eq!(judge(&[answer(2, false, true)], &mut newest), None);
         // Restored, or chosen by an operator.
-        assert_eq!(judge(&[said(1, true, true)], &mut newest), Some(true));
+        assert_eq!(judge(&[answer(1, true, true)], &mut newest), Some(true));
     }
 }

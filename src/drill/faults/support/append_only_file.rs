@@ -183,8 +183,8 @@ fn check_aof(server: &Path, folder: &Path) -> io::Result<()> {
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stdout);
-    let last = said.lines().last().unwrap_or_default();
+    let output_text = String::from_utf8_lossy(&output.stdout);
+    let last = output_text.lines().last().unwrap_or_default();
     Err(io::Error::other(format!(
         "{name}: {}, {last}",
         output.status

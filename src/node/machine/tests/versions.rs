@@ -45,9 +45,9 @@ fn a_parked_node_does_not_follow_what_its_server_cannot_read_and_says_so_once() 
     let mut node = Node::new(identity());
     node.sees(0, ServerState::Gone, None, newer(BEHIND, PeerCopy::UNREAD));
     let primary = newer(WRITABLE, holds(Relation::More));
-    let told = [Action::CannotFollow(at(B))];
+    let expected = [Action::CannotFollow(at(B))];
     let actions = node.sees(100, ServerState::Parked, Some(vote(B, 2)), primary.clone());
-    assert_eq!(actions, told);
+    assert_eq!(actions, expected);
     let actions = node.sees(100, ServerState::Parked, Some(vote(B, 2)), primary.clone());
     assert_eq!(actions, []);
     // An empty one neither: it would ask for a copy again and again.
@@ -59,7 +59,7 @@ fn a_parked_node_does_not_follow_what_its_server_cannot_read_and_says_so_once() 
     let actions = node.sees(100, ServerState::Parked, Some(vote(B, 2)), readable);
     assert!(follows(&actions), "{actions:?}");
     let actions = node.sees(100, ServerState::Parked, Some(vote(B, 2)), primary);
-    assert_eq!(actions, told);
+    assert_eq!(actions, expected);
 }
 
 #[test]
