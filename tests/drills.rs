@@ -23,40 +23,66 @@ fn read(name: &str) -> String {
     fs::read_to_string(file(name)).unwrap()
 }
 
-/// The types of the report as tables: each field or variant with its comment.
+/// The types of the report as tables: each field or value as in JSON, with its comment.
 fn fields() -> String {
     let source = read("src/drill/report/model.rs");
     let mut text = String::new();
     let mut comment: Vec<&str> = Vec::new();
-    let mut inside = false;
+    let (mut inside, mut in_attribute) = (false, false);
     for line in source.lines() {
         let trimmed = line.trim();
-        if let Some(words) = trimmed.strip_prefix("///") {
+        if in_attribute || trimmed.starts_with("#[") {
+            in_attribute = !trimmed.ends_with(']');
+        } else if let Some(words) = trimmed.strip_prefix("///") {
             comment.push(words.trim());
         } else if let Some(name) = opened(line) {
             inside = true;
-            text += &format!(
-                "\n## {name}\n\n{}\n\n| field | what |\n| -- | -- |\n",
-                comment.join(" ")
-            );
+            let head = match line.starts_with("pub enum ") {
+                true => "| value | meaning |\n| -- | -- |",
+                false => "| field | type | meaning |\n| -- | -- | -- |",
+            };
+            text += &format!("\n## {name}\n\n{}\n\n{head}\n", comment.join(" "));
             comment.clear();
-        } else if line == "}" {
-            inside = false;
-            comment.clear();
-        } else if inside && !trimmed.starts_with('#') && !trimmed.is_empty() {
+        } else if inside && line != "}" && !trimmed.is_empty() {
             let field = trimmed.trim_start_matches("pub ").trim_end_matches(',');
-            text += &format!(
-                "| `{}` | {} |\n",
-                field.replace('|', "\\|"),
-                comment.join(" ")
-            );
+            let first = match field.split_once(": ") {
+                Some((name, of)) => format!("`{name}` | {}", json_type(of)),
+                None => format!("`\"{}\"`", json_name(field)),
+            };
+            text += &format!("| {first} | {} |\n", comment.join(" "));
             comment.clear();
-        } else if !trimmed.starts_with('#') {
+        } else {
+            inside &= line != "}";
             comment.clear();
         }
     }
     text.push('\n');
     text
+}
+
+/// The type of a field, as JSON has it.
+fn json_type(of: &str) -> String {
+    let parameter = |name: &str| of.strip_prefix(name)?.strip_prefix('<')?.strip_suffix('>');
+    if let Some(optional) = parameter("Option") {
+        return format!("{} or null", json_type(optional));
+    }
+    if let Some(element) = parameter("Vec") {
+        return format!("array of {}", json_type(element));
+    }
+    match of {
+        "String" => "string".to_owned(),
+        "bool" => "boolean".to_owned(),
+        "u32" | "u64" | "usize" => "integer".to_owned(),
+        "f64" => "number".to_owned(),
+        name => format!("[{name}](#{})", name.to_lowercase()),
+    }
+}
+
+/// The name of a variant, as JSON has it.
+fn json_name(variant: &str) -> String {
+    let words = variant.chars().filter(char::is_ascii_uppercase).count();
+    assert_eq!(words, 1, "{variant}: how are its words joined?");
+    variant.to_lowercase()
 }
 
 fn opened(line: &str) -> Option<&str> {
@@ -72,7 +98,8 @@ fn generated_fields_of_results_md() {
     for part in [
         "## DrillReport\n",
         "## Run\n",
-        "| `rto_ms: Option<f64>` |",
+        "| `rto_ms` | number or null |",
+        "| `\"holds\"` |",
         "## Samples\n",
     ] {
         assert!(fields.contains(part), "{part}");
