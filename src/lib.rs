@@ -11,7 +11,7 @@
 //! - [`record`]: records: run, sequence number, key, value
 //! - [`ledger`]: the format of the writer's ledger, and the files it is in (the I/O part)
 //! - [`checker`]: history to verdict
-//! - [`linearizability`]: whether what clients were answered fits one object
+//! - [`linearizability`]: checks whether the answers to clients are linearizable
 //! - [`exit`]: exit codes
 //! - [`access`]: users and their rights; password and certificate files (I/O in `access::secrets`
 //!   and `access::certificates`)

@@ -28,7 +28,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 
-/// What every key of the lab starts with, so that an ACL can name them (`~halab:*`).
+/// The prefix of every key of the lab, so that an ACL can name them (`~halab:*`).
 pub const KEY_PREFIX: &str = "halab:";
 
 /// Bytes of every value: 27 of timestamp, a space, 16 digits.

@@ -60,7 +60,7 @@ impl User {
         }
     }
 
-    /// Who uses it, for the tables.
+    /// Its users, for the tables.
     pub fn used_by(self) -> &'static str {
         match self {
             User::Writer => "`halab write`",

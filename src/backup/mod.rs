@@ -90,7 +90,7 @@ pub enum BackupError {
     Task(#[from] JoinError),
 }
 
-/// What prevents a backup, temporarily or permanently.
+/// The reason that prevents a backup, temporarily or permanently.
 #[derive(Debug, thiserror::Error)]
 pub enum Obstacle {
     /// The copy took too long.
@@ -132,7 +132,7 @@ pub enum Obstacle {
     },
 }
 
-/// What to back up, and where to.
+/// The source and the target of a backup.
 #[derive(Debug, Clone)]
 pub struct BackupRequest {
     /// The folder in which the backup's folder is created.

@@ -20,7 +20,7 @@ const HEADER_LEN: usize = 9;
 const TRAILER_LEN: usize = 9;
 const EOF: u8 = 0xff;
 
-/// What is wrong with an RDB file.
+/// The defect of an RDB file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
     /// It does not begin like an RDB.

@@ -101,7 +101,7 @@ pub struct Finding {
     /// `host`, or the name of the node.
     #[serde(rename = "where")]
     pub place: String,
-    /// What was found, as a sentence without a full stop.
+    /// The finding, as a sentence without a full stop.
     pub what: String,
     /// The value that was found, if there is one.
     pub measured: Option<Measure>,

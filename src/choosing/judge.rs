@@ -47,7 +47,7 @@ pub struct ChoicePreview {
 pub(super) struct NodeAnswer {
     /// The node's name.
     pub(super) node: String,
-    /// What it reports, or why it does not answer.
+    /// Its report, or the reason why it does not answer.
     pub(super) held: Result<HeldCopyState, String>,
 }
 

@@ -82,7 +82,7 @@ struct SentinelAccess {
     tls: Option<TlsFiles>,
 }
 
-/// What a client of a lab with TLS needs.
+/// The files that a client of a lab with TLS needs.
 #[derive(Debug, Clone, Serialize)]
 struct TlsFiles {
     /// The certificate of the lab's CA.

@@ -78,7 +78,7 @@ enum Command {
     Up(up::UpArgs),
     /// Write records to the current primary and count the acknowledged ones
     Write(write::WriteArgs),
-    /// Serve any Redis client: what is answered is kept, and a failover is a pause
+    /// Run a proxy for any Redis client: it replies when the write is kept by any later primary
     Proxy(proxy::ProxyArgs),
     /// Read back every acknowledged record
     Verify(verify::VerifyArgs),

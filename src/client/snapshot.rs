@@ -51,7 +51,7 @@ pub enum SnapshotError {
     Broken {
         /// The node's address.
         from: SocketAddrV4,
-        /// What happened.
+        /// The event.
         why: String,
     },
 }

@@ -61,7 +61,7 @@ pub(super) struct Tables {
     #[serde(default)]
     #[schemars(transform = inherited)]
     pub profiles: BTreeMap<String, Timing>,
-    /// What `halab write` does when its flags are silent. The table may be left out.
+    /// Defaults of `halab write`. The table may be left out.
     #[serde(default = "left_out::<WriterDefaults>")]
     pub writer: WriterDefaults,
     /// Addresses and ports of metrics and of the monitoring services. The table may be left out:
@@ -72,9 +72,9 @@ pub(super) struct Tables {
     /// Access control and encryption. The table may be left out.
     #[serde(default = "left_out::<Security>")]
     pub security: Security,
-    /// The address that any Redis client uses as one Redis server ([proxy.md](proxy.md)), and what
-    /// `halab proxy` does when its flags are silent. The table may be left out: then no lane
-    /// starts a proxy, and one that is started by hand has the defaults.
+    /// The address that any Redis client uses as one Redis server ([proxy.md](proxy.md)), and the
+    /// defaults of `halab proxy`. The table may be left out: then no lane starts a proxy, and one
+    /// that is started by hand has the shipped defaults.
     #[serde(default)]
     #[schemars(with = "Proxy")]
     pub proxy: Option<Proxy>,
@@ -128,7 +128,7 @@ pub(super) struct NodeTable<K: NodeTableKind> {
     kind: PhantomData<K>,
 }
 
-/// What depends on the kind of a node.
+/// Properties of a kind of node.
 pub(super) trait NodeTableKind {
     const KIND: NodeKind;
     /// An example of a name.
@@ -227,7 +227,7 @@ pub struct Timing {
     pub raise_limit: Duration,
 }
 
-/// What `halab write` does when its flags are silent.
+/// Defaults of `halab write`.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WriterDefaults {

@@ -63,7 +63,7 @@ pub struct Lab {
     pub writer: WriterDefaults,
     /// Where metrics are served, and who gathers them; `None`: nowhere.
     pub monitoring: Option<Monitoring>,
-    /// Who is let in.
+    /// Users and their passwords, and TLS.
     pub security: Security,
     /// The proxy; `None`: no lane starts one.
     pub proxy: Option<Proxy>,
@@ -85,7 +85,7 @@ pub struct ForwardedNode {
     pub listens: Ipv4Addr,
 }
 
-/// What runs on a node.
+/// The server of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NodeKind {
     /// A Redis server that holds data, as primary or as replica.
@@ -109,7 +109,7 @@ impl NodeKind {
 pub struct Node {
     /// Its one name everywhere: folder, log, metric label, report.
     pub name: String,
-    /// What runs on it.
+    /// Its server.
     pub kind: NodeKind,
     /// Its own address; it listens there and its outgoing connections come from there.
     pub address: Ipv4Addr,

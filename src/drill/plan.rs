@@ -1,4 +1,4 @@
-//! What is drilled: faults, setups, settings of the writer.
+//! The subject of drills: faults, setups, settings of the writer.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -16,7 +16,7 @@ use crate::protocol::ack::Policy;
 use crate::record::Timestamp;
 use crate::writer::MetricsAt;
 
-/// What is drilled.
+/// The subject of a drill.
 #[derive(Debug, Clone)]
 pub struct DrillPlan {
     /// The lab, with the time limits of its profile.

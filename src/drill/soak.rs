@@ -54,7 +54,7 @@ pub struct SoakProgress<'a> {
     pub acknowledged: u64,
     /// Of these: read back, in chapters that have ended.
     pub verified: u64,
-    /// What did not hold.
+    /// The violations.
     pub trouble: Option<&'a str>,
 }
 

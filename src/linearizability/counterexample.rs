@@ -1,4 +1,4 @@
-//! What does not fit in a history, for people.
+//! The part of a history that is not linearizable, as text.
 
 use std::fmt::{self, Write};
 

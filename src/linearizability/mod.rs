@@ -1,4 +1,4 @@
-//! Whether what clients were answered fits one object that takes one call at a time. Pure.
+//! Checks whether the answers to clients are linearizable. Pure.
 //!
 //! A history of calls to an object is *linearizable* (Herlihy and Wing 1990) if each call can be
 //! given one moment between its invocation and its answer so that the object, taking the calls in

@@ -53,7 +53,7 @@ pub enum Method {
     Members,
 }
 
-/// What a call is answered.
+/// The answer to a call.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Returned {

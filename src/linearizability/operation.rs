@@ -1,4 +1,4 @@
-//! What clients have called, and what they were answered.
+//! The calls of clients, and their answers.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use super::object::{Method, ObjectKind, Returned};
 pub struct Operation {
     /// Number of the client. A client makes one call at a time.
     pub client: u64,
-    /// What it called.
+    /// The call.
     pub method: Method,
     /// A time before the call was sent.
     pub invoked: u64,

@@ -1,4 +1,4 @@
-//! What is checked before the first step of a change.
+//! The checks before the first step of a change.
 
 use std::slice::from_ref;
 

@@ -91,7 +91,7 @@ pub struct ChangeReport {
     pub data_nodes: Vec<String>,
     /// The Sentinels that are members now.
     pub sentinels: Vec<String>,
-    /// What the operator has to do next.
+    /// The operator's next step.
     pub next: Vec<String>,
 }
 

@@ -34,7 +34,7 @@ const LIMITS: Limits = Limits {
     time: Duration::from_secs(2),
     connections: 16,
 };
-/// What `encode` writes.
+/// The output of `encode`.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const HINT: &str = "metrics are at /metrics\n";
 

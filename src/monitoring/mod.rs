@@ -63,7 +63,7 @@ pub enum MonitoringError {
     File {
         /// Which one.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The exporter's password.
@@ -77,7 +77,7 @@ pub enum MonitoringError {
     Program {
         /// Which one.
         program: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
 }

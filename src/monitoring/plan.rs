@@ -1,4 +1,4 @@
-//! What each program of the monitoring is started with.
+//! The command lines of the programs of the monitoring.
 
 use std::path::Path;
 

@@ -41,7 +41,7 @@ impl Service {
         Service::ALL.into_iter().find(|s| s.name() == name)
     }
 
-    /// What its program may be called.
+    /// The possible names of its program.
     pub fn programs(self) -> &'static [&'static str] {
         match self {
             Service::Prometheus => &["prometheus"],

@@ -6,7 +6,7 @@
 /// How a comment begins that is a note of `halab`.
 const NOTE: &str = "# halab: ";
 
-/// What becomes of a line.
+/// The change of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// It stays.
@@ -85,7 +85,7 @@ impl Conf {
             .collect();
     }
 
-    /// What `halab` has noted in the file: comments, which the servers keep.
+    /// Notes of `halab` in the file: comments, which the servers keep.
     pub fn notes(&self) -> Vec<Vec<&str>> {
         let notes = self.lines.iter().filter_map(|l| l.strip_prefix(NOTE));
         notes.map(|n| n.split_whitespace().collect()).collect()

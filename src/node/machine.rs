@@ -1,4 +1,4 @@
-//! What a data node does next: a pure state machine.
+//! The decisions of a data node: a pure state machine.
 //!
 //! [`Machine::step`] takes an observation of this node's server, the Sentinels and the other data
 //! nodes, and returns the actions. It has no clock and no I/O. `docs/protocol.md` has the reasons.
@@ -79,7 +79,7 @@ pub struct Machine {
     named_at: Option<u64>,
     voteless_since: Option<Duration>,
     fenced: bool,
-    /// That its disk takes no writes has been reported.
+    /// It has been reported that its disk takes no writes.
     disk_reported: bool,
     /// The node stands for primary: promotable without being in sync; when it was last decided.
     standing: Option<Duration>,

@@ -1,7 +1,7 @@
 //! The metrics of a node, for Prometheus. `docs/metrics.md` has their names and meanings.
 //!
 //! They are set from the observations and decisions of the node. If a gauge has one series for each
-//! state, exactly one of them is 1.
+//! state, at most one of them is 1.
 
 pub(super) mod data;
 mod resources;
@@ -55,7 +55,7 @@ impl NodeMetrics {
         );
         registry.register(
             "server_exits",
-            "Ends of the server that its node did not order, and kills of a server that hung",
+            "Unexpected exits of the server, including kills of a server that hung",
             self.server_exits.clone(),
         );
         registry.register_with_unit(

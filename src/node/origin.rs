@@ -18,7 +18,7 @@ pub struct Origin {
     pub nodes: Vec<(String, SocketAddrV4)>,
 }
 
-/// What differs between the lab of a state and that of `lab.toml`.
+/// The differences between the lab of a state and that of `lab.toml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Difference {
     /// Of what.

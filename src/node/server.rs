@@ -44,9 +44,9 @@ pub enum ServerError {
         node: String,
         /// Its address.
         address: SocketAddrV4,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
-        /// What helps.
+        /// The remedy.
         remedy: &'static str,
     },
     /// The process can't be started.
@@ -54,7 +54,7 @@ pub enum ServerError {
     Start {
         /// The binary.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 }

@@ -71,7 +71,7 @@ pub struct ProxyOptions {
     pub listen: SocketAddrV4,
     /// When an answer to a read is given.
     pub reads: Reads,
-    /// What becomes of writes without an answer.
+    /// How writes without an answer are treated.
     pub unanswered: Unanswered,
     /// How long a command waits for a primary.
     pub patience: Duration,
@@ -85,7 +85,7 @@ pub struct ProxyOptions {
     pub wait_timeout: Duration,
     /// Where metrics are served, if anywhere.
     pub metrics: Option<SocketAddrV4>,
-    /// What clients are shown; `None`: they connect without TLS.
+    /// The certificate for clients; `None`: they connect without TLS.
     pub certificate: Option<ClientCertificate>,
 }
 
@@ -97,7 +97,7 @@ impl ProxyOptions {
     }
 }
 
-/// What all clients share.
+/// The state that all clients share.
 #[derive(Debug)]
 struct Shared {
     /// Without a login: the clients log in.
@@ -144,7 +144,7 @@ pub enum ProxyError {
     Listen {
         /// Where.
         address: SocketAddrV4,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The certificate for clients.

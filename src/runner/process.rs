@@ -15,7 +15,7 @@ use super::CHECK_PAUSE;
 /// Within this time a server exits after the kernel has killed it.
 const SERVER_EXIT_LIMIT: Duration = Duration::from_secs(5);
 
-/// What a child process of the runner is.
+/// The kind of a child process of the runner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ProcessKind {
     Node(NodeKind),

@@ -90,7 +90,7 @@ pub struct MetricsAt {
 }
 
 impl WriteOptions {
-    /// What counts as acknowledged.
+    /// When a record counts as acknowledged.
     fn confirmation(&self) -> Settings {
         Settings {
             user: User::Writer,

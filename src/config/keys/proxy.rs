@@ -1,4 +1,4 @@
-//! `[proxy]`: where `halab proxy` listens, and what it does when its flags are silent.
+//! `[proxy]`: where `halab proxy` listens, and the defaults of its flags.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

@@ -10,13 +10,13 @@ pub enum ConfigProblemKind {
     /// The text is not TOML.
     #[error("not TOML: {message}")]
     Syntax {
-        /// What the TOML parser says.
+        /// The message of the TOML parser.
         message: String,
     },
     /// A value that passes the check and that serde does not take.
     #[error("{message}")]
     Unreadable {
-        /// What serde says.
+        /// The message of serde.
         message: String,
     },
     /// A key or a table that `lab.toml` does not have.
@@ -260,7 +260,7 @@ pub enum Hint {
 }
 
 impl ConfigProblemKind {
-    /// What to do about it: one sentence without a full stop, as an order.
+    /// The remedy: one sentence without a full stop, in the imperative.
     pub fn remedy(&self) -> String {
         match self {
             ConfigProblemKind::Syntax { .. } => "correct it to TOML 1.0".into(),

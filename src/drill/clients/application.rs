@@ -32,7 +32,7 @@ pub(super) struct Application {
     stop: CancellationToken,
     /// Its number; another one with each connection.
     number: u64,
-    /// What it has read last in each register.
+    /// The value that it has read last in each register.
     seen: HashMap<usize, u64>,
 }
 

@@ -35,7 +35,7 @@ pub(super) fn objects() -> Vec<SharedObject> {
     OBJECTS.into_iter().flat_map(of_kind).collect()
 }
 
-/// What a client does next with an object.
+/// The next call of a client to an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum NextCall {
     /// One command.
@@ -44,7 +44,7 @@ pub(super) enum NextCall {
     Transaction(u64),
 }
 
-/// What the choice of a call depends on.
+/// The state on which the choice of a call depends.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Choice {
     /// Whether the client only reads.
@@ -53,7 +53,7 @@ pub(super) struct Choice {
     pub(super) random: u64,
     /// A value that no call has had.
     pub(super) new: u64,
-    /// What this client has read last in a register.
+    /// The value that this client has read last in a register.
     pub(super) seen: Option<u64>,
 }
 

@@ -31,7 +31,7 @@ pub struct RecordedCall {
     pub client: u64,
     /// Number of the object.
     pub object: usize,
-    /// What was called.
+    /// The call.
     pub method: Method,
     /// A time before it was sent.
     pub invoked: u64,

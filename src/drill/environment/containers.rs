@@ -230,7 +230,7 @@ impl Containers {
     /// Connects all disconnected containers. Goes on after an error, and returns the first.
     ///
     /// # Errors
-    /// What could not be undone.
+    /// The part that could not be undone.
     pub fn reconnect(&mut self) -> Result<(), EngineError> {
         let mut first = Ok(());
         for name in std::mem::take(&mut self.disconnected) {
@@ -242,7 +242,7 @@ impl Containers {
     /// Unpauses all paused containers. Goes on after an error, and returns the first.
     ///
     /// # Errors
-    /// What could not be undone.
+    /// The part that could not be undone.
     pub fn unpause(&mut self) -> Result<(), EngineError> {
         let mut first = Ok(());
         for name in std::mem::take(&mut self.paused) {

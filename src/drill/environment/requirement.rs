@@ -131,7 +131,7 @@ impl Requirement {
         }
     }
 
-    /// What the drill can't do to a lab that it did not start.
+    /// Faults that the drill cannot inject in a lab that it did not start.
     fn only_in_own_lab(self) -> Option<&'static str> {
         match self {
             Requirement::Signals | Requirement::Tracing { own_nodes: false } => None,

@@ -55,7 +55,7 @@ pub(super) enum Scope {
     Chapter,
 }
 
-/// What an experiment works with.
+/// The resources of an experiment.
 pub(super) struct Subject<'a> {
     /// The lab.
     pub(super) environment: &'a mut Environment,

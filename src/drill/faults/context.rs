@@ -1,4 +1,4 @@
-//! What a fault works with while it is injected.
+//! The resources of a fault while it is injected.
 
 use std::ops::Range;
 

@@ -75,7 +75,7 @@ pub use context::{FaultContext, Findings, InjectionError};
 pub use definition::{Control, ControlSetting, Definition, Properties};
 pub(super) use support::waiting::{await_first_writes, await_recovery};
 
-/// What the file of a fault uses.
+/// The imports of the file of a fault.
 mod prelude {
     pub(super) use crate::drill::environment::{Environment, EnvironmentError, Requirement};
     pub(super) use crate::drill::faults::{

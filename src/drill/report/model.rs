@@ -197,7 +197,7 @@ pub struct Run {
     pub outages: Vec<Outage>,
     /// Counts of records; none when nothing was read back.
     pub records: Option<Records>,
-    /// What must hold, and whether it did.
+    /// The invariants and expectations, and whether they held.
     pub invariants: Vec<Invariant>,
     /// What client applications were answered; none without them.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -128,7 +128,7 @@ impl DataMetrics {
         let r = registry;
         r.register(
             "role",
-            "1 for what the data node's server is now, 0 for all else",
+            "1 for the current role of the data node's server, 0 for the others",
             self.role.clone(),
         );
         r.register(

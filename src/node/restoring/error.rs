@@ -28,7 +28,7 @@ pub enum RestoreError {
         backup: String,
         /// The copies that are not less.
         held: Vec<HeldCopy>,
-        /// What helps.
+        /// The remedy.
         remedy: &'static str,
     },
     /// The backup can't be read, or is damaged.

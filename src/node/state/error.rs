@@ -22,7 +22,7 @@ pub enum StateError {
     OtherLab {
         /// The config file.
         file: PathBuf,
-        /// What differs.
+        /// The difference.
         what: String,
         /// In the state.
         was: String,
@@ -35,11 +35,11 @@ pub enum StateError {
     /// It can't be read or written.
     #[error("{what} {path}: {source}{}", remedy(source))]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         what: &'static str,
         /// On which path.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 }

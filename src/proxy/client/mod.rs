@@ -93,11 +93,12 @@ pub(super) struct ClientTask {
     count: ClientCount,
     /// No more commands are read.
     is_ending: bool,
-    /// What follows the last command is not one. Its answer is the last in the pipeline.
+    /// The bytes behind the last command are not a command. The answer to them is the last in the
+    /// pipeline.
     bad_command: Option<BadCommand>,
 }
 
-/// What has happened.
+/// An event.
 enum LinkEvent {
     /// Something was read or written.
     Progress,

@@ -53,7 +53,7 @@ fn bucket(nanos: u64) -> usize {
     BUCKETS.min(bits as usize)
 }
 
-/// What was answered to all clients.
+/// The answers to all clients.
 #[derive(Debug, Default)]
 pub(super) struct TalliedTotals {
     commands: [AtomicU64; KINDS.len()],
