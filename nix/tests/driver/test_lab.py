@@ -345,8 +345,8 @@ class MonitoringTest(unittest.TestCase):
     def test_all_queries_are_one(self) -> None:
         self.assertEqual(
             panels_query(["up", "rate(a[10s])"]),
-            'label_replace(count(last_over_time((up)[300s:5s])), "position", "0", "", "") or '
-            "label_replace(count(last_over_time((rate(a[10s]))[300s:5s])), "
+            'label_replace(count(last_over_time((up)[60s:5s])), "position", "0", "", "") or '
+            "label_replace(count(last_over_time((rate(a[10s]))[60s:5s])), "
             '"position", "1", "", "")',
         )
 

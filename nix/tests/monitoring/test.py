@@ -37,6 +37,9 @@ with subtest("every query of the dashboards is answered with a series"):
     absent += [] if PROXIES else ["halab_proxy_"]
     asked = [query for query in DASHBOARD_QUERIES if not any(name in query for name in absent)]
     assert len(asked) > 50, asked
+    for prefix in NOT_EXPORTED:
+        there = lab.query(f'count({{__name__=~"{prefix}.*"}})')
+        assert there == {}, f"these machines' redis_exporter has {prefix}: {there}"
     lab.wait_series(asked)
 
 with subtest("the primary's machine crashes: alerts fire for its targets and for the failover"):
