@@ -18,7 +18,7 @@ Makes in DIR (default: ./release):
   SHA256SUMS                          checksums of all of them
 
 With --tag, fails unless TAG is vVERSION, with the version of Cargo.toml, and CHANGELOG.md has a
-section for it. Needs rustup. The cross compiler comes from PyPI (cargo-zigbuild, pinned by hash).
+section for it with a date, and nothing in its section Unreleased. Needs rustup. The cross compiler comes from PyPI (cargo-zigbuild, pinned by hash).
 
 Example: ./lab release --output /tmp/release && (cd /tmp/release && sha256sum --check SHA256SUMS)
 EOF
@@ -77,7 +77,7 @@ release_matches() {
     grep -qE "^## \[${version//./\\.}\] - [0-9]{4}-[0-9]{2}-[0-9]{2}$" "$LAB_ROOT/CHANGELOG.md" ||
         die "CHANGELOG.md has no section [$version] with a date" \
             "add the date to its heading: ## [$version] - $(date -u +%F)"
-    ! sed -n '/^## \[Unreleased\]/,/^## \[[0-9]/p' "$LAB_ROOT/CHANGELOG.md" | grep -q '^- ' ||
+    awk '/^## / { on = /Unreleased/ } on && /^- / { exit 1 }' "$LAB_ROOT/CHANGELOG.md" ||
         die "CHANGELOG.md has unreleased entries" "move them to the section [$version]"
 }
 

@@ -132,7 +132,7 @@ report_steps() {
     for i in "${!failed[@]}"; do
         printf '\n==> %s: the end of its output\n' "${failed[i]}"
         # A failed Rust test prints much after the reason.
-        grep -A 3 ' panicked at ' "${failed_logs[i]}" | cut -c -300 | head -n 40 || true
+        grep -a -A 3 ' panicked at ' "${failed_logs[i]}" | cut -c -300 | head -n 40 || true
         tail -n 40 "${failed_logs[i]}"
         rm "${failed_logs[i]}"
     done

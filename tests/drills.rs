@@ -28,11 +28,12 @@ fn fields() -> String {
     let source = read("src/drill/report/model.rs");
     let mut text = String::new();
     let mut comment: Vec<&str> = Vec::new();
-    let (mut inside, mut in_attribute) = (false, false);
+    let (mut inside, mut in_attribute, mut is_skipped) = (false, false, false);
     for line in source.lines() {
         let trimmed = line.trim();
         if in_attribute || trimmed.starts_with("#[") {
             in_attribute = !trimmed.ends_with(']');
+            is_skipped |= trimmed.contains("skip_serializing_if");
         } else if let Some(words) = trimmed.strip_prefix("///") {
             comment.push(words.trim());
         } else if let Some(name) = opened(line) {
@@ -46,10 +47,18 @@ fn fields() -> String {
         } else if inside && line != "}" && !trimmed.is_empty() {
             let field = trimmed.trim_start_matches("pub ").trim_end_matches(',');
             let first = match field.split_once(": ") {
-                Some((name, of)) => format!("`{name}` | {}", json_type(of)),
+                Some((name, of)) => {
+                    // Then the field is left out in place of null, or of an empty array.
+                    let of = match is_skipped {
+                        true => json_type(of).replace(" or null", "") + " or absent",
+                        false => json_type(of),
+                    };
+                    format!("`{name}` | {of}")
+                }
                 None => format!("`\"{}\"`", json_name(field)),
             };
             text += &format!("| {first} | {} |\n", comment.join(" "));
+            is_skipped = false;
             comment.clear();
         } else {
             inside &= line != "}";
@@ -67,7 +76,10 @@ fn json_type(of: &str) -> String {
         return format!("{} or null", json_type(optional));
     }
     if let Some(element) = parameter("Vec") {
-        return format!("array of {}", json_type(element));
+        return match json_type(element) {
+            of if of.contains(' ') => format!("array of ({of})"),
+            of => format!("array of {of}"),
+        };
     }
     match of {
         "String" => "string".to_owned(),

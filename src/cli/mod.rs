@@ -78,7 +78,7 @@ enum Command {
     Up(up::UpArgs),
     /// Write records to the current primary and count the acknowledged ones
     Write(write::WriteArgs),
-    /// Run a proxy for any Redis client: it replies when the write is kept by any later primary
+    /// Run a proxy for any Redis client: it answers a write when every later primary will have it
     Proxy(proxy::ProxyArgs),
     /// Read back every acknowledged record
     Verify(verify::VerifyArgs),
