@@ -77,7 +77,7 @@ pub(super) enum ReadsName {
 enum UnansweredName {
     /// Disconnect the client: the write was executed or not
     Disconnect,
-    /// Send it again: the write is executed at least once
+    /// Send it again: the write is executed one or more times
     Retry,
 }
 

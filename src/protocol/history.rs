@@ -56,6 +56,21 @@ impl Execution {
             survival => survival,
         }
     }
+
+    /// Makes this one stand for `other` too, if that is an execution of the same command in the
+    /// same history, of which as much is known. Returns whether it does.
+    pub fn widen(&mut self, other: &Execution) -> bool {
+        let is_alike = (self.server, &self.history, self.is_answered)
+            == (other.server, &other.history, other.is_answered);
+        if is_alike {
+            let both = |one: Option<u64>, two: Option<u64>| one.zip(two);
+            self.extent = Extent {
+                after: both(self.extent.after, other.extent.after).map(|(a, b)| a.min(b)),
+                upto: both(self.extent.upto, other.extent.upto).map(|(a, b)| a.max(b)),
+            };
+        }
+        is_alike
+    }
 }
 
 /// Whether the primary `server`, with this history, has none of these executions of a command, so
@@ -183,6 +198,43 @@ mod tests {
         };
         assert!(may(&[&second], 3, &later));
         assert!(!may(&[&second, &executed], 3, &later));
+    }
+
+    #[test]
+    fn executions_in_one_history_are_one_that_covers_all() {
+        let first = Execution {
+            server: SocketAddrV4::new([127, 0, 0, 1].into(), 6379),
+            history: "old".into(),
+            extent: extent(100, 140),
+            is_answered: false,
+        };
+        let mut all = first.clone();
+        let second = Execution {
+            extent: extent(80, 160),
+            ..first.clone()
+        };
+        assert!(all.widen(&second));
+        assert_eq!(all, second);
+        assert!(all.widen(&first));
+        assert_eq!(all, second);
+        let unlimited = Execution {
+            extent: Extent {
+                after: Some(90),
+                upto: None,
+            },
+            ..first.clone()
+        };
+        assert!(all.widen(&unlimited));
+        assert_eq!((all.extent.after, all.extent.upto), (Some(80), None));
+        let answered = Execution {
+            is_answered: true,
+            ..first.clone()
+        };
+        let elsewhere = Execution {
+            history: "new".into(),
+            ..first
+        };
+        assert!(!all.widen(&answered) && !all.widen(&elsewhere));
     }
 
     #[test]

@@ -29,6 +29,32 @@ pub struct ClientRequest {
     /// Its executions by earlier primaries, which the primaries after them did not have. It must
     /// not be sent to a primary that has one of them.
     pub earlier: Vec<Execution>,
+    /// Since when it is sent again, each time without an answer.
+    pub again_since: Option<Instant>,
+}
+
+impl ClientRequest {
+    /// A command with one answer of the server.
+    pub fn new(command: Bytes, kind: Kind, received: Instant) -> Self {
+        ClientRequest {
+            command,
+            kind,
+            frames: 1,
+            refusal: None,
+            is_restoring: false,
+            received,
+            earlier: Vec::new(),
+            again_since: None,
+        }
+    }
+
+    /// Notes an execution by a primary that is lost.
+    pub fn note_execution(&mut self, execution: Execution) {
+        // A connection that breaks again and again adds nothing that is not known.
+        if !self.earlier.iter_mut().any(|known| known.widen(&execution)) {
+            self.earlier.push(execution);
+        }
+    }
 }
 
 /// A command that was sent, or that the proxy answers.
@@ -219,15 +245,7 @@ pub(in crate::proxy) mod tests {
     use super::*;
 
     pub fn request(kind: Kind) -> ClientRequest {
-        ClientRequest {
-            command: Bytes::from_static(b"x"),
-            kind,
-            frames: 1,
-            refusal: None,
-            is_restoring: false,
-            received: Instant::now(),
-            earlier: Vec::new(),
-        }
+        ClientRequest::new(Bytes::from_static(b"x"), kind, Instant::now())
     }
 
     /// Commands by their letters: `r` a read, `w` a write, capitals with their answers.

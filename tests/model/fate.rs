@@ -249,7 +249,8 @@ fn execution(place: &Place) -> Execution {
             after: place.after.map(offset),
             upto: place.upto.map(offset),
         },
-        is_answered: place.upto.is_some(),
+        // Only `--unanswered retry` asks, which is not modelled.
+        is_answered: false,
     }
 }
 

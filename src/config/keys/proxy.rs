@@ -37,7 +37,7 @@ pub struct Proxy {
     pub reads: Reads,
     /// What becomes of a write that was sent to a primary that is lost, and not answered:
     /// `disconnect` ends the client's connection; `retry` sends it again, so that it is executed
-    /// at least once.
+    /// one or more times.
     #[serde(default)]
     #[schemars(schema_with = "unanswered_schema")]
     pub unanswered: Unanswered,
@@ -78,7 +78,7 @@ pub enum Unanswered {
     /// The client is disconnected: it was executed or not.
     #[default]
     Disconnect,
-    /// It is sent again: it is executed at least once.
+    /// It is sent again: it is executed one or more times.
     Retry,
 }
 

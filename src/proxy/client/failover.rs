@@ -7,18 +7,22 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
 
 use crate::client::Stream;
 use crate::config::Unanswered;
 use crate::confirmation::Session;
 use crate::protocol::history::{Execution, Extent, Survival, has_none_of, is_known_to_have_one_of};
+use crate::proxy::kind::Kind;
 use crate::proxy::sent::{ClientRequest, Sent};
 
 use super::link::{PrimaryLink, poll_read_some, poll_write_all};
 use super::{ClientTask, End};
 
+/// Pause after a lost connection before the same primary is connected to again, unless it turns out
+/// to be lost itself.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
 /// Time for the last answers of a primary, once it is demoted, or cannot be asked whether it is.
 const LAST_ANSWERS_LIMIT: Duration = Duration::from_millis(200);
 
@@ -28,11 +32,15 @@ impl ClientTask {
     /// as it takes, or until it has sent something.
     pub(super) async fn connect(&mut self) -> Result<(), End> {
         let has_commands = !self.pipeline.is_empty();
-        let oldest = self
-            .pipeline
-            .first_waiting()
-            .map(|request| request.received);
-        let deadline = oldest.unwrap_or_else(Instant::now) + self.shared.options.patience;
+        if let Some(lost) = &self.lost {
+            // Mostly it is the server that has ended.
+            let _ = timeout(RECONNECT_PAUSE, lost.ended()).await;
+        }
+        let first = self.pipeline.first_waiting();
+        let oldest = first.map_or_else(Instant::now, |request| request.received);
+        // Of a command whose connections break again and again, each attempt counts.
+        let since = self.pipeline.again_since().unwrap_or(oldest);
+        let deadline = since + self.shared.options.patience;
         let ClientTask {
             shared,
             stream,
@@ -102,7 +110,7 @@ impl ClientTask {
             Some(lost) => self.decide(&lost, &session).await?,
             None => 0,
         };
-        if !self.may_send_to(&session) {
+        if !self.may_send_to(&session) || self.would_deny_execution(&session) {
             return Err(self.unknown());
         }
         self.shared.metrics.sent_again.inc_by(again);
@@ -112,13 +120,8 @@ impl ClientTask {
         for (kind, command) in self.carried.restoring() {
             link.out.extend_from_slice(&command);
             let request = ClientRequest {
-                command,
-                kind,
-                frames: 1,
-                refusal: None,
                 is_restoring: true,
-                received: Instant::now(),
-                earlier: Vec::new(),
+                ..ClientRequest::new(command, kind, Instant::now())
             };
             self.pipeline.add_sent(Sent::new(request, after));
         }
@@ -139,6 +142,18 @@ impl ClientTask {
             Unanswered::Disconnect => has_none_of(executions, server, history),
             Unanswered::Retry => !is_known_to_have_one_of(executions, server, history),
         }
+    }
+
+    /// Whether the proxy would answer an `EXEC` by nil, as not executed because of a lost `WATCH`,
+    /// that an earlier primary may have executed for good.
+    fn would_deny_execution(&self, session: &Session) -> bool {
+        let (server, history) = (session.primary, session.history());
+        self.carried.exec_must_fail()
+            && !has_none_of(
+                self.pipeline.earlier_executions_of(Kind::Exec),
+                server,
+                history,
+            )
     }
 
     /// A command may or may not have been executed.
@@ -219,6 +234,9 @@ impl ClientTask {
             return;
         };
         debug!(primary = %link.session.primary, "the connection to the primary has ended");
+        if link.opened.elapsed() >= self.shared.options.patience {
+            self.pipeline.attempt_was_long();
+        }
         link.stream.drop_unsent();
         self.pipeline.connection_lost();
         // A session without commands in it leaves nothing to decide.

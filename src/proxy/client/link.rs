@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::client::Stream;
 use crate::confirmation::Session;
@@ -28,6 +29,7 @@ pub(super) struct PrimaryLink {
     /// To be written to the primary.
     pub(super) out: BytesMut,
     pub(super) answers: AnswerState,
+    pub(super) opened: Instant,
     /// The keeper asks on behalf of this client.
     is_asking: bool,
 }
@@ -47,6 +49,7 @@ impl PrimaryLink {
             stream,
             out: BytesMut::new(),
             answers: AnswerState::default(),
+            opened: Instant::now(),
             is_asking: false,
         }
     }

@@ -209,13 +209,8 @@ impl ClientTask {
         self.is_ending = true;
         self.bad_command = Some(error);
         self.pipeline.add_waiting(ClientRequest {
-            command: Bytes::new(),
-            kind: Kind::Read,
-            frames: 1,
             refusal: Some(answer.into()),
-            is_restoring: false,
-            received: Instant::now(),
-            earlier: Vec::new(),
+            ..ClientRequest::new(Bytes::new(), Kind::Read, Instant::now())
         });
         Ok(())
     }

@@ -337,12 +337,13 @@ impl Pipeline {
         for (sent, _) in all.filter(|(_, may_be)| *may_be) {
             let execution = execution(sent);
             if let Some(request) = &mut sent.request {
-                request.earlier.push(execution);
+                request.note_execution(execution);
             }
         }
         let again = self.take_back(kept);
-        let count = again.len() as u64;
-        for request in again.into_iter().rev() {
+        let (count, now) = (again.len() as u64, tokio::time::Instant::now());
+        for mut request in again.into_iter().rev() {
+            request.again_since.get_or_insert(now);
             self.waiting_bytes += request.command.len();
             self.waiting.push_front(request);
         }
@@ -352,6 +353,30 @@ impl Pipeline {
     /// The earlier executions of the commands that are not sent.
     pub(super) fn earlier_executions(&self) -> impl Iterator<Item = &Execution> {
         self.waiting.iter().flat_map(|request| &request.earlier)
+    }
+
+    /// The earlier executions of those of one kind.
+    pub(super) fn earlier_executions_of(&self, kind: Kind) -> impl Iterator<Item = &Execution> {
+        let of_kind = self.waiting.iter().filter(move |of| of.kind == kind);
+        of_kind.flat_map(|request| &request.earlier)
+    }
+
+    /// Since when the oldest of the commands that are sent again has no answer.
+    pub(super) fn again_since(&self) -> Option<tokio::time::Instant> {
+        let sent = self.sent.iter().filter_map(|sent| sent.request.as_ref());
+        let all = self.waiting.iter().chain(sent);
+        all.filter_map(|request| request.again_since).min()
+    }
+
+    /// The last connection lasted for long: it does not break because of these commands.
+    pub(super) fn attempt_was_long(&mut self) {
+        let sent = self
+            .sent
+            .iter_mut()
+            .filter_map(|sent| sent.request.as_mut());
+        for request in self.waiting.iter_mut().chain(sent) {
+            request.again_since = None;
+        }
     }
 
     /// Whether it is certain that no write was executed.

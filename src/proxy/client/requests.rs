@@ -68,13 +68,9 @@ impl Requests {
                 continue;
             }
             return Ok(Some(ClientRequest {
-                command,
-                kind: kind.unwrap_or(Kind::Read),
                 frames,
                 refusal,
-                is_restoring: false,
-                received: Instant::now(),
-                earlier: Vec::new(),
+                ..ClientRequest::new(command, kind.unwrap_or(Kind::Read), Instant::now())
             }));
         }
         Ok(None)

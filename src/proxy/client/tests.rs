@@ -37,17 +37,12 @@ struct Connected {
 
 impl Connected {
     async fn with(carried: Carried) -> Self {
-        Self::with_rule(carried, Unanswered::Disconnect).await
+        Self::with_options(carried, without_primary()).await
     }
 
-    async fn with_rule(carried: Carried, unanswered: Unanswered) -> Self {
+    async fn with_options(carried: Carried, options: ProxyOptions) -> Self {
         let lab = Lab::parse(include_str!("../../../lab.toml"), None).unwrap();
         let (sessions, receiver) = watch::channel(None);
-        let options = ProxyOptions {
-            patience: PATIENCE,
-            unanswered,
-            ..example_options()
-        };
         let shared = Arc::new(Shared {
             connector: Connector::new(&lab, User::Proxy).without_login(),
             own: Connector::new(&lab, User::Proxy),
@@ -89,6 +84,21 @@ impl Connected {
         let read = timeout(SOON, self.stream.read_to_string(&mut text)).await;
         read.unwrap().unwrap();
         (text, timeout(SOON, self.task).await.unwrap().unwrap())
+    }
+}
+
+fn without_primary() -> ProxyOptions {
+    ProxyOptions {
+        patience: PATIENCE,
+        ..example_options()
+    }
+}
+
+fn with_primary(unanswered: Unanswered) -> ProxyOptions {
+    ProxyOptions {
+        patience: SOON,
+        unanswered,
+        ..example_options()
     }
 }
 
@@ -163,15 +173,14 @@ impl Server {
 
     /// The next connection, once `SET` was sent over it.
     async fn takes_set(&self) -> TcpStream {
-        let (mut stream, _) = timeout(SOON, self.listener.accept())
-            .await
-            .unwrap()
-            .unwrap();
-        let mut command = vec![0; SET.len()];
-        let read = timeout(SOON, stream.read_exact(&mut command)).await;
-        read.unwrap().unwrap();
-        assert_eq!(String::from_utf8_lossy(&command), SET);
+        let mut stream = self.accepted().await;
+        takes(&mut stream, SET).await;
         stream
+    }
+
+    async fn accepted(&self) -> TcpStream {
+        let accepted = timeout(SOON, self.listener.accept()).await;
+        accepted.unwrap().unwrap().0
     }
 
     /// A session with it as the primary, in the history `id`, at offset 100.
@@ -186,9 +195,17 @@ impl Server {
 
 const SET: &str = "SET k v\r\n";
 
+/// Reads a command as a server.
+async fn takes(stream: &mut TcpStream, command: &str) {
+    let mut taken = vec![0; command.len()];
+    let read = timeout(SOON, stream.read_exact(&mut taken)).await;
+    read.unwrap().unwrap();
+    assert_eq!(String::from_utf8_lossy(&taken), command);
+}
+
 /// A client whose primary has closed the connection in place of an answer to `SET`.
-async fn unanswered(server: &Server, rule: Unanswered) -> Connected {
-    let mut client = Connected::with_rule(Carried::default(), rule).await;
+async fn unanswered(server: &Server, options: ProxyOptions) -> Connected {
+    let mut client = Connected::with_options(Carried::default(), options).await;
     client
         .sessions
         .send_replace(Some(server.session("old", None)));
@@ -200,7 +217,7 @@ async fn unanswered(server: &Server, rule: Unanswered) -> Connected {
 #[tokio::test]
 async fn a_write_without_an_answer_disconnects_the_client() {
     let server = Server::start().await;
-    let client = unanswered(&server, Unanswered::Disconnect).await;
+    let client = unanswered(&server, with_primary(Unanswered::Disconnect)).await;
     let (text, end) = client.rest().await;
     assert_eq!(text, "");
     assert!(matches!(end, End::Unknown), "{end}");
@@ -210,11 +227,68 @@ async fn a_write_without_an_answer_disconnects_the_client() {
 #[tokio::test]
 async fn with_retry_a_write_without_an_answer_is_sent_again() {
     let server = Server::start().await;
-    let client = unanswered(&server, Unanswered::Retry).await;
-    for _ in 0..3 {
-        drop(server.takes_set().await);
+    let mut client = unanswered(&server, with_primary(Unanswered::Retry)).await;
+    drop(server.takes_set().await);
+    let mut stream = server.takes_set().await;
+    // An error needs no confirmation by this session's rounds, which nobody asks for.
+    stream.write_all(b"-ERR no\r\n").await.unwrap();
+    let ended = timeout(2 * PATIENCE, &mut client.task).await;
+    assert!(ended.is_err(), "{ended:?}");
+}
+
+#[tokio::test]
+async fn with_retry_connections_that_break_again_and_again_end_the_client() {
+    let server = Server::start().await;
+    let options = ProxyOptions {
+        unanswered: Unanswered::Retry,
+        ..without_primary()
+    };
+    let mut client = unanswered(&server, options).await;
+    let ended = timeout(SOON, async {
+        loop {
+            tokio::select! {
+                end = &mut client.task => return end.unwrap(),
+                mut stream = server.accepted() => {
+                    // At the end, the client's task gives up before it has sent anything.
+                    let mut command = [0; SET.len()];
+                    let _ = timeout(SOON, stream.read_exact(&mut command)).await;
+                }
+            }
+        }
+    });
+    let end = ended.await.unwrap();
+    assert!(matches!(end, End::Unknown), "{end}");
+}
+
+/// Nil would mean that the transaction was not executed.
+#[tokio::test]
+async fn with_retry_a_transaction_with_a_watch_that_may_be_executed_is_not_denied() {
+    let server = Server::start().await;
+    let options = ProxyOptions {
+        policy: crate::protocol::ack::Policy::None,
+        ..with_primary(Unanswered::Retry)
+    };
+    let mut client = Connected::with_options(Carried::default(), options).await;
+    client
+        .sessions
+        .send_replace(Some(server.session("old", None)));
+    client.send("WATCH k\r\n").await;
+    let mut stream = server.accepted().await;
+    for (command, answer, next) in [
+        ("WATCH k\r\n", "+OK\r\n", "MULTI\r\n"),
+        ("MULTI\r\n", "+OK\r\n", SET),
+        (SET, "+QUEUED\r\n", "EXEC\r\n"),
+    ] {
+        takes(&mut stream, command).await;
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        client.expect(answer).await;
+        client.send(next).await;
     }
-    assert!(!client.task.is_finished());
+    takes(&mut stream, "EXEC\r\n").await;
+    drop(stream);
+    let (text, end) = client.rest().await;
+    assert_eq!(text, "");
+    assert!(matches!(end, End::Unknown), "{end}");
 }
 
 /// A primary has executed a write, a second one is promoted without it, and is demoted before it
@@ -223,7 +297,7 @@ async fn with_retry_a_write_without_an_answer_is_sent_again() {
 async fn a_write_is_not_sent_to_a_primary_that_has_it() {
     for rule in [Unanswered::Disconnect, Unanswered::Retry] {
         let (first, second) = (Server::start().await, Server::start().await);
-        let mut client = Connected::with_rule(Carried::default(), rule).await;
+        let mut client = Connected::with_options(Carried::default(), with_primary(rule)).await;
         let old = first.session("old", None);
         client.sessions.send_replace(Some(old.clone()));
         client.send(SET).await;

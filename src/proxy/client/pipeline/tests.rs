@@ -383,3 +383,23 @@ fn only_an_error_of_a_server_that_is_no_primary_is_a_refusal() {
         );
     }
 }
+
+#[test]
+fn a_command_that_is_sent_again_and_again_grows_no_memory_and_is_timed() {
+    let mut pipeline = sent(&[Kind::Write]);
+    assert_eq!(pipeline.again_since(), None);
+    for _ in 0..3 {
+        pipeline.connection_lost();
+        pipeline.send_again(0, executed);
+        assert_eq!(pipeline.earlier_executions().count(), 1);
+        assert!(pipeline.again_since().is_some());
+        let request = pipeline.take_waiting().unwrap();
+        pipeline.add_sent(Sent::new(request, 0));
+    }
+    let since = pipeline.again_since();
+    pipeline.connection_lost();
+    pipeline.send_again(0, executed);
+    assert_eq!(pipeline.again_since(), since);
+    pipeline.attempt_was_long();
+    assert_eq!(pipeline.again_since(), None);
+}
