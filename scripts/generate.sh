@@ -10,6 +10,7 @@ GENERATORS=(
     scripts/dashboards.py  # grafana/dashboards
     scripts/commands.py    # the commands of ./lab in docs/commands.md
     scripts/bench/bench.py # the tables of docs/performance.md
+    scripts/bench/proxy.py # the tables of docs/proxy-performance.md
 )
 
 generate_usage() {
