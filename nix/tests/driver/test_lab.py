@@ -16,7 +16,6 @@ from lab import (
     SLOWEST,
     QUIET_SECONDS,
     Lab,
-    NoPrometheus,
     Status,
     alerts,
     accepted,
