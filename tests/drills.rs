@@ -25,7 +25,7 @@ fn read(name: &str) -> String {
 
 /// The types of the report as tables: each field or value as in JSON, with its comment.
 fn fields() -> String {
-    let source = read("src/drill/report/model.rs");
+    let source = read("src/drill/report/model.rs") + &read("src/drill/report/stats.rs");
     let mut text = String::new();
     let mut comment: Vec<&str> = Vec::new();
     let (mut inside, mut in_attribute, mut is_skipped) = (false, false, false);
