@@ -30,7 +30,7 @@ pub struct ClientRequest {
     /// not be sent to a primary that has one of them.
     pub earlier: Vec<Execution>,
     /// Since when it is sent again, each time without an answer.
-    pub again_since: Option<Instant>,
+    pub again_since: Option<std::time::Instant>,
 }
 
 impl ClientRequest {

@@ -39,7 +39,8 @@ impl ClientTask {
         let first = self.pipeline.first_waiting();
         let oldest = first.map_or_else(Instant::now, |request| request.received);
         // Of a command whose connections break again and again, each attempt counts.
-        let since = self.pipeline.again_since().unwrap_or(oldest);
+        let since = self.pipeline.again_since();
+        let since = since.map_or(oldest, Instant::from_std);
         let deadline = since + self.shared.options.patience;
         let ClientTask {
             shared,
@@ -183,7 +184,9 @@ impl ClientTask {
             return Err(self.unknown());
         }
         let execution = |sent: &Sent| execution(sent, lost, last);
-        let again = self.pipeline.send_again(outcome.kept, execution);
+        let again = self
+            .pipeline
+            .send_again(outcome.kept, Instant::now().into_std(), execution);
         self.pipeline.note_all(&mut self.carried);
         self.carried.moved();
         Ok(again)

@@ -330,6 +330,7 @@ impl Pipeline {
     pub(super) fn send_again(
         &mut self,
         kept: usize,
+        now: Instant,
         execution: impl Fn(&Sent) -> Execution,
     ) -> u64 {
         let may_be_executed: Vec<_> = may_be_executed(&self.sent).collect();
@@ -341,7 +342,7 @@ impl Pipeline {
             }
         }
         let again = self.take_back(kept);
-        let (count, now) = (again.len() as u64, tokio::time::Instant::now());
+        let count = again.len() as u64;
         for mut request in again.into_iter().rev() {
             request.again_since.get_or_insert(now);
             self.waiting_bytes += request.command.len();
@@ -362,7 +363,7 @@ impl Pipeline {
     }
 
     /// Since when the oldest of the commands that are sent again has no answer.
-    pub(super) fn again_since(&self) -> Option<tokio::time::Instant> {
+    pub(super) fn again_since(&self) -> Option<Instant> {
         let sent = self.sent.iter().filter_map(|sent| sent.request.as_ref());
         let all = self.waiting.iter().chain(sent);
         all.filter_map(|request| request.again_since).min()

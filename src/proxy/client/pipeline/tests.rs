@@ -126,7 +126,7 @@ fn commands_take_room_until_they_are_over() {
     // What is to be sent again takes room as before, and what is given up none.
     pipeline.add_waiting(long());
     pipeline.connection_lost();
-    assert_eq!(pipeline.send_again(0, executed), 1);
+    assert_eq!(pipeline.send_again(0, Instant::now(), executed), 1);
     assert!(!pipeline.has_room());
     assert_eq!(pipeline.take_all().len(), 2);
     assert_eq!((pipeline.waiting_bytes, pipeline.sent_bytes), (0, 0));
@@ -138,7 +138,7 @@ fn of_what_is_kept_no_round_of_the_earlier_primary_is_used_for_a_later_one() {
     pipeline.add_sent(Sent::new(request(Kind::Write), 70));
     receive(&mut pipeline, &mut AnswerState::default(), b":1\r\n", 71);
     pipeline.connection_lost();
-    assert_eq!(pipeline.send_again(1, executed), 0);
+    assert_eq!(pipeline.send_again(1, Instant::now(), executed), 0);
     pipeline.confirm_again(|| 2);
     let rounds = |sent: &Sent| (sent.after, sent.before);
     let kept: Vec<_> = pipeline.sent.iter().map(rounds).collect();
@@ -184,7 +184,7 @@ fn what_is_sent_again_keeps_its_order_and_leaves_no_bytes() {
     receive(&mut pipeline, &mut answers, b":1\r\n:2\r\n", 1);
     receive(&mut pipeline, &mut answers, message, 1);
     pipeline.connection_lost();
-    assert_eq!(pipeline.send_again(1, executed), 2);
+    assert_eq!(pipeline.send_again(1, Instant::now(), executed), 2);
     let waiting: Vec<_> = std::iter::from_fn(|| pipeline.take_waiting()).collect();
     let kinds: Vec<_> = waiting.iter().map(|request| request.kind).collect();
     assert_eq!(kinds, [Kind::Read, Kind::Read, Kind::Write]);
@@ -210,7 +210,7 @@ fn a_write_of_which_a_part_was_not_sent_was_not_executed() {
     assert!(!pipeline.awaits_answer_to_write());
     let lost = pipeline.judge(|_| Survival::Unknown);
     assert_eq!((lost.kept, lost.is_unknown), (0, false));
-    assert_eq!(pipeline.send_again(0, executed), 3);
+    assert_eq!(pipeline.send_again(0, Instant::now(), executed), 3);
     assert_eq!(pipeline.earlier_executions().count(), 0);
 }
 
@@ -234,7 +234,7 @@ fn every_execution_of_a_write_that_is_sent_again_is_remembered() {
     // The last one is refused.
     pipeline.not_sent(1);
     pipeline.connection_lost();
-    pipeline.send_again(0, executed);
+    pipeline.send_again(0, Instant::now(), executed);
     assert_eq!(pipeline.earlier_executions().count(), 2);
     // None of them is sent now, but an earlier primary may have executed two.
     assert!(!pipeline.is_unexecuted());
@@ -248,7 +248,7 @@ fn every_execution_of_a_write_that_is_sent_again_is_remembered() {
     receive(&mut pipeline, &mut answers, &refusals, 1);
     assert!(!pipeline.is_unexecuted());
     pipeline.connection_lost();
-    pipeline.send_again(0, executed);
+    pipeline.send_again(0, Instant::now(), executed);
     assert_eq!(pipeline.earlier_executions().count(), 2);
 }
 
@@ -258,7 +258,7 @@ fn a_write_that_was_only_refused_was_executed_nowhere() {
     let mut answers = AnswerState::default();
     receive(&mut pipeline, &mut answers, b"-READONLY\r\n", 1);
     assert!(pipeline.is_unexecuted());
-    pipeline.send_again(0, executed);
+    pipeline.send_again(0, Instant::now(), executed);
     assert!(pipeline.is_unexecuted());
 }
 
@@ -390,7 +390,7 @@ fn a_command_that_is_sent_again_and_again_grows_no_memory_and_is_timed() {
     assert_eq!(pipeline.again_since(), None);
     for _ in 0..3 {
         pipeline.connection_lost();
-        pipeline.send_again(0, executed);
+        pipeline.send_again(0, Instant::now(), executed);
         assert_eq!(pipeline.earlier_executions().count(), 1);
         assert!(pipeline.again_since().is_some());
         let request = pipeline.take_waiting().unwrap();
@@ -398,7 +398,7 @@ fn a_command_that_is_sent_again_and_again_grows_no_memory_and_is_timed() {
     }
     let since = pipeline.again_since();
     pipeline.connection_lost();
-    pipeline.send_again(0, executed);
+    pipeline.send_again(0, Instant::now(), executed);
     assert_eq!(pipeline.again_since(), since);
     pipeline.attempt_was_long();
     assert_eq!(pipeline.again_since(), None);
