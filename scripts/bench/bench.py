@@ -20,7 +20,7 @@ import tempfile
 import typing
 from pathlib import Path
 
-from lab import ALL_CORES, BENCH_USER, HERE, Lab, cores, document, timed
+from lab import ALL_CORES, BENCH_USER, HERE, Lab, add_output_options, cores, publish, timed
 
 VALUE_BYTES = 44  # of a record: a time and a number
 ROUND_RECORDS = 1_000_000
@@ -340,40 +340,9 @@ def measure(rounds: int) -> dict[str, typing.Any]:
 def main() -> None:
     options = argparse.ArgumentParser(prog="./lab bench", description=__doc__)
     options.add_argument("--rounds", type=int, default=3, help="number of rounds (default: 3)")
-    options.add_argument("--json", metavar="FILE", help="write all measurements to FILE")
-    options.add_argument(
-        "--document", action="store_true", help="also write them to docs/performance.md"
-    )
-    options.add_argument(
-        "--check",
-        action="store_true",
-        help="measure nothing; fail if docs/performance.md differs from its report",
-    )
-    options.add_argument(
-        "--write",
-        action="store_true",
-        help="measure nothing; write docs/performance.md from its report",
-    )
+    add_output_options(options, "performance.md")
     asked = options.parse_args()
-    docs = HERE.parent.parent / "docs"
-    performance, committed = docs / "performance.md", docs / "reports" / "bench.json"
-    if asked.check or asked.write:
-        text = document(performance, tables(json.loads(committed.read_text())))
-        if asked.write:
-            performance.write_text(text)
-        elif text != performance.read_text():
-            raise SystemExit(
-                "docs/performance.md differs from docs/reports/bench.json: ./lab generate"
-            )
-        return
-    report = measure(asked.rounds)
-    print(tables(report))
-    written = json.dumps(report, indent=1) + "\n"
-    if asked.json:
-        Path(asked.json).write_text(written)
-    if asked.document:
-        committed.write_text(written)
-        performance.write_text(document(performance, tables(json.loads(written))))
+    publish(asked, "performance.md", "bench.json", tables, lambda: measure(asked.rounds))
 
 
 if __name__ == "__main__":

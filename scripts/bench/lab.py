@@ -1,5 +1,6 @@
 """A lab of its own for a benchmark, what a process costs, and the page with the results."""
 
+import argparse
 import json
 import os
 import random
@@ -156,6 +157,46 @@ def peak_kib(pid: int) -> int:
     """The peak resident memory of a running process; 0 once it has ended."""
     found = re.search(r"VmHWM:\s*(\d+)", Path(f"/proc/{pid}/status").read_text())
     return int(found.group(1)) if found else 0
+
+
+def add_output_options(options: argparse.ArgumentParser, page: str) -> None:
+    options.add_argument("--json", metavar="FILE", help="write all measurements to FILE")
+    options.add_argument("--document", action="store_true", help=f"also write them to docs/{page}")
+    options.add_argument(
+        "--check",
+        action="store_true",
+        help=f"measure nothing; fail if docs/{page} differs from its report",
+    )
+    options.add_argument(
+        "--write", action="store_true", help=f"measure nothing; write docs/{page} from its report"
+    )
+
+
+def publish(
+    asked: argparse.Namespace,
+    page: str,
+    report: str,
+    tables: typing.Callable[[dict[str, typing.Any]], str],
+    measure: typing.Callable[[], dict[str, typing.Any]],
+) -> None:
+    """Measures and publishes what was asked for, or only compares the page with its report."""
+    docs = HERE.parent.parent / "docs"
+    path, committed = docs / page, docs / "reports" / report
+    if asked.check or asked.write:
+        text = document(path, tables(json.loads(committed.read_text())))
+        if asked.write:
+            path.write_text(text)
+        elif text != path.read_text():
+            raise SystemExit(f"docs/{page} differs from docs/reports/{report}: ./lab generate")
+        return
+    measured = measure()
+    print(tables(measured))
+    written = json.dumps(measured, indent=1) + "\n"
+    if asked.json:
+        Path(asked.json).write_text(written)
+    if asked.document:
+        committed.write_text(written)
+        path.write_text(document(path, tables(json.loads(written))))
 
 
 def document(path: Path, text: str) -> str:

@@ -23,9 +23,8 @@ import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from lab import BENCH_USER, HERE, Lab, document, peak_kib
+from lab import BENCH_USER, Lab, add_output_options, peak_kib, publish
 
-ROOT = HERE.parent.parent
 KEYS = 100_000
 LOADS = {"1 x 1": (1, 1), "50 x 1": (50, 1), "4 x 100": (4, 100)}  # connections x depth
 MIXES = {"SET": 0, "GET": 100, "90 % GET": 90}  # percent of GET
@@ -321,40 +320,16 @@ def main() -> None:
     options.add_argument(
         "--seconds", type=float, default=2, help="length of each measurement (default: 2)"
     )
-    options.add_argument("--json", metavar="FILE", help="write all measurements to FILE")
-    options.add_argument(
-        "--document", action="store_true", help="also write them to docs/proxy-performance.md"
-    )
-    options.add_argument(
-        "--check",
-        action="store_true",
-        help="measure nothing; fail if docs/proxy-performance.md differs from its report",
-    )
-    options.add_argument(
-        "--write",
-        action="store_true",
-        help="measure nothing; write docs/proxy-performance.md from its report",
-    )
+    add_output_options(options, "proxy-performance.md")
     options.add_argument("--load", default="load", help=argparse.SUPPRESS)
     asked = options.parse_args()
-    page, committed = ROOT / "docs" / "proxy-performance.md", ROOT / "docs/reports/proxy-bench.json"
-    if asked.check or asked.write:
-        text = document(page, tables(json.loads(committed.read_text())))
-        if asked.write:
-            page.write_text(text)
-        elif text != page.read_text():
-            raise SystemExit(
-                "docs/proxy-performance.md differs from docs/reports/proxy-bench.json: ./lab generate"
-            )
-        return
-    report = measure(asked.load, asked.rounds, asked.seconds)
-    print(tables(report))
-    written = json.dumps(report, indent=1) + "\n"
-    if asked.json:
-        Path(asked.json).write_text(written)
-    if asked.document:
-        committed.write_text(written)
-        page.write_text(document(page, tables(json.loads(written))))
+    publish(
+        asked,
+        "proxy-performance.md",
+        "proxy-bench.json",
+        tables,
+        lambda: measure(asked.load, asked.rounds, asked.seconds),
+    )
 
 
 if __name__ == "__main__":
