@@ -192,7 +192,7 @@ impl DataNode {
         match self.serve(shutdown).await? {
             LoopEnd::GaveUp => Err(NodeError::CrashLoop {
                 node: self.node.name.clone(),
-                last_log_problem: self.report.log_problem().map(|problem| problem.line),
+                reason: self.report.log_problem().map(|problem| problem.line),
             }),
             LoopEnd::Stopped => {
                 info!(node = %self.node.name, "stopping");

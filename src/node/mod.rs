@@ -88,12 +88,12 @@ pub enum NodeError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The server ends repeatedly.
-    #[error("the server of {node} ended more than 5 times in 60 s{}", last_reason(last_log_problem.as_deref()))]
+    #[error("the server of {node} ended more than 5 times in 60 s{}", last_reason(reason.as_deref()))]
     CrashLoop {
         /// The node's name.
         node: String,
         /// The last reason in its log.
-        last_log_problem: Option<String>,
+        reason: Option<String>,
     },
     /// The server refuses its config file.
     #[error(
@@ -114,9 +114,9 @@ pub enum NodeError {
     Observer(String),
 }
 
-fn last_reason(last_log_problem: Option<&str>) -> String {
-    match last_log_problem {
-        Some(last_log_problem) => format!("; the last reason in its log: {last_log_problem}"),
+fn last_reason(reason: Option<&str>) -> String {
+    match reason {
+        Some(reason) => format!("; the last reason in its log: {reason}"),
         None => "; see its log above".to_owned(),
     }
 }

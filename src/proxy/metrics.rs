@@ -110,8 +110,8 @@ impl ProxyMetrics {
         );
         registry.register(
             "sent_again",
-            "Commands that were sent again after the primary or the connection to it was lost, because \
-             they were not executed before, or with --unanswered retry may have been",
+            "Commands that were sent again after the primary or the connection to it was lost, \
+             because they were not executed before, or with --unanswered retry may have been",
             self.sent_again.clone(),
         );
         registry.register(

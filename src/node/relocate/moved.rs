@@ -57,10 +57,9 @@ pub(super) fn move_conf(
         address.ok_or_else(|| format!("the {which} lab has no node of that name"))
     };
     let (was, now) = (address(old, "old")?, address(new, "new")?);
-    let announced = announced(conf, kind);
-    if let Some(announced) = announced.filter(|at| *at != was.to_string()) {
+    if let Some(stated) = announced(conf, kind).filter(|at| *at != was.to_string()) {
         return Err(format!(
-            "its state is of {announced}, and in the old lab it is at {was}: say with --from or --from-subnet which lab it is of"
+            "its state is of {stated}, and in the old lab it is at {was}: say with --from or --from-subnet which lab it is of"
         ));
     }
     let mut moved = MovedConf {
