@@ -18,7 +18,8 @@ Makes in DIR (default: ./release):
   SHA256SUMS                          checksums of all of them
 
 With --tag, fails unless TAG is vVERSION, with the version of Cargo.toml, and CHANGELOG.md has a
-section for it with a date, and nothing in its section Unreleased. Needs rustup. The cross compiler comes from PyPI (cargo-zigbuild, pinned by hash).
+section for it with a date, and nothing in its section Unreleased. Needs rustup. The cross compiler
+comes from PyPI (cargo-zigbuild, pinned by hash).
 
 Example: ./lab release --output /tmp/release && (cd /tmp/release && sha256sum --check SHA256SUMS)
 EOF
