@@ -33,7 +33,12 @@ class LabSite(Site):
         self.machines = {
             guest.name: Machine(
                 qemu.Hardware(
-                    folder / guest.name, guest.name, guest.number, guest.memory(variant), image.boot
+                    folder / guest.name,
+                    guest.name,
+                    guest.number,
+                    guest.memory(variant),
+                    image.boot,
+                    guest.cores(variant),
                 ),
                 kvm,
                 self.socket,
