@@ -150,12 +150,25 @@ def samples(text: str) -> dict[str, float]:
     }
 
 
-def alerts(text: str) -> set[str]:
-    """The names of the alerts in Prometheus' answer."""
+def alert_labels(text: str) -> list[dict[str, str]]:
+    """The labels of each alert in Prometheus' answer."""
     answer: dict[str, typing.Any] = json.loads(text)
     if answer["status"] != "success":
         raise AssertionError(text)
-    return {series["metric"]["alertname"] for series in answer["data"]["result"]}
+    return [series["metric"] for series in answer["data"]["result"]]
+
+
+def alert_names(text: str) -> set[str]:
+    return {labels["alertname"] for labels in alert_labels(text)}
+
+
+def alerts_with_targets(text: str) -> set[str]:
+    """Each alert with its job and node, such as `TargetDown (redis redis-a)`."""
+    return {
+        f"{labels['alertname']} ({target})" if target else labels["alertname"]
+        for labels in alert_labels(text)
+        for target in [" ".join(labels[key] for key in ("job", "node") if key in labels)]
+    }
 
 
 @dataclass(frozen=True)
@@ -397,7 +410,7 @@ class Lab:
 
     def firing(self) -> set[str] | NoPrometheus:
         """The names of the alerts that fire now."""
-        return self.ask_prometheus('ALERTS{alertstate="firing"}', alerts)
+        return self.ask_prometheus('ALERTS{alertstate="firing"}', alert_names)
 
     def wait_quiet(self) -> None:
         """Wait until for QUIET_SECONDS no alert has fired, and none has been active throughout: one
@@ -410,7 +423,7 @@ class Lab:
         wait(
             f"no alert fires for {QUIET_SECONDS} s",
             BOOT_SECONDS * self.slowness,
-            lambda: self.ask_prometheus(recent, alerts),
+            lambda: self.ask_prometheus(recent, alerts_with_targets),
             lambda seen: seen == set() and time.monotonic() - began > QUIET_SECONDS,
         )
 

@@ -17,7 +17,8 @@ from lab import (
     QUIET_SECONDS,
     Lab,
     Status,
-    alerts,
+    alert_names,
+    alerts_with_targets,
     accepted,
     connect_command,
     count_values,
@@ -368,15 +369,19 @@ class MonitoringTest(unittest.TestCase):
         Lab(host).wait_query("up", "up", lambda seen: seen == {"a": 1.0})
         self.assertEqual(host.answers, [])
 
-    def test_alerts_are_a_set_of_names(self) -> None:
+    def test_alerts_are_named_with_their_targets(self) -> None:
         vector = [
             {"metric": {"alertname": name, "node": node}, "value": [1.5, "1"]}
             for name in "AB"
             for node in "ab"
         ]
-        self.assertEqual(
-            alerts(json.dumps({"status": "success", "data": {"result": vector}})), {"A", "B"}
-        )
+        text = json.dumps({"status": "success", "data": {"result": vector}})
+        self.assertEqual(alert_names(text), {"A", "B"})
+        self.assertEqual(alerts_with_targets(text), {"A (a)", "A (b)", "B (a)", "B (b)"})
+        vector = [{"metric": {"alertname": "A", "job": "j", "node": "a"}, "value": [1.5, "1"]}]
+        vector.append({"metric": {"alertname": "B", "lab": "l"}, "value": [1.5, "1"]})
+        text = json.dumps({"status": "success", "data": {"result": vector}})
+        self.assertEqual(alerts_with_targets(text), {"A (j a)", "B"})
 
     def test_an_error_of_prometheus_is_raised(self) -> None:
         with self.assertRaisesRegex(AssertionError, "parse error"):
