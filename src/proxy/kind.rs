@@ -1,5 +1,8 @@
 //! What a command does, as far as the proxy has to know.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 /// What a command does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -98,9 +101,7 @@ pub fn kind_of(words: &[&[u8]]) -> Result<Kind, Refused> {
             return Err(Refused(OF_CLUSTER));
         }
         b"SHUTDOWN" | b"DEBUG" => return Err(Refused(OF_LAB)),
-        name if READS.binary_search(&name).is_ok() => Kind::Read,
-        name if WRITES.binary_search(&name).is_ok() => Kind::Write,
-        _ => Kind::MayWrite,
+        name => KINDS.get(name).copied().unwrap_or(Kind::MayWrite),
     })
 }
 
@@ -136,6 +137,13 @@ fn upper_case<'b>(word: &[u8], buffer: &'b mut [u8; 24]) -> Option<&'b [u8]> {
     upper.make_ascii_uppercase();
     Some(upper)
 }
+
+/// The kinds of the commands that concern data.
+static KINDS: LazyLock<HashMap<&[u8], Kind>> = LazyLock::new(|| {
+    let reads = READS.iter().map(|name| (*name, Kind::Read));
+    let writes = WRITES.iter().map(|name| (*name, Kind::Write));
+    reads.chain(writes).collect()
+});
 
 /// The commands that have the flag `readonly`, and those that concern neither keys nor the session,
 /// in the order of their names. Sources: the commands of Redis 8 and Valkey 8.
