@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, trace};
 
-use crate::client::{Connector, RawConn, Role, ServerInfo};
+use crate::client::{Connector, RawConn, ServerInfo};
 use crate::config::Node;
 use crate::protocol::WriteError;
 use crate::protocol::ack::{
@@ -31,13 +31,11 @@ use crate::protocol::vote::Elected;
 
 use super::discovery::{Discovery, PrimaryStatus, WriteTarget};
 use super::members::Membership;
+use super::round::{ANSWERS, each_question, parse_primary, read_answers};
 use super::session::Session;
 use super::witness::{Witness, WitnessQuestion};
 use super::{REFUSED_PAUSE, Settings, SharedObserver};
 
-/// Channel of messages without subscribers. They give the keeper's connection, which writes
-/// nothing, an offset in the replication stream for which `WAIT` waits.
-pub const ROUND_CHANNEL: &str = "halab:round";
 /// Pause before the next round if a batch could not be acknowledged.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -250,9 +248,11 @@ impl Keeper {
         let others = keeping.session.others();
         let replicated = replicated_up_to(others, &confirmed);
         keeping.coverage.replicated = keeping.coverage.replicated.max(replicated);
-        if not_followed_beyond(others, offset, &confirmed).is_empty() {
+        let is_followed = not_followed_beyond(others, offset, &confirmed).is_empty();
+        if is_followed {
             keeping.coverage.through = round;
         }
+        keeping.session.set_followed(is_followed);
         keeping.session.round_answered(round, offset);
         keeping.session.publish(keeping.coverage);
 
@@ -309,31 +309,13 @@ impl Keeper {
         &self,
         keeping: &mut KeeperSession,
     ) -> Result<(u64, Vec<Confirmed>), WriteError> {
-        keeping.conn.push(&[b"ROLE"]);
-        let online = keeping.session.online();
-        let mut questions = 1;
-        if online > 0 {
-            // WAIT is about the last write of its own connection (before Redis 7.2: about all
-            // writes before its last command). A message is replicated like a write, but changes
-            // neither keys nor disk.
-            keeping
-                .conn
-                .push(&[b"PUBLISH", ROUND_CHANNEL.as_bytes(), b""]);
-            let online = online.to_string();
-            let wait: [&[u8]; 3] = [b"WAIT", online.as_bytes(), self.wait_ms.as_bytes()];
-            keeping.conn.push(&wait);
-            keeping.conn.push(&[b"ROLE"]);
-            questions = 4;
+        let (conn, online) = (&mut keeping.conn, keeping.session.online());
+        if online == 0 {
+            conn.push(&[b"ROLE"]);
+            return parse_primary(conn.exchange(1).await?.first());
         }
-        let answers = keeping.conn.exchange(questions).await?;
-        for answer in &answers {
-            if let Value::ServerError(error) = answer {
-                return Err(WriteError::from_code(error.code()));
-            }
-        }
-        let (offset, _) = parse_primary(answers.first())?;
-        let (_, confirmed) = parse_primary(answers.last())?;
-        Ok((offset, confirmed))
+        each_question(online, &self.wait_ms, |words| conn.push(words));
+        read_answers(&conn.exchange(ANSWERS).await?)
     }
 
     /// The primary's mark, if it marks the current term and, when no other data node has the
@@ -429,20 +411,6 @@ fn text_of(answer: Option<&Value>) -> Result<String, WriteError> {
         Some(Value::BulkString(text)) => Ok(String::from_utf8_lossy(text).into_owned()),
         Some(Value::VerbatimString { text, .. }) => Ok(text.clone()),
         Some(_) => Ok(String::new()),
-        None => Err(WriteError::NotRedis),
-    }
-}
-
-/// The offset and the online replicas in the answer of a primary to `ROLE`; an error for any other
-/// answer.
-pub fn parse_primary(answer: Option<&Value>) -> Result<(u64, Vec<Confirmed>), WriteError> {
-    match answer {
-        Some(Value::ServerError(error)) => Err(WriteError::from_code(error.code())),
-        Some(value) => match Role::from_value(value) {
-            Ok(Role::Primary { offset, replicas }) => Ok((offset, replicas)),
-            Ok(_) => Err(WriteError::Unblocked),
-            Err(_) => Err(WriteError::NotRedis),
-        },
         None => Err(WriteError::NotRedis),
     }
 }

@@ -5,6 +5,7 @@
 //! - `background`: runs discovery and keeper, anew when the list of members changes; `members`:
 //!   that list
 //! - `keeper`: the connection that asks the primary what is confirmed, for all write connections
+//! - `round`: its questions; `own_round`: the same questions on a write connection
 //! - `session`: the state that keeper and write connections share while they use one primary;
 //!   `last_offset`: where the history of a session that is over has ended
 //! - `witness`: questions to the Sentinels
@@ -19,7 +20,9 @@ mod discovery;
 mod keeper;
 mod last_offset;
 mod members;
+mod own_round;
 mod probe;
+mod round;
 mod session;
 mod witness;
 
@@ -33,7 +36,9 @@ use crate::protocol::ack::Policy;
 
 pub use background::run;
 pub use discovery::LastProblem;
-pub use keeper::{Sessions, parse_primary};
+pub use keeper::Sessions;
+pub use own_round::{OwnRound, OwnVerdict};
+pub use round::{ANSWERS, parse_primary};
 pub use session::Session;
 
 /// Shortest time limit of `WAIT`. A healthy replica confirms within it even on a busy machine, so

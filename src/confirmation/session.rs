@@ -5,9 +5,10 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddrV4;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use tokio::sync::{Notify, OnceCell, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -16,9 +17,13 @@ use crate::protocol::ack::{Answered, Confirmed, Coverage};
 use crate::protocol::history::{Extent, ReplicationHistory};
 
 use super::last_offset::last_offset;
+use super::round::each_question;
 
 /// Number of rounds whose offsets are kept: those of some seconds.
 const OFFSETS_MAX: usize = 16 * 1024;
+/// Time limit of `WAIT` on a write connection, which it blocks: as [`super::SHORTEST_WAIT`]. The
+/// keeper's may be longer.
+const OWN_WAIT_MS: &str = "50";
 
 /// The use of one primary, from its discovery to the end of the connections.
 #[derive(Debug)]
@@ -35,12 +40,19 @@ pub struct Session {
     run_id: String,
     /// The last offset of its history; see [`Session::last_offset`].
     last_offset: OnceCell<Option<u64>>,
-    /// The offsets of the last rounds, and the last round whose offset is known.
+    /// The last rounds, in the order of their numbers, with their offsets, and the last round
+    /// whose offset is known. Rounds on several connections may be executed in another order.
     offsets: Mutex<VecDeque<(u64, u64)>>,
     last_answered: AtomicU64,
     coverage: watch::Sender<Coverage>,
-    /// Number of rounds begun.
+    /// Number of rounds begun, on any connection.
     begun: AtomicU64,
+    /// Number of rounds that are being asked on write connections.
+    own_rounds: AtomicUsize,
+    /// The questions of such a round.
+    own_questions: Bytes,
+    /// By the last round, every other data node follows the primary.
+    is_followed: AtomicBool,
     /// Number of batches that the keeper has to ask for.
     pending: AtomicU64,
     /// Number of batches whose writes were answered.
@@ -51,6 +63,14 @@ pub struct Session {
 
 impl Session {
     pub(super) fn new(primary: SocketAddrV4, others: Vec<SocketAddrV4>, info: &ServerInfo) -> Self {
+        let mut own_questions = Vec::new();
+        each_question(others.len(), OWN_WAIT_MS, |words| {
+            let mut command = redis::Cmd::new();
+            for word in words {
+                command.arg(*word);
+            }
+            command.write_packed_command(&mut own_questions);
+        });
         Session {
             primary,
             others,
@@ -62,6 +82,9 @@ impl Session {
             last_answered: AtomicU64::new(0),
             coverage: watch::Sender::new(Coverage::default()),
             begun: AtomicU64::new(0),
+            own_rounds: AtomicUsize::new(0),
+            own_questions: own_questions.into(),
+            is_followed: AtomicBool::new(false),
             pending: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             work: Notify::new(),
@@ -72,13 +95,33 @@ impl Session {
     /// A session for tests, of which one round was answered: at `offset`.
     #[cfg(test)]
     pub fn example(primary: SocketAddrV4, history: ReplicationHistory, offset: u64) -> Self {
+        let other = SocketAddrV4::new([192, 0, 2, 1].into(), 6379);
         let session = Session {
             history,
-            ..Self::new(primary, Vec::new(), &ServerInfo::parse(""))
+            ..Self::new(primary, vec![other], &ServerInfo::parse(""))
         };
         let (round, _) = session.begin_round();
         session.round_answered(round, offset);
         session
+    }
+
+    /// For tests: a round of the keeper, begun now, is answered, and every other data node follows.
+    #[cfg(test)]
+    pub fn keeper_round(&self, offset: u64) {
+        let (round, _) = self.begin_round();
+        self.round_answered(round, offset);
+        self.set_followed(true);
+        self.publish(Coverage {
+            round,
+            through: round,
+            ..Coverage::default()
+        });
+    }
+
+    /// For tests: whether the keeper has to ask.
+    #[cfg(test)]
+    pub fn asks_keeper(&self) -> bool {
+        self.pending.load(Ordering::SeqCst) > 0
     }
 
     /// The other data nodes, which have to confirm.
@@ -161,13 +204,39 @@ impl Session {
         });
         let last = asked.await.ok().flatten()?;
         let offsets = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = offsets.back().map_or(0, |(_, offset)| *offset);
+        let known = offsets.iter().map(|(_, offset)| *offset).max().unwrap_or(0);
         (last >= known).then_some(last)
     }
 
     /// A batch that the keeper had to ask for is acknowledged or given up.
     pub fn done(&self) {
         self.pending.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Whether by the last round every other data node follows the primary.
+    pub(super) fn is_followed(&self) -> bool {
+        self.is_followed.load(Ordering::SeqCst)
+    }
+
+    /// Number of the clients that wait for a round: of the keeper, or on their own connection.
+    pub(super) fn rounds_asked(&self) -> u64 {
+        self.pending.load(Ordering::SeqCst) + self.own_rounds.load(Ordering::SeqCst) as u64
+    }
+
+    /// Begins a round on a write connection. Returns its number.
+    pub(super) fn begin_own_round(&self) -> u64 {
+        self.own_rounds.fetch_add(1, Ordering::SeqCst);
+        self.begin_round().0
+    }
+
+    /// A round on a write connection is over.
+    pub(super) fn own_round_ended(&self) {
+        self.own_rounds.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// The questions of a round on a write connection, encoded.
+    pub(super) fn own_questions(&self) -> Bytes {
+        self.own_questions.clone()
     }
 
     /// What is confirmed, as it changes.
@@ -219,18 +288,28 @@ impl Session {
         (self.begun.fetch_add(1, Ordering::SeqCst) + 1, answered)
     }
 
+    // For whoever asks a round.
+
     /// Notes the offset of the primary in a round.
     pub(super) fn round_answered(&self, round: u64, offset: u64) {
         let mut offsets = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
         if offsets.len() == OFFSETS_MAX {
             offsets.pop_front();
         }
-        offsets.push_back((round, offset));
-        self.last_answered.store(round, Ordering::SeqCst);
+        // Those on several connections may be answered in another order.
+        let at = offsets.partition_point(|(known, _)| *known < round);
+        offsets.insert(at, (round, offset));
+        self.last_answered.fetch_max(round, Ordering::SeqCst);
+    }
+
+    /// Notes whether every other data node follows the primary.
+    pub(super) fn set_followed(&self, is_followed: bool) {
+        self.is_followed.store(is_followed, Ordering::SeqCst);
     }
 
     /// Publishes the result of a round to the write connections.
     pub(super) fn publish(&self, coverage: Coverage) {
-        self.coverage.send_replace(coverage);
+        self.coverage
+            .send_if_modified(|known| known.extend(coverage));
     }
 }

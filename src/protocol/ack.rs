@@ -94,7 +94,7 @@ pub struct Answered {
 /// How far the writes to one primary are acknowledged, as the keeper's rounds have found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Coverage {
-    /// The last round that was answered; the first is 1.
+    /// The last round of the keeper that was answered; the first is 1.
     pub round: u64,
     /// Every other data node has confirmed everything up to this offset.
     pub replicated: Option<u64>,
@@ -116,6 +116,17 @@ pub enum Form {
 }
 
 impl Coverage {
+    /// Adds the result of another round: what was confirmed once stays confirmed. Returns whether
+    /// that is more.
+    pub fn extend(&mut self, other: Coverage) -> bool {
+        let before = *self;
+        self.round = self.round.max(other.round);
+        self.replicated = self.replicated.max(other.replicated);
+        self.witnessed = self.witnessed.max(other.witnessed);
+        self.through = self.through.max(other.through);
+        *self != before
+    }
+
     /// The form in which `batch` is acknowledged, or `None`.
     ///
     /// Offsets cannot be compared across histories. The keeper's connection and that of the batch

@@ -123,6 +123,12 @@ impl Carried {
         self.queued.is_some()
     }
 
+    /// Whether commands that change the session are queued, after `MULTI`.
+    pub fn queues_session_changes(&self) -> bool {
+        let mut queued = self.queued.iter().flatten();
+        queued.any(|(kind, _)| !kind.is_data())
+    }
+
     /// Whether the client uses RESP3.
     pub fn is_resp3(&self) -> bool {
         self.is_resp3

@@ -11,7 +11,19 @@ use crate::protocol::history::{Execution, Survival};
 use super::command::words_of;
 use super::kind::{DataChange, Kind, change_of};
 
-/// A command that was received from the client.
+/// Why a command is sent to the primary.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Purpose {
+    /// The client has sent it.
+    #[default]
+    Client,
+    /// It restores the session of the client.
+    Restore,
+    /// It has the questions of a round, which confirm the answers before it.
+    Confirm,
+}
+
+/// A command that was received from the client, or that is sent on its behalf.
 #[derive(Debug, Clone)]
 pub struct ClientRequest {
     /// Its bytes, as they came.
@@ -22,8 +34,8 @@ pub struct ClientRequest {
     pub frames: usize,
     /// The proxy does not send it, and answers this.
     pub refusal: Option<Bytes>,
-    /// It restores the session: its answer is not for the client.
-    pub is_restoring: bool,
+    /// Unless the client has sent it, its answer is not for the client.
+    pub purpose: Purpose,
     /// When it was received.
     pub received: Instant,
     /// Its executions by earlier primaries, which the primaries after them did not have. It must
@@ -41,7 +53,7 @@ impl ClientRequest {
             kind,
             frames: 1,
             refusal: None,
-            is_restoring: false,
+            purpose: Purpose::Client,
             received,
             earlier: Vec::new(),
             again_since: None,
@@ -67,6 +79,8 @@ pub struct Sent {
     pub after: u64,
     /// The first round that began after the first byte of the answer: it confirms the answer.
     pub before: Option<u64>,
+    /// A round that was asked behind it on its own connection has confirmed its answer.
+    pub is_confirmed: bool,
     /// When its answer was complete.
     pub answered: Option<std::time::Instant>,
     /// Bytes of the answer in `held`.
@@ -135,28 +149,29 @@ impl Sent {
 
     /// Whether it is a subscription.
     pub fn is_subscription(&self) -> bool {
-        let kind = self.request.as_ref().map(|request| request.kind);
-        matches!(kind, Some(Kind::Subscribe(_)))
+        matches!(self.kind(), Some(Kind::Subscribe(_)))
     }
 
-    /// Whether it restores the session.
-    pub fn is_restoring(&self) -> bool {
+    /// Why it was sent. A message is for the client.
+    pub fn purpose(&self) -> Purpose {
         let request = self.request.as_ref();
-        request.is_some_and(|request| request.is_restoring)
+        request.map_or(Purpose::Client, |request| request.purpose)
+    }
+
+    /// What it does; `None` for a message.
+    pub fn kind(&self) -> Option<Kind> {
+        self.request.as_ref().map(|request| request.kind)
     }
 
     /// Whether it is `DISCARD`.
     pub fn is_discard(&self) -> bool {
-        self.request
-            .as_ref()
-            .is_some_and(|request| request.kind == Kind::Discard)
+        self.kind() == Some(Kind::Discard)
     }
 
     /// Whether the answer is about a change of data: a write outside of a transaction that is being
     /// queued, or `EXEC`.
     pub fn may_have_written(&self) -> bool {
-        let kind = self.request.as_ref().map(|request| request.kind);
-        let writes = matches!(kind, Some(Kind::Write | Kind::MayWrite | Kind::Exec));
+        let writes = matches!(self.kind(), Some(Kind::Write | Kind::MayWrite | Kind::Exec));
         writes && !self.is_queued && self.own.is_none()
     }
 

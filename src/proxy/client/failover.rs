@@ -15,7 +15,7 @@ use crate::config::Unanswered;
 use crate::confirmation::Session;
 use crate::protocol::history::{Execution, Extent, Survival, has_none_of, is_known_to_have_one_of};
 use crate::proxy::kind::Kind;
-use crate::proxy::sent::{ClientRequest, Sent};
+use crate::proxy::sent::{ClientRequest, Purpose, Sent};
 
 use super::link::{PrimaryLink, poll_read_some, poll_write_all};
 use super::{ClientTask, End};
@@ -121,7 +121,7 @@ impl ClientTask {
         for (kind, command) in self.carried.restoring() {
             link.out.extend_from_slice(&command);
             let request = ClientRequest {
-                is_restoring: true,
+                purpose: Purpose::Restore,
                 ..ClientRequest::new(command, kind, Instant::now())
             };
             self.pipeline.add_sent(Sent::new(request, after));

@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -11,12 +12,18 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::client::Stream;
-use crate::confirmation::Session;
+use crate::confirmation::{OwnRound, OwnVerdict, Session};
 use crate::protocol::ack::Coverage;
 
 use super::BUFFER_MAX;
 use super::pipeline::AnswerState;
 
+/// Time for a round on this connection, before the keeper is asked too: a command before it may
+/// block, or a replica may be lost.
+const OWN_ROUND_LIMIT: Duration = Duration::from_millis(20);
+/// Rounds without another one on a connection on which one has confirmed nothing: a replica may be
+/// far away.
+const ROUNDS_WITHOUT: u64 = 128;
 /// Bytes of one read.
 const READ: usize = 16 * 1024;
 
@@ -32,6 +39,15 @@ pub(super) struct PrimaryLink {
     pub(super) opened: Instant,
     /// The keeper asks on behalf of this client.
     is_asking: bool,
+    /// The first round that began after this connection was established.
+    first_round: u64,
+    /// The round that is being asked on this connection, and until when only that one is.
+    own_round: Option<(OwnRound, Option<Instant>)>,
+    /// The first round that may be asked on this connection again, after one that confirmed
+    /// nothing.
+    own_rounds_from: u64,
+    /// Answers were too long to be held until such a round behind them was answered.
+    has_long_answers: bool,
 }
 
 impl Drop for PrimaryLink {
@@ -45,13 +61,78 @@ impl PrimaryLink {
     pub(super) fn new(session: Arc<Session>, stream: Stream) -> Self {
         PrimaryLink {
             coverage: session.coverage(),
+            first_round: session.next_round(),
             session,
             stream,
             out: BytesMut::new(),
             answers: AnswerState::default(),
             opened: Instant::now(),
             is_asking: false,
+            own_round: None,
+            own_rounds_from: 0,
+            has_long_answers: false,
         }
+    }
+
+    /// Whether a round may be asked on this connection, behind so many `commands`: see
+    /// [`OwnRound`].
+    pub(super) fn may_begin_own_round(&self, commands: usize) -> bool {
+        let is_anchored = || self.coverage.borrow().round >= self.first_round;
+        self.own_round.is_none()
+            && !self.answers.was_subscribed
+            && !(self.has_long_answers && commands > 1)
+            && self.session.next_round() >= self.own_rounds_from
+            && is_anchored()
+    }
+
+    /// The questions of a round are sent.
+    pub(super) fn begin_own_round(&mut self, round: OwnRound) {
+        self.own_round = Some((round, Some(Instant::now() + OWN_ROUND_LIMIT)));
+    }
+
+    /// Until when only the round on this connection is asked.
+    pub(super) fn own_round_until(&self) -> Option<Instant> {
+        self.own_round.as_ref()?.1
+    }
+
+    /// The client logs in: another user may be allowed to ask.
+    pub(super) fn note_login(&mut self) {
+        self.own_rounds_from = 0;
+    }
+
+    /// Answers were received at `now`: those to the questions may follow soon.
+    pub(super) fn note_received(&mut self, now: Instant) {
+        if let Some((_, until)) = &mut self.own_round {
+            *until = Some(now + OWN_ROUND_LIMIT);
+        }
+    }
+
+    /// The round on this connection takes too long to wait for it alone.
+    pub(super) fn note_own_round_late(&mut self) {
+        if let Some((round, until)) = &mut self.own_round {
+            *until = None;
+            round.note_late();
+        }
+    }
+
+    /// No more answers are received until those that are held are confirmed.
+    pub(super) fn note_full(&mut self) {
+        self.has_long_answers |= self.own_round.is_some();
+        self.note_own_round_late();
+    }
+
+    /// The questions are answered. Returns whether what was answered before them is confirmed.
+    pub(super) fn own_round_answered(&mut self, answers: &[u8]) -> bool {
+        let Some((round, _)) = self.own_round.take() else {
+            return false;
+        };
+        let verdict = round.end(answers);
+        self.own_rounds_from = match verdict {
+            OwnVerdict::Confirmed => 0,
+            OwnVerdict::NotConfirmed => self.session.next_round() + ROUNDS_WITHOUT,
+            OwnVerdict::NotPermitted => u64::MAX,
+        };
+        verdict == OwnVerdict::Confirmed
     }
 
     /// Whether more commands may be sent.

@@ -1,7 +1,7 @@
 //! One client: its connection, and the connection to the primary on its behalf.
 //!
-//! Nothing that the primary says is passed on before a round of questions, begun after it was said,
-//! has confirmed all that the primary had executed ([`crate::confirmation`]). So an answer is kept
+//! Nothing that the primary says is passed on before a round of questions, executed after it, has
+//! confirmed all that the primary had executed ([`crate::confirmation`]). So an answer is kept
 //! by any later primary, and an answer to a read is not older than the request.
 //!
 //! The connection to the primary ends with the session. The client's connection stays: what it
@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncWriteExt;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use crate::confirmation::Session;
@@ -104,6 +104,8 @@ enum LinkEvent {
     Progress,
     /// The connection to the primary is lost, or its session has ended.
     PrimaryLost,
+    /// A round on this client's connection to the primary takes long.
+    OwnRoundIsLate,
     /// The proxy stops.
     Stop,
 }
@@ -176,6 +178,11 @@ impl ClientTask {
                 self.take_last_answers().await?;
                 self.primary_lost();
             }
+            LinkEvent::OwnRoundIsLate => {
+                if let Some(link) = &mut self.primary {
+                    link.note_own_round_late();
+                }
+            }
             LinkEvent::Stop => self.is_ending = true,
         }
         Ok(())
@@ -183,15 +190,19 @@ impl ClientTask {
 
     /// Takes the commands that were received. Returns whether some are left for want of room.
     fn read_commands(&mut self) -> Result<bool, End> {
-        let longest = self.shared.options.longest_command;
+        let (now, longest) = (Instant::now(), self.shared.options.longest_command);
+        let applications = &self.shared.applications;
         while !self.is_ending && !self.requests.bytes.is_empty() {
             if !self.pipeline.has_room() {
                 return Ok(true);
             }
-            match self.requests.next(longest, &self.shared.applications) {
+            match self.requests.next(now, longest, applications) {
                 Ok(Some(request)) => self.pipeline.add_waiting(request),
                 Ok(None) => return Ok(false),
-                Err(error) => self.refuse_input(error)?,
+                Err(error) => {
+                    self.refuse_input(error)?;
+                    return Ok(false);
+                }
             }
         }
         Ok(false)
@@ -243,8 +254,12 @@ impl ClientTask {
         self.count.answered(&tally);
         self.count.holds(self.pipeline.answers_held());
         let is_asking = released?;
+        let can_receive = self.pipeline.has_room_for_answers();
         if let Some(link) = &mut self.primary {
-            link.ask(is_asking);
+            if !can_receive {
+                link.note_full();
+            }
+            link.ask(is_asking && link.own_round_until().is_none());
             let may_subscribe = self.carried.subscriptions() > 0 || self.carried.is_queueing();
             if !self.pipeline.has_sent() && !may_subscribe {
                 link.answers.has_subscribed = false;
@@ -277,9 +292,10 @@ impl ClientTask {
             ..
         } = self;
         let (mut link_io, mut link_end) = (None, None);
-        let mut is_asking = false;
+        let (mut is_asking, mut own_round_until) = (false, None);
         if let Some(link) = primary {
             is_asking = link.is_asking();
+            own_round_until = link.own_round_until();
             link_io = Some((&mut link.stream, &mut link.out));
             link_end = Some((&link.session, &mut link.coverage));
         }
@@ -328,6 +344,8 @@ impl ClientTask {
             biased;
             () = shared.stop.cancelled(), if !is_ending => return Ok(LinkEvent::Stop),
             received = io => received?,
+            () = sleep_until(own_round_until.unwrap_or_else(Instant::now)),
+                if own_round_until.is_some() => return Ok(LinkEvent::OwnRoundIsLate),
             is_over = session_over => return Ok(match is_over {
                 true => LinkEvent::PrimaryLost,
                 false => LinkEvent::Progress,
@@ -341,8 +359,14 @@ impl ClientTask {
             (Ok(received @ 1..), Some(link)) => {
                 let before = link.session.answered_now();
                 let now = std::time::Instant::now();
+                link.note_received(Instant::from_std(now));
                 self.pipeline
                     .assign(received, before, now, &mut link.answers)?;
+                if let Some(answers) = link.answers.to_round.take()
+                    && link.own_round_answered(&answers)
+                {
+                    self.pipeline.confirmed_by_round();
+                }
                 Ok(LinkEvent::Progress)
             }
             _ => Ok(LinkEvent::Progress),

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Instant;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 use crate::protocol::history::{Execution, Survival};
 use crate::protocol::{Fate, WriteError};
@@ -22,7 +22,7 @@ use crate::proxy::answer::{AnswerReader, error_code, message_kind};
 use crate::proxy::carried::Carried;
 use crate::proxy::command::words_of;
 use crate::proxy::kind::Kind;
-use crate::proxy::sent::{ClientRequest, Outcome, Sent, judge, may_be_executed};
+use crate::proxy::sent::{ClientRequest, Outcome, Purpose, Sent, judge, may_be_executed};
 
 use super::{BUFFER_MAX, End, shrink};
 
@@ -37,10 +37,14 @@ pub(super) struct AnswerState {
     reader: AnswerReader,
     /// A subscription was answered: in RESP2, the server may send messages.
     pub(super) has_subscribed: bool,
+    /// The connection has had a subscription, at any time.
+    pub(super) was_subscribed: bool,
     /// A command that always changes data was queued since the last `MULTI`.
     has_queued_changes: bool,
     /// A command was refused as by a server that is not the primary.
     refuses: bool,
+    /// The answers to the questions of a round, once they are complete.
+    pub(super) to_round: Option<Bytes>,
 }
 
 /// The commands of one client that are not over.
@@ -139,7 +143,7 @@ impl Pipeline {
             if !ended && self.unassigned < LONG_ANSWER {
                 continue;
             }
-            self.answers_held();
+            self.skip_answered();
             let head = answers.reader.head();
             let is_message = (answers.has_subscribed || head.first() == Some(&b'>'))
                 && matches!(
@@ -172,8 +176,9 @@ impl Pipeline {
             sent.is_error |= code.is_some();
             // Not when it is sent: an answer before this one may look like a message.
             answers.has_subscribed |= sent.is_subscription() && code.is_none();
+            answers.was_subscribed |= answers.has_subscribed;
             sent.is_queued = head.starts_with(b"+QUEUED\r\n");
-            let kind = sent.request.as_ref().map(|request| request.kind);
+            let kind = sent.kind();
             match kind {
                 Some(Kind::Multi) => answers.has_queued_changes = false,
                 Some(Kind::Write) if sent.is_queued => {
@@ -190,12 +195,17 @@ impl Pipeline {
             sent.is_positive = matches!(head, [b':', b'1'..=b'9', ..]);
             sent.is_nil = head.starts_with(b"*-1\r\n") || head.starts_with(b"_\r\n");
             // A subscription that is refused or queued has one answer, whatever it names.
+            let is_one_command = sent.purpose() != Purpose::Confirm;
             sent.missing = match head.first() {
-                Some(b'-' | b'+' | b'!') => 0,
+                Some(b'-' | b'+' | b'!') if is_one_command => 0,
                 _ => sent.missing - 1,
             };
             if sent.is_complete() {
                 sent.answered = Some(now);
+                if sent.purpose() == Purpose::Confirm {
+                    let answer = &self.held[at.saturating_sub(sent.length)..at];
+                    answers.to_round = Some(Bytes::copy_from_slice(answer));
+                }
             }
             if code.is_some_and(|code| is_refusal(kind, code, head)) {
                 sent.is_refused = true;
@@ -224,8 +234,12 @@ impl Pipeline {
         {
             if let Some(own) = &sent.own {
                 out.extend_from_slice(own);
+            } else if sent.purpose() == Purpose::Confirm {
+                if !sent.is_complete() {
+                    break;
+                }
             } else {
-                let is_confirmed = is_confirmed(sent);
+                let is_confirmed = sent.is_confirmed || is_confirmed(sent);
                 is_asking = sent.before.is_some() && !is_confirmed;
                 if !is_confirmed {
                     break;
@@ -244,31 +258,39 @@ impl Pipeline {
             };
             self.sent_bytes = self.sent_bytes.saturating_sub(sent.command_length());
             self.answered = self.answered.saturating_sub(1);
-            let is_restoring = sent.is_restoring();
-            if is_restoring && sent.is_error && !sent.is_discard() {
+            let is_for_client = sent.purpose() == Purpose::Client;
+            if sent.purpose() == Purpose::Restore && sent.is_error && !sent.is_discard() {
                 let why = String::from_utf8_lossy(&self.held[..sent.length])
                     .trim_end()
                     .to_owned();
                 return Err(End::NotRestored(why));
             }
-            if !sent.is_noted && !is_restoring {
-                note(&mut sent, carried);
-            }
-            if !is_restoring {
+            if is_for_client {
+                if !sent.is_noted {
+                    note(&mut sent, carried);
+                }
                 passed_on(&sent);
             }
-            self.pass_on(sent.length, (!is_restoring).then_some(&mut *out));
+            self.pass_on(sent.length, is_for_client.then_some(&mut *out));
         }
         Ok(is_asking)
     }
 
-    /// The number of commands whose answers are complete and not passed on, up to the first one
-    /// without.
-    pub(super) fn answers_held(&mut self) -> usize {
+    /// Finds the first command without its answer.
+    fn skip_answered(&mut self) {
         while self.sent.get(self.answered).is_some_and(Sent::is_complete) {
             self.answered += 1;
         }
-        self.answered
+    }
+
+    /// The number of answers for the client that are complete and not passed on, up to the first
+    /// command without one.
+    pub(super) fn answers_held(&mut self) -> usize {
+        self.skip_answered();
+        let answered = self.sent.range(..self.answered);
+        answered
+            .filter(|sent| sent.purpose() == Purpose::Client)
+            .count()
     }
 
     /// Passes on the first `length` bytes of the answers, or drops them.
@@ -300,15 +322,62 @@ impl Pipeline {
         writes.any(is_open)
     }
 
-    /// The connection is lost. What restores the session, and an answer that is not complete, end
-    /// with it.
+    /// Whether the questions of a round, if they are sent now, are answered as such and change
+    /// nothing for the client: not within a transaction, and not if messages may come in between.
+    pub(super) fn may_be_followed_by_questions(&self, carried: &Carried) -> bool {
+        let mut is_queueing = carried.is_queueing();
+        let are_harmless = self.sent.iter().all(|sent| {
+            match sent.kind() {
+                Some(Kind::Multi) => is_queueing = true,
+                Some(Kind::Exec | Kind::Discard) => is_queueing = false,
+                Some(kind) => return kind.is_data() || matches!(kind, Kind::Watch | Kind::Unwatch),
+                None => return false,
+            }
+            true
+        });
+        let expects_messages = carried.subscriptions() > 0
+            || carried.is_tracking()
+            || carried.queues_session_changes();
+        are_harmless && !is_queueing && !expects_messages
+    }
+
+    /// Whether an answer to one of the commands that were sent has to be confirmed.
+    pub(super) fn needs_confirmation(&self, is_unconfirmed: impl Fn(&Sent) -> bool) -> bool {
+        let mut by_primary = self.sent.iter().filter(|sent| sent.own.is_none());
+        by_primary.any(|sent| !is_unconfirmed(sent))
+    }
+
+    /// A round that was asked on this connection, and is answered, has confirmed what was answered
+    /// before.
+    pub(super) fn confirmed_by_round(&mut self) {
+        let is_round = |sent: &Sent| sent.purpose() == Purpose::Confirm && sent.is_complete();
+        if let Some(at) = self.sent.iter().rposition(is_round) {
+            for sent in self.sent.range_mut(..=at) {
+                sent.is_confirmed = true;
+            }
+        }
+    }
+
+    /// The number of commands that were sent, or answered by the proxy, and are not over, with
+    /// those of the proxy and with messages.
+    pub(super) fn sent_length(&self) -> usize {
+        self.sent.len()
+    }
+
+    /// The connection is lost. What was sent for another purpose than the client's, and an answer
+    /// that is not complete, end with it.
     pub(super) fn connection_lost(&mut self) {
         let held = std::mem::take(&mut self.held);
         let mut at = 0;
-        for sent in std::mem::take(&mut self.sent) {
+        // A server that refuses the questions of a round as a replica, too, executes no write
+        // behind them.
+        let mut is_demoted = false;
+        for mut sent in std::mem::take(&mut self.sent) {
             let answer = at..at + sent.length;
             at = answer.end;
-            if sent.is_restoring() {
+            is_demoted |= sent.purpose() == Purpose::Confirm && sent.is_refused;
+            sent.is_refused |= is_demoted;
+            if sent.purpose() != Purpose::Client {
                 self.sent_bytes = self.sent_bytes.saturating_sub(sent.command_length());
                 continue;
             }
@@ -406,7 +475,8 @@ impl Pipeline {
         let rest = self.sent.split_off(kept.min(self.sent.len()));
         self.sent_bytes = self.sent.iter().map(Sent::command_length).sum();
         let requests = rest.into_iter().filter_map(|command| command.request);
-        requests.filter(|request| !request.is_restoring).collect()
+        let is_for_client = |request: &ClientRequest| request.purpose == Purpose::Client;
+        requests.filter(is_for_client).collect()
     }
 
     /// Notes the effect on the session of all commands that were sent.
@@ -421,6 +491,7 @@ impl Pipeline {
     pub(super) fn confirm_again(&mut self, answered_now: impl Fn() -> u64) {
         for kept in &mut self.sent {
             kept.after = 0;
+            kept.is_confirmed = false;
             kept.before = Some(answered_now());
         }
     }

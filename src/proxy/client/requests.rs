@@ -23,24 +23,24 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    /// The next command; `None` if the rest is incomplete. A login of one of the `applications` is
-    /// one by the proxy.
+    /// The next command, which is received `now`; `None` if the rest is incomplete. A login of one
+    /// of the `applications` is one by the proxy.
     ///
     /// # Errors
     /// If the bytes are not a command, or it is longer than `longest`.
     pub(super) fn next(
         &mut self,
+        now: Instant,
         longest: usize,
         applications: &BTreeSet<String>,
     ) -> Result<Option<ClientRequest>, BadCommand> {
         while let Some(command) = self.reader.read(&self.bytes, longest)? {
-            let words: Vec<&[u8]> = command
-                .words
-                .iter()
-                .take(WORDS_SEEN)
-                .map(|word| &self.bytes[word.clone()])
-                .collect();
             let count = command.words.len();
+            let mut words: [&[u8]; WORDS_SEEN] = [&[]; WORDS_SEEN];
+            for (seen, word) in words.iter_mut().zip(command.words) {
+                *seen = &self.bytes[word.clone()];
+            }
+            let words = &words[..count.min(WORDS_SEEN)];
             let has_quotes = |first: usize| {
                 let mut words = words.iter().take(first);
                 command.is_inline && words.any(|w| w.contains(&b'"') || w.contains(&b'\''))
@@ -48,9 +48,9 @@ impl Requests {
             let is_quoted = has_quotes(2);
             let kind = match is_quoted {
                 true => Err(Refused("write the command without quotes")),
-                false => kind_of(&words),
+                false => kind_of(words),
             };
-            let refusal = kind.err().map(|refused| refusal(&words, refused));
+            let refusal = kind.err().map(|refused| refusal(words, refused));
             let frames = match kind {
                 Ok(Kind::Subscribe(_)) => count.saturating_sub(1).max(1),
                 // Without names: as many as there are subscriptions when it is sent.
@@ -59,7 +59,7 @@ impl Requests {
             };
             // With quotes, the words are not those that the server would read.
             let login = (kind == Ok(Kind::Login) && words.len() == count && !has_quotes(count))
-                .then(|| login::by_proxy(&words, applications))
+                .then(|| login::by_proxy(words, applications))
                 .flatten();
             let length = command.length;
             let received = self.bytes.split_to(length).freeze();
@@ -70,7 +70,7 @@ impl Requests {
             return Ok(Some(ClientRequest {
                 frames,
                 refusal,
-                ..ClientRequest::new(command, kind.unwrap_or(Kind::Read), Instant::now())
+                ..ClientRequest::new(command, kind.unwrap_or(Kind::Read), now)
             }));
         }
         Ok(None)
@@ -94,7 +94,10 @@ mod tests {
         requests.bytes.extend_from_slice(text.as_bytes());
         let mut found = Vec::new();
         let applications = BTreeSet::from(["shop".to_owned()]);
-        while let Some(request) = requests.next(1 << 20, &applications).unwrap() {
+        while let Some(request) = requests
+            .next(Instant::now(), 1 << 20, &applications)
+            .unwrap()
+        {
             found.push(request);
         }
         found

@@ -1,17 +1,53 @@
 //! Sends the commands of a client, each when its turn has come, or answers it in place of the
-//! primary.
+//! primary; and behind them the questions of a round, if that confirms them sooner.
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
+use crate::confirmation::{ANSWERS, OwnRound};
 use crate::proxy::carried::encoded;
 use crate::proxy::kind::Kind;
-use crate::proxy::sent::{ClientRequest, Sent};
+use crate::proxy::sent::{ClientRequest, Purpose, Sent};
 
 use super::ClientTask;
 
 impl ClientTask {
     /// Sends the commands that are waiting.
     pub(super) fn send_commands(&mut self) {
+        let before = self.pipeline.sent_length();
+        self.send_waiting();
+        let added = self.pipeline.sent_length() - before;
+        if added > 0 {
+            self.begin_own_round(added);
+        }
+    }
+
+    /// Sends the questions of a round behind so many `commands` that were just sent, if they need
+    /// a confirmation and that is the way to it.
+    fn begin_own_round(&mut self, commands: usize) {
+        let (pipeline, options) = (&mut self.pipeline, &self.shared.options);
+        let is_unconfirmed = |sent: &Sent| options.is_unconfirmed(sent.needs_primary());
+        let Some(link) = &mut self.primary else {
+            return;
+        };
+        if link.may_begin_own_round(commands)
+            && OwnRound::is_of_use(&link.session, commands)
+            && pipeline.may_be_followed_by_questions(&self.carried)
+            && pipeline.needs_confirmation(is_unconfirmed)
+        {
+            let round = OwnRound::begin(&link.session);
+            let questions = ClientRequest {
+                frames: ANSWERS,
+                purpose: Purpose::Confirm,
+                ..ClientRequest::new(round.questions(), Kind::Read, Instant::now())
+            };
+            link.out.extend_from_slice(&questions.command);
+            pipeline.add_sent(Sent::new(questions, link.session.last_answered_round()));
+            link.begin_own_round(round);
+        }
+    }
+
+    fn send_waiting(&mut self) {
         let Some(link) = &mut self.primary else {
             return;
         };
@@ -48,7 +84,7 @@ impl ClientTask {
                     let discard = ClientRequest {
                         command: encoded(&[b"DISCARD"]),
                         kind: Kind::Discard,
-                        is_restoring: true,
+                        purpose: Purpose::Restore,
                         ..request.clone()
                     };
                     link.out.extend_from_slice(&discard.command);
@@ -60,6 +96,7 @@ impl ClientTask {
                     pipeline.add_sent(Sent::answered_by_proxy(request, nil));
                     continue;
                 }
+                Kind::Login => link.note_login(),
                 Kind::Unsubscribe(topic) if request.frames == 0 => {
                     request.frames = self.carried.subscriptions_to(topic).max(1);
                 }

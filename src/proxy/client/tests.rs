@@ -319,3 +319,201 @@ async fn a_write_is_not_sent_to_a_primary_that_has_it() {
         assert!(matches!(end, End::Unknown), "{rule:?}: {end}");
     }
 }
+
+/// The questions of a round, as a server receives them.
+const QUESTIONS: &str = "*1\r\n$4\r\nROLE\r\n\
+    *3\r\n$7\r\nPUBLISH\r\n$11\r\nhalab:round\r\n$0\r\n\r\n\
+    *3\r\n$4\r\nWAIT\r\n$1\r\n1\r\n$2\r\n50\r\n\
+    *1\r\n$4\r\nROLE\r\n";
+
+/// The answers to them: the primary was at offset 100, and the replica has confirmed `confirmed`.
+fn answers(confirmed: u64) -> String {
+    let role = |confirmed: u64| {
+        let text = confirmed.to_string();
+        let digits = text.len();
+        format!(
+            "*3\r\n$6\r\nmaster\r\n:100\r\n*1\r\n\
+             *3\r\n$9\r\n192.0.2.1\r\n$4\r\n6379\r\n${digits}\r\n{text}\r\n"
+        )
+    };
+    format!("{}:0\r\n:1\r\n{}", role(90), role(confirmed))
+}
+
+/// A client with an anchored connection to its primary, its session, and the server's end.
+async fn anchored(server: &Server) -> (Connected, Arc<Session>, TcpStream) {
+    let options = with_primary(Unanswered::Disconnect);
+    let mut client = Connected::with_options(Carried::default(), options).await;
+    let session = server.session("old", None);
+    client.sessions.send_replace(Some(session.clone()));
+    client.send("GET k\r\n").await;
+    let mut stream = server.accepted().await;
+    // Without questions: it is not known yet that the keeper's connection is intact.
+    takes(&mut stream, "GET k\r\n").await;
+    stream.write_all(b"$-1\r\n").await.unwrap();
+    session.more_answered(0).await;
+    session.keeper_round(100);
+    client.expect("$-1\r\n").await;
+    (client, session, stream)
+}
+
+/// Waits until the keeper has to ask.
+async fn keeper_is_asked(session: &Session) {
+    let asked = async {
+        while !session.asks_keeper() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(SOON, asked).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_alone_is_confirmed_on_its_own_connection() {
+    let server = Server::start().await;
+    let (mut client, session, mut stream) = anchored(&server).await;
+    for (command, answer) in [(SET, "+OK\r\n"), ("GET k\r\n", "$1\r\nv\r\n")] {
+        client.send(command).await;
+        takes(&mut stream, &format!("{command}{QUESTIONS}")).await;
+        let text = format!("{answer}{}", answers(101));
+        stream.write_all(text.as_bytes()).await.unwrap();
+        client.expect(answer).await;
+        assert!(!session.asks_keeper());
+    }
+}
+
+/// A confirmation of no more than the offset at the beginning of the round may be older than it.
+#[tokio::test]
+async fn a_round_that_no_replica_confirms_confirms_nothing_and_the_keeper_is_asked() {
+    let server = Server::start().await;
+    let (mut client, session, mut stream) = anchored(&server).await;
+    client.send(SET).await;
+    takes(&mut stream, &format!("{SET}{QUESTIONS}")).await;
+    let text = format!("+OK\r\n{}", answers(100));
+    stream.write_all(text.as_bytes()).await.unwrap();
+    keeper_is_asked(&session).await;
+    let mut byte = [0];
+    let read = timeout(PATIENCE, client.stream.read(&mut byte)).await;
+    assert!(read.is_err(), "{read:?}");
+    session.keeper_round(100);
+    client.expect("+OK\r\n").await;
+}
+
+#[tokio::test]
+async fn a_round_that_takes_long_is_not_waited_for_alone() {
+    let server = Server::start().await;
+    let (mut client, session, mut stream) = anchored(&server).await;
+    client.send(SET).await;
+    takes(&mut stream, &format!("{SET}{QUESTIONS}")).await;
+    stream.write_all(b"+OK\r\n").await.unwrap();
+    keeper_is_asked(&session).await;
+    session.keeper_round(100);
+    client.expect("+OK\r\n").await;
+    // Its answers are not taken for those to the next command.
+    client.send("GET k\r\n").await;
+    takes(&mut stream, "GET k\r\n").await;
+    let text = format!("{}$1\r\nv\r\n", answers(101));
+    stream.write_all(text.as_bytes()).await.unwrap();
+    keeper_is_asked(&session).await;
+    session.keeper_round(101);
+    client.expect("$1\r\nv\r\n").await;
+}
+
+#[tokio::test]
+async fn a_user_that_may_not_ask_is_confirmed_by_the_keeper() {
+    let server = Server::start().await;
+    let (mut client, session, mut stream) = anchored(&server).await;
+    client.send(SET).await;
+    takes(&mut stream, &format!("{SET}{QUESTIONS}")).await;
+    let refused = "-NOPERM no\r\n".repeat(4);
+    let text = format!("+OK\r\n{refused}");
+    stream.write_all(text.as_bytes()).await.unwrap();
+    for next in [SET, "GET k\r\n"] {
+        keeper_is_asked(&session).await;
+        session.keeper_round(100);
+        client.expect("+OK\r\n").await;
+        // No questions again.
+        client.send(next).await;
+        takes(&mut stream, next).await;
+        stream.write_all(b"+OK\r\n").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_is_confirmed_behind_its_end() {
+    let server = Server::start().await;
+    let (mut client, session, mut stream) = anchored(&server).await;
+    for (command, answer) in [("MULTI\r\n", "+OK\r\n"), (SET, "+QUEUED\r\n")] {
+        client.send(command).await;
+        takes(&mut stream, command).await;
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        keeper_is_asked(&session).await;
+        session.keeper_round(100);
+        client.expect(answer).await;
+    }
+    client.send("EXEC\r\n").await;
+    takes(&mut stream, &format!("EXEC\r\n{QUESTIONS}")).await;
+    let text = format!("*1\r\n+OK\r\n{}", answers(101));
+    stream.write_all(text.as_bytes()).await.unwrap();
+    client.expect("*1\r\n+OK\r\n").await;
+}
+
+/// Messages could come between the answers to the questions.
+#[tokio::test]
+async fn a_transaction_with_a_subscription_is_confirmed_by_the_keeper_and_so_is_all_after_it() {
+    let server = Server::start().await;
+    let (mut client, session, mut stream) = anchored(&server).await;
+    let subscribed = "*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n";
+    let unsubscribed = "*3\r\n$11\r\nunsubscribe\r\n$1\r\nc\r\n:0\r\n";
+    for (command, answer) in [
+        ("MULTI\r\n", "+OK\r\n"),
+        ("SUBSCRIBE c\r\n", "+QUEUED\r\n"),
+        ("EXEC\r\n", &format!("*1\r\n{subscribed}")),
+        ("UNSUBSCRIBE c\r\n", unsubscribed),
+        ("GET k\r\n", "$-1\r\n"),
+    ] {
+        client.send(command).await;
+        takes(&mut stream, command).await;
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        keeper_is_asked(&session).await;
+        session.keeper_round(100);
+        client.expect(answer).await;
+    }
+}
+
+/// The answers to the questions come behind them, and there is no room.
+#[tokio::test]
+async fn answers_that_are_too_long_to_be_held_are_confirmed_by_the_keeper() {
+    let server = Server::start().await;
+    let (mut client, session, mut stream) = anchored(&server).await;
+    let text = "v".repeat(BUFFER_MAX / 2 + 1);
+    let answer = format!("${}\r\n{text}\r\n", text.len()).repeat(2);
+    for questions in [QUESTIONS, ""] {
+        client.send("GET k\r\nGET k\r\n").await;
+        takes(&mut stream, &format!("GET k\r\nGET k\r\n{questions}")).await;
+        let (mut to_proxy, answers) = (stream, format!("{answer}{}", answers(101)));
+        let length = match questions.is_empty() {
+            true => answer.len(),
+            false => answers.len(),
+        };
+        // More than the proxy takes before it passes something on.
+        let writing = tokio::spawn(async move {
+            to_proxy
+                .write_all(&answers.as_bytes()[..length])
+                .await
+                .unwrap();
+            to_proxy
+        });
+        let received = client.expect(&answer);
+        let rounds = async {
+            loop {
+                keeper_is_asked(&session).await;
+                session.keeper_round(101);
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            () = received => {}
+            () = rounds => {}
+        }
+        stream = writing.await.unwrap();
+    }
+}

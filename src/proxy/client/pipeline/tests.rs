@@ -403,3 +403,49 @@ fn a_command_that_is_sent_again_and_again_grows_no_memory_and_is_timed() {
     pipeline.attempt_was_long();
     assert_eq!(pipeline.again_since(), None);
 }
+
+/// The questions of a round.
+fn questions() -> Sent {
+    let questions = ClientRequest {
+        purpose: Purpose::Confirm,
+        ..request(Kind::Read)
+    };
+    Sent::new(questions, 0)
+}
+
+#[test]
+fn what_is_sent_behind_refused_questions_was_not_executed() {
+    let mut pipeline = sent(&[Kind::Write]);
+    pipeline.add_sent(questions());
+    pipeline.add_sent(Sent::new(request(Kind::Write), 0));
+    let mut answers = AnswerState::default();
+    let refused = "-UNBLOCKED force unblock from blocking operation, instance state changed\r\n";
+    let text = format!("+OK\r\n{refused}");
+    receive(&mut pipeline, &mut answers, text.as_bytes(), 1);
+    pipeline.connection_lost();
+    let unknown: Vec<_> = may_be_executed(&pipeline.sent).collect();
+    assert_eq!(unknown, [true, false]);
+    // The control.
+    let mut pipeline = sent(&[Kind::Write]);
+    pipeline.add_sent(questions());
+    pipeline.add_sent(Sent::new(request(Kind::Write), 0));
+    receive(&mut pipeline, &mut AnswerState::default(), b"+OK\r\n", 1);
+    pipeline.connection_lost();
+    let unknown: Vec<_> = may_be_executed(&pipeline.sent).collect();
+    assert_eq!(unknown, [true, true]);
+}
+
+#[test]
+fn questions_wait_for_no_confirmation_themselves() {
+    let mut pipeline = sent(&[Kind::Write]);
+    pipeline.add_sent(questions());
+    let mut answers = AnswerState::default();
+    receive(&mut pipeline, &mut answers, b"+OK\r\n", 1);
+    assert_eq!(pipeline.answers_held(), 1);
+    assert_eq!(released(&mut pipeline, 1), ("+OK\r\n".into(), false));
+    receive(&mut pipeline, &mut answers, b":1\r\n", 2);
+    assert!(answers.to_round.is_some());
+    assert_eq!(pipeline.answers_held(), 0);
+    assert_eq!(released(&mut pipeline, 1), (String::new(), false));
+    assert!(pipeline.is_empty());
+}
