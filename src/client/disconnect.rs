@@ -1,7 +1,8 @@
 //! The commands that disconnect clients of a server.
 
-/// Disconnects all other clients. With a change of role or of the members in the same transaction,
-/// no connection goes on from one to the other.
+/// Disconnects all other clients but those with subscriptions. With a change of role or of the
+/// members in the same transaction, no connection goes on from one to the other that was without
+/// subscriptions all the time.
 #[must_use]
 pub fn disconnect_clients() -> redis::Cmd {
     let mut cmd = redis::cmd("CLIENT");
