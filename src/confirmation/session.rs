@@ -16,14 +16,12 @@ use crate::client::{Connector, ServerInfo};
 use crate::protocol::ack::{Answered, Confirmed, Coverage};
 use crate::protocol::history::{Extent, ReplicationHistory};
 
+use super::SHORTEST_WAIT;
 use super::last_offset::last_offset;
 use super::round::each_question;
 
-/// Number of rounds whose offsets are kept: those of some seconds.
+/// Number of rounds whose offsets are kept: those of a second or more.
 const OFFSETS_MAX: usize = 16 * 1024;
-/// Time limit of `WAIT` on a write connection, which it blocks: as [`super::SHORTEST_WAIT`]. The
-/// keeper's may be longer.
-const OWN_WAIT_MS: &str = "50";
 
 /// The use of one primary, from its discovery to the end of the connections.
 #[derive(Debug)]
@@ -64,7 +62,9 @@ pub struct Session {
 impl Session {
     pub(super) fn new(primary: SocketAddrV4, others: Vec<SocketAddrV4>, info: &ServerInfo) -> Self {
         let mut own_questions = Vec::new();
-        each_question(others.len(), OWN_WAIT_MS, |words| {
+        // It blocks the connection; the keeper's limit may be longer.
+        let wait_ms = SHORTEST_WAIT.as_millis().to_string();
+        each_question(others.len(), &wait_ms, |words| {
             let mut command = redis::Cmd::new();
             for word in words {
                 command.arg(*word);

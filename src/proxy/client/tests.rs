@@ -356,6 +356,16 @@ async fn anchored(server: &Server) -> (Connected, Arc<Session>, TcpStream) {
     (client, session, stream)
 }
 
+/// A client with an anchored connection whose `SET` was sent with the questions of a round, and to
+/// which the server has answered `text`.
+async fn asked_behind_set(server: &Server, text: &str) -> (Connected, Arc<Session>, TcpStream) {
+    let (mut client, session, mut stream) = anchored(server).await;
+    client.send(SET).await;
+    takes(&mut stream, &format!("{SET}{QUESTIONS}")).await;
+    stream.write_all(text.as_bytes()).await.unwrap();
+    (client, session, stream)
+}
+
 /// Waits until the keeper has to ask.
 async fn keeper_is_asked(session: &Session) {
     let asked = async {
@@ -384,11 +394,8 @@ async fn a_client_alone_is_confirmed_on_its_own_connection() {
 #[tokio::test]
 async fn a_round_that_no_replica_confirms_confirms_nothing_and_the_keeper_is_asked() {
     let server = Server::start().await;
-    let (mut client, session, mut stream) = anchored(&server).await;
-    client.send(SET).await;
-    takes(&mut stream, &format!("{SET}{QUESTIONS}")).await;
     let text = format!("+OK\r\n{}", answers(100));
-    stream.write_all(text.as_bytes()).await.unwrap();
+    let (mut client, session, _stream) = asked_behind_set(&server, &text).await;
     keeper_is_asked(&session).await;
     let mut byte = [0];
     let read = timeout(PATIENCE, client.stream.read(&mut byte)).await;
@@ -400,10 +407,7 @@ async fn a_round_that_no_replica_confirms_confirms_nothing_and_the_keeper_is_ask
 #[tokio::test]
 async fn a_round_that_takes_long_is_not_waited_for_alone() {
     let server = Server::start().await;
-    let (mut client, session, mut stream) = anchored(&server).await;
-    client.send(SET).await;
-    takes(&mut stream, &format!("{SET}{QUESTIONS}")).await;
-    stream.write_all(b"+OK\r\n").await.unwrap();
+    let (mut client, session, mut stream) = asked_behind_set(&server, "+OK\r\n").await;
     keeper_is_asked(&session).await;
     session.keeper_round(100);
     client.expect("+OK\r\n").await;
@@ -420,12 +424,8 @@ async fn a_round_that_takes_long_is_not_waited_for_alone() {
 #[tokio::test]
 async fn a_user_that_may_not_ask_is_confirmed_by_the_keeper() {
     let server = Server::start().await;
-    let (mut client, session, mut stream) = anchored(&server).await;
-    client.send(SET).await;
-    takes(&mut stream, &format!("{SET}{QUESTIONS}")).await;
-    let refused = "-NOPERM no\r\n".repeat(4);
-    let text = format!("+OK\r\n{refused}");
-    stream.write_all(text.as_bytes()).await.unwrap();
+    let text = format!("+OK\r\n{}", "-NOPERM no\r\n".repeat(4));
+    let (mut client, session, mut stream) = asked_behind_set(&server, &text).await;
     for next in [SET, "GET k\r\n"] {
         keeper_is_asked(&session).await;
         session.keeper_round(100);
