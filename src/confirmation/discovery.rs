@@ -20,8 +20,8 @@ use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
-use tracing::{debug, info, warn};
+use tokio::time::sleep;
+use tracing::{info, warn};
 
 use crate::client::{Connector, Role, as_in_roster};
 use crate::config::Lab;
@@ -29,6 +29,7 @@ use crate::protocol::vote::Elected;
 use crate::sentinel::{EVENT_CAPACITY, Event, SentinelClients, follow_events};
 
 use super::SharedObserver;
+use super::hints::Hints;
 use super::members::Membership;
 use super::probe::Probe;
 
@@ -36,9 +37,6 @@ use super::probe::Probe;
 const LONG_PAUSE: Duration = Duration::from_secs(1);
 /// Pause between two rounds while there is no target, or it is not announced.
 const SHORT_PAUSE: Duration = Duration::from_millis(10);
-/// Minimum pause between two rounds that are due to hints. Several rounds take less time, so a
-/// Sentinel that publishes events without a pause does not prevent a round from completing.
-const HINT_PAUSE: Duration = Duration::from_millis(5);
 
 /// The node to write to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,10 +203,7 @@ struct DiscoveryTask {
 
 impl DiscoveryTask {
     async fn run(mut self, round_requested: Arc<Notify>, events: mpsc::Receiver<Event>) {
-        let mut hints = Hints {
-            events,
-            not_before: Instant::now(),
-        };
+        let mut hints = Hints::new(events);
         loop {
             self.round += 1;
             let found = tokio::select! {
@@ -220,6 +215,7 @@ impl DiscoveryTask {
                     None => return,
                 },
             };
+            hints.round_complete();
             if self.stranger_named {
                 self.find_members().await;
             }
@@ -373,37 +369,4 @@ impl DiscoveryTask {
             }
         }
     }
-}
-
-/// The events that hint at a change.
-struct Hints {
-    events: mpsc::Receiver<Event>,
-    /// Earliest time of the next hint.
-    not_before: Instant,
-}
-
-impl Hints {
-    /// Waits for a hint; `None` if there will be no more. Drops further events that have already
-    /// arrived: the same round serves them.
-    async fn next(&mut self) -> Option<()> {
-        sleep_until(self.not_before).await;
-        loop {
-            let event = self.events.recv().await?;
-            if hints_at_a_change(&event) {
-                let (name, text) = (&event.name, &event.text);
-                debug!(sentinel = %event.sentinel, event = %name, %text, "hint at a change");
-                while self.events.try_recv().is_ok() {}
-                self.not_before = Instant::now() + HINT_PAUSE;
-                return Some(());
-            }
-        }
-    }
-}
-
-/// Whether the primary may have changed; any other event would only cause useless rounds.
-fn hints_at_a_change(event: &Event) -> bool {
-    matches!(
-        event.name.as_str(),
-        "+switch-master" | "+promoted-slave" | "+failover-end" | "+config-update-from" | "+odown"
-    )
 }

@@ -17,6 +17,7 @@
 
 mod background;
 mod discovery;
+mod hints;
 mod keeper;
 mod last_offset;
 mod members;

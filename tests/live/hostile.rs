@@ -195,22 +195,37 @@ fn one_sentinel_that_lies_changes_nothing() {
         "the replica at a higher epoch",
         Box::new(sentinel_that_names(replica, u64::MAX)),
     ));
-    lies.push((
-        "a change of the primary, published without an end",
-        Box::new(move |command| {
-            let subscribed = b"*3\r\n$10\r\npsubscribe\r\n$1\r\n*\r\n:1\r\n".to_vec();
-            let news = array(&[
-                "pmessage",
-                "*",
-                "+switch-master",
-                "halab 127.0.0.1 1 127.0.0.2 2",
-            ]);
-            match command.split(' ').next() {
-                Some("PSUBSCRIBE") => Say::Forever(subscribed, news.repeat(1000)),
-                _ => sentinel_that_names(stranger, 999)(command),
-            }
-        }),
-    ));
+    // Events interrupt the round of questions, which a slow answer prolongs.
+    for (what, answer_time) in [
+        (
+            "a change of the primary, published without an end",
+            Duration::ZERO,
+        ),
+        (
+            "the same, by a Sentinel that answers slowly",
+            Duration::from_millis(40),
+        ),
+    ] {
+        lies.push((
+            what,
+            Box::new(move |command| {
+                let subscribed = b"*3\r\n$10\r\npsubscribe\r\n$1\r\n*\r\n:1\r\n".to_vec();
+                let news = array(&[
+                    "pmessage",
+                    "*",
+                    "+switch-master",
+                    "halab 127.0.0.1 1 127.0.0.2 2",
+                ]);
+                if command.starts_with("PSUBSCRIBE") {
+                    return Say::Forever(subscribed, news.repeat(1000));
+                }
+                if command.starts_with("SENTINEL") {
+                    std::thread::sleep(answer_time);
+                }
+                sentinel_that_names(stranger, 999)(command)
+            }),
+        ));
+    }
     for (what, answers) in lies {
         let liar = Liar::start(address, answers);
         write_beside(&lab, what, 2000);
