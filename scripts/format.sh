@@ -18,7 +18,7 @@ rust_format() {
 prose_files() {
     find README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs examples/README.md -name '*.md' \
         ! -name configuration.md ! -name drills.md ! -name ledger.md ! -name nixos-options.md \
-        ! -name results.md
+        ! -name drill-report.md
 }
 
 python_files() { find scripts machines nix examples/python -name venv -prune -o -name '*.py' -print; }

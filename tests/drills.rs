@@ -116,7 +116,7 @@ fn generated_fields_of_results_md() {
     ] {
         assert!(fields.contains(part), "{part}");
     }
-    generated::part("docs/results.md", "fields", &fields);
+    generated::part("docs/drill-report.md", "fields", &fields);
 }
 
 /// The committed reports in a folder under `docs/reports`, by name.
