@@ -1,8 +1,8 @@
 //! The types of a drill report, which are the schema of its JSON. Pure.
 //!
-//! `docs/drill-report.md` explains every field with the comments of this file; `tests/drills.rs` holds
-//! the two together. Times are milliseconds, rounded to a tenth. Those that end in `at_ms` count
-//! from the (last) fault of the run, on one monotonic clock: negative before it.
+//! `docs/drill-report.md` explains every field with the comments of this file; `tests/drills.rs`
+//! holds the two together. Times are milliseconds, rounded to a tenth. Those that end in `at_ms`
+//! count from the (last) fault of the run, on one monotonic clock: negative before it.
 
 use serde::{Deserialize, Serialize};
 
