@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 import typing
@@ -36,16 +37,14 @@ class Lab:
             os.environ, HALAB_STATE=str(self.scratch / "state"), HALAB_SUBNET=self.subnet
         )
         self.env["HALAB_CONFIG"] = str(config)
-        self.up = subprocess.Popen(
-            ["halab", "up", "--no-proxy"],
-            env=self.env,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        with (self.scratch / "up.log").open("w") as log:
+            self.up = subprocess.Popen(
+                ["halab", "up", "--no-proxy"], env=self.env, stdout=log, stderr=log
+            )
         try:
             self.wait_healthy()
-        except BaseException:
-            self.__exit__()
+        except BaseException as error:
+            self.__exit__(type(error))
             raise
         return self
 
@@ -63,10 +62,13 @@ class Lab:
             raise SystemExit("bench: lab.toml lacks the shipped tables [monitoring] and [security]")
         return text
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None = None, *_: object) -> None:
         self.up.terminate()
         self.up.wait()
-        shutil.rmtree(self.scratch)
+        if error in (None, KeyboardInterrupt):
+            shutil.rmtree(self.scratch)
+        else:
+            print(f"bench: the lab's logs are kept: {self.scratch}", file=sys.stderr)
 
     def halab(self, *words: str) -> str:
         run = subprocess.run(
