@@ -59,6 +59,7 @@ generated_by_scripts() {
 # generated_by_tests [--check]: the tests write or compare files that the program generates.
 generated_by_tests() {
     local settings=(-u GENERATE INSTA_UPDATE=no)
+    say "compiling the tests that write documents (takes minutes)"
     [ "${1-}" = --check ] || settings=(GENERATE=1 INSTA_UPDATE=always)
     env "${settings[@]}" cargo test --locked --quiet --lib --test drills --test cli -- generated_
 }

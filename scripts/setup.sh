@@ -14,7 +14,6 @@ setup() {
     setup_go_tools
     setup_monitoring
     setup_drills
-    have nix && say "Nix found: 'nix run' does the same without installing anything"
     setup_halab
     need_halab
 }
@@ -166,8 +165,15 @@ setup_rust() {
         "another cargo comes first on PATH ($(type -P cargo)); update or remove it"
 }
 
+# Whether halab is built, and no source is newer.
+halab_is_current() {
+    local program=$CARGO_TARGET_DIR/release/halab
+    [ -x "$program" ] || return 1
+    [ -z "$(cd "$LAB_ROOT" && find src Cargo.toml Cargo.lock -newer "$program" -print -quit)" ]
+}
+
 setup_halab() {
-    [ -x "$CARGO_TARGET_DIR/release/halab" ] || say "building halab (a few minutes the first time)"
+    halab_is_current || say "building halab (takes minutes)"
     # Run in the project's folder, so that its Cargo configuration applies.
     (cd "$LAB_ROOT" && cargo build --release --locked) ||
         die "cannot build halab" "see cargo's messages above"

@@ -50,7 +50,7 @@ cmd_test() {
         *) selected+=("$option") ;;
         esac
     done
-    [ -n "$(step_names)" ] || die "test: no step has '${selected[*]}' in its name" "./lab test --list"
+    [ -n "$(step_names)" ] || die "test: no step has '${selected[*]}' in its name" "see ./lab test --list"
     if [ $list = yes ]; then
         step_names
         return
@@ -161,7 +161,7 @@ test_steps() {
         scripts/dashboards-rules.py grafana/dashboards/*.json
     step "dashboards have no field unknown to Grafana" check_dashboard_fields
     step "deploy/kubernetes is valid for Kubernetes' API" check_kubernetes
-    step "documents: no broken link" scripts/links.py
+    step "documents: no broken links" scripts/links.py
     step "Prometheus: configuration, rules, their tests" check_prometheus_files
     step "clippy" cargo clippy --all-targets --locked --quiet -- -D warnings
     step "unit, model and CLI tests" all_but_live
