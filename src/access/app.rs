@@ -162,7 +162,7 @@ pub(super) mod tests {
     use super::*;
     use crate::protocol::ack::ASSURANCE_CHANNEL;
     use crate::protocol::copy::MARK_KEY;
-    use crate::protocol::roster::ROSTER_KEY;
+    use crate::protocol::member_list::MEMBER_LIST_KEY;
     use crate::record::KEY_PREFIX;
 
     /// The lab as shipped, with this after it.
@@ -201,7 +201,7 @@ pub(super) mod tests {
             assert!(refused(&format!("name = \"{name}\"")), "{name}");
         }
         let record = format!("{KEY_PREFIX}0123456789abcdef:1");
-        for key in [MARK_KEY, ROSTER_KEY, &record] {
+        for key in [MARK_KEY, MEMBER_LIST_KEY, &record] {
             let table = format!("name = \"shop\"\nkeys = [\"{key}\"]");
             assert!(refused(&table), "{key}");
         }

@@ -15,7 +15,7 @@
 //! - `backoff`: pauses after connections without an answer
 //! - `role`, `info`: the answers to `ROLE` and `INFO`
 //! - `disconnect`: commands that disconnect clients of a server
-//! - `mark`, `roster`: reading and writing the mark and the list of members
+//! - `mark`, `member_list`: reading and writing the mark and the list of members
 //! - `snapshot`: a copy of all data; `subscription`: published messages; `tunnel`: a local socket
 //!   for programs without a password
 //! - `open_files`: the limit of open files of this process
@@ -29,12 +29,12 @@ mod error;
 pub(crate) mod framing;
 mod info;
 mod mark;
+mod member_list;
 mod open_files;
 mod raw;
 mod reconnecting;
 pub(crate) mod reply;
 mod role;
-mod roster;
 mod snapshot;
 mod stream;
 mod subscription;
@@ -47,11 +47,13 @@ pub use disconnect::{disconnect_clients, disconnect_clients_of};
 pub use error::{ClientError, classify};
 pub use info::{Copying, ServerInfo};
 pub use mark::{random_ids, set_mark};
+pub use member_list::{
+    StoredMemberList, as_in_member_list, first_member_list, node_addresses, with_members,
+};
 pub use open_files::{ensure_open_files, most_connections};
 pub use raw::RawConn;
 pub use reconnecting::ReconnectingConn;
 pub use role::Role;
-pub use roster::{StoredRoster, as_in_roster, first_roster, node_addresses, with_members};
 pub use snapshot::{Snapshot, SnapshotError};
 pub use stream::Stream;
 pub use subscription::{Message, Presence, Subscription};

@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use crate::client::{Connector, Role, as_in_roster};
+use crate::client::{Connector, Role, as_in_member_list};
 use crate::config::Lab;
 use crate::protocol::vote::Elected;
 use crate::sentinel::{EVENT_CAPACITY, Event, SentinelClients, follow_events};
@@ -269,11 +269,12 @@ impl DiscoveryTask {
     async fn find_members(&self) {
         let asked = self.lab.data_nodes.iter().map(|node| async {
             let mut conn = self.connector.open(node.socket()).await.ok()?;
-            conn.roster().await.ok()?
+            conn.member_list().await.ok()?
         });
         let held = join_all(asked).await.into_iter().flatten();
-        let newest = held.max_by_key(|held| held.roster.version);
-        let members = newest.map(|held| as_in_roster(&self.membership.stated, &held.roster));
+        let newest = held.max_by_key(|held| held.member_list.version);
+        let members =
+            newest.map(|held| as_in_member_list(&self.membership.stated, &held.member_list));
         if let Some(members) = members.filter(|members| *members != self.lab) {
             info!("the members of the lab have changed");
             // This task is ended while it waits.

@@ -26,7 +26,7 @@ use crate::protocol::ack::{
     Confirmed, Coverage, NoWitness, Policy, UncoveredWrites, not_followed_beyond, replicated_up_to,
 };
 use crate::protocol::copy::{Completeness, MARK_KEY, Mark};
-use crate::protocol::roster::ROSTER_KEY;
+use crate::protocol::member_list::MEMBER_LIST_KEY;
 use crate::protocol::vote::Elected;
 
 use super::discovery::{Discovery, PrimaryStatus, WriteTarget};
@@ -157,7 +157,7 @@ impl Keeper {
             }
         };
         conn.push(&[b"ROLE"]);
-        conn.push(&[b"GET", ROSTER_KEY.as_bytes()]);
+        conn.push(&[b"GET", MEMBER_LIST_KEY.as_bytes()]);
         conn.push(&[b"INFO"]);
         let answers = conn.exchange(3).await?;
         let (_, confirmed) = parse_primary(answers.first())?;

@@ -8,10 +8,10 @@ use redis::Value;
 use tokio::sync::{mpsc, watch};
 use tracing::info;
 
-use crate::client::as_in_roster;
+use crate::client::as_in_member_list;
 use crate::config::Lab;
 use crate::protocol::WriteError;
-use crate::protocol::roster::Roster;
+use crate::protocol::member_list::MemberList;
 
 use super::session::Session;
 
@@ -54,15 +54,20 @@ impl Membership {
         };
         // A list of a later version, or not updated yet after the lab has moved to other addresses:
         // the members are unknown.
-        let roster = Roster::from_text(&text)
-            .filter(|roster| roster.data.iter().any(|member| member.address == primary))
+        let member_list = MemberList::from_text(&text)
+            .filter(|member_list| {
+                member_list
+                    .data
+                    .iter()
+                    .any(|member| member.address == primary)
+            })
             .ok_or(WriteError::MembersUnknown)?;
-        let now = as_in_roster(&self.stated, &roster);
+        let now = as_in_member_list(&self.stated, &member_list);
         if now == *self.lab {
             return Ok(None);
         }
         let names: Vec<&str> = now.nodes().map(|n| n.name.as_str()).collect();
-        let (version, members) = (roster.version, names.join(" "));
+        let (version, members) = (member_list.version, names.join(" "));
         info!(version, %members, "the members of the lab have changed");
         Ok(Some(now))
     }

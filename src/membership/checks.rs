@@ -22,7 +22,7 @@ impl MemberCommand<'_> {
         primary: &PrimaryView,
         new: &Node,
     ) -> Result<(), MemberError> {
-        let all = with_members(self.lab, &primary.stored.roster);
+        let all = with_members(self.lab, &primary.stored.member_list);
         let others = primary
             .lab
             .data_nodes

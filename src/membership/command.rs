@@ -5,7 +5,7 @@ use tokio::time::{Instant, sleep};
 use crate::client::{Connector, with_members};
 use crate::config::{Lab, Node, NodeKind};
 use crate::protocol::member_change::Goal;
-use crate::protocol::roster::MemberKind;
+use crate::protocol::member_list::MemberKind;
 
 use super::primary::{PrimaryView, find_primary};
 use super::{
@@ -39,8 +39,14 @@ impl<'a> MemberCommand<'a> {
             MemberChange::Remove(name) => self.remove(name).await?,
             MemberChange::Replace(old, new) => self.replace(old, new).await?,
         }
-        let roster = self.primary().await?.stored.roster;
-        let names = |kind| roster.of(kind).iter().map(|m| m.name.clone()).collect();
+        let member_list = self.primary().await?.stored.member_list;
+        let names = |kind| {
+            member_list
+                .of(kind)
+                .iter()
+                .map(|m| m.name.clone())
+                .collect()
+        };
         Ok(ChangeReport {
             dry_run: self.options.dry_run,
             steps: self.steps,
@@ -81,7 +87,7 @@ impl<'a> MemberCommand<'a> {
             address: node.socket(),
         };
         // Checked first: a new lab.toml would not help.
-        if let Some(why) = goal.conflict_with(&primary.stored.roster) {
+        if let Some(why) = goal.conflict_with(&primary.stored.member_list) {
             return Err(MemberError::Refused(why));
         }
         self.check_lab_toml_everywhere(&primary, &node).await?;
@@ -94,7 +100,7 @@ impl<'a> MemberCommand<'a> {
 
     async fn remove(&mut self, name: &str) -> Result<(), MemberError> {
         let primary = self.primary().await?;
-        let all = with_members(self.lab, &primary.stored.roster);
+        let all = with_members(self.lab, &primary.stored.member_list);
         let Some(node) = all.nodes().find(|n| n.name == name).cloned() else {
             return Err(MemberError::Refused(format!(
                 "{name} is not a member and not in lab.toml: see halab member list; for a stranger that halab status shows, use halab \
@@ -111,8 +117,8 @@ impl<'a> MemberCommand<'a> {
             return Ok(());
         }
         self.wait_until_stopped(&node).await?;
-        let roster = self.primary().await?.stored.roster;
-        if roster.member(kind_of(&node), name).is_some() {
+        let member_list = self.primary().await?.stored.member_list;
+        if member_list.member(kind_of(&node), name).is_some() {
             return Err(MemberError::Refused(format!(
                 "{name} was made a member again meanwhile: start its node"
             )));
@@ -128,7 +134,7 @@ impl<'a> MemberCommand<'a> {
     async fn replace(&mut self, old: &str, new: &str) -> Result<(), MemberError> {
         let new_node = self.node_of_lab_toml(new)?;
         let primary = self.primary().await?;
-        let all = with_members(self.lab, &primary.stored.roster);
+        let all = with_members(self.lab, &primary.stored.member_list);
         let Some(old_node) = &all.nodes().find(|n| n.name == old).cloned() else {
             return Err(MemberError::Refused(format!(
                 "{old} is not a member: see halab member list; to add {new} alone, use halab member add {new}"

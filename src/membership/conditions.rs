@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::client::ServerInfo;
 use crate::config::Node;
 use crate::protocol::ack::{Evidence, NoWitness, UncoveredWrites, witness};
-use crate::protocol::roster::{MemberKind, Standing};
+use crate::protocol::member_list::{MemberKind, Standing};
 use crate::protocol::vote::{Elected, SentinelView};
 use crate::sentinel::Answers;
 
@@ -62,12 +62,12 @@ impl MembersObservation<'_> {
     }
 
     fn is_full(&self, kind: MemberKind, name: &str) -> bool {
-        self.primary.stored.roster.standing(kind, name) == Some(Standing::Full)
+        self.primary.stored.member_list.standing(kind, name) == Some(Standing::Full)
     }
 
     /// The names of the full members of that kind.
     fn full(&self, kind: MemberKind) -> impl Iterator<Item = &str> {
-        let members = self.primary.stored.roster.full(kind);
+        let members = self.primary.stored.member_list.full(kind);
         let listed = members.map(|member| member.name.as_str());
         let assumed = self.assumed.filter(|name| !self.is_full(kind, name));
         listed.chain(assumed)
@@ -90,10 +90,10 @@ impl MembersObservation<'_> {
     /// and has the list then.
     pub(super) fn list_is_distributed(&self, except: Option<&str>) -> Result<(), String> {
         self.enough_sentinels()?;
-        let roster = &self.primary.stored.roster;
+        let member_list = &self.primary.stored.member_list;
         for reply in self.replies {
             let name = reply.node.name.as_str();
-            if Some(name) == except || roster.member(MemberKind::Data, name).is_none() {
+            if Some(name) == except || member_list.member(MemberKind::Data, name).is_none() {
                 continue;
             }
             match &reply.state {
@@ -212,7 +212,12 @@ impl MembersObservation<'_> {
 
     /// Applies the rule of the writers to a write made now.
     pub(super) fn not_promotable(&self, name: &str) -> Result<(), String> {
-        let Some(member) = self.primary.stored.roster.member(MemberKind::Data, name) else {
+        let Some(member) = self
+            .primary
+            .stored
+            .member_list
+            .member(MemberKind::Data, name)
+        else {
             return Ok(());
         };
         let at = member.address;

@@ -50,8 +50,8 @@ impl MemberCommand<'_> {
     /// Makes all Sentinels forget the node. If something else prevents that, it is left to the
     /// operator.
     pub(super) async fn forget_node(&mut self, node: &Node) -> Result<(), MemberError> {
-        let roster = self.primary().await?.stored.roster;
-        let mut lab = with_members(self.lab, &roster);
+        let member_list = self.primary().await?.stored.member_list;
+        let mut lab = with_members(self.lab, &member_list);
         lab.data_nodes.retain(|n| n.name != node.name);
         lab.sentinels.retain(|n| n.name != node.name);
         // Only then do the Sentinels consider the node down.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::access::User;
 use crate::client::{Connector, with_members};
 use crate::config::{Lab, Node};
-use crate::protocol::roster::{Standing, parse_known_nodes};
+use crate::protocol::member_list::{Standing, parse_known_nodes};
 
 use super::primary::find_primary;
 use super::{MemberError, kind_of};
@@ -104,14 +104,18 @@ pub(super) async fn nodes_missing_at(
 
 pub(super) async fn list(lab: &Lab, connector: &Connector) -> Result<Listing, MemberError> {
     let primary = find_primary(lab, connector).await?;
-    let roster = &primary.stored.roster;
-    let all = with_members(lab, roster);
+    let member_list = &primary.stored.member_list;
+    let all = with_members(lab, member_list);
     let rows = all.nodes().map(|node| async {
         Row {
             name: node.name.clone(),
             kind: node.kind.name(),
             address: node.socket().to_string(),
-            member: standing_text(roster.standing_at(kind_of(node), &node.name, node.socket())),
+            member: standing_text(member_list.standing_at(
+                kind_of(node),
+                &node.name,
+                node.socket(),
+            )),
             stated: lab.node(&node.name).is_some(),
             differs: match known_nodes_of(connector, node).await {
                 KnownNodes::Listed(known) => Some(differences(lab, &known)),
@@ -120,7 +124,7 @@ pub(super) async fn list(lab: &Lab, connector: &Connector) -> Result<Listing, Me
         }
     });
     Ok(Listing {
-        version: roster.version,
+        version: member_list.version,
         nodes: join_all(rows).await,
     })
 }

@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::User;
 use crate::client::Connector;
 use crate::config::{Lab, Node, NodeKind};
-use crate::protocol::roster::MemberKind;
+use crate::protocol::member_list::MemberKind;
 
 pub use listing::{Listing, Row};
 

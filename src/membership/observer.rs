@@ -6,7 +6,7 @@ use crate::client::{ClientError, Connector};
 use crate::config::{Lab, Node, NodeKind};
 use crate::protocol::ack::ASSURANCE_CHANNEL;
 use crate::protocol::member_change::{Conditions, Goal};
-use crate::protocol::roster::MemberKind;
+use crate::protocol::member_list::MemberKind;
 use crate::sentinel::{Answers, SentinelClients};
 
 use super::conditions::{DataNodeReply, MembersObservation, NodeState};
@@ -170,7 +170,7 @@ fn conditions_of(
 async fn ask(connector: &Connector, primary: &PrimaryView, node: &Node) -> DataNodeReply {
     let asked = async {
         let mut conn = connector.open(node.socket()).await?;
-        let stored = conn.roster().await?;
+        let stored = conn.member_list().await?;
         // Asked after the list: a node that then gives the assurance acts on that list.
         let (info, _, assured) = conn.info_copy_and_presence(ASSURANCE_CHANNEL).await?;
         let current = stored.is_some_and(|stored| stored.text == primary.stored.text);

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddrV4;
 
-use crate::client::{Connector, StoredRoster, as_in_roster};
+use crate::client::{Connector, StoredMemberList, as_in_member_list};
 use crate::config::{Lab, Node};
 use crate::protocol::copy::{Completeness, DataCopy};
 use crate::sentinel::SentinelClients;
@@ -14,7 +14,7 @@ use super::MemberError;
 pub(super) struct PrimaryView {
     pub(super) node: Node,
     pub(super) epoch: u64,
-    pub(super) stored: StoredRoster,
+    pub(super) stored: StoredMemberList,
     pub(super) lab: Lab,
     /// The lab is closed, and takes no writes.
     pub(super) closed: bool,
@@ -40,7 +40,11 @@ pub(super) async fn find_primary(
             let (info, copy) = conn.info_and_copy().await?;
             let mark = copy.as_ref().and_then(DataCopy::mark);
             let closed = mark.is_some_and(|mark| mark.state == Completeness::Closed);
-            Ok::<_, crate::client::ClientError>((info.is_primary, closed, conn.roster().await?))
+            Ok::<_, crate::client::ClientError>((
+                info.is_primary,
+                closed,
+                conn.member_list().await?,
+            ))
         };
         let (is_primary, closed, stored) = match state.await {
             Ok(state) => state,
@@ -60,7 +64,7 @@ pub(super) async fn find_primary(
             }
             continue;
         };
-        let members = as_in_roster(lab, &stored.roster);
+        let members = as_in_member_list(lab, &stored.member_list);
         if !is_primary {
             // Members that are not in `lab.toml` are asked too.
             unasked.splice(0..0, members.data_nodes);

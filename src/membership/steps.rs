@@ -5,7 +5,7 @@ use tokio::time::{Instant, sleep};
 use crate::client::{ClientError, classify};
 use crate::protocol::WriteError;
 use crate::protocol::member_change::{Goal, NextStep, next};
-use crate::protocol::roster::{MemberKind, Roster, Standing};
+use crate::protocol::member_list::{MemberKind, MemberList, Standing};
 
 use super::command::MemberCommand;
 use super::observer::ConditionObserver;
@@ -74,7 +74,7 @@ impl MemberCommand<'_> {
         let conditions = observer
             .observe(&self.connector, &primary, goal, self.lab.quorum)
             .await;
-        let roster = match next(&primary.stored.roster, goal, &conditions) {
+        let member_list = match next(&primary.stored.member_list, goal, &conditions) {
             NextStep::Done => return Ok(StepOutcome::GoalReached),
             NextStep::Wait(missing) => return Ok(StepOutcome::Waiting(missing)),
             NextStep::Refuse(why) => return Err(MemberError::Refused(why)),
@@ -83,20 +83,21 @@ impl MemberCommand<'_> {
                     "the lab is closed and refuses writes: reopen it with halab close --reopen, or restart it".into(),
                 ));
             }
-            NextStep::Write(roster) => roster,
+            NextStep::Write(member_list) => member_list,
         };
-        let step = describe(&roster, goal);
+        let step = describe(&member_list, goal);
         if self.options.dry_run {
             self.record_step(format!("first step: {step}"));
             return Ok(StepOutcome::GoalReached);
         }
         let written = async {
             let mut conn = self.connector.open(primary.node.socket()).await?;
-            conn.change_roster(Some(&primary.stored), &roster).await
+            conn.change_member_list(Some(&primary.stored), &member_list)
+                .await
         };
         match written.await {
             Ok(()) => {
-                self.record_step(format!("{step} (members, version {})", roster.version));
+                self.record_step(format!("{step} (members, version {})", member_list.version));
                 Ok(StepOutcome::Done)
             }
             // The next attempt reads the list, which shows whether the change was made.
@@ -105,7 +106,7 @@ impl MemberCommand<'_> {
     }
 }
 
-fn describe(next: &Roster, goal: &Goal) -> String {
+fn describe(next: &MemberList, goal: &Goal) -> String {
     let (kind, name) = match goal {
         Goal::Added { kind, name, .. } | Goal::Removed { kind, name } => (*kind, name),
     };

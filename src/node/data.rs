@@ -2,7 +2,7 @@
 //! does it.
 //!
 //! - `look`: observes this node's server; `act`: executes the actions of the state machine
-//! - `marks`: the mark of this node's copy; `roster`: this node's membership
+//! - `marks`: the mark of this node's copy; `member_list`: this node's membership
 //! - `raise`: how a replica becomes promotable
 //! - `in_sync`: which replicas are in sync; `pacing`: writes are slowed down during a full copy
 //! - `fsync`: syncs the append-only file to disk
@@ -15,10 +15,10 @@ mod in_sync;
 mod leave;
 mod look;
 mod marks;
+mod member_list;
 mod pacing;
 mod raise;
 mod renewal;
-mod roster;
 
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, info};
 
 use crate::access::User;
-use crate::client::{Conn, Connector, StoredRoster};
+use crate::client::{Conn, Connector, StoredMemberList};
 use crate::config::{Lab, Node};
 use crate::sentinel::SentinelClients;
 
@@ -49,9 +49,9 @@ use fsync::FsyncTask;
 use in_sync::ReplicaTracker;
 use look::ServerWatch;
 use marks::OwnCopy;
+use member_list::OwnMembership;
 use pacing::Pacing;
 use raise::Raising;
-use roster::OwnMembership;
 
 /// Limit for a connect or an answer of another node: several round trips between distant sites.
 const OTHERS_LIMIT: Duration = Duration::from_secs(1);
@@ -98,7 +98,7 @@ pub(super) struct DataNode {
     /// This node's copy.
     copy: OwnCopy,
     /// The list of members on this node's server, and the membership of this node in it.
-    roster: Option<StoredRoster>,
+    member_list: Option<StoredMemberList>,
     membership: OwnMembership,
     /// Names and old addresses of nodes that an operator has moved.
     moved_from: Vec<(String, SocketAddrV4)>,
@@ -173,7 +173,7 @@ impl DataNode {
             conn: None,
             watch: ServerWatch::default(),
             copy: OwnCopy::default(),
-            roster: None,
+            member_list: None,
             membership: OwnMembership::default(),
             moved_from,
             answer_elsewhere: Vec::new(),
@@ -212,7 +212,7 @@ impl DataNode {
             }
             let server = self.observe_server().await?;
             self.watch_syncs().await;
-            let server = self.apply_roster(server).await;
+            let server = self.apply_member_list(server).await;
             self.assure(server).await;
             if matches!(
                 server,

@@ -1,7 +1,7 @@
-//! A Sentinel node: starts its server, shortens its periods, and ends with it. `roster` decides
-//! whether it may lead failovers.
+//! A Sentinel node: starts its server, shortens its periods, and ends with it. `member_list`
+//! decides whether it may lead failovers.
 
-mod roster;
+mod member_list;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -70,7 +70,7 @@ pub(super) async fn run(
     let mut heard = None;
     if own.state.first_start() {
         let connector = connector(lab, node);
-        let may_lead = roster::may_lead(lab, node, &connector).await;
+        let may_lead = member_list::may_lead(lab, node, &connector).await;
         // One that is not a full member joins an existing lab, and knows as little as one that has
         // lost its state.
         joins = may_lead == Some(false);
@@ -207,7 +207,7 @@ async fn supervise(
     };
     let own = connector(lab, node);
     tokio::select! {
-        () = roster::follow(lab, node, &own, report) => ServerEnd::NodeEnds(server.stop().await),
+        () = member_list::follow(lab, node, &own, report) => ServerEnd::NodeEnds(server.stop().await),
         status = server.wait() => {
             warn!(node = %node.name, "the server has ended");
             ServerEnd::NodeEnds(status.ok())

@@ -6,7 +6,7 @@
 
 use std::net::SocketAddrV4;
 
-use super::roster::{MemberKind, Roster, Standing};
+use super::member_list::{MemberKind, MemberList, Standing};
 
 /// The goal of a change.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -32,13 +32,13 @@ pub enum Goal {
 impl Goal {
     /// Why the goal cannot be reached from that list: the name belongs to a member at another
     /// address.
-    pub fn conflict_with(&self, roster: &Roster) -> Option<String> {
+    pub fn conflict_with(&self, member_list: &MemberList) -> Option<String> {
         match self {
             Goal::Added {
                 kind,
                 name,
                 address,
-            } => address_conflict(roster, *kind, name, *address),
+            } => address_conflict(member_list, *kind, name, *address),
             Goal::Removed { .. } => None,
         }
     }
@@ -63,7 +63,7 @@ pub struct Conditions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NextStep {
     /// Write this list in place of the one that was read.
-    Write(Roster),
+    Write(MemberList),
     /// Observe again: this is missing.
     Wait(String),
     /// The change is refused, for this reason.
@@ -73,24 +73,24 @@ pub enum NextStep {
 }
 
 /// The next step towards the goal.
-pub fn next(roster: &Roster, goal: &Goal, conditions: &Conditions) -> NextStep {
+pub fn next(member_list: &MemberList, goal: &Goal, conditions: &Conditions) -> NextStep {
     match goal {
         Goal::Added {
             kind,
             name,
             address,
-        } => add_step(roster, (*kind, name, *address), conditions),
-        Goal::Removed { kind, name } => remove_step(roster, (*kind, name), conditions),
+        } => add_step(member_list, (*kind, name, *address), conditions),
+        Goal::Removed { kind, name } => remove_step(member_list, (*kind, name), conditions),
     }
 }
 
 fn address_conflict(
-    roster: &Roster,
+    member_list: &MemberList,
     kind: MemberKind,
     name: &str,
     at: SocketAddrV4,
 ) -> Option<String> {
-    let member = roster.member(kind, name).filter(|m| m.address != at)?;
+    let member = member_list.member(kind, name).filter(|m| m.address != at)?;
     Some(format!(
         "{name} is already a member, at {}: give a node at another address another name",
         member.address
@@ -98,30 +98,30 @@ fn address_conflict(
 }
 
 fn add_step(
-    roster: &Roster,
+    member_list: &MemberList,
     (kind, name, at): (MemberKind, &str, SocketAddrV4),
     conditions: &Conditions,
 ) -> NextStep {
-    if let Some(why) = address_conflict(roster, kind, name, at) {
+    if let Some(why) = address_conflict(member_list, kind, name, at) {
         return NextStep::Refuse(why);
     }
-    let standing = roster.standing(kind, name);
+    let standing = member_list.standing(kind, name);
     match (standing, &conditions.distributed, &conditions.ready) {
         (Some(_), Err(why), _) | (_, _, Err(why)) => NextStep::Wait(why.clone()),
         (Some(Standing::Full), Ok(()), Ok(())) => NextStep::Done,
-        (None, _, Ok(())) => NextStep::Write(roster.with(kind, name, at, Standing::Counted)),
+        (None, _, Ok(())) => NextStep::Write(member_list.with(kind, name, at, Standing::Counted)),
         (Some(Standing::Counted), Ok(()), Ok(())) => {
-            NextStep::Write(roster.with(kind, name, at, Standing::Full))
+            NextStep::Write(member_list.with(kind, name, at, Standing::Full))
         }
     }
 }
 
 fn remove_step(
-    roster: &Roster,
+    member_list: &MemberList,
     (kind, name): (MemberKind, &str),
     conditions: &Conditions,
 ) -> NextStep {
-    let Some(member) = roster.member(kind, name) else {
+    let Some(member) = member_list.member(kind, name) else {
         return match &conditions.distributed {
             Ok(()) => NextStep::Done,
             Err(why) => NextStep::Wait(why.clone()),
@@ -136,11 +136,11 @@ fn remove_step(
     }
     match member.standing {
         Standing::Full => {
-            NextStep::Write(roster.with(kind, name, member.address, Standing::Counted))
+            NextStep::Write(member_list.with(kind, name, member.address, Standing::Counted))
         }
         Standing::Counted => match (&conditions.distributed, &conditions.inactive) {
             (Err(why), _) | (_, Err(why)) => NextStep::Wait(why.clone()),
-            (Ok(()), Ok(())) => NextStep::Write(roster.without(kind, name)),
+            (Ok(()), Ok(())) => NextStep::Write(member_list.without(kind, name)),
         },
     }
 }
@@ -153,9 +153,9 @@ mod tests {
         SocketAddrV4::new([127, 0, 0, host].into(), 6379)
     }
 
-    fn roster() -> Roster {
+    fn member_list() -> MemberList {
         let data = [("a".to_owned(), at(11)), ("b".to_owned(), at(12))];
-        Roster::first(data, [("s".to_owned(), at(21))])
+        MemberList::first(data, [("s".to_owned(), at(21))])
     }
 
     fn good() -> Conditions {
@@ -168,14 +168,14 @@ mod tests {
     }
 
     /// The standings of a node during the change, when nothing is missing.
-    fn standings(mut roster: Roster, goal: &Goal, name: &str) -> Vec<Option<Standing>> {
-        let mut standings = vec![roster.standing(MemberKind::Data, name)];
-        while let NextStep::Write(next_one) = next(&roster, goal, &good()) {
-            assert_eq!(next_one.version, roster.version + 1);
-            roster = next_one;
-            standings.push(roster.standing(MemberKind::Data, name));
+    fn standings(mut member_list: MemberList, goal: &Goal, name: &str) -> Vec<Option<Standing>> {
+        let mut standings = vec![member_list.standing(MemberKind::Data, name)];
+        while let NextStep::Write(next_one) = next(&member_list, goal, &good()) {
+            assert_eq!(next_one.version, member_list.version + 1);
+            member_list = next_one;
+            standings.push(member_list.standing(MemberKind::Data, name));
         }
-        assert_eq!(next(&roster, goal, &good()), NextStep::Done);
+        assert_eq!(next(&member_list, goal, &good()), NextStep::Done);
         standings
     }
 
@@ -197,19 +197,22 @@ mod tests {
     #[test]
     fn a_node_is_counted_between_out_and_full() {
         let (counted, full) = (Some(Standing::Counted), Some(Standing::Full));
-        assert_eq!(standings(roster(), &adds(13), "c"), [None, counted, full]);
         assert_eq!(
-            standings(roster(), &removes("b"), "b"),
+            standings(member_list(), &adds(13), "c"),
+            [None, counted, full]
+        );
+        assert_eq!(
+            standings(member_list(), &removes("b"), "b"),
             [full, counted, None]
         );
         // A node that is being removed can be kept.
-        let leaving = roster().with(MemberKind::Data, "c", at(13), Standing::Counted);
+        let leaving = member_list().with(MemberKind::Data, "c", at(13), Standing::Counted);
         assert_eq!(standings(leaving, &adds(13), "c"), [counted, full]);
     }
 
     #[test]
     fn each_step_waits_for_what_it_needs() {
-        let counted = roster().with(MemberKind::Data, "c", at(13), Standing::Counted);
+        let counted = member_list().with(MemberKind::Data, "c", at(13), Standing::Counted);
         let no = || Err("no".to_owned());
         let waits = NextStep::Wait("no".into());
         let undistributed = Conditions {
@@ -224,14 +227,14 @@ mod tests {
             inactive: no(),
             ..good()
         };
-        assert_eq!(next(&roster(), &adds(13), &unready), waits);
+        assert_eq!(next(&member_list(), &adds(13), &unready), waits);
         for conditions in [&undistributed, &unready] {
             assert_eq!(next(&counted, &adds(13), conditions), waits);
         }
         for conditions in [&undistributed, &active] {
             assert_eq!(next(&counted, &removes("c"), conditions), waits);
         }
-        assert_eq!(next(&roster(), &removes("c"), &undistributed), waits);
+        assert_eq!(next(&member_list(), &removes("c"), &undistributed), waits);
     }
 
     #[test]
@@ -241,8 +244,8 @@ mod tests {
             ..good()
         };
         let refused = NextStep::Refuse("no other copy".into());
-        assert_eq!(next(&roster(), &removes("b"), &fatal), refused);
-        let counted = roster().with(MemberKind::Data, "b", at(12), Standing::Counted);
+        assert_eq!(next(&member_list(), &removes("b"), &fatal), refused);
+        let counted = member_list().with(MemberKind::Data, "b", at(12), Standing::Counted);
         let NextStep::Refuse(why) = next(&counted, &removes("b"), &fatal) else {
             panic!("it is taken out");
         };
@@ -251,7 +254,7 @@ mod tests {
             next(&counted, &adds(13), &good()),
             NextStep::Write(_)
         ));
-        let elsewhere = roster().with(MemberKind::Data, "c", at(14), Standing::Full);
+        let elsewhere = member_list().with(MemberKind::Data, "c", at(14), Standing::Full);
         assert!(adds(13).conflict_with(&elsewhere).is_some());
         assert_eq!(adds(14).conflict_with(&elsewhere), None);
         assert!(matches!(

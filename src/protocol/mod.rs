@@ -9,7 +9,8 @@
 //! - [`copy`]: the mark of a copy of the data, and the comparison of two copies
 //! - [`format`]: which server version reads what another one writes
 //! - [`history`]: whether a later primary has a write of an earlier one
-//! - [`roster`]: the list of members; [`member_change`]: the steps that add and remove a member
+//! - [`member_list`]: the list of members; [`member_change`]: the steps that add and remove a
+//!   member
 //! - [`strangers`]: servers, that the Sentinels know although they are not in the lab
 //! - [`sentinel_event`]: the parts of a Sentinel's event
 //!
@@ -21,7 +22,7 @@ mod error;
 pub mod format;
 pub mod history;
 pub mod member_change;
-pub mod roster;
+pub mod member_list;
 pub mod sentinel_event;
 pub mod strangers;
 pub mod vote;

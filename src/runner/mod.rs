@@ -60,9 +60,9 @@ pub struct Launch {
     pub logs: PathBuf,
 }
 
-/// How plain servers are started, without supervisors: the comparison in drills.
+/// How stock servers are started, without supervisors: the comparison in drills.
 #[derive(Debug, Clone)]
-pub struct PlainLaunch {
+pub struct StockLaunch {
     /// The `halab` program, which has the server killed when its parent process ends.
     pub program: PathBuf,
     /// The server program.
@@ -77,7 +77,7 @@ pub struct PlainLaunch {
 #[derive(Debug)]
 enum Launcher {
     Nodes(Launch),
-    Plain(PlainLaunch),
+    Plain(StockLaunch),
 }
 
 /// The running nodes of a lab.
@@ -142,11 +142,11 @@ impl Runner {
         Self::start_all(lab, Launcher::Nodes(launch))
     }
 
-    /// Starts plain servers instead of nodes.
+    /// Starts stock servers instead of nodes.
     ///
     /// # Errors
     /// As [`Runner::start`].
-    pub fn start_plain(lab: &Lab, launch: PlainLaunch) -> Result<Self, RunnerError> {
+    pub fn start_stock(lab: &Lab, launch: StockLaunch) -> Result<Self, RunnerError> {
         Self::start_all(lab, Launcher::Plain(launch))
     }
 

@@ -8,7 +8,7 @@ use crate::access::User;
 use crate::client::{ClientError, Connector, ServerInfo, node_addresses, with_members};
 use crate::config::{Lab, Node};
 use crate::protocol::copy::{Completeness, DataCopy, PARKED_PORT};
-use crate::protocol::roster::Roster;
+use crate::protocol::member_list::MemberList;
 use crate::protocol::vote::{Elected, SentinelView};
 use crate::report::Description;
 use crate::sentinel::{Answers, SentinelClients};
@@ -16,7 +16,7 @@ use crate::sentinel::{Answers, SentinelClients};
 use super::known_servers::KnownServers;
 use super::{
     DataNodeState, DataNodeStatus, NamedPrimary, Problem, Reached, SentinelState, SentinelStatus,
-    Status, Stranger, known_servers, roster, stakes, supervisors,
+    Status, Stranger, known_servers, member_list, stakes, supervisors,
 };
 
 /// Asks every node of the lab once. If the list of members has other nodes or addresses than
@@ -24,8 +24,8 @@ use super::{
 pub async fn gather(lab: &Lab) -> Status {
     let status = ask_all(lab, lab, None).await;
     match &status.members {
-        Some(roster) if roster::differs(lab, roster) => {
-            ask_all(lab, &with_members(lab, roster), Some(roster)).await
+        Some(member_list) if member_list::differs(lab, member_list) => {
+            ask_all(lab, &with_members(lab, member_list), Some(member_list)).await
         }
         _ => status,
     }
@@ -33,7 +33,7 @@ pub async fn gather(lab: &Lab) -> Status {
 
 /// Asks every node of `lab` once. `lab` has the nodes of `stated`, the lab of `lab.toml`, and all
 /// `members`.
-async fn ask_all(stated: &Lab, lab: &Lab, members: Option<&Roster>) -> Status {
+async fn ask_all(stated: &Lab, lab: &Lab, members: Option<&MemberList>) -> Status {
     let connector = Connector::new(lab, User::Verifier);
     let clients = SentinelClients::new(lab, connector.clone());
     let nodes = lab.data_nodes.iter();
@@ -45,16 +45,16 @@ async fn ask_all(stated: &Lab, lab: &Lab, members: Option<&Roster>) -> Status {
         data_answers,
         supervisors::ask(lab),
     );
-    let elected = roster::elected(&answers, members);
+    let elected = member_list::elected(&answers, members);
     let named_at = elected.map(|elected| elected.address);
     let quorums = quorums.into_iter().map(|(_, quorum)| quorum);
     let sentinels = sentinels(stated, lab, answers, quorums.zip(known));
     let asked = lab.data_nodes.iter().zip(&data_answers);
     let lists = asked.filter_map(|(node, answer)| {
-        let roster = answer.as_ref().ok()?.roster.as_ref()?;
-        Some((node.socket(), roster))
+        let member_list = answer.as_ref().ok()?.member_list.as_ref()?;
+        Some((node.socket(), member_list))
     });
-    let members = roster::of_lab(named_at, &lists.collect::<Vec<_>>());
+    let members = member_list::of_lab(named_at, &lists.collect::<Vec<_>>());
     let mut status = Status {
         lab: lab.name.clone(),
         primary: elected.map(|e| named(lab, e.address, e.epoch)),
@@ -69,7 +69,7 @@ async fn ask_all(stated: &Lab, lab: &Lab, members: Option<&Roster>) -> Status {
         description: Description::of(stated),
         stated: node_addresses(stated),
     };
-    roster::remove_stated_strangers(&mut status);
+    member_list::remove_stated_strangers(&mut status);
     status.problems = status.problems_without_strangers();
     let strangers = status.strangers.iter().map(Stranger::problem);
     status.problems.extend(strangers);
@@ -136,9 +136,9 @@ fn sentinels(
 pub(super) struct DataNodeAnswer {
     pub(super) info: ServerInfo,
     copy: Option<DataCopy>,
-    roster: Option<Roster>,
+    member_list: Option<MemberList>,
     /// Why its list of members cannot be used.
-    roster_unusable: Option<String>,
+    member_list_unusable: Option<String>,
 }
 
 pub(super) async fn ask_data_node(
@@ -151,20 +151,20 @@ pub(super) async fn ask_data_node(
         .map_err(|e| e.to_string())?;
     let (info, copy) = conn.info_and_copy().await.map_err(|e| e.to_string())?;
     // A server that is loading its data answers this with an error.
-    let held = conn.roster().await;
+    let held = conn.member_list().await;
     let unreadable = held.as_ref().is_err_and(ClientError::is_of_members);
-    let mut roster = held.ok().flatten().map(|held| held.roster);
-    let mismatch = roster
+    let mut member_list = held.ok().flatten().map(|held| held.member_list);
+    let mismatch = member_list
         .as_ref()
-        .and_then(|roster| roster::mismatch(roster, node, info.is_primary));
+        .and_then(|member_list| member_list::mismatch(member_list, node, info.is_primary));
     if mismatch.is_some() {
-        roster = None;
+        member_list = None;
     }
     Ok(DataNodeAnswer {
         info,
         copy,
-        roster,
-        roster_unusable: match unreadable {
+        member_list,
+        member_list_unusable: match unreadable {
             true => Some("it is of a later version of halab, or damaged".into()),
             false => mismatch,
         },
@@ -221,7 +221,7 @@ fn data_node_state(
             .map(|offset| offset.saturating_sub(info.offset)),
         replicas: info.is_primary.then_some(info.online.len()),
         version: info.version.clone(),
-        members_unusable: answer.roster_unusable.clone(),
+        members_unusable: answer.member_list_unusable.clone(),
     }
 }
 

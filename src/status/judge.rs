@@ -78,7 +78,10 @@ fn of_any_node(status: &Status, name: &str, answers: bool) -> Vec<Problem> {
 fn foreign_primary(status: &Status, address: &str) -> Problem {
     let what = format!("{address} is named primary and is not in this lab");
     let problem = Problem::of_lab(ProblemCode::ForeignPrimary, what);
-    let members = status.members.iter().flat_map(|roster| &roster.data);
+    let members = status
+        .members
+        .iter()
+        .flat_map(|member_list| &member_list.data);
     let mut at_address = members.filter(|member| member.address.to_string() == address);
     match at_address.next().map(|member| &member.name) {
         Some(name) => Problem {

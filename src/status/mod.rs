@@ -4,7 +4,7 @@
 //!   reads what nodes of this host have noted
 //! - `judge`: the problems that follow from the answers (pure); `problem`: their kinds, as
 //!   [`ProblemCode`]
-//! - `known_servers`: the servers that the Sentinels know; `roster`: the list of members; both
+//! - `known_servers`: the servers that the Sentinels know; `member_list`: the list of members; both
 //!   compared with `lab.toml`
 //! - `proxy`: whether a proxy serves
 //! - `stakes`: what the next loss would cost (pure); `table`: the status as text (pure)
@@ -12,10 +12,10 @@
 mod gather;
 mod judge;
 mod known_servers;
+mod member_list;
 mod notes;
 mod problem;
 mod proxy;
-mod roster;
 mod stakes;
 mod supervisors;
 mod table;
@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::User;
 use crate::client::{Connector, with_members};
 use crate::config::{Lab, Node};
-use crate::protocol::roster::Roster;
+use crate::protocol::member_list::MemberList;
 use crate::recovery::Recovery;
 use crate::report::{Description, NodeReport};
 use crate::sentinel::SentinelClients;
@@ -60,7 +60,7 @@ pub struct Status {
     /// members.
     pub strangers: Vec<Stranger>,
     /// The list of members on the primary, or the newest one of a data node if no primary answers.
-    pub members: Option<Roster>,
+    pub members: Option<MemberList>,
     /// Whether the lab has no problems but warnings.
     pub healthy: bool,
     /// Whether writes are accepted, and what the next loss would cost. Empty in a healthy lab.
@@ -297,7 +297,7 @@ impl Status {
     /// that are neither members nor running.
     fn full(&self, lab: &Lab) -> Lab {
         let mut full = match &self.members {
-            Some(roster) => with_members(lab, roster),
+            Some(member_list) => with_members(lab, member_list),
             None => lab.clone(),
         };
         let runs = |name: &str| {

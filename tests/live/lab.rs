@@ -10,7 +10,7 @@ use redis_ha_lab::checker::History;
 use redis_ha_lab::config::Lab;
 use redis_ha_lab::ledger::LedgerReader;
 use redis_ha_lab::node::ServerBinary;
-use redis_ha_lab::protocol::roster::{ROSTER_KEY, Roster};
+use redis_ha_lab::protocol::member_list::{MEMBER_LIST_KEY, MemberList};
 use redis_ha_lab::runner::{ClaimedSubnet, Launch, Runner};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -242,11 +242,11 @@ impl TestLab {
     }
 
     /// The list of members, as the primary has it.
-    pub fn roster(&self) -> Roster {
+    pub fn member_list(&self) -> MemberList {
         let primary = self.primary().unwrap();
-        let said = self.halab(&["cli", &primary, "-e", "get", ROSTER_KEY]);
+        let said = self.halab(&["cli", &primary, "-e", "get", MEMBER_LIST_KEY]);
         let said = String::from_utf8_lossy(&said.stdout);
-        Roster::from_text(said.trim()).unwrap()
+        MemberList::from_text(said.trim()).unwrap()
     }
 
     /// What `halab status` says of a data node.

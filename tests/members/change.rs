@@ -2,7 +2,7 @@
 //! the command can be interrupted and run again at any moment.
 
 use redis_ha_lab::protocol::member_change::{Conditions, Goal, NextStep, next};
-use redis_ha_lab::protocol::roster::{MemberKind, Roster, Standing};
+use redis_ha_lab::protocol::member_list::{MemberKind, MemberList, Standing};
 
 use super::lab::{ADDED, Entry, Model, NAMES, NODES, Node, REMOVED, State, at};
 
@@ -10,7 +10,7 @@ use super::lab::{ADDED, Entry, Model, NAMES, NODES, Node, REMOVED, State, at};
 pub struct Operator {
     /// The list that was read, and the one to write over it. A failover may happen before the
     /// write.
-    planned: Option<(Roster, Roster)>,
+    planned: Option<(MemberList, MemberList)>,
     /// The nodes that could be promoted when the command began, for the model without
     /// `candidates_rechecked`.
     holders: Option<[bool; NODES]>,
@@ -81,7 +81,7 @@ pub fn take(state: &mut State, model: &Model, step: Step) -> Option<()> {
 }
 
 /// The next step according to the observed state.
-fn observe_and_decide(state: &State, model: &Model, members: &Roster) -> Option<NextStep> {
+fn observe_and_decide(state: &State, model: &Model, members: &MemberList) -> Option<NextStep> {
     let add = Goal::Added {
         kind: MemberKind::Data,
         name: NAMES[ADDED].into(),
@@ -127,7 +127,7 @@ fn observe_and_decide(state: &State, model: &Model, members: &Roster) -> Option<
 }
 
 /// Whether the new node is in sync, and promotable if it is full.
-fn ready(state: &State, members: &Roster) -> bool {
+fn ready(state: &State, members: &MemberList) -> bool {
     let node = &state.nodes[ADDED];
     state.primary == Some(ADDED)
         || match members.standing(MemberKind::Data, NAMES[ADDED]) {
@@ -137,7 +137,7 @@ fn ready(state: &State, members: &Roster) -> bool {
 }
 
 /// Whether every node that could be promoted has this list.
-fn distributed(state: &State, model: &Model, members: &Roster, except: Option<usize>) -> bool {
+fn distributed(state: &State, model: &Model, members: &MemberList, except: Option<usize>) -> bool {
     if !model.rules.distributed {
         return true;
     }
@@ -153,12 +153,12 @@ fn distributed(state: &State, model: &Model, members: &Roster, except: Option<us
 }
 
 /// It cannot be promoted, and its own copy of the list keeps it so.
-fn inactive(node: &Node, members: &Roster) -> bool {
+fn inactive(node: &Node, members: &MemberList) -> bool {
     !node.promotable && (!node.up || node.members() == Some(members))
 }
 
 /// The remaining primary and another copy are sound, so the lab survives one more loss.
-fn sufficient_without(state: &State, members: &Roster) -> bool {
+fn sufficient_without(state: &State, members: &MemberList) -> bool {
     let sound = |d: &usize| {
         let node = &state.nodes[*d];
         let full = members.standing(MemberKind::Data, NAMES[*d]) == Some(Standing::Full);

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddrV4;
 
-use redis_ha_lab::protocol::roster::{MemberKind, Roster, Standing};
+use redis_ha_lab::protocol::member_list::{MemberKind, MemberList, Standing};
 use stateright::{Checker, Path, Property};
 
 use super::change::{self, Operator};
@@ -49,7 +49,7 @@ pub struct Model {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Entry {
     Write(u8),
-    Members(Roster),
+    Members(MemberList),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -63,9 +63,9 @@ pub struct Node {
 }
 
 impl Node {
-    pub fn members(&self) -> Option<&Roster> {
+    pub fn members(&self) -> Option<&MemberList> {
         self.log.iter().rev().find_map(|entry| match entry {
-            Entry::Members(roster) => Some(roster),
+            Entry::Members(member_list) => Some(member_list),
             Entry::Write(_) => None,
         })
     }
@@ -83,7 +83,7 @@ impl Node {
 /// A writer's session.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Session {
-    members: Roster,
+    members: MemberList,
     /// The index of its first possible log entry.
     from: usize,
 }
@@ -125,12 +125,12 @@ pub fn at(d: usize) -> SocketAddrV4 {
 impl State {
     fn first() -> Self {
         let members = |d: usize| (NAMES[d].to_owned(), at(d));
-        let roster = Roster::first([members(0), members(1)], [("s".into(), at(9))]);
+        let member_list = MemberList::first([members(0), members(1)], [("s".into(), at(9))]);
         let node = |d: usize| Node {
             up: true,
             log: match d {
                 ADDED => Vec::new(),
-                _ => vec![Entry::Members(roster.clone())],
+                _ => vec![Entry::Members(member_list.clone())],
             },
             linked: d == REMOVED,
             promotable: d == REMOVED,

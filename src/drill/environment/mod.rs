@@ -8,7 +8,7 @@
 //!   `tmpfs`: file systems in it that can be filled
 //! - `clock`, `open_files`: servers with a clock of their own, or few open files, by a
 //!   `wrapper_script`; `disk_latency`: a slow disk; `cpu_quota`: a part of a processor
-//! - `stock_config`: plain servers; `lab_toml`: other members and addresses
+//! - `stock_config`: stock servers; `lab_toml`: other members and addresses
 //! - [`Load`]: the writer; [`LabObserver`]: events and roles on one clock
 //!
 //! Every change is recorded before it is made, so that [`Environment::restore`] undoes it. What
@@ -140,10 +140,10 @@ impl Environment {
             .map_or_else(|| ip.to_owned(), |node| node.name.clone())
     }
 
-    /// The program of the servers, if the nodes are plain servers.
-    pub fn plain_server(&self) -> Option<&Path> {
+    /// The program of the servers, if the nodes are stock servers.
+    pub fn stock_server(&self) -> Option<&Path> {
         let server = self.servers.current.as_deref();
-        server.filter(|_| self.nodes.are_plain())
+        server.filter(|_| self.nodes.are_stock())
     }
 
     /// Nodes that start from now on run the other server. Returns its name and version.
@@ -204,7 +204,7 @@ impl Environment {
     pub fn remove_data(&self, name: &str) -> Result<(), EnvironmentError> {
         let path = self.state_of(name);
         fs::remove_dir_all(&path).map_err(file_error(&path))?;
-        if self.nodes.are_plain() {
+        if self.nodes.are_stock() {
             // Its config file lies beside the folder and names it.
             fs::create_dir_all(&path).map_err(file_error(&path))?;
         }

@@ -60,8 +60,8 @@ impl Nodes {
         }
     }
 
-    /// Whether they are plain servers, which no `halab node` starts again.
-    pub fn are_plain(&self) -> bool {
+    /// Whether they are stock servers, which no `halab node` starts again.
+    pub fn are_stock(&self) -> bool {
         self.kind == NodesKind::Stock
     }
 
@@ -146,7 +146,7 @@ impl Nodes {
 
     /// The supervisor of a server, if that is a `halab node`.
     fn parent_of(&self, name: &str, server: Pid) -> Result<Option<Pid>, EnvironmentError> {
-        if self.are_plain() {
+        if self.are_stock() {
             return Ok(None);
         }
         let path = PathBuf::from(format!("/proc/{}/stat", server.as_raw_nonzero()));
@@ -171,7 +171,7 @@ impl Nodes {
     /// When its process is not known.
     pub async fn kill_server(&mut self, name: &str) -> Result<(), EnvironmentError> {
         let server = self.server_pid(name).await?;
-        if self.are_plain() {
+        if self.are_stock() {
             // No supervisor starts it again.
             self.down.push(name.to_owned());
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::config::{Lab, Security};
 use crate::drill::report::NodesKind;
 use crate::node::ServerBinary;
-use crate::runner::{ClaimedSubnet, Launch, PlainLaunch, Runner};
+use crate::runner::{ClaimedSubnet, Launch, Runner, StockLaunch};
 
 use super::containers::Containers;
 use super::cpu_quota::{self, CpuQuota};
@@ -41,7 +41,7 @@ pub struct LabStart {
     pub folder: PathBuf,
     /// What the fault needs of the lab.
     pub requirement: Requirement,
-    /// Plain servers keep an append-only file.
+    /// Stock servers keep an append-only file.
     pub append_only: bool,
     /// The server that replaces the first one, in a rolling upgrade.
     pub other: Option<ServerBinary>,
@@ -75,7 +75,7 @@ impl Environment {
         let delay = start.delay(&lab)?;
         let runner = match start.nodes {
             NodesKind::Ours | NodesKind::Containers => start.nodes_of_ours(&lab, &server, &subnet),
-            NodesKind::Stock => start.plain_nodes(&lab, server),
+            NodesKind::Stock => start.stock_nodes(&lab, server),
         }?;
         let quotas = start.cpu_quotas(&lab, &runner)?;
         let backend = Backend::Own(Box::new(runner));
@@ -228,7 +228,7 @@ impl LabStart {
         Ok(Runner::start(lab, launch)?)
     }
 
-    fn plain_nodes(&self, lab: &Lab, server: PathBuf) -> Result<Runner, EnvironmentError> {
+    fn stock_nodes(&self, lab: &Lab, server: PathBuf) -> Result<Runner, EnvironmentError> {
         let state = self.state();
         for node in lab.nodes() {
             let dir = state.join(&node.name);
@@ -237,13 +237,13 @@ impl LabStart {
             let text = stock_config::config(lab, node, &dir, self.append_only);
             fs::write(&path, text).map_err(file_error(&path))?;
         }
-        let launch = PlainLaunch {
+        let launch = StockLaunch {
             program: self.program.clone(),
             server,
             confs: state,
             logs: self.folder.join("log"),
         };
-        Ok(Runner::start_plain(lab, launch)?)
+        Ok(Runner::start_stock(lab, launch)?)
     }
 
     /// A CPU quota for every node, if the fault needs it.

@@ -1,4 +1,4 @@
-//! Config files of plain servers and Sentinels: the lab without `halab node`, for comparison. Pure.
+//! Config files of stock servers and Sentinels: the lab without `halab node`, for comparison. Pure.
 //!
 //! The configuration of a minimal tutorial: Redis' defaults, one `replicaof`, `sentinel monitor`.
 //! Added are the lab's addresses, its down-after and failover-timeout, and `appendonly yes` if the

@@ -1,6 +1,6 @@
 //! A backup under load, the loss of all data, and the restore of the backup.
 //!
-//! Plain nodes have no backup of their own: there it is a copy as by `redis-cli --rdb`, of the
+//! Stock nodes have no backup of their own: there it is a copy as by `redis-cli --rdb`, of the
 //! replica, without a look at what the primary has.
 
 use std::fs;
@@ -23,7 +23,7 @@ const BACKUP_LIMIT: Duration = Duration::from_secs(60);
 enum Backup {
     /// Folder of a backup by `halab backup`.
     Folder(PathBuf),
-    /// Copy of the data of a plain replica.
+    /// Copy of the data of a stock replica.
     Rdb(PathBuf),
 }
 
@@ -38,7 +38,7 @@ impl FaultInjector for BackupAndRestore {
         requirement: Requirement::OwnNodes,
         failover: Failover::Allowed,
         writes: Writes::Continue,
-        control: Control::PLAIN_OUTRUN,
+        control: Control::STOCK_OUTRUN,
         not_in_containers: REMOVES_FILES,
         properties: Properties {
             discards_records: true,
@@ -69,7 +69,7 @@ impl FaultInjector for BackupAndRestore {
 }
 
 async fn take_backup(context: &mut FaultContext<'_>) -> Result<Backup, InjectionError> {
-    if context.environment.nodes.are_plain() {
+    if context.environment.nodes.are_stock() {
         let path = context.environment.folder().join("copy.rdb");
         copy_replica(context, &path).await?;
         return Ok(Backup::Rdb(path));

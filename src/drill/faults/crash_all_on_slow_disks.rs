@@ -24,7 +24,7 @@ impl FaultInjector for CrashAllOnSlowDisks {
         requirement: Requirement::Tracing { own_nodes: true },
         failover: Failover::Allowed,
         writes: Writes::Continue,
-        control: Control::PLAIN,
+        control: Control::STOCK,
         not_in_containers: CHANGES_SERVERS,
         properties: Properties {
             needs_append_only_file: true,

@@ -17,7 +17,7 @@ impl FaultInjector for DamagedAppendOnlyFile {
         requirement: Requirement::OwnNodes,
         failover: Failover::AtLeast(1),
         writes: Writes::Continue,
-        control: Control::PLAIN,
+        control: Control::STOCK,
         not_in_containers: CHANGES_SERVERS,
         properties: Properties {
             needs_append_only_file: true,

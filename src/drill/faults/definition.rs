@@ -34,7 +34,7 @@ pub struct Definition {
 pub struct Properties {
     /// For a time only one data node runs or is reachable, so no write can be *replicated* then.
     pub one_data_node_left: bool,
-    /// It damages or delays the append-only file, which plain servers keep only for such faults.
+    /// It damages or delays the append-only file, which stock servers keep only for such faults.
     pub needs_append_only_file: bool,
     /// It begins with a planned handover, and continues after the promotion.
     pub begins_with_handover: bool,
@@ -121,12 +121,12 @@ impl fmt::Display for ControlSetting {
 }
 
 impl Control {
-    /// Plain servers, and a writer that waits for the replica all the same.
-    pub(super) const PLAIN: Control = Control::loses(NodesKind::Stock, Policy::Available, false);
-    /// Plain servers, and a writer that trusts `+OK`.
-    pub(super) const PLAIN_TRUSTED: Control = Control::loses(NodesKind::Stock, Policy::None, false);
+    /// Stock servers, and a writer that waits for the replica all the same.
+    pub(super) const STOCK: Control = Control::loses(NodesKind::Stock, Policy::Available, false);
+    /// Stock servers, and a writer that trusts `+OK`.
+    pub(super) const STOCK_TRUSTED: Control = Control::loses(NodesKind::Stock, Policy::None, false);
     /// The same, and the load outruns the replica.
-    pub(super) const PLAIN_OUTRUN: Control = Control::loses(NodesKind::Stock, Policy::None, true);
+    pub(super) const STOCK_OUTRUN: Control = Control::loses(NodesKind::Stock, Policy::None, true);
     /// Nodes run by `halab node`, and a writer that trusts `+OK`.
     pub(super) const TRUSTED: Control = Control::loses(NodesKind::Ours, Policy::None, false);
     /// The same, and the load outruns the replica.

@@ -11,7 +11,7 @@ impl FaultInjector for Handover {
         requirement: Requirement::Signals,
         failover: Failover::AtLeast(1),
         writes: Writes::ShortPause,
-        control: Control::PLAIN_TRUSTED,
+        control: Control::STOCK_TRUSTED,
         not_in_containers: None,
         properties: Properties::NONE,
     };

@@ -27,7 +27,7 @@ impl FaultInjector for HandoverThenKillNew {
         context.random_pause(KILL_WINDOW).await?;
         context.begin_fault(format!("SIGKILL to the server of {new}"));
         context.environment.nodes.kill_server(&new).await?;
-        if context.environment.nodes.are_plain() {
+        if context.environment.nodes.are_stock() {
             context.environment.nodes.heal()?;
         }
         context.phases.begin("observe");

@@ -11,7 +11,7 @@ impl FaultInjector for KillTwoSentinelsThenPrimary {
         requirement: Requirement::OwnNodes,
         failover: Failover::ForbiddenUntilHealed,
         writes: Writes::MustStop,
-        control: Control::PLAIN,
+        control: Control::STOCK,
         not_in_containers: None,
         properties: Properties::NONE,
     };

@@ -15,7 +15,7 @@ impl FaultInjector for LoseDiskInStop {
         requirement: Requirement::OwnNodes,
         failover: Failover::AtLeast(1),
         writes: Writes::Continue,
-        control: Control::PLAIN,
+        control: Control::STOCK,
         not_in_containers: REMOVES_FILES,
         properties: Properties::NONE,
     };

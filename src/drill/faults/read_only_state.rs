@@ -18,7 +18,7 @@ impl FaultInjector for ReadOnlyState {
         requirement: Requirement::OwnDisks,
         failover: Failover::AtLeast(1),
         writes: Writes::Continue,
-        control: Control::PLAIN,
+        control: Control::STOCK,
         not_in_containers: CHANGES_SERVERS,
         properties: Properties {
             one_data_node_left: true,

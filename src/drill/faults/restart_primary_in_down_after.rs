@@ -13,7 +13,7 @@ impl FaultInjector for RestartPrimaryInDownAfter {
         requirement: Requirement::OwnNodes,
         failover: Failover::Allowed,
         writes: Writes::Continue,
-        control: Control::PLAIN,
+        control: Control::STOCK,
         not_in_containers: None,
         properties: Properties::NONE,
     };

@@ -14,7 +14,7 @@ impl FaultInjector for RestartPrimaryWithoutData {
         requirement: Requirement::OwnNodes,
         failover: Failover::AtLeast(1),
         writes: Writes::Continue,
-        control: Control::PLAIN,
+        control: Control::STOCK,
         not_in_containers: REMOVES_FILES,
         properties: Properties::NONE,
     };

@@ -19,7 +19,7 @@ impl FaultInjector for RollBackDiskInStop {
         requirement: Requirement::OwnNodes,
         failover: Failover::AtLeast(1),
         writes: Writes::Continue,
-        control: Control::PLAIN,
+        control: Control::STOCK,
         not_in_containers: REMOVES_FILES,
         properties: Properties::NONE,
     };

@@ -14,7 +14,7 @@ impl FaultInjector for RollingRestart {
         requirement: Requirement::OwnNodes,
         failover: Failover::AtLeast(1),
         writes: Writes::ShortPause,
-        control: Control::PLAIN_OUTRUN,
+        control: Control::STOCK_OUTRUN,
         not_in_containers: None,
         properties: Properties {
             one_data_node_left: true,

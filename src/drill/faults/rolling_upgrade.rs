@@ -18,7 +18,7 @@ impl FaultInjector for RollingUpgrade {
         requirement: Requirement::SecondServer,
         failover: Failover::AtLeast(1),
         writes: Writes::ShortPause,
-        control: Control::PLAIN_TRUSTED,
+        control: Control::STOCK_TRUSTED,
         not_in_containers: Some("a container of another image is another container"),
         properties: Properties {
             one_data_node_left: true,
@@ -36,7 +36,7 @@ impl FaultInjector for RollingUpgrade {
             context.record(format!("SIGTERM to the node {}", node.name));
             restart(context, &node.name).await?;
         }
-        if context.environment.nodes.are_plain() {
+        if context.environment.nodes.are_stock() {
             // There is nothing better.
             context.begin_fault(format!("SENTINEL FAILOVER from {primary}"));
             // The old primary can't copy from the new one before it is upgraded, too.

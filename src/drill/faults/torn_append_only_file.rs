@@ -17,7 +17,7 @@ impl FaultInjector for TornAppendOnlyFile {
         requirement: Requirement::OwnNodes,
         failover: Failover::Allowed,
         writes: Writes::Continue,
-        control: Control::PLAIN_TRUSTED,
+        control: Control::STOCK_TRUSTED,
         not_in_containers: CHANGES_SERVERS,
         properties: Properties {
             needs_append_only_file: true,

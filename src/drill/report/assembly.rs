@@ -37,7 +37,7 @@ impl From<DrillVerdict> for Exit {
             DrillVerdict::Holds => Exit::Holds,
             DrillVerdict::Inconclusive => Exit::Inconclusive,
             DrillVerdict::Failed => Exit::Failed,
-            DrillVerdict::Violated => Exit::Violated,
+            DrillVerdict::Violated => Exit::Negative,
         }
     }
 }

@@ -70,7 +70,7 @@ pub struct Drill {
 /// How the lab and the writer were set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Setting {
-    /// `ours`: nodes run by `halab node`; `stock`: plain servers and Sentinels.
+    /// `ours`: nodes run by `halab node`; `stock`: servers and Sentinels with their own defaults.
     pub nodes: NodesKind,
     /// The server and its version.
     pub server: String,
@@ -132,7 +132,7 @@ pub enum ClientsVia {
 pub enum NodesKind {
     /// `halab node`.
     Ours,
-    /// Plain servers with Redis' defaults (and an append-only file where the fault damages it),
+    /// Servers with Redis' defaults (and an append-only file where the fault damages it),
     /// which the drill starts again where the fault says so.
     Stock,
     /// `halab node`, each in a container.

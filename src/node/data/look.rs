@@ -17,7 +17,7 @@ use crate::report::Cause;
 
 use super::in_sync::ReplicaTracker;
 use super::pacing::Pacing;
-use super::{DataNode, HANG_QUESTIONS, roster};
+use super::{DataNode, HANG_QUESTIONS, member_list};
 
 /// What is known of the running server; nothing of it holds for the next one.
 #[derive(Debug, Default)]
@@ -202,9 +202,9 @@ impl DataNode {
         if info.is_primary {
             self.watch.link_down_since = None;
             let now = self.started.elapsed();
-            let roster = self.roster.as_ref();
+            let member_list = self.member_list.as_ref();
             let own = self.node.socket();
-            let counts = |at| roster::counts(roster, own, at);
+            let counts = |at| member_list::counts(member_list, own, at);
             let replicas = self.replicas.in_sync(now, info, counts);
             let lab = &self.lab;
             let members = |at| lab.data_nodes.iter().any(|node| node.socket() == at);

@@ -94,7 +94,7 @@ impl RestoreError {
     pub fn is_refusal(&self) -> bool {
         matches!(
             self,
-            RestoreError::Node(_) | RestoreError::Sentinel(_) | RestoreError::WouldReplace { .. }
+            RestoreError::WouldReplace { .. } | RestoreError::State(StateError::InUse(_))
         )
     }
 }

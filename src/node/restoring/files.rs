@@ -14,7 +14,7 @@ use crate::backup::manifest::Manifest;
 use crate::node::state::AOF_LIST;
 use crate::node::state::error::{StateError, io_error};
 use crate::protocol::copy::{DataCopy, MARK_KEY, Mark, RandomIds};
-use crate::protocol::roster::ROSTER_KEY;
+use crate::protocol::member_list::MEMBER_LIST_KEY;
 
 use super::{RestoreError, Step};
 
@@ -116,7 +116,7 @@ pub(super) fn commands(mark: &Mark) -> String {
     let all = [
         &["SELECT", "0"][..],
         &["SET", MARK_KEY, &text],
-        &["DEL", ROSTER_KEY],
+        &["DEL", MEMBER_LIST_KEY],
     ];
     for words in all {
         // Writing to a String cannot fail.

@@ -180,7 +180,7 @@ async fn a_damaged_backup_and_a_node_that_runs_leave_all_as_it_was() {
         ..order
     };
     assert!(
-        restore(&lab, &sentinel, &never())
+        !restore(&lab, &sentinel, &never())
             .await
             .unwrap_err()
             .is_refusal()

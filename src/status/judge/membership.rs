@@ -1,6 +1,6 @@
 //! Nodes of `lab.toml` that are not full members of the lab.
 
-use crate::protocol::roster::Standing;
+use crate::protocol::member_list::Standing;
 
 use super::{Problem, ProblemCode, Status, report};
 

@@ -8,7 +8,7 @@ use std::net::SocketAddrV4;
 
 use super::*;
 use crate::access::SecretsError;
-use crate::protocol::roster::{MemberKind, Roster, Standing};
+use crate::protocol::member_list::{MemberKind, MemberList, Standing};
 use crate::report::{
     Cause, Description, END_NOTE, LogProblem, MemoryUse, RefusedLogin, lacks_password,
 };

@@ -25,7 +25,7 @@ const GARBAGE: [u8; 64] = [0xff; 64];
 const MIN_LENGTH: u64 = 4096;
 /// Time that a rewrite in progress may take.
 const REWRITE_LIMIT: Duration = Duration::from_secs(60);
-/// The manifest of the append-only file, below the folder of a plain server.
+/// The manifest of the append-only file, below the folder of a stock server.
 const MANIFEST: &str = "appendonlydir/appendonly.aof.manifest";
 
 /// A kind of damage.
@@ -86,7 +86,7 @@ impl FaultContext<'_> {
         }
     }
 
-    /// Damages the file of a node. A plain server does not start with overwritten bytes: there the
+    /// Damages the file of a node. A stock server does not start with overwritten bytes: there the
     /// file is repaired as the server's log advises.
     fn damage_file(&mut self, node: &str, damage: FileDamage) -> Result<(), InjectionError> {
         let folder = self.environment.state_of(node);
@@ -96,7 +96,7 @@ impl FaultContext<'_> {
             "the append-only file of {node} is {}",
             damage.description()
         ));
-        if let (FileDamage::Overwritten, Some(server)) = (damage, self.environment.plain_server()) {
+        if let (FileDamage::Overwritten, Some(server)) = (damage, self.environment.stock_server()) {
             check_aof(server, &folder).map_err(EnvironmentError::unavailable)?;
             self.record("repaired by redis-check-aof --fix, as the server advises");
         }

@@ -21,13 +21,13 @@ pub(in crate::drill::faults) const KILL_WINDOW: Duration = Duration::from_millis
 type RunningHandover = JoinSet<Result<HandoverResult, HandoverError>>;
 
 impl FaultContext<'_> {
-    /// A planned handover; with plain nodes `SENTINEL FAILOVER`, as there is nothing better.
+    /// A planned handover; with stock nodes `SENTINEL FAILOVER`, as there is nothing better.
     pub(in crate::drill::faults) async fn hand_over(
         &mut self,
         from: &str,
     ) -> Result<(), InjectionError> {
         self.begin_planned_fault(from);
-        if self.environment.nodes.are_plain() {
+        if self.environment.nodes.are_stock() {
             return self.call_failover(from).await;
         }
         let lab = &self.environment.lab;
@@ -44,7 +44,7 @@ impl FaultContext<'_> {
         let from = self.primary.clone();
         self.begin_planned_fault(&from);
         let mut handover = JoinSet::new();
-        if self.environment.nodes.are_plain() {
+        if self.environment.nodes.are_stock() {
             let socket = self.node(&from)?.socket();
             let called = self.observer.sentinels.call_failover(socket).await;
             called.map_err(InjectionError::Refused)?;
@@ -68,7 +68,7 @@ impl FaultContext<'_> {
     }
 
     fn begin_planned_fault(&mut self, from: &str) {
-        let planned = match self.environment.nodes.are_plain() {
+        let planned = match self.environment.nodes.are_stock() {
             true => "SENTINEL FAILOVER",
             false => "handover",
         };

@@ -12,7 +12,7 @@ use super::waiting::WRITES_LIMIT;
 const CLOSE_LIMIT: Duration = Duration::from_secs(20);
 
 impl FaultContext<'_> {
-    /// Closes the lab and stops all nodes; plain nodes are only stopped.
+    /// Closes the lab and stops all nodes; stock nodes are only stopped.
     pub(in crate::drill::faults) async fn stop_all(&mut self) -> Result<(), InjectionError> {
         let lab = self.environment.lab.clone();
         self.stop_all_of(&lab).await
@@ -24,7 +24,7 @@ impl FaultContext<'_> {
         lab: &Lab,
     ) -> Result<(), InjectionError> {
         self.begin_fault("every node stopped, as one act");
-        if !self.environment.nodes.are_plain() {
+        if !self.environment.nodes.are_stock() {
             let closed = close(lab, &self.observer.connector, CLOSE_LIMIT).await;
             let closed = closed.map_err(InjectionError::refused)?;
             if !closed.others.is_empty() {

@@ -3,13 +3,13 @@
 use super::*;
 
 /// A list of members with all nodes of the status.
-fn listed(status: &Status) -> Roster {
+fn listed(status: &Status) -> MemberList {
     let data = status
         .data_nodes
         .iter()
         .map(|n| (n.name.clone(), n.address));
     let sentinels = status.sentinels.iter();
-    Roster::first(data, sentinels.map(|n| (n.name.clone(), n.address)))
+    MemberList::first(data, sentinels.map(|n| (n.name.clone(), n.address)))
 }
 
 fn codes(status: &Status) -> Vec<(ProblemCode, Option<String>)> {

@@ -1,5 +1,5 @@
 //! The membership of this node by the list of members on its own server, and what follows from it
-//! ([`crate::protocol::roster`]).
+//! ([`crate::protocol::member_list`]).
 //!
 //! The list is read from this node's server at each step. A raise reads it once more, right before
 //! the node becomes promotable, and the assurance is ended before a raise and given again after it.
@@ -10,9 +10,9 @@ use std::net::SocketAddrV4;
 
 use tracing::{debug, info, warn};
 
-use crate::client::{ClientError, StoredRoster, first_roster, node_addresses};
+use crate::client::{ClientError, StoredMemberList, first_member_list, node_addresses};
 use crate::config::Node;
-use crate::protocol::roster::{MemberKind, Roster, Standing};
+use crate::protocol::member_list::{MemberKind, MemberList, Standing};
 
 use super::super::machine::ServerState;
 use super::DataNode;
@@ -24,7 +24,7 @@ pub(super) enum OwnMembership {
     #[default]
     Unread,
     /// There is no list: the members are those of `lab.toml`.
-    NoRoster,
+    NoMemberList,
     /// It is listed with this standing.
     Member(Standing),
     /// Its name is listed at another address.
@@ -34,11 +34,11 @@ pub(super) enum OwnMembership {
 }
 
 impl OwnMembership {
-    fn of(roster: Option<&Roster>, node: &Node) -> Self {
-        let Some(roster) = roster else {
-            return OwnMembership::NoRoster;
+    fn of(member_list: Option<&MemberList>, node: &Node) -> Self {
+        let Some(member_list) = member_list else {
+            return OwnMembership::NoMemberList;
         };
-        match roster.member(MemberKind::Data, &node.name) {
+        match member_list.member(MemberKind::Data, &node.name) {
             None => OwnMembership::NotListed,
             Some(member) if member.address != node.socket() => {
                 OwnMembership::OtherAddress(member.address)
@@ -51,7 +51,7 @@ impl OwnMembership {
     fn why_not_full(self, name: &str) -> Option<String> {
         match self {
             OwnMembership::Unread
-            | OwnMembership::NoRoster
+            | OwnMembership::NoMemberList
             | OwnMembership::Member(Standing::Full) => None,
             OwnMembership::Member(Standing::Counted) => {
                 Some("halab member has it on its way in or out of the lab".into())
@@ -68,7 +68,7 @@ impl OwnMembership {
     pub(super) fn may_be_promotable(self) -> bool {
         matches!(
             self,
-            OwnMembership::NoRoster | OwnMembership::Member(Standing::Full)
+            OwnMembership::NoMemberList | OwnMembership::Member(Standing::Full)
         )
     }
 
@@ -80,9 +80,13 @@ impl OwnMembership {
 
 /// Whether the node at `own` counts confirmations of a replica at `at`. A list that does not have
 /// `own` is from before a move.
-pub(super) fn counts(roster: Option<&StoredRoster>, own: SocketAddrV4, at: SocketAddrV4) -> bool {
-    roster.is_none_or(|held| {
-        let lists = |at| held.roster.data.iter().any(|m| m.address == at);
+pub(super) fn counts(
+    member_list: Option<&StoredMemberList>,
+    own: SocketAddrV4,
+    at: SocketAddrV4,
+) -> bool {
+    member_list.is_none_or(|held| {
+        let lists = |at| held.member_list.data.iter().any(|m| m.address == at);
         lists(at) || !lists(own)
     })
 }
@@ -90,11 +94,11 @@ pub(super) fn counts(roster: Option<&StoredRoster>, own: SocketAddrV4, at: Socke
 /// The members at another address in `lab.toml` than in the list, if an operator moved them from
 /// there: name and new address, and the old address.
 fn elsewhere(
-    roster: &Roster,
+    member_list: &MemberList,
     places: &[(String, SocketAddrV4)],
     moved_from: &[(String, SocketAddrV4)],
 ) -> Vec<((String, SocketAddrV4), SocketAddrV4)> {
-    let members = || roster.data.iter().chain(&roster.sentinels);
+    let members = || member_list.data.iter().chain(&member_list.sentinels);
     let moved = places.iter().filter_map(|(name, at)| {
         let member = members().find(|m| m.name == *name && m.address != *at)?;
         let was = (name.clone(), member.address);
@@ -105,22 +109,22 @@ fn elsewhere(
 }
 
 impl DataNode {
-    async fn read_roster(&mut self) -> Result<OwnMembership, ClientError> {
-        self.roster = self.own_conn().await?.roster().await?;
-        let roster = self.roster.as_ref().map(|held| &held.roster);
-        Ok(OwnMembership::of(roster, &self.node))
+    async fn read_member_list(&mut self) -> Result<OwnMembership, ClientError> {
+        self.member_list = self.own_conn().await?.member_list().await?;
+        let member_list = self.member_list.as_ref().map(|held| &held.member_list);
+        Ok(OwnMembership::of(member_list, &self.node))
     }
 
     /// Whether the list on this node's server has this node as a full member now.
     pub(super) async fn still_listed(&mut self) -> Result<bool, ClientError> {
-        self.read_roster()
+        self.read_member_list()
             .await
             .map(OwnMembership::may_be_promotable)
     }
 
     /// Reads the list of members and applies it: a replica in sync that may not be promotable is
     /// lowered, and a primary maintains the list. Returns the state of the server after that.
-    pub(super) async fn apply_roster(&mut self, server: ServerState) -> ServerState {
+    pub(super) async fn apply_member_list(&mut self, server: ServerState) -> ServerState {
         let before = self.membership;
         let server = self.listed_or_lowered(server).await;
         if before != self.membership && self.membership != OwnMembership::Unread {
@@ -142,8 +146,9 @@ impl DataNode {
 
     /// The members that this node's `lab.toml` does not have.
     fn unstated(&self) -> Vec<String> {
-        let members = self.roster.iter().map(|held| &held.roster);
-        let members = members.flat_map(|roster| roster.data.iter().chain(&roster.sentinels));
+        let members = self.member_list.iter().map(|held| &held.member_list);
+        let members =
+            members.flat_map(|member_list| member_list.data.iter().chain(&member_list.sentinels));
         let unstated = members.filter(|member| self.lab.node(&member.name).is_none());
         unstated.map(|member| member.name.clone()).collect()
     }
@@ -151,7 +156,7 @@ impl DataNode {
     async fn listed_or_lowered(&mut self, server: ServerState) -> ServerState {
         match server {
             ServerState::Primary { .. } | ServerState::Replica { .. } | ServerState::Parked => {
-                match self.read_roster().await {
+                match self.read_member_list().await {
                     Ok(listed) => self.membership = listed,
                     Err(error) => {
                         debug!(node = %self.node.name, %error, "the list of members could not be read");
@@ -163,7 +168,7 @@ impl DataNode {
         }
         match server {
             ServerState::Primary { .. } if self.copy.in_term() && self.copy.confirmed() => {
-                self.keep_roster().await;
+                self.keep_member_list().await;
             }
             // A replica whose link is down follows other rules: it may be the last copy and chosen,
             // or stand for primary.
@@ -191,11 +196,11 @@ impl DataNode {
     /// The members that an operator has moved with `halab move` from their address in the list, and
     /// that no longer answer there. In a lab that was not stopped as a whole, one still may. A
     /// `lab.toml` that only differs from those of the others moves no node.
-    async fn moved(&mut self, roster: &Roster) -> Vec<(String, SocketAddrV4)> {
+    async fn moved(&mut self, member_list: &MemberList) -> Vec<(String, SocketAddrV4)> {
         let places = node_addresses(&self.lab);
         let mut moved = Vec::new();
         let mut answer = Vec::new();
-        for ((name, at), was) in elsewhere(roster, &places, &self.moved_from) {
+        for ((name, at), was) in elsewhere(member_list, &places, &self.moved_from) {
             let another = places.iter().any(|(_, there)| *there == was);
             if another || self.connector.open(was).await.is_err() {
                 moved.push((name, at));
@@ -214,24 +219,26 @@ impl DataNode {
     /// Writes the first list of members if there is none, or if the list does not have this
     /// primary: an operator has continued the lab with a copy of other members. Writes the new
     /// addresses if the whole lab has moved.
-    async fn keep_roster(&mut self) {
-        let now = self.roster.clone();
+    async fn keep_member_list(&mut self) {
+        let now = self.member_list.clone();
         let (next, why) = match (&now, self.membership) {
-            (None, OwnMembership::NoRoster) => (
-                first_roster(&self.lab),
+            (None, OwnMembership::NoMemberList) => (
+                first_member_list(&self.lab),
                 "there was none, so it has the nodes of lab.toml",
             ),
             (Some(held), OwnMembership::NotListed) => {
-                let mut next = first_roster(&self.lab);
-                next.version += held.roster.version;
+                let mut next = first_member_list(&self.lab);
+                next.version += held.member_list.version;
                 (
                     next,
                     "it did not have this node, so it was replaced by the nodes of lab.toml",
                 )
             }
             (Some(held), _) => {
-                let next = held.roster.moved(&self.moved(&held.roster).await);
-                if next.data == held.roster.data && next.sentinels == held.roster.sentinels {
+                let next = held.member_list.moved(&self.moved(&held.member_list).await);
+                if next.data == held.member_list.data
+                    && next.sentinels == held.member_list.sentinels
+                {
                     return;
                 }
                 (next, "members have moved to new addresses")
@@ -239,7 +246,7 @@ impl DataNode {
             _ => return,
         };
         let sent = match self.own_conn().await {
-            Ok(conn) => conn.change_roster(now.as_ref(), &next).await,
+            Ok(conn) => conn.change_member_list(now.as_ref(), &next).await,
             Err(error) => Err(error),
         };
         match sent {
@@ -264,8 +271,8 @@ mod tests {
 
     #[test]
     fn only_a_full_member_at_its_address_is_promotable() {
-        let roster = Roster::first([("a".into(), at(11))], [("s".into(), at(21))]);
-        let roster = roster.with(MemberKind::Data, "b", at(12), Standing::Counted);
+        let member_list = MemberList::first([("a".into(), at(11))], [("s".into(), at(21))]);
+        let member_list = member_list.with(MemberKind::Data, "b", at(12), Standing::Counted);
         let of = |name: &str, host| {
             let node = Node {
                 name: name.into(),
@@ -273,27 +280,27 @@ mod tests {
                 address: *at(host).ip(),
                 port: at(host).port(),
             };
-            OwnMembership::of(Some(&roster), &node)
+            OwnMembership::of(Some(&member_list), &node)
         };
         assert!(of("a", 11).may_be_promotable() && of("a", 11).may_stand());
         assert_eq!(of("a", 13), OwnMembership::OtherAddress(at(11)));
         assert!(!of("a", 13).may_be_promotable());
         assert!(!of("b", 12).may_be_promotable() && of("b", 12).may_stand());
         assert!(!of("c", 13).may_be_promotable() && !of("c", 13).may_stand());
-        assert!(OwnMembership::NoRoster.may_be_promotable());
+        assert!(OwnMembership::NoMemberList.may_be_promotable());
         assert!(!OwnMembership::Unread.may_be_promotable());
     }
 
     #[test]
     fn only_who_was_moved_by_an_operator_is_elsewhere() {
-        let roster = Roster::first(
+        let member_list = MemberList::first(
             [("a".into(), at(11)), ("b".into(), at(12))],
             [("s".into(), at(21))],
         );
         let place = |name: &str, host| (name.to_owned(), at(host));
         let places = [place("a", 11), place("b", 15), place("s", 25)];
         let moved = |from: &[(String, SocketAddrV4)]| {
-            let moved = elsewhere(&roster, &places, from).into_iter();
+            let moved = elsewhere(&member_list, &places, from).into_iter();
             moved.map(|((name, _), _)| name).collect::<Vec<_>>()
         };
         // A lab.toml that differs moves nobody, nor does a move from elsewhere.
@@ -308,10 +315,10 @@ mod tests {
 
     #[test]
     fn a_replica_that_is_not_a_member_is_no_second_copy() {
-        let roster = Roster::first([("a".into(), at(11))], [("s".into(), at(21))]);
-        let held = StoredRoster {
-            text: roster.to_text(),
-            roster,
+        let member_list = MemberList::first([("a".into(), at(11))], [("s".into(), at(21))]);
+        let held = StoredMemberList {
+            text: member_list.to_text(),
+            member_list,
         };
         assert!(counts(Some(&held), at(11), at(11)) && !counts(Some(&held), at(11), at(13)));
         assert!(counts(None, at(11), at(13)) && counts(Some(&held), at(12), at(13)));

@@ -1,4 +1,4 @@
-//! Reading, writing and applying the list of members. [`crate::protocol::roster`] defines the
+//! Reading, writing and applying the list of members. [`crate::protocol::member_list`] defines the
 //! content.
 
 use std::net::SocketAddrV4;
@@ -6,7 +6,7 @@ use std::net::SocketAddrV4;
 use redis::FromRedisValue;
 
 use crate::config::{Lab, Node, NodeKind};
-use crate::protocol::roster::{MemberKind, ROSTER_KEY, Roster};
+use crate::protocol::member_list::{MEMBER_LIST_KEY, MemberKind, MemberList};
 
 use super::{ClientError, Conn, disconnect_clients};
 
@@ -21,9 +21,9 @@ const NONE: &str = "-";
 
 /// A list of members as it was read from a data node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredRoster {
+pub struct StoredMemberList {
     /// The parsed list.
-    pub roster: Roster,
+    pub member_list: MemberList,
     /// Its text.
     pub text: String,
 }
@@ -34,9 +34,9 @@ impl Conn {
     ///
     /// # Errors
     /// As [`Conn::query`]; or the list is damaged or of a later version.
-    pub async fn roster(&mut self) -> Result<Option<StoredRoster>, ClientError> {
+    pub async fn member_list(&mut self) -> Result<Option<StoredMemberList>, ClientError> {
         let mut pipe = redis::pipe();
-        pipe.cmd("GET").arg(ROSTER_KEY);
+        pipe.cmd("GET").arg(MEMBER_LIST_KEY);
         let to = self.peer();
         let failed = |source| ClientError::Redis { to, source };
         let mut answers = self.pipeline(&pipe).await.map_err(failed)?;
@@ -54,8 +54,8 @@ impl Conn {
         let Some(text) = text else {
             return Ok(None);
         };
-        let roster = Roster::from_text(&text).ok_or(ClientError::Members { to })?;
-        Ok(Some(StoredRoster { roster, text }))
+        let member_list = MemberList::from_text(&text).ok_or(ClientError::Members { to })?;
+        Ok(Some(StoredMemberList { member_list, text }))
     }
 
     /// Replaces the list of members that was read, and closes every connection, in one transaction.
@@ -64,14 +64,14 @@ impl Conn {
     ///
     /// # Errors
     /// As [`Conn::query`].
-    pub async fn change_roster(
+    pub async fn change_member_list(
         &mut self,
-        was: Option<&StoredRoster>,
-        next: &Roster,
+        was: Option<&StoredMemberList>,
+        next: &MemberList,
     ) -> Result<(), ClientError> {
         let mut pipe = redis::pipe();
         pipe.cmd("MULTI");
-        let write = pipe.cmd("EVAL").arg(CHANGE).arg(1).arg(ROSTER_KEY);
+        let write = pipe.cmd("EVAL").arg(CHANGE).arg(1).arg(MEMBER_LIST_KEY);
         write.arg(next.to_text());
         write.arg(was.map_or(NONE, |was| was.text.as_str()));
         pipe.add_command(disconnect_clients());
@@ -84,7 +84,7 @@ impl Conn {
     /// # Errors
     /// As [`Conn::query`].
     pub async fn state_known(&mut self, lab: &Lab) -> Result<(), ClientError> {
-        let name = crate::protocol::roster::known_nodes_name(node_addresses(lab).into_iter());
+        let name = crate::protocol::member_list::known_nodes_name(node_addresses(lab).into_iter());
         let cmd = redis::cmd("CLIENT").arg("SETNAME").arg(name).clone();
         self.query::<redis::Value>(&cmd).await.map(drop)
     }
@@ -96,18 +96,18 @@ pub fn node_addresses(lab: &Lab) -> Vec<(String, SocketAddrV4)> {
 }
 
 /// The first list of members of a lab.
-pub fn first_roster(lab: &Lab) -> Roster {
+pub fn first_member_list(lab: &Lab) -> MemberList {
     let of = |nodes: &[Node]| {
         let nodes = nodes.iter().map(|n| (n.name.clone(), n.socket()));
         nodes.collect::<Vec<_>>()
     };
-    Roster::first(of(&lab.data_nodes), of(&lab.sentinels))
+    MemberList::first(of(&lab.data_nodes), of(&lab.sentinels))
 }
 
 /// The lab with exactly the nodes of its list of members, at their addresses there.
-pub fn as_in_roster(lab: &Lab, roster: &Roster) -> Lab {
+pub fn as_in_member_list(lab: &Lab, member_list: &MemberList) -> Lab {
     let nodes = |kind, of| {
-        let members = roster.of(of).iter();
+        let members = member_list.of(of).iter();
         let node = members.map(|member| Node {
             name: member.name.clone(),
             kind,
@@ -123,9 +123,10 @@ pub fn as_in_roster(lab: &Lab, roster: &Roster) -> Lab {
     }
 }
 
-/// The lab with every node of `lab` and of `roster`; the address in `roster` takes precedence.
-pub fn with_members(lab: &Lab, roster: &Roster) -> Lab {
-    let mut all = as_in_roster(lab, roster);
+/// The lab with every node of `lab` and of `member_list`; the address in `member_list` takes
+/// precedence.
+pub fn with_members(lab: &Lab, member_list: &MemberList) -> Lab {
+    let mut all = as_in_member_list(lab, member_list);
     let lacks = |nodes: &[Node], node: &Node| nodes.iter().all(|n| n.name != node.name);
     for node in &lab.data_nodes {
         if lacks(&all.data_nodes, node) {
@@ -143,17 +144,18 @@ pub fn with_members(lab: &Lab, roster: &Roster) -> Lab {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::roster::Standing;
+    use crate::protocol::member_list::Standing;
 
     fn lab() -> Lab {
         Lab::parse(include_str!("../../lab.toml"), None).unwrap()
     }
 
     #[test]
-    fn members_have_the_addresses_of_the_roster() {
+    fn members_have_the_addresses_of_the_member_list() {
         let c: SocketAddrV4 = "127.0.0.13:6379".parse().unwrap();
-        let roster = first_roster(&lab()).with(MemberKind::Data, "redis-c", c, Standing::Counted);
-        let adopted = as_in_roster(&lab(), &roster);
+        let member_list =
+            first_member_list(&lab()).with(MemberKind::Data, "redis-c", c, Standing::Counted);
+        let adopted = as_in_member_list(&lab(), &member_list);
         let at: Vec<String> = adopted
             .data_nodes
             .iter()
@@ -164,12 +166,12 @@ mod tests {
             ["127.0.0.11:6379", "127.0.0.12:6379", "127.0.0.13:6379"]
         );
         assert_eq!(adopted.sentinels, lab().sentinels);
-        let without = roster.without(MemberKind::Data, "redis-a");
-        assert_eq!(as_in_roster(&lab(), &without).data_nodes.len(), 2);
+        let without = member_list.without(MemberKind::Data, "redis-a");
+        assert_eq!(as_in_member_list(&lab(), &without).data_nodes.len(), 2);
         assert_eq!(with_members(&lab(), &without).data_nodes.len(), 3);
-        assert_eq!(as_in_roster(&lab(), &first_roster(&lab())), lab());
-        let moved = roster.moved(&node_addresses(&lab().relocated([127, 0, 7])));
-        let moved = as_in_roster(&lab(), &moved);
+        assert_eq!(as_in_member_list(&lab(), &first_member_list(&lab())), lab());
+        let moved = member_list.moved(&node_addresses(&lab().relocated([127, 0, 7])));
+        let moved = as_in_member_list(&lab(), &moved);
         assert_eq!(moved.data_nodes[0].socket().to_string(), "127.0.7.11:6379");
     }
 }

@@ -1,4 +1,4 @@
-//! The list of members (roster). It is stored in the data set, so a promotion carries it along.
+//! The list of members. It is stored in the data set, so a promotion carries it along.
 //!
 //! Each process reads `lab.toml` once, at its start, and each host has its own copy of that file.
 //! So `lab.toml` cannot define, for all processes at once, which nodes must confirm a write. The
@@ -21,7 +21,7 @@ use std::net::SocketAddrV4;
 use serde::{Deserialize, Serialize};
 
 /// The key of the list of members. It matches no pattern of a record.
-pub const ROSTER_KEY: &str = "halab-members";
+pub const MEMBER_LIST_KEY: &str = "halab-members";
 
 /// Prefix of the connection name by which a supervisor states, on its own server, the nodes it
 /// knows.
@@ -51,7 +51,7 @@ pub struct Member {
 
 /// The list of members.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Roster {
+pub struct MemberList {
     /// Grows with each change.
     pub version: u64,
     /// The data nodes.
@@ -69,7 +69,7 @@ pub enum MemberKind {
     Sentinel,
 }
 
-impl Roster {
+impl MemberList {
     /// The first list: all nodes of `lab.toml`, as full members.
     pub fn first(
         data: impl IntoIterator<Item = (String, SocketAddrV4)>,
@@ -80,7 +80,7 @@ impl Roster {
             address,
             standing: Standing::Full,
         };
-        Roster {
+        MemberList {
             version: 1,
             data: data.into_iter().map(full).collect(),
             sentinels: sentinels.into_iter().map(full).collect(),
@@ -95,8 +95,8 @@ impl Roster {
 
     /// Parses its text; `None` if this version cannot read it.
     pub fn from_text(text: &str) -> Option<Self> {
-        let roster: Roster = serde_json::from_str(text).ok()?;
-        (!roster.data.is_empty() && !roster.sentinels.is_empty()).then_some(roster)
+        let member_list: MemberList = serde_json::from_str(text).ok()?;
+        (!member_list.data.is_empty() && !member_list.sentinels.is_empty()).then_some(member_list)
     }
 
     /// The members of that kind.
@@ -180,7 +180,7 @@ impl Roster {
     }
 
     fn next(&self) -> Self {
-        Roster {
+        MemberList {
             version: self.version + 1,
             ..self.clone()
         }
@@ -213,35 +213,38 @@ mod tests {
         SocketAddrV4::new([127, 0, 0, host].into(), 6379)
     }
 
-    fn roster() -> Roster {
-        Roster::first(
+    fn member_list() -> MemberList {
+        MemberList::first(
             [("a".into(), at(11)), ("b".into(), at(12))],
             [("s".into(), at(21))],
         )
     }
 
     #[test]
-    fn a_roster_is_read_as_it_was_written_and_anything_else_is_none() {
-        let text = roster().to_text();
-        assert_eq!(Roster::from_text(&text), Some(roster()));
+    fn a_member_list_is_read_as_it_was_written_and_anything_else_is_none() {
+        let text = member_list().to_text();
+        assert_eq!(MemberList::from_text(&text), Some(member_list()));
         for other in ["", "{}", "1"] {
-            assert_eq!(Roster::from_text(other), None, "{other}");
+            assert_eq!(MemberList::from_text(other), None, "{other}");
         }
         // A lab has nodes of both kinds.
-        let mut no_data = roster();
+        let mut no_data = member_list();
         no_data.data.clear();
-        let mut no_sentinels = roster();
+        let mut no_sentinels = member_list();
         no_sentinels.sentinels.clear();
         for other in [no_data, no_sentinels] {
-            assert_eq!(Roster::from_text(&other.to_text()), None, "{other:?}");
+            assert_eq!(MemberList::from_text(&other.to_text()), None, "{other:?}");
         }
         // From a later version with a third standing.
-        assert_eq!(Roster::from_text(&text.replacen("full", "other", 1)), None);
+        assert_eq!(
+            MemberList::from_text(&text.replacen("full", "other", 1)),
+            None
+        );
     }
 
     #[test]
     fn a_node_comes_and_goes_by_way_of_being_counted() {
-        let counted = roster().with(Data, "c", at(13), Standing::Counted);
+        let counted = member_list().with(Data, "c", at(13), Standing::Counted);
         assert_eq!(counted.version, 2);
         assert_eq!(counted.standing(Data, "c"), Some(Standing::Counted));
         assert_eq!(counted.standing(Sentinel, "c"), None);
@@ -256,10 +259,10 @@ mod tests {
 
     #[test]
     fn a_name_at_another_address_is_not_a_member() {
-        let standing = |host| roster().standing_at(Data, "a", at(host));
+        let standing = |host| member_list().standing_at(Data, "a", at(host));
         assert_eq!(standing(11), Some(Standing::Full));
         assert_eq!(standing(13), None);
-        let moved = roster().moved(&[("a".into(), at(13))]);
+        let moved = member_list().moved(&[("a".into(), at(13))]);
         assert_eq!(moved.standing_at(Data, "a", at(13)), Some(Standing::Full));
         assert_eq!(moved.standing_at(Data, "b", at(12)), Some(Standing::Full));
     }

@@ -1,9 +1,9 @@
-//! The list of members ([`crate::protocol::roster`]), compared with `lab.toml`.
+//! The list of members ([`crate::protocol::member_list`]), compared with `lab.toml`.
 
 use std::net::SocketAddrV4;
 
 use crate::config::{Lab, Node};
-use crate::protocol::roster::{Member, MemberKind, Roster, Standing};
+use crate::protocol::member_list::{Member, MemberKind, MemberList, Standing};
 use crate::protocol::vote::{Elected, SentinelView, elect};
 use crate::sentinel::Answers;
 
@@ -13,26 +13,30 @@ use super::{Problem, ProblemCode, Status};
 /// or the newest one if no primary answers.
 pub(super) fn of_lab(
     primary: Option<SocketAddrV4>,
-    lists: &[(SocketAddrV4, &Roster)],
-) -> Option<Roster> {
+    lists: &[(SocketAddrV4, &MemberList)],
+) -> Option<MemberList> {
     let of_primary = lists.iter().find(|(at, _)| Some(*at) == primary);
-    let newest = || lists.iter().max_by_key(|(_, roster)| roster.version);
+    let newest = || {
+        lists
+            .iter()
+            .max_by_key(|(_, member_list)| member_list.version)
+    };
     of_primary
         .or_else(newest)
-        .map(|(_, roster)| (*roster).clone())
+        .map(|(_, member_list)| (*member_list).clone())
 }
 
 /// Whether the list has other nodes or addresses than `lab.toml`.
-pub(super) fn differs(lab: &Lab, roster: &Roster) -> bool {
-    let members = || roster.data.iter().chain(&roster.sentinels);
+pub(super) fn differs(lab: &Lab, member_list: &MemberList) -> bool {
+    let members = || member_list.data.iter().chain(&member_list.sentinels);
     let stated = |m: &Member| lab.node(&m.name).is_some_and(|n| n.socket() == m.address);
     members().count() != lab.nodes().count() || !members().all(stated)
 }
 
 /// Why the list on the server of `node` cannot be used: it was written before a move, or does not
 /// have the primary.
-pub(super) fn mismatch(roster: &Roster, node: &Node, is_primary: bool) -> Option<String> {
-    match roster.member(MemberKind::Data, &node.name) {
+pub(super) fn mismatch(member_list: &MemberList, node: &Node, is_primary: bool) -> Option<String> {
+    match member_list.member(MemberKind::Data, &node.name) {
         Some(member) if member.address != node.socket() => {
             Some(format!("it has {} at {}", node.name, member.address))
         }
@@ -43,14 +47,18 @@ pub(super) fn mismatch(roster: &Roster, node: &Node, is_primary: bool) -> Option
 
 /// The primary that a majority of the Sentinels names. If the members are known, only their votes
 /// count.
-pub(super) fn elected(answers: &Answers, members: Option<&Roster>) -> Option<Elected> {
-    let Some(roster) = members else {
+pub(super) fn elected(answers: &Answers, members: Option<&MemberList>) -> Option<Elected> {
+    let Some(member_list) = members else {
         return answers.elect().ok();
     };
     let all = answers.all.iter();
-    let votes = all.filter(|a| roster.member(MemberKind::Sentinel, &a.sentinel).is_some());
+    let votes = all.filter(|a| {
+        member_list
+            .member(MemberKind::Sentinel, &a.sentinel)
+            .is_some()
+    });
     let views: Vec<SentinelView> = votes.filter_map(|a| a.view.clone().ok()).collect();
-    let members = roster.sentinels.len();
+    let members = member_list.sentinels.len();
     elect(&views, members, members / 2 + 1).ok()
 }
 
@@ -79,7 +87,7 @@ impl Status {
     /// list, every node is a full member.
     pub(super) fn standing(&self, name: &str) -> Option<Standing> {
         match (&self.members, self.kind(name)) {
-            (Some(roster), Some(kind)) => roster.standing(kind, name),
+            (Some(member_list), Some(kind)) => member_list.standing(kind, name),
             _ => Some(Standing::Full),
         }
     }
@@ -180,7 +188,7 @@ mod tests {
     #[test]
     fn a_list_with_other_nodes_or_addresses_differs() {
         let lab = lab();
-        let same = crate::client::first_roster(&lab);
+        let same = crate::client::first_member_list(&lab);
         assert!(!differs(&lab, &same));
         assert!(differs(&lab, &same.without(MemberKind::Data, "redis-b")));
         let more = same.with(
@@ -200,7 +208,7 @@ mod tests {
     #[test]
     fn a_list_from_before_a_move_or_without_the_primary_cannot_be_used() {
         let lab = lab();
-        let same = crate::client::first_roster(&lab);
+        let same = crate::client::first_member_list(&lab);
         let node = &lab.data_nodes[1];
         assert_eq!(mismatch(&same, node, true), None);
         let moved = same.with(

@@ -1,5 +1,5 @@
 //! Whether this Sentinel may lead a failover, by the lists of members on the data nodes
-//! ([`crate::protocol::roster`]).
+//! ([`crate::protocol::member_list`]).
 //!
 //! A Sentinel that is not a full member runs, votes and names the primary, but with a quorum that
 //! can't be reached, so it leads no failover. Its config file keeps that quorum across restarts.
@@ -10,9 +10,9 @@ use futures_util::future::join_all;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
-use crate::client::{ClientError, Conn, Connector, StoredRoster};
+use crate::client::{ClientError, Conn, Connector, StoredMemberList};
 use crate::config::{Lab, Node};
-use crate::protocol::roster::{MemberKind, Standing};
+use crate::protocol::member_list::{MemberKind, Standing};
 use crate::protocol::vote::PASSIVE_QUORUM;
 
 use super::SharedReport;
@@ -25,11 +25,11 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// the new addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct MembershipAnswer {
-    /// The version of its roster; 0: it has none.
+    /// The version of its list of members; 0: it has none.
     version: u64,
     /// It is primary, by its own answer.
     primary: bool,
-    /// Its roster lists this Sentinel as a full member, or it has none.
+    /// Its list of members has this Sentinel as a full member, or it has none.
     full: bool,
 }
 
@@ -71,9 +71,9 @@ async fn answer_of(
     mut conn: Conn,
     (node, data): (&Node, &Node),
 ) -> Result<(Option<MembershipAnswer>, Conn), ClientError> {
-    let held = conn.roster().await?;
+    let held = conn.member_list().await?;
     let primary = conn.info().await?.is_primary;
-    let Some(StoredRoster { roster, .. }) = held else {
+    let Some(StoredMemberList { member_list, .. }) = held else {
         let answer = MembershipAnswer {
             version: 0,
             primary,
@@ -81,11 +81,11 @@ async fn answer_of(
         };
         return Ok((Some(answer), conn));
     };
-    let member = roster.member(MemberKind::Sentinel, &node.name);
+    let member = member_list.member(MemberKind::Sentinel, &node.name);
     let moved = member.is_some_and(|member| member.address != node.socket())
-        || !roster.data.iter().any(|m| m.address == data.socket());
+        || !member_list.data.iter().any(|m| m.address == data.socket());
     let answer = MembershipAnswer {
-        version: roster.version,
+        version: member_list.version,
         primary,
         full: member.is_some_and(|member| member.standing == Standing::Full),
     };
