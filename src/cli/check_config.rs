@@ -57,15 +57,29 @@ pub(super) fn run(global: &Global, args: &CheckConfigArgs) -> CommandResult {
             print_json(&problems)?;
             Ok(Exit::Usage)
         }
-        Err(error) => Err(Failure::usage(error)),
+        Err(error) => {
+            if args.json {
+                print_json(&[unread(&error)])?;
+            }
+            Err(Failure::usage(error))
+        }
     }
+}
+
+/// A file that could not be read, in the form of a problem within a file.
+fn unread(error: &LoadError) -> serde_json::Value {
+    let text = error.to_string();
+    let (problem, remedy) = text.split_once("; ").unwrap_or((&text, ""));
+    serde_json::json!({
+        "key": null, "line": null, "column": null, "problem": problem, "remedy": remedy,
+    })
 }
 
 fn report_good(name: &str, args: &CheckConfigArgs) -> CommandResult {
     if args.json {
         print_text("[]")?;
     } else {
-        print_text(format_args!("{name} is good"))?;
+        print_text(format_args!("{name} is valid"))?;
     }
     Ok(Exit::Holds)
 }

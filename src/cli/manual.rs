@@ -7,6 +7,7 @@ use clap::{Args, CommandFactory};
 
 use crate::exit::Exit;
 
+use super::output::print_text;
 use super::{Cli, CommandResult};
 
 #[derive(Debug, Args)]
@@ -26,12 +27,9 @@ pub(super) struct ManArgs {
 }
 
 pub(super) fn completions(args: &CompletionsArgs) -> CommandResult {
-    clap_complete::generate(
-        args.shell,
-        &mut Cli::command(),
-        "halab",
-        &mut std::io::stdout(),
-    );
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "halab", &mut script);
+    print_text(String::from_utf8_lossy(&script).trim_end())?;
     Ok(Exit::Holds)
 }
 

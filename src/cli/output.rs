@@ -1,4 +1,4 @@
-//! Output of commands on standard output.
+//! Output of commands.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
@@ -11,6 +11,11 @@ pub(super) fn print_text(value: impl Display) -> Result<(), Failure> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }
+}
+
+/// Prints a line on standard error. There is no other place to report that this failed.
+pub(super) fn print_note(value: impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{value}");
 }
 
 /// Prints a value as one JSON document.

@@ -11,8 +11,8 @@ use crate::drill::report::{NodesKind, markdown};
 use crate::drill::{DrillPlan, SoakListener, SoakPlan, SoakProgress, soak};
 
 use super::drill::{CommonArgs, enter_namespaces, fault_names, faults, write_report};
-use super::output::print_text;
-use super::{CommandResult, Failure, Global, Threads, parse_span, with_signals};
+use super::output::{print_note, print_text};
+use super::{CommandResult, Failure, Global, Threads, parse_duration, with_signals};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -27,7 +27,7 @@ pub(super) struct SoakArgs {
     #[arg(value_name = "FAULT", value_parser = fault_names())]
     faults: Vec<String>,
     /// Total duration
-    #[arg(long = "for", value_name = "SPAN", value_parser = parse_span)]
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
     duration: Duration,
     /// Read all records back and empty the lab after this number of records
     #[arg(long, value_name = "N", default_value_t = 4_000_000, value_parser = clap::value_parser!(u64).range(1..))]
@@ -49,7 +49,7 @@ pub(super) fn run(global: &Global, args: &SoakArgs) -> CommandResult {
         duration: args.duration,
         chapter: args.chapter,
     };
-    eprintln!("seed {}", plan.plan.seed);
+    print_note(format_args!("seed {}", plan.plan.seed));
     let report = with_signals(Threads::Many, |token| async move {
         let listener: SoakListener = Arc::new(show);
         Ok(soak(&plan, &token, &listener).await)

@@ -10,6 +10,7 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget};
 
 use crate::cli::Failure;
+use crate::cli::output::print_note;
 use crate::drill::report::{DrillReport, markdown};
 use crate::drill::{DrillListener, DrillProgress};
 use crate::files;
@@ -82,7 +83,7 @@ impl ProgressReporter {
                     false => report.clone(),
                 };
                 if let Err(error) = write_json(&report, path) {
-                    bar.suspend(|| eprintln!("{error:#}"));
+                    bar.suspend(|| print_note(format_args!("{error:#}")));
                 }
             }
             DrillProgress::Phase { fault, run, phase } => {
@@ -103,7 +104,7 @@ impl ProgressReporter {
                     result.seed,
                     markdown::brief(result)
                 );
-                bar.suspend(|| eprintln!("{line}"));
+                bar.suspend(|| print_note(line));
             }
         })
     }
