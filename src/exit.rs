@@ -5,34 +5,38 @@
 pub enum Exit {
     /// 0: the claim holds, the lab is healthy, the work is done.
     Holds,
-    /// 1: the claim is violated (an acknowledged record is missing), or the lab is not healthy.
-    Violated,
+    /// 1: the answer is no: an acknowledged record is missing, the lab is not healthy.
+    Negative,
     /// 2: the command line or `lab.toml` is wrong; nothing was touched.
     Usage,
     /// 3: the verdict is inconclusive (nothing was written, or it could not be read).
     Inconclusive,
     /// 4: the lab or the tool failed.
     Failed,
+    /// 5: the lab is not in a state for it; nothing was changed.
+    Refused,
 }
 
 impl Exit {
     /// All exit codes, in order.
-    pub const ALL: [Exit; 5] = [
+    pub const ALL: [Exit; 6] = [
         Exit::Holds,
-        Exit::Violated,
+        Exit::Negative,
         Exit::Usage,
         Exit::Inconclusive,
         Exit::Failed,
+        Exit::Refused,
     ];
 
     /// The number of the exit code.
     pub fn code(self) -> u8 {
         match self {
             Exit::Holds => 0,
-            Exit::Violated => 1,
+            Exit::Negative => 1,
             Exit::Usage => 2,
             Exit::Inconclusive => 3,
             Exit::Failed => 4,
+            Exit::Refused => 5,
         }
     }
 
@@ -40,12 +44,13 @@ impl Exit {
     pub fn meaning(self) -> &'static str {
         match self {
             Exit::Holds => "holds: done, healthy, every acknowledged record found",
-            Exit::Violated => {
-                "violated: an acknowledged record is missing, or the lab is not healthy"
+            Exit::Negative => {
+                "no: an acknowledged record is missing, the lab is not healthy, or a part is not complete"
             }
             Exit::Usage => "usage: the command line or lab.toml is wrong; nothing was touched",
             Exit::Inconclusive => "inconclusive: nothing was written, or it could not be read back",
             Exit::Failed => "failed: the lab or the tool failed",
+            Exit::Refused => "refused: the lab is not in a state for it; nothing was changed",
         }
     }
 }

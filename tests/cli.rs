@@ -9,7 +9,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::CommandFactory;
@@ -387,7 +387,7 @@ fn an_absurd_span_or_rate_is_refused_by_every_command_that_takes_one() {
     let rates = ["1e-20", "1e300", "0", "-1", "nan", "inf"];
     let mut seen = 0;
     for (command, flag) in flags() {
-        let absurd: &[&str] = if takes(&flag, "SPAN") {
+        let absurd: &[&str] = if takes(&flag, "DURATION") {
             &spans
         } else if takes(&flag, "PER_SECOND") {
             &rates
@@ -437,7 +437,7 @@ proptest::proptest! {
             };
             let (_, taken) = taken.subcommand().unwrap();
             let id = flag.get_id().as_str();
-            if takes(&flag, "SPAN") {
+            if takes(&flag, "DURATION") {
                 let span = *taken.get_one::<Duration>(id).unwrap();
                 proptest::prop_assert!(Instant::now().checked_add(span).is_some(), "{long}");
             } else if takes(&flag, "PER_SECOND") {
@@ -518,11 +518,50 @@ fn a_wrong_lab_toml_as_json() {
 }
 
 #[test]
+fn a_lab_toml_that_cannot_be_read_is_a_problem_in_json_too() {
+    let halab = Halab::new();
+    fs::create_dir(halab.path("lab.toml")).unwrap();
+    let output = halab.run(&["check-config", "--json"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let problems: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(
+        problems[0]["remedy"].as_str().unwrap().contains("lab.toml"),
+        "{problems}"
+    );
+}
+
+#[test]
+fn output_that_nobody_reads_is_no_panic() {
+    let halab = Halab::new();
+    let closed = || {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        Stdio::from(writer)
+    };
+    let full = || Stdio::from(fs::File::options().write(true).open("/dev/full").unwrap());
+    for arguments in [
+        &["completions", "bash"][..],
+        &["--subnet", "127.0.9", "member", "list"],
+        &["check-config"],
+    ] {
+        for to in [&closed as &dyn Fn() -> Stdio, &full] {
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_halab"));
+            command.current_dir(halab.folder.path()).args(arguments);
+            let ended = command.stdout(to()).stderr(to()).status().unwrap();
+            assert!(
+                ended.code().is_some_and(|code| code <= 5),
+                "{arguments:?}: {ended:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_good_lab_toml_is_called_good() {
     let halab = Halab::new();
     let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("lab.toml");
     fs::copy(ours, halab.path("lab.toml")).unwrap();
-    let good = "lab.toml is good\nexit code 0\n";
+    let good = "lab.toml is valid\nexit code 0\n";
     assert_eq!(halab.transcript(&["check-config"]), good);
     assert_eq!(
         halab.transcript(&["check-config", "--json"]),

@@ -94,7 +94,7 @@ pub enum BackupError {
 #[derive(Debug, thiserror::Error)]
 pub enum Obstacle {
     /// The copy took too long.
-    #[error("the copy was not complete; allow more time with --limit")]
+    #[error("the copy was not complete; allow more time with --timeout")]
     Time,
     /// There is no elected primary.
     #[error("{0}; see halab status")]

@@ -43,7 +43,7 @@ impl From<Verdict> for Exit {
         match verdict {
             Verdict::Holds => Exit::Holds,
             Verdict::Inconclusive => Exit::Inconclusive,
-            Verdict::Violated => Exit::Violated,
+            Verdict::Violated => Exit::Negative,
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::backup::{self, BackupError, BackupRequest};
 use crate::exit::Exit;
 
 use super::output::{print_json, print_text};
-use super::{CommandResult, Failure, Global, Threads, parse_span, with_signals};
+use super::{CommandResult, Failure, Global, Threads, parse_duration, with_signals};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -35,14 +35,14 @@ pub(super) struct BackupArgs {
     #[arg(value_name = "DIR", required_unless_present = "check")]
     into: Option<PathBuf>,
     /// Check a backup: its checksums, and the checksum in the data
-    #[arg(long, value_name = "BACKUP", conflicts_with_all = ["into", "from", "limit"])]
+    #[arg(long, value_name = "BACKUP", conflicts_with_all = ["into", "from", "timeout"])]
     check: Option<PathBuf>,
     /// Data node to copy from [default: a replica in sync, otherwise the primary]
     #[arg(long, value_name = "NODE")]
     from: Option<String>,
     /// Time limit
-    #[arg(long, value_name = "SPAN", value_parser = parse_span, default_value = "1h")]
-    limit: Duration,
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "1h")]
+    timeout: Duration,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -70,7 +70,7 @@ pub(super) fn run(global: &Global, args: &BackupArgs) -> CommandResult {
             let order = BackupRequest {
                 into: into.clone().unwrap_or_default(),
                 from: args.from.clone(),
-                limit: args.limit,
+                limit: args.timeout,
             };
             (take(global, &order)?, "created")
         }
@@ -100,7 +100,7 @@ fn take(global: &Global, order: &BackupRequest) -> Result<BackupSummary, Failure
 /// The failure for a folder that is damaged or is not a backup.
 pub(super) fn folder_failure(error: FolderError) -> Failure {
     let exit = if error.is_invalid() {
-        Exit::Violated
+        Exit::Negative
     } else {
         Exit::Failed
     };

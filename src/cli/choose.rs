@@ -6,14 +6,14 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::access::User;
-use crate::choosing::{self, ChoicePreview, CopyFate};
+use crate::choosing::{self, ChoicePreview, ChooseError, CopyFate};
 use crate::client::Connector;
 use crate::config::NodeKind;
 use crate::exit::Exit;
 
 use super::node::unknown_node;
 use super::output::{print_json, print_text};
-use super::{CommandResult, Failure, Global, Threads, parse_span, with_signals};
+use super::{CommandResult, Failure, Global, Threads, parse_duration, with_signals};
 
 /// Shortest limit of a connect or an answer; the lab's own may be longer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
@@ -27,8 +27,10 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(1);
     that the other lacks. The other copies are kept on the disks of their nodes as \
     appendonlydir.kept-N.\n\n\
     Exit codes:\n  \
-    0  the node is primary\n  \
-    1  only shown, or the node did not become primary in time")]
+    0  the node is primary; without --yes: shown\n  \
+    1  the node did not become primary in time\n  \
+    4  a node could not be asked\n  \
+    5  refused, with the reason")]
 pub(super) struct ChooseArgs {
     /// Data node whose copy to continue with
     node: String,
@@ -36,8 +38,8 @@ pub(super) struct ChooseArgs {
     #[arg(long)]
     yes: bool,
     /// How long to wait until the node is primary
-    #[arg(long, value_name = "SPAN", value_parser = parse_span, default_value = "60s")]
-    wait: Duration,
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "60s")]
+    timeout: Duration,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -62,9 +64,11 @@ pub(super) fn run(global: &Global, args: &ChooseArgs) -> CommandResult {
     }
     let connector = Connector::new(&lab, User::Operator).with_min_limit(ANSWER_LIMIT);
     let (choice, done) = with_signals(Threads::One, |token| async move {
-        let choice = choosing::preview(&lab, &connector, &args.node).await?;
+        let preview = choosing::preview(&lab, &connector, &args.node).await;
+        let choice = preview.map_err(failure)?;
         let done = if args.yes {
-            choosing::choose(&lab, &connector, &args.node, args.wait, &token).await?
+            let chosen = choosing::choose(&lab, &connector, &args.node, args.timeout, &token).await;
+            chosen.map_err(failure)?
         } else {
             false
         };
@@ -75,7 +79,18 @@ pub(super) fn run(global: &Global, args: &ChooseArgs) -> CommandResult {
     } else {
         print_text(render(&choice, args.yes, done))?;
     }
-    Ok(if done { Exit::Holds } else { Exit::Violated })
+    Ok(if args.yes && !done {
+        Exit::Negative
+    } else {
+        Exit::Holds
+    })
+}
+
+fn failure(error: ChooseError) -> Failure {
+    match error {
+        ChooseError::Client(_) => Failure::from(error),
+        _ => Failure::refused(error),
+    }
 }
 
 fn render(choice: &ChoicePreview, yes: bool, done: bool) -> String {

@@ -12,7 +12,7 @@ use crate::config::Lab;
 use crate::exit::Exit;
 
 use super::output::{print_json, print_text};
-use super::{CommandResult, Global, Threads, parse_span, with_signals};
+use super::{CommandResult, Global, Threads, parse_duration, with_signals};
 
 /// Shortest limit of a connect or an answer; the lab's own may be longer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
@@ -31,10 +31,10 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(1);
     1  only some copies are complete; they are listed")]
 pub(super) struct CloseArgs {
     /// How long to wait for the replicas to catch up
-    #[arg(long, value_name = "SPAN", value_parser = parse_span, default_value = "10s")]
-    limit: Duration,
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "10s")]
+    timeout: Duration,
     /// Accept writes again
-    #[arg(long, conflicts_with_all = ["at_end", "limit"])]
+    #[arg(long, conflicts_with_all = ["at_end", "timeout"])]
     reopen: bool,
     /// Wait for SIGTERM or Ctrl-C, then close the lab
     #[arg(long)]
@@ -57,7 +57,7 @@ pub(super) fn run(global: &Global, args: &CloseArgs) -> CommandResult {
         if args.at_end {
             token.cancelled().await;
         }
-        Ok(closing::close(&lab, &connector(&lab), args.limit).await?)
+        Ok(closing::close(&lab, &connector(&lab), args.timeout).await?)
     })?;
     if args.json {
         print_json(&closed)?;
@@ -67,7 +67,7 @@ pub(super) fn run(global: &Global, args: &CloseArgs) -> CommandResult {
     Ok(if closed.others.is_empty() {
         Exit::Holds
     } else {
-        Exit::Violated
+        Exit::Negative
     })
 }
 

@@ -49,6 +49,6 @@ pub(super) fn run(global: &Global, args: &DoctorArgs) -> CommandResult {
     Ok(if report.enough {
         Exit::Holds
     } else {
-        Exit::Violated
+        Exit::Negative
     })
 }

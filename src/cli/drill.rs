@@ -166,7 +166,7 @@ enum ClientsName {
 enum NodesName {
     /// Nodes run by `halab node`
     Ours,
-    /// Plain servers and Sentinels with Redis' defaults, for comparison
+    /// Servers and Sentinels with Redis' defaults, for comparison
     Stock,
 }
 

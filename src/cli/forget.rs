@@ -19,8 +19,8 @@ use super::{CommandResult, Failure, Global, Threads, with_signals};
     and while the lab has any other problem. Without strangers it does nothing.\n\n\
     Exit codes:\n  \
     0  no Sentinel knows a stranger\n  \
-    1  refused, with the reason\n  \
-    4  a Sentinel failed"
+    4  a Sentinel failed, or the stranger came back\n  \
+    5  refused, with the reason"
 )]
 pub(super) struct ForgetArgs {
     /// Print JSON
@@ -36,15 +36,8 @@ pub(super) fn run(global: &Global, args: &ForgetArgs) -> CommandResult {
     match result {
         Ok(done) if args.json => print_json(&done)?,
         Ok(done) => print_text(render(&done))?,
-        Err(
-            error @ (ForgetError::NotHealthy(_)
-            | ForgetError::Running(_)
-            | ForgetError::CameBack { .. }),
-        ) => {
-            return Err(Failure {
-                exit: Exit::Violated,
-                error: error.into(),
-            });
+        Err(error @ (ForgetError::NotHealthy(_) | ForgetError::Running(_))) => {
+            return Err(Failure::refused(error));
         }
         Err(error) => return Err(error.into()),
     }

@@ -16,8 +16,8 @@ use super::{CommandResult, Failure, Global, Threads, with_signals};
     primary's halab node does the same when it is stopped with SIGTERM.\n\n\
     Exit codes:\n  \
     0  handed over\n  \
-    1  no other data node is ready, or a server that is not in the lab could be promoted\n  \
-    4  the handover failed")]
+    4  the handover failed\n  \
+    5  refused: no other data node is ready, or a server that is not in the lab could be promoted")]
 pub(super) struct HandoverArgs {
     /// Print JSON
     #[arg(long)]
@@ -50,10 +50,7 @@ pub(super) fn run(global: &Global, args: &HandoverArgs) -> CommandResult {
             error @ (HandoverError::NoReplicaReady
             | HandoverError::CandidateNotReady(_)
             | HandoverError::StrangerPromotable(_)),
-        ) => Err(Failure {
-            exit: Exit::Violated,
-            error: error.into(),
-        }),
+        ) => Err(Failure::refused(error)),
         Err(error) => Err(error.into()),
     }
 }

@@ -52,7 +52,7 @@ pub(super) fn run(global: &Global, args: &HealthArgs) -> CommandResult {
         }
         Err(why) => {
             print_text(format_args!("{} does not serve: {why}", node.name))?;
-            Ok(Exit::Violated)
+            Ok(Exit::Negative)
         }
     }
 }
@@ -70,7 +70,7 @@ fn of_proxy(lab: &Lab, listens: Option<Ipv4Addr>) -> CommandResult {
         }
         Err(why) => {
             print_text(format_args!("the proxy at {listens} does not serve: {why}"))?;
-            Ok(Exit::Violated)
+            Ok(Exit::Negative)
         }
     }
 }

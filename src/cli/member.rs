@@ -9,8 +9,8 @@ use crate::membership::{
     ChangeOptions, ChangeReport, Listing, MemberChange, MemberError, change, list,
 };
 
-use super::output::{print_json, print_text};
-use super::{CommandResult, Failure, Global, Threads, parse_span, with_signals};
+use super::output::{print_json, print_note, print_text};
+use super::{CommandResult, Failure, Global, Threads, parse_duration, with_signals};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -27,8 +27,8 @@ use super::{CommandResult, Failure, Global, Threads, parse_span, with_signals};
     it again.\n\n\
     Exit codes:\n  \
     0  done\n  \
-    1  refused, with the reason\n  \
-    4  timed out, or no primary serves")]
+    4  timed out, or no primary serves\n  \
+    5  refused, with the reason")]
 pub(super) struct MemberArgs {
     #[command(subcommand)]
     command: MemberSubcommand,
@@ -59,8 +59,8 @@ struct ChangeArgs {
     #[arg(long)]
     dry_run: bool,
     /// Time limit for each step (a copy, a node to be stopped)
-    #[arg(long, value_name = "SPAN", default_value = "10m", value_parser = parse_span)]
-    wait: Duration,
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = parse_duration)]
+    timeout: Duration,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -107,9 +107,9 @@ pub(super) fn run(global: &Global, args: &MemberArgs) -> CommandResult {
     let result = with_signals(Threads::One, |token| async move {
         let options = ChangeOptions {
             dry_run: args.dry_run,
-            step_limit: args.wait,
+            step_limit: args.timeout,
             stop: &token,
-            on_step: &|step| eprintln!("{step}"),
+            on_step: &|step| print_note(step),
         };
         Ok(change(&lab, &what, &options).await)
     })?;
@@ -125,7 +125,7 @@ pub(super) fn run(global: &Global, args: &MemberArgs) -> CommandResult {
 fn failure(error: MemberError) -> Failure {
     Failure {
         exit: match error {
-            MemberError::Refused(_) => Exit::Violated,
+            MemberError::Refused(_) => Exit::Refused,
             _ => Exit::Failed,
         },
         error: error.into(),

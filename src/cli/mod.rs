@@ -40,7 +40,7 @@ use tokio_util::sync::CancellationToken;
 use crate::exit::Exit;
 
 use global::Global;
-use values::{parse_span, parse_subnet};
+use values::{parse_duration, parse_subnet};
 
 /// A lab of highly available Redis in which the loss of any one node loses no acknowledged write
 #[derive(Debug, Parser)]
@@ -144,6 +144,14 @@ impl Failure {
             error: error.into(),
         }
     }
+
+    /// The lab is not in a state for it. Nothing was changed.
+    fn refused(error: impl Into<anyhow::Error>) -> Self {
+        Failure {
+            exit: Exit::Refused,
+            error: error.into(),
+        }
+    }
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
@@ -195,7 +203,7 @@ impl Cli {
         match outcome {
             Ok(exit) => exit,
             Err(Failure { exit, error }) => {
-                eprintln!("halab: {}", with_causes(&error));
+                output::print_note(format_args!("halab: {}", with_causes(&error)));
                 exit
             }
         }

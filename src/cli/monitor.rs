@@ -13,7 +13,7 @@ use crate::http::Client;
 use crate::monitoring::{self, MonitoringError, Service, Start, WriterDiscovery};
 
 use super::output::print_text;
-use super::{CommandResult, Failure, Global, Threads, parse_span, with_signals};
+use super::{CommandResult, Failure, Global, Threads, parse_duration, with_signals};
 
 /// Time limit for the answer of a service.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
@@ -45,7 +45,7 @@ pub(super) struct MonitorArgs {
     #[arg(long, env = "HALAB_CADVISORS", value_name = "ADDRESS:PORT,...", value_parser = parse_cadvisors)]
     cadvisors: Option<Cadvisors>,
     /// Without SERVICE: wait until all installed services answer, at most this long
-    #[arg(long, value_name = "SPAN", value_parser = parse_span, conflicts_with = "service")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "service")]
     wait: Option<Duration>,
 }
 
@@ -143,7 +143,7 @@ fn list(monitoring: &Monitoring, limit: Duration) -> CommandResult {
         print_text(table.trim_end())?;
         Ok(all_up)
     })?;
-    Ok(if all_up { Exit::Holds } else { Exit::Violated })
+    Ok(if all_up { Exit::Holds } else { Exit::Negative })
 }
 
 async fn answers_by(

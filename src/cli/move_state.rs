@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::config::{LoadError, load};
 use crate::exit::Exit;
-use crate::node::{Move, MoveError, MoveOutcome, move_state};
+use crate::node::{Move, MoveError, MoveOutcome, StateError, move_state};
 
 use super::output::{print_json, print_text};
 use super::{CommandResult, Failure, Global, parse_subnet};
@@ -22,8 +22,9 @@ use super::{CommandResult, Failure, Global, parse_subnet};
     first. If the lab has several hosts, run the command on each. If it was interrupted, run it again.\n\n\
     Exit codes:\n  \
     0  all state on this host belongs to the new lab\n  \
-    2  refused; nothing was changed\n  \
-    4  a node is running, or a file cannot be written")]
+    2  there is no state of a node in the folder\n  \
+    4  a file cannot be written\n  \
+    5  refused, for example because a node is running; nothing was changed")]
 pub(super) struct MoveArgs {
     /// lab.toml of the state before the move [default: as recorded in the state]
     #[arg(long, value_name = "FILE")]
@@ -53,8 +54,11 @@ pub(super) fn run(global: &Global, args: &MoveArgs) -> CommandResult {
     };
     let done =
         move_state(&global.state_root()?, &new, from.as_ref()).map_err(|error| match error {
+            MoveError::NothingHere(_) => Failure::usage(error),
+            MoveError::Refused { .. } | MoveError::State(StateError::InUse(_)) => {
+                Failure::refused(error)
+            }
             MoveError::State(_) => Failure::from(error),
-            _ => Failure::usage(error),
         })?;
     if args.json {
         print_json(&done)?;

@@ -12,7 +12,7 @@ use crate::config::{Lab, Monitoring, Reads, Unanswered};
 use crate::proxy::{self, ClientCertificate, ProxyOptions};
 
 use super::write::{MetricsFlag, PolicyName, parse_metrics};
-use super::{CommandResult, Exit, Failure, Global, Threads, parse_span, with_signals};
+use super::{CommandResult, Exit, Failure, Global, Threads, parse_duration, with_signals};
 
 /// A client's connection, and the one to the primary on its behalf.
 const FILES_A_CLIENT: usize = 2;
@@ -41,7 +41,7 @@ pub(super) struct ProxyArgs {
     unanswered: Option<UnansweredName>,
     /// How long a command waits for a primary before it is answered with an error [default: from
     /// lab.toml]
-    #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     patience: Option<Duration>,
     /// Maximum number of clients [default: from lab.toml, or fewer if the limit of open files is
     /// too low]

@@ -28,8 +28,8 @@ use super::{CommandResult, Failure, Global, Threads, with_signals};
     Exit codes:\n  \
     0  restored\n  \
     1  the folder is damaged, or is not a backup\n  \
-    2  refused; no data was changed\n  \
-    4  a node is running, or a file cannot be written")]
+    4  a file cannot be written\n  \
+    5  refused, for example because a node is running; no data was changed")]
 pub(super) struct RestoreArgs {
     /// Folder of the backup
     backup: PathBuf,
@@ -57,7 +57,8 @@ pub(super) fn run(global: &Global, args: &RestoreArgs) -> CommandResult {
             .await
             .map_err(|error| match error {
                 RestoreError::Backup(error) => folder_failure(error),
-                error if error.is_refusal() => Failure::usage(error),
+                RestoreError::Node(_) | RestoreError::Sentinel(_) => Failure::usage(error),
+                error if error.is_refusal() => Failure::refused(error),
                 error => error.into(),
             })
     })?;

@@ -10,7 +10,7 @@ use crate::status;
 use crate::watch;
 
 use super::output::{print_json, print_text};
-use super::{CommandResult, Global, Threads, parse_span, with_signals};
+use super::{CommandResult, Global, Threads, parse_duration, with_signals};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -25,7 +25,7 @@ use super::{CommandResult, Global, Threads, parse_span, with_signals};
     1  not healthy")]
 pub(super) struct StatusArgs {
     /// Wait until the lab is healthy and every replica has caught up, at most this long
-    #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     wait: Option<Duration>,
     /// Command that starts a node, shown in the remedies. {unit} stands for the node's systemd
     /// unit; without it, the node's name is appended
@@ -50,7 +50,7 @@ pub(super) fn run(global: &Global, args: &StatusArgs) -> CommandResult {
                 .await
                 .context("cannot draw on this terminal")?)
         })?;
-        return Ok(if healthy { Exit::Holds } else { Exit::Violated });
+        return Ok(if healthy { Exit::Holds } else { Exit::Negative });
     }
     let limit = args.wait.unwrap_or(Duration::ZERO);
     let mut status = with_signals(Threads::One, |token| async move {
@@ -75,6 +75,6 @@ pub(super) fn run(global: &Global, args: &StatusArgs) -> CommandResult {
     Ok(if status.healthy {
         Exit::Holds
     } else {
-        Exit::Violated
+        Exit::Negative
     })
 }

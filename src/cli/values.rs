@@ -14,10 +14,10 @@ pub(super) fn parse_subnet(text: &str) -> Result<[u8; 3], String> {
 
 /// The longest time span that an option accepts, one year. Adding it to the current time cannot
 /// overflow.
-const LONGEST_SPAN: Duration = Duration::from_secs(8760 * 3600);
+const LONGEST_DURATION: Duration = Duration::from_secs(8760 * 3600);
 
 /// Parses a time span: `250ms`, `5s`, `2m`, `1h`.
-pub(super) fn parse_span(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let split = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
         .unwrap_or(text.len());
@@ -33,7 +33,7 @@ pub(super) fn parse_span(text: &str) -> Result<Duration, String> {
     };
     // The error means that it does not fit into a Duration. Negative numbers failed to parse above.
     match Duration::try_from_secs_f64(seconds) {
-        Ok(span) if span <= LONGEST_SPAN => Ok(span),
+        Ok(span) if span <= LONGEST_DURATION => Ok(span),
         _ => Err("expected a time span of at most 8760h (one year)".to_owned()),
     }
 }
@@ -44,12 +44,12 @@ mod tests {
 
     #[test]
     fn time_spans_need_a_unit() {
-        assert_eq!(parse_span("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(parse_span("1.5s"), Ok(Duration::from_millis(1500)));
-        assert_eq!(parse_span("2m"), Ok(Duration::from_secs(120)));
-        assert_eq!(parse_span("8760h"), Ok(LONGEST_SPAN));
+        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(parse_duration("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(parse_duration("8760h"), Ok(LONGEST_DURATION));
         for wrong in ["", "5", "s", "-1s", "1e400s", "5 s", "1d", "8761h"] {
-            assert!(parse_span(wrong).is_err(), "{wrong}");
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -11,7 +11,7 @@ use crate::verifier::{self, VerifyError, VerifyOptions, VerifyProgress};
 
 use super::output::{print_json, print_text};
 use super::progress::records_bar;
-use super::{CommandResult, Failure, Global, Threads, parse_span, with_signals};
+use super::{CommandResult, Failure, Global, Threads, parse_duration, with_signals};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -31,7 +31,7 @@ pub(super) struct VerifyArgs {
     #[arg(long)]
     scan: bool,
     /// Time limit for reading again after a failover, and for each replica to catch up
-    #[arg(long, value_name = "SPAN", default_value = "30s", value_parser = parse_span)]
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
     wait: Duration,
     /// Print the report as JSON
     #[arg(long)]

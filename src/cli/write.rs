@@ -16,7 +16,7 @@ use crate::writer::{self, MetricsAt, WriteOptions, WriteProgress, WriterError};
 
 use super::output::{print_json, print_text};
 use super::progress::records_bar;
-use super::{CommandResult, Failure, Global, Threads, parse_span, with_signals};
+use super::{CommandResult, Failure, Global, Threads, parse_duration, with_signals};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -34,7 +34,7 @@ pub(super) struct WriteArgs {
     #[arg(long, value_name = "N")]
     count: Option<u64>,
     /// How long to write, for example 30s or 5m
-    #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     duration: Option<Duration>,
     /// Write until stopped by a signal
     #[arg(long, conflicts_with_all = ["count", "duration"])]
@@ -64,7 +64,7 @@ pub(super) struct WriteArgs {
     #[arg(long = "continue", requires = "ledger", conflicts_with = "resume")]
     continue_run: bool,
     /// Give up after this time without an acknowledged record
-    #[arg(long, value_name = "SPAN", value_parser = parse_span, default_value = "60s")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "60s")]
     patience: Duration,
     /// Serve metrics at this address, or "off" [default: from lab.toml]
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = parse_metrics)]

@@ -155,7 +155,7 @@ fn a_backup_does_not_replace_what_is_newer_and_what_comes_back_later_is_kept() {
     let new = write(&lab, "new.ledger");
     // While it runs.
     let (code, said) = restore(&lab, &backup, &[]);
-    assert_eq!(code, Some(2), "{said}");
+    assert_eq!(code, Some(5), "{said}");
     for part in [
         "nothing was restored",
         "redis-a holds term ",
@@ -168,7 +168,7 @@ fn a_backup_does_not_replace_what_is_newer_and_what_comes_back_later_is_kept() {
     lab.stop();
     // And when it is stopped.
     let (code, said) = restore(&lab, &backup, &[]);
-    assert_eq!(code, Some(2), "{said}");
+    assert_eq!(code, Some(5), "{said}");
     assert!(
         said.contains("redis-b holds term") && said.contains("--set-aside"),
         "{said}"
@@ -266,7 +266,7 @@ fn a_backup_that_is_killed_leaves_none_and_one_goes_on_across_a_failover() {
 
     // The primary dies; the backup is asked for at that moment.
     lab.signal_server("redis-a", Signal::KILL);
-    let (backup, told) = back_up(&lab, &["--limit", "60s"]);
+    let (backup, told) = back_up(&lab, &["--timeout", "60s"]);
     check(&backup);
     assert_eq!(told["primary"], "redis-b", "{told:#}");
 }
@@ -293,7 +293,7 @@ fn what_can_not_be_a_backup_or_is_damaged_is_not_restored() {
         lab.runner.kill_node(sentinel);
     }
     let into = lab.path("none").display().to_string();
-    let output = lab.halab(&["backup", &into, "--limit", "2s"]);
+    let output = lab.halab(&["backup", &into, "--timeout", "2s"]);
     assert_eq!(output.status.code(), Some(4), "{}", words(&output));
     assert!(
         words(&output).contains("no backup within 2s"),

@@ -91,7 +91,7 @@ fn without_another_node_in_sync_there_is_no_handover_and_it_says_why() {
     });
     let output = lab.halab(&["handover"]);
     let text = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert_eq!(output.status.code(), Some(5), "{text}");
     assert!(text.contains("no other data node is in sync"), "{text}");
     assert_eq!(lab.primary().as_deref(), Some("redis-a"));
 }
@@ -107,7 +107,7 @@ fn a_handover_asks_the_candidate_itself() {
     lab.signal_server("redis-b", Signal::CONT);
     lab.runner.signal_node("redis-b", Signal::CONT);
     let text = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert_eq!(output.status.code(), Some(5), "{text}");
     assert!(text.contains("in sync and promotable; wait"), "{text}");
     assert_eq!(lab.primary().as_deref(), Some("redis-a"));
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::SocketAddrV4;
 use std::process::{Child, Command, Output, Stdio};
 
-use redis_ha_lab::protocol::roster::{MemberKind, ROSTER_KEY};
+use redis_ha_lab::protocol::member_list::{MEMBER_LIST_KEY, MemberKind};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -35,10 +35,13 @@ fn lab_with_a_ghost() -> (TestLab, SocketAddrV4) {
     });
     // Not a member any more, as by halab member remove, which was ended before the Sentinels had
     // forgotten it.
-    let without = lab.roster().without(MemberKind::Data, "redis-c").to_text();
+    let without = lab
+        .member_list()
+        .without(MemberKind::Data, "redis-c")
+        .to_text();
     let primary = lab.primary().unwrap();
     ended_with(
-        &lab.halab(&["cli", &primary, "-e", "SET", ROSTER_KEY, &without]),
+        &lab.halab(&["cli", &primary, "-e", "SET", MEMBER_LIST_KEY, &without]),
         0,
     );
     // With the new lab.toml; the primary last, which hands over.
@@ -203,10 +206,10 @@ fn a_foreign_server_at_the_address_of_a_lost_node_is_never_promoted_by_a_node() 
     // No Sentinel would prefer it.
     let priorities = priorities(&lab);
     assert_eq!(priorities, [10, 100], "of the replica, of the stranger");
-    let refused = ended_with(&lab.halab(&["handover"]), 1);
+    let refused = ended_with(&lab.halab(&["handover"]), 5);
     assert!(refused.contains(&ghost.to_string()), "{refused}");
     assert!(refused.contains("halab forget"), "{refused}");
-    let refused = ended_with(&lab.halab(&["forget"]), 1);
+    let refused = ended_with(&lab.halab(&["forget"]), 5);
     assert!(refused.contains(&ghost.to_string()), "{refused}");
 
     let writer = lab.start_writer(&["--duration", "10m", "--rate", "5000"]);
@@ -340,7 +343,7 @@ fn a_stopped_lab_moves_to_other_addresses_and_another_name_with_all_its_records(
     );
     assert_eq!(old_primary["node"], "redis-b");
     // A lab that runs is not moved.
-    let running = ended_with(&lab.halab(&["move", "--from-subnet", "127.0.0"]), 4);
+    let running = ended_with(&lab.halab(&["move", "--from-subnet", "127.0.0"]), 5);
     assert!(
         running.contains("in use by another halab node"),
         "{running}"
@@ -354,7 +357,7 @@ fn a_stopped_lab_moves_to_other_addresses_and_another_name_with_all_its_records(
         assert!(refused.contains("`halab move`"), "{refused}");
         assert!(!refused.contains("remove"), "{refused}");
     }
-    let wrong = ended_with(&lab.halab(&["move", "--from-subnet", "127.0.99"]), 2);
+    let wrong = ended_with(&lab.halab(&["move", "--from-subnet", "127.0.99"]), 5);
     assert!(wrong.contains("nothing was moved"), "{wrong}");
     let old = lab.path("old.toml");
     let text = fs::read_to_string(lab.path("lab.toml")).unwrap();
