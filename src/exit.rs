@@ -45,7 +45,7 @@ impl Exit {
         match self {
             Exit::Holds => "holds: done, healthy, every acknowledged record found",
             Exit::Negative => {
-                "no: an acknowledged record is missing, the lab is not healthy, or a part is not complete"
+                "no: an acknowledged record is missing, or the lab is not healthy or not complete"
             }
             Exit::Usage => "usage: the command line or lab.toml is wrong; nothing was touched",
             Exit::Inconclusive => "inconclusive: nothing was written, or it could not be read back",

@@ -58,10 +58,11 @@ use values::{parse_duration, parse_subnet};
     "  halab status                                  Show the primary and the state of all nodes\n\n",
     "Exit codes:\n",
     "  0  holds: done, healthy, every acknowledged record found\n",
-    "  1  violated: an acknowledged record is missing, or the lab is not healthy\n",
+    "  1  no: an acknowledged record is missing, or the lab is not healthy or not complete\n",
     "  2  usage: the command line or lab.toml is wrong; nothing was touched\n",
     "  3  inconclusive: nothing was written, or it could not be read back\n",
-    "  4  failed: the lab or the tool failed"
+    "  4  failed: the lab or the tool failed\n",
+    "  5  refused: the lab is not in a state for it; nothing was changed"
 ))]
 pub struct Cli {
     #[command(flatten)]
