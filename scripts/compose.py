@@ -4,15 +4,12 @@ With --check, fails if compose.yaml differs. In both cases checks that every con
 privileges: no root user, no capabilities, a read-only root file system, ports on loopback addresses
 only."""
 
-import argparse
 import re
 import sys
-import tomllib
-from pathlib import Path
 
 import yaml
+from templates import checks_only, depending, differences, filled, read_toml
 
-ROOT = Path(__file__).resolve().parent.parent
 NETWORK = "${LAB_NETWORK:-198.51.100}"
 PROFILES = ["core", "monitoring", "full"]
 # The only service that runs as root: it reads the engine's files.
@@ -90,11 +87,6 @@ def rendered(lab, version):
     data, sentinels = lab["data_node"], lab["sentinel"]
     monitoring = lab["monitoring"]
     before = [None, *(node["name"] for node in data)]
-
-    def depending(nodes, indent, condition):
-        each = (f"{' ' * indent}{node['name']}: {{ condition: {condition} }}" for node in nodes)
-        return "\n".join(each)
-
     values = {
         "version": version,
         "sentinels": "".join(node_service(node, "sentinel") for node in sentinels),
@@ -114,8 +106,7 @@ def rendered(lab, version):
             for name in ("prometheus", "grafana", "cadvisor")
         },
     }
-    template = (ROOT / "containers/compose.yaml.in").read_text()
-    return re.sub(r"@(\w+)@", lambda mark: values[mark[1]], template)
+    return filled("containers/compose.yaml.in", values)
 
 
 def expanded(value):
@@ -188,26 +179,15 @@ def problems(compose, lab, images, version):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--write", action="store_true", help="write the files (the default)")
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; fail if compose.yaml differs"
-    )
-    args = parser.parse_args()
-    read = lambda name: tomllib.loads((ROOT / name).read_text())
-    lab, version = read("lab.toml"), read("Cargo.toml")["package"]["version"]
+    check = checks_only(__doc__)
+    lab, version = read_toml("lab.toml"), read_toml("Cargo.toml")["package"]["version"]
     text = rendered(lab, version)
-    images = read("containers/images.toml")
+    images = read_toml("containers/images.toml")
     found = [
         f"compose.yaml: {problem}"
         for problem in problems(expanded(yaml.safe_load(text)), lab, images, version)
     ]
-    if not args.check:
-        (ROOT / "compose.yaml").write_text(text)
-    elif (ROOT / "compose.yaml").read_text() != text:
-        found.append("compose.yaml differs: run ./lab generate")
+    found += differences("compose.yaml", text, check)
     sys.exit("\n".join(found) or 0)
 
 

@@ -4,13 +4,14 @@
 
 # Each writes its files; with --check it fails if a file differs.
 GENERATORS=(
-    scripts/compose.py     # compose.yaml
-    scripts/units.py       # deploy/systemd
-    scripts/kubernetes.py  # deploy/kubernetes
-    scripts/dashboards.py  # grafana/dashboards
-    scripts/commands.py    # the commands of ./lab in docs/commands.md
-    scripts/bench/bench.py # the tables of docs/performance.md
-    scripts/bench/proxy.py # the tables of docs/proxy-performance.md
+    scripts/process_compose.py # process-compose.yaml
+    scripts/compose.py         # compose.yaml
+    scripts/units.py           # deploy/systemd
+    scripts/kubernetes.py      # deploy/kubernetes
+    scripts/dashboards.py      # grafana/dashboards
+    scripts/commands.py        # the commands of ./lab in docs/commands.md
+    scripts/bench/bench.py     # the tables of docs/performance.md
+    scripts/bench/proxy.py     # the tables of docs/proxy-performance.md
 )
 
 generate_usage() {
@@ -18,9 +19,9 @@ generate_usage() {
 ./lab generate [--check]
 
 Writes the files and the parts of documents that are generated from lab.toml, the source and the
-committed reports: compose.yaml, deploy/, grafana/dashboards, prometheus/prometheus.yml,
-lab.schema.json, the tables of docs/ and README.md, and the snapshots of --help. With --check,
-changes nothing and fails if a file differs.
+committed reports: process-compose.yaml, compose.yaml, deploy/, grafana/dashboards,
+prometheus/prometheus.yml, lab.schema.json, the tables of docs/ and README.md, and the snapshots of
+--help. With --check, changes nothing and fails if a file differs.
 EOF
 }
 

@@ -5,8 +5,6 @@
 # $LAB_RUN/runner as "PID START-TIME NAME". The start time detects a PID that was reused.
 
 SETTLE_SECONDS=60 # a first start takes about 3 s, one after a crash a few failover timeouts
-# Other processes in process-compose.yaml: monitoring, the proxy, and the one that closes the lab.
-LAB_OTHER_PROCESSES="cadvisor closing grafana prometheus proxy redis-exporter"
 STOP_SECONDS=120  # each data node may take the 30 s of a handover
 
 # start_time PID: prints the start time in ticks since boot; nothing if the process is gone or a
@@ -84,11 +82,10 @@ choose_runner() {
     fi
 }
 
-# True if process-compose.yaml has exactly the nodes of lab.toml and the other processes.
+# True if process-compose.yaml was generated for the nodes of this lab.
 same_nodes() {
-    local listed
-    listed=$(sed -n '/^processes:/,$s/^  \([a-z0-9-]*\):.*/\1/p' "$LAB_ROOT/process-compose.yaml" | sort)
-    [ "$listed" = "$( (lab_nodes && tr ' ' '\n' <<<"$LAB_OTHER_PROCESSES") | sort)" ]
+    local nodes
+    nodes=$(lab_nodes | tr '\n' ' ') && grep -qxF "# nodes: ${nodes% }" "$LAB_ROOT/process-compose.yaml"
 }
 
 # process-compose with this lab's socket; the path is relative, as a socket's path is limited to 107

@@ -148,7 +148,6 @@ test_steps() {
     step "format" format_all --check
     step "shell scripts" shellcheck -x lab scripts/*.sh nix/packages/*/*.sh .ci/run \
         machines/initrd-init machines/guest/lab-shell packaging/debian/{config,postinst,prerm,postrm}
-    step "process-compose.yaml has the nodes of lab.toml" same_nodes
     step "generated files are up to date, units and containers are hardened" \
         generated_by_scripts --check
     step "Nix: files parse and have nothing unused" check_nix_files
