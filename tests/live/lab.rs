@@ -243,10 +243,13 @@ impl TestLab {
 
     /// The list of members, as the primary has it.
     pub fn member_list(&self) -> MemberList {
-        let primary = self.primary().unwrap();
-        let said = self.halab(&["cli", &primary, "-e", "get", MEMBER_LIST_KEY]);
-        let said = String::from_utf8_lossy(&said.stdout);
-        MemberList::from_text(said.trim()).unwrap()
+        self.member_list_on(&self.primary().unwrap()).unwrap()
+    }
+
+    /// The list of members, as that data node has it; `None` if it does not answer with one.
+    pub fn member_list_on(&self, node: &str) -> Option<MemberList> {
+        let said = self.halab(&["cli", node, "-e", "get", MEMBER_LIST_KEY]);
+        MemberList::from_text(String::from_utf8_lossy(&said.stdout).trim())
     }
 
     /// What `halab status` says of a data node.

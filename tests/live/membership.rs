@@ -5,6 +5,7 @@ use std::fs;
 use std::process::{Output, Stdio};
 
 use redis_ha_lab::config::{Lab, Node, NodeKind};
+use redis_ha_lab::protocol::member_list::{MemberKind, Standing};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -321,11 +322,21 @@ fn sentinels_without_memory_that_start_one_after_the_other_agree_and_lead() {
     for sentinel in sentinels {
         fs::remove_dir_all(lab.path("state").join(sentinel)).unwrap();
     }
-    // The data nodes answer, with the list of members, before the second Sentinel starts.
-    for node in ["redis-a", "redis-b"].into_iter().chain(sentinels) {
+    // The data nodes list every Sentinel as a member before the first Sentinel asks them.
+    for node in ["redis-a", "redis-b"] {
+        lab.runner.start_node(node).unwrap();
+        wait_until("its list of members", || {
+            let Some(member_list) = lab.member_list_on(node) else {
+                return false;
+            };
+            let full = |name| member_list.standing(MemberKind::Sentinel, name) == Some(Standing::Full);
+            sentinels.into_iter().all(full)
+        });
+    }
+    // A Sentinel has asked them before it starts its server.
+    for node in sentinels {
         lab.runner.start_node(node).unwrap();
         wait_until("its server", || lab.server_pid(node).is_some());
-        std::thread::sleep(std::time::Duration::from_millis(500));
     }
     wait_without_problems(&mut lab);
     lab.assert_nothing_lost(&ledger);
