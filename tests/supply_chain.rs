@@ -184,7 +184,9 @@ fn files(folder: &str, ending: &str) -> Vec<(PathBuf, String)> {
 #[test]
 fn every_action_of_the_workflows_is_pinned_by_its_commit() {
     for (path, text) in files(".github/workflows", ".yml") {
-        for line in text.lines().filter(|line| line.contains("uses:")) {
+        // A workflow of this project is of the same commit.
+        let others = |line: &&str| line.contains("uses:") && !line.contains("uses: ./");
+        for line in text.lines().filter(others) {
             let (_, pin) = line.split_once('@').unwrap_or_default();
             let (commit, release) = pin.split_once(' ').unwrap_or_default();
             let is_commit = commit.len() == 40 && commit.bytes().all(|b| b.is_ascii_hexdigit());
