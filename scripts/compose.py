@@ -8,7 +8,15 @@ import re
 import sys
 
 import yaml
-from templates import checks_only, depending, differences, filled, read_toml
+from templates import (
+    checks_only,
+    depending,
+    differences,
+    filled,
+    read_lab,
+    read_toml,
+    yaml_key,
+)
 
 NETWORK = "${LAB_NETWORK:-198.51.100}"
 PROFILES = ["core", "monitoring", "full"]
@@ -32,9 +40,9 @@ def node_service(node, kind, previous=None):
     name, port = node["name"], node["port"]
     address = in_network(node["address"])
     lines = [
-        f"{name}:",
+        f"{yaml_key(name)}:",
         f"  <<: *{kind}",
-        f"  environment: {{ <<: *environment, HALAB_NODE: {name} }}",
+        f"  environment: {{ <<: *environment, HALAB_NODE: {yaml_key(name)} }}",
         f'  labels: {{ redis-ha-lab.node: "{name}@{address}" }}',
         f'  networks: {{ lab: {{ ipv4_address: "{address}" }} }}',
         f'  ports: ["${{LAB_LOOPBACK:-127.0.0}}.{last_octet(node["address"])}:{port}:{port}"]',
@@ -46,7 +54,7 @@ def node_service(node, kind, previous=None):
             "  # is stopping too.",
             "  depends_on:",
             "    <<: *sentinels-started",
-            f"    {previous}: {{ condition: service_started }}",
+            f"    {yaml_key(previous)}: {{ condition: service_started }}",
         ]
     return "".join(f"  {line}\n" for line in lines)
 
@@ -56,7 +64,7 @@ def proxy_settings(lab):
     if "proxy" not in lab:
         return None
     network = lab["data_node"][0]["address"].rsplit(".", 1)[0]
-    return {"address": f"{network}.51", "port": 6379, **lab["proxy"]}
+    return {"address": f"{network}.51", **lab["proxy"]}
 
 
 def proxy_service(proxy):
@@ -98,7 +106,7 @@ def rendered(lab, version):
         "data_nodes_started": depending(data, 6, "service_started"),
         "data_nodes_healthy": depending(data, 6, "service_healthy"),
         "proxy": proxy_service(proxy_settings(lab)).replace("@version@", version),
-        "node_volumes": "\n".join(f"  {node['name']}:" for node in [*data, *sentinels]),
+        "node_volumes": "\n".join(f"  {yaml_key(node['name'])}:" for node in [*data, *sentinels]),
         "monitoring_address": in_network(monitoring["address"]),
         "writer_address": in_network(monitoring["writer_address"]),
         **{
@@ -180,7 +188,7 @@ def problems(compose, lab, images, version):
 
 def main():
     check = checks_only(__doc__)
-    lab, version = read_toml("lab.toml"), read_toml("Cargo.toml")["package"]["version"]
+    lab, version = read_lab("monitoring"), read_toml("Cargo.toml")["package"]["version"]
     text = rendered(lab, version)
     images = read_toml("containers/images.toml")
     found = [

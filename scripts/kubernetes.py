@@ -8,11 +8,11 @@ With --schemas FOLDER and --operator FOLDER, every object is also checked agains
 import argparse
 import json
 import sys
-import tomllib
 from pathlib import Path
 
 import compose
 import yaml
+from templates import read_lab, read_toml
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "deploy/kubernetes"
@@ -25,10 +25,9 @@ LABEL = {"app.kubernetes.io/part-of": NAME}
 USER = 65532
 SECRETS = "/run/secrets"
 
-read = lambda name: tomllib.loads((ROOT / name).read_text())
-LAB = read("lab.toml")
-VERSION = read("Cargo.toml")["package"]["version"]
-IMAGES = read("containers/images.toml")["image"]
+LAB = read_lab("monitoring")
+VERSION = read_toml("Cargo.toml")["package"]["version"]
+IMAGES = read_toml("containers/images.toml")["image"]
 # None: the lab has no proxy.
 PROXY = compose.proxy_settings(LAB)
 # The label of a pod, in any namespace, that may connect to the proxy.
@@ -563,7 +562,7 @@ def main():
         for app in LAB.get("app", [])
         if f"secrets/app-{app['name']}" not in given
     ]
-    if LAB.get("security", {}).get("tls"):
+    if LAB["security"]["tls"]:
         found += [
             f"kustomization.yaml: security.tls needs {file} in the files of the secret"
             for file in needed

@@ -4,14 +4,14 @@ their order. With --check, fails if process-compose.yaml differs."""
 
 import sys
 
-from templates import checks_only, depending, differences, filled, read_toml
+from templates import checks_only, depending, differences, filled, read_lab, yaml_key
 
 FILE = "process-compose.yaml"
 
 
 def other_sentinel(name):
     return f"""\
-  {name}:
+  {yaml_key(name)}:
     <<: *sentinel
     log_location: ${{LAB_LOG:-.lab/log}}/{name}.log
 """
@@ -20,7 +20,7 @@ def other_sentinel(name):
 def other_data_node(name, previous):
     """`previous` is the data node that starts before it and stops after it."""
     return f"""\
-  {name}:
+  {yaml_key(name)}:
     <<: *redis
     log_location: ${{LAB_LOG:-.lab/log}}/{name}.log
     # For the order of the stop, not of the start (`process_started` does not wait for health): data
@@ -28,7 +28,7 @@ def other_data_node(name, previous):
     # stopping too.
     depends_on:
       <<: *after_sentinels
-      {previous}: {{ condition: process_started }}
+      {yaml_key(previous)}: {{ condition: process_started }}
 """
 
 
@@ -50,4 +50,4 @@ def rendered(lab):
 
 if __name__ == "__main__":
     check = checks_only(__doc__)
-    sys.exit("\n".join(differences(FILE, rendered(read_toml("lab.toml")), check)) or 0)
+    sys.exit("\n".join(differences(FILE, rendered(read_lab()), check)) or 0)
