@@ -276,9 +276,10 @@ check_prometheus_files() {
 }
 
 all_but_live() {
-    local file others=()
-    for file in tests/*.rs; do
-        [ "$file" = tests/live.rs ] || others+=(--test "$(basename "$file" .rs)")
+    local target others=()
+    for target in tests/*.rs tests/*/main.rs; do
+        target=$(basename "${target%/main.rs}" .rs)
+        [ "$target" = live ] || others+=(--test "$target")
     done
     env -u HALAB_CONFIG cargo test --locked --no-fail-fast --lib --bins "${others[@]}"
     env -u HALAB_CONFIG cargo test --locked --doc
