@@ -6,7 +6,7 @@
 //! system supports that (`O_TMPFILE`), so that a kill during the write leaves nothing behind. Then
 //! that file is synced and renamed, and the folder is synced. Only a rename that fails, or a kill
 //! just before it, leaves the temporary file, as `.NAME.XXXXXX` with the mode of the new one.
-//! `tests/layers.rs` checks that no other module creates or overwrites files, except those that it
+//! `tests/layers` checks that no other module creates or overwrites files, except those that it
 //! lists with their reasons.
 
 use std::fs::{self, File};
