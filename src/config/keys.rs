@@ -111,8 +111,9 @@ pub(super) struct LabTable {
 #[schemars(bound = "K: NodeTableKind")]
 pub(super) struct NodeTable<K: NodeTableKind> {
     /// The node's one name everywhere: state folder, unit, log, metric label, report. Unique among
-    /// all nodes, data nodes and Sentinels together; not `log`, `monitoring`, `proxy`, `secrets`
-    /// or `writer`, which are other folders and processes.
+    /// all nodes, data nodes and Sentinels together; not the name of another folder or process
+    /// (`cadvisor`, `closing`, `grafana`, `log`, `monitoring`, `prometheus`, `proxy`,
+    /// `redis-exporter`, `secrets`, `writer`).
     #[schemars(schema_with = "name_schema", example = K::NAME)]
     name: String,
     /// The node's own IPv4 address: its server listens there and its outgoing connections come

@@ -10,9 +10,20 @@ pub(super) const DATA_NODES_MIN: usize = 2;
 pub(super) const SENTINELS_MIN: usize = 3;
 /// The length limit of a name: that of a DNS label, since names become host names too.
 pub(super) const NAME_MAX: usize = 63;
-/// The folders beside those of the nodes in the state folder: logs of `halab up`, the monitoring's
-/// files, passwords, and the writer of the service. And the proxy, whose log is beside the nodes'.
-pub(super) const RESERVED_NAMES: [&str; 5] = ["log", "monitoring", "proxy", "secrets", "writer"];
+/// The other folders of the state folder, and the other processes and services of a lab, whose logs
+/// and volumes are beside those of the nodes.
+pub(super) const RESERVED_NAMES: [&str; 10] = [
+    "cadvisor",
+    "closing",
+    "grafana",
+    "log",
+    "monitoring",
+    "prometheus",
+    "proxy",
+    "redis-exporter",
+    "secrets",
+    "writer",
+];
 
 /// The length limit of a pattern and of an ACL rule of an application.
 pub(super) const RULE_MAX: usize = 200;

@@ -329,7 +329,8 @@ fn sentinels_without_memory_that_start_one_after_the_other_agree_and_lead() {
             let Some(member_list) = lab.member_list_on(node) else {
                 return false;
             };
-            let full = |name| member_list.standing(MemberKind::Sentinel, name) == Some(Standing::Full);
+            let full =
+                |name| member_list.standing(MemberKind::Sentinel, name) == Some(Standing::Full);
             sentinels.into_iter().all(full)
         });
     }
