@@ -118,7 +118,7 @@ fn unknown(lab: &Lab, name: &str) -> Failure {
     let names: Vec<&str> = lab.apps.iter().map(|app| app.name.as_str()).collect();
     let remedy = match names.is_empty() {
         true => "lab.toml has no [[app]]; docs/applications.md shows one".to_owned(),
-        false => format!("name one of: {}", names.join(", ")),
+        false => format!("use one of: {}", names.join(", ")),
     };
     Failure::usage(anyhow!("no application is named {name:?}; {remedy}"))
 }

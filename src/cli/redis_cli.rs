@@ -48,7 +48,7 @@ fn unknown_user(lab: &Lab, name: &str) -> Failure {
         .map(|user| user.name().to_owned())
         .collect();
     Failure::usage(anyhow!(
-        "no user is named {name:?}; name one of: {}",
+        "no user is named {name:?}; use one of: {}",
         names.join(", ")
     ))
 }

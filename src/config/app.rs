@@ -1,14 +1,14 @@
-//! Applications that use the lab: what each may do, and which patterns and rules it may state.
+//! The applications that use the lab, and the check of their patterns and rules.
 //!
-//! Redis checks an ACL file as a whole, and only when a server starts. So what would make a server
-//! refuse the file, or give an application a part of the lab, is refused here.
+//! Redis checks an ACL file as a whole, and only when a server starts. So this check refuses
+//! everything that would make a server refuse the file, or let an application change the lab.
 
 use super::glob::Glob;
 use super::nearest::nearest;
 use super::problem::ConfigProblemKind;
 use super::values::{RULE_MAX, USERS_OF_LAB};
 
-/// An application: a user of its own on every server.
+/// An application, which has its own user on every server.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct App {
     /// Its name, and that of its user.
@@ -23,12 +23,13 @@ pub struct App {
 
 /// The beginnings of the lab's own keys: records, the mark of a term, the list of members.
 const KEYS_OF_LAB: [&str; 2] = ["halab:", "halab-"];
-/// Of its channels: a subscription to one of them states that a server cannot be promoted; and on
-/// that of the Sentinels they tell each other who is primary.
+/// The beginnings of the lab's and the Sentinels' channels. A subscription to a channel of the lab
+/// states that a server cannot be promoted; on their own channel, the Sentinels announce the
+/// primary to each other.
 const CHANNELS_OF_LAB: [&str; 3] = ["halab:", "halab-", "__sentinel__:"];
 
-/// Commands that no application may have, besides those of the category `admin`: they change the
-/// lab's own keys, whatever the patterns of a user are.
+/// Commands that are not allowed for applications, besides the category `admin`: they change the
+/// lab's own keys, regardless of a user's patterns.
 pub const WHOLE_DATABASE_COMMANDS: [&str; 3] = ["flushall", "flushdb", "swapdb"];
 
 /// Commands of the category `admin`, in any of the supported servers, by their first word.
@@ -57,7 +58,7 @@ const ADMIN_COMMANDS: [&str; 23] = [
     "slowlog",
     "sync",
 ];
-/// Likewise, of commands that are not of that category as a whole.
+/// Likewise, the subcommands of commands that are only partly in that category.
 const ADMIN_SUBCOMMANDS: [&str; 6] = [
     "client|kill",
     "client|list",
@@ -93,17 +94,17 @@ const CATEGORIES: [&str; 22] = [
     "write",
 ];
 
-/// Whether an application may have this name.
+/// Whether the name is available for an application.
 pub(super) fn is_free_name(name: &str) -> bool {
     !USERS_OF_LAB.contains(&name) && name != "halab" && !name.starts_with("halab-")
 }
 
-/// What is wrong with a pattern of keys.
+/// Checks a key pattern.
 pub(super) fn judge_keys(pattern: &str) -> Result<(), ConfigProblemKind> {
     judge_pattern(pattern, &KEYS_OF_LAB, "keys")
 }
 
-/// What is wrong with a pattern of channels.
+/// Checks a channel pattern.
 pub(super) fn judge_channels(pattern: &str) -> Result<(), ConfigProblemKind> {
     judge_pattern(pattern, &CHANNELS_OF_LAB, "channels")
 }
@@ -113,9 +114,9 @@ fn judge_pattern(
     of_lab: &'static [&'static str],
     what: &'static str,
 ) -> Result<(), ConfigProblemKind> {
-    // A blank would end the rule in the ACL file.
-    let good = |b: u8| b.is_ascii_graphic();
-    if !(1..=RULE_MAX).contains(&pattern.len()) || !pattern.bytes().all(good) {
+    // A space would end the rule in the ACL file.
+    let is_valid = |b: u8| b.is_ascii_graphic();
+    if !(1..=RULE_MAX).contains(&pattern.len()) || !pattern.bytes().all(is_valid) {
         return Err(ConfigProblemKind::BadPattern {
             pattern: pattern.into(),
         });
@@ -132,7 +133,7 @@ fn judge_pattern(
     }
 }
 
-/// What is wrong with an ACL rule of commands.
+/// Checks an ACL rule for commands.
 pub(super) fn judge_rule(rule: &str) -> Result<(), ConfigProblemKind> {
     let bad = || ConfigProblemKind::BadRule { rule: rule.into() };
     let (allows, what) = match rule.split_at_checked(1) {
@@ -146,10 +147,10 @@ pub(super) fn judge_rule(rule: &str) -> Result<(), ConfigProblemKind> {
     if let Some(category) = what.strip_prefix('@') {
         return judge_category(rule, category, allows);
     }
-    let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_.-".contains(&b);
+    let is_valid = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_.-".contains(&b);
     let mut words = what.split('|');
     let (first, second, more) = (words.next(), words.next(), words.next());
-    let is_word = |word: &str| !word.is_empty() && word.bytes().all(good);
+    let is_word = |word: &str| !word.is_empty() && word.bytes().all(is_valid);
     if !first.is_some_and(is_word) || second.is_some_and(|w| !is_word(w)) || more.is_some() {
         return Err(bad());
     }

@@ -1,11 +1,11 @@
-//! Parts of the JSON schema that the attributes of the types in [`super::keys`] state by name.
+//! Parts of the JSON schema, which the attributes of the types in [`super::keys`] refer to.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
 use super::values::{DEFAULT_COMMANDS, NAME_MAX, RULE_MAX};
 
-/// Names as a regular expression; `values::is_good_name` is the same in Rust.
+/// The valid names as a regular expression, equivalent to `values::is_valid_name`.
 pub(super) const NAME_PATTERN: &str = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$";
 
 /// The schema of a name.
@@ -18,23 +18,24 @@ pub(super) const KEY_FORMAT: &str = "redis-keys";
 pub(super) const CHANNEL_FORMAT: &str = "redis-channels";
 pub(super) const COMMAND_FORMAT: &str = "redis-acl-commands";
 
-/// The schema of patterns of keys. Which ones are the lab's, only the check knows.
+/// The schema of key patterns. It does not exclude the patterns reserved for the lab; the check
+/// does.
 pub(super) fn keys_schema(_: &mut SchemaGenerator) -> Schema {
     strings(KEY_FORMAT, "^[!-~]+$", &["shop:*"])
 }
 
-/// The schema of patterns of channels.
+/// The schema of channel patterns.
 pub(super) fn channels_schema(_: &mut SchemaGenerator) -> Schema {
     strings(CHANNEL_FORMAT, "^[!-~]+$", &["shop:*"])
 }
 
-/// The schema of ACL rules of commands.
+/// The schema of ACL rules for commands.
 pub(super) fn commands_schema(_: &mut SchemaGenerator) -> Schema {
     let rule = "^[+-](@[a-z]+|[a-z0-9_.-]+(\\|[a-z0-9_.-]+)?)$";
     strings(COMMAND_FORMAT, rule, &DEFAULT_COMMANDS)
 }
 
-/// The schemas of keys that take one of a few words; the types have them, too.
+/// The schemas of keys with a fixed set of words, the same as those of their types.
 pub(super) fn reads_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "enum": ["linearizable", "local"] })
 }
@@ -43,7 +44,7 @@ pub(super) fn unanswered_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "enum": ["disconnect", "retry"] })
 }
 
-/// Makes the schema of a key whose default follows from another key.
+/// Adapts the schema of a key whose default is derived from another key.
 pub(super) fn without_default(schema: &mut Schema) {
     schema.remove("default");
 }
@@ -56,8 +57,8 @@ fn strings(format: &str, pattern: &str, example: &[&str]) -> Schema {
     })
 }
 
-/// Makes the schema of tables by name: the names are good ones, and a key that is absent has no
-/// default, but is as in another table.
+/// Adapts the schema of named tables: their names have to be valid, and an absent key has no
+/// default, because its value is inherited from another table.
 pub(super) fn inherited(schema: &mut Schema) {
     schema.insert(
         "propertyNames".into(),

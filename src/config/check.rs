@@ -1,10 +1,11 @@
-//! The check of the document: every table and every value by itself, against the descriptions in
+//! Checks every table and every value of the document individually, against the descriptions in
 //! [`super::schema`].
 //!
-//! serde stops at the first value that does not fit, and its errors have no remedy; validators of
-//! JSON schemas know no lines. So this check is our own: it reports every problem of the document,
-//! and serde reads only what passes it. Each problem is reported once: a value that is no good is
-//! no value to the rules that follow, and a key that is misspelt or misplaced is not missing too.
+//! serde stops at the first invalid value, and its errors have no remedy; validators of JSON
+//! schemas report no line numbers. So this is a separate check. It reports every problem of the
+//! document, and serde reads only what passes it. Each problem is reported once: later rules ignore
+//! a value that is already reported, and a misspelt or misplaced key is not reported as missing
+//! too.
 
 use serde::de::DeserializeOwned;
 use toml::Spanned;
@@ -15,20 +16,20 @@ use super::nearest::nearest;
 use super::problem::{ConfigProblem, ConfigProblemKind, Hint, Position};
 use super::schema::{ElementKind, Key, SECTIONS, Section, Shape, ValueKind};
 use super::text::Text;
-use super::values::{is_good_name, join, type_of, unusable};
+use super::values::{is_valid_name, join, type_of, unusable};
 
-/// A good value with its place in the file.
+/// A valid value with its position in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Located<T> {
     pub value: T,
     /// The path of the key.
     pub key: String,
-    /// Nothing for a default.
+    /// `None` for a default.
     pub position: Option<Position>,
 }
 
 impl<T> Located<T> {
-    /// What is wrong with the value beside others.
+    /// A problem of this value.
     pub fn problem(&self, kind: ConfigProblemKind) -> ConfigProblem {
         ConfigProblem {
             key: self.key.clone(),
@@ -38,36 +39,36 @@ impl<T> Located<T> {
     }
 }
 
-/// The document, checked.
+/// The checked document.
 pub(super) struct Document<'t> {
     text: &'t Text<'t>,
-    /// The tables of each section; nothing where there is something else in its place.
+    /// The tables of each section; `None` if the file has something else in its place.
     tables: Vec<(&'static Section, Option<Vec<Table<'t>>>)>,
-    /// Everything that is wrong with single tables and values.
+    /// All problems of individual tables and values.
     pub problems: Vec<ConfigProblem>,
 }
 
-/// One table of the document, read as one element of a section.
+/// A table of the document, as an element of a section.
 pub(super) struct Table<'t> {
-    /// Path, for example `sentinel[2]`.
+    /// Its path, for example `sentinel[2]`.
     pub path: String,
     section: &'static Section,
     content: TableContent<'t>,
     text: &'t Text<'t>,
 }
 
-/// What the file has for a table.
+/// The content of the file for a table.
 enum TableContent<'t> {
-    /// Nothing: every key has its default, or is missing.
+    /// Absent: every key has its default, or is missing.
     LeftOut,
     /// The table.
     Stated(Position, &'t DeTable<'t>),
-    /// Something else, or a table under a misspelt key; reported.
+    /// Something else, or a table under a misspelt key. It is already reported.
     Unusable,
 }
 
 impl<'t> Document<'t> {
-    /// Checks all of it.
+    /// Checks the whole document.
     pub fn check(text: &'t Text<'t>, root: &'t DeTable<'t>) -> Self {
         let mut document = Document {
             text,
@@ -80,7 +81,7 @@ impl<'t> Document<'t> {
             let tables = document.open_section(root, section);
             document.tables.push((section, tables));
         }
-        // Now that all unknown keys are known: one of them may be a missing one.
+        // After all unknown keys are found, because one of them may be a misspelt required key.
         let tables = document.tables.iter().filter_map(|(_, t)| t.as_ref());
         let problems = tables
             .flatten()
@@ -90,14 +91,14 @@ impl<'t> Document<'t> {
         document
     }
 
-    /// The tables of a section; nothing where there is something else in its place.
+    /// The tables of a section; `None` if the file has something else in its place.
     pub fn tables(&self, section: &str) -> Option<&[Table<'t>]> {
         let found = self.tables.iter().find(|(s, _)| s.name == section);
         debug_assert!(found.is_some(), "no section {section}");
         found?.1.as_deref()
     }
 
-    /// The one table of a section; nothing for one that is left out and has no defaults.
+    /// The only table of a section; `None` if it is absent and has no defaults.
     pub fn table(&self, section: &str) -> Option<&Table<'t>> {
         self.tables(section)?.first()
     }
@@ -137,7 +138,7 @@ impl<'t> Document<'t> {
                 let mut opened = Vec::with_capacity(tables.len());
                 for (name, table) in tables {
                     let path = join(&section.name, name.get_ref());
-                    if !is_good_name(name.get_ref()) {
+                    if !is_valid_name(name.get_ref()) {
                         let position = self.text.position(name.span().start);
                         let name = name.get_ref().to_string();
                         self.report(path.clone(), position, ConfigProblemKind::BadName { name });
@@ -232,17 +233,18 @@ impl<'t> Document<'t> {
 }
 
 impl Table<'_> {
-    /// Whether the file has it.
+    /// Whether the file contains the table.
     pub fn is_stated(&self) -> bool {
         matches!(self.content, TableContent::Stated(..))
     }
 
-    /// Whether the file states the key.
+    /// Whether the file contains the key.
     pub fn states(&self, key: &str) -> bool {
         matches!(self.content, TableContent::Stated(_, entries) if entries.contains_key(key))
     }
 
-    /// The value of a key, by default where the file is silent; nothing where no good one is.
+    /// The value of a key, or its default if the key is absent; `None` if the value is invalid or
+    /// missing.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Option<Located<T>> {
         let found = self.section.key(key);
         debug_assert!(found.is_some(), "no key {key} in {}", self.path);
@@ -270,7 +272,7 @@ impl Table<'_> {
         })
     }
 
-    /// What is wrong with its values, beside the problems `known` already.
+    /// The problems of its values, except those already `known`.
     fn problems(&self, known: &[ConfigProblem]) -> Vec<ConfigProblem> {
         let (header, table) = match self.content {
             TableContent::Unusable => return Vec::new(),
@@ -313,8 +315,8 @@ impl Table<'_> {
         problems
     }
 
-    /// Whether one of the problems accounts for the absence of the key: it is misspelt, or in a
-    /// table where it does not belong.
+    /// Whether one of the problems explains why the key is absent: it is misspelt or in the wrong
+    /// table.
     fn misplaced(&self, problems: &[ConfigProblem], key: &str) -> bool {
         let home = self.section.header();
         misspelt(problems, &self.path, key)
@@ -333,7 +335,7 @@ fn misspelt(problems: &[ConfigProblem], path: &str, key: &str) -> bool {
     })
 }
 
-/// What is wrong with the value of a key by itself; of a list, but for its elements.
+/// Checks the value of a key individually; for a list, not its elements.
 fn judge(key: &Key, value: &DeValue<'_>) -> Result<(), ConfigProblemKind> {
     let wrong_type = |expected| ConfigProblemKind::WrongType {
         expected,
@@ -343,7 +345,7 @@ fn judge(key: &Key, value: &DeValue<'_>) -> Result<(), ConfigProblemKind> {
     let text = || value.as_str().ok_or_else(|| wrong_type("a string"));
     match key.kind {
         ValueKind::Name => match text()? {
-            name if is_good_name(name) => Ok(()),
+            name if is_valid_name(name) => Ok(()),
             name => Err(ConfigProblemKind::BadName { name: name.into() }),
         },
         ValueKind::Address => {
@@ -385,7 +387,7 @@ fn judge(key: &Key, value: &DeValue<'_>) -> Result<(), ConfigProblemKind> {
     }
 }
 
-/// The elements of a list that are wrong by themselves, with what is wrong.
+/// The invalid elements of a list, each with its problem.
 fn judge_elements<'a, 't>(
     key: &Key,
     value: &'a DeValue<'t>,
@@ -416,9 +418,9 @@ fn judge_elements<'a, 't>(
     })
 }
 
-/// What the unknown `key` may have been meant to be, in a table that takes `known`.
+/// The likely meaning of the unknown `key` in a table with the keys `known`.
 fn hint(key: &str, known: &[&'static str]) -> Hint {
-    // A profile repeats the keys of `[timing]`; a key of several tables points nowhere.
+    // A profile repeats the keys of `[timing]`, and a key of several tables gives no hint.
     let has_key = |s: &&Section| s.shape != Shape::Named && s.key(key).is_some();
     let mut homes = SECTIONS.iter().filter(has_key);
     if let (Some(home), None) = (homes.next(), homes.next()) {

@@ -1,14 +1,14 @@
 //! Patterns of keys and channels, as Redis matches them (`stringmatchlen` in its `util.c`): `*`,
-//! `?`, `[a-z]`, `[^a]`, and `\` before a character that stands for itself.
+//! `?`, `[a-z]`, `[^a]`, and `\` to escape a character.
 
-/// What one element of a pattern matches.
+/// An element of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Element {
-    /// `*`: any bytes, also none.
+    /// `*`: any number of bytes, including none.
     Any,
-    /// `?`: any one byte.
+    /// `?`: any single byte.
     One,
-    /// Any byte of these ranges, or of none of them.
+    /// Any byte in these ranges, or outside all of them.
     Class {
         negated: bool,
         ranges: Vec<(u8, u8)>,
@@ -28,13 +28,13 @@ impl Element {
         }
     }
 
-    /// Whether there is a byte that it takes.
+    /// Whether it matches any byte at all.
     fn takes_some(&self) -> bool {
         (0..=u8::MAX).any(|byte| self.takes(byte))
     }
 }
 
-/// A pattern, parsed.
+/// A parsed pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Glob(Vec<Element>);
 
@@ -71,12 +71,13 @@ impl Glob {
     pub fn matches_some_with(&self, prefix: &str) -> bool {
         let reached = self.after(prefix);
         let mut starts = reached.iter().enumerate().filter(|(_, is)| **is);
-        // What is left of the pattern matches some text, unless a class in it takes no byte.
+        // The rest of the pattern matches some text, unless it contains a class that matches no
+        // byte.
         starts.any(|(at, _)| self.0.iter().skip(at).all(Element::takes_some))
     }
 
-    /// After all of `text`: whether the elements before each place have matched it. The last place
-    /// is the end of the pattern.
+    /// For each position in the pattern: whether the elements before it match all of `text`. The
+    /// last position is the end of the pattern.
     fn after(&self, text: &str) -> Vec<bool> {
         let mut reached = vec![false; self.0.len() + 1];
         if let Some(start) = reached.first_mut() {
@@ -97,7 +98,7 @@ impl Glob {
         reached
     }
 
-    /// A `*` also matches no byte.
+    /// A `*` also matches the empty string.
     fn skip_any(&self, reached: &mut [bool]) {
         for (at, element) in self.0.iter().enumerate() {
             if reached[at] && *element == Element::Any {
@@ -114,7 +115,7 @@ fn literal(byte: u8) -> Element {
     }
 }
 
-/// The class whose `[` was read. Without a `]`, it ends with the pattern.
+/// Parses a class after its `[`. Without a `]`, it ends at the end of the pattern.
 fn class(rest: &mut &[u8]) -> Element {
     let negated = rest.first() == Some(&b'^');
     if negated {
@@ -155,7 +156,7 @@ mod tests {
         Glob::parse(pattern).matches(text)
     }
 
-    /// As Redis 7.0 answers to `KEYS PATTERN` with only this key.
+    /// The expected results are those of `KEYS PATTERN` in Redis 7.0 with only this key.
     #[test]
     fn a_pattern_matches_what_redis_matches() {
         for (pattern, text, wanted) in [

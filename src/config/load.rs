@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::{ConfigProblems, Lab};
 
-/// Most bytes of a `lab.toml`; one of a hundred nodes has a tenth.
+/// Maximum size of a `lab.toml` in bytes; one with a hundred nodes has a tenth of it.
 const LONGEST: usize = 64 * 1024;
 
-/// Why no lab could be had from a file; each names the file.
+/// Why a file could not be loaded. Each text contains the path of the file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
@@ -22,7 +22,7 @@ pub enum LoadError {
         /// The file.
         path: PathBuf,
     },
-    /// The file is there but cannot be read.
+    /// The file exists but cannot be read.
     #[error("{} cannot be read; give the path of a lab.toml that you may read", path.display())]
     Unreadable {
         /// The file.
@@ -30,8 +30,8 @@ pub enum LoadError {
         /// The error of the operating system.
         source: io::Error,
     },
-    /// The file is longer than any description of a lab.
-    #[error("{} is longer than {LONGEST} bytes, so it is no lab.toml; give the path of one", path.display())]
+    /// The file is too long for a `lab.toml`.
+    #[error("{} is longer than {LONGEST} bytes, so it is not a lab.toml; give the path of one", path.display())]
     TooLong {
         /// The file.
         path: PathBuf,
@@ -44,18 +44,18 @@ pub enum LoadError {
         /// The first line that is not UTF-8, counted from 1.
         line: usize,
     },
-    /// The file is read, and what it says is wrong.
+    /// The content of the file has problems.
     #[error("{} has {}:\n{problems}", path.display(), count(problems.len()))]
     Invalid {
         /// The file.
         path: PathBuf,
-        /// Everything that is wrong with it.
+        /// All problems of the content.
         problems: ConfigProblems,
     },
 }
 
 impl LoadError {
-    /// What is wrong with the content of the file, when it could be read.
+    /// The problems of the content, if the file could be read.
     pub fn problems(&self) -> Option<&ConfigProblems> {
         match self {
             LoadError::Invalid { problems, .. } => Some(problems),
@@ -97,7 +97,7 @@ pub fn load(path: &Path, profile: Option<&str>) -> Result<Lab, LoadError> {
     })
 }
 
-/// The file, and no more of it than shows that it is too long: it may be a device that never ends.
+/// Reads the file, up to one byte beyond the limit: it may be a device without an end.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let most = LONGEST as u64 + 1;
@@ -140,14 +140,14 @@ mod tests {
     #[test]
     fn a_file_without_an_end_is_refused_and_not_read_to_it() {
         let error = load(Path::new("/dev/zero"), None).unwrap_err().to_string();
-        insta::assert_snapshot!(error, @"/dev/zero is longer than 65536 bytes, so it is no lab.toml; give the path of one");
+        insta::assert_snapshot!(error, @"/dev/zero is longer than 65536 bytes, so it is not a lab.toml; give the path of one");
     }
 
     #[test]
     fn problems_stand_below_the_name_of_the_file() {
         insta::assert_snapshot!(error_of("lab.toml", Some(b"x = \n")), @"
         DIR/lab.toml has 1 problem:
-        line 1, column 5: not TOML: string values must be quoted, expected literal string; correct it to TOML 1.0
+        line 1, column 5: not TOML: string values must be quoted, expected literal string; correct the TOML syntax
         ");
     }
 

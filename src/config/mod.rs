@@ -1,17 +1,17 @@
 //! The lab as `lab.toml` describes it: names, addresses, ports, quorum, timings, writer defaults.
 //!
-//! `lab.toml` is the one place that states them. This module is pure, text in, [`Lab`] or the list
-//! of all problems out, but for [`load()`], which reads the file. It leaves to others every runtime
-//! state.
+//! `lab.toml` is the only source of these settings. This module turns its text into a [`Lab`] or
+//! the list of all problems. It is pure, except for [`load()`], which reads the file. Runtime state
+//! belongs to other modules.
 //!
 //! - `load`: reads the file; `parse`: from the text to a [`Lab`]; `text`: its lines and columns
 //! - `keys`: every key, as types; `attributes`: parts of their JSON schema; `schema`: the schema,
 //!   and the description of each key; `reference`: the descriptions as Markdown
-//! - `check`: checks each value by itself; `rules`: checks several values together; `values`: the
-//!   limits of single values; `nearest`: the known word that is most like an unknown one
-//! - `app`: what an application may state; `glob`: patterns of keys and channels
-//! - `problem`: everything that can be wrong, as a [`ConfigProblem`] with its remedy
-//! - `relocate`: the lab, moved into another network
+//! - `check`: checks each value individually; `rules`: checks several values together; `values`:
+//!   the limits of single values; `nearest`: the known word closest to an unknown one
+//! - `app`: checks the patterns and rules of applications; `glob`: patterns of keys and channels
+//! - `problem`: the problems, each as a [`ConfigProblem`] with its remedy
+//! - `relocate`: moves a lab into another network
 
 mod app;
 mod attributes;
@@ -42,7 +42,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A whole lab: the data nodes, their Sentinels, and how fast they are to react.
+/// A lab: the data nodes, the Sentinels, and all settings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lab {
     /// The name of the lab, unique among the labs of a machine; a label of metrics and reports.
@@ -51,7 +51,7 @@ pub struct Lab {
     pub primary_name: String,
     /// Sentinels that must agree before the primary counts as objectively down.
     pub quorum: usize,
-    /// The data node that is primary when the lab starts for the very first time.
+    /// The data node that is primary at the first start of the lab.
     pub seed_primary: String,
     /// The Redis data nodes: one primary and its replicas; two or more.
     pub data_nodes: Vec<Node>,
@@ -61,27 +61,27 @@ pub struct Lab {
     pub timing: Timing,
     /// Defaults of `halab write`.
     pub writer: WriterDefaults,
-    /// Where metrics are served, and who gathers them; `None`: nowhere.
+    /// Addresses of the metrics and the monitoring services; `None`: there are none.
     pub monitoring: Option<Monitoring>,
     /// Users and their passwords, and TLS.
     pub security: Security,
     /// The proxy; `None`: no lane starts one.
     pub proxy: Option<Proxy>,
-    /// The applications that use it.
+    /// The applications that use the lab.
     pub apps: Vec<App>,
-    /// This process's own node, if it listens elsewhere than at its address. `lab.toml` does not
-    /// state it.
+    /// This process's own node, if it listens at another address than that of `lab.toml`. It is
+    /// not part of `lab.toml`.
     pub forwarded: Option<ForwardedNode>,
 }
 
-/// A node whose server listens at another address than that of `lab.toml`: connections to the
-/// latter are forwarded, as by a Service of Kubernetes to a pod. All others use the address of
-/// `lab.toml`.
+/// A node whose server listens at another address than that of `lab.toml`. Connections to the
+/// latter are forwarded, as by a Kubernetes Service to a pod. All other processes use the address
+/// of `lab.toml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForwardedNode {
     /// The node's name.
     pub node: String,
-    /// Its address on its own machine: it listens there, and its connections come from there.
+    /// Its address on its own machine, where it listens and from which its connections come.
     pub listens: Ipv4Addr,
 }
 
@@ -95,7 +95,7 @@ pub enum NodeKind {
 }
 
 impl NodeKind {
-    /// Its one name: in metrics, in reports and in JSON.
+    /// Its name in metrics, reports and JSON.
     pub fn name(self) -> &'static str {
         match self {
             NodeKind::Data => "data",
@@ -104,14 +104,14 @@ impl NodeKind {
     }
 }
 
-/// One node of the lab: a server with an address of its own.
+/// A node of the lab: a server with its own address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Node {
-    /// Its one name everywhere: folder, log, metric label, report.
+    /// Its name in folders, logs, metric labels and reports.
     pub name: String,
     /// Its server.
     pub kind: NodeKind,
-    /// Its own address; it listens there and its outgoing connections come from there.
+    /// Its address, where it listens and from which its outgoing connections come.
     pub address: Ipv4Addr,
     /// The port that its server listens on.
     pub port: u16,
@@ -125,7 +125,7 @@ impl Node {
 }
 
 impl Security {
-    /// Whoever reaches an address may do anything there.
+    /// No access control and no encryption: every client has all rights.
     pub fn off() -> Self {
         Security {
             acl: false,
@@ -135,7 +135,8 @@ impl Security {
         }
     }
 
-    /// The same for a lab with its state elsewhere: passwords of its own, unless they are given.
+    /// The same for a lab with another state folder: it has its own passwords, unless they are
+    /// given.
     #[must_use]
     pub fn for_state(mut self, state_root: &Path) -> Self {
         if !matches!(self.secrets, Some(SecretsFolder::Given(_))) {
@@ -145,17 +146,18 @@ impl Security {
     }
 }
 
-/// The folder with a file for each user, and with certificates.
+/// The folder with a password file for each user, and the certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretsFolder {
-    /// In the lab's own state: what is missing is made there.
+    /// In the lab's own state folder: missing files are created.
     Own(PathBuf),
-    /// Given: what is missing is an error, since the other nodes would not know what was made here.
+    /// Given: a missing file is an error, because the other nodes would not have a file created
+    /// here.
     Given(PathBuf),
 }
 
 impl SecretsFolder {
-    /// The folder of the lab whose state is under `state_root`; a given one stays.
+    /// The folder of a lab with the state folder `state_root`; a given one is unchanged.
     #[must_use]
     pub fn under(given: Option<&Path>, state_root: &Path) -> Self {
         match given {
@@ -173,12 +175,12 @@ impl SecretsFolder {
 }
 
 impl Monitoring {
-    /// Where the metrics of `halab write` are.
+    /// The address of the metrics of `halab write`.
     pub fn writer_socket(&self) -> SocketAddrV4 {
         SocketAddrV4::new(self.writer_address, self.writer_port)
     }
 
-    /// Where the metrics of a node are.
+    /// The address of the metrics of a node.
     pub fn node_socket(&self, node: &Node) -> SocketAddrV4 {
         SocketAddrV4::new(node.address, self.node_port)
     }
@@ -187,18 +189,17 @@ impl Monitoring {
 impl Timing {
     /// Shortest answer limit: more than a round trip between distant sites.
     const SHORTEST_ANSWER: Duration = Duration::from_millis(500);
-    /// Shortest limit of a promotion: several times what one takes.
+    /// Shortest limit of a promotion: several times its usual duration.
     const SHORTEST_PROMOTION: Duration = Duration::from_secs(3);
 
-    /// Limit of a connect, a TLS handshake or an answer of a node: half of the silence after which
-    /// its supervisor kills it as hung. Where a healthy server may be silent for longer, everything
-    /// else is slow too.
+    /// Limit of a connect, a TLS handshake or an answer of a node: half of the hang timeout. If a
+    /// healthy server may be silent for longer, everything else is slow too.
     pub fn answer_limit(&self) -> Duration {
         (self.hang_timeout / 2).max(Self::SHORTEST_ANSWER)
     }
 
     /// Limit of a planned handover's promotion, and then of the old primary's change to a replica:
-    /// three fifths of the time after which a Sentinel gives up the failover.
+    /// three fifths of the failover timeout of the Sentinels.
     pub fn handover_limit(&self) -> Duration {
         (self.failover_timeout * 3 / 5).max(Self::SHORTEST_PROMOTION)
     }
@@ -225,7 +226,7 @@ impl Lab {
         self.proxy.clone().unwrap_or_default()
     }
 
-    /// Where the proxy listens for clients.
+    /// The address on which the proxy listens for clients.
     pub fn proxy_socket(&self) -> SocketAddrV4 {
         let proxy = self.proxy_settings();
         let first = self.data_nodes.first();
@@ -234,7 +235,7 @@ impl Lab {
         SocketAddrV4::new(address, proxy.port)
     }
 
-    /// Where the proxy serves its metrics; `None`: nowhere.
+    /// The address of the metrics of the proxy; `None`: it serves none.
     pub fn proxy_metrics(&self) -> Option<SocketAddrV4> {
         let port = self.monitoring.as_ref()?.proxy_port;
         Some(SocketAddrV4::new(*self.proxy_socket().ip(), port))
@@ -250,7 +251,7 @@ impl Lab {
         self.data_nodes.iter().find(|n| n.socket() == socket)
     }
 
-    /// The address that a node has on its own machine.
+    /// The address of a node on its own machine.
     pub fn listens(&self, node: &Node) -> Ipv4Addr {
         match &self.forwarded {
             Some(forwarded) if forwarded.node == node.name => forwarded.listens,
@@ -258,7 +259,7 @@ impl Lab {
         }
     }
 
-    /// Sentinels that make a majority of all Sentinels of the lab.
+    /// The number of Sentinels in a majority.
     pub fn majority(&self) -> usize {
         self.sentinels.len() / 2 + 1
     }

@@ -1,17 +1,17 @@
-//! "Did you mean": the known word that is written nearly like an unknown one.
+//! The known word closest to an unknown one (*did you mean*), if it is likely a typo.
 
-/// The word out of `known` that is nearest to `word`, when a slip of the hand can explain it.
+/// The word of `known` that is closest to `word`, if `word` is likely a typo of it.
 pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // The distance costs time by the product of the lengths; no key is nearly this long.
+    // The time to compute the distance grows with the product of the lengths; no key is this long.
     if word.len() > 2 * super::values::NAME_MAX {
         return None;
     }
-    // One edit for every three characters, two at least: `quorom`, `down_after`, `sentinels`.
+    // One edit per three characters, at least two: `quorom`, `down_after`, `sentinels`.
     let limit = (word.chars().count() / 3).max(2);
     known
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
-        // A word of which nothing is left after the edits is another word, not a slip.
+        // If the edits replace the whole word, it is another word and not a typo.
         .filter(|(distance, candidate)| *distance <= limit && *distance < candidate.len())
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)

@@ -1,4 +1,4 @@
-//! From the text of `lab.toml` to a [`Lab`], or to all that is wrong with it.
+//! Parses the text of `lab.toml` into a [`Lab`], or into the list of its problems.
 
 use serde::Deserialize;
 use toml::de::{DeTable, DeValue, Deserializer};
@@ -12,12 +12,11 @@ use super::values::join;
 use super::{App, Lab, Node};
 
 impl Lab {
-    /// Reads the text of a `lab.toml`; `profile` replaces its time limits.
+    /// Parses the text of a `lab.toml`; `profile` replaces its time limits.
     ///
     /// # Errors
-    /// Everything that is wrong, at once, also in profiles that were not asked for. Only a text
-    /// that is not TOML is judged no further than its syntax: what a broken line was meant to say
-    /// would be guessed, and every later problem might follow from the guess.
+    /// All problems, including those of profiles that were not requested. For a text that is not
+    /// TOML, only its syntax errors: its meaning could only be guessed.
     pub fn parse(text: &str, profile: Option<&str>) -> Result<Lab, ConfigProblems> {
         let lines = Text::new(text);
         let (mut document, errors) = DeTable::parse_recoverable(text);
@@ -47,7 +46,7 @@ impl Lab {
 
     /// The names of the profiles in the text of a `lab.toml`, in alphabetical order.
     ///
-    /// For messages and completion: it takes what it can from a text that is wrong elsewhere.
+    /// For messages and completion, so it ignores problems in the rest of the text.
     pub fn profiles(text: &str) -> Vec<String> {
         profiles(DeTable::parse_recoverable(text).0.get_ref())
     }
@@ -74,7 +73,7 @@ impl Tables {
     }
 }
 
-/// What a profile leaves out is as in `[timing]`.
+/// Keys that a profile leaves out are inherited from `[timing]`.
 fn inherit(root: &mut DeTable<'_>) {
     let timing = table(root, "timing").cloned().unwrap_or_default();
     let Some(profiles) = root.get_mut("profiles") else {

@@ -1,10 +1,9 @@
-//! What is wrong with a `lab.toml`: each problem with its key, its place and its remedy, as text
-//! and as JSON.
+//! The problems of a `lab.toml`, each with its key, position and remedy, as text and as JSON.
 //!
-//! A problem is one line of text. What it repeats from the file is quoted and escaped, so that no
-//! content of the file can break that line.
+//! A problem is one line of text. Quotations from the file are escaped, so that its content cannot
+//! break the line.
 //!
-//! - `kind`: what can be wrong, one by one
+//! - `kind`: the kinds of problems
 
 mod kind;
 
@@ -14,7 +13,7 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 pub use kind::{ConfigProblemKind, Hint};
 
-/// Everything that is wrong with a `lab.toml`: one problem or more, in the order of the file.
+/// All problems of a `lab.toml`, at least one, in the order of the file.
 ///
 /// Displayed, it is one problem a line without a newline at the end; serialized, it is a list.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -22,11 +21,11 @@ pub use kind::{ConfigProblemKind, Hint};
 pub struct ConfigProblems(Vec<ConfigProblem>);
 
 impl ConfigProblems {
-    /// The problems in the order of the file, or nothing when there are none.
+    /// The problems in the order of the file; `None` if there are none.
     ///
-    /// Those without a place, such as an absent table, come last.
+    /// Those without a position, such as an absent table, come last.
     pub(super) fn of(mut found: Vec<ConfigProblem>) -> Option<ConfigProblems> {
-        // Stable: problems of one place stay in the order in which they were found.
+        // Stable: problems at the same position keep the order in which they were found.
         found.sort_by_key(|p| {
             p.position
                 .map_or((true, 0, 0), |p| (false, p.line, p.column))
@@ -39,7 +38,7 @@ impl ConfigProblems {
         self.0.iter()
     }
 
-    /// How many problems there are; never 0.
+    /// The number of problems; never 0.
     #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
     pub fn len(&self) -> usize {
         self.0.len()
@@ -75,7 +74,7 @@ impl fmt::Display for ConfigProblems {
 
 impl std::error::Error for ConfigProblems {}
 
-/// A place in the text of `lab.toml`, both counted from 1; the column counts characters.
+/// A position in the text of `lab.toml`, counted from 1; columns are characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     /// The line.
@@ -84,17 +83,17 @@ pub struct Position {
     pub column: usize,
 }
 
-/// One thing that is wrong with a `lab.toml`.
+/// A problem of a `lab.toml`.
 ///
-/// Displayed: `line 9: sentinel[2].address: what is wrong; what to do`. Serialized: an object of
-/// `key`, `line`, `column` (each may be null), `problem` and `remedy`.
+/// Displayed: `line 9: sentinel[2].address: problem; remedy`. Serialized: an object of `key`,
+/// `line`, `column` (each may be null), `problem` and `remedy`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigProblem {
-    /// The path of the key, elements counted from 0; empty where the text is not TOML.
+    /// The path of the key, with elements counted from 0; empty if the text is not TOML.
     pub key: String,
-    /// Where it is; nothing for what is absent.
+    /// Its position; `None` for something absent.
     pub position: Option<Position>,
-    /// What is wrong.
+    /// The kind of problem.
     pub kind: ConfigProblemKind,
 }
 
@@ -102,7 +101,7 @@ impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(Position { line, column }) = self.position {
             write!(f, "line {line}")?;
-            // A key says where in the line it is; a syntax error has only the column.
+            // The key identifies the place in the line; a syntax error has only the column.
             if self.key.is_empty() {
                 write!(f, ", column {column}")?;
             }

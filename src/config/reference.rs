@@ -20,7 +20,7 @@ pub fn key_reference() -> String {
                 kind(key.kind),
                 key.unit(),
                 default(key, section.shape),
-                // In a table, a bar would begin the next cell.
+                // In a table, a vertical bar begins the next cell.
                 key.meaning.replace('|', "\\|")
             );
         }

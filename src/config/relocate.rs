@@ -1,4 +1,4 @@
-//! A lab moved into another network, so that tests and drills run beside it and beside each other.
+//! Moves a lab into another network, so that several labs can run on one machine.
 
 use std::net::Ipv4Addr;
 
@@ -7,11 +7,11 @@ use super::Lab;
 impl Lab {
     /// The same lab with every node in the /24 network `subnet`, such as `[127, 9, 3]`.
     ///
-    /// A node keeps the last octet of its address. When an earlier node of [`Lab::nodes`] has it
-    /// already (their networks differed), or it is 0 or 255, the node takes the lowest octet that
-    /// no other node has or keeps. So addresses stay different from each other, for every lab that
-    /// [`Lab::parse`] gives; a lab made otherwise, of more than 254 addresses, does not fit. The
-    /// addresses of the monitoring and the proxy move with the nodes, after them.
+    /// A node keeps the last octet of its address. If an earlier node of [`Lab::nodes`] already has
+    /// it (their networks differed), or it is 0 or 255, the node gets the lowest octet that no
+    /// other node has or keeps. So all addresses of a lab from [`Lab::parse`] remain unique; a lab
+    /// with more than 254 addresses does not fit. After the nodes, the addresses of the monitoring
+    /// and the proxy are moved.
     pub fn relocated(&self, subnet: [u8; 3]) -> Lab {
         let [a, b, c] = subnet;
         let monitoring = self.monitoring.iter();

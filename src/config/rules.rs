@@ -1,6 +1,6 @@
-//! The rules that join several values: what makes good values a lab that can keep its claim.
+//! The checks of several values together.
 //!
-//! A rule judges only values that are good by themselves; the others are reported already.
+//! A rule considers only values that are valid individually; all others are already reported.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -11,11 +11,11 @@ use super::check::{Document, Located, Table};
 use super::problem::{ConfigProblem, ConfigProblemKind};
 use super::values::{DATA_NODES_MIN, RESERVED_NAMES, SENTINELS_MIN, join};
 
-/// The nodes that a relocation can place into one /24 network, beside the two addresses of the
-/// monitoring and that of the proxy.
+/// Maximum number of nodes: those that a relocation can place into a /24 network, besides the two
+/// addresses of the monitoring and that of the proxy.
 pub(super) const NODES_MAX: usize = 251;
 
-/// Every rule that the document breaks.
+/// All violations of the rules.
 pub(super) fn broken(document: &Document<'_>) -> Vec<ConfigProblem> {
     let mut problems = Vec::new();
     names(document, &mut problems);
@@ -58,8 +58,8 @@ fn names(document: &Document<'_>, problems: &mut Vec<ConfigProblem>) {
     }
 }
 
-/// Addresses alone must differ, whatever the ports: a node binds its outgoing connections to its
-/// address, so a firewall rule or a network fault on a shared one would hit two nodes.
+/// Addresses have to be unique even if the ports differ: a node binds its outgoing connections to
+/// its address, so a firewall rule or network fault on a shared address would affect two nodes.
 fn addresses(document: &Document<'_>, problems: &mut Vec<ConfigProblem>) {
     let nodes = document.nodes().map(|node| (node, "address"));
     let monitoring = document
@@ -79,8 +79,8 @@ fn addresses(document: &Document<'_>, problems: &mut Vec<ConfigProblem>) {
             continue;
         }
         first.insert(address, path);
-        // A packet from a loopback address never leaves the machine, so that a node bound to one
-        // cannot talk to a node elsewhere.
+        // A packet from a loopback address never leaves the machine, so a node bound to one cannot
+        // reach a node on another machine.
         let (other, earlier) = *network.get_or_insert((address, path));
         if address.is_loopback() != other.is_loopback() {
             let earlier = earlier.clone();
@@ -91,7 +91,7 @@ fn addresses(document: &Document<'_>, problems: &mut Vec<ConfigProblem>) {
             }));
         }
     }
-    // Only clients connect to the proxy: it may serve those of one host, at a loopback address.
+    // Only clients connect to the proxy, so it may serve those of one host, at a loopback address.
     if let Some(at) = proxy_address(document)
         && let Some(earlier) = first.get(&at.value)
     {
@@ -102,7 +102,7 @@ fn addresses(document: &Document<'_>, problems: &mut Vec<ConfigProblem>) {
     }
 }
 
-/// The address of the proxy, stated or as it follows from the first data node's.
+/// The address of the proxy: the stated one, or the one derived from the first data node's.
 fn proxy_address(document: &Document<'_>) -> Option<Located<Ipv4Addr>> {
     let proxy = document.table("proxy").filter(|table| table.is_stated())?;
     if proxy.states("address") {
@@ -116,7 +116,7 @@ fn proxy_address(document: &Document<'_>) -> Option<Located<Ipv4Addr>> {
     })
 }
 
-/// Listeners on one address have ports of their own: the four of the monitoring, and on each node
+/// Listeners on the same address have unique ports: the four of the monitoring, and on each node
 /// and the proxy the server and the metrics.
 fn ports(document: &Document<'_>, problems: &mut Vec<ConfigProblem>) {
     let Some(monitoring) = document.table("monitoring") else {
@@ -143,7 +143,7 @@ fn ports(document: &Document<'_>, problems: &mut Vec<ConfigProblem>) {
     ]
     .map(|key| port(monitoring, key));
     for (i, later) in services.iter().enumerate() {
-        // One report is enough, however many have it.
+        // One report is enough, however many listeners share the port.
         let _ = services[..i].iter().any(|earlier| judge(earlier, later));
     }
     let metrics = port(monitoring, "node_port");
@@ -171,7 +171,7 @@ fn counts(document: &Document<'_>, problems: &mut Vec<ConfigProblem>) {
     };
     let count = |section| document.tables(section).map(<[_]>::len);
     if let Some(count) = count("data_node").filter(|count| *count < DATA_NODES_MIN) {
-        let why = "with a single copy, losing that node loses every record";
+        let why = "with a single copy, the loss of its node loses every record";
         report(
             "data_node",
             too_few(count, DATA_NODES_MIN, "[[data_node]]", why),
@@ -179,7 +179,7 @@ fn counts(document: &Document<'_>, problems: &mut Vec<ConfigProblem>) {
     }
     match count("sentinel") {
         Some(count) if count < SENTINELS_MIN => {
-            let why = "a majority must be left when one is lost";
+            let why = "a majority must remain after the loss of one";
             report(
                 "sentinel",
                 too_few(count, SENTINELS_MIN, "[[sentinel]]", why),
@@ -197,17 +197,19 @@ fn counts(document: &Document<'_>, problems: &mut Vec<ConfigProblem>) {
     }
 }
 
-/// A quorum is a majority of the Sentinels at least.
+/// A quorum is at least a majority of the Sentinels.
 ///
-/// Sentinel itself takes a smaller one. But a primary fences itself by reaching a majority, and the
-/// other Sentinels vote for a failover without checking that the primary is down: with a smaller
-/// quorum, a minority whose own link is broken fails over a primary that a majority still reaches.
-/// A quorum of all Sentinels is slow to tolerate (no failover while one is lost), but safe.
+/// Sentinel itself accepts a smaller one. But a primary is fenced only if it does not reach a
+/// majority, and the other Sentinels vote for a failover without checking that the primary is down.
+/// So with a smaller quorum, a minority with a broken link fails over a primary that a majority
+/// still reaches. A quorum of all Sentinels is safe, but there is no failover while one of them is
+/// lost.
 fn quorum(document: &Document<'_>) -> Option<ConfigProblem> {
     let quorum = document.table("lab")?.get::<usize>("quorum")?;
     let sentinels = document.tables("sentinel")?.len();
     let kind = match quorum.value {
-        // Their number is wrong and reported; which quorum is right depends on how that is fixed.
+        // Their number is invalid and already reported; the right quorum depends on the corrected
+        // number.
         _ if sentinels < SENTINELS_MIN => return None,
         value if value > sentinels => ConfigProblemKind::QuorumOverSentinels {
             quorum: value,
@@ -226,7 +228,7 @@ fn quorum(document: &Document<'_>) -> Option<ConfigProblem> {
 
 fn seed_primary(document: &Document<'_>) -> Option<ConfigProblem> {
     let seed = document.table("lab")?.get::<String>("seed_primary")?;
-    // One of the names that are no good may be the one that is meant: then nothing is said.
+    // If a node name is invalid, it may be the intended one, so nothing is reported.
     let data_nodes = document.tables("data_node")?.iter();
     let data_nodes: Option<Vec<String>> = data_nodes
         .map(|node| node.get::<String>("name").map(|name| name.value))
@@ -244,14 +246,14 @@ fn mutual_tls(document: &Document<'_>) -> Option<ConfigProblem> {
     (mutual.value && !tls.value).then(|| mutual.problem(ConfigProblemKind::MutualWithoutTls))
 }
 
-/// Without TLS in the lab, nobody makes certificates.
+/// Without TLS, the lab has no certificates.
 fn proxy_tls(document: &Document<'_>) -> Option<ConfigProblem> {
     let stated = document.table("proxy")?.get::<bool>("tls")?;
     let tls = document.table("security")?.get::<bool>("tls")?;
     (stated.value && !tls.value).then(|| stated.problem(ConfigProblemKind::ProxyTlsWithoutTls))
 }
 
-/// An application is a user that no one else is.
+/// The names of applications are unique and not reserved.
 fn apps(document: &Document<'_>, problems: &mut Vec<ConfigProblem>) {
     let acl = document
         .table("security")
@@ -281,10 +283,10 @@ fn apps(document: &Document<'_>, problems: &mut Vec<ConfigProblem>) {
     }
 }
 
-/// The hang timeout is below down-after: otherwise the Sentinels fail over first, and the hung
-/// primary is found by guess instead of by its supervisor.
+/// The hang timeout is below down-after. Otherwise the Sentinels fail over first, and the hung
+/// primary is detected by timeout instead of by its supervisor.
 ///
-/// With a `profile`, of that: what it only inherits is judged once, in `timing`.
+/// With a `profile`, its values are checked; inherited ones are checked once, in `timing`.
 fn hang_timeout(timing: &Table<'_>, profile: Option<&Table<'_>>) -> Option<ConfigProblem> {
     const HANG: &str = "hang_timeout_ms";
     const DOWN: &str = "down_after_ms";
@@ -301,7 +303,7 @@ fn hang_timeout(timing: &Table<'_>, profile: Option<&Table<'_>>) -> Option<Confi
     if hang.value < down.value {
         return None;
     }
-    // The place is the hang timeout, unless down-after alone is what the table states.
+    // The reported position is the hang timeout, unless the table contains only down-after.
     let place = if stated && !table.states(HANG) {
         &down
     } else {

@@ -1,8 +1,7 @@
-//! The JSON schema of `lab.toml`, and the description of each key that the check and the reference
-//! take from it.
+//! The JSON schema of `lab.toml`, and the descriptions of its keys for the check and the reference.
 //!
-//! schemars derives the schema from the types in [`super::keys`], so a key is described there and
-//! nowhere else. Editors read it as `lab.schema.json`, Nix takes defaults from that file.
+//! schemars derives the schema from the types in [`super::keys`], so a key is described only there.
+//! Editors use the schema as `lab.schema.json`, and Nix takes defaults from that file.
 
 use std::sync::LazyLock;
 
@@ -13,7 +12,7 @@ use serde_json::Value;
 use super::attributes::{CHANNEL_FORMAT, COMMAND_FORMAT, KEY_FORMAT, NAME_PATTERN};
 use super::keys::Tables;
 
-/// The units: the end of a key's name, and how it is written after a number.
+/// The units: the suffix of a key's name, and the notation after a number.
 const UNITS: [(&str, &str); 3] = [("ms", "ms"), ("days", "days"), ("mib", "MiB")];
 
 /// All tables, in the order in which `lab.toml` states them.
@@ -25,12 +24,12 @@ pub(super) static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
         .collect()
 });
 
-/// The JSON schema of `lab.toml`, for editors: draft 7, which all of them know.
+/// The JSON schema of `lab.toml`, for editors: draft 7, which all of them support.
 ///
-/// It has types, ranges and forms. Which addresses and numbers of nodes are usable, and rules that
-/// concern several keys, only the check knows.
+/// It covers types, ranges and patterns. Only the check covers usable addresses, the number of
+/// nodes, and rules on several keys.
 pub fn lab_schema() -> Schema {
-    // Each key in its place: who reads the schema has no references to follow.
+    // Inlined, so that readers of the schema have no references to follow.
     let settings = SchemaSettings::draft07().with(|s| s.inline_subschemas = true);
     settings.into_generator().into_root_schema_for::<Tables>()
 }
@@ -40,24 +39,24 @@ pub fn lab_schema() -> Schema {
 pub(super) struct Section {
     /// The key of the table at the top of the file.
     pub name: String,
-    /// How often the table stands in the file, and under which header.
+    /// How often the table occurs in the file, and under which header.
     pub shape: Shape,
-    /// Whether the file must have it.
+    /// Whether it is required.
     pub required: bool,
-    /// Its keys, in the order in which the documentation lists them.
+    /// Its keys, in the order of the documentation.
     pub keys: Vec<Key>,
-    /// What the table describes; Markdown.
+    /// Its description, in Markdown.
     pub meaning: String,
 }
 
-/// How a section is written.
+/// The notation of a section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
     /// `[name]`, once.
     Table,
     /// `[[name]]`, once for each element.
     List,
-    /// `[name.ANY]`, once for each name that the file gives.
+    /// `[name.ANY]`, once for each name in the file.
     Named,
 }
 
@@ -66,25 +65,25 @@ pub(super) enum Shape {
 pub(super) struct Key {
     /// The key as written in the file.
     pub name: String,
-    /// The values it takes.
+    /// The valid values.
     pub kind: ValueKind,
-    /// The value of a key that is absent; `None`: it must be there, is as in `[timing]`, or
-    /// follows from another key.
+    /// The default; `None`: the key is required, inherited from `[timing]`, or derived from
+    /// another key.
     pub default: Option<Value>,
-    /// Whether it must be there.
+    /// Whether it is required.
     pub required: bool,
-    /// A value that is right.
+    /// A valid value.
     example: Value,
-    /// What it decides; Markdown.
+    /// Its description, in Markdown.
     pub meaning: String,
 }
 
-/// The values that a key takes.
+/// The type of a key's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ValueKind {
     /// A name: lower-case letters, digits and inner `-`, at most 63.
     Name,
-    /// An IPv4 address that one host can have.
+    /// An IPv4 address of a host.
     Address,
     /// An integer between both limits, inclusive.
     Integer {
@@ -101,14 +100,14 @@ pub(super) enum ValueKind {
     List(ElementKind),
 }
 
-/// The strings in a list.
+/// The type of the strings in a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ElementKind {
-    /// Patterns of keys.
+    /// Key patterns.
     Keys,
-    /// Patterns of channels.
+    /// Channel patterns.
     Channels,
-    /// ACL rules of commands.
+    /// ACL rules for commands.
     Commands,
 }
 
@@ -132,7 +131,7 @@ impl Section {
         }
     }
 
-    /// Whether the table can't be there without one of its keys.
+    /// Whether it has required keys.
     pub fn has_required_keys(&self) -> bool {
         self.keys.iter().any(|key| key.required)
     }
@@ -166,13 +165,13 @@ impl Key {
         }
     }
 
-    /// The key with a value that is right, as written in the file.
+    /// The key with a valid value, as written in the file.
     pub fn assignment(&self) -> String {
         // Strings, integers, flags and lists of them are the same in JSON and TOML.
         format!("{} = {}", self.name, self.example)
     }
 
-    /// The unit of its number, by the end of its name; empty when it has none.
+    /// The unit of its number, by the suffix of its name; empty if it has none.
     pub fn unit(&self) -> &'static str {
         let end = self.name.rsplit('_').next();
         let unit = UNITS.iter().find(|(name, _)| end == Some(name));
@@ -204,14 +203,15 @@ impl ValueKind {
             Some("string") if schema["enum"].is_array() => {
                 let words = schema["enum"].as_array().into_iter().flatten();
                 let words = words.filter_map(|word| word.as_str().map(str::to_owned));
-                // Once, for as long as the process lives, as the sections themselves.
+                // Leaked once, because the sections live as long as the process.
                 ValueKind::Choice(words.collect::<Vec<_>>().leak())
             }
             Some("integer") => ValueKind::Integer {
                 min: limit("minimum").unwrap_or(i64::MIN),
                 max: limit("maximum").unwrap_or(i64::MAX),
             },
-            // Before any file is read, so with a new type of key no test passes.
+            // This runs before any file is read, so every test fails if a new type of key is not
+            // handled.
             _ => unreachable!("the check does not know such a key: {schema}"),
         }
     }
@@ -227,7 +227,7 @@ fn is_required(schema: &Value, name: &str) -> bool {
     required.is_some_and(|names| names.iter().any(|n| n == name))
 }
 
-/// A text without the line breaks of the comment that it comes from.
+/// The text without the line breaks of the source comment.
 fn one_line(text: &Value) -> String {
     text.as_str().unwrap_or_default().replace('\n', " ")
 }

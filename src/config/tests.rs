@@ -14,14 +14,14 @@ mod single_problems;
 
 /// The `lab.toml` at the root of the repository.
 const SHIPPED: &str = include_str!("../../lab.toml");
-/// One whose lines do not move when keys come.
+/// An example whose line numbers do not change when keys are added.
 const EXAMPLE: &str = include_str!("tests/lab.toml");
 
 fn problems(text: &str, profile: Option<&str>) -> ConfigProblems {
     Lab::parse(text, profile).unwrap_err()
 }
 
-/// The problems as a user reads them, but for lists of all keys of a table, which grow.
+/// The problems as a user reads them, without the growing lists of all keys of a table.
 fn report(text: &str, profile: Option<&str>) -> String {
     let report = problems(text, profile).to_string();
     SECTIONS.iter().fold(report, |report, section| {
@@ -33,7 +33,7 @@ fn report(text: &str, profile: Option<&str>) -> String {
     })
 }
 
-/// The example with each `(old, new)` applied once, which must all be found.
+/// The example with each `(old, new)` replaced once. Each must be found.
 fn edited(edits: &[(&str, &str)]) -> String {
     edits.iter().fold(EXAMPLE.to_owned(), |text, (old, new)| {
         assert!(text.contains(old), "{old:?} is not in tests/lab.toml");
@@ -125,7 +125,7 @@ fn shipped_lab_states_every_key_with_its_default_or_none() {
             .flat_map(|t| section.keys.iter().map(move |k| (t, k)))
         {
             let Some(stated) = table.get(&key.name) else {
-                // One that follows from another key.
+                // A default derived from another key.
                 let follows = key.default.is_none() && !key.required;
                 assert!(follows, "{} {}", section.name, key.name);
                 continue;
@@ -138,7 +138,7 @@ fn shipped_lab_states_every_key_with_its_default_or_none() {
     }
 }
 
-/// It has no application, but shows one.
+/// The shipped lab has no application, but shows one in comments.
 #[test]
 fn the_application_in_the_comments_of_the_shipped_lab_states_every_key_with_its_default() {
     let at = SHIPPED.find("# [[app]]").unwrap();
@@ -241,7 +241,7 @@ fn the_proxy_may_serve_the_clients_of_one_host_and_has_tls_as_the_lab() {
     assert!(!with("tls = true ", "tls = false").proxy_uses_tls());
 }
 
-/// A key that is described but not read would be ignored in silence.
+/// A key that is described but not read would be ignored silently.
 #[test]
 fn every_described_key_is_read() {
     for section in SECTIONS.iter() {
@@ -274,21 +274,21 @@ fn generated_lab_schema_json() {
     generated::file("lab.schema.json", &schema);
 }
 
-/// The schema says it by a regular expression, the check by a function.
+/// The schema has a regular expression, the check a function.
 #[test]
 fn names_are_the_same_to_editors_and_to_the_check() {
     let pattern = super::attributes::NAME_PATTERN.trim_matches(['^', '$']);
-    let good = proptest::string::string_regex(pattern).unwrap();
-    proptest!(|(name in good, other in "[-a-z0-9A-Z_.]{0,3}")| {
-        prop_assert!(name.len() > 63 || super::values::is_good_name(&name), "{name}");
-        let is_good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let valid_names = proptest::string::string_regex(pattern).unwrap();
+    proptest!(|(name in valid_names, other in "[-a-z0-9A-Z_.]{0,3}")| {
+        prop_assert!(name.len() > 63 || super::values::is_valid_name(&name), "{name}");
+        let is_valid = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         let dash_at_end = other.is_empty() || other.starts_with('-') || other.ends_with('-');
-        let wanted = other.bytes().all(is_good) && !dash_at_end;
-        prop_assert_eq!(super::values::is_good_name(&other), wanted, "{}", other);
+        let wanted = other.bytes().all(is_valid) && !dash_at_end;
+        prop_assert_eq!(super::values::is_valid_name(&other), wanted, "{}", other);
     });
 }
 
-/// A file that the check lets pass is one that serde reads.
+/// serde accepts every file that passes the check.
 #[test]
 fn every_limit_of_a_key_is_a_value_that_serde_takes() {
     for section in SECTIONS.iter().filter(|s| s.shape != Shape::Named) {
@@ -303,7 +303,7 @@ fn every_limit_of_a_key_is_a_value_that_serde_takes() {
                     table => table,
                 };
                 table[&key.name] = value.into();
-                // Without the check before it, which may refuse the value for another key's sake.
+                // Without the check, which may refuse the value because of another key.
                 let read = toml::from_str::<Tables>(&toml::to_string(&document).unwrap());
                 assert!(read.is_ok(), "{} = {value}: {read:?}", key.name);
             }
@@ -311,7 +311,7 @@ fn every_limit_of_a_key_is_a_value_that_serde_takes() {
     }
 }
 
-/// Texts that get past the syntax: lines of a lab in any order, some of them slightly wrong.
+/// Texts that are mostly valid TOML: lines of a lab in any order, some of them slightly wrong.
 fn nearly_a_lab() -> impl Strategy<Value = String> {
     let mut lines: Vec<String> = SHIPPED.lines().map(str::to_owned).collect();
     for value in [
@@ -355,7 +355,7 @@ fn nearly_a_lab() -> impl Strategy<Value = String> {
 fn parses_or_explains(text: &str, profile: Option<&str>) -> Result<(), TestCaseError> {
     if let Err(problems) = Lab::parse(text, profile) {
         prop_assert!(problems.len() > 0);
-        // What passes the check, serde reads.
+        // serde accepts everything that passes the check.
         let unreadable = |p: &ConfigProblem| matches!(p.kind, ConfigProblemKind::Unreadable { .. });
         prop_assert!(!problems.iter().any(unreadable));
         prop_assert_eq!(problems.to_string().lines().count(), problems.len());

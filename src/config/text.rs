@@ -1,8 +1,8 @@
-//! The text of `lab.toml`, with byte offsets as lines and columns.
+//! Converts byte offsets in the text of `lab.toml` into lines and columns.
 
 use super::problem::{ConfigProblem, ConfigProblemKind, Position};
 
-/// A text that knows where its lines start.
+/// A text with the offsets of its lines.
 pub(super) struct Text<'t> {
     text: &'t str,
     line_starts: Vec<usize>,
@@ -17,7 +17,7 @@ impl<'t> Text<'t> {
         }
     }
 
-    /// The problem that the TOML library finds at a place of the text.
+    /// A problem reported by the TOML library.
     pub fn problem(&self, error: &toml::de::Error, kind: ConfigProblemKind) -> ConfigProblem {
         ConfigProblem {
             key: String::new(),
@@ -26,7 +26,7 @@ impl<'t> Text<'t> {
         }
     }
 
-    /// The line and column of a byte offset; one beyond the text is the end of its last line.
+    /// The line and column of a byte offset. An offset beyond the text is the end of its last line.
     pub fn position(&self, offset: usize) -> Position {
         let line = self.line_starts.partition_point(|start| *start <= offset);
         let start = self

@@ -1,14 +1,14 @@
-//! Limits and single values: which values are good, and what they are called in messages.
+//! Limits and checks of single values, and their names in messages.
 
 use std::net::Ipv4Addr;
 
 use toml::de::DeValue;
 
-/// The fewest data nodes: of a single copy, every record is lost with its node.
+/// Minimum number of data nodes: with a single copy, the loss of its node loses every record.
 pub(super) const DATA_NODES_MIN: usize = 2;
-/// The fewest Sentinels of which a majority is left when one is lost.
+/// Minimum number of Sentinels: a majority must remain after the loss of one.
 pub(super) const SENTINELS_MIN: usize = 3;
-/// The length limit of a name: that of a DNS label, since names become host names too.
+/// Maximum length of a name: that of a DNS label, because names are also host names.
 pub(super) const NAME_MAX: usize = 63;
 /// The other folders of the state folder, and the other processes and services of a lab, whose logs
 /// and volumes are beside those of the nodes.
@@ -25,16 +25,15 @@ pub(super) const RESERVED_NAMES: [&str; 10] = [
     "writer",
 ];
 
-/// The length limit of a pattern and of an ACL rule of an application.
+/// Maximum length of a pattern or an ACL rule of an application.
 pub(super) const RULE_MAX: usize = 200;
 
-/// The commands that an application may use where `lab.toml` does not say: what may stop a server,
-/// change its role, or read and delete all keys, it may not. `INFO` is among the dangerous ones
-/// because it tells about the server; client libraries ask it whether the server has loaded its
-/// data (ioredis).
+/// The default commands of an application: none that stops a server, changes its role, or reads or
+/// deletes all keys. `INFO` is in the category *dangerous* because it describes the server, but
+/// client libraries use it to check whether the server has loaded its data (ioredis).
 pub(super) const DEFAULT_COMMANDS: [&str; 4] = ["+@all", "-@admin", "-@dangerous", "+info"];
 
-/// Users of the servers that are no application. `access` has the same, by a test.
+/// Users of the servers that are not applications. A test compares them with those in `access`.
 pub(super) const USERS_OF_LAB: [&str; 9] = [
     "default",
     "exporter",
@@ -47,7 +46,7 @@ pub(super) const USERS_OF_LAB: [&str; 9] = [
     "writer",
 ];
 
-/// `path.key`; a key that is no bare TOML key is quoted and escaped.
+/// `path.key`; a key that is not a bare TOML key is quoted and escaped.
 pub(super) fn join(path: &str, key: &str) -> String {
     let bare = !key.is_empty()
         && key
@@ -65,21 +64,21 @@ pub(super) fn join(path: &str, key: &str) -> String {
     }
 }
 
-/// Whether a name works as folder, cgroup, unit, host name and metric label alike.
-pub(super) fn is_good_name(name: &str) -> bool {
+/// Whether a name is valid as a folder, cgroup, unit, host name and metric label.
+pub(super) fn is_valid_name(name: &str) -> bool {
     (1..=NAME_MAX).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        // A leading '-' reads as a flag, and a host name has none at either end.
+        // A leading '-' would be read as a flag, and a host name has none at either end.
         && !name.starts_with('-')
         && !name.ends_with('-')
 }
 
-/// What an address is that no single node can have; nothing for one that a node can have.
+/// Why an address is not a host address; `None` if it is one.
 pub(super) fn unusable(address: Ipv4Addr) -> Option<&'static str> {
     match address.octets() {
-        [0, 0, 0, 0] => Some("every address of the machine"),
-        [0, ..] => Some("in the network 0.0.0.0/8, which has no hosts"),
-        [127, 0, 0, 0] => Some("the loopback network"),
+        [0, 0, 0, 0] => Some("the unspecified address"),
+        [0, ..] => Some("in the reserved network 0.0.0.0/8"),
+        [127, 0, 0, 0] => Some("the address of the loopback network"),
         [127, 255, 255, 255] | [255, 255, 255, 255] => Some("a broadcast address"),
         [224..=239, ..] => Some("a multicast address"),
         [240..=255, ..] => Some("a reserved address"),
@@ -87,7 +86,7 @@ pub(super) fn unusable(address: Ipv4Addr) -> Option<&'static str> {
     }
 }
 
-/// A TOML type with its article.
+/// The name of a TOML type, with its article.
 pub(super) fn type_of(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a string",

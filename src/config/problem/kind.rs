@@ -1,9 +1,9 @@
-//! What can be wrong, one by one: the text of each problem, and its remedy.
+//! The kinds of configuration problems, each with its text and remedy.
 
 use crate::config::nearest::nearest;
 use crate::config::values;
 
-/// What is wrong; its text says it, [`ConfigProblemKind::remedy`] says what to do.
+/// A kind of problem. Its text states the problem, [`ConfigProblemKind::remedy`] the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigProblemKind {
@@ -13,7 +13,7 @@ pub enum ConfigProblemKind {
         /// The message of the TOML parser.
         message: String,
     },
-    /// A value that passes the check and that serde does not take.
+    /// A value that passes the check but that serde rejects.
     #[error("{message}")]
     Unreadable {
         /// The message of serde.
@@ -22,58 +22,58 @@ pub enum ConfigProblemKind {
     /// A key or a table that `lab.toml` does not have.
     #[error("unknown key")]
     UnknownKey {
-        /// What the writer of the file may have meant, and where that belongs.
+        /// What may have been meant, and where it belongs.
         hint: Hint,
     },
-    /// A key that must be there is absent.
+    /// A required key is absent.
     #[error("missing")]
     Missing {
-        /// The header of its table, when that is absent too.
+        /// The header of its table, if that is absent too.
         header: Option<String>,
-        /// The key with a value that would be right, as written in the file.
+        /// The key with a valid value, as written in the file.
         example: String,
     },
     /// A value of another TOML type.
     #[error("expected {expected}, found {found}")]
     WrongType {
-        /// The type that the key takes.
+        /// The type of the key.
         expected: &'static str,
-        /// The type that the file has there.
+        /// The type in the file.
         found: &'static str,
-        /// How it is written right.
+        /// The correct notation.
         example: String,
     },
-    /// A number outside of what the key takes.
+    /// A number outside the range of the key.
     #[error("{} is out of range", with_unit(value, unit))]
     OutOfRange {
-        /// The number as the file has it.
+        /// The number as in the file.
         value: String,
-        /// The unit, empty when it has none.
+        /// The unit; empty if it has none.
         unit: &'static str,
-        /// The numbers that the key takes, in words.
+        /// The valid range, in words.
         range: String,
     },
-    /// Not one of the words that the key takes.
-    #[error("{word:?} is no value of this key")]
+    /// Not one of the valid words.
+    #[error("{word:?} is not a valid value")]
     UnknownWord {
-        /// What the file has.
+        /// The value in the file.
         word: String,
-        /// The words that it takes.
+        /// The valid words.
         words: &'static [String],
     },
-    /// A name that is no good as a folder, unit, host name or label.
-    #[error("{name:?} is not a name that works everywhere")]
+    /// A name that is not valid as a folder, unit, host name or label.
+    #[error("{name:?} is not a valid name")]
     BadName {
         /// The name.
         name: String,
     },
-    /// The name of a folder or a process beside the nodes.
-    #[error("{name:?} is the name of a folder or process that is not a node's")]
+    /// The name of a folder or process that is not a node.
+    #[error("{name:?} is a reserved name")]
     ReservedName {
         /// The name.
         name: String,
     },
-    /// A name that an earlier node has.
+    /// The name of an earlier node.
     #[error("{name:?} is already the name of {earlier}")]
     DuplicateName {
         /// The name.
@@ -81,8 +81,8 @@ pub enum ConfigProblemKind {
         /// The path of the earlier node.
         earlier: String,
     },
-    /// The name of an application that a user of the lab has.
-    #[error("{name:?} is the name of a user of the lab itself")]
+    /// The name of one of the lab's own users.
+    #[error("{name:?} is a reserved user name")]
     UserOfLab {
         /// The name.
         name: String,
@@ -95,41 +95,41 @@ pub enum ConfigProblemKind {
         /// The path of the earlier application.
         earlier: String,
     },
-    /// Applications of a lab without users.
-    #[error("an application is a user, and with acl = false there are none")]
+    /// Applications in a lab without users.
+    #[error("applications require security.acl = true")]
     AppWithoutAcl,
-    /// A pattern that no ACL rule can state.
-    #[error("{pattern:?} is not a pattern that an ACL can have")]
+    /// A pattern that an ACL rule cannot contain.
+    #[error("{pattern:?} is not a valid ACL pattern")]
     BadPattern {
         /// The pattern.
         pattern: String,
     },
-    /// A pattern of keys or channels of the lab itself.
-    #[error("{pattern:?} matches {what} that begin with {prefix}, which are the lab's")]
+    /// A pattern that matches the lab's own keys or channels.
+    #[error("{pattern:?} matches {what} reserved for the lab ({prefix}...)")]
     PatternOfLab {
         /// The pattern.
         pattern: String,
         /// Keys or channels.
         what: &'static str,
-        /// The beginning of those of the lab.
+        /// The prefix of the lab's own ones.
         prefix: &'static str,
     },
-    /// Not an ACL rule of a command or a category.
-    #[error("{rule:?} is not an ACL rule of a command")]
+    /// Not an ACL rule for a command or a category.
+    #[error("{rule:?} is not a valid ACL rule for commands")]
     BadRule {
-        /// What the file has.
+        /// The value in the file.
         rule: String,
     },
-    /// A category that servers do not have.
-    #[error("{rule:?} names a category that Redis does not have")]
+    /// An unknown command category.
+    #[error("{rule:?} names an unknown command category")]
     UnknownCategory {
         /// The rule.
         rule: String,
-        /// The category that is written nearly so.
+        /// The closest known category.
         near: Option<&'static str>,
     },
-    /// Commands that would give an application a part of the lab.
-    #[error("{rule:?} allows what no application may do: it changes servers, users or all keys")]
+    /// Commands with which an application could change the lab.
+    #[error("{rule:?} is not allowed for applications: it changes servers, users or all keys")]
     RuleOfLab {
         /// The rule.
         rule: String,
@@ -137,18 +137,18 @@ pub enum ConfigProblemKind {
     /// Not an IPv4 address.
     #[error("{text:?} is not an IPv4 address")]
     NotIpv4 {
-        /// What the file has.
+        /// The value in the file.
         text: String,
     },
-    /// An IPv4 address that no single host can have.
-    #[error("{address} is {what}, not the address of one node")]
+    /// An IPv4 address that is not a host address.
+    #[error("{address} is {what}, not a host address")]
     UnusableAddress {
         /// The address.
         address: std::net::Ipv4Addr,
         /// What it is instead.
         what: &'static str,
     },
-    /// An address that an earlier node has.
+    /// The address of an earlier node.
     #[error("{address} is already the address of {earlier}")]
     DuplicateAddress {
         /// The address.
@@ -156,7 +156,7 @@ pub enum ConfigProblemKind {
         /// The path of the earlier node.
         earlier: String,
     },
-    /// A port that an earlier listener on the same address has.
+    /// The port of an earlier listener on the same address.
     #[error("{port} is already the port of {earlier}")]
     DuplicatePort {
         /// The port.
@@ -164,7 +164,7 @@ pub enum ConfigProblemKind {
         /// The key of the earlier port.
         earlier: String,
     },
-    /// Some nodes are on the loopback network and some are not.
+    /// Some nodes are in the loopback network and some are not.
     #[error("{address} and {other} of {earlier} cannot reach each other")]
     MixedLoopback {
         /// The address.
@@ -175,47 +175,47 @@ pub enum ConfigProblemKind {
         earlier: String,
     },
     /// Too few nodes of a kind.
-    #[error("{count} of at least {least}")]
+    #[error("{count} found, at least {least} required")]
     TooFew {
-        /// How many there are.
+        /// The number found.
         count: usize,
-        /// How many there must be.
+        /// The number required.
         least: usize,
-        /// The header of one more.
+        /// The header of an additional one.
         header: String,
         /// Why that many.
         why: &'static str,
     },
-    /// More nodes than a /24 has addresses for.
-    #[error("{count} nodes are more than the {most} that fit into one /24 network")]
+    /// More nodes than a /24 network has addresses.
+    #[error("{count} nodes exceed the {most} that fit into one /24 network")]
     TooManyNodes {
-        /// How many there are.
+        /// The number found.
         count: usize,
-        /// How many there may be.
+        /// The maximum.
         most: usize,
     },
     /// An even number of Sentinels.
-    #[error("{count} Sentinels survive no more losses than {}", count - 1)]
+    #[error("{count} Sentinels tolerate no more failures than {}", count - 1)]
     EvenSentinels {
-        /// How many there are.
+        /// The number found.
         count: usize,
     },
-    /// A quorum that the Sentinels can never reach.
-    #[error("a quorum of {quorum} is over the number of Sentinels, {sentinels}")]
+    /// A quorum above the number of Sentinels.
+    #[error("a quorum of {quorum} exceeds the number of Sentinels, {sentinels}")]
     QuorumOverSentinels {
         /// The quorum.
         quorum: usize,
-        /// How many Sentinels there are.
+        /// The number of Sentinels.
         sentinels: usize,
     },
-    /// A quorum that a minority of the Sentinels can reach.
+    /// A quorum below a majority of the Sentinels.
     #[error(
         "a quorum of {quorum} lets a minority of {sentinels} Sentinels fail over a healthy primary"
     )]
     QuorumBelowMajority {
         /// The quorum.
         quorum: usize,
-        /// How many Sentinels there are.
+        /// The number of Sentinels.
         sentinels: usize,
     },
     /// The seed primary is not one of the data nodes.
@@ -226,7 +226,7 @@ pub enum ConfigProblemKind {
         /// The names of the data nodes.
         data_nodes: Vec<String>,
     },
-    /// A hang timeout that the Sentinels' own would overtake.
+    /// A hang timeout that is not below `down_after_ms`.
     #[error("a hang timeout of {hang_ms} ms is not below down_after_ms, {down_ms} ms")]
     HangTimeoutNotBelowDownAfter {
         /// The hang timeout in milliseconds.
@@ -234,28 +234,28 @@ pub enum ConfigProblemKind {
         /// The down-after time in milliseconds.
         down_ms: u64,
     },
-    /// Certificates of clients, and nobody to show them to.
-    #[error("without TLS nobody shows a certificate")]
+    /// Client certificates without TLS.
+    #[error("mutual_tls requires tls")]
     MutualWithoutTls,
-    /// TLS towards clients of a lab without certificates.
-    #[error("a lab without TLS has no certificate that the proxy could show")]
+    /// TLS for clients of the proxy in a lab without certificates.
+    #[error("proxy.tls requires security.tls")]
     ProxyTlsWithoutTls,
-    /// The profile asked for is not in the file.
+    /// The requested profile is not in the file.
     #[error("no such profile")]
     UnknownProfile {
-        /// The names of the profiles that there are.
+        /// The names of the existing profiles.
         profiles: Vec<String>,
     },
 }
 
-/// What an unknown key may have been meant to be.
+/// The likely meaning of an unknown key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hint {
-    /// A known key of the same table that is written nearly so.
+    /// A similar known key of the same table.
     DidYouMean(&'static str),
     /// A key of that name belongs under this header.
     BelongsTo(String),
-    /// Nothing is near: these are the keys that the table takes.
+    /// No similar key; these are the keys of the table.
     OneOf(Vec<&'static str>),
 }
 
@@ -263,8 +263,10 @@ impl ConfigProblemKind {
     /// The remedy: one sentence without a full stop, in the imperative.
     pub fn remedy(&self) -> String {
         match self {
-            ConfigProblemKind::Syntax { .. } => "correct it to TOML 1.0".into(),
-            ConfigProblemKind::Unreadable { .. } => "write it as docs/configuration.md says".into(),
+            ConfigProblemKind::Syntax { .. } => "correct the TOML syntax".into(),
+            ConfigProblemKind::Unreadable { .. } => {
+                "write it as described in docs/configuration.md".into()
+            }
             ConfigProblemKind::UnknownKey {
                 hint: Hint::DidYouMean(key),
             } => format!("did you mean `{key}`?"),
@@ -298,26 +300,24 @@ impl ConfigProblemKind {
                 values::NAME_MAX
             ),
             ConfigProblemKind::ReservedName { .. } => format!(
-                "choose another name than {}",
+                "choose a name other than {}",
                 values::RESERVED_NAMES.join(", ")
             ),
-            ConfigProblemKind::DuplicateName { .. } => "give every node a name of its own".into(),
+            ConfigProblemKind::DuplicateName { .. } => "give every node a unique name".into(),
             ConfigProblemKind::UserOfLab { .. } => format!(
-                "choose another name than {}, halab, and those that begin with halab-",
+                "choose a name other than {}, halab, and those that begin with halab-",
                 values::USERS_OF_LAB.join(", ")
             ),
-            ConfigProblemKind::DuplicateApp { .. } => {
-                "give every application a name of its own".into()
-            }
+            ConfigProblemKind::DuplicateApp { .. } => "give every application a unique name".into(),
             ConfigProblemKind::AppWithoutAcl => {
                 "set security.acl = true, or remove the application".into()
             }
             ConfigProblemKind::BadPattern { .. } => format!(
-                "use 1 to {} ASCII characters without blanks, for example \"shop:*\"",
+                "use 1 to {} printable ASCII characters without spaces, for example \"shop:*\"",
                 values::RULE_MAX
             ),
             ConfigProblemKind::PatternOfLab { .. } => {
-                "begin it with what is the application's own, for example \"shop:*\"".into()
+                "begin it with a prefix of the application, for example \"shop:*\"".into()
             }
             ConfigProblemKind::BadRule { .. } => {
                 "write it in lower case like \"+get\", \"-client|kill\" or \"-@dangerous\"".into()
@@ -326,7 +326,7 @@ impl ConfigProblemKind {
                 near: Some(near), ..
             } => format!("did you mean @{near}?"),
             ConfigProblemKind::UnknownCategory { near: None, .. } => {
-                "use one that ACL CAT lists".into()
+                "use a category that ACL CAT lists".into()
             }
             ConfigProblemKind::RuleOfLab { .. } => "remove it".into(),
             ConfigProblemKind::NotIpv4 { .. } => {
@@ -334,18 +334,16 @@ impl ConfigProblemKind {
             }
             ConfigProblemKind::UnusableAddress { .. }
             | ConfigProblemKind::DuplicateAddress { .. } => {
-                "give every node an address of its own, for example out of 127.0.0.0/8".into()
+                "use a unique host address, for example in 127.0.0.0/8".into()
             }
-            ConfigProblemKind::DuplicatePort { .. } => {
-                "give each listener a port of its own".into()
-            }
+            ConfigProblemKind::DuplicatePort { .. } => "give each listener a unique port".into(),
             ConfigProblemKind::MixedLoopback { .. } => {
-                "put all nodes into 127.0.0.0/8, or none of them".into()
+                "use addresses in 127.0.0.0/8 for all nodes or for none".into()
             }
             ConfigProblemKind::TooFew { header, why, .. } => format!("add a `{header}`: {why}"),
-            ConfigProblemKind::TooManyNodes { most, .. } => format!("keep to {most} nodes"),
+            ConfigProblemKind::TooManyNodes { most, .. } => format!("use at most {most} nodes"),
             ConfigProblemKind::EvenSentinels { .. } => {
-                "make it an odd number: add a `[[sentinel]]` or remove one".into()
+                "use an odd number: add or remove a `[[sentinel]]`".into()
             }
             ConfigProblemKind::QuorumOverSentinels { sentinels, .. }
             | ConfigProblemKind::QuorumBelowMajority { sentinels, .. } => {
@@ -366,10 +364,10 @@ impl ConfigProblemKind {
                 "set security.tls = true as well, or remove this".into()
             }
             ConfigProblemKind::UnknownProfile { profiles } if profiles.is_empty() => {
-                "ask for none: the file has no profiles".into()
+                "omit the profile: the file defines none".into()
             }
             ConfigProblemKind::UnknownProfile { profiles } => {
-                format!("ask for one of: {}", quoted(profiles))
+                format!("use one of: {}", quoted(profiles))
             }
         }
     }
@@ -379,7 +377,7 @@ fn with_unit(number: &str, unit: &str) -> String {
     format!("{number} {unit}").trim_end().to_owned()
 }
 
-/// The names, escaped, since those of profiles may be no good.
+/// The names, escaped, because names of profiles may be invalid.
 fn quoted(names: &[String]) -> String {
     names
         .iter()
@@ -392,7 +390,7 @@ fn quoted(names: &[String]) -> String {
 fn choose(name: &str, names: &[String]) -> String {
     match (nearest(name, names.iter().map(String::as_str)), names) {
         (Some(near), _) => format!("did you mean {near:?}?"),
-        (None, []) => "name one of the data nodes".into(),
-        (None, names) => format!("name one of: {}", quoted(names)),
+        (None, []) => "use the name of a data node".into(),
+        (None, names) => format!("use one of: {}", quoted(names)),
     }
 }

@@ -1,4 +1,4 @@
-//! Reports as a whole: many problems at once, their order, what is not repeated, JSON.
+//! Whole reports: several problems, their order, no repetitions, JSON.
 
 use super::{EXAMPLE, edited, problems, report, table};
 use crate::config::Lab;
@@ -26,16 +26,16 @@ colour = \"red\"
 ";
     insta::assert_snapshot!(report(text, Some("quick")), @r#"
     line 2: lab.primary_name: missing; add it, for example `primary_name = "halab"`
-    line 3: lab.name: "My Lab" is not a name that works everywhere; use 1 to 63 lower-case letters, digits and '-', with no '-' at either end
+    line 3: lab.name: "My Lab" is not a valid name; use 1 to 63 lower-case letters, digits and '-', with no '-' at either end
     line 5: lab.seed_primary: "redis-c" is not a data node; did you mean "redis-a"?
-    line 12: sentinel[0].name: "redis-a" is already the name of data_node[0]; give every node a name of its own
-    line 13: sentinel[0].address: 127.0.0.11 is already the address of data_node[0]; give every node an address of its own, for example out of 127.0.0.0/8
+    line 12: sentinel[0].name: "redis-a" is already the name of data_node[0]; give every node a unique name
+    line 13: sentinel[0].address: 127.0.0.11 is already the address of data_node[0]; use a unique host address, for example in 127.0.0.0/8
     line 14: sentinel[0].port: 0 is out of range; use 1 to 65535
     line 17: timing.hang_timeout_ms: a hang timeout of 6000 ms is not below down_after_ms, 5000 ms; set hang_timeout_ms well below 5000, for example 1000, or raise down_after_ms
     line 18: timing.colour: unknown key; remove it, or use one of: (every key of [timing])
-    data_node: 1 of at least 2; add a `[[data_node]]`: with a single copy, losing that node loses every record
-    sentinel: 1 of at least 3; add a `[[sentinel]]`: a majority must be left when one is lost
-    profiles.quick: no such profile; ask for none: the file has no profiles
+    data_node: 1 found, at least 2 required; add a `[[data_node]]`: with a single copy, the loss of its node loses every record
+    sentinel: 1 found, at least 3 required; add a `[[sentinel]]`: a majority must remain after the loss of one
+    profiles.quick: no such profile; omit the profile: the file defines none
     "#);
 }
 
@@ -46,8 +46,8 @@ fn an_empty_file_says_what_a_lab_needs() {
     lab.primary_name: missing; add it under `[lab]`, for example `primary_name = "halab"`
     lab.seed_primary: missing; add it under `[lab]`, for example `seed_primary = "redis-a"`
     lab.quorum: missing; add it under `[lab]`, for example `quorum = 2`
-    data_node: 0 of at least 2; add a `[[data_node]]`: with a single copy, losing that node loses every record
-    sentinel: 0 of at least 3; add a `[[sentinel]]`: a majority must be left when one is lost
+    data_node: 0 found, at least 2 required; add a `[[data_node]]`: with a single copy, the loss of its node loses every record
+    sentinel: 0 found, at least 3 required; add a `[[sentinel]]`: a majority must remain after the loss of one
     "#);
 }
 
@@ -88,18 +88,18 @@ fn a_list_that_holds_no_tables_names_its_elements() {
 fn syntax_errors_have_line_and_column_and_come_alone() {
     let text = "[lab]\nname = \nquorum = 0\nquorum = 2 2\n[[sentinel]\n";
     insta::assert_snapshot!(problems(text, None), @"
-    line 2, column 8: not TOML: string values must be quoted, expected literal string; correct it to TOML 1.0
-    line 4, column 1: not TOML: duplicate key; correct it to TOML 1.0
-    line 4, column 10: not TOML: string values must be quoted, expected literal string; correct it to TOML 1.0
-    line 5, column 12: not TOML: unclosed array table, expected `]`; correct it to TOML 1.0
+    line 2, column 8: not TOML: string values must be quoted, expected literal string; correct the TOML syntax
+    line 4, column 1: not TOML: duplicate key; correct the TOML syntax
+    line 4, column 10: not TOML: string values must be quoted, expected literal string; correct the TOML syntax
+    line 5, column 12: not TOML: unclosed array table, expected `]`; correct the TOML syntax
     ");
 }
 
 #[test]
 fn an_unknown_profile_names_the_ones_that_there_are() {
-    insta::assert_snapshot!(problems(EXAMPLE, Some("fats")), @r#"profiles.fats: no such profile; ask for one of: "fast""#);
+    insta::assert_snapshot!(problems(EXAMPLE, Some("fats")), @r#"profiles.fats: no such profile; use one of: "fast""#);
     let none = edited(&[(table("[profiles.fast]", 0), "")]);
-    insta::assert_snapshot!(problems(&none, Some("a\nb")), @r#"profiles."a\nb": no such profile; ask for none: the file has no profiles"#);
+    insta::assert_snapshot!(problems(&none, Some("a\nb")), @r#"profiles."a\nb": no such profile; omit the profile: the file defines none"#);
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn too_many_nodes_for_a_network_are_refused() {
         format!("{EXAMPLE}\n{}", nodes.collect::<String>())
     };
     assert!(Lab::parse(&with_more(246), None).is_ok());
-    insta::assert_snapshot!(problems(&with_more(253), None), @r"data_node: 258 nodes are more than the 251 that fit into one /24 network; keep to 251 nodes");
+    insta::assert_snapshot!(problems(&with_more(253), None), @r"data_node: 258 nodes exceed the 251 that fit into one /24 network; use at most 251 nodes");
 }
 
 #[test]
@@ -178,5 +178,5 @@ fn problems_as_json_have_key_line_column_problem_and_remedy() {
       }
     ]
     "#);
-    insta::assert_snapshot!(serde_json::to_string(&problems("x", None)).unwrap(), @r#"[{"key":null,"line":1,"column":2,"problem":"not TOML: key with no value, expected `=`","remedy":"correct it to TOML 1.0"}]"#);
+    insta::assert_snapshot!(serde_json::to_string(&problems("x", None)).unwrap(), @r#"[{"key":null,"line":1,"column":2,"problem":"not TOML: key with no value, expected `=`","remedy":"correct the TOML syntax"}]"#);
 }

@@ -2,7 +2,7 @@
 
 use super::{edited, report, table};
 
-/// One bad input a line: what is edited in the shipped lab, and the whole report that follows.
+/// Invalid edits of the shipped lab, each with its whole report.
 #[test]
 fn every_single_problem_has_its_place_key_and_remedy() {
     let cases: &[(&str, &[(&str, &str)])] = &[
@@ -344,27 +344,27 @@ fn every_single_problem_has_its_place_key_and_remedy() {
     # wrong type of a name
     line 18: data_node[1].name: expected a string, found an integer; write it like `name = "redis-a"`
     # name of another folder
-    line 18: data_node[1].name: "secrets" is the name of a folder or process that is not a node's; choose another name than cadvisor, closing, grafana, log, monitoring, prometheus, proxy, redis-exporter, secrets, writer
+    line 18: data_node[1].name: "secrets" is a reserved name; choose a name other than cadvisor, closing, grafana, log, monitoring, prometheus, proxy, redis-exporter, secrets, writer
     # wrong type of a time
     line 41: timing.hang_timeout_ms: expected an integer, found a float; write it like `hang_timeout_ms = 1000`
     # profile that is no table
     line 52: profiles.x: expected a table, found an integer; write it like `[profiles.NAME]`
     # name with a capital
-    line 29: sentinel[1].name: "Sentinel-2" is not a name that works everywhere; use 1 to 63 lower-case letters, digits and '-', with no '-' at either end
+    line 29: sentinel[1].name: "Sentinel-2" is not a valid name; use 1 to 63 lower-case letters, digits and '-', with no '-' at either end
     # name with a path
-    line 29: sentinel[1].name: "../x" is not a name that works everywhere; use 1 to 63 lower-case letters, digits and '-', with no '-' at either end
+    line 29: sentinel[1].name: "../x" is not a valid name; use 1 to 63 lower-case letters, digits and '-', with no '-' at either end
     # name with a newline
-    line 29: sentinel[1].name: "a\nb" is not a name that works everywhere; use 1 to 63 lower-case letters, digits and '-', with no '-' at either end
+    line 29: sentinel[1].name: "a\nb" is not a valid name; use 1 to 63 lower-case letters, digits and '-', with no '-' at either end
     # empty name
-    line 7: lab.primary_name: "" is not a name that works everywhere; use 1 to 63 lower-case letters, digits and '-', with no '-' at either end
+    line 7: lab.primary_name: "" is not a valid name; use 1 to 63 lower-case letters, digits and '-', with no '-' at either end
     # name of a profile
-    line 51: profiles."A\nb": "A\nb" is not a name that works everywhere; use 1 to 63 lower-case letters, digits and '-', with no '-' at either end
+    line 51: profiles."A\nb": "A\nb" is not a valid name; use 1 to 63 lower-case letters, digits and '-', with no '-' at either end
     # duplicate name of both kinds
-    line 29: sentinel[1].name: "redis-b" is already the name of data_node[1]; give every node a name of its own
+    line 29: sentinel[1].name: "redis-b" is already the name of data_node[1]; give every node a unique name
     # duplicate address
-    line 19: data_node[1].address: 127.0.0.11 is already the address of data_node[0]; give every node an address of its own, for example out of 127.0.0.0/8
+    line 19: data_node[1].address: 127.0.0.11 is already the address of data_node[0]; use a unique host address, for example in 127.0.0.0/8
     # duplicate address, other port
-    line 35: sentinel[2].address: 127.0.0.11 is already the address of data_node[0]; give every node an address of its own, for example out of 127.0.0.0/8
+    line 35: sentinel[2].address: 127.0.0.11 is already the address of data_node[0]; use a unique host address, for example in 127.0.0.0/8
     # host name
     line 19: data_node[1].address: "localhost" is not an IPv4 address; write four numbers from 0 to 255, for example "127.0.0.11"
     # IPv6
@@ -372,31 +372,31 @@ fn every_single_problem_has_its_place_key_and_remedy() {
     # address with port
     line 19: data_node[1].address: "127.0.0.12:6379" is not an IPv4 address; write four numbers from 0 to 255, for example "127.0.0.11"
     # unspecified
-    line 19: data_node[1].address: 0.0.0.0 is every address of the machine, not the address of one node; give every node an address of its own, for example out of 127.0.0.0/8
+    line 19: data_node[1].address: 0.0.0.0 is the unspecified address, not a host address; use a unique host address, for example in 127.0.0.0/8
     # broadcast
-    line 19: data_node[1].address: 255.255.255.255 is a broadcast address, not the address of one node; give every node an address of its own, for example out of 127.0.0.0/8
+    line 19: data_node[1].address: 255.255.255.255 is a broadcast address, not a host address; use a unique host address, for example in 127.0.0.0/8
     # loopback broadcast
-    line 19: data_node[1].address: 127.255.255.255 is a broadcast address, not the address of one node; give every node an address of its own, for example out of 127.0.0.0/8
+    line 19: data_node[1].address: 127.255.255.255 is a broadcast address, not a host address; use a unique host address, for example in 127.0.0.0/8
     # loopback network
-    line 19: data_node[1].address: 127.0.0.0 is the loopback network, not the address of one node; give every node an address of its own, for example out of 127.0.0.0/8
+    line 19: data_node[1].address: 127.0.0.0 is the address of the loopback network, not a host address; use a unique host address, for example in 127.0.0.0/8
     # no network
-    line 19: data_node[1].address: 0.1.2.3 is in the network 0.0.0.0/8, which has no hosts, not the address of one node; give every node an address of its own, for example out of 127.0.0.0/8
+    line 19: data_node[1].address: 0.1.2.3 is in the reserved network 0.0.0.0/8, not a host address; use a unique host address, for example in 127.0.0.0/8
     # multicast
-    line 19: data_node[1].address: 224.0.0.1 is a multicast address, not the address of one node; give every node an address of its own, for example out of 127.0.0.0/8
+    line 19: data_node[1].address: 224.0.0.1 is a multicast address, not a host address; use a unique host address, for example in 127.0.0.0/8
     # reserved
-    line 19: data_node[1].address: 240.0.0.1 is a reserved address, not the address of one node; give every node an address of its own, for example out of 127.0.0.0/8
+    line 19: data_node[1].address: 240.0.0.1 is a reserved address, not a host address; use a unique host address, for example in 127.0.0.0/8
     # loopback and elsewhere
-    line 19: data_node[1].address: 10.0.0.12 and 127.0.0.11 of data_node[0] cannot reach each other; put all nodes into 127.0.0.0/8, or none of them
+    line 19: data_node[1].address: 10.0.0.12 and 127.0.0.11 of data_node[0] cannot reach each other; use addresses in 127.0.0.0/8 for all nodes or for none
     # port 0
     line 15: data_node[0].port: 0 is out of range; use 1 to 65535
     # port too large
     line 15: data_node[0].port: 65536 is out of range; use 1 to 65535
     # one data node
-    data_node: 1 of at least 2; add a `[[data_node]]`: with a single copy, losing that node loses every record
+    data_node: 1 found, at least 2 required; add a `[[data_node]]`: with a single copy, the loss of its node loses every record
     # two Sentinels
-    sentinel: 2 of at least 3; add a `[[sentinel]]`: a majority must be left when one is lost
+    sentinel: 2 found, at least 3 required; add a `[[sentinel]]`: a majority must remain after the loss of one
     # even Sentinels
-    sentinel: 4 Sentinels survive no more losses than 3; make it an odd number: add a `[[sentinel]]` or remove one
+    sentinel: 4 Sentinels tolerate no more failures than 3; use an odd number: add or remove a `[[sentinel]]`
     # quorum 0
     line 9: lab.quorum: 0 is out of range; use 1 or more
     # quorum negative
@@ -404,13 +404,13 @@ fn every_single_problem_has_its_place_key_and_remedy() {
     # quorum below a majority
     line 9: lab.quorum: a quorum of 1 lets a minority of 3 Sentinels fail over a healthy primary; use 2, the majority (at most 3)
     # quorum over the Sentinels
-    line 9: lab.quorum: a quorum of 4 is over the number of Sentinels, 3; use 2, the majority (at most 3)
+    line 9: lab.quorum: a quorum of 4 exceeds the number of Sentinels, 3; use 2, the majority (at most 3)
     # seed primary missing
     line 5: lab.seed_primary: missing; add it, for example `seed_primary = "redis-a"`
     # seed primary misspelt
     line 8: lab.seed_primary: "redis-aa" is not a data node; did you mean "redis-a"?
     # seed primary is a Sentinel
-    line 8: lab.seed_primary: "sentinel-1" is not a data node; name one of: "redis-a", "redis-b"
+    line 8: lab.seed_primary: "sentinel-1" is not a data node; use one of: "redis-a", "redis-b"
     # down-after 0
     line 39: timing.down_after_ms: 0 ms is out of range; use 1200 to 3600000 ms
     # hang timeout 0
@@ -432,30 +432,30 @@ fn every_single_problem_has_its_place_key_and_remedy() {
     # writer without connections
     line 53: writer.connections: 0 is out of range; use 1 to 1000
     # two services on one port
-    line 62: monitoring.grafana_port: 9090 is already the port of monitoring.prometheus_port; give each listener a port of its own
+    line 62: monitoring.grafana_port: 9090 is already the port of monitoring.prometheus_port; give each listener a unique port
     # metrics on the port of a server
-    line 65: monitoring.node_port: 6379 is already the port of data_node[0].port; give each listener a port of its own
+    line 65: monitoring.node_port: 6379 is already the port of data_node[0].port; give each listener a unique port
     # monitoring on the address of a node
-    line 60: monitoring.address: 127.0.0.21 is already the address of sentinel[0]; give every node an address of its own, for example out of 127.0.0.0/8
+    line 60: monitoring.address: 127.0.0.21 is already the address of sentinel[0]; use a unique host address, for example in 127.0.0.0/8
     # certificates of clients without TLS
-    line 72: security.mutual_tls: without TLS nobody shows a certificate; set tls = true as well, or remove this
+    line 72: security.mutual_tls: mutual_tls requires tls; set tls = true as well, or remove this
     # proxy on the address of a node
-    line 70: proxy.address: 127.0.0.21 is already the address of sentinel[0]; give every node an address of its own, for example out of 127.0.0.0/8
+    line 70: proxy.address: 127.0.0.21 is already the address of sentinel[0]; use a unique host address, for example in 127.0.0.0/8
     # proxy on the address of the writer's metrics
-    line 70: proxy.address: 127.0.0.41 is already the address of monitoring; give every node an address of its own, for example out of 127.0.0.0/8
+    line 70: proxy.address: 127.0.0.41 is already the address of monitoring; use a unique host address, for example in 127.0.0.0/8
     # proxy at its usual address, which a node has
-    proxy.address: 127.0.0.51 is already the address of sentinel[2]; give every node an address of its own, for example out of 127.0.0.0/8
+    proxy.address: 127.0.0.51 is already the address of sentinel[2]; use a unique host address, for example in 127.0.0.0/8
     # node named like the proxy
-    line 18: data_node[1].name: "proxy" is the name of a folder or process that is not a node's; choose another name than cadvisor, closing, grafana, log, monitoring, prometheus, proxy, redis-exporter, secrets, writer
+    line 18: data_node[1].name: "proxy" is a reserved name; choose a name other than cadvisor, closing, grafana, log, monitoring, prometheus, proxy, redis-exporter, secrets, writer
     # metrics of the proxy on the port of its clients
-    monitoring.proxy_port: 9402 is already the port of proxy.port; give each listener a port of its own
+    monitoring.proxy_port: 9402 is already the port of proxy.port; give each listener a unique port
     # TLS towards clients in a lab without
-    line 70: proxy.tls: a lab without TLS has no certificate that the proxy could show; set security.tls = true as well, or remove this
+    line 70: proxy.tls: proxy.tls requires security.tls; set security.tls = true as well, or remove this
     # reads and unanswered writes that there are not
-    line 70: proxy.reads: "locale" is no value of this key; did you mean "local"?
-    line 71: proxy.unanswered: "x" is no value of this key; name one of: "disconnect", "retry"
+    line 70: proxy.reads: "locale" is not a valid value; did you mean "local"?
+    line 71: proxy.unanswered: "x" is not a valid value; use one of: "disconnect", "retry"
     # every limit of the proxy
-    line 70: proxy.address: 0.0.0.0 is every address of the machine, not the address of one node; give every node an address of its own, for example out of 127.0.0.0/8
+    line 70: proxy.address: 0.0.0.0 is the unspecified address, not a host address; use a unique host address, for example in 127.0.0.0/8
     line 71: proxy.port: 0 is out of range; use 1 to 65535
     line 72: proxy.tls: expected true or false, found an integer; write it like `tls = true`
     line 73: proxy.reads: expected a string, found an integer; write it like `reads = "linearizable"`
@@ -464,31 +464,31 @@ fn every_single_problem_has_its_place_key_and_remedy() {
     line 76: proxy.max_command_mib: 513 MiB is out of range; use 1 to 512 MiB
     line 77: proxy.foo: unknown key; remove it, or use one of: (every key of [proxy])
     # an application that is a user of the lab
-    line 70: app[0].name: "proxy" is the name of a user of the lab itself; choose another name than default, exporter, node, operator, proxy, replication, sentinel, verifier, writer, halab, and those that begin with halab-
+    line 70: app[0].name: "proxy" is a reserved user name; choose a name other than default, exporter, node, operator, proxy, replication, sentinel, verifier, writer, halab, and those that begin with halab-
     # two applications of one name
-    line 72: app[1].name: "shop" is already the name of app[0]; give every application a name of its own
+    line 72: app[1].name: "shop" is already the name of app[0]; give every application a unique name
     # an application of a lab without users
-    line 70: app[0].name: an application is a user, and with acl = false there are none; set security.acl = true, or remove the application
+    line 70: app[0].name: applications require security.acl = true; set security.acl = true, or remove the application
     # patterns of what is the lab's
-    line 71: app[0].keys[1]: "*" matches keys that begin with halab:, which are the lab's; begin it with what is the application's own, for example "shop:*"
-    line 71: app[0].keys[2]: "hala[ab]*" matches keys that begin with halab:, which are the lab's; begin it with what is the application's own, for example "shop:*"
-    line 72: app[0].channels[0]: "__s*" matches channels that begin with __sentinel__:, which are the lab's; begin it with what is the application's own, for example "shop:*"
+    line 71: app[0].keys[1]: "*" matches keys reserved for the lab (halab:...); begin it with a prefix of the application, for example "shop:*"
+    line 71: app[0].keys[2]: "hala[ab]*" matches keys reserved for the lab (halab:...); begin it with a prefix of the application, for example "shop:*"
+    line 72: app[0].channels[0]: "__s*" matches channels reserved for the lab (__sentinel__:...); begin it with a prefix of the application, for example "shop:*"
     # patterns that end the rule
-    line 71: app[0].keys[0]: "shop:* +@all" is not a pattern that an ACL can have; use 1 to 200 ASCII characters without blanks, for example "shop:*"
-    line 71: app[0].keys[1]: "" is not a pattern that an ACL can have; use 1 to 200 ASCII characters without blanks, for example "shop:*"
+    line 71: app[0].keys[0]: "shop:* +@all" is not a valid ACL pattern; use 1 to 200 printable ASCII characters without spaces, for example "shop:*"
+    line 71: app[0].keys[1]: "" is not a valid ACL pattern; use 1 to 200 printable ASCII characters without spaces, for example "shop:*"
     line 71: app[0].keys[2]: expected a string, found an integer; write it like `keys = ["shop:*"]`
     # patterns that are no list
     line 71: app[0].keys: expected a list, found a string; write it like `keys = ["shop:*"]`
     # rules that are no commands
-    line 71: app[0].commands[1]: "nopass" is not an ACL rule of a command; write it in lower case like "+get", "-client|kill" or "-@dangerous"
-    line 71: app[0].commands[2]: "~*" is not an ACL rule of a command; write it in lower case like "+get", "-client|kill" or "-@dangerous"
-    line 71: app[0].commands[3]: "+GET" is not an ACL rule of a command; write it in lower case like "+get", "-client|kill" or "-@dangerous"
+    line 71: app[0].commands[1]: "nopass" is not a valid ACL rule for commands; write it in lower case like "+get", "-client|kill" or "-@dangerous"
+    line 71: app[0].commands[2]: "~*" is not a valid ACL rule for commands; write it in lower case like "+get", "-client|kill" or "-@dangerous"
+    line 71: app[0].commands[3]: "+GET" is not a valid ACL rule for commands; write it in lower case like "+get", "-client|kill" or "-@dangerous"
     # categories that there are not
-    line 71: app[0].commands[0]: "+@reads" names a category that Redis does not have; did you mean @read?
-    line 71: app[0].commands[1]: "+@shopping" names a category that Redis does not have; use one that ACL CAT lists
+    line 71: app[0].commands[0]: "+@reads" names an unknown command category; did you mean @read?
+    line 71: app[0].commands[1]: "+@shopping" names an unknown command category; use a category that ACL CAT lists
     # rules that give away the lab
-    line 71: app[0].commands[0]: "+@admin" allows what no application may do: it changes servers, users or all keys; remove it
-    line 71: app[0].commands[1]: "+config|set" allows what no application may do: it changes servers, users or all keys; remove it
-    line 71: app[0].commands[2]: "+flushall" allows what no application may do: it changes servers, users or all keys; remove it
+    line 71: app[0].commands[0]: "+@admin" is not allowed for applications: it changes servers, users or all keys; remove it
+    line 71: app[0].commands[1]: "+config|set" is not allowed for applications: it changes servers, users or all keys; remove it
+    line 71: app[0].commands[2]: "+flushall" is not allowed for applications: it changes servers, users or all keys; remove it
     "#);
 }
