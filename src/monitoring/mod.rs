@@ -4,9 +4,8 @@
 //! - `service`: the programs (pure)
 //! - `plan`: the files, flags and environment of each program (pure)
 //!
-//! Rules, dashboards and provisioning are those of `prometheus/` and `grafana/`, built in, so that
-//! `halab monitor` needs nothing but the programs. A program that is not on the machine is no
-//! failure: the lab is one without it.
+//! The rules, dashboards and provisioning of `prometheus/` and `grafana/` are built in. Only the
+//! programs have to be installed. A missing program is not an error; the lab runs without it.
 
 mod plan;
 mod scraping;
@@ -33,69 +32,69 @@ pub use plan::Plan;
 pub use scraping::prometheus_yml;
 pub use service::{ScrapeContext, Service, WriterDiscovery};
 
-/// The exporter's file in its folder.
+/// The file with the passwords, in the folder of redis_exporter.
 const PASSWORDS: &str = "passwords.json";
-/// How long it may take to read that again.
+/// Time limit for redis_exporter to reload that file.
 const RELOAD_LIMIT: Duration = Duration::from_secs(2);
-/// Longest answer to a reload that is read; usually `ok`.
+/// Maximum size of the answer to a reload, which is usually `ok`.
 const RELOAD_ANSWER_MAX: usize = 64 * 1024;
 
-/// The file by which a writer tells this lab's Prometheus that it is there to be asked.
+/// The file by which a writer registers as a target of this lab's Prometheus.
 pub fn writer_file(state_root: &Path) -> PathBuf {
     folder(state_root, Service::Prometheus)
         .join(scraping::WRITERS)
         .join("writer.json")
 }
 
-/// Where a service has its files.
+/// The folder with the files of a service.
 fn folder(state_root: &Path, service: Service) -> PathBuf {
     state_root.join("monitoring").join(service.name())
 }
 
-/// Why a program of the monitoring could not be started.
+/// Why a monitoring service could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum MonitoringError {
     /// `lab.toml` has no table `[monitoring]`.
     #[error("lab.toml has no table [monitoring]; docs/configuration.md lists its keys")]
     NotConfigured,
-    /// A file or folder of its own.
+    /// A file or folder of the service cannot be written.
     #[error("cannot write {}: {source}", path.display())]
     File {
-        /// Which one.
+        /// The path.
         path: PathBuf,
         /// The error of the operating system.
         source: io::Error,
     },
-    /// The exporter's password.
+    /// The password of redis_exporter.
     #[error(transparent)]
     Secrets(#[from] SecretsError),
-    /// The certificates by which it knows the nodes.
+    /// The certificates with which redis_exporter connects to the nodes.
     #[error(transparent)]
     Certificates(#[from] CertificateError),
-    /// The program is there and can't be run.
+    /// The program cannot be executed.
     #[error("cannot run {}: {source}", program.display())]
     Program {
-        /// Which one.
+        /// The path.
         program: PathBuf,
         /// The error of the operating system.
         source: io::Error,
     },
 }
 
-/// The path of a service's program, if the machine has it.
+/// The path of a service's program, if it is installed.
 pub fn find(service: Service) -> Option<PathBuf> {
     let mut names = service.programs().iter();
     names.find_map(|name| which::which(name).ok())
 }
 
-/// What becomes a service.
+/// The parameters of a service.
 #[derive(Debug)]
 pub struct Start {
-    /// Which one.
+    /// The service.
     pub service: Service,
-    /// Its program.
+    /// The path of its program.
     pub program: PathBuf,
-    /// The folder below which its files are.
+    /// The folder that contains the folder of its files.
     pub state_root: PathBuf,
     /// The services that Prometheus scrapes.
     pub services: Vec<Service>,
@@ -105,14 +104,14 @@ pub struct Start {
     pub cadvisors: Option<Vec<SocketAddrV4>>,
 }
 
-/// Becomes the service. Returns only when it can't.
+/// Replaces this process by the service. Returns only if that fails.
 ///
 /// # Errors
 /// Always.
 pub fn become_service(lab: &Lab, start: &Start) -> MonitoringError {
     let service = start.service;
     let folder = folder(&start.state_root, service);
-    // Links lead to where its own files are: Grafana's pages lie beside its program.
+    // Symbolic links are followed, because the files of Grafana are beside its program.
     let program = fs::canonicalize(&start.program).unwrap_or_else(|_| start.program.clone());
     let delegated = delegated();
     let context = ScrapeContext {
@@ -128,7 +127,8 @@ pub fn become_service(lab: &Lab, start: &Start) -> MonitoringError {
         return error;
     }
     if service == Service::RedisExporter {
-        // All of a lab starts at once: this may be the first to want passwords and certificates.
+        // All processes of a lab start at once, so this may be the first that needs passwords and
+        // certificates.
         let ready = || {
             Secrets::load_or_generate(lab)?;
             Certificates::load_or_generate(lab)?;
@@ -148,7 +148,7 @@ pub fn become_service(lab: &Lab, start: &Start) -> MonitoringError {
     command
         .args(&plan.arguments)
         .envs(plan.environment)
-        // So that `./lab down` knows it for one of this lab's, whoever started it.
+        // `./lab down` recognizes the process by this variable.
         .env("HALAB_MONITOR", service.name())
         .current_dir(&folder);
     if let (Service::Grafana, Some(home)) = (service, home) {
@@ -158,23 +158,22 @@ pub fn become_service(lab: &Lab, start: &Start) -> MonitoringError {
     MonitoringError::Program { program, source }
 }
 
-/// The uppermost cgroup (v2) around this process that its user may put processes into: the one
-/// that `halab node` looks for.
+/// The topmost cgroup (v2) around this process into which its user may put processes; `halab node`
+/// uses the same one.
 fn delegated() -> Option<String> {
     let own = fs::read_to_string("/proc/self/cgroup").ok()?;
     let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
     let may_use = |place: &&Path| {
         let processes = Path::new("/sys/fs/cgroup").join(place).join("cgroup.procs");
-        // Opened, and nothing written.
+        // Opened only to check the permission.
         !place.as_os_str().is_empty() && fs::OpenOptions::new().write(true).open(processes).is_ok()
     };
     let place = Path::new(own).ancestors().filter(may_use).last()?;
     Some(format!("/{}", place.display()))
 }
 
-/// The file by which redis_exporter knows its password, since it is asked for any of the nodes: a
-/// line for each with its user, as the exporter looks for it, and one without, as that of Debian 12
-/// (1.45) does.
+/// Writes the password file of redis_exporter. It has an entry for each node with the user's name,
+/// and one without it for the version of Debian 12 (1.45).
 fn write_passwords(lab: &Lab, folder: &Path) -> Result<(), MonitoringError> {
     let Some(login) = Login::of(lab, User::Exporter) else {
         return Ok(());
@@ -198,15 +197,15 @@ fn write_passwords(lab: &Lab, folder: &Path) -> Result<(), MonitoringError> {
         .map_err(|source| MonitoringError::File { path, source })
 }
 
-/// Has a redis_exporter that runs take the password that its user has now. One that does not run
-/// takes it at its start.
+/// Makes a running redis_exporter reload its password. Otherwise it reads the password at its
+/// start.
 pub async fn exporter_changed(lab: &Lab, state_root: &Path) {
     let folder = folder(state_root, Service::RedisExporter);
     let Some(monitoring) = lab.monitoring.as_ref().filter(|_| folder.exists()) else {
         return;
     };
     if let Err(error) = write_passwords(lab, &folder) {
-        warn!(%error, "redis_exporter keeps its old password, which ends now");
+        warn!(%error, "redis_exporter still uses its old password, which is no longer valid");
         return;
     }
     let socket = Service::RedisExporter.socket(monitoring);
@@ -214,7 +213,7 @@ pub async fn exporter_changed(lab: &Lab, state_root: &Path) {
     match exporter.post("/-/reload", String::new()).await {
         Ok(answer) if answer.status == 200 => info!("redis_exporter uses its new password"),
         Err(HttpError::Io(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-        _ => warn!("redis_exporter has not taken its new password: start it again"),
+        _ => warn!("redis_exporter does not use its new password: restart it"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The command lines of the programs of the monitoring.
+//! The files, command line and environment of each monitoring service.
 
 use std::path::Path;
 
@@ -8,9 +8,9 @@ use crate::config::{Lab, Monitoring};
 use super::scraping::{WRITERS, prometheus_yml};
 use super::service::{ScrapeContext, Service};
 
-/// The cgroup of all nodes: `halab node --cgroup` makes one for itself in it.
+/// The cgroup of all nodes: `halab node --cgroup` creates its own in it.
 const CGROUP: &str = "/halab";
-/// The cgroups of the units of nodes (nix/lib/units.nix).
+/// The prefix of the cgroups of the nodes' units (nix/lib/units.nix).
 const UNITS: &str = "/system.slice/halab-";
 /// The label of a node's container in `compose.yaml`.
 const NODE_LABEL: &str = "redis-ha-lab.node";
@@ -53,16 +53,16 @@ const GRAFANA: [(&str, &str); 5] = [
 pub struct Plan {
     /// Its arguments.
     pub arguments: Vec<String>,
-    /// Variables added to its environment.
+    /// Additional environment variables.
     pub environment: Vec<(&'static str, String)>,
-    /// Files written before, relative to its folder, each with its content.
+    /// Files to write before the start, relative to its folder, each with its content.
     pub files: Vec<(String, String)>,
-    /// Folders made before, likewise.
+    /// Folders to create before the start, likewise.
     pub folders: Vec<&'static str>,
 }
 
 impl Plan {
-    /// The plan for a service whose files are in `folder`; nothing for a lab without monitoring.
+    /// The plan for a service with its files in `folder`; `None` for a lab without monitoring.
     pub fn new(
         lab: &Lab,
         service: Service,
@@ -99,7 +99,7 @@ fn prometheus(
     let config = prometheus_yml(lab, context)?;
     files.push(("prometheus.yml".to_owned(), config));
     let days = monitoring.prometheus_retention_days;
-    // To Prometheus, an MB is a MiB.
+    // In Prometheus, MB means MiB.
     let mib = monitoring.prometheus_retention_mib;
     Some(Plan {
         arguments: vec![
@@ -118,12 +118,13 @@ fn prometheus(
 
 fn redis_exporter(lab: &Lab, monitoring: &Monitoring, folder: &Path) -> Plan {
     let socket = Service::RedisExporter.socket(monitoring);
-    // No target of its own: each scrape names one. A node that hangs may not hold up a scrape.
+    // It has no default target: each scrape specifies one. The timeout is shorter than that of a
+    // scrape, so a hung node does not delay it.
     let mut arguments = vec![
         "-redis.addr=".to_owned(),
         format!("-web.listen-address={socket}"),
         "-connection-timeout=800ms".to_owned(),
-        // CONFIG GET shows passwords, so its user may not; nothing here shows what else it says.
+        // CONFIG GET reveals passwords, so its user may not use it; the dashboards do not need it.
         "-config-command=-".to_owned(),
     ];
     if lab.security.acl {
@@ -159,10 +160,10 @@ fn cadvisor(monitoring: &Monitoring, context: &ScrapeContext) -> Plan {
             format!("-listen_ip={}", socket.ip()),
             format!("-port={}", socket.port()),
             "-logtostderr".to_owned(),
-            // Only the nodes' cgroups, besides Docker's containers and the machine.
+            // Limits the cgroups to those of the nodes, Docker's containers and the machine.
             "-docker_only".to_owned(),
             format!("-raw_cgroup_prefix_whitelist={cgroups}"),
-            // Of a container's labels only the one that says which node it is.
+            // Of a container's labels, only the one with the name of the node.
             "-store_container_labels=false".to_owned(),
             format!("-whitelisted_container_labels={NODE_LABEL}"),
             "-housekeeping_interval=1s".to_owned(),
@@ -196,8 +197,7 @@ fn grafana(monitoring: &Monitoring, folder: &Path) -> Plan {
     }
 }
 
-/// Everyone who reaches it may look; nobody may change anything, so there is no password to
-/// protect. And it calls no one.
+/// Anonymous read-only access, so no password is needed; no outgoing connections.
 const GRAFANA_SETTINGS: [(&str, &str); 10] = [
     ("GF_AUTH_ANONYMOUS_ENABLED", "true"),
     ("GF_AUTH_ANONYMOUS_ORG_ROLE", "Viewer"),
@@ -291,7 +291,7 @@ mod tests {
                     found.push(name.display().to_string());
                 }
             }
-            // The tests of the rules, and the shipped form of what is generated, are not for a
+            // Tests of the rules and the generated files of the shipped lab are not needed in a
             // running lab.
             found.retain(|name| {
                 !name.starts_with("tests/") && name != "prometheus.yml" && name != ".lint"

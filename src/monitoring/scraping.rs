@@ -1,7 +1,7 @@
-//! `prometheus.yml`: whom Prometheus asks, and what it calls the answers.
+//! `prometheus.yml`: scrape targets and labels.
 //!
-//! Every series carries `lab`, `node` and `kind`, with the names of `lab.toml`. What names a node
-//! by its address gets its name beside it: `replica` and `primary`.
+//! Every series has the labels `lab`, `node` and `kind`, with the names of `lab.toml`. A series
+//! that refers to another node by its address also gets that name, as `replica` or `primary`.
 
 use std::fmt::Write;
 use std::net::SocketAddrV4;
@@ -10,10 +10,10 @@ use crate::config::{Lab, Node};
 
 use super::service::{ScrapeContext, Service, WriterDiscovery};
 
-/// The head: what holds for all. A second is short for Prometheus, and long for a failover.
+/// The global settings. One second is a short interval for Prometheus, but long compared with a
+/// failover.
 const HEAD: &str = "\
-# Made from lab.toml, by `halab monitor prometheus` for the lab at hand, and by
-# ./lab generate for the shipped one, which is this file.
+# Generated from lab.toml by `halab monitor prometheus`; the shipped file by ./lab generate.
 global:
   scrape_interval: 1s
   scrape_timeout: 900ms
@@ -25,19 +25,19 @@ rule_files:
 scrape_configs:
 ";
 
-/// Metrics of Redis that nothing uses: half of its series.
+/// Unused metrics of redis_exporter, half of its series.
 const REDIS_DROPPED: &str = "redis_(db_(keys_|avg_).*|config_.*|defrag_.*|tracking_.*|expire.*|io_thread.*|\
                              number_of_.*|cluster_.*|commands_latencies_.*|client_recent_.*|lazyfree.*)";
-/// Metrics of cAdvisor that are kept.
+/// The metrics of cAdvisor that are kept.
 const CONTAINER_KEPT: &str = "container_(cpu_(usage|user|system)_seconds_total|cpu_cfs_throttled_seconds_total|\
                               memory_(rss|cache|usage_bytes|working_set_bytes|failcnt)|processes|threads|\
                               file_descriptors|sockets|spec_memory_limit_bytes|start_time_seconds)";
 
-/// The folder, beside the configuration, into which Prometheus looks for writers.
+/// The folder beside the configuration in which Prometheus discovers writers.
 pub(super) const WRITERS: &str = "writers";
 
-/// The configuration for a lab, on a machine that has the services `context.services`; nothing for
-/// a lab without monitoring.
+/// The configuration for a lab, on a machine with the services `context.services`; `None` for a lab
+/// without monitoring.
 pub fn prometheus_yml(lab: &Lab, context: &ScrapeContext) -> Option<String> {
     let monitoring = lab.monitoring.as_ref()?;
     let mut out = HEAD.to_owned();
@@ -49,7 +49,7 @@ pub fn prometheus_yml(lab: &Lab, context: &ScrapeContext) -> Option<String> {
     }
     let _ = writeln!(out, "  - job_name: halab-writer");
     match context.writers {
-        // Down whenever nobody writes: no alert is about that.
+        // The target is down while no writer runs; no alert depends on it.
         WriterDiscovery::Static => {
             out.push_str("    static_configs:\n");
             let at = monitoring.writer_socket();
@@ -83,8 +83,8 @@ pub fn prometheus_yml(lab: &Lab, context: &ScrapeContext) -> Option<String> {
     Some(out)
 }
 
-/// Where the lab's proxy serves its metrics, if Prometheus can ask there: a proxy for the clients
-/// of another host alone listens at a loopback address of that host.
+/// The address of the proxy's metrics, if Prometheus can reach it. A proxy that serves only the
+/// clients of another host listens on a loopback address of that host.
 fn proxy(lab: &Lab) -> Option<SocketAddrV4> {
     let (monitoring, _) = (lab.monitoring.as_ref()?, lab.proxy.as_ref()?);
     let is_near = |at: &SocketAddrV4| at.ip().is_loopback() == monitoring.address.is_loopback();
@@ -99,12 +99,12 @@ fn target(out: &mut String, lab: &Lab, at: &str, node: &str, kind: &str) {
     );
 }
 
-/// How redis_exporter is told to ask: by TLS or in the clear.
+/// The URL scheme for redis_exporter, with or without TLS.
 pub(super) fn scheme(lab: &Lab) -> &'static str {
     if lab.security.tls { "rediss" } else { "redis" }
 }
 
-/// One exporter asks every node; a scrape names the one to ask.
+/// One exporter serves all nodes; each scrape specifies the node.
 fn redis(out: &mut String, lab: &Lab, exporter: SocketAddrV4) {
     let _ = writeln!(
         out,
@@ -154,12 +154,12 @@ fn redis(out: &mut String, lab: &Lab, exporter: SocketAddrV4) {
     }
 }
 
-/// The label that a node's container carries in `compose.yaml`, as cAdvisor calls it.
+/// The label of a node's container in `compose.yaml`, as named by cAdvisor.
 const NODE_LABEL: &str = "container_label_redis_ha_lab_node";
 
-/// What cAdvisor calls the cgroups of these nodes, as a regular expression over the cgroup and the
-/// label of a container: of processes and containers `NAME@ADDRESS`, and of systemd's units their
-/// names (nix/lib/units.nix).
+/// A regular expression for the cgroups of these nodes, matched against the cgroup and the label of
+/// a container. Processes and containers are named `NAME@ADDRESS`, systemd units as in
+/// nix/lib/units.nix.
 fn cgroups(nodes: &[&Node]) -> String {
     let any = |name: &dyn Fn(&Node) -> String| {
         let names: Vec<String> = nodes.iter().map(|node| name(node)).collect();
@@ -170,8 +170,8 @@ fn cgroups(nodes: &[&Node]) -> String {
     format!("(.*/halab/|.*;)({placed});?|.*/halab-(data-node|sentinel)@({named})\\.service;?")
 }
 
-/// The cgroup of a node, or the label of its container, names it and its address, so that labs on
-/// one machine are told apart.
+/// The cgroup of a node, or the label of its container, has its name and address, which
+/// distinguishes several labs on one machine.
 fn cadvisor(out: &mut String, lab: &Lab, at: &[SocketAddrV4]) {
     let _ = writeln!(
         out,
@@ -208,8 +208,8 @@ fn cadvisor(out: &mut String, lab: &Lab, at: &[SocketAddrV4]) {
     );
 }
 
-/// As a regular expression that matches the text itself: names and addresses have no other sign
-/// than the dot.
+/// Escapes a text for a regular expression. The dot is the only special character in names and
+/// addresses.
 fn escaped(text: &str) -> String {
     text.replace('.', "\\.")
 }

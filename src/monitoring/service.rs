@@ -1,24 +1,24 @@
-//! The programs of the monitoring, and what a machine has of them.
+//! The monitoring services and their programs.
 
 use std::net::SocketAddrV4;
 
 use crate::config::Monitoring;
 
-/// A program of the monitoring.
+/// A monitoring service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {
-    /// Gathers all metrics, judges the alerts.
+    /// Scrapes metrics and evaluates alerts.
     Prometheus,
-    /// Shows them.
+    /// Shows the dashboards.
     Grafana,
-    /// Asks Redis and the Sentinels on behalf of Prometheus.
+    /// Exports the metrics of the Redis servers and the Sentinels.
     RedisExporter,
-    /// Tells what each node's cgroup uses.
+    /// Reports the resource usage of each cgroup.
     Cadvisor,
 }
 
 impl Service {
-    /// All of them, in the order in which they are listed.
+    /// All services, in the order of lists.
     pub const ALL: [Service; 4] = [
         Service::Prometheus,
         Service::Grafana,
@@ -51,7 +51,7 @@ impl Service {
         }
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn socket(self, monitoring: &Monitoring) -> SocketAddrV4 {
         let port = match self {
             Service::Prometheus => monitoring.prometheus_port,
@@ -68,20 +68,19 @@ impl Service {
 pub enum WriterDiscovery {
     /// A static target (`static_configs`), which is down while no writer runs.
     Static,
-    /// A target file (`file_sd_configs`) that each writer has while it runs.
+    /// A target file (`file_sd_configs`), which a writer creates while it runs.
     ByFile,
 }
 
-/// What the configuration of a service depends on, beside the lab.
+/// What the configuration of a service depends on besides the lab.
 #[derive(Debug, Clone, Copy)]
 pub struct ScrapeContext<'a> {
-    /// The services that this machine has.
+    /// The services that are installed on this machine.
     pub services: &'a [Service],
     /// How Prometheus discovers a writer.
     pub writers: WriterDiscovery,
     /// The addresses of the cAdvisors of the lab's hosts; `None`: one, on this machine.
     pub cadvisors: Option<&'a [SocketAddrV4]>,
-    /// Where else the nodes' cgroups may be: with cgroup v2, below one that is delegated to this
-    /// user.
+    /// Another place of the nodes' cgroups: with cgroup v2, a cgroup delegated to this user.
     pub delegated: Option<&'a str>,
 }
