@@ -11,6 +11,17 @@ use super::output::print_text;
 use super::{CommandResult, Failure, Global, Threads, with_signals};
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    halab certificates renew && halab status    Renew all certificates of a running lab\n  \
+    halab --secrets /srv/lab-secrets certificates renew --shared\n\n\
+    With TLS, each node has a certificate of the lab's CA, in the secrets folder beside the \
+    passwords. A lab on one machine creates the CA and the certificates at its first start, and \
+    replaces them at a later start within 30 days of expiry. For several hosts, halab secrets make \
+    creates them. The CA is not renewed.\n\n\
+    Exit codes:\n  \
+    0  every node uses a new certificate\n  \
+    2  the lab has no TLS, or the command must not change the folder\n  \
+    4  a file could not be written, or a node failed")]
 pub(super) struct CertificatesArgs {
     #[command(subcommand)]
     command: CertificatesCommand,

@@ -71,7 +71,7 @@ pub(super) struct DrillArgs {
     /// the first]
     #[arg(long, value_name = "FILE", conflicts_with = "attach")]
     to: Option<PathBuf>,
-    /// Use the lab that runs; only for faults that need only signals and commands
+    /// Use a running lab; only for faults that need only signals and commands
     #[arg(long, conflicts_with_all = ["nodes", "server"])]
     attach: bool,
     /// How the nodes of that lab run
@@ -111,7 +111,7 @@ pub(super) struct DrillArgs {
     /// Write the report as one page of HTML into this file: timeline, rate, latency, RTO, verdicts
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Leave samples, folders and all timelines but the first of each fault out of the report
+    /// Omit samples, folders, and all but the first timeline of each fault
     #[arg(long)]
     short: bool,
 }
@@ -122,8 +122,8 @@ pub(super) struct CommonArgs {
     /// Acknowledgement policy of the writer; may be repeated
     #[arg(long, value_enum, default_values_t = [PolicyName::Available])]
     pub(super) policy: Vec<PolicyName>,
-    /// The server; may be repeated [default: as --redis-server, else every Redis and Valkey on
-    /// PATH]
+    /// Server program; may be repeated [default: as --redis-server, else every Redis and Valkey
+    /// on PATH]
     #[arg(long, value_name = "FILE")]
     pub(super) server: Vec<PathBuf>,
     /// Random seed [default: random]
@@ -263,7 +263,7 @@ impl DrillArgs {
         let to = ServerBinary::find(Some(named))?;
         if !to.reads(server) {
             let text = format!(
-                "{} can't read what {} writes, so there is no way to it but a new lab: name a later version by --to",
+                "{} cannot read what {} writes, so an upgrade is not possible; specify a later version with --to",
                 to.title(),
                 server.title()
             );

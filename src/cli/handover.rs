@@ -11,9 +11,16 @@ use super::output::{print_json, print_text};
 use super::{CommandResult, Failure, Global, Threads, with_signals};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  halab handover && halab status\n\n\
-    Another data node becomes primary without a failed write. The Sentinels choose it. The \
-    primary's halab node does the same when it is stopped with SIGTERM.\n\n\
+#[command(after_help = "Examples:\n  \
+    halab handover                   Hand over, and print how long writes were paused\n  \
+    halab handover && halab status   Check the lab afterwards\n  \
+    halab handover --json\n\n\
+    Another data node becomes primary without a failed write. The Sentinels choose it among the \
+    replicas in sync. Writes are paused for the promotion; the old primary then follows the new \
+    one. Use this command before maintenance of the primary's host. If the primary's halab node is \
+    stopped with SIGTERM, it hands over by itself.\n\n\
+    If no replica is ready, nothing is changed. Once a Sentinel has accepted the failover, it \
+    cannot be revoked: if no node is promoted in time, writes continue on the old primary.\n\n\
     Exit codes:\n  \
     0  handed over\n  \
     4  the handover failed\n  \

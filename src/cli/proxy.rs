@@ -21,7 +21,7 @@ const FILES_A_CLIENT: usize = 2;
 #[command(after_help = "Examples:\n  \
     halab proxy                                   Serve clients at the address of lab.toml\n  \
     halab proxy --listen 127.0.0.1:6390           Serve clients at another address\n  \
-    halab proxy --reads local                     Answer reads at once, though perhaps with old data\n  \
+    halab proxy --reads local                     Answer reads at once, even if the data may be stale\n  \
     redis-cli -h 127.0.0.51 --user NAME           Connect to it as to one Redis server\n\n\
     Options that are not given are as in the table [proxy] of lab.toml. SIGTERM and Ctrl-C stop it \
     in order: commands that were sent are answered first.\n\n\
@@ -35,12 +35,11 @@ pub(super) struct ProxyArgs {
     /// When a read is answered [default: from lab.toml]
     #[arg(long, value_enum)]
     reads: Option<ReadsName>,
-    /// What becomes of a write that was sent to a primary that is lost, and not answered [default:
-    /// from lab.toml]
+    /// How to handle an unanswered write after the loss of its primary [default: from lab.toml]
     #[arg(long, value_enum)]
     unanswered: Option<UnansweredName>,
-    /// How long a command waits for a primary before it is answered with an error [default: from
-    /// lab.toml]
+    /// Maximum time that a command waits for a primary before it is answered with an error
+    /// [default: from lab.toml]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     patience: Option<Duration>,
     /// Maximum number of clients [default: from lab.toml, or fewer if the limit of open files is
@@ -67,17 +66,17 @@ pub(super) struct ProxyArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum ReadsName {
-    /// When it is certain that the data is current and kept
+    /// When it is certain that the data is current and will not be lost
     Linearizable,
-    /// At once: it may be older than the request, and a failover may take it back
+    /// At once: the data may be stale, and a failover may lose it
     Local,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum UnansweredName {
-    /// Disconnect the client: the write was executed or not
+    /// Disconnect the client; whether the write was executed is unknown
     Disconnect,
-    /// Send it again: the write is executed one or more times
+    /// Send the write again, so it may be executed more than once
     Retry,
 }
 

@@ -14,6 +14,18 @@ use super::output::print_text;
 use super::{CommandResult, Failure, Global, Threads, with_signals};
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    halab secrets make                      Create missing passwords in the secrets folder\n  \
+    halab secrets make ./for-all-hosts      Create them for a lab on several hosts\n  \
+    halab secrets rotate && halab status    Replace all passwords of a running lab\n\n\
+    Each user of the lab, including applications, has a password in a file of the secrets folder. \
+    A lab on one machine creates the files at its first start. On several hosts, create them once, \
+    and copy to each host the files that it needs (docs/security.md). With TLS, the folder also \
+    contains the certificates; see halab certificates.\n\n\
+    Exit codes:\n  \
+    0  done\n  \
+    2  the lab has no access control, or the command must not change the folder\n  \
+    4  a file could not be written, or a node failed")]
 pub(super) struct SecretsArgs {
     #[command(subcommand)]
     command: SecretsCommand,

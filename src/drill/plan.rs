@@ -46,7 +46,7 @@ pub struct DrillPlan {
     pub batch: usize,
     /// Limit of records per second.
     pub rate: Option<f64>,
-    /// Use the lab that runs already, instead of one of the drill's own.
+    /// Use a running lab instead of the drill's own.
     pub attach: bool,
     /// Address of the writer's metrics, for the monitoring of that lab.
     pub metrics: Option<MetricsAt>,
