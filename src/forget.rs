@@ -24,7 +24,8 @@ use crate::status::{Status, Stranger, StrangerState, gather};
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// How long a Sentinel may take after its reset to know all nodes again; usually about 2 s.
 const KNOWN_LIMIT: Duration = Duration::from_secs(30);
-/// How long the lab may take to be healthy before a reset, because one observation may be unlucky.
+/// How long the lab may take to be healthy before a reset, because a single observation can be
+/// misleading.
 const HEALTHY_LIMIT: Duration = Duration::from_secs(3);
 /// How long a stranger has to be down. When a Sentinel makes it a replica, it closes all its
 /// connections and is back at once.

@@ -1,6 +1,6 @@
-//! Whether a lab has recovered, so that the next loss is a first one again. The conditions are
-//! those of `docs/protocol.md`, *One loss*. A single observation is not enough: a node that was cut
-//! off for a moment looks healthy before it has what was written meanwhile.
+//! Checks whether a lab has recovered, so that it tolerates another loss. The conditions are those
+//! of `docs/protocol.md`, *One loss*. A single observation is not enough: a node that was cut off
+//! for a moment looks healthy before it has received the writes of that time.
 
 use std::net::SocketAddrV4;
 

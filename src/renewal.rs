@@ -122,7 +122,7 @@ pub async fn renew(lab: &Lab, stop: &CancellationToken) -> Result<(), RenewalErr
     }
     if lab.proxy_uses_tls() {
         certificates.renew_proxy(lab)?;
-        info!("a proxy that runs shows its new certificate within seconds");
+        info!("a running proxy presents its new certificate within seconds");
     }
     certificates.renew_client()?;
     Ok(())

@@ -389,7 +389,7 @@ impl BackupRun<'_> {
 
 type WriteResult = Result<(DataFile, Result<Content, Damage>), FolderError>;
 
-/// Writes the parts, in a thread of its own.
+/// Writes the parts, in a separate thread.
 fn write(mut data: DataWriter, mut parts: mpsc::Receiver<Bytes>) -> WriteResult {
     while let Some(part) = parts.blocking_recv() {
         data.push(&part)?;

@@ -6,7 +6,7 @@
 //! - `cgroup`, `meminfo`: the kernel's files about memory (pure)
 //! - `read`: the numbers of this host
 //!
-//! What cannot be read is *not known*, and no rule guesses it. Nothing here needs root.
+//! A value that cannot be read is *not known*; rules do not guess it. Nothing here requires root.
 
 mod cgroup;
 mod finding;

@@ -11,7 +11,7 @@ use super::meminfo::MemInfo;
 use super::rules::HostFacts;
 use super::{DiskSpace, ProcessMemory};
 
-/// The roots of the kernel's file systems; other folders in tests.
+/// The mount points of the kernel's file systems; other folders in tests.
 #[derive(Debug, Clone, Copy)]
 struct Roots<'p> {
     proc: &'p Path,

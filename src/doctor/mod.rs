@@ -135,7 +135,7 @@ fn stored(state: &Path, names: &[String]) -> u64 {
     capacity::stored_under(state, names.iter().map(String::as_str))
 }
 
-/// Asks the system in a thread of its own. A thread that hangs is not waited for and ends with the
+/// Asks the system in a separate thread. A hung thread is not waited for, and ends with the
 /// process.
 async fn in_thread<T: Send + 'static>(ask: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (to, answer) = oneshot::channel();

@@ -23,9 +23,9 @@ use tokio::time::timeout;
 /// Where a server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
-    /// By TCP.
+    /// TCP.
     Tcp(SocketAddr),
-    /// At a socket in the file system.
+    /// A Unix socket.
     Unix(PathBuf),
 }
 
@@ -59,7 +59,7 @@ pub enum HttpError {
     /// The connection failed.
     #[error(transparent)]
     Io(io::Error),
-    /// The time is up.
+    /// The time limit is over.
     #[error("did not answer within {0:?}")]
     TooSlow(Duration),
     /// It is larger than the limit.
@@ -86,7 +86,7 @@ pub struct Client {
     at: Endpoint,
     /// From the connect to the end of the answer.
     time: Duration,
-    /// Largest content of an answer.
+    /// Maximum size of the content of an answer.
     bytes: usize,
 }
 
@@ -112,7 +112,7 @@ impl Client {
     pub async fn post(&self, path: &str, json: String) -> Result<Answer, HttpError> {
         let request = Request::post(path)
             .header(CONTENT_TYPE, "application/json")
-            // hyper leaves it out if there is no content; RFC 9110 asks for it in a POST.
+            // hyper omits the header if there is no content; RFC 9110 requires it in a POST.
             .header(CONTENT_LENGTH, json.len());
         self.ask(request, json).await
     }

@@ -20,7 +20,7 @@ use tracing::debug;
 
 /// Longest head of a request; that of Prometheus has about 300 bytes. hyper allows no lower limit.
 pub(super) const HEAD_MAX: usize = 8 * 1024;
-/// Pause after a connection could not be accepted, most likely for want of file descriptors.
+/// Pause after a connection could not be accepted, most likely because no file descriptor is free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The limits for clients.

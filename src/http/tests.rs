@@ -266,7 +266,7 @@ async fn a_unix_socket_is_asked_also_where_nothing_can_be_awaited() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("socket");
     let listener = UnixListener::bind(&socket).unwrap();
-    // On a thread of its own, as any server: this one is blocked below.
+    // In a separate thread, like a real server, because this one is blocked below.
     let serving = std::thread::spawn(move || {
         let listener = listener.into_std().unwrap();
         listener.set_nonblocking(false).unwrap();

@@ -63,8 +63,8 @@ async fn known_nodes_of(connector: &Connector, node: &Node) -> KnownNodes {
     stated_nodes(&list).map_or(KnownNodes::Unstated, KnownNodes::Listed)
 }
 
-/// The nodes that the supervisor states, out of the answer to `CLIENT LIST`. Any client can take a
-/// name, so that of another user is none: `default` is whoever connects to a lab without ACL.
+/// The nodes that the supervisor states, from the answer to `CLIENT LIST`. Any client can set any
+/// name, so those of other users are ignored. Without ACL, every client is `default`.
 fn stated_nodes(list: &str) -> Option<Vec<(String, SocketAddrV4)>> {
     list.lines().find_map(|line| {
         let field = |key: &str| line.split(' ').find_map(|field| field.strip_prefix(key));

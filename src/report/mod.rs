@@ -81,7 +81,7 @@ pub struct NodeReport {
     pub not_full: Option<String>,
     /// On a primary: the members that are not in its `lab.toml`.
     pub members_unstated: Vec<String>,
-    /// A Sentinel in TILT: it judges nothing.
+    /// A Sentinel is in TILT and does not act.
     pub tilt: bool,
     /// The memory of a data node's server, if it has a limit.
     pub memory: Option<MemoryUse>,

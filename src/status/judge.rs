@@ -143,7 +143,7 @@ fn reported(status: &Status, name: &str, primary: Option<&str>) -> Vec<Problem> 
         );
     }
     if report.tilt {
-        let what = format!("{name} is in TILT and judges nothing");
+        let what = format!("{name} is in TILT and does not act");
         found.push(Problem::of_node(ProblemCode::Tilt, name, what));
     }
     if let Some(disk) = report.disk.as_ref().filter(|_| report.running) {

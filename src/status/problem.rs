@@ -55,7 +55,7 @@ codes! {
     /// No majority of the Sentinels names one primary.
     NoMajority = "no-majority", Fault,
         "start the Sentinels that do not answer; those that disagree agree within seconds once they reach each other";
-    /// The primary is no node of the lab.
+    /// The primary is not a node of the lab.
     ForeignPrimary = "foreign-primary", Fault,
         "check that this command uses the lab's current lab.toml; if so, stop the server at that address";
     /// No Sentinel knows a replica.
@@ -81,7 +81,7 @@ codes! {
         "correct or remove that line, then start {node} again; its data is not affected";
     /// The server cannot read its data.
     DataUnreadable = "data-unreadable", Fault,
-        "start the other data nodes, one that has the data takes over; remove nothing, this may be the only copy";
+        "start the other data nodes: one that has the data takes over; remove nothing, because this may be the only copy";
     /// The data was written by a newer server.
     DataTooNew = "data-too-new", Fault,
         "install on {node} the server version that wrote the data, or a newer one; do not repair the data";
@@ -156,7 +156,7 @@ codes! {
         "see docs/runbook.md, A second name";
     /// A Sentinel is in TILT.
     Tilt = "tilt", Fault,
-        "none: it ends by itself 30 s after the last sign of it; find out what stopped the machine or changed its clock";
+        "none: TILT ends by itself 30 s after its last cause; find out what stopped the machine or changed its clock";
     /// A node runs with another lab.toml.
     OtherLabToml = "other-lab-toml", Fault,
         "give {node} and this command the same lab.toml (and --subnet), then restart {node}, one at a time, the primary last";
@@ -171,7 +171,7 @@ codes! {
         "wait";
     /// The server has users that the next start removes.
     UsersAdded = "users-added", Warning,
-        "give an application its user by [[app]] in lab.toml; of any other keep the commands that create it: it is gone at the next start of {node}, and is on no other node";
+        "define the user of an application by [[app]] in lab.toml; for any other user, keep the commands that create it: it exists on no other node, and is lost at the next start of {node}";
     /// The server has lost users at its last start.
     UsersRemoved = "users-removed", Warning,
         "add them again on every data node (their lines are in users.removed.acl in the state folder of {node}), or remove that file";

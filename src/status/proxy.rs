@@ -1,4 +1,4 @@
-//! Whether a proxy serves: asked as a client asks it.
+//! Checks whether a proxy serves, by a request like that of a client.
 
 use std::io;
 use std::net::SocketAddrV4;
@@ -10,8 +10,8 @@ use tokio::time::timeout;
 use crate::client::Connector;
 use crate::config::Lab;
 
-/// How long a proxy may take for its answer: longer than a failover after the primary's server was
-/// killed, shorter than the patience of a healthcheck.
+/// Time limit for the answer of a proxy: longer than a failover after a kill of the primary's
+/// server, shorter than the timeout of a health check.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// Longest answer that is read.
 const ANSWER_MAX: usize = 512;
@@ -21,7 +21,7 @@ const ANSWER_MAX: usize = 512;
 /// # Errors
 /// Why it does not.
 pub async fn proxy_serves(lab: &Lab, listens: SocketAddrV4) -> Result<(), String> {
-    // Any answer of the primary is one, also that the client has to log in first.
+    // Any answer of the primary counts, including the error that a login is required.
     match timeout(ANSWER_LIMIT, answer(lab, listens)).await {
         Err(_) => Err(format!("no answer within {} s", ANSWER_LIMIT.as_secs())),
         Ok(Err(error)) => Err(error.to_string()),

@@ -1,5 +1,5 @@
-//! A backup in progress, until it appears in one step. What a killed one has left is removed by the
-//! next.
+//! A backup in progress, until it appears in one step. The next backup removes the leftovers of a
+//! killed one.
 
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, OpenOptions};

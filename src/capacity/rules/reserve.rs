@@ -12,8 +12,8 @@ pub(super) const REWRITE_MIN: u64 = 64 * MIB;
 pub(super) const MAX_CLIENTS: u64 = 10_000;
 pub(super) const RESERVED_DESCRIPTORS: u64 = 32;
 
-/// What Linux permits every process by default (getrlimit(2)). With fewer, somebody has set a
-/// limit.
+/// The default limit of a process in Linux (getrlimit(2)), without the reserved descriptors. A
+/// lower one was set by somebody.
 pub(super) const FEW_CLIENTS: u64 = 1024 - RESERVED_DESCRIPTORS;
 
 /// Free inodes on a disk: a data node uses about twenty at once.

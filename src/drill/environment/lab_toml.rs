@@ -1,4 +1,4 @@
-//! Edited forms of a `lab.toml`: other members, other addresses, one more application.
+//! Variants of a `lab.toml`: other members, other addresses, an additional application.
 
 use std::collections::HashMap;
 

@@ -1,25 +1,24 @@
-//! Least, middle and greatest of a few measurements. Pure.
+//! Minimum, median and maximum of a few measurements. Pure.
 
 use serde::{Deserialize, Serialize};
 
-/// How measurements of the same thing are spread.
+/// The distribution of repeated measurements.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
-    /// How many there are.
+    /// The number of measurements.
     pub n: usize,
-    /// The least.
+    /// The minimum.
     pub min: f64,
-    /// The middle one; of an even number the mean of the two in the middle.
+    /// The median; for an even number, the mean of the two middle values.
     pub median: f64,
-    /// The least value that 95 % of them do not exceed (nearest rank); of fewer than 20 the
-    /// greatest.
+    /// The 95th percentile (nearest rank); for fewer than 20 values, the maximum.
     pub p95: f64,
-    /// The greatest.
+    /// The maximum.
     pub max: f64,
 }
 
 impl Spread {
-    /// Of these values; `None` when there are none.
+    /// The distribution of these values; `None` if there are none.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
         let mut values: Vec<f64> = values.into_iter().filter(|v| v.is_finite()).collect();
         values.sort_by(f64::total_cmp);

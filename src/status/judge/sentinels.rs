@@ -46,7 +46,7 @@ pub(super) fn problem(status: &Status, node: &SentinelStatus) -> Option<Problem>
         let what = format!("{name} could not promote {}", unpromotable.join(", "));
         problem(ProblemCode::NotSeenPromotable, what)
     } else if !state.quorum_ok && !knows_stranger_sentinels && not_full(status, name).is_none() {
-        // Sentinels that are strangers are counted in the quorum; they are a problem of their own.
+        // Sentinels that are strangers are counted in the quorum; they are reported separately.
         problem(ProblemCode::QuorumLost, format!("{name}: {}", state.quorum))
     } else {
         None
