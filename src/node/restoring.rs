@@ -243,7 +243,7 @@ impl HostRestore<'_> {
             StateDir::refuse_in_use(root, node)?;
             let state = StateDir::open(root, self.lab, node)?;
             let holds = copy_in(&state.files()).unwrap_or_else(|error| {
-                warn!(node = %node.name, %error, "the copy can't be read, so it counts as data without a mark");
+                warn!(node = %node.name, %error, "the copy cannot be read, so it counts as data without a mark");
                 DataCopy::Unmarked
             });
             nodes.push(LocalNode { node, state, holds });

@@ -78,7 +78,7 @@ fn remove(path: &Path) {
         fs::remove_file(path)
     };
     if let Err(error) = removed {
-        warn!(%error, path = %path.display(), "old files can't be removed, and use disk space until the next start");
+        warn!(%error, path = %path.display(), "old files cannot be removed, and use disk space until the next start");
     }
 }
 

@@ -104,7 +104,7 @@ fn unreadable(files: &Path, base: Option<&Path>, own: Version) -> Option<String>
 /// Why a server is not started with the files on disk.
 pub(super) fn cannot_load(own: &str, wrote: &str) -> String {
     format!(
-        "{own} can't read what {wrote} wrote on this disk, so it is not started: start this node with that version or a later \
+        "{own} cannot read what {wrote} wrote on this disk, so it is not started: start this node with that version or a later \
          one; if another data node has the data in a version that this one can read, this node copies it from there, and sets \
          its own files aside until then"
     )
@@ -114,7 +114,7 @@ pub(super) fn cannot_load(own: &str, wrote: &str) -> String {
 pub(super) fn cannot_follow(own: &str, writes: Option<Version>) -> String {
     let writes = writes.map_or_else(|| "another version".to_owned(), |v| v.to_string());
     format!(
-        "{own} can't read what the primary's {writes} writes, so it does not follow, keeps its own data, and is not \
+        "{own} cannot read what the primary's {writes} writes, so it does not follow, keeps its own data, and is not \
          promotable: start this node with {writes} or a later version"
     )
 }
@@ -253,14 +253,14 @@ mod tests {
     fn a_refusal_says_which_versions_and_what_helps() {
         let own = "Redis 7.0.15";
         let load = cannot_load(own, "Redis 8.0.2");
-        assert!(load.starts_with("Redis 7.0.15 can't read what Redis 8.0.2 wrote on this disk"));
+        assert!(load.starts_with("Redis 7.0.15 cannot read what Redis 8.0.2 wrote on this disk"));
         assert!(
             load.contains("start this node with that version or a later one"),
             "{load}"
         );
         let follow = cannot_follow(own, Some(version("Redis 8.0.2")));
         assert!(
-            follow.starts_with("Redis 7.0.15 can't read what the primary's Redis 8.0.2 writes")
+            follow.starts_with("Redis 7.0.15 cannot read what the primary's Redis 8.0.2 writes")
         );
         assert!(
             follow.ends_with("start this node with Redis 8.0.2 or a later version"),

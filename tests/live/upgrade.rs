@@ -61,7 +61,7 @@ fn a_replica_that_cannot_read_its_primary_keeps_its_data_and_says_so_until_it_is
         says(&lab, "redis-a", "so it does not follow")
     });
     let refused = format!(
-        "{} can't read what the primary's {} writes",
+        "{} cannot read what the primary's {} writes",
         from.title(),
         to.title()
     );
@@ -89,7 +89,7 @@ fn data_of_a_newer_server_is_not_touched_by_an_older_one_and_serves_again_with_t
     lab.runner.stop_node("redis-a");
     lab.turn_to(&from);
     let refused = format!(
-        "{} can't read what {} wrote on this disk",
+        "{} cannot read what {} wrote on this disk",
         from.title(),
         to.title()
     );

@@ -32,7 +32,7 @@ pub fn library() -> Result<PathBuf, String> {
     let folders = FOLDERS.iter().map(PathBuf::from).chain(beside);
     let mut paths = folders.map(|folder| folder.join(LIBRARY));
     paths.find(|path| path.exists()).ok_or_else(|| {
-        "clocks can't be stepped without libfaketime: apt-get install libfaketime".into()
+        "clocks cannot be stepped without libfaketime: apt-get install libfaketime".into()
     })
 }
 

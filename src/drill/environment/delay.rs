@@ -71,7 +71,7 @@ pub struct Delay {
 /// Why packets can't be delayed here, if so. To be called in a network namespace of the drill's
 /// own.
 pub fn missing() -> Option<String> {
-    let why = |error: &dyn std::fmt::Display| format!("packets can't be delayed here: {error}");
+    let why = |error: &dyn std::fmt::Display| format!("packets cannot be delayed here: {error}");
     if let Err(error) = run("iptables", &["-N", "halab-probe"], "") {
         return Some(why(&error));
     }

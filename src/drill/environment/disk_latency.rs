@@ -61,7 +61,7 @@ pub fn missing() -> Option<String> {
         .stderr(Stdio::null())
         .status();
     probe.err().map(|error| {
-        format!("a disk can't be made slow without strace ({error}): apt-get install strace")
+        format!("a disk cannot be made slow without strace ({error}): apt-get install strace")
     })
 }
 

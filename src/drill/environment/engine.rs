@@ -41,7 +41,7 @@ pub enum EngineError {
         message: String,
     },
     /// Its answer can't be read.
-    #[error("the engine's answer to {request} can't be read: {why}")]
+    #[error("the engine's answer to {request} cannot be read: {why}")]
     Garbled {
         /// Method and path.
         request: String,

@@ -173,7 +173,7 @@ impl Results {
         let (verdict, why) = match &self.outcome {
             Err(InjectionError::Environment(EnvironmentError::Network(error))) => (
                 DrillVerdict::Inconclusive,
-                format!("the network can't be cut here: {error}"),
+                format!("the network cannot be cut here: {error}"),
             ),
             Err(
                 error @ (InjectionError::Environment(EnvironmentError::Unavailable(_))

@@ -34,7 +34,7 @@ impl DataNode {
                 let why = self.state.disk_refusal();
                 let reason = why
                     .clone()
-                    .unwrap_or_else(|| "its server can't write".into());
+                    .unwrap_or_else(|| "its server cannot write".into());
                 self.report.update(|report| report.disk = Some(reason));
                 error!(node = %name, folder = %self.state.data().display(),
                     why = why.as_deref().unwrap_or("see the server's log"), "the disk takes no writes, so this node waits; free space \
@@ -44,13 +44,13 @@ impl DataNode {
                 let wrote = self.written_by.as_deref().unwrap_or("another server");
                 let why = version::cannot_load(&self.binary.title(), wrote);
                 error!(node = %name, folder = %self.state.data().display(), why,
-                    "the data on disk can't be read by this server");
+                    "the data on disk cannot be read by this server");
                 self.report.refused_for_version(why);
             }
             Action::CannotFollow(primary) => {
                 let writes = self.observers.version_of(primary);
                 let why = version::cannot_follow(&self.binary.title(), writes);
-                error!(node = %name, %primary, why, "the primary's data can't be read by this server");
+                error!(node = %name, %primary, why, "the primary's data cannot be read by this server");
                 self.report.refused_for_version(why);
             }
             Action::Kill => {
@@ -165,8 +165,8 @@ impl DataNode {
         let Some(why) = self.fsync.failure().filter(|_| !self.watch.syncs_itself) else {
             return;
         };
-        error!(node = %self.node.name, why, folder = %self.state.data().display(), "the append-only file can't be synced to \
-            disk, so the server syncs it, and refuses writes while it can't either; check the disk");
+        error!(node = %self.node.name, why, folder = %self.state.data().display(), "the append-only file cannot be synced to \
+            disk, so the server syncs it, and refuses writes while it cannot either; check the disk");
         self.watch.syncs_itself = true;
         if self.sync_always != Some(true) && self.server.is_some() {
             self.watch.syncs_itself = self.set("appendfsync", "everysec").await;

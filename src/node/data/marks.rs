@@ -307,7 +307,7 @@ impl DataNode {
             }
             // Tried again at the next step.
             Err(error) => {
-                warn!(node = %self.node.name, %error, "the closed lab can't be reopened yet")
+                warn!(node = %self.node.name, %error, "the closed lab cannot be reopened yet")
             }
         }
     }
@@ -423,7 +423,7 @@ impl DataNode {
                 .transpose()
         });
         login
-            .inspect_err(|error| warn!(node = %self.node.name, %error, "the password for replication can't be read"))
+            .inspect_err(|error| warn!(node = %self.node.name, %error, "the password for replication cannot be read"))
             .ok()
     }
 

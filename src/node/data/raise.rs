@@ -197,7 +197,7 @@ impl DataNode {
             self.state.discard_aside()
         };
         if let Err(error) = moved {
-            warn!(node = %self.node.name, %error, "not promotable, because old data can't be moved away");
+            warn!(node = %self.node.name, %error, "not promotable, because old data cannot be moved away");
             return;
         }
         if unread {

@@ -142,12 +142,11 @@ impl Machine {
         }
         let takes_over = |p: &Peer| can_be_promoted(p) && has_all(p);
         if named == Some(self.config.me) && seen.peers.iter().any(takes_over) {
-            self.call_failover(seen, "this node's data can't be loaded", actions);
+            self.call_failover(seen, "this node's data cannot be loaded", actions);
             return true;
         }
         if seen.peers.iter().any(|p| p.copy.data) {
-            let what =
-                "another data node, which has data, to take over: this node's data can't be loaded";
+            let what = "another data node, which has data, to take over: this node's data cannot be loaded";
             self.wait_for(Wait::Nodes(what), actions);
             return true;
         }

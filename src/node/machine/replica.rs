@@ -33,7 +33,7 @@ impl Machine {
             self.deposed |= demoted;
             self.report_unreadable(of, actions);
             actions.push(Action::Park(
-                "its server can't read what its primary writes",
+                "its server cannot read what its primary writes",
             ));
             return;
         }

@@ -185,7 +185,7 @@ impl DataMetrics {
         );
         r.register(
             "server_too_old",
-            "1 while the node's server can't read what is on its disk, or what the primary writes: of an older version, or another product",
+            "1 while the node's server cannot read what is on its disk, or what the primary writes: of an older version, or another product",
             self.unreadable.clone(),
         );
         r.register(

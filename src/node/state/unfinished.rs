@@ -29,7 +29,7 @@ impl StateDir {
                     self.unfinished.set(self.unfinished.get() + 1);
                 }
                 Err(error) => {
-                    warn!(file = %path.display(), bytes, %error, "can't remove a file that a killed server left unfinished or replaced");
+                    warn!(file = %path.display(), bytes, %error, "cannot remove a file that a killed server left unfinished or replaced");
                 }
             }
         }

@@ -43,7 +43,7 @@ fn the_cause_of_an_ended_node_comes_from_its_note() {
 
 #[test]
 fn a_refused_version_is_the_cause_and_not_a_choice() {
-    let refused = "Redis 7.0.15 can't read what Redis 8.0.2 wrote on this disk";
+    let refused = "Redis 7.0.15 cannot read what Redis 8.0.2 wrote on this disk";
     // The server is not started.
     let mut status = healthy();
     lose_b(&mut status);
