@@ -1,7 +1,7 @@
 //! Exit codes, the same for every command.
 
 /// How a command ended, as its exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::VariantArray)]
 pub enum Exit {
     /// 0: the claim holds, the lab is healthy, the work is done.
     Holds,
@@ -19,14 +19,7 @@ pub enum Exit {
 
 impl Exit {
     /// All exit codes, in order.
-    pub const ALL: [Exit; 6] = [
-        Exit::Holds,
-        Exit::Negative,
-        Exit::Usage,
-        Exit::Inconclusive,
-        Exit::Failed,
-        Exit::Refused,
-    ];
+    pub const ALL: &'static [Exit] = <Exit as strum::VariantArray>::VARIANTS;
 
     /// The number of the exit code.
     pub fn code(self) -> u8 {

@@ -4,7 +4,13 @@
 //! The program is `halab`; this library contains everything that it does.
 //!
 //! What each module does, what it uses and whether it is pure is in the table of
-//! `docs/architecture.md`; `tests/layers.rs` checks it against the code.
+//! `docs/architecture.md`; `tests/layers` checks it against the code.
+
+// Tests may print, and state a long story in one function.
+#![cfg_attr(
+    not(test),
+    warn(clippy::print_stderr, clippy::print_stdout, clippy::too_many_lines)
+)]
 
 pub mod access;
 pub mod backup;

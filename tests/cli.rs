@@ -233,7 +233,7 @@ fn every_lane_hands_a_node_the_password_of_every_user() {
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
         let text = fs::read_to_string(path).unwrap();
-        for user in User::ALL {
+        for &user in User::ALL {
             let wanted = form.replace("NAME", user.name());
             assert!(text.contains(&wanted), "{file}: {wanted}");
         }
@@ -694,7 +694,10 @@ fn every_command_is_documented() {
 
 #[test]
 fn every_exit_code_is_documented() {
-    let expected = Exit::ALL.map(|exit| format!("| {} | {} |", exit.code(), exit.meaning()));
+    let expected = Exit::ALL
+        .iter()
+        .map(|exit| format!("| {} | {} |", exit.code(), exit.meaning()))
+        .collect::<Vec<_>>();
     assert_eq!(documented_table("exit codes"), expected);
 }
 

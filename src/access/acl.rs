@@ -77,7 +77,7 @@ pub fn rights_reference() -> String {
             "**{title}**\n\n| user | used by | keys | channels | commands |\n\
              | -- | -- | -- | -- | -- |\n"
         );
-        for user in User::ALL {
+        for &user in User::ALL {
             let rights = user.rights(kind);
             if rights.is_empty() {
                 continue;

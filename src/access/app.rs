@@ -83,7 +83,7 @@ impl AppUser {
 impl Account {
     /// All users of a lab: its parts, then the applications.
     pub fn all(lab: &Lab) -> impl Iterator<Item = Account> {
-        let parts = User::ALL.into_iter().map(Account::from);
+        let parts = User::ALL.iter().copied().map(Account::from);
         parts.chain(lab.apps.iter().map(Account::from))
     }
 
@@ -197,7 +197,7 @@ pub(super) mod tests {
             let text = format!("{shipped}\n[[app]]\n{table}\n");
             Lab::parse(&text, None).is_err()
         };
-        for name in User::ALL.map(User::name).into_iter().chain(["default"]) {
+        for name in User::ALL.iter().map(|user| user.name()).chain(["default"]) {
             assert!(refused(&format!("name = \"{name}\"")), "{name}");
         }
         let record = format!("{KEY_PREFIX}0123456789abcdef:1");

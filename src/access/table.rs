@@ -3,7 +3,8 @@
 use crate::config::NodeKind;
 
 /// A user of the servers: one part of the lab.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::VariantArray, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum User {
     /// `halab write`.
     Writer,
@@ -35,29 +36,11 @@ const SENTINEL_QUERIES: [&str; 5] = [
 
 impl User {
     /// All users, in the order of files and tables.
-    pub const ALL: [User; 8] = [
-        User::Writer,
-        User::Proxy,
-        User::Verifier,
-        User::Replication,
-        User::Sentinel,
-        User::Exporter,
-        User::Node,
-        User::Operator,
-    ];
+    pub const ALL: &'static [User] = <User as strum::VariantArray>::VARIANTS;
 
     /// Its name on the servers, and that of the file with its password.
     pub fn name(self) -> &'static str {
-        match self {
-            User::Writer => "writer",
-            User::Proxy => "proxy",
-            User::Verifier => "verifier",
-            User::Replication => "replication",
-            User::Sentinel => "sentinel",
-            User::Exporter => "exporter",
-            User::Node => "node",
-            User::Operator => "operator",
-        }
+        self.into()
     }
 
     /// Its users, for the tables.

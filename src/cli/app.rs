@@ -6,7 +6,7 @@ use std::net::SocketAddrV4;
 use std::path::PathBuf;
 
 use anyhow::anyhow;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use secrecy::ExposeSecret;
 use serde::Serialize;
 
@@ -234,7 +234,7 @@ fn render(of: &Connection, only: Option<Library>) -> String {
         of.sentinel.primary_name,
         tls(&of.sentinel.tls),
     );
-    for library in Library::ALL {
+    for &library in Library::value_variants() {
         text += &format!(
             "\n{}\n\n{}",
             library.title(),

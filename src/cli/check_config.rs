@@ -93,7 +93,7 @@ fn print(global: &Global, what: Print) -> CommandResult {
         Print::Nodes => names(&global.lab()?),
         Print::Addresses => addresses(&global.lab()?),
         Print::Services => match global.lab()?.monitoring {
-            Some(_) => Service::ALL.map(|s| s.name().to_owned()).into(),
+            Some(_) => Service::ALL.iter().map(|s| s.name().to_owned()).collect(),
             None => Vec::new(),
         },
     };

@@ -65,7 +65,11 @@ fn parse_cadvisors(text: &str) -> Result<Cadvisors, String> {
 
 fn parse_service(text: &str) -> Result<Service, String> {
     Service::named(text).ok_or_else(|| {
-        let names = Service::ALL.map(Service::name).join(", ");
+        let names = Service::ALL
+            .iter()
+            .map(|s| s.name())
+            .collect::<Vec<_>>()
+            .join(", ");
         format!("expected one of {names}")
     })
 }
@@ -99,7 +103,8 @@ fn become_service(
         return Ok(Exit::Holds);
     };
     let scraped = Service::ALL
-        .into_iter()
+        .iter()
+        .copied()
         .filter(|s| all || monitoring::find(*s).is_some())
         .collect();
     let start = Start {
@@ -124,7 +129,7 @@ fn list(monitoring: &Monitoring, limit: Duration) -> CommandResult {
         let deadline = Instant::now() + limit;
         let mut table = String::new();
         let mut all_up = true;
-        for service in Service::ALL {
+        for &service in Service::ALL {
             let socket = service.socket(monitoring);
             let state = if monitoring::find(service).is_none() {
                 "not installed"

@@ -64,7 +64,8 @@ pub(super) fn run(global: &Global, args: &UpArgs) -> CommandResult {
         let mut runner = Runner::start(&lab, launch)?;
         if lab.monitoring.is_some() && !no_monitoring {
             let installed = Service::ALL
-                .into_iter()
+                .iter()
+                .copied()
                 .filter(|s| monitoring::find(*s).is_some());
             for service in installed {
                 runner.start_monitor(service.name())?;

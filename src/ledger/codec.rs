@@ -243,7 +243,8 @@ impl Codec {
             }
             _ => {
                 let outcome = RecordOutcome::ALL
-                    .into_iter()
+                    .iter()
+                    .copied()
                     .find(|o| kind_of(*o) == kind)?;
                 let first_at_us = payload.signed(self.at_us)?;
                 let last_at_us = first_at_us.checked_add(payload.varint()?)?;

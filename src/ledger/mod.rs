@@ -103,7 +103,9 @@ pub struct SettledRecords {
 ///
 /// Ordered: if a record was settled twice (sent again after an unknown outcome), the greater
 /// counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, strum::VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum RecordOutcome {
     /// Failed for certain: no node executed it.
@@ -119,12 +121,7 @@ pub enum RecordOutcome {
 
 impl RecordOutcome {
     /// All outcomes, the weakest first.
-    pub const ALL: [RecordOutcome; 4] = [
-        RecordOutcome::Failed,
-        RecordOutcome::Unconfirmed,
-        RecordOutcome::Witnessed,
-        RecordOutcome::Replicated,
-    ];
+    pub const ALL: &'static [RecordOutcome] = <RecordOutcome as strum::VariantArray>::VARIANTS;
 
     /// Whether the record counts as acknowledged.
     pub fn is_acknowledged(self) -> bool {

@@ -217,7 +217,7 @@ mod tests {
     use crate::monitoring::service::WriterDiscovery;
 
     const CONTEXT: ScrapeContext = ScrapeContext {
-        services: &Service::ALL,
+        services: Service::ALL,
         writers: WriterDiscovery::Static,
         cadvisors: None,
         delegated: None,
@@ -308,7 +308,7 @@ mod tests {
         let lab = Lab::parse(include_str!("../../lab.toml"), None)
             .unwrap()
             .relocated([127, 9, 3]);
-        for service in Service::ALL {
+        for &service in Service::ALL {
             let plan = Plan::new(&lab, service, Path::new("/s"), &CONTEXT).unwrap();
             let text = format!("{:?}{:?}", plan.arguments, plan.environment);
             assert!(text.contains("127.9.3.31"), "{text}");

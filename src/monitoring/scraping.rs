@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_writer_that_comes_and_goes_is_no_target_of_its_own() {
-        let text = yml(&shipped(), &Service::ALL).unwrap();
+        let text = yml(&shipped(), Service::ALL).unwrap();
         assert!(text.contains("files: [writers/*.json]"), "{text}");
         assert!(!text.contains("9401"), "{text}");
     }
@@ -248,7 +248,7 @@ mod tests {
     fn generated_prometheus_yml_of_the_shipped_lab() {
         let always = ScrapeContext {
             writers: WriterDiscovery::Static,
-            ..context(&Service::ALL)
+            ..context(Service::ALL)
         };
         let yml = prometheus_yml(&shipped(), &always).unwrap();
         generated::file("prometheus/prometheus.yml", &yml);
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_lab_elsewhere_names_none_of_the_shipped_addresses() {
-        let text = yml(&shipped().relocated([127, 9, 3]), &Service::ALL).unwrap();
+        let text = yml(&shipped().relocated([127, 9, 3]), Service::ALL).unwrap();
         assert!(text.contains("127.9.3.11:9400"));
         assert!(text.contains("redis-a@127\\.9\\.3\\.11"));
         assert!(!text.contains("127.0.0."), "{text}");
@@ -267,7 +267,7 @@ mod tests {
     fn with_tls_the_exporter_is_told_so_and_instances_keep_their_names() {
         let mut lab = shipped();
         lab.security.tls = true;
-        let text = yml(&lab, &Service::ALL).unwrap();
+        let text = yml(&lab, Service::ALL).unwrap();
         assert_eq!(text.matches("rediss://127.0.0.").count(), 5, "{text}");
         assert!(text.contains("regex: rediss://(.*)"), "{text}");
         assert_eq!(text.matches("redis://").count(), 0, "{text}");
@@ -306,7 +306,7 @@ mod tests {
         let asked = |cadvisors| {
             let context = ScrapeContext {
                 cadvisors: Some(cadvisors),
-                ..context(&Service::ALL)
+                ..context(Service::ALL)
             };
             prometheus_yml(&shipped(), &context).unwrap()
         };
@@ -320,6 +320,6 @@ mod tests {
     fn a_lab_without_monitoring_has_no_configuration() {
         let mut lab = shipped();
         lab.monitoring = None;
-        assert_eq!(yml(&lab, &Service::ALL), None);
+        assert_eq!(yml(&lab, Service::ALL), None);
     }
 }

@@ -5,7 +5,10 @@ use std::net::SocketAddrV4;
 use crate::config::Monitoring;
 
 /// A monitoring service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, strum::VariantArray, strum::EnumString, strum::IntoStaticStr,
+)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Service {
     /// Scrapes metrics and evaluates alerts.
     Prometheus,
@@ -19,26 +22,16 @@ pub enum Service {
 
 impl Service {
     /// All services, in the order of lists.
-    pub const ALL: [Service; 4] = [
-        Service::Prometheus,
-        Service::Grafana,
-        Service::RedisExporter,
-        Service::Cadvisor,
-    ];
+    pub const ALL: &'static [Service] = <Service as strum::VariantArray>::VARIANTS;
 
     /// Its name in commands, logs and folders.
     pub fn name(self) -> &'static str {
-        match self {
-            Service::Prometheus => "prometheus",
-            Service::Grafana => "grafana",
-            Service::RedisExporter => "redis-exporter",
-            Service::Cadvisor => "cadvisor",
-        }
+        self.into()
     }
 
     /// The service of that name.
     pub fn named(name: &str) -> Option<Service> {
-        Service::ALL.into_iter().find(|s| s.name() == name)
+        name.parse().ok()
     }
 
     /// The possible names of its program.

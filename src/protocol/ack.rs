@@ -19,7 +19,8 @@ use super::vote::{Elected, SentinelView};
 pub const ASSURANCE_CHANNEL: &str = "halab:not-promotable";
 
 /// Which acknowledgements count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Policy {
     /// Only `replicated` counts: writes wait while a data node is lost.
     Replicated,
@@ -32,11 +33,7 @@ pub enum Policy {
 impl Policy {
     /// Its name on the command line and in the ledger.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Policy::Replicated => "replicated",
-            Policy::Available => "available",
-            Policy::None => "none",
-        }
+        self.into()
     }
 }
 

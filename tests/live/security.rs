@@ -283,7 +283,7 @@ fn secrets_of(lab: &TestLab) -> Vec<String> {
         let text = fs::read_to_string(lab.path("state/secrets").join(user.name())).unwrap();
         text.trim().to_owned()
     };
-    User::ALL.into_iter().map(read).collect()
+    User::ALL.iter().copied().map(read).collect()
 }
 
 #[test]
@@ -331,7 +331,7 @@ fn a_rotation_fails_no_write_and_no_password_is_where_it_does_not_belong() {
     lab.wait_healthy();
     writer.wait_invoked(invoked(&ledger) + 5_000);
     for node in lab.lab.nodes() {
-        for (user, old) in User::ALL.into_iter().zip(&old) {
+        for (user, old) in User::ALL.iter().copied().zip(&old) {
             let answer = said_by(node, &["AUTH", user.name(), old]);
             assert!(
                 answer.starts_with("-WRONGPASS"),

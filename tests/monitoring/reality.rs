@@ -231,7 +231,8 @@ fn every_query_has_an_answer_and_the_right_alerts_fire_when_the_primary_is_lost(
         );
     }
     let here = Service::ALL
-        .into_iter()
+        .iter()
+        .copied()
         .filter(|s| monitoring::find(*s).is_some());
     for service in here {
         lab.runner.start_monitor(service.name()).unwrap();

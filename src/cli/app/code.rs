@@ -30,14 +30,6 @@ pub(super) enum Library {
 }
 
 impl Library {
-    pub(super) const ALL: [Library; 5] = [
-        Library::RedisPy,
-        Library::Ioredis,
-        Library::GoRedis,
-        Library::Jedis,
-        Library::RedisRs,
-    ];
-
     pub(super) fn title(self) -> &'static str {
         match self {
             Library::RedisPy => "redis-py (Python)",

@@ -261,6 +261,7 @@ pub enum Hint {
 
 impl ConfigProblemKind {
     /// The remedy: one sentence without a full stop, in the imperative.
+    #[allow(clippy::too_many_lines, reason = "a table: one line a problem")]
     pub fn remedy(&self) -> String {
         match self {
             ConfigProblemKind::Syntax { .. } => "correct the TOML syntax".into(),

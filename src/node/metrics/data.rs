@@ -111,6 +111,15 @@ impl DataMetrics {
 
     fn register(&self, registry: &mut Registry) {
         self.node.register(registry);
+        self.create_series();
+        self.register_role(registry);
+        self.register_sentinels(registry);
+        self.register_decisions(registry);
+        self.register_planned(registry);
+        self.resources.register(registry);
+    }
+
+    fn create_series(&self) {
         // Every series is there from the start: one that appears with its first event has no
         // increase.
         for role in ROLES {
@@ -125,7 +134,11 @@ impl DataMetrics {
             let _ = self.raises.get_or_create(&OutcomeLabel { outcome });
         }
         self.name_primary(None);
-        let r = registry;
+        self.hang_timeout
+            .set(self.lab.timing.hang_timeout.as_secs_f64());
+    }
+
+    fn register_role(&self, r: &mut Registry) {
         r.register(
             "role",
             "1 for the current role of the data node's server, 0 for the others",
@@ -158,6 +171,9 @@ impl DataMetrics {
             Unit::Seconds,
             self.link_down.clone(),
         );
+    }
+
+    fn register_sentinels(&self, r: &mut Registry) {
         r.register(
             "sentinel_majority",
             "1 while a majority of the Sentinels names one primary to this node",
@@ -173,6 +189,9 @@ impl DataMetrics {
             "1 for the data node that the majority names to this node",
             self.named.clone(),
         );
+    }
+
+    fn register_decisions(&self, r: &mut Registry) {
         r.register(
             "decisions",
             "What the node decided about its server; wait: it held the server back from a role",
@@ -204,6 +223,9 @@ impl DataMetrics {
             "1 while this primary has no replica in sync, and so writes to disk before each answer",
             self.sync_always.clone(),
         );
+    }
+
+    fn register_planned(&self, r: &mut Registry) {
         r.register(
             "failover_calls",
             "Failovers this node asked the Sentinels for; failed: none of them took it",
@@ -231,9 +253,6 @@ impl DataMetrics {
             Unit::Seconds,
             self.hang_timeout.clone(),
         );
-        self.hang_timeout
-            .set(self.lab.timing.hang_timeout.as_secs_f64());
-        self.resources.register(r);
     }
 
     /// Writes are held up for a replica that copies.
