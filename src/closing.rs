@@ -42,7 +42,9 @@ pub enum CloseError {
     )]
     NoPrimary(#[from] NoPrimary),
     /// The named primary is not in the lab.
-    #[error("the Sentinels name {0}, which is not a data node of lab.toml")]
+    #[error(
+        "the Sentinels name {0}, which is not a data node of lab.toml; check which servers run there"
+    )]
     Stranger(SocketAddrV4),
     /// It has just become primary, or is not primary.
     #[error(

@@ -8,18 +8,16 @@
 
 #[path = "model/confirmation.rs"]
 mod confirmation;
-#[path = "model/ends.rs"]
-mod ends;
+#[path = "model/dead_ends.rs"]
+mod dead_ends;
 #[path = "model/explore.rs"]
 mod explore;
-#[path = "model/fate.rs"]
-mod fate;
 #[path = "model/faults.rs"]
 mod faults;
+#[path = "model/lost_writes.rs"]
+mod lost_writes;
 #[path = "model/marks.rs"]
 mod marks;
-#[path = "model/parent.rs"]
-mod parent;
 #[path = "model/proxy.rs"]
 mod proxy;
 #[path = "model/reader.rs"]
@@ -32,6 +30,8 @@ mod rules;
 mod sentinel;
 #[path = "model/state.rs"]
 mod state;
+#[path = "model/supervisor.rs"]
+mod supervisor;
 #[path = "model/writer.rs"]
 mod writer;
 
@@ -354,7 +354,7 @@ fn a_primary_that_ends_must_not_have_one_promoted_that_is_no_candidate() {
 
 /// Checks the claim, and that no state is a dead end.
 fn lives(bounds: Bounds) {
-    let found = ends::survey(Rules::ALL, bounds);
+    let found = dead_ends::survey(Rules::ALL, bounds);
     println!("{} states, {} whole", found.states, found.whole);
     if let Some(loss) = &found.loss {
         panic!("an acknowledged write is lost:\n{loss}");
@@ -368,7 +368,7 @@ fn lives(bounds: Bounds) {
 
 /// Without these rules, a dead end is found. `expected`: strings that its trace contains.
 fn ends_dead(rules: Rules, bounds: Bounds, expected: &[&str]) {
-    let found = ends::survey(rules, bounds);
+    let found = dead_ends::survey(rules, bounds);
     assert!(found.loss.is_none(), "{}", found.loss.unwrap_or_default());
     let dead_end = found
         .dead_end
@@ -551,7 +551,7 @@ fn without_a_closing_mark_an_older_disk_of_a_closed_lab_is_not_seen() {
         ..Rules::ALL
     };
     let kinds = &[Kind::Close, Kind::StoppedOldDisk];
-    let found = ends::survey(rules, Bounds { kinds, ..AT_ONCE });
+    let found = dead_ends::survey(rules, Bounds { kinds, ..AT_ONCE });
     let loss = found.loss.expect("a loss");
     assert!(loss.contains("as it was before its newest write"), "{loss}");
 }
@@ -598,7 +598,7 @@ fn before_marks_an_old_disk_after_a_planned_stop_loses_writes() {
         kinds: &[Kind::Close, Kind::StoppedOldDisk],
         ..TWO
     };
-    let found = ends::survey(Rules::BEFORE_MARKS, bounds);
+    let found = dead_ends::survey(Rules::BEFORE_MARKS, bounds);
     let loss = found.loss.expect("a loss");
     assert!(loss.contains("as it was before its newest write"), "{loss}");
 }

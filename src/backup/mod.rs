@@ -55,7 +55,7 @@ const QUEUED_PARTS: usize = 16;
 /// Why there is no backup.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// There is no data node with that name.
+    /// There is not a data node with that name.
     #[error("no data node \"{asked}\" in lab.toml; its data nodes are {known}")]
     Unknown {
         /// The given name.

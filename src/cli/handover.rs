@@ -24,7 +24,7 @@ use super::{CommandResult, Failure, Global, Threads, with_signals};
     Exit codes:\n  \
     0  handed over\n  \
     4  the handover failed\n  \
-    5  refused: no other data node is ready, or a server that is not in the lab could be promoted")]
+    5  refused, for example because no other data node is ready")]
 pub(super) struct HandoverArgs {
     /// Print JSON
     #[arg(long)]
@@ -56,6 +56,8 @@ pub(super) fn run(global: &Global, args: &HandoverArgs) -> CommandResult {
         Err(
             error @ (HandoverError::NoReplicaReady
             | HandoverError::CandidateNotReady(_)
+            | HandoverError::Closed
+            | HandoverError::Stranger(_)
             | HandoverError::StrangerPromotable(_)),
         ) => Err(Failure::refused(error)),
         Err(error) => Err(error.into()),

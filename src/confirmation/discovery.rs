@@ -349,7 +349,7 @@ impl DiscoveryTask {
             // Not even a record that every data node confirms would be safe: the named server may
             // become primary without any data of the lab.
             return Err(format!(
-                "the Sentinels name {address}, which is no data node of this lab; check which \
+                "the Sentinels name {address}, which is not a data node of this lab; check which \
                  servers run at their addresses"
             ));
         }

@@ -13,7 +13,9 @@ pub enum HandoverError {
     #[error("no primary to hand over from: {0}")]
     NoPrimary(#[from] NoPrimary),
     /// The named primary is not a data node of the lab; nothing was changed.
-    #[error("the Sentinels name {0}, which is no data node of lab.toml")]
+    #[error(
+        "the Sentinels name {0}, which is not a data node of lab.toml; check which servers run there"
+    )]
     Stranger(SocketAddrV4),
     /// A server outside the lab could be promoted; nothing was changed.
     #[error("a Sentinel cannot be asked for a handover: {0}")]

@@ -165,7 +165,7 @@ async fn learn(lab: &Lab, node: &Node, joins: bool, shutdown: &Shutdown) -> Opti
         let answers = sentinels.ask_each().await;
         let why = match answers.elect() {
             Ok(elected) if lab.data_node_at(elected.address).is_some() => return Some(elected),
-            Ok(elected) => format!("they name {}, which is no data node", elected.address),
+            Ok(elected) => format!("they name {}, which is not a data node", elected.address),
             Err(error) => error.to_string(),
         };
         if why != logged && joins {

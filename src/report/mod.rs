@@ -57,8 +57,8 @@ pub struct NodeReport {
     pub waiting: Option<String>,
     /// It waits for an operator to choose a copy (`halab choose`).
     pub needs_choice: bool,
-    /// The primary named by the Sentinels, if it is no data node of the supervisor's `lab.toml`.
-    /// It is not followed.
+    /// The primary named by the Sentinels, if it is not a data node of the supervisor's
+    /// `lab.toml`. It is not followed.
     pub foreign_primary: Option<String>,
     /// Why the server is not started or does not follow the primary, if their versions are the
     /// reason.

@@ -134,7 +134,7 @@ impl SentinelClients {
         }
         self.promotable_stranger(view).map(|stranger| {
             format!(
-                "it could promote {stranger}, which is no data node of lab.toml; stop that server, \
+                "it could promote {stranger}, which is not a data node of lab.toml; stop that server, \
                  then run halab forget"
             )
         })

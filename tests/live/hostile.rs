@@ -257,7 +257,7 @@ fn two_sentinels_that_lie_alike_get_no_record() {
     assert_eq!(code, Some(4), "{summary:#}\n{log}");
     assert_eq!(summary["acknowledged"], 0, "{summary:#}");
     assert!(
-        log.contains("which is no data node of this lab"),
+        log.contains("which is not a data node of this lab"),
         "no word of the stranger:\n{log}"
     );
     wait_until("the nodes to say that they don't follow", || {

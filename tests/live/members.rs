@@ -220,7 +220,7 @@ fn a_foreign_server_at_the_address_of_a_lost_node_is_never_promoted_by_a_node() 
     lab.signal_server(&primary, Signal::KILL);
     wait_until("the node to say why it calls no failover", || {
         lab.log(&primary)
-            .contains("which is no data node of lab.toml")
+            .contains("which is not a data node of lab.toml")
             // Where the stranger was too slow to be seen as promotable just then, one is called.
             || lab.log(&primary).contains("failover called")
     });

@@ -7,15 +7,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use redis_ha_lab::protocol::copy::Completeness;
 use stateright::{Checker, Model, Path, Property};
 
-use super::fate::{self, Proxied};
 use super::faults::{self, Fault, Healing, Tail};
+use super::lost_writes::{self, Proxied};
 use super::marks::{self, Entry};
-use super::parent;
 use super::reader;
 use super::replication;
 use super::rules::{Bounds, Rules};
 use super::sentinel;
 use super::state::*;
+use super::supervisor;
 use super::writer;
 
 /// One step.
@@ -25,7 +25,7 @@ pub enum Step {
     Healing(Healing),
     Sentinel(usize, sentinel::Step),
     Link(usize, replication::Step),
-    Parent(usize, parent::Step),
+    Supervisor(usize, supervisor::Step),
     Writer(writer::Step),
     Reader(reader::Step),
 }
@@ -101,7 +101,11 @@ impl LabModel {
         }
         for d in 0..bounds.nodes {
             steps.extend(replication::ALL.map(|x| Step::Link(d, x)));
-            steps.extend(parent::all().into_iter().map(|x| Step::Parent(d, x)));
+            steps.extend(
+                supervisor::all()
+                    .into_iter()
+                    .map(|x| Step::Supervisor(d, x)),
+            );
             steps.push(Step::Healing(Healing::Start(d)));
             steps.push(Step::Healing(Healing::Resume(d)));
         }
@@ -160,7 +164,7 @@ impl LabModel {
         let (bounds, rules) = (&self.bounds, &self.rules);
         // The first of several equal Sentinels stands for all.
         if let Step::Sentinel(s, _)
-        | Step::Parent(_, parent::Step::Act { via: Some(s), .. })
+        | Step::Supervisor(_, supervisor::Step::Act { via: Some(s), .. })
         | Step::Healing(Healing::Watch(s)) = step
             && s > 0
             && state.sentinels[s] == state.sentinels[s - 1]
@@ -168,12 +172,12 @@ impl LabModel {
             return None;
         }
         let mut next = match step {
-            Step::Fault(fault) => faults::strike(bounds, rules, state, fault),
+            Step::Fault(fault) => faults::inject(bounds, rules, state, fault),
             Step::Healing(healing) => faults::heal(bounds, rules, state, healing),
             Step::Sentinel(s, x) if bounds.calm => self.all_together(state, s, x),
             Step::Sentinel(s, x) => self.sentinel(state, s, x),
             Step::Link(d, x) => replication::step(state, d, x),
-            Step::Parent(d, x) => parent::step(bounds, rules, state, d, x),
+            Step::Supervisor(d, x) => supervisor::step(bounds, rules, state, d, x),
             Step::Writer(x) => writer::step(bounds, rules, state, x),
             Step::Reader(x) => reader::step(bounds, rules, state, x),
         }?;
@@ -184,12 +188,12 @@ impl LabModel {
         writer::disconnect(state, &mut next);
         reader::disconnect(state, &mut next);
         reader::remember(bounds.nodes, state, &mut next);
-        fate::continue_histories(bounds.nodes, state, &mut next);
+        lost_writes::continue_histories(bounds.nodes, state, &mut next);
         replication::disconnect(bounds.nodes, state, &mut next);
         for node in &mut next.data {
             node.memory.unasked &= rules.candidate && node.role == Role::Primary;
         }
-        parent::remember(bounds.nodes, rules, &mut next);
+        supervisor::remember(bounds.nodes, rules, &mut next);
         faults::end_handover(bounds.nodes, &mut next);
         faults::settle(bounds.nodes, &mut next);
         let last = next.faults == bounds.faults;
@@ -207,7 +211,7 @@ impl LabModel {
         }
         writer::rest(bounds, &mut next);
         reader::rest(bounds, &mut next);
-        fate::tidy(bounds.nodes, rules, &mut next);
+        lost_writes::tidy(bounds.nodes, rules, &mut next);
         for sentinel in &mut next.sentinels {
             sentinel::tidy(sentinel);
         }
@@ -296,7 +300,7 @@ pub fn describe(nodes: usize, path: Vec<(State, Option<Step>)>) -> String {
     let mut before: Option<(State, Option<Step>)> = None;
     for (state, step) in path {
         if let Some((last, Some(done))) = before {
-            let _ = writeln!(text, "- {}", sentence(&last, done));
+            let _ = writeln!(text, "- {}", describe_step(&last, done));
             let _ = writeln!(text, "    {}", summary(nodes, &state));
         } else {
             let _ = writeln!(text, "    {}", summary(nodes, &state));
@@ -310,7 +314,7 @@ fn letter(d: usize) -> char {
     ['A', 'B', 'C'].get(d).copied().unwrap_or('?')
 }
 
-fn sentence(state: &State, step: Step) -> String {
+fn describe_step(state: &State, step: Step) -> String {
     let name = |s: usize| format!("Sentinel {}", state.sentinels[s].name);
     match step {
         Step::Fault(Fault::Crash { node, kind, tail }) => format!(
@@ -374,8 +378,8 @@ fn sentence(state: &State, step: Step) -> String {
             format!("{} {what}", name(s))
         }
         Step::Link(d, x) => format!("{}: link: {x:?}", letter(d)),
-        Step::Parent(d, parent::Step::Act { patient, via }) => format!(
-            "{}: its parent acts{}{}",
+        Step::Supervisor(d, supervisor::Step::Act { patient, via }) => format!(
+            "{}: its supervisor acts{}{}",
             letter(d),
             if patient { ", after long patience" } else { "" },
             via.map_or(String::new(), |s| format!(
@@ -383,7 +387,7 @@ fn sentence(state: &State, step: Step) -> String {
                 name(s)
             ))
         ),
-        Step::Parent(d, x) => format!("{}: its parent: {x:?}", letter(d)),
+        Step::Supervisor(d, x) => format!("{}: its supervisor: {x:?}", letter(d)),
         Step::Writer(writer::Step::Ask) => "writer: the Sentinels bear witness".to_owned(),
         Step::Writer(x) => format!("writer: {x:?}"),
         Step::Reader(reader::Step::Ask) => "reader: the Sentinels bear witness".to_owned(),

@@ -8,7 +8,7 @@ use super::rules::{Bounds, Rules};
 use super::sentinel;
 use super::state::*;
 
-/// A kind of fault; see [`strike`].
+/// A kind of fault; see [`inject`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// The server of a data node ends; its supervisor keeps running.
@@ -267,7 +267,7 @@ fn in_turn(bounds: &Bounds, state: &State, fault: Fault) -> bool {
 }
 
 /// The lab after a fault, if it may happen now.
-pub fn strike(bounds: &Bounds, rules: &Rules, state: &State, fault: Fault) -> Option<State> {
+pub fn inject(bounds: &Bounds, rules: &Rules, state: &State, fault: Fault) -> Option<State> {
     let counts = fault != Fault::Return;
     if counts && state.faults >= bounds.faults || !in_turn(bounds, state, fault) {
         return None;

@@ -6,7 +6,7 @@
 
 use std::hash::{Hash, Hasher};
 
-use super::fate::Proxied;
+use super::lost_writes::Proxied;
 use super::marks::History;
 
 /// The largest number of data nodes.

@@ -6,8 +6,8 @@ use redis_ha_lab::protocol::copy::Completeness;
 use super::confirmation::{
     closes, confirmed, discover, forget_evidence, is_superseded, is_witnessed, others, serves,
 };
-use super::fate;
 use super::faults::Kind;
+use super::lost_writes;
 use super::marks::Entry;
 use super::rules::{Bounds, Rules, WitnessRule};
 use super::state::*;
@@ -62,7 +62,7 @@ pub fn step(bounds: &Bounds, rules: &Rules, state: &State, step: Step) -> Option
                 end_session(&mut next);
             }
             next.writer.target = Some(found);
-            fate::judge(rules, &mut next, found.0);
+            lost_writes::judge(rules, &mut next, found.0);
         }
         Step::Send => {
             let (d, _) = state.writer.target?;
@@ -84,7 +84,7 @@ pub fn step(bounds: &Bounds, rules: &Rules, state: &State, step: Step) -> Option
                 stamped: false,
             });
             next.writer.next += u8::from(!again);
-            fate::sent(state, &mut next, d, write);
+            lost_writes::sent(state, &mut next, d, write);
         }
         Step::Answered => {
             let (d, _) = state.writer.target?;
@@ -106,7 +106,7 @@ pub fn step(bounds: &Bounds, rules: &Rules, state: &State, step: Step) -> Option
             if !pending.stamped || !serves(state, d) {
                 return None;
             }
-            fate::round_answered(&mut next, d);
+            lost_writes::round_answered(&mut next, d);
             look(bounds, rules, &mut next, d, pending.write);
         }
         Step::Ask => {
@@ -166,7 +166,7 @@ fn drop_pending(next: &mut State) {
 
 /// Its connections are closed, and the outcome of a pending write is open.
 fn end_session(next: &mut State) {
-    fate::session_ended(next);
+    lost_writes::session_ended(next);
     drop_pending(next);
 }
 
@@ -174,7 +174,7 @@ fn end_session(next: &mut State) {
 pub fn rest(bounds: &Bounds, state: &mut State) {
     if !has_work(bounds, state) {
         state.writer.target = None;
-        fate::rest(state);
+        lost_writes::rest(state);
     }
 }
 

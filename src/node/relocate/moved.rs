@@ -107,7 +107,7 @@ fn sentinel(moved: &mut MovedConf, old: &Origin, new: &Origin) -> Result<(), Str
     if primary.and_then(new_address).is_none() {
         let at = primary.map_or("an address that is none".into(), |at| at.to_string());
         return Err(format!(
-            "its primary is {at}, which is no data node of both the old and the new lab"
+            "its primary is {at}, which is not a data node of both the old and the new lab"
         ));
     }
     if was != now && names.iter().any(|(name, _)| name == now) {

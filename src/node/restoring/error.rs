@@ -12,7 +12,7 @@ use crate::node::state::error::StateError;
 /// Why a backup was not restored, or not completely. Every copy is unchanged or kept aside.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    /// There is no data node of that name.
+    /// There is not a data node of that name.
     #[error(transparent)]
     Node(#[from] NodeError),
     /// The node is a Sentinel.

@@ -134,7 +134,7 @@ fn act(
     via: Option<usize>,
 ) -> Option<()> {
     let seen = observe(bounds.nodes, rules, next, d, patient)?;
-    let mut machine = recall(bounds.nodes, &next.data[d], d, &seen, patient);
+    let mut machine = restore_machine(bounds.nodes, &next.data[d], d, &seen, patient);
     let named = seen.vote.is_some_and(|v| v.primary == address(d));
     let actions = machine.step(&seen);
     let just_ended = next.data[d].process == Process::ServerGone { just: true }
@@ -559,7 +559,13 @@ fn names(primary: SocketAddrV4, epoch: u8) -> Vote {
 }
 
 /// The machine before this observation.
-fn recall(nodes: usize, node: &Data, d: usize, seen: &Observation, patient: bool) -> Machine {
+fn restore_machine(
+    nodes: usize,
+    node: &Data,
+    d: usize,
+    seen: &Observation,
+    patient: bool,
+) -> Machine {
     let mut machine = Machine::new(MachineConfig {
         me: address(d),
         seed: address(0),
