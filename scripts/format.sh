@@ -7,7 +7,7 @@ NIXFMT=0.5.3 # version of the crate nixfmt_rs, which has the format of nixpkgs' 
 # rustfmt wraps comments only as an unstable feature, which RUSTC_BOOTSTRAP allows.
 rust_format() {
     local manifest status=0
-    for manifest in Cargo.toml examples/rust/Cargo.toml; do
+    for manifest in Cargo.toml examples/rust/Cargo.toml fuzz/Cargo.toml; do
         RUSTC_BOOTSTRAP=1 cargo fmt --all --manifest-path "$manifest" "$@" -- \
             --config wrap_comments=true,comment_width=100 || status=1
     done
