@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 mod generated;
 
 use redis_ha_lab::drill::faults::{Control, ControlSetting, FaultKind};
-use redis_ha_lab::drill::report::{DrillReport, DrillVerdict, Run, markdown};
+use redis_ha_lab::drill::report::{ClientCalls, DrillReport, DrillVerdict, Run, markdown};
 
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -163,6 +163,54 @@ fn tables(folder: &str) -> String {
     text
 }
 
+/// What client applications were answered, by report and fault.
+fn clients() -> String {
+    let mut text = String::new();
+    for (name, report) in reports("clients") {
+        let setting = &report.drills[0].setting;
+        let clients = setting.clients.as_ref().unwrap();
+        text += &format!(
+            "\n### {name}\n\n{} clients through the proxy, down-after {} ms, at most {} records/s of the writer; {}, {}.\n{}.\n\n\
+             | fault | runs | calls | not executed | unknown | longest call, ms | keys | linearizable | lost by the writer | verdict |\n\
+             | -- | -- | -- | -- | -- | -- | -- | -- | -- | -- |\n",
+            clients.count,
+            setting.down_after_ms,
+            setting.rate.unwrap_or_default(),
+            setting.server,
+            report.started.split('T').next().unwrap(),
+            markdown::sums(&report),
+        );
+        for drill in &report.drills {
+            let answers: Vec<_> = drill.runs.iter().flat_map(|run| &run.clients).collect();
+            let sum = |count: fn(&ClientCalls) -> usize| -> usize {
+                answers.iter().map(|clients| count(clients)).sum()
+            };
+            let longest = answers.iter().map(|clients| clients.longest_ms);
+            text += &format!(
+                "| {} | {} | {} | {} | {} | {:.0} | {} | {} | {} | {} |\n",
+                drill.fault,
+                drill.runs.len(),
+                sum(|clients| clients.calls),
+                sum(|clients| clients.not_executed),
+                sum(|clients| clients.unknown),
+                longest.fold(0.0, f64::max),
+                sum(|clients| clients.objects.len()),
+                sum(|clients| {
+                    let held = clients
+                        .objects
+                        .iter()
+                        .filter(|object| object.verdict == DrillVerdict::Holds);
+                    held.count()
+                }),
+                drill.summary.lost,
+                drill.verdict,
+            );
+        }
+    }
+    text.push('\n');
+    text
+}
+
 /// Sums of the runs with one server and policy.
 #[derive(Default)]
 struct Row {
@@ -236,7 +284,7 @@ fn campaign(reports: &[DrillReport]) -> (String, String) {
 
 /// The reports that the claim's figures are made of: all that are committed, but for the controls.
 fn of_the_claim() -> Vec<DrillReport> {
-    let all = [reports("measured"), reports("campaign")].concat();
+    let all = [reports("measured"), reports("campaign"), reports("clients")].concat();
     all.into_iter().map(|(_, report)| report).collect()
 }
 
@@ -296,7 +344,7 @@ fn faults() -> String {
 
 #[test]
 fn the_drills_of_committed_reports_are_of_faults_that_exist() {
-    for folder in ["measured", "campaign", "controls"] {
+    for folder in ["measured", "campaign", "clients", "controls"] {
         for (name, report) in reports(folder) {
             for drill in report.drills {
                 let known = drill.fault.parse::<FaultKind>().is_ok() || drill.fault == "soak";
@@ -314,6 +362,7 @@ fn generated_faults_of_drills_md() {
 #[test]
 fn generated_figures_of_drills_md() {
     generated::part("docs/drills.md", "measured", &tables("measured"));
+    generated::part("docs/drills.md", "clients", &clients());
     generated::part("docs/drills.md", "controls", &tables("controls"));
     let (table, sentence) = campaign(&of_the_claim());
     let text = format!("\n{table}\n{sentence}\n");
