@@ -1,8 +1,11 @@
-//! The rule that every source file is a module of the crate.
+//! The rules that every source file is a module of the crate, and that no code is reached in a way
+//! that the other rules do not follow.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::PathBuf;
 
+use quote::ToTokens;
 use walkdir::WalkDir;
 
 use crate::source::Sources;
@@ -31,6 +34,30 @@ fn not_compiled(files: &BTreeSet<PathBuf>, sources: &Sources) -> Vec<String> {
     missing
         .map(|file| format!("{} is not compiled", file.display()))
         .collect()
+}
+
+/// What includes a file, or gives a crate another name, in the text of a source file.
+fn detours(text: &str) -> Vec<&'static str> {
+    let file = syn::parse_file(text).expect("a Rust file");
+    let tokens = file.to_token_stream().to_string();
+    let known = ["extern crate", "include !"];
+    known.into_iter().filter(|d| tokens.contains(d)).collect()
+}
+
+#[test]
+fn no_source_file_is_included_and_no_crate_renamed() {
+    let src = crate::root().join("src");
+    for file in files() {
+        let text = fs::read_to_string(src.join(&file)).expect("a source file");
+        assert!(detours(&text).is_empty(), "{}", file.display());
+    }
+}
+
+#[test]
+fn an_included_file_and_a_renamed_crate_are_found() {
+    assert_eq!(detours("extern crate self as me;"), ["extern crate"]);
+    assert_eq!(detours("include!(\"../cli/output.rs\");"), ["include !"]);
+    assert!(detours("// include!(\"a.rs\")\nmod exit;").is_empty());
 }
 
 #[test]
