@@ -82,39 +82,35 @@ impl DataNode {
 
     /// The disk takes no writes.
     fn report_disk(&self) {
-        let name = self.node.name.clone();
         let why = self.state.disk_refusal();
         let reason = why
             .clone()
             .unwrap_or_else(|| "its server cannot write".into());
         self.report.update(|report| report.disk = Some(reason));
-        error!(node = %name, folder = %self.state.data().display(),
+        error!(node = %self.node.name, folder = %self.state.data().display(),
             why = why.as_deref().unwrap_or("see the server's log"), "the disk takes no writes, so this node waits; free space \
             there, or make it writable");
     }
 
     /// This server cannot read the data on disk.
     fn report_unreadable_data(&self) {
-        let name = self.node.name.clone();
         let wrote = self.written_by.as_deref().unwrap_or("another server");
         let why = version::cannot_load(&self.binary.title(), wrote);
-        error!(node = %name, folder = %self.state.data().display(), why,
+        error!(node = %self.node.name, folder = %self.state.data().display(), why,
             "the data on disk cannot be read by this server");
         self.report.refused_for_version(why);
     }
 
     /// This server cannot read what the primary writes.
     fn report_unreadable_primary(&self, primary: SocketAddrV4) {
-        let name = self.node.name.clone();
         let writes = self.observers.version_of(primary);
         let why = version::cannot_follow(&self.binary.title(), writes);
-        error!(node = %name, %primary, why, "the primary's data cannot be read by this server");
+        error!(node = %self.node.name, %primary, why, "the primary's data cannot be read by this server");
         self.report.refused_for_version(why);
     }
 
     async fn kill_server(&mut self) {
-        let name = self.node.name.clone();
-        error!(node = %name, "the server hangs; killing it");
+        error!(node = %self.node.name, "the server hangs; killing it");
         if let Some(server) = &mut self.server {
             server.signal(Signal::KILL);
             // From here on the server is known to be dead.
@@ -123,25 +119,23 @@ impl DataNode {
     }
 
     async fn call_failover(&mut self, why: &str) {
-        let name = self.node.name.clone();
         let called = self.sentinels.call_failover(self.node.socket()).await;
         self.metrics.called_failover(called.is_ok());
         match called {
-            Ok(by) => info!(node = %name, %by, why, "failover called"),
+            Ok(by) => info!(node = %self.node.name, %by, why, "failover called"),
             Err(error) => {
-                warn!(node = %name, %error, why, "no Sentinel accepts the failover")
+                warn!(node = %self.node.name, %error, why, "no Sentinel accepts the failover")
             }
         }
     }
 
     async fn set_sync_always(&mut self, always: bool) {
-        let name = self.node.name.clone();
         let (value, why) = if always {
             ("always", "no replica is in sync, so this is the only copy")
         } else {
             (self.syncs_once_a_second(), "a replica is in sync")
         };
-        info!(node = %name, appendfsync = value, why, "appendfsync changes");
+        info!(node = %self.node.name, appendfsync = value, why, "appendfsync changes");
         let taken = self.set("appendfsync", value).await;
         self.sync_always = taken.then_some(always);
     }
