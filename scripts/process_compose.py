@@ -39,8 +39,10 @@ def rendered(lab):
     values = {
         "nodes": " ".join([*data_names, *sentinel_names]),
         "first_sentinel": sentinel_names[0],
+        "first_sentinel_key": yaml_key(sentinel_names[0]),
         "other_sentinels": "".join(map(other_sentinel, sentinel_names[1:])),
         "first_data_node": data_names[0],
+        "first_data_node_key": yaml_key(data_names[0]),
         "other_data_nodes": "".join(map(other_data_node, data_names[1:], data_names)),
         "sentinels_started": depending(sentinels, 6, "process_started"),
         "data_nodes_started": depending(data, 6, "process_started"),
