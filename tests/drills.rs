@@ -170,7 +170,7 @@ fn clients() -> String {
         let setting = &report.drills[0].setting;
         let clients = setting.clients.as_ref().unwrap();
         text += &format!(
-            "\n### {name}\n\n{} clients through the proxy, down-after {} ms, at most {} records/s of the writer; {}, {}.\n{}.\n\n\
+            "\n### {name}\n\n{} clients through the proxy, down-after {} ms, at most {} records/s of the writer;\n{}, {}.\n{}.\n\n\
              | fault | runs | calls | not executed | unknown | longest call, ms | keys | linearizable | lost by the writer | verdict |\n\
              | -- | -- | -- | -- | -- | -- | -- | -- | -- | -- |\n",
             clients.count,
