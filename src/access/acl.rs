@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{Lab, NodeKind, WHOLE_DATABASE_COMMANDS};
 
-use super::app::{ALWAYS, Account, ON_SENTINEL, ROUND};
+use super::app::{ALWAYS, Account, ON_SENTINEL};
 use super::table::User;
 
 /// The ACL rule that adds this password: its SHA-256, as Redis stores it.
@@ -126,7 +126,7 @@ fn of_application(kind: NodeKind) -> [String; 3] {
     match kind {
         NodeKind::Data => [
             "its `keys`".to_owned(),
-            format!("its `channels`, `{ROUND}`"),
+            "its `channels`; `halab:round:*` and `halab:round` for `publish` only".to_owned(),
             format!(
                 "its `commands`, with {}, without `{}`, and but for `role` without `@admin`",
                 marked(&ALWAYS, &["+"]),

@@ -23,9 +23,10 @@ pub struct AppUser {
 /// connection, as the writer confirms: `PUBLISH` writes to the replication stream, `WAIT` asks the
 /// replicas, and `ROLE` has the offsets. Client libraries also check by `ROLE` whether the node
 /// that a Sentinel has named is primary (redis-rs, Lettuce).
-pub(super) const ALWAYS: [&str; 3] = ["+publish", "+wait", "+role"];
-/// The channel of that `PUBLISH`, which has no subscribers.
-pub(super) const ROUND: &str = "&halab:round";
+pub(super) const ALWAYS: [&str; 2] = ["+wait", "+role"];
+/// That `PUBLISH`, to the channels of rounds, of this version and of earlier ones. A selector, so
+/// that it may not subscribe there: whoever knows the name of a channel could confirm by it.
+pub(super) const ROUND: &str = "(+publish &halab:round:* &halab:round)";
 
 /// The end of the second name of an application's user. `halab proxy` logs in with it on behalf of
 /// clients that log in with the first, so that a server can tell its connections from others.
@@ -70,12 +71,12 @@ impl AppUser {
         let channels = self.app.channels.iter().map(|p| format!("&{p}"));
         let never = WHOLE_DATABASE_COMMANDS.map(|command| format!("-{command}"));
         keys.chain(channels)
-            .chain([ROUND.to_owned()])
             .chain(self.app.commands.iter().cloned())
             // Later rules hold: these come after those of `lab.toml`.
             .chain(["-@admin".to_owned()])
             .chain(never)
             .chain(ALWAYS.map(str::to_owned))
+            .chain([ROUND.to_owned()])
             .collect()
     }
 }
@@ -181,8 +182,8 @@ pub(super) mod tests {
         assert_eq!(user.file(), "app-shop");
         assert_eq!(
             user.rights(NodeKind::Data).join(" "),
-            "~shop:* ~cart:* &halab:round +@all -@admin -flushall -flushdb -swapdb +publish +wait \
-             +role"
+            "~shop:* ~cart:* +@all -@admin -flushall -flushdb -swapdb +wait +role \
+             (+publish &halab:round:* &halab:round)"
         );
         assert_eq!(user.names(NodeKind::Data), ["shop", "shop@proxy"]);
         // A proxy asks the Sentinels as itself.

@@ -75,8 +75,10 @@ impl User {
                 // To read which nodes have to confirm.
                 "%R~halab-members",
                 "+get",
-                // For the message before `WAIT`, which has no subscribers.
+                // For the messages of rounds, of this version and of earlier ones.
+                "&halab:round:*",
                 "&halab:round",
+                "+subscribe",
                 "+mset",
                 "+publish",
                 "+wait",
@@ -91,7 +93,9 @@ impl User {
                 "%R~halab-mark",
                 "%R~halab-members",
                 "+get",
+                "&halab:round:*",
                 "&halab:round",
+                "+subscribe",
                 "+publish",
                 "+wait",
                 "+role",

@@ -56,6 +56,6 @@ pub use reconnecting::ReconnectingConn;
 pub use role::Role;
 pub use snapshot::{Snapshot, SnapshotError};
 pub use stream::Stream;
-pub use subscription::{Message, Presence, Subscription};
+pub use subscription::{Channel, Message, Presence, Subscription};
 pub use tls::{TlsError, acceptor, verify_certificate};
 pub use tunnel::Tunnel;

@@ -49,6 +49,49 @@ impl Subscription {
     }
 }
 
+/// A subscription to one channel.
+#[derive(Debug)]
+pub struct Channel {
+    conn: RawConn,
+}
+
+impl Channel {
+    /// Subscribes to `channel` on that connection.
+    ///
+    /// # Errors
+    /// If the connection is broken, or the server refuses it.
+    pub async fn start(conn: RawConn, channel: &str) -> Result<Self, WriteError> {
+        subscribed(conn, channel).await.map(|conn| Channel { conn })
+    }
+
+    /// Waits for the text of the next message.
+    ///
+    /// # Errors
+    /// As [`Subscription::next`].
+    pub async fn next(&mut self) -> Result<Vec<u8>, WriteError> {
+        loop {
+            match self.conn.answer()? {
+                Some(Value::Array(mut parts)) if parts.len() == 3 => match parts.pop() {
+                    Some(Value::BulkString(text)) => return Ok(text),
+                    _ => return Err(WriteError::NotRedis),
+                },
+                Some(_) => return Err(WriteError::NotRedis),
+                None => self.conn.receive().await?,
+            }
+        }
+    }
+}
+
+/// Subscribes to `channel` on that connection.
+async fn subscribed(mut conn: RawConn, channel: &str) -> Result<RawConn, WriteError> {
+    conn.push(&[b"SUBSCRIBE", channel.as_bytes()]);
+    match conn.exchange(1).await?.first() {
+        Some(Value::Array(_)) => Ok(conn),
+        Some(Value::ServerError(error)) => Err(WriteError::from_code(error.code())),
+        _ => Err(WriteError::NotRedis),
+    }
+}
+
 /// A subscription that others see by `PUBSUB NUMSUB`; messages are not read. Opened by
 /// [`super::Connector::attend`]; it ends with the connection.
 #[derive(Debug)]
@@ -57,13 +100,10 @@ pub struct Presence {
 }
 
 impl Presence {
-    pub(super) async fn start(mut conn: RawConn, channel: &str) -> Result<Self, WriteError> {
-        conn.push(&[b"SUBSCRIBE", channel.as_bytes()]);
-        match conn.exchange(1).await?.first() {
-            Some(Value::Array(_)) => Ok(Presence { conn }),
-            Some(Value::ServerError(error)) => Err(WriteError::from_code(error.code())),
-            _ => Err(WriteError::NotRedis),
-        }
+    pub(super) async fn start(conn: RawConn, channel: &str) -> Result<Self, WriteError> {
+        subscribed(conn, channel)
+            .await
+            .map(|conn| Presence { conn })
     }
 
     /// Ends it. After `Ok` the server no longer counts it.

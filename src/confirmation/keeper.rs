@@ -4,9 +4,10 @@
 //! that. So every write of the session is later than this connection, which a change of role or the
 //! end of the server would close. The keeper first reads the list of members: whose confirmation
 //! counts, and which Sentinels are asked. If the members are not those for which it was started, it
-//! reports that and ends. Each round asks `ROLE`, `PUBLISH`, `WAIT`, `ROLE`, once for all batches
-//! in flight. While not every other data node confirms, it also asks the Sentinels. The rules are
-//! in [`crate::protocol::ack`].
+//! reports that and ends. Each round asks `ROLE` and `PUBLISH`, once for all batches in flight, and
+//! waits for the other data nodes to pass the message on; if they do not, it also asks `WAIT` and
+//! `ROLE`. While not every other data node confirms, it asks the Sentinels too. The rules are in
+//! [`crate::protocol::ack`].
 
 use std::net::SocketAddrV4;
 use std::ops::ControlFlow;
@@ -30,8 +31,10 @@ use crate::protocol::member_list::MEMBER_LIST_KEY;
 use crate::protocol::vote::Elected;
 
 use super::discovery::{Discovery, PrimaryStatus, WriteTarget};
+use super::echo::{Asker, message};
+use super::listener::listen;
 use super::members::Membership;
-use super::round::{ANSWERS, each_question, parse_primary, read_answers};
+use super::round::{OLD_CHANNEL, Questions, parse_primary, random_channel, read_answers, text_of};
 use super::session::Session;
 use super::witness::{Witness, WitnessQuestion};
 use super::{REFUSED_PAUSE, Settings, SharedObserver};
@@ -159,7 +162,9 @@ impl Keeper {
         conn.push(&[b"ROLE"]);
         conn.push(&[b"GET", MEMBER_LIST_KEY.as_bytes()]);
         conn.push(&[b"INFO"]);
-        let answers = conn.exchange(3).await?;
+        let channel = random_channel();
+        conn.push(&[b"PUBLISH", channel.as_bytes(), b""]);
+        let answers = conn.exchange(4).await?;
         let (_, confirmed) = parse_primary(answers.first())?;
         self.check_members(target.address, answers.get(1)).await?;
         let is_other = |node: &SocketAddrV4| *node != target.address;
@@ -170,7 +175,11 @@ impl Keeper {
             .filter(is_other)
             .collect();
         let info = ServerInfo::parse(&text_of(answers.get(2))?);
-        let session = Session::new(target.address, others, &info);
+        let channel = match answers.get(3) {
+            Some(Value::ServerError(error)) if error.code() == "NOPERM" => OLD_CHANNEL.to_owned(),
+            _ => channel,
+        };
+        let session = Session::new(target.address, others, &info, channel);
         session.set_online(&confirmed);
         Ok(KeeperSession {
             target,
@@ -203,6 +212,7 @@ impl Keeper {
         let session = keeping.session.clone();
         let mut discovery = self.discovery.clone();
         let target = keeping.target;
+        let _listening = listen(&session, &self.connector);
         tokio::select! {
             biased;
             () = discovery.superseded(target) => SessionEnd::Superseded,
@@ -241,7 +251,7 @@ impl Keeper {
     /// One round of questions. `Break` if the next round would have the same result now.
     async fn round(&self, keeping: &mut KeeperSession) -> Result<ControlFlow<()>, WriteError> {
         let (round, answered) = keeping.session.begin_round();
-        let (offset, confirmed) = self.ask_primary(keeping).await?;
+        let (offset, confirmed) = self.ask(keeping, round).await?;
 
         keeping.session.set_online(&confirmed);
         keeping.coverage.round = round;
@@ -304,18 +314,42 @@ impl Keeper {
         }
     }
 
-    /// Asks the primary for its offset, and then for the offsets that its replicas have confirmed.
-    async fn ask_primary(
+    /// Asks the primary for its offset, and finds out which offsets its replicas have confirmed
+    /// since.
+    async fn ask(
         &self,
         keeping: &mut KeeperSession,
+        round: u64,
     ) -> Result<(u64, Vec<Confirmed>), WriteError> {
-        let (conn, online) = (&mut keeping.conn, keeping.session.online());
+        let KeeperSession { conn, session, .. } = keeping;
+        let online = session.online();
         if online == 0 {
             conn.push(&[b"ROLE"]);
             return parse_primary(conn.exchange(1).await?.first());
         }
-        each_question(online, &self.wait_ms, |words| conn.push(words));
-        read_answers(&conn.exchange(ANSWERS).await?)
+        let with_echo = Questions {
+            channel: session.channel(),
+            message: &message(Asker::Keeper, round),
+            wait: None,
+        };
+        if session.echo().is_expected() {
+            with_echo.each(|words| conn.push(words));
+            let (offset, _) = read_answers(&conn.exchange(with_echo.answers()).await?)?;
+            if session.echo().has_all(round).await {
+                // The message lies behind that offset.
+                let confirmed = |node: &SocketAddrV4| Confirmed {
+                    address: *node,
+                    offset: offset + 1,
+                };
+                return Ok((offset, session.others().iter().map(confirmed).collect()));
+            }
+        }
+        let with_wait = Questions {
+            wait: Some((online, &self.wait_ms)),
+            ..with_echo
+        };
+        with_wait.each(|words| conn.push(words));
+        read_answers(&conn.exchange(with_wait.answers()).await?)
     }
 
     /// The primary's mark, if it marks the current term and, when no other data node has the
@@ -401,16 +435,5 @@ fn witness_question(
         }
         // Another node that has not confirmed could be promoted too.
         PrimaryStatus::Promoted { over } => Err(NoWitness::Promotable(over.address)),
-    }
-}
-
-/// The text of an answer; empty for an answer without text.
-fn text_of(answer: Option<&Value>) -> Result<String, WriteError> {
-    match answer {
-        Some(Value::ServerError(error)) => Err(WriteError::from_code(error.code())),
-        Some(Value::BulkString(text)) => Ok(String::from_utf8_lossy(text).into_owned()),
-        Some(Value::VerbatimString { text, .. }) => Ok(text.clone()),
-        Some(_) => Ok(String::new()),
-        None => Err(WriteError::NotRedis),
     }
 }

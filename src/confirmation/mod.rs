@@ -5,9 +5,11 @@
 //! - `background`: runs discovery and keeper, anew when the list of members changes; `members`:
 //!   that list
 //! - `keeper`: the connection that asks the primary what is confirmed, for all write connections
-//! - `round`: its questions; `own_round`: the same questions on a write connection
+//! - `round`: its questions; `own_round`: the same questions on a write connection; `echo`: what
+//!   the other data nodes pass on of a round's message; `listener`: the subscriptions to it
 //! - `session`: the state that keeper and write connections share while they use one primary;
-//!   `last_offset`: where the history of a session that is over has ended
+//!   `waiting`: the tasks that wait for a round; `last_offset`: where the history of a session that
+//!   is over has ended
 //! - `witness`: questions to the Sentinels
 //!
 //! A write connection is opened only during a session, after the keeper's. It states the writes
@@ -17,14 +19,17 @@
 
 mod background;
 mod discovery;
+mod echo;
 mod hints;
 mod keeper;
 mod last_offset;
+mod listener;
 mod members;
 mod own_round;
 mod probe;
 mod round;
 mod session;
+mod waiting;
 mod witness;
 
 use std::fmt::Debug;
@@ -39,7 +44,7 @@ pub use background::run;
 pub use discovery::LastProblem;
 pub use keeper::Sessions;
 pub use own_round::{OwnRound, OwnVerdict};
-pub use round::{ANSWERS, parse_primary};
+pub use round::parse_primary;
 pub use session::Session;
 
 /// Shortest time limit of `WAIT`. A healthy replica confirms within it even on a busy machine, so

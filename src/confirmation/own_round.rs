@@ -2,7 +2,7 @@
 //!
 //! The server executes its questions right behind these commands, before their answers have arrived
 //! here, so it saves a trip to the primary. It confirms what the keeper's rounds confirm. But it
-//! costs the primary four commands, which the keeper asks once for all connections.
+//! costs the primary some commands, which the keeper asks once for all connections.
 //!
 //! The connection must be *anchored*: a round of the keeper that began after the connection was
 //! established has been answered. So the connection of the keeper was intact after this one was
@@ -20,7 +20,7 @@ use crate::protocol::WriteError;
 use crate::protocol::ack::{Coverage, not_followed_beyond};
 
 use super::Session;
-use super::round::{ANSWERS, read_answers};
+use super::round::read_answers;
 
 /// So many commands are worth a round of their own.
 const MANY_COMMANDS: usize = 32;
@@ -30,6 +30,8 @@ const MANY_COMMANDS: usize = 32;
 pub struct OwnRound {
     session: Arc<Session>,
     number: u64,
+    /// The other data nodes are expected to pass its message on.
+    by_echo: bool,
     /// It counts as one that is being asked.
     is_counted: bool,
 }
@@ -39,6 +41,8 @@ pub struct OwnRound {
 pub enum OwnVerdict {
     /// Everything that the primary had executed when the round began is confirmed.
     Confirmed,
+    /// It will be, once all other data nodes have passed the message on.
+    Expected,
     /// Not every other data node has confirmed it, or the server is no longer the primary.
     NotConfirmed,
     /// The user of this connection may not ask.
@@ -57,13 +61,20 @@ impl OwnRound {
         OwnRound {
             session: session.clone(),
             number: session.begin_own_round(),
+            by_echo: session.echo().is_expected(),
             is_counted: true,
         }
     }
 
-    /// The questions, encoded; [`ANSWERS`] answers follow.
-    pub fn questions(&self) -> Bytes {
-        self.session.own_questions()
+    /// The questions, encoded, and the number of the answers.
+    pub fn questions(&self) -> (Bytes, usize) {
+        self.session.own_questions(self.number, self.by_echo)
+    }
+
+    /// Whether its message, passed on by all other data nodes, confirms every command before it on
+    /// this connection. Their answers may arrive later.
+    pub fn is_by_echo(&self) -> bool {
+        self.by_echo
     }
 
     /// It takes so long that others need not take it into account.
@@ -73,8 +84,13 @@ impl OwnRound {
         }
     }
 
+    /// Its number.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Judges the `answers`, and tells the other connections of the session what is confirmed.
-    pub fn end(self, answers: &[u8]) -> OwnVerdict {
+    pub fn note_answers(&self, answers: &[u8]) -> OwnVerdict {
         let session = &self.session;
         let (offset, confirmed) = match parse(answers).and_then(|all| read_answers(&all)) {
             Ok(read) => read,
@@ -85,6 +101,9 @@ impl OwnRound {
             return OwnVerdict::NotConfirmed;
         }
         session.round_answered(self.number, offset);
+        if self.by_echo {
+            return OwnVerdict::Expected;
+        }
         let is_followed = not_followed_beyond(session.others(), offset, &confirmed).is_empty();
         session.set_followed(is_followed);
         if !is_followed {
@@ -105,8 +124,8 @@ impl Drop for OwnRound {
 }
 
 fn parse(mut bytes: &[u8]) -> Result<Vec<Value>, WriteError> {
-    let mut answers = Vec::with_capacity(ANSWERS);
-    while answers.len() < ANSWERS {
+    let mut answers = Vec::new();
+    while !bytes.is_empty() {
         match reply::read(bytes) {
             Ok(Some((answer, length))) => {
                 answers.push(answer);

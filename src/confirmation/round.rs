@@ -1,30 +1,76 @@
-//! The questions of one round: `ROLE`, `PUBLISH`, `WAIT`, `ROLE`; and what the answers show.
+//! The questions of one round: `ROLE` and `PUBLISH`; then, unless the other data nodes pass the
+//! message on ([`super::echo`]), `WAIT` and `ROLE`. And what the answers show.
 
+use rand::RngExt;
 use redis::Value;
 
 use crate::client::Role;
 use crate::protocol::WriteError;
 use crate::protocol::ack::Confirmed;
 
-/// Channel of messages without subscribers. They give a connection that writes nothing an offset in
-/// the replication stream for which `WAIT` waits.
-pub const ROUND_CHANNEL: &str = "halab:round";
-/// Number of answers to the questions of a round.
-pub const ANSWERS: usize = 4;
+/// The beginning of the name of a session's channel.
+const CHANNEL_PREFIX: &str = "halab:round:";
+/// The channel where the data nodes permit no other: those of an earlier version.
+pub(super) const OLD_CHANNEL: &str = "halab:round";
 
-/// Passes each question to `push`, as words: for the offset of the primary, and then for the
-/// offsets that its replicas have confirmed, of which `online` are waited for.
-pub(super) fn each_question(online: usize, wait_ms: &str, mut push: impl FnMut(&[&[u8]])) {
-    let online = online.to_string();
-    push(&[b"ROLE"]);
-    // WAIT is about the last write of its own connection (before Redis 7.2: about all writes before
-    // its last command). A message is replicated like a write, but changes neither keys nor disk.
-    push(&[b"PUBLISH", ROUND_CHANNEL.as_bytes(), b""]);
-    push(&[b"WAIT", online.as_bytes(), wait_ms.as_bytes()]);
-    push(&[b"ROLE"]);
+/// The questions of a round.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Questions<'a> {
+    /// The session's channel.
+    pub(super) channel: &'a str,
+    /// The message that is published there.
+    pub(super) message: &'a str,
+    /// So many replicas are waited for, and for so many milliseconds. None if the message itself
+    /// shows what they have.
+    pub(super) wait: Option<(usize, &'a str)>,
 }
 
-/// The offset of the primary when the round began, and what its replicas have confirmed since.
+impl Questions<'_> {
+    /// Number of the answers.
+    pub(super) fn answers(&self) -> usize {
+        match self.wait {
+            Some(_) => 4,
+            None => 2,
+        }
+    }
+
+    /// Passes each question to `push`, as words.
+    pub(super) fn each(&self, mut push: impl FnMut(&[&[u8]])) {
+        push(&[b"ROLE"]);
+        // A message is replicated like a write, but changes neither keys nor disk.
+        let (channel, message) = (self.channel.as_bytes(), self.message.as_bytes());
+        push(&[b"PUBLISH", channel, message]);
+        // WAIT is about the last write of its own connection (before Redis 7.2: about all writes
+        // before its last command).
+        if let Some((replicas, wait_ms)) = self.wait {
+            let replicas = replicas.to_string();
+            push(&[b"WAIT", replicas.as_bytes(), wait_ms.as_bytes()]);
+            push(&[b"ROLE"]);
+        }
+    }
+
+    /// All of them, encoded.
+    pub(super) fn encoded(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut command = redis::Cmd::new();
+        self.each(|words| {
+            command.clear();
+            for word in words {
+                command.arg(*word);
+            }
+            command.write_packed_command(&mut bytes);
+        });
+        bytes
+    }
+}
+
+/// A channel of a name that nobody can guess: whoever publishes there could confirm writes.
+pub(super) fn random_channel() -> String {
+    format!("{CHANNEL_PREFIX}{:032x}", rand::rng().random::<u128>())
+}
+
+/// The offset of the primary when the round began, and the list of replicas in the last answer of
+/// `ROLE`: with `WAIT`, what they have confirmed since.
 pub(super) fn read_answers(answers: &[Value]) -> Result<(u64, Vec<Confirmed>), WriteError> {
     for answer in answers {
         if let Value::ServerError(error) = answer {
@@ -32,7 +78,7 @@ pub(super) fn read_answers(answers: &[Value]) -> Result<(u64, Vec<Confirmed>), W
         }
     }
     let (offset, _) = parse_primary(answers.first())?;
-    let (_, confirmed) = parse_primary(answers.last())?;
+    let (_, confirmed) = parse_primary(answers.get(3).or(answers.first()))?;
     Ok((offset, confirmed))
 }
 
@@ -46,6 +92,17 @@ pub fn parse_primary(answer: Option<&Value>) -> Result<(u64, Vec<Confirmed>), Wr
             Ok(_) => Err(WriteError::Unblocked),
             Err(_) => Err(WriteError::NotRedis),
         },
+        None => Err(WriteError::NotRedis),
+    }
+}
+
+/// The text of an answer; empty for an answer without text.
+pub(super) fn text_of(answer: Option<&Value>) -> Result<String, WriteError> {
+    match answer {
+        Some(Value::ServerError(error)) => Err(WriteError::from_code(error.code())),
+        Some(Value::BulkString(text)) => Ok(String::from_utf8_lossy(text).into_owned()),
+        Some(Value::VerbatimString { text, .. }) => Ok(text.clone()),
+        Some(_) => Ok(String::new()),
         None => Err(WriteError::NotRedis),
     }
 }

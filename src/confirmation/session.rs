@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, OnceCell, watch};
@@ -17,8 +18,10 @@ use crate::protocol::ack::{Answered, Confirmed, Coverage};
 use crate::protocol::history::{Extent, ReplicationHistory};
 
 use super::SHORTEST_WAIT;
+use super::echo::{Asker, Echo, message};
 use super::last_offset::last_offset;
-use super::round::each_question;
+use super::round::Questions;
+use super::waiting::Waiting;
 
 /// Number of rounds whose offsets are kept: those of a second or more.
 const OFFSETS_MAX: usize = 16 * 1024;
@@ -43,12 +46,16 @@ pub struct Session {
     offsets: Mutex<VecDeque<(u64, u64)>>,
     last_answered: AtomicU64,
     coverage: watch::Sender<Coverage>,
+    /// The tasks that wait until a round is confirmed.
+    waiting: Waiting,
     /// Number of rounds begun, on any connection.
     begun: AtomicU64,
     /// Number of rounds that are being asked on write connections.
     own_rounds: AtomicUsize,
-    /// The questions of such a round.
-    own_questions: Bytes,
+    /// The channel of the messages of its rounds.
+    channel: String,
+    /// What the other data nodes pass on of them.
+    echo: Echo,
     /// By the last round, every other data node follows the primary.
     is_followed: AtomicBool,
     /// Number of batches that the keeper has to ask for.
@@ -60,19 +67,15 @@ pub struct Session {
 }
 
 impl Session {
-    pub(super) fn new(primary: SocketAddrV4, others: Vec<SocketAddrV4>, info: &ServerInfo) -> Self {
-        let mut own_questions = Vec::new();
-        // It blocks the connection; the keeper's limit may be longer.
-        let wait_ms = SHORTEST_WAIT.as_millis().to_string();
-        each_question(others.len(), &wait_ms, |words| {
-            let mut command = redis::Cmd::new();
-            for word in words {
-                command.arg(*word);
-            }
-            command.write_packed_command(&mut own_questions);
-        });
+    pub(super) fn new(
+        primary: SocketAddrV4,
+        others: Vec<SocketAddrV4>,
+        info: &ServerInfo,
+        channel: String,
+    ) -> Self {
         Session {
             primary,
+            echo: Echo::new(others.len()),
             others,
             online: AtomicUsize::new(0),
             history: info.history(),
@@ -81,9 +84,10 @@ impl Session {
             offsets: Mutex::default(),
             last_answered: AtomicU64::new(0),
             coverage: watch::Sender::new(Coverage::default()),
+            waiting: Waiting::default(),
             begun: AtomicU64::new(0),
             own_rounds: AtomicUsize::new(0),
-            own_questions: own_questions.into(),
+            channel,
             is_followed: AtomicBool::new(false),
             pending: AtomicU64::new(0),
             answered: AtomicU64::new(0),
@@ -98,7 +102,12 @@ impl Session {
         let other = SocketAddrV4::new([192, 0, 2, 1].into(), 6379);
         let session = Session {
             history,
-            ..Self::new(primary, vec![other], &ServerInfo::parse(""))
+            ..Self::new(
+                primary,
+                vec![other],
+                &ServerInfo::parse(""),
+                "halab:round:example".into(),
+            )
         };
         let (round, _) = session.begin_round();
         session.round_answered(round, offset);
@@ -116,6 +125,23 @@ impl Session {
             through: round,
             ..Coverage::default()
         });
+    }
+
+    /// For tests: every other data node passes on this message.
+    #[cfg(test)]
+    pub fn passed_on(&self, message: &str) {
+        for node in 0..self.others.len() {
+            self.echo.passed_on(node, message);
+        }
+        if let Some(round) = self.echo.completed() {
+            self.confirmed_by_echo(round);
+        }
+    }
+
+    /// For tests: whether a round is asked on a write connection.
+    #[cfg(test)]
+    pub fn asks_own_rounds(&self) -> bool {
+        self.own_rounds.load(Ordering::SeqCst) > 0
     }
 
     /// For tests: whether the keeper has to ask.
@@ -234,14 +260,72 @@ impl Session {
         self.own_rounds.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// The questions of a round on a write connection, encoded.
-    pub(super) fn own_questions(&self) -> Bytes {
-        self.own_questions.clone()
+    /// The questions of a round on a write connection, encoded, and the number of the answers.
+    pub(super) fn own_questions(&self, round: u64, by_echo: bool) -> (Bytes, usize) {
+        // It blocks the connection; the keeper's limit may be longer.
+        let wait_ms = SHORTEST_WAIT.as_millis().to_string();
+        let (message, wait) = match by_echo {
+            true => (message(Asker::Own, round), None),
+            false => (String::new(), Some((self.others.len(), wait_ms.as_str()))),
+        };
+        let questions = Questions {
+            channel: &self.channel,
+            message: &message,
+            wait,
+        };
+        (questions.encoded().into(), questions.answers())
+    }
+
+    /// Identifies the process of the primary's server.
+    pub(super) fn run_id(&self) -> &str {
+        &self.run_id
+    }
+
+    /// The channel of the messages of its rounds.
+    pub(super) fn channel(&self) -> &str {
+        &self.channel
+    }
+
+    /// What the other data nodes pass on of these messages.
+    pub(super) fn echo(&self) -> &Echo {
+        &self.echo
+    }
+
+    /// Every other data node has passed on the message of that round, or of a later one.
+    pub(super) fn confirmed_by_echo(&self, round: u64) {
+        self.publish(Coverage {
+            through: round,
+            ..Coverage::default()
+        });
     }
 
     /// What is confirmed, as it changes.
     pub fn coverage(&self) -> watch::Receiver<Coverage> {
         self.coverage.subscribe()
+    }
+
+    /// All rounds up to this one are confirmed.
+    pub fn confirmed_through(&self) -> u64 {
+        self.coverage.borrow().through
+    }
+
+    /// The last round of the keeper that was answered.
+    pub fn keeper_round_answered(&self) -> u64 {
+        self.coverage.borrow().round
+    }
+
+    /// Has a task be woken when that round is confirmed. Returns whether it is already.
+    pub fn wake_when_confirmed(&self, round: u64, task: &Waker) -> bool {
+        if self.confirmed_through() < round {
+            self.waiting.add(round, task.clone());
+        }
+        // It may have been confirmed before the task was added.
+        self.confirmed_through() >= round
+    }
+
+    /// Cancelled when the session ends.
+    pub fn over(&self) -> CancellationToken {
+        self.over.clone()
     }
 
     /// Ends the session for all.
@@ -309,7 +393,15 @@ impl Session {
 
     /// Publishes the result of a round to the write connections.
     pub(super) fn publish(&self, coverage: Coverage) {
-        self.coverage
-            .send_if_modified(|known| known.extend(coverage));
+        let mut through = None;
+        self.coverage.send_if_modified(|known| {
+            let before = known.through;
+            let is_more = known.extend(coverage);
+            through = (known.through > before).then_some(known.through);
+            is_more
+        });
+        if let Some(through) = through {
+            self.waiting.wake(through);
+        }
     }
 }

@@ -79,6 +79,9 @@ pub struct Sent {
     pub after: u64,
     /// The first round that began after the first byte of the answer: it confirms the answer.
     pub before: Option<u64>,
+    /// The round that was asked behind it on its own connection, if that confirms its answer as
+    /// well.
+    pub own_round: Option<u64>,
     /// A round that was asked behind it on its own connection has confirmed its answer.
     pub is_confirmed: bool,
     /// When its answer was complete.
@@ -134,6 +137,12 @@ impl Sent {
             length,
             ..Sent::default()
         }
+    }
+
+    /// The first round that confirms its answer, which has begun.
+    pub fn confirmed_by(&self) -> Option<u64> {
+        let before = self.before?;
+        Some(self.own_round.map_or(before, |own| own.min(before)))
     }
 
     /// Bytes of the command.

@@ -3,19 +3,18 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::client::Stream;
 use crate::confirmation::{OwnRound, OwnVerdict, Session};
-use crate::protocol::ack::Coverage;
 
 use super::BUFFER_MAX;
+use super::cancelled::Cancelled;
 use super::pipeline::AnswerState;
 
 /// Time for a round on this connection, before the keeper is asked too: a command before it may
@@ -31,7 +30,10 @@ const READ: usize = 16 * 1024;
 #[derive(Debug)]
 pub(super) struct PrimaryLink {
     pub(super) session: Arc<Session>,
-    pub(super) coverage: watch::Receiver<Coverage>,
+    /// The session ends.
+    pub(super) over: Cancelled,
+    /// The round that this client waits for.
+    pub(super) awaited: AwaitedRound,
     pub(super) stream: Stream,
     /// To be written to the primary.
     pub(super) out: BytesMut,
@@ -41,13 +43,52 @@ pub(super) struct PrimaryLink {
     is_asking: bool,
     /// The first round that began after this connection was established.
     first_round: u64,
-    /// The round that is being asked on this connection, and until when only that one is.
-    own_round: Option<(OwnRound, Option<Instant>)>,
+    /// The round that is being asked on this connection.
+    own_round: Option<AskedRound>,
     /// The first round that may be asked on this connection again, after one that confirmed
     /// nothing.
     own_rounds_from: u64,
     /// Answers were too long to be held until such a round behind them was answered.
     has_long_answers: bool,
+}
+
+/// A round that a client waits for.
+#[derive(Debug, Default)]
+pub(super) struct AwaitedRound {
+    round: Option<u64>,
+    /// The round and the task for which the session was told to wake it.
+    told: Option<(u64, Waker)>,
+}
+
+impl AwaitedRound {
+    /// Ready when it is confirmed; never if there is none.
+    pub(super) fn poll(&mut self, session: &Session, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(round) = self.round else {
+            return Poll::Pending;
+        };
+        let is_told = |(told, task): &(u64, Waker)| *told == round && task.will_wake(cx.waker());
+        let is_confirmed = match &self.told {
+            Some(told) if is_told(told) => session.confirmed_through() >= round,
+            _ => {
+                self.told = Some((round, cx.waker().clone()));
+                session.wake_when_confirmed(round, cx.waker())
+            }
+        };
+        match is_confirmed {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+}
+
+/// A round that is being asked on this connection.
+#[derive(Debug)]
+struct AskedRound {
+    round: OwnRound,
+    /// Until when only this one is.
+    until: Option<Instant>,
+    /// Its questions are answered. The other data nodes have not passed its message on yet.
+    is_answered: bool,
 }
 
 impl Drop for PrimaryLink {
@@ -60,7 +101,8 @@ impl PrimaryLink {
     /// A new connection, on which nothing has been sent.
     pub(super) fn new(session: Arc<Session>, stream: Stream) -> Self {
         PrimaryLink {
-            coverage: session.coverage(),
+            over: Cancelled::new(session.over()),
+            awaited: AwaitedRound::default(),
             first_round: session.next_round(),
             session,
             stream,
@@ -77,7 +119,7 @@ impl PrimaryLink {
     /// Whether a round may be asked on this connection, behind so many `commands`: see
     /// [`OwnRound`].
     pub(super) fn may_begin_own_round(&self, commands: usize) -> bool {
-        let is_anchored = || self.coverage.borrow().round >= self.first_round;
+        let is_anchored = || self.session.keeper_round_answered() >= self.first_round;
         self.own_round.is_none()
             && !self.answers.was_subscribed
             && !(self.has_long_answers && commands > 1)
@@ -87,12 +129,16 @@ impl PrimaryLink {
 
     /// The questions of a round are sent.
     pub(super) fn begin_own_round(&mut self, round: OwnRound) {
-        self.own_round = Some((round, Some(Instant::now() + OWN_ROUND_LIMIT)));
+        self.own_round = Some(AskedRound {
+            round,
+            until: Some(Instant::now() + OWN_ROUND_LIMIT),
+            is_answered: false,
+        });
     }
 
     /// Until when only the round on this connection is asked.
     pub(super) fn own_round_until(&self) -> Option<Instant> {
-        self.own_round.as_ref()?.1
+        self.own_round.as_ref()?.until
     }
 
     /// The client logs in: another user may be allowed to ask.
@@ -102,16 +148,18 @@ impl PrimaryLink {
 
     /// Answers were received at `now`: those to the questions may follow soon.
     pub(super) fn note_received(&mut self, now: Instant) {
-        if let Some((_, until)) = &mut self.own_round {
-            *until = Some(now + OWN_ROUND_LIMIT);
+        if let Some(asked) = &mut self.own_round
+            && !asked.is_answered
+        {
+            asked.until = Some(now + OWN_ROUND_LIMIT);
         }
     }
 
     /// The round on this connection takes too long to wait for it alone.
     pub(super) fn note_own_round_late(&mut self) {
-        if let Some((round, until)) = &mut self.own_round {
-            *until = None;
-            round.note_late();
+        if let Some(asked) = &mut self.own_round {
+            asked.until = None;
+            asked.round.note_late();
         }
     }
 
@@ -123,16 +171,30 @@ impl PrimaryLink {
 
     /// The questions are answered. Returns whether what was answered before them is confirmed.
     pub(super) fn own_round_answered(&mut self, answers: &[u8]) -> bool {
-        let Some((round, _)) = self.own_round.take() else {
+        let Some(asked) = &mut self.own_round else {
             return false;
         };
-        let verdict = round.end(answers);
+        let verdict = asked.round.note_answers(answers);
         self.own_rounds_from = match verdict {
-            OwnVerdict::Confirmed => 0,
+            OwnVerdict::Confirmed | OwnVerdict::Expected => 0,
             OwnVerdict::NotConfirmed => self.session.next_round() + ROUNDS_WITHOUT,
             OwnVerdict::NotPermitted => u64::MAX,
         };
+        match verdict {
+            OwnVerdict::Expected => asked.is_answered = true,
+            _ => self.own_round = None,
+        }
         verdict == OwnVerdict::Confirmed
+    }
+
+    /// All rounds up to this one are confirmed.
+    pub(super) fn through(&mut self) -> u64 {
+        let through = self.session.confirmed_through();
+        let is_over = |asked: &AskedRound| asked.is_answered && asked.round.number() <= through;
+        if self.own_round.as_ref().is_some_and(is_over) {
+            self.own_round = None;
+        }
+        through
     }
 
     /// Whether more commands may be sent.
@@ -140,13 +202,15 @@ impl PrimaryLink {
         self.out.len() < BUFFER_MAX
     }
 
-    /// Whether the keeper asks on behalf of this client.
-    pub(super) fn is_asking(&self) -> bool {
-        self.is_asking
+    /// Has the client wait for that round, and the keeper ask for it unless the round on this
+    /// connection is waited for alone.
+    pub(super) fn await_round(&mut self, round: Option<u64>) {
+        self.awaited.round = round;
+        self.ask(round.is_some() && self.own_round_until().is_none());
     }
 
     /// Has the keeper ask, or no longer.
-    pub(super) fn ask(&mut self, wanted: bool) {
+    fn ask(&mut self, wanted: bool) {
         match (self.is_asking, wanted) {
             (false, true) => self.session.sent(),
             (true, false) => self.session.done(),

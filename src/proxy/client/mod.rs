@@ -14,8 +14,9 @@
 //! - `sending`: which of them is sent to the primary when, and which the proxy answers
 //! - `pipeline`: the commands that are not over, the answers to them, and when these are passed on
 //! - `failover`: what becomes of all that when the primary is lost
-//! - `link`: the connection to the primary
+//! - `link`: the connection to the primary; `cancelled`: a cancellation beside other events
 
+mod cancelled;
 mod failover;
 mod link;
 mod pipeline;
@@ -44,6 +45,7 @@ use super::kind::Kind;
 use super::metrics::{ClientCount, Tally};
 use super::sent::{ClientRequest, Sent};
 use super::tls::ClientStream;
+use cancelled::Cancelled;
 use link::{PrimaryLink, poll_read_some, poll_write_all};
 use pipeline::Pipeline;
 use requests::Requests;
@@ -91,6 +93,8 @@ pub(super) struct ClientTask {
     lost: Option<Arc<Session>>,
     carried: Carried,
     count: ClientCount,
+    /// The proxy stops.
+    stop: Cancelled,
     /// No more commands are read.
     is_ending: bool,
     /// The bytes behind the last command are not a command. The answer to them is the last in the
@@ -114,6 +118,7 @@ impl ClientTask {
     pub(super) fn new(shared: Arc<Shared>, stream: ClientStream) -> Self {
         ClientTask {
             count: shared.metrics.client(),
+            stop: Cancelled::new(shared.stop.clone()),
             shared,
             stream,
             requests: Requests::default(),
@@ -228,14 +233,11 @@ impl ClientTask {
 
     /// Passes on the answers that are confirmed.
     fn release(&mut self) -> Result<(), End> {
-        let through = match &mut self.primary {
-            Some(link) => link.coverage.borrow_and_update().through,
-            None => 0,
-        };
+        let through = self.primary.as_mut().map_or(0, PrimaryLink::through);
         let options = &self.shared.options;
         let is_confirmed = |sent: &Sent| {
             options.is_unconfirmed(sent.needs_primary())
-                || sent.before.is_some_and(|before| before <= through)
+                || sent.confirmed_by().is_some_and(|round| round <= through)
         };
         let (mut tally, now) = (Tally::default(), std::time::Instant::now());
         let passed_on = |sent: &Sent| {
@@ -253,13 +255,13 @@ impl ClientTask {
         let released = self.pipeline.release(is_confirmed, passed_on, carried, out);
         self.count.answered(&tally);
         self.count.holds(self.pipeline.answers_held());
-        let is_asking = released?;
+        let awaited = released?;
         let can_receive = self.pipeline.has_room_for_answers();
         if let Some(link) = &mut self.primary {
             if !can_receive {
                 link.note_full();
             }
-            link.ask(is_asking && link.own_round_until().is_none());
+            link.await_round(awaited);
             let may_subscribe = self.carried.subscriptions() > 0 || self.carried.is_queueing();
             if !self.pipeline.has_sent() && !may_subscribe {
                 link.answers.has_subscribed = false;
@@ -283,21 +285,20 @@ impl ClientTask {
         let is_ending = self.is_ending;
         let was_full = self.out.len() >= BUFFER_MAX;
         let ClientTask {
-            shared,
             stream,
             requests,
             pipeline,
             out,
             primary,
+            stop,
             ..
         } = self;
         let (mut link_io, mut link_end) = (None, None);
-        let (mut is_asking, mut own_round_until) = (false, None);
+        let mut own_round_until = None;
         if let Some(link) = primary {
-            is_asking = link.is_asking();
             own_round_until = link.own_round_until();
             link_io = Some((&mut link.stream, &mut link.out));
-            link_end = Some((&link.session, &mut link.coverage));
+            link_end = Some((&link.session, &mut link.over, &mut link.awaited));
         }
         let io = poll_fn(|cx| {
             let written = poll_write_all(stream, out, cx)?;
@@ -330,26 +331,20 @@ impl ClientTask {
                 false => Poll::Pending,
             }
         });
-        let session_over = async {
-            match link_end {
-                None => std::future::pending().await,
-                Some((session, coverage)) => tokio::select! {
-                    biased;
-                    () = session.ended() => true,
-                    changed = coverage.changed(), if is_asking => changed.is_err(),
-                },
-            }
-        };
+        let session_event = poll_fn(|cx| match &mut link_end {
+            None => Poll::Pending,
+            Some((session, over, awaited)) => match over.poll(cx) {
+                Poll::Ready(()) => Poll::Ready(LinkEvent::PrimaryLost),
+                Poll::Pending => awaited.poll(session, cx).map(|()| LinkEvent::Progress),
+            },
+        });
         let received = tokio::select! {
             biased;
-            () = shared.stop.cancelled(), if !is_ending => return Ok(LinkEvent::Stop),
+            () = poll_fn(|cx| stop.poll(cx)), if !is_ending => return Ok(LinkEvent::Stop),
             received = io => received?,
             () = sleep_until(own_round_until.unwrap_or_else(Instant::now)),
                 if own_round_until.is_some() => return Ok(LinkEvent::OwnRoundIsLate),
-            is_over = session_over => return Ok(match is_over {
-                true => LinkEvent::PrimaryLost,
-                false => LinkEvent::Progress,
-            }),
+            event = session_event => return Ok(event),
         };
         match (received, &mut self.primary) {
             (Err(error), _) => {

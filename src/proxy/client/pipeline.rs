@@ -219,16 +219,16 @@ impl Pipeline {
     }
 
     /// Passes on the answers that are confirmed to `out`, and notes the effect of their commands on
-    /// the session; `passed_on` is told of each. Returns whether the first of the others waits for
-    /// a confirmation.
+    /// the session; `passed_on` is told of each. Returns the round that confirms the answer to the
+    /// first of the others, if that has begun.
     pub(super) fn release(
         &mut self,
         is_confirmed: impl Fn(&Sent) -> bool,
         mut passed_on: impl FnMut(&Sent),
         carried: &mut Carried,
         out: &mut BytesMut,
-    ) -> Result<bool, End> {
-        let mut is_asking = false;
+    ) -> Result<Option<u64>, End> {
+        let mut awaited = None;
         while out.len() < BUFFER_MAX
             && let Some(sent) = self.sent.front_mut()
         {
@@ -240,8 +240,8 @@ impl Pipeline {
                 }
             } else {
                 let is_confirmed = sent.is_confirmed || is_confirmed(sent);
-                is_asking = sent.before.is_some() && !is_confirmed;
                 if !is_confirmed {
+                    awaited = sent.confirmed_by();
                     break;
                 }
                 if !sent.is_complete() {
@@ -273,7 +273,7 @@ impl Pipeline {
             }
             self.pass_on(sent.length, is_for_client.then_some(&mut *out));
         }
-        Ok(is_asking)
+        Ok(awaited)
     }
 
     /// Finds the first command without its answer.
@@ -345,6 +345,13 @@ impl Pipeline {
     pub(super) fn needs_confirmation(&self, is_unconfirmed: impl Fn(&Sent) -> bool) -> bool {
         let mut by_primary = self.sent.iter().filter(|sent| sent.own.is_none());
         by_primary.any(|sent| !is_unconfirmed(sent))
+    }
+
+    /// A round is asked behind everything that was sent.
+    pub(super) fn are_before_round(&mut self, round: u64) {
+        for sent in &mut self.sent {
+            sent.own_round.get_or_insert(round);
+        }
     }
 
     /// A round that was asked on this connection, and is answered, has confirmed what was answered
@@ -492,6 +499,7 @@ impl Pipeline {
         for kept in &mut self.sent {
             kept.after = 0;
             kept.is_confirmed = false;
+            kept.own_round = None;
             kept.before = Some(answered_now());
         }
     }

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::confirmation::{ANSWERS, OwnRound};
+use crate::confirmation::OwnRound;
 use crate::proxy::carried::encoded;
 use crate::proxy::kind::Kind;
 use crate::proxy::sent::{ClientRequest, Purpose, Sent};
@@ -30,18 +30,24 @@ impl ClientTask {
         let Some(link) = &mut self.primary else {
             return;
         };
+        // The last one may be over by now.
+        link.through();
         if link.may_begin_own_round(commands)
             && OwnRound::is_of_use(&link.session, commands)
             && pipeline.may_be_followed_by_questions(&self.carried)
             && pipeline.needs_confirmation(is_unconfirmed)
         {
             let round = OwnRound::begin(&link.session);
+            let (questions, frames) = round.questions();
             let questions = ClientRequest {
-                frames: ANSWERS,
+                frames,
                 purpose: Purpose::Confirm,
-                ..ClientRequest::new(round.questions(), Kind::Read, Instant::now())
+                ..ClientRequest::new(questions, Kind::Read, Instant::now())
             };
             link.out.extend_from_slice(&questions.command);
+            if round.is_by_echo() {
+                pipeline.are_before_round(round.number());
+            }
             pipeline.add_sent(Sent::new(questions, link.session.last_answered_round()));
             link.begin_own_round(round);
         }

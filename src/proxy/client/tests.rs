@@ -180,7 +180,10 @@ impl Server {
 
     async fn accepted(&self) -> TcpStream {
         let accepted = timeout(SOON, self.listener.accept()).await;
-        accepted.unwrap().unwrap().0
+        let (stream, _) = accepted.unwrap().unwrap();
+        // As a server, so that a second answer does not wait for the first to be received.
+        stream.set_nodelay(true).unwrap();
+        stream
     }
 
     /// A session with it as the primary, in the history `id`, at offset 100.
@@ -322,7 +325,7 @@ async fn a_write_is_not_sent_to_a_primary_that_has_it() {
 
 /// The questions of a round, as a server receives them.
 const QUESTIONS: &str = "*1\r\n$4\r\nROLE\r\n\
-    *3\r\n$7\r\nPUBLISH\r\n$11\r\nhalab:round\r\n$0\r\n\r\n\
+    *3\r\n$7\r\nPUBLISH\r\n$19\r\nhalab:round:example\r\n$0\r\n\r\n\
     *3\r\n$4\r\nWAIT\r\n$1\r\n1\r\n$2\r\n50\r\n\
     *1\r\n$4\r\nROLE\r\n";
 
@@ -388,6 +391,82 @@ async fn a_client_alone_is_confirmed_on_its_own_connection() {
         client.expect(answer).await;
         assert!(!session.asks_keeper());
     }
+}
+
+/// The questions of a round whose message the other data nodes are expected to pass on.
+fn questions_by_echo(message: &str) -> String {
+    let length = message.len();
+    format!(
+        "*1\r\n$4\r\nROLE\r\n*3\r\n$7\r\nPUBLISH\r\n$19\r\nhalab:round:example\r\n\
+         ${length}\r\n{message}\r\n"
+    )
+}
+
+/// The answers to them.
+fn answers_by_echo() -> String {
+    answers(101)[..answers(101).find(":1\r\n").unwrap()].to_owned()
+}
+
+/// The message may arrive before the answers, or after them.
+#[tokio::test]
+async fn a_round_is_confirmed_by_its_message_from_every_other_data_node() {
+    let server = Server::start().await;
+    let (mut client, session, mut stream) = anchored(&server).await;
+    session.passed_on("k2");
+    for (number, message_is_first) in [(3, true), (4, false), (5, true)] {
+        let message = format!("o{number}");
+        client.send(SET).await;
+        takes(
+            &mut stream,
+            &format!("{SET}{}", questions_by_echo(&message)),
+        )
+        .await;
+        if message_is_first {
+            session.passed_on(&message);
+        }
+        stream.write_all(b"+OK\r\n").await.unwrap();
+        if !message_is_first {
+            stream
+                .write_all(answers_by_echo().as_bytes())
+                .await
+                .unwrap();
+            let mut byte = [0];
+            let early = timeout(Duration::from_millis(5), client.stream.read(&mut byte)).await;
+            assert!(early.is_err(), "{early:?}");
+            session.passed_on(&message);
+        }
+        client.expect("+OK\r\n").await;
+        if message_is_first {
+            stream
+                .write_all(answers_by_echo().as_bytes())
+                .await
+                .unwrap();
+        }
+        assert!(!session.asks_keeper());
+        // The answers to the questions are read before the next command is sent.
+        while session.asks_own_rounds() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// Of the message of another round on another connection, only a later one confirms.
+#[tokio::test]
+async fn a_message_that_does_not_arrive_is_not_waited_for_alone() {
+    let server = Server::start().await;
+    let (mut client, session, mut stream) = anchored(&server).await;
+    session.passed_on("k2");
+    client.send(SET).await;
+    takes(&mut stream, &format!("{SET}{}", questions_by_echo("o3"))).await;
+    let text = format!("+OK\r\n{}", answers_by_echo());
+    stream.write_all(text.as_bytes()).await.unwrap();
+    session.passed_on("o2");
+    keeper_is_asked(&session).await;
+    let mut byte = [0];
+    let early = timeout(Duration::from_millis(5), client.stream.read(&mut byte)).await;
+    assert!(early.is_err(), "{early:?}");
+    session.keeper_round(100);
+    client.expect("+OK\r\n").await;
 }
 
 /// A confirmation of no more than the offset at the beginning of the round may be older than it.

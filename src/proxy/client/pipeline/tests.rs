@@ -30,11 +30,11 @@ fn receive(pipeline: &mut Pipeline, answers: &mut AnswerState, bytes: &[u8], bef
 /// waits for a confirmation.
 fn released(pipeline: &mut Pipeline, through: u64) -> (String, bool) {
     let mut out = BytesMut::new();
-    let is_confirmed = |sent: &Sent| sent.before.is_some_and(|before| before <= through);
-    let is_asking = pipeline.release(is_confirmed, |_| {}, &mut Carried::default(), &mut out);
+    let is_confirmed = |sent: &Sent| sent.confirmed_by().is_some_and(|round| round <= through);
+    let awaited = pipeline.release(is_confirmed, |_| {}, &mut Carried::default(), &mut out);
     (
         String::from_utf8_lossy(&out).into_owned(),
-        is_asking.unwrap(),
+        awaited.unwrap().is_some(),
     )
 }
 
