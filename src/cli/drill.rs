@@ -1,5 +1,6 @@
 //! `halab drill`.
 
+mod clients;
 mod list;
 mod reporting;
 
@@ -10,7 +11,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use crate::drill::faults::FaultKind;
-use crate::drill::report::{ClientSetting, ClientsVia, NodesKind, html, markdown};
+use crate::drill::report::{ClientSetting, NodesKind, html, markdown};
 use crate::drill::{self, DrillPlan, EngineAt, Setup, network};
 use crate::monitoring;
 use crate::node::ServerBinary;
@@ -18,17 +19,14 @@ use crate::protocol::ack::Policy;
 use crate::writer::MetricsAt;
 
 use super::output::print_text;
-use super::proxy::ReadsName;
 use super::write::{PolicyName, parse_rate};
 use super::{CommandResult, Failure, Global, Threads, with_signals};
 
+pub(super) use clients::{ClientArgs, rate_beside};
 pub(super) use list::{fault_names, faults};
 use list::{list, with_controls};
 use reporting::ProgressReporter;
 pub(super) use reporting::write_report;
-
-/// Records per second beside client applications.
-const RATE_BESIDE_CLIENTS: f64 = 2000.0;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -53,7 +51,7 @@ pub(super) struct DrillArgs {
     list: bool,
     /// Run the negative control of each fault instead: the nodes, policy and load with which it
     /// has to lose records
-    #[arg(long, conflicts_with_all = ["nodes", "policy", "outrun", "attach"])]
+    #[arg(long, conflicts_with_all = ["nodes", "policy", "outrun", "attach", "clients"])]
     control: bool,
     /// Runs of each fault
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -72,7 +70,7 @@ pub(super) struct DrillArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "attach")]
     to: Option<PathBuf>,
     /// Use a running lab; only for faults that need only signals and commands
-    #[arg(long, conflicts_with_all = ["nodes", "server"])]
+    #[arg(long, conflicts_with_all = ["nodes", "server", "clients"])]
     attach: bool,
     /// How the nodes of that lab run
     #[arg(long, value_name = "LANE", value_enum, default_value_t = Lane::Processes)]
@@ -95,16 +93,8 @@ pub(super) struct DrillArgs {
         default_value = "unix:///var/run/docker.sock"
     )]
     engine: String,
-    /// Client applications beside the writer, whose answers have to be linearizable [default:
-    /// none]
-    #[arg(long, value_name = "VIA", value_enum, conflicts_with_all = ["attach", "control"])]
-    clients: Option<ClientsName>,
-    /// Number of client applications
-    #[arg(long, value_name = "N", requires = "clients", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    client_count: u16,
-    /// When the proxy of client applications answers a read
-    #[arg(long, value_enum, requires = "clients", default_value_t = ReadsName::Linearizable)]
-    reads: ReadsName,
+    #[command(flatten)]
+    clients: ClientArgs,
     /// Write the report as Markdown into this file
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
@@ -154,14 +144,6 @@ enum Lane {
     Containers,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum ClientsName {
-    /// Through a halab proxy with the policy of the writer
-    Proxy,
-    /// At the primary that the Sentinels name: what it answers is trusted
-    Direct,
-}
-
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum NodesName {
     /// Nodes run by `halab node`
@@ -187,7 +169,7 @@ pub(super) fn run(global: &Global, args: &DrillArgs) -> CommandResult {
     if args.control {
         with_controls(&args.faults, &mut faults).map_err(Failure::usage)?;
     }
-    let clients = args.clients().map_err(Failure::usage)?;
+    let clients = args.clients(&mut faults).map_err(Failure::usage)?;
     let containers = args.containers().map_err(Failure::usage)?;
     let nodes: Vec<NodesKind> = match containers {
         Some(_) => vec![NodesKind::Containers],
@@ -208,8 +190,7 @@ pub(super) fn run(global: &Global, args: &DrillArgs) -> CommandResult {
         metrics: args.metrics(global, &plan)?,
         containers,
         clients,
-        // Beside clients the writer only shows when writes go on.
-        rate: plan.rate.or(clients.map(|_| RATE_BESIDE_CLIENTS)),
+        rate: rate_beside(clients, plan.rate),
         ..plan
     };
     enter_namespaces(&plan)?;
@@ -272,30 +253,25 @@ impl DrillArgs {
         Ok(Some(to))
     }
 
-    /// The client applications.
-    fn clients(&self) -> anyhow::Result<Option<ClientSetting>> {
-        let Some(via) = self.clients else {
+    /// The client applications. A fault that takes back what was answered is left out of `all`.
+    fn clients(&self, faults: &mut Vec<FaultKind>) -> anyhow::Result<Option<ClientSetting>> {
+        let Some(setting) = self.clients.setting()? else {
             return Ok(None);
         };
-        let local_reads = self.reads == ReadsName::Local;
-        if self
-            .nodes
-            .iter()
-            .any(|nodes| matches!(nodes, NodesName::Stock))
-        {
+        let is_stock = |nodes: &NodesName| matches!(nodes, NodesName::Stock);
+        if self.nodes.iter().any(is_stock) {
             bail!("--clients needs the users of --nodes ours");
         }
-        if via == ClientsName::Direct && local_reads {
-            bail!("--reads local is an option of the proxy: it needs --clients proxy");
+        let takes_back = |fault: &FaultKind| fault.definition().properties.discards_records;
+        let named = self.faults.iter().filter_map(|name| name.parse().ok());
+        if let Some(fault) = named.into_iter().find(takes_back) {
+            bail!(
+                "{fault} returns to an earlier state on purpose, so what clients were answered \
+                 after it cannot be linearizable; run it without --clients"
+            );
         }
-        Ok(Some(ClientSetting {
-            via: match via {
-                ClientsName::Proxy => ClientsVia::Proxy,
-                ClientsName::Direct => ClientsVia::Direct,
-            },
-            count: usize::from(self.client_count),
-            local_reads,
-        }))
+        faults.retain(|fault| !takes_back(fault));
+        Ok(Some(setting))
     }
 
     /// The engine and the project, if the nodes are containers.

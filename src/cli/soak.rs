@@ -10,7 +10,9 @@ use crate::drill::faults::FaultKind;
 use crate::drill::report::{NodesKind, markdown};
 use crate::drill::{DrillPlan, SoakListener, SoakPlan, SoakProgress, soak};
 
-use super::drill::{CommonArgs, enter_namespaces, fault_names, faults, write_report};
+use super::drill::{
+    ClientArgs, CommonArgs, enter_namespaces, fault_names, faults, rate_beside, write_report,
+};
 use super::output::{print_note, print_text};
 use super::{CommandResult, Failure, Global, Threads, parse_duration, with_signals};
 
@@ -18,7 +20,8 @@ use super::{CommandResult, Failure, Global, Threads, parse_duration, with_signal
 #[command(after_help = "Examples:\n  \
     halab --profile fast soak --for 30m --json soak.json\n  \
     halab soak --for 2h --policy available --policy replicated --server ./redis-server-8\n  \
-    halab soak --for 10m kill-primary hang-primary      only these faults\n\n\
+    halab soak --for 10m kill-primary hang-primary      only these faults\n  \
+    halab soak --for 30m --clients proxy                clients through a proxy, and a check of their answers\n\n\
     Faults come in random order, each once the lab has recovered from the last. Each policy and server gets an\n\
     equal share of the time. Ends early when an invariant does not hold, and keeps all files of the run.\n\
     Ctrl-C ends it in order, with a verdict over the faults so far.")]
@@ -34,6 +37,8 @@ pub(super) struct SoakArgs {
     chapter: u64,
     #[command(flatten)]
     common: CommonArgs,
+    #[command(flatten)]
+    clients: ClientArgs,
 }
 
 pub(super) fn run(global: &Global, args: &SoakArgs) -> CommandResult {
@@ -42,7 +47,13 @@ pub(super) fn run(global: &Global, args: &SoakArgs) -> CommandResult {
         names => faults(names).map_err(Failure::usage)?,
     };
     let setups = args.common.setups(global, &[NodesKind::Ours], false)?;
+    let clients = args.clients.setting().map_err(Failure::usage)?;
     let plan: DrillPlan = args.common.plan(global, faults, setups)?;
+    let plan = DrillPlan {
+        clients,
+        rate: rate_beside(clients, plan.rate),
+        ..plan
+    };
     enter_namespaces(&plan)?;
     let plan = SoakPlan {
         plan,
@@ -79,9 +90,13 @@ fn show(progress: SoakProgress<'_>) {
     );
     let trouble = progress.trouble.map_or(String::new(), |t| format!("; {t}"));
     // A closed standard error is no reason to end.
+    let calls = match progress.calls {
+        0 => String::new(),
+        calls => format!(", {calls} calls answered"),
+    };
     let _ = writeln!(
         std::io::stderr(),
-        "{:>2}:{:02} {what:<46} {} acknowledged, {} of them read back{trouble}",
+        "{:>2}:{:02} {what:<46} {} acknowledged, {} of them read back{calls}{trouble}",
         seconds / 60,
         seconds % 60,
         progress.acknowledged,

@@ -52,7 +52,7 @@ pub struct DrillPlan {
     pub metrics: Option<MetricsAt>,
     /// The engine, if the nodes of that lab are containers.
     pub containers: Option<EngineAt>,
-    /// Client applications beside the writer, in drills of single faults.
+    /// Client applications beside the writer.
     pub clients: Option<ClientSetting>,
     /// Keep the folder of every run.
     pub keep: bool,

@@ -18,6 +18,9 @@ use crate::drill::report::{DrillVerdict, Run};
 /// The fault is injected at a random moment within this time after the first writes.
 const JITTER: Duration = Duration::from_millis(300);
 
+/// Name of the file with all calls of clients.
+const CLIENTS_FILE: &str = "clients.jsonl";
+
 /// One run.
 #[derive(Debug, Clone, Copy)]
 pub struct SingleRun<'a> {
@@ -91,7 +94,9 @@ impl SingleRun<'_> {
         let mut experiment =
             Experiment::start(subject, Scope::SingleFault, settings, ledger, phases);
         if let Some(clients) = self.plan.clients
-            && let Err(error) = experiment.start_clients(clients, self.seed).await
+            && let Err(error) = experiment
+                .start_clients(clients, self.seed, CLIENTS_FILE)
+                .await
         {
             return experiment.finish(Err(error), self.seed, stop).await;
         }

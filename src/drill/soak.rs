@@ -6,7 +6,6 @@
 //! not hold ends the soak run, and everything is kept.
 
 use std::fs;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +26,8 @@ use crate::drill::report::{Drill, DrillReport, DrillVerdict, Run};
 const NAME: &str = "soak";
 /// A fault is injected at a random moment within this time after the last recovery.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
+/// A chapter ends after so many calls of clients: to check many more takes long.
+const MAX_CALLS: usize = 200_000;
 /// Time limit of emptying the lab.
 const EMPTY_LIMIT: Duration = Duration::from_secs(30);
 
@@ -54,6 +55,8 @@ pub struct SoakProgress<'a> {
     pub acknowledged: u64,
     /// Of these: read back, in chapters that have ended.
     pub verified: u64,
+    /// Number of calls of clients answered so far.
+    pub calls: usize,
     /// The violations.
     pub trouble: Option<&'a str>,
 }
@@ -105,6 +108,7 @@ fn all_hold(runs: &[Run]) -> bool {
 #[derive(Default)]
 struct SoakTotals {
     faults: usize,
+    calls: usize,
     acknowledged: u64,
     verified: u64,
 }
@@ -142,16 +146,13 @@ impl LabRun<'_> {
         }
         while all_hold(&runs) && Instant::now() < self.until && !self.stop.is_cancelled() {
             let number = runs.len() + 1;
-            let ledger = environment
-                .folder()
-                .join(format!("chapter-{number}.ledger"));
             let subject = Subject {
                 environment: &mut environment,
                 observer: &observer,
                 rng: &mut rng,
                 stop: self.stop,
             };
-            runs.push(self.chapter(subject, ledger).await);
+            runs.push(self.chapter(subject, number).await);
             if let Err(why) = empty(&environment, &observer).await {
                 runs.push(failed(why));
             }
@@ -165,8 +166,11 @@ impl LabRun<'_> {
         runs
     }
 
-    async fn chapter(&mut self, subject: Subject<'_>, ledger: PathBuf) -> Run {
+    async fn chapter(&mut self, subject: Subject<'_>, number: usize) -> Run {
         let plan = &self.soak.plan;
+        let folder = subject.environment.folder().to_owned();
+        let ledger = folder.join(format!("chapter-{number}.ledger"));
+        let calls = format!("chapter-{number}.clients.jsonl");
         let settings = plan.load_settings(self.setup);
         let mut experiment = Experiment::start(
             subject,
@@ -175,10 +179,17 @@ impl LabRun<'_> {
             ledger.clone(),
             Phases::silent(),
         );
-        let mut outcome = Ok(());
+        let mut outcome = match plan.clients {
+            Some(clients) => {
+                let seed = plan.seed.wrapping_add(number as u64);
+                experiment.start_clients(clients, seed, &calls).await
+            }
+            None => Ok(()),
+        };
         while outcome.is_ok()
             && Instant::now() < self.until
             && experiment.acknowledged() < self.soak.chapter
+            && experiment.answered_calls() < MAX_CALLS
         {
             outcome = self.next_fault(&mut experiment).await;
         }
@@ -191,10 +202,12 @@ impl LabRun<'_> {
         let run = experiment.finish(outcome, plan.seed, &patient).await;
         self.totals.acknowledged += run.records.as_ref().map_or(0, |r| r.acknowledged);
         self.totals.verified = self.totals.acknowledged;
-        self.report(None, 0, run.reasons.first().map(String::as_str));
+        self.totals.calls += run.clients.as_ref().map_or(0, |calls| calls.answered);
+        self.report(None, (0, 0), run.reasons.first().map(String::as_str));
         if run.verdict == DrillVerdict::Holds && !plan.keep {
             // It is not needed any more, and a long run has many.
             let _ = fs::remove_file(&ledger);
+            let _ = fs::remove_file(folder.join(&calls));
         }
         run
     }
@@ -219,18 +232,26 @@ impl LabRun<'_> {
         let missed = injected.missed.clone().or(not_recovered);
         experiment.push(injected);
         self.totals.faults += 1;
-        self.report(Some(fault), experiment.acknowledged(), missed.as_deref());
+        let so_far = (experiment.acknowledged(), experiment.answered_calls());
+        self.report(Some(fault), so_far, missed.as_deref());
         missed.map_or(Ok(()), |what| Err(InjectionError::Missed(what)))
     }
 
-    /// Reports the progress; `acknowledged` are the records of the current chapter.
-    fn report(&self, fault: Option<FaultKind>, acknowledged: u64, trouble: Option<&str>) {
+    /// Reports the progress; `acknowledged` are the records of the current chapter, `calls` the
+    /// answered calls.
+    fn report(
+        &self,
+        fault: Option<FaultKind>,
+        (acknowledged, calls): (u64, usize),
+        trouble: Option<&str>,
+    ) {
         (self.listener)(SoakProgress {
             elapsed: self.begun.elapsed(),
             fault,
             faults: self.totals.faults,
             acknowledged: self.totals.acknowledged + acknowledged,
             verified: self.totals.verified,
+            calls: self.totals.calls + calls,
             trouble,
         });
     }

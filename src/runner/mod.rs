@@ -237,6 +237,12 @@ impl Runner {
         self.start_other(PROXY, ProcessKind::Proxy, options)
     }
 
+    /// Whether a proxy was started.
+    pub fn has_proxy(&self) -> bool {
+        let mut others = self.others.iter();
+        others.any(|process| process.kind == ProcessKind::Proxy)
+    }
+
     fn start_other(
         &mut self,
         name: &str,

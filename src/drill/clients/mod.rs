@@ -107,6 +107,11 @@ impl Clients {
         )
     }
 
+    /// Number of answered calls.
+    pub fn answered(&self) -> usize {
+        self.recorder.answered()
+    }
+
     /// Waits until they are at work. Returns whether they are.
     pub async fn await_first_calls(&self) -> bool {
         let deadline = Instant::now() + FIRST_LIMIT;

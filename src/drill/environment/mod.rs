@@ -193,7 +193,10 @@ impl Environment {
     /// # Errors
     /// When it can't be started, or the drill did not start the lab.
     pub fn start_proxy(&mut self, options: &[&str]) -> Result<SocketAddrV4, EnvironmentError> {
-        self.nodes.runner()?.start_proxy(options)?;
+        let runner = self.nodes.runner()?;
+        if !runner.has_proxy() {
+            runner.start_proxy(options)?;
+        }
         Ok(self.lab.proxy_socket())
     }
 

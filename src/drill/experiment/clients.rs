@@ -12,15 +12,14 @@ use crate::linearizability::{Linearizability, SearchLimits};
 
 use super::Experiment;
 
-/// Name of the file with all calls, in the folder of the run.
-const FILE: &str = "clients.jsonl";
-
 impl Experiment<'_> {
-    /// Starts client applications, and a proxy for them, and waits until they are at work.
+    /// Starts client applications, and a proxy for them, and waits until they are at work. All
+    /// their calls are in `file`, in the folder of the run.
     pub(in crate::drill) async fn start_clients(
         &mut self,
         setting: ClientSetting,
         seed: u64,
+        file: &str,
     ) -> Result<(), InjectionError> {
         let environment = &mut *self.subject.environment;
         let route = match setting.via {
@@ -33,7 +32,7 @@ impl Experiment<'_> {
                 Route::Proxy(environment.start_proxy(&options)?)
             }
         };
-        let path = environment.folder().join(FILE);
+        let path = environment.folder().join(file);
         let start = ClientsStart {
             lab: &environment.lab,
             route,

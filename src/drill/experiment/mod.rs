@@ -130,6 +130,11 @@ impl<'a> Experiment<'a> {
         self.load.counts().acknowledged()
     }
 
+    /// Number of calls of clients that were answered so far.
+    pub(super) fn answered_calls(&self) -> usize {
+        self.clients.as_ref().map_or(0, Clients::answered)
+    }
+
     /// Injects a fault after a random pause, observes the lab, and heals it.
     pub(super) async fn inject(
         &mut self,
