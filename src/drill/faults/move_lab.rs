@@ -2,6 +2,7 @@
 //!
 //! The first writer waits meanwhile; a second one writes at the other addresses.
 
+use std::fs;
 use std::path::Path;
 
 use crate::checker::Verdict;
@@ -93,7 +94,14 @@ async fn verify(
         other => EnvironmentError::server("the lab at its other addresses", other).into(),
     });
     match read?.verdict {
-        Verdict::Holds => Ok(()),
+        Verdict::Holds => {
+            // A soak run may move the lab again: a new writer refuses the ledger of another one.
+            fs::remove_file(ledger).map_err(|source| EnvironmentError::File {
+                path: ledger.to_owned(),
+                source,
+            })?;
+            Ok(())
+        }
         other => Err(InjectionError::Missed(format!(
             "the records written after the move: {other:?}"
         ))),
