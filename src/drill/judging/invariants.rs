@@ -72,8 +72,7 @@ pub struct RunEvidence<'a> {
 impl RunEvidence<'_> {
     /// The invariants of a run with one fault.
     pub fn invariants(&self, fault: &FaultEvidence<'_>) -> Vec<Invariant> {
-        let mut all = vec![nothing_lost(self.records, self.verification)];
-        all.extend(self.clients.map(linearizable));
+        let mut all = self.of_data();
         all.extend(fault.reaction());
         if let Some(writer) = self.writer {
             let detail = format!("{} failed, {} unknown", writer.failed, writer.unknown);
@@ -89,9 +88,16 @@ impl RunEvidence<'_> {
         all
     }
 
+    /// The invariants of records and answers, whatever the faults were.
+    fn of_data(&self) -> Vec<Invariant> {
+        let mut all = vec![nothing_lost(self.records, self.verification)];
+        all.extend(self.clients.map(linearizable));
+        all
+    }
+
     /// The invariants of a run with many faults: of each fault, those that did not hold.
     pub fn invariants_of_chapter(&self, faults: &[(&str, FaultEvidence<'_>)]) -> Vec<Invariant> {
-        let mut all = vec![nothing_lost(self.records, self.verification)];
+        let mut all = self.of_data();
         for (i, (name, fault)) in faults.iter().enumerate() {
             let invariants = fault.reaction().into_iter().chain(fault.aftermath());
             let broken = invariants.filter(|invariant| invariant.held == Some(false));
@@ -303,6 +309,15 @@ mod tests {
     }
 
     fn judged(failover: Failover, events: &EventLog, verification: &Verification) -> Vec<String> {
+        judged_with(None, failover, events, verification)
+    }
+
+    fn judged_with(
+        clients: Option<&ClientCalls>,
+        failover: Failover,
+        events: &EventLog,
+        verification: &Verification,
+    ) -> Vec<String> {
         let acks = Acks::default();
         let records = records(verification, 0);
         let fault = FaultEvidence {
@@ -329,7 +344,7 @@ mod tests {
             writer: None,
             records: Some(&records),
             verification: Some(verification),
-            clients: None,
+            clients,
             acknowledged_at_last: true,
             primary: Ok("redis-b"),
         };
@@ -350,6 +365,19 @@ mod tests {
             kind: LabEventKind::Fault("a fault".into()),
         };
         EventLog([vec![primary(0, "redis-a"), fault], more].concat())
+    }
+
+    #[test]
+    fn what_clients_were_answered_is_judged_with_one_fault_and_with_many() {
+        let failed_over = injected(vec![primary(20, "redis-b")]);
+        let clients = |failure: Option<&str>| ClientCalls {
+            failure: failure.map(str::to_owned),
+            ..ClientCalls::default()
+        };
+        let judged = |clients| judged_with(Some(&clients), TAKES_OVER, &failed_over, &doctored(0));
+        assert_eq!(judged(clients(None)), Vec::<String>::new());
+        let reasons = judged(clients(Some("not every key was read")));
+        assert!(reasons[0].contains("not every key was read"), "{reasons:?}");
     }
 
     #[test]
