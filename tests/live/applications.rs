@@ -104,7 +104,7 @@ fn an_application_uses_its_own_keys_and_nothing_of_the_lab() {
         "1"
     );
     assert_eq!(shop.ask(&["PUBLISH", "shop:news", "x"]), "0");
-    assert_eq!(shop.ask(&["PUBLISH", "halab:round", "x"]), "0");
+    assert_eq!(shop.ask(&["PUBLISH", "halab:round:0", "x"]), "0");
     assert_eq!(shop.ask(&["WAIT", "1", "5000"]), "1");
 
     for words in [
@@ -127,6 +127,8 @@ fn an_application_uses_its_own_keys_and_nothing_of_the_lab() {
         &["CLIENT", "PAUSE", "1000"],
         &["SHUTDOWN", "NOSAVE"],
         &["SUBSCRIBE", "halab:not-promotable"],
+        &["SUBSCRIBE", "halab:round:0"],
+        &["PSUBSCRIBE", "halab:round:*"],
         &["PSUBSCRIBE", "*"],
         &["PUBLISH", "__sentinel__:hello", "x"],
     ] {

@@ -534,3 +534,46 @@ fn policy_none_answers_without_a_confirmation() {
     let _: () = connection.set("k", 1).unwrap();
     assert_eq!(connection.get::<_, u64>("k").unwrap(), 1);
 }
+
+/// How often the server of a node has executed a command.
+fn executed(lab: &TestLab, node: &str, command: &str) -> u64 {
+    let output = lab.halab(&["cli", node, "-e", "INFO", "commandstats"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let line = text.lines().find_map(|line| {
+        let counts = line.strip_prefix(&format!("cmdstat_{command}:calls="))?;
+        counts.split(',').next()
+    });
+    line.map_or(0, |calls| calls.parse().unwrap())
+}
+
+/// The messages of rounds that the replica passes on confirm, so that `WAIT` is not needed. While
+/// the proxy does not receive them, `WAIT` is.
+#[test]
+fn rounds_are_confirmed_by_the_replicas_messages_and_without_them_by_wait() {
+    let lab = TestLab::start_as(Shape {
+        app: true,
+        ..Shape::default()
+    });
+    let proxy = Proxy::start_for_shop(&lab, &[]);
+    let (primary, replica) = (lab.primary().unwrap(), lab.replica());
+    let mut client = proxy.connected().unwrap();
+    let mut number = 0;
+    let mut waits_of_writes = |count| {
+        let before = executed(&lab, &primary, "wait");
+        for _ in 0..count {
+            number += 1;
+            client.set::<_, _, ()>("shop:k", number).unwrap();
+        }
+        executed(&lab, &primary, "wait") - before
+    };
+    // A message may be late on a busy machine.
+    wait_until("writes without WAIT", || waits_of_writes(100) < 20);
+
+    let kill = ["cli", &replica, "-e", "CLIENT", "KILL", "TYPE", "pubsub"];
+    wait_until("WAIT without messages", || {
+        assert!(lab.halab(&kill).status.success());
+        waits_of_writes(5) > 0
+    });
+    // It subscribes again.
+    wait_until("writes without WAIT again", || waits_of_writes(100) < 20);
+}
