@@ -34,7 +34,7 @@ use super::discovery::{Discovery, PrimaryStatus, WriteTarget};
 use super::echo::{Asker, message};
 use super::listener::listen;
 use super::members::Membership;
-use super::round::{OLD_CHANNEL, Questions, parse_primary, random_channel, read_answers, text_of};
+use super::round::{Questions, parse_primary, random_channel, read_answers, text_of};
 use super::session::Session;
 use super::witness::{Witness, WitnessQuestion};
 use super::{REFUSED_PAUSE, Settings, SharedObserver};
@@ -176,8 +176,8 @@ impl Keeper {
             .collect();
         let info = ServerInfo::parse(&text_of(answers.get(2))?);
         let channel = match answers.get(3) {
-            Some(Value::ServerError(error)) if error.code() == "NOPERM" => OLD_CHANNEL.to_owned(),
-            _ => channel,
+            Some(Value::ServerError(error)) if error.code() == "NOPERM" => None,
+            _ => Some(channel),
         };
         let session = Session::new(target.address, others, &info, channel);
         session.set_online(&confirmed);
@@ -328,7 +328,7 @@ impl Keeper {
             return parse_primary(conn.exchange(1).await?.first());
         }
         let with_echo = Questions {
-            channel: session.channel(),
+            channel: session.published_channel(),
             message: &message(Asker::Keeper, round),
             wait: None,
         };

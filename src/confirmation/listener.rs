@@ -20,25 +20,28 @@ const SILENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Subscribes to the session's channel on every other data node, and notes what arrives, until the
-/// returned tasks are dropped.
+/// returned tasks are dropped. None if the session has no channel of its own.
 pub(super) fn listen(session: &Arc<Session>, connector: &Connector) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
-    for node in 0..session.others().len() {
-        tasks.spawn(listen_to(session.clone(), node, connector.clone()));
+    if let Some(channel) = session.own_channel() {
+        for node in 0..session.others().len() {
+            let (session, channel) = (session.clone(), channel.to_owned());
+            tasks.spawn(listen_to(session, channel, node, connector.clone()));
+        }
     }
     tasks
 }
 
-async fn listen_to(session: Arc<Session>, node: usize, connector: Connector) {
+async fn listen_to(session: Arc<Session>, channel: String, node: usize, connector: Connector) {
     let Some(&address) = session.others().get(node) else {
         return;
     };
     let echo = session.echo();
     loop {
-        if let Ok(mut channel) = subscribe(&session, address, &connector).await {
+        if let Ok(mut messages) = subscribe(&session, &channel, address, &connector).await {
             echo.set_subscribed(node, true);
             loop {
-                match timeout(SILENCE, channel.next()).await {
+                match timeout(SILENCE, messages.next()).await {
                     Ok(Ok(message)) => {
                         if let Some(round) = echo.note(node, &message) {
                             session.confirmed_by_echo(round);
@@ -57,6 +60,7 @@ async fn listen_to(session: Arc<Session>, node: usize, connector: Connector) {
 
 async fn subscribe(
     session: &Session,
+    channel: &str,
     node: SocketAddrV4,
     connector: &Connector,
 ) -> Result<Channel, WriteError> {
@@ -68,5 +72,28 @@ async fn subscribe(
     if info.run_id.is_empty() || info.run_id == session.run_id() {
         return Err(WriteError::NotRedis);
     }
-    Channel::start(conn, session.channel()).await
+    Channel::start(conn, channel).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::User;
+    use crate::config::Lab;
+
+    /// Any program, and any application, may publish in the old channel.
+    #[tokio::test]
+    async fn nothing_is_heard_in_a_channel_that_others_share() {
+        let lab = Lab::parse(include_str!("../../lab.toml"), None).unwrap();
+        let connector = Connector::new(&lab, User::Writer);
+        let listened = |channel: Option<&str>| {
+            let [primary, other] = [1, 2].map(|n| SocketAddrV4::new([192, 0, 2, n].into(), 6379));
+            let channel = channel.map(str::to_owned);
+            let info = ServerInfo::parse("");
+            let session = Arc::new(Session::new(primary, vec![other], &info, channel));
+            listen(&session, &connector).len()
+        };
+        assert_eq!(listened(Some("halab:round:example")), 1);
+        assert_eq!(listened(None), 0);
+    }
 }

@@ -10,7 +10,8 @@ use crate::protocol::ack::Confirmed;
 
 /// The beginning of the name of a session's channel.
 const CHANNEL_PREFIX: &str = "halab:round:";
-/// The channel where the data nodes permit no other: those of an earlier version.
+/// The channel where the primary permits no other, as in earlier versions. All programs publish
+/// there, so nobody may take a message for one of its own.
 pub(super) const OLD_CHANNEL: &str = "halab:round";
 
 /// The questions of a round.

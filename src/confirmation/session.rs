@@ -20,7 +20,7 @@ use crate::protocol::history::{Extent, ReplicationHistory};
 use super::SHORTEST_WAIT;
 use super::echo::{Asker, Echo, message};
 use super::last_offset::last_offset;
-use super::round::Questions;
+use super::round::{OLD_CHANNEL, Questions};
 use super::waiting::Waiting;
 
 /// Number of rounds whose offsets are kept: those of a second or more.
@@ -52,8 +52,9 @@ pub struct Session {
     begun: AtomicU64,
     /// Number of rounds that are being asked on write connections.
     own_rounds: AtomicUsize,
-    /// The channel of the messages of its rounds.
-    channel: String,
+    /// The channel of the messages of its rounds; none if the primary permits no channel of its
+    /// own.
+    channel: Option<String>,
     /// What the other data nodes pass on of them.
     echo: Echo,
     /// By the last round, every other data node follows the primary.
@@ -71,7 +72,7 @@ impl Session {
         primary: SocketAddrV4,
         others: Vec<SocketAddrV4>,
         info: &ServerInfo,
-        channel: String,
+        channel: Option<String>,
     ) -> Self {
         Session {
             primary,
@@ -106,7 +107,7 @@ impl Session {
                 primary,
                 vec![other],
                 &ServerInfo::parse(""),
-                "halab:round:example".into(),
+                Some("halab:round:example".into()),
             )
         };
         let (round, _) = session.begin_round();
@@ -269,7 +270,7 @@ impl Session {
             false => (String::new(), Some((self.others.len(), wait_ms.as_str()))),
         };
         let questions = Questions {
-            channel: &self.channel,
+            channel: self.published_channel(),
             message: &message,
             wait,
         };
@@ -281,9 +282,15 @@ impl Session {
         &self.run_id
     }
 
-    /// The channel of the messages of its rounds.
-    pub(super) fn channel(&self) -> &str {
-        &self.channel
+    /// The channel of the messages of its rounds, to which nobody else publishes. None if the
+    /// primary permits only the old one, which all programs share: its messages show nothing.
+    pub(super) fn own_channel(&self) -> Option<&str> {
+        self.channel.as_deref()
+    }
+
+    /// The channel to which its rounds publish.
+    pub(super) fn published_channel(&self) -> &str {
+        self.own_channel().unwrap_or(OLD_CHANNEL)
     }
 
     /// What the other data nodes pass on of these messages.
