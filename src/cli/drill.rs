@@ -263,8 +263,8 @@ impl DrillArgs {
             bail!("--clients needs the users of --nodes ours");
         }
         let takes_back = |fault: &FaultKind| fault.definition().properties.discards_records;
-        let named = self.faults.iter().filter_map(|name| name.parse().ok());
-        if let Some(fault) = named.into_iter().find(takes_back) {
+        let mut named = self.faults.iter().filter_map(|name| name.parse().ok());
+        if let Some(fault) = named.find(takes_back) {
             bail!(
                 "{fault} returns to an earlier state on purpose, so what clients were answered \
                  after it cannot be linearizable; run it without --clients"

@@ -89,11 +89,11 @@ fn show(progress: SoakProgress<'_>) {
         |fault| format!("fault {}: {fault}", progress.faults),
     );
     let trouble = progress.trouble.map_or(String::new(), |t| format!("; {t}"));
-    // A closed standard error is no reason to end.
     let calls = match progress.calls {
         0 => String::new(),
         calls => format!(", {calls} calls answered"),
     };
+    // A closed standard error is no reason to end.
     let _ = writeln!(
         std::io::stderr(),
         "{:>2}:{:02} {what:<46} {} acknowledged, {} of them read back{calls}{trouble}",

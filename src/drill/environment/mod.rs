@@ -188,7 +188,7 @@ impl Environment {
         self.nodes.start(&node.name)
     }
 
-    /// Starts the proxy with these options. Returns its address.
+    /// Starts the proxy with these options, unless it runs. Returns its address.
     ///
     /// # Errors
     /// When it can't be started, or the drill did not start the lab.
