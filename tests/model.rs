@@ -24,6 +24,8 @@ mod proxy;
 mod reader;
 #[path = "model/replication.rs"]
 mod replication;
+#[path = "model/rounds.rs"]
+mod rounds;
 #[path = "model/rules.rs"]
 mod rules;
 #[path = "model/sentinel.rs"]
@@ -651,3 +653,23 @@ const HANDOVER_AND_NEW_DISK: Bounds = Bounds {
     calm: true,
     ..TWO
 };
+
+/// Rounds on several connections of a session.
+#[test]
+fn a_round_confirms_only_what_is_on_every_node() {
+    for nodes in [1, 2] {
+        assert_eq!(rounds::explore(nodes, rounds::Rule::Stated), None);
+    }
+}
+
+#[test]
+fn without_a_rule_of_rounds_an_answer_is_confirmed_that_a_node_lacks() {
+    use rounds::Rule::{AnyHigherNumber, BegunBefore, OneNode};
+    for (nodes, rule) in [(1, AnyHigherNumber), (1, BegunBefore), (2, OneNode)] {
+        let steps = rounds::explore(nodes, rule);
+        println!(
+            "{rule:?}: {}",
+            steps.expect("a confirmed answer that a node lacks")
+        );
+    }
+}

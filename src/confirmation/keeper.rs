@@ -28,10 +28,10 @@ use crate::protocol::ack::{
 };
 use crate::protocol::copy::{Completeness, MARK_KEY, Mark};
 use crate::protocol::member_list::MEMBER_LIST_KEY;
+use crate::protocol::round::Asker;
 use crate::protocol::vote::Elected;
 
 use super::discovery::{Discovery, PrimaryStatus, WriteTarget};
-use super::echo::{Asker, message};
 use super::listener::listen;
 use super::members::Membership;
 use super::round::{Questions, parse_primary, random_channel, read_answers, text_of};
@@ -81,6 +81,28 @@ struct Question {
     answered: u64,
     /// When they were first known to be written and not confirmed.
     since: Instant,
+}
+
+/// What a round has shown.
+#[derive(Debug)]
+struct Shown {
+    /// Of the primary, when the round began.
+    offset: u64,
+    /// The replicas that the primary lists as online.
+    listed: Vec<Confirmed>,
+    /// What other data nodes have confirmed since.
+    confirmed: Vec<Confirmed>,
+}
+
+impl Shown {
+    /// Replicas confirm by the offsets that the primary lists.
+    fn by_offset(offset: u64, listed: Vec<Confirmed>) -> Self {
+        Shown {
+            offset,
+            confirmed: listed.clone(),
+            listed,
+        }
+    }
 }
 
 /// Why a session ends.
@@ -251,9 +273,13 @@ impl Keeper {
     /// One round of questions. `Break` if the next round would have the same result now.
     async fn round(&self, keeping: &mut KeeperSession) -> Result<ControlFlow<()>, WriteError> {
         let (round, answered) = keeping.session.begin_round();
-        let (offset, confirmed) = self.ask(keeping, round).await?;
+        let Shown {
+            offset,
+            listed,
+            confirmed,
+        } = self.ask(keeping, round).await?;
 
-        keeping.session.set_online(&confirmed);
+        keeping.session.set_online(&listed);
         keeping.coverage.round = round;
         let others = keeping.session.others();
         let replicated = replicated_up_to(others, &confirmed);
@@ -316,40 +342,44 @@ impl Keeper {
 
     /// Asks the primary for its offset, and finds out which offsets its replicas have confirmed
     /// since.
-    async fn ask(
-        &self,
-        keeping: &mut KeeperSession,
-        round: u64,
-    ) -> Result<(u64, Vec<Confirmed>), WriteError> {
+    async fn ask(&self, keeping: &mut KeeperSession, round: u64) -> Result<Shown, WriteError> {
         let KeeperSession { conn, session, .. } = keeping;
         let online = session.online();
         if online == 0 {
             conn.push(&[b"ROLE"]);
-            return parse_primary(conn.exchange(1).await?.first());
+            let (offset, listed) = parse_primary(conn.exchange(1).await?.first())?;
+            return Ok(Shown::by_offset(offset, listed));
         }
-        let with_echo = Questions {
+        let messages = session.messages();
+        let by_message = Questions {
             channel: session.published_channel(),
-            message: &message(Asker::Keeper, round),
+            message: &messages.text(Asker::Keeper, round),
             wait: None,
         };
-        if session.echo().is_expected() {
-            with_echo.each(|words| conn.push(words));
-            let (offset, _) = read_answers(&conn.exchange(with_echo.answers()).await?)?;
-            if session.echo().has_all(round).await {
+        if messages.are_expected() {
+            by_message.each(|words| conn.push(words));
+            let asked = Instant::now();
+            let (offset, listed) = read_answers(&conn.exchange(by_message.answers()).await?)?;
+            if messages.has_all(round, asked.elapsed()).await {
                 // The message lies behind that offset.
                 let confirmed = |node: &SocketAddrV4| Confirmed {
                     address: *node,
                     offset: offset + 1,
                 };
-                return Ok((offset, session.others().iter().map(confirmed).collect()));
+                return Ok(Shown {
+                    offset,
+                    listed,
+                    confirmed: session.others().iter().map(confirmed).collect(),
+                });
             }
         }
         let with_wait = Questions {
             wait: Some((online, &self.wait_ms)),
-            ..with_echo
+            ..by_message
         };
         with_wait.each(|words| conn.push(words));
-        read_answers(&conn.exchange(with_wait.answers()).await?)
+        let (offset, listed) = read_answers(&conn.exchange(with_wait.answers()).await?)?;
+        Ok(Shown::by_offset(offset, listed))
     }
 
     /// The primary's mark, if it marks the current term and, when no other data node has the

@@ -1,12 +1,14 @@
 //! The subscriptions to a session's channel on the other data nodes: what arrives there is noted in
-//! [`super::echo`].
+//! [`super::messages`].
 
+use std::convert::Infallible;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tracing::debug;
 
 use crate::client::{Channel, Connector, ServerInfo};
 use crate::protocol::WriteError;
@@ -18,9 +20,41 @@ use super::session::Session;
 const SILENCE: Duration = Duration::from_secs(2);
 /// Pause before the next subscription to a node.
 const PAUSE: Duration = Duration::from_millis(200);
+/// The same if the node has refused it: it will do so again.
+const REFUSED_PAUSE: Duration = Duration::from_secs(5);
+
+/// Why there is no subscription.
+#[derive(Debug, thiserror::Error)]
+enum NotSubscribed {
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    #[error("{0}")]
+    Refused(WriteError),
+    #[error("the address leads to the primary itself")]
+    IsPrimary,
+    #[error("the address leads to the server of another data node")]
+    SameServer,
+    #[error("no message for {} s, though some were expected", SILENCE.as_secs())]
+    Silent,
+}
+
+impl NotSubscribed {
+    fn pause(&self) -> Duration {
+        match self {
+            NotSubscribed::Refused(WriteError::NotPermitted) => REFUSED_PAUSE,
+            _ => PAUSE,
+        }
+    }
+}
+
+impl From<WriteError> for NotSubscribed {
+    fn from(error: WriteError) -> Self {
+        NotSubscribed::Refused(error)
+    }
+}
 
 /// Subscribes to the session's channel on every other data node, and notes what arrives, until the
-/// returned tasks are dropped. None if the session has no channel of its own.
+/// returned tasks are dropped. There are none if the session has no channel of its own.
 pub(super) fn listen(session: &Arc<Session>, connector: &Connector) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     if let Some(channel) = session.own_channel() {
@@ -36,25 +70,38 @@ async fn listen_to(session: Arc<Session>, channel: String, node: usize, connecto
     let Some(&address) = session.others().get(node) else {
         return;
     };
-    let echo = session.echo();
     loop {
-        if let Ok(mut messages) = subscribe(&session, &channel, address, &connector).await {
-            echo.set_subscribed(node, true);
-            loop {
-                match timeout(SILENCE, messages.next()).await {
-                    Ok(Ok(message)) => {
-                        if let Some(round) = echo.note(node, &message) {
-                            session.confirmed_by_echo(round);
-                        }
-                    }
-                    // The other end may be gone without a word.
-                    Err(_) if !echo.has_missed() => {}
-                    Err(_) | Ok(Err(_)) => break,
+        let Err(why) = listen_once(&session, &channel, (node, address), &connector).await;
+        debug!(%address, %why, "no messages of rounds");
+        session.messages().unsubscribed(node);
+        sleep(why.pause()).await;
+    }
+}
+
+/// Subscribes, and notes what arrives.
+async fn listen_once(
+    session: &Session,
+    channel: &str,
+    (node, address): (usize, SocketAddrV4),
+    connector: &Connector,
+) -> Result<Infallible, NotSubscribed> {
+    let (mut subscription, run_id) = subscribe(session, channel, address, connector).await?;
+    let messages = session.messages();
+    if !messages.subscribed(node, &run_id) {
+        return Err(NotSubscribed::SameServer);
+    }
+    let known = messages.missed();
+    loop {
+        match timeout(SILENCE, subscription.next()).await {
+            Ok(message) => {
+                if let Some(round) = messages.note(node, &message?) {
+                    session.confirmed_by_message(round);
                 }
             }
-            echo.set_subscribed(node, false);
+            // The other end may be gone without a word.
+            Err(_) if messages.are_missing_from(node, known) => return Err(NotSubscribed::Silent),
+            Err(_) => {}
         }
-        sleep(PAUSE).await;
     }
 }
 
@@ -63,16 +110,16 @@ async fn subscribe(
     channel: &str,
     node: SocketAddrV4,
     connector: &Connector,
-) -> Result<Channel, WriteError> {
+) -> Result<(Channel, String), NotSubscribed> {
     let conn = connector.open_raw(node).await;
-    let mut conn = conn.map_err(|_| WriteError::Refused)?;
+    let mut conn = conn.map_err(|error| NotSubscribed::Connect(error.to_string()))?;
     conn.push(&[b"INFO", b"server"]);
     let info = ServerInfo::parse(&text_of(conn.exchange(1).await?.first())?);
-    // If the address leads to the primary itself, that passes on every message, and shows nothing.
+    // The primary passes on every message that it is sent, which shows nothing of a replica.
     if info.run_id.is_empty() || info.run_id == session.run_id() {
-        return Err(WriteError::NotRedis);
+        return Err(NotSubscribed::IsPrimary);
     }
-    Channel::start(conn, channel).await
+    Ok((Channel::start(conn, channel).await?, info.run_id))
 }
 
 #[cfg(test)]

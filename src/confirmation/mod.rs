@@ -5,10 +5,10 @@
 //! - `background`: runs discovery and keeper, anew when the list of members changes; `members`:
 //!   that list
 //! - `keeper`: the connection that asks the primary what is confirmed, for all write connections
-//! - `round`: its questions; `own_round`: the same questions on a write connection; `echo`: what
-//!   the other data nodes pass on of a round's message; `listener`: the subscriptions to it
+//! - `round`: its questions; `own_round`: the same questions on a write connection; `messages`: the
+//!   messages of rounds; `listener`: the subscriptions to them
 //! - `session`: the state that keeper and write connections share while they use one primary;
-//!   `waiting`: the tasks that wait for a round; `last_offset`: where the history of a session that
+//!   `waiters`: the tasks that wait for a round; `last_offset`: where the history of a session that
 //!   is over has ended
 //! - `witness`: questions to the Sentinels
 //!
@@ -19,17 +19,17 @@
 
 mod background;
 mod discovery;
-mod echo;
 mod hints;
 mod keeper;
 mod last_offset;
 mod listener;
 mod members;
+mod messages;
 mod own_round;
 mod probe;
 mod round;
 mod session;
-mod waiting;
+mod waiters;
 mod witness;
 
 use std::fmt::Debug;

@@ -30,8 +30,8 @@ const MANY_COMMANDS: usize = 32;
 pub struct OwnRound {
     session: Arc<Session>,
     number: u64,
-    /// The other data nodes are expected to pass its message on.
-    by_echo: bool,
+    /// Its message is waited for, from all other data nodes.
+    by_message: bool,
     /// It counts as one that is being asked.
     is_counted: bool,
 }
@@ -41,7 +41,7 @@ pub struct OwnRound {
 pub enum OwnVerdict {
     /// Everything that the primary had executed when the round began is confirmed.
     Confirmed,
-    /// It will be, once all other data nodes have passed the message on.
+    /// It will be, once the message has arrived from all other data nodes.
     Expected,
     /// Not every other data node has confirmed it, or the server is no longer the primary.
     NotConfirmed,
@@ -58,23 +58,33 @@ impl OwnRound {
 
     /// Begins a round on an anchored connection. Its questions are to be sent now.
     pub fn begin(session: &Arc<Session>) -> OwnRound {
+        let number = session.begin_own_round();
+        let by_message = session.messages().are_expected();
+        if by_message {
+            session.messages().wait_for(number);
+        }
         OwnRound {
             session: session.clone(),
-            number: session.begin_own_round(),
-            by_echo: session.echo().is_expected(),
+            number,
+            by_message,
             is_counted: true,
         }
     }
 
     /// The questions, encoded, and the number of the answers.
     pub fn questions(&self) -> (Bytes, usize) {
-        self.session.own_questions(self.number, self.by_echo)
+        self.session.own_questions(self.number, self.by_message)
     }
 
-    /// Whether its message, passed on by all other data nodes, confirms every command before it on
-    /// this connection. Their answers may arrive later.
-    pub fn is_by_echo(&self) -> bool {
-        self.by_echo
+    /// Whether its message, once it has arrived from all other data nodes, confirms every command
+    /// before it on this connection. Their answers may arrive later.
+    pub fn is_by_message(&self) -> bool {
+        self.by_message
+    }
+
+    /// Whether it has.
+    pub fn has_arrived(&self) -> bool {
+        self.by_message && self.session.messages().has_arrived(self.number)
     }
 
     /// It takes so long that others need not take it into account.
@@ -101,7 +111,7 @@ impl OwnRound {
             return OwnVerdict::NotConfirmed;
         }
         session.round_answered(self.number, offset);
-        if self.by_echo {
+        if self.by_message {
             return OwnVerdict::Expected;
         }
         let is_followed = not_followed_beyond(session.others(), offset, &confirmed).is_empty();
@@ -120,6 +130,9 @@ impl OwnRound {
 impl Drop for OwnRound {
     fn drop(&mut self) {
         self.note_late();
+        if self.by_message {
+            self.session.messages().give_up(self.number);
+        }
     }
 }
 

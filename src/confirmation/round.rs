@@ -1,5 +1,5 @@
-//! The questions of one round: `ROLE` and `PUBLISH`; then, unless the other data nodes pass the
-//! message on ([`super::echo`]), `WAIT` and `ROLE`. And what the answers show.
+//! The questions of one round: `ROLE` and `PUBLISH`; then, unless the message arrives from the
+//! other data nodes ([`super::messages`]), `WAIT` and `ROLE`. And what the answers show.
 
 use rand::RngExt;
 use redis::Value;
@@ -10,8 +10,7 @@ use crate::protocol::ack::Confirmed;
 
 /// The beginning of the name of a session's channel.
 const CHANNEL_PREFIX: &str = "halab:round:";
-/// The channel where the primary permits no other, as in earlier versions. All programs publish
-/// there, so nobody may take a message for one of its own.
+/// The channel where the primary permits no other, as in earlier versions.
 pub(super) const OLD_CHANNEL: &str = "halab:round";
 
 /// The questions of a round.
@@ -65,9 +64,9 @@ impl Questions<'_> {
     }
 }
 
-/// A channel of a name that nobody can guess: whoever publishes there could confirm writes.
+/// A channel for one session, so that its messages do not arrive at others.
 pub(super) fn random_channel() -> String {
-    format!("{CHANNEL_PREFIX}{:032x}", rand::rng().random::<u128>())
+    format!("{CHANNEL_PREFIX}{:016x}", rand::rng().random::<u64>())
 }
 
 /// The offset of the primary when the round began, and the list of replicas in the last answer of

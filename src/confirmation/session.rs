@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, OnceCell, watch};
@@ -16,12 +16,13 @@ use tokio_util::sync::CancellationToken;
 use crate::client::{Connector, ServerInfo};
 use crate::protocol::ack::{Answered, Confirmed, Coverage};
 use crate::protocol::history::{Extent, ReplicationHistory};
+use crate::protocol::round::Asker;
 
 use super::SHORTEST_WAIT;
-use super::echo::{Asker, Echo, message};
 use super::last_offset::last_offset;
+use super::messages::Messages;
 use super::round::{OLD_CHANNEL, Questions};
-use super::waiting::Waiting;
+use super::waiters::Waiters;
 
 /// Number of rounds whose offsets are kept: those of a second or more.
 const OFFSETS_MAX: usize = 16 * 1024;
@@ -47,7 +48,7 @@ pub struct Session {
     last_answered: AtomicU64,
     coverage: watch::Sender<Coverage>,
     /// The tasks that wait until a round is confirmed.
-    waiting: Waiting,
+    waiters: Waiters,
     /// Number of rounds begun, on any connection.
     begun: AtomicU64,
     /// Number of rounds that are being asked on write connections.
@@ -55,8 +56,8 @@ pub struct Session {
     /// The channel of the messages of its rounds; none if the primary permits no channel of its
     /// own.
     channel: Option<String>,
-    /// What the other data nodes pass on of them.
-    echo: Echo,
+    /// These messages.
+    messages: Messages,
     /// By the last round, every other data node follows the primary.
     is_followed: AtomicBool,
     /// Number of batches that the keeper has to ask for.
@@ -76,7 +77,7 @@ impl Session {
     ) -> Self {
         Session {
             primary,
-            echo: Echo::new(others.len()),
+            messages: Messages::new(others.len()),
             others,
             online: AtomicUsize::new(0),
             history: info.history(),
@@ -85,7 +86,7 @@ impl Session {
             offsets: Mutex::default(),
             last_answered: AtomicU64::new(0),
             coverage: watch::Sender::new(Coverage::default()),
-            waiting: Waiting::default(),
+            waiters: Waiters::default(),
             begun: AtomicU64::new(0),
             own_rounds: AtomicUsize::new(0),
             channel,
@@ -103,6 +104,7 @@ impl Session {
         let other = SocketAddrV4::new([192, 0, 2, 1].into(), 6379);
         let session = Session {
             history,
+            messages: Messages::example(1),
             ..Self::new(
                 primary,
                 vec![other],
@@ -128,15 +130,27 @@ impl Session {
         });
     }
 
-    /// For tests: every other data node passes on this message.
+    /// For tests: this message arrives from every other data node.
     #[cfg(test)]
-    pub fn passed_on(&self, message: &str) {
+    pub fn message_arrives(&self, message: &str) {
         for node in 0..self.others.len() {
-            self.echo.passed_on(node, message);
+            self.messages.subscribed(node, &format!("server {node}"));
+            if let Some(round) = self.messages.note(node, message.as_bytes()) {
+                self.confirmed_by_message(round);
+            }
         }
-        if let Some(round) = self.echo.completed() {
-            self.confirmed_by_echo(round);
-        }
+    }
+
+    /// For tests: the number of tasks that wait for a round.
+    #[cfg(test)]
+    pub fn tasks_waiting(&self) -> usize {
+        self.waiters.count()
+    }
+
+    /// For tests: the number of answers so far.
+    #[cfg(test)]
+    pub fn answered_so_far(&self) -> u64 {
+        self.answered.load(Ordering::SeqCst)
     }
 
     /// For tests: whether a round is asked on a write connection.
@@ -262,17 +276,13 @@ impl Session {
     }
 
     /// The questions of a round on a write connection, encoded, and the number of the answers.
-    pub(super) fn own_questions(&self, round: u64, by_echo: bool) -> (Bytes, usize) {
+    pub(super) fn own_questions(&self, round: u64, by_message: bool) -> (Bytes, usize) {
         // It blocks the connection; the keeper's limit may be longer.
         let wait_ms = SHORTEST_WAIT.as_millis().to_string();
-        let (message, wait) = match by_echo {
-            true => (message(Asker::Own, round), None),
-            false => (String::new(), Some((self.others.len(), wait_ms.as_str()))),
-        };
         let questions = Questions {
             channel: self.published_channel(),
-            message: &message,
-            wait,
+            message: &self.messages.text(Asker::WriteConnection, round),
+            wait: (!by_message).then_some((self.others.len(), wait_ms.as_str())),
         };
         (questions.encoded().into(), questions.answers())
     }
@@ -293,13 +303,14 @@ impl Session {
         self.own_channel().unwrap_or(OLD_CHANNEL)
     }
 
-    /// What the other data nodes pass on of these messages.
-    pub(super) fn echo(&self) -> &Echo {
-        &self.echo
+    /// The messages of its rounds.
+    pub(super) fn messages(&self) -> &Messages {
+        &self.messages
     }
 
-    /// Every other data node has passed on the message of that round, or of a later one.
-    pub(super) fn confirmed_by_echo(&self, round: u64) {
+    /// Messages of that round, or of one with a higher number, have arrived from every other data
+    /// node.
+    pub(super) fn confirmed_by_message(&self, round: u64) {
         self.publish(Coverage {
             through: round,
             ..Coverage::default()
@@ -311,7 +322,7 @@ impl Session {
         self.coverage.subscribe()
     }
 
-    /// All rounds up to this one are confirmed.
+    /// The confirmed round with the highest number.
     pub fn confirmed_through(&self) -> u64 {
         self.coverage.borrow().through
     }
@@ -321,13 +332,29 @@ impl Session {
         self.coverage.borrow().round
     }
 
+    /// The number of a task that waits for rounds.
+    pub fn waiter(&self) -> u64 {
+        self.waiters.number()
+    }
+
     /// Has a task be woken when that round is confirmed. Returns whether it is already.
-    pub fn wake_when_confirmed(&self, round: u64, task: &Waker) -> bool {
+    pub fn wake_when_confirmed(&self, round: u64, waiter: u64, waker: &Waker) -> bool {
         if self.confirmed_through() < round {
-            self.waiting.add(round, task.clone());
+            self.waiters.add(round, waiter, waker.clone());
         }
         // It may have been confirmed before the task was added.
         self.confirmed_through() >= round
+    }
+
+    /// The task does not wait for that round any longer.
+    pub fn stop_waiting(&self, round: u64, waiter: u64) {
+        self.waiters.remove(round, waiter);
+    }
+
+    /// Ready when the message of that round on a write connection has arrived from all other data
+    /// nodes.
+    pub fn poll_arrived(&self, round: u64, cx: &Context<'_>) -> Poll<()> {
+        self.messages.poll_arrived(round, cx)
     }
 
     /// Cancelled when the session ends.
@@ -408,7 +435,7 @@ impl Session {
             is_more
         });
         if let Some(through) = through {
-            self.waiting.wake(through);
+            self.waiters.wake(through);
         }
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! - [`vote`]: the primary that a majority of the Sentinels names
 //! - [`ack`]: whether a batch is acknowledged, and in which form
+//! - [`round`]: which answers a round confirms by its messages
 //! - [`WriteError`]: whether a write failed for certain or may have happened
 //! - [`copy`]: the mark of a copy of the data, and the comparison of two copies
 //! - [`format`]: which server version reads what another one writes
@@ -23,6 +24,7 @@ pub mod format;
 pub mod history;
 pub mod member_change;
 pub mod member_list;
+pub mod round;
 pub mod sentinel_event;
 pub mod strangers;
 pub mod vote;

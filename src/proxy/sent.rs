@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::protocol::history::{Execution, Survival};
+use crate::protocol::round::ConfirmedBy;
 
 use super::command::words_of;
 use super::kind::{DataChange, Kind, change_of};
@@ -77,10 +78,11 @@ pub struct Sent {
     /// The last round with an answer when it was sent: it lies behind the offset of that round. 0
     /// if no such round is known.
     pub after: u64,
-    /// The first round that began after the first byte of the answer: it confirms the answer.
+    /// The first round that began after the first byte of the answer: it confirms the answer, as
+    /// every later one does.
     pub before: Option<u64>,
-    /// The round that was asked behind it on its own connection, if that confirms its answer as
-    /// well.
+    /// The round that was asked behind it on its own connection, if its message confirms the
+    /// answer as well.
     pub own_round: Option<u64>,
     /// A round that was asked behind it on its own connection has confirmed its answer.
     pub is_confirmed: bool,
@@ -139,10 +141,12 @@ impl Sent {
         }
     }
 
-    /// The first round that confirms its answer, which has begun.
-    pub fn confirmed_by(&self) -> Option<u64> {
-        let before = self.before?;
-        Some(self.own_round.map_or(before, |own| own.min(before)))
+    /// The rounds that confirm its answer.
+    pub fn confirmed_by(&self) -> ConfirmedBy {
+        ConfirmedBy {
+            later: self.before,
+            own: self.own_round,
+        }
     }
 
     /// Bytes of the command.

@@ -577,3 +577,117 @@ fn rounds_are_confirmed_by_the_replicas_messages_and_without_them_by_wait() {
     // It subscribes again.
     wait_until("writes without WAIT again", || waits_of_writes(100) < 20);
 }
+
+/// Time for which the replica stands still: less than the one after which its node kills it.
+const STANDSTILL: Duration = Duration::from_millis(300);
+
+/// A client that reads when it likes.
+struct RawClient(TcpStream);
+
+impl RawClient {
+    fn connect(proxy: &Proxy) -> Self {
+        let login = proxy.url.strip_prefix("redis://").unwrap();
+        let (user, rest) = login.split_once(':').unwrap();
+        let (password, _) = rest.split_once('@').unwrap();
+        let mut client = RawClient(TcpStream::connect(&proxy.address).unwrap());
+        client.send(&["AUTH", user, password]);
+        client.expect("+OK\r\n");
+        client
+    }
+
+    fn send(&mut self, words: &[&str]) {
+        let mut command = redis::Cmd::new();
+        command.arg(words);
+        self.0.write_all(&command.get_packed_command()).unwrap();
+    }
+
+    fn expect(&mut self, answer: &str) {
+        let limit = Some(Duration::from_secs(20));
+        self.0.set_read_timeout(limit).unwrap();
+        let mut bytes = vec![0; answer.len()];
+        self.0.read_exact(&mut bytes).unwrap();
+        assert_eq!(String::from_utf8_lossy(&bytes), answer);
+    }
+
+    /// It receives nothing for some time.
+    fn expect_nothing(&mut self) {
+        self.0.set_read_timeout(Some(STANDSTILL)).unwrap();
+        let mut byte = [0];
+        let read = self.0.read(&mut byte);
+        assert!(read.is_err(), "{read:?} {byte:?}");
+    }
+}
+
+/// While the replica stands still, the client is not answered. `sent` sends commands that the
+/// replica cannot have executed by then.
+fn is_not_answered_without_the_replica(
+    lab: &TestLab,
+    client: &mut RawClient,
+    sent: impl FnOnce(&mut RawClient),
+) {
+    let replica = lab.replica();
+    lab.signal_server(&replica, Signal::STOP);
+    sent(client);
+    client.expect_nothing();
+    lab.signal_server(&replica, Signal::CONT);
+}
+
+/// Its round is asked while it is blocked. Rounds that others ask later are over when it is
+/// answered, and confirm nothing of that.
+#[test]
+fn a_command_that_was_blocked_is_answered_when_it_is_confirmed() {
+    let lab = TestLab::start();
+    let proxy = Proxy::start(&lab, &[]);
+    let primary = lab.primary().unwrap();
+    let [mut blocked, mut other] = [(); 2].map(|()| RawClient::connect(&proxy));
+    for turn in ["1", "2", "3"] {
+        wait_until("confirmation by messages", || {
+            let before = executed(&lab, &primary, "wait");
+            blocked.send(&["SET", "k", turn]);
+            blocked.expect("+OK\r\n");
+            executed(&lab, &primary, "wait") == before
+        });
+        blocked.send(&["BLPOP", "queue", "0"]);
+        for _ in 0..50 {
+            other.send(&["SET", "k", turn]);
+            other.expect("+OK\r\n");
+        }
+        is_not_answered_without_the_replica(&lab, &mut blocked, |_| {
+            other.send(&["LPUSH", "queue", turn]);
+        });
+        blocked.expect(&format!("*2\r\n$5\r\nqueue\r\n$1\r\n{turn}\r\n"));
+        other.expect(":1\r\n");
+    }
+}
+
+/// An application may list the channels of a replica, and publish in those of rounds.
+#[test]
+fn no_application_can_confirm_by_a_message_of_its_own() {
+    let lab = TestLab::start_as(Shape {
+        app: true,
+        ..Shape::default()
+    });
+    let proxy = Proxy::start_for_shop(&lab, &[]);
+    let mut client = RawClient::connect(&proxy);
+    let at_replica = |words: &[&str]| {
+        let replica = lab.replica();
+        let output = lab.halab(&[&["cli", "--user", "shop", &replica, "-e"], words].concat());
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let mut channels = String::new();
+    wait_until("subscriptions", || {
+        channels = at_replica(&["PUBSUB", "CHANNELS", "halab:round:*"]);
+        !channels.trim().is_empty()
+    });
+    for channel in channels.split_whitespace() {
+        for message in ["w18446744073709551615", "k18446744073709551615"] {
+            let heard = at_replica(&["PUBLISH", channel, message]);
+            assert_eq!(heard.trim(), "1", "{channel}");
+        }
+    }
+    is_not_answered_without_the_replica(&lab, &mut client, |client| {
+        client.send(&["SET", "shop:k", "1"]);
+    });
+    client.expect("+OK\r\n");
+}

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::client::Stream;
 use crate::confirmation::{OwnRound, OwnVerdict, Session};
+use crate::protocol::round::ConfirmedRounds;
 
 use super::BUFFER_MAX;
 use super::cancelled::Cancelled;
@@ -32,7 +33,7 @@ pub(super) struct PrimaryLink {
     pub(super) session: Arc<Session>,
     /// The session ends.
     pub(super) over: Cancelled,
-    /// The round that this client waits for.
+    /// The rounds of which this client waits for one.
     pub(super) awaited: AwaitedRound,
     pub(super) stream: Stream,
     /// To be written to the primary.
@@ -45,6 +46,8 @@ pub(super) struct PrimaryLink {
     first_round: u64,
     /// The round that is being asked on this connection.
     own_round: Option<AskedRound>,
+    /// The last one before it whose message has arrived from all other data nodes.
+    own_arrived: u64,
     /// The first round that may be asked on this connection again, after one that confirmed
     /// nothing.
     own_rounds_from: u64,
@@ -52,26 +55,56 @@ pub(super) struct PrimaryLink {
     has_long_answers: bool,
 }
 
-/// A round that a client waits for.
-#[derive(Debug, Default)]
+/// The rounds of which a client waits for one.
+#[derive(Debug)]
 pub(super) struct AwaitedRound {
+    /// The number of this task.
+    waiter: u64,
+    /// On any connection: this one, or a later one.
     round: Option<u64>,
-    /// The round and the task for which the session was told to wake it.
-    told: Option<(u64, Waker)>,
+    /// On its own connection, by its message.
+    own: Option<u64>,
+    /// The waker that is to be woken by `round`.
+    registered: Option<Waker>,
 }
 
 impl AwaitedRound {
-    /// Ready when it is confirmed; never if there is none.
+    fn new(session: &Session) -> Self {
+        AwaitedRound {
+            waiter: session.waiter(),
+            round: None,
+            own: None,
+            registered: None,
+        }
+    }
+
+    fn set(&mut self, session: &Session, round: Option<u64>, own: Option<u64>) {
+        self.own = own;
+        if self.round == round {
+            return;
+        }
+        if let (Some(_), Some(earlier)) = (self.registered.take(), self.round) {
+            session.stop_waiting(earlier, self.waiter);
+        }
+        self.round = round;
+    }
+
+    /// Ready when one of them is confirmed; never if there is none.
     pub(super) fn poll(&mut self, session: &Session, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(own) = self.own
+            && session.poll_arrived(own, cx).is_ready()
+        {
+            return Poll::Ready(());
+        }
         let Some(round) = self.round else {
             return Poll::Pending;
         };
-        let is_told = |(told, task): &(u64, Waker)| *told == round && task.will_wake(cx.waker());
-        let is_confirmed = match &self.told {
-            Some(told) if is_told(told) => session.confirmed_through() >= round,
+        let is_registered = |waker: &Waker| waker.will_wake(cx.waker());
+        let is_confirmed = match &self.registered {
+            Some(waker) if is_registered(waker) => session.confirmed_through() >= round,
             _ => {
-                self.told = Some((round, cx.waker().clone()));
-                session.wake_when_confirmed(round, cx.waker())
+                self.registered = Some(cx.waker().clone());
+                session.wake_when_confirmed(round, self.waiter, cx.waker())
             }
         };
         match is_confirmed {
@@ -87,13 +120,14 @@ struct AskedRound {
     round: OwnRound,
     /// Until when only this one is.
     until: Option<Instant>,
-    /// Its questions are answered. The other data nodes have not passed its message on yet.
-    is_answered: bool,
+    /// The first round that began after its questions were answered; none before.
+    answered: Option<u64>,
 }
 
 impl Drop for PrimaryLink {
     fn drop(&mut self) {
         self.ask(false);
+        self.awaited.set(&self.session, None, None);
     }
 }
 
@@ -102,7 +136,7 @@ impl PrimaryLink {
     pub(super) fn new(session: Arc<Session>, stream: Stream) -> Self {
         PrimaryLink {
             over: Cancelled::new(session.over()),
-            awaited: AwaitedRound::default(),
+            awaited: AwaitedRound::new(&session),
             first_round: session.next_round(),
             session,
             stream,
@@ -111,6 +145,7 @@ impl PrimaryLink {
             opened: Instant::now(),
             is_asking: false,
             own_round: None,
+            own_arrived: 0,
             own_rounds_from: 0,
             has_long_answers: false,
         }
@@ -132,7 +167,7 @@ impl PrimaryLink {
         self.own_round = Some(AskedRound {
             round,
             until: Some(Instant::now() + OWN_ROUND_LIMIT),
-            is_answered: false,
+            answered: None,
         });
     }
 
@@ -149,7 +184,7 @@ impl PrimaryLink {
     /// Answers were received at `now`: those to the questions may follow soon.
     pub(super) fn note_received(&mut self, now: Instant) {
         if let Some(asked) = &mut self.own_round
-            && !asked.is_answered
+            && asked.answered.is_none()
         {
             asked.until = Some(now + OWN_ROUND_LIMIT);
         }
@@ -169,8 +204,9 @@ impl PrimaryLink {
         self.note_own_round_late();
     }
 
-    /// The questions are answered. Returns whether what was answered before them is confirmed.
-    pub(super) fn own_round_answered(&mut self, answers: &[u8]) -> bool {
+    /// The questions are answered. `before` is the first round that began after that. Returns
+    /// whether what was answered before them is confirmed.
+    pub(super) fn own_round_answered(&mut self, answers: &[u8], before: u64) -> bool {
         let Some(asked) = &mut self.own_round else {
             return false;
         };
@@ -181,20 +217,37 @@ impl PrimaryLink {
             OwnVerdict::NotPermitted => u64::MAX,
         };
         match verdict {
-            OwnVerdict::Expected => asked.is_answered = true,
+            OwnVerdict::Expected => asked.answered = Some(before),
             _ => self.own_round = None,
         }
         verdict == OwnVerdict::Confirmed
     }
 
-    /// All rounds up to this one are confirmed.
-    pub(super) fn through(&mut self) -> u64 {
-        let through = self.session.confirmed_through();
-        let is_over = |asked: &AskedRound| asked.is_answered && asked.round.number() <= through;
+    /// The rounds that are confirmed.
+    pub(super) fn confirmed_rounds(&self) -> ConfirmedRounds {
+        let arrived = self
+            .own_round
+            .iter()
+            .filter(|asked| asked.round.has_arrived());
+        let own = arrived.map(|asked| asked.round.number()).next();
+        ConfirmedRounds {
+            any: self.session.confirmed_through(),
+            own: own.unwrap_or(self.own_arrived),
+        }
+    }
+
+    /// Ends the round on this connection if it is answered, and confirmed by its message or by a
+    /// later round.
+    pub(super) fn end_finished_round(&mut self) {
+        let rounds = self.confirmed_rounds();
+        let is_over = |asked: &AskedRound| {
+            let is_confirmed = asked.answered.is_some_and(|before| before <= rounds.any);
+            asked.answered.is_some() && (asked.round.has_arrived() || is_confirmed)
+        };
         if self.own_round.as_ref().is_some_and(is_over) {
+            self.own_arrived = rounds.own;
             self.own_round = None;
         }
-        through
     }
 
     /// Whether more commands may be sent.
@@ -204,8 +257,14 @@ impl PrimaryLink {
 
     /// Has the client wait for that round, and the keeper ask for it unless the round on this
     /// connection is waited for alone.
-    pub(super) fn await_round(&mut self, round: Option<u64>) {
-        self.awaited.round = round;
+    pub(super) fn await_round(&mut self, round: Option<u64>, known: ConfirmedRounds) {
+        let own = self
+            .own_round
+            .iter()
+            .filter(|asked| asked.round.is_by_message());
+        let own = own.map(|asked| asked.round.number()).next();
+        let own = round.and(own).filter(|own| *own > known.own);
+        self.awaited.set(&self.session, round, own);
         self.ask(round.is_some() && self.own_round_until().is_none());
     }
 

@@ -37,6 +37,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use crate::confirmation::Session;
+use crate::protocol::round::ConfirmedRounds;
 
 use super::Shared;
 use super::carried::Carried;
@@ -233,11 +234,16 @@ impl ClientTask {
 
     /// Passes on the answers that are confirmed.
     fn release(&mut self) -> Result<(), End> {
-        let through = self.primary.as_mut().map_or(0, PrimaryLink::through);
+        let rounds = match &mut self.primary {
+            None => ConfirmedRounds::default(),
+            Some(link) => {
+                link.end_finished_round();
+                link.confirmed_rounds()
+            }
+        };
         let options = &self.shared.options;
         let is_confirmed = |sent: &Sent| {
-            options.is_unconfirmed(sent.needs_primary())
-                || sent.confirmed_by().is_some_and(|round| round <= through)
+            options.is_unconfirmed(sent.needs_primary()) || sent.confirmed_by().is_confirmed(rounds)
         };
         let (mut tally, now) = (Tally::default(), std::time::Instant::now());
         let passed_on = |sent: &Sent| {
@@ -261,7 +267,7 @@ impl ClientTask {
             if !can_receive {
                 link.note_full();
             }
-            link.await_round(awaited);
+            link.await_round(awaited, rounds);
             let may_subscribe = self.carried.subscriptions() > 0 || self.carried.is_queueing();
             if !self.pipeline.has_sent() && !may_subscribe {
                 link.answers.has_subscribed = false;
@@ -358,7 +364,7 @@ impl ClientTask {
                 self.pipeline
                     .assign(received, before, now, &mut link.answers)?;
                 if let Some(answers) = link.answers.to_round.take()
-                    && link.own_round_answered(&answers)
+                    && link.own_round_answered(&answers, before)
                 {
                     self.pipeline.confirmed_by_round();
                 }

@@ -219,8 +219,8 @@ impl Pipeline {
     }
 
     /// Passes on the answers that are confirmed to `out`, and notes the effect of their commands on
-    /// the session; `passed_on` is told of each. Returns the round that confirms the answer to the
-    /// first of the others, if that has begun.
+    /// the session; `passed_on` is told of each. Returns the first round, of any connection, that
+    /// confirms the answer to the first of the others, if that answer has begun.
     pub(super) fn release(
         &mut self,
         is_confirmed: impl Fn(&Sent) -> bool,
@@ -241,7 +241,7 @@ impl Pipeline {
             } else {
                 let is_confirmed = sent.is_confirmed || is_confirmed(sent);
                 if !is_confirmed {
-                    awaited = sent.confirmed_by();
+                    awaited = sent.before;
                     break;
                 }
                 if !sent.is_complete() {
@@ -347,8 +347,8 @@ impl Pipeline {
         by_primary.any(|sent| !is_unconfirmed(sent))
     }
 
-    /// A round is asked behind everything that was sent.
-    pub(super) fn are_before_round(&mut self, round: u64) {
+    /// A round is asked behind everything that was sent, whose message confirms it.
+    pub(super) fn set_own_round(&mut self, round: u64) {
         for sent in &mut self.sent {
             sent.own_round.get_or_insert(round);
         }

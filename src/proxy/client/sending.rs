@@ -31,7 +31,7 @@ impl ClientTask {
             return;
         };
         // The last one may be over by now.
-        link.through();
+        link.end_finished_round();
         if link.may_begin_own_round(commands)
             && OwnRound::is_of_use(&link.session, commands)
             && pipeline.may_be_followed_by_questions(&self.carried)
@@ -45,8 +45,8 @@ impl ClientTask {
                 ..ClientRequest::new(questions, Kind::Read, Instant::now())
             };
             link.out.extend_from_slice(&questions.command);
-            if round.is_by_echo() {
-                pipeline.are_before_round(round.number());
+            if round.is_by_message() {
+                pipeline.set_own_round(round.number());
             }
             pipeline.add_sent(Sent::new(questions, link.session.last_answered_round()));
             link.begin_own_round(round);

@@ -323,11 +323,22 @@ async fn a_write_is_not_sent_to_a_primary_that_has_it() {
     }
 }
 
-/// The questions of a round, as a server receives them.
-const QUESTIONS: &str = "*1\r\n$4\r\nROLE\r\n\
-    *3\r\n$7\r\nPUBLISH\r\n$19\r\nhalab:round:example\r\n$0\r\n\r\n\
-    *3\r\n$4\r\nWAIT\r\n$1\r\n1\r\n$2\r\n50\r\n\
-    *1\r\n$4\r\nROLE\r\n";
+/// The questions of the round with that number, as a server receives them, if its message is waited
+/// for.
+fn questions_by_message(round: u64) -> String {
+    let message = format!("w{round} token");
+    let length = message.len();
+    format!(
+        "*1\r\n$4\r\nROLE\r\n*3\r\n$7\r\nPUBLISH\r\n$19\r\nhalab:round:example\r\n\
+         ${length}\r\n{message}\r\n"
+    )
+}
+
+/// The questions of a round whose message is not.
+fn questions(round: u64) -> String {
+    let wait = "*3\r\n$4\r\nWAIT\r\n$1\r\n1\r\n$2\r\n50\r\n*1\r\n$4\r\nROLE\r\n";
+    questions_by_message(round) + wait
+}
 
 /// The answers to them: the primary was at offset 100, and the replica has confirmed `confirmed`.
 fn answers(confirmed: u64) -> String {
@@ -364,7 +375,7 @@ async fn anchored(server: &Server) -> (Connected, Arc<Session>, TcpStream) {
 async fn asked_behind_set(server: &Server, text: &str) -> (Connected, Arc<Session>, TcpStream) {
     let (mut client, session, mut stream) = anchored(server).await;
     client.send(SET).await;
-    takes(&mut stream, &format!("{SET}{QUESTIONS}")).await;
+    takes(&mut stream, &format!("{SET}{}", questions(3))).await;
     stream.write_all(text.as_bytes()).await.unwrap();
     (client, session, stream)
 }
@@ -383,9 +394,9 @@ async fn keeper_is_asked(session: &Session) {
 async fn a_client_alone_is_confirmed_on_its_own_connection() {
     let server = Server::start().await;
     let (mut client, session, mut stream) = anchored(&server).await;
-    for (command, answer) in [(SET, "+OK\r\n"), ("GET k\r\n", "$1\r\nv\r\n")] {
+    for (round, command, answer) in [(3, SET, "+OK\r\n"), (4, "GET k\r\n", "$1\r\nv\r\n")] {
         client.send(command).await;
-        takes(&mut stream, &format!("{command}{QUESTIONS}")).await;
+        takes(&mut stream, &format!("{command}{}", questions(round))).await;
         let text = format!("{answer}{}", answers(101));
         stream.write_all(text.as_bytes()).await.unwrap();
         client.expect(answer).await;
@@ -393,17 +404,8 @@ async fn a_client_alone_is_confirmed_on_its_own_connection() {
     }
 }
 
-/// The questions of a round whose message the other data nodes are expected to pass on.
-fn questions_by_echo(message: &str) -> String {
-    let length = message.len();
-    format!(
-        "*1\r\n$4\r\nROLE\r\n*3\r\n$7\r\nPUBLISH\r\n$19\r\nhalab:round:example\r\n\
-         ${length}\r\n{message}\r\n"
-    )
-}
-
-/// The answers to them.
-fn answers_by_echo() -> String {
+/// The answers to the questions of a round whose message is waited for.
+fn answers_by_message() -> String {
     answers(101)[..answers(101).find(":1\r\n").unwrap()].to_owned()
 }
 
@@ -412,33 +414,28 @@ fn answers_by_echo() -> String {
 async fn a_round_is_confirmed_by_its_message_from_every_other_data_node() {
     let server = Server::start().await;
     let (mut client, session, mut stream) = anchored(&server).await;
-    session.passed_on("k2");
+    session.message_arrives("k2 token");
     for (number, message_is_first) in [(3, true), (4, false), (5, true)] {
-        let message = format!("o{number}");
+        let message = format!("w{number} token");
         client.send(SET).await;
-        takes(
-            &mut stream,
-            &format!("{SET}{}", questions_by_echo(&message)),
-        )
-        .await;
+        let questions = questions_by_message(number);
+        takes(&mut stream, &format!("{SET}{questions}")).await;
         if message_is_first {
-            session.passed_on(&message);
+            session.message_arrives(&message);
         }
         stream.write_all(b"+OK\r\n").await.unwrap();
         if !message_is_first {
             stream
-                .write_all(answers_by_echo().as_bytes())
+                .write_all(answers_by_message().as_bytes())
                 .await
                 .unwrap();
-            let mut byte = [0];
-            let early = timeout(Duration::from_millis(5), client.stream.read(&mut byte)).await;
-            assert!(early.is_err(), "{early:?}");
-            session.passed_on(&message);
+            is_held(&mut client).await;
+            session.message_arrives(&message);
         }
         client.expect("+OK\r\n").await;
         if message_is_first {
             stream
-                .write_all(answers_by_echo().as_bytes())
+                .write_all(answers_by_message().as_bytes())
                 .await
                 .unwrap();
         }
@@ -450,23 +447,78 @@ async fn a_round_is_confirmed_by_its_message_from_every_other_data_node() {
     }
 }
 
-/// Of the message of another round on another connection, only a later one confirms.
+/// Nothing is passed on to the client for some time.
+async fn is_held(client: &mut Connected) {
+    let mut byte = [0];
+    let early = timeout(Duration::from_millis(5), client.stream.read(&mut byte)).await;
+    assert!(early.is_err(), "{early:?}");
+}
+
+/// Its number may be higher, and yet the primary may have executed it before the command.
+#[tokio::test]
+async fn no_other_round_that_began_before_the_answer_confirms_it() {
+    let server = Server::start().await;
+    let (mut client, session, mut stream) = anchored(&server).await;
+    session.message_arrives("k2 token");
+    client.send(SET).await;
+    takes(&mut stream, &format!("{SET}{}", questions_by_message(3))).await;
+    let answered = session.answered_so_far();
+    // Round 4.
+    session.keeper_round(100);
+    session.message_arrives("w4 token");
+    stream.write_all(b"+OK\r\n").await.unwrap();
+    session.more_answered(answered).await;
+    is_held(&mut client).await;
+    session.message_arrives("w3 token");
+    client.expect("+OK\r\n").await;
+}
+
+/// The same, if the round on its own connection confirms nothing.
+#[tokio::test]
+async fn after_a_round_that_is_not_permitted_only_a_later_one_confirms() {
+    let server = Server::start().await;
+    let (mut client, session, mut stream) = anchored(&server).await;
+    session.message_arrives("k2 token");
+    client.send(SET).await;
+    takes(&mut stream, &format!("{SET}{}", questions_by_message(3))).await;
+    session.keeper_round(100);
+    let text = format!("+OK\r\n{}", "-NOPERM no\r\n".repeat(2));
+    stream.write_all(text.as_bytes()).await.unwrap();
+    keeper_is_asked(&session).await;
+    session.message_arrives("w3 token");
+    is_held(&mut client).await;
+    session.keeper_round(100);
+    client.expect("+OK\r\n").await;
+}
+
 #[tokio::test]
 async fn a_message_that_does_not_arrive_is_not_waited_for_alone() {
     let server = Server::start().await;
     let (mut client, session, mut stream) = anchored(&server).await;
-    session.passed_on("k2");
+    session.message_arrives("k2 token");
     client.send(SET).await;
-    takes(&mut stream, &format!("{SET}{}", questions_by_echo("o3"))).await;
-    let text = format!("+OK\r\n{}", answers_by_echo());
+    takes(&mut stream, &format!("{SET}{}", questions_by_message(3))).await;
+    let text = format!("+OK\r\n{}", answers_by_message());
     stream.write_all(text.as_bytes()).await.unwrap();
-    session.passed_on("o2");
+    session.message_arrives("w2 token");
     keeper_is_asked(&session).await;
-    let mut byte = [0];
-    let early = timeout(Duration::from_millis(5), client.stream.read(&mut byte)).await;
-    assert!(early.is_err(), "{early:?}");
+    is_held(&mut client).await;
     session.keeper_round(100);
     client.expect("+OK\r\n").await;
+}
+
+#[tokio::test]
+async fn a_client_that_has_gone_is_not_woken() {
+    let server = Server::start().await;
+    let (client, session, _stream) = asked_behind_set(&server, "+OK\r\n").await;
+    let tasks_become = async |count| {
+        while session.tasks_waiting() != count {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(SOON, tasks_become(1)).await.unwrap();
+    drop(client);
+    timeout(SOON, tasks_become(0)).await.unwrap();
 }
 
 /// A confirmation of no more than the offset at the beginning of the round may be older than it.
@@ -529,7 +581,7 @@ async fn a_transaction_is_confirmed_behind_its_end() {
         client.expect(answer).await;
     }
     client.send("EXEC\r\n").await;
-    takes(&mut stream, &format!("EXEC\r\n{QUESTIONS}")).await;
+    takes(&mut stream, &format!("EXEC\r\n{}", questions(5))).await;
     let text = format!("*1\r\n+OK\r\n{}", answers(101));
     stream.write_all(text.as_bytes()).await.unwrap();
     client.expect("*1\r\n+OK\r\n").await;
@@ -565,7 +617,7 @@ async fn answers_that_are_too_long_to_be_held_are_confirmed_by_the_keeper() {
     let (mut client, session, mut stream) = anchored(&server).await;
     let text = "v".repeat(BUFFER_MAX / 2 + 1);
     let answer = format!("${}\r\n{text}\r\n", text.len()).repeat(2);
-    for questions in [QUESTIONS, ""] {
+    for questions in [questions(3), String::new()] {
         client.send("GET k\r\nGET k\r\n").await;
         takes(&mut stream, &format!("GET k\r\nGET k\r\n{questions}")).await;
         let (mut to_proxy, answers) = (stream, format!("{answer}{}", answers(101)));

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::protocol::history::Extent;
+use crate::protocol::round::ConfirmedRounds;
 use crate::proxy::kind::Topic;
 use crate::proxy::sent::tests::request;
 
@@ -30,7 +31,11 @@ fn receive(pipeline: &mut Pipeline, answers: &mut AnswerState, bytes: &[u8], bef
 /// waits for a confirmation.
 fn released(pipeline: &mut Pipeline, through: u64) -> (String, bool) {
     let mut out = BytesMut::new();
-    let is_confirmed = |sent: &Sent| sent.confirmed_by().is_some_and(|round| round <= through);
+    let rounds = ConfirmedRounds {
+        any: through,
+        own: 0,
+    };
+    let is_confirmed = |sent: &Sent| sent.confirmed_by().is_confirmed(rounds);
     let awaited = pipeline.release(is_confirmed, |_| {}, &mut Carried::default(), &mut out);
     (
         String::from_utf8_lossy(&out).into_owned(),
