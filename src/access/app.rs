@@ -19,13 +19,14 @@ pub struct AppUser {
     app: App,
 }
 
-/// What every application may do, whatever `lab.toml` says. Its answers can be confirmed on its own
-/// connection, as the writer confirms: `PUBLISH` writes to the replication stream, `WAIT` asks the
-/// replicas, and `ROLE` has the offsets. Client libraries also check by `ROLE` whether the node
-/// that a Sentinel has named is primary (redis-rs, Lettuce).
+/// What every application may do, whatever `lab.toml` says. With [`ROUND`], its answers can be
+/// confirmed on its own connection: `WAIT` asks the replicas, and `ROLE` has the offsets. Client
+/// libraries also check by `ROLE` whether the node that a Sentinel has named is primary (redis-rs,
+/// Lettuce).
 pub(super) const ALWAYS: [&str; 2] = ["+wait", "+role"];
-/// That `PUBLISH`, to the channels of rounds, of this version and of earlier ones. A selector, so
-/// that it may not subscribe there: whoever knows the name of a channel could confirm by it.
+/// To publish the messages of rounds, in the channels of this version and of earlier ones. A
+/// selector, so that it may not subscribe there: whoever reads the token of a session could confirm
+/// by it.
 pub(super) const ROUND: &str = "(+publish &halab:round:* &halab:round)";
 
 /// The end of the second name of an application's user. `halab proxy` logs in with it on behalf of

@@ -2,9 +2,10 @@
 //!
 //! After the `MSET` of a batch the writer sends `ROLE` on the same connection. Its offset lies at
 //! or behind the batch. On one more connection, opened earlier and used for all batches, the writer
-//! sends rounds of `ROLE`, `PUBLISH`, `WAIT`, `ROLE`. The last `ROLE` states the offset that each
-//! replica has confirmed. Replicas are identified by address. The number that `WAIT` returns is not
-//! used: it counts a reconnected replica twice, and a replica that is not a member once.
+//! asks rounds. A round confirms by the message that the other data nodes pass on
+//! ([`super::round`]), or by offsets: after `WAIT`, `ROLE` states the offset that each replica has
+//! confirmed. Replicas are identified by address. The number that `WAIT` returns is not used: it
+//! counts a reconnected replica twice, and a replica that is not a member once.
 
 use std::net::SocketAddrV4;
 use std::time::Duration;

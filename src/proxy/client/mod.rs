@@ -1,8 +1,8 @@
 //! One client: its connection, and the connection to the primary on its behalf.
 //!
-//! Nothing that the primary says is passed on before a round of questions, executed after it, has
-//! confirmed all that the primary had executed ([`crate::confirmation`]). So an answer is kept
-//! by any later primary, and an answer to a read is not older than the request.
+//! Nothing that the primary says is passed on before a round, executed after it, has confirmed all
+//! that the primary had executed ([`crate::confirmation`], [`crate::protocol::round`]). So an
+//! answer is kept by any later primary, and an answer to a read is not older than the request.
 //!
 //! The connection to the primary ends with the session. The client's connection stays: what it
 //! knows of its own session is restored on the next primary (`carried`), and `sent` decides which
