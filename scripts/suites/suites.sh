@@ -9,11 +9,16 @@ setup_redis_py() {
     local to=$LAB_TOOLS/suites/redis-$REDIS_PY
     pinned_python suites
     [ -d "$to" ] && return
-    mkdir -p "$LAB_TOOLS/suites"
+    rm -rf "$to.part"
+    mkdir -p "$to.part"
+    # With its hashes: the lines of one package end where no backslash follows.
+    sed -n '/^redis==/,/[^\\]$/p' "$LAB_ROOT/tools/suites-requirements.txt" >"$to.part/pinned"
     "$LAB_TOOLS/suites-venv/bin/python" -m pip download --quiet --no-deps --no-binary redis \
-        --dest "$LAB_TOOLS/suites" "redis==$REDIS_PY" ||
+        --require-hashes --dest "$to.part" -r "$to.part/pinned" ||
         die "pip cannot fetch the source of redis-py" "see its messages above"
-    tar -C "$LAB_TOOLS/suites" -xzf "$to.tar.gz"
+    tar -C "$to.part" -xzf "$to.part/redis-$REDIS_PY.tar.gz"
+    mv "$to.part/redis-$REDIS_PY" "$to"
+    rm -rf "$to.part"
 }
 
 # The tests use database 0, where the lab has its own keys, and empty it before each test.
@@ -28,6 +33,8 @@ setup_go_redis() {
     cp -r "$from" "$to"
     chmod -R u+w "$to"
     sed -i 's/^\([[:space:]]*DB:[[:space:]]*\)0,/\19,/' "$to/main_test.go"
+    grep -q '^[[:space:]]*DB:[[:space:]]*9,' "$to/main_test.go" ||
+        die "the tests of go-redis do not state their database as expected" "report it"
     (cd "$to" && go test -vet=off -c -o suite .) ||
         die "cannot build the tests of go-redis" "see Go's messages above"
 }
