@@ -21,6 +21,7 @@ import typing
 from pathlib import Path
 
 from lab import ALL_CORES, BENCH_USER, HERE, Lab, add_output_options, cores, publish, timed
+from python_env import python_with_redis
 
 VALUE_BYTES = 44  # of a record: a time and a number
 ROUND_RECORDS = 1_000_000
@@ -182,34 +183,6 @@ def failovers(rounds: int, python: str | None) -> dict[str, dict[str, list[Pause
     return measured
 
 
-def python_with_redis() -> str | None:
-    """A Python with redis-py, in a venv in the tool folder; None if it cannot be installed."""
-    venv = Path(os.environ.get("LAB_TOOLS", ".lab/tools")) / "bench-venv"
-    python = venv / "bin" / "python"
-    if not python.exists():
-        made = subprocess.run(
-            [sys.executable, "-m", "venv", str(venv)], capture_output=True, check=False
-        )
-        if made.returncode != 0:
-            return None
-    pinned = HERE.parent.parent / "tools" / "bench-requirements.txt"
-    install = [
-        str(python),
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--require-hashes",
-        "-r",
-        str(pinned),
-    ]
-    return (
-        str(python)
-        if subprocess.run(install, capture_output=True, check=False).returncode == 0
-        else None
-    )
-
-
 def tables(report: dict[str, typing.Any]) -> str:
     """The measurements as Markdown tables."""
     lines = []
@@ -272,11 +245,6 @@ def tables(report: dict[str, typing.Any]) -> str:
 
 def measure(rounds: int) -> dict[str, typing.Any]:
     python = python_with_redis()
-    if python is None:
-        print(
-            "bench: skipping redis-py, which cannot be installed (needs python3-venv and PyPI)",
-            file=sys.stderr,
-        )
     pipelined = {
         "redis-benchmark SET": lambda lab: redis_benchmark(lab, CONNECTIONS, DEPTH, ROUND_RECORDS)
     }

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -24,7 +25,8 @@ BENCH_USER = ["bench", "on", "nopass", "~key:*", "~py:*", "&*", "+@all"]
 class Lab:
     """A lab that runs during a `with` block."""
 
-    def __init__(self, **security: bool) -> None:
+    def __init__(self, apps: Sequence[str] = (), **security: bool) -> None:
+        self.apps = apps
         self.security = security
         self.tls = security.get("tls", False)
 
@@ -49,8 +51,8 @@ class Lab:
         return self
 
     def description(self) -> str:
-        """The current lab.toml with other security settings and without monitoring, whose load
-        would disturb the measurement."""
+        """The current lab.toml with other security settings and applications, and without
+        monitoring, whose load would disturb the measurement."""
         shipped = Path(os.environ.get("HALAB_CONFIG", HERE.parent.parent / "lab.toml")).read_text()
         text, found = re.subn(r"(?ms)^\[monitoring\]\n.*?(?=^\[)", "", shipped)
         for key, value in self.security.items():
@@ -60,7 +62,7 @@ class Lab:
             found = min(found, again)
         if found != 1:
             raise SystemExit("bench: lab.toml lacks the shipped tables [monitoring] and [security]")
-        return text
+        return text + "".join(f'\n[[app]]\nname = "{app}"\n' for app in self.apps)
 
     def __exit__(self, error: type[BaseException] | None = None, *_: object) -> None:
         self.up.terminate()
@@ -95,6 +97,9 @@ class Lab:
             (status["data_nodes"] + status["sentinels"]) if self.security.get("acl", True) else []
         ):
             self.halab("cli", node["name"], "-e", "acl", "setuser", *BENCH_USER)
+
+    def secret(self, name: str) -> Path:
+        return self.scratch / "state" / "secrets" / name
 
     def primary_node(self) -> dict[str, typing.Any]:
         status = self.status()

@@ -23,7 +23,10 @@ import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import proxy_failover
 from lab import BENCH_USER, Lab, add_output_options, peak_kib, publish
+from python_env import python_with_redis
+from serving import Way, served
 
 KEYS = 100_000
 LOADS = {"1 x 1": (1, 1), "50 x 1": (50, 1), "4 x 100": (4, 100)}  # connections x depth
@@ -53,21 +56,6 @@ backend primary
 """
 
 
-class Way:
-    """One way to the primary: an address, and the process that serves it."""
-
-    def __init__(self, address: str, pid: int | None = None) -> None:
-        self.address = address
-        self.pid = pid
-
-    def cpu(self) -> float:
-        """Processor time of the process so far, in seconds."""
-        if self.pid is None:
-            return 0.0
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def load(program: str, way: Way, *words: str) -> dict[str, float]:
     command = [program, "--address", f"{way.address}:6379", "--user", BENCH_USER[0]]
     command += ["--password", "any", "--keys", str(KEYS), *words]
@@ -75,30 +63,6 @@ def load(program: str, way: Way, *words: str) -> dict[str, float]:
     if run.returncode != 0:
         raise SystemExit(f"bench: {' '.join(command[2:4])}: {run.stderr.strip()}")
     return dict(json.loads(run.stdout))
-
-
-def wait_for(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection((address, 6379), 1):
-            return
-        time.sleep(0.1)
-    raise SystemExit(
-        f"bench: {process.args!r} does not accept connections at {address}: {log.read_text()}"
-    )
-
-
-@contextlib.contextmanager
-def served(lab: Lab, address: str, command: list[str]) -> Iterator[Way]:
-    log = lab.scratch / f"{address}.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(command, env=lab.env, stdout=output, stderr=output)
-    try:
-        wait_for(address, process, log)
-        yield Way(address, process.pid)
-    finally:
-        process.terminate()
-        process.wait()
 
 
 @contextlib.contextmanager
@@ -229,6 +193,7 @@ def measure(program: str, rounds: int, seconds: float) -> dict[str, typing.Any]:
             for name, result in half_load(program, each, seconds, slowest).items():
                 halves.setdefault(name, []).append(result | {"rate": slowest / 2})
         memory = {name: idle(lab, way) for name, way in each.items() if name.startswith("proxy")}
+    python = python_with_redis()
     return {
         "redis": server.group(1) if server else "unknown",
         "cores": os.cpu_count(),
@@ -237,6 +202,7 @@ def measure(program: str, rounds: int, seconds: float) -> dict[str, typing.Any]:
         "loads": loads,
         "half_load": halves,
         "idle": memory,
+        "failover": proxy_failover.measure(python, rounds) if python else {},
     }
 
 
@@ -311,6 +277,8 @@ def tables(report: dict[str, typing.Any]) -> str:
             f"| {name} | {held['clients']:,} | {held['before_mib']:.0f} | {held['held_mib']:.0f} "
             f"| {one:.4f} | {held['answer_ms']:.2f} |"
         ]
+    if report["failover"]:
+        lines += ["", *proxy_failover.table(report["failover"])]
     return "\n".join([*lines, ""])
 
 

@@ -45,14 +45,6 @@ Report = dict[str, typing.Any]
 class Apps(Lab):
     """A lab with an application for each example."""
 
-    def __init__(self, languages: list[str], tls: bool) -> None:
-        super().__init__(tls=tls)
-        self.languages = languages
-
-    def description(self) -> str:
-        tables = [f'\n[[app]]\nname = "{language}"\n' for language in self.languages]
-        return super().description() + "".join(tables)
-
     def wait_healthy(self) -> None:
         self.halab("status", "--wait", "60s")
 
@@ -75,9 +67,6 @@ class Apps(Lab):
 
     def keys(self, language: str, records: int) -> list[str]:
         return [f"{language}:record:{number}" for number in range(records)]
-
-    def secret(self, name: str) -> Path:
-        return self.scratch / "state" / "secrets" / name
 
     def environment(self, language: str, sentinel: bool) -> dict[str, str]:
         """How an example connects."""
@@ -339,7 +328,7 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     settings = arguments()
     reports, wrong = [], []
-    with Apps(settings.languages, settings.tls) as lab, proxy(lab):
+    with Apps(settings.languages, tls=settings.tls) as lab, proxy(lab):
         version = lab.primary_node()["up"]["version"]
         print(
             f"{'by Sentinel' if settings.sentinel else 'through halab proxy'}, server {version}, "
