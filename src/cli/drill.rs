@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use tracing::info;
 
 use crate::drill::faults::FaultKind;
 use crate::drill::report::{ClientSetting, NodesKind, html, markdown};
@@ -270,7 +271,9 @@ impl DrillArgs {
                  after it cannot be linearizable; run it without --clients"
             );
         }
-        faults.retain(|fault| !takes_back(fault));
+        for fault in faults.extract_if(.., |fault| takes_back(fault)) {
+            info!(%fault, "left out: it returns to an earlier state, which clients would notice");
+        }
         Ok(Some(setting))
     }
 

@@ -237,10 +237,10 @@ impl Runner {
         self.start_other(PROXY, ProcessKind::Proxy, options)
     }
 
-    /// Whether a proxy was started.
-    pub fn has_proxy(&self) -> bool {
-        let mut others = self.others.iter();
-        others.any(|process| process.kind == ProcessKind::Proxy)
+    /// Whether a proxy is running.
+    pub fn proxy_is_running(&mut self) -> bool {
+        let mut others = self.others.iter_mut();
+        others.any(|process| process.kind == ProcessKind::Proxy && process.running())
     }
 
     fn start_other(

@@ -194,7 +194,7 @@ impl Environment {
     /// When it can't be started, or the drill did not start the lab.
     pub fn start_proxy(&mut self, options: &[&str]) -> Result<SocketAddrV4, EnvironmentError> {
         let runner = self.nodes.runner()?;
-        if !runner.has_proxy() {
+        if !runner.proxy_is_running() {
             runner.start_proxy(options)?;
         }
         Ok(self.lab.proxy_socket())

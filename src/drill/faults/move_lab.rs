@@ -2,7 +2,6 @@
 //!
 //! The first writer waits meanwhile; a second one writes at the other addresses.
 
-use std::fs;
 use std::path::Path;
 
 use crate::checker::Verdict;
@@ -66,7 +65,11 @@ fn move_to(context: &mut FaultContext<'_>, lab: &Lab) -> Result<(), InjectionErr
 
 /// A second writer's records can be read back at the other addresses.
 async fn write_and_read_back(context: &FaultContext<'_>, lab: &Lab) -> Result<(), InjectionError> {
-    let ledger = context.environment.folder().join("moved.ledger");
+    // A soak run may move the lab again: a new writer refuses the ledger of another one.
+    let moves = (1..).map(|number| format!("moved-{number}.ledger"));
+    let mut ledgers = moves.map(|name| context.environment.folder().join(name));
+    let ledger = ledgers.find(|path| !path.exists());
+    let ledger = ledger.ok_or_else(|| InjectionError::refused("too many ledgers"))?;
     let load = context.load.beside(lab, &ledger);
     let started = await_first_writes(&load, context.enough_records, context.stop).await;
     let ended = load.finish().await;
@@ -94,14 +97,7 @@ async fn verify(
         other => EnvironmentError::server("the lab at its other addresses", other).into(),
     });
     match read?.verdict {
-        Verdict::Holds => {
-            // A soak run may move the lab again: a new writer refuses the ledger of another one.
-            fs::remove_file(ledger).map_err(|source| EnvironmentError::File {
-                path: ledger.to_owned(),
-                source,
-            })?;
-            Ok(())
-        }
+        Verdict::Holds => Ok(()),
         other => Err(InjectionError::Missed(format!(
             "the records written after the move: {other:?}"
         ))),
