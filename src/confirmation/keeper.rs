@@ -24,17 +24,17 @@ use crate::client::{Connector, RawConn, ServerInfo};
 use crate::config::Node;
 use crate::protocol::WriteError;
 use crate::protocol::ack::{
-    Confirmed, Coverage, NoWitness, Policy, UncoveredWrites, not_followed_beyond, replicated_up_to,
+    Coverage, NoWitness, Policy, UncoveredWrites, not_followed_beyond, replicated_up_to,
 };
 use crate::protocol::copy::{Completeness, MARK_KEY, Mark};
 use crate::protocol::member_list::MEMBER_LIST_KEY;
-use crate::protocol::round::Asker;
 use crate::protocol::vote::Elected;
 
 use super::discovery::{Discovery, PrimaryStatus, WriteTarget};
+use super::keeper_round::{Shown, ask};
 use super::listener::listen;
 use super::members::Membership;
-use super::round::{Questions, parse_primary, random_channel, read_answers, text_of};
+use super::round::{parse_primary, random_channel, text_of};
 use super::session::Session;
 use super::witness::{Witness, WitnessQuestion};
 use super::{REFUSED_PAUSE, Settings, SharedObserver};
@@ -81,28 +81,6 @@ struct Question {
     answered: u64,
     /// When they were first known to be written and not confirmed.
     since: Instant,
-}
-
-/// What a round has shown.
-#[derive(Debug)]
-struct Shown {
-    /// Of the primary, when the round began.
-    offset: u64,
-    /// The replicas that the primary lists as online.
-    listed: Vec<Confirmed>,
-    /// What other data nodes have confirmed since.
-    confirmed: Vec<Confirmed>,
-}
-
-impl Shown {
-    /// Replicas confirm by the offsets that the primary lists.
-    fn by_offset(offset: u64, listed: Vec<Confirmed>) -> Self {
-        Shown {
-            offset,
-            confirmed: listed.clone(),
-            listed,
-        }
-    }
 }
 
 /// Why a session ends.
@@ -277,7 +255,7 @@ impl Keeper {
             offset,
             listed,
             confirmed,
-        } = self.ask(keeping, round).await?;
+        } = ask(&mut keeping.conn, &keeping.session, round, &self.wait_ms).await?;
 
         keeping.session.set_online(&listed);
         keeping.coverage.round = round;
@@ -338,48 +316,6 @@ impl Keeper {
                 Ok(ControlFlow::Break(()))
             }
         }
-    }
-
-    /// Asks the primary for its offset, and finds out which offsets its replicas have confirmed
-    /// since.
-    async fn ask(&self, keeping: &mut KeeperSession, round: u64) -> Result<Shown, WriteError> {
-        let KeeperSession { conn, session, .. } = keeping;
-        let online = session.online();
-        if online == 0 {
-            conn.push(&[b"ROLE"]);
-            let (offset, listed) = parse_primary(conn.exchange(1).await?.first())?;
-            return Ok(Shown::by_offset(offset, listed));
-        }
-        let messages = session.messages();
-        let by_message = Questions {
-            channel: session.published_channel(),
-            message: &messages.text(Asker::Keeper, round),
-            wait: None,
-        };
-        if messages.are_expected() {
-            by_message.each(|words| conn.push(words));
-            let asked = Instant::now();
-            let (offset, listed) = read_answers(&conn.exchange(by_message.answers()).await?)?;
-            if messages.has_all(round, asked.elapsed()).await {
-                // The message lies behind that offset.
-                let confirmed = |node: &SocketAddrV4| Confirmed {
-                    address: *node,
-                    offset: offset + 1,
-                };
-                return Ok(Shown {
-                    offset,
-                    listed,
-                    confirmed: session.others().iter().map(confirmed).collect(),
-                });
-            }
-        }
-        let with_wait = Questions {
-            wait: Some((online, &self.wait_ms)),
-            ..by_message
-        };
-        with_wait.each(|words| conn.push(words));
-        let (offset, listed) = read_answers(&conn.exchange(with_wait.answers()).await?)?;
-        Ok(Shown::by_offset(offset, listed))
     }
 
     /// The primary's mark, if it marks the current term and, when no other data node has the

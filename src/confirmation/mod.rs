@@ -5,8 +5,8 @@
 //! - `background`: runs discovery and keeper, anew when the list of members changes; `members`:
 //!   that list
 //! - `keeper`: the connection that asks the primary what is confirmed, for all write connections
-//! - `round`: its questions; `own_round`: the same questions on a write connection; `messages`: the
-//!   messages of rounds; `listener`: the subscriptions to them
+//! - `round`: the questions of a round; `keeper_round`: one of the keeper; `own_round`: one on a
+//!   write connection; `messages`: the messages of rounds; `listener`: the subscriptions to them
 //! - `session`: the state that keeper and write connections share while they use one primary;
 //!   `waiters`: the tasks that wait for a round; `last_offset`: where the history of a session that
 //!   is over has ended
@@ -21,6 +21,7 @@ mod background;
 mod discovery;
 mod hints;
 mod keeper;
+mod keeper_round;
 mod last_offset;
 mod listener;
 mod members;

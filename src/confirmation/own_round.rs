@@ -18,9 +18,10 @@ use redis::Value;
 use crate::client::reply;
 use crate::protocol::WriteError;
 use crate::protocol::ack::{Coverage, not_followed_beyond};
+use crate::protocol::round::Asker;
 
-use super::Session;
-use super::round::read_answers;
+use super::round::{Questions, read_answers};
+use super::{SHORTEST_WAIT, Session};
 
 /// So many commands are worth a round of their own.
 const MANY_COMMANDS: usize = 32;
@@ -73,7 +74,15 @@ impl OwnRound {
 
     /// The questions, encoded, and the number of the answers.
     pub fn questions(&self) -> (Bytes, usize) {
-        self.session.own_questions(self.number, self.by_message)
+        let session = &self.session;
+        // It blocks the connection; the keeper's limit may be longer.
+        let wait_ms = SHORTEST_WAIT.as_millis().to_string();
+        let questions = Questions {
+            channel: session.published_channel(),
+            message: &session.messages().text(Asker::WriteConnection, self.number),
+            wait: (!self.by_message).then_some((session.others().len(), wait_ms.as_str())),
+        };
+        (questions.encoded().into(), questions.answers())
     }
 
     /// Whether its message, once it has arrived from all other data nodes, confirms every command

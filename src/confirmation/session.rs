@@ -9,19 +9,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
 use tokio::sync::{Notify, OnceCell, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{Connector, ServerInfo};
 use crate::protocol::ack::{Answered, Confirmed, Coverage};
 use crate::protocol::history::{Extent, ReplicationHistory};
-use crate::protocol::round::Asker;
 
-use super::SHORTEST_WAIT;
 use super::last_offset::last_offset;
 use super::messages::Messages;
-use super::round::{OLD_CHANNEL, Questions};
+use super::round::OLD_CHANNEL;
 use super::waiters::Waiters;
 
 /// Number of rounds whose offsets are kept: those of a second or more.
@@ -273,18 +270,6 @@ impl Session {
     /// A round on a write connection is over.
     pub(super) fn own_round_ended(&self) {
         self.own_rounds.fetch_sub(1, Ordering::SeqCst);
-    }
-
-    /// The questions of a round on a write connection, encoded, and the number of the answers.
-    pub(super) fn own_questions(&self, round: u64, by_message: bool) -> (Bytes, usize) {
-        // It blocks the connection; the keeper's limit may be longer.
-        let wait_ms = SHORTEST_WAIT.as_millis().to_string();
-        let questions = Questions {
-            channel: self.published_channel(),
-            message: &self.messages.text(Asker::WriteConnection, round),
-            wait: (!by_message).then_some((self.others.len(), wait_ms.as_str())),
-        };
-        (questions.encoded().into(), questions.answers())
     }
 
     /// Identifies the process of the primary's server.
