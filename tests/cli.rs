@@ -156,6 +156,17 @@ fn wrong_usage_is_answered_with_a_remedy_and_touches_nothing() {
             "--nodes",
             "stock",
         ],
+        &["drill", "backup-and-restore", "--clients", "proxy"],
+        &[
+            "soak",
+            "--for",
+            "1m",
+            "--clients",
+            "direct",
+            "--reads",
+            "local",
+        ],
+        &["soak", "--for", "1m", "--reads", "local"],
     ] {
         let transcript = halab.transcript(arguments);
         assert!(transcript.ends_with("exit code 2\n"), "{transcript}");
