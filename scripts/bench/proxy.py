@@ -277,7 +277,7 @@ def tables(report: dict[str, typing.Any]) -> str:
             f"| {name} | {held['clients']:,} | {held['before_mib']:.0f} | {held['held_mib']:.0f} "
             f"| {one:.4f} | {held['answer_ms']:.2f} |"
         ]
-    if report["failover"]:
+    if report.get("failover"):
         lines += ["", *proxy_failover.table(report["failover"])]
     return "\n".join([*lines, ""])
 
