@@ -16,7 +16,7 @@ use crate::protocol::WriteError;
 use super::round::text_of;
 use super::session::Session;
 
-/// Time without a message, though some were expected, after which a subscription is renewed.
+/// Time without a message that was published, after which a subscription is renewed.
 const SILENCE: Duration = Duration::from_secs(2);
 /// Pause before the next subscription to a node.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -34,7 +34,7 @@ enum NotSubscribed {
     IsPrimary,
     #[error("the address leads to the server of another data node")]
     SameServer,
-    #[error("no message for {} s, though some were expected", SILENCE.as_secs())]
+    #[error("no message for {} s, though some were published", SILENCE.as_secs())]
     Silent,
 }
 
@@ -90,7 +90,9 @@ async fn listen_once(
     if !messages.subscribed(node, &run_id) {
         return Err(NotSubscribed::SameServer);
     }
-    let known = messages.missed();
+    // Messages from before the subscription do not arrive.
+    let known = messages.published();
+    let mut published = known;
     loop {
         match timeout(SILENCE, subscription.next()).await {
             Ok(message) => {
@@ -99,8 +101,10 @@ async fn listen_once(
                 }
             }
             // The other end may be gone without a word.
-            Err(_) if messages.are_missing_from(node, known) => return Err(NotSubscribed::Silent),
-            Err(_) => {}
+            Err(_) if published > known && messages.last_from(node) < published => {
+                return Err(NotSubscribed::Silent);
+            }
+            Err(_) => published = messages.published(),
         }
     }
 }

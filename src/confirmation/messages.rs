@@ -26,6 +26,8 @@ use crate::protocol::round::{Arrivals, Asker};
 /// Least time for the messages of a round after the primary's answer. Healthy nodes nearby pass
 /// them on in less.
 const LEAST_LIMIT: Duration = Duration::from_millis(20);
+/// Most time for them: the primary's answer may be late for another reason than the network.
+const MOST_LIMIT: Duration = Duration::from_millis(200);
 /// After a message that has not arrived in time, so many rounds do not wait for theirs: a node may
 /// be far away, or stand still.
 const ROUNDS_WITHOUT: u64 = 32;
@@ -42,12 +44,28 @@ pub(super) struct Messages {
 #[derive(Debug)]
 struct State {
     arrivals: Arrivals,
-    /// The servers that are subscribed to, in the order of the session's other data nodes.
-    servers: Vec<Option<String>>,
+    /// In the order of the session's other data nodes.
+    nodes: Vec<Subscription>,
+    /// The last round that was published.
+    published: u64,
     /// The last round of the keeper whose message has not arrived in time.
     missed: u64,
     /// The tasks that wait for the message of a round on a write connection.
     wakers: BTreeMap<u64, Waker>,
+}
+
+/// The subscription to one node.
+#[derive(Debug, Clone, Default)]
+struct Subscription {
+    /// The server to which it leads, or led last.
+    run_id: Option<String>,
+    is_active: bool,
+}
+
+impl State {
+    fn are_subscribed(&self) -> bool {
+        self.nodes.iter().all(|node| node.is_active)
+    }
 }
 
 impl Messages {
@@ -61,7 +79,8 @@ impl Messages {
             token,
             state: Mutex::new(State {
                 arrivals: Arrivals::new(nodes),
-                servers: vec![None; nodes],
+                nodes: vec![Subscription::default(); nodes],
+                published: 0,
                 missed: 0,
                 wakers: BTreeMap::new(),
             }),
@@ -79,8 +98,10 @@ impl Messages {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The message of a round.
+    /// The message of a round, which is published now.
     pub(super) fn text(&self, asker: Asker, round: u64) -> String {
+        let mut state = self.state();
+        state.published = state.published.max(round);
         let token = &self.token;
         match asker {
             Asker::Keeper => format!("k{round} {token}"),
@@ -108,19 +129,17 @@ impl Messages {
         let state = self.state();
         let arrived = state.arrivals.confirmed();
         let has_recovered = state.missed == 0 || arrived >= state.missed + ROUNDS_WITHOUT;
-        arrived > 0 && has_recovered && state.servers.iter().all(Option::is_some)
+        arrived > 0 && has_recovered && state.are_subscribed()
     }
 
-    /// The last round of the keeper whose message has not arrived in time; 0 if there is none.
-    pub(super) fn missed(&self) -> u64 {
-        self.state().missed
+    /// The last round that was published.
+    pub(super) fn published(&self) -> u64 {
+        self.state().published
     }
 
-    /// Whether such a message, of a round after `known`, is still missing from this node, and those
-    /// of later rounds.
-    pub(super) fn are_missing_from(&self, node: usize, known: u64) -> bool {
-        let state = self.state();
-        state.missed > known && state.arrivals.last_from(node) < state.missed
+    /// The last round of which a message has arrived from this node.
+    pub(super) fn last_from(&self, node: usize) -> u64 {
+        self.state().arrivals.last_from(node)
     }
 
     /// Notes a message that has arrived from a node. Returns the confirmed round with the highest
@@ -149,19 +168,26 @@ impl Messages {
     /// address leads to the same server: its messages would count twice.
     pub(super) fn subscribed(&self, node: usize, run_id: &str) -> bool {
         let mut state = self.state();
-        let is_known = state.servers.iter().flatten().any(|known| known == run_id);
-        if is_known || node >= state.servers.len() {
+        // Also if the other one did so earlier: its messages are noted.
+        let mut others = state.nodes.iter().enumerate().filter(|(at, _)| *at != node);
+        if others.any(|(_, other)| other.run_id.as_deref() == Some(run_id)) {
             return false;
         }
-        state.servers[node] = Some(run_id.to_owned());
+        let Some(subscription) = state.nodes.get_mut(node) else {
+            return false;
+        };
+        subscription.run_id = Some(run_id.to_owned());
+        subscription.is_active = true;
         true
     }
 
     /// The subscription to a node has ended.
     pub(super) fn unsubscribed(&self, node: usize) {
-        if let Some(server) = self.state().servers.get_mut(node) {
-            *server = None;
+        if let Some(subscription) = self.state().nodes.get_mut(node) {
+            subscription.is_active = false;
         }
+        // Nobody waits for its messages any longer.
+        self.of_keeper.send_modify(|_| {});
     }
 
     // For the keeper.
@@ -171,9 +197,10 @@ impl Messages {
     /// not expected to be much farther away.
     pub(super) async fn has_all(&self, round: u64, answer_time: Duration) -> bool {
         let mut arrived = self.of_keeper.subscribe();
-        let limit = LEAST_LIMIT.max(answer_time * 2);
-        let waited = timeout(limit, arrived.wait_for(|last| *last >= round)).await;
-        let has_all = matches!(waited, Ok(Ok(_)));
+        let limit = (answer_time * 2).clamp(LEAST_LIMIT, MOST_LIMIT);
+        let is_over = |last: &u64| *last >= round || !self.state().are_subscribed();
+        let waited = timeout(limit, arrived.wait_for(is_over)).await;
+        let has_all = matches!(waited, Ok(Ok(last)) if *last >= round);
         if !has_all {
             trace!(
                 round,
@@ -292,13 +319,10 @@ mod tests {
         arrives(&messages, 0, Asker::Keeper, 2);
         assert!(!messages.has_all(2, NEAR).await);
         assert!(!messages.are_expected());
-        let are_missing = |node| messages.are_missing_from(node, 1);
-        assert!(!are_missing(0) && are_missing(1));
-        assert!(!messages.are_missing_from(1, 2));
+        assert_eq!((messages.last_from(0), messages.last_from(1)), (2, 1));
         // It arrives late, and so may the next ones.
         arrives(&messages, 1, Asker::Keeper, 2);
         assert!(!messages.are_expected());
-        assert!(!are_missing(1));
         let later = 2 + ROUNDS_WITHOUT;
         for node in 0..2 {
             assert!(!messages.are_expected());
@@ -314,9 +338,11 @@ mod tests {
         let messages = Messages::example(2);
         assert!(messages.subscribed(0, "one"));
         assert!(!messages.subscribed(1, "one"));
+        // Its messages are noted as those of node 0.
         messages.unsubscribed(0);
-        assert!(messages.subscribed(1, "one"));
-        assert!(!messages.subscribed(2, "two"));
+        assert!(!messages.subscribed(1, "one"));
+        assert!(messages.subscribed(0, "one") && messages.subscribed(1, "two"));
+        assert!(!messages.subscribed(2, "three"));
     }
 
     /// With 50 ms to each node and back, the message arrives 25 ms after the primary's answer.
@@ -331,6 +357,18 @@ mod tests {
             let (has_all, ()) = tokio::join!(messages.has_all(1, answer_time), arrives);
             assert_eq!(has_all, is_in_time);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_a_node_whose_subscription_has_ended_or_for_long() {
+        let messages = messages(1);
+        let begun = tokio::time::Instant::now();
+        assert!(!messages.has_all(1, Duration::from_secs(2)).await);
+        assert_eq!(begun.elapsed(), MOST_LIMIT);
+        let ends = async { messages.unsubscribed(0) };
+        let (has_all, ()) = tokio::join!(messages.has_all(2, Duration::from_secs(2)), ends);
+        assert!(!has_all);
+        assert_eq!(begun.elapsed(), MOST_LIMIT);
     }
 
     #[tokio::test]

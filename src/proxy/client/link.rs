@@ -185,6 +185,7 @@ impl PrimaryLink {
     pub(super) fn note_received(&mut self, now: Instant) {
         if let Some(asked) = &mut self.own_round
             && asked.answered.is_none()
+            && asked.until.is_some()
         {
             asked.until = Some(now + OWN_ROUND_LIMIT);
         }
@@ -239,13 +240,16 @@ impl PrimaryLink {
     /// Ends the round on this connection if it is answered, and confirmed by its message or by a
     /// later round.
     pub(super) fn end_finished_round(&mut self) {
-        let rounds = self.confirmed_rounds();
-        let is_over = |asked: &AskedRound| {
-            let is_confirmed = asked.answered.is_some_and(|before| before <= rounds.any);
-            asked.answered.is_some() && (asked.round.has_arrived() || is_confirmed)
+        let Some(asked) = &self.own_round else {
+            return;
         };
-        if self.own_round.as_ref().is_some_and(is_over) {
-            self.own_arrived = rounds.own;
+        let Some(before) = asked.answered else {
+            return;
+        };
+        if asked.round.has_arrived() {
+            self.own_arrived = asked.round.number();
+            self.own_round = None;
+        } else if before <= self.session.confirmed_through() {
             self.own_round = None;
         }
     }
