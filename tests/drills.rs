@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 mod generated;
 
 use redis_ha_lab::drill::faults::{Control, ControlSetting, FaultKind};
-use redis_ha_lab::drill::report::{ClientCalls, DrillReport, DrillVerdict, Run, markdown};
+use redis_ha_lab::drill::report::{ClientCalls, Drill, DrillReport, DrillVerdict, Run, markdown};
 
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -163,10 +163,33 @@ fn tables(folder: &str) -> String {
     text
 }
 
-/// What client applications were answered, by report and fault.
+/// The committed reports in a folder; those whose names differ only in a number at the end are one.
+fn merged(folder: &str) -> BTreeMap<String, DrillReport> {
+    let mut all: BTreeMap<String, DrillReport> = BTreeMap::new();
+    for (name, report) in reports(folder) {
+        let kind = name.trim_end_matches(|c: char| c == '-' || c.is_ascii_digit());
+        let mut drills = all.remove(kind).map_or(vec![], |earlier| earlier.drills);
+        for drill in report.drills {
+            let is_same =
+                |known: &&mut Drill| known.fault == drill.fault && known.setting == drill.setting;
+            match drills.iter_mut().find(is_same) {
+                Some(known) => {
+                    let runs = [known.runs.clone(), drill.runs].concat();
+                    *known = Drill::new(&drill.fault, drill.setting, runs);
+                }
+                None => drills.push(drill),
+            }
+        }
+        let merged = DrillReport::new(report.started, report.host, drills);
+        all.insert(kind.to_owned(), merged);
+    }
+    all
+}
+
+/// What client applications were answered, by kind of report and fault.
 fn clients() -> String {
     let mut text = String::new();
-    for (name, report) in reports("clients") {
+    for (name, report) in merged("clients") {
         let setting = &report.drills[0].setting;
         let clients = setting.clients.as_ref().unwrap();
         text += &format!(
