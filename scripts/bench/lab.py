@@ -117,6 +117,13 @@ class Lab:
     def redis(self, *words: str) -> str:
         return self.halab("cli", self.primary_node()["name"], "-e", *words)
 
+    def answer(self, *words: str) -> str:
+        """The same, but empty if there is no answer."""
+        command = ["halab", "cli", self.primary_node()["name"], "-e", *words]
+        return subprocess.run(
+            command, env=self.env, text=True, capture_output=True, check=False
+        ).stdout
+
     def set_apart(self, apart: bool) -> None:
         """Run the primary's server on the first core and the replicas on the others, as on separate
         hosts; or all of them on all cores again."""
@@ -129,7 +136,8 @@ class Lab:
         """Delete all data; asynchronously, or a million keys would block the server for its
         hang-timeout."""
         self.redis("FLUSHALL", "ASYNC")
-        while "lazyfree_pending_objects:0" not in self.redis("INFO", "memory"):
+        # The list of members is emptied as well. When it is written again, connections are closed.
+        while "lazyfree_pending_objects:0" not in self.answer("INFO", "memory"):
             time.sleep(0.1)
         self.wait_healthy()
 
