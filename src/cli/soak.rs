@@ -46,8 +46,8 @@ pub(super) fn run(global: &Global, args: &SoakArgs) -> CommandResult {
         [] => FaultKind::ALL.to_vec(),
         names => faults(names).map_err(Failure::usage)?,
     };
-    let setups = args.common.setups(global, &[NodesKind::Ours], false)?;
     let clients = args.clients.setting().map_err(Failure::usage)?;
+    let setups = args.common.setups(global, &[NodesKind::Ours], false)?;
     let plan: DrillPlan = args.common.plan(global, faults, setups)?;
     let plan = DrillPlan {
         clients,
