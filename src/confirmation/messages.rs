@@ -36,16 +36,16 @@ const ROUNDS_WITHOUT: u64 = 32;
 #[derive(Debug)]
 pub(super) struct Messages {
     token: String,
-    state: Mutex<State>,
+    state: Mutex<MessageState>,
     /// The last round of the keeper whose message has arrived from all nodes.
     of_keeper: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
-struct State {
+struct MessageState {
     arrivals: Arrivals,
     /// In the order of the session's other data nodes.
-    nodes: Vec<Subscription>,
+    nodes: Vec<NodeSubscription>,
     /// The last round that was published.
     published: u64,
     /// The last round of the keeper whose message has not arrived in time.
@@ -56,13 +56,13 @@ struct State {
 
 /// The subscription to one node.
 #[derive(Debug, Clone, Default)]
-struct Subscription {
+struct NodeSubscription {
     /// The server to which it leads, or led last.
     run_id: Option<String>,
     is_active: bool,
 }
 
-impl State {
+impl MessageState {
     fn are_subscribed(&self) -> bool {
         self.nodes.iter().all(|node| node.is_active)
     }
@@ -77,9 +77,9 @@ impl Messages {
     fn with_token(nodes: usize, token: String) -> Self {
         Messages {
             token,
-            state: Mutex::new(State {
+            state: Mutex::new(MessageState {
                 arrivals: Arrivals::new(nodes),
-                nodes: vec![Subscription::default(); nodes],
+                nodes: vec![NodeSubscription::default(); nodes],
                 published: 0,
                 missed: 0,
                 wakers: BTreeMap::new(),
@@ -94,7 +94,7 @@ impl Messages {
         Self::with_token(nodes, "token".to_owned())
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, MessageState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
