@@ -1,4 +1,4 @@
-"""What clients of `halab proxy` notice when the primary is lost: redis-py, which repeats no call."""
+"""What clients of `halab proxy` notice when the primary is lost: of redis-py, without repeats."""
 
 import json
 import os

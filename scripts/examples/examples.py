@@ -170,7 +170,7 @@ def hang_primary(lab: Apps) -> None:
 
 def delete_records(lab: Apps) -> None:
     """The control: removes an acknowledged record of each example."""
-    for language in lab.languages:
+    for language in lab.apps:
         if lab.app(language, "DEL", f"{language}:record:0") != "1":
             raise SystemExit(f"examples: {language} has no record to remove")
 
@@ -189,13 +189,13 @@ def not_ended(examples: list[Example]) -> None:
 def run_once(lab: Apps, fault: str, settings: argparse.Namespace) -> list[Report]:
     """All examples at the same time, with the fault in the middle."""
     lab.wait_healthy()
-    for language in lab.languages:
+    for language in lab.apps:
         lab.app(language, "DEL", *lab.keys(language, settings.records))
     pace = PACE_MS[fault] if settings.pace_ms is None else settings.pace_ms
     examples: list[Example] = []
     try:
         # Java first: it takes seconds to start.
-        for language in sorted(lab.languages, key=lambda language: language != "java"):
+        for language in sorted(lab.apps, key=lambda language: language != "java"):
             example = Example(lab, language, pace, settings)
             examples.append(example)
             early = f"{language}:record:{settings.records // 20}"
