@@ -298,6 +298,16 @@ fn an_application_is_shown_how_to_connect_with_tls() {
 }
 
 #[test]
+fn an_application_that_no_node_knows_yet_is_shown_as_such() {
+    let halab = with_applications(false);
+    let shown = halab.transcript(&["--state", "state", "app", "reports"]);
+    let line = shown.lines().find(|line| line.contains("password  "));
+    insta::assert_snapshot!(line.unwrap_or_default(), @"  password  state/secrets/app-reports does not exist; no node has started with this application yet: start the lab, or if it runs, restart one node after the other, then the proxy (docs/applications.md)");
+    let json = halab.transcript(&["--state", "state", "app", "reports", "--json"]);
+    assert!(json.contains("\"password_file_exists\": false"), "{json}");
+}
+
+#[test]
 fn a_library_waits_longer_for_an_answer_than_the_proxy_for_a_primary() {
     let halab = with_applications(false);
     let config = halab.path("lab.toml");
@@ -344,7 +354,7 @@ fn a_password_is_shown_only_if_asked_for() {
     }
     let missing = ["--state", "state", "app", "reports", "--show-password"];
     insta::assert_snapshot!(halab.transcript(&missing), @"
-    halab: no password for the user reports: state/secrets/app-reports does not exist; start the lab first, or pass its secrets folder with --secrets or HALAB_SECRETS (halab secrets make DIR creates one)
+    halab: no password for the user reports: state/secrets/app-reports does not exist; nodes create it when they start: start the lab, or if it runs, restart one node after the other; pass another secrets folder with --secrets or HALAB_SECRETS (halab secrets make DIR creates one)
     exit code 4
     ");
 }

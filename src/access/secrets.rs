@@ -43,8 +43,9 @@ const MAX_FILE_BYTES: u64 = 1024;
 pub enum SecretsError {
     /// The file does not exist.
     #[error(
-        "no password for the user {user}: {path} does not exist; start the lab first, or pass its \
-         secrets folder with --secrets or HALAB_SECRETS (halab secrets make DIR creates one)"
+        "no password for the user {user}: {path} does not exist; nodes create it when they start: \
+         start the lab, or if it runs, restart one node after the other; pass another secrets \
+         folder with --secrets or HALAB_SECRETS (halab secrets make DIR creates one)"
     )]
     Missing {
         /// The user.

@@ -57,6 +57,8 @@ struct Connection {
     user: String,
     /// The file with the password, on this machine.
     password_file: PathBuf,
+    /// Without it, no node has started with this application yet.
+    password_file_exists: bool,
     /// Only if it was asked for.
     password: Option<String>,
     proxy: ProxyAccess,
@@ -170,6 +172,7 @@ fn connection(lab: &Lab, app: &App, args: &AppArgs) -> Result<Connection, Failur
         channels: app.channels.clone(),
         commands: app.commands.clone(),
         user: account.name().to_owned(),
+        password_file_exists: secrets.path(&account).exists(),
         password_file: secrets.path(&account),
         proxy: ProxyAccess {
             address: proxy,
@@ -197,7 +200,12 @@ fn render(of: &Connection, only: Option<Library>) -> String {
     }
     let password = match &of.password {
         Some(password) => password.clone(),
-        None => format!("in {}", of.password_file.display()),
+        None if of.password_file_exists => format!("in {}", of.password_file.display()),
+        None => format!(
+            "{} does not exist; no node has started with this application yet: start the lab, or \
+             if it runs, restart one node after the other, then the proxy (docs/applications.md)",
+            of.password_file.display()
+        ),
     };
     let addresses: Vec<String> = of
         .sentinel
