@@ -11,4 +11,4 @@ mod server;
 mod tests;
 
 pub use client::{Answer, Client, Endpoint, HttpError, wait_for};
-pub use server::{HttpServer, Limits};
+pub use server::{HttpServer, Limits, OpenEnd};

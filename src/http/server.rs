@@ -6,15 +6,19 @@
 
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
+use std::pin::pin;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
+use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
@@ -26,10 +30,23 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The limits for clients.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// From accepting the connection to the end of the answer. A connection has one answer.
+    /// From accepting the connection to the end of the answer, unless it is an [`OpenEnd`]. A
+    /// connection has one answer.
     pub time: Duration,
     /// Clients at once. The connections of others are closed.
     pub connections: usize,
+}
+
+/// Lifts the time limit of an answer: an extension of every request. Such an answer ends when its
+/// handler ends it, or when the client has not received any of it for the time of the limit.
+#[derive(Debug, Clone)]
+pub struct OpenEnd(CancellationToken);
+
+impl OpenEnd {
+    /// The answer to this request may take any time.
+    pub fn lift_limit(&self) {
+        self.0.cancel();
+    }
 }
 
 /// Serves until it is dropped.
@@ -69,9 +86,9 @@ async fn accept(listener: TcpListener, router: Router, limits: Limits) {
         match accepted {
             Ok(_) if connections.len() >= limits.connections => {}
             Ok((stream, from)) => {
-                let answered = answer(stream, router.clone());
+                let router = router.clone();
                 connections.spawn(async move {
-                    match timeout(limits.time, answered).await {
+                    match answer_within(limits.time, stream, router).await {
                         Ok(Ok(())) => {}
                         Ok(Err(error)) => debug!(%from, %error, "not served by HTTP"),
                         Err(_) => debug!(%from, "not served by HTTP: the client is too slow"),
@@ -83,6 +100,25 @@ async fn accept(listener: TcpListener, router: Router, limits: Limits) {
                 sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+async fn answer_within(
+    limit: Duration,
+    stream: TcpStream,
+    router: Router,
+) -> Result<hyper::Result<()>, Elapsed> {
+    // Ends a connection whose client accepts no more data, also if it still acknowledges.
+    let limit_ms = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+    if let Err(error) = set_tcp_user_timeout(&stream, limit_ms) {
+        debug!(%error, "no limit for clients that read nothing");
+    }
+    let open_end = OpenEnd(CancellationToken::new());
+    let answered = answer(stream, router.layer(Extension(open_end.clone())));
+    let mut answered = pin!(answered);
+    match timeout(limit, &mut answered).await {
+        Err(_) if open_end.0.is_cancelled() => Ok(answered.await),
+        ended => ended,
     }
 }
 

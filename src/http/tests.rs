@@ -1,11 +1,14 @@
 //! The server against clients, and the client against servers: correct, malformed, slow, silent,
 //! many, endless.
 
+use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-use axum::Router;
+use axum::body::Body;
 use axum::routing::get;
+use axum::{Extension, Router};
+use futures_util::stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::time::{sleep, timeout};
@@ -27,7 +30,16 @@ const ASK: &[u8] = b"GET /page HTTP/1.1\r\n\r\n";
 
 async fn server() -> HttpServer {
     let large = || async { vec![b'x'; LARGE] };
+    let endless = |open_end: Extension<OpenEnd>| async move {
+        open_end.lift_limit();
+        let lines = stream::unfold((), |()| async {
+            sleep(LIMITS.time / 10).await;
+            Some((Ok::<_, Infallible>(vec![b'x'; LARGE / 64]), ()))
+        });
+        Body::from_stream(lines)
+    };
     let router = Router::new()
+        .route("/endless", get(endless))
         .route("/page", get("a page"))
         .route("/large", get(large));
     HttpServer::start(LOCAL, router, LIMITS).await.unwrap()
@@ -62,6 +74,41 @@ async fn a_request_has_one_answer_also_without_a_host_and_in_an_older_version() 
     let head = ask(&server, b"HEAD /page HTTP/1.1\r\n\r\n").await;
     assert!(head.contains("content-length: 6\r\n"), "{head}");
     assert!(head.ends_with("\r\n\r\n"), "{head}");
+}
+
+#[tokio::test]
+async fn an_answer_with_an_open_end_lasts_while_its_client_reads() {
+    let server = server().await;
+    let mut reader = TcpStream::connect(server.address()).await.unwrap();
+    reader
+        .write_all(b"GET /endless HTTP/1.1\r\n\r\n")
+        .await
+        .unwrap();
+    let begun = Instant::now();
+    let mut buffer = vec![0; 64 * 1024];
+    while begun.elapsed() < LIMITS.time * 3 {
+        let read = timeout(TEST_LIMIT, reader.read(&mut buffer)).await;
+        assert_ne!(read.unwrap().unwrap(), 0, "after {:?}", begun.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn clients_that_do_not_read_an_answer_with_an_open_end_keep_no_others_out() {
+    let server = server().await;
+    let mut silent = Vec::new();
+    for _ in 0..LIMITS.connections {
+        let mut stream = TcpStream::connect(server.address()).await.unwrap();
+        stream
+            .write_all(b"GET /endless HTTP/1.1\r\n\r\n")
+            .await
+            .unwrap();
+        silent.push(stream);
+    }
+    let begun = Instant::now();
+    while !ask(&server, ASK).await.ends_with("a page") {
+        assert!(begun.elapsed() < TEST_LIMIT, "they keep their places");
+        sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test]
