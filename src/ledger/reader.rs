@@ -120,6 +120,13 @@ impl<R: Read> LedgerReader<R> {
         self.end
     }
 
+    /// Continues at the end of a ledger that is still written: the next entries are those that were
+    /// appended since.
+    pub fn follow(&mut self) {
+        self.end = None;
+        self.source_ended = false;
+    }
+
     /// The state for writing the next entry; valid once [`LedgerReader::end`] is known.
     pub(super) fn codec(&self) -> Codec {
         self.codec

@@ -1,5 +1,6 @@
 //! The guarantees of the ledger, through its public API and real files.
 
+use std::io::Write;
 use std::path::Path;
 
 use tempfile::TempDir;
@@ -57,6 +58,36 @@ fn the_format_is_the_documented_one() {
         .collect();
     let found = std::fs::read(&path).unwrap();
     assert_eq!(found, bytes, "found {found:02x?}");
+}
+
+#[test]
+fn a_reader_follows_a_ledger_that_is_written_byte_by_byte() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("run.ledger");
+    let mut ledger = LedgerWriter::create(&path, header()).unwrap();
+    let head = ledger_len(&path);
+    for i in 0..20 {
+        let seqs = ledger.invoked(7, after_start(i * 100)).unwrap();
+        let at = i * 100 + 50;
+        ledger.settled(seqs, RecordOutcome::Replicated, at).unwrap();
+        ledger.event(at, LedgerEvent::SentAgain).unwrap();
+    }
+    ledger.close(9_000).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    let growing = dir.path().join("growing.ledger");
+    let mut file = std::fs::File::create(&growing).unwrap();
+    file.write_all(&whole[..head]).unwrap();
+    let mut reader = LedgerReader::open(&growing).unwrap();
+    let mut entries = Vec::new();
+    for byte in &whole[head..] {
+        assert!(reader.next().is_none());
+        assert_ne!(reader.end(), Some(LedgerEnd::Closed));
+        file.write_all(&[*byte]).unwrap();
+        reader.follow();
+        entries.extend(reader.by_ref().map(Result::unwrap));
+    }
+    assert_eq!(reader.end(), Some(LedgerEnd::Closed));
+    assert_eq!(entries, read(&path).unwrap().0);
 }
 
 #[test]
