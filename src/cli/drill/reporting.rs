@@ -87,7 +87,11 @@ impl ProgressReporter {
                 }
             }
             DrillProgress::Phase { fault, run, phase } => {
-                bar.set_message(format!("{fault}, run {run}: {phase}"));
+                let line = format!("{fault}, run {run}: {phase}");
+                match bar.is_hidden() {
+                    true => print_note(line),
+                    false => bar.set_message(line),
+                }
             }
             DrillProgress::Ended {
                 fault,

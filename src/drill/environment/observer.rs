@@ -1,6 +1,7 @@
 //! Observes the lab during a run: the Sentinels' events and the data nodes' roles, on one clock.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use crate::drill::judging::{EventLog, LabEvent, LabEventKind, ObservedRole};
 
 /// Interval at which data nodes are polled: the resolution of the roles in the report.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// The same while nothing happens, for an observer that spares the lab.
+const CALM_INTERVAL: Duration = Duration::from_millis(100);
 /// A data node without an answer for this time is reported as silent.
 const SILENT_AFTER: Duration = Duration::from_millis(250);
 /// Last octet of the observer's source address: of no node, so that no fault cuts it off.
@@ -33,6 +36,7 @@ pub struct LabObserver {
     pub connector: Connector,
     lab: Lab,
     tasks: Mutex<JoinSet<()>>,
+    calm: Arc<AtomicBool>,
 }
 
 #[derive(Debug, Default)]
@@ -44,14 +48,28 @@ struct Observations {
 impl LabObserver {
     /// Starts to observe. Times count from `begun`.
     pub fn start(lab: &Lab, begun: Instant) -> Self {
-        let connector = connector_of(lab);
+        Self::start_as(lab, User::Operator, begun)
+    }
+
+    /// The same, as another user.
+    pub fn start_as(lab: &Lab, user: User, begun: Instant) -> Self {
+        let connector = connector_of(lab, user);
+        let calm = Arc::new(AtomicBool::new(false));
         let observed = Arc::new(Mutex::new(Observations::default()));
         let mut tasks = JoinSet::new();
         let (to, events) = mpsc::channel(EVENT_CAPACITY);
         follow_events(lab, &connector, &to, &mut tasks);
         tasks.spawn(keep_events(events, observed.clone(), begun));
         for node in &lab.data_nodes {
-            let poller = RolePoller::new(lab, node, observed.clone(), begun);
+            let connector = connector_of(lab, user).with_answer_limit(SILENT_AFTER);
+            let poller = RolePoller {
+                lab: lab.clone(),
+                node: node.clone(),
+                connector,
+                observed: observed.clone(),
+                begun,
+                calm: calm.clone(),
+            };
             tasks.spawn(poller.run());
         }
         LabObserver {
@@ -61,7 +79,14 @@ impl LabObserver {
             connector,
             lab: lab.clone(),
             tasks: Mutex::new(tasks),
+            calm,
         }
+    }
+
+    /// Asks the data nodes less often while nothing happens: the times of roles are then less
+    /// exact.
+    pub fn set_calm(&self, calm: bool) {
+        self.calm.store(calm, Ordering::Relaxed);
     }
 
     /// Start of the run.
@@ -141,8 +166,8 @@ fn sorted(mut events: Vec<LabEvent>) -> EventLog {
 }
 
 /// A connector with an address that no fault cuts off.
-fn connector_of(lab: &Lab) -> Connector {
-    let connector = Connector::new(lab, User::Operator);
+fn connector_of(lab: &Lab, user: User) -> Connector {
+    let connector = Connector::new(lab, user);
     match observer_address(lab) {
         Some(address) => connector.from_source(address),
         None => connector,
@@ -183,30 +208,26 @@ async fn keep_events(
 struct RolePoller {
     lab: Lab,
     node: Node,
+    /// Not a clone of the observer's: clones share the pauses after connections without an answer.
     connector: Connector,
     observed: Arc<Mutex<Observations>>,
     begun: Instant,
+    calm: Arc<AtomicBool>,
 }
 
 impl RolePoller {
-    fn new(lab: &Lab, node: &Node, observed: Arc<Mutex<Observations>>, begun: Instant) -> Self {
-        RolePoller {
-            lab: lab.clone(),
-            node: node.clone(),
-            // Not a clone of the observer's: clones share the pauses after connections without an
-            // answer.
-            connector: connector_of(lab).with_answer_limit(SILENT_AFTER),
-            observed,
-            begun,
-        }
-    }
-
     async fn run(self) {
         let mut conn: Option<Conn> = None;
         loop {
             let role = self.ask(&mut conn).await;
             self.store(role);
-            sleep(POLL_INTERVAL).await;
+            let is_calm = self.calm.load(Ordering::Relaxed);
+            sleep(if is_calm {
+                CALM_INTERVAL
+            } else {
+                POLL_INTERVAL
+            })
+            .await;
         }
     }
 
@@ -294,7 +315,14 @@ mod tests {
         let node = &lab.data_nodes[0];
         // The system accepts for it, as for a stopped process.
         let _stopped = TcpListener::bind(node.socket()).unwrap();
-        let poller = RolePoller::new(&lab, node, Arc::default(), Instant::now());
+        let poller = RolePoller {
+            lab: lab.clone(),
+            node: node.clone(),
+            connector: connector_of(&lab, User::Operator).with_answer_limit(SILENT_AFTER),
+            observed: Arc::default(),
+            begun: Instant::now(),
+            calm: Arc::default(),
+        };
         for _ in 0..ASKED {
             assert_eq!(poller.ask(&mut None).await, ObservedRole::Silent);
             sleep(POLL_INTERVAL).await;

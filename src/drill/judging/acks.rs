@@ -11,12 +11,15 @@ use crate::record::Timestamp;
 
 /// Acknowledgements of one ledger entry. Times are microseconds since the start of the writer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Span {
-    first: u64,
-    last: u64,
-    records: u64,
+pub struct AckSpan {
+    /// The first acknowledgement.
+    pub first: u64,
+    /// The last one.
+    pub last: u64,
+    /// How many records were acknowledged.
+    pub records: u64,
     /// From the creation of the oldest of them to `last`.
-    latency: u64,
+    pub latency: u64,
 }
 
 /// A time without an acknowledgement.
@@ -48,7 +51,7 @@ impl Gap {
 pub struct Acks {
     start: Timestamp,
     waiting: BTreeMap<u64, (u64, Timestamp)>,
-    spans: Vec<Span>,
+    spans: Vec<AckSpan>,
     /// Times at which the writer had to send a batch again.
     again: Vec<u64>,
 }
@@ -62,12 +65,13 @@ impl Acks {
         }
     }
 
-    /// Adds the next entry of the ledger.
-    pub fn push(&mut self, entry: &Entry) {
+    /// Adds the next entry of the ledger. Returns the acknowledgements that it states.
+    pub fn push(&mut self, entry: &Entry) -> Option<AckSpan> {
         match entry {
             Entry::Invoked(batch) => {
                 let seqs = (batch.seqs.end, batch.created);
                 self.waiting.insert(batch.seqs.start, seqs);
+                None
             }
             Entry::Settled(settled) => {
                 let mut oldest = u64::MAX;
@@ -76,20 +80,25 @@ impl Acks {
                     records += seqs.end - seqs.start;
                     oldest = oldest.min(self.settle(seqs.start, seqs.end));
                 }
-                if settled.outcome.is_acknowledged() {
-                    self.spans.push(Span {
+                settled.outcome.is_acknowledged().then(|| {
+                    let span = AckSpan {
                         first: settled.first_at_us,
                         last: settled.last_at_us,
                         records,
                         latency: settled.last_at_us.saturating_sub(oldest),
-                    });
-                }
+                    };
+                    self.spans.push(span);
+                    span
+                })
             }
             Entry::Event {
                 at_us,
                 event: LedgerEvent::SentAgain,
-            } => self.again.push(*at_us),
-            Entry::Event { .. } | Entry::Closed { .. } => {}
+            } => {
+                self.again.push(*at_us);
+                None
+            }
+            Entry::Event { .. } | Entry::Closed { .. } => None,
         }
     }
 
@@ -171,7 +180,7 @@ impl Acks {
         let lead = zero.div_ceil(interval_us);
         let index =
             |at: u64| ((at + lead * interval_us).saturating_sub(zero) / interval_us) as usize;
-        let mut buckets: Vec<Vec<Span>> = vec![Vec::new(); index(end) + 1];
+        let mut buckets: Vec<Vec<AckSpan>> = vec![Vec::new(); index(end) + 1];
         for span in &self.spans {
             if let Some(bucket) = buckets.get_mut(index(span.last)) {
                 bucket.push(*span);
@@ -225,7 +234,9 @@ mod tests {
 
     fn acks(entries: &[Entry]) -> Acks {
         let mut acks = Acks::new(at(0));
-        entries.iter().for_each(|e| acks.push(e));
+        entries.iter().for_each(|e| {
+            let _ = acks.push(e);
+        });
         acks.sorted()
     }
 

@@ -19,7 +19,7 @@ mod records;
 mod timeline;
 mod verdict;
 
-pub use acks::Acks;
+pub use acks::{AckSpan, Acks};
 pub use events::{EventLog, LabEvent, LabEventKind, ObservedRole};
 pub use expectation::{Expectation, Failover, Writes};
 pub use invariants::{FaultEvidence, ReportedError, RunEvidence};

@@ -97,30 +97,17 @@ impl Timeline<'_> {
         let mut published: Vec<(&str, &str, u64)> = Vec::new();
         let mut entries = Vec::new();
         for event in self.events.0.iter().filter(|event| event.at >= begin) {
-            let entry = match &event.kind {
-                LabEventKind::Fault(text) => entry("fault").detail(text.clone()),
-                LabEventKind::Action(text) => entry("drill").detail(text.clone()),
-                LabEventKind::Sentinel {
-                    sentinel,
-                    name,
-                    text,
-                } => {
-                    let repeated = published
-                        .iter()
-                        .any(|(n, t, at)| n == name && t == text && event.at - at < REPEATED_US);
-                    if repeated || !is_about_failover(name, text) {
-                        continue;
-                    }
-                    published.push((name, text, event.at));
-                    let (node, detail) = subject(name, text, node_name);
-                    TimelineEntry {
-                        node,
-                        by: Some(sentinel.clone()),
-                        detail,
-                        ..entry(name)
-                    }
+            if let LabEventKind::Sentinel { name, text, .. } = &event.kind {
+                let repeated = published
+                    .iter()
+                    .any(|(n, t, at)| n == name && t == text && event.at - at < REPEATED_US);
+                if repeated {
+                    continue;
                 }
-                LabEventKind::Role { node, role } => role_entry(node, role),
+                published.push((name, text, event.at));
+            }
+            let Some(entry) = TimelineEntry::of(&event.kind, node_name) else {
+                continue;
             };
             entries.push((event.at, entry));
         }
@@ -164,6 +151,29 @@ fn entry(what: &str) -> TimelineEntry {
 }
 
 impl TimelineEntry {
+    /// What was observed, at time 0; none for an event that is not about a failover. `node_name`
+    /// translates an address to a name.
+    pub fn of(kind: &LabEventKind, node_name: &dyn Fn(&str) -> String) -> Option<Self> {
+        match kind {
+            LabEventKind::Fault(text) => Some(entry("fault").detail(text.clone())),
+            LabEventKind::Action(text) => Some(entry("drill").detail(text.clone())),
+            LabEventKind::Sentinel {
+                sentinel,
+                name,
+                text,
+            } => is_about_failover(name, text).then(|| {
+                let (node, detail) = subject(name, text, node_name);
+                TimelineEntry {
+                    node,
+                    by: Some(sentinel.clone()),
+                    detail,
+                    ..entry(name)
+                }
+            }),
+            LabEventKind::Role { node, role } => Some(role_entry(node, role)),
+        }
+    }
+
     fn detail(self, detail: String) -> Self {
         TimelineEntry {
             detail: Some(detail),

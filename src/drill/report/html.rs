@@ -10,8 +10,12 @@ mod tests;
 
 use std::fmt::{Display, Write};
 
+pub use chart::class_of;
+
 use super::{ClientCalls, Drill, DrillReport, DrillSummary, Run, Spread};
 
+/// The style of a chart, in light and dark colours.
+pub const CHART_STYLE: &str = include_str!("html/chart.css");
 const STYLE: &str = include_str!("html/style.css");
 
 /// The page.
@@ -22,7 +26,7 @@ pub fn page(report: &DrillReport) -> String {
         out,
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{title}: {verdict}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
+         <title>{title}: {verdict}</title>\n<style>\n{CHART_STYLE}{STYLE}</style>\n</head>\n<body>\n\
          <h1>{title} <span class=\"badge {verdict}\">{verdict}</span></h1>\n\
          <p class=\"soft\">{tool}, {started}, {system}, {processors} processors</p>\n",
         verdict = report.verdict,
@@ -164,18 +168,22 @@ fn drill(out: &mut String, number: usize, drill: &Drill) {
         if drill.runs.len() > 1 {
             let _ = writeln!(out, "<h3>Run {number}</h3>");
         }
-        let _ = write!(
-            out,
-            "<p class=\"story\">{}</p>\n{KEY}{}",
-            escaped(story::sentences(run)),
-            chart::chart(run)
-        );
+        out.push_str(&story(run));
     }
     // A single run is shown expanded; of several, those that did not hold.
     let whole = drill.runs.len() == 1;
     for (i, run) in drill.runs.iter().enumerate() {
         self::run(out, i + 1, run, whole);
     }
+}
+
+/// What happened in a run, in sentences and as a chart.
+pub fn story(run: &Run) -> String {
+    format!(
+        "<p class=\"story\">{}</p>\n{KEY}{}",
+        escaped(story::sentences(run)),
+        chart::chart(run)
+    )
 }
 
 /// The legend of a chart.

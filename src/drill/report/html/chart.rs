@@ -353,7 +353,7 @@ fn list(run: &Run) -> String {
 }
 
 /// The CSS class of an event, for its colour.
-fn class_of(entry: &TimelineEntry) -> &'static str {
+pub fn class_of(entry: &TimelineEntry) -> &'static str {
     if entry.what.starts_with(['+', '-']) {
         "sentinel"
     } else if entry.what.contains("fault") || entry.what.contains("error") {
