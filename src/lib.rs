@@ -53,4 +53,5 @@ pub mod signals;
 pub mod status;
 pub mod verifier;
 pub mod watch;
+pub mod web;
 pub mod writer;

@@ -80,6 +80,8 @@ impl User {
                 "&halab:round",
                 "+subscribe",
                 "+mset",
+                // To remove records of its own.
+                "+unlink",
                 "+publish",
                 "+wait",
                 "+role",

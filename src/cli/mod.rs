@@ -31,6 +31,7 @@ mod status;
 mod up;
 mod values;
 mod verify;
+mod web;
 mod write;
 
 use anyhow::Context;
@@ -81,6 +82,8 @@ enum Command {
     Write(write::WriteArgs),
     /// Run a proxy for any Redis client: it answers a write when every later primary will have it
     Proxy(proxy::ProxyArgs),
+    /// Show the lab in a browser, and let a person break it there
+    Web(web::WebArgs),
     /// Read back every acknowledged record
     Verify(verify::VerifyArgs),
     /// Show nodes, roles, replication lag, and problems with their remedies
@@ -176,6 +179,7 @@ impl Cli {
             Command::Node(args) => node::run(&self.global, &args),
             Command::Up(args) => up::run(&self.global, &args),
             Command::Write(args) => write::run(&self.global, &args),
+            Command::Web(args) => web::run(&self.global, &args),
             Command::Verify(args) => verify::run(&self.global, &args),
             Command::Status(args) => status::run(&self.global, &args),
             Command::Doctor(args) => doctor::run(&self.global, &args),

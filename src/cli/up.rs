@@ -14,6 +14,7 @@ use crate::monitoring::{self, Service};
 use crate::node::ServerBinary;
 use crate::runner::{Launch, Runner};
 use crate::status;
+use crate::web;
 
 use super::close::close_first;
 use super::output::print_text;
@@ -42,6 +43,9 @@ pub(super) struct UpArgs {
     /// Run the lab without the proxy
     #[arg(long)]
     no_proxy: bool,
+    /// Run the lab without the page in the browser
+    #[arg(long)]
+    no_web: bool,
 }
 
 pub(super) fn run(global: &Global, args: &UpArgs) -> CommandResult {
@@ -57,6 +61,7 @@ pub(super) fn run(global: &Global, args: &UpArgs) -> CommandResult {
     let UpArgs {
         no_monitoring,
         no_proxy,
+        no_web,
         ..
     } = *args;
     // One thread: child processes are killed when the thread that started them ends.
@@ -73,6 +78,13 @@ pub(super) fn run(global: &Global, args: &UpArgs) -> CommandResult {
         }
         if lab.proxy.is_some() && !no_proxy {
             runner.start_proxy(&[])?;
+        }
+        if let Some(monitoring) = lab.monitoring.as_ref().filter(|_| !no_web) {
+            runner.start_web(&["--allow-faults"])?;
+            print_text(format_args!(
+                "the lab in a browser: {}",
+                web::link(monitoring.web_socket(), &state)?
+            ))?;
         }
         serve(&lab, runner, token).await
     })
@@ -118,8 +130,8 @@ async fn serve(lab: &Lab, mut runner: Runner, stop: CancellationToken) -> Comman
 /// with it.
 async fn stop_all(lab: &Lab, runner: &mut Runner) {
     tracing::info!("stopping all nodes; press Ctrl-C again to kill them");
-    // Before writes are paused for the closing: its clients are answered.
-    runner.stop_proxy().await;
+    // Before writes are paused for the closing: clients of the proxy are answered.
+    runner.stop_writing().await;
     close_first(lab, CLOSE_LIMIT).await;
     runner.stop_async().await;
 }

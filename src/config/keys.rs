@@ -284,6 +284,10 @@ pub struct Monitoring {
     #[serde(default = "port::<3000>")]
     #[schemars(range(min = 1))]
     pub grafana_port: u16,
+    /// The port of `halab web`, the lab in a browser.
+    #[serde(default = "port::<8000>")]
+    #[schemars(range(min = 1))]
+    pub web_port: u16,
     /// The port of redis_exporter.
     #[serde(default = "port::<9121>")]
     #[schemars(range(min = 1))]

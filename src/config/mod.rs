@@ -180,6 +180,11 @@ impl Monitoring {
         SocketAddrV4::new(self.writer_address, self.writer_port)
     }
 
+    /// The address of the lab in a browser.
+    pub fn web_socket(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.address, self.web_port)
+    }
+
     /// The address of the metrics of a node.
     pub fn node_socket(&self, node: &Node) -> SocketAddrV4 {
         SocketAddrV4::new(node.address, self.node_port)

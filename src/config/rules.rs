@@ -138,6 +138,7 @@ fn ports(document: &Document<'_>, problems: &mut Vec<ConfigProblem>) {
     let services = [
         "prometheus_port",
         "grafana_port",
+        "web_port",
         "redis_exporter_port",
         "cadvisor_port",
     ]

@@ -26,7 +26,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(15);
 /// Pause between two checks whether a process has exited.
 const CHECK_PAUSE: Duration = Duration::from_millis(10);
 /// The order in which processes are stopped.
-const ORDER: [ProcessKind; 4] = [
+const ORDER: [ProcessKind; 5] = [
+    ProcessKind::Web,
     ProcessKind::Proxy,
     ProcessKind::Node(NodeKind::Sentinel),
     ProcessKind::Node(NodeKind::Data),
@@ -34,6 +35,8 @@ const ORDER: [ProcessKind; 4] = [
 ];
 /// The name of the proxy's process, and of its log.
 const PROXY: &str = "proxy";
+/// The name of the page's process, and of its log.
+const WEB: &str = "web";
 
 /// A process that could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +88,7 @@ enum Launcher {
 pub struct Runner {
     launcher: Launcher,
     nodes: Vec<LabProcess>,
-    /// The proxy and the monitoring. No node depends on them.
+    /// The page, the proxy and the monitoring. No node depends on them.
     others: Vec<LabProcess>,
 }
 
@@ -117,6 +120,7 @@ impl Launcher {
                 match kind {
                     ProcessKind::Node(_) => command.args(["node", name]),
                     ProcessKind::Proxy => command.arg("proxy"),
+                    ProcessKind::Web => command.arg("web"),
                     ProcessKind::Monitor => command.args(["monitor", name]),
                 };
             }
@@ -237,6 +241,14 @@ impl Runner {
         self.start_other(PROXY, ProcessKind::Proxy, options)
     }
 
+    /// Starts the lab in a browser as `halab web` with these options.
+    ///
+    /// # Errors
+    /// If the process or its log cannot be created.
+    pub fn start_web(&mut self, options: &[&str]) -> Result<(), RunnerError> {
+        self.start_other(WEB, ProcessKind::Web, options)
+    }
+
     /// Whether a proxy is running.
     pub fn proxy_is_running(&mut self) -> bool {
         let mut others = self.others.iter_mut();
@@ -340,8 +352,10 @@ impl Runner {
         }
     }
 
-    /// Stops the proxy: its clients get the answers to what they have sent.
-    pub async fn stop_proxy(&mut self) {
+    /// Stops what writes to the lab: the page, and the proxy, whose clients get the answers to what
+    /// they have sent.
+    pub async fn stop_writing(&mut self) {
+        self.stop_group(ProcessKind::Web).await;
         self.stop_group(ProcessKind::Proxy).await;
     }
 

@@ -20,6 +20,8 @@ const SERVER_EXIT_LIMIT: Duration = Duration::from_secs(5);
 pub(super) enum ProcessKind {
     Node(NodeKind),
     Proxy,
+    /// The lab in a browser.
+    Web,
     /// A service of the monitoring.
     Monitor,
 }

@@ -1,0 +1,301 @@
+//! `halab web`: the lab in a browser: its state, its writes, what happens after a fault, and
+//! buttons that inject one.
+//!
+//! - `server`: HTTP; `access`: who may look and who may change something; `page`: the files
+//! - `board`: what every open page shows
+//! - `records`: the page's own writer, read back after every fault and once a minute
+//! - `story`: what happened after a fault, as in a drill's report
+//! - `faults`: the faults that the page can inject
+//! - `drills`: drills in labs of their own, and their reports
+//!
+//! The page observes the lab as a drill does ([`crate::drill::environment::LabObserver`]), and
+//! tells what happened by the same rules ([`crate::drill::judging`]).
+
+mod access;
+mod board;
+mod drills;
+mod faults;
+mod page;
+mod records;
+mod server;
+mod story;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::SocketAddrV4;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::access::User;
+use crate::config::Lab;
+use crate::drill::environment::LabObserver;
+use crate::status::{Status, gather};
+
+use access::Access;
+use board::Board;
+use drills::Drills;
+use faults::{FaultButton, PageFaults};
+use records::OwnRecords;
+use server::PageServer;
+use story::StoryTeller;
+
+/// Time between two rounds of questions to all nodes.
+const STATUS_PERIOD: Duration = Duration::from_millis(500);
+/// Time between two looks at what was observed.
+const OBSERVE_PERIOD: Duration = Duration::from_millis(50);
+/// Every so many looks, the current story is shown.
+const LOOKS_A_STORY: u32 = 5;
+
+/// Settings of the page.
+#[derive(Debug, Clone)]
+pub struct WebOptions {
+    /// Where it listens.
+    pub listen: SocketAddrV4,
+    /// The state folder of the lab.
+    pub state: PathBuf,
+    /// Records a second of its own writer; none: it does not write.
+    pub rate: Option<f64>,
+    /// Whether it may inject faults.
+    pub allow_faults: bool,
+    /// A shell command that is called with `start NAME` or `stop NAME`.
+    pub node_command: Option<String>,
+}
+
+/// Why there is no page.
+#[derive(Debug, thiserror::Error)]
+pub enum WebError {
+    /// The folder of the page cannot be used.
+    #[error("cannot use the folder {path}: {source}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// The error of the system.
+        source: io::Error,
+    },
+    /// The address cannot be had.
+    #[error("cannot listen at {at}: {source}; choose another address by --listen")]
+    Listen {
+        /// The address.
+        at: SocketAddrV4,
+        /// The error of the system.
+        source: io::Error,
+    },
+    /// A task ended early.
+    #[error("a task of the page failed: {0}")]
+    Task(String),
+}
+
+/// What a page is told first.
+#[derive(Debug, Serialize)]
+struct ShownLab<'l> {
+    name: &'l str,
+    version: &'static str,
+    /// The time at which this program was started, in milliseconds since 1970.
+    started: u128,
+    down_after_ms: u128,
+    data_nodes: Vec<&'l str>,
+    sentinels: Vec<&'l str>,
+    quorum: usize,
+    rate: Option<f64>,
+    faults: Vec<FaultButton>,
+}
+
+/// The folder of the page in the state folder of a lab.
+fn folder(state: &Path) -> PathBuf {
+    state.join("web")
+}
+
+/// The link to the page, with its token, which is made if it is missing.
+///
+/// # Errors
+/// If the token cannot be read or made.
+pub fn link(listen: SocketAddrV4, state: &Path) -> Result<String, WebError> {
+    Ok(open(listen, state)?.link())
+}
+
+fn open(listen: SocketAddrV4, state: &Path) -> Result<Access, WebError> {
+    let path = folder(state);
+    Access::open(listen, &path).map_err(|source| WebError::Folder { path, source })
+}
+
+/// Serves the page until `stop` is cancelled. `ready` gets the link.
+///
+/// # Errors
+/// If it cannot listen, or a task fails.
+pub async fn run(
+    lab: &Lab,
+    options: &WebOptions,
+    stop: &CancellationToken,
+    ready: impl FnOnce(&str),
+) -> Result<(), WebError> {
+    let access = open(options.listen, &options.state)?;
+    let link = access.link();
+    let begun = Instant::now();
+    let board = Arc::new(Board::new());
+    let user = match options.allow_faults {
+        true => User::Operator,
+        false => User::Verifier,
+    };
+    let observer = Arc::new(LabObserver::start_as(lab, user, begun));
+    let (to_status, status) = watch::channel(None);
+    let faults = PageFaults {
+        lab: lab.clone(),
+        is_allowed: options.allow_faults,
+        state: options.state.clone(),
+        node_command: options.node_command.clone(),
+        observer: observer.clone(),
+        status,
+    };
+    show_lab(lab, options, &faults, &board);
+    let records = match options.rate {
+        None => None,
+        Some(rate) => {
+            let path = folder(&options.state);
+            let own = OwnRecords::new(lab, &path, rate, board.clone(), begun);
+            let own = own.map_err(|source| WebError::Folder { path, source })?;
+            Some(Arc::new(own))
+        }
+    };
+    let path = folder(&options.state);
+    let drills = Drills::new(&path, options.allow_faults, board.clone());
+    let drills = drills.map_err(|source| WebError::Folder { path, source })?;
+    let server = PageServer::new(access, board.clone(), faults, drills);
+    let server = Arc::new(server);
+    let listen = options.listen;
+    let _server = server
+        .start(listen)
+        .await
+        .map_err(|source| WebError::Listen { at: listen, source })?;
+    ready(&link);
+
+    let mut tasks = JoinSet::new();
+    // Cancelled at the end, also after an error.
+    let end = stop.child_token();
+    if let Some(own) = &records {
+        let (own, end) = (own.clone(), end.clone());
+        tasks.spawn(async move { own.write(&end).await });
+    }
+    if let Some(own) = &records {
+        let (own, end) = (own.clone(), end.clone());
+        tasks.spawn(async move { own.read_regularly(&end).await });
+    }
+    let ask = ask_regularly(lab.clone(), board.clone(), to_status.clone());
+    tasks.spawn(until(end.clone(), ask));
+    let teller = StoryTeller::new(lab, observer, board, records.clone());
+    let tell = tell(teller, records, to_status.subscribe(), end.clone());
+    tasks.spawn(tell);
+    let failed = tokio::select! {
+        () = stop.cancelled() => None,
+        Some(ended) = tasks.join_next() => Some(match ended {
+            Ok(()) => "it has ended".to_owned(),
+            Err(error) => error.to_string(),
+        }),
+    };
+    end.cancel();
+    while tasks.join_next().await.is_some() {}
+    match failed {
+        Some(why) if !stop.is_cancelled() => Err(WebError::Task(why)),
+        _ => Ok(()),
+    }
+}
+
+fn show_lab(lab: &Lab, options: &WebOptions, faults: &PageFaults, board: &Board) {
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let names = |nodes: &'_ [crate::config::Node]| -> Vec<String> {
+        nodes.iter().map(|node| node.name.clone()).collect()
+    };
+    let (data_nodes, sentinels) = (names(&lab.data_nodes), names(&lab.sentinels));
+    board.show(
+        "lab",
+        &ShownLab {
+            name: &lab.name,
+            version: env!("CARGO_PKG_VERSION"),
+            started: since_1970.unwrap_or_default().as_millis(),
+            down_after_ms: lab.timing.down_after.as_millis(),
+            data_nodes: data_nodes.iter().map(String::as_str).collect(),
+            sentinels: sentinels.iter().map(String::as_str).collect(),
+            quorum: lab.quorum,
+            rate: options.rate,
+            faults: faults.buttons(),
+        },
+    );
+}
+
+async fn until(stop: CancellationToken, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = work => {}
+    }
+}
+
+/// Asks all nodes in turn, and shows their answers.
+async fn ask_regularly(lab: Lab, board: Arc<Board>, to: watch::Sender<Option<Arc<Status>>>) {
+    let mut rounds = interval(STATUS_PERIOD);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        rounds.tick().await;
+        let status = Arc::new(gather(&lab).await);
+        board.show("status", &*status);
+        to.send_replace(Some(status));
+    }
+}
+
+/// Tells what happens, until `stop` is cancelled.
+async fn tell(
+    mut teller: StoryTeller,
+    records: Option<Arc<OwnRecords>>,
+    status: watch::Receiver<Option<Arc<Status>>>,
+    stop: CancellationToken,
+) {
+    let mut looks = interval(OBSERVE_PERIOD);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut look: u32 = 0;
+    let mut healthy_at = None;
+    let mut status = status;
+    let mut reading = JoinSet::new();
+    let mut is_read: Option<u64> = None;
+    loop {
+        tokio::select! {
+            _ = looks.tick() => {}
+            () = stop.cancelled() => return,
+            Some(read) = reading.join_next() => {
+                if let Ok((number, result)) = read {
+                    teller.end(number, result);
+                }
+                continue;
+            }
+        }
+        if status.has_changed().unwrap_or(false)
+            && let Some(status) = &*status.borrow_and_update()
+            && status.healthy
+        {
+            healthy_at = Some(Instant::now());
+        }
+        teller.observe(healthy_at);
+        look = look.wrapping_add(1);
+        if look.is_multiple_of(LOOKS_A_STORY)
+            && let Some(number) = teller.show()
+            && is_read != Some(number)
+        {
+            is_read = Some(number);
+            info!(story = number, "reading all records back");
+            let (records, stop) = (records.clone(), stop.clone());
+            reading.spawn(async move {
+                let result = match &records {
+                    Some(records) => records.read_back(&stop).await,
+                    None => None,
+                };
+                (number, result)
+            });
+        }
+    }
+}

@@ -1,0 +1,41 @@
+// The page: its head, and its parts, each in a module of its own.
+
+import { connect, on } from "./state.js";
+import { lastSecond } from "./chart.js";
+import "./topology.js";
+import "./timeline.js";
+import "./faults.js";
+import "./drills.js";
+import { grouped } from "./text.js";
+
+const health = document.getElementById("health");
+const problems = document.getElementById("problems");
+const rate = document.getElementById("rate");
+
+/** Sets a text only if it differs: a screen reader reads each change. */
+function set(element, text, tone) {
+  if (element.textContent !== text) element.textContent = text;
+  if (tone) element.dataset.tone = tone;
+}
+
+on("lab", (lab) => {
+  set(document.getElementById("lab-name"), lab.name);
+  set(document.getElementById("version"), `halab ${lab.version}`);
+  document.title = lab.name;
+});
+
+on("status", (status) => {
+  const fault = status.problems.find((problem) => problem.severity === "fault");
+  const primary = status.primary ? `${status.primary.node} is primary` : "no node is primary";
+  set(health, fault
+    ? `${primary}. ${status.stakes[0] ?? "The lab is not healthy."}`
+    : `${primary}. The loss of any one node loses no acknowledged write.`, fault ? "warn" : "good");
+  set(problems, status.problems.map((problem) => `${problem.what}: ${problem.remedy}.`).join(" "));
+});
+
+on("lost", (isFinal) => set(health, isFinal
+  ? "The connection to halab web is lost: open the link with the token again."
+  : "The connection to halab web is lost; trying again.", "bad"));
+
+setInterval(() => set(rate, grouped(lastSecond())), 500);
+connect();

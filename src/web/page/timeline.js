@@ -1,0 +1,86 @@
+// The stories of faults, and the list of what everyone said.
+
+import { on } from "./state.js";
+import { clock, duration, element, grouped } from "./text.js";
+
+const ENTRIES_MAX = 200;
+const list = document.getElementById("timeline");
+const stories = document.getElementById("stories");
+const nothing = stories.firstElementChild;
+let started = 0;
+const shown = new Map();
+
+on("lab", (lab) => {
+  started = lab.started;
+  list.replaceChildren();
+  stories.replaceChildren(nothing);
+  shown.clear();
+});
+
+on("entry", ({ t, what, node, by, detail, kind }) => {
+  const who = [node, detail].filter(Boolean).join(", ");
+  list.prepend(element("li", { class: kind },
+    element("time", {}, clock(started + t)),
+    element("b", {}, what), ` ${who}`,
+    by ? element("span", { class: "soft" }, ` (by ${by})`) : null));
+  while (list.childElementCount > ENTRIES_MAX) list.lastElementChild.remove();
+});
+
+on("story", (story) => {
+  let box = shown.get(story.number);
+  if (!box) {
+    box = element("article", { class: "told" });
+    shown.set(story.number, box);
+    nothing.remove();
+    stories.prepend(box);
+  }
+  const told = element("div");
+  // Made by the server, which escapes every text; it has no scripts, and none would run.
+  told.innerHTML = story.html;
+  box.replaceChildren(
+    element("h3", {}, `${story.title} `, element("time", { class: "soft" }, clock(started + story.t))),
+    told,
+    element("p", { class: "after" }, after(story)));
+});
+
+/** What is known beside the sentences of the server. */
+function after(story) {
+  const parts = [];
+  if (story.in_sync_ms != null) {
+    parts.push(`All data nodes were in sync ${duration(story.in_sync_ms)} after it.`);
+  }
+  if (story.is_recovered) parts.push("The lab can lose any one node again.");
+  else if (story.missing.length) parts.push(`${story.missing.join(" and ")} does not answer: until it is back, a second loss is one too many.`);
+  else if (!story.is_over) parts.push("The lab is recovering.");
+  if (story.read_back) {
+    const { verdict, nodes, reasons } = story.read_back;
+    parts.push(verdict === "holds"
+      ? `Read back from ${nodes.join(" and ")}: every acknowledged record is there.`
+      : `Read back from ${nodes.join(" and ")}: ${verdict}. ${reasons.join("; ")}`);
+  } else if (story.is_over) parts.push("All records are being read back.");
+  return parts.join(" ");
+}
+
+const numbers = {
+  acknowledged: document.getElementById("acknowledged"),
+  lost: document.getElementById("lost"),
+  gap: document.getElementById("longest-gap"),
+};
+const lostFact = document.getElementById("lost-fact");
+const reading = document.getElementById("reading");
+
+on("records", (records) => {
+  numbers.acknowledged.textContent = grouped(records.acknowledged);
+  numbers.lost.textContent = grouped(records.lost);
+  lostFact.classList.toggle("bad", records.lost > 0);
+  numbers.gap.textContent = duration(records.longest_gap);
+  const { read_back, problem, kept } = records;
+  const parts = [];
+  if (problem) parts.push(`The writer of this page does not write: ${problem}.`);
+  if (records.reading) parts.push("All records are being read back.");
+  else if (read_back) {
+    parts.push(`Read back at ${clock(started + read_back.t).slice(0, 8)} from ${read_back.nodes.join(" and ")}: ${read_back.verdict}.`);
+  } else parts.push("Not read back yet: that happens once a minute, and after every fault.");
+  if (kept.length) parts.push(`Kept because records are lost: ${kept.join(", ")}.`);
+  reading.textContent = parts.join(" ");
+});

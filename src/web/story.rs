@@ -1,0 +1,309 @@
+//! What happened after each fault, in the terms of a drill's report, and drawn as in it.
+//!
+//! A story begins with a fault of the page, or when a node falls silent or a failover begins
+//! without one. It is over when the lab has recovered; then all records are read back.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde::Serialize;
+use tokio::time::{Duration, Instant};
+
+use crate::config::Lab;
+use crate::drill::environment::LabObserver;
+use crate::drill::judging::{EventLog, LabEvent, LabEventKind, ObservedRole, Timeline};
+use crate::drill::report::{DrillVerdict, Run, TimelineEntry, html, ms};
+
+use super::board::Board;
+use super::records::{OwnRecords, ReadBack};
+
+/// Length of the intervals of a chart.
+const SAMPLE_US: u64 = 100_000;
+/// Events that are kept: those of several faults.
+const EVENTS_MAX: usize = 2_000;
+/// A story begins this long before its fault.
+const LEAD_US: u64 = 2_000_000;
+/// Least duration of a story: some faults take time to have an effect.
+const SHORTEST: Duration = Duration::from_millis(1_500);
+/// Longest duration of a story: a node that was killed stays down.
+const LONGEST: Duration = Duration::from_secs(90);
+/// Time without an acknowledgement from which a story begins without a fault.
+const LONG_GAP: Duration = Duration::from_secs(1);
+
+/// An entry of the timeline, as shown.
+#[derive(Debug, Serialize)]
+struct ShownEntry<'e> {
+    /// Milliseconds since the start of this program.
+    t: f64,
+    what: &'e str,
+    node: &'e Option<String>,
+    by: &'e Option<String>,
+    detail: &'e Option<String>,
+    kind: &'static str,
+}
+
+/// A story, as shown.
+#[derive(Debug, Serialize)]
+struct ShownStory {
+    number: u64,
+    /// When the fault was injected, in milliseconds since the start of this program.
+    t: f64,
+    title: String,
+    /// Sentences and chart.
+    html: String,
+    /// From the fault until all data nodes were in sync, in milliseconds; none if they were all
+    /// the time, or are not yet.
+    in_sync_ms: Option<f64>,
+    /// The lab can lose any one node again.
+    is_recovered: bool,
+    /// It changes no more, but for the reading.
+    is_over: bool,
+    /// The nodes that do not run, if they have to be started.
+    missing: Vec<String>,
+    read_back: Option<ReadBack>,
+}
+
+/// The story that is being told.
+#[derive(Debug)]
+struct Current {
+    number: u64,
+    /// On the observer's clock, in microseconds.
+    at: u64,
+    begun: Instant,
+    title: String,
+    /// The lab is healthy again.
+    is_recovered: bool,
+    /// When the data nodes came in sync after the fault, if they were not all the time.
+    in_sync: Option<u64>,
+}
+
+/// Tells the stories.
+pub(super) struct StoryTeller {
+    pub(super) lab: Lab,
+    pub(super) observer: Arc<LabObserver>,
+    pub(super) board: Arc<Board>,
+    pub(super) records: Option<Arc<OwnRecords>>,
+    events: EventLog,
+    roles: Vec<(String, ObservedRole)>,
+    /// When the data nodes came in sync, if they are.
+    in_sync_since: Option<u64>,
+    current: Option<Current>,
+    told: u64,
+    /// The lab was in sync once: what comes before is its start.
+    has_started: bool,
+}
+
+impl StoryTeller {
+    pub(super) fn new(
+        lab: &Lab,
+        observer: Arc<LabObserver>,
+        board: Arc<Board>,
+        records: Option<Arc<OwnRecords>>,
+    ) -> Self {
+        StoryTeller {
+            lab: lab.clone(),
+            observer,
+            board,
+            records,
+            events: EventLog::default(),
+            roles: Vec::new(),
+            in_sync_since: None,
+            current: None,
+            told: 0,
+            has_started: false,
+        }
+    }
+
+    /// Takes what was observed since the last call. `healthy_at`: the time of the last status that
+    /// is healthy.
+    pub(super) fn observe(&mut self, healthy_at: Option<Instant>) {
+        let new = self.observer.take_events().0;
+        for event in &new {
+            self.show_entry(event);
+            if let LabEventKind::Role { node, role } = &event.kind {
+                self.roles.retain(|(name, _)| name != node);
+                self.roles.push((node.clone(), role.clone()));
+                self.in_sync_since = self.all_in_sync().then_some(event.at);
+            }
+        }
+        self.has_started |= self.in_sync_since.is_some();
+        for event in new {
+            let begins = self.cause(&event);
+            let at = event.at;
+            self.events.0.push(event);
+            if let Some(title) = begins {
+                self.begin(at, title);
+            }
+        }
+        if self.current.is_none() && self.has_started && self.writes_stall() {
+            let at = self.observer.now();
+            self.insert_cause(at, "no write is acknowledged".into());
+        }
+        let excess = self.events.0.len().saturating_sub(EVENTS_MAX);
+        self.events.0.drain(..excess);
+        self.note_recovery(healthy_at);
+        self.observer.set_calm(self.current.is_none());
+        if let Some(records) = &self.records {
+            let active = self.current.is_some();
+            records.story_active.store(active, Ordering::Relaxed);
+        }
+    }
+
+    fn show_entry(&self, event: &LabEvent) {
+        let Some(entry) = TimelineEntry::of(&event.kind, &|ip| self.name_of(ip)) else {
+            return;
+        };
+        self.board.add_entry(&ShownEntry {
+            t: ms(event.at),
+            what: &entry.what,
+            node: &entry.node,
+            by: &entry.by,
+            detail: &entry.detail,
+            kind: html::class_of(&entry),
+        });
+    }
+
+    /// The title of the story that begins with an event, if one does.
+    fn cause(&self, event: &LabEvent) -> Option<String> {
+        if let LabEventKind::Fault(text) = &event.kind {
+            return Some(text.clone());
+        }
+        if self.current.is_some() || !self.has_started {
+            return None;
+        }
+        match &event.kind {
+            LabEventKind::Role {
+                node,
+                role: ObservedRole::Silent,
+            } => Some(format!("{node} does not answer")),
+            LabEventKind::Sentinel { name, .. } if name == "+try-failover" => {
+                Some("a failover".into())
+            }
+            _ => None,
+        }
+    }
+
+    fn begin(&mut self, at: u64, title: String) {
+        let is_fault =
+            |event: &LabEvent| event.at == at && matches!(event.kind, LabEventKind::Fault(_));
+        if !self.events.0.iter().any(is_fault) {
+            self.insert_cause(at, title);
+            return;
+        }
+        self.told += 1;
+        self.current = Some(Current {
+            number: self.told,
+            at,
+            begun: Instant::now(),
+            title,
+            is_recovered: false,
+            in_sync: None,
+        });
+    }
+
+    /// Begins a story without a fault of the page: its cause stands for the fault.
+    fn insert_cause(&mut self, at: u64, title: String) {
+        let index = self.events.0.partition_point(|event| event.at < at);
+        let kind = LabEventKind::Fault(title.clone());
+        self.events.0.insert(index, LabEvent { at, kind });
+        self.begin(at, title);
+    }
+
+    fn writes_stall(&self) -> bool {
+        let records = self.records.as_ref();
+        let last = records.and_then(|records| records.last_ack());
+        last.is_some_and(|last| last.elapsed() > LONG_GAP)
+    }
+
+    /// One primary, and every other data node in sync with it.
+    fn all_in_sync(&self) -> bool {
+        let mut primary = 0;
+        let mut others = 0;
+        for (_, role) in &self.roles {
+            match role {
+                ObservedRole::Primary => primary += 1,
+                ObservedRole::Replica { in_sync: true, .. } => others += 1,
+                _ => return false,
+            }
+        }
+        primary == 1 && others + 1 == self.lab.data_nodes.len()
+    }
+
+    fn note_recovery(&mut self, healthy_at: Option<Instant>) {
+        let Some(current) = &mut self.current else {
+            return;
+        };
+        let is_healthy = healthy_at.is_some_and(|at| at > current.begun + SHORTEST);
+        if is_healthy && let Some(in_sync) = self.in_sync_since {
+            current.is_recovered = true;
+            current.in_sync = Some(in_sync).filter(|at| *at > current.at);
+        }
+    }
+
+    /// Shows the current story. Returns its number when it is over.
+    pub(super) fn show(&mut self) -> Option<u64> {
+        let current = self.current.as_ref()?;
+        let is_over = current.is_recovered || current.begun.elapsed() > LONGEST;
+        let shown = self.shown(current, is_over, None);
+        self.board.show_story(current.number, &shown);
+        is_over.then_some(current.number)
+    }
+
+    /// Ends the current story with what was read back.
+    pub(super) fn end(&mut self, number: u64, read_back: Option<ReadBack>) {
+        let Some(current) = self.current.take_if(|current| current.number == number) else {
+            return;
+        };
+        let shown = self.shown(&current, true, read_back);
+        self.board.show_story(number, &shown);
+    }
+
+    fn shown(&self, current: &Current, is_over: bool, read_back: Option<ReadBack>) -> ShownStory {
+        let silent = self
+            .roles
+            .iter()
+            .filter(|(_, role)| *role == ObservedRole::Silent);
+        ShownStory {
+            number: current.number,
+            t: ms(current.at),
+            title: current.title.clone(),
+            html: html::story(&self.run(current, read_back.as_ref())),
+            in_sync_ms: current.in_sync.map(|at| ms(at - current.at)),
+            is_recovered: current.is_recovered,
+            is_over,
+            missing: silent.map(|(node, _)| node.clone()).collect(),
+            read_back,
+        }
+    }
+
+    /// The story as a run of a drill.
+    fn run(&self, current: &Current, read_back: Option<&ReadBack>) -> Run {
+        let events = self
+            .events
+            .between(current.at.saturating_sub(LEAD_US), u64::MAX);
+        let acks = self.records.as_ref().and_then(|records| records.acks());
+        let mut run = Run::without_results(0, DrillVerdict::Inconclusive, String::new());
+        let Some(own) = acks else {
+            return run;
+        };
+        let acks = own.acks.sorted();
+        let writer_start = self.observer.since_begin(own.started);
+        let timeline = Timeline {
+            events: &events,
+            acks: &acks,
+            writer_start,
+        };
+        run.timeline = timeline.entries(&|ip| self.name_of(ip));
+        run.outages = timeline.outages(self.observer.now());
+        run.records = read_back.map(|read_back| read_back.records.clone());
+        let zero = current.at.saturating_sub(writer_start);
+        run.samples = Some(acks.samples(SAMPLE_US, zero));
+        run
+    }
+
+    fn name_of(&self, ip: &str) -> String {
+        let mut nodes = self.lab.nodes();
+        let node = nodes.find(|node| node.address.to_string() == ip);
+        node.map_or_else(|| ip.to_owned(), |node| node.name.clone())
+    }
+}
