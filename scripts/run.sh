@@ -22,7 +22,7 @@ lab_is_up() {
     pid=$(runner_field 1) && [ -n "$pid" ] && [ "$(start_time "$pid")" = "$(runner_field 2)" ]
 }
 
-# left_over proxies|nodes|servers|monitors: prints the PIDs of this lab's processes, whoever started
+# left_over clients|nodes|servers|monitors: prints the PIDs of this lab's processes, whoever started
 # them. A node is found by its environment; a server overwrites that with its title, so it is found
 # by its working folder.
 left_over() {
@@ -33,8 +33,8 @@ left_over() {
         nodes/halab)
             grep -qzxF "HALAB_STATE=$HALAB_STATE" "$proc/environ" && grep -qzxE 'node|up' "$proc/cmdline"
             ;;
-        proxies/halab)
-            # Not one that was started by hand.
+        clients/halab)
+            # The proxy and the page in the browser, but not one that was started by hand.
             grep -qzxF "HALAB_STATE=$HALAB_STATE" "$proc/environ" && grep -qzxF -e --if-configured "$proc/cmdline"
             ;;
         servers/redis-server | servers/valkey-server)
@@ -121,6 +121,9 @@ lab_start() {
     say "starting the lab with $runner; its data is in $LAB_DIR"
     # A cgroup for each node, so that cAdvisor can tell them apart.
     export HALAB_CGROUP=true
+    # How the page in the browser starts and stops a node; with `halab up` it does neither.
+    [ "$runner" != process-compose ] ||
+        export HALAB_NODE_COMMAND="cd '$LAB_RUN' && process-compose --use-uds --unix-socket pc.sock --log-file pc-client.log process"
     # A session of its own: Ctrl-C and the end of this terminal do not reach the lab.
     case $runner in
     process-compose)
@@ -156,7 +159,7 @@ wait_until_healthy() {
 a_node_has_ended() {
     case $(runner) in
     process-compose)
-        pc list --output wide 2>/dev/null | grep -vE ' (monitoring|proxy) ' |
+        pc list --output wide 2>/dev/null | grep -vE ' (monitoring|proxy|web) ' |
             grep -qE ' (Completed|Error|Skipped) '
         ;;
     *) grep -q 'node exited' "$LAB_RUN/runner.log" ;;
@@ -185,13 +188,13 @@ lab_stop() {
             kill -TERM "$(runner_field 1)" 2>/dev/null || true
         fi
         wait_until_gone lab_is_up
-    elif ! any_left_over proxies && ! any_left_over monitors && ! any_left_over nodes && ! any_left_over servers; then
+    elif ! any_left_over clients && ! any_left_over monitors && ! any_left_over nodes && ! any_left_over servers; then
         say "the lab is not running"
         return
     fi
     # A killed runner leaves nodes behind, and a killed node its server.
     local kind
-    for kind in proxies monitors nodes servers; do
+    for kind in clients monitors nodes servers; do
         left_over $kind | xargs -r kill -TERM 2>/dev/null || true
         wait_until_gone any_left_over $kind
     done
@@ -220,7 +223,7 @@ wait_until_gone() {
             die "processes still run after $STOP_SECONDS s" "see $LAB_LOG; to force their end: kill -KILL" \
                 "$({
                     runner_field 1
-                    left_over proxies
+                    left_over clients
                     left_over monitors
                     left_over nodes
                     left_over servers

@@ -79,8 +79,11 @@ up() {
     done
     # A cgroup for each node if permitted, so that cAdvisor can tell them apart.
     export HALAB_CGROUP=true
+    # How the page in the browser starts and stops a node.
+    export HALAB_NODE_COMMAND="cd '$LAB_RUN' && process-compose --use-uds --unix-socket pc.sock --log-file pc-client.log process"
     cd "$LAB_RUN" || exit
     export PROC_COMP_CONFIG=$LAB_RUN
+    printf 'the lab in a browser: %s\n' "$(halab web --link)" >&2
     exec process-compose --config "$LAB_COMPOSE" --config "$LAB_COMPOSE_WRITER" --tui="$tui" \
         --disable-dotenv --use-uds --unix-socket pc.sock --log-file "$LAB_RUN/pc.log"
 }
