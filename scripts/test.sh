@@ -172,6 +172,7 @@ test_steps() {
     step "every query, rule and alert against a running lab" test_monitoring
     step_unless browser_obstacle "the page of a drill in a browser" \
         cargo test --locked --test page -- --ignored
+    step_unless web_obstacle "the lab in a browser" test_web
     step "every drill once" every_drill
     step_unless containers_test_obstacle "the lab as containers" test_containers
     step "README's commands" readme_commands
@@ -181,6 +182,27 @@ test_steps() {
 process_compose_obstacle() { find_process_compose >/dev/null || echo "it is not installed"; }
 
 browser_obstacle() { have chromium || echo "chromium is not installed"; }
+
+web_obstacle() {
+    local missing
+    missing=$(browser_obstacle)
+    have node && have npm || missing="node or npm is not installed"
+    echo "$missing"
+}
+
+# A person's way through the page of a lab, in Chromium. Screenshots stay in $LAB_SCREENSHOTS, if it
+# is set.
+test_web() {
+    own_lab
+    local tools=$scratch/browser link
+    mkdir "$tools"
+    cp tests/browser/* "$tools"
+    (cd "$tools" && npm ci --ignore-scripts --no-audit --no-fund --silent) ||
+        die "npm cannot install playwright-core" "see its messages above"
+    HALAB_PROFILE=fast ./lab up --no-write
+    link=$(./lab web)
+    CHROMIUM=$(command -v chromium) node "$tools/page.mjs" "$link" "${LAB_SCREENSHOTS:-$scratch/screenshots}"
+}
 
 # They mostly wait, so run two per core, at most 8: each needs the memory of a lab.
 live_tests() {
@@ -231,6 +253,8 @@ setup_test_tools() {
     # Ubuntu has no deb of that name.
     have chromium || ! grep -qx 'ID=debian' /etc/os-release ||
         (apt_install "a browser, for tests of HTML pages" chromium fonts-dejavu-core) || true
+    { have node && have npm; } || ! grep -qx 'ID=debian' /etc/os-release ||
+        (apt_install "Node.js, for tests of the page of a lab" nodejs npm) || true
     have curl || apt_install "curl, for the test of Grafana's download" curl
     setup_generators
     setup_format
