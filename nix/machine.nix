@@ -1,5 +1,5 @@
 # The machine of `nix run .#vm`: every part of the lab on one virtual machine, to try it out.
-# Grafana is at http://127.0.0.1:3000 of the host. Real hosts run one part each.
+# The lab in a browser is at port 8000 of 127.0.0.1 of the host, Grafana at port 3000. Real hosts run one part each.
 {
   config,
   lib,
@@ -12,6 +12,7 @@ let
   shown = {
     grafana = monitoring.grafana_port;
     prometheus = monitoring.prometheus_port;
+    web = monitoring.web_port;
   };
   # The machine's address in QEMU's user network.
   guest = "10.0.2.15";
@@ -31,6 +32,7 @@ in
     };
     writer.enable = true;
     proxy.enable = true;
+    web.enable = true;
     monitoring.enable = true;
     cadvisor.enable = true;
   };
@@ -40,7 +42,7 @@ in
     firewall.allowedTCPPorts = lib.attrValues shown;
   };
 
-  # Grafana and Prometheus at 127.0.0.1 of the host. QEMU forwards to the machine's address above;
+  # The page, Grafana and Prometheus at 127.0.0.1 of the host. QEMU forwards to the machine's address above;
   # proxies forward to the address of lab.toml, at which the services listen.
   virtualisation.forwardPorts = map (port: {
     from = "host";

@@ -23,7 +23,7 @@ PROFILES = ["core", "monitoring", "full"]
 # The only service that runs as root: it reads the engine's files.
 ROOT_SERVICES = {"cadvisor"}
 # Services that run commands of the program in the writer's image.
-OF_WRITER = {"secrets", "closing"}
+OF_WRITER = {"secrets", "closing", "web"}
 
 
 def last_octet(address):
@@ -111,7 +111,7 @@ def rendered(lab, version):
         "writer_address": in_network(monitoring["writer_address"]),
         **{
             f"{name}_port": str(monitoring[f"{name}_port"])
-            for name in ("prometheus", "grafana", "cadvisor")
+            for name in ("prometheus", "grafana", "cadvisor", "web")
         },
     }
     return filled("containers/compose.yaml.in", values)

@@ -260,6 +260,11 @@ containers_control() {
     esac
 }
 
+# containers_web_link: prints the link to the page in the browser, at its published address.
+containers_web_link() {
+    compose exec -T web halab web --link | sed "s,//[^/]*/,//${LAB_UI:-127.0.0.1}:8000/,"
+}
+
 containers_urls() {
     printf '\nMonitoring:\n'
     local ui=${LAB_UI:-127.0.0.1}

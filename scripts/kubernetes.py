@@ -258,6 +258,7 @@ def nodes():
     }
     made.append(thing("v1", "Service", "writer", spec, labels_of("writer")))
     made += proxy() if PROXY else []
+    made += web()
     exporter = container(
         "redis-exporter",
         "redis-exporter",
@@ -331,6 +332,24 @@ def proxy():
     ]
 
 
+def web():
+    """The page in a browser, which only looks. It listens in its pod only: `kubectl port-forward`
+    reaches it there."""
+    port = LAB["monitoring"]["web_port"]
+    inside = container(
+        "web",
+        "writer",
+        "128Mi",
+        "100m",
+        [("ledger", "/ledger")],
+        args=["web", "--listen", f"0.0.0.0:{port}"],
+        env={"HALAB_STATE": "/ledger"},
+        ports=[("web", port)],
+    )
+    template = pod("web", "web", [inside], 15, False)
+    return [stateful("web", "web", template, "ledger", "1Gi")]
+
+
 def policies():
     """The network policies: all connections are refused except these."""
     monitoring = LAB["monitoring"]
@@ -348,7 +367,7 @@ def policies():
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}
     }
     selected = among("redis", "sentinel")["podSelector"]
-    asking = ("redis", "sentinel", "writer", "exporter", *(["proxy"] if PROXY else []))
+    asking = ("redis", "sentinel", "writer", "exporter", "web", *(["proxy"] if PROXY else []))
     clients = []
     if PROXY:
         metrics += tcp(LAB["monitoring"]["proxy_port"])

@@ -30,6 +30,7 @@ let
     // {
       writer = units.writer { flags = [ ]; };
       proxy = units.proxy { flags = [ ]; };
+      web = units.web { flags = [ ]; };
     };
   only =
     wanted:

@@ -21,6 +21,7 @@ builtins.mapAttrs (_: text) {
     ];
   };
   "halab-proxy.service" = units.proxy { flags = [ ]; };
+  "halab-web.service" = units.web { flags = [ ]; };
   "halab-redis-exporter.service" = units.redisExporter;
   "halab-cadvisor.service" = units.cadvisor;
   "halab-prometheus.service" = units.prometheus;

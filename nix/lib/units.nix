@@ -260,6 +260,31 @@ in
       };
     };
 
+  # The lab in a browser. On hosts it only looks: it is no part of the nodes' units.
+  web =
+    # Flags of the command, as above.
+    { flags }:
+    serviceOf {
+      description = "The lab in a browser";
+      documentation = [ "man:halab-web(1)" ];
+      # It reads back what it has written.
+      secrets = credentials.forClient [
+        "verifier"
+        "writer"
+      ];
+      # Its address may be missing for longer than the default limit permits.
+      startLimitIntervalSec = 0;
+      environment.HALAB_STATE = "/var/lib/${state}";
+      serviceConfig = {
+        ExecStart = toString ([ "${program} web" ] ++ flags);
+        StateDirectory = "${state}/web";
+        StateDirectoryMode = "0700";
+        Restart = "on-failure";
+        RestartSec = "1s";
+        TimeoutStopSec = "15s";
+      };
+    };
+
   redisExporter = stateless {
     description = "redis_exporter of the lab";
     service = "redis-exporter";

@@ -61,6 +61,7 @@ let
     || cfg.sentinel.enable
     || cfg.writer.enable
     || cfg.proxy.enable
+    || cfg.web.enable
     || cfg.monitoring.enable
     || cfg.cadvisor.enable;
   runHere =

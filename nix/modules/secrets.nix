@@ -19,6 +19,7 @@ let
     || cfg.sentinel.enable
     || cfg.writer.enable
     || cfg.proxy.enable
+    || cfg.web.enable
     || cfg.monitoring.enable;
   allHere = lib.all (node: lib.elem node.name runHere) topology.nodes;
 in
@@ -31,8 +32,8 @@ in
       Folder on this host with the password of each user of the lab's servers, one file per user:
       writer, proxy, verifier, replication, sentinel, exporter, node, operator; and app-NAME of each
       application in `settings.app`. Every host that runs a node needs the same files; a host that
-      only writes needs writer, one with only a proxy needs proxy, one that only monitors needs
-      exporter. With `settings.security.tls` every host also needs ca.pem, and node-NAME.pem of each
+      only writes needs writer, one with only a proxy needs proxy, one with only the page in the
+      browser needs verifier and writer, one that only monitors needs exporter. With `settings.security.tls` every host also needs ca.pem, and node-NAME.pem of each
       node that it runs, and proxy.pem for the proxy; with `mutual_tls` also client.pem.
       `halab secrets make DIR` makes all files. systemd reads them (LoadCredential), so only root
       needs access; never put them into the Nix store. `null`: the first start makes them in
