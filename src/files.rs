@@ -16,6 +16,7 @@ use std::path::Path;
 
 use atomic_write_file::AtomicWriteFile;
 use atomic_write_file::unix::OpenOptionsExt as _;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 /// Mode of a file for its owner alone.
 pub const PRIVATE: u32 = 0o600;
@@ -35,6 +36,23 @@ pub fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     let mut file = options.open(path)?;
     file.write_all(content)?;
     file.commit()
+}
+
+/// Creates a file with this content, in one step: nobody sees a part of it.
+///
+/// # Errors
+/// `AlreadyExists` if there is one, which is not changed; otherwise when it cannot be written.
+pub fn create(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
+    let mut part = path.as_os_str().to_owned();
+    part.push(format!(".{:016x}", rand::random::<u64>()));
+    let part = Path::new(&part);
+    replace(part, mode, content)?;
+    let created = renameat_with(CWD, part, CWD, path, RenameFlags::NOREPLACE);
+    if let Err(error) = created {
+        let _ = fs::remove_file(part);
+        return Err(error.into());
+    }
+    path.parent().map_or(Ok(()), sync_folder)
 }
 
 /// Renames a file or a folder within its folder, and syncs the folder.
@@ -64,6 +82,21 @@ mod tests {
         let entries = fs::read_dir(folder).unwrap();
         let names = entries.map(|e| e.unwrap().file_name().into_string().unwrap());
         names.collect()
+    }
+
+    #[test]
+    fn a_file_is_created_by_one_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        create(&path, PRIVATE, b"first").unwrap();
+        let again = create(&path, PRIVATE, b"second").unwrap_err();
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"first");
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            PRIVATE
+        );
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

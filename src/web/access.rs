@@ -53,13 +53,25 @@ impl Access {
         let mut private = DirBuilder::new();
         private.recursive(true).mode(0o700).create(folder)?;
         let path = folder.join(TOKEN_FILE);
-        let token = match fs::read_to_string(&path) {
-            Ok(text) if is_token(text.trim()) => text.trim().to_owned(),
-            Ok(_) => new_token(&path)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => new_token(&path)?,
-            Err(error) => return Err(error),
-        };
-        Ok(Access { listen, token })
+        // Several processes may do this at the same time: one of them makes the token for all.
+        loop {
+            match fs::read_to_string(&path) {
+                Ok(text) if is_token(text.trim()) => {
+                    let token = text.trim().to_owned();
+                    return Ok(Access { listen, token });
+                }
+                Ok(_) => files::replace(&path, files::PRIVATE, new_token()?.as_bytes())?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    match files::create(&path, files::PRIVATE, new_token()?.as_bytes()) {
+                        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                            return Err(error);
+                        }
+                        _ => {}
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// The link with the token.
@@ -161,17 +173,18 @@ fn is_token(text: &str) -> bool {
     text.len() == 2 * TOKEN_BYTES && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-fn new_token(path: &Path) -> io::Result<String> {
+/// A new token, as a line.
+fn new_token() -> io::Result<String> {
     let mut bytes = [0; TOKEN_BYTES];
     SysRng
         .try_fill_bytes(&mut bytes)
         .map_err(io::Error::other)?;
-    let mut token = String::with_capacity(2 * TOKEN_BYTES);
+    let mut token = String::with_capacity(2 * TOKEN_BYTES + 1);
     for byte in bytes {
         // Writing to a String cannot fail.
         let _ = write!(token, "{byte:02x}");
     }
-    files::replace(path, 0o600, format!("{token}\n").as_bytes())?;
+    token.push('\n');
     Ok(token)
 }
 
@@ -208,6 +221,20 @@ mod tests {
         let other = Access::open(first.listen, folder.path()).unwrap();
         assert_ne!(first.link(), other.link());
         assert_eq!(other.token.len(), 64);
+    }
+
+    #[test]
+    fn processes_that_start_at_once_have_the_same_token() {
+        let folder = tempfile::tempdir().unwrap();
+        let listen = "127.0.0.31:8000".parse().unwrap();
+        let links = std::thread::scope(|scope| {
+            let open = || Access::open(listen, folder.path()).unwrap().link();
+            let all: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
+            all.into_iter()
+                .map(|one| one.join().unwrap())
+                .collect::<std::collections::BTreeSet<_>>()
+        });
+        assert_eq!(links.len(), 1);
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod story;
 #[cfg(test)]
 mod tests;
 
+use std::fs::{File, TryLockError};
 use std::io;
 use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
@@ -81,6 +82,11 @@ pub enum WebError {
         /// The error of the system.
         source: io::Error,
     },
+    /// Another process uses the folder.
+    #[error(
+        "another halab web uses {0}: its page shows this lab; halab web --link prints the link to it"
+    )]
+    InUse(PathBuf),
     /// The address cannot be had.
     #[error("cannot listen at {at}: {source}; choose another address by --listen")]
     Listen {
@@ -122,6 +128,20 @@ pub fn link(listen: SocketAddrV4, state: &Path) -> Result<String, WebError> {
     Ok(open(listen, state)?.link())
 }
 
+/// Holds the folder until the result is dropped.
+fn locked(path: &Path) -> Result<File, WebError> {
+    let failed = |source| WebError::Folder {
+        path: path.to_owned(),
+        source,
+    };
+    let folder = File::open(path).map_err(failed)?;
+    match folder.try_lock() {
+        Ok(()) => Ok(folder),
+        Err(TryLockError::WouldBlock) => Err(WebError::InUse(path.to_owned())),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
 fn open(listen: SocketAddrV4, state: &Path) -> Result<Access, WebError> {
     let path = folder(state);
     Access::open(listen, &path).map_err(|source| WebError::Folder { path, source })
@@ -138,6 +158,8 @@ pub async fn run(
     ready: impl FnOnce(&str),
 ) -> Result<(), WebError> {
     let access = open(options.listen, &options.state)?;
+    // Another one would take the current run of this one for one that was left behind.
+    let _lock = locked(&folder(&options.state))?;
     let link = access.link();
     let begun = Instant::now();
     let board = Arc::new(Board::new());

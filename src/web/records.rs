@@ -6,7 +6,7 @@
 //! bounded. Runs that an earlier process has left behind are read back and removed in the same way.
 //! A ledger that shows a loss is kept.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,7 @@ use crate::client::Connector;
 use crate::config::Lab;
 use crate::drill::judging::{Acks, records};
 use crate::drill::report::Records;
+use crate::files;
 use crate::ledger::{Entry, LedgerReader, RecordOutcome};
 use crate::protocol::ack::Policy;
 use crate::record::{Batch, Timestamp};
@@ -51,6 +52,8 @@ const PATIENCE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 const KEYS_A_COMMAND: u64 = 256;
 /// The extension of ledgers.
 const EXTENSION: &str = "ledger";
+/// That of a ledger that was read back without a loss: its keys may be removed already.
+const VERIFIED: &str = "verified";
 
 /// The result of a reading, as shown.
 #[derive(Debug, Clone, Serialize)]
@@ -83,6 +86,8 @@ struct ShownCounts {
     problem: Option<String>,
     /// Ledgers that show a loss, and are kept.
     kept: Vec<PathBuf>,
+    /// The same of runs of earlier processes: a restore of a backup takes their records back, too.
+    kept_of_earlier: Vec<PathBuf>,
 }
 
 /// A run of the writer, as its ledger shows it.
@@ -92,6 +97,16 @@ struct WriterRun {
     reader: Option<LedgerReader>,
     stop: CancellationToken,
     task: JoinHandle<Result<(), WriterError>>,
+}
+
+/// A run that is over.
+#[derive(Debug, Clone)]
+struct OverRun {
+    path: PathBuf,
+    /// An earlier process has left it behind.
+    is_earlier: bool,
+    /// It was read back without a loss: only its keys are left to be removed.
+    is_verified: bool,
 }
 
 /// The acknowledgements of the current run.
@@ -107,13 +122,11 @@ pub(super) struct CurrentAcks {
 struct RecordsState {
     current: Option<CurrentAcks>,
     counts: ShownCounts,
-    /// Losses in the current run.
-    lost_now: u64,
-    /// Losses in runs that are over.
-    lost_before: u64,
+    /// The most losses that a reading of each run has found.
+    losses: BTreeMap<PathBuf, u64>,
     last_ack: Option<Instant>,
     /// Runs that are over, and not read back yet.
-    over: VecDeque<PathBuf>,
+    over: VecDeque<OverRun>,
 }
 
 /// The page's own writer, and what became of its records.
@@ -143,8 +156,14 @@ impl OwnRecords {
         let mut over = VecDeque::new();
         for entry in fs::read_dir(folder)? {
             let path = entry?.path();
-            if path.extension().is_some_and(|e| e == EXTENSION) {
-                over.push_back(path);
+            let has = |extension| path.extension().is_some_and(|e| e == extension);
+            let is_verified = has(VERIFIED);
+            if is_verified || has(EXTENSION) {
+                over.push_back(OverRun {
+                    path,
+                    is_earlier: true,
+                    is_verified,
+                });
             }
         }
         Ok(OwnRecords {
@@ -156,8 +175,7 @@ impl OwnRecords {
             state: Mutex::new(RecordsState {
                 current: None,
                 counts: ShownCounts::default(),
-                lost_now: 0,
-                lost_before: 0,
+                losses: BTreeMap::new(),
                 last_ack: None,
                 over,
             }),
@@ -196,7 +214,11 @@ impl OwnRecords {
                 self.read_ledger(ending, &mut now, false);
                 if ending.task.is_finished() {
                     self.read_ledger(ending, &mut now, false);
-                    self.lock().over.push_back(ending.path.clone());
+                    self.lock().over.push_back(OverRun {
+                        path: ending.path.clone(),
+                        is_earlier: false,
+                        is_verified: false,
+                    });
                     self.run_is_over.notify_one();
                     old = None;
                 }
@@ -298,7 +320,6 @@ impl OwnRecords {
                 return;
             };
             if current {
-                state.lost_before += std::mem::take(&mut state.lost_now);
                 state.current = Some(CurrentAcks {
                     acks: Acks::new(reader.header().start),
                     started: run.started,
@@ -370,7 +391,7 @@ impl OwnRecords {
     fn show_counts(&self) {
         let counts = {
             let mut state = self.lock();
-            state.counts.lost = state.lost_before + state.lost_now;
+            state.counts.lost = state.losses.values().sum();
             state.counts.clone()
         };
         self.board.show("records", &counts);
@@ -383,7 +404,7 @@ impl OwnRecords {
         loop {
             let over = self.lock().over.front().cloned();
             let pause = match over {
-                Some(path) if self.finish(&path, stop).await => continue,
+                Some(run) if self.finish(&run, stop).await => continue,
                 Some(_) => RETRY_PAUSE * 10,
                 None => READ_PERIOD,
             };
@@ -400,7 +421,8 @@ impl OwnRecords {
     }
 
     /// Reads back a run that is over, and removes it if nothing is lost. Whether it is done.
-    async fn finish(&self, path: &Path, stop: &CancellationToken) -> bool {
+    async fn finish(&self, over: &OverRun, stop: &CancellationToken) -> bool {
+        let path = over.path.as_path();
         let Ok(reader) = LedgerReader::open(path) else {
             // Without a complete header, nothing was sent.
             warn!(ledger = %path.display(), "not a ledger; it stays where it is");
@@ -420,36 +442,59 @@ impl OwnRecords {
                 }
             }
         }
-        let Some(result) = self.read(path, stop).await else {
+        if !over.is_verified && !self.is_verified(over, stop).await {
+            // It stays in the queue, unless it is to be kept.
+            return self
+                .lock()
+                .over
+                .front()
+                .is_none_or(|next| next.path != path);
+        }
+        // A kill while keys are removed must not look like a loss.
+        let verified = path.with_extension(VERIFIED);
+        if !over.is_verified
+            && let Err(error) = files::rename(path, &verified)
+        {
+            warn!(%error, ledger = %path.display(), "cannot rename the ledger");
+            return false;
+        }
+        if let Some(next) = self.lock().over.front_mut() {
+            next.path = verified.clone();
+            next.is_verified = true;
+        }
+        let run = Batch::new(run, Timestamp::default());
+        if let Err(error) = self.remove_keys(run, invoked).await {
+            info!(%error, "the keys of a finished run are removed later");
+            return false;
+        }
+        if let Err(error) = fs::remove_file(&verified) {
+            warn!(%error, ledger = %verified.display(), "cannot remove the ledger");
+        }
+        self.lock().over.pop_front();
+        true
+    }
+
+    /// Reads back a run that is over; whether nothing is lost. A run with a loss is kept.
+    async fn is_verified(&self, over: &OverRun, stop: &CancellationToken) -> bool {
+        let Some(result) = self.read(&over.path, stop).await else {
             return false;
         };
         if result.verdict == Verdict::Violated {
+            let lost = result.records.lost;
+            warn!(ledger = %over.path.display(), lost, "the ledger is kept");
             let mut state = self.lock();
-            state.lost_before += result.records.lost;
-            state.counts.kept.push(path.to_owned());
+            match over.is_earlier {
+                true => state.counts.kept_of_earlier.push(over.path.clone()),
+                false => {
+                    let known = state.losses.entry(over.path.clone()).or_default();
+                    *known = lost.max(*known);
+                    state.counts.kept.push(over.path.clone());
+                }
+            }
             state.over.pop_front();
-            warn!(ledger = %path.display(), lost = result.records.lost, "the ledger is kept");
-            return true;
-        }
-        if result.verdict != Verdict::Holds && result.records.acknowledged > 0 {
             return false;
         }
-        match self
-            .remove_keys(Batch::new(run, Timestamp::default()), invoked)
-            .await
-        {
-            Ok(()) => {
-                if let Err(error) = fs::remove_file(path) {
-                    warn!(%error, ledger = %path.display(), "cannot remove the ledger");
-                }
-                self.lock().over.pop_front();
-                true
-            }
-            Err(error) => {
-                info!(%error, "the keys of a finished run are removed later");
-                false
-            }
-        }
+        result.verdict == Verdict::Holds || result.records.acknowledged == 0
     }
 
     /// Removes the keys of the first `count` records of a run.
@@ -476,8 +521,9 @@ impl OwnRecords {
         let path = self.lock().current.as_ref()?.path.clone();
         let result = self.read(&path, stop).await?;
         let mut state = self.lock();
-        if state.current.as_ref().is_some_and(|c| c.path == path) {
-            state.lost_now = state.lost_now.max(result.records.lost);
+        if result.records.lost > 0 {
+            let known = state.losses.entry(path).or_default();
+            *known = result.records.lost.max(*known);
         }
         state.counts.read_back = Some(result.clone());
         drop(state);

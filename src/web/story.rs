@@ -58,6 +58,8 @@ struct ShownStory {
     is_recovered: bool,
     /// It changes no more, but for the reading.
     is_over: bool,
+    /// Another fault came before its end.
+    is_interrupted: bool,
     /// The nodes that do not run, if they have to be started.
     missing: Vec<String>,
     read_back: Option<ReadBack>,
@@ -190,6 +192,13 @@ impl StoryTeller {
             self.insert_cause(at, title);
             return;
         }
+        if let Some(interrupted) = self.current.take() {
+            let shown = ShownStory {
+                is_interrupted: true,
+                ..self.shown(&interrupted, true, None)
+            };
+            self.board.show_story(interrupted.number, &shown);
+        }
         self.told += 1;
         self.current = Some(Current {
             number: self.told,
@@ -271,6 +280,7 @@ impl StoryTeller {
             in_sync_ms: current.in_sync.map(|at| ms(at - current.at)),
             is_recovered: current.is_recovered,
             is_over,
+            is_interrupted: false,
             missing: silent.map(|(node, _)| node.clone()).collect(),
             read_back,
         }

@@ -49,6 +49,7 @@ function after(story) {
   if (story.in_sync_ms != null) {
     parts.push(`All data nodes were in sync ${duration(story.in_sync_ms)} after it.`);
   }
+  if (story.is_interrupted) return "Another fault followed before the lab had recovered.";
   if (story.is_recovered) parts.push("The lab can lose any one node again.");
   else if (story.missing.length) parts.push(`${story.missing.join(" and ")} does not answer: until it is back, a second loss is one too many.`);
   else if (!story.is_over) parts.push("The lab is recovering.");
@@ -74,7 +75,7 @@ on("records", (records) => {
   numbers.lost.textContent = grouped(records.lost);
   lostFact.classList.toggle("bad", records.lost > 0);
   numbers.gap.textContent = duration(records.longest_gap);
-  const { read_back, problem, kept } = records;
+  const { read_back, problem, kept, kept_of_earlier } = records;
   const parts = [];
   if (problem) parts.push(`The writer of this page does not write: ${problem}.`);
   if (records.reading) parts.push("All records are being read back.");
@@ -82,5 +83,8 @@ on("records", (records) => {
     parts.push(`Read back at ${clock(started + read_back.t).slice(0, 8)} from ${read_back.nodes.join(" and ")}: ${read_back.verdict}.`);
   } else parts.push("Not read back yet: that happens once a minute, and after every fault.");
   if (kept.length) parts.push(`Kept because records are lost: ${kept.join(", ")}.`);
+  if (kept_of_earlier.length) {
+    parts.push(`Records of an earlier run are missing, as after the restore of a backup; its ledger is kept: ${kept_of_earlier.join(", ")}.`);
+  }
   reading.textContent = parts.join(" ");
 });
