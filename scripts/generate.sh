@@ -12,6 +12,7 @@ GENERATORS=(
     scripts/commands.py        # the commands of ./lab in docs/commands.md
     scripts/bench/bench.py     # the tables of docs/performance.md
     scripts/bench/proxy.py     # the tables of docs/proxy-performance.md
+    scripts/bench/web.py       # the table of docs/web.md
 )
 
 generate_usage() {

@@ -195,10 +195,7 @@ web_obstacle() {
 test_web() {
     own_lab
     local tools=$scratch/browser link
-    mkdir "$tools"
-    cp tests/browser/* "$tools"
-    (cd "$tools" && npm ci --ignore-scripts --no-audit --no-fund --silent) ||
-        die "npm cannot install playwright-core" "see its messages above"
+    setup_browser_tools "$tools"
     HALAB_PROFILE=fast ./lab up --no-write
     link=$(./lab web)
     CHROMIUM=$(command -v chromium) node "$tools/page.mjs" "$link" "${LAB_SCREENSHOTS:-$scratch/screenshots}"

@@ -32,3 +32,12 @@ pinned_venv() {
         cp "$pinned" "$venv/installed"
     fi
 }
+
+# setup_browser_tools FOLDER: the scripts of tests/browser, with what they need, in that folder.
+setup_browser_tools() {
+    rm -rf "$1"
+    mkdir -p "$1"
+    cp "$LAB_ROOT"/tests/browser/* "$1"
+    (cd "$1" && npm ci --ignore-scripts --no-audit --no-fund --silent) ||
+        die "npm cannot install playwright-core" "see its messages above"
+}

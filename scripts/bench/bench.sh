@@ -1,19 +1,27 @@
 # shellcheck shell=bash
-# `./lab bench` and `./lab bench proxy`. Sourced by ./lab.
+# `./lab bench`, `./lab bench proxy` and `./lab bench web`. Sourced by ./lab.
 
 cmd_bench() {
     local program=bench
-    if [ "${1-}" = proxy ]; then
-        program=proxy
+    case ${1-} in
+    proxy | web)
+        program=$1
         shift
-    fi
+        ;;
+    esac
     have python3 || apt_install "Python, for the benchmarks" python3
     case ${1-} in
     -h | --help) ;;
     *) setup ;;
     esac
     case $program:${1-} in
-    bench:* | proxy:-h | proxy:--help) ;;
+    bench:* | proxy:-h | proxy:--help | web:-h | web:--help) ;;
+    web:*)
+        if have node && have npm; then
+            export LAB_BROWSER_TOOLS=$LAB_TOOLS/browser
+            setup_browser_tools "$LAB_BROWSER_TOOLS"
+        fi
+        ;;
     *)
         (cd "$LAB_ROOT" && cargo build --release --locked --example load) ||
             die "cannot build the load of the benchmark" "see cargo's messages above"
