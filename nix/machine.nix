@@ -1,5 +1,6 @@
-# The machine of `nix run .#vm`: every part of the lab on one virtual machine, to try it out.
-# The lab in a browser is at port 8000 of 127.0.0.1 of the host, Grafana at port 3000. Real hosts run one part each.
+# The machine of `nix run .#vm`: every part of the lab on one virtual machine, to try it out. The
+# lab in a browser is at port 8000 of 127.0.0.1 of the host, Grafana at port 3000. Real hosts run
+# one part each.
 {
   config,
   lib,
@@ -42,8 +43,8 @@ in
     firewall.allowedTCPPorts = lib.attrValues shown;
   };
 
-  # The page, Grafana and Prometheus at 127.0.0.1 of the host. QEMU forwards to the machine's address above;
-  # proxies forward to the address of lab.toml, at which the services listen.
+  # The page, Grafana and Prometheus at 127.0.0.1 of the host. QEMU forwards to the machine's
+  # address above; proxies forward to the address of lab.toml, at which the services listen.
   virtualisation.forwardPorts = map (port: {
     from = "host";
     host = {

@@ -342,7 +342,7 @@ def web():
         "128Mi",
         "100m",
         [("ledger", "/ledger")],
-        args=["web", "--listen", f"0.0.0.0:{port}"],
+        args=["web", "--listen", f"127.0.0.1:{port}"],
         env={"HALAB_STATE": "/ledger"},
         ports=[("web", port)],
     )

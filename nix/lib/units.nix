@@ -276,7 +276,7 @@ in
       startLimitIntervalSec = 0;
       environment.HALAB_STATE = "/var/lib/${state}";
       serviceConfig = {
-        ExecStart = toString ([ "${program} web" ] ++ flags);
+        ExecStart = toString ([ "${program} web --if-configured" ] ++ flags);
         StateDirectory = "${state}/web";
         StateDirectoryMode = "0700";
         Restart = "on-failure";

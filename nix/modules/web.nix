@@ -17,7 +17,7 @@ in
       default = true;
       description = ''
         Whether the page writes records of its own, 50 a second, and reads them back. They are
-        removed after at most twenty minutes.
+        removed once they were read back.
       '';
     };
   };

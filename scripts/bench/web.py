@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The cost of `halab web` with open pages: what the writer at full load loses by it, its memory, and
-the frames a second that a browser draws.
+"""The cost of `halab web` with open pages: what the writer at full load loses by it, its memory,
+and the frames a second that a browser draws.
 
 Starts a separate lab on a /24 of 127/8, without monitoring. Writes in pairs of runs, one with the
 page and one without, in alternating order, and prints the median of the ratios of each pair. Frames

@@ -1,5 +1,6 @@
 //! `halab up`.
 
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -81,10 +82,11 @@ pub(super) fn run(global: &Global, args: &UpArgs) -> CommandResult {
         }
         if let Some(monitoring) = lab.monitoring.as_ref().filter(|_| !no_web) {
             runner.start_web(&["--allow-faults"])?;
-            print_text(format_args!(
-                "the lab in a browser: {}",
-                web::link(monitoring.web_socket(), &state)?
-            ))?;
+            // The token is not for logs.
+            if io::stdout().is_terminal() {
+                let link = web::link(monitoring.web_socket(), &state)?;
+                print_text(format_args!("the lab in a browser: {link}"))?;
+            }
         }
         serve(&lab, runner, token).await
     })

@@ -1,5 +1,6 @@
 //! `halab web`.
 
+use std::io::{self, IsTerminal};
 use std::net::SocketAddrV4;
 
 use anyhow::anyhow;
@@ -89,8 +90,12 @@ pub(super) fn run(global: &Global, args: &WebArgs) -> CommandResult {
     };
     with_signals(Threads::Many, |token| async move {
         let ready = |link: &str| {
-            // Standard output may be closed; the page is served all the same.
-            let _ = print_text(format_args!("the lab in a browser: {link}"));
+            // The token is not for logs. Standard output may be closed; the page is served all the
+            // same.
+            let _ = match io::stdout().is_terminal() {
+                true => print_text(format_args!("the lab in a browser: {link}")),
+                false => print_text("the lab in a browser: halab web --link prints the link to it"),
+            };
         };
         web::run(&lab, &options, &token, ready).await?;
         Ok(Exit::Holds)

@@ -12,7 +12,7 @@ pub(super) const SENTINELS_MIN: usize = 3;
 pub(super) const NAME_MAX: usize = 63;
 /// The other folders of the state folder, and the other processes and services of a lab, whose logs
 /// and volumes are beside those of the nodes.
-pub(super) const RESERVED_NAMES: [&str; 10] = [
+pub(super) const RESERVED_NAMES: [&str; 11] = [
     "cadvisor",
     "closing",
     "grafana",
@@ -22,6 +22,7 @@ pub(super) const RESERVED_NAMES: [&str; 10] = [
     "proxy",
     "redis-exporter",
     "secrets",
+    "web",
     "writer",
 ];
 

@@ -41,7 +41,6 @@ pub(super) enum Refusal {
 }
 
 /// The rules for requests.
-#[derive(Clone)]
 pub(super) struct Access {
     listen: SocketAddrV4,
     token: String,
@@ -79,18 +78,18 @@ impl Access {
         format!("http://{}/?{PARAMETER}{}", self.listen, self.token)
     }
 
-    /// The cookie that stands for the token. Its name has the port: browsers send a cookie to every
-    /// port of a host.
+    /// The cookie that stands for the token. It is not the token: browsers send a cookie to every
+    /// port of a host, and the link must not follow from it.
     pub(super) fn cookie(&self) -> String {
-        format!(
-            "{}={}; Path=/; HttpOnly; SameSite=Lax",
-            self.cookie_name(),
-            self.token
-        )
+        let (name, value) = self.named_cookie();
+        format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax")
     }
 
-    fn cookie_name(&self) -> String {
-        format!("halab-web-{}", self.listen.port())
+    /// Its name and its value. Two labs whose ports are forwarded to one host have different names.
+    fn named_cookie(&self) -> (String, String) {
+        let hash = |what: &str| hex(&Sha256::digest(format!("{what} {}", self.token)));
+        let name = hash("name of the cookie");
+        (format!("halab-web-{}", &name[..8]), hash("cookie"))
     }
 
     /// Whether the query of a request has the token.
@@ -121,13 +120,13 @@ impl Access {
     }
 
     fn has_cookie(&self, headers: &HeaderMap) -> bool {
-        let name = self.cookie_name();
+        let (name, value) = self.named_cookie();
         let lines = headers.get_all(COOKIE).iter();
         let mut cookies = lines
             .filter_map(|line| line.to_str().ok())
             .flat_map(|line| line.split(';'))
             .filter_map(|cookie| cookie.trim().split_once('='));
-        cookies.any(|(key, value)| key == name && self.is_token(value))
+        cookies.any(|(key, given)| key == name && is_same(given, &value))
     }
 
     fn has_bearer(&self, headers: &HeaderMap) -> bool {
@@ -135,9 +134,8 @@ impl Access {
         given.is_some_and(|token| self.is_token(token))
     }
 
-    /// By the digests, so that the time of the comparison says nothing about the token.
     fn is_token(&self, given: &str) -> bool {
-        Sha256::digest(given) == Sha256::digest(&self.token)
+        is_same(given, &self.token)
     }
 }
 
@@ -173,19 +171,27 @@ fn is_token(text: &str) -> bool {
     text.len() == 2 * TOKEN_BYTES && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
+/// By the digests, so that the time of the comparison says nothing about the secret.
+fn is_same(given: &str, secret: &str) -> bool {
+    Sha256::digest(given) == Sha256::digest(secret)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
 /// A new token, as a line.
 fn new_token() -> io::Result<String> {
     let mut bytes = [0; TOKEN_BYTES];
     SysRng
         .try_fill_bytes(&mut bytes)
         .map_err(io::Error::other)?;
-    let mut token = String::with_capacity(2 * TOKEN_BYTES + 1);
-    for byte in bytes {
-        // Writing to a String cannot fail.
-        let _ = write!(token, "{byte:02x}");
-    }
-    token.push('\n');
-    Ok(token)
+    Ok(hex(&bytes) + "\n")
 }
 
 #[cfg(test)]
@@ -238,17 +244,22 @@ mod tests {
     }
 
     #[test]
-    fn looking_needs_the_token_in_a_cookie_of_this_port_or_as_bearer() {
+    fn looking_needs_the_cookie_or_the_token_as_bearer() {
         let (access, _folder) = access();
         let host = ("host", "127.0.0.31:8000");
-        let cookie = |port: u16, token: &str| format!("a=b; halab-web-{port}={token}; c=d");
-        let own = cookie(8000, &access.token);
+        let (name, value) = access.named_cookie();
+        let cookie = |name: &str, value: &str| format!("a=b; {name}={value}; c=d");
+        let own = cookie(&name, &value);
         let bearer = format!("Bearer {}", access.token);
         for (line, may) in [
             (("cookie", own.as_str()), true),
             (("authorization", bearer.as_str()), true),
-            (("cookie", cookie(9000, &access.token).as_str()), false),
-            (("cookie", cookie(8000, "").as_str()), false),
+            (
+                ("cookie", cookie("halab-web-other", &value).as_str()),
+                false,
+            ),
+            (("cookie", cookie(&name, &access.token).as_str()), false),
+            (("cookie", cookie(&name, "").as_str()), false),
             (("authorization", "Bearer "), false),
             (("authorization", access.token.as_str()), false),
         ] {
@@ -286,7 +297,8 @@ mod tests {
     fn a_change_comes_from_this_page_or_from_a_script_with_the_token() {
         let (access, _folder) = access();
         let host = ("host", "localhost:8000");
-        let cookie = format!("halab-web-8000={}", access.token);
+        let (name, value) = access.named_cookie();
+        let cookie = format!("{name}={value}");
         let bearer = format!("Bearer {}", access.token);
         let cookie = ("cookie", cookie.as_str());
         let bearer = ("authorization", bearer.as_str());

@@ -1,19 +1,21 @@
 //! The faults that the page can inject: requests, and what is asked before a second loss.
 //!
-//! Only nodes of this machine can be broken: their processes are found by the state folder. Each
-//! fault is recorded on the observer's clock right before it is injected.
+//! Only nodes of this machine can be broken: their processes are found by the state folder. One
+//! request is handled at a time. A fault is recorded on the observer's clock with the time right
+//! before it is injected, once it has been.
 
 mod processes;
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::access::User;
 use crate::client::Connector;
@@ -31,6 +33,10 @@ const PAUSES_S: std::ops::RangeInclusive<u64> = 1..=60;
 const USUAL_PAUSE_S: u64 = 8;
 /// Time limit of the command that starts or stops a node.
 const CONTROL_LIMIT: Duration = Duration::from_secs(60);
+/// After this time, a loss shows in the status of the lab.
+const SHOWS_AFTER: Duration = Duration::from_secs(2);
+/// Why a node is neither stopped nor started.
+const NO_COMMAND: &str = "this lab is not run by a program that can start one node";
 
 /// A fault, or its repair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, strum::VariantArray)]
@@ -94,7 +100,18 @@ pub(super) struct PageFaults {
     /// A shell command that is called with `start NAME` or `stop NAME`.
     pub(super) node_command: Option<String>,
     pub(super) observer: Arc<LabObserver>,
-    pub(super) status: watch::Receiver<Option<Arc<Status>>>,
+    pub(super) status: watch::Receiver<Option<AskedStatus>>,
+    /// A request is being handled: the lab has not recovered from it yet.
+    pub(super) is_busy: Arc<AtomicBool>,
+    /// The end of the last loss. Held while a request is handled.
+    pub(super) last_loss: tokio::sync::Mutex<Option<Instant>>,
+}
+
+/// A status of the lab, and when its first question was asked.
+#[derive(Debug, Clone)]
+pub(super) struct AskedStatus {
+    pub(super) at: Instant,
+    pub(super) status: Arc<Status>,
 }
 
 impl PageFault {
@@ -103,8 +120,9 @@ impl PageFault {
             PageFault::KillServer => (
                 "kill-server",
                 "Kill the server",
-                "Its supervisor lives. If it was the primary, the Sentinels promote the replica within \
-                 a second; the server then comes back as a replica. Nothing acknowledged is lost.",
+                "The supervisor of a data node lives. If it was the primary, the Sentinels promote the \
+                 replica within a second; the server then comes back as a replica. A Sentinel ends \
+                 as a whole, until it is started. Nothing acknowledged is lost.",
                 true,
             ),
             PageFault::KillNode => (
@@ -189,40 +207,54 @@ impl PageFaults {
             return Err(FaultRefusal::NotAllowed);
         }
         if !self.can(fault) {
-            let why = "this lab is not run by a program that can start one node";
-            return Err(FaultRefusal::Impossible(why.into()));
+            return Err(impossible(NO_COMMAND));
         }
+        let mut last_loss = self.last_loss.lock().await;
+        self.is_busy.store(true, Ordering::Relaxed);
+        let done = self.inject_alone(&request, &last_loss).await;
+        if done.is_ok() && fault.is_loss() {
+            *last_loss = Some(Instant::now());
+        }
+        self.is_busy.store(false, Ordering::Relaxed);
+        done
+    }
+
+    async fn inject_alone(
+        &self,
+        request: &FaultRequest,
+        last_loss: &Option<Instant>,
+    ) -> Result<String, FaultRefusal> {
+        let fault = request.fault;
         if !fault.button().of_node {
             return self.hand_over().await;
         }
         let Some(node) = request.node.as_deref().and_then(|name| self.lab.node(name)) else {
             let names: Vec<&str> = self.lab.nodes().map(|node| node.name.as_str()).collect();
-            let why = format!("name a node: {}", names.join(", "));
-            return Err(FaultRefusal::Impossible(why));
+            return Err(impossible(format!("name a node: {}", names.join(", "))));
         };
         let name = &node.name;
-        if fault.is_loss() {
-            self.ask_first(name, node.kind, request.confirmed)?;
+        if fault.is_loss() && !request.confirmed {
+            self.ask_first(name, node.kind, *last_loss)?;
         }
         match fault {
             PageFault::StopNode => self.control("stop", name).await,
             PageFault::StartNode => self.control("start", name).await,
             PageFault::KillServer => {
-                let server = self.processes(name)?.server()?;
-                self.record(format!("SIGKILL to the server of {name}"));
-                processes::signal(server, Signal::KILL);
-                Ok(format!(
-                    "killed the server of {name}, process {}",
-                    server.as_raw_nonzero()
-                ))
+                if node.kind == NodeKind::Sentinel && self.node_command.is_none() {
+                    return Err(impossible(NO_COMMAND));
+                }
+                let processes = self.processes(name)?;
+                let at = self.observer.now();
+                done(name, processes.kill_server())?;
+                self.record(at, format!("SIGKILL to the server of {name}"));
+                let pid = processes.server_pid();
+                Ok(format!("killed the server of {name}, process {pid}"))
             }
             PageFault::KillNode => {
-                let both = self.processes(name)?.both()?;
-                self.record(format!("SIGKILL to the node {name}"));
-                // The supervisor first: it would start a server again.
-                for process in both {
-                    processes::signal(process, Signal::KILL);
-                }
+                let processes = self.processes(name)?;
+                let at = self.observer.now();
+                done(name, processes.kill())?;
+                self.record(at, format!("SIGKILL to the node {name}"));
                 Ok(format!("killed the node {name}"))
             }
             PageFault::PauseNode => {
@@ -230,13 +262,15 @@ impl PageFaults {
                 if !PAUSES_S.contains(&seconds) {
                     let (least, most) = PAUSES_S.into_inner();
                     let why = format!("a pause lasts from {least} to {most} seconds");
-                    return Err(FaultRefusal::Impossible(why));
+                    return Err(impossible(why));
                 }
-                let both = self.processes(name)?.both()?;
-                self.record(format!("the node {name} stands still for {seconds} s"));
-                processes::pause(&both, seconds).map_err(|error| {
-                    FaultRefusal::Impossible(format!("cannot pause {name}: {error}"))
-                })?;
+                let processes = self.processes(name)?;
+                if processes.is_paused() {
+                    return Err(impossible(format!("{name} stands still already")));
+                }
+                let at = self.observer.now();
+                done(name, processes.pause(seconds))?;
+                self.record(at, format!("the node {name} stands still for {seconds} s"));
                 Ok(format!("paused the node {name} for {seconds} s"))
             }
             PageFault::Handover => self.hand_over().await,
@@ -246,71 +280,87 @@ impl PageFaults {
     fn processes(&self, name: &str) -> Result<NodeProcesses, FaultRefusal> {
         NodeProcesses::find(&self.state, name).ok_or_else(|| {
             let why = format!("no server of {name} runs on this machine; start the node first");
-            FaultRefusal::Impossible(why)
+            impossible(why)
         })
     }
 
-    fn record(&self, text: String) {
-        tracing::info!(fault = %text, "injecting a fault");
-        self.observer.record(LabEventKind::Fault(text));
+    /// Records a fault that was injected at a time of the observer.
+    fn record(&self, at: u64, text: String) {
+        tracing::info!(fault = %text, "injected a fault");
+        self.observer.record_at(at, LabEventKind::Fault(text));
     }
 
-    /// Refuses a loss while another one is not over, unless it is confirmed.
-    fn ask_first(&self, name: &str, kind: NodeKind, confirmed: bool) -> Result<(), FaultRefusal> {
-        if confirmed {
-            return Ok(());
-        }
-        let status = self.status.borrow().clone();
-        let Some(status) = status else {
-            return Ok(());
+    /// Refuses a loss while another one is not over, as far as is known.
+    fn ask_first(
+        &self,
+        name: &str,
+        kind: NodeKind,
+        last_loss: Option<Instant>,
+    ) -> Result<(), FaultRefusal> {
+        let known = self.status.borrow().clone();
+        let is_over = |at: Instant| last_loss.is_none_or(|loss| at > loss + SHOWS_AFTER);
+        let status = match &known {
+            Some(known) if known.status.healthy && is_over(known.at) => return Ok(()),
+            Some(known) => Some(&known.status),
+            None => None,
         };
-        if status.healthy {
-            return Ok(());
-        }
+        let kind = match kind {
+            NodeKind::Data => "the data node",
+            NodeKind::Sentinel => "the Sentinel",
+        };
         let mut stakes = vec![format!(
-            "The lab has not recovered from another loss. With {} {name} gone too, two losses coincide, \
-             and the lab promises nothing for that.",
-            match kind {
-                NodeKind::Data => "the data node",
-                NodeKind::Sentinel => "the Sentinel",
-            }
+            "The lab has not recovered from another loss, as far as is known. With {kind} {name} gone \
+             too, two losses coincide, and the lab promises nothing for that."
         )];
-        stakes.extend(status.stakes.iter().cloned());
+        stakes.extend(status.iter().flat_map(|status| &status.stakes).cloned());
         Err(FaultRefusal::Ask(stakes))
     }
 
     async fn hand_over(&self) -> Result<String, FaultRefusal> {
-        self.record("handover".into());
         let connector = Connector::new(&self.lab, User::Operator);
+        let at = self.observer.now();
         match hand_over(&self.lab, &connector).await {
-            Ok(done) => Ok(format!(
-                "{} handed over to {}; writes paused for {:.0} ms",
-                done.from, done.to, done.paused_ms
-            )),
-            Err(error) => Err(FaultRefusal::Impossible(error.to_string())),
+            Ok(done) => {
+                self.record(at, "handover".into());
+                Ok(format!(
+                    "{} handed over to {}; writes paused for {:.0} ms",
+                    done.from, done.to, done.paused_ms
+                ))
+            }
+            Err(error) => Err(impossible(error.to_string())),
         }
     }
 
     async fn control(&self, action: &str, name: &str) -> Result<String, FaultRefusal> {
-        let impossible = |why: String| FaultRefusal::Impossible(why);
         let command = self.node_command.as_deref().unwrap_or_default();
-        self.record(format!("{action} of the node {name}"));
+        let at = self.observer.now();
         let run = Command::new("sh")
             .args(["-c", &format!("{command} \"$@\""), "sh", action, name])
-            .kill_on_drop(true)
             .output();
-        match timeout(CONTROL_LIMIT, run).await {
-            Err(_) => Err(impossible(format!(
-                "{command} {action} {name}: no end within {} s",
-                CONTROL_LIMIT.as_secs()
-            ))),
-            Ok(Err(error)) => Err(impossible(format!("{command}: {error}"))),
-            Ok(Ok(output)) if output.status.success() => Ok(format!("{action} of {name}: done")),
+        let ended = match timeout(CONTROL_LIMIT, run).await {
+            Err(_) => Err(format!("no end within {} s", CONTROL_LIMIT.as_secs())),
+            Ok(Err(error)) => Err(error.to_string()),
+            Ok(Ok(output)) if output.status.success() => Ok(()),
             Ok(Ok(output)) => {
                 let text = String::from_utf8_lossy(&output.stderr);
-                let last = text.trim().lines().last().unwrap_or_default();
-                Err(impossible(format!("{command} {action} {name}: {last}")))
+                Err(text.trim().lines().last().unwrap_or_default().to_owned())
             }
+        };
+        match ended {
+            Ok(()) => {
+                self.record(at, format!("{action} of the node {name}"));
+                Ok(format!("{action} of {name}: done"))
+            }
+            Err(why) => Err(impossible(format!("{action} {name}: {why}"))),
         }
     }
+}
+
+fn impossible(why: impl Into<String>) -> FaultRefusal {
+    FaultRefusal::Impossible(why.into())
+}
+
+/// The refusal that follows from a signal that could not be sent.
+fn done(name: &str, sent: io::Result<()>) -> Result<(), FaultRefusal> {
+    sent.map_err(|error| impossible(format!("cannot signal the processes of {name}: {error}")))
 }

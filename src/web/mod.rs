@@ -27,6 +27,7 @@ use std::io;
 use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -34,17 +35,18 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::info;
 
 use crate::access::User;
 use crate::config::Lab;
 use crate::drill::environment::LabObserver;
-use crate::status::{Status, gather};
+use crate::status::gather;
 
 use access::Access;
 use board::Board;
 use drills::Drills;
-use faults::{FaultButton, PageFaults};
+use faults::{AskedStatus, FaultButton, PageFaults};
 use records::OwnRecords;
 use server::PageServer;
 use story::StoryTeller;
@@ -169,6 +171,7 @@ pub async fn run(
     };
     let observer = Arc::new(LabObserver::start_as(lab, user, begun));
     let (to_status, status) = watch::channel(None);
+    let is_busy = Arc::new(AtomicBool::new(false));
     let faults = PageFaults {
         lab: lab.clone(),
         is_allowed: options.allow_faults,
@@ -176,6 +179,8 @@ pub async fn run(
         node_command: options.node_command.clone(),
         observer: observer.clone(),
         status,
+        is_busy: is_busy.clone(),
+        last_loss: tokio::sync::Mutex::default(),
     };
     show_lab(lab, options, &faults, &board);
     let records = match options.rate {
@@ -190,7 +195,8 @@ pub async fn run(
     let path = folder(&options.state);
     let drills = Drills::new(&path, options.allow_faults, board.clone());
     let drills = drills.map_err(|source| WebError::Folder { path, source })?;
-    let server = PageServer::new(access, board.clone(), faults, drills);
+    let requests = TaskTracker::new();
+    let server = PageServer::new(access, board.clone(), faults, drills, requests.clone());
     let server = Arc::new(server);
     let listen = options.listen;
     let _server = server
@@ -212,7 +218,7 @@ pub async fn run(
     }
     let ask = ask_regularly(lab.clone(), board.clone(), to_status.clone());
     tasks.spawn(until(end.clone(), ask));
-    let teller = StoryTeller::new(lab, observer, board, records.clone());
+    let teller = StoryTeller::new(lab, observer, board, records.clone(), is_busy);
     let tell = tell(teller, records, to_status.subscribe(), end.clone());
     tasks.spawn(tell);
     let failed = tokio::select! {
@@ -223,6 +229,9 @@ pub async fn run(
         }),
     };
     end.cancel();
+    // What was begun is ended: a handover in the middle would leave writes paused.
+    requests.close();
+    requests.wait().await;
     while tasks.join_next().await.is_some() {}
     match failed {
         Some(why) if !stop.is_cancelled() => Err(WebError::Task(why)),
@@ -260,14 +269,15 @@ async fn until(stop: CancellationToken, work: impl Future<Output = ()>) {
 }
 
 /// Asks all nodes in turn, and shows their answers.
-async fn ask_regularly(lab: Lab, board: Arc<Board>, to: watch::Sender<Option<Arc<Status>>>) {
+async fn ask_regularly(lab: Lab, board: Arc<Board>, to: watch::Sender<Option<AskedStatus>>) {
     let mut rounds = interval(STATUS_PERIOD);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         rounds.tick().await;
+        let at = Instant::now();
         let status = Arc::new(gather(&lab).await);
         board.show("status", &*status);
-        to.send_replace(Some(status));
+        to.send_replace(Some(AskedStatus { at, status }));
     }
 }
 
@@ -275,14 +285,12 @@ async fn ask_regularly(lab: Lab, board: Arc<Board>, to: watch::Sender<Option<Arc
 async fn tell(
     mut teller: StoryTeller,
     records: Option<Arc<OwnRecords>>,
-    status: watch::Receiver<Option<Arc<Status>>>,
+    status: watch::Receiver<Option<AskedStatus>>,
     stop: CancellationToken,
 ) {
     let mut looks = interval(OBSERVE_PERIOD);
     looks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut look: u32 = 0;
-    let mut healthy_at = None;
-    let mut status = status;
     let mut reading = JoinSet::new();
     let mut is_read: Option<u64> = None;
     loop {
@@ -296,12 +304,8 @@ async fn tell(
                 continue;
             }
         }
-        if status.has_changed().unwrap_or(false)
-            && let Some(status) = &*status.borrow_and_update()
-            && status.healthy
-        {
-            healthy_at = Some(Instant::now());
-        }
+        let last = status.borrow().clone();
+        let healthy_at = last.filter(|last| last.status.healthy).map(|last| last.at);
         teller.observe(healthy_at);
         look = look.wrapping_add(1);
         if look.is_multiple_of(LOOKS_A_STORY)

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -27,7 +28,7 @@ use crate::config::Lab;
 use crate::drill::judging::{Acks, records};
 use crate::drill::report::Records;
 use crate::files;
-use crate::ledger::{Entry, LedgerReader, RecordOutcome};
+use crate::ledger::{Entry, Error as LedgerError, LedgerReader, RecordOutcome};
 use crate::protocol::ack::Policy;
 use crate::record::{Batch, Timestamp};
 use crate::sentinel::SentinelClients;
@@ -44,6 +45,10 @@ const READ_PERIOD: Duration = Duration::from_secs(60);
 const INTERVAL: Duration = Duration::from_millis(100);
 /// Pause before the writer is started again after it has failed.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// Without an acknowledgement for this time, something is wrong, unless records are rarer.
+const LONG_GAP: Duration = Duration::from_secs(1);
+/// Time until the first reading.
+const FIRST_READ: Duration = Duration::from_secs(3);
 /// How long a reading may start again after an interruption.
 const READ_LIMIT: Duration = Duration::from_secs(30);
 /// The writer never gives up: the lab may be down for any time.
@@ -86,8 +91,8 @@ struct ShownCounts {
     problem: Option<String>,
     /// Ledgers that show a loss, and are kept.
     kept: Vec<PathBuf>,
-    /// The same of runs of earlier processes: a restore of a backup takes their records back, too.
-    kept_of_earlier: Vec<PathBuf>,
+    /// Ledgers that cannot be read.
+    unreadable: Vec<PathBuf>,
 }
 
 /// A run of the writer, as its ledger shows it.
@@ -103,8 +108,6 @@ struct WriterRun {
 #[derive(Debug, Clone)]
 struct OverRun {
     path: PathBuf,
-    /// An earlier process has left it behind.
-    is_earlier: bool,
     /// It was read back without a loss: only its keys are left to be removed.
     is_verified: bool,
 }
@@ -141,7 +144,7 @@ pub(super) struct OwnRecords {
     /// One reading at a time.
     reading: tokio::sync::Mutex<()>,
     /// No run ends while a story of a fault needs its acknowledgements.
-    pub(super) story_active: std::sync::atomic::AtomicBool,
+    pub(super) story_active: AtomicBool,
     run_is_over: Notify,
 }
 
@@ -159,11 +162,7 @@ impl OwnRecords {
             let has = |extension| path.extension().is_some_and(|e| e == extension);
             let is_verified = has(VERIFIED);
             if is_verified || has(EXTENSION) {
-                over.push_back(OverRun {
-                    path,
-                    is_earlier: true,
-                    is_verified,
-                });
+                over.push_back(OverRun { path, is_verified });
             }
         }
         Ok(OwnRecords {
@@ -197,7 +196,7 @@ impl OwnRecords {
 
     /// Writes until `stop` is cancelled.
     pub(super) async fn write(&self, stop: &CancellationToken) {
-        let mut run = self.start_run(None);
+        let mut run = self.start_run();
         let mut old: Option<WriterRun> = None;
         let mut ticks = interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -214,12 +213,7 @@ impl OwnRecords {
                 self.read_ledger(ending, &mut now, false);
                 if ending.task.is_finished() {
                     self.read_ledger(ending, &mut now, false);
-                    self.lock().over.push_back(OverRun {
-                        path: ending.path.clone(),
-                        is_earlier: false,
-                        is_verified: false,
-                    });
-                    self.run_is_over.notify_one();
+                    self.is_over(ending.path.clone());
                     old = None;
                 }
             }
@@ -229,8 +223,8 @@ impl OwnRecords {
             self.show_counts();
             if run.task.is_finished() {
                 run = self.restart(run, stop).await;
-            } else if old.is_none() && run.started.elapsed() >= RUN_LENGTH && !self.in_story() {
-                let next = self.start_run(None);
+            } else if old.is_none() && self.is_long(&run) {
+                let next = self.start_run();
                 run.stop.cancel();
                 old = Some(std::mem::replace(&mut run, next));
             }
@@ -242,17 +236,22 @@ impl OwnRecords {
         }
     }
 
-    fn in_story(&self) -> bool {
-        self.story_active.load(std::sync::atomic::Ordering::Relaxed)
+    /// Whether the next run has to begin. A story needs the acknowledgements of one run.
+    fn is_long(&self, run: &WriterRun) -> bool {
+        let in_story = self.story_active.load(Ordering::Relaxed);
+        let length = run.started.elapsed();
+        length >= RUN_LENGTH * 2 || (length >= RUN_LENGTH && !in_story)
     }
 
-    /// Starts a run, or resumes the one with this ledger.
-    fn start_run(&self, resumed: Option<PathBuf>) -> WriterRun {
-        let resume = resumed.is_some();
-        let path = resumed.unwrap_or_else(|| {
-            let name = Timestamp::from(SystemTime::now()).micros();
-            self.folder.join(format!("{name}.{EXTENSION}"))
-        });
+    /// A time without an acknowledgement that is longer than any between two records.
+    pub(super) fn long_gap(&self) -> Duration {
+        LONG_GAP.max(Duration::from_secs_f64(3.0 / self.rate))
+    }
+
+    /// Starts a run.
+    fn start_run(&self) -> WriterRun {
+        let name = Timestamp::from(SystemTime::now()).micros();
+        let path = self.folder.join(format!("{name}.{EXTENSION}"));
         let options = WriteOptions {
             count: None,
             duration: None,
@@ -264,7 +263,7 @@ impl OwnRecords {
             wait_timeout: self.lab.writer.wait_timeout,
             policy: Policy::Available,
             ledger: Some(path.clone()),
-            resume,
+            resume: false,
             patience: PATIENCE,
             metrics: None,
         };
@@ -299,16 +298,22 @@ impl OwnRecords {
             () = sleep(RETRY_PAUSE) => {}
             () = stop.cancelled() => {}
         }
-        // Without a complete header, nothing was sent.
-        let resumed = LedgerReader::open(&run.path).is_ok();
-        let mut next = self.start_run(resumed.then(|| run.path.clone()));
-        if resumed {
-            next.started = run.started;
-            next.reader = run.reader;
-        } else {
-            let _ = fs::remove_file(&run.path);
+        match LedgerReader::open(&run.path) {
+            // Without a complete header, nothing was sent.
+            Err(LedgerError::HeaderTorn { .. }) => drop(fs::remove_file(&run.path)),
+            Err(LedgerError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            _ => self.is_over(run.path),
         }
-        next
+        self.start_run()
+    }
+
+    /// A run is over, and is to be read back.
+    fn is_over(&self, path: PathBuf) {
+        self.lock().over.push_back(OverRun {
+            path,
+            is_verified: false,
+        });
+        self.run_is_over.notify_one();
     }
 
     /// Reads what was appended to a ledger. `current`: it is that of the current run.
@@ -400,12 +405,19 @@ impl OwnRecords {
     /// Reads back runs that are over, and the current one once a minute, until `stop` is
     /// cancelled.
     pub(super) async fn read_regularly(&self, stop: &CancellationToken) {
-        let mut next = Instant::now() + READ_PERIOD;
+        let mut next = Instant::now() + FIRST_READ;
         loop {
             let over = self.lock().over.front().cloned();
             let pause = match over {
                 Some(run) if self.finish(&run, stop).await => continue,
-                Some(_) => RETRY_PAUSE * 10,
+                Some(_) => {
+                    // The others need not wait for it.
+                    let mut state = self.lock();
+                    if let Some(first) = state.over.pop_front() {
+                        state.over.push_back(first);
+                    }
+                    RETRY_PAUSE * 10
+                }
                 None => READ_PERIOD,
             };
             tokio::select! {
@@ -423,11 +435,9 @@ impl OwnRecords {
     /// Reads back a run that is over, and removes it if nothing is lost. Whether it is done.
     async fn finish(&self, over: &OverRun, stop: &CancellationToken) -> bool {
         let path = over.path.as_path();
-        let Ok(reader) = LedgerReader::open(path) else {
-            // Without a complete header, nothing was sent.
-            warn!(ledger = %path.display(), "not a ledger; it stays where it is");
-            self.lock().over.pop_front();
-            return true;
+        let reader = match LedgerReader::open(path) {
+            Ok(reader) => reader,
+            Err(error) => return self.leave(path, &error),
         };
         let run = reader.header().run;
         let mut invoked = 0;
@@ -435,11 +445,7 @@ impl OwnRecords {
             match entry {
                 Ok(Entry::Invoked(batch)) => invoked = batch.seqs.end,
                 Ok(_) => {}
-                Err(error) => {
-                    warn!(%error, "the ledger stays where it is");
-                    self.lock().over.pop_front();
-                    return true;
-                }
+                Err(error) => return self.leave(path, &error),
             }
         }
         if !over.is_verified && !self.is_verified(over, stop).await {
@@ -474,23 +480,34 @@ impl OwnRecords {
         true
     }
 
+    /// Leaves a ledger that cannot be read where it is. Without a complete header, nothing was
+    /// sent.
+    fn leave(&self, path: &Path, error: &LedgerError) -> bool {
+        let mut state = self.lock();
+        state.over.pop_front();
+        if matches!(error, LedgerError::HeaderTorn { .. }) {
+            drop(fs::remove_file(path));
+        } else {
+            warn!(%error, "the ledger stays where it is");
+            state.counts.unreadable.push(path.to_owned());
+        }
+        true
+    }
+
     /// Reads back a run that is over; whether nothing is lost. A run with a loss is kept.
     async fn is_verified(&self, over: &OverRun, stop: &CancellationToken) -> bool {
         let Some(result) = self.read(&over.path, stop).await else {
             return false;
         };
-        if result.verdict == Verdict::Violated {
-            let lost = result.records.lost;
+        let mut state = self.lock();
+        let lost = result
+            .records
+            .lost
+            .max(state.losses.get(&over.path).copied().unwrap_or(0));
+        if result.verdict == Verdict::Violated || lost > 0 {
             warn!(ledger = %over.path.display(), lost, "the ledger is kept");
-            let mut state = self.lock();
-            match over.is_earlier {
-                true => state.counts.kept_of_earlier.push(over.path.clone()),
-                false => {
-                    let known = state.losses.entry(over.path.clone()).or_default();
-                    *known = lost.max(*known);
-                    state.counts.kept.push(over.path.clone());
-                }
-            }
+            state.losses.insert(over.path.clone(), lost);
+            state.counts.kept.push(over.path.clone());
             state.over.pop_front();
             return false;
         }
@@ -550,10 +567,8 @@ impl OwnRecords {
                 return None;
             }
         };
-        let read = verification
-            .replicas
-            .iter()
-            .filter_map(|r| r.report.as_ref());
+        let counts = verification.replicas.iter().filter(|r| r.promotable);
+        let read = counts.filter_map(|r| r.report.as_ref());
         let reports: Vec<_> = [&verification.primary].into_iter().chain(read).collect();
         Some(ReadBack {
             t: self.now_ms(),
@@ -561,8 +576,12 @@ impl OwnRecords {
             nodes: reports.iter().map(|report| report.node.clone()).collect(),
             reasons: reports
                 .iter()
-                .flat_map(|report| &report.reasons)
-                .map(ToString::to_string)
+                .flat_map(|report| {
+                    report
+                        .reasons
+                        .iter()
+                        .map(|r| format!("{}: {r}", report.node))
+                })
                 .collect(),
             records: records(&verification, 0),
         })

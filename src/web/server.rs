@@ -26,6 +26,8 @@ use futures_util::stream::{self, Stream};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
+use tokio_util::task::TaskTracker;
+
 use crate::http::{HttpServer, Limits, OpenEnd};
 
 use super::access::{Access, Refusal, own_host};
@@ -62,8 +64,10 @@ struct OwnStyle;
 pub(super) struct PageServer {
     pub(super) access: Access,
     pub(super) board: Arc<Board>,
-    pub(super) faults: PageFaults,
+    faults: Arc<PageFaults>,
     drills: Arc<Drills>,
+    /// Requests that go on although their client has gone.
+    requests: TaskTracker,
     pages: Arc<Semaphore>,
 }
 
@@ -73,12 +77,14 @@ impl PageServer {
         board: Arc<Board>,
         faults: PageFaults,
         drills: Drills,
+        requests: TaskTracker,
     ) -> Self {
         PageServer {
             access,
             board,
-            faults,
+            faults: Arc::new(faults),
             drills: Arc::new(drills),
+            requests,
             pages: Arc::new(Semaphore::new(PAGES_MAX)),
         }
     }
@@ -241,12 +247,25 @@ fn messages(page: OpenPage) -> impl Stream<Item = Result<Event, Infallible>> {
     })
 }
 
-async fn fault(State(server): State<Arc<PageServer>>, body: Body) -> Response {
+async fn fault(
+    State(server): State<Arc<PageServer>>,
+    Extension(open_end): Extension<OpenEnd>,
+    body: Body,
+) -> Response {
     let request: FaultRequest = match request(body).await {
         Ok(request) => request,
         Err(refusal) => return refusal,
     };
-    match server.faults.inject(request).await {
+    // A planned stop takes longer than other answers.
+    open_end.lift_limit();
+    let faults = server.faults.clone();
+    let injected = server
+        .requests
+        .spawn(async move { faults.inject(request).await });
+    let Ok(injected) = injected.await else {
+        return problem(StatusCode::INTERNAL_SERVER_ERROR, "the request has failed");
+    };
+    match injected {
         Ok(done) => json(StatusCode::OK, &serde_json::json!({ "done": done })),
         Err(FaultRefusal::NotAllowed) => problem(
             StatusCode::FORBIDDEN,

@@ -4,15 +4,15 @@
 //! without one. It is over when the lab has recovered; then all records are read back.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 use tokio::time::{Duration, Instant};
 
 use crate::config::Lab;
 use crate::drill::environment::LabObserver;
-use crate::drill::judging::{EventLog, LabEvent, LabEventKind, ObservedRole, Timeline};
-use crate::drill::report::{DrillVerdict, Run, TimelineEntry, html, ms};
+use crate::drill::judging::{Acks, EventLog, LabEvent, LabEventKind, ObservedRole, Timeline};
+use crate::drill::report::{DrillVerdict, Run, TimelineEntry, html, ms, ms_between};
 
 use super::board::Board;
 use super::records::{OwnRecords, ReadBack};
@@ -27,8 +27,6 @@ const LEAD_US: u64 = 2_000_000;
 const SHORTEST: Duration = Duration::from_millis(1_500);
 /// Longest duration of a story: a node that was killed stays down.
 const LONGEST: Duration = Duration::from_secs(90);
-/// Time without an acknowledgement from which a story begins without a fault.
-const LONG_GAP: Duration = Duration::from_secs(1);
 
 /// An entry of the timeline, as shown.
 #[derive(Debug, Serialize)]
@@ -60,6 +58,10 @@ struct ShownStory {
     is_over: bool,
     /// Another fault came before its end.
     is_interrupted: bool,
+    /// All is said: what was read back, if it could be.
+    is_ended: bool,
+    /// The longest time without an acknowledged write, in milliseconds.
+    gap_ms: Option<f64>,
     /// The nodes that do not run, if they have to be started.
     missing: Vec<String>,
     read_back: Option<ReadBack>,
@@ -85,6 +87,8 @@ pub(super) struct StoryTeller {
     pub(super) observer: Arc<LabObserver>,
     pub(super) board: Arc<Board>,
     pub(super) records: Option<Arc<OwnRecords>>,
+    /// A request for a fault is being handled: its story begins when it is recorded.
+    is_busy: Arc<AtomicBool>,
     events: EventLog,
     roles: Vec<(String, ObservedRole)>,
     /// When the data nodes came in sync, if they are.
@@ -101,12 +105,14 @@ impl StoryTeller {
         observer: Arc<LabObserver>,
         board: Arc<Board>,
         records: Option<Arc<OwnRecords>>,
+        is_busy: Arc<AtomicBool>,
     ) -> Self {
         StoryTeller {
             lab: lab.clone(),
             observer,
             board,
             records,
+            is_busy,
             events: EventLog::default(),
             roles: Vec::new(),
             in_sync_since: None,
@@ -128,16 +134,25 @@ impl StoryTeller {
                 self.in_sync_since = self.all_in_sync().then_some(event.at);
             }
         }
-        self.has_started |= self.in_sync_since.is_some();
-        for event in new {
-            let begins = self.cause(&event);
-            let at = event.at;
-            self.events.0.push(event);
-            if let Some(title) = begins {
+        let acks = self.records.as_ref().and_then(|records| records.last_ack());
+        self.has_started |= self.in_sync_since.is_some() || acks.is_some();
+        let begins: Vec<_> = new
+            .iter()
+            .filter_map(|event| {
+                let is_fault = matches!(event.kind, LabEventKind::Fault(_));
+                Some((event.at, is_fault, self.cause(event)?))
+            })
+            .collect();
+        self.events.0.extend(new);
+        self.events.0.sort_by_key(|event| event.at);
+        for (at, is_fault, title) in begins {
+            // Of several signs of one loss, the first begins its story.
+            if is_fault || self.current.is_none() {
                 self.begin(at, title);
             }
         }
-        if self.current.is_none() && self.has_started && self.writes_stall() {
+        let is_busy = self.is_busy.load(Ordering::Relaxed);
+        if self.current.is_none() && self.has_started && !is_busy && self.writes_stall() {
             let at = self.observer.now();
             self.insert_cause(at, "no write is acknowledged".into());
         }
@@ -170,7 +185,8 @@ impl StoryTeller {
         if let LabEventKind::Fault(text) = &event.kind {
             return Some(text.clone());
         }
-        if self.current.is_some() || !self.has_started {
+        let is_busy = self.is_busy.load(Ordering::Relaxed);
+        if self.current.is_some() || !self.has_started || is_busy {
             return None;
         }
         match &event.kind {
@@ -219,9 +235,11 @@ impl StoryTeller {
     }
 
     fn writes_stall(&self) -> bool {
-        let records = self.records.as_ref();
-        let last = records.and_then(|records| records.last_ack());
-        last.is_some_and(|last| last.elapsed() > LONG_GAP)
+        let Some(records) = &self.records else {
+            return false;
+        };
+        let last = records.last_ack();
+        last.is_some_and(|last| last.elapsed() > records.long_gap())
     }
 
     /// One primary, and every other data node in sync with it.
@@ -243,10 +261,10 @@ impl StoryTeller {
             return;
         };
         let is_healthy = healthy_at.is_some_and(|at| at > current.begun + SHORTEST);
-        if is_healthy && let Some(in_sync) = self.in_sync_since {
-            current.is_recovered = true;
-            current.in_sync = Some(in_sync).filter(|at| *at > current.at);
-        }
+        let is_busy = self.is_busy.load(Ordering::Relaxed);
+        let in_sync = self.in_sync_since.filter(|_| is_healthy && !is_busy);
+        current.is_recovered = in_sync.is_some();
+        current.in_sync = in_sync.filter(|at| *at > current.at);
     }
 
     /// Shows the current story. Returns its number when it is over.
@@ -263,7 +281,10 @@ impl StoryTeller {
         let Some(current) = self.current.take_if(|current| current.number == number) else {
             return;
         };
-        let shown = self.shown(&current, true, read_back);
+        let shown = ShownStory {
+            is_ended: true,
+            ..self.shown(&current, true, read_back)
+        };
         self.board.show_story(number, &shown);
     }
 
@@ -272,15 +293,19 @@ impl StoryTeller {
             .roles
             .iter()
             .filter(|(_, role)| *role == ObservedRole::Silent);
+        let run = self.run(current, read_back.as_ref());
+        let gaps = run.outages.iter().filter_map(|outage| outage.rto_ms);
         ShownStory {
             number: current.number,
             t: ms(current.at),
             title: current.title.clone(),
-            html: html::story(&self.run(current, read_back.as_ref())),
+            gap_ms: gaps.reduce(f64::max),
+            html: html::story(&run),
             in_sync_ms: current.in_sync.map(|at| ms(at - current.at)),
             is_recovered: current.is_recovered,
             is_over,
             is_interrupted: false,
+            is_ended: false,
             missing: silent.map(|(node, _)| node.clone()).collect(),
             read_back,
         }
@@ -293,22 +318,39 @@ impl StoryTeller {
             .between(current.at.saturating_sub(LEAD_US), u64::MAX);
         let acks = self.records.as_ref().and_then(|records| records.acks());
         let mut run = Run::without_results(0, DrillVerdict::Inconclusive, String::new());
-        let Some(own) = acks else {
-            return run;
+        let writes = acks.is_some();
+        let (acks, writer_start) = match acks {
+            Some(own) => (own.acks.sorted(), self.observer.since_begin(own.started)),
+            None => (Acks::default(), 0),
         };
-        let acks = own.acks.sorted();
-        let writer_start = self.observer.since_begin(own.started);
         let timeline = Timeline {
             events: &events,
             acks: &acks,
             writer_start,
         };
         run.timeline = timeline.entries(&|ip| self.name_of(ip));
-        run.outages = timeline.outages(self.observer.now());
+        if writes {
+            run.outages = timeline.outages(self.observer.now());
+            self.add_lasting_gap(&mut run, current);
+        }
         run.records = read_back.map(|read_back| read_back.records.clone());
         let zero = current.at.saturating_sub(writer_start);
         run.samples = Some(acks.samples(SAMPLE_US, zero));
         run
+    }
+
+    /// A time without an acknowledged write that still lasts.
+    fn add_lasting_gap(&self, run: &mut Run, current: &Current) {
+        let last = self.records.as_ref().and_then(|records| records.last_ack());
+        let Some((last, outage)) = last.zip(run.outages.last_mut()) else {
+            return;
+        };
+        let lasts = last.elapsed().as_secs_f64() * 1000.0;
+        if outage.rto_ms.is_none_or(|rto| rto < lasts) && lasts > SHORTEST.as_secs_f64() * 1000.0 {
+            let last = self.observer.since_begin(last);
+            outage.rto_ms = Some(ms(self.observer.now().saturating_sub(last)));
+            outage.from_at_ms = Some(ms_between(current.at, last));
+        }
     }
 
     fn name_of(&self, ip: &str) -> String {

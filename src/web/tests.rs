@@ -18,6 +18,7 @@ struct Served {
     server: HttpServer,
     board: Arc<Board>,
     token: String,
+    cookie: String,
     _folder: TempDir,
 }
 
@@ -31,6 +32,7 @@ async fn served(allow_faults: bool) -> Served {
     let listen = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
     let access = open(listen, folder.path()).unwrap();
     let token = access.link().split_once("token=").unwrap().1.to_owned();
+    let cookie = access.cookie().split_once(';').unwrap().0.to_owned();
     let board = Arc::new(Board::new());
     let faults = PageFaults {
         observer: Arc::new(LabObserver::start_as(&lab, User::Verifier, Instant::now())),
@@ -39,13 +41,16 @@ async fn served(allow_faults: bool) -> Served {
         state: folder.path().to_owned(),
         node_command: None,
         status: watch::channel(None).1,
+        is_busy: Arc::default(),
+        last_loss: tokio::sync::Mutex::default(),
     };
     let drills = Drills::new(folder.path(), allow_faults, board.clone()).unwrap();
-    let server = PageServer::new(access, board.clone(), faults, drills);
+    let server = PageServer::new(access, board.clone(), faults, drills, TaskTracker::new());
     Served {
         server: Arc::new(server).start(listen).await.unwrap(),
         board,
         token,
+        cookie,
         _folder: folder,
     }
 }
@@ -75,7 +80,7 @@ impl Served {
     }
 
     fn cookie(&self) -> String {
-        format!("Cookie: halab-web-0={}", self.token)
+        format!("Cookie: {}", self.cookie)
     }
 }
 
@@ -85,7 +90,7 @@ fn status(answer: &str) -> &str {
 
 const HOST: &str = "Host: localhost";
 const ORIGIN: &str = "Origin: http://localhost";
-const KILL: &str = r#"{"fault": "kill-server", "node": "redis-a"}"#;
+const KILL: &str = r#"{"fault": "kill-server", "node": "redis-a", "confirmed": true}"#;
 
 #[tokio::test]
 async fn the_link_gives_a_cookie_and_the_token_leaves_the_address() {
@@ -182,6 +187,16 @@ async fn only_the_page_itself_or_a_script_with_the_token_may_change_something() 
         let answer = served.ask(&get, &[HOST, &bearer], "").await;
         assert_eq!(status(&answer), "405", "{answer}");
     }
+}
+
+#[tokio::test]
+async fn a_loss_is_asked_about_while_the_state_of_the_lab_is_not_known() {
+    let served = served(true).await;
+    let request = KILL.replace(", \"confirmed\": true", "");
+    let post = "POST /api/faults HTTP/1.1";
+    let answer = served.ask(post, &[HOST, &served.bearer()], &request).await;
+    assert_eq!(status(&answer), "200", "{answer}");
+    assert!(answer.contains("two losses coincide"), "{answer}");
 }
 
 #[tokio::test]

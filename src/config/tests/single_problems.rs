@@ -344,7 +344,7 @@ fn every_single_problem_has_its_place_key_and_remedy() {
     # wrong type of a name
     line 18: data_node[1].name: expected a string, found an integer; write it like `name = "redis-a"`
     # name of another folder
-    line 18: data_node[1].name: "secrets" is a reserved name; choose a name other than cadvisor, closing, grafana, log, monitoring, prometheus, proxy, redis-exporter, secrets, writer
+    line 18: data_node[1].name: "secrets" is a reserved name; choose a name other than cadvisor, closing, grafana, log, monitoring, prometheus, proxy, redis-exporter, secrets, web, writer
     # wrong type of a time
     line 41: timing.hang_timeout_ms: expected an integer, found a float; write it like `hang_timeout_ms = 1000`
     # profile that is no table
@@ -446,7 +446,7 @@ fn every_single_problem_has_its_place_key_and_remedy() {
     # proxy at its usual address, which a node has
     proxy.address: 127.0.0.51 is already the address of sentinel[2]; use a unique host address, for example in 127.0.0.0/8
     # node named like the proxy
-    line 18: data_node[1].name: "proxy" is a reserved name; choose a name other than cadvisor, closing, grafana, log, monitoring, prometheus, proxy, redis-exporter, secrets, writer
+    line 18: data_node[1].name: "proxy" is a reserved name; choose a name other than cadvisor, closing, grafana, log, monitoring, prometheus, proxy, redis-exporter, secrets, web, writer
     # metrics of the proxy on the port of its clients
     monitoring.proxy_port: 9402 is already the port of proxy.port; give each listener a unique port
     # TLS towards clients in a lab without

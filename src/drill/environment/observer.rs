@@ -106,7 +106,11 @@ impl LabObserver {
 
     /// Records an event of the drill itself.
     pub fn record(&self, kind: LabEventKind) {
-        let at = self.now();
+        self.record_at(self.now(), kind);
+    }
+
+    /// The same, at an earlier time.
+    pub fn record_at(&self, at: u64, kind: LabEventKind) {
         self.lock().events.push(LabEvent { at, kind });
     }
 

@@ -1,19 +1,26 @@
-//! The processes of a node on this machine, found by its state folder.
+//! The processes of a node on this machine: its supervisor is `halab node NAME`, and its server, a
+//! child of that, works in the node's state folder.
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::FaultRefusal;
+/// A process that stays the same one, whatever happens to its number.
+#[derive(Debug)]
+struct Held {
+    pid: Pid,
+    fd: OwnedFd,
+}
 
 /// The processes of one node.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct NodeProcesses {
-    server: Pid,
-    supervisor: Option<Pid>,
+    server: Held,
+    supervisor: Held,
 }
 
 impl NodeProcesses {
@@ -22,77 +29,89 @@ impl NodeProcesses {
         let folder = fs::canonicalize(state.join(name)).ok()?;
         let all = fs::read_dir("/proc").ok()?;
         let pids = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
-        let server = pids
-            .filter(|pid| works_in(*pid, &folder))
-            .find_map(Pid::from_raw)?;
-        Some(NodeProcesses {
-            server,
-            supervisor: parent(server).filter(|pid| comm(*pid).is_some_and(|c| c == "halab")),
-        })
+        let mut pids = pids.filter_map(Pid::from_raw);
+        pids.find_map(|pid| Self::of_server(pid, &folder, name))
     }
 
-    pub(super) fn server(self) -> Result<Pid, FaultRefusal> {
-        Ok(self.server)
+    fn of_server(pid: Pid, folder: &Path, name: &str) -> Option<Self> {
+        let supervisor = supervisor_of(pid, folder, name)?;
+        let found = NodeProcesses {
+            server: Held::open(pid)?,
+            supervisor: Held::open(supervisor)?,
+        };
+        // Both may have ended, and their numbers been used again, before they were opened.
+        (supervisor_of(pid, folder, name) == Some(supervisor)).then_some(found)
     }
 
-    /// The supervisor, and the server.
-    pub(super) fn both(self) -> Result<[Pid; 2], FaultRefusal> {
-        match self.supervisor {
-            Some(supervisor) => Ok([supervisor, self.server]),
-            None => Err(FaultRefusal::Impossible(
-                "the server has no supervisor: its node was killed; start it".into(),
-            )),
-        }
+    /// The number of the server's process.
+    pub(super) fn server_pid(&self) -> i32 {
+        self.server.pid.as_raw_nonzero().get()
+    }
+
+    /// Kills the server.
+    pub(super) fn kill_server(&self) -> io::Result<()> {
+        self.server.signal(Signal::KILL)
+    }
+
+    /// Kills both: the supervisor first, which would start a server again.
+    pub(super) fn kill(&self) -> io::Result<()> {
+        self.supervisor.signal(Signal::KILL)?;
+        // It ends with its supervisor, so it may have ended already.
+        let _ = self.server.signal(Signal::KILL);
+        Ok(())
+    }
+
+    /// Stops both for some seconds: the supervisor first, which would kill a server that hangs. A
+    /// process of its own continues them, also if this one is killed meanwhile.
+    pub(super) fn pause(&self, seconds: u64) -> io::Result<()> {
+        let [server, supervisor] = [&self.server, &self.supervisor].map(|held| held.pid);
+        let [server, supervisor] = [server, supervisor].map(|pid| pid.as_raw_nonzero());
+        let script = format!("sleep {seconds}; kill -CONT {server} {supervisor}");
+        let mut healer = Command::new("setsid")
+            .args(["sh", "-c", &script])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        std::thread::spawn(move || healer.wait());
+        self.supervisor.signal(Signal::STOP)?;
+        self.server.signal(Signal::STOP)
+    }
+
+    /// Whether the server is stopped.
+    pub(super) fn is_paused(&self) -> bool {
+        stat(self.server.pid).is_some_and(|fields| fields.starts_with('T'))
     }
 }
 
-/// Whether a process is a server that works in a folder of the node.
-fn works_in(pid: i32, folder: &Path) -> bool {
-    let Ok(at) = fs::read_link(format!("/proc/{pid}/cwd")) else {
-        return false;
-    };
-    let is_server = || {
-        let comm = Pid::from_raw(pid).and_then(comm);
-        comm.is_some_and(|c| c.starts_with("redis-") || c.starts_with("valkey-"))
-    };
-    at.starts_with(folder) && is_server()
-}
-
-fn comm(pid: Pid) -> Option<String> {
-    let text = fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).ok()?;
-    Some(text.trim_end().to_owned())
-}
-
-fn parent(pid: Pid) -> Option<Pid> {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-    // The name in parentheses may contain anything; the parent is the second field after it.
-    let (_, rest) = stat.rsplit_once(')')?;
-    Pid::from_raw(rest.split_whitespace().nth(1)?.parse().ok()?)
-}
-
-/// Sends a signal; to a process that has ended it has no effect.
-pub(super) fn signal(pid: Pid, signal: Signal) {
-    let _ = kill_process(pid, signal);
-}
-
-/// Stops processes for some seconds. A process of its own continues them, also if this one is
-/// killed meanwhile.
-pub(super) fn pause(pids: &[Pid], seconds: u64) -> io::Result<()> {
-    let numbers: Vec<String> = pids
-        .iter()
-        .rev()
-        .map(|pid| pid.as_raw_nonzero().to_string())
-        .collect();
-    let script = format!("sleep {seconds}; kill -CONT {}", numbers.join(" "));
-    let mut healer = Command::new("setsid")
-        .args(["sh", "-c", &script])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
-    for pid in pids {
-        signal(*pid, Signal::STOP);
+impl Held {
+    fn open(pid: Pid) -> Option<Self> {
+        let fd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+        Some(Held { pid, fd })
     }
-    std::thread::spawn(move || healer.wait());
-    Ok(())
+
+    fn signal(&self, signal: Signal) -> io::Result<()> {
+        Ok(pidfd_send_signal(&self.fd, signal)?)
+    }
+}
+
+/// The supervisor of a process, if that is a server that works in the folder of the node. A child
+/// of the server, as one that saves, has another parent.
+fn supervisor_of(pid: Pid, folder: &Path, name: &str) -> Option<Pid> {
+    let at = fs::read_link(format!("/proc/{}/cwd", pid.as_raw_nonzero())).ok()?;
+    if !at.starts_with(folder) {
+        return None;
+    }
+    let parent = Pid::from_raw(stat(pid)?.split_whitespace().nth(1)?.parse().ok()?)?;
+    let command = fs::read(format!("/proc/{}/cmdline", parent.as_raw_nonzero())).ok()?;
+    let words: Vec<&[u8]> = command.split(|byte| *byte == 0).collect();
+    let is_node = |pair: &[&[u8]]| pair == [b"node".as_slice(), name.as_bytes()];
+    words.windows(2).any(is_node).then_some(parent)
+}
+
+/// The fields of a process from its state on: state, parent, and others.
+fn stat(pid: Pid) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    // The name in parentheses may contain anything.
+    Some(text.rsplit_once(')')?.1.trim_start().to_owned())
 }

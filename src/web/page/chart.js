@@ -55,8 +55,8 @@ on("writes", (interval) => {
   }
   anchor = { t: interval.t, local: performance.now() };
 });
-on("story", (story) => {
-  if (!faults.some((fault) => fault.number === story.number)) faults.push(story);
+on("story", ({ number, t, gap_ms }) => {
+  faults = [...faults.filter((fault) => fault.number !== number), { number, t, gap: gap_ms ?? 0 }].slice(-50);
 });
 
 for (const input of document.querySelectorAll("input[name=span]")) {
@@ -106,7 +106,7 @@ function draw() {
       context.fillRect(begin, 12, right - begin, bottom - 12);
     }
   }
-  marks(context, { x, intervals, bottom });
+  marks(context, { x, bottom });
 }
 
 function grid(context, { x, now, width, bottom, most, length }) {
@@ -128,10 +128,10 @@ function grid(context, { x, now, width, bottom, most, length }) {
   }
 }
 
-/** The faults, and the length of the longest gap of each. */
-function marks(context, { x, intervals, bottom }) {
+/** The faults, and the longest time without an acknowledged write after each. */
+function marks(context, { x, bottom }) {
   context.textAlign = "left";
-  for (const { t } of faults) {
+  for (const { t, gap } of faults) {
     const at = x(t);
     if (at < LEFT) continue;
     context.strokeStyle = colours.fault;
@@ -139,8 +139,6 @@ function marks(context, { x, intervals, bottom }) {
     context.moveTo(at, 4);
     context.lineTo(at, bottom);
     context.stroke();
-    const after = intervals.filter((i) => i.t >= t && i.t < t + 15_000);
-    const gap = Math.max(0, ...after.map((i) => i.gap));
     if (gap >= GAP_MIN) {
       context.fillStyle = colours.fault;
       context.fillText(duration(gap), at + 4, 12);

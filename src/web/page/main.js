@@ -8,6 +8,8 @@ import "./faults.js";
 import "./drills.js";
 import { grouped } from "./text.js";
 
+/** Without a message for this time, what is shown is old. */
+const SILENT_MS = 5000;
 const health = document.getElementById("health");
 const problems = document.getElementById("problems");
 const rate = document.getElementById("rate");
@@ -36,6 +38,13 @@ on("status", (status) => {
 on("lost", (isFinal) => set(health, isFinal
   ? "The connection to halab web is lost: open the link with the token again."
   : "The connection to halab web is lost; trying again.", "bad"));
+
+// A connection that is dead without being closed.
+let heard = performance.now();
+for (const event of ["status", "writes", "open"]) on(event, () => { heard = performance.now(); });
+setInterval(() => {
+  if (performance.now() - heard > SILENT_MS) set(health, "halab web does not answer; what is below is old.", "bad");
+}, 1000);
 
 setInterval(() => set(rate, grouped(lastSecond())), 500);
 connect();

@@ -7,11 +7,15 @@ const ENTRIES_MAX = 200;
 const list = document.getElementById("timeline");
 const stories = document.getElementById("stories");
 const nothing = stories.firstElementChild;
+/** Stories on the page. */
+const STORIES_MAX = 20;
 let started = 0;
+let writes = true;
 const shown = new Map();
 
 on("lab", (lab) => {
   started = lab.started;
+  writes = lab.rate != null;
   list.replaceChildren();
   stories.replaceChildren(nothing);
   shown.clear();
@@ -33,6 +37,11 @@ on("story", (story) => {
     shown.set(story.number, box);
     nothing.remove();
     stories.prepend(box);
+    if (shown.size > STORIES_MAX) {
+      const [oldest, its] = shown.entries().next().value;
+      its.remove();
+      shown.delete(oldest);
+    }
   }
   const told = element("div");
   // Made by the server, which escapes every text; it has no scripts, and none would run.
@@ -58,7 +67,9 @@ function after(story) {
     parts.push(verdict === "holds"
       ? `Read back from ${nodes.join(" and ")}: every acknowledged record is there.`
       : `Read back from ${nodes.join(" and ")}: ${verdict}. ${reasons.join("; ")}`);
-  } else if (story.is_over) parts.push("All records are being read back.");
+  } else if (!writes) parts.push("This page writes no records, so it reads none back.");
+  else if (story.is_ended) parts.push("Its records could not be read back; they are read again within a minute.");
+  else if (story.is_over) parts.push("All records are being read back.");
   return parts.join(" ");
 }
 
@@ -72,19 +83,22 @@ const reading = document.getElementById("reading");
 
 on("records", (records) => {
   numbers.acknowledged.textContent = grouped(records.acknowledged);
-  numbers.lost.textContent = grouped(records.lost);
-  lostFact.classList.toggle("bad", records.lost > 0);
+  const isKnown = records.read_back || records.lost > 0;
+  numbers.lost.textContent = isKnown ? grouped(records.lost) : "-";
+  lostFact.classList.toggle("bad", records.lost > 0 || records.read_back?.verdict === "violated");
   numbers.gap.textContent = duration(records.longest_gap);
-  const { read_back, problem, kept, kept_of_earlier } = records;
+  const { read_back, problem, kept, unreadable } = records;
   const parts = [];
   if (problem) parts.push(`The writer of this page does not write: ${problem}.`);
   if (records.reading) parts.push("All records are being read back.");
   else if (read_back) {
     parts.push(`Read back at ${clock(started + read_back.t).slice(0, 8)} from ${read_back.nodes.join(" and ")}: ${read_back.verdict}.`);
   } else parts.push("Not read back yet: that happens once a minute, and after every fault.");
-  if (kept.length) parts.push(`Kept because records are lost: ${kept.join(", ")}.`);
-  if (kept_of_earlier.length) {
-    parts.push(`Records of an earlier run are missing, as after the restore of a backup; its ledger is kept: ${kept_of_earlier.join(", ")}.`);
+  if (read_back?.reasons.length) parts.push(`${read_back.reasons.join("; ")}.`);
+  if (kept.length) {
+    parts.push(`Acknowledged records are missing; the ledger is kept: ${kept.join(", ")}. After the restore of an `
+      + "older backup that is expected. Remove the file to dismiss it.");
   }
+  if (unreadable.length) parts.push(`Not read back, because the ledger cannot be read: ${unreadable.join(", ")}.`);
   reading.textContent = parts.join(" ");
 });

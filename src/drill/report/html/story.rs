@@ -40,11 +40,21 @@ fn outage(outage: &Outage) -> String {
 
 fn kept(records: &Records) -> String {
     let acknowledged = grouped(records.acknowledged);
-    match records.lost {
-        0 => format!("Of {acknowledged} acknowledged records none is lost."),
-        lost => format!(
-            "Of {acknowledged} acknowledged records {} are lost.",
-            grouped(lost)
+    let counts = [
+        (records.lost, "are lost"),
+        (records.corrupted, "have another value"),
+        (records.unread, "were not read back"),
+    ];
+    let found: Vec<String> = counts
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{} {what}", grouped(count)))
+        .collect();
+    match found.is_empty() {
+        true => format!("Of {acknowledged} acknowledged records none is lost."),
+        false => format!(
+            "Of {acknowledged} acknowledged records {}.",
+            found.join(", ")
         ),
     }
 }
