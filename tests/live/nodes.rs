@@ -149,7 +149,7 @@ fn a_second_ctrl_c_ends_a_lab_whose_nodes_do_not_stop() {
     let log = lab.path("up.log");
     let mut up = lab
         .command()
-        .args(["up", "--no-monitoring", "--no-proxy"])
+        .args(["up", "--no-monitoring", "--no-proxy", "--no-web"])
         .stdout(Stdio::null())
         .stderr(std::fs::File::create(&log).unwrap())
         .spawn()
