@@ -10,7 +10,9 @@ const HEIGHT = 180;
 const LEFT = 46;
 const BOTTOM = 20;
 /** Shorter times without an acknowledgement are not marked, in milliseconds. */
-const GAP_MIN = 50;
+const GAP_MIN = 150;
+/** The same after a fault. */
+const GAP_MIN_OF_FAULT = 20;
 
 let fine = [];
 let coarse = [];
@@ -139,9 +141,12 @@ function marks(context, { x, bottom }) {
     context.moveTo(at, 4);
     context.lineTo(at, bottom);
     context.stroke();
-    if (gap >= GAP_MIN) {
+    if (gap >= GAP_MIN_OF_FAULT) {
       context.fillStyle = colours.fault;
-      context.fillText(duration(gap), at + 4, 12);
+      const label = duration(gap);
+      const isLate = at + 8 + context.measureText(label).width > canvas.clientWidth;
+      context.textAlign = isLate ? "right" : "left";
+      context.fillText(label, isLate ? at - 4 : at + 4, 12);
     }
   }
 }

@@ -50,6 +50,7 @@ async function inject(button, fault, node = fault.of_node ? picker.value : null,
   const { ok, told } = await post("/api/faults", { fault: fault.fault, node, confirmed });
   button.disabled = false;
   if (!told.stakes) return say(told.done ?? told.problem, !ok);
+  say("Nothing is done before you decide.", false);
   if (await confirmedBy(told.stakes)) return inject(button, fault, node, true);
   return say("Nothing was done.", false);
 }

@@ -92,7 +92,8 @@ on("records", (records) => {
   if (problem) parts.push(`The writer of this page does not write: ${problem}.`);
   if (records.reading) parts.push("All records are being read back.");
   else if (read_back) {
-    parts.push(`Read back at ${clock(started + read_back.t).slice(0, 8)} from ${read_back.nodes.join(" and ")}: ${read_back.verdict}.`);
+    const result = read_back.verdict === "holds" ? "every acknowledged record is there" : read_back.verdict;
+    parts.push(`Read back at ${clock(started + read_back.t).slice(0, 8)} from ${read_back.nodes.join(" and ")}: ${result}.`);
   } else parts.push("Not read back yet: that happens once a minute, and after every fault.");
   if (read_back?.reasons.length) parts.push(`${read_back.reasons.join("; ")}.`);
   if (kept.length) {
