@@ -33,8 +33,9 @@ in
       writer, proxy, verifier, replication, sentinel, exporter, node, operator; and app-NAME of each
       application in `settings.app`. Every host that runs a node needs the same files; a host that
       only writes needs writer, one with only a proxy needs proxy, one with only the page in the
-      browser needs verifier and writer, one that only monitors needs exporter. With `settings.security.tls` every host also needs ca.pem, and node-NAME.pem of each
-      node that it runs, and proxy.pem for the proxy; with `mutual_tls` also client.pem.
+      browser needs verifier and writer, one that only monitors needs exporter. With
+      `settings.security.tls` every host also needs ca.pem, and node-NAME.pem of each node that it
+      runs, and proxy.pem for the proxy; with `mutual_tls` also client.pem.
       `halab secrets make DIR` makes all files. systemd reads them (LoadCredential), so only root
       needs access; never put them into the Nix store. `null`: the first start makes them in
       /var/lib/${made}, which is sufficient if all nodes of the lab run on this host.
