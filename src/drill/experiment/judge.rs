@@ -48,7 +48,7 @@ pub(super) struct Judge<'a> {
 impl Judge<'_> {
     /// The run, without its seed and its phases.
     pub(super) fn run(&self) -> Run {
-        let timeline = self.timeline(&self.results.events);
+        let timeline = self.timeline(&self.results.events, self.injected.first());
         let outages = timeline.outages(self.results.end);
         let invariants = self.invariants(&outages);
         let (verdict, reasons) = self.verdict(&invariants);
@@ -69,11 +69,18 @@ impl Judge<'_> {
         }
     }
 
-    fn timeline<'b>(&'b self, events: &'b EventLog) -> Timeline<'b> {
+    /// The timeline of events that begin with a fault.
+    fn timeline<'b>(
+        &'b self,
+        events: &'b EventLog,
+        fault: Option<&'b InjectedFault>,
+    ) -> Timeline<'b> {
+        let before = fault.map(|fault| fault.before.as_str());
         Timeline {
             events,
             acks: &self.results.acks,
             writer_start: self.writer_start,
+            before: before.filter(|node| !node.is_empty()),
         }
     }
 
@@ -115,7 +122,7 @@ impl Judge<'_> {
         let next = |i: usize| faults.get(i + 1).map_or(self.results.end, |f| f.began);
         let window = |(i, fault): (usize, &'f InjectedFault)| {
             let events = self.results.events.between(fault.began, next(i));
-            let outages = self.timeline(&events).outages(next(i));
+            let outages = self.timeline(&events, Some(fault)).outages(next(i));
             (fault, events, outages)
         };
         faults.iter().enumerate().map(window).collect()
@@ -132,11 +139,10 @@ impl Judge<'_> {
         FaultEvidence {
             expectation: fault.expectation,
             trusting: self.policy == Policy::None,
-            timeline: self.timeline(events),
+            timeline: self.timeline(events, Some(fault)),
             outages,
             healed_at: fault.healed,
             down_after_ms: self.environment.lab.timing.down_after.as_secs_f64() * 1000.0,
-            before: &fault.before,
             after: after.as_deref().map_err(String::as_str),
             expected_primary: fault.findings.expected_primary.as_deref(),
             reported_error: fault.findings.reported_error.as_ref(),

@@ -89,7 +89,7 @@ pub(super) struct InjectedFault {
     expectation: Expectation,
     began: u64,
     healed: u64,
-    /// The primary before it.
+    /// The primary before it; empty if unknown.
     before: String,
     findings: Findings,
     /// What the lab did not do in time.

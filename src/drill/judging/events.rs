@@ -96,16 +96,8 @@ impl EventLog {
             .min()
     }
 
-    /// The first time in a window at which a data node begins to say that it is primary.
-    pub(super) fn promotion(&self, from: u64, to: u64) -> Option<u64> {
-        self.promotions()
-            .map(|(at, _)| at)
-            .filter(|at| (from..to).contains(at))
-            .min()
-    }
-
     /// Each time at which a data node began to say that it is primary.
-    pub fn promotions(&self) -> impl Iterator<Item = (u64, &str)> {
+    pub fn said_primary(&self) -> impl DoubleEndedIterator<Item = (u64, &str)> {
         self.0.iter().filter_map(|event| match &event.kind {
             LabEventKind::Role {
                 node,

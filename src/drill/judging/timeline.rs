@@ -24,9 +24,21 @@ pub struct Timeline<'a> {
     pub acks: &'a Acks,
     /// Start of the writer's clock on the clock of the run.
     pub writer_start: u64,
+    /// The primary before the first event, if it is known.
+    pub before: Option<&'a str>,
 }
 
 impl Timeline<'_> {
+    /// Each time at which another node became primary. A node that was primary before, and says so
+    /// again after a restart, has not become it.
+    pub(super) fn promotions(&self) -> impl Iterator<Item = (u64, &str)> {
+        let mut primary = self.before;
+        self.events.said_primary().filter(move |(_, node)| {
+            let before = primary.replace(*node);
+            before.is_some_and(|before| before != *node)
+        })
+    }
+
     fn on_writer_clock(&self, at: u64) -> u64 {
         at.saturating_sub(self.writer_start)
     }
@@ -54,7 +66,10 @@ impl Timeline<'_> {
             let elected = self
                 .events
                 .sentinel_event("+elected-leader", tried.unwrap_or(at), until);
-            let promoted = elected.and_then(|from| self.events.promotion(from, until));
+            let promoted = elected.and_then(|from| {
+                let mut times = self.promotions().map(|(at, _)| at);
+                times.find(|at| (from..until).contains(at))
+            });
             let first = promoted
                 .and_then(|at| self.acks.first_after(local(at)))
                 .map(|t| t + self.writer_start);
@@ -227,6 +242,7 @@ mod tests {
             events,
             acks,
             writer_start: 500_000,
+            before: Some("redis-a"),
         }
     }
 
@@ -308,6 +324,27 @@ mod tests {
                 switch_to_ack_ms: Some(-900.0),
             }]
         );
+    }
+
+    #[test]
+    fn a_primary_that_is_primary_again_is_no_promotion() {
+        let (mut events, acks) = failover();
+        for event in &mut events.0 {
+            if let LabEventKind::Role { node, .. } = &mut event.kind {
+                *node = "redis-a".into();
+            }
+        }
+        let [outage] = &timeline(&events, &acks).outages(10_000_000)[..] else {
+            panic!("one outage");
+        };
+        assert_eq!(outage.elect_ms, Some(99.0));
+        assert_eq!((outage.promote_ms, outage.reconnect_ms), (None, None));
+        // Nor is the first one that says so, if nobody knows who was it before.
+        let unknown = Timeline {
+            before: None,
+            ..timeline(&events, &acks)
+        };
+        assert_eq!(unknown.promotions().count(), 0);
     }
 
     #[test]
