@@ -9,6 +9,9 @@ use crate::drill::report::{Samples, ms};
 use crate::ledger::{Entry, LedgerEvent};
 use crate::record::Timestamp;
 
+/// The wall clock was set if it differs by more than this from what the order of the entries shows.
+const CLOCK_SLACK_US: u64 = 50_000;
+
 /// Acknowledgements of one ledger entry. Times are microseconds since the start of the writer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AckSpan {
@@ -50,7 +53,13 @@ impl Gap {
 #[derive(Debug, Clone, Default)]
 pub struct Acks {
     start: Timestamp,
-    waiting: BTreeMap<u64, (u64, Timestamp)>,
+    /// Batches that are not settled: the end of their records, and when they were created.
+    waiting: BTreeMap<u64, (u64, u64)>,
+    /// The last time that an entry states.
+    last_time: u64,
+    /// By how much the wall clock was set forward since the start, in microseconds, as far as the
+    /// entries show it.
+    clock_set: i64,
     spans: Vec<AckSpan>,
     /// Times at which the writer had to send a batch again.
     again: Vec<u64>,
@@ -69,11 +78,14 @@ impl Acks {
     pub fn push(&mut self, entry: &Entry) -> Option<AckSpan> {
         match entry {
             Entry::Invoked(batch) => {
-                let seqs = (batch.seqs.end, batch.created);
-                self.waiting.insert(batch.seqs.start, seqs);
+                let created = self.on_own_clock(batch.created);
+                let batch_end = (batch.seqs.end, created);
+                self.waiting.insert(batch.seqs.start, batch_end);
                 None
             }
             Entry::Settled(settled) => {
+                self.last_time = self.last_time.max(settled.last_at_us);
+                self.check_created_before(settled.last_at_us);
                 let mut oldest = u64::MAX;
                 let mut records = 0;
                 for seqs in &settled.seqs {
@@ -102,6 +114,36 @@ impl Acks {
         }
     }
 
+    /// A creation time, on the clock of the acknowledgements, which nobody sets. Records are
+    /// created by the wall clock. If that says that a batch was created before what precedes it
+    /// in the ledger, it was set back.
+    fn on_own_clock(&mut self, created: Timestamp) -> u64 {
+        let [created, start] = [created, self.start].map(|at| at.micros().cast_signed());
+        let created = created - start - self.clock_set;
+        let missing = self.last_time.cast_signed() - created;
+        if missing > CLOCK_SLACK_US.cast_signed() {
+            self.clock_set -= missing;
+            return self.last_time;
+        }
+        u64::try_from(created).unwrap_or(0)
+    }
+
+    /// A batch that was created after the present entry, by the wall clock, shows that this was set
+    /// forward.
+    fn check_created_before(&mut self, now: u64) {
+        let created = self.waiting.values().map(|(_, created)| *created);
+        let excess = created.max().unwrap_or(0).saturating_sub(now);
+        if excess <= CLOCK_SLACK_US {
+            return;
+        }
+        self.clock_set += excess.cast_signed();
+        for (_, created) in self.waiting.values_mut() {
+            if *created > now {
+                *created = created.saturating_sub(excess);
+            }
+        }
+    }
+
     /// Removes records from those that wait; returns the creation time of the oldest.
     fn settle(&mut self, start: u64, end: u64) -> u64 {
         let mut oldest = u64::MAX;
@@ -109,7 +151,7 @@ impl Acks {
             if last <= start {
                 break;
             }
-            oldest = oldest.min(created.micros_since(self.start));
+            oldest = oldest.min(created);
             self.waiting.remove(&first);
             if first < start {
                 self.waiting.insert(first, (start, created));
@@ -119,6 +161,20 @@ impl Acks {
             }
         }
         oldest
+    }
+
+    /// The acknowledgements since a time, and the last one before it, from which a gap may last.
+    pub fn since(&self, from: u64) -> Self {
+        let before = self.spans.iter().filter(|span| span.last < from);
+        let before = before.max_by_key(|span| span.last);
+        let after = self.spans.iter().filter(|span| span.last >= from);
+        let again = self.again.iter().filter(|at| **at >= from);
+        Acks {
+            start: self.start,
+            spans: before.into_iter().chain(after).copied().collect(),
+            again: again.copied().collect(),
+            ..Acks::default()
+        }
     }
 
     /// Sorts the entries by time; to be called once, after the last.
@@ -253,6 +309,7 @@ mod tests {
         let gap = acks.longest_gap(950_000, u64::MAX).unwrap();
         assert_eq!((gap.from, gap.to), (1_001_000, 1_400_000));
         assert_eq!(acks.longest_gap(1_500_000, u64::MAX), None);
+        assert_eq!(acks.since(1_100_000).longest_gap(0, u64::MAX), Some(gap));
         // The next window begins within it.
         let before = acks.longest_gap(950_000, 1_010_000).unwrap();
         assert_eq!((before.from, before.to), (905_000, 1_000_000));
@@ -263,6 +320,28 @@ mod tests {
         assert_eq!(acks.first_after(1_001_001), Some(1_400_000));
         assert_eq!(acks.between(950_000, 1_401_000), 20);
         assert_eq!(acks.between(1_000_500, 1_399_999), 0);
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_set_is_no_latency() {
+        const HOUR: u64 = 3_600_000_000;
+        // A record every 100 ms, acknowledged after 5 ms; the clock is set before the fifth.
+        let latencies = |set: &dyn Fn(u64) -> u64| {
+            let mut acks = Acks::new(at(HOUR));
+            for n in 0..10_u64 {
+                let now = n * 100_000;
+                let created = HOUR + now;
+                let created = if n < 5 { created } else { set(created) };
+                acks.push(&invoked(n, n + 1, created));
+                acks.push(&settled(n, n + 1, now + 5_000, now + 5_000));
+            }
+            acks.spans.iter().map(|span| span.latency).max()
+        };
+        assert_eq!(latencies(&|created| created), Some(5_000));
+        let back = latencies(&|created| created - HOUR).unwrap();
+        assert!(back <= 105_000, "{back}");
+        let forward = latencies(&|created| created + HOUR).unwrap();
+        assert!(forward <= 105_000, "{forward}");
     }
 
     #[test]
