@@ -1,10 +1,8 @@
 //! The nodes of a lab: their processes or containers, and how each is killed, stopped and started.
 
-use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal};
 use tokio::time::{Instant, sleep};
 
 use crate::access::User;
@@ -15,7 +13,8 @@ use crate::protocol::format::Version;
 use crate::runner::Runner;
 
 use super::containers::Containers;
-use super::error::{EnvironmentError, file_error};
+use super::error::EnvironmentError;
+use super::held_process::{HeldProcess, parent_of};
 
 /// Time that a node may take to end after SIGTERM: a handover takes up to 15 s.
 const STOP_LIMIT: Duration = Duration::from_secs(25);
@@ -32,7 +31,7 @@ pub struct Nodes {
     backend: Backend,
     connector: Connector,
     /// Processes that were stopped by SIGSTOP.
-    stopped: Vec<Pid>,
+    stopped: Vec<HeldProcess>,
     /// Nodes that do not run and are started again by the healing.
     down: Vec<String>,
 }
@@ -149,18 +148,11 @@ impl Nodes {
         if self.are_stock() {
             return Ok(None);
         }
-        let path = PathBuf::from(format!("/proc/{}/stat", server.as_raw_nonzero()));
-        let stat = fs::read_to_string(&path).map_err(file_error(&path))?;
-        // The name in parentheses may contain anything; the parent is the second field after it.
-        let parent = stat
-            .rsplit_once(')')
-            .and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok())
-            .and_then(Pid::from_raw);
-        match parent {
+        match parent_of(server) {
             Some(parent) => Ok(Some(parent)),
             None => Err(EnvironmentError::Process {
                 node: name.to_owned(),
-                why: format!("{} has no parent", path.display()),
+                why: format!("process {} has no parent", server.as_raw_nonzero()),
             }),
         }
     }
@@ -175,7 +167,10 @@ impl Nodes {
             // No supervisor starts it again.
             self.down.push(name.to_owned());
         }
-        signal(server, Signal::KILL);
+        // One that has ended meanwhile need not be killed.
+        if let Ok(server) = HeldProcess::open(server) {
+            signal(&server, Signal::KILL);
+        }
         Ok(())
     }
 
@@ -195,8 +190,12 @@ impl Nodes {
         let server = self.server_pid(name).await?;
         let parent = self.parent_of(name, server)?.filter(|_| with_supervisor);
         for pid in parent.into_iter().chain([server]) {
-            self.stopped.push(pid);
-            signal(pid, Signal::STOP);
+            let process = HeldProcess::open(pid).map_err(|error| EnvironmentError::Process {
+                node: name.to_owned(),
+                why: error.to_string(),
+            })?;
+            signal(&process, Signal::STOP);
+            self.stopped.push(process);
         }
         Ok(())
     }
@@ -319,8 +318,8 @@ impl Nodes {
 
     /// Resumes stopped processes, servers first: so each supervisor finds its server alive.
     fn resume(&mut self) {
-        for pid in self.stopped.drain(..).rev() {
-            signal(pid, Signal::CONT);
+        for process in self.stopped.drain(..).rev() {
+            signal(&process, Signal::CONT);
         }
     }
 
@@ -354,6 +353,6 @@ impl Drop for Nodes {
 }
 
 /// Sends a signal; to a process that has ended it has no effect.
-fn signal(pid: Pid, signal: Signal) {
-    let _ = kill_process(pid, signal);
+fn signal(process: &HeldProcess, signal: Signal) {
+    let _ = process.signal(signal);
 }

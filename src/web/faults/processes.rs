@@ -3,24 +3,18 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, Signal};
 
-/// A process that stays the same one, whatever happens to its number.
-#[derive(Debug)]
-struct Held {
-    pid: Pid,
-    fd: OwnedFd,
-}
+use crate::drill::environment::{HeldProcess, is_stopped, parent_of};
 
 /// The processes of one node.
 #[derive(Debug)]
 pub(super) struct NodeProcesses {
-    server: Held,
-    supervisor: Held,
+    server: HeldProcess,
+    supervisor: HeldProcess,
 }
 
 impl NodeProcesses {
@@ -36,8 +30,8 @@ impl NodeProcesses {
     fn of_server(pid: Pid, folder: &Path, name: &str) -> Option<Self> {
         let supervisor = supervisor_of(pid, folder, name)?;
         let found = NodeProcesses {
-            server: Held::open(pid)?,
-            supervisor: Held::open(supervisor)?,
+            server: HeldProcess::open(pid).ok()?,
+            supervisor: HeldProcess::open(supervisor).ok()?,
         };
         // Both may have ended, and their numbers been used again, before they were opened.
         (supervisor_of(pid, folder, name) == Some(supervisor)).then_some(found)
@@ -45,7 +39,7 @@ impl NodeProcesses {
 
     /// The number of the server's process.
     pub(super) fn server_pid(&self) -> i32 {
-        self.server.pid.as_raw_nonzero().get()
+        self.server.pid().as_raw_nonzero().get()
     }
 
     /// Kills the server.
@@ -62,9 +56,10 @@ impl NodeProcesses {
     }
 
     /// Stops both for some seconds: the supervisor first, which would kill a server that hangs. A
-    /// process of its own continues them, also if this one is killed meanwhile.
+    /// process of its own continues them, also if this one is killed meanwhile. It goes by their
+    /// numbers: to another process that is not stopped, SIGCONT does nothing.
     pub(super) fn pause(&self, seconds: u64) -> io::Result<()> {
-        let [server, supervisor] = [&self.server, &self.supervisor].map(|held| held.pid);
+        let [server, supervisor] = [&self.server, &self.supervisor].map(HeldProcess::pid);
         let [server, supervisor] = [server, supervisor].map(|pid| pid.as_raw_nonzero());
         let script = format!("sleep {seconds}; kill -CONT {server} {supervisor}");
         let mut healer = Command::new("setsid")
@@ -80,18 +75,7 @@ impl NodeProcesses {
 
     /// Whether the server is stopped.
     pub(super) fn is_paused(&self) -> bool {
-        stat(self.server.pid).is_some_and(|fields| fields.starts_with('T'))
-    }
-}
-
-impl Held {
-    fn open(pid: Pid) -> Option<Self> {
-        let fd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
-        Some(Held { pid, fd })
-    }
-
-    fn signal(&self, signal: Signal) -> io::Result<()> {
-        Ok(pidfd_send_signal(&self.fd, signal)?)
+        is_stopped(self.server.pid())
     }
 }
 
@@ -102,16 +86,9 @@ fn supervisor_of(pid: Pid, folder: &Path, name: &str) -> Option<Pid> {
     if !at.starts_with(folder) {
         return None;
     }
-    let parent = Pid::from_raw(stat(pid)?.split_whitespace().nth(1)?.parse().ok()?)?;
+    let parent = parent_of(pid)?;
     let command = fs::read(format!("/proc/{}/cmdline", parent.as_raw_nonzero())).ok()?;
     let words: Vec<&[u8]> = command.split(|byte| *byte == 0).collect();
     let is_node = |pair: &[&[u8]]| pair == [b"node".as_slice(), name.as_bytes()];
     words.windows(2).any(is_node).then_some(parent)
-}
-
-/// The fields of a process from its state on: state, parent, and others.
-fn stat(pid: Pid) -> Option<String> {
-    let text = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-    // The name in parentheses may contain anything.
-    Some(text.rsplit_once(')')?.1.trim_start().to_owned())
 }
