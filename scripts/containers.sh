@@ -262,7 +262,7 @@ containers_control() {
 
 # containers_web_link: prints the link to the page in the browser, at its published address.
 containers_web_link() {
-    compose exec -T web halab web --link | sed "s,//[^/]*/,//${LAB_UI:-127.0.0.1}:8000/,"
+    compose exec -T web halab web --link | sed "s,//[^:/]*:,//${LAB_UI:-127.0.0.1}:,"
 }
 
 containers_urls() {

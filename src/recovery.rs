@@ -5,6 +5,7 @@
 use std::net::SocketAddrV4;
 
 use futures_util::future::join_all;
+use tokio::time::Instant;
 
 use crate::client::{Connector, ServerInfo};
 use crate::config::Lab;
@@ -23,8 +24,17 @@ struct LabObservation {
 /// The progress of a recovery.
 #[derive(Debug, Default)]
 pub struct Recovery {
-    /// The primary with its replication history and offset, read after all Sentinels agreed.
-    target: Option<(SocketAddrV4, String, u64)>,
+    target: Option<Goal>,
+}
+
+/// What the replicas have to confirm: read after all Sentinels agreed.
+#[derive(Debug)]
+struct Goal {
+    primary: SocketAddrV4,
+    history: String,
+    offset: u64,
+    /// Before it was read.
+    asked_at: Instant,
 }
 
 impl Recovery {
@@ -38,6 +48,7 @@ impl Recovery {
         sentinels: &SentinelClients,
         connector: &Connector,
     ) -> Result<String, String> {
+        let asked_at = Instant::now();
         let answers = sentinels.ask_each().await;
         let views = answers
             .all
@@ -52,10 +63,21 @@ impl Recovery {
             conn.info().await.map_err(|e| e.to_string())
         }))
         .await;
-        self.judge(lab, &LabObservation { views, infos })
+        self.judge(lab, &LabObservation { views, infos }, asked_at)
     }
 
-    fn judge(&mut self, lab: &Lab, observation: &LabObservation) -> Result<String, String> {
+    /// When the lab was first seen with all nodes, if it has been since: once it has recovered, it
+    /// has done so from every loss before that time.
+    pub fn since(&self) -> Option<Instant> {
+        Some(self.target.as_ref()?.asked_at)
+    }
+
+    fn judge(
+        &mut self,
+        lab: &Lab,
+        observation: &LabObservation,
+        asked_at: Instant,
+    ) -> Result<String, String> {
         let named = agreement(lab, observation).inspect_err(|_| self.target = None)?;
         let node = lab
             .data_node_at(named)
@@ -86,9 +108,14 @@ impl Recovery {
         }
         let history = &primary.replication_id;
         let target = match &self.target {
-            Some((at, id, offset)) if *at == named && id == history => *offset,
+            Some(target) if target.primary == named && target.history == *history => target.offset,
             _ => {
-                self.target = Some((named, history.clone(), primary.offset));
+                self.target = Some(Goal {
+                    primary: named,
+                    history: history.clone(),
+                    offset: primary.offset,
+                    asked_at,
+                });
                 return Err(
                     "the replicas have to confirm the present offset of the primary".into(),
                 );
@@ -200,15 +227,19 @@ mod tests {
         }
     }
 
+    fn judge(recovery: &mut Recovery, observation: &LabObservation) -> Result<String, String> {
+        recovery.judge(&lab(), observation, Instant::now())
+    }
+
     #[test]
     fn a_replica_has_to_confirm_an_offset_read_after_all_agreed() {
         let lab = lab();
         let mut recovery = Recovery::default();
-        assert!(recovery.judge(&lab, &observe(&lab, 900, 900)).is_err());
+        assert!(judge(&mut recovery, &observe(&lab, 900, 900)).is_err());
         // Offset 900 has to be confirmed, however far the primary is now.
-        assert!(recovery.judge(&lab, &observe(&lab, 1000, 899)).is_err());
+        assert!(judge(&mut recovery, &observe(&lab, 1000, 899)).is_err());
         assert_eq!(
-            recovery.judge(&lab, &observe(&lab, 2000, 900)),
+            judge(&mut recovery, &observe(&lab, 2000, 900)),
             Ok("redis-a".into())
         );
     }
@@ -225,13 +256,13 @@ mod tests {
             |v: &mut SentinelView| v.replicas[0].disconnected = true,
         ] {
             let mut recovery = Recovery::default();
-            assert!(recovery.judge(&lab, &observe(&lab, 900, 900)).is_err());
+            assert!(judge(&mut recovery, &observe(&lab, 900, 900)).is_err());
             let mut dissent = observe(&lab, 900, 900);
             change(dissent.views[2].as_mut().unwrap());
-            assert!(recovery.judge(&lab, &dissent).is_err());
+            assert!(judge(&mut recovery, &dissent).is_err());
             // Afterwards an offset has to be confirmed again.
-            assert!(recovery.judge(&lab, &observe(&lab, 950, 950)).is_err());
-            assert!(recovery.judge(&lab, &observe(&lab, 950, 950)).is_ok());
+            assert!(judge(&mut recovery, &observe(&lab, 950, 950)).is_err());
+            assert!(judge(&mut recovery, &observe(&lab, 950, 950)).is_ok());
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `halab web`.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddrV4;
 
@@ -70,6 +71,18 @@ impl WebArgs {
     }
 }
 
+/// The options that a drill from the page shares with it: a drill has a lab of its own, in another
+/// subnet, with other state and other secrets.
+fn drill_options(global: &Global) -> Vec<OsString> {
+    let config = global.config.as_ref().map(|file| ("--config", file));
+    let server = &global.redis_server;
+    let server = server.as_ref().map(|file| ("--redis-server", file));
+    let stated = config.into_iter().chain(server);
+    stated
+        .flat_map(|(option, file)| [option.into(), file.into()])
+        .collect()
+}
+
 pub(super) fn run(global: &Global, args: &WebArgs) -> CommandResult {
     let lab = global.lab()?;
     if args.if_configured && lab.monitoring.is_none() {
@@ -87,6 +100,7 @@ pub(super) fn run(global: &Global, args: &WebArgs) -> CommandResult {
         rate: Some(args.rate).filter(|_| !args.no_write),
         allow_faults: args.allow_faults,
         node_command: args.node_command.clone(),
+        drill_options: drill_options(global),
     };
     with_signals(Threads::Many, |token| async move {
         let ready = |link: &str| {

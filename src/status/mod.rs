@@ -204,9 +204,7 @@ pub async fn wait_healthy(lab: &Lab, limit: Duration, stop: &CancellationToken) 
         let mut status = gather(lab).await;
         status.add_not_raised_time(&mut not_raised_since, Instant::now());
         if !limit.is_zero() {
-            let full = status.full(lab);
-            let sentinels = SentinelClients::new(&full, connector.clone());
-            let missing = recovery.observe(&full, &sentinels, &connector).await.err();
+            let missing = status.recovery(lab, &connector, &mut recovery).await.err();
             if let Some(missing) = missing.filter(|_| status.healthy) {
                 status.healthy = false;
                 let problem = Problem::of_lab(ProblemCode::NotRecovered, missing);
@@ -291,6 +289,21 @@ impl Status {
             .iter()
             .filter(|p| p.is_fault() && p.code != ProblemCode::OtherLabToml);
         faults.map(ToString::to_string).collect()
+    }
+
+    /// Observes whether the lab has recovered. Returns the primary.
+    ///
+    /// # Errors
+    /// What is missing, as a sentence.
+    pub async fn recovery(
+        &self,
+        lab: &Lab,
+        connector: &Connector,
+        recovery: &mut Recovery,
+    ) -> Result<String, String> {
+        let full = self.full(lab);
+        let sentinels = SentinelClients::new(&full, connector.clone());
+        recovery.observe(&full, &sentinels, connector).await
     }
 
     /// The lab without data nodes that are not full members (they only copy), and without Sentinels

@@ -2,19 +2,24 @@
 //! Its progress is shown live, and its report is kept in the folder of the page.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::warn;
 
+use crate::drill::environment::HeldProcess;
 use crate::drill::faults::FaultKind;
 use crate::record::Timestamp;
 
@@ -28,9 +33,12 @@ const LINES_MAX: usize = 12;
 const LINE_MAX: usize = 300;
 /// Records a second: a drill shares the machine with the lab that the page shows.
 const RATE: &str = "5000";
+/// How long a drill may take to stop its lab.
+const STOP_LIMIT: Duration = Duration::from_secs(15);
 /// Settings of the lab that the page shows; a drill has its own.
-const OTHERS_SETTINGS: [&str; 4] = [
+const OTHERS_SETTINGS: [&str; 5] = [
     "HALAB_STATE",
+    "HALAB_SECRETS",
     "HALAB_SUBNET",
     "HALAB_PROFILE",
     "HALAB_NODE_COMMAND",
@@ -78,12 +86,26 @@ pub(super) struct Drills {
     folder: PathBuf,
     is_allowed: bool,
     board: Arc<Board>,
-    running: Mutex<Option<AbortOnDropHandle<()>>>,
+    /// Options of `halab` that a drill gets, too.
+    options: Vec<OsString>,
+    running: Mutex<Option<RunningDrill>>,
+}
+
+/// A drill that runs, or that has run.
+struct RunningDrill {
+    process: HeldProcess,
+    /// Ends with the drill.
+    task: AbortOnDropHandle<()>,
 }
 
 impl Drills {
     /// Keeps reports in a folder of `folder`, which is made if it is missing.
-    pub(super) fn new(folder: &Path, is_allowed: bool, board: Arc<Board>) -> io::Result<Self> {
+    pub(super) fn new(
+        folder: &Path,
+        is_allowed: bool,
+        options: Vec<OsString>,
+        board: Arc<Board>,
+    ) -> io::Result<Self> {
         let folder = folder.join("drills");
         fs::create_dir_all(&folder)?;
         let drills = Drills {
@@ -91,6 +113,7 @@ impl Drills {
             folder,
             is_allowed,
             board,
+            options,
             running: Mutex::default(),
         };
         drills.show();
@@ -117,20 +140,40 @@ impl Drills {
             return Err("no fault has this name; halab drill --list names them".into());
         };
         let mut running = self.running.lock().await;
-        if running.as_ref().is_some_and(|task| !task.is_finished()) {
+        let is_running = |drill: &RunningDrill| !drill.task.is_finished();
+        if running.as_ref().is_some_and(is_running) {
             return Err("a drill runs already; wait for its end".into());
         }
         let name = format!("{}-{fault}", Timestamp::from(SystemTime::now()).micros());
-        let child = self.command(fault, &name).spawn();
-        let child = child.map_err(|error| format!("{}: {error}", self.program.display()))?;
+        let failed = |error: io::Error| format!("{}: {error}", self.program.display());
+        let child = self.command(fault, &name).spawn().map_err(failed)?;
+        let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        let ended = || io::Error::other("it has ended at once");
+        let pid = pid.ok_or_else(|| failed(ended()))?;
+        let process = HeldProcess::open(pid).map_err(failed)?;
         let drills = self.clone();
         let task = tokio::spawn(async move { drills.follow(child, fault, name).await });
-        *running = Some(AbortOnDropHandle::new(task));
+        let task = AbortOnDropHandle::new(task);
+        *running = Some(RunningDrill { process, task });
         Ok(format!("the drill {fault} runs in a lab of its own"))
+    }
+
+    /// Ends the drill that runs, which then stops its lab. It is killed after a time limit.
+    pub(super) async fn stop(&self) {
+        let Some(RunningDrill { process, task }) = self.running.lock().await.take() else {
+            return;
+        };
+        if task.is_finished() || process.signal(Signal::TERM).is_err() {
+            return;
+        }
+        if timeout(STOP_LIMIT, task).await.is_err() {
+            warn!("the drill did not end in time, and was killed");
+        }
     }
 
     fn command(&self, fault: &str, name: &str) -> Command {
         let mut command = Command::new(&self.program);
+        command.args(&self.options);
         command.args(["--profile", "fast", "drill", fault, "--rate", RATE]);
         for (option, extension) in [("--json", "json"), ("--html", "html")] {
             command.arg(option);

@@ -107,11 +107,12 @@ pub(super) struct PageFaults {
     pub(super) last_loss: tokio::sync::Mutex<Option<Instant>>,
 }
 
-/// A status of the lab, and when its first question was asked.
+/// The last status of the lab.
 #[derive(Debug, Clone)]
 pub(super) struct AskedStatus {
-    pub(super) at: Instant,
     pub(super) status: Arc<Status>,
+    /// The lab has recovered from every loss before this time.
+    pub(super) recovered: Option<Instant>,
 }
 
 impl PageFault {
@@ -298,12 +299,13 @@ impl PageFaults {
         last_loss: Option<Instant>,
     ) -> Result<(), FaultRefusal> {
         let known = self.status.borrow().clone();
-        let is_over = |at: Instant| last_loss.is_none_or(|loss| at > loss + SHOWS_AFTER);
-        let status = match &known {
-            Some(known) if known.status.healthy && is_over(known.at) => return Ok(()),
-            Some(known) => Some(&known.status),
-            None => None,
-        };
+        let status = known.as_ref().map(|known| &known.status);
+        let shows = last_loss.map(|loss| loss + SHOWS_AFTER);
+        let recovered = known.as_ref().and_then(|known| known.recovered);
+        let is_recovered = recovered.is_some_and(|at| shows.is_none_or(|shows| at > shows));
+        if is_recovered && status.is_some_and(|status| status.healthy) {
+            return Ok(());
+        }
         let kind = match kind {
             NodeKind::Data => "the data node",
             NodeKind::Sentinel => "the Sentinel",

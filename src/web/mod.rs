@@ -22,6 +22,7 @@ mod story;
 #[cfg(test)]
 mod tests;
 
+use std::ffi::OsString;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::net::SocketAddrV4;
@@ -33,14 +34,16 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
 use crate::access::User;
+use crate::client::Connector;
 use crate::config::Lab;
 use crate::drill::environment::LabObserver;
+use crate::recovery::Recovery;
 use crate::status::gather;
 
 use access::Access;
@@ -53,6 +56,8 @@ use story::StoryTeller;
 
 /// Time between two rounds of questions to all nodes.
 const STATUS_PERIOD: Duration = Duration::from_millis(500);
+/// The same while a recovery is to be confirmed.
+const CONFIRM_PERIOD: Duration = Duration::from_millis(150);
 /// Time between two looks at what was observed.
 const OBSERVE_PERIOD: Duration = Duration::from_millis(50);
 /// Every so many looks, the current story is shown.
@@ -71,6 +76,8 @@ pub struct WebOptions {
     pub allow_faults: bool,
     /// A shell command that is called with `start NAME` or `stop NAME`.
     pub node_command: Option<String>,
+    /// Options of `halab` for a drill that is started from the page.
+    pub drill_options: Vec<OsString>,
 }
 
 /// Why there is no page.
@@ -183,20 +190,26 @@ pub async fn run(
         last_loss: tokio::sync::Mutex::default(),
     };
     show_lab(lab, options, &faults, &board);
-    let records = match options.rate {
-        None => None,
-        Some(rate) => {
-            let path = folder(&options.state);
-            let own = OwnRecords::new(lab, &path, rate, board.clone(), begun);
-            let own = own.map_err(|source| WebError::Folder { path, source })?;
-            Some(Arc::new(own))
-        }
-    };
     let path = folder(&options.state);
-    let drills = Drills::new(&path, options.allow_faults, board.clone());
-    let drills = drills.map_err(|source| WebError::Folder { path, source })?;
+    let records = OwnRecords::new(lab, &path, options.rate, board.clone(), begun);
+    let records = records.map_err(|source| WebError::Folder { path, source })?;
+    let records = Arc::new(records);
+    let path = folder(&options.state);
+    let drills = Drills::new(
+        &path,
+        options.allow_faults,
+        options.drill_options.clone(),
+        board.clone(),
+    );
+    let drills = Arc::new(drills.map_err(|source| WebError::Folder { path, source })?);
     let requests = TaskTracker::new();
-    let server = PageServer::new(access, board.clone(), faults, drills, requests.clone());
+    let server = PageServer::new(
+        access,
+        board.clone(),
+        faults,
+        drills.clone(),
+        requests.clone(),
+    );
     let server = Arc::new(server);
     let listen = options.listen;
     let _server = server
@@ -208,14 +221,10 @@ pub async fn run(
     let mut tasks = JoinSet::new();
     // Cancelled at the end, also after an error.
     let end = stop.child_token();
-    if let Some(own) = &records {
-        let (own, end) = (own.clone(), end.clone());
-        tasks.spawn(async move { own.write(&end).await });
-    }
-    if let Some(own) = &records {
-        let (own, end) = (own.clone(), end.clone());
-        tasks.spawn(async move { own.read_regularly(&end).await });
-    }
+    let (own, until_end) = (records.clone(), end.clone());
+    tasks.spawn(async move { own.write(&until_end).await });
+    let (own, until_end) = (records.clone(), end.clone());
+    tasks.spawn(async move { own.read_regularly(&until_end).await });
     let ask = ask_regularly(lab.clone(), board.clone(), to_status.clone());
     tasks.spawn(until(end.clone(), ask));
     let teller = StoryTeller::new(lab, observer, board, records.clone(), is_busy);
@@ -231,7 +240,7 @@ pub async fn run(
     end.cancel();
     // What was begun is ended: a handover in the middle would leave writes paused.
     requests.close();
-    requests.wait().await;
+    tokio::join!(requests.wait(), drills.stop());
     while tasks.join_next().await.is_some() {}
     match failed {
         Some(why) if !stop.is_cancelled() => Err(WebError::Task(why)),
@@ -270,21 +279,37 @@ async fn until(stop: CancellationToken, work: impl Future<Output = ()>) {
 
 /// Asks all nodes in turn, and shows their answers.
 async fn ask_regularly(lab: Lab, board: Arc<Board>, to: watch::Sender<Option<AskedStatus>>) {
-    let mut rounds = interval(STATUS_PERIOD);
-    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let connector = Connector::new(&lab, User::Verifier);
+    let mut recovery = Recovery::default();
+    let mut recovered = None;
+    // Something that a recovery needs was missing since the last one.
+    let mut is_missing = true;
     loop {
-        rounds.tick().await;
         let at = Instant::now();
         let status = Arc::new(gather(&lab).await);
         board.show("status", &*status);
-        to.send_replace(Some(AskedStatus { at, status }));
+        let observed = status.recovery(&lab, &connector, &mut recovery).await;
+        let mut period = STATUS_PERIOD;
+        if observed.is_ok() {
+            recovered = recovery.since();
+            is_missing = false;
+            // The next one has to be confirmed anew: a short cut leaves no other trace.
+            recovery = Recovery::default();
+        } else if recovery.since().is_none() {
+            is_missing = true;
+        } else if is_missing {
+            // The replicas have to confirm what the primary has, which takes little time.
+            period = CONFIRM_PERIOD;
+        }
+        to.send_replace(Some(AskedStatus { status, recovered }));
+        sleep_until(at + period).await;
     }
 }
 
 /// Tells what happens, until `stop` is cancelled.
 async fn tell(
     mut teller: StoryTeller,
-    records: Option<Arc<OwnRecords>>,
+    records: Arc<OwnRecords>,
     status: watch::Receiver<Option<AskedStatus>>,
     stop: CancellationToken,
 ) {
@@ -304,9 +329,8 @@ async fn tell(
                 continue;
             }
         }
-        let last = status.borrow().clone();
-        let healthy_at = last.filter(|last| last.status.healthy).map(|last| last.at);
-        teller.observe(healthy_at);
+        let known = status.borrow().clone();
+        teller.observe(known.as_ref());
         look = look.wrapping_add(1);
         if look.is_multiple_of(LOOKS_A_STORY)
             && let Some(number) = teller.show()
@@ -315,13 +339,7 @@ async fn tell(
             is_read = Some(number);
             info!(story = number, "reading all records back");
             let (records, stop) = (records.clone(), stop.clone());
-            reading.spawn(async move {
-                let result = match &records {
-                    Some(records) => records.read_back(&stop).await,
-                    None => None,
-                };
-                (number, result)
-            });
+            reading.spawn(async move { (number, records.read_back(&stop).await) });
         }
     }
 }

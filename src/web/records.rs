@@ -43,6 +43,8 @@ const RUN_LENGTH: Duration = Duration::from_secs(600);
 const READ_PERIOD: Duration = Duration::from_secs(60);
 /// Length of an interval of writes, and the period in which the ledger is read.
 const INTERVAL: Duration = Duration::from_millis(100);
+/// After this time, an acknowledgement is in the ledger.
+const LEDGER_DELAY: Duration = Duration::from_millis(50);
 /// Pause before the writer is started again after it has failed.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// Without an acknowledgement for this time, something is wrong, unless records are rarer.
@@ -55,6 +57,8 @@ const READ_LIMIT: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// Keys that are removed by one command.
 const KEYS_A_COMMAND: u64 = 256;
+/// How long the data nodes may take to confirm that keys are removed.
+const REMOVAL_WAIT: Duration = Duration::from_millis(500);
 /// The extension of ledgers.
 const EXTENSION: &str = "ledger";
 /// That of a ledger that was read back without a loss: its keys may be removed already.
@@ -137,7 +141,8 @@ struct RecordsState {
 pub(super) struct OwnRecords {
     lab: Lab,
     folder: PathBuf,
-    rate: f64,
+    /// Records a second; none: it only handles the runs that were left behind.
+    rate: Option<f64>,
     board: Arc<Board>,
     begun: Instant,
     state: Mutex<RecordsState>,
@@ -152,7 +157,7 @@ impl OwnRecords {
     pub(super) fn new(
         lab: &Lab,
         folder: &Path,
-        rate: f64,
+        rate: Option<f64>,
         board: Arc<Board>,
         begun: Instant,
     ) -> io::Result<Self> {
@@ -184,9 +189,18 @@ impl OwnRecords {
         })
     }
 
-    /// The acknowledgements of the current run so far.
-    pub(super) fn acks(&self) -> Option<CurrentAcks> {
-        self.lock().current.clone()
+    /// The acknowledgements of the current run since a time.
+    pub(super) fn acks_since(&self, from: Instant) -> Option<CurrentAcks> {
+        let state = self.lock();
+        let current = state.current.as_ref()?;
+        let from = from.saturating_duration_since(current.started);
+        Some(CurrentAcks {
+            acks: current
+                .acks
+                .since(u64::try_from(from.as_micros()).unwrap_or(u64::MAX)),
+            started: current.started,
+            path: current.path.clone(),
+        })
     }
 
     /// The last acknowledgement.
@@ -194,8 +208,12 @@ impl OwnRecords {
         self.lock().last_ack
     }
 
-    /// Writes until `stop` is cancelled.
+    /// Writes until `stop` is cancelled, if it is to write.
     pub(super) async fn write(&self, stop: &CancellationToken) {
+        if self.rate.is_none() {
+            stop.cancelled().await;
+            return;
+        }
         let mut run = self.start_run();
         let mut old: Option<WriterRun> = None;
         let mut ticks = interval(INTERVAL);
@@ -245,7 +263,7 @@ impl OwnRecords {
 
     /// A time without an acknowledgement that is longer than any between two records.
     pub(super) fn long_gap(&self) -> Duration {
-        LONG_GAP.max(Duration::from_secs_f64(3.0 / self.rate))
+        LONG_GAP.max(Duration::from_secs_f64(3.0 / self.rate.unwrap_or(1.0)))
     }
 
     /// Starts a run.
@@ -255,7 +273,7 @@ impl OwnRecords {
         let options = WriteOptions {
             count: None,
             duration: None,
-            rate: Some(self.rate),
+            rate: self.rate,
             connections: 1,
             in_flight: self.lab.writer.in_flight,
             // One record each, so that a gap is seen to the millisecond.
@@ -382,11 +400,12 @@ impl OwnRecords {
         }
     }
 
-    /// A time without an acknowledgement that lasts.
+    /// A time without an acknowledgement that lasts. Its end may be in the ledger soon: so it is
+    /// stated as shorter than it is, and its exact length once it is over.
     fn note_silence(&self, now: &mut WritesInterval) {
         let mut state = self.lock();
         let Some(last) = state.last_ack else { return };
-        let gap = ms(last.elapsed());
+        let gap = ms(last.elapsed().saturating_sub(LEDGER_DELAY));
         if gap > ms(INTERVAL) {
             now.gap = now.gap.max(gap);
             state.counts.longest_gap = state.counts.longest_gap.max(gap);
@@ -530,7 +549,15 @@ impl OwnRecords {
             }
             conn.query::<u64>(&cmd).await.map_err(|e| e.to_string())?;
         }
-        Ok(())
+        // A failover must not bring them back.
+        let others = self.lab.data_nodes.len().saturating_sub(1);
+        let mut cmd = redis::cmd("WAIT");
+        cmd.arg(others).arg(REMOVAL_WAIT.as_millis() as u64);
+        let confirmed: usize = conn.query(&cmd).await.map_err(|e| e.to_string())?;
+        match confirmed >= others {
+            true => Ok(()),
+            false => Err("not every data node has confirmed it".into()),
+        }
     }
 
     /// Reads back the current run. None if there is none, or it could not be read.

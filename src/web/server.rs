@@ -76,14 +76,14 @@ impl PageServer {
         access: Access,
         board: Arc<Board>,
         faults: PageFaults,
-        drills: Drills,
+        drills: Arc<Drills>,
         requests: TaskTracker,
     ) -> Self {
         PageServer {
             access,
             board,
             faults: Arc::new(faults),
-            drills: Arc::new(drills),
+            drills,
             requests,
             pages: Arc::new(Semaphore::new(PAGES_MAX)),
         }

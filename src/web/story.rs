@@ -13,8 +13,10 @@ use crate::config::Lab;
 use crate::drill::environment::LabObserver;
 use crate::drill::judging::{Acks, EventLog, LabEvent, LabEventKind, ObservedRole, Timeline};
 use crate::drill::report::{DrillVerdict, Run, TimelineEntry, html, ms, ms_between};
+use crate::status::Status;
 
 use super::board::Board;
+use super::faults::AskedStatus;
 use super::records::{OwnRecords, ReadBack};
 
 /// Length of the intervals of a chart.
@@ -75,7 +77,9 @@ struct Current {
     at: u64,
     begun: Instant,
     title: String,
-    /// The lab is healthy again.
+    /// The primary before it.
+    primary: Option<String>,
+    /// The lab has recovered.
     is_recovered: bool,
     /// When the data nodes came in sync after the fault, if they were not all the time.
     in_sync: Option<u64>,
@@ -86,11 +90,15 @@ pub(super) struct StoryTeller {
     pub(super) lab: Lab,
     pub(super) observer: Arc<LabObserver>,
     pub(super) board: Arc<Board>,
-    pub(super) records: Option<Arc<OwnRecords>>,
+    pub(super) records: Arc<OwnRecords>,
     /// A request for a fault is being handled: its story begins when it is recorded.
     is_busy: Arc<AtomicBool>,
     events: EventLog,
     roles: Vec<(String, ObservedRole)>,
+    /// The Sentinels that do not answer.
+    silent_sentinels: Vec<String>,
+    /// The primary before the events that are kept.
+    first_primary: Option<String>,
     /// When the data nodes came in sync, if they are.
     in_sync_since: Option<u64>,
     current: Option<Current>,
@@ -104,7 +112,7 @@ impl StoryTeller {
         lab: &Lab,
         observer: Arc<LabObserver>,
         board: Arc<Board>,
-        records: Option<Arc<OwnRecords>>,
+        records: Arc<OwnRecords>,
         is_busy: Arc<AtomicBool>,
     ) -> Self {
         StoryTeller {
@@ -115,6 +123,8 @@ impl StoryTeller {
             is_busy,
             events: EventLog::default(),
             roles: Vec::new(),
+            silent_sentinels: Vec::new(),
+            first_primary: None,
             in_sync_since: None,
             current: None,
             told: 0,
@@ -122,9 +132,8 @@ impl StoryTeller {
         }
     }
 
-    /// Takes what was observed since the last call. `healthy_at`: the time of the last status that
-    /// is healthy.
-    pub(super) fn observe(&mut self, healthy_at: Option<Instant>) {
+    /// Takes what was observed since the last call, and the last status.
+    pub(super) fn observe(&mut self, known: Option<&AskedStatus>) {
         let new = self.observer.take_events().0;
         for event in &new {
             self.show_entry(event);
@@ -134,8 +143,7 @@ impl StoryTeller {
                 self.in_sync_since = self.all_in_sync().then_some(event.at);
             }
         }
-        let acks = self.records.as_ref().and_then(|records| records.last_ack());
-        self.has_started |= self.in_sync_since.is_some() || acks.is_some();
+        self.has_started |= self.in_sync_since.is_some() || self.records.last_ack().is_some();
         let begins: Vec<_> = new
             .iter()
             .filter_map(|event| {
@@ -151,19 +159,41 @@ impl StoryTeller {
                 self.begin(at, title);
             }
         }
-        let is_busy = self.is_busy.load(Ordering::Relaxed);
-        if self.current.is_none() && self.has_started && !is_busy && self.writes_stall() {
-            let at = self.observer.now();
-            self.insert_cause(at, "no write is acknowledged".into());
+        let silent = known.and_then(|known| self.note_silent_sentinels(&known.status));
+        if self.watches() {
+            let stalls = self.writes_stall();
+            let stalls = stalls.then(|| "no write is acknowledged".to_owned());
+            if let Some(title) = silent.or(stalls) {
+                self.insert_cause(self.observer.now(), title);
+            }
         }
         let excess = self.events.0.len().saturating_sub(EVENTS_MAX);
-        self.events.0.drain(..excess);
-        self.note_recovery(healthy_at);
-        self.observer.set_calm(self.current.is_none());
-        if let Some(records) = &self.records {
-            let active = self.current.is_some();
-            records.story_active.store(active, Ordering::Relaxed);
+        let dropped = EventLog(self.events.0.drain(..excess).collect());
+        if let Some((_, node)) = dropped.said_primary().last() {
+            self.first_primary = Some(node.to_owned());
         }
+        self.note_recovery(known.and_then(|known| known.recovered));
+        self.observer.set_calm(self.current.is_none());
+        let is_active = self.current.is_some();
+        self.records
+            .story_active
+            .store(is_active, Ordering::Relaxed);
+    }
+
+    /// Whether a sign of a loss begins a story.
+    fn watches(&self) -> bool {
+        let is_busy = self.is_busy.load(Ordering::Relaxed);
+        self.current.is_none() && self.has_started && !is_busy
+    }
+
+    /// Notes the Sentinels that do not answer. Returns the title of a story about a new one.
+    fn note_silent_sentinels(&mut self, status: &Status) -> Option<String> {
+        let silent = status.sentinels.iter().filter(|s| s.state.up().is_none());
+        let silent: Vec<String> = silent.map(|sentinel| sentinel.name.clone()).collect();
+        let before = std::mem::replace(&mut self.silent_sentinels, silent);
+        let mut new = self.silent_sentinels.iter();
+        let new = new.find(|name| !before.contains(name))?;
+        Some(format!("{new} does not answer"))
     }
 
     fn show_entry(&self, event: &LabEvent) {
@@ -185,8 +215,7 @@ impl StoryTeller {
         if let LabEventKind::Fault(text) = &event.kind {
             return Some(text.clone());
         }
-        let is_busy = self.is_busy.load(Ordering::Relaxed);
-        if self.current.is_some() || !self.has_started || is_busy {
+        if !self.watches() {
             return None;
         }
         match &event.kind {
@@ -216,11 +245,14 @@ impl StoryTeller {
             self.board.show_story(interrupted.number, &shown);
         }
         self.told += 1;
+        let mut before = self.events.said_primary().filter(|(t, _)| *t < at);
+        let before = before.next_back().map(|(_, node)| node.to_owned());
         self.current = Some(Current {
             number: self.told,
             at,
             begun: Instant::now(),
             title,
+            primary: before.or_else(|| self.first_primary.clone()),
             is_recovered: false,
             in_sync: None,
         });
@@ -235,11 +267,8 @@ impl StoryTeller {
     }
 
     fn writes_stall(&self) -> bool {
-        let Some(records) = &self.records else {
-            return false;
-        };
-        let last = records.last_ack();
-        last.is_some_and(|last| last.elapsed() > records.long_gap())
+        let last = self.records.last_ack();
+        last.is_some_and(|last| last.elapsed() > self.records.long_gap())
     }
 
     /// One primary, and every other data node in sync with it.
@@ -256,13 +285,14 @@ impl StoryTeller {
         primary == 1 && others + 1 == self.lab.data_nodes.len()
     }
 
-    fn note_recovery(&mut self, healthy_at: Option<Instant>) {
+    /// Takes the time before which every loss is over.
+    fn note_recovery(&mut self, recovered: Option<Instant>) {
         let Some(current) = &mut self.current else {
             return;
         };
-        let is_healthy = healthy_at.is_some_and(|at| at > current.begun + SHORTEST);
+        let is_over = recovered.is_some_and(|at| at > current.begun + SHORTEST);
         let is_busy = self.is_busy.load(Ordering::Relaxed);
-        let in_sync = self.in_sync_since.filter(|_| is_healthy && !is_busy);
+        let in_sync = self.in_sync_since.filter(|_| is_over && !is_busy);
         current.is_recovered = in_sync.is_some();
         current.in_sync = in_sync.filter(|at| *at > current.at);
     }
@@ -289,10 +319,10 @@ impl StoryTeller {
     }
 
     fn shown(&self, current: &Current, is_over: bool, read_back: Option<ReadBack>) -> ShownStory {
-        let silent = self
-            .roles
-            .iter()
-            .filter(|(_, role)| *role == ObservedRole::Silent);
+        let data_nodes = self.roles.iter();
+        let data_nodes = data_nodes.filter(|(_, role)| *role == ObservedRole::Silent);
+        let silent = data_nodes.map(|(node, _)| node);
+        let silent = silent.chain(&self.silent_sentinels).cloned();
         let run = self.run(current, read_back.as_ref());
         let gaps = run.outages.iter().filter_map(|outage| outage.rto_ms);
         ShownStory {
@@ -306,17 +336,17 @@ impl StoryTeller {
             is_over,
             is_interrupted: false,
             is_ended: false,
-            missing: silent.map(|(node, _)| node.clone()).collect(),
+            missing: silent.collect(),
             read_back,
         }
     }
 
     /// The story as a run of a drill.
     fn run(&self, current: &Current, read_back: Option<&ReadBack>) -> Run {
-        let events = self
-            .events
-            .between(current.at.saturating_sub(LEAD_US), u64::MAX);
-        let acks = self.records.as_ref().and_then(|records| records.acks());
+        let from = current.at.saturating_sub(LEAD_US);
+        let events = self.events.between(from, u64::MAX);
+        let from = self.observer.begun() + Duration::from_micros(from);
+        let acks = self.records.acks_since(from);
         let mut run = Run::without_results(0, DrillVerdict::Inconclusive, String::new());
         let writes = acks.is_some();
         let (acks, writer_start) = match acks {
@@ -327,6 +357,7 @@ impl StoryTeller {
             events: &events,
             acks: &acks,
             writer_start,
+            before: current.primary.as_deref(),
         };
         run.timeline = timeline.entries(&|ip| self.name_of(ip));
         if writes {
@@ -341,7 +372,7 @@ impl StoryTeller {
 
     /// A time without an acknowledged write that still lasts.
     fn add_lasting_gap(&self, run: &mut Run, current: &Current) {
-        let last = self.records.as_ref().and_then(|records| records.last_ack());
+        let last = self.records.last_ack();
         let Some((last, outage)) = last.zip(run.outages.last_mut()) else {
             return;
         };

@@ -44,8 +44,14 @@ async fn served(allow_faults: bool) -> Served {
         is_busy: Arc::default(),
         last_loss: tokio::sync::Mutex::default(),
     };
-    let drills = Drills::new(folder.path(), allow_faults, board.clone()).unwrap();
-    let server = PageServer::new(access, board.clone(), faults, drills, TaskTracker::new());
+    let drills = Drills::new(folder.path(), allow_faults, Vec::new(), board.clone()).unwrap();
+    let server = PageServer::new(
+        access,
+        board.clone(),
+        faults,
+        drills.into(),
+        TaskTracker::new(),
+    );
     Served {
         server: Arc::new(server).start(listen).await.unwrap(),
         board,
