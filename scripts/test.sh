@@ -198,6 +198,7 @@ test_web() {
     setup_browser_tools "$tools"
     HALAB_PROFILE=fast ./lab up --no-write
     link=$(./lab web)
+    export HALAB_STATE=$LAB_DIR/state LAB_ACTION="bash $tools/lab.sh"
     CHROMIUM=$(command -v chromium) node "$tools/page.mjs" "$link" "${LAB_SCREENSHOTS:-$scratch/screenshots}"
 }
 

@@ -24,12 +24,12 @@ struct LabObservation {
 /// The progress of a recovery.
 #[derive(Debug, Default)]
 pub struct Recovery {
-    target: Option<Goal>,
+    target: Option<Awaited>,
 }
 
 /// What the replicas have to confirm: read after all Sentinels agreed.
 #[derive(Debug)]
-struct Goal {
+struct Awaited {
     primary: SocketAddrV4,
     history: String,
     offset: u64,
@@ -110,7 +110,7 @@ impl Recovery {
         let target = match &self.target {
             Some(target) if target.primary == named && target.history == *history => target.offset,
             _ => {
-                self.target = Some(Goal {
+                self.target = Some(Awaited {
                     primary: named,
                     history: history.clone(),
                     offset: primary.offset,

@@ -45,6 +45,8 @@ pub struct NodeReport {
     pub server: String,
     /// The server's process is running.
     pub running: bool,
+    /// How often the server has ended under this supervisor.
+    pub ends: u64,
     /// How the server last ended under this supervisor: its exit status or signal.
     pub last_end: Option<String>,
     /// Why the supervisor itself has ended; only in the note that it leaves in its state folder.
@@ -83,7 +85,7 @@ pub struct NodeReport {
     pub members_unstated: Vec<String>,
     /// A Sentinel is in TILT and does not act.
     pub tilt: bool,
-    /// The memory of a data node's server, if it has a limit.
+    /// The memory of a data node's server.
     pub memory: Option<MemoryUse>,
 }
 
@@ -105,7 +107,7 @@ pub struct RefusedLogin {
 pub struct MemoryUse {
     /// Memory in use, as the limit counts it.
     pub used: u64,
-    /// `maxmemory`.
+    /// `maxmemory`; 0: no limit.
     pub limit: u64,
 }
 
@@ -115,13 +117,13 @@ impl MemoryUse {
         self.limit > 0 && self.used >= self.limit
     }
 
-    /// From the text of `INFO memory`; `None` without a limit.
+    /// From the text of `INFO memory`.
     pub fn of_info(text: &str) -> Option<Self> {
         let number = |key: &str| -> Option<u64> {
             let mut lines = text.lines();
             lines.find_map(|line| line.trim_end().strip_prefix(key)?.parse().ok())
         };
-        let limit = number("maxmemory:").filter(|limit| *limit > 0)?;
+        let limit = number("maxmemory:")?;
         let used = number("used_memory:")?;
         // Buffers of the replicas and of the append-only file.
         let not_counted = number("mem_not_counted_for_evict:").unwrap_or(0);
@@ -143,7 +145,9 @@ mod tests {
         let memory = MemoryUse::of_info(info).unwrap();
         assert_eq!((memory.used, memory.limit), (1050, 1000));
         assert!(memory.is_full());
-        assert_eq!(MemoryUse::of_info("used_memory:1\r\nmaxmemory:0\r\n"), None);
+        let unlimited = MemoryUse::of_info("used_memory:1\r\nmaxmemory:0\r\n").unwrap();
+        assert_eq!((unlimited.used, unlimited.limit), (1, 0));
+        assert!(!unlimited.is_full());
     }
 
     #[test]

@@ -205,10 +205,8 @@ pub async fn wait_healthy(lab: &Lab, limit: Duration, stop: &CancellationToken) 
         status.add_not_raised_time(&mut not_raised_since, Instant::now());
         if !limit.is_zero() {
             let missing = status.recovery(lab, &connector, &mut recovery).await.err();
-            if let Some(missing) = missing.filter(|_| status.healthy) {
-                status.healthy = false;
-                let problem = Problem::of_lab(ProblemCode::NotRecovered, missing);
-                status.problems.push(problem);
+            if let Some(missing) = missing {
+                status.add_not_recovered(missing);
             }
         }
         if status.healthy || Instant::now() >= deadline || stop.is_cancelled() {
@@ -289,6 +287,15 @@ impl Status {
             .iter()
             .filter(|p| p.is_fault() && p.code != ProblemCode::OtherLabToml);
         faults.map(ToString::to_string).collect()
+    }
+
+    /// Adds what a recovery needs to a status that is healthy otherwise.
+    pub fn add_not_recovered(&mut self, missing: String) {
+        if self.healthy {
+            self.healthy = false;
+            let problem = Problem::of_lab(ProblemCode::NotRecovered, missing);
+            self.problems.push(problem);
+        }
     }
 
     /// Observes whether the lab has recovered. Returns the primary.

@@ -19,17 +19,17 @@ use tokio::time::{Instant, timeout};
 
 use crate::access::User;
 use crate::client::Connector;
-use crate::config::{Lab, NodeKind};
-use crate::drill::environment::LabObserver;
+use crate::config::{Lab, Node, NodeKind};
+use crate::drill::environment::{LabObserver, TimedCuts};
 use crate::drill::judging::LabEventKind;
 use crate::handover::hand_over;
 use crate::status::Status;
 
 use processes::NodeProcesses;
 
-/// How long a node may be paused.
+/// How long a node may be paused or cut off, in seconds.
 const PAUSES_S: std::ops::RangeInclusive<u64> = 1..=60;
-/// Pause of a node if the request states none.
+/// The same if the request states none.
 const USUAL_PAUSE_S: u64 = 8;
 /// Time limit of the command that starts or stops a node.
 const CONTROL_LIMIT: Duration = Duration::from_secs(60);
@@ -48,6 +48,10 @@ pub(super) enum PageFault {
     KillNode,
     /// SIGSTOP to both, and SIGCONT after some seconds.
     PauseNode,
+    /// No packets between a node and the other nodes, for some seconds.
+    CutNode,
+    /// No packets between a data node and the other data nodes, for some seconds.
+    CutReplication,
     /// The planned stop of a node.
     StopNode,
     /// Starts a node that does not run.
@@ -73,7 +77,7 @@ pub(super) struct FaultButton {
 pub(super) struct FaultRequest {
     fault: PageFault,
     node: Option<String>,
-    /// How long the node is paused.
+    /// How long the node is paused, or cut off.
     seconds: Option<u64>,
     /// The person was told what is at stake, and wants it.
     #[serde(default)]
@@ -99,12 +103,16 @@ pub(super) struct PageFaults {
     pub(super) state: PathBuf,
     /// A shell command that is called with `start NAME` or `stop NAME`.
     pub(super) node_command: Option<String>,
+    /// None: links cannot be cut here.
+    pub(super) cuts: Option<TimedCuts>,
     pub(super) observer: Arc<LabObserver>,
     pub(super) status: watch::Receiver<Option<AskedStatus>>,
     /// A request is being handled: the lab has not recovered from it yet.
     pub(super) is_busy: Arc<AtomicBool>,
-    /// The end of the last loss. Held while a request is handled.
-    pub(super) last_loss: tokio::sync::Mutex<Option<Instant>>,
+    /// One request at a time.
+    pub(super) handling: tokio::sync::Mutex<()>,
+    /// When the last loss was injected.
+    pub(super) last_loss: watch::Sender<Option<Instant>>,
 }
 
 /// The last status of the lab.
@@ -113,6 +121,25 @@ pub(super) struct AskedStatus {
     pub(super) status: Arc<Status>,
     /// The lab has recovered from every loss before this time.
     pub(super) recovered: Option<Instant>,
+}
+
+/// Whether a lab that has recovered from every loss before a time has recovered from this one.
+pub(super) fn is_after(recovered: Option<Instant>, loss: Option<Instant>) -> bool {
+    let shows = loss.map(|loss| loss + SHOWS_AFTER);
+    recovered.is_some_and(|at| shows.is_none_or(|shows| at > shows))
+}
+
+impl FaultRequest {
+    /// How long a fault that ends by itself lasts.
+    fn seconds(&self) -> Result<u64, FaultRefusal> {
+        let seconds = self.seconds.unwrap_or(USUAL_PAUSE_S);
+        if PAUSES_S.contains(&seconds) {
+            return Ok(seconds);
+        }
+        let (least, most) = PAUSES_S.into_inner();
+        let why = format!("it lasts from {least} to {most} seconds");
+        Err(impossible(why))
+    }
 }
 
 impl PageFault {
@@ -139,6 +166,22 @@ impl PageFault {
                 "Pause the node",
                 "It stands still, as a machine that hangs, and continues later with its old data. An \
                  old primary must not accept writes then. Nothing acknowledged is lost.",
+                true,
+            ),
+            PageFault::CutNode => (
+                "cut-node",
+                "Cut off the node",
+                "Its packets to and from every other node are dropped for some seconds. If it is the \
+                 primary, another node is promoted, and nothing is acknowledged on its own side \
+                 meanwhile. Nothing acknowledged is lost.",
+                true,
+            ),
+            PageFault::CutReplication => (
+                "cut-replication",
+                "Cut its replication",
+                "Packets between it and the other data node are dropped for some seconds, and nothing \
+                 else. No failover; writes go on, with the Sentinels as witnesses, and the replica \
+                 catches up.",
                 true,
             ),
             PageFault::StopNode => (
@@ -177,6 +220,8 @@ impl PageFault {
             PageFault::KillServer
                 | PageFault::KillNode
                 | PageFault::PauseNode
+                | PageFault::CutNode
+                | PageFault::CutReplication
                 | PageFault::StopNode
         )
     }
@@ -197,6 +242,7 @@ impl PageFaults {
             PageFault::StopNode | PageFault::StartNode => self.node_command.is_some(),
             // Without a command, nobody could start it again.
             PageFault::KillNode => self.node_command.is_some(),
+            PageFault::CutNode | PageFault::CutReplication => self.cuts.is_some(),
             _ => true,
         }
     }
@@ -210,21 +256,17 @@ impl PageFaults {
         if !self.can(fault) {
             return Err(impossible(NO_COMMAND));
         }
-        let mut last_loss = self.last_loss.lock().await;
+        let _one_at_a_time = self.handling.lock().await;
         self.is_busy.store(true, Ordering::Relaxed);
-        let done = self.inject_alone(&request, &last_loss).await;
+        let done = self.inject_alone(&request).await;
         if done.is_ok() && fault.is_loss() {
-            *last_loss = Some(Instant::now());
+            self.last_loss.send_replace(Some(Instant::now()));
         }
         self.is_busy.store(false, Ordering::Relaxed);
         done
     }
 
-    async fn inject_alone(
-        &self,
-        request: &FaultRequest,
-        last_loss: &Option<Instant>,
-    ) -> Result<String, FaultRefusal> {
+    async fn inject_alone(&self, request: &FaultRequest) -> Result<String, FaultRefusal> {
         let fault = request.fault;
         if !fault.button().of_node {
             return self.hand_over().await;
@@ -235,7 +277,7 @@ impl PageFaults {
         };
         let name = &node.name;
         if fault.is_loss() && !request.confirmed {
-            self.ask_first(name, node.kind, *last_loss)?;
+            self.ask_first(name, node.kind)?;
         }
         match fault {
             PageFault::StopNode => self.control("stop", name).await,
@@ -259,12 +301,7 @@ impl PageFaults {
                 Ok(format!("killed the node {name}"))
             }
             PageFault::PauseNode => {
-                let seconds = request.seconds.unwrap_or(USUAL_PAUSE_S);
-                if !PAUSES_S.contains(&seconds) {
-                    let (least, most) = PAUSES_S.into_inner();
-                    let why = format!("a pause lasts from {least} to {most} seconds");
-                    return Err(impossible(why));
-                }
+                let seconds = request.seconds()?;
                 let processes = self.processes(name)?;
                 if processes.is_paused() {
                     return Err(impossible(format!("{name} stands still already")));
@@ -274,8 +311,41 @@ impl PageFaults {
                 self.record(at, format!("the node {name} stands still for {seconds} s"));
                 Ok(format!("paused the node {name} for {seconds} s"))
             }
+            PageFault::CutNode | PageFault::CutReplication => {
+                self.cut(node, fault, request.seconds()?)
+            }
             PageFault::Handover => self.hand_over().await,
         }
+    }
+
+    /// Cuts a node off from all other nodes, or from the other data nodes.
+    fn cut(&self, node: &Node, fault: PageFault, seconds: u64) -> Result<String, FaultRefusal> {
+        let name = &node.name;
+        let Some(cuts) = &self.cuts else {
+            return Err(impossible("links cannot be cut here"));
+        };
+        if cuts.is_cut() {
+            return Err(impossible(
+                "links are cut already; wait until they are healed",
+            ));
+        }
+        let (others, from): (Vec<&Node>, _) = match fault {
+            PageFault::CutReplication if node.kind == NodeKind::Sentinel => {
+                return Err(impossible(format!(
+                    "{name} is a Sentinel: it copies nothing"
+                )));
+            }
+            PageFault::CutReplication => (self.lab.data_nodes.iter().collect(), "data"),
+            _ => (self.lab.nodes().collect(), "other"),
+        };
+        let pairs = others.iter().filter(|other| other.name != *name);
+        let pairs: Vec<_> = pairs.map(|other| (node.address, other.address)).collect();
+        let at = self.observer.now();
+        cuts.cut(&pairs, Duration::from_secs(seconds))
+            .map_err(|error| impossible(error.to_string()))?;
+        let done = format!("{name} cut off from the {from} nodes for {seconds} s");
+        self.record(at, done.clone());
+        Ok(done)
     }
 
     fn processes(&self, name: &str) -> Result<NodeProcesses, FaultRefusal> {
@@ -292,20 +362,15 @@ impl PageFaults {
     }
 
     /// Refuses a loss while another one is not over, as far as is known.
-    fn ask_first(
-        &self,
-        name: &str,
-        kind: NodeKind,
-        last_loss: Option<Instant>,
-    ) -> Result<(), FaultRefusal> {
+    fn ask_first(&self, name: &str, kind: NodeKind) -> Result<(), FaultRefusal> {
         let known = self.status.borrow().clone();
-        let status = known.as_ref().map(|known| &known.status);
-        let shows = last_loss.map(|loss| loss + SHOWS_AFTER);
-        let recovered = known.as_ref().and_then(|known| known.recovered);
-        let is_recovered = recovered.is_some_and(|at| shows.is_none_or(|shows| at > shows));
-        if is_recovered && status.is_some_and(|status| status.healthy) {
+        let last_loss = *self.last_loss.borrow();
+        let is_over =
+            |known: &AskedStatus| known.status.healthy && is_after(known.recovered, last_loss);
+        if known.as_ref().is_some_and(is_over) {
             return Ok(());
         }
+        let status = known.as_ref().map(|known| &known.status);
         let kind = match kind {
             NodeKind::Data => "the data node",
             NodeKind::Sentinel => "the Sentinel",

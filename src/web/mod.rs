@@ -34,7 +34,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
@@ -42,14 +42,14 @@ use tracing::info;
 use crate::access::User;
 use crate::client::Connector;
 use crate::config::Lab;
-use crate::drill::environment::LabObserver;
+use crate::drill::environment::{LabObserver, TimedCuts};
 use crate::recovery::Recovery;
-use crate::status::gather;
+use crate::status::{gather, proxy_serves};
 
 use access::Access;
 use board::Board;
 use drills::Drills;
-use faults::{AskedStatus, FaultButton, PageFaults};
+use faults::{AskedStatus, FaultButton, PageFaults, is_after};
 use records::OwnRecords;
 use server::PageServer;
 use story::StoryTeller;
@@ -58,6 +58,8 @@ use story::StoryTeller;
 const STATUS_PERIOD: Duration = Duration::from_millis(500);
 /// The same while a recovery is to be confirmed.
 const CONFIRM_PERIOD: Duration = Duration::from_millis(150);
+/// Time between two questions to the proxy.
+const PROXY_PERIOD: Duration = Duration::from_secs(1);
 /// Time between two looks at what was observed.
 const OBSERVE_PERIOD: Duration = Duration::from_millis(50);
 /// Every so many looks, the current story is shown.
@@ -178,16 +180,19 @@ pub async fn run(
     };
     let observer = Arc::new(LabObserver::start_as(lab, user, begun));
     let (to_status, status) = watch::channel(None);
+    let (last_loss, losses) = watch::channel(None);
     let is_busy = Arc::new(AtomicBool::new(false));
     let faults = PageFaults {
         lab: lab.clone(),
         is_allowed: options.allow_faults,
         state: options.state.clone(),
         node_command: options.node_command.clone(),
+        cuts: options.allow_faults.then(|| TimedCuts::of(lab)).flatten(),
         observer: observer.clone(),
         status,
         is_busy: is_busy.clone(),
-        last_loss: tokio::sync::Mutex::default(),
+        handling: tokio::sync::Mutex::default(),
+        last_loss,
     };
     show_lab(lab, options, &faults, &board);
     let path = folder(&options.state);
@@ -225,7 +230,9 @@ pub async fn run(
     tasks.spawn(async move { own.write(&until_end).await });
     let (own, until_end) = (records.clone(), end.clone());
     tasks.spawn(async move { own.read_regularly(&until_end).await });
-    let ask = ask_regularly(lab.clone(), board.clone(), to_status.clone());
+    let ask = ask_regularly(lab.clone(), board.clone(), losses, to_status.clone());
+    tasks.spawn(until(end.clone(), ask));
+    let ask = ask_proxy(lab.clone(), board.clone());
     tasks.spawn(until(end.clone(), ask));
     let teller = StoryTeller::new(lab, observer, board, records.clone(), is_busy);
     let tell = tell(teller, records, to_status.subscribe(), end.clone());
@@ -278,7 +285,12 @@ async fn until(stop: CancellationToken, work: impl Future<Output = ()>) {
 }
 
 /// Asks all nodes in turn, and shows their answers.
-async fn ask_regularly(lab: Lab, board: Arc<Board>, to: watch::Sender<Option<AskedStatus>>) {
+async fn ask_regularly(
+    lab: Lab,
+    board: Arc<Board>,
+    last_loss: watch::Receiver<Option<Instant>>,
+    to: watch::Sender<Option<AskedStatus>>,
+) {
     let connector = Connector::new(&lab, User::Verifier);
     let mut recovery = Recovery::default();
     let mut recovered = None;
@@ -286,10 +298,8 @@ async fn ask_regularly(lab: Lab, board: Arc<Board>, to: watch::Sender<Option<Ask
     let mut is_missing = true;
     loop {
         let at = Instant::now();
-        let status = Arc::new(gather(&lab).await);
-        board.show("status", &*status);
+        let mut status = gather(&lab).await;
         let observed = status.recovery(&lab, &connector, &mut recovery).await;
-        let mut period = STATUS_PERIOD;
         if observed.is_ok() {
             recovered = recovery.since();
             is_missing = false;
@@ -297,12 +307,43 @@ async fn ask_regularly(lab: Lab, board: Arc<Board>, to: watch::Sender<Option<Ask
             recovery = Recovery::default();
         } else if recovery.since().is_none() {
             is_missing = true;
-        } else if is_missing {
-            // The replicas have to confirm what the primary has, which takes little time.
-            period = CONFIRM_PERIOD;
         }
+        let is_over = !is_missing && is_after(recovered, *last_loss.borrow());
+        if !is_over {
+            let why = observed.err();
+            let why = why.unwrap_or_else(|| "a fault may have effects that do not show yet".into());
+            status.add_not_recovered(why);
+        }
+        board.show("status", &status);
+        let status = Arc::new(status);
         to.send_replace(Some(AskedStatus { status, recovered }));
+        // What the replicas have to confirm takes little time.
+        let is_near = !is_over && recovery.since().is_some();
+        let period = match is_near {
+            true => CONFIRM_PERIOD,
+            false => STATUS_PERIOD,
+        };
         sleep_until(at + period).await;
+    }
+}
+
+#[derive(Serialize)]
+struct ShownProxy {
+    serves: bool,
+    /// Why not.
+    why: Option<String>,
+}
+
+/// Asks the proxy, if the lab has one, and shows whether it serves.
+async fn ask_proxy(lab: Lab, board: Arc<Board>) {
+    if lab.proxy.is_none() {
+        return std::future::pending().await;
+    }
+    loop {
+        let why = proxy_serves(&lab, lab.proxy_socket()).await.err();
+        let serves = why.is_none();
+        board.show("proxy", &ShownProxy { serves, why });
+        sleep(PROXY_PERIOD).await;
     }
 }
 

@@ -39,10 +39,12 @@ async fn served(allow_faults: bool) -> Served {
         lab,
         is_allowed: allow_faults,
         state: folder.path().to_owned(),
+        cuts: None,
         node_command: None,
         status: watch::channel(None).1,
         is_busy: Arc::default(),
-        last_loss: tokio::sync::Mutex::default(),
+        handling: tokio::sync::Mutex::default(),
+        last_loss: watch::Sender::default(),
     };
     let drills = Drills::new(folder.path(), allow_faults, Vec::new(), board.clone()).unwrap();
     let server = PageServer::new(

@@ -2,9 +2,11 @@
 //
 //   node page.mjs LINK FOLDER      needs playwright-core and axe-core in the folder of this file
 //
-// Every step polls until a deadline. Screenshots of each state go to FOLDER.
+// Every step polls until a deadline. Screenshots of each state go to FOLDER. LAB_ACTION is a command
+// for what a page cannot do (lab.sh); without it, these steps are left out.
 
 import assert from "node:assert/strict";
+import { execSync } from "node:child_process";
 import { mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
@@ -15,8 +17,9 @@ assert.ok(folder, "usage: node page.mjs LINK FOLDER");
 mkdirSync(folder, { recursive: true });
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
-/** Limit of every wait. */
+/** Limit of every wait, and of a wait for a drill. */
 const LIMIT = 60_000;
+const DRILL_LIMIT = 180_000;
 const SCREENS = {
   "desktop-light": { viewport: { width: 1280, height: 900 }, colorScheme: "light" },
   "desktop-dark": { viewport: { width: 1280, height: 900 }, colorScheme: "dark" },
@@ -32,12 +35,15 @@ const browser = await chromium.launch({
 
 /** Messages of the console that are errors, and requests that failed or left the server. */
 const complaints = [];
+/** Set while the page is killed: the browser reports what it cannot reach. */
+let pageIsKilled = false;
 
 async function open(screen) {
   const context = await browser.newContext(SCREENS[screen]);
   const page = await context.newPage();
   page.setDefaultTimeout(LIMIT);
   page.on("console", (message) => {
+    if (pageIsKilled && /ERR_(CONNECTION|INCOMPLETE|EMPTY)/.test(message.text())) return;
     if (["error", "warning"].includes(message.type())) complaints.push(`${screen}: ${message.text()}`);
   });
   page.on("pageerror", (error) => complaints.push(`${screen}: ${error.message}`));
@@ -50,12 +56,12 @@ async function open(screen) {
   return page;
 }
 
-async function until(what, holds) {
-  const deadline = Date.now() + LIMIT;
+async function until(what, holds, limit = LIMIT) {
+  const deadline = Date.now() + limit;
   for (;;) {
     const seen = await holds();
     if (seen) return seen;
-    assert.ok(Date.now() < deadline, `waited ${LIMIT / 1000} s for: ${what}`);
+    assert.ok(Date.now() < deadline, `waited ${limit / 1000} s for: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
@@ -66,7 +72,12 @@ const healthy = (page) =>
   until("a healthy lab", async () => (await text(page, "#health")).includes("loses no acknowledged write"));
 const primary = async (page) => (await text(page, "#health")).match(/^(\S+) is primary/)?.[1];
 const state = (page, node) => text(page, `[data-node="${node}"] .state`);
+const ALL_THERE = "every acknowledged record is there";
+const storyEnds = (page, text_) =>
+  until("the end of the story", async () => (await text(page, ".told .after")).includes(text_));
 const shot = (page, name) => page.screenshot({ path: join(folder, `${name}.png`), fullPage: true });
+
+const labAction = (action) => execSync(`${process.env.LAB_ACTION} ${action}`, { encoding: "utf8" });
 
 /** No rule of WCAG A and AA is broken, and nothing is wider than the screen. */
 async function isAccessible(page, name) {
@@ -128,8 +139,7 @@ await step("the primary is killed by the button, and its story is told", async (
   const after = await primary(page);
   await until("its card", async () => (await state(page, after)) === "primary");
   assert.match(await text(page, ".told h3"), new RegExp(`SIGKILL to the server of ${before}`));
-  await until("the end of the story", async () =>
-    (await text(page, ".told .after")).includes("every acknowledged record is there"));
+  await storyEnds(page, ALL_THERE);
   const told = await text(page, ".told .story");
   const gap = told.match(/: ([\d.]+) (ms|s) without an acknowledged write/);
   assert.ok(gap, told);
@@ -191,6 +201,56 @@ if (await page.locator('[data-fault="stop-node"]').count()) {
     await until("it is down", async () => (await state(page, node)) === "does not answer");
     await page.locator('[data-fault="start-node"]').click();
     await healthy(page);
+  });
+}
+
+if (await page.locator('[data-fault="cut-node"]').count()) {
+  await step("a primary that is cut off is replaced, and follows afterwards", async () => {
+    await healthy(page);
+    const before = await primary(page);
+    await page.selectOption("#node", before);
+    await page.locator('[data-fault="cut-node"]').click();
+    await until("another primary", async () => ![before, undefined].includes(await primary(page)));
+    await storyEnds(page, ALL_THERE);
+    assert.match(await text(page, ".told h3"), new RegExp(`${before} cut off`));
+    await healthy(page);
+    assert.equal(await state(page, before), "replica, promotable");
+  });
+}
+
+await step("a drill is started, followed, and its report kept", async () => {
+  await page.selectOption("#drill-fault", "kill-replica");
+  await page.locator("#start-drill").click();
+  await until("its progress", async () => (await text(page, "#drill-lines")).includes("kill-replica"));
+  await until("its end", async () => (await text(page, "#drill-result")).includes("kill-replica: holds"), DRILL_LIMIT);
+  const [report] = await Promise.all([page.context().waitForEvent("page"),
+    page.locator("#drill-result a").click({ modifiers: ["Control"] })]);
+  await until("the report", async () => (await text(report, "body")).includes("kill-replica"));
+  await report.close();
+  assert.equal(await page.locator("#reports a").count(), 1);
+});
+
+if (process.env.LAB_ACTION) {
+  await step("halab web is killed: the page comes back, and what it has left is removed", async () => {
+    await healthy(page);
+    pageIsKilled = true;
+    labAction("kill-page");
+    await until("the loss is shown", async () => (await text(page, "#health")).includes("is lost"));
+    await healthy(page);
+    pageIsKilled = false;
+    await until("writes", async () => (await number(page, "#acknowledged")) > 0);
+    await until("one ledger", () => Number(labAction("count-ledgers")) === 1);
+    await until("a first reading", async () => (await number(page, "#lost")) === 0);
+  });
+
+  await step("control: a record that is removed is counted as lost", async () => {
+    await until("records", async () => (await number(page, "#acknowledged")) > 100);
+    labAction("lose-record");
+    await page.locator('[data-fault="handover"]').click();
+    await until("the loss", async () => (await number(page, "#lost")) === 1);
+    await storyEnds(page, ": violated.");
+    await isAccessible(page, "a loss");
+    await shot(page, "lost");
   });
 }
 

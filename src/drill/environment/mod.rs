@@ -33,6 +33,7 @@ mod open_files;
 mod requirement;
 mod start;
 mod stock_config;
+mod timed_cuts;
 mod tmpfs;
 mod wrapper_script;
 
@@ -64,6 +65,7 @@ pub use observer::LabObserver;
 pub use open_files::OPEN_FILES;
 pub use requirement::{Availability, Requirement};
 pub use start::LabStart;
+pub use timed_cuts::TimedCuts;
 
 /// The source address of the writer's connections: the one that the system chooses on the loopback
 /// when a program does not bind one.

@@ -263,7 +263,8 @@ impl Firewall {
     }
 }
 
-fn both_ways(
+/// Each pair in both directions.
+pub(super) fn both_ways(
     pairs: &[(Ipv4Addr, Ipv4Addr)],
 ) -> impl Iterator<Item = (Ipv4Addr, Ipv4Addr)> + use<'_> {
     pairs.iter().flat_map(|(a, b)| [(*a, *b), (*b, *a)])

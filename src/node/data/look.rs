@@ -49,8 +49,10 @@ impl DataNode {
         };
         if let Some(status) = server.try_wait() {
             warn!(node = %self.node.name, %status, "the server has ended");
-            self.report
-                .update(|report| report.last_end = Some(status.to_string()));
+            self.report.update(|report| {
+                report.ends += 1;
+                report.last_end = Some(status.to_string());
+            });
             if !self.watch.loaded && status.code().is_some_and(|code| code != 0) {
                 // It never served, so the short wait delays nothing.
                 server.wait_for_log().await;

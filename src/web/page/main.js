@@ -29,8 +29,10 @@ on("lab", (lab) => {
 on("status", (status) => {
   const fault = status.problems.find((problem) => problem.severity === "fault");
   const primary = status.primary ? `${status.primary.node} is primary` : "no node is primary";
+  const recovers = fault?.code === "not-recovered";
+  const stake = status.stakes[0] ?? (recovers ? "The lab has not recovered yet." : "The lab is not healthy.");
   set(health, fault
-    ? `${primary}. ${status.stakes[0] ?? "The lab is not healthy."}`
+    ? `${primary}. ${stake}`
     : `${primary}. The loss of any one node loses no acknowledged write.`, fault ? "warn" : "good");
   set(problems, status.problems.map((problem) => `${problem.what}: ${problem.remedy}.`).join(" "));
 });

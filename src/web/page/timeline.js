@@ -60,7 +60,7 @@ function after(story) {
   }
   if (story.is_interrupted) return "Another fault followed before the lab had recovered.";
   if (story.is_recovered) parts.push("The lab can lose any one node again.");
-  else if (story.missing.length) parts.push(`${story.missing.join(" and ")} does not answer: until it is back, a second loss is one too many.`);
+  else if (story.missing.length) parts.push(`No answer from ${story.missing.join(" and ")}: a second loss now is one too many.`);
   else if (!story.is_over) parts.push("The lab is recovering.");
   if (story.read_back) {
     const { verdict, nodes, reasons } = story.read_back;

@@ -12,20 +12,16 @@ root.append(arrows, rows);
 const cards = new Map();
 let latest = null;
 
+function card(name, kind) {
+  const made = { state: element("p", { class: "state" }), details: element("p", { class: "soft details" }) };
+  made.box = element("article", { class: `card ${kind}`, "data-node": name },
+    element("h3", {}, name), made.state, made.details);
+  cards.set(name, made);
+  return made.box;
+}
+
 on("lab", (lab) => {
   cards.clear();
-  const card = (name, kind) => {
-    const made = {
-      name,
-      kind,
-      state: element("p", { class: "state" }),
-      details: element("p", { class: "soft details" }),
-    };
-    made.box = element("article", { class: `card ${kind}`, "data-node": name },
-      element("h3", {}, name), made.state, made.details);
-    cards.set(name, made);
-    return made.box;
-  };
   rows.replaceChildren(
     element("div", { class: "row" }, ...lab.sentinels.map((name) => card(name, "sentinel"))),
     element("div", { class: "row" },
@@ -63,8 +59,7 @@ function dataNode(status, node) {
   }
   const { role, replica_of, link_up, promotable, lag_bytes, offset, version, replicas } = node.up;
   const report = status.supervisors[node.name]?.up;
-  const memory = report?.memory ? `, memory ${bytes(report.memory.used)} of ${bytes(report.memory.limit)}` : "";
-  const about = `version ${version}, offset ${grouped(offset)}${memory}`;
+  const about = `version ${version}, offset ${grouped(offset)}${memory(report)}${restarts(report)}`;
   if (role === "primary") {
     const behind = status.primary?.node === node.name ? "" : " (not the one that the Sentinels name)";
     show(node.name, behind ? "warn" : "good", `primary${behind}`, `${replicas} in sync; ${about}`);
@@ -77,6 +72,26 @@ function dataNode(status, node) {
     show(node.name, "warn", role === "loading" ? "loads its data" : "has no role yet", about);
   }
 }
+
+function memory(report) {
+  if (!report?.memory) return "";
+  const { used, limit } = report.memory;
+  return `, memory ${bytes(used)}${limit ? ` of ${bytes(limit)}` : ""}`;
+}
+
+function restarts(report) {
+  return report?.ends ? `, restarted ${grouped(report.ends)} ${report.ends === 1 ? "time" : "times"}` : "";
+}
+
+/** The proxy has a card from its first answer on. */
+on("proxy", ({ serves, why }) => {
+  if (!cards.has("proxy")) {
+    if (!serves) return;
+    rows.lastElementChild.prepend(card("proxy", "proxy"));
+  }
+  if (serves) show("proxy", "good", "serves", "any Redis client uses the lab through it");
+  else show("proxy", "bad", "does not serve", why);
+});
 
 function sentinel(status, node) {
   if (!node.up) {
@@ -102,6 +117,9 @@ function draw() {
   const primary = latest.data_nodes.find((n) => n.up?.role === "primary" && n.name === latest.primary?.node);
   if (primary && cards.has("writer")) {
     pairs.push({ from: "writer", to: primary.name, up: true, kind: "write" });
+  }
+  if (primary && cards.get("proxy")?.box.dataset.tone === "good") {
+    pairs.push({ from: "proxy", to: primary.name, up: true, kind: "write" });
   }
   arrows.replaceChildren(...pairs.map((pair) => arrow(frame, pair)).filter(Boolean));
 }

@@ -41,9 +41,9 @@ fn outage(outage: &Outage) -> String {
 fn kept(records: &Records) -> String {
     let acknowledged = grouped(records.acknowledged);
     let counts = [
-        (records.lost, "are lost"),
-        (records.corrupted, "have another value"),
-        (records.unread, "were not read back"),
+        (records.lost, "lost"),
+        (records.corrupted, "with another value"),
+        (records.unread, "not read back"),
     ];
     let found: Vec<String> = counts
         .into_iter()
@@ -53,7 +53,7 @@ fn kept(records: &Records) -> String {
     match found.is_empty() {
         true => format!("Of {acknowledged} acknowledged records none is lost."),
         false => format!(
-            "Of {acknowledged} acknowledged records {}.",
+            "Of {acknowledged} acknowledged records: {}.",
             found.join(", ")
         ),
     }
