@@ -133,8 +133,12 @@ await step("the primary is killed by the button, and its story is told", async (
   // By the keyboard.
   await page.locator("#kill-primary").focus();
   await page.keyboard.press("Enter");
+  const begun = Date.now();
   const story = page.locator(".told").first();
   await story.waitFor();
+  await until("the first write after it", async () =>
+    (await text(page, ".told .story")).includes("a write was acknowledged after"));
+  console.log(`    told after ${Date.now() - begun} ms`);
   await until("another primary", async () => ![before, undefined].includes(await primary(page)));
   const after = await primary(page);
   await until("its card", async () => (await state(page, after)) === "primary");
