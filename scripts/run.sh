@@ -121,7 +121,7 @@ lab_start() {
     say "starting the lab with $runner; its data is in $LAB_DIR"
     # A cgroup for each node, so that cAdvisor can tell them apart.
     export HALAB_CGROUP=true
-    # How the page in the browser starts and stops a node; with `halab up` it does neither.
+    # How the page in the browser starts and stops a node; `halab up` tells the page its own way.
     [ "$runner" != process-compose ] ||
         export HALAB_NODE_COMMAND="cd '$LAB_RUN' && process-compose --use-uds --unix-socket pc.sock --log-file pc-client.log process"
     # A session of its own: Ctrl-C and the end of this terminal do not reach the lab.
@@ -240,14 +240,10 @@ lab_logs() {
     exec tail -n 20 -f "${files[@]}"
 }
 
-need_process_compose() {
-    lab_is_up || die "the lab is not running" "start it: ./lab up"
-    [ "$(runner)" = process-compose ] || die "'halab up' runs the lab; it has no $1" \
-        "install process-compose, or Go 1.26 to build it, then run ./lab down && ./lab up"
-}
-
 lab_tui() {
-    need_process_compose "terminal interface"
+    lab_is_up || die "the lab is not running" "start it: ./lab up"
+    [ "$(runner)" = process-compose ] || die "'halab up' runs the lab; it has no terminal interface" \
+        "install process-compose, or Go 1.26 to build it, then run ./lab down && ./lab up"
     pc attach
 }
 
@@ -267,6 +263,9 @@ node_kill() {
 
 node_control() {
     [ -n "${2-}" ] || die "$1: which node?" "the nodes: $(lab_nodes | tr '\n' ' ')"
-    need_process_compose "control over single nodes"
-    pc process "$1" "$2"
+    lab_is_up || die "the lab is not running" "start it: ./lab up"
+    case $(runner) in
+    halab) halab up "--$1" "$2" ;;
+    *) pc process "$1" "$2" ;;
+    esac
 }

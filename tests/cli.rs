@@ -128,6 +128,8 @@ fn wrong_usage_is_answered_with_a_remedy_and_touches_nothing() {
         &["--subnet", "300.1.1", "status"],
         &["node", "redis-z"],
         &["health", "redis-z"],
+        &["up", "--stop", "redis-a", "--start", "redis-a"],
+        &["up", "--stop", "redis-a", "--no-web"],
         &["app", "shop"],
         &["app", "--show-password"],
         &["app", "shop", "--proxy", "localhost"],

@@ -64,6 +64,8 @@ mod security;
 mod slow;
 #[path = "live/tls.rs"]
 mod tls;
+#[path = "live/up.rs"]
+mod up;
 #[path = "live/upgrade.rs"]
 mod upgrade;
 #[path = "live/verifying.rs"]

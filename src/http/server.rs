@@ -3,7 +3,10 @@
 //! The limits apply to connections, below the router. A layer of tower (timeout, concurrency limit)
 //! applies to a handler: it ends neither a client that does not finish its request nor one that
 //! does not read the answer, and it lets excess clients wait. This server closes their connections.
+//! Among too many, the oldest gives way to the newest, so that clients that only hold connections
+//! keep nobody out.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::pin::pin;
@@ -15,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -33,12 +36,14 @@ pub struct Limits {
     /// From accepting the connection to the end of the answer, unless it is an [`OpenEnd`]. A
     /// connection has one answer.
     pub time: Duration,
-    /// Clients at once. The connections of others are closed.
+    /// Clients at once. For one more, the oldest connection without an [`OpenEnd`] is closed, or
+    /// the new one if there is none.
     pub connections: usize,
 }
 
 /// Lifts the time limit of an answer: an extension of every request. Such an answer ends when its
-/// handler ends it, or when the client has not received any of it for the time of the limit.
+/// handler ends it, or when the client has not received any of it for the time of the limit. It is
+/// not closed in favour of a new connection.
 #[derive(Debug, Clone)]
 pub struct OpenEnd(CancellationToken);
 
@@ -75,25 +80,60 @@ impl HttpServer {
     }
 }
 
+/// The connections being served, which end when it is dropped.
+#[derive(Default)]
+struct Connections {
+    tasks: JoinSet<()>,
+    /// The oldest first. Some may have ended.
+    by_age: VecDeque<(AbortHandle, OpenEnd)>,
+}
+
+impl Connections {
+    /// Makes room for one more connection, if necessary by closing the oldest without an open
+    /// end. Returns whether there is room.
+    fn make_room(&mut self, most: usize) -> bool {
+        self.by_age.retain(|(task, _)| !task.is_finished());
+        if self.by_age.len() < most {
+            return true;
+        }
+        let mut ends = self.by_age.iter().map(|(_, open_end)| open_end);
+        let oldest = ends.position(|open_end| !open_end.0.is_cancelled());
+        let oldest = oldest.and_then(|at| self.by_age.remove(at));
+        oldest.is_some_and(|(task, _)| {
+            task.abort();
+            true
+        })
+    }
+
+    fn serve(&mut self, stream: TcpStream, from: SocketAddr, router: Router, limit: Duration) {
+        let open_end = OpenEnd(CancellationToken::new());
+        let answered = answer_within(limit, stream, router, open_end.clone());
+        let task = self.tasks.spawn(async move {
+            match answered.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => debug!(%from, %error, "not served by HTTP"),
+                Err(_) => debug!(%from, "not served by HTTP: the client is too slow"),
+            }
+        });
+        self.by_age.push_back((task, open_end));
+    }
+}
+
 /// Accepts connections until it is dropped; they end with it.
 async fn accept(listener: TcpListener, router: Router, limits: Limits) {
-    let mut connections = JoinSet::new();
+    let mut connections = Connections::default();
     loop {
         let accepted = tokio::select! {
+            // First, or those that have ended could pile up.
+            biased;
+            Some(_) = connections.tasks.join_next() => continue,
             accepted = listener.accept() => accepted,
-            Some(_) = connections.join_next() => continue,
         };
         match accepted {
-            Ok(_) if connections.len() >= limits.connections => {}
             Ok((stream, from)) => {
-                let router = router.clone();
-                connections.spawn(async move {
-                    match answer_within(limits.time, stream, router).await {
-                        Ok(Ok(())) => {}
-                        Ok(Err(error)) => debug!(%from, %error, "not served by HTTP"),
-                        Err(_) => debug!(%from, "not served by HTTP: the client is too slow"),
-                    }
-                });
+                if connections.make_room(limits.connections) {
+                    connections.serve(stream, from, router.clone(), limits.time);
+                }
             }
             Err(error) => {
                 debug!(%error, "cannot accept a connection for HTTP");
@@ -107,13 +147,13 @@ async fn answer_within(
     limit: Duration,
     stream: TcpStream,
     router: Router,
+    open_end: OpenEnd,
 ) -> Result<hyper::Result<()>, Elapsed> {
     // Ends a connection whose client accepts no more data, also if it still acknowledges.
     let limit_ms = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
     if let Err(error) = set_tcp_user_timeout(&stream, limit_ms) {
         debug!(%error, "no limit for clients that read nothing");
     }
-    let open_end = OpenEnd(CancellationToken::new());
     let answered = answer(stream, router.layer(Extension(open_end.clone())));
     let mut answered = pin!(answered);
     match timeout(limit, &mut answered).await {

@@ -159,20 +159,54 @@ async fn a_silent_client_is_cut_off_and_holds_up_nobody() {
 }
 
 #[tokio::test]
-async fn beyond_the_most_at_once_clients_are_turned_away_until_others_are_done() {
+async fn clients_that_say_nothing_give_way_to_one_that_asks_the_oldest_first() {
     let server = server().await;
     let mut silent = Vec::new();
     for _ in 0..LIMITS.connections {
         silent.push(TcpStream::connect(server.address()).await.unwrap());
     }
+    let begun = Instant::now();
+    let answer = ask(&server, ASK).await;
+    assert!(answer.ends_with("a page"), "{answer}");
+    assert!(begun.elapsed() < LIMITS.time, "{:?}", begun.elapsed());
+    let mut rest = Vec::new();
+    let closed = timeout(TEST_LIMIT, silent.remove(0).read_to_end(&mut rest)).await;
+    assert!(closed.is_ok(), "the oldest is closed");
+    // The others still have their places.
+    let last = silent.last_mut().unwrap();
+    last.write_all(ASK).await.unwrap();
+    let mut answer = String::new();
+    last.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with("a page"), "{answer}");
+}
+
+#[tokio::test]
+async fn answers_with_an_open_end_do_not_give_way() {
+    let server = server().await;
+    let mut readers = Vec::new();
+    let mut buffer = vec![0; 64 * 1024];
+    for _ in 0..LIMITS.connections {
+        let mut stream = TcpStream::connect(server.address()).await.unwrap();
+        stream
+            .write_all(b"GET /endless HTTP/1.1\r\n\r\n")
+            .await
+            .unwrap();
+        assert_ne!(stream.read(&mut buffer).await.unwrap(), 0);
+        readers.push(stream);
+    }
     assert_eq!(ask(&server, ASK).await, "");
-    drop(silent);
+    for reader in &mut readers {
+        assert_ne!(reader.read(&mut buffer).await.unwrap(), 0);
+    }
+    // One of them gives its place back, and the next clients are served.
+    drop(readers.pop());
     let served = timeout(TEST_LIMIT, async {
         while ask(&server, ASK).await.is_empty() {
             tokio::task::yield_now().await;
         }
     });
     served.await.expect("served again");
+    assert_ne!(readers[0].read(&mut buffer).await.unwrap(), 0);
 }
 
 #[tokio::test]

@@ -3,7 +3,9 @@
 //! Each node is a process `halab node NAME`, as in every other lane, with its output in a log file.
 //! All child processes and their servers are killed when this process ends, for whatever reason.
 
+mod control;
 mod process;
+mod stopping;
 mod subnet;
 
 use std::fs::{self, File};
@@ -19,6 +21,7 @@ use crate::config::{Lab, NodeKind};
 
 use process::{LabProcess, ProcessKind, exited};
 
+pub use control::{ControlAnswer, ControlError, ControlSocket, NodeAction, NodeRequest, request};
 pub use subnet::{ClaimError, ClaimedSubnet};
 
 /// How long a node may take to exit after SIGTERM before it is killed.
@@ -164,6 +167,7 @@ impl Runner {
                 name: node.name.clone(),
                 kind: ProcessKind::Node(node.kind),
                 child: None,
+                stop: None,
             })
             .collect();
         let mut runner = Runner {
@@ -191,6 +195,7 @@ impl Runner {
         }
         let kind = self.nodes[index].kind;
         self.nodes[index].child = Some(self.spawn(name, kind, &[])?);
+        self.nodes[index].stop = None;
         Ok(())
     }
 
@@ -201,6 +206,7 @@ impl Runner {
                 name: name.to_owned(),
                 kind: ProcessKind::Node(kind),
                 child: None,
+                stop: None,
             });
         }
     }
@@ -266,6 +272,7 @@ impl Runner {
             name: name.to_owned(),
             kind,
             child: Some(child),
+            stop: None,
         });
         Ok(())
     }
@@ -305,11 +312,6 @@ impl Runner {
     /// status.
     pub fn ended_others(&mut self) -> Vec<(String, ExitStatus)> {
         exited(&mut self.others)
-    }
-
-    /// Whether any node is running.
-    pub fn any_running(&mut self) -> bool {
-        self.nodes.iter_mut().any(LabProcess::running)
     }
 
     /// The process id of a running node.
@@ -383,9 +385,10 @@ impl Runner {
         all.filter(move |n| n.kind == kind)
     }
 
-    /// Sends SIGTERM, and returns the time after which processes are killed.
+    /// Sends SIGTERM, except to those that are stopping already, for a second one would end them at
+    /// once. Returns the time after which processes are killed.
     fn terminate_group(&mut self, kind: ProcessKind) -> Instant {
-        for node in self.group(kind) {
+        for node in self.group(kind).filter(|node| !node.is_stopping()) {
             node.signal(Signal::TERM);
         }
         Instant::now() + STOP_LIMIT
