@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use crate::client::{Connector, ServerInfo};
-use crate::config::Lab;
+use crate::config::{Lab, Node};
 use crate::protocol::vote::SentinelView;
 use crate::sentinel::SentinelClients;
 
@@ -78,34 +78,8 @@ impl Recovery {
         observation: &LabObservation,
         asked_at: Instant,
     ) -> Result<String, String> {
-        let named = agreement(lab, observation).inspect_err(|_| self.target = None)?;
-        let node = lab
-            .data_node_at(named)
-            .ok_or_else(|| format!("the Sentinels name {named}, which is not a data node"))?;
-        let of = |at: SocketAddrV4| {
-            let i = lab.data_nodes.iter().position(|n| n.socket() == at)?;
-            observation.infos.get(i)?.as_ref().ok()
-        };
-        let primary = of(named).ok_or_else(|| format!("{} does not answer", node.name))?;
-        if !primary.is_primary {
-            return Err(format!("{} reports to be a replica", node.name));
-        }
-        for (other, info) in lab.data_nodes.iter().zip(&observation.infos) {
-            if other.name == node.name {
-                continue;
-            }
-            let name = &other.name;
-            let info = info.as_ref().map_err(|why| format!("{name}: {why}"))?;
-            if info.is_primary || info.primary != Some(named) {
-                return Err(format!("{name} is not a replica of {}", node.name));
-            }
-            if !info.link_up || info.syncing || info.loading {
-                return Err(format!("{name} is not in sync"));
-            }
-            if info.priority == 0 {
-                return Err(format!("{name} is not promotable"));
-            }
-        }
+        let whole = whole_lab(lab, observation).inspect_err(|_| self.target = None)?;
+        let (named, node, primary) = whole;
         let history = &primary.replication_id;
         let target = match &self.target {
             Some(target) if target.primary == named && target.history == *history => target.offset,
@@ -132,6 +106,43 @@ impl Recovery {
         }
         Ok(node.name.clone())
     }
+}
+
+/// The primary, if the Sentinels agree and every other data node follows it: its address, its node,
+/// and its answer.
+fn whole_lab<'o>(
+    lab: &'o Lab,
+    observation: &'o LabObservation,
+) -> Result<(SocketAddrV4, &'o Node, &'o ServerInfo), String> {
+    let named = agreement(lab, observation)?;
+    let node = lab
+        .data_node_at(named)
+        .ok_or_else(|| format!("the Sentinels name {named}, which is not a data node"))?;
+    let of = |at: SocketAddrV4| {
+        let i = lab.data_nodes.iter().position(|n| n.socket() == at)?;
+        observation.infos.get(i)?.as_ref().ok()
+    };
+    let primary = of(named).ok_or_else(|| format!("{} does not answer", node.name))?;
+    if !primary.is_primary {
+        return Err(format!("{} reports to be a replica", node.name));
+    }
+    for (other, info) in lab.data_nodes.iter().zip(&observation.infos) {
+        if other.name == node.name {
+            continue;
+        }
+        let name = &other.name;
+        let info = info.as_ref().map_err(|why| format!("{name}: {why}"))?;
+        if info.is_primary || info.primary != Some(named) {
+            return Err(format!("{name} is not a replica of {}", node.name));
+        }
+        if !info.link_up || info.syncing || info.loading {
+            return Err(format!("{name} is not in sync"));
+        }
+        if info.priority == 0 {
+            return Err(format!("{name} is not promotable"));
+        }
+    }
+    Ok((named, node, primary))
 }
 
 /// The primary that every Sentinel names at one epoch, if all of them are connected to every
@@ -242,6 +253,21 @@ mod tests {
             judge(&mut recovery, &observe(&lab, 2000, 900)),
             Ok("redis-a".into())
         );
+    }
+
+    #[test]
+    fn a_replica_that_was_away_has_to_confirm_a_new_offset() {
+        let lab = lab();
+        let mut recovery = Recovery::default();
+        assert!(judge(&mut recovery, &observe(&lab, 900, 900)).is_err());
+        let mut away = observe(&lab, 950, 900);
+        away.infos[1] = Err("it does not answer".into());
+        assert!(judge(&mut recovery, &away).is_err());
+        assert_eq!(recovery.since(), None);
+        // It is back, and has not what it has missed.
+        assert!(judge(&mut recovery, &observe(&lab, 960, 900)).is_err());
+        assert!(judge(&mut recovery, &observe(&lab, 970, 959)).is_err());
+        assert!(judge(&mut recovery, &observe(&lab, 970, 960)).is_ok());
     }
 
     #[test]
