@@ -16,6 +16,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
@@ -88,6 +89,8 @@ pub(super) struct Drills {
     board: Arc<Board>,
     /// Options of `halab` that a drill gets, too.
     options: Vec<OsString>,
+    /// Cancelled when the page ends: no drill is started then.
+    stop: CancellationToken,
     running: Mutex<Option<RunningDrill>>,
 }
 
@@ -105,6 +108,7 @@ impl Drills {
         is_allowed: bool,
         options: Vec<OsString>,
         board: Arc<Board>,
+        stop: CancellationToken,
     ) -> io::Result<Self> {
         let folder = folder.join("drills");
         fs::create_dir_all(&folder)?;
@@ -114,6 +118,7 @@ impl Drills {
             is_allowed,
             board,
             options,
+            stop,
             running: Mutex::default(),
         };
         drills.show();
@@ -140,6 +145,9 @@ impl Drills {
             return Err("no fault has this name; halab drill --list names them".into());
         };
         let mut running = self.running.lock().await;
+        if self.stop.is_cancelled() {
+            return Err("halab web is being stopped".into());
+        }
         let is_running = |drill: &RunningDrill| !drill.task.is_finished();
         if running.as_ref().is_some_and(is_running) {
             return Err("a drill runs already; wait for its end".into());

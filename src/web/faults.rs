@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::access::User;
 use crate::client::Connector;
@@ -25,6 +26,7 @@ use crate::drill::judging::LabEventKind;
 use crate::handover::hand_over;
 use crate::status::Status;
 
+use super::recovered::is_after;
 use processes::NodeProcesses;
 
 /// How long a node may be paused or cut off, in seconds.
@@ -33,8 +35,11 @@ const PAUSES_S: std::ops::RangeInclusive<u64> = 1..=60;
 const USUAL_PAUSE_S: u64 = 8;
 /// Time limit of the command that starts or stops a node.
 const CONTROL_LIMIT: Duration = Duration::from_secs(60);
-/// After this time, a loss shows in the status of the lab.
+/// After this time, a loss shows in the status of the lab; a cut does only when the Sentinels have
+/// noticed it.
 const SHOWS_AFTER: Duration = Duration::from_secs(2);
+/// Why links are not cut.
+const NO_CUTS: &str = "links can be cut only between nodes on the loopback, by a user who may change rules of nftables";
 /// Why a node is neither stopped nor started.
 const NO_COMMAND: &str = "this lab is not run by a program that can start one node";
 
@@ -111,8 +116,10 @@ pub(super) struct PageFaults {
     pub(super) is_busy: Arc<AtomicBool>,
     /// One request at a time.
     pub(super) handling: tokio::sync::Mutex<()>,
-    /// When the last loss was injected.
+    /// When the effects of the last loss show in a status.
     pub(super) last_loss: watch::Sender<Option<Instant>>,
+    /// Cancelled when the page ends: nothing is begun then.
+    pub(super) stop: CancellationToken,
 }
 
 /// The last status of the lab.
@@ -121,12 +128,6 @@ pub(super) struct AskedStatus {
     pub(super) status: Arc<Status>,
     /// The lab has recovered from every loss before this time.
     pub(super) recovered: Option<Instant>,
-}
-
-/// Whether a lab that has recovered from every loss before a time has recovered from this one.
-pub(super) fn is_after(recovered: Option<Instant>, loss: Option<Instant>) -> bool {
-    let shows = loss.map(|loss| loss + SHOWS_AFTER);
-    recovered.is_some_and(|at| shows.is_none_or(|shows| at > shows))
 }
 
 impl FaultRequest {
@@ -231,19 +232,22 @@ impl PageFaults {
     /// The buttons of the page: none if it may only look.
     pub(super) fn buttons(&self) -> Vec<FaultButton> {
         let all = <PageFault as strum::VariantArray>::VARIANTS.iter().copied();
-        all.filter(|fault| self.is_allowed && self.can(*fault))
+        all.filter(|fault| self.is_allowed && self.can(*fault).is_ok())
             .map(PageFault::button)
             .collect()
     }
 
-    /// Whether this program can do it here.
-    fn can(&self, fault: PageFault) -> bool {
+    /// Whether this program can do it here; else why not.
+    fn can(&self, fault: PageFault) -> Result<(), &'static str> {
         match fault {
-            PageFault::StopNode | PageFault::StartNode => self.node_command.is_some(),
-            // Without a command, nobody could start it again.
-            PageFault::KillNode => self.node_command.is_some(),
-            PageFault::CutNode | PageFault::CutReplication => self.cuts.is_some(),
-            _ => true,
+            // Without a command, nobody could start a killed node again.
+            PageFault::StopNode | PageFault::StartNode | PageFault::KillNode
+                if self.node_command.is_none() =>
+            {
+                Err(NO_COMMAND)
+            }
+            PageFault::CutNode | PageFault::CutReplication if self.cuts.is_none() => Err(NO_CUTS),
+            _ => Ok(()),
         }
     }
 
@@ -253,17 +257,31 @@ impl PageFaults {
         if !self.is_allowed {
             return Err(FaultRefusal::NotAllowed);
         }
-        if !self.can(fault) {
-            return Err(impossible(NO_COMMAND));
-        }
+        self.can(fault).map_err(impossible)?;
         let _one_at_a_time = self.handling.lock().await;
-        self.is_busy.store(true, Ordering::Relaxed);
-        let done = self.inject_alone(&request).await;
-        if done.is_ok() && fault.is_loss() {
-            self.last_loss.send_replace(Some(Instant::now()));
+        if self.stop.is_cancelled() {
+            return Err(impossible("halab web is being stopped"));
         }
-        self.is_busy.store(false, Ordering::Relaxed);
+        let _busy = Busy::begin(&self.is_busy);
+        let done = self.inject_alone(&request).await;
+        // A command that has failed may have begun a stop.
+        if fault.is_loss() && (done.is_ok() || fault == PageFault::StopNode) {
+            let shows = Instant::now() + self.shows_after(&request);
+            self.last_loss.send_replace(Some(shows));
+        }
         done
+    }
+
+    /// After which time the effects of a loss show in a status.
+    fn shows_after(&self, request: &FaultRequest) -> Duration {
+        match request.fault {
+            // Until then, a node that is cut off answers as before.
+            PageFault::CutNode | PageFault::CutReplication => {
+                let lasts = Duration::from_secs(request.seconds.unwrap_or(USUAL_PAUSE_S));
+                SHOWS_AFTER + self.lab.timing.down_after.max(lasts)
+            }
+            _ => SHOWS_AFTER,
+        }
     }
 
     async fn inject_alone(&self, request: &FaultRequest) -> Result<String, FaultRefusal> {
@@ -322,7 +340,7 @@ impl PageFaults {
     fn cut(&self, node: &Node, fault: PageFault, seconds: u64) -> Result<String, FaultRefusal> {
         let name = &node.name;
         let Some(cuts) = &self.cuts else {
-            return Err(impossible("links cannot be cut here"));
+            return Err(impossible(NO_CUTS));
         };
         if cuts.is_cut() {
             return Err(impossible(
@@ -364,9 +382,9 @@ impl PageFaults {
     /// Refuses a loss while another one is not over, as far as is known.
     fn ask_first(&self, name: &str, kind: NodeKind) -> Result<(), FaultRefusal> {
         let known = self.status.borrow().clone();
-        let last_loss = *self.last_loss.borrow();
+        let shows = *self.last_loss.borrow();
         let is_over =
-            |known: &AskedStatus| known.status.healthy && is_after(known.recovered, last_loss);
+            |known: &AskedStatus| known.status.healthy && is_after(known.recovered, shows);
         if known.as_ref().is_some_and(is_over) {
             return Ok(());
         }
@@ -403,6 +421,7 @@ impl PageFaults {
         let at = self.observer.now();
         let run = Command::new("sh")
             .args(["-c", &format!("{command} \"$@\""), "sh", action, name])
+            .kill_on_drop(true)
             .output();
         let ended = match timeout(CONTROL_LIMIT, run).await {
             Err(_) => Err(format!("no end within {} s", CONTROL_LIMIT.as_secs())),
@@ -418,8 +437,30 @@ impl PageFaults {
                 self.record(at, format!("{action} of the node {name}"));
                 Ok(format!("{action} of {name}: done"))
             }
-            Err(why) => Err(impossible(format!("{action} {name}: {why}"))),
+            Err(why) => {
+                // It may have begun.
+                if action == "stop" {
+                    self.record(at, format!("stop of the node {name}: {why}"));
+                }
+                Err(impossible(format!("{action} {name}: {why}")))
+            }
         }
+    }
+}
+
+/// Set while it lives.
+struct Busy<'f>(&'f AtomicBool);
+
+impl<'f> Busy<'f> {
+    fn begin(flag: &'f AtomicBool) -> Self {
+        flag.store(true, Ordering::Relaxed);
+        Busy(flag)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 

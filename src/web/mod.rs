@@ -3,6 +3,7 @@
 //!
 //! - `server`: HTTP; `access`: who may look and who may change something; `page`: the files
 //! - `board`: what every open page shows
+//! - `recovered`: from which losses the lab has recovered
 //! - `records`: the page's own writer, read back after every fault and once a minute
 //! - `story`: what happened after a fault, as in a drill's report
 //! - `faults`: the faults that the page can inject
@@ -17,6 +18,7 @@ mod drills;
 mod faults;
 mod page;
 mod records;
+mod recovered;
 mod server;
 mod story;
 #[cfg(test)]
@@ -49,8 +51,9 @@ use crate::status::{gather, proxy_serves};
 use access::Access;
 use board::Board;
 use drills::Drills;
-use faults::{AskedStatus, FaultButton, PageFaults, is_after};
+use faults::{AskedStatus, FaultButton, PageFaults};
 use records::OwnRecords;
+use recovered::RecoveredState;
 use server::PageServer;
 use story::StoryTeller;
 
@@ -62,6 +65,8 @@ const CONFIRM_PERIOD: Duration = Duration::from_millis(150);
 const PROXY_PERIOD: Duration = Duration::from_secs(1);
 /// Time between two looks at what was observed.
 const OBSERVE_PERIOD: Duration = Duration::from_millis(50);
+/// Every so many looks, a page is told that the program lives.
+const LOOKS_A_SECOND: u32 = 20;
 /// Every so many looks, the current story is shown.
 const LOOKS_A_STORY: u32 = 5;
 
@@ -193,6 +198,7 @@ pub async fn run(
         is_busy: is_busy.clone(),
         handling: tokio::sync::Mutex::default(),
         last_loss,
+        stop: stop.clone(),
     };
     show_lab(lab, options, &faults, &board);
     let path = folder(&options.state);
@@ -205,6 +211,7 @@ pub async fn run(
         options.allow_faults,
         options.drill_options.clone(),
         board.clone(),
+        stop.clone(),
     );
     let drills = Arc::new(drills.map_err(|source| WebError::Folder { path, source })?);
     let requests = TaskTracker::new();
@@ -230,11 +237,16 @@ pub async fn run(
     tasks.spawn(async move { own.write(&until_end).await });
     let (own, until_end) = (records.clone(), end.clone());
     tasks.spawn(async move { own.read_regularly(&until_end).await });
-    let ask = ask_regularly(lab.clone(), board.clone(), losses, to_status.clone());
+    let ask = ask_regularly(
+        lab.clone(),
+        board.clone(),
+        losses.clone(),
+        to_status.clone(),
+    );
     tasks.spawn(until(end.clone(), ask));
     let ask = ask_proxy(lab.clone(), board.clone());
     tasks.spawn(until(end.clone(), ask));
-    let teller = StoryTeller::new(lab, observer, board, records.clone(), is_busy);
+    let teller = StoryTeller::new(lab, observer, board, records.clone(), is_busy, losses);
     let tell = tell(teller, records, to_status.subscribe(), end.clone());
     tasks.spawn(tell);
     let failed = tokio::select! {
@@ -293,35 +305,30 @@ async fn ask_regularly(
 ) {
     let connector = Connector::new(&lab, User::Verifier);
     let mut recovery = Recovery::default();
-    let mut recovered = None;
-    // Something that a recovery needs was missing since the last one.
-    let mut is_missing = true;
+    let mut recovered = RecoveredState::new();
     loop {
         let at = Instant::now();
         let mut status = gather(&lab).await;
         let observed = status.recovery(&lab, &connector, &mut recovery).await;
+        let since = recovery.since();
+        recovered.note(since, observed.is_ok());
         if observed.is_ok() {
-            recovered = recovery.since();
-            is_missing = false;
             // The next one has to be confirmed anew: a short cut leaves no other trace.
             recovery = Recovery::default();
-        } else if recovery.since().is_none() {
-            is_missing = true;
         }
-        let is_over = !is_missing && is_after(recovered, *last_loss.borrow());
+        let is_over = recovered.is_over(*last_loss.borrow());
         if !is_over {
             let why = observed.err();
             let why = why.unwrap_or_else(|| "a fault may have effects that do not show yet".into());
             status.add_not_recovered(why);
         }
         board.show("status", &status);
-        let status = Arc::new(status);
+        let (status, recovered) = (Arc::new(status), recovered.before());
         to.send_replace(Some(AskedStatus { status, recovered }));
         // What the replicas have to confirm takes little time.
-        let is_near = !is_over && recovery.since().is_some();
-        let period = match is_near {
-            true => CONFIRM_PERIOD,
-            false => STATUS_PERIOD,
+        let period = match since {
+            Some(_) if !is_over => CONFIRM_PERIOD,
+            _ => STATUS_PERIOD,
         };
         sleep_until(at + period).await;
     }
@@ -370,9 +377,17 @@ async fn tell(
                 continue;
             }
         }
+        if let Some(why) = teller.observer.failure() {
+            tracing::error!(why, "the page ends");
+            return;
+        }
         let known = status.borrow().clone();
         teller.observe(known.as_ref());
         look = look.wrapping_add(1);
+        if look.is_multiple_of(LOOKS_A_SECOND) {
+            // A state that does not change is not sent again.
+            teller.board.show("alive", &look);
+        }
         if look.is_multiple_of(LOOKS_A_STORY)
             && let Some(number) = teller.show()
             && is_read != Some(number)

@@ -36,3 +36,37 @@ pub(super) fn file(name: &str) -> Option<(&'static str, &'static str)> {
 pub(super) fn html(text: &'static str) -> impl IntoResponse {
     ([(CONTENT_TYPE, "text/html; charset=utf-8")], text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The modules that one of the page imports.
+    fn imports(name: &str) -> Vec<&'static str> {
+        let (kind, text) = file(name).unwrap_or_else(|| panic!("{name} is not served"));
+        assert_eq!(kind, SCRIPT, "{name}");
+        let lines = text.lines().filter(|line| line.starts_with("import "));
+        let quoted = lines.filter_map(|line| line.split('"').nth(1));
+        quoted
+            .map(|path| path.strip_prefix("./").expect("a file of the page"))
+            .collect()
+    }
+
+    fn visit(name: &'static str, above: &mut Vec<&'static str>) {
+        assert!(
+            !above.contains(&name),
+            "{above:?} import {name} in a circle"
+        );
+        above.push(name);
+        for imported in imports(name) {
+            visit(imported, above);
+        }
+        above.pop();
+    }
+
+    #[test]
+    fn every_imported_module_is_served_and_none_imports_itself() {
+        assert!(imports("main.js").len() > 3);
+        visit("main.js", &mut Vec::new());
+    }
+}

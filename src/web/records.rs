@@ -116,6 +116,16 @@ struct OverRun {
     is_verified: bool,
 }
 
+/// What became of a run that is over.
+enum OverResult {
+    /// Nothing is lost.
+    Verified,
+    /// A record is lost, or has another value.
+    Kept,
+    /// It could not be read back.
+    Later,
+}
+
 /// The acknowledgements of the current run.
 #[derive(Debug, Clone)]
 pub(super) struct CurrentAcks {
@@ -327,10 +337,13 @@ impl OwnRecords {
 
     /// A run is over, and is to be read back.
     fn is_over(&self, path: PathBuf) {
-        self.lock().over.push_back(OverRun {
+        let mut state = self.lock();
+        state.current.take_if(|current| current.path == path);
+        state.over.push_back(OverRun {
             path,
             is_verified: false,
         });
+        drop(state);
         self.run_is_over.notify_one();
     }
 
@@ -415,7 +428,17 @@ impl OwnRecords {
     fn show_counts(&self) {
         let counts = {
             let mut state = self.lock();
-            state.counts.lost = state.losses.values().sum();
+            // Somebody has removed the ledger of a known loss.
+            let RecordsState { counts, losses, .. } = &mut *state;
+            counts.kept.retain(|ledger| {
+                let is_there = ledger.exists();
+                if !is_there {
+                    losses.remove(ledger);
+                }
+                is_there
+            });
+            counts.unreadable.retain(|ledger| ledger.exists());
+            counts.lost = losses.values().sum();
             state.counts.clone()
         };
         self.board.show("records", &counts);
@@ -467,13 +490,14 @@ impl OwnRecords {
                 Err(error) => return self.leave(path, &error),
             }
         }
-        if !over.is_verified && !self.is_verified(over, stop).await {
-            // It stays in the queue, unless it is to be kept.
-            return self
-                .lock()
-                .over
-                .front()
-                .is_none_or(|next| next.path != path);
+        // Until its keys are removed: another reading would take them for lost.
+        let _one_at_a_time = self.reading.lock().await;
+        if !over.is_verified {
+            match self.check_over(over, stop).await {
+                OverResult::Verified => {}
+                OverResult::Kept => return true,
+                OverResult::Later => return false,
+            }
         }
         // A kill while keys are removed must not look like a loss.
         let verified = path.with_extension(VERIFIED);
@@ -513,24 +537,25 @@ impl OwnRecords {
         true
     }
 
-    /// Reads back a run that is over; whether nothing is lost. A run with a loss is kept.
-    async fn is_verified(&self, over: &OverRun, stop: &CancellationToken) -> bool {
+    /// Reads back a run that is over. One with a loss is kept.
+    async fn check_over(&self, over: &OverRun, stop: &CancellationToken) -> OverResult {
         let Some(result) = self.read(&over.path, stop).await else {
-            return false;
+            return OverResult::Later;
         };
         let mut state = self.lock();
-        let lost = result
-            .records
-            .lost
-            .max(state.losses.get(&over.path).copied().unwrap_or(0));
+        let known = state.losses.get(&over.path).copied().unwrap_or(0);
+        let lost = result.records.lost.max(known);
         if result.verdict == Verdict::Violated || lost > 0 {
             warn!(ledger = %over.path.display(), lost, "the ledger is kept");
             state.losses.insert(over.path.clone(), lost);
             state.counts.kept.push(over.path.clone());
             state.over.pop_front();
-            return false;
+            return OverResult::Kept;
         }
-        result.verdict == Verdict::Holds || result.records.acknowledged == 0
+        match result.verdict == Verdict::Holds || result.records.acknowledged == 0 {
+            true => OverResult::Verified,
+            false => OverResult::Later,
+        }
     }
 
     /// Removes the keys of the first `count` records of a run.
@@ -562,6 +587,7 @@ impl OwnRecords {
 
     /// Reads back the current run. None if there is none, or it could not be read.
     pub(super) async fn read_back(&self, stop: &CancellationToken) -> Option<ReadBack> {
+        let _one_at_a_time = self.reading.lock().await;
         let path = self.lock().current.as_ref()?.path.clone();
         let result = self.read(&path, stop).await?;
         let mut state = self.lock();
@@ -575,8 +601,8 @@ impl OwnRecords {
         Some(result)
     }
 
+    /// Reads back a run. One at a time: the caller has locked `reading`.
     async fn read(&self, path: &Path, stop: &CancellationToken) -> Option<ReadBack> {
-        let _one_at_a_time = self.reading.lock().await;
         self.lock().counts.reading = true;
         let options = VerifyOptions {
             ledger: path.to_owned(),
@@ -597,19 +623,19 @@ impl OwnRecords {
         let counts = verification.replicas.iter().filter(|r| r.promotable);
         let read = counts.filter_map(|r| r.report.as_ref());
         let reports: Vec<_> = [&verification.primary].into_iter().chain(read).collect();
+        let mut reasons: Vec<String> = Vec::new();
+        for report in &reports {
+            let of_node = report.reasons.iter();
+            reasons.extend(of_node.map(|why| format!("{}: {why}", report.node)));
+        }
+        let others = verification.replicas.iter().filter(|r| r.promotable);
+        let unread = others.filter_map(|r| Some(format!("{}: {}", r.node, r.not_read.as_ref()?)));
+        reasons.extend(unread);
         Some(ReadBack {
             t: self.now_ms(),
             verdict: verification.verdict,
             nodes: reports.iter().map(|report| report.node.clone()).collect(),
-            reasons: reports
-                .iter()
-                .flat_map(|report| {
-                    report
-                        .reasons
-                        .iter()
-                        .map(|r| format!("{}: {r}", report.node))
-                })
-                .collect(),
+            reasons,
             records: records(&verification, 0),
         })
     }

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
+use tokio::sync::watch;
 use tokio::time::{Duration, Instant};
 
+use crate::checker::Verdict;
 use crate::config::Lab;
 use crate::drill::environment::LabObserver;
 use crate::drill::judging::{Acks, EventLog, LabEvent, LabEventKind, ObservedRole, Timeline};
@@ -18,6 +20,7 @@ use crate::status::Status;
 use super::board::Board;
 use super::faults::AskedStatus;
 use super::records::{OwnRecords, ReadBack};
+use super::recovered::is_after;
 
 /// Length of the intervals of a chart.
 const SAMPLE_US: u64 = 100_000;
@@ -93,6 +96,8 @@ pub(super) struct StoryTeller {
     pub(super) records: Arc<OwnRecords>,
     /// A request for a fault is being handled: its story begins when it is recorded.
     is_busy: Arc<AtomicBool>,
+    /// When the effects of the last loss show.
+    last_loss: watch::Receiver<Option<Instant>>,
     events: EventLog,
     roles: Vec<(String, ObservedRole)>,
     /// The Sentinels that do not answer.
@@ -114,6 +119,7 @@ impl StoryTeller {
         board: Arc<Board>,
         records: Arc<OwnRecords>,
         is_busy: Arc<AtomicBool>,
+        last_loss: watch::Receiver<Option<Instant>>,
     ) -> Self {
         StoryTeller {
             lab: lab.clone(),
@@ -121,6 +127,7 @@ impl StoryTeller {
             board,
             records,
             is_busy,
+            last_loss,
             events: EventLog::default(),
             roles: Vec::new(),
             silent_sentinels: Vec::new(),
@@ -240,7 +247,7 @@ impl StoryTeller {
         if let Some(interrupted) = self.current.take() {
             let shown = ShownStory {
                 is_interrupted: true,
-                ..self.shown(&interrupted, true, None)
+                ..self.shown(&interrupted, true, None, at)
             };
             self.board.show_story(interrupted.number, &shown);
         }
@@ -290,7 +297,8 @@ impl StoryTeller {
         let Some(current) = &mut self.current else {
             return;
         };
-        let is_over = recovered.is_some_and(|at| at > current.begun + SHORTEST);
+        let shows = Some(current.begun + SHORTEST).max(*self.last_loss.borrow());
+        let is_over = is_after(recovered, shows);
         let is_busy = self.is_busy.load(Ordering::Relaxed);
         let in_sync = self.in_sync_since.filter(|_| is_over && !is_busy);
         current.is_recovered = in_sync.is_some();
@@ -301,7 +309,7 @@ impl StoryTeller {
     pub(super) fn show(&mut self) -> Option<u64> {
         let current = self.current.as_ref()?;
         let is_over = current.is_recovered || current.begun.elapsed() > LONGEST;
-        let shown = self.shown(current, is_over, None);
+        let shown = self.shown(current, is_over, None, u64::MAX);
         self.board.show_story(current.number, &shown);
         is_over.then_some(current.number)
     }
@@ -313,17 +321,24 @@ impl StoryTeller {
         };
         let shown = ShownStory {
             is_ended: true,
-            ..self.shown(&current, true, read_back)
+            ..self.shown(&current, true, read_back, u64::MAX)
         };
         self.board.show_story(number, &shown);
     }
 
-    fn shown(&self, current: &Current, is_over: bool, read_back: Option<ReadBack>) -> ShownStory {
+    /// A story with what happened before `until`.
+    fn shown(
+        &self,
+        current: &Current,
+        is_over: bool,
+        read_back: Option<ReadBack>,
+        until: u64,
+    ) -> ShownStory {
         let data_nodes = self.roles.iter();
         let data_nodes = data_nodes.filter(|(_, role)| *role == ObservedRole::Silent);
         let silent = data_nodes.map(|(node, _)| node);
         let silent = silent.chain(&self.silent_sentinels).cloned();
-        let run = self.run(current, read_back.as_ref());
+        let run = self.run(current, read_back.as_ref(), until);
         let gaps = run.outages.iter().filter_map(|outage| outage.rto_ms);
         ShownStory {
             number: current.number,
@@ -342,9 +357,9 @@ impl StoryTeller {
     }
 
     /// The story as a run of a drill.
-    fn run(&self, current: &Current, read_back: Option<&ReadBack>) -> Run {
+    fn run(&self, current: &Current, read_back: Option<&ReadBack>, until: u64) -> Run {
         let from = current.at.saturating_sub(LEAD_US);
-        let events = self.events.between(from, u64::MAX);
+        let events = self.events.between(from, until);
         let from = self.observer.begun() + Duration::from_micros(from);
         let acks = self.records.acks_since(from);
         let mut run = Run::without_results(0, DrillVerdict::Inconclusive, String::new());
@@ -361,9 +376,13 @@ impl StoryTeller {
         };
         run.timeline = timeline.entries(&|ip| self.name_of(ip));
         if writes {
-            run.outages = timeline.outages(self.observer.now());
-            self.add_lasting_gap(&mut run, current);
+            run.outages = timeline.outages(self.observer.now().min(until));
+            if until == u64::MAX {
+                self.add_lasting_gap(&mut run, current);
+            }
         }
+        // A reading that did not reach every copy shows nothing about all records.
+        let read_back = read_back.filter(|read_back| read_back.verdict != Verdict::Inconclusive);
         run.records = read_back.map(|read_back| read_back.records.clone());
         let zero = current.at.saturating_sub(writer_start);
         run.samples = Some(acks.samples(SAMPLE_US, zero));
@@ -388,5 +407,55 @@ impl StoryTeller {
         let mut nodes = self.lab.nodes();
         let node = nodes.find(|node| node.address.to_string() == ip);
         node.map_or_else(|| ip.to_owned(), |node| node.name.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A teller of a lab of which nothing runs, with a fault at each of these times.
+    fn teller(faults: &[(u64, &str)]) -> (StoryTeller, Arc<LabObserver>, tempfile::TempDir) {
+        let lab = Lab::parse(include_str!("../../lab.toml"), None).unwrap();
+        let lab = lab.relocated([127, 254, 252]);
+        let folder = tempfile::tempdir().unwrap();
+        let begun = Instant::now();
+        let board = Arc::new(Board::new());
+        let observer = Arc::new(LabObserver::start(&lab, begun));
+        let records = OwnRecords::new(&lab, folder.path(), None, board.clone(), begun).unwrap();
+        let none = watch::channel(None).1;
+        let idle = Arc::new(AtomicBool::new(false));
+        let mut teller =
+            StoryTeller::new(&lab, observer.clone(), board, records.into(), idle, none);
+        for (at, text) in faults {
+            observer.record_at(*at, LabEventKind::Fault((*text).to_owned()));
+            teller.observe(None);
+        }
+        (teller, observer, folder)
+    }
+
+    #[tokio::test]
+    async fn a_fault_that_follows_ends_the_story_and_is_not_told_in_it() {
+        let (mut teller, _observer, _folder) =
+            teller(&[(1_000_000, "first"), (9_000_000, "second")]);
+        let current = teller.current.take().unwrap();
+        assert_eq!((current.number, current.title.as_str()), (2, "second"));
+        let (now, _) = teller.board.open();
+        let stories = now.iter().filter(|message| message.event == "story");
+        let [first] = stories.map(|m| &*m.json).collect::<Vec<_>>()[..] else {
+            panic!("one story is shown");
+        };
+        assert!(first.contains("\"is_interrupted\":true"), "{first}");
+        assert!(
+            first.contains("first") && !first.contains("second"),
+            "{first}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_lab_that_has_not_started_has_no_story() {
+        let (teller, _observer, _folder) = teller(&[]);
+        assert!(teller.current.is_none());
+        assert!(!teller.watches());
     }
 }

@@ -45,8 +45,16 @@ async fn served(allow_faults: bool) -> Served {
         is_busy: Arc::default(),
         handling: tokio::sync::Mutex::default(),
         last_loss: watch::Sender::default(),
+        stop: CancellationToken::new(),
     };
-    let drills = Drills::new(folder.path(), allow_faults, Vec::new(), board.clone()).unwrap();
+    let drills = Drills::new(
+        folder.path(),
+        allow_faults,
+        Vec::new(),
+        board.clone(),
+        CancellationToken::new(),
+    )
+    .unwrap();
     let server = PageServer::new(
         access,
         board.clone(),

@@ -220,6 +220,19 @@ if (await page.locator('[data-fault="cut-node"]').count()) {
     await healthy(page);
     assert.equal(await state(page, before), "replica, promotable");
   });
+
+  await step("a Sentinel that is cut off counts as lost, although it answers the page", async () => {
+    const sentinel = await text(page, ".card.sentinel h3");
+    await page.selectOption("#node", sentinel);
+    await page.locator('[data-fault="cut-node"]').click();
+    await until("its result", async () => (await text(page, "#fault-result")).includes("cut off"));
+    await page.locator("#kill-primary").click();
+    await page.locator("#ask").waitFor();
+    await page.keyboard.press("Escape");
+    assert.ok(!(await text(page, "#health")).includes("loses no"));
+    await storyEnds(page, ALL_THERE);
+    await healthy(page);
+  });
 }
 
 await step("a drill is started, followed, and its report kept", async () => {

@@ -18,7 +18,10 @@ on("lab", (lab) => {
     return;
   }
   const names = [...lab.data_nodes, ...lab.sentinels];
+  const chosen = picker?.value;
   picker = element("select", { id: "node" }, ...names.map((name) => element("option", { value: name }, name)));
+  // After a lost connection, a person means the node that was chosen before.
+  if (names.includes(chosen)) picker.value = chosen;
   const items = lab.faults.map((fault) => {
     const id = `about-${fault.fault}`;
     const button = element("button", { type: "button", "data-fault": fault.fault, "aria-describedby": id }, fault.title);

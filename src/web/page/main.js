@@ -43,7 +43,7 @@ on("lost", (isFinal) => set(health, isFinal
 
 // A connection that is dead without being closed.
 let heard = performance.now();
-for (const event of ["status", "writes", "open"]) on(event, () => { heard = performance.now(); });
+for (const event of ["alive", "open"]) on(event, () => { heard = performance.now(); });
 setInterval(() => {
   if (performance.now() - heard > SILENT_MS) set(health, "halab web does not answer; what is below is old.", "bad");
 }, 1000);

@@ -18,7 +18,7 @@ export function connect() {
   const source = new EventSource("/events");
   source.onopen = () => tell("open", null);
   source.onerror = () => tell("lost", source.readyState === EventSource.CLOSED);
-  for (const event of ["lab", "status", "proxy", "records", "history", "writes", "entry", "story", "drills", "drill",
+  for (const event of ["lab", "alive", "status", "proxy", "records", "history", "writes", "entry", "story", "drills", "drill",
     "complete"]) {
     source.addEventListener(event, (message) => tell(event, JSON.parse(message.data)));
   }

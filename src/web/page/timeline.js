@@ -58,7 +58,10 @@ function after(story) {
   if (story.in_sync_ms != null) {
     parts.push(`All data nodes were in sync ${duration(story.in_sync_ms)} after it.`);
   }
-  if (story.is_interrupted) return "Another fault followed before the lab had recovered.";
+  if (story.is_interrupted) {
+    return story.is_recovered ? "Another fault followed while the records were read back."
+      : "Another fault followed before the lab had recovered.";
+  }
   if (story.is_recovered) parts.push("The lab can lose any one node again.");
   else if (story.missing.length) parts.push(`No answer from ${story.missing.join(" and ")}: a second loss now is one too many.`);
   else if (!story.is_over) parts.push("The lab is recovering.");
@@ -83,9 +86,10 @@ const reading = document.getElementById("reading");
 
 on("records", (records) => {
   numbers.acknowledged.textContent = grouped(records.acknowledged);
-  const isKnown = records.read_back || records.lost > 0;
+  const verdict = records.read_back?.verdict;
+  const isKnown = records.lost > 0 || (verdict && verdict !== "inconclusive");
   numbers.lost.textContent = isKnown ? grouped(records.lost) : "-";
-  lostFact.classList.toggle("bad", records.lost > 0 || records.read_back?.verdict === "violated");
+  lostFact.classList.toggle("bad", records.lost > 0 || verdict === "violated");
   numbers.gap.textContent = duration(records.longest_gap);
   const { read_back, problem, kept, unreadable } = records;
   const parts = [];
@@ -97,7 +101,7 @@ on("records", (records) => {
   } else parts.push("Not read back yet: that happens once a minute, and after every fault.");
   if (read_back?.reasons.length) parts.push(`${read_back.reasons.join("; ")}.`);
   if (kept.length) {
-    parts.push(`Acknowledged records are missing; the ledger is kept: ${kept.join(", ")}. After the restore of an `
+    parts.push(`Acknowledged records are missing or changed; the ledger is kept: ${kept.join(", ")}. After the restore of an `
       + "older backup that is expected. Remove the file to dismiss it.");
   }
   if (unreadable.length) parts.push(`Not read back, because the ledger cannot be read: ${unreadable.join(", ")}.`);
