@@ -464,7 +464,7 @@ fn programs_run_by_drills() -> BTreeSet<String> {
 #[test]
 fn set_up_installs_every_program_that_a_drill_runs() {
     // Every Debian has these.
-    let essential = ["cp", "mount", "umount"].map(str::to_owned);
+    let essential = ["cp", "mount", "sleep", "umount"].map(str::to_owned);
     let mut run = programs_run_by_drills();
     for program in essential {
         assert!(run.remove(&program), "no drill runs {program}");
