@@ -180,9 +180,9 @@ impl PageFault {
             PageFault::CutReplication => (
                 "cut-replication",
                 "Cut its replication",
-                "Packets between it and the other data node are dropped for some seconds, and nothing \
-                 else. No failover; writes go on, with the Sentinels as witnesses, and the replica \
-                 catches up.",
+                "Packets between it and the other data nodes are dropped for some seconds, and nothing \
+                 else. No failover. Writes wait until the loss is noticed, then go on with the \
+                 Sentinels as witnesses, until the replica has caught up.",
                 true,
             ),
             PageFault::StopNode => (
@@ -299,7 +299,10 @@ impl PageFaults {
         }
         match fault {
             PageFault::StopNode => self.control("stop", name).await,
-            PageFault::StartNode => self.control("start", name).await,
+            PageFault::StartNode => match NodeProcesses::find(&self.state, name) {
+                Some(_) => Err(impossible(format!("{name} runs already"))),
+                None => self.control("start", name).await,
+            },
             PageFault::KillServer => {
                 if node.kind == NodeKind::Sentinel && self.node_command.is_none() {
                     return Err(impossible(NO_COMMAND));
@@ -429,12 +432,19 @@ impl PageFaults {
             Ok(Ok(output)) if output.status.success() => Ok(()),
             Ok(Ok(output)) => {
                 let text = String::from_utf8_lossy(&output.stderr);
-                Err(text.trim().lines().last().unwrap_or_default().to_owned())
+                Err(without_colours(
+                    text.trim().lines().last().unwrap_or_default(),
+                ))
             }
         };
         match ended {
             Ok(()) => {
-                self.record(at, format!("{action} of the node {name}"));
+                let text = format!("{action} of the node {name}");
+                match action {
+                    // A repair belongs to the story of the loss.
+                    "start" => self.observer.record_at(at, LabEventKind::Action(text)),
+                    _ => self.record(at, text),
+                }
                 Ok(format!("{action} of {name}: done"))
             }
             Err(why) => {
@@ -468,7 +478,29 @@ fn impossible(why: impl Into<String>) -> FaultRefusal {
     FaultRefusal::Impossible(why.into())
 }
 
+/// A line without the escape sequences by which terminals colour it.
+fn without_colours(line: &str) -> String {
+    let mut parts = line.split("\u{1b}[");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        text.push_str(part.split_once('m').map_or(part, |(_, rest)| rest));
+    }
+    text
+}
+
 /// The refusal that follows from a signal that could not be sent.
 fn done(name: &str, sent: io::Result<()>) -> Result<(), FaultRefusal> {
     sent.map_err(|error| impossible(format!("cannot signal the processes of {name}: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_of_a_command_are_left_out() {
+        assert_eq!(without_colours("plain"), "plain");
+        let coloured = "\u{1b}[31mFTL\u{1b}[0m \u{1b}[1mcannot start\u{1b}[0m";
+        assert_eq!(without_colours(coloured), "FTL cannot start");
+    }
 }

@@ -207,6 +207,7 @@ impl StoryTeller {
         let Some(entry) = TimelineEntry::of(&event.kind, &|ip| self.name_of(ip)) else {
             return;
         };
+        let entry = of_page(entry);
         self.board.add_entry(&ShownEntry {
             t: ms(event.at),
             what: &entry.what,
@@ -374,7 +375,8 @@ impl StoryTeller {
             writer_start,
             before: current.primary.as_deref(),
         };
-        run.timeline = timeline.entries(&|ip| self.name_of(ip));
+        let entries = timeline.entries(&|ip| self.name_of(ip));
+        run.timeline = entries.into_iter().map(of_page).collect();
         if writes {
             run.outages = timeline.outages(self.observer.now().min(until));
             if until == u64::MAX {
@@ -407,6 +409,17 @@ impl StoryTeller {
         let mut nodes = self.lab.nodes();
         let node = nodes.find(|node| node.address.to_string() == ip);
         node.map_or_else(|| ip.to_owned(), |node| node.name.clone())
+    }
+}
+
+/// What a drill has done in its report, a person has done here.
+fn of_page(entry: TimelineEntry) -> TimelineEntry {
+    match entry.what.as_str() {
+        "drill" => TimelineEntry {
+            what: "repair".into(),
+            ..entry
+        },
+        _ => entry,
     }
 }
 

@@ -52,7 +52,11 @@ async function inject(button, fault, node = fault.of_node ? picker.value : null,
   say(`${fault.title}${node ? ` of ${node}` : ""} ...`, false);
   const { ok, told } = await post("/api/faults", { fault: fault.fault, node, confirmed });
   button.disabled = false;
-  if (!told.stakes) return say(told.done ?? told.problem, !ok);
+  if (!told.stakes) {
+    say(told.done ?? told.problem, !ok);
+    if (ok) result.append(". ", element("a", { href: "#stories-title" }, "What happened"));
+    return undefined;
+  }
   say("Nothing is done before you decide.", false);
   if (await confirmedBy(told.stakes)) return inject(button, fault, node, true);
   return say("Nothing was done.", false);

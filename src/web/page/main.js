@@ -28,11 +28,14 @@ on("lab", (lab) => {
 
 on("status", (status) => {
   const fault = status.problems.find((problem) => problem.severity === "fault");
-  const primary = status.primary ? `${status.primary.node} is primary` : "no node is primary";
+  const named = status.primary?.node;
+  const serves = status.data_nodes.some((node) => node.name === named && node.up?.role === "primary");
+  const primary = serves ? `${named} is primary`
+    : `No node is primary now${named ? `; the Sentinels name ${named}` : ""}`;
   const recovers = fault?.code === "not-recovered";
-  const stake = status.stakes[0] ?? (recovers ? "The lab has not recovered yet." : "The lab is not healthy.");
+  const stake = status.stakes[0] ?? (recovers ? "the lab has not recovered yet" : "the lab is not healthy");
   set(health, fault
-    ? `${primary}. ${stake}`
+    ? `${primary}: ${stake}.`
     : `${primary}. The loss of any one node loses no acknowledged write.`, fault ? "warn" : "good");
   set(problems, status.problems.map((problem) => `${problem.what}: ${problem.remedy}.`).join(" "));
 });

@@ -23,10 +23,14 @@ on("lab", (lab) => {
 
 on("entry", ({ t, what, node, by, detail, kind }) => {
   const who = [node, detail].filter(Boolean).join(", ");
-  list.prepend(element("li", { class: kind },
+  const item = element("li", { class: kind, "data-t": t },
     element("time", {}, clock(started + t)),
     element("b", {}, what), ` ${who}`,
-    by ? element("span", { class: "soft" }, ` (by ${by})`) : null));
+    by ? element("span", { class: "soft" }, ` (by ${by})`) : null);
+  // The newest first. A fault is known only once it has been injected.
+  let after = list.firstElementChild;
+  while (after && Number(after.dataset.t) > t) after = after.nextElementSibling;
+  list.insertBefore(item, after);
   while (list.childElementCount > ENTRIES_MAX) list.lastElementChild.remove();
 });
 
