@@ -68,6 +68,8 @@ impl Global {
         let builder = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(std::io::stderr)
+            // It would report by a panic that standard error is closed.
+            .log_internal_errors(false)
             .with_target(false)
             .with_ansi(std::io::stderr().is_terminal());
         match self.log_format {
