@@ -108,6 +108,8 @@ pub(super) struct StoryTeller {
     in_sync_since: Option<u64>,
     current: Option<Current>,
     told: u64,
+    /// The last acknowledgement at the end of the last story.
+    told_gap: Option<Instant>,
     /// The lab was in sync once: what comes before is its start.
     has_started: bool,
 }
@@ -135,6 +137,7 @@ impl StoryTeller {
             in_sync_since: None,
             current: None,
             told: 0,
+            told_gap: None,
             has_started: false,
         }
     }
@@ -179,6 +182,8 @@ impl StoryTeller {
         if let Some((_, node)) = dropped.said_primary().last() {
             self.first_primary = Some(node.to_owned());
         }
+        // A lab that is closed, or takes no writes, has not recovered.
+        let known = known.filter(|known| known.status.healthy);
         self.note_recovery(known.and_then(|known| known.recovered));
         self.observer.set_calm(self.current.is_none());
         let is_active = self.current.is_some();
@@ -276,7 +281,8 @@ impl StoryTeller {
 
     fn writes_stall(&self) -> bool {
         let last = self.records.last_ack();
-        last.is_some_and(|last| last.elapsed() > self.records.long_gap())
+        // A gap that lasts has one story.
+        last != self.told_gap && last.is_some_and(|last| last.elapsed() > self.records.long_gap())
     }
 
     /// One primary, and every other data node in sync with it.
@@ -325,6 +331,7 @@ impl StoryTeller {
             ..self.shown(&current, true, read_back, u64::MAX)
         };
         self.board.show_story(number, &shown);
+        self.told_gap = self.records.last_ack();
     }
 
     /// A story with what happened before `until`.
