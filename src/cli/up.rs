@@ -100,8 +100,8 @@ pub(super) fn run(global: &Global, args: &UpArgs) -> CommandResult {
     // One thread: child processes are killed when the thread that started them ends.
     with_signals(Threads::One, |token| async move {
         let program = launch.program.clone();
+        let requests = NodeRequests::listen(&state)?;
         let mut runner = Runner::start(&lab, launch)?;
-        let requests = NodeRequests::listen(&state);
         if lab.monitoring.is_some() && !no_monitoring {
             let installed = Service::ALL
                 .iter()
@@ -178,7 +178,7 @@ async fn serve(
         }
     }
     // From now on, a request has no answer.
-    drop(requests);
+    let _lock = requests.close();
     stop_all(lab, &mut runner).await;
     Ok(match exited.is_empty() {
         true => Exit::Holds,

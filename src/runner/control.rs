@@ -60,7 +60,10 @@ pub enum ControlAnswer {
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// The lock is held.
-    #[error("another `halab up` runs with the state folder {}", .0.display())]
+    #[error(
+        "another `halab up` runs with the state folder {}; halab status shows its lab, and --state \
+         names the folder of another one", .0.display()
+    )]
     InUse(PathBuf),
     /// There is no socket, or nobody listens there.
     #[error(
@@ -168,6 +171,13 @@ impl ControlSocket {
             folder,
             _task: AbortOnDropHandle::new(tokio::spawn(accept(listener, requests))),
         })
+    }
+}
+
+impl ControlSocket {
+    /// The lock of the state folder, which lasts until the result is dropped, too.
+    pub fn lock(&self) -> io::Result<File> {
+        self.folder.try_clone()
     }
 }
 

@@ -178,3 +178,19 @@ fn the_page_of_halab_up_stops_and_starts_a_node() {
     lab.wait_healthy();
     assert_eq!(up.end(), Some(0));
 }
+
+#[test]
+fn a_second_halab_up_in_a_state_folder_is_refused_and_touches_nothing() {
+    let mut lab = TestLab::start();
+    let up = Up::start(&mut lab);
+    done(&ask(&lab, "--stop", "redis-b"));
+    let second = lab.halab(&["up", "--no-monitoring", "--no-proxy", "--no-web"]);
+    let why = refused(&second, 5);
+    assert!(why.contains("another `halab up` runs"), "{why}");
+    // Neither started by it nor closed.
+    assert!(!runs(&lab, "redis-b"));
+    assert!(runs(&lab, "redis-a"));
+    done(&ask(&lab, "--start", "redis-b"));
+    lab.wait_healthy();
+    assert_eq!(up.end(), Some(0));
+}

@@ -1,6 +1,7 @@
 //! Starting and stopping one node of a running `halab up`: the one who asks, and the one who does
 //! it.
 
+use std::fs::File;
 use std::path::Path;
 
 use anyhow::anyhow;
@@ -36,20 +37,32 @@ pub(super) struct NodeRequests {
 }
 
 impl NodeRequests {
-    /// Listens in the state folder. Without it, the lab runs all the same.
-    pub(super) fn listen(state: &Path) -> Self {
+    /// Locks the state folder, and listens in it. Without a socket, the lab runs all the same.
+    ///
+    /// # Errors
+    /// If another `halab up` runs there: it would start the same nodes, and close their lab at its
+    /// end.
+    pub(super) fn listen(state: &Path) -> Result<Self, Failure> {
         let (sender, incoming) = mpsc::channel(1);
-        let socket = ControlSocket::open(state, sender.clone())
-            .inspect_err(|error| {
+        let socket = match ControlSocket::open(state, sender.clone()) {
+            Ok(socket) => Some(socket),
+            Err(error @ ControlError::InUse(_)) => return Err(Failure::refused(error)),
+            Err(error) => {
                 tracing::warn!("nodes cannot be started or stopped one by one: {error}");
-            })
-            .ok();
-        NodeRequests {
+                None
+            }
+        };
+        Ok(NodeRequests {
             socket,
             incoming,
             _open: sender,
             stopping: Vec::new(),
-        }
+        })
+    }
+
+    /// Ends all requests without an answer. The state folder is locked until the result is dropped.
+    pub(super) fn close(self) -> Option<File> {
+        self.socket.as_ref()?.lock().ok()
     }
 
     /// The shell command that asks for `start NAME` or `stop NAME`, if this process listens.
