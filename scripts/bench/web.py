@@ -57,6 +57,12 @@ class Served(typing.NamedTuple):
         return int(text.split("VmRSS:")[1].split()[0]) / 1024
 
 
+    def processor_seconds(self) -> float:
+        """The processor time of the server so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextlib.contextmanager
 def served(lab: Lab, pages: int) -> Iterator[Served]:
     """The page of the lab, open in some browsers."""
@@ -106,7 +112,11 @@ def pair(lab: Lab, number: int, seconds: float) -> dict[str, float]:
         else:
             with served(lab, PAGES) as web:
                 time.sleep(2)
+                begun, used = time.monotonic(), web.processor_seconds()
                 rates[way] = written(lab, seconds)
+                used = web.processor_seconds() - used
+                share = used / (time.monotonic() - begun) / len(ALL_CORES)
+                rates["processor_percent"] = 100 * share
                 rates["memory_mib"] = web.memory_mib()
     return rates
 
@@ -164,6 +174,8 @@ def tables(found: dict[str, typing.Any]) -> str:
         f"| with the page | {median('with'):,.0f} |",
         f"| ratio of a pair: median (quartiles) | {statistics.median(ratios):.3f}"
         f" ({quartiles[0]:.3f} to {quartiles[2]:.3f}) |",
+        "| processor time of `halab web`, of all processors: median |"
+        f" {median('processor_percent'):.1f} % |",
         "| resident memory of `halab web`, most of all runs |"
         f" {max(one['memory_mib'] for one in pairs):.0f} MiB |",
     ]
