@@ -56,7 +56,6 @@ class Served(typing.NamedTuple):
         text = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(text.split("VmRSS:")[1].split()[0]) / 1024
 
-
     def processor_seconds(self) -> float:
         """The processor time of the server so far."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
