@@ -264,12 +264,16 @@ impl PageFaults {
         }
         let _busy = Busy::begin(&self.is_busy);
         let done = self.inject_alone(&request).await;
-        // A command that has failed may have begun a stop.
-        if fault.is_loss() && (done.is_ok() || fault == PageFault::StopNode) {
-            let shows = Instant::now() + self.shows_after(&request);
-            self.last_loss.send_replace(Some(shows));
+        if done.is_ok() && fault.is_loss() {
+            self.note_loss(self.shows_after(&request));
         }
         done
+    }
+
+    /// Notes a loss whose effects show in a status after some time.
+    fn note_loss(&self, shows_after: Duration) {
+        self.last_loss
+            .send_replace(Some(Instant::now() + shows_after));
     }
 
     /// After which time the effects of a loss show in a status.
@@ -450,6 +454,7 @@ impl PageFaults {
             Err(why) => {
                 // It may have begun.
                 if action == "stop" {
+                    self.note_loss(SHOWS_AFTER);
                     self.record(at, format!("stop of the node {name}: {why}"));
                 }
                 Err(impossible(format!("{action} {name}: {why}")))

@@ -9,6 +9,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::http::HttpServer;
 
+use super::faults::FaultRefusal;
 use super::*;
 
 /// A limit for a whole test.
@@ -22,31 +23,36 @@ struct Served {
     _folder: TempDir,
 }
 
-/// The page of a lab in a subnet in which nothing listens.
-async fn served(allow_faults: bool) -> Served {
+/// The faults of a lab in a subnet in which nothing listens.
+fn faults_of(state: &Path, is_allowed: bool, node_command: Option<&str>) -> PageFaults {
     let mut lab = Lab::parse(include_str!("../../lab.toml"), None)
         .unwrap()
         .relocated([127, 254, 252]);
     lab.security.acl = false;
+    PageFaults {
+        observer: Arc::new(LabObserver::start_as(&lab, User::Verifier, Instant::now())),
+        lab,
+        is_allowed,
+        state: state.to_owned(),
+        cuts: None,
+        node_command: node_command.map(str::to_owned),
+        status: watch::channel(None).1,
+        is_busy: Arc::default(),
+        handling: tokio::sync::Mutex::default(),
+        last_loss: watch::Sender::default(),
+        stop: CancellationToken::new(),
+    }
+}
+
+/// The page of that lab.
+async fn served(allow_faults: bool) -> Served {
     let folder = tempfile::tempdir().unwrap();
     let listen = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
     let access = open(listen, folder.path()).unwrap();
     let token = access.link().split_once("token=").unwrap().1.to_owned();
     let cookie = access.cookie().split_once(';').unwrap().0.to_owned();
     let board = Arc::new(Board::new());
-    let faults = PageFaults {
-        observer: Arc::new(LabObserver::start_as(&lab, User::Verifier, Instant::now())),
-        lab,
-        is_allowed: allow_faults,
-        state: folder.path().to_owned(),
-        cuts: None,
-        node_command: None,
-        status: watch::channel(None).1,
-        is_busy: Arc::default(),
-        handling: tokio::sync::Mutex::default(),
-        last_loss: watch::Sender::default(),
-        stop: CancellationToken::new(),
-    };
+    let faults = faults_of(folder.path(), allow_faults, None);
     let drills = Drills::new(
         folder.path(),
         allow_faults,
@@ -326,4 +332,24 @@ async fn pages_beyond_the_limit_are_refused_and_leave_room_for_requests() {
         assert!(begun.elapsed() < TEST_LIMIT, "its place stays taken");
         sleep(Duration::from_millis(50)).await;
     }
+}
+
+#[tokio::test]
+async fn a_stop_counts_as_a_loss_once_it_may_have_begun_and_not_when_it_is_asked_about() {
+    let folder = tempfile::tempdir().unwrap();
+    let faults = faults_of(folder.path(), true, Some("false"));
+    let stop = |node: &str, confirmed: bool| {
+        let request = serde_json::json!({
+            "fault": "stop-node", "node": node, "confirmed": confirmed,
+        });
+        faults.inject(serde_json::from_value(request).unwrap())
+    };
+    let asked = stop("redis-a", false).await;
+    assert!(matches!(asked, Err(FaultRefusal::Ask(_))), "{asked:?}");
+    let unknown = stop("redis-z", true).await;
+    assert!(matches!(unknown, Err(FaultRefusal::Impossible(_))));
+    assert_eq!(*faults.last_loss.borrow(), None);
+    let failed = stop("redis-a", true).await;
+    assert!(matches!(failed, Err(FaultRefusal::Impossible(_))));
+    assert!(faults.last_loss.borrow().is_some());
 }
