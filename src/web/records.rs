@@ -449,6 +449,8 @@ impl OwnRecords {
     pub(super) async fn read_regularly(&self, stop: &CancellationToken) {
         let mut next = Instant::now() + FIRST_READ;
         loop {
+            // Without a writer, nothing else shows what is kept.
+            self.show_counts();
             let over = self.lock().over.front().cloned();
             let pause = match over {
                 Some(run) if self.finish(&run, stop).await => continue,

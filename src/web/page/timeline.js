@@ -106,7 +106,7 @@ on("records", (records) => {
   if (read_back?.reasons.length) parts.push(`${read_back.reasons.join("; ")}.`);
   if (kept.length) {
     parts.push(`Acknowledged records are missing or changed; the ledger is kept: ${kept.join(", ")}. After the restore of an `
-      + "older backup that is expected. Remove the file to dismiss it.");
+      + "older backup that is expected. Move the file elsewhere to dismiss it.");
   }
   if (unreadable.length) parts.push(`Not read back, because the ledger cannot be read: ${unreadable.join(", ")}.`);
   reading.textContent = parts.join(" ");
